@@ -1,0 +1,58 @@
+"""The integer arithmetic the hardware has: ranges, floor shifts, saturation. Numbers in, numbers out; NumPy only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+IntArray = npt.NDArray[np.int64]
+
+ACCUMULATOR_LIMIT = 2**30  # int32 with one bit left for the +2^30 offset that turns Div into a floor shift (FORMAT.md)
+
+
+@dataclass(frozen=True)
+class IntType:
+    """An integer range by bit width: signed [-2^(b-1), 2^(b-1) - 1], unsigned [0, 2^b - 1]."""
+
+    bit_width: int
+    signed: bool
+
+    @property
+    def low(self) -> int:
+        """Smallest value."""
+        return -(2 ** (self.bit_width - 1)) if self.signed else 0
+
+    @property
+    def high(self) -> int:
+        """Largest value."""
+        return int(2 ** (self.bit_width - 1) - 1) if self.signed else int(2**self.bit_width - 1)
+
+    def holds(self, low: int, high: int) -> bool:
+        """Whether every value of [low, high] fits."""
+        return self.low <= low and high <= self.high
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """A proved interval [low, high] of the integers that one tensor can hold."""
+
+    low: int
+    high: int
+
+    @property
+    def magnitude(self) -> int:
+        """The largest absolute value."""
+        return max(abs(self.low), abs(self.high))
+
+
+def shift_floor(x: IntArray, shift: int) -> IntArray:
+    """`x >> shift`: floor division by 2^shift (arithmetic shift), for negative x too: -1 >> 1 = -1."""
+    return np.right_shift(x, shift)
+
+
+def saturate(x: IntArray, bit_width: int) -> IntArray:
+    """Clip to a signed word of `bit_width` bits: max(-2^(N-1), min(x, 2^(N-1) - 1))."""
+    word = IntType(bit_width, signed=True)
+    return np.clip(x, word.low, word.high)

@@ -1,0 +1,96 @@
+"""Every error a user of intsnn can meet.
+
+IntsnnError                 base: message, hints, exit code
+├── InvalidFileError        a file breaks its schema; carries every problem with its place (exit 2)
+├── UsageError              a call or command line asks for something that is not offered (exit 2)
+├── MissingFileError        a file or folder that must exist does not
+├── GraphError              an integer graph breaks a rule of FORMAT.md; names rule and node
+├── InputError              an array does not fit the graph: shape, type or range
+├── HardwareError           a graph cannot be mapped, counted or priced on a hardware description
+└── ParityError             two executions that must be equal differ (exit 3)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+class IntsnnError(Exception):
+    """Base of all errors: what must hold and the value seen, then hints that instruct."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, hints: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hints = tuple(hints)
+
+    def __str__(self) -> str:
+        return "\n".join([self.message, *(f"    hint: {hint}" for hint in self.hints)])
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One fault in a file: `file:line:column  key.path: what must hold (got …)` and a hint."""
+
+    file: str
+    line: int
+    column: int
+    path: str
+    message: str
+    hint: str | None = None
+
+    @property
+    def place(self) -> str:
+        """`file:line:column`, as editors and compilers write it."""
+        return f"{self.file}:{self.line}:{self.column}"
+
+
+class InvalidFileError(IntsnnError):
+    """A file breaks its schema. All problems at once, sorted by place."""
+
+    exit_code = 2
+
+    def __init__(self, message: str, problems: Sequence[Problem], *, hints: Sequence[str] = ()) -> None:
+        super().__init__(message, hints=hints)
+        self.problems = tuple(sorted(problems, key=lambda problem: (problem.file, problem.line, problem.column)))
+
+    def __str__(self) -> str:
+        count = len(self.problems)
+        lines = [f"{self.message} ({count} problem{'s' if count != 1 else ''})"]
+        width = max((len(problem.place) for problem in self.problems), default=0)
+        for problem in self.problems:
+            path = f"{problem.path}: " if problem.path else ""
+            lines.append(f"  {problem.place:<{width}}  {path}{problem.message}")
+            if problem.hint:
+                lines.append(f"      hint: {problem.hint}")
+        return "\n".join([*lines, *(f"    hint: {hint}" for hint in self.hints)])
+
+
+class UsageError(IntsnnError):
+    """A call or command line asks for something that is not offered."""
+
+    exit_code = 2
+
+
+class MissingFileError(IntsnnError):
+    """A file or folder that must exist does not."""
+
+
+class GraphError(IntsnnError):
+    """An integer graph breaks a rule of FORMAT.md."""
+
+
+class InputError(IntsnnError):
+    """An array does not fit the graph: shape, type or range."""
+
+
+class HardwareError(IntsnnError):
+    """A graph cannot be mapped, counted or priced on a hardware description."""
+
+
+class ParityError(IntsnnError):
+    """Two executions that must be equal differ."""
+
+    exit_code = 3
