@@ -43,8 +43,8 @@ class Problem:
 
     @property
     def place(self) -> str:
-        """`file:line:column`, as editors and compilers write it."""
-        return f"{self.file}:{self.line}:{self.column}"
+        """`file:line:column`, as editors and compilers write it; only the file where there are no lines (line 0)."""
+        return f"{self.file}:{self.line}:{self.column}" if self.line else self.file
 
 
 class InvalidFileError(IntsnnError):

@@ -72,7 +72,7 @@ class IntInput(IntNode):
 
 @dataclass(frozen=True, eq=False)
 class IntConv(IntNode):
-    """acc = sum q_w * s over a 2-d window: weight [Co, Ci/groups, kh, kw], zero padding. Input spikes, counts or image."""
+    """acc = sum q_w * s over a 2-d window: weight [Co, Ci/groups, kh, kw], zero padding; s spikes, counts or input."""
 
     weight: IntArray
     bit_width: float

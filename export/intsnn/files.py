@@ -1,0 +1,26 @@
+"""Writing a file whole or not at all: under a temporary name beside it, then renamed."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+from intsnn.errors import MissingFileError
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write `content` to `path`; a reader sees the old file or the new one, never a part."""
+    if not path.parent.is_dir():
+        raise MissingFileError(
+            f"{path}: the folder {path.parent} must exist (there is none)", hints=["create it, or choose another path"]
+        )
+    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        Path(temporary).chmod(0o644)  # mkstemp makes it private to the user
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise

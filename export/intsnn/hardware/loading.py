@@ -1,0 +1,65 @@
+"""A name or a path -> a checked hardware description."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from pathlib import Path
+
+from intsnn.errors import HardwareError
+from intsnn.hardware.spec import HARDWARE_SCHEMA, HardwareSpec
+from intsnn.hardware.spikesim_spec import SPIKESIM_SCHEMA, SpikeSimSpec
+from intsnn.yamlfile import read_yaml
+
+Hardware = HardwareSpec | SpikeSimSpec
+
+_FOLDER = Path(__file__).parent
+
+
+def shipped_hardware() -> tuple[str, ...]:
+    """Names of the descriptions that are shipped."""
+    return tuple(sorted(path.stem for path in _FOLDER.glob("*.yaml")))
+
+
+def load_hardware(name_or_path: str | Path) -> Hardware:
+    """The description of that name, or in that file: a path, or text with a `/` or a `.yaml` ending.
+
+    Raises:
+        HardwareError: no description of that name is shipped.
+        MissingFileError: there is no such file.
+        InvalidFileError: the file breaks its schema.
+    """
+    text = str(name_or_path)
+    if isinstance(name_or_path, Path) or "/" in text or text.endswith((".yaml", ".yml")):
+        return _read(Path(text))
+    if text not in shipped_hardware():
+        raise HardwareError(
+            f"there is no hardware description {text!r}",
+            hints=[f"choose one of {', '.join(shipped_hardware())}, or give the path of a .yaml file"],
+        )
+    return _shipped(text)
+
+
+@cache
+def load_spikesim() -> SpikeSimSpec:
+    """The shipped constants of the SpikeSim rules."""
+    return read_yaml(_FOLDER / "spikesim.yaml", SpikeSimSpec, schema=SPIKESIM_SCHEMA)
+
+
+@cache
+def _shipped(name: str) -> Hardware:
+    return _read(_FOLDER / f"{name}.yaml")
+
+
+def _read(path: Path) -> Hardware:
+    if _says_spikesim(path):
+        return read_yaml(path, SpikeSimSpec, schema=SPIKESIM_SCHEMA)
+    return read_yaml(path, HardwareSpec, schema=HARDWARE_SCHEMA)
+
+
+def _says_spikesim(path: Path) -> bool:
+    """Whether the file's own `schema:` line names the SpikeSim kind; every fault is left to the strict reader."""
+    if not path.is_file():
+        return False
+    kind = re.escape(SPIKESIM_SCHEMA.partition("/")[0])
+    return re.search(rf"(?m)^schema:[ \t]*[\"']?{kind}/", path.read_text("utf-8", errors="replace")) is not None

@@ -1,0 +1,175 @@
+"""model.onnx: an integer graph written as an ONNX file, and read back. FORMAT.md, "ONNX", has the mapping.
+
+`read_onnx` gives exactly the graph that `write_onnx` was given. Reading takes the topology and the scalars from each
+node's metadata and the arrays from the initializers, checks the graph, and then builds the model anew: a file whose
+ONNX nodes are not the ones its metadata describe is refused. Nothing is executed, no other file is opened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from google.protobuf.message import DecodeError, Message  # type: ignore[import-untyped]  # ships with onnx, no types
+from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
+
+from intsnn.arithmetic import IntArray
+from intsnn.checking import check
+from intsnn.errors import InvalidFileError, MissingFileError, Problem
+from intsnn.files import write_atomically
+from intsnn.graph import FORMAT_VERSION, NODE_TYPES, IntGraph, IntNode
+from intsnn.onnx_functions import RESET_PARAMETER
+from intsnn.onnx_metadata import FORMAT_KEY, PREFIX, attribute_names, attribute_value, graph_metadata
+from intsnn.onnx_model import build_model, build_streaming_model, neuron_outputs
+from intsnn.onnx_nodes import weight_zero_point
+from intsnn.rules import is_weight_bit_width
+
+_EXPORT_AGAIN = "export the network again; a model.onnx is read only as mdcompress wrote it"
+_KINDS: Mapping[str, type[IntNode]] = {kind.kind: kind for kind in NODE_TYPES}
+
+
+def write_onnx(graph: IntGraph, path: Path) -> None:
+    """Write model.onnx: input `x` [T, N, ...] uint8 or int8, output `logits` int32. Atomic."""
+    write_atomically(path, build_model(graph).SerializeToString(deterministic=True))
+
+
+def write_streaming_onnx(graph: IntGraph, path: Path) -> None:
+    """Write one step: inputs `x` [N, ...] and `<neuron>.state`, outputs `logits`, spikes and next states. Atomic."""
+    write_atomically(path, build_streaming_model(graph).SerializeToString(deterministic=True))
+
+
+def read_onnx(path: Path) -> IntGraph:
+    """The integer graph in a model.onnx; an IntsnnError says what is wrong with any other file."""
+    return read_model(load_model(path), name=str(path))
+
+
+def load_model(path: Path) -> ModelProto:
+    """Parse an ONNX file without looking into it (and without opening external data)."""
+    if not path.is_file():
+        raise MissingFileError(f"{path}: there must be an ONNX file (got none)", hints=["run the export first"])
+    try:
+        return ModelProto.FromString(path.read_bytes())
+    except DecodeError as error:
+        hints = ["the file is truncated, or no ONNX file: export it again"]
+        raise InvalidFileError(f"{path} must be an ONNX file ({error})", [], hints=hints) from None
+
+
+def read_model(model: ModelProto, *, name: str = "model.onnx") -> IntGraph:
+    """The integer graph in a parsed model; `name` is what errors call it."""
+    properties = {entry.key: entry.value for entry in model.metadata_props}
+    _require_version(properties, name)
+    arrays = {tensor.name: tensor for tensor in model.graph.initializer}
+    problems: list[Problem] = []
+    nodes: list[IntNode] = []
+    for proto in model.graph.node:
+        described = {entry.key: entry.value for entry in proto.metadata_props}
+        if f"{PREFIX}kind" not in described:
+            continue
+        try:
+            nodes.append(_node(proto, described, arrays))
+        except ValueError as error:
+            problems.append(_problem(name, f"node {proto.name!r}", str(error)))
+    _require_none(problems, f"{name} is not a valid model of mdcompress")
+    graph = IntGraph(tuple(nodes), graph_metadata(properties))
+    check(graph)
+    _require_none(list(_differences(model, graph, name)), f"{name} does not match its own metadata")
+    return graph
+
+
+def _problem(file: str, place: str, message: str) -> Problem:
+    return Problem(file, 0, 0, place, message)
+
+
+def _require_none(problems: Sequence[Problem], message: str) -> None:
+    if problems:
+        raise InvalidFileError(message, problems, hints=[_EXPORT_AGAIN])
+
+
+def _require_version(properties: Mapping[str, str], name: str) -> None:
+    text = properties.get(FORMAT_KEY)
+    if text is None:
+        hints = ["only files from `mdcompress export` hold an integer graph; other ONNX models cannot be read"]
+        raise InvalidFileError(f"{name} must be written by mdcompress (it has no {FORMAT_KEY})", [], hints=hints)
+    if text != str(FORMAT_VERSION):
+        hints = ["install the version of mdcompress that wrote it, or export the network again with this one"]
+        message = f"{name} must have format version {FORMAT_VERSION} (got {text})"
+        raise InvalidFileError(message, [], hints=hints)
+
+
+def _node(proto: NodeProto, described: Mapping[str, str], arrays: Mapping[str, TensorProto]) -> IntNode:
+    """One layer from its metadata and its initializers. ValueError says what is missing or wrong."""
+    kind_name = attribute_value(described[f"{PREFIX}kind"])
+    kind = _KINDS.get(kind_name) if isinstance(kind_name, str) else None
+    if kind is None:
+        raise ValueError(f"kind must be one of {', '.join(_KINDS)} (got {kind_name!r})")
+    values: dict[str, object] = {}
+    for name in attribute_names(kind):
+        if PREFIX + name not in described:
+            raise ValueError(f"the metadata must give {name} (got nothing)")
+        values[name] = attribute_value(described[PREFIX + name])
+    inputs = values["inputs"]
+    if not isinstance(inputs, tuple) or not all(isinstance(item, str) for item in inputs):
+        raise ValueError(f"inputs must be names (got {inputs!r})")
+    for name in kind.arrays:
+        values[name] = _array(proto.name, name, values, arrays)
+    make: Callable[..., IntNode] = kind
+    return make(name=proto.name, **values)
+
+
+def _array(node: str, name: str, attributes: Mapping[str, object], arrays: Mapping[str, TensorProto]) -> IntArray:
+    """One array of a layer, in the graph's own form: signed weights, [C] or [1] parameters."""
+    if name == "weight":
+        stored, bit_width = _initializer(f"{node}/weight", TensorProto.UINT8, arrays), attributes["bit_width"]
+        if not isinstance(bit_width, int | float) or not is_weight_bit_width(bit_width):
+            raise ValueError(f"bit_width must be that of a weight (got {bit_width!r})")
+        weight = stored - weight_zero_point(bit_width)
+        return weight.T if weight.ndim == 2 else weight
+    used = RESET_PARAMETER["hard"] + RESET_PARAMETER["soft"]
+    if name in used and f"{node}/{name}" not in arrays:
+        return np.zeros(1, np.int64)  # a parameter its reset does not read is no part of the file
+    return _initializer(f"{node}/{name}", TensorProto.INT32, arrays).reshape(-1)
+
+
+def _initializer(name: str, element: int, arrays: Mapping[str, TensorProto]) -> IntArray:
+    if name not in arrays:
+        raise ValueError(f"there must be an initializer {name!r} (got none)")
+    tensor = arrays[name]
+    if tensor.data_location == TensorProto.EXTERNAL or tensor.external_data:
+        raise ValueError(f"initializer {name!r} must be stored inside the file (got external data)")
+    if tensor.data_type != element:
+        words = (TensorProto.DataType.Name(element), TensorProto.DataType.Name(tensor.data_type))
+        raise ValueError(f"initializer {name!r} must be {words[0]} (got {words[1]})")
+    return np.asarray(numpy_helper.to_array(tensor)).astype(np.int64)
+
+
+def _differences(model: ModelProto, graph: IntGraph, name: str) -> Iterator[Problem]:
+    """The first place in each part of the file where it is not what building its graph gives."""
+    built = build_model(graph)
+    if len(model.graph.output) > 1:
+        built.graph.output.extend(neuron_outputs(graph))
+    parts = (
+        ("node", model.graph.node, built.graph.node),
+        ("initializer", model.graph.initializer, built.graph.initializer),
+        ("input", model.graph.input, built.graph.input),
+        ("output", model.graph.output, built.graph.output),
+        ("function", model.functions, built.functions),
+        ("opset", model.opset_import, built.opset_import),
+    )
+    for part, seen, expected in parts:
+        place = _first_difference(seen, expected)
+        if place is not None:
+            yield _problem(
+                name, f"{part} {place}", "must be as the metadata describe it (it was changed or is missing)"
+            )
+    if model.ir_version != built.ir_version:
+        yield _problem(name, "ir_version", f"must be {built.ir_version} (got {model.ir_version})")
+
+
+def _first_difference(seen: Sequence[Message], expected: Sequence[Message]) -> str | None:
+    for left, right in zip(seen, expected, strict=False):
+        if left != right:
+            return repr(getattr(right, "name", None) or getattr(right, "domain", ""))
+    if len(seen) != len(expected):
+        return f"list (got {len(seen)} of {len(expected)})"
+    return None

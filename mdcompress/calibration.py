@@ -1,0 +1,158 @@
+"""calibrate(student, batches): scales from data, then batch-norm statistics, without any training.
+
+1. the input's scale from its values; 2. each stream's unit, so that the stored membranes of its neurons lose least,
+found on potentials of the canonical float neuron; 3. batch-norm statistics of the quantized network.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from mdcompress.adapters import simulate
+from mdcompress.errors import CalibrationError
+from mdcompress.graph import NeuronModel
+from mdcompress.layers.integer_ops import Firing
+from mdcompress.layers.neuron import MembraneUnit, QuantNeuron, ReadoutUnit
+from mdcompress.layers.synapse import QuantSynapse
+from mdcompress.student import Student, layer_key
+
+_SAMPLES_PER_NEURON_LAYER = 100_000  # membrane values kept for the range search, spread evenly
+_RANGES = tuple(2.0 ** (step / 8) for step in range(-12, 25))  # stored range in thresholds: 0.35 to 8
+_READOUT_BITS = 15  # the largest readout current of calibration takes this many bits
+
+Batch = Tensor | Sequence[Tensor]
+
+
+def calibrate(student: Student, batches: Iterable[Batch]) -> Student:
+    """Find scales and batch-norm statistics on `batches` of x [T, N, ...] (or of (x, y)); returns the student.
+
+    Errors: CalibrationError where the data are empty or not finite.
+    """
+    inputs = [batch if isinstance(batch, Tensor) else batch[0] for batch in batches]
+    if not inputs:
+        raise CalibrationError("calibration needs at least one batch (got none)", hints=["give some training data"])
+    device = student.input.scale.device
+    inputs = [x.to(device) for x in inputs]
+    student.input.fit(torch.cat([torch.unique(x) for x in inputs]))
+    was_training = student.training
+    with torch.no_grad():
+        student.eval()
+        _fit_readouts_to_bounds(student)
+        _fit_units(student, inputs)
+        with _fresh_statistics(student):
+            for x in inputs:
+                student.run(x)
+    return student.train(was_training)
+
+
+def _fit_readouts_to_bounds(student: Student) -> None:
+    """A first readout unit that no current can overflow; the data refine it."""
+    for name, unit in student.assigned.currents.items():
+        readout = student.units[layer_key(unit.stream)]
+        if isinstance(readout, ReadoutUnit) and layer_key(name) in student.layers:
+            source = student.graph.node(name).inputs[0]
+            bound = student.synapse(name).current_bound(student.input_scale(source))
+            readout.value.fill_(max(bound, 1e-6) / 2.0**_READOUT_BITS)
+
+
+def _fit_units(student: Student, inputs: Sequence[Tensor]) -> None:
+    stored: dict[str, list[Tensor]] = {}
+    largest: dict[str, float] = {}
+    neuron_names = {id(student.neuron(name)): name for name in student.assigned.neurons}
+
+    def fire(neuron: QuantNeuron, current: Tensor, lsb: Tensor) -> Firing:
+        # current*lsb holds the input gain already: lsb counts in units of the gained current
+        simulation = simulate(_without_gain(neuron.model), current * lsb.double())
+        membranes = _after_reset(neuron.model, simulation.potentials, simulation.spikes)
+        stored.setdefault(neuron_names[id(neuron)], []).append(_sampled(membranes, len(inputs)))
+        return Firing(simulation.spikes, simulation.potentials, membranes)
+
+    for x in inputs:
+        result = student.run(x, fire=fire)
+        for name, unit in student.assigned.currents.items():
+            if student.assigned.references[unit.stream] is None:
+                real = float((result.currents[name] * student.current_unit(name, result.units)).abs().max())
+                largest[unit.stream] = max(largest.get(unit.stream, 0.0), real)
+    for stream, reference in student.assigned.references.items():
+        module = student.units[layer_key(stream)]
+        if isinstance(module, MembraneUnit):
+            assert reference is not None
+            members = {name: torch.cat(stored[name]) for name in student.assigned.neurons if _on(student, name, stream)}
+            module.quantizer.set_range(_best_range(student, reference, members))
+        elif isinstance(module, ReadoutUnit) and largest[stream] > 0.0:
+            module.value.fill_(largest[stream] / 2.0**_READOUT_BITS)
+
+
+def _on(student: Student, name: str, stream: str) -> bool:
+    return student.assigned.neurons[name].stream == stream
+
+
+def _without_gain(model: NeuronModel) -> NeuronModel:
+    return replace(model, input_gain=1.0)
+
+
+def _after_reset(model: NeuronModel, potentials: Tensor, spikes: Tensor) -> Tensor:
+    match model.reset:
+        case "hard":
+            return torch.where(spikes > 0, model.reset_value, potentials)
+        case "soft":
+            return potentials - model.soft_amount * spikes
+        case "none":
+            return potentials
+
+
+def _sampled(values: Tensor, parts: int) -> Tensor:
+    flat = values.flatten()
+    step = max(1, flat.numel() * parts // _SAMPLES_PER_NEURON_LAYER)
+    return flat[::step]
+
+
+def _best_range(student: Student, reference: str, members: dict[str, Tensor]) -> float:
+    """The stored range of the reference neuron that loses least over all neurons of its stream, in real units.
+
+    Loss of a neuron: mean ((clip(v) - quantized v) / threshold)^2 with v clipped below at -threshold: how far below
+    that a silent membrane lies matters less than resolution near the threshold.
+    """
+    units, anchor = student.assigned.neurons, student.neuron(reference)
+    best, least = anchor.model.threshold, float("inf")
+    for candidate in _RANGES:
+        stored_range = candidate * anchor.model.threshold
+        scale = stored_range / 2.0 ** (anchor.policy.bit_width - 1)
+        lsb = scale / 2.0 ** units[reference].guard_bits / units[reference].factor
+        loss = 0.0
+        for name, values in members.items():
+            own_scale = lsb * units[name].factor * 2.0 ** units[name].guard_bits
+            loss += _storage_loss(student.neuron(name), values, own_scale)
+        if loss < least:
+            best, least = stored_range, loss
+    return best
+
+
+def _storage_loss(neuron: QuantNeuron, values: Tensor, scale: float) -> float:
+    half = 2 ** (neuron.policy.bit_width - 1)
+    stored = (values / scale + 0.5).floor().clamp(-half, half - 1) * scale
+    floor = -neuron.model.threshold
+    error = (values.clamp_min(floor) - stored.clamp_min(floor)) / neuron.model.threshold
+    return float(error.square().mean())
+
+
+@contextlib.contextmanager
+def _fresh_statistics(student: Student) -> Iterator[None]:
+    """Train mode with batch-norm statistics averaged anew over all batches; momenta are restored afterwards."""
+    norms = [layer.norm for layer in student.layers.values() if isinstance(layer, QuantSynapse) and layer.norm]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = None
+        assert isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d) and norm.num_batches_tracked is not None
+        norm.num_batches_tracked.zero_()
+    student.train()
+    try:
+        yield
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum

@@ -1,0 +1,121 @@
+"""`mdcompress check FILE…`: recipes, hardware descriptions and model.onnx files, each against its rules."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from intsnn.errors import InvalidFileError, IntsnnError, MissingFileError, Problem
+from mdcompress.cli.options import output_options
+from mdcompress.console import Console, JsonValue, Report, problem_documents
+
+KINDS = "a recipe or hardware description (.yaml), or an exported model (.onnx)"
+INVALID = 2
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What was found in one file: what it holds, or the error."""
+
+    file: Path
+    content: str
+    error: IntsnnError | None = None
+
+    def line(self) -> str:
+        """`recipes/4bit.yaml: valid recipe 4bit`."""
+        return f"{self.file}: {self.content}"
+
+    def document(self) -> JsonValue:
+        """The verdict as a JSON value."""
+        problems = problem_documents(self.error) if isinstance(self.error, InvalidFileError) else []
+        return {
+            "file": str(self.file),
+            "valid": self.error is None,
+            "content": self.content,
+            "error": self.error.message if self.error else None,
+            "problems": problems,
+        }
+
+
+@click.command("check", short_help="Check recipes, hardware descriptions and exported models.")
+@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@output_options
+def command(files: tuple[Path, ...], console: Console) -> None:
+    """Check recipes, hardware descriptions and exported models.
+
+    Prints a line for each file, and every problem with its place. Exit code 2 if a file is invalid.
+
+    \b
+    Example:
+      mdcompress check recipes/4bit.yaml runs/4bit/model.onnx
+    """
+    verdicts = [verdict(file) for file in files]
+    text = "\n".join(found.line() for found in verdicts)
+    valid = tuple(found.file for found in verdicts if found.error is None)
+    console.show(Report(text, [found.document() for found in verdicts], valid))
+    for found in verdicts:
+        if found.error is not None:
+            click.echo(f"error: {found.error}", err=True)
+    if len(valid) < len(verdicts):
+        click.get_current_context().exit(INVALID)
+
+
+def verdict(file: Path) -> Verdict:
+    """Check one file by the rules of its kind."""
+    try:
+        return Verdict(file, f"valid {_read_as_its_kind(file)}")
+    except InvalidFileError as error:
+        count = len(error.problems)
+        return Verdict(file, f"invalid ({count} problem{'s' if count != 1 else ''})", error)
+    except IntsnnError as error:
+        return Verdict(file, "invalid", error)
+
+
+def _read_as_its_kind(file: Path) -> str:
+    """What the file holds; an error where it breaks the rules of what it says it is."""
+    if not file.is_file():
+        raise MissingFileError(f"{file}: no such file", hints=[f"give the path of {KINDS}"])
+    match file.suffix:
+        case ".yaml" | ".yml":
+            return _reader_for_yaml(file)(file)
+        case ".onnx":
+            return _read_model(file)
+        case _:
+            raise InvalidFileError(
+                f"{file} is not a file that can be checked",
+                [Problem(str(file), 0, 0, "", f"must be {KINDS} (got the suffix {file.suffix!r})")],
+            )
+
+
+def _reader_for_yaml(file: Path) -> Callable[[Path], str]:
+    from intsnn.yaml_tree import parse_tree
+
+    tree = parse_tree(file.read_text("utf-8", errors="replace"), str(file))
+    schema = tree.at(("schema",))
+    kind = schema.partition("/")[0] if isinstance(schema, str) else ""
+    return _read_hardware if kind in ("mdcompress.hardware", "mdcompress.spikesim") else _read_recipe
+
+
+def _read_recipe(file: Path) -> str:
+    from mdcompress.recipe import load_recipe
+
+    return f"recipe {load_recipe(file).name}"
+
+
+def _read_hardware(file: Path) -> str:
+    from intsnn.hardware import load_hardware
+
+    load_hardware(file)
+    return "hardware description"
+
+
+def _read_model(file: Path) -> str:
+    from intsnn.checking import check
+    from intsnn.onnx_file import read_onnx
+
+    graph = read_onnx(file)
+    check(graph)
+    return f"integer graph of {len(graph)} nodes"

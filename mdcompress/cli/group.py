@@ -1,0 +1,109 @@
+"""The group of commands: each is imported when it is named, and every error is rendered in one place."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import shlex
+import sys
+from collections.abc import Mapping, MutableMapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from mdcompress._version import __version__
+from mdcompress.console import Detail, report_error
+
+COMMANDS: Mapping[str, str] = {  # in the order of their use; the value is the module that defines the command
+    "run": "mdcompress.cli.run",
+    "check": "mdcompress.cli.check",
+    "train": "mdcompress.cli.train",
+    "quantize": "mdcompress.cli.quantize",
+    "distill": "mdcompress.cli.distill",
+    "export": "mdcompress.cli.export",
+    "estimate-hw": "mdcompress.cli.estimate",
+    "eval": "mdcompress.cli.evaluate",
+}
+
+EXAMPLE = """\b
+Example:
+  mdcompress run --recipe 4bit
+"""
+
+
+@dataclass(frozen=True)
+class Invocation:
+    """The command line as typed."""
+
+    arguments: tuple[str, ...]
+
+    @property
+    def command(self) -> str:
+        """The whole line, quoted for a shell."""
+        return shlex.join(["mdcompress", *self.arguments])
+
+    @property
+    def detail(self) -> Detail:
+        """`--debug` counts wherever it stands, so that errors in the other arguments honour it too."""
+        return Detail.TRACEBACK if "--debug" in self.arguments else Detail.MESSAGE
+
+
+class CommandGroup(click.Group):
+    """A group that imports its commands one by one and ends with the exit code an error asks for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names, in the order of their use."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the module of one command."""
+        if cmd_name not in COMMANDS:
+            return None
+        command = importlib.import_module(COMMANDS[cmd_name]).command
+        if not isinstance(command, click.Command):
+            raise TypeError(f"{COMMANDS[cmd_name]}.command must be a click command")
+        return command
+
+    def main(  # click's own signature
+        self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any
+    ) -> NoReturn:
+        """Run the command line and exit: 0 done, 1 could not, 2 wrong usage or file, 3 a check failed, 130 interrupted."""
+        arguments = list(sys.argv[1:] if args is None else args)
+        invocation = Invocation(tuple(arguments))
+        _make_own_modules_importable(sys.path)
+        try:
+            code = super().main(arguments, prog_name, **{**extra, "standalone_mode": False, "obj": invocation})
+        except BrokenPipeError:
+            _close_stdout()
+            sys.exit(1)
+        except (Exception, KeyboardInterrupt) as error:
+            sys.exit(report_error(_cause(error), detail=invocation.detail))
+        sys.exit(code if isinstance(code, int) else 0)
+
+
+@click.command(
+    cls=CommandGroup, epilog=EXAMPLE, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
+@click.version_option(__version__, prog_name="mdcompress")
+@click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")
+def main() -> None:
+    """Compress spiking networks to integers, export them bit-exact, and price them on crossbars."""
+
+
+def _make_own_modules_importable(paths: MutableMapping[int, str] | list[str]) -> None:
+    """`my_network:build` is looked up in the working directory too, last, so that nothing there hides a library."""
+    here = str(Path.cwd())
+    if isinstance(paths, list) and here not in paths:
+        paths.append(here)
+
+
+def _cause(error: BaseException) -> BaseException:
+    """Click turns an interrupt into Abort; the interrupt is what is reported."""
+    return error.__cause__ if isinstance(error, click.Abort) and error.__cause__ else error
+
+
+def _close_stdout() -> None:
+    """The reader has gone (`… | head`); what Python would still flush at exit goes nowhere instead of raising again."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,1 @@
+"""Layers of the student: integers carried in forward, straight-through backward (equations: export/FORMAT.md)."""

@@ -1,0 +1,168 @@
+"""run.json: what each finished stage read and wrote, by SHA-256, and from which settings. No torch here."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from pathlib import Path
+from typing import Literal
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from mdcompress.errors import RunError
+
+MANIFEST_NAME = "run.json"
+_BLOCK_BYTES = 1 << 20  # hashed piece by piece, so that a file larger than memory can be
+
+
+class Stage(Enum):
+    """A stage of a run; the value is the command that performs it."""
+
+    TRAIN = "train"
+    QUANTIZE = "quantize"
+    DISTILL = "distill"
+    EXPORT = "export"
+    ESTIMATE = "estimate-hw"
+
+
+@dataclass(frozen=True)
+class StageRecord:
+    """One finished stage.
+
+    inputs: SHA-256 of each file read, by its name in the run or its path outside.
+    outputs: SHA-256 of each file written, by its name in the run.
+    settings: each setting the result depends on, as `key.path -> JSON value`.
+    version, command, seed: the tool's version, the command line and the seed it ran with.
+    finished: when, UTC in ISO 8601. seconds: how long it took.
+    measured: figures found on the way, such as the test accuracy in [0, 1].
+    """
+
+    __pydantic_config__ = ConfigDict(extra="forbid", strict=True)
+
+    inputs: Mapping[str, str]
+    outputs: Mapping[str, str]
+    settings: Mapping[str, str]
+    version: str
+    command: str
+    seed: int
+    finished: str
+    seconds: float
+    measured: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The finished stages of a run, by command."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid", strict=True)
+
+    schema: Literal["mdcompress.run/1"] = "mdcompress.run/1"
+    stages: Mapping[str, StageRecord] = field(default_factory=dict)
+
+    def record(self, stage: Stage) -> StageRecord | None:
+        """What is known of a stage; None where it has not finished."""
+        return self.stages.get(stage.value)
+
+    def with_record(self, stage: Stage, record: StageRecord) -> Manifest:
+        """The manifest with one stage recorded (anew)."""
+        return replace(self, stages={**self.stages, stage.value: record})
+
+    def writer_of(self, name: str) -> Stage | None:
+        """The stage that wrote a file of the run."""
+        return next((stage for stage in Stage if (found := self.record(stage)) and name in found.outputs), None)
+
+
+_ADAPTER = TypeAdapter(Manifest)
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of a run; an empty one where none was written yet."""
+    path = folder / MANIFEST_NAME
+    if not path.exists():
+        return Manifest()
+    try:
+        return _ADAPTER.validate_json(path.read_bytes())
+    except (OSError, ValidationError) as error:
+        raise RunError(
+            f"{path} must be the record of a run that mdcompress wrote (got: {_first_line(error)})",
+            hints=[f"move {folder} away, or choose another run with --run"],
+        ) from error
+
+
+def manifest_text(manifest: Manifest) -> str:
+    """The manifest as JSON text."""
+    return _ADAPTER.dump_json(manifest, indent=2).decode() + "\n"
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(_BLOCK_BYTES):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def stale_reasons(folder: Path, stage: Stage, settings: Mapping[str, str]) -> tuple[str, ...]:
+    """Why the files of a finished stage are no longer what its inputs and settings would give; empty where they are.
+
+    An input that is gone is no reason: the result was made from it and stays valid (the run may have been copied to
+    another machine). An input that is another file now is one, and so is anything that makes a stage before stale.
+
+    Args:
+        folder: the run directory.
+        stage: the stage.
+        settings: all settings of today, `key.path -> JSON value`; those the record holds are compared.
+    """
+    manifest = read_manifest(folder)
+    record = manifest.record(stage)
+    if record is None:
+        return (f"`{stage.value}` has not finished",)
+    return (*_origin_reasons(folder, manifest, stage, settings), *_output_reasons(folder, stage, record))
+
+
+def _origin_reasons(folder: Path, manifest: Manifest, stage: Stage, settings: Mapping[str, str]) -> tuple[str, ...]:
+    record = manifest.stages[stage.value]
+    earlier = (_origin_reasons(folder, manifest, before, settings) for before in _stages_before(manifest, record))
+    own = (*_changed_settings(record, settings), *_changed_inputs(folder, stage, record))
+    return tuple(dict.fromkeys([*(reason for reasons in earlier for reason in reasons), *own]))
+
+
+def _stages_before(manifest: Manifest, record: StageRecord) -> tuple[Stage, ...]:
+    """The stages whose outputs a finished stage read, in order."""
+    writers = {manifest.writer_of(name) for name in record.inputs}
+    return tuple(stage for stage in Stage if stage in writers)
+
+
+def _changed_settings(record: StageRecord, settings: Mapping[str, str]) -> tuple[str, ...]:
+    return tuple(
+        f"`{key}` was {old}, now it is {settings.get(key, 'absent')}"
+        for key, old in record.settings.items()
+        if settings.get(key) != old
+    )
+
+
+def _changed_inputs(folder: Path, stage: Stage, record: StageRecord) -> tuple[str, ...]:
+    paths = {folder / name: expected for name, expected in record.inputs.items()}  # an absolute name stays what it is
+    changed = (path for path, expected in paths.items() if path.is_file() and file_hash(path) != expected)
+    return tuple(f"{path} changed since `{stage.value}` read it" for path in changed)
+
+
+def _output_reasons(folder: Path, stage: Stage, record: StageRecord) -> tuple[str, ...]:
+    reasons = []
+    for name, expected in record.outputs.items():
+        path = folder / name
+        if not path.is_file():
+            reasons.append(f"{path} is gone")
+        elif file_hash(path) != expected:
+            reasons.append(f"{path} is not what `{stage.value}` wrote")
+    return tuple(reasons)
+
+
+def _first_line(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        return f"{'.'.join(map(str, first['loc'])) or 'the text'}: {first['msg']}"
+    return str(error)

@@ -1,0 +1,28 @@
+"""Planning: recipe and graph become one policy for each node, before anything is trained."""
+
+from mdcompress.patterns import match_names
+from mdcompress.planning.formats import (
+    PlanRow,
+    format_plan,
+    plan_from_json,
+    plan_to_json,
+    plan_to_yaml,
+    policy_in_words,
+)
+from mdcompress.planning.leak import leak_bits
+from mdcompress.planning.resolving import plan
+from mdcompress.planning.types import PlannedNode, QuantPlan
+
+__all__ = [
+    "PlanRow",
+    "PlannedNode",
+    "QuantPlan",
+    "format_plan",
+    "leak_bits",
+    "match_names",
+    "plan",
+    "plan_from_json",
+    "plan_to_json",
+    "plan_to_yaml",
+    "policy_in_words",
+]

@@ -1,0 +1,115 @@
+"""A plan as rows for --dry-run, as YAML for people (plan.yaml), and as JSON that reads back equal (in checkpoints)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pydantic import TypeAdapter, ValidationError
+
+from intsnn.yaml_tree import PlainValue
+from intsnn.yaml_writing import write_yaml_text
+from mdcompress.errors import CheckpointError
+from mdcompress.planning.types import PlannedNode, QuantPlan
+from mdcompress.recipe.policies import (
+    TERNARY_BITS,
+    BatchNormPolicy,
+    InputPolicy,
+    MembranePolicy,
+    WeightPolicy,
+)
+
+PLAN_SCHEMA = "mdcompress.plan/1"
+_SPELLED = {"per_tensor": "per tensor", "per_channel": "per channel", "power_of_two": "power-of-two", "float": "float"}
+
+
+@dataclass(frozen=True)
+class PlanRow:
+    """One line of --dry-run."""
+
+    node: str
+    kind: str
+    shape: str
+    policy: str
+    rule: str
+
+
+def format_plan(plan: QuantPlan) -> tuple[PlanRow, ...]:
+    """One row for each node: its name, kind, shape, policy in words, and the rules that set it."""
+    return tuple(
+        PlanRow(
+            node=node.name,
+            kind=node.kind.value,
+            shape="x".join(map(str, node.shape)),
+            policy="; ".join(policy_in_words(policy) for policy in node.policies.values()),
+            rule=_rules(node),
+        )
+        for node in plan
+    )
+
+
+def policy_in_words(policy: WeightPolicy | MembranePolicy | BatchNormPolicy | InputPolicy) -> str:
+    """`4-bit weights per channel, float scale, learned range`."""
+    match policy:
+        case WeightPolicy():
+            named = {1.0: "binary", TERNARY_BITS: "ternary"}
+            bits = named.get(policy.bit_width, f"{policy.bit_width:g}-bit")
+            full = "" if policy.narrow_range else ", full range"
+            granularity, scale = _SPELLED[policy.granularity], _SPELLED[policy.scale]
+            return f"{bits} weights {granularity}, {scale} scale, {policy.range} range{full}"
+        case MembranePolicy():
+            rounding = ", floor" if policy.rounding == "floor" else ""
+            return f"{policy.bit_width}-bit membrane, {policy.scale} scale, {policy.guard_bits} guard bits{rounding}"
+        case BatchNormPolicy(mode="power_of_two"):
+            return f"batch norm as a shift, {policy.shift_bit_width}-bit offset"
+        case BatchNormPolicy():
+            folded = "folded, " if policy.mode == "fold" else ""
+            return f"batch norm {folded}{policy.scale_bit_width}-bit scale, {policy.shift_bit_width}-bit offset"
+        case InputPolicy():
+            return f"{policy.bit_width}-bit input"
+
+
+def plan_to_yaml(plan: QuantPlan) -> str:
+    """The plan for people: each node's policies, and below `origin` the rule behind each field."""
+    return write_yaml_text({"schema": PLAN_SCHEMA, "nodes": [_node_as_plain_values(node) for node in plan]})
+
+
+def _node_as_plain_values(node: PlannedNode) -> PlainValue:
+    return {
+        "name": node.name,
+        "kind": node.kind.value,
+        "shape": list(node.shape),
+        **{name: policy.model_dump(mode="json") for name, policy in node.policies.items()},
+        **({"origin": {**dict(node.origin)}} if node.origin else {}),
+    }
+
+
+@dataclass(frozen=True)
+class _PlanDocument:
+    schema: str
+    plan: QuantPlan
+
+
+def plan_to_json(plan: QuantPlan) -> str:
+    """The plan as one JSON document; `plan_from_json` gives back an equal plan."""
+    return TypeAdapter(_PlanDocument).dump_json(_PlanDocument(PLAN_SCHEMA, plan)).decode()
+
+
+def plan_from_json(text: str) -> QuantPlan:
+    """The plan that a checkpoint carries; CheckpointError where the text is none."""
+    try:
+        document = TypeAdapter(_PlanDocument).validate_json(text, strict=True)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"])) or "the document"
+        message = f"the plan of a checkpoint must be readable (got {first['msg'].lower()} at {place})"
+        raise CheckpointError(message, hints=["quantize the network anew with this version"]) from error
+    if document.schema != PLAN_SCHEMA:
+        message = f"the plan of a checkpoint must be of schema {PLAN_SCHEMA} (got {document.schema!r})"
+        raise CheckpointError(message, hints=["quantize the network anew with this version"])
+    return document.plan
+
+
+def _rules(node: PlannedNode) -> str:
+    """The rules a row names: those that people wrote; `default` where there is none."""
+    written = [rule for _, rule in node.origin if rule not in ("default", "automatic")]
+    return ", ".join(dict.fromkeys(written)) or ("default" if node.origin else "")

@@ -1,0 +1,177 @@
+"""plan(recipe, graph): a recipe's rules become one policy for each node; whatever does not fit is an error here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from pydantic import ValidationError
+
+from mdcompress.errors import PlanError
+from mdcompress.graph import NeuronModel, NodeKind, SnnGraph, SnnNode
+from mdcompress.patterns import match_names
+from mdcompress.planning.leak import LARGEST_GUARD_BITS, keeps_leak, leak_bits
+from mdcompress.planning.selection import list_names, no_match_hint, select
+from mdcompress.planning.types import Origin, PlannedNode, QuantPlan
+from mdcompress.recipe.policies import BatchNormPolicy, InputPolicy, MembranePolicy, Override, WeightPolicy
+from mdcompress.recipe.sections import Recipe
+
+PolicyT = TypeVar("PolicyT", WeightPolicy, MembranePolicy, BatchNormPolicy, InputPolicy)
+
+_KIND_OF_SECTION = {"weight": NodeKind.SYNAPSE, "membrane": NodeKind.NEURON, "batch_norm": NodeKind.SYNAPSE}
+
+
+@dataclass(frozen=True)
+class _Fault:
+    """One thing that does not fit: where (a key path or a node), what, and what to do."""
+
+    place: str
+    message: str
+    hint: str
+
+
+@dataclass(frozen=True)
+class _Rule:
+    """An override with its name in origins, as it applies to one node: `quantize.overrides.0 (@first)`."""
+
+    override: Override
+    name: str
+
+
+def plan(recipe: Recipe, graph: SnnGraph) -> QuantPlan:
+    """Every node's policy with the origin of every field.
+
+    Overrides apply in order, a later one winning field by field.
+
+    Raises:
+        PlanError: a pattern matches no node, an override applies to none of the nodes it matches, or a policy is
+            impossible for a node; all of them at once.
+    """
+    faults = [*_unmatched(recipe, graph)]
+    planned = []
+    for node in graph:
+        result = _planned(node, recipe, _rules_for(node, recipe, graph))
+        if isinstance(result, PlannedNode):
+            planned.append(result)
+        else:
+            faults += result
+    if faults:
+        raise _error(recipe, faults)
+    return QuantPlan(tuple(planned))
+
+
+def _error(recipe: Recipe, faults: Sequence[_Fault]) -> PlanError:
+    count = f"{len(faults)} problem{'s' if len(faults) > 1 else ''}"
+    lines = [f"recipe {recipe.name!r} does not fit the network ({count})"]
+    lines += [f"  {fault.place}: {fault.message}" for fault in faults]
+    return PlanError("\n".join(lines), hints=list(dict.fromkeys(fault.hint for fault in faults)))
+
+
+def _unmatched(recipe: Recipe, graph: SnnGraph) -> Iterator[_Fault]:
+    names = [node.name for node in graph]
+    for index, override in enumerate(recipe.quantize.overrides):
+        place = f"quantize.overrides.{index}"
+        matched: list[str] = []
+        for pattern in override.patterns:
+            found = select(pattern, graph)
+            matched += found
+            if not found:
+                yield _Fault(f"{place}.match", f"{pattern!r} matches no node", no_match_hint(pattern, names))
+        yield from _inapplicable(override, place, [graph.node(name) for name in dict.fromkeys(matched)], graph)
+    membrane = recipe.distill.membrane
+    if membrane is not None:
+        neurons = [node.name for node in graph.of_kind(NodeKind.NEURON)]
+        for pattern in (membrane.match,) if isinstance(membrane.match, str) else membrane.match:
+            if not match_names(pattern, neurons):
+                message = f"{pattern!r} matches no neuron"
+                yield _Fault("distill.membrane.match", message, no_match_hint(pattern, neurons))
+
+
+def _inapplicable(override: Override, place: str, matched: Sequence[SnnNode], graph: SnnGraph) -> Iterator[_Fault]:
+    """The sections of an override that apply to none of the nodes it matches."""
+    for section in override.sections:
+        kind = _KIND_OF_SECTION[section]
+        if matched and not any(node.kind is kind for node in matched):
+            seen = list_names([f"{node.name} ({node.kind.value})" for node in matched])
+            hint = f"the {kind.value}s are: {list_names([node.name for node in graph.of_kind(kind)])}"
+            yield _Fault(f"{place}.{section}", f"applies to {kind.value}s, and matches none (got {seen})", hint)
+
+
+def _rules_for(node: SnnNode, recipe: Recipe, graph: SnnGraph) -> tuple[_Rule, ...]:
+    rules = []
+    for index, override in enumerate(recipe.quantize.overrides):
+        hit = next((pattern for pattern in override.patterns if node.name in select(pattern, graph)), None)
+        if hit is not None:
+            rules.append(_Rule(override, f"quantize.overrides.{index} ({hit})"))
+    return tuple(rules)
+
+
+def _planned(node: SnnNode, recipe: Recipe, rules: Sequence[_Rule]) -> PlannedNode | list[_Fault]:
+    """The node with its policies, or what is impossible about them."""
+    quantize = recipe.quantize
+    try:
+        match node.kind:
+            case NodeKind.SYNAPSE:
+                weight, weight_origin = _merged(quantize.weight, "weight", rules)
+                batch_norm, batch_norm_origin = _merged(quantize.batch_norm, "batch_norm", rules)
+                origin = (*weight_origin, *batch_norm_origin)
+                return PlannedNode(
+                    node.name, node.kind, node.shape, weight=weight, batch_norm=batch_norm, origin=origin
+                )
+            case NodeKind.NEURON:
+                membrane, origin = _merged(quantize.membrane, "membrane", rules)
+                return _planned_neuron(node, membrane, origin)
+            case NodeKind.INPUT:
+                policy, origin = _merged(quantize.input, "input", ())
+                return PlannedNode(node.name, node.kind, node.shape, input=policy, origin=origin)
+            case _:
+                return PlannedNode(node.name, node.kind, node.shape)
+    except ValidationError as error:  # two rules, each sound, that contradict each other together
+        return [_contradiction(node, detail["ctx"]["error"], rules) for detail in error.errors()]
+
+
+def _merged(base: PolicyT, section: str, rules: Sequence[_Rule]) -> tuple[PolicyT, tuple[Origin, ...]]:
+    """The policy after all rules, checked anew, and where each field came from."""
+    values: dict[str, object] = base.model_dump()
+    given = base.model_fields_set
+    origins = {name: f"quantize.{section}" if name in given else "default" for name in values}
+    for rule in rules:
+        changes = rule.override.sections.get(section)
+        for name in changes.model_fields_set if changes else ():
+            values[name] = getattr(changes, name)
+            origins[name] = rule.name
+    merged = type(base).model_validate(values)
+    return merged, tuple((f"{section}.{name}", origin) for name, origin in origins.items())
+
+
+def _contradiction(node: SnnNode, error: Exception, rules: Sequence[_Rule]) -> _Fault:
+    named = " and ".join(rule.name for rule in rules)
+    return _Fault(f"{node.kind.value} {node.name}", f"narrow_range {error}", f"look at quantize.weight and {named}")
+
+
+def _planned_neuron(node: SnnNode, membrane: MembranePolicy, origin: Sequence[Origin]) -> PlannedNode | list[_Fault]:
+    """The neuron with its guard bits resolved: R = max(leak's need, 8 below 8 stored bits, else 4) unless given."""
+    assert isinstance(node.spec, NeuronModel)
+    faults = [*_neuron_faults(node.name, node.spec, membrane)]
+    if faults:
+        return faults
+    if membrane.guard_bits is None:
+        guard_bits = max(leak_bits(node.spec.decay), 8 if membrane.bit_width < 8 else 4)
+        membrane = membrane.model_copy(update={"guard_bits": guard_bits})
+        origin = [(name, "automatic" if name == "membrane.guard_bits" else rule) for name, rule in origin]
+    return PlannedNode(node.name, node.kind, node.shape, membrane=membrane, origin=tuple(origin))
+
+
+def _neuron_faults(name: str, neuron: NeuronModel, membrane: MembranePolicy) -> Iterator[_Fault]:
+    place = f"neuron {name}"
+    if not 0 < neuron.threshold < float("inf"):
+        hint = "give the neuron a threshold above 0; a negative one fires without input, at every step"
+        yield _Fault(place, f"the threshold must be greater than 0 (got {neuron.threshold:g})", hint)
+    if not keeps_leak(neuron.decay, leak_bits(neuron.decay)):
+        message = f"the decay must differ from 0 and 1 in {LARGEST_GUARD_BITS} bits (got {neuron.decay!r})"
+        yield _Fault(place, message, f"give the neuron decay {round(neuron.decay)} if that is what it means")
+    elif membrane.guard_bits is not None and not keeps_leak(neuron.decay, membrane.guard_bits):
+        least = next(bits for bits in range(LARGEST_GUARD_BITS + 1) if keeps_leak(neuron.decay, bits))
+        message = f"guard_bits must be at least {least} for its decay of {neuron.decay:g} (got {membrane.guard_bits})"
+        yield _Fault(place, message, "raise membrane.guard_bits, or leave it null: then it is found by itself")

@@ -1,0 +1,66 @@
+"""The plan as a value: what is done to every node, and which rule of the recipe said so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+from mdcompress.errors import PlanError
+from mdcompress.graph import NodeKind, TensorShape
+from mdcompress.recipe.policies import BatchNormPolicy, InputPolicy, MembranePolicy, WeightPolicy
+
+Origin = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class PlannedNode:
+    """One node's policies: synapses have weight and batch_norm, neurons membrane, the input has input.
+
+    `origin`: for each field (`weight.bit_width`) the rule that set it (`quantize.overrides.0 (@first)`, `default`).
+    """
+
+    name: str
+    kind: NodeKind
+    shape: TensorShape
+    weight: WeightPolicy | None = None
+    membrane: MembranePolicy | None = None
+    batch_norm: BatchNormPolicy | None = None
+    input: InputPolicy | None = None
+    origin: tuple[Origin, ...] = ()
+
+    @property
+    def guard_bits(self) -> int:
+        """R, of a neuron: planned neurons have theirs resolved."""
+        if self.membrane is None or self.membrane.guard_bits is None:
+            raise PlanError(f"node {self.name!r} is a {self.kind.value} and has no guard bits")
+        return self.membrane.guard_bits
+
+    @property
+    def policies(self) -> dict[str, WeightPolicy | MembranePolicy | BatchNormPolicy | InputPolicy]:
+        """The policies that the node has, by name."""
+        named = {"weight": self.weight, "membrane": self.membrane, "batch_norm": self.batch_norm, "input": self.input}
+        return {name: policy for name, policy in named.items() if policy is not None}
+
+
+@dataclass(frozen=True)
+class QuantPlan:
+    """Every node of the graph, in its order."""
+
+    nodes: tuple[PlannedNode, ...]
+
+    def __iter__(self) -> Iterator[PlannedNode]:
+        return iter(self.nodes)
+
+    def __len__(self) -> int:
+        return len(self.nodes)
+
+    def node(self, name: str) -> PlannedNode:
+        """The node of that name; PlanError where there is none."""
+        for node in self.nodes:
+            if node.name == name:
+                return node
+        names = [node.name for node in self.nodes]
+        near = get_close_matches(name, names, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"it has: {', '.join(names)}"
+        raise PlanError(f"the plan has no node {name!r}", hints=[hint])

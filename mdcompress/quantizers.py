@@ -1,0 +1,197 @@
+"""Brevitas quantizers from policies. The only file that touches Brevitas injectors.
+
+A quantizer here owns bits, range and rounding of a *value*; the integers it yields are what every layer computes with.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import brevitas.nn as qnn
+import torch
+from brevitas.core.function_wrapper import CeilSte
+from brevitas.core.zero_point import ZeroZeroPoint
+from brevitas.inject.enum import (
+    BitWidthImplType,
+    FloatToIntImplType,
+    QuantType,
+    RestrictValueType,
+    ScalingImplType,
+    ScalingPerOutputType,
+    StatsOp,
+)
+from brevitas.quant.solver import ActQuantSolver, WeightQuantSolver
+from torch import Tensor, nn
+
+from mdcompress.graph import SynapseSpec
+
+if TYPE_CHECKING:
+    from mdcompress.recipe import MembranePolicy, WeightPolicy
+
+_SMALLEST_SCALE = 1e-10  # a channel of zeros still has a scale
+_RANGE_CANDIDATES = 96  # fractions of the largest absolute weight tried by the least-squares search
+
+WeightLayer = qnn.QuantConv2d | qnn.QuantLinear
+
+
+@dataclass(frozen=True)
+class IntegerWeight:
+    """w ~ values * scale: integers carried in float, of the weight's shape, and [1] or [C]. Differentiable."""
+
+    values: Tensor
+    scale: Tensor
+
+
+def weight_layer(spec: SynapseSpec, policy: WeightPolicy) -> WeightLayer:
+    """A Brevitas layer that holds the weight and its quantizer; its own forward is not used."""
+    quantizer = _weight_quantizer(policy)
+    shape = spec.weight_shape
+    if spec.operator == "linear":
+        layer: WeightLayer = qnn.QuantLinear(shape[1], shape[0], bias=spec.bias, weight_quant=quantizer)
+    else:
+        layer = qnn.QuantConv2d(
+            in_channels=shape[1] * spec.groups,
+            out_channels=shape[0],
+            kernel_size=(shape[2], shape[3]),
+            stride=spec.stride,
+            padding=spec.padding,
+            dilation=spec.dilation,
+            groups=spec.groups,
+            bias=spec.bias,
+            weight_quant=quantizer,
+        )
+    layer.quant_weight()  # creates the scale parameter, so that state dicts hold it from the start
+    if policy.range == "mse":
+        _scaling(layer).value.requires_grad_(False)
+    return layer
+
+
+def integer_weight(layer: WeightLayer) -> IntegerWeight:
+    """The layer's weight as integers and scale."""
+    quantized = layer.quant_weight()
+    return IntegerWeight(quantized.int(float_datatype=True), quantized.scale.flatten())
+
+
+def fit_weight_range(layer: WeightLayer, policy: WeightPolicy) -> None:
+    """Set the clipping range of `mse` and `learned` policies to the least squared error on the layer's weight."""
+    if policy.range == "max":
+        return
+    with torch.no_grad():
+        rows = layer.weight.detach().flatten(1) if policy.granularity == "per_channel" else layer.weight.reshape(1, -1)
+        scale = least_squares_scale(rows, policy)
+        parameter, current = _scaling(layer).value, integer_weight(layer).scale
+        if policy.scale == "power_of_two":  # the parameter is log2 of the range; Brevitas rounds it up
+            parameter.copy_((scale.log2() + (parameter.flatten().ceil() - current.log2())).round().view_as(parameter))
+        else:
+            parameter.copy_((scale * (parameter.flatten() / current)).view_as(parameter))
+
+
+def least_squares_scale(rows: Tensor, policy: WeightPolicy) -> Tensor:
+    """For each row the scale s that minimises sum (w - s*clip(round(w/s)))^2 over a grid of ranges, shape [rows].
+
+    One bit: s = mean|w| is the closed form (Rastegari et al. 2016, eq. 6).
+    """
+    largest = rows.abs().amax(dim=1).clamp_min(_SMALLEST_SCALE)
+    if policy.bit_width == 1:
+        candidates = rows.abs().mean(dim=1).clamp_min(_SMALLEST_SCALE)[None]
+    else:
+        fractions = torch.linspace(1.0, 0.05, _RANGE_CANDIDATES, dtype=rows.dtype, device=rows.device)
+        candidates = fractions[:, None] * largest / weight_limits(policy)[1]
+    if policy.scale == "power_of_two":
+        candidates = candidates.log2().round().exp2()
+    best, least = candidates[0], torch.full_like(largest, float("inf"))
+    for scale in candidates:
+        error = (rows - _fake_quantize(rows, scale[:, None], policy)).square().sum(dim=1)
+        best, least = torch.where(error < least, scale, best), torch.minimum(error, least)
+    return best
+
+
+def weight_limits(policy: WeightPolicy) -> tuple[int, int]:
+    """Smallest and largest weight integer of a policy."""
+    if policy.bit_width == 1:
+        return -1, 1
+    bits = 2 if policy.bit_width == 1.58 else int(policy.bit_width)
+    high = 2 ** (bits - 1) - 1
+    narrow = policy.narrow_range or policy.bit_width == 1.58
+    return (-high if narrow else -high - 1), high
+
+
+def _fake_quantize(rows: Tensor, scale: Tensor, policy: WeightPolicy) -> Tensor:
+    if policy.bit_width == 1:
+        return torch.where(rows >= 0, scale, -scale)
+    low, high = weight_limits(policy)
+    return (rows / scale).round().clamp(low, high) * scale
+
+
+def _scaling(layer: WeightLayer) -> Any:
+    return layer.weight_quant.tensor_quant.scaling_impl
+
+
+def _weight_quantizer(policy: WeightPolicy) -> type:
+    power_of_two = policy.scale == "power_of_two"
+    settings: dict[str, object] = {
+        "quant_type": QuantType.INT,
+        "bit_width_impl_type": BitWidthImplType.CONST,
+        "bit_width": 2 if policy.bit_width == 1.58 else int(policy.bit_width),  # narrow 2 bits are {-1, 0, 1}
+        "narrow_range": weight_limits(policy)[0] == -weight_limits(policy)[1],
+        "signed": True,
+        "zero_point_impl": ZeroZeroPoint,
+        "float_to_int_impl_type": FloatToIntImplType.ROUND,
+        "scaling_impl_type": (ScalingImplType.STATS if policy.range == "max" else ScalingImplType.PARAMETER_FROM_STATS),
+        "scaling_stats_op": StatsOp.MAX,
+        "scaling_min_val": _SMALLEST_SCALE,
+        "scaling_per_output_type": (
+            ScalingPerOutputType.CHANNEL if policy.granularity == "per_channel" else ScalingPerOutputType.TENSOR
+        ),
+        "restrict_scaling_type": RestrictValueType.POWER_OF_TWO if power_of_two else RestrictValueType.FP,
+    }
+    if policy.bit_width == 1:
+        settings |= {"quant_type": QuantType.BINARY, "scaling_stats_op": StatsOp.AVE}
+    if power_of_two:
+        settings["restrict_value_float_to_int_impl"] = CeilSte
+    return type("WeightQuantizer", (WeightQuantSolver,), settings)
+
+
+class MembraneQuantizer(nn.Module):
+    """Owns s_v, the real value of one stored membrane unit: s_v = range / 2^(N-1), learned or calibrated."""
+
+    def __init__(self, policy: MembranePolicy, *, initial_range: float) -> None:
+        super().__init__()
+        quantizer = type(
+            "MembraneActQuantizer",
+            (ActQuantSolver,),
+            {
+                "quant_type": QuantType.INT,
+                "bit_width_impl_type": BitWidthImplType.CONST,
+                "bit_width": policy.bit_width,
+                "signed": True,
+                "narrow_range": False,
+                "zero_point_impl": ZeroZeroPoint,
+                "float_to_int_impl_type": FloatToIntImplType.FLOOR,
+                "scaling_impl_type": ScalingImplType.PARAMETER,
+                "scaling_init": initial_range,
+                "scaling_min_val": _SMALLEST_SCALE,
+                "scaling_per_output_type": ScalingPerOutputType.TENSOR,
+                "restrict_scaling_type": RestrictValueType.FP,
+            },
+        )
+        self.identity = qnn.QuantIdentity(act_quant=quantizer)
+        self._range.requires_grad_(policy.scale == "learned")
+
+    @property
+    def _range(self) -> nn.Parameter:
+        parameter = self.identity.act_quant.fused_activation_quant_proxy.tensor_quant.scaling_impl.value
+        assert isinstance(parameter, nn.Parameter)
+        return parameter
+
+    def scale(self) -> Tensor:
+        """s_v, a positive scalar; differentiable where the policy says learned."""
+        scale = self.identity.act_quant.scale()
+        assert isinstance(scale, Tensor)
+        return scale
+
+    def set_range(self, value: float) -> None:
+        """Set the stored range [-value, value), in real units."""
+        with torch.no_grad():
+            self._range.fill_(value)

@@ -1,0 +1,57 @@
+"""A recipe: everything that decides how a network is compressed, as a checked and frozen value."""
+
+from mdcompress.recipe.files import (
+    RECIPE_SCHEMA,
+    dump_recipe,
+    find_recipe,
+    load_recipe,
+    recipes_folder,
+    shipped_recipes,
+)
+from mdcompress.recipe.policies import (
+    TERNARY_BITS,
+    BatchNormPolicy,
+    InputPolicy,
+    MembranePolicy,
+    Override,
+    QuantizeSpec,
+    WeightPolicy,
+)
+from mdcompress.recipe.sections import (
+    DataSpec,
+    DistillSpec,
+    LogitLossSpec,
+    MembraneLossSpec,
+    ModelSpec,
+    OptimizerSpec,
+    Recipe,
+    TaskLossSpec,
+    TeacherSpec,
+    TrainSpec,
+)
+
+__all__ = [
+    "RECIPE_SCHEMA",
+    "TERNARY_BITS",
+    "BatchNormPolicy",
+    "DataSpec",
+    "DistillSpec",
+    "InputPolicy",
+    "LogitLossSpec",
+    "MembraneLossSpec",
+    "MembranePolicy",
+    "ModelSpec",
+    "OptimizerSpec",
+    "Override",
+    "QuantizeSpec",
+    "Recipe",
+    "TaskLossSpec",
+    "TeacherSpec",
+    "TrainSpec",
+    "WeightPolicy",
+    "dump_recipe",
+    "find_recipe",
+    "load_recipe",
+    "recipes_folder",
+    "shipped_recipes",
+]

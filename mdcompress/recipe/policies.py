@@ -1,0 +1,156 @@
+"""How each part of a network is quantized: the `quantize` section of a recipe."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, PlainSerializer, model_serializer, model_validator
+
+from intsnn.yamlfile import RuleError, StrictModel
+from mdcompress.patterns import check_pattern
+
+TERNARY_BITS = 1.58  # log2(3): three levels, -1, 0, +1
+WEIGHT_BITS: tuple[float, ...] = (1, TERNARY_BITS, 2, 3, 4, 5, 6, 7, 8)
+
+
+def _weight_bits(value: float) -> float:
+    if value not in WEIGHT_BITS:
+        raise RuleError(f"must be one of 1 (binary), 1.58 (ternary), 2, 3, 4, 5, 6, 7, 8 (got {value:g})")
+    return _as_written(value)
+
+
+def _as_written(value: float) -> int | float:
+    """Whole numbers of bits as int, so that they print as people write them."""
+    return int(value) if value == int(value) else value
+
+
+class WeightPolicy(StrictModel):
+    """Weights as integers times a scale: w = s_w * q_w."""
+
+    bit_width: Annotated[float, AfterValidator(_weight_bits), PlainSerializer(_as_written)] = Field(
+        8, description="Bits of a weight; 1 is binary (-1, +1) and 1.58 ternary (-1, 0, +1)."
+    )
+    granularity: Literal["per_tensor", "per_channel"] = Field(
+        "per_channel", description="One scale for the layer, or one for each output channel."
+    )
+    scale: Literal["float", "power_of_two"] = Field(
+        "float", description="Whether the scale is any number or a power of two."
+    )
+    range: Literal["max", "mse", "learned"] = Field(
+        "learned",
+        description="How the clipping range is found: `max` is the largest absolute weight and follows it; `mse` has "
+        "the least squared error and is fixed; `learned` starts there and is trained.",
+    )
+    narrow_range: bool = Field(
+        True, description="Leave out the most negative integer, so that the levels are symmetric about 0."
+    )
+
+    @model_validator(mode="after")
+    def _few_levels_are_symmetric(self) -> WeightPolicy:
+        if self.bit_width < 2 and not self.narrow_range:
+            levels = "-1, +1" if self.bit_width == 1 else "-1, 0, +1"
+            raise RuleError(
+                f"must be true at {self.bit_width:g} bit: the levels are {levels}, and none can be left in (got false)",
+                hint="set narrow_range to true, or bit_width to 2 for the levels -2, -1, 0, +1",
+                field="narrow_range",
+            )
+        return self
+
+
+class MembranePolicy(StrictModel):
+    """The stored membrane potential as integers of N bits: v = s_v * q_v. The comparison happens before storage."""
+
+    bit_width: int = Field(8, ge=2, le=16, description="Bits of the stored membrane potential (signed).")
+    scale: Literal["learned", "calibrated"] = Field(
+        "learned", description="Whether the scale is trained, or fixed after calibration."
+    )
+    overflow: Literal["saturate"] = Field("saturate", description="What happens beyond the range: it clips.")
+    guard_bits: int | None = Field(
+        None,
+        ge=0,
+        le=12,
+        description="Bits below the stored ones in which currents are integrated and compared; null: what the leak "
+        "needs, and at least 8 below 8 stored bits, else 4.",
+    )
+    rounding: Literal["half_up", "floor"] = Field(
+        "half_up", description="How the guard bits are dropped when the membrane is stored."
+    )
+
+
+class BatchNormPolicy(StrictModel):
+    """Batch norm (or a bare bias) as integers: j = (acc * M + B) >> S, M and B per channel."""
+
+    mode: Literal["quantize", "fold", "power_of_two"] = Field(
+        "quantize",
+        description="`quantize` keeps batch norm as the multiplier M; `fold` puts it into the weights before they are "
+        "quantized, so that M carries scales only; `power_of_two` makes M a shift.",
+    )
+    scale_bit_width: int = Field(
+        8, ge=2, le=16, description="Bits of the multiplier M (signed); `power_of_two` needs only its exponent."
+    )
+    shift_bit_width: int = Field(16, ge=4, le=24, description="Bits of the offset B (signed).")
+
+
+class InputPolicy(StrictModel):
+    """The network's input as integers."""
+
+    bit_width: int = Field(8, ge=1, le=8, description="Bits of an input value.")
+
+
+def _patterns(value: str | tuple[str, ...]) -> str | tuple[str, ...]:
+    for pattern in (value,) if isinstance(value, str) else value:
+        check_pattern(pattern)
+    if not value:
+        raise RuleError("must name at least one node (got an empty list)", hint="write a name, a glob or a role")
+    return value
+
+
+class Override(StrictModel):
+    """Other settings for some nodes; only the keys that are given change."""
+
+    match: Annotated[str | tuple[str, ...], AfterValidator(_patterns)] = Field(
+        description="Which nodes: names or globs (`*` stops at a dot, `**` does not), `re:` regular expressions, or "
+        "the roles @first and @last (synapse), @residual, @readout; each must match at least one node."
+    )
+    weight: WeightPolicy | None = Field(None, description="Keys of quantize.weight, for the synapses among them.")
+    membrane: MembranePolicy | None = Field(None, description="Keys of quantize.membrane, for the neurons among them.")
+    batch_norm: BatchNormPolicy | None = Field(
+        None, description="Keys of quantize.batch_norm, for the synapses among them."
+    )
+
+    @property
+    def patterns(self) -> tuple[str, ...]:
+        """`match` as a tuple."""
+        return (self.match,) if isinstance(self.match, str) else self.match
+
+    @property
+    def sections(self) -> dict[str, StrictModel]:
+        """The policies that are given: by name, in the order weight, membrane, batch_norm."""
+        named = {"weight": self.weight, "membrane": self.membrane, "batch_norm": self.batch_norm}
+        return {name: policy for name, policy in named.items() if policy is not None}
+
+    @model_validator(mode="after")
+    def _changes_something(self) -> Override:
+        for name, policy in self.sections.items():
+            if not policy.model_fields_set:
+                raise RuleError("changes nothing", hint="give a key such as bit_width", field=name)
+        if not self.sections:
+            raise RuleError("changes nothing", hint="give `weight`, `membrane` or `batch_norm`, or delete the item")
+        return self
+
+    @model_serializer
+    def _only_what_was_given(self) -> dict[str, object]:
+        given = {name: policy.model_dump(mode="json", exclude_unset=True) for name, policy in self.sections.items()}
+        return {"match": self.match if isinstance(self.match, str) else list(self.match), **given}
+
+
+class QuantizeSpec(StrictModel):
+    """One policy for each kind of part, and the nodes that differ."""
+
+    weight: WeightPolicy = Field(WeightPolicy(), description="Every synapse's weights.")
+    membrane: MembranePolicy = Field(MembranePolicy(), description="Every neuron's membrane potential.")
+    batch_norm: BatchNormPolicy = Field(BatchNormPolicy(), description="Every synapse's batch norm or bias.")
+    input: InputPolicy = Field(InputPolicy(), description="The network's input.")
+    overrides: tuple[Override, ...] = Field(
+        (), description="Nodes that differ; a later item wins over an earlier one, key by key."
+    )

@@ -1,0 +1,242 @@
+"""The run directory `runs/<recipe name>/`: the files of each stage, written whole or not at all. No torch here."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import Enum
+from pathlib import Path
+
+from intsnn.files import write_atomically
+from mdcompress._version import __version__
+from mdcompress.errors import RunError
+from mdcompress.manifest import (
+    MANIFEST_NAME,
+    Manifest,
+    Stage,
+    StageRecord,
+    file_hash,
+    manifest_text,
+    read_manifest,
+    stale_reasons,
+)
+
+RUNS_FOLDER = Path("runs")  # under the working directory
+
+RECIPE_FILE = "recipe.yaml"
+TEACHER_FILE, TEACHER_HISTORY_FILE, TEACHER_CHECKPOINT = "teacher.safetensors", "teacher_history.csv", "teacher.last"
+PLAN_FILE, QUANTIZED_FILE = "plan.yaml", "quantized.safetensors"
+DISTILLED_FILE, HISTORY_FILE, DISTILLED_CHECKPOINT = "distilled.safetensors", "history.csv", "distilled.last"
+MODEL_FILE, GOLDEN_FILE, ACTIVITY_FILE = "model.onnx", "golden.npz", "activity.json"
+HARDWARE_JSON_FILE, HARDWARE_TABLE_FILE = "hardware.json", "hardware.md"
+
+STAGE_FILES: Mapping[Stage, tuple[str, ...]] = {
+    Stage.TRAIN: (TEACHER_FILE, TEACHER_HISTORY_FILE),
+    Stage.QUANTIZE: (PLAN_FILE, QUANTIZED_FILE),
+    Stage.DISTILL: (DISTILLED_FILE, HISTORY_FILE),
+    Stage.EXPORT: (MODEL_FILE, GOLDEN_FILE, ACTIVITY_FILE),
+    Stage.ESTIMATE: (HARDWARE_JSON_FILE, HARDWARE_TABLE_FILE),
+}
+
+
+class Overwrite(Enum):
+    """Whether a stage may replace the files it wrote before."""
+
+    NEVER = "never"
+    REPLACE = "replace"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a stage's result comes from.
+
+    inputs: the files it reads. settings: what else it depends on, `key.path -> JSON value`.
+    command, seed: the command line and the seed it runs with.
+    """
+
+    inputs: tuple[Path, ...]
+    settings: Mapping[str, str]
+    command: str
+    seed: int
+
+
+@dataclass(frozen=True)
+class Writing:
+    """An open stage: files go into `folder` under their final names, figures into `measured`; both move in at the end."""
+
+    folder: Path
+    measured: dict[str, float]
+
+    def file(self, name: str) -> Path:
+        """Where to write a file for now."""
+        return self.folder / name
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """A folder with the files of one run and their record, `run.json`."""
+
+    path: Path
+
+    def file(self, name: str) -> Path:
+        """The path of a file of the run."""
+        return self.path / name
+
+    def manifest(self) -> Manifest:
+        """The finished stages."""
+        return read_manifest(self.path)
+
+    def record(self, stage: Stage) -> StageRecord | None:
+        """What is known of a stage; None where it has not finished."""
+        return self.manifest().record(stage)
+
+    def stale(self, stage: Stage, settings: Mapping[str, str]) -> tuple[str, ...]:
+        """Why a stage has to be run (again); empty where its files are what they should be."""
+        return stale_reasons(self.path, stage, settings)
+
+    def require(self, stage: Stage, settings: Mapping[str, str], *, command: str) -> None:
+        """RunError unless `stage` has finished and nothing it came from has changed since.
+
+        Args:
+            stage: the stage whose files are about to be read.
+            settings: all settings of today.
+            command: the command line that performs the stage, for the hint.
+        """
+        if self.record(stage) is None:
+            raise RunError(f"{self.path} must hold the result of `{stage.value}` (there is none)", hints=[f"run `{command}`"])
+        if reasons := self.stale(stage, settings):
+            raise RunError(
+                f"the result of `{stage.value}` in {self.path} is stale: {'; '.join(reasons)}",
+                hints=[f"run `{command} --force`"],
+            )
+
+    def refuse_to_overwrite(self, stage: Stage) -> None:
+        """RunError where a file of the stage is there already."""
+        found = [name for name in STAGE_FILES[stage] if self.file(name).exists()]
+        if found:
+            raise RunError(
+                f"{self.path} must not hold a result of `{stage.value}` yet (found {', '.join(found)})",
+                hints=["add --force to replace it, or give the run another folder with --run"],
+            )
+
+    @contextlib.contextmanager
+    def writing(self, stage: Stage, origin: Origin) -> Iterator[Writing]:
+        """Collect a stage's files aside; move them in and record them when the block ends without an exception.
+
+        Inputs are hashed before the block, so that a change while it works makes the result stale, not wrong.
+        """
+        started = time.monotonic()
+        make_folder(self.path)
+        inputs = {self._input_name(path): file_hash(path) for path in origin.inputs}
+        with _staging_folder(self.path) as folder:
+            writing = Writing(folder, {})
+            yield writing
+            outputs = self._move_in(folder)
+        record = StageRecord(
+            inputs=inputs,
+            outputs=outputs,
+            settings=origin.settings,
+            version=__version__,
+            command=origin.command,
+            seed=origin.seed,
+            finished=datetime.now(UTC).isoformat(timespec="seconds"),
+            seconds=round(time.monotonic() - started, 3),
+            measured=writing.measured,
+        )
+        self._write_manifest(self.manifest().with_record(stage, record))
+
+    def write_recipe(self, text: str) -> None:
+        """Keep the resolved recipe, so that later commands need no --recipe."""
+        make_folder(self.path)
+        write_text(self.file(RECIPE_FILE), text)
+
+    def _write_manifest(self, manifest: Manifest) -> None:
+        write_text(self.file(MANIFEST_NAME), manifest_text(manifest))
+
+    def _input_name(self, path: Path) -> str:
+        """The bare name of a file of the run; the whole path of one outside."""
+        return path.name if path.parent == self.path else str(path.absolute())
+
+    def _move_in(self, folder: Path) -> Mapping[str, str]:
+        hashes = {path.name: file_hash(path) for path in sorted(folder.iterdir())}
+        with _as_run_error(self.path):
+            for name in hashes:
+                (folder / name).replace(self.file(name))
+        return hashes
+
+
+def named_run(name: str) -> RunDirectory:
+    """The run of a recipe of that name: `runs/<name>`."""
+    if name in ("", ".", "..") or Path(name).name != name:
+        raise RunError(f"a run's name must be a plain folder name (got {name!r})", hints=["change `name:` in the recipe"])
+    return RunDirectory(RUNS_FOLDER / name)
+
+
+def chosen_run(run: str) -> RunDirectory:
+    """The run that `--run` means: a folder, or the name of one under `runs/`."""
+    path = RUNS_FOLDER / run if Path(run).name == run and not Path(run).is_dir() else Path(run)
+    if path.exists() and not path.is_dir():
+        raise RunError(f"{path} must be a folder (it is a file)", hints=["give --run the folder of a run"])
+    return RunDirectory(path)
+
+
+def existing_runs() -> Sequence[RunDirectory]:
+    """The runs under `runs/`, by name."""
+    if not RUNS_FOLDER.is_dir():
+        return ()
+    folders = (path.parent for path in RUNS_FOLDER.glob(f"*/{RECIPE_FILE}"))
+    return tuple(RunDirectory(path) for path in sorted(folders))
+
+
+def only_run() -> RunDirectory:
+    """The one run under `runs/`; RunError where there is none, or more than one to choose from."""
+    found = existing_runs()
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise RunError(
+            f"{RUNS_FOLDER}/ must hold a run where neither --recipe nor --run is given (there is none)",
+            hints=["start one: `mdcompress run --recipe 4bit`"],
+        )
+    raise RunError(
+        f"which run is meant must be clear (there are {len(found)}: {', '.join(str(run.path) for run in found)})",
+        hints=[f"choose one, for example `--run {found[0].path.name}`"],
+    )
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file whole or not at all; RunError where that cannot be."""
+    with _as_run_error(path):
+        write_atomically(path, text.encode())
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it; RunError where that cannot be."""
+    with _as_run_error(path):
+        path.mkdir(parents=True, exist_ok=True)
+
+
+@contextlib.contextmanager
+def _staging_folder(run: Path) -> Iterator[Path]:
+    with _as_run_error(run):
+        folder = Path(tempfile.mkdtemp(prefix=".writing-", dir=run))  # beside its goal: a rename across disks is a copy
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _as_run_error(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise RunError(
+            f"{path} must be writable (got: {error.strerror})",
+            hints=["choose another folder with --run, or free this one"],
+        ) from error

@@ -1,0 +1,227 @@
+"""The student: a traced network rebuilt from integer layers. It runs its SnnGraph node by node.
+
+In train mode currents ride in float32 with batch statistics; in eval mode every value is an exact integer (float64
+carries currents), so that `intsnn` and onnxruntime, given the lowered graph, agree on each of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from intsnn.interpreter import Trace
+from mdcompress.graph import Carries, NeuronModel, NodeKind, PoolSpec, ReadoutSpec, SnnGraph, SnnNode, SynapseSpec
+from mdcompress.layers.input import QuantInput
+from mdcompress.layers.integer_ops import Firing
+from mdcompress.layers.neuron import MembraneUnit, QuantNeuron, ReadoutUnit
+from mdcompress.layers.synapse import QuantSynapse
+from mdcompress.observation import Observation
+from mdcompress.planning import QuantPlan
+from mdcompress.units import UnitPlan, assign_units
+
+Fire = Callable[[QuantNeuron, Tensor, Tensor], Firing]
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One run of the student: the readout's integers, every neuron layer's firing, every tensor of currents' unit."""
+
+    readout: Tensor
+    steps: Tensor
+    firings: Mapping[str, Firing]
+    units: Mapping[str, Tensor]
+    currents: Mapping[str, Tensor]
+
+
+def layer_key(name: str) -> str:
+    """A node's name as a module key: a dot separates modules there."""
+    return name.replace(".", "/")
+
+
+def _fire(neuron: QuantNeuron, current: Tensor, lsb: Tensor) -> Firing:
+    firing: Firing = neuron(current, lsb)
+    return firing
+
+
+class Student(nn.Module):
+    """A quantized spiking network with the call signature of the float network it was traced from.
+
+    Args:
+        graph: the trace of the float network.
+        plan: a policy for each of its nodes.
+    """
+
+    def __init__(self, graph: SnnGraph, plan: QuantPlan) -> None:
+        super().__init__()
+        self.graph, self.plan = graph, plan
+        self.assigned: UnitPlan = assign_units(graph, plan)
+        policy = plan.node(graph.input.name).input
+        assert policy is not None
+        self.input = QuantInput(policy.bit_width)
+        self.layers = nn.ModuleDict()
+        for node in graph:
+            if node.kind is NodeKind.SYNAPSE:
+                self.layers[layer_key(node.name)] = self._make_synapse(node)
+            elif node.kind is NodeKind.NEURON:
+                self.layers[layer_key(node.name)] = self._make_neuron(node)
+        self.units = nn.ModuleDict(
+            {layer_key(stream): self._make_unit(reference) for stream, reference in self.assigned.references.items()}
+        )
+
+    def _make_synapse(self, node: SnnNode) -> QuantSynapse:
+        planned = self.plan.node(node.name)
+        assert isinstance(node.spec, SynapseSpec) and planned.weight is not None and planned.batch_norm is not None
+        largest = self.assigned.values[node.inputs[0]].largest
+        return QuantSynapse(node.spec, weight=planned.weight, batch_norm=planned.batch_norm, largest_input=largest)
+
+    def _make_neuron(self, node: SnnNode) -> QuantNeuron:
+        membrane = self.plan.node(node.name).membrane
+        assert isinstance(node.spec, NeuronModel) and membrane is not None
+        return QuantNeuron(node.spec, membrane, guard_bits=self.assigned.neurons[node.name].guard_bits)
+
+    def _make_unit(self, reference: str | None) -> nn.Module:
+        if reference is None:
+            return ReadoutUnit()
+        neuron, unit = self.neuron(reference), self.assigned.neurons[reference]
+        return MembraneUnit(neuron.model, neuron.policy, guard_bits=unit.guard_bits, factor=unit.factor)
+
+    # ------------------------------------------------------------------ parts
+
+    def synapse(self, name: str) -> QuantSynapse:
+        """The synapse layer of that node."""
+        layer = self.layers[layer_key(name)]
+        assert isinstance(layer, QuantSynapse)
+        return layer
+
+    def neuron(self, name: str) -> QuantNeuron:
+        """The neuron layer of that node."""
+        layer = self.layers[layer_key(name)]
+        assert isinstance(layer, QuantNeuron)
+        return layer
+
+    def input_scale(self, name: str) -> float:
+        """Real value of one integer of a tensor of spikes, counts or input."""
+        unit = self.assigned.values[name]
+        return unit.scale * (float(self.input.scale) if unit.from_input else 1.0)
+
+    def stream_units(self) -> dict[str, Tensor]:
+        """The real value of one integer of each stream of currents; differentiable where learned."""
+        return {stream: self.units[layer_key(stream)]() for stream in self.assigned.references}
+
+    def current_unit(self, name: str, streams: Mapping[str, Tensor]) -> Tensor:
+        """Real value of one integer of the tensor of currents `name`."""
+        unit = self.assigned.currents[name]
+        return streams[unit.stream] * unit.factor
+
+    def neuron_lsb(self, name: str, streams: Mapping[str, Tensor]) -> Tensor:
+        """Real value of one fine unit of a neuron."""
+        unit = self.assigned.neurons[name]
+        return streams[unit.stream] * unit.factor
+
+    # ------------------------------------------------------------------ running
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Real x [T, N, ...] to real logits, shaped as the float network's."""
+        result = self.run(x)
+        return self._real_output(result, x.shape[0])
+
+    def observe(self, x: Tensor) -> Observation:
+        """Forward, with per-step logits, spikes and potentials before reset in real units; gradients flow."""
+        result = self.run(x)
+        potentials = {
+            name: (firing.potentials - self.neuron(name).rounding_offset)
+            * self.neuron_lsb(name, result.units).to(firing.potentials.dtype)
+            for name, firing in result.firings.items()
+        }
+        spikes = {name: firing.spikes for name, firing in result.firings.items()}
+        logits = result.steps * self._readout_scale(result.units)
+        return Observation(self._real_output(result, x.shape[0]), logits, potentials, spikes)
+
+    def quantize_input(self, x: Tensor) -> Tensor:
+        """The integers [T, N, ...] (int64) that the integer graph takes for real x."""
+        with torch.no_grad():
+            integers: Tensor = self.input(x)
+        return integers.to(torch.int64)
+
+    def trace(self, x: Tensor) -> Trace:
+        """Evaluate on real x [T, N, ...] and return every spike, membrane and output integer."""
+        was_training = self.training
+        self.eval()
+        try:
+            with torch.no_grad():
+                result = self.run(x)
+        finally:
+            self.train(was_training)
+        spikes = {name: _integers(firing.spikes) for name, firing in result.firings.items()}
+        membranes = {name: _integers(firing.membranes) for name, firing in result.firings.items()}
+        return Trace(_integers(result.readout), spikes, membranes)
+
+    def run(self, x: Tensor, *, fire: Fire = _fire) -> Pass:
+        """Run every node; `fire` runs a neuron layer on integer currents (calibration puts the float neuron there)."""
+        streams = self.stream_units()
+        values: dict[str, Tensor] = {}
+        firings: dict[str, Firing] = {}
+        for node in self.graph:
+            sources = [values[name] for name in node.inputs]
+            match node.kind:
+                case NodeKind.INPUT:
+                    values[node.name] = self.input(x)
+                case NodeKind.SYNAPSE:
+                    unit = self.current_unit(node.name, streams)
+                    values[node.name] = self.synapse(node.name)(sources[0], self.input_scale(node.inputs[0]), unit)
+                case NodeKind.NEURON:
+                    lsb = self.neuron_lsb(node.name, streams)
+                    firings[node.name] = fire(self.neuron(node.name), sources[0], lsb)
+                    values[node.name] = firings[node.name].spikes
+                case NodeKind.POOL:
+                    values[node.name] = _pool(node.spec, sources[0])
+                case NodeKind.ADD:
+                    values[node.name] = torch.stack(sources).sum(0) if len(sources) > 2 else sources[0] + sources[1]
+                case NodeKind.FLATTEN:
+                    values[node.name] = sources[0].flatten(2)
+                case NodeKind.READOUT:
+                    values[node.name] = sources[0] if self._mode == "steps" else sources[0].sum(0)
+        currents = {name: values[name] for name in self.assigned.currents}
+        readout = self.graph.readout
+        return Pass(values[readout.name], values[readout.inputs[0]], firings, streams, currents)
+
+    @property
+    def _mode(self) -> str:
+        spec = self.graph.readout.spec
+        assert isinstance(spec, ReadoutSpec)
+        return spec.mode
+
+    def _readout_scale(self, streams: Mapping[str, Tensor]) -> Tensor:
+        source = self.graph.node(self.graph.readout.inputs[0])
+        if source.carries is Carries.CURRENT:
+            return self.current_unit(source.name, streams)
+        return torch.tensor(self.input_scale(source.name))
+
+    def readout_scale(self) -> float:
+        """Real value of one integer of the readout. A mean over T is left as the sum: T belongs to the run."""
+        with torch.no_grad():
+            return float(self._readout_scale(self.stream_units()))
+
+    def _real_output(self, result: Pass, time_steps: int) -> Tensor:
+        output = result.readout * self._readout_scale(result.units)
+        output = output / time_steps if self._mode == "mean" else output
+        return output.float()
+
+
+def _pool(spec: object, x: Tensor) -> Tensor:
+    assert isinstance(spec, PoolSpec)
+    folded = x.flatten(0, 1)
+    if spec.mode == "max":
+        pooled = functional.max_pool2d(folded, spec.kernel, spec.stride, spec.padding)
+    else:
+        pooled = functional.avg_pool2d(folded, spec.kernel, spec.stride, spec.padding, divisor_override=1)
+    return pooled.unflatten(0, x.shape[:2])
+
+
+def _integers(values: Tensor) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
+    return values.to(torch.int64).cpu().numpy()

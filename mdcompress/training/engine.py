@@ -1,0 +1,258 @@
+"""A job (network, objective, data, settings) -> the network at its best epoch: the loop under every training here."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from mdcompress.errors import CheckpointError, TrainingError
+from mdcompress.training.checkpoint import (
+    EMPTY_TALLY,
+    Identity,
+    Tally,
+    TrainingState,
+    read_checkpoint,
+    write_checkpoint,
+)
+from mdcompress.training.determinism import Batch, reproducible, seeded_batches
+from mdcompress.training.history import EpochRecord, Progress, Resumed, StepRecord, Validation, best_epoch
+from mdcompress.training.optimization import (
+    clip_gradient,
+    learning_rate,
+    load_optimizer_tensors,
+    make_optimizer,
+    optimizer_tensors,
+    set_learning_rate,
+)
+
+if TYPE_CHECKING:
+    from mdcompress.recipe import TrainSpec
+
+
+@dataclass(frozen=True)
+class PassLoss:
+    """The loss of one forward pass. `total` carries the gradient; `parts` names it and its parts; `correct` of N."""
+
+    total: Tensor
+    parts: Mapping[str, Tensor]
+    correct: Tensor
+
+
+class Objective(Protocol):
+    """What is minimised: the mean over the passes of a batch (one pass for each T the network is trained at)."""
+
+    @property
+    def passes(self) -> int:
+        """How many passes a batch has."""
+        ...
+
+    def __call__(self, x: Tensor, y: Tensor) -> Iterator[PassLoss]:
+        """One loss for each pass; each is backpropagated before the next is computed."""
+        ...
+
+
+@dataclass(frozen=True)
+class CheckpointPolicy:
+    """Where the state goes, every how many steps (besides every epoch), and what the training is."""
+
+    path: Path
+    every: int
+    identity: Identity
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training. `network` is trained in place; `validate` scores it as it is at the end of an epoch."""
+
+    network: nn.Module
+    objective: Objective
+    train: Iterable[Batch]
+    validate: Callable[[], tuple[Validation, ...]]
+    epochs: int
+    settings: TrainSpec
+    seed: int
+    device: torch.device
+    checkpoint: CheckpointPolicy | None
+    progress: Progress | None
+
+
+def run_job(job: Job) -> None:
+    """Train; afterwards the network holds its best epoch (`best_epoch`) and is in evaluation mode.
+
+    Errors: TrainingError (data that cannot be walked twice, NaN in a loss, …), CheckpointError (see `checkpoint`).
+    An exception, KeyboardInterrupt among them, leaves the last checkpoint as it is: it is whole.
+    """
+    with reproducible(job.device):
+        loop = _Loop(job)
+        loop.start()
+        while loop.epoch <= job.epochs:
+            loop.train_epoch()
+        loop.finish()
+
+
+class _Loop:
+    """The state of a running job; epoch and step count from 1, `step` is the last one done in `epoch`."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.steps = count_batches(job.train)
+        self.optimizer = make_optimizer(job.network, job.settings.optimizer)
+        self.trained = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+        self.epoch, self.step, self.tally = 1, 0, EMPTY_TALLY
+        self.history: tuple[EpochRecord, ...] = ()
+        self.best: dict[str, Tensor] = {}
+
+    def start(self) -> None:
+        """Go on from the checkpoint where there is one; else write the first, so that a bad path fails now."""
+        policy = self.job.checkpoint
+        if policy is None:
+            return
+        if not policy.path.exists():
+            self._save()
+            return
+        state = read_checkpoint(policy.path, identity=policy.identity)
+        self._restore(state, policy.path)
+        self._report(Resumed(self.epoch, self.step, self.history))
+
+    def train_epoch(self) -> None:
+        """The steps of the epoch that are not done yet, then validation."""
+        self.job.network.train()
+        seen, started = 0, time.monotonic()
+        for step, (x, y) in seeded_batches(self.job.train, seed=self.job.seed, epoch=self.epoch):
+            seen = step
+            if step <= self.step:
+                continue  # done before the interruption; walked over so that the loader is where it was
+            self._train_step(step, x.to(self.job.device), y.to(self.job.device))
+            started = self._account(started)
+            self._save_sometimes()
+        if seen < self.step or seen == 0:
+            raise TrainingError(
+                f"epoch {self.epoch} must give the batches it gave before (now {seen}, before {self.step})",
+                hints=["training data must be the same at every walk: a list, a DataLoader or mdcompress.data.Batches"],
+            )
+        self._finish_epoch(started)
+
+    def finish(self) -> None:
+        """Load the best epoch."""
+        self.job.network.load_state_dict(self.best, strict=True)
+        self.job.network.eval()
+
+    def _train_step(self, step: int, x: Tensor, y: Tensor) -> None:
+        done = (self.epoch - 1) * self.steps + step - 1
+        rate = learning_rate(self.job.settings, done=done, total=self.job.epochs * self.steps)
+        set_learning_rate(self.optimizer, rate)
+        self.optimizer.zero_grad(set_to_none=True)
+        mean = 0.0
+        for loss in self.job.objective(x, y):
+            parts = {name: part.item() for name, part in loss.parts.items()}
+            self._require_finite(parts, step)
+            (loss.total / self.job.objective.passes).backward()
+            self.tally = _add(self.tally, parts, int(loss.correct), len(y))
+            mean += parts["total"] / self.job.objective.passes
+        norm = clip_gradient(self.trained, self.job.settings.grad_clip)
+        self._require_finite({"gradient's norm": norm}, step)
+        self.optimizer.step()
+        self.step = step
+        self._report(StepRecord(self.epoch, self.job.epochs, step, self.steps, rate, mean))
+
+    def _finish_epoch(self, started: float) -> None:
+        validation = self.job.validate()
+        for score in validation:
+            self._require_finite({f"validation loss at T={score.time_steps}": score.loss}, self.step)
+        self._account(started)
+        samples = self.tally.samples
+        record = EpochRecord(
+            epoch=self.epoch,
+            epochs=self.job.epochs,
+            learning_rate=self.optimizer.param_groups[0]["lr"],
+            losses={name: loss / samples for name, loss in self.tally.losses.items()},
+            train_accuracy=self.tally.correct / samples,
+            validation=validation,
+            seconds=self.tally.seconds,
+        )
+        self.history = (*self.history, record)
+        if best_epoch(self.history) is record:
+            self.best = _snapshot(self.job.network)
+        self.epoch, self.step, self.tally = self.epoch + 1, 0, EMPTY_TALLY
+        self._save()
+        self._report(record)
+
+    def _account(self, started: float) -> float:
+        """Add the time since `started` to the epoch; now."""
+        now = time.monotonic()
+        tally = self.tally
+        self.tally = Tally(tally.losses, tally.correct, tally.samples, tally.seconds + now - started)
+        return now
+
+    def _require_finite(self, values: Mapping[str, float], step: int) -> None:
+        for name in sorted(values, key=lambda name: name == "total"):  # the part that broke, before the sum it breaks
+            if not math.isfinite(values[name]):
+                raise TrainingError(
+                    f"the loss must stay finite: {name} is {values[name]} in epoch {self.epoch}, step {step}",
+                    hints=["lower optimizer.lr, or limit the gradient with grad_clip", "look for NaN in the data"],
+                )
+
+    def _report(self, event: Resumed | StepRecord | EpochRecord) -> None:
+        if self.job.progress is not None:
+            self.job.progress(event)
+
+    # ------------------------------------------------------------------ checkpoint
+
+    def _save_sometimes(self) -> None:
+        if self.job.checkpoint is not None and self.step % self.job.checkpoint.every == 0:
+            self._save()
+
+    def _save(self) -> None:
+        policy = self.job.checkpoint
+        if policy is None:
+            return
+        state = TrainingState(
+            epoch=self.epoch,
+            step=self.step,
+            tally=self.tally,
+            history=self.history,
+            model=self.job.network.state_dict(),
+            best=self.best,
+            optimizer=optimizer_tensors(self.optimizer),
+        )
+        write_checkpoint(policy.path, state, identity=policy.identity)
+
+    def _restore(self, state: TrainingState, path: Path) -> None:
+        try:
+            self.job.network.load_state_dict(state.model, strict=True)
+            load_optimizer_tensors(self.optimizer, state.optimizer)
+        except (RuntimeError, ValueError, KeyError) as error:
+            raise CheckpointError(
+                f"{path} does not fit the network ({error})", hints=["move the file away to start anew"]
+            ) from error
+        self.epoch, self.step, self.tally, self.history = state.epoch, state.step, state.tally, state.history
+        self.best = dict(state.best)
+
+
+def count_batches(batches: Iterable[Batch]) -> int:
+    """Batches an epoch has: their `len`, or one walk where they have none. TrainingError for an iterator, and for 0."""
+    if iter(batches) is batches:
+        raise TrainingError(
+            f"training data must be walked once an epoch, a {type(batches).__name__} only gives them once",
+            hints=["pass a list, a DataLoader or mdcompress.data.Batches"],
+        )
+    count = len(batches) if isinstance(batches, Sized) else sum(1 for _ in batches)
+    if count == 0:
+        raise TrainingError("training data must have at least one batch (got none)", hints=["look at the data section"])
+    return count
+
+
+def _add(tally: Tally, parts: Mapping[str, float], correct: int, samples: int) -> Tally:
+    losses = {name: tally.losses.get(name, 0.0) + value * samples for name, value in parts.items()}
+    return Tally(losses, tally.correct + correct, tally.samples + samples, tally.seconds)
+
+
+def _snapshot(network: nn.Module) -> dict[str, Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}

@@ -1,0 +1,108 @@
+"""What happens in a training -> records: one a step, one an epoch; and their file, a CSV with a line an epoch."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from intsnn.files import write_atomically
+
+
+@dataclass(frozen=True)
+class Resumed:
+    """A checkpoint was found: training goes on after `step` of `epoch`. `history`: the epochs done before."""
+
+    epoch: int
+    step: int
+    history: tuple[EpochRecord, ...]
+
+
+@dataclass(frozen=True)
+class StepRecord:
+    """One optimizer step; epoch and step count from 1. `steps`: how many the epoch has. `loss`: mean over its T."""
+
+    epoch: int
+    epochs: int
+    step: int
+    steps: int
+    learning_rate: float
+    loss: float
+
+
+@dataclass(frozen=True)
+class Validation:
+    """What validation gave at T = `time_steps`; accuracy in [0, 1]."""
+
+    time_steps: int
+    accuracy: float
+    loss: float
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """One epoch, counted from 1.
+
+    `losses`: means over the epoch's samples by name: total, task, logits, membrane, membrane/<neuron>.
+    `train_accuracy`: of the batches as they were trained on. `learning_rate`: that of the last step.
+    """
+
+    epoch: int
+    epochs: int
+    learning_rate: float
+    losses: Mapping[str, float]
+    train_accuracy: float
+    validation: tuple[Validation, ...]
+    seconds: float = field(compare=False)
+
+    @property
+    def validation_accuracy(self) -> float:
+        """Mean over the time steps that are validated."""
+        return math.fsum(score.accuracy for score in self.validation) / len(self.validation)
+
+    @property
+    def validation_loss(self) -> float:
+        """Mean over the time steps that are validated."""
+        return math.fsum(score.loss for score in self.validation) / len(self.validation)
+
+
+Event = Resumed | StepRecord | EpochRecord
+Progress = Callable[[Event], None]
+
+
+def best_epoch(history: Sequence[EpochRecord]) -> EpochRecord:
+    """The record with the highest validation accuracy; of equals the lowest validation loss, then the earliest."""
+    return max(history, key=lambda record: (record.validation_accuracy, -record.validation_loss, -record.epoch))
+
+
+def write_history(history: Iterable[EpochRecord], path: Path) -> None:
+    """Write one line an epoch, numbers as Python spells them, so that they read back equal.
+
+    Columns: epoch, learning_rate, a loss each, train_accuracy, validation_accuracy_T<t> and validation_loss_T<t> for
+    each t, best (1 for the epoch that the trained network holds), seconds.
+    """
+    records = list(history)
+    rows = [_row(record) for record in records]
+    best = best_epoch(records).epoch if records else None
+    for record, row in zip(records, rows, strict=True):
+        row["best"] = "1" if record.epoch == best else "0"
+        row["seconds"] = f"{record.seconds:.2f}"
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_atomically(path, text.getvalue().encode())
+
+
+def _row(record: EpochRecord) -> dict[str, str]:
+    row = {"epoch": str(record.epoch), "learning_rate": repr(record.learning_rate)}
+    row |= {name: repr(loss) for name, loss in record.losses.items()}
+    row |= {"train_accuracy": repr(record.train_accuracy)}
+    for score in record.validation:
+        row[f"validation_accuracy_T{score.time_steps}"] = repr(score.accuracy)
+        row[f"validation_loss_T{score.time_steps}"] = repr(score.loss)
+    return row
