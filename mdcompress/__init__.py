@@ -1,0 +1,89 @@
+"""mdcompress: spiking networks to exact integers, from recipe to hardware report.
+
+The public names load their room when they are first used: `import mdcompress` alone does not import torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+from mdcompress._version import __version__
+
+if TYPE_CHECKING:
+    from mdcompress import zoo
+    from mdcompress.calibration import calibrate
+    from mdcompress.compression import compress
+    from mdcompress.evaluation import evaluate
+    from mdcompress.graph import SnnGraph
+    from mdcompress.lowering import lower
+    from mdcompress.observation import observe
+    from mdcompress.planning import QuantPlan, plan
+    from mdcompress.recipe import Recipe, load_recipe
+    from mdcompress.student import Student
+    from mdcompress.tracing import trace
+    from mdcompress.training import distill, train_network
+    from mdcompress.transform import quantize
+    from mdcompress.verification import verify
+    from mdcompress.weights import load_student, load_weights, save_student, save_weights
+
+_ROOMS = {
+    "QuantPlan": "planning",
+    "Recipe": "recipe",
+    "SnnGraph": "graph",
+    "Student": "student",
+    "calibrate": "calibration",
+    "compress": "compression",
+    "distill": "training",
+    "evaluate": "evaluation",
+    "load_recipe": "recipe",
+    "load_student": "weights",
+    "load_weights": "weights",
+    "lower": "lowering",
+    "observe": "observation",
+    "plan": "planning",
+    "quantize": "transform",
+    "save_student": "weights",
+    "save_weights": "weights",
+    "trace": "tracing",
+    "train_network": "training",
+    "verify": "verification",
+}
+
+__all__ = [
+    "QuantPlan",
+    "Recipe",
+    "SnnGraph",
+    "Student",
+    "__version__",
+    "calibrate",
+    "compress",
+    "distill",
+    "evaluate",
+    "load_recipe",
+    "load_student",
+    "load_weights",
+    "lower",
+    "observe",
+    "plan",
+    "quantize",
+    "save_student",
+    "save_weights",
+    "trace",
+    "train_network",
+    "verify",
+    "zoo",
+]
+
+
+def __getattr__(name: str) -> object:
+    """Import the room of a public name at its first use."""
+    if name == "zoo":
+        return importlib.import_module("mdcompress.zoo")
+    if name in _ROOMS:
+        return getattr(importlib.import_module(f"mdcompress.{_ROOMS[name]}"), name)
+    raise AttributeError(f"module 'mdcompress' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import click
 
-from intsnn.errors import InvalidFileError, IntsnnError
+from intsnn.errors import IntsnnError, InvalidFileError, Problem
 from mdcompress._version import __version__
 
 JsonValue = None | bool | int | float | str | Sequence["JsonValue"] | Mapping[str, "JsonValue"]
@@ -109,11 +109,7 @@ def on_terminal() -> bool:
 
 def problem_documents(error: InvalidFileError) -> list[JsonValue]:
     """The problems of a file as JSON values."""
-    return [
-        {"file": found.file, "line": found.line, "column": found.column, "path": found.path}
-        | {"message": found.message, "hint": found.hint}
-        for found in error.problems
-    ]
+    return [_problem_document(problem) for problem in error.problems]
 
 
 def report_error(error: BaseException, *, detail: Detail) -> int:
@@ -143,6 +139,17 @@ def report_error(error: BaseException, *, detail: Detail) -> int:
             return 1
         case _:
             return _report_bug(error, detail)
+
+
+def _problem_document(problem: Problem) -> JsonValue:
+    return {
+        "file": problem.file,
+        "line": problem.line,
+        "column": problem.column,
+        "path": problem.path,
+        "message": problem.message,
+        "hint": problem.hint,
+    }
 
 
 def _report_bug(error: BaseException, detail: Detail) -> int:

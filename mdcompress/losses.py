@@ -85,12 +85,12 @@ def logit_loss(student: Tensor, teacher: Tensor, *, temperature: float = 4.0, on
         temperature: tau > 0; tau -> infinity gives 1/(2K) * squared distance of the centred logits.
         on: whether time is averaged before or after the divergence.
     """
-    teacher = teacher.detach()
+    teacher = _comparable(teacher, student)
     match on:
         case "mean":
             student, teacher = student.mean(0), teacher.mean(0)
         case "steps":
-            student, teacher = student.flatten(0, 1), _first_steps(teacher, student).flatten(0, 1)
+            student, teacher = student.flatten(0, 1), teacher[: len(student)].flatten(0, 1)
         case _:
             assert_never(on)
     log_student = functional.log_softmax(student / temperature, dim=-1)
@@ -122,7 +122,7 @@ def membrane_loss(
         align: first_steps compares h_s[t] with h_t[t] for t < T_s (causal: needs no later teacher step); mean compares
             means over time; last_step compares the last step of each.
     """
-    student, teacher = _align(student, teacher.detach(), align)
+    student, teacher = _align(student, _comparable(teacher, student), align)
     match distance:
         case "mse":
             return (student - teacher).square().mean() / _divisor(teacher, threshold, normalize)
@@ -170,19 +170,19 @@ def distillation_loss(
 
 
 def compared_neurons(graph: SnnGraph, spec: MembraneLossSpec) -> tuple[str, ...]:
-    """Names of the neuron layers whose potentials are compared, in graph order; TrainingError where there is none.
+    """Names of the neuron layers whose potentials are compared, in graph order. Each pattern must match one.
 
     Neurons without a finite threshold (leaky readouts) are no part of it: their potential is the logit.
     """
     neurons = (node.name for node in graph.of_kind(NodeKind.NEURON))
     names = tuple(name for name in neurons if math.isfinite(_model(graph, name).threshold))
-    matched = match_names(spec.match, names)
-    if not matched:
-        raise TrainingError(
-            f"distill.membrane.match must match at least one neuron layer that fires (got {spec.match!r})",
-            hints=[f"they are: {', '.join(names) or '(none)'}", "use '**' for all of them"],
-        )
-    return matched
+    for pattern in (spec.match,) if isinstance(spec.match, str) else spec.match:
+        if not match_names(pattern, names):
+            raise TrainingError(
+                f"distill.membrane.match must match at least one neuron layer that fires (got {pattern!r})",
+                hints=[f"they are: {', '.join(names) or '(none)'}", "use '**' for all of them"],
+            )
+    return match_names(spec.match, names)
 
 
 def _membrane_layers(
@@ -219,7 +219,7 @@ def _needed(teacher: Observation | None, part: str) -> Observation:
 def _align(student: Tensor, teacher: Tensor, align: Align) -> tuple[Tensor, Tensor]:
     match align:
         case "first_steps":
-            return student, _first_steps(teacher, student)
+            return student, teacher[: len(student)]
         case "mean":
             return student.mean(0, keepdim=True), teacher.mean(0, keepdim=True)
         case "last_step":
@@ -228,15 +228,15 @@ def _align(student: Tensor, teacher: Tensor, align: Align) -> tuple[Tensor, Tens
             assert_never(align)
 
 
-def _first_steps(teacher: Tensor, student: Tensor) -> Tensor:
-    """The teacher's first T_s steps; TrainingError where it has fewer, or another shape per step."""
+def _comparable(teacher: Tensor, student: Tensor) -> Tensor:
+    """The teacher without its gradient; TrainingError unless it has the student's shape per step, and T_t >= T_s."""
     if len(teacher) < len(student) or teacher.shape[1:] != student.shape[1:]:
         raise TrainingError(
             "the teacher must have the student's shape per step, and at least its steps "
             f"(teacher {list(teacher.shape)}, student {list(student.shape)})",
             hints=["run the teacher on all T steps of the batch, the student on the first of them"],
         )
-    return teacher[: len(student)]
+    return teacher.detach()
 
 
 def _divisor(teacher: Tensor, threshold: float, normalize: Normalize) -> Tensor | float:
@@ -254,4 +254,6 @@ def _divisor(teacher: Tensor, threshold: float, normalize: Normalize) -> Tensor 
 def _directions(potentials: Tensor, threshold: float) -> Tensor:
     """Unit vectors per step and sample, [T, N, F]; vectors shorter than theta/100 are not stretched to length 1."""
     flat = potentials.flatten(2)
-    return flat / flat.norm(dim=-1, keepdim=True).clamp_min(SILENT_NORM * threshold)
+    length = torch.linalg.vector_norm(flat, dim=-1, keepdim=True)
+    directions: Tensor = flat / length.clamp_min(SILENT_NORM * threshold)
+    return directions

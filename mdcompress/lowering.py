@@ -30,7 +30,6 @@ from mdcompress._version import __version__
 from mdcompress.graph import NodeKind, PoolSpec, ReadoutSpec, SnnNode, SynapseSpec
 from mdcompress.student import Student
 
-
 _UNUSED = np.zeros(1, dtype=np.int64)  # what FORMAT.md asks of a parameter that the reset kind does not use
 
 
@@ -51,9 +50,7 @@ def lower(student: Student) -> IntGraph:
     return graph
 
 
-def _lowered(
-    student: Student, node: SnnNode, tensors: dict[str, str], streams: dict[str, Tensor]
-) -> Iterator[IntNode]:
+def _lowered(student: Student, node: SnnNode, tensors: dict[str, str], streams: dict[str, Tensor]) -> Iterator[IntNode]:
     inputs, shape, spec = tuple(tensors[name] for name in node.inputs), node.shape, node.spec
     match node.kind:
         case NodeKind.INPUT:
@@ -96,9 +93,7 @@ def _lowered_synapse(
     yield IntRequant(name, (node.name,), node.shape, multiplier, bias, constants.shift, float(unit))
 
 
-def _lowered_neuron(
-    student: Student, node: SnnNode, inputs: tuple[str, ...], streams: dict[str, Tensor]
-) -> IntNeuron:
+def _lowered_neuron(student: Student, node: SnnNode, inputs: tuple[str, ...], streams: dict[str, Tensor]) -> IntNeuron:
     lsb = student.neuron_lsb(node.name, streams)
     integers = student.neuron(node.name).integers(lsb)
     return IntNeuron(

@@ -36,7 +36,7 @@ class StageRecord:
     settings: each setting the result depends on, as `key.path -> JSON value`.
     version, command, seed: the tool's version, the command line and the seed it ran with.
     finished: when, UTC in ISO 8601. seconds: how long it took.
-    measured: figures found on the way, such as the test accuracy in [0, 1].
+    measured: figures found on the way, such as the test accuracy in [0, 1]. summary: what the command printed.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid", strict=True)
@@ -49,7 +49,8 @@ class StageRecord:
     seed: int
     finished: str
     seconds: float
-    measured: Mapping[str, float] = field(default_factory=dict)
+    measured: Mapping[str, float]
+    summary: str
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,11 @@ def stale_reasons(folder: Path, stage: Stage, settings: Mapping[str, str]) -> tu
 def _origin_reasons(folder: Path, manifest: Manifest, stage: Stage, settings: Mapping[str, str]) -> tuple[str, ...]:
     record = manifest.stages[stage.value]
     earlier = (_origin_reasons(folder, manifest, before, settings) for before in _stages_before(manifest, record))
-    own = (*_changed_settings(record, settings), *_changed_inputs(folder, stage, record))
+    own = (
+        *_changed_settings(record, settings),
+        *_changed_inputs(folder, stage, record),
+        *_superseded_input(manifest, stage, record),
+    )
     return tuple(dict.fromkeys([*(reason for reasons in earlier for reason in reasons), *own]))
 
 
@@ -148,6 +153,14 @@ def _changed_inputs(folder: Path, stage: Stage, record: StageRecord) -> tuple[st
     paths = {folder / name: expected for name, expected in record.inputs.items()}  # an absolute name stays what it is
     changed = (path for path, expected in paths.items() if path.is_file() and file_hash(path) != expected)
     return tuple(f"{path} changed since `{stage.value}` read it" for path in changed)
+
+
+def _superseded_input(manifest: Manifest, stage: Stage, record: StageRecord) -> tuple[str, ...]:
+    """An export is of the newest student; once there is a distilled one, that of the quantized one is the past."""
+    distilled = manifest.record(Stage.DISTILL)
+    if stage is not Stage.EXPORT or distilled is None or set(distilled.outputs) & set(record.inputs):
+        return ()
+    return (f"`{stage.value}` was of the quantized student, and now there is a distilled one",)
 
 
 def _output_reasons(folder: Path, stage: Stage, record: StageRecord) -> tuple[str, ...]:

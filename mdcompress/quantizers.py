@@ -12,6 +12,7 @@ import brevitas.nn as qnn
 import torch
 from brevitas.core.function_wrapper import CeilSte
 from brevitas.core.zero_point import ZeroZeroPoint
+from brevitas.function.ops_ste import round_ste
 from brevitas.inject.enum import (
     BitWidthImplType,
     FloatToIntImplType,
@@ -70,7 +71,8 @@ def weight_layer(spec: SynapseSpec, policy: WeightPolicy) -> WeightLayer:
 def integer_weight(layer: WeightLayer) -> IntegerWeight:
     """The layer's weight as integers and scale."""
     quantized = layer.quant_weight()
-    return IntegerWeight(quantized.int(float_datatype=True), quantized.scale.flatten())
+    # not quantized.int(): it refuses exact binary weights whose value/scale is one float32 rounding off an integer
+    return IntegerWeight(round_ste(quantized.value / quantized.scale), quantized.scale.flatten())
 
 
 def fit_weight_range(layer: WeightLayer, policy: WeightPolicy) -> None:

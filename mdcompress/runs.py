@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import json
 import shutil
 import tempfile
 import time
@@ -29,9 +31,9 @@ from mdcompress.manifest import (
 RUNS_FOLDER = Path("runs")  # under the working directory
 
 RECIPE_FILE = "recipe.yaml"
-TEACHER_FILE, TEACHER_HISTORY_FILE, TEACHER_CHECKPOINT = "teacher.safetensors", "teacher_history.csv", "teacher.last"
+TEACHER_FILE, TEACHER_HISTORY_FILE = "teacher.safetensors", "teacher_history.csv"
 PLAN_FILE, QUANTIZED_FILE = "plan.yaml", "quantized.safetensors"
-DISTILLED_FILE, HISTORY_FILE, DISTILLED_CHECKPOINT = "distilled.safetensors", "history.csv", "distilled.last"
+DISTILLED_FILE, HISTORY_FILE = "distilled.safetensors", "history.csv"
 MODEL_FILE, GOLDEN_FILE, ACTIVITY_FILE = "model.onnx", "golden.npz", "activity.json"
 HARDWARE_JSON_FILE, HARDWARE_TABLE_FILE = "hardware.json", "hardware.md"
 
@@ -55,26 +57,60 @@ class Overwrite(Enum):
 class Origin:
     """Where a stage's result comes from.
 
-    inputs: the files it reads. settings: what else it depends on, `key.path -> JSON value`.
-    command, seed: the command line and the seed it runs with.
+    inputs: the files it reads. settings: what else it depends on, `key.path -> JSON value`. recipe: the resolved recipe
+    as YAML. command, seed: the command line and the seed it runs with.
     """
 
     inputs: tuple[Path, ...]
     settings: Mapping[str, str]
+    recipe: str
     command: str
     seed: int
 
 
 @dataclass(frozen=True)
-class Writing:
-    """An open stage: files go into `folder` under their final names, figures into `measured`; both move in at the end."""
+class StartedStage:
+    """A stage at work: what it read was hashed when it started, so that a later change makes it stale, not wrong."""
 
-    folder: Path
-    measured: dict[str, float]
+    run: RunDirectory
+    stage: Stage
+    origin: Origin
+    inputs: Mapping[str, str]
+    started: float
 
-    def file(self, name: str) -> Path:
-        """Where to write a file for now."""
-        return self.folder / name
+    @property
+    def checkpoint(self) -> Path:
+        """Where the stage keeps its state while it works.
+
+        The name holds a digest of what was read and set, so that a stage goes on only from a state of its own kind.
+        """
+        kind = json.dumps([dict(self.inputs), dict(self.origin.settings)], sort_keys=True)
+        digest = hashlib.sha256(kind.encode()).hexdigest()[:8]
+        return self.run.file(f"{self.stage.value}.last-{digest}.safetensors")
+
+    @contextlib.contextmanager
+    def writing(self, *, measured: Mapping[str, float], summary: str) -> Iterator[Path]:
+        """A folder to write the stage's files into, under their final names.
+
+        When the block ends without an exception they move into the run and are recorded; else nothing has happened.
+        """
+        with _staging_folder(self.run.path) as folder:
+            yield folder
+            outputs = self.run.move_in(folder)
+        self.run.write_recipe(self.origin.recipe)
+        record = StageRecord(
+            inputs=self.inputs,
+            outputs=outputs,
+            settings=self.origin.settings,
+            version=__version__,
+            command=self.origin.command,
+            seed=self.origin.seed,
+            finished=datetime.now(UTC).isoformat(timespec="seconds"),
+            seconds=round(time.monotonic() - self.started, 3),
+            measured=measured,
+            summary=summary,
+        )
+        self.run.write_manifest(self.run.manifest().with_record(self.stage, record))
 
 
 @dataclass(frozen=True)
@@ -108,7 +144,9 @@ class RunDirectory:
             command: the command line that performs the stage, for the hint.
         """
         if self.record(stage) is None:
-            raise RunError(f"{self.path} must hold the result of `{stage.value}` (there is none)", hints=[f"run `{command}`"])
+            raise RunError(
+                f"{self.path} must hold the result of `{stage.value}` (there is none)", hints=[f"run `{command}`"]
+            )
         if reasons := self.stale(stage, settings):
             raise RunError(
                 f"the result of `{stage.value}` in {self.path} is stale: {'; '.join(reasons)}",
@@ -124,56 +162,44 @@ class RunDirectory:
                 hints=["add --force to replace it, or give the run another folder with --run"],
             )
 
-    @contextlib.contextmanager
-    def writing(self, stage: Stage, origin: Origin) -> Iterator[Writing]:
-        """Collect a stage's files aside; move them in and record them when the block ends without an exception.
-
-        Inputs are hashed before the block, so that a change while it works makes the result stale, not wrong.
-        """
-        started = time.monotonic()
+    def start(self, stage: Stage, origin: Origin) -> StartedStage:
+        """Begin a stage: make the folder and hash what the stage reads."""
         make_folder(self.path)
         inputs = {self._input_name(path): file_hash(path) for path in origin.inputs}
-        with _staging_folder(self.path) as folder:
-            writing = Writing(folder, {})
-            yield writing
-            outputs = self._move_in(folder)
-        record = StageRecord(
-            inputs=inputs,
-            outputs=outputs,
-            settings=origin.settings,
-            version=__version__,
-            command=origin.command,
-            seed=origin.seed,
-            finished=datetime.now(UTC).isoformat(timespec="seconds"),
-            seconds=round(time.monotonic() - started, 3),
-            measured=writing.measured,
-        )
-        self._write_manifest(self.manifest().with_record(stage, record))
+        return StartedStage(self, stage, origin, inputs, time.monotonic())
+
+    def discard_checkpoints(self, stage: Stage) -> None:
+        """Delete the states that a stage kept while it worked, of every kind."""
+        for path in self.path.glob(f"{stage.value}.last-*.safetensors"):
+            path.unlink(missing_ok=True)
 
     def write_recipe(self, text: str) -> None:
         """Keep the resolved recipe, so that later commands need no --recipe."""
-        make_folder(self.path)
         write_text(self.file(RECIPE_FILE), text)
 
-    def _write_manifest(self, manifest: Manifest) -> None:
+    def write_manifest(self, manifest: Manifest) -> None:
+        """Replace run.json."""
         write_text(self.file(MANIFEST_NAME), manifest_text(manifest))
 
-    def _input_name(self, path: Path) -> str:
-        """The bare name of a file of the run; the whole path of one outside."""
-        return path.name if path.parent == self.path else str(path.absolute())
-
-    def _move_in(self, folder: Path) -> Mapping[str, str]:
+    def move_in(self, folder: Path) -> Mapping[str, str]:
+        """Move every file of a folder into the run; their SHA-256 by name."""
         hashes = {path.name: file_hash(path) for path in sorted(folder.iterdir())}
         with _as_run_error(self.path):
             for name in hashes:
                 (folder / name).replace(self.file(name))
         return hashes
 
+    def _input_name(self, path: Path) -> str:
+        """The bare name of a file of the run; the whole path of one outside."""
+        return path.name if path.parent == self.path else str(path.absolute())
+
 
 def named_run(name: str) -> RunDirectory:
     """The run of a recipe of that name: `runs/<name>`."""
     if name in ("", ".", "..") or Path(name).name != name:
-        raise RunError(f"a run's name must be a plain folder name (got {name!r})", hints=["change `name:` in the recipe"])
+        raise RunError(
+            f"a run's name must be a plain folder name (got {name!r})", hints=["change `name:` in the recipe"]
+        )
     return RunDirectory(RUNS_FOLDER / name)
 
 

@@ -47,7 +47,7 @@ class NeuronUnit:
 
 @dataclass(frozen=True)
 class UnitPlan:
-    """Units by tensor (node) name; `references`: stream -> the neuron whose scale sets its unit, None for a readout's."""
+    """Units by tensor (node) name. `references`: by stream, the neuron whose scale sets its unit; None: a readout's."""
 
     values: Mapping[str, ValueUnit]
     currents: Mapping[str, CurrentUnit]
@@ -149,9 +149,7 @@ def _neuron_units(
     graph: SnnGraph, plan: QuantPlan, currents: Mapping[str, CurrentUnit], stream: str, reference: str
 ) -> dict[str, NeuronUnit]:
     """Guard bits of all neurons on one stream: powers of two between their stored scales, so one unit serves all."""
-    readers = {
-        node.name: node for node in graph.of_kind(NodeKind.NEURON) if currents[node.inputs[0]].stream == stream
-    }
+    readers = {node.name: node for node in graph.of_kind(NodeKind.NEURON) if currents[node.inputs[0]].stream == stream}
     models = {name: _model(node) for name, node in readers.items()}
     factors = {name: currents[node.inputs[0]].factor * models[name].input_gain for name, node in readers.items()}
 

@@ -39,9 +39,7 @@ def seen(batches) -> list[float]:
 
 
 def shuffled(count: int, *, seed: int = 0, epoch: int = 0, batch_size: int = 4) -> SampleBatches:
-    batches = SampleBatches(
-        numbered(count), np.arange(count), batch_size=batch_size, order=Order.SHUFFLED, seed=seed
-    )
+    batches = SampleBatches(numbered(count), np.arange(count), batch_size=batch_size, order=Order.SHUFFLED, seed=seed)
     batches.set_epoch(epoch)
     return batches
 

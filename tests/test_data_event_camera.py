@@ -19,7 +19,7 @@ IMAGES = arrays(np.float64, (2, 5, 6), elements=st.floats(0, 1))
 
 def events_of(*rows: tuple[int, int, int, int]) -> np.ndarray:
     """Rows (x, y, t, p)."""
-    return np.array(rows, dtype=EVENT_TYPE)
+    return np.array(list(rows), dtype=EVENT_TYPE)
 
 
 def pixel_by_pixel(image: np.ndarray, camera: EventCamera) -> list[tuple[int, int, int, int]]:

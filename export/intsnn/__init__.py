@@ -1,0 +1,75 @@
+"""intsnn: integer spiking networks. The graph that training lowers to, and everything that reads it. No torch.
+
+The public names load their room when they are first used, so that a check or an estimate starts fast.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from intsnn.activity import Activity, assume, measure, read_activity, write_activity
+    from intsnn.checking import bounds, check
+    from intsnn.estimation import estimate
+    from intsnn.graph import IntGraph
+    from intsnn.interpreter import Trace, evaluate, run
+    from intsnn.onnx_file import build_model, read_onnx, write_onnx
+    from intsnn.parity import ParityReport, compare
+    from intsnn.runtime import run_onnx
+    from intsnn.spikesim_rules import spikesim
+
+_ROOMS = {
+    "Activity": "activity",
+    "IntGraph": "graph",
+    "ParityReport": "parity",
+    "Trace": "interpreter",
+    "assume": "activity",
+    "bounds": "checking",
+    "build_model": "onnx_file",
+    "check": "checking",
+    "compare": "parity",
+    "estimate": "estimation",
+    "evaluate": "interpreter",
+    "measure": "activity",
+    "read_activity": "activity",
+    "read_onnx": "onnx_file",
+    "run": "interpreter",
+    "run_onnx": "runtime",
+    "spikesim": "spikesim_rules",
+    "write_activity": "activity",
+    "write_onnx": "onnx_file",
+}
+
+__all__ = [
+    "Activity",
+    "IntGraph",
+    "ParityReport",
+    "Trace",
+    "assume",
+    "bounds",
+    "build_model",
+    "check",
+    "compare",
+    "estimate",
+    "evaluate",
+    "measure",
+    "read_activity",
+    "read_onnx",
+    "run",
+    "run_onnx",
+    "spikesim",
+    "write_activity",
+    "write_onnx",
+]
+
+
+def __getattr__(name: str) -> object:
+    """Import the room of a public name at its first use."""
+    if name in _ROOMS:
+        return getattr(importlib.import_module(f"intsnn.{_ROOMS[name]}"), name)
+    raise AttributeError(f"module 'intsnn' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

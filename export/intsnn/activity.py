@@ -19,11 +19,11 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, model_validator
 
 from intsnn.arithmetic import IntArray, IntType
 from intsnn.errors import HardwareError, InputError, UsageError
@@ -32,7 +32,7 @@ from intsnn.graph import IntAdd, IntConv, IntFlatten, IntGraph, IntInput, IntNeu
 from intsnn.hardware.words import word_bits
 from intsnn.interpreter import Evaluation, evaluate
 from intsnn.tensors import bounds
-from intsnn.yamlfile import StrictModel, read_yaml
+from intsnn.yamlfile import RuleError, StrictModel, read_yaml
 
 ACTIVITY_SCHEMA = "intsnn.activity/1"
 FloatArray = npt.NDArray[np.float64]
@@ -98,11 +98,6 @@ class Activity:
                 return synapse
         raise HardwareError(f"the activity has no layer {name!r}", hints=["measure it again on this graph"])
 
-    def write(self, path: Path) -> None:
-        """Write activity.json, whole or not at all."""
-        text = json.dumps({"schema": ACTIVITY_SCHEMA, **asdict(self)}, indent=1) + "\n"
-        write_atomically(path, text.encode())
-
 
 def measure(graph: IntGraph, batches: Iterable[npt.ArrayLike]) -> Activity:
     """Run the interpreter on batches [T, N, *input shape] of integers and count.
@@ -123,7 +118,9 @@ def measure(graph: IntGraph, batches: Iterable[npt.ArrayLike]) -> Activity:
             totals[name] = before + counts
         samples += array.shape[1]
     if samples == 0:
-        raise InputError("the activity needs at least one batch (got none)", hints=["give batches of shape [T, N, ...]"])
+        raise InputError(
+            "the activity needs at least one batch (got none)", hints=["give batches of shape [T, N, ...]"]
+        )
     means = {name: counts / samples for name, counts in totals.items()}
     return _activity(graph, means, source="measured", samples=samples)
 
@@ -149,6 +146,12 @@ def assume(graph: IntGraph, *, rate: float, time_steps: int) -> Activity:
         expected = _expected_counts(synapse, read, values[read.name], widths[read.name])
         means[synapse.name] = np.repeat(expected[:, None], time_steps, axis=1)
     return _activity(graph, means, source="assumed", samples=0)
+
+
+def write_activity(activity: Activity, path: Path) -> None:
+    """Write activity.json, whole or not at all."""
+    text = json.dumps({"schema": ACTIVITY_SCHEMA, **asdict(activity)}, indent=1) + "\n"
+    write_atomically(path, text.encode())
 
 
 def read_activity(path: Path) -> Activity:
@@ -206,6 +209,17 @@ class _ActivityFile(StrictModel):
     graph: str
     neurons: tuple[_NeuronEntry, ...]
     synapses: tuple[_SynapseEntry, ...]
+
+    @model_validator(mode="after")
+    def _every_step_is_there(self) -> Self:
+        lists = [neuron.spikes for neuron in self.neurons]
+        for one in self.synapses:
+            lists += [one.active_inputs, one.row_activations, one.row_pulses, one.input_sum]
+        for steps in lists:
+            if len(steps) != self.time_steps:
+                message = f"every list of counts must have {self.time_steps} steps (got {len(steps)})"
+                raise RuleError(message, field="time_steps", hint="measure the activity again")
+        return self
 
 
 def _activity(
@@ -335,4 +349,3 @@ def _expected_counts(node: Synapse, read: IntNode, x: _Distribution | None, widt
     pulses = sum(((x.values >> bit) & 1 for bit in range(width)), start=np.zeros_like(x.values))
     active = x.mean(x.values != 0)
     return np.array([active * size, active * uses, x.mean(pulses) * uses, x.mean(x.values) * size])
-

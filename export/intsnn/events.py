@@ -136,14 +136,12 @@ def _conversion_counts(layer: LayerMapping, hardware: HardwareSpec, seen: Synaps
     }
 
 
-def _active_blocks(
-    layer: LayerMapping, hardware: HardwareSpec, seen: SynapseActivity, row_multiple: int
-) -> FloatArray:
+def _active_blocks(layer: LayerMapping, hardware: HardwareSpec, seen: SynapseActivity, row_multiple: int) -> FloatArray:
     """Expected number of row blocks with an active row, [T]; each block spans its rows times `row_multiple`."""
     rate = row_rate(layer, seen)
     if hardware.crossbar.gating == "none":
         return np.full_like(rate, layer.row_blocks)
-    return np.sum([1 - (1 - rate) ** (rows * row_multiple) for rows in layer.rows], axis=0)
+    return np.asarray(sum(1 - (1 - rate) ** (rows * row_multiple) for rows in layer.rows))
 
 
 def row_rate(layer: LayerMapping, seen: SynapseActivity) -> FloatArray:

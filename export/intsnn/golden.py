@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from intsnn.arithmetic import IntArray
-from intsnn.errors import InvalidFileError, MissingFileError, ParityError
+from intsnn.errors import InvalidFileError, MissingFileError, ParityError, Problem
 from intsnn.files import write_atomically
 from intsnn.graph import IntGraph, IntNode
 from intsnn.interpreter import Trace, checked_input, run
@@ -113,5 +113,5 @@ def _part(arrays: dict[str, npt.NDArray[np.generic]], prefix: str) -> dict[str, 
 
 
 def _invalid(path: Path, message: str) -> InvalidFileError:
-    hints = ["the file is damaged or not one of mdcompress: export again"]
-    return InvalidFileError(f"{path} {message}", [], hints=hints)
+    problem = Problem(str(path), 0, 0, "", message, "the file is damaged or not one of mdcompress: export again")
+    return InvalidFileError(f"{path} cannot be read as golden values", [problem])

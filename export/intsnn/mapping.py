@@ -145,7 +145,9 @@ def map_graph(graph: IntGraph, hardware: HardwareSpec) -> Mapping:
     if not graph.synapses:
         raise HardwareError("a crossbar chip needs a weight layer (the graph has none)", hints=["map another graph"])
     proved = bounds(graph)
-    layers = tuple(_map_layer(graph, synapse, hardware, word_bits(proved[synapse.inputs[0]])) for synapse in graph.synapses)
+    layers = tuple(
+        _map_layer(graph, synapse, hardware, word_bits(proved[synapse.inputs[0]])) for synapse in graph.synapses
+    )
     digital = (_map_digital(graph, node, hardware.neuron.parallelism, proved) for node in graph)
     return Mapping(hardware, layers, tuple(node for node in digital if node is not None))
 
@@ -207,6 +209,7 @@ def _row_blocks(rows: int, most: int) -> tuple[int, ...]:
 
 def _map_digital(graph: IntGraph, node: IntNode, lanes: int, proved: ByName[str, Bounds]) -> DigitalMapping | None:
     elements, read = math.prod(node.shape), [proved[name] for name in node.inputs]
+    lanes = min(lanes, elements)
     match node:
         case IntNeuron():
             return DigitalMapping(node.name, elements, lanes, _neuron_operations(node, read[0]), node.bit_width)
@@ -221,8 +224,8 @@ def _map_digital(graph: IntGraph, node: IntNode, lanes: int, proved: ByName[str,
             waiting = sum(word_bits(interval) for interval in read[:-1])
             return DigitalMapping(node.name, elements, lanes, (operation,), waiting_bits=waiting)
         case IntReadout(mode="sum"):
-            width = word_bits(proved[node.name])
-            return DigitalMapping(node.name, elements, lanes, (Operation(Item.READOUT_ADD, 1, width),), width)
+            sum_bits = word_bits(proved[node.name])
+            return DigitalMapping(node.name, elements, lanes, (Operation(Item.READOUT_ADD, 1, sum_bits),), sum_bits)
         case _:
             return None
 

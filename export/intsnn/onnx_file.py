@@ -25,6 +25,16 @@ from intsnn.onnx_model import build_model, build_streaming_model, neuron_outputs
 from intsnn.onnx_nodes import weight_zero_point
 from intsnn.rules import is_weight_bit_width
 
+__all__ = [
+    "build_model",
+    "build_streaming_model",
+    "load_model",
+    "read_model",
+    "read_onnx",
+    "write_onnx",
+    "write_streaming_onnx",
+]
+
 _EXPORT_AGAIN = "export the network again; a model.onnx is read only as mdcompress wrote it"
 _KINDS: Mapping[str, type[IntNode]] = {kind.kind: kind for kind in NODE_TYPES}
 
@@ -51,8 +61,9 @@ def load_model(path: Path) -> ModelProto:
     try:
         return ModelProto.FromString(path.read_bytes())
     except DecodeError as error:
-        hints = ["the file is truncated, or no ONNX file: export it again"]
-        raise InvalidFileError(f"{path} must be an ONNX file ({error})", [], hints=hints) from None
+        raise _foreign(
+            str(path), f"must be an ONNX file ({error})", "it is truncated or no ONNX: export again"
+        ) from None
 
 
 def read_model(model: ModelProto, *, name: str = "model.onnx") -> IntGraph:
@@ -65,20 +76,16 @@ def read_model(model: ModelProto, *, name: str = "model.onnx") -> IntGraph:
     for proto in model.graph.node:
         described = {entry.key: entry.value for entry in proto.metadata_props}
         if f"{PREFIX}kind" not in described:
-            continue
+            continue  # a node inside a layer: the shape of a Reshape, a Cast, ...
         try:
             nodes.append(_node(proto, described, arrays))
-        except ValueError as error:
-            problems.append(_problem(name, f"node {proto.name!r}", str(error)))
+        except (ValueError, RecursionError) as error:
+            problems.append(Problem(name, 0, 0, f"node {proto.name!r}", str(error)))
     _require_none(problems, f"{name} is not a valid model of mdcompress")
     graph = IntGraph(tuple(nodes), graph_metadata(properties))
     check(graph)
     _require_none(list(_differences(model, graph, name)), f"{name} does not match its own metadata")
     return graph
-
-
-def _problem(file: str, place: str, message: str) -> Problem:
-    return Problem(file, 0, 0, place, message)
 
 
 def _require_none(problems: Sequence[Problem], message: str) -> None:
@@ -89,16 +96,22 @@ def _require_none(problems: Sequence[Problem], message: str) -> None:
 def _require_version(properties: Mapping[str, str], name: str) -> None:
     text = properties.get(FORMAT_KEY)
     if text is None:
-        hints = ["only files from `mdcompress export` hold an integer graph; other ONNX models cannot be read"]
-        raise InvalidFileError(f"{name} must be written by mdcompress (it has no {FORMAT_KEY})", [], hints=hints)
+        hint = "only files from `mdcompress export` hold an integer graph; other ONNX models cannot be read"
+        raise _foreign(name, f"must be written by mdcompress (it has no {FORMAT_KEY})", hint)
     if text != str(FORMAT_VERSION):
-        hints = ["install the version of mdcompress that wrote it, or export the network again with this one"]
-        message = f"{name} must have format version {FORMAT_VERSION} (got {text})"
-        raise InvalidFileError(message, [], hints=hints)
+        hint = "install the version of mdcompress that wrote it, or export the network again with this one"
+        raise _foreign(name, f"must have format version {FORMAT_VERSION} (got {text!r})", hint)
+
+
+def _foreign(name: str, message: str, hint: str) -> InvalidFileError:
+    problem = Problem(name, 0, 0, "", message, hint)
+    return InvalidFileError(f"{name} cannot be read as an integer graph", [problem])
 
 
 def _node(proto: NodeProto, described: Mapping[str, str], arrays: Mapping[str, TensorProto]) -> IntNode:
     """One layer from its metadata and its initializers. ValueError says what is missing or wrong."""
+    if not all(isinstance(text, str) for text in (proto.name, *described, *described.values())):
+        raise ValueError("names and metadata must be UTF-8 text (got bytes)")
     kind_name = attribute_value(described[f"{PREFIX}kind"])
     kind = _KINDS.get(kind_name) if isinstance(kind_name, str) else None
     if kind is None:
@@ -159,11 +172,10 @@ def _differences(model: ModelProto, graph: IntGraph, name: str) -> Iterator[Prob
     for part, seen, expected in parts:
         place = _first_difference(seen, expected)
         if place is not None:
-            yield _problem(
-                name, f"{part} {place}", "must be as the metadata describe it (it was changed or is missing)"
-            )
+            message = "must be as the metadata describe it (it was changed or is missing)"
+            yield Problem(name, 0, 0, f"{part} {place}", message)
     if model.ir_version != built.ir_version:
-        yield _problem(name, "ir_version", f"must be {built.ir_version} (got {model.ir_version})")
+        yield Problem(name, 0, 0, "ir_version", f"must be {built.ir_version} (got {model.ir_version})")
 
 
 def _first_difference(seen: Sequence[Message], expected: Sequence[Message]) -> str | None:

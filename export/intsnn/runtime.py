@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +19,7 @@ from intsnn.onnx_file import load_model, read_model
 from intsnn.onnx_model import build_model, neuron_outputs
 from intsnn.onnx_nodes import INPUT, OUTPUT
 
-Source = IntGraph | ModelProto | Path
+Source: TypeAlias = IntGraph | ModelProto | Path
 
 
 class InferenceSession(Protocol):

@@ -1,8 +1,9 @@
 """A mapped graph -> how long each node is busy in one inference. One function for each schedule rule.
 
-layer_by_layer: nothing overlaps. In each of T steps every node runs once, after the one before it:
+layer_by_layer: nothing overlaps. In each of T steps every node runs once, after the one before it. M columns share a
+converter; an array read is rounded up to whole clocks:
 
-    weight layer   positions * input bits * (t_read + columns per converter * t_convert + one clock to accumulate), in whole clocks
+    weight layer   positions * input bits * (t_read + M*t_convert + one clock to accumulate)
     neuron, pool, sum, readout   ceil(elements / lanes) clocks
     requantization   0: a pipeline stage of the node that reads it
 """

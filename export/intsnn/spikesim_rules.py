@@ -57,7 +57,7 @@ class SpikeSimLayerFigures:
     layer: SpikeSimLayer
     n_pe: int
     energy_parts: tuple[SpikeSimPart, ...]
-    area_figure: Figure
+    area_parts: tuple[SpikeSimPart, ...] | Unavailable
     latency_figure: Figure
 
     @property
@@ -68,7 +68,13 @@ class SpikeSimLayerFigures:
     @property
     def area_um2(self) -> float:
         """Own memories and share of the tiles, um2."""
-        return value_of(self.area_figure)
+        return self.area_of()
+
+    def area_of(self, *components: str) -> float:
+        """Area of some components, of all where none is named, um2."""
+        if isinstance(self.area_parts, Unavailable):
+            return value_of(self.area_parts)  # raises
+        return math.fsum(part.value for part in self.area_parts if not components or part.component in components)
 
     @property
     def latency_ns(self) -> float:
@@ -82,9 +88,6 @@ class SpikeSimReport:
 
     layers: tuple[SpikeSimLayerFigures, ...]
     tile_figure: Figure
-    area_parts: tuple[SpikeSimPart, ...]
-    area_figure: Figure
-    latency_figure: Figure
 
     @property
     def n_pe(self) -> int:
@@ -104,12 +107,12 @@ class SpikeSimReport:
     @property
     def area_um2(self) -> float:
         """Chip area, um2."""
-        return value_of(self.area_figure)
+        return self._area_of()
 
     @property
     def latency_ns(self) -> float:
         """Time of one inference, ns."""
-        return value_of(self.latency_figure)
+        return math.fsum(layer.latency_ns for layer in self.layers)
 
     @property
     def membrane_area_um2(self) -> float:
@@ -127,8 +130,7 @@ class SpikeSimReport:
         return self._area_of("crossbar", "adc", "multiplexer", "temporary_buffer", "tile_buffer", "input_buffer")
 
     def _area_of(self, *components: str) -> float:
-        value_of(self.area_figure)
-        return math.fsum(part.value for part in self.area_parts if part.component in components)
+        return math.fsum(layer.area_of(*components) for layer in self.layers)
 
 
 @dataclass(frozen=True)
@@ -219,26 +221,18 @@ def _report(layers: Sequence[SpikeSimLayer], setup: _Setup) -> SpikeSimReport:
         raise UsageError("layers must hold at least one convolution (got none)")
     pes = [_pes(layer, setup.crossbar) for layer in layers]
     tiles = _tiles(pes, setup)
-    areas = [_layer_area(index, layers, setup) for index in range(len(layers))]
-    parts = () if isinstance(tiles, Unavailable) else _area_parts(tiles, areas, setup)
     latencies = _latencies(layers, setup)
-    figures = tuple(
+    figures = (
         SpikeSimLayerFigures(
             layer=layer,
             n_pe=pe,
             energy_parts=_energy_parts(layer, pe, setup),
-            area_figure=_share(tiles, pe / sum(pes), math.fsum(part.value for part in own), setup),
-            latency_figure=latency,
+            area_parts=_area_parts(layer, index, tiles, pe / sum(pes), setup),
+            latency_figure=latencies[index],
         )
-        for layer, pe, own, latency in zip(layers, pes, areas, latencies, strict=True)
+        for index, (layer, pe) in enumerate(zip(layers, pes, strict=True))
     )
-    return SpikeSimReport(
-        layers=figures,
-        tile_figure=tiles,
-        area_parts=parts,
-        area_figure=tiles if isinstance(tiles, Unavailable) else math.fsum(part.value for part in parts),
-        latency_figure=_total(latencies),
-    )
+    return SpikeSimReport(layers=tuple(figures), tile_figure=tiles)
 
 
 def _pes(layer: SpikeSimLayer, crossbar: int) -> int:
@@ -283,43 +277,25 @@ def _tiles(pes: Sequence[int], setup: _Setup) -> Figure:
     return math.ceil(sum(pes) / setup.pe_per_tile)
 
 
-def _layer_area(index: int, layers: Sequence[SpikeSimLayer], setup: _Setup) -> tuple[SpikeSimPart, ...]:
-    """Memories of one layer: Ci*Hi^2 input words; Co*Ho^2 membrane words if it is among the first five."""
-    layer = layers[index]
-    counted = layer.outputs if index < setup.rules.membrane.counted_layers else 0
-    words: dict[AreaMultiplier, int] = {
-        "input_word": layer.in_channels * layer.in_size**2,
-        "membrane_word": counted,
-    }
-    return tuple(
-        SpikeSimPart(term.component, words[term.per] * _number(term.area_um2, setup))
-        for term in setup.rules.area
-        if term.per in words
-    )
-
-
-def _tile_parts(setup: _Setup) -> tuple[SpikeSimPart, ...]:
-    n, g, k = setup.pe_per_tile, setup.groups, setup.kernel
-    per_tile: dict[AreaMultiplier, float] = {"tile": 1, "tile_group": g, "pe_crossbar": n * k * k, "pe_group": n * g}
-    return tuple(
-        SpikeSimPart(term.component, per_tile[term.per] * _number(term.area_um2, setup))
-        for term in setup.rules.area
-        if term.per in per_tile
-    )
-
-
 def _area_parts(
-    tiles: float, memories: Sequence[tuple[SpikeSimPart, ...]], setup: _Setup
-) -> tuple[SpikeSimPart, ...]:
-    in_tiles = [SpikeSimPart(part.component, tiles * part.value) for part in _tile_parts(setup)]
-    own = [SpikeSimPart(same[0].component, math.fsum(part.value for part in same)) for same in zip(*memories, strict=True)]
-    return (*in_tiles, *own)
-
-
-def _share(tiles: Figure, share: float, own_um2: float, setup: _Setup) -> Figure:
+    layer: SpikeSimLayer, index: int, tiles: Figure, share: float, setup: _Setup
+) -> tuple[SpikeSimPart, ...] | Unavailable:
+    """A layer's share of all tiles, its Ci*Hi^2 input words, and Co*Ho^2 membrane words if it is among the first."""
     if isinstance(tiles, Unavailable):
         return tiles
-    return own_um2 + share * tiles * math.fsum(part.value for part in _tile_parts(setup))
+    in_tiles = tiles * share
+    n, g, k = setup.pe_per_tile, setup.groups, setup.kernel
+    multipliers: dict[AreaMultiplier, float] = {
+        "tile": in_tiles,
+        "tile_group": in_tiles * g,
+        "pe_crossbar": in_tiles * n * k * k,
+        "pe_group": in_tiles * n * g,
+        "input_word": layer.in_channels * layer.in_size**2,
+        "membrane_word": layer.outputs if index < setup.rules.membrane.counted_layers else 0,
+    }
+    return tuple(
+        SpikeSimPart(term.component, multipliers[term.per] * _number(term.area_um2, setup)) for term in setup.rules.area
+    )
 
 
 def _latencies(layers: Sequence[SpikeSimLayer], setup: _Setup) -> list[Figure]:
@@ -337,16 +313,12 @@ def _why_no_latency(layers: Sequence[SpikeSimLayer], setup: _Setup) -> Unavailab
     hint = "energy and area are available; for a latency use a description such as rram_64x64_65nm"
     if products != sorted(products):
         seen = ", ".join(map(str, products))
-        return Unavailable(f"SpikeSim's latency rule needs Ci*Co that never falls from layer to layer (got {seen})", (hint,))
+        return Unavailable(
+            f"SpikeSim's latency rule needs Ci*Co that never falls from layer to layer (got {seen})", (hint,)
+        )
     if len(layers) > most:
         return Unavailable(f"SpikeSim's latency rule holds at most {most} layers (got {len(layers)})", (hint,))
     if max(products) < crossbar_cells:
         reason = f"SpikeSim's latency rule never ends unless one layer has Ci*Co >= {crossbar_cells}, a whole crossbar"
         return Unavailable(f"{reason} (got at most {max(products)})", (hint,))
     return None
-
-
-def _total(figures: Sequence[Figure]) -> Figure:
-    numbers = [figure for figure in figures if not isinstance(figure, Unavailable)]
-    missing = [figure for figure in figures if isinstance(figure, Unavailable)]
-    return missing[0] if missing else math.fsum(numbers)

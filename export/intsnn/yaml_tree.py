@@ -59,12 +59,14 @@ class YamlTree:
     """Plain values, the place of every key and list item by its path (() is the top), and the faults of the text.
 
     `complete`: whether the text was read to its end; if not, a key that seems missing may stand further down.
+    `unknown`: paths whose value could not be taken (an alias, say); it is None here, and nothing more is to be said.
     """
 
     value: PlainValue
     places: Mapping[KeyPath, Place]
     problems: tuple[Problem, ...] = ()
     complete: bool = True
+    unknown: frozenset[KeyPath] = frozenset()
 
     def place(self, path: KeyPath) -> Place:
         """The place of `path`, or of the nearest thing around it."""
@@ -100,7 +102,7 @@ def parse_tree(text: str, name: str) -> YamlTree:
         builder.report_syntax(error)
     except ReaderError as error:
         builder.report_character(text, error)
-    return YamlTree(builder.top, builder.places, tuple(builder.problems), complete)
+    return YamlTree(builder.top, builder.places, tuple(builder.problems), complete, frozenset(builder.unknown))
 
 
 def scalar_value(text: str) -> PlainValue:
@@ -140,6 +142,7 @@ class _Builder:
     top: PlainValue = None
     places: dict[KeyPath, Place] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
+    unknown: set[KeyPath] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.places[()] = Place(self.name, 1, 1)
@@ -178,14 +181,14 @@ class _Builder:
         """A control character, which YAML forbids."""
         before = text[: error.position]
         place = Place(self.name, before.count("\n") + 1, error.position - before.rfind("\n"))
-        message = f"must be text without control characters (got {error.character!r})"
+        message = f"must be text without control characters (got {chr(error.character)!r})"
         self.problems.append(
             problem_at(place, (), message, hint="delete the character, or write the file anew as text")
         )
 
     def _node(self, event: Event, path: KeyPath, events: Iterator[Event]) -> PlainValue:
         self.places.setdefault(path, self._place(event))
-        if len(path) > DEEPEST_LEVEL:
+        if len(path) >= DEEPEST_LEVEL and isinstance(event, MappingStartEvent | SequenceStartEvent):
             self._report(event, path, f"must nest at most {DEEPEST_LEVEL} levels deep")
             raise _TooDeepError
         self._refuse_references(event, path)
@@ -203,6 +206,7 @@ class _Builder:
         if isinstance(event, AliasEvent):
             hint = "write the value out here"
             self._report(event, path, f"aliases are not offered (got *{event.anchor})", hint=hint)
+            self.unknown.add(path)
             return
         if isinstance(event, NodeEvent) and event.anchor:
             hint = "write the value out where it is needed"
@@ -210,6 +214,7 @@ class _Builder:
         if isinstance(event, ScalarEvent | MappingStartEvent | SequenceStartEvent) and event.tag:
             hint = "delete the word that starts with `!`"
             self._report(event, path, f"tags are not offered (got {event.tag})", hint=hint)
+            self.unknown.add(path)
 
     def _sequence(self, path: KeyPath, events: Iterator[Event]) -> PlainValue:
         items: list[PlainValue] = []
@@ -248,6 +253,7 @@ class _Builder:
         if event.value == "<<" and event.style is None:
             hint = "write the keys out here"
             self._report(event, path, "merge keys are not offered (got <<)", hint=hint)
+            self.unknown.add(path)
             return None
         if event.style is None and not isinstance(scalar_value(event.value), str):
             message = f"a key must be text (got {event.value or 'nothing'})"
@@ -259,6 +265,7 @@ class _Builder:
         text = str(event.value)
         if any("\ud800" <= character <= "\udfff" for character in text):
             self._report(event, path, "must be Unicode text (got half a surrogate pair)")
+            self.unknown.add(path)
             return None
         return scalar_value(text) if event.style is None else text
 

@@ -41,14 +41,12 @@ class _Finding:
 
 
 def validation_problems(error: ValidationError, tree: YamlTree, model: type[BaseModel]) -> tuple[Problem, ...]:
-    """Every fault the model found, except below places where the text itself was already at fault."""
-    known = {(problem.file, problem.line, problem.column) for problem in tree.problems}
+    """Every fault the model found, except where the value is unknown because the text itself was at fault."""
     details = [detail for detail in error.errors(include_url=False) if not _is_echo(detail, tree)]
     findings = _merge_alternatives([_finding(detail, tree, model) for detail in details])
     problems = []
     for finding in findings:
-        above = (tree.place(finding.path[:end]) for end in range(1, len(finding.path) + 1))
-        if not any((place.file, place.line, place.column) in known for place in above):
+        if not any(finding.path[:end] in tree.unknown for end in range(len(finding.path) + 1)):
             place = tree.place(finding.path)
             problems.append(problem_at(place, finding.path, finding.message, hint=finding.hint))
     return tuple(problems)
@@ -81,8 +79,10 @@ def seen(value: PlainValue) -> str:
             return f"(got {value[:LONGEST_QUOTE]!r}…)"
         case str():
             return f"(got {value!r})"
+        case int() if len(str(value)) > LONGEST_QUOTE:
+            return f"(got a number of {len(str(value))} digits)"
         case _:
-            return f"(got {value})" if abs(value) < 1e50 else f"(got {float(f'{value:.3e}')})"
+            return f"(got {value})"
 
 
 def _merge_alternatives(findings: Sequence[_Finding]) -> list[_Finding]:
@@ -160,13 +160,13 @@ def _expectation(kind: str, fallback: str, context: Mapping[str, object], value:
         case "list_type" | "tuple_type" | "set_type":
             return "must be a list", "put it in brackets: [a, b]"
         case "greater_than_equal":
-            return f"must be at least {context['ge']}", None
+            return f"must be at least {context['ge']:g}", None
         case "greater_than":
-            return f"must be greater than {context['gt']}", None
+            return f"must be greater than {context['gt']:g}", None
         case "less_than_equal":
-            return f"must be at most {context['le']}", None
+            return f"must be at most {context['le']:g}", None
         case "less_than":
-            return f"must be less than {context['lt']}", None
+            return f"must be less than {context['lt']:g}", None
         case "too_short" | "string_too_short":
             return f"must have at least {_count(context['min_length'], kind)}", None
         case "too_long" | "string_too_long":
@@ -203,7 +203,7 @@ def _unknown_hint(path: KeyPath, model: type[BaseModel]) -> str | None:
     if len(path) == 1:
         here = ["schema", *here]
     homes = [".".join(home) for home in _homes(word, model) if home]
-    if not get_close_matches(word, here, n=1) and 1 <= len(homes) <= 2:
+    if 1 <= len(homes) <= 2:
         return f"`{word}` is a key of `{'` and of `'.join(homes)}`"
     return unknown_key_hint(word, here) if here else None
 

@@ -11,7 +11,7 @@ from intsnn.yaml_tree import PlainValue, scalar_value
 
 LONGEST_LINE = 120  # characters; a longer innermost level is written as a block too
 
-_PLAIN_TEXT = re.compile(r"[A-Za-z0-9_./+]([A-Za-z0-9_./+-]|:(?=[A-Za-z0-9_]))*")  # never a comment, key or indicator
+_PLAIN_TEXT = re.compile(r"([A-Za-z_]|[0-9]+[a-z]{2})([A-Za-z0-9_./+-]|:(?=[A-Za-z0-9_]))*")  # no number in any dialect
 _UNPRINTABLE = re.compile(
     "[\x7f-\xa0\u2028\u2029\ufeff\ufffe\uffff]"
 )  # YAML 1.2, 5.1, and what YAML 1.1 took for breaks
@@ -20,6 +20,11 @@ _UNPRINTABLE = re.compile(
 def write_yaml_text(value: PlainValue) -> str:
     """The document, ending in a newline."""
     return "\n".join(_block(value)) + "\n"
+
+
+def write_yaml_value(value: PlainValue) -> str:
+    """The value on one line, in brackets where it has parts."""
+    return _flow(value)
 
 
 def _block(value: PlainValue) -> Iterator[str]:

@@ -56,13 +56,15 @@ def read_yaml_text(text: str, name: str, model: type[ModelT], *, schema: str, ch
     tree = parse_tree(text, name)
     for change in changes:
         tree = _apply_change(tree, change)
+    if not tree.complete:
+        raise _invalid(name, model, schema, tree.problems)
     body, problems = _take_schema(tree, schema)
     if problems and problems[0].path == "schema" and _is_other_kind(tree.at(("schema",)), schema):
         raise _invalid(name, model, schema, problems)  # checked against this model, all of it would be wrong
     try:
         checked = model.model_validate_json(json.dumps(body))  # JSON: strict, and a list may become a tuple
     except ValidationError as error:
-        problems += validation_problems(error, tree, model) if tree.complete else ()
+        problems += validation_problems(error, tree, model)
     problems = (*tree.problems, *problems)
     if problems:
         raise _invalid(name, model, schema, problems)

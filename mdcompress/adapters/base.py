@@ -42,14 +42,15 @@ def simulate(model: NeuronModel, currents: Tensor) -> Simulation:
     for current in currents.unbind(0):
         h = model.decay * v + model.input_gain * current + model.drive
         fires = h >= model.threshold if model.comparator == "greater_equal" else h > model.threshold
+        spike = fires.to(h.dtype)  # bool * float would round the float to float32
         match model.reset:
             case "hard":
                 v = torch.where(fires, model.reset_value, h)
             case "soft":
-                v = h - model.soft_amount * fires
+                v = h - model.soft_amount * spike
             case "none":
                 v = h
-        spikes.append(fires.to(h.dtype))
+        spikes.append(spike)
         potentials.append(h)
     return Simulation(torch.stack(spikes), torch.stack(potentials))
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import click
 
-from intsnn.errors import InvalidFileError, IntsnnError, MissingFileError, Problem
-from mdcompress.cli.options import output_options
+from intsnn.errors import IntsnnError, InvalidFileError, MissingFileError, Problem
+from mdcompress.cli.options import example, output_options
 from mdcompress.console import Console, JsonValue, Report, problem_documents
 
 KINDS = "a recipe or hardware description (.yaml), or an exported model (.onnx)"
@@ -40,17 +40,13 @@ class Verdict:
         }
 
 
-@click.command("check", short_help="Check recipes, hardware descriptions and exported models.")
+@click.command("check", epilog=example("mdcompress check my_recipe.yaml runs/4bit/model.onnx"))
 @click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @output_options
 def command(files: tuple[Path, ...], console: Console) -> None:
     """Check recipes, hardware descriptions and exported models.
 
     Prints a line for each file, and every problem with its place. Exit code 2 if a file is invalid.
-
-    \b
-    Example:
-      mdcompress check recipes/4bit.yaml runs/4bit/model.onnx
     """
     verdicts = [verdict(file) for file in files]
     text = "\n".join(found.line() for found in verdicts)

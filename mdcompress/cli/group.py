@@ -6,7 +6,7 @@ import importlib
 import os
 import shlex
 import sys
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 import click
 
 from mdcompress._version import __version__
+from mdcompress.cli.options import example
 from mdcompress.console import Detail, report_error
 
 COMMANDS: Mapping[str, str] = {  # in the order of their use; the value is the module that defines the command
@@ -26,11 +27,6 @@ COMMANDS: Mapping[str, str] = {  # in the order of their use; the value is the m
     "estimate-hw": "mdcompress.cli.estimate",
     "eval": "mdcompress.cli.evaluate",
 }
-
-EXAMPLE = """\b
-Example:
-  mdcompress run --recipe 4bit
-"""
 
 
 @dataclass(frozen=True)
@@ -67,14 +63,19 @@ class CommandGroup(click.Group):
         return command
 
     def main(  # click's own signature
-        self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        **extra: Any,
     ) -> NoReturn:
-        """Run the command line and exit: 0 done, 1 could not, 2 wrong usage or file, 3 a check failed, 130 interrupted."""
+        """Run and exit: 0 done, 1 could not, 2 wrong usage or invalid file, 3 a check failed, 130 interrupted."""
         arguments = list(sys.argv[1:] if args is None else args)
         invocation = Invocation(tuple(arguments))
-        _make_own_modules_importable(sys.path)
+        _search_working_directory()
         try:
-            code = super().main(arguments, prog_name, **{**extra, "standalone_mode": False, "obj": invocation})
+            code = super().main(arguments, prog_name, complete_var, standalone_mode=False, **{**extra, "obj": invocation})
         except BrokenPipeError:
             _close_stdout()
             sys.exit(1)
@@ -84,7 +85,9 @@ class CommandGroup(click.Group):
 
 
 @click.command(
-    cls=CommandGroup, epilog=EXAMPLE, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+    cls=CommandGroup,
+    epilog=example("mdcompress run --recipe 4bit"),
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.version_option(__version__, prog_name="mdcompress")
 @click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")
@@ -92,11 +95,11 @@ def main() -> None:
     """Compress spiking networks to integers, export them bit-exact, and price them on crossbars."""
 
 
-def _make_own_modules_importable(paths: MutableMapping[int, str] | list[str]) -> None:
-    """`my_network:build` is looked up in the working directory too, last, so that nothing there hides a library."""
+def _search_working_directory() -> None:
+    """`my_network:build` is looked up in the working directory too; last, so that nothing there hides a library."""
     here = str(Path.cwd())
-    if isinstance(paths, list) and here not in paths:
-        paths.append(here)
+    if here not in sys.path:
+        sys.path.append(here)
 
 
 def _cause(error: BaseException) -> BaseException:

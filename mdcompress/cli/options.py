@@ -3,31 +3,49 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import json
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
-from typing import Any
 
 import click
 
 from mdcompress.console import Console, OutputFormat
 from mdcompress.data.names import Download
+from mdcompress.pipeline.workspace import Compute
 from mdcompress.runs import Overwrite
 
 Callback = Callable[..., None]
+Decorator = Callable[[Callback], Callback]
+
+
+class Action(Enum):
+    """Whether a command does its work or only shows what it would do."""
+
+    PERFORM = "perform"
+    PREVIEW = "preview"
 
 
 @dataclass(frozen=True)
 class Selection:
     """Which run and which recipe a command is about, and what it changes in the recipe."""
 
-    recipe: str | None
-    run: str | None
-    settings: tuple[str, ...]
-    model: str | None
-    weights: str | None
-    seed: int | None
+    recipe: str | None = None
+    run: str | None = None
+    settings: tuple[str, ...] = ()
+    model: str | None = None
+    weights: str | None = None
+    seed: int | None = None
+
+    def __str__(self) -> str:
+        """The options as typed, quoted for a shell."""
+        seed = None if self.seed is None else str(self.seed)
+        given = [("--recipe", self.recipe), ("--run", self.run), *(("--set", setting) for setting in self.settings)]
+        given += [("--model", self.model), ("--weights", self.weights), ("--seed", seed)]
+        return shlex.join(word for option, value in given if value is not None for word in (option, value))
 
     @property
     def changes(self) -> tuple[str, ...]:
@@ -36,27 +54,21 @@ class Selection:
         return (*self.settings, *(f"{key}={json.dumps(value)}" for key, value in named.items() if value is not None))
 
 
-@dataclass(frozen=True)
-class Compute:
-    """Where to compute, and where the data are."""
-
-    device: str
-    data_folder: Path | None
-    download: Download
+def run_options(callback: Callback) -> Callback:
+    """--recipe, --run and --set as `selection`."""
+    return _gather(callback, "selection", Selection, *_which_run())
 
 
 def selection_options(callback: Callback) -> Callback:
-    """--recipe, --run, --set, --model, --weights, --seed as `selection`."""
+    """--recipe, --run, --set, --model, --weights and --seed as `selection`."""
     return _gather(
         callback,
         "selection",
         Selection,
-        click.option("--recipe", metavar="NAME|FILE", help="A shipped recipe's name, or the path of one's own."),
-        click.option("--run", metavar="NAME|FOLDER", help="The run; without it runs/<recipe name>, or the only one."),
-        click.option("--set", "settings", metavar="KEY=VALUE", multiple=True, help="Change one field; repeatable."),
-        click.option("--model", metavar="MODULE:FACTORY", help="One's own network: a function that returns it."),
+        *_which_run(),
+        click.option("--model", metavar="MODULE:FUNCTION", help="One's own network: a function that returns it."),
         click.option("--weights", metavar="FILE", help="Trained weights of the float network (.safetensors, .pt)."),
-        click.option("--seed", type=click.IntRange(0), help="Start of all random numbers."),
+        click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Start of all random numbers."),
     )
 
 
@@ -74,23 +86,27 @@ def compute_options(callback: Callback) -> Callback:
 
 def output_options(callback: Callback) -> Callback:
     """--json, -q and --debug; the first two as `console`."""
-    form = {"type": click.UNPROCESSED, "default": OutputFormat.TEXT}
     debug = click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")
-    return debug(
-        _gather(
-            callback,
-            "console",
-            Console,
-            click.option("--json", "form", flag_value=OutputFormat.JSON, help="Print one JSON document.", **form),
-            click.option("-q", "--quiet", "form", flag_value=OutputFormat.PATHS, help="Print only paths.", **form),
-        )
-    )
+    json_form = click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON document.")
+    paths_form = click.option("-q", "--quiet", "as_paths", is_flag=True, help="Print only the paths of the result.")
+    return debug(_gather(callback, "console", _console, json_form, paths_form))
 
 
 def force_option(callback: Callback) -> Callback:
     """--force as `overwrite`."""
     return _choice(
         "--force", Overwrite.REPLACE, Overwrite.NEVER, name="overwrite", help="Replace results that are there already."
+    )(callback)
+
+
+def dry_run_option(callback: Callback) -> Callback:
+    """--dry-run as `action`."""
+    return _choice(
+        "--dry-run",
+        Action.PREVIEW,
+        Action.PERFORM,
+        name="action",
+        help="Print each node and its policy; write nothing.",
     )(callback)
 
 
@@ -115,25 +131,46 @@ def min_accuracy_option(callback: Callback) -> Callback:
     )(callback)
 
 
-def _choice(flag: str, given: object, absent: object, *, help: str, name: str | None = None) -> Callable[..., Any]:
+def _choice(flag: str, given: object, absent: object, *, help: str, name: str | None = None) -> Decorator:
     """A flag that stands for one of two named values, so that no boolean travels on."""
 
-    def named(_context: click.Context, _parameter: click.Parameter, value: bool) -> object:
+    def named(_context: click.Context, _parameter: click.Parameter, value: bool) -> object:  # click's own signature
         return given if value else absent
 
     names = [flag] if name is None else [flag, name]
     return click.option(*names, is_flag=True, callback=named, help=help)
 
 
-def _gather(callback: Callback, name: str, build: Callable[..., object], *options: Callable[..., Any]) -> Callback:
+def _console(*, as_json: bool, as_paths: bool) -> Console:
+    """The two flags as one choice."""
+    if as_json and as_paths:
+        raise click.UsageError("--json and --quiet are two forms of the result; choose one")
+    return Console(OutputFormat.JSON if as_json else OutputFormat.PATHS if as_paths else OutputFormat.TEXT)
+
+
+def _which_run() -> tuple[Decorator, ...]:
+    return (
+        click.option("--recipe", metavar="NAME|FILE", help="A shipped recipe's name, or the path of one's own."),
+        click.option("--run", metavar="NAME|FOLDER", help="The run; without it runs/<recipe name>, or the only one."),
+        click.option("--set", "settings", metavar="KEY=VALUE", multiple=True, help="Change a field; repeatable."),
+    )
+
+
+def _gather(callback: Callback, name: str, build: Callable[..., object], *options: Decorator) -> Callback:
     """`callback` with the options' values built into one argument `name`."""
-    fields = tuple(build.__dataclass_fields__)  # type: ignore[attr-defined]
 
     @functools.wraps(callback)
     def gathered(**values: object) -> None:
-        mine = {field: values.pop(field) for field in fields}
+        mine = {field: values.pop(field) for field in fields if field in values}
         callback(**values, **{name: build(**mine)})
 
+    fields = [parameter.name for parameter in inspect.signature(build).parameters.values()]
+    decorated: Callback = gathered
     for option in reversed(options):
-        gathered = option(gathered)
-    return gathered
+        decorated = option(decorated)
+    return decorated
+
+
+def example(*lines: str) -> str:
+    """The text below a command's options; click keeps its line breaks."""
+    return "\n".join(["\b", "Example:", *(f"  {line}" for line in lines)])

@@ -10,8 +10,8 @@ import numpy as np
 from torchvision import datasets
 from torchvision.datasets.utils import check_integrity
 
-from mdcompress.data.files import fetching, may_fetch, require_files
-from mdcompress.data.names import Loading
+from mdcompress.data.files import fetching, require_files
+from mdcompress.data.names import Download, Loading
 from mdcompress.data.samples import ImageSamples
 from mdcompress.data.splits import DataSplits, LabelledSet, split_training
 from mdcompress.errors import DataError
@@ -26,7 +26,7 @@ def cifar(loading: Loading) -> DataSplits:
     """
     source = datasets.CIFAR10 if loading.name == "cifar10" else datasets.CIFAR100
     checksums = _checksums(source)
-    if may_fetch(loading, [path for path, _ in checksums]):
+    if loading.download is Download.ALLOWED and not all((loading.folder / path).exists() for path, _ in checksums):
         with fetching(loading):
             source(loading.folder, download=True)
     require_files(loading, [path for path, _ in checksums], layout=_layout(checksums))
@@ -63,7 +63,7 @@ def _require_official(loading: Loading, checksums: Checksums) -> None:
 def _open(source: type[datasets.CIFAR10], loading: Loading, *, part: Literal["train", "test"]) -> datasets.CIFAR10:
     """The opened set; torchvision checks the md5 sums once more before it unpickles."""
     with warnings.catch_warnings():
-        # NumPy 2.4 warns of dtype(…, align=0), which is how Python 2 pickled these very files in 2009
+        # Python 2 pickled these files in 2009 with dtype(…, 0, 1); NumPy 2.4.0 to 2.4.4 warn of it (numpy#31177)
         warnings.filterwarnings("ignore", message=".*align should be passed")
         return source(loading.folder, train=part == "train", download=False)
 

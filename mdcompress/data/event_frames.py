@@ -48,6 +48,5 @@ def _require_on_sensor(x: NDArray[np.int64], y: NDArray[np.int64], *, height: in
         return
     first = outside[0]
     raise DataError(
-        f"events must lie on the sensor of {width} x {height} pixels (got x={x[first]}, y={y[first]} at event {first})",
-        hints=["check that the recording is of this data set and is not damaged"],
+        f"events must lie on the sensor of {width} x {height} pixels (got x={x[first]}, y={y[first]} at event {first})"
     )

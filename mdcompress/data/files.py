@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from mdcompress.data.names import Download, Loading
+from mdcompress.data.names import Loading
 from mdcompress.errors import DataError
 
 
@@ -25,11 +25,6 @@ def incomplete(loading: Loading, seen: str, *, layout: str) -> DataError:
     if loading.name != "image_folder":
         hints.append("`--download` fetches it (in Python: download=Download.ALLOWED)")
     return DataError(f"data set `{loading.name}` must be in {loading.folder}: {seen}", hints=hints)
-
-
-def may_fetch(loading: Loading, wanted: Sequence[Path]) -> bool:
-    """Whether something is missing and downloading is allowed."""
-    return loading.download is Download.ALLOWED and not all((loading.folder / path).exists() for path in wanted)
 
 
 @contextlib.contextmanager

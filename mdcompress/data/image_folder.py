@@ -83,8 +83,11 @@ def _reader(paths: list[Path], shape: tuple[int, ...]) -> Callable[[Indices], Pi
 
 def _pixels(path: Path) -> Pixels:
     """Red, green and blue of an image file, uint8 [3, H, W]."""
-    with Image.open(path) as image:
-        return np.asarray(image.convert("RGB")).transpose(2, 0, 1)
+    try:
+        with Image.open(path) as image:
+            return np.asarray(image.convert("RGB")).transpose(2, 0, 1)
+    except (OSError, ValueError, SyntaxError) as error:  # as Pillow's decoders say damage
+        raise DataError(f"{path}: must be a whole image ({error})", hints=["replace or delete the file"]) from error
 
 
 def _odd_size(path: Path, seen: tuple[int, ...], wanted: tuple[int, ...]) -> DataError:

@@ -62,6 +62,11 @@ def _encoding(spec: DataSource) -> Encoding:
 
 def _fitting(name: str, encoding: Encoding) -> Encoding:
     """Event sets are given as they were recorded, whether that is called `direct` or `events`."""
+    if ":" in name and encoding != "direct":
+        raise DataError(
+            f"data.encoding: must be direct with loaders of one's own, which encode themselves (got {encoding!r})",
+            hints=["set data.encoding to direct"],
+        )
     if name not in EVENT_SETS:
         return encoding
     if encoding == "rate":

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 from torchvision import datasets
 
-from mdcompress.data.files import fetching, incomplete, may_fetch
+from mdcompress.data.files import fetching, incomplete
 from mdcompress.data.idx_file import read_idx
-from mdcompress.data.names import Loading
+from mdcompress.data.names import Download, Loading
 from mdcompress.data.samples import ImageSamples
 from mdcompress.data.splits import DataSplits, LabelledSet, split_training
 from mdcompress.errors import DataError
@@ -21,6 +21,7 @@ LAYOUT = """\
     ├── t10k-images-idx3-ubyte
     └── t10k-labels-idx1-ubyte"""
 PARTS = ("train", "t10k")
+KINDS = ("images-idx3", "labels-idx1")
 DIGITS = tuple(str(digit) for digit in range(10))
 
 
@@ -28,7 +29,7 @@ def mnist(loading: Loading) -> DataSplits:
     """28 x 28 grey images, x = pixel / 255, shape [1, 28, 28]; 10 % of the training images are validation."""
     source = datasets.MNIST if loading.name == "mnist" else datasets.FashionMNIST
     folder = Path(source.__name__) / "raw"
-    if may_fetch(loading, [_plain(folder, part, kind) for part in PARTS for kind in ("images-idx3", "labels-idx1")]):
+    if loading.download is Download.ALLOWED and not all(_found(loading, path) for path in _wanted(folder)):
         with fetching(loading):
             source(loading.folder, download=True)
     train, test = (_samples(loading, folder, part) for part in PARTS)
@@ -37,8 +38,7 @@ def mnist(loading: Loading) -> DataSplits:
 
 
 def _samples(loading: Loading, folder: Path, part: str) -> ImageSamples:
-    images = read_idx(_present(loading, _plain(folder, part, "images-idx3")))
-    labels = read_idx(_present(loading, _plain(folder, part, "labels-idx1")))
+    images, labels = (read_idx(_present(loading, _plain(folder, part, kind))) for kind in KINDS)
     if images.ndim != 3 or labels.shape != images.shape[:1]:
         raise DataError(
             f"{loading.folder / folder}: `{part}` must hold images [S, H, W] and S labels "
@@ -60,9 +60,18 @@ def _plain(folder: Path, part: str, kind: str) -> Path:
     return folder / f"{part}-{kind}-ubyte"
 
 
-def _present(loading: Loading, path: Path) -> Path:
+def _wanted(folder: Path) -> list[Path]:
+    return [_plain(folder, part, kind) for part in PARTS for kind in KINDS]
+
+
+def _found(loading: Loading, path: Path) -> Path | None:
     """The file as it is, else compressed."""
-    for candidate in (loading.folder / path, loading.folder / f"{path}.gz"):
-        if candidate.is_file():
-            return candidate
-    raise incomplete(loading, f"{path} is missing", layout=LAYOUT.format(folder=path.parts[0]))
+    candidates = (loading.folder / path, loading.folder / f"{path}.gz")
+    return next((candidate for candidate in candidates if candidate.is_file()), None)
+
+
+def _present(loading: Loading, path: Path) -> Path:
+    found = _found(loading, path)
+    if found is None:
+        raise incomplete(loading, f"{path} is missing", layout=LAYOUT.format(folder=path.parts[0]))
+    return found

@@ -46,11 +46,20 @@ class RecordingSamples:
         return torch.from_numpy(np.stack(frames, axis=1).astype(np.float32))
 
     def _counts(self, path: Path) -> NDArray[np.int32]:
-        events, source = self.source.read(path), self.source
         try:
-            return bin_events(events, self.time_steps, height=source.height, width=source.width)
-        except DataError as error:
-            raise DataError(f"{path}: {error.message}", hints=error.hints) from error
+            events = self.source.read(path)
+            return bin_events(events, self.time_steps, height=self.source.height, width=self.source.width)
+        except (
+            DataError,
+            ValueError,
+            EOFError,
+            RuntimeError,
+            OSError,
+        ) as error:  # as NumPy, tonic and aedat say damage
+            raise DataError(
+                f"{path}: must be a whole recording of the data set ({error})",
+                hints=["delete the file and fetch the set again (`--download`)"],
+            ) from error
 
 
 def recordings(source: RecordingSet, loading: Loading) -> DataSplits:

@@ -54,7 +54,7 @@ class QuantInput(nn.Module):
         word = IntType(self.largest_bit_width, signed)
         if largest == 0.0 or word.high < 1:
             raise CalibrationError(
-                f"calibration inputs must hold a value other than 0 that fits {word.bit_width} bits (largest {largest})",
+                f"calibration inputs must hold a non-zero value that fits {word.bit_width} bits (largest {largest})",
                 hints=["give real samples, and at least 2 input bits for signed data"],
             )
         scale = _grid(values, word.high) or largest / word.high

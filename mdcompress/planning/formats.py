@@ -10,13 +10,8 @@ from intsnn.yaml_tree import PlainValue
 from intsnn.yaml_writing import write_yaml_text
 from mdcompress.errors import CheckpointError
 from mdcompress.planning.types import PlannedNode, QuantPlan
-from mdcompress.recipe.policies import (
-    TERNARY_BITS,
-    BatchNormPolicy,
-    InputPolicy,
-    MembranePolicy,
-    WeightPolicy,
-)
+from mdcompress.recipe.policies import BatchNormPolicy, InputPolicy, MembranePolicy, WeightPolicy
+from mdcompress.recipe.values import TERNARY_BITS
 
 PLAN_SCHEMA = "mdcompress.plan/1"
 _SPELLED = {"per_tensor": "per tensor", "per_channel": "per channel", "power_of_two": "power-of-two", "float": "float"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -49,9 +50,10 @@ def plan(recipe: Recipe, graph: SnnGraph) -> QuantPlan:
             impossible for a node; all of them at once.
     """
     faults = [*_unmatched(recipe, graph)]
+    rules = [_rules_by_node(index, override, graph) for index, override in enumerate(recipe.quantize.overrides)]
     planned = []
     for node in graph:
-        result = _planned(node, recipe, _rules_for(node, recipe, graph))
+        result = _planned(node, recipe, [by_node[node.name] for by_node in rules if node.name in by_node])
         if isinstance(result, PlannedNode):
             planned.append(result)
         else:
@@ -82,7 +84,7 @@ def _unmatched(recipe: Recipe, graph: SnnGraph) -> Iterator[_Fault]:
     membrane = recipe.distill.membrane
     if membrane is not None:
         neurons = [node.name for node in graph.of_kind(NodeKind.NEURON)]
-        for pattern in (membrane.match,) if isinstance(membrane.match, str) else membrane.match:
+        for pattern in membrane.patterns:
             if not match_names(pattern, neurons):
                 message = f"{pattern!r} matches no neuron"
                 yield _Fault("distill.membrane.match", message, no_match_hint(pattern, neurons))
@@ -98,13 +100,13 @@ def _inapplicable(override: Override, place: str, matched: Sequence[SnnNode], gr
             yield _Fault(f"{place}.{section}", f"applies to {kind.value}s, and matches none (got {seen})", hint)
 
 
-def _rules_for(node: SnnNode, recipe: Recipe, graph: SnnGraph) -> tuple[_Rule, ...]:
-    rules = []
-    for index, override in enumerate(recipe.quantize.overrides):
-        hit = next((pattern for pattern in override.patterns if node.name in select(pattern, graph)), None)
-        if hit is not None:
-            rules.append(_Rule(override, f"quantize.overrides.{index} ({hit})"))
-    return tuple(rules)
+def _rules_by_node(index: int, override: Override, graph: SnnGraph) -> dict[str, _Rule]:
+    """For each node that the override matches, the rule; it is named after the first pattern that does."""
+    rules: dict[str, _Rule] = {}
+    for pattern in override.patterns:
+        for name in select(pattern, graph):
+            rules.setdefault(name, _Rule(override, f"quantize.overrides.{index} ({pattern})"))
+    return rules
 
 
 def _planned(node: SnnNode, recipe: Recipe, rules: Sequence[_Rule]) -> PlannedNode | list[_Fault]:
@@ -168,7 +170,10 @@ def _neuron_faults(name: str, neuron: NeuronModel, membrane: MembranePolicy) -> 
     if not 0 < neuron.threshold < float("inf"):
         hint = "give the neuron a threshold above 0; a negative one fires without input, at every step"
         yield _Fault(place, f"the threshold must be greater than 0 (got {neuron.threshold:g})", hint)
-    if not keeps_leak(neuron.decay, leak_bits(neuron.decay)):
+    if not math.isfinite(neuron.decay):
+        hint = "give the neuron a finite decay, or load weights that are finite"
+        yield _Fault(place, f"the decay must be a number (got {neuron.decay})", hint)
+    elif not keeps_leak(neuron.decay, leak_bits(neuron.decay)):
         message = f"the decay must differ from 0 and 1 in {LARGEST_GUARD_BITS} bits (got {neuron.decay!r})"
         yield _Fault(place, message, f"give the neuron decay {round(neuron.decay)} if that is what it means")
     elif membrane.guard_bits is not None and not keeps_leak(neuron.decay, membrane.guard_bits):

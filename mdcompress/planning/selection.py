@@ -22,7 +22,7 @@ def select(pattern: str, graph: SnnGraph) -> tuple[str, ...]:
     """The names of the nodes that one pattern or role selects, in graph order."""
     for role in ROLES:
         if pattern == role:
-            return tuple(node.name for node in graph if node in _nodes_of_role(role, graph))
+            return tuple(node.name for node in _nodes_of_role(role, graph))
     return match_names(pattern, [node.name for node in graph])
 
 
@@ -55,9 +55,8 @@ def _nodes_of_role(role: Role, graph: SnnGraph) -> tuple[SnnNode, ...]:
         case "@last":
             return synapses[-1:]
         case "@residual":
-            sources = (*synapses, *graph.of_kind(NodeKind.NEURON))
-            through: tuple[NodeKind, ...] = (NodeKind.POOL, NodeKind.FLATTEN)
-            return tuple(node for node in sources if _reaches(node, NodeKind.ADD, through, graph))
+            sources = [node for node in graph if node.kind in (NodeKind.SYNAPSE, NodeKind.NEURON)]
+            return tuple(node for node in sources if _reaches(node, NodeKind.ADD, (NodeKind.POOL,), graph))
         case "@readout":
             through = (NodeKind.POOL, NodeKind.FLATTEN, NodeKind.ADD, NodeKind.SYNAPSE)
             return tuple(node for node in synapses if _reaches(node, NodeKind.READOUT, through, graph))
@@ -65,7 +64,13 @@ def _nodes_of_role(role: Role, graph: SnnGraph) -> tuple[SnnNode, ...]:
 
 def _reaches(node: SnnNode, goal: NodeKind, through: Sequence[NodeKind], graph: SnnGraph) -> bool:
     """Whether a path leads from the node to one of kind `goal`, with only `through` kinds between."""
-    return any(
-        reader.kind is goal or (reader.kind in through and _reaches(reader, goal, through, graph))
-        for reader in graph.readers(node.name)
-    )
+    visited: set[str] = set()
+    waiting = [node]
+    while waiting:
+        for reader in graph.readers(waiting.pop().name):
+            if reader.kind is goal:
+                return True
+            if reader.kind in through and reader.name not in visited:
+                visited.add(reader.name)
+                waiting.append(reader)
+    return False

@@ -9,7 +9,6 @@ from mdcompress.recipe.files import (
     shipped_recipes,
 )
 from mdcompress.recipe.policies import (
-    TERNARY_BITS,
     BatchNormPolicy,
     InputPolicy,
     MembranePolicy,
@@ -29,10 +28,12 @@ from mdcompress.recipe.sections import (
     TeacherSpec,
     TrainSpec,
 )
+from mdcompress.recipe.values import TERNARY_BITS, WEIGHT_BITS
 
 __all__ = [
     "RECIPE_SCHEMA",
     "TERNARY_BITS",
+    "WEIGHT_BITS",
     "BatchNormPolicy",
     "DataSpec",
     "DistillSpec",

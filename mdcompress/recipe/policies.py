@@ -2,34 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import AfterValidator, Field, PlainSerializer, model_serializer, model_validator
+from pydantic import Field, model_serializer, model_validator
 
 from intsnn.yamlfile import RuleError, StrictModel
-from mdcompress.patterns import check_pattern
-
-TERNARY_BITS = 1.58  # log2(3): three levels, -1, 0, +1
-WEIGHT_BITS: tuple[float, ...] = (1, TERNARY_BITS, 2, 3, 4, 5, 6, 7, 8)
-
-
-def _weight_bits(value: float) -> float:
-    if value not in WEIGHT_BITS:
-        raise RuleError(f"must be one of 1 (binary), 1.58 (ternary), 2, 3, 4, 5, 6, 7, 8 (got {value:g})")
-    return _as_written(value)
-
-
-def _as_written(value: float) -> int | float:
-    """Whole numbers of bits as int, so that they print as people write them."""
-    return int(value) if value == int(value) else value
+from mdcompress.recipe.values import NodePatterns, WeightBits, as_tuple
 
 
 class WeightPolicy(StrictModel):
     """Weights as integers times a scale: w = s_w * q_w."""
 
-    bit_width: Annotated[float, AfterValidator(_weight_bits), PlainSerializer(_as_written)] = Field(
-        8, description="Bits of a weight; 1 is binary (-1, +1) and 1.58 ternary (-1, 0, +1)."
-    )
+    bit_width: WeightBits = Field(8, description="Bits of a weight; 1 is binary (-1, +1) and 1.58 ternary (-1, 0, +1).")
     granularity: Literal["per_tensor", "per_channel"] = Field(
         "per_channel", description="One scale for the layer, or one for each output channel."
     )
@@ -97,18 +81,10 @@ class InputPolicy(StrictModel):
     bit_width: int = Field(8, ge=1, le=8, description="Bits of an input value.")
 
 
-def _patterns(value: str | tuple[str, ...]) -> str | tuple[str, ...]:
-    for pattern in (value,) if isinstance(value, str) else value:
-        check_pattern(pattern)
-    if not value:
-        raise RuleError("must name at least one node (got an empty list)", hint="write a name, a glob or a role")
-    return value
-
-
 class Override(StrictModel):
     """Other settings for some nodes; only the keys that are given change."""
 
-    match: Annotated[str | tuple[str, ...], AfterValidator(_patterns)] = Field(
+    match: NodePatterns = Field(
         description="Which nodes: names or globs (`*` stops at a dot, `**` does not), `re:` regular expressions, or "
         "the roles @first and @last (synapse), @residual, @readout; each must match at least one node."
     )
@@ -121,7 +97,7 @@ class Override(StrictModel):
     @property
     def patterns(self) -> tuple[str, ...]:
         """`match` as a tuple."""
-        return (self.match,) if isinstance(self.match, str) else self.match
+        return as_tuple(self.match)
 
     @property
     def sections(self) -> dict[str, StrictModel]:

@@ -2,40 +2,14 @@
 
 from __future__ import annotations
 
-import re
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import AfterValidator, ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from intsnn.yamlfile import RuleError, StrictModel
-from mdcompress.patterns import check_pattern
+from mdcompress.data.names import DATA_SETS, DEFAULT_FOLDER, EVENT_SETS, Encoding
 from mdcompress.recipe.policies import QuantizeSpec
-
-IMPORT_PATH = r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*"
-DATA_NAME = r"[a-z0-9_]+"
-RUN_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"  # also a folder's name, on every file system
-
-
-def _import_path(value: str) -> str:
-    if not re.fullmatch(IMPORT_PATH, value, re.ASCII):
-        hint = "write it as in `mdcompress.zoo:digits_snn`"
-        raise RuleError(f"must be an import path `module:function` (got {value!r})", hint=hint)
-    return value
-
-
-def _data_name(value: str) -> str:
-    if not re.fullmatch(f"{DATA_NAME}|{IMPORT_PATH}", value, re.ASCII):
-        message = f"must be the name of a data set or an import path `module:function` (got {value!r})"
-        raise RuleError(message, hint="write it as in `cifar10` or `my_package.data:loaders`")
-    return value
-
-
-def _run_name(value: str) -> str:
-    if not re.fullmatch(RUN_NAME, value, re.ASCII):
-        message = f"must be letters, digits, `.`, `_` and `-`, as it names a folder (got {value!r})"
-        raise RuleError(message, hint="write it as in `4bit`")
-    return value
-
+from mdcompress.recipe.values import DataName, ImportPath, NeuronPatterns, RunName, StepCounts, as_tuple
 
 LossSteps = Literal["steps", "mean"]
 
@@ -43,7 +17,7 @@ LossSteps = Literal["steps", "mean"]
 class ModelSpec(StrictModel):
     """The float network."""
 
-    builder: Annotated[str, AfterValidator(_import_path)] = Field(
+    builder: ImportPath = Field(
         description="Import path `module:function` of a function without arguments that returns the nn.Module.",
     )
     weights: str | None = Field(
@@ -84,19 +58,11 @@ class LogitLossSpec(StrictModel):
     on: LossSteps = Field("mean", description="Whether each step's logits are compared, or their mean over steps.")
 
 
-def _neuron_patterns(value: str | tuple[str, ...]) -> str | tuple[str, ...]:
-    for pattern in (value,) if isinstance(value, str) else value:
-        check_pattern(pattern, roles=())
-    if not value:
-        raise RuleError("must name at least one neuron (got an empty list)", hint="write `**` for all of them")
-    return value
-
-
 class MembraneLossSpec(StrictModel):
     """Distance between the membrane potentials of student and teacher, before reset."""
 
     weight: float = Field(0.1, ge=0, description="Factor of this loss in the sum.")
-    match: Annotated[str | tuple[str, ...], AfterValidator(_neuron_patterns)] = Field(
+    match: NeuronPatterns = Field(
         "**", description="Which neurons: names, globs or `re:` regular expressions; each must match at least one."
     )
     distance: Literal["mse", "cosine"] = Field("mse", description="Mean squared difference, or 1 - cosine similarity.")
@@ -109,11 +75,10 @@ class MembraneLossSpec(StrictModel):
         "steps, or the last steps.",
     )
 
-
-def _increasing(value: tuple[int, ...] | None) -> tuple[int, ...] | None:
-    if value is not None and list(value) != sorted(set(value)):
-        raise RuleError(f"must increase, each number once (got {list(value)})", hint="sort the list")
-    return value
+    @property
+    def patterns(self) -> tuple[str, ...]:
+        """`match` as a tuple."""
+        return as_tuple(self.match)
 
 
 class DistillSpec(StrictModel):
@@ -125,9 +90,8 @@ class DistillSpec(StrictModel):
     membrane: MembraneLossSpec | None = Field(
         MembraneLossSpec(), description="The teacher's membrane potentials; null: off."
     )
-    time_steps: Annotated[tuple[Annotated[int, Field(ge=1)], ...] | None, AfterValidator(_increasing)] = Field(
+    time_steps: StepCounts | None = Field(
         None,
-        min_length=1,
         description="Numbers of steps that the student is trained for in turn, under the one teacher; null: those of "
         "`data`.",
     )
@@ -146,19 +110,26 @@ class DistillSpec(StrictModel):
 class DataSpec(StrictModel):
     """What the network is trained, calibrated and tested on."""
 
-    name: Annotated[str, AfterValidator(_data_name)] = Field(
+    name: DataName = Field(
         "digits",
-        description="A data set by name (digits is shipped), or the import path `module:function` of one's own.",
+        description=f"A data set ({', '.join(DATA_SETS)}), or the import path of one's own loaders.",
     )
     time_steps: int = Field(4, ge=1, description="T: how many steps a sample is shown.")
-    encoding: Literal["direct", "rate", "events"] = Field(
+    encoding: Encoding = Field(
         "direct",
         description="How an image becomes T frames: `direct` repeats it, `rate` draws spikes with the intensity as "
-        "probability, `events` moves it before a simulated event camera.",
+        "probability, `events` moves it before a simulated event camera; event sets are binned as they were recorded.",
     )
     batch_size: int = Field(64, ge=1, description="Samples in a batch.")
     calibration_samples: int = Field(512, ge=1, description="Training samples from which scales are found.")
-    folder: str | None = Field(None, description="Where the data set's files lie; not needed by digits.")
+    folder: str | None = Field(None, description=f"Where the data set's files lie; null: {DEFAULT_FOLDER}/.")
+
+    @model_validator(mode="after")
+    def _events_are_not_drawn(self) -> DataSpec:
+        if self.encoding == "rate" and self.name in EVENT_SETS:
+            message = f"must be direct or events for {self.name}, which is made of events (got 'rate')"
+            raise RuleError(message, hint="write `events`", field="encoding")
+        return self
 
 
 class TrainSpec(StrictModel):
@@ -174,9 +145,7 @@ class Recipe(StrictModel):
 
     model_config = ConfigDict(title="recipe")
 
-    name: Annotated[str, AfterValidator(_run_name)] = Field(
-        description="The recipe's name, and that of its folder: runs/<name>."
-    )
+    name: RunName = Field(description="The recipe's name, and that of its folder: runs/<name>.")
     summary: str = Field("", description="One sentence for people.")
     model: ModelSpec | None = Field(None, description="The float network; --model and --weights win over it.")
     quantize: QuantizeSpec = Field(QuantizeSpec(), description="How each part of the network is quantized.")
@@ -186,7 +155,7 @@ class Recipe(StrictModel):
     )
     data: DataSpec = Field(DataSpec(), description="What it is trained, calibrated and tested on.")
     train: TrainSpec = Field(TrainSpec(), description="How the student is trained.")
-    seed: int = Field(0, ge=0, lt=2**32, description="Start of all random numbers.")
+    seed: int = Field(0, ge=0, le=2**32 - 1, description="Start of all random numbers.")
 
     @model_validator(mode="after")
     def _teacher_sees_all_steps(self) -> Recipe:

@@ -120,7 +120,9 @@ def _read(path: Path) -> tuple[_Header, dict[str, Tensor]]:
     try:
         header = TypeAdapter(_Header).validate_python(json.loads(text))
     except (ValidationError, json.JSONDecodeError) as error:
-        raise CheckpointError(f"{path} is a safetensors file, but no checkpoint of a training", hints=foreign) from error
+        raise CheckpointError(
+            f"{path} is a safetensors file, but no checkpoint of a training", hints=foreign
+        ) from error
     if header.format != FORMAT:
         raise CheckpointError(
             f"{path} must have the format {FORMAT} (got {header.format})",

@@ -153,7 +153,7 @@ class _Loop:
         for loss in self.job.objective(x, y):
             parts = {name: part.item() for name, part in loss.parts.items()}
             self._require_finite(parts, step)
-            (loss.total / self.job.objective.passes).backward()
+            torch.autograd.backward(loss.total / self.job.objective.passes)
             self.tally = _add(self.tally, parts, int(loss.correct), len(y))
             mean += parts["total"] / self.job.objective.passes
         norm = clip_gradient(self.trained, self.job.settings.grad_clip)
@@ -238,7 +238,7 @@ class _Loop:
 
 def count_batches(batches: Iterable[Batch]) -> int:
     """Batches an epoch has: their `len`, or one walk where they have none. TrainingError for an iterator, and for 0."""
-    if iter(batches) is batches:
+    if isinstance(batches, Iterator):
         raise TrainingError(
             f"training data must be walked once an epoch, a {type(batches).__name__} only gives them once",
             hints=["pass a list, a DataLoader or mdcompress.data.Batches"],

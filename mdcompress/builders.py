@@ -1,0 +1,44 @@
+"""build_network("module:factory") -> nn.Module: imports a user's function and calls it."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+
+from torch import nn
+
+from intsnn.errors import UsageError
+
+
+def build_network(builder: str) -> nn.Module:
+    """Call the function at import path `package.module:function` and check that it returns a module.
+
+    The current folder is searched too, as `python -m` does. Errors: UsageError names the part that is wrong.
+    """
+    module_name, colon, name = builder.partition(":")
+    if not (module_name and colon and name):
+        raise UsageError(
+            f"a network is named as module:function (got {builder!r})", hints=["for example mdcompress.zoo:digits_snn"]
+        )
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        raise UsageError(
+            f"the module {module_name!r} of {builder!r} cannot be imported: {error}",
+            hints=["run from the folder that holds it, or install it"],
+        ) from error
+    factory = getattr(module, name, None)
+    if not callable(factory):
+        offered = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
+        raise UsageError(f"{module_name!r} has no function {name!r}", hints=[f"it has: {', '.join(sorted(offered))}"])
+    network = factory()
+    if not isinstance(network, nn.Module):
+        raise UsageError(
+            f"{builder} must return a torch.nn.Module (it returned {type(network).__name__})",
+            hints=["return the network itself, with its weights or without"],
+        )
+    return network

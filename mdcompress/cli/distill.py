@@ -1,0 +1,29 @@
+"""`mdcompress distill`: quantized student and float teacher -> trained student."""
+
+from __future__ import annotations
+
+import click
+
+from mdcompress.cli.opening import open_workspace
+from mdcompress.cli.options import Selection, compute_options, example, force_option, output_options, selection_options
+from mdcompress.console import Console, written
+from mdcompress.pipeline.workspace import Compute
+from mdcompress.runs import Overwrite
+
+
+@click.command("distill", epilog=example("mdcompress distill", "mdcompress distill --set distill.epochs=20 --force"))
+@selection_options
+@compute_options
+@force_option
+@output_options
+def command(selection: Selection, compute: Compute, overwrite: Overwrite, console: Console) -> None:
+    """Train the quantized student under its float teacher.
+
+    An interrupted training is continued by the same command.
+    """
+    from mdcompress.pipeline.distilling import distill
+
+    workspace = open_workspace(selection, console=console, compute=compute, overwrite=overwrite)
+    report = distill(workspace)
+    console.show(report)
+    console.note(written(report.paths))

@@ -1,0 +1,65 @@
+"""`mdcompress estimate-hw`: energy, latency and area of a model.onnx on a crossbar description."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from mdcompress.cli.opening import open_workspace
+from mdcompress.cli.options import Selection, example, force_option, hardware_option, output_options, run_options
+from mdcompress.console import Console, Report, written
+from mdcompress.pipeline.estimating import ActivityChoice, estimate, estimate_file
+from mdcompress.runs import Overwrite
+
+
+@click.command(
+    "estimate-hw",
+    epilog=example(
+        "mdcompress estimate-hw",
+        "mdcompress estimate-hw model.onnx --rate 0.1 --time-steps 4 --output figures",
+    ),
+)
+@click.argument("model", metavar="[MODEL.onnx]", required=False, type=click.Path(path_type=Path))
+@run_options
+@hardware_option
+@click.option("--activity", type=click.Path(path_type=Path), help="Spike counts; without it the file beside the model.")
+@click.option("--rate", type=click.FloatRange(0, 1), help="Assume that every neuron fires at this rate instead.")
+@click.option("--time-steps", type=click.IntRange(1), help="Number of steps that an assumed rate is for.")
+@click.option("--output", type=click.Path(path_type=Path), help="Folder for the figures of a MODEL.onnx.")
+@force_option
+@output_options
+def command(
+    model: Path | None,
+    selection: Selection,
+    hardware: str,
+    activity: Path | None,
+    rate: float | None,
+    time_steps: int | None,
+    output: Path | None,
+    overwrite: Overwrite,
+    console: Console,
+) -> None:
+    """Estimate energy, latency and area on crossbars.
+
+    Reads the run's model.onnx and activity, or any MODEL.onnx that mdcompress exported. Needs no torch.
+    """
+    choice = ActivityChoice(activity, rate, time_steps)
+    if model is not None:
+        report = _estimate_model(model, hardware, choice, output, selection)
+    elif output is not None:
+        raise click.UsageError("--output is for a MODEL.onnx; the figures of a run are kept in the run")
+    else:
+        workspace = open_workspace(selection, console=console, overwrite=overwrite)
+        report = estimate(workspace, hardware, choice=choice)
+    console.show(report)
+    if report.paths:
+        console.note(written(report.paths))
+
+
+def _estimate_model(
+    model: Path, hardware: str, choice: ActivityChoice, output: Path | None, selection: Selection
+) -> Report:
+    if selection != Selection():
+        raise click.UsageError("either MODEL.onnx or a run (--recipe, --run, --set) is priced; give one of them")
+    return estimate_file(model, hardware, choice=choice, output=output)

@@ -1,0 +1,41 @@
+"""`mdcompress eval`: accuracy of a student or a model.onnx on test data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from mdcompress.cli.accuracy import require_accuracy
+from mdcompress.cli.opening import open_workspace
+from mdcompress.cli.options import (
+    Selection,
+    compute_options,
+    example,
+    min_accuracy_option,
+    output_options,
+    selection_options,
+)
+from mdcompress.console import Console
+from mdcompress.pipeline.workspace import Compute
+
+
+@click.command("eval", epilog=example("mdcompress eval", "mdcompress eval runs/4bit/model.onnx --min-accuracy 0.95"))
+@click.argument("file", metavar="[FILE]", required=False, type=click.Path(path_type=Path))
+@selection_options
+@compute_options
+@min_accuracy_option
+@output_options
+def command(
+    file: Path | None, selection: Selection, compute: Compute, min_accuracy: float | None, console: Console
+) -> None:
+    """Evaluate a student or a model.onnx on the test split.
+
+    FILE is a student (.safetensors) or an exported model (.onnx); without it the run's newest student. The data are
+    those of the recipe or the run.
+    """
+    from mdcompress.pipeline.evaluating import evaluate
+
+    evaluated = evaluate(open_workspace(selection, console=console, compute=compute), file)
+    console.show(evaluated.report)
+    require_accuracy(evaluated.accuracy, min_accuracy)

@@ -1,0 +1,37 @@
+"""`mdcompress export`: newest student -> model.onnx, golden.npz and activity.json, parity measured."""
+
+from __future__ import annotations
+
+import click
+
+from mdcompress.cli.opening import open_workspace
+from mdcompress.cli.options import Selection, compute_options, example, force_option, output_options, selection_options
+from mdcompress.console import Console, written
+from mdcompress.pipeline.workspace import Compute
+from mdcompress.runs import Overwrite
+
+
+@click.command("export", epilog=example("mdcompress export", "mdcompress export --run 4bit --samples 256 --force"))
+@selection_options
+@compute_options
+@click.option(
+    "--samples",
+    type=click.IntRange(1),
+    default=64,
+    show_default=True,
+    help="Test samples that parity and activity are measured on.",
+)
+@force_option
+@output_options
+def command(selection: Selection, compute: Compute, samples: int, overwrite: Overwrite, console: Console) -> None:
+    """Export the newest student as integer ONNX.
+
+    Parity is measured on every export: student, integer interpreter and onnxruntime are compared on every spike and membrane. Exit code 3 and no file if
+    they differ.
+    """
+    from mdcompress.pipeline.exporting import export
+
+    workspace = open_workspace(selection, console=console, compute=compute, overwrite=overwrite)
+    report = export(workspace, samples=samples)
+    console.show(report)
+    console.note(written(report.paths))

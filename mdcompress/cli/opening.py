@@ -1,0 +1,47 @@
+"""The options of a command -> the Workspace that its stage works on."""
+
+from __future__ import annotations
+
+import click
+
+from mdcompress.cli.group import Invocation
+from mdcompress.cli.options import Selection
+from mdcompress.console import Console
+from mdcompress.data.names import Download
+from mdcompress.errors import RunError
+from mdcompress.pipeline.workspace import Compute, Workspace
+from mdcompress.progress import ConsoleListener
+from mdcompress.recipe import Recipe, load_recipe
+from mdcompress.runs import RECIPE_FILE, Overwrite, RunDirectory, chosen_run, named_run, only_run
+
+WITHOUT_DATA = Compute("cpu", None, Download.NEVER)  # what a command is given that trains nothing and loads nothing
+
+
+def open_workspace(
+    selection: Selection, *, console: Console, compute: Compute = WITHOUT_DATA, overwrite: Overwrite = Overwrite.NEVER
+) -> Workspace:
+    """The run and the recipe that the options mean; nothing is written."""
+    run, recipe = _run_and_recipe(selection)
+    return Workspace(
+        run=run,
+        recipe=recipe,
+        compute=compute,
+        overwrite=overwrite,
+        command=click.get_current_context().ensure_object(Invocation).command,
+        selection=str(selection),
+        listener=ConsoleListener(console),
+    )
+
+
+def _run_and_recipe(selection: Selection) -> tuple[RunDirectory, Recipe]:
+    if selection.recipe is not None:
+        recipe = load_recipe(selection.recipe, changes=selection.changes)
+        return (chosen_run(selection.run) if selection.run else named_run(recipe.name)), recipe
+    run = chosen_run(selection.run) if selection.run else only_run()
+    kept = run.file(RECIPE_FILE)
+    if not kept.is_file():
+        raise RunError(
+            f"{run.path} must hold a run (there is no {RECIPE_FILE} in it)",
+            hints=["start it with a recipe, for example `--recipe 4bit`"],
+        )
+    return run, load_recipe(kept, changes=selection.changes)

@@ -1,0 +1,30 @@
+"""`mdcompress train`: the float network that is the teacher later."""
+
+from __future__ import annotations
+
+import click
+
+from mdcompress.cli.opening import open_workspace
+from mdcompress.cli.options import Selection, compute_options, example, force_option, output_options, selection_options
+from mdcompress.console import Console, written
+from mdcompress.pipeline.workspace import Compute
+from mdcompress.runs import Overwrite
+
+
+@click.command("train", epilog=example("mdcompress train --recipe 4bit"))
+@selection_options
+@compute_options
+@force_option
+@output_options
+def command(selection: Selection, compute: Compute, overwrite: Overwrite, console: Console) -> None:
+    """Train the float network, the teacher of the distillation.
+
+    Not needed where there are weights already (--weights, or model.weights in the recipe). An interrupted training is
+    continued by the same command.
+    """
+    from mdcompress.pipeline.teaching import train
+
+    workspace = open_workspace(selection, console=console, compute=compute, overwrite=overwrite)
+    report = train(workspace)
+    console.show(report)
+    console.note(written(report.paths))

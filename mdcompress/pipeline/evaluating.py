@@ -1,0 +1,100 @@
+"""`eval`: a student or a model.onnx and test data -> accuracy, and what its neurons do."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from intsnn.errors import MissingFileError, UsageError
+from mdcompress.console import JsonValue, Report, percent, table
+from mdcompress.pipeline.networks import load_splits, torch_device
+from mdcompress.pipeline.workspace import Workspace
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from intsnn.graph import IntInput
+    from mdcompress.data import Batches
+    from mdcompress.evaluation import Metrics
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """The report of an evaluation, and its accuracy in [0, 1] to compare with a limit."""
+
+    report: Report
+    accuracy: float
+
+
+def evaluate(workspace: Workspace, file: Path | None) -> Evaluated:
+    """Evaluate a student or a model.onnx on the recipe's test split; without `file` the run's newest student."""
+    path = file or workspace.newest_student()
+    if not path.is_file():
+        raise MissingFileError(f"{path}: no such file", hints=["give a student (.safetensors) or a model.onnx"])
+    match path.suffix:
+        case ".onnx":
+            return _evaluate_model(path, load_splits(workspace).test)
+        case ".safetensors":
+            return _evaluate_student(workspace, path)
+        case suffix:
+            raise UsageError(
+                f"{path}: what is evaluated must be a student (.safetensors) or a model.onnx (got {suffix!r})",
+                hints=["`mdcompress quantize` writes students, `mdcompress export` model.onnx"],
+            )
+
+
+def integers_for(node: IntInput, x: npt.NDArray[np.floating]) -> npt.NDArray[np.int64]:
+    """x_int = clip(round(x / scale)) to the input's word, in float64 and ties to even as the student rounds."""
+    from intsnn.arithmetic import IntType
+
+    word = IntType(node.bit_width, node.signed)
+    return np.clip(np.rint(x.astype(np.float64) / node.scale), word.low, word.high).astype(np.int64)
+
+
+def _evaluate_student(workspace: Workspace, path: Path) -> Evaluated:
+    from mdcompress.evaluation import evaluate as evaluate_network
+    from mdcompress.weights import load_student
+
+    student = load_student(path).to(torch_device(workspace))
+    metrics = evaluate_network(student, load_splits(workspace).test, graph=student.graph)
+    text = "\n\n".join([_headline(path, metrics.accuracy, metrics.samples, metrics.time_steps), _neurons(metrics)])
+    document: JsonValue = {"file": str(path), **_parsed(metrics.to_json())}
+    return Evaluated(Report(text, document, (path,)), metrics.accuracy)
+
+
+def _evaluate_model(path: Path, batches: Batches) -> Evaluated:
+    from intsnn.runtime import open_session
+
+    session = open_session(path)
+    correct = samples = time_steps = 0
+    for x, y in batches:
+        answer = session.answer(integers_for(session.graph.input, x.numpy()))
+        logits = answer.sum(axis=0) if answer.ndim > 1 + len(session.graph.output.shape) else answer
+        correct += int((logits.argmax(axis=1) == y.numpy()).sum())
+        samples, time_steps = samples + len(y), max(time_steps, len(x))
+    accuracy = correct / samples
+    document: JsonValue = {"file": str(path), "accuracy": accuracy, "samples": samples, "time_steps": time_steps}
+    return Evaluated(Report(_headline(path, accuracy, samples, time_steps), document, (path,)), accuracy)
+
+
+def _headline(path: Path, accuracy: float, samples: int, time_steps: int) -> str:
+    return f"{path}: test accuracy {percent(accuracy)} on {samples} samples x {time_steps} steps"
+
+
+def _neurons(metrics: Metrics) -> str:
+    rows = [
+        [name, percent(found.spike_rate), "" if found.saturated is None else percent(found.saturated)]
+        for name, found in metrics.neurons.items()
+    ]
+    return table(["neuron", "spike rate", "saturated"], rows, numbers=["spike rate", "saturated"])
+
+
+def _parsed(text: str) -> Mapping[str, JsonValue]:
+    document = json.loads(text)
+    assert isinstance(document, dict)  # Metrics.to_json gives one object
+    return document

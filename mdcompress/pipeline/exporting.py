@@ -1,0 +1,51 @@
+"""`export`: the newest student -> model.onnx, golden.npz, activity.json; only where parity is measured to hold."""
+
+from __future__ import annotations
+
+from mdcompress.console import Report
+from mdcompress.manifest import Stage
+from mdcompress.pipeline.networks import first_samples, load_splits
+from mdcompress.pipeline.workspace import Workspace
+from mdcompress.runs import ACTIVITY_FILE, GOLDEN_FILE, MODEL_FILE
+
+DEFAULT_SAMPLES = 64
+
+
+def export(workspace: Workspace, *, samples: int = DEFAULT_SAMPLES) -> Report:
+    """Lower the newest student to integers, compare it with interpreter and onnxruntime, and write it.
+
+    Args:
+        workspace: the run.
+        samples: how many test samples parity and activity are measured on.
+
+    Errors: ParityError at the first difference; nothing is written then.
+    """
+    workspace.refuse_to_overwrite(Stage.EXPORT)
+    newest = workspace.newest_student()
+    from intsnn.activity import measure
+    from intsnn.golden import write_golden
+    from intsnn.onnx_file import write_onnx
+    from intsnn.parity import require_equal
+    from mdcompress.lowering import lower
+    from mdcompress.verification import verify_graph
+    from mdcompress.weights import load_student
+
+    started, student = workspace.start(Stage.EXPORT, newest), load_student(newest)
+    x = first_samples(load_splits(workspace).test, samples, seed=workspace.recipe.seed)
+    graph = lower(student)
+    parity = verify_graph(student, graph, x)
+    require_equal(parity)
+    integers = student.quantize_input(x).numpy()
+    activity = measure(graph, [integers])
+    summary = f"parity     {parity}\nactivity   mean spike rate {100 * activity.mean_rate:.1f} %"
+    measured = {
+        "parity_samples": parity.samples,
+        "parity_values": parity.values,
+        "parity_spikes": parity.spikes,
+        "mean_spike_rate": activity.mean_rate,
+    }
+    with started.writing(measured=measured, summary=summary) as folder:
+        write_onnx(graph, folder / MODEL_FILE)
+        write_golden(graph, folder / GOLDEN_FILE, x=integers)
+        activity.write(folder / ACTIVITY_FILE)
+    return workspace.report(Stage.EXPORT)

@@ -1,0 +1,81 @@
+"""The float network, its weights and the data of a run, as the recipe names them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from intsnn.errors import MissingFileError, UsageError
+from mdcompress.manifest import Stage
+from mdcompress.pipeline.workspace import Workspace
+from mdcompress.runs import TEACHER_FILE
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+    from mdcompress.data import Batches, DataSplits
+
+
+def load_splits(workspace: Workspace) -> DataSplits:
+    """The recipe's data."""
+    from mdcompress.data import load_data
+
+    compute, recipe = workspace.compute, workspace.recipe
+    return load_data(recipe.data, seed=recipe.seed, folder=compute.data_folder, download=compute.download)
+
+
+def fresh_network(workspace: Workspace) -> nn.Module:
+    """The network as its factory makes it; its first weights depend on the recipe's seed alone."""
+    import torch
+
+    from mdcompress.builders import build_network
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(workspace.recipe.seed)
+        return build_network(workspace.model.builder).to(torch_device(workspace))
+
+
+def teacher_weights(workspace: Workspace) -> Path:
+    """The checkpoint of the float network: the one the recipe names, or what `train` wrote."""
+    named = workspace.model.weights
+    if named is None:
+        workspace.require(Stage.TRAIN)
+        return workspace.run.file(TEACHER_FILE)
+    if not Path(named).is_file():
+        raise MissingFileError(
+            f"{named}: the weights of the float network must be there (no such file)",
+            hints=["give another path with --weights", "or set model.weights to null to train the network first"],
+        )
+    return Path(named)
+
+
+def trained_network(workspace: Workspace, weights: Path) -> nn.Module:
+    """The float network with its weights, in evaluation mode."""
+    from mdcompress.weights import load_weights
+
+    network = fresh_network(workspace)
+    load_weights(network, weights)
+    return network.to(torch_device(workspace)).eval()
+
+
+def torch_device(workspace: Workspace) -> torch.device:
+    """The device of --device; UsageError where this machine or this torch does not have it."""
+    import torch
+
+    name = workspace.compute.device
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as error:  # AssertionError: a torch built without CUDA
+        first_line = str(error).partition("\n")[0]
+        raise UsageError(
+            f"--device must be one that torch can use here (got {name!r}: {first_line})",
+            hints=["use --device cpu, which is always there"],
+        ) from error
+
+
+def first_samples(batches: Batches, samples: int, *, seed: int) -> Tensor:
+    """At most `samples` samples as one tensor [T, N, ...]."""
+    import torch
+
+    return torch.cat([x for x, _ in batches.first(samples, seed=seed)], dim=1)

@@ -1,0 +1,84 @@
+"""`quantize`: float network, weights, recipe and calibration data -> plan.yaml and quantized.safetensors."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mdcompress._version import __version__
+from mdcompress.console import Report, percent, table
+from mdcompress.manifest import Stage
+from mdcompress.pipeline.networks import first_samples, fresh_network, load_splits, teacher_weights, trained_network
+from mdcompress.pipeline.workspace import Workspace
+from mdcompress.runs import PLAN_FILE, QUANTIZED_FILE
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from mdcompress.data import DataSplits
+    from mdcompress.graph import SnnGraph
+    from mdcompress.planning import QuantPlan
+
+TRACED_SAMPLES = 2  # two, so that a batch can be told from a single sample
+
+
+def quantize(workspace: Workspace) -> Report:
+    """Quantize the float network and find its scales, without training."""
+    workspace.refuse_to_overwrite(Stage.QUANTIZE)
+    weights = teacher_weights(workspace)
+    from mdcompress.calibration import calibrate
+    from mdcompress.data import calibration
+    from mdcompress.evaluation import evaluate
+    from mdcompress.transform import quantize as quantize_network
+    from mdcompress.weights import save_student
+
+    recipe, started = workspace.recipe, workspace.start(Stage.QUANTIZE, weights)
+    network, splits = trained_network(workspace, weights), load_splits(workspace)
+    graph, plan = _traced_and_planned(workspace, network, splits)
+    samples = calibration(splits, recipe.data.calibration_samples, seed=recipe.seed)
+    student = calibrate(quantize_network(network, graph, plan), samples)
+    accuracies = {
+        "teacher_test_accuracy": evaluate(network, splits.test).accuracy,
+        "test_accuracy": evaluate(student, splits.test).accuracy,
+    }
+    summary = f"quantized  test accuracy {percent(accuracies['test_accuracy'])}"
+    with started.writing(measured=accuracies, summary=summary) as folder:
+        (folder / PLAN_FILE).write_text(plan_text(plan), "utf-8")
+        provenance = {"recipe": recipe.name, "mdcompress": __version__, "stage": Stage.QUANTIZE.value}
+        save_student(student, folder / QUANTIZED_FILE, provenance=provenance)
+    workspace.run.discard_checkpoints(Stage.DISTILL)  # an unfinished distillation was of the student before
+    return workspace.report(Stage.QUANTIZE)
+
+
+def preview(workspace: Workspace) -> Report:
+    """What `quantize` would do to every node: its shape, policy, and the rule that set it. Writes nothing."""
+    from mdcompress.planning import format_plan
+
+    named = workspace.model.weights
+    network = fresh_network(workspace) if named is None else trained_network(workspace, teacher_weights(workspace))
+    _, plan = _traced_and_planned(workspace, network, load_splits(workspace))
+    rows = format_plan(plan)
+    text = table(
+        ["node", "kind", "shape", "policy", "rule"],
+        [[row.node, row.kind, row.shape, row.policy, row.rule] for row in rows],
+    )
+    document = [
+        {"node": row.node, "kind": row.kind, "shape": row.shape, "policy": row.policy, "rule": row.rule} for row in rows
+    ]
+    return Report(text, document)
+
+
+def plan_text(plan: QuantPlan) -> str:
+    """plan.yaml."""
+    from mdcompress.planning import plan_to_yaml
+
+    return plan_to_yaml(plan)
+
+
+def _traced_and_planned(workspace: Workspace, network: nn.Module, splits: DataSplits) -> tuple[SnnGraph, QuantPlan]:
+    from mdcompress.pipeline.networks import torch_device
+    from mdcompress.planning import plan
+    from mdcompress.tracing import trace
+
+    sample = first_samples(splits.train, TRACED_SAMPLES, seed=workspace.recipe.seed)
+    graph = trace(network, sample.to(torch_device(workspace)))
+    return graph, plan(workspace.recipe, graph)

@@ -1,0 +1,46 @@
+"""`train`: the float network and data -> teacher.safetensors, the teacher of the distillation."""
+
+from __future__ import annotations
+
+from intsnn.errors import UsageError
+from mdcompress.console import Report, percent
+from mdcompress.manifest import Stage
+from mdcompress.pipeline.networks import fresh_network, load_splits, torch_device
+from mdcompress.pipeline.resuming import resumable
+from mdcompress.pipeline.workspace import Workspace
+from mdcompress.runs import TEACHER_FILE, TEACHER_HISTORY_FILE
+
+
+def train(workspace: Workspace) -> Report:
+    """Train the float network on the recipe's data."""
+    if workspace.model.weights is not None:
+        raise UsageError(
+            f"there is nothing to train: the recipe names weights ({workspace.model.weights})",
+            hints=["leave --weights out, or go on with `mdcompress quantize`"],
+        )
+    workspace.refuse_to_overwrite(Stage.TRAIN)
+    from mdcompress.evaluation import evaluate
+    from mdcompress.training import train_network, write_history
+    from mdcompress.weights import save_weights
+
+    recipe, splits, network = workspace.recipe, load_splits(workspace), fresh_network(workspace)
+    started = workspace.start(Stage.TRAIN)
+    with resumable(workspace, started) as training:
+        train_network(
+            network,
+            train=splits.train,
+            validate=splits.validation,
+            spec=recipe.teacher,
+            settings=recipe.train,
+            seed=recipe.seed,
+            checkpoint=training.checkpoint,
+            progress=training.progress,
+            device=torch_device(workspace),
+        )
+    accuracy = evaluate(network, splits.test).accuracy
+    summary = f"teacher    test accuracy {percent(accuracy)}"
+    with started.writing(measured={"test_accuracy": accuracy}, summary=summary) as folder:
+        save_weights(network, folder / TEACHER_FILE)
+        write_history(training.history(), folder / TEACHER_HISTORY_FILE)
+    workspace.run.discard_checkpoints(started.stage)
+    return workspace.report(Stage.TRAIN)

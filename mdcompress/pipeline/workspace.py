@@ -1,0 +1,153 @@
+"""What every stage is given: the run, the recipe, where to compute, and whom to tell. No torch here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from intsnn.errors import UsageError
+from mdcompress.console import JsonValue, Report
+from mdcompress.data.names import Download
+from mdcompress.manifest import Stage, StageRecord
+from mdcompress.recipe import ModelSpec, Recipe, dump_recipe
+from mdcompress.runs import DISTILLED_FILE, QUANTIZED_FILE, Origin, Overwrite, RunDirectory, StartedStage
+
+if TYPE_CHECKING:
+    from mdcompress.training.history import Progress
+
+_DATA = (
+    "data.name",
+    "data.time_steps",
+    "data.encoding",
+)  # what the samples are; `data.folder` only says where they lie
+_TRAINING = ("train.schedule", "train.grad_clip", "data.batch_size", "seed")
+
+DEPENDS_ON: Mapping[Stage, tuple[str, ...]] = {  # the recipe's sections and fields that decide a stage's result
+    Stage.TRAIN: ("model.builder", "teacher", *_DATA, *_TRAINING),
+    Stage.QUANTIZE: ("model", "quantize", "data.calibration_samples", *_DATA, "data.batch_size", "seed"),
+    Stage.DISTILL: ("distill", "train.optimizer", *_DATA, *_TRAINING),
+    Stage.EXPORT: _DATA,
+    Stage.ESTIMATE: (),
+}
+
+
+class Listener(Protocol):
+    """Hears what a stage is doing."""
+
+    def note(self, message: str) -> None:
+        """A line about what is going on."""
+        ...
+
+    def training(self, title: str) -> AbstractContextManager[Progress]:
+        """Follow a training: what it yields is told of every step and epoch."""
+        ...
+
+
+@dataclass(frozen=True)
+class Compute:
+    """Where to compute, and where the data are."""
+
+    device: str
+    data_folder: Path | None
+    download: Download
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """One run with all a stage needs.
+
+    command: the command line as typed, for the record. selection: the options that choose this run and recipe, for
+    hints. settings: the resolved recipe's fields, `key.path -> JSON value`.
+    """
+
+    run: RunDirectory
+    recipe: Recipe
+    compute: Compute
+    overwrite: Overwrite
+    command: str
+    selection: str
+    listener: Listener
+
+    @property
+    def settings(self) -> Mapping[str, str]:
+        """The resolved recipe's fields, `key.path -> JSON value`."""
+        return dict(flattened(self.recipe.model_dump(mode="json"), ()))
+
+    @property
+    def model(self) -> ModelSpec:
+        """The network that the recipe or --model names."""
+        if self.recipe.model is None:
+            raise UsageError(
+                f"recipe {self.recipe.name!r} names no network", hints=["give one: `--model module:function`"]
+            )
+        return self.recipe.model
+
+    def command_for(self, stage: Stage) -> str:
+        """The command line that performs a stage of this run."""
+        return " ".join(filter(None, ["mdcompress", stage.value, self.selection]))
+
+    def require(self, stage: Stage) -> None:
+        """RunError unless the stage has finished and nothing it came from has changed since."""
+        self.run.require(stage, self.settings, command=self.command_for(stage))
+
+    def stale(self, stage: Stage, extra: Mapping[str, str] | None = None) -> tuple[str, ...]:
+        """Why the stage has to be run (again). `extra`: settings of the stage that are not in the recipe."""
+        return self.run.stale(stage, {**self.settings, **(extra or {})})
+
+    def refuse_to_overwrite(self, stage: Stage) -> None:
+        """RunError where the stage has left files and --force was not given."""
+        if self.overwrite is Overwrite.NEVER:
+            self.run.refuse_to_overwrite(stage)
+
+    def start(self, stage: Stage, *inputs: Path, extra: Mapping[str, str] | None = None) -> StartedStage:
+        """Begin a stage that reads `inputs`; `extra`: settings of the stage that are not in the recipe."""
+        prefixes = DEPENDS_ON[stage]
+        mine = {key: value for key, value in self.settings.items() if _is_below(key, prefixes)}
+        origin = Origin(
+            inputs=inputs,
+            settings={**mine, **(extra or {})},
+            recipe=dump_recipe(self.recipe),
+            command=self.command,
+            seed=self.recipe.seed,
+        )
+        return self.run.start(stage, origin)
+
+    def newest_student(self) -> Path:
+        """The distilled student where there is one, else the quantized one; RunError where it is missing or stale."""
+        distilled = self.run.record(Stage.DISTILL) is not None
+        self.require(Stage.DISTILL if distilled else Stage.QUANTIZE)
+        return self.run.file(DISTILLED_FILE if distilled else QUANTIZED_FILE)
+
+    def report(self, stage: Stage) -> Report:
+        """What a finished stage found, as its record has it."""
+        record = self.run.manifest().stages[stage.value]
+        paths = tuple(self.run.file(name) for name in record.outputs)
+        return Report(record.summary, record_document(self.run, stage, record), paths)
+
+
+def record_document(run: RunDirectory, stage: Stage, record: StageRecord) -> JsonValue:
+    """A finished stage as a JSON value."""
+    return {
+        "run": str(run.path),
+        "stage": stage.value,
+        "files": dict(record.outputs),
+        "measured": dict(record.measured),
+        "seconds": record.seconds,
+    }
+
+
+def flattened(value: JsonValue, path: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    """The leaves of nested mappings as (`key.path`, JSON text); a list is a leaf."""
+    if isinstance(value, Mapping) and value:
+        for key, inner in value.items():
+            yield from flattened(inner, (*path, key))
+    else:
+        yield ".".join(path), json.dumps(value)
+
+
+def _is_below(key: str, prefixes: tuple[str, ...]) -> bool:
+    return any(key == prefix or key.startswith(f"{prefix}.") for prefix in prefixes)

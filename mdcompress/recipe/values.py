@@ -1,0 +1,102 @@
+"""The kinds of values that a recipe's keys hold beyond plain numbers and words, each with its check and its wording."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, PlainSerializer
+
+from intsnn.yamlfile import RuleError
+from mdcompress.data.names import DATA_SETS
+from mdcompress.patterns import check_pattern
+
+TERNARY_BITS = 1.58  # log2(3): three levels, -1, 0, +1
+WEIGHT_BITS: tuple[float, ...] = (1, TERNARY_BITS, 2, 3, 4, 5, 6, 7, 8)
+
+_IMPORT_PATH = r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*"
+_RUN_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"  # also a folder's name, on every file system
+
+
+@dataclass(frozen=True)
+class Wording:
+    """What may stand at a key, in words, where its Python type does not say it (recipes/README.md)."""
+
+    words: str
+
+
+def _weight_bits(value: float) -> float:
+    if value not in WEIGHT_BITS:
+        raise RuleError(f"must be one of 1 (binary), 1.58 (ternary), 2, 3, 4, 5, 6, 7, 8 (got {value:g})")
+    return _as_written(value)
+
+
+def _as_written(value: float) -> int | float:
+    """Whole numbers of bits as int, so that they print as people write them."""
+    return int(value) if value == int(value) else value
+
+
+def _import_path(value: str) -> str:
+    if not re.fullmatch(_IMPORT_PATH, value, re.ASCII):
+        hint = "write it as in `mdcompress.zoo:digits_snn`"
+        raise RuleError(f"must be an import path `module:function` (got {value!r})", hint=hint)
+    return value
+
+
+def _data_name(value: str) -> str:
+    if value in DATA_SETS or re.fullmatch(_IMPORT_PATH, value, re.ASCII):
+        return value
+    near = get_close_matches(value, DATA_SETS, n=1)
+    named = f"write `{near[0]}`" if near else f"the data sets are: {', '.join(DATA_SETS)}"
+    message = f"must be the name of a data set or an import path `module:function` (got {value!r})"
+    raise RuleError(message, hint=named)
+
+
+def _run_name(value: str) -> str:
+    if not re.fullmatch(_RUN_NAME, value, re.ASCII):
+        message = f"must be letters, digits, `.`, `_` and `-`, as it names a folder (got {value!r})"
+        raise RuleError(message, hint="write it as in `4bit`")
+    return value
+
+
+def _node_patterns(value: str | tuple[str, ...]) -> str | tuple[str, ...]:
+    for pattern in as_tuple(value):
+        check_pattern(pattern)
+    return value
+
+
+def _neuron_patterns(value: str | tuple[str, ...]) -> str | tuple[str, ...]:
+    for pattern in as_tuple(value):
+        check_pattern(pattern, roles=())
+    return value
+
+
+def as_tuple(patterns: str | tuple[str, ...]) -> tuple[str, ...]:
+    """One pattern or several, as several."""
+    return (patterns,) if isinstance(patterns, str) else patterns
+
+
+def _increasing(value: Sequence[int]) -> Sequence[int]:
+    if list(value) != sorted(set(value)):
+        raise RuleError(f"must increase, each number once (got {list(value)})", hint="sort the list")
+    return value
+
+
+WeightBits = Annotated[
+    float, AfterValidator(_weight_bits), PlainSerializer(_as_written), Wording("1, 1.58, or an integer from 2 to 8")
+]
+ImportPath = Annotated[str, AfterValidator(_import_path), Wording("import path `module:function`")]
+DataName = Annotated[str, AfterValidator(_data_name), Wording("name of a data set, or import path `module:function`")]
+RunName = Annotated[str, AfterValidator(_run_name), Wording("word of letters, digits, `.`, `_`, `-`")]
+Patterns = str | Annotated[tuple[str, ...], Field(min_length=1)]
+NodePatterns = Annotated[Patterns, AfterValidator(_node_patterns), Wording("pattern, or list of patterns")]
+NeuronPatterns = Annotated[Patterns, AfterValidator(_neuron_patterns), Wording("pattern, or list of patterns")]
+StepCounts = Annotated[
+    tuple[Annotated[int, Field(ge=1)], ...],
+    Field(min_length=1),
+    AfterValidator(_increasing),
+    Wording("increasing list of integers, each at least 1"),
+]

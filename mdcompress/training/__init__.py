@@ -1,0 +1,29 @@
+"""Training: a float teacher, or a student under its teacher; resumable after a kill, equal bits for equal seeds."""
+
+from mdcompress.training.checkpoint import read_history
+from mdcompress.training.distillation import distill
+from mdcompress.training.history import (
+    EpochRecord,
+    Event,
+    Progress,
+    Resumed,
+    StepRecord,
+    Validation,
+    best_epoch,
+    write_history,
+)
+from mdcompress.training.teaching import train_network
+
+__all__ = [
+    "EpochRecord",
+    "Event",
+    "Progress",
+    "Resumed",
+    "StepRecord",
+    "Validation",
+    "best_epoch",
+    "distill",
+    "read_history",
+    "train_network",
+    "write_history",
+]

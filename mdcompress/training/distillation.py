@@ -1,0 +1,178 @@
+"""distill(student, teacher=…) -> the student trained under its float teacher; the teacher is not changed."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from mdcompress.errors import TrainingError
+from mdcompress.evaluation import check_labels
+from mdcompress.graph import SnnGraph
+from mdcompress.losses import compared_neurons, distillation_loss
+from mdcompress.observation import Observation, observe
+from mdcompress.planning import plan_to_json
+from mdcompress.recipe import DistillSpec, TrainSpec
+from mdcompress.student import Student
+from mdcompress.tracing import trace
+from mdcompress.training.determinism import Batch
+from mdcompress.training.engine import CheckpointPolicy, Job, PassLoss, count_batches, run_job
+from mdcompress.training.history import Progress
+from mdcompress.training.identity import spec_items, structure_digest, text_digest, value_digest
+from mdcompress.training.validating import validation
+
+CHECKPOINT_STEPS = 50  # a state of 60 k weights takes about 5 ms to write: less than a step of training
+DEFAULT_SETTINGS = TrainSpec()
+
+
+def distill(
+    student: Student,
+    *,
+    teacher: nn.Module | None,
+    train: Iterable[Batch],
+    validate: Iterable[Batch],
+    spec: DistillSpec,
+    settings: TrainSpec = DEFAULT_SETTINGS,
+    seed: int = 0,
+    checkpoint: Path | None = None,
+    checkpoint_every: int = CHECKPOINT_STEPS,
+    progress: Progress | None = None,
+    device: str | torch.device = "cpu",
+) -> Student:
+    """Train `student` in place to the losses of `spec`; returned is the same object, at its best epoch.
+
+    Best is the highest validation accuracy (mean over the T of `spec.time_steps`), then the lowest loss, then the
+    earliest epoch. A batch is one optimizer step on the mean of the losses at each listed T, on the batch's first T
+    steps; the teacher runs once, on all steps. With 0 epochs the student is returned as it came.
+
+    Args:
+        student: a calibrated student.
+        teacher: the float network it was traced from (or a finer student); None where no loss needs one.
+        train: batches (x [T, N, ...], y [N]) that can be walked once an epoch; `set_epoch(1..E)` is called if there.
+        validate: batches to choose the epoch by.
+        spec: the recipe's `distill` section.
+        settings: the recipe's `train` section.
+        seed: start of all random numbers; the same seed gives the same bits on the same machine.
+        checkpoint: file that holds the whole state; one that exists is resumed. Its folder must exist.
+        checkpoint_every: steps between writes; the end of an epoch writes too.
+        progress: called with Resumed, StepRecord and EpochRecord as they happen.
+        device: where to train; the student stays there, the teacher is copied there.
+
+    Errors: TrainingError, CheckpointError, DataError; each says what to do.
+    """
+    device = torch.device(device)
+    student.to(device)
+    if spec.epochs == 0:
+        return student.eval()
+    target = _Teacher.of(teacher, student, spec, device)
+    identity = {
+        "kind": "distillation",
+        "network": structure_digest(student),
+        "plan": text_digest(plan_to_json(student.plan)),
+        "teacher": "none" if target is None else value_digest(target.network),
+        **spec_items("distill", spec),
+        **spec_items("train", settings),
+        "seed": str(seed),
+        "batches": str(count_batches(train)),
+    }
+    job = Job(
+        network=student,
+        objective=_Distillation(student, target, spec),
+        train=train,
+        validate=validation(student, validate, time_steps=spec.time_steps),
+        epochs=spec.epochs,
+        settings=settings,
+        seed=seed,
+        device=device,
+        checkpoint=None if checkpoint is None else CheckpointPolicy(checkpoint, checkpoint_every, identity),
+        progress=progress,
+    )
+    run_job(job)
+    return student
+
+
+@dataclass(frozen=True)
+class _Teacher:
+    """A network to learn from, and its trace."""
+
+    network: nn.Module
+    graph: SnnGraph
+
+    @classmethod
+    def of(
+        cls, teacher: nn.Module | None, student: Student, spec: DistillSpec, device: torch.device
+    ) -> _Teacher | None:
+        """The teacher on the device; TrainingError where it is missing or does not fit the student."""
+        if spec.logits is None and spec.membrane is None:
+            return None
+        if teacher is None:
+            raise TrainingError(
+                "distill.logits and distill.membrane compare with a teacher (got none)",
+                hints=["give teacher=, the float network", "or switch them off: `logits: null` and `membrane: null`"],
+            )
+        graph = teacher.graph if isinstance(teacher, Student) else _traced(teacher, student.graph)
+        _check_fits(graph, student.graph, spec)
+        network = copy.deepcopy(teacher).to(device)
+        return cls(network.eval(), graph)
+
+    def observe(self, x: Tensor) -> Observation:
+        """What the teacher does on x; no gradient."""
+        with torch.no_grad():
+            return observe(self.network, self.graph, x)
+
+
+class _Distillation:
+    """The objective: `distillation_loss` at each T."""
+
+    def __init__(self, student: Student, teacher: _Teacher | None, spec: DistillSpec) -> None:
+        self._student, self._teacher, self._spec = student, teacher, spec
+
+    @property
+    def passes(self) -> int:
+        """One for each T."""
+        return len(self._spec.time_steps or (0,))
+
+    def __call__(self, x: Tensor, y: Tensor) -> Iterator[PassLoss]:
+        """The loss of x [T_max, N, ...], y [N] at each T."""
+        target = None if self._teacher is None else self._teacher.observe(x)
+        for steps in self._spec.time_steps or (len(x),):
+            if steps > len(x):
+                raise TrainingError(
+                    f"distill.time_steps must be at most the {len(x)} steps of the data (got {steps})",
+                    hints=["load the data with more steps (data.time_steps), or leave the larger numbers out"],
+                )
+            seen = observe(self._student, self._student.graph, x[:steps])
+            answer = seen.logits.detach().mean(0)
+            check_labels(answer, y)
+            loss = distillation_loss(seen, target, y=y, graph=self._student.graph, spec=self._spec)
+            yield PassLoss(loss.total, loss.named(), (answer.argmax(1) == y).sum())
+
+
+def _traced(teacher: nn.Module, graph: SnnGraph) -> SnnGraph:
+    device = next((parameter.device for parameter in teacher.parameters()), None)
+    return trace(teacher, torch.zeros(graph.time_steps, 2, *graph.input.shape, device=device))
+
+
+def _check_fits(teacher: SnnGraph, student: SnnGraph, spec: DistillSpec) -> None:
+    shapes = {node.name: node.shape for node in teacher}
+    wanted = (
+        {}
+        if spec.membrane is None
+        else {name: student.node(name).shape for name in compared_neurons(student, spec.membrane)}
+    )
+    for name, shape in wanted.items():
+        if shapes.get(name) != shape:
+            raise TrainingError(
+                f"the teacher must have a neuron layer {name!r} of shape {shape} to compare membranes with "
+                f"(it has {shapes.get(name, 'none of that name')})",
+                hints=["give the float network the student was traced from, or narrow distill.membrane.match"],
+            )
+    if teacher.readout.shape != student.readout.shape:
+        raise TrainingError(
+            f"teacher and student must have the same classes (logits {teacher.readout.shape}, {student.readout.shape})",
+            hints=["give the float network the student was traced from"],
+        )

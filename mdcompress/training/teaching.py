@@ -1,0 +1,94 @@
+"""train_network(network, …) -> the float network trained on the labels: the teacher of a later distillation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from mdcompress.evaluation import check_labels, mean_logits
+from mdcompress.losses import task_loss
+from mdcompress.recipe import TeacherSpec, TrainSpec
+from mdcompress.training.determinism import Batch
+from mdcompress.training.distillation import CHECKPOINT_STEPS, DEFAULT_SETTINGS
+from mdcompress.training.engine import CheckpointPolicy, Job, PassLoss, count_batches, run_job
+from mdcompress.training.history import Progress
+from mdcompress.training.identity import spec_items, structure_digest
+from mdcompress.training.validating import validation
+
+NetworkT = TypeVar("NetworkT", bound=nn.Module)
+
+
+def train_network(
+    network: NetworkT,
+    *,
+    train: Iterable[Batch],
+    validate: Iterable[Batch],
+    spec: TeacherSpec,
+    settings: TrainSpec = DEFAULT_SETTINGS,
+    seed: int = 0,
+    checkpoint: Path | None = None,
+    checkpoint_every: int = CHECKPOINT_STEPS,
+    progress: Progress | None = None,
+    device: str | torch.device = "cpu",
+) -> NetworkT:
+    """Train `network` in place to the cross-entropy of its mean answer; returned is the same object, at its best epoch.
+
+    Args:
+        network: any network [T, N, ...] -> [N, K] or [T, N, K].
+        train: batches (x [T, N, ...], y [N]) that can be walked once an epoch; `set_epoch(1..E)` is called if there.
+        validate: batches to choose the epoch by, as in `distill`.
+        spec: the recipe's `teacher` section: epochs and optimizer.
+        settings: the recipe's `train` section, for schedule and gradient limit; its optimizer is the student's.
+        seed: start of all random numbers; the same seed gives the same bits on the same machine.
+        checkpoint: file that holds the whole state; one that exists is resumed. Its folder must exist.
+        checkpoint_every: steps between writes; the end of an epoch writes too.
+        progress: called with Resumed, StepRecord and EpochRecord as they happen.
+        device: where to train; the network stays there.
+
+    Errors: TrainingError, CheckpointError, DataError; each says what to do.
+    """
+    device = torch.device(device)
+    network.to(device)
+    settings = settings.model_copy(update={"optimizer": spec.optimizer})
+    identity = {
+        "kind": "training of a float network",
+        "network": structure_digest(network),
+        "teacher.epochs": str(spec.epochs),
+        **spec_items("train", settings),
+        "seed": str(seed),
+        "batches": str(count_batches(train)),
+    }
+    job = Job(
+        network=network,
+        objective=_Task(network),
+        train=train,
+        validate=validation(network, validate, time_steps=None),
+        epochs=spec.epochs,
+        settings=settings,
+        seed=seed,
+        device=device,
+        checkpoint=None if checkpoint is None else CheckpointPolicy(checkpoint, checkpoint_every, identity),
+        progress=progress,
+    )
+    run_job(job)
+    return network
+
+
+class _Task:
+    """The objective: cross-entropy with the labels, on all steps."""
+
+    passes = 1
+
+    def __init__(self, network: nn.Module) -> None:
+        self._network = network
+
+    def __call__(self, x: Tensor, y: Tensor) -> Iterator[PassLoss]:
+        """The loss of x [T, N, ...], y [N]."""
+        logits = mean_logits(self._network(x))
+        check_labels(logits, y)
+        loss = task_loss(logits[None], y)
+        yield PassLoss(loss, {"total": loss}, (logits.detach().argmax(1) == y).sum())

@@ -1,0 +1,156 @@
+"""Files of weights: float networks and students, as safetensors. Nothing is unpickled from a file a user hands over."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from pydantic import TypeAdapter, ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from intsnn.errors import MissingFileError
+from intsnn.files import write_atomically
+from mdcompress.errors import CheckpointError, MdcompressError
+from mdcompress.graph import SnnGraph
+from mdcompress.planning import plan_from_json, plan_to_json
+from mdcompress.student import Student
+
+STUDENT_FORMAT = "mdcompress.student/1"
+NETWORK_FORMAT = "mdcompress.network/1"
+_GRAPH = TypeAdapter(SnnGraph)
+_NAMES_SHOWN = 3
+
+
+def save_weights(network: nn.Module, path: Path, *, provenance: Mapping[str, str] | None = None) -> None:
+    """Write a float network's state dict, whole or not at all."""
+    _write(path, network.state_dict(), {"format": NETWORK_FORMAT, **(provenance or {})})
+
+
+def load_weights(network: nn.Module, path: Path) -> None:
+    """Load a state dict into `network`: safetensors, or .pt/.pth read with weights only.
+
+    Errors: MissingFileError; CheckpointError for a truncated, foreign or pickled file, another network, or NaN.
+    """
+    tensors = _read_torch(path) if path.suffix in (".pt", ".pth") else _read_safetensors(path)[0]
+    _check_finite(path, tensors)
+    _load(network, tensors, path, "the network")
+
+
+def save_student(student: Student, path: Path, *, provenance: Mapping[str, str] | None = None) -> None:
+    """Write a student so that the file alone rebuilds it: tensors, graph and plan."""
+    metadata = {
+        "format": STUDENT_FORMAT,
+        "graph": _GRAPH.dump_json(student.graph).decode(),
+        "plan": plan_to_json(student.plan),
+        **(provenance or {}),
+    }
+    _write(path, student.state_dict(), metadata)
+
+
+def load_student(path: Path) -> Student:
+    """Rebuild a student from its file, in evaluation mode.
+
+    Errors: MissingFileError; CheckpointError for a truncated or foreign file, or one that is not a student.
+    """
+    tensors, metadata = _read_safetensors(path)
+    if metadata.get("format") != STUDENT_FORMAT:
+        raise CheckpointError(
+            f"{path} must be a student ({STUDENT_FORMAT}); its format is {metadata.get('format', 'not given')!r}",
+            hints=["`mdcompress quantize` writes students; weights of a float network go to --weights"],
+        )
+    _check_finite(path, tensors)
+    try:
+        graph, plan = _GRAPH.validate_json(metadata["graph"]), plan_from_json(metadata["plan"])
+        student = Student(graph, plan)
+    except (KeyError, ValidationError, MdcompressError, AssertionError) as error:
+        raise CheckpointError(
+            f"{path} holds a damaged description of its student: {error}", hints=["quantize again"]
+        ) from error
+    _load(student, tensors, path, "its own description")
+    return student.eval()
+
+
+def _write(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    write_atomically(path, save(plain, metadata=dict(metadata)))
+
+
+def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    _require_file(path)
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError) as error:
+        head = path.open("rb").read(2)
+        if head in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
+            raise CheckpointError(
+                f"{path} must be a safetensors file (found a pickle, which can run code when it is read)",
+                hints=["name it .pt to read it with weights only, or save it with safetensors.torch.save_file"],
+            ) from error
+        raise CheckpointError(
+            f"{path} must be a whole safetensors file ({error})",
+            hints=["it is truncated or of another kind: write it again"],
+        ) from error
+
+
+def _read_torch(path: Path) -> dict[str, Tensor]:
+    _require_file(path)
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError, KeyError) as error:
+        first = str(error).strip().splitlines()[0]
+        raise CheckpointError(
+            f"{path} must hold tensors only, in a whole file ({first})",
+            hints=["save the state dict alone: torch.save(network.state_dict(), path)"],
+        ) from error
+    for key in ("state_dict", "model", "model_state_dict"):
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
+    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
+        raise CheckpointError(
+            f"{path} must hold a state dict of tensors (found {type(content).__name__})",
+            hints=["save it with torch.save(network.state_dict(), path)"],
+        )
+    return dict(content)
+
+
+def _require_file(path: Path) -> None:
+    if not path.is_file():
+        raise MissingFileError(f"{path}: no such file", hints=["check the path of the weights"])
+
+
+def _check_finite(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise CheckpointError(
+                f"{path}: all weights must be finite, but {name!r} holds NaN or infinity",
+                hints=["the training that made them diverged; use an earlier checkpoint"],
+            )
+
+
+def _load(network: nn.Module, tensors: Mapping[str, Tensor], path: Path, owner: str) -> None:
+    expected = network.state_dict()
+    missing = [name for name in expected if name not in tensors]
+    unexpected = [name for name in tensors if name not in expected]
+    shapes = [
+        f"{name} is {list(tensors[name].shape)}, not {list(expected[name].shape)}"
+        for name in expected
+        if name in tensors and tensors[name].shape != expected[name].shape
+    ]
+    if missing or unexpected or shapes:
+        parts = [("missing", missing), ("not known", unexpected), ("of another shape", shapes)]
+        details = "; ".join(f"{what}: {_shortened(names)}" for what, names in parts if names)
+        raise CheckpointError(
+            f"{path} does not fit {owner}: {details}",
+            hints=["these are weights of another network, or of the same one built with other options"],
+        )
+    network.load_state_dict(dict(tensors))
+
+
+def _shortened(names: list[str]) -> str:
+    more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
+    return ", ".join(names[:_NAMES_SHOWN]) + more

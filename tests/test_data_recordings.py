@@ -1,0 +1,357 @@
+"""Recorded event sets, from small files in each set's own format."""
+
+import builtins
+import importlib.util
+import io
+import socket
+import struct
+from dataclasses import replace
+from types import SimpleNamespace
+
+import flatbuffers
+import numpy as np
+import pytest
+import tonic.datasets
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mdcompress.data import recording_sets
+from mdcompress.data.batches import EVALUATION
+from mdcompress.data.event_camera import EVENT_TYPE
+from mdcompress.data.event_files import read_aedat4, read_atis, read_atis_from_corner, read_gesture, tonic_module
+from mdcompress.data.loading import load_data
+from mdcompress.data.names import Download
+from mdcompress.data.recording_sets import CIFAR10_DVS, DVS_GESTURE, NCALTECH101, NMNIST, Part
+from mdcompress.data.recordings import RecordingSamples
+from mdcompress.errors import DataError
+
+RANDOM = np.random.default_rng(0)
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch):
+    def refuse(*args, **kwargs):
+        raise AssertionError("a test must not use the network")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+
+
+def spec(name: str, **changed: object) -> SimpleNamespace:
+    section = {"name": name, "time_steps": 3, "encoding": "events", "batch_size": 8, "folder": None}
+    return SimpleNamespace(**{**section, **changed})
+
+
+def whole(batches) -> tuple[torch.Tensor, torch.Tensor]:
+    pairs = list(batches)
+    return torch.cat([x for x, _ in pairs], dim=1), torch.cat([y for _, y in pairs])
+
+
+def random_events(count: int, *, width: int, height: int, unit: int = 1) -> np.ndarray:
+    events = np.empty(count, dtype=EVENT_TYPE)
+    events["x"], events["y"] = RANDOM.integers(0, width, count), RANDOM.integers(0, height, count)
+    events["t"] = np.sort(RANDOM.integers(0, 300_000 // unit, count)) * unit
+    events["p"] = RANDOM.integers(0, 2, count)
+    return events
+
+
+def as_atis(events: np.ndarray) -> bytes:
+    """N-MNIST's 40-bit events, most significant bit first: x 8, y 8, polarity 1, time 23."""
+    return b"".join(struct.pack(">BBBH", x, y, int(p) << 7 | t >> 16, t & 0xFFFF) for x, y, t, p in events.tolist())
+
+
+DESCRIPTION = """<dv version="2.0"><node name="outInfo"><node name="0">
+<attr key="typeIdentifier" type="string">EVTS</attr><node name="info">
+<attr key="sizeX" type="int">128</attr><attr key="sizeY" type="int">128</attr></node></node></node></dv>"""
+
+
+def flat(identifier: bytes, *, slots: int, slot: int, content) -> bytes:
+    """A size-prefixed flatbuffer with a table of one field."""
+    builder = flatbuffers.Builder(1024)
+    offset = content(builder)
+    builder.StartObject(slots)
+    builder.PrependUOffsetTRelativeSlot(slot, offset, 0)
+    builder.FinishSizePrefixed(builder.EndObject(), identifier)
+    return bytes(builder.Output())
+
+
+def as_aedat4(events: np.ndarray) -> bytes:
+    """AEDAT 4.0, uncompressed: header, one packet of stream 0 with structs (t int64, x int16, y int16, on bool)."""
+
+    def structs(builder):
+        builder.StartVector(16, len(events), 8)
+        for x, y, t, p in reversed(events.tolist()):
+            builder.Prep(8, 16)
+            builder.Pad(3)
+            builder.PrependBool(p)
+            builder.PrependInt16(y)
+            builder.PrependInt16(x)
+            builder.PrependInt64(t)
+        return builder.EndVector()
+
+    header = flat(b"IOHE", slots=3, slot=2, content=lambda builder: builder.CreateString(DESCRIPTION))
+    packet = flat(b"EVTS", slots=1, slot=0, content=structs)
+    return b"#!AER-DAT4.0\r\n" + header + struct.pack("<II", 0, len(packet)) + packet
+
+
+def write(path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+
+
+def small(monkeypatch, name: str, source, *counts: int):
+    """The set with as many recordings as the test writes."""
+    parts = tuple(Part(part.folder, count) for part, count in zip(source.parts, counts, strict=True))
+    monkeypatch.setattr(recording_sets, name, replace(source, parts=parts))
+
+
+def write_nmnist(folder, *, train: int = 10, test: int = 2) -> dict[str, np.ndarray]:
+    """`train` and `test` recordings of each digit."""
+    written = {}
+    for part, count in (("Train", train), ("Test", test)):
+        for digit in range(10):
+            for number in range(count):
+                name = f"NMNIST/{part}/{digit}/{number:05}.bin"
+                written[name] = random_events(50, width=34, height=34)
+                write(folder / name, as_atis(written[name]))
+    return written
+
+
+def test_a_file_of_nmnist_is_read_event_by_event(tmp_path):
+    events = random_events(200, width=34, height=34)
+    write(tmp_path / "00001.bin", as_atis(events))
+    read = read_atis(tmp_path / "00001.bin")
+    assert read.dtype == EVENT_TYPE and np.array_equal(read, events)
+
+
+@given(st.integers(0, 255), st.integers(0, 239), st.integers(0, 2**23 - 1), st.integers(0, 1))
+def test_every_field_of_a_40_bit_event_is_read(x, y, t, p):
+    raw = io.BytesIO(as_atis(np.array([(x, y, t, p)], dtype=EVENT_TYPE)))
+    read = tonic_module("io").read_mnist_file(raw, dtype=EVENT_TYPE, is_stream=True)
+    assert read.tolist() == [(x, y, t, bool(p))]
+
+
+def test_nmnist_frames_are_the_counts_of_its_files(tmp_path, monkeypatch):
+    small(monkeypatch, "NMNIST", NMNIST, 100, 20)
+    written = write_nmnist(tmp_path)
+    splits = load_data(spec("nmnist"), seed=0, folder=tmp_path)
+    x, y = whole(splits.test)
+    assert splits.sample_shape == (2, 34, 34) and splits.classes == tuple("0123456789")
+    assert y.tolist() == [digit for digit in range(10) for _ in range(2)]
+    events = written["NMNIST/Test/3/00001.bin"]
+    expected = np.zeros((2, 34, 34))
+    np.add.at(expected, (events["p"].astype(int), events["y"], events["x"]), 1)
+    assert torch.equal(x[:, 7].sum(dim=0), torch.from_numpy(expected).float())
+    assert x.shape == (3, 20, 2, 34, 34) and x.sum() == 20 * 50
+    assert torch.bincount(whole(splits.validation)[1]).tolist() == [1] * 10
+    assert torch.bincount(whole(splits.train)[1]).tolist() == [9] * 10
+
+
+def test_event_sets_may_be_called_direct_for_no_encoding_is_added(tmp_path, monkeypatch):
+    small(monkeypatch, "NMNIST", NMNIST, 100, 20)
+    write_nmnist(tmp_path)
+    named, default = (load_data(spec("nmnist", encoding=e), seed=0, folder=tmp_path) for e in ("events", "direct"))
+    assert torch.equal(whole(named.test)[0], whole(default.test)[0])
+
+
+def test_nmnist_frames_are_those_of_tonics_own_data_set(tmp_path, monkeypatch):
+    small(monkeypatch, "NMNIST", NMNIST, 100, 20)
+    write_nmnist(tmp_path)
+    monkeypatch.setattr(tonic.datasets.NMNIST, "_check_exists", lambda self: True)
+    to_frame = tonic.transforms.ToFrame(sensor_size=(34, 34, 2), n_time_bins=1)
+    theirs = tonic.datasets.NMNIST(str(tmp_path), train=False)
+    x, y = whole(load_data(spec("nmnist", time_steps=1), seed=0, folder=tmp_path).test)
+    assert len(theirs) == len(y) == 20
+    for index, (events, label) in enumerate(theirs):
+        last = events[events["t"] == events["t"].max()]  # tonic leaves out the last instant
+        frame = to_frame(events)
+        np.add.at(frame, (0, last["p"], last["y"], last["x"]), 1)
+        assert label == y[index] and np.array_equal(x[:, index].numpy(), frame)
+
+
+def test_ncaltech101_starts_at_its_corner_and_is_split_by_class(tmp_path, monkeypatch):
+    small(monkeypatch, "NCALTECH101", NCALTECH101, 60)
+    for label in ("BACKGROUND_Google", "airplanes", "yin_yang"):
+        for number in range(20):
+            events = random_events(30, width=100, height=90)
+            events["x"] += 20
+            write(tmp_path / f"NCALTECH101/Caltech101/{label}/image_{number:04}.bin", as_atis(events))
+    splits = load_data(spec("ncaltech101"), seed=0, folder=tmp_path)
+    assert splits.classes == ("BACKGROUND_Google", "airplanes", "yin_yang")
+    assert splits.sample_shape == (2, 180, 240)
+    parts = [torch.bincount(whole(part)[1]).tolist() for part in (splits.train, splits.validation, splits.test)]
+    assert parts == [[16] * 3, [2] * 3, [2] * 3]
+    x, _ = whole(splits.test)
+    assert x.sum() == 6 * 30 and x.sum(dim=(0, 2, 3))[:, 0].min() > 0
+
+
+def test_an_empty_recording_has_no_corner(tmp_path):
+    write(tmp_path / "image.bin", b"")
+    assert len(read_atis_from_corner(tmp_path / "image.bin")) == 0
+
+
+def test_cifar10_dvs_is_read_from_aedat4(tmp_path, monkeypatch):
+    small(monkeypatch, "CIFAR10_DVS", CIFAR10_DVS, 100)
+    written = {}
+    for label in CIFAR10_DVS.classes:
+        for number in range(10):
+            path = tmp_path / f"CIFAR10DVS/{label}/{number}.aedat4"
+            written[path] = random_events(40, width=128, height=128)
+            write(path, as_aedat4(written[path]))
+            assert np.array_equal(read_aedat4(path), written[path])
+    splits = load_data(spec("cifar10_dvs"), seed=0, folder=tmp_path)
+    assert splits.classes == CIFAR10_DVS.classes and splits.sample_shape == (2, 128, 128)
+    parts = [whole(part) for part in (splits.train, splits.validation, splits.test)]
+    assert [torch.bincount(y).tolist() for _, y in parts] == [[8] * 10, [1] * 10, [1] * 10]
+    assert sum(x.sum() for x, _ in parts) == 100 * 40
+
+
+def test_aedat4_without_its_reader_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(DataError, match="pip install aedat"):
+        read_aedat4(tmp_path / "0.aedat4")
+
+
+def test_gestures_are_read_in_microseconds(tmp_path, monkeypatch):
+    small(monkeypatch, "DVS_GESTURE", DVS_GESTURE, 22, 11)
+    for part, users in (("ibmGestureTrain", ("user01_led", "user02_lab")), ("ibmGestureTest", ("user24_led",))):
+        for user in users:
+            for label in range(11):
+                events = random_events(60, width=128, height=128, unit=1000)
+                rows = np.stack([events["x"], events["y"], events["p"], events["t"] // 1000], axis=1)
+                path = tmp_path / f"DVSGesture/{part}/{user}/{label}.npy"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                np.save(path, rows.astype(np.float64))
+                assert np.array_equal(read_gesture(path), events)
+    splits = load_data(spec("dvs_gesture"), seed=0, folder=tmp_path)
+    assert splits.classes[0] == "hand clapping" and len(splits.classes) == 11
+    assert torch.bincount(whole(splits.test)[1]).tolist() == [1] * 11
+    assert torch.bincount(whole(splits.train)[1]).tolist() == [1] * 11
+
+
+def pickled_npy() -> bytes:
+    content = io.BytesIO()
+    np.save(content, np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    return content.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("source", "content", "said"),
+    [
+        (NMNIST, as_atis(random_events(9, width=34, height=34))[:-2], "broadcast"),
+        (CIFAR10_DVS, as_aedat4(random_events(9, width=34, height=34))[:-2], "failed to fill whole buffer"),
+        (CIFAR10_DVS, b"#!AER-DAT3.1\r\n", "wrong magic number"),
+        (DVS_GESTURE, b"", "No data left"),
+        (DVS_GESTURE, pickled_npy(), "allow_pickle=False"),
+    ],
+)
+def test_a_damaged_or_foreign_recording_is_an_error_that_names_the_file(tmp_path, source, content, said):
+    path = tmp_path / f"0{source.suffix}"
+    write(path, content)
+    samples = RecordingSamples((path,), np.zeros(1, dtype=np.int64), source, 2)
+    with pytest.raises(DataError, match=f"{path}: must be a whole recording .*{said}"):
+        samples.frames(np.array([0]), EVALUATION)
+
+
+def test_an_incomplete_set_says_how_much_is_there_and_how_it_should_lie(tmp_path):
+    write_nmnist(tmp_path, train=1, test=1)
+    with pytest.raises(DataError) as raised:
+        load_data(spec("nmnist"), seed=0, folder=tmp_path)
+    said = str(raised.value)
+    assert f"data set `nmnist` must be in {tmp_path}: " in said
+    assert "NMNIST/Train has 10 recordings (*.bin) of at least 60,000" in said
+    assert "└── Test/0/ … 9/" in said and "--download" in said
+
+
+@pytest.mark.parametrize("name", ["nmnist", "ncaltech101", "cifar10_dvs", "dvs_gesture"])
+def test_nothing_is_fetched_unless_that_is_allowed(tmp_path, monkeypatch, name):
+    monkeypatch.setattr(tonic.dataset.Dataset, "download", lambda self: pytest.fail("fetched"))
+    with pytest.raises(DataError, match="has 0 recordings"):
+        load_data(spec(name), seed=0, folder=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_missing_recordings_are_fetched_by_tonic_when_that_is_allowed(tmp_path, monkeypatch):
+    small(monkeypatch, "NMNIST", NMNIST, 100, 20)
+    fetched = []
+
+    def fetch(self):
+        fetched.append(self.filename)
+        write_nmnist(tmp_path)
+
+    monkeypatch.setattr(tonic.dataset.Dataset, "download", fetch)
+    splits = load_data(spec("nmnist"), seed=0, folder=tmp_path, download=Download.ALLOWED)
+    assert fetched == ["train.zip"] and len(whole(splits.test)[1]) == 20
+
+
+def test_a_set_of_one_part_is_fetched_whole_and_checked_again(tmp_path, monkeypatch):
+    fetched = []
+    monkeypatch.setattr(tonic.dataset.Dataset, "download", lambda self: fetched.append(self.filename))
+    with pytest.raises(DataError, match="has 0 recordings"):
+        load_data(spec("ncaltech101"), seed=0, folder=tmp_path, download=Download.ALLOWED)
+    assert fetched == ["N-Caltech101-archive.zip"]
+
+
+def test_a_foreign_folder_among_the_classes_is_an_error(tmp_path, monkeypatch):
+    small(monkeypatch, "NMNIST", NMNIST, 100, 20)
+    write_nmnist(tmp_path)
+    write(tmp_path / "NMNIST/Train/copies/1.bin", b"")
+    with pytest.raises(DataError, match=r"copies/1.bin: must be a recording of a class .*\(got 'copies'\)"):
+        load_data(spec("nmnist"), seed=0, folder=tmp_path)
+
+
+def test_an_unknown_gesture_is_an_error(tmp_path, monkeypatch):
+    small(monkeypatch, "DVS_GESTURE", DVS_GESTURE, 1, 1)
+    for part in ("ibmGestureTrain", "ibmGestureTest"):
+        write(tmp_path / f"DVSGesture/{part}/user01_led/11.npy", b"")
+    with pytest.raises(DataError, match=r"11.npy: must be a recording of a class .*\(got '11'\)"):
+        load_data(spec("dvs_gesture"), seed=0, folder=tmp_path)
+
+
+def test_events_beside_the_sensor_are_an_error_that_names_the_file(tmp_path, monkeypatch):
+    small(monkeypatch, "NMNIST", NMNIST, 100, 20)
+    write_nmnist(tmp_path)
+    write(tmp_path / "NMNIST/Test/9/00001.bin", as_atis(np.array([(40, 0, 0, 0)], dtype=EVENT_TYPE)))
+    with pytest.raises(
+        DataError,
+        match=r"Test/9/00001.bin: must be a whole recording .*events must lie on the sensor of 34 x 34 pixels",
+    ):
+        whole(load_data(spec("nmnist"), seed=0, folder=tmp_path).test)
+
+
+def without(missing: str, monkeypatch) -> None:
+    """Make the import of `missing` and of what lies in it fail."""
+    original = importlib.import_module
+
+    def refuse(name, package=None):
+        if name.partition(".")[0] == "tonic":
+            raise ModuleNotFoundError(f"No module named {missing!r}", name=missing)
+        return original(name, package)
+
+    monkeypatch.setattr(importlib, "import_module", refuse)
+
+
+def test_without_tonic_the_error_says_what_to_install(tmp_path, monkeypatch):
+    without("tonic", monkeypatch)
+    with pytest.raises(DataError) as raised:
+        load_data(spec("nmnist"), seed=0, folder=tmp_path)
+    assert "pip install 'mdcompress[events]'" in str(raised.value)
+
+
+def test_a_broken_tonic_is_not_called_missing(tmp_path, monkeypatch):
+    without("h5py", monkeypatch)
+    with pytest.raises(ModuleNotFoundError, match="h5py"):
+        load_data(spec("nmnist"), seed=0, folder=tmp_path)
+
+
+def test_digits_need_no_tonic(monkeypatch):
+    original = builtins.__import__
+
+    def refuse(name, *args, **kwargs):
+        assert not name.startswith("tonic"), "tonic was imported"
+        return original(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", refuse)
+    without("tonic", monkeypatch)
+    assert load_data(spec("digits_events"), seed=0).sample_shape == (2, 16, 16)
