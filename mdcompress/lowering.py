@@ -6,6 +6,7 @@ Every constant comes from the same methods that evaluation calls, so the graph i
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Literal
 
 import numpy as np
 import torch
@@ -62,16 +63,16 @@ def _lowered(student: Student, node: SnnNode, tensors: dict[str, str], streams: 
             yield _lowered_neuron(student, node, inputs, streams)
         case NodeKind.POOL:
             assert isinstance(spec, PoolSpec)
-            mode = "max" if spec.mode == "max" else "sum"
-            yield IntPool(node.name, inputs, shape, mode, spec.kernel, spec.stride, spec.padding)
+            windows = (spec.kernel, spec.stride, spec.padding)
+            yield IntPool(node.name, inputs, shape, "max" if spec.mode == "max" else "sum", *windows)
         case NodeKind.ADD:
             yield IntAdd(node.name, inputs, shape)
         case NodeKind.FLATTEN:
             yield IntFlatten(node.name, inputs, shape)
         case NodeKind.READOUT:
             assert isinstance(spec, ReadoutSpec)
-            mode_ = "steps" if spec.mode == "steps" else "sum"
-            yield IntReadout(node.name, inputs, shape, mode_, student.readout_scale())
+            mode: Literal["sum", "steps"] = "steps" if spec.mode == "steps" else "sum"
+            yield IntReadout(node.name, inputs, shape, mode, student.readout_scale())
 
 
 def _lowered_synapse(
@@ -116,6 +117,6 @@ def _lowered_neuron(student: Student, node: SnnNode, inputs: tuple[str, ...], st
 def _array(values: Tensor) -> IntArray:
     """Integers carried in float, as int64."""
     array = values.detach().cpu().double().numpy()
-    integers = np.rint(array).astype(np.int64)
+    integers: IntArray = np.rint(array).astype(np.int64)
     assert np.array_equal(integers, array), "a layer carried a value that is not an integer"
     return integers

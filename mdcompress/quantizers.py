@@ -6,7 +6,7 @@ A quantizer here owns bits, range and rounding of a *value*; the integers it yie
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import brevitas.nn as qnn
 import torch
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 _SMALLEST_SCALE = 1e-10  # a channel of zeros still has a scale
 _RANGE_CANDIDATES = 96  # fractions of the largest absolute weight tried by the least-squares search
 
-WeightLayer = qnn.QuantConv2d | qnn.QuantLinear
+WeightLayer: TypeAlias = qnn.QuantConv2d | qnn.QuantLinear
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ HARDWARE_JSON_FILE, HARDWARE_TABLE_FILE = "hardware.json", "hardware.md"
 
 STAGE_FILES: Mapping[Stage, tuple[str, ...]] = {
     Stage.TRAIN: (TEACHER_FILE, TEACHER_HISTORY_FILE),
-    Stage.QUANTIZE: (PLAN_FILE, QUANTIZED_FILE),
+    Stage.QUANTIZE: (QUANTIZED_FILE, PLAN_FILE),
     Stage.DISTILL: (DISTILLED_FILE, HISTORY_FILE),
     Stage.EXPORT: (MODEL_FILE, GOLDEN_FILE, ACTIVITY_FILE),
     Stage.ESTIMATE: (HARDWARE_JSON_FILE, HARDWARE_TABLE_FILE),
@@ -94,6 +94,7 @@ class StartedStage:
 
         When the block ends without an exception they move into the run and are recorded; else nothing has happened.
         """
+        make_folder(self.run.path)
         with _staging_folder(self.run.path) as folder:
             yield folder
             outputs = self.run.move_in(folder)
@@ -122,6 +123,10 @@ class RunDirectory:
     def file(self, name: str) -> Path:
         """The path of a file of the run."""
         return self.path / name
+
+    def files(self, stage: Stage) -> tuple[Path, ...]:
+        """The paths of a stage's files, the main one first."""
+        return tuple(self.file(name) for name in STAGE_FILES[stage])
 
     def manifest(self) -> Manifest:
         """The finished stages."""
@@ -155,7 +160,7 @@ class RunDirectory:
 
     def refuse_to_overwrite(self, stage: Stage) -> None:
         """RunError where a file of the stage is there already."""
-        found = [name for name in STAGE_FILES[stage] if self.file(name).exists()]
+        found = [path.name for path in self.files(stage) if path.exists()]
         if found:
             raise RunError(
                 f"{self.path} must not hold a result of `{stage.value}` yet (found {', '.join(found)})",
@@ -163,8 +168,7 @@ class RunDirectory:
             )
 
     def start(self, stage: Stage, origin: Origin) -> StartedStage:
-        """Begin a stage: make the folder and hash what the stage reads."""
-        make_folder(self.path)
+        """Begin a stage: hash what it reads."""
         inputs = {self._input_name(path): file_hash(path) for path in origin.inputs}
         return StartedStage(self, stage, origin, inputs, time.monotonic())
 
@@ -264,5 +268,5 @@ def _as_run_error(path: Path) -> Iterator[None]:
     except OSError as error:
         raise RunError(
             f"{path} must be writable (got: {error.strerror})",
-            hints=["choose another folder with --run, or free this one"],
+            hints=["choose another folder, or free this one"],
         ) from error

@@ -220,7 +220,7 @@ def _pool(spec: object, x: Tensor) -> Tensor:
         pooled = functional.max_pool2d(folded, spec.kernel, spec.stride, spec.padding)
     else:
         pooled = functional.avg_pool2d(folded, spec.kernel, spec.stride, spec.padding, divisor_override=1)
-    return pooled.unflatten(0, x.shape[:2])
+    return pooled.reshape(*x.shape[:2], *pooled.shape[1:])
 
 
 def _integers(values: Tensor) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:

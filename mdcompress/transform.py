@@ -30,6 +30,6 @@ def quantize(model: nn.Module, graph: SnnGraph, plan: QuantPlan) -> Student:
             )
         if node.spec.batch_norm and not isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d):
             raise PlanError(f"the network has no batch norm {node.spec.batch_norm!r}", hints=["trace it again"])
-        student.synapse(node.name).adopt(module, norm)  # type: ignore[arg-type]
+        student.synapse(node.name).adopt(module, norm)
     device = next((parameter.device for parameter in model.parameters()), None)
     return student.to(device) if device is not None else student

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from intsnn.graph import IntGraph
@@ -28,7 +29,7 @@ def verify_graph(student: Student, graph: IntGraph, x: Tensor) -> ParityReport:
     """`verify` for a graph that is lowered already, or read back from a file."""
     model = build_model(graph, outputs="all")
     reports = []
-    for part in x.split(_SAMPLES_AT_ONCE, dim=1):
+    for part in torch.split(x, _SAMPLES_AT_ONCE, dim=1):
         integers = student.quantize_input(part).cpu().numpy()
         traces = {
             "student": student.trace(part),

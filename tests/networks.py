@@ -170,7 +170,7 @@ def make_input(draw: NetworkDraw, *, samples: int) -> Tensor:
 
 
 def make_network(draw: NetworkDraw) -> tuple[nn.Module, Tensor]:
-    """A network that fires: weights are scaled up, norm statistics come from the data. With its input [T, N, ...]."""
+    """A network that fires, with its input [T, N, ...]: norm statistics and thresholds come from the data."""
     network, x = DrawnNetwork(draw), make_input(draw, samples=draw.batch + 1)
     with torch.no_grad():
         network.train()(x)
@@ -178,9 +178,23 @@ def make_network(draw: NetworkDraw) -> tuple[nn.Module, Tensor]:
             if isinstance(module, nn.BatchNorm2d):
                 module.weight.uniform_(-1.5, 2.0)
                 module.bias.uniform_(-0.2, 0.8)
-            elif isinstance(module, nn.Conv2d | nn.Linear):
-                module.weight.mul_(3.0)
-    return network.eval(), x
+        network.eval()
+        for module in network.modules():
+            if isinstance(module, LIF):
+                _set_threshold(network, module, x)
+    return network, x
+
+
+def _set_threshold(network: nn.Module, neuron: LIF, x: Tensor) -> None:
+    """Put the threshold within reach of the largest current that the neuron layer sees."""
+    seen: list[Tensor] = []
+    handle = neuron.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    network(x)
+    handle.remove()
+    largest = float(seen[0].max()) * neuron.input_gain
+    if largest > 0.05:
+        neuron.threshold *= 0.6 * largest
+    neuron.reset_value = min(neuron.reset_value, 0.5 * neuron.threshold)
 
 
 def _weight(bits: float, granularity: str, scale: str, range_: str, narrow: bool) -> dict[str, object]:

@@ -250,7 +250,6 @@ VIOLATIONS: dict[str, list[Change]] = {
     ],
     "pool_padding_is_smaller_than_its_kernel": [_named(IntPool, padding=(2, 0), shape=(4, 6, 4))],
     "nodes_read_what_they_can_read": [
-        lambda graph: _with(graph, "layers.4.conv", inputs=("layers.2.requant",)),
         _named(IntAdd, inputs=("layers.2.requant", "layers.5.requant", "layers.1.conv")),
     ],
     "synapse_operands_fit_their_word": [],
@@ -299,6 +298,14 @@ def test_addition_of_currents_and_spikes_is_refused() -> None:
     spikes = build.neuron(current)
     build.readout(build.add(current, spikes))
     with pytest.raises(GraphError, match="one kind \\(got current and values\\)"):
+        check(build.graph())
+
+
+def test_synapse_that_reads_currents_is_refused() -> None:
+    build = GraphBuilder(np.random.default_rng(0))
+    current = build.requant(build.linear(build.input((3,)), 3))
+    build.readout(build.linear(current, 2))
+    with pytest.raises(GraphError, match="a synapse must read spikes, counts or the input \\(got current\\)"):
         check(build.graph())
 
 

@@ -10,7 +10,7 @@ from mdcompress.recipe import Recipe
 from mdcompress.verification import verify
 from networks import NETWORKS, NetworkDraw, make_input, make_network, recipes
 
-DRAWN_NETWORKS = 240
+DRAWN_NETWORKS = 260
 _seen = {"networks": 0, "spikes": 0}
 
 
@@ -24,15 +24,15 @@ _seen = {"networks": 0, "spikes": 0}
 def test_drawn_students_equal_interpreter_and_onnxruntime(draw: NetworkDraw, recipe: Recipe) -> None:
     network, calibration = make_network(draw)
     student = compress(network, calibration[:, :1], recipe, [calibration])
-    report = verify(student, make_input(draw, samples=draw.batch))
+    unseen = 1.5 * make_input(draw, samples=draw.batch)  # beyond the calibrated range, so that inputs saturate
+    report = verify(student, torch.cat([calibration, unseen], dim=1))
     assert report.equal, str(report)
     _seen["networks"] += 1
     _seen["spikes"] += report.spikes > 0
 
 
 def test_the_drawn_networks_were_enough_and_fired() -> None:
-    assert _seen["networks"] >= 200, _seen
-    assert _seen["spikes"] >= 0.9 * _seen["networks"], _seen
+    assert _seen["spikes"] >= 200, _seen
 
 
 def test_a_training_step_keeps_the_student_equal_to_its_graph() -> None:

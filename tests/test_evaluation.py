@@ -1,4 +1,4 @@
-"""Evaluation: figures counted by hand on networks small enough to see through, and saturation against a direct count."""
+"""Evaluation: figures counted by hand on networks small enough to see through; saturation against a direct count."""
 
 from __future__ import annotations
 
@@ -165,10 +165,9 @@ def test_saturation_is_the_share_of_membranes_that_storage_clips(reset: str, bit
 def test_modes_are_restored_and_evaluation_uses_eval_mode() -> None:
     torch.manual_seed(0)
     network = Small(LIF())
-    network.drop.eval()  # a mode of its own
     x, y = torch.rand(2, 8, 4), torch.zeros(8, dtype=torch.int64)
     network.train()
-    network.inner.eval()
+    network.inner.eval()  # a mode of its own
     first, second = evaluate(network, [(x, y)]), evaluate(network, [(x, y)])
     assert first == second  # dropout is off
     assert network.training and network.drop.training and not network.inner.training

@@ -170,7 +170,8 @@ def _convolve(node: IntConv, x: IntArray) -> IntArray:
 def _pool(node: IntPool, x: IntArray) -> IntArray:
     padding_value = 0 if node.mode == "sum" else int(np.iinfo(np.int64).min)
     windows = _windows(_padded(x, node.padding, padding_value), node.kernel, node.stride, (1, 1))
-    return windows.sum(axis=(4, 5)) if node.mode == "sum" else windows.max(axis=(4, 5))
+    pooled: IntArray = windows.sum(axis=(4, 5)) if node.mode == "sum" else windows.max(axis=(4, 5))
+    return pooled
 
 
 def _per_channel(values: IntArray, shape: tuple[int, ...]) -> IntArray:

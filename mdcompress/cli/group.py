@@ -75,7 +75,9 @@ class CommandGroup(click.Group):
         invocation = Invocation(tuple(arguments))
         _search_working_directory()
         try:
-            code = super().main(arguments, prog_name, complete_var, standalone_mode=False, **{**extra, "obj": invocation})
+            code = super().main(
+                arguments, prog_name, complete_var, standalone_mode=False, **{**extra, "obj": invocation}
+            )
         except BrokenPipeError:
             _close_stdout()
             sys.exit(1)

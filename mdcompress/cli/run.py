@@ -18,7 +18,7 @@ from mdcompress.cli.options import (
     output_options,
     selection_options,
 )
-from mdcompress.console import Console, written
+from mdcompress.console import Console
 from mdcompress.pipeline.workspace import Compute
 from mdcompress.runs import Overwrite
 
@@ -56,5 +56,4 @@ def command(
         return
     whole = run_all(workspace, hardware)
     console.show(whole.report)
-    console.note(written(whole.report.paths))
     require_accuracy(whole.accuracy, min_accuracy)

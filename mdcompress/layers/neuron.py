@@ -42,7 +42,8 @@ class QuantNeuron(nn.Module):
         above = 1 if model.comparator == "greater" else 0  # x > theta is x >= theta + 1 for integers
 
         def fine(value: float) -> Tensor:
-            return round_ste(value / lsb.double()).reshape(1)
+            rounded: Tensor = round_ste(value / lsb.double())
+            return rounded.reshape(1)
 
         low, high = -(2 ** (self.policy.bit_width - 1)), 2 ** (self.policy.bit_width - 1) - 1
         initial = round(model.initial / (float(lsb.detach()) * 2.0**bits))

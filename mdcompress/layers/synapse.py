@@ -115,7 +115,7 @@ class QuantSynapse(nn.Module):
             constants.bias.to(dtype).view(view),
             constants.shift,
         )
-        return current.unflatten(0, x.shape[:2])
+        return current.reshape(*x.shape[:2], *current.shape[1:])
 
     def integers(self, input_scale: float, unit: Tensor) -> SynapseIntegers:
         """The integers that evaluation uses and export writes, from running statistics."""
@@ -216,7 +216,8 @@ def _round_to_grid(values: Tensor, bit_width: int) -> Tensor:
     limit = 2 ** (bit_width - 1) - 1
     largest = float(values.detach().abs().max())
     grid = 2.0 ** max(0, math.ceil(math.log2(max(largest, 1e-9) / limit)))
-    return round_ste((values / grid).clamp(-limit, limit)) * grid
+    rounded: Tensor = round_ste((values / grid).clamp(-limit, limit))
+    return rounded * grid
 
 
 def _norm_affine(norm: nn.BatchNorm1d | nn.BatchNorm2d, mean: Tensor, variance: Tensor) -> Affine:

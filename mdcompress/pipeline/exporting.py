@@ -22,7 +22,7 @@ def export(workspace: Workspace, *, samples: int = DEFAULT_SAMPLES) -> Report:
     """
     workspace.refuse_to_overwrite(Stage.EXPORT)
     newest = workspace.newest_student()
-    from intsnn.activity import measure
+    from intsnn.activity import measure, write_activity
     from intsnn.golden import write_golden
     from intsnn.onnx_file import write_onnx
     from intsnn.parity import require_equal
@@ -47,5 +47,5 @@ def export(workspace: Workspace, *, samples: int = DEFAULT_SAMPLES) -> Report:
     with started.writing(measured=measured, summary=summary) as folder:
         write_onnx(graph, folder / MODEL_FILE)
         write_golden(graph, folder / GOLDEN_FILE, x=integers)
-        activity.write(folder / ACTIVITY_FILE)
+        write_activity(activity, folder / ACTIVITY_FILE)
     return workspace.report(Stage.EXPORT)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mdcompress.pipeline.workspace import Workspace
-from mdcompress.runs import StartedStage
+from mdcompress.runs import StartedStage, make_folder
 
 if TYPE_CHECKING:
     from mdcompress.training import EpochRecord, Progress
@@ -33,6 +33,7 @@ class Training:
 def resumable(workspace: Workspace, started: StartedStage) -> Iterator[Training]:
     """Follow a training; when it is interrupted, say how to go on."""
     checkpoint = started.checkpoint
+    make_folder(checkpoint.parent)
     try:
         with workspace.listener.training(started.stage.value) as progress:
             yield Training(checkpoint, progress)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from mdcompress.console import JsonValue, Report, percent, table
+from mdcompress.console import JsonValue, Report, percent, table, written
 from mdcompress.errors import RunError
 from mdcompress.manifest import Stage, StageRecord
 from mdcompress.pipeline.distilling import distill
@@ -61,7 +61,7 @@ def _bring_up_to_date(
             ],
         )
     workspace.listener.note(f"{stage.value}: {'; '.join(reasons) if finished else 'starting'}")
-    perform()
+    workspace.listener.note(written(perform().paths))
 
 
 def _summarised(workspace: Workspace, stages: tuple[Stage, ...]) -> WholeRun:
@@ -83,7 +83,7 @@ def _summarised(workspace: Workspace, stages: tuple[Stage, ...]) -> WholeRun:
         "test_accuracy": accuracies,
         "stages": [record_document(workspace.run, stage, record) for stage, record in records.items()],
     }
-    paths = tuple(workspace.run.file(name) for record in records.values() for name in record.outputs)
+    paths = tuple(path for stage in records for path in workspace.run.files(stage))
     return WholeRun(Report(text, document, paths), accuracies["distilled"])
 
 

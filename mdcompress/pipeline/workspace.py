@@ -125,8 +125,7 @@ class Workspace:
     def report(self, stage: Stage) -> Report:
         """What a finished stage found, as its record has it."""
         record = self.run.manifest().stages[stage.value]
-        paths = tuple(self.run.file(name) for name in record.outputs)
-        return Report(record.summary, record_document(self.run, stage, record), paths)
+        return Report(record.summary, record_document(self.run, stage, record), self.run.files(stage))
 
 
 def record_document(run: RunDirectory, stage: Stage, record: StageRecord) -> JsonValue:

@@ -10,7 +10,7 @@ from mdcompress.zoo.neurons import LIF
 def per_step(module: nn.Module, x: Tensor) -> Tensor:
     """Apply a module without memory to every step: [T, N, ...] -> [T*N, ...] -> [T, N, ...]."""
     y: Tensor = module(x.flatten(0, 1))
-    return y.unflatten(0, x.shape[:2])
+    return y.reshape(*x.shape[:2], *y.shape[1:])
 
 
 class ConvNorm(nn.Module):
@@ -24,7 +24,7 @@ class ConvNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[T, N, Ci, H, W] -> currents [T, N, Co, H', W']."""
         y: Tensor = self.norm(self.conv(x.flatten(0, 1)))
-        return y.unflatten(0, x.shape[:2])
+        return y.reshape(*x.shape[:2], *y.shape[1:])
 
 
 class DigitsSNN(nn.Module):

@@ -1,0 +1,575 @@
+"""model.onnx: bit-exact in onnxruntime and in ONNX's reference, integer throughout, and read back as it was written."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx.shape_inference
+import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+from intgraphs import GraphBuilder, dense_graph, graph_inputs, int_graphs, random_input, residual_graph
+from onnx import AttributeProto, GraphProto, ModelProto, TensorProto, helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
+
+from intsnn.arithmetic import IntArray
+from intsnn.errors import GraphError, InputError, IntsnnError, InvalidFileError, MissingFileError
+from intsnn.graph import IntConv, IntGraph, IntInput, IntLinear, IntNeuron, IntPool, IntReadout, IntRequant
+from intsnn.interpreter import Trace, run
+from intsnn.onnx_file import (
+    build_model,
+    build_streaming_model,
+    load_model,
+    read_model,
+    read_onnx,
+    write_onnx,
+    write_streaming_onnx,
+)
+from intsnn.parity import compare, require_equal
+from intsnn.runtime import open_session, run_onnx
+from intsnn.tensors import Carries, bounds, carries
+
+INTEGER_TYPES = {TensorProto.UINT8, TensorProto.INT8, TensorProto.INT32, TensorProto.INT64, TensorProto.UINT32}
+_WRITES_FILES = [HealthCheck.function_scoped_fixture]
+
+
+def _graphs() -> list[IntGraph]:
+    return [dense_graph(), residual_graph(), _wide_counts_graph(), _signed_graph()]
+
+
+def _has_max_pool(graph: IntGraph) -> bool:
+    """ONNX's reference pads MaxPool with NaN, also where nothing is padded, which has no meaning for integers."""
+    return any(node.op_type == "MaxPool" for node in build_model(graph).graph.node)
+
+
+def _wide_counts_graph() -> IntGraph:
+    """Sums of the input up to 1020 and 2040, which fit no byte, into a linear layer."""
+    build = GraphBuilder(np.random.default_rng(0))
+    pooled = build.pool(build.input((2, 4, 4)), "sum")
+    x = build.linear(build.flatten(build.add(pooled, pooled)), 8, bit_width=8)
+    build.readout(build.neuron(build.requant(x), bit_width=8, leak=3))
+    return build.graph()
+
+
+def _signed_graph() -> IntGraph:
+    """A signed input through padding, maximum and sum."""
+    build = GraphBuilder(np.random.default_rng(1))
+    x = build.input((2, 6, 6), signed=True)
+    x = build.requant(build.conv(build.pool(x, "max", kernel=(3, 3), stride=(1, 1), padding=(1, 1)), 4))
+    x = build.pool(build.pool(x, "sum", padding=(1, 1)), "max", kernel=(3, 2), stride=(1, 2), padding=(1, 1))
+    build.readout(build.flatten(build.neuron(x, driven=True)), mode="steps")
+    return build.graph()
+
+
+# --- parity ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("graph", _graphs())
+def test_hand_made_graphs_are_bit_exact_in_onnxruntime_and_fire(graph: IntGraph) -> None:
+    x = random_input(graph, time_steps=6)
+    report = compare(run(graph, x), run_onnx(graph, x))
+    require_equal(report)
+    assert report.spikes > 0 and not report.silent
+
+
+@settings(max_examples=80, deadline=None)
+@given(data=st.data(), graph=int_graphs())
+def test_drawn_graphs_are_bit_exact_in_onnxruntime(data: st.DataObject, graph: IntGraph) -> None:
+    x = data.draw(graph_inputs(graph))
+    require_equal(compare(run(graph, x), run_onnx(graph, x)))
+
+
+@settings(max_examples=12, deadline=None)
+@given(data=st.data(), graph=int_graphs())
+def test_drawn_graphs_are_bit_exact_in_the_onnx_reference(data: st.DataObject, graph: IntGraph) -> None:
+    assume(not _has_max_pool(graph))
+    x = data.draw(graph_inputs(graph))
+    require_equal(compare(run(graph, x), _reference(graph, x), names=("interpreter", "ONNX reference")))
+
+
+@pytest.mark.parametrize("graph", [graph for graph in _graphs() if not _has_max_pool(graph)])
+def test_hand_made_graphs_are_bit_exact_in_the_onnx_reference(graph: IntGraph) -> None:
+    x = random_input(graph, samples=2)
+    require_equal(compare(run(graph, x), _reference(graph, x), names=("interpreter", "ONNX reference")))
+
+
+def _reference(graph: IntGraph, x: IntArray) -> Trace:
+    model = build_model(graph, outputs="all")
+    feeds = {"x": x.astype(np.int8 if graph.input.signed else np.uint8)}
+    values = dict(zip([o.name for o in model.graph.output], ReferenceEvaluator(model).run(None, feeds), strict=True))
+    spikes = {node.name: values[f"{node.name}.spikes"] for node in graph.neurons}
+    assert all(array.dtype == np.uint8 for array in spikes.values())
+    return Trace(values["logits"], spikes, {node.name: values[f"{node.name}.membrane"] for node in graph.neurons})
+
+
+def test_drawn_graphs_use_every_feature_and_fire() -> None:
+    features: Counter[str] = Counter()
+
+    @settings(max_examples=200, deadline=None, derandomize=True, database=None)
+    @given(graph=int_graphs())
+    def collect(graph: IntGraph) -> None:
+        trace = run(graph, random_input(graph, samples=1))
+        features["spikes"] += sum(int(spikes.sum()) for spikes in trace.spikes.values())
+        features.update(_features(graph))
+
+    collect()
+    wanted = {"spikes", "signed", "readout sum", "readout steps", "soft", "hard", "none", "driven", "leak", "initial"}
+    wanted |= {f"{kind} {bits}" for kind in ("conv", "linear") for bits in (1, 1.58, 2, 3, 4, 8)}
+    wanted |= {"groups", "stride", "padding", "dilation", "shared threshold", "threshold per channel"}
+    wanted |= {f"{mode} pool of {what}" for mode in ("max", "sum") for what in ("values", "currents")}
+    wanted |= {"add of values", "add of currents", "wide counts"}
+    assert wanted <= set(features), wanted - set(features)
+
+
+def _features(graph: IntGraph) -> Iterator[str]:
+    kinds, proved = carries(graph), bounds(graph)
+    for node in graph:
+        what = "values" if kinds[node.name] is Carries.VALUES else "currents"
+        match node:
+            case IntInput():
+                yield "signed" if node.signed else "unsigned"
+            case IntConv():
+                yield f"conv {node.bit_width}"
+                yield from (n for n in ("stride", "dilation") if getattr(node, n) != (1, 1))
+                yield from (n for n, used in (("groups", node.groups > 1), ("padding", any(node.padding))) if used)
+            case IntLinear():
+                yield f"linear {node.bit_width}"
+                yield "wide counts" if proved[node.inputs[0]].high > 255 else "counts"
+            case IntNeuron():
+                yield node.reset
+                yield "threshold per channel" if len(node.threshold) > 1 else "shared threshold"
+                yield from (n for n, used in (("driven", node.drive.any()), ("initial", node.initial != 0)) if used)
+                yield "leak" if node.leak < 2**node.guard_bits else "no leak"
+            case IntPool():
+                yield f"{node.mode} pool of {what}"
+            case IntReadout():
+                yield f"readout {node.mode}"
+            case _:
+                yield f"{node.kind} of {what}"
+
+
+@pytest.mark.parametrize("shift", [0, 1, 2, 7, 15, 29, 30])
+def test_requant_is_exact_up_to_the_proved_limit(shift: int) -> None:
+    """|acc*M + B| = 2^30 - 1 at both ends, every shift: where int32 would wrap without the proof."""
+    multiplier = (2**30 - 128) // 128
+    bias = np.array([2**30 - 1 - 128 * multiplier, 1 - 2**30 + 128 * multiplier, 0])
+    graph = IntGraph(
+        (
+            IntInput("input", (), (3,), 8, True, 1.0),
+            IntRequant("r", ("input",), (3,), np.array([multiplier]), bias, shift, 1.0),
+            IntReadout("readout", ("r",), (3,), "steps", 1.0),
+        )
+    )
+    x = np.array([[[v, v, v]] for v in (-128, -127, -3, -1, 0, 1, 2, 127)])
+    assert np.array_equal(run(graph, x).output, run_onnx(graph, x).output)
+    extreme = [int(v) * multiplier + int(b) for v in (-128, 127) for b in bias]
+    assert max(abs(v) for v in extreme) == 2**30 - 1
+
+
+@pytest.mark.parametrize("guard_bits", [0, 3, 13])
+def test_a_membrane_of_sixteen_bits_is_exact_at_saturation(guard_bits: int) -> None:
+    zero = np.zeros(1, np.int64)
+    graph = IntGraph(
+        (
+            IntInput("input", (), (1,), 8, True, 1.0),
+            IntRequant("r", ("input",), (1,), np.array([2**21 - 2**15]), np.array([0]), 0, 1.0),
+            IntNeuron("n", ("r",), (1,), 2**guard_bits, zero, np.array([2**30]), "none", zero, zero,
+                      guard_bits, 16, -(2**15), 1.0),
+            IntReadout("readout", ("n",), (1,), "steps", 1.0),
+        )
+    )  # fmt: skip
+    x = np.array([-128, 127, 127, 127, -128, -128, -128, 1]).reshape(-1, 1, 1)
+    trace = run(graph, x)
+    require_equal(compare(trace, run_onnx(graph, x)))
+    assert {-(2**15), 2**15 - 1} <= set(trace.membranes["n"].ravel().tolist())
+
+
+def test_sum_of_two_bytes_is_widened() -> None:
+    build = GraphBuilder(np.random.default_rng(0))
+    x = build.input((2,))
+    build.readout(build.linear(build.add(x, x), 3))
+    graph = build.graph()
+    x_max = np.full((1, 1, 2), 255)
+    assert np.array_equal(run(graph, x_max).output, run_onnx(graph, x_max).output)
+
+
+def test_one_session_runs_any_number_of_steps_and_samples() -> None:
+    graph = residual_graph()
+    session = open_session(build_model(graph))
+    for time_steps, samples in ((1, 1), (7, 2), (2, 5)):
+        x = random_input(graph, time_steps=time_steps, samples=samples)
+        require_equal(compare(run(graph, x), session.run(x)))
+        assert np.array_equal(session.answer(x), run(graph, x).output)
+
+
+def test_streaming_model_gives_the_same_spikes_step_by_step() -> None:
+    import onnxruntime
+
+    for graph in _graphs():
+        x = random_input(graph, time_steps=5, samples=2)
+        model = build_streaming_model(graph)
+        onnx.checker.check_model(model, full_check=True)
+        session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+        names = [output.name for output in session.get_outputs()]
+        state = {f"{n.name}.state": np.full((2, *n.shape), n.initial, np.int32) for n in graph.neurons}
+        steps = []
+        for step in x.astype(np.int8 if graph.input.signed else np.uint8):
+            steps.append(dict(zip(names, session.run(None, {"x": step, **state}), strict=True)))
+            state = {f"{n.name}.state": steps[-1][f"{n.name}.next_state"] for n in graph.neurons}
+        trace = run(graph, x)
+        for node in graph.neurons:
+            assert np.array_equal(trace.spikes[node.name], [step[f"{node.name}.spikes"] for step in steps])
+            assert np.array_equal(trace.membranes[node.name], [step[f"{node.name}.next_state"] for step in steps])
+        answers = np.array([step["logits"] for step in steps], np.int64)
+        assert np.array_equal(trace.output, answers if graph.output.mode == "steps" else answers.sum(axis=0))
+
+
+# --- the form --------------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=25, deadline=None)
+@given(graph=int_graphs())
+def test_models_pass_the_checker_and_hold_no_float(graph: IntGraph) -> None:
+    for model in (build_model(graph, outputs="all"), build_streaming_model(graph)):
+        onnx.checker.check_model(model, full_check=True)
+        inferred = onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True, data_prop=True)
+        assert set(_element_types(inferred)) <= INTEGER_TYPES | {TensorProto.BOOL}
+        assert not _float_attributes(model)
+
+
+def _element_types(model: ModelProto) -> Iterator[int]:
+    """Element types of every declared, inferred and constant tensor: graph, functions (inlined), Scan bodies."""
+    import onnx.inliner
+
+    flat = onnx.inliner.inline_local_functions(model)
+    flat = onnx.shape_inference.infer_shapes(flat, check_type=True, strict_mode=True, data_prop=True)
+    for graph in (model.graph, *_with_bodies(flat.graph)):
+        for info in (*graph.input, *graph.output, *graph.value_info):
+            yield info.type.tensor_type.elem_type
+        for tensor in graph.initializer:
+            yield tensor.data_type
+        for node in graph.node:
+            yield from (a.t.data_type for a in node.attribute if a.type == AttributeProto.TENSOR)
+            yield from (a.i for a in node.attribute if node.op_type == "Cast" and a.name == "to")
+
+
+def _with_bodies(graph: GraphProto) -> Iterator[GraphProto]:
+    yield graph
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.type == AttributeProto.GRAPH:
+                yield from _with_bodies(attribute.g)
+
+
+def _float_attributes(model: ModelProto) -> list[str]:
+    nodes = [*model.graph.node, *(node for function in model.functions for node in function.node)]
+    return [a.name for node in nodes for a in node.attribute if a.type in (AttributeProto.FLOAT, AttributeProto.FLOATS)]
+
+
+def test_model_is_opset_21_of_ir_10_with_one_call_per_neuron_and_requant() -> None:
+    graph = residual_graph()
+    model = build_model(graph)
+    assert model.ir_version == 10
+    assert {(entry.domain, entry.version) for entry in model.opset_import} == {("", 21), ("mdcompress", 1)}
+    calls = Counter(node.op_type for node in model.graph.node if node.domain == "mdcompress")
+    assert calls == {"Requant": 5, "LIF_hard_3d": 2, "LIF_soft_3d": 1, "LIF_hard_1d": 1}
+    assert [output.name for output in model.graph.output] == ["logits"]
+
+
+def test_every_layer_is_one_named_node_with_its_metadata() -> None:
+    graph = residual_graph()
+    nodes = {proto.name: proto for proto in build_model(graph).graph.node}
+    proved = bounds(graph)
+    for node in graph:
+        metadata = {entry.key: entry.value for entry in nodes[node.name].metadata_props}
+        assert metadata["mdcompress.kind"] == f'"{node.kind}"'
+        assert metadata["mdcompress.bounds"] == f"[{proved[node.name].low}, {proved[node.name].high}]"
+    first = {entry.key: entry.value for entry in nodes["layers.1.conv"].metadata_props}
+    assert (first["mdcompress.bit_width"], first["mdcompress.stride"]) == ("8", "[1, 1]")
+
+
+def test_weights_are_stored_offset_binary_with_uint8_zero_points() -> None:
+    build = GraphBuilder(np.random.default_rng(0))
+    x = build.input((2,))
+    build.nodes.append(IntLinear("w", (x,), (2,), np.array([[-4, 3], [0, -1]]), 3))
+    build.readout("w", mode="steps")
+    model = build_model(build.graph())
+    arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    assert arrays["w/weight"].dtype == np.uint8
+    assert arrays["w/weight"].tolist() == [[0, 4], [7, 3]]
+    operands = next(node for node in model.graph.node if node.name == "w").input
+    assert [int(arrays[name]) for name in operands[2:]] == [0, 4]
+    assert all(arrays[name].dtype == np.uint8 and arrays[name].shape == () for name in operands[2:])
+
+
+def test_all_outputs_are_declared_on_the_very_same_nodes() -> None:
+    graph = residual_graph()
+    short, full = build_model(graph), build_model(graph, outputs="all")
+    assert list(short.graph.node) == list(full.graph.node)
+    assert len(full.graph.output) == 1 + 2 * len(graph.neurons)
+
+
+# --- the file --------------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=_WRITES_FILES)
+@given(graph=int_graphs())
+def test_reading_gives_exactly_the_graph_that_was_written(tmp_path: Path, graph: IntGraph) -> None:
+    path = tmp_path / "model.onnx"
+    write_onnx(graph, path)
+    again = read_onnx(path)
+    assert again == graph
+    assert build_model(again) == load_model(path)
+
+
+@settings(max_examples=60, deadline=None)
+@given(scale=st.floats(min_value=0, exclude_min=True, allow_infinity=False))
+def test_any_scale_survives_the_file_exactly(scale: float) -> None:
+    graph = _changed(dense_graph(), "readout", scale=scale)
+    assert read_model(build_model(graph)) == graph
+
+
+def test_bit_width_keeps_its_type_through_the_file() -> None:
+    for bit_width in (8, 8.0):
+        graph = _changed(dense_graph(), "layers.1.linear", bit_width=bit_width)
+        read = read_model(build_model(graph)).node("layers.1.linear")
+        assert isinstance(read, IntLinear) and type(read.bit_width) is type(bit_width)
+
+
+def _changed(graph: IntGraph, name: str, **changes: object) -> IntGraph:
+    nodes = tuple(replace(node, **changes) if node.name == name else node for node in graph)  # type: ignore[arg-type]
+    return IntGraph(nodes, graph.metadata)
+
+
+def test_equal_graphs_give_equal_bytes(tmp_path: Path) -> None:
+    for name in ("a.onnx", "b.onnx"):
+        write_onnx(residual_graph(), tmp_path / name)
+    assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "b.onnx").read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.onnx", "b.onnx"]
+
+
+def test_a_model_with_all_outputs_is_read_too() -> None:
+    assert read_model(build_model(residual_graph(), outputs="all")) == residual_graph()
+
+
+def test_an_illegal_graph_is_not_written_and_the_old_file_stays(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    write_onnx(residual_graph(), path)
+    before = path.read_bytes()
+    with pytest.raises(GraphError, match="readout: scale must be"):
+        write_onnx(_changed(residual_graph(), "readout", scale=-1.0), path)
+    assert path.read_bytes() == before
+
+
+def test_a_failed_write_leaves_neither_part_nor_temporary_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(OSError, match="no space"):
+        write_onnx(dense_graph(), tmp_path / "model.onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_writing_into_a_missing_folder_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(MissingFileError, match="the folder"):
+        write_streaming_onnx(dense_graph(), tmp_path / "runs" / "model.onnx")
+    (tmp_path / "runs").mkdir()
+    write_streaming_onnx(dense_graph(), tmp_path / "runs" / "model.onnx")
+
+
+# --- files that are not what they should be --------------------------------------------------------------------------
+
+
+def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(MissingFileError, match="there must be an ONNX file"):
+        read_onnx(tmp_path / "none.onnx")
+
+
+@pytest.mark.parametrize("content", [b"", b"weights", b"\x00" * 100, "ä".encode("latin-1") * 40])
+def test_a_file_that_is_no_model_is_an_error(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(content)
+    with pytest.raises(InvalidFileError, match="cannot be read as an integer graph"):
+        read_onnx(path)
+
+
+def test_a_foreign_onnx_model_is_an_error() -> None:
+    info = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1])
+    body = helper.make_graph([helper.make_node("Identity", ["x"], ["y"])], "foreign", [info], [info])
+    with pytest.raises(InvalidFileError, match="must be written by mdcompress"):
+        read_model(helper.make_model(body))
+
+
+def test_a_newer_format_is_an_error_that_says_what_to_do() -> None:
+    model = build_model(dense_graph())
+    model.metadata_props[0].value = "2"
+    with pytest.raises(InvalidFileError, match="must have format version 1 \\(got '2'\\)") as caught:
+        read_model(model)
+    assert "install the version" in str(caught.value)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=_WRITES_FILES)
+@given(data=st.data())
+def test_a_damaged_file_gives_an_error_of_ours_or_another_graph_never_a_crash(
+    tmp_path: Path, data: st.DataObject
+) -> None:
+    content = bytearray(build_model(residual_graph()).SerializeToString(deterministic=True))
+    if data.draw(st.booleans()):
+        content = content[: data.draw(st.integers(0, len(content) - 1))]
+    else:
+        for place in data.draw(st.lists(st.integers(0, len(content) - 1), min_size=1, max_size=4)):
+            content[place] = data.draw(st.integers(0, 255))
+    path = tmp_path / "model.onnx"
+    path.write_bytes(bytes(content))
+    try:
+        graph = read_onnx(path)
+    except IntsnnError as error:
+        assert str(error)
+    else:
+        assert build_model(graph) is not None
+
+
+def test_a_tampered_weight_shows_up() -> None:
+    """Two weights of one filter swapped: the bounds stay, the graph is legal, and it is not the graph written."""
+    graph, model = dense_graph(), build_model(dense_graph())
+    tensor = next(t for t in model.graph.initializer if t.name == "layers.1.linear/weight")
+    array = numpy_helper.to_array(tensor).copy()
+    column = array[:, 0]
+    other = int(np.argmax(column != column[0]))
+    column[0], column[other] = column[other], column[0]
+    tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
+    read = read_model(model)
+    assert read != graph
+    changed = read.node("layers.1.linear")
+    assert isinstance(changed, IntLinear)
+    assert changed.weight[0, 0] == int(array[0, 0]) - 8
+
+
+def _initializer(model: ModelProto, name: str) -> TensorProto:
+    return next(tensor for tensor in model.graph.initializer if tensor.name == name)
+
+
+def _node_metadata(model: ModelProto, node: str, key: str) -> onnx.StringStringEntryProto:
+    proto = next(proto for proto in model.graph.node if proto.name == node)
+    return next(entry for entry in proto.metadata_props if entry.key == f"mdcompress.{key}")
+
+
+def _set_metadata(node: str, key: str, text: str) -> Callable[[ModelProto], None]:
+    def change(model: ModelProto) -> None:
+        _node_metadata(model, node, key).value = text
+
+    return change
+
+
+def _lose_metadata(model: ModelProto) -> None:
+    proto = next(proto for proto in model.graph.node if proto.name == "layers.1.conv")
+    proto.metadata_props.remove(_node_metadata(model, "layers.1.conv", "stride"))
+
+
+def _set_stride(model: ModelProto) -> None:
+    proto = next(proto for proto in model.graph.node if proto.name == "layers.1.conv")
+    next(attribute for attribute in proto.attribute if attribute.name == "strides").ints[:] = [2, 2]
+
+
+def _make_external(model: ModelProto) -> None:
+    tensor = _initializer(model, "layers.1.conv/weight")
+    tensor.data_location = TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="../../secret")
+
+
+def _make_float(model: ModelProto) -> None:
+    array = np.zeros((4, 2, 3, 3), np.float32)
+    _initializer(model, "layers.1.conv/weight").CopyFrom(numpy_helper.from_array(array, "layers.1.conv/weight"))
+
+
+def _shorten(model: ModelProto) -> None:
+    tensor = _initializer(model, "layers.1.conv/weight")
+    tensor.raw_data = tensor.raw_data[:-1]
+
+
+def _drop_function(model: ModelProto) -> None:
+    del model.functions[0]
+
+
+def _change_scan(model: ModelProto) -> None:
+    scan = next(node for node in model.functions[1].node if node.op_type == "Scan")
+    next(node for node in scan.attribute[0].g.node if node.op_type == "GreaterOrEqual").op_type = "Greater"
+
+
+def _set_ir(model: ModelProto) -> None:
+    model.ir_version = 11
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        (_set_metadata("layers.1.conv", "kind", '"attention"'), InvalidFileError, "kind must be one of input, conv"),
+        (_set_metadata("layers.1.conv", "kind", "[" * 100_000), InvalidFileError, "is not a valid model"),
+        (_set_metadata("layers.1.conv", "inputs", "[1]"), InvalidFileError, "inputs must be names"),
+        (_set_metadata("layers.1.conv", "inputs", '"input"'), InvalidFileError, "inputs must be names"),
+        (_set_metadata("layers.1.conv", "bit_width", '"4"'), InvalidFileError, "bit_width must be that of a weight"),
+        (_set_metadata("layers.1.conv", "bit_width", "1e9"), InvalidFileError, "bit_width must be that of a weight"),
+        (_set_metadata("layers.1.conv", "stride", "[2, 2"), InvalidFileError, "is not a valid model"),
+        (_set_metadata("layers.1.conv", "groups", "true"), GraphError, "groups must be an int"),
+        (_set_metadata("layers.2.requant", "shift", "31"), GraphError, "shift must be an int in"),
+        (_set_metadata("layers.2.requant", "scale", "NaN"), GraphError, "scale must be a finite float"),
+        (_set_metadata("layers.2.requant", "shift", "3"), InvalidFileError, "does not match its own metadata"),
+        (_set_metadata("layers.2.requant", "bounds", "[0, 1]"), InvalidFileError, "node 'layers.2.requant'"),
+        (_set_metadata("layers.3.neuron", "leak", "1"), InvalidFileError, "node 'layers.3.neuron'"),
+        (_set_metadata("layers.3.neuron", "reset", "7"), GraphError, "reset must be one of hard, soft, none"),
+        (_lose_metadata, InvalidFileError, "must give stride"),
+        (_set_stride, InvalidFileError, "node 'layers.1.conv': must be as the metadata describe it"),
+        (_make_external, InvalidFileError, "must be stored inside the file"),
+        (_make_float, InvalidFileError, "must be UINT8 \\(got FLOAT\\)"),
+        (_shorten, InvalidFileError, "is not a valid model"),
+        (_drop_function, InvalidFileError, "function "),
+        (_change_scan, InvalidFileError, "function 'LIF_hard_1d'"),
+        (_set_ir, InvalidFileError, "ir_version: must be 10 \\(got 11\\)"),
+        (lambda model: model.graph.initializer.pop(), InvalidFileError, "initializer"),
+        (lambda model: model.graph.node.pop(0), InvalidFileError, "node "),
+        (lambda model: model.graph.node.pop(1), GraphError, "input_first_and_readout_last"),
+        (lambda model: model.graph.input.pop(), InvalidFileError, "input list \\(got 0 of 1\\)"),
+        (lambda model: model.opset_import.pop(), InvalidFileError, "opset list"),
+    ],
+)
+def test_a_file_changed_after_export_is_refused(
+    change: Callable[[ModelProto], object], error: type[IntsnnError], message: str
+) -> None:
+    model = build_model(residual_graph())
+    change(model)
+    with pytest.raises(error, match=message) as caught:
+        read_model(model)
+    assert "hint:" in str(caught.value)
+
+
+# --- running ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_file_runs_with_every_neuron_exposed(tmp_path: Path) -> None:
+    graph, path = residual_graph(), tmp_path / "model.onnx"
+    write_onnx(graph, path)
+    x = random_input(graph)
+    require_equal(compare(run(graph, x), run_onnx(path, x)))
+
+
+def test_onnxruntime_refuses_input_outside_the_range_like_the_interpreter() -> None:
+    graph = dense_graph()
+    with pytest.raises(InputError, match="must lie in"):
+        run_onnx(graph, random_input(graph) + 1)
+
+
+def test_more_steps_than_the_readout_is_proved_for_are_refused() -> None:
+    requant = IntRequant("r", ("input",), (1,), np.array([2**12]), np.array([0]), 0, 1.0)
+    nodes = (IntInput("input", (), (1,), 8, False, 1.0), requant, IntReadout("out", ("r",), (1,), "sum", 1.0))
+    graph = IntGraph(nodes)
+    longest = (2**31 - 1) // (255 * 2**12)
+    x = np.full((longest, 1, 1), 255)
+    assert run_onnx(graph, x).output.tolist() == [[longest * 255 * 2**12]]
+    with pytest.raises(InputError, match=f"at most {longest} steps"):
+        run_onnx(graph, np.full((longest + 1, 1, 1), 255))
