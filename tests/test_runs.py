@@ -91,7 +91,7 @@ def test_changed_setting_is_named_with_both_values(run: RunDirectory) -> None:
     changed = {**SETTINGS, "quantize.weight.bit_width": "3"}
     assert run.stale(Stage.QUANTIZE, changed) == ("`quantize.weight.bit_width` was 4, now it is 3",)
     assert run.stale(Stage.TRAIN, changed) == ()
-    with pytest.raises(RunError, match="stale: `quantize.weight.bit_width` was 4, now it is 3") as caught:
+    with pytest.raises(RunError, match=r"stale: `quantize\.weight\.bit_width` was 4, now it is 3") as caught:
         run.require(Stage.QUANTIZE, changed, command="mdcompress quantize")
     assert caught.value.hints == ("run `mdcompress quantize --force`",)
 
