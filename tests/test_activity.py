@@ -1,5 +1,6 @@
 import itertools
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import strategies as st
 from intgraphs import GraphBuilder, dense_graph, graph_inputs, int_graphs, random_input, residual_graph
 
 from intsnn.activity import Activity, assume, fingerprint, measure, read_activity, write_activity
+from intsnn.arithmetic import Bounds
 from intsnn.errors import HardwareError, InputError, InvalidFileError, MissingFileError, UsageError
 from intsnn.graph import IntConv, IntGraph, IntInput, IntLinear, IntReadout
 from intsnn.hardware.words import word_bits
@@ -75,11 +77,7 @@ def test_row_activations_are_the_convolution_of_active_inputs_with_ones(data):
         node = step.node
         if not isinstance(node, IntConv | IntLinear):
             continue
-        ones = (
-            IntConv("c", ("input",), node.shape, np.ones_like(node.weight), 2, node.stride, node.padding, node.dilation, node.groups)
-            if isinstance(node, IntConv)
-            else IntLinear("c", ("input",), node.shape, np.ones_like(node.weight), 2)
-        )  # fmt: skip
+        ones = replace(node, name="ones", inputs=("input",), weight=np.ones_like(node.weight))
         shape = step.inputs[0].shape[2:]
         probe = IntGraph((IntInput("input", (), shape, 8, False, 1.0), ones))
         summed = list(evaluate(probe, (step.inputs[0] != 0).astype(np.int64)))[-1].output
@@ -250,6 +248,4 @@ def test_the_fingerprint_depends_on_every_integer_and_on_no_metadata():
     [(0, 0, 1), (0, 1, 1), (0, 4, 3), (0, 255, 8), (-1, 0, 1), (-1, 1, 2), (-128, 127, 8), (-129, 0, 9), (-1, 128, 9)],
 )
 def test_word_bits_by_hand(low, high, bits):
-    from intsnn.arithmetic import Bounds
-
     assert word_bits(Bounds(low, high)) == bits

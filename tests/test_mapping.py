@@ -9,10 +9,10 @@ from intgraphs import GraphBuilder, int_graphs, residual_graph
 
 from intsnn.arithmetic import Bounds
 from intsnn.errors import HardwareError
-from intsnn.graph import IntGraph, IntInput, IntNeuron, IntReadout, IntRequant
+from intsnn.graph import IntGraph, IntInput, IntNeuron, IntRequant
 from intsnn.hardware import load_hardware
 from intsnn.hardware.items import Item
-from intsnn.hardware.words import joined
+from intsnn.hardware.words import joined, word_bits
 from intsnn.mapping import map_graph, signed_digits, weight_slices
 
 HARDWARE = load_hardware("rram_64x64_65nm")
@@ -106,10 +106,11 @@ def test_arrays_and_utilisation_equal_a_placement_cell_by_cell(data):
         assert len({cell[:-3] for cell in cells}) == layer.arrays
         assert len({(cell[:-3], cell[-3], cell[-2]) for cell in cells}) == len(cells), "two weights in one cell"
         size = hardware.crossbar.rows * hardware.crossbar.columns
-        assert 0 < layer.utilisation == pytest.approx(len(cells) / (layer.arrays * size)) <= 1
+        assert 0 < layer.utilisation <= 1
+        assert layer.utilisation == pytest.approx(len(cells) / (layer.arrays * size))
         assert layer.tiles == math.ceil(layer.pes / hardware.tile.pe)
     assert mapping.arrays == sum(layer.arrays for layer in mapping.layers)
-    assert mapping.pes >= len(mapping.layers) <= mapping.tiles * hardware.tile.pe
+    assert len(mapping.layers) <= mapping.pes <= mapping.tiles * hardware.tile.pe
 
 
 @settings(max_examples=30, deadline=None)
@@ -122,7 +123,9 @@ def test_more_weight_bits_never_take_fewer_arrays(inputs, outputs, kernel):
     assert [layer.arrays for layer in layers] == sorted(layer.arrays for layer in layers)
 
 
-@pytest.mark.parametrize(("value", "digits"), [(0, 0), (1, 1), (4, 1), (3, 2), (6, 2), (7, 2), (11, 3), (15, 2), (21, 3)])
+@pytest.mark.parametrize(
+    ("value", "digits"), [(0, 0), (1, 1), (4, 1), (3, 2), (6, 2), (7, 2), (11, 3), (15, 2), (21, 3)]
+)
 def test_signed_digits_by_hand(value, digits):
     assert signed_digits(value) == digits
 
@@ -131,18 +134,26 @@ def neuron_mapping(*, leak=4, reset="hard", drive=0, bit_width=4):
     """Current in [-8, 7]; v in 4 bits."""
     shape, zero = (100,), np.zeros(1, np.int64)
     neuron = IntNeuron(
-        "lif", ("current",), shape, leak, np.array([drive]), np.array([5]), reset, zero, np.array([5]), 2, bit_width, 0, 1.0
-    )  # fmt: skip
-    graph = IntGraph(
-        (
-            IntInput("input", (), shape, 4, True, 1.0),
-            IntRequant("current", ("input",), shape, np.array([1]), zero, 0, 1.0),
-            neuron,
-            IntReadout("readout", ("lif",), shape, "steps", 1.0),
-        )
+        "lif",
+        ("current",),
+        shape,
+        leak=leak,
+        drive=np.array([drive]),
+        threshold=np.array([5]),
+        reset=reset,
+        reset_value=zero,
+        soft_amount=np.array([5]),
+        guard_bits=2,
+        bit_width=bit_width,
+        initial=0,
+        scale=1.0,
     )
     build = GraphBuilder(np.random.default_rng(0))
-    build.nodes = [*graph.nodes[:3]]
+    build.nodes = [
+        IntInput("input", (), shape, 4, True, 1.0),
+        IntRequant("current", ("input",), shape, np.array([1]), zero, 0, 1.0),
+        neuron,
+    ]
     build.readout(build.linear("lif", 2))
     mapping = map_graph(build.graph(), HARDWARE)
     return next(node for node in mapping.digital if node.name == "lif")
@@ -180,8 +191,6 @@ def requant_mapping(multiplier, bias):
 
 
 def test_a_requantization_multiplies_by_the_geometric_mean_of_its_widths():
-    from intsnn.hardware.words import word_bits
-
     accumulator, node = requant_mapping([3, 100], [0, 4])
     reach = accumulator.magnitude * 100 + 4
     assert operations(node) == {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import runpy
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -287,7 +289,7 @@ def test_every_layer_is_one_named_node_with_its_metadata() -> None:
     proved = bounds(graph)
     for node in graph:
         metadata = {entry.key: entry.value for entry in nodes[node.name].metadata_props}
-        assert metadata["mdcompress.kind"] == f'"{node.kind}"'
+        assert metadata["mdcompress.kind"] == node.kind
         assert metadata["mdcompress.bounds"] == f"[{proved[node.name].low}, {proved[node.name].high}]"
     first = {entry.key: entry.value for entry in nodes["layers.1.conv"].metadata_props}
     assert (first["mdcompress.bit_width"], first["mdcompress.stride"]) == ("8", "[1, 1]")
@@ -435,6 +437,14 @@ def test_a_damaged_file_gives_an_error_of_ours_or_another_graph_never_a_crash(
         assert build_model(graph) is not None
 
 
+def test_a_name_that_is_no_text_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    write_onnx(residual_graph(), path)
+    path.write_bytes(path.read_bytes().replace(b"layers.3.neuron", b"layers.3.neur\xff\xff"))
+    with pytest.raises(InvalidFileError, match="must be UTF-8 text"):
+        read_onnx(path)
+
+
 def test_a_tampered_weight_shows_up() -> None:
     """Two weights of one filter swapped: the bounds stay, the graph is legal, and it is not the graph written."""
     graph, model = dense_graph(), build_model(dense_graph())
@@ -509,8 +519,8 @@ def _set_ir(model: ModelProto) -> None:
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        (_set_metadata("layers.1.conv", "kind", '"attention"'), InvalidFileError, "kind must be one of input, conv"),
-        (_set_metadata("layers.1.conv", "kind", "[" * 100_000), InvalidFileError, "is not a valid model"),
+        (_set_metadata("layers.1.conv", "kind", "attention"), InvalidFileError, "kind must be one of input, conv"),
+        (_set_metadata("layers.1.conv", "stride", "[" * 100_000), InvalidFileError, "is not a valid model"),
         (_set_metadata("layers.1.conv", "inputs", "[1]"), InvalidFileError, "inputs must be names"),
         (_set_metadata("layers.1.conv", "inputs", '"input"'), InvalidFileError, "inputs must be names"),
         (_set_metadata("layers.1.conv", "bit_width", '"4"'), InvalidFileError, "bit_width must be that of a weight"),
@@ -573,3 +583,37 @@ def test_more_steps_than_the_readout_is_proved_for_are_refused() -> None:
     assert run_onnx(graph, x).output.tolist() == [[longest * 255 * 2**12]]
     with pytest.raises(InputError, match=f"at most {longest} steps"):
         run_onnx(graph, np.full((longest + 1, 1, 1), 255))
+
+
+# --- examples --------------------------------------------------------------------------------------------------------
+
+EXAMPLES = Path(__file__).parent.parent / "export" / "examples"
+
+
+@pytest.mark.parametrize(
+    ("example", "last_line"),
+    [("hand_made_graph.py", "read back equal: True"), ("stream.py", "equal to the whole sequence: True")],
+)
+def test_example_runs_and_fires(
+    example: str, last_line: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(EXAMPLES)
+    runpy.run_path(str(EXAMPLES / example), run_name="__main__")
+    printed = capsys.readouterr().out
+    assert printed.splitlines()[-1] == last_line
+    assert "[1, " in printed or ", 1]" in printed
+
+
+def test_example_reads_the_layers_with_onnx_only(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "model.onnx"
+    write_onnx(residual_graph(), path)
+    monkeypatch.setattr(sys, "argv", ["read_with_onnx_only.py", str(path)])
+    runpy.run_path(str(EXAMPLES / "read_with_onnx_only.py"), run_name="__main__")
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == len(residual_graph())
+    assert "weight [4, 2, 3, 3], 8 bit" in lines[1]
+    monkeypatch.setattr(sys, "argv", ["read_with_onnx_only.py"])
+    with pytest.raises(SystemExit, match="usage"):
+        runpy.run_path(str(EXAMPLES / "read_with_onnx_only.py"), run_name="__main__")

@@ -1,5 +1,6 @@
 import json
 import math
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -141,6 +142,7 @@ def test_no_layer_is_an_error():
         spikesim([])
 
 
+@cache
 def vgg9(*, last: int = 256) -> IntGraph:
     build = GraphBuilder(np.random.default_rng(0))
     x = build.input((3, 32, 32))

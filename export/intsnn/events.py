@@ -12,11 +12,11 @@ K_a arrays per PE, N_r, N_c blocks, S slices, P polarities, `columns` = Co*S*P, 
     popcount_add         pulses + p*G*(b - 1) (offset), 0 (differential)
     sign_subtract        p*Co
     buffer_write         inputs*b;  buffer_read  p*K*Ci*b, or inputs*b with a line buffer
-    spike_transfer       hops * (bitmap: inputs*b | address_event: active*(ceil(log2 inputs) + b where b > 1))
+    spike_transfer       hops * (bitmap: inputs*b | address_event: active*(address bits + b where b > 1))
     partial_sum_transfer p*b*columns*(active row blocks - 1) * partial-sum bits
 
 r = pulses / (p*K*Ci*b) is the chance that a row is active; gating takes rows as independent. Widths: partial sums
-ADC bits + ceil(log2(K_a*N_r)); shifted sums (S-1)*cell bits + b - 1 more; row counts the word of K*Ci/G.
+ADC bits + ceil(log2(K_a*N_r)); addresses ceil(log2(inputs)), at least 1; shifted sums (S-1)*cell bits + b - 1 more; row counts the word of K*Ci/G.
 """
 
 from __future__ import annotations
@@ -175,7 +175,7 @@ def _movement_counts(layer: LayerMapping, hardware: HardwareSpec, seen: SynapseA
 
 def _moved_bits(layer: LayerMapping, hardware: HardwareSpec, active: FloatArray) -> FloatArray:
     payload = layer.input_bits if layer.input_bits > 1 else 0
-    address = math.ceil(math.log2(layer.inputs))
+    address = max(1, math.ceil(math.log2(layer.inputs)))
     bitmap, addressed = np.full_like(active, layer.inputs * layer.input_bits), active * (address + payload)
     match hardware.interconnect.encoding:
         case "bitmap":

@@ -20,7 +20,7 @@ from intsnn.errors import InvalidFileError, MissingFileError, Problem
 from intsnn.files import write_atomically
 from intsnn.graph import FORMAT_VERSION, NODE_TYPES, IntGraph, IntNode
 from intsnn.onnx_functions import RESET_PARAMETER
-from intsnn.onnx_metadata import FORMAT_KEY, PREFIX, attribute_names, attribute_value, graph_metadata
+from intsnn.onnx_metadata import FORMAT_KEY, KIND_KEY, PREFIX, attribute_names, attribute_value, graph_metadata
 from intsnn.onnx_model import build_model, build_streaming_model, neuron_outputs
 from intsnn.onnx_nodes import weight_zero_point
 from intsnn.rules import is_weight_bit_width
@@ -75,7 +75,7 @@ def read_model(model: ModelProto, *, name: str = "model.onnx") -> IntGraph:
     nodes: list[IntNode] = []
     for proto in model.graph.node:
         described = {entry.key: entry.value for entry in proto.metadata_props}
-        if f"{PREFIX}kind" not in described:
+        if KIND_KEY not in described:
             continue  # a node inside a layer: the shape of a Reshape, a Cast, ...
         try:
             nodes.append(_node(proto, described, arrays))
@@ -112,10 +112,9 @@ def _node(proto: NodeProto, described: Mapping[str, str], arrays: Mapping[str, T
     """One layer from its metadata and its initializers. ValueError says what is missing or wrong."""
     if not all(isinstance(text, str) for text in (proto.name, *described, *described.values())):
         raise ValueError("names and metadata must be UTF-8 text (got bytes)")
-    kind_name = attribute_value(described[f"{PREFIX}kind"])
-    kind = _KINDS.get(kind_name) if isinstance(kind_name, str) else None
+    kind = _KINDS.get(described[KIND_KEY])
     if kind is None:
-        raise ValueError(f"kind must be one of {', '.join(_KINDS)} (got {kind_name!r})")
+        raise ValueError(f"kind must be one of {', '.join(_KINDS)} (got {described[KIND_KEY]!r})")
     values: dict[str, object] = {}
     for name in attribute_names(kind):
         if PREFIX + name not in described:
@@ -137,7 +136,7 @@ def _array(node: str, name: str, attributes: Mapping[str, object], arrays: Mappi
         if not isinstance(bit_width, int | float) or not is_weight_bit_width(bit_width):
             raise ValueError(f"bit_width must be that of a weight (got {bit_width!r})")
         weight = stored - weight_zero_point(bit_width)
-        return weight.T if weight.ndim == 2 else weight
+        return np.ascontiguousarray(weight.T) if weight.ndim == 2 else weight
     used = RESET_PARAMETER["hard"] + RESET_PARAMETER["soft"]
     if name in used and f"{node}/{name}" not in arrays:
         return np.zeros(1, np.int64)  # a parameter its reset does not read is no part of the file

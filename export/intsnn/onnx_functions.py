@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
-from onnx import AttributeProto, FunctionProto, GraphProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import AttributeProto, FunctionProto, GraphProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
 from intsnn.arithmetic import ACCUMULATOR_LIMIT
 
@@ -20,6 +20,12 @@ OPSET = 21  # the last whose operators every supported onnxruntime has
 Reset = Literal["hard", "soft", "none"]
 RESET_PARAMETER: dict[Reset, tuple[str, ...]] = {"hard": ("reset_value",), "soft": ("soft_amount",), "none": ()}
 LIF_ATTRIBUTES = ("leak", "guard_bits", "bit_width", "initial")
+_STEP = "x = D*v + j + c;  s = [x >= theta];  x' by the reset;  v = clip(x' >> R) to bit_width bits"
+EQUATIONS = {  # what the functions say about themselves in the file
+    "Requant": "j = (acc*M + B) >> shift, a floor shift",
+    "LIF": f"over all steps: {_STEP}; arrays are [T, N, ...]",
+    "LIFStep": f"one step: {_STEP}; arrays are [N, ...]",
+}
 
 
 def requant_function() -> FunctionProto:
@@ -31,7 +37,7 @@ def requant_function() -> FunctionProto:
         helper.make_node("Add", ["product", "bias"], ["sum"]),
         *_floor_shift("sum", "current", "divisor"),
     ]
-    return _function("Requant", ("acc", "multiplier", "bias"), ("current",), nodes, ("shift",), requant_function)
+    return _function("Requant", ("acc", "multiplier", "bias"), ("current",), nodes, attributes=("shift",))
 
 
 def lif_name(reset: Reset, rank: int) -> str:
@@ -60,8 +66,7 @@ def lif_function(reset: Reset, rank: int) -> FunctionProto:
         ),
     ]
     inputs = ("current", "drive", "threshold", *RESET_PARAMETER[reset])
-    name = lif_name(reset, rank)
-    return _function(name, inputs, ("spikes", "membrane"), nodes, LIF_ATTRIBUTES, lif_function)
+    return _function(lif_name(reset, rank), inputs, ("spikes", "membrane"), nodes, attributes=LIF_ATTRIBUTES)
 
 
 def lif_step_name(reset: Reset) -> str:
@@ -77,13 +82,13 @@ def lif_step_function(reset: Reset) -> FunctionProto:
         *_step(reset, "state", "driven", ("spikes", "next_state")),
     ]
     inputs = ("state", "current", "drive", "threshold", *RESET_PARAMETER[reset])
-    return _function(lif_step_name(reset), inputs, ("spikes", "next_state"), nodes, LIF_ATTRIBUTES, lif_step_function)
+    return _function(lif_step_name(reset), inputs, ("spikes", "next_state"), nodes, attributes=LIF_ATTRIBUTES)
 
 
 def _scan_body(reset: Reset, rank: int) -> GraphProto:
     shape = ["N", *(f"axis{axis}" for axis in range(rank))]
 
-    def declare(name: str, element: int) -> object:
+    def declare(name: str, element: int) -> ValueInfoProto:
         return helper.make_tensor_value_info(name, element, shape)
 
     nodes = [
@@ -182,15 +187,10 @@ def _constant_scalar(name: str, attribute: str) -> NodeProto:
 
 
 def _function(
-    name: str,
-    inputs: Sequence[str],
-    outputs: Sequence[str],
-    nodes: Sequence[NodeProto],
-    attributes: Sequence[str],
-    origin: object,
+    name: str, inputs: Sequence[str], outputs: Sequence[str], nodes: Sequence[NodeProto], *, attributes: Sequence[str]
 ) -> FunctionProto:
-    summary = str(origin.__doc__).splitlines()[0]
     imports = [helper.make_opsetid("", OPSET)]
+    doc = EQUATIONS[name.split("_")[0]]
     return helper.make_function(
-        DOMAIN, name, list(inputs), list(outputs), list(nodes), imports, list(attributes), doc_string=summary
+        DOMAIN, name, list(inputs), list(outputs), list(nodes), imports, list(attributes), doc_string=doc
     )

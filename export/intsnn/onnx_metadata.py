@@ -1,4 +1,4 @@
-"""The part of an integer graph that ONNX has no place for, as `metadata_props`: one JSON value per attribute.
+"""The part of an integer graph that ONNX has no place for, as `metadata_props`: the kind, attributes as JSON, bounds.
 
 Names of tensors, shapes, bit widths, scales and proved bounds stand on the ONNX node that carries the layer's name.
 Arrays are never here: they are read from the initializers.
@@ -14,16 +14,16 @@ from intsnn.arithmetic import Bounds
 from intsnn.graph import FORMAT_VERSION, IntGraph, IntNode
 
 PREFIX = "mdcompress."
+KIND_KEY = f"{PREFIX}kind"
 FORMAT_KEY = f"{PREFIX}format_version"
 ORIGIN_PREFIX = f"{PREFIX}origin."  # the graph's own metadata: recipe, policy, tool version
 
 
 def node_metadata(node: IntNode, interval: Bounds) -> dict[str, str]:
     """What stands on a layer's ONNX node: its kind, every attribute that is not an array, the bounds of its output."""
-    values: dict[str, object] = {"kind": node.kind}
-    values |= {name: getattr(node, name) for name in attribute_names(type(node))}
+    values: dict[str, object] = {name: getattr(node, name) for name in attribute_names(type(node))}
     values["bounds"] = [interval.low, interval.high]
-    return {PREFIX + name: json.dumps(value) for name, value in values.items()}
+    return {KIND_KEY: node.kind} | {PREFIX + name: json.dumps(value) for name, value in values.items()}
 
 
 def attribute_names(kind: type[IntNode]) -> Iterator[str]:

@@ -276,13 +276,12 @@ def _chained_sum(writer: OnnxWriter, parts: Sequence[str], output: str) -> str:
 
 
 def _emit_add(writer: OnnxWriter, node: IntAdd, inputs: Sequence[Tensor], output: Tensor) -> None:
-    if all(tensor.element == output.element for tensor in inputs):
-        total = _chained_sum(writer, [tensor.name for tensor in inputs], f"{node.name}/sum")
-        writer.node("Identity", [total], output.name, name=node.name)
-        return
+    """Int32 throughout: onnxruntime 1.20 adds no bytes."""
     wide = [writer.cast(x, TensorProto.INT32, f"{node.name}/wide{place}") for place, x in enumerate(inputs)]
-    total = _chained_sum(writer, wide, f"{node.name}/sum")
-    writer.node("Cast", [total], output.name, name=node.name, to=output.element)
+    total = Tensor(output.name if output.element == TensorProto.INT32 else f"{node.name}/sum", TensorProto.INT32)
+    _chained_sum(writer, wide, total.name)
+    writer.nodes[-1].name = node.name
+    writer.cast(total, output.element, output.name)
 
 
 def _emit_readout(writer: OnnxWriter, node: IntReadout, x: Tensor) -> None:

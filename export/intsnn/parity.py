@@ -65,7 +65,7 @@ class ParityReport:
     def __str__(self) -> str:
         if self.first_difference is not None:
             return f"{' and '.join(self.first_difference.witnesses)} differ at the {self.first_difference}"
-        size = f"{self.samples} sample{_s(self.samples)} x {self.time_steps} step{_s(self.time_steps)}"
+        size = f"{self.samples} sample{_plural(self.samples)} x {self.time_steps} step{_plural(self.time_steps)}"
         line = f"{' = '.join(self.witnesses)} on {size}: {self.values:,} spikes and membranes equal"
         if self.silent:
             line += f" (never fired: {', '.join(self.silent)})"
@@ -132,7 +132,7 @@ def require_equal(report: ParityReport) -> None:
         )
 
 
-def _s(count: int) -> str:
+def _plural(count: int) -> str:
     return "" if count == 1 else "s"
 
 

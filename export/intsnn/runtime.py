@@ -31,10 +31,11 @@ class InferenceSession(Protocol):
 
 @dataclass(frozen=True)
 class OnnxSession:
-    """A loaded model and the graph it holds; many runs, one load."""
+    """A loaded model, the graph it holds, and the T up to which its readout is proved; many runs, one load."""
 
     graph: IntGraph
     session: InferenceSession
+    longest_run: int
 
     def run(self, x: npt.ArrayLike) -> Trace:
         """Everything the model computes from integer x [T, N, *input shape]: output, spikes, membranes."""
@@ -51,9 +52,17 @@ class OnnxSession:
 
     def _fetch(self, names: list[str], x: npt.ArrayLike) -> list[IntArray]:
         array = checked_input(self.graph, x)
-        _require_proved(self.graph, array.shape[0])
+        self._require_proved(array.shape[0])
         stored = array.astype(np.int8 if self.graph.input.signed else np.uint8)
         return [np.asarray(value).astype(np.int64) for value in self.session.run(names, {INPUT: stored})]
+
+    def _require_proved(self, time_steps: int) -> None:
+        if time_steps > self.longest_run:
+            raise InputError(
+                f"the input must have at most {self.longest_run} steps, for which the readout is proved to fit int32"
+                f" (got {time_steps})",
+                hints=["run the sequence in parts with the streaming model and add up the answers in 64 bit"],
+            )
 
 
 def open_session(source: Source, *, threads: int = 1) -> OnnxSession:
@@ -64,7 +73,8 @@ def open_session(source: Source, *, threads: int = 1) -> OnnxSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     content = model.SerializeToString()
-    return OnnxSession(graph, onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"]))
+    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    return OnnxSession(graph, session, longest_run(graph))
 
 
 def run_onnx(source: Source, x: npt.ArrayLike) -> Trace:
@@ -83,13 +93,3 @@ def _with_all_outputs(source: Source) -> tuple[IntGraph, ModelProto]:
     del exposed.graph.output[1:]
     exposed.graph.output.extend(neuron_outputs(graph))
     return graph, exposed
-
-
-def _require_proved(graph: IntGraph, time_steps: int) -> None:
-    longest = longest_run(graph)
-    if time_steps > longest:
-        raise InputError(
-            f"the input must have at most {longest} steps, for which the readout is proved to fit int32"
-            f" (got {time_steps})",
-            hints=["run the sequence in parts with the streaming model and add up the answers in 64 bit"],
-        )

@@ -191,13 +191,15 @@ def _conv_interval(node: IntConv, x: ChannelBounds) -> ChannelBounds:
 
 def _linear_interval(node: IntLinear, x: ChannelBounds) -> ChannelBounds:
     """As for a convolution; on an input of rank > 1 the channel axis passes through and the last one is summed."""
-    positive: IntArray = np.maximum(node.weight, 0)
-    negative: IntArray = np.minimum(node.weight, 0)
     if len(node.shape) == 1:
-        return ChannelBounds(positive @ x.low + negative @ x.high, positive @ x.high + negative @ x.low)
-    up, down = positive.sum(axis=1), negative.sum(axis=1)
-    low, high = x.low[:, None], x.high[:, None]
-    return ChannelBounds((low * up + high * down).min(axis=1), (high * up + low * down).max(axis=1))
+        rising = node.weight > 0  # a positive weight is lowest where its input is, a negative one where it is highest
+        low = (node.weight * np.where(rising, x.low, x.high)).sum(axis=1)
+        high = (node.weight * np.where(rising, x.high, x.low)).sum(axis=1)
+        return ChannelBounds(low, high)
+    up: IntArray = np.maximum(node.weight, 0).sum(axis=1)
+    down: IntArray = np.minimum(node.weight, 0).sum(axis=1)
+    lows, highs = x.low[:, None], x.high[:, None]
+    return ChannelBounds((lows * up + highs * down).min(axis=1), (highs * up + lows * down).max(axis=1))
 
 
 def _requant_interval(node: IntRequant, x: ChannelBounds) -> ChannelBounds:

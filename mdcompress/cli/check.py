@@ -82,7 +82,8 @@ def _read_as_its_kind(file: Path) -> str:
         case _:
             raise InvalidFileError(
                 f"{file} is not a file that can be checked",
-                [Problem(str(file), 0, 0, "", f"must be {KINDS} (got the suffix {file.suffix!r})")],
+                [Problem(str(file), 0, 0, "", f"the suffix must be .yaml, .yml or .onnx (got {file.suffix!r})")],
+                hints=[f"give the path of {KINDS}"],
             )
 
 

@@ -26,8 +26,8 @@ from mdcompress.runs import Overwrite
 def command(selection: Selection, compute: Compute, samples: int, overwrite: Overwrite, console: Console) -> None:
     """Export the newest student as integer ONNX.
 
-    Parity is measured on every export: student, integer interpreter and onnxruntime are compared on every spike and membrane. Exit code 3 and no file if
-    they differ.
+    Parity is measured on every export: student, integer interpreter and onnxruntime are compared on every spike and
+    membrane. Exit code 3 and no file if they differ.
     """
     from mdcompress.pipeline.exporting import export
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import functools
-import inspect
 import json
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -56,7 +55,7 @@ class Selection:
 
 def run_options(callback: Callback) -> Callback:
     """--recipe, --run and --set as `selection`."""
-    return _gather(callback, "selection", Selection, *_which_run())
+    return _gather(callback, "selection", Selection, _which_run())
 
 
 def selection_options(callback: Callback) -> Callback:
@@ -65,10 +64,12 @@ def selection_options(callback: Callback) -> Callback:
         callback,
         "selection",
         Selection,
-        *_which_run(),
-        click.option("--model", metavar="MODULE:FUNCTION", help="One's own network: a function that returns it."),
-        click.option("--weights", metavar="FILE", help="Trained weights of the float network (.safetensors, .pt)."),
-        click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Start of all random numbers."),
+        {
+            **_which_run(),
+            "model": click.option("--model", metavar="MODULE:FUNCTION", help="One's own network: what returns it."),
+            "weights": click.option("--weights", metavar="FILE", help="Trained float weights (.safetensors, .pt)."),
+            "seed": click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Start of all random numbers."),
+        },
     )
 
 
@@ -78,9 +79,13 @@ def compute_options(callback: Callback) -> Callback:
         callback,
         "compute",
         Compute,
-        click.option("--device", default="cpu", show_default=True, help="Where torch computes: cpu, cuda, cuda:1."),
-        click.option("--data-folder", type=click.Path(path_type=Path), help="Where the data set's files lie."),
-        _choice("--download", Download.ALLOWED, Download.NEVER, help="Fetch missing data from the network."),
+        {
+            "device": click.option(
+                "--device", default="cpu", show_default=True, help="Where torch computes: cpu, cuda."
+            ),
+            "data_folder": click.option("--data-folder", type=click.Path(path_type=Path), help="Where the data lie."),
+            "download": _choice("--download", Download.ALLOWED, Download.NEVER, help="Fetch missing data."),
+        },
     )
 
 
@@ -89,7 +94,7 @@ def output_options(callback: Callback) -> Callback:
     debug = click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")
     json_form = click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON document.")
     paths_form = click.option("-q", "--quiet", "as_paths", is_flag=True, help="Print only the paths of the result.")
-    return debug(_gather(callback, "console", _console, json_form, paths_form))
+    return debug(_gather(callback, "console", _console, {"as_json": json_form, "as_paths": paths_form}))
 
 
 def force_option(callback: Callback) -> Callback:
@@ -148,25 +153,24 @@ def _console(*, as_json: bool, as_paths: bool) -> Console:
     return Console(OutputFormat.JSON if as_json else OutputFormat.PATHS if as_paths else OutputFormat.TEXT)
 
 
-def _which_run() -> tuple[Decorator, ...]:
-    return (
-        click.option("--recipe", metavar="NAME|FILE", help="A shipped recipe's name, or the path of one's own."),
-        click.option("--run", metavar="NAME|FOLDER", help="The run; without it runs/<recipe name>, or the only one."),
-        click.option("--set", "settings", metavar="KEY=VALUE", multiple=True, help="Change a field; repeatable."),
-    )
+def _which_run() -> Mapping[str, Decorator]:
+    return {
+        "recipe": click.option("--recipe", metavar="NAME|FILE", help="A shipped recipe's name, or the path of one."),
+        "run": click.option("--run", metavar="NAME|FOLDER", help="The run; else runs/<recipe name>, or the only one."),
+        "settings": click.option("--set", "settings", metavar="KEY=VALUE", multiple=True, help="Change a field."),
+    }
 
 
-def _gather(callback: Callback, name: str, build: Callable[..., object], *options: Decorator) -> Callback:
-    """`callback` with the options' values built into one argument `name`."""
+def _gather(callback: Callback, name: str, build: Callable[..., object], options: Mapping[str, Decorator]) -> Callback:
+    """`callback` with the values of `options`, by parameter name, built into one argument `name`."""
 
     @functools.wraps(callback)
     def gathered(**values: object) -> None:
-        mine = {field: values.pop(field) for field in fields if field in values}
+        mine = {option: values.pop(option) for option in options}
         callback(**values, **{name: build(**mine)})
 
-    fields = [parameter.name for parameter in inspect.signature(build).parameters.values()]
     decorated: Callback = gathered
-    for option in reversed(options):
+    for option in reversed(options.values()):
         decorated = option(decorated)
     return decorated
 

@@ -112,13 +112,12 @@ def read_history(path: Path) -> tuple[EpochRecord, ...]:
 def _read(path: Path) -> tuple[_Header, dict[str, Tensor]]:
     foreign = ["a checkpoint is a .safetensors file that this training wrote; give another path, or move the file away"]
     try:
-        with safetensors.safe_open(path, framework="pt", device="cpu") as file:
-            text = (file.metadata() or {}).get("mdcompress", "")
-            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118  (no mapping)
+        content = path.read_bytes()  # in one go: a training that still runs may put another file in its place
+        tensors = safetensors.torch.load(content)
     except (safetensors.SafetensorError, OSError) as error:
         raise CheckpointError(f"{path} must be a whole safetensors file ({error})", hints=foreign) from error
     try:
-        header = TypeAdapter(_Header).validate_python(json.loads(text))
+        header = TypeAdapter(_Header).validate_python(json.loads(_metadata(content).get("mdcompress", "")))
     except (ValidationError, json.JSONDecodeError) as error:
         raise CheckpointError(
             f"{path} is a safetensors file, but no checkpoint of a training", hints=foreign
@@ -129,6 +128,13 @@ def _read(path: Path) -> tuple[_Header, dict[str, Tensor]]:
             hints=["resume with the version that wrote it, or move the file away to start anew"],
         )
     return header, tensors
+
+
+def _metadata(content: bytes) -> dict[str, str]:
+    """The texts in a safetensors file: 8 bytes of length, little-endian, then a JSON header of that length."""
+    length = int.from_bytes(content[:8], "little")
+    texts: dict[str, str] = json.loads(content[8 : 8 + length]).get("__metadata__", {})
+    return texts
 
 
 def _require_same(path: Path, found: Identity, wanted: Identity) -> None:

@@ -66,6 +66,12 @@ class CheckpointPolicy:
     every: int
     identity: Identity
 
+    def __post_init__(self) -> None:
+        if self.every < 1:
+            raise TrainingError(
+                f"checkpoint_every must be at least 1 step (got {self.every})", hints=["50 steps cost next to nothing"]
+            )
+
 
 @dataclass(frozen=True)
 class Job:
@@ -129,9 +135,10 @@ class _Loop:
             seen = step
             if step <= self.step:
                 continue  # done before the interruption; walked over so that the loader is where it was
-            self._train_step(step, x.to(self.job.device), y.to(self.job.device))
+            finished = self._train_step(step, x.to(self.job.device), y.to(self.job.device))
             started = self._account(started)
             self._save_sometimes()
+            self._report(finished)
         if seen < self.step or seen == 0:
             raise TrainingError(
                 f"epoch {self.epoch} must give the batches it gave before (now {seen}, before {self.step})",
@@ -141,10 +148,10 @@ class _Loop:
 
     def finish(self) -> None:
         """Load the best epoch."""
-        self.job.network.load_state_dict(self.best, strict=True)
+        restore(self.job.network, self.best)
         self.job.network.eval()
 
-    def _train_step(self, step: int, x: Tensor, y: Tensor) -> None:
+    def _train_step(self, step: int, x: Tensor, y: Tensor) -> StepRecord:
         done = (self.epoch - 1) * self.steps + step - 1
         rate = learning_rate(self.job.settings, done=done, total=self.job.epochs * self.steps)
         set_learning_rate(self.optimizer, rate)
@@ -160,7 +167,7 @@ class _Loop:
         self._require_finite({"gradient's norm": norm}, step)
         self.optimizer.step()
         self.step = step
-        self._report(StepRecord(self.epoch, self.job.epochs, step, self.steps, rate, mean))
+        return StepRecord(self.epoch, self.job.epochs, step, self.steps, rate, mean)
 
     def _finish_epoch(self, started: float) -> None:
         validation = self.job.validate()
@@ -179,7 +186,7 @@ class _Loop:
         )
         self.history = (*self.history, record)
         if best_epoch(self.history) is record:
-            self.best = _snapshot(self.job.network)
+            self.best = snapshot(self.job.network)
         self.epoch, self.step, self.tally = self.epoch + 1, 0, EMPTY_TALLY
         self._save()
         self._report(record)
@@ -226,9 +233,9 @@ class _Loop:
 
     def _restore(self, state: TrainingState, path: Path) -> None:
         try:
-            self.job.network.load_state_dict(state.model, strict=True)
+            restore(self.job.network, state.model)
             load_optimizer_tensors(self.optimizer, state.optimizer)
-        except (RuntimeError, ValueError, KeyError) as error:
+        except (ValueError, KeyError) as error:
             raise CheckpointError(
                 f"{path} does not fit the network ({error})", hints=["move the file away to start anew"]
             ) from error
@@ -254,5 +261,23 @@ def _add(tally: Tally, parts: Mapping[str, float], correct: int, samples: int) -
     return Tally(losses, tally.correct + correct, tally.samples + samples, tally.seconds)
 
 
-def _snapshot(network: nn.Module) -> dict[str, Tensor]:
+def snapshot(network: nn.Module) -> dict[str, Tensor]:
+    """A copy of the network's state."""
     return {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
+
+
+def restore(network: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Copy a state into the network's own tensors; ValueError unless names and shapes are the same.
+
+    Not `load_state_dict`: Brevitas puts new Parameter objects in place of its scales there, of which an optimizer
+    made before knows nothing, and which forget requires_grad=False.
+    """
+    own = network.state_dict()
+    if own.keys() != state.keys():
+        differing = sorted(own.keys() ^ state.keys())
+        raise ValueError(f"{len(differing)} tensors are in one of them only, {differing[0]!r} first")
+    with torch.no_grad():
+        for name, tensor in own.items():
+            if tensor.shape != state[name].shape:
+                raise ValueError(f"{name!r} has shape {list(state[name].shape)}, not {list(tensor.shape)}")
+            tensor.copy_(state[name])

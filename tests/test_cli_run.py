@@ -1,0 +1,392 @@
+"""Whole runs: what is printed, written, skipped, done again and refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from command_line import copy_finished_run, environment, invoke, snapshot, write_tiny_files
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mdcompress.manifest import Stage
+from mdcompress.pipeline.workspace import flattened
+from mdcompress.runs import STAGE_FILES, RunDirectory
+
+RUN = RunDirectory(Path("runs/tiny"))
+
+
+@pytest.fixture
+def finished(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    copy_finished_run(tmp_path_factory.getbasetemp(), tmp_path)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    write_tiny_files(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def remove(*stages: Stage) -> None:
+    for stage in stages:
+        for path in RUN.files(stage):
+            path.unlink()
+    document = json.loads(RUN.file("run.json").read_text())
+    kept = {name: record for name, record in document["stages"].items() if name not in {s.value for s in stages}}
+    RUN.file("run.json").write_text(json.dumps({**document, "stages": kept}))
+
+
+# ---------------------------------------------------------------------- a whole run
+
+
+def test_run_prints_accuracies_parity_and_hardware_on_stdout_and_the_rest_on_stderr(finished: Path) -> None:
+    out, err = (finished / "stdout").read_text(), (finished / "stderr").read_text()
+    assert re.search(r"\| network +\| test accuracy \|\n\| -+ \| -+: \|\n\| teacher +\| +[\d.]+ % \|", out)
+    assert "quantized" in out and "distilled" in out
+    assert re.search(r"^parity +student = interpreter = onnxruntime on 64 samples x 2 steps: [\d,]+ spikes", out, re.M)
+    assert "| Energy per inference |" in out
+    assert "wrote" not in out and "epoch" not in out
+    assert "train 2/2  loss" in err and "wrote runs/tiny/teacher.safetensors" in err
+    assert "\x1b" not in out + err
+
+
+def test_run_leaves_the_files_of_every_stage_and_nothing_else(finished: Path) -> None:
+    expected = {name for names in STAGE_FILES.values() for name in names} | {"recipe.yaml", "run.json"}
+    assert {path.name for path in RUN.path.iterdir()} == expected
+
+
+def test_record_of_a_run_says_how_each_file_came_about(finished: Path) -> None:
+    record = RUN.record(Stage.QUANTIZE)
+    assert record is not None
+    assert list(record.inputs) == ["teacher.safetensors"]
+    assert record.command == "mdcompress run --recipe tiny.yaml" and record.seed == 0 and record.version
+    assert record.settings["data.calibration_samples"] == "128" and "distill.epochs" not in record.settings
+
+
+def test_finished_run_is_not_done_again_and_prints_the_same(finished: Path) -> None:
+    before = snapshot(finished)
+    result = invoke("run")
+    assert result.code == 0 and result.out == (finished / "stdout").read_text()
+    assert result.err.splitlines() == [f"{stage.value}: up to date" for stage in Stage]
+    assert snapshot(finished) == before
+
+
+def test_run_of_another_seed_is_another_run(finished: Path) -> None:
+    result = invoke("run", "--recipe", "tiny.yaml", "--seed", "1")
+    assert result.code == 1 and "`seed` was 0, now it is 1" in result.err
+
+
+def test_forced_run_does_again_what_is_stale_and_what_follows_from_it(finished: Path) -> None:
+    before = snapshot(finished)
+    result = invoke("run", "--set", "distill.epochs=2", "--force")
+    assert result.code == 0, result.err
+    assert "train: up to date" in result.err and "quantize: up to date" in result.err
+    assert "distill: `distill.epochs` was 1, now it is 2" in result.err and "distill 2/2" in result.err
+    changed = {name for name, content in snapshot(finished).items() if before.get(name) != content}
+    assert {"runs/tiny/distilled.safetensors", "runs/tiny/recipe.yaml", "runs/tiny/run.json"} <= changed
+    assert not {"runs/tiny/teacher.safetensors", "runs/tiny/quantized.safetensors"} & changed
+    assert invoke("run").err.count("up to date") == len(Stage)
+
+
+def test_run_goes_on_where_it_stopped(finished: Path) -> None:
+    before = snapshot(finished)
+    remove(Stage.ESTIMATE, Stage.EXPORT)
+    result = invoke("run")
+    assert result.code == 0 and result.err.count("up to date") == 3
+    after = snapshot(finished)
+    assert {name for name in after if after[name] != before[name]} == {"runs/tiny/run.json"}  # times; the rest is equal
+
+
+def test_json_of_a_run_is_one_document(finished: Path) -> None:
+    result = invoke("run", "--json")
+    document = json.loads(result.out)
+    assert document["run"] == "runs/tiny" and list(document["test_accuracy"]) == ["teacher", "quantized", "distilled"]
+    assert [stage["stage"] for stage in document["stages"]] == [stage.value for stage in Stage]
+    assert document["stages"][3]["measured"]["parity_samples"] == 64
+
+
+def test_quiet_prints_paths_that_exist_and_nothing_else(finished: Path) -> None:
+    result = invoke("run", "-q")
+    assert result.err == "" and all(Path(line).is_file() for line in result.out.splitlines())
+    assert "runs/tiny/model.onnx" in result.out.splitlines()
+
+
+def test_accuracy_below_the_limit_ends_with_3_after_the_result(finished: Path) -> None:
+    result = invoke("run", "--min-accuracy", "1.0")
+    assert result.code == 3 and "distilled" in result.out
+    assert "error: the test accuracy must be at least 100.00 %" in result.err and "hint:" in result.err
+    assert invoke("run", "--min-accuracy", "0.1").code == 0
+
+
+def test_dry_run_prints_each_node_and_writes_nothing(empty: Path) -> None:
+    before = snapshot(empty)
+    for command in ("run", "quantize"):
+        result = invoke(command, "--recipe", "tiny.yaml", "--set", "quantize.weight.bit_width=3", "--dry-run")
+        assert result.code == 0, result.err
+        assert re.search(r"\| node +\| kind +\| shape +\| policy", result.out)
+        assert re.search(r"\| hidden +\| synapse +\| 32 +\| 3-bit weights per channel", result.out)
+        assert "quantize.weight" in result.out
+    assert snapshot(empty) == before
+
+
+def test_dry_run_is_one_json_document_too(finished: Path) -> None:
+    rows = json.loads(invoke("quantize", "--dry-run", "--weights", "runs/tiny/teacher.safetensors", "--json").out)
+    assert [row["node"] for row in rows if row["kind"] == "synapse"] == ["hidden", "head"]
+
+
+# ---------------------------------------------------------------------- stage by stage
+
+
+def test_stages_one_by_one_give_what_a_whole_run_gives(finished: Path) -> None:
+    for command in ("train", "quantize", "distill", "export", "estimate-hw"):
+        arguments = [command, "--recipe", "tiny.yaml", "--run", "apart"]
+        result = invoke(*arguments)
+        assert result.code == 0, result.err
+        assert "wrote runs/apart/" in result.err
+    for name in ("teacher.safetensors", "plan.yaml", "model.onnx", "golden.npz", "activity.json", "hardware.json"):
+        assert RUN.file(name).read_bytes() == (finished / "runs/apart" / name).read_bytes(), name
+
+
+def test_own_network_and_weights_need_no_training(finished: Path) -> None:
+    weights = "runs/tiny/teacher.safetensors"
+    result = invoke(
+        "run", "--recipe", "tiny.yaml", "--run", "mine", "--weights", weights, "--model", "tiny_network:build"
+    )
+    assert result.code == 0, result.err
+    assert "train" not in {line.split()[0] for line in result.err.splitlines()}
+    teacher = [line for line in result.out.splitlines() if "teacher" in line]
+    assert teacher == [line for line in (finished / "stdout").read_text().splitlines() if "teacher" in line]
+
+
+def test_export_is_of_the_quantized_student_where_there_is_no_distilled_one(finished: Path) -> None:
+    remove(Stage.ESTIMATE, Stage.EXPORT, Stage.DISTILL)
+    assert invoke("export", "--samples", "8").code == 0
+    record = RUN.record(Stage.EXPORT)
+    assert record is not None and list(record.inputs) == ["quantized.safetensors"]
+    assert record.measured["parity_samples"] == 8
+    assert invoke("distill").code == 0
+    result = invoke("estimate-hw")
+    assert (
+        result.code == 1
+        and "now there is a distilled one" in result.err
+        and "`mdcompress export --force`" in result.err
+    )
+
+
+def test_export_that_is_not_equal_ends_with_3_and_writes_nothing(
+    finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import mdcompress.lowering
+    from intsnn.graph import IntGraph, IntNeuron
+
+    remove(Stage.ESTIMATE, Stage.EXPORT)
+    lower = mdcompress.lowering.lower
+
+    def lower_wrongly(student: object) -> IntGraph:
+        graph = lower(student)  # type: ignore[arg-type]
+        nodes = [
+            dataclasses.replace(node, threshold=node.threshold + 1) if isinstance(node, IntNeuron) else node
+            for node in graph
+        ]
+        return IntGraph(tuple(nodes), graph.metadata)
+
+    monkeypatch.setattr(mdcompress.lowering, "lower", lower_wrongly)
+    before = snapshot(finished)
+    result = invoke("export", "--samples", "300")
+    assert result.code == 3 and result.out == ""
+    assert "'neuron'" in result.err and "student has" in result.err and "hint:" in result.err
+    assert snapshot(finished) == before
+
+
+def test_distillation_of_no_epochs_keeps_the_quantized_student(finished: Path) -> None:
+    result = invoke("run", "--set", "distill.epochs=0", "--force", "--json")
+    assert result.code == 0, result.err
+    accuracy = json.loads(result.out)["test_accuracy"]
+    assert accuracy["distilled"] == accuracy["quantized"]
+
+
+# ---------------------------------------------------------------------- eval, estimate-hw, check
+
+
+def test_exported_model_is_as_accurate_as_the_student_it_came_from(finished: Path) -> None:
+    student, model = (json.loads(invoke("eval", *file, "--json").out) for file in ([], ["runs/tiny/model.onnx"]))
+    assert student["accuracy"] == model["accuracy"] and student["samples"] == model["samples"] > 300
+    assert student["file"] == "runs/tiny/distilled.safetensors"
+    assert student["neurons"]["neuron"]["spike_rate"] > 0
+
+
+def test_eval_prints_accuracy_and_what_neurons_do(finished: Path) -> None:
+    result = invoke("eval", "runs/tiny/quantized.safetensors", "--recipe", "tiny.yaml")
+    assert re.match(r"runs/tiny/quantized\.safetensors: test accuracy [\d.]+ % on \d+ samples x 2 steps\n", result.out)
+    assert re.search(r"\| neuron +\| +[\d.]+ % \| +[\d.]+ % \|", result.out)
+
+
+def test_eval_below_the_limit_ends_with_3(finished: Path) -> None:
+    assert invoke("eval", "runs/tiny/model.onnx", "--min-accuracy", "1").code == 3
+
+
+def test_integers_of_the_command_line_are_those_of_the_student(finished: Path) -> None:
+    import torch
+
+    from intsnn.onnx_file import read_onnx
+    from mdcompress.pipeline.evaluating import integers_for
+    from mdcompress.weights import load_student
+
+    x = torch.linspace(-0.5, 1.5, 2 * 3 * 64).reshape(2, 3, 1, 8, 8)
+    expected = load_student(RUN.file("distilled.safetensors")).quantize_input(x).numpy()
+    assert np.array_equal(integers_for(read_onnx(RUN.file("model.onnx")).input, x.numpy()), expected)
+    assert expected.min() == 0 < expected.max()
+
+
+def test_figures_of_a_run_are_kept_and_printed(finished: Path) -> None:
+    result = invoke("estimate-hw", "--hardware", "spikesim", "--force", "--json")
+    assert result.code == 0, result.err
+    document = json.loads(result.out)
+    assert document["hardware"] == "spikesim" and document == json.loads(RUN.file("hardware.json").read_text())
+    assert "up to date" not in next(line for line in invoke("run", "--force").err.splitlines() if "estimate-hw" in line)
+
+
+def test_description_of_ones_own_is_an_input_like_any_other(finished: Path) -> None:
+    from intsnn.hardware import loading
+
+    mine = finished / "mine.yaml"
+    mine.write_text((Path(loading.__file__).parent / "rram_64x64_65nm.yaml").read_text())
+    assert invoke("estimate-hw", "--hardware", "mine.yaml", "--force").code == 0
+    assert invoke("run", "--hardware", "mine.yaml").err.endswith("estimate-hw: up to date\n")
+    mine.write_text(mine.read_text() + "# a change\n")
+    result = invoke("run", "--hardware", "mine.yaml")
+    assert result.code == 1 and "mine.yaml changed since `estimate-hw` read it" in result.err
+
+
+def test_model_without_a_run_is_priced_with_measured_or_assumed_activity(finished: Path) -> None:
+    measured = invoke("estimate-hw", "runs/tiny/model.onnx")
+    assert measured.code == 0 and "| Energy per inference |" in measured.out and measured.err == ""
+    assumed = invoke("estimate-hw", "runs/tiny/model.onnx", "--rate", "0.9", "--time-steps", "2", "--output", "figures")
+    assert assumed.code == 0 and assumed.out != measured.out
+    assert "wrote figures/hardware.json" in assumed.err and "| " in Path("figures/hardware.md").read_text()
+    elsewhere = invoke("estimate-hw", "runs/tiny/model.onnx", "--activity", "runs/tiny/activity.json")
+    assert elsewhere.out == measured.out
+
+
+def test_check_prints_a_line_a_file_and_the_problems(finished: Path) -> None:
+    Path("bad.yaml").write_text("schema: mdcompress.recipe/1\nname: bad\nseeds: 0\n")
+    result = invoke("check", "tiny.yaml", "runs/tiny/model.onnx", "bad.yaml")
+    assert result.code == 2
+    lines = result.out.splitlines()
+    assert lines[0] == "tiny.yaml: valid recipe tiny" and lines[2] == "bad.yaml: invalid (1 problem)"
+    assert re.fullmatch(r"runs/tiny/model\.onnx: valid integer graph of \d+ nodes", lines[1])
+    assert "bad.yaml:3:1  seeds: unknown key" in result.err and "hint:" in result.err
+
+
+def test_check_as_json_holds_the_place_of_every_problem(finished: Path) -> None:
+    Path("bad.yaml").write_text("schema: mdcompress.recipe/1\nname: bad\nseeds: 0\n")
+    bad, good = json.loads(invoke("check", "bad.yaml", "tiny.yaml", "--json").out)
+    assert (bad["valid"], good["valid"]) == (False, True) and good["problems"] == []
+    assert (bad["problems"][0]["line"], bad["problems"][0]["path"]) == (3, "seeds")
+
+
+def test_check_prints_the_valid_files_where_only_paths_are_wanted(finished: Path) -> None:
+    assert invoke("check", "tiny.yaml", "stdout", "-q").out == "tiny.yaml\n"
+
+
+# ---------------------------------------------------------------------- interruption
+
+
+@pytest.mark.slow
+def test_interrupted_training_ends_with_130_and_the_same_command_goes_on_to_the_same_weights(empty: Path) -> None:
+    arguments = ["train", "--recipe", "tiny.yaml", "--set", "teacher.epochs=25"]
+    command = [sys.executable, "-m", "mdcompress", *arguments]
+    with subprocess.Popen(command, cwd=empty, env=environment(), stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        seen = ""
+        while "train 2/25" not in seen:
+            line = process.stderr.readline()
+            assert line, seen
+            seen += line
+        process.send_signal(signal.SIGINT)
+        seen += process.stderr.read()
+    assert process.returncode == 130, seen
+    assert "interrupted" in seen and "state saved in runs/tiny/train.last-" in seen and "Traceback" not in seen
+    assert not RUN.file("teacher.safetensors").exists()
+
+    resumed = invoke(*arguments)
+    assert resumed.code == 0 and "train: going on with epoch" in resumed.err, resumed.err
+    assert not list(RUN.path.glob("*.last-*"))
+    assert len(RUN.file("teacher_history.csv").read_text().splitlines()) == 26
+    whole = invoke(*arguments, "--run", "whole")
+    assert "going on" not in whole.err
+    assert Path("runs/whole/teacher.safetensors").read_bytes() == RUN.file("teacher.safetensors").read_bytes()
+
+
+def test_interrupt_outside_a_training_ends_with_130(empty: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("mdcompress.recipe.files.read_yaml", interrupt)
+    result = invoke("run", "--recipe", "tiny.yaml")
+    assert result.code == 130 and result.err.strip() == "interrupted"
+
+
+def test_reader_that_goes_away_ends_the_command_quietly(finished: Path) -> None:
+    command = [sys.executable, "-m", "mdcompress", "check", *["tiny.yaml"] * 20]
+    reading, writing = os.pipe()
+    os.close(reading)
+    with subprocess.Popen(command, env=environment(), stdout=writing, stderr=subprocess.PIPE, text=True) as process:
+        os.close(writing)
+        _, err = process.communicate()
+    assert process.returncode == 1 and err == ""
+
+
+# ---------------------------------------------------------------------- the shipped recipe
+
+
+@pytest.mark.slow
+def test_shipped_recipe_runs_from_data_to_hardware_figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    short = ["--set", "teacher.epochs=3", "--set", "distill.epochs=1"]
+    result = invoke("run", "--recipe", "4bit", *short, "--min-accuracy", "0.8", "--json")
+    assert result.code == 0, result.err
+    document = json.loads(result.out)
+    assert min(document["test_accuracy"].values()) > 0.8
+    parity = document["stages"][3]["measured"]
+    assert parity["parity_values"] > 1e6 and parity["parity_spikes"] > 1e4 and 0 < parity["mean_spike_rate"] < 1
+    assert document["stages"][4]["measured"]["energy_pj"] > 0
+    assert invoke("check", "runs/4bit/model.onnx", "runs/4bit/recipe.yaml").code == 0
+
+
+# ---------------------------------------------------------------------- settings
+
+
+def test_settings_are_the_leaves_of_the_recipe() -> None:
+    value = {"seed": 0, "data": {"name": "digits", "sizes": [1, 2]}, "model": None, "empty": {}}
+    assert dict(flattened(value, ())) == {
+        "seed": "0",
+        "data.name": '"digits"',
+        "data.sizes": "[1, 2]",
+        "model": "null",
+        "empty": "{}",
+    }
+
+
+plain = st.recursive(
+    st.none() | st.integers() | st.text(max_size=4),
+    lambda inner: st.dictionaries(st.text("abc", min_size=1, max_size=2), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(plain, plain)
+def test_settings_differ_exactly_when_the_recipes_differ(left: object, right: object) -> None:
+    first, second = (dict(flattened({"recipe": value}, ())) for value in (left, right))
+    assert (first == second) == (left == right)

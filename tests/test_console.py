@@ -1,0 +1,179 @@
+"""Result to stdout, the rest to stderr; tables that paste into Markdown; errors that instruct."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from intsnn.errors import InvalidFileError, ParityError, Problem, UsageError
+from mdcompress.console import (
+    Console,
+    Detail,
+    OutputFormat,
+    Report,
+    on_terminal,
+    percent,
+    problem_documents,
+    report_error,
+    size,
+    table,
+    written,
+)
+from mdcompress.errors import PlanError, RunError
+
+REPORT = Report("| a |", {"accuracy": 0.5, "name": "Ω"}, (Path("runs/4bit/model.onnx"), Path("golden.npz")))
+
+
+def test_table_is_markdown_with_numbers_on_the_right() -> None:
+    assert table(["network", "accuracy"], [["teacher", "98.3 %"], ["a|b", "7 %"]], numbers=["accuracy"]) == (
+        "| network | accuracy |\n| ------- | -------: |\n| teacher |   98.3 % |\n| a\\|b    |      7 % |"
+    )
+
+
+def test_table_without_rows_has_its_header() -> None:
+    assert table(["node"], []) == "| node |\n| ---- |"
+
+
+@given(st.lists(st.lists(st.text(max_size=8), min_size=3, max_size=3), max_size=5))
+def test_table_has_one_line_a_row_whatever_the_cells_hold(rows: list[list[str]]) -> None:
+    lines = table(["one", "two", "three"], rows, numbers=["two"]).split("\n")
+    assert len(lines) == len(rows) + 2
+    assert len({len(line) for line in lines}) == 1
+    assert all(line.replace("\\|", "").count("|") == 4 for line in lines)
+
+
+def test_result_goes_to_stdout_in_each_form(capsys: pytest.CaptureFixture[str]) -> None:
+    Console(OutputFormat.TEXT).show(REPORT)
+    assert capsys.readouterr() == ("| a |\n", "")
+    Console(OutputFormat.JSON).show(REPORT)
+    assert json.loads(capsys.readouterr().out) == REPORT.document
+    Console(OutputFormat.PATHS).show(REPORT)
+    assert capsys.readouterr() == ("runs/4bit/model.onnx\ngolden.npz\n", "")
+
+
+def test_notes_go_to_stderr_and_not_at_all_where_only_paths_are_wanted(capsys: pytest.CaptureFixture[str]) -> None:
+    Console().note("working")
+    Console(OutputFormat.JSON).note("working")
+    assert capsys.readouterr() == ("", "working\nworking\n")
+    Console(OutputFormat.PATHS).note("working")
+    assert capsys.readouterr() == ("", "")
+
+
+def test_percent_and_sizes_are_for_people(tmp_path: Path) -> None:
+    assert percent(0.98333) == "98.33 %" and percent(1) == "100.00 %"
+    for count, words in ((0, "0 bytes"), (999, "999 bytes"), (51_200, "51 KB"), (2_300_000, "2 MB")):
+        path = tmp_path / f"{count}.bin"
+        path.write_bytes(b"x" * count)
+        assert size(path) == words
+
+
+def test_size_beyond_megabytes_is_in_gigabytes(tmp_path: Path) -> None:
+    path = tmp_path / "large.bin"
+    with path.open("wb") as stream:
+        stream.truncate(3_400_000_000)  # sparse: takes no room
+    assert size(path) == "3.4 GB"
+
+
+def test_written_files_are_listed_with_the_folder_once(tmp_path: Path) -> None:
+    paths = [tmp_path / "model.onnx", tmp_path / "golden.npz"]
+    for path in paths:
+        path.write_bytes(b"12")
+    assert written(paths) == f"wrote {tmp_path}/model.onnx (2 bytes), golden.npz (2 bytes)"
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "text"),
+    [
+        (RunError("no run", hints=["start one"]), 1, "error: no run\n    hint: start one\n"),
+        (PlanError("no match"), 2, "error: no match\n"),
+        (UsageError("no such thing"), 2, "error: no such thing\n"),
+        (ParityError("they differ"), 3, "error: they differ\n"),
+        (KeyboardInterrupt(), 130, "interrupted\n"),
+        (click.Abort(), 130, "interrupted\n"),
+        (click.ClickException("odd"), 1, "error: odd\n"),
+        (click.UsageError("no such option"), 2, "error: no such option\n"),
+        (OSError(28, "No space left on device", "model.onnx"), 1, "error: model.onnx: No space left on device\n"),
+        (OSError(28, "No space left on device"), 1, "error: No space left on device\n"),
+    ],
+)
+def test_each_kind_of_error_has_its_exit_code_and_no_traceback(
+    error: BaseException, code: int, text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert report_error(error, detail=Detail.MESSAGE) == code
+    assert capsys.readouterr() == ("", text)
+
+
+def test_invalid_file_is_rendered_as_the_design_shows_it(capsys: pytest.CaptureFixture[str]) -> None:
+    problems = [
+        Problem("bad.yaml", 10, 5, "quantize.weight.granularity", "must be one of per_tensor, per_channel"),
+        Problem("bad.yaml", 7, 5, "quantize.weight.bitwidth", "unknown key", "the key is `bit_width`"),
+    ]
+    assert report_error(InvalidFileError("bad.yaml is not a valid recipe", problems), detail=Detail.MESSAGE) == 2
+    assert capsys.readouterr().err == (
+        "error: bad.yaml is not a valid recipe (2 problems)\n"
+        "  bad.yaml:7:5   quantize.weight.bitwidth: unknown key\n"
+        "      hint: the key is `bit_width`\n"
+        "  bad.yaml:10:5  quantize.weight.granularity: must be one of per_tensor, per_channel\n"
+    )
+
+
+def test_problems_of_a_file_are_json_values() -> None:
+    error = InvalidFileError("bad", [Problem("bad.yaml", 7, 5, "seed", "unknown key", "delete it")])
+    assert problem_documents(error) == [
+        {"file": "bad.yaml", "line": 7, "column": 5, "path": "seed", "message": "unknown key", "hint": "delete it"}
+    ]
+
+
+def raised(error: Exception) -> Exception:
+    try:
+        raise error
+    except type(error) as caught:
+        return caught
+
+
+def test_bug_of_ours_shows_its_traceback_and_asks_for_a_report(capsys: pytest.CaptureFixture[str]) -> None:
+    assert report_error(raised(ZeroDivisionError("oh")), detail=Detail.MESSAGE) == 1
+    text = capsys.readouterr().err
+    assert text.count("Traceback (most recent call last)") == 1
+    assert "error: this is a bug in mdcompress" in text and "ZeroDivisionError: oh" in text and "report it" in text
+
+
+def test_debug_shows_the_traceback_of_any_error_once(capsys: pytest.CaptureFixture[str]) -> None:
+    for error in (RunError("no run"), ZeroDivisionError("oh")):
+        report_error(raised(error), detail=Detail.TRACEBACK)
+        assert capsys.readouterr().err.count("Traceback (most recent call last)") == 1
+
+
+class Terminal:
+    def isatty(self) -> bool:
+        return True
+
+    def write(self, text: str) -> int:
+        return len(text)
+
+    def flush(self) -> None:
+        pass
+
+
+def test_terminal_that_cannot_redraw_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not on_terminal()
+    monkeypatch.setattr("sys.stderr", Terminal())
+    monkeypatch.setenv("TERM", "xterm")
+    assert on_terminal()
+    monkeypatch.setenv("TERM", "dumb")
+    assert not on_terminal()
+
+
+@pytest.mark.parametrize(("no_color", "colored"), [("", True), ("1", False)])
+def test_no_color_is_honoured_on_a_terminal(
+    no_color: str, colored: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("mdcompress.console.on_terminal", lambda: True)
+    monkeypatch.setenv("NO_COLOR", no_color)
+    report_error(RunError("no run"), detail=Detail.MESSAGE)
+    assert ("\x1b[" in capsys.readouterr().err) is colored
