@@ -11,7 +11,7 @@ from intgraphs import GraphBuilder, dense_graph, graph_inputs, int_graphs, rando
 from intsnn.activity import Activity, assume, fingerprint, measure, read_activity, write_activity
 from intsnn.arithmetic import Bounds
 from intsnn.errors import HardwareError, InputError, InvalidFileError, MissingFileError, UsageError
-from intsnn.graph import IntConv, IntGraph, IntInput, IntLinear, IntReadout
+from intsnn.graph import IntConv, IntGraph, IntInput, IntLinear, IntNeuron, IntReadout
 from intsnn.hardware.words import word_bits
 from intsnn.interpreter import evaluate
 from intsnn.tensors import bounds
@@ -241,6 +241,12 @@ def test_the_fingerprint_depends_on_every_integer_and_on_no_metadata():
     graph = dense_graph()
     same = IntGraph(graph.nodes, {"recipe": "another"})
     assert fingerprint(same) == fingerprint(graph) != fingerprint(dense_graph(seed=3))
+    rescaled = [replace(node, scale=0.125) if isinstance(node, IntInput) else node for node in graph]
+    assert fingerprint(IntGraph(tuple(rescaled))) == fingerprint(graph)
+    numpy_typed = [replace(node, shape=tuple(np.array(node.shape))) for node in graph]
+    assert fingerprint(IntGraph(tuple(numpy_typed))) == fingerprint(graph)
+    wider = [replace(node, bit_width=16) if isinstance(node, IntNeuron) else node for node in graph]
+    assert fingerprint(IntGraph(tuple(wider))) != fingerprint(graph)
 
 
 @pytest.mark.parametrize(

@@ -1,43 +1,35 @@
-"""model.onnx: bit-exact in onnxruntime and in ONNX's reference, integer throughout, and read back as it was written."""
+"""model.onnx: bit-exact in onnxruntime and in ONNX's reference, integer throughout."""
 
 from __future__ import annotations
 
-import runpy
-import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import onnx
 import onnx.shape_inference
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from intgraphs import GraphBuilder, dense_graph, graph_inputs, int_graphs, random_input, residual_graph
-from onnx import AttributeProto, GraphProto, ModelProto, TensorProto, helper, numpy_helper
+from onnx import AttributeProto, GraphProto, ModelProto, TensorProto, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from intsnn.arithmetic import IntArray
-from intsnn.errors import GraphError, InputError, IntsnnError, InvalidFileError, MissingFileError
+from intsnn.errors import InputError
 from intsnn.graph import IntConv, IntGraph, IntInput, IntLinear, IntNeuron, IntPool, IntReadout, IntRequant
 from intsnn.interpreter import Trace, run
 from intsnn.onnx_file import (
     build_model,
     build_streaming_model,
-    load_model,
-    read_model,
-    read_onnx,
     write_onnx,
-    write_streaming_onnx,
 )
 from intsnn.parity import compare, require_equal
 from intsnn.runtime import open_session, run_onnx
 from intsnn.tensors import Carries, bounds, carries
 
 INTEGER_TYPES = {TensorProto.UINT8, TensorProto.INT8, TensorProto.INT32, TensorProto.INT64, TensorProto.UINT32}
-_WRITES_FILES = [HealthCheck.function_scoped_fixture]
 
 
 def _graphs() -> list[IntGraph]:
@@ -316,248 +308,6 @@ def test_all_outputs_are_declared_on_the_very_same_nodes() -> None:
     assert len(full.graph.output) == 1 + 2 * len(graph.neurons)
 
 
-# --- the file --------------------------------------------------------------------------------------------------------
-
-
-@settings(max_examples=40, deadline=None, suppress_health_check=_WRITES_FILES)
-@given(graph=int_graphs())
-def test_reading_gives_exactly_the_graph_that_was_written(tmp_path: Path, graph: IntGraph) -> None:
-    path = tmp_path / "model.onnx"
-    write_onnx(graph, path)
-    again = read_onnx(path)
-    assert again == graph
-    assert build_model(again) == load_model(path)
-
-
-@settings(max_examples=60, deadline=None)
-@given(scale=st.floats(min_value=0, exclude_min=True, allow_infinity=False))
-def test_any_scale_survives_the_file_exactly(scale: float) -> None:
-    graph = _changed(dense_graph(), "readout", scale=scale)
-    assert read_model(build_model(graph)) == graph
-
-
-def test_bit_width_keeps_its_type_through_the_file() -> None:
-    for bit_width in (8, 8.0):
-        graph = _changed(dense_graph(), "layers.1.linear", bit_width=bit_width)
-        read = read_model(build_model(graph)).node("layers.1.linear")
-        assert isinstance(read, IntLinear) and type(read.bit_width) is type(bit_width)
-
-
-def _changed(graph: IntGraph, name: str, **changes: object) -> IntGraph:
-    nodes = tuple(replace(node, **changes) if node.name == name else node for node in graph)  # type: ignore[arg-type]
-    return IntGraph(nodes, graph.metadata)
-
-
-def test_equal_graphs_give_equal_bytes(tmp_path: Path) -> None:
-    for name in ("a.onnx", "b.onnx"):
-        write_onnx(residual_graph(), tmp_path / name)
-    assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "b.onnx").read_bytes()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.onnx", "b.onnx"]
-
-
-def test_a_model_with_all_outputs_is_read_too() -> None:
-    assert read_model(build_model(residual_graph(), outputs="all")) == residual_graph()
-
-
-def test_an_illegal_graph_is_not_written_and_the_old_file_stays(tmp_path: Path) -> None:
-    path = tmp_path / "model.onnx"
-    write_onnx(residual_graph(), path)
-    before = path.read_bytes()
-    with pytest.raises(GraphError, match="readout: scale must be"):
-        write_onnx(_changed(residual_graph(), "readout", scale=-1.0), path)
-    assert path.read_bytes() == before
-
-
-def test_a_failed_write_leaves_neither_part_nor_temporary_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: object) -> None:
-        raise OSError("no space left on device")
-
-    monkeypatch.setattr(Path, "replace", full)
-    with pytest.raises(OSError, match="no space"):
-        write_onnx(dense_graph(), tmp_path / "model.onnx")
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_writing_into_a_missing_folder_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(MissingFileError, match="the folder"):
-        write_streaming_onnx(dense_graph(), tmp_path / "runs" / "model.onnx")
-    (tmp_path / "runs").mkdir()
-    write_streaming_onnx(dense_graph(), tmp_path / "runs" / "model.onnx")
-
-
-# --- files that are not what they should be --------------------------------------------------------------------------
-
-
-def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(MissingFileError, match="there must be an ONNX file"):
-        read_onnx(tmp_path / "none.onnx")
-
-
-@pytest.mark.parametrize("content", [b"", b"weights", b"\x00" * 100, "ä".encode("latin-1") * 40])
-def test_a_file_that_is_no_model_is_an_error(tmp_path: Path, content: bytes) -> None:
-    path = tmp_path / "model.onnx"
-    path.write_bytes(content)
-    with pytest.raises(InvalidFileError, match="cannot be read as an integer graph"):
-        read_onnx(path)
-
-
-def test_a_foreign_onnx_model_is_an_error() -> None:
-    info = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1])
-    body = helper.make_graph([helper.make_node("Identity", ["x"], ["y"])], "foreign", [info], [info])
-    with pytest.raises(InvalidFileError, match="must be written by mdcompress"):
-        read_model(helper.make_model(body))
-
-
-def test_a_newer_format_is_an_error_that_says_what_to_do() -> None:
-    model = build_model(dense_graph())
-    model.metadata_props[0].value = "2"
-    with pytest.raises(InvalidFileError, match="must have format version 1 \\(got '2'\\)") as caught:
-        read_model(model)
-    assert "install the version" in str(caught.value)
-
-
-@settings(max_examples=60, deadline=None, suppress_health_check=_WRITES_FILES)
-@given(data=st.data())
-def test_a_damaged_file_gives_an_error_of_ours_or_another_graph_never_a_crash(
-    tmp_path: Path, data: st.DataObject
-) -> None:
-    content = bytearray(build_model(residual_graph()).SerializeToString(deterministic=True))
-    if data.draw(st.booleans()):
-        content = content[: data.draw(st.integers(0, len(content) - 1))]
-    else:
-        for place in data.draw(st.lists(st.integers(0, len(content) - 1), min_size=1, max_size=4)):
-            content[place] = data.draw(st.integers(0, 255))
-    path = tmp_path / "model.onnx"
-    path.write_bytes(bytes(content))
-    try:
-        graph = read_onnx(path)
-    except IntsnnError as error:
-        assert str(error)
-    else:
-        assert build_model(graph) is not None
-
-
-def test_a_name_that_is_no_text_is_an_error(tmp_path: Path) -> None:
-    path = tmp_path / "model.onnx"
-    write_onnx(residual_graph(), path)
-    path.write_bytes(path.read_bytes().replace(b"layers.3.neuron", b"layers.3.neur\xff\xff"))
-    with pytest.raises(InvalidFileError, match="must be UTF-8 text"):
-        read_onnx(path)
-
-
-def test_a_tampered_weight_shows_up() -> None:
-    """Two weights of one filter swapped: the bounds stay, the graph is legal, and it is not the graph written."""
-    graph, model = dense_graph(), build_model(dense_graph())
-    tensor = next(t for t in model.graph.initializer if t.name == "layers.1.linear/weight")
-    array = numpy_helper.to_array(tensor).copy()
-    column = array[:, 0]
-    other = int(np.argmax(column != column[0]))
-    column[0], column[other] = column[other], column[0]
-    tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
-    read = read_model(model)
-    assert read != graph
-    changed = read.node("layers.1.linear")
-    assert isinstance(changed, IntLinear)
-    assert changed.weight[0, 0] == int(array[0, 0]) - 8
-
-
-def _initializer(model: ModelProto, name: str) -> TensorProto:
-    return next(tensor for tensor in model.graph.initializer if tensor.name == name)
-
-
-def _node_metadata(model: ModelProto, node: str, key: str) -> onnx.StringStringEntryProto:
-    proto = next(proto for proto in model.graph.node if proto.name == node)
-    return next(entry for entry in proto.metadata_props if entry.key == f"mdcompress.{key}")
-
-
-def _set_metadata(node: str, key: str, text: str) -> Callable[[ModelProto], None]:
-    def change(model: ModelProto) -> None:
-        _node_metadata(model, node, key).value = text
-
-    return change
-
-
-def _lose_metadata(model: ModelProto) -> None:
-    proto = next(proto for proto in model.graph.node if proto.name == "layers.1.conv")
-    proto.metadata_props.remove(_node_metadata(model, "layers.1.conv", "stride"))
-
-
-def _set_stride(model: ModelProto) -> None:
-    proto = next(proto for proto in model.graph.node if proto.name == "layers.1.conv")
-    next(attribute for attribute in proto.attribute if attribute.name == "strides").ints[:] = [2, 2]
-
-
-def _make_external(model: ModelProto) -> None:
-    tensor = _initializer(model, "layers.1.conv/weight")
-    tensor.data_location = TensorProto.EXTERNAL
-    tensor.external_data.add(key="location", value="../../secret")
-
-
-def _make_float(model: ModelProto) -> None:
-    array = np.zeros((4, 2, 3, 3), np.float32)
-    _initializer(model, "layers.1.conv/weight").CopyFrom(numpy_helper.from_array(array, "layers.1.conv/weight"))
-
-
-def _shorten(model: ModelProto) -> None:
-    tensor = _initializer(model, "layers.1.conv/weight")
-    tensor.raw_data = tensor.raw_data[:-1]
-
-
-def _drop_function(model: ModelProto) -> None:
-    del model.functions[0]
-
-
-def _change_scan(model: ModelProto) -> None:
-    scan = next(node for node in model.functions[1].node if node.op_type == "Scan")
-    next(node for node in scan.attribute[0].g.node if node.op_type == "GreaterOrEqual").op_type = "Greater"
-
-
-def _set_ir(model: ModelProto) -> None:
-    model.ir_version = 11
-
-
-@pytest.mark.parametrize(
-    ("change", "error", "message"),
-    [
-        (_set_metadata("layers.1.conv", "kind", "attention"), InvalidFileError, "kind must be one of input, conv"),
-        (_set_metadata("layers.1.conv", "stride", "[" * 100_000), InvalidFileError, "is not a valid model"),
-        (_set_metadata("layers.1.conv", "inputs", "[1]"), InvalidFileError, "inputs must be names"),
-        (_set_metadata("layers.1.conv", "inputs", '"input"'), InvalidFileError, "inputs must be names"),
-        (_set_metadata("layers.1.conv", "bit_width", '"4"'), InvalidFileError, "bit_width must be that of a weight"),
-        (_set_metadata("layers.1.conv", "bit_width", "1e9"), InvalidFileError, "bit_width must be that of a weight"),
-        (_set_metadata("layers.1.conv", "stride", "[2, 2"), InvalidFileError, "is not a valid model"),
-        (_set_metadata("layers.1.conv", "groups", "true"), GraphError, "groups must be an int"),
-        (_set_metadata("layers.2.requant", "shift", "31"), GraphError, "shift must be an int in"),
-        (_set_metadata("layers.2.requant", "scale", "NaN"), GraphError, "scale must be a finite float"),
-        (_set_metadata("layers.2.requant", "shift", "3"), InvalidFileError, "does not match its own metadata"),
-        (_set_metadata("layers.2.requant", "bounds", "[0, 1]"), InvalidFileError, "node 'layers.2.requant'"),
-        (_set_metadata("layers.3.neuron", "leak", "1"), InvalidFileError, "node 'layers.3.neuron'"),
-        (_set_metadata("layers.3.neuron", "reset", "7"), GraphError, "reset must be one of hard, soft, none"),
-        (_lose_metadata, InvalidFileError, "must give stride"),
-        (_set_stride, InvalidFileError, "node 'layers.1.conv': must be as the metadata describe it"),
-        (_make_external, InvalidFileError, "must be stored inside the file"),
-        (_make_float, InvalidFileError, "must be UINT8 \\(got FLOAT\\)"),
-        (_shorten, InvalidFileError, "is not a valid model"),
-        (_drop_function, InvalidFileError, "function "),
-        (_change_scan, InvalidFileError, "function 'LIF_hard_1d'"),
-        (_set_ir, InvalidFileError, "ir_version: must be 10 \\(got 11\\)"),
-        (lambda model: model.graph.initializer.pop(), InvalidFileError, "initializer"),
-        (lambda model: model.graph.node.pop(0), InvalidFileError, "node "),
-        (lambda model: model.graph.node.pop(1), GraphError, "input_first_and_readout_last"),
-        (lambda model: model.graph.input.pop(), InvalidFileError, "input list \\(got 0 of 1\\)"),
-        (lambda model: model.opset_import.pop(), InvalidFileError, "opset list"),
-    ],
-)
-def test_a_file_changed_after_export_is_refused(
-    change: Callable[[ModelProto], object], error: type[IntsnnError], message: str
-) -> None:
-    model = build_model(residual_graph())
-    change(model)
-    with pytest.raises(error, match=message) as caught:
-        read_model(model)
-    assert "hint:" in str(caught.value)
-
-
 # --- running ---------------------------------------------------------------------------------------------------------
 
 
@@ -583,37 +333,3 @@ def test_more_steps_than_the_readout_is_proved_for_are_refused() -> None:
     assert run_onnx(graph, x).output.tolist() == [[longest * 255 * 2**12]]
     with pytest.raises(InputError, match=f"at most {longest} steps"):
         run_onnx(graph, np.full((longest + 1, 1, 1), 255))
-
-
-# --- examples --------------------------------------------------------------------------------------------------------
-
-EXAMPLES = Path(__file__).parent.parent / "export" / "examples"
-
-
-@pytest.mark.parametrize(
-    ("example", "last_line"),
-    [("hand_made_graph.py", "read back equal: True"), ("stream.py", "equal to the whole sequence: True")],
-)
-def test_example_runs_and_fires(
-    example: str, last_line: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.syspath_prepend(EXAMPLES)
-    runpy.run_path(str(EXAMPLES / example), run_name="__main__")
-    printed = capsys.readouterr().out
-    assert printed.splitlines()[-1] == last_line
-    assert "[1, " in printed or ", 1]" in printed
-
-
-def test_example_reads_the_layers_with_onnx_only(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "model.onnx"
-    write_onnx(residual_graph(), path)
-    monkeypatch.setattr(sys, "argv", ["read_with_onnx_only.py", str(path)])
-    runpy.run_path(str(EXAMPLES / "read_with_onnx_only.py"), run_name="__main__")
-    lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == len(residual_graph())
-    assert "weight [4, 2, 3, 3], 8 bit" in lines[1]
-    monkeypatch.setattr(sys, "argv", ["read_with_onnx_only.py"])
-    with pytest.raises(SystemExit, match="usage"):
-        runpy.run_path(str(EXAMPLES / "read_with_onnx_only.py"), run_name="__main__")

@@ -171,15 +171,25 @@ def fingerprint(graph: IntGraph) -> str:
     """SHA-256 over every node's kind, name, wiring, shape and integers: equal where the computation is equal."""
     digest = hashlib.sha256()
     for node in graph:
-        parts = [node.kind]
+        digest.update(f"\n{node.kind}".encode())
         for field in fields(node):
             value = getattr(node, field.name)
             if isinstance(value, np.ndarray):
-                parts.append(f"{field.name}={list(value.shape)}:{value.tolist()}")
+                digest.update(f"\n{field.name}={list(value.shape)}:".encode() + value.astype("<i8").tobytes())
             elif field.name != "scale":  # metadata: no arithmetic depends on it
-                parts.append(f"{field.name}={value!r}")
-        digest.update(("\n".join(parts) + "\n\n").encode())
+                digest.update(f"\n{field.name}={_plain(value)}".encode())
     return digest.hexdigest()
+
+
+def _plain(value: object) -> str:
+    """One text for 4, 4.0 and a NumPy 4, which compute the same."""
+    match value:
+        case tuple():
+            return f"({', '.join(map(_plain, value))})"
+        case str():
+            return value
+        case _:
+            return repr(float(value))  # type: ignore[arg-type]
 
 
 NotNegativeSteps = Annotated[tuple[Annotated[float, Field(ge=0)], ...], Field(min_length=1)]

@@ -38,7 +38,9 @@ def _require_none(found: Iterable[tuple[str, Violation]]) -> None:
     violations = list(found)
     if not violations:
         return
-    count = f"{len(violations)} rule{'s' if len(violations) > 1 else ''}"
+    count = f"{len(violations)} place{'s' if len(violations) > 1 else ''}"
     lines = [f"  {violation.node}: {violation.message}  [{rule}]" for rule, violation in violations]
     hints = dict.fromkeys(violation.hint for _, violation in violations)
-    raise GraphError("\n".join([f"the integer graph breaks {count} of FORMAT.md", *lines]), hints=list(hints))
+    raise GraphError(
+        "\n".join([f"the integer graph breaks the rules of FORMAT.md in {count}", *lines]), hints=list(hints)
+    )
