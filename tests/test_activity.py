@@ -115,6 +115,15 @@ def test_batches_together_equal_one_batch():
     assert measure(graph, [x[:, :1], x[:, 1:]]) == measure(graph, [x])
 
 
+def test_a_graph_that_only_passes_its_input_on_has_an_empty_activity():
+    build = GraphBuilder(np.random.default_rng(0))
+    build.readout(build.input((3,)))
+    graph = build.graph()
+    activity = measure(graph, [random_input(graph)])
+    assert (activity.time_steps, activity.samples, activity.neurons, activity.synapses) == (4, 3, (), ())
+    assert activity.mean_rate == 0 and assume(graph, rate=1, time_steps=2).time_steps == 2
+
+
 def test_no_batch_is_an_error():
     with pytest.raises(InputError, match="at least one batch"):
         measure(dense_graph(), [])

@@ -9,10 +9,12 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from command_line import copy_finished_run, environment, invoke, snapshot, spawn, write_tiny_files
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,6 +24,15 @@ from mdcompress.pipeline.workspace import flattened
 from mdcompress.runs import STAGE_FILES, RunDirectory
 
 RUN = RunDirectory(Path("runs/tiny"))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """Two threads on two busy cores wait for each other: a test of 0.3 s takes 7 s then."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture
@@ -237,8 +248,6 @@ def test_eval_below_the_limit_ends_with_3(finished: Path) -> None:
 
 
 def test_integers_of_the_command_line_are_those_of_the_student(finished: Path) -> None:
-    import torch
-
     from intsnn.onnx_file import read_onnx
     from mdcompress.pipeline.evaluating import integers_for
     from mdcompress.weights import load_student

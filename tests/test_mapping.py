@@ -220,3 +220,10 @@ def test_a_readout_of_every_step_needs_nothing():
 
 def test_joined_intervals_add_their_ends():
     assert joined(Bounds(-1, 2), Bounds(3, 4)) == Bounds(2, 6)
+
+
+def test_a_graph_without_weights_cannot_be_mapped():
+    build = GraphBuilder(np.random.default_rng(0))
+    build.readout(build.input((3,)))
+    with pytest.raises(HardwareError, match="needs a weight layer"):
+        map_graph(build.graph(), HARDWARE)

@@ -216,12 +216,9 @@ for line in sys.stdin:
 class Killable:
     """A process that imports once and forks a training for each request, so that the training can be killed."""
 
-    def __init__(self) -> None:
-        script = KILLABLE.format(epochs=EPOCHS, path=[*sys.path, str(Path(__file__).parent)])
-        self.process = subprocess.Popen(
-            [sys.executable, "-W", "ignore", "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        assert self._line() == "ready"
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+        assert self._line() == "ready", "the process did not start: its error stands above"
 
     def train(self, checkpoint: Path, end: Path, *, kill_in_epoch: int | None = None, after: float = 0.0) -> int:
         """Train; send SIGKILL `after` so many seconds of that epoch; the wait status."""
@@ -236,9 +233,6 @@ class Killable:
             os.kill(child, signal.SIGKILL)
         return int(self._line())
 
-    def close(self) -> None:
-        self.process.communicate()
-
     def _line(self) -> str:
         assert self.process.stdout is not None
         return self.process.stdout.readline().strip()
@@ -246,15 +240,15 @@ class Killable:
 
 @pytest.mark.slow
 def test_a_training_killed_twice_at_random_moments_ends_in_the_same_bits(tmp_path: Path) -> None:
-    killable = Killable()
-    try:
-        whole, path, end = tmp_path / "whole", tmp_path / "last", tmp_path / "end"
-        start = time.monotonic()
+    script = KILLABLE.format(epochs=EPOCHS, path=[*sys.path, str(Path(__file__).parent)])
+    command = [sys.executable, "-W", "ignore", "-c", script]
+    seed = random.SystemRandom().randrange(2**32)
+    moments, whole, path, end = random.Random(seed), tmp_path / "whole", tmp_path / "last", tmp_path / "end"
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        killable, start = Killable(process), time.monotonic()
         assert killable.train(whole, tmp_path / "whole.end") == 0
         epoch_seconds = (time.monotonic() - start) / EPOCHS
-        seed = random.SystemRandom().randrange(2**32)
         sys.stderr.write(f"kill moments from seed {seed}; an epoch takes {epoch_seconds:.2f} s\n")
-        moments = random.Random(seed)
         for earliest in (1, 4):
             moment = moments.randint(earliest, earliest + 1)
             after = moments.random() * epoch_seconds
@@ -263,8 +257,6 @@ def test_a_training_killed_twice_at_random_moments_ends_in_the_same_bits(tmp_pat
             assert not end.exists()
         assert read_history(path) != read_history(whole)
         assert killable.train(path, end) == 0
-    finally:
-        killable.close()
     expected, found = load_file(tmp_path / "whole.end"), load_file(end)
     assert expected.keys() == found.keys()
     assert all(torch.equal(expected[name], found[name]) for name in expected)

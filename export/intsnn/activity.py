@@ -30,7 +30,7 @@ from intsnn.errors import HardwareError, InputError, UsageError
 from intsnn.files import write_atomically
 from intsnn.graph import IntAdd, IntConv, IntFlatten, IntGraph, IntInput, IntNeuron, IntNode, IntPool, Shape, Synapse
 from intsnn.hardware.words import word_bits
-from intsnn.interpreter import Evaluation, evaluate
+from intsnn.interpreter import Evaluation, checked_input, evaluate
 from intsnn.tensors import bounds
 from intsnn.yamlfile import RuleError, StrictModel, read_yaml
 
@@ -107,22 +107,20 @@ def measure(graph: IntGraph, batches: Iterable[npt.ArrayLike]) -> Activity:
     """
     widths = {name: word_bits(interval) for name, interval in bounds(graph).items()}
     totals: dict[str, FloatArray] = {}
-    samples = 0
+    time_steps = samples = 0
     for batch in batches:
-        array = np.asarray(batch)
+        array = checked_input(graph, batch)
+        if samples and len(array) != time_steps:
+            raise InputError(f"every batch must have the same number of steps (got {time_steps} and {len(array)})")
+        time_steps, samples = len(array), samples + array.shape[1]
         for name, counts in _count_batch(graph, array, widths):
-            before = totals.get(name, np.zeros_like(counts))
-            if before.shape != counts.shape:
-                steps = f"{before.shape[-1]} and {counts.shape[-1]}"
-                raise InputError(f"every batch must have the same number of steps (got {steps})")
-            totals[name] = before + counts
-        samples += array.shape[1]
+            totals[name] = totals.get(name, 0.0) + counts
     if samples == 0:
         raise InputError(
             "the activity needs at least one batch (got none)", hints=["give batches of shape [T, N, ...]"]
         )
     means = {name: counts / samples for name, counts in totals.items()}
-    return _activity(graph, means, source="measured", samples=samples)
+    return _activity(graph, means, source="measured", samples=samples, time_steps=time_steps)
 
 
 def assume(graph: IntGraph, *, rate: float, time_steps: int) -> Activity:
@@ -145,7 +143,7 @@ def assume(graph: IntGraph, *, rate: float, time_steps: int) -> Activity:
         read = graph.node(synapse.inputs[0])
         expected = _expected_counts(synapse, read, values[read.name], widths[read.name])
         means[synapse.name] = np.repeat(expected[:, None], time_steps, axis=1)
-    return _activity(graph, means, source="assumed", samples=0)
+    return _activity(graph, means, source="assumed", samples=0, time_steps=time_steps)
 
 
 def write_activity(activity: Activity, path: Path) -> None:
@@ -233,14 +231,19 @@ class _ActivityFile(StrictModel):
 
 
 def _activity(
-    graph: IntGraph, means: Mapping[str, FloatArray], *, source: Literal["measured", "assumed"], samples: int
+    graph: IntGraph,
+    means: Mapping[str, FloatArray],
+    *,
+    source: Literal["measured", "assumed"],
+    samples: int,
+    time_steps: int,
 ) -> Activity:
     """Means by node name, [1, T] for neurons and [4, T] for weight layers, as an Activity."""
     steps = {name: [tuple(row) for row in counts.tolist()] for name, counts in means.items()}
     return Activity(
         source=source,
         samples=samples,
-        time_steps=next(iter(means.values())).shape[-1] if means else 0,
+        time_steps=time_steps,
         graph=fingerprint(graph),
         neurons=tuple(NeuronActivity(node.name, math.prod(node.shape), *steps[node.name]) for node in graph.neurons),
         synapses=tuple(

@@ -97,7 +97,7 @@ def _layer_summary(node: IntNode, layer: LayerMapping, activity: Activity) -> No
 
 def _notes(mapping: Mapping) -> tuple[str, ...]:
     crossbar = mapping.hardware.crossbar
-    notes = []
+    notes = [f"{mapping.arrays:,} arrays in {mapping.pes:,} PEs on {mapping.tiles:,} tiles."]
     if crossbar.resolution < crossbar.lossless_adc_bits:
         notes.append(
             f"Converters have {crossbar.resolution} bits, exact column sums need {crossbar.lossless_adc_bits}: a chip "

@@ -16,7 +16,8 @@ K_a arrays per PE, N_r, N_c blocks, S slices, P polarities, `columns` = Co*S*P, 
     partial_sum_transfer p*b*columns*(active row blocks - 1) * partial-sum bits
 
 r = pulses / (p*K*Ci*b) is the chance that a row is active; gating takes rows as independent. Widths: partial sums
-ADC bits + ceil(log2(K_a*N_r)); addresses ceil(log2(inputs)), at least 1; shifted sums (S-1)*cell bits + b - 1 more; row counts the word of K*Ci/G.
+ADC bits + ceil(log2(K_a*N_r)); shifted sums (S-1)*cell bits + b - 1 more; row counts the word of K*Ci/G; addresses
+ceil(log2(inputs)), at least 1.
 """
 
 from __future__ import annotations

@@ -143,7 +143,10 @@ class Mapping:
 def map_graph(graph: IntGraph, hardware: HardwareSpec) -> Mapping:
     """Place every node of a legal graph."""
     if not graph.synapses:
-        raise HardwareError("a crossbar chip needs a weight layer (the graph has none)", hints=["map another graph"])
+        raise HardwareError(
+            "a crossbar chip needs a weight layer (the graph has none)",
+            hints=["give a graph with a conv or linear node"],
+        )
     proved = bounds(graph)
     layers = tuple(
         _map_layer(graph, synapse, hardware, word_bits(proved[synapse.inputs[0]])) for synapse in graph.synapses

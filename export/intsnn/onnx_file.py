@@ -94,6 +94,8 @@ def _require_none(problems: Sequence[Problem], message: str) -> None:
 
 
 def _require_version(properties: Mapping[str, str], name: str) -> None:
+    if not all(isinstance(text, str) for text in (*properties, *properties.values())):
+        raise _foreign(name, "must have UTF-8 text as metadata (got bytes)", "the file is damaged: export again")
     text = properties.get(FORMAT_KEY)
     if text is None:
         hint = "only files from `mdcompress export` hold an integer graph; other ONNX models cannot be read"

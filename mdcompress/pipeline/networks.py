@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,13 +29,24 @@ def load_splits(workspace: Workspace) -> DataSplits:
 
 def fresh_network(workspace: Workspace) -> nn.Module:
     """The network as its factory makes it; its first weights depend on the recipe's seed alone."""
-    import torch
-
     from mdcompress.builders import build_network
 
+    device = torch_device(workspace)
+    with seeded(workspace.recipe.seed):
+        return build_network(workspace.model.builder).to(device)
+
+
+@contextlib.contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Torch draws from `seed` inside and goes on as before afterwards.
+
+    Whatever makes layers draws, even where trained weights replace the draw: the last bit of a scale may depend on it.
+    """
+    import torch
+
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(workspace.recipe.seed)
-        return build_network(workspace.model.builder).to(torch_device(workspace))
+        torch.manual_seed(seed)
+        yield
 
 
 def teacher_weights(workspace: Workspace) -> Path:

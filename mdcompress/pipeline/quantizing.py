@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 from mdcompress._version import __version__
 from mdcompress.console import Report, percent, table
 from mdcompress.manifest import Stage
-from mdcompress.pipeline.networks import first_samples, fresh_network, load_splits, teacher_weights, trained_network
+from mdcompress.pipeline.networks import (
+    first_samples,
+    fresh_network,
+    load_splits,
+    seeded,
+    teacher_weights,
+    trained_network,
+)
 from mdcompress.pipeline.workspace import Workspace
 from mdcompress.runs import PLAN_FILE, QUANTIZED_FILE
 
@@ -35,7 +42,8 @@ def quantize(workspace: Workspace) -> Report:
     network, splits = trained_network(workspace, weights), load_splits(workspace)
     graph, plan = _traced_and_planned(workspace, network, splits)
     samples = calibration(splits, recipe.data.calibration_samples, seed=recipe.seed)
-    student = calibrate(quantize_network(network, graph, plan), samples)
+    with seeded(recipe.seed):
+        student = calibrate(quantize_network(network, graph, plan), samples)
     accuracies = {
         "teacher_test_accuracy": evaluate(network, splits.test).accuracy,
         "test_accuracy": evaluate(student, splits.test).accuracy,

@@ -59,6 +59,20 @@ class Ledger:
         self._nodes[name] = SnnNode(name, kind, inputs, shape, carries, spec)
         return name
 
+    def write_output(
+        self,
+        name: str,
+        kind: NodeKind,
+        sources: tuple[SnnNode, ...],
+        output: Tensor,
+        *,
+        carries: Carries,
+        spec: NodeSpec = None,
+    ) -> None:
+        """Write the node that reads `sources` and wrote the tensor `output`."""
+        inputs, shape = tuple(source.name for source in sources), self.per_sample(output)
+        self.follow(output, self.write(name, kind, inputs, shape=shape, carries=carries, spec=spec))
+
     def amend(self, name: str, spec: NodeSpec) -> None:
         """Give a node another spec."""
         self._nodes[name] = replace(self._nodes[name], spec=spec)
@@ -155,6 +169,10 @@ class Ledger:
         taken = self._reserved | self._nodes.keys()
         candidates = (name if number == 1 else f"{name}_{number}" for number in range(1, len(taken) + 2))
         return next(candidate for candidate in candidates if candidate not in taken)
+
+    def function_name(self, function: str) -> str:
+        """The name of a node that is a function call: that of the module it stands in, a dot, and the function's."""
+        return self.free(f"{self.place}.{function}" if self.place else function)
 
     def error(self, what: str, hint: str) -> TraceError:
         """The error, with the module in which the pass stands."""
