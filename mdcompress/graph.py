@@ -116,7 +116,7 @@ class SnnGraph:
 
     def node(self, name: str) -> SnnNode:
         """The node of that name (KeyError: our own bug)."""
-        return next(node for node in self.nodes if node.name == name)
+        return {node.name: node for node in self.nodes}[name]
 
     def of_kind(self, kind: NodeKind) -> tuple[SnnNode, ...]:
         """The nodes of one kind, in order."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -25,6 +26,8 @@ from mdcompress.console import (
     written,
 )
 from mdcompress.errors import PlanError, RunError
+from mdcompress.progress import ConsoleListener, epoch_line, resumed_line
+from mdcompress.training import EpochRecord, Resumed, StepRecord, Validation
 
 REPORT = Report("| a |", {"accuracy": 0.5, "name": "Ω"}, (Path("runs/4bit/model.onnx"), Path("golden.npz")))
 
@@ -177,3 +180,60 @@ def test_no_color_is_honoured_on_a_terminal(
     monkeypatch.setenv("NO_COLOR", no_color)
     report_error(RunError("no run"), detail=Detail.MESSAGE)
     assert ("\x1b[" in capsys.readouterr().err) is colored
+
+
+EPOCH = EpochRecord(
+    epoch=3,
+    epochs=10,
+    learning_rate=1e-3,
+    losses={"total": 0.412, "task": 0.21, "logits": 0.15, "membrane": 0.052, "membrane/neuron1": 0.01},
+    train_accuracy=0.951,
+    validation=(Validation(1, 0.9, 0.5), Validation(4, 0.98, 0.3)),
+    seconds=2.14,
+)
+STEP = StepRecord(epoch=3, epochs=10, step=2, steps=17, learning_rate=1e-3, loss=0.4)
+
+
+def test_epoch_is_one_line() -> None:
+    assert epoch_line("distill", EPOCH) == (
+        "distill 3/10  loss 0.4120 (task 0.2100, logits 0.1500, membrane 0.0520)  train 95.10 %  "
+        "validation 94.00 % (T=1 90.00 %, T=4 98.00 %)  2.1 s"
+    )
+
+
+def test_epoch_of_one_loss_and_one_length_names_neither() -> None:
+    record = dataclasses.replace(EPOCH, losses={"total": 0.5}, validation=EPOCH.validation[:1])
+    assert epoch_line("train", record) == "train 3/10  loss 0.5000  train 95.10 %  validation 90.00 %  2.1 s"
+
+
+def test_resumed_training_says_where_it_goes_on() -> None:
+    assert resumed_line("train", Resumed(3, 12, ())).startswith("train: going on with epoch 3, after step 12, from")
+    assert resumed_line("train", Resumed(4, 0, ())).startswith("train: going on with epoch 4, from")
+
+
+def test_log_has_a_line_an_epoch_and_none_a_step(capsys: pytest.CaptureFixture[str]) -> None:
+    with ConsoleListener(Console()).training("distill") as progress:
+        for event in (Resumed(3, 0, ()), STEP, EPOCH):
+            progress(event)
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 2 and lines[1] == epoch_line("distill", EPOCH)
+
+
+def test_terminal_shows_a_bar_and_keeps_the_epochs(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("mdcompress.progress.on_terminal", lambda: True)
+    with ConsoleListener(Console()).training("distill") as progress:
+        for event in (STEP, EPOCH):
+            progress(event)
+    out, err = capsys.readouterr()
+    assert out == "" and "distill 3/10  loss 0.4120" in err
+
+
+def test_no_bar_where_only_paths_are_wanted(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("mdcompress.progress.on_terminal", lambda: True)
+    with ConsoleListener(Console(OutputFormat.PATHS)).training("distill") as progress:
+        progress(EPOCH)
+    assert capsys.readouterr() == ("", "")

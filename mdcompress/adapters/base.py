@@ -66,7 +66,11 @@ def probe(name: str, module: nn.Module, model: NeuronModel) -> None:
         found = copy.deepcopy(module).double()(currents)
         expected = simulate(model, currents).spikes
     if found.shape != expected.shape:
-        raise TraceError(f"neuron {name!r} ({_class_name(module)}) maps {list(currents.shape)} to {list(found.shape)}")
+        raise TraceError(
+            f"neuron {name!r} ({_class_name(module)}) must keep the shape {list(currents.shape)} "
+            f"(it returned {list(found.shape)})",
+            hints=["a neuron layer gives one spike for every current: [T, N, ...] to [T, N, ...]"],
+        )
     differing = (found != expected).nonzero()
     if len(differing):
         step, index = differing[0].tolist()

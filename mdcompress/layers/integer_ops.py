@@ -75,7 +75,13 @@ class _IntegrateAndFire(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, current: Tensor, threshold: Tensor, soft_amount: Tensor, drive: Tensor, integers: NeuronIntegers
+        ctx: Any,
+        current: Tensor,
+        threshold: Tensor,
+        soft_amount: Tensor,
+        drive: Tensor,
+        reset_value: Tensor,
+        integers: NeuronIntegers,
     ) -> tuple[Tensor, Tensor, Tensor]:
         low, high = -(2 ** (integers.bit_width - 1)), 2 ** (integers.bit_width - 1) - 1
         spikes, potentials = torch.empty_like(current), torch.empty_like(current)
@@ -86,7 +92,7 @@ class _IntegrateAndFire(torch.autograd.Function):
             fires = x >= threshold
             potentials[t], spikes[t] = x, fires
             if integers.reset == "hard":
-                x = torch.where(fires, integers.reset_value.to(x.dtype), x)
+                x = torch.where(fires, reset_value, x)
             elif integers.reset == "soft":
                 x = x - soft_amount * spikes[t]
             unclipped = (x * 2.0**-integers.guard_bits).floor_()
@@ -94,7 +100,8 @@ class _IntegrateAndFire(torch.autograd.Function):
             membranes[t] = v
             kept[t] = v == unclipped
         ctx.save_for_backward(threshold, spikes, potentials, kept)
-        ctx.integers, ctx.shapes = integers, (threshold.shape, soft_amount.shape, drive.shape)
+        ctx.integers = integers
+        ctx.shapes = (threshold.shape, soft_amount.shape, drive.shape, reset_value.shape)
         ctx.mark_non_differentiable(membranes)
         return spikes, potentials, membranes
 
@@ -106,24 +113,32 @@ class _IntegrateAndFire(torch.autograd.Function):
         surrogate = to_spikes * surrogate_derivative((potentials - threshold) / threshold, "atan") / threshold
         to_current = torch.empty_like(spikes)
         to_soft = torch.zeros((), dtype=spikes.dtype, device=spikes.device)
+        to_reset = torch.zeros_like(to_soft)
         to_v = torch.zeros_like(spikes[0])
         for t in range(len(spikes) - 1, -1, -1):
             after_reset = to_v * kept[t] * 2.0**-integers.guard_bits
             if integers.reset == "soft":
                 to_soft = to_soft - (after_reset * spikes[t]).sum()
             elif integers.reset == "hard":
+                to_reset = to_reset + (after_reset * spikes[t]).sum()
                 after_reset = after_reset * (1.0 - spikes[t])
             to_current[t] = surrogate[t] + to_potentials[t] + after_reset
             to_v = to_current[t] * integers.leak
-        threshold_shape, soft_shape, drive_shape = ctx.shapes
-        to_threshold = -surrogate.sum_to_size(threshold_shape)
-        return to_current, to_threshold, to_soft.expand(soft_shape), to_current.sum_to_size(drive_shape), None
+        threshold_shape, soft_shape, drive_shape, reset_shape = ctx.shapes
+        return (
+            to_current,
+            -surrogate.sum_to_size(threshold_shape),
+            to_soft.expand(soft_shape),
+            to_current.sum_to_size(drive_shape),
+            to_reset.expand(reset_shape),
+            None,
+        )
 
 
 def integrate_and_fire(current: Tensor, integers: NeuronIntegers) -> Firing:
     """Run the integer neuron on currents [T, N, ...] (integers in fine units)."""
     dtype = current.dtype
-    constants = (integers.threshold, integers.soft_amount, integers.drive)
+    constants = (integers.threshold, integers.soft_amount, integers.drive, integers.reset_value)
     spikes, potentials, membranes = _IntegrateAndFire.apply(
         current, *(constant.to(dtype) for constant in constants), integers
     )

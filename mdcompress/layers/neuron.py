@@ -8,6 +8,7 @@ import torch
 from brevitas.function.ops_ste import round_ste
 from torch import Tensor, nn
 
+from intsnn.arithmetic import IntType
 from mdcompress.graph import NeuronModel
 from mdcompress.layers.integer_ops import Firing, NeuronIntegers, integrate_and_fire
 from mdcompress.quantizers import MembraneQuantizer
@@ -37,22 +38,21 @@ class QuantNeuron(nn.Module):
 
     def integers(self, lsb: Tensor) -> NeuronIntegers:
         """The real parameters in fine units. Rounding half up adds 2^(R-1) to drive, threshold and reset value."""
-        model, bits = self.model, self.guard_bits
-        half = 2 ** (bits - 1) if self.policy.rounding == "half_up" and bits > 0 else 0
+        model, bits, half = self.model, self.guard_bits, self.rounding_offset
         above = 1 if model.comparator == "greater" else 0  # x > theta is x >= theta + 1 for integers
 
         def fine(value: float) -> Tensor:
             rounded: Tensor = round_ste(value / lsb.double())
             return rounded.reshape(1)
 
-        low, high = -(2 ** (self.policy.bit_width - 1)), 2 ** (self.policy.bit_width - 1) - 1
-        initial = round(model.initial / (float(lsb.detach()) * 2.0**bits))
+        word = IntType(self.policy.bit_width, signed=True)
+        initial = (int(fine(model.initial)) + half) >> bits  # stored like every membrane, so that v(0) = a reset's v
         return NeuronIntegers(
             leak=round(model.decay * 2**bits),
             guard_bits=bits,
             bit_width=self.policy.bit_width,
             reset=model.reset,
-            initial=min(max(initial, low), high),
+            initial=min(max(initial, word.low), word.high),
             threshold=fine(model.threshold) + (half + above),
             soft_amount=fine(model.soft_amount),
             drive=fine(model.drive) + half,

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from brevitas.function.ops_ste import round_ste
 from torch import Tensor, nn
 
-from intsnn.arithmetic import ACCUMULATOR_LIMIT
+from intsnn.arithmetic import ACCUMULATOR_LIMIT, IntType
 from mdcompress.graph import SynapseSpec
 from mdcompress.layers.integer_ops import requantize
 from mdcompress.quantizers import IntegerWeight, fit_weight_range, integer_weight, weight_layer
@@ -67,7 +67,7 @@ class QuantSynapse(nn.Module):
         self.spec, self.weight_policy, self.norm_policy = spec, weight, batch_norm
         self.largest_input = largest_input
         self.folds = batch_norm.mode == "fold" and spec.batch_norm is not None
-        stored = spec if not self.folds else _with_bias(spec)
+        stored = replace(spec, bias=True) if self.folds else spec
         self.layer = weight_layer(stored, weight)
         channels = spec.weight_shape[0]
         norm_class = nn.BatchNorm2d if spec.operator == "conv2d" else nn.BatchNorm1d
@@ -172,9 +172,9 @@ def requant_constants(
 ) -> RequantConstants:
     """Round a real affine map of the accumulator to integers M, B and a shift.
 
-    M = round(m*2^S) in `scale_bit_width` signed bits (or +-2^k), B = round(b*2^S) in `shift_bit_width` signed bits on
-    a power-of-two grid, plus 2^(S-1) so that the floor shift rounds half up. S is the largest shift that fills M's
-    bits and keeps A*|M| + |B| < 2^30 for the accumulator bound A.
+    M = round(m*2^S) in `scale_bit_width` signed bits (or +-2^k) and B = round(b*2^S) in `shift_bit_width` signed bits,
+    both on a power-of-two grid where they are larger than that; B then gets 2^(S-1), so that the floor shift rounds
+    half up. S is the largest shift at which M fits its bits and A*|M| + |B| < 2^30, for the accumulator bound A.
 
     Args:
         multiplier: m [C], real.
@@ -183,24 +183,26 @@ def requant_constants(
         policy: bit widths and mode.
     """
     multiplier, bias = multiplier.double(), bias.double()  # B and its 2^(S-1) together need more than 24 bits
-    shift = _largest_shift(multiplier.detach(), bias.detach(), accumulator_bound.double(), policy)
+    reach = accumulator_bound.double().clamp_min(1.0)  # a channel of zeros still has an M that must fit its word
+    shift = _largest_shift(multiplier.detach(), bias.detach(), reach, policy)
     factor = 2.0**shift
     if policy.mode == "power_of_two":
         rounded = _round_to_power_of_two(multiplier * factor)
     else:
-        limit = 2 ** (policy.scale_bit_width - 1) - 1
-        rounded = round_ste((multiplier * factor).clamp(-limit, limit))
+        rounded = _round_to_grid(multiplier * factor, policy.scale_bit_width)
     half = 2.0 ** (shift - 1) if shift > 0 else 0.0
     return RequantConstants(rounded, _round_to_grid(bias * factor, policy.shift_bit_width) + half, shift)
 
 
 def _largest_shift(m: Tensor, b: Tensor, accumulator_bound: Tensor, policy: BatchNormPolicy) -> int:
     largest_m = max(float(m.abs().max()), 2.0**-_LARGEST_SHIFT)
+    m_limit, b_limit = _largest_word(policy.scale_bit_width), _largest_word(policy.shift_bit_width)
     if policy.mode == "power_of_two":
-        fills, margin = _LARGEST_SHIFT, math.sqrt(2.0)  # rounding to a power of two can grow |M| by sqrt(2)
+        fills, m_growth = _LARGEST_SHIFT, math.sqrt(2.0)
     else:
-        fills, margin = policy.scale_bit_width - 1 - math.ceil(math.log2(largest_m)), 1.0
-    largest_current = float((accumulator_bound * m.abs() * margin + b.abs()).max())
+        fills, m_growth = math.floor(math.log2((m_limit + 0.5) / largest_m)), 1.0 + 1.0 / m_limit
+    b_growth = 1.0 + 1.0 / b_limit  # as m_growth: what rounding to a power of two, or to a grid, can add at most
+    largest_current = float((accumulator_bound * m.abs() * m_growth + b.abs() * b_growth).max())
     room = (ACCUMULATOR_LIMIT - 2 - float(accumulator_bound.max())) / (largest_current + 1.0)
     return max(0, min(fills, math.floor(math.log2(max(room, 1.0))), _LARGEST_SHIFT))
 
@@ -213,11 +215,15 @@ def _round_to_power_of_two(values: Tensor) -> Tensor:
 
 def _round_to_grid(values: Tensor, bit_width: int) -> Tensor:
     """Round to multiples of 2^G, G the least grid for which every value fits `bit_width` signed bits."""
-    limit = 2 ** (bit_width - 1) - 1
+    limit = _largest_word(bit_width)
     largest = float(values.detach().abs().max())
     grid = 2.0 ** max(0, math.ceil(math.log2(max(largest, 1e-9) / limit)))
     rounded: Tensor = round_ste((values / grid).clamp(-limit, limit))
     return rounded * grid
+
+
+def _largest_word(bit_width: int) -> int:
+    return IntType(bit_width, signed=True).high
 
 
 def _norm_affine(norm: nn.BatchNorm1d | nn.BatchNorm2d, mean: Tensor, variance: Tensor) -> Affine:
@@ -241,7 +247,3 @@ def _update_running(norm: nn.BatchNorm1d | nn.BatchNorm2d, mean: Tensor, varianc
     running_mean, running_variance = _running_statistics(norm)
     running_mean.lerp_(mean, weight)
     running_variance.lerp_(variance, weight)
-
-
-def _with_bias(spec: SynapseSpec) -> SynapseSpec:
-    return replace(spec, bias=True)

@@ -34,7 +34,7 @@ def record_function(
         _record_reduction(ledger, name, args, kwargs, output)
     elif isinstance(output, Tensor) and name in FUNCTIONAL_POOLS:
         spec = functional_pool_spec(name, args, kwargs, ledger.error)
-        record_pool(ledger, ledger.function_name(name), spec, args[0], output)
+        record_pool(ledger, ledger.function_name(name), spec=spec, x=args[0], output=output)
     elif isinstance(output, Tensor) and name in _DROPOUTS and not is_active_dropout(args, kwargs):
         record_reshape(ledger, args[0], output)
     else:
@@ -75,7 +75,7 @@ def record_reshape(ledger: Ledger, x: Tensor, output: Tensor) -> None:
         )
 
 
-def record_pool(ledger: Ledger, name: str, spec: PoolSpec, x: Tensor, output: Tensor) -> None:
+def record_pool(ledger: Ledger, name: str, *, spec: PoolSpec, x: Tensor, output: Tensor) -> None:
     """Write a pooling, whether it was called as a module or as a function."""
     require_axes(ledger, name, x, axes=("C", "H", "W"), hint="pool images: [T*N, C, H, W]")
     source = ledger.source(x)

@@ -39,7 +39,8 @@ def record_module(
         case nn.BatchNorm1d() | nn.BatchNorm2d():
             _record_norm(ledger, name, module, x, output)
         case _ if isinstance(module, POOLS):
-            record_pool(ledger, ledger.numbered(name), pool_spec(module, x, ledger.error), x, output)
+            spec = pool_spec(module, x, ledger.error)
+            record_pool(ledger, ledger.numbered(name), spec=spec, x=x, output=output)
         case _ if isinstance(module, _ALIASES):
             record_reshape(ledger, x, output)
         case _:

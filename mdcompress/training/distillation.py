@@ -25,7 +25,7 @@ from mdcompress.training.history import Progress
 from mdcompress.training.identity import spec_items, structure_digest, text_digest, value_digest
 from mdcompress.training.validating import validation
 
-CHECKPOINT_STEPS = 50  # a state of 60 k weights takes about 5 ms to write: less than a step of training
+CHECKPOINT_STEPS = 50  # writing the state of 31 k weights takes 2 ms, of 11 M weights 0.3 s (measured)
 DEFAULT_SETTINGS = TrainSpec()
 
 

@@ -57,13 +57,10 @@ class VGG9(nn.Module):
 
     def __init__(self, *, in_channels: int = 3, image_size: int = 32, width: int = 64, classes: int = 10) -> None:
         super().__init__()
-        stages = [[width] * 2, [2 * width] * 2, [4 * width] * 3]
-        layers: list[nn.Module] = []
-        self.pools = nn.ModuleList()
+        self.stages, self.pools = nn.ModuleList(), nn.ModuleList()
         channels = in_channels
-        self.stages = nn.ModuleList()
-        for widths in stages:
-            layers = []
+        for widths in ([width] * 2, [2 * width] * 2, [4 * width] * 3):
+            layers: list[nn.Module] = []
             for out_channels in widths:
                 layers += [ConvNorm(channels, out_channels), LIF(tau=2.0)]
                 channels = out_channels

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
+
+from intsnn.errors import UsageError
 
 Reset = Literal["hard", "soft", "none"]
 Surrogate = Literal["atan", "rectangular", "triangular"]
@@ -44,16 +46,17 @@ class _Spike(torch.autograd.Function):
 
 
 class LIF(nn.Module):
-    """Leaky integrate-and-fire over a sequence: input and output [T, N, ...], v(0) = reset_value or 0.
+    """Leaky integrate-and-fire over a sequence: input and output [T, N, ...], v(0) = reset_value.
 
-    h = (1 - 1/tau)*v + x;  s = [h >= threshold];  v = s ? reset_value : h (hard) | h - threshold*s (soft) | h (none)
+    h = v - v/tau + x;  s = [h >= threshold];  v = s ? reset_value : h (hard) | h - threshold*s (soft) | h (none)
+    with `decay_input`:  h = v + (x - (v - reset_value))/tau
 
     Args:
         tau: membrane time constant in steps, > 1.
         threshold: firing threshold, > 0.
         reset: hard (to `reset_value`), soft (subtract the threshold), or none.
-        reset_value: where a hard reset goes; also the initial membrane of a hard-reset neuron.
-        decay_input: scale the input by 1/tau, as SpikingJelly's LIFNode does by default.
+        reset_value: where a hard reset goes, below the threshold; 0 for the other resets.
+        decay_input: scale the input by 1/tau and leak towards `reset_value`, as SpikingJelly's LIFNode does by default.
         surrogate: derivative used for the spike in the backward pass. The reset is not differentiated.
     """
 
@@ -68,28 +71,42 @@ class LIF(nn.Module):
         surrogate: Surrogate = "atan",
     ) -> None:
         super().__init__()
-        if not tau > 1.0:
-            raise ValueError(f"tau must be > 1 (got {tau}); use IF for a neuron without leak")
+        if not 1.0 < tau < math.inf:
+            raise UsageError(f"tau must be > 1 and finite (got {tau})", hints=["use IF for a neuron without leak"])
         self.tau = tau
         self._set(threshold, reset, reset_value, surrogate)
         self.decay = 1.0 - 1.0 / tau
         self.input_gain = 1.0 / tau if decay_input else 1.0
-        self.drive = reset_value / tau if decay_input else 0.0
+        self.drive = self.reset_value / tau if decay_input else 0.0
 
     def _set(self, threshold: float, reset: Reset, reset_value: float, surrogate: Surrogate) -> None:
-        if not threshold > 0.0:
-            raise ValueError(f"threshold must be > 0 (got {threshold})")
-        if reset not in ("hard", "soft", "none"):
-            raise ValueError(f"reset must be one of hard, soft, none (got {reset!r})")
-        if reset == "hard" and not reset_value < threshold:
-            raise ValueError(f"reset_value must be below the threshold {threshold} (got {reset_value})")
+        if not 0.0 < threshold < math.inf:
+            raise UsageError(
+                f"threshold must be > 0 and finite (got {threshold})",
+                hints=["a membrane at rest stands at 0, below it"],
+            )
+        for name, value, offered in (("reset", reset, get_args(Reset)), ("surrogate", surrogate, get_args(Surrogate))):
+            if value not in offered:
+                raise UsageError(
+                    f"{name} must be one of {', '.join(offered)} (got {value!r})", hints=[f"write {offered[0]!r}"]
+                )
+        if not -math.inf < reset_value < threshold:
+            raise UsageError(
+                f"reset_value must be below the threshold {threshold} (got {reset_value})",
+                hints=["a neuron reset to its threshold would fire at every step"],
+            )
+        if reset != "hard" and reset_value != 0.0:
+            raise UsageError(
+                f"reset_value is where a hard reset goes; with reset={reset!r} it must be 0 (got {reset_value})",
+                hints=["write reset='hard', or leave reset_value out"],
+            )
         self.threshold, self.reset, self.reset_value = threshold, reset, reset_value
         self.surrogate: Surrogate = surrogate
 
     @property
     def initial(self) -> float:
-        """v(0)."""
-        return self.reset_value if self.reset == "hard" else 0.0
+        """v(0) = reset_value, which is 0 without a hard reset."""
+        return self.reset_value
 
     def forward(self, x: Tensor) -> Tensor:
         """Currents [T, N, ...] to spikes [T, N, ...]; the state starts anew at every call."""
