@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from torch import nn
@@ -16,8 +18,8 @@ def build_network(builder: str) -> nn.Module:
 
     The current folder is searched too, as `python -m` does. Errors: UsageError names the part that is wrong.
     """
-    module_name, colon, name = builder.partition(":")
-    if not (module_name and colon and name):
+    module_name, _, name = builder.partition(":")
+    if not all(part.isidentifier() for part in [*module_name.split("."), name]):
         raise UsageError(
             f"a network is named as module:function (got {builder!r})", hints=["for example mdcompress.zoo:digits_snn"]
         )
@@ -35,6 +37,7 @@ def build_network(builder: str) -> nn.Module:
     if not callable(factory):
         offered = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
         raise UsageError(f"{module_name!r} has no function {name!r}", hints=[f"it has: {', '.join(sorted(offered))}"])
+    _require_no_arguments(factory, builder)
     network = factory()
     if not isinstance(network, nn.Module):
         raise UsageError(
@@ -42,3 +45,13 @@ def build_network(builder: str) -> nn.Module:
             hints=["return the network itself, with its weights or without"],
         )
     return network
+
+
+def _require_no_arguments(factory: Callable[..., object], builder: str) -> None:
+    try:
+        inspect.signature(factory).bind()
+    except TypeError as error:
+        raise UsageError(
+            f"{builder} must be callable without arguments ({error})",
+            hints=["give its parameters defaults, or name a function of your own that calls it with them"],
+        ) from error

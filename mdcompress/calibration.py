@@ -15,14 +15,16 @@ from torch import Tensor, nn
 
 from mdcompress.adapters import simulate
 from mdcompress.errors import CalibrationError
-from mdcompress.graph import NeuronModel
+from mdcompress.graph import NeuronModel, NodeKind
 from mdcompress.layers.integer_ops import Firing
 from mdcompress.layers.neuron import MembraneUnit, QuantNeuron, ReadoutUnit
 from mdcompress.layers.synapse import QuantSynapse
+from mdcompress.modes import evaluating
 from mdcompress.student import Student, layer_key
 
 _SAMPLES_PER_NEURON_LAYER = 100_000  # membrane values kept for the range search, spread evenly
 _RANGES = tuple(2.0 ** (step / 8) for step in range(-12, 25))  # stored range in thresholds: 0.35 to 8
+_SMALLEST_READOUT = 1e-6  # a head of zeros still has a unit
 _READOUT_BITS = 15  # the largest readout current of calibration takes this many bits
 
 Batch = Tensor | Sequence[Tensor]
@@ -31,33 +33,40 @@ Batch = Tensor | Sequence[Tensor]
 def calibrate(student: Student, batches: Iterable[Batch]) -> Student:
     """Find scales and batch-norm statistics on `batches` of x [T, N, ...] (or of (x, y)); returns the student.
 
-    Errors: CalibrationError where the data are empty or not finite.
+    Errors: CalibrationError where the data are empty or not finite; InputError where they are of another shape.
     """
-    inputs = [batch if isinstance(batch, Tensor) else batch[0] for batch in batches]
-    if not inputs:
-        raise CalibrationError("calibration needs at least one batch (got none)", hints=["give some training data"])
     device = student.input.scale.device
-    inputs = [x.to(device) for x in inputs]
+    inputs = [(batch if isinstance(batch, Tensor) else batch[0]).to(device) for batch in batches]
+    if not sum(x.numel() for x in inputs):
+        raise CalibrationError(
+            f"calibration needs at least one sample (got {len(inputs)} batches, empty)",
+            hints=["give some training data"],
+        )
     student.input.fit(torch.cat([torch.unique(x) for x in inputs]))
-    was_training = student.training
-    with torch.no_grad():
-        student.eval()
+    with torch.no_grad(), evaluating(student):
         _fit_readouts_to_bounds(student)
         _fit_units(student, inputs)
         with _fresh_statistics(student):
             for x in inputs:
                 student.run(x)
-    return student.train(was_training)
+    return student
 
 
 def _fit_readouts_to_bounds(student: Student) -> None:
     """A first readout unit that no current can overflow; the data refine it."""
-    for name, unit in student.assigned.currents.items():
-        readout = student.units[layer_key(unit.stream)]
-        if isinstance(readout, ReadoutUnit) and layer_key(name) in student.layers:
-            source = student.graph.node(name).inputs[0]
-            bound = student.synapse(name).current_bound(student.input_scale(source))
-            readout.value.fill_(max(bound, 1e-6) / 2.0**_READOUT_BITS)
+    for readout in _readout_units(student).values():
+        readout.value.fill_(_SMALLEST_READOUT / 2.0**_READOUT_BITS)
+    for node in student.graph.of_kind(NodeKind.SYNAPSE):
+        readout = _readout_units(student).get(student.assigned.currents[node.name].stream)
+        if readout is not None:
+            bound = student.synapse(node.name).current_bound(student.input_scale(node.inputs[0]))
+            readout.value.clamp_min_(bound / 2.0**_READOUT_BITS)
+
+
+def _readout_units(student: Student) -> dict[str, ReadoutUnit]:
+    """The units of the streams that no neuron reads."""
+    modules = {stream: student.units[layer_key(stream)] for stream in student.assigned.references}
+    return {stream: module for stream, module in modules.items() if isinstance(module, ReadoutUnit)}
 
 
 def _fit_units(student: Student, inputs: Sequence[Tensor]) -> None:
@@ -75,21 +84,20 @@ def _fit_units(student: Student, inputs: Sequence[Tensor]) -> None:
     for x in inputs:
         result = student.run(x, fire=fire)
         for name, unit in student.assigned.currents.items():
-            if student.assigned.references[unit.stream] is None:
-                real = float((result.currents[name] * student.current_unit(name, result.units)).abs().max())
-                largest[unit.stream] = max(largest.get(unit.stream, 0.0), real)
+            real = float((result.currents[name] * student.current_unit(name, result.units)).abs().max())
+            largest[unit.stream] = max(largest.get(unit.stream, 0.0), real)
+    for stream, readout in _readout_units(student).items():
+        if largest[stream] > 0.0:
+            readout.value.fill_(largest[stream] / 2.0**_READOUT_BITS)
     for stream, reference in student.assigned.references.items():
-        module = student.units[layer_key(stream)]
-        if isinstance(module, MembraneUnit):
-            assert reference is not None
-            members = {name: torch.cat(stored[name]) for name in student.assigned.neurons if _on(student, name, stream)}
-            module.quantizer.set_range(_best_range(student, reference, members))
-        elif isinstance(module, ReadoutUnit) and largest[stream] > 0.0:
-            module.value.fill_(largest[stream] / 2.0**_READOUT_BITS)
-
-
-def _on(student: Student, name: str, stream: str) -> bool:
-    return student.assigned.neurons[name].stream == stream
+        unit_module = student.units[layer_key(stream)]
+        if isinstance(unit_module, MembraneUnit) and reference is not None:
+            members = {
+                name: torch.cat(stored[name])
+                for name, unit in student.assigned.neurons.items()
+                if unit.stream == stream
+            }
+            unit_module.quantizer.set_range(_best_range(student, reference, members))
 
 
 def _without_gain(model: NeuronModel) -> NeuronModel:

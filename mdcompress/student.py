@@ -8,18 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import reduce
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from intsnn.errors import InputError
 from intsnn.interpreter import Trace
 from mdcompress.graph import Carries, NeuronModel, NodeKind, PoolSpec, ReadoutSpec, SnnGraph, SnnNode, SynapseSpec
 from mdcompress.layers.input import QuantInput
 from mdcompress.layers.integer_ops import Firing
 from mdcompress.layers.neuron import MembraneUnit, QuantNeuron, ReadoutUnit
 from mdcompress.layers.synapse import QuantSynapse
+from mdcompress.modes import evaluating
 from mdcompress.observation import Observation
 from mdcompress.planning import QuantPlan
 from mdcompress.units import UnitPlan, assign_units
@@ -150,19 +153,15 @@ class Student(nn.Module):
 
     def trace(self, x: Tensor) -> Trace:
         """Evaluate on real x [T, N, ...] and return every spike, membrane and output integer."""
-        was_training = self.training
-        self.eval()
-        try:
-            with torch.no_grad():
-                result = self.run(x)
-        finally:
-            self.train(was_training)
+        with evaluating(self), torch.no_grad():
+            result = self.run(x)
         spikes = {name: _integers(firing.spikes) for name, firing in result.firings.items()}
         membranes = {name: _integers(firing.membranes) for name, firing in result.firings.items()}
         return Trace(_integers(result.readout), spikes, membranes)
 
     def run(self, x: Tensor, *, fire: Fire = _fire) -> Pass:
         """Run every node; `fire` runs a neuron layer on integer currents (calibration puts the float neuron there)."""
+        self._check_shape(x)
         streams = self.stream_units()
         values: dict[str, Tensor] = {}
         firings: dict[str, Firing] = {}
@@ -181,7 +180,7 @@ class Student(nn.Module):
                 case NodeKind.POOL:
                     values[node.name] = _pool(node.spec, sources[0])
                 case NodeKind.ADD:
-                    values[node.name] = torch.stack(sources).sum(0) if len(sources) > 2 else sources[0] + sources[1]
+                    values[node.name] = reduce(torch.add, sources)
                 case NodeKind.FLATTEN:
                     values[node.name] = sources[0].flatten(2)
                 case NodeKind.READOUT:
@@ -189,6 +188,15 @@ class Student(nn.Module):
         currents = {name: values[name] for name in self.assigned.currents}
         readout = self.graph.readout
         return Pass(values[readout.name], values[readout.inputs[0]], firings, streams, currents)
+
+    def _check_shape(self, x: Tensor) -> None:
+        shape = self.graph.input.shape
+        if tuple(x.shape[2:]) != shape or x.dim() != 2 + len(shape) or 0 in x.shape:
+            expected = ", ".join(["T", "N", *map(str, shape)])
+            raise InputError(
+                f"the student's input must have shape [{expected}] (got {list(x.shape)})",
+                hints=["put time first, then the batch: x.unsqueeze(0) is one step of a batch of samples"],
+            )
 
     @property
     def _mode(self) -> str:

@@ -29,7 +29,10 @@ def quantize(model: nn.Module, graph: SnnGraph, plan: QuantPlan) -> Student:
                 hints=["trace the network that you quantize: graph = mdcompress.trace(model, sample)"],
             )
         if node.spec.batch_norm and not isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d):
-            raise PlanError(f"the network has no batch norm {node.spec.batch_norm!r}", hints=["trace it again"])
+            raise PlanError(
+                f"the network must have the batch norm {node.spec.batch_norm!r} of the graph (it has none of that name)",
+                hints=["trace the network that you quantize: graph = mdcompress.trace(model, sample)"],
+            )
         student.synapse(node.name).adopt(module, norm)
     device = next((parameter.device for parameter in model.parameters()), None)
     return student.to(device) if device is not None else student

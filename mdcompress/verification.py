@@ -7,9 +7,8 @@ from torch import Tensor
 
 from intsnn.graph import IntGraph
 from intsnn.interpreter import run
-from intsnn.onnx_file import build_model
 from intsnn.parity import ParityReport, compare_all, merge_batches
-from intsnn.runtime import run_onnx
+from intsnn.runtime import open_session
 from mdcompress.lowering import lower
 from mdcompress.student import Student
 
@@ -27,14 +26,14 @@ def verify(student: Student, x: Tensor) -> ParityReport:
 
 def verify_graph(student: Student, graph: IntGraph, x: Tensor) -> ParityReport:
     """`verify` for a graph that is lowered already, or read back from a file."""
-    model = build_model(graph, outputs="all")
+    session = open_session(graph)
     reports = []
     for part in torch.split(x, _SAMPLES_AT_ONCE, dim=1):
         integers = student.quantize_input(part).cpu().numpy()
         traces = {
             "student": student.trace(part),
             "interpreter": run(graph, integers),
-            "onnxruntime": run_onnx(model, integers),
+            "onnxruntime": session.run(integers),
         }
         reports.append(compare_all(traces))
     return merge_batches(reports)

@@ -25,22 +25,28 @@ _GRAPH = TypeAdapter(SnnGraph)
 _NAMES_SHOWN = 3
 
 
-def save_weights(network: nn.Module, path: Path, *, provenance: Mapping[str, str] | None = None) -> None:
+def save_weights(network: nn.Module, path: str | Path, *, provenance: Mapping[str, str] | None = None) -> None:
     """Write a float network's state dict, whole or not at all."""
-    _write(path, network.state_dict(), {"format": NETWORK_FORMAT, **(provenance or {})})
+    _write(Path(path), network.state_dict(), {"format": NETWORK_FORMAT, **(provenance or {})})
 
 
-def load_weights(network: nn.Module, path: Path) -> None:
+def load_weights(network: nn.Module, path: str | Path) -> None:
     """Load a state dict into `network`: safetensors, or .pt/.pth read with weights only.
 
     Errors: MissingFileError; CheckpointError for a truncated, foreign or pickled file, another network, or NaN.
     """
-    tensors = _read_torch(path) if path.suffix in (".pt", ".pth") else _read_safetensors(path)[0]
+    path = Path(path)
+    tensors, metadata = (_read_torch(path), {}) if path.suffix in (".pt", ".pth") else _read_safetensors(path)
+    if metadata.get("format") == STUDENT_FORMAT:
+        raise CheckpointError(
+            f"{path} must hold the weights of a float network (found a student, {STUDENT_FORMAT})",
+            hints=["read a student with mdcompress.load_student(path): it needs no network"],
+        )
     _check_finite(path, tensors)
     _load(network, tensors, path, "the network")
 
 
-def save_student(student: Student, path: Path, *, provenance: Mapping[str, str] | None = None) -> None:
+def save_student(student: Student, path: str | Path, *, provenance: Mapping[str, str] | None = None) -> None:
     """Write a student so that the file alone rebuilds it: tensors, graph and plan."""
     metadata = {
         "format": STUDENT_FORMAT,
@@ -48,14 +54,15 @@ def save_student(student: Student, path: Path, *, provenance: Mapping[str, str] 
         "plan": plan_to_json(student.plan),
         **(provenance or {}),
     }
-    _write(path, student.state_dict(), metadata)
+    _write(Path(path), student.state_dict(), metadata)
 
 
-def load_student(path: Path) -> Student:
+def load_student(path: str | Path) -> Student:
     """Rebuild a student from its file, in evaluation mode.
 
     Errors: MissingFileError; CheckpointError for a truncated or foreign file, or one that is not a student.
     """
+    path = Path(path)
     tensors, metadata = _read_safetensors(path)
     if metadata.get("format") != STUDENT_FORMAT:
         raise CheckpointError(
@@ -102,7 +109,7 @@ def _read_torch(path: Path) -> dict[str, Tensor]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError, KeyError) as error:
-        first = str(error).strip().splitlines()[0]
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise CheckpointError(
             f"{path} must hold tensors only, in a whole file ({first})",
             hints=["save the state dict alone: torch.save(network.state_dict(), path)"],

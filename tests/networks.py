@@ -240,6 +240,4 @@ def recipes(draw: st.DrawFn) -> Recipe:
         "batch_norm": draw(NORMS),
         "input": {"bit_width": draw(st.sampled_from([2, 4, 8]))},
     }
-    return Recipe.model_validate(
-        {"name": "drawn", "summary": "drawn", "quantize": quantize}
-    )
+    return Recipe.model_validate({"name": "drawn", "summary": "drawn", "quantize": quantize})

@@ -5,10 +5,14 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 
+import onnx
+import onnx.checker
 import pytest
 import torch
 from main_run import MainRun
+from onnx.reference import ReferenceEvaluator
 
+import intsnn
 import mdcompress as md
 from mdcompress import zoo
 from mdcompress.data import DataSplits, calibration, load_data
@@ -60,3 +64,17 @@ def test_the_distilled_student_of_the_run_is_near_its_teacher(main_run: MainRun)
     teacher = teacher_from(main_run)
     loss = evaluate(teacher, digits().test).accuracy - evaluate(student, digits().test).accuracy
     assert loss <= 0.015
+
+
+def test_the_exported_file_passes_the_full_check_and_onnx_reference_evaluator_agrees(main_run: MainRun) -> None:
+    """A third implementation, by other people: ONNX's own evaluator on the file that `run` wrote."""
+    path = main_run.folder / "runs" / "4bit" / "model.onnx"
+    onnx.checker.check_model(str(path), full_check=True)
+    graph = intsnn.read_onnx(path)
+    student = md.load_student(main_run.folder / "runs" / "4bit" / "distilled.safetensors")
+    x = student.quantize_input(next(iter(digits().test))[0][:, :8]).numpy()
+    expected = intsnn.run(graph, x)
+    (logits,) = ReferenceEvaluator(str(path)).run(None, {"x": x.astype("uint8")})
+    assert logits.dtype == "int32"
+    assert (logits == expected.output).all()
+    assert all(spikes.any() for spikes in expected.spikes.values())

@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 import onnx.shape_inference
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from intgraphs import GraphBuilder, dense_graph, graph_inputs, int_graphs, random_input, residual_graph
 from onnx import AttributeProto, GraphProto, ModelProto, TensorProto, numpy_helper
@@ -34,11 +34,6 @@ INTEGER_TYPES = {TensorProto.UINT8, TensorProto.INT8, TensorProto.INT32, TensorP
 
 def _graphs() -> list[IntGraph]:
     return [dense_graph(), residual_graph(), _wide_counts_graph(), _signed_graph()]
-
-
-def _has_max_pool(graph: IntGraph) -> bool:
-    """ONNX's reference pads MaxPool with NaN, also where nothing is padded, which has no meaning for integers."""
-    return any(node.op_type == "MaxPool" for node in build_model(graph).graph.node)
 
 
 def _wide_counts_graph() -> IntGraph:
@@ -81,12 +76,11 @@ def test_drawn_graphs_are_bit_exact_in_onnxruntime(data: st.DataObject, graph: I
 @settings(max_examples=12, deadline=None)
 @given(data=st.data(), graph=int_graphs())
 def test_drawn_graphs_are_bit_exact_in_the_onnx_reference(data: st.DataObject, graph: IntGraph) -> None:
-    assume(not _has_max_pool(graph))
     x = data.draw(graph_inputs(graph))
     require_equal(compare(run(graph, x), _reference(graph, x), names=("interpreter", "ONNX reference")))
 
 
-@pytest.mark.parametrize("graph", [graph for graph in _graphs() if not _has_max_pool(graph)])
+@pytest.mark.parametrize("graph", _graphs())
 def test_hand_made_graphs_are_bit_exact_in_the_onnx_reference(graph: IntGraph) -> None:
     x = random_input(graph, samples=2)
     require_equal(compare(run(graph, x), _reference(graph, x), names=("interpreter", "ONNX reference")))

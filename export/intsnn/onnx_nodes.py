@@ -220,13 +220,10 @@ def _emit_neuron(writer: OnnxWriter, node: IntNeuron, current: Tensor) -> None:
 
 
 def _emit_pool(writer: OnnxWriter, node: IntPool, x: Tensor, output: Tensor) -> None:
-    if x.element == TensorProto.INT32:
+    if node.mode == "max" or x.element == TensorProto.INT32:
         _emit_pool_by_slices(writer, node, x, output)
         return
     pads, window = [*node.padding, *node.padding], {"kernel_shape": list(node.kernel), "strides": list(node.stride)}
-    if node.mode == "max":
-        writer.node("MaxPool", [x.name], output.name, name=node.name, pads=pads, **window)
-        return
     operand, x_zero_point = writer.unsigned(node, x)
     channels = node.shape[0]
     ones = writer.array(f"{node.name}/ones", np.ones((channels, 1, *node.kernel)), TensorProto.UINT8)
@@ -237,12 +234,15 @@ def _emit_pool(writer: OnnxWriter, node: IntPool, x: Tensor, output: Tensor) -> 
 
 
 def _emit_pool_by_slices(writer: OnnxWriter, node: IntPool, x: Tensor, output: Tensor) -> None:
-    """A window of int32, rows then columns: onnxruntime pools no int32, but takes Max and Add of strided slices."""
+    """A window as Max or Add of strided slices, rows then columns.
+
+    Not MaxPool: onnxruntime has none for int32, and ONNX's reference evaluator pads it with NaN, integers too.
+    """
     padded = x.name
     if any(node.padding):
         pads = writer.array(f"{node.name}/pads", [0, 0, *node.padding, 0, 0, *node.padding], TensorProto.INT64)
-        lowest = 0 if node.mode == "sum" else int(np.iinfo(np.int32).min)
-        padded = writer.node("Pad", [x.name, pads, writer.scalar(lowest, TensorProto.INT32)], f"{node.name}/padded")
+        lowest = 0 if node.mode == "sum" else int(np.iinfo(helper.tensor_dtype_to_np_dtype(x.element)).min)
+        padded = writer.node("Pad", [x.name, pads, writer.scalar(lowest, x.element)], f"{node.name}/padded")
     rows = _slices(writer, node, padded, 0)
     pooled = _combined(writer, node, rows, f"{node.name}/rows")
     columns = _slices(writer, node, pooled, 1)

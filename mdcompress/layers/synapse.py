@@ -196,13 +196,12 @@ def requant_constants(
 
 def _largest_shift(m: Tensor, b: Tensor, accumulator_bound: Tensor, policy: BatchNormPolicy) -> int:
     largest_m = max(float(m.abs().max()), 2.0**-_LARGEST_SHIFT)
-    m_limit, b_limit = _largest_word(policy.scale_bit_width), _largest_word(policy.shift_bit_width)
     if policy.mode == "power_of_two":
-        fills, m_growth = _LARGEST_SHIFT, math.sqrt(2.0)
+        fills, growth = _LARGEST_SHIFT, math.sqrt(2.0)  # rounding to a power of two can grow |M| by sqrt(2)
     else:
-        fills, m_growth = math.floor(math.log2((m_limit + 0.5) / largest_m)), 1.0 + 1.0 / m_limit
-    b_growth = 1.0 + 1.0 / b_limit  # as m_growth: what rounding to a power of two, or to a grid, can add at most
-    largest_current = float((accumulator_bound * m.abs() * m_growth + b.abs() * b_growth).max())
+        fills, growth = math.floor(math.log2((_largest_word(policy.scale_bit_width) + 0.5) / largest_m)), 1.0
+    b_growth = 1.0 + 1.0 / _largest_word(policy.shift_bit_width)  # rounding to a grid
+    largest_current = float((accumulator_bound * m.abs() * growth + b.abs() * b_growth).max())
     room = (ACCUMULATOR_LIMIT - 2 - float(accumulator_bound.max())) / (largest_current + 1.0)
     return max(0, min(fills, math.floor(math.log2(max(room, 1.0))), _LARGEST_SHIFT))
 
