@@ -54,13 +54,14 @@ def calibrate(student: Student, batches: Iterable[Batch]) -> Student:
 
 def _fit_readouts_to_bounds(student: Student) -> None:
     """A first readout unit that no current can overflow; the data refine it."""
-    for readout in _readout_units(student).values():
+    readouts = _readout_units(student)
+    for readout in readouts.values():
         readout.value.fill_(_SMALLEST_READOUT / 2.0**_READOUT_BITS)
     for node in student.graph.of_kind(NodeKind.SYNAPSE):
-        readout = _readout_units(student).get(student.assigned.currents[node.name].stream)
-        if readout is not None:
+        stream = student.assigned.currents[node.name].stream
+        if stream in readouts:
             bound = student.synapse(node.name).current_bound(student.input_scale(node.inputs[0]))
-            readout.value.clamp_min_(bound / 2.0**_READOUT_BITS)
+            readouts[stream].value.clamp_min_(bound / 2.0**_READOUT_BITS)
 
 
 def _readout_units(student: Student) -> dict[str, ReadoutUnit]:

@@ -155,8 +155,16 @@ class RunDirectory:
         if reasons := self.stale(stage, settings):
             raise RunError(
                 f"the result of `{stage.value}` in {self.path} is stale: {'; '.join(reasons)}",
-                hints=[f"run `{command} --force`"],
+                hints=[f"run `{command} --force`", *self._hint_at_kept_recipe(stage)],
             )
+
+    def _hint_at_kept_recipe(self, stage: Stage) -> Sequence[str]:
+        """Where only settings differ, going on with those of before is a way out too."""
+        records = self.manifest().stages.values()
+        before = {key: value for record in records for key, value in record.settings.items()}
+        if self.stale(stage, before):
+            return ()
+        return (f"or go on with the recipe the run was made with: give `--run {self.path}` without --recipe and --set",)
 
     def refuse_to_overwrite(self, stage: Stage) -> None:
         """RunError where a file of the stage is there already."""

@@ -30,7 +30,7 @@ def quantize(model: nn.Module, graph: SnnGraph, plan: QuantPlan) -> Student:
             )
         if node.spec.batch_norm and not isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d):
             raise PlanError(
-                f"the network must have the batch norm {node.spec.batch_norm!r} of the graph (it has none of that name)",
+                f"the network must have the batch norm {node.spec.batch_norm!r} of the graph (it has none so named)",
                 hints=["trace the network that you quantize: graph = mdcompress.trace(model, sample)"],
             )
         student.synapse(node.name).adopt(module, norm)

@@ -19,6 +19,7 @@ from command_line import copy_finished_run, environment, invoke, snapshot, spawn
 from hypothesis import given
 from hypothesis import strategies as st
 
+from intsnn.hardware import loading
 from mdcompress.manifest import Stage
 from mdcompress.pipeline.workspace import flattened
 from mdcompress.runs import STAGE_FILES, RunDirectory
@@ -180,6 +181,15 @@ def test_own_network_and_weights_need_no_training(finished: Path) -> None:
     assert teacher == [line for line in (finished / "stdout").read_text().splitlines() if "teacher" in line]
 
 
+def test_weights_given_to_quantize_are_kept_in_the_run(finished: Path) -> None:
+    weights = "runs/tiny/teacher.safetensors"
+    assert invoke("quantize", "--recipe", "tiny.yaml", "--run", "mine", "--weights", weights).code == 0
+    forgotten = invoke("distill", "--recipe", "tiny.yaml", "--run", "mine")
+    assert forgotten.code == 1 and "`model.weights` was" in forgotten.err
+    assert "`--run runs/mine` without --recipe" in forgotten.err
+    assert invoke("distill", "--run", "runs/mine").code == 0
+
+
 def test_export_is_of_the_quantized_student_where_there_is_no_distilled_one(finished: Path) -> None:
     remove(Stage.ESTIMATE, Stage.EXPORT, Stage.DISTILL)
     assert invoke("export", "--samples", "8").code == 0
@@ -270,8 +280,6 @@ def test_figures_of_a_run_are_kept_and_printed(finished: Path) -> None:
 
 
 def test_description_of_ones_own_is_an_input_like_any_other(finished: Path) -> None:
-    from intsnn.hardware import loading
-
     mine = finished / "mine.yaml"
     mine.write_text((Path(loading.__file__).parent / "rram_64x64_65nm.yaml").read_text())
     assert invoke("estimate-hw", "--hardware", "mine.yaml", "--force").code == 0
@@ -293,10 +301,12 @@ def test_model_without_a_run_is_priced_with_measured_or_assumed_activity(finishe
 
 def test_check_prints_a_line_a_file_and_the_problems(finished: Path) -> None:
     Path("bad.yaml").write_text("schema: mdcompress.recipe/1\nname: bad\nseeds: 0\n")
-    result = invoke("check", "tiny.yaml", "runs/tiny/model.onnx", "bad.yaml")
+    hardware = str(Path(loading.__file__).parent / "rram_64x64_65nm.yaml")
+    result = invoke("check", "tiny.yaml", "runs/tiny/model.onnx", "bad.yaml", hardware)
     assert result.code == 2
     lines = result.out.splitlines()
     assert lines[0] == "tiny.yaml: valid recipe tiny" and lines[2] == "bad.yaml: invalid (1 problem)"
+    assert lines[3] == f"{hardware}: valid hardware description"
     assert re.fullmatch(r"runs/tiny/model\.onnx: valid integer graph of \d+ nodes", lines[1])
     assert "bad.yaml:3:1  seeds: unknown key" in result.err and "hint:" in result.err
 
@@ -317,12 +327,12 @@ def test_check_prints_the_valid_files_where_only_paths_are_wanted(finished: Path
 
 @pytest.mark.slow
 def test_interrupted_training_ends_with_130_and_the_same_command_goes_on_to_the_same_weights(empty: Path) -> None:
-    arguments = ["train", "--recipe", "tiny.yaml", "--set", "teacher.epochs=25"]
+    arguments = ["train", "--recipe", "tiny.yaml", "--set", "teacher.epochs=12"]
     command = [sys.executable, "-m", "mdcompress", *arguments]
     with subprocess.Popen(command, cwd=empty, env=environment(), stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         seen = ""
-        while "train 2/25" not in seen:
+        while "train 2/12" not in seen:
             line = process.stderr.readline()
             assert line, seen
             seen += line
@@ -335,10 +345,34 @@ def test_interrupted_training_ends_with_130_and_the_same_command_goes_on_to_the_
     resumed = spawn(*arguments, folder=empty)  # a process too: weights depend on the number of threads, here one
     assert resumed.code == 0 and "train: going on with epoch" in resumed.err, resumed.err
     assert not list(RUN.path.glob("*.last-*"))
-    assert len(RUN.file("teacher_history.csv").read_text().splitlines()) == 26
+    assert len(RUN.file("teacher_history.csv").read_text().splitlines()) == 13
     whole = spawn(*arguments, "--run", "whole", folder=empty)
     assert "going on" not in whole.err
     assert Path("runs/whole/teacher.safetensors").read_bytes() == RUN.file("teacher.safetensors").read_bytes()
+
+
+def test_interrupted_run_says_where_its_state_is_and_goes_on(empty: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt_in_epoch_2(_: object, event: object) -> None:
+        if getattr(event, "epoch", 0) == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("mdcompress.progress._Lines.__call__", interrupt_in_epoch_2)
+        result = invoke("run", "--recipe", "tiny.yaml")
+    assert result.code == 130 and "state saved in runs/tiny/train.last-" in result.err
+    assert {path.suffix for path in RUN.path.iterdir()} == {".safetensors"} and RUN.record(Stage.TRAIN) is None
+    result = invoke("run", "--recipe", "tiny.yaml")
+    assert result.code == 0 and "train: going on with epoch 2, from the state" in result.err
+    assert not list(RUN.path.glob("*.last-*"))
+
+
+def test_interrupt_before_there_is_a_state_promises_none(empty: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("mdcompress.training.train_network", interrupt)
+    result = invoke("train", "--recipe", "tiny.yaml")
+    assert result.code == 130 and "state saved" not in result.err
 
 
 def test_interrupt_outside_a_training_ends_with_130(empty: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -93,7 +93,8 @@ def test_changed_setting_is_named_with_both_values(run: RunDirectory) -> None:
     assert run.stale(Stage.TRAIN, changed) == ()
     with pytest.raises(RunError, match=r"stale: `quantize\.weight\.bit_width` was 4, now it is 3") as caught:
         run.require(Stage.QUANTIZE, changed, command="mdcompress quantize")
-    assert caught.value.hints == ("run `mdcompress quantize --force`",)
+    again, before = caught.value.hints
+    assert again == "run `mdcompress quantize --force`" and f"`--run {run.path}` without --recipe" in before
 
 
 def test_setting_that_is_gone_makes_the_stage_stale(run: RunDirectory) -> None:
@@ -122,6 +123,14 @@ def test_output_that_was_edited_is_not_taken_for_the_stages_result(run: RunDirec
     finish_train_and_quantize(run)
     run.file(STUDENT).write_text("edited")
     assert run.stale(Stage.QUANTIZE, SETTINGS) == (f"{run.file(STUDENT)} is not what `quantize` wrote",)
+
+
+def test_stage_that_files_made_stale_is_to_be_run_again(run: RunDirectory) -> None:
+    finish_train_and_quantize(run)
+    run.file(TEACHER).write_text("others")
+    with pytest.raises(RunError, match="changed since") as caught:
+        run.require(Stage.QUANTIZE, SETTINGS, command="mdcompress quantize")
+    assert caught.value.hints == ("run `mdcompress quantize --force`",)
 
 
 def test_output_that_is_gone_is_missed(run: RunDirectory) -> None:

@@ -170,7 +170,7 @@ def _gather(callback: Callback, name: str, build: Callable[..., object], options
         callback(**values, **{name: build(**mine)})
 
     decorated: Callback = gathered
-    for option in reversed(options.values()):
+    for option in reversed(list(options.values())):
         decorated = option(decorated)
     return decorated
 
