@@ -46,26 +46,30 @@ class IntegerWeight:
 
 def weight_layer(spec: SynapseSpec, policy: WeightPolicy) -> WeightLayer:
     """A Brevitas layer that holds the weight and its quantizer; its own forward is not used."""
-    quantizer = _weight_quantizer(policy)
-    shape = spec.weight_shape
-    if spec.operator == "linear":
-        layer: WeightLayer = qnn.QuantLinear(shape[1], shape[0], bias=spec.bias, weight_quant=quantizer)
-    else:
-        layer = qnn.QuantConv2d(
-            in_channels=shape[1] * spec.groups,
-            out_channels=shape[0],
-            kernel_size=(shape[2], shape[3]),
-            stride=spec.stride,
-            padding=spec.padding,
-            dilation=spec.dilation,
-            groups=spec.groups,
-            bias=spec.bias,
-            weight_quant=quantizer,
-        )
+    with torch.random.fork_rng(devices=[]):  # Brevitas draws initial weights; the caller's random numbers stay theirs
+        layer = _brevitas_layer(spec, _weight_quantizer(policy))
+    nn.init.ones_(layer.weight)  # so that the scale made next is the same in every process
     layer.quant_weight()  # creates the scale parameter, so that state dicts hold it from the start
     if policy.range == "mse":
         _scaling(layer).value.requires_grad_(False)
     return layer
+
+
+def _brevitas_layer(spec: SynapseSpec, quantizer: type) -> WeightLayer:
+    shape = spec.weight_shape
+    if spec.operator == "linear":
+        return qnn.QuantLinear(shape[1], shape[0], bias=spec.bias, weight_quant=quantizer)
+    return qnn.QuantConv2d(
+        in_channels=shape[1] * spec.groups,
+        out_channels=shape[0],
+        kernel_size=(shape[2], shape[3]),
+        stride=spec.stride,
+        padding=spec.padding,
+        dilation=spec.dilation,
+        groups=spec.groups,
+        bias=spec.bias,
+        weight_quant=quantizer,
+    )
 
 
 def integer_weight(layer: WeightLayer) -> IntegerWeight:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
@@ -81,9 +82,37 @@ def load_student(path: str | Path) -> Student:
     return student.eval()
 
 
+def restore(network: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Copy a state into the network's own tensors; ValueError unless names and shapes are the same.
+
+    Not `load_state_dict`: Brevitas puts new Parameter objects in place of its scales there, of which an optimizer
+    made before knows nothing, and which forget requires_grad=False.
+    """
+    own = network.state_dict()
+    if own.keys() != state.keys():
+        differing = sorted(own.keys() ^ state.keys())
+        raise ValueError(f"{len(differing)} tensors are in one of them only, {differing[0]!r} first")
+    with torch.no_grad():
+        for name, tensor in own.items():
+            if tensor.shape != state[name].shape:
+                raise ValueError(f"{name!r} has shape {list(state[name].shape)}, not {list(tensor.shape)}")
+            tensor.copy_(state[name])
+
+
 def _write(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
     plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    write_atomically(path, save(plain, metadata=dict(metadata)))
+    write_atomically(path, _with_sorted_header(save(plain, metadata=dict(metadata))))
+
+
+def _with_sorted_header(content: bytes) -> bytes:
+    """Equal tensors and metadata give equal bytes: safetensors writes its metadata in the order of a hash map.
+
+    Layout: 8 bytes little-endian length of the JSON header, the header (padded with spaces), the tensors' bytes.
+    """
+    length = int.from_bytes(content[:8], "little")
+    header = json.dumps(json.loads(content[8 : 8 + length]), sort_keys=True, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)
+    return len(header).to_bytes(8, "little") + header + content[8 + length :]
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -92,7 +121,8 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         with safe_open(path, framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
     except (SafetensorError, OSError, ValueError) as error:
-        head = path.open("rb").read(2)
+        with path.open("rb") as stream:
+            head = stream.read(2)
         if head in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
             raise CheckpointError(
                 f"{path} must be a safetensors file (found a pickle, which can run code when it is read)",
@@ -155,7 +185,7 @@ def _load(network: nn.Module, tensors: Mapping[str, Tensor], path: Path, owner: 
             f"{path} does not fit {owner}: {details}",
             hints=["these are weights of another network, or of the same one built with other options"],
         )
-    network.load_state_dict(dict(tensors))
+    restore(network, tensors)
 
 
 def _shortened(names: list[str]) -> str:

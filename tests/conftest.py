@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: small tensors lose time on a second thread
+
 import pytest
 from main_run import MainRun, run_main_job
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import torch
 from hypothesis import HealthCheck, given, settings
+from networks import NETWORKS, NetworkDraw, make_input, make_network, recipes
 
 from mdcompress.compression import compress
 from mdcompress.recipe import Recipe
 from mdcompress.verification import verify
-from networks import NETWORKS, NetworkDraw, make_input, make_network, recipes
 
 DRAWN_NETWORKS = 260
 _seen = {"networks": 0, "spikes": 0}

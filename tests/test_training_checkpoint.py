@@ -32,7 +32,7 @@ from mdcompress.training import (
     read_history,
     train_network,
 )
-from mdcompress.training.engine import restore
+from mdcompress.weights import restore
 
 
 @pytest.fixture(scope="module")

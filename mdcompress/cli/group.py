@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import os
 import shlex
 import sys
@@ -74,6 +75,8 @@ class CommandGroup(click.Group):
         arguments = list(sys.argv[1:] if args is None else args)
         invocation = Invocation(tuple(arguments))
         _search_working_directory()
+        # Brevitas imports torch's builder of C++ extensions, which warns of a machine without CUDA
+        logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
         try:
             code = super().main(
                 arguments, prog_name, complete_var, standalone_mode=False, **{**extra, "obj": invocation}

@@ -31,6 +31,7 @@ from mdcompress.training.optimization import (
     optimizer_tensors,
     set_learning_rate,
 )
+from mdcompress.weights import restore
 
 if TYPE_CHECKING:
     from mdcompress.recipe import TrainSpec
@@ -264,20 +265,3 @@ def _add(tally: Tally, parts: Mapping[str, float], correct: int, samples: int) -
 def snapshot(network: nn.Module) -> dict[str, Tensor]:
     """A copy of the network's state."""
     return {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
-
-
-def restore(network: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """Copy a state into the network's own tensors; ValueError unless names and shapes are the same.
-
-    Not `load_state_dict`: Brevitas puts new Parameter objects in place of its scales there, of which an optimizer
-    made before knows nothing, and which forget requires_grad=False.
-    """
-    own = network.state_dict()
-    if own.keys() != state.keys():
-        differing = sorted(own.keys() ^ state.keys())
-        raise ValueError(f"{len(differing)} tensors are in one of them only, {differing[0]!r} first")
-    with torch.no_grad():
-        for name, tensor in own.items():
-            if tensor.shape != state[name].shape:
-                raise ValueError(f"{name!r} has shape {list(state[name].shape)}, not {list(tensor.shape)}")
-            tensor.copy_(state[name])
