@@ -25,7 +25,8 @@ from mdcompress.student import Student, layer_key
 _SAMPLES_PER_NEURON_LAYER = 100_000  # membrane values kept for the range search, spread evenly
 _RANGES = tuple(2.0 ** (step / 8) for step in range(-12, 25))  # stored range in thresholds: 0.35 to 8
 _SMALLEST_READOUT = 1e-6  # a head of zeros still has a unit
-_READOUT_BITS = 15  # the largest readout current of calibration takes this many bits
+_READOUT_BITS = 15  # the largest readout current of calibration takes this many bits, unless
+_PROVED_READOUT_BITS = 18  # the largest that the weights allow would take more than this many
 
 Batch = Tensor | Sequence[Tensor]
 
@@ -44,24 +45,28 @@ def calibrate(student: Student, batches: Iterable[Batch]) -> Student:
         )
     student.input.fit(torch.cat([torch.unique(x) for x in inputs]))
     with torch.no_grad(), evaluating(student):
-        _fit_readouts_to_bounds(student)
-        _fit_units(student, inputs)
+        _fit_units(student, inputs, least_readout_units=_fit_readouts_to_bounds(student))
         with _fresh_statistics(student):
             for x in inputs:
                 student.run(x)
     return student
 
 
-def _fit_readouts_to_bounds(student: Student) -> None:
-    """A first readout unit that no current can overflow; the data refine it."""
-    readouts = _readout_units(student)
-    for readout in readouts.values():
-        readout.value.fill_(_SMALLEST_READOUT / 2.0**_READOUT_BITS)
+def _fit_readouts_to_bounds(student: Student) -> dict[str, float]:
+    """A first unit for each readout stream, from the largest current its synapses can send; the data refine it.
+
+    Returns the least unit of each: bound / 2^18, which leaves 2^3 for growth in training and 2^10 for steps in int32.
+    """
+    bounds = dict.fromkeys(_readout_units(student), _SMALLEST_READOUT)
     for node in student.graph.of_kind(NodeKind.SYNAPSE):
-        stream = student.assigned.currents[node.name].stream
-        if stream in readouts:
+        unit = student.assigned.currents[node.name]
+        if unit.stream in bounds:
             bound = student.synapse(node.name).current_bound(student.input_scale(node.inputs[0]))
-            readouts[stream].value.clamp_min_(bound / 2.0**_READOUT_BITS)
+            bounds[unit.stream] += bound / unit.factor
+    least = {stream: bound / 2.0**_PROVED_READOUT_BITS for stream, bound in bounds.items()}
+    for stream, readout in _readout_units(student).items():
+        readout.value.fill_(least[stream])
+    return least
 
 
 def _readout_units(student: Student) -> dict[str, ReadoutUnit]:
@@ -70,7 +75,7 @@ def _readout_units(student: Student) -> dict[str, ReadoutUnit]:
     return {stream: module for stream, module in modules.items() if isinstance(module, ReadoutUnit)}
 
 
-def _fit_units(student: Student, inputs: Sequence[Tensor]) -> None:
+def _fit_units(student: Student, inputs: Sequence[Tensor], *, least_readout_units: dict[str, float]) -> None:
     stored: dict[str, list[Tensor]] = {}
     largest: dict[str, float] = {}
     neuron_names = {id(student.neuron(name)): name for name in student.assigned.neurons}
@@ -88,8 +93,7 @@ def _fit_units(student: Student, inputs: Sequence[Tensor]) -> None:
             real = float((result.currents[name] * student.current_unit(name, result.units)).abs().max())
             largest[unit.stream] = max(largest.get(unit.stream, 0.0), real)
     for stream, readout in _readout_units(student).items():
-        if largest[stream] > 0.0:
-            readout.value.fill_(largest[stream] / 2.0**_READOUT_BITS)
+        readout.value.fill_(max(largest[stream] / 2.0**_READOUT_BITS, least_readout_units[stream]))
     for stream, reference in student.assigned.references.items():
         unit_module = student.units[layer_key(stream)]
         if isinstance(unit_module, MembraneUnit) and reference is not None:

@@ -5,12 +5,14 @@ A quantizer here owns bits, range and rounding of a *value*; the integers it yie
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import brevitas.nn as qnn
 import torch
 from brevitas.core.function_wrapper import CeilSte
+from brevitas.core.stats import AbsMax
 from brevitas.core.zero_point import ZeroZeroPoint
 from brevitas.function.ops_ste import round_ste
 from brevitas.inject.enum import (
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
 
 _SMALLEST_SCALE = 1e-10  # a channel of zeros still has a scale
 _RANGE_CANDIDATES = 96  # fractions of the largest absolute weight tried by the least-squares search
+_SMALLEST_RANGE = 0.05  # the last of them
+_POWER_CANDIDATES = 6  # powers of two from the largest weight's down: 2^-5 is below the smallest range
 
 WeightLayer: TypeAlias = qnn.QuantConv2d | qnn.QuantLinear
 
@@ -98,19 +102,27 @@ def least_squares_scale(rows: Tensor, policy: WeightPolicy) -> Tensor:
 
     One bit: s = mean|w| is the closed form (Rastegari et al. 2016, eq. 6).
     """
-    largest = rows.abs().amax(dim=1).clamp_min(_SMALLEST_SCALE)
     if policy.bit_width == 1:
-        candidates = rows.abs().mean(dim=1).clamp_min(_SMALLEST_SCALE)[None]
+        first = rows.abs().mean(dim=1).clamp_min(_SMALLEST_SCALE)
     else:
-        fractions = torch.linspace(1.0, 0.05, _RANGE_CANDIDATES, dtype=rows.dtype, device=rows.device)
-        candidates = fractions[:, None] * largest / weight_limits(policy)[1]
-    if policy.scale == "power_of_two":
-        candidates = candidates.log2().round().exp2()
-    best, least = candidates[0], torch.full_like(largest, float("inf"))
-    for scale in candidates:
+        first = rows.abs().amax(dim=1).clamp_min(_SMALLEST_SCALE) / weight_limits(policy)[1]
+    best, least = first, torch.full_like(first, float("inf"))
+    for scale in _candidate_scales(first, policy):
         error = (rows - _fake_quantize(rows, scale[:, None], policy)).square().sum(dim=1)
         best, least = torch.where(error < least, scale, best), torch.minimum(error, least)
     return best
+
+
+def _candidate_scales(first: Tensor, policy: WeightPolicy) -> Iterator[Tensor]:
+    """The scales that are tried, each [rows]: from `first`, at which nothing is clipped, down to clipping most."""
+    if policy.scale == "power_of_two":
+        largest_power = first.log2().ceil()
+        yield from ((largest_power - lower).exp2() for lower in range(_POWER_CANDIDATES))
+    elif policy.bit_width == 1:
+        yield first
+    else:
+        fractions = torch.linspace(1.0, _SMALLEST_RANGE, _RANGE_CANDIDATES)
+        yield from (first * float(fraction) for fraction in fractions)
 
 
 def weight_limits(policy: WeightPolicy) -> tuple[int, int]:
@@ -156,7 +168,26 @@ def _weight_quantizer(policy: WeightPolicy) -> type:
         settings |= {"quant_type": QuantType.BINARY, "scaling_stats_op": StatsOp.AVE}
     if power_of_two:
         settings["restrict_value_float_to_int_impl"] = CeilSte
+    if power_of_two and policy.bit_width != 1:
+        settings |= {"scaling_stats_impl": _LargestReach, "largest_integer": weight_limits(policy)[1]}
     return type("WeightQuantizer", (WeightQuantSolver,), settings)
+
+
+class _LargestReach(nn.Module):
+    """max|w| * (q+1)/q with q the largest integer.
+
+    Brevitas divides a power-of-two range by q+1, so that without the factor the largest weight could be clipped (with
+    2 bits to half of itself).
+    """
+
+    def __init__(self, stats_reduce_dim: int | None, largest_integer: int) -> None:
+        super().__init__()
+        self.largest, self.reach = AbsMax(stats_reduce_dim), (largest_integer + 1) / largest_integer
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """[rows, ...] -> [rows]."""
+        largest: Tensor = self.largest(weight) * self.reach
+        return largest
 
 
 class MembraneQuantizer(nn.Module):

@@ -94,7 +94,7 @@ def _value_units(graph: SnnGraph, plan: QuantPlan) -> dict[str, ValueUnit]:
 
 def _summed(node: SnnNode, units: list[ValueUnit]) -> ValueUnit:
     first = units[0]
-    if any((unit.scale, unit.from_input) != (first.scale, first.from_input) for unit in units):
+    if not all(math.isclose(unit.scale, first.scale) and unit.from_input == first.from_input for unit in units):
         scales = " and ".join(f"{unit.scale:g}" for unit in units)
         raise PlanError(
             f"sum {node.name!r} adds spike tensors of different scales ({scales})",

@@ -7,7 +7,12 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: small tensors lose time on a second thread
 
 import pytest
+from hypothesis import settings
 from main_run import MainRun, run_main_job
+
+settings.register_profile("ci", derandomize=True, deadline=None)  # the same examples in every run that decides
+settings.register_profile("dev", deadline=None)
+settings.load_profile("ci" if os.environ.get("CI") else "dev")
 
 
 @pytest.fixture(scope="session")

@@ -15,6 +15,8 @@ from mdcompress.errors import DataError
 
 SMALL = EventCamera(height=9, width=10, steps=4)
 IMAGES = arrays(np.float64, (2, 5, 6), elements=st.floats(0, 1))
+# Two float simulators may differ where a level is met to the last bit; scans have steps of 1/16, which never do.
+SCANS = arrays(np.float64, (2, 5, 6), elements=st.integers(0, 16).map(lambda value: value / 16))
 
 
 def events_of(*rows: tuple[int, int, int, int]) -> np.ndarray:
@@ -94,7 +96,7 @@ def test_one_bright_pixel_passing_by_gives_the_events_computed_by_hand():
 
 
 @settings(deadline=None, max_examples=30)
-@given(IMAGES)
+@given(SCANS)
 def test_simulated_events_equal_those_of_a_pixel_by_pixel_simulator(images):
     for image, events in zip(images, record(images, SMALL), strict=True):
         assert sorted(events.tolist()) == sorted(pixel_by_pixel(image, SMALL))

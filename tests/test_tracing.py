@@ -157,7 +157,7 @@ def test_one_sample_that_is_a_view_can_be_viewed() -> None:
         (lambda y: F.max_pool2d(input=y, kernel_size=2, stride=1), PoolSpec("max", (2, 2), (1, 1), (0, 0))),
         (lambda y: F.avg_pool2d(y, 2, padding=1), PoolSpec("average", (2, 2), (2, 2), (1, 1))),
         (lambda y: F.adaptive_avg_pool2d(y, (1, 2)), PoolSpec("average", (4, 2), (4, 2), (0, 0))),
-        (lambda y: F.adaptive_max_pool2d(y, None), PoolSpec("max", (1, 1), (1, 1), (0, 0))),
+        (lambda y: F.adaptive_max_pool2d(y, 2), PoolSpec("max", (2, 2), (2, 2), (0, 0))),
     ],
 )
 def test_every_pooling_has_the_same_spec_as_module_and_as_function(pool: Callable[..., Tensor], spec: PoolSpec) -> None:
@@ -221,7 +221,7 @@ def test_a_sum_is_named_after_the_module_it_stands_in() -> None:
 def test_layers_without_effect_in_evaluation_leave_no_trace() -> None:
     def forward(m: nn.Module, x: Tensor) -> Tensor:
         y = m.dropout_in_place(m.dropout(m.identity(m.neuron(m.fc(x)))))
-        y = F.dropout(F.dropout2d(y, 0.5, m.training), p=0.0)
+        y = F.dropout(F.dropout(y, 0.5, m.training), p=0.0)
         return m.head(m.flatten(y))
 
     layers = {"identity": nn.Identity(), "dropout": nn.Dropout(), "dropout_in_place": nn.Dropout(inplace=True)}
@@ -435,8 +435,8 @@ FUNCTIONS: list[tuple[Forward, str, str]] = [
 @pytest.mark.parametrize(("forward", "says", "hint"), FUNCTIONS)
 def test_what_a_graph_cannot_hold_is_refused_with_what_to_do(forward: Forward, says: str, hint: str) -> None:
     layers = {
-        "fc": nn.Linear(4, 4), "fc2": nn.Linear(4, 4), "neuron": IF(), "norm1": nn.BatchNorm1d(2), "norm4": nn.BatchNorm1d(4),
-        "constant": nn.Linear(4, 4), "inner": nn.Sequential(nn.ReLU()),
+        "fc": nn.Linear(4, 4), "fc2": nn.Linear(4, 4), "neuron": IF(), "norm1": nn.BatchNorm1d(2),
+        "norm4": nn.BatchNorm1d(4), "constant": nn.Linear(4, 4), "inner": nn.Sequential(nn.ReLU()),
     }  # fmt: skip
     refused(Net(forward, **layers), vector_sample(), says=says, hint=hint)
 

@@ -46,7 +46,9 @@ class QuantNeuron(nn.Module):
             return rounded.reshape(1)
 
         word = IntType(self.policy.bit_width, signed=True)
-        initial = (int(fine(model.initial)) + half) >> bits  # stored like every membrane, so that v(0) = a reset's v
+        initial = (
+            int(fine(model.initial).detach()) + half
+        ) >> bits  # stored like every membrane, so that v(0) = a reset's v
         return NeuronIntegers(
             leak=round(model.decay * 2**bits),
             guard_bits=bits,

@@ -126,7 +126,7 @@ class QuantSynapse(nn.Module):
         """No current of this layer can be larger, in real units (from running statistics)."""
         weight, affine = integer_weight(self.layer), self._affine(None)
         bound = weight.values.detach().abs().flatten(1).sum(1) * self.largest_input * weight.scale * input_scale
-        return float((bound * affine.gain.abs() + affine.offset.abs()).max())
+        return float((bound * affine.gain.abs() + affine.offset.abs()).detach().max())
 
     def _accumulate(self, x: Tensor, weight: IntegerWeight) -> Tensor:
         bound = float(weight.values.detach().abs().flatten(1).sum(1).max()) * self.largest_input
@@ -213,10 +213,10 @@ def _round_to_power_of_two(values: Tensor) -> Tensor:
 
 
 def _round_to_grid(values: Tensor, bit_width: int) -> Tensor:
-    """Round to multiples of 2^G, G the least grid for which every value fits `bit_width` signed bits."""
+    """Round to multiples of 2^G, G >= 0 the least for which every value rounds into `bit_width` signed bits."""
     limit = _largest_word(bit_width)
     largest = float(values.detach().abs().max())
-    grid = 2.0 ** max(0, math.ceil(math.log2(max(largest, 1e-9) / limit)))
+    grid = 2.0 ** max(0, math.ceil(math.log2(max(largest, 1e-9) / (limit + 0.5))))
     rounded: Tensor = round_ste((values / grid).clamp(-limit, limit))
     return rounded * grid
 

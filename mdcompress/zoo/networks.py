@@ -128,7 +128,7 @@ class MSResNet18(nn.Module):
 
 
 def digits_snn(**options: int) -> nn.Module:
-    """Small SNN for the embedded digits (about 60 k weights); options as in `DigitsSNN`."""
+    """Small SNN for the embedded digits (30 k weights); options as in `DigitsSNN`."""
     return DigitsSNN(**options)
 
 
