@@ -14,6 +14,7 @@ from torch import Tensor
 
 from intsnn.arithmetic import IntArray
 from intsnn.checking import check
+from intsnn.errors import GraphError
 from intsnn.graph import (
     IntAdd,
     IntConv,
@@ -83,6 +84,13 @@ def _lowered_synapse(
     unit = student.current_unit(node.name, streams)
     integers = layer.integers(student.input_scale(node.inputs[0]), unit)
     weight, bits = _array(integers.weight), float(layer.weight_policy.bit_width)
+    if weight.any() and not _array(integers.requant.multiplier).any() and bool(layer.gain().any()):
+        reach = int(abs(weight).reshape(len(weight), -1).sum(axis=1).max()) * layer.largest_input
+        raise GraphError(
+            f"layer {node.name!r} must leave room for its multiplier: its sums reach {reach}, and |acc|*|M| < 2^30 "
+            "makes every M, and with it every current, 0",
+            hints=[f"lower the bits of its weights ({bits:g}) or of its input, or split the layer"],
+        )
     if spec.operator == "linear":
         yield IntLinear(node.name, inputs, node.shape, weight, bits)
     else:

@@ -74,7 +74,7 @@ def load_student(path: str | Path) -> Student:
     try:
         graph, plan = _GRAPH.validate_json(metadata["graph"]), plan_from_json(metadata["plan"])
         student = Student(graph, plan)
-    except (KeyError, ValidationError, MdcompressError, AssertionError) as error:
+    except (LookupError, ValidationError, MdcompressError, AssertionError) as error:
         raise CheckpointError(
             f"{path} holds a damaged description of its student: {error}", hints=["quantize again"]
         ) from error

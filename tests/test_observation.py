@@ -124,12 +124,14 @@ def test_gradients_flow_through_what_a_student_shows() -> None:
     assert set(seen.potentials) == set(seen.spikes) == {"neuron1", "neuron2", "neuron3"}
 
 
-@pytest.mark.parametrize(("bits", "near"), [(8, 0.03), (16, 0.003)])
+@pytest.mark.parametrize(("bits", "near"), [(8, 0.02), (16, 0.002)])
 @pytest.mark.parametrize("rounding", ["half_up", "floor"])
 def test_student_potentials_come_near_to_float_at_eight_bits_and_more(bits: int, near: float, rounding: str) -> None:
     """In units of the threshold, on membranes that have seen the same spikes; the half of rounding is not in them."""
     torch.manual_seed(0)
-    network, x = Watched(tau=2.0, reset="soft").eval(), (sample() * 85).round() / 85
+    network, x = Watched(tau=2.0, reset="soft").eval(), (sample() * 85).round() / 255
+    with torch.no_grad():
+        network.fc.weight.abs_()  # no membrane far below zero, where storage saturates
     graph = trace(network, x)
     membrane = {"bit_width": bits, "rounding": rounding}
     recipe = Recipe.model_validate(
@@ -141,7 +143,6 @@ def test_student_potentials_come_near_to_float_at_eight_bits_and_more(bits: int,
         expected, found = observe(network, graph, x), observe(student, graph, x)
     same_so_far = (expected.spikes["neuron"] == found.spikes["neuron"]).cumprod(0).bool()
     error = (found.potentials["neuron"] - expected.potentials["neuron"])[same_so_far]
-    in_range = expected.potentials["neuron"][same_so_far].abs() < 2
-    assert float(same_so_far.float().mean()) > 0.9
-    assert float(error[in_range].abs().mean()) < near
-    assert rounding == "floor" or abs(float(error[in_range].mean())) < near / 4
+    assert float(same_so_far.float().mean()) > 0.9 and bool(expected.spikes["neuron"].any())
+    assert float(error.abs().mean()) < near
+    assert rounding == "floor" or abs(float(error.mean())) < near / 4

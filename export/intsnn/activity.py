@@ -146,15 +146,15 @@ def assume(graph: IntGraph, *, rate: float, time_steps: int) -> Activity:
     return _activity(graph, means, source="assumed", samples=0, time_steps=time_steps)
 
 
-def write_activity(activity: Activity, path: Path) -> None:
+def write_activity(activity: Activity, path: str | Path) -> None:
     """Write activity.json, whole or not at all."""
     text = json.dumps({"schema": ACTIVITY_SCHEMA, **asdict(activity)}, indent=1) + "\n"
     write_atomically(path, text.encode())
 
 
-def read_activity(path: Path) -> Activity:
+def read_activity(path: str | Path) -> Activity:
     """Read activity.json; every fault with its place."""
-    file = read_yaml(path, _ActivityFile, schema=ACTIVITY_SCHEMA)  # JSON is YAML, and this reader knows the places
+    file = read_yaml(Path(path), _ActivityFile, schema=ACTIVITY_SCHEMA)  # JSON is YAML, and this reader knows the places
     return Activity(
         source=file.source,
         samples=file.samples,

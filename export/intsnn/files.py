@@ -9,8 +9,9 @@ from pathlib import Path
 from intsnn.errors import MissingFileError
 
 
-def write_atomically(path: Path, content: bytes) -> None:
+def write_atomically(path: str | Path, content: bytes) -> None:
     """Write `content` to `path`; a reader sees the old file or the new one, never a part."""
+    path = Path(path)
     if not path.parent.is_dir():
         raise MissingFileError(
             f"{path}: the folder {path.parent} must exist (there is none)", hints=["create it, or choose another path"]

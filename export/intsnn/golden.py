@@ -47,7 +47,7 @@ def graph_hash(graph: IntGraph) -> str:
     return digest.hexdigest()
 
 
-def write_golden(graph: IntGraph, path: Path, *, x: npt.ArrayLike) -> Golden:
+def write_golden(graph: IntGraph, path: str | Path, *, x: npt.ArrayLike) -> Golden:
     """Run the interpreter on x [T, N, ...] and write what it saw. Atomic; equal content gives equal bytes."""
     array = checked_input(graph, x)
     golden = Golden(graph_hash(graph), array, run(graph, array))
@@ -61,8 +61,9 @@ def write_golden(graph: IntGraph, path: Path, *, x: npt.ArrayLike) -> Golden:
     return golden
 
 
-def read_golden(path: Path) -> Golden:
+def read_golden(path: str | Path) -> Golden:
     """Read a golden.npz; InvalidFileError where it is foreign or damaged."""
+    path = Path(path)
     if not path.is_file():
         raise MissingFileError(f"{path}: there must be a golden.npz (got none)", hints=["run the export first"])
     arrays = _arrays(path)
@@ -76,7 +77,7 @@ def read_golden(path: Path) -> Golden:
     return Golden(str(arrays["graph_hash"]), _wide(arrays["input"]), trace)
 
 
-def check_golden(graph: IntGraph, path: Path) -> ParityReport:
+def check_golden(graph: IntGraph, path: str | Path) -> ParityReport:
     """Run the graph on the golden input and compare; ParityError where the file belongs to another graph."""
     golden = read_golden(path)
     expected = graph_hash(graph)

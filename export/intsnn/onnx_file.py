@@ -39,23 +39,24 @@ _EXPORT_AGAIN = "export the network again; a model.onnx is read only as mdcompre
 _KINDS: Mapping[str, type[IntNode]] = {kind.kind: kind for kind in NODE_TYPES}
 
 
-def write_onnx(graph: IntGraph, path: Path) -> None:
+def write_onnx(graph: IntGraph, path: str | Path) -> None:
     """Write model.onnx: input `x` [T, N, ...] uint8 or int8, output `logits` int32. Atomic."""
     write_atomically(path, build_model(graph).SerializeToString(deterministic=True))
 
 
-def write_streaming_onnx(graph: IntGraph, path: Path) -> None:
+def write_streaming_onnx(graph: IntGraph, path: str | Path) -> None:
     """Write one step: inputs `x` [N, ...] and `<neuron>.state`, outputs `logits`, spikes and next states. Atomic."""
     write_atomically(path, build_streaming_model(graph).SerializeToString(deterministic=True))
 
 
-def read_onnx(path: Path) -> IntGraph:
+def read_onnx(path: str | Path) -> IntGraph:
     """The integer graph in a model.onnx; an IntsnnError says what is wrong with any other file."""
     return read_model(load_model(path), name=str(path))
 
 
-def load_model(path: Path) -> ModelProto:
+def load_model(path: str | Path) -> ModelProto:
     """Parse an ONNX file without looking into it (and without opening external data)."""
+    path = Path(path)
     if not path.is_file():
         raise MissingFileError(f"{path}: there must be an ONNX file (got none)", hints=["run the export first"])
     try:

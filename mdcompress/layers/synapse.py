@@ -122,6 +122,10 @@ class QuantSynapse(nn.Module):
         weight = integer_weight(self.layer)
         return SynapseIntegers(weight.values, self._constants(weight, None, input_scale, unit))
 
+    def gain(self) -> Tensor:
+        """The real factor of each channel, g of the batch norm or 1, [C] (from running statistics)."""
+        return self._affine(None).gain
+
     def current_bound(self, input_scale: float) -> float:
         """No current of this layer can be larger, in real units (from running statistics)."""
         weight, affine = integer_weight(self.layer), self._affine(None)
