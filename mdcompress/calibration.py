@@ -83,9 +83,8 @@ def _fit_units(student: Student, inputs: Sequence[Tensor], *, least_readout_unit
     def fire(neuron: QuantNeuron, current: Tensor, lsb: Tensor) -> Firing:
         # current*lsb holds the input gain already: lsb counts in units of the gained current
         simulation = simulate(_without_gain(neuron.model), current * lsb.double())
-        membranes = _after_reset(neuron.model, simulation.potentials, simulation.spikes)
-        stored.setdefault(neuron_names[id(neuron)], []).append(_sampled(membranes, len(inputs)))
-        return Firing(simulation.spikes, simulation.potentials, membranes)
+        stored.setdefault(neuron_names[id(neuron)], []).append(_sampled(simulation.membranes, len(inputs)))
+        return Firing(simulation.spikes, simulation.potentials, simulation.membranes)
 
     for x in inputs:
         result = student.run(x, fire=fire)
@@ -107,16 +106,6 @@ def _fit_units(student: Student, inputs: Sequence[Tensor], *, least_readout_unit
 
 def _without_gain(model: NeuronModel) -> NeuronModel:
     return replace(model, input_gain=1.0)
-
-
-def _after_reset(model: NeuronModel, potentials: Tensor, spikes: Tensor) -> Tensor:
-    match model.reset:
-        case "hard":
-            return torch.where(spikes > 0, model.reset_value, potentials)
-        case "soft":
-            return potentials - model.soft_amount * spikes
-        case "none":
-            return potentials
 
 
 def _sampled(values: Tensor, parts: int) -> Tensor:

@@ -29,6 +29,8 @@ def test_simulated_neuron_by_hand() -> None:
     hard, soft = simulate(model(), currents), simulate(model(reset="soft"), currents)
     assert hard.potentials.flatten().tolist() == [0.5, 1.0, 0.5, 2.25]
     assert hard.spikes.flatten().tolist() == [0.0, 1.0, 0.0, 1.0]
+    assert hard.membranes.flatten().tolist() == [0.5, 0.0, 0.5, 0.0]
+    assert soft.membranes.flatten().tolist() == [0.5, 0.0, 0.5, 1.25]
     assert soft.potentials.flatten().tolist() == [0.5, 1.0, 0.5, 2.25]
     silent = simulate(model(comparator="greater"), currents)  # at the tie it stays silent, and keeps 1.0
     assert silent.potentials.flatten().tolist() == [0.5, 1.0, 1.0, 2.5]

@@ -110,7 +110,7 @@ def test_integer_graphs_are_written_and_read_by_either_path(
     path = spelled(tmp_path / "model.onnx")
     intsnn.write_onnx(md.lower(student), path)
     assert intsnn.read_onnx(path) == md.lower(student)
-    answer = intsnn.run_onnx(path, student.quantize_input(data()).numpy()).output
+    answer = intsnn.run_onnx(Path(path), student.quantize_input(data()).numpy()).output
     assert np.array_equal(answer, student.trace(data()).output)
 
 
@@ -132,6 +132,7 @@ def test_public_names_are_sorted_importable_and_complete(package: ModuleType) ->
         assert getattr(package, name) is not None, name
     offered = {name for name in package.__all__ if name not in ("__version__", "zoo")}
     assert offered == set(package._ROOMS)
+    assert md.__getattr__("zoo") is importlib.import_module("mdcompress.zoo")
     with pytest.raises(AttributeError, match="has no attribute 'nonsense'"):
         _ = package.nonsense
 

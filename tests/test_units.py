@@ -161,7 +161,5 @@ def test_neurons_too_different_to_share_a_stream_are_named() -> None:
 
 
 def test_currents_that_no_neuron_reads_belong_to_the_readout() -> None:
-    net = Net(
-        lambda m, x: fold(m.head, m.neuron(fold(m.first, x))).mean(0), first=conv(), neuron=IF(), head=conv()
-    )
+    net = Net(lambda m, x: fold(m.head, m.neuron(fold(m.first, x))).mean(0), first=conv(), neuron=IF(), head=conv())
     assert units_of(net).references == {"first": "neuron", "head": None}

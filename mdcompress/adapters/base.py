@@ -29,16 +29,17 @@ class Adapter(Protocol):
 
 @dataclass(frozen=True)
 class Simulation:
-    """A canonical run: spikes and potentials before reset (h), both [T, N, ...]."""
+    """A canonical run: spikes, potentials before reset (h) and membranes after it (v), all [T, N, ...]."""
 
     spikes: Tensor
     potentials: Tensor
+    membranes: Tensor
 
 
 def simulate(model: NeuronModel, currents: Tensor) -> Simulation:
     """Run the canonical float neuron on currents [T, N, ...] (equations: `NeuronModel`)."""
     v = torch.full_like(currents[0], model.initial)
-    spikes, potentials = [], []
+    spikes, potentials, membranes = [], [], []
     for current in currents.unbind(0):
         h = model.decay * v + model.input_gain * current + model.drive
         fires = h >= model.threshold if model.comparator == "greater_equal" else h > model.threshold
@@ -52,7 +53,8 @@ def simulate(model: NeuronModel, currents: Tensor) -> Simulation:
                 v = h
         spikes.append(spike)
         potentials.append(h)
-    return Simulation(torch.stack(spikes), torch.stack(potentials))
+        membranes.append(v)
+    return Simulation(torch.stack(spikes), torch.stack(potentials), torch.stack(membranes))
 
 
 def probe(name: str, module: nn.Module, model: NeuronModel) -> None:
