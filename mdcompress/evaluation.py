@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -16,6 +15,7 @@ from torch.nn import functional
 from mdcompress.errors import DataError
 from mdcompress.graph import SnnGraph
 from mdcompress.layers.neuron import QuantNeuron
+from mdcompress.modes import evaluating
 from mdcompress.observation import Observation, observe
 from mdcompress.student import Student
 
@@ -93,18 +93,6 @@ def evaluate(
                 totals.add(seen.logits.mean(0), y, steps=len(x))
                 totals.watch(network, seen)
     return totals.metrics()
-
-
-@contextlib.contextmanager
-def evaluating(network: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside; every module's own mode afterwards."""
-    modes = {module: module.training for module in network.modules()}
-    network.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
 
 
 def mean_logits(output: Tensor) -> Tensor:

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from mdcompress.compression import compress
 from mdcompress.errors import DataError
-from mdcompress.evaluation import evaluate, evaluating
+from mdcompress.evaluation import evaluate
 from mdcompress.graph import SnnGraph
+from mdcompress.modes import evaluating
 from mdcompress.recipe import Recipe
 from mdcompress.student import Student
 from mdcompress.tracing import trace

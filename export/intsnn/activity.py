@@ -154,7 +154,9 @@ def write_activity(activity: Activity, path: str | Path) -> None:
 
 def read_activity(path: str | Path) -> Activity:
     """Read activity.json; every fault with its place."""
-    file = read_yaml(Path(path), _ActivityFile, schema=ACTIVITY_SCHEMA)  # JSON is YAML, and this reader knows the places
+    file = read_yaml(
+        Path(path), _ActivityFile, schema=ACTIVITY_SCHEMA
+    )  # JSON is YAML, and this reader knows the places
     return Activity(
         source=file.source,
         samples=file.samples,

@@ -19,7 +19,7 @@ from intsnn.onnx_file import load_model, read_model
 from intsnn.onnx_model import build_model, neuron_outputs
 from intsnn.onnx_nodes import INPUT, OUTPUT
 
-Source: TypeAlias = IntGraph | ModelProto | Path
+Source: TypeAlias = IntGraph | ModelProto | Path | str
 
 
 class InferenceSession(Protocol):
@@ -86,8 +86,9 @@ def _with_all_outputs(source: Source) -> tuple[IntGraph, ModelProto]:
     """The graph and its model, every neuron's spikes and membranes declared as outputs of the very same nodes."""
     if isinstance(source, IntGraph):
         return source, build_model(source, outputs="all")
-    model = load_model(source) if isinstance(source, Path) else source
-    graph = read_model(model, name=str(source) if isinstance(source, Path) else "the ONNX model")
+    from_file = isinstance(source, Path | str)
+    model = load_model(source) if isinstance(source, Path | str) else source
+    graph = read_model(model, name=str(source) if from_file else "the ONNX model")
     exposed = ModelProto()
     exposed.CopyFrom(model)
     del exposed.graph.output[1:]

@@ -70,9 +70,12 @@ class BatchNormPolicy(StrictModel):
         "quantized, so that M carries scales only; `power_of_two` makes M a shift.",
     )
     scale_bit_width: int = Field(
-        8, ge=2, le=16, description="Bits of the multiplier M (signed); `power_of_two` needs only its exponent."
+        8,
+        ge=2,
+        le=16,
+        description="Significant bits of the multiplier M (signed); `power_of_two` needs only its exponent.",
     )
-    shift_bit_width: int = Field(16, ge=4, le=24, description="Bits of the offset B (signed).")
+    shift_bit_width: int = Field(16, ge=4, le=24, description="Significant bits of the offset B (signed).")
 
 
 class InputPolicy(StrictModel):
