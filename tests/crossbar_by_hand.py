@@ -26,10 +26,11 @@ def small_hardware(
     cell_bits: int,
     encoding: Literal["offset", "differential"] = "offset",
     mapping: Literal["kernel_split", "im2col"] = "kernel_split",
-    gating: Literal["none", "array"] = "none",
+    gating: Literal["none", "pe", "array"] = "none",
     input_reuse: Literal["none", "line_buffer"] = "none",
     transport: Literal["bitmap", "address_event", "smaller"] = "bitmap",
     column_mux: int = 1,
+    joining: Literal["after_sum", "at_array"] = "after_sum",
 ) -> HardwareSpec:
     """The shipped description with another crossbar."""
     shipped = load_hardware("rram_64x64_65nm")
@@ -43,6 +44,7 @@ def small_hardware(
         "mapping": mapping,
         "gating": gating,
         "column_mux": column_mux,
+        "joining": joining,
     }
     return HardwareSpec.model_validate(
         {

@@ -13,11 +13,12 @@ from intgraphs import GraphBuilder, graph_inputs, int_graphs
 from intsnn.activity import assume, measure
 from intsnn.errors import HardwareError
 from intsnn.events import count, partial_sum_bits
+from intsnn.gating import cut_of
 from intsnn.graph import IntConv, IntGraph, IntInput, IntLinear, IntNeuron, IntReadout, IntRequant
 from intsnn.hardware.items import Item
 from intsnn.hardware.words import word_bits
 from intsnn.interpreter import evaluate
-from intsnn.mapping import map_graph
+from intsnn.mapping import map_graph, weight_slices
 from intsnn.tensors import bounds
 
 ZERO = np.zeros(1, np.int64)
@@ -118,22 +119,53 @@ def test_instances_of_two_layers_by_hand():
 
 
 def brute_force(node, inputs, hardware, bits):
-    """Counts of one weight layer in one step of one sample, array by array and pulse by pulse."""
+    """Counts of one weight layer in one step of one sample, array by array and pulse by pulse.
+
+    An array is (kernel position, pack of groups, block of rows, block of columns); those of a PE differ in the first.
+    """
     arrays = defaultdict(list)
     for *array, row, column, source in place_cells(node, hardware.crossbar):
         arrays[tuple(array)].append((row, column, source))
-    found = Counter()
+    found, gating, word = Counter(), hardware.crossbar.gating, words_of(node, hardware)
+    slices = weight_slices(node.bit_width, hardware.crossbar)
     for read in pulses(node, inputs, bits=bits):
         found[Item.POPCOUNT_ADD] += sum(read.values())
-        for cells in arrays.values():
-            active = {row for row, _, source in cells if read[source]}
-            found[Item.ROW_ACTIVATION] += len(active)
+        active = {array: {row for row, _, source in cells if read[source]} for array, cells in arrays.items()}
+        working_pes = {array[1:] for array, rows in active.items() if rows}
+        words = defaultdict(set)  # which words (kernel position, block of rows) of a pack contribute to
+        for array, cells in arrays.items():
+            found[Item.ROW_ACTIVATION] += len(active[array])
             found[Item.CELL_READ] += sum(read[source] for _, _, source in cells)
-            found[Item.ADC_CONVERSION] += len({column for _, column, _ in cells})
+            if gating == "none" or (gating == "pe" and array[1:] in working_pes) or active[array]:
+                columns = {column for _, column, _ in cells}
+                found[Item.ADC_CONVERSION] += len(columns)
+                for column in columns:
+                    words[word(array, column)].add((array[0], array[2]))
+        found[Item.PARTIAL_SUM_ADD] += sum(len(places) - 1 for places in words.values())
+        found[Item.PARTIAL_SUM_TRANSFER] += sum(len({rows for _, rows in places}) - 1 for places in words.values())
+        if hardware.crossbar.joining == "at_array":
+            found[Item.SHIFT_ADD] += (slices - 1) * sum(len(places) for places in words.values())
     return found
 
 
-@settings(max_examples=60, deadline=None)
+def words_of(node, hardware):
+    """The word that a column of an array belongs to: itself, or the output and sign whose slices are joined there.
+
+    A weight's columns stand side by side; one that lies on two arrays is joined as if it lay on one.
+    """
+    crossbar = hardware.crossbar
+    signs = 2 if crossbar.encoding == "differential" else 1
+    slices = weight_slices(node.bit_width, crossbar)
+
+    def word(array, column):
+        column += array[3] * crossbar.columns
+        part = column if crossbar.joining == "after_sum" else (column // (slices * signs), column % signs)
+        return array[1], part
+
+    return word
+
+
+@settings(max_examples=100, deadline=None)
 @given(st.data())
 def test_counts_equal_a_crossbar_read_pulse_by_pulse(data):
     graph = data.draw(int_graphs().filter(lambda graph: 0 < len(graph.synapses) <= 3))
@@ -144,8 +176,12 @@ def test_counts_equal_a_crossbar_read_pulse_by_pulse(data):
         cell_bits=data.draw(st.integers(1, 4)),
         encoding=data.draw(st.sampled_from(("offset", "differential"))),
         mapping=data.draw(st.sampled_from(("kernel_split", "im2col"))),
+        gating=data.draw(st.sampled_from(("none", "pe", "array"))),
+        joining=data.draw(st.sampled_from(("after_sum", "at_array"))),
     )
-    counts = count(map_graph(graph, hardware), measure(graph, [x]))
+    mapping = map_graph(graph, hardware)
+    counts = count(mapping, measure(graph, [x], cuts=[cut_of(layer) for layer in mapping.layers]))
+    codes = {layer.name: partial_sum_bits(layer, hardware) for layer in mapping.layers}
     steps = {(event.node, event.item): event.steps for event in counts.events}
     widths = {name: word_bits(interval) for name, interval in bounds(graph).items()}
     for step in evaluate(graph, x):
@@ -157,6 +193,12 @@ def test_counts_equal_a_crossbar_read_pulse_by_pulse(data):
         for t in range(len(x)):
             expected = brute_force(node, step.inputs[0][t, 0], hardware, bits)
             expected[Item.POPCOUNT_ADD] += positions * groups * (bits - 1)
+            expected[Item.PARTIAL_SUM_TRANSFER] *= codes[node.name]
+            sums = node.weight.shape[0] * positions * (2 if hardware.crossbar.encoding == "differential" else 1)
+            joined = weight_slices(node.bit_width, hardware.crossbar) if hardware.crossbar.joining == "after_sum" else 1
+            expected[Item.SHIFT_ADD] += sums * (joined * bits - 1)
+            expected[Item.MUX_SWITCH] = expected[Item.ADC_CONVERSION]
+            expected[Item.PARTIAL_SUM_STORE] = expected[Item.PARTIAL_SUM_ADD]
             if hardware.crossbar.encoding == "differential":
                 del expected[Item.POPCOUNT_ADD]
             for item, number in expected.items():
@@ -180,11 +222,11 @@ def test_gated_arrays_convert_only_if_a_row_is_active():
     gated = steps_of(graph, Item.ADC_CONVERSION, assume(graph, rate=0.5, time_steps=1), gating="array")
     assert gated == pytest.approx([2 * (15 / 16 + 3 / 4)])
     added = steps_of(graph, Item.PARTIAL_SUM_ADD, assume(graph, rate=0.5, time_steps=1), gating="array")
-    assert added == pytest.approx([2 * (15 / 16 + 3 / 4) - 2])
+    assert added == pytest.approx([2 * (15 / 16 + 3 / 4) - 2 * 63 / 64])  # outputs without an active row add nothing
     sent = steps_of(graph, Item.PARTIAL_SUM_TRANSFER, assume(graph, rate=0.5, time_steps=1), gating="array")
     hardware = small_hardware(rows=4, columns=4, cell_bits=2)
     bits = partial_sum_bits(map_graph(graph, hardware).layers[0], hardware)
-    assert sent == pytest.approx([2 * (15 / 16 + 3 / 4 - 1) * bits])
+    assert sent == pytest.approx([2 * (15 / 16 + 3 / 4 - 63 / 64) * bits])
 
 
 def test_a_silent_network_converts_nothing_if_gated_and_everything_if_not():
@@ -249,3 +291,16 @@ def test_counts_grow_with_every_step(graph, time_steps):
         assert shorter.total(item) <= longer.total(item)
     pairs = itertools.product(shorter.events, longer.events)
     assert all(a.steps == b.steps[:time_steps] for a, b in pairs if (a.node, a.item) == (b.node, b.item))
+
+
+@settings(max_examples=30, deadline=None)
+@given(int_graphs().filter(lambda graph: graph.synapses), st.integers(1, 12), st.integers(1, 12))
+def test_more_rows_never_mean_more_conversions_or_partial_sums(graph, rows, more):
+    x = np.ones((1, 1, *graph.input.shape), np.int64) - graph.input.signed
+    activity = measure(graph, [x])
+    few, many = (
+        count(map_graph(graph, small_hardware(rows=size, columns=8, cell_bits=2)), activity)
+        for size in (rows, rows + more)
+    )
+    for item in (Item.ADC_CONVERSION, Item.PARTIAL_SUM_ADD, Item.PARTIAL_SUM_STORE):
+        assert many.total(item) <= few.total(item)

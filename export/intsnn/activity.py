@@ -8,7 +8,8 @@ reads nothing):
     input_sum       = sum s                         row_pulses      = sum_{p,k} ones in the binary word of s
 
 Pulses are what bit-serial rows see: of spikes they equal the activations; of negative inputs the word is two's
-complement in the bits of the tensor's proved interval. Output channels (the fan-out) multiply later.
+complement in the bits of the tensor's proved interval. Output channels (the fan-out) multiply later. Measured activity
+also holds, for each usual way of cutting the rows into arrays, the reads that see an active row (occupancy.py).
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -25,18 +26,20 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import ConfigDict, Field, model_validator
 
-from intsnn.arithmetic import IntArray, IntType
+from intsnn.arithmetic import IntArray
+from intsnn.assumption import expected_counts
 from intsnn.errors import HardwareError, InputError, UsageError
 from intsnn.files import write_atomically
-from intsnn.graph import IntAdd, IntConv, IntFlatten, IntGraph, IntInput, IntNeuron, IntNode, IntPool, Shape, Synapse
+from intsnn.graph import IntConv, IntGraph, IntNeuron, Synapse
 from intsnn.hardware.words import word_bits
 from intsnn.interpreter import Evaluation, checked_input, evaluate
+from intsnn.occupancy import Cut, Occupancy, Steps, count_occupancy, input_uses, usual_cuts
 from intsnn.tensors import bounds
 from intsnn.yamlfile import RuleError, StrictModel, read_yaml
 
 ACTIVITY_SCHEMA = "intsnn.activity/1"
 FloatArray = npt.NDArray[np.float64]
-Steps = tuple[float, ...]
+_COUNTS = 4  # lists of counts of a weight layer before its occupancies
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,7 @@ class SynapseActivity:
     row_activations: Steps
     row_pulses: Steps
     input_sum: Steps
+    occupancy: tuple[Occupancy, ...] = ()
 
     @property
     def rate(self) -> float:
@@ -99,13 +103,19 @@ class Activity:
         raise HardwareError(f"the activity has no layer {name!r}", hints=["measure it again on this graph"])
 
 
-def measure(graph: IntGraph, batches: Iterable[npt.ArrayLike]) -> Activity:
+def measure(graph: IntGraph, batches: Iterable[npt.ArrayLike], *, cuts: Iterable[Cut] = ()) -> Activity:
     """Run the interpreter on batches [T, N, *input shape] of integers and count.
+
+    Args:
+        graph: the network.
+        batches: its inputs.
+        cuts: ways of cutting rows to count idle arrays of, besides the usual ones (each where a layer allows it).
 
     Raises:
         InputError: there is no batch, or T differs between batches.
     """
     widths = {name: word_bits(interval) for name, interval in bounds(graph).items()}
+    counted = {node.name: _cuts(node, tuple(cuts)) for node in graph.synapses}
     totals: dict[str, FloatArray] = {}
     time_steps = samples = 0
     for batch in batches:
@@ -113,14 +123,14 @@ def measure(graph: IntGraph, batches: Iterable[npt.ArrayLike]) -> Activity:
         if samples and len(array) != time_steps:
             raise InputError(f"every batch must have the same number of steps (got {time_steps} and {len(array)})")
         time_steps, samples = len(array), samples + array.shape[1]
-        for name, counts in _count_batch(graph, array, widths):
+        for name, counts in _count_batch(graph, array, widths, counted):
             totals[name] = totals.get(name, 0.0) + counts
     if samples == 0:
         raise InputError(
             "the activity needs at least one batch (got none)", hints=["give batches of shape [T, N, ...]"]
         )
     means = {name: counts / samples for name, counts in totals.items()}
-    return _activity(graph, means, source="measured", samples=samples, time_steps=time_steps)
+    return _activity(graph, means, counted, source="measured", samples=samples, time_steps=time_steps)
 
 
 def assume(graph: IntGraph, *, rate: float, time_steps: int) -> Activity:
@@ -134,16 +144,12 @@ def assume(graph: IntGraph, *, rate: float, time_steps: int) -> Activity:
     if isinstance(time_steps, bool) or not isinstance(time_steps, int) or time_steps < 1:
         raise UsageError(f"time_steps must be an integer of at least 1 (got {time_steps!r})")
     widths = {name: word_bits(interval) for name, interval in bounds(graph).items()}
-    values = _distributions(graph, rate)
     means: dict[str, FloatArray] = {}
-    for node in graph:
-        if isinstance(node, IntNeuron):
-            means[node.name] = np.full((1, time_steps), rate * math.prod(node.shape))
-    for synapse in graph.synapses:
-        read = graph.node(synapse.inputs[0])
-        expected = _expected_counts(synapse, read, values[read.name], widths[read.name])
-        means[synapse.name] = np.repeat(expected[:, None], time_steps, axis=1)
-    return _activity(graph, means, source="assumed", samples=0, time_steps=time_steps)
+    for node in graph.neurons:
+        means[node.name] = np.full((1, time_steps), rate * math.prod(node.shape))
+    for name, expected in expected_counts(graph, rate=rate, widths=widths).items():
+        means[name] = np.repeat(expected[:, None], time_steps, axis=1)
+    return _activity(graph, means, {}, source="assumed", samples=0, time_steps=time_steps)
 
 
 def write_activity(activity: Activity, path: str | Path) -> None:
@@ -163,8 +169,16 @@ def read_activity(path: str | Path) -> Activity:
         time_steps=file.time_steps,
         graph=file.graph,
         neurons=tuple(NeuronActivity(**dict(neuron)) for neuron in file.neurons),
-        synapses=tuple(SynapseActivity(**dict(synapse)) for synapse in file.synapses),
+        synapses=tuple(_read_synapse(entry) for entry in file.synapses),
     )
+
+
+def _read_synapse(entry: _SynapseEntry) -> SynapseActivity:
+    counts = {name: value for name, value in entry if name != "occupancy"}
+    found = tuple(
+        Occupancy(Cut(**dict(one.cut)), arrays=one.arrays, pes=one.pes, outputs=one.outputs) for one in entry.occupancy
+    )
+    return SynapseActivity(**counts, occupancy=found)
 
 
 def fingerprint(graph: IntGraph) -> str:
@@ -175,7 +189,8 @@ def fingerprint(graph: IntGraph) -> str:
         for field in fields(node):
             value = getattr(node, field.name)
             if isinstance(value, np.ndarray):
-                digest.update(f"\n{field.name}={list(value.shape)}:".encode() + value.astype("<i8").tobytes())
+                digest.update(f"\n{field.name}={list(value.shape)}:".encode())
+                digest.update(np.ascontiguousarray(value, dtype="<i8").data)
             elif field.name != "scale":  # metadata: no arithmetic depends on it
                 digest.update(f"\n{field.name}={_plain(value)}".encode())
     return digest.hexdigest()
@@ -201,6 +216,19 @@ class _NeuronEntry(StrictModel):
     spikes: NotNegativeSteps
 
 
+class _CutEntry(StrictModel):
+    mapping: Literal["kernel_split", "im2col"]
+    rows: Annotated[int, Field(ge=1)]
+    groups: Annotated[int, Field(ge=1)]
+
+
+class _OccupancyEntry(StrictModel):
+    cut: _CutEntry
+    arrays: NotNegativeSteps
+    pes: NotNegativeSteps
+    outputs: NotNegativeSteps
+
+
 class _SynapseEntry(StrictModel):
     name: str
     size: Annotated[int, Field(ge=1)]
@@ -208,6 +236,7 @@ class _SynapseEntry(StrictModel):
     row_activations: NotNegativeSteps
     row_pulses: NotNegativeSteps
     input_sum: Annotated[tuple[float, ...], Field(min_length=1)]
+    occupancy: tuple[_OccupancyEntry, ...] = ()
 
 
 class _ActivityFile(StrictModel):
@@ -225,6 +254,7 @@ class _ActivityFile(StrictModel):
         lists = [neuron.spikes for neuron in self.neurons]
         for one in self.synapses:
             lists += [one.active_inputs, one.row_activations, one.row_pulses, one.input_sum]
+            lists += [steps for found in one.occupancy for steps in (found.arrays, found.pes, found.outputs)]
         for steps in lists:
             if len(steps) != self.time_steps:
                 message = f"every list of counts must have {self.time_steps} steps (got {len(steps)})"
@@ -235,12 +265,13 @@ class _ActivityFile(StrictModel):
 def _activity(
     graph: IntGraph,
     means: Mapping[str, FloatArray],
+    cuts: Mapping[str, Sequence[Cut]],
     *,
     source: Literal["measured", "assumed"],
     samples: int,
     time_steps: int,
 ) -> Activity:
-    """Means by node name, [1, T] for neurons and [4, T] for weight layers, as an Activity."""
+    """Means by node name as an Activity: [1, T] of a neuron, [4 + 3 for each cut, T] of a weight layer."""
     steps = {name: [tuple(row) for row in counts.tolist()] for name, counts in means.items()}
     return Activity(
         source=source,
@@ -249,118 +280,62 @@ def _activity(
         graph=fingerprint(graph),
         neurons=tuple(NeuronActivity(node.name, math.prod(node.shape), *steps[node.name]) for node in graph.neurons),
         synapses=tuple(
-            SynapseActivity(node.name, math.prod(graph.node(node.inputs[0]).shape), *steps[node.name])
+            SynapseActivity(
+                node.name,
+                math.prod(graph.node(node.inputs[0]).shape),
+                *_four(steps[node.name]),
+                occupancy=_occupancies(cuts.get(node.name, ()), steps[node.name][_COUNTS:]),
+            )
             for node in graph.synapses
         ),
     )
 
 
-def _count_batch(graph: IntGraph, batch: IntArray, widths: Mapping[str, int]) -> Iterator[tuple[str, FloatArray]]:
+def _four(counts: Sequence[Steps]) -> tuple[Steps, Steps, Steps, Steps]:
+    """Active inputs, row activations, row pulses, input sum."""
+    active, activations, pulses, total = counts[:_COUNTS]
+    return active, activations, pulses, total
+
+
+def _occupancies(cuts: Sequence[Cut], counts: Sequence[Steps]) -> tuple[Occupancy, ...]:
+    return tuple(Occupancy(cut, *counts[3 * index : 3 * index + 3]) for index, cut in enumerate(cuts))
+
+
+def _cuts(node: Synapse, more: tuple[Cut, ...]) -> tuple[Cut, ...]:
+    """The usual cuts of a layer, and those of `more` that it can have."""
+    groups, per_group, kernel = node.groups if isinstance(node, IntConv) else 1, *_rows_of(node)
+    heights = {"kernel_split": per_group, "im2col": per_group * kernel}
+    fitting = (
+        cut
+        for cut in more
+        if cut.rows <= heights[cut.mapping]
+        and cut.groups <= groups
+        and (cut.groups == 1 or cut.rows == heights[cut.mapping])
+    )
+    return tuple(dict.fromkeys((*usual_cuts(node), *fitting)))
+
+
+def _rows_of(node: Synapse) -> tuple[int, int]:
+    """Input channels of a group, kernel positions."""
+    return int(node.weight.shape[1]), int(np.prod(node.weight.shape[2:]))
+
+
+def _count_batch(
+    graph: IntGraph, batch: IntArray, widths: Mapping[str, int], cuts: Mapping[str, Sequence[Cut]]
+) -> Iterator[tuple[str, FloatArray]]:
     for step in evaluate(graph, batch):
         match step:
             case Evaluation(node=IntNeuron() as node):
                 yield node.name, step.output.sum(axis=tuple(range(1, step.output.ndim)))[None].astype(np.float64)
             case Evaluation(node=node) if isinstance(node, Synapse):
-                yield node.name, _measured_counts(node, step.inputs[0], widths[node.inputs[0]])
+                x, bits = step.inputs[0], widths[node.inputs[0]]
+                occupied = count_occupancy(node, x, bits=bits, cuts=cuts[node.name])
+                yield node.name, np.concatenate([_measured_counts(node, x, bits), occupied.reshape(-1, len(x))])
 
 
 def _measured_counts(node: Synapse, x: IntArray, width: int) -> FloatArray:
     """[4, T]: active inputs, row activations, row pulses, input sum, over the whole batch."""
-    uses = _uses(node, x.shape[2:])
+    uses = input_uses(node, x.shape[2:])
     pulses = sum(((x >> bit) & 1 for bit in range(width)), start=np.zeros_like(x))
     counts = [(x != 0), (x != 0) * uses, pulses * uses, x]
     return np.stack([part.reshape(len(x), -1).sum(axis=1) for part in counts]).astype(np.float64)
-
-
-def _uses(node: Synapse, shape: Shape) -> IntArray:
-    """How many windows read each input, broadcast over the input's shape: 1 for a linear layer."""
-    if not isinstance(node, IntConv):
-        return np.ones((1,) * len(shape), dtype=np.int64)
-    kernel = node.weight.shape[2:]
-    per_axis = [
-        _uses_along(shape[1 + axis], node.shape[1 + axis], (kernel[axis], node.stride[axis], node.dilation[axis]), pad)
-        for axis, pad in enumerate(node.padding)
-    ]
-    return np.multiply.outer(per_axis[0], per_axis[1])[None]
-
-
-def _uses_along(size: int, outputs: int, window: tuple[int, int, int], padding: int) -> IntArray:
-    """Along one axis: the number of pairs (output o, kernel position k) with o*stride + k*dilation - padding = i."""
-    kernel, stride, dilation = window
-    reads = np.add.outer(np.arange(outputs) * stride, np.arange(kernel) * dilation).ravel() - padding
-    return np.bincount(reads[(reads >= 0) & (reads < size)], minlength=size).astype(np.int64)
-
-
-@dataclass(frozen=True)
-class _Distribution:
-    """Probabilities of the integers low, low + 1, …, the same for every element of a tensor."""
-
-    low: int
-    probabilities: FloatArray
-
-    @property
-    def values(self) -> IntArray:
-        return self.low + np.arange(len(self.probabilities), dtype=np.int64)
-
-    def mean(self, of: npt.NDArray[np.int64] | npt.NDArray[np.bool_]) -> float:
-        return float(self.probabilities @ of)
-
-    def plus(self, other: _Distribution) -> _Distribution:
-        return _Distribution(self.low + other.low, np.convolve(self.probabilities, other.probabilities))
-
-    def largest_of(self, count: int) -> _Distribution:
-        below = np.concatenate([[0.0], np.cumsum(self.probabilities)]) ** count
-        return _Distribution(self.low, np.diff(below))
-
-
-def _distributions(graph: IntGraph, rate: float) -> dict[str, _Distribution | None]:
-    """The assumed distribution of every tensor; None for accumulators and currents, which no rate describes."""
-    found: dict[str, _Distribution | None] = {}
-    spike = _Distribution(0, np.array([1 - rate, rate]))
-    for node in graph:
-        match node:
-            case IntInput():
-                word = IntType(node.bit_width, node.signed)
-                uniform = np.full(word.high - word.low + 1, 2.0**-node.bit_width)
-                found[node.name] = spike if (word.low, word.high) == (0, 1) else _Distribution(word.low, uniform)
-            case IntNeuron():
-                found[node.name] = spike
-            case IntPool():
-                found[node.name] = _pooled(node, found[node.inputs[0]])
-            case IntAdd():
-                found[node.name] = _sum([found[name] for name in node.inputs])
-            case IntFlatten():
-                found[node.name] = found[node.inputs[0]]
-            case _:
-                found[node.name] = None
-    return found
-
-
-def _pooled(node: IntPool, x: _Distribution | None) -> _Distribution | None:
-    count = math.prod(node.kernel)
-    if x is None:
-        return None
-    return x.largest_of(count) if node.mode == "max" else _sum([x] * count)
-
-
-def _sum(parts: list[_Distribution | None]) -> _Distribution | None:
-    total = _Distribution(0, np.ones(1))
-    for part in parts:
-        if part is None:
-            return None
-        total = total.plus(part)
-    return total
-
-
-def _expected_counts(node: Synapse, read: IntNode, x: _Distribution | None, width: int) -> FloatArray:
-    """[4]: what _measured_counts would give on average, for one sample and step."""
-    if x is None:
-        raise HardwareError(
-            f"node {node.name!r} reads {read.name!r}, whose values no firing rate describes",
-            hints=["measure the activity on data instead of assuming a rate"],
-        )
-    size = math.prod(read.shape)
-    uses = int(np.broadcast_to(_uses(node, read.shape), read.shape).sum())
-    pulses = sum(((x.values >> bit) & 1 for bit in range(width)), start=np.zeros_like(x.values))
-    active = x.mean(x.values != 0)
-    return np.array([active * size, active * uses, x.mean(pulses) * uses, x.mean(x.values) * size])

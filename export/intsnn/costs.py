@@ -11,17 +11,21 @@ that are excluded, and quantities that are missing with a reason, have no part; 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from itertools import groupby
 
 import numpy as np
 
 from intsnn.errors import HardwareError
-from intsnn.events import EventCounts, InstanceCount
+from intsnn.events import EventCount, EventCounts, InstanceCount
 from intsnn.hardware.items import Item
 from intsnn.hardware.spec import Cost, HardwareSpec, Quantity
 
 LEAKAGE = "leakage"
+Tally = Mapping[tuple[Item, float | None], float]  # counts by item and width
+PriceList = Callable[[Item, Quantity, float | None], float | None]  # of one event or instance at a width
 _PJ_PER_UW_NS = 1e-3
 
 
@@ -64,11 +68,48 @@ def price(counts: EventCounts, hardware: HardwareSpec, *, latency_ns: float) -> 
     Raises:
         HardwareError: a width lies outside a table that must not be extended.
     """
-    energy = [
-        part for event in counts.events if (part := _energy(event.node, event.item, event.bits, event.steps, hardware))
-    ]
-    area = [piece for built in counts.instances if (piece := _area(built, hardware))]
-    return Prices((*energy, *_leakage(counts, hardware, latency_ns)), tuple(area))
+    price_list = price_list_of(hardware)
+    energy = [part for event in counts.events if (part := _energy(event, price_list))]
+    area = [piece for built in counts.instances if (piece := _area(built, price_list))]
+    return Prices((*energy, *_leakage(counts, price_list, latency_ns)), tuple(area))
+
+
+@dataclass(frozen=True)
+class ItemTotals:
+    """Energy of one inference, area and leakage power by item: the sums of the parts that `price` gives one by one."""
+
+    energy_pj: Mapping[Item, float]
+    area_um2: Mapping[Item, float]
+    leakage_uw: float
+
+
+def price_items(events: Tally, instances: Tally, price_list: PriceList) -> ItemTotals:
+    """Price counts that are summed by item and width: the same totals as `price`, for many designs."""
+    leakage = _by_item(instances, "leakage_uw", price_list)
+    return ItemTotals(
+        _by_item(events, "energy_pj", price_list),
+        _by_item(instances, "area_um2", price_list),
+        math.fsum(leakage.values()),
+    )
+
+
+def price_list_of(hardware: HardwareSpec) -> PriceList:
+    """The prices of a description, each worked out once."""
+    return cache(lambda item, quantity, bits: price_of(item, quantity, hardware, bits=bits))
+
+
+def _by_item(counts: Tally, quantity: Quantity, price_list: PriceList) -> dict[Item, float]:
+    found: dict[Item, float] = {}
+    for (item, bits), number in counts.items():
+        each = price_list(item, quantity, bits)
+        if each is not None:
+            found[item] = found.get(item, 0.0) + number * each
+    return found
+
+
+def leakage_pj(leakage_uw: float, latency_ns: float) -> float:
+    """Energy that leaks in a time: 1 uW*ns = 1e-3 pJ."""
+    return leakage_uw * latency_ns * _PJ_PER_UW_NS
 
 
 def price_of(item: Item, quantity: Quantity, hardware: HardwareSpec, *, bits: float | None = None) -> float | None:
@@ -97,28 +138,27 @@ def _at_width(item: Item, published: tuple[float, ...], cost: Cost, bits: float 
     return float(np.interp(bits**power, [width**power for width in cost.bits], published))
 
 
-def _energy(
-    node: str, item: Item, bits: float | None, steps: tuple[float, ...], hardware: HardwareSpec
-) -> EnergyPart | None:
-    each = price_of(item, "energy_pj", hardware, bits=bits)
+def _energy(event: EventCount, price_list: PriceList) -> EnergyPart | None:
+    each = price_list(event.item, "energy_pj", event.bits)
     if each is None:
         return None
-    return EnergyPart(node, item.value, item.meaning.group.value, tuple(number * each for number in steps))
+    steps = tuple(number * each for number in event.steps)
+    return EnergyPart(event.node, event.item.value, event.item.meaning.group.value, steps)
 
 
-def _area(built: InstanceCount, hardware: HardwareSpec) -> AreaPart | None:
-    each = price_of(built.item, "area_um2", hardware, bits=built.bits)
+def _area(built: InstanceCount, price_list: PriceList) -> AreaPart | None:
+    each = price_list(built.item, "area_um2", built.bits)
     if each is None:
         return None
     return AreaPart(built.node, built.item.value, built.item.meaning.group.value, built.count * each)
 
 
-def _leakage(counts: EventCounts, hardware: HardwareSpec, latency_ns: float) -> list[EnergyPart]:
+def _leakage(counts: EventCounts, price_list: PriceList, latency_ns: float) -> list[EnergyPart]:
     """One part for each node that leaks, the same in every step."""
     step_ns = latency_ns / counts.time_steps
     parts = []
     for node, built in groupby(counts.instances, key=lambda instance: instance.node):
-        each = [(one.count, price_of(one.item, "leakage_uw", hardware, bits=one.bits)) for one in built]
+        each = [(one.count, price_list(one.item, "leakage_uw", one.bits)) for one in built]
         power_uw = math.fsum(number * leak for number, leak in each if leak is not None)
         if power_uw:
             step_pj = power_uw * step_ns * _PJ_PER_UW_NS

@@ -7,27 +7,30 @@ from pathlib import Path
 
 from intsnn.activity import Activity, fingerprint
 from intsnn.costs import price
+from intsnn.demand import Demand, WeightLayer, demand_of
 from intsnn.errors import HardwareError
-from intsnn.events import count, row_rate
-from intsnn.graph import IntGraph, IntNode
+from intsnn.events import count
+from intsnn.graph import IntGraph
 from intsnn.hardware import Hardware, HardwareSpec, SpikeSimSpec, load_hardware
 from intsnn.hardware.items import Item
 from intsnn.hardware.spec import QUANTITIES, Cost
-from intsnn.mapping import LayerMapping, Mapping, map_graph
-from intsnn.report import HardwareReport, NodeSummary, NotModelled, Provenance, Technology, Workload
-from intsnn.schedule import schedule
+from intsnn.mapping import LayerMapping, Mapping, place
+from intsnn.remarks import idle_share, remarks
+from intsnn.report import Basis, HardwareReport, NodeSummary, NotModelled, Provenance, Technology, Workload
+from intsnn.schedule import schedule, timeline
 from intsnn.spikesim_estimation import estimate_by_spikesim
 
-_LOW_UTILISATION = 0.1  # below this share of used cells a note says so
 
-
-def estimate(graph: IntGraph, activity: Activity, hardware: str | Path | Hardware) -> HardwareReport:
+def estimate(
+    graph: IntGraph, activity: Activity, hardware: str | Path | Hardware, *, demand: Demand | None = None
+) -> HardwareReport:
     """Energy, latency and area of one inference of a legal graph.
 
     Args:
         graph: the network.
         activity: of this graph; its T is the T that is priced.
         hardware: name of a shipped description, path of a file, or the description itself.
+        demand: what the graph asks for, with words of other widths (widths.py); None: its own.
 
     Raises:
         HardwareError: the activity is of another graph, or the graph does not fit the description.
@@ -39,47 +42,50 @@ def estimate(graph: IntGraph, activity: Activity, hardware: str | Path | Hardwar
             hints=["measure the activity again on this graph"],
         )
     if isinstance(spec, SpikeSimSpec):
+        if demand is not None:
+            raise HardwareError(
+                f"{spec.name} prices every bit width alike, so words of other widths have no figures of their own",
+                hints=["choose a description that knows bit widths, such as spikesim_fixed"],
+            )
         return estimate_by_spikesim(graph, activity, spec)
-    return _by_components(graph, activity, spec)
+    return _by_components(graph, activity, spec, demand or demand_of(graph))
 
 
-def _by_components(graph: IntGraph, activity: Activity, hardware: HardwareSpec) -> HardwareReport:
-    mapping = map_graph(graph, hardware)
+def _by_components(graph: IntGraph, activity: Activity, hardware: HardwareSpec, demand: Demand) -> HardwareReport:
+    mapping = place(demand, hardware)
     counts = count(mapping, activity)
-    busy = schedule(mapping, time_steps=activity.time_steps)
-    prices = price(counts, hardware, latency_ns=math.fsum(one.time_ns for one in busy))
+    when = timeline(mapping, time_steps=activity.time_steps)
+    prices = price(counts, hardware, latency_ns=when.latency_ns)
     technology = hardware.technology
     return HardwareReport(
         hardware=hardware.name,
         summary=hardware.summary,
         technology=Technology(technology.node_nm, technology.voltage_v, technology.clock_mhz),
         workload=Workload.of(activity),
-        nodes=_mapped_nodes(graph, mapping, activity),
+        nodes=_mapped_nodes(demand, mapping, activity),
         energy=prices.energy,
         area=prices.area,
-        latency=busy,
+        latency=schedule(mapping, time_steps=activity.time_steps),
         provenance=_provenance(hardware),
         not_modelled=_left_out(hardware),
-        notes=_notes(mapping),
+        notes=remarks(mapping, activity, prices.energy),
+        basis=Basis(graph, activity, mapping, counts),
+        timeline=when,
     )
 
 
-def _mapped_nodes(graph: IntGraph, mapping: Mapping, activity: Activity) -> tuple[NodeSummary, ...]:
+def _mapped_nodes(demand: Demand, mapping: Mapping, activity: Activity) -> tuple[NodeSummary, ...]:
     layers = {layer.name: layer for layer in mapping.layers}
-    digital = {node.name for node in mapping.digital}
-    summaries = []
-    for node in graph:
-        if node.name in layers:
-            summaries.append(_layer_summary(node, layers[node.name], activity))
-        elif node.name in digital:
-            summaries.append(NodeSummary(node.name, node.kind, node.shape))
-    return tuple(summaries)
+    return tuple(
+        _layer_summary(node, layers[node.name], activity)
+        if isinstance(node, WeightLayer)
+        else NodeSummary(node.name, node.kind, node.shape)
+        for node in demand.nodes
+    )
 
 
-def _layer_summary(node: IntNode, layer: LayerMapping, activity: Activity) -> NodeSummary:
+def _layer_summary(node: WeightLayer, layer: LayerMapping, activity: Activity) -> NodeSummary:
     seen = activity.synapse(node.name)
-    quiet = 1 - row_rate(layer, seen)
-    idle = [float((quiet ** (rows * layer.groups_per_array)).mean()) for rows in layer.rows]
     return NodeSummary(
         name=node.name,
         kind=node.kind,
@@ -89,26 +95,11 @@ def _layer_summary(node: IntNode, layer: LayerMapping, activity: Activity) -> No
         tiles=layer.tiles,
         utilisation=layer.utilisation,
         input_rate=seen.rate,
-        idle_arrays=math.fsum(idle) / len(idle),
+        idle_arrays=idle_share(layer, activity),
+        copies=layer.copies,
         dense_operations=2 * layer.synaptic_operations * activity.time_steps,
         effective_operations=math.fsum(seen.row_activations) * layer.out_per_group,
     )
-
-
-def _notes(mapping: Mapping) -> tuple[str, ...]:
-    crossbar = mapping.hardware.crossbar
-    notes = [f"{mapping.arrays:,} arrays in {mapping.pes:,} PEs on {mapping.tiles:,} tiles."]
-    if crossbar.resolution < crossbar.lossless_adc_bits:
-        notes.append(
-            f"Converters have {crossbar.resolution} bits, exact column sums need {crossbar.lossless_adc_bits}: a chip "
-            "with these figures does not compute the graph's integers exactly."
-        )
-    if crossbar.gating == "array":
-        notes.append("Idle arrays are skipped; how many are idle is estimated from the row rate, rows independent.")
-    sparse = [layer.name for layer in mapping.layers if layer.utilisation < _LOW_UTILISATION]
-    if sparse:
-        notes.append(f"Less than {_LOW_UTILISATION:.0%} of the cells are used in: {', '.join(sparse)}.")
-    return tuple(notes)
 
 
 def _left_out(hardware: HardwareSpec) -> tuple[NotModelled, ...]:

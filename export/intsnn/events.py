@@ -5,19 +5,23 @@ K_a arrays per PE, N_r, N_c blocks, S slices, P polarities, `columns` = Co*S*P, 
 
     row_activation       pulses * N_c
     cell_read            pulses * (Co/G)*S*P
-    adc_conversion       p*b*columns*K_a * sum over row blocks of a;  a = 1, or with gating a = 1 - (1-r)^rows
-    mux_switch           adc_conversion
-    partial_sum_add      adc_conversion - p*b*columns, at least 0;  partial_sum_store the same
-    shift_add            p*Co*P*(S*b - 1)
+    column reads         array reads * (Co/G)*S*P; array reads p*b*G*K_a*N_r, or those that gating leaves (gating.py)
+    words                (Co/G)*S*P of an array read, or (Co/G)*P where slices are joined at the array
+    adc_conversion       column reads, and mux_switch the same; none where adder trees read the columns
+    adder_tree_add       column reads * (X_r - 1), where adder trees read the columns: every adder counts as switching
+    partial_sum_add      (array reads - outputs that have one) * words;  partial_sum_store the same
+    shift_add            p*Co*P*(S*b - 1), or where slices are joined at the array
+                         array reads * (Co/G)*P*(S - 1) + p*Co*P*(b - 1)
     popcount_add         pulses + p*G*(b - 1) (offset), 0 (differential)
     sign_subtract        p*Co
     buffer_write         inputs*b;  buffer_read  p*K*Ci*b, or inputs*b with a line buffer
-    spike_transfer       hops * (bitmap: inputs*b | address_event: active*(address bits + b where b > 1))
-    partial_sum_transfer p*b*columns*(active row blocks - 1) * partial-sum bits
+    spike_transfer       hops * (bitmap: inputs*b | address_event: active*(address bits + b where b > 1));
+                         from a global buffer as often as inputs are read: buffer_read / buffer_write times as much
+    partial_sum_transfer hops * (PE reads - outputs that have one) * words * partial-sum bits
 
-r = pulses / (p*K*Ci*b) is the chance that a row is active; gating takes rows as independent. Widths: partial sums
-ADC bits + ceil(log2(K_a*N_r)); shifted sums (S-1)*cell bits + b - 1 more; row counts the word of K*Ci/G; addresses
-ceil(log2(inputs)), at least 1.
+Copies of a layer share its work, so events do not depend on D. Widths: partial sums ADC bits + ceil(log2(K_a*N_r)),
+and (S-1)*cell bits more where slices are joined before; shifted sums ADC bits + ceil(log2(K_a*N_r)) + (S-1)*cell bits
++ b - 1; row counts the word of K*Ci/G; tree additions the mean over the tree; addresses ceil(log2(inputs)), at least 1.
 """
 
 from __future__ import annotations
@@ -25,6 +29,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import assert_never
 
 import numpy as np
 import numpy.typing as npt
@@ -32,8 +37,9 @@ import numpy.typing as npt
 from intsnn.activity import Activity, SynapseActivity
 from intsnn.arithmetic import Bounds
 from intsnn.errors import HardwareError
+from intsnn.gating import Reads, converted_reads
 from intsnn.hardware.items import Item
-from intsnn.hardware.spec import HardwareSpec
+from intsnn.hardware.spec import Crossbar, HardwareSpec
 from intsnn.hardware.words import word_bits
 from intsnn.mapping import DigitalMapping, LayerMapping, Mapping
 
@@ -88,15 +94,38 @@ def count(mapping: Mapping, activity: Activity) -> EventCounts:
     Raises:
         HardwareError: the activity belongs to another graph.
     """
-    steps = activity.time_steps
-    events = [event for layer in mapping.layers for event in _layer_events(layer, mapping.hardware, activity)]
-    events += [event for node in mapping.digital for event in _digital_events(node, steps)]
-    instances = [built for layer in mapping.layers for built in _layer_instances(layer, mapping.hardware)]
-    instances += [built for node in mapping.digital for built in _digital_instances(node)]
-    return EventCounts(steps, tuple(events), tuple(instances))
+    events = tuple(count_events(mapping, activity))
+    return EventCounts(activity.time_steps, events, tuple(count_instances(mapping)))
 
 
-def _layer_events(layer: LayerMapping, hardware: HardwareSpec, activity: Activity) -> Iterator[EventCount]:
+def count_events(mapping: Mapping, activity: Activity) -> Iterator[EventCount]:
+    """What happens. It does not depend on the sharing of converters, nor on copies unless hops are a mesh's."""
+    for layer in mapping.layers:
+        yield from _layer_events(layer, mapping, activity)
+    for node in mapping.digital:
+        yield from _digital_events(node, activity.time_steps)
+
+
+def count_instances(mapping: Mapping) -> Iterator[InstanceCount]:
+    """What is built; it does not depend on what happens."""
+    yield from count_array_instances(mapping)
+    yield from count_digital_instances(mapping)
+
+
+def count_array_instances(mapping: Mapping) -> Iterator[InstanceCount]:
+    """What is built for the weight layers."""
+    for layer in mapping.layers:
+        yield from _layer_instances(layer, mapping.hardware)
+
+
+def count_digital_instances(mapping: Mapping) -> Iterator[InstanceCount]:
+    """What is built for all other nodes; it does not depend on the crossbars."""
+    for node in mapping.digital:
+        yield from _digital_instances(node)
+
+
+def _layer_events(layer: LayerMapping, mapping: Mapping, activity: Activity) -> Iterator[EventCount]:
+    hardware = mapping.hardware
     seen = activity.synapse(layer.name)
     if seen.size != layer.inputs:
         raise HardwareError(
@@ -107,11 +136,12 @@ def _layer_events(layer: LayerMapping, hardware: HardwareSpec, activity: Activit
         **_crossbar_counts(layer, seen),
         **_conversion_counts(layer, hardware, seen),
         **_correction_counts(layer, seen),
-        **_movement_counts(layer, hardware, seen),
+        **_movement_counts(layer, hardware, seen, input_hops=_hops(hardware, mapping.tiles)),
     }
+    widths = _layer_bits(layer, hardware)
     for item, steps in counts.items():
-        if np.any(steps):
-            yield EventCount(layer.name, item, _layer_bits(item, layer, hardware), tuple(steps.tolist()))
+        if steps.any():
+            yield EventCount(layer.name, item, widths.get(item), tuple(steps.tolist()))
 
 
 def _crossbar_counts(layer: LayerMapping, seen: SynapseActivity) -> dict[Item, FloatArray]:
@@ -123,55 +153,66 @@ def _crossbar_counts(layer: LayerMapping, seen: SynapseActivity) -> dict[Item, F
 
 
 def _conversion_counts(layer: LayerMapping, hardware: HardwareSpec, seen: SynapseActivity) -> dict[Item, FloatArray]:
-    reads = layer.positions * layer.input_bits * layer.columns
-    conversions = reads * layer.array_kernel * _active_blocks(layer, hardware, seen, layer.groups_per_array)
-    additions = np.maximum(0.0, conversions - reads)
-    pe_rows = layer.groups_per_array * layer.array_kernel  # a PE is idle only if all its arrays are
-    passed_on = np.maximum(0.0, _active_blocks(layer, hardware, seen, pe_rows) - 1)
-    return {
-        Item.ADC_CONVERSION: conversions,
-        Item.MUX_SWITCH: conversions,
+    crossbar, columns = hardware.crossbar, layer.out_per_group * layer.slices * layer.polarity
+    reads = converted_reads(layer, seen, crossbar.gating)
+    column_reads = reads.arrays * columns
+    words = columns if crossbar.joining == "after_sum" else layer.out_per_group * layer.polarity
+    additions = (reads.arrays - reads.outputs) * words
+    hops = 1.0 if hardware.interconnect.hops != "mesh" else _hops(hardware, layer.tiles)
+    counts = {
         Item.PARTIAL_SUM_ADD: additions,
         Item.PARTIAL_SUM_STORE: additions,
-        Item.PARTIAL_SUM_TRANSFER: reads * passed_on * partial_sum_bits(layer, hardware),
+        Item.PARTIAL_SUM_TRANSFER: hops * (reads.pes - reads.outputs) * words * partial_sum_bits(layer, hardware),
+        Item.SHIFT_ADD: _joins(layer, crossbar, reads),
     }
+    match crossbar.readout:
+        case "converter":
+            return {Item.ADC_CONVERSION: column_reads, Item.MUX_SWITCH: column_reads, **counts}
+        case "adder_tree":
+            return {Item.ADDER_TREE_ADD: column_reads * (crossbar.rows - 1), **counts}
+        case readout:
+            assert_never(readout)
 
 
-def _active_blocks(layer: LayerMapping, hardware: HardwareSpec, seen: SynapseActivity, row_multiple: int) -> FloatArray:
-    """Expected number of row blocks with an active row, [T]; each block spans its rows times `row_multiple`."""
-    rate = row_rate(layer, seen)
-    if hardware.crossbar.gating == "none":
-        return np.full_like(rate, layer.row_blocks)
-    return np.asarray(sum(1 - (1 - rate) ** (rows * row_multiple) for rows in layer.rows))
-
-
-def row_rate(layer: LayerMapping, seen: SynapseActivity) -> FloatArray:
-    """r = pulses / (p*K*Ci*b): the share of row reads that carry a pulse, [T]."""
-    places = layer.positions * layer.kernel * layer.groups * layer.in_per_group * layer.input_bits
-    return np.array(seen.row_pulses) / places
+def _joins(layer: LayerMapping, crossbar: Crossbar, reads: Reads) -> FloatArray:
+    """Shifted additions: of the slices, after the sum or at every array, and of the input bits, once for an output."""
+    outputs = layer.positions * layer.out_channels * layer.polarity
+    match crossbar.joining:
+        case "after_sum":
+            return np.full_like(reads.outputs, outputs * (layer.slices * layer.input_bits - 1))
+        case "at_array":
+            at_arrays = reads.arrays * (layer.out_per_group * layer.polarity * (layer.slices - 1))
+            return at_arrays + outputs * (layer.input_bits - 1)
+        case joining:
+            assert_never(joining)
 
 
 def _correction_counts(layer: LayerMapping, seen: SynapseActivity) -> dict[Item, FloatArray]:
     pulses = np.array(seen.row_pulses)
-    per_sign = layer.positions * layer.out_channels * layer.polarity
     joined_bits = layer.positions * layer.groups * (layer.input_bits - 1)
-    counts = {
-        Item.SHIFT_ADD: np.full_like(pulses, per_sign * (layer.slices * layer.input_bits - 1)),
-        Item.SIGN_SUBTRACT: np.full_like(pulses, layer.positions * layer.out_channels),
-    }
+    counts = {Item.SIGN_SUBTRACT: np.full_like(pulses, layer.positions * layer.out_channels)}
     return counts if layer.polarity == 2 else {**counts, Item.POPCOUNT_ADD: pulses + joined_bits}
 
 
-def _movement_counts(layer: LayerMapping, hardware: HardwareSpec, seen: SynapseActivity) -> dict[Item, FloatArray]:
+def _movement_counts(
+    layer: LayerMapping, hardware: HardwareSpec, seen: SynapseActivity, *, input_hops: float
+) -> dict[Item, FloatArray]:
     active, bits = np.array(seen.active_inputs), layer.input_bits
     once = layer.inputs * bits
     every_window = layer.positions * layer.kernel * layer.groups * layer.in_per_group * bits
     read = once if hardware.buffers.input_reuse == "line_buffer" else every_window
+    journeys = 1.0 if hardware.buffers.place == "local" else read / once
     return {
         Item.BUFFER_WRITE: np.full_like(active, once),
         Item.BUFFER_READ: np.full_like(active, read),
-        Item.SPIKE_TRANSFER: hardware.interconnect.hops * _moved_bits(layer, hardware, active),
+        Item.SPIKE_TRANSFER: input_hops * journeys * _moved_bits(layer, hardware, active),
     }
+
+
+def _hops(hardware: HardwareSpec, tiles: int) -> float:
+    """Hops of an input, or the mean Manhattan distance of two tiles of a square mesh."""
+    hops = hardware.interconnect.hops
+    return max(1.0, 2 / 3 * math.sqrt(tiles)) if hops == "mesh" else hops
 
 
 def _moved_bits(layer: LayerMapping, hardware: HardwareSpec, active: FloatArray) -> FloatArray:
@@ -188,22 +229,36 @@ def _moved_bits(layer: LayerMapping, hardware: HardwareSpec, active: FloatArray)
 
 
 def partial_sum_bits(layer: LayerMapping, hardware: HardwareSpec) -> int:
-    """Width of a sum of column codes over a layer's arrays: ADC bits + ceil(log2(K_a*N_r))."""
-    return hardware.crossbar.resolution + math.ceil(math.log2(layer.array_kernel * layer.row_blocks))
+    """Width of a sum over a layer's arrays, of columns or of joined slices (equations above)."""
+    crossbar = hardware.crossbar
+    joined = 0 if crossbar.joining == "after_sum" else (layer.slices - 1) * crossbar.cell.bits
+    return crossbar.resolution + joined + math.ceil(math.log2(layer.array_kernel * layer.row_blocks))
 
 
-def _layer_bits(item: Item, layer: LayerMapping, hardware: HardwareSpec) -> float | None:
+def tree_bits(rows: int, cell_bits: int) -> float:
+    """Mean width of the rows - 1 adders of a tree: level l adds words of cell bits + l, pair by pair (l from 0)."""
+    bits, adders, words, level = 0, 0, rows, 0
+    while words > 1:
+        pairs = words // 2
+        bits, adders = bits + pairs * (cell_bits + level), adders + pairs
+        words, level = words - pairs, level + 1
+    return bits / adders if adders else float(cell_bits)
+
+
+def _layer_bits(layer: LayerMapping, hardware: HardwareSpec) -> dict[Item, float]:
+    """Width of each item whose cost depends on one."""
     summed = partial_sum_bits(layer, hardware)
-    joined = summed + (layer.slices - 1) * hardware.crossbar.cell.bits + layer.input_bits - 1
-    widths = {
+    slices = (layer.slices - 1) * hardware.crossbar.cell.bits if hardware.crossbar.joining == "after_sum" else 0
+    joined = summed + slices + layer.input_bits - 1
+    return {
         Item.ADC_CONVERSION: hardware.crossbar.resolution,
+        Item.ADDER_TREE_ADD: tree_bits(hardware.crossbar.rows, hardware.crossbar.cell.bits),
         Item.PARTIAL_SUM_ADD: summed,
         Item.PARTIAL_SUM_STORE: summed,
         Item.SHIFT_ADD: joined,
         Item.SIGN_SUBTRACT: joined,
         Item.POPCOUNT_ADD: word_bits(Bounds(0, layer.kernel * layer.in_per_group)),
     }
-    return widths.get(item)
 
 
 def _layer_instances(layer: LayerMapping, hardware: HardwareSpec) -> Iterator[InstanceCount]:
@@ -213,8 +268,9 @@ def _layer_instances(layer: LayerMapping, hardware: HardwareSpec) -> Iterator[In
     counts = {
         Item.ROW_ACTIVATION: arrays * crossbar.rows,
         Item.CELL_READ: arrays * crossbar.rows * crossbar.columns,
-        Item.ADC_CONVERSION: converters,
-        Item.MUX_SWITCH: converters,
+        Item.ADC_CONVERSION: converters if crossbar.readout == "converter" else 0,
+        Item.MUX_SWITCH: converters if crossbar.readout == "converter" else 0,
+        Item.ADDER_TREE_ADD: converters * (crossbar.rows - 1) if crossbar.readout == "adder_tree" else 0,
         Item.PARTIAL_SUM_ADD: summing,
         Item.PARTIAL_SUM_STORE: summing,
         Item.SHIFT_ADD: converters if layer.slices * layer.input_bits > 1 else 0,
@@ -223,9 +279,10 @@ def _layer_instances(layer: LayerMapping, hardware: HardwareSpec) -> Iterator[In
         Item.BUFFER_BIT: layer.inputs * layer.input_bits,
         Item.TILE: layer.tiles,
     }
+    widths = _layer_bits(layer, hardware)
     for item, number in counts.items():
         if number:
-            yield InstanceCount(layer.name, item, _layer_bits(item, layer, hardware), number)
+            yield InstanceCount(layer.name, item, widths.get(item), number)
 
 
 def _digital_events(node: DigitalMapping, time_steps: int) -> Iterator[EventCount]:

@@ -1,12 +1,14 @@
 """The reference: evaluates an integer graph in int64 NumPy, bit-exact, membranes included.
 
-Every line is one line of FORMAT.md. It is written to be read, not to be fast; onnxruntime is the fast one.
+Every line is one line of FORMAT.md. It is written to be read, not to be fast; onnxruntime is the fast one. The sums of
+weight layers come from a function that the caller may replace (analog arrays do); all else stays this exact code.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +18,6 @@ from intsnn.arithmetic import IntArray, IntType, saturate, shift_floor
 from intsnn.errors import GraphError, InputError
 from intsnn.graph import (
     IntAdd,
-    IntConv,
     IntFlatten,
     IntGraph,
     IntInput,
@@ -27,9 +28,14 @@ from intsnn.graph import (
     IntReadout,
     IntRequant,
     Pair,
+    Synapse,
 )
 
 _EXACT_IN_FLOAT64 = 2**53  # every integer up to here is a float64, so a float64 product of integers is exact
+
+
+NumberT = TypeVar("NumberT", bound=np.generic)
+Accumulate = Callable[[Synapse, IntArray], IntArray]  # a weight layer and x [T, N, ...] -> acc [T, N, *node.shape]
 
 
 @dataclass(frozen=True)
@@ -55,32 +61,67 @@ class Evaluation:
     membrane: IntArray | None
 
 
-def run(graph: IntGraph, x: npt.ArrayLike) -> Trace:
+def exact_sums(node: Synapse, x: IntArray) -> IntArray:
+    """acc = sum q_w * s of a weight layer: x [T, N, *input shape] -> [T, N, *node.shape]."""
+    folded = x.reshape(-1, *x.shape[2:])
+    read = patches(node, folded)
+    weight = node.weight.reshape(read.shape[2], -1, read.shape[3] * read.shape[4])
+    sums = [
+        _matrix_product(read[:, :, group].reshape(*read.shape[:2], -1), weight[group].T) for group in range(len(weight))
+    ]
+    return placed(node, np.stack(sums, axis=2)).reshape(*x.shape[:2], *node.shape)
+
+
+def run(graph: IntGraph, x: npt.ArrayLike, *, accumulate: Accumulate = exact_sums) -> Trace:
     """Run the graph on integer input x [T, N, *input shape] and keep every spike and membrane."""
     spikes: dict[str, IntArray] = {}
     membranes: dict[str, IntArray] = {}
     output = np.zeros(0, dtype=np.int64)
-    for step in evaluate(graph, x):
+    for step in evaluate(graph, x, accumulate=accumulate):
         if step.membrane is not None:
             spikes[step.node.name], membranes[step.node.name] = step.output, step.membrane
         output = step.output
     return Trace(output, spikes, membranes)
 
 
-def evaluate(graph: IntGraph, x: npt.ArrayLike) -> Iterator[Evaluation]:
-    """Run the graph node by node; a tensor is freed after its last reader."""
+def evaluate(graph: IntGraph, x: npt.ArrayLike, *, accumulate: Accumulate = exact_sums) -> Iterator[Evaluation]:
+    """Run the graph node by node; a tensor is freed after its last reader. `accumulate` makes a weight layer's sums."""
     values: dict[str, IntArray] = {}
     last_reader = {name: node.name for node in graph for name in node.inputs}
     for node in graph:
         inputs = tuple(values[name] for name in node.inputs)
         if isinstance(node, IntInput):
             inputs = (checked_input(graph, x),)
-        output, membrane = _evaluate_node(node, inputs)
+        if isinstance(node, Synapse):
+            output, membrane = accumulate(node, inputs[0]), None
+        else:
+            output, membrane = _evaluate_node(node, inputs)
         values[node.name] = output
         yield Evaluation(node, inputs, output, membrane)
         for name in set(node.inputs):
             if last_reader[name] == node.name:
                 del values[name]
+
+
+def patches(node: Synapse, x: npt.NDArray[NumberT]) -> npt.NDArray[NumberT]:
+    """What each output position reads: x [B, *input shape] -> [B, P, G, Ci/G, K], K = kh*kw.
+
+    patches[b, p, g, c, (i, j)] = x[b, g*Ci/G + c, y*stride + i*dilation - padding, ...] at p = (y, ...), 0 in the
+    padding. A linear layer has G = K = 1, and a position for each index of the axes before the last.
+    """
+    if isinstance(node, IntLinear):
+        return x.reshape(len(x), -1, 1, x.shape[-1], 1)
+    kernel = (node.weight.shape[2], node.weight.shape[3])
+    windows = _windows(_padded(x, node.padding, 0), kernel, node.stride, node.dilation)
+    positions = windows.shape[2] * windows.shape[3]
+    return windows.transpose(0, 2, 3, 1, 4, 5).reshape(len(x), positions, node.groups, -1, kernel[0] * kernel[1])
+
+
+def placed(node: Synapse, sums: npt.NDArray[NumberT]) -> npt.NDArray[NumberT]:
+    """Sums [B, P, G, Co/G] as the layer's output [B, *node.shape]."""
+    if isinstance(node, IntLinear):
+        return sums.reshape(len(sums), *node.shape)
+    return sums.reshape(*sums.shape[:2], -1).swapaxes(1, 2).reshape(len(sums), *node.shape)
 
 
 def checked_input(graph: IntGraph, x: npt.ArrayLike) -> IntArray:
@@ -110,10 +151,6 @@ def _evaluate_node(node: IntNode, inputs: tuple[IntArray, ...]) -> tuple[IntArra
     match node:
         case IntInput() | IntFlatten():
             return inputs[0].reshape(*inputs[0].shape[:2], *node.shape), None
-        case IntConv():
-            return _folded(inputs[0], lambda x: _convolve(node, x)), None
-        case IntLinear():
-            return _matrix_product(inputs[0], node.weight.T), None
         case IntRequant():
             return _requantize(node, inputs[0]), None
         case IntNeuron():
@@ -142,29 +179,16 @@ def _matrix_product(left: IntArray, right: IntArray) -> IntArray:
     return np.rint(left.astype(np.float64) @ right.astype(np.float64)).astype(np.int64)
 
 
-def _padded(x: IntArray, padding: Pair, value: int) -> IntArray:
+def _padded(x: npt.NDArray[NumberT], padding: Pair, value: int) -> npt.NDArray[NumberT]:
     (vertical, horizontal) = padding
     return np.pad(x, ((0, 0), (0, 0), (vertical,) * 2, (horizontal,) * 2), constant_values=value)
 
 
-def _windows(x: IntArray, kernel: Pair, stride: Pair, dilation: Pair) -> IntArray:
+def _windows(x: npt.NDArray[NumberT], kernel: Pair, stride: Pair, dilation: Pair) -> npt.NDArray[NumberT]:
     """[B, C, H, W] -> [B, C, Ho, Wo, kh, kw], a view."""
     reach = tuple((k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True))
     view = sliding_window_view(x, reach, axis=(2, 3))
     return view[:, :, :: stride[0], :: stride[1], :: dilation[0], :: dilation[1]]
-
-
-def _convolve(node: IntConv, x: IntArray) -> IntArray:
-    """acc[b, o, y, x] = sum_{c, i, j} w[o, c, i, j] * s[b, g(o)*Ci/groups + c, y*stride + i*dilation, ...]."""
-    per_out, per_group = node.weight.shape[0] // node.groups, node.weight.shape[1]
-    kernel = (node.weight.shape[2], node.weight.shape[3])
-    windows = _windows(_padded(x, node.padding, 0), kernel, node.stride, node.dilation)
-    outputs = []
-    for group in range(node.groups):
-        patch = windows[:, group * per_group : (group + 1) * per_group].transpose(0, 2, 3, 1, 4, 5)
-        weight = node.weight[group * per_out : (group + 1) * per_out].reshape(per_out, -1)
-        outputs.append(_matrix_product(patch.reshape(*patch.shape[:3], -1), weight.T))
-    return np.concatenate(outputs, axis=-1).transpose(0, 3, 1, 2)
 
 
 def _pool(node: IntPool, x: IntArray) -> IntArray:

@@ -7,28 +7,35 @@ For a layer with G groups, K = kh*kw, b_w weight bits, cells of b_c bits and arr
     kernel_split:  rows = Ci/G,    K_a = K, a PE is K arrays        im2col:  rows = K*Ci/G,  K_a = 1, a PE is an array
     N_r = ceil(rows / X_r),  N_c = ceil((Co/G)*S*P / X_c)           blocks of rows and of columns
     G_a = min(G, floor(X_r / rows), floor(X_c / ((Co/G)*S*P))), at least 1    groups in one array, as diagonal blocks
-    PEs = ceil(G / G_a)*N_r*N_c;  arrays = K_a*PEs;  tiles = ceil(PEs / PEs of a tile)
-    utilisation = Co*(Ci/G)*K*S*P / (arrays*X_r*X_c), at most 1
+    PEs = D*ceil(G / G_a)*N_r*N_c;  arrays = K_a*PEs;  tiles = ceil(PEs / PEs of a tile)
+    utilisation = D*Co*(Ci/G)*K*S*P / (arrays*X_r*X_c), at most 1
 
-Linear layers are 1x1 kernels. Output sizes are a convolution's own, before any pooling. Widths come from the graph's
-proved bounds, so nothing is wider than the network needs.
+D copies of a layer work on D positions at a time (duplication.py). Linear layers are 1x1 kernels. Products of two
+activations (attention) have no node in the graph yet, so there is nothing to map: a graph that holds them is refused
+before it comes here.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping as ByName
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-import numpy as np
-
-from intsnn.arithmetic import Bounds, IntArray, IntType
-from intsnn.errors import HardwareError
-from intsnn.graph import IntAdd, IntConv, IntGraph, IntNeuron, IntNode, IntPool, IntReadout, IntRequant, Synapse
-from intsnn.hardware.items import Item
+from intsnn.demand import Demand, DigitalNode, Flow, Operation, WeightLayer, demand_of, signed_digits
+from intsnn.duplication import Replicable, duplicates
+from intsnn.graph import IntGraph
 from intsnn.hardware.spec import Crossbar, HardwareSpec
-from intsnn.hardware.words import joined, word_bits
-from intsnn.tensors import bounds
+
+__all__ = [
+    "DigitalMapping",
+    "LayerMapping",
+    "Mapping",
+    "Operation",
+    "map_graph",
+    "place",
+    "row_blocks",
+    "signed_digits",
+    "weight_slices",
+]
 
 
 @dataclass(frozen=True)
@@ -37,7 +44,8 @@ class LayerMapping:
 
     positions: output positions Ho*Wo; kernel: K; groups: G; in_per_group, out_per_group: Ci/G, Co/G;
     input_bits: bits of an input value, fed one after another; rows: used rows of each array row block (N_r entries);
-    array_kernel: K_a; column_blocks: N_c; groups_per_array: G_a; slices: S; polarity: P.
+    array_kernel: K_a; column_blocks: N_c; groups_per_array: G_a; slices: S; polarity: P; copies: D. PEs and tiles are
+    those of all copies.
     """
 
     name: str
@@ -57,6 +65,12 @@ class LayerMapping:
     pes: int
     tiles: int
     utilisation: float
+    copies: int = 1
+
+    @property
+    def rounds(self) -> int:
+        """Positions that one copy works through in a step: ceil(Ho*Wo / D)."""
+        return math.ceil(self.positions / self.copies)
 
     @property
     def row_blocks(self) -> int:
@@ -65,7 +79,7 @@ class LayerMapping:
 
     @property
     def arrays(self) -> int:
-        """Arrays of the layer."""
+        """Arrays of the layer, all copies."""
         return self.array_kernel * self.pes
 
     @property
@@ -82,15 +96,6 @@ class LayerMapping:
     def synaptic_operations(self) -> int:
         """Weight x input pairs of one step: positions * Co * K * Ci/G, padding included (dense operations / 2)."""
         return self.positions * self.out_channels * self.kernel * self.in_per_group
-
-
-@dataclass(frozen=True)
-class Operation:
-    """An item that a digital node runs `per_element` times for each element and step, on words of `bits` bits."""
-
-    item: Item
-    per_element: int
-    bits: float
 
 
 @dataclass(frozen=True)
@@ -123,6 +128,7 @@ class Mapping:
     hardware: HardwareSpec
     layers: tuple[LayerMapping, ...]
     digital: tuple[DigitalMapping, ...]
+    flows: tuple[Flow, ...] = ()
 
     @property
     def arrays(self) -> int:
@@ -142,43 +148,45 @@ class Mapping:
 
 def map_graph(graph: IntGraph, hardware: HardwareSpec) -> Mapping:
     """Place every node of a legal graph."""
-    if not graph.synapses:
-        raise HardwareError(
-            "a crossbar chip needs a weight layer (the graph has none)",
-            hints=["give a graph with a conv or linear node"],
-        )
-    proved = bounds(graph)
-    layers = tuple(
-        _map_layer(graph, synapse, hardware, word_bits(proved[synapse.inputs[0]])) for synapse in graph.synapses
-    )
-    digital = (_map_digital(graph, node, hardware.neuron.parallelism, proved) for node in graph)
-    return Mapping(hardware, layers, tuple(node for node in digital if node is not None))
+    return place(demand_of(graph), hardware)
 
 
-def _map_layer(graph: IntGraph, node: Synapse, hardware: HardwareSpec, input_bits: int) -> LayerMapping:
+def place(demand: Demand, hardware: HardwareSpec) -> Mapping:
+    """Place every node; copies of layers as the hardware's array budget allows.
+
+    Raises:
+        HardwareError: the budget does not hold one copy of every layer.
+    """
+    single = tuple(_place_layer(layer, hardware) for layer in demand.layers)
+    budget = hardware.duplication.arrays
+    copies = (1,) * len(single) if budget is None else _copies(single, budget)
+    layers = tuple(_copied(layer, number, hardware) for layer, number in zip(single, copies, strict=True))
+    digital = tuple(_place_digital(node, hardware.neuron.parallelism) for node in demand.digital)
+    return Mapping(hardware, layers, digital, demand.flows)
+
+
+def _place_layer(layer: WeightLayer, hardware: HardwareSpec) -> LayerMapping:
     crossbar = hardware.crossbar
-    groups, kernel, positions = _geometry(node)
-    in_per_group, out_per_group = int(node.weight.shape[1]), int(node.weight.shape[0]) // groups
     polarity = 1 if crossbar.encoding == "offset" else 2
-    slices = weight_slices(node.bit_width, crossbar)
-    array_kernel = kernel if crossbar.mapping == "kernel_split" else 1
-    rows = _row_blocks(in_per_group * kernel // array_kernel, crossbar.rows)
-    columns = out_per_group * slices * polarity
+    slices = weight_slices(layer.weight_bits, crossbar)
+    columns = layer.out_per_group * slices * polarity
+    array_kernel = layer.kernel if crossbar.mapping == "kernel_split" else 1
+    rows = row_blocks(layer.in_per_group * layer.kernel // array_kernel, crossbar.rows)
     column_blocks = math.ceil(columns / crossbar.columns)
-    together = max(1, min(groups, crossbar.rows // sum(rows), crossbar.columns // columns))
-    pes = math.ceil(groups / together) * len(rows) * column_blocks
-    used = groups * in_per_group * kernel * columns
+    together = max(1, min(layer.groups, crossbar.rows // sum(rows), crossbar.columns // columns))
+    pes = math.ceil(layer.groups / together) * len(rows) * column_blocks
+    used = layer.groups * layer.in_per_group * layer.kernel * columns
     utilisation = used / (array_kernel * pes * crossbar.rows * crossbar.columns)
-    assert 0 < utilisation <= 1, f"{node.name}: utilisation {utilisation}"
+    assert 0 < utilisation <= 1, f"{layer.name}: utilisation {utilisation}"
     return LayerMapping(
-        name=node.name,
-        positions=positions,
-        kernel=kernel,
-        groups=groups,
-        in_per_group=in_per_group,
-        out_per_group=out_per_group,
-        inputs=math.prod(graph.node(node.inputs[0]).shape),
-        input_bits=input_bits,
+        name=layer.name,
+        positions=layer.positions,
+        kernel=layer.kernel,
+        groups=layer.groups,
+        in_per_group=layer.in_per_group,
+        out_per_group=layer.out_per_group,
+        inputs=layer.inputs,
+        input_bits=layer.input_bits,
         slices=slices,
         polarity=polarity,
         array_kernel=array_kernel,
@@ -197,70 +205,30 @@ def weight_slices(bit_width: float, crossbar: Crossbar) -> int:
     return max(1, math.ceil(magnitude_bits / crossbar.cell.bits))
 
 
-def _geometry(node: Synapse) -> tuple[int, int, int]:
-    """Groups G, kernel positions K, output positions."""
-    if isinstance(node, IntConv):
-        return node.groups, int(np.prod(node.weight.shape[2:])), node.shape[1] * node.shape[2]
-    return 1, 1, math.prod(node.shape[:-1])
-
-
-def _row_blocks(rows: int, most: int) -> tuple[int, ...]:
+def row_blocks(rows: int, most: int) -> tuple[int, ...]:
     """Rows cut into full blocks and a rest: 130 rows on 64 -> (64, 64, 2)."""
     full, rest = divmod(rows, most)
     return (most,) * full + ((rest,) if rest else ())
 
 
-def _map_digital(graph: IntGraph, node: IntNode, lanes: int, proved: ByName[str, Bounds]) -> DigitalMapping | None:
-    elements, read = math.prod(node.shape), [proved[name] for name in node.inputs]
-    lanes = min(lanes, elements)
-    match node:
-        case IntNeuron():
-            return DigitalMapping(node.name, elements, lanes, _neuron_operations(node, read[0]), node.bit_width)
-        case IntRequant():
-            return DigitalMapping(node.name, elements, lanes, _requant_operations(node, read[0]), clocked=False)
-        case IntPool():
-            item, width = (Item.POOL_ADD, proved[node.name]) if node.mode == "sum" else (Item.POOL_COMPARE, read[0])
-            operation = Operation(item, math.prod(node.kernel) - 1, word_bits(width))
-            return DigitalMapping(node.name, elements, lanes, (operation,))
-        case IntAdd():
-            operation = Operation(Item.RESIDUAL_ADD, len(read) - 1, word_bits(proved[node.name]))
-            waiting = sum(word_bits(interval) for interval in read[:-1])
-            return DigitalMapping(node.name, elements, lanes, (operation,), waiting_bits=waiting)
-        case IntReadout(mode="sum"):
-            sum_bits = word_bits(proved[node.name])
-            return DigitalMapping(node.name, elements, lanes, (Operation(Item.READOUT_ADD, 1, sum_bits),), sum_bits)
-        case _:
-            return None
+def _copies(layers: tuple[LayerMapping, ...], budget: int) -> tuple[int, ...]:
+    return duplicates([Replicable(layer.positions, layer.input_bits, layer.arrays) for layer in layers], budget)
 
 
-def _neuron_operations(node: IntNeuron, current: Bounds) -> tuple[Operation, ...]:
-    """Additions of D*v (D in signed digits, wiring if it has one), + j, + c and - rho; one comparison, one register."""
-    stored = IntType(node.bit_width, signed=True)
-    leaked = Bounds(node.leak * stored.low, node.leak * stored.high)
-    drive = Bounds(int(node.drive.min()), int(node.drive.max()))
-    width = word_bits(joined(leaked, current, drive))
-    leak_additions = max(0, signed_digits(node.leak) - 1)
-    adds = leak_additions + (node.leak != 0) + bool(node.drive.any()) + (node.reset == "soft")
-    counts = ((Item.NEURON_ADD, adds), (Item.NEURON_COMPARE, 1), (Item.NEURON_STORE, 1))
-    return tuple(Operation(item, count, width) for item, count in counts)
+def _copied(layer: LayerMapping, copies: int, hardware: HardwareSpec) -> LayerMapping:
+    if copies == 1:
+        return layer
+    pes = layer.pes * copies
+    return replace(layer, copies=copies, pes=pes, tiles=math.ceil(pes / hardware.tile.pe))
 
 
-def signed_digits(value: int) -> int:
-    """Non-zero digits of the non-adjacent form, the fewest powers of two that add up to the value: 7 = 8 - 1 has 2."""
-    return (value ^ (3 * value)).bit_count()
-
-
-def _requant_operations(node: IntRequant, accumulator: Bounds) -> tuple[Operation, ...]:
-    """One product unless every M_c is a power of two, one addition unless every B_c is 0."""
-    operations = []
-    if not all(abs(m).bit_count() <= 1 for m in node.multiplier.tolist()):
-        width = math.sqrt(word_bits(accumulator) * word_bits(_hull(node.multiplier)))
-        operations.append(Operation(Item.REQUANTIZE_MULTIPLY, 1, width))
-    if node.bias.any():
-        reach = accumulator.magnitude * int(np.abs(node.multiplier).max()) + int(np.abs(node.bias).max())
-        operations.append(Operation(Item.REQUANTIZE_ADD, 1, word_bits(Bounds(-reach, reach))))
-    return tuple(operations)
-
-
-def _hull(values: IntArray) -> Bounds:
-    return Bounds(int(values.min()), int(values.max()))
+def _place_digital(node: DigitalNode, lanes: int) -> DigitalMapping:
+    return DigitalMapping(
+        name=node.name,
+        elements=node.elements,
+        lanes=min(lanes, node.elements),
+        operations=node.operations,
+        state_bits=node.state_bits,
+        waiting_bits=node.waiting_bits,
+        clocked=node.clocked,
+    )

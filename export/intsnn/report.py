@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal, TypeVar
 
 from intsnn.activity import Activity
-from intsnn.costs import AreaPart, EnergyPart
+from intsnn.costs import LEAKAGE, AreaPart, EnergyPart
 from intsnn.errors import HardwareError
-from intsnn.graph import Shape
+from intsnn.events import EventCounts
+from intsnn.graph import IntGraph, Shape
 from intsnn.hardware.figures import Figure, Unavailable
+from intsnn.mapping import Mapping
 from intsnn.report_text import markdown, short_table
-from intsnn.schedule import Busy
+from intsnn.schedule import Busy, Timeline
+from intsnn.sensitivity import Sensitivity, sensitivities
 
 Part = TypeVar("Part")
-
-REPORT_SCHEMA = "mdcompress.hardware_report/1"
 
 DEFINITIONS = (
     "A dense operation is a multiplication or an addition: 2 for each weight x input pair of every weight layer, "
@@ -26,7 +26,9 @@ DEFINITIONS = (
     "An effective operation is one synaptic operation: the addition of one weight for one input that is not zero "
     "(a multi-bit input counts once).",
     "TOPS/W = operations / energy; TOPS/mm2 = operations / (latency x area); power = energy / latency.",
-    "EDP = energy x latency; EDAP = energy x latency x area.",
+    "Throughput = 1 / interval, the time after which the next inference may start: the latency where nothing overlaps.",
+    "EDP = energy x latency; EDAP = energy x latency x area. Area is the sum of components in all of these.",
+    "Leakage power = leakage energy / latency; dynamic power is the rest.",
 )
 
 
@@ -59,7 +61,7 @@ class NodeSummary:
     """One node on the hardware. What does not apply is None.
 
     dense_operations, effective_operations: of one inference (DEFINITIONS). input_rate: active inputs per input and
-    step. idle_arrays: chance that an array sees no active row in a read, rows taken as independent.
+    step. idle_arrays: share of array reads without an active row (gating.py). copies: D of the layer.
     """
 
     name: str
@@ -71,6 +73,7 @@ class NodeSummary:
     utilisation: float | None = None
     input_rate: float | None = None
     idle_arrays: float | None = None
+    copies: int | None = None
     dense_operations: float = 0
     effective_operations: float = 0
 
@@ -94,6 +97,59 @@ class NotModelled:
 
 
 @dataclass(frozen=True)
+class Floorplan:
+    """Chip area = factor * sum of the components' areas, and where the factor comes from."""
+
+    factor: float = 1.0
+    source: str = (
+        "none applied: white space and global wiring are not counted. DNN+NeuroSim V1.4 places components of 76.6 mm2 "
+        "on 318.7 mm2 (VGG9, 64 x 64 arrays, 65 nm): a factor of 4.2"
+    )
+
+
+@dataclass(frozen=True)
+class Basis:
+    """What the figures were computed from, for pictures, sensitivities and comparison lines.
+
+    mapping, counts: None under rules that place and count nothing (SpikeSim's).
+    """
+
+    graph: IntGraph
+    activity: Activity
+    mapping: Mapping | None = None
+    counts: EventCounts | None = None
+
+
+@dataclass(frozen=True)
+class TotalKind:
+    """A figure of the whole: the property of HardwareReport that gives it, words, and its unit."""
+
+    key: str
+    label: str
+    unit: str
+
+
+TOTALS = (
+    TotalKind("energy_pj", "Energy per inference", "pJ"),
+    TotalKind("mean_step_energy_pj", "Energy per step", "pJ"),
+    TotalKind("latency_ns", "Latency", "ns"),
+    TotalKind("throughput_per_s", "Throughput", "inferences/s"),
+    TotalKind("area_um2", "Area", "um2"),
+    TotalKind("floorplan_um2", "Area with floorplan factor", "um2"),
+    TotalKind("power_mw", "Power", "mW"),
+    TotalKind("dynamic_power_mw", "Power, dynamic", "mW"),
+    TotalKind("leakage_power_mw", "Power, leakage", "mW"),
+    TotalKind("edp_pj_ns", "EDP", "pJ ns"),
+    TotalKind("edap_pj_ns_um2", "EDAP", "pJ ns um2"),
+    TotalKind("dense_tops_per_w", "TOPS/W, dense", "TOPS/W"),
+    TotalKind("effective_tops_per_w", "TOPS/W, effective", "TOPS/W"),
+    TotalKind("dense_tops_per_mm2", "TOPS/mm2, dense", "TOPS/mm2"),
+    TotalKind("effective_tops_per_mm2", "TOPS/mm2, effective", "TOPS/mm2"),
+    TotalKind("pj_per_synaptic_operation", "Per synaptic operation", "pJ"),
+)
+
+
+@dataclass(frozen=True)
 class Total:
     """One figure of the whole: key, words and unit, and the figure in that unit."""
 
@@ -108,7 +164,7 @@ class HardwareReport:
     """Everything known about one network on one hardware. Totals are sums of the parts.
 
     A figure that the hardware's rules cannot give raises HardwareError when read; in tables and JSON it is absent,
-    with its reason.
+    with its reason. latency: what each node is busy; timeline: when, and None where nothing overlaps in any rule.
     """
 
     hardware: str
@@ -122,6 +178,9 @@ class HardwareReport:
     provenance: tuple[Provenance, ...]
     not_modelled: tuple[NotModelled, ...]
     notes: tuple[str, ...]
+    floorplan: Floorplan = Floorplan()
+    timeline: Timeline | None = None
+    basis: Basis | None = field(default=None, repr=False, compare=False)
 
     @property
     def energy_pj(self) -> float:
@@ -134,19 +193,61 @@ class HardwareReport:
         return tuple(math.fsum(step) for step in zip(*(part.steps_pj for part in self.energy), strict=True))
 
     @property
+    def mean_step_energy_pj(self) -> float:
+        """Energy of a time step, mean over the steps, pJ."""
+        return self.energy_pj / self.workload.time_steps
+
+    @property
     def area_um2(self) -> float:
         """Sum of the components' areas, um2."""
         return math.fsum(part.area_um2 for part in _available(self.area))
 
     @property
     def latency_ns(self) -> float:
-        """Time of one inference, ns."""
-        return math.fsum(busy.time_ns for busy in _available(self.latency))
+        """Time of one inference, ns: the timeline's, or the sum over the nodes where nothing overlaps."""
+        busy = _available(self.latency)
+        return math.fsum(one.time_ns for one in busy) if self.timeline is None else self.timeline.latency_ns
+
+    @property
+    def interval_ns(self) -> float:
+        """Time from one inference to the next where they follow each other, ns: the latency where nothing overlaps."""
+        return self.latency_ns if self.timeline is None else self.timeline.interval_ns
+
+    @property
+    def throughput_per_s(self) -> float:
+        """Inferences per second where they follow each other: 1/ns = 1e9/s."""
+        return 1e9 * _ratio(1, self.interval_ns, "interval")
+
+    @property
+    def floorplan_um2(self) -> float:
+        """Area on the chip: the components' area times the floorplan factor, um2."""
+        return self.floorplan.factor * self.area_um2
 
     @property
     def power_mw(self) -> float:
         """Mean power while an inference runs: pJ/ns = mW."""
         return _ratio(self.energy_pj, self.latency_ns, "latency")
+
+    @property
+    def leakage_pj(self) -> float:
+        """The part of the energy that leaks, pJ; HardwareError where the hardware prices no leakage."""
+        leaks = [part.energy_pj for part in self.energy if part.component == LEAKAGE]
+        if not leaks:
+            raise HardwareError(
+                f"{self.hardware} prices no leakage", hints=["give leakage_uw of its items in the description"]
+            )
+        return math.fsum(leaks)
+
+    @property
+    def leakage_power_mw(self) -> float:
+        """Leakage energy / latency: pJ/ns = mW."""
+        return _ratio(self.leakage_pj, self.latency_ns, "latency")
+
+    @property
+    def dynamic_power_mw(self) -> float:
+        """What is not leakage / latency: pJ/ns = mW."""
+        dynamic = math.fsum(part.energy_pj for part in self.energy if part.component != LEAKAGE)
+        return _ratio(dynamic, self.latency_ns, "latency")
 
     @property
     def edp_pj_ns(self) -> float:
@@ -195,47 +296,32 @@ class HardwareReport:
 
     def totals(self) -> tuple[Total, ...]:
         """Every total in the order of the tables, each with its unit."""
-        read: tuple[tuple[str, str, str, Callable[[], float]], ...] = (
-            ("energy_pj", "Energy per inference", "pJ", lambda: self.energy_pj),
-            ("latency_ns", "Latency", "ns", lambda: self.latency_ns),
-            ("area_um2", "Area", "um2", lambda: self.area_um2),
-            ("power_mw", "Power", "mW", lambda: self.power_mw),
-            ("edp_pj_ns", "EDP", "pJ ns", lambda: self.edp_pj_ns),
-            ("edap_pj_ns_um2", "EDAP", "pJ ns um2", lambda: self.edap_pj_ns_um2),
-            ("dense_tops_per_w", "TOPS/W, dense", "TOPS/W", lambda: self.dense_tops_per_w),
-            ("effective_tops_per_w", "TOPS/W, effective", "TOPS/W", lambda: self.effective_tops_per_w),
-            ("dense_tops_per_mm2", "TOPS/mm2, dense", "TOPS/mm2", lambda: self.dense_tops_per_mm2),
-            ("effective_tops_per_mm2", "TOPS/mm2, effective", "TOPS/mm2", lambda: self.effective_tops_per_mm2),
-            ("pj_per_synaptic_operation", "Per synaptic operation", "pJ", lambda: self.pj_per_synaptic_operation),
-        )
-        return tuple(Total(key, label, unit, _figure(get)) for key, label, unit, get in read)
+        return tuple(Total(kind.key, kind.label, kind.unit, self._figure(kind.key)) for kind in TOTALS)
+
+    def _figure(self, key: str) -> Figure:
+        try:
+            return float(getattr(self, key))
+        except HardwareError as error:  # absent from tables with its reason, not hidden: reading it raises
+            return Unavailable(error.message, error.hints)
+
+    @cached_property
+    def sensitivities(self) -> tuple[Sensitivity, ...]:
+        """What each price does to the totals when it is halved or doubled; () without mapping and counts."""
+        if self.basis is None or self.basis.mapping is None or self.basis.counts is None:
+            return ()
+        return sensitivities(self.basis.mapping, self.basis.counts)
 
     def to_json(self) -> str:
-        """The whole report as one JSON document; the same report gives the same text."""
-        totals = self.totals()
-        document = {
-            "schema": REPORT_SCHEMA,
-            "hardware": self.hardware,
-            "summary": self.summary,
-            "technology": asdict(self.technology),
-            "workload": asdict(self.workload),
-            "totals": {total.key: _number(total.figure) for total in totals},
-            "unavailable": {
-                total.key: total.figure.reason for total in totals if isinstance(total.figure, Unavailable)
-            },
-            "energy_per_step_pj": self.energy_per_step_pj,
-            "dense_operations": self.dense_operations,
-            "effective_operations": self.effective_operations,
-            "definitions": DEFINITIONS,
-            "nodes": [asdict(node) for node in self.nodes],
-            "energy": [{**asdict(part), "energy_pj": part.energy_pj} for part in self.energy],
-            "area": None if isinstance(self.area, Unavailable) else [asdict(part) for part in self.area],
-            "latency": None if isinstance(self.latency, Unavailable) else [asdict(busy) for busy in self.latency],
-            "provenance": [asdict(entry) for entry in self.provenance],
-            "not_modelled": [asdict(entry) for entry in self.not_modelled],
-            "notes": self.notes,
-        }
-        return json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+        """The whole report as one JSON document (hardware_report.schema.json); the same report gives the same text."""
+        from intsnn.report_document import document_text  # the writers are read when used: exploring needs none
+
+        return document_text(self)
+
+    def to_html(self) -> str:
+        """The whole report as one page that needs no network; the same report gives the same text."""
+        from intsnn.report_html import page
+
+        return page(self)
 
     def to_markdown(self) -> str:
         """The whole report for a reader."""
@@ -256,14 +342,3 @@ def _ratio(over: float, under: float, name: str) -> float:
     if under == 0:
         raise HardwareError(f"the figure needs a {name} above 0 (got 0)", hints=["give inputs that make neurons fire"])
     return over / under
-
-
-def _figure(read: Callable[[], float]) -> Figure:
-    try:
-        return read()
-    except HardwareError as error:  # absent from tables with its reason, not hidden: reading it raises
-        return Unavailable(error.message, error.hints)
-
-
-def _number(figure: Figure) -> float | None:
-    return None if isinstance(figure, Unavailable) else figure

@@ -6,12 +6,28 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from intsnn.hardware.figures import Unavailable
+from intsnn.hardware.figures import Figure, Unavailable
+from intsnn.report_context import (
+    PROXY_SOURCE,
+    ArithmeticProxy,
+    SpikeSimFigure,
+    arithmetic_proxy,
+    spikesim_figures,
+    spikesim_scope,
+)
+from intsnn.report_words import or_dash, percent, readable
 
 if TYPE_CHECKING:
     from intsnn.report import HardwareReport, Total
+    from intsnn.sensitivity import Sensitivity
+
+Cells = tuple[Sequence[str], Sequence[Sequence[str]]]  # heads and rows of a table
 
 _READABLE = {"pJ": ("uJ", 1e-6), "ns": ("us", 1e-3), "um2": ("mm2", 1e-6)}  # the unit that people quote
+SENSITIVITY_WORDS = (
+    "One price at a time is halved and doubled, and the chip is scheduled and priced again. Ratios to the totals; "
+    "prices that move none by 0.05 % are left out."
+)
 _SHORT = ("energy_pj", "latency_ns", "area_um2", "power_mw", "edap_pj_ns_um2", "effective_tops_per_w")
 
 
@@ -29,15 +45,18 @@ def markdown(report: HardwareReport, definitions: Sequence[str]) -> str:
         _header(report),
         "## Totals",
         _table(("figure", "value"), ((total.label, _quantity(total)) for total in report.totals())),
-        f"Energy of each step, nJ: {', '.join(_readable(step * 1e-3) for step in report.energy_per_step_pj)}.",
+        f"Energy of each step, nJ: {', '.join(readable(step * 1e-3) for step in report.energy_per_step_pj)}.",
         "\n".join(f"- {definition}" for definition in definitions),
         *_reasons(report),
+        *_area_in_words(report),
         "## By node",
-        _node_table(report),
+        _table(*node_cells(report)),
         "## By component",
         _component_table(report),
+        *_context(report),
+        *_sensitivity(report),
         "## Where the numbers come from",
-        _provenance_table(report),
+        _table(*provenance_cells(report)),
         "## Not modelled",
         _table(("effect", "reason"), ((entry.effect, entry.reason) for entry in report.not_modelled)),
     )
@@ -65,7 +84,8 @@ def _reasons(report: HardwareReport) -> list[str]:
     return ["\n".join(lines)] if lines else []
 
 
-def _node_table(report: HardwareReport) -> str:
+def node_cells(report: HardwareReport) -> Cells:
+    """Every node with all its figures."""
     energy = {node.name: 0.0 for node in report.nodes}
     for part in report.energy:
         energy[part.node] += part.energy_pj
@@ -75,7 +95,7 @@ def _node_table(report: HardwareReport) -> str:
     for one in () if isinstance(report.latency, Unavailable) else report.latency:
         busy[one.node] += one.time_ns
     columns = (
-        "node", "kind", "shape", "arrays", "PEs", "tiles", "used cells", "input rate", "idle arrays",
+        "node", "kind", "shape", "arrays", "PEs", "tiles", "copies", "used cells", "input rate", "idle arrays",
         "synaptic operations", "energy nJ", "share", "latency us", "area mm2",
     )  # fmt: skip
     whole = math.fsum(energy.values())
@@ -84,21 +104,22 @@ def _node_table(report: HardwareReport) -> str:
             node.name,
             node.kind,
             " x ".join(map(str, node.shape)),
-            _or_dash(node.arrays),
-            _or_dash(node.pes),
-            _or_dash(node.tiles),
-            _percent(node.utilisation),
-            _percent(node.input_rate),
-            _percent(node.idle_arrays),
-            _readable(node.effective_operations) if node.effective_operations else "-",
-            _readable(energy[node.name] * 1e-3),
-            _percent(energy[node.name] / whole if whole else None),
-            "-" if isinstance(report.latency, Unavailable) else _readable(busy[node.name] * 1e-3),
-            "-" if isinstance(report.area, Unavailable) else _readable(area[node.name] * 1e-6),
+            or_dash(node.arrays),
+            or_dash(node.pes),
+            or_dash(node.tiles),
+            or_dash(node.copies),
+            percent(node.utilisation),
+            percent(node.input_rate),
+            percent(node.idle_arrays),
+            readable(node.effective_operations) if node.effective_operations else "-",
+            readable(energy[node.name] * 1e-3),
+            percent(energy[node.name] / whole if whole else None),
+            "-" if isinstance(report.latency, Unavailable) else readable(busy[node.name] * 1e-3),
+            "-" if isinstance(report.area, Unavailable) else readable(area[node.name] * 1e-6),
         )
         for node in report.nodes
     )
-    return _table(columns, rows)
+    return columns, tuple(rows)
 
 
 def _component_table(report: HardwareReport) -> str:
@@ -125,41 +146,100 @@ def _component_table(report: HardwareReport) -> str:
 
 
 def _amount(value: float | None, whole: float, factor: float) -> tuple[str, str]:
-    return ("-", "-") if value is None else (_readable(value * factor), _percent(value / whole if whole else None))
+    return ("-", "-") if value is None else (readable(value * factor), percent(value / whole if whole else None))
 
 
-def _provenance_table(report: HardwareReport) -> str:
+def _area_in_words(report: HardwareReport) -> list[str]:
+    return [] if isinstance(report.area, Unavailable) else [floorplan_in_words(report)]
+
+
+def floorplan_in_words(report: HardwareReport) -> str:
+    """The factor from the components' area to the chip's, and its source."""
+    return f"Floorplan factor {report.floorplan.factor:g}: {report.floorplan.source}."
+
+
+def _context(report: HardwareReport) -> list[str]:
+    """SpikeSim's formulas and the arithmetic proxy, each with both figures and the ratio."""
+    figures = spikesim_figures(report)
+    if isinstance(figures, Unavailable):
+        beside = f"Not available: {figures.reason}."
+    else:
+        columns = ("figure", "SpikeSim's formulas", "here", "here / SpikeSim")
+        beside = _table(columns, (_beside(one) for one in figures))
+    return ["## Beside other models", f"SpikeSim: {spikesim_scope(report)}.", beside, *_proxy(report)]
+
+
+def _beside(one: SpikeSimFigure) -> tuple[str, str, str, str]:
+    ratio = "-" if isinstance(one.ratio, Unavailable) else readable(one.ratio)
+    return one.label, _figure(one.spikesim, one.unit), _figure(one.here, one.unit), ratio
+
+
+def _proxy(report: HardwareReport) -> list[str]:
+    proxy = arithmetic_proxy(report)
+    return [] if proxy is None else [proxy_in_words(proxy)]
+
+
+def proxy_in_words(proxy: ArithmeticProxy) -> str:
+    """The proxy's two figures, said to be one."""
+    ratio = f" ({readable(proxy.ratio)} times)" if proxy.snn_pj else ""
+    return (
+        f"Proxy, arithmetic only: {readable(proxy.snn_pj * 1e-3)} nJ for this inference's "
+        f"{readable(proxy.additions)} additions and {readable(proxy.multiply_additions)} multiply-additions; "
+        f"{readable(proxy.ann_pj * 1e-3)} nJ for one pass of a network of its shape with real values{ratio}. "
+        f"{PROXY_SOURCE}. Without memory, converters and wires: not to be compared with the figures above."
+    )
+
+
+def _sensitivity(report: HardwareReport) -> list[str]:
+    if not report.sensitivities or report.edap_pj_ns_um2 == 0:
+        return []
+    rows = [
+        row for one in by_swing(report.sensitivities) if set((row := sensitivity_row(one, report))[2:]) != {"1.000"}
+    ]
+    if not rows:
+        return []
+    columns = ("price", "quantity", "energy at half", "energy at double", "EDAP at half", "EDAP at double")
+    return ["## What each price does", SENSITIVITY_WORDS, _table(columns, rows)]
+
+
+def by_swing(entries: Sequence[Sensitivity]) -> list[Sensitivity]:
+    """Largest change of EDAP first."""
+    return sorted(entries, key=lambda one: one.halved.edap_pj_ns_um2 - one.doubled.edap_pj_ns_um2)
+
+
+def sensitivity_row(one: Sensitivity, report: HardwareReport) -> tuple[str, ...]:
+    """Price, quantity, and four ratios to the report's totals: energy and EDAP, at half and at double the price."""
+    energy, edap = report.energy_pj, report.edap_pj_ns_um2
+    ratios = (
+        one.halved.energy_pj / energy,
+        one.doubled.energy_pj / energy,
+        one.halved.edap_pj_ns_um2 / edap,
+        one.doubled.edap_pj_ns_um2 / edap,
+    )
+    return (one.price, one.quantity, *(f"{ratio:.3f}" for ratio in ratios))
+
+
+def provenance_cells(report: HardwareReport) -> Cells:
+    """Every price with its source; components of one price in one row."""
     names: dict[tuple[str, str, str], list[str]] = {}
     for entry in report.provenance:
         names.setdefault((entry.prices, entry.scaling or "none", entry.source), []).append(entry.component)
     rows = ((", ".join(components), *origin) for origin, components in names.items())
-    return _table(("component", "prices as published", "scaling", "source"), rows)
+    return ("component", "prices as published", "scaling", "source"), tuple(rows)
 
 
 def _quantity(total: Total) -> str:
+    if total.key == "pj_per_synaptic_operation" and not isinstance(total.figure, Unavailable):
+        return f"{readable(total.figure)} pJ"  # already of a readable size
+    return _figure(total.figure, total.unit)
+
+
+def _figure(figure: Figure, unit: str) -> str:
     """In the readable unit of each factor: pJ ns -> uJ us."""
-    if isinstance(total.figure, Unavailable):
+    if isinstance(figure, Unavailable):
         return "not available"
-    pairs = [_READABLE.get(unit, (unit, 1.0)) for unit in total.unit.split(" ")]
-    if total.key == "pj_per_synaptic_operation":
-        pairs = [("pJ", 1.0)]  # already of a readable size
-    return f"{_readable(total.figure * math.prod(factor for _, factor in pairs))} {' '.join(unit for unit, _ in pairs)}"
-
-
-def _readable(value: float) -> str:
-    """Four significant digits, thousands separated."""
-    if value != 0 and not 1e-3 <= abs(value) < 1e9:
-        return f"{value:.3e}"
-    decimals = max(0, 3 - math.floor(math.log10(abs(value)))) if value else 0
-    return f"{value:,.{decimals}f}"
-
-
-def _or_dash(value: int | None) -> str:
-    return "-" if value is None else f"{value:,}"
-
-
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{value:.1%}"
+    pairs = [_READABLE.get(factor, (factor, 1.0)) for factor in unit.split(" ")]
+    return f"{readable(figure * math.prod(scale for _, scale in pairs))} {' '.join(word for word, _ in pairs)}"
 
 
 def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import click
 
 from mdcompress.cli.opening import open_workspace
 from mdcompress.cli.options import Selection, example, force_option, hardware_option, output_options, run_options
 from mdcompress.console import Console, Report, written
-from mdcompress.pipeline.estimating import ActivityChoice, estimate, estimate_file
+from mdcompress.pipeline.estimating import (
+    ActivityChoice,
+    Against,
+    compare_file,
+    compare_run,
+    estimate,
+    estimate_file,
+)
 from mdcompress.runs import Overwrite
 
 
@@ -18,6 +26,7 @@ from mdcompress.runs import Overwrite
     epilog=example(
         "mdcompress estimate-hw",
         "mdcompress estimate-hw model.onnx --rate 0.1 --time-steps 4 --output figures",
+        "mdcompress estimate-hw --run 4bit --against float32",
     ),
 )
 @click.argument("model", metavar="[MODEL.onnx]", required=False, type=click.Path(path_type=Path))
@@ -27,6 +36,13 @@ from mdcompress.runs import Overwrite
 @click.option("--rate", type=click.FloatRange(0, 1), help="Assume that every neuron fires at this rate instead.")
 @click.option("--time-steps", type=click.IntRange(1), help="Number of steps that an assumed rate is for.")
 @click.option("--output", type=click.Path(path_type=Path), help="Folder for the figures of a MODEL.onnx.")
+@click.option(
+    "--against",
+    metavar="RUN|MODEL.onnx|BASELINE",
+    help="Show both figures and ratios: another run or model, or float32, float16, int8. Keeps nothing.",
+)
+@click.option("--against-hardware", metavar="NAME|FILE", help="Price that one on another description.")
+@click.option("--across-technologies", is_flag=True, help="Compare even if node, supply or clock differ.")
 @force_option
 @output_options
 def command(
@@ -37,6 +53,9 @@ def command(
     rate: float | None,
     time_steps: int | None,
     output: Path | None,
+    against: str | None,
+    against_hardware: str | None,
+    across_technologies: bool,  # click's own signature
     overwrite: Overwrite,
     console: Console,
 ) -> None:
@@ -45,6 +64,12 @@ def command(
     Reads the run's model.onnx and activity, or any MODEL.onnx that mdcompress exported. Needs no torch.
     """
     choice = ActivityChoice(activity, rate, time_steps)
+    held = _held_against(against, against_hardware, "any" if across_technologies else "equal")
+    if held is not None:
+        if output is not None:
+            raise click.UsageError("--against shows a comparison and keeps nothing; leave --output away")
+        console.show(_compare(model, hardware, choice, held, selection, console))
+        return
     if model is not None:
         report = _estimate_model(model, hardware, choice, output, selection)
     elif output is not None:
@@ -57,9 +82,35 @@ def command(
         console.note(written(report.paths))
 
 
+def _held_against(against: str | None, hardware: str | None, technologies: Literal["equal", "any"]) -> Against | None:
+    if against is not None:
+        return Against(against, hardware, technologies)
+    if hardware is not None or technologies == "any":
+        raise click.UsageError("--against-hardware and --across-technologies need --against")
+    return None
+
+
+def _compare(
+    model: Path | None,
+    hardware: str,
+    choice: ActivityChoice,
+    against: Against,
+    selection: Selection,
+    console: Console,
+) -> Report:
+    if model is None:
+        return compare_run(open_workspace(selection, console=console), hardware, choice=choice, against=against)
+    _refuse_both(selection)
+    return compare_file(model, hardware, choice=choice, against=against)
+
+
+def _refuse_both(selection: Selection) -> None:
+    if selection != Selection():
+        raise click.UsageError("either MODEL.onnx or a run (--recipe, --run, --set) is priced; give one of them")
+
+
 def _estimate_model(
     model: Path, hardware: str, choice: ActivityChoice, output: Path | None, selection: Selection
 ) -> Report:
-    if selection != Selection():
-        raise click.UsageError("either MODEL.onnx or a run (--recipe, --run, --set) is priced; give one of them")
+    _refuse_both(selection)
     return estimate_file(model, hardware, choice=choice, output=output)

@@ -1,18 +1,29 @@
-"""`estimate-hw`: model.onnx, its activity, a hardware description -> hardware.json, hardware.md. No torch here."""
+"""`estimate-hw`: model.onnx, its activity, a hardware description -> hardware.json, hardware.md. No torch here.
+
+With something to hold the figures against, both are priced and their ratios shown, and nothing is kept.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from intsnn.errors import UsageError
-from mdcompress.console import Report
+from mdcompress.console import JsonValue, Report
 from mdcompress.manifest import Stage
 from mdcompress.pipeline.workspace import Workspace
-from mdcompress.runs import ACTIVITY_FILE, HARDWARE_JSON_FILE, HARDWARE_TABLE_FILE, MODEL_FILE, make_folder, write_text
+from mdcompress.runs import (
+    ACTIVITY_FILE,
+    HARDWARE_JSON_FILE,
+    HARDWARE_TABLE_FILE,
+    MODEL_FILE,
+    RUNS_FOLDER,
+    make_folder,
+    write_text,
+)
 
 if TYPE_CHECKING:
     from intsnn.activity import Activity
@@ -53,7 +64,7 @@ def estimate(workspace: Workspace, hardware: str, *, choice: ActivityChoice) -> 
     model = workspace.run.file(MODEL_FILE)
     extra = estimate_settings(hardware, choice)
     inputs = [model, *filter(None, [choice.file_for(model), _description_file(hardware)])]
-    _require_files(inputs)
+    require_files(inputs)
     started = workspace.start(Stage.ESTIMATE, *inputs, extra=extra)
     figures = _priced(model, hardware, choice)
     summary = figures.summary_table()
@@ -64,7 +75,7 @@ def estimate(workspace: Workspace, hardware: str, *, choice: ActivityChoice) -> 
 
 def estimate_file(model: Path, hardware: str, *, choice: ActivityChoice, output: Path | None) -> Report:
     """Price any model.onnx that mdcompress wrote; `output`: a folder for hardware.json and hardware.md."""
-    _require_files([model, *filter(None, [choice.file_for(model)])])
+    require_files([model, *filter(None, [choice.file_for(model)])])
     figures = _priced(model, hardware, choice)
     paths: tuple[Path, ...] = ()
     if output is not None:
@@ -72,6 +83,73 @@ def estimate_file(model: Path, hardware: str, *, choice: ActivityChoice, output:
         write_figures(figures, output)
         paths = (output / HARDWARE_JSON_FILE, output / HARDWARE_TABLE_FILE)
     return Report(figures.summary_table(), json.loads(figures.to_json()), paths)
+
+
+@dataclass(frozen=True)
+class Against:
+    """What the figures are held against: a named baseline, a run, or a model.onnx with its activity beside it.
+
+    hardware: where that one is priced; None: on the same. technologies: whether node, supply and clock must be equal.
+    """
+
+    what: str
+    hardware: str | None = None
+    technologies: Literal["equal", "any"] = "equal"
+
+
+def compare_run(workspace: Workspace, hardware: str, *, choice: ActivityChoice, against: Against) -> Report:
+    """The run's figures beside another design's; the run is only read."""
+    workspace.require(Stage.EXPORT)
+    return compare_file(workspace.run.file(MODEL_FILE), hardware, choice=choice, against=against)
+
+
+def compare_file(model: Path, hardware: str, *, choice: ActivityChoice, against: Against) -> Report:
+    """A model's figures beside another design's."""
+    from intsnn.comparison import Technologies, compare
+
+    require_files([model, *filter(None, [choice.file_for(model)])])
+    figures = _priced(model, hardware, choice)
+    other, assumptions = _other(model, hardware, choice, against)
+    comparison = compare(
+        figures,
+        other,
+        names=(str(model), against.what),
+        assumptions=assumptions,
+        technologies=Technologies(against.technologies),
+    )
+    document: JsonValue = asdict(comparison.document())
+    return Report(comparison.table(), document)
+
+
+def _other(
+    model: Path, hardware: str, choice: ActivityChoice, against: Against
+) -> tuple[HardwareReport, tuple[str, ...]]:
+    """The figures of what is held against, and what they assume."""
+    from intsnn.baselines import estimate_baseline, named_baseline, named_baselines
+
+    other_hardware = against.hardware or hardware
+    if against.what in named_baselines():
+        graph = read_graph(model)
+        figures = estimate_baseline(graph, read_counts(graph, model, choice), other_hardware, name=against.what)
+        return figures, named_baseline(against.what).assumptions
+    other = _other_model(against.what, named_baselines())
+    mine = replace(choice, file=None)  # a file of counts belongs to one model; the other's lies beside it
+    require_files([other, *filter(None, [mine.file_for(other)])])
+    return _priced(other, other_hardware, mine), ()
+
+
+def _other_model(what: str, baselines: Sequence[str]) -> Path:
+    """The model.onnx of a path or of a run."""
+    path = Path(what)
+    if path.suffix == ".onnx":
+        return path
+    for folder in (path, RUNS_FOLDER / what):
+        if (folder / MODEL_FILE).is_file():
+            return folder / MODEL_FILE
+    raise UsageError(
+        f"there is nothing called {what!r} to hold the figures against",
+        hints=[f"give a run with a model.onnx, the path of a MODEL.onnx, or one of {', '.join(baselines)}"],
+    )
 
 
 def estimate_settings(hardware: str, choice: ActivityChoice) -> Mapping[str, str]:
@@ -90,16 +168,24 @@ def write_figures(figures: HardwareReport, folder: Path) -> None:
 
 
 def _priced(model: Path, hardware: str, choice: ActivityChoice) -> HardwareReport:
-    from intsnn.checking import check
     from intsnn.estimation import estimate as price
+
+    graph = read_graph(model)
+    return price(graph, read_counts(graph, model, choice), hardware)
+
+
+def read_graph(model: Path) -> IntGraph:
+    """The graph of a model.onnx that obeys every rule."""
+    from intsnn.checking import check
     from intsnn.onnx_file import read_onnx
 
     graph = read_onnx(model)
     check(graph)
-    return price(graph, _activity(graph, model, choice), hardware)
+    return graph
 
 
-def _activity(graph: IntGraph, model: Path, choice: ActivityChoice) -> Activity:
+def read_counts(graph: IntGraph, model: Path, choice: ActivityChoice) -> Activity:
+    """The activity that was chosen: read, or assumed from a rate."""
     from intsnn.activity import assume, read_activity
 
     if choice.rate is not None and choice.time_steps is not None:
@@ -117,7 +203,8 @@ def _description_file(hardware: str) -> Path | None:
     return Path(hardware) if Path(hardware).is_file() else None
 
 
-def _require_files(paths: list[Path]) -> None:
+def require_files(paths: list[Path]) -> None:
+    """MissingFileError for the first file that is not there, with what to do about it."""
     from intsnn.errors import MissingFileError
 
     for path in paths:

@@ -46,6 +46,7 @@ class Item(Enum):
     CELL_READ = "cell_read"
     ADC_CONVERSION = "adc_conversion"
     MUX_SWITCH = "mux_switch"
+    ADDER_TREE_ADD = "adder_tree_add"
     PARTIAL_SUM_ADD = "partial_sum_add"
     PARTIAL_SUM_STORE = "partial_sum_store"
     SHIFT_ADD = "shift_add"
@@ -70,6 +71,8 @@ class Item(Enum):
     PARTIAL_SUM_TRANSFER = "partial_sum_transfer"
     TILE = "tile"
 
+    __hash__ = object.__hash__  # members are single objects; the name's hash, which Enum takes, is slow for tallies
+
     @property
     def meaning(self) -> Counted:
         """What one event and one instance of the item are."""
@@ -85,6 +88,12 @@ _MEANING = {
         Group.ADC, "one used column of one array converted once", "converter", by_width=True, timed=True
     ),
     Item.MUX_SWITCH: Counted(Group.ADC, "one column switched to its converter", "multiplexer (one per converter)"),
+    Item.ADDER_TREE_ADD: Counted(
+        Group.ACCUMULATION,
+        "one addition in the tree that sums a column's rows (digital arrays; rows - 1 for a column read)",
+        "adder of a tree (rows - 1 per tree)",
+        by_width=True,
+    ),
     Item.PARTIAL_SUM_ADD: Counted(
         Group.ACCUMULATION, "one addition of two arrays' column sums", "adder (one per converter)", by_width=True
     ),

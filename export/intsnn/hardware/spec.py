@@ -45,8 +45,11 @@ class Crossbar(StrictModel):
 
     encoding: `offset` stores w + 2^(b-1) and subtracts 2^(b-1) times the number of active rows; `differential` stores
     the magnitude in a positive or a negative column. mapping: `kernel_split` gives each kernel position its own arrays,
-    `im2col` unrolls the kernel along the rows. column_mux: columns that share a converter. adc_bits: resolution, or
-    `lossless`: ceil(log2(rows * (2^cell_bits - 1) + 1)). gating: `array` skips an array none of whose rows is active.
+    `im2col` unrolls the kernel along the rows. readout: how a column is summed, by an analog-to-digital `converter` on
+    currents or by a digital `adder_tree` over the rows. column_mux: columns that share a converter or tree. adc_bits:
+    resolution, or `lossless`: ceil(log2(rows * (2^cell_bits - 1) + 1)); a tree is always lossless. gating: `array`
+    skips an array none of whose rows is active, `pe` skips a PE all of whose arrays are idle. joining: the slices of a
+    weight are shifted and added once, `after_sum` over all arrays, or `at_array` before anything is summed or sent.
     """
 
     rows: Count
@@ -56,7 +59,9 @@ class Crossbar(StrictModel):
     mapping: Literal["kernel_split", "im2col"]
     column_mux: Count
     adc_bits: Annotated[int, Field(ge=1, le=16)] | Literal["lossless"]
-    gating: Literal["none", "array"]
+    gating: Literal["none", "pe", "array"]
+    readout: Literal["converter", "adder_tree"] = "converter"
+    joining: Literal["after_sum", "at_array"] = "after_sum"
 
     @property
     def lossless_adc_bits(self) -> int:
@@ -70,7 +75,7 @@ class Crossbar(StrictModel):
 
     @property
     def converters(self) -> int:
-        """Converters of one array."""
+        """Converters, or adder trees, of one array."""
         return math.ceil(self.columns / self.column_mux)
 
     @model_validator(mode="after")
@@ -78,6 +83,9 @@ class Crossbar(StrictModel):
         if self.column_mux > self.columns:
             message = f"must be at most columns, {self.columns} (got {self.column_mux})"
             raise RuleError(message, field="column_mux", hint="write the number of columns that share one converter")
+        if self.readout == "adder_tree" and self.adc_bits != "lossless":
+            message = f"an adder tree sums exactly: adc_bits must be lossless (got {self.adc_bits})"
+            raise RuleError(message, field="adc_bits", hint="write `lossless`, or read the columns by a converter")
         return self
 
 
@@ -94,22 +102,40 @@ class Neuron(StrictModel):
 
 
 class Buffers(StrictModel):
-    """`none` reads an input for every window it lies in; `line_buffer` reads it once and keeps it."""
+    """input_reuse: `none` reads an input for every window it lies in; `line_buffer` reads it once and keeps it.
+
+    place: a `local` buffer stands beside the layer's arrays, so an input travels to it once; from a `global` buffer
+    every read travels to the arrays.
+    """
 
     input_reuse: Literal["none", "line_buffer"]
+    place: Literal["local", "global"] = "local"
 
 
 class Interconnect(StrictModel):
-    """Form in which a layer's input travels, one bit per value or an address per active value, and mean hops."""
+    """Form in which a layer's input travels, one bit per value or an address per active value, and mean hops.
+
+    hops: a number for every input, and 1 for partial sums; or `mesh`: the mean distance of two tiles of a square mesh,
+    2/3 of its side, at least 1: of the chip's tiles for inputs, of the layer's own tiles for its partial sums.
+    """
 
     encoding: Literal["bitmap", "address_event", "smaller"]
-    hops: Positive
+    hops: Positive | Literal["mesh"]
 
 
 class Schedule(StrictModel):
-    """`layer_by_layer`: nothing overlaps; each step runs each layer after the one before it."""
+    """`layer_by_layer`: nothing overlaps; each step runs each layer after the one before it.
 
-    rule: Literal["layer_by_layer"]
+    `row_pipeline`: every layer works at the same time, on a row as soon as the rows that it reads exist.
+    """
+
+    rule: Literal["layer_by_layer", "row_pipeline"]
+
+
+class Duplication(StrictModel):
+    """arrays: budget of the whole chip, spent on copies of the slowest layers; null: one copy of each layer."""
+
+    arrays: Count | None = None
 
 
 class Scaling(StrictModel):
@@ -181,10 +207,12 @@ class HardwareSpec(StrictModel):
     buffers: Buffers
     interconnect: Interconnect
     schedule: Schedule
+    duplication: Duplication = Duplication()
     components: Mapping[str, Cost] = {}
     costs: Mapping[str, Cost | Text]
     excluded: Mapping[str, Text] = {}
     not_modelled: tuple[Excluded, ...] = ()
+    remarks: tuple[Text, ...] = ()
 
     @model_validator(mode="after")
     def _every_item_once(self) -> Self:
@@ -195,6 +223,8 @@ class HardwareSpec(StrictModel):
                     hint = f"counted items: {', '.join(sorted(known))}"
                     raise RuleError(f"nothing counted is called {name!r}", field=section, hint=hint)
         for name in sorted(known):
+            if name not in self.costs and name not in self.excluded and not self._can_count(Item(name)):
+                continue
             if (name in self.costs) == (name in self.excluded):
                 state = "both priced and excluded" if name in self.costs else "neither priced nor excluded"
                 hint = f"write costs.{name}, or excluded.{name} with the reason, not both"
@@ -205,6 +235,10 @@ class HardwareSpec(StrictModel):
                 raise RuleError(f"costs.{name}: there is no component {priced!r}", field="costs", hint=hint)
             _check_quantities(Item(name), self._resolved(priced))
         return self
+
+    def _can_count(self, item: Item) -> bool:
+        """Whether a chip of this structure can have the item at all."""
+        return item is not Item.ADDER_TREE_ADD or self.crossbar.readout == "adder_tree"
 
     def cost(self, item: Item) -> Cost | None:
         """The item's prices, its own or its component's; None where it is excluded."""

@@ -1,0 +1,344 @@
+"""Our energy model beside DNN+NeuroSim V1.4's 27 recorded runs of one network; writes a Markdown page.
+
+    python benchmarks/neurosim_comparison.py > docs/results/neurosim.md
+
+Two descriptions are held against the runs: `benchmarks/neurosim_65nm.yaml`, whose prices are read off three of the
+runs (anchors) and whose other figures are predictions, and the shipped `rram_64x64_65nm` with the runs' arrays and its
+own prices. Slopes are elasticities, d ln(energy) / d ln(parameter), between two runs that differ in one parameter.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from intsnn.activity import Activity, SynapseActivity, assume
+from intsnn.arithmetic import IntArray
+from intsnn.demand import Demand, demand_of
+from intsnn.estimation import estimate
+from intsnn.graph import IntConv, IntGraph, IntInput, IntNeuron, IntNode, IntPool, IntReadout, IntRequant
+from intsnn.hardware import HardwareSpec, load_hardware
+from intsnn.report import HardwareReport
+from intsnn.widths import with_weight_bits
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+RUNS = REPOSITORY / "tests" / "data" / "neurosim_runs.json"
+ANCHORED = REPOSITORY / "benchmarks" / "neurosim_65nm.yaml"
+ANCHORS = ("65_x64_r0.05", "65_x64_r0.15", "65_x64_r0.40")
+
+LAYERS = (
+    (32, 3, 64), (32, 64, 64), (16, 64, 128), (16, 128, 128), (8, 128, 256), (8, 256, 256), (8, 256, 256)
+)  # fmt: skip  # side, Ci, Co of VGG9's convolutions, 3x3
+
+LOGIC_65_TO_22 = 0.237058  # Stillmaker & Baas 2017 at 0.8 V, as in rram_128x128_22nm.yaml
+LOW_RESISTANCE = (1 / 20e3 + 1 / 200e3) / (1 / 100e3 + 1 / 1.7e6)  # mean conductance: 20/200 over 100/1700 kohm
+
+Which = Literal["anchored", "shipped"]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One recorded run: its parameters and what NeuroSim printed, pJ (None: it printed none), ns, um2."""
+
+    name: str
+    rate: float
+    crossbar: int
+    adc_bits: int
+    cell_bits: int
+    weight_bits: int
+    variant: str
+    energy_pj: float | None
+    latency_ns: float | None
+    area_um2: float
+
+
+@dataclass(frozen=True)
+class Slope:
+    """Elasticity of the energy between two runs that differ in one parameter."""
+
+    parameter: str
+    low: str
+    high: str
+    neurosim: float
+    ours: float
+
+    @property
+    def ratio(self) -> float:
+        """Ours over NeuroSim's; the same direction where it is positive."""
+        return self.ours / self.neurosim
+
+    @property
+    def holds(self) -> bool:
+        """The same direction, and within a factor of 2."""
+        return 0.5 <= self.ratio <= 2
+
+
+PAIRS = (
+    ("spike rate", "65_x64_r0.05", "65_x64_r0.40"),
+    ("spike rate", "65_x128_r0.05", "65_x128_r0.40"),
+    ("spike rate", "65_x64_adc6_r0.05", "65_x64_adc6_r0.40"),
+    ("spike rate", "65_x64_cell1_r0.05", "65_x64_cell1_r0.40"),
+    ("spike rate", "65_x64_lowR_r0.05", "65_x64_lowR_r0.40"),
+    ("spike rate", "22_x64_r0.05", "22_x64_r0.40"),
+    ("ADC bits", "65_x64_r0.05", "65_x64_adc6_r0.05"),
+    ("ADC bits", "65_x64_r0.15", "65_x64_adc6_r0.15"),
+    ("ADC bits", "65_x64_r0.40", "65_x64_adc6_r0.40"),
+    ("cell bits", "65_x64_cell1_r0.05", "65_x64_r0.05"),
+    ("cell bits", "65_x64_cell1_r0.15", "65_x64_r0.15"),
+    ("cell bits", "65_x64_cell1_r0.40", "65_x64_r0.40"),
+    ("weight bits", "65_x64_r0.15", "65_x64_w8_r0.15"),
+    ("weight bits", "65_x64_r0.15", "65_x64_w16_r0.15"),
+    ("weight bits", "65_x64_w8_r0.15", "65_x64_w16_r0.15"),
+    ("array size", "65_x64_r0.05", "65_x128_r0.05"),
+    ("array size", "65_x64_r0.15", "65_x128_r0.15"),
+    ("array size", "65_x64_r0.40", "65_x128_r0.40"),
+)
+
+
+@cache
+def recorded_runs() -> tuple[Run, ...]:
+    """The 27 runs, by the parameters in their names: <node>_x<side>[_variant]_r<rate>."""
+    document = json.loads(RUNS.read_text())["runs"]
+    return tuple(_run(name, printed) for name, printed in document.items())
+
+
+def _run(name: str, printed: dict[str, float]) -> Run:
+    parts = name.split("_")
+    variant = parts[2] if len(parts) == 4 else ""
+    if parts[0] != "65":
+        variant = f"{parts[0]}nm"
+    return Run(
+        name=name,
+        rate=float(parts[-1][1:]),
+        crossbar=int(parts[1][1:]),
+        adc_bits=6 if variant == "adc6" else 4,
+        cell_bits=1 if variant == "cell1" else 4,
+        weight_bits=int(variant[1:]) if variant.startswith("w") else 4,
+        variant=variant,
+        energy_pj=printed.get("energy_pJ", printed.get("pipe_energy_pJ")),
+        latency_ns=printed.get("latency_ns"),
+        area_um2=printed["chip_area_um2"],
+    )
+
+
+@cache
+def network() -> IntGraph:
+    """VGG9's convolutions on spikes of one bit; weights are ones, since only sizes and widths are priced."""
+    nodes: list[IntNode] = [IntInput("input", (), (3, 32, 32), 1, False, 1.0)]
+    one, zero = np.ones(1, np.int64), np.zeros(1, np.int64)
+    for index, (side, channels, outputs) in enumerate(LAYERS):
+        name, read = f"conv{index + 1}", nodes[-1].name
+        if nodes[-1].shape[1] != side:
+            pooled = (channels, side, side)
+            nodes.append(IntPool(f"pool{index}", (read,), pooled, "max", (2, 2), (2, 2), (0, 0)))
+            read = nodes[-1].name
+        weight: IntArray = np.ones((outputs, channels, 3, 3), np.int64)
+        shape = (outputs, side, side)
+        nodes.append(IntConv(name, (read,), shape, weight, 4, (1, 1), (1, 1), (1, 1), 1))
+        nodes.append(IntRequant(f"current{index + 1}", (name,), shape, one, zero, 0, 1.0))
+        nodes.append(
+            IntNeuron(
+                f"lif{index + 1}", (f"current{index + 1}",), shape, 2, zero, one, "hard", zero, zero, 1, 4, 0, 1.0
+            )
+        )  # fmt: skip
+    nodes.append(IntReadout("readout", (nodes[-1].name,), nodes[-1].shape, "steps", 1.0))
+    return IntGraph(tuple(nodes))
+
+
+@cache
+def _demand() -> Demand:
+    return demand_of(network())
+
+
+@cache
+def activity_at(rate: float) -> Activity:
+    """One step in which every layer's input is active with `rate`, after pooling too, as in the runs."""
+    full = assume(network(), rate=1.0, time_steps=1)
+    return replace(full, synapses=tuple(_scaled(synapse, rate) for synapse in full.synapses))
+
+
+def _scaled(synapse: SynapseActivity, rate: float) -> SynapseActivity:
+    return replace(
+        synapse,
+        active_inputs=tuple(rate * count for count in synapse.active_inputs),
+        row_activations=tuple(rate * count for count in synapse.row_activations),
+        row_pulses=tuple(rate * count for count in synapse.row_pulses),
+        input_sum=tuple(rate * count for count in synapse.input_sum),
+    )
+
+
+@cache
+def report_of(run: Run, which: Which) -> HardwareReport | None:
+    """Our figures for a run; None where a description has nothing that could differ (global wiring as a tree)."""
+    if run.variant == "htree":
+        return None
+    hardware = _with_structure(_description(which), run)
+    demand = with_weight_bits(_demand(), run.weight_bits)
+    return estimate(network(), activity_at(run.rate), hardware, demand=demand)
+
+
+def _description(which: Which) -> HardwareSpec:
+    hardware = load_hardware(ANCHORED if which == "anchored" else "rram_64x64_65nm")
+    assert isinstance(hardware, HardwareSpec)
+    return hardware
+
+
+def _with_structure(hardware: HardwareSpec, run: Run) -> HardwareSpec:
+    cell = hardware.crossbar.cell.model_copy(update={"bits": run.cell_bits})
+    size = {"rows": run.crossbar, "columns": run.crossbar}
+    crossbar = hardware.crossbar.model_copy(update={**size, "cell": cell, "adc_bits": run.adc_bits})
+    hardware = hardware.model_copy(update={"crossbar": crossbar})
+    if run.variant == "lowR":
+        return _scaled_prices(hardware, LOW_RESISTANCE, only="cell_read")
+    return _scaled_prices(hardware, LOGIC_65_TO_22) if run.variant == "22nm" else hardware
+
+
+def _scaled_prices(hardware: HardwareSpec, factor: float, *, only: str | None = None) -> HardwareSpec:
+    """Every energy, or that of one item, times a factor."""
+    document = hardware.model_dump()
+    for section in ("components", "costs"):
+        for name, cost in document[section].items():
+            if isinstance(cost, dict) and cost["energy_pj"] is not None and only in (None, name):
+                energy = cost["energy_pj"]
+                many = isinstance(energy, tuple)
+                cost["energy_pj"] = tuple(factor * one for one in energy) if many else factor * energy
+    return HardwareSpec.model_validate(document)
+
+
+def slopes(which: Which) -> tuple[Slope, ...]:
+    """One elasticity for each pair of runs."""
+    runs = {run.name: run for run in recorded_runs()}
+    return tuple(_slope(parameter, runs[low], runs[high], which) for parameter, low, high in PAIRS)
+
+
+def _slope(parameter: str, low: Run, high: Run, which: Which) -> Slope:
+    values = {
+        "spike rate": (low.rate, high.rate),
+        "ADC bits": (low.adc_bits, high.adc_bits),
+        "cell bits": (low.cell_bits, high.cell_bits),
+        "weight bits": (low.weight_bits, high.weight_bits),
+        "array size": (low.crossbar, high.crossbar),
+    }[parameter]
+    step = math.log(values[1] / values[0])
+    reports = [report_of(run, which) for run in (low, high)]
+    assert low.energy_pj and high.energy_pj and reports[0] and reports[1]
+    return Slope(
+        parameter,
+        low.name,
+        high.name,
+        math.log(high.energy_pj / low.energy_pj) / step,
+        math.log(reports[1].energy_pj / reports[0].energy_pj) / step,
+    )
+
+
+def page() -> str:
+    """The Markdown page."""
+    parts = [_HEAD, _slope_table("anchored"), _SHIPPED, _slope_table("shipped"), _missed(), _ALL, _run_table(), _TAIL]
+    return "\n\n".join(parts) + "\n"
+
+
+def _slope_table(which: Which) -> str:
+    runs = {run.name: run for run in recorded_runs()}
+    lines = [
+        "| parameter | runs | NeuroSim uJ | ours uJ | slope, NeuroSim | slope, ours | ratio | within 2 |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for slope in slopes(which):
+        theirs = " -> ".join(f"{(runs[name].energy_pj or 0) * 1e-6:.3f}" for name in (slope.low, slope.high))
+        mine = " -> ".join(_energy_uj(runs[name], which) for name in (slope.low, slope.high))
+        lines.append(
+            f"| {slope.parameter} | {slope.low} -> {slope.high} | {theirs} | {mine} | {slope.neurosim:+.3f} | "
+            f"{slope.ours:+.3f} | {slope.ratio:.2f} | {'yes' if slope.holds else '**no**'} |"
+        )
+    return "\n".join(lines)
+
+
+def _energy_uj(run: Run, which: Which) -> str:
+    report = report_of(run, which)
+    return "-" if report is None else f"{report.energy_pj * 1e-6:.3f}"
+
+
+def _missed() -> str:
+    missed = [slope for slope in slopes("shipped") if not slope.holds]
+    names = ", ".join(dict.fromkeys(slope.parameter for slope in missed))
+    return f"Missed with the shipped prices: {len(missed)} of {len(PAIRS)} ({names}). {_WHY_MISSED}"
+
+
+def _run_table() -> str:
+    lines = [
+        "| run | energy uJ: NeuroSim | anchored | ratio | shipped | ratio | latency us: NeuroSim | anchored | "
+        "area mm2: NeuroSim, floorplan | anchored, sum |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for run in recorded_runs():
+        anchored, shipped = report_of(run, "anchored"), report_of(run, "shipped")
+        energy = "none (NaN)" if run.energy_pj is None else f"{run.energy_pj * 1e-6:.3f}"
+        latency = "-" if run.latency_ns is None else f"{run.latency_ns * 1e-3:.0f}"
+        name = f"{run.name} (anchor)" if run.name in ANCHORS else run.name
+        lines.append(
+            f"| {name} | {energy} | {_energy_uj(run, 'anchored')} | {_ratio(anchored, run)} | "
+            f"{_energy_uj(run, 'shipped')} | {_ratio(shipped, run)} | {latency} | "
+            f"{'-' if anchored is None else f'{anchored.latency_ns * 1e-3:.0f}'} | {run.area_um2 * 1e-6:.1f} | "
+            f"{'-' if anchored is None else f'{anchored.area_um2 * 1e-6:.1f}'} |"
+        )
+    return "\n".join(lines)
+
+
+def _ratio(report: HardwareReport | None, run: Run) -> str:
+    return "-" if report is None or run.energy_pj is None else f"{report.energy_pj / run.energy_pj:.2f}"
+
+
+_HEAD = """\
+# Beside DNN+NeuroSim V1.4
+
+`python benchmarks/neurosim_comparison.py > docs/results/neurosim.md` writes this page.
+
+27 runs of DNN+NeuroSim V1.4 (commit ac828e6; only its printed numbers are recorded, `tests/data/neurosim_runs.json`) on
+VGG9's convolutions, one time step, 1-bit inputs, with one setting changed at a time. A run's name is
+`<node>_x<array side>[_variant]_r<spike rate>`.
+
+`benchmarks/neurosim_65nm.yaml` describes the chip of the runs. Its prices are read off three of them, marked *anchor*:
+how the energy splits at 15 %, and what 5 % and 40 % change. No price is fitted to any other run; their figures follow
+from mapping, event counts and width rules. The description's *structure* was chosen with the runs in view, so this is
+no blind prediction: every array's sum travels (`im2col`, one array a PE), slices are joined before they travel
+(`at_array`), and distances grow with the side of the chip (`mesh`). With kernel-split PEs that add nine arrays before
+anything travels, ADC bits came out at 0.42 and cell bits at up to 2.2 of NeuroSim's slope.
+
+A slope is d ln(energy) / d ln(parameter); the bar is the same direction and a factor of 2.
+
+## Slopes with the anchored prices"""
+
+_SHIPPED = """\
+## Slopes with the shipped prices
+
+The same runs with `rram_64x64_65nm`, whose prices come from other sources, set to the runs' array side, cell bits and
+converter bits and nothing else. It prices neurons, membranes and requantization too, which NeuroSim's network does not
+have."""
+
+_WHY_MISSED = (
+    "The survey's converters take 3.5 pJ where NeuroSim's take 0.15 pJ, so conversions, which follow cells and weights "
+    "in full, outweigh what grows slowly: NeuroSim's energy is three quarters interconnect, which grows with the side "
+    "of the chip only. And the survey's price hardly rises between 4 and 6 bits."
+)
+
+_ALL = "## All runs"
+
+_TAIL = """\
+NeuroSim prints no energy for 32-bit weights (NaN), and its H-tree variant has no counterpart here: the mesh knows no
+tree. At 22 nm every energy is the 65 nm one times the logic factor 0.237 (Stillmaker & Baas 2017); NeuroSim's own ratio
+is 0.176 at 15 %. `lowR` multiplies the price of a cell read by the ratio of the mean conductances, 5.19.
+
+Not met, and not claimed: **latency** (NeuroSim's sensing time depends on resolution, resistance and array side, and its
+clock with it; a conversion takes the same time here), and **area** (NeuroSim's is a floorplan with white space, ours a
+sum of components)."""
+
+
+if __name__ == "__main__":
+    sys.stdout.write(page())

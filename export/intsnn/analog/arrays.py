@@ -1,0 +1,137 @@
+"""A weight layer and its mapping -> the levels of its cells, array by array, and the way of the integers through them.
+
+Cells, drive and column sums of a layer are arrays over
+
+    A   kernel places of a kernel split (K_a), else 1        R   used rows of one array
+    Q   packs of G_a groups that share an array              C   used columns of one row of arrays, G_a*(Co/G)*S*P
+    N   blocks of rows (N_r)                                 B   reads: sample and step, output position
+
+Column ((a*Co/G + o)*S + s)*P + p of a pack holds slice s (the least significant first) and polarity p of output o of
+its group a; C goes on over the N_c blocks of columns. Rows of a group: input channel (kernel split) or input channel
+and kernel place (im2col). A weight is stored as
+
+    offset        q = w + 2^(b-1), b = ceil(bit width);  sum w*s = sum q*s - 2^(b-1) * (sum s)
+    1-bit offset  q = (w + 1)/2, w in {-1, 1};           sum w*s = 2 * sum q*s - (sum s)
+    differential  q+ = max(w, 0), q- = max(-w, 0);       sum w*s = sum q+*s - sum q-*s
+
+and the digits of q in base 2^(cell bits) are the levels of its S cells.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from intsnn.arithmetic import IntArray
+from intsnn.errors import HardwareError
+from intsnn.graph import Synapse
+from intsnn.hardware.spec import Crossbar
+from intsnn.interpreter import NumberT, patches, placed
+from intsnn.mapping import LayerMapping
+
+FloatArray = npt.NDArray[np.float64]
+Sums = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class LayerArrays:
+    """One weight layer on its arrays.
+
+    levels: [A, Q, N, R, C]. scale, offset: sum w*s = scale * (joined sums of levels) - offset * (sum s).
+    """
+
+    node: Synapse
+    layer: LayerMapping
+    cell_bits: int
+    levels: IntArray
+    scale: int
+    offset: int
+
+    def drive(self, plane: IntArray) -> Sums:
+        """Pulses on the rows: one bit of the layer's inputs [B, *input shape] -> [A, Q, N, B*P, R], 0 or 1."""
+        read = patches(self.node, plane.astype(np.float32))
+        samples, positions, groups, inputs, kernel = read.shape
+        reads, (places, packs, blocks, rows, _) = samples * positions, self.levels.shape
+        # [A, G, B*P, rows of a group]
+        by_group = read.reshape(reads, groups, inputs * kernel // places, places).transpose(3, 1, 0, 2)
+        together = self.layer.groups_per_array
+        by_group = _padded_to(by_group, 1, packs * together).reshape(places, packs, together, reads, -1)
+        by_pack = by_group.swapaxes(2, 3).reshape(places, packs, reads, -1)
+        by_block = _padded_to(by_pack, 3, blocks * rows).reshape(places, packs, reads, blocks, rows)
+        return np.ascontiguousarray(by_block.swapaxes(2, 3))
+
+    def joined(self, sums: FloatArray) -> FloatArray:
+        """Sums of column values [Q, B*P, C] -> scale * sum over slices and polarities, [B*P, G, Co/G]."""
+        layer = self.layer
+        packs, reads, _ = sums.shape
+        digits = 2.0 ** (self.cell_bits * np.arange(layer.slices))
+        signs = np.array([1.0, -1.0])[: layer.polarity]
+        columns = sums.reshape(packs, reads, layer.groups_per_array, layer.out_per_group, -1)
+        outputs = columns @ (self.scale * np.multiply.outer(digits, signs).ravel())
+        by_group: FloatArray = outputs.swapaxes(0, 1).reshape(reads, -1, layer.out_per_group)[:, : layer.groups]
+        return by_group
+
+    def corrected(self, sums: FloatArray, x: IntArray) -> IntArray:
+        """Joined sums [B*P, G, Co/G] over all input bits, less the counted inputs, as integers [B, *output shape]."""
+        outputs = sums.reshape(len(x), -1, *sums.shape[1:])
+        if self.offset:
+            outputs = outputs - self.offset * patches(self.node, x).sum(axis=(3, 4))[..., None]
+        return placed(self.node, np.rint(outputs).astype(np.int64))
+
+
+def cut(node: Synapse, layer: LayerMapping, crossbar: Crossbar) -> LayerArrays:
+    """Place every weight of a layer on its arrays.
+
+    Raises:
+        HardwareError: differential columns cannot hold a weight's magnitude.
+    """
+    stored, scale, offset = _stored(node, layer, crossbar)
+    shifts = crossbar.cell.bits * np.arange(layer.slices)
+    levels = (stored[..., None, :] >> shifts[:, None]) & (2**crossbar.cell.bits - 1)  # [Co, Ci/G, K, S, P]
+    return LayerArrays(node, layer, crossbar.cell.bits, _placed_levels(levels, layer), scale, offset)
+
+
+def _stored(node: Synapse, layer: LayerMapping, crossbar: Crossbar) -> tuple[IntArray, int, int]:
+    """The stored integers [Co, Ci/G, K, P], scale and offset."""
+    weight = node.weight.reshape(*node.weight.shape[:2], -1, 1)
+    if crossbar.encoding == "differential":
+        magnitudes = np.concatenate([np.maximum(weight, 0), np.maximum(-weight, 0)], axis=-1)
+        largest = 2 ** (layer.slices * crossbar.cell.bits) - 1
+        if int(magnitudes.max()) > largest:
+            raise HardwareError(
+                f"{node.name!r}: {layer.slices} cells of {crossbar.cell.bits} bits hold magnitudes up to {largest} in "
+                f"differential columns (got weights in [{weight.min()}, {weight.max()}])",
+                hints=["quantize the weights with `narrow_range: true`, or map with `encoding: offset`"],
+            )
+        return magnitudes, 1, 0
+    if node.bit_width == 1:
+        return (weight + 1) // 2, 2, 1
+    offset = 2 ** (math.ceil(node.bit_width) - 1)
+    return weight + offset, 1, offset
+
+
+def _placed_levels(levels: IntArray, layer: LayerMapping) -> IntArray:
+    """[Co, Ci/G, K, S, P] -> [A, Q, N, R, C]: the groups of a pack are diagonal blocks, all else is level 0."""
+    places, together, height = layer.array_kernel, layer.groups_per_array, sum(layer.rows)
+    packs, width = math.ceil(layer.groups / together), layer.out_per_group * layer.slices * layer.polarity
+    by_group = levels.reshape(layer.groups, layer.out_per_group, layer.in_per_group, layer.kernel, -1)
+    by_row = by_group.transpose(0, 2, 3, 1, 4).reshape(layer.groups, height, places, width)  # [G, rows, A, columns]
+    cells = _padded_to(by_row, 0, packs * together).reshape(packs, together, height, places, width)
+    packed = np.zeros((places, packs, together, height, together, width), dtype=np.int64)
+    for group in range(together):
+        packed[:, :, group, :, group] = cells[:, group].transpose(2, 0, 1, 3)
+    blocks, rows = layer.row_blocks, together * layer.rows[0]
+    rows_of_pack = packed.reshape(places, packs, together * height, together * width)
+    return _padded_to(rows_of_pack, 2, blocks * rows).reshape(places, packs, blocks, rows, together * width)
+
+
+def _padded_to(array: npt.NDArray[NumberT], axis: int, size: int) -> npt.NDArray[NumberT]:
+    """The array with zeros added at the end of an axis."""
+    missing = size - array.shape[axis]
+    if missing == 0:
+        return array
+    zeros = np.zeros((*array.shape[:axis], missing, *array.shape[axis + 1 :]), dtype=array.dtype)
+    return np.concatenate([array, zeros], axis=axis)

@@ -1,0 +1,141 @@
+"""Graph, hardware and analog description -> a chip of one seed; the chip and inputs -> a trace like the interpreter's.
+
+Only the sums of weight layers come from arrays. Thresholds, leaks, requantization, pools and sums are the exact
+integer code of the interpreter, so with ideal cells, no wires and lossless converters every value is the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping as ByName
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from intsnn.analog.arrays import cut
+from intsnn.analog.conductance import make_cells, read_levels, read_variance
+from intsnn.analog.converters import full_scale
+from intsnn.analog.layers import AnalogLayer, ReadCounts, calibrated
+from intsnn.analog.spec import AnalogSpec
+from intsnn.arithmetic import IntArray
+from intsnn.errors import HardwareError, UsageError
+from intsnn.graph import IntGraph, Synapse
+from intsnn.hardware.spec import HardwareSpec
+from intsnn.interpreter import Accumulate, Trace, evaluate, run
+from intsnn.mapping import LayerMapping, map_graph
+from intsnn.tensors import bounds
+
+_CELLS, _READING = 0, 1  # the two kinds of random streams of a seed
+
+
+@dataclass(frozen=True, eq=False)
+class AnalogChip:
+    """A graph programmed into the arrays of one chip, by layer name. `seed` decides its cells and its read noise."""
+
+    graph: IntGraph
+    hardware: HardwareSpec
+    spec: AnalogSpec
+    seed: int
+    layers: ByName[str, AnalogLayer]
+
+
+@dataclass(frozen=True)
+class AnalogRun:
+    """What a run on a chip saw, and what each weight layer read."""
+
+    trace: Trace
+    reads: ByName[str, ReadCounts]
+
+
+def make_chip(
+    graph: IntGraph,
+    hardware: HardwareSpec,
+    *,
+    spec: AnalogSpec,
+    seed: int = 0,
+    calibration: npt.ArrayLike | None = None,
+) -> AnalogChip:
+    """Program a legal graph into arrays.
+
+    Args:
+        graph: the network.
+        hardware: its crossbars: size, cell bits, encoding, mapping, converter resolution.
+        spec: what cells, wires and converters are like.
+        seed: of the chip; equal seeds give equal chips and equal runs.
+        calibration: integer inputs [T, N, *input shape] for ranges and column gains, where the description has such.
+            Every layer sees what the exact network would give it.
+
+    Raises:
+        HardwareError: the graph does not fit the crossbars, or they are digital.
+        UsageError: the description needs a calibration and there is none.
+    """
+    if spec.needs_calibration and calibration is None:
+        raise UsageError(
+            f"a chip of {spec.name!r} needs inputs to calibrate its ranges or column gains (got none)",
+            hints=["give calibration inputs, best from the training data"],
+        )
+    if hardware.crossbar.readout == "adder_tree":
+        raise HardwareError(
+            f"{hardware.name}: arrays that adder trees read are digital and exact (readout: adder_tree)",
+            hints=["choose a description whose columns are read by converters"],
+        )
+    mapping, proved = map_graph(graph, hardware), bounds(graph)
+    synapses = {synapse.name: synapse for synapse in graph.synapses}
+    layers = {
+        layer.name: _layer(
+            synapses[layer.name], layer, hardware, spec, (seed, _CELLS, index),
+            signed=proved[synapses[layer.name].inputs[0]].low < 0,
+        )
+        for index, layer in enumerate(mapping.layers)
+    }  # fmt: skip
+    chip = AnalogChip(graph, hardware, spec, seed, layers)
+    return chip if calibration is None or not spec.needs_calibration else _calibrated(chip, calibration)
+
+
+def run_analog(chip: AnalogChip, x: npt.ArrayLike) -> AnalogRun:
+    """Run the chip on integer input x [T, N, *input shape]. The same chip and input give the same trace."""
+    reads: dict[str, ReadCounts] = {}
+    return AnalogRun(run(chip.graph, x, accumulate=analog_sums(chip, reads)), reads)
+
+
+def analog_sums(chip: AnalogChip, reads: dict[str, ReadCounts]) -> Accumulate:
+    """The chip's weight layers, for one run of the interpreter; what each of them reads is written to `reads`."""
+    indices = {name: index for index, name in enumerate(chip.layers)}
+
+    def accumulate(node: Synapse, x: IntArray) -> IntArray:
+        stream = np.random.SFC64((chip.seed, _READING, indices[node.name]))  # the fastest for normal float32
+        sums, reads[node.name] = chip.layers[node.name].accumulate(x, np.random.Generator(stream))
+        return sums
+
+    return accumulate
+
+
+def _layer(
+    node: Synapse,
+    layer: LayerMapping,
+    hardware: HardwareSpec,
+    spec: AnalogSpec,
+    seed: tuple[int, ...],
+    *,
+    signed: bool,
+) -> AnalogLayer:
+    crossbar = hardware.crossbar
+    arrays = cut(node, layer, crossbar)
+    cells = make_cells(arrays, spec, seed)
+    variance = read_variance(cells, spec, arrays)
+    return AnalogLayer(
+        arrays=arrays,
+        levels=read_levels(cells, spec, arrays, crossbar).astype(np.float32),
+        variance=None if variance is None else variance.astype(np.float32),
+        converter=full_scale(crossbar, noise_codes=spec.converters.noise_codes),
+        signed=signed,
+    )
+
+
+def _calibrated(chip: AnalogChip, x: npt.ArrayLike) -> AnalogChip:
+    layers = {
+        step.node.name: calibrated(chip.layers[step.node.name], step.inputs[0], chip.spec, chip.hardware.crossbar)
+        for step in evaluate(chip.graph, x)
+        if isinstance(step.node, Synapse)
+    }
+    return AnalogChip(chip.graph, chip.hardware, chip.spec, chip.seed, layers)

@@ -1,0 +1,92 @@
+"""The axes of an exploration: which values each takes, and the grid of all their combinations."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from typing import Literal
+
+from intsnn.errors import UsageError
+from intsnn.hardware.spec import HardwareSpec
+
+AdcBits = int | Literal["lossless"]
+Encoding = Literal["offset", "differential"]
+Axis = Literal[
+    "crossbar",
+    "cell_bits",
+    "adc_bits",
+    "column_mux",
+    "encoding",
+    "array_budget",
+    "weight_bits",
+    "membrane_bits",
+    "time_steps",
+]
+
+
+@dataclass(frozen=True)
+class DesignPoint:
+    """One design. crossbar: side of a square array. weight_bits, membrane_bits: None for the network's own.
+
+    array_budget: arrays of the chip that copies of layers may fill; None: one copy of each layer.
+    """
+
+    crossbar: int
+    cell_bits: int
+    adc_bits: AdcBits
+    column_mux: int
+    encoding: Encoding
+    array_budget: int | None
+    weight_bits: float | None
+    membrane_bits: int | None
+    time_steps: int
+
+    @property
+    def exact(self) -> bool:
+        """Whether the converters tell every column sum apart: b >= ceil(log2(rows * (2^cell_bits - 1) + 1))."""
+        lossless = math.ceil(math.log2(self.crossbar * (2**self.cell_bits - 1) + 1))
+        return self.adc_bits == "lossless" or self.adc_bits >= lossless
+
+
+@dataclass(frozen=True)
+class DesignSpace:
+    """Values of each axis; an axis without values keeps that of the description, the network or the activity."""
+
+    crossbar: tuple[int, ...] = ()
+    cell_bits: tuple[int, ...] = ()
+    adc_bits: tuple[AdcBits, ...] = ()
+    column_mux: tuple[int, ...] = ()
+    encoding: tuple[Encoding, ...] = ()
+    array_budget: tuple[int | None, ...] = ()
+    weight_bits: tuple[float, ...] = ()
+    membrane_bits: tuple[int, ...] = ()
+    time_steps: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            for value in getattr(self, field.name):
+                if isinstance(value, int | float) and value < 1:
+                    raise UsageError(f"{field.name} must be at least 1 (got {value:g})")
+
+    def points(self, hardware: HardwareSpec, time_steps: int) -> Iterator[DesignPoint]:
+        """Every combination."""
+        crossbar = hardware.crossbar
+        if not self.crossbar and crossbar.rows != crossbar.columns:
+            raise UsageError(
+                f"an exploration takes square arrays, {hardware.name} has {crossbar.rows} x {crossbar.columns}",
+                hints=["give the sides to explore"],
+            )
+        grid = itertools.product(
+            self.crossbar or (crossbar.rows,),
+            self.cell_bits or (crossbar.cell.bits,),
+            self.adc_bits or (crossbar.adc_bits,),
+            self.column_mux or (crossbar.column_mux,),
+            self.encoding or (crossbar.encoding,),
+            self.array_budget or (hardware.duplication.arrays,),
+            self.weight_bits or (None,),
+            self.membrane_bits or (None,),
+            self.time_steps or (time_steps,),
+        )
+        return (DesignPoint(*values) for values in grid)

@@ -1,0 +1,50 @@
+"""Figures -> words: four digits, percentages, readable units. Shared by the Markdown and the HTML report."""
+
+from __future__ import annotations
+
+import math
+
+_PREFIXES: dict[str, tuple[tuple[float, str], ...]] = {
+    "pJ": ((1, "pJ"), (1e3, "nJ"), (1e6, "µJ"), (1e9, "mJ"), (1e12, "J")),
+    "ns": ((1, "ns"), (1e3, "µs"), (1e6, "ms"), (1e9, "s")),
+    "um2": ((1, "µm²"), (1e6, "mm²")),
+    "pJ ns": ((1, "pJ ns"), (1e6, "nJ µs"), (1e9, "µJ µs"), (1e15, "mJ ms")),
+    "pJ ns um2": ((1, "pJ ns µm²"), (1e12, "nJ µs mm²"), (1e15, "µJ µs mm²"), (1e21, "mJ ms mm²")),
+    "TOPS/W": ((1e-6, "MOPS/W"), (1e-3, "GOPS/W"), (1, "TOPS/W")),
+    "TOPS/mm2": ((1e-6, "MOPS/mm²"), (1e-3, "GOPS/mm²"), (1, "TOPS/mm²")),
+    "mW": ((1e-3, "µW"), (1, "mW"), (1e3, "W")),
+}
+
+
+def readable(value: float) -> str:
+    """Four significant digits, thousands separated."""
+    if value != 0 and not 1e-3 <= abs(value) < 1e9:
+        return f"{value:.3e}"
+    decimals = max(0, 3 - math.floor(math.log10(abs(value)))) if value else 0
+    return f"{value:,.{decimals}f}"
+
+
+def percent(value: float | None) -> str:
+    """A share with one decimal; a dash where there is none."""
+    return "-" if value is None else f"{value:.1%}"
+
+
+def or_dash(value: int | None) -> str:
+    """A count with thousands separated; a dash where there is none."""
+    return "-" if value is None else f"{value:,}"
+
+
+def best_unit(largest: float, unit: str) -> tuple[float, str]:
+    """What a figure in `unit` is divided by, and the unit it then has, so that `largest` is at least 1 where it can.
+
+    A unit without prefixes stays as it is.
+    """
+    known = _PREFIXES.get(unit, ((1.0, unit),))
+    fitting = [choice for choice in known if abs(largest) >= choice[0]]
+    return fitting[-1] if fitting else known[0]
+
+
+def with_unit(value: float, unit: str) -> str:
+    """A figure in the prefix that suits it: 12770 pJ -> 12.77 nJ."""
+    divisor, word = best_unit(value, unit)
+    return f"{readable(value / divisor)} {word}"

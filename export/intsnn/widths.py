@@ -1,0 +1,96 @@
+"""A demand -> the same demand with weights, membranes and accumulators of other widths; spikes and inputs stay.
+
+Wide words are those that hold accumulators or currents: products, sums and states of every node that reads them. Words
+that hold spikes or counts of spikes (a pool, a sum of spikes) keep their width.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+from intsnn.demand import Demand, DigitalNode, Operation, WeightLayer
+from intsnn.errors import UsageError
+from intsnn.graph import IntNeuron, IntRequant
+from intsnn.hardware.items import Item
+from intsnn.tensors import Carries
+
+
+def of_one_width(demand: Demand, bits: int) -> Demand:
+    """Weights, membranes, accumulators and currents of `bits`; every requantization multiplies and adds."""
+    _check(bits, "bits")
+    nodes = (
+        replace(node, weight_bits=bits) if isinstance(node, WeightLayer) else _one_width(node, bits)
+        for node in demand.nodes
+    )
+    return replace(demand, nodes=tuple(nodes))
+
+
+def with_weight_bits(demand: Demand, bits: float) -> Demand:
+    """Every weight of `bits`; accumulators grow or shrink by as many bits as the weights they sum."""
+    _check(bits, "weight_bits")
+    sources = {flow.name: flow.inputs for flow in demand.flows}
+    change = {layer.name: math.ceil(bits) - math.ceil(layer.weight_bits) for layer in demand.layers}
+    nodes = (
+        replace(node, weight_bits=bits)
+        if isinstance(node, WeightLayer)
+        else _widened(node, change.get(sources[node.name][0], 0))
+        for node in demand.nodes
+    )
+    return replace(demand, nodes=tuple(nodes))
+
+
+def with_membrane_bits(demand: Demand, bits: int) -> Demand:
+    """Every membrane of `bits`; each neuron's words by as many bits, currents as those of the widest membrane."""
+    _check(bits, "membrane_bits")
+    widest = max((node.state_bits for node in demand.digital if node.kind == IntNeuron.kind), default=bits)
+    nodes = (
+        node if isinstance(node, WeightLayer) else _with_membrane(node, bits, widest=widest) for node in demand.nodes
+    )
+    return replace(demand, nodes=tuple(nodes))
+
+
+def _check(bits: float, name: str) -> None:
+    if not 1 <= bits <= 64:
+        raise UsageError(f"{name} must lie between 1 and 64 (got {bits:g})")
+
+
+def _one_width(node: DigitalNode, bits: int) -> DigitalNode:
+    if node.reads is Carries.VALUES:
+        return node
+    if node.kind == IntRequant.kind:
+        product = Operation(Item.REQUANTIZE_MULTIPLY, 1, bits, by=bits)
+        return replace(node, operations=(product, Operation(Item.REQUANTIZE_ADD, 1, bits)))
+    return replace(
+        node,
+        operations=tuple(replace(operation, word=bits) for operation in node.operations),
+        state_bits=bits if node.state_bits else 0,
+        waiting_bits=_operands_waiting(node) * bits,
+    )
+
+
+def _with_membrane(node: DigitalNode, bits: int, *, widest: int) -> DigitalNode:
+    if node.kind == IntNeuron.kind:
+        return replace(_widened(node, bits - node.state_bits), state_bits=bits)
+    if node.kind == IntRequant.kind or node.reads is Carries.VALUES:
+        return node  # a product is as wide as accumulator and multiplier; a count of spikes as its window
+    return _widened(node, bits - widest)
+
+
+def _widened(node: DigitalNode, change: int) -> DigitalNode:
+    """Words, sums and waiting operands `change` bits wider, at least 1 bit."""
+    if change == 0:
+        return node
+    waiting = _operands_waiting(node)
+    state = 0 if node.kind == IntNeuron.kind else node.state_bits
+    return replace(
+        node,
+        operations=tuple(replace(operation, word=max(1, operation.word + change)) for operation in node.operations),
+        state_bits=max(1, state + change) if state else node.state_bits,
+        waiting_bits=max(waiting, node.waiting_bits + waiting * change),
+    )
+
+
+def _operands_waiting(node: DigitalNode) -> int:
+    """Operands of an element that wait for the last one: one for each addition of a sum."""
+    return sum(operation.per_element for operation in node.operations) if node.waiting_bits else 0

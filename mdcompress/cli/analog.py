@@ -1,0 +1,78 @@
+"""`mdcompress analog`: accuracy of a model.onnx on crossbars whose cells, wires and converters are not ideal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from mdcompress.cli.opening import open_workspace
+from mdcompress.cli.options import (
+    Selection,
+    compute_options,
+    example,
+    hardware_option,
+    output_options,
+    run_options,
+)
+from mdcompress.console import Console
+from mdcompress.pipeline.analog import NoiseChoice, analog, analog_file
+from mdcompress.pipeline.workspace import Compute
+
+
+@click.command(
+    "analog",
+    epilog=example(
+        "mdcompress analog --analog rram_wan_1day --noise 0 --noise 1 --noise 2",
+        "mdcompress analog model.onnx --chips 10",
+    ),
+)
+@click.argument("model", metavar="[MODEL.onnx]", required=False, type=click.Path(path_type=Path))
+@run_options
+@compute_options
+@hardware_option
+@click.option(
+    "--analog",
+    "description",
+    metavar="NAME|FILE",
+    default="rram_wan_1day",
+    show_default=True,
+    help="A shipped analog description's name, or the path of one's own.",
+)
+@click.option(
+    "--noise",
+    type=click.FloatRange(0),
+    multiple=True,
+    default=(0.0, 0.5, 1.0, 2.0),
+    show_default=True,
+    help="A size of all that is random; 1 is the description as it is.",
+)
+@click.option(
+    "--chips", type=click.IntRange(1), default=5, show_default=True, help="Chips at each size, seeds 0, 1, …."
+)
+@click.option("--samples", type=click.IntRange(1), default=200, show_default=True, help="Test samples at most.")
+@output_options
+def command(
+    model: Path | None,
+    selection: Selection,
+    compute: Compute,
+    hardware: str,
+    description: str,
+    noise: tuple[float, ...],
+    chips: int,
+    samples: int,
+    console: Console,
+) -> None:
+    """Measure accuracy against the noise of analog crossbars.
+
+    Runs the model.onnx of a run on its test split, with every weight layer on arrays of imperfect cells and all else
+    exact. With a MODEL.onnx the inputs are those of the golden.npz beside it, and agreement with the exact network is
+    measured.
+    """
+    choice = NoiseChoice(hardware, description, noise, chips, samples)
+    if model is None:
+        console.show(analog(open_workspace(selection, console=console, compute=compute), choice))
+    elif selection != Selection():
+        raise click.UsageError("either MODEL.onnx or a run (--recipe, --run, --set) is measured; give one of them")
+    else:
+        console.show(analog_file(model, choice))

@@ -1,0 +1,103 @@
+"""`mdcompress explore`: energy, latency and area of a grid of crossbar designs, and the ones that no other beats."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import click
+
+from intsnn.design_space import DesignSpace
+from mdcompress.cli.opening import open_workspace
+from mdcompress.cli.options import Selection, example, hardware_option, output_options, run_options
+from mdcompress.console import Console, written
+from mdcompress.pipeline.estimating import ActivityChoice
+from mdcompress.pipeline.exploring import Aim, explore, explore_file
+
+Value = TypeVar("Value")
+
+
+def _values(flag: str, name: str, parse: Callable[[str], Value], *, help: str) -> Callable[..., Callable[..., None]]:
+    """An option that takes several values, `32,64,128`, as a tuple; nothing: the axis stays as it is."""
+
+    def split(_context: click.Context, parameter: click.Parameter, text: str | None) -> tuple[Value, ...]:
+        try:
+            return tuple(parse(part.strip()) for part in text.split(",")) if text else ()
+        except ValueError:
+            raise click.BadParameter(
+                f"must be values with commas between them (got {text!r})", param=parameter
+            ) from None
+
+    return click.option(flag, name, metavar="VALUE,…", callback=split, help=help)
+
+
+def _adc_bits(text: str) -> int | str:
+    return text if text == "lossless" else int(text)
+
+
+def _encoding(text: str) -> str:
+    if text not in ("offset", "differential"):
+        raise ValueError(text)
+    return text
+
+
+def _budget(text: str) -> int | None:
+    return None if text == "none" else int(text)
+
+
+@click.command(
+    "explore",
+    epilog=example(
+        "mdcompress explore --crossbar 32,64,128 --cell-bits 1,2,4 --column-mux 4,8,16 --output designs",
+        "mdcompress explore model.onnx --rate 0.1 --time-steps 4 --adc-bits lossless,6 --encoding offset,differential",
+    ),
+)
+@click.argument("model", metavar="[MODEL.onnx]", required=False, type=click.Path(path_type=Path))
+@run_options
+@hardware_option
+@click.option("--activity", type=click.Path(path_type=Path), help="Spike counts; without it the file beside the model.")
+@click.option("--rate", type=click.FloatRange(0, 1), help="Assume that every neuron fires at this rate instead.")
+@click.option("--time-steps", type=click.IntRange(1), help="Number of steps that an assumed rate is for.")
+@_values("--crossbar", "crossbar", int, help="Sides of square arrays.")
+@_values("--cell-bits", "cell_bits", int, help="Bits of a cell.")
+@_values("--adc-bits", "adc_bits", _adc_bits, help="Resolutions of the converters, or lossless.")
+@_values("--column-mux", "column_mux", int, help="Columns that share a converter.")
+@_values("--encoding", "encoding", _encoding, help="Encodings of the sign: offset, differential.")
+@_values("--array-budget", "array_budget", _budget, help="Arrays that copies of layers may fill, or none.")
+@_values("--weight-bits", "weight_bits", float, help="Bits of every weight; else the network's own.")
+@_values("--membrane-bits", "membrane_bits", int, help="Bits of every membrane; else the network's own.")
+@_values("--steps", "steps", int, help="Numbers of time steps, at most those of the activity.")
+@click.option("--accuracies", type=click.Path(path_type=Path), help="CSV of measured accuracies, by the axes above.")
+@click.option("--output", type=click.Path(path_type=Path), help="Folder for exploration.csv and exploration.svg.")
+@output_options
+def command(
+    model: Path | None,
+    selection: Selection,
+    hardware: str,
+    activity: Path | None,
+    rate: float | None,
+    time_steps: int | None,
+    accuracies: Path | None,
+    output: Path | None,
+    console: Console,
+    steps: tuple[int, ...],
+    **axes: tuple[object, ...],
+) -> None:
+    """Explore crossbar designs for a network.
+
+    Prices every combination of the values given, on the prices of one hardware description, and prints the designs that
+    no other beats in energy, latency, area and, where given, accuracy. Needs no torch.
+    """
+    choice = ActivityChoice(activity, rate, time_steps)
+    aim = Aim(DesignSpace(**axes, time_steps=steps), accuracies, output)  # type: ignore[arg-type]  # parsed above
+    if model is None:
+        workspace = open_workspace(selection, console=console)
+        report = explore(workspace, hardware, choice=choice, aim=aim)
+    elif selection != Selection():
+        raise click.UsageError("either MODEL.onnx or a run (--recipe, --run, --set) is explored; give one of them")
+    else:
+        report = explore_file(model, hardware, choice=choice, aim=aim)
+    console.show(report)
+    if report.paths:
+        console.note(written(report.paths))

@@ -1,0 +1,156 @@
+"""`analog`: model.onnx and test data on arrays of cells that are not ideal -> accuracy against noise."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from intsnn.errors import MissingFileError, UsageError
+from mdcompress.console import JsonValue, Report, percent, table
+from mdcompress.manifest import Stage
+from mdcompress.pipeline.evaluating import integers_for
+from mdcompress.pipeline.networks import load_splits
+from mdcompress.pipeline.workspace import Workspace
+from mdcompress.runs import GOLDEN_FILE, MODEL_FILE
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from intsnn.analog.accuracy import AccuracySweep, Samples, Spread
+    from intsnn.analog.spec import AnalogSpec
+    from intsnn.graph import IntGraph
+    from intsnn.hardware import HardwareSpec
+    from mdcompress.data import Batches
+
+CALIBRATION_SAMPLES = 32
+
+
+@dataclass(frozen=True)
+class NoiseChoice:
+    """The chips to try: names or files of the descriptions, sizes of the noise, seeds 0 .. chips - 1, test samples."""
+
+    hardware: str
+    analog: str
+    noise: tuple[float, ...]
+    chips: int
+    samples: int
+
+
+def analog(workspace: Workspace, choice: NoiseChoice) -> Report:
+    """Accuracy of the run's model.onnx on its test split; ranges and gains are calibrated on training samples."""
+    hardware, spec = _descriptions(choice)
+    workspace.require(Stage.EXPORT)
+    model = workspace.run.file(MODEL_FILE)
+    graph, splits = _checked_graph(model), load_splits(workspace)
+    seed, wanted = workspace.recipe.seed, choice.samples
+    calibration = None
+    if spec.needs_calibration:
+        calibration = _samples(graph, splits.train.first(CALIBRATION_SAMPLES, seed=seed), CALIBRATION_SAMPLES).x
+    samples = _samples(graph, splits.test.first(wanted, seed=seed), wanted)
+    return _swept(model, graph, samples, (hardware, spec), choice=choice, calibration=calibration)
+
+
+def analog_file(model: Path, choice: NoiseChoice) -> Report:
+    """Agreement of any model.onnx with the exact network, on the inputs of the golden.npz beside it.
+
+    There are no labels in a golden.npz. Where the description asks for a calibration, the first half of its samples
+    serves for it and the second is judged.
+    """
+    from intsnn.analog.accuracy import Samples
+    from intsnn.golden import read_golden
+
+    hardware, spec = _descriptions(choice)
+    if not model.is_file():
+        raise MissingFileError(f"{model}: no such file", hints=["`mdcompress export` writes model.onnx"])
+    graph, x = _checked_graph(model), read_golden(model.with_name(GOLDEN_FILE)).x
+    calibration: npt.NDArray[np.integer] | None = None
+    if spec.needs_calibration:
+        half = x.shape[1] // 2
+        if half == 0:
+            raise UsageError(
+                f"{spec.name}: a calibration needs samples besides those that are judged (got {x.shape[1]})",
+                hints=["export with more samples: `--samples 64`"],
+            )
+        calibration, x = x[:, :half], x[:, half:]
+    samples = Samples(x[:, : choice.samples])
+    return _swept(model, graph, samples, (hardware, spec), choice=choice, calibration=calibration)
+
+
+def _descriptions(choice: NoiseChoice) -> tuple[HardwareSpec, AnalogSpec]:
+    from intsnn.analog import load_analog
+    from intsnn.hardware import HardwareSpec, load_hardware
+
+    hardware = load_hardware(choice.hardware)
+    if not isinstance(hardware, HardwareSpec):
+        raise UsageError(
+            f"{choice.hardware}: the rules of SpikeSim describe no arrays that could be run",
+            hints=["choose a crossbar description, for example `--hardware rram_64x64_65nm`"],
+        )
+    return hardware, load_analog(choice.analog)
+
+
+def _checked_graph(model: Path) -> IntGraph:
+    from intsnn.checking import check
+    from intsnn.onnx_file import read_onnx
+
+    graph = read_onnx(model)
+    check(graph)
+    return graph
+
+
+def _samples(graph: IntGraph, batches: Batches, most: int) -> Samples:
+    """At most `most` samples of the batches as integers of the graph's input, with their labels."""
+    from intsnn.analog.accuracy import Samples
+
+    parts = [(integers_for(graph.input, x.numpy()), y.numpy()) for x, y in batches]
+    x, labels = (
+        np.concatenate(arrays, axis=axis) for arrays, axis in zip(zip(*parts, strict=True), (1, 0), strict=True)
+    )
+    return Samples(x[:, :most], labels[:most])
+
+
+def _swept(
+    model: Path,
+    graph: IntGraph,
+    samples: Samples,
+    descriptions: tuple[HardwareSpec, AnalogSpec],
+    *,
+    choice: NoiseChoice,
+    calibration: npt.NDArray[np.integer] | None,
+) -> Report:
+    from intsnn.analog.accuracy import sweep_noise
+
+    hardware, spec = descriptions
+    found = sweep_noise(
+        graph, hardware, spec=spec, samples=samples, noise=choice.noise, seeds=range(choice.chips),
+        calibration=calibration,
+    )  # fmt: skip
+    document: Mapping[str, JsonValue] = json.loads(found.to_json())
+    return Report(_text(model, found), {"file": str(model), **document}, (model,))
+
+
+def _text(model: Path, found: AccuracySweep) -> str:
+    exact = "" if found.exact_accuracy is None else f", exact accuracy {percent(found.exact_accuracy)}"
+    headline = (
+        f"{model} on {found.hardware}, {found.analog}: {len(found.seeds)} chips, {found.samples} samples x "
+        f"{found.time_steps} steps{exact}"
+    )
+    figures = ["accuracy", "sd", "lowest", "highest"] if found.exact_accuracy is not None else []
+    numbers = ["noise", *figures, "agreement", *(["sd", "lowest", "highest"] if not figures else [])]
+    rows = [[f"{point.noise:g}", *_cells(point.accuracy, point.agreement)] for point in found.points]
+    return "\n\n".join([headline, table(numbers, rows, numbers=numbers)])
+
+
+def _cells(accuracy: Spread | None, agreement: Spread) -> list[str]:
+    if accuracy is None:
+        return [percent(agreement.mean), *_spread(agreement)]
+    return [percent(accuracy.mean), *_spread(accuracy), percent(agreement.mean)]
+
+
+def _spread(spread: Spread) -> list[str]:
+    return [percent(figure) for figure in (spread.deviation, min(spread.values), max(spread.values))]

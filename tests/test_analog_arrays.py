@@ -1,0 +1,214 @@
+"""Weights on arrays: against a placement cell by cell, a reading loop by loop, and the exact interpreter."""
+
+import itertools
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from analog_cases import analog, crossbars, narrowed
+from crossbar_by_hand import place_cells, pulses, small_hardware
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from intgraphs import GraphBuilder, dense_graph, graph_inputs, int_graphs, random_input, residual_graph
+
+from intsnn.analog import load_analog, make_chip, run_analog
+from intsnn.analog.arrays import cut
+from intsnn.analog.converters import Converter
+from intsnn.analog.inference import analog_sums
+from intsnn.errors import HardwareError
+from intsnn.graph import IntGraph, IntLinear
+from intsnn.interpreter import evaluate, run
+from intsnn.mapping import map_graph
+from intsnn.tensors import bounds
+
+IDEAL = load_analog("ideal")
+
+
+def placed_levels(graph, hardware):
+    """Layer name -> LayerArrays."""
+    mapping = map_graph(graph, hardware)
+    return {layer.name: cut(graph.node(layer.name), layer, hardware.crossbar) for layer in mapping.layers}
+
+
+# --- by hand ---------------------------------------------------------------------------------------------------------
+
+
+def one_linear(weight, *, bit_width) -> IntGraph:
+    build = GraphBuilder(np.random.default_rng(0))
+    x = build.input((np.shape(weight)[1],), bit_width=1)
+    build.nodes.append(IntLinear("linear", (x,), (len(weight),), np.array(weight), bit_width))
+    build.readout("linear", mode="steps")
+    return build.graph()
+
+
+@pytest.mark.parametrize(
+    ("bit_width", "weights", "encoding", "levels", "scale", "offset"),
+    [
+        (4, [-8, 5], "offset", [[0, 0, 1, 3]], 1, 8),  # 0 = 00 00 and 13 = 11 01, the low digit first
+        (4, [-7, 5], "differential", [[0, 3, 0, 1, 1, 0, 1, 0]], 1, 0),  # 7 = 01 11 and 5 = 01 01, + and - side by side
+        (1, [-1, 1], "offset", [[0, 1]], 2, 1),
+        (1.58, [-1, 1], "offset", [[1, 3]], 1, 2),
+        (1.58, [-1, 1], "differential", [[0, 1, 1, 0]], 1, 0),
+    ],
+)
+def test_digits_of_weights_by_hand(bit_width, weights, encoding, levels, scale, offset):
+    graph = one_linear([[weight] for weight in weights], bit_width=bit_width)
+    arrays = placed_levels(graph, small_hardware(rows=4, columns=8, cell_bits=2, encoding=encoding))["linear"]
+    assert arrays.levels[0, 0, 0].tolist() == levels
+    assert (arrays.scale, arrays.offset) == (scale, offset)
+
+
+def test_a_magnitude_that_differential_columns_cannot_hold_is_an_error():
+    graph = one_linear([[-8]], bit_width=4)
+    make_chip(graph, small_hardware(rows=4, columns=8, cell_bits=2, encoding="differential"), spec=IDEAL)  # 2 x 2 bits
+    hardware = small_hardware(rows=4, columns=8, cell_bits=3, encoding="differential")
+    with pytest.raises(
+        HardwareError, match=r"'linear': 1 cells of 3 bits hold magnitudes up to 7.*got weights in \[-8"
+    ):
+        make_chip(graph, hardware, spec=IDEAL)
+
+
+# --- cell by cell ----------------------------------------------------------------------------------------------------
+
+
+def code_of(weight, bit_width, encoding, sign):
+    """What one column stores of a weight."""
+    if encoding == "differential":
+        return max(weight, 0) if sign == 0 else max(-weight, 0)
+    return (weight + 1) // 2 if bit_width == 1 else weight + {1.58: 2}.get(bit_width, 2 ** int(bit_width - 1))
+
+
+@settings(max_examples=40, deadline=None)
+@given(graph=int_graphs(), hardware=crossbars())
+def test_every_cell_lies_where_a_placement_one_by_one_puts_it(graph, hardware):
+    graph, crossbar = narrowed(graph), hardware.crossbar
+    signs = 2 if crossbar.encoding == "differential" else 1
+    for name, arrays in placed_levels(graph, hardware).items():
+        node, expected = graph.node(name), np.zeros_like(arrays.levels)
+        weight = node.weight.reshape(*node.weight.shape[:2], -1)
+        outputs = arrays.layer.out_per_group
+        parts = arrays.layer.slices * signs
+        for index, (a, q, n, block, row, column, (g, i, k)) in enumerate(place_cells(node, crossbar)):
+            part, o = index % parts, index // parts % outputs
+            code = code_of(int(weight[g * outputs + o, i, k]), node.bit_width, crossbar.encoding, part % signs)
+            digit = (code >> (part // signs * crossbar.cell.bits)) % 2**crossbar.cell.bits
+            expected[a, q, n, row, block * crossbar.columns + column] = digit
+        assert np.array_equal(arrays.levels, expected), name
+
+
+def converted(total, converter):
+    """A converter in Python's numbers; ties to even, as np.rint."""
+    return converter.step * min(max(round(total / converter.step), 0), converter.highest)
+
+
+def read_by_hand(node, x, hardware, *, converter, bits, signed):
+    """Accumulators of one sample [*input shape], as {(position, output): value}, cell by cell and pulse by pulse."""
+    crossbar, cells = hardware.crossbar, place_cells(node, hardware.crossbar)
+    signs = 2 if crossbar.encoding == "differential" else 1
+    weight = node.weight.reshape(*node.weight.shape[:2], -1)
+    outputs, parts = len(weight) // max(row[0] + 1 for *_, row in cells), len(cells) // weight.size
+    found = {}
+    reads = pulses(node, x, bits=bits)
+    for read, rows in enumerate(reads):
+        bit, position = read % bits, read // bits
+        sums, meaning = {}, {}
+        for index, (a, q, n, block, _, column, (g, i, k)) in enumerate(cells):
+            part, o = index % parts, index // parts % outputs
+            code = code_of(int(weight[g * outputs + o, i, k]), node.bit_width, crossbar.encoding, part % signs)
+            digit = (code >> (part // signs * crossbar.cell.bits)) % 2**crossbar.cell.bits
+            place = (a, q, n, block, column)
+            meaning[place] = (g * outputs + o, part // signs, part % signs)
+            sums[place] = sums.get(place, 0) + digit * rows[g, i, k]
+        significance = -(2**bit) if signed and bit == bits - 1 else 2**bit
+        for place, total in sums.items():
+            o, part, sign = meaning[place]
+            value = converted(total, converter) * 2 ** (part * crossbar.cell.bits) * (1 - 2 * sign)
+            found[position, o] = found.get((position, o), 0) + significance * value * (2 if binary(node, signs) else 1)
+        if signs == 1:
+            offset = 1 if node.bit_width == 1 else 2 ** (int(np.ceil(node.bit_width)) - 1)
+            for (g, _, _), pulse in rows.items():
+                for o in range(outputs):
+                    found[position, g * outputs + o] -= significance * offset * pulse
+    return found
+
+
+def binary(node, signs):
+    return node.bit_width == 1 and signs == 1
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    data=st.data(),
+    graph=int_graphs(),
+    hardware=crossbars(),
+    converter=st.builds(Converter, step=st.sampled_from((1.0, 1.5, 4.0)), highest=st.integers(1, 7)),
+)
+def test_clipping_converters_give_what_a_reading_loop_by_loop_gives(data, graph, hardware, converter):
+    """One layer of a drawn graph at a time, on the inputs that the exact network gives it."""
+    graph = narrowed(graph)
+    chip, proved = make_chip(graph, hardware, spec=IDEAL), bounds(graph)
+    layers = {name: replace(layer, converter=converter) for name, layer in chip.layers.items()}
+    chip = replace(chip, layers=layers)
+    x = data.draw(graph_inputs(graph))[:1, :1]
+    for step in evaluate(graph, x):
+        if step.node.name in chip.layers and step.output.size < 300:
+            layer = chip.layers[step.node.name].arrays.layer
+            signed = proved[step.node.inputs[0]].low < 0
+            found = read_by_hand(
+                step.node, step.inputs[0][0, 0], hardware, converter=converter, bits=layer.input_bits, signed=signed
+            )
+            analog_output = analog_sums(chip, {})(step.node, step.inputs[0])[0, 0]
+            rows = analog_output.reshape(len(analog_output), -1).T if step.node.kind == "conv" else None
+            rows = analog_output.reshape(-1, analog_output.shape[-1]) if rows is None else rows
+            for position, o in itertools.product(range(rows.shape[0]), range(rows.shape[1])):
+                assert rows[position, o] == round(found[position, o]), (step.node.name, position, o)
+
+
+# --- the exact network -----------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data(), graph=int_graphs(), hardware=crossbars(), minimum=st.sampled_from((0.0, 0.5, 13.0)))
+def test_ideal_cells_give_every_value_of_the_interpreter(data, graph, hardware, minimum):
+    """Every node's output and membrane, for every mapping option and on/off ratio."""
+    graph = narrowed(graph) if hardware.crossbar.encoding == "differential" else graph
+    chip = make_chip(graph, hardware, spec=analog(minimum_us=minimum))
+    x = data.draw(graph_inputs(graph))
+    on_arrays = evaluate(graph, x, accumulate=analog_sums(chip, {}))
+    for exact, found in zip(evaluate(graph, x), on_arrays, strict=True):
+        assert np.array_equal(exact.output, found.output), exact.node.name
+        assert exact.membrane is None or np.array_equal(exact.membrane, found.membrane), exact.node.name
+
+
+@pytest.mark.parametrize("graph", [dense_graph(), residual_graph()])
+@pytest.mark.parametrize("encoding", ["offset", "differential"])
+@pytest.mark.parametrize("mapping", ["kernel_split", "im2col"])
+@pytest.mark.parametrize("cell_bits", [1, 2, 3, 8])
+def test_ideal_cells_give_a_network_that_fires_its_trace(graph, encoding, mapping, cell_bits):
+    graph, x = narrowed(graph), random_input(graph)
+    hardware = small_hardware(rows=16, columns=16, cell_bits=cell_bits, encoding=encoding, mapping=mapping)
+    found, exact = run_analog(make_chip(graph, hardware, spec=IDEAL), x).trace, run(graph, x)
+    assert np.array_equal(found.output, exact.output)
+    for name, spikes in exact.spikes.items():
+        assert spikes.any() and np.array_equal(found.spikes[name], spikes)
+        assert np.array_equal(found.membranes[name], exact.membranes[name])
+
+
+def test_large_arrays_are_exact_in_single_precision():
+    """1024 rows of 8-bit cells: sums up to 261,120 levels, and 4 slices joined beyond 2^24."""
+    random = np.random.default_rng(0)
+    build = GraphBuilder(random)
+    build.readout(build.linear(build.input((3000,)), 5, bit_width=8), mode="steps")
+    graph = build.graph()
+    hardware = small_hardware(rows=1024, columns=64, cell_bits=8)
+    x = np.full((1, 2, 3000), 255)
+    assert np.array_equal(run_analog(make_chip(graph, hardware, spec=IDEAL), x).trace.output, run(graph, x).output)
+
+
+def test_many_samples_are_read_in_parts_that_give_the_same():
+    graph = residual_graph()
+    x = random_input(graph, samples=40)
+    chip = make_chip(graph, small_hardware(rows=8, columns=8, cell_bits=1), spec=IDEAL)
+    whole = run_analog(chip, x).trace.output
+    assert np.array_equal(whole[7:9], run_analog(chip, x[:, 7:9]).trace.output)
+    assert np.array_equal(whole, run(graph, x).output)
