@@ -35,14 +35,14 @@ TEACHER_FILE, TEACHER_HISTORY_FILE = "teacher.safetensors", "teacher_history.csv
 PLAN_FILE, QUANTIZED_FILE = "plan.yaml", "quantized.safetensors"
 DISTILLED_FILE, HISTORY_FILE = "distilled.safetensors", "history.csv"
 MODEL_FILE, GOLDEN_FILE, ACTIVITY_FILE = "model.onnx", "golden.npz", "activity.json"
-HARDWARE_JSON_FILE, HARDWARE_TABLE_FILE = "hardware.json", "hardware.md"
+HARDWARE_JSON_FILE, HARDWARE_TABLE_FILE, HARDWARE_PAGE_FILE = "hardware.json", "hardware.md", "report.html"
 
 STAGE_FILES: Mapping[Stage, tuple[str, ...]] = {
     Stage.TRAIN: (TEACHER_FILE, TEACHER_HISTORY_FILE),
     Stage.QUANTIZE: (QUANTIZED_FILE, PLAN_FILE),
     Stage.DISTILL: (DISTILLED_FILE, HISTORY_FILE),
     Stage.EXPORT: (MODEL_FILE, GOLDEN_FILE, ACTIVITY_FILE),
-    Stage.ESTIMATE: (HARDWARE_JSON_FILE, HARDWARE_TABLE_FILE),
+    Stage.ESTIMATE: (HARDWARE_JSON_FILE, HARDWARE_TABLE_FILE, HARDWARE_PAGE_FILE),
 }
 
 

@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from intgraphs import GraphBuilder, dense_graph, graph_inputs, int_graphs, random_input, residual_graph
 
-from intsnn.activity import Activity, assume, fingerprint, measure, read_activity, write_activity
+from intsnn.activity import Activity, assume, measure, read_activity, write_activity
 from intsnn.arithmetic import Bounds
 from intsnn.errors import HardwareError, InputError, InvalidFileError, MissingFileError, UsageError
+from intsnn.fingerprints import fingerprint
 from intsnn.graph import IntConv, IntGraph, IntInput, IntLinear, IntNeuron, IntReadout
 from intsnn.hardware.words import word_bits
 from intsnn.interpreter import evaluate

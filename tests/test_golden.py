@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from intgraphs import dense_graph, int_graphs, random_input, residual_graph
 
 from intsnn.errors import InputError, IntsnnError, InvalidFileError, MissingFileError, ParityError
-from intsnn.golden import check_golden, graph_hash, read_golden, write_golden
+from intsnn.fingerprints import fingerprint
+from intsnn.golden import check_golden, read_golden, write_golden
 from intsnn.graph import IntGraph
 from intsnn.interpreter import run
 from intsnn.parity import compare, require_equal
@@ -27,7 +28,7 @@ def test_reading_gives_the_input_and_the_trace_that_were_written(tmp_path: Path,
     written = write_golden(graph, path, x=x)
     read = read_golden(path)
     assert np.array_equal(read.x, x)
-    assert read.graph_hash == written.graph_hash == graph_hash(graph)
+    assert read.graph_hash == written.graph_hash == fingerprint(graph)
     assert list(read.trace.spikes) == [neuron.name for neuron in graph.neurons]
     require_equal(compare(read.trace, run(graph, x)))
 
@@ -149,8 +150,8 @@ def test_a_damaged_archive_gives_an_error_of_ours_never_a_crash(tmp_path: Path, 
 
 def test_hash_is_of_the_content_not_of_the_origin() -> None:
     graph = residual_graph()
-    assert graph_hash(IntGraph(graph.nodes, {"recipe": "another"})) == graph_hash(graph)
-    assert len(graph_hash(graph)) == 64
+    assert fingerprint(IntGraph(graph.nodes, {"recipe": "another"})) == fingerprint(graph)
+    assert len(fingerprint(graph)) == 64
 
 
 @settings(max_examples=30, deadline=None)
@@ -164,4 +165,4 @@ def test_any_change_of_a_node_changes_the_hash(data: st.DataObject, graph: IntGr
     else:
         changed = replace(node, name=f"{node.name}_")
     nodes = (*graph.nodes[:position], changed, *graph.nodes[position + 1 :])
-    assert graph_hash(IntGraph(nodes)) != graph_hash(graph)
+    assert fingerprint(IntGraph(nodes)) != fingerprint(graph)

@@ -14,11 +14,10 @@ also holds, for each usual way of cutting the rows into arrays, the reads that s
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -30,6 +29,7 @@ from intsnn.arithmetic import IntArray
 from intsnn.assumption import expected_counts
 from intsnn.errors import HardwareError, InputError, UsageError
 from intsnn.files import write_atomically
+from intsnn.fingerprints import fingerprint
 from intsnn.graph import IntConv, IntGraph, IntNeuron, Synapse
 from intsnn.hardware.words import word_bits
 from intsnn.interpreter import Evaluation, checked_input, evaluate
@@ -179,32 +179,6 @@ def _read_synapse(entry: _SynapseEntry) -> SynapseActivity:
         Occupancy(Cut(**dict(one.cut)), arrays=one.arrays, pes=one.pes, outputs=one.outputs) for one in entry.occupancy
     )
     return SynapseActivity(**counts, occupancy=found)
-
-
-def fingerprint(graph: IntGraph) -> str:
-    """SHA-256 over every node's kind, name, wiring, shape and integers: equal where the computation is equal."""
-    digest = hashlib.sha256()
-    for node in graph:
-        digest.update(f"\n{node.kind}".encode())
-        for field in fields(node):
-            value = getattr(node, field.name)
-            if isinstance(value, np.ndarray):
-                digest.update(f"\n{field.name}={list(value.shape)}:".encode())
-                digest.update(np.ascontiguousarray(value, dtype="<i8").data)
-            elif field.name != "scale":  # metadata: no arithmetic depends on it
-                digest.update(f"\n{field.name}={_plain(value)}".encode())
-    return digest.hexdigest()
-
-
-def _plain(value: object) -> str:
-    """One text for 4, 4.0 and a NumPy 4, which compute the same."""
-    match value:
-        case tuple():
-            return f"({', '.join(map(_plain, value))})"
-        case str():
-            return value
-        case _:
-            return repr(float(value))  # type: ignore[arg-type]
 
 
 NotNegativeSteps = Annotated[tuple[Annotated[float, Field(ge=0)], ...], Field(min_length=1)]

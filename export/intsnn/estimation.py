@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from intsnn.activity import Activity, fingerprint
+from intsnn.activity import Activity
 from intsnn.costs import price
 from intsnn.demand import Demand, WeightLayer, demand_of
 from intsnn.errors import HardwareError
 from intsnn.events import count
+from intsnn.fingerprints import fingerprint
 from intsnn.graph import IntGraph
 from intsnn.hardware import Hardware, HardwareSpec, SpikeSimSpec, load_hardware
 from intsnn.hardware.items import Item

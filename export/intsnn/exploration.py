@@ -19,12 +19,13 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 
-from intsnn.activity import Activity, fingerprint
+from intsnn.activity import Activity
 from intsnn.costs import LEAKAGE, ItemTotals, Tally, leakage_pj, price_items, price_list_of
 from intsnn.demand import Demand, demand_of
 from intsnn.design_space import Axis, DesignPoint, DesignSpace
 from intsnn.errors import HardwareError, UsageError
 from intsnn.events import EventCount, InstanceCount, count_array_instances, count_digital_instances, count_events
+from intsnn.fingerprints import fingerprint
 from intsnn.graph import IntGraph
 from intsnn.hardware.items import Item
 from intsnn.hardware.spec import Cell, HardwareSpec

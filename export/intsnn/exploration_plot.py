@@ -18,9 +18,15 @@ def write_plot(exploration: Exploration, path: Path) -> None:
     """Write the picture; its suffix says the format (.svg, .png, .pdf). The same exploration gives the same SVG."""
     if path.suffix not in _SUFFIXES:
         raise UsageError(f"a picture must end in {', '.join(_SUFFIXES)} (got {path.name!r})")
-    import matplotlib  # read where a picture is wanted: it takes a second
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    try:
+        import matplotlib  # read where a picture is wanted: it takes a second
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise UsageError(
+            "the picture of an exploration needs matplotlib (it is not installed)",
+            hints=["pip install 'mdcompress[plots]', or leave --plot out: the CSV holds every number"],
+        ) from error
 
     against = [("latency_ns", 1e-3, "latency, us"), ("area_um2", 1e-6, "area, mm2")]
     if any(design.accuracy is not None for design in exploration.designs):

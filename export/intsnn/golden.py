@@ -1,15 +1,13 @@
 """golden.npz: one input and all that the graph made of it, so that another tool can prove that it computes the same.
 
 Arrays: `input` [T, N, ...], `output`, `spikes/<neuron>` and `membranes/<neuron>` [T, N, ...] (membranes after reset),
-and `graph_hash`, the content hash of the graph they belong to. No pickle inside.
+and `graph_hash`, the fingerprint of the graph they belong to. No pickle inside.
 """
 
 from __future__ import annotations
 
-import hashlib
 import io
-import json
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +16,8 @@ import numpy.typing as npt
 from intsnn.arithmetic import IntArray
 from intsnn.errors import InvalidFileError, MissingFileError, ParityError, Problem
 from intsnn.files import write_atomically
-from intsnn.graph import IntGraph, IntNode
+from intsnn.fingerprints import fingerprint
+from intsnn.graph import IntGraph
 from intsnn.interpreter import Trace, checked_input, run
 from intsnn.parity import ParityReport, compare
 
@@ -35,22 +34,10 @@ class Golden:
     trace: Trace
 
 
-def graph_hash(graph: IntGraph) -> str:
-    """SHA-256 over every node (attributes as JSON, arrays as int64), 64 hex digits. Metadata of origin do not count."""
-    digest = hashlib.sha256()
-    for node in graph:
-        digest.update(json.dumps([node.kind, _scalars(node)], sort_keys=True).encode())
-        for name in node.arrays:
-            array = getattr(node, name)
-            digest.update(f"{name}{array.shape}".encode())
-            digest.update(np.ascontiguousarray(array, dtype="<i8").tobytes())
-    return digest.hexdigest()
-
-
 def write_golden(graph: IntGraph, path: str | Path, *, x: npt.ArrayLike) -> Golden:
     """Run the interpreter on x [T, N, ...] and write what it saw. Atomic; equal content gives equal bytes."""
     array = checked_input(graph, x)
-    golden = Golden(graph_hash(graph), array, run(graph, array))
+    golden = Golden(fingerprint(graph), array, run(graph, array))
     arrays = {"graph_hash": np.array(golden.graph_hash), "input": _narrow(array)}
     arrays["output"] = _narrow(golden.trace.output)
     arrays |= {_SPIKES + name: _narrow(values) for name, values in golden.trace.spikes.items()}
@@ -80,17 +67,13 @@ def read_golden(path: str | Path) -> Golden:
 def check_golden(graph: IntGraph, path: str | Path) -> ParityReport:
     """Run the graph on the golden input and compare; ParityError where the file belongs to another graph."""
     golden = read_golden(path)
-    expected = graph_hash(graph)
+    expected = fingerprint(graph)
     if golden.graph_hash != expected:
         raise ParityError(
             f"{path} must belong to the graph with hash {expected[:12]} (got {golden.graph_hash[:12]})",
             hints=["model.onnx and golden.npz are written together: export again"],
         )
     return compare(golden.trace, run(graph, golden.x), names=("golden", "interpreter"))
-
-
-def _scalars(node: IntNode) -> dict[str, object]:
-    return {field.name: getattr(node, field.name) for field in fields(node) if field.name not in node.arrays}
 
 
 def _arrays(path: Path) -> dict[str, npt.NDArray[np.generic]]:

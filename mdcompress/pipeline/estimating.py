@@ -1,4 +1,4 @@
-"""`estimate-hw`: model.onnx, its activity, a hardware description -> hardware.json, hardware.md. No torch here.
+"""`estimate-hw`: model.onnx, its activity, a hardware description -> hardware.json, .md, report.html. No torch here.
 
 With something to hold the figures against, both are priced and their ratios shown, and nothing is kept.
 """
@@ -18,6 +18,7 @@ from mdcompress.pipeline.workspace import Workspace
 from mdcompress.runs import (
     ACTIVITY_FILE,
     HARDWARE_JSON_FILE,
+    HARDWARE_PAGE_FILE,
     HARDWARE_TABLE_FILE,
     MODEL_FILE,
     RUNS_FOLDER,
@@ -74,14 +75,13 @@ def estimate(workspace: Workspace, hardware: str, *, choice: ActivityChoice) -> 
 
 
 def estimate_file(model: Path, hardware: str, *, choice: ActivityChoice, output: Path | None) -> Report:
-    """Price any model.onnx that mdcompress wrote; `output`: a folder for hardware.json and hardware.md."""
+    """Price any model.onnx that mdcompress wrote; `output`: a folder for the report in its three forms."""
     require_files([model, *filter(None, [choice.file_for(model)])])
     figures = _priced(model, hardware, choice)
     paths: tuple[Path, ...] = ()
     if output is not None:
         make_folder(output)
-        write_figures(figures, output)
-        paths = (output / HARDWARE_JSON_FILE, output / HARDWARE_TABLE_FILE)
+        paths = write_figures(figures, output)
     return Report(figures.summary_table(), json.loads(figures.to_json()), paths)
 
 
@@ -161,10 +161,16 @@ def estimate_settings(hardware: str, choice: ActivityChoice) -> Mapping[str, str
     }
 
 
-def write_figures(figures: HardwareReport, folder: Path) -> None:
-    """Write hardware.json and hardware.md."""
-    write_text(folder / HARDWARE_JSON_FILE, figures.to_json())
-    write_text(folder / HARDWARE_TABLE_FILE, figures.to_markdown())
+def write_figures(figures: HardwareReport, folder: Path) -> tuple[Path, ...]:
+    """Write hardware.json, hardware.md and report.html; returns their paths."""
+    texts = {
+        HARDWARE_JSON_FILE: figures.to_json(),
+        HARDWARE_TABLE_FILE: figures.to_markdown(),
+        HARDWARE_PAGE_FILE: figures.to_html(),
+    }
+    for name, text in texts.items():
+        write_text(folder / name, text)
+    return tuple(folder / name for name in texts)
 
 
 def _priced(model: Path, hardware: str, choice: ActivityChoice) -> HardwareReport:
