@@ -80,8 +80,10 @@ def test_tables_are_well_formed(report):
 
 
 def test_the_summary_is_short_and_carries_units(report):
-    lines = report.summary_table().split("\n")
+    table, remarks = report.summary_table().split("\n\n")
+    lines = table.split("\n")
     assert len(lines) == 8
+    assert remarks.startswith("- Most energy: ")
     assert any("uJ |" in line for line in lines) and any("mm2 |" in line for line in lines)
 
 

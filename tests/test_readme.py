@@ -26,10 +26,10 @@ def test_every_other_command_works_after_it_in_its_order(main_run: MainRun) -> N
         assert result.returncode == 0, f"{' '.join(line)}\n{result.stderr}"
 
 
-def test_the_python_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_python_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    (block,) = readme_blocks("python")
-    exec(compile(block, "README.md", "exec"), {})
+    block = "\n".join(readme_blocks("python"))  # the later ones go on from the first
+    exec(compile(block, "README.md", "exec"), {"__name__": "__main__"})
     assert (tmp_path / "model.onnx").is_file()
 
 

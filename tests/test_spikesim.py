@@ -166,7 +166,7 @@ def test_a_graph_priced_by_spikesim_has_the_sizes_of_its_convolutions():
     assert report.edap_pj_ns_um2 == exactly(case["edap_pj_ns_um2"])
     assert [node.kind for node in report.nodes] == ["conv"] * 7
     assert any("linear" in note for note in report.notes) and any("pooling" in note for note in report.notes)
-    assert "Layers share 6 tiles." in report.notes
+    assert "Tiles, shared by the layers: 6." in report.notes
 
 
 def test_spikesim_ignores_the_spike_rate_and_says_so():

@@ -32,9 +32,26 @@ _SHORT = ("energy_pj", "latency_ns", "area_um2", "power_mw", "edap_pj_ns_um2", "
 
 
 def short_table(report: HardwareReport) -> str:
-    """The totals that people compare first, one row each."""
+    """The totals that people compare first, one row each; where the energy goes, what is absent, and every note."""
     shown = [total for total in report.totals() if total.key in _SHORT]
-    return _table(("figure", "value"), ((total.label, _quantity(total)) for total in shown))
+    table = _table(("figure", "value"), ((total.label, _quantity(total)) for total in shown))
+    return "\n\n".join([table, "\n".join([_where_energy_goes(report), *_reasons(report, shown)])])
+
+
+def _where_energy_goes(report: HardwareReport) -> str:
+    """The node and the kind of circuit that take most, so that a total is not read without its cause."""
+    nodes, groups = dict.fromkeys((node.name for node in report.nodes), 0.0), dict[str, float]()
+    for part in report.energy:
+        nodes[part.node] += part.energy_pj
+        groups[part.group] = groups.get(part.group, 0.0) + part.energy_pj
+    node, group = max(nodes, key=nodes.__getitem__), max(groups, key=groups.__getitem__)
+    whole = math.fsum(nodes.values())
+    if whole == 0:
+        return "- Nothing takes energy."
+    used = next(entry.utilisation for entry in report.nodes if entry.name == node)
+    cells = "" if used is None else f" and uses {percent(used)} of its cells"
+    shares = percent(nodes[node] / whole), percent(groups[group] / whole)
+    return f"- Most energy: {node} takes {shares[0]}{cells}; of all circuits, {group} takes {shares[1]}."
 
 
 def markdown(report: HardwareReport, definitions: Sequence[str]) -> str:
@@ -47,7 +64,7 @@ def markdown(report: HardwareReport, definitions: Sequence[str]) -> str:
         _table(("figure", "value"), ((total.label, _quantity(total)) for total in report.totals())),
         f"Energy of each step, nJ: {', '.join(readable(step * 1e-3) for step in report.energy_per_step_pj)}.",
         "\n".join(f"- {definition}" for definition in definitions),
-        *_reasons(report),
+        *_reasons(report, report.totals()),
         *_area_in_words(report),
         "## By node",
         _table(*node_cells(report)),
@@ -73,10 +90,10 @@ def _header(report: HardwareReport) -> str:
     )
 
 
-def _reasons(report: HardwareReport) -> list[str]:
-    """Notes, and why figures are absent: one line for each reason."""
+def _reasons(report: HardwareReport, totals: Sequence[Total]) -> list[str]:
+    """Why some of these totals are absent, one line for each reason, and the report's notes."""
     absent: dict[str, list[str]] = {}
-    for total in report.totals():
+    for total in totals:
         if isinstance(total.figure, Unavailable):
             absent.setdefault(total.figure.reason, []).append(total.label)
     lines = [f"- Not available: {', '.join(labels)}. {reason}." for reason, labels in absent.items()]

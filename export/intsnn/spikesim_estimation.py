@@ -129,7 +129,7 @@ def _in_words(value: float | DeviceValues) -> str:
 
 
 def _spikesim_notes(graph: IntGraph, result: SpikeSimReport) -> tuple[str, ...]:
-    notes = [] if isinstance(result.tile_figure, Unavailable) else [f"Layers share {result.n_tiles} tiles."]
+    notes = [] if isinstance(result.tile_figure, Unavailable) else [f"Tiles, shared by the layers: {result.n_tiles}."]
     notes += ["Output sizes are the convolutions' own, before pooling; SpikeSim's example passes sizes after pooling."]
     linear = [node.name for node in graph if isinstance(node, IntLinear)]
     if linear:

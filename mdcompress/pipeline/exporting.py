@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from intsnn.arithmetic import IntType
 from mdcompress.console import Report
 from mdcompress.manifest import Stage
 from mdcompress.pipeline.networks import first_samples, load_splits
 from mdcompress.pipeline.workspace import Workspace
 from mdcompress.runs import ACTIVITY_FILE, GOLDEN_FILE, MODEL_FILE
+
+if TYPE_CHECKING:
+    from intsnn.graph import IntGraph
 
 DEFAULT_SAMPLES = 64
 
@@ -37,7 +43,13 @@ def export(workspace: Workspace, *, samples: int = DEFAULT_SAMPLES) -> Report:
     require_equal(parity)
     integers = student.quantize_input(x).numpy()
     activity = measure(graph, [integers])
-    summary = f"parity     {parity}\nactivity   mean spike rate {100 * activity.mean_rate:.1f} %"
+    summary = "\n".join(
+        [
+            f"parity     {parity}",
+            f"activity   mean spike rate {100 * activity.mean_rate:.1f} %",
+            f"input      {_input_in_words(graph)}",
+        ]
+    )
     measured = {
         "parity_samples": parity.samples,
         "parity_values": parity.values,
@@ -49,3 +61,11 @@ def export(workspace: Workspace, *, samples: int = DEFAULT_SAMPLES) -> Report:
         write_golden(graph, folder / GOLDEN_FILE, x=integers)
         write_activity(activity, folder / ACTIVITY_FILE)
     return workspace.report(Stage.EXPORT)
+
+
+def _input_in_words(graph: IntGraph) -> str:
+    """What whoever runs model.onnx must feed it."""
+    node = graph.input
+    word = IntType(node.bit_width, node.signed)
+    kind = "int8" if node.signed else "uint8"
+    return f"x is {kind} in {word.low}..{word.high} ({node.bit_width} bits): round(real value / {node.scale:.9g})"
