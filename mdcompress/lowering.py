@@ -109,7 +109,7 @@ def _lowered_neuron(student: Student, node: SnnNode, inputs: tuple[str, ...], st
         node.name,
         inputs,
         node.shape,
-        leak=integers.leak,
+        leak=np.array([integers.leak], dtype=np.int64),
         drive=_array(integers.drive),
         threshold=_array(integers.threshold),
         reset=integers.reset,

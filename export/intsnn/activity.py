@@ -30,10 +30,10 @@ from intsnn.assumption import expected_counts
 from intsnn.errors import HardwareError, InputError, UsageError
 from intsnn.files import write_atomically
 from intsnn.fingerprints import fingerprint
-from intsnn.graph import IntConv, IntGraph, IntNeuron, Synapse
+from intsnn.graph import IntGraph, Synapse
 from intsnn.hardware.words import word_bits
 from intsnn.interpreter import Evaluation, checked_input, evaluate
-from intsnn.occupancy import Cut, Occupancy, Steps, count_occupancy, input_uses, usual_cuts
+from intsnn.occupancy import Cut, Occupancy, Steps, count_occupancy, input_uses, sharing, usual_cuts
 from intsnn.tensors import bounds
 from intsnn.yamlfile import RuleError, StrictModel, read_yaml
 
@@ -277,7 +277,7 @@ def _occupancies(cuts: Sequence[Cut], counts: Sequence[Steps]) -> tuple[Occupanc
 
 def _cuts(node: Synapse, more: tuple[Cut, ...]) -> tuple[Cut, ...]:
     """The usual cuts of a layer, and those of `more` that it can have."""
-    groups, per_group, kernel = node.groups if isinstance(node, IntConv) else 1, *_rows_of(node)
+    groups, per_group, kernel = sharing(node)
     heights = {"kernel_split": per_group, "im2col": per_group * kernel}
     fitting = (
         cut
@@ -289,18 +289,13 @@ def _cuts(node: Synapse, more: tuple[Cut, ...]) -> tuple[Cut, ...]:
     return tuple(dict.fromkeys((*usual_cuts(node), *fitting)))
 
 
-def _rows_of(node: Synapse) -> tuple[int, int]:
-    """Input channels of a group, kernel positions."""
-    return int(node.weight.shape[1]), int(np.prod(node.weight.shape[2:]))
-
-
 def _count_batch(
     graph: IntGraph, batch: IntArray, widths: Mapping[str, int], cuts: Mapping[str, Sequence[Cut]]
 ) -> Iterator[tuple[str, FloatArray]]:
     for step in evaluate(graph, batch):
         match step:
-            case Evaluation(node=IntNeuron() as node):
-                yield node.name, step.output.sum(axis=tuple(range(1, step.output.ndim)))[None].astype(np.float64)
+            case Evaluation(node=node, spikes=spikes) if spikes is not None:
+                yield node.name, spikes.sum(axis=tuple(range(1, spikes.ndim)))[None].astype(np.float64)
             case Evaluation(node=node) if isinstance(node, Synapse):
                 x, bits = step.inputs[0], widths[node.inputs[0]]
                 occupied = count_occupancy(node, x, bits=bits, cuts=cuts[node.name])

@@ -16,7 +16,19 @@ import numpy.typing as npt
 
 from intsnn.arithmetic import IntArray, IntType
 from intsnn.errors import HardwareError
-from intsnn.graph import IntAdd, IntFlatten, IntGraph, IntInput, IntNeuron, IntNode, IntPool, Synapse
+from intsnn.graph import (
+    IntAdd,
+    IntFlatten,
+    IntGraph,
+    IntInput,
+    IntNeuron,
+    IntNode,
+    IntPool,
+    IntReshape,
+    IntSlice,
+    IntTranspose,
+    Synapse,
+)
 from intsnn.occupancy import input_uses
 
 FloatArray = npt.NDArray[np.float64]
@@ -68,13 +80,13 @@ def _distributions(graph: IntGraph, rate: float) -> dict[str, _Distribution | No
                 word = IntType(node.bit_width, node.signed)
                 uniform = np.full(word.high - word.low + 1, 2.0**-node.bit_width)
                 found[node.name] = spike if (word.low, word.high) == (0, 1) else _Distribution(word.low, uniform)
-            case IntNeuron():
+            case IntNeuron(spike="binary", output="spikes"):
                 found[node.name] = spike
             case IntPool():
                 found[node.name] = _pooled(node, found[node.inputs[0]])
             case IntAdd():
                 found[node.name] = _sum([found[name] for name in node.inputs])
-            case IntFlatten():
+            case IntFlatten() | IntReshape() | IntTranspose() | IntSlice():
                 found[node.name] = found[node.inputs[0]]
             case _:
                 found[node.name] = None

@@ -29,6 +29,7 @@ from intsnn.graph import (
 )
 from intsnn.hardware.items import Item
 from intsnn.hardware.words import joined, word_bits
+from intsnn.priced_nodes import require_priced
 from intsnn.tensors import Carries, bounds, carries
 
 
@@ -129,13 +130,14 @@ def demand_of(graph: IntGraph) -> Demand:
     """What a legal graph asks for.
 
     Raises:
-        HardwareError: the graph has no weight layer.
+        HardwareError: the graph has no weight layer, or a node without a price.
     """
     if not graph.synapses:
         raise HardwareError(
             "a crossbar chip needs a weight layer (the graph has none)",
             hints=["give a graph with a conv or linear node"],
         )
+    require_priced(graph)
     proved, carried = bounds(graph), carries(graph)
     nodes = (
         _weight_layer(graph, node, proved) if isinstance(node, Synapse) else _digital(node, proved, carried)
@@ -165,7 +167,7 @@ def _weight_layer(graph: IntGraph, node: Synapse, proved: Mapping[str, Bounds]) 
 def _geometry(node: Synapse) -> tuple[int, int, int]:
     """Groups G, kernel positions K, output positions."""
     if isinstance(node, IntConv):
-        return node.groups, int(np.prod(node.weight.shape[2:])), node.shape[1] * node.shape[2]
+        return node.groups, int(np.prod(node.weight.shape[2:])), math.prod(node.shape[1:])
     return 1, 1, math.prod(node.shape[:-1])
 
 
@@ -192,13 +194,17 @@ def _digital(node: IntNode, proved: Mapping[str, Bounds], carried: Mapping[str, 
 
 
 def _neuron_operations(node: IntNeuron, current: Bounds) -> tuple[Operation, ...]:
-    """Additions of D*v (D in signed digits, wiring if it has one), + j, + c and - rho; one comparison, one register."""
+    """Additions of D*v (D in signed digits, wiring if it has one), + j, + c and - rho; one comparison, one register.
+
+    Where D differs between channels, the one that takes the most additions.
+    """
     stored = IntType(node.bit_width, signed=True)
-    leaked = Bounds(node.leak * stored.low, node.leak * stored.high)
+    largest = int(node.leak.max())
+    leaked = Bounds(largest * stored.low, largest * stored.high)
     drive = Bounds(int(node.drive.min()), int(node.drive.max()))
     width = word_bits(joined(leaked, current, drive))
-    leak_additions = max(0, signed_digits(node.leak) - 1)
-    adds = leak_additions + (node.leak != 0) + bool(node.drive.any()) + (node.reset == "soft")
+    leak_additions = max(0, max(signed_digits(leak) for leak in node.leak.tolist()) - 1)
+    adds = leak_additions + (largest != 0) + bool(node.drive.any()) + (node.reset == "soft")
     counts = ((Item.NEURON_ADD, adds), (Item.NEURON_COMPARE, 1), (Item.NEURON_STORE, 1))
     return tuple(Operation(item, count, width) for item, count in counts)
 

@@ -13,15 +13,18 @@ Padding is no active row.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from intsnn.arithmetic import IntArray
-from intsnn.graph import IntConv, Shape, Synapse
+from intsnn.graph import IntConv, IntConvTranspose, IntLinear, Shape, Synapse
+from intsnn.windows import mirrored_padding, spread, weight_rows
 
 USUAL_SIZES = (16, 32, 64, 128, 256)  # sides of the square arrays whose cuts every measurement counts
 USUAL_COLUMNS = (1, 2, 4, 8)  # columns of a weight; they matter where groups share an array
@@ -53,8 +56,8 @@ class Occupancy:
 
 def usual_cuts(node: Synapse) -> tuple[Cut, ...]:
     """The cuts of a layer on arrays of the usual sizes, each once."""
-    groups, per_group, kernel = _geometry(node)
-    outputs = int(node.weight.shape[0]) // groups
+    groups, per_group, kernel = sharing(node)
+    outputs = weight_rows(node).shape[1]
     heights: list[tuple[Literal["kernel_split", "im2col"], int]] = [("kernel_split", per_group)]
     if kernel > 1:  # a kernel of one position lies the same way under both mappings
         heights.append(("im2col", per_group * kernel))
@@ -67,8 +70,8 @@ def usual_cuts(node: Synapse) -> tuple[Cut, ...]:
 
 def count_occupancy(node: Synapse, x: IntArray, *, bits: int, cuts: Sequence[Cut]) -> FloatArray:
     """Arrays, PEs and outputs of each cut, [cuts, 3, T], summed over the batch of x [T, N, *input shape]."""
-    frames = x if isinstance(node, IntConv) else x.reshape(len(x), -1, x.shape[-1], 1, 1)
-    groups, per_group, kernel = _geometry(node)
+    frames = x.reshape(len(x), -1, x.shape[-1], 1, 1) if isinstance(node, IntLinear) else x
+    groups, per_group, kernel = sharing(node)
     uses = input_uses(node, frames.shape[2:])
     size = max(1, _CHUNK // max(1, kernel * int(np.prod(frames.shape[2:]))))
     counts = np.zeros((len(cuts), 3, len(x)))
@@ -82,14 +85,15 @@ def count_occupancy(node: Synapse, x: IntArray, *, bits: int, cuts: Sequence[Cut
 
 def input_uses(node: Synapse, shape: Shape) -> IntArray:
     """How many windows read each input, broadcast over the input's shape: 1 for a linear layer."""
-    if not isinstance(node, IntConv):
+    if isinstance(node, IntLinear):
         return np.ones((1,) * len(shape), dtype=np.int64)
-    kernel = node.weight.shape[2:]
+    kernel, along = node.weight.shape[2:], _uses_along if isinstance(node, IntConv) else _transposed_uses_along
     per_axis = [
-        _uses_along(shape[1 + axis], node.shape[1 + axis], (kernel[axis], node.stride[axis], node.dilation[axis]), pad)
+        along(shape[1 + axis], node.shape[1 + axis], (kernel[axis], node.stride[axis], node.dilation[axis]), pad)
         for axis, pad in enumerate(node.padding)
     ]
-    return np.multiply.outer(per_axis[0], per_axis[1])[None]
+    uses: IntArray = reduce(np.multiply.outer, per_axis)
+    return np.expand_dims(uses, 0)
 
 
 def _uses_along(size: int, outputs: int, window: tuple[int, int, int], padding: int) -> IntArray:
@@ -99,14 +103,23 @@ def _uses_along(size: int, outputs: int, window: tuple[int, int, int], padding: 
     return np.bincount(reads[(reads >= 0) & (reads < size)], minlength=size).astype(np.int64)
 
 
-def _geometry(node: Synapse) -> tuple[int, int, int]:
+def _transposed_uses_along(size: int, outputs: int, window: tuple[int, int, int], padding: int) -> IntArray:
+    """Along one axis: the number of kernel positions k whose output i*stride + k*dilation - padding exists."""
+    kernel, stride, dilation = window
+    written = np.add.outer(np.arange(size) * stride, np.arange(kernel) * dilation) - padding
+    found: IntArray = ((written >= 0) & (written < outputs)).sum(axis=1)
+    return found
+
+
+def sharing(node: Synapse) -> tuple[int, int, int]:
     """Groups G, input channels of a group, kernel positions K."""
-    groups = node.groups if isinstance(node, IntConv) else 1
-    return groups, int(node.weight.shape[1]), int(np.prod(node.weight.shape[2:]))
+    groups, _, rows = weight_rows(node).shape
+    kernel = 1 if isinstance(node, IntLinear) else math.prod(node.weight.shape[2:])
+    return groups, rows // kernel, kernel
 
 
 def _counts(node: Synapse, plane: BoolArray, uses: IntArray, cuts: Sequence[Cut]) -> Iterator[tuple[float, ...]]:
-    """For each cut (arrays, pes, outputs) of one bit plane [B, G, Ci/G, H, W]."""
+    """For each cut (arrays, pes, outputs) of one bit plane [B, G, Ci/G, *axes]."""
     blocks: dict[tuple[str, int], BoolArray] = {}
     for mapping in sorted({cut.mapping for cut in cuts}):
         rows = plane if mapping == "kernel_split" else _unfolded(node, plane)
@@ -145,13 +158,13 @@ def _any_block(active: BoolArray) -> BoolArray:
 
 
 def _weighted(active: BoolArray, weights: IntArray, uses: IntArray | None = None) -> float:
-    """Sum over [B, packs, N_r, H, W] of active * groups of the pack (* uses of the pixel)."""
+    """Sum over [B, packs, N_r, *axes] of active * groups of the pack (* uses of the pixel)."""
     per_pixel = np.tensordot(active.sum(axis=(0, 2)), weights, axes=(0, 0))
     return float(per_pixel.sum() if uses is None else (per_pixel * uses[0]).sum())
 
 
 def _any_in_window(node: Synapse, active: BoolArray) -> BoolArray:
-    """[..., H, W] -> [..., Ho, Wo]: whether any kernel position reads an active pixel."""
+    """[..., *axes] -> [..., *outputs]: whether any kernel position reads an active pixel."""
     windows = _windows(node, active)
     found = next(windows).copy()
     for window in windows:
@@ -160,21 +173,24 @@ def _any_in_window(node: Synapse, active: BoolArray) -> BoolArray:
 
 
 def _unfolded(node: Synapse, plane: BoolArray) -> BoolArray:
-    """[B, G, C, H, W] -> [B, G, C*K, Ho, Wo], channel by channel, kernel positions inside."""
+    """[B, G, C, *axes] -> [B, G, C*K, *outputs], channel by channel, kernel positions inside."""
     stacked = np.stack(list(_windows(node, plane)), axis=3)
     return stacked.reshape(*stacked.shape[:2], -1, *stacked.shape[4:])
 
 
 def _windows(node: Synapse, x: BoolArray) -> Iterator[BoolArray]:
-    """For each kernel position, what it reads at every output position: [..., Ho, Wo]."""
-    if not isinstance(node, IntConv):
+    """For each kernel position, what it reads at every output position: [..., *outputs]."""
+    if isinstance(node, IntLinear):
         yield x
         return
-    edges = [(0, 0)] * (x.ndim - 2) + [(pad, pad) for pad in node.padding]
-    padded = np.pad(x, edges)
+    strides, padding = node.stride, [(pad, pad) for pad in node.padding]
+    if isinstance(node, IntConvTranspose):
+        x, strides, padding = spread(x, node.stride), (1,) * len(strides), mirrored_padding(node)
+    padded = np.pad(x, [(0, 0)] * (x.ndim - len(padding)) + padding)
+    leading = (slice(None),) * (x.ndim - len(padding))
     for position in np.ndindex(*node.weight.shape[2:]):
-        rows, columns = (
+        places = (
             slice(k * dilation, k * dilation + (size - 1) * stride + 1, stride)
-            for k, dilation, stride, size in zip(position, node.dilation, node.stride, node.shape[1:], strict=True)
+            for k, dilation, stride, size in zip(position, node.dilation, strides, node.shape[1:], strict=True)
         )
-        yield padded[..., rows, columns]
+        yield padded[(*leading, *places)]

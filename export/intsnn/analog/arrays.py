@@ -29,8 +29,8 @@ from intsnn.arithmetic import IntArray
 from intsnn.errors import HardwareError
 from intsnn.graph import Synapse
 from intsnn.hardware.spec import Crossbar
-from intsnn.interpreter import NumberT, patches, placed
 from intsnn.mapping import LayerMapping
+from intsnn.windows import NumberT, patches, placed
 
 FloatArray = npt.NDArray[np.float64]
 Sums = npt.NDArray[np.float32]
