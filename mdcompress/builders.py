@@ -33,6 +33,11 @@ def build_network(builder: str) -> nn.Module:
             f"the module {module_name!r} of {builder!r} cannot be imported: {error}",
             hints=["run from the folder that holds it, or install it"],
         ) from error
+    except SyntaxError as error:
+        raise UsageError(
+            f"the module {module_name!r} of {builder!r} is not Python: {error.msg} ({_place(error)})",
+            hints=["mend that line"],
+        ) from error
     factory = getattr(module, name, None)
     if not callable(factory):
         offered = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
@@ -45,6 +50,10 @@ def build_network(builder: str) -> nn.Module:
             hints=["return the network itself, with its weights or without"],
         )
     return network
+
+
+def _place(error: SyntaxError) -> str:
+    return f"{Path(error.filename or '?').name}, line {error.lineno}"
 
 
 def _require_no_arguments(factory: Callable[..., object], builder: str) -> None:

@@ -15,6 +15,7 @@ import click
 
 from intsnn.errors import IntsnnError, InvalidFileError, Problem
 from mdcompress._version import __version__
+from mdcompress.own_code import user_frame
 
 JsonValue = None | bool | int | float | str | Sequence["JsonValue"] | Mapping[str, "JsonValue"]
 
@@ -41,11 +42,13 @@ class Report:
     """A command's result, in every form it can be asked for.
 
     text: lines and tables that paste into Markdown. document: what `--json` prints. paths: the files it is about.
+    figure: the one number that -q prints instead of the paths.
     """
 
     text: str
     document: JsonValue
     paths: tuple[Path, ...] = ()
+    figure: float | None = None
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,8 @@ class Console:
                 click.echo(report.text)
             case OutputFormat.JSON:
                 click.echo(json.dumps(report.document, indent=2, ensure_ascii=False, allow_nan=False))
+            case OutputFormat.PATHS if report.figure is not None:
+                click.echo(str(report.figure))
             case OutputFormat.PATHS:
                 for path in report.paths:
                     click.echo(str(path))
@@ -116,7 +121,7 @@ def report_error(error: BaseException, *, detail: Detail) -> int:
     """Print an error to stderr as its kind asks for, and return the exit code.
 
     Errors of the project's trees and of the command line are messages with hints; errors of the operating system are
-    messages too. Anything else is a bug of ours and shows its traceback.
+    messages too, and so is what a user's own function raised. Anything else is a bug of ours and shows its traceback.
     """
     if detail is Detail.TRACEBACK:
         _print_traceback(error)
@@ -136,6 +141,11 @@ def report_error(error: BaseException, *, detail: Detail) -> int:
         case OSError() if error.strerror:
             place = f"{error.filename}: " if error.filename else ""
             _print_error(f"{place}{error.strerror}")
+            return 1
+        case _ if (raised := user_frame(error)) is not None:
+            place = f"{raised.file}, line {raised.line}"
+            hint = "it is your own function that raised; --debug shows the traceback"
+            _print_error(f"{raised.function} failed: {type(error).__name__}: {error} ({place})\n    hint: {hint}")
             return 1
         case _:
             return _report_bug(error, detail)

@@ -11,6 +11,7 @@ from typing import Literal
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+from intsnn.errors import InvalidFileError, Problem
 from mdcompress.errors import RunError
 
 MANIFEST_NAME = "run.json"
@@ -104,6 +105,18 @@ def file_hash(path: Path) -> str:
         while block := stream.read(_BLOCK_BYTES):
             digest.update(block)
     return digest.hexdigest()
+
+
+def require_as_written(file: Path) -> None:
+    """InvalidFileError where a run.json beside the file says that a stage wrote another one under its name."""
+    for command, record in read_manifest(file.parent).stages.items():
+        if file.name in record.outputs and file_hash(file) != record.outputs[file.name]:
+            message = f"must be what `{command}` wrote, by the hash in {file.with_name(MANIFEST_NAME)} (it is not)"
+            raise InvalidFileError(
+                f"{file} was changed or replaced",
+                [Problem(str(file), 0, 0, "", message)],
+                hints=[f"do `{command}` again with --force, or keep the file in a folder of its own"],
+            )
 
 
 def stale_reasons(folder: Path, stage: Stage, settings: Mapping[str, str]) -> tuple[str, ...]:

@@ -14,6 +14,8 @@ from datetime import UTC, datetime
 from enum import Enum
 from pathlib import Path
 
+from pydantic import TypeAdapter, ValidationError
+
 from intsnn.files import write_atomically
 from mdcompress._version import __version__
 from mdcompress.errors import RunError
@@ -87,6 +89,48 @@ class StartedStage:
         kind = json.dumps([dict(self.inputs), dict(self.origin.settings)], sort_keys=True)
         digest = hashlib.sha256(kind.encode()).hexdigest()[:8]
         return self.run.file(f"{self.stage.value}.last-{digest}.safetensors")
+
+    @property
+    def checkpoint_origin(self) -> Path:
+        """What the state in `checkpoint` comes from, as JSON: for the error of a training with other settings."""
+        return self.checkpoint.with_suffix(".json")
+
+    def describe_checkpoint(self) -> None:
+        """Write `checkpoint_origin`."""
+        write_text(self.checkpoint_origin, json.dumps(self._kind(), indent=2, sort_keys=True) + "\n")
+
+    def refuse_other_checkpoints(self) -> None:
+        """RunError where a training of this stage was interrupted that read something else or was set otherwise."""
+        for other in self.other_checkpoints():
+            raise RunError(
+                f"an interrupted training with other settings is here: {other} ({self._difference(other)})",
+                hints=[
+                    "go on with it: give the settings it was started with",
+                    "or add --force to delete it, or give the run another folder with --run",
+                ],
+            )
+
+    def other_checkpoints(self) -> tuple[Path, ...]:
+        """The states of this stage that this one cannot go on from."""
+        return tuple(path for path in self.run.checkpoints(self.stage) if path != self.checkpoint)
+
+    def _kind(self) -> dict[str, str]:
+        return {**{f"file {name}": found for name, found in self.inputs.items()}, **self.origin.settings}
+
+    def _difference(self, other: Path) -> str:
+        """`teacher.epochs` was 60, now it is 3."""
+        try:
+            before = TypeAdapter(dict[str, str]).validate_json(other.with_suffix(".json").read_bytes())
+        except (OSError, ValidationError):
+            return "what it was started with is not known"
+        now = self._kind()
+        names = [name for name in {**before, **now} if before.get(name) != now.get(name)]
+        return "; ".join(
+            f"{name} is not the same one"
+            if name.startswith("file ")
+            else f"`{name}` was {before.get(name, 'absent')}, now it is {now.get(name, 'absent')}"
+            for name in names
+        )
 
     @contextlib.contextmanager
     def writing(self, *, measured: Mapping[str, float], summary: str) -> Iterator[Path]:
@@ -166,13 +210,13 @@ class RunDirectory:
             return ()
         return (f"or go on with the recipe the run was made with: give `--run {self.path}` without --recipe and --set",)
 
-    def refuse_to_overwrite(self, stage: Stage) -> None:
-        """RunError where a file of the stage is there already."""
+    def refuse_to_overwrite(self, stage: Stage, *hints: str) -> None:
+        """RunError where a file of the stage is there already. hints: ways out, if not the usual ones."""
         found = [path.name for path in self.files(stage) if path.exists()]
         if found:
             raise RunError(
                 f"{self.path} must not hold a result of `{stage.value}` yet (found {', '.join(found)})",
-                hints=["add --force to replace it, or give the run another folder with --run"],
+                hints=hints or ["add --force to replace it, or give the run another folder with --run"],
             )
 
     def start(self, stage: Stage, origin: Origin) -> StartedStage:
@@ -180,10 +224,13 @@ class RunDirectory:
         inputs = {self._input_name(path): file_hash(path) for path in origin.inputs}
         return StartedStage(self, stage, origin, inputs, time.monotonic())
 
+    def checkpoints(self, stage: Stage) -> tuple[Path, ...]:
+        """The states that a stage kept while it worked, of every kind."""
+        return tuple(sorted(self.path.glob(f"{stage.value}.last-*.safetensors")))
+
     def discard_checkpoints(self, stage: Stage) -> None:
         """Delete the states that a stage kept while it worked, of every kind."""
-        for path in self.path.glob(f"{stage.value}.last-*.safetensors"):
-            path.unlink(missing_ok=True)
+        discard_states(self.checkpoints(stage))
 
     def write_recipe(self, text: str) -> None:
         """Keep the resolved recipe, so that later commands need no --recipe."""
@@ -245,6 +292,13 @@ def only_run() -> RunDirectory:
         f"which run is meant must be clear (there are {len(found)}: {', '.join(str(run.path) for run in found)})",
         hints=[f"choose one, for example `--run {found[0].path.name}`"],
     )
+
+
+def discard_states(checkpoints: Sequence[Path]) -> None:
+    """Delete states of trainings, with what they come from."""
+    for path in checkpoints:
+        path.unlink(missing_ok=True)
+        path.with_suffix(".json").unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:

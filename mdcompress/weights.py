@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -24,6 +25,7 @@ STUDENT_FORMAT = "mdcompress.student/1"
 NETWORK_FORMAT = "mdcompress.network/1"
 _GRAPH = TypeAdapter(SnnGraph)
 _NAMES_SHOWN = 3
+_WRAPPER = "module."
 
 
 def save_weights(network: nn.Module, path: str | Path, *, provenance: Mapping[str, str] | None = None) -> None:
@@ -44,7 +46,7 @@ def load_weights(network: nn.Module, path: str | Path) -> None:
             hints=["read a student with mdcompress.load_student(path): it needs no network"],
         )
     _check_finite(path, tensors)
-    _load(network, tensors, path, "the network")
+    _load(network, _without_wrapper(tensors, network), path, "the network")
 
 
 def save_student(student: Student, path: str | Path, *, provenance: Mapping[str, str] | None = None) -> None:
@@ -137,8 +139,15 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 def _read_torch(path: Path) -> dict[str, Tensor]:
     _require_file(path)
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError, KeyError) as error:
+        with warnings.catch_warnings(action="ignore"):  # what torch says of pickles we say ourselves
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:  # torch's own words advise to run the code in the file
+        raise CheckpointError(
+            f"{path} must hold tensors only, in a file that torch.save wrote (found other objects, or no torch file; "
+            "reading such objects can run code, so they are not read)",
+            hints=[f"where it was made, save the state dict alone: torch.save(network.state_dict(), {path.name!r})"],
+        ) from error
+    except (RuntimeError, EOFError, ValueError, OSError, KeyError) as error:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise CheckpointError(
             f"{path} must hold tensors only, in a whole file ({first})",
@@ -153,6 +162,15 @@ def _read_torch(path: Path) -> dict[str, Tensor]:
             hints=["save it with torch.save(network.state_dict(), path)"],
         )
     return dict(content)
+
+
+def _without_wrapper(tensors: Mapping[str, Tensor], network: nn.Module) -> Mapping[str, Tensor]:
+    """Names without the `module.` that torch.nn.DataParallel puts before all of them."""
+    if not all(name.startswith(_WRAPPER) for name in tensors) or any(
+        name.startswith(_WRAPPER) for name in network.state_dict()
+    ):
+        return tensors
+    return {name.removeprefix(_WRAPPER): tensor for name, tensor in tensors.items()}
 
 
 def _require_file(path: Path) -> None:

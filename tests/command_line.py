@@ -44,6 +44,23 @@ def build():
 def build_for_other_images():
     return Tiny(inputs=100)
 
+class WithoutNeurons(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Linear(64, 10)
+
+    def forward(self, x):
+        return self.head(x.flatten(2)).mean(0)
+
+def build_without_neurons():
+    return WithoutNeurons()
+
+def build_wrongly():
+    raise RuntimeError("my own bug")
+
+def load_wrongly(time_steps, batch_size, seed):
+    return {}["train"]
+
 def build_no_network():
     return "a network"
 """

@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 from command_line import TINY_RECIPE, copy_finished_run, invoke, snapshot, spawn
+from intgraphs import dense_graph
+
+from intsnn.onnx_file import write_onnx
 
 Prepare = Callable[[Path], None]
 
@@ -92,6 +95,21 @@ def foreign_onnx(folder: Path) -> None:
     (folder / "foreign.onnx").write_bytes(helper.make_model(graph).SerializeToString())
 
 
+def lonely_model(folder: Path) -> None:
+    (folder / "lonely").mkdir()
+    (folder / "lonely/model.onnx").write_bytes((folder / "runs/tiny/model.onnx").read_bytes())
+
+
+def model_of_another_graph(place: str) -> Prepare:
+    return lambda folder: write_onnx(dense_graph(), folder / place / "model.onnx")
+
+
+def golden_of_another_graph(folder: Path) -> None:
+    (folder / "lonely").mkdir()
+    (folder / "lonely/golden.npz").write_bytes((folder / "runs/tiny/golden.npz").read_bytes())
+    model_of_another_graph("lonely")(folder)
+
+
 def second_run(folder: Path) -> None:
     (folder / "runs/other").mkdir()
     (folder / "runs/other/recipe.yaml").write_text(TINY_RECIPE)
@@ -133,6 +151,14 @@ NETWORKS = [
         ("nothing", "build")),
     Bad("function that returns no network", "train --recipe tiny.yaml --model tiny_network:build_no_network --run new",
         2, ("tiny_network:build_no_network", "str")),
+    Bad("own function that fails", "train --recipe tiny.yaml --model tiny_network:build_wrongly --run new", 1,
+        ("tiny_network:build_wrongly failed: RuntimeError: my own bug (tiny_network.py, line ", "--debug")),
+    Bad("own loader that fails", "train --recipe tiny.yaml --set data.name=tiny_network:load_wrongly --run new", 1,
+        ("tiny_network:load_wrongly failed: KeyError: 'train' (tiny_network.py, line ",)),
+    Bad("own module that is no Python", "train --recipe tiny.yaml --model not_python:build --run new", 2,
+        ("'not_python'", "not_python.py, line 2"), text("not_python.py", "x = 1\ndef build(:\n")),
+    Bad("network without neurons", "quantize --recipe tiny.yaml --model tiny_network:build_without_neurons --dry-run"
+        " --run new", 2, ("the network has no spiking neuron",)),
     Bad("samples of the wrong shape", "quantize --recipe tiny.yaml --model tiny_network:build_for_other_images"
         " --weights wide.pt --run new", 1, ("64", "100"), lambda folder: save_wide_weights(folder)),
     Bad("unknown device", "train --recipe tiny.yaml --device abacus --run new", 2, ("'abacus'", "--device cpu")),
@@ -157,8 +183,9 @@ WEIGHTS = [
         truncated("runs/tiny/teacher.safetensors", "half.safetensors")),
     Bad("pickle where safetensors is expected", QUANTIZE + "evil.safetensors", 1, ("evil.safetensors", "pickle"),
         malicious("evil.safetensors")),
-    Bad("bare pickle", QUANTIZE + "evil.pt", 1, ("evil.pt",), malicious("evil.pt")),
-    Bad("torch file with code in it", QUANTIZE + "evil.pth", 1, ("evil.pth",), malicious_torch_file("evil.pth")),
+    Bad("bare pickle", QUANTIZE + "evil.pt", 1, ("evil.pt", "tensors only", "torch.save("), malicious("evil.pt")),
+    Bad("torch file with code in it", QUANTIZE + "evil.pth", 1, ("evil.pth", "tensors only", "state_dict()"),
+        malicious_torch_file("evil.pth")),
     Bad("empty weights", QUANTIZE + "empty.pt", 1, ("empty.pt",), text("empty.pt", "")),
     Bad("NaN in the weights", QUANTIZE + "nan.safetensors", 1, ("'hidden.weight'", "NaN"),
         weights_with(with_nan, "nan.safetensors")),
@@ -176,15 +203,30 @@ MODELS = [
         ("foreign.onnx",), foreign_onnx),
     Bad("evaluation of an ONNX that is not ours", "eval foreign.onnx", 2, ("foreign.onnx",), foreign_onnx),
     Bad("truncated model", "check half.onnx", 2, ("half.onnx",), truncated("runs/tiny/model.onnx", "half.onnx")),
+    Bad("model that is not the run's own", "check runs/tiny/model.onnx", 2,
+        ("must be what `export` wrote", "runs/tiny/run.json"), model_of_another_graph("runs/tiny")),
+    Bad("price of a model that is not the run's own", "estimate-hw runs/tiny/model.onnx", 2,
+        ("must be what `export` wrote",), model_of_another_graph("runs/tiny")),
+    Bad("evaluation of a model that is not the run's own", "eval runs/tiny/model.onnx", 2,
+        ("must be what `export` wrote",), model_of_another_graph("runs/tiny")),
+    Bad("model that golden.npz is not of", "check lonely/model.onnx", 2,
+        ("lonely/golden.npz do not belong together", "export"), golden_of_another_graph),
     Bad("model that is not there", "estimate-hw nowhere.onnx", 1, ("nowhere.onnx", "no such file")),
     Bad("model without spike counts", "estimate-hw lonely/model.onnx", 1,
-        ("lonely/activity.json", "--rate 0.1 --time-steps 4"),
-        lambda folder: void(((folder / "lonely").mkdir(), truncated("tiny.yaml", "lonely/model.onnx")(folder)))),
+        ("lonely/activity.json", "--rate 0.1 --time-steps 4"), lonely_model),
+    Bad("damaged model without spike counts", "estimate-hw half.onnx", 2, ("half.onnx",),
+        truncated("runs/tiny/model.onnx", "half.onnx")),
     Bad("spike counts that are none", "estimate-hw runs/tiny/model.onnx --activity tiny.yaml", 2,
         ("tiny.yaml", "activity")),
-    Bad("rate without steps", "estimate-hw --rate 0.1", 2, ("a rate and a number of steps", "--time-steps 4")),
+    Bad("rate without steps", "estimate-hw --rate 0.1", 2, ("--time-steps is missing", "--time-steps 4")),
+    Bad("steps without rate", "estimate-hw --time-steps 4", 2, ("--rate is missing", "--rate 0.1")),
     Bad("rate and spike counts", "estimate-hw --rate 0.1 --time-steps 4 --activity a.json", 2,
         ("--activity and --rate",)),
+    Bad("misspelled hardware", "estimate-hw --hardware rram_64x64_65mn", 1, ("did you mean `rram_64x64_65nm`?",)),
+    Bad("unknown hardware of a whole run", "run --recipe tiny.yaml --run new --hardware tpu", 1,
+        ("there is no hardware description 'tpu'",)),
+    Bad("unknown hardware of a preview", "run --recipe tiny.yaml --run new --hardware tpu --dry-run", 1,
+        ("there is no hardware description 'tpu'",)),
     Bad("unknown hardware", "estimate-hw --force --hardware abacus", 1, ("'abacus'", "rram_64x64_65nm")),
     Bad("missing hardware file", "estimate-hw --force --hardware abacus.yaml", 1, ("abacus.yaml", "no such file")),
     Bad("hardware that breaks its schema", "check hardware.yaml", 2, ("hardware.yaml:", "crossbars", "unknown key"),
@@ -216,6 +258,12 @@ RUNS = [
         text("runs/tiny/run.json", "{")),
     Bad("folder that is no run", "eval --run nowhere", 1, ("runs/nowhere must hold a run", "--recipe")),
     Bad("several runs", "eval", 1, ("runs/other, runs/tiny", "--run other"), second_run),
+    Bad("unknown device of a whole run", "run --recipe tiny.yaml --run new --device abacus", 2, ("'abacus'",)),
+    Bad("missing weights of a whole run", "run --recipe tiny.yaml --run new --weights nowhere.pt", 1, ("nowhere.pt",)),
+    Bad("missing data of a whole run", "run --recipe tiny.yaml --run new --set data.name=mnist --data-folder nowhere",
+        1, ("nowhere", "--download")),
+    Bad("figures of another description", "estimate-hw --hardware spikesim", 1,
+        ("found hardware.json", "`--output DIR`", "--force")),
     Bad("unknown data", "train --recipe tiny.yaml --run new --set data.name=digit", 2, ("'digit'", "`digits`")),
     Bad("data that are not there", "train --recipe tiny.yaml --run new --set data.name=mnist --data-folder nowhere", 1,
         ("nowhere", "--download")),
@@ -229,7 +277,6 @@ USAGE = [
     Bad("negative seed", "run --recipe 4bit --seed -1", 2, ("--seed", "-1")),
     Bad("two forms of the result", "check tiny.yaml --json -q", 2, ("--json and --quiet",)),
     Bad("model and run", "estimate-hw runs/tiny/model.onnx --run tiny", 2, ("MODEL.onnx or a run",)),
-    Bad("folder for a run's figures", "estimate-hw --output figures", 2, ("--output is for a MODEL.onnx",)),
 ]  # fmt: skip
 
 ALL = [*RECIPES, *NETWORKS, *WEIGHTS, *MODELS, *RUNS, *USAGE]
@@ -254,6 +301,7 @@ def test_bad_input_is_an_error_that_instructs_and_leaves_everything_as_it_was(ba
     assert "hint: " in result.err or "must be a" in result.err, result.err  # "must be a number" says what to do
     assert snapshot(folder) == before
     assert not (folder / "unpickled").exists()
+    assert "weights_only" not in result.err and "Warning" not in result.err
 
 
 @pytest.mark.parametrize("name", ["unknown key", "unknown command", "damaged record"])

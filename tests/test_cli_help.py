@@ -9,6 +9,7 @@ import click
 import pytest
 from command_line import invoke
 
+from intsnn.hardware import shipped_hardware
 from mdcompress._version import __version__
 from mdcompress.cli import main
 from mdcompress.cli.group import COMMANDS, Invocation
@@ -66,7 +67,18 @@ def test_version_is_printed() -> None:
 
 def test_no_command_shows_the_help() -> None:
     result = invoke()
-    assert result.code == 2 and "Commands:" in result.out + result.err
+    assert result.code == 2 and "Commands:" in result.out and result.err == ""
+
+
+def test_help_of_the_price_lists_the_shipped_descriptions() -> None:
+    text = " ".join(invoke("estimate-hw", "--help").out.split())
+    for name in shipped_hardware():
+        assert name in text, name
+
+
+def test_help_of_options_of_ones_own_shows_an_example() -> None:
+    text = " ".join(invoke("run", "--help").out.split())
+    assert "distill.epochs=5" in text and "may be repeated" in text and "my_nets:build" in text
 
 
 def test_command_line_is_recorded_so_that_a_shell_understands_it() -> None:

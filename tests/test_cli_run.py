@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -253,6 +254,19 @@ def test_eval_prints_accuracy_and_what_neurons_do(finished: Path) -> None:
     assert re.search(r"\| neuron +\| +[\d.]+ % \| +[\d.]+ % \|", result.out)
 
 
+def test_eval_prints_the_accuracy_alone_where_it_is_to_be_quiet(finished: Path) -> None:
+    for file in ([], ["runs/tiny/model.onnx"]):
+        quiet, whole = invoke("eval", *file, "-q"), invoke("eval", *file, "--json")
+        assert float(quiet.out) == json.loads(whole.out)["accuracy"] and quiet.err == ""
+
+
+def test_traceback_of_ones_own_function_is_shown_with_debug(finished: Path) -> None:
+    result = invoke(
+        "train", "--run", "new", "--recipe", "tiny.yaml", "--model", "tiny_network:build_wrongly", "--debug"
+    )
+    assert result.code == 1 and "Traceback" in result.err and "bug in mdcompress" not in result.err
+
+
 def test_eval_below_the_limit_ends_with_3(finished: Path) -> None:
     assert invoke("eval", "runs/tiny/model.onnx", "--min-accuracy", "1").code == 3
 
@@ -297,6 +311,31 @@ def test_model_without_a_run_is_priced_with_measured_or_assumed_activity(finishe
     assert "wrote figures/hardware.json" in assumed.err and "| " in Path("figures/hardware.md").read_text()
     elsewhere = invoke("estimate-hw", "runs/tiny/model.onnx", "--activity", "runs/tiny/activity.json")
     assert elsewhere.out == measured.out
+
+
+def test_figures_of_a_run_go_into_another_folder_and_the_run_stays_as_it_is(finished: Path) -> None:
+    before = snapshot(finished)
+    for number, question in enumerate([["--hardware", "sram_digital"], ["--rate", "0.5", "--time-steps", "2"]]):
+        result = invoke("estimate-hw", *question, "--output", f"figures{number}")
+        assert result.code == 0 and f"wrote figures{number}/hardware.json" in result.err, result.err
+    assert {name: content for name, content in snapshot(finished).items() if "figures" not in name} == before
+
+
+def test_file_in_a_run_is_judged_with_the_recipe_beside_it(finished: Path) -> None:
+    shutil.copytree(RUN.path, "runs/other")
+    for arguments in (["eval"], ["estimate-hw"]):
+        result = invoke(*arguments, "runs/other/model.onnx", "--json")
+        assert result.code == 0, result.err
+    alone = invoke("eval", "runs/other/distilled.safetensors", "--json")
+    assert json.loads(alone.out)["file"] == "runs/other/distilled.safetensors"
+
+
+def test_nothing_is_done_before_all_that_can_be_checked_is(finished: Path) -> None:
+    before = snapshot(finished)
+    new = ["run", "--recipe", "tiny.yaml", "--run", "new"]
+    for wrong in (["--hardware", "tpu"], ["--device", "abacus"], ["--weights", "nowhere.pt"]):
+        result = invoke(*new, *wrong)
+        assert result.code in (1, 2) and "starting" not in result.err and snapshot(finished) == before
 
 
 def test_check_prints_a_line_a_file_and_the_problems(finished: Path) -> None:
@@ -360,10 +399,74 @@ def test_interrupted_run_says_where_its_state_is_and_goes_on(empty: Path, monkey
         patched.setattr("mdcompress.progress._Lines.__call__", interrupt_in_epoch_2)
         result = invoke("run", "--recipe", "tiny.yaml")
     assert result.code == 130 and "state saved in runs/tiny/train.last-" in result.err
-    assert {path.suffix for path in RUN.path.iterdir()} == {".safetensors"} and RUN.record(Stage.TRAIN) is None
+    assert {path.suffix for path in RUN.path.iterdir()} == {".safetensors", ".json"} and RUN.record(Stage.TRAIN) is None
     result = invoke("run", "--recipe", "tiny.yaml")
     assert result.code == 0 and "train: going on with epoch 2, from the state" in result.err
     assert not list(RUN.path.glob("*.last-*"))
+
+
+def interrupt_training(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> Path:
+    """A training that ends in its second epoch; returns the file of its state."""
+
+    def interrupt_in_epoch_2(_: object, event: object) -> None:
+        if getattr(event, "epoch", 0) == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("mdcompress.progress._Lines.__call__", interrupt_in_epoch_2)
+        assert invoke(*arguments).code == 130
+    (state,) = RUN.path.glob("*.last-*.safetensors")
+    return state
+
+
+def test_interrupted_training_with_other_settings_is_refused_and_deleted_only_with_force(
+    empty: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = interrupt_training(monkeypatch, "train", "--recipe", "tiny.yaml", "--set", "teacher.epochs=60")
+    before = snapshot(empty)
+    for command in ("train", "run"):
+        refused = invoke(command, "--recipe", "tiny.yaml", "--set", "teacher.epochs=3")
+        assert refused.code == 1 and f"an interrupted training with other settings is here: {state}" in refused.err
+        assert "`teacher.epochs` was 60, now it is 3" in refused.err and "--force" in refused.err
+        assert snapshot(empty) == before
+    forced = invoke("train", "--recipe", "tiny.yaml", "--set", "teacher.epochs=3", "--force")
+    assert forced.code == 0 and "going on" not in forced.err, forced.err
+    assert not list(RUN.path.glob("*.last-*"))
+
+
+def test_training_that_fails_before_its_first_step_leaves_no_state(empty: Path) -> None:
+    failed = invoke("train", "--recipe", "tiny.yaml", "--model", "tiny_network:build_for_other_images")
+    assert failed.code == 1 and "tiny_network:Tiny.forward failed: RuntimeError" in failed.err, failed.err
+    assert not list(RUN.path.glob("*.last-*"))
+
+
+def test_damaged_state_is_an_error_and_stays(empty: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    state = interrupt_training(monkeypatch, "train", "--recipe", "tiny.yaml")
+    state.write_bytes(state.read_bytes()[:-100])
+    result = invoke("train", "--recipe", "tiny.yaml")
+    assert result.code == 1 and "must be a whole safetensors file" in result.err and state.exists(), result.err
+
+
+def test_interrupted_distillation_of_another_student_is_refused(
+    finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remove(Stage.ESTIMATE, Stage.EXPORT, Stage.DISTILL)
+    state = interrupt_training(monkeypatch, "distill", "--set", "distill.epochs=3")
+    shutil.copy(state, RUN.file("distill.last-0.safetensors"))
+    RUN.file("distill.last-0.json").write_text(
+        state.with_suffix(".json").read_text().replace('quantized.safetensors": "', 'quantized.safetensors": "0')
+    )
+    refused = invoke("distill", "--set", "distill.epochs=3")
+    assert refused.code == 1 and "(file quantized.safetensors is not the same one)" in refused.err, refused.err
+    assert invoke("quantize", "--force").code == 0
+    assert not list(RUN.path.glob("*.last-*"))  # replaced on purpose: no state can go on from it
+
+
+def test_interrupted_training_of_unknown_settings_is_refused_too(empty: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    state = interrupt_training(monkeypatch, "train", "--recipe", "tiny.yaml")
+    state.with_suffix(".json").unlink()
+    refused = invoke("train", "--recipe", "tiny.yaml", "--seed", "1")
+    assert refused.code == 1 and "what it was started with is not known" in refused.err and state.exists()
 
 
 def test_interrupt_before_there_is_a_state_promises_none(empty: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -373,6 +476,7 @@ def test_interrupt_before_there_is_a_state_promises_none(empty: Path, monkeypatc
     monkeypatch.setattr("mdcompress.training.train_network", interrupt)
     result = invoke("train", "--recipe", "tiny.yaml")
     assert result.code == 130 and "state saved" not in result.err
+    assert not list(RUN.path.glob("*.last-*"))
 
 
 def test_interrupt_outside_a_training_ends_with_130(empty: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,6 +27,7 @@ from mdcompress.console import (
 )
 from mdcompress.errors import PlanError, RunError
 from mdcompress.progress import ConsoleListener, epoch_line, resumed_line
+from mdcompress.runs import RunDirectory
 from mdcompress.training import EpochRecord, Resumed, StepRecord, Validation
 
 REPORT = Report("| a |", {"accuracy": 0.5, "name": "Ω"}, (Path("runs/4bit/model.onnx"), Path("golden.npz")))
@@ -140,10 +141,31 @@ def raised(error: Exception) -> Exception:
 
 
 def test_bug_of_ours_shows_its_traceback_and_asks_for_a_report(capsys: pytest.CaptureFixture[str]) -> None:
-    assert report_error(raised(ZeroDivisionError("oh")), detail=Detail.MESSAGE) == 1
+    with pytest.raises(TypeError, match="NoneType") as caught:
+        RunDirectory(None).file("x")  # type: ignore[arg-type]  # raises in our own code
+    assert report_error(caught.value, detail=Detail.MESSAGE) == 1
     text = capsys.readouterr().err
     assert text.count("Traceback (most recent call last)") == 1
-    assert "error: this is a bug in mdcompress" in text and "ZeroDivisionError: oh" in text and "report it" in text
+    assert "error: this is a bug in mdcompress" in text and "TypeError: unsupported" in text and "report it" in text
+
+
+def test_error_of_a_users_own_function_is_named_with_its_place(capsys: pytest.CaptureFixture[str]) -> None:
+    assert report_error(raised(ZeroDivisionError("oh")), detail=Detail.MESSAGE) == 1
+    text = capsys.readouterr().err
+    assert "test_console:raised failed: ZeroDivisionError: oh (test_console.py, line " in text
+    assert "Traceback (most" not in text and "bug in mdcompress" not in text
+
+
+def test_error_that_a_library_raises_for_a_user_is_the_users(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(json.JSONDecodeError) as caught:
+        json.loads("{")
+    report_error(caught.value, detail=Detail.MESSAGE)
+    assert "failed: JSONDecodeError" in capsys.readouterr().err
+
+
+def test_figure_of_a_result_is_all_that_is_printed_where_it_has_one(capsys: pytest.CaptureFixture[str]) -> None:
+    Console(OutputFormat.PATHS).show(Report("text", {}, (Path("a"),), 0.5))
+    assert capsys.readouterr().out == "0.5\n"
 
 
 def test_debug_shows_the_traceback_of_any_error_once(capsys: pytest.CaptureFixture[str]) -> None:

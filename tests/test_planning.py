@@ -491,6 +491,13 @@ def test_rows_of_a_dry_run_say_policy_and_rule() -> None:
     )  # fmt: skip
 
 
+def test_synapse_without_batch_norm_has_a_requantization() -> None:
+    rows = format_plan(plan(recipe(), PLAIN), without_batch_norm=["head.fc"])
+    words = {row.node: row.policy for row in rows}
+    assert "; requantization 8-bit scale, 16-bit offset" in words["head.fc"]
+    assert "; batch norm 8-bit scale, 16-bit offset" in words["conv1"]
+
+
 def test_binary_weights_are_called_so() -> None:
     assert "binary weights" in format_plan(plan(recipe(weight=WeightPolicy(bit_width=1)), PLAIN))[1].policy
 

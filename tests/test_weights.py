@@ -296,3 +296,19 @@ def test_a_folder_that_is_missing_is_named_and_nothing_is_left_behind(tmp_path: 
     with pytest.raises(MissingFileError, match="must exist"):
         save_weights(network(), tmp_path / "none" / "n.safetensors")
     assert not list(tmp_path.iterdir())
+
+
+def test_names_that_data_parallel_wraps_are_unwrapped(tmp_path: Path) -> None:
+    original, other = network(), digits_snn(channels=4)
+    wrapped = {f"module.{name}": value for name, value in original.state_dict().items()}
+    torch.save(wrapped, tmp_path / "wrapped.pt")
+    load_weights(other, tmp_path / "wrapped.pt")
+    assert torch.equal(outputs(original), outputs(other))
+
+
+def test_names_of_which_only_some_are_wrapped_are_an_error(tmp_path: Path) -> None:
+    names = list(network().state_dict())
+    tensors = {f"module.{name}" if name == names[0] else name: v for name, v in network().state_dict().items()}
+    torch.save(tensors, tmp_path / "half.pt")
+    with pytest.raises(CheckpointError, match=f"not known: module.{names[0]}"):
+        load_weights(digits_snn(channels=4), tmp_path / "half.pt")

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from intsnn.errors import IntsnnError, InvalidFileError, MissingFileError, Problem
 from mdcompress.cli.options import example, output_options
 from mdcompress.console import Console, JsonValue, Report, problem_documents
+
+if TYPE_CHECKING:
+    from intsnn.graph import IntGraph
 
 KINDS = "a recipe or hardware description (.yaml), or an exported model (.onnx)"
 INVALID = 2
@@ -112,7 +116,29 @@ def _read_hardware(file: Path) -> str:
 def _read_model(file: Path) -> str:
     from intsnn.checking import check
     from intsnn.onnx_file import read_onnx
+    from mdcompress.manifest import require_as_written
 
     graph = read_onnx(file)
     check(graph)
+    require_as_written(file)
+    _require_golden_of(graph, file)
     return f"integer graph of {len(graph)} nodes"
+
+
+def _require_golden_of(graph: IntGraph, file: Path) -> None:
+    """A golden.npz beside model.onnx must be of this graph, by its fingerprint."""
+    from intsnn.fingerprints import fingerprint
+    from intsnn.golden import read_golden
+    from mdcompress.runs import GOLDEN_FILE, MODEL_FILE
+
+    golden = file.with_name(GOLDEN_FILE)
+    if file.name != MODEL_FILE or not golden.is_file():
+        return
+    found, expected = read_golden(golden).graph_hash, fingerprint(graph)
+    if found != expected:
+        message = f"must be of the graph that {golden} belongs to, {found[:12]} (got {expected[:12]})"
+        raise InvalidFileError(
+            f"{file} and {golden} do not belong together",
+            [Problem(str(file), 0, 0, "", message)],
+            hints=["`mdcompress export` writes both: take both from one export"],
+        )

@@ -16,6 +16,7 @@ from mdcompress.pipeline.estimating import (
     compare_file,
     compare_run,
     estimate,
+    estimate_elsewhere,
     estimate_file,
 )
 from mdcompress.runs import Overwrite
@@ -35,7 +36,7 @@ from mdcompress.runs import Overwrite
 @click.option("--activity", type=click.Path(path_type=Path), help="Spike counts; without it the file beside the model.")
 @click.option("--rate", type=click.FloatRange(0, 1), help="Assume that every neuron fires at this rate instead.")
 @click.option("--time-steps", type=click.IntRange(1), help="Number of steps that an assumed rate is for.")
-@click.option("--output", type=click.Path(path_type=Path), help="Folder for the figures of a MODEL.onnx.")
+@click.option("--output", type=click.Path(path_type=Path), help="Folder for the figures, instead of the run.")
 @click.option(
     "--against",
     metavar="RUN|MODEL.onnx|BASELINE",
@@ -73,7 +74,7 @@ def command(
     if model is not None:
         report = _estimate_model(model, hardware, choice, output, selection)
     elif output is not None:
-        raise click.UsageError("--output is for a MODEL.onnx; the figures of a run are kept in the run")
+        report = estimate_elsewhere(open_workspace(selection, console=console), hardware, choice=choice, output=output)
     else:
         workspace = open_workspace(selection, console=console, overwrite=overwrite)
         report = estimate(workspace, hardware, choice=choice)

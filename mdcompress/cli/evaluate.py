@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from mdcompress.cli.accuracy import require_accuracy
-from mdcompress.cli.opening import open_workspace
+from mdcompress.cli.opening import beside, open_workspace
 from mdcompress.cli.options import (
     Selection,
     compute_options,
@@ -32,10 +32,10 @@ def command(
     """Evaluate a student or a model.onnx on the test split.
 
     FILE is a student (.safetensors) or an exported model (.onnx); without it the run's newest student. The data are
-    those of the recipe or the run.
+    those of the recipe or the run; without either those of the run that holds FILE, or of the only run.
     """
     from mdcompress.pipeline.evaluating import evaluate
 
-    evaluated = evaluate(open_workspace(selection, console=console, compute=compute), file)
+    evaluated = evaluate(open_workspace(beside(file, selection), console=console, compute=compute), file)
     console.show(evaluated.report)
     require_accuracy(evaluated.accuracy, min_accuracy)

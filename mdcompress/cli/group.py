@@ -32,6 +32,9 @@ COMMANDS: Mapping[str, str] = {  # in the order of their use; the value is the m
 }
 
 
+WITHOUT_COMMAND = 2  # nothing was asked for: the help is shown, and a script learns that nothing was done
+
+
 @dataclass(frozen=True)
 class Invocation:
     """The command line as typed."""
@@ -93,13 +96,18 @@ class CommandGroup(click.Group):
 
 @click.command(
     cls=CommandGroup,
+    invoke_without_command=True,
     epilog=example("mdcompress run --recipe 4bit"),
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.version_option(__version__, prog_name="mdcompress")
 @click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")
-def main() -> None:
+@click.pass_context
+def main(context: click.Context) -> None:
     """Compress spiking networks to integers, export them bit-exact, and price them on crossbars."""
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
+        context.exit(WITHOUT_COMMAND)
 
 
 def _search_working_directory() -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import click
 
 from mdcompress.cli.group import Invocation
@@ -31,6 +34,13 @@ def open_workspace(
         selection=str(selection),
         listener=ConsoleListener(console),
     )
+
+
+def beside(file: Path | None, selection: Selection) -> Selection:
+    """A file in the folder of a run means that run, where no other is named."""
+    if file is None or selection.recipe or selection.run or not file.with_name(RECIPE_FILE).is_file():
+        return selection
+    return replace(selection, run=str(file.parent))
 
 
 def _run_and_recipe(selection: Selection) -> tuple[RunDirectory, Recipe]:

@@ -21,11 +21,25 @@ Callback = Callable[..., None]
 Decorator = Callable[[Callback], Callback]
 
 
+QUIET_HELP = "Print only the paths of the result; of `eval` only the accuracy, from 0 to 1."
+
+
 class Action(Enum):
     """Whether a command does its work or only shows what it would do."""
 
     PERFORM = "perform"
     PREVIEW = "preview"
+
+
+class HardwareOption(click.Option):
+    """An option whose help names the shipped descriptions, which are looked up only where help is asked for."""
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        """The option and its help."""
+        from intsnn.hardware import shipped_hardware
+
+        record = super().get_help_record(ctx)
+        return record and (record[0], f"{record[1]}  Shipped: {', '.join(shipped_hardware())}.")
 
 
 @dataclass(frozen=True)
@@ -66,7 +80,11 @@ def selection_options(callback: Callback) -> Callback:
         Selection,
         {
             **_which_run(),
-            "model": click.option("--model", metavar="MODULE:FUNCTION", help="One's own network: what returns it."),
+            "model": click.option(
+                "--model",
+                metavar="MODULE:FUNCTION",
+                help="One's own network: what returns it, for example my_nets:build.",
+            ),
             "weights": click.option("--weights", metavar="FILE", help="Trained float weights (.safetensors, .pt)."),
             "seed": click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Start of all random numbers."),
         },
@@ -93,7 +111,7 @@ def output_options(callback: Callback) -> Callback:
     """--json, -q and --debug; the first two as `console`."""
     debug = click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")
     json_form = click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON document.")
-    paths_form = click.option("-q", "--quiet", "as_paths", is_flag=True, help="Print only the paths of the result.")
+    paths_form = click.option("-q", "--quiet", "as_paths", is_flag=True, help=QUIET_HELP)
     return debug(_gather(callback, "console", _console, {"as_json": json_form, "as_paths": paths_form}))
 
 
@@ -119,6 +137,7 @@ def hardware_option(callback: Callback) -> Callback:
     """--hardware."""
     return click.option(
         "--hardware",
+        cls=HardwareOption,
         metavar="NAME|FILE",
         default="rram_64x64_65nm",
         show_default=True,
@@ -157,7 +176,13 @@ def _which_run() -> Mapping[str, Decorator]:
     return {
         "recipe": click.option("--recipe", metavar="NAME|FILE", help="A shipped recipe's name, or the path of one."),
         "run": click.option("--run", metavar="NAME|FOLDER", help="The run; else runs/<recipe name>, or the only one."),
-        "settings": click.option("--set", "settings", metavar="KEY=VALUE", multiple=True, help="Change a field."),
+        "settings": click.option(
+            "--set",
+            "settings",
+            metavar="KEY=VALUE",
+            multiple=True,
+            help="Change a field of the recipe, for example distill.epochs=5; may be repeated.",
+        ),
     }
 
 

@@ -47,10 +47,12 @@ def command(
     Stages that have finished are not done again; an interrupted run is continued by the same command. With --force,
     stages whose inputs or settings changed are done again, and what follows from them.
     """
+    from mdcompress.pipeline.estimating import require_hardware
     from mdcompress.pipeline.quantizing import preview
     from mdcompress.pipeline.whole import run_all
 
     workspace = open_workspace(selection, console=console, compute=compute, overwrite=overwrite)
+    require_hardware(hardware)
     if action is Action.PREVIEW:
         console.show(preview(workspace))
         return

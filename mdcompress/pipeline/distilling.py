@@ -6,7 +6,7 @@ from mdcompress._version import __version__
 from mdcompress.console import Report, percent
 from mdcompress.manifest import Stage
 from mdcompress.pipeline.networks import load_splits, teacher_weights, torch_device, trained_network
-from mdcompress.pipeline.resuming import resumable
+from mdcompress.pipeline.resuming import refuse_other_trainings, resumable
 from mdcompress.pipeline.workspace import Workspace
 from mdcompress.runs import DISTILLED_FILE, HISTORY_FILE, QUANTIZED_FILE
 
@@ -22,6 +22,7 @@ def distill(workspace: Workspace) -> Report:
     from mdcompress.weights import load_student, save_student
 
     recipe, started = workspace.recipe, workspace.start(Stage.DISTILL, quantized, weights)
+    refuse_other_trainings(workspace, started)
     student, teacher = load_student(quantized), trained_network(workspace, weights)
     splits = load_splits(workspace)
     with resumable(workspace, started) as training:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 from intsnn.errors import UsageError
 from mdcompress.console import JsonValue, Report
-from mdcompress.manifest import Stage
+from mdcompress.manifest import Stage, require_as_written
 from mdcompress.pipeline.workspace import Workspace
 from mdcompress.runs import (
     ACTIVITY_FILE,
@@ -46,8 +46,9 @@ class ActivityChoice:
                 "activity is either measured or assumed (got --activity and --rate)", hints=["give one of them"]
             )
         if (self.rate is None) != (self.time_steps is None):
+            missing, given = ("--time-steps", "--rate") if self.time_steps is None else ("--rate", "--time-steps")
             raise UsageError(
-                "an assumed activity needs a rate and a number of steps (got one of them)",
+                f"an assumed activity needs a rate and a number of steps (got {given} alone; {missing} is missing)",
                 hints=["give both, for example `--rate 0.1 --time-steps 4`"],
             )
 
@@ -60,7 +61,12 @@ class ActivityChoice:
 
 def estimate(workspace: Workspace, hardware: str, *, choice: ActivityChoice) -> Report:
     """Price the run's model.onnx and keep the figures in the run."""
-    workspace.refuse_to_overwrite(Stage.ESTIMATE)
+    require_hardware(hardware)
+    workspace.refuse_to_overwrite(
+        Stage.ESTIMATE,
+        "keep both: `--output DIR` writes these figures into another folder",
+        "or add --force to replace those in the run",
+    )
     workspace.require(Stage.EXPORT)
     model = workspace.run.file(MODEL_FILE)
     extra = estimate_settings(hardware, choice)
@@ -76,13 +82,19 @@ def estimate(workspace: Workspace, hardware: str, *, choice: ActivityChoice) -> 
 
 def estimate_file(model: Path, hardware: str, *, choice: ActivityChoice, output: Path | None) -> Report:
     """Price any model.onnx that mdcompress wrote; `output`: a folder for the report in its three forms."""
-    require_files([model, *filter(None, [choice.file_for(model)])])
     figures = _priced(model, hardware, choice)
     paths: tuple[Path, ...] = ()
     if output is not None:
         make_folder(output)
         paths = write_figures(figures, output)
     return Report(figures.summary_table(), json.loads(figures.to_json()), paths)
+
+
+def estimate_elsewhere(workspace: Workspace, hardware: str, *, choice: ActivityChoice, output: Path) -> Report:
+    """Price the run's model.onnx into another folder; the run is only read."""
+    require_hardware(hardware)
+    workspace.require(Stage.EXPORT)
+    return estimate_file(workspace.run.file(MODEL_FILE), hardware, choice=choice, output=output)
 
 
 @dataclass(frozen=True)
@@ -107,7 +119,6 @@ def compare_file(model: Path, hardware: str, *, choice: ActivityChoice, against:
     """A model's figures beside another design's."""
     from intsnn.comparison import Technologies, compare
 
-    require_files([model, *filter(None, [choice.file_for(model)])])
     figures = _priced(model, hardware, choice)
     other, assumptions = _other(model, hardware, choice, against)
     comparison = compare(
@@ -134,7 +145,6 @@ def _other(
         return figures, named_baseline(against.what).assumptions
     other = _other_model(against.what, named_baselines())
     mine = replace(choice, file=None)  # a file of counts belongs to one model; the other's lies beside it
-    require_files([other, *filter(None, [mine.file_for(other)])])
     return _priced(other, other_hardware, mine), ()
 
 
@@ -176,7 +186,11 @@ def write_figures(figures: HardwareReport, folder: Path) -> tuple[Path, ...]:
 def _priced(model: Path, hardware: str, choice: ActivityChoice) -> HardwareReport:
     from intsnn.estimation import estimate as price
 
+    require_hardware(hardware)
+    require_files([model])
     graph = read_graph(model)
+    require_as_written(model)
+    require_files([*filter(None, [choice.file_for(model)])])  # a damaged model is said before missing counts
     return price(graph, read_counts(graph, model, choice), hardware)
 
 
@@ -207,6 +221,13 @@ def _totals(figures: HardwareReport) -> Mapping[str, float]:
 def _description_file(hardware: str) -> Path | None:
     """The file, where --hardware is a path and not a shipped name."""
     return Path(hardware) if Path(hardware).is_file() else None
+
+
+def require_hardware(hardware: str) -> None:
+    """The error of a description that is not there or breaks its schema, before anything else is done."""
+    from intsnn.hardware import load_hardware
+
+    load_hardware(hardware)
 
 
 def require_files(paths: list[Path]) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 
 from intsnn.errors import MissingFileError, UsageError
 from mdcompress.console import JsonValue, Report, percent, table
+from mdcompress.manifest import require_as_written
 from mdcompress.pipeline.networks import load_splits, torch_device
 from mdcompress.pipeline.workspace import Workspace
 
@@ -36,6 +37,7 @@ def evaluate(workspace: Workspace, file: Path | None) -> Evaluated:
     path = file or workspace.newest_student()
     if not path.is_file():
         raise MissingFileError(f"{path}: no such file", hints=["give a student (.safetensors) or a model.onnx"])
+    require_as_written(path)
     match path.suffix:
         case ".onnx":
             return _evaluate_model(path, load_splits(workspace).test)
@@ -64,7 +66,7 @@ def _evaluate_student(workspace: Workspace, path: Path) -> Evaluated:
     metrics = evaluate_network(student, load_splits(workspace).test, graph=student.graph)
     text = "\n\n".join([_headline(path, metrics.accuracy, metrics.samples, metrics.time_steps), _neurons(metrics)])
     document: JsonValue = {"file": str(path), **_parsed(metrics.to_json())}
-    return Evaluated(Report(text, document, (path,)), metrics.accuracy)
+    return Evaluated(Report(text, document, (path,), metrics.accuracy), metrics.accuracy)
 
 
 def _evaluate_model(path: Path, batches: Batches) -> Evaluated:
@@ -79,7 +81,7 @@ def _evaluate_model(path: Path, batches: Batches) -> Evaluated:
         samples, time_steps = samples + len(y), max(time_steps, len(x))
     accuracy = correct / samples
     document: JsonValue = {"file": str(path), "accuracy": accuracy, "samples": samples, "time_steps": time_steps}
-    return Evaluated(Report(_headline(path, accuracy, samples, time_steps), document, (path,)), accuracy)
+    return Evaluated(Report(_headline(path, accuracy, samples, time_steps), document, (path,), accuracy), accuracy)
 
 
 def _headline(path: Path, accuracy: float, samples: int, time_steps: int) -> str:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from mdcompress._version import __version__
 from mdcompress.console import Report, percent, table
+from mdcompress.errors import PlanError
 from mdcompress.manifest import Stage
 from mdcompress.pipeline.networks import (
     first_samples,
@@ -16,7 +17,7 @@ from mdcompress.pipeline.networks import (
     trained_network,
 )
 from mdcompress.pipeline.workspace import Workspace
-from mdcompress.runs import PLAN_FILE, QUANTIZED_FILE
+from mdcompress.runs import PLAN_FILE, QUANTIZED_FILE, Overwrite
 
 if TYPE_CHECKING:
     from torch import nn
@@ -53,7 +54,8 @@ def quantize(workspace: Workspace) -> Report:
         (folder / PLAN_FILE).write_text(plan_text(plan), "utf-8")
         provenance = {"recipe": recipe.name, "mdcompress": __version__, "stage": Stage.QUANTIZE.value}
         save_student(student, folder / QUANTIZED_FILE, provenance=provenance)
-    workspace.run.discard_checkpoints(Stage.DISTILL)  # an unfinished distillation was of the student before
+    if workspace.overwrite is Overwrite.REPLACE:
+        workspace.run.discard_checkpoints(Stage.DISTILL)  # an unfinished distillation was of the student before
     return workspace.report(Stage.QUANTIZE)
 
 
@@ -63,8 +65,8 @@ def preview(workspace: Workspace) -> Report:
 
     named = workspace.model.weights
     network = fresh_network(workspace) if named is None else trained_network(workspace, teacher_weights(workspace))
-    _, plan = _traced_and_planned(workspace, network, load_splits(workspace))
-    rows = format_plan(plan)
+    graph, plan = _traced_and_planned(workspace, network, load_splits(workspace))
+    rows = format_plan(plan, without_batch_norm=_without_batch_norm(graph))
     text = table(
         ["node", "kind", "shape", "policy", "rule"],
         [[row.node, row.kind, row.shape, row.policy, row.rule] for row in rows],
@@ -75,6 +77,13 @@ def preview(workspace: Workspace) -> Report:
     return Report(text, document)
 
 
+def _without_batch_norm(graph: SnnGraph) -> tuple[str, ...]:
+    """The names of the weight layers that no batch norm follows."""
+    from mdcompress.graph import SynapseSpec
+
+    return tuple(node.name for node in graph if isinstance(node.spec, SynapseSpec) and node.spec.batch_norm is None)
+
+
 def plan_text(plan: QuantPlan) -> str:
     """plan.yaml."""
     from mdcompress.planning import plan_to_yaml
@@ -83,10 +92,16 @@ def plan_text(plan: QuantPlan) -> str:
 
 
 def _traced_and_planned(workspace: Workspace, network: nn.Module, splits: DataSplits) -> tuple[SnnGraph, QuantPlan]:
+    from mdcompress.graph import NodeKind
     from mdcompress.pipeline.networks import torch_device
     from mdcompress.planning import plan
     from mdcompress.tracing import trace
 
     sample = first_samples(splits.train, TRACED_SAMPLES, seed=workspace.recipe.seed)
     graph = trace(network, sample.to(torch_device(workspace)))
+    if not graph.of_kind(NodeKind.NEURON):
+        raise PlanError(
+            f"the network has no spiking neuron ({workspace.model.builder})",
+            hints=["put one behind each layer but the last, for example mdcompress.zoo.LIF instead of nn.ReLU"],
+        )
     return graph, plan(workspace.recipe, graph)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mdcompress.pipeline.workspace import Workspace
-from mdcompress.runs import StartedStage, make_folder
+from mdcompress.runs import Overwrite, StartedStage, discard_states, make_folder
 
 if TYPE_CHECKING:
     from mdcompress.training import EpochRecord, Progress
@@ -31,13 +32,42 @@ class Training:
 
 @contextlib.contextmanager
 def resumable(workspace: Workspace, started: StartedStage) -> Iterator[Training]:
-    """Follow a training; when it is interrupted, say how to go on."""
+    """Follow a training; when it is interrupted, say how to go on.
+
+    States of trainings with other settings are deleted only with --force.
+    """
     checkpoint = started.checkpoint
+    refuse_other_trainings(workspace, started)
     make_folder(checkpoint.parent)
+    discard_states(started.other_checkpoints())
+    started.describe_checkpoint()
     try:
         with workspace.listener.training(started.stage.value) as progress:
             yield Training(checkpoint, progress)
-    except KeyboardInterrupt:
-        if checkpoint.exists():
+    except BaseException as error:
+        if checkpoint.exists() and not _has_begun(checkpoint):
+            checkpoint.unlink()  # there is nothing in it to go on from, and it must not stand in another's way
+        elif checkpoint.exists() and isinstance(error, KeyboardInterrupt):
             workspace.listener.note(f"state saved in {checkpoint}; the same command goes on from there")
         raise
+    finally:
+        if not checkpoint.exists():
+            started.checkpoint_origin.unlink(missing_ok=True)
+
+
+def _has_begun(checkpoint: Path) -> bool:
+    """Whether a training has done a step that its state holds: the first state is written before the first step."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(checkpoint, framework="numpy") as file:
+            header = json.loads(file.metadata()["mdcompress"])
+    except (SafetensorError, OSError, LookupError, TypeError, ValueError):
+        return True  # damaged or foreign: its error is on the way, and the file stays for people to look at
+    return (header["epoch"], header["step"]) != (1, 0)
+
+
+def refuse_other_trainings(workspace: Workspace, started: StartedStage) -> None:
+    """RunError where a training with other settings was interrupted, unless --force was given."""
+    if workspace.overwrite is Overwrite.NEVER:
+        started.refuse_other_checkpoints()

@@ -6,7 +6,7 @@ from intsnn.errors import UsageError
 from mdcompress.console import Report, percent
 from mdcompress.manifest import Stage
 from mdcompress.pipeline.networks import fresh_network, load_splits, torch_device
-from mdcompress.pipeline.resuming import resumable
+from mdcompress.pipeline.resuming import refuse_other_trainings, resumable
 from mdcompress.pipeline.workspace import Workspace
 from mdcompress.runs import TEACHER_FILE, TEACHER_HISTORY_FILE
 
@@ -23,8 +23,10 @@ def train(workspace: Workspace) -> Report:
     from mdcompress.training import train_network, write_history
     from mdcompress.weights import save_weights
 
-    recipe, splits, network = workspace.recipe, load_splits(workspace), fresh_network(workspace)
     started = workspace.start(Stage.TRAIN)
+    refuse_other_trainings(workspace, started)
+    torch_device(workspace)  # a wrong one is said before data are loaded
+    recipe, splits, network = workspace.recipe, load_splits(workspace), fresh_network(workspace)
     with resumable(workspace, started) as training:
         train_network(
             network,

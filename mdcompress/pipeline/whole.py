@@ -11,6 +11,7 @@ from mdcompress.manifest import Stage, StageRecord
 from mdcompress.pipeline.distilling import distill
 from mdcompress.pipeline.estimating import ActivityChoice, estimate, estimate_settings
 from mdcompress.pipeline.exporting import export
+from mdcompress.pipeline.networks import teacher_weights, torch_device
 from mdcompress.pipeline.quantizing import quantize
 from mdcompress.pipeline.teaching import train
 from mdcompress.pipeline.workspace import Workspace, record_document
@@ -39,9 +40,21 @@ def run_all(workspace: Workspace, hardware: str) -> WholeRun:
     if workspace.model.weights is not None:
         del steps[Stage.TRAIN]
     extra = {Stage.ESTIMATE: estimate_settings(hardware, MEASURED)}
+    _check_first(workspace, tuple(stage for stage in steps if workspace.stale(stage, extra.get(stage, {}))))
     for stage, perform in steps.items():
         _bring_up_to_date(workspace, stage, perform, extra.get(stage, {}))
     return _summarised(workspace, tuple(steps))
+
+
+def _check_first(workspace: Workspace, stages: tuple[Stage, ...]) -> None:
+    """What would end a later stage ends the run before any stage works; each stage looks for its data first itself.
+
+    stages: those that have to be done.
+    """
+    if workspace.model.weights is not None and Stage.QUANTIZE in stages:
+        teacher_weights(workspace)
+    if set(stages) - {Stage.ESTIMATE}:  # pricing alone needs no torch
+        torch_device(workspace)
 
 
 def _bring_up_to_date(

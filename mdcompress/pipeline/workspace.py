@@ -98,10 +98,10 @@ class Workspace:
         """Why the stage has to be run (again). `extra`: settings of the stage that are not in the recipe."""
         return self.run.stale(stage, {**self.settings, **(extra or {})})
 
-    def refuse_to_overwrite(self, stage: Stage) -> None:
-        """RunError where the stage has left files and --force was not given."""
+    def refuse_to_overwrite(self, stage: Stage, *hints: str) -> None:
+        """RunError where the stage has left files and --force was not given. hints: ways out, if not the usual ones."""
         if self.overwrite is Overwrite.NEVER:
-            self.run.refuse_to_overwrite(stage)
+            self.run.refuse_to_overwrite(stage, *hints)
 
     def start(self, stage: Stage, *inputs: Path, extra: Mapping[str, str] | None = None) -> StartedStage:
         """Begin a stage that reads `inputs`; `extra`: settings of the stage that are not in the recipe."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from pydantic import TypeAdapter, ValidationError
@@ -28,22 +29,32 @@ class PlanRow:
     rule: str
 
 
-def format_plan(plan: QuantPlan) -> tuple[PlanRow, ...]:
-    """One row for each node: its name, kind, shape, policy in words, and the rules that set it."""
+def format_plan(plan: QuantPlan, *, without_batch_norm: Collection[str] = ()) -> tuple[PlanRow, ...]:
+    """One row for each node: its name, kind, shape, policy in words, and the rules that set it.
+
+    Args:
+        plan: the plan.
+        without_batch_norm: names of the synapses that no batch norm follows; their policy is that of a requantization.
+    """
     return tuple(
         PlanRow(
             node=node.name,
             kind=node.kind.value,
             shape="x".join(map(str, node.shape)),
-            policy="; ".join(policy_in_words(policy) for policy in node.policies.values()),
+            policy="; ".join(
+                policy_in_words(policy, norm="requantization" if node.name in without_batch_norm else "batch norm")
+                for policy in node.policies.values()
+            ),
             rule=_rules(node),
         )
         for node in plan
     )
 
 
-def policy_in_words(policy: WeightPolicy | MembranePolicy | BatchNormPolicy | InputPolicy) -> str:
-    """`4-bit weights per channel, float scale, learned range`."""
+def policy_in_words(
+    policy: WeightPolicy | MembranePolicy | BatchNormPolicy | InputPolicy, *, norm: str = "batch norm"
+) -> str:
+    """`4-bit weights per channel, float scale, learned range`; `norm`: what a BatchNormPolicy quantizes."""
     match policy:
         case WeightPolicy():
             named = {1.0: "binary", TERNARY_BITS: "ternary"}
@@ -55,10 +66,10 @@ def policy_in_words(policy: WeightPolicy | MembranePolicy | BatchNormPolicy | In
             rounding = ", floor" if policy.rounding == "floor" else ""
             return f"{policy.bit_width}-bit membrane, {policy.scale} scale, {policy.guard_bits} guard bits{rounding}"
         case BatchNormPolicy(mode="power_of_two"):
-            return f"batch norm as a shift, {policy.shift_bit_width}-bit offset"
+            return f"{norm} as a shift, {policy.shift_bit_width}-bit offset"
         case BatchNormPolicy():
-            folded = "folded, " if policy.mode == "fold" else ""
-            return f"batch norm {folded}{policy.scale_bit_width}-bit scale, {policy.shift_bit_width}-bit offset"
+            folded = "folded, " if policy.mode == "fold" and norm == "batch norm" else ""
+            return f"{norm} {folded}{policy.scale_bit_width}-bit scale, {policy.shift_bit_width}-bit offset"
         case InputPolicy():
             return f"{policy.bit_width}-bit input"
 

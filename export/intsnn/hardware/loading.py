@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 
@@ -33,9 +34,13 @@ def load_hardware(name_or_path: str | Path) -> Hardware:
     if isinstance(name_or_path, Path) or "/" in text or text.endswith((".yaml", ".yml")):
         return _read(Path(text))
     if text not in shipped_hardware():
+        close = get_close_matches(text, shipped_hardware(), n=1)
         raise HardwareError(
             f"there is no hardware description {text!r}",
-            hints=[f"choose one of {', '.join(shipped_hardware())}, or give the path of a .yaml file"],
+            hints=[
+                *(f"did you mean `{name}`?" for name in close),
+                f"choose one of {', '.join(shipped_hardware())}, or give the path of a .yaml file",
+            ],
         )
     return _shipped(text)
 
