@@ -69,7 +69,7 @@ def test_formats_are_those_of_the_plan(student: Student) -> None:
     for synapse in graph.synapses:
         high = 2 ** (int(synapse.bit_width) - 1) - 1
         assert np.abs(synapse.weight).max() <= high
-    assert {(n.bit_width, n.guard_bits, n.leak, n.reset) for n in graph.neurons} == {(4, 8, 128, "hard")}
+    assert {(n.bit_width, n.guard_bits, *n.leak, n.reset) for n in graph.neurons} == {(4, 8, 128, "hard")}
     pools = [graph.node(name) for name in ("pool2", "pool3")]
     assert [pool.mode for pool in pools if isinstance(pool, IntPool)] == ["sum", "max"]
     assert graph.output.mode == "sum" and graph.input.bit_width == 8 and not graph.input.signed
