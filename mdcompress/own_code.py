@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-import intsnn
-import mdcompress
+import intsnn.errors
 
-_OURS = tuple(Path(folder).resolve() for package in (mdcompress, intsnn) for folder in package.__path__)
+_OURS = tuple(Path(file).resolve().parent for file in (__file__, intsnn.errors.__file__))
 _LIBRARIES = tuple(Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib", "purelib", "platlib"))
 
 
