@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import os
 import re
@@ -366,12 +367,16 @@ def test_check_prints_the_valid_files_where_only_paths_are_wanted(finished: Path
 
 @pytest.mark.slow
 def test_interrupted_training_ends_with_130_and_the_same_command_goes_on_to_the_same_weights(empty: Path) -> None:
-    arguments = ["train", "--recipe", "tiny.yaml", "--set", "teacher.epochs=12"]
+    arguments = ["train", "--recipe", "tiny.yaml", "--set", "teacher.epochs=40"]
     command = [sys.executable, "-m", "mdcompress", *arguments]
-    with subprocess.Popen(command, cwd=empty, env=environment(), stderr=subprocess.PIPE, text=True) as process:
+    # a test run in the background of a shell ignores SIGINT, and its children would inherit that
+    hearing = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    with subprocess.Popen(
+        command, cwd=empty, env=environment(), stderr=subprocess.PIPE, text=True, preexec_fn=hearing
+    ) as process:
         assert process.stderr is not None
         seen = ""
-        while "train 2/12" not in seen:
+        while "train 2/40" not in seen:
             line = process.stderr.readline()
             assert line, seen
             seen += line
@@ -384,7 +389,7 @@ def test_interrupted_training_ends_with_130_and_the_same_command_goes_on_to_the_
     resumed = spawn(*arguments, folder=empty)  # a process too: weights depend on the number of threads, here one
     assert resumed.code == 0 and "train: going on with epoch" in resumed.err, resumed.err
     assert not list(RUN.path.glob("*.last-*"))
-    assert len(RUN.file("teacher_history.csv").read_text().splitlines()) == 13
+    assert len(RUN.file("teacher_history.csv").read_text().splitlines()) == 41
     whole = spawn(*arguments, "--run", "whole", folder=empty)
     assert "going on" not in whole.err
     assert Path("runs/whole/teacher.safetensors").read_bytes() == RUN.file("teacher.safetensors").read_bytes()
