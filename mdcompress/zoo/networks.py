@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from torch import Tensor, nn
 
 from mdcompress.zoo.neurons import LIF
 
 
-def per_step(module: nn.Module, x: Tensor) -> Tensor:
-    """Apply a module without memory to every step: [T, N, ...] -> [T*N, ...] -> [T, N, ...]."""
-    y: Tensor = module(x.flatten(0, 1))
+def per_step(operation: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """Apply an operation without memory to every step: [T, N, ...] -> [T*N, ...] -> [T, N, ...]."""
+    y = operation(x.flatten(0, 1))
     return y.reshape(*x.shape[:2], *y.shape[1:])
 
 
@@ -23,8 +25,7 @@ class ConvNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[T, N, Ci, H, W] -> currents [T, N, Co, H', W']."""
-        y: Tensor = self.norm(self.conv(x.flatten(0, 1)))
-        return y.reshape(*x.shape[:2], *y.shape[1:])
+        return per_step(lambda frames: self.norm(self.conv(frames)), x)
 
 
 class DigitsSNN(nn.Module):
