@@ -18,6 +18,7 @@ from mdcompress.graph import SnnGraph
 from mdcompress.layers.neuron import QuantNeuron
 from mdcompress.observation import Observation, observe
 from mdcompress.student import Student
+from mdcompress.tracing.state import run_fresh
 
 Batch = tuple[Tensor, Tensor]
 
@@ -87,7 +88,7 @@ def evaluate(
         for x, y in batches:
             x, y = _first_steps(x.to(device), time_steps), y.to(device)
             if graph is None:
-                totals.add(mean_logits(network(x)), y, steps=len(x))
+                totals.add(mean_logits(run_fresh(network, x)), y, steps=len(x))
             else:
                 seen = observe(network, graph, x)
                 totals.add(seen.logits.mean(0), y, steps=len(x))

@@ -1,160 +1,30 @@
-"""Integer graphs for tests: a builder that keeps them legal, hand-made ones, and Hypothesis strategies of random ones.
+"""Integer graphs for tests: hand-made ones, and Hypothesis strategies of random ones that hardware can price.
 
-`int_graphs()` draws graphs that together use every node type and attribute; `graph_inputs(graph)` draws an input.
+`int_graphs()` draws graphs of the nodes that crossbars know; `wide_graphs.py` draws all others. `graph_inputs(graph)`
+draws an input.
 """
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, field
-from typing import Literal
-
 import numpy as np
+from graph_builder import GraphBuilder
 from hypothesis import strategies as st
 
 from intsnn.arithmetic import IntArray, IntType
-from intsnn.graph import (
-    IntAdd,
-    IntConv,
-    IntFlatten,
-    IntGraph,
-    IntInput,
-    IntLinear,
-    IntNeuron,
-    IntNode,
-    IntPool,
-    IntReadout,
-    IntRequant,
-    Pair,
-    Shape,
-)
+from intsnn.graph import IntConv, IntGraph, IntInput, IntNeuron, IntReadout, IntRequant
 from intsnn.proofs import CONV_READS
-from intsnn.tensors import ChannelBounds, channel_bounds, output_shape
+
+__all__ = [
+    "GraphBuilder",
+    "dense_graph",
+    "graph_inputs",
+    "int_graphs",
+    "one_neuron_graph",
+    "random_input",
+    "residual_graph",
+]
 
 WEIGHT_BIT_WIDTHS = (1, 1.58, 2, 3, 4, 8)
-CURRENT_MAGNITUDE = 100  # random requants aim at currents of about this size, random thresholds at half of it
-
-
-@dataclass
-class GraphBuilder:
-    """Adds nodes to a graph; shapes follow from the inputs, requants and thresholds from the bounds."""
-
-    random: np.random.Generator
-    nodes: list[IntNode] = field(default_factory=list)
-
-    def graph(self, **metadata: str) -> IntGraph:
-        return IntGraph(tuple(self.nodes), metadata)
-
-    def shape(self, name: str) -> Shape:
-        return next(node.shape for node in self.nodes if node.name == name)
-
-    def bounds(self, name: str) -> ChannelBounds:
-        return channel_bounds(IntGraph(tuple(self.nodes)))[name]
-
-    def input(self, shape: Shape, *, bit_width: int = 8, signed: bool = False) -> str:
-        return self._add(IntInput("input", (), shape, bit_width, signed, 1 / 255))
-
-    def conv(
-        self,
-        x: str,
-        channels: int,
-        *,
-        kernel: Pair = (3, 3),
-        stride: Pair = (1, 1),
-        padding: Pair = (1, 1),
-        dilation: Pair = (1, 1),
-        groups: int = 1,
-        bit_width: float = 4,
-    ) -> str:
-        weight = self.weight((channels, self.shape(x)[0] // groups, *kernel), bit_width)
-        node = IntConv(self._name("conv"), (x,), (), weight, bit_width, stride, padding, dilation, groups)
-        return self._add_shaped(node)
-
-    def linear(self, x: str, features: int, *, bit_width: float = 4) -> str:
-        weight = self.weight((features, self.shape(x)[-1]), bit_width)
-        return self._add_shaped(IntLinear(self._name("linear"), (x,), (), weight, bit_width))
-
-    def weight(self, shape: Shape, bit_width: float) -> IntArray:
-        if bit_width == 1:
-            return self.random.choice(np.array([-1, 1]), shape)
-        if bit_width < 2:
-            return self.random.integers(-1, 2, shape)
-        word = IntType(int(bit_width), signed=True)
-        return self.random.integers(word.low, word.high + 1, shape)
-
-    def requant(self, x: str, *, per_channel: bool = True, multiplier_bits: int = 8) -> str:
-        """Currents of about CURRENT_MAGNITUDE: multipliers of both signs, biases of a third of that size."""
-        channels = self.shape(x)[0] if per_channel else 1
-        largest = 2 ** (multiplier_bits - 1) - 1
-        reach = max(int(self.bounds(x).magnitude.max()), 1)
-        shift = max(0, min(30, math.ceil(math.log2(reach * largest / CURRENT_MAGNITUDE))))
-        multiplier = self.random.integers(-largest // 2, largest + 1, channels)
-        bias = self.random.integers(-(CURRENT_MAGNITUDE << shift) // 3, (CURRENT_MAGNITUDE << shift) // 3 + 1, channels)
-        return self._add(IntRequant(self._name("requant"), (x,), self.shape(x), multiplier, bias, shift, 0.01))
-
-    def neuron(
-        self,
-        x: str,
-        *,
-        reset: Literal["hard", "soft", "none"] = "hard",
-        leak: int | None = None,
-        guard_bits: int = 2,
-        bit_width: int = 6,
-        per_channel: bool = True,
-        driven: bool = False,
-        initial: int = 0,
-    ) -> str:
-        count = self.shape(x)[0] if per_channel else 1
-        threshold = self.random.integers(1, CURRENT_MAGNITUDE // 2, count)
-        zero = np.zeros(1, np.int64)
-        node = IntNeuron(
-            self._name("neuron"),
-            (x,),
-            self.shape(x),
-            leak=2**guard_bits if leak is None else leak,
-            drive=self.random.integers(-9, 10, count) if driven else zero,
-            threshold=threshold,
-            reset=reset,
-            reset_value=self.random.integers(-9, 10, count) if reset == "hard" else zero,
-            soft_amount=threshold + self.random.integers(-2, 3, count) if reset == "soft" else zero,
-            guard_bits=guard_bits,
-            bit_width=bit_width,
-            initial=initial,
-            scale=0.0625,
-        )
-        return self._add(node)
-
-    def pool(
-        self,
-        x: str,
-        mode: Literal["max", "sum"],
-        *,
-        kernel: Pair = (2, 2),
-        stride: Pair = (2, 2),
-        padding: Pair = (0, 0),
-    ) -> str:
-        return self._add_shaped(IntPool(self._name("pool"), (x,), (), mode, kernel, stride, padding))
-
-    def add(self, *inputs: str) -> str:
-        return self._add_shaped(IntAdd(self._name("add"), inputs, ()))
-
-    def flatten(self, x: str) -> str:
-        return self._add_shaped(IntFlatten(self._name("flatten"), (x,), ()))
-
-    def readout(self, x: str, *, mode: Literal["sum", "steps"] = "sum") -> str:
-        return self._add(IntReadout("readout", (x,), self.shape(x), mode, 0.5))
-
-    def _name(self, kind: str) -> str:
-        return f"layers.{len(self.nodes)}.{kind}"
-
-    def _add(self, node: IntNode) -> str:
-        self.nodes.append(node)
-        return node.name
-
-    def _add_shaped(self, node: IntNode) -> str:
-        shape = output_shape(node, tuple(self.shape(name) for name in node.inputs))
-        object.__setattr__(node, "shape", shape)
-        return self._add(node)
 
 
 def one_neuron_graph(neuron: IntNeuron, *, signed: bool = True) -> IntGraph:
@@ -204,9 +74,9 @@ def random_input(graph: IntGraph, *, time_steps: int = 4, samples: int = 3, seed
 
 @st.composite
 def graph_inputs(draw: st.DrawFn, graph: IntGraph) -> IntArray:
-    """An input of 1 to 5 steps and 1 to 3 samples."""
-    seed = draw(st.integers(0, 2**16))
-    return random_input(graph, time_steps=draw(st.integers(1, 5)), samples=draw(st.integers(1, 3)), seed=seed)
+    """An input of 1 to 5 steps (or the graph's own number) and 1 to 3 samples."""
+    seed, steps = draw(st.integers(0, 2**16)), graph.time_steps or draw(st.integers(1, 5))
+    return random_input(graph, time_steps=steps, samples=draw(st.integers(1, 3)), seed=seed)
 
 
 @st.composite

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from intgraphs import dense_graph, int_graphs, random_input, residual_graph
+from intgraphs import dense_graph, random_input, residual_graph
+from wide_graphs import any_graphs
 
 from intsnn.errors import InputError, IntsnnError, InvalidFileError, MissingFileError, ParityError
 from intsnn.golden import check_golden, graph_hash, read_golden, write_golden
@@ -21,9 +22,9 @@ _WRITES_FILES = [HealthCheck.function_scoped_fixture]
 
 
 @settings(max_examples=20, deadline=None, suppress_health_check=_WRITES_FILES)
-@given(graph=int_graphs())
+@given(graph=any_graphs())
 def test_reading_gives_the_input_and_the_trace_that_were_written(tmp_path: Path, graph: IntGraph) -> None:
-    path, x = tmp_path / "golden.npz", random_input(graph)
+    path, x = tmp_path / "golden.npz", random_input(graph, time_steps=graph.time_steps or 4)
     written = write_golden(graph, path, x=x)
     read = read_golden(path)
     assert np.array_equal(read.x, x)
@@ -154,7 +155,7 @@ def test_hash_is_of_the_content_not_of_the_origin() -> None:
 
 
 @settings(max_examples=30, deadline=None)
-@given(data=st.data(), graph=int_graphs())
+@given(data=st.data(), graph=any_graphs())
 def test_any_change_of_a_node_changes_the_hash(data: st.DataObject, graph: IntGraph) -> None:
     position = data.draw(st.integers(0, len(graph) - 1))
     node = graph.nodes[position]

@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
 
 import numpy as np
 import pytest
+from hand_made_graphs import norm_per_step_graph
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from intgraphs import GraphBuilder, graph_inputs, int_graphs, one_neuron_graph, random_input, residual_graph
+from intgraphs import GraphBuilder, graph_inputs, one_neuron_graph, random_input, residual_graph
+from naive import as_values, naive
+from wide_graphs import any_graphs
 
-from intsnn.arithmetic import Bounds, IntArray, IntType, saturate, shift_floor
+from intsnn.arithmetic import Bounds, IntArray, IntType, divide_half_even, saturate, shift_floor
 from intsnn.errors import GraphError, InputError
 from intsnn.graph import (
-    IntAdd,
     IntConv,
-    IntFlatten,
     IntGraph,
-    IntInput,
     IntLinear,
     IntNeuron,
     IntNode,
-    IntPool,
-    IntReadout,
-    IntRequant,
 )
 from intsnn.interpreter import evaluate, run
 
@@ -67,6 +63,36 @@ def test_summing_readout_adds_the_steps() -> None:
     assert run(build.graph(), [[[1, 2]], [[10, 20]]]).output.tolist() == [[11, 22]]
 
 
+def test_readouts_keep_the_last_step_or_the_maximum_over_time() -> None:
+    for mode, expected in (("last", [[3, -4]]), ("max", [[7, -2]])):
+        build = GraphBuilder(np.random.default_rng(0))
+        build.readout(build.input((2,), signed=True), mode=mode)  # type: ignore[arg-type]
+        assert run(build.graph(), [[[7, -3]], [[-5, -2]], [[3, -4]]]).output.tolist() == expected
+
+
+def test_a_row_per_step_fixes_the_number_of_steps() -> None:
+    graph = norm_per_step_graph(time_steps=4)
+    assert graph.time_steps == 4 and residual_graph().time_steps is None
+    with pytest.raises(InputError, match=r"must have 4 steps.*got 3") as caught:
+        run(graph, random_input(graph, time_steps=3))
+    assert caught.value.hints
+
+
+def test_convolution_over_three_axes_by_hand() -> None:
+    build = GraphBuilder(np.random.default_rng(0))
+    x = build.input((1, 2, 1, 2))
+    weight = np.array([1, -2, 3, -4]).reshape(1, 1, 2, 1, 2)
+    build.nodes.append(IntConv("conv", (x,), (1, 1, 1, 1), weight, 4, (1,) * 3, (0,) * 3, (1,) * 3, 1))
+    build.readout("conv", mode="steps")
+    assert run(build.graph(), [[[[[[5, 6]], [[7, 8]]]]]]).output.ravel().tolist() == [5 - 12 + 21 - 32]
+
+
+def test_quotients_round_half_to_even() -> None:
+    x = np.arange(0, 12)
+    assert divide_half_even(x, np.array(4)).tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2, 2, 2, 3]
+    assert divide_half_even(x, np.array(3)).tolist() == [0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3, 4]
+
+
 def test_products_too_large_for_float64_are_made_in_int64() -> None:
     build = GraphBuilder(np.random.default_rng(0))
     x = build.input((1,))
@@ -77,118 +103,24 @@ def test_products_too_large_for_float64_are_made_in_int64() -> None:
 
 # --- naive loops -----------------------------------------------------------------------------------------------------
 
-Array = dict[tuple[int, ...], int]  # value by index: nothing of NumPy's broadcasting or windows
 
-
-def _naive(graph: IntGraph, x: IntArray) -> dict[str, tuple[Array, Array]]:
-    """Output and membrane of every node, element by element in Python's integers."""
-    time_steps, samples = x.shape[:2]
-    values: dict[str, tuple[Array, Array]] = {}
-    for node in graph:
-        inputs = [values[name][0] for name in node.inputs]
-        values[node.name] = {}, {}
-        for n in range(samples):
-            state: Array = {}
-            for t in range(time_steps):
-                for place in itertools.product(*map(range, node.shape)):
-                    _naive_element(node, inputs, x, (t, n, place), state, values[node.name])
-    return values
-
-
-def _naive_element(
-    node: IntNode,
-    inputs: list[Array],
-    x: IntArray,
-    at: tuple[int, int, tuple[int, ...]],
-    state: Array,
-    out: tuple[Array, Array],
-) -> None:
-    t, n, place = at
-    output, membrane = out
-    key = (t, n, *place)
-    match node:
-        case IntInput():
-            output[key] = int(x[key])
-        case IntConv():
-            output[key] = _naive_conv(node, inputs[0], at)
-        case IntLinear():
-            terms = (int(w) * inputs[0][(t, n, *place[:-1], i)] for i, w in enumerate(node.weight[place[-1]]))
-            output[key] = sum(terms)
-        case IntRequant():
-            product = inputs[0][key] * _channel(node.multiplier, place) + _channel(node.bias, place)
-            output[key] = product // 2**node.shift
-        case IntNeuron():
-            output[key], membrane[key] = _naive_neuron(node, inputs[0][key], place, state)
-        case IntPool():
-            window = [inputs[0][k] for k in _window(node, at) if k in inputs[0]]
-            output[key] = max(window) if node.mode == "max" else sum(window)
-        case IntAdd():
-            output[key] = sum(tensor[key] for tensor in inputs)
-        case IntFlatten():
-            c, height, width = (1 + max(k[axis] for k in inputs[0]) for axis in (2, 3, 4))
-            assert place[0] < c * height * width
-            output[key] = inputs[0][(t, n, place[0] // (height * width), place[0] // width % height, place[0] % width)]
-        case IntReadout():
-            total = (n, *place) if node.mode == "sum" else key
-            output[total] = output.get(total, 0) + inputs[0][key]
-
-
-def _channel(values: IntArray, place: tuple[int, ...]) -> int:
-    return int(values[0] if len(values) == 1 else values[place[0]])
-
-
-def _window(node: IntPool, at: tuple[int, int, tuple[int, ...]]) -> list[tuple[int, ...]]:
-    t, n, (c, row, column) = at
-    return [
-        (t, n, c, row * node.stride[0] - node.padding[0] + i, column * node.stride[1] - node.padding[1] + j)
-        for i in range(node.kernel[0])
-        for j in range(node.kernel[1])
-    ]
-
-
-def _naive_conv(node: IntConv, x: Array, at: tuple[int, int, tuple[int, ...]]) -> int:
-    t, n, (o, row, column) = at
-    out_channels, per_group, height, width = node.weight.shape
-    first, total = (o * node.groups // out_channels) * per_group, 0
-    for c, i, j in itertools.product(range(per_group), range(height), range(width)):
-        y = row * node.stride[0] - node.padding[0] + i * node.dilation[0]
-        z = column * node.stride[1] - node.padding[1] + j * node.dilation[1]
-        total += int(node.weight[o, c, i, j]) * x.get((t, n, first + c, y, z), 0)
-    return total
-
-
-def _naive_neuron(node: IntNeuron, current: int, place: tuple[int, ...], state: Array) -> tuple[int, int]:
-    x = node.leak * state.get(place, node.initial) + current + _channel(node.drive, place)
-    fired = x >= _channel(node.threshold, place)
-    if fired and node.reset == "hard":
-        x = _channel(node.reset_value, place)
-    if fired and node.reset == "soft":
-        x -= _channel(node.soft_amount, place)
-    half = 2 ** (node.bit_width - 1)
-    state[place] = min(max(x // 2**node.guard_bits, -half), half - 1)
-    return int(fired), state[place]
-
-
-def _as_dict(array: IntArray) -> Array:
-    return {index: int(value) for index, value in np.ndenumerate(array)}
-
-
-@settings(max_examples=40, deadline=None)
-@given(data=st.data(), graph=int_graphs())
+@settings(max_examples=120, deadline=None)
+@given(data=st.data(), graph=any_graphs())
 def test_every_tensor_equals_the_one_of_naive_loops(data: st.DataObject, graph: IntGraph) -> None:
-    x = data.draw(graph_inputs(graph))[:3, :2]
-    expected = _naive(graph, x)
+    x = data.draw(graph_inputs(graph))[: graph.time_steps or 3, :2]
+    expected = naive(graph, x)
     for step in evaluate(graph, x):
-        output, membrane = expected[step.node.name]
-        assert _as_dict(step.output) == output, step.node.name
-        assert step.membrane is None or _as_dict(step.membrane) == membrane, step.node.name
+        seen = expected[step.node.name]
+        assert as_values(step.output) == seen.output, step.node.name
+        assert step.spikes is None or as_values(step.spikes) == seen.spikes, step.node.name
+        assert step.membrane is None or as_values(step.membrane) == seen.membranes, step.node.name
 
 
 def test_naive_loops_and_interpreter_agree_where_neurons_fire() -> None:
     graph = residual_graph()
     x = random_input(graph, time_steps=3, samples=1)
-    expected, trace = _naive(graph, x), run(graph, x)
-    assert all(_as_dict(spikes) == expected[name][0] for name, spikes in trace.spikes.items())
+    expected, trace = naive(graph, x), run(graph, x)
+    assert all(as_values(spikes) == expected[name].spikes for name, spikes in trace.spikes.items())
     assert all(spikes.any() for spikes in trace.spikes.values())
 
 

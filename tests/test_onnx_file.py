@@ -10,21 +10,34 @@ import numpy as np
 import onnx
 import onnx.shape_inference
 import pytest
+from hand_made_graphs import norm_per_step_graph, wide_hand_made_graphs
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from intgraphs import GraphBuilder, dense_graph, graph_inputs, int_graphs, random_input, residual_graph
+from intgraphs import GraphBuilder, dense_graph, graph_inputs, random_input, residual_graph
 from onnx import AttributeProto, GraphProto, ModelProto, TensorProto, numpy_helper
 from onnx.reference import ReferenceEvaluator
+from streaming import run_streaming
+from wide_graphs import any_graphs
 
 from intsnn.arithmetic import IntArray
 from intsnn.errors import InputError
-from intsnn.graph import IntConv, IntGraph, IntInput, IntLinear, IntNeuron, IntPool, IntReadout, IntRequant
-from intsnn.interpreter import Trace, run
-from intsnn.onnx_file import (
-    build_model,
-    build_streaming_model,
-    write_onnx,
+from intsnn.graph import (
+    IntAdd,
+    IntConcat,
+    IntConv,
+    IntConvTranspose,
+    IntGraph,
+    IntInput,
+    IntLinear,
+    IntMultiply,
+    IntNeuron,
+    IntPool,
+    IntReadout,
+    IntRecurrentNeuron,
+    IntRequant,
 )
+from intsnn.interpreter import Trace, run
+from intsnn.onnx_file import build_model, build_streaming_model, write_onnx
 from intsnn.parity import compare, require_equal
 from intsnn.runtime import open_session, run_onnx
 from intsnn.tensors import Carries, bounds, carries
@@ -33,7 +46,7 @@ INTEGER_TYPES = {TensorProto.UINT8, TensorProto.INT8, TensorProto.INT32, TensorP
 
 
 def _graphs() -> list[IntGraph]:
-    return [dense_graph(), residual_graph(), _wide_counts_graph(), _signed_graph()]
+    return [dense_graph(), residual_graph(), _wide_counts_graph(), _signed_graph(), *wide_hand_made_graphs().values()]
 
 
 def _wide_counts_graph() -> IntGraph:
@@ -60,21 +73,21 @@ def _signed_graph() -> IntGraph:
 
 @pytest.mark.parametrize("graph", _graphs())
 def test_hand_made_graphs_are_bit_exact_in_onnxruntime_and_fire(graph: IntGraph) -> None:
-    x = random_input(graph, time_steps=6)
+    x = random_input(graph, time_steps=graph.time_steps or 6)
     report = compare(run(graph, x), run_onnx(graph, x))
     require_equal(report)
     assert report.spikes > 0 and not report.silent
 
 
 @settings(max_examples=80, deadline=None)
-@given(data=st.data(), graph=int_graphs())
+@given(data=st.data(), graph=any_graphs())
 def test_drawn_graphs_are_bit_exact_in_onnxruntime(data: st.DataObject, graph: IntGraph) -> None:
     x = data.draw(graph_inputs(graph))
     require_equal(compare(run(graph, x), run_onnx(graph, x)))
 
 
-@settings(max_examples=12, deadline=None)
-@given(data=st.data(), graph=int_graphs())
+@settings(max_examples=30, deadline=None)
+@given(data=st.data(), graph=any_graphs())
 def test_drawn_graphs_are_bit_exact_in_the_onnx_reference(data: st.DataObject, graph: IntGraph) -> None:
     x = data.draw(graph_inputs(graph))
     require_equal(compare(run(graph, x), _reference(graph, x), names=("interpreter", "ONNX reference")))
@@ -82,7 +95,7 @@ def test_drawn_graphs_are_bit_exact_in_the_onnx_reference(data: st.DataObject, g
 
 @pytest.mark.parametrize("graph", _graphs())
 def test_hand_made_graphs_are_bit_exact_in_the_onnx_reference(graph: IntGraph) -> None:
-    x = random_input(graph, samples=2)
+    x = random_input(graph, time_steps=4, samples=2)
     require_equal(compare(run(graph, x), _reference(graph, x), names=("interpreter", "ONNX reference")))
 
 
@@ -98,47 +111,68 @@ def _reference(graph: IntGraph, x: IntArray) -> Trace:
 def test_drawn_graphs_use_every_feature_and_fire() -> None:
     features: Counter[str] = Counter()
 
-    @settings(max_examples=200, deadline=None, derandomize=True, database=None)
-    @given(graph=int_graphs())
+    @settings(max_examples=500, deadline=None, derandomize=True, database=None)
+    @given(graph=any_graphs())
     def collect(graph: IntGraph) -> None:
-        trace = run(graph, random_input(graph, samples=1))
+        trace = run(graph, random_input(graph, time_steps=graph.time_steps or 4, samples=1))
         features["spikes"] += sum(int(spikes.sum()) for spikes in trace.spikes.values())
         features.update(_features(graph))
 
     collect()
-    wanted = {"spikes", "signed", "readout sum", "readout steps", "soft", "hard", "none", "driven", "leak", "initial"}
-    wanted |= {f"{kind} {bits}" for kind in ("conv", "linear") for bits in (1, 1.58, 2, 3, 4, 8)}
+    wanted = {"spikes", "signed", "soft", "hard", "none", "driven", "leak", "leak per channel", "initial"}
+    wanted |= {f"readout {mode}" for mode in ("sum", "steps", "last", "max")} | {"fixed T"}
+    wanted |= {f"{kind} {bits}" for kind in ("conv", "conv_transpose", "linear") for bits in (1, 1.58, 2, 3, 4, 8)}
+    wanted |= {f"{kind} of {rank} axes" for kind in ("conv", "conv_transpose", "pool") for rank in (1, 2, 3)}
     wanted |= {"groups", "stride", "padding", "dilation", "shared threshold", "threshold per channel"}
     wanted |= {f"{mode} pool of {what}" for mode in ("max", "sum") for what in ("values", "currents")}
-    wanted |= {"add of values", "add of currents", "wide counts"}
+    wanted |= {f"{kind} of {what}" for kind in ("add", "concat") for what in ("values", "currents")} | {"wide counts"}
+    wanted |= {"product", "inhibit", "matmul", "sum", "transpose", "reshape", "slice"}
+    wanted |= {"binary", "floor", "round", "same_step", "after_leak", "masked", "before_fire", "after_reset", "double"}
+    wanted |= {"synapse", "potential", "recurrent linear", "recurrent convolution"}
     assert wanted <= set(features), wanted - set(features)
 
 
 def _features(graph: IntGraph) -> Iterator[str]:
     kinds, proved = carries(graph), bounds(graph)
+    if graph.time_steps is not None:
+        yield "fixed T"
     for node in graph:
         what = "values" if kinds[node.name] is Carries.VALUES else "currents"
         match node:
             case IntInput():
                 yield "signed" if node.signed else "unsigned"
-            case IntConv():
-                yield f"conv {node.bit_width}"
-                yield from (n for n in ("stride", "dilation") if getattr(node, n) != (1, 1))
+            case IntConv() | IntConvTranspose():
+                yield f"{node.kind} {node.bit_width}"
+                yield f"{node.kind} of {len(node.stride)} axes"
+                yield from (n for n in ("stride", "dilation") if max(getattr(node, n)) > 1)
                 yield from (n for n, used in (("groups", node.groups > 1), ("padding", any(node.padding))) if used)
             case IntLinear():
                 yield f"linear {node.bit_width}"
                 yield "wide counts" if proved[node.inputs[0]].high > 255 else "counts"
             case IntNeuron():
-                yield node.reset
-                yield "threshold per channel" if len(node.threshold) > 1 else "shared threshold"
-                yield from (n for n, used in (("driven", node.drive.any()), ("initial", node.initial != 0)) if used)
-                yield "leak" if node.leak < 2**node.guard_bits else "no leak"
+                yield from _neuron_features(node)
             case IntPool():
                 yield f"{node.mode} pool of {what}"
+                yield f"pool of {len(node.kernel)} axes"
             case IntReadout():
                 yield f"readout {node.mode}"
-            case _:
+            case IntMultiply():
+                yield node.mode
+            case IntAdd() | IntConcat():
                 yield f"{node.kind} of {what}"
+            case _:
+                yield node.kind
+
+
+def _neuron_features(node: IntNeuron) -> Iterator[str]:
+    yield from (node.reset, node.spike, node.timing, node.floor, node.rearm, node.output)
+    yield "threshold per channel" if len(node.threshold) > 1 else "shared threshold"
+    yield "leak per channel" if len(node.leak) > 1 else "shared leak"
+    yield "leak" if int(node.leak.min()) < 2**node.guard_bits else "no leak"
+    used = {"driven": node.drive.any(), "initial": node.initial != 0, "synapse": node.has_synapse}
+    yield from (name for name, is_used in used.items() if is_used)
+    if isinstance(node, IntRecurrentNeuron):
+        yield "recurrent linear" if node.recurrent_weight.ndim == 2 else "recurrent convolution"
 
 
 @pytest.mark.parametrize("shift", [0, 1, 2, 7, 15, 29, 30])
@@ -195,33 +229,24 @@ def test_one_session_runs_any_number_of_steps_and_samples() -> None:
         assert np.array_equal(session.answer(x), run(graph, x).output)
 
 
-def test_streaming_model_gives_the_same_spikes_step_by_step() -> None:
-    import onnxruntime
+@pytest.mark.parametrize("graph", _graphs())
+def test_streaming_model_gives_the_same_spikes_step_by_step(graph: IntGraph) -> None:
+    x = random_input(graph, time_steps=graph.time_steps or 5, samples=2)
+    require_equal(compare(run(graph, x), run_streaming(graph, x), names=("interpreter", "streaming")))
 
-    for graph in _graphs():
-        x = random_input(graph, time_steps=5, samples=2)
-        model = build_streaming_model(graph)
-        onnx.checker.check_model(model, full_check=True)
-        session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-        names = [output.name for output in session.get_outputs()]
-        state = {f"{n.name}.state": np.full((2, *n.shape), n.initial, np.int32) for n in graph.neurons}
-        steps = []
-        for step in x.astype(np.int8 if graph.input.signed else np.uint8):
-            steps.append(dict(zip(names, session.run(None, {"x": step, **state}), strict=True)))
-            state = {f"{n.name}.state": steps[-1][f"{n.name}.next_state"] for n in graph.neurons}
-        trace = run(graph, x)
-        for node in graph.neurons:
-            assert np.array_equal(trace.spikes[node.name], [step[f"{node.name}.spikes"] for step in steps])
-            assert np.array_equal(trace.membranes[node.name], [step[f"{node.name}.next_state"] for step in steps])
-        answers = np.array([step["logits"] for step in steps], np.int64)
-        assert np.array_equal(trace.output, answers if graph.output.mode == "steps" else answers.sum(axis=0))
+
+@settings(max_examples=40, deadline=None)
+@given(data=st.data(), graph=any_graphs())
+def test_drawn_graphs_give_the_same_spikes_step_by_step(data: st.DataObject, graph: IntGraph) -> None:
+    x = data.draw(graph_inputs(graph))
+    require_equal(compare(run(graph, x), run_streaming(graph, x), names=("interpreter", "streaming")))
 
 
 # --- the form --------------------------------------------------------------------------------------------------------
 
 
 @settings(max_examples=25, deadline=None)
-@given(graph=int_graphs())
+@given(graph=any_graphs())
 def test_models_pass_the_checker_and_hold_no_float(graph: IntGraph) -> None:
     for model in (build_model(graph, outputs="all"), build_streaming_model(graph)):
         onnx.checker.check_model(model, full_check=True)
@@ -300,6 +325,24 @@ def test_all_outputs_are_declared_on_the_very_same_nodes() -> None:
     short, full = build_model(graph), build_model(graph, outputs="all")
     assert list(short.graph.node) == list(full.graph.node)
     assert len(full.graph.output) == 1 + 2 * len(graph.neurons)
+
+
+def test_a_variant_of_a_neuron_is_named_by_its_options() -> None:
+    names = {
+        node.op_type
+        for graph in wide_hand_made_graphs().values()
+        for node in build_model(graph).graph.node
+        if node.op_type.startswith("LIF")
+    }
+    assert {"LIF_hard_1d", "LIF_soft_timing_after_leak_3d", "LIF_soft_spike_round_1d", "LIF_hard_synapse_1d"} <= names
+    assert {"LIF_hard_recurrent_1d", "LIF_soft_rearm_double_3d", "LIF_hard_floor_before_fire_1d"} <= names
+    assert any(name.startswith("LIF_soft_timing_after_leak_recurrent_") and "_groups4_3d" in name for name in names)
+
+
+def test_a_graph_with_norms_per_step_has_their_number_of_steps_in_its_input() -> None:
+    model = build_model(norm_per_step_graph(time_steps=3))
+    assert [d.dim_value or d.dim_param for d in model.graph.input[0].type.tensor_type.shape.dim][:2] == [3, "N"]
+    assert [info.name for info in build_streaming_model(norm_per_step_graph()).graph.input][:2] == ["x", "step"]
 
 
 # --- running ---------------------------------------------------------------------------------------------------------

@@ -9,10 +9,12 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from hand_made_graphs import maps_graph, neuron_graph, norm_per_step_graph, wide_hand_made_graphs
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from intgraphs import dense_graph, int_graphs, residual_graph
+from intgraphs import dense_graph, residual_graph
 from onnx import ModelProto, TensorProto, helper, numpy_helper
+from wide_graphs import any_graphs
 
 from intsnn.errors import GraphError, IntsnnError, InvalidFileError, MissingFileError
 from intsnn.graph import IntGraph, IntLinear
@@ -25,7 +27,7 @@ _WRITES_FILES = [HealthCheck.function_scoped_fixture]
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=_WRITES_FILES)
-@given(graph=int_graphs())
+@given(graph=any_graphs())
 def test_reading_gives_exactly_the_graph_that_was_written(tmp_path: Path, graph: IntGraph) -> None:
     path = tmp_path / "model.onnx"
     write_onnx(graph, path)
@@ -167,6 +169,47 @@ def test_a_tampered_weight_shows_up() -> None:
     assert changed.weight[0, 0] == int(array[0, 0]) - 8
 
 
+@settings(max_examples=60, deadline=None, suppress_health_check=_WRITES_FILES)
+@given(data=st.data(), graph=st.sampled_from(list(wide_hand_made_graphs().values())))
+def test_a_damaged_file_of_any_kind_gives_an_error_of_ours_never_a_crash(
+    tmp_path: Path, data: st.DataObject, graph: IntGraph
+) -> None:
+    content = bytearray(build_model(graph).SerializeToString(deterministic=True))
+    for place in data.draw(st.lists(st.integers(0, len(content) - 1), min_size=1, max_size=4)):
+        content[place] = data.draw(st.integers(0, 255))
+    path = tmp_path / "model.onnx"
+    path.write_bytes(bytes(content))
+    try:
+        assert build_model(read_onnx(path)) is not None
+    except IntsnnError as error:
+        assert str(error)
+
+
+@pytest.mark.parametrize(
+    ("graph", "node", "key", "text", "message"),
+    [
+        (maps_graph(2), "layers.5.transposed", "groups", "0", "groups must divide the channels"),
+        (maps_graph(2), "layers.5.transposed", "groups", '"2"', "groups must divide the channels"),
+        (maps_graph(2), "layers.5.transposed", "groups", "3", "is not a valid model"),
+        (maps_graph(2), "layers.5.transposed", "output_padding", "[1]", "output_padding must have 2 numbers"),
+        (maps_graph(2), "layers.5.transposed", "padding", "[0, 0]", "shape must be"),
+        (norm_per_step_graph(), "layers.2.requant", "shape", "4", "shape must be a tuple"),
+        (norm_per_step_graph(), "layers.2.requant", "shape", "[64]", "multiplier must have shape"),
+        (neuron_graph("recurrent"), "layers.3.neuron", "kind", "neuron", "does not match its own metadata"),
+        (neuron_graph("floor"), "layers.3.neuron", "max_spikes", "4", "does not match its own metadata"),
+        (neuron_graph("floor"), "layers.3.neuron", "spike", '"binary"', "max_spikes must be 1"),
+        (neuron_graph("synaptic state"), "layers.3.neuron", "timing", '"masked"', "does not match its own metadata"),
+    ],
+)
+def test_a_wide_file_changed_after_export_is_refused(
+    graph: IntGraph, node: str, key: str, text: str, message: str
+) -> None:
+    model = build_model(graph)
+    _node_metadata(model, node, key).value = text
+    with pytest.raises(IntsnnError, match=message):
+        read_model(model)
+
+
 def _initializer(model: ModelProto, name: str) -> TensorProto:
     return next(tensor for tensor in model.graph.initializer if tensor.name == name)
 
@@ -237,7 +280,7 @@ def _set_ir(model: ModelProto) -> None:
         (_set_metadata("layers.2.requant", "scale", "NaN"), GraphError, "scale must be a finite float"),
         (_set_metadata("layers.2.requant", "shift", "3"), InvalidFileError, "does not match its own metadata"),
         (_set_metadata("layers.2.requant", "bounds", "[0, 1]"), InvalidFileError, "node 'layers.2.requant'"),
-        (_set_metadata("layers.3.neuron", "leak", "1"), InvalidFileError, "node 'layers.3.neuron'"),
+        (_set_metadata("layers.3.neuron", "guard_bits", "3"), InvalidFileError, "node 'layers.3.neuron'"),
         (_set_metadata("layers.3.neuron", "reset", "7"), GraphError, "reset must be one of hard, soft, none"),
         (_lose_metadata, InvalidFileError, "must give stride"),
         (_set_stride, InvalidFileError, "node 'layers.1.conv': must be as the metadata describe it"),

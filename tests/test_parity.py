@@ -143,6 +143,18 @@ def test_graph_without_neurons_is_compared_by_its_output(steps: bool) -> None:
     assert not compare(trace, replace(trace, output=trace.output + 1)).equal
 
 
+def test_a_summed_map_is_not_taken_for_steps() -> None:
+    """[N, C, L] of two samples and channels has the axes of [T, N, K] for two steps of two samples."""
+    build = GraphBuilder(np.random.default_rng(0))
+    spikes = build.neuron(build.requant(build.input((2, 3))))
+    build.readout(spikes, mode="sum")
+    trace = run(build.graph(), random_input(build.graph(), time_steps=2, samples=2))
+    assert trace.per_step is False and trace.output.shape == (2, 2, 3)
+    found = compare(trace, _changed(trace, "output", "", 1, 0, 2)).first_difference
+    assert found is not None
+    assert (found.step, found.index) == (None, (1, 0, 2))
+
+
 def test_runs_of_different_graphs_cannot_be_compared() -> None:
     other = replace(_trace(), spikes={"first": _trace().spikes["first"]})
     with pytest.raises(ParityError, match=r"must have run one graph on one input \(got shapes .* and none of second"):

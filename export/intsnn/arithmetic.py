@@ -52,6 +52,14 @@ def shift_floor(x: IntArray, shift: int) -> IntArray:
     return np.right_shift(x, shift)
 
 
+def divide_half_even(x: IntArray, divisor: IntArray) -> IntArray:
+    """x / divisor rounded to the nearest integer, a tie to the even one; x >= 0, divisor >= 1."""
+    quotient = x // divisor
+    twice = 2 * (x - quotient * divisor)
+    rounded: IntArray = quotient + (twice > divisor) + (twice == divisor) * (quotient % 2)
+    return rounded
+
+
 def saturate(x: IntArray, bit_width: int) -> IntArray:
     """Clip to a signed word of `bit_width` bits: max(-2^(N-1), min(x, 2^(N-1) - 1))."""
     word = IntType(bit_width, signed=True)

@@ -11,8 +11,9 @@ from collections.abc import Iterable
 from intsnn.errors import GraphError
 from intsnn.graph import IntGraph
 from intsnn.proofs import PROOFS
-from intsnn.rules import STAGES, Violation
+from intsnn.rules import STAGES
 from intsnn.tensors import INT32, bounds, channel_bounds
+from intsnn.violations import Violation
 
 __all__ = ["bounds", "check", "longest_run"]
 
@@ -26,9 +27,11 @@ def check(graph: IntGraph) -> None:
 
 
 def longest_run(graph: IntGraph) -> int:
-    """T up to which the readout is proved to fit int32; MAX_TIME_STEPS or more in a legal graph."""
+    """T up to which the readout is proved to fit int32: the graph's own T, or MAX_TIME_STEPS or more."""
     readout = graph.output
-    if readout.mode == "steps":
+    if graph.time_steps is not None:
+        return graph.time_steps
+    if readout.mode != "sum":
         return INT32.high
     magnitude = channel_bounds(graph)[readout.inputs[0]].hull.magnitude
     return INT32.high // max(magnitude, 1)

@@ -1,6 +1,7 @@
 """The reference: evaluates an integer graph in int64 NumPy, bit-exact, membranes included.
 
-Every line is one line of FORMAT.md. It is written to be read, not to be fast; onnxruntime is the fast one.
+Every line is one line of FORMAT.md. It is written to be read, not to be fast; onnxruntime is the fast one. The sums of
+weight layers come from a function that the caller may replace (analog arrays do); all else stays this exact code.
 """
 
 from __future__ import annotations
@@ -10,74 +11,82 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from numpy.lib.stride_tricks import sliding_window_view
 
-from intsnn.arithmetic import IntArray, IntType, saturate, shift_floor
+from intsnn.arithmetic import IntArray, IntType, shift_floor
 from intsnn.errors import GraphError, InputError
+from intsnn.firing import integrate_and_fire, per_channel
 from intsnn.graph import (
     IntAdd,
-    IntConv,
+    IntConcat,
     IntFlatten,
     IntGraph,
     IntInput,
-    IntLinear,
+    IntMatMul,
+    IntMultiply,
     IntNeuron,
     IntNode,
     IntPool,
     IntReadout,
     IntRequant,
-    Pair,
+    IntReshape,
+    IntSlice,
+    IntSum,
+    IntTranspose,
+    Synapse,
 )
+from intsnn.windows import exact_sums, matrix_product, pool
 
-_EXACT_IN_FLOAT64 = 2**53  # every integer up to here is a float64, so a float64 product of integers is exact
+Accumulate = Callable[[Synapse, IntArray], IntArray]  # a weight layer and x [T, N, ...] -> acc [T, N, *node.shape]
 
 
 @dataclass(frozen=True)
 class Trace:
     """What a run saw. Arrays are int64.
 
-    output: [N, K] (or [T, N, K]); spikes and membranes: by neuron name, [T, N, *shape]. A membrane is the stored
-    value v after the reset.
+    output: [N, *shape], or [T, N, *shape] where the readout keeps every step (`per_step`; None: whoever made the trace
+    did not say). spikes and membranes: by neuron name, [T, N, *shape]. A membrane is the stored value v.
     """
 
     output: IntArray
     spikes: Mapping[str, IntArray]
     membranes: Mapping[str, IntArray]
+    per_step: bool | None = None
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One node with the tensors it read and wrote, all [T, N, ...]."""
+    """One node with the tensors it read and wrote, all [T, N, ...]; of a neuron also its spikes and membranes."""
 
     node: IntNode
     inputs: tuple[IntArray, ...]
     output: IntArray
-    membrane: IntArray | None
+    spikes: IntArray | None = None
+    membrane: IntArray | None = None
 
 
-def run(graph: IntGraph, x: npt.ArrayLike) -> Trace:
+def run(graph: IntGraph, x: npt.ArrayLike, *, accumulate: Accumulate = exact_sums) -> Trace:
     """Run the graph on integer input x [T, N, *input shape] and keep every spike and membrane."""
     spikes: dict[str, IntArray] = {}
     membranes: dict[str, IntArray] = {}
     output = np.zeros(0, dtype=np.int64)
-    for step in evaluate(graph, x):
-        if step.membrane is not None:
-            spikes[step.node.name], membranes[step.node.name] = step.output, step.membrane
+    for step in evaluate(graph, x, accumulate=accumulate):
+        if step.spikes is not None and step.membrane is not None:
+            spikes[step.node.name], membranes[step.node.name] = step.spikes, step.membrane
         output = step.output
-    return Trace(output, spikes, membranes)
+    return Trace(output, spikes, membranes, per_step=graph.output.mode == "steps")
 
 
-def evaluate(graph: IntGraph, x: npt.ArrayLike) -> Iterator[Evaluation]:
-    """Run the graph node by node; a tensor is freed after its last reader."""
+def evaluate(graph: IntGraph, x: npt.ArrayLike, *, accumulate: Accumulate = exact_sums) -> Iterator[Evaluation]:
+    """Run the graph node by node; a tensor is freed after its last reader. `accumulate` makes a weight layer's sums."""
     values: dict[str, IntArray] = {}
     last_reader = {name: node.name for node in graph for name in node.inputs}
     for node in graph:
         inputs = tuple(values[name] for name in node.inputs)
         if isinstance(node, IntInput):
             inputs = (checked_input(graph, x),)
-        output, membrane = _evaluate_node(node, inputs)
-        values[node.name] = output
-        yield Evaluation(node, inputs, output, membrane)
+        evaluation = _evaluated(node, inputs, accumulate)
+        values[node.name] = evaluation.output
+        yield evaluation
         for name in set(node.inputs):
             if last_reader[name] == node.name:
                 del values[name]
@@ -97,6 +106,11 @@ def checked_input(graph: IntGraph, x: npt.ArrayLike) -> IntArray:
             f"the input of an integer graph must be integers (got {array.dtype})",
             hints=[f"divide real values by the input scale {node.scale!r} and round; a student does it for you"],
         )
+    if graph.time_steps not in (None, array.shape[0]):
+        raise InputError(
+            f"the input must have {graph.time_steps} steps, for which this graph has its norms (got {len(array)})",
+            hints=["a norm with one set of statistics per time step fixes T: give as many steps as in training"],
+        )
     word = IntType(node.bit_width, node.signed)
     if int(array.min()) < word.low or int(array.max()) > word.high:
         raise InputError(
@@ -106,26 +120,50 @@ def checked_input(graph: IntGraph, x: npt.ArrayLike) -> IntArray:
     return array.astype(np.int64)
 
 
-def _evaluate_node(node: IntNode, inputs: tuple[IntArray, ...]) -> tuple[IntArray, IntArray | None]:
+def _evaluated(node: IntNode, inputs: tuple[IntArray, ...], accumulate: Accumulate) -> Evaluation:
+    if isinstance(node, Synapse):
+        return Evaluation(node, inputs, accumulate(node, inputs[0]))
+    if not isinstance(node, IntNeuron):
+        return Evaluation(node, inputs, _output(node, inputs))
+    firing = integrate_and_fire(node, inputs[0])
+    output = firing.spikes if node.output == "spikes" else firing.potentials
+    return Evaluation(node, inputs, output, firing.spikes, firing.membranes)
+
+
+def _output(node: IntNode, inputs: tuple[IntArray, ...]) -> IntArray:
+    """What a node without memory writes."""
+    x = inputs[0]
     match node:
-        case IntInput() | IntFlatten():
-            return inputs[0].reshape(*inputs[0].shape[:2], *node.shape), None
-        case IntConv():
-            return _folded(inputs[0], lambda x: _convolve(node, x)), None
-        case IntLinear():
-            return _matrix_product(inputs[0], node.weight.T), None
+        case IntInput() | IntFlatten() | IntReshape():
+            return x.reshape(*x.shape[:2], *node.shape)
         case IntRequant():
-            return _requantize(node, inputs[0]), None
-        case IntNeuron():
-            return _integrate_and_fire(node, inputs[0])
+            return _requantized(node, x)
         case IntPool():
-            return _folded(inputs[0], lambda x: _pool(node, x)), None
+            return _folded(x, lambda maps: pool(node, maps))
         case IntAdd():
-            return np.sum(np.stack(inputs), axis=0), None
+            return _reduced(np.add, np.stack(inputs), 0)
+        case IntConcat():
+            return np.concatenate(inputs, axis=2)
+        case IntMultiply():
+            return (x if node.mode == "product" else 1 - x) * inputs[1]
+        case IntMatMul():
+            return matrix_product(x, inputs[1])
+        case IntSum():
+            return np.expand_dims(_reduced(np.add, x, 2 + node.axis), 2 + node.axis)
+        case IntTranspose():
+            return x.transpose(0, 1, *(2 + axis for axis in node.permutation))
+        case IntSlice():
+            return x.take(np.arange(node.start, node.stop), axis=2 + node.axis)
         case IntReadout():
-            return (inputs[0].sum(axis=0) if node.mode == "sum" else inputs[0]), None
+            return _read_out(node, x)
         case _:
             raise GraphError(f"node {node.name!r}: the interpreter knows no {type(node).__name__}")
+
+
+def _reduced(operation: np.ufunc, x: IntArray, axis: int) -> IntArray:
+    """Sum or maximum over one axis."""
+    result: IntArray = operation.reduce(x, axis=axis)
+    return result
 
 
 def _folded(x: IntArray, operation: Callable[[IntArray], IntArray]) -> IntArray:
@@ -134,69 +172,25 @@ def _folded(x: IntArray, operation: Callable[[IntArray], IntArray]) -> IntArray:
     return result.reshape(*x.shape[:2], *result.shape[1:])
 
 
-def _matrix_product(left: IntArray, right: IntArray) -> IntArray:
-    """Integer matrix product through float64 BLAS where that is provably exact, else in int64."""
-    bound = int(np.abs(left).max(initial=0)) * int(np.abs(right).sum(axis=0).max(initial=0))
-    if bound >= _EXACT_IN_FLOAT64:
-        return left @ right
-    return np.rint(left.astype(np.float64) @ right.astype(np.float64)).astype(np.int64)
+def _requantized(node: IntRequant, accumulator: IntArray) -> IntArray:
+    multiplier, bias = (_per_step(values, node.shape) for values in (node.multiplier, node.bias))
+    return shift_floor(accumulator * multiplier + bias, node.shift)
 
 
-def _padded(x: IntArray, padding: Pair, value: int) -> IntArray:
-    (vertical, horizontal) = padding
-    return np.pad(x, ((0, 0), (0, 0), (vertical,) * 2, (horizontal,) * 2), constant_values=value)
+def _per_step(values: IntArray, shape: tuple[int, ...]) -> IntArray:
+    """[T, C] or [T, 1] -> [T, 1, C, 1, ...], which broadcasts over [T, N, *shape]; [C] and [1] as in a neuron."""
+    if values.ndim == 1:
+        return per_channel(values, shape)
+    return values.reshape(len(values), 1, -1, *(1 for _ in shape[1:]))
 
 
-def _windows(x: IntArray, kernel: Pair, stride: Pair, dilation: Pair) -> IntArray:
-    """[B, C, H, W] -> [B, C, Ho, Wo, kh, kw], a view."""
-    reach = tuple((k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True))
-    view = sliding_window_view(x, reach, axis=(2, 3))
-    return view[:, :, :: stride[0], :: stride[1], :: dilation[0], :: dilation[1]]
-
-
-def _convolve(node: IntConv, x: IntArray) -> IntArray:
-    """acc[b, o, y, x] = sum_{c, i, j} w[o, c, i, j] * s[b, g(o)*Ci/groups + c, y*stride + i*dilation, ...]."""
-    per_out, per_group = node.weight.shape[0] // node.groups, node.weight.shape[1]
-    kernel = (node.weight.shape[2], node.weight.shape[3])
-    windows = _windows(_padded(x, node.padding, 0), kernel, node.stride, node.dilation)
-    outputs = []
-    for group in range(node.groups):
-        patch = windows[:, group * per_group : (group + 1) * per_group].transpose(0, 2, 3, 1, 4, 5)
-        weight = node.weight[group * per_out : (group + 1) * per_out].reshape(per_out, -1)
-        outputs.append(_matrix_product(patch.reshape(*patch.shape[:3], -1), weight.T))
-    return np.concatenate(outputs, axis=-1).transpose(0, 3, 1, 2)
-
-
-def _pool(node: IntPool, x: IntArray) -> IntArray:
-    padding_value = 0 if node.mode == "sum" else int(np.iinfo(np.int64).min)
-    windows = _windows(_padded(x, node.padding, padding_value), node.kernel, node.stride, (1, 1))
-    pooled: IntArray = windows.sum(axis=(4, 5)) if node.mode == "sum" else windows.max(axis=(4, 5))
-    return pooled
-
-
-def _per_channel(values: IntArray, shape: tuple[int, ...]) -> IntArray:
-    """[C] or [1] -> an array that broadcasts over [..., *shape]; C is the first axis of (C, H, W), the only of (C,)."""
-    return values.reshape(-1, *(1 for _ in shape[1:]))
-
-
-def _requantize(node: IntRequant, acc: IntArray) -> IntArray:
-    multiplier, bias = _per_channel(node.multiplier, node.shape), _per_channel(node.bias, node.shape)
-    return shift_floor(acc * multiplier + bias, node.shift)
-
-
-def _integrate_and_fire(node: IntNeuron, current: IntArray) -> tuple[IntArray, IntArray]:
-    drive, threshold, reset_value, soft_amount = (
-        _per_channel(values, node.shape) for values in (node.drive, node.threshold, node.reset_value, node.soft_amount)
-    )
-    v = np.full(current.shape[1:], node.initial, dtype=np.int64)
-    spikes, membranes = np.empty_like(current), np.empty_like(current)
-    for t, j in enumerate(current):
-        x = node.leak * v + j + drive
-        s = (x >= threshold).astype(np.int64)
-        if node.reset == "hard":
-            x = np.where(s == 1, reset_value, x)
-        elif node.reset == "soft":
-            x = x - soft_amount * s
-        v = saturate(shift_floor(x, node.guard_bits), node.bit_width)
-        spikes[t], membranes[t] = s, v
-    return spikes, membranes
+def _read_out(node: IntReadout, x: IntArray) -> IntArray:
+    match node.mode:
+        case "sum":
+            return _reduced(np.add, x, 0)
+        case "max":
+            return _reduced(np.maximum, x, 0)
+        case "last":
+            return _reduced(np.add, x[-1:], 0)
+        case "steps":
+            return x

@@ -15,15 +15,15 @@ from google.protobuf.message import DecodeError, Message  # type: ignore[import-
 from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
 
 from intsnn.arithmetic import IntArray
+from intsnn.attributes import is_weight_bit_width
 from intsnn.checking import check
 from intsnn.errors import InvalidFileError, MissingFileError, Problem
 from intsnn.files import write_atomically
-from intsnn.graph import FORMAT_VERSION, NODE_TYPES, IntGraph, IntNode
-from intsnn.onnx_functions import RESET_PARAMETER
+from intsnn.graph import FORMAT_VERSION, NODE_TYPES, IntConvTranspose, IntGraph, IntNode
 from intsnn.onnx_metadata import FORMAT_KEY, KIND_KEY, PREFIX, attribute_names, attribute_value, graph_metadata
 from intsnn.onnx_model import build_model, build_streaming_model, neuron_outputs
-from intsnn.onnx_nodes import weight_zero_point
-from intsnn.rules import is_weight_bit_width
+from intsnn.onnx_writer import weight_zero_point
+from intsnn.windows import mirrored
 
 __all__ = [
     "build_model",
@@ -126,23 +126,42 @@ def _node(proto: NodeProto, described: Mapping[str, str], arrays: Mapping[str, T
     if not isinstance(inputs, tuple) or not all(isinstance(item, str) for item in inputs):
         raise ValueError(f"inputs must be names (got {inputs!r})")
     for name in kind.arrays:
-        values[name] = _array(proto.name, name, values, arrays)
+        values[name] = _array(kind, proto.name, name, values, arrays)
     make: Callable[..., IntNode] = kind
     return make(name=proto.name, **values)
 
 
-def _array(node: str, name: str, attributes: Mapping[str, object], arrays: Mapping[str, TensorProto]) -> IntArray:
-    """One array of a layer, in the graph's own form: signed weights, [C] or [1] parameters."""
-    if name == "weight":
-        stored, bit_width = _initializer(f"{node}/weight", TensorProto.UINT8, arrays), attributes["bit_width"]
-        if not isinstance(bit_width, int | float) or not is_weight_bit_width(bit_width):
-            raise ValueError(f"bit_width must be that of a weight (got {bit_width!r})")
-        weight = stored - weight_zero_point(bit_width)
-        return np.ascontiguousarray(weight.T) if weight.ndim == 2 else weight
-    used = RESET_PARAMETER["hard"] + RESET_PARAMETER["soft"]
-    if name in used and f"{node}/{name}" not in arrays:
-        return np.zeros(1, np.int64)  # a parameter its reset does not read is no part of the file
-    return _initializer(f"{node}/{name}", TensorProto.INT32, arrays).reshape(-1)
+_OPTIONAL = frozenset({"reset_value", "soft_amount", "level", "floor_value", "synapse_leak", "synapse_drive"})
+
+
+def _array(
+    kind: type[IntNode], node: str, name: str, attributes: Mapping[str, object], arrays: Mapping[str, TensorProto]
+) -> IntArray:
+    """One array of a layer, in the graph's own form: signed weights, [C], [1] or [T, C] parameters."""
+    if name.endswith("weight"):
+        return _weight(kind, node, name, attributes, arrays)
+    if name in _OPTIONAL and f"{node}/{name}" not in arrays:
+        return np.zeros(1, np.int64)  # a parameter that a neuron's options do not read is no part of the file
+    stored, shape = _initializer(f"{node}/{name}", TensorProto.INT32, arrays), attributes["shape"]
+    if isinstance(shape, tuple) and stored.ndim == 2 + len(shape) and stored.size:
+        return stored.reshape(stored.shape[0], -1)  # [T, 1, C, 1, 1]: one row per step
+    return stored.reshape(-1)
+
+
+def _weight(
+    kind: type[IntNode], node: str, name: str, attributes: Mapping[str, object], arrays: Mapping[str, TensorProto]
+) -> IntArray:
+    bits_name = name.replace("weight", "bit_width")
+    stored, bit_width = _initializer(f"{node}/{name}", TensorProto.UINT8, arrays), attributes[bits_name]
+    if not isinstance(bit_width, int | float) or not is_weight_bit_width(bit_width):
+        raise ValueError(f"{bits_name} must be that of a weight (got {bit_width!r})")
+    weight = stored - weight_zero_point(bit_width)
+    if kind is IntConvTranspose:
+        groups = attributes["groups"]
+        if type(groups) is not int or groups < 1 or weight.ndim < 2:
+            raise ValueError(f"groups must divide the channels of the weight (got {groups!r})")
+        weight = mirrored(weight, groups)
+    return np.ascontiguousarray(weight.T if weight.ndim == 2 else weight)
 
 
 def _initializer(name: str, element: int, arrays: Mapping[str, TensorProto]) -> IntArray:

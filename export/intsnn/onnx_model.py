@@ -12,9 +12,11 @@ from onnx import FunctionProto, ModelProto, NodeProto, TensorProto, ValueInfoPro
 
 from intsnn.checking import check
 from intsnn.graph import IntGraph
-from intsnn.onnx_functions import DOMAIN, OPSET, lif_function, lif_step_function, requant_function
+from intsnn.onnx_functions import DOMAIN, OPSET, requant_function
 from intsnn.onnx_metadata import model_metadata, node_metadata
-from intsnn.onnx_nodes import INPUT, OUTPUT, TIME_STEPS, Form, OnnxWriter, Tensor, element_type, emit
+from intsnn.onnx_neuron import NeuronVariant, sequence_function, step_function
+from intsnn.onnx_nodes import emit, next_state_name, state_name
+from intsnn.onnx_writer import INPUT, OUTPUT, STEP, TIME_STEPS, Form, OnnxWriter, Tensor, element_type
 from intsnn.tensors import bounds, carries
 
 IR_VERSION = 10  # the first with metadata_props on nodes; onnx's own default is newer than onnxruntime reads
@@ -28,38 +30,48 @@ def build_model(graph: IntGraph, *, outputs: Literal["logits", "all"] = "logits"
     nodes are the same ones.
     """
     writer = _written(graph, "sequence")
-    steps = ["T"] if graph.output.mode == "steps" else []
+    steps = [_time_axis(graph)] if graph.output.mode == "steps" else []
     declared = [_declare(OUTPUT, TensorProto.INT32, *steps, "N", *graph.output.shape)]
     if outputs == "all":
         declared += neuron_outputs(graph)
-    x = _declare(INPUT, _input_element(graph), "T", "N", *graph.input.shape)
-    variants = sorted({(node.reset, len(node.shape)) for node in graph.neurons})
-    return _model(graph, writer, [x], declared, [lif_function(reset, rank) for reset, rank in variants])
+    x = _declare(INPUT, _input_element(graph), _time_axis(graph), "N", *graph.input.shape)
+    variants = {variant.sequence_name: variant for variant in map(NeuronVariant.of, graph.neurons)}
+    return _model(graph, writer, [x], declared, [sequence_function(variants[name]) for name in sorted(variants)])
 
 
 def build_streaming_model(graph: IntGraph) -> ModelProto:
-    """The ONNX model of one step. `logits` are that step's: a readout that sums is summed by the caller.
+    """The ONNX model of one step. `logits` are that step's: sum, maximum and last are the caller's.
 
-    The first states are the neurons' `initial`, an attribute of their nodes.
+    The first states are the neurons' `initial`, an attribute of their nodes, and 0 for `.synapse` and `.last_spikes`.
+    A graph that fixes T also takes the index of the `step`, from 0.
     """
     writer = _written(graph, "step")
     inputs = [_declare(INPUT, _input_element(graph), "N", *graph.input.shape)]
+    if graph.time_steps is not None:
+        inputs.append(_declare(STEP, TensorProto.INT64))
     outputs = [_declare(OUTPUT, TensorProto.INT32, "N", *graph.output.shape)]
+    variants = {variant.step_name: variant for variant in map(NeuronVariant.of, graph.neurons)}
     for node in graph.neurons:
-        inputs.append(_declare(f"{node.name}.state", TensorProto.INT32, "N", *node.shape))
         outputs.append(_declare(f"{node.name}.spikes", TensorProto.UINT8, "N", *node.shape))
-        outputs.append(_declare(f"{node.name}.next_state", TensorProto.INT32, "N", *node.shape))
-    variants = sorted({node.reset for node in graph.neurons})
-    return _model(graph, writer, inputs, outputs, [lif_step_function(reset) for reset in variants])
+        for state, element in NeuronVariant.of(node).states.items():
+            inputs.append(_declare(state_name(node, state), element, "N", *node.shape))
+            if state != "last_spikes":
+                outputs.append(_declare(next_state_name(node, state), element, "N", *node.shape))
+    return _model(graph, writer, inputs, outputs, [step_function(variants[name]) for name in sorted(variants)])
 
 
 def neuron_outputs(graph: IntGraph) -> list[ValueInfoProto]:
     """Declarations of every neuron's spikes and membrane as model outputs, in graph order."""
     return [
-        _declare(f"{node.name}.{quantity}", element, "T", "N", *node.shape)
+        _declare(f"{node.name}.{quantity}", element, _time_axis(graph), "N", *node.shape)
         for node in graph.neurons
         for quantity, element in (("spikes", TensorProto.UINT8), ("membrane", TensorProto.INT32))
     ]
+
+
+def _time_axis(graph: IntGraph) -> str | int:
+    """T, any number of steps, unless the graph fixes it."""
+    return "T" if graph.time_steps is None else graph.time_steps
 
 
 def _written(graph: IntGraph, form: Form) -> OnnxWriter:

@@ -1,131 +1,49 @@
-"""Each node of an integer graph as ONNX nodes: standard integer operators, one call of a local function per layer.
-
-Between layers a tensor is folded: [T*N, ...]. It is stored as uint8 or int8 where its bounds allow and it carries
-values, else as int32. Operands of ConvInteger and MatMulInteger are uint8 on both sides with scalar zero points:
-the only mix that is exact on every processor and version (FORMAT.md, "ONNX").
-"""
+"""Each node of an integer graph as ONNX nodes: standard integer operators, one call of a local function per layer."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Literal, assert_never
+from collections.abc import Callable, Sequence
+from typing import assert_never
 
-import numpy as np
-import numpy.typing as npt
-from onnx import NodeProto, TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
-from intsnn.arithmetic import Bounds, IntArray
 from intsnn.graph import (
     IntAdd,
+    IntConcat,
     IntConv,
+    IntConvTranspose,
     IntFlatten,
     IntInput,
     IntLinear,
+    IntMatMul,
+    IntMultiply,
     IntNeuron,
     IntNode,
     IntPool,
     IntReadout,
+    IntRecurrentNeuron,
     IntRequant,
-    Synapse,
+    IntReshape,
+    IntSlice,
+    IntSum,
+    IntTranspose,
 )
-from intsnn.onnx_functions import DOMAIN, LIF_ATTRIBUTES, RESET_PARAMETER, lif_name, lif_step_name
-from intsnn.tensors import Carries
-
-Form = Literal["sequence", "step"]
-INPUT, OUTPUT, TIME_STEPS = "x", "logits", "time_steps"  # names of tensors that belong to no node
-_SIGNED_OFFSET = 128  # int8 -> uint8: x + 128 with zero point 128
-_UINT8_RANGE, _INT8_RANGE = Bounds(0, 255), Bounds(-128, 127)
-_NUMPY_TYPES: dict[int, type[np.integer]] = {
-    TensorProto.UINT8: np.uint8,
-    TensorProto.INT8: np.int8,
-    TensorProto.INT32: np.int32,
-    TensorProto.INT64: np.int64,
-}
-
-
-@dataclass(frozen=True)
-class Tensor:
-    """An ONNX tensor: its name and element type (a TensorProto constant)."""
-
-    name: str
-    element: int
-
-
-@dataclass
-class OnnxWriter:
-    """Collects ONNX nodes and initializers, in order. `sequence` has a time axis, `step` is one step of it."""
-
-    form: Form
-    nodes: list[NodeProto] = field(default_factory=list)
-    initializers: dict[str, TensorProto] = field(default_factory=dict)
-
-    def node(self, operator: str, inputs: Sequence[str], output: str, **attributes: object) -> str:
-        """Append a standard operator; its name is `name` if given, else the output's."""
-        attributes.setdefault("name", output)
-        self.nodes.append(helper.make_node(operator, list(inputs), [output], **attributes))
-        return output
-
-    def array(self, name: str, values: npt.ArrayLike, element: int) -> str:
-        """Append an initializer."""
-        array = np.asarray(values).astype(_NUMPY_TYPES[element])
-        self.initializers[name] = numpy_helper.from_array(array, name)
-        return name
-
-    def scalar(self, value: int, element: int) -> str:
-        """A scalar constant, shared by all that use it: `/uint8/128`."""
-        return self.array(f"/{_NUMPY_TYPES[element].__name__}/{value}", value, element)
-
-    def cast(self, tensor: Tensor, element: int, output: str) -> str:
-        """The tensor as another element type; itself where it already is."""
-        if tensor.element == element:
-            return tensor.name
-        return self.node("Cast", [tensor.name], output, to=element)
-
-    def unsigned(self, node: IntNode, tensor: Tensor) -> tuple[str, int]:
-        """The tensor as uint8 and its zero point: int8 becomes x + 128 with zero point 128."""
-        if tensor.element == TensorProto.UINT8:
-            return tensor.name, 0
-        wide = self.cast(tensor, TensorProto.INT32, f"{node.name}/wide")
-        offset = self.scalar(_SIGNED_OFFSET, TensorProto.INT32)
-        raised = self.node("Add", [wide, offset], f"{node.name}/raised")
-        return self.node("Cast", [raised], f"{node.name}/unsigned", to=TensorProto.UINT8), _SIGNED_OFFSET
-
-
-def element_type(carried: Carries, interval: Bounds) -> int:
-    """How a tensor is stored: uint8 or int8 for values within, int32 for everything else."""
-    if carried is Carries.VALUES and _within(interval, _UINT8_RANGE):
-        return int(TensorProto.UINT8)
-    if carried is Carries.VALUES and _within(interval, _INT8_RANGE):
-        return int(TensorProto.INT8)
-    return int(TensorProto.INT32)
-
-
-def _within(inner: Bounds, outer: Bounds) -> bool:
-    return outer.low <= inner.low and inner.high <= outer.high
-
-
-def weight_zero_point(bit_width: float) -> int:
-    """Offset-binary weights: stored w + 2^(b-1), b rounded up (1 bit: 1, ternary: 2, 8 bit: 128)."""
-    return int(2 ** (math.ceil(bit_width) - 1))
-
-
-def stored_weight(node: Synapse) -> IntArray:
-    """The weight as the file holds it: offset-binary; a linear layer's transposed to [I, O]."""
-    weight = node.weight if isinstance(node, IntConv) else node.weight.T
-    return weight + weight_zero_point(node.bit_width)
+from intsnn.onnx_functions import DOMAIN
+from intsnn.onnx_neuron import NeuronVariant
+from intsnn.onnx_windows import chained_sum, emit_conv, emit_conv_transpose, emit_pool
+from intsnn.onnx_writer import INPUT, OUTPUT, OnnxWriter, Tensor, weight_zero_point
 
 
 def emit(writer: OnnxWriter, node: IntNode, inputs: Sequence[Tensor], element: int) -> Tensor:
     """Append the ONNX nodes of one node; `element` is how its output is stored."""
     output = Tensor(f"{node.name}/output", element)
     match node:
-        case IntInput() | IntFlatten():
-            source = INPUT if isinstance(node, IntInput) else inputs[0].name
-            writer.node("Reshape", [source, _folded_shape(writer, node)], output.name, name=node.name)
+        case IntInput():
+            writer.node("Reshape", [INPUT, writer.folded_shape(node)], output.name, name=node.name)
         case IntConv():
-            _emit_conv(writer, node, inputs[0])
+            emit_conv(writer, node, inputs[0])
+        case IntConvTranspose():
+            emit_conv_transpose(writer, node, inputs[0])
         case IntLinear():
             _emit_linear(writer, node, inputs[0])
         case IntRequant():
@@ -133,54 +51,51 @@ def emit(writer: OnnxWriter, node: IntNode, inputs: Sequence[Tensor], element: i
         case IntNeuron():
             _emit_neuron(writer, node, inputs[0])
         case IntPool():
-            _emit_pool(writer, node, inputs[0], output)
+            emit_pool(writer, node, inputs[0], output)
         case IntAdd():
-            _emit_add(writer, node, inputs, output)
+            _emit_in_int32(writer, node, inputs, output, lambda wide, name: chained_sum(writer, wide, name))
+        case IntMultiply():
+            _emit_in_int32(writer, node, inputs, output, lambda wide, name: _product(writer, node, wide, name))
+        case IntSum():
+            axis = writer.vector(1 + node.axis)
+            _emit_in_int32(
+                writer, node, inputs, output, lambda wide, name: writer.node("ReduceSum", [*wide, axis], name)
+            )
+        case IntMatMul():
+            _emit_matmul(writer, node, inputs, output)
         case IntReadout():
             _emit_readout(writer, node, inputs[0])
         case _:
-            raise AssertionError(f"{type(node).__name__} passed check()")
+            _emit_rearrangement(writer, node, inputs, output)
     return output
 
 
-def _folded_shape(writer: OnnxWriter, node: IntNode) -> str:
-    return writer.array(f"{node.name}/folded_shape", [-1, *node.shape], TensorProto.INT64)
-
-
-def _sequence(writer: OnnxWriter, node: IntNode, folded: str) -> str:
-    """[T*N, ...] -> [T, N, ...]."""
-    sample = writer.array(f"{node.name}/sample_shape", [-1, *node.shape], TensorProto.INT64)
-    shape = writer.node("Concat", [TIME_STEPS, sample], f"{node.name}/sequence_shape", axis=0)
-    return writer.node("Reshape", [folded, shape], f"{node.name}/sequence")
-
-
-def _zero_points(writer: OnnxWriter, x_zero_point: int, weight_zero: int) -> list[str]:
-    # both explicit: an empty x_zero_point crashes onnxruntime up to 1.21
-    return [writer.scalar(value, TensorProto.UINT8) for value in (x_zero_point, weight_zero)]
-
-
-def _emit_conv(writer: OnnxWriter, node: IntConv, x: Tensor) -> None:
-    operand, x_zero_point = writer.unsigned(node, x)
-    weight = writer.array(f"{node.name}/weight", stored_weight(node), TensorProto.UINT8)
-    writer.node(
-        "ConvInteger",
-        [operand, weight, *_zero_points(writer, x_zero_point, weight_zero_point(node.bit_width))],
-        f"{node.name}/output",
-        name=node.name,
-        kernel_shape=list(node.weight.shape[2:]),
-        strides=list(node.stride),
-        pads=[*node.padding, *node.padding],
-        dilations=list(node.dilation),
-        group=node.groups,
-    )
+def _emit_rearrangement(writer: OnnxWriter, node: IntNode, inputs: Sequence[Tensor], output: Tensor) -> None:
+    """A node that moves values: they stay as they are stored."""
+    x = inputs[0].name
+    match node:
+        case IntFlatten() | IntReshape():
+            writer.node("Reshape", [x, writer.folded_shape(node)], output.name, name=node.name)
+        case IntTranspose():
+            order = [0, *(1 + axis for axis in node.permutation)]
+            writer.node("Transpose", [x], output.name, name=node.name, perm=order)
+        case IntSlice():
+            limits = [writer.vector(value) for value in (node.start, node.stop, 1 + node.axis)]
+            x = writer.node("Slice", [x, *limits], f"{node.name}/sliced")
+            writer.node("Cast", [x], output.name, name=node.name, to=output.element)
+        case IntConcat():
+            same = [writer.cast(part, output.element, f"{node.name}/same{place}") for place, part in enumerate(inputs)]
+            writer.node("Concat", same, output.name, name=node.name, axis=1)
+        case _:
+            raise AssertionError(f"{type(node).__name__} passed check()")
 
 
 def _emit_linear(writer: OnnxWriter, node: IntLinear, x: Tensor) -> None:
-    weight = writer.array(f"{node.name}/weight", stored_weight(node), TensorProto.UINT8)
     zero = weight_zero_point(node.bit_width)
+    weight = writer.array(f"{node.name}/weight", node.weight.T + zero, TensorProto.UINT8)
     if x.element != TensorProto.INT32:
         operand, x_zero_point = writer.unsigned(node, x)
-        zero_points = _zero_points(writer, x_zero_point, zero)
+        zero_points = writer.zero_points(x_zero_point, zero)
         writer.node("MatMulInteger", [operand, weight, *zero_points], f"{node.name}/output", name=node.name)
         return
     wide = writer.node("Cast", [weight], f"{node.name}/wide_weight", to=TensorProto.INT32)
@@ -189,99 +104,108 @@ def _emit_linear(writer: OnnxWriter, node: IntLinear, x: Tensor) -> None:
     writer.node("MatMul", [x.name, signed], f"{node.name}/output", name=node.name)
 
 
-def _per_channel(writer: OnnxWriter, node: IntNode, name: str) -> str:
-    """[C] or [1] as an initializer [C, 1, 1] that broadcasts over the per-sample shape."""
-    values: IntArray = getattr(node, name)
-    return writer.array(f"{node.name}/{name}", values.reshape(-1, *(1 for _ in node.shape[1:])), TensorProto.INT32)
+def _emit_matmul(writer: OnnxWriter, node: IntMatMul, inputs: Sequence[Tensor], output: Tensor) -> None:
+    """MatMulInteger on bytes, MatMul on int32 where either operand is wider."""
+    sums = Tensor(output.name if output.element == TensorProto.INT32 else f"{node.name}/sum", TensorProto.INT32)
+    if any(x.element == TensorProto.INT32 for x in inputs):
+        wide = [writer.cast(x, TensorProto.INT32, f"{node.name}/wide{place}") for place, x in enumerate(inputs)]
+        writer.node("MatMul", wide, sums.name, name=node.name)
+    else:
+        operands, zero_points = zip(
+            *(writer.unsigned(node, x, place=str(place)) for place, x in enumerate(inputs)), strict=True
+        )
+        zeros = writer.zero_points(*zero_points)
+        writer.node("MatMulInteger", [*operands, *zeros], sums.name, name=node.name)
+    writer.cast(sums, output.element, output.name)
 
 
 def _emit_requant(writer: OnnxWriter, node: IntRequant, x: Tensor) -> None:
     wide = writer.cast(x, TensorProto.INT32, f"{node.name}/wide")
-    inputs = [wide, _per_channel(writer, node, "multiplier"), _per_channel(writer, node, "bias")]
-    writer.node("Requant", inputs, f"{node.name}/output", name=node.name, domain=DOMAIN, shift=node.shift)
+    per_step = node.multiplier.ndim == 2 or node.bias.ndim == 2
+    unfold = per_step and writer.form == "sequence"
+    accumulator = writer.sequence(node, wide) if unfold else wide
+    inputs = [accumulator, writer.per_step(node, "multiplier"), writer.per_step(node, "bias")]
+    current = f"{node.name}/steps" if unfold else f"{node.name}/output"
+    call = helper.make_node("Requant", inputs, [current], name=node.name, domain=DOMAIN, shift=node.shift)
+    writer.nodes.append(call)
+    if unfold:
+        writer.node("Reshape", [current, writer.folded_shape(node)], f"{node.name}/output")
 
 
 def _emit_neuron(writer: OnnxWriter, node: IntNeuron, current: Tensor) -> None:
-    names = ("drive", "threshold", *RESET_PARAMETER[node.reset])
-    parameters = [_per_channel(writer, node, name) for name in names]
-    spikes = f"{node.name}.spikes"
+    variant = NeuronVariant.of(node)
+    parameters = [
+        _recurrent_weight(writer, node) if name == "recurrent_weight" else writer.per_channel(node, name)
+        for name in variant.parameters
+    ]
+    written = [f"{node.name}.potential"] if node.output == "potential" else []
     match writer.form:
         case "sequence":
-            inputs = [_sequence(writer, node, current.name), *parameters]
-            outputs, function = [spikes, f"{node.name}.membrane"], lif_name(node.reset, len(node.shape))
+            inputs = [writer.sequence(node, current.name), *parameters]
+            outputs, function = [f"{node.name}.spikes", f"{node.name}.membrane"], variant.sequence_name
         case "step":
-            inputs = [f"{node.name}.state", current.name, *parameters]
-            outputs, function = [spikes, f"{node.name}.next_state"], lif_step_name(node.reset)
+            inputs = [*(state_name(node, state) for state in variant.states), current.name, *parameters]
+            following = [next_state_name(node, state) for state in variant.states if state != "last_spikes"]
+            outputs, function = [f"{node.name}.spikes", *following], variant.step_name
         case _:
             assert_never(writer.form)
-    scalars = {name: getattr(node, name) for name in LIF_ATTRIBUTES}
-    writer.nodes.append(helper.make_node(function, inputs, outputs, name=node.name, domain=DOMAIN, **scalars))
-    writer.node("Reshape", [spikes, _folded_shape(writer, node)], f"{node.name}/output")
+    scalars = {name: _scalar(node, name) for name in variant.attributes}
+    call = helper.make_node(function, inputs, [*outputs, *written], name=node.name, domain=DOMAIN, **scalars)
+    writer.nodes.append(call)
+    result = written[0] if written else outputs[0]
+    writer.node("Reshape", [result, writer.folded_shape(node)], f"{node.name}/output")
 
 
-def _emit_pool(writer: OnnxWriter, node: IntPool, x: Tensor, output: Tensor) -> None:
-    if node.mode == "max" or x.element == TensorProto.INT32:
-        _emit_pool_by_slices(writer, node, x, output)
-        return
-    pads, window = [*node.padding, *node.padding], {"kernel_shape": list(node.kernel), "strides": list(node.stride)}
-    operand, x_zero_point = writer.unsigned(node, x)
-    channels = node.shape[0]
-    ones = writer.array(f"{node.name}/ones", np.ones((channels, 1, *node.kernel)), TensorProto.UINT8)
-    sums = Tensor(f"{node.name}/sum" if output.element != TensorProto.INT32 else output.name, TensorProto.INT32)
-    inputs = [operand, ones, *_zero_points(writer, x_zero_point, 0)]
-    writer.node("ConvInteger", inputs, sums.name, name=node.name, pads=pads, group=channels, **window)
-    writer.cast(sums, output.element, output.name)
+_STATE_NAMES = {  # of a neuron's states in the streaming model: as input, as output of the step
+    "membrane": ("state", "next_state"),
+    "synapse": ("synapse", "next_synapse"),
+    "last_spikes": ("last_spikes", "spikes"),
+}
 
 
-def _emit_pool_by_slices(writer: OnnxWriter, node: IntPool, x: Tensor, output: Tensor) -> None:
-    """A window as Max or Add of strided slices, rows then columns.
-
-    Not MaxPool: onnxruntime has none for int32, and ONNX's reference evaluator pads it with NaN, integers too.
-    """
-    padded = x.name
-    if any(node.padding):
-        pads = writer.array(f"{node.name}/pads", [0, 0, *node.padding, 0, 0, *node.padding], TensorProto.INT64)
-        lowest = 0 if node.mode == "sum" else int(np.iinfo(helper.tensor_dtype_to_np_dtype(x.element)).min)
-        padded = writer.node("Pad", [x.name, pads, writer.scalar(lowest, x.element)], f"{node.name}/padded")
-    rows = _slices(writer, node, padded, 0)
-    pooled = _combined(writer, node, rows, f"{node.name}/rows")
-    columns = _slices(writer, node, pooled, 1)
-    total = _combined(writer, node, columns, f"{node.name}/window")
-    writer.node("Cast", [total], output.name, name=node.name, to=output.element)
+def state_name(node: IntNeuron, state: str) -> str:
+    """What a state of a neuron is called as an input of the streaming model: `<neuron>.state` is the membrane."""
+    return f"{node.name}.{_STATE_NAMES[state][0]}"
 
 
-def _slices(writer: OnnxWriter, node: IntPool, x: str, axis: int) -> list[str]:
-    """For each place of the window along one axis, the values that stand there: x[place :: stride]."""
-    count, stride, slices = node.shape[1 + axis], node.stride[axis], []
-    for place in range(node.kernel[axis]):
-        limits = (place, place + (count - 1) * stride + 1, 2 + axis, stride)
-        names = [writer.array(f"/range/{value}", [value], TensorProto.INT64) for value in limits]
-        slices.append(writer.node("Slice", [x, *names], f"{node.name}/slice{axis}_{place}"))
-    return slices
+def next_state_name(node: IntNeuron, state: str) -> str:
+    """What a state for the next step is called as an output; the last spikes are simply `<neuron>.spikes`."""
+    return f"{node.name}.{_STATE_NAMES[state][1]}"
 
 
-def _combined(writer: OnnxWriter, node: IntPool, parts: Sequence[str], output: str) -> str:
-    if node.mode == "max":
-        return writer.node("Max", parts, output)
-    return _chained_sum(writer, parts, output)
+def _scalar(node: IntNeuron, name: str) -> int:
+    if name == "recurrent_zero_point" and isinstance(node, IntRecurrentNeuron):
+        return weight_zero_point(node.recurrent_bit_width)
+    return int(getattr(node, name))
 
 
-def _chained_sum(writer: OnnxWriter, parts: Sequence[str], output: str) -> str:
-    """parts[0] + parts[1] + ...: Add by Add, since ONNX's Sum takes floats only in onnxruntime."""
-    total = parts[0]
-    for position, part in enumerate(parts[1:], start=1):
-        name = output if position == len(parts) - 1 else f"{output}{position}"
-        total = writer.node("Add", [total, part], name)
-    return total
+def _recurrent_weight(writer: OnnxWriter, node: IntNeuron) -> str:
+    assert isinstance(node, IntRecurrentNeuron)
+    weight = node.recurrent_weight.T if node.recurrent_weight.ndim == 2 else node.recurrent_weight
+    stored = weight + weight_zero_point(node.recurrent_bit_width)
+    return writer.array(f"{node.name}/recurrent_weight", stored, TensorProto.UINT8)
 
 
-def _emit_add(writer: OnnxWriter, node: IntAdd, inputs: Sequence[Tensor], output: Tensor) -> None:
-    """Int32 throughout: onnxruntime 1.20 adds no bytes."""
+def _emit_in_int32(
+    writer: OnnxWriter,
+    node: IntNode,
+    inputs: Sequence[Tensor],
+    output: Tensor,
+    compute: Callable[[list[str], str], str],
+) -> None:
+    """Int32 throughout: onnxruntime 1.20 adds no bytes. The last ONNX node of `compute` gets the layer's name."""
     wide = [writer.cast(x, TensorProto.INT32, f"{node.name}/wide{place}") for place, x in enumerate(inputs)]
     total = Tensor(output.name if output.element == TensorProto.INT32 else f"{node.name}/sum", TensorProto.INT32)
-    _chained_sum(writer, wide, total.name)
+    compute(wide, total.name)
     writer.nodes[-1].name = node.name
     writer.cast(total, output.element, output.name)
+
+
+def _product(writer: OnnxWriter, node: IntMultiply, factors: list[str], output: str) -> str:
+    left, right = factors
+    if node.mode == "inhibit":
+        left = writer.node("Sub", [writer.scalar(1, TensorProto.INT32), left], f"{node.name}/allowed")
+    return writer.node("Mul", [left, right], output)
 
 
 def _emit_readout(writer: OnnxWriter, node: IntReadout, x: Tensor) -> None:
@@ -289,9 +213,14 @@ def _emit_readout(writer: OnnxWriter, node: IntReadout, x: Tensor) -> None:
     if writer.form == "step":
         writer.node("Identity", [wide], OUTPUT, name=node.name)
         return
-    sequence = _sequence(writer, node, wide)
-    if node.mode == "steps":
-        writer.node("Identity", [sequence], OUTPUT, name=node.name)
-        return
-    time_axis = writer.array("/axis/time", [0], TensorProto.INT64)
-    writer.node("ReduceSum", [sequence, time_axis], OUTPUT, name=node.name, keepdims=0)
+    steps = writer.sequence(node, wide)
+    match node.mode:
+        case "steps":
+            writer.node("Identity", [steps], OUTPUT, name=node.name)
+        case "sum":
+            writer.node("ReduceSum", [steps, writer.vector(0)], OUTPUT, name=node.name, keepdims=0)
+        case "max":
+            writer.node("ReduceMax", [steps, writer.vector(0)], OUTPUT, name=node.name, keepdims=0)
+        case "last":
+            last = writer.scalar(-1, TensorProto.INT64)
+            writer.node("Gather", [steps, last], OUTPUT, name=node.name, axis=0)

@@ -45,7 +45,7 @@ class Difference:
 class ParityReport:
     """What a comparison saw.
 
-    values: spikes and membranes compared, per pair of witnesses. spikes: how many ones among them (none: nothing was
+    values: spikes and membranes compared, per pair of witnesses. spikes: how many were seen (none: nothing was
     proved about firing). silent: neurons that never fired.
     """
 
@@ -85,7 +85,7 @@ def compare_all(traces: Mapping[str, Trace]) -> ParityReport:
     """
     if len(traces) < 2:
         raise ParityError(f"a comparison needs two witnesses (got {len(traces)})", hints=["give another execution"])
-    witnesses = tuple(traces)
+    witnesses, traces = tuple(traces), _with_known_axes(traces)
     for names in pairwise(witnesses):
         _require_comparable(names, traces[names[0]], traces[names[1]])
     reference = traces[witnesses[0]]
@@ -136,18 +136,25 @@ def _plural(count: int) -> str:
     return "" if count == 1 else "s"
 
 
+def _with_known_axes(traces: Mapping[str, Trace]) -> dict[str, Trace]:
+    """All traces with `per_step` as the first says that has it; else told by the shape.
+
+    The shapes alone cannot always tell: [T, N, K] and a map's [N, C, L] look alike.
+    """
+    said = [trace.per_step for trace in traces.values() if trace.per_step is not None]
+    first = next(iter(traces.values()))
+    sizes = next((spikes.shape[:2] for spikes in first.spikes.values()), first.output.shape[:2])
+    looks_so = first.output.ndim % 2 == 1 and first.output.shape[:2] == sizes
+    return {name: replace(trace, per_step=said[0] if said else looks_so) for name, trace in traces.items()}
+
+
 def _extent(trace: Trace) -> tuple[int, int]:
     """(T, N) of a run, from its first neuron; from the output where there is none (a sum then counts as one step)."""
     for spikes in trace.spikes.values():
         return int(spikes.shape[0]), int(spikes.shape[1])
-    if trace.output.ndim % 2 == 1:
+    if trace.per_step:
         return int(trace.output.shape[0]), int(trace.output.shape[1])
     return 1, int(trace.output.shape[0])
-
-
-def _output_is_per_step(trace: Trace) -> bool:
-    """[T, N, *shape] or [N, *shape]: a readout's shape is (K,) or (C, H, W), so the number of axes tells."""
-    return trace.output.ndim % 2 == 1 and trace.output.shape[:2] == _extent(trace)
 
 
 def _require_comparable(names: tuple[str, str], left: Trace, right: Trace) -> None:
@@ -193,7 +200,7 @@ def _difference(
 
 
 def _output_difference(names: tuple[str, str], left: Trace, right: Trace) -> Difference | None:
-    if _output_is_per_step(left):
+    if left.per_step:
         return _difference(names, "output", "output", left.output, right.output)
     found = _difference(names, "output", "output", left.output[None], right.output[None])
     return None if found is None else replace(found, step=None)

@@ -6,44 +6,48 @@ A rule yields a Violation for each place where it is broken. STAGES orders them:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterator
+from dataclasses import fields
 
-import numpy as np
-
-from intsnn.arithmetic import ACCUMULATOR_LIMIT, Bounds, IntArray, IntType
+from intsnn.arithmetic import ACCUMULATOR_LIMIT, Bounds
+from intsnn.attributes import ATTRIBUTES
 from intsnn.errors import GraphError
 from intsnn.graph import (
     NODE_TYPES,
     IntAdd,
+    IntConcat,
     IntConv,
+    IntConvTranspose,
     IntGraph,
     IntInput,
     IntLinear,
+    IntMatMul,
+    IntMultiply,
     IntNeuron,
     IntNode,
     IntPool,
     IntReadout,
+    IntRecurrentNeuron,
     IntRequant,
+    Synapse,
 )
-from intsnn.tensors import INT32, Carries, carries, output_shape
-
-
-@dataclass(frozen=True)
-class Violation:
-    """One broken rule: which node, what must hold and was seen, what to do."""
-
-    node: str
-    message: str
-    hint: str
-
+from intsnn.neuron_rules import (
+    initial_membrane_fits_its_word,
+    leaks_are_decays,
+    levels_are_positive,
+    neuron_options_fit_together,
+    recurrent_weights_keep_the_shape,
+    unused_parameters_are_zero,
+)
+from intsnn.shapes import output_shape
+from intsnn.tensors import INT32, MAX_TIME_STEPS, Carries, carries
+from intsnn.violations import Violation, outside, outside_weight_word
 
 Rule = Callable[[IntGraph], Iterator[Violation]]
-Predicate = Callable[[object], bool]
 
 
 def nodes_are_of_this_format(graph: IntGraph) -> Iterator[Violation]:
-    """Every node is one of the nine node types."""
+    """Every node is one of the node types of the format."""
     for node in graph:
         if type(node) not in NODE_TYPES:
             words = ", ".join(kind.__name__ for kind in NODE_TYPES)
@@ -85,21 +89,23 @@ def inputs_stand_before_readers(graph: IntGraph) -> Iterator[Violation]:
 
 
 def nodes_read_as_many_tensors_as_they_take(graph: IntGraph) -> Iterator[Violation]:
-    """An input reads nothing, an addition two or more tensors, every other node one."""
+    """An input reads nothing, a product two tensors, an addition or concatenation two or more, every other node one."""
     for node in graph:
         low, high = _arity(node)
         if not low <= len(node.inputs) <= high:
             expected = f"{low}" if low == high else f"{low} or more"
             message = f"a node of kind {node.kind!r} must read {expected} tensors (got {len(node.inputs)})"
-            yield Violation(node.name, message, "an addition of one tensor is no node: read the tensor itself")
+            yield Violation(node.name, message, "FORMAT.md lists what each kind reads; a sum of one tensor is no node")
 
 
 def _arity(node: IntNode) -> tuple[int, float]:
     match node:
         case IntInput():
             return 0, 0
-        case IntAdd():
+        case IntAdd() | IntConcat():
             return 2, math.inf
+        case IntMultiply() | IntMatMul():
+            return 2, 2
         case _:
             return 1, 1
 
@@ -127,61 +133,6 @@ def attributes_are_legal(graph: IntGraph) -> Iterator[Violation]:
                 yield Violation(node.name, message, hint)
 
 
-def _is_int(value: object, low: float, high: float = math.inf) -> bool:
-    return type(value) is int and low <= value <= high
-
-
-def _int_in(low: int, high: float = math.inf) -> tuple[str, Predicate]:
-    return f"an int in [{low}, {high}]", lambda value: _is_int(value, low, high)
-
-
-def _ints_from(low: int, count: int | None = None) -> tuple[str, Predicate]:
-    words = f"a tuple of {'one or more' if count is None else count} ints >= {low}"
-
-    def holds(value: object) -> bool:
-        right_length = isinstance(value, tuple) and (len(value) > 0 if count is None else len(value) == count)
-        return right_length and isinstance(value, tuple) and all(_is_int(item, low) for item in value)
-
-    return words, holds
-
-
-def _one_of(*choices: object) -> tuple[str, Predicate]:
-    words = f"one of {', '.join(map(str, choices))}"
-    return words, lambda value: any(type(value) is type(choice) and value == choice for choice in choices)
-
-
-def is_weight_bit_width(value: object) -> bool:
-    """1 (binary), 1.58 (ternary) or 2 to 8, as a plain int or float."""
-    return type(value) in (int, float) and value in (1, 1.58, 2, 3, 4, 5, 6, 7, 8)
-
-
-ATTRIBUTES: Mapping[tuple[str, str], tuple[str, Predicate]] = {
-    # (kind, or "" for any kind, field): what must hold, its test
-    ("", "shape"): _ints_from(1),
-    ("", "stride"): _ints_from(1, 2),
-    ("", "dilation"): _ints_from(1, 2),
-    ("", "kernel"): _ints_from(1, 2),
-    ("", "padding"): _ints_from(0, 2),
-    ("", "groups"): _int_in(1),
-    ("", "shift"): _int_in(0, 30),
-    ("", "guard_bits"): _int_in(0, 30),
-    ("", "signed"): _one_of(False, True),
-    ("", "reset"): _one_of("hard", "soft", "none"),
-    ("", "scale"): (
-        "a finite float > 0",
-        lambda value: type(value) is float and math.isfinite(value) and value > 0,
-    ),
-    ("", "leak"): _int_in(0, 2**30),
-    ("", "initial"): _int_in(-(2**15), 2**15 - 1),
-    ("input", "bit_width"): _int_in(1, 8),
-    ("neuron", "bit_width"): _int_in(2, 16),
-    ("conv", "bit_width"): ("1, 1.58 or 2 to 8", is_weight_bit_width),
-    ("linear", "bit_width"): ("1, 1.58 or 2 to 8", is_weight_bit_width),
-    ("pool", "mode"): _one_of("max", "sum"),
-    ("readout", "mode"): _one_of("sum", "steps"),
-}
-
-
 def metadata_is_text(graph: IntGraph) -> Iterator[Violation]:
     """The graph's metadata map text to text."""
     for key, value in graph.metadata.items():
@@ -190,74 +141,83 @@ def metadata_is_text(graph: IntGraph) -> Iterator[Violation]:
 
 
 def arrays_have_their_shape(graph: IntGraph) -> Iterator[Violation]:
-    """A convolution's weight has 4 axes, a linear's 2; every other array is [C] or [1], C the first axis of `shape`."""
+    """A weight has 2 axes (linear) or 3 to 5; other arrays are [C] or [1], a requant's also [T, C] or [T, 1].
+
+    C is the first axis of `shape`.
+    """
     for node in graph:
         for name in node.arrays:
             shape = getattr(node, name).shape
-            if name == "weight":
-                expected = "[Co, Ci/groups, kh, kw]" if isinstance(node, IntConv) else "[O, I]"
-                legal = len(shape) == (4 if isinstance(node, IntConv) else 2) and 0 not in shape
-            else:
-                expected, legal = f"[{node.shape[0]}] or [1]", shape in ((1,), (node.shape[0],))
+            expected, legal = _array_shape(node, name, shape)
             if not legal:
                 message = f"{name} must have shape {expected} (got {list(shape)})"
                 yield Violation(node.name, message, "give one value for all channels, or one per channel")
 
 
+def _array_shape(node: IntNode, name: str, shape: tuple[int, ...]) -> tuple[str, bool]:
+    per_channel = (1, node.shape[0])
+    match node:
+        case IntLinear():
+            return "[O, I]", len(shape) == 2 and 0 not in shape
+        case IntConv():
+            return "[Co, Ci/groups, *kernel], a kernel of 1 to 3 axes", 3 <= len(shape) <= 5 and 0 not in shape
+        case IntConvTranspose():
+            return "[Ci, Co/groups, *kernel], a kernel of 1 to 3 axes", 3 <= len(shape) <= 5 and 0 not in shape
+        case IntRecurrentNeuron() if name == "recurrent_weight":
+            return "[C, C] or [C, C/groups, *kernel]", 2 <= len(shape) <= 5 and 0 not in shape
+        case IntRequant() if len(shape) == 2:
+            expected = f"[T, {node.shape[0]}] or [T, 1], T up to {MAX_TIME_STEPS}"
+            return expected, 1 <= shape[0] <= MAX_TIME_STEPS and shape[1] in per_channel
+        case _:
+            return f"[{node.shape[0]}] or [1]", len(shape) == 1 and shape[0] in per_channel
+
+
+def steps_agree(graph: IntGraph) -> Iterator[Violation]:
+    """Requants with one row per time step all have the same number of rows: it is the graph's T."""
+    for node in graph:
+        if not isinstance(node, IntRequant):
+            continue
+        for name in node.arrays:
+            values = getattr(node, name)
+            if values.ndim == 2 and len(values) != graph.time_steps:
+                message = f"{name} must have {graph.time_steps} rows, one per step, as elsewhere (got {len(values)})"
+                yield Violation(node.name, message, "export the network for one number of steps")
+
+
+def windows_have_one_number_per_axis(graph: IntGraph) -> Iterator[Violation]:
+    """Stride, padding, dilation and output padding have as many numbers as the kernel, which has 1 to 3."""
+    for node in graph:
+        if not isinstance(node, IntConv | IntConvTranspose | IntPool):
+            continue
+        rank = len(node.kernel) if isinstance(node, IntPool) else node.weight.ndim - 2
+        if not 1 <= rank <= 3:
+            message = f"kernel must have 1 to 3 numbers (got {rank})"
+            yield Violation(node.name, message, "pool one axis after the other")
+        for name in ("stride", "padding", "dilation", "output_padding"):
+            sizes = getattr(node, name, None)
+            if sizes is not None and len(sizes) != rank:
+                message = f"{name} must have {rank} numbers, as the kernel has (got {sizes})"
+                yield Violation(node.name, message, "give one number per axis of the window")
+
+
 def parameters_fit_their_word(graph: IntGraph) -> Iterator[Violation]:
     """Multiplier and bias are int32; a neuron's parameters lie in [-2^30, 2^30]: beyond it no membrane gets."""
-    limits = {IntRequant.kind: INT32, IntNeuron.kind: Bounds(-ACCUMULATOR_LIMIT, ACCUMULATOR_LIMIT)}
+    hint = "lower the scale's resolution (shift or guard_bits)"
     for node in graph:
-        for name in node.arrays if node.kind in limits else ():
-            yield from _outside(node, name, limits[node.kind], "lower the scale's resolution (shift or guard_bits)")
+        for name in node.arrays:
+            if name.endswith(("multiplier", "bias")):
+                yield from outside(node, name, INT32, hint)
+            elif isinstance(node, IntNeuron):
+                yield from outside(node, name, Bounds(-ACCUMULATOR_LIMIT, ACCUMULATOR_LIMIT), hint)
 
 
 def weights_fit_their_bit_width(graph: IntGraph) -> Iterator[Violation]:
     """1 bit: -1 or 1; 1.58 bit: -1, 0 or 1; b bit: [-2^(b-1), 2^(b-1) - 1]."""
-    for node in graph.synapses:
-        hint = "quantize the weights again, or raise bit_width"
-        if node.bit_width < 2:
-            yield from _outside(node, "weight", Bounds(-1, 1), hint)
-        else:
-            word = IntType(int(node.bit_width), signed=True)
-            yield from _outside(node, "weight", Bounds(word.low, word.high), hint)
-        if node.bit_width == 1 and bool((node.weight == 0).any()):
-            yield Violation(node.name, "1-bit weights must be -1 or 1 (got 0)", "use bit_width 1.58 for ternary")
-
-
-def _outside(node: IntNode, name: str, limit: Bounds, hint: str) -> Iterator[Violation]:
-    values: IntArray = getattr(node, name)
-    for value in (int(values.min()), int(values.max())):
-        if not limit.low <= value <= limit.high:
-            yield Violation(node.name, f"{name} must lie in [{limit.low}, {limit.high}] (got {value})", hint)
-            return
-
-
-def unused_reset_parameters_are_zero(graph: IntGraph) -> Iterator[Violation]:
-    """`reset_value` is [0] unless the reset is hard, `soft_amount` unless it is soft: equal graphs are equal data."""
-    for node in graph.neurons:
-        for name, used_by in (("reset_value", "hard"), ("soft_amount", "soft")):
-            values = getattr(node, name)
-            if node.reset != used_by and not np.array_equal(values, [0]):
-                message = f"{name} must be [0] where reset is {node.reset!r} (got {values.tolist()})"
-                yield Violation(node.name, message, f"set {name} to [0]")
-
-
-def leak_is_a_decay(graph: IntGraph) -> Iterator[Violation]:
-    """0 <= D <= 2^R: what is stored decays, or stays."""
-    for node in graph.neurons:
-        if node.leak > 2**node.guard_bits:
-            message = f"leak must lie in [0, 2^guard_bits = {2**node.guard_bits}] (got {node.leak})"
-            yield Violation(node.name, message, "leak is round(decay * 2^guard_bits)")
-
-
-def initial_membrane_fits_its_word(graph: IntGraph) -> Iterator[Violation]:
-    """v(0) is a stored value: it lies in the N-bit word."""
-    for node in graph.neurons:
-        word = IntType(node.bit_width, signed=True)
-        if not word.holds(node.initial, node.initial):
-            message = f"initial must lie in [{word.low}, {word.high}] (got {node.initial})"
-            yield Violation(node.name, message, "saturate it, or raise bit_width")
+    for node in graph:
+        if isinstance(node, Synapse):
+            yield from outside_weight_word(node, "weight", node.bit_width)
+        if isinstance(node, IntRecurrentNeuron):
+            yield from outside_weight_word(node, "recurrent_weight", node.recurrent_bit_width)
 
 
 # --- shapes ----------------------------------------------------------------------------------------------------------
@@ -277,6 +237,16 @@ def shapes_agree(graph: IntGraph) -> Iterator[Violation]:
                 yield Violation(node.name, f"shape must be {shape} (got {node.shape})", hint)
 
 
+def transposed_padding_stays_within_the_kernel(graph: IntGraph) -> Iterator[Violation]:
+    """padding <= dilation*(kernel - 1): the mirrored convolution is padded, never cropped."""
+    for node in graph:
+        if isinstance(node, IntConvTranspose):
+            reach = tuple(d * (k - 1) for d, k in zip(node.dilation, node.weight.shape[2:], strict=True))
+            if any(p > r for p, r in zip(node.padding, reach, strict=True)):
+                message = f"padding must be at most dilation*(kernel - 1) = {reach} (got {node.padding})"
+                yield Violation(node.name, message, "lower the padding, or crop with a slice")
+
+
 def pool_padding_is_smaller_than_its_kernel(graph: IntGraph) -> Iterator[Violation]:
     """A window of padding only has no maximum."""
     for node in graph:
@@ -286,21 +256,26 @@ def pool_padding_is_smaller_than_its_kernel(graph: IntGraph) -> Iterator[Violati
 
 
 def nodes_read_what_they_can_read(graph: IntGraph) -> Iterator[Violation]:
-    """Synapses read values, neurons read accumulators or currents, an addition reads one kind of tensor."""
+    """Synapses and products read values, neurons accumulators or currents, sums and concatenations one kind."""
     kinds = carries(graph)
     for node in graph:
         read = [kinds[name] for name in node.inputs]
-        if isinstance(node, IntConv | IntLinear) and read[0] is not Carries.VALUES:
+        words = " and ".join(sorted({kind.value for kind in read}))
+        if isinstance(node, Synapse) and read[0] is not Carries.VALUES:
             hint = "put a neuron between two synapses, or merge their weights"
-            yield Violation(node.name, f"a synapse must read spikes, counts or the input (got {read[0].value})", hint)
+            yield Violation(node.name, f"a synapse must read spikes, counts or the input (got {words})", hint)
+        if isinstance(node, IntMultiply | IntMatMul) and set(read) != {Carries.VALUES}:
+            hint = "put a neuron before the product, so that it reads spikes"
+            yield Violation(node.name, f"a product must read spikes, counts or the input (got {words})", hint)
         if isinstance(node, IntNeuron) and read[0] is Carries.VALUES:
             hint = "put an IntRequant before the neuron: it gives the values the membrane's unit"
             yield Violation(node.name, "a neuron must read currents (got values)", hint)
-        if isinstance(node, IntAdd) and len(set(read)) > 1:
-            hint = "requantize the branches to one unit before the addition"
-            words = " and ".join(sorted({kind.value for kind in read}))
-            yield Violation(node.name, f"an addition must read tensors of one kind (got {words})", hint)
+        if isinstance(node, IntAdd | IntConcat) and len(set(read)) > 1:
+            hint = "requantize the branches to one unit before they meet"
+            yield Violation(node.name, f"{_PHRASES[node.kind]} must read tensors of one kind (got {words})", hint)
 
+
+_PHRASES = {"add": "an addition", "concat": "a concatenation"}
 
 STAGES: tuple[tuple[Rule, ...], ...] = (
     (nodes_are_of_this_format, names_are_unique, input_first_and_readout_last),
@@ -310,10 +285,15 @@ STAGES: tuple[tuple[Rule, ...], ...] = (
     (
         parameters_fit_their_word,
         weights_fit_their_bit_width,
-        unused_reset_parameters_are_zero,
-        leak_is_a_decay,
+        steps_agree,
+        windows_have_one_number_per_axis,
+        neuron_options_fit_together,
+        unused_parameters_are_zero,
+        leaks_are_decays,
+        levels_are_positive,
         initial_membrane_fits_its_word,
+        recurrent_weights_keep_the_shape,
     ),
-    (shapes_agree, pool_padding_is_smaller_than_its_kernel),
+    (shapes_agree, pool_padding_is_smaller_than_its_kernel, transposed_padding_stays_within_the_kernel),
     (nodes_read_what_they_can_read,),
 )

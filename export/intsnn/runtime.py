@@ -17,7 +17,7 @@ from intsnn.graph import IntGraph
 from intsnn.interpreter import Trace, checked_input
 from intsnn.onnx_file import load_model, read_model
 from intsnn.onnx_model import build_model, neuron_outputs
-from intsnn.onnx_nodes import INPUT, OUTPUT
+from intsnn.onnx_writer import INPUT, OUTPUT
 
 Source: TypeAlias = IntGraph | ModelProto | Path
 
@@ -44,7 +44,7 @@ class OnnxSession:
         output, *rest = self._fetch(wanted, x)
         count = len(names)
         spikes, membranes = dict(zip(names, rest[:count], strict=True)), dict(zip(names, rest[count:], strict=True))
-        return Trace(output, spikes, membranes)
+        return Trace(output, spikes, membranes, per_step=self.graph.output.mode == "steps")
 
     def answer(self, x: npt.ArrayLike) -> IntArray:
         """Only the output, [N, K] or [T, N, K]."""

@@ -1,4 +1,4 @@
-"""What each tensor of an integer graph is: the quantity it carries, its shape, and the interval it is proved in.
+"""What each tensor of an integer graph is: the quantity it carries, and the interval it is proved in.
 
 Intervals come from the real weights, channel by channel, by interval arithmetic; FORMAT.md, "Bounds", has the table.
 Everything here expects a graph whose names and order are right (checking.py asks that first).
@@ -14,22 +14,31 @@ from functools import reduce
 import numpy as np
 
 from intsnn.arithmetic import Bounds, IntArray, IntType, shift_floor
-from intsnn.errors import GraphError
 from intsnn.graph import (
     IntAdd,
+    IntConcat,
     IntConv,
+    IntConvTranspose,
     IntFlatten,
     IntGraph,
     IntInput,
     IntLinear,
+    IntMatMul,
+    IntMultiply,
     IntNeuron,
     IntNode,
     IntPool,
     IntReadout,
+    IntRecurrentNeuron,
     IntRequant,
-    Pair,
+    IntReshape,
+    IntSlice,
+    IntSum,
+    IntTranspose,
     Shape,
+    Synapse,
 )
+from intsnn.windows import weight_rows
 
 MAX_TIME_STEPS = 1024  # a readout that sums is proved for this many steps; event data use a few hundred at most
 INT32 = Bounds(IntType(32, signed=True).low, IntType(32, signed=True).high)
@@ -84,8 +93,10 @@ def bounds(graph: IntGraph) -> dict[str, Bounds]:
 def channel_bounds(graph: IntGraph) -> dict[str, ChannelBounds]:
     """The proved interval of every channel of every tensor, by node name."""
     found: dict[str, ChannelBounds] = {}
+    shapes = {node.name: node.shape for node in graph}
     for node in graph:
-        found[node.name] = _interval(node, [found[name] for name in node.inputs]).cut
+        read = [found[name] for name in node.inputs]
+        found[node.name] = _interval(node, read, [shapes[name] for name in node.inputs]).cut
     return found
 
 
@@ -94,9 +105,9 @@ def carries(graph: IntGraph) -> dict[str, Carries]:
     found: dict[str, Carries] = {}
     for node in graph:
         match node:
-            case IntConv() | IntLinear():
+            case IntConv() | IntConvTranspose() | IntLinear():
                 found[node.name] = Carries.ACCUMULATOR
-            case IntRequant():
+            case IntRequant() | IntNeuron(output="potential"):
                 found[node.name] = Carries.CURRENT
             case IntInput() | IntNeuron():
                 found[node.name] = Carries.VALUES
@@ -105,97 +116,92 @@ def carries(graph: IntGraph) -> dict[str, Carries]:
     return found
 
 
-def output_shape(node: IntNode, inputs: tuple[Shape, ...]) -> Shape:
-    """The per-sample shape a node writes; GraphError where it cannot read tensors of these shapes."""
-    match node:
-        case IntInput():
-            return node.shape
-        case IntConv():
-            return _conv_shape(node, inputs[0])
-        case IntLinear():
-            _require(inputs[0][-1] == node.weight.shape[1], node, f"a weight [O, {inputs[0][-1]}]", node.weight.shape)
-            return (*inputs[0][:-1], int(node.weight.shape[0]))
-        case IntPool():
-            _require(len(inputs[0]) == 3, node, "an input (C, H, W)", inputs[0])
-            return (inputs[0][0], *_window_counts(node, inputs[0], node.kernel, (1, 1)))
-        case IntFlatten():
-            return (math.prod(inputs[0]),)
-        case IntAdd():
-            _require(len(set(inputs)) == 1, node, "inputs of one shape", *inputs)
-            return inputs[0]
-        case _:
-            return inputs[0]
-
-
-def _conv_shape(node: IntConv, shape: Shape) -> Shape:
-    _require(len(shape) == 3, node, "an input (C, H, W)", shape)
-    out_channels, per_group, height, width = (int(size) for size in node.weight.shape)
-    expected = f"Ci/groups = {shape[0]}/{node.groups} input channels and Co a multiple of the groups"
-    fits = per_group * node.groups == shape[0] and out_channels % node.groups == 0
-    _require(fits, node, f"a weight with {expected}", node.weight.shape)
-    return (out_channels, *_window_counts(node, shape, (height, width), node.dilation))
-
-
-def _window_counts(node: IntConv | IntPool, shape: Shape, kernel: Pair, dilation: Pair) -> Pair:
-    """floor((size + 2*padding - dilation*(kernel - 1) - 1) / stride) + 1, for height and width."""
-    reach = [(k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True)]
-    room = [size + 2 * p - r for size, p, r in zip(shape[1:], node.padding, reach, strict=True)]
-    _require(min(room) >= 0, node, f"an input that holds its window of {reach[0]}x{reach[1]}", shape)
-    return room[0] // node.stride[0] + 1, room[1] // node.stride[1] + 1
-
-
-def _require(holds: bool, node: IntNode, expected: str, *seen: Shape) -> None:
-    if not holds:
-        raise GraphError(f"node {node.name!r} must have {expected} (got {', '.join(map(str, seen))})")
-
-
-def _interval(node: IntNode, inputs: list[ChannelBounds]) -> ChannelBounds:
+def _interval(node: IntNode, inputs: list[ChannelBounds], shapes: list[Shape]) -> ChannelBounds:
+    """The interval of what a node writes, from those of what it reads and their per-sample shapes."""
     match node:
         case IntInput():
             word = IntType(node.bit_width, node.signed)
             return _constant(node.shape[0], Bounds(word.low, word.high))
         case IntConv():
             return _conv_interval(node, inputs[0].with_zero if any(node.padding) else inputs[0])
+        case IntConvTranspose():
+            return _conv_interval(node, inputs[0].with_zero)
         case IntLinear():
             return _linear_interval(node, inputs[0])
         case IntRequant():
             return _requant_interval(node, inputs[0])
+        case IntNeuron(output="potential"):
+            reach = potential_magnitude(node, inputs[0])
+            return ChannelBounds(-reach, reach)
         case IntNeuron():
-            return _constant(node.shape[0], Bounds(0, 1))
+            return _constant(node.shape[0], Bounds(0, node.max_spikes))
         case IntPool(mode="sum"):
             return (inputs[0].with_zero if any(node.padding) else inputs[0]).times(math.prod(node.kernel))
         case IntAdd():
             return reduce(lambda left, right: ChannelBounds(left.low + right.low, left.high + right.high), inputs)
-        case IntFlatten():
-            per_channel = node.shape[0] // len(inputs[0].low)
-            return ChannelBounds(np.repeat(inputs[0].low, per_channel), np.repeat(inputs[0].high, per_channel))
         case IntReadout(mode="sum"):
             return inputs[0].times(MAX_TIME_STEPS)
+        case IntMultiply():
+            left, right = inputs
+            return _product(ChannelBounds(1 - left.high, 1 - left.low) if node.mode == "inhibit" else left, right)
+        case IntMatMul():
+            left, right = inputs  # of two axes, the rows of the left operand are the channels
+            return _product(left, right if len(node.shape) > 2 else _constant(1, right.hull)).times(shapes[0][-1])
+        case IntSum(axis=0):
+            return ChannelBounds(inputs[0].low.sum(keepdims=True), inputs[0].high.sum(keepdims=True))
+        case IntSum():
+            return inputs[0].times(shapes[0][node.axis])
         case _:
-            return inputs[0]
+            return _rearranged_interval(node, inputs)
+
+
+def _rearranged_interval(node: IntNode, inputs: list[ChannelBounds]) -> ChannelBounds:
+    """Of a node that moves values; the others pass their input's interval on."""
+    x, channels = inputs[0], node.shape[0]
+    match node:
+        case IntConcat():
+            return ChannelBounds(
+                *(np.concatenate(ends) for ends in zip(*((b.low, b.high) for b in inputs), strict=True))
+            )
+        case IntFlatten() | IntReshape():
+            return _reshaped_interval(x, channels)
+        case IntTranspose() if node.permutation[0] != 0:
+            return _constant(channels, x.hull)
+        case IntSlice(axis=0):
+            return ChannelBounds(x.low[node.start : node.stop], x.high[node.start : node.stop])
+        case _:
+            return x
+
+
+def _reshaped_interval(x: ChannelBounds, channels: int) -> ChannelBounds:
+    """Row-major: a channel that is cut gives its interval to every part; channels that are joined give their hull."""
+    before = len(x.low)
+    if channels % before == 0:
+        return ChannelBounds(np.repeat(x.low, channels // before), np.repeat(x.high, channels // before))
+    if before % channels == 0:
+        return ChannelBounds(x.low.reshape(channels, -1).min(axis=1), x.high.reshape(channels, -1).max(axis=1))
+    return _constant(channels, x.hull)
 
 
 def _constant(channels: int, interval: Bounds) -> ChannelBounds:
     return ChannelBounds(np.full(channels, interval.low, np.int64), np.full(channels, interval.high, np.int64))
 
 
-def _conv_interval(node: IntConv, x: ChannelBounds) -> ChannelBounds:
+def _conv_interval(node: Synapse, x: ChannelBounds) -> ChannelBounds:
     """high[o] = sum_c high[c] * sum_k max(w, 0) + low[c] * sum_k min(w, 0), c over the channels of o's group."""
-    out_channels, per_group = node.weight.shape[:2]
-    group = np.arange(out_channels) // (out_channels // node.groups)
-    taps = node.weight.reshape(out_channels, per_group, -1)
-    positive, negative = np.maximum(taps, 0).sum(axis=2), np.minimum(taps, 0).sum(axis=2)
-    low, high = x.low.reshape(node.groups, per_group)[group], x.high.reshape(node.groups, per_group)[group]
-    return ChannelBounds((positive * low + negative * high).sum(axis=1), (positive * high + negative * low).sum(axis=1))
+    groups, per_out, _ = (rows := weight_rows(node)).shape
+    per_group = len(x.low) // groups
+    taps = rows.reshape(groups, per_out, per_group, -1)
+    positive, negative = np.maximum(taps, 0).sum(axis=3), np.minimum(taps, 0).sum(axis=3)
+    low, high = (end.reshape(groups, 1, per_group) for end in (x.low, x.high))
+    lowest, highest = (positive * low + negative * high).sum(axis=2), (positive * high + negative * low).sum(axis=2)
+    return ChannelBounds(lowest.ravel(), highest.ravel())
 
 
 def _linear_interval(node: IntLinear, x: ChannelBounds) -> ChannelBounds:
     """As for a convolution; on an input of rank > 1 the channel axis passes through and the last one is summed."""
     if len(node.shape) == 1:
-        rising = node.weight > 0  # a positive weight is lowest where its input is, a negative one where it is highest
-        low = (node.weight * np.where(rising, x.low, x.high)).sum(axis=1)
-        high = (node.weight * np.where(rising, x.high, x.low)).sum(axis=1)
-        return ChannelBounds(low, high)
+        return _conv_interval(node, x)
     up: IntArray = np.maximum(node.weight, 0).sum(axis=1)
     down: IntArray = np.minimum(node.weight, 0).sum(axis=1)
     lows, highs = x.low[:, None], x.high[:, None]
@@ -203,5 +209,46 @@ def _linear_interval(node: IntLinear, x: ChannelBounds) -> ChannelBounds:
 
 
 def _requant_interval(node: IntRequant, x: ChannelBounds) -> ChannelBounds:
+    """The image of both ends, in order, shifted; over all steps where M or B has one row per step."""
     ends = (x.low * node.multiplier + node.bias, x.high * node.multiplier + node.bias)
-    return ChannelBounds(shift_floor(np.minimum(*ends), node.shift), shift_floor(np.maximum(*ends), node.shift))
+    low, high = (np.atleast_2d(end) for end in (np.minimum(*ends), np.maximum(*ends)))
+    return ChannelBounds(shift_floor(low.min(axis=0), node.shift), shift_floor(high.max(axis=0), node.shift))
+
+
+def _product(left: ChannelBounds, right: ChannelBounds) -> ChannelBounds:
+    """The extremes of the four products of ends; [1] is repeated."""
+    products = [a * b for a in (left.low, left.high) for b in (right.low, right.high)]
+    return ChannelBounds(np.minimum.reduce(products), np.maximum.reduce(products))
+
+
+def potential_magnitude(node: IntNeuron, current: ChannelBounds) -> IntArray:
+    """What no potential of a neuron exceeds in size, at any point of a step, [C] (FORMAT.md, "Bounds").
+
+    (D + D_s)*2^(N-1) + |j| + |recurrent| + |c| + |c_s| + |rho|*max_spikes, and no less than |reset_value| and
+    |floor_value|.
+    """
+    stored: IntArray = (node.leak + node.synapse_leak) * 2 ** (node.bit_width - 1)
+    added = np.abs(node.drive) + np.abs(node.synapse_drive) + np.abs(node.soft_amount) * node.max_spikes
+    size = stored + current.magnitude + added
+    if isinstance(node, IntRecurrentNeuron):
+        size = size + recurrent_bounds(node).current.magnitude
+    set_to = np.maximum(np.abs(node.reset_value), np.abs(node.floor_value))
+    largest: IntArray = np.maximum(size, set_to) + np.zeros(node.shape[0], np.int64)
+    return largest
+
+
+@dataclass(frozen=True)
+class RecurrentBounds:
+    """Proved intervals of a recurrent synapse, by channel: its sums, and its currents in the neuron's unit."""
+
+    accumulator: ChannelBounds
+    current: ChannelBounds
+
+
+def recurrent_bounds(node: IntRecurrentNeuron) -> RecurrentBounds:
+    """From spikes in [0, max_spikes]."""
+    spikes = _constant(node.shape[0], Bounds(0, node.max_spikes))
+    accumulator = _conv_interval(node.recurrent_synapse, spikes)
+    ends = [end * node.recurrent_multiplier + node.recurrent_bias for end in (accumulator.low, accumulator.high)]
+    low, high = (shift_floor(end, node.recurrent_shift) for end in (np.minimum(*ends), np.maximum(*ends)))
+    return RecurrentBounds(accumulator, ChannelBounds(low, high))
