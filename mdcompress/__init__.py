@@ -21,16 +21,19 @@ if TYPE_CHECKING:
     from mdcompress.planning import QuantPlan, plan
     from mdcompress.recipe import Recipe, load_recipe
     from mdcompress.student import Student
-    from mdcompress.tracing import trace
+    from mdcompress.tracing import BatchFirst, Stepped, StillImage, trace
     from mdcompress.training import distill, train_network
     from mdcompress.transform import quantize
     from mdcompress.verification import verify
     from mdcompress.weights import load_student, load_weights, save_student, save_weights
 
 _ROOMS = {
+    "BatchFirst": "tracing",
     "QuantPlan": "planning",
     "Recipe": "recipe",
     "SnnGraph": "graph",
+    "Stepped": "tracing",
+    "StillImage": "tracing",
     "Student": "student",
     "calibrate": "calibration",
     "compress": "compression",
@@ -51,9 +54,12 @@ _ROOMS = {
 }
 
 __all__ = [
+    "BatchFirst",
     "QuantPlan",
     "Recipe",
     "SnnGraph",
+    "Stepped",
+    "StillImage",
     "Student",
     "__version__",
     "calibrate",

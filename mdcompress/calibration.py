@@ -7,15 +7,17 @@ found on potentials of the canonical float neuron; 3. batch-norm statistics of t
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mdcompress.adapters import simulate
 from mdcompress.errors import CalibrationError
-from mdcompress.graph import NeuronModel, NodeKind
+from mdcompress.graph import Carries, NodeKind, typical
+from mdcompress.layers.affine import QuantAffine
+from mdcompress.layers.digitizing import QuantDigitizer
 from mdcompress.layers.integer_ops import Firing
 from mdcompress.layers.neuron import MembraneUnit, QuantNeuron, ReadoutUnit
 from mdcompress.layers.synapse import QuantSynapse
@@ -24,6 +26,7 @@ from mdcompress.student import Student, layer_key
 
 _SAMPLES_PER_NEURON_LAYER = 100_000  # membrane values kept for the range search, spread evenly
 _RANGES = tuple(2.0 ** (step / 8) for step in range(-12, 25))  # stored range in thresholds: 0.35 to 8
+_WIDER = tuple(2.0 ** (step / 2) for step in range(7, 25))  # 11 to 4096, for membranes that are read out
 _SMALLEST_READOUT = 1e-6  # a head of zeros still has a unit
 _READOUT_BITS = 15  # the largest readout current of calibration takes this many bits, unless
 _PROVED_READOUT_BITS = 18  # the largest that the weights allow would take more than this many
@@ -63,6 +66,12 @@ def _fit_readouts_to_bounds(student: Student) -> dict[str, float]:
         if unit.stream in bounds:
             bound = student.synapse(node.name).current_bound(student.input_scale(node.inputs[0]))
             bounds[unit.stream] += bound / unit.factor
+    streams = student.stream_units()
+    for node in student.graph.of_kind(NodeKind.AFFINE):
+        unit = student.assigned.currents[node.name]
+        if unit.stream in bounds:
+            bound = student.affine(node.name).current_bound(float(student.real_unit(node.inputs[0], streams)))
+            bounds[unit.stream] += bound / unit.factor
     least = {stream: bound / 2.0**_PROVED_READOUT_BITS for stream, bound in bounds.items()}
     for stream, readout in _readout_units(student).items():
         readout.value.fill_(least[stream])
@@ -78,16 +87,24 @@ def _readout_units(student: Student) -> dict[str, ReadoutUnit]:
 def _fit_units(student: Student, inputs: Sequence[Tensor], *, least_readout_units: dict[str, float]) -> None:
     stored: dict[str, list[Tensor]] = {}
     largest: dict[str, float] = {}
+    synapses: dict[str, list[Tensor]] = {}
     neuron_names = {id(student.neuron(name)): name for name in student.assigned.neurons}
 
     def fire(neuron: QuantNeuron, current: Tensor, lsb: Tensor) -> Firing:
-        # current*lsb holds the input gain already: lsb counts in units of the gained current
-        simulation = simulate(_without_gain(neuron.model), current * lsb.double())
-        stored.setdefault(neuron_names[id(neuron)], []).append(_sampled(simulation.membranes, len(inputs)))
+        # current*lsb holds the mean gain already: lsb counts in units of the gained current
+        simulation = simulate(neuron.gained_model, current * lsb.double())
+        name = neuron_names[id(neuron)]
+        stored.setdefault(name, []).append(_sampled(simulation.membranes, len(inputs)))
+        synapses.setdefault(name, []).append(_sampled(simulation.synapses, len(inputs)))
         return Firing(simulation.spikes, simulation.potentials, simulation.membranes)
 
+    def digitize(digitizer: QuantDigitizer, current: Tensor, unit: Tensor) -> Tensor:
+        digitizer.fit(current, unit)
+        values: Tensor = digitizer(current, unit)
+        return values
+
     for x in inputs:
-        result = student.run(x, fire=fire)
+        result = student.run(x, fire=fire, digitize=digitize)
         for name, unit in student.assigned.currents.items():
             real = float((result.currents[name] * student.current_unit(name, result.units)).abs().max())
             largest[unit.stream] = max(largest.get(unit.stream, 0.0), real)
@@ -102,10 +119,11 @@ def _fit_units(student: Student, inputs: Sequence[Tensor], *, least_readout_unit
                 if unit.stream == stream
             }
             unit_module.quantizer.set_range(_best_range(student, reference, members))
-
-
-def _without_gain(model: NeuronModel) -> NeuronModel:
-    return replace(model, input_gain=1.0)
+    units = student.stream_units()
+    for name in student.assigned.neurons:
+        neuron = student.neuron(name)
+        if neuron.has_synapse:
+            neuron.fit_synapse(torch.cat(synapses[name]), float(student.neuron_lsb(name, units)))
 
 
 def _sampled(values: Tensor, parts: int) -> Tensor:
@@ -118,39 +136,45 @@ def _best_range(student: Student, reference: str, members: dict[str, Tensor]) ->
     """The stored range of the reference neuron that loses least over all neurons of its stream, in real units.
 
     Loss of a neuron: mean ((clip(v) - quantized v) / threshold)^2 with v clipped below at -threshold: how far below
-    that a silent membrane lies matters less than resolution near the threshold.
+    that a silent membrane lies matters less than resolution near the threshold. A membrane that is the network's
+    answer is not clipped, and the ranges tried go up to the largest that was seen.
     """
     units, anchor = student.assigned.neurons, student.neuron(reference)
-    best, least = anchor.model.threshold, float("inf")
-    for candidate in _RANGES:
-        stored_range = candidate * anchor.model.threshold
+    threshold = typical(anchor.model.threshold)
+    best, least = threshold, float("inf")
+    answers = {name for name in members if student.graph.node(name).carries is Carries.CURRENT}
+    reach = max((float(members[name].abs().max()) / threshold for name in answers), default=0.0)
+    for candidate in (*_RANGES, *(ratio for ratio in _WIDER if ratio <= 2.0 * reach)):
+        stored_range = candidate * threshold
         scale = stored_range / 2.0 ** (anchor.policy.bit_width - 1)
         lsb = scale / 2.0 ** units[reference].guard_bits / units[reference].factor
         loss = 0.0
         for name, values in members.items():
             own_scale = lsb * units[name].factor * 2.0 ** units[name].guard_bits
-            loss += _storage_loss(student.neuron(name), values, own_scale)
+            floor = -math.inf if name in answers else -typical(student.neuron(name).model.threshold)
+            loss += _storage_loss(student.neuron(name), values, own_scale, floor)
         if loss < least:
             best, least = stored_range, loss
     return best
 
 
-def _storage_loss(neuron: QuantNeuron, values: Tensor, scale: float) -> float:
+def _storage_loss(neuron: QuantNeuron, values: Tensor, scale: float, floor: float) -> float:
     half = 2 ** (neuron.policy.bit_width - 1)
     stored = (values / scale + 0.5).floor().clamp(-half, half - 1) * scale
-    floor = -neuron.model.threshold
-    error = (values.clamp_min(floor) - stored.clamp_min(floor)) / neuron.model.threshold
+    threshold = typical(neuron.model.threshold)
+    error = (values.clamp_min(floor) - stored.clamp_min(floor)) / threshold
     return float(error.square().mean())
 
 
 @contextlib.contextmanager
 def _fresh_statistics(student: Student) -> Iterator[None]:
     """Train mode with batch-norm statistics averaged anew over all batches; momenta are restored afterwards."""
-    norms = [layer.norm for layer in student.layers.values() if isinstance(layer, QuantSynapse) and layer.norm]
+    owners = [layer for layer in student.layers.values() if isinstance(layer, QuantSynapse | QuantAffine)]
+    norms = [layer.norm for layer in owners if layer.norm is not None]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.momentum = None
-        assert isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d) and norm.num_batches_tracked is not None
+        assert norm.num_batches_tracked is not None
         norm.num_batches_tracked.zero_()
     student.train()
     try:

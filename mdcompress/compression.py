@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from torch import Tensor, nn
 
+from mdcompress.adapters import Adapter
 from mdcompress.calibration import Batch, calibrate
 from mdcompress.planning import plan
 from mdcompress.recipe import Recipe, load_recipe
@@ -15,7 +16,14 @@ from mdcompress.tracing import trace
 from mdcompress.transform import quantize
 
 
-def compress(model: nn.Module, sample: Tensor, recipe: Recipe | str | Path, batches: Iterable[Batch]) -> Student:
+def compress(
+    model: nn.Module,
+    sample: Tensor,
+    recipe: Recipe | str | Path,
+    batches: Iterable[Batch],
+    *,
+    adapters: Sequence[Adapter] = (),
+) -> Student:
     """A calibrated student of `model`, ready to distil, verify or lower.
 
     Args:
@@ -23,8 +31,9 @@ def compress(model: nn.Module, sample: Tensor, recipe: Recipe | str | Path, batc
         sample: [T, N, ...], float.
         recipe: a recipe, the path of one, or the name of a shipped one ("4bit").
         batches: calibration data, x [T, N, ...] or (x, y).
+        adapters: for neurons of one's own (`mdcompress.adapters.NeuronAdapter`).
     """
     if not isinstance(recipe, Recipe):
         recipe = load_recipe(recipe)
-    graph = trace(model, sample)
+    graph = trace(model, sample, adapters=adapters)
     return calibrate(quantize(model, graph, plan(recipe, graph)), batches)

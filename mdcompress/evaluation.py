@@ -18,6 +18,7 @@ from mdcompress.layers.neuron import QuantNeuron
 from mdcompress.modes import evaluating
 from mdcompress.observation import Observation, observe
 from mdcompress.student import Student
+from mdcompress.tracing.state import run_fresh
 
 Batch = tuple[Tensor, Tensor]
 
@@ -87,7 +88,7 @@ def evaluate(
         for x, y in batches:
             x, y = _first_steps(x.to(device), time_steps), y.to(device)
             if graph is None:
-                totals.add(mean_logits(network(x)), y, steps=len(x))
+                totals.add(mean_logits(run_fresh(network, x)), y, steps=len(x))
             else:
                 seen = observe(network, graph, x)
                 totals.add(seen.logits.mean(0), y, steps=len(x))
@@ -188,17 +189,7 @@ def _count_clipped(neuron: QuantNeuron, potentials: Tensor, spikes: Tensor, lsb:
         spikes: 0 or 1, same shape.
         lsb: real value of one fine unit.
     """
-    integers = neuron.integers(lsb)
-    x = (potentials / lsb).round() + neuron.rounding_offset
-    match integers.reset:
-        case "hard":
-            x = torch.where(spikes > 0, integers.reset_value, x)
-        case "soft":
-            x = x - integers.soft_amount * spikes
-        case "none":
-            pass
-    stored = (x * 2.0**-integers.guard_bits).floor()
-    half = 2 ** (integers.bit_width - 1)
+    stored, half = neuron.unclipped(potentials, spikes, lsb), 2 ** (neuron.policy.bit_width - 1)
     return int(((stored < -half) | (stored >= half)).sum())
 
 

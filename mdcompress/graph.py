@@ -12,8 +12,18 @@ from enum import Enum
 from typing import Literal
 
 TensorShape = tuple[int, ...]
-Pair = tuple[int, int]
+Sizes = tuple[int, ...]  # one number per axis of a window
 ResetKind = Literal["hard", "soft", "none"]
+LARGEST_COUNT = 31  # of a neuron that may fire any number of times: 5 bits, as on SynSense's Xylo
+Numbers = float | tuple[float, ...]  # one for the layer, or one for each channel
+Comparator = Literal["greater_equal", "greater"]
+SpikeKind = Literal["binary", "floor", "round"]
+ResetTiming = Literal["same_step", "after_leak", "masked"]
+FloorKind = Literal["none", "before_fire", "after_reset"]
+Rearm = Literal["plain", "double"]
+
+
+ReadoutMode = Literal["mean", "sum", "max", "last", "steps"]
 
 
 class NodeKind(Enum):
@@ -21,9 +31,19 @@ class NodeKind(Enum):
 
     INPUT = "input"
     SYNAPSE = "synapse"
+    AFFINE = "affine"
+    DIGITIZER = "digitizer"
     NEURON = "neuron"
     POOL = "pool"
     ADD = "add"
+    MULTIPLY = "multiply"
+    CONCAT = "concat"
+    MATMUL = "matmul"
+    SCALE = "scale"
+    SUM = "sum"
+    TRANSPOSE = "transpose"
+    RESHAPE = "reshape"
+    SLICE = "slice"
     FLATTEN = "flatten"
     READOUT = "readout"
 
@@ -38,35 +58,104 @@ class Carries(Enum):
 
 @dataclass(frozen=True)
 class NeuronModel:
-    """A neuron's real parameters in the canonical form.
+    """A neuron's real parameters in the canonical form. Every number is one for the layer or one per channel.
 
-    h = decay*v + input_gain*x + drive;  s = [h >= threshold] or [h > threshold]
-    v = s ? reset_value : h (hard)  |  h - soft_amount*s (soft)  |  h (none);  v(0) = initial
+    i = synapse_decay*i + synapse_gain*x                where synapse_decay is given; else i = x
+    h = decay*v + input_gain*i + drive
+    h = h - soft_amount*s_prev (after_leak, soft)  |  h*(1 - s_prev) (masked)
+    h = max(h, floor_value)                             floor before_fire
+    s = [h >= threshold] or [h > threshold] (binary)  |  trunc(h/threshold) (floor)  |  round(h/threshold), half to
+        even (round); the last two clipped to [0, max_spikes], None being no limit
+    v = s > 0 ? reset_value : h (hard)  |  h - soft_amount*s (soft)  |  h (none); v = h where timing is not same_step
+    v = max(v, floor_value)                             floor after_reset
+    v(0) = initial, i(0) = 0, s_prev(0) = 0
+
+    `rearm` double: the comparison sees h - threshold*[v_prev > threshold] (snnTorch without reset delay).
+    `recurrent`: the submodule whose output for the last step's spikes is added to x; None: there is none.
     """
 
-    decay: float
-    input_gain: float
-    drive: float
-    threshold: float
-    comparator: Literal["greater_equal", "greater"]
+    decay: Numbers
+    input_gain: Numbers
+    drive: Numbers
+    threshold: Numbers
+    comparator: Comparator
     reset: ResetKind
-    reset_value: float
-    soft_amount: float
-    initial: float
+    reset_value: Numbers
+    soft_amount: Numbers
+    initial: Numbers
+    synapse_decay: Numbers | None = None
+    synapse_gain: Numbers = 1.0
+    spike: SpikeKind = "binary"
+    max_spikes: int | None = 1
+    timing: ResetTiming = "same_step"
+    floor: FloorKind = "none"
+    floor_value: Numbers = 0.0
+    rearm: Rearm = "plain"
+    recurrent: str | None = None
+
+    def __post_init__(self) -> None:
+        lengths = {len(per_channel(value)) for value in self.numbers.values()} - {1}
+        assert len(lengths) <= 1, f"a neuron's numbers are per layer or per channel of one layer, got {lengths}"
+
+    @property
+    def numbers(self) -> dict[str, Numbers]:
+        """The real parameters by name; synapse_decay where there is one."""
+        values = {name: value for name, value in vars(self).items() if isinstance(value, float | int | tuple)}
+        return {name: value for name, value in values.items() if name != "max_spikes"}
+
+    @property
+    def has_synapse(self) -> bool:
+        """Whether a synaptic state lives on: not where it decays to nothing within a step."""
+        return self.synapse_decay is not None and any(per_channel(self.synapse_decay))
+
+    @property
+    def current_gain(self) -> Numbers:
+        """input_gain * synapse_gain: what a current is worth in the membrane."""
+        gains = zip(*_alike(self.input_gain, self.synapse_gain), strict=True)
+        products = tuple(one * other for one, other in gains)
+        return products if len(products) > 1 else products[0]
+
+    @property
+    def channels(self) -> int:
+        """How many channels the parameters tell apart; 1 where they are the layer's."""
+        return max(len(per_channel(value)) for value in self.numbers.values())
+
+
+def per_channel(value: Numbers) -> tuple[float, ...]:
+    """The numbers of a parameter: one for the layer, or one per channel."""
+    return value if isinstance(value, tuple) else (value,)
+
+
+def _alike(*values: Numbers) -> list[tuple[float, ...]]:
+    """Parameters as tuples of one length."""
+    channels = max(len(per_channel(value)) for value in values)
+    return [per_channel(value) * (channels // len(per_channel(value))) for value in values]
+
+
+def count_limit(model: NeuronModel) -> int:
+    """The most spikes an integer neuron fires in a step: max_spikes, or LARGEST_COUNT where there is no limit."""
+    return LARGEST_COUNT if model.max_spikes is None else model.max_spikes
+
+
+def typical(value: Numbers) -> float:
+    """One number that stands for a layer: its own, or the mean over its channels."""
+    values = per_channel(value)
+    return values[0] if len(set(values)) == 1 else sum(values) / len(values)
 
 
 @dataclass(frozen=True)
 class SynapseSpec:
     """A weight layer and the batch norm that follows it, if any.
 
-    `weight_shape`: [Co, Ci/groups, kh, kw] or [O, I]. `batch_norm`: qualified name of the batch-norm module.
+    `weight_shape`: [Co, Ci/groups, *kernel], a kernel of 1 to 3 axes, or [O, I]. `batch_norm`: qualified name of the
+    batch-norm module. Stride, padding and dilation have one number per axis of the kernel; a linear layer's are (1, 1).
     """
 
-    operator: Literal["conv2d", "linear"]
+    operator: Literal["conv1d", "conv2d", "conv3d", "linear"]
     weight_shape: TensorShape
-    stride: Pair
-    padding: Pair
-    dilation: Pair
+    stride: Sizes
+    padding: Sizes
+    dilation: Sizes
     groups: int
     bias: bool
     batch_norm: str | None
@@ -74,22 +163,72 @@ class SynapseSpec:
 
 @dataclass(frozen=True)
 class PoolSpec:
-    """2-d pooling. An average is a sum whose 1/k goes into the reader's scale."""
+    """Pooling of a map of 1 to 3 axes. An average is a sum whose 1/k goes into the reader's scale."""
 
     mode: Literal["max", "average"]
-    kernel: Pair
-    stride: Pair
-    padding: Pair
+    kernel: Sizes
+    stride: Sizes
+    padding: Sizes
+
+
+@dataclass(frozen=True)
+class AffineSpec:
+    """y = g*x + b per channel, from spikes, counts or currents to currents: a batch norm without a weight layer.
+
+    `batch_norm`: its qualified name; None: y = x, spikes that are added to currents, or that a neuron reads as such.
+    """
+
+    batch_norm: str | None
+
+
+@dataclass(frozen=True)
+class ScaleSpec:
+    """A positive constant factor; no arithmetic, a reader's unit holds it."""
+
+    factor: float
+
+
+@dataclass(frozen=True)
+class SumSpec:
+    """The sum over one axis of the per-sample shape, which stays with size 1."""
+
+    axis: int
+
+
+@dataclass(frozen=True)
+class TransposeSpec:
+    """Axis k of the output's per-sample shape is axis `permutation[k]` of the input's."""
+
+    permutation: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class SliceSpec:
+    """The places start, ..., stop - 1 of one axis of the per-sample shape."""
+
+    axis: int
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True)
+class MultiplySpec:
+    """An elementwise product of spikes: `product` a*b (AND), or `inhibit` (1 - a)*b with binary a (IAND)."""
+
+    mode: Literal["product", "inhibit"]
 
 
 @dataclass(frozen=True)
 class ReadoutSpec:
-    """How the answer leaves: `mean` or `sum` over T ([N, K]), or `steps` ([T, N, K])."""
+    """How the answer leaves: `mean`, `sum`, `max` over T or the `last` step ([N, K]), or `steps` ([T, N, K])."""
 
-    mode: Literal["mean", "sum", "steps"]
+    mode: ReadoutMode
 
 
-NodeSpec = SynapseSpec | NeuronModel | PoolSpec | ReadoutSpec | None
+NodeSpec = (
+    SynapseSpec | AffineSpec | NeuronModel | PoolSpec | MultiplySpec | ScaleSpec | SumSpec | TransposeSpec | SliceSpec
+    | ReadoutSpec | None
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from mdcompress.errors import TrainingError
-from mdcompress.graph import NeuronModel, NodeKind, SnnGraph
+from mdcompress.graph import NeuronModel, NodeKind, SnnGraph, typical
 from mdcompress.patterns import match_names
 
 if TYPE_CHECKING:
@@ -175,7 +175,7 @@ def compared_neurons(graph: SnnGraph, spec: MembraneLossSpec) -> tuple[str, ...]
     Neurons without a finite threshold (leaky readouts) are no part of it: their potential is the logit.
     """
     neurons = (node.name for node in graph.of_kind(NodeKind.NEURON))
-    names = tuple(name for name in neurons if math.isfinite(_model(graph, name).threshold))
+    names = tuple(name for name in neurons if math.isfinite(typical(_model(graph, name).threshold)))
     for pattern in (spec.match,) if isinstance(spec.match, str) else spec.match:
         if not match_names(pattern, names):
             raise TrainingError(
@@ -193,7 +193,7 @@ def _membrane_layers(
         losses[name] = membrane_loss(
             student.potentials[name],
             teacher.potentials[name],
-            threshold=_model(graph, name).threshold,
+            threshold=typical(_model(graph, name).threshold),
             distance=spec.distance,
             normalize=spec.normalize,
             align=spec.align,

@@ -6,7 +6,7 @@ Every constant comes from the same methods that evaluation calls, so the graph i
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -17,19 +17,41 @@ from intsnn.checking import check
 from intsnn.errors import GraphError
 from intsnn.graph import (
     IntAdd,
+    IntConcat,
     IntConv,
     IntFlatten,
     IntGraph,
     IntInput,
     IntLinear,
+    IntMatMul,
+    IntMultiply,
     IntNeuron,
     IntNode,
     IntPool,
     IntReadout,
     IntRequant,
+    IntReshape,
+    IntSlice,
+    IntSum,
+    IntTranspose,
 )
 from mdcompress._version import __version__
-from mdcompress.graph import NodeKind, PoolSpec, ReadoutSpec, SnnNode, SynapseSpec
+from mdcompress.graph import (
+    Carries,
+    MultiplySpec,
+    NodeKind,
+    PoolSpec,
+    ReadoutSpec,
+    SliceSpec,
+    SnnNode,
+    SumSpec,
+    SynapseSpec,
+    TensorShape,
+    TransposeSpec,
+)
+from mdcompress.layers.digitizing import MEMBRANE_BITS
+from mdcompress.layers.requant import RequantConstants
+from mdcompress.layers.synapse import SynapseIntegers
 from mdcompress.student import Student
 
 _UNUSED = np.zeros(1, dtype=np.int64)  # what FORMAT.md asks of a parameter that the reset kind does not use
@@ -45,8 +67,9 @@ def lower(student: Student) -> IntGraph:
         tensors: dict[str, str] = {}
         nodes: list[IntNode] = []
         for node in student.graph:
-            nodes.extend(_lowered(student, node, tensors, streams))
-            tensors[node.name] = nodes[-1].name
+            written = [*_lowered(student, node, tensors, streams)]
+            nodes.extend(written)
+            tensors[node.name] = written[-1].name if written else tensors[node.inputs[0]]
     graph = IntGraph(tuple(nodes), {"producer": f"mdcompress {__version__}"})
     check(graph)
     return graph
@@ -62,18 +85,49 @@ def _lowered(student: Student, node: SnnNode, tensors: dict[str, str], streams: 
             yield from _lowered_synapse(student, node, inputs, streams)
         case NodeKind.NEURON:
             yield _lowered_neuron(student, node, inputs, streams)
-        case NodeKind.POOL:
-            assert isinstance(spec, PoolSpec)
-            windows = (spec.kernel, spec.stride, spec.padding)
-            yield IntPool(node.name, inputs, shape, "max" if spec.mode == "max" else "sum", *windows)
-        case NodeKind.ADD:
-            yield IntAdd(node.name, inputs, shape)
-        case NodeKind.FLATTEN:
-            yield IntFlatten(node.name, inputs, shape)
+        case NodeKind.AFFINE:
+            units = [student.real_unit(name, streams) for name in (node.inputs[0], node.name)]
+            constants = student.affine(node.name).integers(*units)
+            yield _requant(node.name, inputs, node.shape, constants, float(units[1]))
+        case NodeKind.DIGITIZER:
+            yield _lowered_digitizer(student, node, inputs, streams)
+        case NodeKind.SCALE:
+            pass  # a reader's unit holds the factor
         case NodeKind.READOUT:
             assert isinstance(spec, ReadoutSpec)
-            mode: Literal["sum", "steps"] = "steps" if spec.mode == "steps" else "sum"
+            mode = "sum" if spec.mode == "mean" else spec.mode
             yield IntReadout(node.name, inputs, shape, mode, student.readout_scale())
+        case _:
+            yield _lowered_rearrangement(node, inputs)
+
+
+def _lowered_rearrangement(node: SnnNode, inputs: tuple[str, ...]) -> IntNode:
+    """A node without parameters."""
+    name, shape = node.name, node.shape
+    match node.kind, node.spec:
+        case NodeKind.POOL, PoolSpec() as spec:
+            windows = (spec.kernel, spec.stride, spec.padding)
+            return IntPool(name, inputs, shape, "max" if spec.mode == "max" else "sum", *windows)
+        case NodeKind.MULTIPLY, MultiplySpec(mode=mode):
+            return IntMultiply(name, inputs, shape, mode)
+        case NodeKind.SUM, SumSpec(axis=axis):
+            return IntSum(name, inputs, shape, axis)
+        case NodeKind.TRANSPOSE, TransposeSpec(permutation=permutation):
+            return IntTranspose(name, inputs, shape, permutation)
+        case NodeKind.SLICE, SliceSpec(axis=axis, start=start, stop=stop):
+            return IntSlice(name, inputs, shape, axis, start, stop)
+        case NodeKind.ADD, _:
+            return IntAdd(name, inputs, shape)
+        case NodeKind.CONCAT, _:
+            return IntConcat(name, inputs, shape)
+        case NodeKind.MATMUL, _:
+            return IntMatMul(name, inputs, shape)
+        case NodeKind.FLATTEN, _:
+            return IntFlatten(name, inputs, shape)
+        case NodeKind.RESHAPE, _:
+            return IntReshape(name, inputs, shape)
+        case _:
+            raise AssertionError(f"{node.kind} is lowered with its parameters")
 
 
 def _lowered_synapse(
@@ -96,29 +150,86 @@ def _lowered_synapse(
     else:
         geometry = (spec.stride, spec.padding, spec.dilation, spec.groups)
         yield IntConv(node.name, inputs, node.shape, weight, bits, *geometry)
-    constants = integers.requant
-    name = f"{node.name}.requant"
+    requant = _without_offset(student, node.inputs[0], integers, streams)
+    yield _requant(f"{node.name}.requant", (node.name,), node.shape, requant, float(unit))
+
+
+def _lowered_digitizer(
+    student: Student, node: SnnNode, inputs: tuple[str, ...], streams: dict[str, Tensor]
+) -> IntNeuron:
+    """A neuron without memory that counts levels from -2^(b-1) upwards."""
+    unit = student.current_unit(node.inputs[0], streams)
+    integers = student.digitizer(node.name).integers(unit)
+    return IntNeuron(
+        node.name,
+        inputs,
+        node.shape,
+        leak=np.zeros(1, dtype=np.int64),
+        drive=np.array([integers.offset * integers.level]),
+        threshold=np.array([integers.level]),
+        reset="none",
+        reset_value=_UNUSED,
+        soft_amount=_UNUSED,
+        guard_bits=0,
+        bit_width=MEMBRANE_BITS,
+        initial=0,
+        scale=float(unit),
+        spike="round",
+        max_spikes=integers.largest,
+        level=np.array([integers.level]),
+    )
+
+
+def _without_offset(
+    student: Student, source: str, integers: SynapseIntegers, streams: dict[str, Tensor]
+) -> RequantConstants:
+    """The constants of a synapse; where it reads a digitizer's counts q + o, its bias takes o*M*sum(q_w) off."""
+    requant, digitizer = integers.requant, student.assigned.values[source].digitizer
+    if digitizer is None:
+        return requant
+    unit = student.current_unit(student.graph.node(digitizer).inputs[0], streams)
+    offset = student.digitizer(digitizer).integers(unit).offset
+    surplus = offset * integers.weight.double().flatten(1).sum(1)
+    return replace(requant, bias=requant.bias - requant.multiplier * surplus)
+
+
+def _requant(
+    name: str, inputs: tuple[str, ...], shape: TensorShape, constants: RequantConstants, unit: float
+) -> IntRequant:
     multiplier, bias = _array(constants.multiplier), _array(constants.bias)
-    yield IntRequant(name, (node.name,), node.shape, multiplier, bias, constants.shift, float(unit))
+    return IntRequant(name, inputs, shape, multiplier, bias, constants.shift, unit)
 
 
 def _lowered_neuron(student: Student, node: SnnNode, inputs: tuple[str, ...], streams: dict[str, Tensor]) -> IntNeuron:
     lsb = student.neuron_lsb(node.name, streams)
     integers = student.neuron(node.name).integers(lsb)
+    hard, soft, floored = integers.reset == "hard", integers.reset == "soft", integers.floor != "none"
+    counts = integers.spike != "binary" or integers.rearm == "double"
     return IntNeuron(
         node.name,
         inputs,
         node.shape,
-        leak=np.array([integers.leak], dtype=np.int64),
+        leak=_array(integers.leak),
         drive=_array(integers.drive),
         threshold=_array(integers.threshold),
         reset=integers.reset,
-        reset_value=_array(integers.reset_value) if integers.reset == "hard" else _UNUSED,
-        soft_amount=_array(integers.soft_amount) if integers.reset == "soft" else _UNUSED,
+        reset_value=_array(integers.reset_value) if hard else _UNUSED,
+        soft_amount=_array(integers.soft_amount) if soft else _UNUSED,
         guard_bits=integers.guard_bits,
         bit_width=integers.bit_width,
         initial=integers.initial,
         scale=float(lsb) * 2.0**integers.guard_bits,
+        spike=integers.spike,
+        max_spikes=integers.max_spikes,
+        level=_array(integers.level) if counts else _UNUSED,
+        timing=integers.timing,
+        floor=integers.floor,
+        floor_value=_array(integers.floor_value) if floored else _UNUSED,
+        rearm=integers.rearm,
+        synapse_leak=_UNUSED if integers.synapse_leak is None else _array(integers.synapse_leak),
+        synapse_drive=_array(integers.synapse_drive),
+        synapse_shift=integers.synapse_shift,
+        output="spikes" if node.carries is Carries.SPIKES else "potential",
     )
 
 

@@ -7,18 +7,23 @@ reports compare like with like.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor, nn
 
 from mdcompress.adapters import simulate
 from mdcompress.errors import TraceError
-from mdcompress.graph import NeuronModel, NodeKind, ReadoutSpec, SnnGraph, SynapseSpec
+from mdcompress.graph import Carries, NeuronModel, NodeKind, ReadoutSpec, SnnGraph, TensorShape
+from mdcompress.tracing.calling import calling_of, takes_batch_first
+from mdcompress.tracing.state import first_tensor, run_fresh
 
 if TYPE_CHECKING:
     from torch.utils.hooks import RemovableHandle
+
+    from mdcompress.adapters.simulation import Recurrence
 
 
 @dataclass(frozen=True)
@@ -36,65 +41,101 @@ class Observation:
 
 
 def observe(network: nn.Module, graph: SnnGraph, x: Tensor) -> Observation:
-    """Run `network` on x [T, N, ...] and watch it. `graph` is its trace. Gradients flow through a student's values."""
+    """Run `network` on x [T, N, ...] and watch it. `graph` is its trace. Gradients flow through a student's values.
+
+    A float network starts from a fresh state and is left in one. Where it averages over time before its last layer,
+    every step's logits are that average.
+    """
     from mdcompress.student import Student
 
     if isinstance(network, Student):
         return network.observe(x)
     modules = dict(network.named_modules())
-    seen: dict[str, Tensor] = {}
-    neurons = graph.of_kind(NodeKind.NEURON)
-    with _captured(modules, [node.name for node in neurons], _logit_module(graph), seen):
-        output = network(x)
-    potentials, spikes = {}, {}
+    readout, neurons = graph.readout, graph.of_kind(NodeKind.NEURON)
+    assert isinstance(readout.spec, ReadoutSpec)
+    source = graph.node(readout.inputs[0])
+    reads_membrane = source.kind is NodeKind.NEURON and source.carries is Carries.CURRENT
+    head = None if readout.spec.mode == "steps" or reads_membrane else _logit_module(graph, modules)
+    with _captured(modules, [node.name for node in neurons], head) as seen:
+        output = run_fresh(network, x)
+    potentials, spikes, logits = {}, {}, output
     for node in neurons:
         assert isinstance(node.spec, NeuronModel)
-        simulation = simulate(node.spec, seen[node.name])
+        module = modules[node.name]
+        first = calling_of(module).axes in (("N", "T"), ("NT",))
+        currents = _over_time(seen.currents[node.name], x, node.shape, batch_first=first)
+        simulation = simulate(node.spec, currents, recurrent=_recurrence(module, node.spec))
         potentials[node.name], spikes[node.name] = simulation.potentials, simulation.spikes
-    readout = graph.readout.spec
-    assert isinstance(readout, ReadoutSpec)
-    logits = output if readout.mode == "steps" else seen["logits"]
-    if logits.shape[:2] != x.shape[:2]:
-        logits = logits.unflatten(0, x.shape[:2])
+        if node is source and reads_membrane:
+            logits = simulation.membranes
+    first = any(takes_batch_first(module) for module in modules.values())
+    if head is not None:
+        logits = _over_time(seen.logits, x, readout.shape, batch_first=first)
     return Observation(output, logits, potentials, spikes)
 
 
-def _logit_module(graph: SnnGraph) -> str:
-    """The module whose output the readout averages over time."""
+def _over_time(calls: Sequence[Tensor], x: Tensor, shape: TensorShape, *, batch_first: bool) -> Tensor:
+    """What a module's calls read or wrote, as [T, N, *shape]; x: the network's input, [T, N, ...]."""
+    time_steps, batch = x.shape[:2]
+    first = calls[0]
+    if first.dim() == len(shape) + 2:
+        return first.transpose(0, 1) if batch_first else first
+    if len(calls) > 1 or time_steps == 1:
+        return torch.stack(list(calls))
+    if first.shape[0] == batch:  # after the mean over time
+        return first.expand(time_steps, *first.shape)
+    if batch_first:
+        return first.reshape(batch, time_steps, *shape).transpose(0, 1)
+    return first.reshape(time_steps, batch, *shape)
+
+
+def _recurrence(module: nn.Module, model: NeuronModel) -> Recurrence | None:
+    if model.recurrent is None:
+        return None
+    synapse = module.get_submodule(model.recurrent)
+    return lambda spikes: synapse(spikes).reshape(spikes.shape)
+
+
+def _logit_module(graph: SnnGraph, modules: Mapping[str, nn.Module]) -> str:
+    """The module whose output the readout reduces over time."""
     source = graph.node(graph.readout.inputs[0])
-    if isinstance(source.spec, SynapseSpec):
-        return source.spec.batch_norm or source.name
-    if isinstance(source.spec, NeuronModel):
-        return source.name
-    raise TraceError(
-        f"per-step logits are read where the readout stands, but it follows {source.name!r} ({source.kind.value})",
-        hints=["end the network with a linear layer or a neuron, then the mean over time"],
-    )
+    name = getattr(source.spec, "batch_norm", None) or source.name
+    if name not in modules:
+        raise TraceError(
+            f"per-step logits are read where the readout stands, but it follows {source.name!r} ({source.kind.value})",
+            hints=["end the network with a linear layer or a neuron, then the mean over time"],
+        )
+    return name
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What hooks saw: the currents of every neuron's calls, and the outputs of the last layer's."""
+
+    currents: dict[str, list[Tensor]]
+    logits: list[Tensor]
 
 
 @contextlib.contextmanager
-def _captured(
-    modules: Mapping[str, nn.Module], neurons: list[str], logit_module: str, seen: dict[str, Tensor]
-) -> Iterator[None]:
+def _captured(modules: Mapping[str, nn.Module], neurons: Sequence[str], head: str | None) -> Iterator[_Seen]:
+    seen = _Seen({name: [] for name in neurons}, [])
     handles: list[RemovableHandle] = []
 
-    def currents_of(name: str) -> None:
+    def watch_currents(name: str) -> None:
         def keep(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            seen[name] = inputs[0]
+            seen.currents[name].append(inputs[0])
 
         handles.append(modules[name].register_forward_pre_hook(keep))
 
-    def logits_of(name: str) -> None:
-        def keep(_: nn.Module, __: object, output: Tensor) -> None:
-            seen["logits"] = output
-
-        handles.append(modules[name].register_forward_hook(keep))
+    def keep_logits(_: nn.Module, __: object, output: object) -> None:
+        seen.logits.append(first_tensor(output))
 
     try:
         for name in neurons:
-            currents_of(name)
-        logits_of(logit_module)
-        yield
+            watch_currents(name)
+        if head is not None:
+            handles.append(modules[head].register_forward_hook(keep_logits))
+        yield seen
     finally:
         for handle in handles:
             handle.remove()

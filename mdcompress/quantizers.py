@@ -37,7 +37,8 @@ _RANGE_CANDIDATES = 96  # fractions of the largest absolute weight tried by the 
 _SMALLEST_RANGE = 0.05  # the last of them
 _POWER_CANDIDATES = 6  # powers of two from the largest weight's down: 2^-5 is below the smallest range
 
-WeightLayer: TypeAlias = qnn.QuantConv2d | qnn.QuantLinear
+WeightLayer: TypeAlias = qnn.QuantConv1d | qnn.QuantConv2d | qnn.QuantConv3d | qnn.QuantLinear
+_CONVOLUTIONS = {"conv1d": qnn.QuantConv1d, "conv2d": qnn.QuantConv2d, "conv3d": qnn.QuantConv3d}
 
 
 @dataclass(frozen=True)
@@ -63,10 +64,10 @@ def _brevitas_layer(spec: SynapseSpec, quantizer: type) -> WeightLayer:
     shape = spec.weight_shape
     if spec.operator == "linear":
         return qnn.QuantLinear(shape[1], shape[0], bias=spec.bias, weight_quant=quantizer)
-    return qnn.QuantConv2d(
+    return _CONVOLUTIONS[spec.operator](
         in_channels=shape[1] * spec.groups,
         out_channels=shape[0],
-        kernel_size=(shape[2], shape[3]),
+        kernel_size=shape[2:],
         stride=spec.stride,
         padding=spec.padding,
         dilation=spec.dilation,

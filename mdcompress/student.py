@@ -8,37 +8,46 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import reduce
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from intsnn.errors import InputError
 from intsnn.interpreter import Trace
-from mdcompress.graph import Carries, NeuronModel, NodeKind, PoolSpec, ReadoutSpec, SnnGraph, SnnNode, SynapseSpec
+from mdcompress.graph import AffineSpec, Carries, NeuronModel, NodeKind, ReadoutSpec, SnnGraph, SnnNode, SynapseSpec
+from mdcompress.layers.affine import QuantAffine
+from mdcompress.layers.digitizing import QuantDigitizer
+from mdcompress.layers.firing import after_reset
 from mdcompress.layers.input import QuantInput
 from mdcompress.layers.integer_ops import Firing
 from mdcompress.layers.neuron import MembraneUnit, QuantNeuron, ReadoutUnit
+from mdcompress.layers.rearranging import rearrange
 from mdcompress.layers.synapse import QuantSynapse
 from mdcompress.modes import evaluating
 from mdcompress.observation import Observation
 from mdcompress.planning import QuantPlan
 from mdcompress.units import UnitPlan, assign_units
 
+_LARGEST_CURRENT = 2**22  # what an affine layer takes for the bound of currents; lowering proves the real one
+
 Fire = Callable[[QuantNeuron, Tensor, Tensor], Firing]
+Digitize = Callable[[QuantDigitizer, Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
 class Pass:
-    """One run of the student: the readout's integers, every neuron layer's firing, every tensor of currents' unit."""
+    """One run of the student: the readout's integers, every neuron layer's firing, every tensor of currents' unit.
+
+    digits: what the digitizers gave, as the counting neurons that they are in the integer graph.
+    """
 
     readout: Tensor
     steps: Tensor
     firings: Mapping[str, Firing]
     units: Mapping[str, Tensor]
     currents: Mapping[str, Tensor]
+    digits: Mapping[str, Firing]
 
 
 def layer_key(name: str) -> str:
@@ -49,6 +58,11 @@ def layer_key(name: str) -> str:
 def _fire(neuron: QuantNeuron, current: Tensor, lsb: Tensor) -> Firing:
     firing: Firing = neuron(current, lsb)
     return firing
+
+
+def _digitize(digitizer: QuantDigitizer, current: Tensor, unit: Tensor) -> Tensor:
+    values: Tensor = digitizer(current, unit)
+    return values
 
 
 class Student(nn.Module):
@@ -70,6 +84,10 @@ class Student(nn.Module):
         for node in graph:
             if node.kind is NodeKind.SYNAPSE:
                 self.layers[layer_key(node.name)] = self._make_synapse(node)
+            elif node.kind is NodeKind.AFFINE:
+                self.layers[layer_key(node.name)] = self._make_affine(node)
+            elif node.kind is NodeKind.DIGITIZER:
+                self.layers[layer_key(node.name)] = self._make_digitizer(node)
             elif node.kind is NodeKind.NEURON:
                 self.layers[layer_key(node.name)] = self._make_neuron(node)
         self.units = nn.ModuleDict(
@@ -81,6 +99,17 @@ class Student(nn.Module):
         assert isinstance(node.spec, SynapseSpec) and planned.weight is not None and planned.batch_norm is not None
         largest = self.assigned.values[node.inputs[0]].largest
         return QuantSynapse(node.spec, weight=planned.weight, batch_norm=planned.batch_norm, largest_input=largest)
+
+    def _make_affine(self, node: SnnNode) -> QuantAffine:
+        policy, source = self.plan.node(node.name).batch_norm, self.assigned.values.get(node.inputs[0])
+        assert isinstance(node.spec, AffineSpec) and policy is not None
+        largest = _LARGEST_CURRENT if source is None else source.largest
+        return QuantAffine(node.spec, node.shape[0], batch_norm=policy, largest_input=largest)
+
+    def _make_digitizer(self, node: SnnNode) -> QuantDigitizer:
+        policy = self.plan.node(node.name).input
+        assert policy is not None
+        return QuantDigitizer(policy.bit_width)
 
     def _make_neuron(self, node: SnnNode) -> QuantNeuron:
         membrane = self.plan.node(node.name).membrane
@@ -101,6 +130,18 @@ class Student(nn.Module):
         assert isinstance(layer, QuantSynapse)
         return layer
 
+    def affine(self, name: str) -> QuantAffine:
+        """The affine layer of that node."""
+        layer = self.layers[layer_key(name)]
+        assert isinstance(layer, QuantAffine)
+        return layer
+
+    def digitizer(self, name: str) -> QuantDigitizer:
+        """The digitizer of that node."""
+        layer = self.layers[layer_key(name)]
+        assert isinstance(layer, QuantDigitizer)
+        return layer
+
     def neuron(self, name: str) -> QuantNeuron:
         """The neuron layer of that node."""
         layer = self.layers[layer_key(name)]
@@ -108,8 +149,13 @@ class Student(nn.Module):
         return layer
 
     def input_scale(self, name: str) -> float:
-        """Real value of one integer of a tensor of spikes, counts or input."""
+        """Real value of one integer of a tensor of spikes, counts, input or digitized currents."""
         unit = self.assigned.values[name]
+        if unit.digitizer is not None:
+            source = self.graph.node(unit.digitizer).inputs[0]
+            with torch.no_grad():
+                current = self.current_unit(source, self.stream_units())
+            return unit.scale * self.digitizer(unit.digitizer).scale(current)
         return unit.scale * (float(self.input.scale) if unit.from_input else 1.0)
 
     def stream_units(self) -> dict[str, Tensor]:
@@ -120,6 +166,12 @@ class Student(nn.Module):
         """Real value of one integer of the tensor of currents `name`."""
         unit = self.assigned.currents[name]
         return streams[unit.stream] * unit.factor
+
+    def real_unit(self, name: str, streams: Mapping[str, Tensor]) -> Tensor:
+        """Real value of one integer of any tensor: values or currents."""
+        if name in self.assigned.currents:
+            return self.current_unit(name, streams)
+        return torch.tensor(self.input_scale(name), device=self.input.scale.device)
 
     def neuron_lsb(self, name: str, streams: Mapping[str, Tensor]) -> Tensor:
         """Real value of one fine unit of a neuron."""
@@ -142,7 +194,7 @@ class Student(nn.Module):
             for name, firing in result.firings.items()
         }
         spikes = {name: firing.spikes for name, firing in result.firings.items()}
-        logits = result.steps * self._readout_scale(result.units)
+        logits = (result.steps - self._readout_offset) * self._readout_scale(result.units)
         return Observation(self._real_output(result, x.shape[0]), logits, potentials, spikes)
 
     def quantize_input(self, x: Tensor) -> Tensor:
@@ -155,16 +207,22 @@ class Student(nn.Module):
         """Evaluate on real x [T, N, ...] and return every spike, membrane and output integer."""
         with evaluating(self), torch.no_grad():
             result = self.run(x)
-        spikes = {name: _integers(firing.spikes) for name, firing in result.firings.items()}
-        membranes = {name: _integers(firing.membranes) for name, firing in result.firings.items()}
+        counting = {**result.firings, **result.digits}
+        spikes = {name: _integers(firing.spikes) for name, firing in counting.items()}
+        membranes = {name: _integers(firing.membranes) for name, firing in counting.items()}
         return Trace(_integers(result.readout), spikes, membranes)
 
-    def run(self, x: Tensor, *, fire: Fire = _fire) -> Pass:
-        """Run every node; `fire` runs a neuron layer on integer currents (calibration puts the float neuron there)."""
+    def run(self, x: Tensor, *, fire: Fire = _fire, digitize: Digitize = _digitize) -> Pass:
+        """Run every node.
+
+        fire: runs a neuron layer on integer currents (calibration puts the float neuron there); digitize: a digitizer
+        (calibration fits it first).
+        """
         self._check_shape(x)
         streams = self.stream_units()
         values: dict[str, Tensor] = {}
         firings: dict[str, Firing] = {}
+        digits: dict[str, Firing] = {}
         for node in self.graph:
             sources = [values[name] for name in node.inputs]
             match node.kind:
@@ -173,21 +231,34 @@ class Student(nn.Module):
                 case NodeKind.SYNAPSE:
                     unit = self.current_unit(node.name, streams)
                     values[node.name] = self.synapse(node.name)(sources[0], self.input_scale(node.inputs[0]), unit)
+                case NodeKind.AFFINE:
+                    units = (self.real_unit(name, streams) for name in (node.inputs[0], node.name))
+                    values[node.name] = self.affine(node.name)(sources[0], *units)
+                case NodeKind.DIGITIZER:
+                    unit = self.current_unit(node.inputs[0], streams)
+                    values[node.name] = digitize(self.digitizer(node.name), sources[0], unit)
+                    digits[node.name] = self._counted(node.name, values[node.name], sources[0], unit)
                 case NodeKind.NEURON:
                     lsb = self.neuron_lsb(node.name, streams)
                     firings[node.name] = fire(self.neuron(node.name), sources[0], lsb)
-                    values[node.name] = firings[node.name].spikes
-                case NodeKind.POOL:
-                    values[node.name] = _pool(node.spec, sources[0])
-                case NodeKind.ADD:
-                    values[node.name] = reduce(torch.add, sources)
-                case NodeKind.FLATTEN:
-                    values[node.name] = sources[0].flatten(2)
-                case NodeKind.READOUT:
-                    values[node.name] = sources[0] if self._mode == "steps" else sources[0].sum(0)
+                    values[node.name] = self._written(node, firings[node.name], lsb)
+                case _:
+                    values[node.name] = rearrange(node, sources)
         currents = {name: values[name] for name in self.assigned.currents}
         readout = self.graph.readout
-        return Pass(values[readout.name], values[readout.inputs[0]], firings, streams, currents)
+        return Pass(values[readout.name], values[readout.inputs[0]], firings, streams, currents, digits)
+
+    def _written(self, node: SnnNode, firing: Firing, lsb: Tensor) -> Tensor:
+        """What a neuron layer writes: its spikes, or the potential after the reset for a readout of membranes."""
+        if node.carries is Carries.SPIKES:
+            return firing.spikes
+        return after_reset(self.neuron(node.name).integers(lsb), firing.potentials, firing.spikes)
+
+    def _counted(self, name: str, values: Tensor, current: Tensor, unit: Tensor) -> Firing:
+        """A digitizer as the neuron that the integer graph has for it."""
+        layer = self.digitizer(name)
+        membranes = layer.membranes(current, unit)
+        return Firing(values + layer.integers(unit).offset, membranes, membranes)
 
     def _check_shape(self, x: Tensor) -> None:
         shape = self.graph.input.shape
@@ -205,10 +276,14 @@ class Student(nn.Module):
         return spec.mode
 
     def _readout_scale(self, streams: Mapping[str, Tensor]) -> Tensor:
+        return self.real_unit(self.graph.readout.inputs[0], streams)
+
+    @property
+    def _readout_offset(self) -> int:
+        """What every step of a readout of membranes carries for the rounding of storage, in fine units."""
         source = self.graph.node(self.graph.readout.inputs[0])
-        if source.carries is Carries.CURRENT:
-            return self.current_unit(source.name, streams)
-        return torch.tensor(self.input_scale(source.name))
+        is_membrane = source.kind is NodeKind.NEURON and source.carries is Carries.CURRENT
+        return self.neuron(source.name).rounding_offset if is_membrane else 0
 
     def readout_scale(self) -> float:
         """Real value of one integer of the readout. A mean over T is left as the sum: T belongs to the run."""
@@ -216,19 +291,10 @@ class Student(nn.Module):
             return float(self._readout_scale(self.stream_units()))
 
     def _real_output(self, result: Pass, time_steps: int) -> Tensor:
-        output = result.readout * self._readout_scale(result.units)
+        steps = time_steps if self._mode in ("mean", "sum") else 1
+        output = (result.readout - self._readout_offset * steps) * self._readout_scale(result.units)
         output = output / time_steps if self._mode == "mean" else output
         return output.float()
-
-
-def _pool(spec: object, x: Tensor) -> Tensor:
-    assert isinstance(spec, PoolSpec)
-    folded = x.flatten(0, 1)
-    if spec.mode == "max":
-        pooled = functional.max_pool2d(folded, spec.kernel, spec.stride, spec.padding)
-    else:
-        pooled = functional.avg_pool2d(folded, spec.kernel, spec.stride, spec.padding, divisor_override=1)
-    return pooled.reshape(*x.shape[:2], *pooled.shape[1:])
 
 
 def _integers(values: Tensor) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from torch import nn
 
 from mdcompress.errors import PlanError
-from mdcompress.graph import NodeKind, SnnGraph, SynapseSpec
+from mdcompress.graph import AffineSpec, NodeKind, SnnGraph, SynapseSpec
+from mdcompress.layers.norms import BatchNorm
+from mdcompress.layers.synapse import FloatSynapse
 from mdcompress.planning import QuantPlan
 from mdcompress.student import Student
 
@@ -20,19 +24,30 @@ def quantize(model: nn.Module, graph: SnnGraph, plan: QuantPlan) -> Student:
     for node in graph.of_kind(NodeKind.SYNAPSE):
         assert isinstance(node.spec, SynapseSpec)
         module = modules.get(node.name)
-        norm = modules.get(node.spec.batch_norm) if node.spec.batch_norm else None
-        if not isinstance(module, nn.Conv2d | nn.Linear) or tuple(module.weight.shape) != node.spec.weight_shape:
+        norm = _norm(modules, node.spec.batch_norm)
+        if not isinstance(module, FloatSynapse) or tuple(module.weight.shape) != node.spec.weight_shape:
             seen = type(module).__name__ if module is not None else "nothing"
             raise PlanError(
                 f"node {node.name!r} of the graph must be a weight layer of shape {node.spec.weight_shape} in the "
                 f"network (found {seen})",
                 hints=["trace the network that you quantize: graph = mdcompress.trace(model, sample)"],
             )
-        if node.spec.batch_norm and not isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d):
-            raise PlanError(
-                f"the network must have the batch norm {node.spec.batch_norm!r} of the graph (it has none so named)",
-                hints=["trace the network that you quantize: graph = mdcompress.trace(model, sample)"],
-            )
         student.synapse(node.name).adopt(module, norm)
+    for node in graph.of_kind(NodeKind.AFFINE):
+        assert isinstance(node.spec, AffineSpec)
+        student.affine(node.name).adopt(_norm(modules, node.spec.batch_norm))
     device = next((parameter.device for parameter in model.parameters()), None)
     return student.to(device) if device is not None else student
+
+
+def _norm(modules: Mapping[str, nn.Module], name: str | None) -> BatchNorm | None:
+    """The network's batch norm of that name, if the graph has one there."""
+    if name is None:
+        return None
+    norm = modules.get(name)
+    if not isinstance(norm, BatchNorm):
+        raise PlanError(
+            f"the network must have the batch norm {name!r} of the graph (it has none so named)",
+            hints=["trace the network that you quantize: graph = mdcompress.trace(model, sample)"],
+        )
+    return norm

@@ -9,23 +9,39 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mdcompress.errors import PlanError
-from mdcompress.graph import Carries, NeuronModel, NodeKind, PoolSpec, SnnGraph, SnnNode
+from mdcompress.graph import (
+    Carries,
+    MultiplySpec,
+    NeuronModel,
+    NodeKind,
+    PoolSpec,
+    ScaleSpec,
+    SnnGraph,
+    SnnNode,
+    SumSpec,
+    count_limit,
+    typical,
+)
 from mdcompress.planning import QuantPlan
-from mdcompress.planning.leak import leak_bits
+from mdcompress.planning.leak import most_leak_bits
 
 _LARGEST_WORD = 28  # bit_width - 1 + guard_bits, so that D*v stays below 2^28 (FORMAT.md, "Bounds")
 
 
 @dataclass(frozen=True)
 class ValueUnit:
-    """Spikes, counts or input: real value = integer * scale (* the input's scale where `from_input`)."""
+    """Spikes, counts, input or digitized currents: real value = integer * scale.
+
+    Times the input's scale where `from_input`; times the digitizer's where one is named.
+    """
 
     scale: float
     from_input: bool
     largest: int
+    digitizer: str | None = None
 
 
 @dataclass(frozen=True)
@@ -38,7 +54,7 @@ class CurrentUnit:
 
 @dataclass(frozen=True)
 class NeuronUnit:
-    """How a neuron reads its stream: lsb = unit(stream) * factor (input gain included); s_v = lsb * 2^guard_bits."""
+    """How a neuron reads its stream: lsb = unit(stream) * factor (mean gain included); s_v = lsb * 2^guard_bits."""
 
     stream: str
     factor: float
@@ -67,6 +83,10 @@ def assign_units(graph: SnnGraph, plan: QuantPlan) -> UnitPlan:
     for stream, reference in references.items():
         if reference is not None:
             neurons |= _neuron_units(graph, plan, currents, stream, reference)
+    for node in graph.of_kind(NodeKind.NEURON):
+        if node.carries is Carries.CURRENT:  # it writes its potential, in its own fine unit
+            del references[currents[node.name].stream]
+            currents[node.name] = CurrentUnit(neurons[node.name].stream, neurons[node.name].factor)
     return UnitPlan(values, currents, neurons, references)
 
 
@@ -80,27 +100,76 @@ def _value_units(graph: SnnGraph, plan: QuantPlan) -> dict[str, ValueUnit]:
                 policy = plan.node(node.name).input
                 assert policy is not None
                 units[node.name] = ValueUnit(1.0, True, 2**policy.bit_width - 1)
+            case NodeKind.DIGITIZER:
+                policy = plan.node(node.name).input
+                assert policy is not None
+                # lowered to counts of 0..2^b - 1, with 2^(b-1) of each taken off again by the reader's bias
+                units[node.name] = ValueUnit(1.0, False, 3 * 2 ** (policy.bit_width - 1), node.name)
             case NodeKind.NEURON:
-                units[node.name] = ValueUnit(1.0, False, 1)
+                units[node.name] = ValueUnit(1.0, False, count_limit(_model(node)))
             case NodeKind.POOL if _is_average(node):
                 unit, window = units[node.inputs[0]], _window(node)
                 units[node.name] = ValueUnit(unit.scale / window, unit.from_input, unit.largest * window)
-            case NodeKind.ADD:
-                units[node.name] = _summed(node, [units[name] for name in node.inputs])
             case _:
-                units[node.name] = units[node.inputs[0]]
+                units[node.name] = _derived(node, graph, [units[name] for name in node.inputs])
     return units
 
 
-def _summed(node: SnnNode, units: list[ValueUnit]) -> ValueUnit:
+def _derived(node: SnnNode, graph: SnnGraph, units: list[ValueUnit]) -> ValueUnit:
+    """The unit of values computed from values."""
+    first = units[0]
+    match node.kind:
+        case NodeKind.ADD:
+            return replace(_common(node, units), largest=sum(unit.largest for unit in units))
+        case NodeKind.CONCAT:
+            return replace(_common(node, units), largest=max(unit.largest for unit in units))
+        case NodeKind.MULTIPLY if isinstance(node.spec, MultiplySpec) and node.spec.mode == "inhibit":
+            return _inhibited(node, *units)
+        case NodeKind.MULTIPLY:
+            return _product(node, units, terms=1)
+        case NodeKind.MATMUL:
+            return _product(node, units, terms=graph.node(node.inputs[0]).shape[-1])
+        case NodeKind.SUM if isinstance(node.spec, SumSpec):
+            terms = graph.node(node.inputs[0]).shape[node.spec.axis]
+            return replace(first, largest=first.largest * terms)
+        case NodeKind.SCALE if isinstance(node.spec, ScaleSpec):
+            return replace(first, scale=first.scale * node.spec.factor)
+        case _:
+            return first
+
+
+def _inhibited(node: SnnNode, inhibitor: ValueUnit, unit: ValueUnit) -> ValueUnit:
+    if (inhibitor.scale, inhibitor.from_input, inhibitor.largest) != (1.0, False, 1):
+        raise PlanError(
+            f"product {node.name!r} takes 1 - {node.inputs[0]!r}, which must be 0 or 1 (it reaches "
+            f"{inhibitor.scale * inhibitor.largest:g})",
+            hints=["take 1 - spikes straight from a neuron, not from sums or averages of them"],
+        )
+    return unit
+
+
+def _product(node: SnnNode, units: list[ValueUnit], *, terms: int) -> ValueUnit:
+    left, right = units
+    if left.from_input and right.from_input:
+        raise PlanError(
+            f"product {node.name!r} multiplies the network's input by itself",
+            hints=["multiply spikes; the input's scale is known once only"],
+        )
+    largest = left.largest * right.largest * terms
+    return ValueUnit(left.scale * right.scale, left.from_input or right.from_input, largest)
+
+
+def _common(node: SnnNode, units: list[ValueUnit]) -> ValueUnit:
+    """The unit that all terms of a sum or concatenation have."""
     first = units[0]
     if not all(math.isclose(unit.scale, first.scale) and unit.from_input == first.from_input for unit in units):
         scales = " and ".join(f"{unit.scale:g}" for unit in units)
+        does = "sum {!r} adds" if node.kind is NodeKind.ADD else "concatenation {!r} joins"
         raise PlanError(
-            f"sum {node.name!r} adds spike tensors of different scales ({scales})",
+            f"{does.format(node.name)} spike tensors of different scales ({scales})",
             hints=["pool both branches alike before adding them"],
         )
-    return ValueUnit(first.scale, first.from_input, sum(unit.largest for unit in units))
+    return first
 
 
 def _current_units(graph: SnnGraph) -> dict[str, CurrentUnit]:
@@ -121,9 +190,10 @@ def _current_units(graph: SnnGraph) -> dict[str, CurrentUnit]:
 
 def _unit_ratios(node: SnnNode) -> Iterator[tuple[str, float]]:
     """(input, unit of the output / unit of that input) for nodes from currents to currents."""
-    passes_on = node.kind in (NodeKind.ADD, NodeKind.POOL, NodeKind.FLATTEN)
-    if passes_on and node.carries is Carries.CURRENT:
+    starts = (NodeKind.SYNAPSE, NodeKind.AFFINE, NodeKind.NEURON, NodeKind.READOUT)
+    if node.carries is Carries.CURRENT and node.kind not in starts:
         ratio = 1.0 / _window(node) if _is_average(node) else 1.0
+        ratio = node.spec.factor if isinstance(node.spec, ScaleSpec) else ratio
         for source in node.inputs:
             yield source, ratio
 
@@ -151,17 +221,20 @@ def _neuron_units(
     """Guard bits of all neurons on one stream: powers of two between their stored scales, so one unit serves all."""
     readers = {node.name: node for node in graph.of_kind(NodeKind.NEURON) if currents[node.inputs[0]].stream == stream}
     models = {name: _model(node) for name, node in readers.items()}
-    factors = {name: currents[node.inputs[0]].factor * models[name].input_gain for name, node in readers.items()}
+    factors = {
+        name: currents[node.inputs[0]].factor * typical(models[name].current_gain) for name, node in readers.items()
+    }
 
     def stored_scale(name: str) -> float:  # s_v up to a factor common to the stream
         membrane = plan.node(name).membrane
         assert membrane is not None
-        return models[name].threshold / 2.0 ** (membrane.bit_width - 1)
+        return typical(models[name].threshold) / 2.0 ** (membrane.bit_width - 1)
 
     base = stored_scale(reference) / factors[reference]
     offsets = {name: round(math.log2(stored_scale(name) / factors[name] / base)) for name in readers}
     planned = {name: _guard_bits(plan, name) for name in readers}
-    lift = max(leak_bits(models[name].decay) - planned[reference] - offsets[name] for name in readers)
+    needed = {name: most_leak_bits(models[name].decay) for name in readers}
+    lift = max(needed[name] - planned[reference] - offsets[name] for name in readers)
     common = planned[reference] + max(0, lift)
     units = {name: NeuronUnit(stream, factors[name], common + offsets[name]) for name in readers}
     _check_words(plan, units)
@@ -197,4 +270,4 @@ def _is_average(node: SnnNode) -> bool:
 
 def _window(node: SnnNode) -> int:
     assert isinstance(node.spec, PoolSpec)
-    return node.spec.kernel[0] * node.spec.kernel[1]
+    return math.prod(node.spec.kernel)

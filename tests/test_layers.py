@@ -14,9 +14,11 @@ from torch import Tensor, nn
 from mdcompress.errors import CalibrationError
 from mdcompress.graph import NeuronModel, SynapseSpec
 from mdcompress.layers.input import QuantInput
-from mdcompress.layers.integer_ops import NeuronIntegers, integrate_and_fire, requantize
+from mdcompress.layers.firing import integrate_and_fire
+from mdcompress.layers.integer_ops import NeuronIntegers, requantize
 from mdcompress.layers.neuron import MembraneUnit, QuantNeuron, ReadoutUnit
-from mdcompress.layers.synapse import QuantSynapse, requant_constants
+from mdcompress.layers.requant import requant_constants
+from mdcompress.layers.synapse import QuantSynapse
 from mdcompress.recipe import BatchNormPolicy, MembranePolicy, WeightPolicy
 from mdcompress.zoo.neurons import surrogate_derivative
 
@@ -118,8 +120,10 @@ def test_constants_are_integers_in_bounds_and_close_to_what_they_stand_for(data:
 def integers(**changes: object) -> NeuronIntegers:
     """D = 8, R = 4 (decay 1/2), 5-bit membrane, threshold 100 fine units."""
     plain = NeuronIntegers(
-        leak=8, guard_bits=4, bit_width=5, reset="hard", initial=0,
-        threshold=doubles(100), soft_amount=doubles(100), drive=doubles(0), reset_value=doubles(0),
+        leak=doubles(8), synapse_leak=None, synapse_shift=0, guard_bits=4, bit_width=5, reset="hard", initial=0,
+        timing="same_step", spike="binary", max_spikes=1, floor="none", rearm="plain",
+        threshold=doubles(100), level=doubles(0), soft_amount=doubles(100), drive=doubles(0), reset_value=doubles(0),
+        floor_value=doubles(0), synapse_drive=doubles(0),
     )  # fmt: skip
     return replace(plain, **changes)  # type: ignore[arg-type]
 
@@ -163,7 +167,9 @@ def test_a_quantized_neuron_rounds_its_parameters_to_fine_units() -> None:
     """lsb = 1/64 at R = 4: theta 1.3 is 83.2, half a stored unit is 8, and v(0) is stored like every membrane."""
     model = NeuronModel(0.75, 1.0, 0.1, 1.3, "greater_equal", "hard", -0.2, 1.3, -0.2)
     half_up = QuantNeuron(model, MembranePolicy(bit_width=8), guard_bits=4).integers(torch.tensor(1 / 64))
-    assert (half_up.leak, float(half_up.threshold), float(half_up.soft_amount)) == (12, 83 + 8, 83)
+    assert (float(half_up.leak), float(half_up.threshold), float(half_up.soft_amount)) == (12, 83 + 8, 0)
+    soft = QuantNeuron(replace(model, reset="soft"), MembranePolicy(bit_width=8), guard_bits=4)
+    assert float(soft.integers(torch.tensor(1 / 64)).soft_amount) == 83
     assert (float(half_up.drive), float(half_up.reset_value), half_up.initial) == (6 + 8, -13 + 8, -1)  # -13/16 → -1
     floor = QuantNeuron(replace(model, comparator="greater"), MembranePolicy(rounding="floor"), guard_bits=4)
     found = floor.integers(torch.tensor(1 / 64))

@@ -157,7 +157,7 @@ def test_one_sample_that_is_a_view_can_be_viewed() -> None:
         (lambda y: F.max_pool2d(input=y, kernel_size=2, stride=1), PoolSpec("max", (2, 2), (1, 1), (0, 0))),
         (lambda y: F.avg_pool2d(y, 2, padding=1), PoolSpec("average", (2, 2), (2, 2), (1, 1))),
         (lambda y: F.adaptive_avg_pool2d(y, (1, 2)), PoolSpec("average", (4, 2), (4, 2), (0, 0))),
-        (lambda y: F.adaptive_max_pool2d(y, 2), PoolSpec("max", (2, 2), (2, 2), (0, 0))),
+        (lambda y: F.adaptive_max_pool2d(y, (None, 2)), PoolSpec("max", (1, 2), (1, 2), (0, 0))),
     ],
 )
 def test_every_pooling_has_the_same_spec_as_module_and_as_function(pool: Callable[..., Tensor], spec: PoolSpec) -> None:
@@ -221,7 +221,7 @@ def test_a_sum_is_named_after_the_module_it_stands_in() -> None:
 def test_layers_without_effect_in_evaluation_leave_no_trace() -> None:
     def forward(m: nn.Module, x: Tensor) -> Tensor:
         y = m.dropout_in_place(m.dropout(m.identity(m.neuron(m.fc(x)))))
-        y = F.dropout(F.dropout(y, 0.5, m.training), p=0.0)
+        y = F.dropout(F.dropout1d(y, 0.5, m.training), p=0.0)
         return m.head(m.flatten(y))
 
     layers = {"identity": nn.Identity(), "dropout": nn.Dropout(), "dropout_in_place": nn.Dropout(inplace=True)}
@@ -365,14 +365,6 @@ def _made_inside(m: nn.Module, x: Tensor) -> Tensor:
     return nn.Linear(4, 4)(x)
 
 
-def _steps_in_a_loop(m: nn.Module, x: Tensor) -> Tensor:
-    return torch.stack([m.fc(x[t]) for t in range(len(x))]).mean(0)
-
-
-def _iterated(m: nn.Module, x: Tensor) -> Tensor:
-    return torch.stack([m.fc(step) for step in x])
-
-
 def _view_changed_in_place(m: nn.Module, x: Tensor) -> Tensor:
     y = m.fc(x)
     view = y.flatten(0, 1)
@@ -393,50 +385,58 @@ def _steps_then_more(m: nn.Module, x: Tensor) -> Tensor:
 
 FUNCTIONS: list[tuple[Forward, str, str]] = [
     (lambda m, x: F.relu(m.fc(x)), "the network calls torch.nn.functional.relu, which a graph", "use convolution"),
-    (lambda m, x: m.fc(x) * 2, "the network calls torch.Tensor.mul", "use convolution"),
-    (lambda m, x: torch.cat([m.fc(x), m.fc2(x)], dim=2), "the network calls torch.cat", "use convolution"),
+    (lambda m, x: m.fc(x) * -2, "multiplied by a parameter, a constant that is not positive", "a positive number"),
+    (lambda m, x: m.fc(x) * m.constant.weight[0], "multiplied by a parameter", "a positive number"),
+    (lambda m, x: m.fc(x) * m.fc2(x), "currents of 'fc' are multiplied", "multiply spikes"),
+    (lambda m, x: m.fc(x) / -2, "the network calls torch.Tensor.div", "positive numbers only"),
+    (lambda m, x: 2 - m.neuron(m.fc(x)), "the network subtracts tensors", "only 1 - spikes"),
+    (lambda m, x: 1 - m.fc(x), "1 - 'fc' is taken, which are no spikes", "take 1 - spikes"),
+    (lambda m, x: 1 - m.neuron(m.fc(x)), "a layer reads 1 - 'neuron'", "a*(1 - b)"),
+    (lambda m, x: torch.cat([m.fc(x), x.detach()], dim=2), "the network calls torch.cat", "join channels"),
+    (lambda m, x: torch.cat([m.fc(x), m.fc2(x)], dim=1), "the network calls torch.cat", "join channels"),
     (lambda m, x: m.fc(x).mT, "the network calls torch.Tensor.mT.__get__", "use convolution"),
-    (lambda m, x: m.fc(x).unbind(0), "the network calls torch.Tensor.unbind", "all steps at once"),
-    (_steps_in_a_loop, "the network calls torch.Tensor.__getitem__", "instead of looping over time"),
-    (_iterated, "the network calls torch.Tensor.unbind", "instead of looping over time"),
+    (lambda m, x: m.fc(x).unbind(0), "must return one tensor computed from its input (got tuple)", "logits alone"),
+    (lambda m, x: m.fc(x)[1:], "the network takes a part of 'fc' ([3, 2, 4] becomes [2, 2, 4])", "whole steps"),
+    (lambda m, x: m.fc(x)[:, 1], "the network takes a part of 'fc' ([3, 2, 4] becomes [3, 4])", "whole steps"),
+    (lambda m, x: m.fc(x).unbind(1)[0], "apart into 2 by unbind over axis 1, which is not time", "whole steps"),
     (lambda m, x: F.dropout(m.neuron(m.fc(x))), "calls torch.nn.functional.dropout", "training=self.training"),
     (lambda m, x: m.fc(x).to(torch.int32), "a tensor is converted to torch.int32", "stay in floating point"),
-    (lambda m, x: m.fc(x).view(T, N, 2, 2), "a reshape turns [3, 2, 4] into [3, 2, 2, 2]", "only folding"),
-    (lambda m, x: m.fc(x).flatten(), "has neither [T, N, ...] = [3, 2, ...] nor [T*N, ...] = [6, ...]", "leading axes"),
+    (lambda m, x: m.fc(x).flatten(), "a reshape turns [3, 2, 4] into [24]", "whole axes in front"),
+    (lambda m, x: m.fc(x).reshape(2, 3, 4), "a reshape turns [3, 2, 4] into [2, 3, 4]", "whole axes in front"),
     (lambda m, x: m.fc(x) + 1.0, "added to a constant or scaled", "only sums of two layers"),
     (lambda m, x: torch.add(m.fc(x), m.fc2(x), alpha=2), "added to a constant or scaled", "only sums"),
     (lambda m, x: m.fc(x) + m.constant.weight[0], "does not come from the network's input", "learned constant"),
-    (lambda m, x: m.fc(x) + m.neuron(m.fc2(x)), "'fc' (current, (4,)) is added to 'neuron' (spikes, (4,))", "both"),
+    (lambda m, x: m.fc(x) + m.three(x), "'fc' (4,) is added to 'three' (1,)", "one shape"),
     (lambda m, x: m.fc(x).mean(1), "a mean over axes (1,) turns [3, 2, 4] into [3, 4]", "over time"),
     (lambda m, x: m.fc(x).mean(), "a mean over axes (0, 1, 2)", "over time"),
-    (lambda m, x: m.fc(x).mean(0, keepdim=True), "turns [3, 2, 4] into [1, 2, 4]", "over time"),
+    (lambda m, x: m.fc(x).mean(0, keepdim=True), "returns the mean over time of 'fc'", "over time"),
     (_data_dependent, "reads the values of a tensor (equal)", "not by values"),
     (_values_read, "reads the values of a tensor (numpy)", "not by values"),
     (_made_inside, "a Linear is made inside forward", "in __init__"),
     (_view_changed_in_place, "the output of 'fc' was changed in place through a view", "y = y + z"),
     (_view_changed_before_a_function, "the output of 'fc' was changed in place through a view", "y = y + z"),
-    (lambda m, x: m.fc2(m.fc(x)), "'fc2' reads currents (from 'fc')", "put a neuron between"),
-    (lambda m, x: m.fc(m.fc(x)), "'fc' reads currents (from 'fc')", "put a neuron between"),
-    (lambda m, x: m.fc(x) + m.fc(x), "'fc' is called more than once", "a module of its own"),
-    (lambda m, x: m.neuron(m.fc(x).flatten(0, 1)), "neuron 'neuron' reads [6, 4]: it needs time", "unflatten"),
-    (lambda m, x: m.neuron(x), "neuron 'neuron' reads input from 'input', not currents", "weight layer before"),
-    (lambda m, x: m.fc(input=x), "'fc' must map one tensor to one (it was called with 0 positional", "y = layer(x)"),
+    (lambda m, x: m.fc(m.fc(x)), "'fc' is called more than once", "a module of its own"),
+    (lambda m, x: m.fc(m.neuron(m.fc(x))), "'fc' is called more than once", "a module of its own"),
+    (lambda m, x: m.neuron(m.fc(x)) + m.neuron(m.fc2(x)), "'neuron' is called more than once", "a neuron of its own"),
+    (lambda m, x: m.neuron(m.fc(x).flatten(0, 1)), "reads [6, 4], all steps with leading axes (TN)", "unflatten"),
+    (lambda m, x: m.neuron(), "the network fails on the sample", "float [T, N, ...]"),
     (lambda m, x: m.fc(x).flatten(0, 1), "the network's output [6, 4] folds time into the batch", "[N, K]"),
     (lambda m, x: m.fc(x).flatten(0, 1).mean(0), "a mean over axes (0,)", "over time"),
     (lambda m, x: (m.fc(x), x), "must return one tensor computed from its input (got tuple)", "logits alone"),
     (lambda m, x: torch.zeros(2, 3), "must return one tensor computed from its input (got Tensor)", "logits alone"),
     (lambda m, x: m.norm1(m.fc(x)), "batch norm 'norm1' reads [3, 2, 4]: it takes the batch axis", "x.flatten(0, 1)"),
-    (lambda m, x: fold(m.norm4, m.neuron(m.fc(x))), "follows 'neuron' (neuron), not a weight layer", "right after"),
+    (lambda m, x: fold(m.norm4, m.fc(x)) + fold(m.norm4, m.fc2(x)), "'norm4' follows both 'fc' and 'fc2'", "its own"),
     (lambda m, x: m.inner(m.fc(x)), "the network calls torch.nn.functional.relu", "use convolution"),
-    (_steps_then_more, "has neither", "leading axes"),
+    (_steps_then_more, "the network calls torch.Tensor.expand", "whole steps"),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("forward", "says", "hint"), FUNCTIONS)
 def test_what_a_graph_cannot_hold_is_refused_with_what_to_do(forward: Forward, says: str, hint: str) -> None:
     layers = {
-        "fc": nn.Linear(4, 4), "fc2": nn.Linear(4, 4), "neuron": IF(), "norm1": nn.BatchNorm1d(2),
-        "norm4": nn.BatchNorm1d(4), "constant": nn.Linear(4, 4), "inner": nn.Sequential(nn.ReLU()),
+        "fc": nn.Linear(4, 4), "fc2": nn.Linear(4, 4), "neuron": IF(),
+        "norm1": nn.BatchNorm1d(2), "norm4": nn.BatchNorm1d(4),
+        "constant": nn.Linear(4, 4), "inner": nn.Sequential(nn.ReLU()), "three": nn.Linear(4, 1),
     }  # fmt: skip
     refused(Net(forward, **layers), vector_sample(), says=says, hint=hint)
 
@@ -446,14 +446,34 @@ def test_the_error_names_the_module_in_which_it_stands() -> None:
     refused(net, vector_sample(), says="(in module 'block.1')", hint="use convolution")
 
 
-def test_a_layer_after_the_mean_over_time_is_refused() -> None:
+@pytest.mark.parametrize("reduced", [lambda y: y.mean(0), lambda y: y.sum(0), lambda y: y.amax(0)])
+def test_a_neuron_after_the_reduction_over_time_is_refused(reduced: Callable[[Tensor], Tensor]) -> None:
+    net = Net(lambda m, x: m.neuron(reduced(m.fc(x)).unsqueeze(0)), fc=nn.Linear(4, 4), neuron=IF())
+    refused(net, vector_sample(), says="of 'fc': a graph ends there", hint="over time last")
+
+
+def test_a_linear_layer_after_the_mean_over_time_is_the_mean_of_the_linear_layer() -> None:
     net = Net(lambda m, x: m.head(m.neuron(m.fc(x)).mean(0)), fc=nn.Linear(4, 4), neuron=IF(), head=nn.Linear(4, 3))
-    refused(net, vector_sample(time_steps=1), says="'head' follows the 'readout' over time", hint="over time last")
+    graph = trace(net, vector_sample())
+    assert kinds(graph) == ["input", "synapse", "neuron", "synapse", "readout"]
+    assert graph.readout.spec == ReadoutSpec("mean") and graph.readout.inputs == ("head",)
 
 
-def test_a_global_average_after_the_mean_over_time_is_refused() -> None:
-    net = Net(lambda m, x: fold(m.conv, x).mean(0).mean((2, 3)), conv=conv())
-    refused(net, image_sample(time_steps=1), says="follows the 'readout' over time", hint="over time last")
+@pytest.mark.parametrize(
+    ("reduced", "bias"), [(lambda y: y.sum(0), True), (lambda y: y.amax(0), True), (lambda y: y.amax(0), False)]
+)
+def test_a_linear_layer_after_another_reduction_over_time_is_another_function(
+    reduced: Callable[[Tensor], Tensor], bias: bool
+) -> None:
+    head = nn.Linear(4, 3, bias=bias)
+    net = Net(lambda m, x: m.head(reduced(m.neuron(m.fc(x)))), fc=nn.Linear(4, 4), neuron=IF(), head=head)
+    refused(net, vector_sample(), says="'head' follows the ", hint="over time last")
+
+
+def test_a_linear_layer_without_bias_may_follow_the_sum_over_time() -> None:
+    head = nn.Linear(4, 3, bias=False)
+    net = Net(lambda m, x: m.head(m.neuron(m.fc(x)).sum(0)), fc=nn.Linear(4, 4), neuron=IF(), head=head)
+    assert trace(net, vector_sample()).readout.spec == ReadoutSpec("sum")
 
 
 def _conv_net(layer: nn.Module, **layers: nn.Module) -> nn.Module:
@@ -474,14 +494,13 @@ LAYERS: list[tuple[nn.Module, str, str]] = [
     (conv(padding_mode="reflect"), "'conv' pads with reflect", "padding_mode='zeros'"),
     (nn.Conv2d(1, 2, 2, padding="same"), "'conv' pads 'same' with an even kernel", "odd kernel"),
     (Scaled(1, 2, 3), "'conv' (Scaled) has a forward of its own", "use nn.Conv2d"),
-    (nn.ConvTranspose2d(1, 2, 3), "conv_transpose2d", "use convolution"),
+    (nn.ConvTranspose2d(1, 2, 3), "conv_transpose2d", "no transposed convolution is held yet"),
     (nn.Sequential(conv(), nn.AvgPool2d(2, ceil_mode=True)), "windows of unequal size", "windows that fit"),
     (nn.Sequential(conv(), nn.AvgPool2d(2, padding=1, count_include_pad=False)), "of unequal size", "windows that fit"),
     (nn.Sequential(conv(), nn.AvgPool2d(2, divisor_override=3)), "windows of unequal size", "windows that fit"),
     (nn.Sequential(conv(), nn.MaxPool2d(2, ceil_mode=True)), "uses ceil_mode or dilation", "plain windows"),
     (nn.Sequential(conv(), nn.AdaptiveAvgPool2d(3)), "of (4, 4) to (3, 3) has uneven windows", "divisor of the size"),
-    (nn.Sequential(nn.BatchNorm2d(1), conv()), "follows 'input' (input), not a weight layer", "right after"),
-    (nn.Sequential(conv(), nn.BatchNorm2d(2), nn.BatchNorm2d(2)), "not a weight layer", "right after"),
+    (nn.Sequential(nn.BatchNorm2d(1), conv()), "'conv.1' reads currents (from 'conv.0')", "a neuron between"),
     (nn.Sequential(conv(), nn.BatchNorm2d(2, track_running_stats=False)), "keeps no running statistics", "track"),
     (nn.Sequential(conv(), nn.MaxPool2d(2, return_indices=True)), "and returned tuple)", "y = layer(x)"),
 ]
@@ -494,9 +513,9 @@ def test_layers_with_options_that_a_graph_cannot_hold_are_refused(layer: nn.Modu
         refused(_conv_net(layer), image_sample(), says=says, hint=hint)
 
 
-def test_a_neuron_that_returns_its_state_too_is_refused() -> None:
+def test_a_neuron_that_the_probe_cannot_run_is_refused() -> None:
     net = Net(lambda m, x: m.neuron(m.fc(x))[0], fc=nn.Linear(4, 4), neuron=Tuples())
-    refused(net, vector_sample(), says="'neuron' must map one tensor to one", hint="keep states inside")
+    refused(net, vector_sample(), says="neuron 'neuron' (test_tracing.Tuples", hint="in evaluation mode")
 
 
 def test_a_layer_whose_forward_was_replaced_is_refused() -> None:
@@ -517,7 +536,7 @@ def test_images_need_a_channel_axis() -> None:
         net, torch.rand(T, 2, 4, 4), says="'conv' must read (C, H, W) per sample and step (got (4, 4)", hint="[T, N"
     )
     net = Net(lambda m, x: m.neuron(m.fc(m.pool(x))), pool=nn.AvgPool2d((1, 2)), fc=nn.Linear(2, 2), neuron=IF())
-    refused(net, vector_sample(), says="'pool' must read (C, H, W)", hint="pool images")
+    refused(net, vector_sample(), says="'pool' must read (C, H, W)", hint="pool maps")
     net = Net(lambda m, x: m.fc(x), fc=nn.Linear(4, 3))
     refused(net, image_sample(), says="'fc' must read (features) per sample and step (got (1, 4, 4)", hint="flatten")
 

@@ -1,96 +1,133 @@
-"""What an adapter is, the canonical neuron every adapter maps to, and the probe that proves the mapping.
-
-An adapter recognises a neuron class and describes one instance of it as a `NeuronModel`. The probe then runs the
-user's own module beside the canonical equations; one differing spike is an error.
-"""
+"""What an adapter is: it recognises the neurons of one library, describes them, and runs them as the library does."""
 
 from __future__ import annotations
 
 import copy
+import importlib.metadata
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from mdcompress.adapters.refusals import PER_NEURON, Refusal
 from mdcompress.errors import TraceError
-from mdcompress.graph import NeuronModel
+from mdcompress.graph import NeuronModel, Numbers
 
-PROBE_STEPS, PROBE_NEURONS = 100, 256
+ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
 
 class Adapter(Protocol):
     """Turns the neurons of one library into canonical models."""
 
-    def describe(self, module: nn.Module) -> NeuronModel | None:
-        """The canonical model of `module`, or None where it is not a neuron of this library."""
+    def describe(self, module: nn.Module, /) -> NeuronModel | Refusal | None:
+        """The canonical model of `module`, why it has none, or None where it is no neuron of this library."""
+        ...
+
+    def run(self, module: nn.Module, currents: Tensor, /) -> Tensor:
+        """Spikes [T, N, ...] of a neuron for currents [T, N, ...] from a fresh state. `module` may be changed."""
         ...
 
 
 @dataclass(frozen=True)
-class Simulation:
-    """A canonical run: spikes, potentials before reset (h) and membranes after it (v), all [T, N, ...]."""
+class NeuronAdapter:
+    """An adapter from a function: `trace(network, sample, adapters=[NeuronAdapter(describe)])`.
 
-    spikes: Tensor
-    potentials: Tensor
-    membranes: Tensor
-
-
-def simulate(model: NeuronModel, currents: Tensor) -> Simulation:
-    """Run the canonical float neuron on currents [T, N, ...] (equations: `NeuronModel`)."""
-    v = torch.full_like(currents[0], model.initial)
-    spikes, potentials, membranes = [], [], []
-    for current in currents.unbind(0):
-        h = model.decay * v + model.input_gain * current + model.drive
-        fires = h >= model.threshold if model.comparator == "greater_equal" else h > model.threshold
-        spike = fires.to(h.dtype)  # bool * float would round the float to float32
-        match model.reset:
-            case "hard":
-                v = torch.where(fires, model.reset_value, h)
-            case "soft":
-                v = h - model.soft_amount * spike
-            case "none":
-                v = h
-        spikes.append(spike)
-        potentials.append(h)
-        membranes.append(v)
-    return Simulation(torch.stack(spikes), torch.stack(potentials), torch.stack(membranes))
-
-
-def probe(name: str, module: nn.Module, model: NeuronModel) -> None:
-    """Run `module` and its canonical model on hard input; TraceError at the first differing spike.
-
-    The input, [100, 256] in float64, holds ties (h = threshold on a dyadic grid), drives beyond twice the threshold,
-    and negative drives. Equality of spikes is exact.
+    describe: the canonical model of a module of one's own, None for every other module.
+    run: how currents [T, N, ...] become spikes where the module is not simply called with all steps.
     """
-    currents = _hard_currents(model.threshold)
-    with torch.no_grad():
-        found = copy.deepcopy(module).double()(currents)
-        expected = simulate(model, currents).spikes
-    if found.shape != expected.shape:
-        raise TraceError(
-            f"neuron {name!r} ({_class_name(module)}) must keep the shape {list(currents.shape)} "
-            f"(it returned {list(found.shape)})",
-            hints=["a neuron layer gives one spike for every current: [T, N, ...] to [T, N, ...]"],
-        )
-    differing = (found != expected).nonzero()
-    if len(differing):
-        step, index = differing[0].tolist()
-        raise TraceError(
-            f"neuron {name!r} ({_class_name(module)}) does not follow its description {model}: at step {step} with "
-            f"current {currents[step, index].item():.6g} it gives {found[step, index].item():g} spikes, "
-            f"the canonical neuron {expected[step, index].item():g}",
-            hints=["a subclass with its own forward, or another version of the library, needs its own adapter"],
-        )
+
+    describe: Callable[[nn.Module], NeuronModel | Refusal | None]
+    run: Callable[[nn.Module, Tensor], Tensor] = lambda module, currents: module(currents)
 
 
-def _hard_currents(threshold: float) -> Tensor:
-    generator = torch.Generator().manual_seed(0)
-    shape = (PROBE_STEPS, PROBE_NEURONS // 2)
-    smooth = torch.normal(0.5, 1.2, shape, generator=generator, dtype=torch.float64)
-    ties = torch.randint(-8, 17, shape, generator=generator).double() / 8
-    return threshold * torch.cat([smooth, ties], dim=1)
+class RefusedParameterError(TraceError):
+    """A parameter that no canonical neuron has; it carries the row of the table of refusals."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal.reason, hints=[refusal.hint])
+        self.refusal = refusal
 
 
-def _class_name(module: nn.Module) -> str:
-    return f"{type(module).__module__}.{type(module).__qualname__}"
+def numbers(value: object) -> Numbers:
+    """A parameter of a module, one number or a tensor [C], [C, 1, 1] or [1, C, 1, 1], as the canonical model holds it.
+
+    Errors: RefusedParameterError where it differs within a channel.
+    """
+    if isinstance(value, int | float):  # as_tensor would round it to float32
+        return float(value)
+    tensor = torch.as_tensor(value).detach().cpu().double()
+    if tensor.numel() == 1:
+        return float(tensor)
+    if sum(size > 1 for size in tensor.shape) > 1:
+        raise RefusedParameterError(PER_NEURON)
+    return tuple(tensor.flatten().tolist())
+
+
+def library_class(module: nn.Module, library: str) -> str | None:
+    """The name of the first class of `library` (an import name) among the bases of a module's class."""
+    return next((base.__name__ for base in type(module).__mro__ if _package(base) == library), None)
+
+
+def has_base(module: nn.Module, library: str, names: tuple[str, ...]) -> bool:
+    """Whether a class of `library` with one of these names is among the bases of the module's class."""
+    return any(base.__name__ in names and _package(base) == library for base in type(module).__mro__)
+
+
+def class_and_version(module: nn.Module) -> str:
+    """`package.module.Class, library 1.2.3` for messages; the version is that of the first installed package."""
+    name = f"{type(module).__module__}.{type(module).__qualname__}"
+    for base in type(module).__mro__:
+        package = _package(base)
+        if package not in ("torch", "builtins"):
+            version = installed_version(package)
+            if version is not None:
+                return f"{name}, {package} {version}"
+    return name
+
+
+def installed_version(package: str) -> str | None:
+    """The version of an installed package, which need not be imported; None where it is not installed."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def fresh_copy(module: ModuleT) -> ModuleT:
+    """A float64 copy on the CPU in evaluation mode, also of a module whose state hangs on an autograd graph.
+
+    Attributes are copied one by one: a library's own way of copying its neurons (sinabs) knows only its own options.
+    """
+    memo: dict[int, Any] = {
+        id(tensor): tensor.detach().as_subclass(Tensor).clone() for tensor in _states(module) if not _copies(tensor)
+    }
+    duplicate = type(module).__new__(type(module))
+    memo[id(module)] = duplicate  # bound methods among the attributes become the copy's
+    duplicate.__dict__.update(copy.deepcopy(vars(module), memo))
+    return duplicate.cpu().double().eval()
+
+
+def cast_inputs(module: nn.Module, dtype: torch.dtype) -> None:
+    """Let a module take inputs of any dtype: some libraries' spikes are float32 whatever the weights are."""
+    module.register_forward_pre_hook(lambda _, inputs: tuple(x.to(dtype) for x in inputs))
+
+
+def _states(module: nn.Module) -> Iterator[Tensor]:
+    for part in module.modules():
+        for value in vars(part).values():
+            yield from (item for item in (value.values() if isinstance(value, dict) else [value]) if _is_tensor(item))
+
+
+def _copies(tensor: Tensor) -> bool:
+    """Whether deepcopy takes it: not where it hangs on a graph, nor old snnTorch's own kind of tensor."""
+    return tensor.is_leaf and type(tensor) in (Tensor, nn.Parameter)
+
+
+def _is_tensor(value: object) -> bool:
+    return isinstance(value, Tensor)
+
+
+def _package(kind: type) -> str:
+    return kind.__module__.partition(".")[0]

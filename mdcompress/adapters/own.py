@@ -1,15 +1,17 @@
-"""The project's own float neurons, `mdcompress.zoo.LIF` and `IF`."""
+"""The project's own float neurons, and any neuron that describes itself by a method `neuron_model`."""
 
 from __future__ import annotations
 
-from torch import nn
+from torch import Tensor, nn
 
+from mdcompress.adapters.base import class_and_version
+from mdcompress.errors import TraceError
 from mdcompress.graph import NeuronModel
 from mdcompress.zoo.neurons import LIF
 
 
 class OwnNeurons:
-    """Describes `mdcompress.zoo.LIF`, `IF` and subclasses of them."""
+    """Describes `mdcompress.zoo.LIF`, `IF` and subclasses of them. They run on all steps at once."""
 
     def describe(self, module: nn.Module) -> NeuronModel | None:
         """Read the parameters off the module."""
@@ -26,3 +28,34 @@ class OwnNeurons:
             soft_amount=module.threshold,
             initial=module.initial,
         )
+
+    def run(self, module: nn.Module, currents: Tensor) -> Tensor:
+        """Call it."""
+        spikes: Tensor = module(currents)
+        return spikes
+
+
+class SelfDescribed:
+    """Neurons with a method `neuron_model(self) -> NeuronModel`: nothing has to be registered anywhere.
+
+    They are called with all steps, [T, N, ...] to [T, N, ...], and start anew at every call.
+    """
+
+    def describe(self, module: nn.Module) -> NeuronModel | None:
+        """Ask the module."""
+        method = getattr(module, "neuron_model", None)
+        if not callable(method):
+            return None
+        model = method()
+        if not isinstance(model, NeuronModel):
+            raise TraceError(
+                f"neuron_model of {class_and_version(module)} must return a NeuronModel (it returned "
+                f"{type(model).__name__})",
+                hints=["from mdcompress.graph import NeuronModel", "rename the method if it means something else"],
+            )
+        return model
+
+    def run(self, module: nn.Module, currents: Tensor) -> Tensor:
+        """Call it."""
+        spikes: Tensor = module(currents)
+        return spikes

@@ -12,8 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mdcompress.graph import ResetKind
-from mdcompress.zoo.neurons import surrogate_derivative
+from mdcompress.graph import FloorKind, Rearm, ResetKind, ResetTiming, SpikeKind
 
 
 class _Requantize(torch.autograd.Function):
@@ -41,20 +40,32 @@ def requantize(accumulator: Tensor, multiplier: Tensor, bias: Tensor, shift: int
 
 @dataclass(frozen=True)
 class NeuronIntegers:
-    """The integers of a neuron layer, in fine units lsb (`intsnn.IntNeuron` has the equations).
+    """The integers of a neuron layer, in fine units lsb (`intsnn.IntNeuron` has the equations and the same names).
 
-    threshold, soft_amount, drive, reset_value: integer-valued tensors [1], differentiable in the scale.
+    leak, synapse_leak: integer-valued tensors [1] or [C]; synapse_leak is None without a synaptic state.
+    threshold, level, soft_amount, drive, reset_value, floor_value, synapse_drive: likewise, differentiable in the
+    scale. What the options do not read is a zero.
     """
 
-    leak: int
+    leak: Tensor
+    synapse_leak: Tensor | None
+    synapse_shift: int
     guard_bits: int
     bit_width: int
-    reset: ResetKind
     initial: int
+    reset: ResetKind
+    timing: ResetTiming
+    spike: SpikeKind
+    max_spikes: int
+    floor: FloorKind
+    rearm: Rearm
     threshold: Tensor
+    level: Tensor
     soft_amount: Tensor
     drive: Tensor
     reset_value: Tensor
+    floor_value: Tensor
+    synapse_drive: Tensor
 
 
 @dataclass(frozen=True)
@@ -64,82 +75,3 @@ class Firing:
     spikes: Tensor
     potentials: Tensor
     membranes: Tensor
-
-
-class _IntegrateAndFire(torch.autograd.Function):
-    """Forward: the integer neuron over T. Backward: through time, with a surrogate for the comparison.
-
-    The shift and the stored word pass gradients straight through (inside the word's range); the reset decision is
-    not differentiated, as usual for hard and soft reset alike.
-    """
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        current: Tensor,
-        threshold: Tensor,
-        soft_amount: Tensor,
-        drive: Tensor,
-        reset_value: Tensor,
-        integers: NeuronIntegers,
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        low, high = -(2 ** (integers.bit_width - 1)), 2 ** (integers.bit_width - 1) - 1
-        spikes, potentials = torch.empty_like(current), torch.empty_like(current)
-        membranes, kept = torch.empty_like(current), torch.empty(current.shape, dtype=torch.bool, device=current.device)
-        v = torch.full_like(current[0], integers.initial)
-        for t, j in enumerate(current):
-            x = torch.add(j, v, alpha=integers.leak) + drive
-            fires = x >= threshold
-            potentials[t], spikes[t] = x, fires
-            if integers.reset == "hard":
-                x = torch.where(fires, reset_value, x)
-            elif integers.reset == "soft":
-                x = x - soft_amount * spikes[t]
-            unclipped = (x * 2.0**-integers.guard_bits).floor_()
-            v = unclipped.clamp(low, high)
-            membranes[t] = v
-            kept[t] = v == unclipped
-        ctx.save_for_backward(threshold, spikes, potentials, kept)
-        ctx.integers = integers
-        ctx.shapes = (threshold.shape, soft_amount.shape, drive.shape, reset_value.shape)
-        ctx.mark_non_differentiable(membranes)
-        return spikes, potentials, membranes
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        threshold, spikes, potentials, kept = ctx.saved_tensors
-        integers: NeuronIntegers = ctx.integers
-        to_spikes, to_potentials = gradients[0], gradients[1]
-        surrogate = to_spikes * surrogate_derivative((potentials - threshold) / threshold, "atan") / threshold
-        to_current = torch.empty_like(spikes)
-        to_soft = torch.zeros((), dtype=spikes.dtype, device=spikes.device)
-        to_reset = torch.zeros_like(to_soft)
-        to_v = torch.zeros_like(spikes[0])
-        for t in range(len(spikes) - 1, -1, -1):
-            after_reset = to_v * kept[t] * 2.0**-integers.guard_bits
-            if integers.reset == "soft":
-                to_soft = to_soft - (after_reset * spikes[t]).sum()
-            elif integers.reset == "hard":
-                to_reset = to_reset + (after_reset * spikes[t]).sum()
-                after_reset = after_reset * (1.0 - spikes[t])
-            to_current[t] = surrogate[t] + to_potentials[t] + after_reset
-            to_v = to_current[t] * integers.leak
-        threshold_shape, soft_shape, drive_shape, reset_shape = ctx.shapes
-        return (
-            to_current,
-            -surrogate.sum_to_size(threshold_shape),
-            to_soft.expand(soft_shape),
-            to_current.sum_to_size(drive_shape),
-            to_reset.expand(reset_shape),
-            None,
-        )
-
-
-def integrate_and_fire(current: Tensor, integers: NeuronIntegers) -> Firing:
-    """Run the integer neuron on currents [T, N, ...] (integers in fine units)."""
-    dtype = current.dtype
-    constants = (integers.threshold, integers.soft_amount, integers.drive, integers.reset_value)
-    spikes, potentials, membranes = _IntegrateAndFire.apply(
-        current, *(constant.to(dtype) for constant in constants), integers
-    )
-    return Firing(spikes, potentials, membranes)

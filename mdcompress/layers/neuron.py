@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -9,62 +10,150 @@ from brevitas.function.ops_ste import round_ste
 from torch import Tensor, nn
 
 from intsnn.arithmetic import IntType
-from mdcompress.graph import NeuronModel
-from mdcompress.layers.integer_ops import Firing, NeuronIntegers, integrate_and_fire
+from mdcompress.graph import NeuronModel, Numbers, count_limit, per_channel, typical
+from mdcompress.layers.firing import after_reset, integrate_and_fire
+from mdcompress.layers.integer_ops import Firing, NeuronIntegers
+from mdcompress.planning.leak import most_leak_bits
 from mdcompress.quantizers import MembraneQuantizer
 
 if TYPE_CHECKING:
     from mdcompress.recipe import MembranePolicy
 
 _INITIAL_RANGE = 1.0  # stored range in thresholds before calibration finds a better one
+_LARGEST_SYNAPSE_WORD = 28  # bit_width - 1 + synapse_shift, so that D_s*i stays below 2^28 (FORMAT.md, "Bounds")
 
 
 class QuantNeuron(nn.Module):
     """An integer neuron layer. It holds no scale of its own: its unit belongs to the stream of currents it reads.
 
     Args:
-        model: the canonical float neuron. Its input gain is part of the unit: gain*j counts in lsb = gain*unit(j).
-        policy: bit width and rounding of the stored membrane.
+        model: the canonical float neuron. Its gains are part of the unit: gain*j counts in lsb = gain*unit(j). Where
+            they differ from channel to channel so does lsb: what is called lsb belongs to the mean gain.
+        policy: bit width and rounding of the stored membrane, and of a synaptic state.
         guard_bits: R, so that s_v = lsb * 2^R.
     """
+
+    synapse_shift: Tensor
 
     def __init__(self, model: NeuronModel, policy: MembranePolicy, *, guard_bits: int) -> None:
         super().__init__()
         self.model, self.policy, self.guard_bits = model, policy, guard_bits
+        if self.has_synapse:
+            self.register_buffer("synapse_shift", torch.tensor(guard_bits))
+
+    @property
+    def has_synapse(self) -> bool:
+        """Whether a synaptic state is kept."""
+        return self.model.has_synapse
+
+    @property
+    def gained_model(self) -> NeuronModel:
+        """The model for currents that hold the mean gain already: what is left is each channel's share."""
+        return replace(self.model, input_gain=_shares(self.model.current_gain), synapse_gain=1.0)
 
     def forward(self, current: Tensor, lsb: Tensor) -> Firing:
-        """Integer currents [T, N, ...] to spikes, potentials and membranes; lsb: real value of one fine unit."""
-        return integrate_and_fire(current, self.integers(lsb))
+        """Integer currents [T, N, ...] to spikes, potentials and membranes; lsb: real value of one fine unit.
+
+        Potentials count in lsb for every channel.
+        """
+        firing = integrate_and_fire(current, self.integers(lsb))
+        share, half = self._share_of(current), self.rounding_offset
+        return firing if share is None else replace(firing, potentials=(firing.potentials - half) * share + half)
+
+    def unclipped(self, potentials: Tensor, spikes: Tensor, lsb: Tensor) -> Tensor:
+        """x' >> R of every step, integers: what would be stored if the word had no end.
+
+        Args:
+            potentials: h in real units as observed, [T, N, ...]; the rounding makes them the integers they were.
+            spikes: of the same steps.
+            lsb: real value of one fine unit.
+        """
+        share = self._share_of(potentials)
+        x = (potentials / (lsb if share is None else lsb * share)).round() + self.rounding_offset
+        return (after_reset(self.integers(lsb), x, spikes) * 2.0**-self.guard_bits).floor()
 
     def integers(self, lsb: Tensor) -> NeuronIntegers:
-        """The real parameters in fine units. Rounding half up adds 2^(R-1) to drive, threshold and reset value."""
+        """The real parameters in fine units.
+
+        Rounding half up adds 2^(R-1) to x, and so to drive, threshold, reset value and floor; a synaptic state adds
+        its own half to y, which the drive takes off again.
+        """
         model, bits, half = self.model, self.guard_bits, self.rounding_offset
-        above = 1 if model.comparator == "greater" else 0  # x > theta is x >= theta + 1 for integers
+        synapse_half = self._half(int(self.synapse_shift)) if self.has_synapse else 0
+        above = 1 if model.spike == "binary" and model.comparator == "greater" else 0  # x > theta: x >= theta + 1
+        unit = lsb.double() * self._channels(_shares(model.current_gain)).to(lsb.device)
 
-        def fine(value: float) -> Tensor:
-            rounded: Tensor = round_ste(value / lsb.double())
-            return rounded.reshape(1)
+        def fine(value: Numbers) -> Tensor:
+            rounded: Tensor = round_ste(self._channels(value).to(lsb.device) / unit)
+            return rounded
 
-        word = IntType(self.policy.bit_width, signed=True)
-        initial = (
-            int(fine(model.initial).detach()) + half
-        ) >> bits  # stored like every membrane, so that v(0) = a reset's v
+        nothing = torch.zeros(1, dtype=torch.float64, device=lsb.device)
+        counts = model.spike != "binary" or model.rearm == "double"
         return NeuronIntegers(
-            leak=round(model.decay * 2**bits),
+            leak=self._leak(model.decay, bits).to(lsb.device),
+            synapse_leak=self._synapse_leak(lsb),
+            synapse_shift=int(self.synapse_shift) if self.has_synapse else 0,
             guard_bits=bits,
             bit_width=self.policy.bit_width,
+            initial=self._initial(fine(model.initial)),
             reset=model.reset,
-            initial=min(max(initial, word.low), word.high),
+            timing=model.timing,
+            spike=model.spike,
+            max_spikes=count_limit(model),
+            floor=model.floor,
+            rearm=model.rearm,
             threshold=fine(model.threshold) + (half + above),
-            soft_amount=fine(model.soft_amount),
-            drive=fine(model.drive) + half,
-            reset_value=fine(model.reset_value) + half,
+            level=fine(model.threshold).clamp_min(1.0) if counts else nothing,
+            soft_amount=fine(model.soft_amount) if model.reset == "soft" else nothing,
+            drive=fine(model.drive) + (half - synapse_half),
+            reset_value=fine(model.reset_value) + half if model.reset == "hard" else nothing,
+            floor_value=fine(model.floor_value) + half if model.floor != "none" else nothing,
+            synapse_drive=nothing + synapse_half,
         )
+
+    def fit_synapse(self, currents: Tensor, lsb: float) -> None:
+        """Choose R_s for which N stored bits lose least of the synaptic currents (real, mean gain included).
+
+        R_s is no less than what its leak needs, D_s = round(decay * 2^R_s).
+        """
+        assert self.model.synapse_decay is not None
+        word = IntType(self.policy.bit_width, signed=True)
+        most = _LARGEST_SYNAPSE_WORD - (self.policy.bit_width - 1)
+        losses: dict[int, float] = {}
+        for shift in range(most_leak_bits(self.model.synapse_decay), most + 1):
+            stored = (currents / (lsb * 2.0**shift) + 0.5).floor().clamp(word.low, word.high) * (lsb * 2.0**shift)
+            losses[shift] = float((stored - currents).square().mean())
+        self.synapse_shift.fill_(min(losses, key=lambda shift: losses[shift]))
 
     @property
     def rounding_offset(self) -> int:
         """What potentials carry on top of h, in fine units."""
-        return 2 ** (self.guard_bits - 1) if self.policy.rounding == "half_up" and self.guard_bits > 0 else 0
+        return self._half(self.guard_bits)
+
+    def _share_of(self, values: Tensor) -> Tensor | None:
+        """Each channel's share of the gain against [T, N, C, ...]; None where all are alike."""
+        share = self._channels(_shares(self.model.current_gain)).to(values)
+        return None if share.numel() == 1 else share.reshape(-1, *(1 for _ in values.shape[3:]))
+
+    def _half(self, shift: int) -> int:
+        return 2 ** (shift - 1) if self.policy.rounding == "half_up" and shift > 0 else 0
+
+    def _initial(self, fine: Tensor) -> int:
+        """v(0), stored like every membrane, so that it equals what a reset to the same value leaves."""
+        word = IntType(self.policy.bit_width, signed=True)
+        stored = (int(fine.detach()[0]) + self.rounding_offset) >> self.guard_bits
+        return min(max(stored, word.low), word.high)
+
+    def _leak(self, decay: Numbers, bits: int) -> Tensor:
+        return (self._channels(decay) * 2.0**bits).round()
+
+    def _synapse_leak(self, lsb: Tensor) -> Tensor | None:
+        if not self.has_synapse or self.model.synapse_decay is None:
+            return None
+        return self._leak(self.model.synapse_decay, int(self.synapse_shift)).to(lsb.device)
+
+    def _channels(self, value: Numbers) -> Tensor:
+        return torch.tensor(per_channel(value), dtype=torch.float64)
 
 
 class MembraneUnit(nn.Module):
@@ -72,7 +161,7 @@ class MembraneUnit(nn.Module):
 
     def __init__(self, neuron: NeuronModel, policy: MembranePolicy, *, guard_bits: int, factor: float) -> None:
         super().__init__()
-        self.quantizer = MembraneQuantizer(policy, initial_range=_INITIAL_RANGE * neuron.threshold)
+        self.quantizer = MembraneQuantizer(policy, initial_range=_INITIAL_RANGE * typical(neuron.threshold))
         self.guard_bits, self.factor = guard_bits, factor
         self.bit_width = policy.bit_width
 
@@ -93,3 +182,9 @@ class ReadoutUnit(nn.Module):
     def forward(self) -> Tensor:
         """Real value of one integer of the stream, a scalar."""
         return self.value
+
+
+def _shares(gain: Numbers) -> Numbers:
+    """Each channel's gain over the mean gain; 1 where all are alike."""
+    mean = typical(gain)
+    return tuple(value / mean for value in gain) if isinstance(gain, tuple) else 1.0

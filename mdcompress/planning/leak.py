@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from mdcompress.graph import Numbers, per_channel
+
 LARGEST_GUARD_BITS = 12  # the recipe's limit: 16 stored bits and 12 guard bits stay below int32
 EXACT_UP_TO = 8  # bits up to which a decay that is a binary fraction has to be kept exactly
 
@@ -15,6 +17,11 @@ def leak_bits(decay: float) -> int:
     first = 0 if _is_binary_fraction(decay) else EXACT_UP_TO
     sufficient = (bits for bits in range(first, LARGEST_GUARD_BITS) if keeps_leak(decay, bits))
     return next(sufficient, LARGEST_GUARD_BITS)
+
+
+def most_leak_bits(decay: Numbers) -> int:
+    """What the channel asks for that asks for most."""
+    return max(leak_bits(value) for value in per_channel(decay))
 
 
 def keeps_leak(decay: float, guard_bits: int) -> bool:

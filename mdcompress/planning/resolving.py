@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -12,7 +11,8 @@ from pydantic import ValidationError
 from mdcompress.errors import PlanError
 from mdcompress.graph import NeuronModel, NodeKind, SnnGraph, SnnNode
 from mdcompress.patterns import match_names
-from mdcompress.planning.leak import LARGEST_GUARD_BITS, keeps_leak, leak_bits
+from mdcompress.planning.leak import LARGEST_GUARD_BITS, most_leak_bits
+from mdcompress.planning.neurons import neuron_faults
 from mdcompress.planning.selection import list_names, no_match_hint, select
 from mdcompress.planning.types import Origin, PlannedNode, QuantPlan
 from mdcompress.recipe.policies import BatchNormPolicy, InputPolicy, MembranePolicy, Override, WeightPolicy
@@ -121,10 +121,13 @@ def _planned(node: SnnNode, recipe: Recipe, rules: Sequence[_Rule]) -> PlannedNo
                 return PlannedNode(
                     node.name, node.kind, node.shape, weight=weight, batch_norm=batch_norm, origin=origin
                 )
+            case NodeKind.AFFINE:
+                batch_norm, origin = _merged(quantize.batch_norm, "batch_norm", rules)
+                return PlannedNode(node.name, node.kind, node.shape, batch_norm=batch_norm, origin=origin)
             case NodeKind.NEURON:
                 membrane, origin = _merged(quantize.membrane, "membrane", rules)
                 return _planned_neuron(node, membrane, origin)
-            case NodeKind.INPUT:
+            case NodeKind.INPUT | NodeKind.DIGITIZER:
                 policy, origin = _merged(quantize.input, "input", ())
                 return PlannedNode(node.name, node.kind, node.shape, input=policy, origin=origin)
             case _:
@@ -153,30 +156,19 @@ def _contradiction(node: SnnNode, error: Exception, rules: Sequence[_Rule]) -> _
 
 
 def _planned_neuron(node: SnnNode, membrane: MembranePolicy, origin: Sequence[Origin]) -> PlannedNode | list[_Fault]:
-    """The neuron with its guard bits resolved: R = max(leak's need, 8 below 8 stored bits, else 4) unless given."""
+    """The neuron with its guard bits resolved: R = max(leak's need, 8 below 8 stored bits, else 4) unless given.
+
+    With a synaptic state R is 12 up to 8 stored bits, and less beyond, where x needs the room: the state, often smaller
+    than the membrane, is stored in a unit between the fine one and the membrane's (FORMAT.md, "Neuron").
+    """
     assert isinstance(node.spec, NeuronModel)
-    faults = [*_neuron_faults(node.name, node.spec, membrane)]
+    faults = [_Fault(f"neuron {node.name}", *fault) for fault in neuron_faults(node.spec, membrane)]
     if faults:
         return faults
     if membrane.guard_bits is None:
-        guard_bits = max(leak_bits(node.spec.decay), 8 if membrane.bit_width < 8 else 4)
-        membrane = membrane.model_copy(update={"guard_bits": guard_bits})
+        usual = 8 if membrane.bit_width < 8 else 4
+        if node.spec.has_synapse:
+            usual = max(usual, LARGEST_GUARD_BITS - max(0, membrane.bit_width - 8))
+        membrane = membrane.model_copy(update={"guard_bits": max(most_leak_bits(node.spec.decay), usual)})
         origin = [(name, "automatic" if name == "membrane.guard_bits" else rule) for name, rule in origin]
     return PlannedNode(node.name, node.kind, node.shape, membrane=membrane, origin=tuple(origin))
-
-
-def _neuron_faults(name: str, neuron: NeuronModel, membrane: MembranePolicy) -> Iterator[_Fault]:
-    place = f"neuron {name}"
-    if not 0 < neuron.threshold < float("inf"):
-        hint = "give the neuron a threshold above 0; a negative one fires without input, at every step"
-        yield _Fault(place, f"the threshold must be greater than 0 (got {neuron.threshold:g})", hint)
-    if not math.isfinite(neuron.decay):
-        hint = "give the neuron a finite decay, or load weights that are finite"
-        yield _Fault(place, f"the decay must be a number (got {neuron.decay})", hint)
-    elif not keeps_leak(neuron.decay, leak_bits(neuron.decay)):
-        message = f"the decay must differ from 0 and 1 in {LARGEST_GUARD_BITS} bits (got {neuron.decay!r})"
-        yield _Fault(place, message, f"give the neuron decay {round(neuron.decay)} if that is what it means")
-    elif membrane.guard_bits is not None and not keeps_leak(neuron.decay, membrane.guard_bits):
-        least = next(bits for bits in range(LARGEST_GUARD_BITS + 1) if keeps_leak(neuron.decay, bits))
-        message = f"guard_bits must be at least {least} for its decay of {neuron.decay:g} (got {membrane.guard_bits})"
-        yield _Fault(place, message, "raise membrane.guard_bits, or leave it null: then it is found by itself")

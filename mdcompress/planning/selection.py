@@ -10,6 +10,7 @@ from mdcompress.patterns import REGEX_PREFIX, ROLES, Role, match_names
 
 LONGEST_LIST = 40  # names in a hint; beyond, --dry-run is the better list
 
+_PASSING = (NodeKind.POOL, NodeKind.AFFINE, NodeKind.SCALE, NodeKind.RESHAPE)  # between a branch and its sum
 _WHY_NO_ROLE: dict[Role, str] = {
     "@first": "the network has no synapse",
     "@last": "the network has no synapse",
@@ -56,9 +57,9 @@ def _nodes_of_role(role: Role, graph: SnnGraph) -> tuple[SnnNode, ...]:
             return synapses[-1:]
         case "@residual":
             sources = [node for node in graph if node.kind in (NodeKind.SYNAPSE, NodeKind.NEURON)]
-            return tuple(node for node in sources if _reaches(node, NodeKind.ADD, (NodeKind.POOL,), graph))
+            return tuple(node for node in sources if _reaches(node, NodeKind.ADD, _PASSING, graph))
         case "@readout":
-            through = (NodeKind.POOL, NodeKind.FLATTEN, NodeKind.ADD, NodeKind.SYNAPSE)
+            through = [kind for kind in NodeKind if kind not in (NodeKind.NEURON, NodeKind.READOUT)]
             return tuple(node for node in synapses if _reaches(node, NodeKind.READOUT, through, graph))
 
 

@@ -2,31 +2,47 @@
 
 One eager forward pass under a `TorchFunctionMode`: leaf modules (convolution, linear, norm, pooling, neurons) become
 nodes as they are called, tensor functions between them (add, flatten, mean over time) become nodes or are followed.
-Whatever a graph cannot hold is a TraceError that names the function and the module it stands in; nothing is guessed.
+A network that takes one step at a time is folded back into layers over all steps (`ledger`, `timewise`). At the end
+every neuron's spikes are compared with the graph's (`agreement`). Whatever a graph cannot hold is a TraceError that
+names the function and the module it stands in; nothing is guessed.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from mdcompress.adapters import Adapter
 from mdcompress.errors import MdcompressError, TraceError
 from mdcompress.graph import SnnGraph
 from mdcompress.modes import evaluating
 from mdcompress.tracing.recorder import Recorder
+from mdcompress.tracing.state import fresh_state, reset_state
+from mdcompress.tracing.wrappers import BatchFirst, Stepped, StillImage
+
+__all__ = ["BatchFirst", "Stepped", "StillImage", "fresh_state", "reset_state", "trace"]
 
 
-def trace(model: nn.Module, sample: Tensor) -> SnnGraph:
+def trace(model: nn.Module, sample: Tensor, *, adapters: Sequence[Adapter] = ()) -> SnnGraph:
     """The graph of `model`, read off one forward pass on `sample` [T, N, ...]; both are left as they were.
+
+    The pass starts from a fresh state, and the state that the neurons had is put back.
+
+    Args:
+        model: called as model(sample). Other conventions are wrapped: `Stepped`, `BatchFirst`, `StillImage`.
+        sample: [T, N, ...], float.
+        adapters: for neurons of one's own (`mdcompress.adapters.NeuronAdapter`), asked before the shipped ones.
 
     Errors: TraceError names the module or function that a graph cannot hold and what to do.
     """
     _check_model(model)
     _check_sample(sample)
-    with torch.inference_mode(False), torch.no_grad(), evaluating(model):
+    with torch.inference_mode(False), torch.no_grad(), evaluating(model), fresh_state(model):
         try:
-            return Recorder(model, _own_copy(sample)).record()
+            return Recorder(model, _own_copy(model, sample), adapters=adapters).record()
         except MdcompressError:
             raise
         except Exception as error:
@@ -36,9 +52,13 @@ def trace(model: nn.Module, sample: Tensor) -> SnnGraph:
             ) from error
 
 
-def _own_copy(sample: Tensor) -> Tensor:
-    """A contiguous copy with at least two samples: then [T, N, ...] and [T*N, ...] differ in shape."""
-    copies = 2 if sample.shape[1] == 1 else 1
+def _own_copy(model: nn.Module, sample: Tensor) -> Tensor:
+    """A contiguous copy with at least two samples, so that [T, N, ...] and [T*N, ...] differ in shape.
+
+    Layers that were made for a batch of one (sinabs' Squeeze layers) get the one sample.
+    """
+    made_for_one = any(getattr(module, "batch_size", None) == 1 for module in model.modules())
+    copies = 2 if sample.shape[1] == 1 and not made_for_one else 1
     return torch.cat([sample.detach()] * copies, dim=1)
 
 

@@ -1,22 +1,56 @@
-"""A tensor function that was called in the pass between layers, as a node: sums, reshapes, poolings, means."""
+"""A tensor function that was called in the pass between layers, as a node: sums, products, reshapes, poolings, means.
+
+What only takes time apart or puts it together is in `timewise`, and is no node.
+"""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
-from typing import Any, Literal
+from collections.abc import Callable, Sequence
+from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 from torch.overrides import resolve_name
 
-from mdcompress.graph import NodeKind, PoolSpec, ReadoutSpec
-from mdcompress.tracing.ledger import Ledger
-from mdcompress.tracing.specs import FUNCTIONAL_POOLS, axes_of, functional_pool_spec, is_active_dropout
+from mdcompress.graph import Carries, MultiplySpec, NodeKind, PoolSpec
+from mdcompress.tracing.ledger import Ledger, Tracked
+from mdcompress.tracing.samplewise import (
+    as_current,
+    record_matrix_product,
+    record_reshape,
+    record_scale,
+    record_sum,
+)
+from mdcompress.tracing.specs import FUNCTIONAL_POOLS, argument, axes_of, functional_pool_spec, is_active_dropout
+from mdcompress.tracing.timewise import (
+    is_time_reduction,
+    record_division,
+    record_exchange,
+    record_joining,
+    record_repetition,
+    record_running_sum,
+    record_selection,
+    record_taking_apart,
+    record_time_reduction,
+)
 
-_RESHAPES = {"flatten", "unflatten", "view", "reshape", "squeeze", "unsqueeze", "contiguous", "clone", "float", "to"}
+MAP_AXES: tuple[tuple[str, ...], ...] = (("C",), ("C", "L"), ("C", "H", "W"), ("C", "D", "H", "W"))
+_RESHAPES = {
+    "flatten", "unflatten", "view", "reshape", "squeeze", "unsqueeze", "contiguous", "clone", "float", "to", "detach",
+}  # fmt: skip
+_REPEATS = {"repeat", "expand", "expand_as", "repeat_interleave"}
+_EXCHANGES = {"transpose", "swapaxes", "swapdims", "permute", "movedim", "moveaxis"}
 _ADDS = {"add", "add_", "__add__", "__radd__", "__iadd__"}
+_PRODUCTS = {"mul", "mul_", "multiply", "__mul__", "__rmul__", "__imul__"}
+_DIFFERENCES = {"sub", "rsub", "__sub__", "__rsub__", "subtract"}
+_QUOTIENTS = {"div", "div_", "divide", "true_divide", "__truediv__", "__itruediv__"}
+_REDUCTIONS = {"mean": "mean", "sum": "sum", "max": "max", "amax": "max"}
 _DROPOUTS = {"dropout", "dropout1d", "dropout2d", "dropout3d"}
-_TIME_LOOPS = {"__getitem__", "__iter__", "unbind", "select", "split", "chunk", "stack"}
+_SELECTIONS = {"__getitem__", "select"}
+_APART = {"unbind", "split", "chunk", "__iter__"}
+_JOINS = {"stack", "cat", "concat", "concatenate"}
+_MATRIX_PRODUCTS = {"matmul", "__matmul__", "bmm"}
+_TRANSPOSED = {"conv_transpose1d", "conv_transpose2d", "conv_transpose3d"}
+_WEIGHTED = {"linear", "conv1d", "conv2d", "conv3d", "batch_norm", "einsum"}
 
 
 def record_function(
@@ -26,119 +60,243 @@ def record_function(
     name = getattr(func, "__name__", "")
     if "input" in kwargs:
         args = (kwargs["input"], *args)
-    if isinstance(output, Tensor) and name in _RESHAPES:
+    if name in _APART and isinstance(output, tuple | list):
+        record_taking_apart(ledger, name, args, kwargs, output)
+        return
+    if name in _REDUCTIONS and isinstance(output, tuple):  # torch.max(x, axis): values and indices
+        output = output[0]
+    if isinstance(output, Tensor) and _is_recorded(ledger, name, args, kwargs, output):
+        return
+    raise ledger.error(
+        f"the network calls {resolve_name(func) or name}, which a graph of spiking layers cannot hold", _advice(name)
+    )
+
+
+def _is_recorded(ledger: Ledger, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor) -> bool:
+    """Follow the output; False where no graph holds such a call."""
+    if name in _RESHAPES or (name == "__getitem__" and _adds_axes(args[1])):
         record_reshape(ledger, args[0], output)
-    elif isinstance(output, Tensor) and name in _ADDS:
+    elif name in _SELECTIONS:
+        record_selection(ledger, name, args, kwargs, output)
+    elif name in _JOINS:
+        return record_joining(ledger, name, args, kwargs, output) or _record_concat(ledger, args, kwargs, output)
+    elif name in _EXCHANGES:
+        return record_exchange(ledger, name, args, kwargs, output)
+    elif name in _REPEATS:
+        return record_repetition(ledger, args[0], output)
+    elif name in _ADDS:
         _record_add(ledger, args, kwargs, output)
-    elif isinstance(output, Tensor) and name in ("mean", "sum"):
-        _record_reduction(ledger, name, args, kwargs, output)
-    elif isinstance(output, Tensor) and name in FUNCTIONAL_POOLS:
+    elif name in _PRODUCTS:
+        _record_product(ledger, args, kwargs, output)
+    elif name in _DIFFERENCES:
+        _record_complement(ledger, name, args, kwargs, output)
+    elif name in _MATRIX_PRODUCTS:
+        return record_matrix_product(ledger, args, kwargs, output)
+    elif name in _QUOTIENTS:
+        return record_division(ledger, args, kwargs, output) or _record_quotient(ledger, args, kwargs, output)
+    elif name in _REDUCTIONS:
+        _record_reduction(ledger, _REDUCTIONS[name], args, kwargs, output)
+    elif name in FUNCTIONAL_POOLS:
         spec = functional_pool_spec(name, args, kwargs, ledger.error)
-        record_pool(ledger, ledger.function_name(name), spec=spec, x=args[0], output=output)
-    elif isinstance(output, Tensor) and name in _DROPOUTS and not is_active_dropout(args, kwargs):
+        record_pool(ledger, ledger.function_base(name), spec=spec, x=args[0], output=output)
+    elif name in _DROPOUTS and not is_active_dropout(args, kwargs):
         record_reshape(ledger, args[0], output)
     else:
-        raise ledger.error(
-            f"the network calls {resolve_name(func) or name}, which a graph of spiking layers cannot hold",
-            _advice(name),
-        )
+        return False
+    return True
+
+
+def _adds_axes(index: object) -> bool:
+    """Whether x[index] only adds axes of size 1: x[None], x[:, None]."""
+    items = index if isinstance(index, tuple) else (index,)
+    others = [item for item in items if item is not None]
+    return len(others) < len(items) and all(item is Ellipsis or item == slice(None) for item in others)
 
 
 def _advice(name: str) -> str:
-    if name in _TIME_LOOPS:
-        return "give layers and neurons all steps at once, [T, N, ...], instead of looping over time in forward"
+    if name in _SELECTIONS | _APART | _JOINS | _REPEATS | {"__setitem__"}:
+        return "take whole steps, x[t], and join all of them in order, torch.stack(steps); join channels with torch.cat"
     if name in _DROPOUTS:
         return "pass training=self.training to dropout: as it is called, it drops values in evaluation too"
+    if name in _TRANSPOSED:
+        return "no transposed convolution is held yet: use a convolution, or a network without upsampling"
+    if name in _WEIGHTED:
+        return (
+            "call weights as layers: a module such as nn.Conv2d or nn.Linear made in __init__, not a function of them"
+        )
+    if name in _QUOTIENTS | _PRODUCTS:
+        return "multiply and divide by positive numbers only; put other factors into the weights of the next layer"
     return "use convolution, linear, batch norm, pooling, add, flatten, and a mean over time at the end"
 
 
-def record_reshape(ledger: Ledger, x: Tensor, output: Tensor) -> None:
-    """Follow a tensor whose axes T and N are folded or split; write a node where a sample becomes a vector."""
-    if not output.is_floating_point():
-        raise ledger.error(
-            f"a tensor is converted to {output.dtype}", "stay in floating point: rounding is no layer of a graph"
-        )
-    source = ledger.source(x)
-    if output.shape == x.shape:
-        ledger.follow(output, source.name)
-        return
-    shape = ledger.per_sample(output)
-    if shape == source.shape:
-        ledger.follow(output, source.name)
-    elif shape == (math.prod(source.shape),):
-        name = ledger.free(f"{source.name}.flatten")
-        ledger.write_output(name, NodeKind.FLATTEN, (source,), output, carries=source.carries)
-    else:
-        raise ledger.error(
-            f"a reshape turns {list(x.shape)} into {list(output.shape)}",
-            "a graph holds only folding of time and batch, and the flattening of one sample to a vector",
-        )
-
-
-def record_pool(ledger: Ledger, name: str, *, spec: PoolSpec, x: Tensor, output: Tensor) -> None:
+def record_pool(
+    ledger: Ledger, name: str, *, spec: PoolSpec, x: Tensor, output: Tensor, module: nn.Module | None = None
+) -> None:
     """Write a pooling, whether it was called as a module or as a function."""
-    require_axes(ledger, name, x, axes=("C", "H", "W"), hint="pool images: [T*N, C, H, W]")
     source = ledger.source(x)
-    ledger.write_output(name, NodeKind.POOL, (source,), output, carries=source.carries, spec=spec)
+    axes = MAP_AXES[len(spec.kernel)]
+    require_axes(ledger, name, source, axes=axes, hint=f"pool maps with a channel axis: [T*N, {', '.join(axes)}]")
+    if spec.mode == "max":
+        ledger.require_running(source, name)
+    carries = ledger.node(source.node).carries
+    if module is None:
+        ledger.write_function(name, NodeKind.POOL, [source], output, carries=carries, spec=spec)
+    else:
+        ledger.write_reusable(name, NodeKind.POOL, source, output, carries=carries, spec=spec)
 
 
-def require_axes(ledger: Ledger, name: str, x: Tensor, *, axes: tuple[str, ...], hint: str) -> None:
+def require_axes(ledger: Ledger, name: str, source: Tracked, *, axes: tuple[str, ...], hint: str) -> None:
     """TraceError unless x has as many axes per sample and step as `axes` names."""
-    shape = ledger.per_sample(x)
+    shape = ledger.node(source.node).shape
     if len(shape) != len(axes):
         raise ledger.error(
-            f"{name!r} must read ({', '.join(axes)}) per sample and step (got {shape} in {list(x.shape)})", hint
+            f"{name!r} must read ({', '.join(axes)}) per sample and step (got {shape} in {list(source.tensor.shape)})",
+            hint,
         )
 
 
 def _record_add(ledger: Ledger, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor) -> None:
-    terms = (*args, kwargs["other"]) if "other" in kwargs else args
-    if not all(isinstance(term, Tensor) for term in terms) or kwargs.get("alpha", 1) != 1:
+    left, right = args[0], argument(args, kwargs, 1, "other")
+    if kwargs.get("alpha", 1) == 1 and _is_zero(right):
+        ledger.alias(output, ledger.source(left))  # total = 0; total = total + step
+        return
+    if not isinstance(right, Tensor) or kwargs.get("alpha", 1) != 1:
         raise ledger.error("a tensor is added to a constant or scaled", "only sums of two layers can be held")
-    left, right = (ledger.source(term) for term in terms)
-    if left.shape != right.shape or left.carries is not right.carries:
+    if _is_zero(left):
+        ledger.alias(output, ledger.source(right))
+    elif not record_running_sum(ledger, left, right, output):
+        _write_sum(ledger, [ledger.source(left), ledger.source(right)], output)
+
+
+def _write_sum(ledger: Ledger, sources: list[Tracked], output: Tensor) -> None:
+    """A residual sum. Spikes that meet currents become currents."""
+    _require_not_max(ledger, sources, "add")
+    nodes = [ledger.node(source.node) for source in sources]
+    if nodes[0].shape != nodes[1].shape:
         raise ledger.error(
-            f"{left.name!r} ({left.carries.value}, {left.shape}) is added to {right.name!r} "
-            f"({right.carries.value}, {right.shape})",
-            "both branches of a sum must have one shape and both carry spikes, or both currents",
+            f"{nodes[0].name!r} {nodes[0].shape} is added to {nodes[1].name!r} {nodes[1].shape}",
+            "both branches of a sum must have one shape",
         )
-    ledger.write_output(ledger.function_name("add"), NodeKind.ADD, (left, right), output, carries=left.carries)
+    if Carries.CURRENT in (node.carries for node in nodes):
+        sources = [as_current(ledger, source) for source in sources]
+    carries = ledger.node(sources[0].node).carries
+    ledger.write_function(ledger.function_base("add"), NodeKind.ADD, sources, output, carries=carries)
+
+
+def _is_zero(value: object) -> bool:
+    """Whether a running sum starts here: 0, 0.0 or zeros that the network made itself."""
+    if isinstance(value, Tensor):
+        return value.dim() == 0 and float(value) == 0.0
+    return isinstance(value, int | float) and value == 0
+
+
+def _require_not_max(ledger: Ledger, sources: Sequence[Tracked], name: str) -> None:
+    for source in sources:
+        if source.position.span == "max":
+            ledger.require_running(source, name)
+
+
+def _record_product(ledger: Ledger, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor) -> None:
+    left, right = args[0], argument(args, kwargs, 1, "other")
+    if record_scale(ledger, left, right, output) or record_scale(ledger, right, left, output):
+        return
+    tracked = [source for source in (ledger.tracked(left), ledger.tracked(right)) if source is not None]
+    inhibitors = [source for source in tracked if source.complement]
+    if len(tracked) < 2 or len(inhibitors) == 2:
+        raise ledger.error(
+            "a tensor is multiplied by a parameter, a constant that is not positive, or (1 - a) by (1 - b)",
+            "multiply spikes by spikes, spikes by 1 - spikes, or by a positive number",
+        )
+    if inhibitors:
+        others = [source.tensor for source in tracked if not source.complement]
+        sources = [_without_complement(inhibitors[0]), ledger.source(others[0])]
+    else:
+        sources = [ledger.source(left), ledger.source(right)]
+    nodes = [ledger.node(source.node) for source in sources]
+    for source, node in zip(sources, nodes, strict=True):
+        ledger.require_running(source, "mul")
+        if node.carries is Carries.CURRENT:
+            raise ledger.error(
+                f"currents of {node.name!r} are multiplied",
+                "multiply spikes: a product of currents has no integer form",
+            )
+    if len(nodes[0].shape) != len(nodes[1].shape):
+        raise ledger.error(
+            f"{nodes[0].name!r} {nodes[0].shape} is multiplied by {nodes[1].name!r} {nodes[1].shape}",
+            "give both as many axes",
+        )
+    spec = MultiplySpec("inhibit" if inhibitors else "product")
+    base = ledger.function_base("mul")
+    ledger.write_function(base, NodeKind.MULTIPLY, sources, output, carries=nodes[1].carries, spec=spec)
+
+
+def _record_quotient(ledger: Ledger, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor) -> bool:
+    """X / number: a factor."""
+    divisor = argument(args, kwargs, 1, "other")
+    if isinstance(divisor, Tensor):
+        divisor = float(divisor) if divisor.numel() == 1 and not ledger.follows(divisor) else 0.0
+    rounds = kwargs.get("rounding_mode") is not None
+    return divisor > 0 and not rounds and record_scale(ledger, args[0], 1.0 / divisor, output)
+
+
+def _without_complement(source: Tracked) -> Tracked:
+    return Tracked(source.tensor, source.node, source.position, source.version)
+
+
+def _record_complement(
+    ledger: Ledger, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor
+) -> None:
+    """1 - spikes, to be multiplied by other spikes (SEW's IAND)."""
+    left, right = args[0], argument(args, kwargs, 1, "other")
+    one, spikes = (right, left) if name in ("rsub", "__rsub__") else (left, right)
+    is_one = bool((one == 1).all()) if isinstance(one, Tensor) and not ledger.follows(one) else one == 1
+    if not isinstance(spikes, Tensor) or isinstance(is_one, Tensor) or not is_one:
+        raise ledger.error("the network subtracts tensors", "only 1 - spikes can be held, to multiply other spikes by")
+    source = ledger.source(spikes)
+    if ledger.node(source.node).carries is not Carries.SPIKES:
+        raise ledger.error(f"1 - {source.node!r} is taken, which are no spikes", "take 1 - spikes")
+    ledger.follow(output, source.node, source.position, complement=True)
+
+
+def _record_concat(ledger: Ledger, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor) -> bool:
+    """Cat along the channels; False where it is along another axis."""
+    parts, axis = list(argument(args, kwargs, 0, "tensors")), argument(args, kwargs, 1, "dim", 0) % output.dim()
+    if len(parts) < 2 or not all(ledger.follows(part) for part in parts):
+        return False
+    sources = [ledger.source(part) for part in parts]
+    if axis != len(sources[0].position.axes) or len({ledger.node(source.node).carries for source in sources}) > 1:
+        return False
+    _require_not_max(ledger, sources, "cat")
+    carries = ledger.node(sources[0].node).carries
+    ledger.write_function(ledger.function_base("cat"), NodeKind.CONCAT, sources, output, carries=carries)
+    return True
 
 
 def _record_reduction(ledger: Ledger, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor) -> None:
-    x = args[0]
+    x, source = args[0], ledger.output_or_state(args[0])
     axes = axes_of(x, args[1] if len(args) > 1 else kwargs.get("dim", kwargs.get("axis")))
-    if axes == (0,) and ledger.has_time_axis(x) and output.dim() == x.dim() - 1:
-        ledger.follow(output, write_readout(ledger, x, "mean" if name == "mean" else "sum"))
-    elif name == "mean" and axes == (x.dim() - 2, x.dim() - 1) and len(ledger.per_sample(x)) == 3:
-        _record_global_average(ledger, x, output)
-    else:
+    if is_time_reduction(source, axes):
+        record_time_reduction(ledger, name, source, output)
+    elif source.state is not None:
+        ledger.source(x)  # raises: a state is reduced over time only
+    elif name == "mean" and axes == (x.dim() - 2, x.dim() - 1) and len(ledger.node(source.node).shape) == 3:
+        _record_global_average(ledger, source, output)
+    elif not record_sum(ledger, name, source, axes, output):
         raise ledger.error(
             f"a {name} over axes {axes} turns {list(x.shape)} into {list(output.shape)}",
-            "a graph holds a mean or sum over time, [T, N, K] to [N, K], and a mean over both H and W",
+            "a graph holds a mean, sum or maximum over time, [T, N, K] to [N, K], and means and sums within a sample",
         )
 
 
-def _record_global_average(ledger: Ledger, x: Tensor, output: Tensor) -> None:
-    source, shape = ledger.source(x), ledger.per_sample(output)
-    channels, height, width = source.shape
-    pooled, carries = (channels, 1, 1), source.carries
+def _record_global_average(ledger: Ledger, source: Tracked, output: Tensor) -> None:
+    node, axes = ledger.node(source.node), source.position.axes
+    channels, height, width = node.shape
     spec = PoolSpec("average", (height, width), (height, width), (0, 0))
-    name = ledger.free(f"{source.name}.average")
-    last = ledger.write(name, NodeKind.POOL, (source.name,), shape=pooled, carries=carries, spec=spec)
-    if shape != pooled:  # keepdim=False
-        last = ledger.write(f"{name}.flatten", NodeKind.FLATTEN, (name,), shape=shape, carries=carries)
-    ledger.follow(output, last)
-
-
-def write_readout(ledger: Ledger, x: Tensor, mode: Literal["mean", "sum", "steps"]) -> str:
-    """Write the readout of x [T, N, ...] and return its name."""
-    source = ledger.source(x)
-    if not ledger.has_time_axis(x):
-        raise ledger.error(
-            f"the network's output {list(x.shape)} folds time into the batch",
-            "return [T, N, K] or its mean over time, [N, K]",
-        )
-    name, spec = ledger.free("readout"), ReadoutSpec(mode)
-    inputs, shape, carries = (source.name,), source.shape, source.carries
-    return ledger.write(name, NodeKind.READOUT, inputs, shape=shape, carries=carries, spec=spec)
+    pooled = output.reshape(*output.shape[: len(axes)], channels, 1, 1)
+    base = f"{source.node}.average"
+    written = ledger.write_function(base, NodeKind.POOL, [source], pooled, carries=node.carries, spec=spec)
+    if output.dim() == pooled.dim():
+        ledger.alias(output, written)
+    else:  # keepdim=False
+        base = f"{written.node}.flatten"
+        ledger.write_function(base, NodeKind.FLATTEN, [written], output, carries=node.carries)

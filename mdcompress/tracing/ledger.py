@@ -1,28 +1,41 @@
-"""What a pass has shown so far: nodes by name, and for every tensor of the pass the node that wrote it."""
+"""What a pass has shown so far: nodes by name, and for every tensor of the pass the node that wrote it, and when.
+
+Time loops are folded back here. A call on the tensors of step t is the node that another step has made already: the
+same module or function on the same nodes with the same options. A module that reads another node at another step is
+refused. What only some steps do can be the last step's answer; all steps together need every one of them (`timewise`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from torch import Tensor
 
 from mdcompress.errors import TraceError
-from mdcompress.graph import Carries, NodeKind, NodeSpec, SnnGraph, SnnNode, TensorShape
+from mdcompress.graph import Carries, NodeKind, NodeSpec, SnnGraph, SnnNode, SynapseSpec, TensorShape
+from mdcompress.tracing.positions import Axes, Extent, Position
 
 
 @dataclass(frozen=True)
-class _Tracked:
-    """A tensor of the pass. It is kept alive, so that its id stays its own; `version` counts changes in place."""
+class Tracked:
+    """A tensor of the pass. It is kept alive, so that its id stays its own; `version` counts changes in place.
+
+    state: which of a neuron's states it is, counted from the last that the neuron returns; None: it is the output.
+    complement: whether it is 1 - the node's output.
+    """
 
     tensor: Tensor
     node: str
+    position: Position
     version: int
     before_norm: bool = False
+    state: int | None = None
+    complement: bool = False
 
 
 class Ledger:
-    """Writes nodes and follows tensors. Of the pass it knows only T and N, and where in the network it stands.
+    """Writes nodes and follows tensors.
 
     Args:
         time_steps: T of the sample.
@@ -31,12 +44,17 @@ class Ledger:
     """
 
     def __init__(self, time_steps: int, batch: int, *, reserved: Collection[str]) -> None:
-        self._steps, self._batch = time_steps, batch
+        self.extent = Extent(time_steps, batch)
         self._reserved = frozenset(reserved)
         self._nodes: dict[str, SnnNode] = {}
-        self._tensors: dict[int, _Tracked] = {}
-        self._called: set[str] = set()
+        self._written: dict[SnnNode, str] = {}  # a call, under the name it asked for: the node it made
+        self._tensors: dict[int, Tracked] = {}
         self.place = ""
+
+    @property
+    def time_steps(self) -> int:
+        """T of the sample."""
+        return self.extent.time_steps
 
     # ------------------------------------------------------------------ nodes
 
@@ -51,35 +69,110 @@ class Ledger:
         spec: NodeSpec = None,
     ) -> str:
         """Write a node down and return its name."""
-        for read in inputs:
-            if self._nodes[read].kind is NodeKind.READOUT:
-                raise self.error(
-                    f"{name!r} follows the {read!r} over time: a graph ends there", "take the mean over time last"
-                )
         self._nodes[name] = SnnNode(name, kind, inputs, shape, carries, spec)
         return name
 
-    def write_output(
+    def write_module(
         self,
         name: str,
         kind: NodeKind,
-        sources: tuple[SnnNode, ...],
+        sources: Sequence[Tracked],
         output: Tensor,
         *,
         carries: Carries,
         spec: NodeSpec = None,
-    ) -> None:
-        """Write the node that reads `sources` and wrote the tensor `output`."""
-        inputs, shape = tuple(source.name for source in sources), self.per_sample(output)
-        self.follow(output, self.write(name, kind, inputs, shape=shape, carries=carries, spec=spec))
+    ) -> Tracked:
+        """The node of a module that stands in one place; `output` keeps the position of its source."""
+        wanted = self._wanted(name, kind, sources, output, carries, spec)
+        found = self._nodes.get(name)
+        if found is None:
+            self._nodes[name] = wanted
+        elif _without_norm(found) != wanted:
+            raise self._difference(found, wanted, sources)
+        before_norm = found is not None and isinstance(found.spec, SynapseSpec) and found.spec.batch_norm is not None
+        return self.follow(output, name, self.position_of(sources), before_norm=before_norm)
 
-    def amend(self, name: str, spec: NodeSpec) -> None:
-        """Give a node another spec."""
-        self._nodes[name] = replace(self._nodes[name], spec=spec)
+    def write_function(
+        self,
+        base: str,
+        kind: NodeKind,
+        sources: Sequence[Tracked],
+        output: Tensor,
+        *,
+        carries: Carries,
+        spec: NodeSpec = None,
+        position: Position | None = None,
+    ) -> Tracked:
+        """The node of a function call; the same call on the same nodes is the same node."""
+        return self._write_once(
+            self._wanted(base, kind, sources, output, carries, spec, position), sources, output, position
+        )
+
+    def write_reusable(
+        self, name: str, kind: NodeKind, source: Tracked, output: Tensor, *, carries: Carries, spec: NodeSpec = None
+    ) -> Tracked:
+        """The node of a module without parameters, which may stand in several places: name, name_2, name_3, …"""
+        wanted = self._wanted(name, kind, (source,), output, carries, spec)
+        return self._write_once(wanted, (source,), output, None, own_name=name)
+
+    def _write_once(
+        self,
+        wanted: SnnNode,
+        sources: Sequence[Tracked],
+        output: Tensor,
+        position: Position | None,
+        own_name: str | None = None,
+    ) -> Tracked:
+        if wanted not in self._written:
+            name = own_name if own_name is not None and own_name not in self._nodes else self.free(wanted.name)
+            self._written[wanted] = name
+            self._nodes[name] = replace(wanted, name=name)
+        return self.follow(output, self._written[wanted], position or self.position_of(sources))
+
+    def _wanted(
+        self,
+        name: str,
+        kind: NodeKind,
+        sources: Sequence[Tracked],
+        output: Tensor,
+        carries: Carries,
+        spec: NodeSpec,
+        position: Position | None = None,
+    ) -> SnnNode:
+        shape = self.per_sample(output, (position or self.position_of(sources)).axes)
+        return SnnNode(name, kind, tuple(source.node for source in sources), shape, carries, spec)
+
+    def _difference(self, found: SnnNode, wanted: SnnNode, sources: Sequence[Tracked]) -> TraceError:
+        position = self.position_of(sources)
+        if position.span == "step" and position.step > 0 and found.inputs != wanted.inputs:
+            was, now = (" and ".join(map(repr, node.inputs)) for node in (found, wanted))
+            return self.error(
+                f"{found.name!r} reads {now} at step {position.step}, and read {was} before",
+                "let every step make the same calls; a graph has one form for all steps",
+            )
+        return self.error(
+            f"{found.name!r} is called more than once in a forward pass",
+            "give the network all steps at once, [T, N, ...], and a module of its own to every place",
+        )
+
+    def amend(self, name: str, spec: NodeSpec, *, carries: Carries | None = None) -> None:
+        """Give a node another spec, or another meaning to what it writes."""
+        node = self._nodes[name]
+        self._nodes[name] = replace(node, spec=spec, carries=carries or node.carries)
+
+    def node(self, name: str) -> SnnNode:
+        """The node of that name."""
+        return self._nodes[name]
 
     def is_read(self, name: str) -> bool:
         """Whether a node reads the node `name`."""
         return any(name in node.inputs for node in self._nodes.values())
+
+    def reader_of_norm(self, norm: str) -> str | None:
+        """The node that holds a batch norm; None before its first call."""
+        return next(
+            (node.name for node in self._nodes.values() if getattr(node.spec, "batch_norm", None) == norm), None
+        )
 
     def graph_of(self, readout: str) -> SnnGraph:
         """The nodes that the readout depends on, in the order of the pass."""
@@ -88,32 +181,90 @@ class Ledger:
             if node.name in needed:
                 needed.update(node.inputs)
                 nodes.append(node)
-        return SnnGraph(tuple(reversed(nodes)), self._steps)
+        return SnnGraph(tuple(reversed(nodes)), self.time_steps)
 
     # ------------------------------------------------------------------ tensors
 
-    def follow(self, tensor: Tensor, node: str) -> None:
-        """Note that `node` wrote `tensor`."""
-        self._tensors[id(tensor)] = _Tracked(tensor, node, tensor._version)
+    def follow(
+        self,
+        tensor: Tensor,
+        node: str,
+        position: Position,
+        *,
+        before_norm: bool = False,
+        state: int | None = None,
+        complement: bool = False,
+    ) -> Tracked:
+        """Note that `node` wrote `tensor`, and which part of time it holds."""
+        tracked = Tracked(tensor, node, position, tensor._version, before_norm, state, complement)
+        self._tensors[id(tensor)] = tracked
+        return tracked
+
+    def alias(self, tensor: Tensor, source: Tracked, position: Position | None = None) -> None:
+        """Note that `tensor` holds what `source` holds, perhaps under other leading axes."""
+        self._tensors[id(tensor)] = replace(
+            source, tensor=tensor, position=position or source.position, version=tensor._version
+        )
+
+    def tracked(self, value: object) -> Tracked | None:
+        """What is known of a tensor; None where it does not come from the input."""
+        return self._tensors.get(id(value))
 
     def follows(self, value: object) -> bool:
         """Whether `value` is a tensor that a node wrote."""
         return id(value) in self._tensors
 
-    def source(self, x: object) -> SnnNode:
-        """The node that wrote x."""
-        if id(x) not in self._tensors:
+    def source(self, x: object) -> Tracked:
+        """The tensor x as something a layer may read; TraceError where it is none."""
+        tracked = self._tensors.get(id(x))
+        if tracked is None:
             raise self.error(
                 "a layer reads a tensor that does not come from the network's input",
                 "compute it from the input; a learned constant can be the bias of the layer before",
             )
-        tracked = self._tensors[id(x)]
         if tracked.before_norm:
             raise self.error(
                 f"the output of {tracked.node!r} is read both by its batch norm and by another layer",
                 "read the norm's output only",
             )
-        return self._nodes[tracked.node]
+        if tracked.state is not None:
+            raise self.error(
+                f"a layer reads a state of the neuron {tracked.node!r}, not its spikes",
+                "pass a state to the same neuron's next step only; let layers read the spikes",
+            )
+        if tracked.complement:
+            raise self.error(
+                f"a layer reads 1 - {tracked.node!r}",
+                "multiply it by another spike tensor: a*(1 - b) is a graph's node",
+            )
+        return tracked
+
+    def output_or_state(self, x: object) -> Tracked:
+        """The tensor x, where a neuron's state may be joined or reduced over time too."""
+        tracked = self._tensors.get(id(x))
+        return tracked if tracked is not None and tracked.state is not None else self.source(x)
+
+    def position_of(self, sources: Sequence[Tracked]) -> Position:
+        """The part of time that a function of these tensors holds; TraceError where they differ."""
+        moving = [source for source in sources if source.position.span != "still"] or list(sources)
+        first = moving[0].position
+        for other in sources:
+            same = other.position == first or (other.position.span == "still" and other.position.axes == first.axes)
+            if not same:
+                raise self.error(
+                    f"{moving[0].node!r} is taken at {first.describe()} and {other.node!r} at "
+                    f"{other.position.describe()} ({list(moving[0].tensor.shape)} and {list(other.tensor.shape)})",
+                    "a layer reads one step at a time; what is carried from step to step is the neurons' state alone",
+                )
+        return first
+
+    def require_running(self, source: Tracked, name: str) -> None:
+        """TraceError where a tensor is taken after the reduction over time."""
+        if source.position.span in ("sum", "mean", "max"):
+            raise self.error(
+                f"{name!r} follows {source.position.describe()} of {source.node!r}: a graph ends there",
+                "take the mean over time last",
+            )
 
     def mark_before_norm(self, name: str) -> None:
         """Every tensor that node `name` has written so far stands before its batch norm: nothing else may read it."""
@@ -131,38 +282,18 @@ class Ledger:
                     "write y = y + z instead of y += z",
                 )
 
-    def per_sample(self, x: Tensor) -> TensorShape:
-        """The shape without T and N, whether they are two axes or folded into one."""
-        shape = tuple(x.shape)
-        if shape[:2] == (self._steps, self._batch):
-            return shape[2:]
-        if shape[:1] == (self._steps * self._batch,):
-            return shape[1:]
-        raise self.error(
-            f"a tensor of shape {list(shape)} has neither [T, N, ...] = [{self._steps}, {self._batch}, ...] nor "
-            f"[T*N, ...] = [{self._steps * self._batch}, ...] in front",
-            "keep time and batch as the leading axes",
-        )
-
-    def has_time_axis(self, x: Tensor) -> bool:
-        """Whether x is [T, N, ...], not [T*N, ...]."""
-        return tuple(x.shape[:2]) == (self._steps, self._batch)
+    def per_sample(self, x: Tensor, axes: Axes) -> TensorShape:
+        """The shape without the leading axes, which must have the sizes of T and N."""
+        shape = self.extent.per_sample(x, axes)
+        if shape is None:
+            sizes = list(self.extent.sizes(axes))
+            raise self.error(
+                f"a tensor of shape {list(x.shape)} has not the sizes of {list(axes)}, {sizes}, in front",
+                "keep time and batch as the leading axes",
+            )
+        return shape
 
     # ------------------------------------------------------------------ names and errors
-
-    def once(self, name: str) -> str:
-        """The name of a module that may stand in one place only."""
-        if name in self._called:
-            raise self.error(
-                f"{name!r} is called more than once in a forward pass",
-                "give the network all steps at once, [T, N, ...], and a module of its own to every place",
-            )
-        self._called.add(name)
-        return name
-
-    def numbered(self, name: str) -> str:
-        """The name of a module at its first call, then name_2, name_3, …"""
-        return name if name not in self._nodes else self.free(name)
 
     def free(self, name: str) -> str:
         """`name`, or with a number where a module or a node has it: for nodes that are no module."""
@@ -170,11 +301,16 @@ class Ledger:
         candidates = (name if number == 1 else f"{name}_{number}" for number in range(1, len(taken) + 2))
         return next(candidate for candidate in candidates if candidate not in taken)
 
-    def function_name(self, function: str) -> str:
+    def function_base(self, function: str) -> str:
         """The name of a node that is a function call: that of the module it stands in, a dot, and the function's."""
-        return self.free(f"{self.place}.{function}" if self.place else function)
+        return f"{self.place}.{function}" if self.place else function
 
     def error(self, what: str, hint: str) -> TraceError:
         """The error, with the module in which the pass stands."""
         place = f" (in module {self.place!r})" if self.place else ""
         return TraceError(f"{what}{place}", hints=[hint])
+
+
+def _without_norm(node: SnnNode) -> SnnNode:
+    """The node as it was when it was called, before a batch norm followed."""
+    return replace(node, spec=replace(node.spec, batch_norm=None)) if isinstance(node.spec, SynapseSpec) else node

@@ -4,58 +4,150 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, assert_never
 
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.overrides import TorchFunctionMode
 
-from mdcompress.graph import Carries, NodeKind, SnnGraph
-from mdcompress.tracing.functions import record_function, write_readout
-from mdcompress.tracing.ledger import Ledger
+from mdcompress.adapters import Adapter, find_neurons
+from mdcompress.graph import Carries, NodeKind, ReadoutMode, ReadoutSpec, SnnGraph
+from mdcompress.tracing.agreement import check_agreement, holds_membrane
+from mdcompress.tracing.functions import record_function
+from mdcompress.tracing.ledger import Ledger, Tracked
 from mdcompress.tracing.modules import is_layer, record_module
+from mdcompress.tracing.neurons import NeuronCalls, flat_tensors
+from mdcompress.tracing.positions import Position
 
 _READS = {"__bool__", "__int__", "__float__", "__index__", "__array__", "item", "tolist", "numpy", "equal", "allclose"}
 _QUESTIONS = {
     "size", "dim", "numel", "ndimension", "stride", "is_floating_point", "is_contiguous", "get_device",
-    "__len__", "__get__",
+    "__len__", "__get__", "requires_grad_",
+}  # fmt: skip
+_FORMS = {  # tensors of the same form, whatever the values
+    "zeros_like", "ones_like", "empty_like", "full_like", "new_zeros", "new_ones", "new_full", "new_empty",
 }  # fmt: skip
 
 
 class Recorder(TorchFunctionMode):
-    """Runs `model(sample)` once and writes down its graph. Sample [T, N, ...] with N >= 2."""
+    """Runs `model(sample)` once and writes down its graph. Sample [T, N, ...] with N >= 2.
 
-    def __init__(self, model: nn.Module, sample: Tensor) -> None:
+    adapters: the user's own, asked before the shipped ones.
+    """
+
+    def __init__(self, model: nn.Module, sample: Tensor, *, adapters: Sequence[Adapter] = ()) -> None:
         super().__init__()
         self._model, self._sample = model, sample
-        self._names = {module: name for name, module in model.named_modules()}
-        self._ledger = Ledger(sample.shape[0], sample.shape[1], reserved=self._names.values())
+        self._modules = dict(model.named_modules())
+        self._names = {module: name for name, module in self._modules.items()}
+        self._neurons = NeuronCalls(find_neurons(model, adapters=adapters), adapters)
+        self._ledger = Ledger(sample.shape[0], sample.shape[1], reserved=self._modules)
         self._stack: list[str] = []
         self._inside_layer = 0
 
     def record(self) -> SnnGraph:
         """Run the network and return its graph."""
-        name = self._ledger.free("input")
-        self._ledger.write_output(name, NodeKind.INPUT, (), self._sample, carries=Carries.INPUT)
+        ledger = self._ledger
+        name = ledger.free("input")
+        position = Position("all", ("T", "N"))
+        ledger.write(
+            name, NodeKind.INPUT, (), shape=ledger.per_sample(self._sample, position.axes), carries=Carries.INPUT
+        )
+        ledger.follow(self._sample, name, position)
         with self._module_hooks(), self:
             output = self._model(self._sample)
-        return self._ledger.graph_of(self._readout_of(output))
+        graph = ledger.graph_of(self._readout_of(output))
+        self._check_neurons(graph)
+        return graph
+
+    def _check_neurons(self, graph: SnnGraph) -> None:
+        for node in graph.of_kind(NodeKind.NEURON):
+            call, model = self._neurons.seen[node.name], self._neurons.models[node.name]
+            self._neurons.check_complete(self._ledger, node.name)
+            check_agreement(node.name, self._modules[node.name], model, call, batch=self._ledger.extent.batch)
+
+    # ------------------------------------------------------------------ the answer
 
     def _readout_of(self, output: object) -> str:
-        """The readout that the network returned; where it returned a tensor of all steps, one of mode `steps`."""
-        if not isinstance(output, Tensor) or not self._ledger.follows(output):
+        """Write the readout of what the network returned. States and records beside the answer are left out."""
+        tensors = list(flat_tensors(output))
+        tracked = self._ledger.tracked(tensors[0]) if tensors else None
+        if tracked is None or not all(self._is_beside(other, tracked) for other in tensors[1:]):
             raise self._ledger.error(
                 f"the network must return one tensor computed from its input (got {type(output).__name__})",
                 "return the logits alone: [N, K] averaged over time, or [T, N, K]",
             )
-        last = self._ledger.source(output)
-        return last.name if last.kind is NodeKind.READOUT else write_readout(self._ledger, output, "steps")
+        if tracked.state is not None:
+            self._make_membrane_readout(tracked)
+            return self._write_readout(tracked)
+        return self._write_readout(self._ledger.source(tensors[0]))
+
+    def _make_membrane_readout(self, tracked: Tracked) -> None:
+        """Let a neuron write its membrane, v after the reset, where that is what the network returns."""
+        ledger, name = self._ledger, tracked.node
+        if ledger.is_read(name):
+            raise ledger.error(
+                f"the network returns a state of the neuron {name!r}, whose spikes other layers read",
+                "let the last neuron be one that no layer follows, or return spikes",
+            )
+        model, mode = self._neurons.models[name], self._mode_of(tracked)
+        batch = self._ledger.extent.batch
+        if not holds_membrane(tracked.tensor, mode, self._modules[name], model, self._neurons.seen[name], batch=batch):
+            raise ledger.error(
+                f"the network returns a state of the neuron {name!r} that is not its membrane",
+                "return the membrane, its mean, sum or maximum over time or its last step, or the spikes",
+            )
+        ledger.amend(name, model, carries=Carries.CURRENT)
+
+    def _is_beside(self, other: Tensor, answer: Tracked) -> bool:
+        """Whether a further tensor that the network returned is a neuron's state, or the answer once more."""
+        tracked = self._ledger.tracked(other)
+        if tracked is None or tracked.state is not None:
+            return True
+        return (tracked.node, tracked.position) == (answer.node, answer.position)
+
+    def _write_readout(self, source: Tracked) -> str:
+        ledger = self._ledger
+        node, name = ledger.node(source.node), ledger.free("readout")
+        spec = ReadoutSpec(self._mode_of(source))
+        return ledger.write(name, NodeKind.READOUT, (node.name,), shape=node.shape, carries=node.carries, spec=spec)
+
+    def _mode_of(self, source: Tracked) -> ReadoutMode:
+        """How the answer leaves, told by the part of time that it holds."""
+        position, last = source.position, self._ledger.time_steps - 1
+        layout = position.axes == (("T", "N") if position.span == "all" else ("N",))
+        match position.span:
+            case "all" if layout:
+                return "steps"
+            case "mean" | "max" if layout:
+                return position.span
+            case "sum" if layout and position.step == last:
+                return "sum"
+            case "step" if layout and position.step == last:
+                return "last"
+            case "all":
+                raise self._ledger.error(
+                    f"the network's output {list(source.tensor.shape)} folds time into the batch"
+                    if len(position.axes) == 1
+                    else f"the network's output {list(source.tensor.shape)} has the batch before time",
+                    "return [T, N, K] or its mean over time, [N, K]",
+                )
+            case "step" | "sum" | "still" | "mean" | "max":
+                raise self._ledger.error(
+                    f"the network returns {position.describe()} of {source.node!r} out of {last + 1} steps, "
+                    f"{list(source.tensor.shape)}",
+                    "return [T, N, K], its mean, sum or maximum over time, or its last step, [N, K]",
+                )
+            case _:
+                assert_never(position.span)
+
+    # ------------------------------------------------------------------ watching
 
     @contextlib.contextmanager
     def _module_hooks(self) -> Iterator[None]:
         handles = [
             register_module_forward_pre_hook(self._enter),
-            register_module_forward_hook(self._leave, always_call=True),
+            register_module_forward_hook(self._leave, with_kwargs=True, always_call=True),
         ]
         try:
             yield
@@ -64,16 +156,20 @@ class Recorder(TorchFunctionMode):
                 handle.remove()
 
     def _enter(self, module: nn.Module, inputs: tuple[object, ...]) -> None:
-        self._stack.append(self._names.get(module, type(module).__name__))
-        self._ledger.place = self._stack[-1]
-        if self._inside_layer or is_layer(module):
+        name = self._names.get(module, type(module).__name__)
+        self._stack.append(name)
+        self._ledger.place = name
+        if self._inside_layer or name in self._neurons.models or is_layer(module):
             self._inside_layer += 1
-            self._ledger.require_unchanged(inputs)
+            self._ledger.require_unchanged(flat_tensors(inputs))
 
-    def _leave(self, module: nn.Module, inputs: tuple[object, ...], output: object) -> None:
+    def _leave(
+        self, module: nn.Module, inputs: tuple[object, ...], keywords: dict[str, object], output: object
+    ) -> None:
         try:
             if self._inside_layer == 1 and output is not None:  # None: the call failed; its own error is on the way
-                record_module(self._ledger, module, self._names.get(module), inputs=inputs, output=output)
+                name, given = self._names.get(module), (*inputs, *keywords.values())
+                record_module(self._ledger, self._neurons, module, name, inputs=given, output=output)
         finally:
             self._inside_layer = max(0, self._inside_layer - 1)
             self._stack.pop()
@@ -95,9 +191,11 @@ class Recorder(TorchFunctionMode):
             )
         self._ledger.require_unchanged(followed)
         output = func(*args, **kwargs)
-        if name not in _QUESTIONS or isinstance(output, Tensor):
+        if name == "__iter__":
+            output = tuple(output)
+        if name not in _FORMS and (name not in _QUESTIONS or isinstance(output, Tensor)):
             record_function(self._ledger, func, args, kwargs, output=output)
-        return output
+        return iter(output) if name == "__iter__" else output
 
 
 def _flat(values: Sequence[object]) -> Iterator[object]:

@@ -8,44 +8,60 @@ from typing import Any, Literal
 from torch import Tensor, nn
 
 from mdcompress.errors import TraceError
-from mdcompress.graph import Pair, PoolSpec, SynapseSpec
+from mdcompress.graph import PoolSpec, Sizes, SynapseSpec
 
 ErrorMaker = Callable[[str, str], TraceError]  # what is wrong, what to do
+Operator = Literal["conv1d", "conv2d", "conv3d"]
 
-POOLS = (nn.AvgPool2d, nn.MaxPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)
-FUNCTIONAL_POOLS = {  # positional arguments after the input
-    "max_pool2d": ("kernel_size", "stride", "padding", "dilation", "ceil_mode"),
-    "avg_pool2d": ("kernel_size", "stride", "padding", "ceil_mode", "count_include_pad", "divisor_override"),
-    "adaptive_avg_pool2d": ("output_size",),
-    "adaptive_max_pool2d": ("output_size",),
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+POOLS = (
+    nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d, nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d,
+    nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d,
+    nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.AdaptiveMaxPool3d,
+)  # fmt: skip
+SUM_POOLS = (nn.LPPool1d, nn.LPPool2d, nn.LPPool3d)  # with norm_type 1
+_AVERAGE = ("kernel_size", "stride", "padding", "ceil_mode", "count_include_pad", "divisor_override")
+_MAX = ("kernel_size", "stride", "padding", "dilation", "ceil_mode")
+FUNCTIONAL_POOLS: dict[str, tuple[str, ...]] = {  # positional arguments after the input
+    **{f"max_pool{rank}d": _MAX for rank in (1, 2, 3)},
+    **{f"avg_pool{rank}d": _AVERAGE for rank in (1, 2, 3)},
+    **{f"adaptive_{kind}_pool{rank}d": ("output_size",) for kind in ("avg", "max") for rank in (1, 2, 3)},
 }
 
 
-def pair(value: int | tuple[int, ...]) -> Pair:
-    """(vertical, horizontal) of an argument that may be one number for both."""
-    return (value, value) if isinstance(value, int) else (value[0], value[-1])
+def sizes(value: int | tuple[int, ...], rank: int) -> Sizes:
+    """One number per axis of a window, of an argument that may be one number for all."""
+    if isinstance(value, int):
+        return (value,) * rank
+    return tuple(value) if len(value) == rank else tuple(value) * rank
 
 
-def conv_spec(name: str, module: nn.Conv2d, error: ErrorMaker) -> SynapseSpec:
+def conv_spec(name: str, module: nn.Conv1d | nn.Conv2d | nn.Conv3d, error: ErrorMaker) -> SynapseSpec:
     """The spec of a convolution; its batch norm is added when it is met."""
     if module.padding_mode != "zeros":
         raise error(f"{name!r} pads with {module.padding_mode}", "use padding_mode='zeros'")
-    padding = module.padding
+    rank = module.weight.dim() - 2
+    kernel, dilation, padding = tuple(module.weight.shape[2:]), sizes(module.dilation, rank), module.padding
     if isinstance(padding, str):
-        reach = [d * (k - 1) for d, k in zip(module.dilation, module.kernel_size, strict=True)]
+        reach = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
         if padding == "same" and any(r % 2 for r in reach):
             raise error(f"{name!r} pads 'same' with an even kernel", "use an odd kernel or a padding in numbers")
-        padding = (0, 0) if padding == "valid" else (reach[0] // 2, reach[1] // 2)
+        padding = tuple(0 if padding == "valid" else r // 2 for r in reach)
     return SynapseSpec(
-        operator="conv2d",
+        operator=_operator(rank),
         weight_shape=tuple(module.weight.shape),
-        stride=pair(module.stride),
-        padding=pair(padding),
-        dilation=pair(module.dilation),
+        stride=sizes(module.stride, rank),
+        padding=sizes(padding, rank),
+        dilation=dilation,
         groups=module.groups,
         bias=module.bias is not None,
         batch_norm=None,
     )
+
+
+def _operator(rank: int) -> Operator:
+    operators: tuple[Operator, ...] = ("conv1d", "conv2d", "conv3d")
+    return operators[rank - 1]
 
 
 def linear_spec(module: nn.Linear) -> SynapseSpec:
@@ -53,62 +69,62 @@ def linear_spec(module: nn.Linear) -> SynapseSpec:
     return SynapseSpec("linear", tuple(module.weight.shape), (1, 1), (0, 0), (1, 1), 1, module.bias is not None, None)
 
 
+def pool_rank(name: str) -> int:
+    """How many axes a pooling class or function named MaxPool2d or max_pool2d has."""
+    return int(name[-2])
+
+
 def pool_spec(module: nn.Module, x: Tensor, error: ErrorMaker) -> PoolSpec:
-    """The spec of one of POOLS, called on x [..., H, W]."""
-    match module:
-        case nn.AvgPool2d():
-            options = (module.kernel_size, module.stride, module.padding, module.ceil_mode, module.count_include_pad)
-            return _average_spec(*options, module.divisor_override, error)
-        case nn.AdaptiveAvgPool2d():
-            return _adaptive_spec("average", module.output_size, x, error)
-        case nn.AdaptiveMaxPool2d():
-            return _adaptive_spec("max", module.output_size, x, error)
-        case _:
-            assert isinstance(module, nn.MaxPool2d)
-            geometry = (module.kernel_size, module.stride, module.padding, module.dilation)
-            return _max_spec(*geometry, module.ceil_mode, error)
+    """The spec of one of POOLS, called on x [..., *map]; of one of SUM_POOLS that of the average."""
+    base = next(kind for kind in (*POOLS, *SUM_POOLS) if isinstance(module, kind))
+    name, rank = base.__name__, pool_rank(base.__name__)
+    words = ("output_size",) if name.startswith("Adaptive") else _MAX if name.startswith("Max") else _AVERAGE
+    given = {word: getattr(module, word) for word in words if hasattr(module, word)}
+    return _pool_spec("max" if "Max" in name else "average", rank, given, x, error)
 
 
 def functional_pool_spec(name: str, args: tuple[Any, ...], kwargs: dict[str, Any], error: ErrorMaker) -> PoolSpec:
     """The spec of a call of one of FUNCTIONAL_POOLS; args[0] is the tensor."""
     given = dict(zip(FUNCTIONAL_POOLS[name], args[1:], strict=False)) | kwargs
-    if name.startswith("adaptive"):
-        return _adaptive_spec("average" if "avg" in name else "max", given["output_size"], args[0], error)
-    kernel, stride, padding = given["kernel_size"], given.get("stride"), given.get("padding", 0)
-    ceil = given.get("ceil_mode", False)
-    if name == "max_pool2d":
-        return _max_spec(kernel, stride, padding, given.get("dilation", 1), ceil, error)
-    include, divisor = given.get("count_include_pad", True), given.get("divisor_override")
-    return _average_spec(kernel, stride, padding, ceil, include, divisor, error)
+    return _pool_spec("max" if "max" in name else "average", pool_rank(name), given, args[0], error)
 
 
-def _average_spec(
-    kernel: Any, stride: Any, padding: Any, ceil: bool, include_pad: bool, divisor: int | None, error: ErrorMaker
+def _pool_spec(
+    mode: Literal["max", "average"], rank: int, given: dict[str, Any], x: Tensor, error: ErrorMaker
 ) -> PoolSpec:
-    if ceil or divisor is not None or (pair(padding) != (0, 0) and not include_pad):
+    if "output_size" in given:
+        return _adaptive_spec(mode, rank, given["output_size"], x, error)
+    kernel, padding = sizes(given["kernel_size"], rank), sizes(given.get("padding", 0), rank)
+    stride = sizes(given.get("stride") or given["kernel_size"], rank)
+    ceil = given.get("ceil_mode", False)
+    if mode == "max" and (ceil or sizes(given.get("dilation", 1), rank) != (1,) * rank):
+        raise error("a max pooling uses ceil_mode or dilation", "use plain windows")
+    partial = any(padding) and not given.get("count_include_pad", True)
+    if mode == "average" and (ceil or partial or given.get("divisor_override") is not None):
         raise error(
             "an average pooling has windows of unequal size (ceil_mode, divisor_override or count_include_pad=False)",
             "use windows that fit, with padding counted",
         )
-    return PoolSpec("average", pair(kernel), pair(stride or kernel), pair(padding))
+    return PoolSpec(mode, kernel, stride, padding)
 
 
-def _max_spec(kernel: Any, stride: Any, padding: Any, dilation: Any, ceil: bool, error: ErrorMaker) -> PoolSpec:
-    if ceil or pair(dilation) != (1, 1):
-        raise error("a max pooling uses ceil_mode or dilation", "use plain windows")
-    return PoolSpec("max", pair(kernel), pair(stride or kernel), pair(padding))
-
-
-def _adaptive_spec(mode: Literal["max", "average"], output_size: Any, x: Tensor, error: ErrorMaker) -> PoolSpec:
-    size = (x.shape[-2], x.shape[-1])
-    asked = output_size if isinstance(output_size, tuple | list) else (output_size, output_size)
+def _adaptive_spec(
+    mode: Literal["max", "average"], rank: int, output_size: Any, x: Tensor, error: ErrorMaker
+) -> PoolSpec:
+    size = tuple(x.shape[-rank:])
+    asked = output_size if isinstance(output_size, tuple | list) else (output_size,) * rank
     wanted = [have if want is None else want for have, want in zip(size, asked, strict=True)]
     if any(have % want for have, want in zip(size, wanted, strict=True)):
         raise error(
             f"an adaptive pooling of {size} to {tuple(wanted)} has uneven windows", "choose a divisor of the size"
         )
-    kernel = (size[0] // wanted[0], size[1] // wanted[1])
-    return PoolSpec(mode, kernel, kernel, (0, 0))
+    kernel = tuple(have // want for have, want in zip(size, wanted, strict=True))
+    return PoolSpec(mode, kernel, kernel, (0,) * rank)
+
+
+def argument(args: tuple[Any, ...], kwargs: dict[str, Any], place: int, word: str, default: Any = None) -> Any:
+    """An argument of a tensor function, given by place or by word."""
+    return args[place] if len(args) > place else kwargs.get(word, default)
 
 
 def axes_of(x: Tensor, dim: Any) -> tuple[int, ...]:

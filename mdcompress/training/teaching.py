@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from mdcompress.evaluation import check_labels, mean_logits
 from mdcompress.losses import task_loss
 from mdcompress.recipe import TeacherSpec, TrainSpec
+from mdcompress.tracing.state import run_fresh
 from mdcompress.training.determinism import Batch
 from mdcompress.training.distillation import CHECKPOINT_STEPS, DEFAULT_SETTINGS
 from mdcompress.training.engine import CheckpointPolicy, Job, PassLoss, count_batches, run_job
@@ -88,7 +89,7 @@ class _Task:
 
     def __call__(self, x: Tensor, y: Tensor) -> Iterator[PassLoss]:
         """The loss of x [T, N, ...], y [N]."""
-        logits = mean_logits(self._network(x))
+        logits = mean_logits(run_fresh(self._network, x))
         check_labels(logits, y)
         loss = task_loss(logits[None], y)
         yield PassLoss(loss, {"total": loss}, (logits.detach().argmax(1) == y).sum())

@@ -1,0 +1,90 @@
+"""Norse 1.1: LIF, LIFCell, LIFBoxCell, IAF, IAFCell; comparison `>`, states in tuples, parameters in a named tuple.
+
+With r = dt*tau_mem_inv: h = v + r*(v_leak - v + i); LIF's current is i = (1 - dt*tau_syn_inv)*i + x, LIFBox's is x.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mdcompress.adapters.base import has_base, library_class, numbers
+from mdcompress.adapters.refusals import NORSE, NORSE_RESET, Refusal, always_refused
+from mdcompress.graph import NeuronModel
+
+_LIBRARY = "norse"
+_NEURON_BASES = ("SNN", "SNNCell", "SNNRecurrent", "SNNRecurrentCell")
+
+
+class NorseNeurons:
+    """Describes the neuron classes of `classes`; threads the state of a cell through the steps."""
+
+    @property
+    def classes(self) -> dict[str, Callable[[Any], NeuronModel | Refusal]]:
+        """What describes which class."""
+        return {"LIF": _leaky, "LIFCell": _leaky, "LIFBoxCell": _box, "IAF": _integrator, "IAFCell": _integrator}
+
+    def describe(self, module: nn.Module) -> NeuronModel | Refusal | None:
+        """Read the parameters off the module's named tuple."""
+        name = library_class(module, _LIBRARY)
+        if name is None:
+            return None
+        if name in self.classes:
+            return self.classes[name](module)
+        is_neuron = any(name in row.classes for row in NORSE) or has_base(module, _LIBRARY, _NEURON_BASES)
+        return always_refused(NORSE, name) if is_neuron else None
+
+    def run(self, module: Any, currents: Tensor) -> Tensor:
+        """Call a layer with all steps, a cell with one after the other."""
+        module.p = _on_cpu(module.p)
+        if has_base(module, _LIBRARY, ("SNN",)):
+            sequence: Tensor = module(currents)[0]
+            return sequence
+        spikes, state = [], None
+        for current in currents:
+            spike, state = module(current, state)
+            spikes.append(spike)
+        return torch.stack(spikes)
+
+
+def _on_cpu(parameters: Any) -> Any:
+    """The named tuple's tensors on the CPU: Module.cpu does not see them."""
+    moved = (value.detach().cpu() if isinstance(value, Tensor) else value for value in parameters)
+    return type(parameters)(*moved)
+
+
+def _integrator(module: Any) -> NeuronModel:
+    threshold, reset = numbers(module.p.v_th), numbers(module.p.v_reset)
+    return NeuronModel(1.0, 1.0, 0.0, threshold, "greater", "hard", reset, 0.0, reset)
+
+
+def _leaking(module: Any) -> NeuronModel:
+    rate = torch.as_tensor(module.dt * module.p.tau_mem_inv).double()  # dt*tau is rounded to float32, as Norse does
+    rest = torch.as_tensor(module.p.v_leak).double()
+    return replace(
+        _integrator(module),
+        decay=numbers(1.0 - rate),
+        input_gain=numbers(rate),
+        drive=numbers(rate * rest),
+        initial=numbers(rest),
+    )
+
+
+def _leaky(module: Any) -> NeuronModel:
+    rate = torch.as_tensor(module.dt * module.p.tau_syn_inv).double()
+    return replace(_leaking(module), synapse_decay=numbers(1.0 - rate))
+
+
+def _box(module: Any) -> NeuronModel | Refusal:
+    model = _leaking(module)
+    match getattr(module.p.reset_method, "__name__", ""):
+        case "reset_value":
+            return model
+        case "reset_subtract":
+            return replace(model, reset="soft", reset_value=0.0, soft_amount=model.threshold)
+        case _:
+            return NORSE_RESET

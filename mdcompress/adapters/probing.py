@@ -1,0 +1,160 @@
+"""The probe: a user's own neuron beside its canonical description on hard input; one differing spike is an error."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from mdcompress.adapters.base import Adapter, class_and_version, fresh_copy
+from mdcompress.adapters.simulation import Recurrence, Simulation, simulate
+from mdcompress.errors import MdcompressError, TraceError
+from mdcompress.graph import NeuronModel, Numbers, TensorShape, per_channel
+
+PROBE_STEPS, PROBE_NEURONS = 100, 256
+_NEAR_TIE = 1e-9  # in thresholds: as near, the order of float64 operations decides on which side a potential lies
+_WRONG_AT_TIES = 0.75  # of exact ties: rounding turns some of them, another comparison turns them all
+
+
+def probe(
+    name: str, module: nn.Module, model: NeuronModel, *, adapter: Adapter, shape: TensorShape | None = None
+) -> None:
+    """Run `module` and its canonical model on hard input; TraceError at the first differing spike.
+
+    The input, [100, N, *shape] in float64, holds ties (h = threshold on a dyadic grid), drives of many thresholds and
+    negative drives. Equality of spikes is exact, with one exception: where float64 rounds, and the two orders of
+    operations round differently, a potential that equals the threshold to 1e-9 may fall on either side.
+
+    Args:
+        name: the neuron's name in the network.
+        module: left as it is; a copy runs.
+        model: its description.
+        adapter: the one that gave the description; it knows how the module is run.
+        shape: of one sample and step, (C, ...); by default the smallest that the model's channels allow.
+    """
+    shape = _default_shape(module, model) if shape is None else shape
+    currents = hard_currents(model, shape)
+    what = f"neuron {name!r} ({class_and_version(module)})"
+    with torch.no_grad():
+        found = _run(what, adapter, module, currents)
+        expected = simulate(model, currents, recurrent=_recurrence(module, model))
+    if found.shape != expected.spikes.shape:
+        raise TraceError(
+            f"{what} must keep the shape {list(currents.shape)} (it returned {list(found.shape)})",
+            hints=["a neuron layer gives one spike for every current: [T, N, ...] to [T, N, ...]"],
+        )
+    differing = _differing(model, found, expected)
+    if differing.any():
+        raise _difference(what, model, currents, found, expected, differing)
+
+
+def hard_currents(model: NeuronModel, shape: TensorShape) -> Tensor:
+    """Currents [100, N, *shape] in float64: smooth and on a dyadic grid, in thresholds and in thresholds per gain.
+
+    The gain is rounded to a power of two, so that the grid stays dyadic.
+    """
+    generator = torch.Generator().manual_seed(0)
+    samples = max(1, PROBE_NEURONS // (4 * math.prod(shape)))
+    size = (PROBE_STEPS, samples, *shape)
+    threshold = _broadcast(model.threshold, shape)
+    gain = _broadcast(model.input_gain, shape) * _broadcast(model.synapse_gain, shape)
+    scale = torch.where(threshold.isfinite() & (threshold != 0), threshold.abs(), 1.0)
+    strong = scale / torch.where(gain.isfinite() & (gain != 0), gain.abs(), 1.0).log2().round().exp2()
+    parts = []
+    for unit, spread in ((scale, 1.2), (strong, 3.0)):
+        parts.append(unit * torch.normal(0.5, spread, size, generator=generator, dtype=torch.float64))
+        parts.append(unit * torch.randint(-8, 17, size, generator=generator).double() / 8)
+    return torch.cat(parts, dim=1)
+
+
+def _broadcast(value: Numbers, shape: TensorShape) -> Tensor:
+    return torch.tensor(per_channel(value), dtype=torch.float64).reshape(-1, *(1 for _ in shape[1:]))
+
+
+def _default_shape(module: nn.Module, model: NeuronModel) -> TensorShape:
+    recurrent = None if model.recurrent is None else module.get_submodule(model.recurrent)
+    match recurrent:
+        case nn.Linear():
+            return (recurrent.in_features,)
+        case nn.Conv2d():
+            return (recurrent.in_channels, 5, 5)
+        case _:
+            return (model.channels,)
+
+
+def _recurrence(module: nn.Module, model: NeuronModel) -> Recurrence | None:
+    if model.recurrent is None:
+        return None
+    synapse = fresh_copy(module.get_submodule(model.recurrent))
+    return lambda spikes: synapse(spikes).reshape(spikes.shape)
+
+
+def _run(what: str, adapter: Adapter, module: nn.Module, currents: Tensor) -> Tensor:
+    try:
+        return adapter.run(fresh_copy(module), currents).double()
+    except MdcompressError:
+        raise
+    except Exception as error:
+        raise TraceError(
+            f"{what} fails on currents of shape {list(currents.shape)}: {type(error).__name__}: {error}",
+            hints=["a neuron must run on any batch of currents, in evaluation mode and in float64"],
+        ) from error
+
+
+def _differing(model: NeuronModel, found: Tensor, expected: Simulation) -> Tensor:
+    """Where the spikes differ, [T, N, ...], but for a rounding at a tie and what follows it in the same neuron.
+
+    At an exact tie the comparison itself shows: where nearly all of those differ, nothing is left out.
+    """
+    differing = found != expected.spikes
+    if not differing.any():
+        return differing
+    first = differing & (differing.cumsum(0) == 1)
+    gap = _distance_from_tie(model, expected.potentials)
+    before = differing.cumsum(0) - first.long() == 0  # up to and including the first difference
+    ties = (gap == 0) & before
+    if int((ties & first).sum()) > _WRONG_AT_TIES * int(ties.sum()):
+        return differing
+    return differing & ~(first & (gap <= _NEAR_TIE)).any(0)
+
+
+def _distance_from_tie(model: NeuronModel, potentials: Tensor) -> Tensor:
+    """How far potentials are from where the number of spikes changes, in thresholds."""
+    levels = potentials / _broadcast(model.threshold, tuple(potentials.shape[2:]))
+    match model.spike:
+        case "binary":
+            return (levels - 1.0).abs()
+        case "floor":
+            return (levels - levels.round().clamp_min(1.0)).abs()
+        case "round":
+            return (levels - (levels - 0.5).round().clamp_min(0.0) - 0.5).abs()
+
+
+def _difference(
+    what: str, model: NeuronModel, currents: Tensor, found: Tensor, expected: Simulation, differing: Tensor
+) -> TraceError:
+    step = int(differing.flatten(1).any(1).nonzero()[0])
+    index = int(differing[step].flatten().nonzero()[0])
+    current, gives, should, h = (
+        tensor[step].flatten()[index].item() for tensor in (currents, found, expected.spikes, expected.potentials)
+    )
+    return TraceError(
+        f"{what} does not follow its description {summary(model)}: at step {step} with current {current:.6g} it gives "
+        f"{gives:g} spikes, the canonical neuron {should:g} (its potential is {h:.6g})",
+        hints=["a subclass with its own forward, or another version of the library, needs its own description"],
+    )
+
+
+def summary(model: NeuronModel) -> str:
+    """The model's parameters in one line, those left out that say nothing."""
+    plain = NeuronModel(1.0, 1.0, 0.0, 1.0, "greater_equal", "none", 0.0, 0.0, 0.0)
+    always = ("decay", "threshold", "comparator", "reset")
+    shown = {name: value for name, value in vars(model).items() if name in always or value != getattr(plain, name)}
+    return ", ".join(f"{name}={_short(value)}" for name, value in shown.items())
+
+
+def _short(value: object) -> str:
+    if isinstance(value, tuple):
+        return f"{min(value):g}..{max(value):g} in {len(value)} channels"
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,71 @@
+"""QuantDigitizer: currents to small signed integers, for a weight layer that reads them (a shortcut convolution).
+
+q = clip(round(j / L), -2^(b-1), 2^(b-1) - 1), half to even, with a level L of whole units of the stream. The integer
+graph holds it as a neuron without memory that counts levels from -2^(b-1) upwards: s = q + 2^(b-1).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from brevitas.function.ops_ste import round_ste
+from torch import Tensor, nn
+
+from intsnn.arithmetic import IntType
+from mdcompress.errors import CalibrationError
+
+MEMBRANE_BITS = 16  # of the memory that the neuron writes and never reads
+
+
+@dataclass(frozen=True)
+class DigitizerIntegers:
+    """L, and how many levels below zero are counted: drive = offset*L."""
+
+    level: int
+    offset: int
+    largest: int
+
+
+class QuantDigitizer(nn.Module):
+    """A signed word for currents.
+
+    Args:
+        bit_width: b.
+    """
+
+    largest: Tensor
+
+    def __init__(self, bit_width: int) -> None:
+        super().__init__()
+        self.word = IntType(bit_width, signed=True)
+        self.register_buffer("largest", torch.zeros((), dtype=torch.float64))  # real; 0: not calibrated
+
+    def forward(self, current: Tensor, unit: Tensor) -> Tensor:
+        """Integer currents in units of `unit` to the integers q, in float."""
+        level = self.integers(unit).level
+        rounded: Tensor = round_ste(current.double() / level)
+        return rounded.clamp(self.word.low, self.word.high).to(current.dtype)
+
+    def fit(self, current: Tensor, unit: Tensor) -> None:
+        """Widen the range to the largest absolute current of calibration."""
+        self.largest.clamp_min_(float(current.abs().max()) * float(unit))
+
+    def integers(self, unit: Tensor) -> DigitizerIntegers:
+        """The integers that evaluation uses and export writes."""
+        if not float(self.largest) > 0.0:
+            raise CalibrationError(
+                "a weight layer reads currents whose range is not known: the student must be calibrated first",
+                hints=["call mdcompress.calibrate(student, batches) with some training data"],
+            )
+        level = max(1, round(float(self.largest) / self.word.high / float(unit)))
+        return DigitizerIntegers(level, -self.word.low, self.word.high - self.word.low)
+
+    def scale(self, unit: Tensor) -> float:
+        """Real value of one q."""
+        return self.integers(unit).level * float(unit)
+
+    def membranes(self, current: Tensor, unit: Tensor) -> Tensor:
+        """What the integer neuron stores: its potential, clipped to MEMBRANE_BITS."""
+        integers, word = self.integers(unit), IntType(MEMBRANE_BITS, signed=True)
+        return (current + integers.offset * integers.level).clamp(word.low, word.high)

@@ -1,0 +1,73 @@
+"""Batch norm as an affine map per channel, with batch statistics in training and running ones afterwards."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+BatchNorm: TypeAlias = _BatchNorm
+_CLASSES = (nn.BatchNorm1d, nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+
+
+@dataclass(frozen=True)
+class Affine:
+    """y = gain*acc_real + offset per channel: batch norm or bias, [C] each, in real units."""
+
+    gain: Tensor
+    offset: Tensor
+
+
+def make_norm(channels: int, map_axes: int) -> BatchNorm:
+    """A batch norm for tensors [N, C, ...] with so many axes after the channels."""
+    return _CLASSES[map_axes](channels)
+
+
+def adopt_norm(norm: BatchNorm, source: BatchNorm) -> None:
+    """Give `norm` the parameters and statistics of `source`."""
+    norm.eps, norm.momentum = source.eps, source.momentum
+    mean, variance = running_statistics(source)
+    norm.running_mean.copy_(mean)  # type: ignore[union-attr]
+    norm.running_var.copy_(variance)  # type: ignore[union-attr]
+    if source.affine:
+        norm.weight.copy_(source.weight)
+        norm.bias.copy_(source.bias)
+
+
+def norm_affine(norm: BatchNorm, mean: Tensor, variance: Tensor) -> Affine:
+    """g = gamma / sqrt(var + eps), b = beta - g*mean."""
+    gain = torch.rsqrt(variance + norm.eps)
+    if norm.affine:
+        gain = gain * norm.weight
+    offset = -gain * mean
+    return Affine(gain, offset + norm.bias if norm.affine else offset)
+
+
+def running_statistics(norm: BatchNorm) -> tuple[Tensor, Tensor]:
+    """Mean and variance that evaluation uses, [C] each."""
+    assert norm.running_mean is not None and norm.running_var is not None
+    return norm.running_mean, norm.running_var
+
+
+def batch_statistics(norm: BatchNorm, values: Tensor, scale: Tensor, offset: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Mean and variance of values*scale + offset over the batch [N, C, ...]; running statistics are updated too."""
+    axes = [0, *range(2, values.dim())]
+    variance, mean = torch.var_mean(values, dim=axes, correction=0)
+    mean, variance = mean * scale, variance * scale.square()
+    if offset is not None:
+        mean = mean + offset
+    count = values.numel() // values.shape[1]
+    _update_running(norm, mean.detach(), variance.detach() * count / max(count - 1, 1))
+    return mean, variance
+
+
+def _update_running(norm: BatchNorm, mean: Tensor, variance: Tensor) -> None:
+    assert norm.num_batches_tracked is not None
+    norm.num_batches_tracked += 1
+    weight = 1.0 / int(norm.num_batches_tracked) if norm.momentum is None else norm.momentum
+    running_mean, running_variance = running_statistics(norm)
+    running_mean.lerp_(mean, weight)
+    running_variance.lerp_(variance, weight)

@@ -1,0 +1,83 @@
+"""Whether a neuron has integers: what its real parameters and its options must be, as faults (message, hint)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+
+from mdcompress.graph import NeuronModel, Numbers, per_channel
+from mdcompress.planning.leak import LARGEST_GUARD_BITS, keeps_leak, leak_bits
+from mdcompress.recipe.policies import MembranePolicy
+
+NeuronFault = tuple[str, str]
+
+_LATE_RESETS = {"after_leak": "soft", "masked": "hard"}  # what a reset in the next step can be
+
+
+def neuron_faults(neuron: NeuronModel, membrane: MembranePolicy) -> Iterator[NeuronFault]:
+    """What is impossible about a neuron under a policy."""
+    for threshold in _offending(neuron.threshold, lambda value: 0 < value < math.inf):
+        hint = "give the neuron a threshold above 0; a negative one fires without input, at every step"
+        yield f"the threshold must be greater than 0 (got {threshold:g})", hint
+    yield from _decay_faults("decay", neuron.decay, membrane.guard_bits)
+    if neuron.synapse_decay is not None:
+        yield from _decay_faults("synapse decay", neuron.synapse_decay, None)
+    for gain in _offending(neuron.current_gain, lambda value: 0 < value < math.inf):
+        hint = "put the sign into the weights of the layer before, and switch neurons without input off there"
+        yield f"the input gain must be greater than 0 (got {gain:g})", hint
+    for name in ("drive", "reset_value", "soft_amount", "floor_value", "initial"):
+        for value in _offending(getattr(neuron, name), math.isfinite):
+            yield f"{name} must be a number (got {value})", "load weights that are finite"
+    yield from _option_faults(neuron)
+
+
+def _offending(value: Numbers, holds: Callable[[float], bool]) -> list[float]:
+    """The first channel's value that breaks a rule, in a list; an empty one where all keep it."""
+    return [number for number in per_channel(value) if not holds(number)][:1]
+
+
+def _decay_faults(name: str, decays: Numbers, guard_bits: int | None) -> Iterator[NeuronFault]:
+    """A decay is a number of [0, 1] that still is one in R bits; R as given, or as it will be found."""
+    for decay in per_channel(decays):
+        if not math.isfinite(decay):
+            hint = "give the neuron a finite decay, or load weights that are finite"
+            yield f"the {name} must be a number (got {decay})", hint
+        elif not 0 <= decay <= 1:
+            hint = "a membrane that grows by itself has no integer form: give the neuron a time constant of 1 or more"
+            yield f"the {name} must lie in [0, 1] (got {decay:g})", hint
+        elif not keeps_leak(decay, leak_bits(decay)):
+            message = f"the {name} must differ from 0 and 1 in {LARGEST_GUARD_BITS} bits (got {decay!r})"
+            yield message, f"give the neuron {name} {round(decay)} if that is what it means"
+        elif guard_bits is not None and not keeps_leak(decay, guard_bits):
+            least = next(bits for bits in range(LARGEST_GUARD_BITS + 1) if keeps_leak(decay, bits))
+            message = f"guard_bits must be at least {least} for its {name} of {decay:g} (got {guard_bits})"
+            yield message, "raise membrane.guard_bits, or leave it null: then it is found by itself"
+        else:
+            continue
+        return
+
+
+def _option_faults(neuron: NeuronModel) -> Iterator[NeuronFault]:
+    """The options that go together (FORMAT.md, "Neuron")."""
+    if neuron.recurrent is not None:
+        hint = "use the neuron of the same equation without recurrence"
+        yield f"it reads its own spikes through {neuron.recurrent!r}, and a graph has no loops", hint
+    if len({start / gain for start, gain in _starts(neuron) if gain}) > 1:
+        yield "it must start at one potential, and channels differ", "give all channels one initial potential and gain"
+    late = _LATE_RESETS.get(neuron.timing, neuron.reset)
+    if neuron.reset != late:
+        yield f"a reset {neuron.timing} must be {late} (got {neuron.reset})", "describe it by another timing"
+    if neuron.timing == "masked" and (neuron.reset_value != 0.0 or neuron.spike != "binary"):
+        yield "a masked reset must go to 0, with spikes of 0 or 1", "describe it by another timing"
+    if neuron.rearm == "double" and (neuron.reset, neuron.timing, neuron.spike) != ("soft", "same_step", "binary"):
+        yield "a doubled threshold goes with a soft reset in the same step and spikes of 0 or 1", "use rearm='plain'"
+    if neuron.spike != "binary" and neuron.comparator == "greater":
+        yield "a count of spikes compares with >=", "use comparator='greater_equal'"
+    if neuron.max_spikes is not None and not 1 <= neuron.max_spikes <= (1 if neuron.spike == "binary" else 255):
+        yield f"max_spikes must be 1, or up to 255 for counts (got {neuron.max_spikes})", "limit the spikes of a step"
+
+
+def _starts(neuron: NeuronModel) -> list[tuple[float, float]]:
+    starts, gains = per_channel(neuron.initial), per_channel(neuron.current_gain)
+    channels = max(len(starts), len(gains))
+    return list(zip(starts * (channels // len(starts)), gains * (channels // len(gains)), strict=True))

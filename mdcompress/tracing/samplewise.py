@@ -1,0 +1,203 @@
+"""Functions within one sample and step: reshapes, transposes, slices, sums over an axis, matrix products, factors."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from torch import Tensor
+
+from mdcompress.graph import (
+    AffineSpec,
+    Carries,
+    NodeKind,
+    ScaleSpec,
+    SliceSpec,
+    SumSpec,
+    TransposeSpec,
+)
+from mdcompress.tracing.ledger import Ledger, Tracked
+from mdcompress.tracing.positions import Position
+from mdcompress.tracing.specs import argument
+
+
+def record_reshape(ledger: Ledger, x: Tensor, output: Tensor) -> None:
+    """Follow a tensor whose axes T and N are folded or split; write a node where the sample's own shape changes.
+
+    A reshape keeps the order of the values: where the leading axes come out in their sizes, every sample is whole.
+    """
+    if not output.is_floating_point():
+        raise ledger.error(
+            f"a tensor is converted to {output.dtype}", "stay in floating point: rounding is no layer of a graph"
+        )
+    tracked = ledger.tracked(x)
+    same_shape = output.shape == x.shape
+    if tracked is not None and (same_shape or tracked.state is not None or tracked.before_norm or tracked.complement):
+        position = _refolded(ledger, tracked, output) or (tracked.position if same_shape else None)
+        if position is not None:
+            ledger.alias(output, tracked, position)
+            return
+    source = ledger.source(x)
+    shape = ledger.node(source.node).shape
+    position = _refolded(ledger, source, output)
+    if position is not None:
+        ledger.alias(output, source, position)
+        return
+    for axes in source.position.foldings:
+        changed = ledger.extent.per_sample(output, axes)
+        if changed is not None and math.prod(changed) == math.prod(shape) and changed:
+            _write_reshape(ledger, source, output, source.position.with_axes(axes), is_flat=len(changed) == 1)
+            return
+    raise ledger.error(
+        f"a reshape turns {list(x.shape)} into {list(output.shape)}",
+        "keep time and batch, [T, N, ...] or [T*N, ...], as whole axes in front; a sample may change its own shape",
+    )
+
+
+def _write_reshape(ledger: Ledger, source: Tracked, output: Tensor, position: Position, *, is_flat: bool) -> None:
+    kind, word = (NodeKind.FLATTEN, "flatten") if is_flat else (NodeKind.RESHAPE, "reshape")
+    carries = ledger.node(source.node).carries
+    ledger.write_function(f"{source.node}.{word}", kind, [source], output, carries=carries, position=position)
+
+
+def _refolded(ledger: Ledger, source: Tracked, output: Tensor) -> Position | None:
+    """The leading axes under which a reshaped tensor holds the same samples; None where a sample changed its shape."""
+    shape = ledger.node(source.node).shape
+    for axes in source.position.foldings:
+        if ledger.extent.per_sample(output, axes) == shape:
+            return source.position.with_axes(axes)
+    return None
+
+
+def record_transpose(ledger: Ledger, source: Tracked, order: Sequence[int], output: Tensor) -> bool:
+    """An exchange of a sample's own axes; False where T or N move."""
+    leading = len(source.position.axes)
+    if list(order[:leading]) != list(range(leading)):
+        return False
+    spec = TransposeSpec(tuple(axis - leading for axis in order[leading:]))
+    carries = ledger.node(source.node).carries
+    ledger.write_function(f"{source.node}.transpose", NodeKind.TRANSPOSE, [source], output, carries=carries, spec=spec)
+    return True
+
+
+def record_slice(ledger: Ledger, source: Tracked, axis: int, index: object, output: Tensor) -> bool:
+    """A part of one of a sample's own axes, x[..., start:stop, ...] or x[..., k, ...]; False for another part."""
+    own = axis - len(source.position.axes)
+    shape = ledger.node(source.node).shape
+    if own < 0 or own >= len(shape):
+        return False
+    taken = range(shape[own])[index if isinstance(index, slice) else _one(index, shape[own])]
+    if not taken or taken.step != 1:
+        return False
+    kept = output if isinstance(index, slice) else output.unsqueeze(axis)
+    sliced = _write_slice(ledger, source, SliceSpec(own, taken[0], taken[-1] + 1), kept)
+    if not isinstance(index, slice):
+        _write_reshape(ledger, sliced, output, source.position, is_flat=len(shape) == 2)
+    return True
+
+
+def _one(index: object, size: int) -> slice:
+    """The slice that holds one index; an empty one where it is no index."""
+    if not isinstance(index, int) or not -size <= index < size:
+        return slice(0, 0)
+    return slice(index % size, index % size + 1)
+
+
+def _write_slice(ledger: Ledger, source: Tracked, spec: SliceSpec, output: Tensor) -> Tracked:
+    carries = ledger.node(source.node).carries
+    return ledger.write_function(f"{source.node}.slice", NodeKind.SLICE, [source], output, carries=carries, spec=spec)
+
+
+def record_parts(ledger: Ledger, source: Tracked, axis: int, parts: Sequence[Tensor]) -> bool:
+    """split, chunk or unbind of one of a sample's own axes; False where it is T or N."""
+    own = axis - len(source.position.axes)
+    if own < 0:
+        return False
+    start = 0
+    for part in parts:
+        unbound = part.dim() < source.tensor.dim()
+        kept = part.unsqueeze(axis) if unbound else part
+        stop = start + kept.shape[axis]
+        sliced = _write_slice(ledger, source, SliceSpec(own, start, stop), kept)
+        if unbound:
+            _write_reshape(ledger, sliced, part, source.position, is_flat=part.dim() - len(source.position.axes) == 1)
+        start = stop
+    return True
+
+
+def record_sum(ledger: Ledger, name: str, source: Tracked, axes: Sequence[int], output: Tensor) -> bool:
+    """The sum or mean over a sample's own axes; False where T or N are among them, or nothing of the sample is left."""
+    leading = len(source.position.axes)
+    own = [axis - leading for axis in axes]
+    node = ledger.node(source.node)
+    if name not in ("sum", "mean") or not own or min(own) < 0 or (name == "mean" and 0.0 in node.shape):
+        return False
+    if output.dim() <= leading:
+        return False
+    last, kept = source, source.tensor
+    for axis in own:
+        kept = kept.sum(leading + axis, keepdim=True)
+        base, spec = f"{last.node}.sum", SumSpec(axis)
+        last = ledger.write_function(base, NodeKind.SUM, [last], kept, carries=node.carries, spec=spec)
+    if name == "mean":
+        last = write_scale(ledger, last, 1.0 / math.prod(node.shape[axis] for axis in own), kept.clone())
+    if output.dim() == kept.dim():
+        ledger.alias(output, last)
+    else:
+        _write_reshape(ledger, last, output, source.position, is_flat=output.dim() - leading == 1)
+    return True
+
+
+def write_scale(ledger: Ledger, source: Tracked, factor: float, output: Tensor) -> Tracked:
+    """A constant positive factor."""
+    carries, spec = ledger.node(source.node).carries, ScaleSpec(factor)
+    return ledger.write_function(f"{source.node}.scale", NodeKind.SCALE, [source], output, carries=carries, spec=spec)
+
+
+def record_scale(ledger: Ledger, x: object, factor: object, output: Tensor) -> bool:
+    """x * factor for a positive constant; False for any other factor."""
+    if isinstance(factor, Tensor):
+        factor = float(factor) if factor.numel() == 1 and not ledger.follows(factor) else None
+    if not isinstance(factor, int | float) or not 0.0 < factor < math.inf or not ledger.follows(x):
+        return False
+    source = ledger.source(x)
+    if factor == 1:
+        ledger.alias(output, source)
+        return True
+    if source.position.span == "max":
+        ledger.require_running(source, "mul")
+    write_scale(ledger, source, float(factor), output)
+    return True
+
+
+def record_matrix_product(ledger: Ledger, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor) -> bool:
+    """q @ k: the product of two tensors of spikes or counts, of the last two axes of each."""
+    left, right = args[0], argument(args, kwargs, 1, "other")
+    if not ledger.follows(left) or not ledger.follows(right):
+        return False
+    sources = [ledger.source(left), ledger.source(right)]
+    nodes = [ledger.node(source.node) for source in sources]
+    if any(len(node.shape) < 2 for node in nodes) or len(nodes[0].shape) != len(nodes[1].shape):
+        return False
+    for source, node in zip(sources, nodes, strict=True):
+        ledger.require_running(source, "matmul")
+        if node.carries is Carries.CURRENT:
+            raise ledger.error(
+                f"a matrix product reads currents (from {node.name!r})",
+                "put a neuron before it: a product of currents has no integer form",
+            )
+    base = ledger.function_base("matmul")
+    ledger.write_function(base, NodeKind.MATMUL, sources, output, carries=nodes[0].carries)
+    return True
+
+
+def as_current(ledger: Ledger, source: Tracked) -> Tracked:
+    """Spikes, counts or input as currents, where a neuron or a sum of currents reads them as such."""
+    if ledger.node(source.node).carries is Carries.CURRENT:
+        return source
+    fresh = source.tensor.view_as(source.tensor)
+    spec, carries = AffineSpec(None), Carries.CURRENT
+    base = f"{source.node}.current"
+    return ledger.write_function(base, NodeKind.AFFINE, [replace(source)], fresh, carries=carries, spec=spec)

@@ -1,0 +1,115 @@
+"""Norse's documented networks: SequentialState over cells and over sequences, Lift, a module with a time loop."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from float_graph import assert_float_parity
+from live_networks import assert_integer_parity
+from torch import Tensor, nn
+
+import mdcompress as md
+from mdcompress.errors import TraceError
+from mdcompress.graph import ReadoutSpec
+from mdcompress.tracing import trace
+
+norse = pytest.importorskip("norse.torch")
+
+T, N = 8, 2
+
+
+def images(*shape: int, gain: float = 1.0) -> Tensor:
+    return gain * torch.rand(T, N, *shape, generator=torch.Generator().manual_seed(0))
+
+
+def checked(network: nn.Module, x: Tensor) -> list[str]:
+    network.eval()
+    graph = trace(network, x)
+    assert_float_parity(graph, network, x)
+    assert_integer_parity(network, graph, x)
+    return [node.kind.value for node in graph]
+
+
+def test_sequential_state_of_cells_runs_step_by_step() -> None:
+    torch.manual_seed(0)
+    network = norse.SequentialState(
+        nn.Conv2d(1, 4, 5), norse.LIFCell(), nn.MaxPool2d(2), nn.Flatten(),
+        nn.Linear(4 * 4 * 4, 10), norse.LIFBoxCell(), nn.Linear(10, 3),
+    )  # fmt: skip
+    with torch.no_grad():
+        network[4].weight.uniform_(-0.5, 1.5)
+    kinds = checked(md.Stepped(network), images(1, 12, 12, gain=20.0))
+    assert kinds == ["input", "synapse", "neuron", "pool", "flatten", "synapse", "neuron", "synapse", "readout"]
+
+
+def test_sequences_and_lifted_layers() -> None:
+    torch.manual_seed(0)
+    network = norse.SequentialState(
+        norse.Lift(nn.Conv2d(1, 4, 5)), norse.LIF(), norse.Lift(nn.MaxPool2d(2)), nn.Flatten(2), nn.Linear(4 * 4 * 4, 3)
+    )
+    kinds = checked(network, images(1, 12, 12, gain=20.0))
+    assert kinds == ["input", "synapse", "neuron", "pool", "flatten", "synapse", "readout"]
+
+
+class Classifier(nn.Module):
+    """The form of Norse's MNIST task: cells with explicit states in a loop, and the largest output over time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.fc1, self.lif = nn.Linear(6, 20), norse.LIFCell()
+        self.out = nn.Linear(20, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        state = None
+        voltages = []
+        for t in range(x.shape[0]):
+            spikes, state = self.lif(self.fc1(x[t]), state)
+            voltages += [self.out(spikes)]
+        values, _ = torch.max(torch.stack(voltages), 0)
+        return values
+
+
+def test_states_in_a_loop_and_the_largest_output() -> None:
+    assert trace(Classifier(), images(6)).readout.spec == ReadoutSpec("max")
+    checked(Classifier(), images(6, gain=20.0))
+
+
+def test_the_last_output_is_a_readout_too() -> None:
+    class Last(Classifier):
+        def forward(self, x: Tensor) -> Tensor:
+            state = None
+            for step in x:
+                spikes, state = self.lif(self.fc1(step), state)
+            return self.out(spikes)
+
+    assert trace(Last(), images(6)).readout.spec == ReadoutSpec("last")
+    checked(Last(), images(6, gain=20.0))
+
+
+def test_a_cell_whose_state_is_dropped_is_refused() -> None:
+    class Forgetful(Classifier):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.stack([self.out(self.lif(self.fc1(step))[0]) for step in x]).mean(0)
+
+    with pytest.raises(TraceError) as caught:
+        trace(Forgetful(), images(6))
+    assert "'lif' is called without its state at step 1" in caught.value.message
+    assert "spikes, state = neuron(x, state)" in caught.value.hints[0]
+
+
+def test_a_state_that_is_not_at_rest_is_refused() -> None:
+    class Excited(Classifier):
+        def forward(self, x: Tensor) -> Tensor:
+            state = self.lif(torch.ones(x.shape[1], 20))[1] if False else None
+            zero = torch.zeros(x.shape[1], 20)
+            state = norse.LIFFeedForwardState(v=zero + 0.5, i=zero)
+            spikes = []
+            for step in x:
+                z, state = self.lif(self.fc1(step), state)
+                spikes.append(z)
+            return torch.stack(spikes).mean(0)
+
+    with pytest.raises(TraceError) as caught:
+        trace(Excited(), images(6))
+    assert "starts from a state that is not its resting state" in caught.value.message

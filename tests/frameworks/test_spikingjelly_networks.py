@@ -1,0 +1,231 @@
+"""SpikingJelly's model zoo: traced, equal in floats on every spike, and as integers equal in all three witnesses."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from float_graph import assert_float_parity
+from live_networks import assert_integer_parity, enliven
+from torch import Tensor, nn
+
+import mdcompress as md
+from mdcompress.errors import TraceError
+from mdcompress.graph import NodeKind, ReadoutSpec
+from mdcompress.tracing import trace
+
+pytest.importorskip("spikingjelly")
+from spikingjelly.activation_based import functional, layer, neuron
+from spikingjelly.activation_based.model import (
+    ms_resnet,
+    parametric_lif_net,
+    qkformer,
+    sew_resnet,
+    spike_driven_transformer,
+    spikformer,
+    spiking_resnet,
+    spiking_vgg,
+)
+
+T, N = 2, 1
+
+
+def images(channels: int = 3, size: int = 32, *, time_steps: int = T, batch: int = N) -> Tensor:
+    return torch.rand(time_steps, batch, channels, size, size, generator=torch.Generator().manual_seed(0))
+
+
+def checked(network: nn.Module, x: Tensor, *, bias: float = 0.5, weight: float = 1.0) -> list[str]:
+    """The kinds of the graph's nodes, after every check that a network form gets."""
+    network = enliven(network, x, bias=bias, weight=weight)
+    graph = trace(network, x)
+    assert_float_parity(graph, network, x)
+    assert_integer_parity(network, graph, x)
+    return [node.kind.value for node in graph]
+
+
+def small_sew_resnet(connect: str, *, step_mode: str) -> nn.Module:
+    network = sew_resnet.SEWResNet(
+        sew_resnet.BasicBlock, [1, 1, 0, 0], num_classes=3, cnf=connect, spiking_neuron=neuron.IFNode
+    )
+    network.layer3, network.layer4, network.fc = nn.Identity(), nn.Identity(), layer.Linear(128, 3)
+    functional.set_step_mode(network, step_mode)
+    return network if step_mode == "m" else md.Stepped(network)
+
+
+@pytest.mark.parametrize("step_mode", ["m", "s"])
+@pytest.mark.parametrize(("connect", "kind"), [("ADD", "add"), ("AND", "multiply"), ("IAND", "multiply")])
+def test_sew_blocks_add_and_multiply_spikes(connect: str, kind: str, step_mode: str) -> None:
+    network = small_sew_resnet(connect, step_mode=step_mode)
+    kinds = checked(network, images(size=16), bias=0.9 if connect == "AND" else 0.5)
+    assert kinds.count(kind) == 2 and kinds.count("neuron") == 1 + 2 + 3
+
+
+def test_sew_resnet18_has_the_same_graph_step_by_step() -> None:
+    graphs = []
+    for step_mode in ("m", "s"):
+        network = sew_resnet.sew_resnet18(cnf="ADD", spiking_neuron=neuron.IFNode, num_classes=3)
+        functional.set_step_mode(network, step_mode)
+        graphs.append(trace(network if step_mode == "m" else md.Stepped(network), images()))
+    multi, single = (
+        [(node.name.removeprefix("network."), node.kind, node.shape) for node in graph] for graph in graphs
+    )
+    assert multi == single and len(multi) == 54
+
+
+def test_spiking_resnet18_adds_spikes_to_currents() -> None:
+    network = spiking_resnet.spiking_resnet18(spiking_neuron=neuron.LIFNode, tau=2.0, num_classes=3)
+    functional.set_step_mode(network, "m")
+    kinds = checked(network, images(), weight=2.0)
+    assert kinds.count("add") == 8 and kinds.count("affine") == 5  # five shortcuts carry spikes as they are
+
+
+def test_spiking_vgg() -> None:
+    network = spiking_vgg.SpikingVGG([8, "M", 512], batch_norm=True, spiking_neuron=neuron.LIFNode, tau=2.0)
+    network.avgpool = layer.AdaptiveAvgPool2d((1, 1))
+    network.classifier = nn.Sequential(
+        layer.Linear(512, 16), neuron.LIFNode(v_threshold=0.1), layer.Dropout(), layer.Linear(16, 3)
+    )
+    functional.set_step_mode(network, "m")
+    with torch.no_grad():
+        network.classifier[0].weight.uniform_(-0.02, 0.04)
+    assert "flatten" in checked(network, images(size=8), weight=2.0)
+
+
+@pytest.mark.parametrize("step_mode", ["m", "s"])
+def test_parametric_lif_networks_vote(step_mode: str) -> None:
+    network = parametric_lif_net.MNISTNet(channels=4, spiking_neuron=neuron.ParametricLIFNode, v_threshold=0.3)
+    functional.set_step_mode(network, step_mode)
+    with torch.no_grad():
+        for module in network.modules():
+            if isinstance(module, nn.Linear):
+                module.weight.uniform_(-0.04, 0.06)
+    wrapped = network if step_mode == "m" else md.Stepped(network)
+    kinds = checked(wrapped, images(channels=1, size=28))
+    assert kinds[-4:] == ["reshape", "pool", "flatten", "readout"]
+
+
+def test_ms_resnet_adds_currents_and_convolves_them_in_its_shortcuts() -> None:
+    network = ms_resnet.MSResNet(
+        T=T, num_classes=3, layers=(1, 1, 1), base_channels=8, stem_kernel_size=3, stem_stride=1
+    )
+    kinds = checked(network, images(size=8))
+    assert kinds.count("digitizer") == 3 and kinds.count("add") == 3
+
+
+def test_ms_resnet18_is_traced_as_a_still_image_network_too() -> None:
+    network = ms_resnet.ms_resnet18(T=3, num_classes=3)
+    still = images(time_steps=1).expand(3, -1, -1, -1, -1)
+    graph, other = trace(network, still), trace(md.StillImage(network), still)
+    assert [node.kind for node in graph] == [node.kind for node in other]
+    assert other.readout.spec == ReadoutSpec("mean")
+
+
+def test_max_resnet() -> None:
+    network = ms_resnet.MaxResNet(
+        T=T, num_classes=3, layers=(1, 1, 1), base_channels=8, stem_kernel_size=3, stem_stride=1
+    )
+    assert "pool" in checked(network, images(size=8))
+
+
+def test_spikformer_multiplies_matrices_of_spikes() -> None:
+    network = spikformer.Spikformer(
+        T=T, img_size_h=16, img_size_w=16, patch_size=4, num_classes=3, embed_dims=16, num_heads=2, depths=1
+    )
+    kinds = checked(network, images(size=16), weight=2.0)
+    assert kinds.count("matmul") == 2 and "scale" in kinds
+
+
+@pytest.mark.parametrize("kind", ["token", "channel"])
+def test_qkformer_gates_keys_by_summed_queries(kind: str) -> None:
+    network = qkformer.QKFormer(
+        T=T, num_classes=3, embed_dims=16, num_heads=(1, 2, 2), depths=(1, 0, 0), mlp_ratio=1.0, qka_type=kind
+    )
+    kinds = checked(network, images(size=16), weight=2.0, bias=1.0)
+    assert "multiply" in kinds and "sum" in kinds
+
+
+def test_spike_driven_transformer() -> None:
+    network = spike_driven_transformer.SpikeDrivenTransformer(T=T, num_classes=3, embed_dims=16, num_heads=2, depths=1)
+    kinds = checked(network, images(), weight=2.0)
+    assert "multiply" in kinds and "sum" in kinds
+
+
+@pytest.mark.parametrize(
+    "container",
+    [
+        lambda *layers: layer.SeqToANNContainer(*layers),
+        lambda *layers: layer.MultiStepContainer(*layers),
+    ],
+)
+def test_containers_are_seen_through(container: object) -> None:
+    inner = (nn.Conv2d(1, 4, 3, padding=1, bias=False), nn.BatchNorm2d(4))
+    body = container(*inner)  # type: ignore[operator]
+    network = nn.Sequential(body, neuron.IFNode(step_mode="m"), layer.Flatten(step_mode="m"), nn.Linear(64, 3))
+    kinds = checked(network, images(channels=1, size=4, time_steps=3, batch=2))
+    assert kinds == ["input", "synapse", "neuron", "flatten", "synapse", "readout"]
+
+
+def test_threshold_dependent_batch_norm_is_a_batch_norm() -> None:
+    norm = layer.ThresholdDependentBatchNorm2d(alpha=1.0, v_th=1.0, num_features=4)
+    network = nn.Sequential(layer.Conv2d(1, 4, 3, step_mode="m"), norm, neuron.LIFNode(step_mode="m"))
+    x = images(channels=1, size=6)
+    checked(network, x)
+    assert trace(network, x).node("0").spec.batch_norm == "1"  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("norm", "says"),
+    [
+        (lambda: layer.TemporalEffectiveBatchNorm2d(T, 4), "scales every step differently"),
+        (lambda: layer.BatchNormThroughTime2d(T, 4, step_mode="m"), "and was by '1.bn_list.0' before"),
+    ],
+)
+def test_norms_that_change_with_time_are_refused(norm: object, says: str) -> None:
+    network = nn.Sequential(layer.Conv2d(1, 4, 3, step_mode="m"), norm(), neuron.LIFNode(step_mode="m"))  # type: ignore[operator]
+    with pytest.raises(TraceError) as caught:
+        trace(network, images(channels=1, size=6))
+    assert says in caught.value.message
+
+
+def test_a_network_in_the_wrong_step_mode_is_refused() -> None:
+    network = nn.Sequential(nn.Linear(4, 4), neuron.LIFNode(step_mode="s"))
+    with pytest.raises(TraceError) as caught:
+        trace(network, torch.rand(3, 2, 4))
+    assert "(T, N): it needs (N)" in caught.value.message and "mdcompress.Stepped" in caught.value.hints[0]
+
+
+def test_the_hidden_state_of_the_network_is_put_back() -> None:
+    network = nn.Sequential(nn.Linear(4, 4), neuron.LIFNode(step_mode="m")).eval()
+    x = torch.rand(3, 2, 4)
+    network(x)  # with a live autograd graph on the state
+    before = network[1].v
+    md.compress(network, x, "8bit", [x])
+    assert network[1].v is before and before.grad_fn is not None
+
+
+def test_the_state_of_one_batch_does_not_reach_the_next() -> None:
+    network = nn.Sequential(nn.Linear(4, 4), neuron.IFNode(step_mode="m"), nn.Linear(4, 3)).eval()
+    graph, x = trace(network, torch.rand(3, 2, 4)), torch.rand(3, 5, 4)
+    first, second = (md.observe(network, graph, x) for _ in range(2))
+    assert torch.equal(first.output, second.output) and torch.equal(first.logits, first.output)
+    labels = torch.zeros(5, dtype=torch.int64)
+    both = [md.evaluate(network, [(x, labels)] * n).loss for n in (1, 2)]
+    assert both[0] == both[1]
+
+
+def test_every_neuron_of_the_graph_is_a_neuron_of_the_network() -> None:
+    network = small_sew_resnet("ADD", step_mode="m")
+    names = {name for name, module in network.named_modules() if isinstance(module, neuron.BaseNode)}
+    assert {node.name for node in trace(network, images(size=16)).of_kind(NodeKind.NEURON)} == names
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("connect", ["ADD", "AND", "IAND"])
+def test_sew_resnet18_in_full(connect: str) -> None:
+    network = sew_resnet.sew_resnet18(cnf=connect, spiking_neuron=neuron.IFNode, num_classes=3)
+    functional.set_step_mode(network, "m")
+    checked(network, images(), bias=0.9 if connect == "AND" else 0.5)
+
+
+@pytest.mark.slow
+def test_ms_resnet18_in_full() -> None:
+    checked(ms_resnet.ms_resnet18(T=T, num_classes=3), images())
