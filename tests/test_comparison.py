@@ -137,7 +137,7 @@ def test_one_width_by_hand(graph):
     assert ("pool", "values", True) in kinds and ("add", "values", True) in kinds
     assert ("add", "current", False) in kinds
     residual = next(node for node in wide.digital if node.kind == "add" and node.reads.value == "current")
-    assert residual.waiting_bits == 32
+    assert residual.waiting_bits == 32 * residual.elements
 
 
 def test_other_weight_bits_move_accumulators_by_as_many(graph):

@@ -13,7 +13,8 @@ from intsnn.graph import IntGraph, IntInput, IntNeuron, IntRequant
 from intsnn.hardware import load_hardware
 from intsnn.hardware.items import Item
 from intsnn.hardware.words import joined, word_bits
-from intsnn.mapping import map_graph, signed_digits, weight_slices
+from intsnn.mapping import map_graph, weight_slices
+from intsnn.operations import signed_digits
 
 HARDWARE = load_hardware("rram_64x64_65nm")
 

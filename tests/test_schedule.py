@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from intgraphs import GraphBuilder, int_graphs, residual_graph
 
 from intsnn.activity import assume
-from intsnn.demand import Flow, demand_of
+from intsnn.demand import demand_of
 from intsnn.estimation import estimate
+from intsnn.flows import Flow
 from intsnn.graph import IntGraph
 from intsnn.hardware import HardwareSpec, load_hardware
 from intsnn.mapping import Mapping, map_graph
