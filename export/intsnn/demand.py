@@ -104,7 +104,7 @@ class Operand:
 
 @dataclass(frozen=True)
 class Table:
-    """Constants that change from step to step: a step reads its own of `rows` rows, `words` words of `row_bits` in all."""
+    """Constants that change from step to step: a step reads its own of `rows` rows, of `words` words and `row_bits`."""
 
     rows: int = 0
     words: int = 0

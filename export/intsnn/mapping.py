@@ -13,8 +13,8 @@ For a layer with G groups, K = kh*kw, b_w weight bits, cells of b_c bits and arr
 D copies of a layer work on D positions at a time (duplication.py). Linear layers are 1x1 kernels, recurrent weights a
 layer of their own beside the one that feeds the neuron. A transposed convolution lies as the convolution that it is
 over its input with stride - 1 zeros between the values: Ci*K rows, every output position a read in which the rows of
-the zeros stay idle. Products of two activations (attention) lie on no array: writing one operand into cells in every step
-would cost more than it saves, so a digital unit multiplies spike words.
+the zeros stay idle. Products of two activations (attention) lie on no array, for cells are written once and both
+operands change in every step: a digital unit multiplies them.
 """
 
 from __future__ import annotations

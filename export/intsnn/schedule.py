@@ -13,8 +13,8 @@ the time when the rows that row i reads exist (latest over the inputs of a sum),
 
     end_i = max(end_{i-1}, A_i) + d = d*(i + 1) + max_{j <= i} (A_j - d*j)
 
-A recurrent synapse and its neuron take turns, row by row, since each needs what the other wrote in the step before: d is
-the sum of their times, so the first row of a step never stands before the last row of the step before it.
+A recurrent synapse and its neuron take turns, row by row, since each needs what the other wrote in the step before: d
+is the sum of their times, so a step never begins before the last row of the step before it is done.
 
 The next inference may enter when the busiest node is free; membranes are ready for it, and buffers never fill up.
 """
