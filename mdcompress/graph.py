@@ -21,6 +21,9 @@ SpikeKind = Literal["binary", "floor", "round"]
 ResetTiming = Literal["same_step", "after_leak", "masked"]
 FloorKind = Literal["none", "before_fire", "after_reset"]
 Rearm = Literal["plain", "double"]
+SynapseOperator = Literal[
+    "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "linear"
+]
 
 
 ReadoutMode = Literal["mean", "sum", "max", "last", "steps"]
@@ -147,11 +150,12 @@ def typical(value: Numbers) -> float:
 class SynapseSpec:
     """A weight layer and the batch norm that follows it, if any.
 
-    `weight_shape`: [Co, Ci/groups, *kernel], a kernel of 1 to 3 axes, or [O, I]. `batch_norm`: qualified name of the
-    batch-norm module. Stride, padding and dilation have one number per axis of the kernel; a linear layer's are (1, 1).
+    `weight_shape`: [Co, Ci/groups, *kernel], a kernel of 1 to 3 axes, or [O, I]; output channels stand first in a
+    transposed convolution too. `batch_norm`: qualified name of the batch-norm module. Stride, padding and dilation have
+    one number per axis of the kernel, output_padding too where it is transposed; a linear layer's are (1, 1).
     """
 
-    operator: Literal["conv1d", "conv2d", "conv3d", "linear"]
+    operator: SynapseOperator
     weight_shape: TensorShape
     stride: Sizes
     padding: Sizes
@@ -159,6 +163,12 @@ class SynapseSpec:
     groups: int
     bias: bool
     batch_norm: str | None
+    output_padding: Sizes = ()
+
+    @property
+    def is_transposed(self) -> bool:
+        """Whether it is a transposed convolution."""
+        return self.operator.startswith("conv_transpose")
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from torch import nn
 from mdcompress.errors import PlanError
 from mdcompress.graph import AffineSpec, NodeKind, SnnGraph, SynapseSpec
 from mdcompress.layers.norms import BatchNorm
-from mdcompress.layers.synapse import FloatSynapse
+from mdcompress.layers.synapse import FloatSynapse, output_first
 from mdcompress.planning import QuantPlan
 from mdcompress.student import Student
 
@@ -25,7 +25,7 @@ def quantize(model: nn.Module, graph: SnnGraph, plan: QuantPlan) -> Student:
         assert isinstance(node.spec, SynapseSpec)
         module = modules.get(node.name)
         norm = _norm(modules, node.spec.batch_norm)
-        if not isinstance(module, FloatSynapse) or tuple(module.weight.shape) != node.spec.weight_shape:
+        if not isinstance(module, FloatSynapse) or tuple(output_first(module).shape) != node.spec.weight_shape:
             seen = type(module).__name__ if module is not None else "nothing"
             raise PlanError(
                 f"node {node.name!r} of the graph must be a weight layer of shape {node.spec.weight_shape} in the "

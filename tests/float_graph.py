@@ -143,6 +143,9 @@ def _weighted(module: nn.Module, spec: SynapseSpec, x: Tensor) -> Tensor:
     weight, bias = module.weight, module.bias
     if spec.operator == "linear":
         return F.linear(x, weight, bias)
+    if spec.is_transposed:
+        transpose = getattr(F, spec.operator)
+        return transpose(x, weight, bias, spec.stride, spec.padding, spec.output_padding, spec.groups, spec.dilation)
     convolve = {"conv1d": F.conv1d, "conv2d": F.conv2d, "conv3d": F.conv3d}[spec.operator]
     return convolve(x, weight, bias, spec.stride, spec.padding, spec.dilation, spec.groups)
 

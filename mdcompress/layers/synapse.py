@@ -31,8 +31,14 @@ if TYPE_CHECKING:
 
 _EXACT_IN_FLOAT32 = 2**24  # sums of integers below this are exact in float32 in any order
 _CONVOLUTIONS = {"conv1d": F.conv1d, "conv2d": F.conv2d, "conv3d": F.conv3d}
+_TRANSPOSED = {
+    "conv_transpose1d": F.conv_transpose1d,
+    "conv_transpose2d": F.conv_transpose2d,
+    "conv_transpose3d": F.conv_transpose3d,
+}
 
-FloatSynapse: TypeAlias = nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear
+FloatTransposed: TypeAlias = nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d
+FloatSynapse: TypeAlias = nn.Conv1d | nn.Conv2d | nn.Conv3d | FloatTransposed | nn.Linear
 
 
 @dataclass(frozen=True)
@@ -41,6 +47,18 @@ class SynapseIntegers:
 
     weight: Tensor
     requant: RequantConstants
+
+
+def output_first(module: FloatSynapse) -> Tensor:
+    """A layer's weight [Co, Ci/groups, *kernel] or [O, I], also of a transposed convolution."""
+    return exchanged(module.weight, module.groups) if isinstance(module, FloatTransposed) else module.weight
+
+
+def exchanged(weight: Tensor, groups: int) -> Tensor:
+    """[Ci, Co/groups, *kernel] to [Co, Ci/groups, *kernel]: channel axes change places within a group; and back."""
+    first, second, *kernel = weight.shape
+    split = weight.reshape(groups, first // groups, second, *kernel).transpose(1, 2)
+    return split.reshape(groups * second, first // groups, *kernel)
 
 
 class QuantSynapse(nn.Module):
@@ -68,7 +86,7 @@ class QuantSynapse(nn.Module):
     def adopt(self, module: FloatSynapse, norm: BatchNorm | None) -> None:
         """Copy the float weights (and fold the norm into them where the policy says so); fit the weight range."""
         with torch.no_grad():
-            weight, bias = module.weight.detach().clone(), module.bias
+            weight, bias = output_first(module).detach().clone(), module.bias
             if self.folds:
                 assert norm is not None
                 affine = norm_affine(norm, *running_statistics(norm))
@@ -122,10 +140,7 @@ class QuantSynapse(nn.Module):
         values, x = weight.values.to(dtype), x.to(dtype)
         if self.spec.operator == "linear":
             return F.linear(x, values)
-        spec = self.spec
-        convolve = _CONVOLUTIONS[spec.operator]
-        accumulator: Tensor = convolve(x, values, None, spec.stride, spec.padding, spec.dilation, spec.groups)
-        return accumulator
+        return _convolved(self.spec, x, values)
 
     def _batch_statistics(self, accumulator: Tensor, scale: Tensor) -> tuple[Tensor, Tensor] | None:
         """Mean and variance of acc*scale over this batch; running statistics are updated on the way."""
@@ -148,3 +163,14 @@ class QuantSynapse(nn.Module):
         multiplier = affine.gain * weight.scale * (input_scale / unit)
         bound = weight.values.detach().abs().flatten(1).sum(1) * self.largest_input
         return requant_constants(multiplier, affine.offset / unit, bound, self.norm_policy)
+
+
+def _convolved(spec: SynapseSpec, x: Tensor, weight: Tensor) -> Tensor:
+    """The window sums of x [B, Ci, *map] with weight [Co, Ci/groups, *kernel]."""
+    geometry = (spec.stride, spec.padding)
+    if spec.is_transposed:
+        transpose, own = _TRANSPOSED[spec.operator], exchanged(weight, spec.groups)
+        spread: Tensor = transpose(x, own, None, *geometry, spec.output_padding, spec.groups, spec.dilation)
+        return spread
+    accumulator: Tensor = _CONVOLUTIONS[spec.operator](x, weight, None, *geometry, spec.dilation, spec.groups)
+    return accumulator

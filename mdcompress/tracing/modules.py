@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TypeAlias
 
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -15,13 +14,29 @@ from mdcompress.tracing.functions import MAP_AXES, record_pool, require_axes
 from mdcompress.tracing.ledger import Ledger, Tracked
 from mdcompress.tracing.neurons import NeuronCalls
 from mdcompress.tracing.samplewise import record_reshape, write_scale
-from mdcompress.tracing.specs import CONVOLUTIONS, POOLS, SUM_POOLS, conv_spec, linear_spec, pool_spec
+from mdcompress.tracing.specs import (
+    CONVOLUTIONS,
+    POOLS,
+    SUM_POOLS,
+    TRANSPOSED,
+    FloatSynapse,
+    FloatTransposed,
+    conv_spec,
+    linear_spec,
+    pool_spec,
+)
 from mdcompress.tracing.wrappers import FirstStep, record_first_step
 
-FloatSynapse: TypeAlias = nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear
-
 _ALIASES = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.Flatten, nn.Unflatten)
-_LAYERS: tuple[type[nn.Module], ...] = (*CONVOLUTIONS, nn.Linear, _BatchNorm, *POOLS, *SUM_POOLS, *_ALIASES)
+_LAYERS: tuple[type[nn.Module], ...] = (
+    *CONVOLUTIONS,
+    *TRANSPOSED,
+    nn.Linear,
+    _BatchNorm,
+    *POOLS,
+    *SUM_POOLS,
+    *_ALIASES,
+)
 _TRUSTED = ("torch.nn.", "spikingjelly.activation_based.layer", "sinabs.layers")  # whose forward does what it says
 _PER_STEP = ("TemporalEffectiveBatchNorm1d", "TemporalEffectiveBatchNorm2d", "TemporalEffectiveBatchNorm3d")
 _LIBRARY_DROPOUTS = ("Dropout", "Dropout2d")  # SpikingJelly's: one mask for all steps, none in evaluation
@@ -55,7 +70,7 @@ def record_module(
             "call it with its input alone, y = layer(x)",
         )
     match module:
-        case nn.Conv1d() | nn.Conv2d() | nn.Conv3d() | nn.Linear():
+        case _ if isinstance(module, FloatSynapse):
             _record_synapse(ledger, name, module, x, output)
         case _BatchNorm():
             _record_norm(ledger, name, module, x, output)
@@ -114,8 +129,15 @@ def _record_synapse(ledger: Ledger, name: str, module: FloatSynapse, x: Tensor, 
 def _digitized(ledger: Ledger, name: str, module: FloatSynapse, source: Tracked) -> Tracked:
     """Currents as small integers, for a weight layer that reads them: a shortcut convolution on a residual stream.
 
-    Not where it pads: what it would pad with is no zero of the counts that the integer graph has for them.
+    Not where it pads, or is transposed and puts zeros between: those are no zeros of the counts that the integer graph
+    has for currents.
     """
+    if isinstance(module, FloatTransposed):
+        raise ledger.error(
+            f"transposed convolution {name!r} reads currents (from {source.node!r}): it must read spikes, sums of "
+            "spikes or the network's input",
+            "put a neuron between two weight layers",
+        )
     if not isinstance(module, nn.Linear) and (isinstance(module.padding, str) or any(module.padding)):
         raise ledger.error(
             f"{name!r} reads currents (from {source.node!r}) and pads them: a padded weight layer must read spikes, "
