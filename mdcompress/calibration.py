@@ -20,6 +20,7 @@ from mdcompress.layers.affine import QuantAffine
 from mdcompress.layers.digitizing import QuantDigitizer
 from mdcompress.layers.integer_ops import Firing
 from mdcompress.layers.neuron import MembraneUnit, QuantNeuron, ReadoutUnit
+from mdcompress.layers.step_norms import plain_norms
 from mdcompress.layers.synapse import QuantSynapse
 from mdcompress.modes import evaluating
 from mdcompress.student import Student, layer_key
@@ -170,7 +171,7 @@ def _storage_loss(neuron: QuantNeuron, values: Tensor, scale: float, floor: floa
 def _fresh_statistics(student: Student) -> Iterator[None]:
     """Train mode with batch-norm statistics averaged anew over all batches; momenta are restored afterwards."""
     owners = [layer for layer in student.layers.values() if isinstance(layer, QuantSynapse | QuantAffine)]
-    norms = [layer.norm for layer in owners if layer.norm is not None]
+    norms = [norm for layer in owners if layer.norm is not None for norm in plain_norms(layer.norm)]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.momentum = None

@@ -151,8 +151,8 @@ class SynapseSpec:
     """A weight layer and the batch norm that follows it, if any.
 
     `weight_shape`: [Co, Ci/groups, *kernel], a kernel of 1 to 3 axes, or [O, I]; output channels stand first in a
-    transposed convolution too. `batch_norm`: qualified name of the batch-norm module. Stride, padding and dilation have
-    one number per axis of the kernel, output_padding too where it is transposed; a linear layer's are (1, 1).
+    transposed convolution too. Stride, padding and dilation have one number per axis of the kernel, output_padding too
+    where it is transposed; a linear layer's are (1, 1). `batch_norm`, `step_norms`, `step_scales`: as of `AffineSpec`.
     """
 
     operator: SynapseOperator
@@ -164,6 +164,8 @@ class SynapseSpec:
     bias: bool
     batch_norm: str | None
     output_padding: Sizes = ()
+    step_norms: tuple[str, ...] = ()
+    step_scales: int = 0
 
     @property
     def is_transposed(self) -> bool:
@@ -186,9 +188,13 @@ class AffineSpec:
     """y = g*x + b per channel, from spikes, counts or currents to currents: a batch norm without a weight layer.
 
     `batch_norm`: its qualified name; None: y = x, spikes that are added to currents, or that a neuron reads as such.
+    `step_norms`: the norm of each step where they differ, of which `batch_norm` is the first; g and b are then [T, C].
+    `step_scales`: T of a norm whose output has a factor for each step; 0 of any other.
     """
 
     batch_norm: str | None
+    step_norms: tuple[str, ...] = ()
+    step_scales: int = 0
 
 
 @dataclass(frozen=True)
@@ -274,6 +280,12 @@ class SnnGraph:
     def readers(self, name: str) -> tuple[SnnNode, ...]:
         """The nodes that read the tensor `name`."""
         return tuple(node for node in self.nodes if name in node.inputs)
+
+    @property
+    def fixed_steps(self) -> int | None:
+        """The number of steps that it runs for alone, because a norm differs from step to step; None: any number."""
+        specs = [node.spec for node in self.nodes if isinstance(node.spec, SynapseSpec | AffineSpec)]
+        return self.time_steps if any(spec.step_norms or spec.step_scales for spec in specs) else None
 
     @property
     def input(self) -> SnnNode:

@@ -55,8 +55,8 @@ def observe(network: nn.Module, graph: SnnGraph, x: Tensor) -> Observation:
     assert isinstance(readout.spec, ReadoutSpec)
     source = graph.node(readout.inputs[0])
     reads_membrane = source.kind is NodeKind.NEURON and source.carries is Carries.CURRENT
-    head = None if readout.spec.mode == "steps" or reads_membrane else _logit_module(graph, modules)
-    with _captured(modules, [node.name for node in neurons], head) as seen:
+    heads = () if readout.spec.mode == "steps" or reads_membrane else _logit_modules(graph, modules)
+    with _captured(modules, [node.name for node in neurons], heads) as seen:
         output = run_fresh(network, x)
     potentials, spikes, logits = {}, {}, output
     for node in neurons:
@@ -69,7 +69,7 @@ def observe(network: nn.Module, graph: SnnGraph, x: Tensor) -> Observation:
         if node is source and reads_membrane:
             logits = simulation.membranes
     first = any(takes_batch_first(module) for module in modules.values())
-    if head is not None:
+    if heads:
         logits = _over_time(seen.logits, x, readout.shape, batch_first=first)
     return Observation(output, logits, potentials, spikes)
 
@@ -96,16 +96,16 @@ def _recurrence(module: nn.Module, model: NeuronModel) -> Recurrence | None:
     return lambda spikes: synapse(spikes).reshape(spikes.shape)
 
 
-def _logit_module(graph: SnnGraph, modules: Mapping[str, nn.Module]) -> str:
-    """The module whose output the readout reduces over time."""
+def _logit_modules(graph: SnnGraph, modules: Mapping[str, nn.Module]) -> tuple[str, ...]:
+    """The module whose output the readout reduces over time, or those of all steps."""
     source = graph.node(graph.readout.inputs[0])
-    name = getattr(source.spec, "batch_norm", None) or source.name
-    if name not in modules:
+    names = getattr(source.spec, "step_norms", ()) or (getattr(source.spec, "batch_norm", None) or source.name,)
+    if any(name not in modules for name in names):
         raise TraceError(
             f"per-step logits are read where the readout stands, but it follows {source.name!r} ({source.kind.value})",
             hints=["end the network with a linear layer or a neuron, then the mean over time"],
         )
-    return name
+    return tuple(dict.fromkeys(names))
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ class _Seen:
 
 
 @contextlib.contextmanager
-def _captured(modules: Mapping[str, nn.Module], neurons: Sequence[str], head: str | None) -> Iterator[_Seen]:
+def _captured(modules: Mapping[str, nn.Module], neurons: Sequence[str], heads: Sequence[str]) -> Iterator[_Seen]:
     seen = _Seen({name: [] for name in neurons}, [])
     handles: list[RemovableHandle] = []
 
@@ -133,7 +133,7 @@ def _captured(modules: Mapping[str, nn.Module], neurons: Sequence[str], head: st
     try:
         for name in neurons:
             watch_currents(name)
-        if head is not None:
+        for head in heads:
             handles.append(modules[head].register_forward_hook(keep_logits))
         yield seen
     finally:

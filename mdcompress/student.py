@@ -261,7 +261,12 @@ class Student(nn.Module):
         return Firing(values + layer.integers(unit).offset, membranes, membranes)
 
     def _check_shape(self, x: Tensor) -> None:
-        shape = self.graph.input.shape
+        shape, fixed = self.graph.input.shape, self.graph.fixed_steps
+        if fixed not in (None, len(x)):
+            raise InputError(
+                f"the student's input must have {fixed} steps, for each of which its norms differ (got {len(x)})",
+                hints=["give as many steps as the network was traced with, and leave distill.time_steps out"],
+            )
         if tuple(x.shape[2:]) != shape or x.dim() != 2 + len(shape) or 0 in x.shape:
             expected = ", ".join(["T", "N", *map(str, shape)])
             raise InputError(
