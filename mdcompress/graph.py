@@ -21,6 +21,7 @@ SpikeKind = Literal["binary", "floor", "round"]
 ResetTiming = Literal["same_step", "after_leak", "masked"]
 FloorKind = Literal["none", "before_fire", "after_reset"]
 Rearm = Literal["plain", "double"]
+NeuronOutput = Literal["spikes", "membrane"]
 SynapseOperator = Literal[
     "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "linear"
 ]
@@ -51,6 +52,12 @@ class NodeKind(Enum):
     READOUT = "readout"
 
 
+MOVING = frozenset(  # kinds that only reorder, sum or scale one tensor
+    {NodeKind.POOL, NodeKind.SCALE, NodeKind.SUM, NodeKind.TRANSPOSE, NodeKind.RESHAPE, NodeKind.SLICE,
+     NodeKind.FLATTEN}
+)  # fmt: skip
+
+
 class Carries(Enum):
     """What a tensor means: input values, spikes (or sums of spikes), or currents on their way to a neuron."""
 
@@ -75,6 +82,8 @@ class NeuronModel:
 
     `rearm` double: the comparison sees h - threshold*[v_prev > threshold] (snnTorch without reset delay).
     `recurrent`: the submodule whose output for the last step's spikes is added to x; None: there is none.
+    `output` membrane: it never fires, s = 0, and puts out v, which only a readout may follow; the threshold then is no
+        more than the size that its membrane is thought to have.
     """
 
     decay: Numbers
@@ -95,6 +104,7 @@ class NeuronModel:
     floor_value: Numbers = 0.0
     rearm: Rearm = "plain"
     recurrent: str | None = None
+    output: NeuronOutput = "spikes"
 
     def __post_init__(self) -> None:
         lengths = {len(per_channel(value)) for value in self.numbers.values()} - {1}
@@ -276,6 +286,22 @@ class SnnGraph:
     def of_kind(self, kind: NodeKind) -> tuple[SnnNode, ...]:
         """The nodes of one kind, in order."""
         return tuple(node for node in self.nodes if node.kind is kind)
+
+    @property
+    def answer(self) -> tuple[SnnNode, tuple[SnnNode, ...]]:
+        """The last node that computes before the readout, and the nodes between that only move what it wrote."""
+        between: list[SnnNode] = []
+        node = self.node(self.readout.inputs[0])
+        while node.kind in MOVING:
+            between.append(node)
+            node = self.node(node.inputs[0])
+        return node, tuple(reversed(between))
+
+    @property
+    def membrane_readout(self) -> SnnNode | None:
+        """The neuron whose membrane is the answer; None where spikes or currents are."""
+        node, _ = self.answer
+        return node if node.kind is NodeKind.NEURON and node.carries is Carries.CURRENT else None
 
     def readers(self, name: str) -> tuple[SnnNode, ...]:
         """The nodes that read the tensor `name`."""

@@ -19,6 +19,7 @@ from mdcompress.tracing.modules import is_layer, record_module
 from mdcompress.tracing.neurons import NeuronCalls, flat_tensors
 from mdcompress.tracing.norms import norm_lists
 from mdcompress.tracing.positions import Position
+from mdcompress.tracing.readouts import check_membranes_end
 
 _READS = {"__bool__", "__int__", "__float__", "__index__", "__array__", "item", "tolist", "numpy", "equal", "allclose"}
 _QUESTIONS = {
@@ -64,6 +65,7 @@ class Recorder(TorchFunctionMode):
             output = self._model(self._sample)
         graph = ledger.graph_of(self._readout_of(output))
         self._check_neurons(graph)
+        check_membranes_end(graph, ledger.error)
         return graph
 
     def _check_neurons(self, graph: SnnGraph) -> None:

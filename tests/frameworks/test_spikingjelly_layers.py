@@ -58,7 +58,8 @@ def test_norms_through_time_in_multi_step_networks(kind: str, behind: str) -> No
     make = NORMS[kind][0]
     between = [layer.AvgPool2d(2, step_mode="m")] if behind == "pool" else []
     network = nn.Sequential(
-        layer.Conv2d(1, 4, 3, padding=1, step_mode="m"), *between, unlike(make()), neuron.LIFNode(v_threshold=0.3, step_mode="m"),
+        layer.Conv2d(1, 4, 3, padding=1, step_mode="m"), *between, unlike(make()),
+        neuron.LIFNode(v_threshold=0.3, step_mode="m"),
         layer.Flatten(step_mode="m"), layer.Linear(144 if behind == "conv" else 36, 3, step_mode="m"),
     )  # fmt: skip
     graph = checked(network, maps(1, 6, 6), lively=False)
