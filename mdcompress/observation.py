@@ -7,6 +7,7 @@ reports compare like with like.
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -16,7 +17,17 @@ from torch import Tensor, nn
 
 from mdcompress.adapters import simulate
 from mdcompress.errors import TraceError
-from mdcompress.graph import Carries, NeuronModel, NodeKind, ReadoutSpec, SnnGraph, TensorShape
+from mdcompress.graph import (
+    NeuronModel,
+    NodeKind,
+    PoolSpec,
+    ReadoutSpec,
+    ScaleSpec,
+    SnnGraph,
+    SnnNode,
+    TensorShape,
+)
+from mdcompress.layers.rearranging import rearrange
 from mdcompress.tracing.calling import calling_of, takes_batch_first
 from mdcompress.tracing.state import first_tensor, run_fresh
 
@@ -53,10 +64,9 @@ def observe(network: nn.Module, graph: SnnGraph, x: Tensor) -> Observation:
     modules = dict(network.named_modules())
     readout, neurons = graph.readout, graph.of_kind(NodeKind.NEURON)
     assert isinstance(readout.spec, ReadoutSpec)
-    source = graph.node(readout.inputs[0])
-    reads_membrane = source.kind is NodeKind.NEURON and source.carries is Carries.CURRENT
-    head = None if readout.spec.mode == "steps" or reads_membrane else _logit_module(graph, modules)
-    with _captured(modules, [node.name for node in neurons], head) as seen:
+    (source, between), membrane = graph.answer, graph.membrane_readout
+    heads = () if readout.spec.mode == "steps" or membrane is not None else _logit_modules(source, modules)
+    with _captured(modules, [node.name for node in neurons], heads) as seen:
         output = run_fresh(network, x)
     potentials, spikes, logits = {}, {}, output
     for node in neurons:
@@ -66,11 +76,11 @@ def observe(network: nn.Module, graph: SnnGraph, x: Tensor) -> Observation:
         currents = _over_time(seen.currents[node.name], x, node.shape, batch_first=first)
         simulation = simulate(node.spec, currents, recurrent=_recurrence(module, node.spec))
         potentials[node.name], spikes[node.name] = simulation.potentials, simulation.spikes
-        if node is source and reads_membrane:
-            logits = simulation.membranes
+        if node is membrane:
+            logits = _moved(between, simulation.membranes)
     first = any(takes_batch_first(module) for module in modules.values())
-    if head is not None:
-        logits = _over_time(seen.logits, x, readout.shape, batch_first=first)
+    if heads:
+        logits = _moved(between, _over_time(seen.logits, x, source.shape, batch_first=first))
     return Observation(output, logits, potentials, spikes)
 
 
@@ -96,16 +106,29 @@ def _recurrence(module: nn.Module, model: NeuronModel) -> Recurrence | None:
     return lambda spikes: synapse(spikes).reshape(spikes.shape)
 
 
-def _logit_module(graph: SnnGraph, modules: Mapping[str, nn.Module]) -> str:
-    """The module whose output the readout reduces over time."""
-    source = graph.node(graph.readout.inputs[0])
-    name = getattr(source.spec, "batch_norm", None) or source.name
-    if name not in modules:
+def _moved(nodes: Sequence[SnnNode], x: Tensor) -> Tensor:
+    """Real values [T, N, ...] through nodes that only move them."""
+    for node in nodes:
+        x = rearrange(node, [x])
+        match node.spec:
+            case PoolSpec(mode="average"):
+                x = x / math.prod(node.spec.kernel)
+            case ScaleSpec():
+                x = x * node.spec.factor
+            case _:
+                pass
+    return x
+
+
+def _logit_modules(source: SnnNode, modules: Mapping[str, nn.Module]) -> tuple[str, ...]:
+    """The module whose output the readout reduces over time, or those of all steps."""
+    names = getattr(source.spec, "step_norms", ()) or (getattr(source.spec, "batch_norm", None) or source.name,)
+    if any(name not in modules for name in names):
         raise TraceError(
             f"per-step logits are read where the readout stands, but it follows {source.name!r} ({source.kind.value})",
             hints=["end the network with a linear layer or a neuron, then the mean over time"],
         )
-    return name
+    return tuple(dict.fromkeys(names))
 
 
 @dataclass(frozen=True)
@@ -117,7 +140,7 @@ class _Seen:
 
 
 @contextlib.contextmanager
-def _captured(modules: Mapping[str, nn.Module], neurons: Sequence[str], head: str | None) -> Iterator[_Seen]:
+def _captured(modules: Mapping[str, nn.Module], neurons: Sequence[str], heads: Sequence[str]) -> Iterator[_Seen]:
     seen = _Seen({name: [] for name in neurons}, [])
     handles: list[RemovableHandle] = []
 
@@ -133,7 +156,7 @@ def _captured(modules: Mapping[str, nn.Module], neurons: Sequence[str], head: st
     try:
         for name in neurons:
             watch_currents(name)
-        if head is not None:
+        for head in heads:
             handles.append(modules[head].register_forward_hook(keep_logits))
         yield seen
     finally:

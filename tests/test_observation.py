@@ -103,10 +103,24 @@ class Pooled(nn.Module):
         return self.pool(spikes.flatten(0, 1)).unflatten(0, x.shape[:2]).flatten(2).mean(0)
 
 
-def test_a_mean_over_something_that_is_no_layer_is_refused() -> None:
+def test_what_moves_the_last_layers_output_moves_its_logits() -> None:
     network, x = Pooled(), torch.rand(2, 2, 1, 4, 4)
+    seen = observe(network, trace(network, x), x)
+    torch.testing.assert_close(seen.logits.mean(0), seen.output)
+
+
+class Summed(Pooled):
+    """Two branches added up, and their mean over time."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        spikes = self.neuron(self.conv(x.flatten(0, 1)).unflatten(0, x.shape[:2])).flatten(2)
+        return (spikes + spikes).mean(0)
+
+
+def test_a_mean_over_something_that_is_no_layer_is_refused() -> None:
+    network, x = Summed(), torch.rand(2, 2, 1, 4, 4)
     graph = trace(network, x)
-    with pytest.raises(TraceError, match=r"it follows 'pool.flatten' \(flatten\)") as caught:
+    with pytest.raises(TraceError, match=r"it follows 'add' \(add\)") as caught:
         observe(network, graph, x)
     assert "end the network with a linear layer or a neuron" in caught.value.hints[0]
 
