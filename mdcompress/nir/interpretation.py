@@ -43,9 +43,7 @@ def habits_of(exporter: NirExporter) -> Habits:
     """The habits of an exporter, read off its source (spikingjelly 2.0, snntorch 1.0, norse 1.1, sinabs 3.1)."""
     match exporter:
         case "spikingjelly":  # nir_exchange.to_nir: tau = tau*dt, r = 1/dt or tau; a soft reset is refused there
-            fixed = NirSpec(
-                dt=1e-4, reset="hard", comparator="greater_equal", discretization="euler", start="v_reset"
-            )
+            fixed = NirSpec(dt=1e-4, reset="hard", comparator="greater_equal", discretization="euler", start="v_reset")
             return Habits(fixed)
         case "snntorch":  # export_nir: tau = dt/(1 - beta), r = tau/dt; v_reset = 0 whatever reset_mechanism is
             fixed = NirSpec(dt=1e-4, comparator="greater", discretization="euler", reset_step="next_step")

@@ -113,7 +113,7 @@ def _flatten_of(start: int, end: int) -> nn.Module:
 
 
 def _tensor(values: Any) -> Tensor:
-    return torch.from_numpy(np.array(values, dtype=np.float64)).to(torch.get_default_dtype())
+    return torch.tensor(np.asarray(values, dtype=np.float64), dtype=torch.get_default_dtype())
 
 
 def _pair(value: Any) -> tuple[int, int]:

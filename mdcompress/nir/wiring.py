@@ -49,9 +49,7 @@ def wire(graph: Any) -> Wiring:
     own = {name: node for name, node in graph.nodes.items() if name in nodes}
     entry, exit_ = (_only(kind, own) for kind in ("Input", "Output"))
     passing = {name for name, node in nodes.items() if type(node).__name__ in _PASSING} - {entry, exit_}
-    sources = {
-        name: tuple(_behind(name, edges, passing, frozenset())) for name in nodes if name not in passing
-    }
+    sources = {name: tuple(_behind(name, edges, passing, frozenset())) for name in nodes if name not in passing}
     wires = {name: Wire(name, nodes[name], found) for name, found in sources.items() if name not in (entry, exit_)}
     wires = _with_loops(wires, sources[exit_])
     ordered = tuple(_ordered(entry, wires))

@@ -22,7 +22,8 @@ class NirSpec(StrictModel):
     """How the neurons of a `.nir` file are read; what stays null comes from `exporter`, and is asked for where needed."""
 
     exporter: NirExporter | None = Field(
-        None, description="The library that wrote the file; it fixes the keys below that its exporter always writes alike."
+        None,
+        description="The library that wrote the file; it fixes the keys below that its exporter always writes alike.",
     )
     dt: float | None = Field(None, gt=0, description="Length of a step, in the unit of the file's time constants.")
     reset: ResetKind | None = Field(
