@@ -31,6 +31,7 @@ class NodeKind(Enum):
 
     INPUT = "input"
     SYNAPSE = "synapse"
+    RECURRENT = "recurrent"
     AFFINE = "affine"
     DIGITIZER = "digitizer"
     NEURON = "neuron"
@@ -71,7 +72,8 @@ class NeuronModel:
     v(0) = initial, i(0) = 0, s_prev(0) = 0
 
     `rearm` double: the comparison sees h - threshold*[v_prev > threshold] (snnTorch without reset delay).
-    `recurrent`: the submodule whose output for the last step's spikes is added to x; None: there is none.
+    `recurrent`: the submodule whose output for the last step's spikes is added to x, or, in a library's neuron, the
+        name of the weights that are applied to them; None: there is none.
     """
 
     decay: Numbers
@@ -149,6 +151,8 @@ class SynapseSpec:
 
     `weight_shape`: [Co, Ci/groups, *kernel], a kernel of 1 to 3 axes, or [O, I]. `batch_norm`: qualified name of the
     batch-norm module. Stride, padding and dilation have one number per axis of the kernel; a linear layer's are (1, 1).
+    A recurrent node's spec says what a neuron's spikes of the step before pass through; there alone a linear layer may
+    have groups, as many as channels: [C, 1], one weight for each neuron.
     """
 
     operator: Literal["conv1d", "conv2d", "conv3d", "linear"]
@@ -233,7 +237,11 @@ NodeSpec = (
 
 @dataclass(frozen=True)
 class SnnNode:
-    """One layer: the user's name for it, what it reads, the per-sample shape it writes, and what that tensor means."""
+    """One layer: the user's name for it, what it reads, the per-sample shape it writes, and what that tensor means.
+
+    A recurrent neuron reads two nodes, its currents and its recurrent weights. Those, of kind RECURRENT, read nothing
+    of the same step: the graph has no loops, and only that neuron, at the step after, gives them their input.
+    """
 
     name: str
     kind: NodeKind

@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from torch import nn
 
 from mdcompress.errors import PlanError
-from mdcompress.graph import AffineSpec, NodeKind, SnnGraph, SynapseSpec
+from mdcompress.graph import AffineSpec, NeuronModel, NodeKind, SnnGraph, SynapseSpec
 from mdcompress.layers.norms import BatchNorm
 from mdcompress.layers.synapse import FloatSynapse
 from mdcompress.planning import QuantPlan
 from mdcompress.student import Student
+from mdcompress.tracing.recurrence import own_input_layer, recurrent_synapse
 
 
 def quantize(model: nn.Module, graph: SnnGraph, plan: QuantPlan) -> Student:
@@ -23,7 +24,7 @@ def quantize(model: nn.Module, graph: SnnGraph, plan: QuantPlan) -> Student:
     modules = dict(model.named_modules())
     for node in graph.of_kind(NodeKind.SYNAPSE):
         assert isinstance(node.spec, SynapseSpec)
-        module = modules.get(node.name)
+        module = modules.get(node.name) or own_input_layer(graph, modules, node)
         norm = _norm(modules, node.spec.batch_norm)
         if not isinstance(module, FloatSynapse) or tuple(module.weight.shape) != node.spec.weight_shape:
             seen = type(module).__name__ if module is not None else "nothing"
@@ -33,6 +34,11 @@ def quantize(model: nn.Module, graph: SnnGraph, plan: QuantPlan) -> Student:
                 hints=["trace the network that you quantize: graph = mdcompress.trace(model, sample)"],
             )
         student.synapse(node.name).adopt(module, norm)
+    for node in graph.of_kind(NodeKind.RECURRENT):
+        (neuron,) = graph.readers(node.name)
+        assert isinstance(neuron.spec, NeuronModel)
+        found = recurrent_synapse(neuron.name, modules[neuron.name], neuron.spec, shape=neuron.shape)
+        student.synapse(node.name).adopt(found, None)
     for node in graph.of_kind(NodeKind.AFFINE):
         assert isinstance(node.spec, AffineSpec)
         student.affine(node.name).adopt(_norm(modules, node.spec.batch_norm))

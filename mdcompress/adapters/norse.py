@@ -1,4 +1,4 @@
-"""Norse 1.1: LIF, LIFCell, LIFBoxCell, IAF, IAFCell; comparison `>`, states in tuples, parameters in a named tuple.
+"""Norse 1.1: LIF, LIFBox, IAF and the recurrent LIF, whose input weights become a layer of their own; comparison `>`, states in tuples, parameters in a named tuple.
 
 With r = dt*tau_mem_inv: h = v + r*(v_leak - v + i); LIF's current is i = (1 - dt*tau_syn_inv)*i + x, LIFBox's is x.
 """
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from mdcompress.adapters.base import has_base, library_class, numbers
+from mdcompress.adapters.recurrence import read_currents
 from mdcompress.adapters.refusals import NORSE, NORSE_RESET, Refusal, always_refused
 from mdcompress.graph import NeuronModel
 
@@ -26,7 +27,15 @@ class NorseNeurons:
     @property
     def classes(self) -> dict[str, Callable[[Any], NeuronModel | Refusal]]:
         """What describes which class."""
-        return {"LIF": _leaky, "LIFCell": _leaky, "LIFBoxCell": _box, "IAF": _integrator, "IAFCell": _integrator}
+        return {
+            "LIF": _leaky,
+            "LIFCell": _leaky,
+            "LIFRecurrent": _recurrent,
+            "LIFRecurrentCell": _recurrent,
+            "LIFBoxCell": _box,
+            "IAF": _integrator,
+            "IAFCell": _integrator,
+        }
 
     def describe(self, module: nn.Module) -> NeuronModel | Refusal | None:
         """Read the parameters off the module's named tuple."""
@@ -41,7 +50,8 @@ class NorseNeurons:
     def run(self, module: Any, currents: Tensor) -> Tensor:
         """Call a layer with all steps, a cell with one after the other."""
         module.p = _on_cpu(module.p)
-        if has_base(module, _LIBRARY, ("SNN",)):
+        read_currents(module)
+        if has_base(module, _LIBRARY, ("SNN", "SNNRecurrent")):
             sequence: Tensor = module(currents)[0]
             return sequence
         spikes, state = [], None
@@ -77,6 +87,10 @@ def _leaking(module: Any) -> NeuronModel:
 def _leaky(module: Any) -> NeuronModel:
     rate = torch.as_tensor(module.dt * module.p.tau_syn_inv).double()
     return replace(_leaking(module), synapse_decay=numbers(1.0 - rate))
+
+
+def _recurrent(module: Any) -> NeuronModel:
+    return replace(_leaky(module), recurrent="recurrent_weights")
 
 
 def _box(module: Any) -> NeuronModel | Refusal:

@@ -23,6 +23,7 @@ from mdcompress.layers.norms import (
     norm_affine,
     running_statistics,
 )
+from mdcompress.layers.recurrence import Recurrence
 from mdcompress.layers.requant import RequantConstants, requant_constants
 from mdcompress.quantizers import IntegerWeight, fit_weight_range, integer_weight, weight_layer
 
@@ -103,6 +104,12 @@ class QuantSynapse(nn.Module):
         """The integers that evaluation uses and export writes, from running statistics."""
         weight = integer_weight(self.layer)
         return SynapseIntegers(weight.values, self._constants(weight, None, input_scale, unit))
+
+    def recurrence(self, unit: Tensor) -> Recurrence:
+        """The layer as a neuron's recurrent synapse, with currents in units of `unit`; gradients flow into it."""
+        weight = integer_weight(self.layer)
+        constants = self._constants(weight, None, 1.0, unit)
+        return Recurrence(self.spec, weight.values, constants.multiplier, constants.bias, constants.shift)
 
     def gain(self) -> Tensor:
         """The real factor of each channel, g of the batch norm or 1, [C] (from running statistics)."""

@@ -13,10 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from mdcompress.adapters import Adapter, probe
+from mdcompress.adapters.recurrence import input_layer
 from mdcompress.graph import Carries, NeuronModel, NodeKind, per_channel
 from mdcompress.tracing.calling import advice_on, calling_of
 from mdcompress.tracing.ledger import Ledger, Tracked
 from mdcompress.tracing.positions import Position
+from mdcompress.tracing.recurrence import add_input, add_recurrent
 from mdcompress.tracing.samplewise import as_current
 
 
@@ -55,13 +57,16 @@ class NeuronCalls:
         ledger.require_running(source, name)
         position = self._position(ledger, module, name, source)
         self._check_states(ledger, module, name, states, position)
-        call = self.seen.setdefault(name, Call(position))
+        call, layer = self.seen.setdefault(name, Call(position)), input_layer(module)
+        read = as_current(ledger, source) if layer is None else add_input(ledger, name, layer, source)
+        sources, shape = [replace(read, position=position)], ledger.per_sample(spikes, position.axes)
         if not call.currents:
-            probe(name, module, model, adapters=self.adapters, shape=ledger.per_sample(x, position.axes))
-        call.currents.append(x.detach().clone())  # the network may change its own in place
+            probe(name, module, model, adapters=self.adapters, shape=shape)
+        call.currents.append(read.tensor.detach().clone())  # the network may change its own in place
         call.spikes.append(spikes.detach().clone())
-        here = replace(as_current(ledger, source), position=position)
-        ledger.write_module(name, NodeKind.NEURON, [here], spikes, carries=Carries.SPIKES, spec=model)
+        if model.recurrent is not None:
+            sources.append(add_recurrent(ledger, name, module, model, shape=shape, here=sources[0]))
+        ledger.write_module(name, NodeKind.NEURON, sources, spikes, carries=Carries.SPIKES, spec=model)
         for behind, state in enumerate(reversed(new_states), start=1):
             if state is not spikes:
                 ledger.follow(state, name, position, state=behind)

@@ -12,6 +12,7 @@ from mdcompress.graph import PoolSpec, Sizes, SynapseSpec
 
 ErrorMaker = Callable[[str, str], TraceError]  # what is wrong, what to do
 Operator = Literal["conv1d", "conv2d", "conv3d"]
+SynapseOperator = Operator | Literal["linear"]
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 POOLS = (
