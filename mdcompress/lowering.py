@@ -245,9 +245,7 @@ def _lowered_neuron(student: Student, node: SnnNode, inputs: tuple[str, ...], st
     return neuron if len(node.inputs) == 1 else _with_recurrence(student, neuron, node.inputs[1], streams)
 
 
-def _with_recurrence(
-    student: Student, neuron: IntNeuron, name: str, streams: dict[str, Tensor]
-) -> IntRecurrentNeuron:
+def _with_recurrence(student: Student, neuron: IntNeuron, name: str, streams: dict[str, Tensor]) -> IntRecurrentNeuron:
     """The neuron with the recurrent weights of node `name`. One weight per neuron is the diagonal of a matrix."""
     layer = student.synapse(name)
     integers = layer.integers(1.0, student.current_unit(name, streams))

@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from torch import nn
 
 from mdcompress.errors import PlanError
-from mdcompress.graph import AffineSpec, NeuronModel, NodeKind, SnnGraph, SynapseSpec
+from mdcompress.graph import AffineSpec, NeuronModel, NodeKind, SnnGraph, SnnNode, SynapseSpec
 from mdcompress.layers.norms import BatchNorm
 from mdcompress.layers.synapse import FloatSynapse
 from mdcompress.planning import QuantPlan
 from mdcompress.student import Student
-from mdcompress.tracing.recurrence import own_input_layer, recurrent_synapse
+from mdcompress.tracing.recurrence import RecurrentSynapse, own_input_layer, recurrent_synapse
 
 
 def quantize(model: nn.Module, graph: SnnGraph, plan: QuantPlan) -> Student:
@@ -35,15 +35,24 @@ def quantize(model: nn.Module, graph: SnnGraph, plan: QuantPlan) -> Student:
             )
         student.synapse(node.name).adopt(module, norm)
     for node in graph.of_kind(NodeKind.RECURRENT):
-        (neuron,) = graph.readers(node.name)
-        assert isinstance(neuron.spec, NeuronModel)
-        found = recurrent_synapse(neuron.name, modules[neuron.name], neuron.spec, shape=neuron.shape)
-        student.synapse(node.name).adopt(found, None)
+        student.synapse(node.name).adopt(_recurrent(modules, graph, node), None)
     for node in graph.of_kind(NodeKind.AFFINE):
         assert isinstance(node.spec, AffineSpec)
         student.affine(node.name).adopt(_norm(modules, node.spec.batch_norm))
     device = next((parameter.device for parameter in model.parameters()), None)
     return student.to(device) if device is not None else student
+
+
+def _recurrent(modules: Mapping[str, nn.Module], graph: SnnGraph, node: SnnNode) -> RecurrentSynapse:
+    """The recurrent weights of the network's neuron that reads the node."""
+    (neuron,) = graph.readers(node.name)
+    assert isinstance(neuron.spec, NeuronModel)
+    if neuron.name not in modules:
+        raise PlanError(
+            f"the network must have the neuron {neuron.name!r} of the graph (it has none so named)",
+            hints=["trace the network that you quantize: graph = mdcompress.trace(model, sample)"],
+        )
+    return recurrent_synapse(neuron.name, modules[neuron.name], neuron.spec, shape=neuron.shape)
 
 
 def _norm(modules: Mapping[str, nn.Module], name: str | None) -> BatchNorm | None:

@@ -1,6 +1,7 @@
-"""Norse 1.1: LIF, LIFBox, IAF and the recurrent LIF, whose input weights become a layer of their own; comparison `>`, states in tuples, parameters in a named tuple.
+"""Norse 1.1: LIF, LIFBox, IAF, recurrent LIF; comparison `>`, states in tuples, parameters in a named tuple.
 
 With r = dt*tau_mem_inv: h = v + r*(v_leak - v + i); LIF's current is i = (1 - dt*tau_syn_inv)*i + x, LIFBox's is x.
+A recurrent LIF has x = input_weights*input + recurrent_weights*(last spikes): the first become a layer of their own.
 """
 
 from __future__ import annotations

@@ -39,13 +39,14 @@ def probe(
     what = f"neuron {name!r} ({class_and_version(module)})"
     with torch.no_grad():
         found = _run(what, adapter, module, currents)
+        recurrence = recurrence_of(module, model)
     if found.shape != currents.shape:
         raise TraceError(
             f"{what} must keep the shape {list(currents.shape)} (it returned {list(found.shape)})",
             hints=["a neuron layer gives one spike for every current: [T, N, ...] to [T, N, ...]"],
         )
     with torch.no_grad():
-        expected = simulate(model, with_recurrence(currents, found, recurrence_of(module, model)))
+        expected = simulate(model, with_recurrence(currents, found, recurrence))
     differing = _differing(model, found, expected)
     if differing.any():
         raise _difference(what, model, currents, found, expected, differing)
@@ -76,7 +77,9 @@ def _broadcast(value: Numbers, shape: TensorShape) -> Tensor:
 
 def _default_shape(module: nn.Module, model: NeuronModel) -> TensorShape:
     parts = () if model.recurrent is None else recurrent_layer(module, model).modules()
-    match next((part for part in parts if isinstance(part, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d | OneToOne)), None):
+    match next(
+        (part for part in parts if isinstance(part, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d | OneToOne)), None
+    ):
         case nn.Linear(in_features=features):
             return (features,)
         case nn.Conv1d() | nn.Conv2d() | nn.Conv3d() as layer:

@@ -57,7 +57,7 @@ def recurrent_layer(module: Any, model: NeuronModel) -> nn.Module:
             factors = weighted_sum(module.element_wise_function)
             assert factors is not None, "described only where it is a weighted sum"
             return OneToOne(factors[0] / factors[1])
-    found = module.get_submodule(model.recurrent)
+    found: nn.Module = module.get_submodule(model.recurrent)
     if library_class(found, "snntorch") == "RecurrentOneToOne":
         return OneToOne(numbers(found.V))
     return found
@@ -82,7 +82,7 @@ def recurrence_of(module: nn.Module, model: NeuronModel) -> Recurrence | None:
     if model.recurrent is None:
         return None
     layer = fresh_copy(recurrent_layer(module, model))
-    return lambda spikes: layer(spikes).reshape(spikes.shape)
+    return lambda spikes: layer.to(spikes.device)(spikes).reshape(spikes.shape)
 
 
 def with_recurrence(currents: Tensor, spikes: Tensor, recurrence: Recurrence | None) -> Tensor:
@@ -93,7 +93,7 @@ def with_recurrence(currents: Tensor, spikes: Tensor, recurrence: Recurrence | N
     if recurrence is None:
         return currents
     before = torch.cat([torch.zeros_like(spikes[:1]), spikes[:-1]])
-    return torch.stack([x + recurrence(s) for x, s in zip(currents, before, strict=True)])
+    return currents + recurrence(before.flatten(0, 1)).reshape(currents.shape)
 
 
 def weighted_sum(function: Any) -> tuple[float, float] | None:
@@ -132,15 +132,18 @@ def _contained(module: Any) -> tuple[Tensor, Tensor | None]:
 
 def composed(layers: list[nn.Linear]) -> tuple[Tensor, Tensor | None]:
     """Weight and bias of linear layers, one after the other, as of one: W = W_n ... W_1, multiplied in float64."""
-    weight, bias = layers[0].weight.detach(), layers[0].bias
-    bias = None if bias is None else bias.detach()
-    for layer in layers[1:]:
-        further = layer.weight.detach().double()
-        bias = None if bias is None else (further @ bias.double()).to(weight.dtype)
+    if len(layers) == 1:
+        (only,) = layers
+        return only.weight.detach(), None if only.bias is None else only.bias.detach()
+    weight = torch.eye(layers[0].in_features, dtype=torch.float64, device=layers[0].weight.device)
+    bias = torch.zeros(layers[0].in_features, dtype=torch.float64, device=layers[0].weight.device)
+    for layer in layers:
+        weight, bias = layer.weight.detach().double() @ weight, layer.weight.detach().double() @ bias
         if layer.bias is not None:
-            bias = layer.bias.detach() if bias is None else bias + layer.bias.detach()
-        weight = (further @ weight.double()).to(weight.dtype)
-    return weight, bias
+            bias = bias + layer.bias.detach().double()
+    biased = any(layer.bias is not None for layer in layers)
+    dtype = layers[0].weight.dtype
+    return weight.to(dtype), bias.to(dtype) if biased else None
 
 
 def _linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:

@@ -99,9 +99,7 @@ class SpikingJellyNeurons:
             return model if isinstance(model, Refusal) else SPIKINGJELLY_CONTAINER
         if factors is None:
             return SPIKINGJELLY_ELEMENTWISE
-        return replace(
-            model, input_gain=_times(model.input_gain, factors[1]), recurrent="element_wise_function"
-        )
+        return replace(model, input_gain=_times(model.input_gain, factors[1]), recurrent="element_wise_function")
 
 
 def _reset_to(module: Any, base: NeuronModel) -> NeuronModel:

@@ -19,9 +19,7 @@ from mdcompress.zoo.neurons import surrogate_derivative
 _LEARNED = ("threshold", "level", "soft_amount", "drive", "reset_value", "floor_value", "synapse_drive")
 
 
-def integrate_and_fire(
-    current: Tensor, integers: NeuronIntegers, *, recurrence: Recurrence | None = None
-) -> Firing:
+def integrate_and_fire(current: Tensor, integers: NeuronIntegers, *, recurrence: Recurrence | None = None) -> Firing:
     """Run the integer neuron on currents [T, N, ...] (integers in fine units).
 
     recurrence: what the spikes of a step add to the next step's currents.
@@ -188,18 +186,20 @@ class _IntegrateAndFire(torch.autograd.Function):
         backward = _Backward(cell, spikes, above)
         recurrence = None if ctx.recurrence is None else ctx.recurrence.of(constants[len(_LEARNED) :])
         before = torch.cat([torch.full_like(membranes[:1], cell.integers.initial), membranes[:-1]])
+        direct = None  # without recurrence a step's spikes reach no later potential: all steps at once
         if recurrence is None:
             direct = backward.through_spikes(potentials, before, gradients[0]) + gradients[1]
         to_current = torch.empty_like(spikes)
         to_membrane, to_synapse = torch.zeros_like(spikes[0]), torch.zeros_like(spikes[0])
         for t in range(len(spikes) - 1, -1, -1):
             stored = to_membrane * within[t] * 2.0**-cell.integers.guard_bits
-            if recurrence is None:
+            if direct is not None:
                 to_potential = direct[t]
             else:
-                later = recurrence.to_spikes(to_current[t + 1]) if t + 1 < len(spikes) else 0.0
-                to_potential = backward.through_spikes(potentials[t], before[t], gradients[0][t] + later)
-                to_potential = to_potential + gradients[1][t]
+                to_spikes = gradients[0][t]
+                if recurrence is not None and t + 1 < len(spikes):
+                    to_spikes = to_spikes + recurrence.to_spikes(to_current[t + 1])
+                to_potential = backward.through_spikes(potentials[t], before[t], to_spikes) + gradients[1][t]
             charged = backward.step(t, stored, to_potential)
             to_membrane = charged * cell.leak
             if cell.synapse_leak is None:
@@ -229,7 +229,7 @@ class _Backward:
         self.sums[name] = self.sums[name] + gradient.sum_to_size(self.sums[name].shape)
 
     def through_spikes(self, potentials: Tensor, before: Tensor, to_spikes: Tensor) -> Tensor:
-        """The gradient of the potentials by way of the spikes, of one step or all; before: membranes they start from."""
+        """The gradient of the potentials by way of the spikes, of one step or of all; before: the membranes before."""
         cell, threshold = self._cell, self._cell.of["threshold"]
         if cell.integers.spike != "binary":
             level, count = cell.of["level"], cell.counted(potentials)

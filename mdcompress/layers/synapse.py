@@ -6,7 +6,7 @@ acc = sum q_w * s;  j = (acc*M_c + B_c) >> S  with  M_c = g*s_w*s_in/lsb, B_c = 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -34,6 +34,20 @@ _EXACT_IN_FLOAT32 = 2**24  # sums of integers below this are exact in float32 in
 _CONVOLUTIONS = {"conv1d": F.conv1d, "conv2d": F.conv2d, "conv3d": F.conv3d}
 
 FloatSynapse: TypeAlias = nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear
+
+
+class FloatWeights(Protocol):
+    """What holds float weights: a torch layer, or those of a neuron that has its own."""
+
+    @property
+    def weight(self) -> Tensor:
+        """Of the spec's weight shape."""
+        ...
+
+    @property
+    def bias(self) -> Tensor | None:
+        """[C], if any."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -66,7 +80,7 @@ class QuantSynapse(nn.Module):
         has_norm = spec.batch_norm is not None and not self.folds
         self.norm = make_norm(channels, len(spec.weight_shape) - 2) if has_norm else None
 
-    def adopt(self, module: FloatSynapse, norm: BatchNorm | None) -> None:
+    def adopt(self, module: FloatWeights, norm: BatchNorm | None) -> None:
         """Copy the float weights (and fold the norm into them where the policy says so); fit the weight range."""
         with torch.no_grad():
             weight, bias = module.weight.detach().clone(), module.bias

@@ -24,9 +24,13 @@ from mdcompress.tracing.samplewise import as_current
 
 @dataclass
 class Call:
-    """What a neuron read and wrote so far: the currents and spikes of each call, under their leading axes."""
+    """What a neuron read and wrote so far: the currents and spikes of each call, under their leading axes.
+
+    recurrent: the node of its recurrent weights, where it has any.
+    """
 
     position: Position
+    recurrent: str | None = None
     currents: list[Tensor] = field(default_factory=list)
     spikes: list[Tensor] = field(default_factory=list)
 
@@ -62,10 +66,11 @@ class NeuronCalls:
         sources, shape = [replace(read, position=position)], ledger.per_sample(spikes, position.axes)
         if not call.currents:
             probe(name, module, model, adapters=self.adapters, shape=shape)
+            call.recurrent = add_recurrent(ledger, name, module, model, shape=shape)
         call.currents.append(read.tensor.detach().clone())  # the network may change its own in place
         call.spikes.append(spikes.detach().clone())
-        if model.recurrent is not None:
-            sources.append(add_recurrent(ledger, name, module, model, shape=shape, here=sources[0]))
+        if call.recurrent is not None:
+            sources.append(replace(sources[0], node=call.recurrent))
         ledger.write_module(name, NodeKind.NEURON, sources, spikes, carries=Carries.SPIKES, spec=model)
         for behind, state in enumerate(reversed(new_states), start=1):
             if state is not spikes:

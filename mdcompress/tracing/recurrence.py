@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mdcompress.adapters.base import fresh_copy
 from mdcompress.adapters.recurrence import OneToOne, composed, input_layer, recurrent_layer
 from mdcompress.adapters.refusals import RECURRENT
 from mdcompress.errors import TraceError
 from mdcompress.graph import Carries, NeuronModel, NodeKind, SnnGraph, SnnNode, SynapseSpec, TensorShape, per_channel
 from mdcompress.tracing.ledger import Ledger, Tracked
-from mdcompress.tracing.specs import SynapseOperator, conv_spec, linear_spec
+from mdcompress.tracing.specs import SynapseOperator, linear_spec
 
 _OPERATORS: tuple[SynapseOperator, ...] = ("linear", "conv1d", "conv2d", "conv3d")  # by the axes of a map
+_SAMPLES, _ROUNDING = 8, 1e-5  # random spikes; of the largest current, what weights multiplied out may lose
 _TRANSPARENT = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
 
 
@@ -35,29 +38,23 @@ def recurrent_synapse(name: str, module: nn.Module, model: NeuronModel, *, shape
     groups with a kernel of 1.
     """
     layer = recurrent_layer(module, model)
-    if isinstance(layer, OneToOne):
-        return _one_to_one(layer, shape)
-    parts = [part for part in _flattened(layer) if not isinstance(part, _TRANSPARENT)]
-    if len(shape) == 1:
-        linear = [part for part in parts if isinstance(part, nn.Linear)]
-        if linear and all(isinstance(part, nn.Linear | nn.Flatten) for part in parts):
-            weight, bias = composed(linear)
-            spec = SynapseSpec("linear", shape * 2, (1, 1), (0, 0), (1, 1), 1, bias is not None, None)
-            return RecurrentSynapse(spec, weight, bias)
-    elif len(parts) == 1 and isinstance(parts[0], nn.Conv1d | nn.Conv2d | nn.Conv3d):
-        return _convolution(name, parts[0], shape)
-    raise _refused(name, " then ".join(type(part).__name__ for part in parts) or "nothing", shape)
+    found = _read_off(layer, shape)
+    if found is None or not _is_the_same(found, layer, shape):
+        raise TraceError(
+            f"neuron {name!r} with spikes {shape} cannot become integers: {RECURRENT.reason} (it is {layer})",
+            hints=[RECURRENT.hint],
+        )
+    return found
 
 
 def add_recurrent(
-    ledger: Ledger, name: str, module: nn.Module, model: NeuronModel, *, shape: TensorShape, here: Tracked
-) -> Tracked:
-    """Write the node of a neuron's recurrent layer, which reads nothing of the same step; `here`: its currents."""
+    ledger: Ledger, name: str, module: nn.Module, model: NeuronModel, *, shape: TensorShape
+) -> str | None:
+    """Write the node of a neuron's recurrent layer, which reads nothing of the same step; None without one."""
+    if model.recurrent is None:
+        return None
     spec = recurrent_synapse(name, module, model, shape=shape).spec
-    written = ledger.write(
-        recurrent_name(name), NodeKind.RECURRENT, (), shape=shape, carries=Carries.CURRENT, spec=spec
-    )
-    return Tracked(here.tensor, written, here.position, here.version)
+    return ledger.write(recurrent_name(name), NodeKind.RECURRENT, (), shape=shape, carries=Carries.CURRENT, spec=spec)
 
 
 def add_input(ledger: Ledger, name: str, layer: nn.Linear, source: Tracked) -> Tracked:
@@ -96,6 +93,52 @@ def own_input_layer(graph: SnnGraph, modules: Mapping[str, nn.Module], node: Snn
     return None
 
 
+def _read_off(layer: nn.Module, shape: TensorShape) -> RecurrentSynapse | None:
+    """The weights of a layer that keeps `shape`, as its class says; None where it is none that is known."""
+    if isinstance(layer, OneToOne):
+        return _one_to_one(layer, shape)
+    parts = [part for part in _flattened(layer) if not isinstance(part, _TRANSPARENT)]
+    linear = [part for part in parts if isinstance(part, nn.Linear)]
+    if len(shape) == 1 and linear and all(isinstance(part, nn.Linear | nn.Flatten) for part in parts):
+        weight, bias = composed(linear)
+        return RecurrentSynapse(_plain("linear", weight, bias), weight, bias)
+    match parts:
+        case [nn.Conv1d() | nn.Conv2d() | nn.Conv3d() as convolution] if convolution.weight.dim() == len(shape) + 1:
+            weight, bias = convolution.weight.detach(), convolution.bias
+            spec = replace(_plain(_OPERATORS[len(shape) - 1], weight, bias), groups=convolution.groups)
+            return RecurrentSynapse(spec, weight, None if bias is None else bias.detach())
+        case _:
+            return None
+
+
+def _plain(operator: SynapseOperator, weight: Tensor, bias: Tensor | None) -> SynapseSpec:
+    """The spec of a layer that keeps the shape of what it reads: stride 1, no dilation, padding (kernel - 1)/2."""
+    kernel = tuple(weight.shape[2:]) or (1, 1)
+    ones, half = (1,) * len(kernel), tuple(size // 2 for size in kernel)
+    return SynapseSpec(operator, tuple(weight.shape), ones, half, ones, 1, bias is not None, None)
+
+
+def _is_the_same(found: RecurrentSynapse, layer: nn.Module, shape: TensorShape) -> bool:
+    """Whether the layer itself gives on random spikes what the weights that were read off give."""
+    if any(size % 2 == 0 for size in found.spec.weight_shape[2:]):
+        return False
+    generator = torch.Generator().manual_seed(0)
+    spikes = torch.randint(0, 2, (_SAMPLES, *shape), generator=generator).double()
+    weight = found.weight.detach().cpu().double()
+    bias = None if found.bias is None else found.bias.cpu().double()
+    try:
+        with torch.no_grad():
+            own = fresh_copy(layer)(spikes).reshape(spikes.shape)
+            if found.spec.operator == "linear":
+                read = spikes * weight[:, 0] if found.spec.groups > 1 else F.linear(spikes, weight, bias)
+            else:
+                convolve = {"conv1d": F.conv1d, "conv2d": F.conv2d, "conv3d": F.conv3d}[found.spec.operator]
+                read = convolve(spikes, weight, bias, padding=found.spec.padding, groups=found.spec.groups)
+    except RuntimeError:  # shapes that do not fit each other
+        return False
+    return own.shape == read.shape and bool((own - read).abs().max() <= _ROUNDING * own.abs().max())
+
+
 def _flattened(layer: nn.Module) -> list[nn.Module]:
     if type(layer) is not nn.Sequential:
         return [layer]
@@ -103,26 +146,7 @@ def _flattened(layer: nn.Module) -> list[nn.Module]:
 
 
 def _one_to_one(layer: OneToOne, shape: TensorShape) -> RecurrentSynapse:
-    channels, axes = shape[0], 2 if len(shape) == 1 else len(shape) - 1
-    values = per_channel(layer.weights)
+    channels, values = shape[0], per_channel(layer.weights)
     weight = torch.tensor(values * (channels // len(values))).reshape(channels, *(1 for _ in shape))
-    windows = (1,) * axes, (0,) * axes, (1,) * axes
-    spec = SynapseSpec(_OPERATORS[len(shape) - 1], tuple(weight.shape), *windows, channels, False, None)
+    spec = replace(_plain(_OPERATORS[len(shape) - 1], weight, None), groups=channels)
     return RecurrentSynapse(spec, weight, None)
-
-
-def _convolution(name: str, layer: nn.Conv1d | nn.Conv2d | nn.Conv3d, shape: TensorShape) -> RecurrentSynapse:
-    def error(what: str, hint: str) -> TraceError:
-        return TraceError(f"neuron {name!r}: the recurrent convolution {what}", hints=[hint])
-
-    spec = conv_spec("weight", layer, error)
-    kernel, ones = spec.weight_shape[2:], (1,) * len(spec.stride)
-    keeps = all(size % 2 for size in kernel) and spec.padding == tuple(size // 2 for size in kernel)
-    if (spec.stride, spec.dilation) != (ones, ones) or not keeps or spec.weight_shape[0] != shape[0]:
-        raise _refused(name, f"{layer}", shape)
-    return RecurrentSynapse(spec, layer.weight.detach(), None if layer.bias is None else layer.bias.detach())
-
-
-def _refused(name: str, seen: str, shape: TensorShape) -> TraceError:
-    what = f"neuron {name!r} with spikes {shape} cannot become integers: {RECURRENT.reason} (it is {seen})"
-    return TraceError(what, hints=[RECURRENT.hint])
