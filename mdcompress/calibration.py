@@ -20,6 +20,7 @@ from mdcompress.layers.affine import QuantAffine
 from mdcompress.layers.digitizing import QuantDigitizer
 from mdcompress.layers.integer_ops import Firing
 from mdcompress.layers.neuron import MembraneUnit, QuantNeuron, ReadoutUnit
+from mdcompress.layers.recurrence import Recurrence
 from mdcompress.layers.step_norms import plain_norms
 from mdcompress.layers.synapse import QuantSynapse
 from mdcompress.modes import evaluating
@@ -104,9 +105,14 @@ def _fit_units(student: Student, inputs: Sequence[Tensor], *, least_readout_unit
     synapses: dict[str, list[Tensor]] = {}
     neuron_names = {id(student.neuron(name)): name for name in student.assigned.neurons}
 
-    def fire(neuron: QuantNeuron, current: Tensor, lsb: Tensor) -> Firing:
+    def fire(neuron: QuantNeuron, current: Tensor, lsb: Tensor, recurrence: Recurrence | None) -> Firing:
         # current*lsb holds the mean gain already: lsb counts in units of the gained current
-        simulation = simulate(neuron.gained_model, current * lsb.double())
+        def added(spikes: Tensor) -> Tensor:
+            assert recurrence is not None
+            return recurrence.to(spikes.dtype)(spikes) * lsb.double()
+
+        recurrent = None if recurrence is None else added
+        simulation = simulate(neuron.gained_model, current * lsb.double(), recurrent=recurrent)
         name = neuron_names[id(neuron)]
         stored.setdefault(name, []).append(_sampled(simulation.membranes, len(inputs)))
         synapses.setdefault(name, []).append(_sampled(simulation.synapses, len(inputs)))
@@ -119,8 +125,9 @@ def _fit_units(student: Student, inputs: Sequence[Tensor], *, least_readout_unit
 
     for x in inputs:
         result = student.run(x, fire=fire, digitize=digitize)
-        for name, unit in student.assigned.currents.items():
-            real = float((result.currents[name] * student.current_unit(name, result.units)).abs().max())
+        for name, current in result.currents.items():
+            unit = student.assigned.currents[name]
+            real = float((current * student.current_unit(name, result.units)).abs().max())
             largest[unit.stream] = max(largest.get(unit.stream, 0.0), real)
     for stream, readout in _readout_units(student).items():
         readout.value.fill_(max(largest[stream] / 2.0**_READOUT_BITS, least_readout_units[stream]))

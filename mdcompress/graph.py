@@ -35,6 +35,7 @@ class NodeKind(Enum):
 
     INPUT = "input"
     SYNAPSE = "synapse"
+    RECURRENT = "recurrent"
     AFFINE = "affine"
     DIGITIZER = "digitizer"
     NEURON = "neuron"
@@ -81,7 +82,8 @@ class NeuronModel:
     v(0) = initial, i(0) = 0, s_prev(0) = 0
 
     `rearm` double: the comparison sees h - threshold*[v_prev > threshold] (snnTorch without reset delay).
-    `recurrent`: the submodule whose output for the last step's spikes is added to x; None: there is none.
+    `recurrent`: the submodule whose output for the last step's spikes is added to x, or, in a library's neuron, the
+        name of the weights that are applied to them; None: there is none.
     `output` membrane: it never fires, s = 0, and puts out v, which only a readout may follow; the threshold then is no
         more than the size that its membrane is thought to have.
     """
@@ -163,6 +165,8 @@ class SynapseSpec:
     `weight_shape`: [Co, Ci/groups, *kernel], a kernel of 1 to 3 axes, or [O, I]; output channels stand first in a
     transposed convolution too. Stride, padding and dilation have one number per axis of the kernel, output_padding too
     where it is transposed; a linear layer's are (1, 1). `batch_norm`, `step_norms`, `step_scales`: as of `AffineSpec`.
+    A recurrent node's spec says what a neuron's spikes of the step before pass through; there alone a linear layer may
+    have groups, as many as channels: [C, 1], one weight for each neuron.
     """
 
     operator: SynapseOperator
@@ -259,7 +263,11 @@ NodeSpec = (
 
 @dataclass(frozen=True)
 class SnnNode:
-    """One layer: the user's name for it, what it reads, the per-sample shape it writes, and what that tensor means."""
+    """One layer: the user's name for it, what it reads, the per-sample shape it writes, and what that tensor means.
+
+    A recurrent neuron reads two nodes, its currents and its recurrent weights. Those, of kind RECURRENT, read nothing
+    of the same step: the graph has no loops, and only that neuron, at the step after, gives them their input.
+    """
 
     name: str
     kind: NodeKind

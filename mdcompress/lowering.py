@@ -30,6 +30,7 @@ from intsnn.graph import (
     IntNode,
     IntPool,
     IntReadout,
+    IntRecurrentNeuron,
     IntRequant,
     IntReshape,
     IntSlice,
@@ -52,7 +53,8 @@ from mdcompress.graph import (
 )
 from mdcompress.layers.digitizing import MEMBRANE_BITS
 from mdcompress.layers.requant import RequantConstants
-from mdcompress.layers.synapse import SynapseIntegers, exchanged
+from mdcompress.layers.synapse import QuantSynapse, SynapseIntegers, exchanged
+from mdcompress.recipe.values import TERNARY_BITS
 from mdcompress.student import Student
 
 _UNUSED = np.zeros(1, dtype=np.int64)  # what FORMAT.md asks of a parameter that the reset kind does not use
@@ -70,14 +72,15 @@ def lower(student: Student) -> IntGraph:
         for node in student.graph:
             written = [*_lowered(student, node, tensors, streams)]
             nodes.extend(written)
-            tensors[node.name] = written[-1].name if written else tensors[node.inputs[0]]
+            if written or node.inputs:
+                tensors[node.name] = written[-1].name if written else tensors[node.inputs[0]]
     graph = IntGraph(tuple(nodes), {"producer": f"mdcompress {__version__}"})
     check(graph)
     return graph
 
 
 def _lowered(student: Student, node: SnnNode, tensors: dict[str, str], streams: dict[str, Tensor]) -> Iterator[IntNode]:
-    inputs, shape, spec = tuple(tensors[name] for name in node.inputs), node.shape, node.spec
+    inputs, shape, spec = tuple(tensors[name] for name in node.inputs if name in tensors), node.shape, node.spec
     match node.kind:
         case NodeKind.INPUT:
             word = student.input.word()
@@ -86,6 +89,8 @@ def _lowered(student: Student, node: SnnNode, tensors: dict[str, str], streams: 
             yield from _lowered_synapse(student, node, inputs, streams)
         case NodeKind.NEURON:
             yield _lowered_neuron(student, node, inputs, streams)
+        case NodeKind.RECURRENT:
+            pass  # part of its neuron
         case NodeKind.AFFINE:
             units = [student.real_unit(name, streams) for name in (node.inputs[0], node.name)]
             constants = student.affine(node.name).integers(*units)
@@ -138,14 +143,8 @@ def _lowered_synapse(
     assert isinstance(spec, SynapseSpec)
     unit = student.current_unit(node.name, streams)
     integers = layer.integers(student.input_scale(node.inputs[0]), unit)
-    weight, bits = _array(integers.weight), float(layer.weight_policy.bit_width)
-    if weight.any() and not _array(integers.requant.multiplier).any() and bool(layer.gain().any()):
-        reach = int(abs(weight).reshape(len(weight), -1).sum(axis=1).max()) * layer.largest_input
-        raise GraphError(
-            f"layer {node.name!r} must leave room for its multiplier: its sums reach {reach}, and |acc|*|M| < 2^30 "
-            "makes every M, and with it every current, 0",
-            hints=[f"lower the bits of its weights ({bits:g}) or of its input, or split the layer"],
-        )
+    _check_multiplier(node.name, layer, integers)
+    bits = float(layer.weight_policy.bit_width)
     yield _weight_node(node.name, inputs, node.shape, spec, integers.weight, bits)
     requant = _without_offset(student, node.inputs[0], integers, streams)
     yield _requant(f"{node.name}.requant", (node.name,), node.shape, requant, float(unit))
@@ -162,6 +161,18 @@ def _weight_node(
         own = _array(exchanged(weight, spec.groups))
         return IntConvTranspose(name, inputs, shape, own, bits, stride, padding, spec.output_padding, *rest)
     return IntConv(name, inputs, shape, _array(weight), bits, stride, padding, *rest)
+
+
+def _check_multiplier(name: str, layer: QuantSynapse, integers: SynapseIntegers) -> None:
+    """GraphError where a layer's sums are so large that no multiplier but 0 is left."""
+    weight, bits = _array(integers.weight), float(layer.weight_policy.bit_width)
+    if weight.any() and not _array(integers.requant.multiplier).any() and bool(layer.gain().any()):
+        reach = int(abs(weight).reshape(len(weight), -1).sum(axis=1).max()) * layer.largest_input
+        raise GraphError(
+            f"layer {name!r} must leave room for its multiplier: its sums reach {reach}, and |acc|*|M| < 2^30 "
+            "makes every M, and with it every current, 0",
+            hints=[f"lower the bits of its weights ({bits:g}) or of its input, or split the layer"],
+        )
 
 
 def _lowered_digitizer(
@@ -215,7 +226,7 @@ def _lowered_neuron(student: Student, node: SnnNode, inputs: tuple[str, ...], st
     integers = student.neuron(node.name).integers(lsb)
     hard, soft, floored = integers.reset == "hard", integers.reset == "soft", integers.floor != "none"
     counts = integers.spike != "binary" or integers.rearm == "double"
-    return IntNeuron(
+    neuron = IntNeuron(
         node.name,
         inputs,
         node.shape,
@@ -240,6 +251,26 @@ def _lowered_neuron(student: Student, node: SnnNode, inputs: tuple[str, ...], st
         synapse_drive=_array(integers.synapse_drive),
         synapse_shift=integers.synapse_shift,
         output="spikes" if node.carries is Carries.SPIKES else "potential",
+    )
+    return neuron if len(node.inputs) == 1 else _with_recurrence(student, neuron, node.inputs[1], streams)
+
+
+def _with_recurrence(student: Student, neuron: IntNeuron, name: str, streams: dict[str, Tensor]) -> IntRecurrentNeuron:
+    """The neuron with the recurrent weights of node `name`. One weight per neuron is the diagonal of a matrix."""
+    layer = student.synapse(name)
+    integers = layer.integers(1.0, student.current_unit(name, streams))
+    _check_multiplier(name, layer, integers)
+    weight, bits, groups = _array(integers.weight), float(layer.weight_policy.bit_width), layer.spec.groups
+    if weight.ndim == 2 and groups > 1:
+        weight, bits, groups = np.diag(weight[:, 0]), max(bits, TERNARY_BITS), 1  # 1 bit has no 0
+    return IntRecurrentNeuron(
+        **vars(neuron),
+        recurrent_weight=weight,
+        recurrent_bit_width=bits,
+        recurrent_groups=groups,
+        recurrent_multiplier=_array(integers.requant.multiplier),
+        recurrent_bias=_array(integers.requant.bias),
+        recurrent_shift=integers.requant.shift,
     )
 
 

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from mdcompress.adapters import simulate
+from mdcompress.adapters.recurrence import input_layer, recurrent_layer
 from mdcompress.errors import TraceError
 from mdcompress.graph import (
     NeuronModel,
@@ -73,7 +74,9 @@ def observe(network: nn.Module, graph: SnnGraph, x: Tensor) -> Observation:
         assert isinstance(node.spec, NeuronModel)
         module = modules[node.name]
         first = calling_of(module).axes in (("N", "T"), ("NT",))
-        currents = _over_time(seen.currents[node.name], x, node.shape, batch_first=first)
+        layer = input_layer(module)
+        calls = seen.currents[node.name] if layer is None else [layer(read) for read in seen.currents[node.name]]
+        currents = _over_time(calls, x, node.shape, batch_first=first)
         simulation = simulate(node.spec, currents, recurrent=_recurrence(module, node.spec))
         potentials[node.name], spikes[node.name] = simulation.potentials, simulation.spikes
         if node is membrane:
@@ -102,7 +105,7 @@ def _over_time(calls: Sequence[Tensor], x: Tensor, shape: TensorShape, *, batch_
 def _recurrence(module: nn.Module, model: NeuronModel) -> Recurrence | None:
     if model.recurrent is None:
         return None
-    synapse = module.get_submodule(model.recurrent)
+    synapse = recurrent_layer(module, model)
     return lambda spikes: synapse(spikes).reshape(spikes.shape)
 
 

@@ -15,7 +15,17 @@ from torch import Tensor, nn
 
 from intsnn.errors import InputError
 from intsnn.interpreter import Trace
-from mdcompress.graph import AffineSpec, Carries, NeuronModel, NodeKind, ReadoutSpec, SnnGraph, SnnNode, SynapseSpec
+from mdcompress.graph import (
+    AffineSpec,
+    Carries,
+    NeuronModel,
+    NodeKind,
+    ReadoutSpec,
+    SnnGraph,
+    SnnNode,
+    SynapseSpec,
+    count_limit,
+)
 from mdcompress.layers.affine import QuantAffine
 from mdcompress.layers.digitizing import QuantDigitizer
 from mdcompress.layers.firing import after_reset
@@ -23,6 +33,7 @@ from mdcompress.layers.input import QuantInput
 from mdcompress.layers.integer_ops import Firing
 from mdcompress.layers.neuron import MembraneUnit, QuantNeuron, ReadoutUnit
 from mdcompress.layers.rearranging import rearrange
+from mdcompress.layers.recurrence import Recurrence
 from mdcompress.layers.synapse import QuantSynapse
 from mdcompress.modes import evaluating
 from mdcompress.observation import Observation
@@ -31,7 +42,7 @@ from mdcompress.units import UnitPlan, assign_units
 
 _LARGEST_CURRENT = 2**22  # what an affine layer takes for the bound of currents; lowering proves the real one
 
-Fire = Callable[[QuantNeuron, Tensor, Tensor], Firing]
+Fire = Callable[[QuantNeuron, Tensor, Tensor, Recurrence | None], Firing]
 Digitize = Callable[[QuantDigitizer, Tensor, Tensor], Tensor]
 
 
@@ -55,8 +66,8 @@ def layer_key(name: str) -> str:
     return name.replace(".", "/")
 
 
-def _fire(neuron: QuantNeuron, current: Tensor, lsb: Tensor) -> Firing:
-    firing: Firing = neuron(current, lsb)
+def _fire(neuron: QuantNeuron, current: Tensor, lsb: Tensor, recurrence: Recurrence | None) -> Firing:
+    firing: Firing = neuron(current, lsb, recurrence=recurrence)
     return firing
 
 
@@ -82,7 +93,7 @@ class Student(nn.Module):
         self.input = QuantInput(policy.bit_width)
         self.layers = nn.ModuleDict()
         for node in graph:
-            if node.kind is NodeKind.SYNAPSE:
+            if node.kind in (NodeKind.SYNAPSE, NodeKind.RECURRENT):
                 self.layers[layer_key(node.name)] = self._make_synapse(node)
             elif node.kind is NodeKind.AFFINE:
                 self.layers[layer_key(node.name)] = self._make_affine(node)
@@ -97,7 +108,12 @@ class Student(nn.Module):
     def _make_synapse(self, node: SnnNode) -> QuantSynapse:
         planned = self.plan.node(node.name)
         assert isinstance(node.spec, SynapseSpec) and planned.weight is not None and planned.batch_norm is not None
-        largest = self.assigned.values[node.inputs[0]].largest
+        if node.kind is NodeKind.RECURRENT:
+            (neuron,) = self.graph.readers(node.name)
+            assert isinstance(neuron.spec, NeuronModel)
+            largest = count_limit(neuron.spec)
+        else:
+            largest = self.assigned.values[node.inputs[0]].largest
         return QuantSynapse(node.spec, weight=planned.weight, batch_norm=planned.batch_norm, largest_input=largest)
 
     def _make_affine(self, node: SnnNode) -> QuantAffine:
@@ -230,8 +246,10 @@ class Student(nn.Module):
         firings: dict[str, Firing] = {}
         digits: dict[str, Firing] = {}
         for node in self.graph:
-            sources = [values[name] for name in node.inputs]
+            sources = [values[name] for name in node.inputs if name in values]
             match node.kind:
+                case NodeKind.RECURRENT:
+                    pass  # its neuron runs it, step by step
                 case NodeKind.INPUT:
                     values[node.name] = self.input(x)
                 case NodeKind.SYNAPSE:
@@ -246,13 +264,21 @@ class Student(nn.Module):
                     digits[node.name] = self._counted(node.name, values[node.name], sources[0], unit)
                 case NodeKind.NEURON:
                     lsb = self.neuron_lsb(node.name, streams)
-                    firings[node.name] = fire(self.neuron(node.name), sources[0], lsb)
+                    recurrence = self._recurrence(node, streams)
+                    firings[node.name] = fire(self.neuron(node.name), values[node.inputs[0]], lsb, recurrence)
                     values[node.name] = self._written(node, firings[node.name], lsb)
                 case _:
                     values[node.name] = rearrange(node, sources)
-        currents = {name: values[name] for name in self.assigned.currents}
+        currents = {name: values[name] for name in self.assigned.currents if name in values}
         readout = self.graph.readout
         return Pass(values[readout.name], values[readout.inputs[0]], firings, streams, currents, digits)
+
+    def _recurrence(self, node: SnnNode, streams: Mapping[str, Tensor]) -> Recurrence | None:
+        """What a recurrent neuron's spikes add to its next currents; None for the others."""
+        if len(node.inputs) == 1:
+            return None
+        name = node.inputs[1]
+        return self.synapse(name).recurrence(self.current_unit(name, streams))
 
     def _written(self, node: SnnNode, firing: Firing, lsb: Tensor) -> Tensor:
         """What a neuron layer writes: its spikes, or the potential after the reset for a readout of membranes."""

@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from torch import nn
 
 from mdcompress.errors import PlanError
-from mdcompress.graph import AffineSpec, NodeKind, SnnGraph, SynapseSpec
+from mdcompress.graph import AffineSpec, NeuronModel, NodeKind, SnnGraph, SnnNode, SynapseSpec
 from mdcompress.layers.norms import BatchNorm
 from mdcompress.layers.step_norms import NormSource
 from mdcompress.layers.synapse import FloatSynapse, output_first
 from mdcompress.planning import QuantPlan
 from mdcompress.student import Student
+from mdcompress.tracing.recurrence import RecurrentSynapse, own_input_layer, recurrent_synapse
 
 
 def quantize(model: nn.Module, graph: SnnGraph, plan: QuantPlan) -> Student:
@@ -24,7 +25,7 @@ def quantize(model: nn.Module, graph: SnnGraph, plan: QuantPlan) -> Student:
     modules = dict(model.named_modules())
     for node in graph.of_kind(NodeKind.SYNAPSE):
         assert isinstance(node.spec, SynapseSpec)
-        module = modules.get(node.name)
+        module = modules.get(node.name) or own_input_layer(graph, modules, node)
         norm = _norm(modules, node.spec)
         if not isinstance(module, FloatSynapse) or tuple(output_first(module).shape) != node.spec.weight_shape:
             seen = type(module).__name__ if module is not None else "nothing"
@@ -34,11 +35,25 @@ def quantize(model: nn.Module, graph: SnnGraph, plan: QuantPlan) -> Student:
                 hints=["trace the network that you quantize: graph = mdcompress.trace(model, sample)"],
             )
         student.synapse(node.name).adopt(module, norm)
+    for node in graph.of_kind(NodeKind.RECURRENT):
+        student.synapse(node.name).adopt(_recurrent(modules, graph, node), None)
     for node in graph.of_kind(NodeKind.AFFINE):
         assert isinstance(node.spec, AffineSpec)
         student.affine(node.name).adopt(_norm(modules, node.spec))
     device = next((parameter.device for parameter in model.parameters()), None)
     return student.to(device) if device is not None else student
+
+
+def _recurrent(modules: Mapping[str, nn.Module], graph: SnnGraph, node: SnnNode) -> RecurrentSynapse:
+    """The recurrent weights of the network's neuron that reads the node."""
+    (neuron,) = graph.readers(node.name)
+    assert isinstance(neuron.spec, NeuronModel)
+    if neuron.name not in modules:
+        raise PlanError(
+            f"the network must have the neuron {neuron.name!r} of the graph (it has none so named)",
+            hints=["trace the network that you quantize: graph = mdcompress.trace(model, sample)"],
+        )
+    return recurrent_synapse(neuron.name, modules[neuron.name], neuron.spec, shape=neuron.shape)
 
 
 def _norm(modules: Mapping[str, nn.Module], spec: SynapseSpec | AffineSpec) -> NormSource | None:

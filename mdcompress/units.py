@@ -182,9 +182,9 @@ def _current_units(graph: SnnGraph) -> dict[str, CurrentUnit]:
         node.name: [] for node in graph if node.carries is Carries.CURRENT and node.kind is not NodeKind.READOUT
     }
     for node in graph:
-        for source, ratio in _unit_ratios(node):
-            neighbours[source].append((node.name, ratio))
-            neighbours[node.name].append((source, 1.0 / ratio))
+        for source, target, ratio in _unit_ratios(node):
+            neighbours[source].append((target, ratio))
+            neighbours[target].append((source, 1.0 / ratio))
     units: dict[str, CurrentUnit] = {}
     for start in neighbours:
         if start not in units:
@@ -192,14 +192,20 @@ def _current_units(graph: SnnGraph) -> dict[str, CurrentUnit]:
     return units
 
 
-def _unit_ratios(node: SnnNode) -> Iterator[tuple[str, float]]:
-    """(input, unit of the output / unit of that input) for nodes from currents to currents."""
-    starts = (NodeKind.SYNAPSE, NodeKind.AFFINE, NodeKind.NEURON, NodeKind.READOUT)
+def _unit_ratios(node: SnnNode) -> Iterator[tuple[str, str, float]]:
+    """(one tensor of currents, another, unit of the other / unit of the one).
+
+    For nodes from currents to currents their input and output; for a recurrent neuron what it adds up.
+    """
+    if node.kind is NodeKind.NEURON:
+        first, *others = node.inputs
+        yield from ((first, other, 1.0) for other in others)
+    starts = (NodeKind.SYNAPSE, NodeKind.RECURRENT, NodeKind.AFFINE, NodeKind.NEURON, NodeKind.READOUT)
     if node.carries is Carries.CURRENT and node.kind not in starts:
         ratio = 1.0 / _window(node) if _is_average(node) else 1.0
         ratio = node.spec.factor if isinstance(node.spec, ScaleSpec) else ratio
         for source in node.inputs:
-            yield source, ratio
+            yield source, node.name, ratio
 
 
 def _walk(start: str, neighbours: Mapping[str, list[tuple[str, float]]]) -> dict[str, CurrentUnit]:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mdcompress.adapters import simulate
+from mdcompress.adapters.recurrence import input_layer, recurrent_layer
 from mdcompress.graph import (
     AffineSpec,
     Carries,
@@ -45,7 +46,8 @@ def run_float_graph(graph: SnnGraph, network: nn.Module, x: Tensor) -> FloatRun:
     modules = dict(network.named_modules())
     values: dict[str, Tensor] = {graph.input.name: x}
     for node in graph.nodes[1:]:
-        values[node.name] = _evaluate(node, modules, [values[name] for name in node.inputs])
+        if node.kind is not NodeKind.RECURRENT:  # its neuron runs it
+            values[node.name] = _evaluate(node, modules, [values[name] for name in node.inputs if name in values])
     spikes = {node.name: values[node.name] for node in graph.of_kind(NodeKind.NEURON) if node.carries is Carries.SPIKES}
     return FloatRun(values[graph.readout.name], spikes)
 
@@ -96,13 +98,13 @@ def _evaluate(node: SnnNode, modules: dict[str, nn.Module], inputs: list[Tensor]
     x = inputs[0]
     match node.spec:
         case SynapseSpec() as spec:
-            module = modules[node.name]
+            module = modules.get(node.name) or input_layer(modules[node.name.removesuffix(".input")])
             y = _folded(x, lambda s: _weighted(module, spec, s))
             return _norm_of(spec, modules, y)
         case AffineSpec() as spec:
             return _norm_of(spec, modules, x)
         case NeuronModel() as model:
-            recurrent = None if model.recurrent is None else modules[f"{node.name}.{model.recurrent}"]
+            recurrent = None if model.recurrent is None else recurrent_layer(modules[node.name], model)
             found = simulate(model, x, recurrent=recurrent)
             return (found.spikes if node.carries is Carries.SPIKES else found.membranes).to(x.dtype)
         case PoolSpec() as spec:

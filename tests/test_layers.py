@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from mdcompress.errors import CalibrationError
 from mdcompress.graph import NeuronModel, SynapseSpec
-from mdcompress.layers.input import QuantInput
 from mdcompress.layers.firing import integrate_and_fire
+from mdcompress.layers.input import QuantInput
 from mdcompress.layers.integer_ops import NeuronIntegers, requantize
 from mdcompress.layers.neuron import MembraneUnit, QuantNeuron, ReadoutUnit
 from mdcompress.layers.requant import requant_constants

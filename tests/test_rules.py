@@ -242,6 +242,7 @@ VIOLATIONS: dict[str, list[Change]] = {
         _in(_recurrent_graph, IntRecurrentNeuron, recurrent_weight=np.ones((8, 7))),
         _in(_recurrent_graph, IntRecurrentNeuron, recurrent_weight=np.ones((8, 8, 1))),
         _in(_recurrent_graph, IntRecurrentNeuron, recurrent_groups=3),
+        _in(_recurrent_graph, IntRecurrentNeuron, recurrent_groups=8, recurrent_weight=np.ones((8, 1))),
         _in(
             partial(neuron_graph, "recurrent", on_map=True), IntRecurrentNeuron, recurrent_weight=np.ones((4, 1, 2, 3))
         ),

@@ -354,7 +354,7 @@ def test_a_graph_of_another_network_is_refused() -> None:
     ) as caught:
         quantize(digits_snn(channels=8), graph, chosen)
     assert "trace the network that you quantize" in caught.value.hints[0]
-    with pytest.raises(PlanError, match="must have the batch norm 'stem.norm' of the graph"):
+    with pytest.raises(PlanError, match=r"must have the batch norm 'stem\.norm' of the graph"):
         quantize(nn.Sequential(), graph, chosen)
     without_norm = digits_snn(channels=4)
     without_norm.stem.norm = nn.Identity()  # type: ignore[union-attr]

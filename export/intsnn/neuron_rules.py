@@ -95,7 +95,7 @@ def initial_membrane_fits_its_word(graph: IntGraph) -> Iterator[Violation]:
 
 
 def recurrent_weights_keep_the_shape(graph: IntGraph) -> Iterator[Violation]:
-    """[C, C] on a (C,) shape; [C, C/groups, *kernel] with an odd kernel for each axis on a map."""
+    """[C, C] on a (C,) shape, of one group; [C, C/groups, *kernel] with an odd kernel for each axis on a map."""
     for node in graph.neurons:
         if not isinstance(node, IntRecurrentNeuron):
             continue
@@ -103,6 +103,7 @@ def recurrent_weights_keep_the_shape(graph: IntGraph) -> Iterator[Violation]:
         per_group = channels // node.recurrent_groups
         kernel = seen[2:]
         fits = seen[:2] == (channels, per_group) and per_group * node.recurrent_groups == channels
+        fits = fits and (node.recurrent_groups == 1 or bool(kernel))  # a linear layer has no groups
         if not fits or len(kernel) != len(node.shape) - 1 or any(size % 2 == 0 for size in kernel):
             axes = ", odd" * (len(node.shape) - 1)
             expected = f"[{channels}, {channels}/{node.recurrent_groups}{axes}]"

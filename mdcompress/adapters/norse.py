@@ -1,8 +1,9 @@
-"""Norse 1.1: LIF, LIFCell, LIFBoxCell, IAF, IAFCell; comparison `>`, states in tuples, parameters in a named tuple.
+"""Norse 1.1: LIF, LIFBox, IAF, recurrent LIF; comparison `>`, states in tuples, parameters in a named tuple.
 
 LI, LICell and LIBoxCell are the same without spikes: they put out v.
 
 With r = dt*tau_mem_inv: h = v + r*(v_leak - v + i); LIF's current is i = (1 - dt*tau_syn_inv)*i + x, LIFBox's is x.
+A recurrent LIF has x = input_weights*input + recurrent_weights*(last spikes): the first become a layer of their own.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from mdcompress.adapters.base import has_base, library_class, numbers
+from mdcompress.adapters.recurrence import read_currents
 from mdcompress.adapters.refusals import NORSE, NORSE_RESET, Refusal, always_refused
 from mdcompress.graph import NeuronModel, Numbers
 
@@ -29,7 +31,8 @@ class NorseNeurons:
     def classes(self) -> dict[str, Callable[[Any], NeuronModel | Refusal]]:
         """What describes which class."""
         return {
-            "LIF": _leaky, "LIFCell": _leaky, "LIFBoxCell": _box, "IAF": _integrator, "IAFCell": _integrator,
+            "LIF": _leaky, "LIFCell": _leaky, "LIFRecurrent": _recurrent, "LIFRecurrentCell": _recurrent,
+            "LIFBoxCell": _box, "IAF": _integrator, "IAFCell": _integrator,
             "LI": _silent, "LICell": _silent, "LIBoxCell": _silent_box,
         }  # fmt: skip
 
@@ -46,7 +49,8 @@ class NorseNeurons:
     def run(self, module: Any, currents: Tensor) -> Tensor:
         """Call a layer with all steps, a cell with one after the other."""
         module.p = _on_cpu(module.p)
-        if has_base(module, _LIBRARY, ("SNN",)):
+        read_currents(module)
+        if has_base(module, _LIBRARY, ("SNN", "SNNRecurrent")):
             sequence: Tensor = module(currents)[0]
             return sequence
         spikes, state = [], None
@@ -102,6 +106,10 @@ def _silent_box(module: Any) -> NeuronModel:
         numbers(1.0 - rate), numbers(rate), numbers(rate * rest), 1.0, "greater", "none", 0.0, 0.0, numbers(rest),
         output="membrane",
     )  # fmt: skip
+
+
+def _recurrent(module: Any) -> NeuronModel:
+    return replace(_leaky(module), recurrent="recurrent_weights")
 
 
 def _box(module: Any) -> NeuronModel | Refusal:

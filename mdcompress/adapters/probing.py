@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from mdcompress.adapters.base import Adapter, class_and_version, fresh_copy
-from mdcompress.adapters.simulation import Recurrence, Simulation, simulate
+from mdcompress.adapters.recurrence import OneToOne, recurrence_of, recurrent_layer, with_recurrence
+from mdcompress.adapters.simulation import Simulation, simulate
 from mdcompress.errors import MdcompressError, TraceError
 from mdcompress.graph import NeuronModel, Numbers, TensorShape, per_channel
 
@@ -39,12 +40,14 @@ def probe(
     what = f"neuron {name!r} ({class_and_version(module)})"
     with torch.no_grad():
         found = _run(what, adapter, module, currents)
-        expected = simulate(model, currents, recurrent=_recurrence(module, model))
+        recurrence = recurrence_of(module, model)
     if found.shape != currents.shape:
         raise TraceError(
             f"{what} must keep the shape {list(currents.shape)} (it returned {list(found.shape)})",
             hints=["a neuron layer gives one spike for every current: [T, N, ...] to [T, N, ...]"],
         )
+    with torch.no_grad():
+        expected = simulate(model, with_recurrence(currents, found, recurrence))
     if model.output == "membrane":
         _compare_membranes(what, model, currents, found, expected)
         return
@@ -91,21 +94,18 @@ def _broadcast(value: Numbers, shape: TensorShape) -> Tensor:
 
 
 def _default_shape(module: nn.Module, model: NeuronModel) -> TensorShape:
-    recurrent = None if model.recurrent is None else module.get_submodule(model.recurrent)
-    match recurrent:
-        case nn.Linear():
-            return (recurrent.in_features,)
-        case nn.Conv2d():
-            return (recurrent.in_channels, 5, 5)
+    parts = () if model.recurrent is None else recurrent_layer(module, model).modules()
+    match next(
+        (part for part in parts if isinstance(part, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d | OneToOne)), None
+    ):
+        case nn.Linear(in_features=features):
+            return (features,)
+        case nn.Conv1d() | nn.Conv2d() | nn.Conv3d() as layer:
+            return (layer.in_channels, *(5 for _ in layer.kernel_size))
+        case OneToOne(weights=weights):
+            return (max(model.channels, len(per_channel(weights))),)
         case _:
             return (model.channels,)
-
-
-def _recurrence(module: nn.Module, model: NeuronModel) -> Recurrence | None:
-    if model.recurrent is None:
-        return None
-    synapse = fresh_copy(module.get_submodule(model.recurrent))
-    return lambda spikes: synapse(spikes).reshape(spikes.shape)
 
 
 def _run(what: str, adapter: Adapter, module: nn.Module, currents: Tensor) -> Tensor:

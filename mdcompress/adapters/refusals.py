@@ -112,6 +112,21 @@ SPIKINGJELLY_SIMPLE_SOFT = Refusal(
     when="v_reset is None",
 )
 
+SPIKINGJELLY_CONTAINER = Refusal(
+    "spikingjelly",
+    ("LinearRecurrentContainer", "ElementWiseRecurrentContainer"),
+    "what it repeats is not linear layers followed by one neuron",
+    "put the other layers before or behind the container",
+    when="sub_module holds other layers than nn.Linear and a neuron (ElementWiseRecurrentContainer: a neuron alone)",
+)
+SPIKINGJELLY_ELEMENTWISE = Refusal(
+    "spikingjelly",
+    ("ElementWiseRecurrentContainer",),
+    "a neuron adds up its currents, and this joins them with the last spikes in another way",
+    "use a weighted sum: lambda y, x: x + 0.5 * y",
+    when="element_wise_function(y, x) is not a*y + b*x with b > 0",
+)
+
 SNNTORCH = (
     Refusal(
         "snntorch",
@@ -184,12 +199,6 @@ NORSE = (
     ),
     Refusal(
         "norse",
-        ("LIFRecurrent", "LIFRecurrentCell"),
-        "it holds input and recurrent weights besides its neurons",
-        "use torch.nn.Linear and norse's LIF, without recurrence",
-    ),
-    Refusal(
-        "norse",
         ("LILinearCell",),
         "it holds input weights besides its neurons",
         "use torch.nn.Linear(inputs, outputs, bias=False) and norse's LICell",
@@ -240,6 +249,14 @@ SINABS_BIAS = Refusal(
     when="rec_connect has a bias",
 )
 
+RECURRENT = Refusal(
+    "any",
+    (),
+    "what its last spikes add to its currents is no layer that an integer neuron has",
+    "use one linear layer (several after each other are one), or one convolution of odd kernel and stride 1 that keeps "
+    "the shape: padding (kernel - 1)/2",
+    when="a recurrent connection is anything but nn.Linear layers on features, or such a convolution on maps",
+)
 PER_NEURON = Refusal(
     "any",
     (),
@@ -256,10 +273,11 @@ UNKNOWN = Refusal(
 
 REFUSALS: tuple[Refusal, ...] = (
     *SPIKINGJELLY, SPIKINGJELLY_ANALOG, SPIKINGJELLY_DECODE, SPIKINGJELLY_RESIDUAL, SPIKINGJELLY_SIMPLE_SOFT,
+    SPIKINGJELLY_CONTAINER, SPIKINGJELLY_ELEMENTWISE,
     *SNNTORCH, SNNTORCH_INHIBITION, SNNTORCH_STATE_QUANT, SNNTORCH_GRADED, SNNTORCH_BROKEN,
     *NORSE, NORSE_RESET,
     *SINABS, SINABS_RESET, SINABS_SPIKE, SINABS_BIAS, SINABS_FLOOR,
-    PER_NEURON, UNKNOWN,
+    RECURRENT, PER_NEURON, UNKNOWN,
 )  # fmt: skip
 
 

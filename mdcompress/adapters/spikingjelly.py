@@ -14,10 +14,19 @@ import torch
 from torch import Tensor, nn
 
 from mdcompress.adapters.base import has_base, library_class, numbers
+from mdcompress.adapters.recurrence import (
+    ELEMENTWISE_CONTAINER,
+    LINEAR_CONTAINER,
+    contained_layers,
+    read_currents,
+    weighted_sum,
+)
 from mdcompress.adapters.refusals import (
     SPIKINGJELLY,
     SPIKINGJELLY_ANALOG,
+    SPIKINGJELLY_CONTAINER,
     SPIKINGJELLY_DECODE,
+    SPIKINGJELLY_ELEMENTWISE,
     SPIKINGJELLY_RESIDUAL,
     SPIKINGJELLY_SIMPLE_SOFT,
     Refusal,
@@ -51,6 +60,8 @@ class SpikingJellyNeurons:
             "MPBNLIFNode": _normalised,
             "NonSpikingIFNode": _silent,
             "NonSpikingLIFNode": _silent,
+            LINEAR_CONTAINER: self._linear_container,
+            ELEMENTWISE_CONTAINER: self._elementwise_container,
         }
 
     def describe(self, module: nn.Module) -> NeuronModel | Refusal | None:
@@ -73,11 +84,31 @@ class SpikingJellyNeurons:
         if has_base(module, _LIBRARY, ("NonSpikingBaseNode",)):
             module.decode = None
             return torch.stack(module(currents))
-        module.reset()
+        for part in module.modules():
+            if callable(getattr(part, "reset", None)):
+                part.reset()
+        read_currents(module)
         if module.step_mode == "m":
             spikes: Tensor = module(currents)
             return spikes
         return torch.stack([module(current) for current in currents])
+
+    def _linear_container(self, module: Any) -> NeuronModel | Refusal:
+        """y[t] = neuron(W (x[t], y[t-1]) + b): weights on the input, and weights on the last spikes."""
+        held = contained_layers(module)
+        model = None if held is None else self.describe(held[1])
+        if isinstance(model, NeuronModel) and model.recurrent is None:
+            return replace(model, recurrent="rc")
+        return model if isinstance(model, Refusal) else SPIKINGJELLY_CONTAINER
+
+    def _elementwise_container(self, module: Any) -> NeuronModel | Refusal:
+        """y[t] = neuron(a*y[t-1] + b*x[t]): the input gain is b, and every neuron reads its own spikes times a/b."""
+        factors, model = weighted_sum(module.element_wise_function), self.describe(module.sub_module)
+        if isinstance(model, Refusal) or model is None or model.recurrent is not None:
+            return model if isinstance(model, Refusal) else SPIKINGJELLY_CONTAINER
+        if factors is None:
+            return SPIKINGJELLY_ELEMENTWISE
+        return replace(model, input_gain=_times(model.input_gain, factors[1]), recurrent="element_wise_function")
 
 
 def _reset_to(module: Any, base: NeuronModel) -> NeuronModel:

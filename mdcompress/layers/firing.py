@@ -13,15 +13,22 @@ import torch
 from torch import Tensor
 
 from mdcompress.layers.integer_ops import Firing, NeuronIntegers
+from mdcompress.layers.recurrence import Recurrence
 from mdcompress.zoo.neurons import surrogate_derivative
 
 _LEARNED = ("threshold", "level", "soft_amount", "drive", "reset_value", "floor_value", "synapse_drive")
 
 
-def integrate_and_fire(current: Tensor, integers: NeuronIntegers) -> Firing:
-    """Run the integer neuron on currents [T, N, ...] (integers in fine units)."""
+def integrate_and_fire(current: Tensor, integers: NeuronIntegers, *, recurrence: Recurrence | None = None) -> Firing:
+    """Run the integer neuron on currents [T, N, ...] (integers in fine units).
+
+    recurrence: what the spikes of a step add to the next step's currents.
+    """
     constants = [_broadcast(getattr(integers, name), current) for name in _LEARNED]
-    spikes, potentials, membranes = _IntegrateAndFire.apply(current, integers, *constants)
+    if recurrence is not None:
+        recurrence = recurrence.to(current.dtype)
+        constants += recurrence.constants
+    spikes, potentials, membranes = _IntegrateAndFire.apply(current, integers, recurrence, *constants)
     return Firing(spikes, potentials, membranes)
 
 
@@ -159,30 +166,41 @@ class _IntegrateAndFire(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, current: Tensor, integers: NeuronIntegers, *constants: Tensor
+        ctx: Any, current: Tensor, integers: NeuronIntegers, recurrence: Recurrence | None, *constants: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        cell = _Cell(integers, dict(zip(_LEARNED, constants, strict=True)), current)
+        cell = _Cell(integers, dict(zip(_LEARNED, constants, strict=False)), current)
         run, state = _Run(current, cell), cell.start(current[0])
         for t, j in enumerate(current):
-            state = run.step(t, j, state)
+            state = run.step(t, j if recurrence is None else j + recurrence(state.spike), state)
         ctx.save_for_backward(
             run.spikes, run.potentials, run.membranes, run.within, run.synapse_within, run.above, *constants
         )
-        ctx.integers = integers
+        ctx.integers, ctx.recurrence = integers, recurrence
         ctx.mark_non_differentiable(run.membranes)
         return run.spikes, run.potentials, run.membranes
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         spikes, potentials, membranes, within, synapse_within, above, *constants = ctx.saved_tensors
-        cell = _Cell(ctx.integers, dict(zip(_LEARNED, constants, strict=True)), spikes)
+        cell = _Cell(ctx.integers, dict(zip(_LEARNED, constants, strict=False)), spikes)
         backward = _Backward(cell, spikes, above)
-        direct = backward.through_spikes(potentials, membranes, gradients[0]) + gradients[1]
+        recurrence = None if ctx.recurrence is None else ctx.recurrence.of(constants[len(_LEARNED) :])
+        before = torch.cat([torch.full_like(membranes[:1], cell.integers.initial), membranes[:-1]])
+        direct = None  # without recurrence a step's spikes reach no later potential: all steps at once
+        if recurrence is None:
+            direct = backward.through_spikes(potentials, before, gradients[0]) + gradients[1]
         to_current = torch.empty_like(spikes)
         to_membrane, to_synapse = torch.zeros_like(spikes[0]), torch.zeros_like(spikes[0])
         for t in range(len(spikes) - 1, -1, -1):
             stored = to_membrane * within[t] * 2.0**-cell.integers.guard_bits
-            charged = backward.step(t, stored, direct[t])
+            if direct is not None:
+                to_potential = direct[t]
+            else:
+                to_spikes = gradients[0][t]
+                if recurrence is not None and t + 1 < len(spikes):
+                    to_spikes = to_spikes + recurrence.to_spikes(to_current[t + 1])
+                to_potential = backward.through_spikes(potentials[t], before[t], to_spikes) + gradients[1][t]
+            charged = backward.step(t, stored, to_potential)
             to_membrane = charged * cell.leak
             if cell.synapse_leak is None:
                 to_current[t] = charged
@@ -192,7 +210,11 @@ class _IntegrateAndFire(torch.autograd.Function):
             backward.add("synapse_drive", to_current[t])
         if cell.synapse_leak is None:
             backward.add("drive", to_current)
-        return to_current, None, *(backward.sums[name] for name in _LEARNED)
+        to_constants: tuple[Tensor, ...] = tuple(backward.sums[name] for name in _LEARNED)
+        if recurrence is not None:
+            last_spikes = torch.cat([torch.zeros_like(spikes[:1]), spikes[:-1]])
+            to_constants += recurrence.to_constants(last_spikes, to_current)
+        return to_current, None, None, *to_constants
 
 
 class _Backward:
@@ -206,8 +228,8 @@ class _Backward:
         """Add what an elementwise gradient is worth for a constant."""
         self.sums[name] = self.sums[name] + gradient.sum_to_size(self.sums[name].shape)
 
-    def through_spikes(self, potentials: Tensor, membranes: Tensor, to_spikes: Tensor) -> Tensor:
-        """The gradient of the spikes with respect to the potentials, all steps at once."""
+    def through_spikes(self, potentials: Tensor, before: Tensor, to_spikes: Tensor) -> Tensor:
+        """The gradient of the potentials by way of the spikes, of one step or of all; before: the membranes before."""
         cell, threshold = self._cell, self._cell.of["threshold"]
         if cell.integers.spike != "binary":
             level, count = cell.of["level"], cell.counted(potentials)
@@ -218,7 +240,6 @@ class _Backward:
             return slope
         compared = potentials
         if cell.integers.rearm == "double":
-            before = torch.cat([torch.full_like(membranes[:1], cell.integers.initial), membranes[:-1]])
             raised = before > (cell.of["level"] * 2.0**-cell.integers.guard_bits).floor()
             compared = potentials - cell.of["level"] * raised
         slope = to_spikes * surrogate_derivative((compared - threshold) / threshold, "atan") / threshold

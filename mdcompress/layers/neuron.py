@@ -13,6 +13,7 @@ from intsnn.arithmetic import ACCUMULATOR_LIMIT, IntType
 from mdcompress.graph import NeuronModel, Numbers, count_limit, per_channel, typical
 from mdcompress.layers.firing import after_reset, integrate_and_fire
 from mdcompress.layers.integer_ops import Firing, NeuronIntegers
+from mdcompress.layers.recurrence import Recurrence
 from mdcompress.planning.leak import most_leak_bits
 from mdcompress.quantizers import MembraneQuantizer
 
@@ -52,12 +53,12 @@ class QuantNeuron(nn.Module):
         """The model for currents that hold the mean gain already: what is left is each channel's share."""
         return replace(self.model, input_gain=_shares(self.model.current_gain), synapse_gain=1.0)
 
-    def forward(self, current: Tensor, lsb: Tensor) -> Firing:
+    def forward(self, current: Tensor, lsb: Tensor, *, recurrence: Recurrence | None = None) -> Firing:
         """Integer currents [T, N, ...] to spikes, potentials and membranes; lsb: real value of one fine unit.
 
-        Potentials count in lsb for every channel.
+        Potentials count in lsb for every channel. recurrence: what its spikes add to the next step's currents.
         """
-        firing = integrate_and_fire(current, self.integers(lsb))
+        firing = integrate_and_fire(current, self.integers(lsb), recurrence=recurrence)
         share, half = self._share_of(current), self.rounding_offset
         return firing if share is None else replace(firing, potentials=(firing.potentials - half) * share + half)
 

@@ -56,7 +56,14 @@ def rearrange(node: SnnNode, inputs: Sequence[Tensor]) -> Tensor:
         case NodeKind.READOUT:
             assert isinstance(spec, ReadoutSpec)
             return _read_out(spec, x)
-        case NodeKind.INPUT | NodeKind.SYNAPSE | NodeKind.AFFINE | NodeKind.DIGITIZER | NodeKind.NEURON:
+        case (
+            NodeKind.INPUT
+            | NodeKind.SYNAPSE
+            | NodeKind.RECURRENT
+            | NodeKind.AFFINE
+            | NodeKind.DIGITIZER
+            | NodeKind.NEURON
+        ):
             raise AssertionError(f"{node.kind} has a layer of its own")
         case _:
             assert_never(node.kind)

@@ -6,7 +6,7 @@ acc = sum q_w * s;  j = (acc*M_c + B_c) >> S  with  M_c = g*s_w*s_in/lsb, B_c = 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from mdcompress.graph import SynapseSpec
 from mdcompress.layers.integer_ops import requantize
 from mdcompress.layers.norms import Affine
+from mdcompress.layers.recurrence import Recurrence
 from mdcompress.layers.requant import RequantConstants, requant_constants
 from mdcompress.layers.step_norms import (
     NormSource,
@@ -43,6 +44,20 @@ FloatTransposed: TypeAlias = nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTr
 FloatSynapse: TypeAlias = nn.Conv1d | nn.Conv2d | nn.Conv3d | FloatTransposed | nn.Linear
 
 
+class FloatWeights(Protocol):
+    """What holds float weights: a torch layer, or those of a neuron that has its own."""
+
+    @property
+    def weight(self) -> Tensor:
+        """Of the spec's weight shape."""
+        ...
+
+    @property
+    def bias(self) -> Tensor | None:
+        """[C], if any."""
+        ...
+
+
 @dataclass(frozen=True)
 class SynapseIntegers:
     """All integers of one synapse layer."""
@@ -51,7 +66,7 @@ class SynapseIntegers:
     requant: RequantConstants
 
 
-def output_first(module: FloatSynapse) -> Tensor:
+def output_first(module: FloatWeights) -> Tensor:
     """A layer's weight [Co, Ci/groups, *kernel] or [O, I], also of a transposed convolution."""
     return exchanged(module.weight, module.groups) if isinstance(module, FloatTransposed) else module.weight
 
@@ -83,7 +98,7 @@ class QuantSynapse(nn.Module):
         self.layer = weight_layer(stored, weight)
         self.norm = None if self.folds else norm_layer(spec, spec.weight_shape[0], len(spec.weight_shape) - 2)
 
-    def adopt(self, module: FloatSynapse, norm: NormSource | None) -> None:
+    def adopt(self, module: FloatWeights, norm: NormSource | None) -> None:
         """Copy the float weights (and fold the norm into them where the policy says so); fit the weight range."""
         with torch.no_grad():
             weight, bias = output_first(module).detach().clone(), module.bias
@@ -117,6 +132,12 @@ class QuantSynapse(nn.Module):
         """The integers that evaluation uses and export writes, from running statistics."""
         weight = integer_weight(self.layer)
         return SynapseIntegers(weight.values, self._constants(weight, None, input_scale, unit))
+
+    def recurrence(self, unit: Tensor) -> Recurrence:
+        """The layer as a neuron's recurrent synapse, with currents in units of `unit`; gradients flow into it."""
+        weight = integer_weight(self.layer)
+        constants = self._constants(weight, None, 1.0, unit)
+        return Recurrence(self.spec, weight.values, constants.multiplier, constants.bias, constants.shift)
 
     def gain(self) -> Tensor:
         """The real factor of each channel, g of the batch norm or 1, [C] or [T, C] (from running statistics)."""

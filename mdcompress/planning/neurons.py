@@ -59,9 +59,6 @@ def _decay_faults(name: str, decays: Numbers, guard_bits: int | None) -> Iterato
 
 def _option_faults(neuron: NeuronModel) -> Iterator[NeuronFault]:
     """The options that go together (FORMAT.md, "Neuron")."""
-    if neuron.recurrent is not None:
-        hint = "use the neuron of the same equation without recurrence"
-        yield f"it reads its own spikes through {neuron.recurrent!r}, and a graph has no loops", hint
     if len({start / gain for start, gain in _starts(neuron) if gain}) > 1:
         yield "it must start at one potential, and channels differ", "give all channels one initial potential and gain"
     late = _LATE_RESETS.get(neuron.timing, neuron.reset)

@@ -20,7 +20,8 @@ from mdcompress.recipe.sections import Recipe
 
 PolicyT = TypeVar("PolicyT", WeightPolicy, MembranePolicy, BatchNormPolicy, InputPolicy)
 
-_KIND_OF_SECTION = {"weight": NodeKind.SYNAPSE, "membrane": NodeKind.NEURON, "batch_norm": NodeKind.SYNAPSE}
+_WEIGHTED = (NodeKind.SYNAPSE, NodeKind.RECURRENT)
+_KINDS_OF_SECTION = {"weight": _WEIGHTED, "membrane": (NodeKind.NEURON,), "batch_norm": _WEIGHTED}
 
 
 @dataclass(frozen=True)
@@ -97,11 +98,11 @@ def _unmatched(recipe: Recipe, graph: SnnGraph) -> Iterator[_Fault]:
 def _inapplicable(override: Override, place: str, matched: Sequence[SnnNode], graph: SnnGraph) -> Iterator[_Fault]:
     """The sections of an override that apply to none of the nodes it matches."""
     for section in override.sections:
-        kind = _KIND_OF_SECTION[section]
-        if matched and not any(node.kind is kind for node in matched):
+        kinds = _KINDS_OF_SECTION[section]
+        if matched and not any(node.kind in kinds for node in matched):
             seen = list_names([f"{node.name} ({node.kind.value})" for node in matched])
-            hint = f"the {kind.value}s are: {list_names([node.name for node in graph.of_kind(kind)])}"
-            yield _Fault(f"{place}.{section}", f"applies to {kind.value}s, and matches none (got {seen})", hint)
+            hint = f"the {kinds[0].value}s are: {list_names([node.name for node in graph if node.kind in kinds])}"
+            yield _Fault(f"{place}.{section}", f"applies to {kinds[0].value}s, and matches none (got {seen})", hint)
 
 
 def _rules_by_node(index: int, override: Override, graph: SnnGraph) -> dict[str, _Rule]:
@@ -118,7 +119,7 @@ def _planned(node: SnnNode, recipe: Recipe, rules: Sequence[_Rule]) -> PlannedNo
     quantize = recipe.quantize
     try:
         match node.kind:
-            case NodeKind.SYNAPSE:
+            case NodeKind.SYNAPSE | NodeKind.RECURRENT:
                 weight, weight_origin = _merged(quantize.weight, "weight", rules)
                 batch_norm, batch_norm_origin = _foldable(node, *_merged(quantize.batch_norm, "batch_norm", rules))
                 origin = (*weight_origin, *batch_norm_origin)

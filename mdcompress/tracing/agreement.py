@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from mdcompress.adapters import simulate
-from mdcompress.adapters.base import class_and_version, fresh_copy
-from mdcompress.adapters.simulation import Recurrence, Simulation
+from mdcompress.adapters.base import class_and_version
+from mdcompress.adapters.recurrence import recurrence_of, with_recurrence
+from mdcompress.adapters.simulation import Simulation
 from mdcompress.errors import TraceError
 from mdcompress.graph import NeuronModel, ReadoutMode, per_channel
 from mdcompress.tracing.neurons import Call, all_steps
@@ -31,7 +32,7 @@ def check_agreement(name: str, module: nn.Module, model: NeuronModel, call: Call
         return
     currents = all_steps(call.currents, call.position, batch).double()
     found = all_steps(call.spikes, call.position, batch).double()
-    expected = simulate(model, currents, recurrent=_recurrence(module, model))
+    expected = simulate(model, with_recurrence(currents, found, recurrence_of(module, model)))
     wrong = _first_differences(found, expected.spikes) & ~_near_a_level(model, expected)
     if not wrong.any():
         return
@@ -69,7 +70,8 @@ def holds_membrane(
     if isinstance(model.current_gain, tuple):
         return False
     currents = all_steps(call.currents, call.position, batch).double()
-    v = simulate(model, currents, recurrent=_recurrence(module, model)).membranes
+    spikes = all_steps(call.spikes, call.position, batch).double()
+    v = simulate(model, with_recurrence(currents, spikes, recurrence_of(module, model))).membranes
     reduced = {"steps": v, "mean": v.mean(0), "sum": v.sum(0), "max": v.amax(0), "last": v[-1]}[mode]
     largest = max(float(reduced.abs().max()), 1.0)
     return answer.shape == reduced.shape and bool((answer - reduced).abs().max() <= _ROUNDING * largest)
@@ -92,10 +94,3 @@ def _near_a_level(model: NeuronModel, expected: Simulation) -> Tensor:
     distance = (levels - 1.0).abs() if model.spike == "binary" else (levels - levels.round()).abs()
     near: Tensor = distance * threshold.abs() <= _ROUNDING * largest
     return near
-
-
-def _recurrence(module: nn.Module, model: NeuronModel) -> Recurrence | None:
-    if model.recurrent is None:
-        return None
-    synapse = fresh_copy(module.get_submodule(model.recurrent))
-    return lambda spikes: synapse(spikes).reshape(spikes.shape)

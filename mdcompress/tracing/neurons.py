@@ -14,10 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from mdcompress.adapters import Adapter, probe
+from mdcompress.adapters.recurrence import input_layer
 from mdcompress.graph import Carries, NeuronModel, NodeKind, per_channel
 from mdcompress.tracing.calling import Reduces, advice_on, calling_of
 from mdcompress.tracing.ledger import Ledger, Tracked
 from mdcompress.tracing.positions import Position
+from mdcompress.tracing.recurrence import add_input, add_recurrent
 from mdcompress.tracing.samplewise import as_current
 
 
@@ -25,11 +27,13 @@ from mdcompress.tracing.samplewise import as_current
 class Call:
     """What a neuron read and wrote so far: the currents and spikes of each call, under their leading axes.
 
-    One that does not fire wrote its membranes, of all steps or reduced over them (`reduces`).
+    One that does not fire wrote its membranes, of all steps or reduced over them (`reduces`). `recurrent`: the node of
+    its recurrent weights, where it has any.
     """
 
     position: Position
     reduces: Reduces = "none"
+    recurrent: str | None = None
     currents: list[Tensor] = field(default_factory=list)
     spikes: list[Tensor] = field(default_factory=list)
 
@@ -61,19 +65,23 @@ class NeuronCalls:
         ledger.require_running(source, name)
         position = self._position(ledger, module, name, source)
         self._check_states(ledger, module, name, states, position)
-        call = self.seen.setdefault(name, Call(position, calling.reduces))
+        call, layer = self.seen.setdefault(name, Call(position, calling.reduces)), input_layer(module)
+        read = as_current(ledger, source) if layer is None else add_input(ledger, name, layer, source)
+        sources, shape = [replace(read, position=position)], ledger.per_sample(read.tensor, position.axes)
         if not call.currents:
             _require_one_gain(ledger, name, model)
-            probe(name, module, model, adapters=self.adapters, shape=ledger.per_sample(x, position.axes))
-        call.currents.append(x.detach().clone())  # the network may change its own in place
+            probe(name, module, model, adapters=self.adapters, shape=shape)
+            call.recurrent = add_recurrent(ledger, name, module, model, shape=shape)
+        call.currents.append(read.tensor.detach().clone())  # the network may change its own in place
         call.spikes.append(spikes.detach().clone())
-        here = replace(as_current(ledger, source), position=position)
-        self._write(ledger, name, here, output if listed else spikes, calling.reduces)
+        if call.recurrent is not None:
+            sources.append(replace(sources[0], node=call.recurrent))
+        self._write(ledger, name, sources, output if listed else spikes, calling.reduces)
         for behind, state in enumerate(reversed(new_states), start=1):
             if state is not spikes:
                 ledger.follow(state, name, position, state=behind)
 
-    def _write(self, ledger: Ledger, name: str, source: Tracked, output: Any, reduces: Reduces) -> None:
+    def _write(self, ledger: Ledger, name: str, sources: list[Tracked], output: Any, reduces: Reduces) -> None:
         """The node, and its output: one tensor, or one for each step."""
         model = self.models[name]
         carries = Carries.SPIKES if model.output == "spikes" else Carries.CURRENT
@@ -81,7 +89,7 @@ class NeuronCalls:
         whole = torch.stack(output) if isinstance(output, list) else output
         if reduces != "none":  # a stand-in with the leading axes of all steps
             whole = output.expand(ledger.time_steps, *output.shape)
-        written = ledger.write_module(name, NodeKind.NEURON, [source], whole, carries=carries, spec=model)
+        written = ledger.write_module(name, NodeKind.NEURON, sources, whole, carries=carries, spec=model)
         if reduces == "last":
             ledger.alias(output, written, Position("step", ("N",), last))
         elif reduces == "mean" or reduces == "max":

@@ -6,6 +6,7 @@ import pytest
 import torch
 from float_graph import assert_float_parity
 from live_networks import assert_integer_parity
+from recurrent_networks import FEATURES, NEURONS, check_recurrent, counts, enlivened
 from torch import Tensor, nn
 
 import mdcompress as md
@@ -113,3 +114,60 @@ def test_a_state_that_is_not_at_rest_is_refused() -> None:
     with pytest.raises(TraceError) as caught:
         trace(Excited(), images(6))
     assert "starts from a state that is not its resting state" in caught.value.message
+
+
+# --- recurrent neurons -----------------------------------------------------------------------------------------------
+
+FAST = norse.LIFParameters(tau_mem_inv=torch.tensor(400.0), tau_syn_inv=torch.tensor(300.0), v_leak=torch.tensor(-0.25))
+
+
+@pytest.mark.parametrize("autapses", [True, False])
+def test_recurrent_cells_in_a_sequential_state(autapses: bool) -> None:
+    torch.manual_seed(0)
+    cell = norse.LIFRecurrentCell(FEATURES, NEURONS, p=FAST, autapses=autapses)
+    network = md.Stepped(enlivened(norse.SequentialState(cell, nn.Linear(NEURONS, 3))))
+    student = check_recurrent(network, counts())
+    kinds = [(node.name, node.kind.value) for node in student.graph]
+    assert kinds[1:4] == [
+        ("network.0.input", "synapse"), ("network.0.recurrent", "recurrent"), ("network.0", "neuron"),
+    ]  # fmt: skip
+
+
+def test_recurrent_layers_over_sequences() -> None:
+    torch.manual_seed(0)
+    network = norse.SequentialState(
+        norse.LIFRecurrent(FEATURES, NEURONS, p=FAST),
+        norse.LIFRecurrent(NEURONS, 20, p=FAST, recurrent_weights=torch.randn(20, 20) / 4, autapses=True),
+        nn.Linear(20, 3),
+    )
+    check_recurrent(enlivened(network), counts(), recipe="4bit")
+
+
+def test_a_recurrent_layer_that_reads_currents_reads_them_as_small_integers() -> None:
+    torch.manual_seed(0)
+    network = norse.SequentialState(nn.Linear(FEATURES, 8), norse.LIFRecurrent(8, NEURONS, p=FAST))
+    student = check_recurrent(enlivened(network), counts())
+    assert [node.kind.value for node in student.graph][1:4] == ["synapse", "digitizer", "synapse"]
+
+
+def test_recurrent_cells_in_a_loop() -> None:
+    class Loop(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.hidden, self.out = norse.LIFRecurrentCell(FEATURES, NEURONS, p=FAST), nn.Linear(NEURONS, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            state, answers = None, []
+            for step in x:
+                spikes, state = self.hidden(step, state)
+                answers.append(self.out(spikes))
+            return torch.stack(answers).mean(0)
+
+    torch.manual_seed(0)
+    check_recurrent(enlivened(Loop()), counts())
+
+
+def test_a_recurrent_layer_that_reads_maps_is_refused() -> None:
+    network = norse.SequentialState(norse.Lift(nn.Conv2d(1, 2, 3)), norse.LIFRecurrent(6, 4))
+    with pytest.raises(TraceError, match=r"neuron '1' holds weights for features, and reads \(2, 6, 6\)"):
+        trace(network, images(1, 8, 8))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from float_graph import assert_float_parity
 from live_networks import assert_integer_parity
+from recurrent_networks import FEATURES, MAP, NEURONS, check_recurrent, counts, enlivened, maps
 from torch import Tensor, nn
 
 import mdcompress as md
@@ -90,3 +93,98 @@ def test_the_persistent_buffers_are_left_as_they_were() -> None:
     before = {name: value.clone() for name, value in network.state_dict().items()}
     trace(md.BatchFirst(network), images(4))
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
+# --- recurrent neurons -----------------------------------------------------------------------------------------------
+
+
+def linear(inputs: int, outputs: int) -> nn.Linear:
+    return nn.Linear(inputs, outputs, bias=False)
+
+
+RECURRENT: dict[str, Callable[[], nn.Module]] = {
+    "LIF": lambda: sl.LIFRecurrent(tau_mem=8.0, rec_connect=linear(NEURONS, NEURONS)),
+    "LIF with a synapse": lambda: sl.LIFRecurrent(
+        tau_mem=8.0,
+        tau_syn=3.0,
+        rec_connect=linear(NEURONS, NEURONS),
+        spike_fn=activation.SingleSpike,
+        norm_input=False,
+    ),
+    "IAF with a floor": lambda: sl.IAFRecurrent(rec_connect=linear(NEURONS, NEURONS), min_v_mem=-1.0),
+    "IAF through a bottleneck": lambda: sl.IAFRecurrent(
+        rec_connect=nn.Sequential(nn.Flatten(), linear(NEURONS, 6), nn.Dropout(0.5), linear(6, NEURONS)),
+        spike_fn=activation.MaxSpike(2),
+    ),
+}
+
+
+@pytest.mark.parametrize("recipe", ["8bit", "4bit"])
+@pytest.mark.parametrize("name", RECURRENT)
+def test_recurrent_layers_on_features(name: str, recipe: str) -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(FEATURES, NEURONS), RECURRENT[name](), nn.Linear(NEURONS, 3))
+    check_recurrent(md.BatchFirst(enlivened(network)), counts(), recipe=recipe)
+
+
+class OnMaps(nn.Module):
+    def __init__(self, connection: nn.Module) -> None:
+        super().__init__()
+        self.conv, self.head = nn.Conv2d(2, MAP[0], 3, padding=1), nn.Linear(64, 3)
+        self.spikes = sl.LIFRecurrent(tau_mem=8.0, rec_connect=connection, norm_input=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        currents = self.conv(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+        return self.head(self.spikes(currents).flatten(2))
+
+
+@pytest.mark.parametrize(
+    "connection",
+    [
+        lambda: nn.Conv2d(MAP[0], MAP[0], 3, padding=1, groups=2, bias=False),
+        lambda: nn.Sequential(nn.Conv2d(MAP[0], MAP[0], (1, 3), padding=(0, 1), bias=False), nn.Identity()),
+    ],
+)
+def test_recurrent_layers_on_maps(connection: Callable[[], nn.Module]) -> None:
+    torch.manual_seed(0)
+    check_recurrent(md.BatchFirst(enlivened(OnMaps(connection()))), maps())
+
+
+class Masked(nn.Linear):
+    """A layer whose forward is not what its weights say."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) * 0.5
+
+
+@pytest.mark.parametrize(
+    "connection",
+    [
+        lambda: nn.Sequential(linear(8, 8), nn.ReLU()),
+        lambda: Masked(8, 8, bias=False),
+        lambda: nn.Sequential(),
+    ],
+)
+def test_connections_that_are_no_one_layer_are_refused(connection: Callable[[], nn.Module]) -> None:
+    network = nn.Sequential(nn.Linear(4, 8), sl.IAFRecurrent(rec_connect=connection()))
+    with pytest.raises(TraceError) as caught:
+        trace(md.BatchFirst(network), images(4))
+    assert (
+        "neuron 'network.1' with spikes (8,) cannot become integers: what its last spikes add" in caught.value.message
+    )
+    assert "use one linear layer" in caught.value.hints[0]
+
+
+@pytest.mark.filterwarnings("ignore:Using padding='same'")
+@pytest.mark.parametrize(
+    "connection",
+    [
+        lambda: nn.Conv2d(4, 4, 2, padding="same", bias=False),
+        lambda: nn.Conv2d(4, 4, 3, padding=1, padding_mode="circular", bias=False),
+        lambda: nn.Conv2d(4, 4, 3, padding=2, dilation=2, bias=False),
+        lambda: nn.Sequential(nn.Flatten(), linear(64, 64), nn.Unflatten(1, MAP)),
+    ],
+)
+def test_connections_on_maps_that_are_no_plain_convolution_are_refused(connection: Callable[[], nn.Module]) -> None:
+    with pytest.raises(TraceError, match=r"neuron 'network.spikes' with spikes \(4, 4, 4\) cannot become integers"):
+        trace(md.BatchFirst(OnMaps(connection())), images(2, 4, 4))

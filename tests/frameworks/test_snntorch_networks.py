@@ -9,11 +9,12 @@ import torch
 import torch.nn.functional as F
 from float_graph import assert_float_parity
 from live_networks import assert_integer_parity
+from recurrent_networks import FEATURES, MAP, NEURONS, check_recurrent, counts, enlivened, maps
 from torch import Tensor, nn
 
 import mdcompress as md
 from mdcompress.errors import TraceError
-from mdcompress.graph import ReadoutSpec
+from mdcompress.graph import Carries, NodeKind, ReadoutSpec
 from mdcompress.tracing import trace
 
 snn = pytest.importorskip("snntorch")
@@ -145,15 +146,6 @@ def test_synaptic_states_passed_by_hand() -> None:
     checked(network, 2 * moving(6))
 
 
-@pytest.mark.parametrize(("all_to_all", "options"), [(True, {"linear_features": 8}), (False, {"V": 0.5})])
-def test_recurrent_neurons_are_traced_and_equal_in_floats(all_to_all: bool, options: dict[str, object]) -> None:
-    torch.manual_seed(0)
-    neuron = snn.RLeaky(beta=0.8, threshold=0.4, all_to_all=all_to_all, init_hidden=True, **options)
-    network = md.Stepped(nn.Sequential(nn.Linear(6, 8), neuron, nn.Linear(8, 3))).eval()
-    graph = trace(network, 2 * moving(6))
-    assert assert_float_parity(graph, network, 2 * moving(6)) > 0
-
-
 def test_as_many_steps_as_the_network_makes_are_needed() -> None:
     with pytest.raises(TraceError) as caught:
         trace(md.StillImage(FullyConnected(num_steps=5)), still(12))
@@ -259,3 +251,99 @@ def test_batch_norm_through_time() -> None:
         "readout",
     ]
     assert trace(network, moving(1, 6, 6)).fixed_steps == T
+
+
+# --- recurrent neurons -----------------------------------------------------------------------------------------------
+
+FEEDBACK = {
+    "linear": {"linear_features": NEURONS},
+    "one weight": {"all_to_all": False, "V": -0.4},
+    "a weight each": {"all_to_all": False, "V": torch.linspace(-1.0, 0.5, NEURONS)},
+}
+
+
+@pytest.mark.parametrize("feedback", FEEDBACK)
+@pytest.mark.parametrize("delay", [True, False])
+@pytest.mark.parametrize("reset", ["subtract", "zero", "none"])
+def test_recurrent_leaky_neurons_with_hidden_state(feedback: str, reset: str, delay: bool) -> None:
+    torch.manual_seed(0)
+    options = {"reset_mechanism": reset, "reset_delay": delay, "init_hidden": True, **FEEDBACK[feedback]}
+    neuron = snn.RLeaky(beta=0.8, threshold=2.0, **options)
+    network = md.Stepped(enlivened(nn.Sequential(nn.Linear(FEATURES, NEURONS), neuron, nn.Linear(NEURONS, 3))))
+    check_recurrent(network, counts(), matters=feedback == "linear" or reset != "zero" or not delay)
+
+
+@pytest.mark.parametrize("feedback", FEEDBACK)
+@pytest.mark.parametrize("reset", ["subtract", "zero"])
+def test_recurrent_synaptic_neurons_with_hidden_state(feedback: str, reset: str) -> None:
+    torch.manual_seed(0)
+    neuron = snn.RSynaptic(0.5, 0.8, threshold=3.0, reset_mechanism=reset, init_hidden=True, **FEEDBACK[feedback])
+    network = md.Stepped(enlivened(nn.Sequential(nn.Linear(FEATURES, NEURONS), neuron, nn.Linear(NEURONS, 3))))
+    check_recurrent(network, counts(), recipe="4bit")
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: snn.RLeaky(0.8, conv2d_channels=MAP[0], kernel_size=3, threshold=2.0, init_hidden=True),
+        lambda: snn.RSynaptic(0.5, 0.8, conv2d_channels=MAP[0], kernel_size=(1, 3), threshold=2.0, init_hidden=True),
+        lambda: snn.RLeaky(0.8, all_to_all=False, V=torch.rand(4, 1, 1) - 0.7, threshold=2.0, init_hidden=True),
+    ],
+)
+def test_feedback_on_maps_is_a_convolution(make: Callable[[], nn.Module]) -> None:
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(2, MAP[0], 3, padding=1), make(), nn.Flatten(), nn.Linear(64, 3)]
+    student = check_recurrent(md.Stepped(enlivened(nn.Sequential(*layers))), maps())
+    neuron = md.lower(student).node("network.1")
+    assert neuron.kind == "recurrent_neuron" and neuron.recurrent_weight.ndim == 4
+
+
+class RecurrentTutorial(nn.Module):
+    """RLeaky's own documentation: two layers with spikes and membranes passed by hand, one all-to-all, one not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc1, self.lif1 = nn.Linear(FEATURES, NEURONS), snn.RLeaky(beta=0.8, linear_features=NEURONS)
+        self.fc2, self.lif2 = nn.Linear(NEURONS, 10), snn.RLeaky(beta=0.8, all_to_all=False, V=0.5)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        spk1, mem1 = self.lif1.init_rleaky()
+        spk2, mem2 = self.lif2.init_rleaky()
+        spk2_rec, mem2_rec = [], []
+        for step in range(x.shape[0]):
+            spk1, mem1 = self.lif1(self.fc1(x[step]), spk1, mem1)
+            spk2, mem2 = self.lif2(self.fc2(spk1), spk2, mem2)
+            spk2_rec.append(spk2)
+            mem2_rec.append(mem2)
+        return torch.stack(spk2_rec), torch.stack(mem2_rec)
+
+
+class RecurrentSynapticTutorial(nn.Module):
+    """Three states passed by hand, and the membrane of the last neuron as the answer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc1, self.lif1 = nn.Linear(FEATURES, NEURONS), snn.RSynaptic(0.5, 0.8, linear_features=NEURONS)
+        self.fc2, self.lif2 = nn.Linear(NEURONS, 10), snn.RLeaky(0.8, linear_features=10, reset_mechanism="none")
+
+    def forward(self, x: Tensor) -> Tensor:
+        states, last = self.lif1.init_rsynaptic(), self.lif2.init_rleaky()
+        membranes = []
+        for step in x:
+            states = self.lif1(self.fc1(step), *states)
+            last = self.lif2(self.fc2(states[0]), *last)
+            membranes.append(last[1])
+        return torch.stack(membranes)
+
+
+def test_the_tutorial_of_recurrent_neurons() -> None:
+    torch.manual_seed(0)
+    student = check_recurrent(enlivened(RecurrentTutorial()), counts())
+    assert [node.name for node in student.graph.of_kind(NodeKind.RECURRENT)] == ["lif1.recurrent", "lif2.recurrent"]
+
+
+def test_recurrent_states_by_hand_and_a_membrane_as_the_answer() -> None:
+    torch.manual_seed(0)
+    student = check_recurrent(enlivened(RecurrentSynapticTutorial()), counts())
+    assert student.graph.node("lif2").carries is Carries.CURRENT
+    assert md.lower(student).node("lif2").kind == "recurrent_neuron"

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from float_graph import assert_float_parity
 from live_networks import assert_integer_parity, enliven
+from recurrent_networks import FEATURES, MAP, NEURONS, check_recurrent, counts, enlivened, maps
 from torch import Tensor, nn
 
 import mdcompress as md
@@ -215,3 +218,93 @@ def test_sew_resnet18_in_full(connect: str) -> None:
 @pytest.mark.slow
 def test_ms_resnet18_in_full() -> None:
     checked(ms_resnet.ms_resnet18(T=T, num_classes=3), images())
+
+
+# --- recurrent containers --------------------------------------------------------------------------------------------
+
+
+def contained(step_mode: str, container: nn.Module) -> nn.Module:
+    torch.manual_seed(0)
+    network = nn.Sequential(layer.Linear(FEATURES, NEURONS), container, layer.Linear(NEURONS, 3))
+    functional.set_step_mode(network, step_mode)
+    enlivened(network)
+    return network if step_mode == "m" else md.Stepped(network)
+
+
+@pytest.mark.parametrize("step_mode", ["s", "m"])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: neuron.IFNode(v_threshold=2.0),
+        lambda: nn.Sequential(neuron.LIFNode(tau=2.0, v_reset=None)),
+        lambda: neuron.CUBALIFNode(c_decay=0.5, v_decay=0.75, v_threshold=3.0),
+    ],
+)
+def test_a_linear_recurrent_container_is_two_weight_layers_and_a_neuron(
+    step_mode: str, make: Callable[[], nn.Module]
+) -> None:
+    """FeedBackNet of the examples: the container reads the currents of the layer before."""
+    network = contained(step_mode, layer.LinearRecurrentContainer(make(), NEURONS, NEURONS))
+    student = check_recurrent(network, counts())
+    kinds = [node.kind.value for node in student.graph]
+    assert kinds[1:] == ["synapse", "digitizer", "synapse", "recurrent", "neuron", "synapse", "readout"]
+
+
+def test_linear_layers_inside_a_container_are_multiplied_out() -> None:
+    torch.manual_seed(0)
+    held = nn.Sequential(nn.Linear(8, 5, bias=False), nn.Dropout(0.3), nn.Linear(5, NEURONS), neuron.IFNode())
+    network = nn.Sequential(
+        layer.Linear(FEATURES, 8), neuron.LIFNode(tau=2.0), layer.LinearRecurrentContainer(held, 8, NEURONS),
+        layer.Linear(NEURONS, 3),
+    )  # fmt: skip
+    functional.set_step_mode(network, "m")
+    student = check_recurrent(enlivened(network), counts(), recipe="4bit")
+    assert student.graph.node("2.recurrent").spec.weight_shape == (NEURONS, NEURONS)
+    assert student.graph.node("2.input").spec.weight_shape == (NEURONS, 8)
+
+
+@pytest.mark.parametrize("step_mode", ["s", "m"])
+@pytest.mark.parametrize(
+    "function", [lambda y, x: x + y, lambda y, x: 0.5 * x - 0.25 * y, lambda y, x: torch.add(y, x, alpha=2.0)]
+)
+def test_an_elementwise_container_that_adds_is_one_weight_for_each_neuron(
+    step_mode: str, function: Callable[[Tensor, Tensor], Tensor]
+) -> None:
+    container = layer.ElementWiseRecurrentContainer(neuron.LIFNode(tau=2.0, v_threshold=1.0), function)
+    check_recurrent(contained(step_mode, container), counts())
+
+
+def test_an_elementwise_container_on_maps() -> None:
+    torch.manual_seed(0)
+    container = layer.ElementWiseRecurrentContainer(neuron.IFNode(v_reset=None), lambda y, x: x - 0.5 * y)
+    network = nn.Sequential(layer.Conv2d(2, MAP[0], 3, padding=1), container, layer.Flatten(), layer.Linear(64, 3))
+    functional.set_step_mode(network, "m")
+    student = check_recurrent(enlivened(network), maps())
+    assert student.graph.node("1.recurrent").spec.groups == MAP[0]
+
+
+def _raises(y: Tensor, x: Tensor) -> Tensor:
+    raise KeyError("of the user's own")
+
+
+@pytest.mark.parametrize(
+    ("container", "says"),
+    [
+        (lambda: layer.LinearRecurrentContainer(nn.Sequential(nn.ReLU(), neuron.IFNode()), 4, 4), "what it repeats"),
+        (lambda: layer.LinearRecurrentContainer(nn.Linear(4, 4), 4, 4), "what it repeats"),
+        (lambda: layer.LinearRecurrentContainer(nn.Sequential(), 4, 4), "what it repeats"),
+        (lambda: layer.LinearRecurrentContainer(neuron.QIFNode(), 4, 4), "its membrane equation is not linear"),
+        (lambda: layer.ElementWiseRecurrentContainer(nn.ReLU(), lambda y, x: x + y), "what it repeats"),
+        (lambda: layer.ElementWiseRecurrentContainer(neuron.QIFNode(), lambda y, x: x + y), "is not linear"),
+        (lambda: layer.ElementWiseRecurrentContainer(neuron.IFNode(), lambda y, x: x * (1 - y)), "in another way"),
+        (lambda: layer.ElementWiseRecurrentContainer(neuron.IFNode(), lambda y, x: y - x), "in another way"),
+        (lambda: layer.ElementWiseRecurrentContainer(neuron.IFNode(), lambda y, x: 1.0), "in another way"),
+        (lambda: layer.ElementWiseRecurrentContainer(neuron.IFNode(), _raises), "in another way"),
+    ],
+)
+def test_containers_that_no_neuron_holds_are_refused_with_the_reason(
+    container: Callable[[], nn.Module], says: str
+) -> None:
+    with pytest.raises(TraceError, match=says) as caught:
+        trace(nn.Sequential(layer.Linear(4, 4), container()), torch.rand(T, N, 4))
+    assert "RecurrentContainer, spikingjelly 2." in caught.value.message and caught.value.hints

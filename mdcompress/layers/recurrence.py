@@ -1,0 +1,70 @@
+"""A recurrent synapse on integers: the spikes of one step become what they add to the next step's currents."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mdcompress.graph import SynapseSpec
+from mdcompress.layers.integer_ops import requantize
+
+_CONVOLUTIONS = {"conv1d": F.conv1d, "conv2d": F.conv2d, "conv3d": F.conv3d}
+
+
+@dataclass(frozen=True)
+class Recurrence:
+    """j_r = (acc*M + B) >> S with acc = sum q_w * s_prev (FORMAT.md, "Neuron"), in the unit of the neuron's currents.
+
+    weight: integers carried in float, of `spec.weight_shape`; multiplier, bias: [C] or [1]. All three differentiable.
+    """
+
+    spec: SynapseSpec
+    weight: Tensor
+    multiplier: Tensor
+    bias: Tensor
+    shift: int
+
+    @property
+    def constants(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Weight, multiplier and bias."""
+        return self.weight, self.multiplier, self.bias
+
+    def to(self, dtype: torch.dtype) -> Recurrence:
+        """The same carried in another float type."""
+        return self.of([value.to(dtype) for value in self.constants])
+
+    def of(self, constants: Sequence[Tensor]) -> Recurrence:
+        """The same with other constants."""
+        weight, multiplier, bias = constants
+        return replace(self, weight=weight, multiplier=multiplier, bias=bias)
+
+    def __call__(self, spikes: Tensor) -> Tensor:
+        """[N, *shape] to [N, *shape]."""
+        sums = self._sums(spikes)
+        view = (1, -1, *(1 for _ in sums.shape[2:]))
+        return requantize(sums, self.multiplier.view(view), self.bias.view(view), self.shift)
+
+    def to_spikes(self, gradient: Tensor) -> Tensor:
+        """The gradient of the spikes [N, *shape], from that of what they add; the map is linear but for its floor."""
+        with torch.enable_grad():
+            spikes = torch.zeros_like(gradient, requires_grad=True)
+            (found,) = torch.autograd.grad(self(spikes), spikes, gradient)
+        return found
+
+    def to_constants(self, spikes: Tensor, gradient: Tensor) -> tuple[Tensor, ...]:
+        """The gradients of weight, multiplier and bias, of all steps: spikes of the steps before, [T, N, *shape]."""
+        with torch.enable_grad():
+            constants = [value.detach().requires_grad_() for value in self.constants]
+            added = self.of(constants)(spikes.flatten(0, 1))
+            return torch.autograd.grad(added, constants, gradient.flatten(0, 1))
+
+    def _sums(self, spikes: Tensor) -> Tensor:
+        spec = self.spec
+        if spec.operator == "linear":
+            return spikes * self.weight[:, 0] if spec.groups > 1 else F.linear(spikes, self.weight)
+        sums: Tensor = _CONVOLUTIONS[spec.operator](spikes, self.weight, padding=spec.padding, groups=spec.groups)
+        return sums
