@@ -6,16 +6,18 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from intgraphs import GraphBuilder, dense_graph, graph_inputs, int_graphs, random_input, residual_graph
+from intgraphs import GraphBuilder, dense_graph, graph_inputs, random_input, residual_graph
+from wide_graphs import graphs_of_any_length, weighted_graphs
 
 from intsnn.activity import Activity, assume, measure, read_activity, write_activity
 from intsnn.arithmetic import Bounds
 from intsnn.errors import HardwareError, InputError, InvalidFileError, MissingFileError, UsageError
 from intsnn.fingerprints import fingerprint
-from intsnn.graph import IntConv, IntGraph, IntInput, IntLinear, IntNeuron, IntReadout
+from intsnn.graph import IntGraph, IntInput, IntLinear, IntNeuron, IntReadout
 from intsnn.hardware.words import word_bits
 from intsnn.interpreter import evaluate
-from intsnn.tensors import bounds
+from intsnn.tensors import read_bounds
+from intsnn.windows import weight_rows
 
 
 def conv_of_input(*, bit_width: int = 2, signed: bool = False, pool: str | None = None) -> IntGraph:
@@ -71,34 +73,31 @@ def test_a_linear_layer_drives_each_input_once_and_means_are_per_sample():
 @settings(max_examples=40, deadline=None)
 @given(st.data())
 def test_row_activations_are_the_convolution_of_active_inputs_with_ones(data):
-    graph = data.draw(int_graphs())
+    graph = data.draw(weighted_graphs())
     x = data.draw(graph_inputs(graph))
     activity = measure(graph, [x])
-    for step in evaluate(graph, x):
-        node = step.node
-        if not isinstance(node, IntConv | IntLinear):
-            continue
+    for node, read in (step.weight_layer for step in evaluate(graph, x) if step.weight_layer):
+        shape, rows = read.shape[2:], weight_rows(node)
         ones = replace(node, name="ones", inputs=("input",), weight=np.ones_like(node.weight))
-        shape = step.inputs[0].shape[2:]
         probe = IntGraph((IntInput("input", (), shape, 8, False, 1.0), ones))
-        summed = list(evaluate(probe, (step.inputs[0] != 0).astype(np.int64)))[-1].output
+        summed = list(evaluate(probe, (read != 0).astype(np.int64)))[-1].output
         # every output channel of a group sums the same rows, so one of them per group is counted
-        fan_out = node.weight.shape[0] // node.groups if isinstance(node, IntConv) else node.weight.shape[0]
-        expected = summed.reshape(len(x), -1).sum(axis=1) / fan_out / x.shape[1]
+        expected = summed.reshape(len(x), -1).sum(axis=1) / rows.shape[1] / x.shape[1]
         seen = activity.synapse(node.name)
         assert seen.row_activations == pytest.approx(expected)
-        assert seen.input_sum == pytest.approx(step.inputs[0].reshape(len(x), -1).sum(axis=1) / x.shape[1])
+        assert seen.input_sum == pytest.approx(read.reshape(len(x), -1).sum(axis=1) / x.shape[1])
     for neuron in activity.neurons:
-        assert 0 <= neuron.rate <= 1
+        node = graph.node(neuron.name)
+        assert isinstance(node, IntNeuron) and 0 <= neuron.rate <= node.max_spikes
 
 
 @settings(max_examples=25, deadline=None)
-@given(int_graphs())
+@given(weighted_graphs())
 def test_spikes_have_as_many_pulses_as_activations_and_wider_inputs_have_more(graph):
     activity = measure(graph, [random_input(graph)])
-    widths = {name: word_bits(interval) for name, interval in bounds(graph).items()}
+    widths = {name: word_bits(interval) for name, interval in read_bounds(graph).items()}
     for synapse in activity.synapses:
-        width = widths[graph.node(synapse.name).inputs[0]]
+        width = widths[synapse.name]
         pairs = zip(synapse.row_pulses, synapse.row_activations, strict=True)
         assert all(active <= pulses <= width * active for pulses, active in pairs)
 
@@ -154,11 +153,11 @@ def test_assumed_sums_take_their_operands_as_independent():
 
 
 @settings(max_examples=20, deadline=None)
-@given(int_graphs(), st.sampled_from((0.0, 1.0)))
+@given(graphs_of_any_length(), st.sampled_from((0.0, 1.0)))
 def test_assumed_neurons_never_or_always_fire_at_the_ends(graph, rate):
     activity = assume(graph, rate=rate, time_steps=3)
     assert activity.time_steps == 3 and activity.source == "assumed" and activity.samples == 0
-    assert activity.mean_rate == (rate if graph.neurons else 0.0)
+    assert activity.mean_rate == pytest.approx(rate if graph.neurons else 0.0)
 
 
 def test_a_rate_says_nothing_about_currents():
@@ -185,7 +184,7 @@ def test_time_steps_must_be_a_count(time_steps):
 @settings(max_examples=15, deadline=None)
 @given(st.data())
 def test_a_written_activity_is_read_back_equal(tmp_path_factory, data):
-    graph = data.draw(int_graphs())
+    graph = data.draw(weighted_graphs())
     activity = measure(graph, [data.draw(graph_inputs(graph))])
     path = tmp_path_factory.mktemp("activity") / "activity.json"
     write_activity(activity, path)

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hand_made_graphs import wide_hand_made_graphs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from intgraphs import GraphBuilder, random_input, residual_graph
@@ -95,6 +96,18 @@ def test_designs_have_the_figures_of_an_estimate(graph, activity, rule, mesh):
             by_item[part.component] = by_item.get(part.component, 0) + part.energy_pj
         assert design.energy_in.component == max(by_item, key=by_item.__getitem__)
         assert design.energy_in.share == pytest.approx(max(by_item.values()) / report.energy_pj)
+
+
+@pytest.mark.parametrize("name", ["attention", "attention of counts", "recurrent on a map", "2-d maps"])
+def test_designs_of_every_node_have_the_figures_of_an_estimate(name):
+    graph = wide_hand_made_graphs()[name]
+    activity, hardware = measure(graph, [random_input(graph, time_steps=3)]), spec(schedule={"rule": "row_pipeline"})
+    designs = explore(graph, activity, hardware, space=replace(SPACE, array_budget=(None, 3000))).designs
+    for design in designs[:: len(designs) // 8]:
+        report = one_by_one(graph, activity, hardware, design.point)
+        assert design.energy_pj == pytest.approx(report.energy_pj, rel=1e-12)
+        assert design.latency_ns == pytest.approx(report.latency_ns, rel=1e-12)
+        assert design.area_um2 == pytest.approx(report.area_um2, rel=1e-12)
 
 
 def test_what_dominates_says_why(found):

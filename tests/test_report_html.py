@@ -9,7 +9,8 @@ import pytest
 from crossbar_by_hand import small_hardware
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from intgraphs import GraphBuilder, graph_inputs, int_graphs, random_input, residual_graph
+from intgraphs import GraphBuilder, graph_inputs, random_input, residual_graph
+from wide_graphs import weighted_graphs
 
 from intsnn.activity import assume, measure
 from intsnn.estimation import estimate
@@ -186,7 +187,7 @@ def test_the_floorplan_factor_multiplies_the_area_and_shows_its_source(report):
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data())
 def test_any_graph_on_any_crossbar_gives_a_whole_page(data):
-    graph = data.draw(int_graphs())
+    graph = data.draw(weighted_graphs())
     hardware = small_hardware(
         rows=data.draw(st.sampled_from((16, 64))),
         columns=data.draw(st.sampled_from((8, 32, 64))),

@@ -11,7 +11,8 @@ import pytest
 from crossbar_by_hand import small_hardware
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from intgraphs import GraphBuilder, graph_inputs, int_graphs, random_input, residual_graph
+from intgraphs import GraphBuilder, graph_inputs, random_input, residual_graph
+from wide_graphs import weighted_graphs
 
 import intsnn
 from intsnn.activity import assume, measure
@@ -47,7 +48,7 @@ def test_a_report_is_valid(validator, document):
 @given(st.data())
 def test_the_report_of_any_graph_is_valid(data):
     schema = jsonschema.Draft202012Validator(json.loads(PUBLISHED.read_text("utf-8")))
-    graph = data.draw(int_graphs())
+    graph = data.draw(weighted_graphs())
     hardware = small_hardware(rows=16, columns=16, cell_bits=data.draw(st.sampled_from((1, 2))))
     report = estimate(graph, measure(graph, [data.draw(graph_inputs(graph))]), hardware)
     schema.validate(json.loads(report.to_json()))

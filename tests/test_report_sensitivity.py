@@ -8,7 +8,8 @@ import pytest
 from crossbar_by_hand import place_cells, small_hardware
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from intgraphs import GraphBuilder, int_graphs, random_input, residual_graph
+from intgraphs import GraphBuilder, random_input, residual_graph
+from wide_graphs import weighted_graphs
 
 from intsnn.activity import assume, measure
 from intsnn.errors import HardwareError
@@ -71,7 +72,7 @@ def test_the_markdown_lists_the_prices_that_matter_first():
 @given(st.data())
 def test_placed_cells_are_those_of_placing_every_single_cell(data):
     """Against crossbar_by_hand.place_cells, which walks over every weight: array by array the same set of cells."""
-    graph = data.draw(int_graphs())
+    graph = data.draw(weighted_graphs())
     hardware = small_hardware(
         rows=data.draw(st.sampled_from((3, 8, 16))),
         columns=data.draw(st.sampled_from((4, 10, 32))),
@@ -80,7 +81,7 @@ def test_placed_cells_are_those_of_placing_every_single_cell(data):
         mapping=data.draw(st.sampled_from(("kernel_split", "im2col"))),
     )
     mapping = map_graph(graph, hardware)
-    for synapse, layer, placed in zip(graph.synapses, mapping.layers, placed_layers(mapping), strict=True):
+    for synapse, layer, placed in zip(graph.weight_layers, mapping.layers, placed_layers(mapping), strict=True):
         expected = defaultdict(set)
         for kernel, group, row_block, column_block, row, column, _ in place_cells(synapse, hardware.crossbar):
             expected[kernel, group, row_block, column_block].add((row, column))

@@ -3,6 +3,7 @@ import math
 
 import numpy as np
 import pytest
+from hand_made_graphs import neuron_graph
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from intgraphs import GraphBuilder, residual_graph
@@ -11,8 +12,8 @@ from wide_graphs import graphs_of_any_length, weighted_graphs
 from intsnn.activity import assume
 from intsnn.demand import demand_of
 from intsnn.estimation import estimate
-from intsnn.flows import Flow
-from intsnn.graph import IntGraph
+from intsnn.flows import Flow, flows_of
+from intsnn.graph import IntGraph, IntRecurrentNeuron
 from intsnn.hardware import HardwareSpec, load_hardware
 from intsnn.mapping import Mapping, map_graph
 from intsnn.schedule import Timeline, array_read_ns, latency_of, schedule, timeline
@@ -203,3 +204,60 @@ def test_an_adder_tree_takes_a_clock_for_each_of_its_columns():
     shared = digital.model_copy(update={"crossbar": digital.crossbar.model_copy(update={"column_mux": 4})})
     assert array_read_ns(shared) == 12.5
     assert math.isclose(array_read_ns(HARDWARE), 96)
+
+
+def needs_of_kind(graph: IntGraph, kind: str) -> tuple[int, ...]:
+    return next(flow.needs for flow in flows_of(graph) if flow.name.endswith(kind))
+
+
+def test_rows_that_rearrangements_and_products_need_by_hand() -> None:
+    build = GraphBuilder(np.random.default_rng(0))
+    x = build.input((2, 4, 3), bit_width=1)
+    turned = build.transpose(x, 0, 2, 1)
+    scores = build.matmul(x, turned)
+    summed, lower = build.sum(scores, 1), build.slice(scores, 1, 2, 4)
+    joined = build.concat(build.multiply(summed, lower), build.slice(scores, 1, 0, 2))
+    build.readout(build.linear(build.reshape(joined, 4, 2, 4), 2), mode="steps")
+    graph = build.graph()
+    assert needs_of_kind(graph, "transpose") == (4, 4, 4) and needs_of_kind(graph, "matmul") == (4, 4, 4, 4)
+    assert needs_of_kind(graph, "3.sum") == (4,)
+    assert needs_of_kind(graph, "4.slice") == (3, 4) and needs_of_kind(graph, "6.slice") == (1, 2)
+    assert (
+        needs_of_kind(graph, "multiply") == needs_of_kind(graph, "concat") == needs_of_kind(graph, "reshape") == (1, 2)
+    )
+
+
+@pytest.mark.parametrize(
+    ("geometry", "needs"),
+    [
+        ({"kernel": (2, 1), "stride": (2, 1), "padding": (0, 0), "output_padding": (0, 0)}, (1, 1, 2, 2, 3, 3)),
+        ({"kernel": (3, 1), "stride": (2, 1), "padding": (1, 0), "output_padding": (1, 0)}, (1, 2, 2, 3, 3, 3)),
+    ],
+)
+def test_rows_that_a_transposed_window_needs_by_hand(geometry, needs) -> None:
+    """Output row y is done when input row floor((y + padding) / 2) is there."""
+    build = GraphBuilder(np.random.default_rng(0))
+    build.readout(build.conv_transpose(build.input((1, 3, 1), bit_width=1), 1, **geometry))
+    assert needs_of_kind(build.graph(), "transposed") == needs
+
+
+def test_a_linear_layer_along_the_rows_waits_for_all_of_them() -> None:
+    build = GraphBuilder(np.random.default_rng(0))
+    build.readout(build.linear(build.input((2, 3), bit_width=1), 5))
+    assert needs_of_kind(build.graph(), "linear") == (3,) * 5
+
+
+@pytest.mark.parametrize("on_map", [False, True])
+def test_a_recurrent_step_begins_when_the_step_before_is_done(on_map: bool) -> None:
+    graph = neuron_graph("recurrent", on_map=on_map)
+    mapping = map_graph(graph, with_rule("row_pipeline"))
+    found = timeline(mapping, time_steps=3)
+    times = {(one.node, one.step): (one.start_ns, one.end_ns) for one in found.intervals}
+    for neuron in graph.neurons:
+        assert isinstance(neuron, IntRecurrentNeuron)
+        synapse = neuron.recurrent_synapse.name
+        for step in (1, 2):
+            assert times[synapse, step][0] >= times[neuron.name, step - 1][1] * (1 - 1e-12)
+            assert times[neuron.name, step][1] > times[synapse, step][1]
+    busy = {one.node: one.time_ns for one in schedule(mapping, time_steps=3)}
+    assert found.interval_ns == max(sum(busy.get(name, 0) for name in flow.members) for flow in flows_of(graph))

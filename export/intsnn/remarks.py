@@ -30,6 +30,12 @@ def remarks(mapping: Mapping, activity: Activity, energy: tuple[EnergyPart, ...]
     sparse = [layer.name for layer in mapping.layers if layer.utilisation < _LOW_UTILISATION]
     if sparse:
         notes.append(f"Less than {_LOW_UTILISATION:.0%} of the cells are used in: {', '.join(sparse)}.")
+    spread = [layer.name for layer in mapping.layers if layer.windows < layer.positions]
+    if spread:
+        notes.append(
+            "Transposed convolutions lie as convolutions over their input with zeros between its values; unless idle "
+            f"arrays are skipped, those that see such zeros only are converted like any other: {', '.join(spread)}."
+        )
     return (*notes, *mapping.hardware.remarks)
 
 
