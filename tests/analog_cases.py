@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from crossbar_by_hand import small_hardware
 from hypothesis import strategies as st
 
@@ -19,7 +17,6 @@ from intsnn.analog.spec import (
     StuckCells,
     Wires,
 )
-from intsnn.graph import IntConv, IntGraph, IntLinear
 from intsnn.hardware import HardwareSpec
 
 TEST = "test"
@@ -66,16 +63,6 @@ def wires(row: float, column: float, *, driver: float = 0, load: float = 0) -> W
 def with_adc(hardware: HardwareSpec, bits: int) -> HardwareSpec:
     """The same chip with converters of so many bits."""
     return hardware.model_copy(update={"crossbar": hardware.crossbar.model_copy(update={"adc_bits": bits})})
-
-
-def narrowed(graph: IntGraph) -> IntGraph:
-    """The graph with symmetric weights, as differential columns hold them."""
-    return IntGraph(tuple(_narrow(node) if isinstance(node, IntConv | IntLinear) else node for node in graph))
-
-
-def _narrow(node: IntConv | IntLinear) -> IntConv | IntLinear:
-    largest = max(1, 2 ** (int(-(-node.bit_width // 1)) - 1) - 1)
-    return replace(node, weight=node.weight.clip(-largest, largest))
 
 
 @st.composite
