@@ -49,9 +49,10 @@ class Verdict:
 @click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @output_options
 def command(files: tuple[Path, ...], console: Console) -> None:
-    """Check recipes, hardware and analog descriptions, activities and exported models.
+    """Check recipes, descriptions, activities and models.
 
-    A file says itself what it is, in its first line `schema: …`.
+    Recipes, hardware and analog descriptions (.yaml), activities (.json), exported models (.onnx). A YAML or JSON file
+    says itself what it is, in its key `schema`.
 
     Prints a line for each file, and every problem with its place. Exit code 2 if a file is invalid.
     """

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from intsnn.analog.accuracy import AccuracySweep, Samples, Spread
-    from intsnn.analog.spec import AnalogSpec
+    from intsnn.analog.spec import AnalogSpec, ColumnGains
     from intsnn.graph import IntGraph
     from intsnn.hardware import HardwareSpec
     from mdcompress.data import Batches
@@ -32,13 +32,17 @@ CALIBRATION_SAMPLES = 32
 
 @dataclass(frozen=True)
 class NoiseChoice:
-    """The chips to try: names or files of the descriptions, sizes of the noise, seeds 0 .. chips - 1, test samples."""
+    """The chips to try: names or files of the descriptions, sizes of the noise, seeds 0 .. chips - 1, test samples.
+
+    column_gains: instead of those of the analog description; None: as it has them.
+    """
 
     hardware: str
     analog: str
     noise: tuple[float, ...]
     chips: int
     samples: int
+    column_gains: ColumnGains | None = None
 
 
 def analog(workspace: Workspace, choice: NoiseChoice) -> Report:
@@ -91,7 +95,9 @@ def _descriptions(choice: NoiseChoice) -> tuple[HardwareSpec, AnalogSpec]:
             f"{choice.hardware}: the rules of SpikeSim describe no arrays that could be run",
             hints=["choose a crossbar description, for example `--hardware rram_64x64_65nm`"],
         )
-    return hardware, load_analog(choice.analog)
+    spec = load_analog(choice.analog)
+    gains = choice.column_gains or spec.column_gains
+    return hardware, spec.model_copy(update={"column_gains": gains})
 
 
 def _checked_graph(model: Path) -> IntGraph:
@@ -136,8 +142,10 @@ def _swept(
 
 def _text(model: Path, found: AccuracySweep) -> str:
     exact = "" if found.exact_accuracy is None else f", exact accuracy {percent(found.exact_accuracy)}"
+    gains = " with calibrated column gains" if found.column_gains == "calibrated" else ""
+    chips = "1 chip" if len(found.seeds) == 1 else f"{len(found.seeds)} chips"
     headline = (
-        f"{model} on {found.hardware}, {found.analog}: {len(found.seeds)} chips, {found.samples} samples x "
+        f"{model} on {found.hardware}, {found.analog}{gains}: {chips}, {found.samples} samples x "
         f"{found.time_steps} steps{exact}"
     )
     figures = ["accuracy", "sd", "lowest", "highest"] if found.exact_accuracy is not None else []
