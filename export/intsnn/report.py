@@ -100,11 +100,8 @@ class NotModelled:
 class Floorplan:
     """Chip area = factor * sum of the components' areas, and where the factor comes from."""
 
-    factor: float = 1.0
-    source: str = (
-        "none applied: white space and global wiring are not counted. DNN+NeuroSim V1.4 places components of 76.6 mm2 "
-        "on 318.7 mm2 (VGG9, 64 x 64 arrays, 65 nm): a factor of 4.2"
-    )
+    factor: float
+    source: str
 
 
 @dataclass(frozen=True)
@@ -178,7 +175,7 @@ class HardwareReport:
     provenance: tuple[Provenance, ...]
     not_modelled: tuple[NotModelled, ...]
     notes: tuple[str, ...]
-    floorplan: Floorplan = Floorplan()
+    floorplan: Floorplan
     timeline: Timeline | None = None
     basis: Basis | None = field(default=None, repr=False, compare=False)
 

@@ -11,7 +11,7 @@ from intsnn.errors import HardwareError
 from intsnn.graph import IntConv, IntGraph, IntLinear
 from intsnn.hardware.figures import Unavailable
 from intsnn.hardware.spikesim_spec import DeviceValues, SpikeSimSpec
-from intsnn.report import Basis, HardwareReport, NodeSummary, NotModelled, Provenance, Technology, Workload
+from intsnn.report import Basis, Floorplan, HardwareReport, NodeSummary, NotModelled, Provenance, Technology, Workload
 from intsnn.schedule import Busy
 from intsnn.spikesim_rules import SpikeSimLayer, SpikeSimReport, spikesim
 
@@ -38,6 +38,7 @@ def estimate_by_spikesim(graph: IntGraph, activity: Activity, rules: SpikeSimSpe
         provenance=_spikesim_provenance(rules),
         not_modelled=tuple(NotModelled(entry.effect, entry.reason) for entry in rules.excluded),
         notes=_spikesim_notes(graph, result),
+        floorplan=Floorplan(rules.floorplan.factor, rules.floorplan.source),
         basis=Basis(graph, activity),
     )
 
