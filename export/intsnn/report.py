@@ -310,6 +310,10 @@ class HardwareReport:
 
     def to_json(self) -> str:
         """The whole report as one JSON document (hardware_report.schema.json); the same report gives the same text."""
+        return self._json
+
+    @cached_property
+    def _json(self) -> str:
         from intsnn.report_document import document_text  # the writers are read when used: exploring needs none
 
         return document_text(self)

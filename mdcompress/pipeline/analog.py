@@ -13,6 +13,7 @@ import numpy as np
 from intsnn.errors import MissingFileError, UsageError
 from mdcompress.console import JsonValue, Report, percent, table
 from mdcompress.manifest import Stage
+from mdcompress.pipeline.estimating import read_graph
 from mdcompress.pipeline.evaluating import integers_for
 from mdcompress.pipeline.networks import load_splits
 from mdcompress.pipeline.workspace import Workspace
@@ -50,7 +51,7 @@ def analog(workspace: Workspace, choice: NoiseChoice) -> Report:
     hardware, spec = _descriptions(choice)
     workspace.require(Stage.EXPORT)
     model = workspace.run.file(MODEL_FILE)
-    graph, splits = _checked_graph(model), load_splits(workspace)
+    graph, splits = read_graph(model), load_splits(workspace)
     seed, wanted = workspace.recipe.seed, choice.samples
     calibration = None
     if spec.needs_calibration:
@@ -71,7 +72,7 @@ def analog_file(model: Path, choice: NoiseChoice) -> Report:
     hardware, spec = _descriptions(choice)
     if not model.is_file():
         raise MissingFileError(f"{model}: no such file", hints=["`mdcompress export` writes model.onnx"])
-    graph, x = _checked_graph(model), read_golden(model.with_name(GOLDEN_FILE)).x
+    graph, x = read_graph(model), read_golden(model.with_name(GOLDEN_FILE)).x
     calibration: npt.NDArray[np.integer] | None = None
     if spec.needs_calibration:
         half = x.shape[1] // 2
@@ -98,15 +99,6 @@ def _descriptions(choice: NoiseChoice) -> tuple[HardwareSpec, AnalogSpec]:
     spec = load_analog(choice.analog)
     gains = choice.column_gains or spec.column_gains
     return hardware, spec.model_copy(update={"column_gains": gains})
-
-
-def _checked_graph(model: Path) -> IntGraph:
-    from intsnn.checking import check
-    from intsnn.onnx_file import read_onnx
-
-    graph = read_onnx(model)
-    check(graph)
-    return graph
 
 
 def _samples(graph: IntGraph, batches: Batches, most: int) -> Samples:

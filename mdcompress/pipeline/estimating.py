@@ -196,12 +196,9 @@ def _priced(model: Path, hardware: str, choice: ActivityChoice) -> HardwareRepor
 
 def read_graph(model: Path) -> IntGraph:
     """The graph of a model.onnx that obeys every rule."""
-    from intsnn.checking import check
     from intsnn.onnx_file import read_onnx
 
-    graph = read_onnx(model)
-    check(graph)
-    return graph
+    return read_onnx(model)
 
 
 def read_counts(graph: IntGraph, model: Path, choice: ActivityChoice) -> Activity:
