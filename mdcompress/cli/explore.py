@@ -18,7 +18,9 @@ from mdcompress.pipeline.exploring import Aim, explore, explore_file
 Value = TypeVar("Value")
 
 
-def _values(flag: str, name: str, parse: Callable[[str], Value], *, help: str) -> Callable[..., Callable[..., None]]:
+def _values(
+    flag: str, name: str, parse: Callable[[str], Value], *, help: str, what: str = "numbers"
+) -> Callable[..., Callable[..., None]]:
     """An option that takes several values, `32,64,128`, as a tuple; nothing: the axis stays as it is."""
 
     def split(_context: click.Context, parameter: click.Parameter, text: str | None) -> tuple[Value, ...]:
@@ -26,7 +28,7 @@ def _values(flag: str, name: str, parse: Callable[[str], Value], *, help: str) -
             return tuple(parse(part.strip()) for part in text.split(",")) if text else ()
         except ValueError:
             raise click.BadParameter(
-                f"must be values with commas between them (got {text!r})", param=parameter
+                f"must be {what}, with commas between them (got {text!r})", param=parameter
             ) from None
 
     return click.option(flag, name, metavar="VALUE,…", callback=split, help=help)
@@ -61,10 +63,24 @@ def _budget(text: str) -> int | None:
 @click.option("--time-steps", type=click.IntRange(1), help="Number of steps that an assumed rate is for.")
 @_values("--crossbar", "crossbar", int, help="Sides of square arrays.")
 @_values("--cell-bits", "cell_bits", int, help="Bits of a cell.")
-@_values("--adc-bits", "adc_bits", _adc_bits, help="Resolutions of the converters, or lossless.")
+@_values(
+    "--adc-bits", "adc_bits", _adc_bits, help="Resolutions of the converters, or lossless.", what="numbers or lossless"
+)
 @_values("--column-mux", "column_mux", int, help="Columns that share a converter.")
-@_values("--encoding", "encoding", _encoding, help="Encodings of the sign: offset, differential.")
-@_values("--array-budget", "array_budget", _budget, help="Arrays that copies of layers may fill, or none.")
+@_values(
+    "--encoding",
+    "encoding",
+    _encoding,
+    help="Encodings of the sign: offset, differential.",
+    what="offset or differential",
+)
+@_values(
+    "--array-budget",
+    "array_budget",
+    _budget,
+    help="Arrays that copies of layers may fill, or none.",
+    what="numbers or none",
+)
 @_values("--weight-bits", "weight_bits", float, help="Bits of every weight; else the network's own.")
 @_values("--membrane-bits", "membrane_bits", int, help="Bits of every membrane; else the network's own.")
 @_values("--steps", "steps", int, help="Numbers of time steps, at most those of the activity.")
