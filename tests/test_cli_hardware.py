@@ -124,6 +124,10 @@ def test_designs_are_explored_and_written(model: Path) -> None:
         assert len(list(csv.DictReader(file))) == 32
     assert Path("designs/exploration.svg").read_text().startswith("<?xml")
     assert "exploration.csv" in result.err
+    again = invoke("explore", str(model), "--column-mux", "4,8", "--output", "designs")
+    assert again.code == 1 and "found exploration.csv, exploration.svg" in again.err and "--force" in again.err
+    assert invoke("explore", str(model), "--column-mux", "4,8", "--output", "designs", "--force").code == 0
+    assert len(Path("designs/exploration.csv").read_text().splitlines()) == 3
 
 
 def test_designs_are_one_json_document(model: Path) -> None:

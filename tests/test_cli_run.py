@@ -324,6 +324,20 @@ def test_figures_of_a_run_go_into_another_folder_and_the_run_stays_as_it_is(fini
     assert {name: content for name, content in snapshot(finished).items() if "figures" not in name} == before
 
 
+def test_figures_in_a_folder_of_ones_own_are_replaced_only_by_force(finished: Path) -> None:
+    assert invoke("estimate-hw", "--output", "runs/tiny/hardware/sram_digital", "--hardware", "sram_digital").code == 0
+    before = snapshot(finished)
+    for arguments in (["estimate-hw"], ["estimate-hw", "runs/tiny/model.onnx"]):
+        again = invoke(*arguments, "--output", "runs/tiny/hardware/sram_digital")
+        assert (
+            again.code == 1 and "found hardware.json, hardware.md, report.html" in again.err and "--force" in again.err
+        )
+    assert snapshot(finished) == before
+    assert invoke("eval", "--run", "tiny").code == 0  # a folder of figures inside a run is no part of it
+    assert invoke("estimate-hw", "--output", "runs/tiny/hardware/sram_digital", "--force").code == 0
+    assert snapshot(finished) != before
+
+
 def test_file_in_a_run_is_judged_with_the_recipe_beside_it(finished: Path) -> None:
     shutil.copytree(RUN.path, "runs/other")
     for arguments in (["eval"], ["estimate-hw"]):

@@ -10,10 +10,11 @@ import click
 
 from intsnn.design_space import DesignSpace
 from mdcompress.cli.opening import open_workspace
-from mdcompress.cli.options import Selection, example, hardware_option, output_options, run_options
+from mdcompress.cli.options import Selection, example, force_option, hardware_option, output_options, run_options
 from mdcompress.console import Console, written
 from mdcompress.pipeline.estimating import ActivityChoice
 from mdcompress.pipeline.exploring import Aim, explore, explore_file
+from mdcompress.runs import Destination, Overwrite
 
 Value = TypeVar("Value")
 
@@ -86,6 +87,7 @@ def _budget(text: str) -> int | None:
 @_values("--steps", "steps", int, help="Numbers of time steps, at most those of the activity.")
 @click.option("--accuracies", type=click.Path(path_type=Path), help="CSV of measured accuracies, by the axes above.")
 @click.option("--output", type=click.Path(path_type=Path), help="Folder for exploration.csv and exploration.svg.")
+@force_option
 @output_options
 def command(
     model: Path | None,
@@ -96,6 +98,7 @@ def command(
     time_steps: int | None,
     accuracies: Path | None,
     output: Path | None,
+    overwrite: Overwrite,
     console: Console,
     steps: tuple[int, ...],
     **axes: tuple[object, ...],
@@ -106,7 +109,8 @@ def command(
     no other beats in energy, latency, area and, where given, accuracy. Needs no torch.
     """
     choice = ActivityChoice(activity, rate, time_steps)
-    aim = Aim(DesignSpace(**axes, time_steps=steps), accuracies, output)  # type: ignore[arg-type]  # parsed above
+    space = DesignSpace(**axes, time_steps=steps)  # type: ignore[arg-type]  # parsed above
+    aim = Aim(space, accuracies, None if output is None else Destination(output, overwrite))
     if model is None:
         workspace = open_workspace(selection, console=console)
         report = explore(workspace, hardware, choice=choice, aim=aim)

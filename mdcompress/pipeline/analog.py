@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from intsnn.errors import MissingFileError, UsageError
+from intsnn.errors import UsageError
 from mdcompress.console import JsonValue, Report, percent, table
 from mdcompress.manifest import Stage
-from mdcompress.pipeline.estimating import read_graph
+from mdcompress.pipeline.estimating import read_graph, require_files
 from mdcompress.pipeline.evaluating import integers_for
 from mdcompress.pipeline.networks import load_splits
 from mdcompress.pipeline.workspace import Workspace
@@ -70,8 +70,7 @@ def analog_file(model: Path, choice: NoiseChoice) -> Report:
     from intsnn.golden import read_golden
 
     hardware, spec = _descriptions(choice)
-    if not model.is_file():
-        raise MissingFileError(f"{model}: no such file", hints=["`mdcompress export` writes model.onnx"])
+    require_files([model])
     graph, x = read_graph(model), read_golden(model.with_name(GOLDEN_FILE)).x
     calibration: npt.NDArray[np.integer] | None = None
     if spec.needs_calibration:
