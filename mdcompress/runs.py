@@ -56,6 +56,23 @@ class Overwrite(Enum):
 
 
 @dataclass(frozen=True)
+class Destination:
+    """A folder of the user's own for results, and whether those in it may be replaced."""
+
+    folder: Path
+    overwrite: Overwrite
+
+    def require_free(self, *names: str) -> None:
+        """RunError where files of these names are there and may not be replaced."""
+        found = [name for name in names if (self.folder / name).exists()]
+        if found and self.overwrite is Overwrite.NEVER:
+            raise RunError(
+                f"{self.folder} must not hold such results yet (found {', '.join(found)})",
+                hints=["choose another folder, or add --force to replace them"],
+            )
+
+
+@dataclass(frozen=True)
 class Origin:
     """Where a stage's result comes from.
 

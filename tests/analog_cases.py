@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import replace
-
 from crossbar_by_hand import small_hardware
 from hypothesis import strategies as st
 
@@ -20,8 +17,6 @@ from intsnn.analog.spec import (
     StuckCells,
     Wires,
 )
-from intsnn.arithmetic import IntArray
-from intsnn.graph import IntConv, IntConvTranspose, IntGraph, IntLinear, IntNode, IntRecurrentNeuron
 from intsnn.hardware import HardwareSpec
 
 TEST = "test"
@@ -68,26 +63,6 @@ def wires(row: float, column: float, *, driver: float = 0, load: float = 0) -> W
 def with_adc(hardware: HardwareSpec, bits: int) -> HardwareSpec:
     """The same chip with converters of so many bits."""
     return hardware.model_copy(update={"crossbar": hardware.crossbar.model_copy(update={"adc_bits": bits})})
-
-
-def narrowed(graph: IntGraph) -> IntGraph:
-    """The graph with symmetric weights, as differential columns hold them."""
-    return IntGraph(tuple(_narrow(node) for node in graph))
-
-
-def _narrow(node: IntNode) -> IntNode:
-    match node:
-        case IntConv() | IntConvTranspose() | IntLinear():
-            return replace(node, weight=_clipped(node.weight, node.bit_width))
-        case IntRecurrentNeuron():
-            return replace(node, recurrent_weight=_clipped(node.recurrent_weight, node.recurrent_bit_width))
-        case _:
-            return node
-
-
-def _clipped(weight: IntArray, bit_width: float) -> IntArray:
-    largest = max(1, 2 ** (math.ceil(bit_width) - 1) - 1)
-    return weight.clip(-largest, largest)
 
 
 @st.composite

@@ -76,12 +76,23 @@ def weights_by_row(node: Synapse) -> IntArray:
     return found
 
 
+def slices_of(node: Synapse, crossbar: Crossbar) -> int:
+    """Digits in base 2^(cell bits) of the largest number that a column can be asked to hold."""
+    bits = math.ceil(node.bit_width)
+    largest = 2**bits - 1
+    if crossbar.encoding == "differential":  # the format's largest magnitude, or the one that the layer has beyond it
+        largest = max(2 ** (bits - 1) - 1, int(np.abs(node.weight).max()), 1)
+    digits = 1
+    while largest >= 2 ** (digits * crossbar.cell.bits):
+        digits += 1
+    return digits
+
+
 def place_cells(node: Synapse, crossbar: Crossbar) -> list[PlacedCell]:
     """Every cell of every weight: its array, its row and column in it, and the weight row that drives it."""
     groups, inputs, outputs, kernel = _shape(node)
     signs = 2 if crossbar.encoding == "differential" else 1
-    stored_bits = math.ceil(node.bit_width) - (signs - 1)
-    slices = max(1, -(-stored_bits // crossbar.cell.bits))
+    slices = slices_of(node, crossbar)
     split = crossbar.mapping == "kernel_split"
     height, width = (inputs if split else inputs * kernel), outputs * slices * signs
     fit = 1

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from analog_cases import analog, crossbars, narrowed
+from analog_cases import analog, crossbars
 from crossbar_by_hand import place_cells, pulses, small_hardware, weights_by_row
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,7 +16,6 @@ from intsnn.analog import load_analog, make_chip, run_analog
 from intsnn.analog.arrays import cut
 from intsnn.analog.converters import Converter
 from intsnn.analog.inference import analog_sums
-from intsnn.errors import HardwareError
 from intsnn.graph import IntGraph, IntLinear
 from intsnn.interpreter import evaluate, run
 from intsnn.mapping import map_graph
@@ -48,7 +47,16 @@ def one_linear(weight, *, bit_width) -> IntGraph:
     [
         (4, [-8, 5], "offset", [[0, 0, 1, 3]], 1, 8),  # 0 = 00 00 and 13 = 11 01, the low digit first
         (4, [-7, 5], "differential", [[0, 3, 0, 1, 1, 0, 1, 0]], 1, 0),  # 7 = 01 11 and 5 = 01 01, + and - side by side
+        (
+            3,
+            [-4, 3],
+            "differential",
+            [[0, 0, 0, 1, 3, 0, 0, 0]],
+            1,
+            0,
+        ),  # 4 = 01 00 takes a second cell, 3 = 11 does not
         (1, [-1, 1], "offset", [[0, 1]], 2, 1),
+        (1, [-1, 1], "differential", [[0, 1, 1, 0]], 1, 0),
         (1.58, [-1, 1], "offset", [[1, 3]], 1, 2),
         (1.58, [-1, 1], "differential", [[0, 1, 1, 0]], 1, 0),
     ],
@@ -60,14 +68,17 @@ def test_digits_of_weights_by_hand(bit_width, weights, encoding, levels, scale, 
     assert (arrays.scale, arrays.offset) == (scale, offset)
 
 
-def test_a_magnitude_that_differential_columns_cannot_hold_is_an_error():
-    graph = one_linear([[-8]], bit_width=4)
-    make_chip(graph, small_hardware(rows=4, columns=8, cell_bits=2, encoding="differential"), spec=IDEAL)  # 2 x 2 bits
-    hardware = small_hardware(rows=4, columns=8, cell_bits=3, encoding="differential")
-    with pytest.raises(
-        HardwareError, match=r"'linear': 1 cells of 3 bits hold magnitudes up to 7.*got weights in \[-8"
-    ):
-        make_chip(graph, hardware, spec=IDEAL)
+@pytest.mark.parametrize("cell_bits", [1, 3])
+def test_the_lowest_weight_of_a_format_is_exact_on_differential_columns(cell_bits):
+    """-8 of 4 bits has a magnitude of 4 bits: one more slice than a layer without it, in the price as on the chip."""
+    hardware = small_hardware(rows=4, columns=8, cell_bits=cell_bits, encoding="differential")
+    full, narrow = one_linear([[-8, 7], [1, -8]], bit_width=4), one_linear([[-7, 7], [1, -7]], bit_width=4)
+    slices = [map_graph(graph, hardware).layers[0].slices for graph in (full, narrow)]
+    assert slices[0] == slices[1] + 1
+    x = np.array([[[1, 0], [0, 1], [1, 1]]])
+    expected = x @ np.array([[-8, 1], [7, -8]])
+    assert np.array_equal(run_analog(make_chip(full, hardware, spec=IDEAL), x).trace.output, expected)
+    assert np.array_equal(run(full, x).output, expected)
 
 
 # --- cell by cell ----------------------------------------------------------------------------------------------------
@@ -83,7 +94,7 @@ def code_of(weight, bit_width, encoding, sign):
 @settings(max_examples=40, deadline=None)
 @given(graph=weighted_graphs(), hardware=crossbars())
 def test_every_cell_lies_where_a_placement_one_by_one_puts_it(graph, hardware):
-    graph, crossbar = narrowed(graph), hardware.crossbar
+    crossbar = hardware.crossbar
     signs = 2 if crossbar.encoding == "differential" else 1
     nodes = {node.name: node for node in graph.weight_layers}
     for name, arrays in placed_levels(graph, hardware).items():
@@ -148,7 +159,6 @@ def binary(node, signs):
 )
 def test_clipping_converters_give_what_a_reading_loop_by_loop_gives(data, graph, hardware, converter):
     """One layer of a drawn graph at a time, on the inputs that the exact network gives it."""
-    graph = narrowed(graph)
     chip, proved = make_chip(graph, hardware, spec=IDEAL), bounds(graph)
     layers = {name: replace(layer, converter=converter) for name, layer in chip.layers.items()}
     chip = replace(chip, layers=layers)
@@ -172,7 +182,6 @@ def test_clipping_converters_give_what_a_reading_loop_by_loop_gives(data, graph,
 @given(data=st.data(), graph=weighted_graphs(), hardware=crossbars(), minimum=st.sampled_from((0.0, 0.5, 13.0)))
 def test_ideal_cells_give_every_value_of_the_interpreter(data, graph, hardware, minimum):
     """Every node's output and membrane, for every mapping option and on/off ratio."""
-    graph = narrowed(graph) if hardware.crossbar.encoding == "differential" else graph
     chip = make_chip(graph, hardware, spec=analog(minimum_us=minimum))
     x = data.draw(graph_inputs(graph))
     on_arrays = evaluate(graph, x, accumulate=analog_sums(chip, {}))
@@ -186,7 +195,7 @@ def test_ideal_cells_give_every_value_of_the_interpreter(data, graph, hardware, 
 @pytest.mark.parametrize("mapping", ["kernel_split", "im2col"])
 @pytest.mark.parametrize("cell_bits", [1, 2, 3, 8])
 def test_ideal_cells_give_a_network_that_fires_its_trace(graph, encoding, mapping, cell_bits):
-    graph, x = narrowed(graph), random_input(graph)
+    x = random_input(graph)
     hardware = small_hardware(rows=16, columns=16, cell_bits=cell_bits, encoding=encoding, mapping=mapping)
     found, exact = run_analog(make_chip(graph, hardware, spec=IDEAL), x).trace, run(graph, x)
     assert np.array_equal(found.output, exact.output)

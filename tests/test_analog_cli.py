@@ -45,6 +45,16 @@ def test_a_calibrated_description_takes_half_of_the_golden_samples(model: Path) 
     assert json.loads(result.out)["samples"] == 10
 
 
+def test_column_gains_can_be_had_with_any_description_and_left_out_of_one_that_has_them(model: Path) -> None:
+    arguments = ["analog", str(model), "--noise", "0", "--json", "--column-gains"]
+    gained = json.loads(invoke(*arguments, "calibrated", "--analog", "rram_wan_1day").out)
+    plain = json.loads(invoke(*arguments, "none", "--analog", "rram_wires_1ohm").out)
+    assert (gained["column_gains"], gained["samples"]) == ("calibrated", 10)  # half of the samples calibrates
+    assert (plain["column_gains"], plain["samples"]) == ("none", 20)
+    shown = invoke("analog", str(model), "--chips", "1", "--noise", "0", "--column-gains", "calibrated").out
+    assert "rram_wan_1day with calibrated column gains: 1 chip," in shown
+
+
 def test_one_golden_sample_is_too_few_to_calibrate(tmp_path: Path) -> None:
     graph = dense_graph()
     write_onnx(graph, tmp_path / "model.onnx")
@@ -76,6 +86,8 @@ def test_a_run_is_measured_on_its_test_split_with_labels(
         (["--analog", "gold"], 1, "no analog description 'gold'"),
         (["--run", "mine"], 2, "either MODEL.onnx or a run"),
         (["--noise", "-1"], 2, "-1"),
+        (["--column-gains", "best"], 2, "'best' is not one of 'none', 'calibrated'"),
+        (["--analog", "rram_wan_1days"], 1, "did you mean `rram_wan_1day`?"),
     ],
 )
 def test_what_cannot_be_measured_is_an_error(model: Path, arguments: list[str], code: int, message: str) -> None:

@@ -231,7 +231,29 @@ MODELS = [
     Bad("missing hardware file", "estimate-hw --force --hardware abacus.yaml", 1, ("abacus.yaml", "no such file")),
     Bad("hardware that breaks its schema", "check hardware.yaml", 2, ("hardware.yaml:", "crossbars", "unknown key"),
         text("hardware.yaml", "schema: mdcompress.hardware/1\nname: x\ncrossbars: {}\n")),
-    Bad("file of no kind", "check stdout", 2, ("stdout", "the suffix must be", "a recipe or hardware description")),
+    Bad("analog description that breaks its schema", "check analog.yaml", 2,
+        ("analog.yaml is not a valid analog description", "analog.yaml:5:3", "conductance.maximum", "`maximum_us`",
+         "analog.yaml:6:14", "range calibrated needs a percentile", "`percentile: 99.9`", "summary"),
+        text("analog.yaml", """\
+schema: mdcompress.analog/1
+name: mine
+column_gains: none
+conductance:
+  maximum: 40
+converters: {range: calibrated, source: mine}
+""")),
+    Bad("activity that breaks its schema", "check activity.json", 2, ("activity.json:1:", "time_steps", "'four'"),
+        text("activity.json", '{"schema": "intsnn.activity/1", "time_steps": "four"}')),
+    Bad("activity that is no JSON", "check activity.json", 2, ("activity.json:1:", "not a valid activity"),
+        text("activity.json", '{"schema"')),
+    Bad("schema that nobody knows", "check mine.yaml", 2,
+        ("mine.yaml:1:1  schema", "'mdcompress.hardwear/1'", "write `mdcompress.hardware/1`"),
+        text("mine.yaml", "schema: mdcompress.hardwear/1\n")),
+    Bad("file that does not say what it is", "check mine.yaml", 2,
+        ("mine.yaml:1:1  schema: this key is required", "mdcompress.analog/1", "mdcompress.recipe/1"),
+        text("mine.yaml", "name: mine\n")),
+    Bad("file of no kind", "check stdout", 2,
+        ("stdout", "the suffix must be", "a recipe, hardware or analog description")),
     Bad("file that is not there", "check nowhere.yaml", 2, ("nowhere.yaml", "no such file")),
 ]  # fmt: skip
 
@@ -263,7 +285,8 @@ RUNS = [
     Bad("missing data of a whole run", "run --recipe tiny.yaml --run new --set data.name=mnist --data-folder nowhere",
         1, ("nowhere", "--download")),
     Bad("figures of another description", "estimate-hw --hardware spikesim", 1,
-        ("found hardware.json", "`--output DIR`", "--force")),
+        ("found hardware.json", "`--output runs/tiny/hardware/spikesim`", "--force")),
+    Bad("run as a model", "estimate-hw runs/tiny", 1, ("runs/tiny: a folder", "`--run runs/tiny`")),
     Bad("unknown data", "train --recipe tiny.yaml --run new --set data.name=digit", 2, ("'digit'", "`digits`")),
     Bad("data that are not there", "train --recipe tiny.yaml --run new --set data.name=mnist --data-folder nowhere", 1,
         ("nowhere", "--download")),

@@ -124,6 +124,10 @@ def test_designs_are_explored_and_written(model: Path) -> None:
         assert len(list(csv.DictReader(file))) == 32
     assert Path("designs/exploration.svg").read_text().startswith("<?xml")
     assert "exploration.csv" in result.err
+    again = invoke("explore", str(model), "--column-mux", "4,8", "--output", "designs")
+    assert again.code == 1 and "found exploration.csv, exploration.svg" in again.err and "--force" in again.err
+    assert invoke("explore", str(model), "--column-mux", "4,8", "--output", "designs", "--force").code == 0
+    assert len(Path("designs/exploration.csv").read_text().splitlines()) == 3
 
 
 def test_designs_are_one_json_document(model: Path) -> None:
@@ -143,8 +147,11 @@ def test_accuracies_join_the_exploration(model: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (("--cell-bits", "two"), 2, "values with commas"),
-        (("--encoding", "ternary"), 2, "values with commas"),
+        (("--cell-bits", "two"), 2, "must be numbers, with commas between them (got 'two')"),
+        (("--cell-bits", "1,9"), 2, "cell_bits must be between 1 and 8 (got 9)"),
+        (("--adc-bits", "17"), 2, "adc_bits must be between 1 and 16 (got 17)"),
+        (("--weight-bits", "nan"), 2, "weight_bits must be between 1 and 64 (got nan)"),
+        (("--encoding", "ternary"), 2, "must be offset or differential, with commas between them"),
         (("--crossbar", "0"), 2, "crossbar must be at least 1"),
         (("--hardware", "spikesim"), 2, "know no bit widths"),
         (("--steps", "9"), 2, "time_steps must lie between 1 and the activity's 4"),

@@ -21,9 +21,11 @@ from command_line import copy_finished_run, environment, invoke, snapshot, spawn
 from hypothesis import given
 from hypothesis import strategies as st
 
+from intsnn.analog import loading as analog_loading
 from intsnn.hardware import loading
 from mdcompress.manifest import Stage
 from mdcompress.pipeline.workspace import flattened
+from mdcompress.recipe import recipes_folder
 from mdcompress.runs import STAGE_FILES, RunDirectory
 
 RUN = RunDirectory(Path("runs/tiny"))
@@ -322,6 +324,20 @@ def test_figures_of_a_run_go_into_another_folder_and_the_run_stays_as_it_is(fini
     assert {name: content for name, content in snapshot(finished).items() if "figures" not in name} == before
 
 
+def test_figures_in_a_folder_of_ones_own_are_replaced_only_by_force(finished: Path) -> None:
+    assert invoke("estimate-hw", "--output", "runs/tiny/hardware/sram_digital", "--hardware", "sram_digital").code == 0
+    before = snapshot(finished)
+    for arguments in (["estimate-hw"], ["estimate-hw", "runs/tiny/model.onnx"]):
+        again = invoke(*arguments, "--output", "runs/tiny/hardware/sram_digital")
+        assert (
+            again.code == 1 and "found hardware.json, hardware.md, report.html" in again.err and "--force" in again.err
+        )
+    assert snapshot(finished) == before
+    assert invoke("eval", "--run", "tiny").code == 0  # a folder of figures inside a run is no part of it
+    assert invoke("estimate-hw", "--output", "runs/tiny/hardware/sram_digital", "--force").code == 0
+    assert snapshot(finished) != before
+
+
 def test_file_in_a_run_is_judged_with_the_recipe_beside_it(finished: Path) -> None:
     shutil.copytree(RUN.path, "runs/other")
     for arguments in (["eval"], ["estimate-hw"]):
@@ -346,9 +362,27 @@ def test_check_prints_a_line_a_file_and_the_problems(finished: Path) -> None:
     assert result.code == 2
     lines = result.out.splitlines()
     assert lines[0] == "tiny.yaml: valid recipe tiny" and lines[2] == "bad.yaml: invalid (1 problem)"
-    assert lines[3] == f"{hardware}: valid hardware description"
+    assert lines[3] == f"{hardware}: valid hardware description rram_64x64_65nm"
     assert re.fullmatch(r"runs/tiny/model\.onnx: valid integer graph of \d+ nodes", lines[1])
     assert "bad.yaml:3:1  seeds: unknown key" in result.err and "hint:" in result.err
+
+
+def test_check_knows_every_kind_of_file_that_the_toolkit_reads(finished: Path) -> None:
+    shipped = [*sorted(recipes_folder().glob("*.yaml")), *description_files()]
+    result = invoke("check", *map(str, shipped), "runs/tiny/activity.json")
+    assert result.code == 0, result.err
+    found = [line.partition(": valid ")[2] for line in result.out.splitlines()]
+    for what in ("recipe 4bit", "hardware description spikesim", "hardware description sram_digital"):
+        assert what in found
+    assert "analog description rram_wan_1day" in found
+    assert re.fullmatch(r"activity of \d+ neuron layers? over \d+ steps", found[-1])
+
+
+def description_files() -> list[Path]:
+    """Hardware and analog descriptions as they are shipped."""
+    return [
+        path for module in (loading, analog_loading) for path in sorted(Path(module.__file__).parent.glob("*.yaml"))
+    ]
 
 
 def test_check_as_json_holds_the_place_of_every_problem(finished: Path) -> None:

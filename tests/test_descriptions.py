@@ -128,29 +128,6 @@ def test_every_mended_fault_is_listed():
 # --- prices at 22 nm ------------------------------------------------------------------------------------------------
 
 
-def murmann(bits: int, nm: float, rate: float = 1e8) -> tuple[float, float]:
-    """The survey regression of arXiv:2404.06553: energy of a conversion, pJ, and area, um2."""
-    sndr = 6.0206 * bits + 1.7609
-    fom = min(213.7806687348118 - 2.8719030399529957 * math.log(rate), 128.3068287398817 + 3.220511510977 * bits)
-    fit = (
-        26.0496215686518 + 1.8800369206815004 * math.log(nm) - 2.8291256050594527 * math.log(bits) - 1.4702022133784405
-    )
-    energy = 0.5 * 10 ** ((sndr - fom) / 10) * math.exp(fit)
-    area = 1.3461916439910742 + 0.9932794744745022 * math.log(nm) + 0.18071538424508238 * math.log(rate)
-    return energy, math.exp(area + 0.29912426192653485 * math.log(energy))
-
-
-@pytest.mark.parametrize(("name", "nm"), [("rram_64x64_65nm", 65), ("rram_128x128_22nm", 22)])
-def test_converters_follow_the_surveys_regression(name, nm):
-    hardware = spec(name)
-    cost = hardware.cost(Item.ADC_CONVERSION)
-    assert cost is not None and cost.bits is not None
-    for bits in cost.bits:
-        energy, area = murmann(int(bits), nm)
-        assert price_of(Item.ADC_CONVERSION, "energy_pj", hardware, bits=bits) == pytest.approx(energy, rel=2e-4)
-        assert price_of(Item.ADC_CONVERSION, "area_um2", hardware, bits=bits) == pytest.approx(area, rel=1e-3)
-
-
 def stillmaker_22_nm() -> tuple[float, float]:
     """Energy at 0.8 V and area of logic at 22 nm over 32 nm, 22 nm between the paper's 20 and 32 nm."""
 
@@ -189,22 +166,40 @@ def test_with_neurosims_arrays_a_step_of_vgg9_at_22_nm_costs_about_what_neurosim
 # --- sram_digital ---------------------------------------------------------------------------------------------------
 
 
-def test_a_digital_macro_has_the_efficiency_of_a_published_one_within_three_from_below():
-    """TSMC's 22 nm all-digital macro (Chih et al., ISSCC 2021): 89 TOPS/W, 16.3 TOPS/mm2, 4-bit inputs and weights.
+MACRO = ("row_activation", "cell_read", "adder_tree_add", "shift_add", "sign_subtract", "popcount_add")
 
-    Its 256 rows of 64 4-bit weights here: arrays, trees and shift-adders only, dense operations. Below, since every
-    adder counts as switching and the chip was measured with inputs that rarely toggle.
-    """
+
+def digital_macro() -> HardwareReport:
+    """256 rows of 64 4-bit weights, 4-bit inputs: arrays, trees and shift-adders of sram_digital, as one layer."""
     hardware = spec("sram_digital")
     crossbar = hardware.crossbar.model_copy(update={"rows": 256, "columns": 256})
     build = GraphBuilder(np.random.default_rng(0))
     build.readout(build.linear(build.input((256,), bit_width=4), 64), mode="steps")
     graph = build.graph()
     x = np.random.default_rng(0).integers(0, 16, (1, 4, 256))
-    report = estimate(graph, measure(graph, [x]), hardware.model_copy(update={"crossbar": crossbar}))
-    macro = ("row_activation", "cell_read", "adder_tree_add", "shift_add", "sign_subtract", "popcount_add")
-    energy = math.fsum(component(report, name) for name in macro)
-    assert 89 / 3 < report.dense_operations / energy < 89
+    return estimate(graph, measure(graph, [x]), hardware.model_copy(update={"crossbar": crossbar}))
+
+
+def test_a_digital_macro_has_the_efficiency_and_density_of_a_published_one_within_three_and_two_from_below():
+    """Chih et al., ISSCC 2021, pp. 252-254, doi 10.1109/ISSCC42613.2021.9365766: 89 TOPS/W and 16.3 TOPS/mm2 at 22 nm.
+
+    The two figures are those of the paper's title; that they are for 4-bit inputs and weights on 256 x 64 of them is an
+    assumption of this test. Below: every adder counts as switching, and a clock to accumulate follows each tree's.
+    """
+    report = digital_macro()
+    energy_pj = math.fsum(component(report, name) for name in MACRO)
+    area_um2 = math.fsum(piece.area_um2 for piece in report.area if piece.component in MACRO)  # type: ignore[union-attr]
+    (layer,) = (busy for busy in report.latency if "linear" in busy.node)  # type: ignore[union-attr]
+    tops_per_w = report.dense_operations / energy_pj
+    tops_per_mm2 = report.dense_operations / layer.time_ns * 1e3 / area_um2
+    assert 89 / 3 < tops_per_w < 89
+    assert 16.3 / 2 < tops_per_mm2 < 16.3
+
+
+def test_an_accumulation_at_22_nm_costs_what_another_model_says_of_words_between_16_and_32_bits():
+    """Yan et al. 2024 (arXiv:2409.08290), 22 nm: 0.05448 pJ for the accumulation of a synaptic operation."""
+    low, high = (price_of(Item.PARTIAL_SUM_ADD, "energy_pj", spec("sram_digital"), bits=bits) for bits in (16, 32))
+    assert low is not None and high is not None and low < 0.05448 < high
 
 
 def test_a_digital_chip_has_no_converter_and_is_exact():
@@ -226,6 +221,8 @@ def test_a_digital_chip_has_no_converter_and_is_exact():
         ("sram_digital", "  adder_tree_add: adder\n", "", "adder_tree_add is neither priced nor excluded"),
         ("sram_digital", "rule: row_pipeline", "rule: pipelined", "must be one of"),
         ("rram_64x64_65nm", "hops: 1", "hops: ring", "interconnect.hops"),
+        ("rram_64x64_65nm", "floorplan:\n  factor: 1\n", "floorplan:\n  factor: 0.9\n", "floorplan.factor"),
+        ("rram_64x64_65nm", "floorplan:\n  factor: 1\n  source: ", "remarks:\n  - ", "floorplan: this key is required"),
         ("rram_64x64_65nm", "gating: none", "gating: rows", "must be one of"),
         ("rram_64x64_65nm", "tile: {pe: 8}", "tile: {pe: 8}\nduplication: {arrays: 0}", "duplication.arrays"),
     ],
@@ -238,6 +235,22 @@ def test_a_faulty_description_is_an_error(tmp_path, name, old, new, message):
     with pytest.raises(InvalidFileError) as error:
         load_hardware(path)
     assert message in str(error.value)
+
+
+def test_a_floorplan_factor_multiplies_the_area_of_the_chip_and_nothing_else(tmp_path):
+    text = (FOLDER / "rram_64x64_65nm.yaml").read_text()
+    path = tmp_path / "mine.yaml"
+    path.write_text(text.replace("floorplan:\n  factor: 1\n", "floorplan:\n  factor: 4.2\n"))
+    graph = residual_graph()
+    activity = assume(graph, rate=0.1, time_steps=2)
+    plain, placed = (estimate(graph, activity, hardware) for hardware in ("rram_64x64_65nm", path))
+    assert placed.floorplan_um2 == 4.2 * plain.floorplan_um2 == 4.2 * plain.area_um2
+    assert (placed.area_um2, placed.energy_pj, placed.latency_ns) == (plain.area_um2, plain.energy_pj, plain.latency_ns)
+
+
+@pytest.mark.parametrize("name", shipped_hardware())
+def test_every_description_says_what_it_adds_between_its_components_and_why(name):
+    assert len(load_hardware(name).floorplan.source) > 10
 
 
 def test_a_description_with_converters_need_not_price_trees(tmp_path):

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from crossbar_by_hand import place_cells, pulses, small_hardware
+from crossbar_by_hand import place_cells, pulses, slices_of, small_hardware
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from intgraphs import GraphBuilder, random_input
@@ -19,7 +19,7 @@ from intsnn.graph import IntConv, IntGraph, IntInput, IntLinear, IntNeuron, IntR
 from intsnn.hardware.items import Item
 from intsnn.hardware.words import word_bits
 from intsnn.interpreter import evaluate
-from intsnn.mapping import map_graph, weight_slices
+from intsnn.mapping import map_graph
 from intsnn.tensors import bounds
 
 ZERO = np.zeros(1, np.int64)
@@ -128,7 +128,7 @@ def brute_force(node, inputs, hardware, bits):
     for *array, row, column, source in place_cells(node, hardware.crossbar):
         arrays[tuple(array)].append((row, column, source))
     found, gating, word = Counter(), hardware.crossbar.gating, words_of(node, hardware)
-    slices = weight_slices(node.bit_width, hardware.crossbar)
+    slices = slices_of(node, hardware.crossbar)
     for read in pulses(node, inputs, bits=bits):
         found[Item.POPCOUNT_ADD] += sum(read.values())
         active = {array: {row for row, _, source in cells if read[source]} for array, cells in arrays.items()}
@@ -156,7 +156,7 @@ def words_of(node, hardware):
     """
     crossbar = hardware.crossbar
     signs = 2 if crossbar.encoding == "differential" else 1
-    slices = weight_slices(node.bit_width, crossbar)
+    slices = slices_of(node, crossbar)
 
     def word(array, column):
         column += array[3] * crossbar.columns
@@ -201,7 +201,7 @@ def test_counts_equal_a_crossbar_read_pulse_by_pulse(data):
             expected[Item.POPCOUNT_ADD] += positions * groups * (bits - 1)
             expected[Item.PARTIAL_SUM_TRANSFER] *= codes[node.name]
             sums = channels * positions * (2 if hardware.crossbar.encoding == "differential" else 1)
-            joined = weight_slices(node.bit_width, hardware.crossbar) if hardware.crossbar.joining == "after_sum" else 1
+            joined = slices_of(node, hardware.crossbar) if hardware.crossbar.joining == "after_sum" else 1
             expected[Item.SHIFT_ADD] += sums * (joined * bits - 1)
             expected[Item.MUX_SWITCH] = expected[Item.ADC_CONVERSION]
             expected[Item.PARTIAL_SUM_STORE] = expected[Item.PARTIAL_SUM_ADD]

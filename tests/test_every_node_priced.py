@@ -9,7 +9,7 @@ from dataclasses import replace
 import jsonschema
 import numpy as np
 import pytest
-from analog_cases import analog, narrowed, reading
+from analog_cases import analog, reading
 from crossbar_by_hand import small_hardware
 from graph_builder import GraphBuilder, NeuronOptions
 from hand_made_graphs import attention_graph, maps_graph, neuron_graph, norm_per_step_graph, wide_hand_made_graphs
@@ -319,7 +319,7 @@ def test_every_analog_description_runs_recurrent_and_transposed_layers(name: str
 @pytest.mark.parametrize("name", GRAPHS)
 def test_ideal_arrays_give_every_value_of_every_node(name: str, mapping, encoding) -> None:
     hardware = small_hardware(rows=16, columns=16, cell_bits=2, mapping=mapping, encoding=encoding)
-    graph = narrowed(GRAPHS[name])
+    graph = GRAPHS[name]
     x = random_input(graph)
     found, exact = run_analog(make_chip(graph, hardware, spec=load_analog("ideal")), x).trace, run(graph, x)
     assert np.array_equal(found.output, exact.output)

@@ -202,8 +202,8 @@ def test_more_steps_than_the_activity_has_are_an_error(graph, activity):
         explore(graph, activity, spec(), space=DesignSpace(time_steps=(4,)))
 
 
-def test_a_value_below_one_is_an_error():
-    with pytest.raises(UsageError, match="cell_bits must be at least 1 \\(got 0\\)"):
+def test_a_value_that_no_design_can_have_is_an_error():
+    with pytest.raises(UsageError, match="cell_bits must be between 1 and 8 \\(got 0\\)"):
         DesignSpace(cell_bits=(1, 0))
 
 

@@ -10,11 +10,11 @@ from wide_graphs import any_graphs
 
 from intsnn.arithmetic import Bounds
 from intsnn.errors import HardwareError
-from intsnn.graph import IntGraph, IntInput, IntNeuron, IntRequant
+from intsnn.graph import IntGraph, IntInput, IntLinear, IntNeuron, IntRequant
 from intsnn.hardware import load_hardware
 from intsnn.hardware.items import Item
 from intsnn.hardware.words import joined, word_bits
-from intsnn.mapping import map_graph, weight_slices
+from intsnn.mapping import map_graph
 from intsnn.operations import signed_digits
 
 HARDWARE = load_hardware("rram_64x64_65nm")
@@ -50,7 +50,7 @@ def test_im2col_by_hand():
 
 
 def test_differential_columns_by_hand():
-    """4 bits: 3 magnitude bits in 2 cells, positive and negative: 4 columns for each output."""
+    """4 bits: a magnitude, of 3 bits or 4, in 2 cells, positive and negative: 4 columns for each output."""
     layer = mapped(one_conv((3, 40)), encoding="differential")
     assert (layer.slices, layer.polarity, layer.column_blocks) == (2, 2, 3)
 
@@ -75,16 +75,22 @@ def test_a_linear_layer_is_a_one_by_one_kernel():
 
 
 @pytest.mark.parametrize(
-    ("bit_width", "cell_bits", "encoding", "slices"),
+    ("bit_width", "weights", "cell_bits", "encoding", "slices"),
     [
-        (4, 2, "offset", 2), (4, 4, "offset", 1), (4, 1, "offset", 4), (8, 3, "offset", 3), (1, 1, "offset", 1),
-        (1.58, 1, "offset", 2), (4, 2, "differential", 2), (4, 3, "differential", 1), (1, 2, "differential", 1),
-        (1.58, 1, "differential", 1),
+        (4, [-8, 7], 2, "offset", 2), (4, [-8, 7], 4, "offset", 1), (4, [-8, 7], 1, "offset", 4),
+        (8, [-128, 0], 3, "offset", 3), (1, [-1, 1], 1, "offset", 1), (1.58, [-1, 1], 1, "offset", 2),
+        (4, [-7, 7], 2, "differential", 2), (4, [-7, 7], 3, "differential", 1), (4, [0, 0], 3, "differential", 1),
+        (4, [-8, 7], 2, "differential", 2), (4, [-8, 7], 3, "differential", 2), (4, [-8, 7], 1, "differential", 4),
+        (1, [-1, 1], 2, "differential", 1), (1.58, [-1, 1], 1, "differential", 1), (2, [-2, 1], 1, "differential", 2),
     ],
 )  # fmt: skip
-def test_weight_slices_by_hand(bit_width, cell_bits, encoding, slices):
-    crossbar = small_hardware(rows=8, columns=8, cell_bits=cell_bits, encoding=encoding).crossbar
-    assert weight_slices(bit_width, crossbar) == slices
+def test_weight_slices_by_hand(bit_width, weights, cell_bits, encoding, slices):
+    build = GraphBuilder(np.random.default_rng(0))
+    x = build.input((2,), bit_width=1)
+    build.nodes.append(IntLinear("linear", (x,), (1,), np.array([weights]), bit_width))
+    build.readout("linear", mode="steps")
+    hardware = small_hardware(rows=8, columns=16, cell_bits=cell_bits, encoding=encoding)
+    assert map_graph(build.graph(), hardware).layers[0].slices == slices
 
 
 @settings(max_examples=60, deadline=None)

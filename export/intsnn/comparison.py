@@ -136,7 +136,7 @@ def compare(
         raise HardwareError(
             f"designs are compared on one technology (got {_technology(report.technology)} and "
             f"{_technology(against.technology)})",
-            hints=["price both on descriptions of one node, supply and clock, or say that they may differ"],
+            hints=["price both on descriptions of one node, supply and clock, or add `--across-technologies`"],
         )
     mine = {total.key: total for total in report.totals()}
     theirs = {total.key: total for total in against.totals()}

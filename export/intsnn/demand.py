@@ -59,7 +59,8 @@ class WeightLayer:
 
     positions: output positions, Ho*Wo; windows: places at which the kernel is applied, the same, or the input's places
     of a transposed convolution; kernel: K; groups: G; in_per_group, out_per_group: Ci/G, Co/G; inputs: values read;
-    input_bits: bits of one of them; weight_bits: bits of a weight, 1.58 for three values.
+    input_bits: bits of one of them; weight_bits: bits of a weight b_w, 1.58 for three values; narrow_range: whether
+    every weight lies in +-(2^(b_w-1) - 1), so that a magnitude takes one bit less than a weight.
     """
 
     name: str
@@ -74,6 +75,12 @@ class WeightLayer:
     inputs: int
     input_bits: int
     weight_bits: float
+    narrow_range: bool
+
+    @property
+    def magnitude_bits(self) -> int:
+        """Bits of a weight without its sign, at least 1: b_w - 1, or b_w where a weight of the layer is -2^(b_w-1)."""
+        return max(1, math.ceil(self.weight_bits) - int(self.narrow_range))
 
 
 @dataclass(frozen=True)
@@ -266,6 +273,7 @@ def _weight_layer(node: Synapse, facts: _Facts) -> WeightLayer:
         inputs=math.prod(facts.graph.node(node.inputs[0]).shape),
         input_bits=word_bits(facts.read[node.name]),
         weight_bits=node.bit_width,
+        narrow_range=int(node.weight.min()) > -(2 ** (math.ceil(node.bit_width) - 1)),
     )
 
 

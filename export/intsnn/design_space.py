@@ -25,6 +25,8 @@ Axis = Literal[
     "time_steps",
 ]
 
+_MOST = {"cell_bits": 8, "adc_bits": 16, "weight_bits": 64, "membrane_bits": 64}  # as in a description, and words
+
 
 @dataclass(frozen=True)
 class DesignPoint:
@@ -67,8 +69,10 @@ class DesignSpace:
     def __post_init__(self) -> None:
         for field in fields(self):
             for value in getattr(self, field.name):
-                if isinstance(value, int | float) and value < 1:
-                    raise UsageError(f"{field.name} must be at least 1 (got {value:g})")
+                most = _MOST.get(field.name, math.inf)
+                if isinstance(value, int | float) and not 1 <= value <= most:
+                    words = "at least 1" if most == math.inf else f"between 1 and {most}"
+                    raise UsageError(f"{field.name} must be {words} (got {value:g})")
 
     def points(self, hardware: HardwareSpec, time_steps: int) -> Iterator[DesignPoint]:
         """Every combination."""

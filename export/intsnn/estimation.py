@@ -18,7 +18,7 @@ from intsnn.hardware.items import Item
 from intsnn.hardware.spec import QUANTITIES, Cost
 from intsnn.mapping import LayerMapping, Mapping, place
 from intsnn.remarks import idle_share, remarks
-from intsnn.report import Basis, HardwareReport, NodeSummary, NotModelled, Provenance, Technology, Workload
+from intsnn.report import Basis, Floorplan, HardwareReport, NodeSummary, NotModelled, Provenance, Technology, Workload
 from intsnn.schedule import schedule, timeline
 from intsnn.spikesim_estimation import estimate_by_spikesim
 
@@ -71,6 +71,7 @@ def _by_components(graph: IntGraph, activity: Activity, hardware: HardwareSpec, 
         provenance=_provenance(hardware),
         not_modelled=_left_out(hardware),
         notes=remarks(mapping, activity, prices.energy),
+        floorplan=Floorplan(hardware.floorplan.factor, hardware.floorplan.source),
         basis=Basis(graph, activity, mapping, counts),
         timeline=when,
     )

@@ -3,7 +3,8 @@
 For a layer with G groups, K = kh*kw, b_w weight bits, cells of b_c bits and arrays of X_r rows and X_c columns:
 
     P   = 1 (offset) | 2 (differential)                     columns of opposite sign
-    S   = ceil(b_w / b_c) (offset) | ceil((b_w - 1) / b_c), at least 1 (differential)          weight slices
+    S   = ceil(b_w / b_c) (offset) | ceil(b_m / b_c) (differential)                            weight slices
+    b_m = b_w - 1, at least 1; b_w where a weight of the layer is -2^(b_w-1)                   bits of a magnitude
     kernel_split:  rows = Ci/G,    K_a = K, a PE is K arrays        im2col:  rows = K*Ci/G,  K_a = 1, a PE is an array
     N_r = ceil(rows / X_r),  N_c = ceil((Co/G)*S*P / X_c)           blocks of rows and of columns
     G_a = min(G, floor(X_r / rows), floor(X_c / ((Co/G)*S*P))), at least 1    groups in one array, as diagonal blocks
@@ -184,7 +185,7 @@ def place(demand: Demand, hardware: HardwareSpec) -> Mapping:
 def _place_layer(layer: WeightLayer, hardware: HardwareSpec) -> LayerMapping:
     crossbar = hardware.crossbar
     polarity = 1 if crossbar.encoding == "offset" else 2
-    slices = weight_slices(layer.weight_bits, crossbar)
+    slices = weight_slices(layer, crossbar)
     columns = layer.out_per_group * slices * polarity
     array_kernel = layer.kernel if crossbar.mapping == "kernel_split" else 1
     rows = row_blocks(layer.in_per_group * layer.kernel // array_kernel, crossbar.rows)
@@ -216,10 +217,10 @@ def _place_layer(layer: WeightLayer, hardware: HardwareSpec) -> LayerMapping:
     )
 
 
-def weight_slices(bit_width: float, crossbar: Crossbar) -> int:
+def weight_slices(layer: WeightLayer, crossbar: Crossbar) -> int:
     """S: cells of one weight and sign. A ternary weight (1.58 bits) takes 2 bits."""
-    magnitude_bits = math.ceil(bit_width) - (1 if crossbar.encoding == "differential" else 0)
-    return max(1, math.ceil(magnitude_bits / crossbar.cell.bits))
+    stored_bits = layer.magnitude_bits if crossbar.encoding == "differential" else math.ceil(layer.weight_bits)
+    return math.ceil(stored_bits / crossbar.cell.bits)
 
 
 def row_blocks(rows: int, most: int) -> tuple[int, ...]:

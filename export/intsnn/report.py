@@ -100,11 +100,8 @@ class NotModelled:
 class Floorplan:
     """Chip area = factor * sum of the components' areas, and where the factor comes from."""
 
-    factor: float = 1.0
-    source: str = (
-        "none applied: white space and global wiring are not counted. DNN+NeuroSim V1.4 places components of 76.6 mm2 "
-        "on 318.7 mm2 (VGG9, 64 x 64 arrays, 65 nm): a factor of 4.2"
-    )
+    factor: float
+    source: str
 
 
 @dataclass(frozen=True)
@@ -178,7 +175,7 @@ class HardwareReport:
     provenance: tuple[Provenance, ...]
     not_modelled: tuple[NotModelled, ...]
     notes: tuple[str, ...]
-    floorplan: Floorplan = Floorplan()
+    floorplan: Floorplan
     timeline: Timeline | None = None
     basis: Basis | None = field(default=None, repr=False, compare=False)
 
@@ -313,6 +310,10 @@ class HardwareReport:
 
     def to_json(self) -> str:
         """The whole report as one JSON document (hardware_report.schema.json); the same report gives the same text."""
+        return self._json
+
+    @cached_property
+    def _json(self) -> str:
         from intsnn.report_document import document_text  # the writers are read when used: exploring needs none
 
         return document_text(self)

@@ -23,7 +23,7 @@ from intsnn.graph import (
 )
 from intsnn.hardware.figures import Unavailable
 from intsnn.hardware.spikesim_spec import DeviceValues, SpikeSimSpec
-from intsnn.report import Basis, HardwareReport, NodeSummary, NotModelled, Provenance, Technology, Workload
+from intsnn.report import Basis, Floorplan, HardwareReport, NodeSummary, NotModelled, Provenance, Technology, Workload
 from intsnn.schedule import Busy
 from intsnn.spikesim_rules import SpikeSimLayer, SpikeSimReport, spikesim
 
@@ -51,6 +51,7 @@ def estimate_by_spikesim(graph: IntGraph, activity: Activity, rules: SpikeSimSpe
         provenance=_spikesim_provenance(rules),
         not_modelled=tuple(NotModelled(entry.effect, entry.reason) for entry in rules.excluded),
         notes=_spikesim_notes(graph, result),
+        floorplan=Floorplan(rules.floorplan.factor, rules.floorplan.source),
         basis=Basis(graph, activity),
     )
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from mdcompress.cli.opening import open_workspace
 from mdcompress.cli.options import (
+    AnalogOption,
     Selection,
     compute_options,
     example,
@@ -19,11 +21,15 @@ from mdcompress.console import Console
 from mdcompress.pipeline.analog import NoiseChoice, analog, analog_file
 from mdcompress.pipeline.workspace import Compute
 
+if TYPE_CHECKING:
+    from intsnn.analog.spec import ColumnGains
+
 
 @click.command(
     "analog",
     epilog=example(
         "mdcompress analog --analog rram_wan_1day --noise 0 --noise 1 --noise 2",
+        "mdcompress analog --run 4bit --column-gains calibrated",
         "mdcompress analog model.onnx --chips 10",
     ),
 )
@@ -34,6 +40,7 @@ from mdcompress.pipeline.workspace import Compute
 @click.option(
     "--analog",
     "description",
+    cls=AnalogOption,
     metavar="NAME|FILE",
     default="rram_wan_1day",
     show_default=True,
@@ -51,6 +58,11 @@ from mdcompress.pipeline.workspace import Compute
     "--chips", type=click.IntRange(1), default=5, show_default=True, help="Chips at each size, seeds 0, 1, …."
 )
 @click.option("--samples", type=click.IntRange(1), default=200, show_default=True, help="Test samples at most.")
+@click.option(
+    "--column-gains",
+    type=click.Choice(["none", "calibrated"]),
+    help="A digital gain for each column, fitted on training samples; without it as the description has it.",
+)
 @output_options
 def command(
     model: Path | None,
@@ -61,6 +73,7 @@ def command(
     noise: tuple[float, ...],
     chips: int,
     samples: int,
+    column_gains: ColumnGains | None,
     console: Console,
 ) -> None:
     """Measure accuracy against the noise of analog crossbars.
@@ -69,7 +82,7 @@ def command(
     exact. With a MODEL.onnx the inputs are those of the golden.npz beside it, and agreement with the exact network is
     measured.
     """
-    choice = NoiseChoice(hardware, description, noise, chips, samples)
+    choice = NoiseChoice(hardware, description, noise, chips, samples, column_gains)
     if model is None:
         console.show(analog(open_workspace(selection, console=console, compute=compute), choice))
     elif selection != Selection():

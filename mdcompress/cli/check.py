@@ -1,8 +1,8 @@
-"""`mdcompress check FILE…`: recipes, hardware descriptions and model.onnx files, each against its rules."""
+"""`mdcompress check FILE…`: recipes, descriptions, activities and model.onnx files, each against its rules."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,8 +15,9 @@ from mdcompress.console import Console, JsonValue, Report, problem_documents
 
 if TYPE_CHECKING:
     from intsnn.graph import IntGraph
+    from intsnn.yaml_tree import YamlTree
 
-KINDS = "a recipe or hardware description (.yaml), or an exported model (.onnx)"
+KINDS = "a recipe, hardware or analog description (.yaml), an activity (.json), or an exported model (.onnx)"
 INVALID = 2
 
 
@@ -48,7 +49,10 @@ class Verdict:
 @click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @output_options
 def command(files: tuple[Path, ...], console: Console) -> None:
-    """Check recipes, hardware descriptions and exported models.
+    """Check recipes, descriptions, activities and models.
+
+    Recipes, hardware and analog descriptions (.yaml), activities (.json), exported models (.onnx). A YAML or JSON file
+    says itself what it is, in its key `schema`.
 
     Prints a line for each file, and every problem with its place. Exit code 2 if a file is invalid.
     """
@@ -79,25 +83,63 @@ def _read_as_its_kind(file: Path) -> str:
     if not file.is_file():
         raise MissingFileError(f"{file}: no such file", hints=[f"give the path of {KINDS}"])
     match file.suffix:
-        case ".yaml" | ".yml":
-            return _reader_for_yaml(file)(file)
+        case ".yaml" | ".yml" | ".json":
+            return _reader_of(file)(file)
         case ".onnx":
             return _read_model(file)
         case _:
             raise InvalidFileError(
                 f"{file} is not a file that can be checked",
-                [Problem(str(file), 0, 0, "", f"the suffix must be .yaml, .yml or .onnx (got {file.suffix!r})")],
+                [Problem(str(file), 0, 0, "", f"the suffix must be .yaml, .yml, .json or .onnx (got {file.suffix!r})")],
                 hints=[f"give the path of {KINDS}"],
             )
 
 
-def _reader_for_yaml(file: Path) -> Callable[[Path], str]:
+def _reader_of(file: Path) -> Callable[[Path], str]:
+    """The reader of what the file's `schema:` names; JSON is YAML, and one reader knows the places in both."""
     from intsnn.yaml_tree import parse_tree
 
+    readers = _readers()
     tree = parse_tree(file.read_text("utf-8", errors="replace"), str(file))
     schema = tree.at(("schema",))
-    kind = schema.partition("/")[0] if isinstance(schema, str) else ""
-    return _read_hardware if kind in ("mdcompress.hardware", "mdcompress.spikesim") else _read_recipe
+    kind = schema.partition("/")[0] if isinstance(schema, str) else None
+    for known, reader in readers.items():
+        if kind == known.partition("/")[0]:
+            return reader
+    if kind is None and not (tree.complete and isinstance(tree.value, dict)):
+        return _read_activity if file.suffix == ".json" else _read_recipe  # the strict reader says what is wrong
+    raise _no_kind(tree, tuple(readers))
+
+
+def _readers() -> Mapping[str, Callable[[Path], str]]:
+    """Every `schema:` that can be checked, with its reader."""
+    from intsnn.activity import ACTIVITY_SCHEMA
+    from intsnn.analog.spec import ANALOG_SCHEMA
+    from intsnn.hardware import HARDWARE_SCHEMA, SPIKESIM_SCHEMA
+    from mdcompress.recipe import RECIPE_SCHEMA
+
+    return {
+        RECIPE_SCHEMA: _read_recipe,
+        HARDWARE_SCHEMA: _read_hardware,
+        SPIKESIM_SCHEMA: _read_hardware,
+        ANALOG_SCHEMA: _read_analog,
+        ACTIVITY_SCHEMA: _read_activity,
+    }
+
+
+def _no_kind(tree: YamlTree, known: tuple[str, ...]) -> InvalidFileError:
+    """The error of a file that does not say what it is, or says something unknown."""
+    from intsnn.yaml_tree import problem_at
+    from intsnn.yaml_wording import near_value_hint, seen
+
+    found, path = tree.at(("schema",)), ("schema",)
+    message = "this key is required" if found is None else f"must be one of {', '.join(known)} {seen(found)}"
+    hint = near_value_hint(found, known) or f"start the file with one of {', '.join(known)}"
+    file = tree.place(()).file
+    return InvalidFileError(
+        f"{file} is not a file that can be checked",
+        [*tree.problems, problem_at(tree.place(path), path, message, hint=hint)],
+    )
 
 
 def _read_recipe(file: Path) -> str:
@@ -109,17 +151,27 @@ def _read_recipe(file: Path) -> str:
 def _read_hardware(file: Path) -> str:
     from intsnn.hardware import load_hardware
 
-    load_hardware(file)
-    return "hardware description"
+    return f"hardware description {load_hardware(file).name}"
+
+
+def _read_analog(file: Path) -> str:
+    from intsnn.analog.loading import load_analog
+
+    return f"analog description {load_analog(file).name}"
+
+
+def _read_activity(file: Path) -> str:
+    from intsnn.activity import read_activity
+
+    activity = read_activity(file)
+    return f"activity of {len(activity.neurons)} neuron layers over {activity.time_steps} steps"
 
 
 def _read_model(file: Path) -> str:
-    from intsnn.checking import check
     from intsnn.onnx_file import read_onnx
     from mdcompress.manifest import require_as_written
 
     graph = read_onnx(file)
-    check(graph)
     require_as_written(file)
     _require_golden_of(graph, file)
     return f"integer graph of {len(graph)} nodes"

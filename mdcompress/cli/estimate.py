@@ -19,7 +19,7 @@ from mdcompress.pipeline.estimating import (
     estimate_elsewhere,
     estimate_file,
 )
-from mdcompress.runs import Overwrite
+from mdcompress.runs import Destination, Overwrite
 
 
 @click.command(
@@ -71,10 +71,12 @@ def command(
             raise click.UsageError("--against shows a comparison and keeps nothing; leave --output away")
         console.show(_compare(model, hardware, choice, held, selection, console))
         return
+    destination = None if output is None else Destination(output, overwrite)
     if model is not None:
-        report = _estimate_model(model, hardware, choice, output, selection)
-    elif output is not None:
-        report = estimate_elsewhere(open_workspace(selection, console=console), hardware, choice=choice, output=output)
+        report = _estimate_model(model, hardware, choice, destination, selection)
+    elif destination is not None:
+        workspace = open_workspace(selection, console=console)
+        report = estimate_elsewhere(workspace, hardware, choice=choice, output=destination)
     else:
         workspace = open_workspace(selection, console=console, overwrite=overwrite)
         report = estimate(workspace, hardware, choice=choice)
@@ -111,7 +113,7 @@ def _refuse_both(selection: Selection) -> None:
 
 
 def _estimate_model(
-    model: Path, hardware: str, choice: ActivityChoice, output: Path | None, selection: Selection
+    model: Path, hardware: str, choice: ActivityChoice, output: Destination | None, selection: Selection
 ) -> Report:
     _refuse_both(selection)
     return estimate_file(model, hardware, choice=choice, output=output)

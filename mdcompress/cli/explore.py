@@ -10,15 +10,18 @@ import click
 
 from intsnn.design_space import DesignSpace
 from mdcompress.cli.opening import open_workspace
-from mdcompress.cli.options import Selection, example, hardware_option, output_options, run_options
+from mdcompress.cli.options import Selection, example, force_option, hardware_option, output_options, run_options
 from mdcompress.console import Console, written
 from mdcompress.pipeline.estimating import ActivityChoice
 from mdcompress.pipeline.exploring import Aim, explore, explore_file
+from mdcompress.runs import Destination, Overwrite
 
 Value = TypeVar("Value")
 
 
-def _values(flag: str, name: str, parse: Callable[[str], Value], *, help: str) -> Callable[..., Callable[..., None]]:
+def _values(
+    flag: str, name: str, parse: Callable[[str], Value], *, help: str, what: str = "numbers"
+) -> Callable[..., Callable[..., None]]:
     """An option that takes several values, `32,64,128`, as a tuple; nothing: the axis stays as it is."""
 
     def split(_context: click.Context, parameter: click.Parameter, text: str | None) -> tuple[Value, ...]:
@@ -26,7 +29,7 @@ def _values(flag: str, name: str, parse: Callable[[str], Value], *, help: str) -
             return tuple(parse(part.strip()) for part in text.split(",")) if text else ()
         except ValueError:
             raise click.BadParameter(
-                f"must be values with commas between them (got {text!r})", param=parameter
+                f"must be {what}, with commas between them (got {text!r})", param=parameter
             ) from None
 
     return click.option(flag, name, metavar="VALUE,…", callback=split, help=help)
@@ -61,15 +64,30 @@ def _budget(text: str) -> int | None:
 @click.option("--time-steps", type=click.IntRange(1), help="Number of steps that an assumed rate is for.")
 @_values("--crossbar", "crossbar", int, help="Sides of square arrays.")
 @_values("--cell-bits", "cell_bits", int, help="Bits of a cell.")
-@_values("--adc-bits", "adc_bits", _adc_bits, help="Resolutions of the converters, or lossless.")
+@_values(
+    "--adc-bits", "adc_bits", _adc_bits, help="Resolutions of the converters, or lossless.", what="numbers or lossless"
+)
 @_values("--column-mux", "column_mux", int, help="Columns that share a converter.")
-@_values("--encoding", "encoding", _encoding, help="Encodings of the sign: offset, differential.")
-@_values("--array-budget", "array_budget", _budget, help="Arrays that copies of layers may fill, or none.")
+@_values(
+    "--encoding",
+    "encoding",
+    _encoding,
+    help="Encodings of the sign: offset, differential.",
+    what="offset or differential",
+)
+@_values(
+    "--array-budget",
+    "array_budget",
+    _budget,
+    help="Arrays that copies of layers may fill, or none.",
+    what="numbers or none",
+)
 @_values("--weight-bits", "weight_bits", float, help="Bits of every weight; else the network's own.")
 @_values("--membrane-bits", "membrane_bits", int, help="Bits of every membrane; else the network's own.")
 @_values("--steps", "steps", int, help="Numbers of time steps, at most those of the activity.")
 @click.option("--accuracies", type=click.Path(path_type=Path), help="CSV of measured accuracies, by the axes above.")
 @click.option("--output", type=click.Path(path_type=Path), help="Folder for exploration.csv and exploration.svg.")
+@force_option
 @output_options
 def command(
     model: Path | None,
@@ -80,6 +98,7 @@ def command(
     time_steps: int | None,
     accuracies: Path | None,
     output: Path | None,
+    overwrite: Overwrite,
     console: Console,
     steps: tuple[int, ...],
     **axes: tuple[object, ...],
@@ -90,7 +109,8 @@ def command(
     no other beats in energy, latency, area and, where given, accuracy. Needs no torch.
     """
     choice = ActivityChoice(activity, rate, time_steps)
-    aim = Aim(DesignSpace(**axes, time_steps=steps), accuracies, output)  # type: ignore[arg-type]  # parsed above
+    space = DesignSpace(**axes, time_steps=steps)  # type: ignore[arg-type]  # parsed above
+    aim = Aim(space, accuracies, None if output is None else Destination(output, overwrite))
     if model is None:
         workspace = open_workspace(selection, console=console)
         report = explore(workspace, hardware, choice=choice, aim=aim)

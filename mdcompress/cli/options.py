@@ -38,8 +38,21 @@ class HardwareOption(click.Option):
         """The option and its help."""
         from intsnn.hardware import shipped_hardware
 
-        record = super().get_help_record(ctx)
-        return record and (record[0], f"{record[1]}  Shipped: {', '.join(shipped_hardware())}.")
+        return _with_names(super().get_help_record(ctx), shipped_hardware())
+
+
+class AnalogOption(click.Option):
+    """The same for analog descriptions."""
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        """The option and its help."""
+        from intsnn.analog.loading import shipped_analog
+
+        return _with_names(super().get_help_record(ctx), shipped_analog())
+
+
+def _with_names(record: tuple[str, str] | None, names: tuple[str, ...]) -> tuple[str, str] | None:
+    return record and (record[0], f"{record[1]}  Shipped: {', '.join(names)}.")
 
 
 @dataclass(frozen=True)

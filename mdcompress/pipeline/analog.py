@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from intsnn.errors import MissingFileError, UsageError
+from intsnn.errors import UsageError
 from mdcompress.console import JsonValue, Report, percent, table
 from mdcompress.manifest import Stage
+from mdcompress.pipeline.estimating import read_graph, require_files
 from mdcompress.pipeline.evaluating import integers_for
 from mdcompress.pipeline.networks import load_splits
 from mdcompress.pipeline.workspace import Workspace
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from intsnn.analog.accuracy import AccuracySweep, Samples, Spread
-    from intsnn.analog.spec import AnalogSpec
+    from intsnn.analog.spec import AnalogSpec, ColumnGains
     from intsnn.graph import IntGraph
     from intsnn.hardware import HardwareSpec
     from mdcompress.data import Batches
@@ -32,13 +33,17 @@ CALIBRATION_SAMPLES = 32
 
 @dataclass(frozen=True)
 class NoiseChoice:
-    """The chips to try: names or files of the descriptions, sizes of the noise, seeds 0 .. chips - 1, test samples."""
+    """The chips to try: names or files of the descriptions, sizes of the noise, seeds 0 .. chips - 1, test samples.
+
+    column_gains: instead of those of the analog description; None: as it has them.
+    """
 
     hardware: str
     analog: str
     noise: tuple[float, ...]
     chips: int
     samples: int
+    column_gains: ColumnGains | None = None
 
 
 def analog(workspace: Workspace, choice: NoiseChoice) -> Report:
@@ -46,7 +51,7 @@ def analog(workspace: Workspace, choice: NoiseChoice) -> Report:
     hardware, spec = _descriptions(choice)
     workspace.require(Stage.EXPORT)
     model = workspace.run.file(MODEL_FILE)
-    graph, splits = _checked_graph(model), load_splits(workspace)
+    graph, splits = read_graph(model), load_splits(workspace)
     seed, wanted = workspace.recipe.seed, choice.samples
     calibration = None
     if spec.needs_calibration:
@@ -65,9 +70,8 @@ def analog_file(model: Path, choice: NoiseChoice) -> Report:
     from intsnn.golden import read_golden
 
     hardware, spec = _descriptions(choice)
-    if not model.is_file():
-        raise MissingFileError(f"{model}: no such file", hints=["`mdcompress export` writes model.onnx"])
-    graph, x = _checked_graph(model), read_golden(model.with_name(GOLDEN_FILE)).x
+    require_files([model])
+    graph, x = read_graph(model), read_golden(model.with_name(GOLDEN_FILE)).x
     calibration: npt.NDArray[np.integer] | None = None
     if spec.needs_calibration:
         half = x.shape[1] // 2
@@ -91,16 +95,9 @@ def _descriptions(choice: NoiseChoice) -> tuple[HardwareSpec, AnalogSpec]:
             f"{choice.hardware}: the rules of SpikeSim describe no arrays that could be run",
             hints=["choose a crossbar description, for example `--hardware rram_64x64_65nm`"],
         )
-    return hardware, load_analog(choice.analog)
-
-
-def _checked_graph(model: Path) -> IntGraph:
-    from intsnn.checking import check
-    from intsnn.onnx_file import read_onnx
-
-    graph = read_onnx(model)
-    check(graph)
-    return graph
+    spec = load_analog(choice.analog)
+    gains = choice.column_gains or spec.column_gains
+    return hardware, spec.model_copy(update={"column_gains": gains})
 
 
 def _samples(graph: IntGraph, batches: Batches, most: int) -> Samples:
@@ -136,8 +133,10 @@ def _swept(
 
 def _text(model: Path, found: AccuracySweep) -> str:
     exact = "" if found.exact_accuracy is None else f", exact accuracy {percent(found.exact_accuracy)}"
+    gains = " with calibrated column gains" if found.column_gains == "calibrated" else ""
+    chips = "1 chip" if len(found.seeds) == 1 else f"{len(found.seeds)} chips"
     headline = (
-        f"{model} on {found.hardware}, {found.analog}: {len(found.seeds)} chips, {found.samples} samples x "
+        f"{model} on {found.hardware}, {found.analog}{gains}: {chips}, {found.samples} samples x "
         f"{found.time_steps} steps{exact}"
     )
     figures = ["accuracy", "sd", "lowest", "highest"] if found.exact_accuracy is not None else []

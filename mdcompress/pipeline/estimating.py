@@ -22,6 +22,7 @@ from mdcompress.runs import (
     HARDWARE_TABLE_FILE,
     MODEL_FILE,
     RUNS_FOLDER,
+    Destination,
     make_folder,
     write_text,
 )
@@ -61,10 +62,10 @@ class ActivityChoice:
 
 def estimate(workspace: Workspace, hardware: str, *, choice: ActivityChoice) -> Report:
     """Price the run's model.onnx and keep the figures in the run."""
-    require_hardware(hardware)
+    beside = workspace.run.path / "hardware" / require_hardware(hardware)
     workspace.refuse_to_overwrite(
         Stage.ESTIMATE,
-        "keep both: `--output DIR` writes these figures into another folder",
+        f"keep both: `--output {beside}` writes these figures into a folder of their own",
         "or add --force to replace those in the run",
     )
     workspace.require(Stage.EXPORT)
@@ -80,17 +81,19 @@ def estimate(workspace: Workspace, hardware: str, *, choice: ActivityChoice) -> 
     return Report(summary, json.loads(figures.to_json()), workspace.report(Stage.ESTIMATE).paths)
 
 
-def estimate_file(model: Path, hardware: str, *, choice: ActivityChoice, output: Path | None) -> Report:
-    """Price any model.onnx that mdcompress wrote; `output`: a folder for the report in its three forms."""
+def estimate_file(model: Path, hardware: str, *, choice: ActivityChoice, output: Destination | None) -> Report:
+    """Price any model.onnx that mdcompress wrote; `output`: where the report in its three forms goes."""
+    if output is not None:
+        output.require_free(HARDWARE_JSON_FILE, HARDWARE_TABLE_FILE, HARDWARE_PAGE_FILE)
     figures = _priced(model, hardware, choice)
     paths: tuple[Path, ...] = ()
     if output is not None:
-        make_folder(output)
-        paths = write_figures(figures, output)
+        make_folder(output.folder)
+        paths = write_figures(figures, output.folder)
     return Report(figures.summary_table(), json.loads(figures.to_json()), paths)
 
 
-def estimate_elsewhere(workspace: Workspace, hardware: str, *, choice: ActivityChoice, output: Path) -> Report:
+def estimate_elsewhere(workspace: Workspace, hardware: str, *, choice: ActivityChoice, output: Destination) -> Report:
     """Price the run's model.onnx into another folder; the run is only read."""
     require_hardware(hardware)
     workspace.require(Stage.EXPORT)
@@ -196,12 +199,9 @@ def _priced(model: Path, hardware: str, choice: ActivityChoice) -> HardwareRepor
 
 def read_graph(model: Path) -> IntGraph:
     """The graph of a model.onnx that obeys every rule."""
-    from intsnn.checking import check
     from intsnn.onnx_file import read_onnx
 
-    graph = read_onnx(model)
-    check(graph)
-    return graph
+    return read_onnx(model)
 
 
 def read_counts(graph: IntGraph, model: Path, choice: ActivityChoice) -> Activity:
@@ -223,11 +223,11 @@ def _description_file(hardware: str) -> Path | None:
     return Path(hardware) if Path(hardware).is_file() else None
 
 
-def require_hardware(hardware: str) -> None:
-    """The error of a description that is not there or breaks its schema, before anything else is done."""
+def require_hardware(hardware: str) -> str:
+    """The description's name; the error of one that is not there or breaks its schema, before anything else is done."""
     from intsnn.hardware import load_hardware
 
-    load_hardware(hardware)
+    return load_hardware(hardware).name
 
 
 def require_files(paths: list[Path]) -> None:
@@ -240,5 +240,8 @@ def require_files(paths: list[Path]) -> None:
                 f"{path}: the spike counts must be there (no such file)",
                 hints=["give them with --activity, or assume them: `--rate 0.1 --time-steps 4`"],
             )
+        if path.is_dir():
+            hint = f"for the run in it say `--run {path}`, or give the path of its {MODEL_FILE}"
+            raise MissingFileError(f"{path}: a folder, not a file", hints=[hint])
         if not path.is_file():
             raise MissingFileError(f"{path}: no such file", hints=["`mdcompress export` writes model.onnx"])

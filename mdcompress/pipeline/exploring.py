@@ -11,7 +11,7 @@ from mdcompress.console import JsonValue, Report
 from mdcompress.manifest import Stage
 from mdcompress.pipeline.estimating import ActivityChoice, read_counts, read_graph, require_files
 from mdcompress.pipeline.workspace import Workspace
-from mdcompress.runs import MODEL_FILE, make_folder, write_text
+from mdcompress.runs import MODEL_FILE, Destination, make_folder, write_text
 
 if TYPE_CHECKING:
     from intsnn.design_space import DesignSpace
@@ -26,7 +26,7 @@ class Aim:
 
     space: DesignSpace
     accuracies: Path | None = None
-    output: Path | None = None
+    output: Destination | None = None
 
 
 def explore(workspace: Workspace, hardware: str, *, choice: ActivityChoice, aim: Aim) -> Report:
@@ -39,9 +39,11 @@ def explore_file(model: Path, hardware: str, *, choice: ActivityChoice, aim: Aim
     """Explore designs for any model.onnx that mdcompress wrote."""
     from intsnn.exploration_files import pareto_table
 
+    if aim.output is not None:
+        aim.output.require_free(CSV_FILE, PICTURE_FILE)
     require_files([model, *filter(None, [choice.file_for(model)])])
     found = _explored(model, hardware, choice, aim)
-    paths = () if aim.output is None else _write(found, aim.output)
+    paths = () if aim.output is None else _write(found, aim.output.folder)
     return Report(pareto_table(found), _document(found), paths)
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from intsnn.analog.inference import make_chip, run_analog
-from intsnn.analog.spec import AnalogSpec
+from intsnn.analog.spec import AnalogSpec, ColumnGains
 from intsnn.arithmetic import IntArray
 from intsnn.errors import InputError, UsageError
 from intsnn.graph import IntGraph
@@ -68,9 +68,14 @@ class NoisePoint:
 
 @dataclass(frozen=True)
 class AccuracySweep:
-    """Accuracy of one network against noise. exact_accuracy: of the integer network, None without labels."""
+    """Accuracy of one network against noise.
+
+    column_gains: whether columns had digital gains, as in the description. exact_accuracy: of the integer network, None
+    without labels.
+    """
 
     analog: str
+    column_gains: ColumnGains
     hardware: str
     samples: int
     time_steps: int
@@ -120,6 +125,7 @@ def sweep_noise(
         points.append(_point(size, found * (len(seeds) // len(found)), exact, samples))
     return AccuracySweep(
         analog=spec.name,
+        column_gains=spec.column_gains,
         hardware=hardware.name,
         samples=samples.x.shape[1],
         time_steps=len(samples.x),

@@ -13,6 +13,7 @@ and kernel place (im2col). A weight is stored as
     offset        q = w + 2^(b-1), b = ceil(bit width);  sum w*s = sum q*s - 2^(b-1) * (sum s)
     1-bit offset  q = (w + 1)/2, w in {-1, 1};           sum w*s = 2 * sum q*s - (sum s)
     differential  q+ = max(w, 0), q- = max(-w, 0);       sum w*s = sum q+*s - sum q-*s
+                  (a layer with a weight of -2^(b-1) has slices for magnitudes of b bits, mapping.py)
 
 and the digits of q in base 2^(cell bits) are the levels of its S cells.
 """
@@ -26,7 +27,6 @@ import numpy as np
 import numpy.typing as npt
 
 from intsnn.arithmetic import IntArray
-from intsnn.errors import HardwareError
 from intsnn.graph import Synapse
 from intsnn.hardware.spec import Crossbar
 from intsnn.mapping import LayerMapping
@@ -83,11 +83,7 @@ class LayerArrays:
 
 
 def cut(node: Synapse, layer: LayerMapping, crossbar: Crossbar) -> LayerArrays:
-    """Place every weight of a layer on its arrays.
-
-    Raises:
-        HardwareError: differential columns cannot hold a weight's magnitude.
-    """
+    """Place every weight of a layer on its arrays."""
     stored, scale, offset = _stored(node, layer, crossbar)
     shifts = crossbar.cell.bits * np.arange(layer.slices)
     levels = (stored[..., None, :] >> shifts[:, None]) & (2**crossbar.cell.bits - 1)  # [Co, Ci/G, K, S, P]
@@ -99,13 +95,8 @@ def _stored(node: Synapse, layer: LayerMapping, crossbar: Crossbar) -> tuple[Int
     weight = weight_rows(node).reshape(layer.out_channels, layer.in_per_group, -1, 1)
     if crossbar.encoding == "differential":
         magnitudes = np.concatenate([np.maximum(weight, 0), np.maximum(-weight, 0)], axis=-1)
-        largest = 2 ** (layer.slices * crossbar.cell.bits) - 1
-        if int(magnitudes.max()) > largest:
-            raise HardwareError(
-                f"{node.name!r}: {layer.slices} cells of {crossbar.cell.bits} bits hold magnitudes up to {largest} in "
-                f"differential columns (got weights in [{weight.min()}, {weight.max()}])",
-                hints=["quantize the weights with `narrow_range: true`, or map with `encoding: offset`"],
-            )
+        held = 2 ** (layer.slices * crossbar.cell.bits) - 1
+        assert int(magnitudes.max()) <= held, f"{node.name}: {layer.slices} cells hold magnitudes up to {held}"
         return magnitudes, 1, 0
     if node.bit_width == 1:
         return (weight + 1) // 2, 2, 1

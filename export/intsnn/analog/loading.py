@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from pathlib import Path
 
 from intsnn.analog.spec import ANALOG_SCHEMA, AnalogSpec
@@ -30,6 +31,9 @@ def load_analog(name_or_path: str | Path) -> AnalogSpec:
     if text not in shipped_analog():
         raise HardwareError(
             f"there is no analog description {text!r}",
-            hints=[f"choose one of {', '.join(shipped_analog())}, or give the path of a .yaml file"],
+            hints=[
+                *(f"did you mean `{name}`?" for name in get_close_matches(text, shipped_analog(), n=1)),
+                f"choose one of {', '.join(shipped_analog())}, or give the path of a .yaml file",
+            ],
         )
     return read_yaml(_FOLDER / f"{text}.yaml", AnalogSpec, schema=ANALOG_SCHEMA)

@@ -16,6 +16,7 @@ from intsnn.yamlfile import RuleError, StrictModel
 ANALOG_SCHEMA = "mdcompress.analog/1"
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
+ColumnGains = Literal["none", "calibrated"]
 
 
 class Conductance(StrictModel):
@@ -166,7 +167,7 @@ class AnalogSpec(StrictModel):
     stuck: StuckCells | None = None
     wires: Wires | None = None
     converters: Converters
-    column_gains: Literal["none", "calibrated"]
+    column_gains: ColumnGains
     not_modelled: tuple[Excluded, ...] = ()
 
     @property

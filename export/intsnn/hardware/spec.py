@@ -10,7 +10,7 @@ from pydantic import ConfigDict, Field, model_validator
 
 from intsnn.errors import HardwareError
 from intsnn.hardware.items import Item
-from intsnn.hardware.spikesim_spec import Count, Excluded, NotNegative, Positive, Text
+from intsnn.hardware.spikesim_spec import Count, Excluded, Floorplan, NotNegative, Positive, Text
 from intsnn.yamlfile import RuleError, StrictModel
 
 HARDWARE_SCHEMA = "mdcompress.hardware/1"
@@ -208,6 +208,7 @@ class HardwareSpec(StrictModel):
     interconnect: Interconnect
     schedule: Schedule
     duplication: Duplication = Duplication()
+    floorplan: Floorplan
     components: Mapping[str, Cost] = {}
     costs: Mapping[str, Cost | Text]
     excluded: Mapping[str, Text] = {}

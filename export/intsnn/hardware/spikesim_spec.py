@@ -92,6 +92,16 @@ class Excluded(StrictModel):
     reason: Text
 
 
+class Floorplan(StrictModel):
+    """Chip area = factor * sum of the components' areas, for white space and global wiring, and where that comes from.
+
+    A factor of 1 is a choice like any other and says so: nothing is added without a word.
+    """
+
+    factor: Annotated[float, Field(ge=1)]
+    source: Text
+
+
 class SpikeSimSpec(StrictModel):
     """Constants of the SpikeSim rules (spikesim_rules.py has the equations)."""
 
@@ -104,6 +114,7 @@ class SpikeSimSpec(StrictModel):
     tile: SpikeSimTile
     schedule: SpikeSimSchedule
     membrane: SpikeSimMembrane
+    floorplan: Floorplan
     energy: Annotated[tuple[SpikeSimEnergy, ...], Field(min_length=1)]
     area: Annotated[tuple[SpikeSimArea, ...], Field(min_length=1)]
     excluded: tuple[Excluded, ...]

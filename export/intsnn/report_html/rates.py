@@ -31,7 +31,8 @@ def _rates(neurons: Sequence[NeuronActivity], report: HardwareReport) -> Html:
         tag("div", *(_row(neuron, most) for neuron in neurons), class_="rows"),
         alt=f"Bars with a mark for each step. Mean {mean:.1%}; {highest.name} fires most, {highest.rate:.1%}.",
         numbers=_numbers(neurons),
-        note=f"Bar: mean over {workload.time_steps} steps; marks: single steps. All neurons: {mean:.1%}, {origin}.",
+        note=f"Bar: mean over {workload.time_steps} steps; marks: single steps. All neurons: {mean:.1%}, {origin}. "
+        f"The full width is {most:.1%}.",
     )
 
 
