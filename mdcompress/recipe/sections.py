@@ -9,7 +9,7 @@ from pydantic import ConfigDict, Field, model_validator
 from intsnn.yamlfile import RuleError, StrictModel
 from mdcompress.data.names import DATA_SETS, DEFAULT_FOLDER, EVENT_SETS, Encoding
 from mdcompress.recipe.policies import QuantizeSpec
-from mdcompress.recipe.values import DataName, ImportPath, NeuronPatterns, RunName, StepCounts, as_tuple
+from mdcompress.recipe.values import DataName, ImportPath, LayerWeights, NeuronPatterns, RunName, StepCounts, as_tuple
 
 LossSteps = Literal["steps", "mean"]
 
@@ -58,14 +58,38 @@ class LogitLossSpec(StrictModel):
     on: LossSteps = Field("mean", description="Whether each step's logits are compared, or their mean over steps.")
 
 
-class MembraneLossSpec(StrictModel):
-    """Distance between the membrane potentials of student and teacher, before reset."""
+class LayerLossSpec(StrictModel):
+    """A loss that compares neuron layers one by one: what is common to those of membranes and of firing rates."""
 
     weight: float = Field(0.1, ge=0, description="Factor of this loss in the sum.")
     match: NeuronPatterns = Field(
-        "**", description="Which neurons: names, globs or `re:` regular expressions; each must match at least one."
+        "**",
+        description="Which neurons: names, globs, `re:` regular expressions, or `@stage_ends`, the last layer before "
+        "each change of shape; each must match at least one.",
     )
-    distance: Literal["mse", "cosine"] = Field("mse", description="Mean squared difference, or 1 - cosine similarity.")
+    layer_weights: LayerWeights = Field(
+        {},
+        description="Weights of layers in the mean over layers, by pattern as in `match`; a later one wins, a layer "
+        "that none matches has 1.",
+    )
+
+    @property
+    def patterns(self) -> tuple[str, ...]:
+        """`match` as a tuple."""
+        return as_tuple(self.match)
+
+
+class MembraneLossSpec(LayerLossSpec):
+    """Distance between the membrane potentials of student and teacher, before reset."""
+
+    distance: Literal["mse", "cosine", "emd", "moments"] = Field(
+        "mse",
+        description="Neuron by neuron `mse`, the mean squared difference, or `cosine`, 1 - cosine similarity; between "
+        "distributions `emd`, the Earth Mover's distance, or `moments`, the divergence of fitted Gaussians.",
+    )
+    pool: Literal["channel", "layer"] = Field(
+        "channel", description="Whose potentials make one distribution of `emd` and `moments`."
+    )
     normalize: Literal["threshold", "variance", "none"] = Field(
         "threshold", description="What potentials are measured in: the threshold, the teacher's spread, or as they are."
     )
@@ -75,10 +99,16 @@ class MembraneLossSpec(StrictModel):
         "steps, or the last steps.",
     )
 
-    @property
-    def patterns(self) -> tuple[str, ...]:
-        """`match` as a tuple."""
-        return as_tuple(self.match)
+
+class RateLossSpec(LayerLossSpec):
+    """Squared difference between the firing rates of student and teacher."""
+
+    unit: Literal["neuron", "channel"] = Field("neuron", description="Whose rate: each neuron's, or each channel's.")
+    align: Literal["first_steps", "mean"] = Field(
+        "mean",
+        description="What is compared where the student has fewer steps: the teacher's rate over its first steps, or "
+        "over all.",
+    )
 
 
 class DistillSpec(StrictModel):
@@ -90,6 +120,7 @@ class DistillSpec(StrictModel):
     membrane: MembraneLossSpec | None = Field(
         MembraneLossSpec(), description="The teacher's membrane potentials; null: off."
     )
+    rates: RateLossSpec | None = Field(None, description="The teacher's firing rates; null: off.")
     time_steps: StepCounts | None = Field(
         None,
         description="Numbers of steps that the student is trained for in turn, under the one teacher; null: those of "
@@ -98,10 +129,10 @@ class DistillSpec(StrictModel):
 
     @model_validator(mode="after")
     def _has_a_loss(self) -> DistillSpec:
-        weights = [section.weight for section in (self.task, self.logits, self.membrane) if section is not None]
-        if self.epochs and not any(weights):
+        sections = (self.task, self.logits, self.membrane, self.rates)
+        if self.epochs and not any(section.weight for section in sections if section is not None):
             raise RuleError(
-                "must have a loss: task, logits and membrane are all null or of weight 0",
+                "must have a loss: task, logits, membrane and rates are all null or of weight 0",
                 hint="give one of them a weight, or set epochs to 0",
             )
         return self
