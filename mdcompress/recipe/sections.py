@@ -39,6 +39,11 @@ class TeacherSpec(StrictModel):
 
     epochs: int = Field(20, ge=1, description="Passes over the training data.")
     optimizer: OptimizerSpec = Field(OptimizerSpec(lr=2e-3), description="The teacher's optimizer.")
+    autocast: Literal["none", "bfloat16"] = Field(
+        "none",
+        description="What convolutions and products are computed in during its training; `bfloat16` is faster where "
+        "the device has it. Validation and everything after stay float32.",
+    )
 
 
 class TaskLossSpec(StrictModel):
@@ -164,11 +169,20 @@ class DataSpec(StrictModel):
 
 
 class TrainSpec(StrictModel):
-    """How the student is trained."""
+    """How the student is trained; all but the optimizer holds for the teacher too."""
 
     optimizer: OptimizerSpec = Field(OptimizerSpec(), description="The student's optimizer.")
     schedule: Literal["cosine", "constant"] = Field("cosine", description="How the learning rate goes to its end.")
     grad_clip: float | None = Field(1.0, gt=0, description="Largest norm of the gradient; null: not limited.")
+    patience: int | None = Field(
+        None, ge=1, description="Epochs without a better validation after which training ends; null: it never does."
+    )
+    ema: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="Decay of a moving average of the weights, which is validated and kept in their place; null: none.",
+    )
 
 
 class Recipe(StrictModel):

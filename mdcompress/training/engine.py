@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from mdcompress.errors import CheckpointError, TrainingError
+from mdcompress.training.averaging import decay_after, holding, snapshot, update_average
 from mdcompress.training.checkpoint import (
     EMPTY_TALLY,
     Identity,
@@ -22,7 +24,17 @@ from mdcompress.training.checkpoint import (
     write_checkpoint,
 )
 from mdcompress.training.determinism import Batch, reproducible, seeded_batches
-from mdcompress.training.history import EpochRecord, Progress, Resumed, StepRecord, Validation, best_epoch
+from mdcompress.training.history import (
+    EpochRecord,
+    Event,
+    Progress,
+    Resumed,
+    StepRecord,
+    Stopped,
+    Validation,
+    best_epoch,
+    epochs_without_gain,
+)
 from mdcompress.training.optimization import (
     clip_gradient,
     learning_rate,
@@ -93,13 +105,16 @@ class Job:
 def run_job(job: Job) -> None:
     """Train; afterwards the network holds its best epoch (`best_epoch`) and is in evaluation mode.
 
+    With `settings.ema` the average of the weights is what is validated, compared and kept; with `settings.patience` the
+    training ends after so many epochs without a better one.
+
     Errors: TrainingError (data that cannot be walked twice, NaN in a loss, …), CheckpointError (see `checkpoint`).
     An exception, KeyboardInterrupt among them, leaves the last checkpoint as it is: it is whole.
     """
     with reproducible(job.device):
         loop = _Loop(job)
         loop.start()
-        while loop.epoch <= job.epochs:
+        while not loop.finished:
             loop.train_epoch()
         loop.finish()
 
@@ -115,6 +130,14 @@ class _Loop:
         self.epoch, self.step, self.tally = 1, 0, EMPTY_TALLY
         self.history: tuple[EpochRecord, ...] = ()
         self.best: dict[str, Tensor] = {}
+        self.average = {} if job.settings.ema is None else snapshot(job.network)
+
+    @property
+    def finished(self) -> bool:
+        """Whether all epochs are done, or enough of them without a better one."""
+        patience = self.job.settings.patience
+        waited = patience is not None and epochs_without_gain(self.history) >= patience
+        return self.epoch > self.job.epochs or waited
 
     def start(self) -> None:
         """Go on from the checkpoint where there is one; else write the first, so that a bad path fails now."""
@@ -149,6 +172,8 @@ class _Loop:
 
     def finish(self) -> None:
         """Load the best epoch."""
+        if self.epoch <= self.job.epochs:
+            self._report(Stopped(self.epoch - 1, best_epoch(self.history).epoch))
         restore(self.job.network, self.best)
         self.job.network.eval()
 
@@ -167,11 +192,14 @@ class _Loop:
         norm = clip_gradient(self.trained, self.job.settings.grad_clip)
         self._require_finite({"gradient's norm": norm}, step)
         self.optimizer.step()
+        if self.job.settings.ema is not None:
+            update_average(self.average, self.job.network, decay=decay_after(done, self.job.settings.ema))
         self.step = step
         return StepRecord(self.epoch, self.job.epochs, step, self.steps, rate, mean)
 
     def _finish_epoch(self, started: float) -> None:
-        validation = self.job.validate()
+        with holding(self.job.network, self.average) if self.average else contextlib.nullcontext():
+            validation, candidate = self.job.validate(), snapshot(self.job.network)
         for score in validation:
             self._require_finite({f"validation loss at T={score.time_steps}": score.loss}, self.step)
         self._account(started)
@@ -187,7 +215,7 @@ class _Loop:
         )
         self.history = (*self.history, record)
         if best_epoch(self.history) is record:
-            self.best = snapshot(self.job.network)
+            self.best = candidate
         self.epoch, self.step, self.tally = self.epoch + 1, 0, EMPTY_TALLY
         self._save()
         self._report(record)
@@ -207,7 +235,7 @@ class _Loop:
                     hints=["lower optimizer.lr, or limit the gradient with grad_clip", "look for NaN in the data"],
                 )
 
-    def _report(self, event: Resumed | StepRecord | EpochRecord) -> None:
+    def _report(self, event: Event) -> None:
         if self.job.progress is not None:
             self.job.progress(event)
 
@@ -229,6 +257,7 @@ class _Loop:
             model=self.job.network.state_dict(),
             best=self.best,
             optimizer=optimizer_tensors(self.optimizer),
+            average=self.average,
         )
         write_checkpoint(policy.path, state, identity=policy.identity)
 
@@ -236,6 +265,8 @@ class _Loop:
         try:
             restore(self.job.network, state.model)
             load_optimizer_tensors(self.optimizer, state.optimizer)
+            for name, tensor in self.average.items():
+                tensor.copy_(state.average[name])
         except (ValueError, KeyError) as error:
             raise CheckpointError(
                 f"{path} does not fit the network ({error})", hints=["move the file away to start anew"]
@@ -260,8 +291,3 @@ def count_batches(batches: Iterable[Batch]) -> int:
 def _add(tally: Tally, parts: Mapping[str, float], correct: int, samples: int) -> Tally:
     losses = {name: tally.losses.get(name, 0.0) + value * samples for name, value in parts.items()}
     return Tally(losses, tally.correct + correct, tally.samples + samples, tally.seconds)
-
-
-def snapshot(network: nn.Module) -> dict[str, Tensor]:
-    """A copy of the network's state."""
-    return {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -41,8 +41,8 @@ def train_network(
         network: any network [T, N, ...] -> [N, K] or [T, N, K].
         train: batches (x [T, N, ...], y [N]) that can be walked once an epoch; `set_epoch(1..E)` is called if there.
         validate: batches to choose the epoch by, as in `distill`.
-        spec: the recipe's `teacher` section: epochs and optimizer.
-        settings: the recipe's `train` section, for schedule and gradient limit; its optimizer is the student's.
+        spec: the recipe's `teacher` section: epochs, optimizer and autocast.
+        settings: the recipe's `train` section; its optimizer is the student's and has no part in it.
         seed: start of all random numbers; the same seed gives the same bits on the same machine.
         checkpoint: file that holds the whole state; one that exists is resumed. Its folder must exist.
         checkpoint_every: steps between writes; the end of an epoch writes too.
@@ -58,13 +58,14 @@ def train_network(
         "kind": "training of a float network",
         "network": structure_digest(network),
         "teacher.epochs": str(spec.epochs),
+        "teacher.autocast": spec.autocast,
         **spec_items("train", settings),
         "seed": str(seed),
         "batches": str(count_batches(train)),
     }
     job = Job(
         network=network,
-        objective=_Task(network),
+        objective=_Task(network, spec.autocast),
         train=train,
         validate=validation(network, validate, time_steps=None),
         epochs=spec.epochs,
@@ -83,12 +84,15 @@ class _Task:
 
     passes = 1
 
-    def __init__(self, network: nn.Module) -> None:
-        self._network = network
+    def __init__(self, network: nn.Module, autocast: Literal["none", "bfloat16"]) -> None:
+        self._network, self._autocast = network, autocast
 
     def __call__(self, x: Tensor, y: Tensor) -> Iterator[PassLoss]:
         """The loss of x [T, N, ...], y [N]."""
-        logits = mean_logits(self._network(x))
+        # bfloat16 has float32's range: unlike float16 it needs no scaling of the loss, which would be one more state
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=self._autocast == "bfloat16"):
+            output = self._network(x)
+        logits = mean_logits(output.float())
         check_labels(logits, y)
         loss = task_loss(logits[None], y)
         yield PassLoss(loss, {"total": loss}, (logits.detach().argmax(1) == y).sum())
