@@ -38,6 +38,7 @@ def export(workspace: Workspace, *, samples: int = DEFAULT_SAMPLES) -> Report:
 
     started, student = workspace.start(Stage.EXPORT, newest), load_student(newest)
     x = first_samples(load_splits(workspace).test, samples, seed=workspace.recipe.seed)
+    x = x[: workspace.recipe.student_time_steps]
     graph = lower(student)
     parity = verify_graph(student, graph, x)
     require_equal(parity)

@@ -17,6 +17,7 @@ from mdcompress.pipeline.teaching import train
 from mdcompress.pipeline.workspace import Workspace, record_document
 from mdcompress.runs import Overwrite
 
+SHARED = (Stage.TRAIN, Stage.DISTILL)  # what several processes do together; the rest is done by the one that writes
 MEASURED = ActivityChoice()  # a whole run has counted its spikes
 
 
@@ -40,7 +41,8 @@ def run_all(workspace: Workspace, hardware: str) -> WholeRun:
     if workspace.model.weights is not None:
         del steps[Stage.TRAIN]
     extra = {Stage.ESTIMATE: estimate_settings(hardware, MEASURED)}
-    _check_first(workspace, tuple(stage for stage in steps if workspace.stale(stage, extra.get(stage, {}))))
+    stale = tuple(stage for stage in steps if workspace.stale(stage, extra.get(stage, {})))
+    _check_first(workspace, workspace.processes.broadcast(stale))
     for stage, perform in steps.items():
         _bring_up_to_date(workspace, stage, perform, extra.get(stage, {}))
     return _summarised(workspace, tuple(steps))
@@ -61,10 +63,11 @@ def _bring_up_to_date(
     workspace: Workspace, stage: Stage, perform: Callable[[], Report], extra: Mapping[str, str]
 ) -> None:
     reasons = workspace.stale(stage, extra)
-    if not reasons:
-        workspace.listener.note(f"{stage.value}: up to date")
-        return
     finished = workspace.run.record(stage) is not None
+    reasons, finished = workspace.processes.broadcast((reasons, finished))  # all decide alike
+    if not reasons:
+        _note(workspace, f"{stage.value}: up to date")
+        return
     if finished and workspace.overwrite is Overwrite.NEVER:
         raise RunError(
             f"the result of `{stage.value}` in {workspace.run.path} is stale: {'; '.join(reasons)}",
@@ -73,8 +76,15 @@ def _bring_up_to_date(
                 "or keep it: choose another folder with --run",
             ],
         )
-    workspace.listener.note(f"{stage.value}: {'; '.join(reasons) if finished else 'starting'}")
-    workspace.listener.note(written(perform().paths))
+    _note(workspace, f"{stage.value}: {'; '.join(reasons) if finished else 'starting'}")
+    if workspace.writes or stage in SHARED:
+        _note(workspace, written(perform().paths))
+    workspace.processes.wait()
+
+
+def _note(workspace: Workspace, message: str) -> None:
+    if workspace.writes:
+        workspace.listener.note(message)
 
 
 def _summarised(workspace: Workspace, stages: tuple[Stage, ...]) -> WholeRun:
@@ -96,7 +106,7 @@ def _summarised(workspace: Workspace, stages: tuple[Stage, ...]) -> WholeRun:
         "test_accuracy": accuracies,
         "stages": [record_document(workspace.run, stage, record) for stage, record in records.items()],
     }
-    paths = tuple(path for stage in records for path in workspace.run.files(stage))
+    paths = tuple(path for stage in records for path in workspace.run.written_files(stage))
     return WholeRun(Report(text, document, paths), accuracies["distilled"])
 
 

@@ -128,9 +128,23 @@ class DistillSpec(StrictModel):
     rates: RateLossSpec | None = Field(None, description="The teacher's firing rates; null: off.")
     time_steps: StepCounts | None = Field(
         None,
-        description="Numbers of steps that the student is trained for in turn, under the one teacher; null: those of "
-        "`data`.",
+        description="Numbers of steps that students are trained for, under the one teacher; null: those of `data`.",
     )
+    students: Literal["one", "each"] = Field(
+        "one",
+        description="`one` student is trained for all of time_steps at once; with `each` there is a student for each, "
+        "in runs/<name>/T1, T2, ….",
+    )
+
+    @model_validator(mode="after")
+    def _each_student_has_its_steps(self) -> DistillSpec:
+        if self.students == "each" and self.time_steps is None:
+            raise RuleError(
+                "must be one where time_steps is null (got 'each')",
+                hint="list the students' numbers of steps, for example `time_steps: [1, 2, 4]`",
+                field="students",
+            )
+        return self
 
     @model_validator(mode="after")
     def _has_a_loss(self) -> DistillSpec:
@@ -201,6 +215,11 @@ class Recipe(StrictModel):
     data: DataSpec = Field(DataSpec(), description="What it is trained, calibrated and tested on.")
     train: TrainSpec = Field(TrainSpec(), description="How the student is trained.")
     seed: int = Field(0, ge=0, le=2**32 - 1, description="Start of all random numbers.")
+
+    @property
+    def student_time_steps(self) -> int:
+        """T of the student's calibration, test and export: the most it is trained for."""
+        return max(self.distill.time_steps or (self.data.time_steps,))
 
     @model_validator(mode="after")
     def _teacher_sees_all_steps(self) -> Recipe:

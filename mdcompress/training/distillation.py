@@ -16,6 +16,7 @@ from mdcompress.graph import SnnGraph
 from mdcompress.losses import distillation_loss, layer_weights
 from mdcompress.observation import Observation, observe
 from mdcompress.planning import plan_to_json
+from mdcompress.processes import ALONE, Processes
 from mdcompress.recipe import DistillSpec, LayerLossSpec, TrainSpec
 from mdcompress.student import Student
 from mdcompress.tracing import trace
@@ -42,6 +43,7 @@ def distill(
     checkpoint_every: int = CHECKPOINT_STEPS,
     progress: Progress | None = None,
     device: str | torch.device = "cpu",
+    processes: Processes = ALONE,
 ) -> Student:
     """Train `student` in place to the losses of `spec`; returned is the same object, at its best epoch.
 
@@ -61,6 +63,7 @@ def distill(
         checkpoint_every: steps between writes; the end of an epoch writes too.
         progress: called with Resumed, StepRecord and EpochRecord as they happen.
         device: where to train; the student stays there, the teacher is copied there.
+        processes: what `join_processes` gave, where torchrun started several; they share each batch. Rank 0 writes.
 
     Errors: TrainingError, CheckpointError, DataError; each says what to do.
     """
@@ -77,6 +80,7 @@ def distill(
         **spec_items("distill", spec),
         **spec_items("train", settings),
         "seed": str(seed),
+        "processes": str(processes.size),
         "batches": str(count_batches(train)),
     }
     job = Job(
@@ -90,6 +94,7 @@ def distill(
         device=device,
         checkpoint=None if checkpoint is None else CheckpointPolicy(checkpoint, checkpoint_every, identity),
         progress=progress,
+        processes=processes,
     )
     run_job(job)
     return student

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from mdcompress.errors import CheckpointError, TrainingError
+from mdcompress.processes import ALONE, Processes
 from mdcompress.training.averaging import decay_after, holding, snapshot, update_average
 from mdcompress.training.checkpoint import (
     EMPTY_TALLY,
@@ -23,7 +24,7 @@ from mdcompress.training.checkpoint import (
     read_checkpoint,
     write_checkpoint,
 )
-from mdcompress.training.determinism import Batch, reproducible, seeded_batches
+from mdcompress.training.determinism import Batch, reproducible, seed_step, seeded_batches
 from mdcompress.training.history import (
     EpochRecord,
     Event,
@@ -43,6 +44,8 @@ from mdcompress.training.optimization import (
     optimizer_tensors,
     set_learning_rate,
 )
+from mdcompress.training.parallel import share, sum_gradients, whole_batch
+from mdcompress.training.statistics import global_statistics
 from mdcompress.weights import restore
 
 if TYPE_CHECKING:
@@ -88,7 +91,10 @@ class CheckpointPolicy:
 
 @dataclass(frozen=True)
 class Job:
-    """One training. `network` is trained in place; `validate` scores it as it is at the end of an epoch."""
+    """One training. `network` is trained in place; `validate` scores it as it is at the end of an epoch.
+
+    `processes`: those that share each batch; `train` gives every one of them the whole batch.
+    """
 
     network: nn.Module
     objective: Objective
@@ -100,6 +106,7 @@ class Job:
     device: torch.device
     checkpoint: CheckpointPolicy | None
     progress: Progress | None
+    processes: Processes = ALONE
 
 
 def run_job(job: Job) -> None:
@@ -144,7 +151,7 @@ class _Loop:
         policy = self.job.checkpoint
         if policy is None:
             return
-        if not policy.path.exists():
+        if not self.job.processes.broadcast(policy.path.exists()):
             self._save()
             return
         state = read_checkpoint(policy.path, identity=policy.identity)
@@ -182,13 +189,7 @@ class _Loop:
         rate = learning_rate(self.job.settings, done=done, total=self.job.epochs * self.steps)
         set_learning_rate(self.optimizer, rate)
         self.optimizer.zero_grad(set_to_none=True)
-        mean = 0.0
-        for loss in self.job.objective(x, y):
-            parts = {name: part.item() for name, part in loss.parts.items()}
-            self._require_finite(parts, step)
-            torch.autograd.backward(loss.total / self.job.objective.passes)
-            self.tally = _add(self.tally, parts, int(loss.correct), len(y))
-            mean += parts["total"] / self.job.objective.passes
+        mean = self._backpropagate(step, x, y)
         norm = clip_gradient(self.trained, self.job.settings.grad_clip)
         self._require_finite({"gradient's norm": norm}, step)
         self.optimizer.step()
@@ -197,9 +198,26 @@ class _Loop:
         self.step = step
         return StepRecord(self.epoch, self.job.epochs, step, self.steps, rate, mean)
 
+    def _backpropagate(self, step: int, x: Tensor, y: Tensor) -> float:
+        """Gradients of the batch's mean loss, summed over processes; the loss."""
+        processes, passes, mean = self.job.processes, self.job.objective.passes, 0.0
+        mine = share(processes, x, y)
+        if processes.size > 1:
+            seed_step(self.job.seed, self.epoch, step, rank=processes.rank)  # other samples, other dropout
+        with global_statistics(self.job.network, processes):
+            for loss in self.job.objective(mine.x, mine.y):
+                parts, correct = whole_batch(processes, mine, loss.parts, loss.correct)
+                self._require_finite(parts, step)
+                torch.autograd.backward(loss.total * (mine.weight / passes))
+                self.tally = _add(self.tally, parts, correct, len(y))
+                mean += parts["total"] / passes
+        sum_gradients(processes, self.trained)
+        return mean
+
     def _finish_epoch(self, started: float) -> None:
         with holding(self.job.network, self.average) if self.average else contextlib.nullcontext():
-            validation, candidate = self.job.validate(), snapshot(self.job.network)
+            mine = self.job.validate() if self.job.processes.rank == 0 else ()
+            validation, candidate = self.job.processes.broadcast(mine), snapshot(self.job.network)
         for score in validation:
             self._require_finite({f"validation loss at T={score.time_steps}": score.loss}, self.step)
         self._account(started)
@@ -236,7 +254,7 @@ class _Loop:
                 )
 
     def _report(self, event: Event) -> None:
-        if self.job.progress is not None:
+        if self.job.progress is not None and self.job.processes.rank == 0:
             self.job.progress(event)
 
     # ------------------------------------------------------------------ checkpoint
@@ -247,7 +265,7 @@ class _Loop:
 
     def _save(self) -> None:
         policy = self.job.checkpoint
-        if policy is None:
+        if policy is None or self.job.processes.rank > 0:
             return
         state = TrainingState(
             epoch=self.epoch,

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from mdcompress.evaluation import check_labels, mean_logits
 from mdcompress.losses import task_loss
+from mdcompress.processes import ALONE, Processes
 from mdcompress.recipe import TeacherSpec, TrainSpec
 from mdcompress.training.determinism import Batch
 from mdcompress.training.distillation import CHECKPOINT_STEPS, DEFAULT_SETTINGS
@@ -34,6 +35,7 @@ def train_network(
     checkpoint_every: int = CHECKPOINT_STEPS,
     progress: Progress | None = None,
     device: str | torch.device = "cpu",
+    processes: Processes = ALONE,
 ) -> NetworkT:
     """Train `network` in place to the cross-entropy of its mean answer; returned is the same object, at its best epoch.
 
@@ -48,6 +50,7 @@ def train_network(
         checkpoint_every: steps between writes; the end of an epoch writes too.
         progress: called with Resumed, StepRecord and EpochRecord as they happen.
         device: where to train; the network stays there.
+        processes: as in `distill`.
 
     Errors: TrainingError, CheckpointError, DataError; each says what to do.
     """
@@ -61,6 +64,7 @@ def train_network(
         "teacher.autocast": spec.autocast,
         **spec_items("train", settings),
         "seed": str(seed),
+        "processes": str(processes.size),
         "batches": str(count_batches(train)),
     }
     job = Job(
@@ -74,6 +78,7 @@ def train_network(
         device=device,
         checkpoint=None if checkpoint is None else CheckpointPolicy(checkpoint, checkpoint_every, identity),
         progress=progress,
+        processes=processes,
     )
     run_job(job)
     return network
