@@ -19,10 +19,12 @@ from mdcompress.runs import Overwrite
 def command(selection: Selection, compute: Compute, overwrite: Overwrite, console: Console) -> None:
     """Train the quantized student under its float teacher.
 
-    An interrupted training is continued by the same command.
+    An interrupted training is continued by the same command. Where the recipe has a student for each T
+    (distill.students), each is quantized and trained in a run of its own, RUN/T1, RUN/T2, …. Under torchrun, several
+    processes share each batch.
     """
-    from mdcompress.pipeline.distilling import distill
+    from mdcompress.pipeline.whole import distill_all
 
     workspace = open_training(selection, console=console, compute=compute, overwrite=overwrite)
-    report = distill(workspace)
+    report = distill_all(workspace)
     show(report, workspace=workspace, console=console)

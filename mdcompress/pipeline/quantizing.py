@@ -16,6 +16,7 @@ from mdcompress.pipeline.networks import (
     teacher_weights,
     trained_network,
 )
+from mdcompress.pipeline.versatile import refuse_several_students
 from mdcompress.pipeline.workspace import Workspace
 from mdcompress.runs import PLAN_FILE, QUANTIZED_FILE, Overwrite
 
@@ -31,6 +32,7 @@ TRACED_SAMPLES = 2  # two, so that a batch can be told from a single sample
 
 def quantize(workspace: Workspace) -> Report:
     """Quantize the float network and find its scales, without training."""
+    refuse_several_students(workspace, Stage.QUANTIZE)
     workspace.refuse_to_overwrite(Stage.QUANTIZE)
     weights = teacher_weights(workspace)
     from mdcompress.calibration import calibrate

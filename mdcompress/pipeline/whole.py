@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -14,6 +15,7 @@ from mdcompress.pipeline.exporting import export
 from mdcompress.pipeline.networks import teacher_weights, torch_device
 from mdcompress.pipeline.quantizing import quantize
 from mdcompress.pipeline.teaching import train
+from mdcompress.pipeline.versatile import has_several_students, student_runs, summarised
 from mdcompress.pipeline.workspace import Workspace, record_document
 from mdcompress.runs import Overwrite
 
@@ -30,7 +32,36 @@ class WholeRun:
 
 
 def run_all(workspace: Workspace, hardware: str) -> WholeRun:
-    """Train (if there are no weights), quantize, distill, export and price; go on where an earlier run stopped."""
+    """Train (if there are no weights), quantize, distill, export and price; go on where an earlier run stopped.
+
+    Where the recipe has a student for each T, all but the training is done for each; the accuracy is the least.
+    """
+    if not has_several_students(workspace.recipe):
+        return _run_one(workspace, hardware)
+    if workspace.model.weights is None:
+        _bring_up_to_date(workspace, Stage.TRAIN, lambda: train(workspace), {})
+    students = student_runs(workspace)
+    accuracies = [_run_one(_announced(student), hardware).accuracy for student in students]
+    return WholeRun(summarised(workspace, students), min(accuracies))
+
+
+def distill_all(workspace: Workspace) -> Report:
+    """Distil the student, or quantize and distil the student of each T that is not there yet."""
+    if not has_several_students(workspace.recipe):
+        return distill(workspace)
+    students = student_runs(workspace)
+    for student in map(_announced, students):
+        _bring_up_to_date(student, Stage.QUANTIZE, functools.partial(quantize, student), {})
+        _bring_up_to_date(student, Stage.DISTILL, functools.partial(distill, student), {})
+    return summarised(workspace, students)
+
+
+def _announced(student: Workspace) -> Workspace:
+    _note(student, f"student of T = {student.recipe.student_time_steps}, in {student.run.path}")
+    return student
+
+
+def _run_one(workspace: Workspace, hardware: str) -> WholeRun:
     steps: dict[Stage, Callable[[], Report]] = {
         Stage.TRAIN: lambda: train(workspace),
         Stage.QUANTIZE: lambda: quantize(workspace),
