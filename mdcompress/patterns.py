@@ -29,9 +29,7 @@ def check_pattern(pattern: str, *, roles: Sequence[str] = ROLES) -> str:
     """The pattern itself, if its form is right: a known role, a sound regular expression, or a glob."""
     if pattern.startswith("@") and pattern not in roles:
         near = get_close_matches(pattern, roles, n=1)
-        offered = (
-            f"the roles are {', '.join(roles)}" if roles else "no roles are offered here; write a glob such as `**`"
-        )
+        offered = f"the roles are {', '.join(roles)}"
         raise RuleError(f"unknown role {pattern!r}", hint=f"write `{near[0]}`" if near else offered)
     if not pattern.removeprefix(REGEX_PREFIX):
         raise RuleError(f"a pattern must not be empty (got {pattern!r})", hint="write a node's name, or `**` for all")

@@ -12,7 +12,7 @@ from mdcompress.console import Console, OutputFormat, on_terminal, percent
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars
 
-    from mdcompress.training.history import EpochRecord, Event, Progress, Resumed
+    from mdcompress.training.history import EpochRecord, Event, Progress, Resumed, Stopped
 
 
 @dataclass(frozen=True)
@@ -43,13 +43,15 @@ class _Lines:
     title: str
 
     def __call__(self, event: Event) -> None:
-        from mdcompress.training.history import EpochRecord, Resumed, StepRecord
+        from mdcompress.training.history import EpochRecord, Resumed, StepRecord, Stopped
 
         match event:
             case Resumed():
                 self.console.note(resumed_line(self.title, event))
             case EpochRecord():
                 self.console.note(epoch_line(self.title, event))
+            case Stopped():
+                self.console.note(stopped_line(self.title, event))
             case StepRecord():
                 pass  # a log is not redrawn
             case _:
@@ -77,6 +79,11 @@ def resumed_line(title: str, event: Resumed) -> str:
     """`distill: going on with epoch 3, after step 12, …`; without the step where the epoch had not begun."""
     within = f", after step {event.step}" if event.step else ""
     return f"{title}: going on with epoch {event.epoch}{within}, from the state of an interrupted run"
+
+
+def stopped_line(title: str, event: Stopped) -> str:
+    """`distill: stopped after epoch 7, none was better than epoch 4`."""
+    return f"{title}: stopped after epoch {event.epoch}, none was better than epoch {event.best}"
 
 
 def epoch_line(title: str, record: EpochRecord) -> str:

@@ -36,13 +36,23 @@ RECIPE_FILE = "recipe.yaml"
 TEACHER_FILE, TEACHER_HISTORY_FILE = "teacher.safetensors", "teacher_history.csv"
 PLAN_FILE, QUANTIZED_FILE = "plan.yaml", "quantized.safetensors"
 DISTILLED_FILE, HISTORY_FILE = "distilled.safetensors", "history.csv"
+MISMATCH_FILE, MISMATCH_TABLE_FILE = "mismatch.json", "mismatch.md"
+MISMATCH_PICTURE_FILE, TRAINING_PICTURE_FILE = "mismatch.svg", "training.svg"  # only where matplotlib is installed
+TENSORBOARD_FOLDER = "tensorboard"  # logs of trainings, a folder each; no stage's result
 MODEL_FILE, GOLDEN_FILE, ACTIVITY_FILE = "model.onnx", "golden.npz", "activity.json"
 HARDWARE_JSON_FILE, HARDWARE_TABLE_FILE, HARDWARE_PAGE_FILE = "hardware.json", "hardware.md", "report.html"
 
 STAGE_FILES: Mapping[Stage, tuple[str, ...]] = {
     Stage.TRAIN: (TEACHER_FILE, TEACHER_HISTORY_FILE),
     Stage.QUANTIZE: (QUANTIZED_FILE, PLAN_FILE),
-    Stage.DISTILL: (DISTILLED_FILE, HISTORY_FILE),
+    Stage.DISTILL: (
+        DISTILLED_FILE,
+        HISTORY_FILE,
+        MISMATCH_FILE,
+        MISMATCH_TABLE_FILE,
+        MISMATCH_PICTURE_FILE,
+        TRAINING_PICTURE_FILE,
+    ),
     Stage.EXPORT: (MODEL_FILE, GOLDEN_FILE, ACTIVITY_FILE),
     Stage.ESTIMATE: (HARDWARE_JSON_FILE, HARDWARE_TABLE_FILE, HARDWARE_PAGE_FILE),
 }
@@ -186,8 +196,12 @@ class RunDirectory:
         return self.path / name
 
     def files(self, stage: Stage) -> tuple[Path, ...]:
-        """The paths of a stage's files, the main one first."""
+        """The paths of the files a stage can write, the main one first."""
         return tuple(self.file(name) for name in STAGE_FILES[stage])
+
+    def written_files(self, stage: Stage) -> tuple[Path, ...]:
+        """The paths of those that a finished stage wrote."""
+        return tuple(path for path in self.files(stage) if path.name in self.manifest().stages[stage.value].outputs)
 
     def manifest(self) -> Manifest:
         """The finished stages."""

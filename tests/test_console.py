@@ -28,7 +28,7 @@ from mdcompress.console import (
 from mdcompress.errors import PlanError, RunError
 from mdcompress.progress import ConsoleListener, epoch_line, resumed_line
 from mdcompress.runs import RunDirectory
-from mdcompress.training import EpochRecord, Resumed, StepRecord, Validation
+from mdcompress.training import EpochRecord, Resumed, StepRecord, Stopped, Validation
 
 REPORT = Report("| a |", {"accuracy": 0.5, "name": "Ω"}, (Path("runs/4bit/model.onnx"), Path("golden.npz")))
 
@@ -235,10 +235,10 @@ def test_resumed_training_says_where_it_goes_on() -> None:
 
 def test_log_has_a_line_an_epoch_and_none_a_step(capsys: pytest.CaptureFixture[str]) -> None:
     with ConsoleListener(Console()).training("distill") as progress:
-        for event in (Resumed(3, 0, ()), STEP, EPOCH):
+        for event in (Resumed(3, 0, ()), STEP, EPOCH, Stopped(7, 4)):
             progress(event)
     lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 2 and lines[1] == epoch_line("distill", EPOCH)
+    assert lines[1:] == [epoch_line("distill", EPOCH), "distill: stopped after epoch 7, none was better than epoch 4"]
 
 
 def test_terminal_shows_a_bar_and_keeps_the_epochs(

@@ -336,5 +336,5 @@ def test_a_loss_that_needs_a_teacher_says_so(off: str) -> None:
 
 def test_a_distillation_without_any_loss_is_an_error() -> None:
     spec = DistillSpec(epochs=0, task=None, logits=None, membrane=None)
-    with pytest.raises(TrainingError, match="at least one of task, logits and membrane"):
+    with pytest.raises(TrainingError, match="at least one of task, logits, membrane and rates"):
         distillation_loss(STUDENT_SEEN, TEACHER_SEEN, y=Y, graph=GRAPH, spec=spec)

@@ -208,7 +208,7 @@ def test_value_that_cannot_be_is_an_error_at_its_key(change: str, path: str, mes
 def test_hints_say_what_to_write() -> None:
     assert "write `@first`" in complaint(EXAMPLE, "quantize.overrides.0.match='@frist'")
     assert "the roles are @first, @last, @residual, @readout" in complaint(EXAMPLE, "quantize.overrides.0.match='@zzz'")
-    assert "no roles are offered here" in complaint(EXAMPLE, "distill.membrane.match='@first'")
+    assert "the roles are @stage_ends" in complaint(EXAMPLE, "distill.membrane.match='@first'")
     assert "write `cifar10`" in complaint(EXAMPLE, "data.name=cifar11")
     assert "the data sets are: digits," in complaint(EXAMPLE, "data.name=zzz")
     assert "`temperature` is a key of `distill.logits`" in complaint(EXAMPLE, "distill.temperature=2")

@@ -115,7 +115,9 @@ class StoppedError(Exception):
     pass
 
 
-def run(student: Student, teacher: nn.Module, path: Path | None, *, stop_at: int | None = None) -> list[Event]:
+def run(
+    student: Student, teacher: nn.Module, path: Path | None, *, stop_at: int | None = None, settings: TrainSpec = FAST
+) -> list[Event]:
     """Distil for two epochs of 6 steps at T = 1 and 3; raise StoppedError after `stop_at` steps of this call."""
     events: list[Event] = []
 
@@ -130,7 +132,7 @@ def run(student: Student, teacher: nn.Module, path: Path | None, *, stop_at: int
         train=Shuffled(),
         validate=Shuffled(),
         spec=DistillSpec(epochs=2, time_steps=(1, 3)),
-        settings=FAST,
+        settings=settings,
         checkpoint=path,
         checkpoint_every=4,
         progress=progress,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import click
 
-from mdcompress.cli.opening import open_workspace
+from mdcompress.cli.opening import open_training, show
 from mdcompress.cli.options import Selection, compute_options, example, force_option, output_options, selection_options
-from mdcompress.console import Console, written
+from mdcompress.console import Console
 from mdcompress.pipeline.workspace import Compute
 from mdcompress.runs import Overwrite
 
@@ -19,11 +19,12 @@ from mdcompress.runs import Overwrite
 def command(selection: Selection, compute: Compute, overwrite: Overwrite, console: Console) -> None:
     """Train the quantized student under its float teacher.
 
-    An interrupted training is continued by the same command.
+    An interrupted training is continued by the same command. Where the recipe has a student for each T
+    (distill.students), each is quantized and trained in a run of its own, RUN/T1, RUN/T2, …. Under torchrun, several
+    processes share each batch.
     """
-    from mdcompress.pipeline.distilling import distill
+    from mdcompress.pipeline.whole import distill_all
 
-    workspace = open_workspace(selection, console=console, compute=compute, overwrite=overwrite)
-    report = distill(workspace)
-    console.show(report)
-    console.note(written(report.paths))
+    workspace = open_training(selection, console=console, compute=compute, overwrite=overwrite)
+    report = distill_all(workspace)
+    show(report, workspace=workspace, console=console)

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import click
 
+from intsnn.errors import UsageError
 from mdcompress.cli.group import Invocation
 from mdcompress.cli.options import Selection
-from mdcompress.console import Console
+from mdcompress.console import Console, Report, written
 from mdcompress.data.names import Download
 from mdcompress.errors import RunError
 from mdcompress.pipeline.workspace import Compute, Workspace
+from mdcompress.processes import join_processes, started_processes
 from mdcompress.progress import ConsoleListener
 from mdcompress.recipe import Recipe, load_recipe
 from mdcompress.runs import RECIPE_FILE, Overwrite, RunDirectory, chosen_run, named_run, only_run
@@ -23,7 +25,27 @@ WITHOUT_DATA = Compute("cpu", None, Download.NEVER)  # what a command is given t
 def open_workspace(
     selection: Selection, *, console: Console, compute: Compute = WITHOUT_DATA, overwrite: Overwrite = Overwrite.NEVER
 ) -> Workspace:
-    """The run and the recipe that the options mean; nothing is written."""
+    """The run and the recipe that the options mean; nothing is written.
+
+    Errors: UsageError where torchrun started several processes: only a training can share its work.
+    """
+    if started_processes() > 1:
+        raise UsageError(
+            f"only train, distill and run work in several processes (torchrun started {started_processes()})",
+            hints=["give this command without torchrun"],
+        )
+    return _opened(selection, console, compute, overwrite)
+
+
+def open_training(selection: Selection, *, console: Console, compute: Compute, overwrite: Overwrite) -> Workspace:
+    """`open_workspace` for a command that trains: where torchrun started several processes, they meet here."""
+    workspace = _opened(selection, console, compute, overwrite)
+    if started_processes() == 1:
+        return workspace
+    return replace(workspace, processes=join_processes(compute.device))
+
+
+def _opened(selection: Selection, console: Console, compute: Compute, overwrite: Overwrite) -> Workspace:
     run, recipe = _run_and_recipe(selection)
     return Workspace(
         run=run,
@@ -34,6 +56,13 @@ def open_workspace(
         selection=str(selection),
         listener=ConsoleListener(console),
     )
+
+
+def show(report: Report, *, workspace: Workspace, console: Console) -> None:
+    """Print a stage's report and what it wrote, once where several processes worked on it."""
+    if workspace.writes:
+        console.show(report)
+        console.note(written(report.paths))
 
 
 def beside(file: Path | None, selection: Selection) -> Selection:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from mdcompress.cli.accuracy import require_accuracy
-from mdcompress.cli.opening import open_workspace
+from mdcompress.cli.opening import open_training
 from mdcompress.cli.options import (
     Action,
     Selection,
@@ -51,11 +51,12 @@ def command(
     from mdcompress.pipeline.quantizing import preview
     from mdcompress.pipeline.whole import run_all
 
-    workspace = open_workspace(selection, console=console, compute=compute, overwrite=overwrite)
+    workspace = open_training(selection, console=console, compute=compute, overwrite=overwrite)
     require_hardware(hardware)
     if action is Action.PREVIEW:
         console.show(preview(workspace))
         return
     whole = run_all(workspace, hardware)
-    console.show(whole.report)
+    if workspace.writes:
+        console.show(whole.report)
     require_accuracy(whole.accuracy, min_accuracy)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import click
 
-from mdcompress.cli.opening import open_workspace
+from mdcompress.cli.opening import open_training, show
 from mdcompress.cli.options import Selection, compute_options, example, force_option, output_options, selection_options
-from mdcompress.console import Console, written
+from mdcompress.console import Console
 from mdcompress.pipeline.workspace import Compute
 from mdcompress.runs import Overwrite
 
@@ -24,7 +24,6 @@ def command(selection: Selection, compute: Compute, overwrite: Overwrite, consol
     """
     from mdcompress.pipeline.teaching import train
 
-    workspace = open_workspace(selection, console=console, compute=compute, overwrite=overwrite)
+    workspace = open_training(selection, console=console, compute=compute, overwrite=overwrite)
     report = train(workspace)
-    console.show(report)
-    console.note(written(report.paths))
+    show(report, workspace=workspace, console=console)

@@ -1,14 +1,35 @@
-"""`distill`: quantized student, float teacher and data -> distilled.safetensors and history.csv."""
+"""`distill`: quantized student, float teacher and data -> distilled.safetensors, its history, mismatch and pictures."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 from mdcompress._version import __version__
-from mdcompress.console import Report, percent
+from mdcompress.console import Report, percent, table
 from mdcompress.manifest import Stage
 from mdcompress.pipeline.networks import load_splits, teacher_weights, torch_device, trained_network
 from mdcompress.pipeline.resuming import refuse_other_trainings, resumable
 from mdcompress.pipeline.workspace import Workspace
-from mdcompress.runs import DISTILLED_FILE, HISTORY_FILE, QUANTIZED_FILE
+from mdcompress.runs import (
+    DISTILLED_FILE,
+    HISTORY_FILE,
+    MISMATCH_FILE,
+    MISMATCH_PICTURE_FILE,
+    MISMATCH_TABLE_FILE,
+    QUANTIZED_FILE,
+    TRAINING_PICTURE_FILE,
+    StartedStage,
+)
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from mdcompress.data import DataSplits
+    from mdcompress.mismatch import MismatchReport
+    from mdcompress.student import Student
+    from mdcompress.training import EpochRecord
 
 
 def distill(workspace: Workspace) -> Report:
@@ -16,15 +37,14 @@ def distill(workspace: Workspace) -> Report:
     workspace.refuse_to_overwrite(Stage.DISTILL)
     workspace.require(Stage.QUANTIZE)
     weights, quantized = teacher_weights(workspace), workspace.run.file(QUANTIZED_FILE)
-    from mdcompress.evaluation import evaluate
     from mdcompress.training import distill as distill_student
-    from mdcompress.training import write_history
-    from mdcompress.weights import load_student, save_student
+    from mdcompress.weights import load_student
 
     recipe, started = workspace.recipe, workspace.start(Stage.DISTILL, quantized, weights)
     refuse_other_trainings(workspace, started)
     student, teacher = load_student(quantized), trained_network(workspace, weights)
     splits = load_splits(workspace)
+    workspace.processes.wait()  # all have read what is there before one of them writes
     with resumable(workspace, started) as training:
         distill_student(
             student,
@@ -37,12 +57,110 @@ def distill(workspace: Workspace) -> Report:
             checkpoint=training.checkpoint,
             progress=training.progress,
             device=torch_device(workspace),
+            processes=workspace.processes,
         )
-    accuracy = evaluate(student, splits.test).accuracy
-    summary = f"distilled  test accuracy {percent(accuracy)}"
-    with started.writing(measured={"test_accuracy": accuracy}, summary=summary) as folder:
+    if workspace.writes:
+        mismatch = _mismatch(workspace, quantized, student, teacher, splits)
+        _write(workspace, started, student, splits, mismatch=mismatch, history=training.history())
+        workspace.run.discard_checkpoints(started.stage)
+    workspace.processes.wait()
+    return workspace.report(Stage.DISTILL)
+
+
+def _write(
+    workspace: Workspace,
+    started: StartedStage,
+    student: Student,
+    splits: DataSplits,
+    *,
+    mismatch: MismatchReport,
+    history: Sequence[EpochRecord],
+) -> None:
+    """Score the student on the test split, and write it with all that is known of its training."""
+    from mdcompress.evaluation import evaluate
+    from mdcompress.training import write_history
+    from mdcompress.weights import save_student
+
+    recipe = workspace.recipe
+    accuracies = {
+        steps: evaluate(student, splits.test, time_steps=steps).accuracy
+        for steps in recipe.distill.time_steps or (recipe.student_time_steps,)
+    }
+    measured = {f"test_accuracy_T{steps}": accuracy for steps, accuracy in accuracies.items()}
+    measured["test_accuracy"] = accuracies[recipe.student_time_steps]
+    measured |= {
+        "membrane_mismatch_before": mismatch.membrane_before,
+        "membrane_mismatch_after": mismatch.membrane_after,
+    }
+    with started.writing(measured=measured, summary=_summary(accuracies, mismatch)) as folder:
         provenance = {"recipe": recipe.name, "mdcompress": __version__, "stage": Stage.DISTILL.value}
         save_student(student, folder / DISTILLED_FILE, provenance=provenance)
-        write_history(training.history(), folder / HISTORY_FILE)
-    workspace.run.discard_checkpoints(started.stage)
-    return workspace.report(Stage.DISTILL)
+        write_history(history, folder / HISTORY_FILE)
+        (folder / MISMATCH_FILE).write_text(mismatch.to_json(), "utf-8")
+        (folder / MISMATCH_TABLE_FILE).write_text(mismatch_table(mismatch) + "\n", "utf-8")
+        _draw(mismatch, history, folder)
+
+
+def _summary(accuracies: dict[int, float], mismatch: MismatchReport) -> str:
+    several = [f"T={steps} {percent(accuracy)}" for steps, accuracy in accuracies.items()]
+    scored = percent(accuracies[max(accuracies)]) if len(several) == 1 else ", ".join(several)
+    return (
+        f"distilled  test accuracy {scored}\n"
+        f"membranes  mismatch with the teacher {mismatch.membrane_before:.4g} before, {mismatch.membrane_after:.4g} "
+        "after (squared thresholds, mean over layers)"
+    )
+
+
+def _mismatch(
+    workspace: Workspace, quantized: Path, student: Student, teacher: nn.Module, splits: DataSplits
+) -> MismatchReport:
+    """Before and after, on validation samples: as many as calibration takes of the training samples."""
+    from mdcompress.mismatch import MismatchReport, measure_mismatch
+    from mdcompress.pipeline.quantizing import traced
+    from mdcompress.weights import load_student
+
+    recipe, device = workspace.recipe, torch_device(workspace)
+    graph, steps = traced(workspace, teacher, splits), recipe.student_time_steps
+    batches = splits.validation.first(recipe.data.calibration_samples, seed=recipe.seed)
+    before = measure_mismatch(load_student(quantized).to(device), teacher, graph, batches, time_steps=steps)
+    after = measure_mismatch(student, teacher, graph, batches, time_steps=steps)
+    return MismatchReport(steps, sum(len(y) for _, y in batches), before, after)
+
+
+def mismatch_table(report: MismatchReport) -> str:
+    """mismatch.md."""
+    header = ["neuron", "membrane before", "after", "rate of teacher", "before", "after", "difference before", "after"]
+    rows = [
+        [
+            name,
+            f"{before.membrane:.4g}",
+            f"{report.after[name].membrane:.4g}",
+            percent(before.teacher_rate),
+            percent(before.student_rate),
+            percent(report.after[name].student_rate),
+            percent(before.rate_difference),
+            percent(report.after[name].rate_difference),
+        ]
+        for name, before in report.before.items()
+    ]
+    means = f"Mean over layers: {report.membrane_before:.4g} before, {report.membrane_after:.4g} after."
+    return "\n\n".join(
+        [
+            "# Mismatch of student and teacher, before and after distillation",
+            f"{report.samples} validation samples, T = {report.time_steps}. Membrane: mean ((v_s - v_t) / threshold)^2 "
+            "before reset. Rate: spikes per neuron and step; difference: mean |r_s - r_t| over samples and neurons.",
+            table(header, rows, numbers=header[1:]),
+            means,
+        ]
+    )
+
+
+def _draw(mismatch: MismatchReport, history: Sequence[EpochRecord], folder: Path) -> None:
+    """The pictures, where matplotlib is installed; of a training of no epochs only that of the mismatch."""
+    from mdcompress.training.pictures import can_draw, write_mismatch_picture, write_training_picture
+
+    if not can_draw():
+        return
+    write_mismatch_picture(mismatch, folder / MISMATCH_PICTURE_FILE)
+    if history:
+        write_training_picture(history, folder / TRAINING_PICTURE_FILE)

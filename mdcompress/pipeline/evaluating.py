@@ -40,7 +40,7 @@ def evaluate(workspace: Workspace, file: Path | None) -> Evaluated:
     require_as_written(path)
     match path.suffix:
         case ".onnx":
-            return _evaluate_model(path, load_splits(workspace).test)
+            return _evaluate_model(path, load_splits(workspace).test, workspace.recipe.student_time_steps)
         case ".safetensors":
             return _evaluate_student(workspace, path)
         case suffix:
@@ -63,18 +63,21 @@ def _evaluate_student(workspace: Workspace, path: Path) -> Evaluated:
     from mdcompress.weights import load_student
 
     student = load_student(path).to(torch_device(workspace))
-    metrics = evaluate_network(student, load_splits(workspace).test, graph=student.graph)
+    metrics = evaluate_network(
+        student, load_splits(workspace).test, graph=student.graph, time_steps=workspace.recipe.student_time_steps
+    )
     text = "\n\n".join([_headline(path, metrics.accuracy, metrics.samples, metrics.time_steps), _neurons(metrics)])
     document: JsonValue = {"file": str(path), **_parsed(metrics.to_json())}
     return Evaluated(Report(text, document, (path,), metrics.accuracy), metrics.accuracy)
 
 
-def _evaluate_model(path: Path, batches: Batches) -> Evaluated:
+def _evaluate_model(path: Path, batches: Batches, steps: int) -> Evaluated:
     from intsnn.runtime import open_session
 
     session = open_session(path)
     correct = samples = time_steps = 0
     for x, y in batches:
+        x = x[:steps]
         answer = session.answer(integers_for(session.graph.input, x.numpy()))
         logits = answer.sum(axis=0) if answer.ndim > 1 + len(session.graph.output.shape) else answer
         correct += int((logits.argmax(axis=1) == y.numpy()).sum())

@@ -8,6 +8,7 @@ from intsnn.arithmetic import IntType
 from mdcompress.console import Report
 from mdcompress.manifest import Stage
 from mdcompress.pipeline.networks import first_samples, load_splits
+from mdcompress.pipeline.versatile import refuse_several_students
 from mdcompress.pipeline.workspace import Workspace
 from mdcompress.runs import ACTIVITY_FILE, GOLDEN_FILE, MODEL_FILE
 
@@ -26,6 +27,7 @@ def export(workspace: Workspace, *, samples: int = DEFAULT_SAMPLES) -> Report:
 
     Errors: ParityError at the first difference; nothing is written then.
     """
+    refuse_several_students(workspace, Stage.EXPORT)
     workspace.refuse_to_overwrite(Stage.EXPORT)
     newest = workspace.newest_student()
     from intsnn.activity import measure, write_activity
@@ -38,6 +40,7 @@ def export(workspace: Workspace, *, samples: int = DEFAULT_SAMPLES) -> Report:
 
     started, student = workspace.start(Stage.EXPORT, newest), load_student(newest)
     x = first_samples(load_splits(workspace).test, samples, seed=workspace.recipe.seed)
+    x = x[: workspace.recipe.student_time_steps]
     graph = lower(student)
     parity = verify_graph(student, graph, x)
     require_equal(parity)

@@ -82,7 +82,7 @@ def torch_device(workspace: Workspace) -> torch.device:
     """The device of --device; UsageError where this machine or this torch does not have it."""
     import torch
 
-    name = workspace.compute.device
+    name = workspace.processes.device if workspace.processes.size > 1 else workspace.compute.device
     try:
         return torch.empty(0, device=name).device
     except (RuntimeError, AssertionError) as error:  # AssertionError: a torch built without CUDA

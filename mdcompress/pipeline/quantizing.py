@@ -16,6 +16,7 @@ from mdcompress.pipeline.networks import (
     teacher_weights,
     trained_network,
 )
+from mdcompress.pipeline.versatile import refuse_several_students
 from mdcompress.pipeline.workspace import Workspace
 from mdcompress.runs import PLAN_FILE, QUANTIZED_FILE, Overwrite
 
@@ -31,6 +32,7 @@ TRACED_SAMPLES = 2  # two, so that a batch can be told from a single sample
 
 def quantize(workspace: Workspace) -> Report:
     """Quantize the float network and find its scales, without training."""
+    refuse_several_students(workspace, Stage.QUANTIZE)
     workspace.refuse_to_overwrite(Stage.QUANTIZE)
     weights = teacher_weights(workspace)
     from mdcompress.calibration import calibrate
@@ -43,11 +45,12 @@ def quantize(workspace: Workspace) -> Report:
     network, splits = trained_network(workspace, weights), load_splits(workspace)
     graph, plan = _traced_and_planned(workspace, network, splits)
     samples = calibration(splits, recipe.data.calibration_samples, seed=recipe.seed)
+    steps = recipe.student_time_steps
     with seeded(recipe.seed):
-        student = calibrate(quantize_network(network, graph, plan), samples)
+        student = calibrate(quantize_network(network, graph, plan), [x[:steps] for x, _ in samples])
     accuracies = {
         "teacher_test_accuracy": evaluate(network, splits.test).accuracy,
-        "test_accuracy": evaluate(student, splits.test).accuracy,
+        "test_accuracy": evaluate(student, splits.test, time_steps=steps).accuracy,
     }
     summary = f"quantized  test accuracy {percent(accuracies['test_accuracy'])}"
     with started.writing(measured=accuracies, summary=summary) as folder:
@@ -91,14 +94,20 @@ def plan_text(plan: QuantPlan) -> str:
     return plan_to_yaml(plan)
 
 
-def _traced_and_planned(workspace: Workspace, network: nn.Module, splits: DataSplits) -> tuple[SnnGraph, QuantPlan]:
-    from mdcompress.graph import NodeKind
+def traced(workspace: Workspace, network: nn.Module, splits: DataSplits) -> SnnGraph:
+    """The float network's graph, by its first training samples."""
     from mdcompress.pipeline.networks import torch_device
-    from mdcompress.planning import plan
     from mdcompress.tracing import trace
 
     sample = first_samples(splits.train, TRACED_SAMPLES, seed=workspace.recipe.seed)
-    graph = trace(network, sample.to(torch_device(workspace)))
+    return trace(network, sample.to(torch_device(workspace)))
+
+
+def _traced_and_planned(workspace: Workspace, network: nn.Module, splits: DataSplits) -> tuple[SnnGraph, QuantPlan]:
+    from mdcompress.graph import NodeKind
+    from mdcompress.planning import plan
+
+    graph = traced(workspace, network, splits)
     if not graph.of_kind(NodeKind.NEURON):
         raise PlanError(
             f"the network has no spiking neuron ({workspace.model.builder})",

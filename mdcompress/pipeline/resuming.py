@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mdcompress.pipeline.workspace import Workspace
-from mdcompress.runs import Overwrite, StartedStage, discard_states, make_folder
+from mdcompress.runs import TENSORBOARD_FOLDER, Overwrite, StartedStage, discard_states, make_folder
 
 if TYPE_CHECKING:
-    from mdcompress.training import EpochRecord, Progress
+    from mdcompress.training import EpochRecord, Event, Progress
 
 
 @dataclass(frozen=True)
@@ -34,16 +34,22 @@ class Training:
 def resumable(workspace: Workspace, started: StartedStage) -> Iterator[Training]:
     """Follow a training; when it is interrupted, say how to go on.
 
-    States of trainings with other settings are deleted only with --force.
+    States of trainings with other settings are deleted only with --force. A process that does not write only trains.
     """
     checkpoint = started.checkpoint
+    if not workspace.writes:
+        yield Training(checkpoint, _unheard)
+        return
     refuse_other_trainings(workspace, started)
     make_folder(checkpoint.parent)
     discard_states(started.other_checkpoints())
     started.describe_checkpoint()
     try:
-        with workspace.listener.training(started.stage.value) as progress:
-            yield Training(checkpoint, progress)
+        from mdcompress.training.tensorboard import tensorboard_log
+
+        log = workspace.run.file(TENSORBOARD_FOLDER) / started.stage.value
+        with workspace.listener.training(started.stage.value) as progress, tensorboard_log(log) as logged:
+            yield Training(checkpoint, _both(progress, logged))
     except BaseException as error:
         if checkpoint.exists() and not _has_begun(checkpoint):
             checkpoint.unlink()  # there is nothing in it to go on from, and it must not stand in another's way
@@ -53,6 +59,18 @@ def resumable(workspace: Workspace, started: StartedStage) -> Iterator[Training]
     finally:
         if not checkpoint.exists():
             started.checkpoint_origin.unlink(missing_ok=True)
+
+
+def _both(one: Progress, other: Progress) -> Progress:
+    def tell(event: Event) -> None:
+        one(event)
+        other(event)
+
+    return tell
+
+
+def _unheard(_event: Event) -> None:
+    """Rank 0 tells."""
 
 
 def _has_begun(checkpoint: Path) -> bool:

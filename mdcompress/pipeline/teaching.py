@@ -38,11 +38,14 @@ def train(workspace: Workspace) -> Report:
             checkpoint=training.checkpoint,
             progress=training.progress,
             device=torch_device(workspace),
+            processes=workspace.processes,
         )
-    accuracy = evaluate(network, splits.test).accuracy
-    summary = f"teacher    test accuracy {percent(accuracy)}"
-    with started.writing(measured={"test_accuracy": accuracy}, summary=summary) as folder:
-        save_weights(network, folder / TEACHER_FILE)
-        write_history(training.history(), folder / TEACHER_HISTORY_FILE)
-    workspace.run.discard_checkpoints(started.stage)
+    if workspace.writes:
+        accuracy = evaluate(network, splits.test).accuracy
+        summary = f"teacher    test accuracy {percent(accuracy)}"
+        with started.writing(measured={"test_accuracy": accuracy}, summary=summary) as folder:
+            save_weights(network, folder / TEACHER_FILE)
+            write_history(training.history(), folder / TEACHER_HISTORY_FILE)
+        workspace.run.discard_checkpoints(started.stage)
+    workspace.processes.wait()
     return workspace.report(Stage.TRAIN)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -14,9 +15,11 @@ from mdcompress.pipeline.exporting import export
 from mdcompress.pipeline.networks import teacher_weights, torch_device
 from mdcompress.pipeline.quantizing import quantize
 from mdcompress.pipeline.teaching import train
+from mdcompress.pipeline.versatile import has_several_students, student_runs, summarised
 from mdcompress.pipeline.workspace import Workspace, record_document
 from mdcompress.runs import Overwrite
 
+SHARED = (Stage.TRAIN, Stage.DISTILL)  # what several processes do together; the rest is done by the one that writes
 MEASURED = ActivityChoice()  # a whole run has counted its spikes
 
 
@@ -29,7 +32,36 @@ class WholeRun:
 
 
 def run_all(workspace: Workspace, hardware: str) -> WholeRun:
-    """Train (if there are no weights), quantize, distill, export and price; go on where an earlier run stopped."""
+    """Train (if there are no weights), quantize, distill, export and price; go on where an earlier run stopped.
+
+    Where the recipe has a student for each T, all but the training is done for each; the accuracy is the least.
+    """
+    if not has_several_students(workspace.recipe):
+        return _run_one(workspace, hardware)
+    if workspace.model.weights is None:
+        _bring_up_to_date(workspace, Stage.TRAIN, lambda: train(workspace), {})
+    students = student_runs(workspace)
+    accuracies = [_run_one(_announced(student), hardware).accuracy for student in students]
+    return WholeRun(summarised(workspace, students), min(accuracies))
+
+
+def distill_all(workspace: Workspace) -> Report:
+    """Distil the student, or quantize and distil the student of each T that is not there yet."""
+    if not has_several_students(workspace.recipe):
+        return distill(workspace)
+    students = student_runs(workspace)
+    for student in map(_announced, students):
+        _bring_up_to_date(student, Stage.QUANTIZE, functools.partial(quantize, student), {})
+        _bring_up_to_date(student, Stage.DISTILL, functools.partial(distill, student), {})
+    return summarised(workspace, students)
+
+
+def _announced(student: Workspace) -> Workspace:
+    _note(student, f"student of T = {student.recipe.student_time_steps}, in {student.run.path}")
+    return student
+
+
+def _run_one(workspace: Workspace, hardware: str) -> WholeRun:
     steps: dict[Stage, Callable[[], Report]] = {
         Stage.TRAIN: lambda: train(workspace),
         Stage.QUANTIZE: lambda: quantize(workspace),
@@ -40,7 +72,8 @@ def run_all(workspace: Workspace, hardware: str) -> WholeRun:
     if workspace.model.trained is not None:
         del steps[Stage.TRAIN]
     extra = {Stage.ESTIMATE: estimate_settings(hardware, MEASURED)}
-    _check_first(workspace, tuple(stage for stage in steps if workspace.stale(stage, extra.get(stage, {}))))
+    stale = tuple(stage for stage in steps if workspace.stale(stage, extra.get(stage, {})))
+    _check_first(workspace, workspace.processes.broadcast(stale))
     for stage, perform in steps.items():
         _bring_up_to_date(workspace, stage, perform, extra.get(stage, {}))
     return _summarised(workspace, tuple(steps))
@@ -61,10 +94,11 @@ def _bring_up_to_date(
     workspace: Workspace, stage: Stage, perform: Callable[[], Report], extra: Mapping[str, str]
 ) -> None:
     reasons = workspace.stale(stage, extra)
-    if not reasons:
-        workspace.listener.note(f"{stage.value}: up to date")
-        return
     finished = workspace.run.record(stage) is not None
+    reasons, finished = workspace.processes.broadcast((reasons, finished))  # all decide alike
+    if not reasons:
+        _note(workspace, f"{stage.value}: up to date")
+        return
     if finished and workspace.overwrite is Overwrite.NEVER:
         raise RunError(
             f"the result of `{stage.value}` in {workspace.run.path} is stale: {'; '.join(reasons)}",
@@ -73,8 +107,15 @@ def _bring_up_to_date(
                 "or keep it: choose another folder with --run",
             ],
         )
-    workspace.listener.note(f"{stage.value}: {'; '.join(reasons) if finished else 'starting'}")
-    workspace.listener.note(written(perform().paths))
+    _note(workspace, f"{stage.value}: {'; '.join(reasons) if finished else 'starting'}")
+    if workspace.writes or stage in SHARED:
+        _note(workspace, written(perform().paths))
+    workspace.processes.wait()
+
+
+def _note(workspace: Workspace, message: str) -> None:
+    if workspace.writes:
+        workspace.listener.note(message)
 
 
 def _summarised(workspace: Workspace, stages: tuple[Stage, ...]) -> WholeRun:
@@ -96,7 +137,7 @@ def _summarised(workspace: Workspace, stages: tuple[Stage, ...]) -> WholeRun:
         "test_accuracy": accuracies,
         "stages": [record_document(workspace.run, stage, record) for stage, record in records.items()],
     }
-    paths = tuple(path for stage in records for path in workspace.run.files(stage))
+    paths = tuple(path for stage in records for path in workspace.run.written_files(stage))
     return WholeRun(Report(text, document, paths), accuracies["distilled"])
 
 

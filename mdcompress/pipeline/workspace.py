@@ -13,6 +13,7 @@ from intsnn.errors import UsageError
 from mdcompress.console import JsonValue, Report
 from mdcompress.data.names import Download
 from mdcompress.manifest import Stage, StageRecord
+from mdcompress.processes import ALONE, Processes
 from mdcompress.recipe import ModelSpec, Recipe, dump_recipe
 from mdcompress.runs import DISTILLED_FILE, QUANTIZED_FILE, Origin, Overwrite, RunDirectory, StartedStage
 
@@ -24,13 +25,21 @@ _DATA = (
     "data.time_steps",
     "data.encoding",
 )  # what the samples are; `data.folder` only says where they lie
-_TRAINING = ("train.schedule", "train.grad_clip", "data.batch_size", "seed")
+_TRAINING = ("train.schedule", "train.grad_clip", "train.patience", "train.ema", "data.batch_size", "seed")
 
 DEPENDS_ON: Mapping[Stage, tuple[str, ...]] = {  # the recipe's sections and fields that decide a stage's result
     Stage.TRAIN: ("model.builder", "teacher", *_DATA, *_TRAINING),
-    Stage.QUANTIZE: ("model", "quantize", "data.calibration_samples", *_DATA, "data.batch_size", "seed"),
-    Stage.DISTILL: ("distill", "train.optimizer", *_DATA, *_TRAINING),
-    Stage.EXPORT: _DATA,
+    Stage.QUANTIZE: (
+        "model",
+        "quantize",
+        "data.calibration_samples",
+        *_DATA,
+        "data.batch_size",
+        "distill.time_steps",
+        "seed",
+    ),
+    Stage.DISTILL: ("distill", "train.optimizer", "data.calibration_samples", *_DATA, *_TRAINING),
+    Stage.EXPORT: (*_DATA, "distill.time_steps"),
     Stage.ESTIMATE: (),
 }
 
@@ -61,7 +70,7 @@ class Workspace:
     """One run with all a stage needs.
 
     command: the command line as typed, for the record. selection: the options that choose this run and recipe, for
-    hints. settings: the resolved recipe's fields, `key.path -> JSON value`.
+    hints. settings: the resolved recipe's fields, `key.path -> JSON value`. processes: those that train together.
     """
 
     run: RunDirectory
@@ -71,6 +80,12 @@ class Workspace:
     command: str
     selection: str
     listener: Listener
+    processes: Processes = ALONE
+
+    @property
+    def writes(self) -> bool:
+        """Whether this is the process that writes and prints; the only one, where torchrun has not started more."""
+        return self.processes.rank == 0
 
     @property
     def settings(self) -> Mapping[str, str]:
@@ -125,7 +140,7 @@ class Workspace:
     def report(self, stage: Stage) -> Report:
         """What a finished stage found, as its record has it."""
         record = self.run.manifest().stages[stage.value]
-        return Report(record.summary, record_document(self.run, stage, record), self.run.files(stage))
+        return Report(record.summary, record_document(self.run, stage, record), self.run.written_files(stage))
 
 
 def record_document(run: RunDirectory, stage: Stage, record: StageRecord) -> JsonValue:

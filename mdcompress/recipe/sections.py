@@ -10,7 +10,16 @@ from intsnn.yamlfile import RuleError, StrictModel
 from mdcompress.data.names import DATA_SETS, DEFAULT_FOLDER, EVENT_SETS, Encoding
 from mdcompress.recipe.nir import NirSpec
 from mdcompress.recipe.policies import QuantizeSpec
-from mdcompress.recipe.values import Builder, DataName, NeuronPatterns, RunName, StepCounts, as_tuple, is_nir_file
+from mdcompress.recipe.values import (
+    Builder,
+    DataName,
+    LayerWeights,
+    NeuronPatterns,
+    RunName,
+    StepCounts,
+    as_tuple,
+    is_nir_file,
+)
 
 LossSteps = Literal["steps", "mean"]
 
@@ -61,6 +70,11 @@ class TeacherSpec(StrictModel):
 
     epochs: int = Field(20, ge=1, description="Passes over the training data.")
     optimizer: OptimizerSpec = Field(OptimizerSpec(lr=2e-3), description="The teacher's optimizer.")
+    autocast: Literal["none", "bfloat16"] = Field(
+        "none",
+        description="What convolutions and products are computed in during its training; `bfloat16` is faster where "
+        "the device has it. Validation and everything after stay float32.",
+    )
 
 
 class TaskLossSpec(StrictModel):
@@ -80,14 +94,38 @@ class LogitLossSpec(StrictModel):
     on: LossSteps = Field("mean", description="Whether each step's logits are compared, or their mean over steps.")
 
 
-class MembraneLossSpec(StrictModel):
-    """Distance between the membrane potentials of student and teacher, before reset."""
+class LayerLossSpec(StrictModel):
+    """A loss that compares neuron layers one by one: what is common to those of membranes and of firing rates."""
 
     weight: float = Field(0.1, ge=0, description="Factor of this loss in the sum.")
     match: NeuronPatterns = Field(
-        "**", description="Which neurons: names, globs or `re:` regular expressions; each must match at least one."
+        "**",
+        description="Which neurons: names, globs, `re:` regular expressions, or `@stage_ends`, the last layer before "
+        "each change of shape; each must match at least one.",
     )
-    distance: Literal["mse", "cosine"] = Field("mse", description="Mean squared difference, or 1 - cosine similarity.")
+    layer_weights: LayerWeights = Field(
+        {},
+        description="Weights of layers in the mean over layers, by pattern as in `match`; a later one wins, a layer "
+        "that none matches has 1.",
+    )
+
+    @property
+    def patterns(self) -> tuple[str, ...]:
+        """`match` as a tuple."""
+        return as_tuple(self.match)
+
+
+class MembraneLossSpec(LayerLossSpec):
+    """Distance between the membrane potentials of student and teacher, before reset."""
+
+    distance: Literal["mse", "cosine", "emd", "moments"] = Field(
+        "mse",
+        description="Neuron by neuron `mse`, the mean squared difference, or `cosine`, 1 - cosine similarity; between "
+        "distributions `emd`, the Earth Mover's distance, or `moments`, the divergence of fitted Gaussians.",
+    )
+    pool: Literal["channel", "layer"] = Field(
+        "channel", description="Whose potentials make one distribution of `emd` and `moments`."
+    )
     normalize: Literal["threshold", "variance", "none"] = Field(
         "threshold", description="What potentials are measured in: the threshold, the teacher's spread, or as they are."
     )
@@ -97,10 +135,16 @@ class MembraneLossSpec(StrictModel):
         "steps, or the last steps.",
     )
 
-    @property
-    def patterns(self) -> tuple[str, ...]:
-        """`match` as a tuple."""
-        return as_tuple(self.match)
+
+class RateLossSpec(LayerLossSpec):
+    """Squared difference between the firing rates of student and teacher."""
+
+    unit: Literal["neuron", "channel"] = Field("neuron", description="Whose rate: each neuron's, or each channel's.")
+    align: Literal["first_steps", "mean"] = Field(
+        "mean",
+        description="What is compared where the student has fewer steps: the teacher's rate over its first steps, or "
+        "over all.",
+    )
 
 
 class DistillSpec(StrictModel):
@@ -112,18 +156,33 @@ class DistillSpec(StrictModel):
     membrane: MembraneLossSpec | None = Field(
         MembraneLossSpec(), description="The teacher's membrane potentials; null: off."
     )
+    rates: RateLossSpec | None = Field(None, description="The teacher's firing rates; null: off.")
     time_steps: StepCounts | None = Field(
         None,
-        description="Numbers of steps that the student is trained for in turn, under the one teacher; null: those of "
-        "`data`.",
+        description="Numbers of steps that students are trained for, under the one teacher; null: those of `data`.",
+    )
+    students: Literal["one", "each"] = Field(
+        "one",
+        description="`one` student is trained for all of time_steps at once; with `each` there is a student for each, "
+        "in runs/<name>/T1, T2, ….",
     )
 
     @model_validator(mode="after")
-    def _has_a_loss(self) -> DistillSpec:
-        weights = [section.weight for section in (self.task, self.logits, self.membrane) if section is not None]
-        if self.epochs and not any(weights):
+    def _each_student_has_its_steps(self) -> DistillSpec:
+        if self.students == "each" and self.time_steps is None:
             raise RuleError(
-                "must have a loss: task, logits and membrane are all null or of weight 0",
+                "must be one where time_steps is null (got 'each')",
+                hint="list the students' numbers of steps, for example `time_steps: [1, 2, 4]`",
+                field="students",
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _has_a_loss(self) -> DistillSpec:
+        sections = (self.task, self.logits, self.membrane, self.rates)
+        if self.epochs and not any(section.weight for section in sections if section is not None):
+            raise RuleError(
+                "must have a loss: task, logits, membrane and rates are all null or of weight 0",
                 hint="give one of them a weight, or set epochs to 0",
             )
         return self
@@ -155,11 +214,20 @@ class DataSpec(StrictModel):
 
 
 class TrainSpec(StrictModel):
-    """How the student is trained."""
+    """How the student is trained; all but the optimizer holds for the teacher too."""
 
     optimizer: OptimizerSpec = Field(OptimizerSpec(), description="The student's optimizer.")
     schedule: Literal["cosine", "constant"] = Field("cosine", description="How the learning rate goes to its end.")
     grad_clip: float | None = Field(1.0, gt=0, description="Largest norm of the gradient; null: not limited.")
+    patience: int | None = Field(
+        None, ge=1, description="Epochs without a better validation after which training ends; null: it never does."
+    )
+    ema: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="Decay of a moving average of the weights, which is validated and kept in their place; null: none.",
+    )
 
 
 class Recipe(StrictModel):
@@ -178,6 +246,11 @@ class Recipe(StrictModel):
     data: DataSpec = Field(DataSpec(), description="What it is trained, calibrated and tested on.")
     train: TrainSpec = Field(TrainSpec(), description="How the student is trained.")
     seed: int = Field(0, ge=0, le=2**32 - 1, description="Start of all random numbers.")
+
+    @property
+    def student_time_steps(self) -> int:
+        """T of the student's calibration, test and export: the most it is trained for."""
+        return max(self.distill.time_steps or (self.data.time_steps,))
 
     @model_validator(mode="after")
     def _teacher_sees_all_steps(self) -> Recipe:

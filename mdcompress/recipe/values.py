@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Annotated
@@ -15,6 +15,7 @@ from mdcompress.data.names import DATA_SETS
 from mdcompress.patterns import check_pattern
 
 TERNARY_BITS = 1.58  # log2(3): three levels, -1, 0, +1
+NEURON_ROLES = ("@stage_ends",)  # what `match` of a loss knows besides names
 WEIGHT_BITS: tuple[float, ...] = (1, TERNARY_BITS, 2, 3, 4, 5, 6, 7, 8)
 
 _IMPORT_PATH = r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*"
@@ -79,7 +80,15 @@ def _node_patterns(value: str | tuple[str, ...]) -> str | tuple[str, ...]:
 
 def _neuron_patterns(value: str | tuple[str, ...]) -> str | tuple[str, ...]:
     for pattern in as_tuple(value):
-        check_pattern(pattern, roles=())
+        check_pattern(pattern, roles=NEURON_ROLES)
+    return value
+
+
+def _layer_weights(value: Mapping[str, float]) -> Mapping[str, float]:
+    for pattern, weight in value.items():
+        check_pattern(pattern, roles=NEURON_ROLES)
+        if weight < 0:
+            raise RuleError(f"must be at least 0 (got {weight:g} for {pattern!r})", hint="0 leaves a layer out")
     return value
 
 
@@ -104,6 +113,9 @@ RunName = Annotated[str, AfterValidator(_run_name), Wording("word of letters, di
 Patterns = str | Annotated[tuple[str, ...], Field(min_length=1)]
 NodePatterns = Annotated[Patterns, AfterValidator(_node_patterns), Wording("pattern, or list of patterns")]
 NeuronPatterns = Annotated[Patterns, AfterValidator(_neuron_patterns), Wording("pattern, or list of patterns")]
+LayerWeights = Annotated[
+    Mapping[str, float], AfterValidator(_layer_weights), Wording("mapping of patterns to numbers, each at least 0")
+]
 StepCounts = Annotated[
     tuple[Annotated[int, Field(ge=1)], ...],
     Field(min_length=1),

@@ -1,8 +1,8 @@
 """A training's state -> one safetensors file and back, so that a killed training goes on where it was.
 
-Tensors `model/<name>`, `best/<name>`, `optimizer/<number>/<name>`; everything else is JSON text in the file's
-metadata. Nothing in it is pickled, so a file can be read without running code from it. Random generators have no
-state in it: theirs follows from (seed, epoch, step), see `determinism`.
+Tensors `model/<name>`, `best/<name>`, `average/<name>`, `optimizer/<number>/<name>`; everything else is JSON text in
+the file's metadata. Nothing in it is pickled, so a file can be read without running code from it. Random generators
+have no state in it: theirs follows from (seed, epoch, step), see `determinism`.
 """
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ EMPTY_TALLY = Tally({}, 0, 0, 0.0)
 class TrainingState:
     """All that a training needs to go on after `step` of `epoch` (both from 1; step 0: the epoch has not begun).
 
-    `best`: the network at the best epoch so far; empty before the first epoch's end.
+    `best`: the network at the best epoch so far; empty before the first epoch's end. `average`: the moving average of
+    its weights; empty where none is kept.
     """
 
     epoch: int
@@ -55,6 +56,7 @@ class TrainingState:
     model: Tensors
     best: Tensors
     optimizer: Tensors
+    average: Tensors
 
 
 @dataclass(frozen=True)
@@ -76,9 +78,10 @@ def write_checkpoint(path: Path, state: TrainingState, *, identity: Identity) ->
         identity: what the training is, item by item (network, recipe, seed …); compared when it is resumed.
     """
     header = _Header(FORMAT, dict(identity), state.epoch, state.step, state.tally, state.history)
+    parts = {"model": state.model, "best": state.best, "optimizer": state.optimizer, "average": state.average}
     tensors = {
         f"{part}/{name}": tensor.detach().cpu().contiguous().clone()  # a clone: tied weights share memory
-        for part, named in (("model", state.model), ("best", state.best), ("optimizer", state.optimizer))
+        for part, named in parts.items()
         for name, tensor in named.items()
     }
     metadata = {"mdcompress": json.dumps(dataclasses.asdict(header))}
@@ -101,6 +104,7 @@ def read_checkpoint(path: Path, *, identity: Identity) -> TrainingState:
         model=part("model/"),
         best=part("best/"),
         optimizer=part("optimizer/"),
+        average=part("average/"),
     )
 
 

@@ -33,12 +33,13 @@ def reproducible(device: torch.device) -> Iterator[None]:
         torch.backends.cudnn.benchmark = benchmark
 
 
-def seed_step(seed: int, epoch: int, step: int) -> None:
-    """Start the global generators of torch, NumPy and Python from (seed, epoch, step) alone.
+def seed_step(seed: int, epoch: int, step: int, *, rank: int = 0) -> None:
+    """Start the global generators of torch, NumPy and Python from (seed, epoch, step) and the process's rank alone.
 
     So a resumed training needs no generator's state: it starts the step's as the uninterrupted one did.
     """
-    digest = hashlib.blake2b(f"training seed={seed} epoch={epoch} step={step}".encode(), digest_size=8).digest()
+    key = f"training seed={seed} epoch={epoch} step={step}" + (f" rank={rank}" if rank else "")
+    digest = hashlib.blake2b(key.encode(), digest_size=8).digest()
     number = int.from_bytes(digest, "little")
     torch.manual_seed(number >> 1)  # 63 bits: torch reads the seed as a signed number
     np.random.seed(number & 0xFFFFFFFF)  # the legacy generator takes 32 bits

@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from mdcompress.errors import TrainingError
 from mdcompress.evaluation import check_labels
 from mdcompress.graph import SnnGraph
-from mdcompress.losses import compared_neurons, distillation_loss
+from mdcompress.losses import distillation_loss, layer_weights
 from mdcompress.observation import Observation, observe
 from mdcompress.planning import plan_to_json
-from mdcompress.recipe import DistillSpec, TrainSpec
+from mdcompress.processes import ALONE, Processes
+from mdcompress.recipe import DistillSpec, LayerLossSpec, TrainSpec
 from mdcompress.student import Student
 from mdcompress.tracing import trace
 from mdcompress.training.determinism import Batch
@@ -42,6 +43,7 @@ def distill(
     checkpoint_every: int = CHECKPOINT_STEPS,
     progress: Progress | None = None,
     device: str | torch.device = "cpu",
+    processes: Processes = ALONE,
 ) -> Student:
     """Train `student` in place to the losses of `spec`; returned is the same object, at its best epoch.
 
@@ -61,6 +63,7 @@ def distill(
         checkpoint_every: steps between writes; the end of an epoch writes too.
         progress: called with Resumed, StepRecord and EpochRecord as they happen.
         device: where to train; the student stays there, the teacher is copied there.
+        processes: what `join_processes` gave, where torchrun started several; they share each batch. Rank 0 writes.
 
     Errors: TrainingError, CheckpointError, DataError; each says what to do.
     """
@@ -77,6 +80,7 @@ def distill(
         **spec_items("distill", spec),
         **spec_items("train", settings),
         "seed": str(seed),
+        "processes": str(processes.size),
         "batches": str(count_batches(train)),
     }
     job = Job(
@@ -90,6 +94,7 @@ def distill(
         device=device,
         checkpoint=None if checkpoint is None else CheckpointPolicy(checkpoint, checkpoint_every, identity),
         progress=progress,
+        processes=processes,
     )
     run_job(job)
     return student
@@ -107,12 +112,12 @@ class _Teacher:
         cls, teacher: nn.Module | None, student: Student, spec: DistillSpec, device: torch.device
     ) -> _Teacher | None:
         """The teacher on the device; TrainingError where it is missing or does not fit the student."""
-        if spec.logits is None and spec.membrane is None:
+        if spec.logits is None and spec.membrane is None and spec.rates is None:
             return None
         if teacher is None:
             raise TrainingError(
-                "distill.logits and distill.membrane compare with a teacher (got none)",
-                hints=["give teacher=, the float network", "or switch them off: `logits: null` and `membrane: null`"],
+                "distill.logits, membrane and rates compare with a teacher (got none)",
+                hints=["give teacher=, the float network", "or switch them off, e.g. `logits: null`, `membrane: null`"],
             )
         graph = teacher.graph if isinstance(teacher, Student) else _traced(teacher, student.graph)
         _check_fits(graph, student.graph, spec)
@@ -159,17 +164,19 @@ def _traced(teacher: nn.Module, graph: SnnGraph) -> SnnGraph:
 
 def _check_fits(teacher: SnnGraph, student: SnnGraph, spec: DistillSpec) -> None:
     shapes = {node.name: node.shape for node in teacher}
-    wanted = (
-        {}
-        if spec.membrane is None
-        else {name: student.node(name).shape for name in compared_neurons(student, spec.membrane)}
-    )
+    sections: dict[str, LayerLossSpec | None] = {"membrane": spec.membrane, "rates": spec.rates}
+    wanted = {
+        name: student.node(name).shape
+        for section, loss in sections.items()
+        if loss is not None
+        for name in layer_weights(student, loss, section=section)
+    }
     for name, shape in wanted.items():
         if shapes.get(name) != shape:
             raise TrainingError(
-                f"the teacher must have a neuron layer {name!r} of shape {shape} to compare membranes with "
+                f"the teacher must have a neuron layer {name!r} of shape {shape} to compare with "
                 f"(it has {shapes.get(name, 'none of that name')})",
-                hints=["give the float network the student was traced from, or narrow distill.membrane.match"],
+                hints=["give the float network the student was traced from, or narrow `match`"],
             )
     if teacher.readout.shape != student.readout.shape:
         raise TrainingError(

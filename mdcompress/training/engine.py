@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
@@ -13,6 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from mdcompress.errors import CheckpointError, TrainingError
+from mdcompress.processes import ALONE, Processes
+from mdcompress.training.averaging import decay_after, holding, snapshot, update_average
 from mdcompress.training.checkpoint import (
     EMPTY_TALLY,
     Identity,
@@ -21,8 +24,18 @@ from mdcompress.training.checkpoint import (
     read_checkpoint,
     write_checkpoint,
 )
-from mdcompress.training.determinism import Batch, reproducible, seeded_batches
-from mdcompress.training.history import EpochRecord, Progress, Resumed, StepRecord, Validation, best_epoch
+from mdcompress.training.determinism import Batch, reproducible, seed_step, seeded_batches
+from mdcompress.training.history import (
+    EpochRecord,
+    Event,
+    Progress,
+    Resumed,
+    StepRecord,
+    Stopped,
+    Validation,
+    best_epoch,
+    epochs_without_gain,
+)
 from mdcompress.training.optimization import (
     clip_gradient,
     learning_rate,
@@ -31,6 +44,8 @@ from mdcompress.training.optimization import (
     optimizer_tensors,
     set_learning_rate,
 )
+from mdcompress.training.parallel import share, sum_gradients, whole_batch
+from mdcompress.training.statistics import global_statistics
 from mdcompress.weights import restore
 
 if TYPE_CHECKING:
@@ -76,7 +91,10 @@ class CheckpointPolicy:
 
 @dataclass(frozen=True)
 class Job:
-    """One training. `network` is trained in place; `validate` scores it as it is at the end of an epoch."""
+    """One training. `network` is trained in place; `validate` scores it as it is at the end of an epoch.
+
+    `processes`: those that share each batch; `train` gives every one of them the whole batch.
+    """
 
     network: nn.Module
     objective: Objective
@@ -88,10 +106,14 @@ class Job:
     device: torch.device
     checkpoint: CheckpointPolicy | None
     progress: Progress | None
+    processes: Processes = ALONE
 
 
 def run_job(job: Job) -> None:
     """Train; afterwards the network holds its best epoch (`best_epoch`) and is in evaluation mode.
+
+    With `settings.ema` the average of the weights is what is validated, compared and kept; with `settings.patience` the
+    training ends after so many epochs without a better one.
 
     Errors: TrainingError (data that cannot be walked twice, NaN in a loss, …), CheckpointError (see `checkpoint`).
     An exception, KeyboardInterrupt among them, leaves the last checkpoint as it is: it is whole.
@@ -99,7 +121,7 @@ def run_job(job: Job) -> None:
     with reproducible(job.device):
         loop = _Loop(job)
         loop.start()
-        while loop.epoch <= job.epochs:
+        while not loop.finished:
             loop.train_epoch()
         loop.finish()
 
@@ -115,13 +137,21 @@ class _Loop:
         self.epoch, self.step, self.tally = 1, 0, EMPTY_TALLY
         self.history: tuple[EpochRecord, ...] = ()
         self.best: dict[str, Tensor] = {}
+        self.average = {} if job.settings.ema is None else snapshot(job.network)
+
+    @property
+    def finished(self) -> bool:
+        """Whether all epochs are done, or enough of them without a better one."""
+        patience = self.job.settings.patience
+        waited = patience is not None and epochs_without_gain(self.history) >= patience
+        return self.epoch > self.job.epochs or waited
 
     def start(self) -> None:
         """Go on from the checkpoint where there is one; else write the first, so that a bad path fails now."""
         policy = self.job.checkpoint
         if policy is None:
             return
-        if not policy.path.exists():
+        if not self.job.processes.broadcast(policy.path.exists()):
             self._save()
             return
         state = read_checkpoint(policy.path, identity=policy.identity)
@@ -149,6 +179,8 @@ class _Loop:
 
     def finish(self) -> None:
         """Load the best epoch."""
+        if self.epoch <= self.job.epochs:
+            self._report(Stopped(self.epoch - 1, best_epoch(self.history).epoch))
         restore(self.job.network, self.best)
         self.job.network.eval()
 
@@ -157,21 +189,35 @@ class _Loop:
         rate = learning_rate(self.job.settings, done=done, total=self.job.epochs * self.steps)
         set_learning_rate(self.optimizer, rate)
         self.optimizer.zero_grad(set_to_none=True)
-        mean = 0.0
-        for loss in self.job.objective(x, y):
-            parts = {name: part.item() for name, part in loss.parts.items()}
-            self._require_finite(parts, step)
-            torch.autograd.backward(loss.total / self.job.objective.passes)
-            self.tally = _add(self.tally, parts, int(loss.correct), len(y))
-            mean += parts["total"] / self.job.objective.passes
+        mean = self._backpropagate(step, x, y)
         norm = clip_gradient(self.trained, self.job.settings.grad_clip)
         self._require_finite({"gradient's norm": norm}, step)
         self.optimizer.step()
+        if self.job.settings.ema is not None:
+            update_average(self.average, self.job.network, decay=decay_after(done, self.job.settings.ema))
         self.step = step
         return StepRecord(self.epoch, self.job.epochs, step, self.steps, rate, mean)
 
+    def _backpropagate(self, step: int, x: Tensor, y: Tensor) -> float:
+        """Gradients of the batch's mean loss, summed over processes; the loss."""
+        processes, passes, mean = self.job.processes, self.job.objective.passes, 0.0
+        mine = share(processes, x, y)
+        if processes.size > 1:
+            seed_step(self.job.seed, self.epoch, step, rank=processes.rank)  # other samples, other dropout
+        with global_statistics(self.job.network, processes):
+            for loss in self.job.objective(mine.x, mine.y):
+                parts, correct = whole_batch(processes, mine, loss.parts, loss.correct)
+                self._require_finite(parts, step)
+                torch.autograd.backward(loss.total * (mine.weight / passes))
+                self.tally = _add(self.tally, parts, correct, len(y))
+                mean += parts["total"] / passes
+        sum_gradients(processes, self.trained)
+        return mean
+
     def _finish_epoch(self, started: float) -> None:
-        validation = self.job.validate()
+        with holding(self.job.network, self.average) if self.average else contextlib.nullcontext():
+            mine = self.job.validate() if self.job.processes.rank == 0 else ()
+            validation, candidate = self.job.processes.broadcast(mine), snapshot(self.job.network)
         for score in validation:
             self._require_finite({f"validation loss at T={score.time_steps}": score.loss}, self.step)
         self._account(started)
@@ -187,7 +233,7 @@ class _Loop:
         )
         self.history = (*self.history, record)
         if best_epoch(self.history) is record:
-            self.best = snapshot(self.job.network)
+            self.best = candidate
         self.epoch, self.step, self.tally = self.epoch + 1, 0, EMPTY_TALLY
         self._save()
         self._report(record)
@@ -207,8 +253,8 @@ class _Loop:
                     hints=["lower optimizer.lr, or limit the gradient with grad_clip", "look for NaN in the data"],
                 )
 
-    def _report(self, event: Resumed | StepRecord | EpochRecord) -> None:
-        if self.job.progress is not None:
+    def _report(self, event: Event) -> None:
+        if self.job.progress is not None and self.job.processes.rank == 0:
             self.job.progress(event)
 
     # ------------------------------------------------------------------ checkpoint
@@ -219,7 +265,7 @@ class _Loop:
 
     def _save(self) -> None:
         policy = self.job.checkpoint
-        if policy is None:
+        if policy is None or self.job.processes.rank > 0:
             return
         state = TrainingState(
             epoch=self.epoch,
@@ -229,6 +275,7 @@ class _Loop:
             model=self.job.network.state_dict(),
             best=self.best,
             optimizer=optimizer_tensors(self.optimizer),
+            average=self.average,
         )
         write_checkpoint(policy.path, state, identity=policy.identity)
 
@@ -236,6 +283,8 @@ class _Loop:
         try:
             restore(self.job.network, state.model)
             load_optimizer_tensors(self.optimizer, state.optimizer)
+            for name, tensor in self.average.items():
+                tensor.copy_(state.average[name])
         except (ValueError, KeyError) as error:
             raise CheckpointError(
                 f"{path} does not fit the network ({error})", hints=["move the file away to start anew"]
@@ -260,8 +309,3 @@ def count_batches(batches: Iterable[Batch]) -> int:
 def _add(tally: Tally, parts: Mapping[str, float], correct: int, samples: int) -> Tally:
     losses = {name: tally.losses.get(name, 0.0) + value * samples for name, value in parts.items()}
     return Tally(losses, tally.correct + correct, tally.samples + samples, tally.seconds)
-
-
-def snapshot(network: nn.Module) -> dict[str, Tensor]:
-    """A copy of the network's state."""
-    return {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}

@@ -69,13 +69,26 @@ class EpochRecord:
         return math.fsum(score.loss for score in self.validation) / len(self.validation)
 
 
-Event = Resumed | StepRecord | EpochRecord
+@dataclass(frozen=True)
+class Stopped:
+    """The training ended after `epoch`, since no epoch after `best` was better."""
+
+    epoch: int
+    best: int
+
+
+Event = Resumed | StepRecord | EpochRecord | Stopped
 Progress = Callable[[Event], None]
 
 
 def best_epoch(history: Sequence[EpochRecord]) -> EpochRecord:
     """The record with the highest validation accuracy; of equals the lowest validation loss, then the earliest."""
     return max(history, key=lambda record: (record.validation_accuracy, -record.validation_loss, -record.epoch))
+
+
+def epochs_without_gain(history: Sequence[EpochRecord]) -> int:
+    """How many epochs have passed since the best one; 0 before the first."""
+    return history[-1].epoch - best_epoch(history).epoch if history else 0
 
 
 def write_history(history: Iterable[EpochRecord], path: Path) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from mdcompress.evaluation import check_labels, mean_logits
 from mdcompress.losses import task_loss
+from mdcompress.processes import ALONE, Processes
 from mdcompress.recipe import TeacherSpec, TrainSpec
 from mdcompress.tracing.state import run_fresh
 from mdcompress.training.determinism import Batch
@@ -35,6 +36,7 @@ def train_network(
     checkpoint_every: int = CHECKPOINT_STEPS,
     progress: Progress | None = None,
     device: str | torch.device = "cpu",
+    processes: Processes = ALONE,
 ) -> NetworkT:
     """Train `network` in place to the cross-entropy of its mean answer; returned is the same object, at its best epoch.
 
@@ -42,13 +44,14 @@ def train_network(
         network: any network [T, N, ...] -> [N, K] or [T, N, K].
         train: batches (x [T, N, ...], y [N]) that can be walked once an epoch; `set_epoch(1..E)` is called if there.
         validate: batches to choose the epoch by, as in `distill`.
-        spec: the recipe's `teacher` section: epochs and optimizer.
-        settings: the recipe's `train` section, for schedule and gradient limit; its optimizer is the student's.
+        spec: the recipe's `teacher` section: epochs, optimizer and autocast.
+        settings: the recipe's `train` section; its optimizer is the student's and has no part in it.
         seed: start of all random numbers; the same seed gives the same bits on the same machine.
         checkpoint: file that holds the whole state; one that exists is resumed. Its folder must exist.
         checkpoint_every: steps between writes; the end of an epoch writes too.
         progress: called with Resumed, StepRecord and EpochRecord as they happen.
         device: where to train; the network stays there.
+        processes: as in `distill`.
 
     Errors: TrainingError, CheckpointError, DataError; each says what to do.
     """
@@ -59,13 +62,15 @@ def train_network(
         "kind": "training of a float network",
         "network": structure_digest(network),
         "teacher.epochs": str(spec.epochs),
+        "teacher.autocast": spec.autocast,
         **spec_items("train", settings),
         "seed": str(seed),
+        "processes": str(processes.size),
         "batches": str(count_batches(train)),
     }
     job = Job(
         network=network,
-        objective=_Task(network),
+        objective=_Task(network, spec.autocast),
         train=train,
         validate=validation(network, validate, time_steps=None),
         epochs=spec.epochs,
@@ -74,6 +79,7 @@ def train_network(
         device=device,
         checkpoint=None if checkpoint is None else CheckpointPolicy(checkpoint, checkpoint_every, identity),
         progress=progress,
+        processes=processes,
     )
     run_job(job)
     return network
@@ -84,12 +90,15 @@ class _Task:
 
     passes = 1
 
-    def __init__(self, network: nn.Module) -> None:
-        self._network = network
+    def __init__(self, network: nn.Module, autocast: Literal["none", "bfloat16"]) -> None:
+        self._network, self._autocast = network, autocast
 
     def __call__(self, x: Tensor, y: Tensor) -> Iterator[PassLoss]:
         """The loss of x [T, N, ...], y [N]."""
-        logits = mean_logits(run_fresh(self._network, x))
+        # bfloat16 has float32's range: unlike float16 it needs no scaling of the loss, which would be one more state
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=self._autocast == "bfloat16"):
+            output = run_fresh(self._network, x)
+        logits = mean_logits(output.float())
         check_labels(logits, y)
         loss = task_loss(logits[None], y)
         yield PassLoss(loss, {"total": loss}, (logits.detach().argmax(1) == y).sum())

@@ -1,0 +1,55 @@
+"""What a student returns and what its teacher returns -> losses. Pure functions; no gradient flows into a teacher.
+
+Letters as in `graph.py`: T steps (T_s the student's, T_t >= T_s the teacher's), N batch, K classes. The formulas are
+this project's choices; each names where its form comes from.
+"""
+
+from mdcompress.losses.alignment import Align
+from mdcompress.losses.answers import Over, logit_loss, task_loss
+from mdcompress.losses.distillation import (
+    LossParts,
+    compared_neurons,
+    distillation_loss,
+    firing_neurons,
+    layer_threshold,
+    layer_weights,
+    stage_ends,
+)
+from mdcompress.losses.membrane import (
+    MOMENT_FLOOR,
+    SILENT_NORM,
+    VARIANCE_FLOOR,
+    Distance,
+    Normalize,
+    Pool,
+    earth_movers_distance,
+    gaussian_divergence,
+    membrane_loss,
+)
+from mdcompress.losses.rates import RateAlign, RateUnit, rate_loss
+
+__all__ = [
+    "MOMENT_FLOOR",
+    "SILENT_NORM",
+    "VARIANCE_FLOOR",
+    "Align",
+    "Distance",
+    "LossParts",
+    "Normalize",
+    "Over",
+    "Pool",
+    "RateAlign",
+    "RateUnit",
+    "compared_neurons",
+    "distillation_loss",
+    "earth_movers_distance",
+    "firing_neurons",
+    "gaussian_divergence",
+    "layer_threshold",
+    "layer_weights",
+    "logit_loss",
+    "membrane_loss",
+    "rate_loss",
+    "stage_ends",
+    "task_loss",
+]

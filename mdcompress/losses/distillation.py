@@ -1,0 +1,201 @@
+"""What `observe` saw of student and teacher, and the recipe's `distill` section -> the loss that is minimised."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from mdcompress.errors import TrainingError
+from mdcompress.graph import Carries, NeuronModel, NodeKind, SnnGraph, typical
+from mdcompress.losses.answers import logit_loss, task_loss
+from mdcompress.losses.membrane import membrane_loss
+from mdcompress.losses.rates import rate_loss
+from mdcompress.patterns import match_names
+
+if TYPE_CHECKING:
+    from mdcompress.observation import Observation
+    from mdcompress.recipe import DistillSpec, LayerLossSpec, MembraneLossSpec, RateLossSpec
+
+STAGE_ENDS = "@stage_ends"  # the role in `match`: see `stage_ends`
+
+
+@dataclass(frozen=True)
+class LossParts:
+    """A loss and what it is made of, each a scalar. `total` is the weighted sum; the parts carry no weight.
+
+    A part that is switched off is None. `membrane` and `rates` are weighted means of `membrane_layers` and
+    `rate_layers`, which are keyed by neuron name.
+    """
+
+    total: Tensor
+    task: Tensor | None
+    logits: Tensor | None
+    membrane: Tensor | None
+    membrane_layers: Mapping[str, Tensor]
+    rates: Tensor | None = None
+    rate_layers: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def named(self) -> dict[str, Tensor]:
+        """The parts that are on, as the history names them: total, task, …, membrane/<neuron>, rates/<neuron>"""
+        parts = {
+            "total": self.total,
+            "task": self.task,
+            "logits": self.logits,
+            "membrane": self.membrane,
+            "rates": self.rates,
+        }
+        layers = {f"membrane/{name}": loss for name, loss in self.membrane_layers.items()}
+        layers |= {f"rates/{name}": loss for name, loss in self.rate_layers.items()}
+        return {name: loss for name, loss in parts.items() if loss is not None} | layers
+
+
+def distillation_loss(
+    student: Observation, teacher: Observation | None, *, y: Tensor, graph: SnnGraph, spec: DistillSpec
+) -> LossParts:
+    """L = w_task task + w_logits logits + w_membrane membrane + w_rates rates, over the parts the recipe switches on.
+
+    membrane and rates are sum_l w_l L_l / sum_l w_l over the matched neuron layers l, so that their weights mean the
+    same for networks of any depth.
+
+    Args:
+        student: what `observe` saw of the student, T_s steps.
+        teacher: what it saw of the teacher, T_t >= T_s steps; None where task is the only part.
+        y: classes, int64, shape [N].
+        graph: the student's graph; thresholds and neuron names are read off it.
+        spec: the `distill` section of a recipe.
+    """
+    task = None if spec.task is None else task_loss(student.logits, y, on=spec.task.on)
+    logits, membrane, rates = None, None, None
+    membrane_layers: dict[str, Tensor] = {}
+    rate_layers: dict[str, Tensor] = {}
+    if spec.logits is not None:
+        target = _needed(teacher, "logits").logits
+        logits = logit_loss(student.logits, target, temperature=spec.logits.temperature, on=spec.logits.on)
+    if spec.membrane is not None:
+        membrane_layers = _membrane_layers(student, _needed(teacher, "membrane"), graph, spec.membrane)
+        membrane = _weighted_mean(membrane_layers, layer_weights(graph, spec.membrane, section="membrane"))
+    if spec.rates is not None:
+        rate_layers = _rate_layers(student, _needed(teacher, "rates"), graph, spec.rates)
+        rates = _weighted_mean(rate_layers, layer_weights(graph, spec.rates, section="rates"))
+    weighted = [
+        section.weight * loss
+        for section, loss in (
+            (spec.task, task), (spec.logits, logits), (spec.membrane, membrane), (spec.rates, rates),
+        )
+        if section is not None and loss is not None
+    ]  # fmt: skip
+    if not weighted:
+        raise TrainingError(
+            "distill: at least one of task, logits, membrane and rates must be on (got none)",
+            hints=["give one of the sections back, e.g. `task: {weight: 1.0}`"],
+        )
+    return LossParts(torch.stack(weighted).sum(), task, logits, membrane, membrane_layers, rates, rate_layers)
+
+
+def compared_neurons(graph: SnnGraph, spec: LayerLossSpec, *, section: str = "membrane") -> tuple[str, ...]:
+    """Names of the neuron layers that a loss compares, in graph order. Each pattern must match one.
+
+    Neurons without a finite threshold (leaky readouts) are no part of it: their potential is the logit.
+    """
+    names = firing_neurons(graph)
+    found = {name for pattern in spec.patterns for name in _matching(graph, names, pattern, f"distill.{section}.match")}
+    return tuple(name for name in names if name in found)
+
+
+def layer_weights(graph: SnnGraph, spec: LayerLossSpec, *, section: str) -> dict[str, float]:
+    """The weight of each compared layer: that of the last pattern of `layer_weights` that matches it, else 1."""
+    names = compared_neurons(graph, spec, section=section)
+    weights = dict.fromkeys(names, 1.0)
+    for pattern, weight in spec.layer_weights.items():
+        for name in _matching(graph, names, pattern, f"distill.{section}.layer_weights"):
+            weights[name] = weight
+    if not any(weights.values()):
+        raise TrainingError(
+            f"distill.{section}.layer_weights must leave a layer a weight above 0 (all {len(names)} have 0)",
+            hints=[f"give one a weight, or switch the part off with `{section}: null`"],
+        )
+    return weights
+
+
+def firing_neurons(graph: SnnGraph) -> tuple[str, ...]:
+    """Names of the neuron layers that fire, in graph order."""
+    neurons = (node.name for node in graph.of_kind(NodeKind.NEURON) if node.carries is Carries.SPIKES)
+    return tuple(name for name in neurons if math.isfinite(layer_threshold(graph, name)))
+
+
+def stage_ends(graph: SnnGraph) -> tuple[str, ...]:
+    """The last firing layer of each run of layers of one shape: where a network's stages end.
+
+    In an MS-ResNet these are the neurons that read the finished residual stream of a stage (its four points, as in
+    "overhaul" feature distillation, Heo et al. 2019); a plain VGG has one before each change of channels or pooling.
+    """
+    names = firing_neurons(graph)
+    shapes = [graph.node(name).shape for name in names]
+    return tuple(
+        name for name, shape, following in zip(names, shapes, [*shapes[1:], None], strict=True) if shape != following
+    )
+
+
+def layer_threshold(graph: SnnGraph, name: str) -> float:
+    """The threshold that stands for a neuron layer."""
+    model = graph.node(name).spec
+    assert isinstance(model, NeuronModel)
+    return typical(model.threshold)
+
+
+def _matching(graph: SnnGraph, names: tuple[str, ...], pattern: str, key: str) -> tuple[str, ...]:
+    """The names that a pattern or the role @stage_ends selects; TrainingError where there is none."""
+    if pattern == STAGE_ENDS:
+        matched = tuple(name for name in stage_ends(graph) if name in names)
+    else:
+        matched = match_names(pattern, names)
+    if not matched:
+        raise TrainingError(
+            f"{key} must match at least one neuron layer that fires (got {pattern!r})",
+            hints=[f"they are: {', '.join(names) or '(none)'}", f"use '**' for all of them, or '{STAGE_ENDS}'"],
+        )
+    return matched
+
+
+def _membrane_layers(
+    student: Observation, teacher: Observation, graph: SnnGraph, spec: MembraneLossSpec
+) -> dict[str, Tensor]:
+    return {
+        name: membrane_loss(
+            student.potentials[name],
+            teacher.potentials[name],
+            threshold=layer_threshold(graph, name),
+            distance=spec.distance,
+            normalize=spec.normalize,
+            align=spec.align,
+            pool=spec.pool,
+        )
+        for name in compared_neurons(graph, spec)
+    }
+
+
+def _rate_layers(student: Observation, teacher: Observation, graph: SnnGraph, spec: RateLossSpec) -> dict[str, Tensor]:
+    return {
+        name: rate_loss(student.spikes[name], teacher.spikes[name], align=spec.align, unit=spec.unit)
+        for name in compared_neurons(graph, spec, section="rates")
+    }
+
+
+def _weighted_mean(losses: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
+    """sum_l w_l L_l / sum_l w_l."""
+    total = torch.stack([weights[name] * loss for name, loss in losses.items()]).sum()
+    return total / math.fsum(weights.values())
+
+
+def _needed(teacher: Observation | None, part: str) -> Observation:
+    if teacher is None:
+        raise TrainingError(
+            f"distill.{part} compares with a teacher, and none is given",
+            hints=["give `teacher=`, the float network", f"or switch the part off with `{part}: null`"],
+        )
+    return teacher

@@ -1,0 +1,121 @@
+"""Membrane potentials of one layer, the student's and the teacher's -> their distance."""
+
+from __future__ import annotations
+
+from typing import Literal, assert_never
+
+import torch
+from torch import Tensor
+
+from mdcompress.losses.alignment import Align, align_steps, comparable
+
+Distance = Literal["mse", "cosine", "emd", "moments"]
+Normalize = Literal["threshold", "variance", "none"]
+Pool = Literal["channel", "layer"]
+
+SILENT_NORM = 1e-2  # in thresholds: a shorter potential vector has no direction worth copying; bounds the gradient
+VARIANCE_FLOOR = 1e-4  # in thresholds squared: a teacher layer that never moves must not divide by zero
+MOMENT_FLOOR = 1e-2  # in thresholds squared: widens both Gaussians, so that a channel at rest has a finite divergence
+
+
+def membrane_loss(
+    student: Tensor,
+    teacher: Tensor,
+    *,
+    threshold: float,
+    distance: Distance = "mse",
+    normalize: Normalize = "threshold",
+    align: Align = "first_steps",
+    pool: Pool = "channel",
+) -> Tensor:
+    """Distance of one layer's membrane potentials, the idea of MD-SNN (arXiv 2512.04443).
+
+    mse:     L = mean_{t,n,c..} (h_s - h_t)^2 / d,   d = theta^2 | variance of h_t over all its elements | 1
+    cosine:  L = mean_{t,n} 1/2 |u_s - u_t|^2,       u = h / max(|h|, theta/100) over c.. (= 1 - cos of the angle)
+    emd:     L = mean_{t,pool} W1(h_s, h_t) / sqrt(d)                          (`earth_movers_distance`)
+    moments: L = mean_{t,pool} KL(Gaussian of h_t || Gaussian of h_s)          (`gaussian_divergence`)
+
+    Args:
+        student: h_s before reset in real units, shape [T_s, N, ...].
+        teacher: h_t, shape [T_t, N, ...] with T_t >= T_s; no gradient flows into it.
+        threshold: theta of the layer.
+        distance: mse and cosine compare neuron by neuron, emd and moments the distributions over batch and positions.
+        normalize: d of mse and emd: threshold (theta^2), variance (of the teacher, after alignment; at least
+            1e-4 theta^2) or none. Cosine and moments are free of scale already.
+        align: which steps are compared (`align_steps`).
+        pool: whose potentials make one distribution of emd and moments: those of a channel, or of the whole layer.
+    """
+    student, teacher = align_steps(student, comparable(teacher, student), align)
+    match distance:
+        case "mse":
+            return (student - teacher).square().mean() / _divisor(teacher, threshold, normalize)
+        case "cosine":
+            difference = _directions(student, threshold) - _directions(teacher, threshold)
+            return difference.square().sum(-1).mean() / 2
+        case "emd":
+            between = earth_movers_distance(pooled(student, pool), pooled(teacher, pool))
+            return between.mean() / _divisor(teacher, threshold, normalize) ** 0.5
+        case "moments":
+            floor = MOMENT_FLOOR * threshold**2
+            return gaussian_divergence(pooled(student, pool), pooled(teacher, pool), floor=floor).mean()
+        case _:
+            assert_never(distance)
+
+
+def earth_movers_distance(one: Tensor, other: Tensor) -> Tensor:
+    """W1 of two samples of n values each: the least mean way to carry one onto the other, [..., n] -> [...].
+
+    W1 = integral |F^-1(p) - G^-1(p)| dp = 1/n sum_i |x_(i) - y_(i)|, x_(i) the i-th smallest
+    (Peyré & Cuturi 2019, "Computational Optimal Transport", remark 2.28; between firing-rate distributions as a
+    diagnostic of quantized SNNs: arXiv 2604.14487)
+    """
+    one_sorted, other_sorted = one.sort(dim=-1, stable=True).values, other.sort(dim=-1, stable=True).values
+    return (one_sorted - other_sorted).abs().mean(-1)
+
+
+def gaussian_divergence(student: Tensor, teacher: Tensor, *, floor: float) -> Tensor:
+    """KL(N(m_t, v_t) || N(m_s, v_s)) of Gaussians fitted to the last axis, [..., n] -> [...].
+
+    KL = 1/2 ((v_t + (m_t - m_s)^2) / v_s - 1 + ln(v_s / v_t)),  v = variance + floor
+    (the closed form, Kullback 1959; the direction is that of `logit_loss`, the student covers what the teacher does)
+
+    Args:
+        student: [..., n].
+        teacher: [..., n].
+        floor: what is added to each variance, in squared units of the values.
+    """
+    student_variance, student_mean = torch.var_mean(student, dim=-1, correction=0)
+    teacher_variance, teacher_mean = torch.var_mean(teacher, dim=-1, correction=0)
+    v_s, v_t = student_variance + floor, teacher_variance + floor
+    return ((v_t + (teacher_mean - student_mean).square()) / v_s - 1.0 + (v_s / v_t).log()) / 2
+
+
+def pooled(potentials: Tensor, pool: Pool) -> Tensor:
+    """Potentials [T, N, C, ...] as samples of distributions: [T, C, N*...] by channel, [T, 1, N*C*...] by layer."""
+    match pool:
+        case "channel":
+            return potentials.transpose(1, 2).flatten(2)
+        case "layer":
+            return potentials.flatten(1)[:, None]
+        case _:
+            assert_never(pool)
+
+
+def _divisor(teacher: Tensor, threshold: float, normalize: Normalize) -> Tensor | float:
+    match normalize:
+        case "threshold":
+            return threshold**2
+        case "variance":
+            return teacher.var(correction=0).clamp_min(VARIANCE_FLOOR * threshold**2)
+        case "none":
+            return 1.0
+        case _:
+            assert_never(normalize)
+
+
+def _directions(potentials: Tensor, threshold: float) -> Tensor:
+    """Unit vectors per step and sample, [T, N, F]; vectors shorter than theta/100 are not stretched to length 1."""
+    flat = potentials.flatten(2)
+    length = torch.linalg.vector_norm(flat, dim=-1, keepdim=True)
+    directions: Tensor = flat / length.clamp_min(SILENT_NORM * threshold)
+    return directions

@@ -1,0 +1,89 @@
+"""One float teacher, a student for each T: the runs `runs/<name>/T1`, `runs/<name>/T2`, … beside the teacher's files.
+
+Each is a whole run of its own, so that every command works on it: `mdcompress export --run runs/4bit/T1`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from intsnn.errors import UsageError
+from mdcompress.console import JsonValue, Report, percent, table
+from mdcompress.manifest import Stage
+from mdcompress.pipeline.networks import teacher_weights
+from mdcompress.pipeline.workspace import Workspace
+from mdcompress.recipe import Recipe, dump_recipe
+from mdcompress.runs import RunDirectory, make_folder
+
+
+def has_several_students(recipe: Recipe) -> bool:
+    """Whether there is a student for each T."""
+    return recipe.distill.students == "each"
+
+
+def student_runs(workspace: Workspace) -> tuple[Workspace, ...]:
+    """The run of each student, under the teacher that is there; by increasing T."""
+    weights = teacher_weights(workspace)
+    if workspace.writes:
+        make_folder(workspace.run.path)
+        workspace.run.write_recipe(dump_recipe(workspace.recipe))
+    workspace.processes.wait()
+    return tuple(_student_run(workspace, steps, weights) for steps in workspace.recipe.distill.time_steps or ())
+
+
+def refuse_several_students(workspace: Workspace, stage: Stage) -> None:
+    """UsageError for a stage that works on one student where the recipe has several."""
+    steps = workspace.recipe.distill.time_steps or ()
+    if has_several_students(workspace.recipe):
+        folders = [str(_folder(workspace, each)) for each in steps]
+        raise UsageError(
+            f"`{stage.value}` works on one student, and this recipe has one for each T ({', '.join(folders)})",
+            hints=[
+                f"choose one: `mdcompress {stage.value} --run {folders[0]}`",
+                "`mdcompress distill` and `mdcompress run` make them all",
+            ],
+        )
+
+
+def summarised(workspace: Workspace, students: tuple[Workspace, ...]) -> Report:
+    """What the students are worth, in one table."""
+    measured = [student.run.manifest().stages[Stage.DISTILL.value].measured for student in students]
+    steps = [student.recipe.student_time_steps for student in students]
+    rows = [
+        [
+            str(count),
+            percent(found["test_accuracy"]),
+            f"{found['membrane_mismatch_before']:.4g}",
+            f"{found['membrane_mismatch_after']:.4g}",
+            str(student.run.path),
+        ]
+        for count, found, student in zip(steps, measured, students, strict=True)
+    ]
+    header = ["T", "test accuracy", "membrane mismatch before", "after", "run"]
+    document: JsonValue = {
+        "run": str(workspace.run.path),
+        "students": [
+            {"time_steps": count, "run": str(student.run.path), "measured": dict(found)}
+            for count, found, student in zip(steps, measured, students, strict=True)
+        ],
+    }
+    paths = tuple(path for student in students for path in student.run.written_files(Stage.DISTILL))
+    return Report(table(header, rows, numbers=header[:-1]), document, paths)
+
+
+def _student_run(workspace: Workspace, steps: int, weights: Path) -> Workspace:
+    recipe = workspace.recipe
+    own = recipe.model_copy(
+        update={
+            "name": f"{recipe.name}-T{steps}",
+            "model": workspace.model.model_copy(update={"weights": str(weights)}),
+            "distill": recipe.distill.model_copy(update={"students": "one", "time_steps": (steps,)}),
+        }
+    )
+    folder = _folder(workspace, steps)
+    return replace(workspace, run=RunDirectory(folder), recipe=own, selection=f"--run {folder}")
+
+
+def _folder(workspace: Workspace, steps: int) -> Path:
+    return workspace.run.path / f"T{steps}"

@@ -1,0 +1,95 @@
+"""A training's history and mismatch -> pictures (SVG). The same numbers give the same file."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mdcompress.mismatch import MismatchReport
+from mdcompress.training.history import EpochRecord, best_epoch
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+BEFORE, AFTER, TEACHER = "#8794a3", "#c2410c", "#1f2937"
+
+
+def can_draw() -> bool:
+    """Whether matplotlib is installed (the extra `plots`)."""
+    return importlib.util.find_spec("matplotlib") is not None
+
+
+def write_training_picture(history: Sequence[EpochRecord], path: Path) -> None:
+    """Accuracies, the losses' parts and each layer's membrane and firing-rate loss over the epochs."""
+    names = list(dict.fromkeys(name for record in history for name in record.losses))
+    layers = {part: [name for name in names if name.startswith(f"{part}/")] for part in ("membrane", "rates")}
+    panels = 2 + sum(bool(found) for found in layers.values())
+    with _figure(panels, path) as axes:
+        _draw_accuracy(axes[0], history)
+        _draw_losses(axes[1], history, [name for name in names if "/" not in name], "loss")
+        for panel, (part, found) in zip(axes[2:], ((p, f) for p, f in layers.items() if f), strict=True):
+            _draw_losses(panel, history, found, f"{part} loss of each layer")
+
+
+def write_mismatch_picture(report: MismatchReport, path: Path) -> None:
+    """Each layer's membrane mismatch before and after distillation, and its firing rates beside the teacher's."""
+    names = list(report.before)
+    places = range(len(names))
+    with _figure(2, path) as axes:
+        for offset, layers, color, label in (
+            (-0.2, report.before, BEFORE, "calibrated"),
+            (0.2, report.after, AFTER, "distilled"),
+        ):
+            x = [place + offset for place in places]
+            axes[0].bar(x, [layers[name].membrane for name in names], 0.4, color=color, label=label)
+            axes[1].bar(x, [layers[name].student_rate for name in names], 0.4, color=color, label=label)
+        rates = [report.after[name].teacher_rate for name in names]
+        axes[1].plot(places, rates, "_", color=TEACHER, markersize=14, label="teacher")
+        axes[0].set_ylabel("membrane mismatch, thresholds squared")
+        axes[1].set_ylabel("spikes per neuron and step")
+        for panel in axes:
+            panel.set_xticks(list(places), names, rotation=60, ha="right", fontsize=7)
+            panel.legend(frameon=False, fontsize=8)
+
+
+@contextlib.contextmanager
+def _figure(panels: int, path: Path) -> Iterator[list[Axes]]:
+    """Axes side by side, written to `path` at the end."""
+    import matplotlib  # read where a picture is wanted: it takes a second
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context({"svg.hashsalt": "mdcompress", "svg.fonttype": "none"}):
+        figure = Figure(figsize=(4.6 * panels, 3.8), layout="constrained")
+        FigureCanvasAgg(figure)
+        yield list(figure.subplots(1, panels, squeeze=False)[0])
+        figure.savefig(path, metadata={"Date": None})
+
+
+def _draw_accuracy(axes: Axes, history: Sequence[EpochRecord]) -> None:
+    epochs = [record.epoch for record in history]
+    axes.plot(epochs, [100 * record.train_accuracy for record in history], color=BEFORE, label="training")
+    for index, score in enumerate(history[0].validation):
+        values = [100 * record.validation[index].accuracy for record in history]
+        axes.plot(epochs, values, marker=".", label=f"validation, T={score.time_steps}")
+    axes.axvline(best_epoch(history).epoch, color=AFTER, linewidth=0.8, linestyle=":", label="best")
+    axes.set_xlabel("epoch")
+    axes.set_ylabel("accuracy, %")
+    axes.legend(frameon=False, fontsize=8)
+
+
+def _draw_losses(axes: Axes, history: Sequence[EpochRecord], names: Sequence[str], label: str) -> None:
+    for name in names:
+        axes.plot(
+            [record.epoch for record in history],
+            [record.losses[name] for record in history],
+            marker=".",
+            label=name.partition("/")[2] or name,
+        )
+    axes.set_yscale("log" if all(record.losses[name] > 0 for record in history for name in names) else "linear")
+    axes.set_xlabel("epoch")
+    axes.set_ylabel(label)
+    axes.legend(frameon=False, fontsize=7)

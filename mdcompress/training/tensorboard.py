@@ -1,0 +1,63 @@
+"""A training's events -> a TensorBoard log, where tensorboard is installed (the extra `tensorboard`)."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mdcompress.training.history import EpochRecord, Event, Progress, Resumed
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
+
+@contextlib.contextmanager
+def tensorboard_log(folder: Path) -> Iterator[Progress]:
+    """What it yields writes each epoch into `folder`; nothing is written where tensorboard is not installed.
+
+    The folder is begun anew: a resumed training writes the epochs before its interruption again, so that none is there
+    twice.
+    """
+    if importlib.util.find_spec("tensorboard") is None:
+        yield _ignore
+        return
+    from torch.utils.tensorboard import SummaryWriter
+
+    shutil.rmtree(folder, ignore_errors=True)
+    with SummaryWriter(str(folder)) as writer:
+        yield _Log(writer)
+
+
+class _Log:
+    """Writes epochs as they end."""
+
+    def __init__(self, writer: SummaryWriter) -> None:
+        self._writer = writer
+
+    def __call__(self, event: Event) -> None:
+        match event:
+            case Resumed():
+                for record in event.history:
+                    self._write(record)
+            case EpochRecord():
+                self._write(event)
+            case _:
+                pass  # steps are for people who watch; the log has epochs
+        self._writer.flush()
+
+    def _write(self, record: EpochRecord) -> None:
+        scalars = {f"loss/{name}": loss for name, loss in record.losses.items()}
+        scalars |= {"accuracy/train": record.train_accuracy, "learning_rate": record.learning_rate}
+        for score in record.validation:
+            scalars[f"accuracy/validation_T{score.time_steps}"] = score.accuracy
+            scalars[f"loss/validation_T{score.time_steps}"] = score.loss
+        for name, value in scalars.items():
+            self._writer.add_scalar(name, value, record.epoch)
+
+
+def _ignore(_event: Event) -> None:
+    """Nobody asked for a log."""

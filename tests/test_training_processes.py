@@ -1,0 +1,194 @@
+"""Two processes train what one would, on shares of its batches; killed, they go on to the same bits."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+from command_line import environment, invoke, write_tiny_files
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from mdcompress.errors import TrainingError
+from mdcompress.processes import ALONE, join_processes
+from mdcompress.training.parallel import share, sum_gradients, whole_batch
+from mdcompress.training.statistics import global_statistics
+
+pytest.importorskip("lightning_fabric")
+
+
+@dataclass(frozen=True)
+class Second:
+    """Rank 1 of 2; the other one has the same tensors."""
+
+    device: str = "cpu"
+    rank: int = 1
+    size: int = 2
+
+    def wait(self) -> None: ...
+
+    def broadcast(self, value: object) -> object:
+        return value
+
+    def sum(self, tensor: Tensor) -> Tensor:
+        return 2 * tensor
+
+
+# ------------------------------------------------------------------ by hand
+
+
+def test_each_process_has_every_second_sample() -> None:
+    x, y = torch.arange(5.0).expand(3, 5), torch.arange(5)
+    mine = share(Second(), x, y)  # type: ignore[arg-type]
+    assert mine.y.tolist() == [1, 3] and mine.x.tolist() == [[1.0, 3.0]] * 3
+    assert (mine.weight, mine.correct_weight) == (2 / 5, 1.0)
+    alone = share(ALONE, x, y)
+    assert alone.y.tolist() == [0, 1, 2, 3, 4] and alone.weight == 1.0
+
+
+def test_a_batch_of_one_sample_is_given_to_both_with_half_its_weight() -> None:
+    mine = share(Second(), torch.ones(3, 1), torch.tensor([7]))  # type: ignore[arg-type]
+    assert (mine.y.tolist(), mine.weight, mine.correct_weight) == ([7], 0.5, 0.5)
+
+
+def test_losses_and_gradients_are_summed_by_weight() -> None:
+    layer = nn.Linear(2, 1)
+    layer.weight.grad = torch.tensor([[1.0, 2.0]])
+    mine = share(Second(), torch.ones(1, 4), torch.arange(4))  # type: ignore[arg-type]
+    parts, correct = whole_batch(Second(), mine, {"total": torch.tensor(3.0)}, torch.tensor(2))  # type: ignore[arg-type]
+    assert (parts, correct) == ({"total": 3.0}, 4)
+    sum_gradients(Second(), [layer.weight, layer.bias])  # type: ignore[arg-type]
+    assert layer.weight.grad.tolist() == [[2.0, 4.0]] and layer.bias.grad is None
+
+
+@pytest.mark.parametrize("affine", [True, False])
+def test_batch_norm_over_processes_is_batch_norm_of_the_whole_batch(affine: bool) -> None:
+    """With equal halves the global batch is the own one twice."""
+    torch.manual_seed(0)
+    x = torch.randn(6, 3, 4, dtype=torch.float64)
+    one = nn.BatchNorm1d(3, affine=affine).double().requires_grad_(True)
+    two = nn.BatchNorm1d(3, affine=affine).double().requires_grad_(True)
+    mine, whole = x.clone().requires_grad_(), x.clone().requires_grad_()
+    direction = torch.randn(6, 3, 4, dtype=torch.float64)
+    with global_statistics(one, Second()):  # type: ignore[arg-type]
+        found = one(mine)
+        (found * direction).sum().backward()
+    expected = two(torch.cat([whole, whole]))
+    (expected * torch.cat([direction, direction])).sum().backward()
+    torch.testing.assert_close(found, expected[:6])
+    torch.testing.assert_close(one.running_mean, two.running_mean)
+    torch.testing.assert_close(one.running_var, two.running_var)  # by 48/47, not by 24/23
+    assert mine.grad is not None and whole.grad is not None
+    torch.testing.assert_close(2 * mine.grad, whole.grad)  # `whole` is used twice
+
+
+def test_evaluation_is_not_touched() -> None:
+    norm = nn.BatchNorm1d(3).eval()
+    x = torch.randn(4, 3)
+    with global_statistics(norm, Second()):  # type: ignore[arg-type]
+        assert torch.equal(norm(x), nn.BatchNorm1d(3).eval()(x))
+
+
+# ------------------------------------------------------------------ two real processes
+
+
+class Pairs:
+    """The program of `process_pairs`, one for all tests here."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+        assert self._line() == "ready"
+
+    def train(self, kind: str, folder: Path, *, size: int = 2, kill_at: int | None = None) -> list[int]:
+        folder.mkdir(exist_ok=True)
+        assert self.process.stdin is not None
+        request = {"kind": kind, "folder": str(folder), "size": size, "kill_at": kill_at}
+        self.process.stdin.write(json.dumps(request) + "\n")
+        self.process.stdin.flush()
+        statuses: list[int] = json.loads(self._line())
+        return statuses
+
+    def _line(self) -> str:
+        assert self.process.stdout is not None
+        return self.process.stdout.readline().strip()
+
+
+@pytest.fixture(scope="module")
+def pairs() -> Iterator[Pairs]:
+    here = Path(__file__).parent
+    command = [sys.executable, "-W", "ignore", str(here / "process_pairs.py")]
+    paths = os.pathsep.join([environment()["PYTHONPATH"], str(here)])
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment() | {"PYTHONPATH": paths}
+    ) as process:
+        yield Pairs(process)
+        assert process.stdin is not None
+        process.stdin.close()
+
+
+def curve(folder: Path) -> list[dict[str, float]]:
+    with (folder / "history.csv").open() as file:
+        return [{k: float(v) for k, v in row.items() if k != "seconds"} for row in csv.DictReader(file)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["teacher", "student"])
+def test_two_processes_have_the_loss_curve_of_one_and_survive_a_kill(pairs: Pairs, tmp_path: Path, kind: str) -> None:
+    one, two, killed = tmp_path / "one", tmp_path / "two", tmp_path / "killed"
+    assert pairs.train(kind, one, size=1) == [0]
+    assert pairs.train(kind, two) == [0, 0]
+    alone, shared = curve(one), curve(two)
+    assert [row["epoch"] for row in shared] == [row["epoch"] for row in alone]
+    for expected, found in zip(alone, shared, strict=True):
+        assert found == pytest.approx(expected, rel=1e-3)
+    assert alone[0]["total"] != alone[1]["total"]
+    ends = [load_file(two / f"end{rank}") for rank in range(2)]
+    assert all(torch.equal(ends[0][name], ends[1][name]) for name in ends[0])  # both hold the same network
+
+    statuses = pairs.train(kind, killed, kill_at=9)
+    assert os.WTERMSIG(statuses[0]) == signal.SIGKILL and not (killed / "end0").exists()
+    assert pairs.train(kind, killed) == [0, 0]
+    assert curve(killed) == curve(two)
+    again = load_file(killed / "end0")
+    assert all(torch.equal(again[name], ends[0][name]) for name in again)
+
+
+# ------------------------------------------------------------------ the command line
+
+
+@pytest.mark.slow
+def test_torchrun_of_the_command_writes_and_prints_once(tmp_path: Path) -> None:
+    write_tiny_files(tmp_path)
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command = [*torchrun, "-m", "mdcompress", "run", "--recipe", "tiny.yaml"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("| distilled |") == 1
+    assert done.stderr.count("train 2/2") == 1 and done.stderr.count("distill 1/1") == 1
+    assert (tmp_path / "runs/tiny/model.onnx").is_file()
+
+
+def test_a_command_that_cannot_share_its_work_refuses_torchrun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_tiny_files(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    result = invoke("quantize", "--recipe", "tiny.yaml")
+    assert result.code == 2
+    assert "only train, distill and run work in several processes (torchrun started 2)" in result.err
+
+
+def test_without_fabric_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setitem(sys.modules, "mdcompress.training.fabric", None)
+    with pytest.raises(TrainingError, match="2 processes needs lightning-fabric") as caught:
+        join_processes()
+    assert "mdcompress[distributed]" in str(caught.value)

@@ -1,0 +1,131 @@
+"""One teacher, a student for each T: what is written, said, refused and resumed."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from command_line import TINY_RECIPE, invoke, write_tiny_files
+
+from intsnn.errors import InvalidFileError
+from intsnn.yamlfile import read_yaml_text
+from mdcompress.recipe import RECIPE_SCHEMA, Recipe
+from mdcompress.training import EpochRecord, Event
+
+MANY = TINY_RECIPE.replace("name: tiny", "name: many").replace(
+    "distill: {epochs: 1}", "distill: {epochs: 1, time_steps: [1, 2], students: each}"
+)
+RUN = Path("runs/many")
+
+
+@pytest.fixture(scope="module")
+def taught(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a recipe of two students and its trained teacher."""
+    folder = tmp_path_factory.mktemp("taught")
+    write_tiny_files(folder)
+    (folder / "many.yaml").write_text(MANY)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        assert invoke("train", "--recipe", "many.yaml").code == 0
+    return folder
+
+
+@pytest.fixture
+def here(taught: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    shutil.copytree(taught, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def students() -> list[bytes]:
+    return [(RUN / f"T{steps}" / "distilled.safetensors").read_bytes() for steps in (1, 2)]
+
+
+def test_each_student_is_a_run_of_its_own_under_the_one_teacher(here: Path) -> None:
+    result = invoke("distill", "--json")
+    assert result.code == 0, result.err
+    document = json.loads(result.out)
+    assert [found["time_steps"] for found in document["students"]] == [1, 2]
+    for steps in (1, 2):
+        record = json.loads((RUN / f"T{steps}" / "run.json").read_text())["stages"]["distill"]
+        assert record["settings"]["distill.time_steps"] == f"[{steps}]"
+        assert str((here / RUN / "teacher.safetensors").absolute()) in record["inputs"]
+        assert record["measured"]["test_accuracy"] == record["measured"][f"test_accuracy_T{steps}"]
+        mismatch = json.loads((RUN / f"T{steps}" / "mismatch.json").read_text())
+        assert mismatch["time_steps"] == steps
+        assert mismatch["membrane_after"] == record["measured"]["membrane_mismatch_after"]
+    one, two = students()
+    assert one != two
+
+    exported = invoke("export", "--run", "runs/many/T1")
+    assert exported.code == 0, exported.err
+    assert "on 64 samples x 1 step:" in exported.out
+    tested = invoke("eval", "runs/many/T1/model.onnx", "--json")
+    assert json.loads(tested.out)["time_steps"] == 1
+    assert json.loads(tested.out)["accuracy"] == document["students"][0]["measured"]["test_accuracy"]
+
+    again = invoke("distill")
+    assert again.code == 0 and again.err.count("up to date") == 4
+    assert "| runs/many/T2 |" in again.out
+
+
+def test_an_interrupted_second_student_goes_on_and_the_first_is_not_repeated(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changes = ("--set", "distill.epochs=2")
+    assert invoke("distill", *changes).code == 0
+    expected = students()
+    for steps in (1, 2):
+        shutil.rmtree(RUN / f"T{steps}")
+
+    seen: list[int] = []
+
+    def interrupt(_: object, event: Event) -> None:
+        seen.extend([event.epoch] if isinstance(event, EpochRecord) else [])
+        if seen == [1, 2, 1]:  # the first epoch of the second student is done
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("mdcompress.progress._Lines.__call__", interrupt)
+        stopped = invoke("distill", *changes)
+    assert stopped.code == 130 and "state saved in runs/many/T2/distill.last-" in stopped.err
+    resumed = invoke("distill", *changes)
+    assert resumed.code == 0, resumed.err
+    assert resumed.err.count("up to date") == 3 and "going on with epoch 2" in resumed.err
+    assert students() == expected
+
+
+def test_a_whole_run_ends_with_one_table(here: Path) -> None:
+    result = invoke("run", "--recipe", "many.yaml", "--min-accuracy", "1.0")
+    assert result.code == 3
+    assert "train: up to date" in result.err and "student of T = 2, in runs/many/T2" in result.err
+    assert result.out.count("| runs/many/T") == 2
+    assert all((RUN / f"T{steps}" / "report.html").is_file() for steps in (1, 2))
+
+
+@pytest.mark.parametrize("command", ["quantize", "export"])
+def test_a_command_for_one_student_says_which_there_are(here: Path, command: str) -> None:
+    result = invoke(command)
+    assert result.code == 2
+    assert f"`{command}` works on one student" in result.err
+    assert f"mdcompress {command} --run runs/many/T1" in result.err
+
+
+def test_one_student_of_several_lengths_is_tested_at_each(here: Path) -> None:
+    changes = ("--run", "shared", "--recipe", "many.yaml", "--set", "distill.students=one")
+    weights = ("--weights", "runs/many/teacher.safetensors")
+    assert invoke("quantize", *changes, *weights).code == 0
+    result = invoke("distill", *changes, *weights, "--json")
+    assert result.code == 0, result.err
+    measured = json.loads(result.out)["measured"]
+    assert {"test_accuracy_T1", "test_accuracy_T2"} <= measured.keys()
+    assert measured["test_accuracy"] == measured["test_accuracy_T2"]
+
+
+def test_each_student_needs_a_number_of_steps() -> None:
+    text = f"schema: {RECIPE_SCHEMA}\nname: r\ndistill: {{students: each}}\n"
+    with pytest.raises(InvalidFileError, match="must be one where time_steps is null") as caught:
+        read_yaml_text(text, "r.yaml", Recipe, schema=RECIPE_SCHEMA)
+    assert "time_steps: [1, 2, 4]" in str(caught.value)
