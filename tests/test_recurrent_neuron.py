@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import mdcompress as md
+from mdcompress.adapters import describe_neuron, probe
 from mdcompress.adapters.recurrence import OneToOne, weighted_sum
 from mdcompress.adapters.recurrence import composed as multiplied_out
 from mdcompress.errors import PlanError, TraceError
@@ -355,6 +356,40 @@ def test_a_neuron_that_feeds_back_otherwise_is_found_by_the_probe() -> None:
         trace(network.eval(), counts(3, 2, 5))
 
 
+class Counting(Fed):
+    """Counts of spikes that feed on themselves; `late`: one spike too few from that step on."""
+
+    def __init__(self, feedback: nn.Module, *, late: int | None = None) -> None:
+        super().__init__(feedback)
+        self.late = late
+
+    def neuron_model(self) -> NeuronModel:
+        return replace(super().neuron_model(), reset="soft", spike="floor", max_spikes=None)
+
+    def forward(self, currents: Tensor) -> Tensor:
+        v, s, spikes = torch.zeros_like(currents[0]), torch.zeros_like(currents[0]), []
+        for t, x in enumerate(currents):
+            h = self.feedback(s) + (x + 0.5 * v)  # another order of the same sum
+            s = (h / 1.0).trunc().clamp_min(0.0)
+            s = (s - 1.0).clamp_min(0.0) if self.late is not None and t >= self.late else s
+            v = h - s
+            spikes.append(s)
+        return torch.stack(spikes)
+
+
+def test_counts_that_grow_without_end_are_probed_while_floats_can_tell_them() -> None:
+    growing = nn.Linear(8, 8)
+    for weight, late in ((0.7, 3), (1e4, 2)):
+        with torch.no_grad():
+            growing.weight.fill_(weight / 3)
+        neuron = Counting(growing)
+        model = describe_neuron(neuron)
+        assert model is not None
+        probe("neuron", neuron, model)
+        with pytest.raises(TraceError, match=f"at step {late} with current"):
+            probe("neuron", Counting(growing, late=late), model)
+
+
 # --- functions -------------------------------------------------------------------------------------------------------
 
 
@@ -383,3 +418,39 @@ def test_weighted_sums_are_told_from_other_functions(
     function: Callable[[Tensor, Tensor], Tensor], expected: tuple[float, float] | None
 ) -> None:
     assert weighted_sum(function) == expected
+
+
+class ByHand(nn.Module):
+    """Feedback between the layers, in the loop of the network."""
+
+    def __init__(self, *, starts_at_rest: bool) -> None:
+        super().__init__()
+        self.linear, self.back, self.lif, self.starts = nn.Linear(5, 5), nn.Linear(5, 5), Stepwise(), starts_at_rest
+
+    def forward(self, x: Tensor) -> Tensor:
+        s, spikes = torch.zeros_like(x[0]) if self.starts else None, []
+        for step in x.unbind(0):
+            s = self.lif(self.linear(step) if s is None else self.linear(step) + self.back(s))
+            spikes.append(s)
+        return torch.stack(spikes)
+
+
+class Stepwise(nn.Module):
+    """One step of a neuron that remembers nothing."""
+
+    def neuron_model(self) -> NeuronModel:
+        return replace(PLAIN, decay=0.0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x >= 1.0).to(x.dtype)
+
+
+@pytest.mark.parametrize(
+    ("starts_at_rest", "says"),
+    [(True, "does not come from the network's input"), (False, "is taken at step 1 and 'back'")],
+)
+def test_feedback_written_by_hand_is_refused_and_told_where_it_belongs(starts_at_rest: bool, says: str) -> None:
+    with pytest.raises(TraceError) as caught:
+        trace(ByHand(starts_at_rest=starts_at_rest), counts(3, 2, 5))
+    assert says in caught.value.message
+    assert "belong into a recurrent neuron: snnTorch's RLeaky" in caught.value.hints[0]

@@ -200,6 +200,12 @@ NORSE = (
     ),
     Refusal(
         "norse",
+        ("RecurrentSequential",),
+        "it feeds what several layers put out back to the first, and an integer neuron reads its own spikes alone",
+        "use SequentialState with LIFRecurrent or LIFRecurrentCell",
+    ),
+    Refusal(
+        "norse",
         ("LI", "LICell", "LIBoxCell", "LILinearCell"),
         "it puts out a membrane potential, not spikes",
         _READOUT,

@@ -72,6 +72,7 @@ def test_few_bits_are_as_exact() -> None:
         (norse.LIFExCell, "not linear"),
         (lambda: norse.LSNNRecurrentCell(2, 3), "adapts to its own spikes"),
         (lambda: norse.LSNNRecurrent(2, 3), "adapts to its own spikes"),
+        (lambda: norse.RecurrentSequential(norse.LIFCell()), "feeds what several layers put out back"),
         (norse.LICell, "a membrane potential, not spikes"),
         (norse.LIBoxCell, "a membrane potential, not spikes"),
         (lambda: norse.LIFBoxCell(norse.LIFBoxParameters(reset_method=lambda z, v, r, t: v)), "a function of the user"),
