@@ -16,6 +16,11 @@ from mdcompress.errors import TraceError
 from mdcompress.graph import AffineSpec, Carries, NodeKind, NodeSpec, SnnGraph, SnnNode, SynapseSpec, TensorShape
 from mdcompress.tracing.positions import Axes, Extent, Position
 
+_FEEDBACK = (
+    "spikes of the step before belong into a recurrent neuron: snnTorch's RLeaky, Norse's or sinabs' LIFRecurrent, "
+    "SpikingJelly's LinearRecurrentContainer, or one of your own (NeuronModel.recurrent)"
+)
+
 
 @dataclass(frozen=True)
 class Tracked:
@@ -240,7 +245,7 @@ class Ledger:
         if tracked is None:
             raise self.error(
                 "a layer reads a tensor that does not come from the network's input",
-                "compute it from the input; a learned constant can be the bias of the layer before",
+                f"compute it from the input; a learned constant can be the bias of the layer before; {_FEEDBACK}",
             )
         if tracked.before_norm:
             raise self.error(
@@ -274,7 +279,8 @@ class Ledger:
                 raise self.error(
                     f"{moving[0].node!r} is taken at {first.describe()} and {other.node!r} at "
                     f"{other.position.describe()} ({list(moving[0].tensor.shape)} and {list(other.tensor.shape)})",
-                    "a layer reads one step at a time; what is carried from step to step is the neurons' state alone",
+                    "a layer reads one step at a time; what is carried from step to step is the neurons' state alone; "
+                    + _FEEDBACK,
                 )
         return first
 
