@@ -37,6 +37,7 @@ TEACHER_FILE, TEACHER_HISTORY_FILE = "teacher.safetensors", "teacher_history.csv
 PLAN_FILE, QUANTIZED_FILE = "plan.yaml", "quantized.safetensors"
 DISTILLED_FILE, HISTORY_FILE = "distilled.safetensors", "history.csv"
 MODEL_FILE, GOLDEN_FILE, ACTIVITY_FILE = "model.onnx", "golden.npz", "activity.json"
+NIR_FILE = "model.nir"  # where `export` was asked for it
 HARDWARE_JSON_FILE, HARDWARE_TABLE_FILE, HARDWARE_PAGE_FILE = "hardware.json", "hardware.md", "report.html"
 
 STAGE_FILES: Mapping[Stage, tuple[str, ...]] = {

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -33,7 +33,7 @@ from intsnn.tensors import Carries, carries
 from mdcompress.errors import ExportError
 from mdcompress.nir.files import nir_package
 
-Floats: TypeAlias = npt.NDArray[np.float64]
+Floats: TypeAlias = npt.NDArray[np.floating[Any]]
 ReaderStep = Literal["euler", "jump"]
 ReaderReset = Literal["hard", "soft"]
 
@@ -42,7 +42,7 @@ STEPS: Mapping[ReaderStep, float] = {"euler": 1e-4, "jump": 1.0}  # dt: what snn
 
 @dataclass(frozen=True)
 class Reader:
-    """What will run the floats: how it discretizes LIF (`interpretation`), and what it does at a spike.
+    """What will run the floats: how it discretizes LIF (`step`), and what it does at a spike.
 
     euler: dt = 1e-4, as snnTorch, SpikingJelly and, told that dt, Norse. jump: tau in steps, as sinabs.
     """
@@ -152,7 +152,9 @@ class _Writing:
         if node.multiplier.ndim > 1 or node.bias.ndim > 1:
             raise _refused(node, "NIR has no batch norm that differs from step to step", "use one norm for all steps")
         unit, channels = self._units[node.name], synapse.weight.shape[0]
-        gain = np.broadcast_to(node.multiplier * 2.0**-node.shift, channels) * (unit / self.tensors[synapse.inputs[0]].unit)
+        gain = np.broadcast_to(node.multiplier * 2.0**-node.shift, channels) * (
+            unit / self.tensors[synapse.inputs[0]].unit
+        )
         weight = synapse.weight * gain.reshape(-1, *(1 for _ in synapse.weight.shape[1:]))
         offset = node.bias * 2.0**-node.shift - (0.5 if node.shift else 0.0) + self._drive_behind(node)
         bias = np.broadcast_to(offset * unit, channels)
@@ -191,10 +193,18 @@ class _Writing:
             parameters["r"] = full(1.0 / self.reader.dt if self.reader.step == "euler" else 1.0)
             scale: Floats | float = 1.0
         else:
-            parameters, scale = self._leak(node, decay, fires=fires)
+            parameters, scale = self._leak(node, decay)
         parameters |= {name: full(value * scale) for name, value in level.items()}
         kind = ("Cuba" if node.has_synapse else "") + ("L" if "v_leak" in parameters else "") + ("IF" if fires else "I")
-        self._add(node, getattr(self._nir, kind)(**parameters), unit=1.0 if fires else unit)
+        self._add(node, self._neuron(node, kind, parameters), unit=1.0 if fires else unit)
+
+    def _neuron(self, node: IntNeuron, kind: str, parameters: dict[str, Any]) -> Any:
+        """A neuron of NIR; older versions of nir know fewer classes, and 0 as the only v_reset."""
+        make = getattr(self._nir, kind, None)
+        known = {} if make is None else {name: parameters[name] for name in parameters if name in _fields(make)}
+        if make is None or any(np.any(parameters[name]) for name in set(parameters) - set(known)):
+            raise _refused(node, f"the installed nir has no such {kind}", "install nir>=1.0.7")
+        return make(**known)
 
     def _is_folded(self, node: IntNeuron) -> bool:
         """Whether the bias of the weights before it holds the neuron's drive: they feed it alone."""
@@ -212,8 +222,11 @@ class _Writing:
             threshold, reset = node.soft_amount.astype(np.float64), np.zeros(1)
         return {"v_threshold": threshold * unit, "v_reset": reset * unit}
 
-    def _leak(self, node: IntNeuron, decay: Floats, *, fires: bool) -> tuple[dict[str, Any], Floats | float]:
-        """Time constants and gains, and what the membrane is scaled by: with euler r = 1 gives a LIF the gain dt/tau."""
+    def _leak(self, node: IntNeuron, decay: Floats) -> tuple[dict[str, Any], Floats | float]:
+        """Time constants and gains, and what the membrane is scaled by: with euler, r = 1 gives a LIF the gain dt/tau.
+
+        r = 1 because Norse and sinabs do not read it.
+        """
         full, synapse_decay = _filler(node), node.synapse_leak * 2.0**-node.synapse_shift
         tau = self._time_constant(node, decay)
         if self.reader.step == "jump":
@@ -224,7 +237,7 @@ class _Writing:
             tau_syn = self._time_constant(node, synapse_decay)
             gains = {"r": full(tau / self.reader.dt), "w_in": full(tau_syn / self.reader.dt)}
             return {"tau_syn": full(tau_syn), "tau_mem": full(tau), **gains, "v_leak": full(0.0)}, 1.0
-        if not fires:
+        if node.output == "potential":
             return {"tau": full(tau), "r": full(tau / self.reader.dt), "v_leak": full(0.0)}, 1.0
         return {"tau": full(tau), "r": full(1.0), "v_leak": full(0.0)}, 1.0 - decay
 
@@ -302,6 +315,10 @@ def _filler(node: IntNode) -> Callable[[Any], Any]:
         return _single(np.broadcast_to(values, node.shape))
 
     return full
+
+
+def _fields(kind: type) -> tuple[str, ...]:
+    return tuple(one.name for one in fields(kind))
 
 
 def _single(values: Any) -> Any:

@@ -15,7 +15,7 @@ from typing import Any, get_args
 import numpy as np
 
 from intsnn.checking import check
-from intsnn.errors import InvalidFileError, IntsnnError, Problem
+from intsnn.errors import IntsnnError, InvalidFileError, Problem
 from intsnn.graph import FORMAT_VERSION, NODE_TYPES, IntGraph, IntNode
 from intsnn.onnx_metadata import attribute_names, attribute_value
 from mdcompress.nir.dequantizing import Reader, ReaderReset, ReaderStep, dequantized
@@ -78,7 +78,9 @@ def _small(values: Any) -> Any:
 
 def _node(described: Mapping[str, Any]) -> IntNode:
     kind = _KINDS[described["kind"]]
-    attributes = {name: attribute_value(json.dumps(value)) for name, value in json.loads(described["attributes"]).items()}
+    attributes = {
+        name: attribute_value(json.dumps(value)) for name, value in json.loads(described["attributes"]).items()
+    }
     arrays = {name: np.asarray(described[name]).astype(np.int64) for name in kind.arrays}
     make: Callable[..., IntNode] = kind
     return make(name=described["name"], **attributes, **arrays)
@@ -91,7 +93,9 @@ def _require_same_floats(graph: Any, integers: IntGraph) -> None:
         raise _broken("its nodes and edges must be those of its integers (some were added or removed)")
     for name, node in nodes.items():
         for field, values in vars(node).items():
-            if isinstance(values, np.ndarray) and not np.array_equal(values, np.asarray(getattr(graph.nodes[name], field))):
+            if isinstance(values, np.ndarray) and not np.array_equal(
+                values, np.asarray(getattr(graph.nodes[name], field))
+            ):
                 raise _broken(f"node {name!r} must be that of its integers ({field} was changed)")
 
 
