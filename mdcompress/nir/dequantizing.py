@@ -143,6 +143,11 @@ class _Writing:
         if rank != (0 if isinstance(node, IntLinear) else len(node.stride)) or rank > 2:
             kind = "a linear layer" if isinstance(node, IntLinear) else "a convolution"
             raise _refused(node, f"NIR has no {kind} over {rank} axes of a map", "use Conv1d, Conv2d or flat features")
+        if isinstance(node, IntConv) and (node.groups > 1 or len(set(node.weight.shape[2:])) > 1):
+            raise _refused(
+                node, "nir's own check of shapes knows convolutions of one group with square kernels only, and every "
+                "reader runs it", "use square kernels in one group",
+            )  # fmt: skip
 
     def _write_weights(self, node: IntRequant) -> None:
         """w = q_w*M*2^-S*unit(j)/unit(x), b = (B*2^-S - 1/2)*unit(j); the floor of the shift loses the half."""

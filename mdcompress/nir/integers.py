@@ -14,6 +14,7 @@ from typing import Any, get_args
 
 import numpy as np
 
+from intsnn.arithmetic import IntArray
 from intsnn.checking import check
 from intsnn.errors import IntsnnError, InvalidFileError, Problem
 from intsnn.graph import FORMAT_VERSION, NODE_TYPES, IntGraph, IntNode
@@ -71,9 +72,11 @@ def _described(node: IntNode) -> dict[str, Any]:
     return {"name": node.name, "kind": node.kind, "attributes": json.dumps(attributes), **arrays}
 
 
-def _small(values: Any) -> Any:
-    """In the smallest of int8, int16, int32 and int64 that holds them."""
-    return values.astype(np.result_type(np.min_scalar_type(values.min()), np.min_scalar_type(values.max()), np.int8))
+def _small(values: IntArray) -> IntArray:
+    """In the smallest signed type that holds them."""
+    kinds = (np.int8, np.int16, np.int32)
+    fits = [kind for kind in kinds if np.iinfo(kind).min <= values.min() and values.max() <= np.iinfo(kind).max]
+    return values.astype(fits[0]) if fits else values  # type: ignore[return-value]  # an IntArray in fewer bytes
 
 
 def _node(described: Mapping[str, Any]) -> IntNode:
