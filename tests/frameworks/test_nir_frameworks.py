@@ -174,6 +174,8 @@ def test_sinabs(tmp_path: Path, norm_input: bool, rule: str) -> None:
         nn.Conv2d(1, 4, 5, bias=False), sl.IAFSqueeze(batch_size=N), sl.SumPool2d(2), nn.Flatten(),
         nn.Linear(16, 10), leaky, nn.Linear(10, 4, bias=False), sl.IAFSqueeze(batch_size=N),
     )  # fmt: skip
+    with torch.no_grad():
+        network[6].weight.abs_()
     x = drawn(1, 8, 8, gain=3.0)
     folded = x.transpose(0, 1).flatten(0, 1)
     graph = quietly(lambda: to_nir(network, folded))
