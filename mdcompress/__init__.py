@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mdcompress.evaluation import evaluate
     from mdcompress.graph import SnnGraph
     from mdcompress.lowering import lower
-    from mdcompress.nir import from_nir
+    from mdcompress.nir import from_nir, integers_from_nir, to_nir, write_nir
     from mdcompress.observation import observe
     from mdcompress.planning import QuantPlan, plan
     from mdcompress.recipe import Recipe, load_recipe
@@ -41,6 +41,7 @@ _ROOMS = {
     "distill": "training",
     "evaluate": "evaluation",
     "from_nir": "nir",
+    "integers_from_nir": "nir",
     "load_recipe": "recipe",
     "load_student": "weights",
     "load_weights": "weights",
@@ -50,9 +51,11 @@ _ROOMS = {
     "quantize": "transform",
     "save_student": "weights",
     "save_weights": "weights",
+    "to_nir": "nir",
     "trace": "tracing",
     "train_network": "training",
     "verify": "verification",
+    "write_nir": "nir",
 }
 
 __all__ = [
@@ -69,6 +72,7 @@ __all__ = [
     "distill",
     "evaluate",
     "from_nir",
+    "integers_from_nir",
     "load_recipe",
     "load_student",
     "load_weights",
@@ -78,9 +82,11 @@ __all__ = [
     "quantize",
     "save_student",
     "save_weights",
+    "to_nir",
     "trace",
     "train_network",
     "verify",
+    "write_nir",
     "zoo",
 ]
 

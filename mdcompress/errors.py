@@ -7,6 +7,7 @@ IntsnnError (intsnn.errors)
     ├── CalibrationError    data do not allow a scale to be found
     ├── CheckpointError     a file of weights is foreign, truncated or of another network
     ├── DataError           a data set is missing, incomplete or of the wrong shape
+    ├── ExportError         another format cannot hold the integer graph; names the node
     ├── TrainingError       training cannot start, resume or go on (NaN in the loss)
     └── RunError            a run directory is missing, ambiguous, stale or not writable
 """
@@ -38,6 +39,10 @@ class CheckpointError(MdcompressError):
 
 class DataError(MdcompressError):
     """A data set is missing, incomplete or of the wrong shape."""
+
+
+class ExportError(MdcompressError):
+    """Another format cannot hold the integer graph."""
 
 
 class TrainingError(MdcompressError):

@@ -91,6 +91,7 @@ def test_selection_is_spelled_as_options_again() -> None:
     assert str(selection) == (
         "--recipe 4bit --set seed=1 --set 'data.folder=my data' --model nets:build --weights w.pt --seed 7"
     )
+    assert str(Selection(model="net.nir", nir=("exporter=norse",))) == "--model net.nir --nir exporter=norse"
     assert str(Selection()) == ""
 
 

@@ -415,7 +415,7 @@ def test_page_of_keys_names_every_key_of_the_example() -> None:
     assert "| `grad_clip` | number, greater than 0 or null | `1.0` |" in page
     assert "| `momentum` | number, at least 0 and less than 1 | `0.9` |" in page
     assert "| `lr` | number, greater than 0 | `0.002` |" in page  # the teacher's
-    assert "| `builder` | import path `module:function` | required |" in page
+    assert "| `builder` | import path `module:function`, or path of a `.nir` file | required |" in page
 
 
 def test_example_on_the_page_of_keys_is_a_valid_recipe() -> None:

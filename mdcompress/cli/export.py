@@ -1,4 +1,4 @@
-"""`mdcompress export`: newest student -> model.onnx, golden.npz and activity.json, parity measured."""
+"""`mdcompress export`: newest student -> model.onnx, golden.npz, activity.json, perhaps model.nir; parity measured."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import click
 from mdcompress.cli.opening import open_workspace
 from mdcompress.cli.options import Selection, compute_options, example, force_option, output_options, selection_options
 from mdcompress.console import Console, written
+from mdcompress.pipeline.exporting import ExportFormat, export
 from mdcompress.pipeline.workspace import Compute
 from mdcompress.runs import Overwrite
 
@@ -21,17 +22,25 @@ from mdcompress.runs import Overwrite
     show_default=True,
     help="Test samples that parity and activity are measured on.",
 )
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice([form.value for form in ExportFormat]),
+    default=ExportFormat.ONNX.value,
+    show_default=True,
+    help="nir: write model.nir beside model.onnx.",
+)
 @force_option
 @output_options
-def command(selection: Selection, compute: Compute, samples: int, overwrite: Overwrite, console: Console) -> None:
+def command(
+    selection: Selection, compute: Compute, samples: int, form: str, overwrite: Overwrite, console: Console
+) -> None:
     """Export the newest student as integer ONNX.
 
     Parity is measured on every export: student, integer interpreter and onnxruntime are compared on every spike and
     membrane. Exit code 3 and no file if they differ.
     """
-    from mdcompress.pipeline.exporting import export
-
     workspace = open_workspace(selection, console=console, compute=compute, overwrite=overwrite)
-    report = export(workspace, samples=samples)
+    report = export(workspace, samples=samples, form=ExportFormat(form))
     console.show(report)
     console.note(written(report.paths))

@@ -64,8 +64,8 @@ class Selection:
     settings: tuple[str, ...] = ()
     model: str | None = None
     weights: str | None = None
-    nir: tuple[str, ...] = ()
     seed: int | None = None
+    nir: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         """The options as typed, quoted for a shell."""

@@ -40,9 +40,14 @@ def graph_of(source: Any) -> Any:
 
 def write_nir(graph: Any, path: str | Path) -> None:
     """Write a nir.NIRGraph as a file. Atomic."""
+    write_atomically(path, nir_bytes(graph))
+
+
+def nir_bytes(graph: Any) -> bytes:
+    """The content of the file of a nir.NIRGraph."""
     content = io.BytesIO()
     nir_package().write(content, graph)
-    write_atomically(path, content.getvalue())
+    return content.getvalue()
 
 
 def _read(nir: Any, path: Path) -> Any:

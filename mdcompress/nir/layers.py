@@ -22,9 +22,9 @@ def layer_of(name: str, node: Any) -> nn.Module:
         case "Affine" | "Linear" | "Conv1d" | "Conv2d":
             return weights_of(name, node)
         case "SumPool2d":
-            return SumPool2d(*(_pair(value) for value in (node.kernel_size, node.stride, node.padding)))
+            return SumPool2d(_pair(node.kernel_size), _pair(node.stride), _pair(node.padding))
         case "AvgPool2d":
-            return nn.AvgPool2d(*(_pair(value) for value in (node.kernel_size, node.stride, node.padding)))
+            return nn.AvgPool2d(_pair(node.kernel_size), _pair(node.stride), _pair(node.padding))
         case "Scale":
             return _scale_of(name, np.asarray(node.scale, np.float64))
         case "Flatten":

@@ -15,7 +15,7 @@ The drive is v_leak*(1 - decay). The current of a step is the synaptic state aft
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +27,7 @@ from mdcompress.nir.interpretation import LEAKY, SPIKING, Interpretation
 
 NEURONS = ("IF", "LIF", "CubaLIF", "LI", "I", "CubaLI", "Threshold")
 Array = npt.NDArray[np.float64]
+Arrival = Literal["whole", "scaled"]
 
 
 def neuron_of(name: str, node: Any, how: Interpretation) -> NeuronModel:
@@ -40,9 +41,10 @@ def neuron_of(name: str, node: Any, how: Interpretation) -> NeuronModel:
     model = NeuronModel(1.0, 1.0, 0.0, 1.0, how.comparator, "none", 0.0, 0.0, 0.0)
     if kind == "Threshold":
         return replace(model, decay=0.0, threshold=read.numbers(read.array("threshold")))
-    model = _membrane(read, model, how, leaks=kind in LEAKY)
+    model = _leaking(read, model, how) if kind in LEAKY else _integrating(read, model, how)
     if kind.startswith("Cuba"):
-        decay, gain = _step(read, how, tau="tau_syn", gain="w_in", whole=how.discretization in ("jump", "norse"))
+        arrival: Arrival = "whole" if how.discretization in ("jump", "norse") else "scaled"
+        decay, gain = _step(read, how, tau="tau_syn", gain="w_in", arrival=arrival)
         model = replace(model, synapse_decay=read.numbers(decay), synapse_gain=read.numbers(gain))
     return _firing(read, model, how) if kind in SPIKING else model
 
@@ -54,13 +56,15 @@ def with_recurrence(name: str, model: NeuronModel, how: Interpretation) -> Neuro
     return replace(model, recurrent="recurrent")
 
 
-def _membrane(read: _Parameters, model: NeuronModel, how: Interpretation, *, leaks: bool) -> NeuronModel:
-    if not leaks:
-        whole = how.discretization in ("jump", "norse")
-        r = read.array("r")
-        return replace(model, input_gain=read.numbers(r if whole else r * read.dt(how)))
+def _integrating(read: _Parameters, model: NeuronModel, how: Interpretation) -> NeuronModel:
+    whole, r = how.discretization in ("jump", "norse"), read.array("r")
+    return replace(model, input_gain=read.numbers(r if whole else r * read.dt(how)))
+
+
+def _leaking(read: _Parameters, model: NeuronModel, how: Interpretation) -> NeuronModel:
     tau = "tau_mem" if hasattr(read.node, "tau_mem") else "tau"
-    decay, gain = _step(read, how, tau=tau, gain="r", whole=how.discretization == "jump")
+    arrival: Arrival = "whole" if how.discretization == "jump" else "scaled"
+    decay, gain = _step(read, how, tau=tau, gain="r", arrival=arrival)
     rest = read.array("v_leak")
     return replace(
         model,
@@ -71,14 +75,13 @@ def _membrane(read: _Parameters, model: NeuronModel, how: Interpretation, *, lea
     )
 
 
-def _step(read: _Parameters, how: Interpretation, *, tau: str, gain: str, whole: bool) -> tuple[Array, Array]:
-    """Decay and gain of one leaky equation. whole: the input arrives unscaled by the step."""
-    ratio = read.dt(how) / read.array(tau)
-    decay = np.exp(-ratio) if how.discretization in ("exponential", "jump") else 1.0 - ratio
-    size = read.array(gain)
-    if whole:
-        return decay, size
-    return decay, size * (1.0 - decay if how.discretization == "exponential" else ratio)
+def _step(read: _Parameters, how: Interpretation, *, tau: str, gain: str, arrival: Arrival) -> tuple[Array, Array]:
+    """Decay and gain of one leaky equation, whose input arrives whole or scaled by the step."""
+    ratio, size = read.dt(how) / read.array(tau), read.array(gain)
+    decays = how.discretization in ("exponential", "jump")
+    decay = np.exp(-ratio) if decays else 1.0 - ratio
+    share = 1.0 - decay if decays else ratio
+    return decay, size if arrival == "whole" else size * share
 
 
 def _firing(read: _Parameters, model: NeuronModel, how: Interpretation) -> NeuronModel:
@@ -94,8 +97,8 @@ def _firing(read: _Parameters, model: NeuronModel, how: Interpretation) -> Neuro
     if integrates or how.start == "v_reset":
         model = replace(model, initial=model.reset_value)
     if how.reset == "soft":
-        timing = "after_leak" if how.reset_step == "next_step" else "same_step"
-        return replace(model, soft_amount=threshold, timing=timing)
+        model = replace(model, soft_amount=threshold)
+        return replace(model, timing="after_leak") if how.reset_step == "next_step" else model
     if how.reset == "hard" and how.reset_step == "next_step" and model.synapse_decay is not None:
         return _masked(read.name, model)
     return model  # hard without a second input: the next step starts from v_reset either way
@@ -119,7 +122,7 @@ class _Parameters:
 
     def array(self, field: str) -> Array:
         """A parameter in float64; TraceError where it is not finite."""
-        values = np.asarray(getattr(self.node, field), dtype=np.float64)
+        values = np.asarray(getattr(self.node, field, _ABSENT.get(field)), dtype=np.float64)
         if not np.isfinite(values).all():
             raise self.refused(f"{field} must be finite (it holds {values.flat[0]:g} or the like)", _FINITE_HINT)
         return values
@@ -149,6 +152,7 @@ class _Parameters:
         return bool(arrays) and all(array.dtype == np.float32 for array in arrays)
 
 
+_ABSENT = {"v_reset": 0.0, "w_in": 1.0}  # what nodes of older versions of nir mean without them
 _ARRAYS = ("tau", "tau_mem", "tau_syn", "r")
 _FINITE_HINT = "a leaky neuron without leak (beta = 1, tau = inf) is an IF or I node in NIR"
 

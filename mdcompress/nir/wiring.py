@@ -1,4 +1,4 @@
-"""A NIR graph, subgraphs and all -> its nodes in the order of their execution, each with what it reads. No torch here."""
+"""A NIR graph, subgraphs and all -> its nodes in the order of execution, each with what it reads. No torch here."""
 
 from __future__ import annotations
 

@@ -1,7 +1,12 @@
-"""`export`: the newest student -> model.onnx, golden.npz, activity.json; only where parity is measured to hold."""
+"""`export`: the newest student -> model.onnx, golden.npz, activity.json; only where parity is measured to hold.
+
+With ExportFormat.NIR also model.nir, from the same integer graph.
+"""
 
 from __future__ import annotations
 
+from dataclasses import replace
+from enum import Enum
 from typing import TYPE_CHECKING
 
 from intsnn.arithmetic import IntType
@@ -10,7 +15,7 @@ from mdcompress.manifest import Stage
 from mdcompress.pipeline.networks import first_samples, load_splits
 from mdcompress.pipeline.versatile import refuse_several_students
 from mdcompress.pipeline.workspace import Workspace
-from mdcompress.runs import ACTIVITY_FILE, GOLDEN_FILE, MODEL_FILE
+from mdcompress.runs import ACTIVITY_FILE, GOLDEN_FILE, MODEL_FILE, NIR_FILE
 
 if TYPE_CHECKING:
     from intsnn.graph import IntGraph
@@ -18,14 +23,22 @@ if TYPE_CHECKING:
 DEFAULT_SAMPLES = 64
 
 
-def export(workspace: Workspace, *, samples: int = DEFAULT_SAMPLES) -> Report:
+class ExportFormat(Enum):
+    """What is written of the integer graph: always model.onnx; `nir`: model.nir beside it."""
+
+    ONNX = "onnx"
+    NIR = "nir"
+
+
+def export(workspace: Workspace, *, samples: int = DEFAULT_SAMPLES, form: ExportFormat = ExportFormat.ONNX) -> Report:
     """Lower the newest student to integers, compare it with interpreter and onnxruntime, and write it.
 
     Args:
         workspace: the run.
         samples: how many test samples parity and activity are measured on.
+        form: which files are written.
 
-    Errors: ParityError at the first difference; nothing is written then.
+    Errors: ParityError at the first difference, ExportError where NIR cannot hold the graph; nothing is written then.
     """
     refuse_several_students(workspace, Stage.EXPORT)
     workspace.refuse_to_overwrite(Stage.EXPORT)
@@ -42,6 +55,7 @@ def export(workspace: Workspace, *, samples: int = DEFAULT_SAMPLES) -> Report:
     x = first_samples(load_splits(workspace).test, samples, seed=workspace.recipe.seed)
     x = x[: workspace.recipe.student_time_steps]
     graph = lower(student)
+    as_nir = _as_nir(graph) if form is ExportFormat.NIR else None
     parity = verify_graph(student, graph, x)
     require_equal(parity)
     integers = student.quantize_input(x).numpy()
@@ -63,7 +77,19 @@ def export(workspace: Workspace, *, samples: int = DEFAULT_SAMPLES) -> Report:
         write_onnx(graph, folder / MODEL_FILE)
         write_golden(graph, folder / GOLDEN_FILE, x=integers)
         write_activity(activity, folder / ACTIVITY_FILE)
-    return workspace.report(Stage.EXPORT)
+        if as_nir is not None:
+            (folder / NIR_FILE).write_bytes(as_nir)
+    nir_file, report = workspace.run.file(NIR_FILE), workspace.report(Stage.EXPORT)
+    if as_nir is not None:
+        return replace(report, paths=(*report.paths, nir_file))
+    nir_file.unlink(missing_ok=True)  # of the student before
+    return report
+
+
+def _as_nir(graph: IntGraph) -> bytes:
+    from mdcompress.nir import nir_bytes, to_nir
+
+    return nir_bytes(to_nir(graph))
 
 
 def _input_in_words(graph: IntGraph) -> str:

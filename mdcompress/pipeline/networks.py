@@ -28,7 +28,7 @@ def load_splits(workspace: Workspace) -> DataSplits:
 
 
 def fresh_network(workspace: Workspace) -> nn.Module:
-    """The network as its factory makes it; its first weights depend on the recipe's seed alone. That of a `.nir` file."""
+    """The network of a `.nir` file, or as its factory makes it; its first weights depend on the recipe's seed alone."""
     from mdcompress.builders import build_network
     from mdcompress.nir import from_nir
 

@@ -1,4 +1,4 @@
-"""What a `.nir` file leaves open: how its continuous-time neurons become steps, as the `model.nir` section of a recipe."""
+"""What a `.nir` file leaves open, how its continuous-time neurons become steps: a recipe's `model.nir`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ StartLevel = Literal["v_leak", "v_reset"]
 
 
 class NirSpec(StrictModel):
-    """How the neurons of a `.nir` file are read; what stays null comes from `exporter`, and is asked for where needed."""
+    """How the neurons of a `.nir` file are read; what is null comes from `exporter`, and is asked for where needed."""
 
     exporter: NirExporter | None = Field(
         None,

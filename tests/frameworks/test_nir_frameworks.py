@@ -18,6 +18,8 @@ import mdcompress as md
 from mdcompress.adapters.base import cast_inputs
 
 nir = pytest.importorskip("nir")
+if "v_reset" not in nir.IF.__dataclass_fields__:
+    pytest.skip("the exporters of SpikingJelly and snnTorch need a newer nir", allow_module_level=True)
 T, N = 8, 5
 SpikesOf = Callable[[Tensor], dict[str, Tensor]]
 
@@ -99,11 +101,17 @@ def snntorch_sequential(**options: object) -> nn.Module:
     import snntorch
 
     torch.manual_seed(0)
+
+    def each(value: float, *shape: int) -> Tensor:
+        return torch.full(shape, value)  # scalars are written without a shape, which nir's check calls an error
+
+    def leaky(beta: float, threshold: float, *shape: int) -> nn.Module:
+        return snntorch.Leaky(each(beta, *shape), threshold=each(threshold, *shape), init_hidden=True, **options)
+
+    synaptic = snntorch.Synaptic(each(0.7, 10), each(0.5, 10), threshold=each(1.0, 10), init_hidden=True, **options)
     network = nn.Sequential(
-        nn.Conv2d(1, 3, 3), snntorch.Leaky(beta=torch.full((3, 6, 6), 0.9), threshold=torch.full((3, 6, 6), 0.8), init_hidden=True, **options),
-        nn.AvgPool2d(2, 2), nn.Flatten(),
-        nn.Linear(27, 10), snntorch.Synaptic(alpha=torch.full((10,), 0.7), beta=torch.full((10,), 0.5), threshold=torch.full((10,), 1.0), init_hidden=True, **options),
-        nn.Linear(10, 4), snntorch.Leaky(beta=torch.full((4,), 0.3), threshold=torch.full((4,), 0.5), init_hidden=True, **options),
+        nn.Conv2d(1, 3, 3), leaky(0.9, 0.8, 3, 6, 6), nn.AvgPool2d(2, 2), nn.Flatten(),
+        nn.Linear(27, 10), synaptic, nn.Linear(10, 4), leaky(0.3, 0.5, 4),
     )  # fmt: skip
     return scaled(network, 2.0)
 
@@ -130,8 +138,9 @@ def test_norse() -> None:
     from norse.torch.utils.export_nir import to_nir
 
     torch.manual_seed(0)
+    box = norse.LIFBoxParameters(tau_mem_inv=torch.tensor(300.0), v_th=torch.tensor(0.3))
     network = norse.SequentialState(
-        nn.Conv2d(1, 3, 3), norse.LIFBoxCell(norse.LIFBoxParameters(tau_mem_inv=torch.tensor(300.0), v_th=torch.tensor(0.3))),
+        nn.Conv2d(1, 3, 3), norse.LIFBoxCell(box),
         nn.Conv2d(3, 2, 3), norse.LIFCell(norse.LIFParameters(v_th=torch.tensor(0.05))),
         nn.Conv2d(2, 2, 2), norse.IAFCell(norse.IAFParameters(v_th=torch.tensor(0.5))),
     )  # fmt: skip
@@ -158,11 +167,15 @@ def test_sinabs(tmp_path: Path, norm_input: bool, rule: str) -> None:
     from sinabs.nir import to_nir
 
     torch.manual_seed(0)
+    leaky = sl.LIFSqueeze(
+        tau_mem=torch.full((10,), 5.0), norm_input=norm_input, spike_threshold=torch.ones(10), batch_size=N
+    )
     network = nn.Sequential(
         nn.Conv2d(1, 4, 5, bias=False), sl.IAFSqueeze(batch_size=N), sl.SumPool2d(2), nn.Flatten(),
-        nn.Linear(16, 10), sl.LIFSqueeze(tau_mem=torch.full((10,), 5.0), norm_input=norm_input, spike_threshold=torch.full((10,), 1.0), batch_size=N),
-        nn.Linear(10, 4, bias=False), sl.IAFSqueeze(batch_size=N),
+        nn.Linear(16, 10), leaky, nn.Linear(10, 4, bias=False), sl.IAFSqueeze(batch_size=N),
     )  # fmt: skip
+    with torch.no_grad():
+        network[6].weight.abs_()
     x = drawn(1, 8, 8, gain=3.0)
     folded = x.transpose(0, 1).flatten(0, 1)
     graph = quietly(lambda: to_nir(network, folded))
@@ -178,3 +191,30 @@ def test_sinabs(tmp_path: Path, norm_input: bool, rule: str) -> None:
         written(graph, tmp_path / "net.nir"), x, spikes, exporter="sinabs", reset="soft", spikes="counts",
         discretization=rule,
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(("mechanism", "reset"), [("subtract", "soft"), ("zero", "hard")])
+@pytest.mark.parametrize("kind", ["RLeaky", "RSynaptic", "one to one"])
+def test_recurrent_neurons_of_snntorch(kind: str, mechanism: str, reset: str) -> None:
+    snntorch = pytest.importorskip("snntorch")
+    from snntorch.export_nir import export_to_nir
+
+    torch.manual_seed(0)
+    options = {"threshold": torch.full((6,), 0.5), "init_hidden": True, "reset_mechanism": mechanism}
+    match kind:
+        case "RLeaky":
+            neuron = snntorch.RLeaky(torch.full((6,), 0.5), linear_features=6, **options)
+        case "RSynaptic":
+            neuron = snntorch.RSynaptic(torch.full((6,), 0.6), torch.full((6,), 0.5), linear_features=6, **options)
+        case _:
+            neuron = snntorch.RLeaky(torch.full((6,), 0.5), V=torch.rand(6), all_to_all=False, **options)
+    network, x = nn.Sequential(nn.Linear(4, 6), neuron), 3 * torch.rand(20, N, 4)
+    graph = quietly(lambda: export_to_nir(network, x[0, :1], ignore_dims=[0]))
+    network = network.double()
+    cast_inputs(neuron.recurrent, torch.float64)
+    neuron.reset_mem()
+    with torch.no_grad():
+        expected = torch.stack([network(step) for step in x.double()])
+        found = md.from_nir(graph, exporter="snntorch", reset=reset).double()(x.double())
+    assert 0.05 < float(expected.mean()) < 0.95
+    assert torch.equal(found, expected.to(found.dtype))

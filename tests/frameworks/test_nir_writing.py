@@ -1,0 +1,330 @@
+"""Compressed networks as NIR: the integers come back equal, the floats mean them, and foreign readers run them."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import warnings
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from graph_builder import GraphBuilder, NeuronOptions
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+import mdcompress as md
+from intsnn.errors import InvalidFileError
+from intsnn.graph import IntGraph, IntLinear, IntNeuron, IntRequant
+from intsnn.interpreter import run
+from mdcompress.errors import ExportError
+from mdcompress.zoo import LIF
+
+nir = pytest.importorskip("nir")
+h5py = pytest.importorskip("h5py")
+
+T, N = 16, 100
+
+
+def started_at_zero(build: GraphBuilder, name: str, drive: int) -> str:
+    """The neuron that was built last, with that drive beside the half that rounding carries."""
+    node = build.nodes[-1]
+    assert isinstance(node, IntNeuron) and node.name == name
+    build.nodes[-1] = replace(node, drive=np.array([drive + 2 ** (node.guard_bits - 1)]))
+    return name
+
+
+@st.composite
+def nir_graphs(draw: st.DrawFn) -> IntGraph:
+    """A random graph that NIR holds: convolutions, residual sums, poolings, plain neurons, dense layers."""
+    build = GraphBuilder(np.random.default_rng(draw(st.integers(0, 2**16))))
+    bits = st.sampled_from((1, 1.58, 2, 4, 8))
+
+    def fired(current: str, *, drive: int) -> str:
+        leak = draw(st.sampled_from((None, 2, 3)))
+        return started_at_zero(build, build.neuron(current, leak=leak, per_channel=draw(st.booleans())), drive)
+
+    if draw(st.booleans()):
+        x = build.input((draw(st.integers(1, 3)), 6, 5), signed=draw(st.booleans()))
+        size = draw(st.sampled_from((1, 3)))
+        window = {"kernel": (size, size), "padding": (size // 2, size // 2)}
+        current = build.requant(build.conv(x, 3, bit_width=draw(bits), **window), per_channel=draw(st.booleans()))
+        if draw(st.booleans()):
+            branch = build.requant(build.conv(fired(current, drive=0), 3, bit_width=draw(bits)))
+            current = fired(build.add(current, branch), drive=0)
+        else:
+            current = fired(current, drive=draw(st.integers(-5, 5)))
+        x = build.flatten(build.pool(current, "sum") if draw(st.booleans()) else current)
+    else:
+        x = build.input((draw(st.integers(1, 6)),))
+    x = fired(build.requant(build.linear(x, draw(st.integers(1, 5)), bit_width=draw(bits))), drive=3)
+    if draw(st.booleans()):
+        x = build.requant(build.linear(x, 2, bit_width=draw(bits)))
+    build.readout(x, mode=draw(st.sampled_from(("sum", "steps", "last", "max"))))
+    return build.graph(drawn="by Hypothesis")
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(graph=nir_graphs())
+def test_the_integer_graph_of_a_file_is_the_one_that_was_written(tmp_path: Path, graph: IntGraph) -> None:
+    md.write_nir(md.to_nir(graph), tmp_path / "model.nir")
+    assert md.integers_from_nir(tmp_path / "model.nir") == graph
+    nir.read(tmp_path / "model.nir")  # with nir's own check of shapes
+
+
+@settings(max_examples=20, deadline=None)
+@given(graph=nir_graphs())
+def test_every_weight_behind_spikes_is_exactly_its_integers(graph: IntGraph) -> None:
+    written = md.to_nir(graph)
+    for requant in (node for node in graph if isinstance(node, IntRequant)):
+        synapse = graph.node(requant.inputs[0])
+        if synapse.inputs[0] == graph.input.name:
+            continue
+        multiplier = np.broadcast_to(requant.multiplier, len(synapse.weight))
+        exact = synapse.weight * multiplier.reshape(-1, *(1 for _ in synapse.weight.shape[1:]))
+        floats = written.nodes[synapse.name].weight
+        assert floats.dtype == np.float32
+        if exact.any():
+            ratio = np.abs(floats.astype(np.float64)).max() / np.abs(exact).max()
+            assert np.log2(ratio) == round(np.log2(ratio))  # a power of two
+            assert np.array_equal(floats.astype(np.float64), exact * ratio)
+
+
+def test_metadata_are_text_and_integers_that_h5py_reads(tmp_path: Path) -> None:
+    graph = dense(np.random.default_rng(0))
+    md.write_nir(md.to_nir(graph), tmp_path / "model.nir")
+    with h5py.File(tmp_path / "model.nir") as file:
+        held = file["node/metadata/mdcompress/nodes/00001"]
+        assert held["kind"].asstr()[()] == "linear"
+        assert held["weight"].dtype == np.int8
+        assert np.array_equal(held["weight"][()], graph.node(held["name"].asstr()[()]).weight)
+        kinds = []
+        file.visititems(lambda _, item: kinds.append(getattr(item, "dtype", None)))
+    assert all(kind is None or kind.kind in "iuf" or h5py.check_string_dtype(kind) for kind in kinds)
+
+
+def dense(random: np.random.Generator, **options: object) -> IntGraph:
+    build = GraphBuilder(random)
+    x = build.neuron(build.requant(build.linear(build.input((6,)), 8, bit_width=8)), leak=2, driven=True, **options)
+    build.readout(build.requant(build.linear(x, 3)))
+    return build.graph()
+
+
+# --- readers ---------------------------------------------------------------------------------------------------------
+
+
+class Dense(nn.Module):
+    """Two layers of LIF."""
+
+    def __init__(self, reset: str) -> None:
+        super().__init__()
+        self.fc1, self.lif1 = nn.Linear(12, 40), LIF(2.0, reset=reset)
+        self.fc2, self.lif2 = nn.Linear(40, 20), LIF(4.0, reset=reset)
+        with torch.no_grad():
+            self.fc1.weight.mul_(3.0)
+            self.fc2.weight.mul_(3.0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.lif2(self.fc2(self.lif1(self.fc1(x))))
+
+
+def compressed(reset: str) -> tuple[md.Student, Tensor, Tensor]:
+    """A student of 8 bits, an input, and the spikes of its last layer."""
+    torch.manual_seed(0)
+    x = torch.rand(T, N, 12, generator=torch.Generator().manual_seed(0))
+    student = md.compress(Dense(reset).eval(), x, md.load_recipe("8bit"), [x])
+    return student, x, torch.as_tensor(student.trace(x).spikes["lif2"]).float()
+
+
+def stepped(network: Callable[..., object], x: Tensor) -> Tensor:
+    state, answers = None, []
+    for step in x:
+        answer, state = network(step, state)
+        answers.append(answer[0] if isinstance(answer, tuple) else answer)
+    return torch.stack(answers)
+
+
+def by_snntorch(graph: object, x: Tensor) -> Tensor:
+    pytest.importorskip("snntorch")
+    from snntorch.import_nir import import_from_nir
+
+    return stepped(import_from_nir(graph), x)
+
+
+def by_norse(graph: object, x: Tensor) -> Tensor:
+    pytest.importorskip("norse")
+    from norse.torch.utils.import_nir import from_nir
+
+    return stepped(from_nir(graph, dt=1e-4), x)
+
+
+def by_spikingjelly(graph: object, x: Tensor) -> Tensor:
+    pytest.importorskip("spikingjelly")
+    from spikingjelly.activation_based.nir_exchange.from_nir import import_from_nir
+
+    return stepped(import_from_nir(graph, dt=1e-4), x)
+
+
+def by_sinabs(graph: object, x: Tensor) -> Tensor:
+    pytest.importorskip("sinabs")
+    from sinabs.activation import SingleSpike
+    from sinabs.nir import from_nir
+
+    network = from_nir(graph, batch_size=N)
+    for module in network.modules():
+        if hasattr(module, "spike_fn"):
+            module.spike_fn = SingleSpike
+    answer = network(x.transpose(0, 1).flatten(0, 1))
+    answer = answer[0] if isinstance(answer, tuple) else answer
+    return answer.unflatten(0, (N, T)).transpose(0, 1)
+
+
+READERS = {
+    "snntorch": (by_snntorch, "euler", "hard"),
+    "norse": (by_norse, "euler", "hard"),
+    "spikingjelly": (by_spikingjelly, "euler", "hard"),
+    "sinabs": (by_sinabs, "jump", "soft"),
+}
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_a_foreign_reader_agrees_with_the_integers_on_nearly_every_spike(name: str) -> None:
+    reader, step, reset = READERS[name]
+    student, x, spikes = compressed(reset)
+    graph = md.to_nir(student, step=step, reset=reset)
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        found = reader(graph, x)
+    own = md.from_nir(md.to_nir(student, step=step, reset=reset))(x)
+    assert found.shape == spikes.shape and 0.1 < float(spikes.mean()) < 0.4
+    assert float((found == own).float().mean()) > 0.999  # they read the floats as they are meant
+    assert float((found == spikes).float().mean()) > 0.985  # no saturation, no floors
+
+
+# --- refusals --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"reset": "soft"}, "its reset is soft"),
+        ({"reset": "none"}, "its reset is none"),
+        ({"initial": 3}, "it does not start from 0"),
+        ({"options": NeuronOptions(floor="after_reset")}, "it has a floor"),
+        ({"options": NeuronOptions(timing="masked")}, "its reset comes late"),
+        ({"reset": "soft", "options": NeuronOptions(spike="floor", max_spikes=3)}, "counts of spikes"),
+        ({"options": NeuronOptions(recurrent="dense")}, "a loop of integers"),
+    ],
+)
+def test_neurons_that_nir_does_not_have_are_refused_by_name(options: dict[str, object], says: str) -> None:
+    graph = dense(np.random.default_rng(0), **options)
+    with pytest.raises(ExportError, match=says) as caught:
+        md.to_nir(graph)
+    assert "layers.3.neuron" in caught.value.message and caught.value.hints
+
+
+def test_all_nodes_that_nir_does_not_have_are_named_at_once() -> None:
+    build = GraphBuilder(np.random.default_rng(0))
+    x = build.neuron(build.requant(build.conv(build.input((2, 6, 6)), 4, groups=2)))
+    x = build.flatten(build.pool(build.concat(x, x), "max"))
+    build.readout(build.requant(build.linear(x, 3)))
+    with pytest.raises(ExportError) as caught:
+        md.to_nir(build.graph())
+    for node in ("'layers.1.conv'", "'layers.4.concat'", "'layers.5.pool'"):
+        assert node in caught.value.message
+
+
+def test_a_synaptic_state_is_a_cuba_lif_for_euler_readers_only() -> None:
+    graph = dense(np.random.default_rng(0), options=NeuronOptions(synapse_shift=3))
+    neuron = graph.neurons[0]
+    zeroed = replace(neuron, drive=np.array([2 - 4]), synapse_drive=np.array([4]), synapse_leak=np.array([4]))
+    plain = IntGraph(tuple(zeroed if node is neuron else node for node in graph))
+    node = md.to_nir(plain).nodes[neuron.name]
+    assert type(node).__name__ == "CubaLIF"
+    assert np.allclose(1 - 1e-4 / node.tau_syn, 4 / 8) and np.allclose(1 - 1e-4 / node.tau_mem, 2 / 4)
+    with pytest.raises(ExportError, match="sinabs reads no CubaLIF"):
+        md.to_nir(plain, step="jump")
+    with pytest.raises(ExportError, match="drive of its own"):
+        md.to_nir(graph)
+
+
+def test_a_potential_as_the_answer_is_an_li(tmp_path: Path) -> None:
+    graph = dense(np.random.default_rng(0))
+    current = graph.nodes[-2]
+    reading = replace(graph.neurons[0], drive=np.array([2]), reset="none", reset_value=np.array([0]))
+    membrane = replace(
+        reading, name="membrane", inputs=(current.name,), shape=(3,), output="potential", threshold=np.array([9])
+    )
+    readout = replace(graph.output, inputs=("membrane",), mode="steps")
+    md.write_nir(md.to_nir(IntGraph((*graph.nodes[:-1], membrane, readout))), tmp_path / "model.nir")
+    assert type(nir.read(tmp_path / "model.nir").nodes["membrane"]).__name__ == "LI"
+    integers = md.integers_from_nir(tmp_path / "model.nir")
+    x = np.random.default_rng(0).integers(0, 256, (T, N, 6))
+    exact = run(integers, x).output
+    floats = md.from_nir(tmp_path / "model.nir")(torch.from_numpy(x * graph.input.scale).float())
+    assert np.corrcoef(exact.ravel(), floats.detach().numpy().ravel())[0, 1] > 0.99
+
+
+@pytest.mark.parametrize("field", ["weight", "bias"])
+def test_changed_floats_are_not_the_integers_any_more(field: str) -> None:
+    graph = md.to_nir(dense(np.random.default_rng(0)))
+    name = next(name for name, node in graph.nodes.items() if type(node).__name__ == "Affine")
+    getattr(graph.nodes[name], field)[0] += 1.0
+    with pytest.raises(InvalidFileError, match=f"{field} was changed"):
+        md.integers_from_nir(graph)
+
+
+def test_changed_integers_are_an_error() -> None:
+    graph = md.to_nir(dense(np.random.default_rng(0)))
+    held = graph.metadata["mdcompress"]
+    linear = next(node for node in held["nodes"].values() if node["kind"] == "linear")
+    linear["weight"][0] = 7 - linear["weight"][0]
+    with pytest.raises(InvalidFileError, match="was changed"):
+        md.integers_from_nir(graph)
+    linear["kind"] = "unknown"
+    with pytest.raises(InvalidFileError, match="as they were written"):
+        md.integers_from_nir(graph)
+    held["format_version"] = 99
+    with pytest.raises(InvalidFileError, match="format version"):
+        md.integers_from_nir(graph)
+
+
+def test_a_foreign_graph_holds_no_integers() -> None:
+    foreign = nir.NIRGraph.from_list(nir.Linear(np.ones((2, 3))))
+    with pytest.raises(InvalidFileError, match="no integers"):
+        md.integers_from_nir(foreign)
+
+
+def test_a_graph_with_an_added_edge_is_not_the_one_of_its_integers() -> None:
+    graph = md.to_nir(dense(np.random.default_rng(0)))
+    graph.edges.append((graph.edges[1][1], "readout"))
+    with pytest.raises(InvalidFileError, match="nodes and edges"):
+        md.integers_from_nir(graph)
+    graph.metadata["mdcompress"]["step"] = "leap"
+    with pytest.raises(InvalidFileError, match="the reader"):
+        md.from_nir(graph)
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    graph = md.to_nir(dense(np.random.default_rng(0)))
+    md.write_nir(graph, tmp_path / "model.nir")
+    before = (tmp_path / "model.nir").read_bytes()
+    graph.metadata["broken"] = None  # what HDF5 cannot hold
+    with pytest.raises(TypeError):
+        md.write_nir(graph, tmp_path / "model.nir")
+    assert (tmp_path / "model.nir").read_bytes() == before and len(list(tmp_path.iterdir())) == 1
+
+
+def test_the_input_layer_carries_the_scale_of_the_input() -> None:
+    graph = dense(np.random.default_rng(0))
+    linear = graph.synapses[0]
+    requant = graph.readers(linear.name)[0]
+    assert isinstance(linear, IntLinear) and isinstance(requant, IntRequant)
+    real = (
+        linear.weight * requant.multiplier[:, None] * 2.0**-requant.shift * 2.0**-7 / graph.input.scale
+    )  # 0.01 ~ 2^-7
+    assert np.allclose(md.to_nir(graph).nodes[linear.name].weight, real, rtol=1e-6, atol=0)
