@@ -259,7 +259,11 @@ NodeSpec = (
 
 @dataclass(frozen=True)
 class SnnNode:
-    """One layer: the user's name for it, what it reads, the per-sample shape it writes, and what that tensor means."""
+    """One layer: the user's name for it, what it reads, the per-sample shape it writes, and what that tensor means.
+
+    `of`: the module that it stands for, where that stands in several places (name, name_2, …); else None. Nodes of one
+    weight layer share its weights. `calls`: which calls of a neuron module are this place's; (): all of them.
+    """
 
     name: str
     kind: NodeKind
@@ -267,6 +271,13 @@ class SnnNode:
     shape: TensorShape
     carries: Carries
     spec: NodeSpec = None
+    of: str | None = None
+    calls: tuple[int, ...] = ()
+
+    @property
+    def module(self) -> str:
+        """The qualified name of the network's module that it stands for, if it stands for one."""
+        return self.of or self.name
 
 
 @dataclass(frozen=True)
@@ -306,6 +317,10 @@ class SnnGraph:
     def readers(self, name: str) -> tuple[SnnNode, ...]:
         """The nodes that read the tensor `name`."""
         return tuple(node for node in self.nodes if name in node.inputs)
+
+    def places(self, node: SnnNode) -> tuple[SnnNode, ...]:
+        """The nodes that stand for the same module, itself included, in order."""
+        return tuple(other for other in self.nodes if other.module == node.module and other.kind is node.kind)
 
     @property
     def fixed_steps(self) -> int | None:
