@@ -6,6 +6,7 @@ returned and passed in again (`explicit`): then what is passed in at step t must
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -14,12 +15,15 @@ import torch
 from torch import Tensor, nn
 
 from mdcompress.adapters import Adapter, probe
-from mdcompress.graph import Carries, NeuronModel, NodeKind, per_channel
+from mdcompress.errors import TraceError
+from mdcompress.graph import Carries, NeuronModel, NodeKind, TensorShape, per_channel
 from mdcompress.tracing.calling import Reduces, advice_on, calling_of
 from mdcompress.tracing.ledger import Ledger, Tracked
 from mdcompress.tracing.positions import Position
 from mdcompress.tracing.samplewise import as_current
 from mdcompress.tracing.state import is_at_rest
+
+_PROBED_PLACES = 4  # of each axis of a map: a neuron is the same everywhere, or a channel's
 
 
 @dataclass
@@ -75,7 +79,7 @@ class NeuronCalls:
         call = self.seen.setdefault(place, Call(position, calling.reduces))
         if not call.currents:
             _require_one_gain(ledger, name, model)
-            probe(name, module, model, adapters=self.adapters, shape=ledger.per_sample(x, position.axes))
+            self._probe(name, module, ledger.per_sample(x, position.axes))
         call.currents.append(x.detach().clone())  # the network may change its own in place
         call.spikes.append(spikes.detach().clone())
         self.order.setdefault(name, []).append(place)
@@ -83,6 +87,18 @@ class NeuronCalls:
         for behind, state in enumerate(reversed(new_states), start=1):
             if state is not spikes:
                 ledger.follow(state, place, position, state=behind)
+
+    def _probe(self, name: str, module: nn.Module, shape: TensorShape) -> None:
+        """Probe a neuron on a small part of its map; on the whole where it does not run, or differs, on the part."""
+        model = self.models[name]
+        part = tuple(min(size, _PROBED_PLACES) for size in shape)
+        if model.channels > 1:
+            part = (*shape[:1], *part[1:])
+        if part != shape and model.recurrent is None:
+            with contextlib.suppress(TraceError):
+                probe(name, module, model, adapters=self.adapters, shape=part)
+                return
+        probe(name, module, model, adapters=self.adapters, shape=shape)
 
     def _place(self, ledger: Ledger, name: str, current: Tracked, *, keeps_state: bool) -> str:
         """The node that a call belongs to. A state that the module keeps belongs to one place, until it is reset."""

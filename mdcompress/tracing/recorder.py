@@ -195,8 +195,10 @@ class Recorder(TorchFunctionMode):
     ) -> Any:
         """Called by torch for every function on tensors during the pass."""
         kwargs = kwargs or {}
+        if self._inside_layer:
+            return func(*args, **kwargs)
         followed = [value for value in _flat([*args, *kwargs.values()]) if self._ledger.follows(value)]
-        if self._inside_layer or not followed:
+        if not followed:
             return func(*args, **kwargs)
         name = getattr(func, "__name__", "")
         if name in _READS:
