@@ -194,7 +194,7 @@ def _storage_loss(neuron: QuantNeuron, values: Tensor, scale: float, floor: floa
 def _fresh_statistics(student: Student) -> Iterator[None]:
     """Train mode with batch-norm statistics averaged anew over all batches; momenta are restored afterwards."""
     owners = [layer for layer in student.layers.values() if isinstance(layer, QuantSynapse | QuantAffine)]
-    norms = [norm for layer in owners if layer.norm is not None for norm in plain_norms(layer.norm)]
+    norms = list(dict.fromkeys(norm for layer in owners if layer.norm is not None for norm in plain_norms(layer.norm)))
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.momentum = None

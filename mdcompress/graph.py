@@ -267,6 +267,9 @@ class SnnNode:
 
     A recurrent neuron reads two nodes, its currents and its recurrent weights. Those, of kind RECURRENT, read nothing
     of the same step: the graph has no loops, and only that neuron, at the step after, gives them their input.
+
+    `of`: the module that it stands for, where that stands in several places (name, name_2, …); else None. Nodes of one
+    weight layer share its weights. `calls`: which calls of a neuron module are this place's; (): all of them.
     """
 
     name: str
@@ -275,6 +278,13 @@ class SnnNode:
     shape: TensorShape
     carries: Carries
     spec: NodeSpec = None
+    of: str | None = None
+    calls: tuple[int, ...] = ()
+
+    @property
+    def module(self) -> str:
+        """The qualified name of the network's module that it stands for, if it stands for one."""
+        return self.of or self.name
 
 
 @dataclass(frozen=True)
@@ -314,6 +324,10 @@ class SnnGraph:
     def readers(self, name: str) -> tuple[SnnNode, ...]:
         """The nodes that read the tensor `name`."""
         return tuple(node for node in self.nodes if name in node.inputs)
+
+    def places(self, node: SnnNode) -> tuple[SnnNode, ...]:
+        """The nodes that stand for the same module, itself included, in order."""
+        return tuple(other for other in self.nodes if other.module == node.module and other.kind is node.kind)
 
     @property
     def fixed_steps(self) -> int | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -67,15 +67,15 @@ def observe(network: nn.Module, graph: SnnGraph, x: Tensor) -> Observation:
     assert isinstance(readout.spec, ReadoutSpec)
     (source, between), membrane = graph.answer, graph.membrane_readout
     heads = () if readout.spec.mode == "steps" or membrane is not None else _logit_modules(source, modules)
-    with _captured(modules, [node.name for node in neurons], heads) as seen:
+    with _captured(modules, {node.module for node in neurons}, heads) as seen:
         output = run_fresh(network, x)
     potentials, spikes, logits = {}, {}, output
     for node in neurons:
         assert isinstance(node.spec, NeuronModel)
-        module = modules[node.name]
+        module = modules[node.module]
         first = calling_of(module).axes in (("N", "T"), ("NT",))
-        layer = input_layer(module)
-        calls = seen.currents[node.name] if layer is None else [layer(read) for read in seen.currents[node.name]]
+        layer, calls = input_layer(module), _calls_of(node, seen.currents, graph, x)
+        calls = calls if layer is None else [layer(read) for read in calls]
         currents = _over_time(calls, x, node.shape, batch_first=first)
         simulation = simulate(node.spec, currents, recurrent=_recurrence(module, node.spec))
         potentials[node.name], spikes[node.name] = simulation.potentials, simulation.spikes
@@ -85,6 +85,19 @@ def observe(network: nn.Module, graph: SnnGraph, x: Tensor) -> Observation:
     if heads:
         logits = _moved(between, _over_time(seen.logits, x, source.shape, batch_first=first))
     return Observation(output, logits, potentials, spikes)
+
+
+def _calls_of(node: SnnNode, calls: Mapping[str, Sequence[Tensor]], graph: SnnGraph, x: Tensor) -> Sequence[Tensor]:
+    """The currents of a neuron's calls; of one in several places those of this place."""
+    if not node.calls:
+        return calls[node.module]
+    if len(x) != graph.time_steps:
+        raise TraceError(
+            f"the neuron {node.module!r} stands in several places, which are told apart at {graph.time_steps} steps "
+            f"(got {len(x)})",
+            hints=["give as many steps as the network was traced with, or every place a neuron of its own"],
+        )
+    return [calls[node.module][call] for call in node.calls]
 
 
 def _over_time(calls: Sequence[Tensor], x: Tensor, shape: TensorShape, *, batch_first: bool) -> Tensor:
@@ -125,7 +138,7 @@ def _moved(nodes: Sequence[SnnNode], x: Tensor) -> Tensor:
 
 def _logit_modules(source: SnnNode, modules: Mapping[str, nn.Module]) -> tuple[str, ...]:
     """The module whose output the readout reduces over time, or those of all steps."""
-    names = getattr(source.spec, "step_norms", ()) or (getattr(source.spec, "batch_norm", None) or source.name,)
+    names = getattr(source.spec, "step_norms", ()) or (getattr(source.spec, "batch_norm", None) or source.module,)
     if any(name not in modules for name in names):
         raise TraceError(
             f"per-step logits are read where the readout stands, but it follows {source.name!r} ({source.kind.value})",
@@ -143,7 +156,7 @@ class _Seen:
 
 
 @contextlib.contextmanager
-def _captured(modules: Mapping[str, nn.Module], neurons: Sequence[str], heads: Sequence[str]) -> Iterator[_Seen]:
+def _captured(modules: Mapping[str, nn.Module], neurons: Collection[str], heads: Sequence[str]) -> Iterator[_Seen]:
     seen = _Seen({name: [] for name in neurons}, [])
     handles: list[RemovableHandle] = []
 

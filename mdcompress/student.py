@@ -108,19 +108,43 @@ class Student(nn.Module):
     def _make_synapse(self, node: SnnNode) -> QuantSynapse:
         planned = self.plan.node(node.name)
         assert isinstance(node.spec, SynapseSpec) and planned.weight is not None and planned.batch_norm is not None
-        if node.kind is NodeKind.RECURRENT:
-            (neuron,) = self.graph.readers(node.name)
-            assert isinstance(neuron.spec, NeuronModel)
-            largest = count_limit(neuron.spec)
-        else:
-            largest = self.assigned.values[node.inputs[0]].largest
-        return QuantSynapse(node.spec, weight=planned.weight, batch_norm=planned.batch_norm, largest_input=largest)
+        owner = self.graph.places(node)[0]
+        return QuantSynapse(
+            node.spec,
+            weight=planned.weight,
+            batch_norm=planned.batch_norm,
+            largest_input=self._largest_input(node),
+            sharing=None if owner is node else self.synapse(owner.name),
+            norm_of=self._norm_owner(node.spec),
+        )
+
+    def _largest_input(self, node: SnnNode) -> int:
+        """The largest integer that a weight layer reads; recurrent weights read the spikes of the neuron behind."""
+        if node.kind is not NodeKind.RECURRENT:
+            return self.assigned.values[node.inputs[0]].largest
+        (neuron,) = self.graph.readers(node.name)
+        assert isinstance(neuron.spec, NeuronModel)
+        return count_limit(neuron.spec)
+
+    def _norm_owner(self, spec: SynapseSpec | AffineSpec) -> QuantSynapse | QuantAffine | None:
+        """The layer made before that holds the same norm of the network."""
+        named = (spec.batch_norm, spec.step_norms)
+        owners = (layer for layer in self.layers.values() if isinstance(layer, QuantSynapse | QuantAffine))
+        return next(
+            (
+                layer
+                for layer in owners
+                if layer.norm is not None and (layer.spec.batch_norm, layer.spec.step_norms) == named
+            ),
+            None,
+        )
 
     def _make_affine(self, node: SnnNode) -> QuantAffine:
         policy, source = self.plan.node(node.name).batch_norm, self.assigned.values.get(node.inputs[0])
         assert isinstance(node.spec, AffineSpec) and policy is not None
         largest = _LARGEST_CURRENT if source is None else source.largest
-        return QuantAffine(node.spec, node.shape[0], batch_norm=policy, largest_input=largest)
+        owner = self._norm_owner(node.spec)
+        return QuantAffine(node.spec, node.shape[0], batch_norm=policy, largest_input=largest, norm_of=owner)
 
     def _make_digitizer(self, node: SnnNode) -> QuantDigitizer:
         policy = self.plan.node(node.name).input

@@ -25,7 +25,7 @@ def quantize(model: nn.Module, graph: SnnGraph, plan: QuantPlan) -> Student:
     modules = dict(model.named_modules())
     for node in graph.of_kind(NodeKind.SYNAPSE):
         assert isinstance(node.spec, SynapseSpec)
-        module = modules.get(node.name) or own_input_layer(graph, modules, node)
+        module = modules.get(node.module) or own_input_layer(graph, modules, node)
         norm = _norm(modules, node.spec)
         if not isinstance(module, FloatSynapse) or tuple(output_first(module).shape) != node.spec.weight_shape:
             seen = type(module).__name__ if module is not None else "nothing"

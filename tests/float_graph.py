@@ -57,8 +57,8 @@ def assert_float_parity(graph: SnnGraph, network: nn.Module, x: Tensor, *, silen
 
     silent: neurons that may stay without a spike; every other must fire.
     """
-    spiking = [node.name for node in graph.of_kind(NodeKind.NEURON) if node.carries is Carries.SPIKES]
-    seen: dict[str, list[Tensor]] = {name: [] for name in spiking}
+    spiking = [node for node in graph.of_kind(NodeKind.NEURON) if node.carries is Carries.SPIKES]
+    seen: dict[str, list[Tensor]] = {node.module: [] for node in spiking}
     modules = dict(network.named_modules())
     handles = [modules[name].register_forward_hook(_keeper(seen[name])) for name in seen]
     with torch.no_grad():
@@ -66,8 +66,9 @@ def assert_float_parity(graph: SnnGraph, network: nn.Module, x: Tensor, *, silen
         found = run_float_graph(graph, network, x)
     for handle in handles:
         handle.remove()
-    for name, calls in seen.items():
-        own = _over_time(calls, x, modules[name])
+    for node in spiking:
+        name, calls = node.name, seen[node.module]
+        own = _over_time([calls[call] for call in node.calls] or calls, x, modules[node.module])
         differing = (own != found.spikes[name]).sum()
         assert differing == 0, f"{name}: {differing} of {own.numel()} spikes differ"
         assert name in silent or own.sum() > 0, f"{name} is silent"
@@ -98,13 +99,13 @@ def _evaluate(node: SnnNode, modules: dict[str, nn.Module], inputs: list[Tensor]
     x = inputs[0]
     match node.spec:
         case SynapseSpec() as spec:
-            module = modules.get(node.name) or input_layer(modules[node.name.removesuffix(".input")])
+            module = modules.get(node.module) or input_layer(modules[node.name.removesuffix(".input")])
             y = _folded(x, lambda s: _weighted(module, spec, s))
             return _norm_of(spec, modules, y)
         case AffineSpec() as spec:
             return _norm_of(spec, modules, x)
         case NeuronModel() as model:
-            recurrent = None if model.recurrent is None else recurrent_layer(modules[node.name], model)
+            recurrent = None if model.recurrent is None else recurrent_layer(modules[node.module], model)
             found = simulate(model, x, recurrent=recurrent)
             return (found.spikes if node.carries is Carries.SPIKES else found.membranes).to(x.dtype)
         case PoolSpec() as spec:

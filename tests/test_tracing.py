@@ -415,9 +415,6 @@ FUNCTIONS: list[tuple[Forward, str, str]] = [
     (_made_inside, "a Linear is made inside forward", "in __init__"),
     (_view_changed_in_place, "the output of 'fc' was changed in place through a view", "y = y + z"),
     (_view_changed_before_a_function, "the output of 'fc' was changed in place through a view", "y = y + z"),
-    (lambda m, x: m.fc(m.fc(x)), "'fc' is called more than once", "a module of its own"),
-    (lambda m, x: m.fc(m.neuron(m.fc(x))), "'fc' is called more than once", "a module of its own"),
-    (lambda m, x: m.neuron(m.fc(x)) + m.neuron(m.fc2(x)), "'neuron' is called more than once", "a neuron of its own"),
     (lambda m, x: m.neuron(m.fc(x).flatten(0, 1)), "reads [6, 4], all steps with leading axes (TN)", "unflatten"),
     (lambda m, x: m.neuron(), "the network fails on the sample", "float [T, N, ...]"),
     (lambda m, x: m.fc(x).flatten(0, 1), "the network's output [6, 4] folds time into the batch", "[N, K]"),
@@ -425,7 +422,6 @@ FUNCTIONS: list[tuple[Forward, str, str]] = [
     (lambda m, x: (m.fc(x), x), "must return one tensor computed from its input (got tuple)", "logits alone"),
     (lambda m, x: torch.zeros(2, 3), "must return one tensor computed from its input (got Tensor)", "logits alone"),
     (lambda m, x: m.norm1(m.fc(x)), "batch norm 'norm1' reads [3, 2, 4]: it takes the batch axis", "x.flatten(0, 1)"),
-    (lambda m, x: fold(m.norm4, m.fc(x)) + fold(m.norm4, m.fc2(x)), "'norm4' follows both 'fc' and 'fc2'", "its own"),
     (lambda m, x: m.inner(m.fc(x)), "the network calls torch.nn.functional.relu", "use convolution"),
     (_steps_then_more, "the network calls torch.Tensor.expand", "whole steps"),
 ]  # fmt: skip

@@ -386,10 +386,6 @@ def _alternates(m: nn.Module, x: Tensor) -> Tensor:
     return torch.stack([m.out(m.lif(m.fc(one) if t % 2 == 0 else m.fc2(one))) for t, one in enumerate(x)])
 
 
-def _alternating_norms(m: nn.Module, x: Tensor) -> Tensor:
-    return torch.stack([m.lif((m.norm if t == 0 else m.norm2)(m.fc(one))) for t, one in enumerate(x)])
-
-
 def _state_read(m: nn.Module, x: Tensor) -> Tensor:
     state, answers = None, []
     for one in x:
@@ -463,7 +459,6 @@ REFUSED: list[tuple[Forward, str, str]] = [
     (_not_the_last, "returns step 0 of 'out' out of 3 steps", "its last step"),
     (_delayed, "is taken at step 1 and", "the neurons' state alone"),
     (_alternates, "'lif' reads 'fc2' at step 1, and read 'fc' before", "the same calls"),
-    (_alternating_norms, "batch norm 'norm2' at step 1, and was by 'norm' before", "one batch norm for all steps"),
     (_state_read, "a layer reads a state of the neuron 'mem', not its spikes", "let layers read the spikes"),
     (_state_and_spikes, "returns a state of the neuron 'mem', whose spikes other layers read", "or return spikes"),
     (_state_half, "a layer reads a state of the neuron 'mem'", "let layers read the spikes"),

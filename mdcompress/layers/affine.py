@@ -12,6 +12,8 @@ from mdcompress.layers.integer_ops import requantize
 from mdcompress.layers.norms import Affine
 from mdcompress.layers.requant import RequantConstants, requant_constants
 from mdcompress.layers.step_norms import (
+    Norm,
+    NormOwner,
     NormSource,
     Statistics,
     adopt,
@@ -34,12 +36,26 @@ class QuantAffine(nn.Module):
         channels: C.
         batch_norm: policy of the requantization.
         largest_input: the largest absolute integer of x.
+        norm_of: the layer, at another place of the network, whose norm it is; that one alone stores it.
     """
 
-    def __init__(self, spec: AffineSpec, channels: int, *, batch_norm: BatchNormPolicy, largest_input: int) -> None:
+    norm: Norm | None
+
+    def __init__(
+        self,
+        spec: AffineSpec,
+        channels: int,
+        *,
+        batch_norm: BatchNormPolicy,
+        largest_input: int,
+        norm_of: NormOwner | None = None,
+    ) -> None:
         super().__init__()
         self.spec, self.policy, self.largest_input = spec, batch_norm, largest_input
-        self.norm = norm_layer(spec, channels, 0)
+        if norm_of is None:
+            self.norm = norm_layer(spec, channels, 0)
+        else:
+            object.__setattr__(self, "norm", norm_of.norm)  # not nn.Module's: it would be stored twice
 
     def adopt(self, norm: NormSource | None) -> None:
         """Copy the float norm."""

@@ -6,7 +6,7 @@ Where steps differ, mean, variance, gain and offset are [T, C] in place of [C].
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -60,6 +60,12 @@ class ScaledNorm(nn.Module):
 Norm: TypeAlias = BatchNorm | StepNorms | ScaledNorm
 NormSource: TypeAlias = BatchNorm | tuple[BatchNorm, ...]  # the network's: one, or one for each step
 Statistics: TypeAlias = tuple[Tensor, Tensor]  # mean and variance, [C] or [T, C]
+
+
+class NormOwner(Protocol):
+    """A layer with a norm that others may share."""
+
+    norm: Norm | None
 
 
 def norm_layer(spec: SynapseSpec | AffineSpec, channels: int, map_axes: int) -> Norm | None:

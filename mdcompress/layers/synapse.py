@@ -18,6 +18,8 @@ from mdcompress.layers.norms import Affine
 from mdcompress.layers.recurrence import Recurrence
 from mdcompress.layers.requant import RequantConstants, requant_constants
 from mdcompress.layers.step_norms import (
+    Norm,
+    NormOwner,
     NormSource,
     Statistics,
     adopt,
@@ -27,7 +29,7 @@ from mdcompress.layers.step_norms import (
     statistics_in_use,
     statistics_of,
 )
-from mdcompress.quantizers import IntegerWeight, fit_weight_range, integer_weight, weight_layer
+from mdcompress.quantizers import IntegerWeight, WeightLayer, fit_weight_range, integer_weight, weight_layer
 
 if TYPE_CHECKING:
     from mdcompress.recipe import BatchNormPolicy, WeightPolicy
@@ -85,21 +87,46 @@ class QuantSynapse(nn.Module):
         spec: geometry of the layer.
         weight: policy of the weight; batch_norm: policy of requantization and norm.
         largest_input: the largest absolute integer its input can hold (1 for spikes, k^2 after sum pooling).
+        sharing: the layer, at another place of the network, whose weights these are; it alone stores them.
+        norm_of: likewise, whose norm it is.
     """
 
+    layer: WeightLayer
+    norm: Norm | None
+
     def __init__(
-        self, spec: SynapseSpec, *, weight: WeightPolicy, batch_norm: BatchNormPolicy, largest_input: int
+        self,
+        spec: SynapseSpec,
+        *,
+        weight: WeightPolicy,
+        batch_norm: BatchNormPolicy,
+        largest_input: int,
+        sharing: QuantSynapse | None = None,
+        norm_of: NormOwner | None = None,
     ) -> None:
         super().__init__()
         self.spec, self.weight_policy, self.norm_policy = spec, weight, batch_norm
         self.largest_input = largest_input
         self.folds = batch_norm.mode == "fold" and spec.batch_norm is not None
         stored = replace(spec, bias=True) if self.folds else spec
-        self.layer = weight_layer(stored, weight)
-        self.norm = None if self.folds else norm_layer(spec, spec.weight_shape[0], len(spec.weight_shape) - 2)
+        self.shares = sharing is not None
+        if sharing is None:
+            self.layer = weight_layer(stored, weight)
+        else:
+            object.__setattr__(self, "layer", sharing.layer)  # not nn.Module's: it would be stored twice
+        if norm_of is not None and not self.folds:
+            object.__setattr__(self, "norm", norm_of.norm)
+        else:
+            self.norm = None if self.folds else norm_layer(spec, spec.weight_shape[0], len(spec.weight_shape) - 2)
 
     def adopt(self, module: FloatWeights, norm: NormSource | None) -> None:
-        """Copy the float weights (and fold the norm into them where the policy says so); fit the weight range."""
+        """Copy the float weights (and fold the norm into them where the policy says so); fit the weight range.
+
+        Not where they are shared: there is the norm alone to copy.
+        """
+        if self.shares:
+            self.adopt_norm(norm)
+            return
         with torch.no_grad():
             weight, bias = output_first(module).detach().clone(), module.bias
             if self.folds:
@@ -110,11 +137,16 @@ class QuantSynapse(nn.Module):
             self.layer.weight.copy_(weight)
             if bias is not None:
                 self.layer.bias.copy_(bias)
+        self.adopt_norm(norm)
+        fit_weight_range(self.layer, self.weight_policy)
+        self.layer.quant_weight()
+
+    def adopt_norm(self, norm: NormSource | None) -> None:
+        """Copy the float norm, where there is one that is not folded."""
+        with torch.no_grad():
             if self.norm is not None:
                 assert norm is not None
                 adopt(self.norm, norm)
-        fit_weight_range(self.layer, self.weight_policy)
-        self.layer.quant_weight()
 
     def forward(self, x: Tensor, input_scale: float, unit: Tensor) -> Tensor:
         """Integers x [T, N, ...] to integer currents [T, N, ...] in units of `unit` (a real scalar)."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -54,7 +54,7 @@ def plan(recipe: Recipe, graph: SnnGraph) -> QuantPlan:
     rules = [_rules_by_node(index, override, graph) for index, override in enumerate(recipe.quantize.overrides)]
     planned = []
     for node in graph:
-        result = _planned(node, recipe, [by_node[node.name] for by_node in rules if node.name in by_node])
+        result = _planned(graph, node, recipe, rules)
         if isinstance(result, PlannedNode):
             planned.append(result)
         else:
@@ -114,14 +114,27 @@ def _rules_by_node(index: int, override: Override, graph: SnnGraph) -> dict[str,
     return rules
 
 
-def _planned(node: SnnNode, recipe: Recipe, rules: Sequence[_Rule]) -> PlannedNode | list[_Fault]:
-    """The node with its policies, or what is impossible about them."""
-    quantize = recipe.quantize
+def _rules_of(names: Sequence[str], rules: Sequence[Mapping[str, _Rule]]) -> list[_Rule]:
+    """The rules that match any of the nodes, in the order of the recipe."""
+    matching = (next((by_node[name] for name in names if name in by_node), None) for by_node in rules)
+    return [rule for rule in matching if rule is not None]
+
+
+def _planned(
+    graph: SnnGraph, node: SnnNode, recipe: Recipe, by_node: Sequence[Mapping[str, _Rule]]
+) -> PlannedNode | list[_Fault]:
+    """The node with its policies, or what is impossible about them.
+
+    Weights that several places share have one policy: a rule that matches one of the places holds for them.
+    """
+    quantize, rules = recipe.quantize, _rules_of([node.name], by_node)
+    places = [node.name, *(place.name for place in graph.places(node) if place is not node)]
     try:
         match node.kind:
             case NodeKind.SYNAPSE | NodeKind.RECURRENT:
-                weight, weight_origin = _merged(quantize.weight, "weight", rules)
-                batch_norm, batch_norm_origin = _foldable(node, *_merged(quantize.batch_norm, "batch_norm", rules))
+                weight, weight_origin = _merged(quantize.weight, "weight", _rules_of(places, by_node))
+                merged = _merged(quantize.batch_norm, "batch_norm", rules)
+                batch_norm, batch_norm_origin = merged if len(places) == 1 and _folds(node) else _unfolded(*merged)
                 origin = (*weight_origin, *batch_norm_origin)
                 return PlannedNode(
                     node.name, node.kind, node.shape, weight=weight, batch_norm=batch_norm, origin=origin
@@ -155,12 +168,15 @@ def _merged(base: PolicyT, section: str, rules: Sequence[_Rule]) -> tuple[Policy
     return merged, tuple((f"{section}.{name}", origin) for name, origin in origins.items())
 
 
-def _foldable(
-    node: SnnNode, policy: BatchNormPolicy, origin: tuple[Origin, ...]
-) -> tuple[BatchNormPolicy, tuple[Origin, ...]]:
-    """A norm that differs from step to step has no one gain to fold into the weights: it is quantized instead."""
+def _folds(node: SnnNode) -> bool:
+    """Whether a norm has one gain to fold into the weights: not where it differs from step to step."""
     assert isinstance(node.spec, SynapseSpec)
-    if policy.mode != "fold" or not (node.spec.step_norms or node.spec.step_scales):
+    return not (node.spec.step_norms or node.spec.step_scales)
+
+
+def _unfolded(policy: BatchNormPolicy, origin: tuple[Origin, ...]) -> tuple[BatchNormPolicy, tuple[Origin, ...]]:
+    """The policy for weights that no norm can be folded into, shared ones too: quantized instead."""
+    if policy.mode != "fold":
         return policy, origin
     rules = tuple((name, "automatic" if name == "batch_norm.mode" else rule) for name, rule in origin)
     return policy.model_copy(update={"mode": "quantize"}), rules

@@ -56,6 +56,7 @@ class Ledger:
         self.norm_lists = norm_lists
         self._reserved = frozenset(reserved)
         self._nodes: dict[str, SnnNode] = {}
+        self._places: dict[str, list[str]] = {}  # of a module that makes a node wherever it stands
         self._written: dict[SnnNode, str] = {}  # a call, under the name it asked for: the node it made
         self._tensors: dict[int, Tracked] = {}
         self.place = ""
@@ -91,15 +92,37 @@ class Ledger:
         carries: Carries,
         spec: NodeSpec = None,
     ) -> Tracked:
-        """The node of a module that stands in one place; `output` keeps the position of its source."""
+        """The node of a module at one place: it reads the same there at every step. Its places are name, name_2, …
+
+        `output` keeps the position of its source.
+        """
         wanted = self._wanted(name, kind, sources, output, carries, spec)
-        found = self._nodes.get(name)
+        place = self.place_of(name, wanted.inputs) or self.new_place(name, sources)
+        found = self._nodes.get(place)
         if found is None:
-            self._nodes[name] = wanted
-        elif _without_norm(found) != wanted:
-            raise self._difference(found, wanted, sources)
+            self._nodes[place] = replace(wanted, name=place, of=None if place == name else name)
+            self._places.setdefault(name, []).append(place)
+        elif _as_called(found) != wanted:
+            raise self._difference(found, wanted)
         before_norm = found is not None and isinstance(found.spec, SynapseSpec) and found.spec.batch_norm is not None
-        return self.follow(output, name, self.position_of(sources), before_norm=before_norm)
+        return self.follow(output, place, self.position_of(sources), before_norm=before_norm)
+
+    def place_of(self, name: str, inputs: tuple[str, ...]) -> str | None:
+        """The node of a module that reads these nodes; None where it was not called on them before."""
+        return next((place for place in self._places.get(name, ()) if self._nodes[place].inputs == inputs), None)
+
+    def new_place(self, name: str, sources: Sequence[Tracked]) -> str:
+        """The name of a module's next node; TraceError where an earlier step has not made it already."""
+        places = self._places.get(name, [])
+        position = self.position_of(sources)
+        if places and position.span == "step" and position.step > 0:
+            now = " and ".join(repr(source.node) for source in sources)
+            was = " and ".join(map(repr, self._nodes[places[0]].inputs))
+            raise self.error(
+                f"{name!r} reads {now} at step {position.step}, and read {was} before",
+                "let every step make the same calls; a graph has one form for all steps",
+            )
+        return self.free(name) if places else name
 
     def write_function(
         self,
@@ -151,23 +174,24 @@ class Ledger:
         shape = self.per_sample(output, (position or self.position_of(sources)).axes)
         return SnnNode(name, kind, tuple(source.node for source in sources), shape, carries, spec)
 
-    def _difference(self, found: SnnNode, wanted: SnnNode, sources: Sequence[Tracked]) -> TraceError:
-        position = self.position_of(sources)
-        if position.span == "step" and position.step > 0 and found.inputs != wanted.inputs:
-            was, now = (" and ".join(map(repr, node.inputs)) for node in (found, wanted))
-            return self.error(
-                f"{found.name!r} reads {now} at step {position.step}, and read {was} before",
-                "let every step make the same calls; a graph has one form for all steps",
-            )
+    def _difference(self, found: SnnNode, wanted: SnnNode) -> TraceError:
         return self.error(
-            f"{found.name!r} is called more than once in a forward pass",
-            "give the network all steps at once, [T, N, ...], and a module of its own to every place",
+            f"{found.name!r} is called again on the same tensor and gives {wanted.shape}, and gave {found.shape}",
+            "let every call of a module do the same",
         )
+
+    def places(self, name: str) -> tuple[str, ...]:
+        """The nodes of a module so far."""
+        return tuple(self._places.get(name, ()))
 
     def amend(self, name: str, spec: NodeSpec, *, carries: Carries | None = None) -> None:
         """Give a node another spec, or another meaning to what it writes."""
         node = self._nodes[name]
         self._nodes[name] = replace(node, spec=spec, carries=carries or node.carries)
+
+    def note_calls(self, name: str, calls: tuple[int, ...]) -> None:
+        """Note which calls of its module a node stands for."""
+        self._nodes[name] = replace(self._nodes[name], calls=calls)
 
     def node(self, name: str) -> SnnNode:
         """The node of that name."""
@@ -180,12 +204,6 @@ class Ledger:
     def is_read(self, name: str) -> bool:
         """Whether a node reads the node `name`."""
         return bool(self.readers(name))
-
-    def reader_of_norm(self, norm: str) -> str | None:
-        """The node that holds a batch norm; None before its first call."""
-        return next(
-            (node.name for node in self._nodes.values() if getattr(node.spec, "batch_norm", None) == norm), None
-        )
 
     def graph_of(self, readout: str) -> SnnGraph:
         """The nodes that the readout depends on, in the order of the pass."""
@@ -337,8 +355,9 @@ class Ledger:
         return TraceError(f"{what}{place}", hints=[hint])
 
 
-def _without_norm(node: SnnNode) -> SnnNode:
-    """The node as it was when it was called, before a batch norm followed."""
+def _as_called(node: SnnNode) -> SnnNode:
+    """The node as it was when its module was called, under the module's name and before a batch norm followed."""
+    node = replace(node, name=node.module, of=None)
     if not isinstance(node.spec, SynapseSpec):
         return node
     return replace(node, spec=replace(node.spec, batch_norm=None, step_norms=(), step_scales=0))

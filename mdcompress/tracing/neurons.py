@@ -6,6 +6,7 @@ returned and passed in again (`explicit`): then what is passed in at step t must
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -15,12 +16,16 @@ from torch import Tensor, nn
 
 from mdcompress.adapters import Adapter, probe
 from mdcompress.adapters.recurrence import input_layer
-from mdcompress.graph import Carries, NeuronModel, NodeKind, per_channel
+from mdcompress.errors import TraceError
+from mdcompress.graph import Carries, NeuronModel, NodeKind, TensorShape, per_channel
 from mdcompress.tracing.calling import Reduces, advice_on, calling_of
 from mdcompress.tracing.ledger import Ledger, Tracked
 from mdcompress.tracing.positions import Position
-from mdcompress.tracing.recurrence import add_input, add_recurrent
+from mdcompress.tracing.recurrence import add_input, add_recurrent, recurrent_name
 from mdcompress.tracing.samplewise import as_current
+from mdcompress.tracing.state import is_at_rest
+
+_PROBED_PLACES = 4  # of each axis of a map: a neuron is the same everywhere, or a channel's
 
 
 @dataclass
@@ -42,12 +47,20 @@ class Call:
 class NeuronCalls:
     """The neurons of a network, and what the pass has seen of them.
 
-    models: by the module's qualified name; adapters: the user's own, for the probe.
+    models: by the module's qualified name; adapters: the user's own, for the probe. seen: by node, of which a module
+    has one for every place where it stands. order: the nodes that a module's calls belong to, call by call.
     """
 
     models: dict[str, NeuronModel]
     adapters: Sequence[Adapter] = ()
     seen: dict[str, Call] = field(default_factory=dict)
+    order: dict[str, list[str]] = field(default_factory=dict)
+    _rested: dict[str, bool] = field(default_factory=dict)
+
+    def enter(self, name: str, module: nn.Module) -> None:
+        """Note, before a call, whether the module starts anew."""
+        if name in self.models:
+            self._rested[name] = is_at_rest(module)
 
     def record(self, ledger: Ledger, module: nn.Module, name: str, *, inputs: Sequence[object], output: object) -> None:
         """Write the node of a neuron called on `inputs`, and follow its spikes and states."""
@@ -63,30 +76,64 @@ class NeuronCalls:
             )
         source = ledger.source(x)
         ledger.require_running(source, name)
-        position = self._position(ledger, module, name, source)
-        self._check_states(ledger, module, name, states, position)
-        call, layer = self.seen.setdefault(name, Call(position, calling.reduces)), input_layer(module)
-        read = as_current(ledger, source) if layer is None else add_input(ledger, name, layer, source)
-        sources, shape = [replace(read, position=position)], ledger.per_sample(read.tensor, position.axes)
+        layer = input_layer(module)
+        current = as_current(ledger, source) if layer is None else add_input(ledger, name, layer, source)
+        place = self._place(ledger, name, current, keeps_state=calling.state == "hidden" and not states)
+        position = self._position(ledger, module, place, source)
+        self._check_states(ledger, module, place, states, position, model)
+        call = self.seen.setdefault(place, Call(position, calling.reduces))
         if not call.currents:
+            shape = ledger.per_sample(current.tensor, position.axes)
             _require_one_gain(ledger, name, model)
-            probe(name, module, model, adapters=self.adapters, shape=shape)
+            self._probe(name, module, shape)
             call.recurrent = add_recurrent(ledger, name, module, model, shape=shape)
-        call.currents.append(read.tensor.detach().clone())  # the network may change its own in place
+        call.currents.append(current.tensor.detach().clone())  # the network may change its own in place
         call.spikes.append(spikes.detach().clone())
+        self.order.setdefault(name, []).append(place)
+        sources = [replace(current, position=position)]
         if call.recurrent is not None:
             sources.append(replace(sources[0], node=call.recurrent))
         self._write(ledger, name, sources, output if listed else spikes, calling.reduces)
         for behind, state in enumerate(reversed(new_states), start=1):
             if state is not spikes:
-                ledger.follow(state, name, position, state=behind)
+                ledger.follow(state, place, position, state=behind)
+
+    def _probe(self, name: str, module: nn.Module, shape: TensorShape) -> None:
+        """Probe a neuron on a small part of its map; on the whole where it does not run, or differs, on the part."""
+        model = self.models[name]
+        part = tuple(min(size, _PROBED_PLACES) for size in shape)
+        if model.channels > 1:
+            part = (*shape[:1], *part[1:])
+        if part != shape and model.recurrent is None:
+            with contextlib.suppress(TraceError):
+                probe(name, module, model, adapters=self.adapters, shape=part)
+                return
+        probe(name, module, model, adapters=self.adapters, shape=shape)
+
+    def _place(self, ledger: Ledger, name: str, current: Tracked, *, keeps_state: bool) -> str:
+        """The node that a call belongs to. A state that the module keeps belongs to one place, until it is reset."""
+        before, recurrent = self.order.get(name, []), self.models[name].recurrent is not None
+        inputs = (current.node, recurrent_name(name)) if recurrent else (current.node,)
+        place = ledger.place_of(name, inputs) or ledger.new_place(name, [current])
+        if recurrent and place != name:
+            raise ledger.error(
+                f"neuron {name!r} stands in several places, and reads its own spikes of the step before in each",
+                "give every place a recurrent neuron of its own",
+            )
+        moves = bool(before) and before[-1] != place
+        if keeps_state and moves and (place in before or not self._rested[name]):
+            raise ledger.error(
+                f"neuron {name!r} is called more than once in a forward pass: the state it keeps from its first place "
+                "goes on in the next",
+                "give every place a neuron of its own, or reset it between them",
+            )
+        return place
 
     def _write(self, ledger: Ledger, name: str, sources: list[Tracked], output: Any, reduces: Reduces) -> None:
         """The node, and its output: one tensor, or one for each step."""
         model = self.models[name]
         carries = Carries.SPIKES if model.output == "spikes" else Carries.CURRENT
-        steps, last = output if isinstance(output, list) else [output], ledger.time_steps - 1
-        whole = torch.stack(output) if isinstance(output, list) else output
+        whole, last = torch.stack(output) if isinstance(output, list) else output, ledger.time_steps - 1
         if reduces != "none":  # a stand-in with the leading axes of all steps
             whole = output.expand(ledger.time_steps, *output.shape)
         written = ledger.write_module(name, NodeKind.NEURON, sources, whole, carries=carries, spec=model)
@@ -95,8 +142,13 @@ class NeuronCalls:
         elif reduces == "mean" or reduces == "max":
             ledger.alias(output, written, Position(reduces, ("N",)))
         elif isinstance(output, list):
-            for step, tensor in enumerate(steps):
+            for step, tensor in enumerate(output):
                 ledger.alias(tensor, written, Position("step", ("N",), step))
+
+    def calls_of(self, name: str, place: str) -> tuple[int, ...]:
+        """Which calls of a module in several places are those of one; () where it stands in one."""
+        order = self.order[name]
+        return tuple(call for call, of in enumerate(order) if of == place) if len(set(order)) > 1 else ()
 
     def _position(self, ledger: Ledger, module: nn.Module, name: str, source: Tracked) -> Position:
         """The part of time of this call; TraceError where it is not the next one, or in the wrong layout."""
@@ -114,8 +166,8 @@ class NeuronCalls:
         if position.span == "all":
             if count:
                 raise ledger.error(
-                    f"neuron {name!r} is called more than once in a forward pass",
-                    "give the network all steps at once, [T, N, ...], and a neuron of its own to every place",
+                    f"neuron {name!r} is called more than once in a forward pass, on the same tensor",
+                    "give the network all steps at once, [T, N, ...], and use the spikes of one call twice",
                 )
         elif position.step != count or position.step >= ledger.time_steps:
             raise ledger.error(
@@ -125,11 +177,17 @@ class NeuronCalls:
         return position
 
     def _check_states(
-        self, ledger: Ledger, module: nn.Module, name: str, states: Sequence[Tensor], position: Position
+        self,
+        ledger: Ledger,
+        module: nn.Module,
+        name: str,
+        states: Sequence[Tensor],
+        position: Position,
+        model: NeuronModel,
     ) -> None:
         """The states passed in are those that the neuron returned at the step before, at step 0 its initial ones."""
         if position.step == 0:
-            if not all(_is_initial(state, self.models[name]) for state in states):
+            if not all(_is_initial(state, model) for state in states):
                 raise ledger.error(
                     f"neuron {name!r} starts from a state that is not its resting state",
                     "let states start at their initial value: None, zeros, or what the neuron's own init gives",

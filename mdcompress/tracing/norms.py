@@ -91,12 +91,6 @@ def _attach(ledger: Ledger, name: str, module: _BatchNorm, source: Tracked, spec
         raise ledger.error(
             f"{source.node!r} is read both by {name!r} and by another layer", "read the norm's output only"
         )
-    used_by = ledger.reader_of_norm(name)
-    if used_by is not None:
-        raise ledger.error(
-            f"batch norm {name!r} follows both {used_by!r} and {source.node!r}",
-            "give every weight layer a batch norm of its own",
-        )
     ledger.amend(source.node, _begun(spec, ledger, name, module, source, position))
     ledger.mark_before_norm(source.node)
     return position
@@ -119,7 +113,7 @@ def _record_own(ledger: Ledger, name: str, module: _BatchNorm, source: Tracked, 
 
 
 def _started(ledger: Ledger, name: str, source: Tracked) -> SnnNode | None:
-    """The node that the norms of earlier steps made: they are of one list, and read the same."""
+    """The node that the norms of earlier steps made: they are of one list, and read the same tensor."""
     started = {
         node.spec.batch_norm: node
         for node in ledger.readers(source.node)

@@ -63,16 +63,20 @@ class Recorder(TorchFunctionMode):
         ledger.follow(self._sample, name, position)
         with self._module_hooks(), self:
             output = self._model(self._sample)
-        graph = ledger.graph_of(self._readout_of(output))
+        readout = self._readout_of(output)
+        for name in self._neurons.models:
+            for place in ledger.places(name):
+                ledger.note_calls(place, self._neurons.calls_of(name, place))
+        graph = ledger.graph_of(readout)
         self._check_neurons(graph)
         check_membranes_end(graph, ledger.error)
         return graph
 
     def _check_neurons(self, graph: SnnGraph) -> None:
         for node in graph.of_kind(NodeKind.NEURON):
-            call, model = self._neurons.seen[node.name], self._neurons.models[node.name]
+            call, model = self._neurons.seen[node.name], self._neurons.models[node.module]
             self._neurons.check_complete(self._ledger, node.name)
-            check_agreement(node.name, self._modules[node.name], model, call, batch=self._ledger.extent.batch)
+            check_agreement(node.name, self._modules[node.module], model, call, batch=self._ledger.extent.batch)
 
     # ------------------------------------------------------------------ the answer
 
@@ -98,9 +102,10 @@ class Recorder(TorchFunctionMode):
                 f"the network returns a state of the neuron {name!r}, whose spikes other layers read",
                 "let the last neuron be one that no layer follows, or return spikes",
             )
-        model, mode = self._neurons.models[name], self._mode_of(tracked)
-        batch = self._ledger.extent.batch
-        if not holds_membrane(tracked.tensor, mode, self._modules[name], model, self._neurons.seen[name], batch=batch):
+        module = ledger.node(name).module
+        model, mode = self._neurons.models[module], self._mode_of(tracked)
+        batch, call = self._ledger.extent.batch, self._neurons.seen[name]
+        if not holds_membrane(tracked.tensor, mode, self._modules[module], model, call, batch=batch):
             raise ledger.error(
                 f"the network returns a state of the neuron {name!r} that is not its membrane",
                 "return the membrane, its mean, sum or maximum over time or its last step, or the spikes",
@@ -170,6 +175,8 @@ class Recorder(TorchFunctionMode):
         if self._inside_layer or name in self._neurons.models or is_layer(module):
             self._inside_layer += 1
             self._ledger.require_unchanged(flat_tensors(inputs))
+        if self._inside_layer == 1:
+            self._neurons.enter(name, module)
 
     def _leave(
         self, module: nn.Module, inputs: tuple[object, ...], keywords: dict[str, object], output: object
@@ -188,8 +195,10 @@ class Recorder(TorchFunctionMode):
     ) -> Any:
         """Called by torch for every function on tensors during the pass."""
         kwargs = kwargs or {}
+        if self._inside_layer:
+            return func(*args, **kwargs)
         followed = [value for value in _flat([*args, *kwargs.values()]) if self._ledger.follows(value)]
-        if self._inside_layer or not followed:
+        if not followed:
             return func(*args, **kwargs)
         name = getattr(func, "__name__", "")
         if name in _READS:

@@ -37,6 +37,29 @@ def reset_state(network: nn.Module) -> None:
                 pass
 
 
+def is_at_rest(module: nn.Module) -> bool:
+    """Whether a neuron starts its next call anew: it keeps no state, or was reset, or its state is all at rest."""
+    match library_of(module):
+        case "spikingjelly" if isinstance(module.__dict__.get("_memories"), dict):
+            rest = module.__dict__["_memories_rv"]
+            return all(_equals(value, rest[name]) for name, value in module.__dict__["_memories"].items())
+        case "snntorch":
+            return all(_equals(module._buffers.get(name), 0.0) for name in _SNNTORCH_STATES)
+        case "sinabs":
+            return all(_equals(state, 0.0) for state in module._buffers.values())
+        case None:
+            return not callable(getattr(module, "reset_state", None))
+        case _:
+            return True
+
+
+def _equals(state: object, rest: object) -> bool:
+    """Whether a state is what it is at rest; None: there is none."""
+    if isinstance(state, Tensor):
+        return isinstance(rest, int | float | Tensor) and bool(torch.as_tensor(state == rest).all())
+    return state is None or state == rest
+
+
 def _empty(module: nn.Module, names: tuple[str, ...]) -> None:
     """Buffers of no element: the library fills them with zeros of the right shape at the next call."""
     module.__dict__["_buffers"] = dict(module._buffers)
