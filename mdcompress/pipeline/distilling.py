@@ -5,7 +5,7 @@ from __future__ import annotations
 from mdcompress._version import __version__
 from mdcompress.console import Report, percent
 from mdcompress.manifest import Stage
-from mdcompress.pipeline.networks import load_splits, teacher_weights, torch_device, trained_network
+from mdcompress.pipeline.networks import fitted, load_splits, teacher_weights, torch_device, trained_network
 from mdcompress.pipeline.resuming import refuse_other_trainings, resumable
 from mdcompress.pipeline.workspace import Workspace
 from mdcompress.runs import DISTILLED_FILE, HISTORY_FILE, QUANTIZED_FILE
@@ -23,8 +23,8 @@ def distill(workspace: Workspace) -> Report:
 
     recipe, started = workspace.recipe, workspace.start(Stage.DISTILL, quantized, weights)
     refuse_other_trainings(workspace, started)
-    student, teacher = load_student(quantized), trained_network(workspace, weights)
-    splits = load_splits(workspace)
+    student, own, splits = load_student(quantized), trained_network(workspace, weights), load_splits(workspace)
+    teacher = fitted(workspace, own, splits).network
     with resumable(workspace, started) as training:
         distill_student(
             student,

@@ -164,6 +164,11 @@ class Ledger:
         """The node of that name."""
         return self._nodes[name]
 
+    @property
+    def written(self) -> int:
+        """How many nodes there are."""
+        return len(self._nodes)
+
     def is_read(self, name: str) -> bool:
         """Whether a node reads the node `name`."""
         return any(name in node.inputs for node in self._nodes.values())

@@ -60,6 +60,11 @@ class Recorder(TorchFunctionMode):
         self._check_neurons(graph)
         return graph
 
+    @property
+    def reached(self) -> int:
+        """How many nodes the pass has written so far."""
+        return self._ledger.written
+
     def _check_neurons(self, graph: SnnGraph) -> None:
         for node in graph.of_kind(NodeKind.NEURON):
             call, model = self._neurons.seen[node.name], self._neurons.models[node.name]
