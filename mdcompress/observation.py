@@ -7,6 +7,7 @@ reports compare like with like.
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -15,8 +16,19 @@ import torch
 from torch import Tensor, nn
 
 from mdcompress.adapters import simulate
-from mdcompress.errors import TraceError
-from mdcompress.graph import Carries, NeuronModel, NodeKind, ReadoutSpec, SnnGraph, TensorShape
+from mdcompress.graph import (
+    AffineSpec,
+    Carries,
+    NeuronModel,
+    NodeKind,
+    PoolSpec,
+    ReadoutSpec,
+    ScaleSpec,
+    SnnGraph,
+    SnnNode,
+    TensorShape,
+)
+from mdcompress.layers.rearranging import rearrange
 from mdcompress.tracing.calling import calling_of, takes_batch_first
 from mdcompress.tracing.state import first_tensor, run_fresh
 
@@ -55,8 +67,9 @@ def observe(network: nn.Module, graph: SnnGraph, x: Tensor) -> Observation:
     assert isinstance(readout.spec, ReadoutSpec)
     source = graph.node(readout.inputs[0])
     reads_membrane = source.kind is NodeKind.NEURON and source.carries is Carries.CURRENT
-    head = None if readout.spec.mode == "steps" or reads_membrane else _logit_module(graph, modules)
-    with _captured(modules, [node.name for node in neurons], head) as seen:
+    needs_logits = readout.spec.mode != "steps" and not reads_membrane
+    heads = {node.name: _module_of(node, modules) for node in _heads(graph, source)} if needs_logits else {}
+    with _captured(modules, [node.name for node in neurons], heads) as seen:
         output = run_fresh(network, x)
     potentials, spikes, logits = {}, {}, output
     for node in neurons:
@@ -69,8 +82,12 @@ def observe(network: nn.Module, graph: SnnGraph, x: Tensor) -> Observation:
         if node is source and reads_membrane:
             logits = simulation.membranes
     first = any(takes_batch_first(module) for module in modules.values())
-    if head is not None:
-        logits = _over_time(seen.logits, x, readout.shape, batch_first=first)
+    if needs_logits:
+        written = {
+            name: _over_time(calls, x, graph.node(name).shape, batch_first=first)
+            for name, calls in seen.written.items()
+        }
+        logits = _replayed(graph, source, {graph.input.name: x, **written})
     return Observation(output, logits, potentials, spikes)
 
 
@@ -96,29 +113,55 @@ def _recurrence(module: nn.Module, model: NeuronModel) -> Recurrence | None:
     return lambda spikes: synapse(spikes).reshape(spikes.shape)
 
 
-def _logit_module(graph: SnnGraph, modules: Mapping[str, nn.Module]) -> str:
-    """The module whose output the readout reduces over time."""
-    source = graph.node(graph.readout.inputs[0])
-    name = getattr(source.spec, "batch_norm", None) or source.name
-    if name not in modules:
-        raise TraceError(
-            f"per-step logits are read where the readout stands, but it follows {source.name!r} ({source.kind.value})",
-            hints=["end the network with a linear layer or a neuron, then the mean over time"],
-        )
-    return name
+def _heads(graph: SnnGraph, node: SnnNode) -> Iterator[SnnNode]:
+    """The last nodes before `node`, or itself, that a module of the network writes; it follows without parameters."""
+    if _is_written_by_module(node):
+        yield node
+    else:
+        for name in node.inputs:
+            yield from _heads(graph, graph.node(name))
+
+
+def _is_written_by_module(node: SnnNode) -> bool:
+    if node.kind is NodeKind.AFFINE:
+        return isinstance(node.spec, AffineSpec) and node.spec.batch_norm is not None
+    return node.kind in (NodeKind.SYNAPSE, NodeKind.NEURON)
+
+
+def _module_of(node: SnnNode, modules: Mapping[str, nn.Module]) -> nn.Module:
+    """The module whose output a node's tensor is: a norm's where one follows."""
+    return modules[getattr(node.spec, "batch_norm", None) or node.name]
+
+
+def _replayed(graph: SnnGraph, node: SnnNode, written: Mapping[str, Tensor]) -> Tensor:
+    """A node's tensor [T, N, *shape] from those that modules wrote, in real units."""
+    if node.name in written:
+        return written[node.name]
+    inputs = [_replayed(graph, graph.node(name), written) for name in node.inputs]
+    match node.spec:
+        case ScaleSpec(factor=factor):
+            return factor * inputs[0]
+        case PoolSpec(mode="average", kernel=kernel):
+            return rearrange(node, inputs) / math.prod(kernel)
+        case AffineSpec():  # spikes taken as currents
+            return inputs[0]
+        case _:
+            return inputs[0] if node.kind is NodeKind.DIGITIZER else rearrange(node, inputs)
 
 
 @dataclass(frozen=True)
 class _Seen:
-    """What hooks saw: the currents of every neuron's calls, and the outputs of the last layer's."""
+    """What hooks saw, call by call: the currents of every neuron, and what the last layers wrote."""
 
     currents: dict[str, list[Tensor]]
-    logits: list[Tensor]
+    written: dict[str, list[Tensor]]
 
 
 @contextlib.contextmanager
-def _captured(modules: Mapping[str, nn.Module], neurons: Sequence[str], head: str | None) -> Iterator[_Seen]:
-    seen = _Seen({name: [] for name in neurons}, [])
+def _captured(
+    modules: Mapping[str, nn.Module], neurons: Sequence[str], heads: Mapping[str, nn.Module]
+) -> Iterator[_Seen]:
+    seen = _Seen({name: [] for name in neurons}, {name: [] for name in heads})
     handles: list[RemovableHandle] = []
 
     def watch_currents(name: str) -> None:
@@ -127,14 +170,17 @@ def _captured(modules: Mapping[str, nn.Module], neurons: Sequence[str], head: st
 
         handles.append(modules[name].register_forward_pre_hook(keep))
 
-    def keep_logits(_: nn.Module, __: object, output: object) -> None:
-        seen.logits.append(first_tensor(output))
+    def watch_output(name: str, module: nn.Module) -> None:
+        def keep(_: nn.Module, __: object, output: object) -> None:
+            seen.written[name].append(first_tensor(output))
+
+        handles.append(module.register_forward_hook(keep))
 
     try:
         for name in neurons:
             watch_currents(name)
-        if head is not None:
-            handles.append(modules[head].register_forward_hook(keep_logits))
+        for name, module in heads.items():
+            watch_output(name, module)
         yield seen
     finally:
         for handle in handles:
