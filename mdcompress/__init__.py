@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from mdcompress.evaluation import evaluate
     from mdcompress.graph import SnnGraph
     from mdcompress.lowering import lower
+    from mdcompress.nir import from_nir
     from mdcompress.observation import observe
     from mdcompress.planning import QuantPlan, plan
     from mdcompress.recipe import Recipe, load_recipe
@@ -39,6 +40,7 @@ _ROOMS = {
     "compress": "compression",
     "distill": "training",
     "evaluate": "evaluation",
+    "from_nir": "nir",
     "load_recipe": "recipe",
     "load_student": "weights",
     "load_weights": "weights",
@@ -66,6 +68,7 @@ __all__ = [
     "compress",
     "distill",
     "evaluate",
+    "from_nir",
     "load_recipe",
     "load_student",
     "load_weights",

@@ -20,6 +20,7 @@ from mdcompress.layers.affine import QuantAffine
 from mdcompress.layers.digitizing import QuantDigitizer
 from mdcompress.layers.integer_ops import Firing
 from mdcompress.layers.neuron import MembraneUnit, QuantNeuron, ReadoutUnit
+from mdcompress.layers.step_norms import plain_norms
 from mdcompress.layers.synapse import QuantSynapse
 from mdcompress.modes import evaluating
 from mdcompress.student import Student, layer_key
@@ -27,6 +28,7 @@ from mdcompress.student import Student, layer_key
 _SAMPLES_PER_NEURON_LAYER = 100_000  # membrane values kept for the range search, spread evenly
 _RANGES = tuple(2.0 ** (step / 8) for step in range(-12, 25))  # stored range in thresholds: 0.35 to 8
 _WIDER = tuple(2.0 ** (step / 2) for step in range(7, 25))  # 11 to 4096, for membranes that are read out
+_FRACTIONS = tuple(2.0 ** (step / 8) for step in range(-24, 5))  # of the largest membrane of one that never fires
 _SMALLEST_READOUT = 1e-6  # a head of zeros still has a unit
 _READOUT_BITS = 15  # the largest readout current of calibration takes this many bits, unless
 _PROVED_READOUT_BITS = 18  # the largest that the weights allow would take more than this many
@@ -58,9 +60,11 @@ def calibrate(student: Student, batches: Iterable[Batch]) -> Student:
 def _fit_readouts_to_bounds(student: Student) -> dict[str, float]:
     """A first unit for each readout stream, from the largest current its synapses can send; the data refine it.
 
+    So has a stream that a neuron reads which never fires: no threshold says how large its membrane is.
     Returns the least unit of each: bound / 2^18, which leaves 2^3 for growth in training and 2^10 for steps in int32.
     """
-    bounds = dict.fromkeys(_readout_units(student), _SMALLEST_READOUT)
+    silent = _silent_streams(student)
+    bounds = dict.fromkeys((*_readout_units(student), *silent), _SMALLEST_READOUT)
     for node in student.graph.of_kind(NodeKind.SYNAPSE):
         unit = student.assigned.currents[node.name]
         if unit.stream in bounds:
@@ -75,7 +79,17 @@ def _fit_readouts_to_bounds(student: Student) -> dict[str, float]:
     least = {stream: bound / 2.0**_PROVED_READOUT_BITS for stream, bound in bounds.items()}
     for stream, readout in _readout_units(student).items():
         readout.value.fill_(least[stream])
+    for stream, name in silent.items():
+        reader, bits = student.assigned.neurons[name], student.neuron(name).policy.bit_width
+        stored = least[stream] * reader.factor * 2.0 ** (reader.guard_bits + bits - 1)
+        student.membrane_unit(stream).quantizer.set_range(stored)
     return least
+
+
+def _silent_streams(student: Student) -> dict[str, str]:
+    """The streams whose unit is set by a neuron that never fires, with its name."""
+    references = {stream: name for stream, name in student.assigned.references.items() if name is not None}
+    return {stream: name for stream, name in references.items() if student.neuron(name).model.output == "membrane"}
 
 
 def _readout_units(student: Student) -> dict[str, ReadoutUnit]:
@@ -144,7 +158,10 @@ def _best_range(student: Student, reference: str, members: dict[str, Tensor]) ->
     best, least = threshold, float("inf")
     answers = {name for name in members if student.graph.node(name).carries is Carries.CURRENT}
     reach = max((float(members[name].abs().max()) / threshold for name in answers), default=0.0)
-    for candidate in (*_RANGES, *(ratio for ratio in _WIDER if ratio <= 2.0 * reach)):
+    candidates = (*_RANGES, *(ratio for ratio in _WIDER if ratio <= 2.0 * reach))
+    if anchor.model.output == "membrane" and reach > 0.0:
+        candidates = tuple(reach * fraction for fraction in _FRACTIONS)
+    for candidate in candidates:
         stored_range = candidate * threshold
         scale = stored_range / 2.0 ** (anchor.policy.bit_width - 1)
         lsb = scale / 2.0 ** units[reference].guard_bits / units[reference].factor
@@ -170,7 +187,7 @@ def _storage_loss(neuron: QuantNeuron, values: Tensor, scale: float, floor: floa
 def _fresh_statistics(student: Student) -> Iterator[None]:
     """Train mode with batch-norm statistics averaged anew over all batches; momenta are restored afterwards."""
     owners = [layer for layer in student.layers.values() if isinstance(layer, QuantSynapse | QuantAffine)]
-    norms = [layer.norm for layer in owners if layer.norm is not None]
+    norms = [norm for layer in owners if layer.norm is not None for norm in plain_norms(layer.norm)]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.momentum = None

@@ -21,6 +21,10 @@ SpikeKind = Literal["binary", "floor", "round"]
 ResetTiming = Literal["same_step", "after_leak", "masked"]
 FloorKind = Literal["none", "before_fire", "after_reset"]
 Rearm = Literal["plain", "double"]
+NeuronOutput = Literal["spikes", "membrane"]
+SynapseOperator = Literal[
+    "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "linear"
+]
 
 
 ReadoutMode = Literal["mean", "sum", "max", "last", "steps"]
@@ -48,6 +52,12 @@ class NodeKind(Enum):
     READOUT = "readout"
 
 
+MOVING = frozenset(  # kinds that only reorder, sum or scale one tensor
+    {NodeKind.POOL, NodeKind.SCALE, NodeKind.SUM, NodeKind.TRANSPOSE, NodeKind.RESHAPE, NodeKind.SLICE,
+     NodeKind.FLATTEN}
+)  # fmt: skip
+
+
 class Carries(Enum):
     """What a tensor means: input values, spikes (or sums of spikes), or currents on their way to a neuron."""
 
@@ -72,6 +82,8 @@ class NeuronModel:
 
     `rearm` double: the comparison sees h - threshold*[v_prev > threshold] (snnTorch without reset delay).
     `recurrent`: the submodule whose output for the last step's spikes is added to x; None: there is none.
+    `output` membrane: it never fires, s = 0, and puts out v, which only a readout may follow; the threshold then is no
+        more than the size that its membrane is thought to have.
     """
 
     decay: Numbers
@@ -92,6 +104,7 @@ class NeuronModel:
     floor_value: Numbers = 0.0
     rearm: Rearm = "plain"
     recurrent: str | None = None
+    output: NeuronOutput = "spikes"
 
     def __post_init__(self) -> None:
         lengths = {len(per_channel(value)) for value in self.numbers.values()} - {1}
@@ -147,11 +160,12 @@ def typical(value: Numbers) -> float:
 class SynapseSpec:
     """A weight layer and the batch norm that follows it, if any.
 
-    `weight_shape`: [Co, Ci/groups, *kernel], a kernel of 1 to 3 axes, or [O, I]. `batch_norm`: qualified name of the
-    batch-norm module. Stride, padding and dilation have one number per axis of the kernel; a linear layer's are (1, 1).
+    `weight_shape`: [Co, Ci/groups, *kernel], a kernel of 1 to 3 axes, or [O, I]; output channels stand first in a
+    transposed convolution too. Stride, padding and dilation have one number per axis of the kernel, output_padding too
+    where it is transposed; a linear layer's are (1, 1). `batch_norm`, `step_norms`, `step_scales`: as of `AffineSpec`.
     """
 
-    operator: Literal["conv1d", "conv2d", "conv3d", "linear"]
+    operator: SynapseOperator
     weight_shape: TensorShape
     stride: Sizes
     padding: Sizes
@@ -159,6 +173,14 @@ class SynapseSpec:
     groups: int
     bias: bool
     batch_norm: str | None
+    output_padding: Sizes = ()
+    step_norms: tuple[str, ...] = ()
+    step_scales: int = 0
+
+    @property
+    def is_transposed(self) -> bool:
+        """Whether it is a transposed convolution."""
+        return self.operator.startswith("conv_transpose")
 
 
 @dataclass(frozen=True)
@@ -176,9 +198,13 @@ class AffineSpec:
     """y = g*x + b per channel, from spikes, counts or currents to currents: a batch norm without a weight layer.
 
     `batch_norm`: its qualified name; None: y = x, spikes that are added to currents, or that a neuron reads as such.
+    `step_norms`: the norm of each step where they differ, of which `batch_norm` is the first; g and b are then [T, C].
+    `step_scales`: T of a norm whose output has a factor for each step; 0 of any other.
     """
 
     batch_norm: str | None
+    step_norms: tuple[str, ...] = ()
+    step_scales: int = 0
 
 
 @dataclass(frozen=True)
@@ -261,9 +287,31 @@ class SnnGraph:
         """The nodes of one kind, in order."""
         return tuple(node for node in self.nodes if node.kind is kind)
 
+    @property
+    def answer(self) -> tuple[SnnNode, tuple[SnnNode, ...]]:
+        """The last node that computes before the readout, and the nodes between that only move what it wrote."""
+        between: list[SnnNode] = []
+        node = self.node(self.readout.inputs[0])
+        while node.kind in MOVING:
+            between.append(node)
+            node = self.node(node.inputs[0])
+        return node, tuple(reversed(between))
+
+    @property
+    def membrane_readout(self) -> SnnNode | None:
+        """The neuron whose membrane is the answer; None where spikes or currents are."""
+        node, _ = self.answer
+        return node if node.kind is NodeKind.NEURON and node.carries is Carries.CURRENT else None
+
     def readers(self, name: str) -> tuple[SnnNode, ...]:
         """The nodes that read the tensor `name`."""
         return tuple(node for node in self.nodes if name in node.inputs)
+
+    @property
+    def fixed_steps(self) -> int | None:
+        """The number of steps that it runs for alone, because a norm differs from step to step; None: any number."""
+        specs = [node.spec for node in self.nodes if isinstance(node.spec, SynapseSpec | AffineSpec)]
+        return self.time_steps if any(spec.step_norms or spec.step_scales for spec in specs) else None
 
     @property
     def input(self) -> SnnNode:

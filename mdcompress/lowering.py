@@ -19,6 +19,7 @@ from intsnn.graph import (
     IntAdd,
     IntConcat,
     IntConv,
+    IntConvTranspose,
     IntFlatten,
     IntGraph,
     IntInput,
@@ -51,7 +52,7 @@ from mdcompress.graph import (
 )
 from mdcompress.layers.digitizing import MEMBRANE_BITS
 from mdcompress.layers.requant import RequantConstants
-from mdcompress.layers.synapse import SynapseIntegers
+from mdcompress.layers.synapse import SynapseIntegers, exchanged
 from mdcompress.student import Student
 
 _UNUSED = np.zeros(1, dtype=np.int64)  # what FORMAT.md asks of a parameter that the reset kind does not use
@@ -145,13 +146,22 @@ def _lowered_synapse(
             "makes every M, and with it every current, 0",
             hints=[f"lower the bits of its weights ({bits:g}) or of its input, or split the layer"],
         )
-    if spec.operator == "linear":
-        yield IntLinear(node.name, inputs, node.shape, weight, bits)
-    else:
-        geometry = (spec.stride, spec.padding, spec.dilation, spec.groups)
-        yield IntConv(node.name, inputs, node.shape, weight, bits, *geometry)
+    yield _weight_node(node.name, inputs, node.shape, spec, integers.weight, bits)
     requant = _without_offset(student, node.inputs[0], integers, streams)
     yield _requant(f"{node.name}.requant", (node.name,), node.shape, requant, float(unit))
+
+
+def _weight_node(
+    name: str, inputs: tuple[str, ...], shape: TensorShape, spec: SynapseSpec, weight: Tensor, bits: float
+) -> IntNode:
+    """The sums of a synapse; weight [Co, Ci/groups, *kernel] or [O, I]."""
+    if spec.operator == "linear":
+        return IntLinear(name, inputs, shape, _array(weight), bits)
+    stride, padding, rest = spec.stride, spec.padding, (spec.dilation, spec.groups)
+    if spec.is_transposed:
+        own = _array(exchanged(weight, spec.groups))
+        return IntConvTranspose(name, inputs, shape, own, bits, stride, padding, spec.output_padding, *rest)
+    return IntConv(name, inputs, shape, _array(weight), bits, stride, padding, *rest)
 
 
 def _lowered_digitizer(

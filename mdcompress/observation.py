@@ -16,9 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from mdcompress.adapters import simulate
+from mdcompress.errors import TraceError
 from mdcompress.graph import (
-    AffineSpec,
-    Carries,
     NeuronModel,
     NodeKind,
     PoolSpec,
@@ -65,10 +64,8 @@ def observe(network: nn.Module, graph: SnnGraph, x: Tensor) -> Observation:
     modules = dict(network.named_modules())
     readout, neurons = graph.readout, graph.of_kind(NodeKind.NEURON)
     assert isinstance(readout.spec, ReadoutSpec)
-    source = graph.node(readout.inputs[0])
-    reads_membrane = source.kind is NodeKind.NEURON and source.carries is Carries.CURRENT
-    needs_logits = readout.spec.mode != "steps" and not reads_membrane
-    heads = {node.name: _module_of(node, modules) for node in _heads(graph, source)} if needs_logits else {}
+    (source, between), membrane = graph.answer, graph.membrane_readout
+    heads = () if readout.spec.mode == "steps" or membrane is not None else _logit_modules(source, modules)
     with _captured(modules, [node.name for node in neurons], heads) as seen:
         output = run_fresh(network, x)
     potentials, spikes, logits = {}, {}, output
@@ -79,15 +76,11 @@ def observe(network: nn.Module, graph: SnnGraph, x: Tensor) -> Observation:
         currents = _over_time(seen.currents[node.name], x, node.shape, batch_first=first)
         simulation = simulate(node.spec, currents, recurrent=_recurrence(module, node.spec))
         potentials[node.name], spikes[node.name] = simulation.potentials, simulation.spikes
-        if node is source and reads_membrane:
-            logits = simulation.membranes
+        if node is membrane:
+            logits = _moved(between, simulation.membranes)
     first = any(takes_batch_first(module) for module in modules.values())
-    if needs_logits:
-        written = {
-            name: _over_time(calls, x, graph.node(name).shape, batch_first=first)
-            for name, calls in seen.written.items()
-        }
-        logits = _replayed(graph, source, {graph.input.name: x, **written})
+    if heads:
+        logits = _moved(between, _over_time(seen.logits, x, source.shape, batch_first=first))
     return Observation(output, logits, potentials, spikes)
 
 
@@ -113,55 +106,42 @@ def _recurrence(module: nn.Module, model: NeuronModel) -> Recurrence | None:
     return lambda spikes: synapse(spikes).reshape(spikes.shape)
 
 
-def _heads(graph: SnnGraph, node: SnnNode) -> Iterator[SnnNode]:
-    """The last nodes before `node`, or itself, that a module of the network writes; it follows without parameters."""
-    if _is_written_by_module(node):
-        yield node
-    else:
-        for name in node.inputs:
-            yield from _heads(graph, graph.node(name))
+def _moved(nodes: Sequence[SnnNode], x: Tensor) -> Tensor:
+    """Real values [T, N, ...] through nodes that only move them."""
+    for node in nodes:
+        x = rearrange(node, [x])
+        match node.spec:
+            case PoolSpec(mode="average"):
+                x = x / math.prod(node.spec.kernel)
+            case ScaleSpec():
+                x = x * node.spec.factor
+            case _:
+                pass
+    return x
 
 
-def _is_written_by_module(node: SnnNode) -> bool:
-    if node.kind is NodeKind.AFFINE:
-        return isinstance(node.spec, AffineSpec) and node.spec.batch_norm is not None
-    return node.kind in (NodeKind.SYNAPSE, NodeKind.NEURON)
-
-
-def _module_of(node: SnnNode, modules: Mapping[str, nn.Module]) -> nn.Module:
-    """The module whose output a node's tensor is: a norm's where one follows."""
-    return modules[getattr(node.spec, "batch_norm", None) or node.name]
-
-
-def _replayed(graph: SnnGraph, node: SnnNode, written: Mapping[str, Tensor]) -> Tensor:
-    """A node's tensor [T, N, *shape] from those that modules wrote, in real units."""
-    if node.name in written:
-        return written[node.name]
-    inputs = [_replayed(graph, graph.node(name), written) for name in node.inputs]
-    match node.spec:
-        case ScaleSpec(factor=factor):
-            return factor * inputs[0]
-        case PoolSpec(mode="average", kernel=kernel):
-            return rearrange(node, inputs) / math.prod(kernel)
-        case AffineSpec():  # spikes taken as currents
-            return inputs[0]
-        case _:
-            return inputs[0] if node.kind is NodeKind.DIGITIZER else rearrange(node, inputs)
+def _logit_modules(source: SnnNode, modules: Mapping[str, nn.Module]) -> tuple[str, ...]:
+    """The module whose output the readout reduces over time, or those of all steps."""
+    names = getattr(source.spec, "step_norms", ()) or (getattr(source.spec, "batch_norm", None) or source.name,)
+    if any(name not in modules for name in names):
+        raise TraceError(
+            f"per-step logits are read where the readout stands, but it follows {source.name!r} ({source.kind.value})",
+            hints=["end the network with a linear layer or a neuron, then the mean over time"],
+        )
+    return tuple(dict.fromkeys(names))
 
 
 @dataclass(frozen=True)
 class _Seen:
-    """What hooks saw, call by call: the currents of every neuron, and what the last layers wrote."""
+    """What hooks saw: the currents of every neuron's calls, and the outputs of the last layer's."""
 
     currents: dict[str, list[Tensor]]
-    written: dict[str, list[Tensor]]
+    logits: list[Tensor]
 
 
 @contextlib.contextmanager
-def _captured(
-    modules: Mapping[str, nn.Module], neurons: Sequence[str], heads: Mapping[str, nn.Module]
-) -> Iterator[_Seen]:
-    seen = _Seen({name: [] for name in neurons}, {name: [] for name in heads})
+def _captured(modules: Mapping[str, nn.Module], neurons: Sequence[str], heads: Sequence[str]) -> Iterator[_Seen]:
+    seen = _Seen({name: [] for name in neurons}, [])
     handles: list[RemovableHandle] = []
 
     def watch_currents(name: str) -> None:
@@ -170,17 +150,14 @@ def _captured(
 
         handles.append(modules[name].register_forward_pre_hook(keep))
 
-    def watch_output(name: str, module: nn.Module) -> None:
-        def keep(_: nn.Module, __: object, output: object) -> None:
-            seen.written[name].append(first_tensor(output))
-
-        handles.append(module.register_forward_hook(keep))
+    def keep_logits(_: nn.Module, __: object, output: object) -> None:
+        seen.logits.append(first_tensor(output))
 
     try:
         for name in neurons:
             watch_currents(name)
-        for name, module in heads.items():
-            watch_output(name, module)
+        for head in heads:
+            handles.append(modules[head].register_forward_hook(keep_logits))
         yield seen
     finally:
         for handle in handles:

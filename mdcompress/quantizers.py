@@ -38,7 +38,7 @@ _SMALLEST_RANGE = 0.05  # the last of them
 _POWER_CANDIDATES = 6  # powers of two from the largest weight's down: 2^-5 is below the smallest range
 
 WeightLayer: TypeAlias = qnn.QuantConv1d | qnn.QuantConv2d | qnn.QuantConv3d | qnn.QuantLinear
-_CONVOLUTIONS = {"conv1d": qnn.QuantConv1d, "conv2d": qnn.QuantConv2d, "conv3d": qnn.QuantConv3d}
+_CONVOLUTIONS = {3: qnn.QuantConv1d, 4: qnn.QuantConv2d, 5: qnn.QuantConv3d}  # by the axes of the weight
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,9 @@ def _brevitas_layer(spec: SynapseSpec, quantizer: type) -> WeightLayer:
     shape = spec.weight_shape
     if spec.operator == "linear":
         return qnn.QuantLinear(shape[1], shape[0], bias=spec.bias, weight_quant=quantizer)
-    return _CONVOLUTIONS[spec.operator](
+    return _CONVOLUTIONS[
+        len(shape)
+    ](  # of a transposed convolution too, whose output channels stand first here
         in_channels=shape[1] * spec.groups,
         out_channels=shape[0],
         kernel_size=shape[2:],

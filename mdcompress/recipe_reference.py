@@ -53,7 +53,8 @@ quantize:
 - `match` selects nodes by the names that `--dry-run` prints. `*` and `?` stop at a dot and `**` does not, so that
   `layer1.*` is `layer1.conv` but not `layer1.0.conv`. `re:` starts a regular expression, which must match the whole
   name. Roles fit any network: `@first` and `@last` synapse; `@residual`, the synapses and neurons that feed an
-  addition; `@readout`, the synapses that reach the output without passing a neuron.
+  addition; `@readout`, the synapses that reach the output without passing a neuron that fires, and a neuron that does
+  not fire and is the output.
 - Threshold, leak and reset are not in the recipe: they belong to the network.
 
 ## Keys

@@ -148,6 +148,12 @@ class Student(nn.Module):
         assert isinstance(layer, QuantNeuron)
         return layer
 
+    def membrane_unit(self, stream: str) -> MembraneUnit:
+        """The unit of a stream that a neuron sets."""
+        unit = self.units[layer_key(stream)]
+        assert isinstance(unit, MembraneUnit)
+        return unit
+
     def input_scale(self, name: str) -> float:
         """Real value of one integer of a tensor of spikes, counts, input or digitized currents."""
         unit = self.assigned.values[name]
@@ -194,7 +200,7 @@ class Student(nn.Module):
             for name, firing in result.firings.items()
         }
         spikes = {name: firing.spikes for name, firing in result.firings.items()}
-        logits = (result.steps - self._readout_offset) * self._readout_scale(result.units)
+        logits = (result.steps - self._readout_offset(result.steps)) * self._readout_scale(result.units)
         return Observation(self._real_output(result, x.shape[0]), logits, potentials, spikes)
 
     def quantize_input(self, x: Tensor) -> Tensor:
@@ -261,7 +267,12 @@ class Student(nn.Module):
         return Firing(values + layer.integers(unit).offset, membranes, membranes)
 
     def _check_shape(self, x: Tensor) -> None:
-        shape = self.graph.input.shape
+        shape, fixed = self.graph.input.shape, self.graph.fixed_steps
+        if fixed not in (None, len(x)):
+            raise InputError(
+                f"the student's input must have {fixed} steps, for each of which its norms differ (got {len(x)})",
+                hints=["give as many steps as the network was traced with, and leave distill.time_steps out"],
+            )
         if tuple(x.shape[2:]) != shape or x.dim() != 2 + len(shape) or 0 in x.shape:
             expected = ", ".join(["T", "N", *map(str, shape)])
             raise InputError(
@@ -278,12 +289,15 @@ class Student(nn.Module):
     def _readout_scale(self, streams: Mapping[str, Tensor]) -> Tensor:
         return self.real_unit(self.graph.readout.inputs[0], streams)
 
-    @property
-    def _readout_offset(self) -> int:
-        """What every step of a readout of membranes carries for the rounding of storage, in fine units."""
-        source = self.graph.node(self.graph.readout.inputs[0])
-        is_membrane = source.kind is NodeKind.NEURON and source.carries is Carries.CURRENT
-        return self.neuron(source.name).rounding_offset if is_membrane else 0
+    def _readout_offset(self, like: Tensor) -> Tensor:
+        """What every step of a readout of membranes carries for the rounding of storage, in fine units, [*shape]."""
+        neuron = self.graph.membrane_readout
+        if neuron is None:
+            return torch.zeros_like(like[0, 0])
+        offset = torch.full((1, 1, *neuron.shape), float(self.neuron(neuron.name).rounding_offset)).to(like)
+        for node in self.graph.answer[1]:
+            offset = rearrange(node, [offset])
+        return offset[0, 0]
 
     def readout_scale(self) -> float:
         """Real value of one integer of the readout. A mean over T is left as the sum: T belongs to the run."""
@@ -292,7 +306,7 @@ class Student(nn.Module):
 
     def _real_output(self, result: Pass, time_steps: int) -> Tensor:
         steps = time_steps if self._mode in ("mean", "sum") else 1
-        output = (result.readout - self._readout_offset * steps) * self._readout_scale(result.units)
+        output = (result.readout - self._readout_offset(result.steps) * steps) * self._readout_scale(result.units)
         output = output / time_steps if self._mode == "mean" else output
         return output.float()
 

@@ -1,4 +1,4 @@
-"""Adapters, tracing and the table of refusals -> docs/frameworks/support.md: what is supported, and what is not and why.
+"""Adapters, tracing and the table of refusals -> docs/frameworks/support.md: what is supported, what is not, and why.
 
 `python -m mdcompress.support_table > docs/frameworks/support.md` writes it; it needs the frameworks (extra
 `frameworks`), since every neuron in it is made, described and probed. A test holds that the page is current.
@@ -51,7 +51,8 @@ _NEURONS = """\
 `h` is the membrane before the comparison, `v` what is stored, `x` the current, `s` the spikes, `s'` those of the step
 before. The equations are those of each class with the options shown; other options change the numbers, the reset and
 the comparison, and a subclass that keeps the equation is recognised too. Recognition is by class and package name, and
-the probe runs the user's own module beside the equation whenever a network is traced.
+the probe runs the user's own module beside the equation whenever a network is traced. Neurons of SpikingJelly take
+`[T, N, ...]` in step mode `m`.
 """
 
 _LAYERS = """\
@@ -162,7 +163,7 @@ def equation(model: NeuronModel) -> str:
         current = "i"
     terms = [(_number(model.decay), "v"), (_number(model.input_gain), current), (_number(model.drive), "")]
     late = model.timing == "after_leak" and model.reset == "soft"
-    charge = _sum(*terms) + (f" - {_number(model.soft_amount)} s'" if late else "")
+    charge = _sum(*terms) + (" - " + _times(model.soft_amount, "s'") if late else "")
     charge = f"({charge})(1 - s')" if model.timing == "masked" else charge
     parts.append(
         f"h = max({charge}, {_number(model.floor_value)})" if model.floor == "before_fire" else f"h = {charge}"
@@ -186,13 +187,19 @@ def _neuron_row(sample: Sample) -> str:
     assert model is not None, f"{sample.name} is described by an adapter"
     probe(sample.name, module, model)
     axes = calling_of(module).axes
-    takes = "any" if axes is None else f"[{', '.join(axes)}, ...]".replace("NT", "N*T")
+    takes = "[T, N, ...]" if axes is None else f"[{', '.join(axes)}, ...]".replace("NT", "N*T")
     return f"| `{sample.name}({sample.arguments})` | `{takes}` | `{equation(model)}` |"
 
 
 def _number(value: Numbers | None) -> str:
     values = per_channel(0.0 if value is None else value)
     return f"{values[0]:.4g}" if len(set(values)) == 1 else "per channel"
+
+
+def _times(value: Numbers, symbol: str) -> str:
+    """Factor times symbol."""
+    factor = _number(value)
+    return symbol if factor == "1" else f"{factor} {symbol}"
 
 
 def _sum(*terms: tuple[str, str]) -> str:
@@ -205,13 +212,14 @@ def _sum(*terms: tuple[str, str]) -> str:
 def _spikes(model: NeuronModel) -> str:
     threshold = _number(model.threshold)
     most = "" if model.max_spikes is None else f", at most {model.max_spikes}"
+    levels = "h" if threshold == "1" else f"h / {threshold}"
     match model.spike:
         case "floor":
-            return f"s = floor(h / {threshold}), at least 0{most}"
+            return f"s = floor({levels}), at least 0{most}"
         case "round":
-            return f"s = round(h / {threshold}), at least 0{most}"
+            return f"s = round({levels}), at least 0{most}"
         case "binary":
-            seen = f"h - {threshold} [v > {threshold}]" if model.rearm == "double" else "h"
+            seen = f"h - {_times(model.threshold, f'[v > {threshold}]')}" if model.rearm == "double" else "h"
             return f"s = [{seen} {'>=' if model.comparator == 'greater_equal' else '>'} {threshold}]"
 
 
@@ -223,7 +231,7 @@ def _reset(model: NeuronModel) -> str:
         case "hard":
             return f"v = {_number(model.reset_value)} where s, else h{floor}"
         case "soft":
-            return f"v = h - {_number(model.soft_amount)} s{floor}"
+            return f"v = h - {_times(model.soft_amount, 's')}{floor}"
         case "none":
             return f"v = h{floor}"
 

@@ -9,7 +9,8 @@ from torch import nn
 from mdcompress.errors import PlanError
 from mdcompress.graph import AffineSpec, NodeKind, SnnGraph, SynapseSpec
 from mdcompress.layers.norms import BatchNorm
-from mdcompress.layers.synapse import FloatSynapse
+from mdcompress.layers.step_norms import NormSource
+from mdcompress.layers.synapse import FloatSynapse, output_first
 from mdcompress.planning import QuantPlan
 from mdcompress.student import Student
 
@@ -24,8 +25,8 @@ def quantize(model: nn.Module, graph: SnnGraph, plan: QuantPlan) -> Student:
     for node in graph.of_kind(NodeKind.SYNAPSE):
         assert isinstance(node.spec, SynapseSpec)
         module = modules.get(node.name)
-        norm = _norm(modules, node.spec.batch_norm)
-        if not isinstance(module, FloatSynapse) or tuple(module.weight.shape) != node.spec.weight_shape:
+        norm = _norm(modules, node.spec)
+        if not isinstance(module, FloatSynapse) or tuple(output_first(module).shape) != node.spec.weight_shape:
             seen = type(module).__name__ if module is not None else "nothing"
             raise PlanError(
                 f"node {node.name!r} of the graph must be a weight layer of shape {node.spec.weight_shape} in the "
@@ -35,15 +36,19 @@ def quantize(model: nn.Module, graph: SnnGraph, plan: QuantPlan) -> Student:
         student.synapse(node.name).adopt(module, norm)
     for node in graph.of_kind(NodeKind.AFFINE):
         assert isinstance(node.spec, AffineSpec)
-        student.affine(node.name).adopt(_norm(modules, node.spec.batch_norm))
+        student.affine(node.name).adopt(_norm(modules, node.spec))
     device = next((parameter.device for parameter in model.parameters()), None)
     return student.to(device) if device is not None else student
 
 
-def _norm(modules: Mapping[str, nn.Module], name: str | None) -> BatchNorm | None:
-    """The network's batch norm of that name, if the graph has one there."""
-    if name is None:
-        return None
+def _norm(modules: Mapping[str, nn.Module], spec: SynapseSpec | AffineSpec) -> NormSource | None:
+    """The network's batch norm that the graph names, or that of every step; None where it names none."""
+    if spec.step_norms:
+        return tuple(_norm_named(modules, name) for name in spec.step_norms)
+    return None if spec.batch_norm is None else _norm_named(modules, spec.batch_norm)
+
+
+def _norm_named(modules: Mapping[str, nn.Module], name: str) -> BatchNorm:
     norm = modules.get(name)
     if not isinstance(norm, BatchNorm):
         raise PlanError(

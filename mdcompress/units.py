@@ -85,8 +85,12 @@ def assign_units(graph: SnnGraph, plan: QuantPlan) -> UnitPlan:
             neurons |= _neuron_units(graph, plan, currents, stream, reference)
     for node in graph.of_kind(NodeKind.NEURON):
         if node.carries is Carries.CURRENT:  # it writes its potential, in its own fine unit
-            del references[currents[node.name].stream]
-            currents[node.name] = CurrentUnit(neurons[node.name].stream, neurons[node.name].factor)
+            own, unit = currents[node.name], neurons[node.name]
+            del references[own.stream]
+            moved = {name: current.factor for name, current in currents.items() if current.stream == own.stream}
+            currents |= {
+                name: CurrentUnit(unit.stream, unit.factor * factor / own.factor) for name, factor in moved.items()
+            }
     return UnitPlan(values, currents, neurons, references)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 from crossbar_by_hand import small_hardware
@@ -19,7 +20,8 @@ from intsnn.analog.spec import (
     StuckCells,
     Wires,
 )
-from intsnn.graph import IntConv, IntGraph, IntLinear
+from intsnn.arithmetic import IntArray
+from intsnn.graph import IntConv, IntConvTranspose, IntGraph, IntLinear, IntNode, IntRecurrentNeuron
 from intsnn.hardware import HardwareSpec
 
 TEST = "test"
@@ -70,12 +72,22 @@ def with_adc(hardware: HardwareSpec, bits: int) -> HardwareSpec:
 
 def narrowed(graph: IntGraph) -> IntGraph:
     """The graph with symmetric weights, as differential columns hold them."""
-    return IntGraph(tuple(_narrow(node) if isinstance(node, IntConv | IntLinear) else node for node in graph))
+    return IntGraph(tuple(_narrow(node) for node in graph))
 
 
-def _narrow(node: IntConv | IntLinear) -> IntConv | IntLinear:
-    largest = max(1, 2 ** (int(-(-node.bit_width // 1)) - 1) - 1)
-    return replace(node, weight=node.weight.clip(-largest, largest))
+def _narrow(node: IntNode) -> IntNode:
+    match node:
+        case IntConv() | IntConvTranspose() | IntLinear():
+            return replace(node, weight=_clipped(node.weight, node.bit_width))
+        case IntRecurrentNeuron():
+            return replace(node, recurrent_weight=_clipped(node.recurrent_weight, node.recurrent_bit_width))
+        case _:
+            return node
+
+
+def _clipped(weight: IntArray, bit_width: float) -> IntArray:
+    largest = max(1, 2 ** (math.ceil(bit_width) - 1) - 1)
+    return weight.clip(-largest, largest)
 
 
 @st.composite

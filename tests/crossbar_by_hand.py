@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from intsnn.arithmetic import IntArray
-from intsnn.graph import IntConv, Synapse
+from intsnn.graph import IntConv, IntConvTranspose, IntLinear, Sizes, Synapse
 from intsnn.hardware import HardwareSpec, load_hardware
 from intsnn.hardware.spec import Crossbar
 
@@ -58,9 +58,22 @@ def small_hardware(
 
 def _shape(node: Synapse) -> tuple[int, int, int, int]:
     """Groups, inputs of a group, outputs of a group, kernel positions."""
+    first, second, *kernel = (int(size) for size in node.weight.shape)
+    if isinstance(node, IntConvTranspose):
+        return node.groups, first // node.groups, second, math.prod(kernel)
     groups = node.groups if isinstance(node, IntConv) else 1
-    kernel = int(np.prod(node.weight.shape[2:]))
-    return groups, int(node.weight.shape[1]), int(node.weight.shape[0]) // groups, kernel
+    return groups, second, first // groups, math.prod(kernel)
+
+
+def weights_by_row(node: Synapse) -> IntArray:
+    """[Co, Ci/G, K], kernel positions in the order of the rows: a transposed kernel lies mirrored (mapping.py)."""
+    groups, inputs, outputs, kernel = _shape(node)
+    if not isinstance(node, IntConvTranspose):
+        return node.weight.reshape(groups * outputs, inputs, kernel)
+    found = np.zeros((groups * outputs, inputs, kernel), dtype=np.int64)
+    for g, o, i in itertools.product(range(groups), range(outputs), range(inputs)):
+        found[g * outputs + o, i] = node.weight[g * inputs + i, o].ravel()[::-1]
+    return found
 
 
 def place_cells(node: Synapse, crossbar: Crossbar) -> list[PlacedCell]:
@@ -96,18 +109,33 @@ def pulses(node: Synapse, x: IntArray, *, bits: int) -> list[dict[Row, int]]:
 
 
 def _windows(node: Synapse, x: IntArray) -> list[dict[tuple[int, int], int]]:
-    """For each output position: (input channel, kernel position) -> value; padding is 0."""
-    if not isinstance(node, IntConv):
+    """For each output position: (input channel, kernel position) -> value; padding and inserted zeros are 0."""
+    if isinstance(node, IntLinear):
         rows = x.reshape(-1, x.shape[-1])
         return [{(c, 0): int(row[c]) for c in range(len(row))} for row in rows]
-    kh, kw = node.weight.shape[2:]
+    offsets = list(itertools.product(*map(range, node.weight.shape[2:])))
     found = []
-    for oy, ox in itertools.product(range(node.shape[1]), range(node.shape[2])):
+    for output in itertools.product(*map(range, node.shape[1:])):
         window = {}
-        for c, ky, kx in itertools.product(range(x.shape[0]), range(kh), range(kw)):
-            y = oy * node.stride[0] + ky * node.dilation[0] - node.padding[0]
-            z = ox * node.stride[1] + kx * node.dilation[1] - node.padding[1]
-            inside = 0 <= y < x.shape[1] and 0 <= z < x.shape[2]
-            window[c, ky * kw + kx] = int(x[c, y, z]) if inside else 0
+        for c, (index, offset) in itertools.product(range(x.shape[0]), enumerate(offsets)):
+            transposed = isinstance(node, IntConvTranspose)
+            place = _place_before(node, output, offset) if transposed else _place_read(node, output, offset)
+            position = len(offsets) - 1 - index if transposed else index
+            inside = place is not None and all(0 <= p < size for p, size in zip(place, x.shape[1:], strict=True))
+            window[c, position] = int(x[(c, *place)]) if inside and place is not None else 0
         found.append(window)
     return found
+
+
+def _place_read(node: Synapse, output: Sizes, offset: Sizes) -> Sizes:
+    assert isinstance(node, IntConv)
+    numbers = zip(output, offset, node.stride, node.dilation, node.padding, strict=True)
+    return tuple(o * stride + k * dilation - padding for o, k, stride, dilation, padding in numbers)
+
+
+def _place_before(node: Synapse, output: Sizes, offset: Sizes) -> Sizes | None:
+    """The input that adds to this output through this kernel position; None where there is none."""
+    assert isinstance(node, IntConvTranspose)
+    numbers = zip(output, offset, node.stride, node.dilation, node.padding, strict=True)
+    reached = [(o + padding - k * dilation, stride) for o, k, stride, dilation, padding in numbers]
+    return None if any(at % stride for at, stride in reached) else tuple(at // stride for at, stride in reached)

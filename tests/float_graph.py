@@ -98,9 +98,9 @@ def _evaluate(node: SnnNode, modules: dict[str, nn.Module], inputs: list[Tensor]
         case SynapseSpec() as spec:
             module = modules[node.name]
             y = _folded(x, lambda s: _weighted(module, spec, s))
-            return y if spec.batch_norm is None else _folded(y, lambda s: _normed(modules[spec.batch_norm], s))
-        case AffineSpec(batch_norm=name):
-            return x if name is None else _folded(x, lambda s: _normed(modules[name], s))
+            return _norm_of(spec, modules, y)
+        case AffineSpec() as spec:
+            return _norm_of(spec, modules, x)
         case NeuronModel() as model:
             recurrent = None if model.recurrent is None else modules[f"{node.name}.{model.recurrent}"]
             found = simulate(model, x, recurrent=recurrent)
@@ -143,8 +143,22 @@ def _weighted(module: nn.Module, spec: SynapseSpec, x: Tensor) -> Tensor:
     weight, bias = module.weight, module.bias
     if spec.operator == "linear":
         return F.linear(x, weight, bias)
+    if spec.is_transposed:
+        transpose = getattr(F, spec.operator)
+        return transpose(x, weight, bias, spec.stride, spec.padding, spec.output_padding, spec.groups, spec.dilation)
     convolve = {"conv1d": F.conv1d, "conv2d": F.conv2d, "conv3d": F.conv3d}[spec.operator]
     return convolve(x, weight, bias, spec.stride, spec.padding, spec.dilation, spec.groups)
+
+
+def _norm_of(spec: SynapseSpec | AffineSpec, modules: dict[str, nn.Module], x: Tensor) -> Tensor:
+    if spec.step_norms:
+        return torch.stack([_normed(modules[name], step) for name, step in zip(spec.step_norms, x, strict=True)])
+    if spec.batch_norm is None:
+        return x
+    y = _folded(x, lambda s: _normed(modules[spec.batch_norm], s))
+    if spec.step_scales:
+        y = y * modules[spec.batch_norm].scale.view(-1, *(1 for _ in y.shape[1:]))
+    return y
 
 
 def _normed(norm: nn.Module, x: Tensor) -> Tensor:

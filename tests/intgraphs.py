@@ -65,10 +65,10 @@ def residual_graph(seed: int = 2) -> IntGraph:
     return build.graph(recipe="residual", tool="tests")
 
 
-def random_input(graph: IntGraph, *, time_steps: int = 4, samples: int = 3, seed: int = 0) -> IntArray:
-    """Uniform integers over the input's whole range, [T, N, *shape]."""
+def random_input(graph: IntGraph, *, time_steps: int | None = None, samples: int = 3, seed: int = 0) -> IntArray:
+    """Uniform integers over the input's whole range, [T, N, *shape]; T is the graph's own where it has one, else 4."""
     word = IntType(graph.input.bit_width, graph.input.signed)
-    shape = (time_steps, samples, *graph.input.shape)
+    shape = (time_steps or graph.time_steps or 4, samples, *graph.input.shape)
     return np.random.default_rng(seed).integers(word.low, word.high + 1, shape)
 
 

@@ -6,10 +6,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from analog_cases import analog, crossbars, narrowed
-from crossbar_by_hand import place_cells, pulses, small_hardware
+from crossbar_by_hand import place_cells, pulses, small_hardware, weights_by_row
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from intgraphs import GraphBuilder, dense_graph, graph_inputs, int_graphs, random_input, residual_graph
+from intgraphs import GraphBuilder, dense_graph, graph_inputs, random_input, residual_graph
+from wide_graphs import weighted_graphs
 
 from intsnn.analog import load_analog, make_chip, run_analog
 from intsnn.analog.arrays import cut
@@ -27,7 +28,8 @@ IDEAL = load_analog("ideal")
 def placed_levels(graph, hardware):
     """Layer name -> LayerArrays."""
     mapping = map_graph(graph, hardware)
-    return {layer.name: cut(graph.node(layer.name), layer, hardware.crossbar) for layer in mapping.layers}
+    pairs = zip(graph.weight_layers, mapping.layers, strict=True)
+    return {layer.name: cut(node, layer, hardware.crossbar) for node, layer in pairs}
 
 
 # --- by hand ---------------------------------------------------------------------------------------------------------
@@ -79,13 +81,14 @@ def code_of(weight, bit_width, encoding, sign):
 
 
 @settings(max_examples=40, deadline=None)
-@given(graph=int_graphs(), hardware=crossbars())
+@given(graph=weighted_graphs(), hardware=crossbars())
 def test_every_cell_lies_where_a_placement_one_by_one_puts_it(graph, hardware):
     graph, crossbar = narrowed(graph), hardware.crossbar
     signs = 2 if crossbar.encoding == "differential" else 1
+    nodes = {node.name: node for node in graph.weight_layers}
     for name, arrays in placed_levels(graph, hardware).items():
-        node, expected = graph.node(name), np.zeros_like(arrays.levels)
-        weight = node.weight.reshape(*node.weight.shape[:2], -1)
+        node, expected = nodes[name], np.zeros_like(arrays.levels)
+        weight = weights_by_row(node)
         outputs = arrays.layer.out_per_group
         parts = arrays.layer.slices * signs
         for index, (a, q, n, block, row, column, (g, i, k)) in enumerate(place_cells(node, crossbar)):
@@ -105,7 +108,7 @@ def read_by_hand(node, x, hardware, *, converter, bits, signed):
     """Accumulators of one sample [*input shape], as {(position, output): value}, cell by cell and pulse by pulse."""
     crossbar, cells = hardware.crossbar, place_cells(node, hardware.crossbar)
     signs = 2 if crossbar.encoding == "differential" else 1
-    weight = node.weight.reshape(*node.weight.shape[:2], -1)
+    weight = weights_by_row(node)
     outputs, parts = len(weight) // max(row[0] + 1 for *_, row in cells), len(cells) // weight.size
     found = {}
     reads = pulses(node, x, bits=bits)
@@ -139,7 +142,7 @@ def binary(node, signs):
 @settings(max_examples=25, deadline=None)
 @given(
     data=st.data(),
-    graph=int_graphs(),
+    graph=weighted_graphs(),
     hardware=crossbars(),
     converter=st.builds(Converter, step=st.sampled_from((1.0, 1.5, 4.0)), highest=st.integers(1, 7)),
 )
@@ -149,26 +152,24 @@ def test_clipping_converters_give_what_a_reading_loop_by_loop_gives(data, graph,
     chip, proved = make_chip(graph, hardware, spec=IDEAL), bounds(graph)
     layers = {name: replace(layer, converter=converter) for name, layer in chip.layers.items()}
     chip = replace(chip, layers=layers)
-    x = data.draw(graph_inputs(graph))[:1, :1]
-    for step in evaluate(graph, x):
-        if step.node.name in chip.layers and step.output.size < 300:
-            layer = chip.layers[step.node.name].arrays.layer
-            signed = proved[step.node.inputs[0]].low < 0
-            found = read_by_hand(
-                step.node, step.inputs[0][0, 0], hardware, converter=converter, bits=layer.input_bits, signed=signed
-            )
-            analog_output = analog_sums(chip, {})(step.node, step.inputs[0])[0, 0]
-            rows = analog_output.reshape(len(analog_output), -1).T if step.node.kind == "conv" else None
+    x, spiking = data.draw(graph_inputs(graph))[:, :1], {neuron.name for neuron in graph.neurons}
+    for node, read in (step.weight_layer for step in evaluate(graph, x) if step.weight_layer):
+        if np.prod(node.shape) < 300:
+            bits, signed = chip.layers[node.name].arrays.layer.input_bits, chip.layers[node.name].signed
+            assert signed == (proved[node.inputs[0]].low < 0 and node.inputs[0] not in spiking)
+            found = read_by_hand(node, read[0, 0], hardware, converter=converter, bits=bits, signed=signed)
+            analog_output = analog_sums(chip, {})(node, read)[0, 0]
+            rows = analog_output.reshape(len(analog_output), -1).T if node.kind != "linear" else None
             rows = analog_output.reshape(-1, analog_output.shape[-1]) if rows is None else rows
             for position, o in itertools.product(range(rows.shape[0]), range(rows.shape[1])):
-                assert rows[position, o] == round(found[position, o]), (step.node.name, position, o)
+                assert rows[position, o] == round(found[position, o]), (node.name, position, o)
 
 
 # --- the exact network -----------------------------------------------------------------------------------------------
 
 
 @settings(max_examples=60, deadline=None)
-@given(data=st.data(), graph=int_graphs(), hardware=crossbars(), minimum=st.sampled_from((0.0, 0.5, 13.0)))
+@given(data=st.data(), graph=weighted_graphs(), hardware=crossbars(), minimum=st.sampled_from((0.0, 0.5, 13.0)))
 def test_ideal_cells_give_every_value_of_the_interpreter(data, graph, hardware, minimum):
     """Every node's output and membrane, for every mapping option and on/off ratio."""
     graph = narrowed(graph) if hardware.crossbar.encoding == "differential" else graph

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from intgraphs import GraphBuilder, int_graphs, random_input, residual_graph
+from intgraphs import GraphBuilder, random_input, residual_graph
+from wide_graphs import graphs_of_any_length
 
 from intsnn.activity import assume, measure
 from intsnn.baselines import estimate_baseline, named_baseline, named_baselines
@@ -137,7 +138,7 @@ def test_one_width_by_hand(graph):
     assert ("pool", "values", True) in kinds and ("add", "values", True) in kinds
     assert ("add", "current", False) in kinds
     residual = next(node for node in wide.digital if node.kind == "add" and node.reads.value == "current")
-    assert residual.waiting_bits == 32
+    assert residual.waiting_bits == 32 * residual.elements
 
 
 def test_other_weight_bits_move_accumulators_by_as_many(graph):
@@ -178,7 +179,7 @@ def test_a_width_out_of_range_is_an_error(graph, change, value):
 
 
 @settings(max_examples=20, deadline=None)
-@given(int_graphs().filter(lambda graph: graph.synapses), st.sampled_from(("rram_64x64_65nm", "sram_digital")))
+@given(graphs_of_any_length(), st.sampled_from(("rram_64x64_65nm", "sram_digital")))
 def test_wider_words_never_cost_less(graph, hardware):
     x = random_input(graph, time_steps=2, samples=1)
     activity, demand = measure(graph, [x]), demand_of(graph)

@@ -5,7 +5,8 @@ import pytest
 from crossbar_by_hand import small_hardware
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from intgraphs import GraphBuilder, dense_graph, int_graphs, random_input, residual_graph
+from intgraphs import GraphBuilder, dense_graph, random_input, residual_graph
+from wide_graphs import graphs_of_any_length, weighted_graphs
 
 from intsnn.activity import assume, measure
 from intsnn.costs import LEAKAGE, price, price_of
@@ -130,7 +131,7 @@ def close(left: float, right: float) -> bool:
 
 
 @settings(max_examples=30, deadline=None)
-@given(int_graphs().filter(lambda graph: graph.synapses), st.data())
+@given(weighted_graphs(), st.data())
 def test_every_total_is_the_sum_of_its_parts(graph, data):
     hardware = small_hardware(
         rows=data.draw(st.sampled_from((8, 16, 64))),
@@ -157,7 +158,7 @@ def test_every_total_is_the_sum_of_its_parts(graph, data):
 
 
 @settings(max_examples=20, deadline=None)
-@given(int_graphs().filter(lambda graph: graph.synapses), st.floats(0, 1), st.integers(1, 4))
+@given(graphs_of_any_length(), st.floats(0, 1), st.integers(1, 4))
 def test_more_steps_cost_more_energy_and_time_and_no_area(graph, rate, time_steps):
     short, long = (
         estimate(graph, assume(graph, rate=rate, time_steps=t), HARDWARE) for t in (time_steps, time_steps + 1)

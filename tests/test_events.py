@@ -8,7 +8,8 @@ import pytest
 from crossbar_by_hand import place_cells, pulses, small_hardware
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from intgraphs import GraphBuilder, graph_inputs, int_graphs
+from intgraphs import GraphBuilder, random_input
+from wide_graphs import any_graphs, graphs_of_any_length
 
 from intsnn.activity import assume, measure
 from intsnn.errors import HardwareError
@@ -165,11 +166,19 @@ def words_of(node, hardware):
     return word
 
 
-@settings(max_examples=100, deadline=None)
+def spike_or_word_bits(graph, node):
+    """Bits of what a layer reads: a neuron's spikes, which a recurrent layer reads even where it writes potentials."""
+    source = graph.node(node.inputs[0])
+    if isinstance(source, IntNeuron):
+        return math.ceil(math.log2(source.max_spikes + 1))
+    return word_bits(bounds(graph)[source.name])
+
+
+@settings(max_examples=150, deadline=None)
 @given(st.data())
 def test_counts_equal_a_crossbar_read_pulse_by_pulse(data):
-    graph = data.draw(int_graphs().filter(lambda graph: 0 < len(graph.synapses) <= 3))
-    x = data.draw(graph_inputs(graph))[:2, :1]
+    graph = data.draw(any_graphs().filter(lambda graph: 0 < len(graph.weight_layers) <= 3))
+    x = random_input(graph, time_steps=graph.time_steps or data.draw(st.integers(1, 2)), samples=1)
     hardware = small_hardware(
         rows=data.draw(st.integers(1, 9)),
         columns=data.draw(st.integers(1, 9)),
@@ -183,18 +192,15 @@ def test_counts_equal_a_crossbar_read_pulse_by_pulse(data):
     counts = count(mapping, measure(graph, [x], cuts=[cut_of(layer) for layer in mapping.layers]))
     codes = {layer.name: partial_sum_bits(layer, hardware) for layer in mapping.layers}
     steps = {(event.node, event.item): event.steps for event in counts.events}
-    widths = {name: word_bits(interval) for name, interval in bounds(graph).items()}
-    for step in evaluate(graph, x):
-        node = step.node
-        if not isinstance(node, IntConv | IntLinear):
-            continue
-        bits, groups = widths[node.inputs[0]], getattr(node, "groups", 1)
-        positions = math.prod(node.shape) // node.weight.shape[0]
+    for node, read in (step.weight_layer for step in evaluate(graph, x) if step.weight_layer):
+        bits, groups = spike_or_word_bits(graph, node), getattr(node, "groups", 1)
+        channels = node.shape[-1] if isinstance(node, IntLinear) else node.shape[0]
+        positions = math.prod(node.shape) // channels
         for t in range(len(x)):
-            expected = brute_force(node, step.inputs[0][t, 0], hardware, bits)
+            expected = brute_force(node, read[t, 0], hardware, bits)
             expected[Item.POPCOUNT_ADD] += positions * groups * (bits - 1)
             expected[Item.PARTIAL_SUM_TRANSFER] *= codes[node.name]
-            sums = node.weight.shape[0] * positions * (2 if hardware.crossbar.encoding == "differential" else 1)
+            sums = channels * positions * (2 if hardware.crossbar.encoding == "differential" else 1)
             joined = weight_slices(node.bit_width, hardware.crossbar) if hardware.crossbar.joining == "after_sum" else 1
             expected[Item.SHIFT_ADD] += sums * (joined * bits - 1)
             expected[Item.MUX_SWITCH] = expected[Item.ADC_CONVERSION]
@@ -281,7 +287,7 @@ def test_an_activity_of_another_size_is_an_error():
 
 
 @settings(max_examples=20, deadline=None)
-@given(int_graphs().filter(lambda graph: graph.synapses), st.integers(1, 4))
+@given(graphs_of_any_length(), st.integers(1, 4))
 def test_counts_grow_with_every_step(graph, time_steps):
     mapping = map_graph(graph, small_hardware(rows=8, columns=8, cell_bits=2))
     x = np.full((time_steps + 1, 1, *graph.input.shape), 2 ** (graph.input.bit_width - graph.input.signed) - 1)
@@ -294,7 +300,7 @@ def test_counts_grow_with_every_step(graph, time_steps):
 
 
 @settings(max_examples=30, deadline=None)
-@given(int_graphs().filter(lambda graph: graph.synapses), st.integers(1, 12), st.integers(1, 12))
+@given(graphs_of_any_length(), st.integers(1, 12), st.integers(1, 12))
 def test_more_rows_never_mean_more_conversions_or_partial_sums(graph, rows, more):
     x = np.ones((1, 1, *graph.input.shape), np.int64) - graph.input.signed
     activity = measure(graph, [x])

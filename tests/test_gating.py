@@ -6,7 +6,8 @@ import pytest
 from crossbar_by_hand import place_cells, pulses, small_hardware
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from intgraphs import GraphBuilder, graph_inputs, int_graphs, residual_graph
+from intgraphs import GraphBuilder, random_input, residual_graph
+from wide_graphs import any_graphs, graphs_of_any_length
 
 from intsnn.activity import assume, measure, read_activity, write_activity
 from intsnn.errors import HardwareError
@@ -92,8 +93,8 @@ def brute_reads(node, inputs, hardware, bits) -> tuple[int, int, int]:
 @settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_counted_reads_equal_a_crossbar_read_by_read_on_sparse_inputs(data):
-    graph = data.draw(int_graphs().filter(lambda graph: 0 < len(graph.synapses) <= 3))
-    x = data.draw(graph_inputs(graph))[:2, :1]
+    graph = data.draw(any_graphs().filter(lambda graph: 0 < len(graph.weight_layers) <= 3))
+    x = random_input(graph, time_steps=graph.time_steps or 2, samples=1)
     keep = np.random.default_rng(data.draw(st.integers(0, 99))).random(x.shape) < data.draw(
         st.sampled_from((0.05, 0.3))
     )
@@ -108,18 +109,19 @@ def test_counted_reads_equal_a_crossbar_read_by_read_on_sparse_inputs(data):
     layers = {layer.name: layer for layer in map_graph(graph, hardware).layers}
     activity = measure(graph, [x], cuts=[cut_of(layer) for layer in layers.values()])
     for step in evaluate(graph, x):
-        if step.node.name not in layers:
+        if step.weight_layer is None:
             continue
-        layer = layers[step.node.name]
+        node, read = step.weight_layer
+        layer = layers[node.name]
         active = active_reads(layer, activity.synapse(layer.name))
         assert active.known_by == "count"
         for t in range(len(x)):
-            expected = brute_reads(step.node, step.inputs[0][t, 0], hardware, layer.input_bits)
+            expected = brute_reads(node, read[t, 0], hardware, layer.input_bits)
             assert (active.arrays[t], active.pes[t], active.outputs[t]) == expected
 
 
 @settings(max_examples=30, deadline=None)
-@given(int_graphs().filter(lambda graph: graph.synapses), st.sampled_from((0.0, 0.1, 0.5, 1.0)))
+@given(graphs_of_any_length(), st.sampled_from((0.0, 0.1, 0.5, 1.0)))
 def test_less_gating_never_leaves_fewer_reads(graph, rate):
     try:
         activity = assume(graph, rate=rate, time_steps=1)

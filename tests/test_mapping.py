@@ -5,7 +5,8 @@ import pytest
 from crossbar_by_hand import place_cells, small_hardware
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from intgraphs import GraphBuilder, int_graphs, residual_graph
+from intgraphs import GraphBuilder, residual_graph
+from wide_graphs import any_graphs
 
 from intsnn.arithmetic import Bounds
 from intsnn.errors import HardwareError
@@ -13,7 +14,8 @@ from intsnn.graph import IntGraph, IntInput, IntNeuron, IntRequant
 from intsnn.hardware import load_hardware
 from intsnn.hardware.items import Item
 from intsnn.hardware.words import joined, word_bits
-from intsnn.mapping import map_graph, signed_digits, weight_slices
+from intsnn.mapping import map_graph, weight_slices
+from intsnn.operations import signed_digits
 
 HARDWARE = load_hardware("rram_64x64_65nm")
 
@@ -88,7 +90,7 @@ def test_weight_slices_by_hand(bit_width, cell_bits, encoding, slices):
 @settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_arrays_and_utilisation_equal_a_placement_cell_by_cell(data):
-    graph = data.draw(int_graphs())
+    graph = data.draw(any_graphs())
     hardware = small_hardware(
         rows=data.draw(st.integers(1, 9)),
         columns=data.draw(st.integers(1, 9)),
@@ -96,12 +98,12 @@ def test_arrays_and_utilisation_equal_a_placement_cell_by_cell(data):
         encoding=data.draw(st.sampled_from(("offset", "differential"))),
         mapping=data.draw(st.sampled_from(("kernel_split", "im2col"))),
     )
-    if not graph.synapses:
+    if not graph.weight_layers:
         with pytest.raises(HardwareError, match="needs a weight layer"):
             map_graph(graph, hardware)
         return
     mapping = map_graph(graph, hardware)
-    for node, layer in zip(graph.synapses, mapping.layers, strict=True):
+    for node, layer in zip(graph.weight_layers, mapping.layers, strict=True):
         cells = place_cells(node, hardware.crossbar)
         assert len({cell[:-3] for cell in cells}) == layer.arrays
         assert len({(cell[:-3], cell[-3], cell[-2]) for cell in cells}) == len(cells), "two weights in one cell"

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from mdcompress.compression import compress
+from mdcompress.errors import TraceError
 from mdcompress.observation import observe
 from mdcompress.recipe import Recipe
 from mdcompress.tracing import trace
@@ -102,12 +103,26 @@ class Pooled(nn.Module):
         return self.pool(spikes.flatten(0, 1)).unflatten(0, x.shape[:2]).flatten(2).mean(0)
 
 
-def test_pooled_spikes_are_logits_too() -> None:
-    network, x = Pooled(), torch.rand(2, 2, 1, 4, 4, generator=torch.Generator().manual_seed(0)) * 8
+def test_what_moves_the_last_layers_output_moves_its_logits() -> None:
+    network, x = Pooled(), torch.rand(2, 2, 1, 4, 4)
     seen = observe(network, trace(network, x), x)
-    assert seen.spikes["neuron"].any()
-    torch.testing.assert_close(seen.logits, seen.spikes["neuron"].mean((-2, -1)))
     torch.testing.assert_close(seen.logits.mean(0), seen.output)
+
+
+class Summed(Pooled):
+    """Two branches added up, and their mean over time."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        spikes = self.neuron(self.conv(x.flatten(0, 1)).unflatten(0, x.shape[:2])).flatten(2)
+        return (spikes + spikes).mean(0)
+
+
+def test_a_mean_over_something_that_is_no_layer_is_refused() -> None:
+    network, x = Summed(), torch.rand(2, 2, 1, 4, 4)
+    graph = trace(network, x)
+    with pytest.raises(TraceError, match=r"it follows 'add' \(add\)") as caught:
+        observe(network, graph, x)
+    assert "end the network with a linear layer or a neuron" in caught.value.hints[0]
 
 
 def test_gradients_flow_through_what_a_student_shows() -> None:

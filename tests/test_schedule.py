@@ -5,11 +5,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from intgraphs import GraphBuilder, int_graphs, residual_graph
+from intgraphs import GraphBuilder, residual_graph
+from wide_graphs import graphs_of_any_length, weighted_graphs
 
 from intsnn.activity import assume
-from intsnn.demand import Flow, demand_of
+from intsnn.demand import demand_of
 from intsnn.estimation import estimate
+from intsnn.flows import Flow
 from intsnn.graph import IntGraph
 from intsnn.hardware import HardwareSpec, load_hardware
 from intsnn.mapping import Mapping, map_graph
@@ -81,14 +83,15 @@ def flowing(mapping: Mapping, busy: dict[str, float], time_steps: int) -> dict[t
             if not flow.inputs:
                 ends[flow.name, step, row] = 0.0
                 continue
-            ready = max(ends[name, step, flow.needs[row] - 1] for name in flow.inputs)
-            free = max(free, ready) + busy.get(flow.name, 0.0) / (time_steps * rows[flow.name])
-            ends[flow.name, step, row] = free
+            ready = max(ends[name, step, min(flow.needs[row], rows[name]) - 1] for name in flow.inputs)
+            for worker in (*flow.partners, flow.name):
+                free = max(free, ready) + busy.get(worker, 0.0) / (time_steps * rows[flow.name])
+                ends[worker, step, row] = free
     return ends
 
 
 @settings(max_examples=30, deadline=None)
-@given(int_graphs().filter(lambda graph: graph.synapses), st.integers(1, 3))
+@given(graphs_of_any_length(), st.integers(1, 3))
 def test_a_row_pipeline_equals_a_simulation_row_by_row(graph, time_steps):
     mapping = map_graph(graph, with_rule("row_pipeline"))
     busy = {one.node: one.time_ns for one in schedule(mapping, time_steps=time_steps)}
@@ -101,7 +104,7 @@ def test_a_row_pipeline_equals_a_simulation_row_by_row(graph, time_steps):
 
 
 @settings(max_examples=30, deadline=None)
-@given(int_graphs().filter(lambda graph: graph.synapses), st.integers(1, 3))
+@given(weighted_graphs(), st.integers(1, 3))
 def test_a_pipeline_is_between_its_busiest_node_and_no_overlap_at_all(graph, time_steps):
     serial, piped = (
         timeline(map_graph(graph, with_rule(rule)), time_steps=time_steps)

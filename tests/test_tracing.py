@@ -494,7 +494,6 @@ LAYERS: list[tuple[nn.Module, str, str]] = [
     (conv(padding_mode="reflect"), "'conv' pads with reflect", "padding_mode='zeros'"),
     (nn.Conv2d(1, 2, 2, padding="same"), "'conv' pads 'same' with an even kernel", "odd kernel"),
     (Scaled(1, 2, 3), "'conv' (Scaled) has a forward of its own", "use nn.Conv2d"),
-    (nn.ConvTranspose2d(1, 2, 3), "conv_transpose2d", "no transposed convolution is held yet"),
     (nn.Sequential(conv(), nn.AvgPool2d(2, ceil_mode=True)), "windows of unequal size", "windows that fit"),
     (nn.Sequential(conv(), nn.AvgPool2d(2, padding=1, count_include_pad=False)), "of unequal size", "windows that fit"),
     (nn.Sequential(conv(), nn.AvgPool2d(2, divisor_override=3)), "windows of unequal size", "windows that fit"),

@@ -23,6 +23,16 @@ def any_graphs() -> st.SearchStrategy[IntGraph]:
     return st.one_of(int_graphs(), wide_graphs(), wide_graphs())
 
 
+def weighted_graphs() -> st.SearchStrategy[IntGraph]:
+    """Any graph that a crossbar chip can hold: it has a weight layer."""
+    return any_graphs().filter(lambda graph: bool(graph.weight_layers))
+
+
+def graphs_of_any_length() -> st.SearchStrategy[IntGraph]:
+    """Any graph with a weight layer that runs for any number of steps."""
+    return weighted_graphs().filter(lambda graph: graph.time_steps is None)
+
+
 @st.composite
 def wide_graphs(draw: st.DrawFn) -> IntGraph:
     """A random legal graph over maps of 0 to 3 axes: up to three blocks, then a readout."""

@@ -8,8 +8,12 @@ reads nothing):
     input_sum       = sum s                         row_pulses      = sum_{p,k} ones in the binary word of s
 
 Pulses are what bit-serial rows see: of spikes they equal the activations; of negative inputs the word is two's
-complement in the bits of the tensor's proved interval. Output channels (the fan-out) multiply later. Measured activity
-also holds, for each usual way of cutting the rows into arrays, the reads that see an active row (occupancy.py).
+complement in the bits of the tensor's proved interval. Output channels (the fan-out) multiply later. A recurrent
+synapse reads its neuron's spikes of the step before, none in the first. Measured activity also holds, for each usual
+way of cutting the rows into arrays, the reads that see an active row (occupancy.py).
+
+A matrix product reads activations a and b: active_left = sum [a != 0], active_right = sum [b != 0], and active_pairs
+are the pairs it multiplies of which neither is 0: sum_{n,d,m} [a_nd != 0] [b_dm != 0].
 """
 
 from __future__ import annotations
@@ -26,15 +30,15 @@ import numpy.typing as npt
 from pydantic import ConfigDict, Field, model_validator
 
 from intsnn.arithmetic import IntArray
-from intsnn.assumption import expected_counts
+from intsnn.assumption import expected_counts, operand_sizes
 from intsnn.errors import HardwareError, InputError, UsageError
 from intsnn.files import write_atomically
 from intsnn.fingerprints import fingerprint
-from intsnn.graph import IntGraph, Synapse
+from intsnn.graph import IntGraph, IntMatMul, IntRecurrentNeuron, Synapse
 from intsnn.hardware.words import word_bits
 from intsnn.interpreter import Evaluation, checked_input, evaluate
 from intsnn.occupancy import Cut, Occupancy, Steps, count_occupancy, input_uses, sharing, usual_cuts
-from intsnn.tensors import bounds
+from intsnn.tensors import read_bounds
 from intsnn.yamlfile import RuleError, StrictModel, read_yaml
 
 ACTIVITY_SCHEMA = "intsnn.activity/1"
@@ -75,6 +79,17 @@ class SynapseActivity:
 
 
 @dataclass(frozen=True)
+class ProductActivity:
+    """What one matrix product reads in each step (equations above); sizes: values of the left and right operand."""
+
+    name: str
+    sizes: tuple[int, int]
+    active_left: Steps
+    active_right: Steps
+    active_pairs: Steps
+
+
+@dataclass(frozen=True)
 class Activity:
     """Activity of a graph: measured on `samples` inputs, or assumed from one firing rate (samples = 0).
 
@@ -87,6 +102,7 @@ class Activity:
     graph: str
     neurons: tuple[NeuronActivity, ...]
     synapses: tuple[SynapseActivity, ...]
+    products: tuple[ProductActivity, ...] = ()
 
     @property
     def mean_rate(self) -> float:
@@ -102,6 +118,13 @@ class Activity:
                 return synapse
         raise HardwareError(f"the activity has no layer {name!r}", hints=["measure it again on this graph"])
 
+    def product(self, name: str) -> ProductActivity:
+        """The activity of one matrix product; HardwareError where there is none."""
+        for product in self.products:
+            if product.name == name:
+                return product
+        raise HardwareError(f"the activity has no matrix product {name!r}", hints=["measure it again on this graph"])
+
 
 def measure(graph: IntGraph, batches: Iterable[npt.ArrayLike], *, cuts: Iterable[Cut] = ()) -> Activity:
     """Run the interpreter on batches [T, N, *input shape] of integers and count.
@@ -114,8 +137,8 @@ def measure(graph: IntGraph, batches: Iterable[npt.ArrayLike], *, cuts: Iterable
     Raises:
         InputError: there is no batch, or T differs between batches.
     """
-    widths = {name: word_bits(interval) for name, interval in bounds(graph).items()}
-    counted = {node.name: _cuts(node, tuple(cuts)) for node in graph.synapses}
+    widths = {name: word_bits(interval) for name, interval in read_bounds(graph).items()}
+    counted = {node.name: _cuts(node, tuple(cuts)) for node in graph.weight_layers}
     totals: dict[str, FloatArray] = {}
     time_steps = samples = 0
     for batch in batches:
@@ -123,7 +146,7 @@ def measure(graph: IntGraph, batches: Iterable[npt.ArrayLike], *, cuts: Iterable
         if samples and len(array) != time_steps:
             raise InputError(f"every batch must have the same number of steps (got {time_steps} and {len(array)})")
         time_steps, samples = len(array), samples + array.shape[1]
-        for name, counts in _count_batch(graph, array, widths, counted):
+        for name, counts in (pair for step in evaluate(graph, array) for pair in _counted(step, widths, counted)):
             totals[name] = totals.get(name, 0.0) + counts
     if samples == 0:
         raise InputError(
@@ -136,19 +159,28 @@ def measure(graph: IntGraph, batches: Iterable[npt.ArrayLike], *, cuts: Iterable
 def assume(graph: IntGraph, *, rate: float, time_steps: int) -> Activity:
     """The activity expected if every neuron fires with probability `rate` in every step, independently of all others.
 
-    Inputs of one bit are active with the same probability; wider inputs are taken as uniform over their range. Pools
-    and sums follow from the distribution of what they read, without the effect of pool padding.
+    A neuron that counts up to L spikes has L chances of rate / L each, so the mean is `rate` for every neuron. Inputs
+    of one bit are active with the same probability; wider inputs are taken as uniform over their range. Pools, sums and
+    products follow from the distribution of what they read, without the effect of pool padding.
+
+    Raises:
+        UsageError: the rate is no probability, or the graph's norms fix another T.
     """
     if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 <= rate <= 1:
         raise UsageError(f"rate must lie in [0, 1], spikes per neuron and step (got {rate!r})")
     if isinstance(time_steps, bool) or not isinstance(time_steps, int) or time_steps < 1:
         raise UsageError(f"time_steps must be an integer of at least 1 (got {time_steps!r})")
-    widths = {name: word_bits(interval) for name, interval in bounds(graph).items()}
+    if graph.time_steps not in (None, time_steps):
+        raise UsageError(f"time_steps must be {graph.time_steps}, for which the graph has its norms (got {time_steps})")
+    widths = {name: word_bits(interval) for name, interval in read_bounds(graph).items()}
     means: dict[str, FloatArray] = {}
     for node in graph.neurons:
         means[node.name] = np.full((1, time_steps), rate * math.prod(node.shape))
     for name, expected in expected_counts(graph, rate=rate, widths=widths).items():
         means[name] = np.repeat(expected[:, None], time_steps, axis=1)
+    for node in graph.neurons:
+        if isinstance(node, IntRecurrentNeuron):
+            means[node.recurrent_synapse.name][:, 0] = 0  # nothing has fired before the first step
     return _activity(graph, means, {}, source="assumed", samples=0, time_steps=time_steps)
 
 
@@ -170,6 +202,7 @@ def read_activity(path: str | Path) -> Activity:
         graph=file.graph,
         neurons=tuple(NeuronActivity(**dict(neuron)) for neuron in file.neurons),
         synapses=tuple(_read_synapse(entry) for entry in file.synapses),
+        products=tuple(ProductActivity(**dict(product)) for product in file.products),
     )
 
 
@@ -213,6 +246,14 @@ class _SynapseEntry(StrictModel):
     occupancy: tuple[_OccupancyEntry, ...] = ()
 
 
+class _ProductEntry(StrictModel):
+    name: str
+    sizes: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]]
+    active_left: NotNegativeSteps
+    active_right: NotNegativeSteps
+    active_pairs: NotNegativeSteps
+
+
 class _ActivityFile(StrictModel):
     model_config = ConfigDict(title="activity file")
 
@@ -222,6 +263,7 @@ class _ActivityFile(StrictModel):
     graph: str
     neurons: tuple[_NeuronEntry, ...]
     synapses: tuple[_SynapseEntry, ...]
+    products: tuple[_ProductEntry, ...] = ()
 
     @model_validator(mode="after")
     def _every_step_is_there(self) -> Self:
@@ -229,6 +271,8 @@ class _ActivityFile(StrictModel):
         for one in self.synapses:
             lists += [one.active_inputs, one.row_activations, one.row_pulses, one.input_sum]
             lists += [steps for found in one.occupancy for steps in (found.arrays, found.pes, found.outputs)]
+        for product in self.products:
+            lists += [product.active_left, product.active_right, product.active_pairs]
         for steps in lists:
             if len(steps) != self.time_steps:
                 message = f"every list of counts must have {self.time_steps} steps (got {len(steps)})"
@@ -245,7 +289,7 @@ def _activity(
     samples: int,
     time_steps: int,
 ) -> Activity:
-    """Means by node name as an Activity: [1, T] of a neuron, [4 + 3 for each cut, T] of a weight layer."""
+    """Means by node name as an Activity: [1, T] of a neuron, [4 + 3 for each cut, T] of a weight layer, [3, T]."""
     steps = {name: [tuple(row) for row in counts.tolist()] for name, counts in means.items()}
     return Activity(
         source=source,
@@ -260,7 +304,12 @@ def _activity(
                 *_four(steps[node.name]),
                 occupancy=_occupancies(cuts.get(node.name, ()), steps[node.name][_COUNTS:]),
             )
-            for node in graph.synapses
+            for node in graph.weight_layers
+        ),
+        products=tuple(
+            ProductActivity(node.name, operand_sizes(graph, node), *_three(steps[node.name]))
+            for node in graph
+            if isinstance(node, IntMatMul)
         ),
     )
 
@@ -269,6 +318,12 @@ def _four(counts: Sequence[Steps]) -> tuple[Steps, Steps, Steps, Steps]:
     """Active inputs, row activations, row pulses, input sum."""
     active, activations, pulses, total = counts[:_COUNTS]
     return active, activations, pulses, total
+
+
+def _three(counts: Sequence[Steps]) -> tuple[Steps, Steps, Steps]:
+    """Active values of the left and of the right operand, active pairs."""
+    left, right, pairs = counts
+    return left, right, pairs
 
 
 def _occupancies(cuts: Sequence[Cut], counts: Sequence[Steps]) -> tuple[Occupancy, ...]:
@@ -289,17 +344,26 @@ def _cuts(node: Synapse, more: tuple[Cut, ...]) -> tuple[Cut, ...]:
     return tuple(dict.fromkeys((*usual_cuts(node), *fitting)))
 
 
-def _count_batch(
-    graph: IntGraph, batch: IntArray, widths: Mapping[str, int], cuts: Mapping[str, Sequence[Cut]]
+def _counted(
+    step: Evaluation, widths: Mapping[str, int], cuts: Mapping[str, Sequence[Cut]]
 ) -> Iterator[tuple[str, FloatArray]]:
-    for step in evaluate(graph, batch):
-        match step:
-            case Evaluation(node=node, spikes=spikes) if spikes is not None:
-                yield node.name, spikes.sum(axis=tuple(range(1, spikes.ndim)))[None].astype(np.float64)
-            case Evaluation(node=node) if isinstance(node, Synapse):
-                x, bits = step.inputs[0], widths[node.inputs[0]]
-                occupied = count_occupancy(node, x, bits=bits, cuts=cuts[node.name])
-                yield node.name, np.concatenate([_measured_counts(node, x, bits), occupied.reshape(-1, len(x))])
+    """What one node of a batch counts, under its own name or that of its weight layer."""
+    if step.spikes is not None:
+        yield step.node.name, _per_step(step.spikes)[None]
+    if step.weight_layer is not None:
+        node, x = step.weight_layer
+        occupied = count_occupancy(node, x, bits=widths[node.name], cuts=cuts[node.name])
+        yield node.name, np.concatenate([_measured_counts(node, x, widths[node.name]), occupied.reshape(-1, len(x))])
+    if isinstance(step.node, IntMatMul):
+        left, right = (x != 0 for x in step.inputs)
+        pairs = left.sum(axis=-2) * right.sum(axis=-1)  # of each head and inner index d
+        yield step.node.name, np.stack([_per_step(part) for part in (left, right, pairs)])
+
+
+def _per_step(x: npt.NDArray[np.int64] | npt.NDArray[np.bool_]) -> FloatArray:
+    """[T, N, ...] -> the sum of each step, [T]."""
+    sums: FloatArray = x.reshape(len(x), -1).sum(axis=1).astype(np.float64)
+    return sums
 
 
 def _measured_counts(node: Synapse, x: IntArray, width: int) -> FloatArray:
@@ -307,4 +371,4 @@ def _measured_counts(node: Synapse, x: IntArray, width: int) -> FloatArray:
     uses = input_uses(node, x.shape[2:])
     pulses = sum(((x >> bit) & 1 for bit in range(width)), start=np.zeros_like(x))
     counts = [(x != 0), (x != 0) * uses, pulses * uses, x]
-    return np.stack([part.reshape(len(x), -1).sum(axis=1) for part in counts]).astype(np.float64)
+    return np.stack([_per_step(part) for part in counts])

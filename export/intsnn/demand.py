@@ -1,50 +1,72 @@
 """An integer graph -> what it asks of any crossbar chip: weight layers, digital operations, and who waits for whom.
 
 No hardware yet. Widths come from the graph's proved bounds, so nothing is wider than the network needs; `widths.py`
-gives the same demand words of other widths.
+gives the same demand words of other widths. What each node becomes:
+
+    conv, conv_transpose, linear     a weight layer; a transposed convolution is the convolution over its spread input
+    recurrent_neuron                 a weight layer that reads the spikes of the step before, a requantization, a neuron
+    neuron, requant, pool, add, sum, multiply, readout     a digital node (operations.py)
+    matmul                           a digital node: both operands are activations, so none of them lies on cells
+    flatten, reshape, transpose, slice, concat, readout of every or the last step     wiring and addresses, no cost
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Literal
 
-import numpy as np
-
-from intsnn.arithmetic import Bounds, IntArray, IntType
+from intsnn.arithmetic import Bounds
 from intsnn.errors import HardwareError
+from intsnn.flows import Flow, flows_of
 from intsnn.graph import (
     IntAdd,
     IntConv,
+    IntConvTranspose,
     IntGraph,
     IntLinear,
+    IntMatMul,
+    IntMultiply,
     IntNeuron,
     IntNode,
     IntPool,
     IntReadout,
+    IntRecurrentNeuron,
     IntRequant,
+    IntSum,
     Shape,
     Synapse,
 )
 from intsnn.hardware.items import Item
 from intsnn.hardware.words import joined, word_bits
-from intsnn.priced_nodes import require_priced
-from intsnn.tensors import Carries, bounds, carries
+from intsnn.occupancy import sharing
+from intsnn.operations import (
+    Operation,
+    gate_operations,
+    hull,
+    matrix_product_operations,
+    neuron_operations,
+    requant_operations,
+    spike_bits,
+)
+from intsnn.tensors import Carries, bounds, carries, read_bounds, recurrent_bounds
 
 
 @dataclass(frozen=True)
 class WeightLayer:
     """A convolution or linear layer (K = 1). Sizes are its own, before any pooling.
 
-    positions: output positions Ho*Wo; kernel: K; groups: G; in_per_group, out_per_group: Ci/G, Co/G; inputs: values
-    read; input_bits: bits of one of them; weight_bits: bits of a weight, 1.58 for three values.
+    positions: output positions, Ho*Wo; windows: places at which the kernel is applied, the same, or the input's places
+    of a transposed convolution; kernel: K; groups: G; in_per_group, out_per_group: Ci/G, Co/G; inputs: values read;
+    input_bits: bits of one of them; weight_bits: bits of a weight, 1.58 for three values.
     """
 
     name: str
     kind: str
     shape: Shape
     positions: int
+    windows: int
     kernel: int
     groups: int
     in_per_group: int
@@ -55,57 +77,77 @@ class WeightLayer:
 
 
 @dataclass(frozen=True)
-class Operation:
-    """An item that a digital node runs `per_element` times for each element and step.
+class StateWord:
+    """A word that each element reads and writes in every step.
 
-    word: bits of its operands. by: bits of the other operand, where that has a width of its own (a product).
+    A membrane or synaptic state, a running sum or maximum, or the spikes that a late reset needs.
     """
 
-    item: Item
-    per_element: int
-    word: float
-    by: float | None = None
+    holds: Literal["membrane", "sum", "spikes"]
+    bits: int
 
-    @property
-    def bits(self) -> float:
-        """The width it is priced at: the word, or the geometric mean of a product's two."""
-        return self.word if self.by is None else math.sqrt(self.word * self.by)
+
+@dataclass(frozen=True)
+class Operand:
+    """A tensor that waits in a buffer beside its node until all operands are there.
+
+    values: of `bits` each; reads: how often each is read in a step. kept: whether a register can keep what is read for
+    all of these reads. moved: whether it is spikes or counts that come over the interconnect, as to a weight layer.
+    """
+
+    values: int
+    bits: int
+    reads: int = 1
+    kept: bool = False
+    moved: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """Constants that change from step to step: a step reads its own of `rows` rows, of `words` words and `row_bits`."""
+
+    rows: int = 0
+    words: int = 0
+    row_bits: int = 0
+
+
+NO_TABLE = Table()
 
 
 @dataclass(frozen=True)
 class DigitalNode:
-    """A neuron, requantization, pool, sum or readout.
+    """Any node that is no weight layer and costs something.
 
-    reads: what its inputs carry. state_bits: bits of each element's membrane or running sum, read and written in every
-    step (0: none). waiting_bits: bits of each element's operands that wait in a buffer until the last one is there
-    (0: none). clocked: whether it takes time of its own; a requantization is a pipeline stage of its reader.
+    inputs: the tensors it reads, and `reads` what the first of them carries. clocked: whether it takes time of its own;
+    a requantization is a pipeline stage of its reader. pairs: pairs of activations that a matrix product multiplies.
     """
 
     name: str
     kind: str
     shape: Shape
+    inputs: tuple[str, ...]
     reads: Carries
     operations: tuple[Operation, ...]
-    state_bits: int = 0
-    waiting_bits: int = 0
+    states: tuple[StateWord, ...] = ()
+    operands: tuple[Operand, ...] = ()
+    table: Table = NO_TABLE
     clocked: bool = True
+    pairs: int = 0
 
     @property
     def elements(self) -> int:
         """Elements of a step."""
         return math.prod(self.shape)
 
+    @property
+    def state_bits(self) -> int:
+        """Bits of each element's state words."""
+        return sum(word.bits for word in self.states)
 
-@dataclass(frozen=True)
-class Flow:
-    """How a node's rows follow from those of what it reads. A row is one index of H of (C, H, W); else there is one.
-
-    needs: for each row written, how many rows of every input must exist (from the first).
-    """
-
-    name: str
-    inputs: tuple[str, ...]
-    needs: tuple[int, ...]
+    @property
+    def waiting_bits(self) -> int:
+        """Bits of all waiting operands."""
+        return sum(operand.values * operand.bits for operand in self.operands)
 
 
 @dataclass(frozen=True)
@@ -130,127 +172,131 @@ def demand_of(graph: IntGraph) -> Demand:
     """What a legal graph asks for.
 
     Raises:
-        HardwareError: the graph has no weight layer, or a node without a price.
+        HardwareError: the graph has no weight layer.
     """
-    if not graph.synapses:
+    if not graph.weight_layers:
         raise HardwareError(
             "a crossbar chip needs a weight layer (the graph has none)",
             hints=["give a graph with a conv or linear node"],
         )
-    require_priced(graph)
-    proved, carried = bounds(graph), carries(graph)
-    nodes = (
-        _weight_layer(graph, node, proved) if isinstance(node, Synapse) else _digital(node, proved, carried)
-        for node in graph
-    )
-    flows = tuple(Flow(node.name, node.inputs, _needed_rows(graph, node)) for node in graph)
-    return Demand(tuple(node for node in nodes if node is not None), flows)
+    facts = _Facts(graph, bounds(graph), read_bounds(graph), carries(graph))
+    return Demand(tuple(part for node in graph for part in _parts(node, facts)), flows_of(graph))
 
 
-def _weight_layer(graph: IntGraph, node: Synapse, proved: Mapping[str, Bounds]) -> WeightLayer:
-    groups, kernel, positions = _geometry(node)
+@dataclass(frozen=True)
+class _Facts:
+    """A graph with the intervals of its tensors, of what its weight layers read, and what its tensors carry."""
+
+    graph: IntGraph
+    proved: Mapping[str, Bounds]
+    read: Mapping[str, Bounds]
+    carried: Mapping[str, Carries]
+
+    def of_inputs(self, node: IntNode) -> list[Bounds]:
+        return [self.proved[name] for name in node.inputs]
+
+    def shapes(self, node: IntNode) -> list[Shape]:
+        return [self.graph.node(name).shape for name in node.inputs]
+
+    def digital(self, node: IntNode, operations: tuple[Operation, ...]) -> DigitalNode:
+        return DigitalNode(node.name, node.kind, node.shape, node.inputs, self.carried[node.inputs[0]], operations)
+
+
+def _parts(node: IntNode, facts: _Facts) -> Iterator[WeightLayer | DigitalNode]:
+    """What a node becomes: one part, three of a recurrent neuron, none of wiring."""
+    match node:
+        case IntConvTranspose():
+            yield replace(_weight_layer(node, facts), windows=math.prod(facts.shapes(node)[0][1:]))
+        case IntConv() | IntLinear():
+            yield _weight_layer(node, facts)
+        case IntRecurrentNeuron():
+            seen = recurrent_bounds(node)
+            yield _weight_layer(node.recurrent_synapse, facts)
+            yield _requant(node.recurrent_requant, Carries.ACCUMULATOR, seen.accumulator.hull)
+            yield _neuron(node, facts, joined(*facts.of_inputs(node), seen.current.hull))
+        case IntNeuron():
+            yield _neuron(node, facts, *facts.of_inputs(node))
+        case IntRequant():
+            yield _requant(node, facts.carried[node.inputs[0]], *facts.of_inputs(node))
+        case _:
+            yield from _combined(node, facts)
+
+
+def _combined(node: IntNode, facts: _Facts) -> Iterator[DigitalNode]:
+    """Of a node that brings values together, over places, tensors or steps."""
+    read, written = facts.of_inputs(node), facts.proved[node.name]
+    match node:
+        case IntPool(mode="sum"):
+            yield facts.digital(node, (Operation(Item.POOL_ADD, math.prod(node.kernel) - 1, word_bits(written)),))
+        case IntPool():
+            yield facts.digital(node, (Operation(Item.POOL_COMPARE, math.prod(node.kernel) - 1, word_bits(read[0])),))
+        case IntSum():
+            summed = facts.shapes(node)[0][node.axis]
+            yield facts.digital(node, (Operation(Item.POOL_ADD, summed - 1, word_bits(written)),))
+        case IntAdd():
+            sums = facts.digital(node, (Operation(Item.RESIDUAL_ADD, len(read) - 1, word_bits(written)),))
+            waiting = tuple(Operand(sums.elements, word_bits(interval)) for interval in read[:-1])
+            yield replace(sums, operands=waiting)
+        case IntMultiply():
+            gates = facts.digital(node, gate_operations(node, *read))
+            values = math.prod(facts.shapes(node)[0])
+            yield replace(gates, operands=(Operand(values, word_bits(read[0]), gates.elements // values),))
+        case IntMatMul():
+            yield _matrix_product(node, facts)
+        case IntReadout(mode="sum" | "max"):
+            bits = word_bits(written)
+            item = Item.READOUT_ADD if node.mode == "sum" else Item.POOL_COMPARE
+            yield replace(facts.digital(node, (Operation(item, 1, bits),)), states=(StateWord("sum", bits),))
+
+
+def _weight_layer(node: Synapse, facts: _Facts) -> WeightLayer:
+    groups, in_per_group, kernel = sharing(node)
+    linear = isinstance(node, IntLinear)
+    positions = math.prod(node.shape[:-1] if linear else node.shape[1:])
     return WeightLayer(
         name=node.name,
         kind=node.kind,
         shape=node.shape,
         positions=positions,
+        windows=positions,
         kernel=kernel,
         groups=groups,
-        in_per_group=int(node.weight.shape[1]),
-        out_per_group=int(node.weight.shape[0]) // groups,
-        inputs=math.prod(graph.node(node.inputs[0]).shape),
-        input_bits=word_bits(proved[node.inputs[0]]),
+        in_per_group=in_per_group,
+        out_per_group=node.shape[-1 if linear else 0] // groups,
+        inputs=math.prod(facts.graph.node(node.inputs[0]).shape),
+        input_bits=word_bits(facts.read[node.name]),
         weight_bits=node.bit_width,
     )
 
 
-def _geometry(node: Synapse) -> tuple[int, int, int]:
-    """Groups G, kernel positions K, output positions."""
-    if isinstance(node, IntConv):
-        return node.groups, int(np.prod(node.weight.shape[2:])), math.prod(node.shape[1:])
-    return 1, 1, math.prod(node.shape[:-1])
+def _neuron(node: IntNeuron, facts: _Facts, current: Bounds) -> DigitalNode:
+    """A membrane, a synaptic state of the same width, and the last spikes where the reset comes late."""
+    states = [StateWord("membrane", node.bit_width)] * (1 + node.has_synapse)
+    if node.timing != "same_step":
+        states.append(StateWord("spikes", spike_bits(node)))
+    return replace(facts.digital(node, neuron_operations(node, current)), states=tuple(states))
 
 
-def _digital(node: IntNode, proved: Mapping[str, Bounds], carried: Mapping[str, Carries]) -> DigitalNode | None:
-    read = [proved[name] for name in node.inputs]
-    about = (node.name, node.kind, node.shape, carried[node.inputs[0] if node.inputs else node.name])
-    match node:
-        case IntNeuron():
-            return DigitalNode(*about, _neuron_operations(node, read[0]), state_bits=node.bit_width)
-        case IntRequant():
-            return DigitalNode(*about, _requant_operations(node, read[0]), clocked=False)
-        case IntPool():
-            item, width = (Item.POOL_ADD, proved[node.name]) if node.mode == "sum" else (Item.POOL_COMPARE, read[0])
-            return DigitalNode(*about, (Operation(item, math.prod(node.kernel) - 1, word_bits(width)),))
-        case IntAdd():
-            operation = Operation(Item.RESIDUAL_ADD, len(read) - 1, word_bits(proved[node.name]))
-            waiting = sum(word_bits(interval) for interval in read[:-1])
-            return DigitalNode(*about, (operation,), waiting_bits=waiting)
-        case IntReadout(mode="sum"):
-            sum_bits = word_bits(proved[node.name])
-            return DigitalNode(*about, (Operation(Item.READOUT_ADD, 1, sum_bits),), state_bits=sum_bits)
-        case _:
-            return None
+def _requant(node: IntRequant, reads: Carries, accumulator: Bounds) -> DigitalNode:
+    by_step = [values for values in (node.multiplier, node.bias) if values.ndim == 2]
+    return DigitalNode(
+        *(node.name, node.kind, node.shape, node.inputs, reads),
+        requant_operations(node, accumulator),
+        table=Table(
+            rows=max((len(values) for values in by_step), default=0),
+            words=sum(values.shape[1] for values in by_step),
+            row_bits=sum(values.shape[1] * word_bits(hull(values)) for values in by_step),
+        ),
+        clocked=False,
+    )
 
 
-def _neuron_operations(node: IntNeuron, current: Bounds) -> tuple[Operation, ...]:
-    """Additions of D*v (D in signed digits, wiring if it has one), + j, + c and - rho; one comparison, one register.
-
-    Where D differs between channels, the one that takes the most additions.
-    """
-    stored = IntType(node.bit_width, signed=True)
-    largest = int(node.leak.max())
-    leaked = Bounds(largest * stored.low, largest * stored.high)
-    drive = Bounds(int(node.drive.min()), int(node.drive.max()))
-    width = word_bits(joined(leaked, current, drive))
-    leak_additions = max(0, max(signed_digits(leak) for leak in node.leak.tolist()) - 1)
-    adds = leak_additions + (largest != 0) + bool(node.drive.any()) + (node.reset == "soft")
-    counts = ((Item.NEURON_ADD, adds), (Item.NEURON_COMPARE, 1), (Item.NEURON_STORE, 1))
-    return tuple(Operation(item, count, width) for item, count in counts)
-
-
-def signed_digits(value: int) -> int:
-    """Non-zero digits of the non-adjacent form, the fewest powers of two that add up to the value: 7 = 8 - 1 has 2."""
-    return (value ^ (3 * value)).bit_count()
-
-
-def _requant_operations(node: IntRequant, accumulator: Bounds) -> tuple[Operation, ...]:
-    """One product unless every M_c is a power of two, one addition unless every B_c is 0."""
-    operations = []
-    if not all(abs(m).bit_count() <= 1 for m in node.multiplier.tolist()):
-        product = Operation(Item.REQUANTIZE_MULTIPLY, 1, word_bits(accumulator), by=word_bits(_hull(node.multiplier)))
-        operations.append(product)
-    if node.bias.any():
-        reach = accumulator.magnitude * int(np.abs(node.multiplier).max()) + int(np.abs(node.bias).max())
-        operations.append(Operation(Item.REQUANTIZE_ADD, 1, word_bits(Bounds(-reach, reach))))
-    return tuple(operations)
-
-
-def _hull(values: IntArray) -> Bounds:
-    return Bounds(int(values.min()), int(values.max()))
-
-
-def _needed_rows(graph: IntGraph, node: IntNode) -> tuple[int, ...]:
-    """For each row r written: r + 1 rows, those a window reaches, or all where the node sees its input as a whole.
-
-    A window reaches row r*stride + (k - 1)*dilation - padding; padding itself waits for nothing, the first row always.
-    """
-    rows = _rows(node.shape)
-    if not node.inputs:
-        return (0,) * rows
-    available = _rows(graph.node(node.inputs[0]).shape)
-    match node:
-        case IntConv():
-            reach = (int(node.weight.shape[2]) - 1) * node.dilation[0] - node.padding[0]
-            return tuple(min(max(row * node.stride[0] + reach, 0), available - 1) + 1 for row in range(rows))
-        case IntPool():
-            reach = node.kernel[0] - 1 - node.padding[0]
-            return tuple(min(max(row * node.stride[0] + reach, 0), available - 1) + 1 for row in range(rows))
-        case IntLinear() | IntRequant() | IntNeuron() | IntAdd() | IntReadout() if rows == available:
-            return tuple(range(1, rows + 1))
-        case _:
-            return (available,) * rows
-
-
-def _rows(shape: Shape) -> int:
-    return shape[1] if len(shape) == 3 else 1
+def _matrix_product(node: IntMatMul, facts: _Facts) -> DigitalNode:
+    """(..., n, d) @ (..., d, m): a register keeps a row of the left operand while the right one passes by."""
+    (left, right), (rows, columns) = facts.of_inputs(node), facts.shapes(node)
+    product = facts.digital(node, matrix_product_operations(node, left, right, terms=rows[-1]))
+    operands = (
+        Operand(math.prod(rows), word_bits(left), reads=columns[-1], kept=True, moved=True),
+        Operand(math.prod(columns), word_bits(right), reads=rows[-2], moved=True),
+    )
+    return replace(product, operands=operands, pairs=product.elements * rows[-1])

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 from intsnn.activity import Activity
 from intsnn.costs import price
-from intsnn.demand import Demand, WeightLayer, demand_of
+from intsnn.demand import Demand, DigitalNode, WeightLayer, demand_of
 from intsnn.errors import HardwareError
 from intsnn.events import count
 from intsnn.fingerprints import fingerprint
@@ -80,7 +81,7 @@ def _mapped_nodes(demand: Demand, mapping: Mapping, activity: Activity) -> tuple
     return tuple(
         _layer_summary(node, layers[node.name], activity)
         if isinstance(node, WeightLayer)
-        else NodeSummary(node.name, node.kind, node.shape)
+        else _digital_summary(node, activity)
         for node in demand.nodes
     )
 
@@ -101,6 +102,14 @@ def _layer_summary(node: WeightLayer, layer: LayerMapping, activity: Activity) -
         dense_operations=2 * layer.synaptic_operations * activity.time_steps,
         effective_operations=math.fsum(seen.row_activations) * layer.out_per_group,
     )
+
+
+def _digital_summary(node: DigitalNode, activity: Activity) -> NodeSummary:
+    about = NodeSummary(node.name, node.kind, node.shape)
+    if not node.pairs:
+        return about
+    active = math.fsum(activity.product(node.name).active_pairs)
+    return replace(about, dense_operations=2 * node.pairs * activity.time_steps, effective_operations=active)
 
 
 def _left_out(hardware: HardwareSpec) -> tuple[NotModelled, ...]:

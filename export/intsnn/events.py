@@ -14,10 +14,14 @@ K_a arrays per PE, N_r, N_c blocks, S slices, P polarities, `columns` = Co*S*P, 
                          array reads * (Co/G)*P*(S - 1) + p*Co*P*(b - 1)
     popcount_add         pulses + p*G*(b - 1) (offset), 0 (differential)
     sign_subtract        p*Co
-    buffer_write         inputs*b;  buffer_read  p*K*Ci*b, or inputs*b with a line buffer
+    buffer_write         inputs*b;  buffer_read  windows*K*Ci*b, or inputs*b with a line buffer
     spike_transfer       hops * (bitmap: inputs*b | address_event: active*(address bits + b where b > 1));
                          from a global buffer as often as inputs are read: buffer_read / buffer_write times as much
     partial_sum_transfer hops * (PE reads - outputs that have one) * words * partial-sum bits
+
+A digital node of e elements takes e * operations of each kind; its state words are read and written once, waiting
+operands written once and read as often as its products need them; what it multiplies moves as a layer's input does.
+A row of a norm by step is read from its table once in a step. Every product of a matrix product counts, active or not.
 
 Copies of a layer share its work, so events do not depend on D. Widths: partial sums ADC bits + ceil(log2(K_a*N_r)),
 and (S-1)*cell bits more where slices are joined before; shifted sums ADC bits + ceil(log2(K_a*N_r)) + (S-1)*cell bits
@@ -34,14 +38,15 @@ from typing import assert_never
 import numpy as np
 import numpy.typing as npt
 
-from intsnn.activity import Activity, SynapseActivity
+from intsnn.activity import Activity, ProductActivity, SynapseActivity
 from intsnn.arithmetic import Bounds
 from intsnn.errors import HardwareError
 from intsnn.gating import Reads, converted_reads
 from intsnn.hardware.items import Item
 from intsnn.hardware.spec import Crossbar, HardwareSpec
-from intsnn.hardware.words import word_bits
+from intsnn.hardware.words import tree_bits, word_bits
 from intsnn.mapping import DigitalMapping, LayerMapping, Mapping
+from intsnn.operations import Operation
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -104,6 +109,8 @@ def count_events(mapping: Mapping, activity: Activity) -> Iterator[EventCount]:
         yield from _layer_events(layer, mapping, activity)
     for node in mapping.digital:
         yield from _digital_events(node, activity.time_steps)
+        if node.pairs:
+            yield _operand_transfer(node, mapping, activity.product(node.name))
 
 
 def count_instances(mapping: Mapping) -> Iterator[InstanceCount]:
@@ -199,13 +206,13 @@ def _movement_counts(
 ) -> dict[Item, FloatArray]:
     active, bits = np.array(seen.active_inputs), layer.input_bits
     once = layer.inputs * bits
-    every_window = layer.positions * layer.kernel * layer.groups * layer.in_per_group * bits
+    every_window = layer.windows * layer.kernel * layer.groups * layer.in_per_group * bits
     read = once if hardware.buffers.input_reuse == "line_buffer" else every_window
     journeys = 1.0 if hardware.buffers.place == "local" else read / once
     return {
         Item.BUFFER_WRITE: np.full_like(active, once),
         Item.BUFFER_READ: np.full_like(active, read),
-        Item.SPIKE_TRANSFER: input_hops * journeys * _moved_bits(layer, hardware, active),
+        Item.SPIKE_TRANSFER: input_hops * journeys * _moved_bits(hardware, layer.inputs, bits, active),
     }
 
 
@@ -215,10 +222,11 @@ def _hops(hardware: HardwareSpec, tiles: int) -> float:
     return max(1.0, 2 / 3 * math.sqrt(tiles)) if hops == "mesh" else hops
 
 
-def _moved_bits(layer: LayerMapping, hardware: HardwareSpec, active: FloatArray) -> FloatArray:
-    payload = layer.input_bits if layer.input_bits > 1 else 0
-    address = max(1, math.ceil(math.log2(layer.inputs)))
-    bitmap, addressed = np.full_like(active, layer.inputs * layer.input_bits), active * (address + payload)
+def _moved_bits(hardware: HardwareSpec, values: int, bits: int, active: FloatArray) -> FloatArray:
+    """Bits that `values` words of `bits` take on the way, `active` of them not 0."""
+    payload = bits if bits > 1 else 0
+    address = max(1, math.ceil(math.log2(values)))
+    bitmap, addressed = np.full_like(active, values * bits), active * (address + payload)
     match hardware.interconnect.encoding:
         case "bitmap":
             return bitmap
@@ -233,16 +241,6 @@ def partial_sum_bits(layer: LayerMapping, hardware: HardwareSpec) -> int:
     crossbar = hardware.crossbar
     joined = 0 if crossbar.joining == "after_sum" else (layer.slices - 1) * crossbar.cell.bits
     return crossbar.resolution + joined + math.ceil(math.log2(layer.array_kernel * layer.row_blocks))
-
-
-def tree_bits(rows: int, cell_bits: int) -> float:
-    """Mean width of the rows - 1 adders of a tree: level l adds words of cell bits + l, pair by pair (l from 0)."""
-    bits, adders, words, level = 0, 0, rows, 0
-    while words > 1:
-        pairs = words // 2
-        bits, adders = bits + pairs * (cell_bits + level), adders + pairs
-        words, level = words - pairs, level + 1
-    return bits / adders if adders else float(cell_bits)
 
 
 def _layer_bits(layer: LayerMapping, hardware: HardwareSpec) -> dict[Item, float]:
@@ -289,22 +287,42 @@ def _digital_events(node: DigitalMapping, time_steps: int) -> Iterator[EventCoun
     for operation in node.operations:
         if operation.per_element:
             each = float(node.elements * operation.per_element)
-            yield EventCount(node.name, operation.item, operation.bits, (each,) * time_steps)
+            yield EventCount(node.name, operation.item, _width(operation), (each,) * time_steps)
     moved = {
-        Item.MEMBRANE_READ: node.state_bits,
-        Item.MEMBRANE_WRITE: node.state_bits,
+        Item.MEMBRANE_READ: node.elements * node.state_bits,
+        Item.MEMBRANE_WRITE: node.elements * node.state_bits,
         Item.BUFFER_WRITE: node.waiting_bits,
-        Item.BUFFER_READ: node.waiting_bits,
+        Item.BUFFER_READ: sum(one.values * one.bits * one.reads for one in node.operands) + node.table.row_bits,
     }
     for item, bits in moved.items():
         if bits:
-            yield EventCount(node.name, item, None, (float(node.elements * bits),) * time_steps)
+            yield EventCount(node.name, item, None, (float(bits),) * time_steps)
+
+
+def _operand_transfer(node: DigitalMapping, mapping: Mapping, seen: ProductActivity) -> EventCount:
+    """Both operands on their way to a matrix product."""
+    hardware, bits = mapping.hardware, np.zeros(len(seen.active_pairs))
+    for one, size, active in zip(node.operands, seen.sizes, (seen.active_left, seen.active_right), strict=True):
+        if size != one.values:
+            raise HardwareError(
+                f"the activity of {node.name!r} must be of {one.values} values (got {size})",
+                hints=["measure the activity again on this graph"],
+            )
+        journeys = 1 if hardware.buffers.place == "local" else one.reads
+        bits = bits + journeys * _moved_bits(hardware, one.values, one.bits, np.array(active))
+    steps = _hops(hardware, mapping.tiles) * bits
+    return EventCount(node.name, Item.SPIKE_TRANSFER, None, tuple(steps.tolist()))
 
 
 def _digital_instances(node: DigitalMapping) -> Iterator[InstanceCount]:
     for operation in node.operations:
         if operation.per_element:
-            yield InstanceCount(node.name, operation.item, operation.bits, node.lanes * operation.per_element)
-    for item, bits in ((Item.MEMBRANE_BIT, node.state_bits), (Item.BUFFER_BIT, node.waiting_bits)):
+            yield InstanceCount(node.name, operation.item, _width(operation), node.lanes * operation.per_element)
+    held = node.waiting_bits + node.table.rows * node.table.row_bits
+    for item, bits in ((Item.MEMBRANE_BIT, node.elements * node.state_bits), (Item.BUFFER_BIT, held)):
         if bits:
-            yield InstanceCount(node.name, item, None, node.elements * bits)
+            yield InstanceCount(node.name, item, None, bits)
+
+
+def _width(operation: Operation) -> float | None:
+    return operation.bits if operation.item.meaning.by_width else None

@@ -118,6 +118,7 @@ def explore(
     designs, infeasible = [], []
     for point in space.points(hardware, activity.time_steps):
         try:
+            _require_steps(graph, point)
             designs.append(pricing.design(point, accuracy))
         except HardwareError as error:  # part of the answer: which designs there are not, and why
             infeasible.append(Infeasible(point, error.message))
@@ -213,7 +214,16 @@ def first_steps(activity: Activity, time_steps: int) -> Activity:
         for one in activity.synapses
     )
     neurons = tuple(replace(one, spikes=one.spikes[:time_steps]) for one in activity.neurons)
-    return replace(activity, time_steps=time_steps, neurons=neurons, synapses=tuple(synapses))
+    products = tuple(
+        replace(
+            one,
+            active_left=one.active_left[:time_steps],
+            active_right=one.active_right[:time_steps],
+            active_pairs=one.active_pairs[:time_steps],
+        )
+        for one in activity.products
+    )
+    return replace(activity, time_steps=time_steps, neurons=neurons, synapses=tuple(synapses), products=products)
 
 
 def _hardware_at(point: DesignPoint, hardware: HardwareSpec) -> HardwareSpec:
@@ -234,6 +244,11 @@ def _hardware_at(point: DesignPoint, hardware: HardwareSpec) -> HardwareSpec:
     )
     duplication = hardware.duplication.model_copy(update={"arrays": point.array_budget})
     return hardware.model_copy(update={"crossbar": crossbar, "duplication": duplication})
+
+
+def _require_steps(graph: IntGraph, point: DesignPoint) -> None:
+    if graph.time_steps not in (None, point.time_steps):
+        raise HardwareError(f"the graph has norms for {graph.time_steps} steps (got {point.time_steps})")
 
 
 def _placed_alike(point: DesignPoint) -> DesignPoint:

@@ -9,7 +9,7 @@ import numpy as np
 
 from intsnn.arithmetic import IntArray, divide_half_even, saturate, shift_floor
 from intsnn.graph import IntNeuron, IntRecurrentNeuron
-from intsnn.windows import exact_sums
+from intsnn.windows import Accumulate, exact_sums
 
 
 @dataclass(frozen=True)
@@ -30,14 +30,14 @@ class _State:
     spikes: IntArray
 
 
-def integrate_and_fire(node: IntNeuron, current: IntArray) -> Firing:
-    """Run the neuron on currents [T, N, *shape]."""
+def integrate_and_fire(node: IntNeuron, current: IntArray, *, accumulate: Accumulate = exact_sums) -> Firing:
+    """Run the neuron on currents [T, N, *shape]; `accumulate` makes the sums of a recurrent synapse."""
     zero = np.zeros(current.shape[1:], dtype=np.int64)
     state, of = _State(zero + node.initial, zero, zero), _parameters(node)
     spikes, membranes, potentials = (np.empty_like(current) for _ in range(3))
     for t, j in enumerate(current):
         if isinstance(node, IntRecurrentNeuron):
-            j = j + recurrent_current(node, state.spikes)
+            j = j + recurrent_current(node, state.spikes, accumulate=accumulate)
         y = of("synapse_leak") * state.synapse + j + of("synapse_drive")
         x = _integrated(node, of, y, state)
         s = _fired(node, of, x, state)
@@ -51,9 +51,9 @@ def integrate_and_fire(node: IntNeuron, current: IntArray) -> Firing:
     return Firing(spikes, membranes, potentials)
 
 
-def recurrent_current(node: IntRecurrentNeuron, spikes: IntArray) -> IntArray:
+def recurrent_current(node: IntRecurrentNeuron, spikes: IntArray, *, accumulate: Accumulate = exact_sums) -> IntArray:
     """((sum q_w * s) * M + B) >> S of the spikes of the step before, [N, *shape]."""
-    accumulator = exact_sums(node.recurrent_synapse, spikes[None])[0]
+    accumulator = accumulate(node.recurrent_synapse, spikes[None])[0]
     multiplier, bias = (per_channel(v, node.shape) for v in (node.recurrent_multiplier, node.recurrent_bias))
     return shift_floor(accumulator * multiplier + bias, node.recurrent_shift)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from intsnn.errors import GraphError
 from intsnn.nodes import (
@@ -59,6 +60,7 @@ __all__ = [
 ]
 
 FORMAT_VERSION = 1
+PartT = TypeVar("PartT", bound=IntNode)
 Synapse = IntConv | IntConvTranspose | IntLinear
 NODE_TYPES: tuple[type[IntNode], ...] = (
     IntInput, IntConv, IntConvTranspose, IntLinear, IntRequant, IntNeuron, IntRecurrentNeuron, IntPool, IntAdd,
@@ -120,12 +122,32 @@ class IntGraph:
         return tuple(node for node in self.nodes if isinstance(node, Synapse))
 
     @property
+    def weight_layers(self) -> tuple[Synapse, ...]:
+        """The synapses, in order, and of each recurrent neuron its recurrent one (`<neuron>.recurrent`)."""
+        found: list[Synapse] = []
+        for node in self.nodes:
+            if isinstance(node, Synapse):
+                found.append(node)
+            elif isinstance(node, IntRecurrentNeuron):
+                found.append(self._with_own_name(node.recurrent_synapse))
+                self._with_own_name(node.recurrent_requant)
+        return tuple(found)
+
+    @property
     def time_steps(self) -> int | None:
         """T, where a requant has one row per step and so fixes it; else None: any T."""
         arrays = [
             array for node in self.nodes if isinstance(node, IntRequant) for array in (node.multiplier, node.bias)
         ]
         return next((len(array) for array in arrays if array.ndim == 2), None)
+
+    def _with_own_name(self, part: PartT) -> PartT:
+        """A part of a recurrent neuron; GraphError where a node has taken its name."""
+        by_name: dict[str, IntNode] = self.__dict__["_by_name"]
+        if part.name in by_name:
+            hint = "it is the name of a part of a recurrent neuron: rename the node"
+            raise GraphError(f"no node may be called {part.name!r} (got a {by_name[part.name].kind})", hints=[hint])
+        return part
 
     def readers(self, name: str) -> tuple[IntNode, ...]:
         """The nodes that read the tensor `name`."""

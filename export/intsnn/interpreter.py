@@ -27,6 +27,7 @@ from intsnn.graph import (
     IntNode,
     IntPool,
     IntReadout,
+    IntRecurrentNeuron,
     IntRequant,
     IntReshape,
     IntSlice,
@@ -34,9 +35,7 @@ from intsnn.graph import (
     IntTranspose,
     Synapse,
 )
-from intsnn.windows import exact_sums, matrix_product, pool
-
-Accumulate = Callable[[Synapse, IntArray], IntArray]  # a weight layer and x [T, N, ...] -> acc [T, N, *node.shape]
+from intsnn.windows import Accumulate, exact_sums, matrix_product, pool
 
 
 @dataclass(frozen=True)
@@ -62,6 +61,17 @@ class Evaluation:
     output: IntArray
     spikes: IntArray | None = None
     membrane: IntArray | None = None
+
+    @property
+    def weight_layer(self) -> tuple[Synapse, IntArray] | None:
+        """The weight layer that worked and what it read; of a recurrent neuron its spikes of the step before."""
+        if isinstance(self.node, Synapse):
+            return self.node, self.inputs[0]
+        if not isinstance(self.node, IntRecurrentNeuron) or self.spikes is None:
+            return None
+        before = np.zeros_like(self.spikes)
+        before[1:] = self.spikes[:-1]
+        return self.node.recurrent_synapse, before
 
 
 def run(graph: IntGraph, x: npt.ArrayLike, *, accumulate: Accumulate = exact_sums) -> Trace:
@@ -125,7 +135,7 @@ def _evaluated(node: IntNode, inputs: tuple[IntArray, ...], accumulate: Accumula
         return Evaluation(node, inputs, accumulate(node, inputs[0]))
     if not isinstance(node, IntNeuron):
         return Evaluation(node, inputs, _output(node, inputs))
-    firing = integrate_and_fire(node, inputs[0])
+    firing = integrate_and_fire(node, inputs[0], accumulate=accumulate)
     output = firing.spikes if node.output == "spikes" else firing.potentials
     return Evaluation(node, inputs, output, firing.spikes, firing.membranes)
 

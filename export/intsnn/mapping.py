@@ -10,9 +10,11 @@ For a layer with G groups, K = kh*kw, b_w weight bits, cells of b_c bits and arr
     PEs = D*ceil(G / G_a)*N_r*N_c;  arrays = K_a*PEs;  tiles = ceil(PEs / PEs of a tile)
     utilisation = D*Co*(Ci/G)*K*S*P / (arrays*X_r*X_c), at most 1
 
-D copies of a layer work on D positions at a time (duplication.py). Linear layers are 1x1 kernels. Products of two
-activations (attention) have no node in the graph yet, so there is nothing to map: a graph that holds them is refused
-before it comes here.
+D copies of a layer work on D positions at a time (duplication.py). Linear layers are 1x1 kernels, recurrent weights a
+layer of their own beside the one that feeds the neuron. A transposed convolution lies as the convolution that it is
+over its input with stride - 1 zeros between the values: Ci*K rows, every output position a read in which the rows of
+the zeros stay idle. Products of two activations (attention) lie on no array, for cells are written once and both
+operands change in every step: a digital unit multiplies them.
 """
 
 from __future__ import annotations
@@ -20,20 +22,20 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-from intsnn.demand import Demand, DigitalNode, Flow, Operation, WeightLayer, demand_of, signed_digits
+from intsnn.demand import NO_TABLE, Demand, DigitalNode, Operand, StateWord, Table, WeightLayer, demand_of
 from intsnn.duplication import Replicable, duplicates
+from intsnn.flows import Flow
 from intsnn.graph import IntGraph
 from intsnn.hardware.spec import Crossbar, HardwareSpec
+from intsnn.operations import Operation
 
 __all__ = [
     "DigitalMapping",
     "LayerMapping",
     "Mapping",
-    "Operation",
     "map_graph",
     "place",
     "row_blocks",
-    "signed_digits",
     "weight_slices",
 ]
 
@@ -42,7 +44,8 @@ __all__ = [
 class LayerMapping:
     """One weight layer on arrays.
 
-    positions: output positions Ho*Wo; kernel: K; groups: G; in_per_group, out_per_group: Ci/G, Co/G;
+    positions: output positions Ho*Wo; windows: places at which the kernel is applied, the input's places of a
+    transposed convolution, else the positions; kernel: K; groups: G; in_per_group, out_per_group: Ci/G, Co/G;
     input_bits: bits of an input value, fed one after another; rows: used rows of each array row block (N_r entries);
     array_kernel: K_a; column_blocks: N_c; groups_per_array: G_a; slices: S; polarity: P; copies: D. PEs and tiles are
     those of all copies.
@@ -50,6 +53,7 @@ class LayerMapping:
 
     name: str
     positions: int
+    windows: int
     kernel: int
     groups: int
     in_per_group: int
@@ -94,26 +98,38 @@ class LayerMapping:
 
     @property
     def synaptic_operations(self) -> int:
-        """Weight x input pairs of one step: positions * Co * K * Ci/G, padding included (dense operations / 2)."""
-        return self.positions * self.out_channels * self.kernel * self.in_per_group
+        """Weight x input pairs of one step: windows * Co * K * Ci/G, padding included (dense operations / 2)."""
+        return self.windows * self.out_channels * self.kernel * self.in_per_group
 
 
 @dataclass(frozen=True)
 class DigitalMapping:
-    """A neuron, requantization, pool, sum or readout on `lanes` parallel lanes.
+    """A node that is no weight layer on `lanes` parallel lanes.
 
-    state_bits: bits of each element's membrane or running sum, read and written in every step (0: none).
-    waiting_bits: bits of each element's operands that wait in a buffer until the last one is there (0: none).
-    clocked: whether it takes time of its own; a requantization is a pipeline stage of the node that reads it.
+    states: words of each element that are read and written in every step. operands: tensors that wait in a buffer until
+    the last one is there. table: constants of which every step reads its own row. clocked: whether it takes time of its
+    own; a requantization is a pipeline stage of the node that reads it. pairs: pairs of activations that it multiplies.
     """
 
     name: str
     elements: int
     lanes: int
     operations: tuple[Operation, ...]
-    state_bits: int = 0
-    waiting_bits: int = 0
+    states: tuple[StateWord, ...] = ()
+    operands: tuple[Operand, ...] = ()
+    table: Table = NO_TABLE
     clocked: bool = True
+    pairs: int = 0
+
+    @property
+    def state_bits(self) -> int:
+        """Bits of each element's membranes, sums and last spikes."""
+        return sum(word.bits for word in self.states)
+
+    @property
+    def waiting_bits(self) -> int:
+        """Bits of all waiting operands."""
+        return sum(operand.values * operand.bits for operand in self.operands)
 
     @property
     def clocks(self) -> int:
@@ -161,7 +177,7 @@ def place(demand: Demand, hardware: HardwareSpec) -> Mapping:
     budget = hardware.duplication.arrays
     copies = (1,) * len(single) if budget is None else _copies(single, budget)
     layers = tuple(_copied(layer, number, hardware) for layer, number in zip(single, copies, strict=True))
-    digital = tuple(_place_digital(node, hardware.neuron.parallelism) for node in demand.digital)
+    digital = tuple(_place_digital(node, hardware) for node in demand.digital)
     return Mapping(hardware, layers, digital, demand.flows)
 
 
@@ -181,6 +197,7 @@ def _place_layer(layer: WeightLayer, hardware: HardwareSpec) -> LayerMapping:
     return LayerMapping(
         name=layer.name,
         positions=layer.positions,
+        windows=layer.windows,
         kernel=layer.kernel,
         groups=layer.groups,
         in_per_group=layer.in_per_group,
@@ -222,13 +239,17 @@ def _copied(layer: LayerMapping, copies: int, hardware: HardwareSpec) -> LayerMa
     return replace(layer, copies=copies, pes=pes, tiles=math.ceil(pes / hardware.tile.pe))
 
 
-def _place_digital(node: DigitalNode, lanes: int) -> DigitalMapping:
+def _place_digital(node: DigitalNode, hardware: HardwareSpec) -> DigitalMapping:
+    """With line buffers, a register keeps what an operand's reads have in common: it is read once."""
+    keeps = hardware.buffers.input_reuse == "line_buffer"
     return DigitalMapping(
         name=node.name,
         elements=node.elements,
-        lanes=min(lanes, node.elements),
+        lanes=min(hardware.neuron.parallelism, node.elements),
         operations=node.operations,
-        state_bits=node.state_bits,
-        waiting_bits=node.waiting_bits,
+        states=node.states,
+        operands=tuple(replace(one, reads=1) if keeps and one.kept else one for one in node.operands),
+        table=node.table,
         clocked=node.clocked,
+        pairs=node.pairs,
     )

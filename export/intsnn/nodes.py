@@ -222,6 +222,13 @@ class IntRecurrentNeuron(IntNeuron):
         half, ones = tuple(int(size) // 2 for size in weight.shape[2:]), (1,) * (weight.ndim - 2)
         return IntConv(*about, weight, self.recurrent_bit_width, ones, half, ones, self.recurrent_groups)
 
+    @property
+    def recurrent_requant(self) -> IntRequant:
+        """The way from its accumulator to a current of the neuron, as the node it is."""
+        read, unit = self.recurrent_synapse.name, self.scale / 2**self.guard_bits
+        numbers = (self.recurrent_multiplier, self.recurrent_bias, self.recurrent_shift)
+        return IntRequant(f"{read}.requant", (read,), self.shape, *numbers, unit)
+
 
 # --- sums, products and order ----------------------------------------------------------------------------------------
 

@@ -21,10 +21,10 @@ from intsnn.sensitivity import Sensitivity, sensitivities
 Part = TypeVar("Part")
 
 DEFINITIONS = (
-    "A dense operation is a multiplication or an addition: 2 for each weight x input pair of every weight layer, "
-    "times T, whether the input is zero or not.",
+    "A dense operation is a multiplication or an addition: 2 for each weight x input pair of every weight layer and "
+    "for each pair of activations of every matrix product, times T, whether the input is zero or not.",
     "An effective operation is one synaptic operation: the addition of one weight for one input that is not zero "
-    "(a multi-bit input counts once).",
+    "(a multi-bit input counts once), or a pair of activations of which neither is zero.",
     "TOPS/W = operations / energy; TOPS/mm2 = operations / (latency x area); power = energy / latency.",
     "Throughput = 1 / interval, the time after which the next inference may start: the latency where nothing overlaps.",
     "EDP = energy x latency; EDAP = energy x latency x area. Area is the sum of components in all of these.",

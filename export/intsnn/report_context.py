@@ -21,7 +21,7 @@ from intsnn.hardware.figures import Figure, Unavailable
 from intsnn.hardware.loading import load_spikesim
 from intsnn.hardware.spikesim_spec import SPIKESIM_SCHEMA
 from intsnn.hardware.words import word_bits
-from intsnn.tensors import bounds
+from intsnn.tensors import read_bounds
 
 if TYPE_CHECKING:
     from intsnn.report import Basis, HardwareReport
@@ -116,8 +116,10 @@ def spikesim_figures(report: HardwareReport) -> tuple[SpikeSimFigure, ...] | Una
 
 
 def _input_bits(basis: Basis) -> Mapping[str, int]:
-    """Bits of the word that each weight layer reads: 1 for spikes."""
-    if basis.mapping is not None:
-        return {layer.name: layer.input_bits for layer in basis.mapping.layers}
-    proved = bounds(basis.graph)
-    return {node.name: word_bits(proved[node.inputs[0]]) for node in basis.graph.synapses}
+    """Bits of what each weight layer reads, of a matrix product those of its narrower operand: 1 for spikes."""
+    if basis.mapping is None:
+        return {name: word_bits(interval) for name, interval in read_bounds(basis.graph).items()}
+    products = {
+        node.name: min(operand.bits for operand in node.operands) for node in basis.mapping.digital if node.pairs
+    }
+    return {layer.name: layer.input_bits for layer in basis.mapping.layers} | products

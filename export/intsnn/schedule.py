@@ -4,7 +4,7 @@ M columns share a converter or an adder tree, one clock a tree; an array read is
 a layer work on D positions at a time:
 
     weight layer   ceil(positions / D) * input bits * (t_read + M*t_convert + one clock to accumulate)
-    neuron, pool, sum, readout   ceil(elements / lanes) clocks
+    neuron, pool, sum, product, readout   ceil(elements / lanes) clocks
     requantization   0: a pipeline stage of the node that reads it
 
 layer_by_layer: nothing overlaps. In each of T steps every node runs once, after the one before it.
@@ -12,6 +12,9 @@ row_pipeline: every node works at the same time, step after step and row after r
 the time when the rows that row i reads exist (latest over the inputs of a sum), i counting the rows of all steps:
 
     end_i = max(end_{i-1}, A_i) + d = d*(i + 1) + max_{j <= i} (A_j - d*j)
+
+A recurrent synapse and its neuron take turns, row by row, since each needs what the other wrote in the step before: d
+is the sum of their times, so a step never begins before the last row of the step before it is done.
 
 The next inference may enter when the busiest node is free; membranes are ready for it, and buffers never fill up.
 """
@@ -26,6 +29,7 @@ from typing import assert_never
 import numpy as np
 import numpy.typing as npt
 
+from intsnn.flows import Flow
 from intsnn.hardware.items import Item
 from intsnn.hardware.spec import HardwareSpec
 from intsnn.mapping import Mapping
@@ -98,7 +102,8 @@ def latency_of(mapping: Mapping, *, time_steps: int) -> float:
 
 def _layer_by_layer(mapping: Mapping, busy: ByName[str, float], time_steps: int) -> Timeline:
     latency_ns = math.fsum(busy.values())
-    steps = {flow.name: busy[flow.name] / time_steps for flow in mapping.flows if busy.get(flow.name)}
+    members = [name for flow in mapping.flows for name in flow.members]
+    steps = {name: busy[name] / time_steps for name in members if busy.get(name)}
     found, now = [], 0.0
     for step in range(time_steps):
         for node, step_ns in steps.items():
@@ -108,15 +113,30 @@ def _layer_by_layer(mapping: Mapping, busy: ByName[str, float], time_steps: int)
 
 
 def _row_pipeline(mapping: Mapping, busy: ByName[str, float], time_steps: int) -> Timeline:
-    found = []
+    found: list[Interval] = []
     ends = _row_ends(mapping, busy, time_steps)
-    for node, end in ends.items():
-        row_ns = busy.get(node, 0.0) / end.size
-        if row_ns:
-            both = zip((end[:, 0] - row_ns).tolist(), end[:, -1].tolist(), strict=True)
-            found += [Interval(node, step, start, last) for step, (start, last) in enumerate(both)]
+    for flow in mapping.flows:
+        found += _turns(flow, busy, ends[flow.name])
     latency_ns = max(float(end[-1, -1]) for end in ends.values())
-    return Timeline("row_pipeline", latency_ns, max(busy.values()), tuple(found))
+    busiest = max(_flow_ns(flow, busy) for flow in mapping.flows)
+    return Timeline("row_pipeline", latency_ns, busiest, tuple(found))
+
+
+def _turns(flow: Flow, busy: ByName[str, float], ends: FloatArray) -> list[Interval]:
+    """From a member's turn in the first row of a step to its turn in the last, step by step."""
+    found, left = [], _flow_ns(flow, busy) / ends.size
+    for name in flow.members:
+        turn_ns = busy.get(name, 0.0) / ends.size
+        start, left = left, left - turn_ns
+        if turn_ns:
+            both = zip((ends[:, 0] - start).tolist(), (ends[:, -1] - left).tolist(), strict=True)
+            found += [Interval(name, step, first, last) for step, (first, last) in enumerate(both)]
+    return found
+
+
+def _flow_ns(flow: Flow, busy: ByName[str, float]) -> float:
+    """Time of all that work in turn."""
+    return sum(busy.get(name, 0.0) for name in flow.members)
 
 
 def _row_ends(mapping: Mapping, busy: ByName[str, float], time_steps: int) -> dict[str, FloatArray]:
@@ -124,13 +144,13 @@ def _row_ends(mapping: Mapping, busy: ByName[str, float], time_steps: int) -> di
     ends: dict[str, FloatArray] = {}
     for flow in mapping.flows:
         needs = np.array(flow.needs)
+        ready = np.zeros((time_steps, len(needs)))
+        for name in flow.inputs:
+            ready = np.maximum(ready, ends[name][:, np.minimum(needs, ends[name].shape[1]) - 1])
         if not flow.inputs:
-            ends[flow.name] = np.zeros((time_steps, len(needs)))
+            ends[flow.name] = ready
             continue
-        ready = ends[flow.inputs[0]][:, needs - 1]
-        for name in flow.inputs[1:]:
-            ready = np.maximum(ready, ends[name][:, needs - 1])
-        row_ns = busy.get(flow.name, 0.0) / ready.size
+        row_ns = _flow_ns(flow, busy) / ready.size
         rows = np.arange(ready.size)
         done = row_ns * (rows + 1) + np.maximum.accumulate(ready.ravel() - row_ns * rows)
         ends[flow.name] = done.reshape(ready.shape).astype(np.float64)

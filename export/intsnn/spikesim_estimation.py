@@ -8,7 +8,19 @@ from collections.abc import Sequence
 from intsnn.activity import Activity
 from intsnn.costs import AreaPart, EnergyPart
 from intsnn.errors import HardwareError
-from intsnn.graph import IntConv, IntGraph, IntLinear
+from intsnn.graph import (
+    IntConv,
+    IntConvTranspose,
+    IntGraph,
+    IntLinear,
+    IntMatMul,
+    IntMultiply,
+    IntNeuron,
+    IntNode,
+    IntRecurrentNeuron,
+    IntRequant,
+    IntSum,
+)
 from intsnn.hardware.figures import Unavailable
 from intsnn.hardware.spikesim_spec import DeviceValues, SpikeSimSpec
 from intsnn.report import Basis, HardwareReport, NodeSummary, NotModelled, Provenance, Technology, Workload
@@ -18,6 +30,7 @@ from intsnn.spikesim_rules import SpikeSimLayer, SpikeSimReport, spikesim
 
 def estimate_by_spikesim(graph: IntGraph, activity: Activity, rules: SpikeSimSpec) -> HardwareReport:
     """Figures of the graph's convolutions under the SpikeSim rules; the report says what those leave out."""
+    _require_known(graph)
     convolutions = [node for node in graph if isinstance(node, IntConv)]
     result = spikesim(
         [_spikesim_layer(graph, node) for node in convolutions],
@@ -42,10 +55,32 @@ def estimate_by_spikesim(graph: IntGraph, activity: Activity, rules: SpikeSimSpe
     )
 
 
+def _require_known(graph: IntGraph) -> None:
+    """Raise HardwareError with every node whose work the rules would leave out without a word."""
+    words = {
+        IntConvTranspose: "a transposed convolution",
+        IntRecurrentNeuron: "a recurrent synapse",
+        IntMatMul: "a product of activations",
+    }
+    found = [f"  {node.name}: {words[type(node)]}" for node in graph if type(node) in words]
+    if found:
+        raise HardwareError(
+            "\n".join(
+                ["SpikeSim knows convolutions and leaves linear layers out (got nodes it has no rule for)", *found]
+            ),
+            hints=["use rram_64x64_65nm, which prices every node"],
+        )
+
+
 def _spikesim_layer(graph: IntGraph, node: IntConv) -> SpikeSimLayer:
     """Sizes of the convolution itself, before pooling; the tool's example passes sizes after it."""
     read, written = graph.node(node.inputs[0]).shape, node.shape
     kernel = node.weight.shape[2:]
+    if len(kernel) != 2:
+        raise HardwareError(
+            f"node {node.name!r}: SpikeSim knows convolutions of images (got a kernel of {len(kernel)} axes)",
+            hints=["use rram_64x64_65nm, which maps every convolution"],
+        )
     if node.groups != 1 or kernel[0] != kernel[1] or read[1] != read[2] or written[1] != written[2]:
         raise HardwareError(
             f"node {node.name!r}: SpikeSim knows square maps, square kernels and one group "
@@ -134,5 +169,25 @@ def _spikesim_notes(graph: IntGraph, result: SpikeSimReport) -> tuple[str, ...]:
     linear = [node.name for node in graph if isinstance(node, IntLinear)]
     if linear:
         notes.append(f"SpikeSim maps no linear layers; not in these figures: {', '.join(linear)}.")
+    apart = [node.name for node in graph if not _as_in_the_tool(node)]
+    if apart:
+        notes.append(
+            "SpikeSim has one price for a neuron, a spike of one bit, a norm that is folded away and nothing between "
+            f"layers; what these need beyond that is not in these figures: {', '.join(apart)}."
+        )
     notes.append("SpikeSim knows no activity: figures are the same for every spike rate.")
     return tuple(notes)
+
+
+def _as_in_the_tool(node: IntNode) -> bool:
+    """Whether a node is of a kind that SpikeSim's networks have: layers of plain neurons, pools, residual sums."""
+    match node:
+        case IntNeuron():
+            plain = (node.spike, node.timing, node.floor, node.rearm) == ("binary", "same_step", "none", "plain")
+            return plain and not node.has_synapse
+        case IntRequant():
+            return node.multiplier.ndim == node.bias.ndim == 1
+        case IntMultiply() | IntSum():
+            return False
+        case _:
+            return True

@@ -100,6 +100,16 @@ def channel_bounds(graph: IntGraph) -> dict[str, ChannelBounds]:
     return found
 
 
+def read_bounds(graph: IntGraph) -> dict[str, Bounds]:
+    """The proved interval of what every weight layer reads, by its name: of a neuron its spikes."""
+    proved = bounds(graph)
+    sources = {layer.name: graph.node(layer.inputs[0]) for layer in graph.weight_layers}
+    return {
+        name: Bounds(0, source.max_spikes) if isinstance(source, IntNeuron) else proved[source.name]
+        for name, source in sources.items()
+    }
+
+
 def carries(graph: IntGraph) -> dict[str, Carries]:
     """What every tensor means, by node name. A pool, a sum and a flatten keep what their first input carries."""
     found: dict[str, Carries] = {}

@@ -9,10 +9,11 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from intsnn.demand import Demand, DigitalNode, Operation, WeightLayer
+from intsnn.demand import Demand, DigitalNode, WeightLayer
 from intsnn.errors import UsageError
-from intsnn.graph import IntNeuron, IntRequant
+from intsnn.graph import IntRequant
 from intsnn.hardware.items import Item
+from intsnn.operations import Operation
 from intsnn.tensors import Carries
 
 
@@ -29,12 +30,11 @@ def of_one_width(demand: Demand, bits: int) -> Demand:
 def with_weight_bits(demand: Demand, bits: float) -> Demand:
     """Every weight of `bits`; accumulators grow or shrink by as many bits as the weights they sum."""
     _check(bits, "weight_bits")
-    sources = {flow.name: flow.inputs for flow in demand.flows}
     change = {layer.name: math.ceil(bits) - math.ceil(layer.weight_bits) for layer in demand.layers}
     nodes = (
         replace(node, weight_bits=bits)
         if isinstance(node, WeightLayer)
-        else _widened(node, change.get(sources[node.name][0], 0))
+        else _widened(node, change.get(node.inputs[0], 0))
         for node in demand.nodes
     )
     return replace(demand, nodes=tuple(nodes))
@@ -43,7 +43,7 @@ def with_weight_bits(demand: Demand, bits: float) -> Demand:
 def with_membrane_bits(demand: Demand, bits: int) -> Demand:
     """Every membrane of `bits`; each neuron's words by as many bits, currents as those of the widest membrane."""
     _check(bits, "membrane_bits")
-    widest = max((node.state_bits for node in demand.digital if node.kind == IntNeuron.kind), default=bits)
+    widest = max((_membrane_bits(node) for node in demand.digital if _membrane_bits(node)), default=bits)
     nodes = (
         node if isinstance(node, WeightLayer) else _with_membrane(node, bits, widest=widest) for node in demand.nodes
     )
@@ -60,37 +60,39 @@ def _one_width(node: DigitalNode, bits: int) -> DigitalNode:
         return node
     if node.kind == IntRequant.kind:
         product = Operation(Item.REQUANTIZE_MULTIPLY, 1, bits, by=bits)
-        return replace(node, operations=(product, Operation(Item.REQUANTIZE_ADD, 1, bits)))
+        table = replace(node.table, row_bits=node.table.words * bits)
+        return replace(node, operations=(product, Operation(Item.REQUANTIZE_ADD, 1, bits)), table=table)
     return replace(
         node,
         operations=tuple(replace(operation, word=bits) for operation in node.operations),
-        state_bits=bits if node.state_bits else 0,
-        waiting_bits=_operands_waiting(node) * bits,
+        states=tuple(word if word.holds == "spikes" else replace(word, bits=bits) for word in node.states),
+        operands=tuple(replace(operand, bits=bits) for operand in node.operands),
     )
 
 
 def _with_membrane(node: DigitalNode, bits: int, *, widest: int) -> DigitalNode:
-    if node.kind == IntNeuron.kind:
-        return replace(_widened(node, bits - node.state_bits), state_bits=bits)
+    if _membrane_bits(node):
+        states = tuple(replace(word, bits=bits) if word.holds == "membrane" else word for word in node.states)
+        return replace(_widened(node, bits - _membrane_bits(node)), states=states)
     if node.kind == IntRequant.kind or node.reads is Carries.VALUES:
         return node  # a product is as wide as accumulator and multiplier; a count of spikes as its window
     return _widened(node, bits - widest)
 
 
+def _membrane_bits(node: DigitalNode) -> int:
+    """N of a neuron, of its membrane and its synaptic state alike; 0 of any other node."""
+    return next((word.bits for word in node.states if word.holds == "membrane"), 0)
+
+
 def _widened(node: DigitalNode, change: int) -> DigitalNode:
-    """Words, sums and waiting operands `change` bits wider, at least 1 bit."""
+    """Words, sums and waiting operands `change` bits wider, at least 1 bit; membranes and spikes stay."""
     if change == 0:
         return node
-    waiting = _operands_waiting(node)
-    state = 0 if node.kind == IntNeuron.kind else node.state_bits
     return replace(
         node,
         operations=tuple(replace(operation, word=max(1, operation.word + change)) for operation in node.operations),
-        state_bits=max(1, state + change) if state else node.state_bits,
-        waiting_bits=max(waiting, node.waiting_bits + waiting * change),
+        states=tuple(
+            replace(word, bits=max(1, word.bits + change)) if word.holds == "sum" else word for word in node.states
+        ),
+        operands=tuple(replace(operand, bits=max(1, operand.bits + change)) for operand in node.operands),
     )
-
-
-def _operands_waiting(node: DigitalNode) -> int:
-    """Operands of an element that wait for the last one: one for each addition of a sum."""
-    return sum(operation.per_element for operation in node.operations) if node.waiting_bits else 0

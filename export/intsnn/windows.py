@@ -7,6 +7,7 @@ sums in another way.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import TypeVar
 
 import numpy as np
@@ -19,6 +20,7 @@ from intsnn.graph import IntConvTranspose, IntLinear, IntPool, Sizes, Synapse
 _EXACT_IN_FLOAT64 = 2**53  # every integer up to here is a float64, so a float64 product of integers is exact
 
 NumberT = TypeVar("NumberT", bound=np.generic)
+Accumulate = Callable[[Synapse, IntArray], IntArray]  # a weight layer and x [T, N, ...] -> acc [T, N, *node.shape]
 
 
 def exact_sums(node: Synapse, x: IntArray) -> IntArray:

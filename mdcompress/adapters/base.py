@@ -26,7 +26,10 @@ class Adapter(Protocol):
         ...
 
     def run(self, module: nn.Module, currents: Tensor, /) -> Tensor:
-        """Spikes [T, N, ...] of a neuron for currents [T, N, ...] from a fresh state. `module` may be changed."""
+        """What a neuron puts out, [T, N, ...], for currents [T, N, ...] from a fresh state. `module` may be changed.
+
+        Its spikes, or its membranes where the model's output is that.
+        """
         ...
 
 

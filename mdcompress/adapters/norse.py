@@ -1,5 +1,7 @@
 """Norse 1.1: LIF, LIFCell, LIFBoxCell, IAF, IAFCell; comparison `>`, states in tuples, parameters in a named tuple.
 
+LI, LICell and LIBoxCell are the same without spikes: they put out v.
+
 With r = dt*tau_mem_inv: h = v + r*(v_leak - v + i); LIF's current is i = (1 - dt*tau_syn_inv)*i + x, LIFBox's is x.
 """
 
@@ -14,7 +16,7 @@ from torch import Tensor, nn
 
 from mdcompress.adapters.base import has_base, library_class, numbers
 from mdcompress.adapters.refusals import NORSE, NORSE_RESET, Refusal, always_refused
-from mdcompress.graph import NeuronModel
+from mdcompress.graph import NeuronModel, Numbers
 
 _LIBRARY = "norse"
 _NEURON_BASES = ("SNN", "SNNCell", "SNNRecurrent", "SNNRecurrentCell")
@@ -26,7 +28,10 @@ class NorseNeurons:
     @property
     def classes(self) -> dict[str, Callable[[Any], NeuronModel | Refusal]]:
         """What describes which class."""
-        return {"LIF": _leaky, "LIFCell": _leaky, "LIFBoxCell": _box, "IAF": _integrator, "IAFCell": _integrator}
+        return {
+            "LIF": _leaky, "LIFCell": _leaky, "LIFBoxCell": _box, "IAF": _integrator, "IAFCell": _integrator,
+            "LI": _silent, "LICell": _silent, "LIBoxCell": _silent_box,
+        }  # fmt: skip
 
     def describe(self, module: nn.Module) -> NeuronModel | Refusal | None:
         """Read the parameters off the module's named tuple."""
@@ -62,8 +67,12 @@ def _integrator(module: Any) -> NeuronModel:
     return NeuronModel(1.0, 1.0, 0.0, threshold, "greater", "hard", reset, 0.0, reset)
 
 
+def _rate(module: Any) -> Tensor:
+    return torch.as_tensor(module.dt * module.p.tau_mem_inv).double()  # dt*tau is rounded to float32, as Norse does
+
+
 def _leaking(module: Any) -> NeuronModel:
-    rate = torch.as_tensor(module.dt * module.p.tau_mem_inv).double()  # dt*tau is rounded to float32, as Norse does
+    rate = _rate(module)
     rest = torch.as_tensor(module.p.v_leak).double()
     return replace(
         _integrator(module),
@@ -75,8 +84,24 @@ def _leaking(module: Any) -> NeuronModel:
 
 
 def _leaky(module: Any) -> NeuronModel:
-    rate = torch.as_tensor(module.dt * module.p.tau_syn_inv).double()
-    return replace(_leaking(module), synapse_decay=numbers(1.0 - rate))
+    return replace(_leaking(module), synapse_decay=_synapse_decay(module))
+
+
+def _synapse_decay(module: Any) -> Numbers:
+    return numbers(1.0 - torch.as_tensor(module.dt * module.p.tau_syn_inv).double())
+
+
+def _silent(module: Any) -> NeuronModel:
+    return replace(_silent_box(module), synapse_decay=_synapse_decay(module))
+
+
+def _silent_box(module: Any) -> NeuronModel:
+    """A leaky integrator that never fires and puts out its membrane."""
+    rate, rest = _rate(module), torch.as_tensor(module.p.v_leak).double()
+    return NeuronModel(
+        numbers(1.0 - rate), numbers(rate), numbers(rate * rest), 1.0, "greater", "none", 0.0, 0.0, numbers(rest),
+        output="membrane",
+    )  # fmt: skip
 
 
 def _box(module: Any) -> NeuronModel | Refusal:

@@ -38,7 +38,8 @@ class OwnNeurons:
 class SelfDescribed:
     """Neurons with a method `neuron_model(self) -> NeuronModel`: nothing has to be registered anywhere.
 
-    They are called with all steps, [T, N, ...] to [T, N, ...], and start anew at every call.
+    They are called with all steps, [T, N, ...] to [T, N, ...], and start anew at every call. Of a tuple, as of
+    spikes and membranes, the first tensor is the spikes.
     """
 
     def describe(self, module: nn.Module) -> NeuronModel | None:
@@ -57,5 +58,6 @@ class SelfDescribed:
 
     def run(self, module: nn.Module, currents: Tensor) -> Tensor:
         """Call it."""
-        spikes: Tensor = module(currents)
+        answer = module(currents)
+        spikes: Tensor = answer[0] if isinstance(answer, tuple) else answer
         return spikes

@@ -14,6 +14,7 @@ from mdcompress.graph import NeuronModel, Numbers, TensorShape, per_channel
 
 PROBE_STEPS, PROBE_NEURONS = 100, 256
 _NEAR_TIE = 1e-9  # in thresholds: as near, the order of float64 operations decides on which side a potential lies
+_OWN_DESCRIPTION = "a subclass with its own forward, or another version of the library, needs its own description"
 _WRONG_AT_TIES = 0.75  # of exact ties: rounding turns some of them, another comparison turns them all
 
 
@@ -39,14 +40,31 @@ def probe(
     with torch.no_grad():
         found = _run(what, adapter, module, currents)
         expected = simulate(model, currents, recurrent=_recurrence(module, model))
-    if found.shape != expected.spikes.shape:
+    if found.shape != currents.shape:
         raise TraceError(
             f"{what} must keep the shape {list(currents.shape)} (it returned {list(found.shape)})",
             hints=["a neuron layer gives one spike for every current: [T, N, ...] to [T, N, ...]"],
         )
+    if model.output == "membrane":
+        _compare_membranes(what, model, currents, found, expected)
+        return
     differing = _differing(model, found, expected)
     if differing.any():
         raise _difference(what, model, currents, found, expected, differing)
+
+
+def _compare_membranes(what: str, model: NeuronModel, currents: Tensor, found: Tensor, expected: Simulation) -> None:
+    """TraceError at the first membrane that differs by more than float64 rounds."""
+    differing = (found - expected.membranes).abs() > _NEAR_TIE * expected.membranes.abs().max()
+    if not differing.any():
+        return
+    place = tuple(differing.nonzero()[0].tolist())
+    current, gives, should = (float(values[place]) for values in (currents, found, expected.membranes))
+    raise TraceError(
+        f"{what} does not follow its description {summary(model)}: at step {place[0]} with current {current:.6g} its "
+        f"membrane is {gives:.6g}, that of the canonical neuron {should:.6g}",
+        hints=[_OWN_DESCRIPTION],
+    )
 
 
 def hard_currents(model: NeuronModel, shape: TensorShape) -> Tensor:
@@ -142,7 +160,7 @@ def _difference(
     return TraceError(
         f"{what} does not follow its description {summary(model)}: at step {step} with current {current:.6g} it gives "
         f"{gives:g} spikes, the canonical neuron {should:g} (its potential is {h:.6g})",
-        hints=["a subclass with its own forward, or another version of the library, needs its own description"],
+        hints=[_OWN_DESCRIPTION],
     )
 
 

@@ -20,8 +20,6 @@ class Refusal:
     when: str = ""
 
 
-_READOUT = "let the last linear layer be the readout, and take its mean or sum over time"
-
 SPIKINGJELLY = (
     Refusal(
         "spikingjelly",
@@ -84,13 +82,14 @@ SPIKINGJELLY = (
         "its equation is arbitrary Python",
         "give its class a method `neuron_model` that returns the mdcompress.graph.NeuronModel it follows",
     ),
-    Refusal(
-        "spikingjelly",
-        ("NonSpikingBaseNode", "NonSpikingIFNode", "NonSpikingLIFNode"),
-        "it puts out a membrane potential, not spikes",
-        _READOUT,
-    ),
 )  # fmt: skip
+SPIKINGJELLY_DECODE = Refusal(
+    "spikingjelly",
+    ("NonSpikingIFNode", "NonSpikingLIFNode"),
+    "it puts out the membrane of largest size over time, whatever its sign",
+    "use decode='max-mem', 'mean-mem' or 'last_mem', or none",
+    when="decode is 'max-abs-mem'",
+)
 SPIKINGJELLY_ANALOG = Refusal(
     "spikingjelly",
     (),
@@ -191,9 +190,9 @@ NORSE = (
     ),
     Refusal(
         "norse",
-        ("LI", "LICell", "LIBoxCell", "LILinearCell"),
-        "it puts out a membrane potential, not spikes",
-        _READOUT,
+        ("LILinearCell",),
+        "it holds input weights besides its neurons",
+        "use torch.nn.Linear(inputs, outputs, bias=False) and norse's LICell",
     ),
 )  # fmt: skip
 NORSE_RESET = Refusal(
@@ -211,12 +210,13 @@ SINABS = (
         "its threshold adapts to its own spikes",
         "train with LIF",
     ),
-    Refusal(
-        "sinabs",
-        ("ExpLeak", "ExpLeakSqueeze"),
-        "it puts out a membrane potential, not spikes",
-        _READOUT,
-    ),
+)
+SINABS_FLOOR = Refusal(
+    "sinabs",
+    ("ExpLeak", "ExpLeakSqueeze"),
+    "it puts out its membrane as it was before the floor",
+    "use min_v_mem=None",
+    when="min_v_mem is set",
 )
 SINABS_RESET = Refusal(
     "sinabs",
@@ -255,10 +255,10 @@ UNKNOWN = Refusal(
 )
 
 REFUSALS: tuple[Refusal, ...] = (
-    *SPIKINGJELLY, SPIKINGJELLY_ANALOG, SPIKINGJELLY_RESIDUAL, SPIKINGJELLY_SIMPLE_SOFT,
+    *SPIKINGJELLY, SPIKINGJELLY_ANALOG, SPIKINGJELLY_DECODE, SPIKINGJELLY_RESIDUAL, SPIKINGJELLY_SIMPLE_SOFT,
     *SNNTORCH, SNNTORCH_INHIBITION, SNNTORCH_STATE_QUANT, SNNTORCH_GRADED, SNNTORCH_BROKEN,
     *NORSE, NORSE_RESET,
-    *SINABS, SINABS_RESET, SINABS_SPIKE, SINABS_BIAS,
+    *SINABS, SINABS_RESET, SINABS_SPIKE, SINABS_BIAS, SINABS_FLOOR,
     PER_NEURON, UNKNOWN,
 )  # fmt: skip
 

@@ -95,6 +95,8 @@ class _Neuron:
         return h.maximum(self._floor) if self.model.floor == "before_fire" else h
 
     def _fired(self, h: Tensor) -> Tensor:
+        if self.model.output == "membrane":
+            return torch.zeros_like(h)
         match self.model.spike:
             case "binary":
                 fires = h >= self._threshold if self.model.comparator == "greater_equal" else h > self._threshold

@@ -12,7 +12,15 @@ import torch
 from torch import Tensor, nn
 
 from mdcompress.adapters.base import cast_inputs, has_base, library_class, numbers
-from mdcompress.adapters.refusals import SINABS, SINABS_BIAS, SINABS_RESET, SINABS_SPIKE, Refusal, always_refused
+from mdcompress.adapters.refusals import (
+    SINABS,
+    SINABS_BIAS,
+    SINABS_FLOOR,
+    SINABS_RESET,
+    SINABS_SPIKE,
+    Refusal,
+    always_refused,
+)
 from mdcompress.graph import NeuronModel, Numbers
 
 _LIBRARY = "sinabs"
@@ -24,7 +32,7 @@ class SinabsNeurons:
     @property
     def classes(self) -> tuple[str, ...]:
         """The described classes."""
-        return ("LIF", "LIFSqueeze", "LIFRecurrent", "IAF", "IAFSqueeze", "IAFRecurrent")
+        return ("LIF", "LIFSqueeze", "LIFRecurrent", "IAF", "IAFSqueeze", "IAFRecurrent", "ExpLeak", "ExpLeakSqueeze")
 
     def describe(self, module: nn.Module) -> NeuronModel | Refusal | None:
         """Read the parameters off the module."""
@@ -33,7 +41,9 @@ class SinabsNeurons:
             return None
         if name not in self.classes:
             return always_refused(SINABS, name)
-        model = _with_spikes(module, _leaky(module))
+        if has_base(module, _LIBRARY, ("ExpLeak",)):
+            return _silent(module)
+        model = _with_spikes(module, _leaky(module, numbers(module.spike_threshold)))
         if isinstance(model, Refusal) or not has_base(module, _LIBRARY, ("LIFRecurrent",)):
             return model
         biased = any(name.endswith("bias") for name, _ in module.named_parameters())
@@ -53,8 +63,12 @@ class SinabsNeurons:
         return spikes.transpose(0, 1)
 
 
-def _leaky(module: Any) -> NeuronModel:
-    threshold = numbers(module.spike_threshold)
+def _silent(module: Any) -> NeuronModel | Refusal:
+    """A leaky integrator that never fires and puts out its membrane."""
+    return SINABS_FLOOR if module.min_v_mem is not None else replace(_leaky(module, 1.0), output="membrane")
+
+
+def _leaky(module: Any, threshold: Numbers) -> NeuronModel:
     alpha = torch.ones((), dtype=torch.float64)
     if not has_base(module, _LIBRARY, ("IAF", "IAFRecurrent")):
         alpha = _alpha(module, "mem")

@@ -17,6 +17,7 @@ from mdcompress.adapters.base import has_base, library_class, numbers
 from mdcompress.adapters.refusals import (
     SPIKINGJELLY,
     SPIKINGJELLY_ANALOG,
+    SPIKINGJELLY_DECODE,
     SPIKINGJELLY_RESIDUAL,
     SPIKINGJELLY_SIMPLE_SOFT,
     Refusal,
@@ -48,6 +49,8 @@ class SpikingJellyNeurons:
             "ILIFNode": _multi_level,
             "KLIFNode": _scaled,
             "MPBNLIFNode": _normalised,
+            "NonSpikingIFNode": _silent,
+            "NonSpikingLIFNode": _silent,
         }
 
     def describe(self, module: nn.Module) -> NeuronModel | Refusal | None:
@@ -63,7 +66,13 @@ class SpikingJellyNeurons:
         return refusal if is_neuron else None
 
     def run(self, module: Any, currents: Tensor) -> Tensor:
-        """Reset its memories; call it with all steps in step mode 'm', with one after the other in 's'."""
+        """Reset its memories; call it with all steps in step mode 'm', with one after the other in 's'.
+
+        One that does not fire starts anew at every call, and gives its membranes as a list.
+        """
+        if has_base(module, _LIBRARY, ("NonSpikingBaseNode",)):
+            module.decode = None
+            return torch.stack(module(currents))
         module.reset()
         if module.step_mode == "m":
             spikes: Tensor = module(currents)
@@ -105,6 +114,15 @@ def _simple(module: Any) -> NeuronModel | Refusal:
     if not hasattr(module, "tau"):
         return replace(_integrator(module), initial=0.0)
     return SPIKINGJELLY_SIMPLE_SOFT if module.v_reset is None else replace(_leaky(module), initial=0.0)
+
+
+def _silent(module: Any) -> NeuronModel | Refusal:
+    """v = v + x, or v + (x - v)/tau; put out, or decoded over time by its largest, mean or last value."""
+    if module.decode == "max-abs-mem":
+        return SPIKINGJELLY_DECODE
+    rate = 1.0 / module.tau if hasattr(module, "tau") else None
+    decay, gain = (1.0, 1.0) if rate is None else (1.0 - rate, rate)
+    return NeuronModel(decay, gain, 0.0, 1.0, "greater_equal", "none", 0.0, 0.0, 0.0, output="membrane")
 
 
 def _half_threshold(module: Any) -> NeuronModel:

@@ -51,20 +51,23 @@ class Selection:
     settings: tuple[str, ...] = ()
     model: str | None = None
     weights: str | None = None
+    nir: tuple[str, ...] = ()
     seed: int | None = None
 
     def __str__(self) -> str:
         """The options as typed, quoted for a shell."""
         seed = None if self.seed is None else str(self.seed)
         given = [("--recipe", self.recipe), ("--run", self.run), *(("--set", setting) for setting in self.settings)]
-        given += [("--model", self.model), ("--weights", self.weights), ("--seed", seed)]
+        given += [("--model", self.model), *(("--nir", option) for option in self.nir)]
+        given += [("--weights", self.weights), ("--seed", seed)]
         return shlex.join(word for option, value in given if value is not None for word in (option, value))
 
     @property
     def changes(self) -> tuple[str, ...]:
         """All changes as `key.path=value` items; the named options win over `--set`."""
         named = {"model.builder": self.model, "model.weights": self.weights, "seed": self.seed}
-        return (*self.settings, *(f"{key}={json.dumps(value)}" for key, value in named.items() if value is not None))
+        given = (f"{key}={json.dumps(value)}" for key, value in named.items() if value is not None)
+        return (*self.settings, *given, *(f"model.nir.{option}" for option in self.nir))
 
 
 def run_options(callback: Callback) -> Callback:
@@ -73,7 +76,7 @@ def run_options(callback: Callback) -> Callback:
 
 
 def selection_options(callback: Callback) -> Callback:
-    """--recipe, --run, --set, --model, --weights and --seed as `selection`."""
+    """--recipe, --run, --set, --model, --nir, --weights and --seed as `selection`."""
     return _gather(
         callback,
         "selection",
@@ -82,8 +85,14 @@ def selection_options(callback: Callback) -> Callback:
             **_which_run(),
             "model": click.option(
                 "--model",
-                metavar="MODULE:FUNCTION",
-                help="One's own network: what returns it, for example my_nets:build.",
+                metavar="MODULE:FUNCTION|FILE.nir",
+                help="One's own network: what returns it, for example my_nets:build, or a NIR file.",
+            ),
+            "nir": click.option(
+                "--nir",
+                multiple=True,
+                metavar="KEY=VALUE",
+                help="How a NIR file is read, for example exporter=norse; repeat for more keys.",
             ),
             "weights": click.option("--weights", metavar="FILE", help="Trained float weights (.safetensors, .pt)."),
             "seed": click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Start of all random numbers."),

@@ -9,7 +9,7 @@ import torch
 from brevitas.function.ops_ste import round_ste
 from torch import Tensor, nn
 
-from intsnn.arithmetic import IntType
+from intsnn.arithmetic import ACCUMULATOR_LIMIT, IntType
 from mdcompress.graph import NeuronModel, Numbers, count_limit, per_channel, typical
 from mdcompress.layers.firing import after_reset, integrate_and_fire
 from mdcompress.layers.integer_ops import Firing, NeuronIntegers
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mdcompress.recipe import MembranePolicy
 
 _INITIAL_RANGE = 1.0  # stored range in thresholds before calibration finds a better one
+NEVER = ACCUMULATOR_LIMIT  # a threshold that no potential reaches (FORMAT.md, "Bounds")
 _LARGEST_SYNAPSE_WORD = 28  # bit_width - 1 + synapse_shift, so that D_s*i stays below 2^28 (FORMAT.md, "Bounds")
 
 
@@ -102,7 +103,7 @@ class QuantNeuron(nn.Module):
             max_spikes=count_limit(model),
             floor=model.floor,
             rearm=model.rearm,
-            threshold=fine(model.threshold) + (half + above),
+            threshold=nothing + NEVER if model.output == "membrane" else fine(model.threshold) + (half + above),
             level=fine(model.threshold).clamp_min(1.0) if counts else nothing,
             soft_amount=fine(model.soft_amount) if model.reset == "soft" else nothing,
             drive=fine(model.drive) + (half - synapse_half),

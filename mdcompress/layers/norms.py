@@ -34,7 +34,8 @@ def adopt_norm(norm: BatchNorm, source: BatchNorm) -> None:
     norm.running_var.copy_(variance)  # type: ignore[union-attr]
     if source.affine:
         norm.weight.copy_(source.weight)
-        norm.bias.copy_(source.bias)
+        if source.bias is not None:  # snnTorch and SpikingJelly take the bias off their norms through time
+            norm.bias.copy_(source.bias)
 
 
 def norm_affine(norm: BatchNorm, mean: Tensor, variance: Tensor) -> Affine:
@@ -43,7 +44,7 @@ def norm_affine(norm: BatchNorm, mean: Tensor, variance: Tensor) -> Affine:
     if norm.affine:
         gain = gain * norm.weight
     offset = -gain * mean
-    return Affine(gain, offset + norm.bias if norm.affine else offset)
+    return Affine(gain, offset + norm.bias if norm.affine and norm.bias is not None else offset)
 
 
 def running_statistics(norm: BatchNorm) -> tuple[Tensor, Tensor]:

@@ -14,16 +14,18 @@ from torch import Tensor, nn
 
 from mdcompress.graph import SynapseSpec
 from mdcompress.layers.integer_ops import requantize
-from mdcompress.layers.norms import (
-    Affine,
-    BatchNorm,
-    adopt_norm,
-    batch_statistics,
-    make_norm,
-    norm_affine,
-    running_statistics,
-)
+from mdcompress.layers.norms import Affine
 from mdcompress.layers.requant import RequantConstants, requant_constants
+from mdcompress.layers.step_norms import (
+    NormSource,
+    Statistics,
+    adopt,
+    affine_of,
+    norm_layer,
+    over_steps,
+    statistics_in_use,
+    statistics_of,
+)
 from mdcompress.quantizers import IntegerWeight, fit_weight_range, integer_weight, weight_layer
 
 if TYPE_CHECKING:
@@ -31,8 +33,14 @@ if TYPE_CHECKING:
 
 _EXACT_IN_FLOAT32 = 2**24  # sums of integers below this are exact in float32 in any order
 _CONVOLUTIONS = {"conv1d": F.conv1d, "conv2d": F.conv2d, "conv3d": F.conv3d}
+_TRANSPOSED = {
+    "conv_transpose1d": F.conv_transpose1d,
+    "conv_transpose2d": F.conv_transpose2d,
+    "conv_transpose3d": F.conv_transpose3d,
+}
 
-FloatSynapse: TypeAlias = nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear
+FloatTransposed: TypeAlias = nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d
+FloatSynapse: TypeAlias = nn.Conv1d | nn.Conv2d | nn.Conv3d | FloatTransposed | nn.Linear
 
 
 @dataclass(frozen=True)
@@ -41,6 +49,18 @@ class SynapseIntegers:
 
     weight: Tensor
     requant: RequantConstants
+
+
+def output_first(module: FloatSynapse) -> Tensor:
+    """A layer's weight [Co, Ci/groups, *kernel] or [O, I], also of a transposed convolution."""
+    return exchanged(module.weight, module.groups) if isinstance(module, FloatTransposed) else module.weight
+
+
+def exchanged(weight: Tensor, groups: int) -> Tensor:
+    """[Ci, Co/groups, *kernel] to [Co, Ci/groups, *kernel]: channel axes change places within a group; and back."""
+    first, second, *kernel = weight.shape
+    split = weight.reshape(groups, first // groups, second, *kernel).transpose(1, 2)
+    return split.reshape(groups * second, first // groups, *kernel)
 
 
 class QuantSynapse(nn.Module):
@@ -61,17 +81,15 @@ class QuantSynapse(nn.Module):
         self.folds = batch_norm.mode == "fold" and spec.batch_norm is not None
         stored = replace(spec, bias=True) if self.folds else spec
         self.layer = weight_layer(stored, weight)
-        channels = spec.weight_shape[0]
-        has_norm = spec.batch_norm is not None and not self.folds
-        self.norm = make_norm(channels, len(spec.weight_shape) - 2) if has_norm else None
+        self.norm = None if self.folds else norm_layer(spec, spec.weight_shape[0], len(spec.weight_shape) - 2)
 
-    def adopt(self, module: FloatSynapse, norm: BatchNorm | None) -> None:
+    def adopt(self, module: FloatSynapse, norm: NormSource | None) -> None:
         """Copy the float weights (and fold the norm into them where the policy says so); fit the weight range."""
         with torch.no_grad():
-            weight, bias = module.weight.detach().clone(), module.bias
+            weight, bias = output_first(module).detach().clone(), module.bias
             if self.folds:
-                assert norm is not None
-                affine = norm_affine(norm, *running_statistics(norm))
+                assert norm is not None and not isinstance(norm, tuple), "planning folds no norm that differs by step"
+                affine = affine_of(norm, statistics_in_use(norm))
                 weight = weight * affine.gain.view(-1, *(1 for _ in weight.shape[1:]))
                 bias = affine.offset if bias is None else affine.offset + affine.gain * bias
             self.layer.weight.copy_(weight)
@@ -79,25 +97,21 @@ class QuantSynapse(nn.Module):
                 self.layer.bias.copy_(bias)
             if self.norm is not None:
                 assert norm is not None
-                adopt_norm(self.norm, norm)
+                adopt(self.norm, norm)
         fit_weight_range(self.layer, self.weight_policy)
         self.layer.quant_weight()
 
     def forward(self, x: Tensor, input_scale: float, unit: Tensor) -> Tensor:
         """Integers x [T, N, ...] to integer currents [T, N, ...] in units of `unit` (a real scalar)."""
         weight = integer_weight(self.layer)
-        accumulator = self._accumulate(x.flatten(0, 1), weight)
+        sums = self._accumulate(x.flatten(0, 1), weight)
+        accumulator = sums.reshape(*x.shape[:2], *sums.shape[1:])
         statistics = self._batch_statistics(accumulator, weight.scale * input_scale) if self.training else None
         constants = self._constants(weight, statistics, input_scale, unit)
-        view = (1, -1, *(1 for _ in accumulator.shape[2:]))
-        dtype = accumulator.dtype if self.training else torch.float64
-        current = requantize(
-            accumulator.to(dtype),
-            constants.multiplier.to(dtype).view(view),
-            constants.bias.to(dtype).view(view),
-            constants.shift,
+        sums = accumulator if self.training else accumulator.double()
+        return requantize(
+            sums, over_steps(constants.multiplier, sums), over_steps(constants.bias, sums), constants.shift
         )
-        return current.reshape(*x.shape[:2], *current.shape[1:])
 
     def integers(self, input_scale: float, unit: Tensor) -> SynapseIntegers:
         """The integers that evaluation uses and export writes, from running statistics."""
@@ -105,7 +119,7 @@ class QuantSynapse(nn.Module):
         return SynapseIntegers(weight.values, self._constants(weight, None, input_scale, unit))
 
     def gain(self) -> Tensor:
-        """The real factor of each channel, g of the batch norm or 1, [C] (from running statistics)."""
+        """The real factor of each channel, g of the batch norm or 1, [C] or [T, C] (from running statistics)."""
         return self._affine(None).gain
 
     def current_bound(self, input_scale: float) -> float:
@@ -122,29 +136,37 @@ class QuantSynapse(nn.Module):
         values, x = weight.values.to(dtype), x.to(dtype)
         if self.spec.operator == "linear":
             return F.linear(x, values)
-        spec = self.spec
-        convolve = _CONVOLUTIONS[spec.operator]
-        accumulator: Tensor = convolve(x, values, None, spec.stride, spec.padding, spec.dilation, spec.groups)
-        return accumulator
+        return _convolved(self.spec, x, values)
 
-    def _batch_statistics(self, accumulator: Tensor, scale: Tensor) -> tuple[Tensor, Tensor] | None:
+    def _batch_statistics(self, accumulator: Tensor, scale: Tensor) -> Statistics | None:
         """Mean and variance of acc*scale over this batch; running statistics are updated on the way."""
         if self.norm is None:
             return None
-        return batch_statistics(self.norm, accumulator, scale, self.layer.bias)
+        return statistics_of(self.norm, accumulator, scale, self.layer.bias)
 
-    def _affine(self, statistics: tuple[Tensor, Tensor] | None) -> Affine:
+    def _affine(self, statistics: Statistics | None) -> Affine:
         bias = self.layer.bias
         if self.norm is None:
             gain = torch.ones(self.spec.weight_shape[0], device=self.layer.weight.device)
             return Affine(gain, torch.zeros_like(gain) if bias is None else bias)
-        affine = norm_affine(self.norm, *(statistics or running_statistics(self.norm)))
+        affine = affine_of(self.norm, statistics or statistics_in_use(self.norm))
         return affine if bias is None else Affine(affine.gain, affine.offset + affine.gain * bias)
 
     def _constants(
-        self, weight: IntegerWeight, statistics: tuple[Tensor, Tensor] | None, input_scale: float, unit: Tensor
+        self, weight: IntegerWeight, statistics: Statistics | None, input_scale: float, unit: Tensor
     ) -> RequantConstants:
         affine = self._affine(statistics)
         multiplier = affine.gain * weight.scale * (input_scale / unit)
         bound = weight.values.detach().abs().flatten(1).sum(1) * self.largest_input
         return requant_constants(multiplier, affine.offset / unit, bound, self.norm_policy)
+
+
+def _convolved(spec: SynapseSpec, x: Tensor, weight: Tensor) -> Tensor:
+    """The window sums of x [B, Ci, *map] with weight [Co, Ci/groups, *kernel]."""
+    geometry = (spec.stride, spec.padding)
+    if spec.is_transposed:
+        transpose, own = _TRANSPOSED[spec.operator], exchanged(weight, spec.groups)
+        spread: Tensor = transpose(x, own, None, *geometry, spec.output_padding, spec.groups, spec.dilation)
+        return spread
+    accumulator: Tensor = _CONVOLUTIONS[spec.operator](x, weight, None, *geometry, spec.dilation, spec.groups)
+    return accumulator

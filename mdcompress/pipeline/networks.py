@@ -31,16 +31,19 @@ def load_splits(workspace: Workspace) -> DataSplits:
 
 
 def fresh_network(workspace: Workspace) -> nn.Module:
-    """The network as its factory makes it; its first weights depend on the recipe's seed alone.
+    """The network as its factory makes it; its first weights depend on the recipe's seed alone. That of a `.nir` file.
 
     Errors: TraceError where one of its neurons has no integer form, before any work is done on it.
     """
     from mdcompress.adapters import find_neurons
     from mdcompress.builders import build_network
+    from mdcompress.nir import from_nir
 
-    device = torch_device(workspace)
+    device, model = torch_device(workspace), workspace.model
+    if model.is_nir:
+        return from_nir(model.builder, model.nir).to(device)
     with seeded(workspace.recipe.seed):
-        network = build_network(workspace.model.builder).to(device)
+        network = build_network(model.builder).to(device)
     find_neurons(network)
     return network
 
@@ -59,15 +62,17 @@ def seeded(seed: int) -> Iterator[None]:
 
 
 def teacher_weights(workspace: Workspace) -> Path:
-    """The checkpoint of the float network: the one the recipe names, or what `train` wrote."""
-    named = workspace.model.weights
+    """The checkpoint of the float network: the one the recipe names, the `.nir` file, or what `train` wrote."""
+    named = workspace.model.trained
     if named is None:
         workspace.require(Stage.TRAIN)
         return workspace.run.file(TEACHER_FILE)
     if not Path(named).is_file():
         raise MissingFileError(
             f"{named}: the weights of the float network must be there (no such file)",
-            hints=["give another path with --weights", "or set model.weights to null to train the network first"],
+            hints=["give another path with --model"]
+            if workspace.model.weights is None
+            else ["give another path with --weights", "or set model.weights to null to train the network first"],
         )
     return Path(named)
 
@@ -77,7 +82,8 @@ def trained_network(workspace: Workspace, weights: Path) -> nn.Module:
     from mdcompress.weights import load_weights
 
     network = fresh_network(workspace)
-    load_weights(network, weights)
+    if not workspace.model.is_nir or workspace.model.weights is not None:
+        load_weights(network, weights)
     return network.to(torch_device(workspace)).eval()
 
 

@@ -61,7 +61,7 @@ def preview(workspace: Workspace) -> Report:
     """What `quantize` would do to every node: its shape, policy, and the rule that set it. Writes nothing."""
     from mdcompress.planning import format_plan
 
-    named = workspace.model.weights
+    named = workspace.model.trained
     network = fresh_network(workspace) if named is None else trained_network(workspace, teacher_weights(workspace))
     _, graph, plan = _traced_and_planned(workspace, network, load_splits(workspace))
     rows = format_plan(plan, without_batch_norm=_without_batch_norm(graph))

@@ -13,10 +13,10 @@ from mdcompress.runs import TEACHER_FILE, TEACHER_HISTORY_FILE
 
 def train(workspace: Workspace) -> Report:
     """Train the float network on the recipe's data."""
-    if workspace.model.weights is not None:
+    if workspace.model.trained is not None:
         raise UsageError(
-            f"there is nothing to train: the recipe names weights ({workspace.model.weights})",
-            hints=["leave --weights out, or go on with `mdcompress quantize`"],
+            f"there is nothing to train: the network has its weights ({workspace.model.trained})",
+            hints=[*([] if workspace.model.is_nir else ["leave --weights out"]), "go on with `mdcompress quantize`"],
         )
     workspace.refuse_to_overwrite(Stage.TRAIN)
     from mdcompress.evaluation import evaluate

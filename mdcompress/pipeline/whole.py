@@ -37,7 +37,7 @@ def run_all(workspace: Workspace, hardware: str) -> WholeRun:
         Stage.EXPORT: lambda: export(workspace),
         Stage.ESTIMATE: lambda: estimate(workspace, hardware, choice=MEASURED),
     }
-    if workspace.model.weights is not None:
+    if workspace.model.trained is not None:
         del steps[Stage.TRAIN]
     extra = {Stage.ESTIMATE: estimate_settings(hardware, MEASURED)}
     _check_first(workspace, tuple(stage for stage in steps if workspace.stale(stage, extra.get(stage, {}))))
@@ -51,7 +51,7 @@ def _check_first(workspace: Workspace, stages: tuple[Stage, ...]) -> None:
 
     stages: those that have to be done.
     """
-    if workspace.model.weights is not None and Stage.QUANTIZE in stages:
+    if workspace.model.trained is not None and Stage.QUANTIZE in stages:
         teacher_weights(workspace)
     if set(stages) - {Stage.ESTIMATE}:  # pricing alone needs no torch
         torch_device(workspace)

@@ -71,6 +71,8 @@ def _option_faults(neuron: NeuronModel) -> Iterator[NeuronFault]:
         yield "a masked reset must go to 0, with spikes of 0 or 1", "describe it by another timing"
     if neuron.rearm == "double" and (neuron.reset, neuron.timing, neuron.spike) != ("soft", "same_step", "binary"):
         yield "a doubled threshold goes with a soft reset in the same step and spikes of 0 or 1", "use rearm='plain'"
+    if neuron.output == "membrane" and (neuron.reset != "none" or neuron.spike != "binary"):
+        yield "a neuron that puts out its membrane has no reset", "use reset='none' and spike='binary'"
     if neuron.spike != "binary" and neuron.comparator == "greater":
         yield "a count of spikes compares with >=", "use comparator='greater_equal'"
     if neuron.max_spikes is not None and not 1 <= neuron.max_spikes <= (1 if neuron.spike == "binary" else 255):

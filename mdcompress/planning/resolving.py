@@ -9,7 +9,7 @@ from typing import TypeVar
 from pydantic import ValidationError
 
 from mdcompress.errors import PlanError
-from mdcompress.graph import NeuronModel, NodeKind, SnnGraph, SnnNode
+from mdcompress.graph import NeuronModel, NodeKind, SnnGraph, SnnNode, SynapseSpec
 from mdcompress.patterns import match_names
 from mdcompress.planning.leak import LARGEST_GUARD_BITS, most_leak_bits
 from mdcompress.planning.neurons import neuron_faults
@@ -88,6 +88,10 @@ def _unmatched(recipe: Recipe, graph: SnnGraph) -> Iterator[_Fault]:
             if not match_names(pattern, neurons):
                 message = f"{pattern!r} matches no neuron"
                 yield _Fault("distill.membrane.match", message, no_match_hint(pattern, neurons))
+    for steps in recipe.distill.time_steps or ():
+        if graph.fixed_steps not in (None, steps):
+            message = f"must be {graph.fixed_steps}, for each of which the network's norms differ (got {steps})"
+            yield _Fault("distill.time_steps", message, "leave distill.time_steps out")
 
 
 def _inapplicable(override: Override, place: str, matched: Sequence[SnnNode], graph: SnnGraph) -> Iterator[_Fault]:
@@ -116,7 +120,7 @@ def _planned(node: SnnNode, recipe: Recipe, rules: Sequence[_Rule]) -> PlannedNo
         match node.kind:
             case NodeKind.SYNAPSE:
                 weight, weight_origin = _merged(quantize.weight, "weight", rules)
-                batch_norm, batch_norm_origin = _merged(quantize.batch_norm, "batch_norm", rules)
+                batch_norm, batch_norm_origin = _foldable(node, *_merged(quantize.batch_norm, "batch_norm", rules))
                 origin = (*weight_origin, *batch_norm_origin)
                 return PlannedNode(
                     node.name, node.kind, node.shape, weight=weight, batch_norm=batch_norm, origin=origin
@@ -148,6 +152,17 @@ def _merged(base: PolicyT, section: str, rules: Sequence[_Rule]) -> tuple[Policy
             origins[name] = rule.name
     merged = type(base).model_validate(values)
     return merged, tuple((f"{section}.{name}", origin) for name, origin in origins.items())
+
+
+def _foldable(
+    node: SnnNode, policy: BatchNormPolicy, origin: tuple[Origin, ...]
+) -> tuple[BatchNormPolicy, tuple[Origin, ...]]:
+    """A norm that differs from step to step has no one gain to fold into the weights: it is quantized instead."""
+    assert isinstance(node.spec, SynapseSpec)
+    if policy.mode != "fold" or not (node.spec.step_norms or node.spec.step_scales):
+        return policy, origin
+    rules = tuple((name, "automatic" if name == "batch_norm.mode" else rule) for name, rule in origin)
+    return policy.model_copy(update={"mode": "quantize"}), rules
 
 
 def _contradiction(node: SnnNode, error: Exception, rules: Sequence[_Rule]) -> _Fault:

@@ -60,16 +60,23 @@ def _nodes_of_role(role: Role, graph: SnnGraph) -> tuple[SnnNode, ...]:
             return tuple(node for node in sources if _reaches(node, NodeKind.ADD, _PASSING, graph))
         case "@readout":
             through = [kind for kind in NodeKind if kind not in (NodeKind.NEURON, NodeKind.READOUT)]
-            return tuple(node for node in synapses if _reaches(node, NodeKind.READOUT, through, graph))
+            ends = [node for node in synapses if _reaches(node, NodeKind.READOUT, through, graph)]
+            last = graph.membrane_readout  # a neuron that does not fire is part of the readout, and has a membrane
+            if last is None:
+                return tuple(ends)
+            before = (node for node in synapses if _reaches(node, NodeKind.NEURON, through, graph, name=last.name))
+            return (*ends, *before, last)
 
 
-def _reaches(node: SnnNode, goal: NodeKind, through: Sequence[NodeKind], graph: SnnGraph) -> bool:
-    """Whether a path leads from the node to one of kind `goal`, with only `through` kinds between."""
+def _reaches(
+    node: SnnNode, goal: NodeKind, through: Sequence[NodeKind], graph: SnnGraph, *, name: str | None = None
+) -> bool:
+    """Whether a path leads from the node to one of kind `goal` (that of a name), with only `through` kinds between."""
     visited: set[str] = set()
     waiting = [node]
     while waiting:
         for reader in graph.readers(waiting.pop().name):
-            if reader.kind is goal:
+            if reader.kind is goal and name in (None, reader.name):
                 return True
             if reader.kind in through and reader.name not in visited:
                 visited.add(reader.name)

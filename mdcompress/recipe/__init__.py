@@ -8,6 +8,7 @@ from mdcompress.recipe.files import (
     recipes_folder,
     shipped_recipes,
 )
+from mdcompress.recipe.nir import NirSpec
 from mdcompress.recipe.policies import (
     BatchNormPolicy,
     InputPolicy,
@@ -42,6 +43,7 @@ __all__ = [
     "MembraneLossSpec",
     "MembranePolicy",
     "ModelSpec",
+    "NirSpec",
     "OptimizerSpec",
     "Override",
     "QuantizeSpec",

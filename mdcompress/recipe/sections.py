@@ -8,8 +8,9 @@ from pydantic import ConfigDict, Field, model_validator
 
 from intsnn.yamlfile import RuleError, StrictModel
 from mdcompress.data.names import DATA_SETS, DEFAULT_FOLDER, EVENT_SETS, Encoding
+from mdcompress.recipe.nir import NirSpec
 from mdcompress.recipe.policies import QuantizeSpec
-from mdcompress.recipe.values import DataName, ImportPath, NeuronPatterns, RunName, StepCounts, as_tuple
+from mdcompress.recipe.values import Builder, DataName, NeuronPatterns, RunName, StepCounts, as_tuple, is_nir_file
 
 LossSteps = Literal["steps", "mean"]
 
@@ -17,12 +18,33 @@ LossSteps = Literal["steps", "mean"]
 class ModelSpec(StrictModel):
     """The float network."""
 
-    builder: ImportPath = Field(
-        description="Import path `module:function` of a function without arguments that returns the nn.Module.",
+    builder: Builder = Field(
+        description="Import path `module:function` of a function without arguments that returns the nn.Module, or a "
+        "`.nir` file.",
     )
     weights: str | None = Field(
-        None, description="Checkpoint of the float network (.safetensors, .pt); null: train it first, see `teacher`."
+        None,
+        description="Checkpoint of the float network (.safetensors, .pt); null: train it first, see `teacher`, or take "
+        "those of the `.nir` file.",
     )
+    nir: NirSpec | None = Field(None, description="How the neurons of a `.nir` file are read.")
+
+    @property
+    def trained(self) -> str | None:
+        """The file with the network's weights, where they are not to be trained."""
+        return self.builder if self.weights is None and self.is_nir else self.weights
+
+    @property
+    def is_nir(self) -> bool:
+        """Whether the network is a `.nir` file."""
+        return is_nir_file(self.builder)
+
+    @model_validator(mode="after")
+    def _options_have_a_file(self) -> ModelSpec:
+        if self.nir is not None and not self.is_nir:
+            message = f"is for networks from a `.nir` file (the builder is {self.builder!r})"
+            raise RuleError(message, hint="delete it, or name the file: builder: path/to/net.nir", field="nir")
+        return self
 
 
 class OptimizerSpec(StrictModel):

@@ -46,6 +46,15 @@ def _import_path(value: str) -> str:
     return value
 
 
+def _builder(value: str) -> str:
+    return value if is_nir_file(value) else _import_path(value)
+
+
+def is_nir_file(builder: str) -> bool:
+    """Whether a builder is the path of a `.nir` file: a network with its weights."""
+    return builder.endswith(".nir")
+
+
 def _data_name(value: str) -> str:
     if value in DATA_SETS or re.fullmatch(_IMPORT_PATH, value, re.ASCII):
         return value
@@ -89,6 +98,7 @@ WeightBits = Annotated[
     float, AfterValidator(_weight_bits), PlainSerializer(_as_written), Wording("1, 1.58, or an integer from 2 to 8")
 ]
 ImportPath = Annotated[str, AfterValidator(_import_path), Wording("import path `module:function`")]
+Builder = Annotated[str, AfterValidator(_builder), Wording("import path `module:function`, or path of a `.nir` file")]
 DataName = Annotated[str, AfterValidator(_data_name), Wording("name of a data set, or import path `module:function`")]
 RunName = Annotated[str, AfterValidator(_run_name), Wording("word of letters, digits, `.`, `_`, `-`")]
 Patterns = str | Annotated[tuple[str, ...], Field(min_length=1)]

@@ -26,6 +26,9 @@ def check_agreement(name: str, module: nn.Module, model: NeuronModel, call: Call
 
     Where float32 rounds a potential that lies at a firing level, either side is right, and what follows is left out.
     """
+    if model.output == "membrane":
+        _check_membranes(name, module, model, call, batch)
+        return
     currents = all_steps(call.currents, call.position, batch).double()
     found = all_steps(call.spikes, call.position, batch).double()
     expected = simulate(model, currents, recurrent=_recurrence(module, model))
@@ -43,6 +46,17 @@ def check_agreement(name: str, module: nn.Module, model: NeuronModel, call: Call
             "user's own that keeps state a method reset_state()"
         ],
     )
+
+
+def _check_membranes(name: str, module: nn.Module, model: NeuronModel, call: Call, batch: int) -> None:
+    found = call.spikes[0] if call.reduces != "none" else all_steps(call.spikes, call.position, batch)
+    mode: ReadoutMode = "steps" if call.reduces == "none" else call.reduces
+    if not holds_membrane(found, mode, module, model, call, batch=batch):
+        raise TraceError(
+            f"neuron {name!r} ({class_and_version(module)}) does not follow its description inside the network: its "
+            "output is not the membrane of the canonical neuron",
+            hints=["its state must start from rest and be its own: reset it before the pass"],
+        )
 
 
 def holds_membrane(

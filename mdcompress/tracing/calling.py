@@ -11,6 +11,10 @@ from mdcompress.tracing.positions import Axes
 from mdcompress.tracing.state import is_squeezed, library_of
 from mdcompress.tracing.wrappers import BatchFirst
 
+Reduces = Literal["none", "mean", "max", "last"]
+
+_DECODED: dict[object, Reduces] = {"mean-mem": "mean", "max-mem": "max", "last_mem": "last"}
+
 
 @dataclass(frozen=True)
 class Calling:
@@ -18,15 +22,20 @@ class Calling:
 
     axes: the leading axes it takes, ("N",) where it takes one step; None where the class does not say.
     state: kept by the module from call to call (`hidden`), or passed in and out (`explicit`).
+    reduces: what the module itself puts out of all steps: each, or one answer for all.
     """
 
     axes: Axes | None
     state: Literal["hidden", "explicit"]
+    reduces: Reduces = "none"
 
 
 def calling_of(module: nn.Module) -> Calling:
     """The convention of a described neuron; where the class is the user's own, whatever the network does with it."""
     match library_of(module):
+        case "spikingjelly" if any(base.__name__ == "NonSpikingBaseNode" for base in type(module).__mro__):
+            decoded = _DECODED.get(getattr(module, "decode", None), "none")
+            return Calling(("T", "N"), "hidden", decoded)
         case "spikingjelly":
             return Calling(("T", "N") if getattr(module, "step_mode", "s") == "m" else ("N",), "hidden")
         case "snntorch":

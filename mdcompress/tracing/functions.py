@@ -49,8 +49,10 @@ _SELECTIONS = {"__getitem__", "select"}
 _APART = {"unbind", "split", "chunk", "__iter__"}
 _JOINS = {"stack", "cat", "concat", "concatenate"}
 _MATRIX_PRODUCTS = {"matmul", "__matmul__", "bmm"}
-_TRANSPOSED = {"conv_transpose1d", "conv_transpose2d", "conv_transpose3d"}
-_WEIGHTED = {"linear", "conv1d", "conv2d", "conv3d", "batch_norm", "einsum"}
+_WEIGHTED = {
+    "linear", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "batch_norm",
+    "einsum",
+}  # fmt: skip
 
 
 def record_function(
@@ -118,8 +120,6 @@ def _advice(name: str) -> str:
         return "take whole steps, x[t], and join all of them in order, torch.stack(steps); join channels with torch.cat"
     if name in _DROPOUTS:
         return "pass training=self.training to dropout: as it is called, it drops values in evaluation too"
-    if name in _TRANSPOSED:
-        return "no transposed convolution is held yet: use a convolution, or a network without upsampling"
     if name in _WEIGHTED:
         return (
             "call weights as layers: a module such as nn.Conv2d or nn.Linear made in __init__, not a function of them"

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 
 from mdcompress.errors import TraceError
-from mdcompress.graph import Carries, NodeKind, NodeSpec, SnnGraph, SnnNode, SynapseSpec, TensorShape
+from mdcompress.graph import AffineSpec, Carries, NodeKind, NodeSpec, SnnGraph, SnnNode, SynapseSpec, TensorShape
 from mdcompress.tracing.positions import Axes, Extent, Position
 
 
@@ -41,10 +41,14 @@ class Ledger:
         time_steps: T of the sample.
         batch: N of the sample, at least 2: then [T, N, ...] and [T*N, ...] can be told apart by shape alone.
         reserved: the names of the network's modules; no other node may have one of them.
+        norm_lists: the names of its lists of a batch norm for every step.
     """
 
-    def __init__(self, time_steps: int, batch: int, *, reserved: Collection[str]) -> None:
+    def __init__(
+        self, time_steps: int, batch: int, *, reserved: Collection[str], norm_lists: frozenset[str] = frozenset()
+    ) -> None:
         self.extent = Extent(time_steps, batch)
+        self.norm_lists = norm_lists
         self._reserved = frozenset(reserved)
         self._nodes: dict[str, SnnNode] = {}
         self._written: dict[SnnNode, str] = {}  # a call, under the name it asked for: the node it made
@@ -169,9 +173,13 @@ class Ledger:
         """How many nodes there are."""
         return len(self._nodes)
 
+    def readers(self, name: str) -> list[SnnNode]:
+        """The nodes so far that read the node `name`."""
+        return [node for node in self._nodes.values() if name in node.inputs]
+
     def is_read(self, name: str) -> bool:
         """Whether a node reads the node `name`."""
-        return any(name in node.inputs for node in self._nodes.values())
+        return bool(self.readers(name))
 
     def reader_of_norm(self, norm: str) -> str | None:
         """The node that holds a batch norm; None before its first call."""
@@ -185,8 +193,20 @@ class Ledger:
         for node in reversed(self._nodes.values()):
             if node.name in needed:
                 needed.update(node.inputs)
-                nodes.append(node)
+                nodes.append(self._with_whole_norms(node))
         return SnnGraph(tuple(reversed(nodes)), self.time_steps)
+
+    def _with_whole_norms(self, node: SnnNode) -> SnnNode:
+        """The node with one norm for all steps, or one for each."""
+        if not isinstance(node.spec, SynapseSpec | AffineSpec) or not node.spec.step_norms:
+            return node
+        norms = node.spec.step_norms
+        if len(norms) != self.time_steps:
+            raise self.error(
+                f"{node.name!r} is followed by the batch norms of {len(norms)} of {self.time_steps} steps",
+                "call a norm at every step, or one for all steps",
+            )
+        return node if len(set(norms)) > 1 else replace(node, spec=replace(node.spec, step_norms=()))
 
     # ------------------------------------------------------------------ tensors
 
@@ -318,4 +338,6 @@ class Ledger:
 
 def _without_norm(node: SnnNode) -> SnnNode:
     """The node as it was when it was called, before a batch norm followed."""
-    return replace(node, spec=replace(node.spec, batch_norm=None)) if isinstance(node.spec, SynapseSpec) else node
+    if not isinstance(node.spec, SynapseSpec):
+        return node
+    return replace(node, spec=replace(node.spec, batch_norm=None, step_norms=(), step_scales=0))

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from mdcompress.adapters import Adapter, probe
 from mdcompress.graph import Carries, NeuronModel, NodeKind, per_channel
-from mdcompress.tracing.calling import advice_on, calling_of
+from mdcompress.tracing.calling import Reduces, advice_on, calling_of
 from mdcompress.tracing.ledger import Ledger, Tracked
 from mdcompress.tracing.positions import Position
 from mdcompress.tracing.samplewise import as_current
@@ -22,9 +23,13 @@ from mdcompress.tracing.samplewise import as_current
 
 @dataclass
 class Call:
-    """What a neuron read and wrote so far: the currents and spikes of each call, under their leading axes."""
+    """What a neuron read and wrote so far: the currents and spikes of each call, under their leading axes.
+
+    One that does not fire wrote its membranes, of all steps or reduced over them (`reduces`).
+    """
 
     position: Position
+    reduces: Reduces = "none"
     currents: list[Tensor] = field(default_factory=list)
     spikes: list[Tensor] = field(default_factory=list)
 
@@ -42,9 +47,10 @@ class NeuronCalls:
 
     def record(self, ledger: Ledger, module: nn.Module, name: str, *, inputs: Sequence[object], output: object) -> None:
         """Write the node of a neuron called on `inputs`, and follow its spikes and states."""
-        model = self.models[name]
+        model, calling = self.models[name], calling_of(module)
         x, states = _split(inputs)
-        spikes, new_states = _split([output])
+        listed = isinstance(output, list)  # SpikingJelly's that do not fire list their membranes, step by step
+        spikes, new_states = (torch.stack(list(flat_tensors(output))), []) if listed else _split([output])
         if x is None or spikes is None:
             raise ledger.error(
                 f"neuron {name!r} must map currents to spikes (it was called with {len(inputs)} arguments and returned "
@@ -55,16 +61,34 @@ class NeuronCalls:
         ledger.require_running(source, name)
         position = self._position(ledger, module, name, source)
         self._check_states(ledger, module, name, states, position)
-        call = self.seen.setdefault(name, Call(position))
+        call = self.seen.setdefault(name, Call(position, calling.reduces))
         if not call.currents:
+            _require_one_gain(ledger, name, model)
             probe(name, module, model, adapters=self.adapters, shape=ledger.per_sample(x, position.axes))
         call.currents.append(x.detach().clone())  # the network may change its own in place
         call.spikes.append(spikes.detach().clone())
         here = replace(as_current(ledger, source), position=position)
-        ledger.write_module(name, NodeKind.NEURON, [here], spikes, carries=Carries.SPIKES, spec=model)
+        self._write(ledger, name, here, output if listed else spikes, calling.reduces)
         for behind, state in enumerate(reversed(new_states), start=1):
             if state is not spikes:
                 ledger.follow(state, name, position, state=behind)
+
+    def _write(self, ledger: Ledger, name: str, source: Tracked, output: Any, reduces: Reduces) -> None:
+        """The node, and its output: one tensor, or one for each step."""
+        model = self.models[name]
+        carries = Carries.SPIKES if model.output == "spikes" else Carries.CURRENT
+        steps, last = output if isinstance(output, list) else [output], ledger.time_steps - 1
+        whole = torch.stack(output) if isinstance(output, list) else output
+        if reduces != "none":  # a stand-in with the leading axes of all steps
+            whole = output.expand(ledger.time_steps, *output.shape)
+        written = ledger.write_module(name, NodeKind.NEURON, [source], whole, carries=carries, spec=model)
+        if reduces == "last":
+            ledger.alias(output, written, Position("step", ("N",), last))
+        elif reduces == "mean" or reduces == "max":
+            ledger.alias(output, written, Position(reduces, ("N",)))
+        elif isinstance(output, list):
+            for step, tensor in enumerate(steps):
+                ledger.alias(tensor, written, Position("step", ("N",), step))
 
     def _position(self, ledger: Ledger, module: nn.Module, name: str, source: Tracked) -> Position:
         """The part of time of this call; TraceError where it is not the next one, or in the wrong layout."""
@@ -130,6 +154,15 @@ class NeuronCalls:
                 f"neuron {name!r} is called for {len(call.currents)} of the sample's {ledger.time_steps} steps",
                 "give a sample with as many steps as the network loops over, and call every neuron at each",
             )
+
+
+def _require_one_gain(ledger: Ledger, name: str, model: NeuronModel) -> None:
+    """A membrane that is put out has one unit, and so one gain in all channels."""
+    if model.output == "membrane" and isinstance(model.current_gain, tuple):
+        raise ledger.error(
+            f"neuron {name!r} puts out its membrane, and its gain differs from channel to channel",
+            "give it one time constant, or put the gains into the weights of the layer before",
+        )
 
 
 def all_steps(values: Sequence[Tensor], position: Position, batch: int) -> Tensor:

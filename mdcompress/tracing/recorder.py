@@ -17,7 +17,9 @@ from mdcompress.tracing.functions import record_function
 from mdcompress.tracing.ledger import Ledger, Tracked
 from mdcompress.tracing.modules import is_layer, record_module
 from mdcompress.tracing.neurons import NeuronCalls, flat_tensors
+from mdcompress.tracing.norms import norm_lists
 from mdcompress.tracing.positions import Position
+from mdcompress.tracing.readouts import check_membranes_end
 
 _READS = {"__bool__", "__int__", "__float__", "__index__", "__array__", "item", "tolist", "numpy", "equal", "allclose"}
 _QUESTIONS = {
@@ -41,7 +43,12 @@ class Recorder(TorchFunctionMode):
         self._modules = dict(model.named_modules())
         self._names = {module: name for name, module in self._modules.items()}
         self._neurons = NeuronCalls(find_neurons(model, adapters=adapters), adapters)
-        self._ledger = Ledger(sample.shape[0], sample.shape[1], reserved=self._modules)
+        self._ledger = Ledger(
+            sample.shape[0],
+            sample.shape[1],
+            reserved=self._modules,
+            norm_lists=norm_lists(self._modules, sample.shape[0]),
+        )
         self._stack: list[str] = []
         self._inside_layer = 0
 
@@ -58,6 +65,7 @@ class Recorder(TorchFunctionMode):
             output = self._model(self._sample)
         graph = ledger.graph_of(self._readout_of(output))
         self._check_neurons(graph)
+        check_membranes_end(graph, ledger.error)
         return graph
 
     @property

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from torch import Tensor, nn
 
 from mdcompress.errors import TraceError
-from mdcompress.graph import PoolSpec, Sizes, SynapseSpec
+from mdcompress.graph import PoolSpec, Sizes, SynapseOperator, SynapseSpec
 
 ErrorMaker = Callable[[str, str], TraceError]  # what is wrong, what to do
-Operator = Literal["conv1d", "conv2d", "conv3d"]
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+FloatTransposed: TypeAlias = nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d
+FloatConvolution: TypeAlias = nn.Conv1d | nn.Conv2d | nn.Conv3d | FloatTransposed
+FloatSynapse: TypeAlias = FloatConvolution | nn.Linear
+
+TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 POOLS = (
     nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d, nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d,
     nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d,
@@ -36,8 +40,10 @@ def sizes(value: int | tuple[int, ...], rank: int) -> Sizes:
     return tuple(value) if len(value) == rank else tuple(value) * rank
 
 
-def conv_spec(name: str, module: nn.Conv1d | nn.Conv2d | nn.Conv3d, error: ErrorMaker) -> SynapseSpec:
+def conv_spec(name: str, module: FloatConvolution, error: ErrorMaker) -> SynapseSpec:
     """The spec of a convolution; its batch norm is added when it is met."""
+    if isinstance(module, FloatTransposed):
+        return _transposed_spec(name, module, error)
     if module.padding_mode != "zeros":
         raise error(f"{name!r} pads with {module.padding_mode}", "use padding_mode='zeros'")
     rank = module.weight.dim() - 2
@@ -59,8 +65,39 @@ def conv_spec(name: str, module: nn.Conv1d | nn.Conv2d | nn.Conv3d, error: Error
     )
 
 
-def _operator(rank: int) -> Operator:
-    operators: tuple[Operator, ...] = ("conv1d", "conv2d", "conv3d")
+def _transposed_spec(name: str, module: FloatTransposed, error: ErrorMaker) -> SynapseSpec:
+    """The spec of a transposed convolution, whose weight is [Ci, Co/groups, *kernel]."""
+    inputs, outputs, *kernel = module.weight.shape
+    rank = len(kernel)
+    padding, dilation = sizes(_numbers(module.padding), rank), sizes(module.dilation, rank)
+    reach = tuple(d * (k - 1) for d, k in zip(dilation, kernel, strict=True))
+    if any(p > r for p, r in zip(padding, reach, strict=True)):
+        raise error(
+            f"transposed convolution {name!r} crops its output: padding {padding} is more than dilation*(kernel - 1), "
+            f"{reach}",
+            "lower its padding, and take a slice of its output where it shall be smaller",
+        )
+    operators: tuple[SynapseOperator, ...] = ("conv_transpose1d", "conv_transpose2d", "conv_transpose3d")
+    return SynapseSpec(
+        operator=operators[rank - 1],
+        weight_shape=(outputs * module.groups, inputs // module.groups, *kernel),
+        stride=sizes(module.stride, rank),
+        padding=padding,
+        dilation=dilation,
+        groups=module.groups,
+        bias=module.bias is not None,
+        batch_norm=None,
+        output_padding=sizes(module.output_padding, rank),
+    )
+
+
+def _numbers(padding: str | Sizes) -> Sizes:
+    assert not isinstance(padding, str), "torch refuses words for a transposed convolution"
+    return padding
+
+
+def _operator(rank: int) -> SynapseOperator:
+    operators: tuple[SynapseOperator, ...] = ("conv1d", "conv2d", "conv3d")
     return operators[rank - 1]
 
 

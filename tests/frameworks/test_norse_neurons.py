@@ -72,8 +72,7 @@ def test_few_bits_are_as_exact() -> None:
         (norse.LIFExCell, "not linear"),
         (lambda: norse.LIFRecurrentCell(2, 3), "holds input and recurrent weights"),
         (lambda: norse.LIFRecurrent(2, 3), "holds input and recurrent weights"),
-        (norse.LICell, "a membrane potential, not spikes"),
-        (norse.LIBoxCell, "a membrane potential, not spikes"),
+        (lambda: norse.LILinearCell(2, 3), "holds input weights besides its neurons"),
         (lambda: norse.LIFBoxCell(norse.LIFBoxParameters(reset_method=lambda z, v, r, t: v)), "a function of the user"),
     ],
 )

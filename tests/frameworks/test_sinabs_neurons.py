@@ -73,7 +73,7 @@ def test_recurrent_neurons_follow_their_description() -> None:
         (lambda: layers.IAF(reset_fn=MembraneReset(0.5)), "adds the value to every neuron"),
         (lambda: layers.IAF(spike_fn=torch.autograd.Function), "spike function is the user's"),
         (lambda: layers.ALIF(tau_mem=5.0, tau_adapt=10.0), "threshold adapts"),
-        (lambda: layers.ExpLeak(tau_mem=5.0), "a membrane potential, not spikes"),
+        (lambda: layers.ExpLeak(tau_mem=5.0, min_v_mem=-1.0), "as it was before the floor"),
         (lambda: layers.LIFRecurrent(tau_mem=5.0, rec_connect=nn.Linear(2, 2)), "acts from the second step"),
     ],
 )

@@ -221,3 +221,41 @@ def test_the_membrane_of_the_last_neuron_can_be_the_answer(
     seen, expected = student.observe(x), md.observe(network, graph, x)
     assert seen.logits.shape == expected.logits.shape == (T, N, 3)
     torch.testing.assert_close(seen.output, expected.output, rtol=0.1, atol=0.15)
+
+
+class ThroughTime(nn.Module):
+    """BNTT: a norm for every step, as snnTorch makes them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv, self.bntt1 = nn.Conv2d(1, 4, 3), snn.BatchNormTT2d(4, T)
+        self.fc, self.bntt2 = nn.Linear(64, 8), snn.BatchNormTT1d(8, T)
+        self.lif1, self.lif2 = snn.Leaky(beta=0.8, threshold=0.3), snn.Leaky(beta=0.8, threshold=0.3)
+        for module in self.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.running_mean.uniform_(-0.4, 0.1)
+                module.running_var.uniform_(0.2, 0.6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        mem1, mem2 = self.lif1.init_leaky(), self.lif2.init_leaky()
+        record = []
+        for step in range(T):
+            spk1, mem1 = self.lif1(self.bntt1[step](self.conv(x[step])), mem1)
+            spk2, mem2 = self.lif2(self.bntt2[step](self.fc(spk1.flatten(1))), mem2)
+            record.append(spk2)
+        return torch.stack(record)
+
+
+def test_batch_norm_through_time() -> None:
+    network = ThroughTime().eval()
+    assert checked(network, moving(1, 6, 6)) == [
+        "input",
+        "synapse",
+        "neuron",
+        "flatten",
+        "synapse",
+        "neuron",
+        "readout",
+    ]
+    assert trace(network, moving(1, 6, 6)).fixed_steps == T

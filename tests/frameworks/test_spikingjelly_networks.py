@@ -172,20 +172,6 @@ def test_threshold_dependent_batch_norm_is_a_batch_norm() -> None:
     assert trace(network, x).node("0").spec.batch_norm == "1"  # type: ignore[union-attr]
 
 
-@pytest.mark.parametrize(
-    ("norm", "says"),
-    [
-        (lambda: layer.TemporalEffectiveBatchNorm2d(T, 4), "scales every step differently"),
-        (lambda: layer.BatchNormThroughTime2d(T, 4, step_mode="m"), "and was by '1.bn_list.0' before"),
-    ],
-)
-def test_norms_that_change_with_time_are_refused(norm: object, says: str) -> None:
-    network = nn.Sequential(layer.Conv2d(1, 4, 3, step_mode="m"), norm(), neuron.LIFNode(step_mode="m"))  # type: ignore[operator]
-    with pytest.raises(TraceError) as caught:
-        trace(network, images(channels=1, size=6))
-    assert says in caught.value.message
-
-
 def test_a_network_in_the_wrong_step_mode_is_refused() -> None:
     network = nn.Sequential(nn.Linear(4, 4), neuron.LIFNode(step_mode="s"))
     with pytest.raises(TraceError) as caught:

@@ -30,7 +30,7 @@ from intsnn.errors import HardwareError
 from intsnn.graph import Synapse
 from intsnn.hardware.spec import Crossbar
 from intsnn.mapping import LayerMapping
-from intsnn.windows import NumberT, patches, placed
+from intsnn.windows import NumberT, patches, placed, weight_rows
 
 FloatArray = npt.NDArray[np.float64]
 Sums = npt.NDArray[np.float32]
@@ -96,7 +96,7 @@ def cut(node: Synapse, layer: LayerMapping, crossbar: Crossbar) -> LayerArrays:
 
 def _stored(node: Synapse, layer: LayerMapping, crossbar: Crossbar) -> tuple[IntArray, int, int]:
     """The stored integers [Co, Ci/G, K, P], scale and offset."""
-    weight = node.weight.reshape(*node.weight.shape[:2], -1, 1)
+    weight = weight_rows(node).reshape(layer.out_channels, layer.in_per_group, -1, 1)
     if crossbar.encoding == "differential":
         magnitudes = np.concatenate([np.maximum(weight, 0), np.maximum(-weight, 0)], axis=-1)
         largest = 2 ** (layer.slices * crossbar.cell.bits) - 1

@@ -21,9 +21,10 @@ from intsnn.arithmetic import IntArray
 from intsnn.errors import HardwareError, UsageError
 from intsnn.graph import IntGraph, Synapse
 from intsnn.hardware.spec import HardwareSpec
-from intsnn.interpreter import Accumulate, Trace, evaluate, run
+from intsnn.interpreter import Trace, evaluate, run
 from intsnn.mapping import LayerMapping, map_graph
-from intsnn.tensors import bounds
+from intsnn.tensors import read_bounds
+from intsnn.windows import Accumulate
 
 _CELLS, _READING = 0, 1  # the two kinds of random streams of a seed
 
@@ -79,12 +80,12 @@ def make_chip(
             f"{hardware.name}: arrays that adder trees read are digital and exact (readout: adder_tree)",
             hints=["choose a description whose columns are read by converters"],
         )
-    mapping, proved = map_graph(graph, hardware), bounds(graph)
-    synapses = {synapse.name: synapse for synapse in graph.synapses}
+    mapping, read = map_graph(graph, hardware), read_bounds(graph)
+    synapses = {synapse.name: synapse for synapse in graph.weight_layers}
     layers = {
         layer.name: _layer(
             synapses[layer.name], layer, hardware, spec, (seed, _CELLS, index),
-            signed=proved[synapses[layer.name].inputs[0]].low < 0,
+            signed=read[layer.name].low < 0,
         )
         for index, layer in enumerate(mapping.layers)
     }  # fmt: skip
@@ -99,12 +100,18 @@ def run_analog(chip: AnalogChip, x: npt.ArrayLike) -> AnalogRun:
 
 
 def analog_sums(chip: AnalogChip, reads: dict[str, ReadCounts]) -> Accumulate:
-    """The chip's weight layers, for one run of the interpreter; what each of them reads is written to `reads`."""
-    indices = {name: index for index, name in enumerate(chip.layers)}
+    """The chip's weight layers, for one run of the interpreter; what each of them reads is added to `reads`.
+
+    A recurrent layer is read step by step: its read noise goes on from step to step.
+    """
+    streams = {
+        name: np.random.Generator(np.random.SFC64((chip.seed, _READING, index)))  # the fastest for normal float32
+        for index, name in enumerate(chip.layers)
+    }
 
     def accumulate(node: Synapse, x: IntArray) -> IntArray:
-        stream = np.random.SFC64((chip.seed, _READING, indices[node.name]))  # the fastest for normal float32
-        sums, reads[node.name] = chip.layers[node.name].accumulate(x, np.random.Generator(stream))
+        sums, counts = chip.layers[node.name].accumulate(x, streams[node.name])
+        reads[node.name] = reads.get(node.name, ReadCounts()) + counts
         return sums
 
     return accumulate
@@ -134,8 +141,7 @@ def _layer(
 
 def _calibrated(chip: AnalogChip, x: npt.ArrayLike) -> AnalogChip:
     layers = {
-        step.node.name: calibrated(chip.layers[step.node.name], step.inputs[0], chip.spec, chip.hardware.crossbar)
-        for step in evaluate(chip.graph, x)
-        if isinstance(step.node, Synapse)
+        node.name: calibrated(chip.layers[node.name], read, chip.spec, chip.hardware.crossbar)
+        for node, read in (step.weight_layer for step in evaluate(chip.graph, x) if step.weight_layer is not None)
     }
     return AnalogChip(chip.graph, chip.hardware, chip.spec, chip.seed, layers)

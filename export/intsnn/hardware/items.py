@@ -22,6 +22,7 @@ class Group(Enum):
     REQUANTIZATION = "requantization"
     POOL_AND_ADD = "pool_and_add"
     INTERCONNECT = "interconnect"
+    PRODUCT = "product"
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,9 @@ class Item(Enum):
     POOL_COMPARE = "pool_compare"
     RESIDUAL_ADD = "residual_add"
     READOUT_ADD = "readout_add"
+    PRODUCT_AND = "product_and"
+    PRODUCT_MULTIPLY = "product_multiply"
+    PRODUCT_ADD = "product_add"
     SPIKE_TRANSFER = "spike_transfer"
     PARTIAL_SUM_TRANSFER = "partial_sum_transfer"
     TILE = "tile"
@@ -118,17 +122,24 @@ _MEANING = {
         "subtractor (one per converter)",
         by_width=True,
     ),
-    Item.BUFFER_READ: Counted(Group.BUFFER, "one bit read from an activation buffer", None),
+    Item.BUFFER_READ: Counted(Group.BUFFER, "one bit read from an activation buffer or a norm's table", None),
     Item.BUFFER_WRITE: Counted(Group.BUFFER, "one bit written to an activation buffer", None),
-    Item.BUFFER_BIT: Counted(Group.BUFFER, None, "bit of activation buffer (weight-layer inputs, waiting operands)"),
-    Item.MEMBRANE_READ: Counted(Group.MEMBRANE, "one bit of a membrane or readout word read", None),
-    Item.MEMBRANE_WRITE: Counted(Group.MEMBRANE, "one bit of a membrane or readout word written", None),
-    Item.MEMBRANE_BIT: Counted(Group.MEMBRANE, None, "bit of membrane or readout memory"),
+    Item.BUFFER_BIT: Counted(
+        Group.BUFFER, None, "bit of activation buffer (weight-layer inputs, waiting operands, norms by step)"
+    ),
+    Item.MEMBRANE_READ: Counted(
+        Group.MEMBRANE, "one bit of a state word read (membrane, synapse, last spikes, readout)", None
+    ),
+    Item.MEMBRANE_WRITE: Counted(Group.MEMBRANE, "one bit of a state word written", None),
+    Item.MEMBRANE_BIT: Counted(Group.MEMBRANE, None, "bit of membrane, synapse or readout memory"),
     Item.NEURON_ADD: Counted(
-        Group.NEURON, "one addition of a neuron update (leak, current, drive, soft reset)", "adder", by_width=True
+        Group.NEURON,
+        "one addition of a neuron update (leaks, currents, drives, soft reset, levels)",
+        "adder",
+        by_width=True,
     ),
     Item.NEURON_COMPARE: Counted(
-        Group.NEURON, "one comparison with the threshold", "comparator (one per lane)", by_width=True
+        Group.NEURON, "one comparison with the threshold, a level or a floor", "comparator", by_width=True
     ),
     Item.NEURON_STORE: Counted(
         Group.NEURON, "one pipeline register of a neuron update written", "register (one per lane)", by_width=True
@@ -137,13 +148,27 @@ _MEANING = {
         Group.REQUANTIZATION, "one product acc * M of a x m bits, at width sqrt(a*m)", "multiplier", by_width=True
     ),
     Item.REQUANTIZE_ADD: Counted(Group.REQUANTIZATION, "one addition of B", "adder", by_width=True),
-    Item.POOL_ADD: Counted(Group.POOL_AND_ADD, "one addition of a sum pool", "adder", by_width=True),
+    Item.POOL_ADD: Counted(
+        Group.POOL_AND_ADD, "one addition of a sum pool or of a sum over an axis", "adder", by_width=True
+    ),
     Item.POOL_COMPARE: Counted(
-        Group.POOL_AND_ADD, "one comparison of a max pool (of spikes: an OR)", "comparator", by_width=True
+        Group.POOL_AND_ADD,
+        "one comparison of a maximum, of a pool or over time (of spikes: an OR)",
+        "comparator",
+        by_width=True,
     ),
     Item.RESIDUAL_ADD: Counted(Group.POOL_AND_ADD, "one addition of two tensors", "adder", by_width=True),
     Item.READOUT_ADD: Counted(Group.POOL_AND_ADD, "one addition to a readout's sum", "adder", by_width=True),
-    Item.SPIKE_TRANSFER: Counted(Group.INTERCONNECT, "one bit of a weight layer's input moved over one hop", None),
+    Item.PRODUCT_AND: Counted(Group.PRODUCT, "one bit of an activation that a spike takes or leaves", "AND gate"),
+    Item.PRODUCT_MULTIPLY: Counted(
+        Group.PRODUCT, "one product of two activations of a x b bits, at width sqrt(a*b)", "multiplier", by_width=True
+    ),
+    Item.PRODUCT_ADD: Counted(
+        Group.PRODUCT, "one addition in the tree that sums a matrix product", "adder of a tree", by_width=True
+    ),
+    Item.SPIKE_TRANSFER: Counted(
+        Group.INTERCONNECT, "one bit of a weight layer's or matrix product's input moved over one hop", None
+    ),
     Item.PARTIAL_SUM_TRANSFER: Counted(Group.INTERCONNECT, "one bit of a partial sum moved from PE to PE", None),
     Item.TILE: Counted(Group.INTERCONNECT, None, "tile: its wiring tree and port to the network"),
 }

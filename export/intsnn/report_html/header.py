@@ -52,7 +52,7 @@ def _network(report: HardwareReport) -> tuple[tuple[str, str], ...]:
     """Weight layers, weights and their widths; nothing where the report does not know its graph."""
     if report.basis is None:
         return ()
-    synapses = report.basis.graph.synapses
+    synapses = report.basis.graph.weight_layers
     widths = sorted({synapse.bit_width for synapse in synapses})
     weights = sum(int(synapse.weight.size) for synapse in synapses)
     bits = ", ".join(f"{width:g}" for width in widths)

@@ -1,0 +1,61 @@
+"""`.nir` files: read by the nir package (HDF5, nothing is unpickled), written whole or not at all."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import io
+from pathlib import Path
+from typing import Any
+
+from intsnn.errors import InvalidFileError, MissingFileError, Problem, UsageError
+from intsnn.files import write_atomically
+
+
+def nir_package() -> Any:
+    """The package `nir`; UsageError where it is not installed."""
+    try:
+        return importlib.import_module("nir")
+    except ImportError as error:
+        raise UsageError(
+            "the package nir must be installed to read and write NIR (it is not)",
+            hints=["pip install 'mdcompress[nir]'"],
+        ) from error
+
+
+def graph_of(source: Any) -> Any:
+    """A nir.NIRGraph: `source` itself, or what the file of that path holds.
+
+    Errors: MissingFileError; InvalidFileError where the file is none of NIR.
+    """
+    nir = nir_package()
+    graph = _read(nir, Path(source)) if isinstance(source, str | Path) else source
+    if not isinstance(graph, nir.NIRGraph):
+        raise UsageError(
+            f"a network is read from a .nir file or a nir.NIRGraph (got {type(graph).__name__})",
+            hints=["put a single node into a graph: nir.NIRGraph.from_list(node)"],
+        )
+    return graph
+
+
+def write_nir(graph: Any, path: str | Path) -> None:
+    """Write a nir.NIRGraph as a file. Atomic."""
+    content = io.BytesIO()
+    nir_package().write(content, graph)
+    write_atomically(path, content.getvalue())
+
+
+def _read(nir: Any, path: Path) -> Any:
+    if not path.is_file():
+        raise MissingFileError(
+            f"{path}: there must be a NIR file (there is none)", hints=["export the network, or give another path"]
+        )
+    # types are checked when the network runs: exporters leave shapes of neurons open, which nir calls an error
+    options = {"type_check": False} if "type_check" in inspect.signature(nir.read).parameters else {}
+    try:
+        return nir.read(path, **options)
+    except Exception as error:
+        problem = Problem(str(path), 0, 0, "", f"must be a file of NIR ({type(error).__name__}: {error})")
+        raise InvalidFileError(
+            f"{path} cannot be read as a NIR graph", [problem], hints=["write it again with nir.write"]
+        ) from error

@@ -1,0 +1,148 @@
+"""NirNetwork: a NIR graph as a torch module over all steps, [T, N, *shape] to [T, N, K], of canonical neurons."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+from mdcompress.adapters import simulate
+from mdcompress.errors import MdcompressError, TraceError
+from mdcompress.graph import NeuronModel
+from mdcompress.nir.interpretation import SPIKING, Interpretation
+from mdcompress.nir.layers import layer_of, weights_of
+from mdcompress.nir.neurons import NEURONS, neuron_of, refused, with_recurrence
+from mdcompress.nir.wiring import Wire, Wiring
+from mdcompress.zoo.networks import per_step
+
+
+class CanonicalNeuron(nn.Module):
+    """The canonical float neuron (`NeuronModel`) as a layer: currents [T, N, ...] to spikes, from rest at every call.
+
+    It has no gradient: a network is trained where it came from, its student here.
+
+    Args:
+        model: the neuron.
+        recurrent: what its spikes of the last step pass through on their way back; None: nowhere.
+    """
+
+    def __init__(self, model: NeuronModel, recurrent: nn.Module | None = None) -> None:
+        super().__init__()
+        self.model = model
+        if recurrent is not None:
+            self.recurrent = recurrent
+
+    def neuron_model(self) -> NeuronModel:
+        """The description that tracing asks for."""
+        return self.model
+
+    def forward(self, currents: Tensor) -> Tensor:
+        """Spikes of every step."""
+        return simulate(self.model, currents, recurrent=self._modules.get("recurrent")).spikes
+
+
+class CanonicalIntegrator(nn.Module):
+    """A neuron without a reset at the end of a network: currents [T, N, ...] to spikes, unread, and membranes."""
+
+    def __init__(self, model: NeuronModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def neuron_model(self) -> NeuronModel:
+        """The description that tracing asks for."""
+        return self.model
+
+    def forward(self, currents: Tensor) -> tuple[Tensor, Tensor]:
+        """s and v of every step."""
+        run = simulate(self.model, currents)
+        return run.spikes, run.membranes
+
+
+class NirNetwork(nn.Module):
+    """The graph's nodes under their names (a node `a` of a subgraph `g` is `g.a`), run in their order.
+
+    Args:
+        wiring: the graph.
+        interpretation: how its neurons are read.
+    """
+
+    def __init__(self, wiring: Wiring, interpretation: Interpretation) -> None:
+        super().__init__()
+        self.interpretation = interpretation
+        self._wiring = wiring
+        self._paths: dict[str, str] = {}
+        for name, module in _modules_of(wiring, interpretation).items():
+            self._paths[name] = _attach(self, name, module)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Run x [T, N, *shape]; several edges into a node are summed."""
+        values = {self._wiring.input: x}
+        for one in self._wiring.wires:
+            module, total = self.get_submodule(self._paths[one.name]), _sum(values, one.sources)
+            if isinstance(module, CanonicalNeuron):
+                values[one.name] = module(total)
+            elif isinstance(module, CanonicalIntegrator):
+                _, values[one.name] = module(total)
+            else:
+                values[one.name] = per_step(module, total)
+        return _sum(values, self._wiring.sources)
+
+
+def _sum(values: Mapping[str, Tensor], sources: tuple[str, ...]) -> Tensor:
+    total = values[sources[0]]
+    for source in sources[1:]:
+        total = total + values[source]
+    return total
+
+
+def _modules_of(wiring: Wiring, how: Interpretation) -> dict[str, nn.Module]:
+    """A module for every node; TraceError names all nodes that have none."""
+    modules: dict[str, nn.Module] = {}
+    errors: list[MdcompressError] = []
+    for one in wiring.wires:
+        try:
+            modules[one.name] = _module_of(one, wiring, how)
+        except TraceError as error:
+            errors.append(error)
+    if errors:
+        hints = list(dict.fromkeys(hint for error in errors for hint in error.hints))
+        raise TraceError("\n".join(error.message for error in errors), hints=hints)
+    return modules
+
+
+def _module_of(one: Wire, wiring: Wiring, how: Interpretation) -> nn.Module:
+    if one.kind not in NEURONS:
+        return layer_of(one.name, one.node)
+    model = neuron_of(one.name, one.node, how)
+    if one.loop is not None:
+        return CanonicalNeuron(with_recurrence(one.name, model, how), weights_of(*one.loop))
+    if one.kind in SPIKING or one.kind == "Threshold":
+        return CanonicalNeuron(model)
+    if wiring.sources != (one.name,) or any(one.name in other.sources for other in wiring.wires):
+        raise refused(
+            one.name, one.kind, "a neuron without spikes has a canonical form at the output only",
+            "let it be the last node, or leave it out",
+        )  # fmt: skip
+    return CanonicalIntegrator(model)
+
+
+def _attach(network: nn.Module, name: str, module: nn.Module) -> str:
+    """Put a module at a dotted path, so that it has its NIR name; what torch keeps for itself gets an underscore."""
+    *folders, last = [_free(part) for part in name.split(".")]
+    path: list[str] = []
+    here = network
+    for folder in folders:
+        while type(here._modules.get(folder, here)) not in (nn.Module, NirNetwork):
+            folder += "_"  # a node has that name
+        if folder not in here._modules:
+            here.add_module(folder, nn.Module())
+        path.append(folder)
+        here = here.get_submodule(folder)
+    while hasattr(here, last):
+        last += "_"
+    here.add_module(last, module)
+    return ".".join([*path, last])
+
+
+def _free(part: str) -> str:
+    return f"{part}_" if not part or hasattr(nn.Module(), part) else part
