@@ -116,6 +116,8 @@ def samples() -> Mapping[str, tuple[Sample, ...]]:
             _sample(jelly, "HalfThresholdIFNode", v_threshold=1.0),
             _sample(jelly, "ActivationAwareIFNode", v_threshold=1.0, v_offset=0.25),
             _sample(jelly, "MPBNLIFNode", out_features=1),
+            _sample(jelly, "NonSpikingIFNode"),
+            _sample(jelly, "NonSpikingLIFNode"),
         ),
         "snnTorch": (
             _sample(torch_neurons, "Leaky", beta=0.9),
@@ -127,7 +129,8 @@ def samples() -> Mapping[str, tuple[Sample, ...]]:
             _sample(torch_neurons, "RLeaky", beta=0.9, linear_features=4),
             _sample(torch_neurons, "RSynaptic", alpha=0.9, beta=0.8, linear_features=4),
         ),
-        "Norse": tuple(_sample(cells, name) for name in ("LIF", "LIFCell", "LIFBoxCell", "IAF", "IAFCell")),
+        "Norse": tuple(_sample(cells, name) for name in ("LIF", "LIFCell", "LIFBoxCell", "IAF", "IAFCell", "LI",
+                                                         "LICell", "LIBoxCell")),
         "sinabs": (
             _sample(layers, "IAF"),
             _sample(layers, "IAF", min_v_mem=-1.0),
@@ -135,6 +138,8 @@ def samples() -> Mapping[str, tuple[Sample, ...]]:
             _sample(layers, "LIF", tau_mem=20.0),
             _sample(layers, "LIF", tau_mem=20.0, tau_syn=10.0),
             _sample(layers, "LIFSqueeze", tau_mem=20.0, num_timesteps=4),
+            _sample(layers, "ExpLeak", tau_mem=20.0),
+            _sample(layers, "ExpLeakSqueeze", tau_mem=20.0, num_timesteps=4),
             Sample(layers, "IAFRecurrent", "rec_connect=nn.Linear(4, 4, bias=False)", _recurrent()),
             Sample(layers, "LIFRecurrent", "tau_mem=20.0, rec_connect=nn.Linear(4, 4, bias=False)",
                    {"tau_mem": 20.0, **_recurrent()}),
@@ -212,6 +217,8 @@ def _sum(*terms: tuple[str, str]) -> str:
 def _spikes(model: NeuronModel) -> str:
     threshold = _number(model.threshold)
     most = "" if model.max_spikes is None else f", at most {model.max_spikes}"
+    if model.output == "membrane":
+        return "puts out h"
     levels = "h" if threshold == "1" else f"h / {threshold}"
     match model.spike:
         case "floor":
