@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import warnings
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import torch
@@ -20,12 +20,15 @@ from mdcompress.errors import CheckpointError, MdcompressError
 from mdcompress.graph import SnnGraph
 from mdcompress.planning import plan_from_json, plan_to_json
 from mdcompress.student import Student
+from mdcompress.tracing.conventions import inner
+from mdcompress.tracing.state import state_names
 
 STUDENT_FORMAT = "mdcompress.student/1"
 NETWORK_FORMAT = "mdcompress.network/1"
 _GRAPH = TypeAdapter(SnnGraph)
 _NAMES_SHOWN = 3
 _WRAPPER = "module."
+_INSIDE = "network."  # what Stepped, BatchFirst and StillImage hold the user's network as
 
 
 def save_weights(network: nn.Module, path: str | Path, *, provenance: Mapping[str, str] | None = None) -> None:
@@ -35,6 +38,9 @@ def save_weights(network: nn.Module, path: str | Path, *, provenance: Mapping[st
 
 def load_weights(network: nn.Module, path: str | Path) -> None:
     """Load a state dict into `network`: safetensors, or .pt/.pth read with weights only.
+
+    Buffers that hold the state of neurons are left as they are, in the network as in the file. A network inside one of
+    the project's wrappers takes its own weights.
 
     Errors: MissingFileError; CheckpointError for a truncated, foreign or pickled file, another network, or NaN.
     """
@@ -46,7 +52,10 @@ def load_weights(network: nn.Module, path: str | Path) -> None:
             hints=["read a student with mdcompress.load_student(path): it needs no network"],
         )
     _check_finite(path, tensors)
-    _load(network, _without_wrapper(tensors, network), path, "the network")
+    own = network if any(name.startswith(_INSIDE) for name in tensors) else inner(network)
+    states = state_names(own)
+    given = {name: tensor for name, tensor in _without_wrapper(tensors, own).items() if name not in states}
+    _load(own, given, path, "the network", without=states)
 
 
 def save_student(student: Student, path: str | Path, *, provenance: Mapping[str, str] | None = None) -> None:
@@ -84,13 +93,13 @@ def load_student(path: str | Path) -> Student:
     return student.eval()
 
 
-def restore(network: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """Copy a state into the network's own tensors; ValueError unless names and shapes are the same.
+def restore(network: nn.Module, state: Mapping[str, Tensor], *, without: Collection[str] = ()) -> None:
+    """Copy a state into the network's own tensors but `without`; ValueError unless names and shapes are the same.
 
     Not `load_state_dict`: Brevitas puts new Parameter objects in place of its scales there, of which an optimizer
     made before knows nothing, and which forget requires_grad=False.
     """
-    own = network.state_dict()
+    own = {name: tensor for name, tensor in network.state_dict().items() if name not in without}
     if own.keys() != state.keys():
         differing = sorted(own.keys() ^ state.keys())
         raise ValueError(f"{len(differing)} tensors are in one of them only, {differing[0]!r} first")
@@ -187,8 +196,10 @@ def _check_finite(path: Path, tensors: Mapping[str, Tensor]) -> None:
             )
 
 
-def _load(network: nn.Module, tensors: Mapping[str, Tensor], path: Path, owner: str) -> None:
-    expected = network.state_dict()
+def _load(
+    network: nn.Module, tensors: Mapping[str, Tensor], path: Path, owner: str, *, without: Collection[str] = ()
+) -> None:
+    expected = {name: tensor for name, tensor in network.state_dict().items() if name not in without}
     missing = [name for name in expected if name not in tensors]
     unexpected = [name for name in tensors if name not in expected]
     shapes = [
@@ -203,7 +214,7 @@ def _load(network: nn.Module, tensors: Mapping[str, Tensor], path: Path, owner: 
             f"{path} does not fit {owner}: {details}",
             hints=["these are weights of another network, or of the same one built with other options"],
         )
-    restore(network, tensors)
+    restore(network, tensors, without=without)
 
 
 def _shortened(names: list[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from mdcompress.adapters.base import class_and_version
@@ -38,8 +39,9 @@ class OwnNeurons:
 class SelfDescribed:
     """Neurons with a method `neuron_model(self) -> NeuronModel`: nothing has to be registered anywhere.
 
-    They are called with all steps, [T, N, ...] to [T, N, ...], and start anew at every call. Of a tuple, as of
-    spikes and membranes, the first tensor is the spikes.
+    They are called with all steps, [T, N, ...] to [T, N, ...], and start anew at every call. With an attribute
+    `step_mode = "s"` they take one step, [N, ...], and keep their state until their method `reset_state()` is called.
+    Of a tuple, as of spikes and membranes, the first tensor is the spikes.
     """
 
     def describe(self, module: nn.Module) -> NeuronModel | None:
@@ -57,7 +59,19 @@ class SelfDescribed:
         return model
 
     def run(self, module: nn.Module, currents: Tensor) -> Tensor:
-        """Call it."""
-        answer = module(currents)
-        spikes: Tensor = answer[0] if isinstance(answer, tuple) else answer
-        return spikes
+        """Call it with all steps, or from rest with one after the other."""
+        if getattr(module, "step_mode", "m") != "s":
+            return _spikes(module(currents))
+        reset = getattr(module, "reset_state", None)
+        if not callable(reset):
+            raise TraceError(
+                f"{class_and_version(module)} takes one step at a time (its step_mode is 's'), so it must have a "
+                "method reset_state()",
+                hints=["let reset_state(self) put its state to rest"],
+            )
+        reset()
+        return torch.stack([_spikes(module(current)) for current in currents])
+
+
+def _spikes(answer: Tensor | tuple[Tensor, ...]) -> Tensor:
+    return answer[0] if isinstance(answer, tuple) else answer

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from mdcompress._version import __version__
 from mdcompress.console import Report, percent, table
 from mdcompress.manifest import Stage
-from mdcompress.pipeline.networks import load_splits, teacher_weights, torch_device, trained_network
+from mdcompress.pipeline.networks import fitted, load_splits, teacher_weights, torch_device, trained_network
 from mdcompress.pipeline.resuming import refuse_other_trainings, resumable
 from mdcompress.pipeline.workspace import Workspace
 from mdcompress.runs import (
@@ -24,11 +24,10 @@ from mdcompress.runs import (
 )
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from mdcompress.data import DataSplits
     from mdcompress.mismatch import MismatchReport
     from mdcompress.student import Student
+    from mdcompress.tracing.conventions import Fitted
     from mdcompress.training import EpochRecord
 
 
@@ -42,13 +41,13 @@ def distill(workspace: Workspace) -> Report:
 
     recipe, started = workspace.recipe, workspace.start(Stage.DISTILL, quantized, weights)
     refuse_other_trainings(workspace, started)
-    student, teacher = load_student(quantized), trained_network(workspace, weights)
-    splits = load_splits(workspace)
+    student, own, splits = load_student(quantized), trained_network(workspace, weights), load_splits(workspace)
+    teacher = fitted(workspace, own, splits)
     workspace.processes.wait()  # all have read what is there before one of them writes
     with resumable(workspace, started) as training:
         distill_student(
             student,
-            teacher=teacher,
+            teacher=teacher.network,
             train=splits.train,
             validate=splits.validation,
             spec=recipe.distill,
@@ -112,18 +111,19 @@ def _summary(accuracies: dict[int, float], mismatch: MismatchReport) -> str:
 
 
 def _mismatch(
-    workspace: Workspace, quantized: Path, student: Student, teacher: nn.Module, splits: DataSplits
+    workspace: Workspace, quantized: Path, student: Student, teacher: Fitted, splits: DataSplits
 ) -> MismatchReport:
     """Before and after, on validation samples: as many as calibration takes of the training samples."""
     from mdcompress.mismatch import MismatchReport, measure_mismatch
-    from mdcompress.pipeline.quantizing import traced
     from mdcompress.weights import load_student
 
     recipe, device = workspace.recipe, torch_device(workspace)
-    graph, steps = traced(workspace, teacher, splits), recipe.student_time_steps
+    steps = recipe.student_time_steps
     batches = splits.validation.first(recipe.data.calibration_samples, seed=recipe.seed)
-    before = measure_mismatch(load_student(quantized).to(device), teacher, graph, batches, time_steps=steps)
-    after = measure_mismatch(student, teacher, graph, batches, time_steps=steps)
+    before = measure_mismatch(
+        load_student(quantized).to(device), teacher.network, teacher.graph, batches, time_steps=steps
+    )
+    after = measure_mismatch(student, teacher.network, teacher.graph, batches, time_steps=steps)
     return MismatchReport(steps, sum(len(y) for _, y in batches), before, after)
 
 

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from mdcompress.data import Batches, DataSplits
+    from mdcompress.tracing.conventions import Fitted
+
+TRACED_SAMPLES = 2  # two, so that a batch can be told from a single sample
 
 
 def load_splits(workspace: Workspace) -> DataSplits:
@@ -28,7 +31,11 @@ def load_splits(workspace: Workspace) -> DataSplits:
 
 
 def fresh_network(workspace: Workspace) -> nn.Module:
-    """The network of a `.nir` file, or as its factory makes it; its first weights depend on the recipe's seed alone."""
+    """The network of a `.nir` file, or as its factory makes it; its first weights depend on the recipe's seed alone.
+
+    Errors: TraceError where one of its neurons has no integer form, before any work is done on it.
+    """
+    from mdcompress.adapters import find_neurons
     from mdcompress.builders import build_network
     from mdcompress.nir import from_nir
 
@@ -36,7 +43,9 @@ def fresh_network(workspace: Workspace) -> nn.Module:
     if model.is_nir:
         return from_nir(model.builder, model.nir).to(device)
     with seeded(workspace.recipe.seed):
-        return build_network(model.builder).to(device)
+        network = build_network(model.builder).to(device)
+    find_neurons(network)
+    return network
 
 
 @contextlib.contextmanager
@@ -76,6 +85,17 @@ def trained_network(workspace: Workspace, weights: Path) -> nn.Module:
     if not workspace.model.is_nir or workspace.model.weights is not None:
         load_weights(network, weights)
     return network.to(torch_device(workspace)).eval()
+
+
+def fitted(workspace: Workspace, network: nn.Module, splits: DataSplits) -> Fitted:
+    """The user's network as one of [T, N, ...], with its trace; a wrapper that it needed is said."""
+    from mdcompress.tracing.conventions import fit
+
+    sample = first_samples(splits.train, TRACED_SAMPLES, seed=workspace.recipe.seed)
+    found = fit(network, sample.to(torch_device(workspace)))
+    if found.convention:
+        workspace.listener.note(f"the network of {workspace.model.builder} {found.convention}")
+    return found
 
 
 def torch_device(workspace: Workspace) -> torch.device:

@@ -9,7 +9,7 @@ from mdcompress.console import Report, percent, table
 from mdcompress.errors import PlanError
 from mdcompress.manifest import Stage
 from mdcompress.pipeline.networks import (
-    first_samples,
+    fitted,
     fresh_network,
     load_splits,
     seeded,
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from mdcompress.graph import SnnGraph
     from mdcompress.planning import QuantPlan
 
-TRACED_SAMPLES = 2  # two, so that a batch can be told from a single sample
-
 
 def quantize(workspace: Workspace) -> Report:
     """Quantize the float network and find its scales, without training."""
@@ -42,8 +40,8 @@ def quantize(workspace: Workspace) -> Report:
     from mdcompress.weights import save_student
 
     recipe, started = workspace.recipe, workspace.start(Stage.QUANTIZE, weights)
-    network, splits = trained_network(workspace, weights), load_splits(workspace)
-    graph, plan = _traced_and_planned(workspace, network, splits)
+    own, splits = trained_network(workspace, weights), load_splits(workspace)
+    network, graph, plan = _traced_and_planned(workspace, own, splits)
     samples = calibration(splits, recipe.data.calibration_samples, seed=recipe.seed)
     steps = recipe.student_time_steps
     with seeded(recipe.seed):
@@ -68,7 +66,7 @@ def preview(workspace: Workspace) -> Report:
 
     named = workspace.model.trained
     network = fresh_network(workspace) if named is None else trained_network(workspace, teacher_weights(workspace))
-    graph, plan = _traced_and_planned(workspace, network, load_splits(workspace))
+    _, graph, plan = _traced_and_planned(workspace, network, load_splits(workspace))
     rows = format_plan(plan, without_batch_norm=_without_batch_norm(graph))
     text = table(
         ["node", "kind", "shape", "policy", "rule"],
@@ -94,23 +92,17 @@ def plan_text(plan: QuantPlan) -> str:
     return plan_to_yaml(plan)
 
 
-def traced(workspace: Workspace, network: nn.Module, splits: DataSplits) -> SnnGraph:
-    """The float network's graph, by its first training samples."""
-    from mdcompress.pipeline.networks import torch_device
-    from mdcompress.tracing import trace
-
-    sample = first_samples(splits.train, TRACED_SAMPLES, seed=workspace.recipe.seed)
-    return trace(network, sample.to(torch_device(workspace)))
-
-
-def _traced_and_planned(workspace: Workspace, network: nn.Module, splits: DataSplits) -> tuple[SnnGraph, QuantPlan]:
+def _traced_and_planned(
+    workspace: Workspace, own: nn.Module, splits: DataSplits
+) -> tuple[nn.Module, SnnGraph, QuantPlan]:
+    """The user's network as one of [T, N, ...], its graph, and the policy of each node."""
     from mdcompress.graph import NodeKind
     from mdcompress.planning import plan
 
-    graph = traced(workspace, network, splits)
-    if not graph.of_kind(NodeKind.NEURON):
+    found = fitted(workspace, own, splits)
+    if not found.graph.of_kind(NodeKind.NEURON):
         raise PlanError(
             f"the network has no spiking neuron ({workspace.model.builder})",
             hints=["put one behind each layer but the last, for example mdcompress.zoo.LIF instead of nn.ReLU"],
         )
-    return graph, plan(workspace.recipe, graph)
+    return found.network, found.graph, plan(workspace.recipe, found.graph)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from intsnn.errors import UsageError
 from mdcompress.console import Report, percent
 from mdcompress.manifest import Stage
-from mdcompress.pipeline.networks import fresh_network, load_splits, torch_device
+from mdcompress.pipeline.networks import fitted, fresh_network, load_splits, torch_device
 from mdcompress.pipeline.resuming import refuse_other_trainings, resumable
 from mdcompress.pipeline.workspace import Workspace
 from mdcompress.runs import TEACHER_FILE, TEACHER_HISTORY_FILE
@@ -26,7 +26,9 @@ def train(workspace: Workspace) -> Report:
     started = workspace.start(Stage.TRAIN)
     refuse_other_trainings(workspace, started)
     torch_device(workspace)  # a wrong one is said before data are loaded
-    recipe, splits, network = workspace.recipe, load_splits(workspace), fresh_network(workspace)
+    recipe, own = workspace.recipe, fresh_network(workspace)
+    splits = load_splits(workspace)
+    network = fitted(workspace, own, splits).network
     with resumable(workspace, started) as training:
         train_network(
             network,
@@ -44,7 +46,7 @@ def train(workspace: Workspace) -> Report:
         accuracy = evaluate(network, splits.test).accuracy
         summary = f"teacher    test accuracy {percent(accuracy)}"
         with started.writing(measured={"test_accuracy": accuracy}, summary=summary) as folder:
-            save_weights(network, folder / TEACHER_FILE)
+            save_weights(own, folder / TEACHER_FILE)
             write_history(training.history(), folder / TEACHER_HISTORY_FILE)
         workspace.run.discard_checkpoints(started.stage)
     workspace.processes.wait()

@@ -10,6 +10,7 @@ names the function and the module it stands in; nothing is guessed.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +24,15 @@ from mdcompress.tracing.recorder import Recorder
 from mdcompress.tracing.state import fresh_state, reset_state
 from mdcompress.tracing.wrappers import BatchFirst, Stepped, StillImage
 
-__all__ = ["BatchFirst", "Stepped", "StillImage", "fresh_state", "reset_state", "trace"]
+__all__ = ["BatchFirst", "Failure", "Stepped", "StillImage", "attempt", "fresh_state", "reset_state", "trace"]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A pass that no graph came of. reached: how many nodes it wrote before."""
+
+    error: TraceError
+    reached: int
 
 
 def trace(model: nn.Module, sample: Tensor, *, adapters: Sequence[Adapter] = ()) -> SnnGraph:
@@ -38,18 +47,34 @@ def trace(model: nn.Module, sample: Tensor, *, adapters: Sequence[Adapter] = ())
 
     Errors: TraceError names the module or function that a graph cannot hold and what to do.
     """
+    found = attempt(model, sample, adapters=adapters)
+    if isinstance(found, Failure):
+        raise found.error
+    return found
+
+
+def attempt(model: nn.Module, sample: Tensor, *, adapters: Sequence[Adapter] = ()) -> SnnGraph | Failure:
+    """`trace`, with an error of the pass as a value.
+
+    Errors: TraceError for what holds before any pass: a neuron without integers, weights that are not finite.
+    """
     _check_model(model)
     _check_sample(sample)
     with torch.inference_mode(False), torch.no_grad(), evaluating(model), fresh_state(model):
+        recorder = Recorder(model, _own_copy(model, sample), adapters=adapters)
         try:
-            return Recorder(model, _own_copy(model, sample), adapters=adapters).record()
+            return recorder.record()
+        except TraceError as error:
+            return Failure(error, recorder.reached)
         except MdcompressError:
             raise
         except Exception as error:
-            raise TraceError(
+            failed = TraceError(
                 f"the network fails on the sample of shape {list(sample.shape)}: {type(error).__name__}: {error}",
                 hints=["the sample must be what the network takes: float [T, N, ...] for a multi-step network"],
-            ) from error
+            )
+            failed.__cause__ = error
+            return Failure(failed, recorder.reached)
 
 
 def _own_copy(model: nn.Module, sample: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from typing import Literal
 from torch import nn
 
 from mdcompress.tracing.positions import Axes
-from mdcompress.tracing.state import library_of
+from mdcompress.tracing.state import is_squeezed, library_of
 from mdcompress.tracing.wrappers import BatchFirst
 
 Reduces = Literal["none", "mean", "max", "last"]
@@ -44,8 +44,7 @@ def calling_of(module: nn.Module) -> Calling:
             cell = any(base.__name__ in ("SNNCell", "SNNRecurrentCell") for base in type(module).__mro__)
             return Calling(("N",) if cell else ("T", "N"), "explicit")
         case "sinabs":
-            squeezed = any(base.__name__ == "SqueezeMixin" for base in type(module).__mro__)
-            return Calling(("NT",) if squeezed else ("N", "T"), "hidden")
+            return Calling(("NT",) if is_squeezed(module) else ("N", "T"), "hidden")
         case _:
             return Calling(None, "hidden")
 

@@ -197,6 +197,11 @@ class Ledger:
         """The node of that name."""
         return self._nodes[name]
 
+    @property
+    def written(self) -> int:
+        """How many nodes there are."""
+        return len(self._nodes)
+
     def readers(self, name: str) -> list[SnnNode]:
         """The nodes so far that read the node `name`."""
         return [node for node in self._nodes.values() if name in node.inputs]

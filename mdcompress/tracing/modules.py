@@ -42,6 +42,11 @@ _LIBRARY_DROPOUTS = ("Dropout", "Dropout2d")  # SpikingJelly's: one mask for all
 _SCALED_WEIGHTS = ("WSConv2d", "WSLinear")
 
 
+def layer_classes() -> tuple[type[nn.Module], ...]:
+    """The classes that become nodes, or vanish in evaluation."""
+    return _LAYERS
+
+
 def is_layer(module: nn.Module) -> bool:
     """Whether a module, which is no neuron, becomes a node as a whole: what happens inside it is not looked at."""
     return isinstance(module, (*_LAYERS, FirstStep)) or _is_library_dropout(module)

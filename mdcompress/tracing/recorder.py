@@ -72,6 +72,11 @@ class Recorder(TorchFunctionMode):
         check_membranes_end(graph, ledger.error)
         return graph
 
+    @property
+    def reached(self) -> int:
+        """How many nodes the pass has written so far."""
+        return self._ledger.written
+
     def _check_neurons(self, graph: SnnGraph) -> None:
         for node in graph.of_kind(NodeKind.NEURON):
             call, model = self._neurons.seen[node.name], self._neurons.models[node.module]

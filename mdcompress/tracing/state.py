@@ -25,10 +25,8 @@ def reset_state(network: nn.Module) -> None:
         match library_of(module):
             case "spikingjelly" if isinstance(module.__dict__.get("_memories"), dict):
                 module.__dict__["_memories"] = copy.deepcopy(module.__dict__["_memories_rv"])
-            case "snntorch":
-                _empty(module, _SNNTORCH_STATES)
-            case "sinabs" if callable(getattr(module, "reset_states", None)):
-                _empty(module, tuple(module._buffers))
+            case "snntorch" | "sinabs":
+                _empty(module, _states_of(module))
             case None:
                 reset = getattr(module, "reset_state", None)
                 if callable(reset):
@@ -91,6 +89,31 @@ def library_of(module: nn.Module) -> str | None:
     """The package of a library of spiking neurons that the module's class, or a base of it, comes from."""
     packages = (base.__module__.partition(".")[0] for base in type(module).__mro__)
     return next((package for package in packages if package in ("spikingjelly", "snntorch", "norse", "sinabs")), None)
+
+
+def is_squeezed(module: nn.Module) -> bool:
+    """Whether a layer of sinabs takes [N*T, ...], and holds N or T itself."""
+    return any(base.__name__ == "SqueezeMixin" for base in type(module).__mro__)
+
+
+def state_names(network: nn.Module) -> frozenset[str]:
+    """The names of the buffers that hold a neuron's state, which a state dict may hold too; sinabs' does."""
+    return frozenset(
+        f"{prefix}.{name}".lstrip(".")
+        for prefix, module in network.named_modules()
+        for name in _states_of(module)
+        if name in module._buffers
+    )
+
+
+def _states_of(module: nn.Module) -> tuple[str, ...]:
+    match library_of(module):
+        case "snntorch":
+            return _SNNTORCH_STATES
+        case "sinabs" if callable(getattr(module, "reset_states", None)):
+            return tuple(module._buffers)
+        case _:
+            return ()
 
 
 def first_tensor(output: object) -> Tensor:

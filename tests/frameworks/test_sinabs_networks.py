@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ import mdcompress as md
 from mdcompress.errors import TraceError
 from mdcompress.graph import ReadoutSpec
 from mdcompress.tracing import trace
+from mdcompress.tracing.conventions import fit
 
 pytest.importorskip("sinabs")
 import sinabs.activation as activation
@@ -188,3 +190,30 @@ def test_connections_that_are_no_one_layer_are_refused(connection: Callable[[], 
 def test_connections_on_maps_that_are_no_plain_convolution_are_refused(connection: Callable[[], nn.Module]) -> None:
     with pytest.raises(TraceError, match=r"neuron 'network.spikes' with spikes \(4, 4, 4\) cannot become integers"):
         trace(md.BatchFirst(OnMaps(connection())), images(2, 4, 4))
+
+
+@pytest.mark.parametrize("options", [{"batch_size": 5}, {"num_timesteps": 9}])
+def test_squeeze_layers_made_for_other_batches_are_told_the_sizes_of_these(options: dict[str, int]) -> None:
+    network, x = squeezed(**options).eval(), images(1, 12, 12, gain=5.0)
+    found = fit(network, x)
+    assert isinstance(found.network, md.BatchFirst) and "[N*T, ...]" in found.convention
+    assert assert_float_parity(found.graph, found.network, x) > 0
+    layer = network[1]
+    assert (layer.batch_size, layer.num_timesteps) == (options.get("batch_size", -1), options.get("num_timesteps", -1))
+
+
+def test_layers_over_batch_and_time_are_found() -> None:
+    found = fit(nn.Sequential(nn.Linear(12, 10), sl.IAF(), nn.Linear(10, 3)).eval(), images(12, gain=5.0))
+    assert isinstance(found.network, md.BatchFirst) and found.network.layout == "split"
+
+
+def test_the_membranes_in_a_state_dict_are_left_out(tmp_path: Path) -> None:
+    trained = squeezed(num_timesteps=T)
+    trained(images(1, 12, 12, gain=5.0).transpose(0, 1).flatten(0, 1))
+    assert trained.state_dict()["1.v_mem"].numel() > 0
+    torch.save(trained.state_dict(), tmp_path / "weights.pt")
+    network = squeezed(num_timesteps=T)
+    with torch.no_grad():
+        network[0].weight.zero_()
+    md.load_weights(network, tmp_path / "weights.pt")
+    assert torch.equal(network[0].weight, trained[0].weight) and network[1].v_mem.numel() == 0

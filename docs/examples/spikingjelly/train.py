@@ -1,0 +1,45 @@
+"""Train the network on the embedded digits, as SpikingJelly's tutorials do, and save its state dict.
+
+    python train.py --seed 0 --output weights.pt
+
+The batches are those of `mdcompress`, so that its test images stay unseen; the rest is SpikingJelly.
+"""
+
+import argparse
+
+import torch
+import torch.nn.functional as F
+from network import CSNN
+from spikingjelly.activation_based import functional
+
+from mdcompress.data import load_data
+from mdcompress.recipe import load_recipe
+
+
+def train(seed, epochs):
+    """A trained network."""
+    torch.manual_seed(seed)
+    net = CSNN()
+    batches = load_data(load_recipe("8bit").data, seed=seed).train
+    optimizer = torch.optim.Adam(net.parameters(), lr=5e-3)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs * len(batches))
+    for epoch in range(epochs):
+        batches.set_epoch(epoch)
+        for x, labels in batches:  # [T, N, 1, 8, 8]
+            rates = net(x)
+            loss = F.mse_loss(rates, F.one_hot(labels, 10).float())
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+            functional.reset_net(net)
+    return net
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--epochs", type=int, default=15)
+    parser.add_argument("--output", default="weights.pt")
+    options = parser.parse_args()
+    torch.save(train(options.seed, options.epochs).state_dict(), options.output)
