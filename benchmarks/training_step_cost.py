@@ -134,8 +134,9 @@ _HEAD = """\
 
 `python benchmarks/training_step_cost.py --rounds {rounds} > docs/results/training_step_cost.md` writes this page
 (seed 0, `recipes/4bit.yaml`, threads: {threads}, torch {torch}, {machine}, no GPU).
-A step is forward, backward, clipping and optimizer; median CPU time of {rounds}, taken in turn. The bar is 2.0 for the student's own step; the last line of each
-network adds what a distillation needs besides: the teacher's forward pass and the losses."""
+A step is forward, backward, clipping and optimizer; median CPU time of {rounds}, taken in turn. The bar is 2.0 for the
+student's own step; the last line of each network adds what a distillation needs besides: the teacher's forward pass
+and the losses."""
 
 
 _TAIL = """\
