@@ -132,10 +132,18 @@ def print_profile() -> None:
 _HEAD = """\
 # What a training step of the 4-bit student costs
 
-`python benchmarks/training_step_cost.py > docs/results/training_step_cost.md` writes this page (seed 0,
-`recipes/4bit.yaml`, {threads} thread, torch {torch}, {machine}, no GPU). A step is forward, backward, clipping and
-optimizer; median CPU time of {rounds}, taken in turn. The bar is 2.0 for the student's own step; the last line of each
-network adds what a distillation needs besides: the teacher's forward pass and the losses."""
+`python benchmarks/training_step_cost.py --rounds {rounds} > docs/results/training_step_cost.md` writes this page
+(seed 0, `recipes/4bit.yaml`, threads: {threads}, torch {torch}, {machine}, no GPU).
+A step is forward, backward, clipping and optimizer; median CPU time of {rounds}, taken in turn. The bar is 2.0 for the
+student's own step; the last line of each network adds what a distillation needs besides: the teacher's forward pass
+and the losses."""
+
+
+_TAIL = """\
+Where it goes (`--profile`, VGG-9, own CPU time of 3 steps, one profile on the same machine under load): convolutions
+forward and backward take 5.6 s of the float network's 9.6 s and 3.7 s of the student's 11.6 s on labels alone. The rest
+of the student is element-wise: mul 1.2 s, div 0.9 s, var_mean 0.7 s, where 0.7 s, add 0.6 s, reciprocal, sub and pow
+0.3 s each."""
 
 
 def main() -> None:
@@ -152,10 +160,10 @@ def main() -> None:
     head = _HEAD.format(
         threads=chosen.threads,
         torch=torch.__version__,
-        machine=f"shared {platform.machine()} cores",
+        machine=f"2 shared {platform.machine()} cores",
         rounds=chosen.rounds,
     )
-    sys.stdout.write(f"{head}\n\n{table(chosen.rounds)}\n")
+    sys.stdout.write(f"{head}\n\n{table(chosen.rounds)}\n\n{_TAIL}\n")
 
 
 if __name__ == "__main__":

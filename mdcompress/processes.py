@@ -1,6 +1,6 @@
 """How many processes work on one training, and which of them this is. No torch here.
 
-`torchrun --nproc-per-node 2 -m mdcompress distill` starts two. The first has rank 0: it alone writes and prints.
+`torchrun --nproc-per-node 2 -m -- mdcompress distill` starts two. The first has rank 0: it alone writes and prints.
 """
 
 from __future__ import annotations

@@ -169,7 +169,7 @@ def test_two_processes_have_the_loss_curve_of_one_and_survive_a_kill(pairs: Pair
 def test_torchrun_of_the_command_writes_and_prints_once(tmp_path: Path) -> None:
     write_tiny_files(tmp_path)
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    command = [*torchrun, "-m", "mdcompress", "run", "--recipe", "tiny.yaml"]
+    command = [*torchrun, "-m", "--", "mdcompress", "run", "--recipe", "tiny.yaml", "--run", "tiny"]
     done = subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("| distilled |") == 1
