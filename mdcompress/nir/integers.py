@@ -76,7 +76,7 @@ def _small(values: IntArray) -> IntArray:
     """In the smallest signed type that holds them."""
     kinds = (np.int8, np.int16, np.int32)
     fits = [kind for kind in kinds if np.iinfo(kind).min <= values.min() and values.max() <= np.iinfo(kind).max]
-    return values.astype(fits[0]) if fits else values  # an IntArray in fewer bytes
+    return values.astype(fits[0]) if fits else values
 
 
 def _node(described: Mapping[str, Any]) -> IntNode:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,14 +12,13 @@ import torch
 from graph_builder import GraphBuilder, NeuronOptions
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from torch import Tensor, nn
 
 import mdcompress as md
+from benchmarks.nir_readers import IMPORTERS, by_mdcompress, compressed, spikes_of
 from intsnn.errors import InvalidFileError
-from intsnn.graph import IntGraph, IntLinear, IntNeuron, IntRequant
+from intsnn.graph import IntGraph, IntLinear, IntNeuron, IntNode, IntReadout, IntRequant
 from intsnn.interpreter import run
 from mdcompress.errors import ExportError
-from mdcompress.zoo import LIF
 
 nir = pytest.importorskip("nir")
 h5py = pytest.importorskip("h5py")
@@ -117,89 +113,12 @@ def dense(random: np.random.Generator, **options: object) -> IntGraph:
 # --- readers ---------------------------------------------------------------------------------------------------------
 
 
-class Dense(nn.Module):
-    """Two layers of LIF."""
-
-    def __init__(self, reset: str) -> None:
-        super().__init__()
-        self.fc1, self.lif1 = nn.Linear(12, 40), LIF(2.0, reset=reset)
-        self.fc2, self.lif2 = nn.Linear(40, 20), LIF(4.0, reset=reset)
-        with torch.no_grad():
-            self.fc1.weight.mul_(3.0)
-            self.fc2.weight.mul_(3.0)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.lif2(self.fc2(self.lif1(self.fc1(x))))
-
-
-def compressed(reset: str) -> tuple[md.Student, Tensor, Tensor]:
-    """A student of 8 bits, an input, and the spikes of its last layer."""
-    torch.manual_seed(0)
-    x = torch.rand(T, N, 12, generator=torch.Generator().manual_seed(0))
-    student = md.compress(Dense(reset).eval(), x, md.load_recipe("8bit"), [x])
-    return student, x, torch.as_tensor(student.trace(x).spikes["lif2"]).float()
-
-
-def stepped(network: Callable[..., object], x: Tensor) -> Tensor:
-    state, answers = None, []
-    for step in x:
-        answer, state = network(step, state)
-        answers.append(answer[0] if isinstance(answer, tuple) else answer)
-    return torch.stack(answers)
-
-
-def by_snntorch(graph: object, x: Tensor) -> Tensor:
-    pytest.importorskip("snntorch")
-    from snntorch.import_nir import import_from_nir
-
-    return stepped(import_from_nir(graph), x)
-
-
-def by_norse(graph: object, x: Tensor) -> Tensor:
-    pytest.importorskip("norse")
-    from norse.torch.utils.import_nir import from_nir
-
-    return stepped(from_nir(graph, dt=1e-4), x)
-
-
-def by_spikingjelly(graph: object, x: Tensor) -> Tensor:
-    pytest.importorskip("spikingjelly")
-    from spikingjelly.activation_based.nir_exchange.from_nir import import_from_nir
-
-    return stepped(import_from_nir(graph, dt=1e-4), x)
-
-
-def by_sinabs(graph: object, x: Tensor) -> Tensor:
-    pytest.importorskip("sinabs")
-    from sinabs.activation import SingleSpike
-    from sinabs.nir import from_nir
-
-    network = from_nir(graph, batch_size=N)
-    for module in network.modules():
-        if hasattr(module, "spike_fn"):
-            module.spike_fn = SingleSpike
-    answer = network(x.transpose(0, 1).flatten(0, 1))
-    answer = answer[0] if isinstance(answer, tuple) else answer
-    return answer.unflatten(0, (N, T)).transpose(0, 1)
-
-
-READERS = {
-    "snntorch": (by_snntorch, "euler", "hard"),
-    "norse": (by_norse, "euler", "hard"),
-    "spikingjelly": (by_spikingjelly, "euler", "hard"),
-    "sinabs": (by_sinabs, "jump", "soft"),
-}
-
-
-@pytest.mark.parametrize("name", READERS)
+@pytest.mark.parametrize("name", ["snntorch", "norse", "spikingjelly", "sinabs"])
 def test_a_foreign_reader_agrees_with_the_integers_on_nearly_every_spike(name: str) -> None:
-    reader, step, reset = READERS[name]
-    student, x, spikes = compressed(reset)
-    graph = md.to_nir(student, step=step, reset=reset)
-    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")
-        found = reader(graph, x)
-    own = md.from_nir(md.to_nir(student, step=step, reset=reset))(x)
+    pytest.importorskip(name)
+    importer = IMPORTERS[name]
+    student, x, spikes = compressed("8bit", importer.reset)
+    found, own = (spikes_of(one, student, x) for one in (importer, replace(importer, run=by_mdcompress)))
     assert found.shape == spikes.shape and 0.1 < float(spikes.mean()) < 0.4
     assert float((found == own).float().mean()) > 0.999  # they read the floats as they are meant
     assert float((found == spikes).float().mean()) > 0.985  # no saturation, no floors
@@ -225,6 +144,62 @@ def test_neurons_that_nir_does_not_have_are_refused_by_name(options: dict[str, o
     with pytest.raises(ExportError, match=says) as caught:
         md.to_nir(graph)
     assert "layers.3.neuron" in caught.value.message and caught.value.hints
+
+
+def with_node(change: Callable[[IntNode], IntNode]) -> IntGraph:
+    return IntGraph(tuple(change(node) for node in dense(np.random.default_rng(0))))
+
+
+def of_kind(kind: type[IntNode], **fields: object) -> Callable[[IntNode], IntNode]:
+    return lambda node: replace(node, **fields) if isinstance(node, kind) else node
+
+
+def unweighted() -> IntGraph:
+    build = GraphBuilder(np.random.default_rng(0))
+    build.readout(build.neuron(build.requant(build.input((6,)))), mode="steps")
+    return build.graph()
+
+
+def read_twice() -> IntGraph:
+    build = GraphBuilder(np.random.default_rng(0))
+    sums = build.linear(build.input((6,)), 4)
+    build.readout(build.add(build.requant(sums), build.requant(sums)))
+    return build.graph()
+
+
+def added_to_itself() -> IntGraph:
+    build = GraphBuilder(np.random.default_rng(0))
+    current = build.requant(build.linear(build.input((6,)), 4))
+    build.readout(build.add(current, current))
+    return build.graph()
+
+
+@pytest.mark.parametrize(
+    ("graph", "says"),
+    [
+        (unweighted, "no batch norm without a weight layer"),
+        (read_twice, "2 requants read it"),
+        (added_to_itself, "one stands in it twice"),
+        (lambda: with_node(of_kind(IntRequant, multiplier=np.ones((2, 1), np.int64))), "from step to step"),
+        (lambda: with_node(of_kind(IntReadout, name="a/b")), "parts groups in an HDF5 file"),
+        (lambda: with_node(of_kind(IntNeuron, leak=np.array([2, 4] * 4))), "let all channels leak, or none"),
+    ],
+)
+def test_other_forms_that_nir_does_not_have_are_refused(graph: Callable[[], IntGraph], says: str) -> None:
+    with pytest.raises(ExportError, match=says):
+        md.to_nir(graph())
+
+
+def test_a_soft_reset_subtracts_the_threshold() -> None:
+    graph = with_node(of_kind(IntNeuron, reset="soft", reset_value=np.array([0]), soft_amount=np.array([99])))
+    with pytest.raises(ExportError, match="another amount than its threshold"):
+        md.to_nir(graph, reset="soft")
+
+
+def test_an_older_nir_lacks_some_neurons(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(nir, "LIF")
+    with pytest.raises(ExportError, match="the installed nir has no such LIF"):
+        md.to_nir(dense(np.random.default_rng(0)))
 
 
 def test_all_nodes_that_nir_does_not_have_are_named_at_once() -> None:
