@@ -68,9 +68,14 @@ class SynapseIntegers:
     requant: RequantConstants
 
 
-def output_first(module: FloatWeights) -> Tensor:
-    """A layer's weight [Co, Ci/groups, *kernel] or [O, I], also of a transposed convolution."""
-    return exchanged(module.weight, module.groups) if isinstance(module, FloatTransposed) else module.weight
+def output_first(module: FloatWeights, spec: SynapseSpec) -> Tensor:
+    """A layer's weight [Co, Ci/groups, *kernel] or [O, I], also of a transposed convolution.
+
+    A linear layer that maps tokens is a convolution in the graph: [O, I, 1].
+    """
+    if isinstance(module, FloatTransposed):
+        return exchanged(module.weight, module.groups)
+    return module.weight[..., None] if isinstance(module, nn.Linear) and spec.operator == "conv1d" else module.weight
 
 
 def exchanged(weight: Tensor, groups: int) -> Tensor:
@@ -128,7 +133,7 @@ class QuantSynapse(nn.Module):
             self.adopt_norm(norm)
             return
         with torch.no_grad():
-            weight, bias = output_first(module).detach().clone(), module.bias
+            weight, bias = output_first(module, self.spec).detach().clone(), module.bias
             if self.folds:
                 assert norm is not None and not isinstance(norm, tuple), "planning folds no norm that differs by step"
                 affine = affine_of(norm, statistics_in_use(norm))

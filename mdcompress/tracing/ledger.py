@@ -207,8 +207,11 @@ class Ledger:
         return [node for node in self._nodes.values() if name in node.inputs]
 
     def is_read(self, name: str) -> bool:
-        """Whether a node reads the node `name`."""
-        return bool(self.readers(name))
+        """Whether a node reads the node `name`; not what only turns its axes, where nothing reads that."""
+        return any(not self._turns_only(reader) for reader in self.readers(name))
+
+    def _turns_only(self, node: SnnNode) -> bool:
+        return node.kind is NodeKind.TRANSPOSE and not self.is_read(node.name)
 
     def graph_of(self, readout: str) -> SnnGraph:
         """The nodes that the readout depends on, in the order of the pass."""
@@ -317,8 +320,9 @@ class Ledger:
 
     def mark_before_norm(self, name: str) -> None:
         """Every tensor that node `name` has written so far stands before its batch norm: nothing else may read it."""
+        names = {name, *(reader.name for reader in self.readers(name) if self._turns_only(reader))}
         for key, tracked in self._tensors.items():
-            if tracked.node == name:
+            if tracked.node in names:
                 self._tensors[key] = replace(tracked, before_norm=True)
 
     def require_unchanged(self, values: Iterable[object]) -> None:

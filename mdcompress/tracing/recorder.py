@@ -184,10 +184,10 @@ class Recorder(TorchFunctionMode):
             self._neurons.enter(name, module)
 
     def _leave(
-        self, module: nn.Module, inputs: tuple[object, ...], keywords: dict[str, object], output: object
+        self, module: nn.Module, inputs: tuple[object, ...], keywords: dict[str, object] | None, output: object = None
     ) -> None:
         try:
-            if self._inside_layer == 1 and output is not None:  # None: the call failed; its own error is on the way
+            if self._inside_layer == 1 and output is not None and keywords is not None:  # None: the call failed
                 name, given = self._names.get(module), (*inputs, *keywords.values())
                 record_module(self._ledger, self._neurons, module, name, inputs=given, output=output)
         finally:

@@ -132,7 +132,7 @@ def record_exchange(ledger: Ledger, name: str, args: tuple[Any, ...], kwargs: di
         return True
     turned = source.position.turned
     if turned is None or order != [1, 0, *range(2, x.dim())]:
-        return record_transpose(ledger, ledger.source(x), order, output)
+        return record_transpose(ledger, source, order, output)
     ledger.alias(output, source, turned)
     return True
 
