@@ -12,14 +12,13 @@ from typing import Any
 import pytest
 import torch
 from live_networks import assert_integer_parity
+from nir_versions import nir_with_v_reset
 from torch import Tensor, nn
 
 import mdcompress as md
 from mdcompress.adapters.base import cast_inputs
 
-nir = pytest.importorskip("nir")
-if "v_reset" not in nir.IF.__dataclass_fields__:
-    pytest.skip("the exporters of SpikingJelly and snnTorch need a newer nir", allow_module_level=True)
+nir = nir_with_v_reset()
 T, N = 8, 5
 SpikesOf = Callable[[Tensor], dict[str, Tensor]]
 

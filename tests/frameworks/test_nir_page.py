@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from nir_versions import nir_with_v_reset
 
 import mdcompress as md
 from intsnn.onnx_file import read_onnx
 from mdcompress.cli import main
 
-nir = pytest.importorskip("nir")
+nir = nir_with_v_reset()
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "nir.md").read_text("utf-8")
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from live_networks import assert_integer_parity
+from nir_versions import nir_with_v_reset
 from torch import Tensor
 
 import mdcompress as md
@@ -16,7 +17,7 @@ from intsnn.errors import InvalidFileError, MissingFileError, UsageError
 from mdcompress.errors import TraceError
 from mdcompress.graph import NeuronModel, NodeKind, ReadoutSpec
 
-nir = pytest.importorskip("nir")
+nir = nir_with_v_reset()
 
 EULER = {"dt": 0.5, "reset": "hard", "comparator": "greater", "discretization": "euler"}
 T, N = 8, 6

@@ -12,6 +12,7 @@ import torch
 from graph_builder import GraphBuilder, NeuronOptions
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from nir_versions import nir_with_v_reset
 
 import mdcompress as md
 from benchmarks.nir_readers import IMPORTERS, by_mdcompress, compressed, spikes_of
@@ -20,7 +21,7 @@ from intsnn.graph import IntGraph, IntLinear, IntNeuron, IntNode, IntReadout, In
 from intsnn.interpreter import run
 from mdcompress.errors import ExportError
 
-nir = pytest.importorskip("nir")
+nir = nir_with_v_reset()
 h5py = pytest.importorskip("h5py")
 
 T, N = 16, 100
