@@ -384,7 +384,7 @@ def _steps_then_more(m: nn.Module, x: Tensor) -> Tensor:
 
 
 FUNCTIONS: list[tuple[Forward, str, str]] = [
-    (lambda m, x: F.relu(m.fc(x)), "the network calls torch.nn.functional.relu, which a graph", "use convolution"),
+    (lambda m, x: F.relu(m.fc(x)), "the network calls torch.nn.functional.relu, which a graph", "put a neuron"),
     (lambda m, x: m.fc(x) * -2, "multiplied by a parameter, a constant that is not positive", "a positive number"),
     (lambda m, x: m.fc(x) * m.constant.weight[0], "multiplied by a parameter", "a positive number"),
     (lambda m, x: m.fc(x) * m.fc2(x), "currents of 'fc' are multiplied", "multiply spikes"),
@@ -422,7 +422,7 @@ FUNCTIONS: list[tuple[Forward, str, str]] = [
     (lambda m, x: (m.fc(x), x), "must return one tensor computed from its input (got tuple)", "logits alone"),
     (lambda m, x: torch.zeros(2, 3), "must return one tensor computed from its input (got Tensor)", "logits alone"),
     (lambda m, x: m.norm1(m.fc(x)), "batch norm 'norm1' reads [3, 2, 4]: it takes the batch axis", "x.flatten(0, 1)"),
-    (lambda m, x: m.inner(m.fc(x)), "the network calls torch.nn.functional.relu", "use convolution"),
+    (lambda m, x: m.inner(m.fc(x)), "the network calls torch.nn.functional.relu", "put a neuron"),
     (_steps_then_more, "the network calls torch.Tensor.expand", "whole steps"),
 ]  # fmt: skip
 
@@ -439,7 +439,7 @@ def test_what_a_graph_cannot_hold_is_refused_with_what_to_do(forward: Forward, s
 
 def test_the_error_names_the_module_in_which_it_stands() -> None:
     net = Net(lambda m, x: m.block(m.fc(x)), fc=nn.Linear(4, 4), block=nn.Sequential(nn.Identity(), nn.ReLU()))
-    refused(net, vector_sample(), says="(in module 'block.1')", hint="use convolution")
+    refused(net, vector_sample(), says="(in module 'block.1')", hint="put a neuron")
 
 
 @pytest.mark.parametrize("reduced", [lambda y: y.mean(0), lambda y: y.sum(0), lambda y: y.amax(0)])

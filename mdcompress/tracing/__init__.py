@@ -71,7 +71,11 @@ def attempt(model: nn.Module, sample: Tensor, *, adapters: Sequence[Adapter] = (
         except Exception as error:
             failed = TraceError(
                 f"the network fails on the sample of shape {list(sample.shape)}: {type(error).__name__}: {error}",
-                hints=["the sample must be what the network takes: float [T, N, ...] for a multi-step network"],
+                hints=[
+                    "the sample must be what the network takes: float [T, N, ...] for a multi-step network",
+                    "what a training script does to a batch first (flatten, permute) belongs into the network or into "
+                    "loaders of one's own, `data: {name: my_data:loaders}`",
+                ],
             )
             failed.__cause__ = error
             return Failure(failed, recorder.reached)

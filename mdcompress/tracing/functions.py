@@ -46,6 +46,7 @@ _PRODUCTS = {"mul", "mul_", "multiply", "__mul__", "__rmul__", "__imul__"}
 _DIFFERENCES = {"sub", "rsub", "__sub__", "__rsub__", "subtract"}
 _QUOTIENTS = {"div", "div_", "divide", "true_divide", "__truediv__", "__itruediv__"}
 _REDUCTIONS = {"mean": "mean", "sum": "sum", "max": "max", "amax": "max"}
+_RECTIFIERS = {"relu", "relu_"}
 _DROPOUTS = {"dropout", "dropout1d", "dropout2d", "dropout3d"}
 _SELECTIONS = {"__getitem__", "select"}
 _APART = {"unbind", "split", "chunk", "__iter__"}
@@ -118,10 +119,21 @@ def _is_recorded(ledger: Ledger, name: str, args: tuple[Any, ...], kwargs: dict[
         return record_upsampling(ledger, args, kwargs, output)
     elif name in _SHUFFLES:
         return record_shuffle(ledger, name, args, kwargs, output)
+    elif name in _RECTIFIERS:
+        return _is_rectified_already(ledger, args[0], output)
     elif name in _DROPOUTS and not is_active_dropout(args, kwargs):
         record_reshape(ledger, args[0], output)
     else:
         return False
+    return True
+
+
+def _is_rectified_already(ledger: Ledger, x: object, output: Tensor) -> bool:
+    """Follow relu(x) where x are spikes or counts, which are never negative; False where they are something else."""
+    source = ledger.source(x)
+    if ledger.node(source.node).carries is not Carries.SPIKES:
+        return False
+    ledger.alias(output, source)
     return True
 
 
@@ -135,6 +147,8 @@ def _adds_axes(index: object) -> bool:
 def _advice(name: str) -> str:
     if name in _ADVICE:
         return _ADVICE[name]
+    if name in _RECTIFIERS:
+        return "put a neuron in its place: only of spikes, which are never negative, is a ReLU no layer"
     if name in _SELECTIONS | _APART | _JOINS | _REPEATS | {"__setitem__"}:
         return "take whole steps, x[t], and join all of them in order, torch.stack(steps); join channels with torch.cat"
     if name in _DROPOUTS:
