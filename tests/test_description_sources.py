@@ -22,9 +22,10 @@ Published = Mapping[
 
 
 def logic() -> Published:
-    """SATA's kernels at 2 to 32 bits."""
+    """SATA's kernels at 2 to 32 bits, and one AND of its 16-bit units."""
     names = {"pJ": "energy_pj", "um2": "area_um2", "leak_uW": "leakage_uw"}
-    return {
+    one_and = {("product_and", "energy_pj"): SOURCES["digital"]["sata_training_16b_units_pJ"]["and"] / 16}
+    return one_and | {
         (part, names[key]): SATA[part][key]
         for part in ("adder", "comparator", "register", "multiplier")
         for key in names
