@@ -145,24 +145,6 @@ def test_logic_at_22_nm_is_scaled_by_the_papers_polynomials(name):
     assert (scaling.energy, scaling.area) == pytest.approx(stillmaker_22_nm(), abs=5e-5)
 
 
-@pytest.mark.parametrize(("rate", "neurosim_uj", "factor"), [(0.05, 0.730, 2), (0.15, 0.769, 2), (0.4, 0.856, 3)])
-def test_with_neurosims_arrays_a_step_of_vgg9_at_22_nm_costs_about_what_neurosim_says(rate, neurosim_uj, factor):
-    """DNN+NeuroSim V1.4 at 22 nm: 64x64 arrays of 4-bit cells, 4-bit SAR converters of 0.030 pJ.
-
-    At 40 % only within 3: cells conduct for the whole 10 ns pulse here, for about a quarter of it in NeuroSim.
-    """
-    shipped = spec("rram_128x128_22nm").model_dump()
-    converter = {
-        **shipped["costs"]["adc_conversion"], "bits": None, "interpolation": None, "energy_pj": 0.0304, "area_um2": 92.0
-    }  # fmt: skip
-    crossbar = {**shipped["crossbar"], "rows": 64, "columns": 64, "cell": {"kind": "rram", "bits": 4}, "adc_bits": 4}
-    costs = {**shipped["costs"], "adc_conversion": converter}
-    hardware = HardwareSpec.model_validate({**shipped, "crossbar": crossbar, "costs": costs})
-    graph = vgg9()
-    report = estimate(graph, assume(graph, rate=rate, time_steps=1), hardware)
-    assert neurosim_uj / factor < report.energy_pj * 1e-6 < neurosim_uj * factor
-
-
 # --- sram_digital ---------------------------------------------------------------------------------------------------
 
 
