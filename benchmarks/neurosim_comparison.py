@@ -359,15 +359,14 @@ array joins a weight's slices and sends one word (`ProcessingUnit.cpp`: `busInpu
 
 Both are modelled now. `pe_transfer` counts the bits of inputs to arrays and of words to the PE's adders, at the price
 of ISAAC's bus, which the descriptions held already for sums between PEs; the two RRAM descriptions join slices at the
-array. That structure was chosen with these runs in view; no price was. What each does, and what a price by length
-would do:"""
+array. That structure was chosen with these runs in view. No price was fitted to them, but that a price by length would
+meet fewer slopes was seen before the bus was kept. What each does:"""
 
 _WHY_TRANSPORT = """\
-The bus mends ADC bits, the joined slices cell bits. Without the bus, joined slices
-alone leave cell bits at 2.17. Wires by length take 1.4 times what the bus takes, and grow with the converters at an
-array's edge (sides of 0.28 and 0.40 mm for 64 and 128 columns, nearly all of it the survey's converters): array size is
-missed then, NeuroSim's slope being near -0.9. The bus keeps its published price at every size; `not_modelled` lists
-lengths inside a PE."""
+The bus mends ADC bits, the joined slices cell bits; joined slices alone leave cell bits at 2.17. Wires by length take
+1.4 times what the bus takes, and grow with the converters at an array's edge (sides of 0.28 and 0.40 mm for 64 and 128
+columns, nearly all of it the survey's converters): array size is missed then, NeuroSim's slope being near -0.9. The bus
+keeps its published price at every size; `not_modelled` lists lengths inside a PE."""
 
 _OTHER_CONVERTERS = """\
 ## Is it the price of the converters?

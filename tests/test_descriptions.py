@@ -202,6 +202,7 @@ def test_a_digital_chip_has_no_converter_and_is_exact():
         ("sram_digital", "  adc_bits: lossless ", "  adc_bits: 4 ", "an adder tree sums exactly"),
         ("sram_digital", "  adder_tree_add: adder\n", "", "adder_tree_add is neither priced nor excluded"),
         ("sram_digital", "rule: row_pipeline", "rule: pipelined", "must be one of"),
+        ("rram_64x64_65nm", "  pe_transfer: bus\n", "", "pe_transfer is neither priced nor excluded"),
         ("rram_64x64_65nm", "hops: 1", "hops: ring", "interconnect.hops"),
         ("rram_64x64_65nm", "floorplan:\n  factor: 1\n", "floorplan:\n  factor: 0.9\n", "floorplan.factor"),
         ("rram_64x64_65nm", "floorplan:\n  factor: 1\n  source: ", "remarks:\n  - ", "floorplan: this key is required"),
@@ -241,6 +242,15 @@ def test_a_description_with_converters_need_not_price_trees(tmp_path):
     path = tmp_path / "mine.yaml"
     path.write_text("\n".join(line for line in text.split("\n") if "adder_tree_add" not in line))
     assert isinstance(load_hardware(path), HardwareSpec)
+
+
+def test_a_description_whose_pes_are_single_arrays_need_not_price_a_bus_inside_them(tmp_path):
+    text = (FOLDER / "sram_digital.yaml").read_text()
+    path = tmp_path / "mine.yaml"
+    path.write_text("\n".join(line for line in text.split("\n") if "pe_transfer" not in line))
+    graph = residual_graph()
+    activity = assume(graph, rate=0.1, time_steps=1)
+    assert estimate(graph, activity, path).energy_pj == estimate(graph, activity, "sram_digital").energy_pj
 
 
 def test_a_converter_outside_the_table_is_an_error_in_every_estimate():

@@ -172,7 +172,7 @@ _MEANING = {
     ),
     Item.PE_TRANSFER: Counted(
         Group.INTERCONNECT,
-        "one bit on the bus of a PE of several arrays: of an input to an array, or of an array's word to PE adders",
+        "one bit on the bus of a PE of several arrays: of an input to an array, or of an array's word to its adders",
         None,
     ),
     Item.PARTIAL_SUM_TRANSFER: Counted(Group.INTERCONNECT, "one bit of a partial sum moved from PE to PE", None),
