@@ -28,6 +28,7 @@ from brevitas.quant.solver import ActQuantSolver, WeightQuantSolver
 from torch import Tensor, nn
 
 from mdcompress.graph import SynapseSpec
+from mdcompress.step_sizes import StepGradient
 
 if TYPE_CHECKING:
     from mdcompress.recipe import MembranePolicy, WeightPolicy
@@ -55,9 +56,29 @@ def weight_layer(spec: SynapseSpec, policy: WeightPolicy) -> WeightLayer:
         layer = _brevitas_layer(spec, _weight_quantizer(policy))
     nn.init.ones_(layer.weight)  # so that the scale made next is the same in every process
     layer.quant_weight()  # creates the scale parameter, so that state dicts hold it from the start
-    if policy.range == "mse":
-        _scaling(layer).value.requires_grad_(False)
+    _prepare_range(layer, policy)
     return layer
+
+
+def _prepare_range(layer: WeightLayer, policy: WeightPolicy) -> None:
+    """Fix the range of `mse` policies; balance the gradient of learned ones (`step_sizes`)."""
+    if policy.range == "max":
+        return
+    scaling = _scaling(layer)
+    if policy.range == "mse":
+        scaling.value.requires_grad_(False)
+    logarithmic, largest = policy.scale == "power_of_two", weight_limits(policy)[1]
+    parameter = scaling.value.detach().flatten()
+    reached = parameter.ceil().exp2() if logarithmic else parameter
+    gradient = StepGradient(
+        float((reached / integer_weight(layer).scale.detach())[0]),
+        count=layer.weight.numel() // parameter.numel(),
+        largest=largest,
+        trained="log2_range" if logarithmic else "range",
+    )
+    scaling.stats_scaling_impl.restrict_clamp_scaling = nn.Sequential(
+        gradient, scaling.stats_scaling_impl.restrict_clamp_scaling
+    )
 
 
 def _brevitas_layer(spec: SynapseSpec, quantizer: type) -> WeightLayer:
@@ -194,9 +215,15 @@ class _LargestReach(nn.Module):
 
 
 class MembraneQuantizer(nn.Module):
-    """Owns s_v, the real value of one stored membrane unit: s_v = range / 2^(N-1), learned or calibrated."""
+    """Owns s_v, the real value of one stored membrane unit: s_v = range / 2^(N-1), learned or calibrated.
 
-    def __init__(self, policy: MembranePolicy, *, initial_range: float) -> None:
+    Args:
+        policy: N, and whether the range is learned.
+        initial_range: the range before calibration.
+        neurons: how many neurons of a sample s_v rounds; it balances the gradient (`step_sizes`).
+    """
+
+    def __init__(self, policy: MembranePolicy, *, initial_range: float, neurons: int = 1) -> None:
         super().__init__()
         quantizer = type(
             "MembraneActQuantizer",
@@ -218,10 +245,17 @@ class MembraneQuantizer(nn.Module):
         )
         self.identity = qnn.QuantIdentity(act_quant=quantizer)
         self._range.requires_grad_(policy.scale == "learned")
+        half = 2 ** (policy.bit_width - 1)
+        gradient = StepGradient(half, count=neurons, largest=half - 1)
+        self._scaling.restrict_clamp_scaling = nn.Sequential(gradient, self._scaling.restrict_clamp_scaling)
+
+    @property
+    def _scaling(self) -> Any:
+        return self.identity.act_quant.fused_activation_quant_proxy.tensor_quant.scaling_impl
 
     @property
     def _range(self) -> nn.Parameter:
-        parameter = self.identity.act_quant.fused_activation_quant_proxy.tensor_quant.scaling_impl.value
+        parameter = self._scaling.value
         assert isinstance(parameter, nn.Parameter)
         return parameter
 

@@ -24,6 +24,7 @@ from mdcompress.layers.step_norms import (
     Statistics,
     adopt,
     affine_of,
+    follows_batches,
     norm_layer,
     over_steps,
     statistics_in_use,
@@ -192,8 +193,8 @@ class QuantSynapse(nn.Module):
         return _convolved(self.spec, x, values)
 
     def _batch_statistics(self, accumulator: Tensor, scale: Tensor) -> Statistics | None:
-        """Mean and variance of acc*scale over this batch; running statistics are updated on the way."""
-        if self.norm is None:
+        """Mean and variance of acc*scale over this batch; running statistics are updated on the way. None: those."""
+        if self.norm is None or not follows_batches(self.norm):
             return None
         return statistics_of(self.norm, accumulator, scale, self.layer.bias)
 

@@ -213,6 +213,17 @@ class DataSpec(StrictModel):
         return self
 
 
+class NormStatisticsSpec(StrictModel):
+    """What batch norms do in a training: until they are frozen they follow the batches."""
+
+    freeze_after: int | None = Field(
+        None,
+        ge=0,
+        description="Epochs after which training uses the running mean and variance, as evaluation does, and moves "
+        "them no more; gain and offset are still trained. 0: from the start; null: never.",
+    )
+
+
 class TrainSpec(StrictModel):
     """How the student is trained; all but the optimizer holds for the teacher too."""
 
@@ -228,6 +239,7 @@ class TrainSpec(StrictModel):
         lt=1,
         description="Decay of a moving average of the weights, which is validated and kept in their place; null: none.",
     )
+    batch_norm: NormStatisticsSpec = Field(NormStatisticsSpec(), description="Statistics of batch norms.")
 
 
 class Recipe(StrictModel):

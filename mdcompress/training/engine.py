@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from mdcompress.errors import CheckpointError, TrainingError
+from mdcompress.modes import train_with_frozen_norms
 from mdcompress.processes import ALONE, Processes
 from mdcompress.training.averaging import decay_after, holding, snapshot, update_average
 from mdcompress.training.checkpoint import (
@@ -160,7 +161,7 @@ class _Loop:
 
     def train_epoch(self) -> None:
         """The steps of the epoch that are not done yet, then validation."""
-        self.job.network.train()
+        self._enter_training()
         seen, started = 0, time.monotonic()
         for step, (x, y) in seeded_batches(self.job.train, seed=self.job.seed, epoch=self.epoch):
             seen = step
@@ -183,6 +184,13 @@ class _Loop:
             self._report(Stopped(self.epoch - 1, best_epoch(self.history).epoch))
         restore(self.job.network, self.best)
         self.job.network.eval()
+
+    def _enter_training(self) -> None:
+        frozen_after = self.job.settings.batch_norm.freeze_after
+        if frozen_after is None or self.epoch <= frozen_after:
+            self.job.network.train()
+        else:
+            train_with_frozen_norms(self.job.network)
 
     def _train_step(self, step: int, x: Tensor, y: Tensor) -> StepRecord:
         done = (self.epoch - 1) * self.steps + step - 1
