@@ -100,6 +100,24 @@ def _brevitas_layer(spec: SynapseSpec, quantizer: type) -> WeightLayer:
     )
 
 
+def change_weight_policy(layer: WeightLayer, policy: WeightPolicy) -> None:
+    """Quantize the layer's weight by another policy of the same granularity and scale, with the range that fits it.
+
+    Weight and range stay the Parameters that they are, so that an optimizer goes on with them.
+    """
+    parameter = None if policy.range == "max" else _scaling(layer).value
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        proxy = type(layer.weight_quant)(layer, _weight_quantizer(policy)).to(layer.weight.device)
+        layer.weight_quant = proxy
+        kept = layer.weight.detach().clone()
+        layer.weight.fill_(1.0)
+        layer.quant_weight()
+        _prepare_range(layer, policy)
+        layer.weight.copy_(kept)
+    if parameter is not None:
+        _scaling(layer).value = parameter
+
+
 def integer_weight(layer: WeightLayer) -> IntegerWeight:
     """The layer's weight as integers and scale."""
     quantized = layer.quant_weight()
@@ -225,6 +243,10 @@ class MembraneQuantizer(nn.Module):
 
     def __init__(self, policy: MembranePolicy, *, initial_range: float, neurons: int = 1) -> None:
         super().__init__()
+        self._neurons = neurons
+        self.identity = self._quantizer(policy, initial_range)
+
+    def _quantizer(self, policy: MembranePolicy, initial_range: float) -> qnn.QuantIdentity:
         quantizer = type(
             "MembraneActQuantizer",
             (ActQuantSolver,),
@@ -243,21 +265,24 @@ class MembraneQuantizer(nn.Module):
                 "restrict_scaling_type": RestrictValueType.FP,
             },
         )
-        self.identity = qnn.QuantIdentity(act_quant=quantizer)
-        self._range.requires_grad_(policy.scale == "learned")
-        half = 2 ** (policy.bit_width - 1)
-        gradient = StepGradient(half, count=neurons, largest=half - 1)
-        self._scaling.restrict_clamp_scaling = nn.Sequential(gradient, self._scaling.restrict_clamp_scaling)
-
-    @property
-    def _scaling(self) -> Any:
-        return self.identity.act_quant.fused_activation_quant_proxy.tensor_quant.scaling_impl
+        identity = qnn.QuantIdentity(act_quant=quantizer)
+        scaling, half = _membrane_scaling(identity), 2 ** (policy.bit_width - 1)
+        scaling.value.requires_grad_(policy.scale == "learned")
+        gradient = StepGradient(half, count=self._neurons, largest=half - 1)
+        scaling.restrict_clamp_scaling = nn.Sequential(gradient, scaling.restrict_clamp_scaling)
+        return identity
 
     @property
     def _range(self) -> nn.Parameter:
-        parameter = self._scaling.value
+        parameter = _membrane_scaling(self.identity).value
         assert isinstance(parameter, nn.Parameter)
         return parameter
+
+    def change_policy(self, policy: MembranePolicy) -> None:
+        """Other bits for the same range, which stays the Parameter that it is."""
+        parameter = self._range
+        self.identity = self._quantizer(policy, 1.0).to(parameter.device)
+        _membrane_scaling(self.identity).value = parameter
 
     def scale(self) -> Tensor:
         """s_v, a positive scalar; differentiable where the policy says learned."""
@@ -269,3 +294,7 @@ class MembraneQuantizer(nn.Module):
         """Set the stored range [-value, value), in real units."""
         with torch.no_grad():
             self._range.fill_(value)
+
+
+def _membrane_scaling(identity: qnn.QuantIdentity) -> Any:
+    return identity.act_quant.fused_activation_quant_proxy.tensor_quant.scaling_impl

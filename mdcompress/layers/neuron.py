@@ -43,6 +43,10 @@ class QuantNeuron(nn.Module):
         if self.has_synapse:
             self.register_buffer("synapse_shift", torch.tensor(guard_bits))
 
+    def change_word(self, policy: MembranePolicy, *, guard_bits: int) -> None:
+        """Store other bits, with another R."""
+        self.policy, self.guard_bits = policy, guard_bits
+
     @property
     def has_synapse(self) -> bool:
         """Whether a synaptic state is kept."""
@@ -174,6 +178,11 @@ class MembraneUnit(nn.Module):
         )
         self.guard_bits, self.factor = guard_bits, factor
         self.bit_width = policy.bit_width
+
+    def change_word(self, policy: MembranePolicy, *, guard_bits: int) -> None:
+        """Other bits of the reference neuron for the same stored range, with its other R."""
+        self.quantizer.change_policy(policy)
+        self.guard_bits, self.bit_width = guard_bits, policy.bit_width
 
     def forward(self) -> Tensor:
         """Real value of one integer of the stream, a scalar."""

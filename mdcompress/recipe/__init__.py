@@ -18,6 +18,7 @@ from mdcompress.recipe.policies import (
     WeightPolicy,
 )
 from mdcompress.recipe.sections import (
+    BitStage,
     DataSpec,
     DistillSpec,
     LayerLossSpec,
@@ -39,6 +40,7 @@ __all__ = [
     "TERNARY_BITS",
     "WEIGHT_BITS",
     "BatchNormPolicy",
+    "BitStage",
     "DataSpec",
     "DistillSpec",
     "InputPolicy",
