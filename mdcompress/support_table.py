@@ -49,10 +49,11 @@ _NEURONS = """\
 ## Neurons
 
 `h` is the membrane before the comparison, `v` what is stored, `x` the current, `s` the spikes, `s'` those of the step
-before, `W` the weights of a recurrent neuron, one linear layer, convolution or weight per neuron. Where a neuron holds
-weights for its input too (Norse's recurrent cells and `LILinearCell`, SpikingJelly's `LinearRecurrentContainer`), `x` is
-what they give, and they are a weight layer of the graph, `<neuron>.input`, as `W` is, `<neuron>.recurrent`. A neuron
-that puts out `h` never fires: it is the last of a network, and its membrane the answer.
+before, `W` the weights of a recurrent neuron: a linear layer, a convolution, or one weight for each neuron. Where a
+neuron holds weights for its input too (Norse's recurrent cells and `LILinearCell`, SpikingJelly's
+`LinearRecurrentContainer`), `x` is what they give, and they are a weight layer of the graph, `<neuron>.input`, as `W`
+is, `<neuron>.recurrent`. A neuron that puts out `h` never fires: it is the last of a network, and its membrane the
+answer.
 
 The equations are those of each class with the options shown; other options change the numbers, the reset and the
 comparison, and a subclass that keeps the equation is recognised too. Recognition is by class and package name, and the

@@ -1,9 +1,9 @@
 """What a neuron does to its input and to its own last spikes before it integrates them, as plain torch layers.
 
-Most neurons do nothing to their input. Those that hold weights (Norse's recurrent cells and LILinearCell, SpikingJelly's
-recurrent containers) do the same as a linear layer before a neuron: `input_layer`. What the spikes of the step before
-add to the currents of a step is `recurrent_layer`: a linear layer, a convolution, one weight for each neuron
-(`OneToOne`), or the submodule that the neuron names.
+Most neurons do nothing to their input. Those that hold weights (Norse's recurrent cells and LILinearCell,
+SpikingJelly's recurrent containers) do the same as a linear layer before a neuron: `input_layer`. What the spikes of
+the step before add to the currents of a step is `recurrent_layer`: a linear layer, a convolution, one weight for each
+neuron (`OneToOne`), or the submodule that the neuron names.
 """
 
 from __future__ import annotations

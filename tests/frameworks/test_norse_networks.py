@@ -119,7 +119,7 @@ def test_a_state_that_is_not_at_rest_is_refused() -> None:
     assert "starts from a state that is not its resting state" in caught.value.message
 
 
-# --- the network of Norse's MNIST task ---------------------------------------------------------------------------------
+# --- the network of Norse's MNIST task -------------------------------------------------------------------------------
 
 
 def documented(size: int = 16) -> nn.Module:
