@@ -203,12 +203,6 @@ NORSE = (
         "it feeds what several layers put out back to the first, and an integer neuron reads its own spikes alone",
         "use SequentialState with LIFRecurrent or LIFRecurrentCell",
     ),
-    Refusal(
-        "norse",
-        ("LILinearCell",),
-        "it holds input weights besides its neurons",
-        "use torch.nn.Linear(inputs, outputs, bias=False) and norse's LICell",
-    ),
 )  # fmt: skip
 NORSE_RESET = Refusal(
     "norse",

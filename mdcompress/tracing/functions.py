@@ -27,6 +27,7 @@ from mdcompress.tracing.timewise import (
     is_time_reduction,
     record_division,
     record_exchange,
+    record_filling,
     record_joining,
     record_repetition,
     record_running_sum,
@@ -78,6 +79,8 @@ def record_function(
         args = (kwargs["input"], *args)
     if name in _APART and isinstance(output, tuple | list):
         record_taking_apart(ledger, name, args, kwargs, output)
+        return
+    if name == "__setitem__" and record_filling(ledger, args):
         return
     if name in _REDUCTIONS and isinstance(output, tuple):  # torch.max(x, axis): values and indices
         output = output[0]

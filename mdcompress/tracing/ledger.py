@@ -59,6 +59,7 @@ class Ledger:
         self._places: dict[str, list[str]] = {}  # of a module that makes a node wherever it stands
         self._written: dict[SnnNode, str] = {}  # a call, under the name it asked for: the node it made
         self._tensors: dict[int, Tracked] = {}
+        self._filled: dict[int, tuple[Tensor, list[Tracked]]] = {}  # the tensor is kept, so that its id stays its own
         self.place = ""
 
     @property
@@ -256,6 +257,12 @@ class Ledger:
         self._tensors[id(tensor)] = replace(
             source, tensor=tensor, position=position or source.position, version=tensor._version
         )
+
+    def fill(self, whole: Tensor, part: Tracked) -> Sequence[Tracked]:
+        """Note that `part` was written into `whole`, a tensor of no node; all that was, so far."""
+        _, parts = self._filled.setdefault(id(whole), (whole, []))
+        parts.append(part)
+        return parts
 
     def tracked(self, value: object) -> Tracked | None:
         """What is known of a tensor; None where it does not come from the input."""

@@ -267,6 +267,9 @@ def test_subgraphs_are_entered_and_loops_become_recurrent_neurons() -> None:
         assert torch.equal(found, s)
     masked = md.from_nir(graph, **(EULER | {"reset_step": "next_step"})).get_submodule("rec.lif").neuron_model()
     assert (masked.timing, masked.recurrent) == ("masked", "recurrent")
+    traced = md.trace(network, x)
+    assert [node.name for node in traced] == ["input", "w", "rec.lif.recurrent", "rec.lif", "readout"]
+    assert_integer_parity(network, traced, x)
 
 
 @pytest.mark.parametrize("name", ["forward", "training", "a", "a.b", "a.c"])
