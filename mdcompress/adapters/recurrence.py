@@ -74,7 +74,8 @@ def recurrent_layer(module: Any, model: NeuronModel) -> nn.Module:
             return OneToOne(factors[0] / factors[1])
     found: nn.Module = module.get_submodule(model.recurrent)
     if library_class(found, "snntorch") == "RecurrentOneToOne":
-        return OneToOne(numbers(found.V), tuple(found.V.shape))
+        weights: Any = found.V
+        return OneToOne(numbers(weights), tuple(weights.shape))
     return found
 
 

@@ -68,7 +68,7 @@ def _let_counts_be_exact(module: Any) -> None:
     """Spikes are float32, and what they subtract would be too, beside a threshold that has no axis."""
     threshold = getattr(module, "spike_threshold", None)
     if isinstance(threshold, Tensor):
-        threshold.data = torch.atleast_1d(threshold.data)
+        threshold.data = threshold.data.reshape(threshold.shape or 1)
     amount = getattr(module.reset_fn, "subtract_value", None) if hasattr(module, "reset_fn") else None
     if isinstance(amount, float):
         module.reset_fn.subtract_value = torch.tensor([amount], dtype=torch.float64)
