@@ -66,8 +66,10 @@ _LAYERS = """\
 
 These become nodes, or vanish in evaluation; containers (`nn.Sequential`, SpikingJelly's `SeqToANNContainer` and
 `MultiStepContainer`, Norse's `SequentialState` and `Lift`, modules of one's own) are looked through. Between layers:
-`+` of spikes or of currents, `*` of spikes, `a * (1 - b)`, a constant factor, `@` of spikes, `torch.cat` of channels,
-reshapes, transposes, slices, sums and means within a sample, and mean, sum, maximum or last step over time at the end.
+`+` of spikes or of currents, `*` of spikes, `a * (1 - b)`, a constant factor, `@` of spikes, `torch.cat` and `stack` on
+any axis, reshapes, transposes, slices, pixel and channel shuffles, nearest upsampling, sums and means within a sample,
+and mean, sum, maximum or last step over time at the end. Steps are taken and joined as `x[t]`, `torch.stack(steps)` or
+`outputs[t] = y`. A batch norm may differ from step to step, and a module may stand in several places.
 """
 
 _POLICIES = """\

@@ -336,7 +336,10 @@ def test_a_sample_must_be_float_with_time_and_batch_in_front(sample: Tensor, see
 def test_a_sample_that_the_network_cannot_take_is_named_with_the_networks_own_error() -> None:
     net = Net(lambda m, x: m.head(x), head=nn.Linear(5, 3))
     refused(
-        net, vector_sample(4), says="the network fails on the sample of shape [3, 2, 4]: RuntimeError", hint="float"
+        net,
+        vector_sample(4),
+        says="the network fails on the sample of shape [3, 2, 4], in module 'head': RuntimeError",
+        hint="float",
     )
 
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from mdcompress.adapters.base import fresh_copy, has_base, library_class, numbers
 from mdcompress.adapters.simulation import Recurrence
-from mdcompress.graph import NeuronModel, Numbers, per_channel
+from mdcompress.graph import NeuronModel, Numbers, TensorShape, per_channel
 
 LINEAR_CONTAINER, ELEMENTWISE_CONTAINER = "LinearRecurrentContainer", "ElementWiseRecurrentContainer"
 _NORSE_RECURRENT = ("SNNRecurrent", "SNNRecurrentCell")
@@ -24,11 +24,25 @@ _SAMPLES = 16  # on which a function of the user's must be the weighted sum that
 
 
 class OneToOne(nn.Module):
-    """Every neuron reads its own last spikes alone, times one weight for the layer or one per channel."""
+    """Every neuron reads its own last spikes alone, times one weight for the layer or one per channel.
 
-    def __init__(self, weights: Numbers) -> None:
+    given: the shape of the tensor that held the weights, None where they are numbers.
+    """
+
+    def __init__(self, weights: Numbers, given: tuple[int, ...] | None = None) -> None:
         super().__init__()
-        self.weights = weights
+        self.weights, self.given = weights, given
+
+    def fits(self, shape: TensorShape) -> bool:
+        """Whether there is one weight for all spikes of `shape`, (C, ...), or one per channel, as torch broadcasts it.
+
+        A tensor [C] beside maps [N, C, H, W] would have a weight for every column.
+        """
+        count = len(per_channel(self.weights))
+        if count == 1 or self.given is None:
+            return count in (1, shape[0])
+        channels = len(self.given) - len(shape)  # the axis that meets that of the channels
+        return channels >= 0 and self.given[channels] == count == shape[0]
 
     def forward(self, spikes: Tensor) -> Tensor:
         """[N, C, ...] to the same shape."""
@@ -60,7 +74,8 @@ def recurrent_layer(module: Any, model: NeuronModel) -> nn.Module:
             return OneToOne(factors[0] / factors[1])
     found: nn.Module = module.get_submodule(model.recurrent)
     if library_class(found, "snntorch") == "RecurrentOneToOne":
-        return OneToOne(numbers(found.V))
+        weights: Any = found.V
+        return OneToOne(numbers(weights), tuple(weights.shape))
     return found
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -32,10 +32,9 @@ from intsnn.graph import (
 from intsnn.tensors import Carries, carries
 from mdcompress.errors import ExportError
 from mdcompress.nir.files import nir_package
+from mdcompress.recipe.nir import ReaderReset, ReaderStep
 
 Floats: TypeAlias = npt.NDArray[np.floating[Any]]
-ReaderStep = Literal["euler", "jump"]
-ReaderReset = Literal["hard", "soft"]
 
 STEPS: Mapping[ReaderStep, float] = {"euler": 1e-4, "jump": 1.0}  # dt: what snnTorch fixes; sinabs counts in steps
 
@@ -297,7 +296,8 @@ def _require_plain(node: IntNeuron, reader: Reader) -> None:
 
 _PLAIN = {
     "hard": "train with plain neurons that reset to v_reset",
-    "soft": "export with reset='soft' for readers that subtract, as sinabs does: NIR itself has no soft reset",
+    "soft": "export with reset='soft' (--nir-reset soft) for readers that subtract, as sinabs does: NIR itself has no "
+    "soft reset",
     "none": "train with plain neurons that reset to v_reset",
 }
 
