@@ -206,7 +206,8 @@ def _distance(
 ) -> Distance:
     """The calibrated student of a recipe beside the network."""
     x, y = samples
-    student = calibrate(quantize(network, graph, plan(recipe, graph)), calibration)
+    student = quantize(network, graph, plan(recipe, graph))
+    calibrate(student, calibration, spec=recipe.calibrate, teacher=network)
     with evaluating(student), torch.no_grad():
         seen = student.observe(x)
     mismatches = [

@@ -139,6 +139,19 @@ def fit_weight_range(layer: WeightLayer, policy: WeightPolicy) -> None:
             parameter.copy_((scale * (parameter.flatten() / current)).view_as(parameter))
 
 
+def set_integer_weight(layer: WeightLayer, policy: WeightPolicy, values: Tensor, scale: Tensor) -> None:
+    """Give the layer integers (of the weight's shape, within its limits) and, per row, a scale: w = scale*values.
+
+    A layer with one scale, or with powers of two, keeps its own.
+    """
+    with torch.no_grad():
+        if policy.granularity == "per_channel" and policy.scale == "float":
+            parameter, current = _scaling(layer).value, integer_weight(layer).scale
+            parameter.copy_((scale.to(parameter) * (parameter.flatten() / current)).view_as(parameter))
+        own = integer_weight(layer).scale.reshape(-1, *(1 for _ in layer.weight.shape[1:]))
+        layer.weight.copy_(values.to(layer.weight) * own)
+
+
 def least_squares_scale(rows: Tensor, policy: WeightPolicy) -> Tensor:
     """For each row the scale s that minimises sum (w - s*clip(round(w/s)))^2 over a grid of ranges, shape [rows].
 

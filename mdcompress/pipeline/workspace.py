@@ -40,6 +40,7 @@ DEPENDS_ON: Mapping[Stage, tuple[str, ...]] = {  # the recipe's sections and fie
     Stage.QUANTIZE: (
         "model",
         "quantize",
+        "calibrate",
         "data.calibration_samples",
         *_DATA,
         "data.batch_size",

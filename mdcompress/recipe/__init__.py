@@ -1,5 +1,6 @@
 """A recipe: everything that decides how a network is compressed, as a checked and frozen value."""
 
+from mdcompress.recipe.calibrating import CalibrateSpec
 from mdcompress.recipe.files import (
     RECIPE_SCHEMA,
     dump_recipe,
@@ -41,6 +42,7 @@ __all__ = [
     "WEIGHT_BITS",
     "BatchNormPolicy",
     "BitStage",
+    "CalibrateSpec",
     "DataSpec",
     "DistillSpec",
     "InputPolicy",

@@ -9,6 +9,7 @@ from pydantic import ConfigDict, Field, model_validator
 
 from intsnn.yamlfile import RuleError, StrictModel
 from mdcompress.data.names import DATA_SETS, DEFAULT_FOLDER, EVENT_SETS, Encoding
+from mdcompress.recipe.calibrating import CalibrateSpec
 from mdcompress.recipe.nir import NirSpec
 from mdcompress.recipe.policies import QuantizeSpec
 from mdcompress.recipe.values import (
@@ -290,6 +291,9 @@ class Recipe(StrictModel):
     summary: str = Field("", description="One sentence for people.")
     model: ModelSpec | None = Field(None, description="The float network; --model and --weights win over it.")
     quantize: QuantizeSpec = Field(QuantizeSpec(), description="How each part of the network is quantized.")
+    calibrate: CalibrateSpec = Field(
+        CalibrateSpec(), description="How scales are found from data when the network is quantized."
+    )
     teacher: TeacherSpec = Field(TeacherSpec(), description="Training of the float network, where it has no weights.")
     distill: DistillSpec = Field(
         DistillSpec(), description="Training of the quantized student under the float teacher."
