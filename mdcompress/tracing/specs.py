@@ -159,7 +159,8 @@ def _adaptive_spec(
     wanted = [have if want is None else want for have, want in zip(size, asked, strict=True)]
     if any(have % want for have, want in zip(size, wanted, strict=True)):
         raise error(
-            f"an adaptive pooling of {size} to {tuple(wanted)} has uneven windows", "choose a divisor of the size"
+            f"an adaptive pooling of {size} to {tuple(wanted)} has uneven windows",
+            "choose a divisor of the size, or a larger input whose map is a multiple of what is asked",
         )
     kernel = tuple(have // want for have, want in zip(size, wanted, strict=True))
     return PoolSpec(mode, kernel, kernel, (0,) * rank)

@@ -220,6 +220,96 @@ def test_ms_resnet18_in_full() -> None:
     checked(ms_resnet.ms_resnet18(T=T, num_classes=3), images())
 
 
+def vgg11_for_small_images() -> nn.Module:
+    """spiking_vgg11_bn with every layer of its features, and a classifier of 64 neurons instead of 4,096.
+
+    Built without values, then filled: the library's classifier alone would draw 119 million that nothing here reads.
+    """
+    torch.manual_seed(0)
+    with torch.device("meta"):
+        network = spiking_vgg.spiking_vgg11_bn(spiking_neuron=neuron.LIFNode, tau=2.0)
+    network.features.to_empty(device="cpu")
+    for module in network.features.modules():
+        if isinstance(module, nn.Conv2d | nn.BatchNorm2d):
+            module.reset_parameters()
+    network.avgpool = layer.AdaptiveAvgPool2d((1, 1))
+    network.classifier = nn.Sequential(
+        layer.Linear(512, 64), neuron.LIFNode(v_threshold=0.1), layer.Dropout(),
+        layer.Linear(64, 64), neuron.LIFNode(v_threshold=0.1), layer.Dropout(), layer.Linear(64, 3),
+    )  # fmt: skip
+    with torch.no_grad():
+        for place in (0, 3):
+            network.classifier[place].weight.uniform_(-0.02, 0.04)
+    functional.set_step_mode(network, "m")
+    return network
+
+
+@pytest.mark.slow
+def test_spiking_vgg11_in_full() -> None:
+    kinds = checked(vgg11_for_small_images(), images(), weight=2.0)
+    assert kinds.count("neuron") == 8 + 2 and kinds.count("pool") == 5 + 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("make", "channels", "size", "neurons"),
+    [
+        (parametric_lif_net.NMNISTNet, 2, 34, 4),
+        (parametric_lif_net.CIFAR10Net, 3, 32, 8),
+        (parametric_lif_net.CIFAR10DVSNet, 2, 128, 6),
+        (parametric_lif_net.DVSGestureNet, 2, 128, 7),
+    ],
+)
+def test_parametric_lif_networks_in_full(
+    make: Callable[..., nn.Module], channels: int, size: int, neurons: int
+) -> None:
+    """All layers and the data set's own size of map; 4 channels a convolution instead of 128 or 256."""
+    network = make(channels=4, spiking_neuron=neuron.ParametricLIFNode, v_threshold=0.3)
+    functional.set_step_mode(network, "m")
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for module in network.modules():
+            if isinstance(module, nn.Linear):
+                module.weight.uniform_(-0.04, 0.06)
+    kinds = checked(network, images(channels=channels, size=size))
+    assert kinds.count("neuron") == neurons and kinds[-4:] == ["reshape", "pool", "flatten", "readout"]
+
+
+@pytest.mark.slow
+def test_spikformer_of_two_blocks() -> None:
+    network = spikformer.Spikformer(
+        T=T, img_size_h=16, img_size_w=16, patch_size=4, num_classes=3, embed_dims=16, num_heads=2, depths=2
+    )
+    kinds = checked(network, images(size=16), weight=2.0)
+    assert kinds.count("matmul") == 2 * 2 and kinds.count("neuron") == 5 + 2 * 5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["token", "channel"])
+def test_qkformer_of_two_blocks_in_every_stage(kind: str) -> None:
+    """Stages one and two gate keys by queries; stage three is spiking self-attention."""
+    network = qkformer.QKFormer(
+        T=T, num_classes=3, embed_dims=16, num_heads=(1, 2, 2), depths=(2, 2, 2), mlp_ratio=1.0, qka_type=kind
+    )
+    kinds = checked(network, images(), weight=2.0, bias=2.0)
+    assert kinds.count("multiply") == 2 * 2 and kinds.count("matmul") == 2 * 2
+
+
+@pytest.mark.slow
+def test_spike_driven_transformer_of_two_blocks() -> None:
+    network = spike_driven_transformer.SpikeDrivenTransformer(T=T, num_classes=3, embed_dims=16, num_heads=2, depths=2)
+    kinds = checked(network, images(), weight=2.0)
+    assert kinds.count("multiply") == 2 * 2 and kinds.count("neuron") == 4 + 2 * 7 + 1
+
+
+def test_a_map_smaller_than_vgg_pools_it_to_is_refused() -> None:
+    network = nn.Sequential(layer.Conv2d(3, 4, 3, padding=1, step_mode="m"), neuron.IFNode(step_mode="m"))
+    network.append(layer.AdaptiveAvgPool2d((7, 7), step_mode="m"))
+    with pytest.raises(TraceError, match=r"of \(4, 4\) to \(7, 7\) has uneven windows") as caught:
+        trace(network, images(size=4))
+    assert "a larger input whose map is a multiple" in caught.value.hints[0]
+
+
 # --- recurrent containers --------------------------------------------------------------------------------------------
 
 
