@@ -17,7 +17,7 @@ def nmnist() -> nn.Module:
 
 def cifar10() -> nn.Module:
     """32 x 32 colour images, 10 classes."""
-    return zoo.conv_snn(channels=12)
+    return zoo.conv_snn(channels=8)
 
 
 def tiny_imagenet() -> nn.Module:

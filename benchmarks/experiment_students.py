@@ -128,8 +128,12 @@ def load_splits(recipe: Recipe, place: Workplace, *, input_steps: int | None) ->
     splits = load_data(recipe.data, seed=recipe.seed, folder=place.data_folder)
     if input_steps is None:
         return splits
-    parts = (FirstSteps(part, input_steps) for part in (splits.train, splits.validation, splits.test))
-    return replace(splits, **dict(zip(("train", "validation", "test"), parts, strict=True)))
+    return replace(
+        splits,
+        train=FirstSteps(splits.train, input_steps),
+        validation=FirstSteps(splits.validation, input_steps),
+        test=FirstSteps(splits.test, input_steps),
+    )
 
 
 @dataclass(frozen=True)
@@ -180,10 +184,11 @@ def _control_result(task: Task, seed: int, place: Workplace, splits: DataSplits)
     """The teacher after as many more epochs as a student has, with a student's optimizer and schedule."""
     started, recipe = time.monotonic(), task.of_seed(seed)
     network = teacher_network(recipe, splits, place, input_steps=task.input_steps)
-    spec = TeacherSpec(epochs=recipe.distill.epochs, optimizer=recipe.train.optimizer)
-    path = place.work / f"control-{key_of(task, seed)}.safetensors"
-    _trained(network, recipe, splits, place, spec=spec, path=path)
-    path.unlink()
+    if recipe.distill.epochs:
+        spec = TeacherSpec(epochs=recipe.distill.epochs, optimizer=recipe.train.optimizer)
+        path = place.work / f"control-{key_of(task, seed)}.safetensors"
+        _trained(network, recipe, splits, place, spec=spec, path=path)
+        path.unlink()
     return _float_result(task, recipe, network, splits, place=place, started=started)
 
 

@@ -176,3 +176,8 @@ def vgg9(**options: int) -> nn.Module:
 def ms_resnet18(**options: int) -> nn.Module:
     """MS-ResNet-18; options as in `MSResNet18`."""
     return MSResNet18(**options)
+
+
+def ms_resnet18_100() -> nn.Module:
+    """MS-ResNet-18 for 100 classes, as a recipe names it: CIFAR-100."""
+    return MSResNet18(classes=100)
