@@ -6,6 +6,9 @@ checkpoint there. All of it is deterministic: a file that was deleted comes back
 
 from __future__ import annotations
 
+import ast
+import importlib
+import inspect
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -91,7 +94,8 @@ def key_of(task: Task, seed: int) -> str:
             training = (recipe.train.model_dump_json(), str(recipe.distill.epochs))
             return digest("control", _teacher_key(recipe, task.input_steps), *training)
         case "student":
-            return digest("student", dump_recipe(_without_words(recipe)), str(task.input_steps))
+            texts = (dump_recipe(_without_words(recipe)), *code_of(recipe))
+            return digest("student", *texts, str(task.input_steps))
         case _:
             assert_never(task.kind)
 
@@ -115,7 +119,24 @@ def _teacher_key(recipe: Recipe, input_steps: int | None) -> str:
     assert plain.model is not None
     training = plain.train.model_copy(update={"optimizer": plain.teacher.optimizer})
     texts = (section.model_dump_json() for section in (plain.model, plain.data, plain.teacher, training))
-    return digest("teacher", *texts, str(plain.seed), str(input_steps))
+    return digest("teacher", *texts, *code_of(recipe), str(plain.seed), str(input_steps))
+
+
+def code_of(recipe: Recipe) -> tuple[str, ...]:
+    """The code of the modules that the recipe names for network and data, without comments and docstrings.
+
+    Sizes and options stand there: with others, a stored result is that of another experiment.
+    """
+    assert recipe.model is not None
+    return tuple(_code(path.partition(":")[0]) for path in (recipe.model.builder, recipe.data.name) if ":" in path)
+
+
+def _code(module: str) -> str:
+    tree = ast.parse(inspect.getsource(importlib.import_module(module)))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
+            node.body[0] = ast.Pass()
+    return ast.unparse(tree)
 
 
 def _without_words(recipe: Recipe) -> Recipe:

@@ -8,6 +8,8 @@ it for each T, calibrated and trained on the first T steps; for T = 1 and 2 a te
 steps only, and its student; and one student of the T = 4 teacher that is trained for all T at once. At T = 4 the
 teacher of its own T is the same. All students have the same recipe, epochs and seeds, and each starts from the weights
 of its own teacher. Teachers that `distillation_ablation` has trained in the same --work folder are used again.
+
+Time, reckoned from the steps in distillation_ablation.py: 70 core minutes for the default recipes and seeds.
 """
 
 from __future__ import annotations

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import linecache
 import re
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +18,7 @@ from benchmarks.distillation_page import Cell, Results, page
 from benchmarks.distillation_variants import CONTROL, STUDENTS, TEACHER, Choice, choice_of, decisions, stage
 from benchmarks.experiment_runs import run_units
 from benchmarks.experiment_store import Exactness, Layer, Result, Store
-from benchmarks.experiment_students import Task, Workplace, group_of, key_of, setting_of
+from benchmarks.experiment_students import Kind, Task, Workplace, group_of, key_of, setting_of
 from mdcompress.builders import build_network
 from mdcompress.errors import RunError
 from mdcompress.recipe import load_recipe
@@ -121,6 +123,23 @@ def test_a_key_is_of_what_decides_the_result_and_not_of_words_and_folders(tmp_pa
         key_of(Task("control", "x", recipe, "QAT"), 0),
     ]
     assert len({base, *other}) == 6
+
+
+def test_a_key_is_of_the_code_that_makes_network_and_data_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    recipe = write_recipe(tmp_path, setting="2bit", bits=2)
+    changes = ("model.builder=own_network:build", "data.name=own_network:loaders")
+
+    def keys(source: str) -> set[str]:
+        (tmp_path / "own_network.py").write_text(source)
+        monkeypatch.delitem(sys.modules, "own_network", raising=False)
+        linecache.checkcache()
+        kinds: tuple[Kind, ...] = ("teacher", "control", "student")
+        return {key_of(Task(kind, "x", recipe, "QAT", changes), 0) for kind in kinds}
+
+    first = keys('"""A net."""\nSIZE = 8\n\ndef build():\n    """Make it."""\n    return SIZE\n')
+    assert keys('"""My net."""\nSIZE  = 8  # neurons\ndef build():\n    "Makes it."\n    return SIZE\n') == first
+    assert not keys('"""A net."""\nSIZE = 9\n\ndef build():\n    """Make it."""\n    return SIZE\n') & first
 
 
 def test_recipes_of_one_data_set_and_any_student_optimizer_share_the_teacher(tmp_path: Path) -> None:
