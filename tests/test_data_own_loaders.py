@@ -8,6 +8,7 @@ import torch
 from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
 
 from mdcompress.data.loading import load_data
+from mdcompress.data.names import DEFAULT_FOLDER
 from mdcompress.data.splits import calibration
 from mdcompress.errors import DataError
 
@@ -27,12 +28,12 @@ GOOD = [batch(), batch(3, first=4)]
 def own(monkeypatch):
     """Load what a function `loaders` of a module of that name returns."""
 
-    def load(function, *, name: str = "own_data:loaders", seed: int = 0):
+    def load(function, *, name: str = "own_data:loaders", seed: int = 0, folder=None):
         module = ModuleType("own_data")
         module.loaders = function
         monkeypatch.setitem(sys.modules, "own_data", module)
         spec = SimpleNamespace(name=name, time_steps=T, encoding="direct", batch_size=4, folder=None)
-        return load_data(spec, seed=seed)
+        return load_data(spec, seed=seed, folder=folder)
 
     return load
 
@@ -55,6 +56,29 @@ def test_the_function_is_given_steps_batch_size_and_seed(own):
     assert all(
         torch.equal(x, y) for given, got in zip(GOOD, splits.test, strict=True) for x, y in zip(given, got, strict=True)
     )
+
+
+def test_a_function_with_a_parameter_folder_is_given_the_folder(own, tmp_path):
+    seen = []
+
+    def loaders(time_steps, batch_size, seed, folder):
+        seen.append(folder)
+        return GOOD, GOOD, GOOD
+
+    own(loaders, folder=tmp_path)
+    own(loaders)
+    assert seen == [tmp_path, DEFAULT_FOLDER]
+
+
+def test_a_function_of_any_keywords_is_given_the_three_it_always_was(own):
+    seen = {}
+
+    def loaders(**given):
+        seen.update(given)
+        return GOOD, GOOD, GOOD
+
+    own(loaders)
+    assert seen.keys() == {"time_steps", "batch_size", "seed"}
 
 
 def test_batches_can_be_walked_again_and_are_float32_and_int64(own):

@@ -356,7 +356,7 @@ def test_recipe_is_found_by_path_and_by_shipped_name(tmp_path: Path) -> None:
 def test_unknown_name_lists_the_shipped_ones() -> None:
     with pytest.raises(UsageError, match="no shipped recipe has the name '4bits'") as caught:
         load_recipe("4bits")
-    assert caught.value.hints[:2] == ("write `4bit`", "the shipped recipes are: 2bit, 4bit, 8bit, ternary")
+    assert caught.value.hints[:2] == ("write `4bit`", f"the shipped recipes are: {', '.join(shipped_recipes())}")
     with pytest.raises(UsageError) as caught:
         load_recipe("zzz")
     assert caught.value.hints[0].startswith("the shipped recipes are")
@@ -398,7 +398,17 @@ def test_shipped_recipe_says_what_its_name_says(name: str, weight_bits: float, m
 
 
 def test_every_shipped_recipe_is_tested() -> None:
-    assert shipped_recipes() == ("2bit", "4bit", "8bit", "ternary")
+    assert shipped_recipes() == (
+        "2bit", "4bit", "8bit", "cifar100_ms_resnet18", "cifar10_ms_resnet18", "ternary"
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("data", "builder"), [("cifar10", "ms_resnet18"), ("cifar100", "ms_resnet18_100")])
+def test_recipe_of_the_papers_setting_names_its_network_data_steps_and_bits(data: str, builder: str) -> None:
+    recipe = load_recipe(f"{data}_ms_resnet18")
+    assert recipe.quantize == load_recipe("4bit").quantize
+    assert recipe.model is not None and recipe.model.builder == f"mdcompress.zoo:{builder}"
+    assert (recipe.name, recipe.data.name, recipe.data.time_steps) == (f"{data}_ms_resnet18", data, 4)
 
 
 def test_page_of_keys_is_current() -> None:

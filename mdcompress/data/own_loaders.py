@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Sized
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -18,7 +19,8 @@ from mdcompress.errors import DataError
 PARTS = ("train", "validation", "test")
 HINT = (
     "the function must be: def loaders(time_steps: int, batch_size: int, seed: int) -> (train, validation, test) or "
-    "(train, validation, test, class_names); each of the three a list, DataLoader or the like of (x [T, N, ...], y [N])"
+    "(train, validation, test, class_names); each of the three a list, DataLoader or the like of (x [T, N, ...], y "
+    "[N]). With a parameter `folder: Path` it is given data.folder too."
 )
 
 
@@ -65,10 +67,8 @@ class OwnBatches:
 
 
 def own_loaders(loading: Loading) -> DataSplits:
-    """Splits from the user's function, which is called with time_steps, batch_size and seed."""
-    function = _function(loading.name)
-    _require_signature(function, loading.name)
-    returned = function(time_steps=loading.time_steps, batch_size=loading.batch_size, seed=loading.seed)
+    """Splits from the user's function, which is called with time_steps, batch_size, seed, and folder where it asks."""
+    returned = _called(_function(loading.name), loading)
     sources, classes = _unpacked(returned, loading.name)
     train, validation, test = (
         _batches(source, time_steps=loading.time_steps, place=f"{loading.name}, {part}")
@@ -94,11 +94,21 @@ def _function(name: str) -> Callable[..., object]:
     return found
 
 
-def _require_signature(function: Callable[..., object], name: str) -> None:
+def _called(function: Callable[..., object], loading: Loading) -> object:
+    """What the function returns; `folder` is handed to one that has a parameter of that name."""
+    given: dict[str, int | Path] = {
+        "time_steps": loading.time_steps, "batch_size": loading.batch_size, "seed": loading.seed,
+    }  # fmt: skip
+    signature = inspect.signature(function)
+    if "folder" in signature.parameters:
+        given["folder"] = loading.folder
     try:
-        inspect.signature(function).bind(time_steps=1, batch_size=1, seed=0)
+        signature.bind(**given)
     except TypeError as error:
-        raise DataError(f"{name}: must accept time_steps, batch_size and seed ({error})", hints=[HINT]) from error
+        raise DataError(
+            f"{loading.name}: must accept time_steps, batch_size and seed ({error})", hints=[HINT]
+        ) from error
+    return function(**given)
 
 
 def _unpacked(returned: object, name: str) -> tuple[tuple[object, ...], tuple[str, ...]]:

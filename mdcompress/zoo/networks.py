@@ -53,6 +53,31 @@ class DigitsSNN(nn.Module):
         return logits.mean(0)
 
 
+class ConvSNN(nn.Module):
+    """Small network for images of 28 to 36 pixels: convolutions of c (stride 2), 2c, 4c channels and a linear head."""
+
+    def __init__(self, *, in_channels: int = 3, image_size: int = 32, channels: int = 12, classes: int = 10) -> None:
+        super().__init__()
+        self.stem = ConvNorm(in_channels, channels, stride=2)
+        self.neuron1 = LIF(tau=2.0)
+        self.conv2 = ConvNorm(channels, 2 * channels)
+        self.neuron2 = LIF(tau=2.0)
+        self.pool2 = nn.AvgPool2d(2)
+        self.conv3 = ConvNorm(2 * channels, 4 * channels)
+        self.neuron3 = LIF(tau=2.0)
+        self.pool3 = nn.AvgPool2d(2)
+        side = (image_size + 1) // 2 // 2 // 2
+        self.head = nn.Linear(4 * channels * side**2, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[T, N, C, H, W] -> logits [N, K]."""
+        x = self.neuron1(self.stem(x))
+        x = per_step(self.pool2, self.neuron2(self.conv2(x)))
+        x = per_step(self.pool3, self.neuron3(self.conv3(x)))
+        logits: Tensor = self.head(x.flatten(2))
+        return logits.mean(0)
+
+
 class VGG9(nn.Module):
     """Seven convolutions in three stages with average pooling, then two linear layers (SpikeSim's VGG-9 widths)."""
 
@@ -138,6 +163,11 @@ def digits_events_snn(**options: int) -> nn.Module:
     return DigitsSNN(**{"in_channels": 2, "image_size": 16, **options})
 
 
+def conv_snn(**options: int) -> nn.Module:
+    """Three convolutions for images of about 32 pixels (12 k weights at 12 channels); options as in `ConvSNN`."""
+    return ConvSNN(**options)
+
+
 def vgg9(**options: int) -> nn.Module:
     """VGG-9; options as in `VGG9`."""
     return VGG9(**options)
@@ -146,3 +176,8 @@ def vgg9(**options: int) -> nn.Module:
 def ms_resnet18(**options: int) -> nn.Module:
     """MS-ResNet-18; options as in `MSResNet18`."""
     return MSResNet18(**options)
+
+
+def ms_resnet18_100() -> nn.Module:
+    """MS-ResNet-18 for 100 classes, as a recipe names it: CIFAR-100."""
+    return MSResNet18(classes=100)

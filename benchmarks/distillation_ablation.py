@@ -1,0 +1,153 @@
+"""Which part of the distillation helps? Calibration only, QAT, + logits, + membrane, + both; resumable, one command.
+
+    python -m benchmarks.distillation_ablation tune --data-folder FOLDER --processes 2
+    python -m benchmarks.distillation_ablation run --data-folder FOLDER --processes 2
+    python -m benchmarks.distillation_ablation page > docs/results/distillation.md
+
+(from the checkout, with OMP_NUM_THREADS=1). Each result is a line of the store, written when it is known; a command
+that was stopped or killed is given again and goes on, within a training too. `tune` chooses learning rate, loss
+weights, temperature and distance on samples of the training part that no training sees, under seeds of their own; `run`
+takes what it chose, or the recipes' own values where nothing was tuned. `--set` changes every recipe, for example
+`--set distill.membrane.align=mean`; other changes are other results. So are those of other code in the modules that
+define networks and data; code of mdcompress is not told apart: after a change of it give another --store and --work.
+
+All variants of a recipe have the same epochs, schedule and learning rate (the best for QAT), the same teacher and the
+same start. The control trains the float teacher on for as many epochs with that optimizer, which is what the epochs of
+QAT alone are worth. Validation chooses the epoch; the test part is read once, by the exported graph in onnxruntime.
+
+Sizes and time. CPU milliseconds of a training step of 64 samples, T = 4, 2 bits, one thread, and of comparing 64 test
+samples with onnxruntime; one measurement on 2 shared x86-64 cores at a load of 4 to 9, no GPU, so that an idle machine
+is faster. Core minutes: teacher, control and 4 x 5 students of one seed, all that is measured of them included.
+
+    data              training  channels  epochs,           float  QAT  + logits  + mse  + emd  compare  minutes   seeds
+                      samples             teacher, student                                               a seed
+    MNIST             2,000     4         20, 4             33     82   114       99     165    41       8         5
+    N-MNIST           600       4         40, 8             50     58   75        86     173    87       4         5
+    CIFAR-10          4,000     8         30, 6             62     86   128       129    341    81       21        3
+    Tiny-ImageNet-32  5,000     12        30, 4             83     210  319       382    665    130      29        3
+
+`run`: 210 core minutes, 1 3/4 hours in two processes. `tune`: 2 recipes x 2 seeds x 25 candidates, 120 core minutes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.distillation_page import page
+from benchmarks.distillation_variants import (
+    FIELDS,
+    Changes,
+    Decision,
+    ablation_tasks,
+    choice_of,
+    decisions,
+    stage,
+    tuning_tasks,
+)
+from benchmarks.experiment_runs import Unit, add_place_options, place_of, run_units, units_of
+from benchmarks.experiment_students import Workplace, group_of, key_of
+
+RECIPES = Path("benchmarks/recipes")
+SETTINGS = ("8bit", "4bit", "2bit", "ternary")
+SEEDS = {"mnist": 5, "nmnist": 5, "cifar10": 3, "tiny_imagenet": 3}  # seeds 0, 1, …
+TUNED = ("cifar10", "tiny_imagenet")  # N-MNIST has no samples to spare, MNIST saturates
+TUNED_SETTINGS = ("2bit",)
+TUNING_SEEDS = (100, 101)
+OTHER_SEEDS = 3  # of a data set that is not named here
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is compared, and what is tuned on.
+
+    recipes: of the comparison. seeds: of every data set; empty: SEEDS. tuned, tuning_seeds: recipes and seeds of the
+    search. changes: of every recipe.
+    """
+
+    recipes: tuple[str, ...]
+    seeds: tuple[int, ...]
+    tuned: tuple[str, ...]
+    tuning_seeds: tuple[int, ...]
+    changes: Changes
+
+    def seeds_of(self, group: str) -> tuple[int, ...]:
+        """The seeds of a data set."""
+        return self.seeds or tuple(range(SEEDS.get(group, OTHER_SEEDS)))
+
+
+def tune(plan: Plan, place: Workplace, *, processes: int) -> None:
+    """Do the search field by field: each needs what was chosen before."""
+    for number, field in enumerate(FIELDS):
+        chosen = choice_of(decided(plan, place)[:number])
+        tasks = tuning_tasks(stage(field, chosen), chosen, plan.tuned, plan.changes)
+        units = units_of([task for each in tasks.values() for task in each], plan.tuning_seeds)
+        run_units(units, place, processes=processes)
+        sys.stderr.write(f"{field}: chosen {' '.join(decided(plan, place)[number].chosen)}\n")
+
+
+def compare(plan: Plan, place: Workplace, *, processes: int) -> None:
+    """Train and measure every network of the tables that is not there yet, the first seed of all data sets first."""
+    run_units(sorted(planned(plan, place), key=lambda unit: unit.seed), place, processes=processes)
+
+
+def decided(plan: Plan, place: Workplace) -> tuple[Decision, ...]:
+    """What the store's results of the search decide."""
+    return decisions(plan.tuned, plan.tuning_seeds, place.store.results(), more=plan.changes)
+
+
+def planned(plan: Plan, place: Workplace) -> tuple[Unit, ...]:
+    """Every network of the tables, done or not."""
+    tasks = ablation_tasks(plan.recipes, choice_of(decided(plan, place)), plan.changes)
+    groups = {task: group_of(task.of_seed(0)) for task in tasks}
+    return tuple(
+        unit
+        for group in dict.fromkeys(groups.values())
+        for unit in units_of([task for task in tasks if groups[task] == group], plan.seeds_of(group))
+    )
+
+
+def print_page(plan: Plan, place: Workplace, command: str) -> None:
+    """The page of what is there."""
+    units, found = planned(plan, place), place.store.results()
+    wanted = [(task, key_of(task, unit.seed)) for unit in units for task in unit.tasks]
+    rows = [found[key] for _, key in wanted if key in found]
+    sys.stdout.write(page(rows, decided(plan, place), missing=len(wanted) - len(rows), command=command) + "\n")
+
+
+def main() -> None:
+    """Tune, run or print."""
+    options = _options()
+    plan = Plan(
+        tuple(options.recipes), tuple(options.seeds), tuple(options.tuned), tuple(options.tuning_seeds),
+        tuple(options.changes),
+    )  # fmt: skip
+    place = place_of(options)
+    match options.mode:
+        case "tune":
+            tune(plan, place, processes=options.processes)
+        case "run":
+            compare(plan, place, processes=options.processes)
+        case "page":
+            print_page(plan, place, command=f"python -m benchmarks.distillation_ablation {shlex.join(sys.argv[1:])}")
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("mode", choices=("tune", "run", "page"))
+    every = [str(RECIPES / f"{group}_{setting}.yaml") for group in SEEDS for setting in SETTINGS]
+    parser.add_argument("--recipes", nargs="+", default=every, help="paths, or names of shipped recipes")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[], help=f"default: as many as {SEEDS}")
+    tuned = [str(RECIPES / f"{group}_{setting}.yaml") for group in TUNED for setting in TUNED_SETTINGS]
+    parser.add_argument("--tuned", nargs="+", default=tuned, help="recipes whose data have a loader …_tuning")
+    parser.add_argument("--tuning-seeds", type=int, nargs="+", default=list(TUNING_SEEDS))
+    parser.add_argument("--set", dest="changes", action="append", default=[], help="a change of every recipe")
+    add_place_options(parser, store="runs/experiments/distillation.jsonl")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

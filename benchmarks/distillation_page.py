@@ -1,0 +1,281 @@
+"""Results of the ablation -> docs/results/distillation.md."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from benchmarks.distillation_variants import CONTROL, STUDENTS, TEACHER, Decision, Variant
+from benchmarks.experiment_statistics import Interval, paired_interval, spread
+from benchmarks.experiment_store import Result
+from mdcompress.console import table
+
+TRAINED: tuple[Variant, ...] = ("+ logits", "+ membrane", "+ both")  # what is held against QAT
+HARD = 1.0  # points that QAT must lie under the teacher for distillation to have something to win
+FEW_BITS = ("4bit", "2bit", "ternary")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One data set at one setting."""
+
+    group: str
+    setting: str
+
+
+class Results:
+    """Results by data set, setting, variant and seed."""
+
+    def __init__(self, rows: Iterable[Result]) -> None:
+        self.rows = tuple(rows)
+        self._found = {(row.group, row.setting, row.variant, row.seed): row for row in self.rows}
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """The data sets."""
+        return tuple(dict.fromkeys(row.group for row in self.rows))
+
+    @property
+    def cells(self) -> tuple[Cell, ...]:
+        """The data sets and settings that students have."""
+        cells = (Cell(row.group, row.setting) for row in self.rows if row.exactness is not None)
+        return tuple(dict.fromkeys(cells))
+
+    def of(self, cell: Cell, variant: str) -> dict[int, Result]:
+        """By seed; teachers and controls are those of the data set."""
+        setting = "float" if variant in (TEACHER, CONTROL) else cell.setting
+        wanted = (cell.group, setting, variant)
+        return {key[3]: row for key, row in self._found.items() if key[:3] == wanted}
+
+    def differences(
+        self, cell: Cell, variant: str, reference: str, value: Callable[[Result], float]
+    ) -> dict[int, float]:
+        """value(variant) - value(reference) for each seed that has both."""
+        mine, other = self.of(cell, variant), self.of(cell, reference)
+        return {seed: value(mine[seed]) - value(other[seed]) for seed in mine if seed in other}
+
+
+def page(rows: Sequence[Result], decisions: Sequence[Decision], *, missing: int, command: str) -> str:
+    """The whole page; `missing` networks are planned and not done."""
+    results = Results(rows)
+    machines = "; ".join(dict.fromkeys(row.machine for row in rows))
+    parts = [
+        "# What distillation is worth",
+        f"`{command}` writes this page from the results of `tune` and `run` with the same options ({machines}). "
+        f"{_completeness(missing)}",
+        _HEAD,
+        "## Settings that were chosen",
+        _decisions(decisions),
+        "## Teachers",
+        _teachers(results),
+        "## Accuracy",
+        _accuracies(results),
+        "## Differences to QAT without distillation",
+        _differences(results),
+        _pooled(results),
+        "## Students at 4 bits, and calibration alone at 8",
+        _bars(results),
+        "## Membrane mismatch with the teacher",
+        _mismatches(results),
+        "## Exactness",
+        _exactness(results),
+        "## Every seed",
+        _every_seed(results),
+    ]
+    return "\n\n".join(parts)
+
+
+_HEAD = """\
+CIFAR-10 is JPEG of quality 75, Tiny-ImageNet 50 classes at 32x32 in JPEG of quality 75: figures are not comparable with
+those published on the original pixels. Training parts are subsets (`benchmarks/experiment_data.py`), networks are small
+(`benchmarks/experiment_networks.py`), recipes are in `benchmarks/recipes/`. In `2bit` and `ternary` every layer has so
+many bits; in `4bit` the first and the last layer have 8. Accuracies are in percent of the test part, mean ± standard
+deviation over the seeds; intervals are 95 % (Student's t) of paired differences: same seed, teacher and data."""
+
+
+def _completeness(missing: int) -> str:
+    return "All of the plan is done." if missing == 0 else f"**{missing} networks of the plan are not done yet.**"
+
+
+def _decisions(decisions: Sequence[Decision]) -> str:
+    if not decisions:
+        return "Nothing was tuned: learning rate, weights, temperature and distance are the recipes' own."
+    rows = [
+        [decision.step.variant, " ".join(candidate), f"{score:.2f}", "chosen" if candidate == decision.chosen else ""]
+        for decision in decisions
+        for candidate, score in decision.scores.items()
+    ]
+    told = (
+        "By mean accuracy on samples of the training part that no training sees, under seeds of their own "
+        "(`tune`); each stage with what was chosen before it."
+    )
+    return f"{told}\n\n{table(['variant', 'change', 'accuracy, %', ''], rows, numbers=['accuracy, %'])}"
+
+
+def _teachers(results: Results) -> str:
+    header = ["data", "seeds", "teacher, %", "trained on, %", "difference, points"]
+    rows = []
+    for group in results.groups:
+        cell = Cell(group, "float")
+        teachers, controls = results.of(cell, TEACHER), results.of(cell, CONTROL)
+        gains = results.differences(cell, CONTROL, TEACHER, _test)
+        rows.append([group, str(len(teachers)), _spread(teachers), _spread(controls), _interval(gains.values())])
+    told = "`trained on`: for as many epochs as the students, with their optimizer and schedule."
+    return f"{told}\n\n{table(header, rows, numbers=header[2:])}"
+
+
+def _accuracies(results: Results) -> str:
+    variants = (TEACHER, *STUDENTS)
+    rows = [
+        [cell.group, cell.setting, *(_spread(results.of(cell, variant)) for variant in variants)]
+        for cell in results.cells
+    ]
+    return table(["data", "setting", *variants], rows, numbers=variants)
+
+
+def _differences(results: Results) -> str:
+    header = ["data", "setting", "QAT - teacher", *TRAINED]
+    rows = []
+    for cell in results.cells:
+        gap = results.differences(cell, "QAT", TEACHER, _test)
+        gains = [results.differences(cell, variant, "QAT", _test) for variant in TRAINED]
+        rows.append([cell.group, cell.setting, *(_interval(each.values()) for each in (gap, *gains))])
+    return table(header, rows, numbers=header[2:])
+
+
+def _pooled(results: Results) -> str:
+    """The bar of the experiment, with the settings picked by the test part, as it says, and by the validation part."""
+    few = [cell for cell in results.cells if cell.setting in FEW_BITS]
+    rows = []
+    for name, value in (("test", _test), ("validation", _validation)):
+        hard = [cell for cell in few if _is_hard(results, cell, value)]
+        for variant in TRAINED:
+            gains = [list(results.differences(cell, variant, "QAT", _test).values()) for cell in hard]
+            means = [statistics.fmean(each) for each in gains if each]
+            pooled = [gain for each in gains for gain in each]
+            rows.append([name, str(len(hard)), variant, _interval(pooled), _interval(means)])
+    header = ["picked by", "settings", "variant", "gain, points", "gain, means of settings"]
+    told = (
+        f"Mean over the settings of 4 bits and fewer in which QAT lies at least {HARD:g} point under the teacher. "
+        "Picked by the test part, a setting in which QAT happened to score low counts, which favours what is held "
+        "against it; picked by the validation part, it does not. The last column takes each setting's mean as one "
+        "pair: seeds of a setting are not independent of each other."
+    )
+    return f"{told}\n\n{table(header, rows, numbers=header[3:])}"
+
+
+def _is_hard(results: Results, cell: Cell, value: Callable[[Result], float]) -> bool:
+    gaps = list(results.differences(cell, "QAT", TEACHER, value).values())
+    return bool(gaps) and statistics.fmean(gaps) <= -HARD
+
+
+def _bars(results: Results) -> str:
+    wanted = [("8bit", "calibration only"), *(("4bit", variant) for variant in STUDENTS[1:])]
+    rows = [
+        [cell.group, setting, variant, _interval(results.differences(cell, variant, TEACHER, _test).values())]
+        for setting, variant in wanted
+        for cell in results.cells
+        if cell.setting == setting
+    ]
+    header = ["data", "setting", "variant", "student - teacher, points"]
+    return table(header, rows, numbers=header[3:])
+
+
+def _mismatches(results: Results) -> str:
+    """Means over the layers of each setting and variant, then the layers of the last variant."""
+    header = ["data", "setting", "before", *STUDENTS[1:]]
+    rows = []
+    for cell in results.cells:
+        trained = [results.of(cell, variant) for variant in STUDENTS[1:]]
+        before = [_mean_layers(row, "before") for row in results.of(cell, STUDENTS[0]).values()]
+        after = [[_mean_layers(row, "after") for row in found.values()] for found in trained]
+        rows.append([cell.group, cell.setting, *(_small(each) for each in (before, *after))])
+    layers = ["data", "setting", "neuron", "before", *STUDENTS[1:]]
+    told = (
+        "mean ((v_s - v_t) / threshold)² of potentials before reset on validation samples; `before` is after "
+        "calibration. First the mean over the layers, then each layer, means over the seeds."
+    )
+    return "\n\n".join(
+        [told, table(header, rows, numbers=header[2:]), table(layers, _layer_rows(results), numbers=layers[3:])]
+    )
+
+
+def _layer_rows(results: Results) -> list[list[str]]:
+    rows = []
+    for cell in results.cells:
+        found = {variant: list(results.of(cell, variant).values()) for variant in STUDENTS}
+        names = dict.fromkeys(name for each in found.values() for row in each for name in row.layers or {})
+        for name in names:
+            before = [row.layers[name].membrane_before for row in found[STUDENTS[0]] if row.layers]
+            after = [
+                [row.layers[name].membrane_after for row in found[variant] if row.layers] for variant in STUDENTS[1:]
+            ]
+            rows.append([cell.group, cell.setting, name, *(_small(each) for each in (before, *after))])
+    return rows
+
+
+def _exactness(results: Results) -> str:
+    header = [
+        "data",
+        "setting",
+        "students",
+        "test samples each",
+        "values compared",
+        "differing batches",
+        "silent layers",
+    ]
+    rows = []
+    for cell in results.cells:
+        seen = [row.exactness for variant in STUDENTS for row in results.of(cell, variant).values() if row.exactness]
+        samples = ", ".join(f"{count:,}" for count in sorted({each.samples for each in seen}))
+        sums = (
+            sum(each.values for each in seen),
+            sum(each.differing for each in seen),
+            sum(each.silent for each in seen),
+        )
+        rows.append([cell.group, cell.setting, str(len(seen)), samples, *(f"{each:,}" for each in sums)])
+    told = (
+        "Every spike, membrane and output of every student and test sample beside its exported graph in onnxruntime, "
+        "and on the first 1,000 samples also in the interpreter."
+    )
+    return f"{told}\n\n{table(header, rows, numbers=header[2:])}"
+
+
+def _every_seed(results: Results) -> str:
+    variants = (TEACHER, CONTROL, *STUDENTS)
+    rows = []
+    for cell in results.cells:
+        found: Mapping[str, Mapping[int, Result]] = {variant: results.of(cell, variant) for variant in variants}
+        for seed in sorted({seed for each in found.values() for seed in each}):
+            figures = (f"{each[seed].accuracy:.2f}" if seed in each else "-" for each in found.values())
+            rows.append([cell.group, cell.setting, str(seed), *figures])
+    header = ["data", "setting", "seed", *variants]
+    return table(header, rows, numbers=header[2:])
+
+
+def _test(result: Result) -> float:
+    return result.accuracy
+
+
+def _validation(result: Result) -> float:
+    return result.chosen_by
+
+
+def _mean_layers(result: Result, when: str) -> float:
+    layers = (result.layers or {}).values()
+    return statistics.fmean(layer.membrane_before if when == "before" else layer.membrane_after for layer in layers)
+
+
+def _spread(found: Mapping[int, Result]) -> str:
+    return spread([row.accuracy for row in found.values()])
+
+
+def _interval(differences: Iterable[float]) -> str:
+    values = list(differences)
+    interval: Interval | None = paired_interval(values) if values else None
+    return "-" if interval is None else str(interval)
+
+
+def _small(values: Sequence[float]) -> str:
+    return f"{statistics.fmean(values):.4f}" if values else "-"

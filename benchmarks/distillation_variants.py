@@ -1,0 +1,196 @@
+"""What the ablation compares, and the small grid from which its settings are chosen. All are changes of a recipe.
+
+A change is what `--set` takes, so that every row of the tables is one command:
+`mdcompress run --recipe RECIPE --seed SEED --set CHANGE --set CHANGE …`.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, assert_never
+
+from benchmarks.experiment_store import Result
+from benchmarks.experiment_students import TUNING, Task, key_of
+from mdcompress.recipe import load_recipe
+
+Changes = tuple[str, ...]
+Variant = Literal["calibration only", "QAT", "+ logits", "+ membrane", "+ both"]
+Field = Literal["rate", "logits", "membrane", "both"]
+
+STUDENTS: tuple[Variant, ...] = ("calibration only", "QAT", "+ logits", "+ membrane", "+ both")
+TEACHER, CONTROL = "teacher", "teacher, trained on"
+
+NO_LOGITS, NO_MEMBRANE = "distill.logits=null", "distill.membrane=null"
+MEMBRANE_WEIGHT = "distill.membrane.weight="
+RATES = (2e-4, 5e-4, 2e-3, 5e-3)
+LOGIT_GRID = tuple((weight, temperature) for temperature in (2.0, 4.0) for weight in (0.3, 1.0, 4.0))
+MEMBRANE_GRID = (
+    *((distance, weight) for distance in ("mse", "cosine", "emd") for weight in (0.1, 1.0, 10.0)),
+    *(("moments", weight) for weight in (0.01, 0.1, 1.0)),  # its values are some ten times those of mse
+)
+BOTH_FACTORS = (0.1, 0.3, 1.0)  # of the membrane's weight that was chosen without logits, which do part of its work
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The changes that tuning chose; empty: as the recipe says.
+
+    rate: of every training. logits, membrane: of the part, tried alone. both: where both are on, after the others.
+    """
+
+    rate: Changes = ()
+    logits: Changes = ()
+    membrane: Changes = ()
+    both: Changes = ()
+
+    def changes(self, variant: Variant) -> Changes:
+        """What makes a recipe that variant."""
+        match variant:
+            case "calibration only":
+                return ("distill.epochs=0",)
+            case "QAT":
+                return (*self.rate, NO_LOGITS, NO_MEMBRANE)
+            case "+ logits":
+                return (*self.rate, *self.logits, NO_MEMBRANE)
+            case "+ membrane":
+                return (*self.rate, NO_LOGITS, *self.membrane)
+            case "+ both":
+                return (*self.rate, *self.logits, *self.membrane, *self.both)
+            case _:
+                assert_never(variant)
+
+    @property
+    def membrane_weight(self) -> float:
+        """The chosen weight of the membrane loss; the recipes' own where none is chosen."""
+        written = (change.removeprefix(MEMBRANE_WEIGHT) for change in self.membrane if MEMBRANE_WEIGHT in change)
+        return float(next(written, 0.1))
+
+    def deciding(self, field: Field, changes: Changes) -> Choice:
+        """This choice with one field decided."""
+        match field:
+            case "rate":
+                return replace(self, rate=changes)
+            case "logits":
+                return replace(self, logits=changes)
+            case "membrane":
+                return replace(self, membrane=changes)
+            case "both":
+                return replace(self, both=changes)
+            case _:
+                assert_never(field)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step of the search: candidates for a field of the choice, scored as a variant, all else as chosen so far."""
+
+    field: Field
+    variant: Variant
+    candidates: tuple[Changes, ...]
+
+
+FIELDS: tuple[Field, ...] = ("rate", "logits", "membrane", "both")
+
+
+def stage(field: Field, chosen: Choice) -> Stage:
+    """The candidates for a field; those for `both` follow from the membrane's."""
+    match field:
+        case "rate":
+            return Stage(field, "QAT", tuple((f"train.optimizer.lr={rate:g}",) for rate in RATES))
+        case "logits":
+            pairs = ((f"distill.logits.weight={w:g}", f"distill.logits.temperature={t:g}") for w, t in LOGIT_GRID)
+            return Stage(field, "+ logits", tuple(pairs))
+        case "membrane":
+            pairs = ((f"distill.membrane.distance={d}", f"{MEMBRANE_WEIGHT}{w:g}") for d, w in MEMBRANE_GRID)
+            return Stage(field, "+ membrane", tuple(pairs))
+        case "both":
+            weights = (f"{MEMBRANE_WEIGHT}{chosen.membrane_weight * factor:g}" for factor in BOTH_FACTORS)
+            return Stage(field, "+ both", tuple((weight,) for weight in weights))
+        case _:
+            assert_never(field)
+
+
+def tuning_tasks(step: Stage, chosen: Choice, recipes: Sequence[str], more: Changes) -> dict[Changes, tuple[Task, ...]]:
+    """The students of each candidate: one for each recipe, on the samples that are there for tuning."""
+    return {
+        candidate: tuple(
+            Task(
+                "student",
+                "tuning",
+                recipe,
+                " ".join(candidate),
+                (*more, _tuning_data(recipe, more), *chosen.deciding(step.field, candidate).changes(step.variant)),
+            )
+            for recipe in recipes
+        )
+        for candidate in step.candidates
+    }
+
+
+def scores(
+    tasks: Mapping[Changes, Sequence[Task]], seeds: Sequence[int], found: Mapping[str, Result]
+) -> dict[Changes, float]:
+    """Mean accuracy of each candidate over recipes and seeds, in percent; {} while one of their results is missing."""
+    keys = {candidate: [key_of(task, seed) for task in each for seed in seeds] for candidate, each in tasks.items()}
+    if any(key not in found for each in keys.values() for key in each):
+        return {}
+    return {candidate: statistics.fmean(found[key].accuracy for key in each) for candidate, each in keys.items()}
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What a stage of the search chose, and the scores of all its candidates."""
+
+    step: Stage
+    chosen: Changes
+    scores: Mapping[Changes, float]
+
+
+def decisions(
+    recipes: Sequence[str], seeds: Sequence[int], found: Mapping[str, Result], *, more: Changes = ()
+) -> tuple[Decision, ...]:
+    """The stages whose results are all there, in their order; of equal scores the first candidate is chosen."""
+    made: list[Decision] = []
+    for field in FIELDS:
+        chosen = choice_of(made)
+        step = stage(field, chosen)
+        scored = scores(tuning_tasks(step, chosen, recipes, more), seeds, found)
+        if not scored:
+            break
+        made.append(Decision(step, max(scored, key=lambda candidate: scored[candidate]), scored))
+    return tuple(made)
+
+
+def choice_of(made: Sequence[Decision]) -> Choice:
+    """All that was decided."""
+    chosen = Choice()
+    for decision in made:
+        chosen = chosen.deciding(decision.step.field, decision.chosen)
+    return chosen
+
+
+def ablation_tasks(recipes: Sequence[str], chosen: Choice, more: Changes) -> tuple[Task, ...]:
+    """Teacher and control of each data set (under its first recipe), then every variant of every recipe."""
+    first: dict[str, str] = {}
+    for recipe in recipes:
+        first.setdefault(load_recipe(recipe, changes=more).data.name, recipe)
+    floats = [
+        task
+        for recipe in first.values()
+        for task in (
+            Task("teacher", "ablation", recipe, TEACHER, more),
+            Task("control", "ablation", recipe, CONTROL, (*more, *chosen.rate)),
+        )
+    ]
+    students = [
+        Task("student", "ablation", recipe, variant, (*more, *chosen.changes(variant)))
+        for recipe in recipes
+        for variant in STUDENTS
+    ]
+    return (*floats, *students)
+
+
+def _tuning_data(recipe: str, more: Changes) -> str:
+    return f"data.name={load_recipe(recipe, changes=more).data.name}{TUNING}"

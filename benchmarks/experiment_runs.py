@@ -1,0 +1,105 @@
+"""Tasks x seeds -> results in a store: what has no result yet is done, by one process or several."""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from benchmarks.experiment_store import Store
+from benchmarks.experiment_students import Task, Workplace, group_of, key_of, load_splits, measure, report
+from intsnn.errors import IntsnnError
+from mdcompress.data import DataSplits
+from mdcompress.errors import RunError
+
+
+@dataclass(frozen=True)
+class Unit:
+    """What one process does in a row: the tasks of one data set and seed, which share their teachers."""
+
+    group: str
+    seed: int
+    tasks: tuple[Task, ...]
+
+
+def units_of(tasks: Sequence[Task], seeds: Sequence[int]) -> tuple[Unit, ...]:
+    """All first seeds, then all second ones, so that a half-done experiment has every data set."""
+    groups = {task: group_of(task.of_seed(0)) for task in tasks}
+    return tuple(
+        Unit(group, seed, tuple(task for task in tasks if groups[task] == group))
+        for seed in seeds
+        for group in dict.fromkeys(groups.values())
+    )
+
+
+def run_units(units: Sequence[Unit], place: Workplace, *, processes: int) -> None:
+    """Bring every unit's results into the store. A unit that fails does not keep the others from being done.
+
+    Errors: RunError after all, where units failed.
+    """
+    if processes == 1:
+        answers = [_attempt(unit, place) for unit in units]
+    else:
+        context = multiprocessing.get_context("spawn")  # torch does not survive a fork after it has used threads
+        with ProcessPoolExecutor(processes, mp_context=context, initializer=_use_one_thread) as pool:
+            answers = list(pool.map(_attempt, units, [place] * len(units)))
+    failed = [answer for answer in answers if answer is not None]
+    if failed:
+        raise RunError(
+            f"{len(failed)} of {len(units)} units failed; the first: {failed[0]}",
+            hints=["mend the cause and start again: what is done is not done again"],
+        )
+
+
+def run_unit(unit: Unit, place: Workplace) -> None:
+    """Measure the unit's tasks that have no result yet, in their order."""
+    done = set(place.store.results())
+    loaded: dict[str, DataSplits] = {}
+    for task in unit.tasks:
+        key = key_of(task, unit.seed)
+        if key in done:
+            continue
+        recipe = task.of_seed(unit.seed)
+        wanted = f"{recipe.data.model_dump_json()} {task.input_steps}"
+        if wanted not in loaded:
+            loaded[wanted] = load_splits(recipe, place, input_steps=task.input_steps)
+        result = measure(task, unit.seed, place, loaded[wanted])
+        place.store.append(result)
+        done.add(key)
+        report(result)
+
+
+def _attempt(unit: Unit, place: Workplace) -> str | None:
+    """Run the unit; what went wrong, in words. An error that is not ours ends the experiment with its traceback."""
+    try:
+        run_unit(unit, place)
+    except IntsnnError as error:
+        return f"{unit.group}, seed {unit.seed}: {error}"
+    return None
+
+
+def _use_one_thread() -> None:
+    """Several processes on as many cores: more threads would wait for each other."""
+    torch.set_num_threads(1)
+
+
+# ---------------------------------------------------------------------- command line
+
+
+def add_place_options(parser: argparse.ArgumentParser, *, store: str) -> None:
+    """--store, --work, --data-folder, --device, --processes."""
+    parser.add_argument("--store", type=Path, default=Path(store), help="the results, one JSON line each")
+    parser.add_argument("--work", type=Path, default=Path("runs/experiments"), help="teachers and checkpoints")
+    parser.add_argument("--data-folder", type=Path, help="the folder that holds the data sets' files")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--processes", type=int, default=1)
+
+
+def place_of(options: argparse.Namespace) -> Workplace:
+    """The chosen place."""
+    return Workplace(options.data_folder, options.work, Store(options.store), options.device)

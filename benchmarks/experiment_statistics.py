@@ -1,0 +1,46 @@
+"""Accuracies of several seeds -> mean, spread, and Student's interval of paired differences."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from scipy import stats
+
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Mean of n paired differences and its confidence interval, mean +- half_width; infinite for a single pair."""
+
+    mean: float
+    half_width: float
+    pairs: int
+
+    def __str__(self) -> str:
+        """`+0.61 ± 0.24 (n = 12)`."""
+        width = "?" if math.isinf(self.half_width) else f"{self.half_width:.2f}"
+        return f"{self.mean:+.2f} ± {width} (n = {self.pairs})"
+
+
+def paired_interval(differences: Sequence[float]) -> Interval:
+    """The 95 % interval of the mean of paired differences d (Student's t, n - 1 degrees of freedom).
+
+    mean(d) +- t(0.975, n - 1) * s / sqrt(n), s the sample standard deviation
+    """
+    count = len(differences)
+    if count == 1:
+        return Interval(differences[0], math.inf, 1)
+    quantile = float(stats.t.ppf((1 + CONFIDENCE) / 2, count - 1))
+    return Interval(statistics.fmean(differences), quantile * statistics.stdev(differences) / math.sqrt(count), count)
+
+
+def spread(values: Sequence[float]) -> str:
+    """Mean ± sample standard deviation; `-` where there is nothing."""
+    if not values:
+        return "-"
+    deviation = statistics.stdev(values) if len(values) > 1 else 0.0
+    return f"{statistics.fmean(values):.2f} ± {deviation:.2f}"

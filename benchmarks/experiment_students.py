@@ -1,0 +1,364 @@
+"""A recipe and its changes -> a teacher or student of one seed, trained, measured and stored as a Result.
+
+The teacher of a seed is trained once and kept in the work folder; a training that was killed goes on from its
+checkpoint there. All of it is deterministic: a file that was deleted comes back the same on the same machine.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, assert_never
+
+from torch import nn
+
+import mdcompress as md
+from benchmarks.experiment_store import Exactness, Layer, Result, Store, digest, machine
+from intsnn.interpreter import Trace, run
+from intsnn.parity import compare_all, merge_batches
+from intsnn.runtime import open_session
+from mdcompress.builders import build_network
+from mdcompress.data import Batch, Batches, DataSplits, calibration, load_data
+from mdcompress.evaluation import evaluate
+from mdcompress.lowering import lower
+from mdcompress.mismatch import LayerMismatch, measure_mismatch
+from mdcompress.pipeline.networks import seeded
+from mdcompress.recipe import Recipe, TeacherSpec, dump_recipe, load_recipe
+from mdcompress.student import Student
+from mdcompress.tracing import trace
+from mdcompress.weights import load_weights, save_weights
+
+INTERPRETED = 1_000  # test samples that the NumPy interpreter runs too; onnxruntime runs all (4 times as fast)
+Kind = Literal["teacher", "control", "student"]
+TUNING = "_tuning"  # ends the name of a loader whose test part is of the training part
+
+
+@dataclass(frozen=True)
+class Task:
+    """One network to train and measure.
+
+    Attributes:
+        kind: a student; a teacher; or a control, the teacher trained on for as many epochs as a student.
+        experiment: what it is part of.
+        recipe: a recipe's path, or the name of a shipped one.
+        variant: what the tables call it.
+        changes: of the recipe, as `--set` takes them.
+        input_steps: teacher and student see the first so many steps of each sample; None: all.
+    """
+
+    kind: Kind
+    experiment: str
+    recipe: str
+    variant: str
+    changes: tuple[str, ...] = ()
+    input_steps: int | None = None
+
+    def of_seed(self, seed: int) -> Recipe:
+        """The recipe with its changes and a seed."""
+        return load_recipe(self.recipe, changes=[*self.changes, f"seed={seed}"])
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """Where experiments run: their data, files that need not be kept, results, device."""
+
+    data_folder: Path | None
+    work: Path
+    store: Store
+    device: str = "cpu"
+
+
+def group_of(recipe: Recipe) -> str:
+    """What shares a teacher: `cifar10` for `benchmarks.experiment_data:cifar10`."""
+    return recipe.data.name.rpartition(":")[2]
+
+
+def setting_of(recipe: Recipe) -> str:
+    """The bits: `4bit` for the recipe `cifar10_4bit`."""
+    return recipe.name.removeprefix(f"{group_of(recipe).removesuffix(TUNING)}_")
+
+
+def key_of(task: Task, seed: int) -> str:
+    """The key under which the store has the task's result: a digest of all that decides it."""
+    recipe = task.of_seed(seed)
+    match task.kind:
+        case "teacher":
+            return _teacher_key(recipe, task.input_steps)
+        case "control":
+            training = (recipe.train.model_dump_json(), str(recipe.distill.epochs))
+            return digest("control", _teacher_key(recipe, task.input_steps), *training)
+        case "student":
+            texts = (dump_recipe(_without_words(recipe)), *code_of(recipe))
+            return digest("student", *texts, str(task.input_steps))
+        case _:
+            assert_never(task.kind)
+
+
+def measure(task: Task, seed: int, place: Workplace, splits: DataSplits) -> Result:
+    """Train the network and measure it."""
+    match task.kind:
+        case "teacher":
+            return _teacher_result(task, seed, place, splits)
+        case "control":
+            return _control_result(task, seed, place, splits)
+        case "student":
+            return _student_result(task, seed, place, splits)
+        case _:
+            assert_never(task.kind)
+
+
+def _teacher_key(recipe: Recipe, input_steps: int | None) -> str:
+    """Digest of network, data, the teacher's training, seed; the student's optimizer has no part in it."""
+    plain = _without_words(recipe)
+    assert plain.model is not None
+    training = plain.train.model_copy(update={"optimizer": plain.teacher.optimizer})
+    texts = (section.model_dump_json() for section in (plain.model, plain.data, plain.teacher, training))
+    return digest("teacher", *texts, *code_of(recipe), str(plain.seed), str(input_steps))
+
+
+def code_of(recipe: Recipe) -> tuple[str, ...]:
+    """The code of the modules that the recipe names for network and data, without comments and docstrings.
+
+    Sizes and options stand there: with others, a stored result is that of another experiment.
+    """
+    assert recipe.model is not None
+    return tuple(_code(path.partition(":")[0]) for path in (recipe.model.builder, recipe.data.name) if ":" in path)
+
+
+def _code(module: str) -> str:
+    tree = ast.parse(inspect.getsource(importlib.import_module(module)))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
+            node.body[0] = ast.Pass()
+    return ast.unparse(tree)
+
+
+def _without_words(recipe: Recipe) -> Recipe:
+    """The recipe without what decides nothing: its summary, and where the data lie."""
+    return recipe.model_copy(update={"summary": "", "data": recipe.data.model_copy(update={"folder": None})})
+
+
+def load_splits(recipe: Recipe, place: Workplace, *, input_steps: int | None) -> DataSplits:
+    """The recipe's data, cut to the first `input_steps` steps."""
+    splits = load_data(recipe.data, seed=recipe.seed, folder=place.data_folder)
+    if input_steps is None:
+        return splits
+    return replace(
+        splits,
+        train=FirstSteps(splits.train, input_steps),
+        validation=FirstSteps(splits.validation, input_steps),
+        test=FirstSteps(splits.test, input_steps),
+    )
+
+
+@dataclass(frozen=True)
+class FirstSteps:
+    """Batches whose samples end after `steps` steps: x [T, N, ...] -> x[:steps]."""
+
+    whole: Batches
+    steps: int
+
+    def __len__(self) -> int:
+        """Number of batches."""
+        return len(self.whole)
+
+    def __iter__(self) -> Iterator[Batch]:
+        """The batches of the current epoch."""
+        for x, y in self.whole:
+            yield x[: self.steps], y
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch of the next walk."""
+        self.whole.set_epoch(epoch)
+
+    def first(self, samples: int, *, seed: int) -> FirstSteps:
+        """At most `samples` of the samples, in an order that no epoch changes."""
+        return FirstSteps(self.whole.first(samples, seed=seed), self.steps)
+
+
+# ---------------------------------------------------------------------- teachers
+
+
+def teacher_network(recipe: Recipe, splits: DataSplits, place: Workplace, *, input_steps: int | None) -> nn.Module:
+    """The trained float network, from the work folder or trained and put there."""
+    path = place.work / f"teacher-{_teacher_key(recipe, input_steps)}.safetensors"
+    network = _fresh(recipe)
+    if not path.exists():
+        _trained(network, recipe, splits, place, spec=recipe.teacher, path=path)
+    load_weights(network, path)
+    return network.to(place.device).eval()
+
+
+def _teacher_result(task: Task, seed: int, place: Workplace, splits: DataSplits) -> Result:
+    started, recipe = time.monotonic(), task.of_seed(seed)
+    network = teacher_network(recipe, splits, place, input_steps=task.input_steps)
+    return _float_result(task, recipe, network, splits, place=place, started=started)
+
+
+def _control_result(task: Task, seed: int, place: Workplace, splits: DataSplits) -> Result:
+    """The teacher after as many more epochs as a student has, with a student's optimizer and schedule."""
+    started, recipe = time.monotonic(), task.of_seed(seed)
+    network = teacher_network(recipe, splits, place, input_steps=task.input_steps)
+    if recipe.distill.epochs:
+        spec = TeacherSpec(epochs=recipe.distill.epochs, optimizer=recipe.train.optimizer)
+        path = place.work / f"control-{key_of(task, seed)}.safetensors"
+        _trained(network, recipe, splits, place, spec=spec, path=path)
+        path.unlink()
+    return _float_result(task, recipe, network, splits, place=place, started=started)
+
+
+def _fresh(recipe: Recipe) -> nn.Module:
+    assert recipe.model is not None
+    with seeded(recipe.seed):
+        return build_network(recipe.model.builder)
+
+
+def _trained(
+    network: nn.Module, recipe: Recipe, splits: DataSplits, place: Workplace, *, spec: TeacherSpec, path: Path
+) -> None:
+    """Train in place, resumably, and write the weights to `path`."""
+    place.work.mkdir(parents=True, exist_ok=True)
+    checkpoint = path.with_suffix(".checkpoint")
+    md.train_network(
+        network, train=splits.train, validate=splits.validation, spec=spec, settings=recipe.train, seed=recipe.seed,
+        checkpoint=checkpoint, device=place.device,
+    )  # fmt: skip
+    save_weights(network, path)
+    checkpoint.unlink()
+
+
+def _float_result(
+    task: Task, recipe: Recipe, network: nn.Module, splits: DataSplits, *, place: Workplace, started: float
+) -> Result:
+    validation, test = (evaluate(network, part) for part in (splits.validation, splits.test))
+    return Result(
+        key=key_of(task, recipe.seed),
+        experiment=task.experiment,
+        group=group_of(recipe),
+        setting="float",
+        variant=task.variant,
+        seed=recipe.seed,
+        changes=task.changes,
+        validation={validation.time_steps: 100 * validation.accuracy},
+        test={test.time_steps: 100 * test.accuracy},
+        seconds=time.monotonic() - started,
+        machine=machine(place.device),
+    )
+
+
+# ---------------------------------------------------------------------- students
+
+
+def _student_result(task: Task, seed: int, place: Workplace, splits: DataSplits) -> Result:
+    """Calibrate and distil one student, and measure it; its layers and its export too, unless settings are tuned."""
+    started, recipe = time.monotonic(), task.of_seed(seed)
+    key, steps = key_of(task, seed), recipe.distill.time_steps or (recipe.student_time_steps,)
+    teacher = teacher_network(recipe, splits, place, input_steps=task.input_steps)
+    student = calibrated(recipe, teacher, splits, place)
+    tuned = group_of(recipe).endswith(TUNING)
+    before = {} if tuned else _mismatch(recipe, student, teacher, splits)
+    _distilled(student, teacher, recipe, splits, place, key=key)
+    longest = recipe.student_time_steps
+    scored = steps if tuned else tuple(each for each in steps if each != longest)
+    test = {each: 100 * evaluate(student, splits.test, time_steps=each).accuracy for each in scored}
+    exact = None if tuned else exported(student, splits.test, steps=longest)
+    return Result(
+        key=key,
+        experiment=task.experiment,
+        group=group_of(recipe),
+        setting=setting_of(recipe),
+        variant=task.variant,
+        seed=seed,
+        changes=task.changes,
+        validation={each: 100 * evaluate(student, splits.validation, time_steps=each).accuracy for each in steps},
+        test=test if exact is None else {**test, longest: exact.accuracy},
+        seconds=time.monotonic() - started,
+        machine=machine(place.device),
+        layers=None if tuned else _layers(before, _mismatch(recipe, student, teacher, splits)),
+        exactness=None if exact is None else exact.exactness,
+    )
+
+
+def calibrated(recipe: Recipe, teacher: nn.Module, splits: DataSplits, place: Workplace) -> Student:
+    """The quantized network with its scales from training samples, not trained."""
+    samples = calibration(splits, recipe.data.calibration_samples, seed=recipe.seed)
+    batches = [x[: recipe.student_time_steps].to(place.device) for x, _ in samples]
+    with seeded(recipe.seed):
+        return md.compress(teacher, batches[0][:, :2], recipe, batches)
+
+
+@dataclass(frozen=True)
+class Exported:
+    """The accuracy of an exported graph in onnxruntime, in percent, and its comparison with the student."""
+
+    accuracy: float
+    exactness: Exactness
+
+
+def exported(student: Student, batches: Batches, *, steps: int) -> Exported:
+    """Student and exported graph in onnxruntime on every sample; the interpreter too on the first INTERPRETED."""
+    graph = lower(student)
+    session, device, seen, correct, reports = open_session(graph), student.input.scale.device, 0, 0, []
+    for x, y in batches:
+        x = x[:steps].to(device)
+        integers = student.quantize_input(x).cpu().numpy()
+        traces: dict[str, Trace] = {"student": student.trace(x), "onnxruntime": session.run(integers)}
+        output = traces["onnxruntime"].output
+        logits = output.sum(axis=0) if output.ndim > 1 + len(graph.output.shape) else output
+        correct += int((logits.argmax(axis=1) == y.numpy()).sum())
+        if seen < INTERPRETED:
+            traces["interpreter"] = run(graph, integers)
+        reports.append(compare_all(traces))
+        seen += len(y)
+    whole = merge_batches(reports)
+    differing = sum(not report.equal for report in reports)
+    return Exported(100 * correct / seen, Exactness(seen, whole.values, differing, len(whole.silent)))
+
+
+def _distilled(
+    student: Student, teacher: nn.Module, recipe: Recipe, splits: DataSplits, place: Workplace, *, key: str
+) -> None:
+    """Train in place, resumably; the checkpoint is deleted at the end."""
+    place.work.mkdir(parents=True, exist_ok=True)
+    checkpoint = place.work / f"student-{key}.checkpoint"
+    md.distill(
+        student, teacher=teacher, train=splits.train, validate=splits.validation, spec=recipe.distill,
+        settings=recipe.train, seed=recipe.seed, checkpoint=checkpoint, device=place.device,
+    )  # fmt: skip
+    checkpoint.unlink(missing_ok=True)  # none is written where there is nothing to train
+
+
+def _mismatch(recipe: Recipe, student: Student, teacher: nn.Module, splits: DataSplits) -> Mapping[str, LayerMismatch]:
+    """On as many validation samples as calibration takes of the training samples, as `mdcompress distill` has it."""
+    batches = list(splits.validation.first(recipe.data.calibration_samples, seed=recipe.seed))
+    graph = trace(teacher, batches[0][0][:, :2].to(student.input.scale.device))
+    return measure_mismatch(student, teacher, graph, batches, time_steps=recipe.student_time_steps)
+
+
+def _layers(before: Mapping[str, LayerMismatch], after: Mapping[str, LayerMismatch]) -> dict[str, Layer]:
+    return {
+        name: Layer(
+            membrane_before=layer.membrane,
+            membrane_after=after[name].membrane,
+            teacher_rate=layer.teacher_rate,
+            rate_before=layer.student_rate,
+            rate_after=after[name].student_rate,
+        )
+        for name, layer in before.items()
+    }
+
+
+def report(result: Result) -> None:
+    """A line on stderr."""
+    exact = "" if result.exactness is None else f", {result.exactness.differing} batches differ"
+    sys.stderr.write(
+        f"{result.experiment} {result.group} {result.setting} {result.variant} seed {result.seed}: "
+        f"validation {result.chosen_by:.2f} %, test {result.accuracy:.2f} %, {result.seconds:.0f} s{exact}\n"
+    )
+    sys.stderr.flush()

@@ -1,0 +1,180 @@
+"""One teacher of T = 4 for students of T = 1, 2, 4, beside teachers of each student's own T; resumable, one command.
+
+    python -m benchmarks.versatile_teacher run --data-folder FOLDER --processes 2
+    python -m benchmarks.versatile_teacher page > docs/results/versatile_teacher.md
+
+(from the checkout, with OMP_NUM_THREADS=1.) For each data set and seed: a teacher of all T = 4 steps and a student of
+it for each T, calibrated and trained on the first T steps; for T = 1 and 2 a teacher that was trained on the first T
+steps only, and its student; and one student of the T = 4 teacher that is trained for all T at once. At T = 4 the
+teacher of its own T is the same. All students have the same recipe, epochs and seeds, and each starts from the weights
+of its own teacher. Teachers that `distillation_ablation` has trained in the same --work folder are used again.
+
+Time, reckoned from the steps in distillation_ablation.py: 70 core minutes for the default recipes and seeds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+
+from benchmarks.distillation_ablation import OTHER_SEEDS, RECIPES, SEEDS
+from benchmarks.experiment_runs import Unit, add_place_options, place_of, run_units, units_of
+from benchmarks.experiment_statistics import paired_interval, spread
+from benchmarks.experiment_store import Result
+from benchmarks.experiment_students import Task, Workplace, group_of, key_of
+from mdcompress.console import table
+
+SETTING = "4bit"
+STEPS = (1, 2, 4)
+LONGEST = max(STEPS)
+ONE_FOR_ALL = "one student for all T"
+EXPERIMENT = "versatile"
+
+By = Mapping[tuple[str, str], Mapping[int, Result]]  # (data set, variant) -> seed -> result
+
+
+def tasks_of(recipe: str, changes: tuple[str, ...]) -> tuple[Task, ...]:
+    """Teachers, students of the T = 4 teacher, students of teachers of their own T, and the student for all T."""
+    short = [steps for steps in STEPS if steps < LONGEST]
+    return (
+        _teacher(recipe, changes, None),
+        *(_teacher(recipe, changes, steps) for steps in short),
+        *(_student(recipe, changes, steps, None) for steps in STEPS),
+        *(_student(recipe, changes, steps, steps) for steps in short),
+        Task("student", EXPERIMENT, recipe, ONE_FOR_ALL, (*changes, f"distill.time_steps={list(STEPS)}")),
+    )
+
+
+def teacher_name(steps: int) -> str:
+    """`teacher of T = 4`."""
+    return f"teacher of T = {steps}"
+
+
+def student_name(steps: int, teacher_steps: int) -> str:
+    """`T = 1 from T = 4`."""
+    return f"T = {steps} from T = {teacher_steps}"
+
+
+def page(rows: Sequence[Result], *, missing: int, command: str) -> str:
+    """The whole page; `missing` networks are planned and not done."""
+    machines = "; ".join(dict.fromkeys(row.machine for row in rows))
+    state = "All of the plan is done." if missing == 0 else f"**{missing} networks of the plan are not done yet.**"
+    found = _sorted(rows)
+    return "\n\n".join(
+        [
+            "# One teacher for students of several T",
+            f"`{command}` writes this page from the results of `run` with the same options ({machines}). {state}",
+            _HEAD,
+            _accuracies(found),
+            "## The T = 4 teacher's student beside that of a teacher of its own T",
+            _differences(found),
+            "## Exactness",
+            _exactness(rows),
+        ]
+    )
+
+
+_HEAD = """\
+Students at 4/4/8 bits (recipes `benchmarks/recipes/*_4bit.yaml`). A student of T steps sees the first T of the 4 steps
+of a sample, and so does a teacher of its own T. CIFAR-10 is JPEG of quality 75, Tiny-ImageNet 50 classes at 32x32 in
+JPEG of quality 75. Accuracies in percent of the test part at the student's T, mean ± standard deviation over the seeds;
+intervals are 95 % (Student's t) of paired differences over the seeds."""
+
+
+def _accuracies(found: By) -> str:
+    header = ["data", "T", "teacher of its own T", "its student", "student of T = 4 teacher", ONE_FOR_ALL]
+    rows = []
+    for group in dict.fromkeys(group for group, _ in found):
+        for steps in STEPS:
+            columns = (
+                found.get((group, teacher_name(steps)), {}),
+                found.get((group, student_name(steps, steps)), {}),
+                found.get((group, student_name(steps, LONGEST)), {}),
+                found.get((group, ONE_FOR_ALL), {}),
+            )
+            rows.append([group, str(steps), *(spread([row.test[steps] for row in each.values()]) for each in columns)])
+    return table(header, rows, numbers=header[1:])
+
+
+def _differences(found: By) -> str:
+    header = ["data", "T", "T = 4 teacher - own teacher, points", f"{ONE_FOR_ALL} - own teacher, points"]
+    rows = []
+    for group in dict.fromkeys(group for group, _ in found):
+        for steps in STEPS:
+            own = found.get((group, student_name(steps, steps)), {})
+            others = (found.get((group, student_name(steps, LONGEST)), {}), found.get((group, ONE_FOR_ALL), {}))
+            gains = (
+                [each[seed].test[steps] - own[seed].test[steps] for seed in each if seed in own] for each in others
+            )
+            cells = [str(paired_interval(each)) if each else "-" for each in gains]
+            rows.append([group, str(steps), *(["same teacher", cells[1]] if steps == LONGEST else cells)])
+    return table(header, rows, numbers=header[1:])
+
+
+def _exactness(rows: Sequence[Result]) -> str:
+    seen = [row.exactness for row in rows if row.exactness is not None]
+    return (
+        f"{len(seen)} students: {sum(each.values for each in seen):,} spikes and membranes compared with the exported "
+        f"graphs in onnxruntime on all test samples, {sum(each.differing for each in seen)} batches differ."
+    )
+
+
+def _sorted(rows: Sequence[Result]) -> By:
+    found: dict[tuple[str, str], dict[int, Result]] = {}
+    for row in rows:
+        found.setdefault((row.group, row.variant), {})[row.seed] = row
+    return found
+
+
+def _teacher(recipe: str, changes: tuple[str, ...], steps: int | None) -> Task:
+    return Task("teacher", EXPERIMENT, recipe, teacher_name(steps or LONGEST), changes, steps)
+
+
+def _student(recipe: str, changes: tuple[str, ...], steps: int, teacher_steps: int | None) -> Task:
+    name = student_name(steps, teacher_steps or LONGEST)
+    return Task("student", EXPERIMENT, recipe, name, (*changes, f"distill.time_steps=[{steps}]"), teacher_steps)
+
+
+# ---------------------------------------------------------------------- command line
+
+
+def planned(options: argparse.Namespace) -> tuple[Unit, ...]:
+    """Every network of the tables, done or not, the first seed of all data sets first."""
+    units: list[Unit] = []
+    for recipe in options.recipes:
+        tasks = tasks_of(recipe, tuple(options.changes))
+        group = group_of(tasks[0].of_seed(0))
+        units += units_of(tasks, options.seeds or range(SEEDS.get(group, OTHER_SEEDS)))
+    return tuple(sorted(units, key=lambda unit: unit.seed))
+
+
+def print_page(units: Sequence[Unit], place: Workplace, command: str) -> None:
+    """The page of what is there."""
+    found = place.store.results()
+    wanted = [key_of(task, unit.seed) for unit in units for task in unit.tasks]
+    rows = [found[key] for key in wanted if key in found]
+    sys.stdout.write(page(rows, missing=len(wanted) - len(rows), command=command) + "\n")
+
+
+def main() -> None:
+    """Run or print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("mode", choices=("run", "page"))
+    every = [str(RECIPES / f"{group}_{SETTING}.yaml") for group in SEEDS]
+    parser.add_argument("--recipes", nargs="+", default=every, help="paths, or names of shipped recipes; T = 4")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[], help=f"default: as many as {SEEDS}")
+    parser.add_argument("--set", dest="changes", action="append", default=[], help="a change of every recipe")
+    add_place_options(parser, store="runs/experiments/versatile.jsonl")
+    options = parser.parse_args()
+    units, place = planned(options), place_of(options)
+    match options.mode:
+        case "run":
+            run_units(units, place, processes=options.processes)
+        case "page":
+            print_page(units, place, command=f"python -m benchmarks.versatile_teacher {shlex.join(sys.argv[1:])}")
+
+
+if __name__ == "__main__":
+    main()

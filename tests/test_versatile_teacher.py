@@ -1,0 +1,80 @@
+"""One teacher for several T: what is trained on which steps, and what the page tells."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from experiment_cases import write_recipe
+from training_cases import T
+
+from benchmarks import versatile_teacher
+from benchmarks.experiment_runs import run_units
+from benchmarks.experiment_store import Result, Store
+from benchmarks.experiment_students import FirstSteps, Workplace
+from benchmarks.versatile_teacher import ONE_FOR_ALL, page, planned, print_page, student_name, tasks_of, teacher_name
+from mdcompress.data.batches import StoredBatches
+
+ROW = Result("", "versatile", "mnist", "4bit", "", 0, (), {4: 0.0}, {4: 0.0}, 1.0, "2 shared cores")
+
+
+def row(variant: str, seed: int, tests: dict[int, float]) -> Result:
+    return replace(ROW, key=f"{variant} {seed}", variant=variant, seed=seed, test=tests)
+
+
+def test_first_steps_cuts_time_and_nothing_else() -> None:
+    x, y = torch.arange(24.0).reshape(4, 3, 2), torch.tensor([0, 1, 2])
+    cut = FirstSteps(StoredBatches([(x, y)]), 2)
+    cut.set_epoch(3)
+    for batches in (cut, cut.first(3, seed=0)):
+        ((seen, labels),) = list(batches)
+        assert torch.equal(seen, x[:2]) and torch.equal(labels, y) and len(batches) == 1
+
+
+def test_students_of_one_t_differ_in_their_teacher_alone() -> None:
+    tasks = {(task.kind, task.variant): task for task in tasks_of("4bit", ())}
+    assert len(tasks) == 9
+    for steps in (1, 2):
+        own, versatile = (tasks["student", student_name(steps, teacher)] for teacher in (steps, 4))
+        assert own.of_seed(3) == versatile.of_seed(3)
+        assert own.of_seed(3).distill.time_steps == (steps,)
+        assert (own.input_steps, versatile.input_steps) == (steps, None)
+    assert tasks["student", ONE_FOR_ALL].of_seed(0).distill.time_steps == (1, 2, 4)
+
+
+def test_all_networks_are_trained_measured_at_their_steps_and_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(versatile_teacher, "STEPS", (1, T))
+    monkeypatch.setattr(versatile_teacher, "LONGEST", T)
+    recipes = [write_recipe(tmp_path, setting="4bit", bits=4)]
+    units = planned(Namespace(recipes=recipes, seeds=[0], changes=["teacher.epochs=1"]))
+    place = Workplace(None, tmp_path / "work", Store(tmp_path / "results.jsonl"))
+    run_units(units, place, processes=1)
+    found = {result.variant: result for result in place.store.results().values()}
+    assert {name: tuple(result.test) for name, result in found.items()} == {
+        teacher_name(1): (1,), teacher_name(T): (T,), student_name(1, T): (1,), student_name(1, 1): (1,),
+        student_name(T, T): (T,), ONE_FOR_ALL: (1, T),
+    }  # fmt: skip
+    assert len(list((tmp_path / "work").iterdir())) == 2  # a teacher for each T
+    exact = [result.exactness for result in found.values() if result.exactness is not None]
+    assert len(exact) == 4 and not any(each.differing for each in exact)
+    capsys.readouterr()
+    print_page(units, place, "the command")
+    assert "All of the plan is done." in capsys.readouterr().out
+
+
+def test_the_page_compares_students_of_one_t_and_seed_by_hand() -> None:
+    """T = 1: from the T = 4 teacher 1 and 3 points better: mean 2, s = 1.414, half width 12.706."""
+    rows = [row(student_name(1, 1), seed, {1: 50.0}) for seed in (0, 1)]
+    rows += [row(student_name(1, 4), 0, {1: 51.0}), row(student_name(1, 4), 1, {1: 53.0})]
+    rows += [row(student_name(4, 4), 0, {4: 60.0}), row(ONE_FOR_ALL, 0, {1: 49.0, 2: 55.0, 4: 59.0})]
+    text = page(rows, missing=2, command="x")
+    lines = [" ".join(line.split()) for line in text.splitlines()]
+    assert "| mnist | 1 | +2.00 ± 12.71 (n = 2) | -1.00 ± ? (n = 1) |" in lines
+    assert "| mnist | 4 | same teacher | -1.00 ± ? (n = 1) |" in lines
+    assert "| mnist | 2 | - | - | - | 55.00 ± 0.00 |" in lines
+    assert "**2 networks of the plan are not done yet.**" in text
