@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 import mdcompress as md
-from mdcompress.nir.dequantizing import ReaderReset, ReaderStep
+from mdcompress.recipe.nir import ReaderReset, ReaderStep
 from mdcompress.zoo import LIF
 
 T, N = 16, 200

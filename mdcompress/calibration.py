@@ -1,7 +1,8 @@
 """calibrate(student, batches): scales from data, then batch-norm statistics, without any training.
 
 1. the input's scale from its values; 2. each stream's unit, so that the stored membranes of its neurons lose least,
-found on potentials of the canonical float neuron; 3. batch-norm statistics of the quantized network.
+found on potentials of the canonical float neuron; 3. where asked, weights rounded for the membrane (`reconstruction`);
+4. batch-norm statistics of the quantized network; 5. where asked, offsets (`offset_correction`).
 """
 
 from __future__ import annotations
@@ -9,10 +10,12 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from typing import assert_never
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from intsnn.arithmetic import IntType
 from mdcompress.adapters import simulate
 from mdcompress.errors import CalibrationError
 from mdcompress.graph import Carries, NodeKind, typical
@@ -24,7 +27,13 @@ from mdcompress.layers.recurrence import Recurrence
 from mdcompress.layers.step_norms import plain_norms
 from mdcompress.layers.synapse import QuantSynapse
 from mdcompress.modes import evaluating
+from mdcompress.offset_correction import correct_offsets
+from mdcompress.ranges import best_reach, percentile_of
+from mdcompress.recipe import CalibrateSpec
+from mdcompress.reconstruction import reconstruct_weights
 from mdcompress.student import Student, layer_key
+
+DEFAULT_SPEC = CalibrateSpec()
 
 _SAMPLES_PER_NEURON_LAYER = 100_000  # membrane values kept for the range search, spread evenly
 _RANGES = tuple(2.0 ** (step / 8) for step in range(-12, 25))  # stored range in thresholds: 0.35 to 8
@@ -37,11 +46,29 @@ _PROVED_READOUT_BITS = 18  # the largest that the weights allow would take more 
 Batch = Tensor | Sequence[Tensor]
 
 
-def calibrate(student: Student, batches: Iterable[Batch]) -> Student:
-    """Find scales and batch-norm statistics on `batches` of x [T, N, ...] (or of (x, y)); returns the student.
+def calibrate(
+    student: Student,
+    batches: Iterable[Batch],
+    *,
+    spec: CalibrateSpec = DEFAULT_SPEC,
+    teacher: nn.Module | None = None,
+) -> Student:
+    """Find scales and batch-norm statistics; returns the student.
 
-    Errors: CalibrationError where the data are empty or not finite; InputError where they are of another shape.
+    Args:
+        student: as `quantize` made it.
+        batches: x [T, N, ...], or (x, y).
+        spec: the recipe's `calibrate` section.
+        teacher: the float network, which `offsets: correct` compares with.
+
+    Errors: CalibrationError where the data are empty or not finite, or the teacher is missing; InputError where the
+    data are of another shape.
     """
+    if spec.offsets == "correct" and teacher is None:
+        raise CalibrationError(
+            "calibrate.offsets: correct compares with the float network (none is given)",
+            hints=["give teacher=, the float network", "or set offsets to keep"],
+        )
     device = student.input.scale.device
     inputs = [(batch if isinstance(batch, Tensor) else batch[0]).to(device) for batch in batches]
     if not sum(x.numel() for x in inputs):
@@ -49,13 +76,33 @@ def calibrate(student: Student, batches: Iterable[Batch]) -> Student:
             f"calibration needs at least one sample (got {len(inputs)} batches, empty)",
             hints=["give some training data"],
         )
-    student.input.fit(torch.cat([torch.unique(x) for x in inputs]))
+    student.input.fit(torch.cat([torch.unique(x) for x in inputs]), reach=_input_reach(student, inputs, spec))
     with torch.no_grad(), evaluating(student):
-        _fit_units(student, inputs, least_readout_units=_fit_readouts_to_bounds(student))
-        with _fresh_statistics(student):
-            for x in inputs:
-                student.run(x)
+        _fit_units(student, inputs, spec, least_readout_units=_fit_readouts_to_bounds(student))
+        if spec.weights == "reconstruct":
+            reconstruct_weights(student, inputs)
+        if spec.statistics == "recompute":
+            with _fresh_statistics(student):
+                for x in inputs:
+                    student.run(x)
+            student.eval()
+        if teacher is not None and spec.offsets == "correct":
+            correct_offsets(student, teacher, inputs)
     return student
+
+
+def _input_reach(student: Student, inputs: Sequence[Tensor], spec: CalibrateSpec) -> float | None:
+    """The largest input that gets an integer of its own; None: the largest seen."""
+    match spec.input:
+        case "max":
+            return None
+        case "percentile":
+            return percentile_of(inputs, spec.percentile)
+        case "mse":
+            signed = any(bool((x < 0).any()) for x in inputs)
+            return best_reach(inputs, high=IntType(student.input.largest_bit_width, signed).high)
+        case _:
+            assert_never(spec.input)
 
 
 def _fit_readouts_to_bounds(student: Student) -> dict[str, float]:
@@ -99,7 +146,9 @@ def _readout_units(student: Student) -> dict[str, ReadoutUnit]:
     return {stream: module for stream, module in modules.items() if isinstance(module, ReadoutUnit)}
 
 
-def _fit_units(student: Student, inputs: Sequence[Tensor], *, least_readout_units: dict[str, float]) -> None:
+def _fit_units(
+    student: Student, inputs: Sequence[Tensor], spec: CalibrateSpec, *, least_readout_units: dict[str, float]
+) -> None:
     stored: dict[str, list[Tensor]] = {}
     largest: dict[str, float] = {}
     synapses: dict[str, list[Tensor]] = {}
@@ -139,7 +188,11 @@ def _fit_units(student: Student, inputs: Sequence[Tensor], *, least_readout_unit
                 for name, unit in student.assigned.neurons.items()
                 if unit.stream == stream
             }
-            unit_module.quantizer.set_range(_best_range(student, reference, members))
+            if spec.membrane == "percentile":
+                found = _percentile_range(student, reference, members, percentile=spec.percentile)
+            else:
+                found = _best_range(student, reference, members)
+            unit_module.quantizer.set_range(found)
     units = student.stream_units()
     for name in student.assigned.neurons:
         neuron = student.neuron(name)
@@ -180,6 +233,21 @@ def _best_range(student: Student, reference: str, members: dict[str, Tensor]) ->
         if loss < least:
             best, least = stored_range, loss
     return best
+
+
+def _percentile_range(student: Student, reference: str, members: dict[str, Tensor], *, percentile: float) -> float:
+    """The stored range of the reference neuron at which no neuron's percentile of |v| is clipped, in real units.
+
+    The largest integer, 2^(N-1) - 1, stands for at least the percentile; silent layers leave it at the threshold.
+    """
+    units, anchor = student.assigned.neurons, student.neuron(reference)
+    step = 2.0 ** -(anchor.policy.bit_width - 1 + units[reference].guard_bits) / units[reference].factor
+    needed = []
+    for name, values in members.items():
+        largest = 2 ** (student.neuron(name).policy.bit_width - 1) - 1
+        per_range = step * units[name].factor * 2.0 ** units[name].guard_bits * largest  # of a range of 1
+        needed.append(percentile_of([values], percentile) / per_range)
+    return max(needed) or typical(anchor.model.threshold)
 
 
 def _storage_loss(neuron: QuantNeuron, values: Tensor, scale: float, floor: float) -> float:

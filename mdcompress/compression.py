@@ -36,4 +36,5 @@ def compress(
     if not isinstance(recipe, Recipe):
         recipe = load_recipe(recipe)
     graph = trace(model, sample, adapters=adapters)
-    return calibrate(quantize(model, graph, plan(recipe, graph)), batches)
+    student = quantize(model, graph, plan(recipe, graph))
+    return calibrate(student, batches, spec=recipe.calibrate, teacher=model)

@@ -1,4 +1,4 @@
-"""evaluating(network): evaluation mode inside a `with`, and every module's own mode again afterwards."""
+"""Modes of a network: evaluation inside a `with`, and training with batch norms that are frozen."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Iterator
 
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 
 @contextlib.contextmanager
@@ -18,3 +19,11 @@ def evaluating(network: nn.Module) -> Iterator[None]:
     finally:
         for module, mode in modes.items():
             module.training = mode
+
+
+def train_with_frozen_norms(network: nn.Module) -> None:
+    """Training mode, but every batch norm uses its running statistics and leaves them as they are."""
+    network.train()
+    for module in network.modules():
+        if isinstance(module, _BatchNorm):
+            module.eval()

@@ -83,7 +83,10 @@ def observe(network: nn.Module, graph: SnnGraph, x: Tensor) -> Observation:
             logits = _moved(between, simulation.membranes)
     first = any(takes_batch_first(module) for module in modules.values())
     if heads:
-        logits = _moved(between, _over_time(seen.logits, x, source.shape, batch_first=first))
+        tokens = heads == (source.module,) and isinstance(modules[source.module], nn.Linear) and len(source.shape) > 1
+        shape = source.shape[::-1] if tokens else source.shape  # the module maps (L, C), the graph's node (C, L)
+        head = _over_time(seen.logits, x, shape, batch_first=first)
+        logits = _moved(between, head.transpose(-1, -2) if tokens else head)
     return Observation(output, logits, potentials, spikes)
 
 

@@ -28,6 +28,7 @@ from brevitas.quant.solver import ActQuantSolver, WeightQuantSolver
 from torch import Tensor, nn
 
 from mdcompress.graph import SynapseSpec
+from mdcompress.step_sizes import StepGradient
 
 if TYPE_CHECKING:
     from mdcompress.recipe import MembranePolicy, WeightPolicy
@@ -55,9 +56,29 @@ def weight_layer(spec: SynapseSpec, policy: WeightPolicy) -> WeightLayer:
         layer = _brevitas_layer(spec, _weight_quantizer(policy))
     nn.init.ones_(layer.weight)  # so that the scale made next is the same in every process
     layer.quant_weight()  # creates the scale parameter, so that state dicts hold it from the start
-    if policy.range == "mse":
-        _scaling(layer).value.requires_grad_(False)
+    _prepare_range(layer, policy)
     return layer
+
+
+def _prepare_range(layer: WeightLayer, policy: WeightPolicy) -> None:
+    """Fix the range of `mse` policies; balance the gradient of learned ones (`step_sizes`)."""
+    if policy.range == "max":
+        return
+    scaling = _scaling(layer)
+    if policy.range == "mse":
+        scaling.value.requires_grad_(False)
+    logarithmic, largest = policy.scale == "power_of_two", weight_limits(policy)[1]
+    parameter = scaling.value.detach().flatten()
+    reached = parameter.ceil().exp2() if logarithmic else parameter
+    gradient = StepGradient(
+        float((reached / integer_weight(layer).scale.detach())[0]),
+        count=layer.weight.numel() // parameter.numel(),
+        largest=largest,
+        trained="log2_range" if logarithmic else "range",
+    )
+    scaling.stats_scaling_impl.restrict_clamp_scaling = nn.Sequential(
+        gradient, scaling.stats_scaling_impl.restrict_clamp_scaling
+    )
 
 
 def _brevitas_layer(spec: SynapseSpec, quantizer: type) -> WeightLayer:
@@ -79,6 +100,24 @@ def _brevitas_layer(spec: SynapseSpec, quantizer: type) -> WeightLayer:
     )
 
 
+def change_weight_policy(layer: WeightLayer, policy: WeightPolicy) -> None:
+    """Quantize the layer's weight by another policy of the same granularity and scale, with the range that fits it.
+
+    Weight and range stay the Parameters that they are, so that an optimizer goes on with them.
+    """
+    parameter = None if policy.range == "max" else _scaling(layer).value
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        proxy = type(layer.weight_quant)(layer, _weight_quantizer(policy)).to(layer.weight.device)
+        layer.weight_quant = proxy
+        kept = layer.weight.detach().clone()
+        layer.weight.fill_(1.0)
+        layer.quant_weight()
+        _prepare_range(layer, policy)
+        layer.weight.copy_(kept)
+    if parameter is not None:
+        _scaling(layer).value = parameter
+
+
 def integer_weight(layer: WeightLayer) -> IntegerWeight:
     """The layer's weight as integers and scale."""
     quantized = layer.quant_weight()
@@ -98,6 +137,19 @@ def fit_weight_range(layer: WeightLayer, policy: WeightPolicy) -> None:
             parameter.copy_((scale.log2() + (parameter.flatten().ceil() - current.log2())).round().view_as(parameter))
         else:
             parameter.copy_((scale * (parameter.flatten() / current)).view_as(parameter))
+
+
+def set_integer_weight(layer: WeightLayer, policy: WeightPolicy, values: Tensor, scale: Tensor) -> None:
+    """Give the layer integers (of the weight's shape, within its limits) and, per row, a scale: w = scale*values.
+
+    A layer with one scale, or with powers of two, keeps its own.
+    """
+    with torch.no_grad():
+        if policy.granularity == "per_channel" and policy.scale == "float":
+            parameter, current = _scaling(layer).value, integer_weight(layer).scale
+            parameter.copy_((scale.to(parameter) * (parameter.flatten() / current)).view_as(parameter))
+        own = integer_weight(layer).scale.reshape(-1, *(1 for _ in layer.weight.shape[1:]))
+        layer.weight.copy_(values.to(layer.weight) * own)
 
 
 def least_squares_scale(rows: Tensor, policy: WeightPolicy) -> Tensor:
@@ -194,10 +246,20 @@ class _LargestReach(nn.Module):
 
 
 class MembraneQuantizer(nn.Module):
-    """Owns s_v, the real value of one stored membrane unit: s_v = range / 2^(N-1), learned or calibrated."""
+    """Owns s_v, the real value of one stored membrane unit: s_v = range / 2^(N-1), learned or calibrated.
 
-    def __init__(self, policy: MembranePolicy, *, initial_range: float) -> None:
+    Args:
+        policy: N, and whether the range is learned.
+        initial_range: the range before calibration.
+        neurons: how many neurons of a sample s_v rounds; it balances the gradient (`step_sizes`).
+    """
+
+    def __init__(self, policy: MembranePolicy, *, initial_range: float, neurons: int = 1) -> None:
         super().__init__()
+        self._neurons = neurons
+        self.identity = self._quantizer(policy, initial_range)
+
+    def _quantizer(self, policy: MembranePolicy, initial_range: float) -> qnn.QuantIdentity:
         quantizer = type(
             "MembraneActQuantizer",
             (ActQuantSolver,),
@@ -216,14 +278,24 @@ class MembraneQuantizer(nn.Module):
                 "restrict_scaling_type": RestrictValueType.FP,
             },
         )
-        self.identity = qnn.QuantIdentity(act_quant=quantizer)
-        self._range.requires_grad_(policy.scale == "learned")
+        identity = qnn.QuantIdentity(act_quant=quantizer)
+        scaling, half = _membrane_scaling(identity), 2 ** (policy.bit_width - 1)
+        scaling.value.requires_grad_(policy.scale == "learned")
+        gradient = StepGradient(half, count=self._neurons, largest=half - 1)
+        scaling.restrict_clamp_scaling = nn.Sequential(gradient, scaling.restrict_clamp_scaling)
+        return identity
 
     @property
     def _range(self) -> nn.Parameter:
-        parameter = self.identity.act_quant.fused_activation_quant_proxy.tensor_quant.scaling_impl.value
+        parameter = _membrane_scaling(self.identity).value
         assert isinstance(parameter, nn.Parameter)
         return parameter
+
+    def change_policy(self, policy: MembranePolicy) -> None:
+        """Other bits for the same range, which stays the Parameter that it is."""
+        parameter = self._range
+        self.identity = self._quantizer(policy, 1.0).to(parameter.device)
+        _membrane_scaling(self.identity).value = parameter
 
     def scale(self) -> Tensor:
         """s_v, a positive scalar; differentiable where the policy says learned."""
@@ -235,3 +307,7 @@ class MembraneQuantizer(nn.Module):
         """Set the stored range [-value, value), in real units."""
         with torch.no_grad():
             self._range.fill_(value)
+
+
+def _membrane_scaling(identity: qnn.QuantIdentity) -> Any:
+    return identity.act_quant.fused_activation_quant_proxy.tensor_quant.scaling_impl

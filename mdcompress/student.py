@@ -6,6 +6,7 @@ carries currents), so that `intsnn` and onnxruntime, given the lowered graph, ag
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -101,9 +102,7 @@ class Student(nn.Module):
                 self.layers[layer_key(node.name)] = self._make_digitizer(node)
             elif node.kind is NodeKind.NEURON:
                 self.layers[layer_key(node.name)] = self._make_neuron(node)
-        self.units = nn.ModuleDict(
-            {layer_key(stream): self._make_unit(reference) for stream, reference in self.assigned.references.items()}
-        )
+        self.units = nn.ModuleDict({layer_key(stream): self._make_unit(stream) for stream in self.assigned.references})
 
     def _make_synapse(self, node: SnnNode) -> QuantSynapse:
         planned = self.plan.node(node.name)
@@ -156,11 +155,14 @@ class Student(nn.Module):
         assert isinstance(node.spec, NeuronModel) and membrane is not None
         return QuantNeuron(node.spec, membrane, guard_bits=self.assigned.neurons[node.name].guard_bits)
 
-    def _make_unit(self, reference: str | None) -> nn.Module:
+    def _make_unit(self, stream: str) -> nn.Module:
+        reference = self.assigned.references[stream]
         if reference is None:
             return ReadoutUnit()
         neuron, unit = self.neuron(reference), self.assigned.neurons[reference]
-        return MembraneUnit(neuron.model, neuron.policy, guard_bits=unit.guard_bits, factor=unit.factor)
+        readers = [name for name, reader in self.assigned.neurons.items() if reader.stream == stream]
+        count = sum(math.prod(self.graph.node(name).shape) for name in readers)
+        return MembraneUnit(neuron.model, neuron.policy, guard_bits=unit.guard_bits, factor=unit.factor, neurons=count)
 
     # ------------------------------------------------------------------ parts
 

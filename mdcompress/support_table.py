@@ -49,9 +49,15 @@ _NEURONS = """\
 ## Neurons
 
 `h` is the membrane before the comparison, `v` what is stored, `x` the current, `s` the spikes, `s'` those of the step
-before. The equations are those of each class with the options shown; other options change the numbers, the reset and
-the comparison, and a subclass that keeps the equation is recognised too. Recognition is by class and package name, and
-the probe runs the user's own module beside the equation whenever a network is traced. Neurons of SpikingJelly take
+before, `W` the weights of a recurrent neuron: a linear layer, a convolution, or one weight for each neuron. Where a
+neuron holds weights for its input too (Norse's recurrent cells and `LILinearCell`, SpikingJelly's
+`LinearRecurrentContainer`), `x` is what they give, and they are a weight layer of the graph, `<neuron>.input`, as `W`
+is, `<neuron>.recurrent`. A neuron that puts out `h` never fires: it is the last of a network, and its membrane the
+answer.
+
+The equations are those of each class with the options shown; other options change the numbers, the reset and the
+comparison, and a subclass that keeps the equation is recognised too. Recognition is by class and package name, and the
+probe runs the user's own module beside the equation whenever a network is traced. Neurons of SpikingJelly take
 `[T, N, ...]` in step mode `m`.
 """
 
@@ -60,8 +66,10 @@ _LAYERS = """\
 
 These become nodes, or vanish in evaluation; containers (`nn.Sequential`, SpikingJelly's `SeqToANNContainer` and
 `MultiStepContainer`, Norse's `SequentialState` and `Lift`, modules of one's own) are looked through. Between layers:
-`+` of spikes or of currents, `*` of spikes, `a * (1 - b)`, a constant factor, `@` of spikes, `torch.cat` of channels,
-reshapes, transposes, slices, sums and means within a sample, and mean, sum, maximum or last step over time at the end.
+`+` of spikes or of currents, `*` of spikes, `a * (1 - b)`, a constant factor, `@` of spikes, `torch.cat` and `stack` on
+any axis, reshapes, transposes, slices, pixel and channel shuffles, nearest upsampling, sums and means within a sample,
+and mean, sum, maximum or last step over time at the end. Steps are taken and joined as `x[t]`, `torch.stack(steps)` or
+`outputs[t] = y`. A batch norm may differ from step to step, and a module may stand in several places.
 """
 
 _POLICIES = """\
@@ -91,7 +99,7 @@ _DESCRIBED = {
 
 @dataclass(frozen=True)
 class Sample:
-    """A neuron class as a user makes it: `arguments` is what stands in the brackets."""
+    """A neuron class as a user makes it: `arguments` is what stands in the brackets; `given` may hold a sample."""
 
     module: str
     name: str
@@ -100,13 +108,15 @@ class Sample:
 
     def make(self) -> nn.Module:
         """The neuron, in evaluation mode."""
-        made: nn.Module = getattr(importlib.import_module(self.module), self.name)(**self.given)
+        given = {name: value.make() if isinstance(value, Sample) else value for name, value in self.given.items()}
+        made: nn.Module = getattr(importlib.import_module(self.module), self.name)(**given)
         return made.eval()
 
 
 def samples() -> Mapping[str, tuple[Sample, ...]]:
     """Every class that the adapters describe, by library."""
-    jelly, torch_neurons = "spikingjelly.activation_based.neuron", "snntorch"
+    jelly, jelly_layers = "spikingjelly.activation_based.neuron", "spikingjelly.activation_based.layer"
+    torch_neurons = "snntorch"
     cells, layers = "norse.torch", "sinabs.layers"
     return {
         "SpikingJelly": (
@@ -118,6 +128,10 @@ def samples() -> Mapping[str, tuple[Sample, ...]]:
             _sample(jelly, "MPBNLIFNode", out_features=1),
             _sample(jelly, "NonSpikingIFNode"),
             _sample(jelly, "NonSpikingLIFNode"),
+            Sample(jelly_layers, "LinearRecurrentContainer", "IFNode(), in_features=4, out_features=4",
+                   {"sub_module": _sample(jelly, "IFNode"), "in_features": 4, "out_features": 4}),
+            Sample(jelly_layers, "ElementWiseRecurrentContainer", "IFNode(), lambda y, x: x + 0.5 * y",
+                   {"sub_module": _sample(jelly, "IFNode"), "element_wise_function": lambda y, x: x + 0.5 * y}),
         ),
         "snnTorch": (
             _sample(torch_neurons, "Leaky", beta=0.9),
@@ -129,8 +143,13 @@ def samples() -> Mapping[str, tuple[Sample, ...]]:
             _sample(torch_neurons, "RLeaky", beta=0.9, linear_features=4),
             _sample(torch_neurons, "RSynaptic", alpha=0.9, beta=0.8, linear_features=4),
         ),
-        "Norse": tuple(_sample(cells, name) for name in ("LIF", "LIFCell", "LIFBoxCell", "IAF", "IAFCell", "LI",
-                                                         "LICell", "LIBoxCell")),
+        "Norse": (
+            *(_sample(cells, name) for name in ("LIF", "LIFCell", "LIFBoxCell", "IAF", "IAFCell", "LI", "LICell",
+                                                "LIBoxCell")),
+            _sample(cells, "LILinearCell", input_size=4, hidden_size=4),
+            _sample(cells, "LIFRecurrent", input_size=4, hidden_size=4),
+            _sample(cells, "LIFRecurrentCell", input_size=4, hidden_size=4),
+        ),
         "sinabs": (
             _sample(layers, "IAF"),
             _sample(layers, "IAF", min_v_mem=-1.0),

@@ -27,7 +27,7 @@ def quantize(model: nn.Module, graph: SnnGraph, plan: QuantPlan) -> Student:
         assert isinstance(node.spec, SynapseSpec)
         module = modules.get(node.module) or own_input_layer(graph, modules, node)
         norm = _norm(modules, node.spec)
-        if not isinstance(module, FloatSynapse) or tuple(output_first(module).shape) != node.spec.weight_shape:
+        if not isinstance(module, FloatSynapse) or output_first(module, node.spec).shape != node.spec.weight_shape:
             seen = type(module).__name__ if module is not None else "nothing"
             raise PlanError(
                 f"node {node.name!r} of the graph must be a weight layer of shape {node.spec.weight_shape} in the "

@@ -32,15 +32,17 @@ class StraightFloor(torch.autograd.Function):
 
 class Atan(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: object, x: Tensor, theta: Tensor) -> Tensor:
+    def forward(ctx: object, x: Tensor, theta: Tensor, offset: int) -> Tensor:
         ctx.save_for_backward(x, theta)
+        ctx.offset = offset
         return (x >= theta).to(x.dtype)
 
     @staticmethod
-    def backward(ctx: object, gradient: Tensor) -> tuple[Tensor, Tensor]:
-        x, theta = ctx.saved_tensors
-        slope = gradient * surrogate_derivative((x - theta) / theta, "atan") / theta
-        return slope, -slope.sum_to_size(theta.shape)
+    def backward(ctx: object, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
+        """f(x/theta - 1), both without the offset that they carry for rounding."""
+        x, theta = (tensor - ctx.offset for tensor in ctx.saved_tensors)
+        slope = gradient * surrogate_derivative(x / theta - 1.0, "atan") / theta
+        return slope, -(slope * x / theta).sum_to_size(theta.shape), None
 
 
 class Count(torch.autograd.Function):
@@ -76,7 +78,7 @@ def composed(
         if n.rearm == "double":
             compared = x - n.level * (v > (n.level * 2.0**-n.guard_bits).floor()).to(x.dtype)
         if n.spike == "binary":
-            s = Atan.apply(compared, n.threshold)
+            s = Atan.apply(compared, n.threshold, n.rounding_offset)
         else:
             s = Count.apply((x - n.threshold + n.level) / n.level, n.spike == "round", n.max_spikes)
         spikes.append(s)

@@ -144,6 +144,8 @@ def _folded(x: Tensor, function):  # type: ignore[no-untyped-def]
 
 def _weighted(module: nn.Module, spec: SynapseSpec, x: Tensor) -> Tensor:
     weight, bias = module.weight, module.bias
+    if isinstance(module, nn.Linear) and spec.operator == "conv1d":
+        return F.linear(x.transpose(-1, -2), weight, bias).transpose(-1, -2)
     if spec.operator == "linear":
         return F.linear(x, weight, bias)
     if spec.is_transposed:

@@ -96,10 +96,26 @@ def test_a_wrapper_that_its_owner_chose_is_not_wrapped_again() -> None:
 def test_the_error_is_that_of_the_attempt_that_came_furthest() -> None:
     """Called with all steps it fails at once; step by step it reaches its sigmoid."""
     network = nn.Sequential(nn.Flatten(), nn.Linear(4, 5), OneStep(), nn.Linear(5, 5), nn.Sigmoid(), nn.Linear(5, 2))
-    with pytest.raises(TraceError, match="sigmoid"):
+    with pytest.raises(TraceError, match="sigmoid") as caught:
         fit(network.eval(), moving().unsqueeze(-1))
+    assert "on the assumption that the network takes one step at a time" in caught.value.hints[-1]
     with pytest.raises(TraceError, match="is called for step 2 as call 3 of 2"):
         fit(Looping().eval(), still()[:2])
+
+
+def test_a_batch_that_the_training_script_would_have_flattened_is_named() -> None:
+    with pytest.raises(TraceError, match="shapes cannot be multiplied") as caught:
+        fit(Looping().eval(), still().unflatten(-1, (2, 2)))
+    assert any("what a training script does to a batch first" in hint for hint in caught.value.hints)
+
+
+def test_a_rectifier_of_spikes_is_nothing_and_of_currents_is_refused() -> None:
+    body = (nn.Linear(4, 5), LIF(), nn.ReLU(), nn.Linear(5, 2))
+    kinds = [node.kind.value for node in fit(nn.Sequential(*body).eval(), moving()).graph]
+    assert kinds == ["input", "synapse", "neuron", "synapse", "readout"]
+    with pytest.raises(TraceError, match="relu") as caught:
+        fit(nn.Sequential(nn.Linear(4, 5), nn.ReLU(), LIF(), nn.Linear(5, 2)).eval(), moving())
+    assert "put a neuron in its place" in caught.value.hints[0]
 
 
 def test_weights_of_the_users_own_network_fit_the_wrapped_one(tmp_path: Path) -> None:

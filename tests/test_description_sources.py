@@ -22,12 +22,12 @@ Published = Mapping[
 
 
 def logic() -> Published:
-    """SATA's kernels at 2 to 32 bits."""
+    """SATA's kernels at 2 to 32 bits, and a bit of its AND of 16."""
     names = {"pJ": "energy_pj", "um2": "area_um2", "leak_uW": "leakage_uw"}
-    return {
-        (part, names[key]): SATA[part][key]
-        for part in ("adder", "comparator", "register", "multiplier")
-        for key in names
+    parts = ("adder", "comparator", "register", "multiplier")
+    an_and = SOURCES["digital"]["sata_training_16b_units_pJ"]["and"] / 16
+    return {(part, names[key]): SATA[part][key] for part in parts for key in names} | {
+        ("product_and", "energy_pj"): an_and
     }
 
 
@@ -47,7 +47,7 @@ def wiring() -> Published:
     lines = SOURCES["interconnect"]
     return {
         ("spike_transfer", "energy_pj"): lines["isaac_router_32nm_256b"][0] / 256,
-        ("partial_sum_transfer", "energy_pj"): lines["isaac_bus_32nm_per_bit"][0],
+        ("bus", "energy_pj"): lines["isaac_bus_32nm_per_bit"][0],
         ("tile", "area_um2"): lines["spikesim_htree_um2_per_tile"],
     }
 

@@ -145,24 +145,6 @@ def test_logic_at_22_nm_is_scaled_by_the_papers_polynomials(name):
     assert (scaling.energy, scaling.area) == pytest.approx(stillmaker_22_nm(), abs=5e-5)
 
 
-@pytest.mark.parametrize(("rate", "neurosim_uj", "factor"), [(0.05, 0.730, 2), (0.15, 0.769, 2), (0.4, 0.856, 3)])
-def test_with_neurosims_arrays_a_step_of_vgg9_at_22_nm_costs_about_what_neurosim_says(rate, neurosim_uj, factor):
-    """DNN+NeuroSim V1.4 at 22 nm: 64x64 arrays of 4-bit cells, 4-bit SAR converters of 0.030 pJ.
-
-    At 40 % only within 3: cells conduct for the whole 10 ns pulse here, for about a quarter of it in NeuroSim.
-    """
-    shipped = spec("rram_128x128_22nm").model_dump()
-    converter = {
-        **shipped["costs"]["adc_conversion"], "bits": None, "interpolation": None, "energy_pj": 0.0304, "area_um2": 92.0
-    }  # fmt: skip
-    crossbar = {**shipped["crossbar"], "rows": 64, "columns": 64, "cell": {"kind": "rram", "bits": 4}, "adc_bits": 4}
-    costs = {**shipped["costs"], "adc_conversion": converter}
-    hardware = HardwareSpec.model_validate({**shipped, "crossbar": crossbar, "costs": costs})
-    graph = vgg9()
-    report = estimate(graph, assume(graph, rate=rate, time_steps=1), hardware)
-    assert neurosim_uj / factor < report.energy_pj * 1e-6 < neurosim_uj * factor
-
-
 # --- sram_digital ---------------------------------------------------------------------------------------------------
 
 
@@ -220,6 +202,7 @@ def test_a_digital_chip_has_no_converter_and_is_exact():
         ("sram_digital", "  adc_bits: lossless ", "  adc_bits: 4 ", "an adder tree sums exactly"),
         ("sram_digital", "  adder_tree_add: adder\n", "", "adder_tree_add is neither priced nor excluded"),
         ("sram_digital", "rule: row_pipeline", "rule: pipelined", "must be one of"),
+        ("rram_64x64_65nm", "  pe_transfer: bus\n", "", "pe_transfer is neither priced nor excluded"),
         ("rram_64x64_65nm", "hops: 1", "hops: ring", "interconnect.hops"),
         ("rram_64x64_65nm", "floorplan:\n  factor: 1\n", "floorplan:\n  factor: 0.9\n", "floorplan.factor"),
         ("rram_64x64_65nm", "floorplan:\n  factor: 1\n  source: ", "remarks:\n  - ", "floorplan: this key is required"),
@@ -259,6 +242,15 @@ def test_a_description_with_converters_need_not_price_trees(tmp_path):
     path = tmp_path / "mine.yaml"
     path.write_text("\n".join(line for line in text.split("\n") if "adder_tree_add" not in line))
     assert isinstance(load_hardware(path), HardwareSpec)
+
+
+def test_a_description_whose_pes_are_single_arrays_need_not_price_a_bus_inside_them(tmp_path):
+    text = (FOLDER / "sram_digital.yaml").read_text()
+    path = tmp_path / "mine.yaml"
+    path.write_text("\n".join(line for line in text.split("\n") if "pe_transfer" not in line))
+    graph = residual_graph()
+    activity = assume(graph, rate=0.1, time_steps=1)
+    assert estimate(graph, activity, path).energy_pj == estimate(graph, activity, "sram_digital").energy_pj
 
 
 def test_a_converter_outside_the_table_is_an_error_in_every_estimate():

@@ -15,7 +15,7 @@ from intsnn.activity import assume, measure
 from intsnn.errors import HardwareError
 from intsnn.events import count, partial_sum_bits
 from intsnn.gating import cut_of
-from intsnn.graph import IntConv, IntGraph, IntInput, IntLinear, IntNeuron, IntReadout, IntRequant
+from intsnn.graph import IntConv, IntConvTranspose, IntGraph, IntInput, IntLinear, IntNeuron, IntReadout, IntRequant
 from intsnn.hardware.items import Item
 from intsnn.hardware.words import word_bits
 from intsnn.interpreter import evaluate
@@ -63,6 +63,7 @@ def test_two_layers_by_hand():
         ("conv", Item.BUFFER_WRITE): (4, 4),
         ("conv", Item.BUFFER_READ): (4, 4),
         ("conv", Item.SPIKE_TRANSFER): (8, 8),
+        ("conv", Item.PE_TRANSFER): (80, 80),  # 4 inputs to 2 column blocks; 6 codes of 3 bits from each of 4 positions
         ("requant", Item.REQUANTIZE_MULTIPLY): (3, 3),
         ("requant", Item.REQUANTIZE_ADD): (3, 3),
         ("lif", Item.NEURON_ADD): (3, 3),
@@ -124,11 +125,15 @@ def brute_force(node, inputs, hardware, bits):
 
     An array is (kernel position, pack of groups, block of rows, block of columns); those of a PE differ in the first.
     """
-    arrays = defaultdict(list)
+    arrays, pes = defaultdict(list), defaultdict(set)
     for *array, row, column, source in place_cells(node, hardware.crossbar):
         arrays[tuple(array)].append((row, column, source))
+        pes[tuple(array[1:])].add(array[0])
     found, gating, word = Counter(), hardware.crossbar.gating, words_of(node, hardware)
     slices = slices_of(node, hardware.crossbar)
+    on_bus = {array for array in arrays if len(pes[array[1:]]) > 1}
+    fed = sum(len({row for row, _, _ in arrays[array]}) for array in on_bus)
+    found[Item.PE_TRANSFER] += fed * feedings(node, inputs, bits)
     for read in pulses(node, inputs, bits=bits):
         found[Item.POPCOUNT_ADD] += sum(read.values())
         active = {array: {row for row, _, source in cells if read[source]} for array, cells in arrays.items()}
@@ -144,6 +149,8 @@ def brute_force(node, inputs, hardware, bits):
                     words[word(array, column)].add((array[0], array[2]))
         found[Item.PARTIAL_SUM_ADD] += sum(len(places) - 1 for places in words.values())
         found[Item.PARTIAL_SUM_TRANSFER] += sum(len({rows for _, rows in places}) - 1 for places in words.values())
+        sent = sum(len(places) for places in words.values()) if on_bus else 0
+        found[Item.PE_TRANSFER] += sent * digits_sent(node, hardware)
         if hardware.crossbar.joining == "at_array":
             found[Item.SHIFT_ADD] += (slices - 1) * sum(len(places) for places in words.values())
     return found
@@ -164,6 +171,21 @@ def words_of(node, hardware):
         return array[1], part
 
     return word
+
+
+def feedings(node, inputs, bits):
+    """How often an array is fed: every bit at every output position, or place of a transposed kernel's input."""
+    places = inputs.shape[1:] if isinstance(node, IntConvTranspose) else node.shape[1:]
+    return bits * (math.prod(node.shape[:-1]) if isinstance(node, IntLinear) else math.prod(places))
+
+
+def digits_sent(node, hardware):
+    """Bits of a word on its way to the PE's adders: a code, and the cells by which joined slices are shifted."""
+    bits = hardware.crossbar.resolution
+    if hardware.crossbar.joining == "at_array":
+        for _ in range(1, slices_of(node, hardware.crossbar)):
+            bits += hardware.crossbar.cell.bits
+    return bits
 
 
 def spike_or_word_bits(graph, node):
@@ -215,6 +237,31 @@ def dense(inputs: int, *, bits: int = 1) -> IntGraph:
     build = GraphBuilder(np.random.default_rng(0))
     build.readout(build.linear(build.input((inputs,), bit_width=bits), 2, bit_width=2))
     return build.graph()
+
+
+def test_only_arrays_that_share_a_pe_have_a_bus():
+    """2 channels, 5x5, kernel 3x3 padded, 2 outputs: 25 positions, 9 arrays of 2 rows; 3-bit codes of 2 columns."""
+    build = GraphBuilder(np.random.default_rng(0))
+    build.readout(build.conv(build.input((2, 5, 5), bit_width=1), 2, bit_width=2))
+    graph = build.graph()
+    activity = assume(graph, rate=0.5, time_steps=1)
+    code = small_hardware(rows=4, columns=4, cell_bits=2).crossbar.resolution
+    assert steps_of(graph, Item.PE_TRANSFER, activity) == (25 * 9 * (2 + 2 * code),)
+    assert steps_of(graph, Item.PE_TRANSFER, activity, mapping="im2col") == (0.0,)
+    one = dense(6)
+    assert steps_of(one, Item.PE_TRANSFER, assume(one, rate=0.5, time_steps=1)) == (0.0,)
+
+
+def test_slices_that_are_joined_at_the_array_take_fewer_bits_on_the_bus():
+    """4-bit weights in 2-bit cells, 25 positions of 9 arrays: two codes of c bits, or one word of c + 2."""
+    build = GraphBuilder(np.random.default_rng(0))
+    build.readout(build.conv(build.input((2, 5, 5), bit_width=1), 2, bit_width=4))
+    graph = build.graph()
+    activity = assume(graph, rate=0.5, time_steps=1)
+    code = small_hardware(rows=4, columns=4, cell_bits=2).crossbar.resolution
+    apart, joined = (steps_of(graph, Item.PE_TRANSFER, activity, joining=at) for at in ("after_sum", "at_array"))
+    assert apart == (25 * 9 * (2 + 2 * 2 * code),)
+    assert joined == (25 * 9 * (2 + 2 * (code + 2)),)
 
 
 def steps_of(graph, item, activity, **hardware):

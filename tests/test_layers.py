@@ -221,7 +221,7 @@ class _Step(torch.autograd.Function):
     def backward(ctx: object, *gradients: Tensor) -> tuple[Tensor, Tensor]:
         x, threshold = ctx.saved_tensors  # type: ignore[attr-defined]
         slope = gradients[0] * surrogate_derivative((x - threshold) / threshold, "atan") / threshold
-        return slope, -slope.sum().reshape(threshold.shape)
+        return slope, -(slope * x / threshold).sum().reshape(threshold.shape)  # f((x - theta)/theta), in theta too
 
 
 def differentiable_neuron(current: Tensor, neuron: NeuronIntegers) -> tuple[Tensor, Tensor]:

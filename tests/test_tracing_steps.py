@@ -130,7 +130,19 @@ FORMS: list[tuple[str, Forward]] = [
     ("last", lambda m, x: m.out([m.lif(m.fc(one)) for one in x][-1])),
     ("steps", lambda m, x: torch.stack([step(m, one[...]) for one in x[:]])),
     ("steps", lambda m, x: _batch_first_loop(m, x)),
+    ("steps", lambda m, x: _filled(m, x, torch.zeros(*x.shape[:2], 3), lambda t: t)),
+    ("steps", lambda m, x: _filled(m, x, x.new_zeros(*x.shape[:2], 3), lambda t: (t, slice(None), slice(None)))),
+    ("steps", lambda m, x: _filled(m, x, torch.empty(*x.shape[:2], 3), lambda t: (t - len(x), ...))),
+    ("mean", lambda m, x: _filled(m, x, torch.zeros(x.shape[1], len(x), 3), lambda t: (slice(None), t)).mean(1)),
+    ("max", lambda m, x: _filled(m, x, torch.zeros(*x.shape[:2], 3), lambda t: t).max(0).values),
 ]
+
+
+def _filled(m: nn.Module, x: Tensor, outputs: Tensor, place: Callable[[int], object]) -> Tensor:
+    """Norse's ConvNet4 writes its voltages so."""
+    for t in range(len(x)):
+        outputs[place(t)] = step(m, x[t])
+    return outputs
 
 
 def _batch_first_loop(m: nn.Module, x: Tensor) -> Tensor:
@@ -416,10 +428,39 @@ def _after_the_sum(m: nn.Module, x: Tensor) -> Tensor:
     return m.lif(total)
 
 
-def _written_into(m: nn.Module, x: Tensor) -> Tensor:
+def _written_backwards(m: nn.Module, x: Tensor) -> Tensor:
+    return _filled(m, x, torch.zeros(T, N, 3), lambda t: T - 1 - t)
+
+
+def _written_in_part(m: nn.Module, x: Tensor) -> Tensor:
+    return _filled(m, x, torch.zeros(T + 1, N, 3), lambda t: t)
+
+
+def _written_half(m: nn.Module, x: Tensor) -> Tensor:
+    record = torch.zeros(T, N, 3)
+    for t in range(T - 1):
+        record[t] = step(m, x[t])
+    return m.mem(record)[0]
+
+
+def _written_again(m: nn.Module, x: Tensor) -> Tensor:
+    record = _filled(m, x, torch.zeros(T, N, 3), lambda t: t)
+    record[0] = record[1]
+    return record
+
+
+def _written_and_changed(m: nn.Module, x: Tensor) -> Tensor:
+    record = torch.zeros(T, N, 3)
+    for t in range(T):
+        record.mul_(0.5)
+        record[t] = step(m, x[t])
+    return record
+
+
+def _written_by_two(m: nn.Module, x: Tensor) -> Tensor:
     record = torch.zeros(T, N, 5)
     for t in range(T):
-        record[t] = m.lif(m.fc(x[t]))
+        record[t] = (m.fc2 if t else m.fc)(x[t])
     return record
 
 
@@ -463,7 +504,12 @@ REFUSED: list[tuple[Forward, str, str]] = [
     (_state_and_spikes, "returns a state of the neuron 'mem', whose spikes other layers read", "or return spikes"),
     (_state_half, "a layer reads a state of the neuron 'mem'", "let layers read the spikes"),
     (_after_the_sum, "follows the sum of steps 0 to 2 of 'fc': a graph ends there", "over time last"),
-    (_written_into, "__setitem__", "torch.stack(steps)"),
+    (_written_backwards, "__setitem__", "torch.stack(steps)"),
+    (_written_in_part, "__setitem__", "torch.stack(steps)"),
+    (_written_half, "a tensor that does not come from the network's input", "compute it from the input"),
+    (_written_again, "__setitem__", "torch.stack(steps)"),
+    (_written_and_changed, "the steps of 'out' are written into a tensor that then holds something else", "in order"),
+    (_written_by_two, "the steps of 'fc2' are written into a tensor that then holds something else", "in order"),
     (_weights_as_arguments, "torch.nn.functional.linear", "a module such as nn.Conv2d or nn.Linear"),
     (_gap, "the network takes a part of 'out'", "whole steps"),
     (_unlike_joined, "the network calls torch.stack", "join all of them in order"),
@@ -508,7 +554,14 @@ def test_the_state_that_the_neurons_had_is_put_back() -> None:
     network.network.lif.v = kept
     traced(network)
     assert network.network.lif.v is kept
-    refused(md.Stepped(net(lambda m, x: F.relu(m.lif(m.fc(x))))), says="relu", hint="use convolution")
+
+
+def test_the_state_is_put_back_after_a_refusal_too() -> None:
+    network = md.Stepped(net(lambda m, x: F.relu(m.out(m.lif(m.fc(x))))))
+    kept = torch.full((N, 5), 0.25)
+    network.network.lif.v = kept
+    refused(network, says="relu", hint="put a neuron in its place")
+    assert network.network.lif.v is kept
 
 
 def test_buffers_and_attributes_written_during_a_pass_are_put_back() -> None:

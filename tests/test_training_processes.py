@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 import json
 import os
@@ -17,13 +18,14 @@ import torch
 from command_line import environment, invoke, write_tiny_files
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from training_cases import Shuffled, float_network, tiny_student
 
 from mdcompress.errors import TrainingError
 from mdcompress.processes import ALONE, join_processes
 from mdcompress.training.parallel import share, sum_gradients, whole_batch
 from mdcompress.training.statistics import global_statistics
 
-pytest.importorskip("lightning_fabric")
+Fabric = pytest.importorskip("lightning_fabric").Fabric
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,36 @@ def test_batch_norm_over_processes_is_batch_norm_of_the_whole_batch(affine: bool
     torch.testing.assert_close(one.running_var, two.running_var)  # by 48/47, not by 24/23
     assert mine.grad is not None and whole.grad is not None
     torch.testing.assert_close(2 * mine.grad, whole.grad)  # `whole` is used twice
+
+
+def test_a_students_own_statistics_are_those_of_the_whole_batch_too() -> None:
+    student = tiny_student(float_network()).train()
+    other, x = copy.deepcopy(student), Shuffled().x[:, :6]
+    with global_statistics(student, Second()):  # type: ignore[arg-type]
+        found = student(x)
+    torch.testing.assert_close(found, other(torch.cat([x, x], dim=1))[:6])
+    shared, whole = dict(student.named_buffers()), dict(other.named_buffers())
+    norms = [name for name in whole if "running_" in name]
+    assert len(norms) == 2
+    for name in norms:
+        torch.testing.assert_close(shared[name], whole[name], rtol=1e-5, atol=1e-7)
+    before = shared[norms[0]].clone()
+    student(x)  # outside, it is a network like any other
+    assert not torch.equal(student.get_buffer(norms[0]), before)
+
+
+def test_a_fabric_of_one_process_answers_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    from mdcompress.training.fabric import FabricProcesses
+
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    with monkeypatch.context() as patch:  # a group of one needs no port
+        patch.setattr("mdcompress.training.fabric.Fabric", lambda **how: Fabric(**{**how, "strategy": "auto"}))
+        processes = FabricProcesses.join("cpu")
+    assert (processes.rank, processes.size, processes.device) == (0, 1, "cpu")
+    processes.wait()
+    assert processes.broadcast(("a", 1)) == ("a", 1)
+    tensor = torch.ones(2)
+    assert processes.sum(tensor).tolist() == [1.0, 1.0]
 
 
 def test_evaluation_is_not_touched() -> None:

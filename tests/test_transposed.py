@@ -142,8 +142,9 @@ def test_exchanging_the_channels_twice_gives_the_weight_back(groups: int, inputs
 
 
 def test_a_convolution_stands_output_first_already() -> None:
-    for layer in (nn.Conv2d(4, 6, 3, groups=2), nn.Linear(4, 6)):
-        assert output_first(layer) is layer.weight
+    for layer, operator in ((nn.Conv2d(4, 6, 3), "conv2d"), (nn.Linear(4, 6), "linear")):
+        spec = SynapseSpec(operator, tuple(layer.weight.shape), (1,), (0,), (1,), 1, True, None)  # type: ignore[arg-type]
+        assert output_first(layer, spec) is layer.weight
 
 
 def test_a_cropped_transposed_convolution_is_refused() -> None:

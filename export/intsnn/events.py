@@ -17,14 +17,16 @@ K_a arrays per PE, N_r, N_c blocks, S slices, P polarities, `columns` = Co*S*P, 
     buffer_write         inputs*b;  buffer_read  windows*K*Ci*b, or inputs*b with a line buffer
     spike_transfer       hops * (bitmap: inputs*b | address_event: active*(address bits + b where b > 1));
                          from a global buffer as often as inputs are read: buffer_read / buffer_write times as much
+    pe_transfer          where K_a > 1: windows*K*Ci*b*N_c, the inputs of every array, + array reads * words * word bits
     partial_sum_transfer hops * (PE reads - outputs that have one) * words * partial-sum bits
 
 A digital node of e elements takes e * operations of each kind; its state words are read and written once, waiting
 operands written once and read as often as its products need them; what it multiplies moves as a layer's input does.
 A row of a norm by step is read from its table once in a step. Every product of a matrix product counts, active or not.
 
-Copies of a layer share its work, so events do not depend on D. Widths: partial sums ADC bits + ceil(log2(K_a*N_r)),
-and (S-1)*cell bits more where slices are joined before; shifted sums ADC bits + ceil(log2(K_a*N_r)) + (S-1)*cell bits
+Copies of a layer share its work, so events do not depend on D. An idle array sends nothing, but must be sent its inputs
+to be known as idle. Widths: words ADC bits, and (S-1)*cell bits more where slices are joined at the array; partial sums
+ceil(log2(K_a*N_r)) more than words; shifted sums ADC bits + ceil(log2(K_a*N_r)) + (S-1)*cell bits
 + b - 1; row counts the word of K*Ci/G; tree additions the mean over the tree; addresses ceil(log2(inputs)), at least 1.
 """
 
@@ -169,6 +171,7 @@ def _conversion_counts(layer: LayerMapping, hardware: HardwareSpec, seen: Synaps
     counts = {
         Item.PARTIAL_SUM_ADD: additions,
         Item.PARTIAL_SUM_STORE: additions,
+        Item.PE_TRANSFER: _bus_bits(layer, reads.arrays * words * sent_bits(layer, hardware)),
         Item.PARTIAL_SUM_TRANSFER: hops * (reads.pes - reads.outputs) * words * partial_sum_bits(layer, hardware),
         Item.SHIFT_ADD: _joins(layer, crossbar, reads),
     }
@@ -179,6 +182,11 @@ def _conversion_counts(layer: LayerMapping, hardware: HardwareSpec, seen: Synaps
             return {Item.ADDER_TREE_ADD: column_reads * (crossbar.rows - 1), **counts}
         case readout:
             assert_never(readout)
+
+
+def _bus_bits(layer: LayerMapping, sent: FloatArray) -> FloatArray:
+    """Bits on the buses of PEs: inputs of every array, and what arrays send. A PE of one array has no bus."""
+    return sent + _window_bits(layer) * layer.column_blocks if layer.array_kernel > 1 else np.zeros_like(sent)
 
 
 def _joins(layer: LayerMapping, crossbar: Crossbar, reads: Reads) -> FloatArray:
@@ -206,14 +214,18 @@ def _movement_counts(
 ) -> dict[Item, FloatArray]:
     active, bits = np.array(seen.active_inputs), layer.input_bits
     once = layer.inputs * bits
-    every_window = layer.windows * layer.kernel * layer.groups * layer.in_per_group * bits
-    read = once if hardware.buffers.input_reuse == "line_buffer" else every_window
+    read = once if hardware.buffers.input_reuse == "line_buffer" else _window_bits(layer)
     journeys = 1.0 if hardware.buffers.place == "local" else read / once
     return {
         Item.BUFFER_WRITE: np.full_like(active, once),
         Item.BUFFER_READ: np.full_like(active, read),
         Item.SPIKE_TRANSFER: input_hops * journeys * _moved_bits(hardware, layer.inputs, bits, active),
     }
+
+
+def _window_bits(layer: LayerMapping) -> int:
+    """Input bits of all places at which the kernel is applied."""
+    return layer.windows * layer.kernel * layer.groups * layer.in_per_group * layer.input_bits
 
 
 def _hops(hardware: HardwareSpec, tiles: int) -> float:
@@ -238,9 +250,14 @@ def _moved_bits(hardware: HardwareSpec, values: int, bits: int, active: FloatArr
 
 def partial_sum_bits(layer: LayerMapping, hardware: HardwareSpec) -> int:
     """Width of a sum over a layer's arrays, of columns or of joined slices (equations above)."""
+    return sent_bits(layer, hardware) + math.ceil(math.log2(layer.array_kernel * layer.row_blocks))
+
+
+def sent_bits(layer: LayerMapping, hardware: HardwareSpec) -> int:
+    """Width of what an array sends: a column's code, or a weight's joined slices (equations above)."""
     crossbar = hardware.crossbar
     joined = 0 if crossbar.joining == "after_sum" else (layer.slices - 1) * crossbar.cell.bits
-    return crossbar.resolution + joined + math.ceil(math.log2(layer.array_kernel * layer.row_blocks))
+    return crossbar.resolution + joined
 
 
 def _layer_bits(layer: LayerMapping, hardware: HardwareSpec) -> dict[Item, float]:

@@ -3,7 +3,8 @@
 LI, LICell and LIBoxCell are the same without spikes: they put out v.
 
 With r = dt*tau_mem_inv: h = v + r*(v_leak - v + i); LIF's current is i = (1 - dt*tau_syn_inv)*i + x, LIFBox's is x.
-A recurrent LIF has x = input_weights*input + recurrent_weights*(last spikes): the first become a layer of their own.
+A recurrent LIF has x = input_weights*input + recurrent_weights*(last spikes), LILinearCell x = input_weights*input:
+input weights become a layer of their own.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ class NorseNeurons:
         return {
             "LIF": _leaky, "LIFCell": _leaky, "LIFRecurrent": _recurrent, "LIFRecurrentCell": _recurrent,
             "LIFBoxCell": _box, "IAF": _integrator, "IAFCell": _integrator,
-            "LI": _silent, "LICell": _silent, "LIBoxCell": _silent_box,
+            "LI": _silent, "LICell": _silent, "LILinearCell": _silent, "LIBoxCell": _silent_box,
         }  # fmt: skip
 
     def describe(self, module: nn.Module) -> NeuronModel | Refusal | None:

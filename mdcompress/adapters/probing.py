@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mdcompress.adapters.base import Adapter, class_and_version, fresh_copy
-from mdcompress.adapters.recurrence import OneToOne, recurrence_of, recurrent_layer, with_recurrence
+from mdcompress.adapters.recurrence import OneToOne, input_layer, recurrence_of, recurrent_layer, with_recurrence
 from mdcompress.adapters.simulation import Simulation, simulate
 from mdcompress.errors import MdcompressError, TraceError
 from mdcompress.graph import NeuronModel, Numbers, TensorShape, per_channel
@@ -95,6 +95,9 @@ def _broadcast(value: Numbers, shape: TensorShape) -> Tensor:
 
 
 def _default_shape(module: nn.Module, model: NeuronModel) -> TensorShape:
+    held = input_layer(module)
+    if held is not None:
+        return (held.out_features,)
     parts = () if model.recurrent is None else recurrent_layer(module, model).modules()
     match next(
         (part for part in parts if isinstance(part, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d | OneToOne)), None

@@ -1,9 +1,9 @@
 """What a neuron does to its input and to its own last spikes before it integrates them, as plain torch layers.
 
-Most neurons do nothing to their input. Those that hold weights (Norse's recurrent cells, SpikingJelly's recurrent
-containers) do the same as a linear layer before a neuron: `input_layer`. What the spikes of the step before add to the
-currents of a step is `recurrent_layer`: a linear layer, a convolution, one weight for each neuron (`OneToOne`), or the
-submodule that the neuron names.
+Most neurons do nothing to their input. Those that hold weights (Norse's recurrent cells and LILinearCell,
+SpikingJelly's recurrent containers) do the same as a linear layer before a neuron: `input_layer`. What the spikes of
+the step before add to the currents of a step is `recurrent_layer`: a linear layer, a convolution, one weight for each
+neuron (`OneToOne`), or the submodule that the neuron names.
 """
 
 from __future__ import annotations
@@ -15,19 +15,34 @@ from torch import Tensor, nn
 
 from mdcompress.adapters.base import fresh_copy, has_base, library_class, numbers
 from mdcompress.adapters.simulation import Recurrence
-from mdcompress.graph import NeuronModel, Numbers, per_channel
+from mdcompress.graph import NeuronModel, Numbers, TensorShape, per_channel
 
 LINEAR_CONTAINER, ELEMENTWISE_CONTAINER = "LinearRecurrentContainer", "ElementWiseRecurrentContainer"
-_NORSE_BASES = ("SNNRecurrent", "SNNRecurrentCell")
+_NORSE_RECURRENT = ("SNNRecurrent", "SNNRecurrentCell")
+_NORSE_WEIGHTED = (*_NORSE_RECURRENT, "LILinearCell")
 _SAMPLES = 16  # on which a function of the user's must be the weighted sum that it seems to be
 
 
 class OneToOne(nn.Module):
-    """Every neuron reads its own last spikes alone, times one weight for the layer or one per channel."""
+    """Every neuron reads its own last spikes alone, times one weight for the layer or one per channel.
 
-    def __init__(self, weights: Numbers) -> None:
+    given: the shape of the tensor that held the weights, None where they are numbers.
+    """
+
+    def __init__(self, weights: Numbers, given: tuple[int, ...] | None = None) -> None:
         super().__init__()
-        self.weights = weights
+        self.weights, self.given = weights, given
+
+    def fits(self, shape: TensorShape) -> bool:
+        """Whether there is one weight for all spikes of `shape`, (C, ...), or one per channel, as torch broadcasts it.
+
+        A tensor [C] beside maps [N, C, H, W] would have a weight for every column.
+        """
+        count = len(per_channel(self.weights))
+        if count == 1 or self.given is None:
+            return count in (1, shape[0])
+        channels = len(self.given) - len(shape)  # the axis that meets that of the channels
+        return channels >= 0 and self.given[channels] == count == shape[0]
 
     def forward(self, spikes: Tensor) -> Tensor:
         """[N, C, ...] to the same shape."""
@@ -37,7 +52,7 @@ class OneToOne(nn.Module):
 
 def input_layer(module: Any) -> nn.Linear | None:
     """The weights that a neuron applies to its input by itself; None where it reads currents."""
-    if has_base(module, "norse", _NORSE_BASES):
+    if has_base(module, "norse", _NORSE_WEIGHTED):
         return _linear(module.input_weights, None)
     if library_class(module, "spikingjelly") == LINEAR_CONTAINER:
         weight, bias = _contained(module)
@@ -48,7 +63,7 @@ def input_layer(module: Any) -> nn.Linear | None:
 def recurrent_layer(module: Any, model: NeuronModel) -> nn.Module:
     """What maps the spikes of a step, [N, ...], to what they add to the next step's currents."""
     assert model.recurrent is not None, "only a recurrent neuron has one"
-    if has_base(module, "norse", _NORSE_BASES):
+    if has_base(module, "norse", _NORSE_RECURRENT):
         return _linear(module.recurrent_weights, None)
     match library_class(module, "spikingjelly"):
         case "LinearRecurrentContainer":
@@ -59,16 +74,17 @@ def recurrent_layer(module: Any, model: NeuronModel) -> nn.Module:
             return OneToOne(factors[0] / factors[1])
     found: nn.Module = module.get_submodule(model.recurrent)
     if library_class(found, "snntorch") == "RecurrentOneToOne":
-        return OneToOne(numbers(found.V))
+        weights: Any = found.V
+        return OneToOne(numbers(weights), tuple(weights.shape))
     return found
 
 
 def read_currents(module: Any) -> None:
     """Let a copy of a neuron that holds input weights read currents: they become the identity."""
-    if has_base(module, "norse", _NORSE_BASES):
-        weight = module.recurrent_weights.detach().cpu().double()  # no parameter, and not copied so, where it was given
-        module.recurrent_weights = nn.Parameter(weight)
-        module.input_weights = nn.Parameter(torch.eye(len(weight), dtype=weight.dtype))
+    if has_base(module, "norse", _NORSE_WEIGHTED):
+        module.input_weights = nn.Parameter(torch.eye(len(module.input_weights), dtype=torch.float64))
+        if hasattr(module, "recurrent_weights"):  # no parameter, and not copied as one, where it was given
+            module.recurrent_weights = nn.Parameter(module.recurrent_weights.detach().cpu().double())
     elif library_class(module, "spikingjelly") == LINEAR_CONTAINER:
         held = contained_layers(module)
         assert held is not None, "described only where it holds such layers"

@@ -203,12 +203,6 @@ NORSE = (
         "it feeds what several layers put out back to the first, and an integer neuron reads its own spikes alone",
         "use SequentialState with LIFRecurrent or LIFRecurrentCell",
     ),
-    Refusal(
-        "norse",
-        ("LILinearCell",),
-        "it holds input weights besides its neurons",
-        "use torch.nn.Linear(inputs, outputs, bias=False) and norse's LICell",
-    ),
 )  # fmt: skip
 NORSE_RESET = Refusal(
     "norse",
@@ -263,6 +257,13 @@ RECURRENT = Refusal(
     "the shape: padding (kernel - 1)/2",
     when="a recurrent connection is anything but nn.Linear layers on features, or such a convolution on maps",
 )
+ONE_TO_ONE = Refusal(
+    "snntorch",
+    ("RLeaky", "RSynaptic"),
+    "V has neither one value nor one for each channel",
+    "give V the shape [1], [C] after a linear layer, or [C, 1, 1] after a convolution",
+    when="V has another shape",
+)
 PER_NEURON = Refusal(
     "any",
     (),
@@ -281,6 +282,7 @@ REFUSALS: tuple[Refusal, ...] = (
     *SPIKINGJELLY, SPIKINGJELLY_ANALOG, SPIKINGJELLY_DECODE, SPIKINGJELLY_RESIDUAL, SPIKINGJELLY_SIMPLE_SOFT,
     SPIKINGJELLY_CONTAINER, SPIKINGJELLY_ELEMENTWISE,
     *SNNTORCH, SNNTORCH_INHIBITION, SNNTORCH_STATE_QUANT, SNNTORCH_GRADED, SNNTORCH_BROKEN,
+    ONE_TO_ONE,
     *NORSE, NORSE_RESET,
     *SINABS, SINABS_RESET, SINABS_SPIKE, SINABS_BIAS, SINABS_FLOOR,
     RECURRENT, PER_NEURON, UNKNOWN,

@@ -52,6 +52,7 @@ class SinabsNeurons:
     def run(self, module: Any, currents: Tensor) -> Tensor:
         """Put the batch first; fold the steps into it for a Squeeze layer."""
         module.reset_states()
+        _let_counts_be_exact(module)
         if hasattr(module, "rec_connect"):
             cast_inputs(module.rec_connect, currents.dtype)
         batch_first = currents.transpose(0, 1)
@@ -61,6 +62,16 @@ class SinabsNeurons:
             return folded.reshape(batch_first.shape).transpose(0, 1)
         spikes: Tensor = module(batch_first)
         return spikes.transpose(0, 1)
+
+
+def _let_counts_be_exact(module: Any) -> None:
+    """Spikes are float32, and what they subtract would be too, beside a threshold that has no axis."""
+    threshold = getattr(module, "spike_threshold", None)
+    if isinstance(threshold, Tensor):
+        threshold.data = threshold.data.reshape(threshold.shape or 1)
+    amount = getattr(module.reset_fn, "subtract_value", None) if hasattr(module, "reset_fn") else None
+    if isinstance(amount, float):
+        module.reset_fn.subtract_value = torch.tensor([amount], dtype=torch.float64)
 
 
 def _silent(module: Any) -> NeuronModel | Refusal:

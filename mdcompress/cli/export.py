@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import click
 
+from intsnn.errors import UsageError
 from mdcompress.cli.opening import open_workspace
 from mdcompress.cli.options import Selection, compute_options, example, force_option, output_options, selection_options
 from mdcompress.console import Console, written
 from mdcompress.pipeline.exporting import ExportFormat, export
 from mdcompress.pipeline.workspace import Compute
+from mdcompress.recipe.nir import ReaderReset, ReaderStep
 from mdcompress.runs import Overwrite
 
 
@@ -30,17 +34,44 @@ from mdcompress.runs import Overwrite
     show_default=True,
     help="nir: write model.nir beside model.onnx.",
 )
+@click.option(
+    "--nir-step",
+    type=click.Choice(get_args(ReaderStep)),
+    help="How the reader of model.nir takes a step: jump for sinabs, euler for the others (the default).",
+)
+@click.option(
+    "--nir-reset",
+    type=click.Choice(get_args(ReaderReset)),
+    help="What the reader of model.nir does at a spike: soft for sinabs, hard for the others (the default).",
+)
 @force_option
 @output_options
 def command(
-    selection: Selection, compute: Compute, samples: int, form: str, overwrite: Overwrite, console: Console
+    selection: Selection,
+    compute: Compute,
+    samples: int,
+    form: str,
+    nir_step: ReaderStep | None,
+    nir_reset: ReaderReset | None,
+    overwrite: Overwrite,
+    console: Console,
 ) -> None:
     """Export the newest student as integer ONNX.
 
     Parity is measured on every export: student, integer interpreter and onnxruntime are compared on every spike and
     membrane. Exit code 3 and no file if they differ.
     """
+    if (nir_step or nir_reset) and ExportFormat(form) is not ExportFormat.NIR:
+        raise UsageError(
+            "--nir-step and --nir-reset are for --format nir", hints=["add --format nir, or leave them out"]
+        )
     workspace = open_workspace(selection, console=console, compute=compute, overwrite=overwrite)
-    report = export(workspace, samples=samples, form=ExportFormat(form))
+    report = export(
+        workspace,
+        samples=samples,
+        form=ExportFormat(form),
+        nir_step=nir_step or "euler",
+        nir_reset=nir_reset or "hard",
+    )
     console.show(report)
     console.note(written(report.paths))

@@ -22,6 +22,7 @@ COMMANDS: Mapping[str, str] = {  # in the order of their use; the value is the m
     "run": "mdcompress.cli.run",
     "check": "mdcompress.cli.check",
     "train": "mdcompress.cli.train",
+    "sensitivity": "mdcompress.cli.sensitivity",
     "quantize": "mdcompress.cli.quantize",
     "distill": "mdcompress.cli.distill",
     "export": "mdcompress.cli.export",

@@ -18,6 +18,7 @@ from mdcompress.layers.step_norms import (
     Statistics,
     adopt,
     affine_of,
+    follows_batches,
     norm_layer,
     over_steps,
     statistics_in_use,
@@ -66,7 +67,7 @@ class QuantAffine(nn.Module):
     def forward(self, x: Tensor, input_unit: Tensor, unit: Tensor) -> Tensor:
         """Integers x [T, N, C, ...] of real value x*input_unit to integer currents in units of `unit`."""
         statistics = None
-        if self.training and self.norm is not None:
+        if self.training and self.norm is not None and follows_batches(self.norm):
             statistics = statistics_of(self.norm, x, input_unit, None)
         constants = self._constants(statistics, input_unit, unit)
         x = x if self.training else x.double()

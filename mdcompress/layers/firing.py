@@ -1,7 +1,8 @@
 """The integer neuron over time: exact forward (FORMAT.md, "Neuron"), backward through time with straight-through parts.
 
 Not differentiated, as usual: the reset decision. Passed straight through: floor shifts, and stored words inside their
-range. A comparison has the surrogate of `mdcompress.zoo`; a count of spikes has slope 1/level where it is not clipped.
+range. A comparison has the surrogate of `mdcompress.zoo`, f((x - theta)/theta), differentiated in x and in theta; a
+count of spikes has slope 1/level where it is not clipped.
 """
 
 from __future__ import annotations
@@ -242,8 +243,10 @@ class _Backward:
         if cell.integers.rearm == "double":
             raised = before > (cell.of["level"] * 2.0**-cell.integers.guard_bits).floor()
             compared = potentials - cell.of["level"] * raised
-        slope = to_spikes * surrogate_derivative((compared - threshold) / threshold, "atan") / threshold
-        self.add("threshold", -slope)
+        reach = threshold - cell.integers.rounding_offset  # the real threshold in fine units
+        distance = (compared - threshold) / reach
+        slope = to_spikes * surrogate_derivative(distance, "atan") / reach
+        self.add("threshold", -slope * (1.0 + distance))  # in units of the threshold: no unit changes a spike
         if cell.integers.rearm == "double":
             self.add("level", -slope * raised)
         return slope

@@ -39,11 +39,11 @@ class QuantInput(nn.Module):
             )
         return IntType(int(self.bit_width), bool(self.signed))
 
-    def fit(self, values: Tensor) -> None:
+    def fit(self, values: Tensor, *, reach: float | None = None) -> None:
         """Choose scale and word from calibration values of any shape.
 
-        Integers keep scale 1 and a grid of k/n keeps its step, if they fit the word; else the largest absolute value
-        takes the largest integer. 0/1 data need one bit.
+        Integers keep scale 1 and a grid of k/n keeps its step, if they fit the word; else `reach`, or where it is None
+        the largest absolute value, takes the largest integer. 0/1 data need one bit.
         """
         values = torch.unique(values.detach().double())
         if not bool(torch.isfinite(values).all()):
@@ -57,7 +57,7 @@ class QuantInput(nn.Module):
                 f"calibration inputs must hold a non-zero value that fits {word.bit_width} bits (largest {largest})",
                 hints=["give real samples, and at least 2 input bits for signed data"],
             )
-        scale = _grid(values, word.high) or largest / word.high
+        scale = _grid(values, word.high) or (largest if reach is None else min(reach, largest)) / word.high
         bits = _bits_needed(round(largest / scale), signed) if scale != 1.0 or largest <= 1.0 else word.bit_width
         self.scale.fill_(scale)
         self.signed.fill_(signed)

@@ -44,7 +44,8 @@ class NeuronIntegers:
 
     leak, synapse_leak: integer-valued tensors [1] or [C]; synapse_leak is None without a synaptic state.
     threshold, level, soft_amount, drive, reset_value, floor_value, synapse_drive: likewise, differentiable in the
-    scale. What the options do not read is a zero.
+    scale. What the options do not read is a zero. rounding_offset: the part of threshold and potential that is there
+    for rounding; the backward pass takes it off again.
     """
 
     leak: Tensor
@@ -66,6 +67,7 @@ class NeuronIntegers:
     reset_value: Tensor
     floor_value: Tensor
     synapse_drive: Tensor
+    rounding_offset: int = 0
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,10 @@ class QuantNeuron(nn.Module):
         if self.has_synapse:
             self.register_buffer("synapse_shift", torch.tensor(guard_bits))
 
+    def change_word(self, policy: MembranePolicy, *, guard_bits: int) -> None:
+        """Store other bits, with another R."""
+        self.policy, self.guard_bits = policy, guard_bits
+
     @property
     def has_synapse(self) -> bool:
         """Whether a synaptic state is kept."""
@@ -111,6 +115,7 @@ class QuantNeuron(nn.Module):
             reset_value=fine(model.reset_value) + half if model.reset == "hard" else nothing,
             floor_value=fine(model.floor_value) + half if model.floor != "none" else nothing,
             synapse_drive=nothing + synapse_half,
+            rounding_offset=half,
         )
 
     def fit_synapse(self, currents: Tensor, lsb: float) -> None:
@@ -159,13 +164,25 @@ class QuantNeuron(nn.Module):
 
 
 class MembraneUnit(nn.Module):
-    """The unit of a stream of currents that neurons read: lsb = s_v * 2^-R / factor of the reference neuron."""
+    """The unit of a stream of currents that neurons read: lsb = s_v * 2^-R / factor of the reference neuron.
 
-    def __init__(self, neuron: NeuronModel, policy: MembranePolicy, *, guard_bits: int, factor: float) -> None:
+    neurons: how many read the stream in a sample.
+    """
+
+    def __init__(
+        self, neuron: NeuronModel, policy: MembranePolicy, *, guard_bits: int, factor: float, neurons: int = 1
+    ) -> None:
         super().__init__()
-        self.quantizer = MembraneQuantizer(policy, initial_range=_INITIAL_RANGE * typical(neuron.threshold))
+        self.quantizer = MembraneQuantizer(
+            policy, initial_range=_INITIAL_RANGE * typical(neuron.threshold), neurons=neurons
+        )
         self.guard_bits, self.factor = guard_bits, factor
         self.bit_width = policy.bit_width
+
+    def change_word(self, policy: MembranePolicy, *, guard_bits: int) -> None:
+        """Other bits of the reference neuron for the same stored range, with its other R."""
+        self.quantizer.change_policy(policy)
+        self.guard_bits, self.bit_width = guard_bits, policy.bit_width
 
     def forward(self) -> Tensor:
         """Real value of one integer of the stream, a scalar."""

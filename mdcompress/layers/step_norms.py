@@ -105,6 +105,11 @@ def plain_norms(norm: Norm) -> tuple[BatchNorm, ...]:
             return (norm,)
 
 
+def follows_batches(norm: Norm) -> bool:
+    """Whether the norm takes its statistics from the batch: not in evaluation, nor where it is frozen in training."""
+    return norm.training and all(own.training for own in plain_norms(norm))
+
+
 def statistics_in_use(norm: Norm) -> Statistics:
     """Running mean and variance: what evaluation uses."""
     if isinstance(norm, StepNorms):

@@ -24,12 +24,20 @@ from mdcompress.layers.step_norms import (
     Statistics,
     adopt,
     affine_of,
+    follows_batches,
     norm_layer,
     over_steps,
     statistics_in_use,
     statistics_of,
 )
-from mdcompress.quantizers import IntegerWeight, WeightLayer, fit_weight_range, integer_weight, weight_layer
+from mdcompress.quantizers import (
+    IntegerWeight,
+    WeightLayer,
+    change_weight_policy,
+    fit_weight_range,
+    integer_weight,
+    weight_layer,
+)
 
 if TYPE_CHECKING:
     from mdcompress.recipe import BatchNormPolicy, WeightPolicy
@@ -68,9 +76,14 @@ class SynapseIntegers:
     requant: RequantConstants
 
 
-def output_first(module: FloatWeights) -> Tensor:
-    """A layer's weight [Co, Ci/groups, *kernel] or [O, I], also of a transposed convolution."""
-    return exchanged(module.weight, module.groups) if isinstance(module, FloatTransposed) else module.weight
+def output_first(module: FloatWeights, spec: SynapseSpec) -> Tensor:
+    """A layer's weight [Co, Ci/groups, *kernel] or [O, I], also of a transposed convolution.
+
+    A linear layer that maps tokens is a convolution in the graph: [O, I, 1].
+    """
+    if isinstance(module, FloatTransposed):
+        return exchanged(module.weight, module.groups)
+    return module.weight[..., None] if isinstance(module, nn.Linear) and spec.operator == "conv1d" else module.weight
 
 
 def exchanged(weight: Tensor, groups: int) -> Tensor:
@@ -128,7 +141,7 @@ class QuantSynapse(nn.Module):
             self.adopt_norm(norm)
             return
         with torch.no_grad():
-            weight, bias = output_first(module).detach().clone(), module.bias
+            weight, bias = output_first(module, self.spec).detach().clone(), module.bias
             if self.folds:
                 assert norm is not None and not isinstance(norm, tuple), "planning folds no norm that differs by step"
                 affine = affine_of(norm, statistics_in_use(norm))
@@ -138,8 +151,19 @@ class QuantSynapse(nn.Module):
             if bias is not None:
                 self.layer.bias.copy_(bias)
         self.adopt_norm(norm)
-        fit_weight_range(self.layer, self.weight_policy)
+        self.fit_range()
         self.layer.quant_weight()
+
+    def change_weight_policy(self, policy: WeightPolicy) -> None:
+        """Other bits for the same weights; a range that is not their largest is fitted anew by `fit_range`."""
+        self.weight_policy = policy
+        if not self.shares:
+            change_weight_policy(self.layer, policy)
+
+    def fit_range(self) -> None:
+        """The weight range with the least squared error on the weights as they are."""
+        if not self.shares:
+            fit_weight_range(self.layer, self.weight_policy)
 
     def adopt_norm(self, norm: NormSource | None) -> None:
         """Copy the float norm, where there is one that is not folded."""
@@ -192,8 +216,8 @@ class QuantSynapse(nn.Module):
         return _convolved(self.spec, x, values)
 
     def _batch_statistics(self, accumulator: Tensor, scale: Tensor) -> Statistics | None:
-        """Mean and variance of acc*scale over this batch; running statistics are updated on the way."""
-        if self.norm is None:
+        """Mean and variance of acc*scale over this batch; running statistics are updated on the way. None: those."""
+        if self.norm is None or not follows_batches(self.norm):
             return None
         return statistics_of(self.norm, accumulator, scale, self.layer.bias)
 

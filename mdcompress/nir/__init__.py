@@ -7,13 +7,13 @@ from typing import Any
 
 from intsnn.graph import IntGraph
 from mdcompress.lowering import lower
-from mdcompress.nir.dequantizing import STEPS, Reader, ReaderReset, ReaderStep, dequantized
+from mdcompress.nir.dequantizing import STEPS, Reader, dequantized
 from mdcompress.nir.files import graph_of, nir_bytes, nir_package, write_nir
 from mdcompress.nir.integers import holds_integers, integers_of, metadata_of, reader_of
 from mdcompress.nir.interpretation import interpret
 from mdcompress.nir.network import NirNetwork
 from mdcompress.nir.wiring import wire
-from mdcompress.recipe.nir import NirSpec, nir_spec
+from mdcompress.recipe.nir import NirSpec, ReaderReset, ReaderStep, nir_spec
 from mdcompress.student import Student
 
 __all__ = ["NirNetwork", "NirSpec", "from_nir", "integers_from_nir", "nir_bytes", "to_nir", "write_nir"]

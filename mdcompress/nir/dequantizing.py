@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -32,10 +32,9 @@ from intsnn.graph import (
 from intsnn.tensors import Carries, carries
 from mdcompress.errors import ExportError
 from mdcompress.nir.files import nir_package
+from mdcompress.recipe.nir import ReaderReset, ReaderStep
 
 Floats: TypeAlias = npt.NDArray[np.floating[Any]]
-ReaderStep = Literal["euler", "jump"]
-ReaderReset = Literal["hard", "soft"]
 
 STEPS: Mapping[ReaderStep, float] = {"euler": 1e-4, "jump": 1.0}  # dt: what snnTorch fixes; sinabs counts in steps
 
@@ -139,36 +138,30 @@ class _Writing:
         readers = self.graph.readers(node.name)
         if len(readers) != 1:
             raise _refused(node, f"{len(readers)} requants read it", "give each a weight layer of its own")
-        rank = len(node.shape) - 1
-        if rank != (0 if isinstance(node, IntLinear) else len(node.stride)) or rank > 2:
-            kind = "a linear layer" if isinstance(node, IntLinear) else "a convolution"
-            raise _refused(node, f"NIR has no {kind} over {rank} axes of a map", "use Conv1d, Conv2d or flat features")
-        if isinstance(node, IntConv) and (node.groups > 1 or len(set(node.weight.shape[2:])) > 1):
-            raise _refused(
-                node, "nir's own check of shapes knows convolutions of one group with square kernels only, and every "
-                "reader runs it", "use square kernels in one group",
-            )  # fmt: skip
+        _require_form(node)
 
     def _write_weights(self, node: IntRequant) -> None:
-        """w = q_w*M*2^-S*unit(j)/unit(x), b = (B*2^-S - 1/2)*unit(j); the floor of the shift loses the half."""
+        """Weights under the name of their layer; b = (B*2^-S - 1/2)*unit(j), the floor of the shift loses the half."""
         synapse = self.graph.node(node.inputs[0])
         if not isinstance(synapse, IntConv | IntLinear):
             raise _refused(node, "NIR has no batch norm without a weight layer", "put the norm behind a weight layer")
         if node.multiplier.ndim > 1 or node.bias.ndim > 1:
             raise _refused(node, "NIR has no batch norm that differs from step to step", "use one norm for all steps")
-        unit, channels = self._units[node.name], synapse.weight.shape[0]
-        gain = np.broadcast_to(node.multiplier * 2.0**-node.shift, channels) * (
-            unit / self.tensors[synapse.inputs[0]].unit
-        )
-        weight = synapse.weight * gain.reshape(-1, *(1 for _ in synapse.weight.shape[1:]))
-        offset = node.bias * 2.0**-node.shift - (0.5 if node.shift else 0.0) + self._drive_behind(node)
-        bias = np.broadcast_to(offset * unit, channels)
-        self._add(
-            synapse, self._weights(synapse, _single(weight), _single(bias)), inputs=synapse.inputs[0], unit=unit
-        )  # fmt: skip
+        unit = self._units[node.name]
+        written = self._weights(synapse, node, unit=unit, offset=_offset(node) + self._drive_behind(node))
+        self._add(synapse, written, inputs=synapse.inputs[0], unit=unit)
         self.tensors[node.name] = self.tensors[synapse.name]
 
-    def _weights(self, node: IntConv | IntLinear, weight: Any, bias: Any) -> Any:
+    def _weights(
+        self, node: IntConv | IntLinear, requant: IntRequant, *, unit: float, offset: Floats | float = 0.0
+    ) -> Any:
+        """w = q_w*M*2^-S*unit(j)/unit(x), b = offset*unit(j)."""
+        channels = node.weight.shape[0]
+        gain = np.broadcast_to(requant.multiplier * 2.0**-requant.shift, channels) * (
+            unit / self.tensors[node.inputs[0]].unit
+        )
+        weight = _single(node.weight * gain.reshape(-1, *(1 for _ in node.weight.shape[1:])))
+        bias = _single(np.broadcast_to(offset * unit, channels))
         if isinstance(node, IntLinear):
             return self._nir.Affine(weight, bias)
         shape, one = self.graph.node(node.inputs[0]).shape[1:], len(node.stride) == 1
@@ -179,7 +172,9 @@ class _Writing:
     def _drive_behind(self, node: IntRequant) -> Floats | float:
         """What the one neuron that reads these currents adds to them at every step."""
         reader = self.graph.readers(node.name)[0]
-        return _drive(reader) if isinstance(reader, IntNeuron) and self._is_folded(reader) else 0.0
+        if not isinstance(reader, IntNeuron) or not self._is_fed_alone(reader):
+            return 0.0
+        return _feedback(reader) + (0.0 if reader.has_synapse else _drive(reader))
 
     # --- neurons -----------------------------------------------------------------------------------------------------
 
@@ -187,8 +182,11 @@ class _Writing:
         """IF, LIF or CubaLIF; I, LI or CubaLI where the potential is the answer."""
         _require_plain(node, self.reader)
         unit = self.tensors[node.inputs[0]].unit
-        if (np.any(_drive(node)) and not self._is_folded(node)) or np.any(_synapse_drive(node)):
+        alone, drive = self._is_fed_alone(node), np.any(_drive(node))
+        if (drive and node.has_synapse) or ((drive or np.any(_feedback(node))) and not alone):
             raise _refused(node, "it has a drive of its own, and shares its currents or keeps a synaptic state", _DRIVE)
+        if np.any(_synapse_drive(node)):
+            raise _refused(node, "its synaptic state has a drive of its own", _DRIVE)
         full = _filler(node)
         decay = node.leak * 2.0**-node.guard_bits
         fires = node.output == "spikes"
@@ -202,6 +200,15 @@ class _Writing:
         parameters |= {name: full(value * scale) for name, value in level.items()}
         kind = ("Cuba" if node.has_synapse else "") + ("L" if "v_leak" in parameters else "") + ("IF" if fires else "I")
         self._add(node, self._neuron(node, kind, parameters), unit=1.0 if fires else unit)
+        if isinstance(node, IntRecurrentNeuron):
+            self._write_loop(node, unit)
+
+    def _write_loop(self, node: IntRecurrentNeuron, unit: float) -> None:
+        """The recurrent weights, between the neuron and itself; their bias is in that of the weights before."""
+        synapse = node.recurrent_synapse
+        _require_form(synapse)
+        self.nodes[synapse.name] = self._weights(synapse, node.recurrent_requant, unit=unit)
+        self.edges += [(node.name, synapse.name), (synapse.name, node.name)]
 
     def _neuron(self, node: IntNeuron, kind: str, parameters: dict[str, Any]) -> Any:
         """A neuron of NIR; older versions of nir know fewer classes, and 0 as the only v_reset."""
@@ -211,10 +218,10 @@ class _Writing:
             raise _refused(node, f"the installed nir has no such {kind}", "install nir>=1.0.7")
         return make(**known)
 
-    def _is_folded(self, node: IntNeuron) -> bool:
-        """Whether the bias of the weights before it holds the neuron's drive: they feed it alone."""
+    def _is_fed_alone(self, node: IntNeuron) -> bool:
+        """Whether weights feed this neuron and nothing else: their bias can hold what it adds to its currents."""
         source = self.graph.node(node.inputs[0])
-        return isinstance(source, IntRequant) and len(self.graph.readers(source.name)) == 1 and not node.has_synapse
+        return isinstance(source, IntRequant) and len(self.graph.readers(source.name)) == 1
 
     def _levels(self, node: IntNeuron, unit: float) -> dict[str, Floats]:
         """Threshold and reset value in float units, without the half that rounding carries."""
@@ -273,8 +280,6 @@ _DRIVE = "give it a weight layer of its own"
 def _require_plain(node: IntNeuron, reader: Reader) -> None:
     """ExportError where the neuron has an option that no neuron of NIR has."""
     spiking = node.output == "spikes"
-    if isinstance(node, IntRecurrentNeuron):
-        raise _refused(node, "a loop of integers is not written yet", "use model.onnx")
     wrong = {
         f"it fires counts of spikes ({node.spike})": node.spike != "binary",
         f"its reset comes late ({node.timing})": node.timing != "same_step",
@@ -291,9 +296,34 @@ def _require_plain(node: IntNeuron, reader: Reader) -> None:
 
 _PLAIN = {
     "hard": "train with plain neurons that reset to v_reset",
-    "soft": "export with reset='soft' for readers that subtract, as sinabs does: NIR itself has no soft reset",
+    "soft": "export with reset='soft' (--nir-reset soft) for readers that subtract, as sinabs does: NIR itself has no "
+    "soft reset",
     "none": "train with plain neurons that reset to v_reset",
 }
+
+
+def _require_form(node: IntConv | IntLinear) -> None:
+    """ExportError where NIR has no such weights."""
+    rank = len(node.shape) - 1
+    if rank != (0 if isinstance(node, IntLinear) else len(node.stride)) or rank > 2:
+        kind = "a linear layer" if isinstance(node, IntLinear) else "a convolution"
+        raise _refused(node, f"NIR has no {kind} over {rank} axes of a map", "use Conv1d, Conv2d or flat features")
+    if isinstance(node, IntConv) and (node.groups > 1 or len(set(node.weight.shape[2:])) > 1):
+        raise _refused(
+            node, "nir's own check of shapes knows convolutions of one group with square kernels only, and every "
+            "reader runs it", "use square kernels in one group",
+        )  # fmt: skip
+
+
+def _offset(node: IntRequant) -> Floats:
+    """What a requant adds to its product, in units of its output: its bias, without the half that its floor loses."""
+    offset: Floats = node.bias * 2.0**-node.shift - (0.5 if node.shift else 0.0)
+    return offset
+
+
+def _feedback(node: IntNeuron) -> Floats | float:
+    """What the recurrent path adds to the currents at every step, spikes or not."""
+    return _offset(node.recurrent_requant) if isinstance(node, IntRecurrentNeuron) else 0.0
 
 
 def _drive(node: IntNeuron) -> Floats:

@@ -19,7 +19,8 @@ from intsnn.checking import check
 from intsnn.errors import IntsnnError, InvalidFileError, Problem
 from intsnn.graph import FORMAT_VERSION, NODE_TYPES, IntGraph, IntNode
 from intsnn.onnx_metadata import attribute_names, attribute_value
-from mdcompress.nir.dequantizing import Reader, ReaderReset, ReaderStep, dequantized
+from mdcompress.nir.dequantizing import Reader, dequantized
+from mdcompress.recipe.nir import ReaderReset, ReaderStep
 
 KEY = "mdcompress"
 _KINDS: Mapping[str, type[IntNode]] = {kind.kind: kind for kind in NODE_TYPES}

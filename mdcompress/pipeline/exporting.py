@@ -15,6 +15,7 @@ from mdcompress.manifest import Stage
 from mdcompress.pipeline.networks import first_samples, load_splits
 from mdcompress.pipeline.versatile import refuse_several_students
 from mdcompress.pipeline.workspace import Workspace
+from mdcompress.recipe.nir import ReaderReset, ReaderStep
 from mdcompress.runs import ACTIVITY_FILE, GOLDEN_FILE, MODEL_FILE, NIR_FILE
 
 if TYPE_CHECKING:
@@ -30,13 +31,22 @@ class ExportFormat(Enum):
     NIR = "nir"
 
 
-def export(workspace: Workspace, *, samples: int = DEFAULT_SAMPLES, form: ExportFormat = ExportFormat.ONNX) -> Report:
+def export(
+    workspace: Workspace,
+    *,
+    samples: int = DEFAULT_SAMPLES,
+    form: ExportFormat = ExportFormat.ONNX,
+    nir_step: ReaderStep = "euler",
+    nir_reset: ReaderReset = "hard",
+) -> Report:
     """Lower the newest student to integers, compare it with interpreter and onnxruntime, and write it.
 
     Args:
         workspace: the run.
         samples: how many test samples parity and activity are measured on.
         form: which files are written.
+        nir_step: how the reader of model.nir discretizes (`to_nir`).
+        nir_reset: what it does at a spike.
 
     Errors: ParityError at the first difference, ExportError where NIR cannot hold the graph; nothing is written then.
     """
@@ -55,7 +65,7 @@ def export(workspace: Workspace, *, samples: int = DEFAULT_SAMPLES, form: Export
     x = first_samples(load_splits(workspace).test, samples, seed=workspace.recipe.seed)
     x = x[: workspace.recipe.student_time_steps]
     graph = lower(student)
-    as_nir = _as_nir(graph) if form is ExportFormat.NIR else None
+    as_nir = _as_nir(graph, nir_step, nir_reset) if form is ExportFormat.NIR else None
     parity = verify_graph(student, graph, x)
     require_equal(parity)
     integers = student.quantize_input(x).numpy()
@@ -86,10 +96,10 @@ def export(workspace: Workspace, *, samples: int = DEFAULT_SAMPLES, form: Export
     return report
 
 
-def _as_nir(graph: IntGraph) -> bytes:
+def _as_nir(graph: IntGraph, step: ReaderStep, reset: ReaderReset) -> bytes:
     from mdcompress.nir import nir_bytes, to_nir
 
-    return nir_bytes(to_nir(graph))
+    return nir_bytes(to_nir(graph, step=step, reset=reset))
 
 
 def _input_in_words(graph: IntGraph) -> str:

@@ -45,7 +45,12 @@ def quantize(workspace: Workspace) -> Report:
     samples = calibration(splits, recipe.data.calibration_samples, seed=recipe.seed)
     steps = recipe.student_time_steps
     with seeded(recipe.seed):
-        student = calibrate(quantize_network(network, graph, plan), [x[:steps] for x, _ in samples])
+        student = calibrate(
+            quantize_network(network, graph, plan),
+            [x[:steps] for x, _ in samples],
+            spec=recipe.calibrate,
+            teacher=network,
+        )
     accuracies = {
         "teacher_test_accuracy": evaluate(network, splits.test).accuracy,
         "test_accuracy": evaluate(student, splits.test, time_steps=steps).accuracy,

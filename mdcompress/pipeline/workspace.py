@@ -25,13 +25,22 @@ _DATA = (
     "data.time_steps",
     "data.encoding",
 )  # what the samples are; `data.folder` only says where they lie
-_TRAINING = ("train.schedule", "train.grad_clip", "train.patience", "train.ema", "data.batch_size", "seed")
+_TRAINING = (
+    "train.schedule",
+    "train.grad_clip",
+    "train.patience",
+    "train.ema",
+    "train.batch_norm",
+    "data.batch_size",
+    "seed",
+)
 
 DEPENDS_ON: Mapping[Stage, tuple[str, ...]] = {  # the recipe's sections and fields that decide a stage's result
     Stage.TRAIN: ("model.builder", "teacher", *_DATA, *_TRAINING),
     Stage.QUANTIZE: (
         "model",
         "quantize",
+        "calibrate",
         "data.calibration_samples",
         *_DATA,
         "data.batch_size",

@@ -1,5 +1,6 @@
 """A recipe: everything that decides how a network is compressed, as a checked and frozen value."""
 
+from mdcompress.recipe.calibrating import CalibrateSpec
 from mdcompress.recipe.files import (
     RECIPE_SCHEMA,
     dump_recipe,
@@ -18,12 +19,14 @@ from mdcompress.recipe.policies import (
     WeightPolicy,
 )
 from mdcompress.recipe.sections import (
+    BitStage,
     DataSpec,
     DistillSpec,
     LayerLossSpec,
     LogitLossSpec,
     MembraneLossSpec,
     ModelSpec,
+    NormStatisticsSpec,
     OptimizerSpec,
     RateLossSpec,
     Recipe,
@@ -38,6 +41,8 @@ __all__ = [
     "TERNARY_BITS",
     "WEIGHT_BITS",
     "BatchNormPolicy",
+    "BitStage",
+    "CalibrateSpec",
     "DataSpec",
     "DistillSpec",
     "InputPolicy",
@@ -47,6 +52,7 @@ __all__ = [
     "MembranePolicy",
     "ModelSpec",
     "NirSpec",
+    "NormStatisticsSpec",
     "OptimizerSpec",
     "Override",
     "QuantizeSpec",

@@ -16,6 +16,8 @@ Discretization = Literal["euler", "exponential", "jump", "norse"]
 ResetStep = Literal["same_step", "next_step"]
 SpikeCount = Literal["binary", "counts"]
 StartLevel = Literal["v_leak", "v_reset"]
+ReaderStep = Literal["euler", "jump"]  # what will run a file that is written: how it discretizes
+ReaderReset = Literal["hard", "soft"]  # and what it does at a spike
 
 
 class NirSpec(StrictModel):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
 from intsnn.yamlfile import RuleError, StrictModel
 from mdcompress.data.names import DATA_SETS, DEFAULT_FOLDER, EVENT_SETS, Encoding
+from mdcompress.recipe.calibrating import CalibrateSpec
 from mdcompress.recipe.nir import NirSpec
 from mdcompress.recipe.policies import QuantizeSpec
 from mdcompress.recipe.values import (
@@ -17,6 +19,7 @@ from mdcompress.recipe.values import (
     NeuronPatterns,
     RunName,
     StepCounts,
+    WeightBits,
     as_tuple,
     is_nir_file,
 )
@@ -147,6 +150,18 @@ class RateLossSpec(LayerLossSpec):
     )
 
 
+class BitStage(StrictModel):
+    """A part of the training in which layers have more bits than planned."""
+
+    epoch: int = Field(ge=0, description="How many epochs are done when it begins; the first stage begins at 0.")
+    weight: WeightBits | None = Field(
+        None, description="The least bits of a weight: layers with fewer have these for now; null: those planned."
+    )
+    membrane: int | None = Field(
+        None, ge=2, le=16, description="The least bits of a membrane, likewise; null: those planned."
+    )
+
+
 class DistillSpec(StrictModel):
     """Training of the quantized student: the sum of the losses that are not null."""
 
@@ -166,6 +181,11 @@ class DistillSpec(StrictModel):
         description="`one` student is trained for all of time_steps at once; with `each` there is a student for each, "
         "in runs/<name>/T1, T2, ….",
     )
+    gradual: tuple[BitStage, ...] = Field(
+        (),
+        description="Stages of falling bits, for example `[{epoch: 0, weight: 8}, {epoch: 3}]`; in the last one all "
+        "layers must have the bits planned for them. The student is the best epoch of that one.",
+    )
 
     @model_validator(mode="after")
     def _each_student_has_its_steps(self) -> DistillSpec:
@@ -175,6 +195,26 @@ class DistillSpec(StrictModel):
                 hint="list the students' numbers of steps, for example `time_steps: [1, 2, 4]`",
                 field="students",
             )
+        return self
+
+    @model_validator(mode="after")
+    def _bits_fall(self) -> DistillSpec:
+        starts = [stage.epoch for stage in self.gradual]
+        if starts and starts[0] != 0:
+            message = f"must begin with a stage at epoch 0 (got {starts[0]})"
+            raise RuleError(message, hint="write `epoch: 0` at the first", field="gradual")
+        for before, after in pairwise(self.gradual):
+            if after.epoch <= before.epoch:
+                message = f"must have increasing epochs (got {before.epoch}, then {after.epoch})"
+                raise RuleError(message, hint="sort the stages by epoch", field="gradual")
+            for part in ("weight", "membrane"):
+                bits = [getattr(stage, part) or 0 for stage in (before, after)]
+                if bits[1] > bits[0]:
+                    message = f"must have falling {part} bits (got {bits[0] or 'those planned'}, then {bits[1]})"
+                    raise RuleError(message, hint="begin with the most bits", field="gradual")
+        if starts and self.epochs and starts[-1] >= self.epochs:
+            message = f"must reach its last stage before the end: epoch {starts[-1]} of {self.epochs}"
+            raise RuleError(message, hint="begin it earlier, or train for more epochs", field="gradual")
         return self
 
     @model_validator(mode="after")
@@ -213,6 +253,17 @@ class DataSpec(StrictModel):
         return self
 
 
+class NormStatisticsSpec(StrictModel):
+    """What batch norms do in a training: until they are frozen they follow the batches."""
+
+    freeze_after: int | None = Field(
+        None,
+        ge=0,
+        description="Epochs after which training uses the running mean and variance, as evaluation does, and moves "
+        "them no more; gain and offset are still trained. 0: from the start; null: never.",
+    )
+
+
 class TrainSpec(StrictModel):
     """How the student is trained; all but the optimizer holds for the teacher too."""
 
@@ -228,6 +279,7 @@ class TrainSpec(StrictModel):
         lt=1,
         description="Decay of a moving average of the weights, which is validated and kept in their place; null: none.",
     )
+    batch_norm: NormStatisticsSpec = Field(NormStatisticsSpec(), description="Statistics of batch norms.")
 
 
 class Recipe(StrictModel):
@@ -239,6 +291,9 @@ class Recipe(StrictModel):
     summary: str = Field("", description="One sentence for people.")
     model: ModelSpec | None = Field(None, description="The float network; --model and --weights win over it.")
     quantize: QuantizeSpec = Field(QuantizeSpec(), description="How each part of the network is quantized.")
+    calibrate: CalibrateSpec = Field(
+        CalibrateSpec(), description="How scales are found from data when the network is quantized."
+    )
     teacher: TeacherSpec = Field(TeacherSpec(), description="Training of the float network, where it has no weights.")
     distill: DistillSpec = Field(
         DistillSpec(), description="Training of the quantized student under the float teacher."

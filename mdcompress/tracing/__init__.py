@@ -69,9 +69,15 @@ def attempt(model: nn.Module, sample: Tensor, *, adapters: Sequence[Adapter] = (
         except MdcompressError:
             raise
         except Exception as error:
+            place = f", in module {recorder.failed_in!r}" if recorder.failed_in else ""
+            what = f"the network fails on the sample of shape {list(sample.shape)}{place}"
             failed = TraceError(
-                f"the network fails on the sample of shape {list(sample.shape)}: {type(error).__name__}: {error}",
-                hints=["the sample must be what the network takes: float [T, N, ...] for a multi-step network"],
+                f"{what}: {type(error).__name__}: {error}",
+                hints=[
+                    "the sample must be what the network takes: float [T, N, ...] for a multi-step network",
+                    "what a training script does to a batch first (flatten, permute) belongs into the network or into "
+                    "loaders of one's own, `data: {name: my_data:loaders}`",
+                ],
             )
             failed.__cause__ = error
             return Failure(failed, recorder.reached)

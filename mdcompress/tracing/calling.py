@@ -13,6 +13,7 @@ from mdcompress.tracing.wrappers import BatchFirst
 
 Reduces = Literal["none", "mean", "max", "last"]
 
+_NORSE_CELLS = ("SNNCell", "SNNRecurrentCell", "LILinearCell")
 _DECODED: dict[object, Reduces] = {"mean-mem": "mean", "max-mem": "max", "last_mem": "last"}
 
 
@@ -41,7 +42,7 @@ def calling_of(module: nn.Module) -> Calling:
         case "snntorch":
             return Calling(("N",), "hidden")
         case "norse":
-            cell = any(base.__name__ in ("SNNCell", "SNNRecurrentCell") for base in type(module).__mro__)
+            cell = any(base.__name__ in _NORSE_CELLS for base in type(module).__mro__)
             return Calling(("N",) if cell else ("T", "N"), "explicit")
         case "sinabs":
             return Calling(("NT",) if is_squeezed(module) else ("N", "T"), "hidden")

@@ -44,12 +44,12 @@ def fit(network: nn.Module, sample: Tensor, *, adapters: Sequence[Adapter] = ())
 
     Errors: TraceError of the attempt that came furthest through the network.
     """
-    failures: list[Failure] = []
+    failures: list[tuple[Failure, str]] = []
     for candidate, convention in _candidates(network, adapters):
         found = attempt(candidate, sample, adapters=adapters)
         if isinstance(found, SnnGraph):
             return Fitted(candidate, found, convention)
-        failures.append(found)
+        failures.append((found, convention))
     raise _furthest(failures)
 
 
@@ -76,6 +76,12 @@ def _candidates(network: nn.Module, adapters: Sequence[Adapter]) -> Iterator[tup
     yield StillImage(network), "takes one image, [N, ...], for all steps: it runs as mdcompress.StillImage(network)"
 
 
-def _furthest(failures: Sequence[Failure]) -> TraceError:
+def _furthest(failures: Sequence[tuple[Failure, str]]) -> TraceError:
     """The error of the attempt that wrote most of the graph; a later one first, since it was guessed from neurons."""
-    return max(reversed(failures), key=lambda failure: failure.reached).error
+    failure, convention = max(reversed(failures), key=lambda tried: tried[0].reached)
+    if not convention:
+        return failure.error
+    hint = f"this is what was found on the assumption that the network {convention}"
+    found = TraceError(failure.error.message, hints=[*failure.error.hints, hint])
+    found.__cause__ = failure.error.__cause__
+    return found

@@ -5,26 +5,29 @@ What only takes time apart or puts it together is in `timewise`, and is no node.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Literal
 
 from torch import Tensor, nn
 from torch.overrides import resolve_name
 
 from mdcompress.graph import Carries, MultiplySpec, NodeKind, PoolSpec
 from mdcompress.tracing.ledger import Ledger, Tracked
+from mdcompress.tracing.rearranging import record_join, record_shuffle, record_upsampling
 from mdcompress.tracing.samplewise import (
     as_current,
     record_matrix_product,
     record_reshape,
     record_scale,
     record_sum,
+    require_not_max,
 )
 from mdcompress.tracing.specs import FUNCTIONAL_POOLS, argument, axes_of, functional_pool_spec, is_active_dropout
 from mdcompress.tracing.timewise import (
     is_time_reduction,
     record_division,
     record_exchange,
+    record_filling,
     record_joining,
     record_repetition,
     record_running_sum,
@@ -44,15 +47,27 @@ _PRODUCTS = {"mul", "mul_", "multiply", "__mul__", "__rmul__", "__imul__"}
 _DIFFERENCES = {"sub", "rsub", "__sub__", "__rsub__", "subtract"}
 _QUOTIENTS = {"div", "div_", "divide", "true_divide", "__truediv__", "__itruediv__"}
 _REDUCTIONS = {"mean": "mean", "sum": "sum", "max": "max", "amax": "max"}
+_RECTIFIERS = {"relu", "relu_"}
 _DROPOUTS = {"dropout", "dropout1d", "dropout2d", "dropout3d"}
 _SELECTIONS = {"__getitem__", "select"}
 _APART = {"unbind", "split", "chunk", "__iter__"}
 _JOINS = {"stack", "cat", "concat", "concatenate"}
+_SHUFFLES = {"pixel_shuffle", "pixel_unshuffle", "channel_shuffle"}
 _MATRIX_PRODUCTS = {"matmul", "__matmul__", "bmm"}
 _WEIGHTED = {
     "linear", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "batch_norm",
-    "einsum",
 }  # fmt: skip
+_ADVICE = {
+    "interpolate": "upsample by whole factors with mode='nearest', or by a transposed convolution",
+    "pad": "give the padding to the convolution that follows",
+    "einsum": "write a product of matrices as q @ k.transpose(-2, -1), and weights as layers",
+    "softmax": "return the logits: their softmax does not change which class is largest",
+    "log_softmax": "return the logits: their softmax does not change which class is largest",
+    "layer_norm": "use batch norm: its statistics are constants when the network is run",
+    "group_norm": "use batch norm: its statistics are constants when the network is run",
+    "instance_norm": "use batch norm: its statistics are constants when the network is run",
+    "maximum": "combine spikes by a + b, a * b or a * (1 - b)",
+}
 
 
 def record_function(
@@ -64,6 +79,8 @@ def record_function(
         args = (kwargs["input"], *args)
     if name in _APART and isinstance(output, tuple | list):
         record_taking_apart(ledger, name, args, kwargs, output)
+        return
+    if name == "__setitem__" and record_filling(ledger, args):
         return
     if name in _REDUCTIONS and isinstance(output, tuple):  # torch.max(x, axis): values and indices
         output = output[0]
@@ -81,7 +98,7 @@ def _is_recorded(ledger: Ledger, name: str, args: tuple[Any, ...], kwargs: dict[
     elif name in _SELECTIONS:
         record_selection(ledger, name, args, kwargs, output)
     elif name in _JOINS:
-        return record_joining(ledger, name, args, kwargs, output) or _record_concat(ledger, args, kwargs, output)
+        return record_joining(ledger, name, args, kwargs, output) or record_join(ledger, name, args, kwargs, output)
     elif name in _EXCHANGES:
         return record_exchange(ledger, name, args, kwargs, output)
     elif name in _REPEATS:
@@ -101,10 +118,25 @@ def _is_recorded(ledger: Ledger, name: str, args: tuple[Any, ...], kwargs: dict[
     elif name in FUNCTIONAL_POOLS:
         spec = functional_pool_spec(name, args, kwargs, ledger.error)
         record_pool(ledger, ledger.function_base(name), spec=spec, x=args[0], output=output)
+    elif name == "interpolate":
+        return record_upsampling(ledger, args, kwargs, output)
+    elif name in _SHUFFLES:
+        return record_shuffle(ledger, name, args, kwargs, output)
+    elif name in _RECTIFIERS:
+        return _is_rectified_already(ledger, args[0], output)
     elif name in _DROPOUTS and not is_active_dropout(args, kwargs):
         record_reshape(ledger, args[0], output)
     else:
         return False
+    return True
+
+
+def _is_rectified_already(ledger: Ledger, x: object, output: Tensor) -> bool:
+    """Follow relu(x) where x are spikes or counts, which are never negative; False where they are something else."""
+    source = ledger.source(x)
+    if ledger.node(source.node).carries is not Carries.SPIKES:
+        return False
+    ledger.alias(output, source)
     return True
 
 
@@ -116,6 +148,10 @@ def _adds_axes(index: object) -> bool:
 
 
 def _advice(name: str) -> str:
+    if name in _ADVICE:
+        return _ADVICE[name]
+    if name in _RECTIFIERS:
+        return "put a neuron in its place: only of spikes, which are never negative, is a ReLU no layer"
     if name in _SELECTIONS | _APART | _JOINS | _REPEATS | {"__setitem__"}:
         return "take whole steps, x[t], and join all of them in order, torch.stack(steps); join channels with torch.cat"
     if name in _DROPOUTS:
@@ -170,7 +206,7 @@ def _record_add(ledger: Ledger, args: tuple[Any, ...], kwargs: dict[str, Any], o
 
 def _write_sum(ledger: Ledger, sources: list[Tracked], output: Tensor) -> None:
     """A residual sum. Spikes that meet currents become currents."""
-    _require_not_max(ledger, sources, "add")
+    require_not_max(ledger, sources, "add")
     nodes = [ledger.node(source.node) for source in sources]
     if nodes[0].shape != nodes[1].shape:
         raise ledger.error(
@@ -188,12 +224,6 @@ def _is_zero(value: object) -> bool:
     if isinstance(value, Tensor):
         return value.dim() == 0 and float(value) == 0.0
     return isinstance(value, int | float) and value == 0
-
-
-def _require_not_max(ledger: Ledger, sources: Sequence[Tracked], name: str) -> None:
-    for source in sources:
-        if source.position.span == "max":
-            ledger.require_running(source, name)
 
 
 def _record_product(ledger: Ledger, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor) -> None:
@@ -258,20 +288,6 @@ def _record_complement(
     ledger.follow(output, source.node, source.position, complement=True)
 
 
-def _record_concat(ledger: Ledger, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor) -> bool:
-    """Cat along the channels; False where it is along another axis."""
-    parts, axis = list(argument(args, kwargs, 0, "tensors")), argument(args, kwargs, 1, "dim", 0) % output.dim()
-    if len(parts) < 2 or not all(ledger.follows(part) for part in parts):
-        return False
-    sources = [ledger.source(part) for part in parts]
-    if axis != len(sources[0].position.axes) or len({ledger.node(source.node).carries for source in sources}) > 1:
-        return False
-    _require_not_max(ledger, sources, "cat")
-    carries = ledger.node(sources[0].node).carries
-    ledger.write_function(ledger.function_base("cat"), NodeKind.CONCAT, sources, output, carries=carries)
-    return True
-
-
 def _record_reduction(ledger: Ledger, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor) -> None:
     x, source = args[0], ledger.output_or_state(args[0])
     axes = axes_of(x, args[1] if len(args) > 1 else kwargs.get("dim", kwargs.get("axis")))
@@ -279,8 +295,8 @@ def _record_reduction(ledger: Ledger, name: str, args: tuple[Any, ...], kwargs: 
         record_time_reduction(ledger, name, source, output)
     elif source.state is not None:
         ledger.source(x)  # raises: a state is reduced over time only
-    elif name == "mean" and axes == (x.dim() - 2, x.dim() - 1) and len(ledger.node(source.node).shape) == 3:
-        _record_global_average(ledger, source, output)
+    elif name in ("mean", "max") and axes == (x.dim() - 2, x.dim() - 1) and len(ledger.node(source.node).shape) == 3:
+        _record_global_pool(ledger, name, source, output)
     elif not record_sum(ledger, name, source, axes, output):
         raise ledger.error(
             f"a {name} over axes {axes} turns {list(x.shape)} into {list(output.shape)}",
@@ -288,12 +304,15 @@ def _record_reduction(ledger: Ledger, name: str, args: tuple[Any, ...], kwargs: 
         )
 
 
-def _record_global_average(ledger: Ledger, source: Tracked, output: Tensor) -> None:
+def _record_global_pool(ledger: Ledger, name: str, source: Tracked, output: Tensor) -> None:
     node, axes = ledger.node(source.node), source.position.axes
     channels, height, width = node.shape
-    spec = PoolSpec("average", (height, width), (height, width), (0, 0))
+    if name == "max":
+        ledger.require_running(source, name)
+    mode: Literal["average", "max"] = "average" if name == "mean" else "max"
+    spec = PoolSpec(mode, (height, width), (height, width), (0, 0))
     pooled = output.reshape(*output.shape[: len(axes)], channels, 1, 1)
-    base = f"{source.node}.average"
+    base = f"{source.node}.{mode}"
     written = ledger.write_function(base, NodeKind.POOL, [source], pooled, carries=node.carries, spec=spec)
     if output.dim() == pooled.dim():
         ledger.alias(output, written)

@@ -59,6 +59,7 @@ class Ledger:
         self._places: dict[str, list[str]] = {}  # of a module that makes a node wherever it stands
         self._written: dict[SnnNode, str] = {}  # a call, under the name it asked for: the node it made
         self._tensors: dict[int, Tracked] = {}
+        self._filled: dict[int, tuple[Tensor, list[Tracked]]] = {}  # the tensor is kept, so that its id stays its own
         self.place = ""
 
     @property
@@ -207,8 +208,11 @@ class Ledger:
         return [node for node in self._nodes.values() if name in node.inputs]
 
     def is_read(self, name: str) -> bool:
-        """Whether a node reads the node `name`."""
-        return bool(self.readers(name))
+        """Whether a node reads the node `name`; not what only turns its axes, where nothing reads that."""
+        return any(not self._turns_only(reader) for reader in self.readers(name))
+
+    def _turns_only(self, node: SnnNode) -> bool:
+        return node.kind is NodeKind.TRANSPOSE and not self.is_read(node.name)
 
     def graph_of(self, readout: str) -> SnnGraph:
         """The nodes that the readout depends on, in the order of the pass."""
@@ -253,6 +257,12 @@ class Ledger:
         self._tensors[id(tensor)] = replace(
             source, tensor=tensor, position=position or source.position, version=tensor._version
         )
+
+    def fill(self, whole: Tensor, part: Tracked) -> Sequence[Tracked]:
+        """Note that `part` was written into `whole`, a tensor of no node; all that was, so far."""
+        _, parts = self._filled.setdefault(id(whole), (whole, []))
+        parts.append(part)
+        return parts
 
     def tracked(self, value: object) -> Tracked | None:
         """What is known of a tensor; None where it does not come from the input."""
@@ -317,8 +327,9 @@ class Ledger:
 
     def mark_before_norm(self, name: str) -> None:
         """Every tensor that node `name` has written so far stands before its batch norm: nothing else may read it."""
+        names = {name, *(reader.name for reader in self.readers(name) if self._turns_only(reader))}
         for key, tracked in self._tensors.items():
-            if tracked.node == name:
+            if tracked.node in names:
                 self._tensors[key] = replace(tracked, before_norm=True)
 
     def require_unchanged(self, values: Iterable[object]) -> None:

@@ -13,6 +13,7 @@ from mdcompress.tracing.functions import MAP_AXES, record_pool, require_axes
 from mdcompress.tracing.ledger import Ledger, Tracked
 from mdcompress.tracing.neurons import NeuronCalls
 from mdcompress.tracing.norms import record_norm
+from mdcompress.tracing.rearranging import record_token_linear
 from mdcompress.tracing.samplewise import record_reshape, write_scale
 from mdcompress.tracing.specs import (
     CONVOLUTIONS,
@@ -116,6 +117,9 @@ def _record_synapse(ledger: Ledger, name: str, module: FloatSynapse, x: Tensor, 
     if node.carries is Carries.CURRENT:
         source = _digitized(ledger, name, module, source)
     _require_linear_after(ledger, name, source, module.bias is not None)
+    if isinstance(module, nn.Linear) and len(ledger.node(source.node).shape) > 1:
+        record_token_linear(ledger, name, module, source, output)
+        return
     if isinstance(module, nn.Linear):
         require_axes(ledger, name, source, axes=("features",), hint="flatten before a linear layer")
         spec = linear_spec(module)

@@ -85,8 +85,8 @@ class NeuronCalls:
         if not call.currents:
             shape = ledger.per_sample(current.tensor, position.axes)
             _require_one_gain(ledger, name, model)
-            self._probe(name, module, shape)
             call.recurrent = add_recurrent(ledger, name, module, model, shape=shape)
+            self._probe(name, module, shape)
         call.currents.append(current.tensor.detach().clone())  # the network may change its own in place
         call.spikes.append(spikes.detach().clone())
         self.order.setdefault(name, []).append(place)

@@ -51,6 +51,7 @@ class Recorder(TorchFunctionMode):
         )
         self._stack: list[str] = []
         self._inside_layer = 0
+        self._failed: str | None = None
 
     def record(self) -> SnnGraph:
         """Run the network and return its graph."""
@@ -76,6 +77,11 @@ class Recorder(TorchFunctionMode):
     def reached(self) -> int:
         """How many nodes the pass has written so far."""
         return self._ledger.written
+
+    @property
+    def failed_in(self) -> str | None:
+        """The innermost module whose call failed; None where none did."""
+        return self._failed
 
     def _check_neurons(self, graph: SnnGraph) -> None:
         for node in graph.of_kind(NodeKind.NEURON):
@@ -184,15 +190,16 @@ class Recorder(TorchFunctionMode):
             self._neurons.enter(name, module)
 
     def _leave(
-        self, module: nn.Module, inputs: tuple[object, ...], keywords: dict[str, object], output: object
+        self, module: nn.Module, inputs: tuple[object, ...], keywords: dict[str, object] | None, output: object = None
     ) -> None:
         try:
-            if self._inside_layer == 1 and output is not None:  # None: the call failed; its own error is on the way
+            if self._inside_layer == 1 and output is not None and keywords is not None:  # None: the call failed
                 name, given = self._names.get(module), (*inputs, *keywords.values())
                 record_module(self._ledger, self._neurons, module, name, inputs=given, output=output)
         finally:
             self._inside_layer = max(0, self._inside_layer - 1)
-            self._stack.pop()
+            innermost = self._stack.pop()
+            self._failed = None if output is not None else self._failed or innermost
             self._ledger.place = self._stack[-1] if self._stack else ""
 
     def __torch_function__(

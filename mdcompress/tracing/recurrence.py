@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from mdcompress.adapters.base import fresh_copy
 from mdcompress.adapters.recurrence import OneToOne, composed, input_layer, recurrent_layer
-from mdcompress.adapters.refusals import RECURRENT
+from mdcompress.adapters.refusals import ONE_TO_ONE, RECURRENT
 from mdcompress.errors import TraceError
 from mdcompress.graph import (
     Carries,
@@ -48,6 +48,12 @@ def recurrent_synapse(name: str, module: nn.Module, model: NeuronModel, *, shape
     groups with a kernel of 1.
     """
     layer = recurrent_layer(module, model)
+    if isinstance(layer, OneToOne) and not layer.fits(shape):
+        raise TraceError(
+            f"neuron {name!r} with spikes {shape} cannot become integers: {ONE_TO_ONE.reason} (it has the shape "
+            f"{layer.given})",
+            hints=[ONE_TO_ONE.hint],
+        )
     found = _read_off(layer, shape)
     if found is None or not _is_the_same(found, layer, shape):
         raise TraceError(

@@ -77,6 +77,12 @@ def record_transpose(ledger: Ledger, source: Tracked, order: Sequence[int], outp
     if list(order[:leading]) != list(range(leading)):
         return False
     spec = TransposeSpec(tuple(axis - leading for axis in order[leading:]))
+    node = ledger.node(source.node)
+    turned = node.spec.permutation if isinstance(node.spec, TransposeSpec) else ()
+    if turned and all(turned[axis] == place for place, axis in enumerate(spec.permutation)):  # and back again
+        ledger.alias(output, replace(source, node=node.inputs[0]))
+        return True
+    source = ledger.source(source.tensor)
     carries = ledger.node(source.node).carries
     ledger.write_function(f"{source.node}.transpose", NodeKind.TRANSPOSE, [source], output, carries=carries, spec=spec)
     return True
@@ -191,6 +197,13 @@ def record_matrix_product(ledger: Ledger, args: tuple[Any, ...], kwargs: dict[st
     base = ledger.function_base("matmul")
     ledger.write_function(base, NodeKind.MATMUL, sources, output, carries=nodes[0].carries)
     return True
+
+
+def require_not_max(ledger: Ledger, sources: Sequence[Tracked], name: str) -> None:
+    """TraceError where one is a maximum over time, behind which nothing is linear."""
+    for source in sources:
+        if source.position.span == "max":
+            ledger.require_running(source, name)
 
 
 def as_current(ledger: Ledger, source: Tracked) -> Tracked:

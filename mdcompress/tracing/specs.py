@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, TypeAlias
 
 from torch import Tensor, nn
@@ -133,7 +133,7 @@ def _pool_spec(
         return _adaptive_spec(mode, rank, given["output_size"], x, error)
     kernel, padding = sizes(given["kernel_size"], rank), sizes(given.get("padding", 0), rank)
     stride = sizes(given.get("stride") or given["kernel_size"], rank)
-    ceil = given.get("ceil_mode", False)
+    ceil = given.get("ceil_mode", False) and not _fits(x.shape[-rank:], kernel, stride, padding)
     if mode == "max" and (ceil or sizes(given.get("dilation", 1), rank) != (1,) * rank):
         raise error("a max pooling uses ceil_mode or dilation", "use plain windows")
     partial = any(padding) and not given.get("count_include_pad", True)
@@ -143,6 +143,12 @@ def _pool_spec(
             "use windows that fit, with padding counted",
         )
     return PoolSpec(mode, kernel, stride, padding)
+
+
+def _fits(size: Sequence[int], kernel: Sizes, stride: Sizes, padding: Sizes) -> bool:
+    """Whether windows end where the padded map ends: then ceil_mode adds none."""
+    axes = zip(size, kernel, stride, padding, strict=True)
+    return all((length + 2 * pad - reach) % step == 0 for length, reach, step, pad in axes)
 
 
 def _adaptive_spec(

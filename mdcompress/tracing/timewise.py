@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from mdcompress.graph import NodeKind
@@ -15,6 +16,7 @@ from mdcompress.tracing.samplewise import record_parts, record_slice, record_tra
 from mdcompress.tracing.specs import argument
 
 _ONE_STEP: dict[Axes, Axes] = {("T", "N"): ("1", "N"), ("N", "T"): ("N", "1")}  # with time as an axis of size 1
+_FILLED: dict[int | None, Axes] = {0: ("T", "N"), 1: ("N", "T")}  # of a tensor that is filled along this axis
 _WAIT = "take or stack whole steps: x[t], x.unbind(0), torch.stack(steps)"
 
 
@@ -98,6 +100,28 @@ def record_joining(ledger: Ledger, name: str, args: tuple[Any, ...], kwargs: dic
     return True
 
 
+def record_filling(ledger: Ledger, args: tuple[Any, ...]) -> bool:
+    """whole[t] = step, of a tensor that the network made: with its last step it holds all. False for other writes."""
+    whole, index, step = args
+    part, (axis, taken) = ledger.tracked(step), _selected(index, whole.dim())
+    axes = _FILLED.get(axis)
+    if part is None or axis is None or axes is None or ledger.follows(whole) or whole.shape[axis] != ledger.time_steps:
+        return False
+    if _position_selected(Position("all", axes), axis, taken, ledger.time_steps) != part.position:
+        return False
+    parts = ledger.fill(whole, part)
+    if len(parts) < ledger.time_steps:
+        return True
+    joined = torch.stack([one.tensor.reshape(whole.select(axis, 0).shape) for one in parts], dim=axis)
+    if not all(_same_thing(one, part) for one in parts) or not bool((whole == joined).all()):
+        raise ledger.error(
+            f"the steps of {part.node!r} are written into a tensor that then holds something else",
+            "write every step once, in order and at its place, outputs[t] = y; or join them, torch.stack(steps)",
+        )
+    ledger.alias(whole, part, Position("all", axes))
+    return True
+
+
 def _without_new_axis(ledger: Ledger, source: Tracked, axis: int) -> tuple[Tracked, int]:
     """Steps [N, 1, ...], made by unsqueeze(1) to be joined along the new axis, as the steps [N, ...] they are."""
     node = ledger.node(source.node)
@@ -132,7 +156,7 @@ def record_exchange(ledger: Ledger, name: str, args: tuple[Any, ...], kwargs: di
         return True
     turned = source.position.turned
     if turned is None or order != [1, 0, *range(2, x.dim())]:
-        return record_transpose(ledger, ledger.source(x), order, output)
+        return record_transpose(ledger, source, order, output)
     ledger.alias(output, source, turned)
     return True
 

@@ -22,6 +22,7 @@ from mdcompress.student import Student
 from mdcompress.tracing import trace
 from mdcompress.training.determinism import Batch
 from mdcompress.training.engine import CheckpointPolicy, Job, PassLoss, count_batches, run_job
+from mdcompress.training.gradual import GradualBits
 from mdcompress.training.history import Progress
 from mdcompress.training.identity import spec_items, structure_digest, text_digest, value_digest
 from mdcompress.training.validating import validation
@@ -49,7 +50,8 @@ def distill(
 
     Best is the highest validation accuracy (mean over the T of `spec.time_steps`), then the lowest loss, then the
     earliest epoch. A batch is one optimizer step on the mean of the losses at each listed T, on the batch's first T
-    steps; the teacher runs once, on all steps. With 0 epochs the student is returned as it came.
+    steps; the teacher runs once, on all steps. With 0 epochs the student is returned as it came. With stages
+    of falling bits in `spec.gradual` best is the best epoch of the last one; the student comes with its planned bits.
 
     Args:
         student: a calibrated student.
@@ -71,6 +73,7 @@ def distill(
     student.to(device)
     if spec.epochs == 0:
         return student.eval()
+    stages = GradualBits(student, spec.gradual)
     target = _Teacher.of(teacher, student, spec, device)
     identity = {
         "kind": "distillation",
@@ -95,6 +98,7 @@ def distill(
         checkpoint=None if checkpoint is None else CheckpointPolicy(checkpoint, checkpoint_every, identity),
         progress=progress,
         processes=processes,
+        stages=stages,
     )
     run_job(job)
     return student

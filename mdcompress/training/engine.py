@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from mdcompress.errors import CheckpointError, TrainingError
+from mdcompress.modes import train_with_frozen_norms
 from mdcompress.processes import ALONE, Processes
 from mdcompress.training.averaging import decay_after, holding, snapshot, update_average
 from mdcompress.training.checkpoint import (
@@ -74,6 +75,22 @@ class Objective(Protocol):
         ...
 
 
+class Stages(Protocol):
+    """What changes in a network from one epoch to the next; everything about it follows from the number of epochs."""
+
+    def is_last(self, done: int) -> bool:
+        """Whether the network at the end of the epoch after `done` epochs can be the result."""
+        ...
+
+    def hold(self, done: int) -> None:
+        """Make the network what it is inside the epoch after `done` epochs; its values stay."""
+        ...
+
+    def begin(self, done: int) -> bool:
+        """`hold`, and change the values where a stage begins here; whether one does."""
+        ...
+
+
 @dataclass(frozen=True)
 class CheckpointPolicy:
     """Where the state goes, every how many steps (besides every epoch), and what the training is."""
@@ -93,7 +110,8 @@ class CheckpointPolicy:
 class Job:
     """One training. `network` is trained in place; `validate` scores it as it is at the end of an epoch.
 
-    `processes`: those that share each batch; `train` gives every one of them the whole batch.
+    `processes`: those that share each batch; `train` gives every one of them the whole batch. `stages`: what changes
+    in the network between epochs, if anything.
     """
 
     network: nn.Module
@@ -107,6 +125,7 @@ class Job:
     checkpoint: CheckpointPolicy | None
     progress: Progress | None
     processes: Processes = ALONE
+    stages: Stages | None = None
 
 
 def run_job(job: Job) -> None:
@@ -160,7 +179,7 @@ class _Loop:
 
     def train_epoch(self) -> None:
         """The steps of the epoch that are not done yet, then validation."""
-        self.job.network.train()
+        self._enter_epoch()
         seen, started = 0, time.monotonic()
         for step, (x, y) in seeded_batches(self.job.train, seed=self.job.seed, epoch=self.epoch):
             seen = step
@@ -183,6 +202,18 @@ class _Loop:
             self._report(Stopped(self.epoch - 1, best_epoch(self.history).epoch))
         restore(self.job.network, self.best)
         self.job.network.eval()
+
+    def _enter_epoch(self) -> None:
+        stages, done = self.job.stages, self.epoch - 1
+        if stages is not None and self.step > 0:
+            stages.hold(done)
+        elif stages is not None and stages.begin(done) and self.average:
+            self.average = snapshot(self.job.network)  # of the stage before, whose ranges are other ones
+        frozen_after = self.job.settings.batch_norm.freeze_after
+        if frozen_after is None or self.epoch <= frozen_after:
+            self.job.network.train()
+        else:
+            train_with_frozen_norms(self.job.network)
 
     def _train_step(self, step: int, x: Tensor, y: Tensor) -> StepRecord:
         done = (self.epoch - 1) * self.steps + step - 1
@@ -230,9 +261,10 @@ class _Loop:
             train_accuracy=self.tally.correct / samples,
             validation=validation,
             seconds=self.tally.seconds,
+            candidate=self.job.stages is None or self.job.stages.is_last(self.epoch - 1),
         )
         self.history = (*self.history, record)
-        if best_epoch(self.history) is record:
+        if record.candidate and best_epoch(self.history) is record:
             self.best = candidate
         self.epoch, self.step, self.tally = self.epoch + 1, 0, EMPTY_TALLY
         self._save()

@@ -47,7 +47,8 @@ class EpochRecord:
     """One epoch, counted from 1.
 
     `losses`: means over the epoch's samples by name: total, task, logits, membrane, membrane/<neuron>.
-    `train_accuracy`: of the batches as they were trained on. `learning_rate`: that of the last step.
+    `train_accuracy`: of the batches as they were trained on. `learning_rate`: that of the last step. `candidate`:
+    whether its network can be the result, as it cannot where it had more bits than planned (`distill.gradual`).
     """
 
     epoch: int
@@ -57,6 +58,7 @@ class EpochRecord:
     train_accuracy: float
     validation: tuple[Validation, ...]
     seconds: float = field(compare=False)
+    candidate: bool = True
 
     @property
     def validation_accuracy(self) -> float:
@@ -82,13 +84,15 @@ Progress = Callable[[Event], None]
 
 
 def best_epoch(history: Sequence[EpochRecord]) -> EpochRecord:
-    """The record with the highest validation accuracy; of equals the lowest validation loss, then the earliest."""
-    return max(history, key=lambda record: (record.validation_accuracy, -record.validation_loss, -record.epoch))
+    """The candidate with the highest validation accuracy; of equals the lowest validation loss, then the earliest."""
+    candidates = (record for record in history if record.candidate)
+    return max(candidates, key=lambda record: (record.validation_accuracy, -record.validation_loss, -record.epoch))
 
 
 def epochs_without_gain(history: Sequence[EpochRecord]) -> int:
-    """How many epochs have passed since the best one; 0 before the first."""
-    return history[-1].epoch - best_epoch(history).epoch if history else 0
+    """How many epochs have passed since the best one; 0 before the first candidate."""
+    some = any(record.candidate for record in history)
+    return history[-1].epoch - best_epoch(history).epoch if some else 0
 
 
 def write_history(history: Iterable[EpochRecord], path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,8 +13,8 @@ from torch import Tensor, nn
 
 import mdcompress as md
 from mdcompress.adapters import describe_neuron, probe
-from mdcompress.errors import TraceError
-from mdcompress.graph import Carries, ReadoutSpec, SnnGraph
+from mdcompress.errors import PlanError, TraceError
+from mdcompress.graph import Carries, NeuronModel, ReadoutSpec, SnnGraph
 from mdcompress.tracing import trace
 from mdcompress.zoo import LIF
 
@@ -237,8 +238,6 @@ def test_another_membrane_than_the_described_is_caught_by_the_probe(library: str
     model = describe_neuron(module)
     assert model is not None and model.output == "membrane"
     probe("last", module, model)
-    from dataclasses import replace
-
     with pytest.raises(TraceError, match=r"'last' .*does not follow its description.*its membrane is"):
         probe("last", module, replace(model, decay=0.25))
 
@@ -284,3 +283,40 @@ def test_the_readout_role_reaches_a_neuron_that_never_fires() -> None:
     assert plan.node("last").membrane.bit_width == 12  # type: ignore[union-attr]
     assert [plan.node(name).weight.bit_width for name in ("fc1", "fc2")] == [8, 6]  # type: ignore[union-attr]
     assert plan.node("lif").membrane.bit_width == 8  # type: ignore[union-attr]
+
+
+class Leftover(nn.Module):
+    """A neuron of the user's own that starts where its last call ended."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.v: Tensor | float = 1.0
+
+    def neuron_model(self) -> NeuronModel:
+        return NeuronModel(0.5, 1.0, 0.0, 1.0, "greater", "none", 0.0, 0.0, 0.0, output="membrane")
+
+    def forward(self, x: Tensor) -> Tensor:
+        v, membranes = 0.0 if x.shape[0] == 100 else self.v, []  # the probe's 100 steps start from rest
+        for step in x:
+            v = 0.5 * v + step
+            membranes.append(v)
+        return torch.stack(membranes)
+
+
+def test_a_membrane_that_does_not_start_from_rest_is_refused() -> None:
+    network = Readout(Leftover(), lambda node, x: node(x))
+    with pytest.raises(TraceError, match="its output is not the membrane of the canonical neuron"):
+        trace(network, 2 * sample(6))
+    network.last.v = 0.0
+    checked(network, 2 * sample(6), mode="steps", last="last")
+
+
+def test_a_neuron_that_never_fires_has_no_reset() -> None:
+    class Resetting(Leftover):
+        def neuron_model(self) -> NeuronModel:
+            return replace(super().neuron_model(), reset="hard")
+
+    network = Readout(Resetting(), lambda node, x: node(x))
+    network.last.v = 0.0
+    with pytest.raises(PlanError, match="a neuron that puts out its membrane has no reset"):
+        md.plan(md.load_recipe("8bit"), trace(network, 2 * sample(6)))

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import shlex
 from pathlib import Path
 
 import pytest
+import torch
 from click.testing import CliRunner, Result
+from nir_versions import nir_with_v_reset
 
 import mdcompress as md
 from intsnn.onnx_file import read_onnx
 from mdcompress.cli import main
 
-nir = pytest.importorskip("nir")
+nir = nir_with_v_reset()
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "nir.md").read_text("utf-8")
 
@@ -51,6 +54,41 @@ def test_the_commands_of_the_page_run_in_their_order(folder: Path) -> None:
     assert "model.nir" in command("mdcompress export --run 8bit --force --format nir -q").stdout
     assert command("mdcompress export --run 8bit --force").exit_code == 0
     assert not (run / "model.nir").exists()  # it may be of another student
+
+
+SOFT = """\
+import torch
+from torch import nn
+from mdcompress.zoo import LIF
+
+class Soft(nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.hidden, self.neuron, self.head = nn.Linear(64, 20), LIF(reset="soft", threshold=0.5), nn.Linear(20, 10)
+
+    def forward(self, x):
+        return self.head(self.neuron(self.hidden(x.flatten(2)))).mean(0)
+"""
+
+
+def test_a_student_that_subtracts_is_written_for_a_reader_that_subtracts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "soft_network.py").write_text(SOFT)
+    own = "--recipe 8bit --model soft_network:Soft --weights weights.pt --set data.calibration_samples=64"
+    torch.save(importlib.import_module("soft_network").Soft().state_dict(), "weights.pt")
+    assert command(f"mdcompress quantize {own}").exit_code == 0
+    as_it_is = command("mdcompress export --format nir")
+    assert as_it_is.exit_code == 1 and "--nir-reset soft" in as_it_is.output
+    result = command("mdcompress export --format nir --nir-reset soft --nir-step jump")
+    assert result.exit_code == 0, result.output
+    written = nir.read("runs/8bit/model.nir").metadata["mdcompress"]
+    assert (str(written["reset"]), str(written["step"])) == ("soft", "jump")
+    alone = command("mdcompress export --force --nir-reset soft")
+    assert alone.exit_code == 2 and "are for --format nir" in alone.output
 
 
 @pytest.mark.parametrize(

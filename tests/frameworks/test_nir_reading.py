@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from live_networks import assert_integer_parity
+from nir_versions import nir_with_v_reset
 from torch import Tensor
 
 import mdcompress as md
@@ -16,7 +17,7 @@ from intsnn.errors import InvalidFileError, MissingFileError, UsageError
 from mdcompress.errors import TraceError
 from mdcompress.graph import NeuronModel, NodeKind, ReadoutSpec
 
-nir = pytest.importorskip("nir")
+nir = nir_with_v_reset()
 
 EULER = {"dt": 0.5, "reset": "hard", "comparator": "greater", "discretization": "euler"}
 T, N = 8, 6
@@ -266,6 +267,9 @@ def test_subgraphs_are_entered_and_loops_become_recurrent_neurons() -> None:
         assert torch.equal(found, s)
     masked = md.from_nir(graph, **(EULER | {"reset_step": "next_step"})).get_submodule("rec.lif").neuron_model()
     assert (masked.timing, masked.recurrent) == ("masked", "recurrent")
+    traced = md.trace(network, x)
+    assert [node.name for node in traced] == ["input", "w", "rec.lif.recurrent", "rec.lif", "readout"]
+    assert_integer_parity(network, traced, x)
 
 
 @pytest.mark.parametrize("name", ["forward", "training", "a", "a.b", "a.c"])

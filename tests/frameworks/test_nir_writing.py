@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -12,6 +13,8 @@ import torch
 from graph_builder import GraphBuilder, NeuronOptions
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from nir_versions import nir_with_v_reset
+from torch import nn
 
 import mdcompress as md
 from benchmarks.nir_readers import IMPORTERS, by_mdcompress, compressed, spikes_of
@@ -20,7 +23,7 @@ from intsnn.graph import IntGraph, IntLinear, IntNeuron, IntNode, IntReadout, In
 from intsnn.interpreter import run
 from mdcompress.errors import ExportError
 
-nir = pytest.importorskip("nir")
+nir = nir_with_v_reset()
 h5py = pytest.importorskip("h5py")
 
 T, N = 16, 100
@@ -40,9 +43,10 @@ def nir_graphs(draw: st.DrawFn) -> IntGraph:
     build = GraphBuilder(np.random.default_rng(draw(st.integers(0, 2**16))))
     bits = st.sampled_from((1, 1.58, 2, 4, 8))
 
-    def fired(current: str, *, drive: int) -> str:
-        leak = draw(st.sampled_from((None, 2, 3)))
-        return started_at_zero(build, build.neuron(current, leak=leak, per_channel=draw(st.booleans())), drive)
+    def fired(current: str, *, drive: int, recurrent: Literal["none", "dense"] = "none") -> str:
+        leak, options = draw(st.sampled_from((None, 2, 3))), NeuronOptions(recurrent=recurrent)
+        name = build.neuron(current, leak=leak, per_channel=draw(st.booleans()), options=options)
+        return started_at_zero(build, name, drive)
 
     if draw(st.booleans()):
         x = build.input((draw(st.integers(1, 3)), 6, 5), signed=draw(st.booleans()))
@@ -57,7 +61,9 @@ def nir_graphs(draw: st.DrawFn) -> IntGraph:
         x = build.flatten(build.pool(current, "sum") if draw(st.booleans()) else current)
     else:
         x = build.input((draw(st.integers(1, 6)),))
-    x = fired(build.requant(build.linear(x, draw(st.integers(1, 5)), bit_width=draw(bits))), drive=3)
+    feedback = draw(st.sampled_from(("none", "dense")))
+    current = build.requant(build.linear(x, draw(st.integers(1, 5)), bit_width=draw(bits)))
+    x = fired(current, drive=3, recurrent=feedback)  # type: ignore[arg-type]
     if draw(st.booleans()):
         x = build.requant(build.linear(x, 2, bit_width=draw(bits)))
     build.readout(x, mode=draw(st.sampled_from(("sum", "steps", "last", "max"))))
@@ -124,6 +130,85 @@ def test_a_foreign_reader_agrees_with_the_integers_on_nearly_every_spike(name: s
     assert float((found == spikes).float().mean()) > 0.985  # no saturation, no floors
 
 
+# --- recurrent neurons -----------------------------------------------------------------------------------------------
+
+
+def recurrent_network(loop: object, shape: tuple[int, ...], *, synapse: bool) -> nn.Module:
+    """A neuron with `loop` between it and itself, and a layer of weights behind it, as another library exports it."""
+    random, full = np.random.default_rng(0), lambda value: np.full(shape, value, np.float32)
+    size = int(np.prod(shape))
+    leaky = {"tau_mem" if synapse else "tau": full(2e-4), "r": full(2.0), "v_leak": full(0.0),
+             "v_threshold": full(1.0), "v_reset": full(0.0)}  # fmt: skip
+    neuron = nir.CubaLIF(**leaky, tau_syn=full(1.5e-4), w_in=full(1.5)) if synapse else nir.LIF(**leaky)
+    nodes = {
+        "in": nir.Input({"input": np.array(shape)}), "first": first_layer(shape, random), "lif": neuron, "loop": loop,
+        "flat": nir.Flatten({"input": np.array(shape)}, 0, -1), "out": nir.Output({"output": np.array([8])}),
+        "second": nir.Affine(random.normal(0, 2 / size**0.5, (8, size)).astype(np.float32), np.zeros(8, np.float32)),
+        "last": nir.IF(*(np.full(8, value, np.float32) for value in (1e4, 1.0, 0.0))),
+    }  # fmt: skip
+    edges = [("in", "first"), ("first", "lif"), ("lif", "loop"), ("loop", "lif"), ("lif", "flat"), ("flat", "second"),
+             ("second", "last"), ("last", "out")]  # fmt: skip
+    return md.from_nir(nir.NIRGraph(nodes, edges), exporter="norse", dt=1e-4, reset="hard", discretization="euler")
+
+
+def first_layer(shape: tuple[int, ...], random: np.random.Generator) -> object:
+    if len(shape) == 1:
+        return nir.Affine(random.normal(0, 0.5, (*shape, *shape)).astype(np.float32), np.zeros(shape, np.float32))
+    weight = random.normal(0, 0.5, (shape[0], shape[0], 3, 3)).astype(np.float32)
+    return nir.Conv2d(shape[1:], weight, (1, 1), (1, 1), (1, 1), 1, np.zeros(shape[0], np.float32))
+
+
+def loops() -> dict[str, tuple[object, tuple[int, ...]]]:
+    random = np.random.default_rng(1)
+    dense = random.normal(0, 0.4, (12, 12)).astype(np.float32)
+    kernel = random.normal(0, 0.4, (2, 2, 3, 3)).astype(np.float32)
+    return {
+        "dense with a bias": (nir.Affine(dense, np.full(12, 0.2, np.float32)), (12,)),
+        "convolution": (nir.Conv2d((4, 4), kernel, (1, 1), (1, 1), (1, 1), 1, np.zeros(2, np.float32)), (2, 4, 4)),
+    }
+
+
+@pytest.mark.parametrize("synapse", [False, True])
+@pytest.mark.parametrize("name", ["dense with a bias", "convolution"])
+def test_a_recurrent_neuron_is_a_loop_of_weights(tmp_path: Path, name: str, synapse: bool) -> None:
+    loop, shape = loops()[name]
+    network = recurrent_network(loop, shape, synapse=synapse)
+    x = 2 * torch.rand(T, N, *shape, generator=torch.Generator().manual_seed(0))
+    student = md.compress(network, x, "8bit", [x])
+    report = md.verify(student, x)
+    assert report.equal, str(report)
+    md.write_nir(md.to_nir(student), tmp_path / "model.nir")
+    assert md.integers_from_nir(tmp_path / "model.nir") == md.lower(student)
+    written = nir.read(tmp_path / "model.nir")
+    assert {("lif", "lif.recurrent"), ("lif.recurrent", "lif")} <= set(written.edges)
+    assert not np.any(written.nodes["lif.recurrent"].bias)  # readers differ in whether a loop acts in the first step
+    spikes, floats, broken = student.trace(x).spikes, md.from_nir(written), md.from_nir(written)
+    with torch.no_grad():
+        broken.get_submodule("lif.recurrent").weight.zero_()
+        seen = [md.observe(each, md.trace(each, x), x).spikes["lif"] for each in (floats, broken)]
+    assert 0.05 < float(spikes["lif"].mean()) < 0.95
+    agreeing, alone = (float((each.numpy() == spikes["lif"]).mean()) for each in seen)
+    assert agreeing > 0.96 and 1 - alone > 3 * (1 - agreeing)  # no saturation, no floors
+
+
+def test_a_loop_of_weights_that_nir_does_not_have_is_refused() -> None:
+    build = GraphBuilder(np.random.default_rng(0))
+    current = build.requant(build.conv(build.input((2, 6, 6)), 2))
+    spikes = started_at_zero(build, build.neuron(current, options=NeuronOptions(recurrent="depthwise")), 0)
+    build.readout(build.requant(build.linear(build.flatten(spikes), 3)))
+    with pytest.raises(ExportError, match=r"'layers\.3\.neuron\.recurrent'.*one group with square kernels"):
+        md.to_nir(build.graph())
+
+
+def test_what_a_loop_adds_at_every_step_needs_weights_of_its_own_before() -> None:
+    build = GraphBuilder(np.random.default_rng(0))
+    current = build.requant(build.linear(build.input((6,)), 4))
+    spikes = started_at_zero(build, build.neuron(current, options=NeuronOptions(recurrent="dense")), 0)
+    build.readout(build.add(build.requant(build.linear(spikes, 4)), current))
+    with pytest.raises(ExportError, match="it has a drive of its own, and shares its currents"):
+        md.to_nir(build.graph())
+
+
 # --- refusals --------------------------------------------------------------------------------------------------------
 
 
@@ -136,7 +221,6 @@ def test_a_foreign_reader_agrees_with_the_integers_on_nearly_every_spike(name: s
         ({"options": NeuronOptions(floor="after_reset")}, "it has a floor"),
         ({"options": NeuronOptions(timing="masked")}, "its reset comes late"),
         ({"reset": "soft", "options": NeuronOptions(spike="floor", max_spikes=3)}, "counts of spikes"),
-        ({"options": NeuronOptions(recurrent="dense")}, "a loop of integers"),
     ],
 )
 def test_neurons_that_nir_does_not_have_are_refused_by_name(options: dict[str, object], says: str) -> None:

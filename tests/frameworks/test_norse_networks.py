@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
+from command_line import invoke
 from float_graph import assert_float_parity
 from live_networks import assert_integer_parity
 from recurrent_networks import FEATURES, NEURONS, check_recurrent, counts, enlivened
@@ -114,6 +117,83 @@ def test_a_state_that_is_not_at_rest_is_refused() -> None:
     with pytest.raises(TraceError) as caught:
         trace(Excited(), images(6))
     assert "starts from a state that is not its resting state" in caught.value.message
+
+
+# --- the network of Norse's MNIST task -------------------------------------------------------------------------------
+
+
+def documented(size: int = 16) -> nn.Module:
+    """norse.task.mnist's ConvNet4, for smaller images; with the default time constants it needs strong weights."""
+    from norse.torch.models.conv import ConvNet4
+
+    torch.manual_seed(0)
+    network = ConvNet4(feature_size=size)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.mul_(4.0)
+    return network.eval()
+
+
+def test_the_network_of_the_mnist_task_fires_in_every_layer_and_is_exact() -> None:
+    network, x = documented(), images(1, 16, 16, gain=8.0)
+    graph = trace(network, x)
+    assert [(node.name, node.kind.value) for node in graph][-3:] == [
+        ("out.input", "synapse"), ("out", "neuron"), ("readout", "readout"),
+    ]  # fmt: skip
+    assert graph.membrane_readout == graph.node("out") and graph.readout.spec == ReadoutSpec("steps")
+    assert_float_parity(graph, network, x)
+    seen = md.observe(network, graph, x)
+    with torch.no_grad():
+        torch.testing.assert_close(seen.logits, network(x))
+    student = assert_integer_parity(network, graph, x, silent=("out",))
+    with torch.no_grad():
+        error = (student.observe(x).logits - seen.logits).abs().mean() / seen.logits.abs().max()
+    assert float(error) < 0.1
+    student.train()(x).square().sum().backward()
+    assert student.synapse("out.input").layer.weight.grad.any()
+
+
+DATA = """\
+import torch
+
+def loaders(time_steps, batch_size, seed):
+    images = torch.rand(60, 1, 16, 16, generator=torch.Generator().manual_seed(seed))
+    labels = torch.arange(60) % 10
+    batch = 8.0 * images.expand(time_steps, -1, -1, -1, -1).contiguous(), labels
+    return [batch], [batch], [batch]
+"""
+
+
+def test_the_network_of_the_mnist_task_passes_the_four_commands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "images_for_norse.py").write_text(DATA)
+    (tmp_path / "network_of_norse.py").write_text(
+        "from norse.torch.models.conv import ConvNet4\n\ndef build():\n    return ConvNet4(feature_size=16)\n"
+    )
+    torch.save(documented().state_dict(), tmp_path / "weights.pt")
+    own = ["--recipe", "4bit", "--model", "network_of_norse:build", "--weights", "weights.pt",
+           "--set", "data.name=images_for_norse:loaders", "--set", "distill.epochs=1"]  # fmt: skip
+    for command in (["quantize", *own], ["distill", *own], ["export"], ["estimate-hw"]):
+        result = invoke(*command)
+        assert result.code == 0, f"{command}\n{result.err}"
+    assert (tmp_path / "runs/4bit/report.html").is_file()
+
+
+def test_integrators_with_weights_follow_the_recipe_and_end_a_sequence() -> None:
+    torch.manual_seed(0)
+    resting = norse.LIParameters(v_leak=torch.tensor(0.125))
+    network = norse.SequentialState(nn.Linear(6, 20), norse.LIFCell(), norse.LILinearCell(20, 3, p=resting))
+    x = images(6, gain=30.0)
+    graph = trace(md.Stepped(network), x)
+    assert [node.name for node in graph][-3:] == ["network.2.input", "network.2", "readout"]
+    assert_float_parity(graph, md.Stepped(network), x)
+    assert_integer_parity(md.Stepped(network), graph, x, recipe="4bit", silent=("network.2",))
+    quantize = {"overrides": ({"match": "network.2.input", "weight": {"bit_width": 5}},)}
+    recipe = md.Recipe.model_validate({"name": "a", "summary": "b", "quantize": quantize})
+    assert md.plan(recipe, graph).node("network.2.input").weight.bit_width == 5
 
 
 # --- recurrent neurons -----------------------------------------------------------------------------------------------

@@ -73,7 +73,6 @@ def test_few_bits_are_as_exact() -> None:
         (lambda: norse.LSNNRecurrentCell(2, 3), "adapts to its own spikes"),
         (lambda: norse.LSNNRecurrent(2, 3), "adapts to its own spikes"),
         (lambda: norse.RecurrentSequential(norse.LIFCell()), "feeds what several layers put out back"),
-        (lambda: norse.LILinearCell(2, 3), "holds input weights besides its neurons"),
         (lambda: norse.LIFBoxCell(norse.LIFBoxParameters(reset_method=lambda z, v, r, t: v)), "a function of the user"),
     ],
 )

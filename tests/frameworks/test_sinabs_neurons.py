@@ -53,6 +53,21 @@ def test_every_neuron_becomes_exact_integers(name: str) -> None:
     check_neuron(NEURONS[name](), run)
 
 
+@pytest.mark.parametrize("amount", [None, 0.3])
+def test_thousands_of_spikes_a_step_are_not_rounded_by_sinabs_float32(amount: float | None) -> None:
+    """Seen: counts that feed on themselves grew to 2577, and sinabs subtracted 2577*0.3 in float32."""
+    for seed in range(3):
+        torch.manual_seed(seed)
+        neuron = layers.LIFRecurrent(
+            tau_mem=5.0, norm_input=False, spike_threshold=torch.tensor(0.3), reset_fn=MembraneSubtract(amount),
+            rec_connect=nn.Linear(20, 20, bias=False),
+        )  # fmt: skip
+        model = describe_neuron(neuron)
+        assert model is not None
+        probe("neuron", neuron, model, shape=(20,))
+        assert neuron.spike_threshold.shape == () and neuron.reset_fn.subtract_value == amount
+
+
 @pytest.mark.parametrize("name", ["IAF", "LIF with a synapse", "LIF per neuron"])
 def test_few_bits_are_as_exact(name: str) -> None:
     check_neuron(NEURONS[name](), run, recipe="4bit")

@@ -347,3 +347,21 @@ def test_recurrent_states_by_hand_and_a_membrane_as_the_answer() -> None:
     student = check_recurrent(enlivened(RecurrentSynapticTutorial()), counts())
     assert student.graph.node("lif2").carries is Carries.CURRENT
     assert md.lower(student).node("lif2").kind == "recurrent_neuron"
+
+
+@pytest.mark.parametrize(
+    ("shape", "says"),
+    [
+        ((6,), r"neuron 'network\.1' with spikes \(6, 4, 6\) .* neither one value nor one for each channel .* \(6,\)"),
+        (
+            (3, 1, 1),
+            r"the network fails on the sample .*, in module 'network\.1\.recurrent': .*\(6\) must match.*\(3\)",
+        ),
+        ((4, 6), "differs from neuron to neuron within a channel"),
+    ],
+)
+def test_recurrent_weights_of_another_size_than_the_channels_are_refused(shape: tuple[int, ...], says: str) -> None:
+    neuron = snn.RLeaky(0.5, all_to_all=False, V=torch.full(shape, 0.5) + torch.arange(shape[-1]), init_hidden=True)
+    network = nn.Sequential(nn.Conv2d(1, 6, 3, padding=1), neuron).eval()
+    with pytest.raises(TraceError, match=says):
+        trace(md.Stepped(network), moving(1, 4, 6))

@@ -100,6 +100,44 @@ def test_factors_for_other_steps_than_the_samples_are_refused() -> None:
         trace(network, maps(6))
 
 
+class Everything(nn.Module):
+    """A little of each: norms and factors by step, shared weights, a transposed convolution, votes of membranes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv = layer.Conv2d(1, 4, 3, padding=1, stride=2)
+        self.norm, self.scaled = unlike(layer.BatchNormThroughTime2d(T, 4)), layer.TemporalEffectiveBatchNorm2d(T, 4)
+        self.shared, self.up = layer.Conv2d(4, 4, 3, padding=1, bias=False), layer.ConvTranspose2d(4, 4, 2, stride=2)
+        self.fire = nn.ModuleList(neuron.LIFNode(v_threshold=0.2) for _ in range(4))
+        self.flatten, self.fc, self.vote = layer.Flatten(), layer.Linear(256, 6), layer.VotingLayer(2)
+        self.last = neuron.NonSpikingLIFNode(tau=2.0)
+        functional.set_step_mode(self, "m")
+        with torch.no_grad():
+            self.shared.weight.add_(0.05)
+            self.up.weight.add_(0.05)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.fire[0](self.norm(self.conv(x)))
+        x = self.fire[1](self.scaled(self.shared(x)))
+        x = self.fire[3](self.up(self.fire[2](self.shared(x))))
+        return self.vote(torch.stack(self.last(self.fc(self.flatten(x))))).mean(0)
+
+
+def test_all_of_them_together_are_distilled_and_stay_exact() -> None:
+    network, x, y = Everything().eval(), maps(1, 8, 8), torch.tensor([0, 2])
+    graph = trace(network, x)
+    assert_float_parity(graph, network, x)
+    student = md.compress(network, x, "4bit", [x])
+    before = student.synapse("shared").layer.weight.detach().clone()
+    spec = md.load_recipe("4bit").distill.model_copy(update={"epochs": 2})
+    student = md.distill(student, teacher=network, train=[(x, y)], validate=[(x, y)], spec=spec)
+    assert not torch.equal(student.synapse("shared").layer.weight, before)
+    assert student.synapse("shared_2").layer is student.synapse("shared").layer
+    report = md.verify(student, x)
+    assert report.equal and report.spikes > 0, str(report)
+
+
 @pytest.mark.parametrize("rank", [1, 2, 3])
 @pytest.mark.parametrize("step_mode", ["m", "s"])
 def test_transposed_convolutions(rank: int, step_mode: str) -> None:

@@ -2,7 +2,7 @@
 
     python train.py --seed 0 --output weights.pt
 
-The batches are those of `mdcompress`, so that its test images stay unseen; the rest is Norse.
+The batches are those of `mdcompress`, so that training never sees its test images; the rest is Norse.
 """
 
 import argparse

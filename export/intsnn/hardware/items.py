@@ -72,6 +72,7 @@ class Item(Enum):
     PRODUCT_MULTIPLY = "product_multiply"
     PRODUCT_ADD = "product_add"
     SPIKE_TRANSFER = "spike_transfer"
+    PE_TRANSFER = "pe_transfer"
     PARTIAL_SUM_TRANSFER = "partial_sum_transfer"
     TILE = "tile"
 
@@ -168,6 +169,11 @@ _MEANING = {
     ),
     Item.SPIKE_TRANSFER: Counted(
         Group.INTERCONNECT, "one bit of a weight layer's or matrix product's input moved over one hop", None
+    ),
+    Item.PE_TRANSFER: Counted(
+        Group.INTERCONNECT,
+        "one bit on the bus of a PE of several arrays: of an input to an array, or of an array's word to its adders",
+        None,
     ),
     Item.PARTIAL_SUM_TRANSFER: Counted(Group.INTERCONNECT, "one bit of a partial sum moved from PE to PE", None),
     Item.TILE: Counted(Group.INTERCONNECT, None, "tile: its wiring tree and port to the network"),

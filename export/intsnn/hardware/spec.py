@@ -90,7 +90,7 @@ class Crossbar(StrictModel):
 
 
 class Tile(StrictModel):
-    """PEs of a tile. A PE is the kernel's arrays (kernel_split) or one array (im2col); layers share no tile."""
+    """PEs of a tile. A PE is a kernel's arrays on a bus (kernel_split) or one array (im2col); layers share no tile."""
 
     pe: Count
 
@@ -239,7 +239,13 @@ class HardwareSpec(StrictModel):
 
     def _can_count(self, item: Item) -> bool:
         """Whether a chip of this structure can have the item at all."""
-        return item is not Item.ADDER_TREE_ADD or self.crossbar.readout == "adder_tree"
+        match item:
+            case Item.ADDER_TREE_ADD:
+                return self.crossbar.readout == "adder_tree"
+            case Item.PE_TRANSFER:
+                return self.crossbar.mapping == "kernel_split"
+            case _:
+                return True
 
     def cost(self, item: Item) -> Cost | None:
         """The item's prices, its own or its component's; None where it is excluded."""

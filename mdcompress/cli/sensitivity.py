@@ -1,0 +1,116 @@
+"""`mdcompress sensitivity`: which layer pays for which bits, and a recipe that fills a budget of bits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from mdcompress.cli.opening import open_workspace
+from mdcompress.cli.options import (
+    Selection,
+    compute_options,
+    example,
+    force_option,
+    output_options,
+    selection_options,
+)
+from mdcompress.console import Console, written
+from mdcompress.pipeline.workspace import Compute
+from mdcompress.recipe.values import WEIGHT_BITS
+from mdcompress.runs import Destination, Overwrite
+
+if TYPE_CHECKING:
+    from mdcompress.bit_sensitivity import Measure
+
+
+def _weight_bits(_context: click.Context, parameter: click.Parameter, text: str) -> tuple[float, ...]:
+    return _several(parameter, text, WEIGHT_BITS)
+
+
+def _membrane_bits(_context: click.Context, parameter: click.Parameter, text: str) -> tuple[float, ...]:
+    return _several(parameter, text, range(2, 17))
+
+
+def _several(parameter: click.Parameter, text: str, allowed: range | tuple[float, ...]) -> tuple[float, ...]:
+    """`2,3,4` as numbers; an empty text is none."""
+    words = [word.strip() for word in text.split(",") if word.strip()]
+    known = {f"{value:g}": value for value in allowed}
+    if not set(words) <= set(known):
+        names = ", ".join(known)
+        raise click.BadParameter(f"must be of {names}, with commas between them (got {text!r})", param=parameter)
+    return tuple(dict.fromkeys(known[word] for word in words))
+
+
+@click.command(
+    "sensitivity",
+    epilog=example(
+        "mdcompress sensitivity --recipe 8bit",
+        "mdcompress sensitivity --recipe 8bit --budget 3.5 --membrane-budget 4 --output mixed",
+    ),
+)
+@selection_options
+@compute_options
+@click.option("--bits", callback=_weight_bits, default="2,3,4,5,6", show_default=True, help="Bits of weights to try.")
+@click.option(
+    "--membrane-bits",
+    callback=_membrane_bits,
+    default="2,3,4,6",
+    show_default=True,
+    help="Bits of membranes to try.",
+)
+@click.option(
+    "--samples",
+    type=click.IntRange(1),
+    default=256,
+    show_default=True,
+    help="Training samples to calibrate on, and validation samples to compare on; the test split is not read.",
+)
+@click.option("--budget", type=click.FloatRange(1), help="Choose bits of weights: at most so many on average.")
+@click.option("--size", type=click.IntRange(1), help="Choose bits of weights: at most so many in all.")
+@click.option("--membrane-budget", type=click.FloatRange(2), help="Choose bits of membranes, so many on average.")
+@click.option(
+    "--by",
+    "measure",
+    type=click.Choice(["logits", "membrane"]),
+    default="logits",
+    show_default=True,
+    help="The loss whose sum over layers the choice keeps small.",
+)
+@click.option("--output", type=click.Path(path_type=Path), help="Folder for the tables and the chosen recipe.")
+@force_option
+@output_options
+def command(
+    selection: Selection,
+    compute: Compute,
+    bits: tuple[float, ...],
+    membrane_bits: tuple[float, ...],
+    samples: int,
+    budget: float | None,
+    size: int | None,
+    membrane_budget: float | None,
+    measure: Measure,
+    output: Path | None,
+    overwrite: Overwrite,
+    console: Console,
+) -> None:
+    """Measure what each layer loses with fewer bits.
+
+    One layer at a time is lowered and calibrated, without training. With a budget the bits of every layer are chosen,
+    and --output holds recipe.yaml, which `quantize` takes as it stands.
+    """
+    from mdcompress.pipeline.sensitivity import Budget, SensitivityChoice, sensitivity
+
+    if budget is not None and size is not None:
+        raise click.UsageError("--budget and --size are two forms of the same limit; choose one")
+    choice = SensitivityChoice(
+        bits={"weight": bits, "membrane": membrane_bits},
+        samples=samples,
+        budget=Budget(budget, size, membrane_budget, measure),
+        output=None if output is None else Destination(output, overwrite),
+    )
+    report = sensitivity(open_workspace(selection, console=console, compute=compute), choice)
+    console.show(report)
+    if report.paths:
+        console.note(written(report.paths))

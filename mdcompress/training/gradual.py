@@ -1,0 +1,93 @@
+"""Falling bits: a student is trained with more bits than planned at first, and with those planned at the end.
+
+At a stage with at least b bits a layer has max(b, planned) of them. Weights keep their values and, where it is learned
+or fitted, get the range with the least squared error for the new bits. Membranes keep their stored range, so that only
+the step inside it changes: range = 2^(N-1) * s_v with s_v = lsb * 2^R. Where the neurons of one stream gain different
+numbers of bits d_i, its unit becomes lsb * 2^-d with d the largest of them, and R_i grows by d - d_i.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from mdcompress.errors import TrainingError
+from mdcompress.student import Student
+
+if TYPE_CHECKING:
+    from mdcompress.recipe import BitStage, MembranePolicy
+
+
+class GradualBits:
+    """The stages of a student's training; `hold` and `begin` put it into that of an epoch.
+
+    Args:
+        student: with the bits of its plan.
+        stages: `distill.gradual`; none: the bits are always those planned.
+
+    Errors: TrainingError where the last stage would leave a layer with more bits than planned.
+    """
+
+    def __init__(self, student: Student, stages: Sequence[BitStage]) -> None:
+        self._student, self._stages = student, tuple(stages)
+        if stages:
+            _require_planned_bits(student, stages[-1])
+
+    def is_last(self, done: int) -> bool:
+        """Whether the epoch after `done` epochs trains the bits that are planned."""
+        return not self._stages or done >= self._stages[-1].epoch
+
+    def hold(self, done: int) -> None:
+        """Give every layer the bits of the epoch after `done` epochs; no value of the student changes."""
+        if not self._stages:
+            return
+        stage = [stage for stage in self._stages if stage.epoch <= done][-1]
+        _set_weight_bits(self._student, stage.weight or 0)
+        _set_membrane_bits(self._student, stage.membrane or 0)
+
+    def begin(self, done: int) -> bool:
+        """`hold`, and fit the weight ranges where a stage begins here; whether one does."""
+        self.hold(done)
+        if all(stage.epoch != done for stage in self._stages):
+            return False
+        for node in self._student.plan:
+            if node.weight is not None:
+                self._student.synapse(node.name).fit_range()
+        return True
+
+
+def _require_planned_bits(student: Student, last: BitStage) -> None:
+    for node in student.plan:
+        for policy, least in ((node.weight, last.weight), (node.membrane, last.membrane)):
+            if policy is not None and least is not None and policy.bit_width < least:
+                raise TrainingError(
+                    f"the last stage of distill.gradual must leave all bits as planned: {node.name!r} is planned with "
+                    f"{policy.bit_width:g} (the stage has at least {least:g})",
+                    hints=[f"end with a stage of no bits, for example `{{epoch: {last.epoch + 1}}}`"],
+                )
+
+
+def _set_weight_bits(student: Student, least: float) -> None:
+    for node in student.plan:
+        if node.weight is not None:
+            layer, bits = student.synapse(node.name), max(node.weight.bit_width, least)
+            if layer.weight_policy.bit_width != bits:
+                layer.change_weight_policy(node.weight.model_copy(update={"bit_width": bits}))
+
+
+def _set_membrane_bits(student: Student, least: int) -> None:
+    planned = {node.name: node.membrane for node in student.plan if node.membrane is not None}
+    for stream, reference in student.assigned.references.items():
+        units = {name: unit for name, unit in student.assigned.neurons.items() if unit.stream == stream}
+        words = {name: _widened(planned[name], least) for name in units}
+        gained = {name: words[name].bit_width - planned[name].bit_width for name in units}
+        most = max(gained.values(), default=0)
+        for name, unit in units.items():
+            guard_bits = unit.guard_bits + most - gained[name]
+            student.neuron(name).change_word(words[name], guard_bits=guard_bits)
+            if name == reference:
+                student.membrane_unit(stream).change_word(words[name], guard_bits=guard_bits)
+
+
+def _widened(policy: MembranePolicy, least: int) -> MembranePolicy:
+    return policy.model_copy(update={"bit_width": max(policy.bit_width, least)})

@@ -1,0 +1,105 @@
+"""Batch norms that stop following the batches: what stays, what is still trained, and resuming in between."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+from training_cases import (
+    FAST,
+    Shuffled,
+    StoppedError,
+    assert_same_state,
+    float_network,
+    run,
+    state_of,
+    tiny_student,
+    trained_teacher,
+)
+
+from mdcompress.modes import evaluating, train_with_frozen_norms
+from mdcompress.recipe import DistillSpec, NormStatisticsSpec, TeacherSpec
+from mdcompress.student import Student
+from mdcompress.training import distill, train_network
+
+AFTER_ONE = FAST.model_copy(update={"batch_norm": NormStatisticsSpec(freeze_after=1)})
+FROM_THE_START = FAST.model_copy(update={"batch_norm": NormStatisticsSpec(freeze_after=0)})
+
+
+@pytest.fixture(scope="module")
+def teacher() -> nn.Module:
+    return trained_teacher()
+
+
+@pytest.fixture(scope="module")
+def quantized(teacher: nn.Module) -> Student:
+    return tiny_student(teacher)
+
+
+def statistics(network: nn.Module) -> dict[str, Tensor]:
+    return {name: tensor for name, tensor in state_of(network).items() if "running" in name or "tracked" in name}
+
+
+def test_a_frozen_layer_computes_in_training_what_it_computes_in_evaluation(quantized: Student) -> None:
+    """Up to one unit: float32 rounds large products before the shift."""
+    student = copy.deepcopy(quantized)
+    layer, x = student.synapse("inner"), student.input(Shuffled().x)
+    unit = student.current_unit("inner", student.stream_units()).detach()
+    before = statistics(student)
+    train_with_frozen_norms(student)
+    frozen = layer(x, float(student.input.scale), unit)
+    assert all(torch.equal(value, before[name]) for name, value in statistics(student).items())
+    with evaluating(student):
+        evaluated = layer(x, float(student.input.scale), unit)
+    assert float((frozen - evaluated).detach().abs().max()) <= 1.0
+    followed = copy.deepcopy(student).train().synapse("inner")(x, float(student.input.scale), unit)
+    assert float((followed - evaluated).detach().abs().max()) > 5.0, "batch statistics would have given the same"
+
+
+def test_gain_and_offset_of_a_frozen_norm_still_have_gradients(quantized: Student) -> None:
+    student = copy.deepcopy(quantized)
+    train_with_frozen_norms(student)
+    student(Shuffled().x).square().sum().backward()
+    norm = student.synapse("inner").norm
+    assert isinstance(norm, nn.BatchNorm1d)
+    assert bool((norm.weight.grad != 0).any()) and bool((norm.bias.grad != 0).any())  # type: ignore[union-attr]
+
+
+def test_statistics_stop_moving_after_the_epoch_that_the_recipe_names(quantized: Student, teacher: nn.Module) -> None:
+    """Two epochs frozen after one end with the statistics of one epoch, and with other weights."""
+
+    def trained(epochs: int) -> Student:
+        student = copy.deepcopy(quantized)
+        settings = AFTER_ONE.model_copy(update={"schedule": "constant"})
+        spec = DistillSpec(epochs=epochs)
+        # validated on nothing it has learned: the last epoch is the best where the loss falls, and it does here
+        return distill(student, teacher=teacher, train=Shuffled(), validate=Shuffled(), spec=spec, settings=settings)
+
+    one, two = trained(1), trained(2)
+    assert all(torch.equal(value, statistics(one)[name]) for name, value in statistics(two).items())
+    assert not torch.equal(one.synapse("inner").layer.weight, two.synapse("inner").layer.weight)
+    assert not torch.equal(*(statistics(each)["layers.inner.norm.running_mean"] for each in (one, quantized)))
+
+
+def test_a_float_network_can_be_frozen_too() -> None:
+    network = float_network()
+    before = statistics(network)
+    spec = TeacherSpec(epochs=1)
+    train_network(network, train=Shuffled(), validate=Shuffled(), spec=spec, settings=FROM_THE_START)
+    assert all(torch.equal(value, before[name]) for name, value in statistics(network).items())
+
+
+@pytest.mark.parametrize("stop_at", [4, 6, 9])
+def test_a_training_that_freezes_resumes_in_the_same_bits(
+    quantized: Student, teacher: nn.Module, tmp_path: Path, stop_at: int
+) -> None:
+    whole, path = copy.deepcopy(quantized), tmp_path / "last"
+    run(whole, teacher, None, settings=AFTER_ONE)
+    with pytest.raises(StoppedError):
+        run(copy.deepcopy(quantized), teacher, path, stop_at=stop_at, settings=AFTER_ONE)
+    resumed = copy.deepcopy(quantized)
+    run(resumed, teacher, path, settings=AFTER_ONE)
+    assert_same_state(resumed, state_of(whole))
