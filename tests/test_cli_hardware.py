@@ -12,9 +12,12 @@ import pytest
 from command_line import copy_finished_run, environment, invoke, snapshot, spawn
 from intgraphs import dense_graph, random_input, residual_graph
 
+import intsnn
 from intsnn.activity import measure, write_activity
 from intsnn.graph import IntGraph
 from intsnn.onnx_file import write_onnx
+
+FOLDER = Path(intsnn.__file__).parent / "hardware"
 
 
 def write_model(folder: Path, graph: IntGraph) -> Path:
@@ -163,6 +166,23 @@ def test_accuracies_join_the_exploration(model: Path) -> None:
 def test_what_cannot_be_explored_is_an_error(model: Path, arguments: tuple[str, ...], code: int, message: str) -> None:
     result = invoke("explore", str(model), *arguments)
     assert result.code == code and message in result.err, result.err
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "messages"),
+    [
+        ("technology: {", "technology {", ("not a valid hardware description", "this is not YAML")),
+        ("    interpolation: inside\n", "", ("costs.adc_conversion: bits and interpolation go together\n",)),
+        ("rows: 64", "rows: 1024", ("adc_conversion is priced from 4 to 10 bits (got 12)", "inside the table")),
+    ],
+)
+def test_check_says_what_is_wrong_with_a_description(tmp_path: Path, old: str, new: str, messages: list[str]) -> None:
+    text = (FOLDER / "rram_64x64_65nm.yaml").read_text()
+    assert text.count(old) == 1
+    mine = tmp_path / "mine.yaml"
+    mine.write_text(text.replace(old, new))
+    result = invoke("check", str(mine))
+    assert result.code == 2 and all(message in result.err for message in messages), result.err
 
 
 def test_exploring_imports_no_torch(model: Path) -> None:

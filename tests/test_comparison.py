@@ -16,6 +16,7 @@ from intsnn.demand import demand_of
 from intsnn.errors import HardwareError, UsageError
 from intsnn.estimation import estimate
 from intsnn.graph import IntGraph
+from intsnn.hardware import HardwareSpec, load_hardware
 from intsnn.hardware.items import Item
 from intsnn.report import HardwareReport
 from intsnn.widths import of_one_width, with_membrane_bits, with_weight_bits
@@ -52,6 +53,17 @@ def test_both_figures_and_their_ratio_stand_side_by_side(graph, report):
         assert words in table
     document = json.loads(json.dumps(asdict(found.document())))
     assert document["figures"][0]["value"] == report.edap_pj_ns_um2
+
+
+def test_a_copy_of_a_description_that_keeps_its_name_is_told_from_it(graph, report):
+    hardware = load_hardware("rram_64x64_65nm")
+    assert isinstance(hardware, HardwareSpec)
+    activity = measure(graph, [random_input(graph)])
+    crossbar = hardware.crossbar.model_copy(update={"gating": "array"})
+    gated = estimate(graph, activity, hardware.model_copy(update={"crossbar": crossbar}))
+    words = "hardware DIFFERS: two descriptions, both named rram_64x64_65nm"
+    assert words in compare(report, gated).table()
+    assert words not in compare(report, estimate(graph, activity, hardware)).table()
 
 
 def test_with_equal_operations_edap_is_the_product_of_the_other_two(graph, report):

@@ -248,9 +248,31 @@ def test_the_table_shows_the_axes_that_differ_and_what_was_left_out(graph, activ
     for words in ("beaten by no other", "the CSV has all", "too coarse for exact sums", "No accuracy is given"):
         assert words in table
     small = pareto_table(explore(graph, activity, spec(), space=DesignSpace(cell_bits=(2, 8))))
-    assert "1 designs left out: adc_conversion is priced from 4 to 10 bits (got 14)." in small
+    assert "1 design left out: adc_conversion is priced from 4 to 10 bits (got 14)." in small
     budgets = DesignSpace(cell_bits=(2, 8), array_budget=(None, 1, 2, 3, 4, 5, 6))
     assert "more left out; the CSV says why" in pareto_table(explore(graph, activity, spec(), space=budgets))
+
+
+def test_a_converter_with_one_price_is_explored_at_its_own_resolution_only(graph, activity):
+    space = DesignSpace(crossbar=(64, 128), cell_bits=(1, 4), adc_bits=("lossless", 4, 8))
+    found = explore(graph, activity, spec("spikesim_fixed"), space=space)
+    assert {design.point.adc_bits for design in found.designs} == {4}
+    assert "adc_conversion has one price, at 4 bits (got 10)" in {one.reason for one in found.infeasible}
+
+
+def test_digital_arrays_have_no_converter_and_cells_of_the_bits_that_are_priced(graph, activity):
+    space = DesignSpace(cell_bits=(1, 2), adc_bits=("lossless", 8))
+    found = explore(graph, activity, spec("sram_digital"), space=space)
+    assert [(design.point.cell_bits, design.point.adc_bits) for design in found.designs] == [(1, "lossless")]
+    assert {one.reason for one in found.infeasible} == {
+        "adder trees sum exactly: adc_bits must be lossless (got 8)",
+        "the digital cells are priced at 1 bit (got 2)",
+    }
+
+
+def test_a_value_given_twice_is_an_error():
+    with pytest.raises(UsageError, match="crossbar must have each value once \\(got 64 more than once\\)"):
+        DesignSpace(crossbar=(64, 32, 64))
 
 
 def written(tmp_path, text: str):
@@ -274,6 +296,22 @@ def test_accuracies_are_looked_up_by_the_axes_of_the_file(tmp_path):
 def test_accuracies_with_converters_count_for_coarse_ones_too(tmp_path):
     accuracy = read_accuracies(written(tmp_path, "adc_bits,accuracy\nlossless,0.9\n4,0.5\n"))
     assert (accuracy(POINT), accuracy(replace(POINT, adc_bits=4))) == (0.9, 0.5)
+
+
+def test_no_budget_is_written_as_none_or_left_empty(tmp_path):
+    for word in ("none", "", " none "):
+        accuracy = read_accuracies(written(tmp_path, f"array_budget,accuracy\n{word},0.9\n100,0.5\n"))
+        assert (accuracy(POINT), accuracy(replace(POINT, array_budget=100))) == (0.9, 0.5)
+
+
+def test_the_table_says_how_many_designs_have_no_accuracy(tmp_path, graph, activity):
+    space = DesignSpace(weight_bits=(2, 4), array_budget=(None, 1000))
+    accuracy = read_accuracies(written(tmp_path, "weight_bits,array_budget,accuracy\n4,none,0.9\n"))
+    table = pareto_table(explore(graph, activity, spec(), space=space, accuracy=accuracy))
+    assert "1 of 4 designs is beaten by no other" in table and "| none | 4 |" in table
+    assert "3 designs without an accuracy in the table: only designs that have one compete." in table
+    nothing = pareto_table(explore(graph, activity, spec(), space=space, accuracy=lambda _: None))
+    assert "4 designs without an accuracy" in nothing and "No accuracy is given" not in nothing
 
 
 @pytest.mark.parametrize(

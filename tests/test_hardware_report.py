@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,9 @@ from intsnn.errors import HardwareError, InvalidFileError, MissingFileError
 from intsnn.estimation import estimate
 from intsnn.hardware import HardwareSpec, SpikeSimSpec, load_hardware, shipped_hardware
 from intsnn.hardware.items import Item
-from intsnn.report import HardwareReport
+from intsnn.remarks import ASSUMED
+from intsnn.report import Floorplan, HardwareReport
+from intsnn.report_text import node_cells
 
 FOLDER = Path(intsnn.__file__).parent / "hardware"
 SHIPPED = FOLDER / "rram_64x64_65nm.yaml"
@@ -55,6 +58,23 @@ def test_operations_by_hand():
     assert one.pj_per_synaptic_operation == one.energy_pj / one.effective_operations
     assert one.power_mw == one.energy_pj / one.latency_ns
     assert one.edp_pj_ns == one.energy_pj * one.latency_ns
+
+
+def test_an_assumed_activity_says_what_it_assumes_and_no_operations_are_0():
+    graph = residual_graph()
+    assumed = estimate(graph, assume(graph, rate=0.0, time_steps=2), "rram_64x64_65nm")
+    assert ASSUMED in assumed.notes and ASSUMED in assumed.to_markdown()
+    assert ASSUMED not in estimate(graph, measure(graph, [random_input(graph)]), "rram_64x64_65nm").notes
+    columns, rows = node_cells(assumed)
+    shown = {row[0]: row[columns.index("synaptic operations")] for row in rows}
+    for node in assumed.nodes:
+        assert (shown[node.name] == "-") == (node.dense_operations == 0), node.name
+    assert "0" in shown.values()
+
+
+def test_the_short_table_has_the_floorplan_where_there_is_a_factor(report):
+    placed = replace(report, floorplan=Floorplan(4.2, "test"))
+    assert "floorplan" not in report.summary_table() and "| Area with floorplan factor |" in placed.summary_table()
 
 
 def test_markdown_has_every_section_node_component_and_source(report):

@@ -17,6 +17,7 @@ from wide_graphs import weighted_graphs
 import intsnn
 from intsnn.activity import assume, measure
 from intsnn.estimation import estimate
+from intsnn.hardware import HardwareSpec, load_hardware
 from intsnn.report_schema import schema_text
 
 PUBLISHED = Path(intsnn.__file__).parent / "hardware_report.schema.json"
@@ -137,8 +138,9 @@ def test_the_examples_of_the_documentation_run(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     page = (Path(__file__).parent.parent / "docs" / "hardware_report.md").read_text("utf-8")
     blocks = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
-    assert len(blocks) == 2
+    assert len(blocks) == 3
     exec("\n".join(blocks), {})
+    assert isinstance(load_hardware(tmp_path / "my_chip.yaml"), HardwareSpec)
     assert (tmp_path / "report.html").read_text("utf-8") == report.to_html()
     assert f"{report.energy_pj}" in capsys.readouterr().out
 

@@ -165,9 +165,8 @@ def _gain(key: str, mine: Figure, theirs: Figure) -> Figure:
 
 def _conditions(report: HardwareReport, against: HardwareReport) -> tuple[str, ...]:
     """What both have in common, and what they do not."""
-    lines = []
+    lines = [_hardware(report, against)]
     for word, mine, theirs in (
-        ("hardware", report.hardware, against.hardware),
         ("technology", _technology(report.technology), _technology(against.technology)),
         ("T", str(report.workload.time_steps), str(against.workload.time_steps)),
         ("activity", _activity(report), _activity(against)),
@@ -175,6 +174,21 @@ def _conditions(report: HardwareReport, against: HardwareReport) -> tuple[str, .
     ):
         lines.append(f"{word}: {mine}" if mine == theirs else f"{word} DIFFERS: {mine} against {theirs}")
     return tuple(lines)
+
+
+def _hardware(report: HardwareReport, against: HardwareReport) -> str:
+    """A copy of a description keeps its name when its numbers change, so the name alone does not tell."""
+    if report.hardware != against.hardware:
+        return f"hardware DIFFERS: {report.hardware} against {against.hardware}"
+    if _description(report) != _description(against):
+        return f"hardware DIFFERS: two descriptions, both named {report.hardware}"
+    return f"hardware: {report.hardware}"
+
+
+def _description(report: HardwareReport) -> tuple[object, ...]:
+    """All that a report knows of its description; where nothing is mapped, its prices as they were published."""
+    mapping = None if report.basis is None else report.basis.mapping
+    return (mapping and mapping.hardware, report.technology, report.provenance, report.floorplan)
 
 
 def _technology(technology: Technology) -> str:

@@ -68,7 +68,10 @@ class DesignSpace:
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            for value in getattr(self, field.name):
+            values = getattr(self, field.name)
+            for value in values:
+                if values.count(value) > 1:
+                    raise UsageError(f"{field.name} must have each value once (got {value} more than once)")
                 most = _MOST.get(field.name, math.inf)
                 if isinstance(value, int | float) and not 1 <= value <= most:
                     words = "at least 1" if most == math.inf else f"between 1 and {most}"

@@ -76,11 +76,15 @@ class Infeasible:
 
 @dataclass(frozen=True)
 class Exploration:
-    """Every design of a space, in the order of the space. hardware: the description whose prices they have."""
+    """Every design of a space, in the order of the space. hardware: the description whose prices they have.
+
+    accuracies_given: whether designs were asked for their accuracy; then only those that have one compete.
+    """
 
     hardware: str
     designs: tuple[Design, ...]
     infeasible: tuple[Infeasible, ...]
+    accuracies_given: bool = False
 
     @property
     def pareto(self) -> tuple[Design, ...]:
@@ -126,7 +130,8 @@ def explore(
         raise HardwareError(
             f"no design of the space can be priced; the first: {infeasible[0].reason}", hints=["widen the space"]
         )
-    return Exploration(hardware.name, _with_pareto(designs, known=accuracy is not None), tuple(infeasible))
+    known = accuracy is not None
+    return Exploration(hardware.name, _with_pareto(designs, known=known), tuple(infeasible), known)
 
 
 class _Pricing:
@@ -145,6 +150,7 @@ class _Pricing:
     def design(self, point: DesignPoint, accuracy: Accuracy | None) -> Design:
         """Map, count, schedule and price one design."""
         hardware = _hardware_at(point, self._hardware)
+        _require_priced(hardware, self._hardware)
         mapping = replace(self._mappings(_placed_alike(point)), hardware=hardware)
         copies = point.array_budget if hardware.interconnect.hops == "mesh" else None
         events = self._events(replace(point, column_mux=1, array_budget=copies))
@@ -244,6 +250,22 @@ def _hardware_at(point: DesignPoint, hardware: HardwareSpec) -> HardwareSpec:
     )
     duplication = hardware.duplication.model_copy(update={"arrays": point.array_budget})
     return hardware.model_copy(update={"crossbar": crossbar, "duplication": duplication})
+
+
+def _require_priced(hardware: HardwareSpec, described: HardwareSpec) -> None:
+    """HardwareError where a price of the description is none of this design's cells or converters."""
+    crossbar, own = hardware.crossbar, described.crossbar
+    if crossbar.readout == "adder_tree":
+        if crossbar.adc_bits != "lossless":
+            raise HardwareError(f"adder trees sum exactly: adc_bits must be lossless (got {crossbar.adc_bits})")
+        if crossbar.cell.bits != own.cell.bits:
+            # a digital cell is a bit of memory and its gate; no price says what one of more bits takes
+            raise HardwareError(f"the digital cells are priced at {own.cell.bits} bit (got {crossbar.cell.bits})")
+        return
+    cost = hardware.cost(Item.ADC_CONVERSION)
+    by_width = cost is None or any(isinstance(price, tuple) for price in (cost.energy_pj, cost.area_um2))
+    if not by_width and crossbar.resolution != own.resolution:
+        raise HardwareError(f"adc_conversion has one price, at {own.resolution} bits (got {crossbar.resolution})")
 
 
 def _require_steps(graph: IntGraph, point: DesignPoint) -> None:

@@ -15,6 +15,7 @@ from intsnn.exploration import Accuracy, Design, Exploration
 from intsnn.report_words import percent, readable
 
 _REASONS = 4  # reasons for leaving designs out that a table lists
+_NONE = "none"  # an axis without a value, as the command line spells it
 AXES = tuple(field.name for field in fields(DesignPoint))
 FIGURES = (
     "energy_pj",
@@ -52,19 +53,29 @@ def pareto_table(exploration: Exploration, *, rows: int = 20) -> str:
     axes = [axis for axis in AXES if len({getattr(design.point, axis) for design in exploration.designs}) > 1]
     head = (*axes, "energy uJ", "latency us", "area mm2", "accuracy", "energy is mostly", "area is mostly")
     lines = [_line(head), _line(["---"] * len(head))]
-    lines += [_line([*(_text(getattr(design.point, axis)) for axis in axes), *_cells(design)]) for design in shown]
-    tail = [f"{len(exploration.pareto)} of {len(exploration.designs)} designs are beaten by no other."]
+    lines += [_line([*(_value(design.point, axis) for axis in axes), *_cells(design)]) for design in shown]
+    unbeaten = len(exploration.pareto)
+    tail = [f"{unbeaten} of {_count(len(exploration.designs))} {'is' if unbeaten == 1 else 'are'} beaten by no other."]
     if len(exploration.pareto) > rows:
         tail.append(f"The {rows} with the least energy are shown; the CSV has all.")
     tail += _left_out(exploration)
     coarse = sum(not design.point.exact for design in exploration.designs)
     if coarse:
         tail.append(
-            f"{coarse} designs have converters too coarse for exact sums: they compete only if their accuracy is known."
+            f"{_count(coarse)} {'has' if coarse == 1 else 'have'} converters too coarse for exact sums: they compete "
+            "only if their accuracy is known."
         )
-    if not any(design.accuracy is not None for design in exploration.designs):
-        tail.append("No accuracy is given: designs compete within their own weight bits, membrane bits and T.")
-    return "\n".join([*lines, "", *(f"- {text}" for text in tail)])
+    return "\n".join([*lines, "", *(f"- {text}" for text in (*tail, *_accuracies_in_words(exploration)))])
+
+
+def _accuracies_in_words(exploration: Exploration) -> list[str]:
+    """In which league the designs competed, and how many did not."""
+    unknown = sum(design.accuracy is None for design in exploration.designs)
+    if not exploration.accuracies_given:
+        return ["No accuracy is given: designs compete within their own weight bits, membrane bits and T."]
+    if not unknown:
+        return []
+    return [f"{_count(unknown)} without an accuracy in the table: only designs that have one compete."]
 
 
 def read_accuracies(path: Path) -> Accuracy:
@@ -135,8 +146,10 @@ def _row_problems(
 
 
 def _plain(text: str | None) -> str:
-    """`4`, `4.0` and ` 4 ` alike."""
+    """`4`, `4.0` and ` 4 ` alike; `none`, as the option spells it, and an empty field alike."""
     stripped = (text or "").strip()
+    if stripped == _NONE:
+        return ""
     try:
         return f"{float(stripped):g}"
     except ValueError:
@@ -145,6 +158,10 @@ def _plain(text: str | None) -> str:
 
 def _text(value: object) -> str:
     return "" if value is None else f"{value:g}" if isinstance(value, int | float) else str(value)
+
+
+def _value(point: DesignPoint, axis: str) -> str:
+    return _text(getattr(point, axis)) or _NONE
 
 
 def _values(point: DesignPoint) -> list[str]:
@@ -177,9 +194,13 @@ def _cells(design: Design) -> list[str]:
 def _left_out(exploration: Exploration) -> list[str]:
     """The commonest reasons why there are no figures, each with the number of designs."""
     found = Counter(one.reason for one in exploration.infeasible)
-    lines = [f"{count} designs left out: {reason}." for reason, count in found.most_common(_REASONS)]
+    lines = [f"{_count(count)} left out: {reason}." for reason, count in found.most_common(_REASONS)]
     rest = found.total() - sum(count for _, count in found.most_common(_REASONS))
     return [*lines, f"{rest} more left out; the CSV says why."] if rest else lines
+
+
+def _count(designs: int) -> str:
+    return f"{designs} design{'' if designs == 1 else 's'}"
 
 
 def _line(cells: Sequence[str]) -> str:

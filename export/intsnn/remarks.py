@@ -10,6 +10,10 @@ from intsnn.gating import Gating, active_reads, converted_reads, every_read
 from intsnn.hardware.items import Item
 from intsnn.mapping import LayerMapping, Mapping
 
+ASSUMED = (
+    "Assumed, not measured: every neuron fires at one rate, independently; inputs of one bit are active at that rate, "
+    "wider ones uniform over their range."
+)
 _LOW_UTILISATION = 0.1  # below this share of used cells a note says so
 _FOLLOWS_SPIKES = (Item.ROW_ACTIVATION.value, Item.CELL_READ.value, Item.POPCOUNT_ADD.value)
 
@@ -18,6 +22,8 @@ def remarks(mapping: Mapping, activity: Activity, energy: tuple[EnergyPart, ...]
     """How much is built, what is not exact, what sparsity saves, and what the description itself remarks."""
     crossbar = mapping.hardware.crossbar
     notes = [f"{mapping.arrays:,} arrays in {mapping.pes:,} PEs on {mapping.tiles:,} tiles."]
+    if activity.source == "assumed":
+        notes.append(ASSUMED)
     copied = [f"{layer.name} x {layer.copies}" for layer in mapping.layers if layer.copies > 1]
     if copied:
         notes.append(f"Copies that work side by side: {', '.join(copied)}.")

@@ -33,7 +33,8 @@ _SHORT = ("energy_pj", "latency_ns", "area_um2", "power_mw", "edap_pj_ns_um2", "
 
 def short_table(report: HardwareReport) -> str:
     """The totals that people compare first, one row each; where the energy goes, what is absent, and every note."""
-    shown = [total for total in report.totals() if total.key in _SHORT]
+    keys = _SHORT if report.floorplan.factor == 1 else (*_SHORT, "floorplan_um2")
+    shown = [total for total in report.totals() if total.key in keys]
     table = _table(("figure", "value"), ((total.label, _quantity(total)) for total in shown))
     return "\n\n".join([table, "\n".join([_where_energy_goes(report), *_reasons(report, shown)])])
 
@@ -128,7 +129,7 @@ def node_cells(report: HardwareReport) -> Cells:
             percent(node.utilisation),
             percent(node.input_rate),
             percent(node.idle_arrays),
-            readable(node.effective_operations) if node.effective_operations else "-",
+            readable(node.effective_operations) if node.dense_operations else "-",
             readable(energy[node.name] * 1e-3),
             percent(energy[node.name] / whole if whole else None),
             "-" if isinstance(report.latency, Unavailable) else readable(busy[node.name] * 1e-3),

@@ -32,12 +32,16 @@ class RuleError(ValueError):
 
 @dataclass(frozen=True)
 class _Finding:
-    """One complaint about the value at `path`; `alternative`: that of one branch of a union of types."""
+    """One complaint about the value at `path`; `alternative`: that of one branch of a union of types.
+
+    rule: whether a rule between fields is broken, so that the branch's types fit.
+    """
 
     path: KeyPath
     message: str
     hint: str | None
     alternative: bool
+    rule: bool = False
 
 
 def validation_problems(error: ValidationError, tree: YamlTree, model: type[BaseModel]) -> tuple[Problem, ...]:
@@ -93,6 +97,8 @@ def _merge_alternatives(findings: Sequence[_Finding]) -> list[_Finding]:
         if any(len(other.path) > len(path) and other.path[: len(path)] == path for other in alternatives):
             continue
         here = [finding for finding in alternatives if finding.path == path]
+        # a broken rule says more than the branches that never fitted, and is no phrase that "or" could join
+        here = [finding for finding in here if finding.rule] or here
         wanted = list(dict.fromkeys(finding.message.partition(" (got")[0].removeprefix("must be ") for finding in here))
         got = here[0].message.partition(" (got")
         message = f"must be {' or '.join(wanted)}{got[1]}{got[2]}" if len(wanted) > 1 else here[0].message
@@ -118,7 +124,7 @@ def _finding(detail: ErrorDetails, tree: YamlTree, model: type[BaseModel]) -> _F
         case "value_error" if isinstance(context.get("error"), RuleError):
             rule: RuleError = context["error"]
             path = path if rule.field is None else (*path, *rule.field.split("."))
-            return _Finding(path, rule.message, rule.hint, skipped)
+            return _Finding(path, rule.message, rule.hint, skipped, rule=True)
         case "literal_error" | "enum":
             allowed = _allowed_values(path, model)
             message = f"must be {'one of ' if len(allowed) > 1 else ''}{', '.join(allowed)} {seen(tree.at(path))}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,8 +101,9 @@ def _reader_of(file: Path) -> Callable[[Path], str]:
     from intsnn.yaml_tree import parse_tree
 
     readers = _readers()
-    tree = parse_tree(file.read_text("utf-8", errors="replace"), str(file))
-    schema = tree.at(("schema",))
+    text = file.read_text("utf-8", errors="replace")
+    tree = parse_tree(text, str(file))
+    schema = tree.at(("schema",)) or _schema_line(text)
     kind = schema.partition("/")[0] if isinstance(schema, str) else None
     for known, reader in readers.items():
         if kind == known.partition("/")[0]:
@@ -109,6 +111,12 @@ def _reader_of(file: Path) -> Callable[[Path], str]:
     if kind is None and not (tree.complete and isinstance(tree.value, dict)):
         return _read_activity if file.suffix == ".json" else _read_recipe  # the strict reader says what is wrong
     raise _no_kind(tree, tuple(readers))
+
+
+def _schema_line(text: str) -> str | None:
+    """What the `schema:` line names; a file that is no YAML further down still says so what it was to be."""
+    found = re.search(r"(?m)^schema:[ \t]*[\"']?([\w./]+)", text)
+    return found.group(1) if found else None
 
 
 def _readers() -> Mapping[str, Callable[[Path], str]]:
@@ -149,9 +157,14 @@ def _read_recipe(file: Path) -> str:
 
 
 def _read_hardware(file: Path) -> str:
-    from intsnn.hardware import load_hardware
+    from intsnn.costs import price_of
+    from intsnn.hardware import HardwareSpec, load_hardware
+    from intsnn.hardware.items import Item
 
-    return f"hardware description {load_hardware(file).name}"
+    hardware = load_hardware(file)
+    if isinstance(hardware, HardwareSpec) and hardware.crossbar.readout == "converter":
+        price_of(Item.ADC_CONVERSION, "energy_pj", hardware, bits=hardware.crossbar.resolution)  # an error outside it
+    return f"hardware description {hardware.name}"
 
 
 def _read_analog(file: Path) -> str:

@@ -85,7 +85,12 @@ def _budget(text: str) -> int | None:
 @_values("--weight-bits", "weight_bits", float, help="Bits of every weight; else the network's own.")
 @_values("--membrane-bits", "membrane_bits", int, help="Bits of every membrane; else the network's own.")
 @_values("--steps", "steps", int, help="Numbers of time steps, at most those of the activity.")
-@click.option("--accuracies", type=click.Path(path_type=Path), help="CSV of measured accuracies, by the axes above.")
+@click.option(
+    "--accuracies",
+    type=click.Path(path_type=Path),
+    help="CSV: a column accuracy, from 0 to 1, and any of crossbar, cell_bits, adc_bits, column_mux, encoding, "
+    "array_budget, weight_bits, membrane_bits, time_steps. Only designs in it compete.",
+)
 @click.option("--output", type=click.Path(path_type=Path), help="Folder for exploration.csv and exploration.svg.")
 @force_option
 @output_options
