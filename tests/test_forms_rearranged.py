@@ -94,6 +94,7 @@ FORMS: dict[str, tuple[Forward, list[str]]] = {
     "stack in front": (on_both(lambda a, b: torch.stack([a, b], 2)), ["reshape", "reshape", "concat"]),
     "stack behind": (on_both(lambda a, b: torch.stack([a, b], -1)), ["reshape", "reshape", "concat", "transpose"]),
     "nearest": (on_spikes(lambda _, a: fold(lambda y: F.interpolate(y, scale_factor=2), a)), UPSAMPLED),
+    "adaptive to a multiple": (on_spikes(lambda _, a: fold(lambda y: F.adaptive_max_pool2d(y, (4, 12)), a)), UPSAMPLED),
     "nearest to a size": (on_spikes(lambda _, a: fold(lambda y: F.interpolate(y, size=(4, 12)), a)), UPSAMPLED),
     "pixel shuffle": (through("pixels"), ["reshape", "transpose", "reshape"]),
     "pixel unshuffle": (through("unpixels"), ["reshape", "transpose", "reshape"]),

@@ -13,7 +13,7 @@ from torch.overrides import resolve_name
 
 from mdcompress.graph import Carries, MultiplySpec, NodeKind, PoolSpec
 from mdcompress.tracing.ledger import Ledger, Tracked
-from mdcompress.tracing.rearranging import record_join, record_shuffle, record_upsampling
+from mdcompress.tracing.rearranging import record_copies, record_join, record_shuffle, record_upsampling
 from mdcompress.tracing.samplewise import (
     as_current,
     record_matrix_product,
@@ -116,6 +116,8 @@ def _is_recorded(ledger: Ledger, name: str, args: tuple[Any, ...], kwargs: dict[
     elif name in _REDUCTIONS:
         _record_reduction(ledger, _REDUCTIONS[name], args, kwargs, output)
     elif name in FUNCTIONAL_POOLS:
+        if name.startswith("adaptive") and output.numel() > args[0].numel() and record_copies(ledger, args[0], output):
+            return True
         spec = functional_pool_spec(name, args, kwargs, ledger.error)
         record_pool(ledger, ledger.function_base(name), spec=spec, x=args[0], output=output)
     elif name == "interpolate":

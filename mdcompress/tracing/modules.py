@@ -13,7 +13,7 @@ from mdcompress.tracing.functions import MAP_AXES, record_pool, require_axes
 from mdcompress.tracing.ledger import Ledger, Tracked
 from mdcompress.tracing.neurons import NeuronCalls
 from mdcompress.tracing.norms import record_norm
-from mdcompress.tracing.rearranging import record_token_linear
+from mdcompress.tracing.rearranging import record_copies, record_token_linear
 from mdcompress.tracing.samplewise import record_reshape, write_scale
 from mdcompress.tracing.specs import (
     CONVOLUTIONS,
@@ -84,6 +84,8 @@ def record_module(
         case nn.LPPool1d() | nn.LPPool2d() | nn.LPPool3d():
             _record_sum_pool(ledger, name, module, x, output)
         case _ if isinstance(module, POOLS):
+            if hasattr(module, "output_size") and output.numel() > x.numel() and record_copies(ledger, x, output):
+                return
             spec = pool_spec(module, x, ledger.error)
             record_pool(ledger, name, spec=spec, x=x, output=output, module=module)
         case _:

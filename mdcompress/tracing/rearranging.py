@@ -73,7 +73,15 @@ def _joined(ledger: Ledger, sources: Sequence[Tracked]) -> Tracked:
 def record_upsampling(ledger: Ledger, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor) -> bool:
     """Nearest upsampling by whole factors: copies that are joined and put between; False for any other resizing."""
     mode, x = argument(args, kwargs, 3, "mode", "nearest"), args[0]
-    if mode not in ("nearest", "nearest-exact") or not ledger.follows(x):
+    return mode in ("nearest", "nearest-exact") and record_copies(ledger, x, output)
+
+
+def record_copies(ledger: Ledger, x: Tensor, output: Tensor) -> bool:
+    """Every value of a map copied a whole number of times along each axis; False where output is anything else.
+
+    An adaptive pooling to a multiple of the size is this too: each of its windows holds one value.
+    """
+    if not ledger.follows(x):
         return False
     source = ledger.source(x)
     channels, *sizes = ledger.node(source.node).shape

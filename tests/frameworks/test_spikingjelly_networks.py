@@ -302,12 +302,11 @@ def test_spike_driven_transformer_of_two_blocks() -> None:
     assert kinds.count("multiply") == 2 * 2 and kinds.count("neuron") == 4 + 2 * 7 + 1
 
 
-def test_a_map_smaller_than_vgg_pools_it_to_is_refused() -> None:
-    network = nn.Sequential(layer.Conv2d(3, 4, 3, padding=1, step_mode="m"), neuron.IFNode(step_mode="m"))
-    network.append(layer.AdaptiveAvgPool2d((7, 7), step_mode="m"))
-    with pytest.raises(TraceError, match=r"of \(4, 4\) to \(7, 7\) has uneven windows") as caught:
-        trace(network, images(size=4))
-    assert "a larger input whose map is a multiple" in caught.value.hints[0]
+def test_vgg_copies_a_map_of_one_value_to_the_seven_by_seven_it_asks_for() -> None:
+    first = layer.Conv2d(3, 4, 3, padding=1), layer.BatchNorm2d(4), neuron.IFNode(), layer.AdaptiveAvgPool2d((7, 7))
+    network = nn.Sequential(*first, layer.Flatten(), layer.Linear(196, 3))
+    functional.set_step_mode(network, "m")
+    assert "pool" not in checked(network, images(size=1, batch=2))
 
 
 # --- recurrent containers --------------------------------------------------------------------------------------------
