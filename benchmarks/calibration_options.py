@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import mdcompress as md
-from mdcompress.console import percent, table
+from mdcompress.console import percent
 from mdcompress.data import calibration, load_data
 from mdcompress.data.names import Download
 from mdcompress.losses import logit_loss
@@ -29,7 +29,7 @@ from mdcompress.zoo import digits_snn
 
 TIME_STEPS, SAMPLES = 4, 512
 OPTIONS = {
-    "(defaults of 2026-11: nearest)": {"weights": "nearest"},
+    "`weights: nearest`": {"weights": "nearest"},
     "`weights: reconstruct`": {"weights": "reconstruct"},
     "`offsets: correct`": {"weights": "nearest", "offsets": "correct"},
     "`statistics: keep`": {"weights": "nearest", "statistics": "keep"},
@@ -60,8 +60,9 @@ def main() -> None:
     case = digits() if arguments.data == "digits" else mnist(arguments.npz)
     accuracy = md.evaluate(case.network, case.validation).accuracy
     print(f"Float network: {percent(accuracy)} of {sum(len(y) for _, y in case.validation)} validation samples.\n")
-    header = ["recipe", "batch norm", "option", "membrane mismatch", "logits KL", "accuracy"]
-    print(table(header, list(rows(case)), numbers=header[3:]))
+    print("| recipe | batch norm | option | membrane mismatch | logits KL | accuracy |\n|---|---|---|---|---|---|")
+    for row in rows(case):
+        print("|", " | ".join(row), "|", flush=True)
 
 
 def digits() -> Case:
