@@ -336,6 +336,21 @@ def test_override_that_applies_to_none_of_its_nodes_is_an_error() -> None:
     assert error.hints == ("the synapses are: conv1, layer1.conv, head.fc",)
 
 
+def test_roles_and_rates_of_losses_are_checked_against_the_neurons() -> None:
+    base = recipe(membrane_match="@stage_ends")
+    assert plan(base, PLAIN).node("lif1").policies
+    wrong = {"match": "@stage_ends", "layer_weights": {"lif1": 2.0, "head.*": 1.0}}
+    error = refusal(
+        Recipe.model_validate(
+            {**base.model_dump(), "distill": {"membrane": wrong, "rates": {"match": ("lif1", "pool")}}}
+        ),
+        PLAIN,
+    )
+    assert "distill.membrane.layer_weights: 'head.*' matches no neuron" in str(error)
+    assert "distill.rates.match: 'pool' matches no neuron" in str(error)
+    assert "lif1'" not in str(error) and "stage_ends" not in str(error)
+
+
 def test_membrane_loss_that_matches_no_neuron_is_an_error() -> None:
     error = refusal(recipe(membrane_match=("**", "conv1")), PLAIN)
     assert "distill.membrane.match: 'conv1' matches no neuron" in str(error)

@@ -17,6 +17,7 @@ from mdcompress.planning.selection import list_names, no_match_hint, select
 from mdcompress.planning.types import Origin, PlannedNode, QuantPlan
 from mdcompress.recipe.policies import BatchNormPolicy, InputPolicy, MembranePolicy, Override, WeightPolicy
 from mdcompress.recipe.sections import Recipe
+from mdcompress.recipe.values import NEURON_ROLES
 
 PolicyT = TypeVar("PolicyT", WeightPolicy, MembranePolicy, BatchNormPolicy, InputPolicy)
 
@@ -82,17 +83,24 @@ def _unmatched(recipe: Recipe, graph: SnnGraph) -> Iterator[_Fault]:
             if not found:
                 yield _Fault(f"{place}.match", f"{pattern!r} matches no node", no_match_hint(pattern, names))
         yield from _inapplicable(override, place, [graph.node(name) for name in dict.fromkeys(matched)], graph)
-    membrane = recipe.distill.membrane
-    if membrane is not None:
-        neurons = [node.name for node in graph.of_kind(NodeKind.NEURON)]
-        for pattern in membrane.patterns:
-            if not match_names(pattern, neurons):
-                message = f"{pattern!r} matches no neuron"
-                yield _Fault("distill.membrane.match", message, no_match_hint(pattern, neurons))
+    yield from _unmatched_losses(recipe, graph)
     for steps in recipe.distill.time_steps or ():
         if graph.fixed_steps not in (None, steps):
             message = f"must be {graph.fixed_steps}, for each of which the network's norms differ (got {steps})"
             yield _Fault("distill.time_steps", message, "leave distill.time_steps out")
+
+
+def _unmatched_losses(recipe: Recipe, graph: SnnGraph) -> Iterator[_Fault]:
+    """The patterns of losses that match no neuron. Roles need none of a certain name: a network that fires has some."""
+    neurons = [node.name for node in graph.of_kind(NodeKind.NEURON)]
+    for section, loss in (("membrane", recipe.distill.membrane), ("rates", recipe.distill.rates)):
+        if loss is None:
+            continue
+        for key, patterns in (("match", loss.patterns), ("layer_weights", tuple(loss.layer_weights))):
+            for pattern in patterns:
+                if pattern not in NEURON_ROLES and not match_names(pattern, neurons):
+                    hint = no_match_hint(pattern, neurons)
+                    yield _Fault(f"distill.{section}.{key}", f"{pattern!r} matches no neuron", hint)
 
 
 def _inapplicable(override: Override, place: str, matched: Sequence[SnnNode], graph: SnnGraph) -> Iterator[_Fault]:
