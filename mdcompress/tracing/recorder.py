@@ -48,6 +48,7 @@ class Recorder(TorchFunctionMode):
             sample.shape[1],
             reserved=self._modules,
             norm_lists=norm_lists(self._modules, sample.shape[0]),
+            unknown=frozenset(name for name, module in self._modules.items() if self._may_be_neuron(name, module)),
         )
         self._stack: list[str] = []
         self._inside_layer = 0
@@ -76,6 +77,11 @@ class Recorder(TorchFunctionMode):
     def reached(self) -> int:
         """How many nodes the pass has written so far."""
         return self._ledger.written
+
+    def _may_be_neuron(self, name: str, module: nn.Module) -> bool:
+        """Whether a module without layers, of a class that torch does not have, may be a neuron nobody described."""
+        foreign = not type(module).__module__.startswith("torch.")
+        return foreign and name not in self._neurons.models and not any(is_layer(part) for part in module.modules())
 
     def _check_neurons(self, graph: SnnGraph) -> None:
         for node in graph.of_kind(NodeKind.NEURON):
