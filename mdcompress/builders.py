@@ -40,8 +40,13 @@ def build_network(builder: str) -> nn.Module:
         ) from error
     factory = getattr(module, name, None)
     if not callable(factory):
-        offered = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
+        offered = [key for key, value in vars(module).items() if _may_build(value) and not key.startswith("_")]
         raise UsageError(f"{module_name!r} has no function {name!r}", hints=[f"it has: {', '.join(sorted(offered))}"])
+    if isinstance(factory, nn.Module):
+        raise UsageError(
+            f"{builder} must be a function that returns the network (it is a network itself)",
+            hints=[f"add `def build(): return {name}` to the module, and give {module_name}:build"],
+        )
     _require_no_arguments(factory, builder)
     network = factory()
     if not isinstance(network, nn.Module):
@@ -50,6 +55,10 @@ def build_network(builder: str) -> nn.Module:
             hints=["return the network itself, with its weights or without"],
         )
     return network
+
+
+def _may_build(value: object) -> bool:
+    return callable(value) and not isinstance(value, nn.Module)
 
 
 def _place(error: SyntaxError) -> str:

@@ -4,6 +4,7 @@
     from mdcompress.neurobench import NeuroBenchStudent, TrueFootprint, classes
 
     model = NeuroBenchStudent(md.lower(student))
+    # loader: a torch DataLoader of real x [N, T, ...] and labels [N]
     Benchmark(model, loader, [], [classes], [[TrueFootprint, ConnectionSparsity], [ClassificationAccuracy, ...]]).run()
 
 NeuroBench sees sizes and operations through torch modules: parameters by their dtype, synaptic operations by hooks on

@@ -162,15 +162,21 @@ def _read_torch(path: Path) -> dict[str, Tensor]:
             f"{path} must hold tensors only, in a whole file ({first})",
             hints=["save the state dict alone: torch.save(network.state_dict(), path)"],
         ) from error
-    for key in ("state_dict", "model", "model_state_dict"):
+    for key in ("state_dict", "model", "model_state_dict", "net"):  # net: SpikingJelly's examples
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
     if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
         raise CheckpointError(
-            f"{path} must hold a state dict of tensors (found {type(content).__name__})",
+            f"{path} must hold a state dict of tensors (found {_in_words(content)})",
             hints=["save it with torch.save(network.state_dict(), path)"],
         )
     return dict(content)
+
+
+def _in_words(content: object) -> str:
+    if not isinstance(content, dict):
+        return type(content).__name__
+    return f"a dict of {_shortened([f'{name!r}: {type(value).__name__}' for name, value in content.items()])}"
 
 
 def _without_wrapper(tensors: Mapping[str, Tensor], network: nn.Module) -> Mapping[str, Tensor]:

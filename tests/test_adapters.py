@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -76,6 +77,49 @@ def test_a_method_of_that_name_that_means_something_else_is_an_error() -> None:
     module.says = "a LIF"  # type: ignore[assignment]
     with pytest.raises(TraceError, match="must return a NeuronModel"):
         describe_neuron(module)
+
+
+@pytest.mark.parametrize(
+    ("given", "held"),
+    [
+        (nn.Parameter(torch.tensor(0.5)), 0.5),
+        (torch.tensor([0.5, 0.25]), (0.5, 0.25)),
+        (torch.tensor([[[0.5]], [[0.25]]]), (0.5, 0.25)),
+        (np.array([0.5, 0.25]), (0.5, 0.25)),
+        ([0.5, 0.25], (0.5, 0.25)),
+    ],
+)
+def test_tensors_in_a_neurons_own_description_become_numbers(given: object, held: object) -> None:
+    """A learned decay is a tensor where its owner reads it off: nothing behind it computes with tensors."""
+    described = replace(PLAIN, decay=given)  # type: ignore[arg-type]
+    module = Simulated(replace(PLAIN, decay=held), says=described)  # type: ignore[arg-type]
+    model = describe_neuron(module)
+    assert model == module.model
+    probe("neuron", module, model)
+    adapters = [NeuronAdapter(lambda module: described if isinstance(module, nn.ReLU) else None)]
+    assert describe_neuron(nn.ReLU(), adapters=adapters) == module.model
+
+
+def test_a_description_that_differs_within_a_channel_is_refused() -> None:
+    with pytest.raises(TraceError, match="differs from neuron to neuron within a channel"):
+        describe_neuron(Simulated(PLAIN, says=replace(PLAIN, threshold=torch.rand(2, 3))))  # type: ignore[arg-type]
+
+
+def test_a_neuron_of_one_step_that_does_not_say_so_is_told_how() -> None:
+    class Keeping(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.v = torch.zeros(3, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.v + x
+
+        def neuron_model(self) -> NeuronModel:
+            return PLAIN
+
+    with pytest.raises(TraceError, match="fails on currents") as caught:
+        probe("neuron", Keeping(), PLAIN)
+    assert "step_mode" in caught.value.hints[1] and "reset_state()" in caught.value.hints[1]
 
 
 def test_an_adapter_of_ones_own_is_asked_first_and_knows_how_to_run_its_neurons() -> None:

@@ -29,6 +29,8 @@ def needs(width):
 def number():
     return 3
 
+made = Net()
+
 def fails():
     raise RuntimeError("no data here")
 """
@@ -71,6 +73,7 @@ def test_a_file_in_the_current_folder_is_found(folder: Path, name: str) -> None:
         ("own_network:makes", "'own_network' has no function 'makes'", "it has: Net, fails, make, needs, number"),
         ("own_network:NUMBER", "'own_network' has no function 'NUMBER'", "it has: "),
         ("own_network:number", "must return a torch.nn.Module (it returned int)", "return the network itself"),
+        ("own_network:made", "must be a function that returns the network (it is a network itself)", "return made"),
         ("own_network:needs", "must be callable without arguments (missing a required argument: 'width')", "defaults"),
     ],
 )

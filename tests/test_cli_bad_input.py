@@ -176,6 +176,8 @@ def save_wide_weights(folder: Path) -> None:
 
 QUANTIZE = "quantize --recipe tiny.yaml --run new --weights "
 WEIGHTS = [
+    Bad("missing NIR file", "quantize --recipe 8bit --run new --model nowhere.nir", 1,
+        ("nowhere.nir: the NIR file must be there", "--model")),
     Bad("missing weights", QUANTIZE + "nowhere.pt", 1, ("nowhere.pt", "no such file", "--weights")),
     Bad("weights of another network", QUANTIZE + "other.safetensors", 1, ("other.safetensors", "other.weight"),
         weights_with(of_another_network, "other.safetensors")),

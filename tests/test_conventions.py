@@ -99,8 +99,39 @@ def test_the_error_is_that_of_the_attempt_that_came_furthest() -> None:
     with pytest.raises(TraceError, match="sigmoid") as caught:
         fit(network.eval(), moving().unsqueeze(-1))
     assert "on the assumption that the network takes one step at a time" in caught.value.hints[-1]
-    with pytest.raises(TraceError, match="is called for step 2 as call 3 of 2"):
+    with pytest.raises(TraceError, match="is called for step 2 as call 3 of 2") as caught:
         fit(Looping().eval(), still()[:2])
+    assert "as many steps as the network makes" in caught.value.hints[0]
+
+
+def test_where_not_even_a_layer_runs_the_error_is_that_of_the_network_as_it_is() -> None:
+    """It takes four values, and the sample has three: what it does with a still image says nothing."""
+
+    class Stepping(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc, self.neuron = nn.Linear(4, 5), OneStep()
+
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.stack([self.neuron(self.fc(x[t])) for t in range(x.shape[0])])
+
+    says = r"fails on the sample of shape \[4, 3, 3\]: RuntimeError: .*3x3 and 4x5"
+    with pytest.raises(TraceError, match=says) as caught:
+        fit(Stepping().eval(), moving()[..., :3])
+    assert not any("assumption" in hint for hint in caught.value.hints)
+
+
+def test_a_neuron_that_nobody_described_is_advised_to_describe_itself() -> None:
+    class Undescribed(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return (x > 0.5).to(x.dtype)
+
+    with pytest.raises(TraceError) as caught:
+        fit(nn.Sequential(nn.Linear(4, 5), Undescribed(), nn.Linear(5, 2)).eval(), moving())
+    assert any("if '1' is a neuron" in hint for hint in caught.value.hints)
+    with pytest.raises(TraceError) as caught:
+        fit(nn.Sequential(nn.Linear(4, 5), nn.Sigmoid()).eval(), moving())
+    assert not any("is a neuron" in hint for hint in caught.value.hints)
 
 
 def test_a_batch_that_the_training_script_would_have_flattened_is_named() -> None:

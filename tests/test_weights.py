@@ -94,7 +94,7 @@ def test_equal_students_are_equal_files(tmp_path: Path, student: Student) -> Non
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
 
 
-@pytest.mark.parametrize("wrapped", ["", "state_dict", "model", "model_state_dict"])
+@pytest.mark.parametrize("wrapped", ["", "state_dict", "model", "model_state_dict", "net"])
 @pytest.mark.parametrize("suffix", [".pt", ".pth"])
 def test_foreign_checkpoints_of_tensors_are_read(tmp_path: Path, wrapped: str, suffix: str) -> None:
     original, other = network(), digits_snn(channels=4)
@@ -197,6 +197,12 @@ def test_a_pickle_that_would_run_code_is_refused_and_does_not_run(
 def test_a_checkpoint_that_is_no_state_dict_is_refused(tmp_path: Path, content: object) -> None:
     torch.save(content, tmp_path / "odd.pt")
     with pytest.raises(CheckpointError, match="must hold a state dict of tensors"):
+        load_weights(network(), tmp_path / "odd.pt")
+
+
+def test_what_an_odd_checkpoint_holds_is_named(tmp_path: Path) -> None:
+    torch.save({"student": {"a": torch.zeros(1)}, "epoch": 3}, tmp_path / "odd.pt")
+    with pytest.raises(CheckpointError, match=r"found a dict of 'student': dict, 'epoch': int"):
         load_weights(network(), tmp_path / "odd.pt")
 
 

@@ -9,7 +9,13 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from mdcompress.adapters.base import Adapter, NeuronAdapter, RefusedParameterError, class_and_version
+from mdcompress.adapters.base import (
+    Adapter,
+    NeuronAdapter,
+    RefusedParameterError,
+    class_and_version,
+    with_plain_numbers,
+)
 from mdcompress.adapters.norse import NorseNeurons
 from mdcompress.adapters.own import OwnNeurons, SelfDescribed
 from mdcompress.adapters.probing import probe as probe_with
@@ -99,7 +105,7 @@ def _asked(module: nn.Module, adapters: Sequence[Adapter]) -> tuple[Adapter, Neu
     """The first adapter that knows the module, and what it says."""
     for adapter in (*adapters, *ADAPTERS):
         try:
-            described = adapter.describe(module)
+            described = with_plain_numbers(adapter.describe(module))
         except RefusedParameterError as error:
             described = error.refusal
         if described is not None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import copy
 import importlib.metadata
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -66,6 +67,19 @@ def numbers(value: object) -> Numbers:
     if sum(size > 1 for size in tensor.shape) > 1:
         raise RefusedParameterError(PER_NEURON)
     return tuple(tensor.flatten().tolist())
+
+
+def with_plain_numbers(described: NeuronModel | Refusal | None) -> NeuronModel | Refusal | None:
+    """The description with numbers in place of tensors and arrays, which a neuron of one's own may give.
+
+    Errors: RefusedParameterError where a parameter differs within a channel.
+    """
+    if not isinstance(described, NeuronModel):
+        return described
+    given: dict[str, Any] = {
+        name: numbers(value) for name, value in vars(described).items() if isinstance(value, Tensor | np.ndarray | list)
+    }
+    return replace(described, **given) if given else described
 
 
 def library_class(module: nn.Module, library: str) -> str | None:

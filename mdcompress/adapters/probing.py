@@ -17,6 +17,7 @@ PROBE_STEPS, PROBE_NEURONS = 100, 256
 _LARGEST_COUNT = 2**24  # a library's spikes may be float32, which holds no larger ones exactly
 _NEAR_TIE = 1e-9  # in thresholds: as near, the order of float64 operations decides on which side a potential lies
 _OWN_DESCRIPTION = "a subclass with its own forward, or another version of the library, needs its own description"
+_ONE_STEP = 'a neuron that takes one step, [N, ...], and keeps its state needs step_mode = "s" and reset_state()'
 _WRONG_AT_TIES = 0.75  # of exact ties: rounding turns some of them, another comparison turns them all
 
 
@@ -120,7 +121,10 @@ def _run(what: str, adapter: Adapter, module: nn.Module, currents: Tensor) -> Te
     except Exception as error:
         raise TraceError(
             f"{what} fails on currents of shape {list(currents.shape)}: {type(error).__name__}: {error}",
-            hints=["a neuron must run on any batch of currents, in evaluation mode and in float64"],
+            hints=[
+                "a neuron must run on any batch of currents, in evaluation mode and in float64",
+                *([_ONE_STEP] if hasattr(module, "neuron_model") and not hasattr(module, "step_mode") else []),
+            ],
         ) from error
 
 

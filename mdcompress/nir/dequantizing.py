@@ -279,27 +279,27 @@ _DRIVE = "give it a weight layer of its own"
 
 def _require_plain(node: IntNeuron, reader: Reader) -> None:
     """ExportError where the neuron has an option that no neuron of NIR has."""
-    spiking = node.output == "spikes"
+    spiking, other_reset = node.output == "spikes", f"its reset is {node.reset}, and these readers' is {reader.reset}"
     wrong = {
         f"it fires counts of spikes ({node.spike})": node.spike != "binary",
         f"its reset comes late ({node.timing})": node.timing != "same_step",
         f"it has a floor ({node.floor})": node.floor != "none",
         "its threshold doubles": node.rearm != "plain",
         "it does not start from 0": node.initial != 0,
-        f"its reset is {node.reset}, and these readers' is {reader.reset}": spiking and node.reset != reader.reset,
+        other_reset: spiking and node.reset != reader.reset,
         "its potential is read after a reset": not spiking and node.reset != "none",
     }
     for reason, holds in wrong.items():
         if holds:
-            raise _refused(node, f"NIR's neurons are plain: {reason}", _PLAIN[node.reset])
+            hint = _SOFT if reason == other_reset and node.reset == "soft" else _PLAIN
+            raise _refused(node, f"NIR's neurons are plain: {reason}", hint)
 
 
-_PLAIN = {
-    "hard": "train with plain neurons that reset to v_reset",
-    "soft": "export with reset='soft' (--nir-reset soft) for readers that subtract, as sinabs does: NIR itself has no "
-    "soft reset",
-    "none": "train with plain neurons that reset to v_reset",
-}
+_SOFT = (
+    "export with reset='soft' (--nir-reset soft) for readers that subtract, as sinabs does: "
+    "NIR itself has no soft reset"
+)
+_PLAIN = "use model.onnx, which holds everything, or train with plain neurons: binary spikes and a reset to v_reset"
 
 
 def _require_form(node: IntConv | IntLinear) -> None:

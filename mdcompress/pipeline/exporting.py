@@ -69,12 +69,13 @@ def export(
     parity = verify_graph(student, graph, x)
     require_equal(parity)
     integers = student.quantize_input(x).numpy()
-    activity = measure(graph, [integers])
+    activity, keeps_steps = measure(graph, [integers]), graph.output.mode == "steps"
     summary = "\n".join(
         [
             f"parity     {parity}",
             f"activity   mean spike rate {100 * activity.mean_rate:.1f} %",
             f"input      {_input_in_words(graph)}",
+            *(["output     logits are int32 [T, N, K]: the answer is their mean over T"] if keeps_steps else []),
         ]
     )
     measured = {

@@ -68,11 +68,13 @@ def teacher_weights(workspace: Workspace) -> Path:
         workspace.require(Stage.TRAIN)
         return workspace.run.file(TEACHER_FILE)
     if not Path(named).is_file():
+        if workspace.model.weights is None:
+            raise MissingFileError(
+                f"{named}: the NIR file must be there (no such file)", hints=["give another path with --model"]
+            )
         raise MissingFileError(
             f"{named}: the weights of the float network must be there (no such file)",
-            hints=["give another path with --model"]
-            if workspace.model.weights is None
-            else ["give another path with --weights", "or set model.weights to null to train the network first"],
+            hints=["give another path with --weights", "or set model.weights to null to train the network first"],
         )
     return Path(named)
 

@@ -55,7 +55,10 @@ def quantize(workspace: Workspace) -> Report:
         "teacher_test_accuracy": evaluate(network, splits.test).accuracy,
         "test_accuracy": evaluate(student, splits.test, time_steps=steps).accuracy,
     }
-    summary = f"quantized  test accuracy {percent(accuracies['test_accuracy'])}"
+    summary = (
+        f"teacher    test accuracy {percent(accuracies['teacher_test_accuracy'])}\n"
+        f"quantized  test accuracy {percent(accuracies['test_accuracy'])}"
+    )
     with started.writing(measured=accuracies, summary=summary) as folder:
         (folder / PLAN_FILE).write_text(plan_text(plan), "utf-8")
         provenance = {"recipe": recipe.name, "mdcompress": __version__, "stage": Stage.QUANTIZE.value}

@@ -77,8 +77,14 @@ def _candidates(network: nn.Module, adapters: Sequence[Adapter]) -> Iterator[tup
 
 
 def _furthest(failures: Sequence[tuple[Failure, str]]) -> TraceError:
-    """The error of the attempt that wrote most of the graph; a later one first, since it was guessed from neurons."""
+    """The error of the attempt that wrote most of the graph.
+
+    Of equals the later one, since it was guessed from neurons; where none came beyond the input, that of the network as
+    it is.
+    """
     failure, convention = max(reversed(failures), key=lambda tried: tried[0].reached)
+    if failure.reached <= 1:
+        failure, convention = failures[0]
     if not convention:
         return failure.error
     hint = f"this is what was found on the assumption that the network {convention}"

@@ -283,7 +283,11 @@ def _record_complement(
     one, spikes = (right, left) if name in ("rsub", "__rsub__") else (left, right)
     is_one = bool((one == 1).all()) if isinstance(one, Tensor) and not ledger.follows(one) else one == 1
     if not isinstance(spikes, Tensor) or isinstance(is_one, Tensor) or not is_one:
-        raise ledger.error("the network subtracts tensors", "only 1 - spikes can be held, to multiply other spikes by")
+        raise ledger.error(
+            "the network subtracts tensors",
+            "only 1 - spikes can be held, to multiply other spikes by; a neuron's own equation belongs into a module "
+            "with a method `neuron_model` (docs/frameworks/own.md)",
+        )
     source = ledger.source(spikes)
     if ledger.node(source.node).carries is not Carries.SPIKES:
         raise ledger.error(f"1 - {source.node!r} is taken, which are no spikes", "take 1 - spikes")

@@ -47,12 +47,20 @@ class Ledger:
         batch: N of the sample, at least 2: then [T, N, ...] and [T*N, ...] can be told apart by shape alone.
         reserved: the names of the network's modules; no other node may have one of them.
         norm_lists: the names of its lists of a batch norm for every step.
+        unknown: the names of its modules that may be neurons that nobody described.
     """
 
     def __init__(
-        self, time_steps: int, batch: int, *, reserved: Collection[str], norm_lists: frozenset[str] = frozenset()
+        self,
+        time_steps: int,
+        batch: int,
+        *,
+        reserved: Collection[str],
+        norm_lists: frozenset[str] = frozenset(),
+        unknown: frozenset[str] = frozenset(),
     ) -> None:
         self.extent = Extent(time_steps, batch)
+        self._unknown = unknown
         self.norm_lists = norm_lists
         self._reserved = frozenset(reserved)
         self._nodes: dict[str, SnnNode] = {}
@@ -368,7 +376,12 @@ class Ledger:
     def error(self, what: str, hint: str) -> TraceError:
         """The error, with the module in which the pass stands."""
         place = f" (in module {self.place!r})" if self.place else ""
-        return TraceError(f"{what}{place}", hints=[hint])
+        hints = [hint]
+        if self.place in self._unknown:
+            hints.append(
+                f"if {self.place!r} is a neuron, give its class a method `neuron_model` (docs/frameworks/own.md)"
+            )
+        return TraceError(f"{what}{place}", hints=hints)
 
 
 def _as_called(node: SnnNode) -> SnnNode:

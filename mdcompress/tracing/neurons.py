@@ -20,7 +20,7 @@ from mdcompress.errors import TraceError
 from mdcompress.graph import Carries, NeuronModel, NodeKind, TensorShape, per_channel
 from mdcompress.tracing.calling import Reduces, advice_on, calling_of
 from mdcompress.tracing.ledger import Ledger, Tracked
-from mdcompress.tracing.positions import Position
+from mdcompress.tracing.positions import AS_MANY_STEPS, Position
 from mdcompress.tracing.recurrence import add_input, add_recurrent, recurrent_name
 from mdcompress.tracing.samplewise import as_current
 from mdcompress.tracing.state import is_at_rest
@@ -172,7 +172,9 @@ class NeuronCalls:
         elif position.step != count or position.step >= ledger.time_steps:
             raise ledger.error(
                 f"neuron {name!r} is called for step {position.step} as call {count + 1} of {ledger.time_steps}",
-                "call every neuron once for each step of the sample, in the order of the steps",
+                AS_MANY_STEPS
+                if count >= ledger.time_steps
+                else "call every neuron once for each step of the sample, in the order of the steps",
             )
         return position
 

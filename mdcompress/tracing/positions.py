@@ -22,6 +22,8 @@ _TURNED: dict[Axes, Axes] = {
     ("T", "N"): ("N", "T"), ("N", "T"): ("T", "N"), ("1", "N"): ("N", "1"), ("N", "1"): ("1", "N"),
 }  # fmt: skip
 
+AS_MANY_STEPS = "give a sample with as many steps as the network makes: in a recipe `data.time_steps`"
+
 
 @dataclass(frozen=True)
 class Position:

@@ -48,6 +48,7 @@ class Recorder(TorchFunctionMode):
             sample.shape[1],
             reserved=self._modules,
             norm_lists=norm_lists(self._modules, sample.shape[0]),
+            unknown=frozenset(name for name, module in self._modules.items() if self._may_be_neuron(name, module)),
         )
         self._stack: list[str] = []
         self._inside_layer = 0
@@ -82,6 +83,11 @@ class Recorder(TorchFunctionMode):
     def failed_in(self) -> str | None:
         """The innermost module whose call failed; None where none did."""
         return self._failed
+
+    def _may_be_neuron(self, name: str, module: nn.Module) -> bool:
+        """Whether a module without layers, of a class that torch does not have, may be a neuron nobody described."""
+        foreign = not type(module).__module__.startswith("torch.")
+        return foreign and name not in self._neurons.models and not any(is_layer(part) for part in module.modules())
 
     def _check_neurons(self, graph: SnnGraph) -> None:
         for node in graph.of_kind(NodeKind.NEURON):

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mdcompress.graph import NodeKind
 from mdcompress.tracing.ledger import Ledger, Tracked
-from mdcompress.tracing.positions import Axes, Position
+from mdcompress.tracing.positions import AS_MANY_STEPS, Axes, Position
 from mdcompress.tracing.samplewise import record_parts, record_slice, record_transpose
 from mdcompress.tracing.specs import argument
 
@@ -89,12 +89,12 @@ def record_joining(ledger: Ledger, name: str, args: tuple[Any, ...], kwargs: dic
     if first.position.span == "step" and steps != list(range(ledger.time_steps)):
         raise ledger.error(
             f"{first.node!r} is joined over the steps {_listed(steps)}, of {ledger.time_steps}",
-            "join all steps of the sample, in order; give a sample with as many steps as the network makes",
+            f"join all steps of the sample, in order; {AS_MANY_STEPS}",
         )
     if len(parts) != ledger.time_steps:
         raise ledger.error(
             f"{first.node!r} is repeated {len(parts)} times, and the sample has {ledger.time_steps} steps",
-            "give a sample with as many steps as the network makes",
+            AS_MANY_STEPS,
         )
     ledger.alias(output, first, Position("all", axes))
     return True

@@ -14,6 +14,7 @@ from main_run import ROOT, commands
 
 PAGES = ROOT / "docs/frameworks"
 FRAMEWORKS = ("spikingjelly", "snntorch", "norse", "sinabs")
+STEPWISE = ("snntorch", "norse", "sinabs")
 
 
 def blocks(page: str, language: str) -> list[str]:
@@ -53,6 +54,10 @@ def test_the_four_commands_take_the_network_as_it_is(
         assert result.code == 0, f"{' '.join(line)}\n{result.err}"
         if line[1] == "quantize" and framework != "spikingjelly":  # whose network takes all steps already
             assert "it runs as mdcompress." in result.err
+        if line[1] == "quantize":
+            assert re.search(r"^teacher    test accuracy .*\nquantized  test accuracy", result.out, re.MULTILINE)
+        if line[1] == "export":  # two of the networks answer at every step
+            assert ("logits are int32 [T, N, K]" in result.out) == (framework in STEPWISE)
     assert (tmp_path / "runs/4bit/report.html").is_file()
 
 
