@@ -13,16 +13,20 @@ import torch
 from torch import Tensor, nn
 
 from mdcompress.graph import NodeKind, SnnNode, SynapseSpec
+from mdcompress.layer_taps import first_of, layer_currents
 from mdcompress.layers.norms import BatchNorm
 from mdcompress.layers.synapse import QuantSynapse
 from mdcompress.modes import evaluating
 from mdcompress.student import Student
 from mdcompress.tracing.state import first_tensor, run_fresh
 
+_SAMPLES = 256  # of the calibration data that each layer is compared on
+
 
 def correct_offsets(student: Student, teacher: nn.Module, inputs: Sequence[Tensor]) -> None:
     """Correct every layer that has an offset of its own; one that stands in several places is left as it is."""
     modules = dict(teacher.named_modules())
+    inputs = first_of(inputs, _SAMPLES)
     synapses = student.graph.of_kind(NodeKind.SYNAPSE)
     corrected = {node.name: node for node in synapses if _has_own_offset(student, node, modules)}
     with evaluating(teacher):
@@ -80,14 +84,13 @@ def _teacher_means(
 
 
 def _student_mean(student: Student, name: str, inputs: Sequence[Tensor]) -> Tensor:
-    total, count = torch.zeros(()), 0
-    for x in inputs:
-        result = student.run(x)
-        unit = student.current_unit(name, result.units)
-        rows = _channels_last(result.currents[name], student.synapse(name).spec)
-        total = total.to(rows.device) + rows.sum(0, dtype=torch.float64) * unit
+    unit = student.current_unit(name, student.stream_units())
+    total, count = torch.zeros((), dtype=torch.float64), 0
+    for currents in layer_currents(student, name, inputs):
+        rows = _channels_last(currents, student.synapse(name).spec)
+        total = total.to(rows.device) + rows.sum(0, dtype=torch.float64)
         count += len(rows)
-    return total / count
+    return total * unit / count
 
 
 def _channels_last(values: Tensor, spec: object) -> Tensor:

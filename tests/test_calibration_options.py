@@ -18,6 +18,7 @@ from mdcompress.calibration import calibrate
 from mdcompress.compression import compress
 from mdcompress.errors import CalibrationError
 from mdcompress.graph import SynapseSpec
+from mdcompress.layer_taps import first_of, layer_currents, layer_inputs
 from mdcompress.layers.neuron import MembraneUnit
 from mdcompress.modes import evaluating
 from mdcompress.observation import observe
@@ -32,8 +33,13 @@ from mdcompress.transform import quantize
 from mdcompress.verification import verify
 from mdcompress.zoo import LIF, digits_snn
 
-RECONSTRUCT = CalibrateSpec(weights="reconstruct")
-CORRECT = CalibrateSpec(offsets="correct")
+
+def only(**options: object) -> CalibrateSpec:
+    """Nothing but these options."""
+    return CalibrateSpec.model_validate({"weights": "nearest", "offsets": "keep", **options})
+
+
+RECONSTRUCT, CORRECT = only(weights="reconstruct"), only(offsets="correct")
 
 
 def data(*, seed: int = 0, samples: int = 16) -> Tensor:
@@ -68,7 +74,7 @@ def test_an_input_with_an_outlier_is_resolved_where_the_data_are() -> None:
     x[0, 0, 0, 0, 0] = 50.0
     scales = {}
     for input_ in ("max", "percentile", "mse"):
-        student = calibrate(fresh(), [x], spec=CalibrateSpec(input=input_))
+        student = calibrate(fresh(), [x], spec=only(input=input_))
         scales[input_] = float(student.input.scale)
         assert verify(student.eval(), x).equal
     assert scales["max"] == pytest.approx(50 / 255)
@@ -77,7 +83,7 @@ def test_an_input_with_an_outlier_is_resolved_where_the_data_are() -> None:
 
 
 def test_inputs_on_a_grid_keep_it_whatever_is_asked_for() -> None:
-    student = calibrate(fresh(), [(data() * 16).round() / 16], spec=CalibrateSpec(input="percentile", percentile=50))
+    student = calibrate(fresh(), [(data() * 16).round() / 16], spec=only(input="percentile", percentile=50))
     assert float(student.input.scale) == pytest.approx(1 / 16)
 
 
@@ -90,7 +96,7 @@ def test_a_percentile_of_the_membranes_has_the_largest_integer() -> None:
     recipe = Recipe.model_validate({"name": "r", "quantize": {"membrane": {"bit_width": 5}}})
     ranges = {}
     for percentile in (100.0, 90.0):
-        spec = CalibrateSpec(membrane="percentile", percentile=percentile)
+        spec = only(membrane="percentile", percentile=percentile)
         student = calibrate(quantize(network, graph, plan(recipe, graph)), [x], spec=spec)
         unit = student.units["0"]
         assert isinstance(unit, MembraneUnit)
@@ -215,7 +221,11 @@ def test_reconstruction_lowers_the_membrane_mismatch_on_samples_it_has_not_seen(
     lost = {}
     for weights in ("nearest", "reconstruct"):
         recipe = Recipe.model_validate(
-            {"name": "r", "quantize": {"weight": {"bit_width": 2}}, "calibrate": {"weights": weights}}
+            {
+                "name": "r",
+                "quantize": {"weight": {"bit_width": 2}},
+                "calibrate": {"weights": weights, "offsets": "keep"},
+            }
         )
         student = compress(network, drawn_input(2), recipe, [drawn_input(2)])
         lost[weights] = potentials_mismatch(student, network, drawn_input(3))
@@ -237,7 +247,7 @@ def test_reconstructed_integers_are_what_the_layer_computes_with() -> None:
 
 @pytest.mark.parametrize("policy", [{"range": "max"}, {"bit_width": 1}])
 def test_layers_that_cannot_be_reconstructed_keep_their_weights(policy: dict[str, object]) -> None:
-    plain = calibrate(fresh(weight=policy), [data()])
+    plain = calibrate(fresh(weight=policy), [data()], spec=only())
     asked = calibrate(fresh(weight=policy), [data()], spec=RECONSTRUCT)
     states = zip(plain.state_dict().values(), asked.state_dict().values(), strict=True)
     assert all(torch.equal(one, other) for one, other in states)
@@ -267,7 +277,7 @@ def mean_currents(student: Student, name: str, x: Tensor) -> Tensor:
 def test_corrected_offsets_make_the_mean_current_of_each_channel_that_of_the_float_network() -> None:
     network, student = folded()
     before = copy.deepcopy(student)
-    calibrate(before, [data()])
+    calibrate(before, [data()], spec=only())
     calibrate(student, [data()], spec=CORRECT, teacher=network)
     seen: dict[str, Tensor] = {}
     handles = [
@@ -292,6 +302,21 @@ def test_corrected_offsets_make_the_mean_current_of_each_channel_that_of_the_flo
     assert report.equal and report.spikes > 0
 
 
+def test_a_layer_is_shown_at_most_so_many_samples_and_the_layers_behind_it_are_not_run() -> None:
+    student, x = calibrate(fresh(), [data(samples=30)]), data(samples=30)
+    assert [part.shape[1] for part in first_of([x, x, x], 70)] == [30, 30, 10]
+    assert [part.shape[1] for part in first_of([x], 70)] == [30]
+    ran: list[str] = []
+    for name in ("stem.conv", "head"):
+        student.synapse(name).register_forward_pre_hook(lambda _m, _x, name=name: ran.append(name))
+    student.eval()
+    (read,) = layer_inputs(student, "stem.conv", [x])
+    assert torch.equal(read, student.input(x)) and ran == ["stem.conv"]
+    whole = student.run(x).currents["conv3.conv"]
+    (currents,) = layer_currents(student, "conv3.conv", [x])
+    assert torch.equal(currents, whole) and ran.count("head") == 1
+
+
 def test_correction_needs_the_float_network() -> None:
     with pytest.raises(CalibrationError, match="compares with the float network"):
         calibrate(fresh(), [data()], spec=CORRECT)
@@ -302,7 +327,7 @@ def test_kept_statistics_are_those_of_the_float_network() -> None:
     norm = student.synapse("stem.conv").norm
     assert isinstance(norm, nn.BatchNorm2d) and norm.running_mean is not None
     before = norm.running_mean.clone()
-    calibrate(student, [data()], spec=CalibrateSpec(statistics="keep"))
+    calibrate(student, [data()], spec=only(statistics="keep"))
     assert torch.equal(norm.running_mean, before)
     calibrate(student, [data()])
     assert not torch.equal(norm.running_mean, before)
