@@ -23,7 +23,7 @@ from mdcompress.layers.neuron import MembraneUnit
 from mdcompress.modes import evaluating
 from mdcompress.observation import observe
 from mdcompress.planning import plan
-from mdcompress.quantizers import integer_weight, weight_limits
+from mdcompress.quantizers import integer_weight, set_integer_weight, weight_limits
 from mdcompress.ranges import best_reach, percentile_of
 from mdcompress.recipe import CalibrateSpec, Recipe, WeightPolicy
 from mdcompress.reconstruction import _columns, round_rows
@@ -234,15 +234,22 @@ def test_reconstruction_lowers_the_membrane_mismatch_on_samples_it_has_not_seen(
     assert lost["reconstruct"] < 0.7 * lost["nearest"], lost
 
 
-def test_reconstructed_integers_are_what_the_layer_computes_with() -> None:
-    """Weights lie on their own grid afterwards, so that rounding them again changes nothing."""
-    student = calibrate(fresh(), [data()], spec=RECONSTRUCT)
-    for name in ("stem.conv", "head"):
-        layer = student.synapse(name).layer
-        found = integer_weight(layer)
-        scale = found.scale.view(-1, *(1 for _ in layer.weight.shape[1:]))
-        assert torch.allclose(layer.weight, found.values * scale, rtol=1e-5, atol=1e-8)
-        assert int(found.values.abs().max()) <= 3
+@pytest.mark.parametrize("scale", ["float", "power_of_two"])
+def test_a_layer_computes_with_the_integers_it_is_given_and_keeps_its_weights_where_they_agree(scale: str) -> None:
+    student = fresh(weight={"bit_width": 3, "scale": scale})
+    layer, policy = student.synapse("head").layer, student.synapse("head").weight_policy
+    before, weight = integer_weight(layer), layer.weight.detach().clone()
+    values = before.values.detach().clone()
+    values[:, :10] = torch.randint(-3, 4, (10, 10), generator=torch.Generator().manual_seed(0)).float()
+    scales = before.scale.detach() * 1.25
+    set_integer_weight(layer, policy, values, scales)
+    after = integer_weight(layer)
+    assert torch.equal(after.values, values)
+    assert torch.allclose(after.scale, scales if scale == "float" else before.scale.detach())
+    kept = (weight / after.scale[:, None]).round().clamp(-3, 3) == values
+    assert bool(kept.any()) and not bool(kept.all())
+    same = (layer.weight - weight).abs() <= 0.011 * after.scale[:, None]  # within a hundredth of a step of the edge
+    assert bool(same[kept].all())
 
 
 @pytest.mark.parametrize("policy", [{"range": "max"}, {"bit_width": 1}])
