@@ -7,6 +7,7 @@ the layer's bias, or that of its batch norm; it becomes part of the integer B.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -28,18 +29,15 @@ def correct_offsets(student: Student, teacher: nn.Module, inputs: Sequence[Tenso
     modules = dict(teacher.named_modules())
     inputs = first_of(inputs, _SAMPLES)
     synapses = student.graph.of_kind(NodeKind.SYNAPSE)
-    corrected = {node.name: node for node in synapses if _has_own_offset(student, node, modules)}
+    sources = Counter(map(_source, synapses))
+    own = {node.name: node for node in synapses if sources[_source(node)] == 1 and _source(node) in modules}
+    corrected = {name: node for name, node in own.items() if _offset(student.synapse(name)) is not None}
     with evaluating(teacher):
         targets = _teacher_means(teacher, modules, corrected, inputs)
-    for name in corrected:
+    for name, target in targets.items():
         offset = _offset(student.synapse(name))
         assert offset is not None
-        offset += (targets[name] - _student_mean(student, name, inputs)).to(offset)
-
-
-def _has_own_offset(student: Student, node: SnnNode, modules: Mapping[str, nn.Module]) -> bool:
-    alone = len(student.graph.places(node)) == 1
-    return alone and _offset(student.synapse(node.name)) is not None and _source(node) in modules
+        offset += (target - _student_mean(student, name, inputs)).to(offset)
 
 
 def _source(node: SnnNode) -> str:
@@ -67,6 +65,7 @@ def _teacher_means(
 
     def watch(node: SnnNode) -> torch.utils.hooks.RemovableHandle:
         def add(_module: nn.Module, _inputs: object, output: object) -> None:
+            assert isinstance(node.spec, SynapseSpec)
             rows = _channels_last(first_tensor(output), node.spec)
             sums[node.name] = sums.get(node.name, 0.0) + rows.sum(0, dtype=torch.float64)
             counts[node.name] += len(rows)
@@ -93,8 +92,7 @@ def _student_mean(student: Student, name: str, inputs: Sequence[Tensor]) -> Tens
     return total * unit / count
 
 
-def _channels_last(values: Tensor, spec: object) -> Tensor:
+def _channels_last(values: Tensor, spec: SynapseSpec) -> Tensor:
     """[..., C, *map] or [..., O] as [n, C]."""
-    assert isinstance(spec, SynapseSpec)
     axes = 0 if spec.operator == "linear" else len(spec.weight_shape) - 2
     return values.movedim(values.dim() - 1 - axes, -1).flatten(0, -2)

@@ -324,6 +324,32 @@ def test_a_layer_is_shown_at_most_so_many_samples_and_the_layers_behind_it_are_n
     assert torch.equal(currents, whole) and ran.count("head") == 1
 
 
+class Shared(nn.Module):
+    """One norm behind two layers, and a layer with a bias."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.norm, self.neurons = nn.Linear(6, 5), nn.Linear(5, 5), nn.BatchNorm1d(5), LIF()
+        self.again, self.head = LIF(), nn.Linear(5, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.neurons(self.norm(self.first(x).flatten(0, 1)).unflatten(0, x.shape[:2]))
+        x = self.again(self.norm(self.second(x).flatten(0, 1)).unflatten(0, x.shape[:2]))
+        return self.head(x).mean(0)
+
+
+def test_an_offset_that_two_layers_share_is_left_alone_and_the_others_are_corrected() -> None:
+    torch.manual_seed(0)
+    network, x = Shared().eval(), 3 * torch.rand(4, 20, 6)
+    graph = trace(network, x)
+    recipe = Recipe.model_validate({"name": "r", "quantize": {"weight": {"bit_width": 2}}})
+    student = calibrate(quantize(network, graph, plan(recipe, graph)), [x], spec=CORRECT, teacher=network)
+    norm = student.synapse("first").norm
+    assert isinstance(norm, nn.BatchNorm1d) and torch.equal(norm.bias, network.norm.bias)
+    assert not torch.equal(student.synapse("head").layer.bias, network.head.bias)
+    assert verify(student.eval(), x).equal
+
+
 def test_correction_needs_the_float_network() -> None:
     with pytest.raises(CalibrationError, match="compares with the float network"):
         calibrate(fresh(), [data()], spec=CORRECT)
