@@ -28,13 +28,14 @@ from mdcompress.recipe import CalibrateSpec, Recipe, TeacherSpec
 from mdcompress.zoo import digits_snn
 
 TIME_STEPS, SAMPLES = 4, 512
-OPTIONS = {
-    "`weights: nearest`": {"weights": "nearest"},
-    "`weights: reconstruct`": {"weights": "reconstruct"},
-    "`offsets: correct`": {"weights": "nearest", "offsets": "correct"},
-    "`statistics: keep`": {"weights": "nearest", "statistics": "keep"},
-    "`membrane: percentile`, 99": {"weights": "nearest", "membrane": "percentile", "percentile": 99.0},
-    "reconstruct + correct": {"weights": "reconstruct", "offsets": "correct"},
+NEAREST = {"weights": "nearest", "offsets": "keep"}
+OPTIONS: dict[str, dict[str, object]] = {
+    "nearest, offsets kept": NEAREST,
+    "`weights: reconstruct`": {"offsets": "keep"},
+    "`offsets: correct`": {"weights": "nearest"},
+    "`statistics: keep`": {**NEAREST, "statistics": "keep"},
+    "`membrane: percentile`, 99": {**NEAREST, "membrane": "percentile", "percentile": 99.0},
+    "reconstruct and correct (default)": {},
 }
 SETTINGS = (("8bit", "quantize"), ("4bit", "quantize"), ("2bit", "quantize"), ("ternary", "quantize"), ("2bit", "fold"))
 

@@ -33,7 +33,7 @@ from mdcompress.recipe import CalibrateSpec
 from mdcompress.reconstruction import reconstruct_weights
 from mdcompress.student import Student, layer_key
 
-DEFAULT_SPEC = CalibrateSpec()
+DEFAULT_SPEC = CalibrateSpec(offsets="keep")  # what needs no teacher of a recipe's defaults
 
 _SAMPLES_PER_NEURON_LAYER = 100_000  # membrane values kept for the range search, spread evenly
 _RANGES = tuple(2.0 ** (step / 8) for step in range(-12, 25))  # stored range in thresholds: 0.35 to 8
@@ -58,7 +58,7 @@ def calibrate(
     Args:
         student: as `quantize` made it.
         batches: x [T, N, ...], or (x, y).
-        spec: the recipe's `calibrate` section.
+        spec: the recipe's `calibrate` section; without one its defaults, but for the offsets, which are kept.
         teacher: the float network, which `offsets: correct` compares with.
 
     Errors: CalibrationError where the data are empty or not finite, or the teacher is missing; InputError where the

@@ -7,35 +7,37 @@ the layer's bias, or that of its batch norm; it becomes part of the integer B.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from mdcompress.graph import NodeKind, SnnNode, SynapseSpec
+from mdcompress.layer_taps import first_of, layer_currents
 from mdcompress.layers.norms import BatchNorm
 from mdcompress.layers.synapse import QuantSynapse
 from mdcompress.modes import evaluating
 from mdcompress.student import Student
 from mdcompress.tracing.state import first_tensor, run_fresh
 
+_SAMPLES = 256  # of the calibration data that each layer is compared on
+
 
 def correct_offsets(student: Student, teacher: nn.Module, inputs: Sequence[Tensor]) -> None:
     """Correct every layer that has an offset of its own; one that stands in several places is left as it is."""
     modules = dict(teacher.named_modules())
+    inputs = first_of(inputs, _SAMPLES)
     synapses = student.graph.of_kind(NodeKind.SYNAPSE)
-    corrected = {node.name: node for node in synapses if _has_own_offset(student, node, modules)}
+    sources = Counter(map(_source, synapses))
+    own = {node.name: node for node in synapses if sources[_source(node)] == 1 and _source(node) in modules}
+    corrected = {name: node for name, node in own.items() if _offset(student.synapse(name)) is not None}
     with evaluating(teacher):
         targets = _teacher_means(teacher, modules, corrected, inputs)
-    for name in corrected:
+    for name, target in targets.items():
         offset = _offset(student.synapse(name))
         assert offset is not None
-        offset += (targets[name] - _student_mean(student, name, inputs)).to(offset)
-
-
-def _has_own_offset(student: Student, node: SnnNode, modules: Mapping[str, nn.Module]) -> bool:
-    alone = len(student.graph.places(node)) == 1
-    return alone and _offset(student.synapse(node.name)) is not None and _source(node) in modules
+        offset += (target - _student_mean(student, name, inputs)).to(offset)
 
 
 def _source(node: SnnNode) -> str:
@@ -63,6 +65,7 @@ def _teacher_means(
 
     def watch(node: SnnNode) -> torch.utils.hooks.RemovableHandle:
         def add(_module: nn.Module, _inputs: object, output: object) -> None:
+            assert isinstance(node.spec, SynapseSpec)
             rows = _channels_last(first_tensor(output), node.spec)
             sums[node.name] = sums.get(node.name, 0.0) + rows.sum(0, dtype=torch.float64)
             counts[node.name] += len(rows)
@@ -80,18 +83,16 @@ def _teacher_means(
 
 
 def _student_mean(student: Student, name: str, inputs: Sequence[Tensor]) -> Tensor:
-    total, count = torch.zeros(()), 0
-    for x in inputs:
-        result = student.run(x)
-        unit = student.current_unit(name, result.units)
-        rows = _channels_last(result.currents[name], student.synapse(name).spec)
-        total = total.to(rows.device) + rows.sum(0, dtype=torch.float64) * unit
+    unit = student.current_unit(name, student.stream_units())
+    total, count = torch.zeros((), dtype=torch.float64), 0
+    for currents in layer_currents(student, name, inputs):
+        rows = _channels_last(currents, student.synapse(name).spec)
+        total = total.to(rows.device) + rows.sum(0, dtype=torch.float64)
         count += len(rows)
-    return total / count
+    return total * unit / count
 
 
-def _channels_last(values: Tensor, spec: object) -> Tensor:
+def _channels_last(values: Tensor, spec: SynapseSpec) -> Tensor:
     """[..., C, *map] or [..., O] as [n, C]."""
-    assert isinstance(spec, SynapseSpec)
     axes = 0 if spec.operator == "linear" else len(spec.weight_shape) - 2
     return values.movedim(values.dim() - 1 - axes, -1).flatten(0, -2)

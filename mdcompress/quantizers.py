@@ -37,6 +37,7 @@ _SMALLEST_SCALE = 1e-10  # a channel of zeros still has a scale
 _RANGE_CANDIDATES = 96  # fractions of the largest absolute weight tried by the least-squares search
 _SMALLEST_RANGE = 0.05  # the last of them
 _POWER_CANDIDATES = 6  # powers of two from the largest weight's down: 2^-5 is below the smallest range
+_WITHIN = 0.49  # how far from an integer a weight may lie that shall round to it, whatever float32 makes of it
 
 WeightLayer: TypeAlias = qnn.QuantConv1d | qnn.QuantConv2d | qnn.QuantConv3d | qnn.QuantLinear
 _CONVOLUTIONS = {3: qnn.QuantConv1d, 4: qnn.QuantConv2d, 5: qnn.QuantConv3d}  # by the axes of the weight
@@ -140,16 +141,20 @@ def fit_weight_range(layer: WeightLayer, policy: WeightPolicy) -> None:
 
 
 def set_integer_weight(layer: WeightLayer, policy: WeightPolicy, values: Tensor, scale: Tensor) -> None:
-    """Give the layer integers (of the weight's shape, within its limits) and, per row, a scale: w = scale*values.
+    """Give the layer integers (of the weight's shape, within its limits) and, per row, a scale.
 
-    A layer with one scale, or with powers of two, keeps its own.
+    The weight that is stored, and trained on, is the nearest to the one before that rounds to these integers. A layer
+    with one scale, or with powers of two, keeps its own.
     """
     with torch.no_grad():
         if policy.granularity == "per_channel" and policy.scale == "float":
             parameter, current = _scaling(layer).value, integer_weight(layer).scale
             parameter.copy_((scale.to(parameter) * (parameter.flatten() / current)).view_as(parameter))
         own = integer_weight(layer).scale.reshape(-1, *(1 for _ in layer.weight.shape[1:]))
-        layer.weight.copy_(values.to(layer.weight) * own)
+        values, (low, high) = values.to(layer.weight), weight_limits(policy)
+        least = torch.where(values > low, values - _WITHIN, -torch.inf) * own
+        most = torch.where(values < high, values + _WITHIN, torch.inf) * own
+        layer.weight.copy_(layer.weight.maximum(least).minimum(most))
 
 
 def least_squares_scale(rows: Tensor, policy: WeightPolicy) -> Tensor:

@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mdcompress.graph import NodeKind, SynapseSpec, typical
+from mdcompress.layer_taps import first_of, layer_inputs
 from mdcompress.quantizers import integer_weight, set_integer_weight, weight_limits
 from mdcompress.student import Student
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from mdcompress.recipe import WeightPolicy
 
 _DAMPING = 0.01  # of the mean of H's diagonal, added to it (Frantar et al. 2023, section 3.3)
+_SAMPLES = 256  # of the calibration data that each layer is shown
 _ROWS = 65_536  # positions of the calibration data that H is summed over, spread evenly
 
 
@@ -42,7 +44,7 @@ def reconstruct_weights(student: Student, inputs: Iterable[Tensor]) -> None:
     Layers whose weights stand in several places, recurrent ones and transposed convolutions keep their rounding; so do
     binary weights, which have nothing to round, and those whose range follows the largest weight, which would move it.
     """
-    batches = list(inputs)
+    batches = first_of(inputs, _SAMPLES)
     for node in student.graph.of_kind(NodeKind.SYNAPSE):
         layer = student.synapse(node.name)
         policy, spec = layer.weight_policy, layer.spec
@@ -106,19 +108,12 @@ def _loss(weight: Tensor, values: Tensor, scale: Tensor, gram: Tensor) -> Tensor
 def _gram(student: Student, name: str, batches: list[Tensor]) -> Tensor:
     """H of each group of inputs, [groups, inputs, inputs]."""
     spec, decay = student.synapse(name).spec, _decay(student, name)
-    seen: list[Tensor] = []
-    handle = student.synapse(name).register_forward_pre_hook(lambda _, given: seen.append(given[0].detach()))
-    try:
-        total = torch.zeros((), dtype=torch.float64)
-        for x in batches:
-            seen.clear()
-            student.run(x)
-            columns = _columns(spec, _trace(seen[0].double(), decay).flatten(0, 1))
-            columns = columns[:: max(1, len(columns) * len(batches) // _ROWS)]
-            total = total + torch.einsum("ngi,ngj->gij", columns, columns)
-        return total
-    finally:
-        handle.remove()
+    total = torch.zeros((), dtype=torch.float64)
+    for x in layer_inputs(student, name, batches):
+        columns = _columns(spec, _trace(x.double(), decay).flatten(0, 1))
+        columns = columns[:: max(1, len(columns) * len(batches) // _ROWS)]
+        total = total.to(x.device) + torch.einsum("ngi,ngj->gij", columns, columns)
+    return total
 
 
 def _decay(student: Student, name: str) -> float:

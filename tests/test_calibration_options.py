@@ -18,11 +18,12 @@ from mdcompress.calibration import calibrate
 from mdcompress.compression import compress
 from mdcompress.errors import CalibrationError
 from mdcompress.graph import SynapseSpec
+from mdcompress.layer_taps import first_of, layer_currents, layer_inputs
 from mdcompress.layers.neuron import MembraneUnit
 from mdcompress.modes import evaluating
 from mdcompress.observation import observe
 from mdcompress.planning import plan
-from mdcompress.quantizers import integer_weight, weight_limits
+from mdcompress.quantizers import integer_weight, set_integer_weight, weight_limits
 from mdcompress.ranges import best_reach, percentile_of
 from mdcompress.recipe import CalibrateSpec, Recipe, WeightPolicy
 from mdcompress.reconstruction import _columns, round_rows
@@ -32,8 +33,13 @@ from mdcompress.transform import quantize
 from mdcompress.verification import verify
 from mdcompress.zoo import LIF, digits_snn
 
-RECONSTRUCT = CalibrateSpec(weights="reconstruct")
-CORRECT = CalibrateSpec(offsets="correct")
+
+def only(**options: object) -> CalibrateSpec:
+    """Nothing but these options."""
+    return CalibrateSpec.model_validate({"weights": "nearest", "offsets": "keep", **options})
+
+
+RECONSTRUCT, CORRECT = only(weights="reconstruct"), only(offsets="correct")
 
 
 def data(*, seed: int = 0, samples: int = 16) -> Tensor:
@@ -68,7 +74,7 @@ def test_an_input_with_an_outlier_is_resolved_where_the_data_are() -> None:
     x[0, 0, 0, 0, 0] = 50.0
     scales = {}
     for input_ in ("max", "percentile", "mse"):
-        student = calibrate(fresh(), [x], spec=CalibrateSpec(input=input_))
+        student = calibrate(fresh(), [x], spec=only(input=input_))
         scales[input_] = float(student.input.scale)
         assert verify(student.eval(), x).equal
     assert scales["max"] == pytest.approx(50 / 255)
@@ -77,7 +83,7 @@ def test_an_input_with_an_outlier_is_resolved_where_the_data_are() -> None:
 
 
 def test_inputs_on_a_grid_keep_it_whatever_is_asked_for() -> None:
-    student = calibrate(fresh(), [(data() * 16).round() / 16], spec=CalibrateSpec(input="percentile", percentile=50))
+    student = calibrate(fresh(), [(data() * 16).round() / 16], spec=only(input="percentile", percentile=50))
     assert float(student.input.scale) == pytest.approx(1 / 16)
 
 
@@ -90,7 +96,7 @@ def test_a_percentile_of_the_membranes_has_the_largest_integer() -> None:
     recipe = Recipe.model_validate({"name": "r", "quantize": {"membrane": {"bit_width": 5}}})
     ranges = {}
     for percentile in (100.0, 90.0):
-        spec = CalibrateSpec(membrane="percentile", percentile=percentile)
+        spec = only(membrane="percentile", percentile=percentile)
         student = calibrate(quantize(network, graph, plan(recipe, graph)), [x], spec=spec)
         unit = student.units["0"]
         assert isinstance(unit, MembraneUnit)
@@ -215,7 +221,11 @@ def test_reconstruction_lowers_the_membrane_mismatch_on_samples_it_has_not_seen(
     lost = {}
     for weights in ("nearest", "reconstruct"):
         recipe = Recipe.model_validate(
-            {"name": "r", "quantize": {"weight": {"bit_width": 2}}, "calibrate": {"weights": weights}}
+            {
+                "name": "r",
+                "quantize": {"weight": {"bit_width": 2}},
+                "calibrate": {"weights": weights, "offsets": "keep"},
+            }
         )
         student = compress(network, drawn_input(2), recipe, [drawn_input(2)])
         lost[weights] = potentials_mismatch(student, network, drawn_input(3))
@@ -224,20 +234,27 @@ def test_reconstruction_lowers_the_membrane_mismatch_on_samples_it_has_not_seen(
     assert lost["reconstruct"] < 0.7 * lost["nearest"], lost
 
 
-def test_reconstructed_integers_are_what_the_layer_computes_with() -> None:
-    """Weights lie on their own grid afterwards, so that rounding them again changes nothing."""
-    student = calibrate(fresh(), [data()], spec=RECONSTRUCT)
-    for name in ("stem.conv", "head"):
-        layer = student.synapse(name).layer
-        found = integer_weight(layer)
-        scale = found.scale.view(-1, *(1 for _ in layer.weight.shape[1:]))
-        assert torch.allclose(layer.weight, found.values * scale, rtol=1e-5, atol=1e-8)
-        assert int(found.values.abs().max()) <= 3
+@pytest.mark.parametrize("scale", ["float", "power_of_two"])
+def test_a_layer_computes_with_the_integers_it_is_given_and_keeps_its_weights_where_they_agree(scale: str) -> None:
+    student = fresh(weight={"bit_width": 3, "scale": scale})
+    layer, policy = student.synapse("head").layer, student.synapse("head").weight_policy
+    before, weight = integer_weight(layer), layer.weight.detach().clone()
+    values = before.values.detach().clone()
+    values[:, :10] = torch.randint(-3, 4, (10, 10), generator=torch.Generator().manual_seed(0)).float()
+    scales = before.scale.detach() * 1.25
+    set_integer_weight(layer, policy, values, scales)
+    after = integer_weight(layer)
+    assert torch.equal(after.values, values)
+    assert torch.allclose(after.scale, scales if scale == "float" else before.scale.detach())
+    kept = (weight / after.scale[:, None]).round().clamp(-3, 3) == values
+    assert bool(kept.any()) and not bool(kept.all())
+    same = (layer.weight - weight).abs() <= 0.011 * after.scale[:, None]  # within a hundredth of a step of the edge
+    assert bool(same[kept].all())
 
 
 @pytest.mark.parametrize("policy", [{"range": "max"}, {"bit_width": 1}])
 def test_layers_that_cannot_be_reconstructed_keep_their_weights(policy: dict[str, object]) -> None:
-    plain = calibrate(fresh(weight=policy), [data()])
+    plain = calibrate(fresh(weight=policy), [data()], spec=only())
     asked = calibrate(fresh(weight=policy), [data()], spec=RECONSTRUCT)
     states = zip(plain.state_dict().values(), asked.state_dict().values(), strict=True)
     assert all(torch.equal(one, other) for one, other in states)
@@ -267,7 +284,7 @@ def mean_currents(student: Student, name: str, x: Tensor) -> Tensor:
 def test_corrected_offsets_make_the_mean_current_of_each_channel_that_of_the_float_network() -> None:
     network, student = folded()
     before = copy.deepcopy(student)
-    calibrate(before, [data()])
+    calibrate(before, [data()], spec=only())
     calibrate(student, [data()], spec=CORRECT, teacher=network)
     seen: dict[str, Tensor] = {}
     handles = [
@@ -292,6 +309,47 @@ def test_corrected_offsets_make_the_mean_current_of_each_channel_that_of_the_flo
     assert report.equal and report.spikes > 0
 
 
+def test_a_layer_is_shown_at_most_so_many_samples_and_the_layers_behind_it_are_not_run() -> None:
+    student, x = calibrate(fresh(), [data(samples=30)]), data(samples=30)
+    assert [part.shape[1] for part in first_of([x, x, x], 70)] == [30, 30, 10]
+    assert [part.shape[1] for part in first_of([x], 70)] == [30]
+    ran: list[str] = []
+    for name in ("stem.conv", "head"):
+        student.synapse(name).register_forward_pre_hook(lambda _m, _x, name=name: ran.append(name))
+    student.eval()
+    (read,) = layer_inputs(student, "stem.conv", [x])
+    assert torch.equal(read, student.input(x)) and ran == ["stem.conv"]
+    whole = student.run(x).currents["conv3.conv"]
+    (currents,) = layer_currents(student, "conv3.conv", [x])
+    assert torch.equal(currents, whole) and ran.count("head") == 1
+
+
+class Shared(nn.Module):
+    """One norm behind two layers, and a layer with a bias."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.norm, self.neurons = nn.Linear(6, 5), nn.Linear(5, 5), nn.BatchNorm1d(5), LIF()
+        self.again, self.head = LIF(), nn.Linear(5, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.neurons(self.norm(self.first(x).flatten(0, 1)).unflatten(0, x.shape[:2]))
+        x = self.again(self.norm(self.second(x).flatten(0, 1)).unflatten(0, x.shape[:2]))
+        return self.head(x).mean(0)
+
+
+def test_an_offset_that_two_layers_share_is_left_alone_and_the_others_are_corrected() -> None:
+    torch.manual_seed(0)
+    network, x = Shared().eval(), 3 * torch.rand(4, 20, 6)
+    graph = trace(network, x)
+    recipe = Recipe.model_validate({"name": "r", "quantize": {"weight": {"bit_width": 2}}})
+    student = calibrate(quantize(network, graph, plan(recipe, graph)), [x], spec=CORRECT, teacher=network)
+    norm = student.synapse("first").norm
+    assert isinstance(norm, nn.BatchNorm1d) and torch.equal(norm.bias, network.norm.bias)
+    assert not torch.equal(student.synapse("head").layer.bias, network.head.bias)
+    assert verify(student.eval(), x).equal
+
+
 def test_correction_needs_the_float_network() -> None:
     with pytest.raises(CalibrationError, match="compares with the float network"):
         calibrate(fresh(), [data()], spec=CORRECT)
@@ -302,7 +360,7 @@ def test_kept_statistics_are_those_of_the_float_network() -> None:
     norm = student.synapse("stem.conv").norm
     assert isinstance(norm, nn.BatchNorm2d) and norm.running_mean is not None
     before = norm.running_mean.clone()
-    calibrate(student, [data()], spec=CalibrateSpec(statistics="keep"))
+    calibrate(student, [data()], spec=only(statistics="keep"))
     assert torch.equal(norm.running_mean, before)
     calibrate(student, [data()])
     assert not torch.equal(norm.running_mean, before)

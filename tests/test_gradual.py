@@ -40,7 +40,8 @@ def teacher() -> nn.Module:
 
 
 def student_of(network: nn.Module, x: Tensor, **quantize: object) -> Student:
-    recipe = Recipe.model_validate({"name": "r", "quantize": {**RECIPE, **quantize}})
+    plain = {"weights": "nearest", "offsets": "keep"}  # so that integers of one policy compare with those of another
+    recipe = Recipe.model_validate({"name": "r", "quantize": {**RECIPE, **quantize}, "calibrate": plain})
     return compress(network, x, recipe, [x])
 
 

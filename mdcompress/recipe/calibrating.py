@@ -24,7 +24,7 @@ class CalibrateSpec(StrictModel):
     )
     percentile: float = Field(99.9, gt=0, le=100, description="The percentile, where one is asked for.")
     weights: Literal["nearest", "reconstruct"] = Field(
-        "nearest",
+        "reconstruct",
         description="`nearest` rounds every weight by itself; `reconstruct` rounds a layer's weights one after the "
         "other, each making up for the errors before it on the membranes of the calibration data.",
     )
@@ -34,7 +34,7 @@ class CalibrateSpec(StrictModel):
         "float network.",
     )
     offsets: Literal["keep", "correct"] = Field(
-        "keep",
+        "correct",
         description="`correct` adds to each channel's offset B what the mean current of the float network is larger, "
         "layer by layer; a layer with neither bias nor batch norm has no offset and is left out.",
     )
