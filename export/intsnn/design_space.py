@@ -13,12 +13,18 @@ from intsnn.hardware.spec import HardwareSpec
 
 AdcBits = int | Literal["lossless"]
 Encoding = Literal["offset", "differential"]
+KernelMapping = Literal["kernel_split", "im2col"]
+Gating = Literal["none", "pe", "array"]
+Rule = Literal["layer_by_layer", "row_pipeline"]
 Axis = Literal[
     "crossbar",
     "cell_bits",
     "adc_bits",
     "column_mux",
     "encoding",
+    "mapping",
+    "gating",
+    "schedule",
     "array_budget",
     "weight_bits",
     "membrane_bits",
@@ -32,7 +38,8 @@ _MOST = {"cell_bits": 8, "adc_bits": 16, "weight_bits": 64, "membrane_bits": 64}
 class DesignPoint:
     """One design. crossbar: side of a square array. weight_bits, membrane_bits: None for the network's own.
 
-    array_budget: arrays of the chip that copies of layers may fill; None: one copy of each layer.
+    mapping, gating, schedule: as in a description (hardware/spec.py). array_budget: arrays of the chip that copies of
+    layers may fill; None: one copy of each layer.
     """
 
     crossbar: int
@@ -40,6 +47,9 @@ class DesignPoint:
     adc_bits: AdcBits
     column_mux: int
     encoding: Encoding
+    mapping: KernelMapping
+    gating: Gating
+    schedule: Rule
     array_budget: int | None
     weight_bits: float | None
     membrane_bits: int | None
@@ -61,6 +71,9 @@ class DesignSpace:
     adc_bits: tuple[AdcBits, ...] = ()
     column_mux: tuple[int, ...] = ()
     encoding: tuple[Encoding, ...] = ()
+    mapping: tuple[KernelMapping, ...] = ()
+    gating: tuple[Gating, ...] = ()
+    schedule: tuple[Rule, ...] = ()
     array_budget: tuple[int | None, ...] = ()
     weight_bits: tuple[float, ...] = ()
     membrane_bits: tuple[int, ...] = ()
@@ -85,15 +98,20 @@ class DesignSpace:
                 f"an exploration takes square arrays, {hardware.name} has {crossbar.rows} x {crossbar.columns}",
                 hints=["give the sides to explore"],
             )
-        grid = itertools.product(
-            self.crossbar or (crossbar.rows,),
-            self.cell_bits or (crossbar.cell.bits,),
-            self.adc_bits or (crossbar.adc_bits,),
-            self.column_mux or (crossbar.column_mux,),
-            self.encoding or (crossbar.encoding,),
-            self.array_budget or (hardware.duplication.arrays,),
-            self.weight_bits or (None,),
-            self.membrane_bits or (None,),
-            self.time_steps or (time_steps,),
+        described = DesignPoint(
+            crossbar=crossbar.rows,
+            cell_bits=crossbar.cell.bits,
+            adc_bits=crossbar.adc_bits,
+            column_mux=crossbar.column_mux,
+            encoding=crossbar.encoding,
+            mapping=crossbar.mapping,
+            gating=crossbar.gating,
+            schedule=hardware.schedule.rule,
+            array_budget=hardware.duplication.arrays,
+            weight_bits=None,
+            membrane_bits=None,
+            time_steps=time_steps,
         )
-        return (DesignPoint(*values) for values in grid)
+        names = [field.name for field in fields(self)]
+        grid = itertools.product(*(getattr(self, name) or (getattr(described, name),) for name in names))
+        return (DesignPoint(**dict(zip(names, values, strict=True))) for values in grid)

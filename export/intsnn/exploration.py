@@ -153,11 +153,11 @@ class _Pricing:
         _require_priced(hardware, self._hardware)
         mapping = replace(self._mappings(_placed_alike(point)), hardware=hardware)
         copies = point.array_budget if hardware.interconnect.hops == "mesh" else None
-        events = self._events(replace(point, column_mux=1, array_budget=copies))
+        events = self._events(replace(point, column_mux=1, schedule="layer_by_layer", array_budget=copies))
         digital = self._digital(point.weight_bits, point.membrane_bits)
         instances = _tally(count_array_instances(mapping), start=digital)
         totals = price_items(events, instances, self._price_list)
-        latency_ns = self._latencies(replace(point, adc_bits="lossless"))
+        latency_ns = self._latencies(replace(point, adc_bits="lossless", gating="none"))
         leaked = leakage_pj(totals.leakage_uw, latency_ns)
         return Design(
             point=point,
@@ -246,15 +246,20 @@ def _hardware_at(point: DesignPoint, hardware: HardwareSpec) -> HardwareSpec:
             "adc_bits": point.adc_bits,
             "column_mux": point.column_mux,
             "encoding": point.encoding,
+            "mapping": point.mapping,
+            "gating": point.gating,
         }
     )
     duplication = hardware.duplication.model_copy(update={"arrays": point.array_budget})
-    return hardware.model_copy(update={"crossbar": crossbar, "duplication": duplication})
+    schedule = hardware.schedule.model_copy(update={"rule": point.schedule})
+    return hardware.model_copy(update={"crossbar": crossbar, "duplication": duplication, "schedule": schedule})
 
 
 def _require_priced(hardware: HardwareSpec, described: HardwareSpec) -> None:
     """HardwareError where a price of the description is none of this design's cells or converters."""
     crossbar, own = hardware.crossbar, described.crossbar
+    if hardware.unpriced:
+        raise HardwareError(f"{described.name} neither prices nor excludes {hardware.unpriced[0]} ({crossbar.mapping})")
     if crossbar.readout == "adder_tree":
         if crossbar.adc_bits != "lossless":
             raise HardwareError(f"adder trees sum exactly: adc_bits must be lossless (got {crossbar.adc_bits})")
@@ -274,8 +279,8 @@ def _require_steps(graph: IntGraph, point: DesignPoint) -> None:
 
 
 def _placed_alike(point: DesignPoint) -> DesignPoint:
-    """One point for all that are placed alike: converters and steps do not matter to a mapping."""
-    return replace(point, adc_bits="lossless", column_mux=1, time_steps=1)
+    """One point for all that are placed alike: converters, steps and what runs when do not matter to a mapping."""
+    return replace(point, adc_bits="lossless", column_mux=1, gating="none", schedule="layer_by_layer", time_steps=1)
 
 
 def _tally(counts: Iterator[EventCount] | Iterator[InstanceCount], start: Tally | None = None) -> Tally:

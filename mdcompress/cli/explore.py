@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar, get_args
 
 import click
 
-from intsnn.design_space import DesignSpace
+from intsnn.design_space import DesignSpace, Encoding, Gating, KernelMapping, Rule
 from mdcompress.cli.opening import open_workspace
 from mdcompress.cli.options import Selection, example, force_option, hardware_option, output_options, run_options
 from mdcompress.console import Console, written
@@ -39,10 +39,16 @@ def _adc_bits(text: str) -> int | str:
     return text if text == "lossless" else int(text)
 
 
-def _encoding(text: str) -> str:
-    if text not in ("offset", "differential"):
-        raise ValueError(text)
-    return text
+def _words(flag: str, name: str, allowed: Any, *, help: str) -> Callable[..., Callable[..., None]]:
+    """An option that takes several of the words of a Literal."""
+    words: tuple[str, ...] = get_args(allowed)
+
+    def word(text: str) -> str:
+        if text not in words:
+            raise ValueError(text)
+        return text
+
+    return _values(flag, name, word, help=f"{help}: {', '.join(words)}.", what=" or ".join(words))
 
 
 def _budget(text: str) -> int | None:
@@ -68,13 +74,10 @@ def _budget(text: str) -> int | None:
     "--adc-bits", "adc_bits", _adc_bits, help="Resolutions of the converters, or lossless.", what="numbers or lossless"
 )
 @_values("--column-mux", "column_mux", int, help="Columns that share a converter.")
-@_values(
-    "--encoding",
-    "encoding",
-    _encoding,
-    help="Encodings of the sign: offset, differential.",
-    what="offset or differential",
-)
+@_words("--encoding", "encoding", Encoding, help="Encodings of the sign")
+@_words("--mapping", "mapping", KernelMapping, help="How kernels lie on arrays")
+@_words("--gating", "gating", Gating, help="What idle inputs switch off")
+@_words("--schedule", "schedule", Rule, help="What runs at the same time")
 @_values(
     "--array-budget",
     "array_budget",
@@ -89,7 +92,7 @@ def _budget(text: str) -> int | None:
     "--accuracies",
     type=click.Path(path_type=Path),
     help="CSV: a column accuracy, from 0 to 1, and any of crossbar, cell_bits, adc_bits, column_mux, encoding, "
-    "array_budget, weight_bits, membrane_bits, time_steps. Only designs in it compete.",
+    "mapping, gating, schedule, array_budget, weight_bits, membrane_bits, time_steps. Only designs in it compete.",
 )
 @click.option("--output", type=click.Path(path_type=Path), help="Folder for exploration.csv and exploration.svg.")
 @force_option

@@ -223,11 +223,9 @@ class HardwareSpec(StrictModel):
                 if name not in known:
                     hint = f"counted items: {', '.join(sorted(known))}"
                     raise RuleError(f"nothing counted is called {name!r}", field=section, hint=hint)
-        for name in sorted(known):
-            if name not in self.costs and name not in self.excluded and not self._can_count(Item(name)):
-                continue
-            if (name in self.costs) == (name in self.excluded):
-                state = "both priced and excluded" if name in self.costs else "neither priced nor excluded"
+        both = [name for name in sorted(known) if name in self.costs and name in self.excluded]
+        for state, items in (("both priced and excluded", both), ("neither priced nor excluded", self.unpriced)):
+            for name in items:
                 hint = f"write costs.{name}, or excluded.{name} with the reason, not both"
                 raise RuleError(f"every counted item is priced or excluded, {name} is {state}", hint=hint)
         for name, priced in self.costs.items():
@@ -236,6 +234,12 @@ class HardwareSpec(StrictModel):
                 raise RuleError(f"costs.{name}: there is no component {priced!r}", field="costs", hint=hint)
             _check_quantities(Item(name), self._resolved(priced))
         return self
+
+    @property
+    def unpriced(self) -> tuple[str, ...]:
+        """Items that a chip of this structure counts and the description neither prices nor excludes: none is valid."""
+        there = {*self.costs, *self.excluded}
+        return tuple(sorted(item.value for item in Item if item.value not in there and self._can_count(item)))
 
     def _can_count(self, item: Item) -> bool:
         """Whether a chip of this structure can have the item at all."""
