@@ -34,17 +34,18 @@ RUNS_FOLDER = Path("runs")  # under the working directory
 
 RECIPE_FILE = "recipe.yaml"
 TEACHER_FILE, TEACHER_HISTORY_FILE = "teacher.safetensors", "teacher_history.csv"
+TEACHER_PICTURE_FILE = "teacher_training.svg"  # pictures: only where matplotlib is installed
 PLAN_FILE, QUANTIZED_FILE = "plan.yaml", "quantized.safetensors"
 DISTILLED_FILE, HISTORY_FILE = "distilled.safetensors", "history.csv"
 MISMATCH_FILE, MISMATCH_TABLE_FILE = "mismatch.json", "mismatch.md"
-MISMATCH_PICTURE_FILE, TRAINING_PICTURE_FILE = "mismatch.svg", "training.svg"  # only where matplotlib is installed
+MISMATCH_PICTURE_FILE, TRAINING_PICTURE_FILE = "mismatch.svg", "training.svg"
 TENSORBOARD_FOLDER = "tensorboard"  # logs of trainings, a folder each; no stage's result
 MODEL_FILE, GOLDEN_FILE, ACTIVITY_FILE = "model.onnx", "golden.npz", "activity.json"
 NIR_FILE = "model.nir"  # where `export` was asked for it
 HARDWARE_JSON_FILE, HARDWARE_TABLE_FILE, HARDWARE_PAGE_FILE = "hardware.json", "hardware.md", "report.html"
 
 STAGE_FILES: Mapping[Stage, tuple[str, ...]] = {
-    Stage.TRAIN: (TEACHER_FILE, TEACHER_HISTORY_FILE),
+    Stage.TRAIN: (TEACHER_FILE, TEACHER_HISTORY_FILE, TEACHER_PICTURE_FILE),
     Stage.QUANTIZE: (QUANTIZED_FILE, PLAN_FILE),
     Stage.DISTILL: (
         DISTILLED_FILE,

@@ -424,6 +424,7 @@ def test_interrupted_training_ends_with_130_and_the_same_command_goes_on_to_the_
     assert resumed.code == 0 and "train: going on with epoch" in resumed.err, resumed.err
     assert not list(RUN.path.glob("*.last-*"))
     assert len(RUN.file("teacher_history.csv").read_text().splitlines()) == 41
+    assert "accuracy" in RUN.file("teacher_training.svg").read_text()
     whole = spawn(*arguments, "--run", "whole", folder=empty)
     assert "going on" not in whole.err
     assert Path("runs/whole/teacher.safetensors").read_bytes() == RUN.file("teacher.safetensors").read_bytes()

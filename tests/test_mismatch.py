@@ -17,7 +17,7 @@ from mdcompress.observation import observe
 from mdcompress.pipeline.distilling import mismatch_table
 from mdcompress.tracing import trace
 from mdcompress.training import EpochRecord, Resumed, StepRecord, Validation
-from mdcompress.training.pictures import write_mismatch_picture, write_training_picture
+from mdcompress.training.pictures import draw_mismatch, draw_training
 from mdcompress.training.tensorboard import tensorboard_log
 
 BEFORE = {"a": LayerMismatch(0.5, 0.25, 0.5, 0.3), "b": LayerMismatch(0.1, 0.2, 0.1, 0.2)}
@@ -95,12 +95,12 @@ HISTORY = [
 def test_pictures_name_what_they_show_and_are_equal_for_equal_numbers(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     for name in ("one.svg", "two.svg"):
-        write_training_picture(HISTORY, tmp_path / name)
+        draw_training(HISTORY, tmp_path / name)
     text = (tmp_path / "one.svg").read_text()
     assert text == (tmp_path / "two.svg").read_text()
     for words in ("validation, T=3", "membrane loss of each layer", "rates loss of each layer", "accuracy, %"):
         assert words in text
-    write_mismatch_picture(REPORT, tmp_path / "mismatch.svg")
+    draw_mismatch(REPORT, tmp_path / "mismatch.svg")
     text = (tmp_path / "mismatch.svg").read_text()
     assert all(words in text for words in ("calibrated", "distilled", "teacher", "spikes per neuron and step"))
 

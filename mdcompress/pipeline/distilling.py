@@ -78,6 +78,7 @@ def _write(
     """Score the student on the test split, and write it with all that is known of its training."""
     from mdcompress.evaluation import evaluate
     from mdcompress.training import write_history
+    from mdcompress.training.pictures import draw_mismatch, draw_training
     from mdcompress.weights import save_student
 
     recipe = workspace.recipe
@@ -97,7 +98,8 @@ def _write(
         write_history(history, folder / HISTORY_FILE)
         (folder / MISMATCH_FILE).write_text(mismatch.to_json(), "utf-8")
         (folder / MISMATCH_TABLE_FILE).write_text(mismatch_table(mismatch) + "\n", "utf-8")
-        _draw(mismatch, history, folder)
+        draw_mismatch(mismatch, folder / MISMATCH_PICTURE_FILE)
+        draw_training(history, folder / TRAINING_PICTURE_FILE)
 
 
 def _summary(accuracies: dict[int, float], mismatch: MismatchReport) -> str:
@@ -153,14 +155,3 @@ def mismatch_table(report: MismatchReport) -> str:
             means,
         ]
     )
-
-
-def _draw(mismatch: MismatchReport, history: Sequence[EpochRecord], folder: Path) -> None:
-    """The pictures, where matplotlib is installed; of a training of no epochs only that of the mismatch."""
-    from mdcompress.training.pictures import can_draw, write_mismatch_picture, write_training_picture
-
-    if not can_draw():
-        return
-    write_mismatch_picture(mismatch, folder / MISMATCH_PICTURE_FILE)
-    if history:
-        write_training_picture(history, folder / TRAINING_PICTURE_FILE)

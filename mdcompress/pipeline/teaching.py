@@ -8,7 +8,7 @@ from mdcompress.manifest import Stage
 from mdcompress.pipeline.networks import fitted, fresh_network, load_splits, torch_device
 from mdcompress.pipeline.resuming import refuse_other_trainings, resumable
 from mdcompress.pipeline.workspace import Workspace
-from mdcompress.runs import TEACHER_FILE, TEACHER_HISTORY_FILE
+from mdcompress.runs import TEACHER_FILE, TEACHER_HISTORY_FILE, TEACHER_PICTURE_FILE
 
 
 def train(workspace: Workspace) -> Report:
@@ -21,6 +21,7 @@ def train(workspace: Workspace) -> Report:
     workspace.refuse_to_overwrite(Stage.TRAIN)
     from mdcompress.evaluation import evaluate
     from mdcompress.training import train_network, write_history
+    from mdcompress.training.pictures import draw_training
     from mdcompress.weights import save_weights
 
     started = workspace.start(Stage.TRAIN)
@@ -48,6 +49,7 @@ def train(workspace: Workspace) -> Report:
         with started.writing(measured={"test_accuracy": accuracy}, summary=summary) as folder:
             save_weights(own, folder / TEACHER_FILE)
             write_history(training.history(), folder / TEACHER_HISTORY_FILE)
+            draw_training(training.history(), folder / TEACHER_PICTURE_FILE)
         workspace.run.discard_checkpoints(started.stage)
     workspace.processes.wait()
     return workspace.report(Stage.TRAIN)

@@ -1,4 +1,7 @@
-"""A training's history and mismatch -> pictures (SVG). The same numbers give the same file."""
+"""A training's history and mismatch -> pictures (SVG). The same numbers give the same file.
+
+Without matplotlib (the extra `plots`) there is no picture: the numbers are all in files of their own.
+"""
 
 from __future__ import annotations
 
@@ -17,13 +20,10 @@ if TYPE_CHECKING:
 BEFORE, AFTER, TEACHER = "#8794a3", "#c2410c", "#1f2937"
 
 
-def can_draw() -> bool:
-    """Whether matplotlib is installed (the extra `plots`)."""
-    return importlib.util.find_spec("matplotlib") is not None
-
-
-def write_training_picture(history: Sequence[EpochRecord], path: Path) -> None:
-    """Accuracies, the losses' parts and each layer's membrane and firing-rate loss over the epochs."""
+def draw_training(history: Sequence[EpochRecord], path: Path) -> None:
+    """Accuracies, loss parts, each layer's membrane and firing-rate loss over the epochs; no epochs, no picture."""
+    if not history or not _can_draw():
+        return
     names = list(dict.fromkeys(name for record in history for name in record.losses))
     layers = {part: [name for name in names if name.startswith(f"{part}/")] for part in ("membrane", "rates")}
     panels = 2 + sum(bool(found) for found in layers.values())
@@ -34,8 +34,10 @@ def write_training_picture(history: Sequence[EpochRecord], path: Path) -> None:
             _draw_losses(panel, history, found, f"{part} loss of each layer")
 
 
-def write_mismatch_picture(report: MismatchReport, path: Path) -> None:
+def draw_mismatch(report: MismatchReport, path: Path) -> None:
     """Each layer's membrane mismatch before and after distillation, and its firing rates beside the teacher's."""
+    if not _can_draw():
+        return
     names = list(report.before)
     places = range(len(names))
     with _figure(2, path) as axes:
@@ -53,6 +55,10 @@ def write_mismatch_picture(report: MismatchReport, path: Path) -> None:
         for panel in axes:
             panel.set_xticks(list(places), names, rotation=60, ha="right", fontsize=7)
             panel.legend(frameon=False, fontsize=8)
+
+
+def _can_draw() -> bool:
+    return importlib.util.find_spec("matplotlib") is not None
 
 
 @contextlib.contextmanager
