@@ -194,7 +194,13 @@ def test_every_stage_is_of_valid_recipes_and_nothing_is_decided_without_results(
     assert decisions([recipe], [0], {}) == ()
     chosen = Choice(membrane=("distill.membrane.distance=emd", "distill.membrane.weight=10"))
     assert stage("both", chosen).candidates[-1] == ("distill.membrane.weight=10",)
-    assert {c[0].partition("=")[2] for c in stage("membrane", chosen).candidates} == {"mse", "cosine", "emd", "moments"}
+    assert {c[0].partition("=")[2] for c in stage("membrane", chosen).candidates} == {
+        "mse",
+        "cosine",
+        "firing",
+        "emd",
+        "moments",
+    }
     for field in ("rate", "logits", "membrane", "both"):
         step = stage(field, chosen)
         for candidate in step.candidates:

@@ -246,7 +246,7 @@ def test_a_recipe_chooses_distance_layers_and_rates() -> None:
         ("{membrane: {layer_weights: {'a.*': -1}}}", "must be at least 0 (got -1 for 'a.*')"),
         ("{membrane: {layer_weights: {'re:(': 1}}}", "is not a regular expression"),
         ("{membrane: {layer_weights: [1, 2]}}", "distill.membrane.layer_weights"),
-        ("{membrane: {distance: wasserstein}}", "mse, cosine, emd, moments"),
+        ("{membrane: {distance: wasserstein}}", "mse, cosine, firing, emd, moments"),
         ("{rates: {unit: layer}}", "neuron, channel"),
         ("{task: null, logits: null, membrane: null}", "task, logits, membrane and rates are all null"),
     ],

@@ -5,16 +5,18 @@ from __future__ import annotations
 from typing import Literal, assert_never
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from mdcompress.losses.alignment import Align, align_steps, comparable
 
-Distance = Literal["mse", "cosine", "emd", "moments"]
+Distance = Literal["mse", "cosine", "firing", "emd", "moments"]
 Normalize = Literal["threshold", "variance", "none"]
 Pool = Literal["channel", "layer"]
 
 SILENT_NORM = 1e-2  # in thresholds: a shorter potential vector has no direction worth copying; bounds the gradient
 VARIANCE_FLOOR = 1e-4  # in thresholds squared: a teacher layer that never moves must not divide by zero
+FIRING_SLOPE = 4.0  # thresholds to the noise of the threshold in `firing`: half a threshold away, 12 % still fire
 MOMENT_FLOOR = 1e-2  # in thresholds squared: widens both Gaussians, so that a channel at rest has a finite divergence
 
 
@@ -32,6 +34,7 @@ def membrane_loss(
 
     mse:     L = mean_{t,n,c..} (h_s - h_t)^2 / d,   d = theta^2 | variance of h_t over all its elements | 1
     cosine:  L = mean_{t,n} 1/2 |u_s - u_t|^2,       u = h / max(|h|, theta/100) over c.. (= 1 - cos of the angle)
+    firing:  L = mean_{t,n,c..} KL(p_t || p_s), p = sigmoid(4 (h - theta) / theta)      (`firing_divergence`)
     emd:     L = mean_{t,pool} W1(h_s, h_t) / sqrt(d)                          (`earth_movers_distance`)
     moments: L = mean_{t,pool} KL(Gaussian of h_t || Gaussian of h_s)          (`gaussian_divergence`)
 
@@ -39,9 +42,9 @@ def membrane_loss(
         student: h_s before reset in real units, shape [T_s, N, ...].
         teacher: h_t, shape [T_t, N, ...] with T_t >= T_s; no gradient flows into it.
         threshold: theta of the layer.
-        distance: mse and cosine compare neuron by neuron, emd and moments the distributions over batch and positions.
+        distance: mse, cosine and firing compare neuron by neuron, emd and moments the distributions over batch and positions.
         normalize: d of mse and emd: threshold (theta^2), variance (of the teacher, after alignment; at least
-            1e-4 theta^2) or none. Cosine and moments are free of scale already.
+            1e-4 theta^2) or none. The others are free of scale already.
         align: which steps are compared (`align_steps`).
         pool: whose potentials make one distribution of emd and moments: those of a channel, or of the whole layer.
     """
@@ -52,6 +55,8 @@ def membrane_loss(
         case "cosine":
             difference = _directions(student, threshold) - _directions(teacher, threshold)
             return difference.square().sum(-1).mean() / 2
+        case "firing":
+            return firing_divergence(student, teacher, threshold=threshold).mean()
         case "emd":
             between = earth_movers_distance(pooled(student, pool), pooled(teacher, pool))
             return between.mean() / _divisor(teacher, threshold, normalize) ** 0.5
@@ -60,6 +65,20 @@ def membrane_loss(
             return gaussian_divergence(pooled(student, pool), pooled(teacher, pool), floor=floor).mean()
         case _:
             assert_never(distance)
+
+
+def firing_divergence(student: Tensor, teacher: Tensor, *, threshold: float) -> Tensor:
+    """KL divergence of firing probabilities, potential by potential, [...] -> [...].
+
+    p = sigmoid(a), a = 4 (h - theta) / theta: whether the neuron fires if its threshold has logistic noise of scale
+    theta/4 (escape noise: Gerstner & Kistler 2002, "Spiking Neuron Models", section 5.3)
+    KL(p_t || p_s) = p_t (a_t - a_s) + softplus(a_s) - softplus(a_t),  dKL/dh_s = 4 (p_s - p_t) / theta
+
+    Potentials count where they decide a spike: two far below the threshold are alike, however far apart. So what a
+    short word clips costs nothing where it changes nothing.
+    """
+    a_s, a_t = (FIRING_SLOPE * (potential / threshold - 1.0) for potential in (student, teacher))
+    return a_t.sigmoid() * (a_t - a_s) + F.softplus(a_s) - F.softplus(a_t)
 
 
 def earth_movers_distance(one: Tensor, other: Tensor) -> Tensor:

@@ -121,9 +121,10 @@ class LayerLossSpec(StrictModel):
 class MembraneLossSpec(LayerLossSpec):
     """Distance between the membrane potentials of student and teacher, before reset."""
 
-    distance: Literal["mse", "cosine", "emd", "moments"] = Field(
+    distance: Literal["mse", "cosine", "firing", "emd", "moments"] = Field(
         "mse",
-        description="Neuron by neuron `mse`, the mean squared difference, or `cosine`, 1 - cosine similarity; between "
+        description="Neuron by neuron `mse`, the mean squared difference, `cosine`, 1 - cosine similarity, or `firing`, the "
+        "divergence of firing probabilities under a noisy threshold, which looks where spikes are decided; between "
         "distributions `emd`, the Earth Mover's distance, or `moments`, the divergence of fitted Gaussians.",
     )
     pool: Literal["channel", "layer"] = Field(
