@@ -33,7 +33,7 @@ seeds = st.integers(0, 2**20)
 modes = st.sampled_from(["mean", "steps"])
 aligns = st.sampled_from(["first_steps", "mean", "last_step"])
 normalizes = st.sampled_from(["threshold", "variance", "none"])
-distances = st.sampled_from(["mse", "cosine"])
+distances = st.sampled_from(["mse", "cosine", "firing"])
 
 
 # ------------------------------------------------------------------ task, on paper
@@ -162,6 +162,19 @@ def test_a_teacher_layer_that_never_moves_does_not_divide_by_zero() -> None:
     assert loss.item() == pytest.approx(2.0 / (1e-4 * 4))
 
 
+def test_firing_distance_sees_what_decides_a_spike() -> None:
+    """On the threshold p = 1/2; ln 3 / 4 thresholds above it p = 3/4: KL(1/2, 3/4) = 1/2 ln(4/3)."""
+    above, on = tensor([[2 * (1 + LN3 / 4)]]), tensor([[2.0]])
+    assert membrane_loss(above, on, threshold=2.0, distance="firing").item() == pytest.approx(math.log(4 / 3) / 2)
+    low, lowest = tensor([[-20.0]]), tensor([[-200.0]])
+    assert membrane_loss(low, lowest, threshold=2.0, distance="firing").item() == pytest.approx(0.0, abs=1e-12)
+    student = torch.tensor([[[2.6]], [[-9.0]]], dtype=torch.float64, requires_grad=True)
+    membrane_loss(student, tensor([[2.0]], [[-8.0]]), threshold=2.0, distance="firing").backward()
+    assert student.grad is not None
+    expected = 4 * (1 / (1 + math.exp(-1.2)) - 0.5) / 2 / 2  # slope 4 / theta, mean of two
+    assert student.grad.flatten().tolist() == pytest.approx([expected, 0.0], abs=1e-7)
+
+
 @pytest.mark.parametrize(
     ("student", "expected"),
     [([3.0, 4.0], 0.0), ([0.6, 0.8], 0.0), ([-4.0, 3.0], 1.0), ([-3.0, -4.0], 2.0), ([0.0, 0.0], 0.5)],
@@ -207,6 +220,15 @@ def test_membrane_loss_does_not_depend_on_the_unit_of_potentials(
     loss = membrane_loss(student, teacher, threshold=1.0, normalize=normalize, distance=distance)
     scaled = membrane_loss(factor * student, factor * teacher, threshold=factor, normalize=normalize, distance=distance)
     torch.testing.assert_close(scaled, loss)
+
+
+@property_test
+@given(seed=seeds)
+def test_firing_distance_equals_torchs_divergence_of_bernoulli_variables(seed: int) -> None:
+    student, teacher = 3 * drawn(seed, 2, 3, 4), 3 * drawn(seed + 1, 2, 3, 4)
+    one, other = (torch.distributions.Bernoulli(logits=4 * (h - 1.5) / 1.5) for h in (teacher, student))
+    expected = torch.distributions.kl_divergence(one, other).mean()
+    torch.testing.assert_close(membrane_loss(student, teacher, threshold=1.5, distance="firing"), expected)
 
 
 @property_test

@@ -42,7 +42,8 @@ def membrane_loss(
         student: h_s before reset in real units, shape [T_s, N, ...].
         teacher: h_t, shape [T_t, N, ...] with T_t >= T_s; no gradient flows into it.
         threshold: theta of the layer.
-        distance: mse, cosine and firing compare neuron by neuron, emd and moments the distributions over batch and positions.
+        distance: mse, cosine and firing compare neuron by neuron, emd and moments the distributions over batch and
+            positions.
         normalize: d of mse and emd: threshold (theta^2), variance (of the teacher, after alignment; at least
             1e-4 theta^2) or none. The others are free of scale already.
         align: which steps are compared (`align_steps`).

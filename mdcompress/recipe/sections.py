@@ -123,9 +123,9 @@ class MembraneLossSpec(LayerLossSpec):
 
     distance: Literal["mse", "cosine", "firing", "emd", "moments"] = Field(
         "mse",
-        description="Neuron by neuron `mse`, the mean squared difference, `cosine`, 1 - cosine similarity, or `firing`, the "
-        "divergence of firing probabilities under a noisy threshold, which looks where spikes are decided; between "
-        "distributions `emd`, the Earth Mover's distance, or `moments`, the divergence of fitted Gaussians.",
+        description="Neuron by neuron `mse`, the mean squared difference, `cosine`, 1 - cosine similarity, or "
+        "`firing`, the divergence of firing probabilities under a noisy threshold, which looks where spikes are "
+        "decided; between distributions `emd`, the Earth Mover's distance, or `moments`, the divergence of fitted Gaussians.",
     )
     pool: Literal["channel", "layer"] = Field(
         "channel", description="Whose potentials make one distribution of `emd` and `moments`."
