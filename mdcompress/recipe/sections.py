@@ -125,7 +125,8 @@ class MembraneLossSpec(LayerLossSpec):
         "mse",
         description="Neuron by neuron `mse`, the mean squared difference, `cosine`, 1 - cosine similarity, or "
         "`firing`, the divergence of firing probabilities under a noisy threshold, which looks where spikes are "
-        "decided; between distributions `emd`, the Earth Mover's distance, or `moments`, the divergence of fitted Gaussians.",
+        "decided; between distributions `emd`, the Earth Mover's distance, or `moments`, the divergence of fitted "
+        "Gaussians.",
     )
     pool: Literal["channel", "layer"] = Field(
         "channel", description="Whose potentials make one distribution of `emd` and `moments`."
