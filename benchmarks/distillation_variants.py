@@ -29,8 +29,8 @@ LOGIT_GRID = tuple((weight, temperature) for temperature in (2.0, 4.0) for weigh
 MEMBRANE_GRID = (
     *(("mse", weight) for weight in (0.1, 1.0, 10.0)),
     *(("cosine", weight) for weight in (0.1, 1.0, 10.0)),
-    *(("firing", weight) for weight in (1.0, 10.0)),
-    ("moments", 0.1),  # its values are some ten times those of mse
+    *(("firing", weight) for weight in (0.1, 1.0, 10.0)),
+    *(("moments", weight) for weight in (0.1, 1.0)),  # its values are some ten times those of mse
     ("emd", 1.0),  # sorting takes three times as long as all the rest of a step
 )
 BOTH_FACTORS = (0.1, 0.3, 1.0)  # of the membrane's weight that was chosen without logits, which do part of its work
