@@ -237,7 +237,7 @@ def _exactness(results: Results) -> str:
         rows.append([cell.group, cell.setting, str(len(seen)), samples, *(f"{each:,}" for each in sums)])
     told = (
         "Every spike, membrane and output of every student and test sample beside its exported graph in onnxruntime, "
-        "and on the first 1,000 samples also in the interpreter."
+        "and on the first 256 samples also in the interpreter."
     )
     return f"{told}\n\n{table(header, rows, numbers=header[2:])}"
 

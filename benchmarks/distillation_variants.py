@@ -23,7 +23,7 @@ STUDENTS: tuple[Variant, ...] = ("calibration only", "QAT", "+ logits", "+ membr
 TEACHER, CONTROL = "teacher", "teacher, trained on"
 
 NO_LOGITS, NO_MEMBRANE = "distill.logits=null", "distill.membrane=null"
-MEMBRANE_WEIGHT = "distill.membrane.weight="
+MEMBRANE_WEIGHT, LOGITS_WEIGHT = "distill.membrane.weight=", "distill.logits.weight="
 RATES = (2e-4, 5e-4, 2e-3, 5e-3)
 LOGIT_GRID = tuple((weight, temperature) for temperature in (2.0, 4.0) for weight in (0.3, 1.0, 4.0))
 MEMBRANE_GRID = (
@@ -33,7 +33,8 @@ MEMBRANE_GRID = (
     *(("moments", weight) for weight in (0.1, 1.0)),  # its values are some ten times those of mse
     ("emd", 1.0),  # sorting takes three times as long as all the rest of a step
 )
-BOTH_FACTORS = (0.1, 0.3, 1.0)  # of the membrane's weight that was chosen without logits, which do part of its work
+# of the weights of membrane and logits that were chosen one without the other: each does part of the other's work
+BOTH_FACTORS = ((0.1, 1.0), (0.3, 1.0), (1.0, 1.0), (1.0, 0.3), (1.0, 0.1))
 
 
 @dataclass(frozen=True)
@@ -64,11 +65,13 @@ class Choice:
             case _:
                 assert_never(variant)
 
-    @property
-    def membrane_weight(self) -> float:
-        """The chosen weight of the membrane loss; the recipes' own where none is chosen."""
-        written = (change.removeprefix(MEMBRANE_WEIGHT) for change in self.membrane if MEMBRANE_WEIGHT in change)
-        return float(next(written, 0.1))
+    def scaled(self, membrane: float, logits: float) -> Changes:
+        """The chosen weights of membrane and logits times factors; where none is chosen, those of the recipes."""
+        weights = (
+            (MEMBRANE_WEIGHT, _written(MEMBRANE_WEIGHT, self.membrane, default=0.1), membrane),
+            (LOGITS_WEIGHT, _written(LOGITS_WEIGHT, self.logits, default=1.0), logits),
+        )
+        return tuple(f"{name}{weight * factor:g}" for name, weight, factor in weights)
 
     def deciding(self, field: Field, changes: Changes) -> Choice:
         """This choice with one field decided."""
@@ -83,6 +86,10 @@ class Choice:
                 return replace(self, both=changes)
             case _:
                 assert_never(field)
+
+
+def _written(name: str, changes: Changes, *, default: float) -> float:
+    return next((float(change.removeprefix(name)) for change in changes if change.startswith(name)), default)
 
 
 @dataclass(frozen=True)
@@ -103,14 +110,13 @@ def stage(field: Field, chosen: Choice) -> Stage:
         case "rate":
             return Stage(field, "QAT", tuple((f"train.optimizer.lr={rate:g}",) for rate in RATES))
         case "logits":
-            pairs = ((f"distill.logits.weight={w:g}", f"distill.logits.temperature={t:g}") for w, t in LOGIT_GRID)
+            pairs = ((f"{LOGITS_WEIGHT}{w:g}", f"distill.logits.temperature={t:g}") for w, t in LOGIT_GRID)
             return Stage(field, "+ logits", tuple(pairs))
         case "membrane":
             pairs = ((f"distill.membrane.distance={d}", f"{MEMBRANE_WEIGHT}{w:g}") for d, w in MEMBRANE_GRID)
             return Stage(field, "+ membrane", tuple(pairs))
         case "both":
-            weights = (f"{MEMBRANE_WEIGHT}{chosen.membrane_weight * factor:g}" for factor in BOTH_FACTORS)
-            return Stage(field, "+ both", tuple((weight,) for weight in weights))
+            return Stage(field, "+ both", tuple(chosen.scaled(*factors) for factors in BOTH_FACTORS))
         case _:
             assert_never(field)
 

@@ -34,7 +34,7 @@ from mdcompress.student import Student
 from mdcompress.tracing import trace
 from mdcompress.weights import load_weights, save_weights
 
-INTERPRETED = 1_000  # test samples that the NumPy interpreter runs too; onnxruntime runs all (4 times as fast)
+INTERPRETED = 256  # test samples that the NumPy interpreter runs too; onnxruntime runs all (4 times as fast)
 Kind = Literal["teacher", "control", "student"]
 TUNING = "_tuning"  # ends the name of a loader whose test part is of the training part
 
