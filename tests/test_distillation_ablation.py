@@ -169,7 +169,7 @@ def test_tuning_chooses_the_best_of_each_stage_on_the_samples_for_tuning(
     monkeypatch.setattr("benchmarks.distillation_variants.RATES", (0.01, 1e-6))
     monkeypatch.setattr("benchmarks.distillation_variants.LOGIT_GRID", ((1.0, 2.0),))
     monkeypatch.setattr("benchmarks.distillation_variants.MEMBRANE_GRID", (("cosine", 1.0), ("mse", 10.0)))
-    monkeypatch.setattr("benchmarks.distillation_variants.BOTH_FACTORS", (0.5,))
+    monkeypatch.setattr("benchmarks.distillation_variants.BOTH_FACTORS", ((0.5, 2.0),))
     tune(plan, place, processes=1)
     results = place.store.results()
     assert {result.group for result in results.values()} == {"loaders_tuning"}
@@ -181,7 +181,8 @@ def test_tuning_chooses_the_best_of_each_stage_on_the_samples_for_tuning(
         assert decision.scores[decision.chosen] == max(decision.scores.values())
     chosen = choice_of(made)
     assert chosen.logits == ("distill.logits.weight=1", "distill.logits.temperature=2")
-    assert chosen.both == (f"distill.membrane.weight={0.5 * chosen.membrane_weight:g}",)
+    weight = {"distill.membrane.weight=1": 0.5, "distill.membrane.weight=10": 5}[chosen.membrane[1]]
+    assert chosen.both == (f"distill.membrane.weight={weight:g}", "distill.logits.weight=2")
     ablated = {task.variant: task for unit in planned(plan, place) for task in unit.tasks}
     assert ablated["QAT"].changes[0] == ablated[CONTROL].changes[0] == chosen.rate[0]
     assert ablated["+ both"].of_seed(0).distill.logits is not None
@@ -193,7 +194,8 @@ def test_every_stage_is_of_valid_recipes_and_nothing_is_decided_without_results(
     recipe = write_recipe(tmp_path, setting="2bit", bits=2)
     assert decisions([recipe], [0], {}) == ()
     chosen = Choice(membrane=("distill.membrane.distance=emd", "distill.membrane.weight=10"))
-    assert stage("both", chosen).candidates[-1] == ("distill.membrane.weight=10",)
+    assert stage("both", chosen).candidates[-1] == ("distill.membrane.weight=10", "distill.logits.weight=0.1")
+    assert Choice().scaled(0.5, 0.5) == ("distill.membrane.weight=0.05", "distill.logits.weight=0.5")
     assert {c[0].partition("=")[2] for c in stage("membrane", chosen).candidates} == {
         "mse",
         "cosine",
