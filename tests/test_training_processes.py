@@ -10,8 +10,10 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 import torch
@@ -21,9 +23,10 @@ from torch import Tensor, nn
 from training_cases import Shuffled, float_network, tiny_student
 
 from mdcompress.errors import TrainingError
+from mdcompress.losses import membrane_loss
 from mdcompress.processes import ALONE, join_processes
 from mdcompress.training.parallel import share, sum_gradients, whole_batch
-from mdcompress.training.statistics import global_statistics
+from mdcompress.training.statistics import global_statistics, moments_over
 
 Fabric = pytest.importorskip("lightning_fabric").Fabric
 
@@ -43,6 +46,22 @@ class Second:
 
     def sum(self, tensor: Tensor) -> Tensor:
         return 2 * tensor
+
+
+class Meeting:
+    """One of two threads in the place of two processes: sums are of what both bring."""
+
+    device, size = "cpu", 2
+
+    def __init__(self, rank: int, table: list[Tensor], barrier: Barrier) -> None:
+        self.rank, self._table, self._barrier = rank, table, barrier
+
+    def sum(self, tensor: Tensor) -> Tensor:
+        self._table[self.rank] = tensor
+        self._barrier.wait(timeout=60)
+        total = self._table[0] + self._table[1]
+        self._barrier.wait(timeout=60)
+        return total
 
 
 # ------------------------------------------------------------------ by hand
@@ -107,6 +126,30 @@ def test_a_students_own_statistics_are_those_of_the_whole_batch_too() -> None:
     before = shared[norms[0]].clone()
     student(x)  # outside, it is a network like any other
     assert not torch.equal(student.get_buffer(norms[0]), before)
+
+
+@pytest.mark.parametrize("how", [{"distance": "moments"}, {"normalize": "variance"}])
+def test_a_loss_on_moments_is_that_of_the_whole_batch(how: dict[str, str]) -> None:
+    generator = torch.Generator().manual_seed(0)
+    student, teacher = (torch.randn(2, 5, 3, 4, generator=generator, dtype=torch.float64) for _ in range(2))
+    whole = student.clone().requires_grad_()
+    expected = membrane_loss(whole, teacher, threshold=0.7, **how)
+    expected.backward()
+
+    def loss_of(process: Meeting) -> tuple[float, Tensor]:
+        mine = slice(process.rank, None, 2)  # three samples, and two
+        own = student[:, mine].clone().requires_grad_()
+        loss = membrane_loss(own, teacher[:, mine], threshold=0.7, moments_of=moments_over(process), **how)
+        share = loss * own.shape[1] / 5
+        share.backward()
+        return share.item(), own.grad
+
+    table, barrier = [torch.zeros(())] * 2, Barrier(2)
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(loss_of, (Meeting(rank, table, barrier) for rank in range(2)))
+    assert first[0] + second[0] == pytest.approx(expected.item(), rel=1e-12)
+    torch.testing.assert_close(first[1], whole.grad[:, 0::2])
+    torch.testing.assert_close(second[1], whole.grad[:, 1::2])
 
 
 def test_a_fabric_of_one_process_answers_as_one(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,11 +20,13 @@ from mdcompress.losses.membrane import (
     SILENT_NORM,
     VARIANCE_FLOOR,
     Distance,
+    Moments,
     Normalize,
     Pool,
     earth_movers_distance,
     gaussian_divergence,
     membrane_loss,
+    own_moments,
 )
 from mdcompress.losses.rates import RateAlign, RateUnit, rate_loss
 
@@ -35,6 +37,7 @@ __all__ = [
     "Align",
     "Distance",
     "LossParts",
+    "Moments",
     "Normalize",
     "Over",
     "Pool",
@@ -49,6 +52,7 @@ __all__ = [
     "layer_weights",
     "logit_loss",
     "membrane_loss",
+    "own_moments",
     "rate_loss",
     "stage_ends",
     "task_loss",

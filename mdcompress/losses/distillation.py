@@ -13,7 +13,7 @@ from torch import Tensor
 from mdcompress.errors import TrainingError
 from mdcompress.graph import Carries, NeuronModel, NodeKind, SnnGraph, typical
 from mdcompress.losses.answers import logit_loss, task_loss
-from mdcompress.losses.membrane import membrane_loss
+from mdcompress.losses.membrane import Moments, membrane_loss, own_moments
 from mdcompress.losses.rates import rate_loss
 from mdcompress.patterns import match_names
 
@@ -55,7 +55,13 @@ class LossParts:
 
 
 def distillation_loss(
-    student: Observation, teacher: Observation | None, *, y: Tensor, graph: SnnGraph, spec: DistillSpec
+    student: Observation,
+    teacher: Observation | None,
+    *,
+    y: Tensor,
+    graph: SnnGraph,
+    spec: DistillSpec,
+    moments_of: Moments = own_moments,
 ) -> LossParts:
     """L = w_task task + w_logits logits + w_membrane membrane + w_rates rates, over the parts the recipe switches on.
 
@@ -68,6 +74,7 @@ def distillation_loss(
         y: classes, int64, shape [N].
         graph: the student's graph; thresholds and neuron names are read off it.
         spec: the `distill` section of a recipe.
+        moments_of: mean and variance of potentials, over more than this batch where processes share one.
     """
     task = None if spec.task is None else task_loss(student.logits, y, on=spec.task.on)
     logits, membrane, rates = None, None, None
@@ -77,7 +84,7 @@ def distillation_loss(
         target = _needed(teacher, "logits").logits
         logits = logit_loss(student.logits, target, temperature=spec.logits.temperature, on=spec.logits.on)
     if spec.membrane is not None:
-        membrane_layers = _membrane_layers(student, _needed(teacher, "membrane"), graph, spec.membrane)
+        membrane_layers = _membrane_layers(student, _needed(teacher, "membrane"), graph, spec.membrane, moments_of)
         membrane = _weighted_mean(membrane_layers, layer_weights(graph, spec.membrane, section="membrane"))
     if spec.rates is not None:
         rate_layers = _rate_layers(student, _needed(teacher, "rates"), graph, spec.rates)
@@ -163,7 +170,7 @@ def _matching(graph: SnnGraph, names: tuple[str, ...], pattern: str, key: str) -
 
 
 def _membrane_layers(
-    student: Observation, teacher: Observation, graph: SnnGraph, spec: MembraneLossSpec
+    student: Observation, teacher: Observation, graph: SnnGraph, spec: MembraneLossSpec, moments_of: Moments
 ) -> dict[str, Tensor]:
     return {
         name: membrane_loss(
@@ -174,6 +181,7 @@ def _membrane_layers(
             normalize=spec.normalize,
             align=spec.align,
             pool=spec.pool,
+            moments_of=moments_of,
         )
         for name in compared_neurons(graph, spec)
     }

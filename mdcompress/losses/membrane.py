@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal, assert_never
 
 import torch
@@ -13,11 +14,18 @@ from mdcompress.losses.alignment import Align, align_steps, comparable
 Distance = Literal["mse", "cosine", "firing", "emd", "moments"]
 Normalize = Literal["threshold", "variance", "none"]
 Pool = Literal["channel", "layer"]
+Moments = Callable[[Tensor], tuple[Tensor, Tensor]]  # [..., n] -> mean and variance (divided by n), each [...]
 
 SILENT_NORM = 1e-2  # in thresholds: a shorter potential vector has no direction worth copying; bounds the gradient
 VARIANCE_FLOOR = 1e-4  # in thresholds squared: a teacher layer that never moves must not divide by zero
 FIRING_SLOPE = 4.0  # thresholds to the noise of the threshold in `firing`: half a threshold away, 12 % still fire
 MOMENT_FLOOR = 1e-2  # in thresholds squared: widens both Gaussians, so that a channel at rest has a finite divergence
+
+
+def own_moments(values: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and variance of these values alone; where processes share a batch, theirs are those of all."""
+    variance, mean = torch.var_mean(values, dim=-1, correction=0)
+    return mean, variance
 
 
 def membrane_loss(
@@ -29,6 +37,7 @@ def membrane_loss(
     normalize: Normalize = "threshold",
     align: Align = "first_steps",
     pool: Pool = "channel",
+    moments_of: Moments = own_moments,
 ) -> Tensor:
     """Distance of one layer's membrane potentials, the idea of MD-SNN (arXiv 2512.04443).
 
@@ -48,11 +57,12 @@ def membrane_loss(
             1e-4 theta^2) or none. The others are free of scale already.
         align: which steps are compared (`align_steps`).
         pool: whose potentials make one distribution of emd and moments: those of a channel, or of the whole layer.
+        moments_of: mean and variance of potentials, for moments and for d = variance.
     """
     student, teacher = align_steps(student, comparable(teacher, student), align)
     match distance:
         case "mse":
-            return (student - teacher).square().mean() / _divisor(teacher, threshold, normalize)
+            return (student - teacher).square().mean() / _divisor(teacher, threshold, normalize, moments_of)
         case "cosine":
             difference = _directions(student, threshold) - _directions(teacher, threshold)
             return difference.square().sum(-1).mean() / 2
@@ -60,10 +70,11 @@ def membrane_loss(
             return firing_divergence(student, teacher, threshold=threshold).mean()
         case "emd":
             between = earth_movers_distance(pooled(student, pool), pooled(teacher, pool))
-            return between.mean() / _divisor(teacher, threshold, normalize) ** 0.5
+            return between.mean() / _divisor(teacher, threshold, normalize, moments_of) ** 0.5
         case "moments":
             floor = MOMENT_FLOOR * threshold**2
-            return gaussian_divergence(pooled(student, pool), pooled(teacher, pool), floor=floor).mean()
+            both = (pooled(student, pool), pooled(teacher, pool))
+            return gaussian_divergence(*both, floor=floor, moments_of=moments_of).mean()
         case _:
             assert_never(distance)
 
@@ -93,7 +104,7 @@ def earth_movers_distance(one: Tensor, other: Tensor) -> Tensor:
     return (one_sorted - other_sorted).abs().mean(-1)
 
 
-def gaussian_divergence(student: Tensor, teacher: Tensor, *, floor: float) -> Tensor:
+def gaussian_divergence(student: Tensor, teacher: Tensor, *, floor: float, moments_of: Moments = own_moments) -> Tensor:
     """KL(N(m_t, v_t) || N(m_s, v_s)) of Gaussians fitted to the last axis, [..., n] -> [...].
 
     KL = 1/2 ((v_t + (m_t - m_s)^2) / v_s - 1 + ln(v_s / v_t)),  v = variance + floor
@@ -103,9 +114,9 @@ def gaussian_divergence(student: Tensor, teacher: Tensor, *, floor: float) -> Te
         student: [..., n].
         teacher: [..., n].
         floor: what is added to each variance, in squared units of the values.
+        moments_of: m and v before the floor.
     """
-    student_variance, student_mean = torch.var_mean(student, dim=-1, correction=0)
-    teacher_variance, teacher_mean = torch.var_mean(teacher, dim=-1, correction=0)
+    (student_mean, student_variance), (teacher_mean, teacher_variance) = moments_of(student), moments_of(teacher)
     v_s, v_t = student_variance + floor, teacher_variance + floor
     return ((v_t + (teacher_mean - student_mean).square()) / v_s - 1.0 + (v_s / v_t).log()) / 2
 
@@ -121,12 +132,12 @@ def pooled(potentials: Tensor, pool: Pool) -> Tensor:
             assert_never(pool)
 
 
-def _divisor(teacher: Tensor, threshold: float, normalize: Normalize) -> Tensor | float:
+def _divisor(teacher: Tensor, threshold: float, normalize: Normalize, moments_of: Moments) -> Tensor | float:
     match normalize:
         case "threshold":
             return threshold**2
         case "variance":
-            return teacher.var(correction=0).clamp_min(VARIANCE_FLOOR * threshold**2)
+            return moments_of(teacher.flatten())[1].clamp_min(VARIANCE_FLOOR * threshold**2)
         case "none":
             return 1.0
         case _:

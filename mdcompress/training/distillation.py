@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from mdcompress.errors import TrainingError
 from mdcompress.evaluation import check_labels
 from mdcompress.graph import SnnGraph
-from mdcompress.losses import distillation_loss, layer_weights
+from mdcompress.losses import Moments, distillation_loss, layer_weights
 from mdcompress.observation import Observation, observe
 from mdcompress.planning import plan_to_json
 from mdcompress.processes import ALONE, Processes
@@ -25,6 +25,7 @@ from mdcompress.training.engine import CheckpointPolicy, Job, PassLoss, count_ba
 from mdcompress.training.gradual import GradualBits
 from mdcompress.training.history import Progress
 from mdcompress.training.identity import spec_items, structure_digest, text_digest, value_digest
+from mdcompress.training.statistics import moments_over
 from mdcompress.training.validating import validation
 
 CHECKPOINT_STEPS = 50  # writing the state of 31 k weights takes 2 ms, of 11 M weights 0.3 s (measured)
@@ -88,7 +89,7 @@ def distill(
     }
     job = Job(
         network=student,
-        objective=_Distillation(student, target, spec),
+        objective=_Distillation(student, target, spec, moments_over(processes)),
         train=train,
         validate=validation(student, validate, time_steps=spec.time_steps),
         epochs=spec.epochs,
@@ -137,8 +138,8 @@ class _Teacher:
 class _Distillation:
     """The objective: `distillation_loss` at each T."""
 
-    def __init__(self, student: Student, teacher: _Teacher | None, spec: DistillSpec) -> None:
-        self._student, self._teacher, self._spec = student, teacher, spec
+    def __init__(self, student: Student, teacher: _Teacher | None, spec: DistillSpec, moments_of: Moments) -> None:
+        self._student, self._teacher, self._spec, self._moments_of = student, teacher, spec, moments_of
 
     @property
     def passes(self) -> int:
@@ -157,7 +158,8 @@ class _Distillation:
             seen = observe(self._student, self._student.graph, x[:steps])
             answer = seen.logits.detach().mean(0)
             check_labels(answer, y)
-            loss = distillation_loss(seen, target, y=y, graph=self._student.graph, spec=self._spec)
+            graph, spec = self._student.graph, self._spec
+            loss = distillation_loss(seen, target, y=y, graph=graph, spec=spec, moments_of=self._moments_of)
             yield PassLoss(loss.total, loss.named(), (answer.argmax(1) == y).sum())
 
 

@@ -1,8 +1,8 @@
 """A global batch and P processes -> each one's share, and sums that make their steps one step on the whole batch.
 
 The loss of a batch of N is sum_p n_p/N * L_p, with L_p the mean over the n_p samples of process p; gradients are summed
-over processes. All losses but `emd`, `moments` and `normalize: variance`, which look at the batch as a whole, are means
-over samples, so that the sum is the loss one process would have.
+over processes. All losses but `emd`, which looks at the samples it is given, are means over samples or of moments over
+all processes (`statistics.moments`), so that the sum is the loss one process would have.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.overrides import TorchFunctionMode
 
+from mdcompress.losses import Moments, own_moments
 from mdcompress.processes import Processes
 from mdcompress.student import Student
 
@@ -40,19 +41,26 @@ def global_statistics(network: nn.Module, processes: Processes) -> Iterator[None
 
 
 def moments(values: Tensor, axes: Sequence[int], processes: Processes) -> tuple[Tensor, Tensor, int]:
-    """Mean and (biased) variance over `axes` and all processes, and how many values that were; differentiable.
+    """Mean and (biased) variance over `axes` (from 0) and all processes, and of how many values; differentiable.
 
     Two sums, of the values and then of squared distances from their mean, in float64.
     """
     count = math.prod(values.shape[axis] for axis in axes)
     own = values.sum(tuple(axes), dtype=torch.float64)
-    total = _Summed.apply(torch.cat([own, own.new_tensor([count])]), processes)
+    total = _Summed.apply(torch.cat([own.flatten(), own.new_tensor([count])]), processes)
     everywhere = int(total[-1])
-    mean = total[:-1] / everywhere
-    view = [1 if axis in axes else -1 for axis in range(values.dim())]
+    mean = (total[:-1] / everywhere).view_as(own)
+    view = [1 if axis in axes else size for axis, size in enumerate(values.shape)]
     squares = (values - mean.to(values.dtype).view(view)).square().sum(tuple(axes), dtype=torch.float64)
     variance = _Summed.apply(squares, processes) / everywhere
     return mean.to(values.dtype), variance.to(values.dtype), everywhere
+
+
+def moments_over(processes: Processes) -> Moments:
+    """What the losses on moments ask for: mean and variance over the last axis and all processes."""
+    if processes.size == 1:
+        return own_moments
+    return lambda values: moments(values, (values.dim() - 1,), processes)[:2]
 
 
 def unbiased(count: int) -> float:
