@@ -69,12 +69,14 @@ class Sensitivity:
     baseline: Distance
     teacher_accuracy: float
     samples: int
+    time_steps: int
     layers: tuple[LayerBits, ...]
     counts: Mapping[Part, Mapping[str, int]]
 
     def to_json(self) -> str:
         """All figures."""
-        head = {"schema": SENSITIVITY_SCHEMA, "samples": self.samples, "teacher_accuracy": self.teacher_accuracy}
+        head = {"schema": SENSITIVITY_SCHEMA, "samples": self.samples, "time_steps": self.time_steps}
+        head["teacher_accuracy"] = self.teacher_accuracy
         body = {"highest": dict(self.highest), "baseline": asdict(self.baseline)}
         rows = [asdict(layer) for layer in self.layers]
         return json.dumps({**head, **body, "layers": rows}, indent=2, allow_nan=False) + "\n"
@@ -148,7 +150,7 @@ def measure_sensitivity(
         if width < highest[part]
     ]
     right = (target.logits.mean(0).argmax(1) == y).double().mean()
-    return Sensitivity(highest, distance(), float(right), len(y), tuple(rows), counts)
+    return Sensitivity(highest, distance(), float(right), len(y), len(x), tuple(rows), counts)
 
 
 def bit_override(node: str, part: Part, bit_width: float) -> Override:

@@ -102,8 +102,12 @@ def size(path: Path) -> str:
 
 
 def written(paths: Sequence[Path]) -> str:
-    """`wrote runs/4bit/model.onnx (51 KB), golden.npz`: where, with sizes; the folder is said once."""
-    names = [f"{path if index == 0 else path.name} ({size(path)})" for index, path in enumerate(paths)]
+    """`wrote runs/4bit/model.onnx (51 KB), golden.npz`: where, with sizes; each folder is said once."""
+    folders = [path.parent for path in paths]
+    names = [
+        f"{path if folders.index(path.parent) == index else path.name} ({size(path)})"
+        for index, path in enumerate(paths)
+    ]
     return f"wrote {', '.join(names)}"
 
 

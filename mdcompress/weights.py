@@ -150,13 +150,13 @@ def _read_torch(path: Path) -> dict[str, Tensor]:
     try:
         with warnings.catch_warnings(action="ignore"):  # what torch says of pickles we say ourselves
             content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:  # torch's own words advise to run the code in the file
+    except (pickle.UnpicklingError, KeyError) as error:  # torch's own words advise to run the code in the file
         raise CheckpointError(
             f"{path} must hold tensors only, in a file that torch.save wrote (found other objects, or no torch file; "
             "reading such objects can run code, so they are not read)",
             hints=[f"where it was made, save the state dict alone: torch.save(network.state_dict(), {path.name!r})"],
         ) from error
-    except (RuntimeError, EOFError, ValueError, OSError, KeyError) as error:
+    except (RuntimeError, EOFError, ValueError, OSError) as error:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise CheckpointError(
             f"{path} must hold tensors only, in a whole file ({first})",

@@ -219,7 +219,7 @@ def test_the_table_has_a_row_for_each_layer_and_number_of_bits(finished: Path) -
     assert result.code == 0, result.err
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in result.out.splitlines() if line[:1] == "|"]
     assert [row[:4] for row in rows[2:4]] == [["hidden", "weight", "2,048", "2"], ["head", "weight", "320", "2"]]
-    assert "32 validation samples" in result.out and "9,999" not in result.out
+    assert "32 validation samples, T = " in result.out and "9,999" not in result.out
     assert "Chosen bits of weights" in result.out
 
 

@@ -90,6 +90,14 @@ def test_written_files_are_listed_with_the_folder_once(tmp_path: Path) -> None:
     assert written(paths) == f"wrote {tmp_path}/model.onnx (2 bytes), golden.npz (2 bytes)"
 
 
+def test_files_of_several_folders_are_listed_with_each_folder(tmp_path: Path) -> None:
+    paths = [tmp_path / folder / name for folder in ("T1", "T2") for name in ("model.onnx", "golden.npz")]
+    for path in paths:
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"12")
+    assert written(paths).count(f"{tmp_path}/") == 2 and f"{tmp_path}/T2/model.onnx" in written(paths)
+
+
 @pytest.mark.parametrize(
     ("error", "code", "text"),
     [

@@ -25,6 +25,7 @@ from mdcompress.modes import evaluating
 from mdcompress.recipe import BitStage, DistillSpec, Recipe, TrainSpec
 from mdcompress.student import Student
 from mdcompress.training import EpochRecord, Event, StepRecord, best_epoch, distill
+from mdcompress.training.averaging import decay_after
 from mdcompress.training.gradual import GradualBits
 from mdcompress.verification import verify
 from mdcompress.weights import load_student, save_student
@@ -92,6 +93,7 @@ def test_a_stage_has_the_least_bits_that_it_names_and_no_layer_fewer_than_planne
     assert seen[1] == {"inner": 4, "head": 4, "largest": 7, "membrane": 3}
     assert seen[2] == seen[3] == {"inner": 2, "head": 2, "largest": 1, "membrane": 3}
     assert [stages.is_last(done) for done in range(4)] == [False, False, True, True]
+    assert [stages.began(done) for done in range(4)] == [0, 1, 2, 2]
 
 
 def test_there_and_back_is_the_student_that_came(quantized: Student) -> None:
@@ -211,6 +213,22 @@ def test_an_average_begins_anew_with_each_stage(quantized: Student, teacher: nn.
     assert_same_state(resumed, state_of(student))
 
 
+def test_the_ramp_of_an_average_begins_with_its_stage(
+    quantized: Student, teacher: nn.Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the average of a late stage would hardly leave the weights that the stage began with."""
+    counted: list[int] = []
+
+    def decay(steps: int, most: float) -> float:
+        counted.append(steps)
+        return decay_after(steps, most)
+
+    monkeypatch.setattr("mdcompress.training.engine.decay_after", decay)
+    train(copy.deepcopy(quantized), teacher, None, settings=FAST.model_copy(update={"ema": 0.9}))
+    steps = len(counted) // 3
+    assert steps > 1 and counted == 3 * [*range(steps)]
+
+
 def test_patience_counts_from_the_last_stage(quantized: Student, teacher: nn.Module) -> None:
     """Wide epochs are often better than narrow ones; they must neither win nor wear patience out."""
     settings = FAST.model_copy(update={"patience": 1})
@@ -230,7 +248,7 @@ def test_a_last_stage_above_the_plan_is_an_error_that_names_the_layer(quantized:
     spec = DistillSpec(epochs=3, gradual=(BitStage(epoch=0, weight=8), BitStage(epoch=1, weight=4)))
     with pytest.raises(TrainingError, match="'inner' is planned with 2") as caught:
         train(copy.deepcopy(quantized), teacher, None, spec=spec)
-    assert "{epoch: 2}" in caught.value.hints[0]
+    assert "{epoch: 1}" in caught.value.hints[0]
 
 
 @pytest.mark.parametrize(

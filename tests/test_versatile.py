@@ -68,7 +68,15 @@ def test_each_student_is_a_run_of_its_own_under_the_one_teacher(here: Path) -> N
 
     again = invoke("distill")
     assert again.code == 0 and again.err.count("up to date") == 4
-    assert "| runs/many/T2 |" in again.out
+    assert "| runs/many/T2 |" in again.out and "wrote" not in again.err
+
+
+def test_a_refused_command_leaves_the_recipe_of_the_students(here: Path) -> None:
+    assert invoke("distill").code == 0
+    refused = invoke("distill", "--set", "distill.epochs=2")
+    assert refused.code == 1 and "is stale" in refused.err
+    again = invoke("distill")
+    assert again.code == 0 and again.err.count("up to date") == 4
 
 
 def test_an_interrupted_second_student_goes_on_and_the_first_is_not_repeated(
@@ -105,12 +113,20 @@ def test_a_whole_run_ends_with_one_table(here: Path) -> None:
     assert all((RUN / f"T{steps}" / "report.html").is_file() for steps in (1, 2))
 
 
-@pytest.mark.parametrize("command", ["quantize", "export"])
+@pytest.mark.parametrize("command", ["quantize", "export", "eval", "estimate-hw"])
 def test_a_command_for_one_student_says_which_there_are(here: Path, command: str) -> None:
+    (RUN / "T1").mkdir()
+    (RUN / "T1" / "recipe.yaml").write_text((RUN / "recipe.yaml").read_text("utf-8"), "utf-8")
     result = invoke(command)
     assert result.code == 2
-    assert f"`{command}` works on one student" in result.err
-    assert f"mdcompress {command} --run runs/many/T1" in result.err
+    assert "this command works on one student" in result.err
+    assert "choose one: `--run runs/many/T1`" in result.err
+
+
+def test_where_no_student_is_yet_the_hint_is_how_to_make_them(here: Path) -> None:
+    result = invoke("quantize", "--recipe", "many.yaml", "--run", "later")
+    assert result.code == 2
+    assert "make them: `mdcompress distill --recipe many.yaml --run later`" in result.err
 
 
 def test_one_student_of_several_lengths_is_tested_at_each(here: Path) -> None:

@@ -145,7 +145,8 @@ FAULTS = {
     "duplicate key": Fault("name: abc\nname: def", 3, 1, "name", "this key was given already in line 2", "delete one"),
     "duplicate below": Fault("name: abc\ncell: {bits: 1, bits: {a: [1]}}", 3, 17, "cell.bits", "already in line 3"),
     "anchor": Fault("name: &a abc", 2, 7, "name", "anchors are not offered (got &a)", "write the value"),
-    "alias": Fault("name: abc\nmatch: *a", 3, 8, "match", "aliases are not offered (got *a)", "write the value"),
+    "alias": Fault("name: abc\nmatch: *a", 3, 8, "match", "aliases are not offered (got *a)", 'quote it: "*a"'),
+    "role without quotes": Fault("name: abc\nmatch: @first", 3, 8, "", "this is not YAML", "put text that starts"),
     "merge key": Fault(
         "name: abc\ncell:\n  <<: {bits: 2}", 4, 3, "cell", "merge keys are not offered", "write the keys"
     ),

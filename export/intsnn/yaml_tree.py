@@ -130,6 +130,14 @@ def _number(text: str) -> int | float | None:
     return None
 
 
+def _syntax_hint(reason: str) -> str:
+    if "'\\t'" in reason:
+        return "indent with spaces, never with tabs"
+    if "cannot start any token" in reason:
+        return 'put text that starts with this character in quotes inside the value, for example "@first"'
+    return "check brackets, quotes and indentation"
+
+
 class _TooDeepError(Exception):
     """Ends the reading of a document that nests deeper than DEEPEST_LEVEL."""
 
@@ -174,8 +182,7 @@ class _Builder:
         mark = error.problem_mark or error.context_mark
         place = self._mark_place(mark) if mark else self.places[()]
         reason = ", ".join(part for part in (error.context, error.problem) if part)
-        hint = "indent with spaces, never with tabs" if "'\\t'" in reason else "check brackets, quotes and indentation"
-        self.problems.append(problem_at(place, (), f"this is not YAML: {reason}", hint=hint))
+        self.problems.append(problem_at(place, (), f"this is not YAML: {reason}", hint=_syntax_hint(reason)))
 
     def report_character(self, text: str, error: ReaderError) -> None:
         """A control character, which YAML forbids."""
@@ -204,7 +211,7 @@ class _Builder:
 
     def _refuse_references(self, event: Event, path: KeyPath) -> None:
         if isinstance(event, AliasEvent):
-            hint = "write the value out here"
+            hint = f'write the value out here; where text is meant, quote it: "*{event.anchor}"'
             self._report(event, path, f"aliases are not offered (got *{event.anchor})", hint=hint)
             self.unknown.add(path)
             return

@@ -27,4 +27,7 @@ def command(selection: Selection, compute: Compute, overwrite: Overwrite, consol
 
     workspace = open_training(selection, console=console, compute=compute, overwrite=overwrite)
     report = distill_all(workspace)
-    show(report, workspace=workspace, console=console)
+    if workspace.has_several_students and workspace.writes:
+        console.show(report)  # what each student's run was given is said already
+    else:
+        show(report, workspace=workspace, console=console)

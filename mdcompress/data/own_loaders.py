@@ -148,7 +148,9 @@ def _require_shapes(x: Tensor, y: Tensor, *, time_steps: int, place: str) -> Non
     if x.ndim < 3 or x.shape[0] != time_steps:
         raise DataError(
             f"{place}: x must be [T, N, ...] with T = {time_steps} (got {list(x.shape)})",
-            hints=["put time first: x.transpose(0, 1) if it is [N, T, ...]"],
+            hints=[
+                "give as many steps as the function is asked for, time first: x.transpose(0, 1) if it is [N, T, ...]"
+            ],
         )
     if y.shape != x.shape[1:2]:
         raise DataError(

@@ -13,7 +13,6 @@ from intsnn.arithmetic import IntType
 from mdcompress.console import Report
 from mdcompress.manifest import Stage
 from mdcompress.pipeline.networks import first_samples, load_splits
-from mdcompress.pipeline.versatile import refuse_several_students
 from mdcompress.pipeline.workspace import Workspace
 from mdcompress.recipe.nir import ReaderReset, ReaderStep
 from mdcompress.runs import ACTIVITY_FILE, GOLDEN_FILE, MODEL_FILE, NIR_FILE
@@ -50,7 +49,7 @@ def export(
 
     Errors: ParityError at the first difference, ExportError where NIR cannot hold the graph; nothing is written then.
     """
-    refuse_several_students(workspace, Stage.EXPORT)
+    workspace.require_one_student()
     workspace.refuse_to_overwrite(Stage.EXPORT)
     newest = workspace.newest_student()
     from intsnn.activity import measure, write_activity

@@ -16,7 +16,6 @@ from mdcompress.pipeline.networks import (
     teacher_weights,
     trained_network,
 )
-from mdcompress.pipeline.versatile import refuse_several_students
 from mdcompress.pipeline.workspace import Workspace
 from mdcompress.runs import PLAN_FILE, QUANTIZED_FILE, Overwrite
 
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
 
 def quantize(workspace: Workspace) -> Report:
     """Quantize the float network and find its scales, without training."""
-    refuse_several_students(workspace, Stage.QUANTIZE)
+    workspace.require_one_student()
     workspace.refuse_to_overwrite(Stage.QUANTIZE)
     weights = teacher_weights(workspace)
     from mdcompress.calibration import calibrate

@@ -157,7 +157,8 @@ def sensitivity_table(found: Sensitivity) -> str:
     base = found.baseline
     return "\n\n".join(
         [
-            f"{found.samples} validation samples; one layer is lowered, all others have {others}, none is trained.",
+            f"{found.samples} validation samples, T = {found.time_steps}; one layer is lowered, all others have "
+            f"{others}, none is trained.",
             f"Without lowering: membrane mismatch {base.membrane:.4g}, logits KL {base.logits:.4g}, accuracy "
             f"{percent(base.accuracy)} (float network {percent(found.teacher_accuracy)}).",
             table(header, rows, numbers=header[2:]),

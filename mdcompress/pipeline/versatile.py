@@ -8,42 +8,26 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from intsnn.errors import UsageError
 from mdcompress.console import JsonValue, Report, percent, table
 from mdcompress.manifest import Stage
 from mdcompress.pipeline.networks import teacher_weights
 from mdcompress.pipeline.workspace import Workspace
-from mdcompress.recipe import Recipe, dump_recipe
+from mdcompress.recipe import dump_recipe
 from mdcompress.runs import RunDirectory, make_folder
-
-
-def has_several_students(recipe: Recipe) -> bool:
-    """Whether there is a student for each T."""
-    return recipe.distill.students == "each"
 
 
 def student_runs(workspace: Workspace) -> tuple[Workspace, ...]:
     """The run of each student, under the teacher that is there; by increasing T."""
     weights = teacher_weights(workspace)
+    return tuple(_student_run(workspace, steps, weights) for steps in workspace.recipe.distill.time_steps or ())
+
+
+def keep_recipe(workspace: Workspace) -> None:
+    """Write the recipe of all students beside their runs, so that `--run` alone means them all."""
     if workspace.writes:
         make_folder(workspace.run.path)
         workspace.run.write_recipe(dump_recipe(workspace.recipe))
     workspace.processes.wait()
-    return tuple(_student_run(workspace, steps, weights) for steps in workspace.recipe.distill.time_steps or ())
-
-
-def refuse_several_students(workspace: Workspace, stage: Stage) -> None:
-    """UsageError for a stage that works on one student where the recipe has several."""
-    steps = workspace.recipe.distill.time_steps or ()
-    if has_several_students(workspace.recipe):
-        folders = [str(_folder(workspace, each)) for each in steps]
-        raise UsageError(
-            f"`{stage.value}` works on one student, and this recipe has one for each T ({', '.join(folders)})",
-            hints=[
-                f"choose one: `mdcompress {stage.value} --run {folders[0]}`",
-                "`mdcompress distill` and `mdcompress run` make them all",
-            ],
-        )
 
 
 def summarised(workspace: Workspace, students: tuple[Workspace, ...]) -> Report:
@@ -81,9 +65,5 @@ def _student_run(workspace: Workspace, steps: int, weights: Path) -> Workspace:
             "distill": recipe.distill.model_copy(update={"students": "one", "time_steps": (steps,)}),
         }
     )
-    folder = _folder(workspace, steps)
+    folder = workspace.student_folder(steps)
     return replace(workspace, run=RunDirectory(folder), recipe=own, selection=f"--run {folder}")
-
-
-def _folder(workspace: Workspace, steps: int) -> Path:
-    return workspace.run.path / f"T{steps}"

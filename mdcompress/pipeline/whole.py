@@ -15,11 +15,12 @@ from mdcompress.pipeline.exporting import export
 from mdcompress.pipeline.networks import teacher_weights, torch_device
 from mdcompress.pipeline.quantizing import quantize
 from mdcompress.pipeline.teaching import train
-from mdcompress.pipeline.versatile import has_several_students, student_runs, summarised
+from mdcompress.pipeline.versatile import keep_recipe, student_runs, summarised
 from mdcompress.pipeline.workspace import Workspace, record_document
 from mdcompress.runs import Overwrite
 
 SHARED = (Stage.TRAIN, Stage.DISTILL)  # what several processes do together; the rest is done by the one that writes
+AFTER_TRAINING = (Stage.QUANTIZE, Stage.DISTILL, Stage.EXPORT)
 MEASURED = ActivityChoice()  # a whole run has counted its spikes
 
 
@@ -36,24 +37,34 @@ def run_all(workspace: Workspace, hardware: str) -> WholeRun:
 
     Where the recipe has a student for each T, all but the training is done for each; the accuracy is the least.
     """
-    if not has_several_students(workspace.recipe):
+    if not workspace.has_several_students:
         return _run_one(workspace, hardware)
     if workspace.model.weights is None:
         _bring_up_to_date(workspace, Stage.TRAIN, lambda: train(workspace), {})
-    students = student_runs(workspace)
+    students = _students(workspace, {**{stage: {} for stage in AFTER_TRAINING}, Stage.ESTIMATE: _pricing(hardware)})
     accuracies = [_run_one(_announced(student), hardware).accuracy for student in students]
     return WholeRun(summarised(workspace, students), min(accuracies))
 
 
 def distill_all(workspace: Workspace) -> Report:
     """Distil the student, or quantize and distil the student of each T that is not there yet."""
-    if not has_several_students(workspace.recipe):
+    if not workspace.has_several_students:
         return distill(workspace)
-    students = student_runs(workspace)
+    students = _students(workspace, {Stage.QUANTIZE: {}, Stage.DISTILL: {}})
     for student in map(_announced, students):
         _bring_up_to_date(student, Stage.QUANTIZE, functools.partial(quantize, student), {})
         _bring_up_to_date(student, Stage.DISTILL, functools.partial(distill, student), {})
     return summarised(workspace, students)
+
+
+def _students(workspace: Workspace, stages: Mapping[Stage, Mapping[str, str]]) -> tuple[Workspace, ...]:
+    """The run of each student; RunError, and nothing is written, where one has a result that is stale."""
+    students = student_runs(workspace)
+    for student in students:
+        for stage, extra in stages.items():
+            _reasons_to_work(student, stage, extra)
+    keep_recipe(workspace)
+    return students
 
 
 def _announced(student: Workspace) -> Workspace:
@@ -71,7 +82,7 @@ def _run_one(workspace: Workspace, hardware: str) -> WholeRun:
     }
     if workspace.model.trained is not None:
         del steps[Stage.TRAIN]
-    extra = {Stage.ESTIMATE: estimate_settings(hardware, MEASURED)}
+    extra = {Stage.ESTIMATE: _pricing(hardware)}
     stale = tuple(stage for stage in steps if workspace.stale(stage, extra.get(stage, {})))
     _check_first(workspace, workspace.processes.broadcast(stale))
     for stage, perform in steps.items():
@@ -93,13 +104,22 @@ def _check_first(workspace: Workspace, stages: tuple[Stage, ...]) -> None:
 def _bring_up_to_date(
     workspace: Workspace, stage: Stage, perform: Callable[[], Report], extra: Mapping[str, str]
 ) -> None:
-    reasons = workspace.stale(stage, extra)
-    finished = workspace.run.record(stage) is not None
-    reasons, finished = workspace.processes.broadcast((reasons, finished))  # all decide alike
+    reasons, finished = _reasons_to_work(workspace, stage, extra)
     if not reasons:
         _note(workspace, f"{stage.value}: up to date")
         return
-    if finished and workspace.overwrite is Overwrite.NEVER:
+    _note(workspace, f"{stage.value}: {'; '.join(reasons) if finished else 'starting'}")
+    if workspace.writes or stage in SHARED:
+        _note(workspace, written(perform().paths))
+    workspace.processes.wait()
+
+
+def _reasons_to_work(workspace: Workspace, stage: Stage, extra: Mapping[str, str]) -> tuple[tuple[str, ...], bool]:
+    """Why the stage has to be done (again), and whether it was done before; RunError where that needs --force."""
+    reasons = workspace.stale(stage, extra)
+    finished = workspace.run.record(stage) is not None
+    reasons, finished = workspace.processes.broadcast((reasons, finished))  # all decide alike
+    if reasons and finished and workspace.overwrite is Overwrite.NEVER:
         raise RunError(
             f"the result of `{stage.value}` in {workspace.run.path} is stale: {'; '.join(reasons)}",
             hints=[
@@ -107,10 +127,11 @@ def _bring_up_to_date(
                 "or keep it: choose another folder with --run",
             ],
         )
-    _note(workspace, f"{stage.value}: {'; '.join(reasons) if finished else 'starting'}")
-    if workspace.writes or stage in SHARED:
-        _note(workspace, written(perform().paths))
-    workspace.processes.wait()
+    return reasons, finished
+
+
+def _pricing(hardware: str) -> Mapping[str, str]:
+    return estimate_settings(hardware, MEASURED)
 
 
 def _note(workspace: Workspace, message: str) -> None:

@@ -15,7 +15,7 @@ from mdcompress.data.names import Download
 from mdcompress.manifest import Stage, StageRecord
 from mdcompress.processes import ALONE, Processes
 from mdcompress.recipe import ModelSpec, Recipe, dump_recipe
-from mdcompress.runs import DISTILLED_FILE, QUANTIZED_FILE, Origin, Overwrite, RunDirectory, StartedStage
+from mdcompress.runs import DISTILLED_FILE, QUANTIZED_FILE, RECIPE_FILE, Origin, Overwrite, RunDirectory, StartedStage
 
 if TYPE_CHECKING:
     from mdcompress.training.history import Progress
@@ -114,8 +114,32 @@ class Workspace:
         """The command line that performs a stage of this run."""
         return " ".join(filter(None, ["mdcompress", stage.value, self.selection]))
 
+    @property
+    def has_several_students(self) -> bool:
+        """Whether there is a student for each T, in a run of its own; only the teacher is in this one."""
+        return self.recipe.distill.students == "each"
+
+    def student_folder(self, steps: int) -> Path:
+        """The run of the student for T = steps, where there are several."""
+        return self.run.path / f"T{steps}"
+
+    def require_one_student(self) -> None:
+        """UsageError where there are several students and the stage works on one."""
+        if not self.has_several_students:
+            return
+        folders = [self.student_folder(steps) for steps in self.recipe.distill.time_steps or ()]
+        there = [folder for folder in folders if RunDirectory(folder).file(RECIPE_FILE).is_file()]
+        raise UsageError(
+            f"this command works on one student, and the recipe has one for each T ({', '.join(map(str, folders))})",
+            hints=[f"choose one: `--run {there[0]}`, without --recipe and --set"]
+            if there
+            else [f"make them: `{self.command_for(Stage.DISTILL)}`, or `mdcompress run`"],
+        )
+
     def require(self, stage: Stage) -> None:
         """RunError unless the stage has finished and nothing it came from has changed since."""
+        if stage is not Stage.TRAIN:
+            self.require_one_student()
         self.run.require(stage, self.settings, command=self.command_for(stage))
 
     def stale(self, stage: Stage, extra: Mapping[str, str] | None = None) -> tuple[str, ...]:

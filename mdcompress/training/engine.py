@@ -82,6 +82,10 @@ class Stages(Protocol):
         """Whether the network at the end of the epoch after `done` epochs can be the result."""
         ...
 
+    def began(self, done: int) -> int:
+        """How many epochs were done when the stage of the epoch after `done` epochs began."""
+        ...
+
     def hold(self, done: int) -> None:
         """Make the network what it is inside the epoch after `done` epochs; its values stay."""
         ...
@@ -215,6 +219,10 @@ class _Loop:
         else:
             train_with_frozen_norms(self.job.network)
 
+    def _stage_began(self) -> int:
+        """How many epochs were done when the average began."""
+        return 0 if self.job.stages is None else self.job.stages.began(self.epoch - 1)
+
     def _train_step(self, step: int, x: Tensor, y: Tensor) -> StepRecord:
         done = (self.epoch - 1) * self.steps + step - 1
         rate = learning_rate(self.job.settings, done=done, total=self.job.epochs * self.steps)
@@ -225,7 +233,8 @@ class _Loop:
         self._require_finite({"gradient's norm": norm}, step)
         self.optimizer.step()
         if self.job.settings.ema is not None:
-            update_average(self.average, self.job.network, decay=decay_after(done, self.job.settings.ema))
+            averaged = done - self.steps * self._stage_began()
+            update_average(self.average, self.job.network, decay=decay_after(averaged, self.job.settings.ema))
         self.step = step
         return StepRecord(self.epoch, self.job.epochs, step, self.steps, rate, mean)
 

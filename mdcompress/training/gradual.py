@@ -41,19 +41,26 @@ class GradualBits:
         """Give every layer the bits of the epoch after `done` epochs; no value of the student changes."""
         if not self._stages:
             return
-        stage = [stage for stage in self._stages if stage.epoch <= done][-1]
+        stage = self._at(done)
         _set_weight_bits(self._student, stage.weight or 0)
         _set_membrane_bits(self._student, stage.membrane or 0)
 
     def begin(self, done: int) -> bool:
         """`hold`, and fit the weight ranges where a stage begins here; whether one does."""
         self.hold(done)
-        if all(stage.epoch != done for stage in self._stages):
+        if not self._stages or self.began(done) != done:
             return False
         for node in self._student.plan:
             if node.weight is not None:
                 self._student.synapse(node.name).fit_range()
         return True
+
+    def began(self, done: int) -> int:
+        """How many epochs were done when the stage of the epoch after `done` epochs began."""
+        return self._at(done).epoch if self._stages else 0
+
+    def _at(self, done: int) -> BitStage:
+        return [stage for stage in self._stages if stage.epoch <= done][-1]
 
 
 def _require_planned_bits(student: Student, last: BitStage) -> None:
@@ -63,7 +70,7 @@ def _require_planned_bits(student: Student, last: BitStage) -> None:
                 raise TrainingError(
                     f"the last stage of distill.gradual must leave all bits as planned: {node.name!r} is planned with "
                     f"{policy.bit_width:g} (the stage has at least {least:g})",
-                    hints=[f"end with a stage of no bits, for example `{{epoch: {last.epoch + 1}}}`"],
+                    hints=[f"give the last stage no bits: `{{epoch: {last.epoch}}}`, or add such a stage after it"],
                 )
 
 

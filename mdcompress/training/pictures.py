@@ -82,7 +82,7 @@ def _draw_accuracy(axes: Axes, history: Sequence[EpochRecord]) -> None:
         values = [100 * record.validation[index].accuracy for record in history]
         axes.plot(epochs, values, marker=".", label=f"validation, T={score.time_steps}")
     axes.axvline(best_epoch(history).epoch, color=AFTER, linewidth=0.8, linestyle=":", label="best")
-    axes.set_xlabel("epoch")
+    _name_epochs(axes)
     axes.set_ylabel("accuracy, %")
     axes.legend(frameon=False, fontsize=8)
 
@@ -96,6 +96,13 @@ def _draw_losses(axes: Axes, history: Sequence[EpochRecord], names: Sequence[str
             label=name.partition("/")[2] or name,
         )
     axes.set_yscale("log" if all(record.losses[name] > 0 for record in history for name in names) else "linear")
-    axes.set_xlabel("epoch")
+    _name_epochs(axes)
     axes.set_ylabel(label)
     axes.legend(frameon=False, fontsize=7)
+
+
+def _name_epochs(axes: Axes) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    axes.set_xlabel("epoch")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
