@@ -11,7 +11,8 @@ takes what it chose, or the recipes' own values where nothing was tuned. `--set`
 `--set distill.membrane.align=mean`; other changes are other results. So are those of other code in the modules that
 define networks and data; code of mdcompress is not told apart: after a change of it give another --store and --work.
 
-All variants of a recipe have the same epochs, schedule and learning rate (the best for QAT), the same teacher and the
+All variants of a recipe have the same epochs, schedule and learning rate (the best for QAT: one at 4 bits and more,
+one at fewer), the same teacher and the
 same start. The control trains the float teacher on for as many epochs with that optimizer, which is what the epochs of
 QAT alone are worth. Validation chooses the epoch; the test part is read once, by the exported graph in onnxruntime.
 
@@ -42,6 +43,7 @@ from benchmarks.distillation_variants import (
     FIELDS,
     Changes,
     Decision,
+    Tuned,
     ablation_tasks,
     choice_of,
     decisions,
@@ -55,7 +57,7 @@ RECIPES = Path("benchmarks/recipes")
 SETTINGS = ("8bit", "4bit", "2bit", "ternary")
 SEEDS = {"mnist": 3, "nmnist": 5, "cifar10": 3}  # seeds 0, 1, …
 TUNED = ("cifar10",)  # N-MNIST has no samples to spare, MNIST saturates, Tiny-ImageNet takes longest
-TUNED_SETTINGS = ("2bit",)
+TUNED_MANY_BITS, TUNED_FEW_BITS = "4bit", "2bit"
 TUNING_SEEDS = (100, 101)
 OTHER_SEEDS = 3  # of a data set that is not named here
 
@@ -70,7 +72,7 @@ class Plan:
 
     recipes: tuple[str, ...]
     seeds: tuple[int, ...]
-    tuned: tuple[str, ...]
+    tuned: Tuned
     tuning_seeds: tuple[int, ...]
     changes: Changes
 
@@ -122,8 +124,8 @@ def main() -> None:
     """Tune, run or print."""
     options = _options()
     plan = Plan(
-        tuple(options.recipes), tuple(options.seeds), tuple(options.tuned), tuple(options.tuning_seeds),
-        tuple(options.changes),
+        tuple(options.recipes), tuple(options.seeds), Tuned(tuple(options.tuned_many), tuple(options.tuned_few)),
+        tuple(options.tuning_seeds), tuple(options.changes),
     )  # fmt: skip
     place = place_of(options)
     match options.mode:
@@ -141,8 +143,12 @@ def _options() -> argparse.Namespace:
     every = [str(RECIPES / f"{group}_{setting}.yaml") for group in SEEDS for setting in SETTINGS]
     parser.add_argument("--recipes", nargs="+", default=every, help="paths, or names of shipped recipes")
     parser.add_argument("--seeds", type=int, nargs="+", default=[], help=f"default: as many as {SEEDS}")
-    tuned = [str(RECIPES / f"{group}_{setting}.yaml") for group in TUNED for setting in TUNED_SETTINGS]
-    parser.add_argument("--tuned", nargs="+", default=tuned, help="recipes whose data have a loader …_tuning")
+    for option, setting, what in (
+        ("--tuned-many", TUNED_MANY_BITS, "the learning rate of 4 bits and more is chosen on"),
+        ("--tuned-few", TUNED_FEW_BITS, "all else is chosen on"),
+    ):
+        chosen = [str(RECIPES / f"{group}_{setting}.yaml") for group in TUNED]
+        parser.add_argument(option, nargs="+", default=chosen, help=f"{what} them; their data have a loader …_tuning")
     parser.add_argument("--tuning-seeds", type=int, nargs="+", default=list(TUNING_SEEDS))
     parser.add_argument("--set", dest="changes", action="append", default=[], help="a change of every recipe")
     add_place_options(parser, store="runs/experiments/distillation.jsonl")

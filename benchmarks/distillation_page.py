@@ -102,7 +102,13 @@ def _decisions(decisions: Sequence[Decision]) -> str:
     if not decisions:
         return "Nothing was tuned: learning rate, weights, temperature and distance are the recipes' own."
     rows = [
-        [decision.step.variant, " ".join(candidate), f"{score:.2f}", "chosen" if candidate == decision.chosen else ""]
+        [
+            decision.step.field,
+            decision.step.variant,
+            " ".join(candidate),
+            f"{score:.2f}",
+            "chosen" if candidate == decision.chosen else "",
+        ]
         for decision in decisions
         for candidate, score in decision.scores.items()
     ]
@@ -110,7 +116,7 @@ def _decisions(decisions: Sequence[Decision]) -> str:
         "By mean accuracy on samples of the training part that no training sees, under seeds of their own "
         "(`tune`); each stage with what was chosen before it."
     )
-    return f"{told}\n\n{table(['variant', 'change', 'accuracy, %', ''], rows, numbers=['accuracy, %'])}"
+    return f"{told}\n\n{table(['decides', 'variant', 'change', 'accuracy, %', ''], rows, numbers=['accuracy, %'])}"
 
 
 def _teachers(results: Results) -> str:

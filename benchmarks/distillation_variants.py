@@ -12,18 +12,19 @@ from dataclasses import dataclass, replace
 from typing import Literal, assert_never
 
 from benchmarks.experiment_store import Result
-from benchmarks.experiment_students import TUNING, Task, key_of
+from benchmarks.experiment_students import TUNING, Task, key_of, setting_of
 from mdcompress.recipe import load_recipe
 
 Changes = tuple[str, ...]
 Variant = Literal["calibration only", "QAT", "+ logits", "+ membrane", "+ both"]
-Field = Literal["rate", "logits", "membrane", "both"]
+Field = Literal["rate of many bits", "rate of few bits", "logits", "membrane", "both"]
 
 STUDENTS: tuple[Variant, ...] = ("calibration only", "QAT", "+ logits", "+ membrane", "+ both")
 TEACHER, CONTROL = "teacher", "teacher, trained on"
 
 NO_LOGITS, NO_MEMBRANE = "distill.logits=null", "distill.membrane=null"
 MEMBRANE_WEIGHT, LOGITS_WEIGHT = "distill.membrane.weight=", "distill.logits.weight="
+FEW_BITS = ("2bit", "ternary")  # settings that share a learning rate; the others share another
 RATES = (2e-4, 5e-4, 2e-3, 5e-3)
 LOGIT_GRID = tuple((weight, temperature) for temperature in (2.0, 4.0) for weight in (0.3, 1.0, 4.0))
 MEMBRANE_GRID = (
@@ -41,27 +42,34 @@ BOTH_FACTORS = ((0.1, 1.0), (0.3, 1.0), (1.0, 1.0), (1.0, 0.3), (1.0, 0.1))
 class Choice:
     """The changes that tuning chose; empty: as the recipe says.
 
-    rate: of every training. logits, membrane: of the part, tried alone. both: where both are on, after the others.
+    many_bits_rate, few_bits_rate: of every training of such settings. logits, membrane: of the part, tried alone.
+    both: where both are on, after the others.
     """
 
-    rate: Changes = ()
+    many_bits_rate: Changes = ()
+    few_bits_rate: Changes = ()
     logits: Changes = ()
     membrane: Changes = ()
     both: Changes = ()
 
-    def changes(self, variant: Variant) -> Changes:
-        """What makes a recipe that variant."""
+    def rate(self, setting: str) -> Changes:
+        """The learning rate at a setting."""
+        return self.few_bits_rate if setting in FEW_BITS else self.many_bits_rate
+
+    def changes(self, variant: Variant, setting: str) -> Changes:
+        """What makes a recipe of a setting that variant."""
+        rate = self.rate(setting)
         match variant:
             case "calibration only":
                 return ("distill.epochs=0",)
             case "QAT":
-                return (*self.rate, NO_LOGITS, NO_MEMBRANE)
+                return (*rate, NO_LOGITS, NO_MEMBRANE)
             case "+ logits":
-                return (*self.rate, *self.logits, NO_MEMBRANE)
+                return (*rate, *self.logits, NO_MEMBRANE)
             case "+ membrane":
-                return (*self.rate, NO_LOGITS, *self.membrane)
+                return (*rate, NO_LOGITS, *self.membrane)
             case "+ both":
-                return (*self.rate, *self.logits, *self.membrane, *self.both)
+                return (*rate, *self.logits, *self.membrane, *self.both)
             case _:
                 assert_never(variant)
 
@@ -76,8 +84,10 @@ class Choice:
     def deciding(self, field: Field, changes: Changes) -> Choice:
         """This choice with one field decided."""
         match field:
-            case "rate":
-                return replace(self, rate=changes)
+            case "rate of many bits":
+                return replace(self, many_bits_rate=changes)
+            case "rate of few bits":
+                return replace(self, few_bits_rate=changes)
             case "logits":
                 return replace(self, logits=changes)
             case "membrane":
@@ -101,13 +111,25 @@ class Stage:
     candidates: tuple[Changes, ...]
 
 
-FIELDS: tuple[Field, ...] = ("rate", "logits", "membrane", "both")
+FIELDS: tuple[Field, ...] = ("rate of many bits", "rate of few bits", "logits", "membrane", "both")
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """The recipes of the search: the rate of many bits is chosen on some, all the rest on those of few bits."""
+
+    many_bits: tuple[str, ...]
+    few_bits: tuple[str, ...]
+
+    def of(self, field: Field) -> tuple[str, ...]:
+        """Those that decide a field."""
+        return self.many_bits if field == "rate of many bits" else self.few_bits
 
 
 def stage(field: Field, chosen: Choice) -> Stage:
     """The candidates for a field; those for `both` follow from the membrane's."""
     match field:
-        case "rate":
+        case "rate of many bits" | "rate of few bits":
             return Stage(field, "QAT", tuple((f"train.optimizer.lr={rate:g}",) for rate in RATES))
         case "logits":
             pairs = ((f"{LOGITS_WEIGHT}{w:g}", f"distill.logits.temperature={t:g}") for w, t in LOGIT_GRID)
@@ -121,7 +143,7 @@ def stage(field: Field, chosen: Choice) -> Stage:
             assert_never(field)
 
 
-def tuning_tasks(step: Stage, chosen: Choice, recipes: Sequence[str], more: Changes) -> dict[Changes, tuple[Task, ...]]:
+def tuning_tasks(step: Stage, chosen: Choice, tuned: Tuned, more: Changes) -> dict[Changes, tuple[Task, ...]]:
     """The students of each candidate: one for each recipe, on the samples that are there for tuning."""
     return {
         candidate: tuple(
@@ -130,9 +152,13 @@ def tuning_tasks(step: Stage, chosen: Choice, recipes: Sequence[str], more: Chan
                 "tuning",
                 recipe,
                 " ".join(candidate),
-                (*more, _tuning_data(recipe, more), *chosen.deciding(step.field, candidate).changes(step.variant)),
+                (
+                    *more,
+                    _tuning_data(recipe, more),
+                    *chosen.deciding(step.field, candidate).changes(step.variant, _setting(recipe)),
+                ),
             )
-            for recipe in recipes
+            for recipe in tuned.of(step.field)
         )
         for candidate in step.candidates
     }
@@ -158,14 +184,14 @@ class Decision:
 
 
 def decisions(
-    recipes: Sequence[str], seeds: Sequence[int], found: Mapping[str, Result], *, more: Changes = ()
+    tuned: Tuned, seeds: Sequence[int], found: Mapping[str, Result], *, more: Changes = ()
 ) -> tuple[Decision, ...]:
     """The stages whose results are all there, in their order; of equal scores the first candidate is chosen."""
     made: list[Decision] = []
     for field in FIELDS:
         chosen = choice_of(made)
         step = stage(field, chosen)
-        scored = scores(tuning_tasks(step, chosen, recipes, more), seeds, found)
+        scored = scores(tuning_tasks(step, chosen, tuned, more), seeds, found)
         if not scored:
             break
         made.append(Decision(step, max(scored, key=lambda candidate: scored[candidate]), scored))
@@ -190,15 +216,19 @@ def ablation_tasks(recipes: Sequence[str], chosen: Choice, more: Changes) -> tup
         for recipe in first.values()
         for task in (
             Task("teacher", "ablation", recipe, TEACHER, more),
-            Task("control", "ablation", recipe, CONTROL, (*more, *chosen.rate)),
+            Task("control", "ablation", recipe, CONTROL, (*more, *chosen.rate(_setting(recipe)))),
         )
     ]
     students = [
-        Task("student", "ablation", recipe, variant, (*more, *chosen.changes(variant)))
+        Task("student", "ablation", recipe, variant, (*more, *chosen.changes(variant, _setting(recipe))))
         for recipe in recipes
         for variant in STUDENTS
     ]
     return (*floats, *students)
+
+
+def _setting(recipe: str) -> str:
+    return setting_of(load_recipe(recipe))
 
 
 def _tuning_data(recipe: str, more: Changes) -> str:

@@ -15,7 +15,17 @@ from experiment_cases import write_recipe
 from benchmarks import distillation_ablation, experiment_runs
 from benchmarks.distillation_ablation import RECIPES, SETTINGS, Plan, compare, decided, planned, print_page, tune
 from benchmarks.distillation_page import Cell, Results, page
-from benchmarks.distillation_variants import CONTROL, STUDENTS, TEACHER, Choice, choice_of, decisions, stage
+from benchmarks.distillation_variants import (
+    CONTROL,
+    FIELDS,
+    STUDENTS,
+    TEACHER,
+    Choice,
+    Tuned,
+    choice_of,
+    decisions,
+    stage,
+)
 from benchmarks.experiment_runs import run_units
 from benchmarks.experiment_store import Exactness, Layer, Result, Store
 from benchmarks.experiment_students import Kind, Task, Workplace, group_of, key_of, setting_of
@@ -32,7 +42,7 @@ def place_in(folder: Path) -> Workplace:
 @pytest.fixture
 def plan(tmp_path: Path) -> Plan:
     recipes = (write_recipe(tmp_path, setting="2bit", bits=2), write_recipe(tmp_path, setting="8bit", bits=8))
-    return Plan(recipes, seeds=(0,), tuned=recipes[:1], tuning_seeds=(100,), changes=())
+    return Plan(recipes, seeds=(0,), tuned=Tuned(recipes[1:], recipes[:1]), tuning_seeds=(100,), changes=())
 
 
 def without_time(results: dict[str, Result]) -> dict[str, Result]:
@@ -173,10 +183,10 @@ def test_tuning_chooses_the_best_of_each_stage_on_the_samples_for_tuning(
     tune(plan, place, processes=1)
     results = place.store.results()
     assert {result.group for result in results.values()} == {"loaders_tuning"}
-    assert {result.setting for result in results.values()} == {"2bit"}
+    assert {result.setting for result in results.values()} == {"8bit", "2bit"}
     assert all(result.exactness is None and result.layers is None for result in results.values())
     made = decided(plan, place)
-    assert [len(decision.scores) for decision in made] == [2, 1, 2, 1]
+    assert [len(decision.scores) for decision in made] == [2, 2, 1, 2, 1]
     for decision in made:
         assert decision.scores[decision.chosen] == max(decision.scores.values())
     chosen = choice_of(made)
@@ -184,7 +194,8 @@ def test_tuning_chooses_the_best_of_each_stage_on_the_samples_for_tuning(
     weight = {"distill.membrane.weight=1": 0.5, "distill.membrane.weight=10": 5}[chosen.membrane[1]]
     assert chosen.both == (f"distill.membrane.weight={weight:g}", "distill.logits.weight=2")
     ablated = {task.variant: task for unit in planned(plan, place) for task in unit.tasks}
-    assert ablated["QAT"].changes[0] == ablated[CONTROL].changes[0] == chosen.rate[0]
+    assert ablated["QAT"].changes[0] == chosen.many_bits_rate[0]  # the last recipe's
+    assert ablated[CONTROL].changes[0] == chosen.few_bits_rate[0]  # the first one's
     assert ablated["+ both"].of_seed(0).distill.logits is not None
     spec = ablated["+ membrane"].of_seed(0).distill
     assert spec.logits is None and spec.membrane is not None and spec.membrane.distance in ("cosine", "mse")
@@ -192,7 +203,7 @@ def test_tuning_chooses_the_best_of_each_stage_on_the_samples_for_tuning(
 
 def test_every_stage_is_of_valid_recipes_and_nothing_is_decided_without_results(tmp_path: Path) -> None:
     recipe = write_recipe(tmp_path, setting="2bit", bits=2)
-    assert decisions([recipe], [0], {}) == ()
+    assert decisions(Tuned((recipe,), (recipe,)), [0], {}) == ()
     chosen = Choice(membrane=("distill.membrane.distance=emd", "distill.membrane.weight=10"))
     assert stage("both", chosen).candidates[-1] == ("distill.membrane.weight=10", "distill.logits.weight=0.1")
     assert Choice().scaled(0.5, 0.5) == ("distill.membrane.weight=0.05", "distill.logits.weight=0.5")
@@ -203,10 +214,10 @@ def test_every_stage_is_of_valid_recipes_and_nothing_is_decided_without_results(
         "emd",
         "moments",
     }
-    for field in ("rate", "logits", "membrane", "both"):
+    for field in FIELDS:
         step = stage(field, chosen)
         for candidate in step.candidates:
-            load_recipe(recipe, changes=chosen.deciding(step.field, candidate).changes(step.variant))
+            load_recipe(recipe, changes=chosen.deciding(step.field, candidate).changes(step.variant, "2bit"))
 
 
 # ---------------------------------------------------------------------- page
