@@ -77,7 +77,7 @@ class Choice:
         """The chosen weights of membrane and logits times factors; where none is chosen, those of the recipes."""
         weights = (
             (MEMBRANE_WEIGHT, _written(MEMBRANE_WEIGHT, self.membrane, default=0.1), membrane),
-            (LOGITS_WEIGHT, _written(LOGITS_WEIGHT, self.logits, default=1.0), logits),
+            (LOGITS_WEIGHT, _written(LOGITS_WEIGHT, self.logits, default=0.03), logits),
         )
         return tuple(f"{name}{weight * factor:g}" for name, weight, factor in weights)
 

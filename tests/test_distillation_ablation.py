@@ -206,7 +206,7 @@ def test_every_stage_is_of_valid_recipes_and_nothing_is_decided_without_results(
     assert decisions(Tuned((recipe,), (recipe,)), [0], {}) == ()
     chosen = Choice(membrane=("distill.membrane.distance=emd", "distill.membrane.weight=10"))
     assert stage("both", chosen).candidates[-1] == ("distill.membrane.weight=10", "distill.logits.weight=0.1")
-    assert Choice().scaled(0.5, 0.5) == ("distill.membrane.weight=0.05", "distill.logits.weight=0.5")
+    assert Choice().scaled(0.5, 0.5) == ("distill.membrane.weight=0.05", "distill.logits.weight=0.015")
     assert {c[0].partition("=")[2] for c in stage("membrane", chosen).candidates} == {
         "mse",
         "cosine",

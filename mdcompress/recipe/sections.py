@@ -92,7 +92,7 @@ class TaskLossSpec(StrictModel):
 class LogitLossSpec(StrictModel):
     """KL(teacher || student) * temperature^2 of the softened outputs."""
 
-    weight: float = Field(1.0, ge=0, description="Factor of this loss in the sum.")
+    weight: float = Field(0.03, ge=0, description="Factor of this loss in the sum.")
     temperature: float = Field(4.0, gt=0, description="What both logits are divided by before the softmax.")
     on: LossSteps = Field("mean", description="Whether each step's logits are compared, or their mean over steps.")
 
@@ -121,6 +121,7 @@ class LayerLossSpec(StrictModel):
 class MembraneLossSpec(LayerLossSpec):
     """Distance between the membrane potentials of student and teacher, before reset."""
 
+    weight: float = Field(1.0, ge=0, description="Factor of this loss in the sum.")
     distance: Literal["mse", "cosine", "firing", "emd", "moments"] = Field(
         "mse",
         description="Neuron by neuron `mse`, the mean squared difference, `cosine`, 1 - cosine similarity, or "
