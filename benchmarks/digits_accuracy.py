@@ -21,6 +21,7 @@ import mdcompress as md
 from mdcompress import zoo
 from mdcompress.data import DataSplits, calibration, load_data
 from mdcompress.evaluation import evaluate
+from mdcompress.mismatch import measure_mismatch
 from mdcompress.recipe import Recipe, load_recipe
 
 RECIPES = ("8bit", "4bit", "2bit", "ternary")
@@ -28,7 +29,10 @@ RECIPES = ("8bit", "4bit", "2bit", "ternary")
 
 @dataclass(frozen=True)
 class Row:
-    """One student of one seed: accuracies in percent, distillation time in seconds, parity."""
+    """One student of one seed: accuracies in percent, distillation time in seconds, parity, and membrane mismatch.
+
+    mismatch: mean over layers of ((v_s - v_t)/threshold)^2 before reset on the validation split, before and after.
+    """
 
     recipe: str
     seed: int
@@ -39,6 +43,7 @@ class Row:
     values: int
     differences: bool
     silent: int
+    mismatch: tuple[float, float]
 
 
 def teacher_of(seed: int, recipe: Recipe, splits: DataSplits) -> tuple[torch.nn.Module, float]:
@@ -56,6 +61,7 @@ def measure(name: str, seed: int, teacher: torch.nn.Module, splits: DataSplits) 
     recipe = load_recipe(name)
     batches = [x for x, _ in calibration(splits, recipe.data.calibration_samples, seed=seed)]
     student = md.compress(teacher, batches[0][:, :2], recipe, batches)
+    before = mismatch_of(student, teacher, splits)
     calibrated, start = evaluate(student, splits.test).accuracy, time.perf_counter()
     md.distill(
         student, teacher=teacher, train=splits.train, validate=splits.validation, spec=recipe.distill,
@@ -66,8 +72,16 @@ def measure(name: str, seed: int, teacher: torch.nn.Module, splits: DataSplits) 
     accuracies = [100 * value for value in (evaluate(teacher, splits.test).accuracy, calibrated)]
     distilled = 100 * evaluate(student, splits.test).accuracy
     return Row(
-        name, seed, *accuracies, distilled, seconds, report.values, not report.equal, len(report.silent)
+        name, seed, *accuracies, distilled, seconds, report.values, not report.equal, len(report.silent),
+        (before, mismatch_of(student, teacher, splits)),
     )  # fmt: skip
+
+
+def mismatch_of(student: md.Student, teacher: torch.nn.Module, splits: DataSplits) -> float:
+    """Mean over the layers."""
+    batches = list(splits.validation)
+    layers = measure_mismatch(student, teacher, student.graph, batches, time_steps=batches[0][0].shape[0])
+    return statistics.fmean(layer.membrane for layer in layers.values())
 
 
 def main() -> None:
@@ -102,16 +116,21 @@ def page(seeds: list[int], rows: list[Row], teacher_seconds: list[float]) -> str
         f"Float teacher: {spread([row.teacher for row in rows if row.recipe == RECIPES[0]])} %, "
         f"trained in {spread(teacher_seconds)} s.",
         "",
-        "| recipe | calibrated only, % | distilled, % | distilled - teacher, points | distillation, s "
-        "| values compared | differences | silent layers |",
-        "|---|---|---|---|---|---|---|---|",
+        "Membrane mismatch with the teacher: mean over layers of ((v_s - v_t) / threshold)² before reset, on validation "
+        "images, before and after distillation.",
+        "",
+        "| recipe | calibrated only, % | distilled, % | distilled - teacher, points | mismatch before | after "
+        "| distillation, s | values compared | differences | silent layers |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for name in RECIPES:
         mine = [row for row in rows if row.recipe == name]
         gaps = [row.distilled - row.teacher for row in mine]
         lines.append(
             f"| {name} | {spread([row.calibrated for row in mine])} | {spread([row.distilled for row in mine])} "
-            f"| {spread(gaps)} | {spread([row.seconds for row in mine])} "
+            f"| {spread(gaps)} "
+            + "".join(f"| {spread([row.mismatch[when] for row in mine], places=4)} " for when in range(2))
+            + f"| {spread([row.seconds for row in mine])} "
             f"| {sum(row.values for row in mine):,} | {sum(row.differences for row in mine)} "
             f"| {sum(row.silent for row in mine)} |"
         )
@@ -123,10 +142,10 @@ def page(seeds: list[int], rows: list[Row], teacher_seconds: list[float]) -> str
     return "\n".join(lines)
 
 
-def spread(values: list[float]) -> str:
+def spread(values: list[float], *, places: int = 2) -> str:
     """Mean ± sample standard deviation."""
     deviation = statistics.stdev(values) if len(values) > 1 else 0.0
-    return f"{statistics.mean(values):.2f} ± {deviation:.2f}"
+    return f"{statistics.mean(values):.{places}f} ± {deviation:.{places}f}"
 
 
 if __name__ == "__main__":
