@@ -116,8 +116,8 @@ def page(seeds: list[int], rows: list[Row], teacher_seconds: list[float]) -> str
         f"Float teacher: {spread([row.teacher for row in rows if row.recipe == RECIPES[0]])} %, "
         f"trained in {spread(teacher_seconds)} s.",
         "",
-        "Membrane mismatch with the teacher: mean over layers of ((v_s - v_t) / threshold)² before reset, on validation "
-        "images, before and after distillation.",
+        "Membrane mismatch with the teacher: mean over layers of ((v_s - v_t) / threshold)² before reset, on the "
+        "validation images, before and after distillation.",
         "",
         "| recipe | calibrated only, % | distilled, % | distilled - teacher, points | mismatch before | after "
         "| distillation, s | values compared | differences | silent layers |",
