@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 
 _DAMPING = 0.01  # of the mean of H's diagonal, added to it (Frantar et al. 2023, section 3.3)
 _SAMPLES = 256  # of the calibration data that each layer is shown
-_ROWS = 65_536  # positions of the calibration data that H is summed over, spread evenly
+_ROWS = 65_536  # at most so many positions of the calibration data that H is summed over, spread evenly,
+_VALUES = 65_536 * 1_152  # and of layers with more inputs fewer: H takes positions x inputs^2 operations
+_BLOCK = 128  # columns that are rounded before all behind them are corrected at once (Frantar et al. 2023, step 2)
 
 
 @dataclass(frozen=True)
@@ -92,10 +94,15 @@ def _compensated(weight: Tensor, scale: Tensor, gram: Tensor, policy: WeightPoli
     damped = gram[order][:, order] + damping * torch.eye(len(order), dtype=gram.dtype, device=gram.device)
     inverse = torch.linalg.cholesky(torch.cholesky_inverse(torch.linalg.cholesky(damped)), upper=True)
     values = torch.empty_like(left)
-    for column in range(len(order)):
-        values[:, column] = (left[:, column] / scale).round().clamp(*weight_limits(policy))
-        error = (left[:, column] - values[:, column] * scale) / inverse[column, column]
-        left[:, column + 1 :] -= error[:, None] * inverse[column, column + 1 :]
+    for start in range(0, len(order), _BLOCK):
+        stop = min(start + _BLOCK, len(order))
+        errors = torch.empty_like(left[:, start:stop])
+        for column in range(start, stop):
+            values[:, column] = (left[:, column] / scale).round().clamp(*weight_limits(policy))
+            error = (left[:, column] - values[:, column] * scale) / inverse[column, column]
+            left[:, column + 1 : stop] -= error[:, None] * inverse[column, column + 1 : stop]
+            errors[:, column - start] = error
+        left[:, stop:] -= errors @ inverse[start:stop, stop:]
     return values[:, order.argsort()]
 
 
@@ -111,7 +118,8 @@ def _gram(student: Student, name: str, batches: list[Tensor]) -> Tensor:
     total = torch.zeros((), dtype=torch.float64)
     for x in layer_inputs(student, name, batches):
         columns = _columns(spec, _trace(x.double(), decay).flatten(0, 1))
-        columns = columns[:: max(1, len(columns) * len(batches) // _ROWS)]
+        rows = min(_ROWS, _VALUES // columns.shape[-1])
+        columns = columns[:: max(1, len(columns) * len(batches) // rows)]
         total = total.to(x.device) + torch.einsum("ngi,ngj->gij", columns, columns)
     return total
 

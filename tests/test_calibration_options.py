@@ -401,3 +401,16 @@ def test_drawn_students_equal_interpreter_and_onnxruntime_however_they_were_cali
 
 def test_the_drawn_networks_were_enough_and_fired() -> None:
     assert _seen["spikes"] >= 25, _seen
+
+
+@pytest.mark.parametrize("block", [1, 7, 1000])
+def test_how_many_columns_are_corrected_at_once_changes_no_integer(monkeypatch: pytest.MonkeyPatch, block: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    samples = torch.randint(0, 4, (400, 150), generator=generator).double()
+    weight = torch.randn(6, 150, generator=generator, dtype=torch.float64)
+    scale, policy = weight.abs().amax(1) / 3, WeightPolicy(bit_width=3)
+    expected = round_rows(weight, scale, samples.T @ samples, policy)
+    monkeypatch.setattr("mdcompress.reconstruction._BLOCK", block)
+    found = round_rows(weight, scale, samples.T @ samples, policy)
+    assert torch.equal(found.values, expected.values) and torch.equal(found.scale, expected.scale)
+    assert not torch.equal(found.values, (weight / scale[:, None]).round())
