@@ -19,7 +19,7 @@ from mdcompress.layers.norms import BatchNorm
 from mdcompress.layers.synapse import QuantSynapse
 from mdcompress.modes import evaluating
 from mdcompress.student import Student
-from mdcompress.tracing.state import first_tensor, run_fresh
+from mdcompress.tracing.state import first_tensor, fresh_state, run_fresh
 
 _SAMPLES = 256  # of the calibration data that each layer is compared on
 
@@ -32,7 +32,7 @@ def correct_offsets(student: Student, teacher: nn.Module, inputs: Sequence[Tenso
     sources = Counter(map(_source, synapses))
     own = {node.name: node for node in synapses if sources[_source(node)] == 1 and _source(node) in modules}
     corrected = {name: node for name, node in own.items() if _offset(student.synapse(name)) is not None}
-    with evaluating(teacher):
+    with evaluating(teacher), fresh_state(teacher):
         targets = _teacher_means(teacher, modules, corrected, inputs)
     for name, target in targets.items():
         offset = _offset(student.synapse(name))

@@ -29,6 +29,7 @@ _DAMPING = 0.01  # of the mean of H's diagonal, added to it (Frantar et al. 2023
 _SAMPLES = 256  # of the calibration data that each layer is shown
 _ROWS = 65_536  # at most so many positions of the calibration data that H is summed over, spread evenly,
 _VALUES = 65_536 * 1_152  # and of layers with more inputs fewer: H takes positions x inputs^2 operations
+_MOST_INPUTS = 4_608  # of a layer, 512 channels of 3x3: H of more takes gigabytes, its inverse minutes
 _BLOCK = 128  # columns that are rounded before all behind them are corrected at once (Frantar et al. 2023, step 2)
 
 
@@ -44,7 +45,8 @@ def reconstruct_weights(student: Student, inputs: Iterable[Tensor]) -> None:
     """Round the weights of each layer anew, from the first to the last, each on what the layers before it now send.
 
     Layers whose weights stand in several places, recurrent ones and transposed convolutions keep their rounding; so do
-    binary weights, which have nothing to round, and those whose range follows the largest weight, which would move it.
+    binary weights, which have nothing to round, those whose range follows the largest weight, which would move it, and
+    layers of more than 4,608 inputs.
     """
     batches = first_of(inputs, _SAMPLES)
     for node in student.graph.of_kind(NodeKind.SYNAPSE):
@@ -52,6 +54,8 @@ def reconstruct_weights(student: Student, inputs: Iterable[Tensor]) -> None:
         policy, spec = layer.weight_policy, layer.spec
         alone = len(student.graph.places(node)) == 1
         if not alone or spec.is_transposed or policy.bit_width == 1 or policy.range == "max":
+            continue
+        if math.prod(spec.weight_shape[1:]) > _MOST_INPUTS:
             continue
         gram = _gram(student, node.name, batches)
         weight = layer.layer.weight.detach().double().flatten(1)

@@ -205,7 +205,7 @@ def test_every_stage_is_of_valid_recipes_and_nothing_is_decided_without_results(
     recipe = write_recipe(tmp_path, setting="2bit", bits=2)
     assert decisions(Tuned((recipe,), (recipe,)), [0], {}) == ()
     chosen = Choice(membrane=("distill.membrane.distance=emd", "distill.membrane.weight=10"))
-    assert stage("both", chosen).candidates[-1] == ("distill.membrane.weight=10", "distill.logits.weight=0.1")
+    assert stage("both", chosen).candidates[-1] == ("distill.membrane.weight=10", "distill.logits.weight=0.003")
     assert Choice().scaled(0.5, 0.5) == ("distill.membrane.weight=0.05", "distill.logits.weight=0.015")
     assert {c[0].partition("=")[2] for c in stage("membrane", chosen).candidates} == {
         "mse",
@@ -293,15 +293,18 @@ def test_the_page_of_a_store_is_printed(plan: Plan, tmp_path: Path, capsys: pyte
 
 
 @pytest.mark.parametrize("group", list(distillation_ablation.SEEDS))
-def test_recipes_of_a_data_set_differ_in_their_bits_alone(group: str) -> None:
+def test_recipes_of_a_data_set_differ_in_bits_and_what_was_chosen_for_them(group: str) -> None:
     recipes = {setting: load_recipe(RECIPES / f"{group}_{setting}.yaml") for setting in SETTINGS}
     for setting, recipe in recipes.items():
         assert (group_of(recipe), setting_of(recipe)) == (group, setting)
         shipped = load_recipe(setting).quantize
         assert recipe.quantize.model_copy(update={"overrides": shipped.overrides}) == shipped
         assert bool(recipe.quantize.overrides) == (setting == "4bit")
-        same = {"name": "", "summary": "", "quantize": shipped}
-        assert recipe.model_copy(update=same) == recipes["8bit"].model_copy(update=same)
+        rates = {"8bit": 5e-4, "4bit": 5e-4, "2bit": 5e-3, "ternary": 5e-3}  # as `tune` chose them
+        assert recipe.train.optimizer.lr == rates[setting]
+        of_all = recipes["8bit"]
+        same = {"name": "", "summary": "", "quantize": shipped, "train": of_all.train, "calibrate": of_all.calibrate}
+        assert recipe.model_copy(update=same) == of_all.model_copy(update=same)
 
 
 @pytest.mark.parametrize("group", list(distillation_ablation.SEEDS))

@@ -223,7 +223,7 @@ def test_two_processes_have_the_loss_curve_of_one_and_survive_a_kill(pairs: Pair
     assert pairs.train(kind, two) == [0, 0]
     alone, shared = curve(one), curve(two)
     assert [row["epoch"] for row in shared] == [row["epoch"] for row in alone]
-    assert shared[0] == pytest.approx(alone[0], rel=1e-3)
+    assert shared[0] == pytest.approx(alone[0], rel=1e-3 if kind == "teacher" else 5e-3)
     for expected, found in zip(alone[1:], shared[1:], strict=True):
         # sums in another order: in time an integer of the student rounds otherwise, and one sample's answer turns
         assert found == pytest.approx(expected, rel=1e-3 if kind == "teacher" else 0.1, abs=0.02)
