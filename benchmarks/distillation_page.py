@@ -13,7 +13,7 @@ from mdcompress.console import table
 
 TRAINED: tuple[Variant, ...] = ("+ logits", "+ membrane", "+ both")  # what is held against QAT
 HARD = 1.0  # points that QAT must lie under the teacher for distillation to have something to win
-FEW_BITS = ("4bit", "2bit", "ternary")
+UP_TO_4_BITS = ("4bit", "2bit", "ternary")
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ def _differences(results: Results) -> str:
 
 def _pooled(results: Results) -> str:
     """The bar of the experiment, with the settings picked by the test part, as it says, and by the validation part."""
-    few = [cell for cell in results.cells if cell.setting in FEW_BITS]
+    few = [cell for cell in results.cells if cell.setting in UP_TO_4_BITS]
     rows = []
     for name, value in (("test", _test), ("validation", _validation)):
         hard = [cell for cell in few if _is_hard(results, cell, value)]

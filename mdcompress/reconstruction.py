@@ -52,10 +52,9 @@ def reconstruct_weights(student: Student, inputs: Iterable[Tensor]) -> None:
     for node in student.graph.of_kind(NodeKind.SYNAPSE):
         layer = student.synapse(node.name)
         policy, spec = layer.weight_policy, layer.spec
-        alone = len(student.graph.places(node)) == 1
-        if not alone or spec.is_transposed or policy.bit_width == 1 or policy.range == "max":
-            continue
-        if math.prod(spec.weight_shape[1:]) > _MOST_INPUTS:
+        alone, inputs_of_a_row = len(student.graph.places(node)) == 1, math.prod(spec.weight_shape[1:])
+        fixed = policy.bit_width == 1 or policy.range == "max"
+        if not alone or spec.is_transposed or fixed or inputs_of_a_row > _MOST_INPUTS:
             continue
         gram = _gram(student, node.name, batches)
         weight = layer.layer.weight.detach().double().flatten(1)

@@ -10,6 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from float_graph import assert_float_parity
+from form_cases import Forward, N, Net, T, fold, sample
 from live_networks import assert_integer_parity
 from torch import Tensor, nn
 
@@ -17,43 +18,7 @@ import mdcompress as md
 from mdcompress.errors import TraceError
 from mdcompress.graph import NodeKind, PoolSpec, SnnGraph, SynapseSpec
 from mdcompress.tracing import trace
-from mdcompress.zoo import IF, LIF
-
-Forward = Callable[[nn.Module, Tensor], Tensor]
-T, N = 3, 2
-
-
-class Net(nn.Module):
-    """Two spiking branches, a and b, of a (2, 4, 4) image, and layers to read what a form makes of them."""
-
-    def __init__(self, forward: Forward, **layers: nn.Module) -> None:
-        super().__init__()
-        torch.manual_seed(0)
-        self.run = forward
-        self.conv_a, self.a = nn.Conv2d(2, 4, 3, padding=1), LIF(threshold=0.3)
-        self.conv_b, self.b = nn.Conv2d(2, 4, 3, padding=1), IF(threshold=0.4)
-        self.read, self.last, self.head = nn.Conv2d(4, 4, 3, padding=1), IF(threshold=0.3), nn.LazyLinear(3)
-        for name, layer in layers.items():
-            self.add_module(name, layer)
-        with torch.no_grad():
-            for parameter in self.parameters():
-                if not isinstance(parameter, nn.parameter.UninitializedParameter):
-                    parameter.add_(0.05)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.run(self, x)
-
-    def spikes(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        return self.a(fold(self.conv_a, x)), self.b(fold(self.conv_b, x))
-
-
-def fold(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    y = function(x.flatten(0, 1))
-    return y.reshape(*x.shape[:2], *y.shape[1:])
-
-
-def sample(*shape: int) -> Tensor:
-    return torch.rand(T, N, *(shape or (2, 4, 4)), generator=torch.Generator().manual_seed(1))
+from mdcompress.zoo import LIF
 
 
 def made(forward: Forward, x: Tensor, **layers: nn.Module) -> nn.Module:

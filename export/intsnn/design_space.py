@@ -9,13 +9,9 @@ from dataclasses import dataclass, fields
 from typing import Literal
 
 from intsnn.errors import UsageError
-from intsnn.hardware.spec import HardwareSpec
+from intsnn.hardware.spec import Encoding, Gating, HardwareSpec, KernelMapping, ScheduleRule
 
 AdcBits = int | Literal["lossless"]
-Encoding = Literal["offset", "differential"]
-KernelMapping = Literal["kernel_split", "im2col"]
-Gating = Literal["none", "pe", "array"]
-Rule = Literal["layer_by_layer", "row_pipeline"]
 Axis = Literal[
     "crossbar",
     "cell_bits",
@@ -49,7 +45,7 @@ class DesignPoint:
     encoding: Encoding
     mapping: KernelMapping
     gating: Gating
-    schedule: Rule
+    schedule: ScheduleRule
     array_budget: int | None
     weight_bits: float | None
     membrane_bits: int | None
@@ -73,7 +69,7 @@ class DesignSpace:
     encoding: tuple[Encoding, ...] = ()
     mapping: tuple[KernelMapping, ...] = ()
     gating: tuple[Gating, ...] = ()
-    schedule: tuple[Rule, ...] = ()
+    schedule: tuple[ScheduleRule, ...] = ()
     array_budget: tuple[int | None, ...] = ()
     weight_bits: tuple[float, ...] = ()
     membrane_bits: tuple[int, ...] = ()

@@ -17,11 +17,11 @@ import numpy as np
 import numpy.typing as npt
 
 from intsnn.activity import SynapseActivity
+from intsnn.hardware.spec import Gating
 from intsnn.mapping import LayerMapping
 from intsnn.occupancy import Cut
 
 FloatArray = npt.NDArray[np.float64]
-Gating = Literal["none", "pe", "array"]
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,9 @@ import math
 
 from intsnn.activity import Activity
 from intsnn.costs import EnergyPart
-from intsnn.gating import Gating, active_reads, converted_reads, every_read
+from intsnn.gating import active_reads, converted_reads, every_read
 from intsnn.hardware.items import Item
+from intsnn.hardware.spec import Gating
 from intsnn.mapping import LayerMapping, Mapping
 
 ASSUMED = (

@@ -8,7 +8,8 @@ from typing import Any, TypeVar, get_args
 
 import click
 
-from intsnn.design_space import DesignSpace, Encoding, Gating, KernelMapping, Rule
+from intsnn.design_space import DesignSpace
+from intsnn.hardware.spec import Encoding, Gating, KernelMapping, ScheduleRule
 from mdcompress.cli.opening import open_workspace
 from mdcompress.cli.options import Selection, example, force_option, hardware_option, output_options, run_options
 from mdcompress.console import Console, written
@@ -77,7 +78,7 @@ def _budget(text: str) -> int | None:
 @_words("--encoding", "encoding", Encoding, help="Encodings of the sign")
 @_words("--mapping", "mapping", KernelMapping, help="How kernels lie on arrays")
 @_words("--gating", "gating", Gating, help="What idle inputs switch off")
-@_words("--schedule", "schedule", Rule, help="What runs at the same time")
+@_words("--schedule", "schedule", ScheduleRule, help="What runs at the same time")
 @_values(
     "--array-budget",
     "array_budget",

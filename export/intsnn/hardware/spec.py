@@ -15,6 +15,10 @@ from intsnn.yamlfile import RuleError, StrictModel
 
 HARDWARE_SCHEMA = "mdcompress.hardware/1"
 
+Encoding = Literal["offset", "differential"]
+KernelMapping = Literal["kernel_split", "im2col"]
+Gating = Literal["none", "pe", "array"]
+ScheduleRule = Literal["layer_by_layer", "row_pipeline"]
 Quantity = Literal["energy_pj", "area_um2", "leakage_uw", "latency_ns"]
 QUANTITIES: tuple[Quantity, ...] = ("energy_pj", "area_um2", "leakage_uw", "latency_ns")
 Price = NotNegative | tuple[NotNegative, ...]
@@ -55,11 +59,11 @@ class Crossbar(StrictModel):
     rows: Count
     columns: Count
     cell: Cell
-    encoding: Literal["offset", "differential"]
-    mapping: Literal["kernel_split", "im2col"]
+    encoding: Encoding
+    mapping: KernelMapping
     column_mux: Count
     adc_bits: Annotated[int, Field(ge=1, le=16)] | Literal["lossless"]
-    gating: Literal["none", "pe", "array"]
+    gating: Gating
     readout: Literal["converter", "adder_tree"] = "converter"
     joining: Literal["after_sum", "at_array"] = "after_sum"
 
@@ -129,7 +133,7 @@ class Schedule(StrictModel):
     `row_pipeline`: every layer works at the same time, on a row as soon as the rows that it reads exist.
     """
 
-    rule: Literal["layer_by_layer", "row_pipeline"]
+    rule: ScheduleRule
 
 
 class Duplication(StrictModel):
