@@ -1,15 +1,16 @@
 """What the ablation compares, and the small grid from which its settings are chosen. All are changes of a recipe.
 
-A change is what `--set` takes, so that every row of the tables is one command:
-`mdcompress run --recipe RECIPE --seed SEED --set CHANGE --set CHANGE …`.
+A change is what `--set` takes, so that every row of the tables is a command:
+`mdcompress run --recipe RECIPE --seed SEED --weights TEACHER --set CHANGE --set CHANGE …`, where TEACHER is what
+`mdcompress train --recipe RECIPE --seed SEED --set data.name=benchmarks.experiment_data:…_teacher` wrote.
 """
 
 from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Literal, assert_never
+from dataclasses import dataclass, field, replace
+from typing import Literal, assert_never, get_args
 
 from benchmarks.experiment_store import Result
 from benchmarks.experiment_students import TUNING, Task, key_of, setting_of
@@ -17,48 +18,53 @@ from mdcompress.recipe import load_recipe
 
 Changes = tuple[str, ...]
 Variant = Literal["calibration only", "QAT", "+ logits", "+ membrane", "+ both"]
-Field = Literal["rate of many bits", "rate of few bits", "logits", "membrane", "both"]
+Field = Literal[
+    "rate of many bits", "rate of QAT", "logits", "rate of + logits", "membrane", "rate of + membrane", "both",
+    "rate of + both",
+]  # fmt: skip
 
 STUDENTS: tuple[Variant, ...] = ("calibration only", "QAT", "+ logits", "+ membrane", "+ both")
 TEACHER, CONTROL = "teacher", "teacher, trained on"
 
 NO_LOGITS, NO_MEMBRANE = "distill.logits=null", "distill.membrane=null"
 MEMBRANE_WEIGHT, LOGITS_WEIGHT = "distill.membrane.weight=", "distill.logits.weight="
-FEW_BITS = ("2bit", "ternary")  # settings that share a learning rate; the others share another
-RATES = (2e-4, 5e-4, 2e-3, 5e-3)
-LOGIT_GRID = tuple((weight, temperature) for temperature in (2.0, 4.0) for weight in (0.3, 1.0, 4.0))
+FEW_BITS = ("2bit", "ternary")  # settings whose variants have each a learning rate; the others share another
+RATES = (2e-4, 5e-4, 2e-3)
+LOGIT_GRID = ((1.0, 4.0), (4.0, 4.0), (16.0, 4.0))  # weight, temperature
 MEMBRANE_GRID = (
-    *(("mse", weight) for weight in (0.1, 1.0, 10.0)),
-    *(("cosine", weight) for weight in (0.1, 1.0, 10.0)),
-    *(("firing", weight) for weight in (0.1, 1.0, 10.0)),
-    *(("moments", weight) for weight in (0.1, 1.0)),  # its values are some ten times those of mse
-    ("emd", 1.0),  # sorting takes three times as long as all the rest of a step
+    ("mse", 0.1),
+    ("mse", 1.0),
+    ("cosine", 1.0),
+    ("firing", 0.1),
+    ("moments", 0.1),  # its values are some ten times those of mse
 )
 # of the weights of membrane and logits that were chosen one without the other: each does part of the other's work
-BOTH_FACTORS = ((0.1, 1.0), (0.3, 1.0), (1.0, 1.0), (1.0, 0.3), (1.0, 0.1))
+BOTH_FACTORS = ((0.1, 1.0), (0.3, 1.0), (1.0, 1.0))
 
 
 @dataclass(frozen=True)
 class Choice:
     """The changes that tuning chose; empty: as the recipe says.
 
-    many_bits_rate, few_bits_rate: of every training of such settings. logits, membrane: of the part, tried alone.
-    both: where both are on, after the others.
+    many_bits_rate: of every training of such settings. few_bits_rates: of a variant at few bits; of QAT while it has
+    none of its own. logits, membrane: of the part, tried alone. both: where both are on, after the others.
     """
 
     many_bits_rate: Changes = ()
-    few_bits_rate: Changes = ()
+    few_bits_rates: Mapping[Variant, Changes] = field(default_factory=dict)
     logits: Changes = ()
     membrane: Changes = ()
     both: Changes = ()
 
-    def rate(self, setting: str) -> Changes:
-        """The learning rate at a setting."""
-        return self.few_bits_rate if setting in FEW_BITS else self.many_bits_rate
+    def rate(self, setting: str, variant: Variant) -> Changes:
+        """The learning rate of a variant at a setting."""
+        if setting not in FEW_BITS:
+            return self.many_bits_rate
+        return self.few_bits_rates.get(variant, self.few_bits_rates.get("QAT", ()))
 
     def changes(self, variant: Variant, setting: str) -> Changes:
         """What makes a recipe of a setting that variant."""
-        rate = self.rate(setting)
+        rate = self.rate(setting, variant)
         match variant:
             case "calibration only":
                 return ("distill.epochs=0",)
@@ -81,21 +87,30 @@ class Choice:
         )
         return tuple(f"{name}{weight * factor:g}" for name, weight, factor in weights)
 
-    def deciding(self, field: Field, changes: Changes) -> Choice:
+    def deciding(self, decided: Field, changes: Changes) -> Choice:
         """This choice with one field decided."""
-        match field:
+        match decided:
             case "rate of many bits":
                 return replace(self, many_bits_rate=changes)
-            case "rate of few bits":
-                return replace(self, few_bits_rate=changes)
             case "logits":
                 return replace(self, logits=changes)
             case "membrane":
                 return replace(self, membrane=changes)
             case "both":
                 return replace(self, both=changes)
+            case "rate of QAT" | "rate of + logits" | "rate of + membrane" | "rate of + both":
+                return replace(self, few_bits_rates={**self.few_bits_rates, _RATES_OF[decided]: changes})
             case _:
-                assert_never(field)
+                assert_never(decided)
+
+
+_RATES_OF: Mapping[Field, Variant] = {
+    "rate of many bits": "QAT",
+    "rate of QAT": "QAT",
+    "rate of + logits": "+ logits",
+    "rate of + membrane": "+ membrane",
+    "rate of + both": "+ both",
+}
 
 
 def _written(name: str, changes: Changes, *, default: float) -> float:
@@ -111,7 +126,7 @@ class Stage:
     candidates: tuple[Changes, ...]
 
 
-FIELDS: tuple[Field, ...] = ("rate of many bits", "rate of few bits", "logits", "membrane", "both")
+FIELDS: tuple[Field, ...] = get_args(Field)
 
 
 @dataclass(frozen=True)
@@ -126,21 +141,21 @@ class Tuned:
         return self.many_bits if field == "rate of many bits" else self.few_bits
 
 
-def stage(field: Field, chosen: Choice) -> Stage:
-    """The candidates for a field; those for `both` follow from the membrane's."""
-    match field:
-        case "rate of many bits" | "rate of few bits":
-            return Stage(field, "QAT", tuple((f"train.optimizer.lr={rate:g}",) for rate in RATES))
+def stage(decided: Field, chosen: Choice) -> Stage:
+    """The candidates for a field; those for `both` follow from what was chosen for its parts."""
+    match decided:
+        case "rate of many bits" | "rate of QAT" | "rate of + logits" | "rate of + membrane" | "rate of + both":
+            return Stage(decided, _RATES_OF[decided], tuple((f"train.optimizer.lr={rate:g}",) for rate in RATES))
         case "logits":
             pairs = ((f"{LOGITS_WEIGHT}{w:g}", f"distill.logits.temperature={t:g}") for w, t in LOGIT_GRID)
-            return Stage(field, "+ logits", tuple(pairs))
+            return Stage(decided, "+ logits", tuple(pairs))
         case "membrane":
             pairs = ((f"distill.membrane.distance={d}", f"{MEMBRANE_WEIGHT}{w:g}") for d, w in MEMBRANE_GRID)
-            return Stage(field, "+ membrane", tuple(pairs))
+            return Stage(decided, "+ membrane", tuple(pairs))
         case "both":
-            return Stage(field, "+ both", tuple(chosen.scaled(*factors) for factors in BOTH_FACTORS))
+            return Stage(decided, "+ both", tuple(chosen.scaled(*factors) for factors in BOTH_FACTORS))
         case _:
-            assert_never(field)
+            assert_never(decided)
 
 
 def tuning_tasks(step: Stage, chosen: Choice, tuned: Tuned, more: Changes) -> dict[Changes, tuple[Task, ...]]:
@@ -188,9 +203,9 @@ def decisions(
 ) -> tuple[Decision, ...]:
     """The stages whose results are all there, in their order; of equal scores the first candidate is chosen."""
     made: list[Decision] = []
-    for field in FIELDS:
+    for each in FIELDS:
         chosen = choice_of(made)
-        step = stage(field, chosen)
+        step = stage(each, chosen)
         scored = scores(tuning_tasks(step, chosen, tuned, more), seeds, found)
         if not scored:
             break
@@ -216,7 +231,7 @@ def ablation_tasks(recipes: Sequence[str], chosen: Choice, more: Changes) -> tup
         for recipe in first.values()
         for task in (
             Task("teacher", "ablation", recipe, TEACHER, more),
-            Task("control", "ablation", recipe, CONTROL, (*more, *chosen.rate(_setting(recipe)))),
+            Task("control", "ablation", recipe, CONTROL, (*more, *chosen.rate(_setting(recipe), "QAT"))),
         )
     ]
     students = [

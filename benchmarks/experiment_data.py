@@ -3,8 +3,10 @@
 A recipe names a function of this module, `data: {name: benchmarks.experiment_data:cifar10}`, and the commands run from
 the checkout with `--data-folder FOLDER`. The functions are own loaders (mdcompress/data/own_loaders.py). Training
 samples are a stratified subset that depends on the run's seed; validation and test samples do not, and no seed trains
-on them. Functions `*_tuning` have, in the place of the test samples, samples of the training part that no training
-sees: settings are chosen on them, and the test part is not even read.
+on them. Functions `*_teacher` have more training samples, those of the student of the same seed among them: a network
+is trained on much data and fine-tuned on little, as users have it. Functions `*_tuning` have, in the place of the test
+samples, samples of the training part that no training sees: settings are chosen on them, and the test part is not even
+read.
 
 Files (arrays of an .npz archive; `<part>` is train or test; numpy.load reads them without pickles):
     cifar10_jpeg_q75.npz, tiny_imagenet_32_q75_50cls.npz: every image is a JPEG of quality 75. Its first bytes (headers
@@ -20,7 +22,8 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -50,11 +53,13 @@ DIGITS = tuple(str(digit) for digit in range(10))
 class Sizes:
     """Samples of each part. `train` are drawn by seed; `validation` and `tuning` are fixed, of the training part.
 
-    `test_from_train`: fixed samples of the training part that are added to the file's own test part.
+    `teacher`: what `*_teacher` trains on. `test_from_train`: fixed samples of the training part that are added to the
+    file's own test part.
     """
 
     train: int
     validation: int
+    teacher: int = 0
     tuning: int = 0
     test_from_train: int = 0
 
@@ -71,69 +76,100 @@ class Part:
 class PackedSet:
     """An opened file: its parts, the names of its classes, and how what is read becomes samples of T steps.
 
-    `test` is None where settings are to be chosen: the samples for tuning then stand in its place.
+    `test` opens the test part; None where settings are to be chosen: the samples for tuning then stand in its place.
     """
 
     name: str
     sizes: Sizes
     train: Part
-    test: Part | None
+    test: Callable[[], Part] | None
     classes: tuple[str, ...]
     samples: Callable[[Values, Labels], Samples]
 
 
-MNIST = Sizes(train=2_000, validation=1_000)
-CIFAR10 = Sizes(train=4_000, validation=1_000, tuning=4_000)
-TINY_IMAGENET = Sizes(train=5_000, validation=1_000, tuning=4_000)
+MNIST = Sizes(train=1_000, validation=1_000, teacher=20_000, tuning=4_000)
+CIFAR10 = Sizes(train=1_000, validation=1_000, teacher=20_000, tuning=4_000)
+TINY_IMAGENET = Sizes(train=2_500, validation=1_000, teacher=15_000, tuning=4_000)
 NMNIST = Sizes(train=600, validation=100, test_from_train=300)  # 1,000 + 100 recordings: 100 are too few for a test
 
 
 def mnist(time_steps: int, batch_size: int, seed: int, folder: Path) -> Loaders:
-    """2,000 training, 1,000 validation, 10,000 test images, x = pixel / 255, shape [1, 28, 28]."""
-    archive = _open(folder / "mnist.npz")
-    train, test = (_plain_images(archive, part) for part in ("train", "test"))
-    opened = PackedSet("mnist", MNIST, train, test, DIGITS, _images(time_steps))
-    return _loaders(opened, batch_size=batch_size, seed=seed)
+    """MNIST: 1,000 training, 1,000 validation, 10,000 test images, x = pixel / 255, shape [1, 28, 28]."""
+    return _loaders(_mnist(folder, time_steps), batch_size=batch_size, seed=seed)
+
+
+def mnist_teacher(time_steps: int, batch_size: int, seed: int, folder: Path) -> Loaders:
+    """The same with 20,000 training images."""
+    return _loaders(_of_teacher(_mnist(folder, time_steps)), batch_size=batch_size, seed=seed)
+
+
+def mnist_tuning(time_steps: int, batch_size: int, seed: int, folder: Path) -> Loaders:
+    """The student's training images with 4,000 other ones in the place of the test images."""
+    return _loaders(_without_test(_mnist(folder, time_steps)), batch_size=batch_size, seed=seed)
 
 
 def cifar10(time_steps: int, batch_size: int, seed: int, folder: Path) -> Loaders:
-    """CIFAR-10 (JPEG q75): 4,000 training, 1,000 validation, 10,000 test images, shape [3, 32, 32]."""
-    archive = _open(folder / CIFAR10_FILE)
-    train, test = (_jpeg_images(archive, part) for part in ("train", "test"))
-    opened = PackedSet("cifar10", CIFAR10, train, test, _classes(archive), _images(time_steps))
-    return _loaders(opened, batch_size=batch_size, seed=seed)
+    """CIFAR-10 (JPEG q75): 1,000 training, 1,000 validation, 10,000 test images, shape [3, 32, 32]."""
+    return _loaders(_cifar10(folder, time_steps), batch_size=batch_size, seed=seed)
+
+
+def cifar10_teacher(time_steps: int, batch_size: int, seed: int, folder: Path) -> Loaders:
+    """The same with 20,000 training images."""
+    return _loaders(_of_teacher(_cifar10(folder, time_steps)), batch_size=batch_size, seed=seed)
 
 
 def cifar10_tuning(time_steps: int, batch_size: int, seed: int, folder: Path) -> Loaders:
-    """The same with 4,000 other training images in the place of the test images."""
-    archive = _open(folder / CIFAR10_FILE)
-    train = _jpeg_images(archive, "train")
-    opened = PackedSet("cifar10", CIFAR10, train, None, _classes(archive), _images(time_steps))
-    return _loaders(opened, batch_size=batch_size, seed=seed)
+    """The student's training images with 4,000 other ones in the place of the test images."""
+    return _loaders(_without_test(_cifar10(folder, time_steps)), batch_size=batch_size, seed=seed)
 
 
 def tiny_imagenet(time_steps: int, batch_size: int, seed: int, folder: Path) -> Loaders:
-    """50 classes of Tiny-ImageNet at 32 x 32 (JPEG q75): 5,000 training, 1,000 validation, 2,500 test images."""
-    archive = _open(folder / TINY_IMAGENET_FILE)
-    train, test = (_jpeg_images(archive, part) for part in ("train", "test"))
-    opened = PackedSet("tiny_imagenet", TINY_IMAGENET, train, test, _classes(archive), _images(time_steps))
-    return _loaders(opened, batch_size=batch_size, seed=seed)
+    """50 classes of Tiny-ImageNet at 32 x 32 (JPEG q75): 2,500 training, 1,000 validation, 2,500 test images."""
+    return _loaders(_tiny_imagenet(folder, time_steps), batch_size=batch_size, seed=seed)
+
+
+def tiny_imagenet_teacher(time_steps: int, batch_size: int, seed: int, folder: Path) -> Loaders:
+    """The same with 15,000 training images."""
+    return _loaders(_of_teacher(_tiny_imagenet(folder, time_steps)), batch_size=batch_size, seed=seed)
 
 
 def tiny_imagenet_tuning(time_steps: int, batch_size: int, seed: int, folder: Path) -> Loaders:
-    """The same with 4,000 other training images in the place of the test images."""
-    archive = _open(folder / TINY_IMAGENET_FILE)
-    train = _jpeg_images(archive, "train")
-    opened = PackedSet("tiny_imagenet", TINY_IMAGENET, train, None, _classes(archive), _images(time_steps))
-    return _loaders(opened, batch_size=batch_size, seed=seed)
+    """The student's training images with 4,000 other ones in the place of the test images."""
+    return _loaders(_without_test(_tiny_imagenet(folder, time_steps)), batch_size=batch_size, seed=seed)
 
 
 def nmnist(time_steps: int, batch_size: int, seed: int, folder: Path) -> Loaders:
     """N-MNIST: 600 training, 100 validation, 400 test recordings as counts of events in T bins, shape [2, 34, 34]."""
     archive = _open(folder / "nmnist_small.npz")
-    train, test = (_recordings(archive, part, time_steps=time_steps) for part in ("train", "test"))
-    opened = PackedSet("nmnist", NMNIST, train, test, DIGITS, _frames)
+    read = partial(_recordings, archive, time_steps=time_steps)
+    opened = PackedSet("nmnist", NMNIST, read("train"), partial(read, "test"), DIGITS, _frames)
     return _loaders(opened, batch_size=batch_size, seed=seed)
+
+
+def _mnist(folder: Path, time_steps: int) -> PackedSet:
+    read = partial(_plain_images, _open(folder / "mnist.npz"))
+    return PackedSet("mnist", MNIST, read("train"), partial(read, "test"), DIGITS, _images(time_steps))
+
+
+def _cifar10(folder: Path, time_steps: int) -> PackedSet:
+    return _coloured("cifar10", CIFAR10, _open(folder / CIFAR10_FILE), time_steps)
+
+
+def _tiny_imagenet(folder: Path, time_steps: int) -> PackedSet:
+    return _coloured("tiny_imagenet", TINY_IMAGENET, _open(folder / TINY_IMAGENET_FILE), time_steps)
+
+
+def _coloured(name: str, sizes: Sizes, archive: Archive, time_steps: int) -> PackedSet:
+    read, classes = partial(_jpeg_images, archive), tuple(str(each) for each in archive["classes"])
+    return PackedSet(name, sizes, read("train"), partial(read, "test"), classes, _images(time_steps))
+
+
+def _of_teacher(opened: PackedSet) -> PackedSet:
+    return replace(opened, sizes=replace(opened.sizes, train=opened.sizes.teacher))
+
+
+def _without_test(opened: PackedSet) -> PackedSet:
+    return replace(opened, test=None)
 
 
 def training_subset(labels: Labels, sizes: Sizes, *, name: str, seed: int) -> Indices:
@@ -170,9 +206,10 @@ def _loaders(opened: PackedSet, *, batch_size: int, seed: int) -> Loaders:
         )
     subset = training_subset(labels, sizes, name=opened.name, seed=seed)
     validation, tuning, extra = held_out(labels, sizes, name=opened.name)
-    last = [(opened.train, tuning if opened.test is None else extra)]
+    last = [(opened.train, tuning)]
     if opened.test is not None:
-        last.append((opened.test, np.arange(len(opened.test.labels))))
+        test = opened.test()
+        last = [(opened.train, extra), (test, np.arange(len(test.labels)))]
     return (
         _batches(opened, [(opened.train, subset)], Order.SHUFFLED, batch_size=batch_size, seed=seed),
         _batches(opened, [(opened.train, validation)], Order.FIXED, batch_size=batch_size, seed=seed),
@@ -236,10 +273,6 @@ def _recordings(archive: Archive, part: str, *, time_steps: int) -> Part:
         return bin_events(events, time_steps, height=NMNIST_SENSOR, width=NMNIST_SENSOR)
 
     return Part(archive[f"label_{part}"].astype(np.int64), read)
-
-
-def _classes(archive: Archive) -> tuple[str, ...]:
-    return tuple(str(name) for name in archive["classes"])
 
 
 def _images(time_steps: int) -> Callable[[Values, Labels], Samples]:

@@ -37,6 +37,7 @@ from mdcompress.weights import load_weights, save_weights
 INTERPRETED = 256  # test samples that the NumPy interpreter runs too; onnxruntime runs all (4 times as fast)
 Kind = Literal["teacher", "control", "student"]
 TUNING = "_tuning"  # ends the name of a loader whose test part is of the training part
+OF_TEACHER = "_teacher"  # ends the name of a loader that has more training samples
 
 
 @dataclass(frozen=True)
@@ -113,9 +114,22 @@ def measure(task: Task, seed: int, place: Workplace, splits: DataSplits) -> Resu
             assert_never(task.kind)
 
 
+def teachers_recipe(recipe: Recipe) -> Recipe:
+    """The recipe with the data its teacher is trained on: those of `<group>_teacher`, if there is such a loader.
+
+    It is a recipe's `data.name` because a user has the same two steps: `mdcompress run` of a recipe on much data trains
+    and keeps a network, and another on little data takes it by `--weights`.
+    """
+    module, _, function = recipe.data.name.rpartition(":")
+    name = f"{function.removesuffix(TUNING)}{OF_TEACHER}"
+    if not hasattr(importlib.import_module(module), name):
+        return recipe
+    return recipe.model_copy(update={"data": recipe.data.model_copy(update={"name": f"{module}:{name}"})})
+
+
 def _teacher_key(recipe: Recipe, input_steps: int | None) -> str:
     """Digest of network, data, the teacher's training, seed; the student's optimizer has no part in it."""
-    plain = _without_words(recipe)
+    plain = _without_words(teachers_recipe(recipe))
     assert plain.model is not None
     training = plain.train.model_copy(update={"optimizer": plain.teacher.optimizer})
     texts = (section.model_dump_json() for section in (plain.model, plain.data, plain.teacher, training))
@@ -185,11 +199,12 @@ class FirstSteps:
 # ---------------------------------------------------------------------- teachers
 
 
-def teacher_network(recipe: Recipe, splits: DataSplits, place: Workplace, *, input_steps: int | None) -> nn.Module:
+def teacher_network(recipe: Recipe, place: Workplace, *, input_steps: int | None) -> nn.Module:
     """The trained float network, from the work folder or trained and put there."""
     path = place.work / f"teacher-{_teacher_key(recipe, input_steps)}.safetensors"
     network = _fresh(recipe)
     if not path.exists():
+        splits = load_splits(teachers_recipe(recipe), place, input_steps=input_steps)
         _trained(network, recipe, splits, place, spec=recipe.teacher, path=path)
     load_weights(network, path)
     return network.to(place.device).eval()
@@ -197,14 +212,14 @@ def teacher_network(recipe: Recipe, splits: DataSplits, place: Workplace, *, inp
 
 def _teacher_result(task: Task, seed: int, place: Workplace, splits: DataSplits) -> Result:
     started, recipe = time.monotonic(), task.of_seed(seed)
-    network = teacher_network(recipe, splits, place, input_steps=task.input_steps)
+    network = teacher_network(recipe, place, input_steps=task.input_steps)
     return _float_result(task, recipe, network, splits, place=place, started=started)
 
 
 def _control_result(task: Task, seed: int, place: Workplace, splits: DataSplits) -> Result:
     """The teacher after as many more epochs as a student has, with a student's optimizer and schedule."""
     started, recipe = time.monotonic(), task.of_seed(seed)
-    network = teacher_network(recipe, splits, place, input_steps=task.input_steps)
+    network = teacher_network(recipe, place, input_steps=task.input_steps)
     if recipe.distill.epochs:
         spec = TeacherSpec(epochs=recipe.distill.epochs, optimizer=recipe.train.optimizer)
         path = place.work / f"control-{key_of(task, seed)}.safetensors"
@@ -259,7 +274,7 @@ def _student_result(task: Task, seed: int, place: Workplace, splits: DataSplits)
     """Calibrate and distil one student, and measure it; its layers and its export too, unless settings are tuned."""
     started, recipe = time.monotonic(), task.of_seed(seed)
     key, steps = key_of(task, seed), recipe.distill.time_steps or (recipe.student_time_steps,)
-    teacher = teacher_network(recipe, splits, place, input_steps=task.input_steps)
+    teacher = teacher_network(recipe, place, input_steps=task.input_steps)
     student = calibrated(recipe, teacher, splits, place)
     tuned = group_of(recipe).endswith(TUNING)
     before = {} if tuned else _mismatch(recipe, student, teacher, splits)

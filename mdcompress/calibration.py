@@ -7,9 +7,8 @@ found on potentials of the canonical float neuron; 3. where asked, weights round
 
 from __future__ import annotations
 
-import contextlib
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import assert_never
 
 import torch
@@ -19,14 +18,12 @@ from intsnn.arithmetic import IntType
 from mdcompress.adapters import simulate
 from mdcompress.errors import CalibrationError
 from mdcompress.graph import Carries, NodeKind, typical
-from mdcompress.layers.affine import QuantAffine
 from mdcompress.layers.digitizing import QuantDigitizer
 from mdcompress.layers.integer_ops import Firing
 from mdcompress.layers.neuron import MembraneUnit, QuantNeuron, ReadoutUnit
 from mdcompress.layers.recurrence import Recurrence
-from mdcompress.layers.step_norms import plain_norms
-from mdcompress.layers.synapse import QuantSynapse
 from mdcompress.modes import evaluating
+from mdcompress.norm_statistics import measure_statistics
 from mdcompress.offset_correction import correct_offsets
 from mdcompress.ranges import best_reach, percentile_of
 from mdcompress.recipe import CalibrateSpec
@@ -39,6 +36,7 @@ _SAMPLES_PER_NEURON_LAYER = 100_000  # membrane values kept for the range search
 _RANGES = tuple(2.0 ** (step / 8) for step in range(-12, 25))  # stored range in thresholds: 0.35 to 8
 _WIDER = tuple(2.0 ** (step / 2) for step in range(7, 25))  # 11 to 4096, for membranes that are read out
 _FRACTIONS = tuple(2.0 ** (step / 8) for step in range(-24, 5))  # of the largest membrane of one that never fires
+_FAR_BELOW = 0.03  # what an error below -threshold counts in the range search, beside 1 of one above it
 _SMALLEST_READOUT = 1e-6  # a head of zeros still has a unit
 _READOUT_BITS = 15  # the largest readout current of calibration takes this many bits, unless
 _PROVED_READOUT_BITS = 18  # the largest that the weights allow would take more than this many
@@ -82,10 +80,7 @@ def calibrate(
         if spec.weights == "reconstruct":
             reconstruct_weights(student, inputs)
         if spec.statistics == "recompute":
-            with _fresh_statistics(student):
-                for x in inputs:
-                    student.run(x)
-            student.eval()
+            measure_statistics(student, inputs)
         if teacher is not None and spec.offsets == "correct":
             correct_offsets(student, teacher, inputs)
     return student
@@ -209,9 +204,10 @@ def _sampled(values: Tensor, parts: int) -> Tensor:
 def _best_range(student: Student, reference: str, members: dict[str, Tensor]) -> float:
     """The stored range of the reference neuron that loses least over all neurons of its stream, in real units.
 
-    Loss of a neuron: mean ((clip(v) - quantized v) / threshold)^2 with v clipped below at -threshold: how far below
-    that a silent membrane lies matters less than resolution near the threshold. A membrane that is the network's
-    answer is not clipped, and the ranges tried go up to the largest that was seen.
+    Loss of a neuron: mean (e+^2 + 0.03 e^2) with e = (v - quantized v) / threshold and e+ the same of both clipped
+    below at -threshold: how far below that a silent membrane lies matters less than resolution near the threshold, but
+    one that clips there fires too early, and 8 bits can hold both. A membrane that is the network's answer is not
+    clipped, and the ranges tried go up to the largest that was seen. The factor: docs/results/calibration.md.
     """
     units, anchor = student.assigned.neurons, student.neuron(reference)
     threshold = typical(anchor.model.threshold)
@@ -254,23 +250,6 @@ def _storage_loss(neuron: QuantNeuron, values: Tensor, scale: float, floor: floa
     half = 2 ** (neuron.policy.bit_width - 1)
     stored = (values / scale + 0.5).floor().clamp(-half, half - 1) * scale
     threshold = typical(neuron.model.threshold)
-    error = (values.clamp_min(floor) - stored.clamp_min(floor)) / threshold
-    return float(error.square().mean())
-
-
-@contextlib.contextmanager
-def _fresh_statistics(student: Student) -> Iterator[None]:
-    """Train mode with batch-norm statistics averaged anew over all batches; momenta are restored afterwards."""
-    owners = [layer for layer in student.layers.values() if isinstance(layer, QuantSynapse | QuantAffine)]
-    norms = list(dict.fromkeys(norm for layer in owners if layer.norm is not None for norm in plain_norms(layer.norm)))
-    momenta = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.momentum = None
-        assert norm.num_batches_tracked is not None
-        norm.num_batches_tracked.zero_()
-    student.train()
-    try:
-        yield
-    finally:
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm.momentum = momentum
+    near = (values.clamp_min(floor) - stored.clamp_min(floor)) / threshold
+    whole = (values - stored) / threshold
+    return float(near.square().mean() + _FAR_BELOW * whole.square().mean())

@@ -16,7 +16,7 @@ from mdcompress.data.loading import load_data
 from mdcompress.errors import DataError
 from mdcompress.recipe import DataSpec
 
-SMALL = Sizes(train=12, validation=8, tuning=6)
+SMALL = Sizes(train=12, validation=8, teacher=16, tuning=6)
 
 
 def jpegs(images: np.ndarray) -> list[bytes]:
@@ -95,6 +95,18 @@ def test_no_sample_is_in_two_parts_and_a_seed_changes_training_alone(
     assert rows(all_of(tuning.train)[0]) == parts[0]
 
 
+def test_the_teachers_training_samples_hold_the_students_and_nothing_that_is_held_out(
+    colour: dict[str, np.ndarray], tmp_path: Path
+) -> None:
+    student, teacher = load("cifar10", tmp_path), load("cifar10_teacher", tmp_path)
+    tuning = load("cifar10_tuning", tmp_path)
+    seen = rows(all_of(teacher.train)[0])
+    assert len(seen) == 16 and rows(all_of(student.train)[0]) < seen
+    held = [rows(all_of(part)[0]) for part in (student.validation, tuning.test, student.test)]
+    assert not seen & set.union(*held)
+    assert rows(all_of(teacher.validation)[0]) == held[0] and rows(all_of(teacher.test)[0]) == held[2]
+
+
 def test_classes_are_in_equal_shares(colour: dict[str, np.ndarray], tmp_path: Path) -> None:
     splits = load("cifar10", tmp_path)
     assert torch.bincount(all_of(splits.train)[1]).tolist() == [3, 3, 3, 3]
@@ -111,13 +123,13 @@ def test_tuning_does_not_read_the_test_part(colour: dict[str, np.ndarray], tmp_p
         load("cifar10", tmp_path)
 
 
-@pytest.mark.parametrize("name", ["tiny_imagenet", "tiny_imagenet_tuning"])
+@pytest.mark.parametrize("name", ["tiny_imagenet", "tiny_imagenet_tuning", "tiny_imagenet_teacher"])
 def test_tiny_imagenet_has_the_same_format(
     colour: dict[str, np.ndarray], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.setattr(experiment_data, "TINY_IMAGENET", SMALL)
     (tmp_path / "cifar10_jpeg_q75.npz").rename(tmp_path / "tiny_imagenet_32_q75_50cls.npz")
-    assert all_of(load(name, tmp_path).train)[0].shape == (2, 12, 3, 16, 16)
+    assert all_of(load(name, tmp_path).train)[0].shape == (2, 16 if name.endswith("teacher") else 12, 3, 16, 16)
 
 
 def test_mnist_pixels_are_the_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

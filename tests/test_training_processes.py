@@ -11,7 +11,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from threading import Barrier
 
@@ -20,7 +19,7 @@ import torch
 from command_line import environment, invoke, write_tiny_files
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from training_cases import Shuffled, float_network, tiny_student
+from training_cases import Second, Shuffled, float_network, tiny_student
 
 from mdcompress.errors import TrainingError
 from mdcompress.losses import membrane_loss
@@ -29,23 +28,6 @@ from mdcompress.training.parallel import share, sum_gradients, whole_batch
 from mdcompress.training.statistics import global_statistics, moments_over
 
 Fabric = pytest.importorskip("lightning_fabric").Fabric
-
-
-@dataclass(frozen=True)
-class Second:
-    """Rank 1 of 2; the other one has the same tensors."""
-
-    device: str = "cpu"
-    rank: int = 1
-    size: int = 2
-
-    def wait(self) -> None: ...
-
-    def broadcast(self, value: object) -> object:
-        return value
-
-    def sum(self, tensor: Tensor) -> Tensor:
-        return 2 * tensor
 
 
 class Meeting:

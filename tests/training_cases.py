@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -109,6 +110,23 @@ def assert_same_state(network: nn.Module, expected: dict[str, Tensor]) -> None:
     assert state.keys() == expected.keys()
     differing = [name for name in state if not torch.equal(state[name], expected[name])]
     assert not differing
+
+
+@dataclass(frozen=True)
+class Second:
+    """Rank 1 of 2; the other one has the same tensors."""
+
+    device: str = "cpu"
+    rank: int = 1
+    size: int = 2
+
+    def wait(self) -> None: ...
+
+    def broadcast(self, value: object) -> object:
+        return value
+
+    def sum(self, tensor: Tensor) -> Tensor:
+        return 2 * tensor
 
 
 class StoppedError(Exception):

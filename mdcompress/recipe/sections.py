@@ -265,6 +265,13 @@ class NormStatisticsSpec(StrictModel):
         description="Epochs after which training uses the running mean and variance, as evaluation does, and moves "
         "them no more; gain and offset are still trained. 0: from the start; null: never.",
     )
+    remeasure: int = Field(
+        8,
+        ge=0,
+        description="The last batches of each epoch over which mean and variance of a student's batch norms are "
+        "measured anew before it is validated and kept, unless they are frozen. 0: the running averages, which lag "
+        "behind weights of few bits.",
+    )
 
 
 class TrainSpec(StrictModel):

@@ -14,6 +14,7 @@ from mdcompress.errors import TrainingError
 from mdcompress.evaluation import check_labels
 from mdcompress.graph import SnnGraph
 from mdcompress.losses import Moments, distillation_loss, layer_weights
+from mdcompress.norm_statistics import measure_statistics
 from mdcompress.observation import Observation, observe
 from mdcompress.planning import plan_to_json
 from mdcompress.processes import ALONE, Processes
@@ -100,6 +101,9 @@ def distill(
         progress=progress,
         processes=processes,
         stages=stages,
+        settle=lambda inputs: measure_statistics(
+            student, [x[:steps] for steps in spec.time_steps or (None,) for x in inputs]
+        ),
     )
     run_job(job)
     return student

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -115,7 +116,8 @@ class Job:
     """One training. `network` is trained in place; `validate` scores it as it is at the end of an epoch.
 
     `processes`: those that share each batch; `train` gives every one of them the whole batch. `stages`: what changes
-    in the network between epochs, if anything.
+    in the network between epochs, if anything. `settle`: what is done with the last `batch_norm.remeasure` inputs
+    x [T, N, ...] of an epoch before the network is scored, each process with its share of them.
     """
 
     network: nn.Module
@@ -130,6 +132,7 @@ class Job:
     progress: Progress | None
     processes: Processes = ALONE
     stages: Stages | None = None
+    settle: Callable[[Sequence[Tensor]], None] | None = None
 
 
 def run_job(job: Job) -> None:
@@ -161,6 +164,7 @@ class _Loop:
         self.history: tuple[EpochRecord, ...] = ()
         self.best: dict[str, Tensor] = {}
         self.average = {} if job.settings.ema is None else snapshot(job.network)
+        self.recent: deque[Batch] = deque(maxlen=0 if job.settle is None else job.settings.batch_norm.remeasure)
 
     @property
     def finished(self) -> bool:
@@ -187,6 +191,7 @@ class _Loop:
         seen, started = 0, time.monotonic()
         for step, (x, y) in seeded_batches(self.job.train, seed=self.job.seed, epoch=self.epoch):
             seen = step
+            self.recent.append((x, y))
             if step <= self.step:
                 continue  # done before the interruption; walked over so that the loader is where it was
             finished = self._train_step(step, x.to(self.job.device), y.to(self.job.device))
@@ -213,11 +218,15 @@ class _Loop:
             stages.hold(done)
         elif stages is not None and stages.begin(done) and self.average:
             self.average = snapshot(self.job.network)  # of the stage before, whose ranges are other ones
-        frozen_after = self.job.settings.batch_norm.freeze_after
-        if frozen_after is None or self.epoch <= frozen_after:
-            self.job.network.train()
-        else:
+        self.recent.clear()
+        if self._norms_are_frozen():
             train_with_frozen_norms(self.job.network)
+        else:
+            self.job.network.train()
+
+    def _norms_are_frozen(self) -> bool:
+        frozen_after = self.job.settings.batch_norm.freeze_after
+        return frozen_after is not None and self.epoch > frozen_after
 
     def _stage_began(self) -> int:
         """How many epochs were done when the average began."""
@@ -256,6 +265,7 @@ class _Loop:
 
     def _finish_epoch(self, started: float) -> None:
         with holding(self.job.network, self.average) if self.average else contextlib.nullcontext():
+            self._settle()
             mine = self.job.validate() if self.job.processes.rank == 0 else ()
             validation, candidate = self.job.processes.broadcast(mine), snapshot(self.job.network)
         for score in validation:
@@ -278,6 +288,13 @@ class _Loop:
         self.epoch, self.step, self.tally = self.epoch + 1, 0, EMPTY_TALLY
         self._save()
         self._report(record)
+
+    def _settle(self) -> None:
+        """Every process does it: all have the same network afterwards."""
+        processes = self.job.processes
+        if self.job.settle is not None and not self._norms_are_frozen():
+            with torch.no_grad(), global_statistics(self.job.network, processes):
+                self.job.settle([share(processes, x, y).x.to(self.job.device) for x, y in self.recent])
 
     def _account(self, started: float) -> float:
         """Add the time since `started` to the epoch; now."""

@@ -117,8 +117,8 @@ class _GlobalStatistics(TorchFunctionMode):
         assert self._before is not None
         here, everywhere = self._counts
         for norm, before in self._before.items():
-            momentum = norm.momentum
-            if norm.training and norm.running_var is not None and momentum is not None:
+            if norm.training and norm.running_var is not None and norm.num_batches_tracked is not None:
+                momentum = 1.0 / int(norm.num_batches_tracked) if norm.momentum is None else norm.momentum
                 kept = before * (1.0 - momentum)
                 factor = unbiased(everywhere) / unbiased(here)
                 norm.running_var.copy_(kept + (norm.running_var - kept) * factor)

@@ -1,0 +1,128 @@
+"""Statistics that are measured anew before a student is scored: of which batches, when, and over all processes."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import Tensor, nn
+from training_cases import FAST, Second, Shuffled, float_network, state_of, tiny_student, trained_teacher
+
+from mdcompress.norm_statistics import measure_statistics
+from mdcompress.recipe import DistillSpec, NormStatisticsSpec, TrainSpec
+from mdcompress.student import Student
+from mdcompress.training import distill
+from mdcompress.training.statistics import global_statistics
+from mdcompress.zoo import LIF
+
+
+@pytest.fixture(scope="module")
+def teacher() -> nn.Module:
+    return trained_teacher()
+
+
+@pytest.fixture(scope="module")
+def quantized(teacher: nn.Module) -> Student:
+    return tiny_student(teacher)
+
+
+def settings(**batch_norm: int) -> TrainSpec:
+    return FAST.model_copy(update={"batch_norm": NormStatisticsSpec(**batch_norm)})
+
+
+def trained(
+    student: Student, teacher: nn.Module, how: TrainSpec, *, epochs: int = 1, steps: tuple[int, ...] = (3,)
+) -> Student:
+    spec = DistillSpec(epochs=epochs, time_steps=steps)
+    return distill(
+        copy.deepcopy(student), teacher=teacher, train=Shuffled(), validate=Shuffled(), spec=spec, settings=how
+    )
+
+
+def by_hand(student: Student, inputs: list[Tensor]) -> tuple[Tensor, Tensor]:
+    """Means over `inputs` of mean and unbiased variance of what the first layer's dequantized weights make of each."""
+    layer = student.synapse("inner").layer
+    weight = layer.quant_weight().value.detach()
+    currents = [
+        nn.functional.linear(student.input(x) * student.input.scale.float(), weight, layer.bias).flatten(0, 1)
+        for x in inputs
+    ]
+    return torch.stack([y.mean(0) for y in currents]).mean(0), torch.stack([y.var(0) for y in currents]).mean(0)
+
+
+def statistics(student: Student) -> tuple[Tensor, Tensor]:
+    norm = student.synapse("inner").norm
+    assert isinstance(norm, nn.BatchNorm1d) and norm.running_mean is not None and norm.running_var is not None
+    return norm.running_mean, norm.running_var
+
+
+def last(batches: int) -> list[Tensor]:
+    """Inputs of the last batches of the first epoch."""
+    data = Shuffled()
+    data.set_epoch(1)
+    return [x for x, _ in data][-batches:]
+
+
+def test_the_means_over_batches_take_the_place_of_running_averages(quantized: Student) -> None:
+    student, inputs = copy.deepcopy(quantized), last(3)
+    measure_statistics(student, inputs)
+    for found, wanted in zip(statistics(student), by_hand(student, inputs), strict=True):
+        torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-7)
+    norm = student.synapse("inner").norm
+    assert isinstance(norm, nn.BatchNorm1d) and norm.momentum == 0.1 and not student.training
+
+
+@pytest.mark.parametrize("batches", [1, 4])
+def test_a_trained_student_has_the_statistics_of_its_last_batches(
+    quantized: Student, teacher: nn.Module, batches: int
+) -> None:
+    student = trained(quantized, teacher, settings(remeasure=batches))
+    for found, wanted in zip(statistics(student), by_hand(student, last(batches)), strict=True):
+        torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-7)
+
+
+def test_at_several_t_the_first_steps_of_each_batch_count_as_one_more(quantized: Student, teacher: nn.Module) -> None:
+    student = trained(quantized, teacher, settings(remeasure=2), steps=(1, 3))
+    inputs = [x[:steps] for steps in (1, 3) for x in last(2)]
+    for found, wanted in zip(statistics(student), by_hand(student, inputs), strict=True):
+        torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-7)
+
+
+def test_nothing_else_of_the_training_changes(quantized: Student, teacher: nn.Module) -> None:
+    """Training normalizes by its own batches: weights and scales of the last epoch are the same either way."""
+    names = ("running_mean", "running_var", "num_batches_tracked")
+    ends = [state_of(trained(quantized, teacher, settings(remeasure=batches))) for batches in (0, 3)]
+    differing = {name.rpartition(".")[2] for name in ends[0] if not torch.equal(ends[0][name], ends[1][name])}
+    assert differing and differing <= set(names)
+
+
+def test_frozen_statistics_are_not_measured_anew(quantized: Student, teacher: nn.Module) -> None:
+    student = trained(quantized, teacher, settings(freeze_after=0, remeasure=3))
+    for found, before in zip(statistics(student), statistics(quantized), strict=True):
+        assert torch.equal(found, before)
+
+
+def test_those_of_a_moving_average_are_its_own(quantized: Student, teacher: nn.Module) -> None:
+    how = settings(remeasure=2).model_copy(update={"ema": 0.9})
+    student = trained(quantized, teacher, how)
+    for found, wanted in zip(statistics(student), by_hand(student, last(2)), strict=True):
+        torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-7)
+
+
+def test_over_processes_they_are_those_of_the_whole_batch() -> None:
+    student = tiny_student(float_network())
+    other, x = copy.deepcopy(student), Shuffled().x[:, :6]
+    with global_statistics(student, Second()):  # type: ignore[arg-type]
+        measure_statistics(student, [x, x])
+    measure_statistics(other, [torch.cat([x, x], dim=1)])
+    for found, wanted in zip(statistics(student), statistics(other), strict=True):
+        torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-7)
+
+
+def test_a_student_without_norms_is_left_as_it_is() -> None:
+    network = nn.Sequential(nn.Linear(8, 4), LIF(), nn.Linear(4, 3))
+    student = tiny_student(network.eval())
+    before = state_of(student)
+    measure_statistics(student, [Shuffled().x])
+    assert all(torch.equal(value, before[name]) for name, value in state_of(student).items())
