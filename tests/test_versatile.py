@@ -138,6 +138,13 @@ def test_one_student_of_several_lengths_is_tested_at_each(here: Path) -> None:
     measured = json.loads(result.out)["measured"]
     assert {"test_accuracy_T1", "test_accuracy_T2"} <= measured.keys()
     assert measured["test_accuracy"] == measured["test_accuracy_T2"]
+    each = {str(steps): measured[f"test_accuracy_T{steps}"] for steps in (1, 2)}
+    assert invoke("export", "--run", "shared").code == 0
+    for file in ([], ["runs/shared/model.onnx"]):
+        tested = json.loads(invoke("eval", *file, "--run", "shared", "--json").out)
+        assert tested["accuracy_at_time_steps"] == each and tested["accuracy"] == each["2"]
+        told = invoke("eval", *file, "--run", "shared").out
+        assert "x 1 step\n" in told and "x 2 steps" in told
 
 
 def test_each_student_needs_a_number_of_steps() -> None:

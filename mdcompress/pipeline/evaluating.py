@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from intsnn.graph import IntInput
-    from mdcompress.data import Batches
     from mdcompress.evaluation import Metrics
+    from mdcompress.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ def evaluate(workspace: Workspace, file: Path | None) -> Evaluated:
     require_as_written(path)
     match path.suffix:
         case ".onnx":
-            return _evaluate_model(path, load_splits(workspace).test, workspace.recipe.student_time_steps)
+            return _evaluate_model(workspace, path)
         case ".safetensors":
             return _evaluate_student(workspace, path)
         case suffix:
@@ -62,33 +62,56 @@ def _evaluate_student(workspace: Workspace, path: Path) -> Evaluated:
     from mdcompress.evaluation import evaluate as evaluate_network
     from mdcompress.weights import load_student
 
-    student = load_student(path).to(torch_device(workspace))
-    metrics = evaluate_network(
-        student, load_splits(workspace).test, graph=student.graph, time_steps=workspace.recipe.student_time_steps
-    )
-    text = "\n\n".join([_headline(path, metrics.accuracy, metrics.samples, metrics.time_steps), _neurons(metrics)])
-    document: JsonValue = {"file": str(path), **_parsed(metrics.to_json())}
+    student, test = load_student(path).to(torch_device(workspace)), load_splits(workspace).test
+    fewer = {
+        steps: evaluate_network(student, test, time_steps=steps).accuracy for steps in _fewer_steps(workspace.recipe)
+    }
+    metrics = evaluate_network(student, test, graph=student.graph, time_steps=workspace.recipe.student_time_steps)
+    accuracies = {**fewer, metrics.time_steps: metrics.accuracy}
+    document: JsonValue = {"file": str(path), **_parsed(metrics.to_json()), **_at_each(accuracies)}
+    text = "\n\n".join([_headlines(path, accuracies, metrics.samples), _neurons(metrics)])
     return Evaluated(Report(text, document, (path,), metrics.accuracy), metrics.accuracy)
 
 
-def _evaluate_model(path: Path, batches: Batches, steps: int) -> Evaluated:
+def _evaluate_model(workspace: Workspace, path: Path) -> Evaluated:
     from intsnn.runtime import open_session
 
-    session = open_session(path)
-    correct = samples = time_steps = 0
-    for x, y in batches:
-        x = x[:steps]
-        answer = session.answer(integers_for(session.graph.input, x.numpy()))
-        logits = answer.sum(axis=0) if answer.ndim > 1 + len(session.graph.output.shape) else answer
-        correct += int((logits.argmax(axis=1) == y.numpy()).sum())
-        samples, time_steps = samples + len(y), max(time_steps, len(x))
-    accuracy = correct / samples
-    document: JsonValue = {"file": str(path), "accuracy": accuracy, "samples": samples, "time_steps": time_steps}
-    return Evaluated(Report(_headline(path, accuracy, samples, time_steps), document, (path,), accuracy), accuracy)
+    session, test, recipe = open_session(path), load_splits(workspace).test, workspace.recipe
+    accuracies: dict[int, float] = {}
+    for steps in (*_fewer_steps(recipe), recipe.student_time_steps):
+        correct = samples = time_steps = 0
+        for x, y in test:
+            x = x[:steps]
+            answer = session.answer(integers_for(session.graph.input, x.numpy()))
+            logits = answer.sum(axis=0) if answer.ndim > 1 + len(session.graph.output.shape) else answer
+            correct += int((logits.argmax(axis=1) == y.numpy()).sum())
+            samples, time_steps = samples + len(y), max(time_steps, len(x))
+        accuracies[time_steps] = correct / samples
+    accuracy = accuracies[time_steps]
+    document: JsonValue = {
+        "file": str(path), "accuracy": accuracy, "samples": samples, "time_steps": time_steps, **_at_each(accuracies),
+    }  # fmt: skip
+    return Evaluated(Report(_headlines(path, accuracies, samples), document, (path,), accuracy), accuracy)
 
 
-def _headline(path: Path, accuracy: float, samples: int, time_steps: int) -> str:
-    return f"{path}: test accuracy {percent(accuracy)} on {samples} samples x {time_steps} steps"
+def _fewer_steps(recipe: Recipe) -> tuple[int, ...]:
+    """The numbers of steps below the most that one student is trained for."""
+    several = recipe.distill.time_steps or ()
+    return tuple(steps for steps in several if steps < recipe.student_time_steps)
+
+
+def _at_each(accuracies: Mapping[int, float]) -> Mapping[str, JsonValue]:
+    """Nothing where there is one number of steps."""
+    if len(accuracies) == 1:
+        return {}
+    return {"accuracy_at_time_steps": {str(steps): accuracy for steps, accuracy in accuracies.items()}}
+
+
+def _headlines(path: Path, accuracies: Mapping[int, float], samples: int) -> str:
+    return "\n".join(
+        f"{path}: test accuracy {percent(accuracy)} on {samples} samples x {steps} {'step' if steps == 1 else 'steps'}"
+        for steps, accuracy in accuracies.items()
+    )
 
 
 def _neurons(metrics: Metrics) -> str:
