@@ -212,7 +212,8 @@ def test_tuning_chooses_the_best_of_each_stage_on_the_samples_for_tuning(
     made = decided(plan, place)
     assert [len(decision.scores) for decision in made] == [2, 2, 1, 2, 2, 2, 1, 2]
     for decision in made:
-        assert decision.scores[decision.chosen] == max(decision.scores.values())
+        near = [each for each, score in decision.scores.items() if score > max(decision.scores.values()) - 0.1]
+        assert decision.chosen == near[0]
     chosen = choice_of(made)
     assert chosen.logits == ("distill.logits.weight=1", "distill.logits.temperature=2")
     weight = {"distill.membrane.weight=1": 0.5, "distill.membrane.weight=10": 5}[chosen.membrane[1]]
@@ -233,8 +234,8 @@ def test_every_stage_is_of_valid_recipes_and_nothing_is_decided_without_results(
     recipe = write_recipe(tmp_path, setting="2bit", bits=2)
     assert decisions(Tuned((recipe,), (recipe,)), [0], {}) == ()
     chosen = Choice(membrane=("distill.membrane.distance=emd", "distill.membrane.weight=10"))
-    assert stage("both", chosen).candidates[-1] == ("distill.membrane.weight=10", "distill.logits.weight=0.03")
-    assert Choice().scaled(0.5, 0.5) == ("distill.membrane.weight=0.05", "distill.logits.weight=0.015")
+    assert stage("both", chosen).candidates[-1] == ("distill.membrane.weight=10", "distill.logits.weight=4")
+    assert Choice().scaled(0.5, 0.5) == ("distill.membrane.weight=0.5", "distill.logits.weight=2")
     assert {c[0].partition("=")[2] for c in stage("membrane", chosen).candidates} == {
         "mse",
         "cosine",
@@ -327,7 +328,7 @@ def test_recipes_of_a_data_set_differ_in_bits_and_what_was_chosen_for_them(group
         shipped = load_recipe(setting).quantize
         assert recipe.quantize.model_copy(update={"overrides": shipped.overrides}) == shipped
         assert bool(recipe.quantize.overrides) == (setting == "4bit")
-        rates = {"8bit": 5e-4, "4bit": 5e-4, "2bit": 5e-3, "ternary": 5e-3}  # as `tune` chose them
+        rates = dict.fromkeys(SETTINGS, 2e-4)  # as `tune` chose them
         assert recipe.train.optimizer.lr == rates[setting]
         of_all = recipes["8bit"]
         same = {"name": "", "summary": "", "quantize": shipped, "train": of_all.train, "calibrate": of_all.calibrate}

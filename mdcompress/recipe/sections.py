@@ -92,7 +92,7 @@ class TaskLossSpec(StrictModel):
 class LogitLossSpec(StrictModel):
     """KL(teacher || student) * temperature^2 of the softened outputs."""
 
-    weight: float = Field(0.03, ge=0, description="Factor of this loss in the sum.")
+    weight: float = Field(4.0, ge=0, description="Factor of this loss in the sum.")
     temperature: float = Field(4.0, gt=0, description="What both logits are divided by before the softmax.")
     on: LossSteps = Field("mean", description="Whether each step's logits are compared, or their mean over steps.")
 
