@@ -12,21 +12,22 @@ takes what it chose, or the recipes' own values where nothing was tuned. `--set`
 define networks and data; code of mdcompress is not told apart: after a change of it give another --store and --work.
 
 All variants of a recipe have the same epochs and schedule, the same teacher and the same start. A learning rate is that
-which is best for QAT at 4 bits and more; at fewer each variant has its own. Teachers are trained on more samples than
-students (`*_teacher` in experiment_data.py). The control trains the float teacher on with a student's samples, epochs
-and optimizer. Validation chooses the epoch; the test part is read once, by the exported graph in onnxruntime.
+which is best for QAT at 4 bits and more; at fewer each variant has its own. Each data set has a search of its own, but
+for N-MNIST, which takes MNIST's. Teachers are trained on more samples than students (`*_teacher` in
+experiment_data.py). The control trains the float teacher on with a student's samples, epochs and optimizer. Validation
+chooses the epoch; the test part is read once, by the exported graph in onnxruntime.
 
 Sizes and time, one thread, 2 shared x86-64 cores, no GPU. Core minutes: teacher, control and 4 x 5 students of one
 seed, all that is measured of them included.
 
     data              training samples   channels  epochs,           minutes   seeds
                       teacher   student            teacher, student  a seed
-    MNIST             20,000    1,000    4         6,  8             @M@         3
-    N-MNIST           600       600      4         40, 8             @N@         5
-    CIFAR-10          20,000    1,000    8         12, 16            @C@        3
+    MNIST             20,000    1,000    4         6,  8             5           3
+    N-MNIST           600       600      4         40, 8             3           5
+    CIFAR-10          20,000    1,000    8         12, 16            20         3
     Tiny-ImageNet-32  15,000    2,500    12        15, 12            not run   3
 
-`tune`: 25 candidates x 2 seeds on CIFAR-10, 40 core minutes.
+`tune`: 26 candidates x 2 seeds, 40 core minutes on CIFAR-10 and 15 on MNIST, whose choices N-MNIST takes.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,6 +43,7 @@ from benchmarks.distillation_page import page
 from benchmarks.distillation_variants import (
     FIELDS,
     Changes,
+    Choice,
     Decision,
     Tuned,
     ablation_tasks,
@@ -51,11 +54,13 @@ from benchmarks.distillation_variants import (
 )
 from benchmarks.experiment_runs import Unit, add_place_options, place_of, run_units, units_of
 from benchmarks.experiment_students import Workplace, group_of, key_of
+from mdcompress.recipe import load_recipe
 
 RECIPES = Path("benchmarks/recipes")
 SETTINGS = ("8bit", "4bit", "2bit", "ternary")
 SEEDS = {"mnist": 3, "nmnist": 5, "cifar10": 3}  # seeds 0, 1, …
-TUNED = ("cifar10",)  # N-MNIST has no samples to spare, MNIST saturates, Tiny-ImageNet takes longest
+# data set -> the one whose search chooses for it: N-MNIST has no samples to spare and MNIST's digits
+SEARCHES = {"mnist": "mnist", "nmnist": "mnist", "cifar10": "cifar10", "tiny_imagenet": "cifar10"}
 TUNED_MANY_BITS, TUNED_FEW_BITS = "4bit", "2bit"
 TUNING_SEEDS = (100, 101)
 OTHER_SEEDS = 3  # of a data set that is not named here
@@ -65,13 +70,14 @@ OTHER_SEEDS = 3  # of a data set that is not named here
 class Plan:
     """What is compared, and what is tuned on.
 
-    recipes: of the comparison. seeds: of every data set; empty: SEEDS. tuned, tuning_seeds: recipes and seeds of the
-    search. changes: of every recipe.
+    recipes: of the comparison. seeds: of every data set; empty: SEEDS. tuned: the searches by name. searches: data set
+    -> the search that chooses for it. tuning_seeds: of the searches. changes: of every recipe.
     """
 
     recipes: tuple[str, ...]
     seeds: tuple[int, ...]
-    tuned: Tuned
+    tuned: Mapping[str, Tuned]
+    searches: Mapping[str, str]
     tuning_seeds: tuple[int, ...]
     changes: Changes
 
@@ -80,14 +86,21 @@ class Plan:
         return self.seeds or tuple(range(SEEDS.get(group, OTHER_SEEDS)))
 
 
+def tuned_on(group: str) -> Tuned:
+    """The search on a data set, which has a loader …_tuning."""
+    many, few = (str(RECIPES / f"{group}_{setting}.yaml") for setting in (TUNED_MANY_BITS, TUNED_FEW_BITS))
+    return Tuned((many,), (few,))
+
+
 def tune(plan: Plan, place: Workplace, *, processes: int) -> None:
-    """Do the search field by field: each needs what was chosen before."""
-    for number, field in enumerate(FIELDS):
-        chosen = choice_of(decided(plan, place)[:number])
-        tasks = tuning_tasks(stage(field, chosen), chosen, plan.tuned, plan.changes)
-        units = units_of([task for each in tasks.values() for task in each], plan.tuning_seeds)
-        run_units(units, place, processes=processes)
-        sys.stderr.write(f"{field}: chosen {' '.join(decided(plan, place)[number].chosen)}\n")
+    """Do each search field by field: each needs what was chosen before."""
+    for name, tuned in plan.tuned.items():
+        for number, field in enumerate(FIELDS):
+            chosen = choice_of(decided(plan, place, name)[:number])
+            tasks = tuning_tasks(stage(field, chosen), chosen, tuned, plan.changes)
+            units = units_of([task for each in tasks.values() for task in each], plan.tuning_seeds)
+            run_units(units, place, processes=processes)
+            sys.stderr.write(f"{name}, {field}: chosen {' '.join(decided(plan, place, name)[number].chosen)}\n")
 
 
 def compare(plan: Plan, place: Workplace, *, processes: int) -> None:
@@ -95,19 +108,24 @@ def compare(plan: Plan, place: Workplace, *, processes: int) -> None:
     run_units(sorted(planned(plan, place), key=lambda unit: unit.seed), place, processes=processes)
 
 
-def decided(plan: Plan, place: Workplace) -> tuple[Decision, ...]:
-    """What the store's results of the search decide."""
-    return decisions(plan.tuned, plan.tuning_seeds, place.store.results(), more=plan.changes)
+def decided(plan: Plan, place: Workplace, search: str) -> tuple[Decision, ...]:
+    """What the store's results of a search decide."""
+    return decisions(plan.tuned[search], plan.tuning_seeds, place.store.results(), more=plan.changes)
 
 
 def planned(plan: Plan, place: Workplace) -> tuple[Unit, ...]:
     """Every network of the tables, done or not."""
-    tasks = ablation_tasks(plan.recipes, choice_of(decided(plan, place)), plan.changes)
-    groups = {task: group_of(task.of_seed(0)) for task in tasks}
+    chosen = {name: choice_of(decided(plan, place, name)) for name in plan.tuned}
+    groups: dict[str, list[str]] = {}
+    for recipe in plan.recipes:
+        groups.setdefault(group_of(load_recipe(recipe, changes=plan.changes)), []).append(recipe)
     return tuple(
         unit
-        for group in dict.fromkeys(groups.values())
-        for unit in units_of([task for task in tasks if groups[task] == group], plan.seeds_of(group))
+        for group, recipes in groups.items()
+        for unit in units_of(
+            ablation_tasks(recipes, chosen.get(plan.searches.get(group, ""), Choice()), plan.changes),
+            plan.seeds_of(group),
+        )
     )
 
 
@@ -116,14 +134,15 @@ def print_page(plan: Plan, place: Workplace, command: str) -> None:
     units, found = planned(plan, place), place.store.results()
     wanted = [(task, key_of(task, unit.seed)) for unit in units for task in unit.tasks]
     rows = [found[key] for _, key in wanted if key in found]
-    sys.stdout.write(page(rows, decided(plan, place), missing=len(wanted) - len(rows), command=command) + "\n")
+    made = {name: decided(plan, place, name) for name in plan.tuned}
+    sys.stdout.write(page(rows, made, missing=len(wanted) - len(rows), command=command) + "\n")
 
 
 def main() -> None:
     """Tune, run or print."""
     options = _options()
     plan = Plan(
-        tuple(options.recipes), tuple(options.seeds), Tuned(tuple(options.tuned_many), tuple(options.tuned_few)),
+        tuple(options.recipes), tuple(options.seeds), {name: tuned_on(name) for name in options.searches}, SEARCHES,
         tuple(options.tuning_seeds), tuple(options.changes),
     )  # fmt: skip
     place = place_of(options)
@@ -142,12 +161,8 @@ def _options() -> argparse.Namespace:
     every = [str(RECIPES / f"{group}_{setting}.yaml") for group in SEEDS for setting in SETTINGS]
     parser.add_argument("--recipes", nargs="+", default=every, help="paths, or names of shipped recipes")
     parser.add_argument("--seeds", type=int, nargs="+", default=[], help=f"default: as many as {SEEDS}")
-    for option, setting, what in (
-        ("--tuned-many", TUNED_MANY_BITS, "the learning rate of 4 bits and more is chosen on"),
-        ("--tuned-few", TUNED_FEW_BITS, "all else is chosen on"),
-    ):
-        chosen = [str(RECIPES / f"{group}_{setting}.yaml") for group in TUNED]
-        parser.add_argument(option, nargs="+", default=chosen, help=f"{what} them; their data have a loader …_tuning")
+    searches = list(dict.fromkeys(SEARCHES[group] for group in SEEDS))
+    parser.add_argument("--searches", nargs="*", default=searches, choices=searches, help="data sets that are tuned on")
     parser.add_argument("--tuning-seeds", type=int, nargs="+", default=list(TUNING_SEEDS))
     parser.add_argument("--set", dest="changes", action="append", default=[], help="a change of every recipe")
     add_place_options(parser, store="runs/experiments/distillation.jsonl")

@@ -56,7 +56,7 @@ class Results:
         return {seed: value(mine[seed]) - value(other[seed]) for seed in mine if seed in other}
 
 
-def page(rows: Sequence[Result], decisions: Sequence[Decision], *, missing: int, command: str) -> str:
+def page(rows: Sequence[Result], decisions: Mapping[str, Sequence[Decision]], *, missing: int, command: str) -> str:
     """The whole page; `missing` networks are planned and not done."""
     results = Results(rows)
     machines = "; ".join(dict.fromkeys(row.machine for row in rows))
@@ -108,26 +108,29 @@ def _completeness(missing: int) -> str:
     return "All of the plan is done." if missing == 0 else f"**{missing} networks of the plan are not done yet.**"
 
 
-def _decisions(decisions: Sequence[Decision]) -> str:
-    if not decisions:
-        return "Nothing was tuned: learning rate, weights, temperature and distance are the recipes' own."
+def _decisions(decisions: Mapping[str, Sequence[Decision]]) -> str:
     rows = [
         [
+            search,
             decision.step.field,
             decision.step.variant,
             " ".join(candidate),
             f"{score:.2f}",
             "chosen" if candidate == decision.chosen else "",
         ]
-        for decision in decisions
+        for search, made in decisions.items()
+        for decision in made
         for candidate, score in decision.scores.items()
     ]
+    if not rows:
+        return "Nothing was tuned: learning rate, weights, temperature and distance are the recipes' own."
     told = (
         "By mean accuracy on samples of the training part that no training sees, under seeds of their own "
-        "(`tune`); each stage with what was chosen before it; less than 0.1 points under the "
-        "best, the first is chosen. At 2 bits and ternary every variant has its own rate."
+        "(`tune`); each stage with what was chosen before it; less than 0.1 points under the best, the first is "
+        "chosen. At 2 bits and ternary every variant has its own rate. N-MNIST takes what was chosen on MNIST."
     )
-    return f"{told}\n\n{table(['decides', 'variant', 'change', 'accuracy, %', ''], rows, numbers=['accuracy, %'])}"
+    header = ["data", "decides", "variant", "change", "accuracy, %", ""]
+    return f"{told}\n\n{table(header, rows, numbers=['accuracy, %'])}"
 
 
 def _teachers(results: Results) -> str:

@@ -15,10 +15,21 @@ from experiment_cases import write_recipe
 from training_cases import Shuffled
 
 from benchmarks import distillation_ablation, experiment_runs
-from benchmarks.distillation_ablation import RECIPES, SETTINGS, Plan, compare, decided, planned, print_page, tune
+from benchmarks.distillation_ablation import (
+    RECIPES,
+    SEARCHES,
+    SETTINGS,
+    Plan,
+    compare,
+    decided,
+    planned,
+    print_page,
+    tune,
+)
 from benchmarks.distillation_page import Cell, Results, page
 from benchmarks.distillation_variants import (
     CONTROL,
+    FEW_BITS,
     FIELDS,
     STUDENTS,
     TEACHER,
@@ -44,7 +55,8 @@ def place_in(folder: Path) -> Workplace:
 @pytest.fixture
 def plan(tmp_path: Path) -> Plan:
     recipes = (write_recipe(tmp_path, setting="2bit", bits=2), write_recipe(tmp_path, setting="8bit", bits=8))
-    return Plan(recipes, seeds=(0,), tuned=Tuned(recipes[1:], recipes[:1]), tuning_seeds=(100,), changes=())
+    tuned = {"search": Tuned(recipes[1:], recipes[:1])}
+    return Plan(recipes, seeds=(0,), tuned=tuned, searches={"loaders": "search"}, tuning_seeds=(100,), changes=())
 
 
 def without_time(results: dict[str, Result]) -> dict[str, Result]:
@@ -209,7 +221,7 @@ def test_tuning_chooses_the_best_of_each_stage_on_the_samples_for_tuning(
     assert {result.group for result in results.values()} == {"loaders_tuning"}
     assert {result.setting for result in results.values()} == {"8bit", "2bit"}
     assert all(result.exactness is None and result.layers is None for result in results.values())
-    made = decided(plan, place)
+    made = decided(plan, place, "search")
     assert [len(decision.scores) for decision in made] == [2, 2, 1, 2, 2, 2, 1, 2]
     for decision in made:
         near = [each for each, score in decision.scores.items() if score > max(decision.scores.values()) - 0.1]
@@ -284,7 +296,7 @@ def test_differences_are_paired_and_only_hard_settings_are_pooled() -> None:
     """Gains of + both at 2 bits 1 and 2: mean 1.5, s = 0.7071, t(0.975, 1) = 12.706, half width 6.35."""
     results = Results(rows_by_hand())
     assert results.differences(Cell("cifar10", "2bit"), "+ both", "QAT", lambda r: r.accuracy) == {0: 1.0, 1: 2.0}
-    text = page(rows_by_hand(), [], missing=0, command="python -m x page")
+    text = page(rows_by_hand(), {}, missing=0, command="python -m x page")
     assert line(text, "test", "1", "+ both") == "| test | 1 | + both | +1.50 ± 6.35 (n = 2) | +1.50 ± ? (n = 1) |"
     assert line(text, "validation", "0", "+ both") == "| validation | 0 | + both | - | - |"
     assert "+0.50 ± 0.00 (n = 2)" in line(text, "cifar10", "2")  # trained on
@@ -292,7 +304,7 @@ def test_differences_are_paired_and_only_hard_settings_are_pooled() -> None:
 
 
 def test_a_page_of_an_unfinished_plan_says_so_and_leaves_its_cells_empty() -> None:
-    text = page(rows_by_hand(), [], missing=7, command="x")
+    text = page(rows_by_hand(), {}, missing=7, command="x")
     assert "**7 networks of the plan are not done yet.**" in text
     accuracies = next(row for row in text.splitlines() if row.startswith("| cifar10 | 2bit") and "60.50 ± 0.71" in row)
     assert [cell.strip() for cell in accuracies.split("|")[3:-1]] == [
@@ -301,7 +313,7 @@ def test_a_page_of_an_unfinished_plan_says_so_and_leaves_its_cells_empty() -> No
 
 
 def test_the_page_has_each_layers_mismatch_and_the_values_compared() -> None:
-    text = page(rows_by_hand(), [], missing=0, command="x")
+    text = page(rows_by_hand(), {}, missing=0, command="x")
     assert line(text, "cifar10", "2bit", "a").endswith("| - | 0.1000 | - | - | 0.1000 |")
     assert line(text, "cifar10", "4bit", "4") == "| cifar10 | 4bit | 4 | 10 | 4,000 | 0 | 4 |"
 
@@ -328,8 +340,8 @@ def test_recipes_of_a_data_set_differ_in_bits_and_what_was_chosen_for_them(group
         shipped = load_recipe(setting).quantize
         assert recipe.quantize.model_copy(update={"overrides": shipped.overrides}) == shipped
         assert bool(recipe.quantize.overrides) == (setting == "4bit")
-        rates = dict.fromkeys(SETTINGS, 2e-4)  # as `tune` chose them
-        assert recipe.train.optimizer.lr == rates[setting]
+        few_steps = SEARCHES[group] == "mnist" and setting in FEW_BITS
+        assert recipe.train.optimizer.lr == (2e-3 if few_steps else 2e-4)  # as `tune` chose them
         of_all = recipes["8bit"]
         same = {"name": "", "summary": "", "quantize": shipped, "train": of_all.train, "calibrate": of_all.calibrate}
         assert recipe.model_copy(update=same) == of_all.model_copy(update=same)
