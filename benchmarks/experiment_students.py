@@ -122,7 +122,7 @@ def teachers_recipe(recipe: Recipe) -> Recipe:
     """
     module, _, function = recipe.data.name.rpartition(":")
     name = f"{function.removesuffix(TUNING)}{OF_TEACHER}"
-    if not hasattr(importlib.import_module(module), name):
+    if not module or not hasattr(importlib.import_module(module), name):
         return recipe
     return recipe.model_copy(update={"data": recipe.data.model_copy(update={"name": f"{module}:{name}"})})
 

@@ -3,7 +3,7 @@
     python -m benchmarks.membrane_range --data-folder FOLDER >> docs/results/calibration.md
 
 (from the checkout.) Students of the experiments' recipes, calibrated and not trained, beside their float networks, for
-factors 0 to 1 in the place of `mdcompress.calibration`'s own. What is compared are validation samples; the test part is
+several factors in the place of `mdcompress.calibration`'s own. Validation samples are compared; the test part is
 not read. Float networks that `distillation_ablation tune` has trained in the same --work folder are used again.
 """
 

@@ -21,11 +21,12 @@ from benchmarks.experiment_runs import add_place_options, place_of
 from benchmarks.experiment_store import machine
 from benchmarks.experiment_students import Workplace, calibrated, load_splits, teacher_network
 from mdcompress.console import table
+from mdcompress.recipe import NormStatisticsSpec
 from mdcompress.training import EpochRecord
 
 SETTINGS = ("4bit", "2bit", "ternary")
 SEED = 100
-DEFAULT = 8
+DEFAULT = NormStatisticsSpec().remeasure
 
 
 def main() -> None:

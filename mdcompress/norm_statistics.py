@@ -34,10 +34,12 @@ def measure_statistics(student: Student, inputs: Sequence[Tensor]) -> None:
             assert norm.num_batches_tracked is not None
             norm.num_batches_tracked.zero_()
         student.train()
-        for x in inputs:
-            student.run(x)
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm.momentum = momentum
+        try:
+            for x in inputs:
+                student.run(x)
+        finally:
+            for norm, momentum in zip(norms, momenta, strict=True):
+                norm.momentum = momentum
     student.eval()
 
 

@@ -9,6 +9,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: small
 import pytest
 from hypothesis import settings
 from main_run import MainRun, run_main_job
+from torch import nn
+from training_cases import tiny_student, trained_teacher
+
+from mdcompress.student import Student
 
 settings.register_profile("ci", derandomize=True, deadline=None)  # the same examples in every run that decides
 settings.register_profile("dev", deadline=None)
@@ -19,3 +23,15 @@ settings.load_profile("ci" if os.environ.get("CI") else "dev")
 def main_run(tmp_path_factory: pytest.TempPathFactory) -> MainRun:
     """The README's first command, run once for the whole session (about a minute)."""
     return run_main_job(tmp_path_factory.mktemp("main"))
+
+
+@pytest.fixture(scope="module")
+def teacher() -> nn.Module:
+    """The trained float network of `training_cases`."""
+    return trained_teacher()
+
+
+@pytest.fixture(scope="module")
+def quantized(teacher: nn.Module) -> Student:
+    """Its calibrated student; tests train copies of it."""
+    return tiny_student(teacher)

@@ -192,6 +192,11 @@ def test_a_teacher_is_trained_on_its_own_samples_where_the_data_have_a_loader_of
     assert keys[0] == keys[1] != key
 
 
+def test_shipped_recipes_whose_data_have_no_module_have_keys_too() -> None:
+    kinds: tuple[Kind, ...] = ("teacher", "control", "student")
+    assert len({key_of(Task(kind, "x", "4bit", "QAT"), 0) for kind in kinds}) == 3
+
+
 def test_recipes_of_one_data_set_and_any_student_optimizer_share_the_teacher(tmp_path: Path) -> None:
     two, eight = (write_recipe(tmp_path, setting=f"{bits}bit", bits=bits) for bits in (2, 8))
     keys = {

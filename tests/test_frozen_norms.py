@@ -16,8 +16,6 @@ from training_cases import (
     float_network,
     run,
     state_of,
-    tiny_student,
-    trained_teacher,
 )
 
 from mdcompress.modes import evaluating, train_with_frozen_norms
@@ -27,16 +25,6 @@ from mdcompress.training import EpochRecord, Event, distill, train_network
 
 AFTER_ONE = FAST.model_copy(update={"batch_norm": NormStatisticsSpec(freeze_after=1)})
 FROM_THE_START = FAST.model_copy(update={"batch_norm": NormStatisticsSpec(freeze_after=0)})
-
-
-@pytest.fixture(scope="module")
-def teacher() -> nn.Module:
-    return trained_teacher()
-
-
-@pytest.fixture(scope="module")
-def quantized(teacher: nn.Module) -> Student:
-    return tiny_student(teacher)
 
 
 def statistics(network: nn.Module) -> dict[str, Tensor]:

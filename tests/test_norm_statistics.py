@@ -7,7 +7,7 @@ import copy
 import pytest
 import torch
 from torch import Tensor, nn
-from training_cases import FAST, Second, Shuffled, float_network, state_of, tiny_student, trained_teacher
+from training_cases import FAST, Second, Shuffled, float_network, state_of, tiny_student
 
 from mdcompress.norm_statistics import measure_statistics
 from mdcompress.recipe import DistillSpec, NormStatisticsSpec, TrainSpec
@@ -15,16 +15,6 @@ from mdcompress.student import Student
 from mdcompress.training import distill
 from mdcompress.training.statistics import global_statistics
 from mdcompress.zoo import LIF
-
-
-@pytest.fixture(scope="module")
-def teacher() -> nn.Module:
-    return trained_teacher()
-
-
-@pytest.fixture(scope="module")
-def quantized(teacher: nn.Module) -> Student:
-    return tiny_student(teacher)
 
 
 def settings(**batch_norm: int) -> TrainSpec:

@@ -21,8 +21,6 @@ from training_cases import (
     assert_same_state,
     float_network,
     state_of,
-    tiny_student,
-    trained_teacher,
 )
 
 from mdcompress.compression import compress
@@ -40,16 +38,6 @@ from mdcompress.training import (
     train_network,
 )
 from mdcompress.zoo import digits_snn
-
-
-@pytest.fixture(scope="module")
-def teacher() -> nn.Module:
-    return trained_teacher()
-
-
-@pytest.fixture(scope="module")
-def quantized(teacher: nn.Module) -> Student:
-    return tiny_student(teacher)
 
 
 @pytest.fixture

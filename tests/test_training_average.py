@@ -17,8 +17,6 @@ from training_cases import (
     float_network,
     run,
     state_of,
-    tiny_student,
-    trained_teacher,
 )
 
 from mdcompress.evaluation import evaluate
@@ -30,16 +28,6 @@ from mdcompress.training.averaging import decay_after, holding, snapshot, update
 from mdcompress.verification import verify_graph
 
 AVERAGED = TrainSpec(optimizer=OptimizerSpec(lr=0.01), ema=0.9)
-
-
-@pytest.fixture(scope="module")
-def teacher() -> nn.Module:
-    return trained_teacher()
-
-
-@pytest.fixture(scope="module")
-def quantized(teacher: nn.Module) -> Student:
-    return tiny_student(teacher)
 
 
 # ------------------------------------------------------------------ the average, on paper

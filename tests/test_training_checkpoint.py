@@ -19,8 +19,6 @@ from training_cases import (
     float_network,
     run,
     state_of,
-    tiny_student,
-    trained_teacher,
 )
 
 from mdcompress.compression import compress
@@ -33,16 +31,6 @@ from mdcompress.training import (
     train_network,
 )
 from mdcompress.weights import restore
-
-
-@pytest.fixture(scope="module")
-def teacher() -> nn.Module:
-    return trained_teacher()
-
-
-@pytest.fixture(scope="module")
-def quantized(teacher: nn.Module) -> Student:
-    return tiny_student(teacher)
 
 
 @pytest.fixture

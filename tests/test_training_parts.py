@@ -23,8 +23,6 @@ from training_cases import (
     assert_same_state,
     float_network,
     state_of,
-    tiny_student,
-    trained_teacher,
 )
 
 from mdcompress.recipe import DistillSpec, OptimizerSpec, TeacherSpec, TrainSpec
@@ -39,16 +37,6 @@ from mdcompress.training import (
 )
 from mdcompress.training.determinism import reproducible, seed_step
 from mdcompress.training.optimization import clip_gradient, learning_rate, make_optimizer
-
-
-@pytest.fixture(scope="module")
-def teacher() -> nn.Module:
-    return trained_teacher()
-
-
-@pytest.fixture(scope="module")
-def quantized(teacher: nn.Module) -> Student:
-    return tiny_student(teacher)
 
 
 @pytest.fixture

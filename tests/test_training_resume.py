@@ -24,8 +24,6 @@ from training_cases import (
     float_network,
     run,
     state_of,
-    tiny_student,
-    trained_teacher,
 )
 
 from mdcompress.errors import CheckpointError, TrainingError
@@ -38,16 +36,6 @@ from mdcompress.training import (
     read_history,
     train_network,
 )
-
-
-@pytest.fixture(scope="module")
-def teacher() -> nn.Module:
-    return trained_teacher()
-
-
-@pytest.fixture(scope="module")
-def quantized(teacher: nn.Module) -> Student:
-    return tiny_student(teacher)
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from intsnn.graph import IntInput
+    from intsnn.runtime import OnnxSession
+    from mdcompress.data import Batches
     from mdcompress.evaluation import Metrics
     from mdcompress.recipe import Recipe
 
@@ -77,21 +79,34 @@ def _evaluate_model(workspace: Workspace, path: Path) -> Evaluated:
     from intsnn.runtime import open_session
 
     session, test, recipe = open_session(path), load_splits(workspace).test, workspace.recipe
-    accuracies: dict[int, float] = {}
-    for steps in (*_fewer_steps(recipe), recipe.student_time_steps):
-        correct = samples = time_steps = 0
-        for x, y in test:
-            x = x[:steps]
-            answer = session.answer(integers_for(session.graph.input, x.numpy()))
-            logits = answer.sum(axis=0) if answer.ndim > 1 + len(session.graph.output.shape) else answer
-            correct += int((logits.argmax(axis=1) == y.numpy()).sum())
-            samples, time_steps = samples + len(y), max(time_steps, len(x))
-        accuracies[time_steps] = correct / samples
+    scores = [_score(session, test, steps) for steps in (*_fewer_steps(recipe), recipe.student_time_steps)]
+    accuracies = {each.time_steps: each.correct / each.samples for each in scores}
+    samples, time_steps = scores[-1].samples, scores[-1].time_steps
     accuracy = accuracies[time_steps]
     document: JsonValue = {
         "file": str(path), "accuracy": accuracy, "samples": samples, "time_steps": time_steps, **_at_each(accuracies),
     }  # fmt: skip
     return Evaluated(Report(_headlines(path, accuracies, samples), document, (path,), accuracy), accuracy)
+
+
+class _Score(NamedTuple):
+    """Right answers, of how many samples, over how many steps."""
+
+    correct: int
+    samples: int
+    time_steps: int
+
+
+def _score(session: OnnxSession, batches: Batches, steps: int) -> _Score:
+    """A model.onnx on the first `steps` steps of each sample."""
+    correct = samples = time_steps = 0
+    for x, y in batches:
+        x = x[:steps]
+        answer = session.answer(integers_for(session.graph.input, x.numpy()))
+        logits = answer.sum(axis=0) if answer.ndim > 1 + len(session.graph.output.shape) else answer
+        correct += int((logits.argmax(axis=1) == y.numpy()).sum())
+        samples, time_steps = samples + len(y), max(time_steps, len(x))
+    return _Score(correct, samples, time_steps)
 
 
 def _fewer_steps(recipe: Recipe) -> tuple[int, ...]:
