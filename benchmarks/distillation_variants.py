@@ -40,7 +40,7 @@ MEMBRANE_GRID = (
 )
 # of the weights of membrane and logits that were chosen one without the other: each does part of the other's work
 BOTH_FACTORS = ((0.1, 1.0), (0.3, 1.0), (1.0, 1.0))
-TIE = 0.1  # points of accuracy on 4,000 samples and two seeds that decide nothing
+TIE = 0.1  # points of mean accuracy on the samples for tuning that decide nothing
 
 
 @dataclass(frozen=True)
@@ -128,14 +128,20 @@ class Stage:
 
 
 FIELDS: tuple[Field, ...] = get_args(Field)
+RATE_FIELDS: tuple[Field, ...] = tuple(_RATES_OF)
 
 
 @dataclass(frozen=True)
 class Tuned:
-    """The recipes of the search: the rate of many bits is chosen on some, all the rest on those of few bits."""
+    """A search: the rate of many bits is chosen on some recipes, all the rest on those of few bits.
+
+    seeds: of its students. fields: what it chooses, in this order; the rest is as the recipes have it.
+    """
 
     many_bits: tuple[str, ...]
     few_bits: tuple[str, ...]
+    seeds: tuple[int, ...]
+    fields: tuple[Field, ...] = FIELDS
 
     def of(self, field: Field) -> tuple[str, ...]:
         """Those that decide a field."""
@@ -199,18 +205,16 @@ class Decision:
     scores: Mapping[Changes, float]
 
 
-def decisions(
-    tuned: Tuned, seeds: Sequence[int], found: Mapping[str, Result], *, more: Changes = ()
-) -> tuple[Decision, ...]:
+def decisions(tuned: Tuned, found: Mapping[str, Result], *, more: Changes = ()) -> tuple[Decision, ...]:
     """The stages whose results are all there, in their order.
 
     Chosen is the first candidate, which is the gentlest, of those less than TIE points under the best score.
     """
     made: list[Decision] = []
-    for each in FIELDS:
+    for each in tuned.fields:
         chosen = choice_of(made)
         step = stage(each, chosen)
-        scored = scores(tuning_tasks(step, chosen, tuned, more), seeds, found)
+        scored = scores(tuning_tasks(step, chosen, tuned, more), tuned.seeds, found)
         if not scored:
             break
         enough = max(scored.values()) - TIE

@@ -89,8 +89,9 @@ class PackedSet:
 
 MNIST = Sizes(train=1_000, validation=1_000, teacher=20_000, tuning=4_000)
 CIFAR10 = Sizes(train=1_000, validation=1_000, teacher=20_000, tuning=4_000)
-TINY_IMAGENET = Sizes(train=2_500, validation=1_000, teacher=15_000, tuning=4_000)
-NMNIST = Sizes(train=600, validation=100, test_from_train=300)  # 1,000 + 100 recordings: 100 are too few for a test
+TINY_IMAGENET = Sizes(train=1_000, validation=1_000, teacher=20_000, tuning=4_000)
+# 1,000 + 100 recordings: 100 are too few for a test
+NMNIST = Sizes(train=200, validation=100, teacher=500, tuning=200, test_from_train=200)
 
 
 def mnist(time_steps: int, batch_size: int, seed: int, folder: Path) -> Loaders:
@@ -124,12 +125,12 @@ def cifar10_tuning(time_steps: int, batch_size: int, seed: int, folder: Path) ->
 
 
 def tiny_imagenet(time_steps: int, batch_size: int, seed: int, folder: Path) -> Loaders:
-    """50 classes of Tiny-ImageNet at 32 x 32 (JPEG q75): 2,500 training, 1,000 validation, 2,500 test images."""
+    """50 classes of Tiny-ImageNet at 32 x 32 (JPEG q75): 1,000 training, 1,000 validation, 2,500 test images."""
     return _loaders(_tiny_imagenet(folder, time_steps), batch_size=batch_size, seed=seed)
 
 
 def tiny_imagenet_teacher(time_steps: int, batch_size: int, seed: int, folder: Path) -> Loaders:
-    """The same with 15,000 training images."""
+    """The same with 20,000 training images."""
     return _loaders(_of_teacher(_tiny_imagenet(folder, time_steps)), batch_size=batch_size, seed=seed)
 
 
@@ -139,11 +140,18 @@ def tiny_imagenet_tuning(time_steps: int, batch_size: int, seed: int, folder: Pa
 
 
 def nmnist(time_steps: int, batch_size: int, seed: int, folder: Path) -> Loaders:
-    """N-MNIST: 600 training, 100 validation, 400 test recordings as counts of events in T bins, shape [2, 34, 34]."""
-    archive = _open(folder / "nmnist_small.npz")
-    read = partial(_recordings, archive, time_steps=time_steps)
-    opened = PackedSet("nmnist", NMNIST, read("train"), partial(read, "test"), DIGITS, _frames)
-    return _loaders(opened, batch_size=batch_size, seed=seed)
+    """N-MNIST: 200 training, 100 validation, 300 test recordings as counts of events in T bins, shape [2, 34, 34]."""
+    return _loaders(_nmnist(folder, time_steps), batch_size=batch_size, seed=seed)
+
+
+def nmnist_teacher(time_steps: int, batch_size: int, seed: int, folder: Path) -> Loaders:
+    """The same with 500 training recordings."""
+    return _loaders(_of_teacher(_nmnist(folder, time_steps)), batch_size=batch_size, seed=seed)
+
+
+def nmnist_tuning(time_steps: int, batch_size: int, seed: int, folder: Path) -> Loaders:
+    """The student's training recordings with 200 other ones in the place of the test recordings."""
+    return _loaders(_without_test(_nmnist(folder, time_steps)), batch_size=batch_size, seed=seed)
 
 
 def _mnist(folder: Path, time_steps: int) -> PackedSet:
@@ -157,6 +165,11 @@ def _cifar10(folder: Path, time_steps: int) -> PackedSet:
 
 def _tiny_imagenet(folder: Path, time_steps: int) -> PackedSet:
     return _coloured("tiny_imagenet", TINY_IMAGENET, _open(folder / TINY_IMAGENET_FILE), time_steps)
+
+
+def _nmnist(folder: Path, time_steps: int) -> PackedSet:
+    read = partial(_recordings, _open(folder / "nmnist_small.npz"), time_steps=time_steps)
+    return PackedSet("nmnist", NMNIST, read("train"), partial(read, "test"), DIGITS, _frames)
 
 
 def _coloured(name: str, sizes: Sizes, archive: Archive, time_steps: int) -> PackedSet:

@@ -22,4 +22,4 @@ def cifar10() -> nn.Module:
 
 def tiny_imagenet() -> nn.Module:
     """32 x 32 colour images, 50 classes."""
-    return zoo.conv_snn(channels=12, classes=50)
+    return zoo.conv_snn(channels=8, classes=50)

@@ -29,7 +29,7 @@ from mdcompress.evaluation import evaluate
 from mdcompress.lowering import lower
 from mdcompress.mismatch import LayerMismatch, measure_mismatch
 from mdcompress.pipeline.networks import seeded
-from mdcompress.recipe import Recipe, TeacherSpec, dump_recipe, load_recipe
+from mdcompress.recipe import NormStatisticsSpec, Recipe, TeacherSpec, dump_recipe, load_recipe
 from mdcompress.student import Student
 from mdcompress.tracing import trace
 from mdcompress.weights import load_weights, save_weights
@@ -128,10 +128,10 @@ def teachers_recipe(recipe: Recipe) -> Recipe:
 
 
 def _teacher_key(recipe: Recipe, input_steps: int | None) -> str:
-    """Digest of network, data, the teacher's training, seed; the student's optimizer has no part in it."""
+    """Digest of network, data, the teacher's training, seed; the student's optimizer and norms have no part."""
     plain = _without_words(teachers_recipe(recipe))
     assert plain.model is not None
-    training = plain.train.model_copy(update={"optimizer": plain.teacher.optimizer})
+    training = plain.train.model_copy(update={"optimizer": plain.teacher.optimizer, "batch_norm": NormStatisticsSpec()})
     texts = (section.model_dump_json() for section in (plain.model, plain.data, plain.teacher, training))
     return digest("teacher", *texts, *code_of(recipe), str(plain.seed), str(input_steps))
 
@@ -251,7 +251,14 @@ def _trained(
 def _float_result(
     task: Task, recipe: Recipe, network: nn.Module, splits: DataSplits, *, place: Workplace, started: float
 ) -> Result:
-    validation, test = (evaluate(network, part) for part in (splits.validation, splits.test))
+    steps = recipe.teacher.time_steps or (None,)
+    validation, test = (
+        {
+            score.time_steps: 100 * score.accuracy
+            for score in (evaluate(network, part, time_steps=each) for each in steps)
+        }
+        for part in (splits.validation, splits.test)
+    )
     return Result(
         key=key_of(task, recipe.seed),
         experiment=task.experiment,
@@ -260,8 +267,8 @@ def _float_result(
         variant=task.variant,
         seed=recipe.seed,
         changes=task.changes,
-        validation={validation.time_steps: 100 * validation.accuracy},
-        test={test.time_steps: 100 * test.accuracy},
+        validation=validation,
+        test=test,
         seconds=time.monotonic() - started,
         machine=machine(place.device),
     )

@@ -1,15 +1,14 @@
-"""One teacher of T = 4 for students of T = 1, 2, 4, beside teachers of each student's own T; resumable, one command.
+"""One teacher for students of T = 1, 2, 4, beside teachers of each student's own T; resumable, one command.
 
     python -m benchmarks.versatile_teacher run --data-folder FOLDER --processes 2
     python -m benchmarks.versatile_teacher page > docs/results/versatile_teacher.md
 
-(from the checkout, with OMP_NUM_THREADS=1.) For each data set and seed: a teacher of all T = 4 steps and a student of
-it for each T, calibrated and trained on the first T steps; for T = 1 and 2 a teacher that was trained on the first T
-steps only, and its student; and one student of the T = 4 teacher that is trained for all T at once. At T = 4 the
-teacher of its own T is the same. All students have the same recipe, epochs and seeds, and each starts from the weights
-of its own teacher. Teachers that `distillation_ablation` has trained in the same --work folder are used again.
-
-Time, reckoned from the steps in distillation_ablation.py: 70 core minutes for the default recipes and seeds.
+(from the checkout, with OMP_NUM_THREADS=1.) For each data set and seed: a versatile teacher, trained for T = 1, 2 and 4
+at once (`teacher.time_steps`), and a student of it for each T, calibrated and trained on the first T steps; a teacher
+for each T that was trained on the first T steps only, and its student; students of T = 1 and 2 of the teacher that was
+trained for T = 4 only; and one student of the versatile teacher that is trained for all T at once. All students have
+the same recipe, epochs and seeds, and each starts from the weights of its own teacher. Teachers that
+`distillation_ablation` has trained in the same --work folder are used again.
 """
 
 from __future__ import annotations
@@ -30,20 +29,23 @@ SETTING = "4bit"
 STEPS = (1, 2, 4)
 LONGEST = max(STEPS)
 ONE_FOR_ALL = "one student for all T"
+VERSATILE = "versatile teacher"
 EXPERIMENT = "versatile"
 
 By = Mapping[tuple[str, str], Mapping[int, Result]]  # (data set, variant) -> seed -> result
 
 
 def tasks_of(recipe: str, changes: tuple[str, ...]) -> tuple[Task, ...]:
-    """Teachers, students of the T = 4 teacher, students of teachers of their own T, and the student for all T."""
+    """The teachers, then for each T the students of each, and the student for all T."""
+    for_all = (*changes, f"teacher.time_steps={list(STEPS)}")
     short = [steps for steps in STEPS if steps < LONGEST]
     return (
-        _teacher(recipe, changes, None),
-        *(_teacher(recipe, changes, steps) for steps in short),
-        *(_student(recipe, changes, steps, None) for steps in STEPS),
-        *(_student(recipe, changes, steps, steps) for steps in short),
-        Task("student", EXPERIMENT, recipe, ONE_FOR_ALL, (*changes, f"distill.time_steps={list(STEPS)}")),
+        Task("teacher", EXPERIMENT, recipe, VERSATILE, for_all),
+        *(Task("teacher", EXPERIMENT, recipe, teacher_name(steps), changes, _seen(steps)) for steps in STEPS),
+        *(_student(recipe, for_all, steps, VERSATILE, None) for steps in STEPS),
+        *(_student(recipe, changes, steps, teacher_name(steps), _seen(steps)) for steps in STEPS),
+        *(_student(recipe, changes, steps, teacher_name(LONGEST), None) for steps in short),
+        Task("student", EXPERIMENT, recipe, ONE_FOR_ALL, (*for_all, f"distill.time_steps={list(STEPS)}")),
     )
 
 
@@ -52,9 +54,19 @@ def teacher_name(steps: int) -> str:
     return f"teacher of T = {steps}"
 
 
-def student_name(steps: int, teacher_steps: int) -> str:
-    """`T = 1 from T = 4`."""
-    return f"T = {steps} from T = {teacher_steps}"
+def student_name(steps: int, teacher: str) -> str:
+    """`T = 1 from teacher of T = 4`."""
+    return f"T = {steps} from {teacher}"
+
+
+def _student(recipe: str, changes: tuple[str, ...], steps: int, teacher: str, seen: int | None) -> Task:
+    name = student_name(steps, teacher)
+    return Task("student", EXPERIMENT, recipe, name, (*changes, f"distill.time_steps=[{steps}]"), seen)
+
+
+def _seen(steps: int) -> int | None:
+    """How many steps of a sample a teacher of its own T sees; None: all."""
+    return None if steps == LONGEST else steps
 
 
 def page(rows: Sequence[Result], *, missing: int, command: str) -> str:
@@ -68,7 +80,7 @@ def page(rows: Sequence[Result], *, missing: int, command: str) -> str:
             f"`{command}` writes this page from the results of `run` with the same options ({machines}). {state}",
             _HEAD,
             _accuracies(found),
-            "## The T = 4 teacher's student beside that of a teacher of its own T",
+            "## Beside the student of a teacher of its own T",
             _differences(found),
             "## Exactness",
             _exactness(rows),
@@ -78,38 +90,49 @@ def page(rows: Sequence[Result], *, missing: int, command: str) -> str:
 
 _HEAD = """\
 Students at 4/4/8 bits (recipes `benchmarks/recipes/*_4bit.yaml`). A student of T steps sees the first T of the 4 steps
-of a sample, and so does a teacher of its own T. CIFAR-10 is JPEG of quality 75, Tiny-ImageNet 50 classes at 32x32 in
-JPEG of quality 75. Accuracies in percent of the test part at the student's T, mean ± standard deviation over the seeds;
-intervals are 95 % (Student's t) of paired differences over the seeds."""
+of a sample, and so does a teacher of its own T. The versatile teacher is one network trained for T = 1, 2 and 4 at once
+(`teacher.time_steps: [1, 2, 4]`); the plain teacher of T = 4 has seen all steps only. Samples of each part are those of
+[what distillation is worth](distillation.md). CIFAR-10 is JPEG of quality 75. Accuracies in percent of the test part at
+the student's T, mean ± standard deviation over the seeds; intervals are 95 % (Student's t) of paired differences over
+the seeds."""
 
 
 def _accuracies(found: By) -> str:
-    header = ["data", "T", "teacher of its own T", "its student", "student of T = 4 teacher", ONE_FOR_ALL]
+    header = [
+        "data", "T", "teacher of its own T", "its student", VERSATILE, "its student", "student of plain T = 4 teacher",
+        ONE_FOR_ALL,
+    ]  # fmt: skip
     rows = []
     for group in dict.fromkeys(group for group, _ in found):
         for steps in STEPS:
             columns = (
-                found.get((group, teacher_name(steps)), {}),
-                found.get((group, student_name(steps, steps)), {}),
-                found.get((group, student_name(steps, LONGEST)), {}),
-                found.get((group, ONE_FOR_ALL), {}),
-            )
-            rows.append([group, str(steps), *(spread([row.test[steps] for row in each.values()]) for each in columns)])
+                teacher_name(steps), student_name(steps, teacher_name(steps)), VERSATILE,
+                student_name(steps, VERSATILE), student_name(steps, teacher_name(LONGEST)), ONE_FOR_ALL,
+            )  # fmt: skip
+            results = [found.get((group, variant), {}) for variant in columns]
+            rows.append([group, str(steps), *(spread([row.test[steps] for row in each.values()]) for each in results)])
     return table(header, rows, numbers=header[1:])
 
 
 def _differences(found: By) -> str:
-    header = ["data", "T", "T = 4 teacher - own teacher, points", f"{ONE_FOR_ALL} - own teacher, points"]
+    header = [
+        "data",
+        "T",
+        "student of versatile teacher, points",
+        f"{ONE_FOR_ALL}, points",
+        "of plain T = 4 teacher, points",
+    ]
     rows = []
     for group in dict.fromkeys(group for group, _ in found):
         for steps in STEPS:
-            own = found.get((group, student_name(steps, steps)), {})
-            others = (found.get((group, student_name(steps, LONGEST)), {}), found.get((group, ONE_FOR_ALL), {}))
-            gains = (
-                [each[seed].test[steps] - own[seed].test[steps] for seed in each if seed in own] for each in others
-            )
+            own = found.get((group, student_name(steps, teacher_name(steps))), {})
+            others = (student_name(steps, VERSATILE), ONE_FOR_ALL, student_name(steps, teacher_name(LONGEST)))
+            gains = [
+                [each[seed].test[steps] - own[seed].test[steps] for seed in each if seed in own]
+                for each in (found.get((group, variant), {}) for variant in others)
+            ]
             cells = [str(paired_interval(each)) if each else "-" for each in gains]
-            rows.append([group, str(steps), *(["same teacher", cells[1]] if steps == LONGEST else cells)])
+            rows.append([group, str(steps), *(cells if steps < LONGEST else [*cells[:2], "itself"])])
     return table(header, rows, numbers=header[1:])
 
 
@@ -126,15 +149,6 @@ def _sorted(rows: Sequence[Result]) -> By:
     for row in rows:
         found.setdefault((row.group, row.variant), {})[row.seed] = row
     return found
-
-
-def _teacher(recipe: str, changes: tuple[str, ...], steps: int | None) -> Task:
-    return Task("teacher", EXPERIMENT, recipe, teacher_name(steps or LONGEST), changes, steps)
-
-
-def _student(recipe: str, changes: tuple[str, ...], steps: int, teacher_steps: int | None) -> Task:
-    name = student_name(steps, teacher_steps or LONGEST)
-    return Task("student", EXPERIMENT, recipe, name, (*changes, f"distill.time_steps=[{steps}]"), teacher_steps)
 
 
 # ---------------------------------------------------------------------- command line

@@ -55,8 +55,8 @@ def place_in(folder: Path) -> Workplace:
 @pytest.fixture
 def plan(tmp_path: Path) -> Plan:
     recipes = (write_recipe(tmp_path, setting="2bit", bits=2), write_recipe(tmp_path, setting="8bit", bits=8))
-    tuned = {"search": Tuned(recipes[1:], recipes[:1])}
-    return Plan(recipes, seeds=(0,), tuned=tuned, searches={"loaders": "search"}, tuning_seeds=(100,), changes=())
+    tuned = {"search": Tuned(recipes[1:], recipes[:1], seeds=(100,))}
+    return Plan(recipes, seeds=(0,), tuned=tuned, searches={"loaders": "search"}, changes=())
 
 
 def without_time(results: dict[str, Result]) -> dict[str, Result]:
@@ -249,7 +249,7 @@ def test_tuning_chooses_the_best_of_each_stage_on_the_samples_for_tuning(
 
 def test_every_stage_is_of_valid_recipes_and_nothing_is_decided_without_results(tmp_path: Path) -> None:
     recipe = write_recipe(tmp_path, setting="2bit", bits=2)
-    assert decisions(Tuned((recipe,), (recipe,)), [0], {}) == ()
+    assert decisions(Tuned((recipe,), (recipe,), seeds=(0,)), {}) == ()
     chosen = Choice(membrane=("distill.membrane.distance=emd", "distill.membrane.weight=10"))
     assert stage("both", chosen).candidates[-1] == ("distill.membrane.weight=10", "distill.logits.weight=4")
     assert Choice().scaled(0.5, 0.5) == ("distill.membrane.weight=0.5", "distill.logits.weight=2")

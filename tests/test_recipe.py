@@ -182,6 +182,8 @@ def test_null_switches_a_loss_off(section: str) -> None:
         ("distill.time_steps=[0]", "distill.time_steps.0", "must be at least 1 (got 0)"),
         ("distill.time_steps=[1, 8]", "distill.time_steps", "must be at most data.time_steps, 4"),
         ("data.time_steps=3", "distill.time_steps", "must be at most data.time_steps, 3"),
+        ("teacher.time_steps=[1, 2]", "teacher.time_steps", "must end with data.time_steps, 4, which the teacher runs"),
+        ("teacher.time_steps=[4, 8]", "teacher.time_steps", "must end with data.time_steps, 4, which the teacher runs"),
         ("distill.temperature=2", "distill.temperature", "unknown key"),
         ("distill={task: null, logits: null, membrane: {weight: 0}}", "distill", "must have a loss"),
         ("model.builder=digits_snn", "model.builder", "must be an import path `module:function` (got 'digits_snn')"),

@@ -18,6 +18,7 @@ from training_cases import (
     Doubled,
     Plain,
     Shuffled,
+    Tiny,
     assert_same_state,
     float_network,
     state_of,
@@ -27,7 +28,15 @@ from mdcompress.compression import compress
 from mdcompress.data import load_data
 from mdcompress.errors import DataError, TrainingError
 from mdcompress.evaluation import evaluate
-from mdcompress.recipe import DistillSpec, MembraneLossSpec, OptimizerSpec, Recipe, TeacherSpec, TrainSpec, load_recipe
+from mdcompress.recipe import (
+    DistillSpec,
+    MembraneLossSpec,
+    OptimizerSpec,
+    Recipe,
+    TeacherSpec,
+    TrainSpec,
+    load_recipe,
+)
 from mdcompress.student import Student
 from mdcompress.training import (
     EpochRecord,
@@ -139,6 +148,34 @@ def test_one_listed_number_of_steps_is_training_on_the_first_steps(student: Stud
     assert_same_state(other, state_of(student))
 
 
+def test_a_float_network_is_trained_and_validated_at_every_listed_number_of_steps() -> None:
+    events: list[Event] = []
+    spec = TeacherSpec(epochs=1, time_steps=(1, 3))
+    network = train_network(Tiny(), train=Shuffled(), validate=Shuffled(), spec=spec, progress=events.append)
+    (finished,) = [event for event in events if isinstance(event, EpochRecord)]
+    assert [score.time_steps for score in finished.validation] == [1, 3]
+    for score in finished.validation:
+        assert evaluate(network, Shuffled(), time_steps=score.time_steps).accuracy == score.accuracy
+
+
+def test_a_step_of_a_float_network_goes_down_the_mean_of_the_losses_at_each_t() -> None:
+    """w - lr * (dL_1 + dL_3) / 2, by hand, for plain SGD."""
+    torch.manual_seed(0)
+    network, (x, y) = Tiny(), next(iter(Shuffled()))
+    network.drop.p = 0.0
+    by_hand = copy.deepcopy(network)
+    loss = sum(nn.functional.cross_entropy(by_hand(x[:steps]), y) for steps in (1, 3))
+    assert isinstance(loss, torch.Tensor)
+    (loss / 2).backward()
+    spec = TeacherSpec(
+        epochs=1, time_steps=(1, 3), optimizer=OptimizerSpec(name="sgd", lr=0.1, momentum=0, weight_decay=0)
+    )
+    train_network(network, train=[(x, y)], validate=[(x, y)], spec=spec, settings=TrainSpec(grad_clip=None))
+    for trained, start in zip(network.parameters(), by_hand.parameters(), strict=True):
+        assert start.grad is not None
+        torch.testing.assert_close(trained.detach(), (start - 0.1 * start.grad).detach())
+
+
 def test_zero_epochs_leave_the_student_as_it_came(student: Student) -> None:
     before = state_of(student)
     returned = distill(student.train(), teacher=None, train=[], validate=[], spec=DistillSpec(epochs=0))
@@ -203,6 +240,12 @@ def test_data_shorter_than_the_listed_steps_are_an_error(student: Student, teach
     spec = DistillSpec(epochs=1, time_steps=(1, 4))
     with pytest.raises(TrainingError, match=r"at most the 3 steps of the data \(got 4\)"):
         distill(student, teacher=teacher, train=Shuffled(), validate=Shuffled(), spec=spec)
+
+
+def test_data_shorter_than_the_steps_of_a_float_network_are_an_error() -> None:
+    spec = TeacherSpec(epochs=1, time_steps=(1, 4))
+    with pytest.raises(TrainingError, match=r"teacher.time_steps must be at most the 3 steps of the data \(got 4\)"):
+        train_network(Tiny(), train=Shuffled(), validate=Shuffled(), spec=spec)
 
 
 def test_data_that_can_be_walked_only_once_are_an_error() -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from mdcompress._version import __version__
 from mdcompress.console import Report, percent, table
 from mdcompress.manifest import Stage
+from mdcompress.pipeline.accuracies import accuracies_at, in_words, recorded
 from mdcompress.pipeline.networks import fitted, load_splits, teacher_weights, torch_device, trained_network
 from mdcompress.pipeline.resuming import refuse_other_trainings, resumable
 from mdcompress.pipeline.workspace import Workspace
@@ -76,19 +77,14 @@ def _write(
     history: Sequence[EpochRecord],
 ) -> None:
     """Score the student on the test split, and write it with all that is known of its training."""
-    from mdcompress.evaluation import evaluate
     from mdcompress.training import write_history
     from mdcompress.training.pictures import draw_mismatch, draw_training
     from mdcompress.weights import save_student
 
     recipe = workspace.recipe
-    accuracies = {
-        steps: evaluate(student, splits.test, time_steps=steps).accuracy
-        for steps in recipe.distill.time_steps or (recipe.student_time_steps,)
-    }
-    measured = {f"test_accuracy_T{steps}": accuracy for steps, accuracy in accuracies.items()}
-    measured["test_accuracy"] = accuracies[recipe.student_time_steps]
-    measured |= {
+    accuracies = accuracies_at(student, splits.test, recipe.distill.time_steps or (recipe.student_time_steps,))
+    measured = {
+        **recorded(accuracies),
         "membrane_mismatch_before": mismatch.membrane_before,
         "membrane_mismatch_after": mismatch.membrane_after,
     }
@@ -103,10 +99,8 @@ def _write(
 
 
 def _summary(accuracies: dict[int, float], mismatch: MismatchReport) -> str:
-    several = [f"T={steps} {percent(accuracy)}" for steps, accuracy in accuracies.items()]
-    scored = percent(accuracies[max(accuracies)]) if len(several) == 1 else ", ".join(several)
     return (
-        f"distilled  test accuracy {scored}\n"
+        f"distilled  test accuracy {in_words(accuracies)}\n"
         f"membranes  mismatch with the teacher {mismatch.membrane_before:.4g} before, {mismatch.membrane_after:.4g} "
         "after (squared thresholds, mean over layers)"
     )

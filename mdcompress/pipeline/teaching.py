@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from intsnn.errors import UsageError
-from mdcompress.console import Report, percent
+from mdcompress.console import Report
 from mdcompress.manifest import Stage
+from mdcompress.pipeline.accuracies import accuracies_at, in_words, recorded
 from mdcompress.pipeline.networks import fitted, fresh_network, load_splits, torch_device
 from mdcompress.pipeline.resuming import refuse_other_trainings, resumable
 from mdcompress.pipeline.workspace import Workspace
@@ -19,7 +20,6 @@ def train(workspace: Workspace) -> Report:
             hints=[*([] if workspace.model.is_nir else ["leave --weights out"]), "go on with `mdcompress quantize`"],
         )
     workspace.refuse_to_overwrite(Stage.TRAIN)
-    from mdcompress.evaluation import evaluate
     from mdcompress.training import train_network, write_history
     from mdcompress.training.pictures import draw_training
     from mdcompress.weights import save_weights
@@ -44,9 +44,9 @@ def train(workspace: Workspace) -> Report:
             processes=workspace.processes,
         )
     if workspace.writes:
-        accuracy = evaluate(network, splits.test).accuracy
-        summary = f"teacher    test accuracy {percent(accuracy)}"
-        with started.writing(measured={"test_accuracy": accuracy}, summary=summary) as folder:
+        accuracies = accuracies_at(network, splits.test, recipe.teacher.time_steps or (recipe.data.time_steps,))
+        summary = f"teacher    test accuracy {in_words(accuracies)}"
+        with started.writing(measured=recorded(accuracies), summary=summary) as folder:
             save_weights(own, folder / TEACHER_FILE)
             write_history(training.history(), folder / TEACHER_HISTORY_FILE)
             draw_training(training.history(), folder / TEACHER_PICTURE_FILE)

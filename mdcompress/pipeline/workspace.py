@@ -30,7 +30,6 @@ _TRAINING = (
     "train.grad_clip",
     "train.patience",
     "train.ema",
-    "train.batch_norm",
     "data.batch_size",
     "seed",
 )
@@ -47,7 +46,7 @@ DEPENDS_ON: Mapping[Stage, tuple[str, ...]] = {  # the recipe's sections and fie
         "distill.time_steps",
         "seed",
     ),
-    Stage.DISTILL: ("distill", "train.optimizer", "data.calibration_samples", *_DATA, *_TRAINING),
+    Stage.DISTILL: ("distill", "train.optimizer", "train.batch_norm", "data.calibration_samples", *_DATA, *_TRAINING),
     Stage.EXPORT: (*_DATA, "distill.time_steps"),
     Stage.ESTIMATE: (),
 }

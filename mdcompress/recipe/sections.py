@@ -73,6 +73,11 @@ class TeacherSpec(StrictModel):
 
     epochs: int = Field(20, ge=1, description="Passes over the training data.")
     optimizer: OptimizerSpec = Field(OptimizerSpec(lr=2e-3), description="The teacher's optimizer.")
+    time_steps: StepCounts | None = Field(
+        None,
+        description="Numbers of steps that the network is trained for at once, so that students of each begin with "
+        "weights that serve it; the last is that of `data`. null: that alone.",
+    )
     autocast: Literal["none", "bfloat16"] = Field(
         "none",
         description="What convolutions and products are computed in during its training; `bfloat16` is faster where "
@@ -257,7 +262,7 @@ class DataSpec(StrictModel):
 
 
 class NormStatisticsSpec(StrictModel):
-    """What batch norms do in a training: until they are frozen they follow the batches."""
+    """What a student's batch norms do in its training: until they are frozen they follow the batches."""
 
     freeze_after: int | None = Field(
         None,
@@ -275,7 +280,7 @@ class NormStatisticsSpec(StrictModel):
 
 
 class TrainSpec(StrictModel):
-    """How the student is trained; all but the optimizer holds for the teacher too."""
+    """How the student is trained; all but `optimizer` and `batch_norm` holds for the teacher too."""
 
     optimizer: OptimizerSpec = Field(OptimizerSpec(), description="The student's optimizer.")
     schedule: Literal["cosine", "constant"] = Field("cosine", description="How the learning rate goes to its end.")
@@ -289,7 +294,7 @@ class TrainSpec(StrictModel):
         lt=1,
         description="Decay of a moving average of the weights, which is validated and kept in their place; null: none.",
     )
-    batch_norm: NormStatisticsSpec = Field(NormStatisticsSpec(), description="Statistics of batch norms.")
+    batch_norm: NormStatisticsSpec = Field(NormStatisticsSpec(), description="Statistics of the student's batch norms.")
 
 
 class Recipe(StrictModel):
@@ -316,6 +321,19 @@ class Recipe(StrictModel):
     def student_time_steps(self) -> int:
         """T of the student's calibration, test and export: the most it is trained for."""
         return max(self.distill.time_steps or (self.data.time_steps,))
+
+    @model_validator(mode="after")
+    def _teacher_is_trained_for_all_steps(self) -> Recipe:
+        steps = self.teacher.time_steps
+        if steps is not None and steps[-1] != self.data.time_steps:
+            raise RuleError(
+                f"must end with data.time_steps, {self.data.time_steps}, which the teacher runs on (got {list(steps)})",
+                hint=f"write `[1, {self.data.time_steps}]`, for example"
+                if self.data.time_steps > 1
+                else "leave it out",
+                field="teacher.time_steps",
+            )
+        return self
 
     @model_validator(mode="after")
     def _teacher_sees_all_steps(self) -> Recipe:

@@ -154,17 +154,22 @@ class _Distillation:
         """The loss of x [T_max, N, ...], y [N] at each T."""
         target = None if self._teacher is None else self._teacher.observe(x)
         for steps in self._spec.time_steps or (len(x),):
-            if steps > len(x):
-                raise TrainingError(
-                    f"distill.time_steps must be at most the {len(x)} steps of the data (got {steps})",
-                    hints=["load the data with more steps (data.time_steps), or leave the larger numbers out"],
-                )
+            check_steps(steps, x, key="distill.time_steps")
             seen = observe(self._student, self._student.graph, x[:steps])
             answer = seen.logits.detach().mean(0)
             check_labels(answer, y)
             graph, spec = self._student.graph, self._spec
             loss = distillation_loss(seen, target, y=y, graph=graph, spec=spec, moments_of=self._moments_of)
             yield PassLoss(loss.total, loss.named(), (answer.argmax(1) == y).sum())
+
+
+def check_steps(steps: int, x: Tensor, *, key: str) -> None:
+    """TrainingError where a batch x [T, N, ...] has fewer steps than a network is to be trained for."""
+    if steps > len(x):
+        raise TrainingError(
+            f"{key} must be at most the {len(x)} steps of the data (got {steps})",
+            hints=["load the data with more steps (data.time_steps), or leave the larger numbers out"],
+        )
 
 
 def _traced(teacher: nn.Module, graph: SnnGraph) -> SnnGraph:

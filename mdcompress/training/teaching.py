@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from mdcompress.evaluation import check_labels, mean_logits
 from mdcompress.losses import task_loss
 from mdcompress.processes import ALONE, Processes
-from mdcompress.recipe import TeacherSpec, TrainSpec
+from mdcompress.recipe import NormStatisticsSpec, TeacherSpec, TrainSpec
 from mdcompress.tracing.state import run_fresh
 from mdcompress.training.determinism import Batch
-from mdcompress.training.distillation import CHECKPOINT_STEPS, DEFAULT_SETTINGS
+from mdcompress.training.distillation import CHECKPOINT_STEPS, DEFAULT_SETTINGS, check_steps
 from mdcompress.training.engine import CheckpointPolicy, Job, PassLoss, count_batches, run_job
 from mdcompress.training.history import Progress
 from mdcompress.training.identity import spec_items, structure_digest
@@ -40,12 +40,15 @@ def train_network(
 ) -> NetworkT:
     """Train `network` in place to the cross-entropy of its mean answer; returned is the same object, at its best epoch.
 
+    With `spec.time_steps` a batch is one optimizer step on the mean of the losses at each listed T, each on the batch's
+    first T steps, and the best epoch is that of the highest mean accuracy over them.
+
     Args:
         network: any network [T, N, ...] -> [N, K] or [T, N, K].
         train: batches (x [T, N, ...], y [N]) that can be walked once an epoch; `set_epoch(1..E)` is called if there.
         validate: batches to choose the epoch by, as in `distill`.
-        spec: the recipe's `teacher` section: epochs, optimizer and autocast.
-        settings: the recipe's `train` section; its optimizer is the student's and has no part in it.
+        spec: the recipe's `teacher` section.
+        settings: the recipe's `train` section; its optimizer and batch_norm are the student's and have no part in it.
         seed: start of all random numbers; the same seed gives the same bits on the same machine.
         checkpoint: file that holds the whole state; one that exists is resumed. Its folder must exist.
         checkpoint_every: steps between writes; the end of an epoch writes too.
@@ -57,11 +60,12 @@ def train_network(
     """
     device = torch.device(device)
     network.to(device)
-    settings = settings.model_copy(update={"optimizer": spec.optimizer})
+    settings = settings.model_copy(update={"optimizer": spec.optimizer, "batch_norm": NormStatisticsSpec()})
     identity = {
         "kind": "training of a float network",
         "network": structure_digest(network),
         "teacher.epochs": str(spec.epochs),
+        "teacher.time_steps": str(spec.time_steps),
         "teacher.autocast": spec.autocast,
         **spec_items("train", settings),
         "seed": str(seed),
@@ -70,9 +74,9 @@ def train_network(
     }
     job = Job(
         network=network,
-        objective=_Task(network, spec.autocast),
+        objective=_Task(network, spec),
         train=train,
-        validate=validation(network, validate, time_steps=None),
+        validate=validation(network, validate, time_steps=spec.time_steps),
         epochs=spec.epochs,
         settings=settings,
         seed=seed,
@@ -86,19 +90,24 @@ def train_network(
 
 
 class _Task:
-    """The objective: cross-entropy with the labels, on all steps."""
+    """The objective: cross-entropy with the labels, at each T."""
 
-    passes = 1
+    def __init__(self, network: nn.Module, spec: TeacherSpec) -> None:
+        self._network, self._spec = network, spec
 
-    def __init__(self, network: nn.Module, autocast: Literal["none", "bfloat16"]) -> None:
-        self._network, self._autocast = network, autocast
+    @property
+    def passes(self) -> int:
+        """One for each T."""
+        return len(self._spec.time_steps or (0,))
 
     def __call__(self, x: Tensor, y: Tensor) -> Iterator[PassLoss]:
-        """The loss of x [T, N, ...], y [N]."""
-        # bfloat16 has float32's range: unlike float16 it needs no scaling of the loss, which would be one more state
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=self._autocast == "bfloat16"):
-            output = run_fresh(self._network, x)
-        logits = mean_logits(output.float())
-        check_labels(logits, y)
-        loss = task_loss(logits[None], y)
-        yield PassLoss(loss, {"total": loss}, (logits.detach().argmax(1) == y).sum())
+        """The loss of x [T_max, N, ...], y [N] at each T."""
+        for steps in self._spec.time_steps or (len(x),):
+            check_steps(steps, x, key="teacher.time_steps")
+            # bfloat16 has float32's range: unlike float16 it needs no scaling of the loss, one more state to keep
+            with torch.autocast(x.device.type, torch.bfloat16, enabled=self._spec.autocast == "bfloat16"):
+                output = run_fresh(self._network, x[:steps])
+            logits = mean_logits(output.float())
+            check_labels(logits, y)
+            loss = task_loss(logits[None], y)
+            yield PassLoss(loss, {"total": loss}, (logits.detach().argmax(1) == y).sum())

@@ -1,0 +1,33 @@
+"""The test accuracy of a network at each of its numbers of steps: measured, recorded, said."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+from mdcompress.console import percent
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from mdcompress.data import Batches
+
+
+def accuracies_at(network: nn.Module, batches: Batches, time_steps: Iterable[int]) -> dict[int, float]:
+    """T -> the share of right answers on the first T steps of each sample, in [0, 1]."""
+    from mdcompress.evaluation import evaluate
+
+    return {steps: evaluate(network, batches, time_steps=steps).accuracy for steps in time_steps}
+
+
+def recorded(accuracies: Mapping[int, float]) -> dict[str, float]:
+    """As the run's record has them: test_accuracy_T<T>, and test_accuracy at the most steps."""
+    at_each = {f"test_accuracy_T{steps}": accuracy for steps, accuracy in accuracies.items()}
+    return {**at_each, "test_accuracy": accuracies[max(accuracies)]}
+
+
+def in_words(accuracies: Mapping[int, float]) -> str:
+    """`98.61 %`, or `T=1 95.00 %, T=4 98.61 %` where there are several."""
+    if len(accuracies) == 1:
+        return percent(*accuracies.values())
+    return ", ".join(f"T={steps} {percent(accuracy)}" for steps, accuracy in accuracies.items())
