@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import argparse
 import statistics
-from collections.abc import Iterator
+from collections.abc import Sequence
 from unittest.mock import patch
 
 import torch
@@ -20,9 +20,17 @@ import mdcompress as md
 from benchmarks.calibration_options import Case, logits_divergence
 from benchmarks.distillation_ablation import RECIPES, SETTINGS
 from benchmarks.experiment_runs import add_place_options, place_of
-from benchmarks.experiment_students import Workplace, calibrated, load_splits, teacher_network
+from benchmarks.experiment_students import (
+    Workplace,
+    calibrated,
+    group_of,
+    load_splits,
+    setting_of,
+    teacher_network,
+)
 from mdcompress.console import table
 from mdcompress.mismatch import measure_mismatch
+from mdcompress.recipe import load_recipe
 
 GROUPS = ("mnist", "nmnist", "cifar10")
 FACTORS = (0.0, 0.01, 0.03, 0.1)
@@ -35,34 +43,45 @@ def main() -> None:
     parser.add_argument("--groups", nargs="+", default=list(GROUPS), choices=GROUPS)
     add_place_options(parser, store="runs/experiments/unused.jsonl")
     options = parser.parse_args()
-    place = place_of(options)
     torch.set_num_threads(options.processes)
+    recipes = [[str(RECIPES / f"{group}_{setting}.yaml") for setting in SETTINGS] for group in options.groups]
+    print(compared(recipes, SEEDS, place_of(options)))
+
+
+def compared(recipes: Sequence[Sequence[str]], seeds: Sequence[int], place: Workplace) -> str:
+    """The two tables: a row for each recipe, a column for each factor. Recipes of a group have the same data."""
     divergences, mismatches = [], []
-    for group in options.groups:
-        for setting in SETTINGS:
-            found = [list(measured(f"{RECIPES}/{group}_{setting}.yaml", seed, place)) for seed in SEEDS]
-            columns = list(zip(*found, strict=True))
-            divergences.append(
-                [group, setting, *(f"{1e3 * statistics.fmean(kl for kl, _ in each):.2f}" for each in columns)]
-            )
-            mismatches.append([group, setting, *(f"{statistics.fmean(m for _, m in each):.3f}" for each in columns)])
+    for group in recipes:
+        of_seeds = [measured(group, seed, place) for seed in seeds]
+        for path in group:
+            recipe, columns = load_recipe(path), list(zip(*(found[path] for found in of_seeds), strict=True))
+            names = [group_of(recipe), setting_of(recipe)]
+            divergences.append([*names, *(f"{1e3 * statistics.fmean(kl for kl, _ in each):.2f}" for each in columns)])
+            mismatches.append([*names, *(f"{statistics.fmean(m for _, m in each):.3f}" for each in columns)])
     header = ["data", "setting", *map(str, FACTORS)]
-    print(f"KL of the mean answers, in thousandths of a nat:\n\n{table(header, divergences, numbers=header[2:])}\n")
-    print(f"Mean ((v_s - v_t) / threshold)²:\n\n{table(header, mismatches, numbers=header[2:])}")
+    return (
+        f"KL of the mean answers, in thousandths of a nat:\n\n{table(header, divergences, numbers=header[2:])}\n\n"
+        f"Mean ((v_s - v_t) / threshold)²:\n\n{table(header, mismatches, numbers=header[2:])}"
+    )
 
 
-def measured(path: str, seed: int, place: Workplace) -> Iterator[tuple[float, float]]:
-    """(KL of the logits, mean mismatch of the membranes) for each factor."""
-    recipe = md.load_recipe(path, changes=[f"seed={seed}"])
-    splits, teacher = load_splits(recipe, place, input_steps=None), teacher_network(recipe, place, input_steps=None)
+def measured(paths: Sequence[str], seed: int, place: Workplace) -> dict[str, list[tuple[float, float]]]:
+    """Recipe -> (KL of the logits, mean mismatch of the membranes) for each factor."""
+    recipes = {path: load_recipe(path, changes=[f"seed={seed}"]) for path in paths}
+    first = recipes[paths[0]]
+    splits, teacher = load_splits(first, place, input_steps=None), teacher_network(first, place, input_steps=None)
     validation = list(splits.validation)
     graph = md.trace(teacher, validation[0][0][:, :2])
-    for factor in FACTORS:
-        with patch("mdcompress.calibration._FAR_BELOW", factor):
-            student = calibrated(recipe, teacher, splits, place)
-        layers = measure_mismatch(student, teacher, graph, validation, time_steps=recipe.student_time_steps)
-        divergence = logits_divergence(student, Case(teacher, [], validation), graph)
-        yield divergence, statistics.fmean(layer.membrane for layer in layers.values())
+    case, found = Case(teacher, [], validation), {}
+    for path, recipe in recipes.items():
+        found[path] = []
+        for factor in FACTORS:
+            with patch("mdcompress.calibration._FAR_BELOW", factor):
+                student = calibrated(recipe, teacher, splits, place)
+            layers = measure_mismatch(student, teacher, graph, validation, time_steps=recipe.student_time_steps)
+            mismatch = statistics.fmean(layer.membrane for layer in layers.values())
+            found[path].append((logits_divergence(student, case, graph), mismatch))
+    return found
 
 
 if __name__ == "__main__":

@@ -10,21 +10,27 @@ that `distillation_ablation tune` has trained in the same --work folder are used
 from __future__ import annotations
 
 import argparse
+import copy
 import shlex
 import sys
+from collections.abc import Sequence
 
 import torch
+from torch import nn
 
 import mdcompress as md
 from benchmarks.distillation_ablation import RECIPES
 from benchmarks.experiment_runs import add_place_options, place_of
 from benchmarks.experiment_store import machine
-from benchmarks.experiment_students import Workplace, calibrated, load_splits, teacher_network
+from benchmarks.experiment_students import Workplace, calibrated, load_splits, setting_of, teacher_network
 from mdcompress.console import table
-from mdcompress.recipe import NormStatisticsSpec
-from mdcompress.training import EpochRecord
+from mdcompress.data import DataSplits
+from mdcompress.recipe import NormStatisticsSpec, Recipe, load_recipe
+from mdcompress.student import Student
+from mdcompress.training import EpochRecord, Event
 
-SETTINGS = ("4bit", "2bit", "ternary")
+RECIPES_SCORED = tuple(str(RECIPES / f"cifar10_{setting}.yaml") for setting in ("4bit", "2bit", "ternary"))
+CHANGES = ("distill.epochs=16", "train.optimizer.lr=2e-4")  # of all of them
 SEED = 100
 DEFAULT = NormStatisticsSpec().remeasure
 
@@ -35,47 +41,52 @@ def main() -> None:
     add_place_options(parser, store="runs/experiments/unused.jsonl")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    place = place_of(options)
-    found = {(setting, batches): scores(setting, batches, place) for setting in SETTINGS for batches in (0, DEFAULT)}
-    epochs = len(found[SETTINGS[0], 0])
-    header = ["epoch", *(f"{setting}, {how}" for setting in SETTINGS for how in ("running", "measured"))]
-    rows = [
-        [str(epoch + 1), *(f"{100 * each[epoch].validation_accuracy:.1f}" for each in found.values())]
-        for epoch in range(epochs)
-    ]
-    for setting in SETTINGS:
-        trained, other = (found[setting, batches] for batches in (0, DEFAULT))
-        assert [each.losses for each in trained] == [each.losses for each in other], "one training, scored twice"
     command = f"python -m benchmarks.norm_statistics {shlex.join(sys.argv[1:])}"
-    print(
-        f"{_HEAD.format(command=command, machine=machine('cpu'), seed=SEED)}\n\n{table(header, rows, numbers=header)}"
-    )
+    print(f"{_HEAD.format(command=command, machine=machine('cpu'), changes=', '.join(CHANGES), seed=SEED)}\n")
+    print(scored(RECIPES_SCORED, CHANGES, place_of(options)))
 
 
 _HEAD = """\
 # Running averages of batch norms, and statistics measured anew
 
 `{command}` prints this page ({machine}). Students of CIFAR-10 (JPEG q75), recipes
-`benchmarks/recipes/cifar10_*.yaml`, seed {seed}: validation accuracy in percent after each epoch of one training, with
-the running averages in the batch norms (`train.batch_norm: {{remeasure: 0}}`) and with mean and variance measured anew
-over the epoch's last 8 batches (the default). Losses of all epochs are equal in both, as the command asserts."""
+`benchmarks/recipes/cifar10_*.yaml` with {changes}, seed {seed}: validation accuracy in percent after each epoch of one
+training, with the running averages in the batch norms (`train.batch_norm: {{remeasure: 0}}`) and with mean and variance
+measured anew over the epoch's last 8 batches (the default). Losses of all epochs are equal in both, as the command
+asserts."""
 
 
-def scores(setting: str, batches: int, place: Workplace) -> list[EpochRecord]:
-    """The epochs of a training."""
-    changes = [f"seed={SEED}", f"train.batch_norm.remeasure={batches}"]
-    recipe = md.load_recipe(f"{RECIPES}/cifar10_{setting}.yaml", changes=changes)
-    default = md.load_recipe(f"{RECIPES}/cifar10_{setting}.yaml", changes=changes[:1])
-    splits, teacher = load_splits(recipe, place, input_steps=None), teacher_network(default, place, input_steps=None)
-    student, records = calibrated(recipe, teacher, splits, place), []
+def scored(paths: Sequence[str], changes: Sequence[str], place: Workplace) -> str:
+    """A table: a row for each epoch, two columns for each recipe. All have the same data and float network."""
+    recipes = {path: load_recipe(path, changes=[f"seed={SEED}", *changes]) for path in paths}
+    first = recipes[paths[0]]
+    splits, teacher = load_splits(first, place, input_steps=None), teacher_network(first, place, input_steps=None)
+    columns: dict[str, list[EpochRecord]] = {}
+    for recipe in recipes.values():
+        start = calibrated(recipe, teacher, splits, place)
+        running, measured = (trained(start, teacher, recipe, splits, batches) for batches in (0, DEFAULT))
+        assert [each.losses for each in running] == [each.losses for each in measured], "one training, scored twice"
+        columns |= {f"{setting_of(recipe)}, running": running, f"{setting_of(recipe)}, measured": measured}
+    header = ["epoch", *columns]
+    rows = [
+        [str(epochs[0].epoch), *(f"{100 * each.validation_accuracy:.1f}" for each in epochs)]
+        for epochs in zip(*columns.values(), strict=True)
+    ]
+    return table(header, rows, numbers=header)
 
-    def progress(event: object) -> None:
+
+def trained(start: Student, teacher: nn.Module, recipe: Recipe, splits: DataSplits, batches: int) -> list[EpochRecord]:
+    """The epochs of a training of a copy of `start`, with statistics measured anew over so many batches."""
+    records: list[EpochRecord] = []
+
+    def progress(event: Event) -> None:
         if isinstance(event, EpochRecord):
             records.append(event)
 
+    settings = recipe.train.model_copy(update={"batch_norm": NormStatisticsSpec(remeasure=batches)})
     md.distill(
-        student, teacher=teacher, train=splits.train, validate=splits.validation, spec=recipe.distill,
-        settings=recipe.train, seed=recipe.seed, progress=progress,
+        copy.deepcopy(start), teacher=teacher, train=splits.train, validate=splits.validation, spec=recipe.distill,
+        settings=settings, seed=recipe.seed, progress=progress,
     )  # fmt: skip
     return records
 
