@@ -42,7 +42,6 @@ from pathlib import Path
 from benchmarks.distillation_page import page
 from benchmarks.distillation_variants import (
     FIELDS,
-    RATE_FIELDS,
     Changes,
     Choice,
     Decision,
@@ -66,7 +65,6 @@ TUNED_MANY_BITS, TUNED_FEW_BITS = "4bit", "2bit"
 OTHER_SEEDS = 3  # of a data set that is not named here
 TUNING_SEEDS = {"nmnist": 6}  # seeds 100, 101, …: N-MNIST has few samples to tune on, and its students cost seconds
 OTHER_TUNING_SEEDS = 2
-ONLY_RATES = ("cifar10",)  # losses and their weights are those of the recipes, from a search with half the epochs
 
 
 @dataclass(frozen=True)
@@ -92,13 +90,13 @@ def tuned_on(group: str) -> Tuned:
     """The search on a data set, which has a loader …_tuning."""
     many, few = (str(RECIPES / f"{group}_{setting}.yaml") for setting in (TUNED_MANY_BITS, TUNED_FEW_BITS))
     seeds = tuple(100 + number for number in range(TUNING_SEEDS.get(group, OTHER_TUNING_SEEDS)))
-    return Tuned((many,), (few,), seeds, RATE_FIELDS if group in ONLY_RATES else FIELDS)
+    return Tuned((many,), (few,), seeds)
 
 
 def tune(plan: Plan, place: Workplace, *, processes: int) -> None:
     """Do each search field by field: each needs what was chosen before."""
     for name, tuned in plan.tuned.items():
-        for number, field in enumerate(tuned.fields):
+        for number, field in enumerate(FIELDS):
             chosen = choice_of(decided(plan, place, name)[:number])
             tasks = tuning_tasks(stage(field, chosen), chosen, tuned, plan.changes)
             units = units_of([task for each in tasks.values() for task in each], tuned.seeds)

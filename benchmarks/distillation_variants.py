@@ -128,20 +128,15 @@ class Stage:
 
 
 FIELDS: tuple[Field, ...] = get_args(Field)
-RATE_FIELDS: tuple[Field, ...] = tuple(_RATES_OF)
 
 
 @dataclass(frozen=True)
 class Tuned:
-    """A search: the rate of many bits is chosen on some recipes, all the rest on those of few bits.
-
-    seeds: of its students. fields: what it chooses, in this order; the rest is as the recipes have it.
-    """
+    """The recipes of a search and its seeds: the rate of many bits is chosen on some, the rest on those of few bits."""
 
     many_bits: tuple[str, ...]
     few_bits: tuple[str, ...]
     seeds: tuple[int, ...]
-    fields: tuple[Field, ...] = FIELDS
 
     def of(self, field: Field) -> tuple[str, ...]:
         """Those that decide a field."""
@@ -211,7 +206,7 @@ def decisions(tuned: Tuned, found: Mapping[str, Result], *, more: Changes = ()) 
     Chosen is the first candidate, which is the gentlest, of those less than TIE points under the best score.
     """
     made: list[Decision] = []
-    for each in tuned.fields:
+    for each in FIELDS:
         chosen = choice_of(made)
         step = stage(each, chosen)
         scored = scores(tuning_tasks(step, chosen, tuned, more), tuned.seeds, found)

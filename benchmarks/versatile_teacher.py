@@ -25,6 +25,7 @@ from benchmarks.experiment_store import Result
 from benchmarks.experiment_students import Task, Workplace, group_of, key_of
 from mdcompress.console import table
 
+GROUPS = ("mnist", "nmnist", "cifar10")
 SETTING = "4bit"
 STEPS = (1, 2, 4)
 LONGEST = max(STEPS)
@@ -176,7 +177,7 @@ def main() -> None:
     """Run or print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("mode", choices=("run", "page"))
-    every = [str(RECIPES / f"{group}_{SETTING}.yaml") for group in SEEDS]
+    every = [str(RECIPES / f"{group}_{SETTING}.yaml") for group in GROUPS]
     parser.add_argument("--recipes", nargs="+", default=every, help="paths, or names of shipped recipes; T = 4")
     parser.add_argument("--seeds", type=int, nargs="+", default=[], help=f"default: as many as {SEEDS}")
     parser.add_argument("--set", dest="changes", action="append", default=[], help="a change of every recipe")
