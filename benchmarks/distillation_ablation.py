@@ -13,7 +13,7 @@ define networks and data; code of mdcompress is not told apart: after a change o
 
 All variants of a recipe have the same epochs and schedule, the same teacher and the same start. A learning rate is that
 which is best for QAT at 4 bits and more; at fewer each variant has its own. Each data set has a search of its own, but
-for N-MNIST, which takes MNIST's. Teachers are trained on more samples than students (`*_teacher` in
+for Tiny-ImageNet, which takes CIFAR-10's. Teachers are trained on more samples than students (`*_teacher` in
 experiment_data.py). The control trains the float teacher on with a student's samples, epochs and optimizer. Validation
 chooses the epoch; the test part is read once, by the exported graph in onnxruntime.
 

@@ -345,7 +345,7 @@ def test_recipes_of_a_data_set_differ_in_bits_and_what_was_chosen_for_them(group
         shipped = load_recipe(setting).quantize
         assert recipe.quantize.model_copy(update={"overrides": shipped.overrides}) == shipped
         assert bool(recipe.quantize.overrides) == (setting == "4bit")
-        few_steps = SEARCHES[group] == "mnist" and setting in FEW_BITS
+        few_steps = SEARCHES[group] in ("mnist", "nmnist") and setting in FEW_BITS
         assert recipe.train.optimizer.lr == (2e-3 if few_steps else 2e-4)  # as `tune` chose them
         of_all = recipes["8bit"]
         same = {"name": "", "summary": "", "quantize": shipped, "train": of_all.train, "calibrate": of_all.calibrate}
