@@ -98,7 +98,7 @@ on the original pixels. Samples of each part are in `benchmarks/experiment_data.
 bits; in `4bit` the first and the last layer have 8. Accuracies are in percent of the test part, mean ± standard
 deviation over the seeds; intervals are 95 % (Student's t) of paired differences: same seed, teacher and data.
 
-**Earlier plans.** With teachers that saw no more than their students (2,000 and 4,000 images), one learning rate for all
+**Earlier plans.** With teachers that saw no more than their students (2,000 and 4,000 images), one rate for all
 variants, and students scored with running averages in their batch norms, by which accuracy jumped from epoch to epoch,
 membrane + logits gained +0.07 ± 0.79 points (9 pairs) over QAT on labels alone (page and results: commit 12cad70).
 Before Tiny-ImageNet was measured, and while N-MNIST had MNIST's choices and one set of 600 recordings for teacher and
