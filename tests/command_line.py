@@ -44,6 +44,13 @@ def build():
 def build_for_other_images():
     return Tiny(inputs=100)
 
+class OfTwoSteps(Tiny):
+    def forward(self, x):
+        return super().forward(x.reshape(2, -1, 64))
+
+def build_of_two_steps():
+    return OfTwoSteps()
+
 class WithoutNeurons(nn.Module):
     def __init__(self):
         super().__init__()

@@ -159,6 +159,12 @@ NETWORKS = [
         ("'not_python'", "not_python.py, line 2"), text("not_python.py", "x = 1\ndef build(:\n")),
     Bad("network without neurons", "quantize --recipe tiny.yaml --model tiny_network:build_without_neurons --dry-run"
         " --run new", 2, ("the network has no spiking neuron",)),
+    Bad("network that runs on all steps only", "train --recipe tiny.yaml --model tiny_network:build_of_two_steps"
+        " --set teacher.time_steps=[1,2] --run new", 1,
+        ("teacher.time_steps: the network must run on 1 of 2 steps too", "leave teacher.time_steps out")),
+    Bad("recipe that does not fit the network to train", "train --recipe bad.yaml --run new", 2,
+        ("'nowhere' matches no node", "quantize.overrides.0.match"),
+        recipe_with("distill:", "quantize: {overrides: [{match: nowhere, weight: {bit_width: 2}}]}\ndistill:")),
     Bad("samples of the wrong shape", "quantize --recipe tiny.yaml --model tiny_network:build_for_other_images"
         " --weights wide.pt --run new", 1, ("64", "100"), lambda folder: save_wide_weights(folder)),
     Bad("unknown device", "train --recipe tiny.yaml --device abacus --run new", 2, ("'abacus'", "--device cpu")),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -47,6 +48,7 @@ def test_each_student_is_a_run_of_its_own_under_the_one_teacher(here: Path) -> N
     result = invoke("distill", "--json")
     assert result.code == 0, result.err
     document = json.loads(result.out)
+    assert set(document["teacher"]) == {"test_accuracy", "test_accuracy_T2"}
     assert [found["time_steps"] for found in document["students"]] == [1, 2]
     for steps in (1, 2):
         record = json.loads((RUN / f"T{steps}" / "run.json").read_text())["stages"]["distill"]
@@ -109,7 +111,7 @@ def test_a_whole_run_ends_with_one_table(here: Path) -> None:
     result = invoke("run", "--recipe", "many.yaml", "--min-accuracy", "1.0")
     assert result.code == 3
     assert "train: up to date" in result.err and "student of T = 2, in runs/many/T2" in result.err
-    assert result.out.count("| runs/many/T") == 2
+    assert result.out.startswith("teacher    test accuracy ") and result.out.count("| runs/many/T") == 2
     assert all((RUN / f"T{steps}" / "report.html").is_file() for steps in (1, 2))
 
 
@@ -145,6 +147,31 @@ def test_one_student_of_several_lengths_is_tested_at_each(here: Path) -> None:
         assert tested["accuracy_at_time_steps"] == each and tested["accuracy"] == each["2"]
         told = invoke("eval", *file, "--run", "shared").out
         assert "x 1 step\n" in told and "x 2 steps" in told
+
+
+def test_accuracies_of_other_steps_than_the_teachers_say_theirs(here: Path) -> None:
+    changes = ("--run", "short", "--recipe", "many.yaml", "--set", "distill.students=one")
+    weights = ("--weights", "runs/many/teacher.safetensors")
+    quantized = invoke("quantize", *changes, *weights, "--set", "distill.time_steps=[1]")
+    assert re.search(
+        r"teacher    test accuracy \S+ % at T = 2\nquantized  test accuracy \S+ % at T = 1\n", quantized.out
+    )
+    whole = invoke("run", *changes, *weights, "--force")
+    rows = [line.split("|")[1:3] for line in whole.out.splitlines() if line.startswith("| ")][:5]
+    assert [[cell.strip() for cell in row] for row in rows] == [
+        ["network", "T"], ["---------", "--:"], ["teacher", "2"], ["quantized", "2"], ["distilled", "1"],
+    ]  # fmt: skip
+
+
+def test_a_teacher_of_several_lengths_is_tested_at_each(here: Path) -> None:
+    result = invoke(
+        "train", "--recipe", "many.yaml", "--run", "versatile", "--set", "teacher.time_steps=[1, 2]", "--json"
+    )
+    assert result.code == 0, result.err
+    measured = json.loads(result.out)["measured"]
+    assert measured["test_accuracy"] == measured["test_accuracy_T2"] and 0 <= measured["test_accuracy_T1"] <= 1
+    history = (here / "runs/versatile/teacher_history.csv").read_text("utf-8").splitlines()[0]
+    assert "validation_accuracy_T1" in history and "validation_accuracy_T2" in history
 
 
 def test_each_student_needs_a_number_of_steps() -> None:

@@ -71,7 +71,10 @@ def _evaluate_student(workspace: Workspace, path: Path) -> Evaluated:
     metrics = evaluate_network(student, test, graph=student.graph, time_steps=workspace.recipe.student_time_steps)
     accuracies = {**fewer, metrics.time_steps: metrics.accuracy}
     document: JsonValue = {"file": str(path), **_parsed(metrics.to_json()), **_at_each(accuracies)}
-    text = "\n\n".join([_headlines(path, accuracies, metrics.samples), _neurons(metrics)])
+    neurons = _neurons(metrics)
+    if fewer:
+        neurons = f"Neurons at T = {metrics.time_steps}:\n\n{neurons}"
+    text = f"{_headlines(path, accuracies, metrics.samples)}\n\n{neurons}"
     return Evaluated(Report(text, document, (path,), metrics.accuracy), metrics.accuracy)
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from intsnn.errors import MissingFileError, UsageError
+from mdcompress.errors import PlanError, TrainingError
 from mdcompress.manifest import Stage
 from mdcompress.pipeline.workspace import Workspace
 from mdcompress.runs import TEACHER_FILE
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from mdcompress.data import Batches, DataSplits
+    from mdcompress.graph import SnnGraph
+    from mdcompress.planning import QuantPlan
     from mdcompress.tracing.conventions import Fitted
 
 TRACED_SAMPLES = 2  # two, so that a batch can be told from a single sample
@@ -98,6 +101,53 @@ def fitted(workspace: Workspace, network: nn.Module, splits: DataSplits) -> Fitt
     if found.convention:
         workspace.listener.note(f"the network of {workspace.model.builder} {found.convention}")
     return found
+
+
+def traced_and_planned(
+    workspace: Workspace, own: nn.Module, splits: DataSplits
+) -> tuple[nn.Module, SnnGraph, QuantPlan]:
+    """The user's network as one of [T, N, ...], its graph, and the policy of each node.
+
+    Errors: TraceError, PlanError where the network cannot be read, or the recipe does not fit it.
+    """
+    from mdcompress.graph import NodeKind
+    from mdcompress.planning import plan
+
+    found = fitted(workspace, own, splits)
+    if not found.graph.of_kind(NodeKind.NEURON):
+        raise PlanError(
+            f"the network has no spiking neuron ({workspace.model.builder})",
+            hints=["put one behind each layer but the last, for example mdcompress.zoo.LIF instead of nn.ReLU"],
+        )
+    return found.network, found.graph, plan(workspace.recipe, found.graph)
+
+
+def require_steps(network: nn.Module, sample: Tensor, time_steps: Iterable[int]) -> None:
+    """TrainingError where a network [T, N, ...] that runs on a sample does not run on its first so many steps."""
+    import torch
+
+    from mdcompress.evaluation import mean_logits
+    from mdcompress.modes import evaluating
+    from mdcompress.tracing.state import run_fresh
+
+    count = sample.shape[1]
+    for steps in time_steps:
+        found = ""
+        try:
+            with torch.no_grad(), evaluating(network):
+                shape = list(mean_logits(run_fresh(network, sample[:steps])).shape)
+            if len(shape) != 2 or shape[0] != count:
+                found = f"for {count} samples it returns logits {shape}"
+        except Exception as error:  # whatever the user's own forward raises
+            found = f"{type(error).__name__}: {error}"
+        if found:
+            raise TrainingError(
+                f"teacher.time_steps: the network must run on {steps} of {len(sample)} steps too ({found})",
+                hints=[
+                    "let its forward take the number of steps from its input: for x_t in x",
+                    "or leave teacher.time_steps out: it is then trained for all steps only",
+                ],
+            )
 
 
 def torch_device(workspace: Workspace) -> torch.device:

@@ -6,23 +6,19 @@ from typing import TYPE_CHECKING
 
 from mdcompress._version import __version__
 from mdcompress.console import Report, percent, table
-from mdcompress.errors import PlanError
 from mdcompress.manifest import Stage
 from mdcompress.pipeline.networks import (
-    fitted,
     fresh_network,
     load_splits,
     seeded,
     teacher_weights,
+    traced_and_planned,
     trained_network,
 )
 from mdcompress.pipeline.workspace import Workspace
 from mdcompress.runs import PLAN_FILE, QUANTIZED_FILE, Overwrite
 
 if TYPE_CHECKING:
-    from torch import nn
-
-    from mdcompress.data import DataSplits
     from mdcompress.graph import SnnGraph
     from mdcompress.planning import QuantPlan
 
@@ -40,7 +36,7 @@ def quantize(workspace: Workspace) -> Report:
 
     recipe, started = workspace.recipe, workspace.start(Stage.QUANTIZE, weights)
     own, splits = trained_network(workspace, weights), load_splits(workspace)
-    network, graph, plan = _traced_and_planned(workspace, own, splits)
+    network, graph, plan = traced_and_planned(workspace, own, splits)
     samples = calibration(splits, recipe.data.calibration_samples, seed=recipe.seed)
     steps = recipe.student_time_steps
     with seeded(recipe.seed):
@@ -54,9 +50,10 @@ def quantize(workspace: Workspace) -> Report:
         "teacher_test_accuracy": evaluate(network, splits.test).accuracy,
         "test_accuracy": evaluate(student, splits.test, time_steps=steps).accuracy,
     }
+    seen, at_steps = recipe.data.time_steps, "" if steps == recipe.data.time_steps else f" at T = {steps}"
     summary = (
-        f"teacher    test accuracy {percent(accuracies['teacher_test_accuracy'])}\n"
-        f"quantized  test accuracy {percent(accuracies['test_accuracy'])}"
+        f"teacher    test accuracy {percent(accuracies['teacher_test_accuracy'])}{at_steps and f' at T = {seen}'}\n"
+        f"quantized  test accuracy {percent(accuracies['test_accuracy'])}{at_steps}"
     )
     with started.writing(measured=accuracies, summary=summary) as folder:
         (folder / PLAN_FILE).write_text(plan_text(plan), "utf-8")
@@ -73,7 +70,7 @@ def preview(workspace: Workspace) -> Report:
 
     named = workspace.model.trained
     network = fresh_network(workspace) if named is None else trained_network(workspace, teacher_weights(workspace))
-    _, graph, plan = _traced_and_planned(workspace, network, load_splits(workspace))
+    _, graph, plan = traced_and_planned(workspace, network, load_splits(workspace))
     rows = format_plan(plan, without_batch_norm=_without_batch_norm(graph))
     text = table(
         ["node", "kind", "shape", "policy", "rule"],
@@ -97,19 +94,3 @@ def plan_text(plan: QuantPlan) -> str:
     from mdcompress.planning import plan_to_yaml
 
     return plan_to_yaml(plan)
-
-
-def _traced_and_planned(
-    workspace: Workspace, own: nn.Module, splits: DataSplits
-) -> tuple[nn.Module, SnnGraph, QuantPlan]:
-    """The user's network as one of [T, N, ...], its graph, and the policy of each node."""
-    from mdcompress.graph import NodeKind
-    from mdcompress.planning import plan
-
-    found = fitted(workspace, own, splits)
-    if not found.graph.of_kind(NodeKind.NEURON):
-        raise PlanError(
-            f"the network has no spiking neuron ({workspace.model.builder})",
-            hints=["put one behind each layer but the last, for example mdcompress.zoo.LIF instead of nn.ReLU"],
-        )
-    return found.network, found.graph, plan(workspace.recipe, found.graph)

@@ -6,7 +6,15 @@ from intsnn.errors import UsageError
 from mdcompress.console import Report
 from mdcompress.manifest import Stage
 from mdcompress.pipeline.accuracies import accuracies_at, in_words, recorded
-from mdcompress.pipeline.networks import fitted, fresh_network, load_splits, torch_device
+from mdcompress.pipeline.networks import (
+    TRACED_SAMPLES,
+    first_samples,
+    fresh_network,
+    load_splits,
+    require_steps,
+    torch_device,
+    traced_and_planned,
+)
 from mdcompress.pipeline.resuming import refuse_other_trainings, resumable
 from mdcompress.pipeline.workspace import Workspace
 from mdcompress.runs import TEACHER_FILE, TEACHER_HISTORY_FILE, TEACHER_PICTURE_FILE
@@ -29,7 +37,9 @@ def train(workspace: Workspace) -> Report:
     torch_device(workspace)  # a wrong one is said before data are loaded
     recipe, own = workspace.recipe, fresh_network(workspace)
     splits = load_splits(workspace)
-    network = fitted(workspace, own, splits).network
+    network, _, _ = traced_and_planned(workspace, own, splits)  # what `quantize` would refuse is refused now
+    sample = first_samples(splits.train, TRACED_SAMPLES, seed=recipe.seed).to(torch_device(workspace))
+    require_steps(network, sample, recipe.teacher.time_steps or ())
     with resumable(workspace, started) as training:
         train_network(
             network,

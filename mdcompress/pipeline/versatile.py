@@ -45,15 +45,18 @@ def summarised(workspace: Workspace, students: tuple[Workspace, ...]) -> Report:
         for count, found, student in zip(steps, measured, students, strict=True)
     ]
     header = ["T", "test accuracy", "membrane mismatch before", "after", "run"]
+    trained = workspace.run.record(Stage.TRAIN)
     document: JsonValue = {
         "run": str(workspace.run.path),
+        "teacher": None if trained is None else dict(trained.measured),
         "students": [
             {"time_steps": count, "run": str(student.run.path), "measured": dict(found)}
             for count, found, student in zip(steps, measured, students, strict=True)
         ],
     }
     paths = tuple(path for student in students for path in student.run.written_files(Stage.DISTILL))
-    return Report(table(header, rows, numbers=header[:-1]), document, paths)
+    text = table(header, rows, numbers=header[:-1])
+    return Report(text if trained is None else f"{trained.summary}\n\n{text}", document, paths)
 
 
 def _student_run(workspace: Workspace, steps: int, weights: Path) -> Workspace:

@@ -17,6 +17,7 @@ from mdcompress.pipeline.quantizing import quantize
 from mdcompress.pipeline.teaching import train
 from mdcompress.pipeline.versatile import keep_recipe, student_runs, summarised
 from mdcompress.pipeline.workspace import Workspace, record_document
+from mdcompress.recipe import Recipe
 from mdcompress.runs import Overwrite
 
 SHARED = (Stage.TRAIN, Stage.DISTILL)  # what several processes do together; the rest is done by the one that writes
@@ -144,11 +145,7 @@ def _summarised(workspace: Workspace, stages: tuple[Stage, ...]) -> WholeRun:
     accuracies = _accuracies(records)
     text = "\n\n".join(
         [
-            table(
-                ["network", "test accuracy"],
-                [[name, percent(accuracy)] for name, accuracy in accuracies.items()],
-                numbers=["test accuracy"],
-            ),
+            _accuracy_table(workspace.recipe, accuracies, records[Stage.DISTILL].measured),
             records[Stage.EXPORT].summary,
             records[Stage.ESTIMATE].summary,
         ]
@@ -160,6 +157,20 @@ def _summarised(workspace: Workspace, stages: tuple[Stage, ...]) -> WholeRun:
     }
     paths = tuple(path for stage in records for path in workspace.run.written_files(stage))
     return WholeRun(Report(text, document, paths), accuracies["distilled"])
+
+
+def _accuracy_table(recipe: Recipe, accuracies: Mapping[str, float], distilled: Mapping[str, float]) -> str:
+    """A row for each network; where they do not all run for the same steps, with T, the student at each of its own."""
+    seen, steps = recipe.data.time_steps, recipe.distill.time_steps or (recipe.data.time_steps,)
+    if steps == (seen,):
+        rows = [[name, percent(accuracy)] for name, accuracy in accuracies.items()]
+        return table(["network", "test accuracy"], rows, numbers=["test accuracy"])
+    rows = [
+        ["teacher", str(seen), percent(accuracies["teacher"])],
+        ["quantized", str(max(steps)), percent(accuracies["quantized"])],
+        *(["distilled", str(each), percent(distilled[f"test_accuracy_T{each}"])] for each in steps),
+    ]
+    return table(["network", "T", "test accuracy"], rows, numbers=["T", "test accuracy"])
 
 
 def _accuracies(records: Mapping[Stage, StageRecord]) -> Mapping[str, float]:

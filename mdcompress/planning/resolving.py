@@ -84,10 +84,11 @@ def _unmatched(recipe: Recipe, graph: SnnGraph) -> Iterator[_Fault]:
                 yield _Fault(f"{place}.match", f"{pattern!r} matches no node", no_match_hint(pattern, names))
         yield from _inapplicable(override, place, [graph.node(name) for name in dict.fromkeys(matched)], graph)
     yield from _unmatched_losses(recipe, graph)
-    for steps in recipe.distill.time_steps or ():
-        if graph.fixed_steps not in (None, steps):
-            message = f"must be {graph.fixed_steps}, for each of which the network's norms differ (got {steps})"
-            yield _Fault("distill.time_steps", message, "leave distill.time_steps out")
+    for key, listed in (("teacher", recipe.teacher.time_steps), ("distill", recipe.distill.time_steps)):
+        for steps in listed or ():
+            if graph.fixed_steps not in (None, steps):
+                message = f"must be {graph.fixed_steps}, for each of which the network's norms differ (got {steps})"
+                yield _Fault(f"{key}.time_steps", message, f"leave {key}.time_steps out")
 
 
 def _unmatched_losses(recipe: Recipe, graph: SnnGraph) -> Iterator[_Fault]:

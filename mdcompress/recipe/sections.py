@@ -328,9 +328,7 @@ class Recipe(StrictModel):
         if steps is not None and steps[-1] != self.data.time_steps:
             raise RuleError(
                 f"must end with data.time_steps, {self.data.time_steps}, which the teacher runs on (got {list(steps)})",
-                hint=f"write `[1, {self.data.time_steps}]`, for example"
-                if self.data.time_steps > 1
-                else "leave it out",
+                hint=f"end the list with {self.data.time_steps}, or set data.time_steps to its last number",
                 field="teacher.time_steps",
             )
         return self

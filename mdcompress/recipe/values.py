@@ -99,7 +99,9 @@ def as_tuple(patterns: str | tuple[str, ...]) -> tuple[str, ...]:
 
 def _increasing(value: Sequence[int]) -> Sequence[int]:
     if list(value) != sorted(set(value)):
-        raise RuleError(f"must increase, each number once (got {list(value)})", hint="sort the list")
+        raise RuleError(
+            f"must increase, each number once (got {list(value)})", hint="write it sorted, without repetitions"
+        )
     return value
 
 
