@@ -77,12 +77,12 @@ def _figure(panels: int, path: Path) -> Iterator[list[Axes]]:
 
 def _draw_accuracy(axes: Axes, history: Sequence[EpochRecord]) -> None:
     epochs = [record.epoch for record in history]
-    axes.plot(epochs, [100 * record.train_accuracy for record in history], color=BEFORE, label="training")
+    axes.plot(epochs, [100 * record.train_accuracy for record in history], color=BEFORE, marker=".", label="training")
     for index, score in enumerate(history[0].validation):
         values = [100 * record.validation[index].accuracy for record in history]
         axes.plot(epochs, values, marker=".", label=f"validation, T={score.time_steps}")
     axes.axvline(best_epoch(history).epoch, color=AFTER, linewidth=0.8, linestyle=":", label="best")
-    _name_epochs(axes)
+    _name_epochs(axes, history)
     axes.set_ylabel("accuracy, %")
     axes.legend(frameon=False, fontsize=8)
 
@@ -96,13 +96,14 @@ def _draw_losses(axes: Axes, history: Sequence[EpochRecord], names: Sequence[str
             label=name.partition("/")[2] or name,
         )
     axes.set_yscale("log" if all(record.losses[name] > 0 for record in history for name in names) else "linear")
-    _name_epochs(axes)
+    _name_epochs(axes, history)
     axes.set_ylabel(label)
     axes.legend(frameon=False, fontsize=7)
 
 
-def _name_epochs(axes: Axes) -> None:
+def _name_epochs(axes: Axes, history: Sequence[EpochRecord]) -> None:
     from matplotlib.ticker import MaxNLocator
 
     axes.set_xlabel("epoch")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_xlim(history[0].epoch - 0.5, history[-1].epoch + 0.5)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
