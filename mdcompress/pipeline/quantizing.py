@@ -50,10 +50,11 @@ def quantize(workspace: Workspace) -> Report:
         "teacher_test_accuracy": evaluate(network, splits.test).accuracy,
         "test_accuracy": evaluate(student, splits.test, time_steps=steps).accuracy,
     }
-    seen, at_steps = recipe.data.time_steps, "" if steps == recipe.data.time_steps else f" at T = {steps}"
+    seen = recipe.data.time_steps
+    teachers, students = ("", "") if steps == seen else (f" at T = {seen}", f" at T = {steps}")
     summary = (
-        f"teacher    test accuracy {percent(accuracies['teacher_test_accuracy'])}{at_steps and f' at T = {seen}'}\n"
-        f"quantized  test accuracy {percent(accuracies['test_accuracy'])}{at_steps}"
+        f"teacher    test accuracy {percent(accuracies['teacher_test_accuracy'])}{teachers}\n"
+        f"quantized  test accuracy {percent(accuracies['test_accuracy'])}{students}"
     )
     with started.writing(measured=accuracies, summary=summary) as folder:
         (folder / PLAN_FILE).write_text(plan_text(plan), "utf-8")
