@@ -125,6 +125,12 @@ def test_a_command_for_one_student_says_which_there_are(here: Path, command: str
     assert "choose one: `--run runs/many/T1`" in result.err
 
 
+def test_a_students_run_without_its_folder_is_asked_back(here: Path) -> None:
+    assert invoke("distill").code == 0
+    result = invoke("eval", "--run", "many/T1")
+    assert result.code == 1 and "did you mean `--run runs/many/T1`?" in result.err
+
+
 def test_where_no_student_is_yet_the_hint_is_how_to_make_them(here: Path) -> None:
     result = invoke("quantize", "--recipe", "many.yaml", "--run", "later")
     assert result.code == 2

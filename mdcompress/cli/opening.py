@@ -17,7 +17,7 @@ from mdcompress.pipeline.workspace import Compute, Workspace
 from mdcompress.processes import join_processes, started_processes
 from mdcompress.progress import ConsoleListener
 from mdcompress.recipe import Recipe, load_recipe
-from mdcompress.runs import RECIPE_FILE, Overwrite, RunDirectory, chosen_run, named_run, only_run
+from mdcompress.runs import RECIPE_FILE, RUNS_FOLDER, Overwrite, RunDirectory, chosen_run, named_run, only_run
 
 WITHOUT_DATA = Compute("cpu", None, Download.NEVER)  # what a command is given that trains nothing and loads nothing
 
@@ -79,8 +79,10 @@ def _run_and_recipe(selection: Selection) -> tuple[RunDirectory, Recipe]:
     run = chosen_run(selection.run) if selection.run else only_run()
     kept = run.file(RECIPE_FILE)
     if not kept.is_file():
+        meant = RUNS_FOLDER / run.path
+        near = [f"did you mean `--run {meant}`?"] if (meant / RECIPE_FILE).is_file() else []
         raise RunError(
             f"{run.path} must hold a run (there is no {RECIPE_FILE} in it)",
-            hints=["start it with a recipe, for example `--recipe 4bit`"],
+            hints=[*near, "start it with a recipe, for example `--recipe 4bit`"],
         )
     return run, load_recipe(kept, changes=selection.changes)
