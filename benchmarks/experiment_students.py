@@ -29,9 +29,10 @@ from mdcompress.evaluation import evaluate
 from mdcompress.lowering import lower
 from mdcompress.mismatch import LayerMismatch, measure_mismatch
 from mdcompress.pipeline.networks import seeded
-from mdcompress.recipe import NormStatisticsSpec, Recipe, TeacherSpec, dump_recipe, load_recipe
+from mdcompress.recipe import Recipe, TeacherSpec, dump_recipe, load_recipe
 from mdcompress.student import Student
 from mdcompress.tracing import trace
+from mdcompress.training import teacher_settings
 from mdcompress.weights import load_weights, save_weights
 
 INTERPRETED = 256  # test samples that the NumPy interpreter runs too; onnxruntime runs all (4 times as fast)
@@ -131,7 +132,7 @@ def _teacher_key(recipe: Recipe, input_steps: int | None) -> str:
     """Digest of network, data, the teacher's training, seed; the student's optimizer and norms have no part."""
     plain = _without_words(teachers_recipe(recipe))
     assert plain.model is not None
-    training = plain.train.model_copy(update={"optimizer": plain.teacher.optimizer, "batch_norm": NormStatisticsSpec()})
+    training = teacher_settings(plain.teacher, plain.train)
     texts = (section.model_dump_json() for section in (plain.model, plain.data, plain.teacher, training))
     return digest("teacher", *texts, *code_of(recipe), str(plain.seed), str(input_steps))
 
@@ -280,7 +281,7 @@ def _float_result(
 def _student_result(task: Task, seed: int, place: Workplace, splits: DataSplits) -> Result:
     """Calibrate and distil one student, and measure it; its layers and its export too, unless settings are tuned."""
     started, recipe = time.monotonic(), task.of_seed(seed)
-    key, steps = key_of(task, seed), recipe.distill.time_steps or (recipe.student_time_steps,)
+    key, steps = key_of(task, seed), recipe.student_step_counts
     teacher = teacher_network(recipe, place, input_steps=task.input_steps)
     student = calibrated(recipe, teacher, splits, place)
     tuned = group_of(recipe).endswith(TUNING)

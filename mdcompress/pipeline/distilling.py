@@ -82,7 +82,7 @@ def _write(
     from mdcompress.weights import save_student
 
     recipe = workspace.recipe
-    accuracies = accuracies_at(student, splits.test, recipe.distill.time_steps or (recipe.student_time_steps,))
+    accuracies = accuracies_at(student, splits.test, recipe.student_step_counts)
     measured = {
         **recorded(accuracies),
         "membrane_mismatch_before": mismatch.membrane_before,

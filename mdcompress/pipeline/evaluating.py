@@ -13,6 +13,7 @@ import numpy as np
 from intsnn.errors import MissingFileError, UsageError
 from mdcompress.console import JsonValue, Report, percent, table
 from mdcompress.manifest import require_as_written
+from mdcompress.pipeline.accuracies import accuracies_at
 from mdcompress.pipeline.networks import load_splits, torch_device
 from mdcompress.pipeline.workspace import Workspace
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from intsnn.runtime import OnnxSession
     from mdcompress.data import Batches
     from mdcompress.evaluation import Metrics
-    from mdcompress.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -65,10 +65,9 @@ def _evaluate_student(workspace: Workspace, path: Path) -> Evaluated:
     from mdcompress.weights import load_student
 
     student, test = load_student(path).to(torch_device(workspace)), load_splits(workspace).test
-    fewer = {
-        steps: evaluate_network(student, test, time_steps=steps).accuracy for steps in _fewer_steps(workspace.recipe)
-    }
-    metrics = evaluate_network(student, test, graph=student.graph, time_steps=workspace.recipe.student_time_steps)
+    *shorter, longest = workspace.recipe.student_step_counts
+    fewer = accuracies_at(student, test, shorter)
+    metrics = evaluate_network(student, test, graph=student.graph, time_steps=longest)
     accuracies = {**fewer, metrics.time_steps: metrics.accuracy}
     document: JsonValue = {"file": str(path), **_parsed(metrics.to_json()), **_at_each(accuracies)}
     neurons = _neurons(metrics)
@@ -81,8 +80,8 @@ def _evaluate_student(workspace: Workspace, path: Path) -> Evaluated:
 def _evaluate_model(workspace: Workspace, path: Path) -> Evaluated:
     from intsnn.runtime import open_session
 
-    session, test, recipe = open_session(path), load_splits(workspace).test, workspace.recipe
-    scores = [_score(session, test, steps) for steps in (*_fewer_steps(recipe), recipe.student_time_steps)]
+    session, test = open_session(path), load_splits(workspace).test
+    scores = [_score(session, test, steps) for steps in workspace.recipe.student_step_counts]
     accuracies = {each.time_steps: each.correct / each.samples for each in scores}
     samples, time_steps = scores[-1].samples, scores[-1].time_steps
     accuracy = accuracies[time_steps]
@@ -110,12 +109,6 @@ def _score(session: OnnxSession, batches: Batches, steps: int) -> _Score:
         correct += int((logits.argmax(axis=1) == y.numpy()).sum())
         samples, time_steps = samples + len(y), max(time_steps, len(x))
     return _Score(correct, samples, time_steps)
-
-
-def _fewer_steps(recipe: Recipe) -> tuple[int, ...]:
-    """The numbers of steps below the most that one student is trained for."""
-    several = recipe.distill.time_steps or ()
-    return tuple(steps for steps in several if steps < recipe.student_time_steps)
 
 
 def _at_each(accuracies: Mapping[int, float]) -> Mapping[str, JsonValue]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -122,27 +122,26 @@ def traced_and_planned(
     return found.network, found.graph, plan(workspace.recipe, found.graph)
 
 
-def require_steps(network: nn.Module, sample: Tensor, time_steps: Iterable[int]) -> None:
-    """TrainingError where a network [T, N, ...] that runs on a sample does not run on its first so many steps."""
+def require_steps(workspace: Workspace, network: nn.Module, graph: SnnGraph) -> None:
+    """TrainingError where a network [T, N, ...] with that trace does not run on each T of teacher.time_steps."""
     import torch
 
     from mdcompress.evaluation import mean_logits
     from mdcompress.modes import evaluating
     from mdcompress.tracing.state import run_fresh
 
-    count = sample.shape[1]
-    for steps in time_steps:
-        found = ""
+    for steps in workspace.recipe.teacher.time_steps or ():
+        x, fault = torch.zeros(steps, TRACED_SAMPLES, *graph.input.shape, device=torch_device(workspace)), ""
         try:
             with torch.no_grad(), evaluating(network):
-                shape = list(mean_logits(run_fresh(network, sample[:steps])).shape)
-            if len(shape) != 2 or shape[0] != count:
-                found = f"for {count} samples it returns logits {shape}"
+                shape = list(mean_logits(run_fresh(network, x)).shape)
+            if len(shape) != 2 or shape[0] != TRACED_SAMPLES:
+                fault = f"for {TRACED_SAMPLES} samples it returns logits {shape}"
         except Exception as error:  # whatever the user's own forward raises
-            found = f"{type(error).__name__}: {error}"
-        if found:
+            fault = f"{type(error).__name__}: {error}"
+        if fault:
             raise TrainingError(
-                f"teacher.time_steps: the network must run on {steps} of {len(sample)} steps too ({found})",
+                f"teacher.time_steps: the network must run on {steps} of {graph.time_steps} steps too ({fault})",
                 hints=[
                     "let its forward take the number of steps from its input: for x_t in x",
                     "or leave teacher.time_steps out: it is then trained for all steps only",

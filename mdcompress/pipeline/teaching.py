@@ -7,8 +7,6 @@ from mdcompress.console import Report
 from mdcompress.manifest import Stage
 from mdcompress.pipeline.accuracies import accuracies_at, in_words, recorded
 from mdcompress.pipeline.networks import (
-    TRACED_SAMPLES,
-    first_samples,
     fresh_network,
     load_splits,
     require_steps,
@@ -37,9 +35,8 @@ def train(workspace: Workspace) -> Report:
     torch_device(workspace)  # a wrong one is said before data are loaded
     recipe, own = workspace.recipe, fresh_network(workspace)
     splits = load_splits(workspace)
-    network, _, _ = traced_and_planned(workspace, own, splits)  # what `quantize` would refuse is refused now
-    sample = first_samples(splits.train, TRACED_SAMPLES, seed=recipe.seed).to(torch_device(workspace))
-    require_steps(network, sample, recipe.teacher.time_steps or ())
+    network, graph, _ = traced_and_planned(workspace, own, splits)  # what `quantize` would refuse is refused now
+    require_steps(workspace, network, graph)
     with resumable(workspace, started) as training:
         train_network(
             network,

@@ -161,7 +161,7 @@ def _summarised(workspace: Workspace, stages: tuple[Stage, ...]) -> WholeRun:
 
 def _accuracy_table(recipe: Recipe, accuracies: Mapping[str, float], distilled: Mapping[str, float]) -> str:
     """A row for each network; where they do not all run for the same steps, with T, the student at each of its own."""
-    seen, steps = recipe.data.time_steps, recipe.distill.time_steps or (recipe.data.time_steps,)
+    seen, steps = recipe.data.time_steps, recipe.student_step_counts
     if steps == (seen,):
         rows = [[name, percent(accuracy)] for name, accuracy in accuracies.items()]
         return table(["network", "test accuracy"], rows, numbers=["test accuracy"])

@@ -318,9 +318,14 @@ class Recipe(StrictModel):
     seed: int = Field(0, ge=0, le=2**32 - 1, description="Start of all random numbers.")
 
     @property
+    def student_step_counts(self) -> tuple[int, ...]:
+        """The numbers of steps that students are trained for, increasing."""
+        return self.distill.time_steps or (self.data.time_steps,)
+
+    @property
     def student_time_steps(self) -> int:
         """T of the student's calibration, test and export: the most it is trained for."""
-        return max(self.distill.time_steps or (self.data.time_steps,))
+        return max(self.student_step_counts)
 
     @model_validator(mode="after")
     def _teacher_is_trained_for_all_steps(self) -> Recipe:

@@ -13,7 +13,7 @@ from mdcompress.training.history import (
     best_epoch,
     write_history,
 )
-from mdcompress.training.teaching import train_network
+from mdcompress.training.teaching import teacher_settings, train_network
 
 __all__ = [
     "EpochRecord",
@@ -26,6 +26,7 @@ __all__ = [
     "best_epoch",
     "distill",
     "read_history",
+    "teacher_settings",
     "train_network",
     "write_history",
 ]

@@ -60,7 +60,7 @@ def train_network(
     """
     device = torch.device(device)
     network.to(device)
-    settings = settings.model_copy(update={"optimizer": spec.optimizer, "batch_norm": NormStatisticsSpec()})
+    settings = teacher_settings(spec, settings)
     identity = {
         "kind": "training of a float network",
         "network": structure_digest(network),
@@ -87,6 +87,11 @@ def train_network(
     )
     run_job(job)
     return network
+
+
+def teacher_settings(spec: TeacherSpec, settings: TrainSpec) -> TrainSpec:
+    """What of the recipe's `train` section holds for a float network; optimizer and batch_norm are the student's."""
+    return settings.model_copy(update={"optimizer": spec.optimizer, "batch_norm": NormStatisticsSpec()})
 
 
 class _Task:
