@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, assert_never
 
-from torch import nn
+from torch import Tensor, nn
 
 import mdcompress as md
 from benchmarks.experiment_store import Exactness, Layer, Result, Store, digest, machine
@@ -252,12 +252,10 @@ def _trained(
 def _float_result(
     task: Task, recipe: Recipe, network: nn.Module, splits: DataSplits, *, place: Workplace, started: float
 ) -> Result:
-    steps = recipe.teacher.time_steps or (None,)
+    longest = len(_calibration_samples(recipe, splits, place)[0])
+    at = {steps: at_steps(recipe, network, splits, place, steps) for steps in recipe.teacher.time_steps or (longest,)}
     validation, test = (
-        {
-            score.time_steps: 100 * score.accuracy
-            for score in (evaluate(network, part, time_steps=each) for each in steps)
-        }
+        {each: 100 * evaluate(own, part, time_steps=each).accuracy for each, own in at.items()}
         for part in (splits.validation, splits.test)
     )
     return Result(
@@ -285,7 +283,8 @@ def _student_result(task: Task, seed: int, place: Workplace, splits: DataSplits)
     teacher = teacher_network(recipe, place, input_steps=task.input_steps)
     student = calibrated(recipe, teacher, splits, place)
     tuned = group_of(recipe).endswith(TUNING)
-    before = {} if tuned else _mismatch(recipe, student, teacher, splits)
+    beside = at_steps(recipe, teacher, splits, place, recipe.student_time_steps)
+    before = {} if tuned else _mismatch(recipe, student, beside, splits)
     _distilled(student, teacher, recipe, splits, place, key=key)
     longest = recipe.student_time_steps
     scored = steps if tuned else tuple(each for each in steps if each != longest)
@@ -303,17 +302,28 @@ def _student_result(task: Task, seed: int, place: Workplace, splits: DataSplits)
         test=test if exact is None else {**test, longest: exact.accuracy},
         seconds=time.monotonic() - started,
         machine=machine(place.device),
-        layers=None if tuned else _layers(before, _mismatch(recipe, student, teacher, splits)),
+        layers=None if tuned else _layers(before, _mismatch(recipe, student, beside, splits)),
         exactness=None if exact is None else exact.exactness,
     )
 
 
 def calibrated(recipe: Recipe, teacher: nn.Module, splits: DataSplits, place: Workplace) -> Student:
     """The quantized network with its scales from training samples, not trained."""
-    samples = calibration(splits, recipe.data.calibration_samples, seed=recipe.seed)
-    batches = [x[: recipe.student_time_steps].to(place.device) for x, _ in samples]
+    samples = _calibration_samples(recipe, splits, place)
     with seeded(recipe.seed):
-        return md.compress(teacher, batches[0][:, :2], recipe, batches)
+        return md.compress(teacher, samples[0][:, :2], recipe, [x[: recipe.student_time_steps] for x in samples])
+
+
+def at_steps(recipe: Recipe, network: nn.Module, splits: DataSplits, place: Workplace, steps: int) -> nn.Module:
+    """A float network at T = `steps`, as `mdcompress.pipeline.networks.at_steps` has it."""
+    samples = _calibration_samples(recipe, splits, place)
+    return network if steps == len(samples[0]) else md.with_statistics(network, [x[:steps] for x in samples])
+
+
+def _calibration_samples(recipe: Recipe, splits: DataSplits, place: Workplace) -> list[Tensor]:
+    """x [T, N, ...] each, on the device; T is that of the data."""
+    samples = calibration(splits, recipe.data.calibration_samples, seed=recipe.seed)
+    return [x.to(place.device) for x, _ in samples]
 
 
 @dataclass(frozen=True)

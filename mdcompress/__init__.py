@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from mdcompress.graph import SnnGraph
     from mdcompress.lowering import lower
     from mdcompress.nir import from_nir, integers_from_nir, to_nir, write_nir
+    from mdcompress.norm_statistics import with_statistics
     from mdcompress.observation import observe
     from mdcompress.planning import QuantPlan, plan
     from mdcompress.recipe import Recipe, load_recipe
@@ -55,6 +56,7 @@ _ROOMS = {
     "trace": "tracing",
     "train_network": "training",
     "verify": "verification",
+    "with_statistics": "norm_statistics",
     "write_nir": "nir",
 }
 
@@ -86,6 +88,7 @@ __all__ = [
     "trace",
     "train_network",
     "verify",
+    "with_statistics",
     "write_nir",
     "zoo",
 ]

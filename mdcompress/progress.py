@@ -83,19 +83,25 @@ def resumed_line(title: str, event: Resumed) -> str:
 
 def stopped_line(title: str, event: Stopped) -> str:
     """`distill: stopped after epoch 7, none was better than epoch 4`."""
-    return f"{title}: stopped after epoch {event.epoch}, none was better than epoch {event.best}"
+    best = f"epoch {event.best}" if event.best else "the network as it came"
+    return f"{title}: stopped after epoch {event.epoch}, none was better than {best}"
 
 
 def epoch_line(title: str, record: EpochRecord) -> str:
-    """`distill 3/10  loss 0.4120 (task 0.2100, logits 0.1500)  train 95.10 %  validation 96.20 %  2.1 s`."""
+    """`distill 3/10  loss 0.4120 (task 0.2100, logits 0.1500)  train 95.10 %  validation 96.20 %  2.1 s`.
+
+    Epoch 0, the network as it came, has a validation alone: `distill 0/10  validation 95.80 %`.
+    """
     parts = [f"{name} {loss:.4f}" for name, loss in record.losses.items() if name != "total" and "/" not in name]
     details = f" ({', '.join(parts)})" if parts else ""
     several = [f"T={score.time_steps} {percent(score.accuracy)}" for score in record.validation]
     per_length = f" ({', '.join(several)})" if len(several) > 1 else ""
+    scored = f"validation {percent(record.validation_accuracy)}{per_length}"
+    if record.train_accuracy is None:
+        return f"{title} {record.epoch}/{record.epochs}  {scored}"
     return (
         f"{title} {record.epoch}/{record.epochs}  loss {record.losses['total']:.4f}{details}"
-        f"  train {percent(record.train_accuracy)}"
-        f"  validation {percent(record.validation_accuracy)}{per_length}  {record.seconds:.1f} s"
+        f"  train {percent(record.train_accuracy)}  {scored}  {record.seconds:.1f} s"
     )
 
 

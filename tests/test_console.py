@@ -26,9 +26,10 @@ from mdcompress.console import (
     written,
 )
 from mdcompress.errors import PlanError, RunError
-from mdcompress.progress import ConsoleListener, epoch_line, resumed_line
+from mdcompress.progress import ConsoleListener, epoch_line, resumed_line, stopped_line
 from mdcompress.runs import RunDirectory
 from mdcompress.training import EpochRecord, Resumed, StepRecord, Stopped, Validation
+from mdcompress.training.history import untrained
 
 REPORT = Report("| a |", {"accuracy": 0.5, "name": "Ω"}, (Path("runs/4bit/model.onnx"), Path("golden.npz")))
 
@@ -234,6 +235,14 @@ def test_epoch_is_one_line() -> None:
 def test_epoch_of_one_loss_and_one_length_names_neither() -> None:
     record = dataclasses.replace(EPOCH, losses={"total": 0.5}, validation=EPOCH.validation[:1])
     assert epoch_line("train", record) == "train 3/10  loss 0.5000  train 95.10 %  validation 90.00 %  2.1 s"
+
+
+def test_the_network_as_it_came_has_a_validation_alone() -> None:
+    start = untrained((Validation(4, 0.958, 0.5),), epochs=10)
+    assert epoch_line("distill", start) == "distill 0/10  validation 95.80 %"
+    assert stopped_line("distill", Stopped(5, 0)) == (
+        "distill: stopped after epoch 5, none was better than the network as it came"
+    )
 
 
 def test_resumed_training_says_where_it_goes_on() -> None:

@@ -17,6 +17,7 @@ from mdcompress.observation import observe
 from mdcompress.pipeline.distilling import mismatch_table
 from mdcompress.tracing import trace
 from mdcompress.training import EpochRecord, Resumed, StepRecord, Validation
+from mdcompress.training.history import untrained
 from mdcompress.training.pictures import draw_mismatch, draw_training
 from mdcompress.training.tensorboard import tensorboard_log
 
@@ -87,6 +88,7 @@ def record(epoch: int, **losses: float) -> EpochRecord:
 
 
 HISTORY = [
+    untrained((Validation(1, 0.5, 1.0), Validation(3, 0.4, 1.0)), epochs=2),
     record(1, total=2.0, task=1.5, membrane=0.5, membrane__a=0.6, membrane__b=0.4, rates__a=0.0),
     record(2, total=1.0, task=0.8, membrane=0.2, membrane__a=0.3, membrane__b=0.1, rates__a=0.1),
 ]
@@ -113,13 +115,15 @@ def test_a_resumed_training_is_in_the_log_once_and_whole(tmp_path: Path) -> None
     with tensorboard_log(folder) as tell:
         tell(StepRecord(1, 2, 1, 6, 0.1, 2.0))
         tell(HISTORY[0])
-    with tensorboard_log(folder) as tell:
-        tell(Resumed(2, 0, (HISTORY[0],)))
         tell(HISTORY[1])
+    with tensorboard_log(folder) as tell:
+        tell(Resumed(2, 0, tuple(HISTORY[:2])))
+        tell(HISTORY[2])
     log = EventAccumulator(str(folder))
     log.Reload()
     assert [(each.step, each.value) for each in log.Scalars("loss/total")] == [(1, 2.0), (2, 1.0)]
-    assert [each.value for each in log.Scalars("accuracy/validation_T3")] == pytest.approx([0.6, 0.7])
+    assert [each.value for each in log.Scalars("accuracy/validation_T3")] == pytest.approx([0.4, 0.6, 0.7])
+    assert [each.step for each in log.Scalars("accuracy/train")] == [1, 2]
 
 
 def test_without_tensorboard_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

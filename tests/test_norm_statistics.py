@@ -7,10 +7,11 @@ import copy
 import pytest
 import torch
 from torch import Tensor, nn
-from training_cases import FAST, Second, Shuffled, float_network, state_of, tiny_student
+from training_cases import FAST, Second, Shuffled, Tiny, float_network, state_of, tiny_student
 
-from mdcompress.norm_statistics import measure_statistics
-from mdcompress.recipe import DistillSpec, NormStatisticsSpec, TrainSpec
+from mdcompress.compression import compress
+from mdcompress.norm_statistics import measure_statistics, with_statistics
+from mdcompress.recipe import CalibrateSpec, DistillSpec, NormStatisticsSpec, Recipe, TrainSpec
 from mdcompress.student import Student
 from mdcompress.training import distill
 from mdcompress.training.statistics import global_statistics
@@ -24,10 +25,11 @@ def settings(**batch_norm: int) -> TrainSpec:
 def trained(
     student: Student, teacher: nn.Module, how: TrainSpec, *, epochs: int = 1, steps: tuple[int, ...] = (3,)
 ) -> Student:
-    spec = DistillSpec(epochs=epochs, time_steps=steps)
-    return distill(
-        copy.deepcopy(student), teacher=teacher, train=Shuffled(), validate=Shuffled(), spec=spec, settings=how
-    )
+    """Trained from a head of turned signs, so that every epoch betters what came."""
+    spec, start = DistillSpec(epochs=epochs, time_steps=steps), copy.deepcopy(student)
+    with torch.no_grad():
+        start.synapse("head").layer.weight.neg_()
+    return distill(start, teacher=teacher, train=Shuffled(), validate=Shuffled(), spec=spec, settings=how)
 
 
 def by_hand(student: Student, inputs: list[Tensor]) -> tuple[Tensor, Tensor]:
@@ -108,6 +110,31 @@ def test_over_processes_they_are_those_of_the_whole_batch() -> None:
     measure_statistics(other, [torch.cat([x, x], dim=1)])
     for found, wanted in zip(statistics(student), statistics(other), strict=True):
         torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-7)
+
+
+def test_a_float_network_has_them_measured_too_and_a_copy_leaves_it_as_it_is() -> None:
+    """By hand: the norm reads W x + b, and dropout has no part in it."""
+    network, inputs = float_network().train(), last(3)
+    before, random = state_of(network), torch.random.get_rng_state()
+    own = with_statistics(network, [x[:2] for x in inputs])
+    assert isinstance(own, Tiny) and own.norm.running_mean is not None and own.norm.running_var is not None
+    read = [network.inner(x[:2]).flatten(0, 1).detach() for x in inputs]
+    torch.testing.assert_close(own.norm.running_mean, torch.stack([y.mean(0) for y in read]).mean(0))
+    torch.testing.assert_close(own.norm.running_var, torch.stack([y.var(0) for y in read]).mean(0))
+    assert own.norm.momentum == 0.1 and not any(module.training for module in own.modules())
+    assert network.training and torch.equal(random, torch.random.get_rng_state())
+    assert all(torch.equal(value, before[name]) for name, value in state_of(network).items())
+
+
+def test_a_student_of_fewer_steps_starts_from_the_network_at_its_steps() -> None:
+    network, recipe = float_network(), Recipe.model_validate({"name": "fewer"})
+    batches = [x * torch.tensor([0.5, 1.0, 2.0])[:, None, None] for x, _ in Shuffled()]
+    short = [x[:1] for x in batches]
+    student = compress(network, batches[0], recipe, short)
+    other = compress(with_statistics(network, short), batches[0][:1], recipe, short)
+    assert all(torch.equal(value, state_of(other)[name]) for name, value in state_of(student).items())
+    keep = recipe.model_copy(update={"calibrate": CalibrateSpec(statistics="keep")})
+    assert torch.equal(statistics(compress(network, batches[0], keep, short))[0], network.norm.running_mean)
 
 
 def test_a_student_without_norms_is_left_as_it_is() -> None:

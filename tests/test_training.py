@@ -28,24 +28,34 @@ from mdcompress.compression import compress
 from mdcompress.data import load_data
 from mdcompress.errors import DataError, TrainingError
 from mdcompress.evaluation import evaluate
+from mdcompress.losses import membrane_loss, rate_loss
+from mdcompress.norm_statistics import with_statistics
+from mdcompress.observation import observe
 from mdcompress.recipe import (
+    BitStage,
     DistillSpec,
     MembraneLossSpec,
     OptimizerSpec,
+    RateLossSpec,
     Recipe,
     TeacherSpec,
     TrainSpec,
     load_recipe,
 )
 from mdcompress.student import Student
+from mdcompress.tracing import trace
 from mdcompress.training import (
     EpochRecord,
     Event,
     StepRecord,
+    Stopped,
+    Validation,
     best_epoch,
     distill,
+    read_history,
     train_network,
 )
+from mdcompress.training.history import untrained
 from mdcompress.zoo import digits_snn
 
 
@@ -100,6 +110,25 @@ def test_the_best_epoch_is_kept_when_a_later_one_is_worse(student: Student, teac
     assert evaluate(student, Shuffled()).accuracy == max(accuracies)
 
 
+def test_a_student_that_no_epoch_betters_comes_back_as_it_was(
+    student: Student, teacher: nn.Module, tmp_path: Path
+) -> None:
+    """Also where the training stops early, or is stopped and resumed, or goes through stages of more bits."""
+    before, score = state_of(student), evaluate(student, Shuffled())
+    ruinous = TrainSpec(optimizer=OptimizerSpec(name="sgd", lr=100.0, momentum=0.0), patience=2)
+    spec = DistillSpec(epochs=5, gradual=(BitStage(epoch=0, weight=8), BitStage(epoch=1)))
+    for events in ([], []):
+        distill(
+            student, teacher=teacher, train=Shuffled(), validate=Shuffled(), spec=spec, settings=ruinous,
+            checkpoint=tmp_path / "last", progress=events.append,
+        )  # fmt: skip
+        assert events[-1] == Stopped(3, 0)
+        assert_same_state(student, before)
+    history = read_history(tmp_path / "last")
+    assert history[0] == untrained((Validation(3, score.accuracy, score.loss),), epochs=5)
+    assert [each.epoch for each in history] == [0, 1, 2, 3] and best_epoch(history) is history[0]
+
+
 def test_distillation_brings_the_student_nearer_to_its_teacher(student: Student, teacher: nn.Module) -> None:
     events: list[Event] = []
     before = state_of(student)
@@ -114,8 +143,9 @@ def test_distillation_brings_the_student_nearer_to_its_teacher(student: Student,
     )
     records = [event for event in events if isinstance(event, EpochRecord)]
     assert returned is student and not student.training
-    assert list(records[0].losses) == ["total", "task", "logits", "membrane", "membrane/neuron"]
-    assert records[-1].losses["total"] < records[0].losses["total"]
+    assert [each.epoch for each in records] == [0, 1, 2, 3, 4]
+    assert list(records[1].losses) == ["total", "task", "logits", "membrane", "membrane/neuron"]
+    assert records[-1].losses["total"] < records[1].losses["total"]
     assert any(not torch.equal(tensor, before[name]) for name, tensor in student.state_dict().items())
 
 
@@ -129,33 +159,57 @@ def test_every_listed_number_of_steps_is_trained_and_validated(student: Student,
         spec=DistillSpec(epochs=1, time_steps=(1, 3)),
         progress=events.append,
     )
-    (finished,) = [event for event in events if isinstance(event, EpochRecord)]
-    assert [score.time_steps for score in finished.validation] == [1, 3]
+    records = [event for event in events if isinstance(event, EpochRecord)]
+    assert all([score.time_steps for score in each.validation] == [1, 3] for each in records)
+    finished = best_epoch(records)
     for score in finished.validation:
         assert evaluate(student, Shuffled(), time_steps=score.time_steps).accuracy == score.accuracy
     assert finished.validation_accuracy == sum(score.accuracy for score in finished.validation) / 2
 
 
 def test_one_listed_number_of_steps_is_training_on_the_first_steps(student: Student, teacher: nn.Module) -> None:
-    """Without a loss that looks at the teacher's later steps, T=2 of 3 equals data cut to 2 steps."""
-    spec = DistillSpec(epochs=1, logits=None, membrane=MembraneLossSpec())
+    """Without a loss that looks at the teacher's later steps, T=2 of 3 equals data and teacher of 2 steps."""
+    spec = DistillSpec(epochs=1, logits=None, membrane=MembraneLossSpec(), rates=RateLossSpec(align="first_steps"))
     other = copy.deepcopy(student)
     cut = [(x[:2], y) for x, y in Shuffled()]
+    teacher_of_two = with_statistics(teacher, [x for x, _ in cut])
     whole = list(Shuffled())
     listed = spec.model_copy(update={"time_steps": (2,)})
     distill(student, teacher=teacher, train=whole, validate=whole, spec=listed)
-    distill(other, teacher=teacher, train=cut, validate=cut, spec=spec)
+    distill(other, teacher=teacher_of_two, train=cut, validate=cut, spec=spec)
     assert_same_state(other, state_of(student))
+    assert not torch.equal(teacher_of_two.norm.running_mean, teacher.norm.running_mean)  # type: ignore[union-attr]
 
 
-def test_a_float_network_is_trained_and_validated_at_every_listed_number_of_steps() -> None:
+def test_other_alignments_compare_with_all_steps_of_the_teacher(student: Student, teacher: nn.Module) -> None:
+    """At T=2 of 3 the means are those over the teacher's 3 steps, by its own statistics."""
     events: list[Event] = []
-    spec = TeacherSpec(epochs=1, time_steps=(1, 3))
-    network = train_network(Tiny(), train=Shuffled(), validate=Shuffled(), spec=spec, progress=events.append)
+    batch = next(iter(Shuffled()))
+    spec = DistillSpec(
+        epochs=1, time_steps=(2,), task=None, logits=None, membrane=MembraneLossSpec(align="mean"), rates=RateLossSpec()
+    )
+    student.train()
+    seen, target = observe(student, student.graph, batch[0][:2]), observe(teacher, trace(teacher, batch[0]), batch[0])
+    distill(student, teacher=teacher, train=[batch], validate=[batch], spec=spec, progress=events.append)
+    name, losses = "neuron", events[-1].losses  # type: ignore[union-attr]
+    assert losses["rates"] == rate_loss(seen.spikes[name], target.spikes[name], align="mean").item()
+    wanted = membrane_loss(seen.potentials[name], target.potentials[name], threshold=1.0, align="mean").item()
+    assert losses["membrane"] == pytest.approx(wanted)
+
+
+def test_a_float_network_is_scored_at_every_listed_number_of_steps_with_its_own_statistics() -> None:
+    events: list[Event] = []
+    rising = [(x * torch.tensor([0.5, 1.0, 2.0])[:, None, None], y) for x, y in Shuffled()]
+    spec, settings = TeacherSpec(epochs=1, time_steps=(1, 3)), TrainSpec()
+    network = train_network(Tiny(), train=rising, validate=rising, spec=spec, settings=settings, progress=events.append)
     (finished,) = [event for event in events if isinstance(event, EpochRecord)]
     assert [score.time_steps for score in finished.validation] == [1, 3]
-    for score in finished.validation:
-        assert evaluate(network, Shuffled(), time_steps=score.time_steps).accuracy == score.accuracy
+    last = [x for x, _ in rising[-settings.batch_norm.remeasure :]]
+    at_one, at_three = (with_statistics(network, [x[:steps] for x in last]) for steps in (1, 3))
+    assert_same_state(network, state_of(at_three))
+    assert finished.validation[0].loss == evaluate(at_one, rising, time_steps=1).loss
+    assert finished.validation[0].loss != evaluate(network, rising, time_steps=1).loss
+    assert finished.validation[1].loss == evaluate(network, rising).loss
 
 
 def test_a_step_of_a_float_network_goes_down_the_mean_of_the_losses_at_each_t() -> None:
@@ -196,7 +250,7 @@ def test_without_teacher_losses_no_teacher_is_needed(student: Student) -> None:
     spec = DistillSpec(epochs=1, logits=None, membrane=None)
     events: list[Event] = []
     distill(student, teacher=None, train=Shuffled(), validate=Shuffled(), spec=spec, progress=events.append)
-    (finished,) = [event for event in events if isinstance(event, EpochRecord)]
+    _, finished = [event for event in events if isinstance(event, EpochRecord)]
     assert list(finished.losses) == ["total", "task"]
 
 
@@ -238,8 +292,11 @@ def test_a_teacher_with_other_classes_is_an_error(student: Student) -> None:
 
 def test_data_shorter_than_the_listed_steps_are_an_error(student: Student, teacher: nn.Module) -> None:
     spec = DistillSpec(epochs=1, time_steps=(1, 4))
-    with pytest.raises(TrainingError, match=r"at most the 3 steps of the data \(got 4\)"):
-        distill(student, teacher=teacher, train=Shuffled(), validate=Shuffled(), spec=spec)
+    longer = [(torch.cat([x, x[:1]]), y) for x, y in Shuffled()]
+    with pytest.raises(TrainingError, match=r"distill.time_steps must be at most the 3 steps of the data \(got 4\)"):
+        distill(student, teacher=teacher, train=Shuffled(), validate=longer, spec=spec)
+    with pytest.raises(DataError, match=r"time_steps must be 1..3, as the batches have 3 steps \(got 4\)"):
+        distill(student, teacher=teacher, train=longer, validate=Shuffled(), spec=spec)
 
 
 def test_data_shorter_than_the_steps_of_a_float_network_are_an_error() -> None:

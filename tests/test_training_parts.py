@@ -36,6 +36,7 @@ from mdcompress.training import (
     write_history,
 )
 from mdcompress.training.determinism import reproducible, seed_step
+from mdcompress.training.history import untrained
 from mdcompress.training.optimization import clip_gradient, learning_rate, make_optimizer
 
 
@@ -188,6 +189,15 @@ def test_history_reads_back_from_csv_as_it_was(tmp_path: Path) -> None:
         "best",
         "seconds",
     ]
+
+
+def test_the_network_as_it_came_has_scores_and_no_losses_in_the_table(tmp_path: Path) -> None:
+    start = untrained((Validation(1, 0.9, 0.3), Validation(2, 0.9, 0.3)), epochs=9)
+    write_history([start, record(1, (1 / 3, 0.7), (0.5, 0.6))], tmp_path / "history.csv")
+    zero, one = csv.DictReader((tmp_path / "history.csv").read_text().splitlines())
+    assert list(zero)[:4] == ["epoch", "learning_rate", "total", "train_accuracy"]
+    assert (zero["epoch"], zero["total"], zero["train_accuracy"], zero["best"]) == ("0", "", "", "1")
+    assert (zero["validation_accuracy_T2"], one["best"]) == ("0.9", "0")
 
 
 def test_an_empty_history_is_an_empty_table(tmp_path: Path) -> None:

@@ -86,7 +86,7 @@ def test_a_finished_training_is_not_repeated(quantized: Student, teacher: nn.Mod
     events = run(student, teacher, uninterrupted)
     assert len(events) == 1
     assert isinstance(events[0], Resumed)
-    assert [each.epoch for each in events[0].history] == [1, 2]
+    assert [each.epoch for each in events[0].history] == [0, 1, 2]
     assert_same_state(student, load_file(uninterrupted.with_name("end")))
 
 

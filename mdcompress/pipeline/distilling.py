@@ -10,7 +10,7 @@ from mdcompress._version import __version__
 from mdcompress.console import Report, percent, table
 from mdcompress.manifest import Stage
 from mdcompress.pipeline.accuracies import accuracies_at, in_words, recorded
-from mdcompress.pipeline.networks import fitted, load_splits, teacher_weights, torch_device, trained_network
+from mdcompress.pipeline.networks import at_steps, fitted, load_splits, teacher_weights, torch_device, trained_network
 from mdcompress.pipeline.resuming import refuse_other_trainings, resumable
 from mdcompress.pipeline.workspace import Workspace
 from mdcompress.runs import (
@@ -77,18 +77,20 @@ def _write(
     history: Sequence[EpochRecord],
 ) -> None:
     """Score the student on the test split, and write it with all that is known of its training."""
-    from mdcompress.training import write_history
+    from mdcompress.training import best_epoch, write_history
     from mdcompress.training.pictures import draw_mismatch, draw_training
     from mdcompress.weights import save_student
 
     recipe = workspace.recipe
     accuracies = accuracies_at(student, splits.test, recipe.student_step_counts)
+    best = best_epoch(history).epoch if history else 0
     measured = {
         **recorded(accuracies),
+        "best_epoch": best,
         "membrane_mismatch_before": mismatch.membrane_before,
         "membrane_mismatch_after": mismatch.membrane_after,
     }
-    with started.writing(measured=measured, summary=_summary(accuracies, mismatch)) as folder:
+    with started.writing(measured=measured, summary=_summary(accuracies, mismatch, best)) as folder:
         provenance = {"recipe": recipe.name, "mdcompress": __version__, "stage": Stage.DISTILL.value}
         save_student(student, folder / DISTILLED_FILE, provenance=provenance)
         write_history(history, folder / HISTORY_FILE)
@@ -98,9 +100,10 @@ def _write(
         draw_training(history, folder / TRAINING_PICTURE_FILE)
 
 
-def _summary(accuracies: dict[int, float], mismatch: MismatchReport) -> str:
+def _summary(accuracies: dict[int, float], mismatch: MismatchReport, best: int) -> str:
+    kept = "" if best else ": the calibrated student, which no epoch surpassed on the validation split"
     return (
-        f"distilled  test accuracy {in_words(accuracies)}\n"
+        f"distilled  test accuracy {in_words(accuracies)}{kept}\n"
         f"membranes  mismatch with the teacher {mismatch.membrane_before:.4g} before, {mismatch.membrane_after:.4g} "
         "after (squared thresholds, mean over layers)"
     )
@@ -116,10 +119,9 @@ def _mismatch(
     recipe, device = workspace.recipe, torch_device(workspace)
     steps = recipe.student_time_steps
     batches = splits.validation.first(recipe.data.calibration_samples, seed=recipe.seed)
-    before = measure_mismatch(
-        load_student(quantized).to(device), teacher.network, teacher.graph, batches, time_steps=steps
-    )
-    after = measure_mismatch(student, teacher.network, teacher.graph, batches, time_steps=steps)
+    network = at_steps(workspace, teacher.network, splits, steps)
+    before = measure_mismatch(load_student(quantized).to(device), network, teacher.graph, batches, time_steps=steps)
+    after = measure_mismatch(student, network, teacher.graph, batches, time_steps=steps)
     return MismatchReport(steps, sum(len(y) for _, y in batches), before, after)
 
 

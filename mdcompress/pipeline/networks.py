@@ -122,6 +122,22 @@ def traced_and_planned(
     return found.network, found.graph, plan(workspace.recipe, found.graph)
 
 
+def at_steps(workspace: Workspace, network: nn.Module, splits: DataSplits, steps: int) -> nn.Module:
+    """A trained network [T, N, ...] at T = `steps`: where they are fewer than those of the data, with their statistics.
+
+    They are measured on the calibration samples. With `calibrate.statistics: keep` the network stays as it is.
+    """
+    from mdcompress.data import calibration
+    from mdcompress.norm_statistics import with_statistics
+
+    recipe = workspace.recipe
+    if steps == recipe.data.time_steps or recipe.calibrate.statistics == "keep":
+        return network
+    device = torch_device(workspace)
+    samples = calibration(splits, recipe.data.calibration_samples, seed=recipe.seed)
+    return with_statistics(network, [x[:steps].to(device) for x, _ in samples])
+
+
 def require_steps(workspace: Workspace, network: nn.Module, graph: SnnGraph) -> None:
     """TrainingError where a network [T, N, ...] with that trace does not run on each T of teacher.time_steps."""
     import torch

@@ -8,6 +8,7 @@ from mdcompress._version import __version__
 from mdcompress.console import Report, percent, table
 from mdcompress.manifest import Stage
 from mdcompress.pipeline.networks import (
+    at_steps,
     fresh_network,
     load_splits,
     seeded,
@@ -40,11 +41,12 @@ def quantize(workspace: Workspace) -> Report:
     samples = calibration(splits, recipe.data.calibration_samples, seed=recipe.seed)
     steps = recipe.student_time_steps
     with seeded(recipe.seed):
+        start = at_steps(workspace, network, splits, steps)
         student = calibrate(
-            quantize_network(network, graph, plan),
+            quantize_network(start, graph, plan),
             [x[:steps] for x, _ in samples],
             spec=recipe.calibrate,
-            teacher=network,
+            teacher=start,
         )
     accuracies = {
         "teacher_test_accuracy": evaluate(network, splits.test).accuracy,

@@ -45,7 +45,7 @@ EMPTY_TALLY = Tally({}, 0, 0, 0.0)
 class TrainingState:
     """All that a training needs to go on after `step` of `epoch` (both from 1; step 0: the epoch has not begun).
 
-    `best`: the network at the best epoch so far; empty before the first epoch's end. `average`: the moving average of
+    `best`: the network at the best epoch so far; empty before the first is scored. `average`: the moving average of
     its weights; empty where none is kept.
     """
 

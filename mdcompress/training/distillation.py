@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -14,11 +15,11 @@ from mdcompress.errors import TrainingError
 from mdcompress.evaluation import check_labels
 from mdcompress.graph import SnnGraph
 from mdcompress.losses import Moments, distillation_loss, layer_weights
-from mdcompress.norm_statistics import measure_statistics
+from mdcompress.norm_statistics import has_statistics, with_statistics
 from mdcompress.observation import Observation, observe
 from mdcompress.planning import plan_to_json
 from mdcompress.processes import ALONE, Processes
-from mdcompress.recipe import DistillSpec, LayerLossSpec, TrainSpec
+from mdcompress.recipe import DistillSpec, MembraneLossSpec, RateLossSpec, TrainSpec
 from mdcompress.student import Student
 from mdcompress.tracing import trace
 from mdcompress.training.determinism import Batch
@@ -26,9 +27,10 @@ from mdcompress.training.engine import CheckpointPolicy, Job, PassLoss, count_ba
 from mdcompress.training.gradual import GradualBits
 from mdcompress.training.history import Progress
 from mdcompress.training.identity import spec_items, structure_digest, text_digest, value_digest
+from mdcompress.training.scoring import student_scores
 from mdcompress.training.statistics import moments_over
-from mdcompress.training.validating import validation
 
+STATISTICS_BATCHES = 8  # of training, for a teacher at fewer steps
 CHECKPOINT_STEPS = 50  # writing the state of 31 k weights takes 2 ms, of 11 M weights 0.3 s (measured)
 DEFAULT_SETTINGS = TrainSpec()
 
@@ -51,9 +53,12 @@ def distill(
     """Train `student` in place to the losses of `spec`; returned is the same object, at its best epoch.
 
     Best is the highest validation accuracy (mean over the T of `spec.time_steps`), then the lowest loss, then the
-    earliest epoch. A batch is one optimizer step on the mean of the losses at each listed T, on the batch's first T
-    steps; the teacher runs once, on all steps. With 0 epochs the student is returned as it came. With stages
-    of falling bits in `spec.gradual` best is the best epoch of the last one; the student comes with its planned bits.
+    earliest epoch; the student as it came is epoch 0, so that none comes back worse on validation. A batch is one
+    optimizer step on the mean of the losses at each listed T, on the batch's first T steps. The teacher runs on all
+    steps; at fewer, potentials and rates that are aligned by first steps are those of the teacher at T, with the
+    statistics of the first T steps of the first training batches (`with_statistics`). With 0 epochs the student is
+    returned as it came. With stages of falling bits in `spec.gradual` best is epoch 0 or one of the last stage; the
+    student comes with its planned bits.
 
     Args:
         student: a calibrated student.
@@ -76,7 +81,7 @@ def distill(
     if spec.epochs == 0:
         return student.eval()
     stages = GradualBits(student, spec.gradual)
-    target = _Teacher.of(teacher, student, spec, device)
+    target = _Teacher.of(teacher, student, spec, train, device)
     identity = {
         "kind": "distillation",
         "network": structure_digest(student),
@@ -92,7 +97,7 @@ def distill(
         network=student,
         objective=_Distillation(student, target, spec, moments_over(processes)),
         train=train,
-        validate=validation(student, validate, time_steps=spec.time_steps),
+        scores=student_scores(student, validate, spec.time_steps),
         epochs=spec.epochs,
         settings=settings,
         seed=seed,
@@ -101,9 +106,7 @@ def distill(
         progress=progress,
         processes=processes,
         stages=stages,
-        settle=lambda inputs: measure_statistics(
-            student, [x[:steps] for steps in spec.time_steps or (None,) for x in inputs]
-        ),
+        start_counts=True,
     )
     run_job(job)
     return student
@@ -111,14 +114,20 @@ def distill(
 
 @dataclass(frozen=True)
 class _Teacher:
-    """A network to learn from, and its trace."""
+    """A network to learn from, its trace, and what it is at the fewer steps of some students."""
 
     network: nn.Module
     graph: SnnGraph
+    at: Mapping[int, nn.Module]
 
     @classmethod
     def of(
-        cls, teacher: nn.Module | None, student: Student, spec: DistillSpec, device: torch.device
+        cls,
+        teacher: nn.Module | None,
+        student: Student,
+        spec: DistillSpec,
+        train: Iterable[Batch],
+        device: torch.device,
     ) -> _Teacher | None:
         """The teacher on the device; TrainingError where it is missing or does not fit the student."""
         if spec.logits is None and spec.membrane is None and spec.rates is None:
@@ -130,13 +139,38 @@ class _Teacher:
             )
         graph = teacher.graph if isinstance(teacher, Student) else _traced(teacher, student.graph)
         _check_fits(graph, student.graph, spec)
-        network = copy.deepcopy(teacher).to(device)
-        return cls(network.eval(), graph)
+        network = copy.deepcopy(teacher).to(device).eval()
+        if not _aligned_by_first_steps(spec) or not has_statistics(network):
+            return cls(network, graph, {})
+        inputs = [x.to(device) for x, _ in itertools.islice(train, STATISTICS_BATCHES)]
+        fewer = [steps for steps in spec.time_steps or () if any(steps < len(x) for x in inputs)]
+        return cls(network, graph, {steps: with_statistics(network, [x[:steps] for x in inputs]) for steps in fewer})
 
     def observe(self, x: Tensor) -> Observation:
         """What the teacher does on x; no gradient."""
         with torch.no_grad():
             return observe(self.network, self.graph, x)
+
+    def beside(self, steps: int, x: Tensor, seen: Observation, spec: DistillSpec) -> Observation:
+        """What a student of `steps` steps is compared with; `seen`: what the teacher does on all of x."""
+        if steps not in self.at or steps == len(x):
+            return seen
+        with torch.no_grad():
+            own = observe(self.at[steps], self.graph, x[:steps])
+        near = {section: loss is not None and loss.align == "first_steps" for section, loss in _layer_losses(spec)}
+        return replace(
+            seen,
+            potentials=own.potentials if near["membrane"] else seen.potentials,
+            spikes=own.spikes if near["rates"] else seen.spikes,
+        )
+
+
+def _layer_losses(spec: DistillSpec) -> tuple[tuple[str, MembraneLossSpec | RateLossSpec | None], ...]:
+    return (("membrane", spec.membrane), ("rates", spec.rates))
+
+
+def _aligned_by_first_steps(spec: DistillSpec) -> bool:
+    return any(loss is not None and loss.align == "first_steps" for _, loss in _layer_losses(spec))
 
 
 class _Distillation:
@@ -159,7 +193,10 @@ class _Distillation:
             answer = seen.logits.detach().mean(0)
             check_labels(answer, y)
             graph, spec = self._student.graph, self._spec
-            loss = distillation_loss(seen, target, y=y, graph=graph, spec=spec, moments_of=self._moments_of)
+            beside = None
+            if self._teacher is not None and target is not None:
+                beside = self._teacher.beside(steps, x, target, spec)
+            loss = distillation_loss(seen, beside, y=y, graph=graph, spec=spec, moments_of=self._moments_of)
             yield PassLoss(loss.total, loss.named(), (answer.argmax(1) == y).sum())
 
 
@@ -179,10 +216,9 @@ def _traced(teacher: nn.Module, graph: SnnGraph) -> SnnGraph:
 
 def _check_fits(teacher: SnnGraph, student: SnnGraph, spec: DistillSpec) -> None:
     shapes = {node.name: node.shape for node in teacher}
-    sections: dict[str, LayerLossSpec | None] = {"membrane": spec.membrane, "rates": spec.rates}
     wanted = {
         name: student.node(name).shape
-        for section, loss in sections.items()
+        for section, loss in _layer_losses(spec)
         if loss is not None
         for name in layer_weights(student, loss, section=section)
     }

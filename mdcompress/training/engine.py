@@ -6,7 +6,7 @@ import contextlib
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -37,6 +37,7 @@ from mdcompress.training.history import (
     Validation,
     best_epoch,
     epochs_without_gain,
+    untrained,
 )
 from mdcompress.training.optimization import (
     clip_gradient,
@@ -47,6 +48,7 @@ from mdcompress.training.optimization import (
     set_learning_rate,
 )
 from mdcompress.training.parallel import share, sum_gradients, whole_batch
+from mdcompress.training.scoring import Score
 from mdcompress.training.statistics import global_statistics
 from mdcompress.weights import restore
 
@@ -113,17 +115,17 @@ class CheckpointPolicy:
 
 @dataclass(frozen=True)
 class Job:
-    """One training. `network` is trained in place; `validate` scores it as it is at the end of an epoch.
+    """One training. `network` is trained in place; `scores` are taken at the end of an epoch, one after the other.
 
-    `processes`: those that share each batch; `train` gives every one of them the whole batch. `stages`: what changes
-    in the network between epochs, if anything. `settle`: what is done with the last `batch_norm.remeasure` inputs
-    x [T, N, ...] of an epoch before the network is scored, each process with its share of them.
+    `processes`: those that share each batch; `train` gives every one of them the whole batch, and what a score settles
+    is settled by each with its share. `stages`: what changes in the network between epochs, if anything.
+    `start_counts`: whether the network as it comes can be the result: it is scored as epoch 0.
     """
 
     network: nn.Module
     objective: Objective
     train: Iterable[Batch]
-    validate: Callable[[], tuple[Validation, ...]]
+    scores: Sequence[Score]
     epochs: int
     settings: TrainSpec
     seed: int
@@ -132,7 +134,7 @@ class Job:
     progress: Progress | None
     processes: Processes = ALONE
     stages: Stages | None = None
-    settle: Callable[[Sequence[Tensor]], None] | None = None
+    start_counts: bool = False
 
 
 def run_job(job: Job) -> None:
@@ -164,7 +166,8 @@ class _Loop:
         self.history: tuple[EpochRecord, ...] = ()
         self.best: dict[str, Tensor] = {}
         self.average = {} if job.settings.ema is None else snapshot(job.network)
-        self.recent: deque[Batch] = deque(maxlen=0 if job.settle is None else job.settings.batch_norm.remeasure)
+        settled = any(score.settle is not None for score in job.scores)
+        self.recent: deque[Batch] = deque(maxlen=job.settings.batch_norm.remeasure if settled else 0)
 
     @property
     def finished(self) -> bool:
@@ -176,14 +179,15 @@ class _Loop:
     def start(self) -> None:
         """Go on from the checkpoint where there is one; else write the first, so that a bad path fails now."""
         policy = self.job.checkpoint
-        if policy is None:
-            return
-        if not self.job.processes.broadcast(policy.path.exists()):
+        if policy is not None and self.job.processes.broadcast(policy.path.exists()):
+            state = read_checkpoint(policy.path, identity=policy.identity)
+            self._restore(state, policy.path)
+            self._report(Resumed(self.epoch, self.step, self.history))
+        else:
             self._save()
-            return
-        state = read_checkpoint(policy.path, identity=policy.identity)
-        self._restore(state, policy.path)
-        self._report(Resumed(self.epoch, self.step, self.history))
+        if self.job.start_counts and not self.history and (self.epoch, self.step) == (1, 0):
+            self._enter(untrained(self._scored(), epochs=self.job.epochs), snapshot(self.job.network))
+            self._report(self.history[-1])
 
     def train_epoch(self) -> None:
         """The steps of the epoch that are not done yet, then validation."""
@@ -265,11 +269,7 @@ class _Loop:
 
     def _finish_epoch(self, started: float) -> None:
         with holding(self.job.network, self.average) if self.average else contextlib.nullcontext():
-            self._settle()
-            mine = self.job.validate() if self.job.processes.rank == 0 else ()
-            validation, candidate = self.job.processes.broadcast(mine), snapshot(self.job.network)
-        for score in validation:
-            self._require_finite({f"validation loss at T={score.time_steps}": score.loss}, self.step)
+            validation, candidate = self._scored(), snapshot(self.job.network)
         self._account(started)
         samples = self.tally.samples
         record = EpochRecord(
@@ -282,19 +282,35 @@ class _Loop:
             seconds=self.tally.seconds,
             candidate=self.job.stages is None or self.job.stages.is_last(self.epoch - 1),
         )
-        self.history = (*self.history, record)
-        if record.candidate and best_epoch(self.history) is record:
-            self.best = candidate
+        self._enter(record, candidate)
         self.epoch, self.step, self.tally = self.epoch + 1, 0, EMPTY_TALLY
         self._save()
         self._report(record)
 
-    def _settle(self) -> None:
+    def _scored(self) -> tuple[Validation, ...]:
+        """The scores of the network, each found by one process and told to all."""
+        found = []
+        for score in self.job.scores:
+            self._settle(score)
+            mine = score.validate() if self.job.processes.rank == 0 else None
+            validation = self.job.processes.broadcast(mine)
+            assert validation is not None
+            self._require_finite({f"validation loss at T={validation.time_steps}": validation.loss}, self.step)
+            found.append(validation)
+        return tuple(found)
+
+    def _enter(self, record: EpochRecord, candidate: dict[str, Tensor]) -> None:
+        """Put an epoch and its network into the history; the network is kept where it is the best so far."""
+        self.history = (*self.history, record)
+        if record.candidate and best_epoch(self.history) is record:
+            self.best = candidate
+
+    def _settle(self, score: Score) -> None:
         """Every process does it: all have the same network afterwards."""
         processes = self.job.processes
-        if self.job.settle is not None and not self._norms_are_frozen():
+        if score.settle is not None and self.recent and not self._norms_are_frozen():
             with torch.no_grad(), global_statistics(self.job.network, processes):
-                self.job.settle([share(processes, x, y).x.to(self.job.device) for x, y in self.recent])
+                score.settle([share(processes, x, y).x.to(self.job.device) for x, y in self.recent])
 
     def _account(self, started: float) -> float:
         """Add the time since `started` to the epoch; now."""

@@ -44,18 +44,19 @@ class Validation:
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """One epoch, counted from 1.
+    """One epoch, counted from 1; epoch 0 is the network as it came, scored before it was trained (`untrained`).
 
-    `losses`: means over the epoch's samples by name: total, task, logits, membrane, membrane/<neuron>.
-    `train_accuracy`: of the batches as they were trained on. `learning_rate`: that of the last step. `candidate`:
-    whether its network can be the result, as it cannot where it had more bits than planned (`distill.gradual`).
+    `losses`: means over the epoch's samples by name: total, task, logits, membrane, membrane/<neuron>; none of epoch 0.
+    `train_accuracy`: of the batches as they were trained on; None of epoch 0. `learning_rate`: that of the last step.
+    `candidate`: whether its network can be the result, as it cannot where it had more bits than planned
+    (`distill.gradual`).
     """
 
     epoch: int
     epochs: int
     learning_rate: float
     losses: Mapping[str, float]
-    train_accuracy: float
+    train_accuracy: float | None
     validation: tuple[Validation, ...]
     seconds: float = field(compare=False)
     candidate: bool = True
@@ -69,6 +70,11 @@ class EpochRecord:
     def validation_loss(self) -> float:
         """Mean over the time steps that are validated."""
         return math.fsum(score.loss for score in self.validation) / len(self.validation)
+
+
+def untrained(validation: tuple[Validation, ...], *, epochs: int) -> EpochRecord:
+    """Epoch 0 of a training of so many epochs, of a network that can be the result as it came."""
+    return EpochRecord(0, epochs, 0.0, {}, None, validation, seconds=0.0)
 
 
 @dataclass(frozen=True)
@@ -90,16 +96,16 @@ def best_epoch(history: Sequence[EpochRecord]) -> EpochRecord:
 
 
 def epochs_without_gain(history: Sequence[EpochRecord]) -> int:
-    """How many epochs have passed since the best one; 0 before the first candidate."""
-    some = any(record.candidate for record in history)
-    return history[-1].epoch - best_epoch(history).epoch if some else 0
+    """How many candidates have passed since the best one; 0 before the first."""
+    candidates = [record for record in history if record.candidate]
+    return len(candidates) - 1 - candidates.index(best_epoch(candidates)) if candidates else 0
 
 
 def write_history(history: Iterable[EpochRecord], path: Path) -> None:
     """Write one line an epoch, numbers as Python spells them, so that they read back equal.
 
     Columns: epoch, learning_rate, a loss each, train_accuracy, validation_accuracy_T<t> and validation_loss_T<t> for
-    each t, best (1 for the epoch that the trained network holds), seconds.
+    each t, best (1 for the epoch that the trained network holds), seconds. Epoch 0 has no losses and train_accuracy.
     """
     records = list(history)
     rows = [_row(record) for record in records]
@@ -107,7 +113,7 @@ def write_history(history: Iterable[EpochRecord], path: Path) -> None:
     for record, row in zip(records, rows, strict=True):
         row["best"] = "1" if record.epoch == best else "0"
         row["seconds"] = f"{record.seconds:.2f}"
-    columns = list(dict.fromkeys(name for row in rows for name in row))
+    columns = list(dict.fromkeys(name for row in sorted(rows, key=len, reverse=True) for name in row))
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
     writer.writeheader()
@@ -118,7 +124,8 @@ def write_history(history: Iterable[EpochRecord], path: Path) -> None:
 def _row(record: EpochRecord) -> dict[str, str]:
     row = {"epoch": str(record.epoch), "learning_rate": repr(record.learning_rate)}
     row |= {name: repr(loss) for name, loss in record.losses.items()}
-    row |= {"train_accuracy": repr(record.train_accuracy)}
+    if record.train_accuracy is not None:
+        row["train_accuracy"] = repr(record.train_accuracy)
     for score in record.validation:
         row[f"validation_accuracy_T{score.time_steps}"] = repr(score.accuracy)
         row[f"validation_loss_T{score.time_steps}"] = repr(score.loss)

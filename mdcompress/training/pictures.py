@@ -76,8 +76,9 @@ def _figure(panels: int, path: Path) -> Iterator[list[Axes]]:
 
 
 def _draw_accuracy(axes: Axes, history: Sequence[EpochRecord]) -> None:
+    trained = [(record.epoch, 100 * record.train_accuracy) for record in history if record.train_accuracy is not None]
+    axes.plot(*zip(*trained, strict=True), color=BEFORE, marker=".", label="training")
     epochs = [record.epoch for record in history]
-    axes.plot(epochs, [100 * record.train_accuracy for record in history], color=BEFORE, marker=".", label="training")
     for index, score in enumerate(history[0].validation):
         values = [100 * record.validation[index].accuracy for record in history]
         axes.plot(epochs, values, marker=".", label=f"validation, T={score.time_steps}")
@@ -88,14 +89,15 @@ def _draw_accuracy(axes: Axes, history: Sequence[EpochRecord]) -> None:
 
 
 def _draw_losses(axes: Axes, history: Sequence[EpochRecord], names: Sequence[str], label: str) -> None:
+    trained = [record for record in history if record.losses]
     for name in names:
         axes.plot(
-            [record.epoch for record in history],
-            [record.losses[name] for record in history],
+            [record.epoch for record in trained],
+            [record.losses[name] for record in trained],
             marker=".",
             label=name.partition("/")[2] or name,
         )
-    axes.set_yscale("log" if all(record.losses[name] > 0 for record in history for name in names) else "linear")
+    axes.set_yscale("log" if all(record.losses[name] > 0 for record in trained for name in names) else "linear")
     _name_epochs(axes, history)
     axes.set_ylabel(label)
     axes.legend(frameon=False, fontsize=7)

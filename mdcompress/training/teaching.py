@@ -19,7 +19,7 @@ from mdcompress.training.distillation import CHECKPOINT_STEPS, DEFAULT_SETTINGS,
 from mdcompress.training.engine import CheckpointPolicy, Job, PassLoss, count_batches, run_job
 from mdcompress.training.history import Progress
 from mdcompress.training.identity import spec_items, structure_digest
-from mdcompress.training.validating import validation
+from mdcompress.training.scoring import float_scores
 
 NetworkT = TypeVar("NetworkT", bound=nn.Module)
 
@@ -41,7 +41,9 @@ def train_network(
     """Train `network` in place to the cross-entropy of its mean answer; returned is the same object, at its best epoch.
 
     With `spec.time_steps` a batch is one optimizer step on the mean of the losses at each listed T, each on the batch's
-    first T steps, and the best epoch is that of the highest mean accuracy over them.
+    first T steps, and the best epoch is that of the highest mean accuracy over them. Batch norms are then scored with
+    the statistics of each T, measured over the epoch's last batches; the network has those of the last T, and
+    `with_statistics` finds those of another.
 
     Args:
         network: any network [T, N, ...] -> [N, K] or [T, N, K].
@@ -76,7 +78,7 @@ def train_network(
         network=network,
         objective=_Task(network, spec),
         train=train,
-        validate=validation(network, validate, time_steps=spec.time_steps),
+        scores=float_scores(network, validate, spec.time_steps),
         epochs=spec.epochs,
         settings=settings,
         seed=seed,

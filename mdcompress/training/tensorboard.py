@@ -51,7 +51,9 @@ class _Log:
 
     def _write(self, record: EpochRecord) -> None:
         scalars = {f"loss/{name}": loss for name, loss in record.losses.items()}
-        scalars |= {"accuracy/train": record.train_accuracy, "learning_rate": record.learning_rate}
+        scalars["learning_rate"] = record.learning_rate
+        if record.train_accuracy is not None:
+            scalars["accuracy/train"] = record.train_accuracy
         for score in record.validation:
             scalars[f"accuracy/validation_T{score.time_steps}"] = score.accuracy
             scalars[f"loss/validation_T{score.time_steps}"] = score.loss
