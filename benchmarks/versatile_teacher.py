@@ -7,8 +7,8 @@
 at once (`teacher.time_steps`), and a student of it for each T, calibrated and trained on the first T steps; a teacher
 for each T that was trained on the first T steps only, and its student; students of T = 1 and 2 of the teacher that was
 trained for T = 4 only; and one student of the versatile teacher that is trained for all T at once. All students have
-the same recipe, epochs and seeds, and each starts from the weights of its own teacher. Teachers that
-`distillation_ablation` has trained in the same --work folder are used again.
+the same recipe, epochs and seeds, and each starts from the weights of its own teacher. All teachers are trained for
+twice the epochs of the recipe: at its epochs networks of one T are not done either, and one of three T less so.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from benchmarks.experiment_statistics import paired_interval, spread
 from benchmarks.experiment_store import Result
 from benchmarks.experiment_students import Task, Workplace, group_of, key_of
 from mdcompress.console import table
+from mdcompress.recipe import load_recipe
 
 GROUPS = ("mnist", "nmnist", "cifar10")
 SETTING = "4bit"
@@ -32,12 +33,15 @@ LONGEST = max(STEPS)
 ONE_FOR_ALL = "one student for all T"
 VERSATILE = "versatile teacher"
 EXPERIMENT = "versatile"
+TIMES_EPOCHS = 2  # of the recipe's teacher
 
 By = Mapping[tuple[str, str], Mapping[int, Result]]  # (data set, variant) -> seed -> result
 
 
 def tasks_of(recipe: str, changes: tuple[str, ...]) -> tuple[Task, ...]:
     """The teachers, then for each T the students of each, and the student for all T."""
+    epochs = load_recipe(recipe, changes=changes).teacher.epochs
+    changes = (*changes, f"teacher.epochs={TIMES_EPOCHS * epochs}")
     for_all = (*changes, f"teacher.time_steps={list(STEPS)}")
     short = [steps for steps in STEPS if steps < LONGEST]
     return (

@@ -9,11 +9,18 @@ from pathlib import Path
 
 import pytest
 from command_line import TINY_RECIPE, invoke, write_tiny_files
+from training_cases import assert_same_state, state_of
 
 from intsnn.errors import InvalidFileError
 from intsnn.yamlfile import read_yaml_text
-from mdcompress.recipe import RECIPE_SCHEMA, Recipe
+from mdcompress.builders import build_network
+from mdcompress.compression import compress
+from mdcompress.data import calibration, load_data
+from mdcompress.evaluation import evaluate
+from mdcompress.norm_statistics import with_statistics
+from mdcompress.recipe import RECIPE_SCHEMA, Recipe, load_recipe
 from mdcompress.training import EpochRecord, Event
+from mdcompress.weights import load_student, load_weights
 
 MANY = TINY_RECIPE.replace("name: tiny", "name: many").replace(
     "distill: {epochs: 1}",
@@ -186,3 +193,49 @@ def test_each_student_needs_a_number_of_steps() -> None:
     with pytest.raises(InvalidFileError, match="must be one where time_steps is null") as caught:
         read_yaml_text(text, "r.yaml", Recipe, schema=RECIPE_SCHEMA)
     assert "time_steps: [1, 2, 4]" in str(caught.value)
+
+
+NORMED = """\
+from torch import nn
+from mdcompress.zoo import LIF
+
+class Normed(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer1, self.norm1, self.neuron1 = nn.Linear(64, 16, bias=False), nn.BatchNorm1d(16), LIF(tau=2.0)
+        self.layer2, self.norm2, self.neuron2 = nn.Linear(16, 16, bias=False), nn.BatchNorm1d(16), LIF(tau=2.0)
+        self.head = nn.Linear(16, 10)
+
+    def forward(self, x):
+        x = self.neuron1(self.norm1(self.layer1(x.flatten(2)).flatten(0, 1)).unflatten(0, x.shape[:2]))
+        x = self.neuron2(self.norm2(self.layer2(x).flatten(0, 1)).unflatten(0, x.shape[:2]))
+        return self.head(x).mean(0)
+"""
+
+
+def test_network_at_fewer_steps_has_the_statistics_of_its_calibration_samples(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second layer of a network reads fewer spikes at the first step than later: accuracy and student know it."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "normed_network.py").write_text(NORMED)
+    text = TINY_RECIPE.replace("name: tiny", "name: normed").replace("tiny_network:build", "normed_network:Normed")
+    text = text.replace("teacher: {", "teacher: {time_steps: [1, 2], ").replace("{epochs: 1}", "{time_steps: [1]}")
+    (tmp_path / "normed.yaml").write_text(text)
+    trained = invoke("train", "--recipe", "normed.yaml", "--json")
+    assert trained.code == 0, trained.err
+    quantized = invoke("quantize", "--recipe", "normed.yaml", "--json")
+    assert quantized.code == 0, quantized.err
+
+    recipe = load_recipe("normed.yaml")
+    network = build_network("normed_network:Normed").eval()
+    load_weights(network, "runs/normed/teacher.safetensors")
+    splits = load_data(recipe.data, seed=0)
+    samples = [x[:1] for x, _ in calibration(splits, 128, seed=0)]
+    at_one = with_statistics(network, samples)
+    accuracy = evaluate(at_one, splits.test, time_steps=1).accuracy
+    assert json.loads(trained.out)["measured"]["test_accuracy_T1"] == accuracy
+    assert accuracy != evaluate(network, splits.test, time_steps=1).accuracy
+    whole = next(iter(splits.train))[0]
+    expected = compress(network, whole, recipe, samples)
+    assert_same_state(load_student("runs/normed/quantized.safetensors"), state_of(expected))
