@@ -24,10 +24,10 @@ def measure_statistics(network: nn.Module, inputs: Sequence[Tensor]) -> None:
 
     Args:
         network: a student or a float network.
-        inputs: x [T, N, ...] each.
+        inputs: x [T, N, ...] each; one step of one sample has no variance and is left out.
     """
     network.eval()
-    norms = _norms(network)
+    norms, inputs = _norms(network), [x for x in inputs if x.shape[0] * x.shape[1] > 1]
     if not norms or not inputs:
         return
     momenta = [norm.momentum for norm in norms]

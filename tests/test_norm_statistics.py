@@ -126,6 +126,14 @@ def test_a_float_network_has_them_measured_too_and_a_copy_leaves_it_as_it_is() -
     assert all(torch.equal(value, before[name]) for name, value in state_of(network).items())
 
 
+def test_one_step_of_one_sample_is_left_out() -> None:
+    """torch's own norm refuses it: there is one value for each channel."""
+    x = last(1)[0]
+    alone, both = (with_statistics(float_network(), inputs) for inputs in ([x], [x[:1, :1], x]))
+    assert all(torch.equal(value, state_of(both)[name]) for name, value in state_of(alone).items())
+    assert with_statistics(float_network(), [x[:1, :1]]).norm.running_mean.abs().max() == 0  # type: ignore[union-attr]
+
+
 def test_a_student_of_fewer_steps_starts_from_the_network_at_its_steps() -> None:
     network, recipe = float_network(), Recipe.model_validate({"name": "fewer"})
     batches = [x * torch.tensor([0.5, 1.0, 2.0])[:, None, None] for x, _ in Shuffled()]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from mdcompress.console import JsonValue, Report, percent, table
 from mdcompress.errors import PlanError
 from mdcompress.pipeline.networks import (
+    at_steps,
     first_samples,
     fitted,
     load_splits,
@@ -89,7 +90,7 @@ def _measured(workspace: Workspace, weights: Path, choice: SensitivityChoice) ->
     x, y = _labelled(splits.validation, choice.samples, seed=recipe.seed)
     with seeded(recipe.seed):
         return measure_sensitivity(
-            network.network,
+            at_steps(workspace, network.network, splits, steps),
             network.graph,
             recipe,
             calibration=[calibration.to(device)],
