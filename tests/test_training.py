@@ -175,7 +175,9 @@ def test_one_listed_number_of_steps_is_training_on_the_first_steps(student: Stud
     teacher_of_two = with_statistics(teacher, [x for x, _ in cut])
     whole = list(Shuffled())
     listed = spec.model_copy(update={"time_steps": (2,)})
+    random = torch.random.get_rng_state()
     distill(student, teacher=teacher, train=whole, validate=whole, spec=listed)
+    assert torch.equal(random, torch.random.get_rng_state())
     distill(other, teacher=teacher_of_two, train=cut, validate=cut, spec=spec)
     assert_same_state(other, state_of(student))
     assert not torch.equal(teacher_of_two.norm.running_mean, teacher.norm.running_mean)  # type: ignore[union-attr]
