@@ -141,12 +141,12 @@ class _Teacher:
         graph = teacher.graph if isinstance(teacher, Student) else _traced(teacher, student.graph)
         _check_fits(graph, student.graph, spec)
         network = copy.deepcopy(teacher).to(device).eval()
-        if not _aligned_by_first_steps(spec) or not has_statistics(network):
+        if spec.time_steps is None or not _aligned_by_first_steps(spec) or not has_statistics(network):
             return cls(network, graph, {})
         with reproducible(device):
             first = itertools.islice(seeded_batches(train, seed=seed, epoch=1), STATISTICS_BATCHES)
             inputs = [x.to(device) for _, (x, _) in first]
-        fewer = [steps for steps in spec.time_steps or () if any(steps < len(x) for x in inputs)]
+        fewer = [steps for steps in spec.time_steps if any(steps < len(x) for x in inputs)]
         return cls(network, graph, {steps: with_statistics(network, [x[:steps] for x in inputs]) for steps in fewer})
 
     def observe(self, x: Tensor) -> Observation:
