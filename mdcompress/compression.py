@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from mdcompress.adapters import Adapter
 from mdcompress.calibration import Batch, calibrate
+from mdcompress.errors import CalibrationError
 from mdcompress.norm_statistics import with_statistics
 from mdcompress.planning import plan
 from mdcompress.recipe import Recipe, load_recipe
@@ -31,15 +32,22 @@ def compress(
         model: float spiking network, called as model(sample).
         sample: [T, N, ...], float; T is that of the network's training.
         recipe: a recipe, the path of one, or the name of a shipped one ("4bit").
-        batches: calibration data, x [T_s, N, ...] or (x, y). With T_s < T it becomes a student of T_s steps: it starts
-            from the network at T_s (`with_statistics`), unless `calibrate.statistics` is keep.
+        batches: calibration data, x [T_s, N, ...] or (x, y). With T_s < T, all the same, it becomes a student of T_s
+            steps: it starts from the network at T_s (`with_statistics`), unless `calibrate.statistics` is keep.
         adapters: for neurons of one's own (`mdcompress.adapters.NeuronAdapter`).
     """
     if not isinstance(recipe, Recipe):
         recipe = load_recipe(recipe)
     graph = trace(model, sample, adapters=adapters)
     inputs = [(batch if isinstance(batch, Tensor) else batch[0]).to(sample.device) for batch in batches]
-    if recipe.calibrate.statistics == "recompute" and any(len(x) < len(sample) for x in inputs):
-        model = with_statistics(model, inputs)
+    lengths = sorted({len(x) for x in inputs})
+    if lengths and lengths[0] < len(sample):
+        if len(lengths) > 1:
+            raise CalibrationError(
+                f"batches of fewer steps than the sample's {len(sample)} must have the same number (got {lengths})",
+                hints=["cut them all to the student's steps: x[:T]"],
+            )
+        if recipe.calibrate.statistics == "recompute":
+            model = with_statistics(model, inputs)
     student = quantize(model, graph, plan(recipe, graph))
     return calibrate(student, inputs, spec=recipe.calibrate, teacher=model)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from training_cases import FAST, Second, Shuffled, Tiny, float_network, state_of, tiny_student
 
 from mdcompress.compression import compress
+from mdcompress.errors import CalibrationError, DataError
 from mdcompress.norm_statistics import measure_statistics, with_statistics
 from mdcompress.recipe import CalibrateSpec, DistillSpec, NormStatisticsSpec, Recipe, TrainSpec
 from mdcompress.student import Student
@@ -131,7 +132,36 @@ def test_one_step_of_one_sample_is_left_out() -> None:
     x = last(1)[0]
     alone, both = (with_statistics(float_network(), inputs) for inputs in ([x], [x[:1, :1], x]))
     assert all(torch.equal(value, state_of(both)[name]) for name, value in state_of(alone).items())
-    assert with_statistics(float_network(), [x[:1, :1]]).norm.running_mean.abs().max() == 0  # type: ignore[union-attr]
+    by_pairs = with_statistics(float_network(), Shuffled())
+    assert all(
+        torch.equal(value, state_of(by_pairs)[name])
+        for name, value in state_of(with_statistics(float_network(), [x for x, _ in Shuffled()])).items()
+    )
+
+
+@pytest.mark.parametrize(
+    ("batches", "words"),
+    [
+        ([], r"more than one step or sample \(got 0: \[\]\)"),
+        ([torch.zeros(1, 1, 8)], r"\(got 1: \[\[1, 1, 8\]\]\)"),
+        ([torch.full((2, 3, 8), torch.nan)], "need finite samples"),
+    ],
+)
+def test_batches_without_statistics_are_an_error(batches: list[Tensor], words: str) -> None:
+    with pytest.raises(DataError, match=words):
+        with_statistics(float_network(), batches)
+    plain = nn.Sequential(nn.Linear(8, 4), LIF(), nn.Linear(4, 3)).train()
+    own = with_statistics(plain, batches)  # there is nothing to measure
+    assert not own.training and plain.training
+    assert all(torch.equal(value, state_of(plain)[name]) for name, value in state_of(own).items())
+
+
+def test_a_student_of_two_lengths_is_refused() -> None:
+    x = last(1)[0]
+    with pytest.raises(
+        CalibrationError, match=r"fewer steps than the sample's 3 must have the same number \(got \[1, 3\]"
+    ):
+        compress(float_network(), x, Recipe.model_validate({"name": "two"}), [x, x[:1]])
 
 
 def test_a_student_of_fewer_steps_starts_from_the_network_at_its_steps() -> None:

@@ -79,6 +79,9 @@ def test_each_student_is_a_run_of_its_own_under_the_one_teacher(here: Path) -> N
     again = invoke("distill")
     assert again.code == 0 and again.err.count("up to date") == 4
     assert "| runs/many/T2 |" in again.out and "wrote" not in again.err
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in again.out.splitlines() if "|" in line]
+    assert rows[0][:4] == ["T", "calibrated", "distilled", "best epoch"]
+    assert [row[0] for row in rows[2:]] == ["1", "2"] and [row[3] for row in rows[2:]] == ["1", "1"]
 
 
 def test_a_refused_command_leaves_the_recipe_of_the_students(here: Path) -> None:
@@ -113,6 +116,22 @@ def test_an_interrupted_second_student_goes_on_and_the_first_is_not_repeated(
     assert resumed.code == 0, resumed.err
     assert resumed.err.count("up to date") == 3 and "going on with epoch 2" in resumed.err
     assert students() == expected
+
+
+def test_a_kept_calibrated_student_is_said(here: Path) -> None:
+    ruinous = ("--set", "train.optimizer.lr=100")
+    several = invoke("distill", *ruinous)
+    assert several.code == 0, several.err
+    assert several.out.count("| 0: calibrated |") == 2
+    alone = ("--recipe", "many.yaml", "--weights", "runs/many/teacher.safetensors", "--set", "distill.students=one")
+    for run, changes, words in (
+        ("one", ruinous, "% at T = 1: the calibrated student, which no epoch surpassed on the validation split"),
+        ("none", ("--set", "distill.epochs=0"), "% at T = 1: the calibrated student, distill.epochs is 0"),
+    ):
+        chosen = (*alone, "--run", run, "--set", "distill.time_steps=[1]", *changes)
+        assert invoke("quantize", *chosen).code == 0
+        told = invoke("distill", *chosen)
+        assert words in told.out, (told.out, told.err)
 
 
 def test_a_whole_run_ends_with_one_table(here: Path) -> None:

@@ -27,6 +27,7 @@ from mdcompress.runs import (
 if TYPE_CHECKING:
     from mdcompress.data import DataSplits
     from mdcompress.mismatch import MismatchReport
+    from mdcompress.recipe import Recipe
     from mdcompress.student import Student
     from mdcompress.tracing.conventions import Fitted
     from mdcompress.training import EpochRecord
@@ -83,14 +84,14 @@ def _write(
 
     recipe = workspace.recipe
     accuracies = accuracies_at(student, splits.test, recipe.student_step_counts)
-    best = best_epoch(history).epoch if history else 0
+    best = best_epoch(history).epoch if history else None
     measured = {
         **recorded(accuracies),
-        "best_epoch": best,
+        "best_epoch": best or 0,
         "membrane_mismatch_before": mismatch.membrane_before,
         "membrane_mismatch_after": mismatch.membrane_after,
     }
-    with started.writing(measured=measured, summary=_summary(accuracies, mismatch, best)) as folder:
+    with started.writing(measured=measured, summary=_summary(recipe, accuracies, mismatch, best)) as folder:
         provenance = {"recipe": recipe.name, "mdcompress": __version__, "stage": Stage.DISTILL.value}
         save_student(student, folder / DISTILLED_FILE, provenance=provenance)
         write_history(history, folder / HISTORY_FILE)
@@ -100,10 +101,15 @@ def _write(
         draw_training(history, folder / TRAINING_PICTURE_FILE)
 
 
-def _summary(accuracies: dict[int, float], mismatch: MismatchReport, best: int) -> str:
-    kept = "" if best else ": the calibrated student, which no epoch surpassed on the validation split"
+def _summary(recipe: Recipe, accuracies: dict[int, float], mismatch: MismatchReport, best: int | None) -> str:
+    """What was reached; `best` is None where there was nothing to train."""
+    steps = "" if [*accuracies] == [recipe.data.time_steps] or len(accuracies) > 1 else f" at T = {max(accuracies)}"
+    kept = {
+        None: ": the calibrated student, distill.epochs is 0",
+        0: ": the calibrated student, which no epoch surpassed on the validation split",
+    }
     return (
-        f"distilled  test accuracy {in_words(accuracies)}{kept}\n"
+        f"distilled  test accuracy {in_words(accuracies)}{steps}{kept.get(best, '')}\n"
         f"membranes  mismatch with the teacher {mismatch.membrane_before:.4g} before, {mismatch.membrane_after:.4g} "
         "after (squared thresholds, mean over layers)"
     )

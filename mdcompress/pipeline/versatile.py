@@ -32,19 +32,23 @@ def keep_recipe(workspace: Workspace) -> None:
 
 def summarised(workspace: Workspace, students: tuple[Workspace, ...]) -> Report:
     """What the students are worth, in one table."""
-    measured = [student.run.manifest().stages[Stage.DISTILL.value].measured for student in students]
+    stages = [student.run.manifest().stages for student in students]
+    measured = [found[Stage.DISTILL.value].measured for found in stages]
+    calibrated = [found[Stage.QUANTIZE.value].measured["test_accuracy"] for found in stages]
     steps = [student.recipe.student_time_steps for student in students]
     rows = [
         [
             str(count),
+            percent(before),
             percent(found["test_accuracy"]),
+            _epoch(found.get("best_epoch")),
             f"{found['membrane_mismatch_before']:.4g}",
             f"{found['membrane_mismatch_after']:.4g}",
             str(student.run.path),
         ]
-        for count, found, student in zip(steps, measured, students, strict=True)
+        for count, before, found, student in zip(steps, calibrated, measured, students, strict=True)
     ]
-    header = ["T", "test accuracy", "membrane mismatch before", "after", "run"]
+    header = ["T", "calibrated", "distilled", "best epoch", "membrane mismatch before", "after", "run"]
     trained = workspace.run.record(Stage.TRAIN)
     document: JsonValue = {
         "run": str(workspace.run.path),
@@ -57,6 +61,11 @@ def summarised(workspace: Workspace, students: tuple[Workspace, ...]) -> Report:
     paths = tuple(path for student in students for path in student.run.written_files(Stage.DISTILL))
     text = table(header, rows, numbers=header[:-1])
     return Report(text if trained is None else f"{trained.summary}\n\n{text}", document, paths)
+
+
+def _epoch(best: float | None) -> str:
+    """The epoch that a student holds; runs of earlier versions do not say."""
+    return "-" if best is None else f"{best:.0f}" if best else "0: calibrated"
 
 
 def _student_run(workspace: Workspace, steps: int, weights: Path) -> Workspace:

@@ -65,7 +65,8 @@ def distill(
         teacher: the float network it was traced from (or a finer student); None where no loss needs one.
         train: batches (x [T, N, ...], y [N]) that can be walked once an epoch; `set_epoch(1..E)` is called if there.
         validate: batches to choose the epoch by.
-        spec: the recipe's `distill` section.
+        spec: the recipe's `distill` section. Without `time_steps` the student is trained on all steps of the batches;
+            with several it is trained for all of them (`students: each` is for the command line: one call for each T).
         settings: the recipe's `train` section.
         seed: start of all random numbers; the same seed gives the same bits on the same machine.
         checkpoint: file that holds the whole state; one that exists is resumed. Its folder must exist.
