@@ -104,7 +104,7 @@ variants, and students scored with running averages in their batch norms, by whi
 membrane + logits gained +0.07 ± 0.79 points (9 pairs) over QAT on labels alone (page and results: commit 12cad70).
 Before Tiny-ImageNet was measured, and while N-MNIST had MNIST's choices and one set of 600 recordings for teacher and
 students, the gain was 0.00 ± 1.77 over 5 settings (commit 916d69b). Before the calibrated student counted as epoch 0 it
-was +0.64 ± 0.39 over 18 pairs (commit 2e4353d); the settings were chosen then, and 33 of the 224 students changed."""
+was +0.64 ± 0.39 over 18 pairs (commit 2e4353d); the settings were chosen then, and 25 of the 224 students changed."""
 
 
 def _completeness(missing: int) -> str:
