@@ -80,7 +80,7 @@ def trained(start: Student, teacher: nn.Module, recipe: Recipe, splits: DataSpli
     records: list[EpochRecord] = []
 
     def progress(event: Event) -> None:
-        if isinstance(event, EpochRecord):
+        if isinstance(event, EpochRecord) and event.epoch:
             records.append(event)
 
     settings = recipe.train.model_copy(update={"batch_norm": NormStatisticsSpec(remeasure=batches)})
