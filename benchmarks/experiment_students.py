@@ -252,8 +252,8 @@ def _trained(
 def _float_result(
     task: Task, recipe: Recipe, network: nn.Module, splits: DataSplits, *, place: Workplace, started: float
 ) -> Result:
-    longest = len(_calibration_samples(recipe, splits, place)[0])
-    at = {steps: at_steps(recipe, network, splits, place, steps) for steps in recipe.teacher.time_steps or (longest,)}
+    samples = _calibration_samples(recipe, splits, place)
+    at = {steps: _at_steps(network, samples, steps) for steps in recipe.teacher.time_steps or (len(samples[0]),)}
     validation, test = (
         {each: 100 * evaluate(own, part, time_steps=each).accuracy for each, own in at.items()}
         for part in (splits.validation, splits.test)
@@ -283,7 +283,7 @@ def _student_result(task: Task, seed: int, place: Workplace, splits: DataSplits)
     teacher = teacher_network(recipe, place, input_steps=task.input_steps)
     student = calibrated(recipe, teacher, splits, place)
     tuned = group_of(recipe).endswith(TUNING)
-    beside = at_steps(recipe, teacher, splits, place, recipe.student_time_steps)
+    beside = _at_steps(teacher, _calibration_samples(recipe, splits, place), recipe.student_time_steps)
     before = {} if tuned else _mismatch(recipe, student, beside, splits)
     _distilled(student, teacher, recipe, splits, place, key=key)
     longest = recipe.student_time_steps
@@ -314,9 +314,8 @@ def calibrated(recipe: Recipe, teacher: nn.Module, splits: DataSplits, place: Wo
         return md.compress(teacher, samples[0][:, :2], recipe, [x[: recipe.student_time_steps] for x in samples])
 
 
-def at_steps(recipe: Recipe, network: nn.Module, splits: DataSplits, place: Workplace, steps: int) -> nn.Module:
-    """A float network at T = `steps`, as `mdcompress.pipeline.networks.at_steps` has it."""
-    samples = _calibration_samples(recipe, splits, place)
+def _at_steps(network: nn.Module, samples: list[Tensor], steps: int) -> nn.Module:
+    """A float network at T = `steps`, as `mdcompress.pipeline.networks.at_steps` has it; `samples` at all steps."""
     return network if steps == len(samples[0]) else md.with_statistics(network, [x[:steps] for x in samples])
 
 

@@ -18,6 +18,7 @@ from intsnn.arithmetic import IntType
 from mdcompress.adapters import simulate
 from mdcompress.errors import CalibrationError
 from mdcompress.graph import Carries, NodeKind, typical
+from mdcompress.inputs import Batch, inputs_of
 from mdcompress.layers.digitizing import QuantDigitizer
 from mdcompress.layers.integer_ops import Firing
 from mdcompress.layers.neuron import MembraneUnit, QuantNeuron, ReadoutUnit
@@ -40,8 +41,6 @@ _FAR_BELOW = 0.03  # what an error below -threshold counts in the range search, 
 _SMALLEST_READOUT = 1e-6  # a head of zeros still has a unit
 _READOUT_BITS = 15  # the largest readout current of calibration takes this many bits, unless
 _PROVED_READOUT_BITS = 18  # the largest that the weights allow would take more than this many
-
-Batch = Tensor | Sequence[Tensor]
 
 
 def calibrate(
@@ -68,7 +67,7 @@ def calibrate(
             hints=["give teacher=, the float network", "or set offsets to keep"],
         )
     device = student.input.scale.device
-    inputs = [(batch if isinstance(batch, Tensor) else batch[0]).to(device) for batch in batches]
+    inputs = inputs_of(batches, device)
     if not sum(x.numel() for x in inputs):
         raise CalibrationError(
             f"calibration needs at least one sample (got {len(inputs)} batches, empty)",

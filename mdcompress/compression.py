@@ -8,8 +8,9 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from mdcompress.adapters import Adapter
-from mdcompress.calibration import Batch, calibrate
+from mdcompress.calibration import calibrate
 from mdcompress.errors import CalibrationError
+from mdcompress.inputs import Batch, inputs_of
 from mdcompress.norm_statistics import with_statistics
 from mdcompress.planning import plan
 from mdcompress.recipe import Recipe, load_recipe
@@ -39,7 +40,7 @@ def compress(
     if not isinstance(recipe, Recipe):
         recipe = load_recipe(recipe)
     graph = trace(model, sample, adapters=adapters)
-    inputs = [(batch if isinstance(batch, Tensor) else batch[0]).to(sample.device) for batch in batches]
+    inputs = inputs_of(batches, sample.device)
     lengths = sorted({len(x) for x in inputs})
     if lengths and lengths[0] < len(sample):
         if len(lengths) > 1:

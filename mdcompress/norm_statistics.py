@@ -10,10 +10,9 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mdcompress.errors import DataError
+from mdcompress.inputs import Batch, inputs_of
 from mdcompress.student import Student
 from mdcompress.tracing.state import run_fresh
-
-Batch = Tensor | Sequence[Tensor]  # x, or (x, y)
 
 
 @torch.no_grad()
@@ -64,7 +63,7 @@ def with_statistics(network: nn.Module, batches: Iterable[Batch]) -> nn.Module:
     finite.
     """
     own = copy.deepcopy(network)
-    inputs = [batch if isinstance(batch, Tensor) else batch[0] for batch in batches]
+    inputs = inputs_of(batches)
     if not has_statistics(network):
         return own.eval()
     if not any(x.shape[0] * x.shape[1] > 1 for x in inputs):
