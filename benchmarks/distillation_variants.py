@@ -17,13 +17,18 @@ from benchmarks.experiment_students import TUNING, Task, key_of, setting_of
 from mdcompress.recipe import load_recipe
 
 Changes = tuple[str, ...]
-Variant = Literal["calibration only", "QAT", "+ logits", "+ membrane", "+ both"]
+Variant = Literal[
+    "calibration only", "QAT", "+ logits", "+ membrane", "+ both", "rounding only", "rounding, + both"
+]  # fmt: skip
 Field = Literal[
     "rate of many bits", "rate of QAT", "logits", "rate of + logits", "membrane", "rate of + membrane", "both",
     "rate of + both",
 ]  # fmt: skip
 
 STUDENTS: tuple[Variant, ...] = ("calibration only", "QAT", "+ logits", "+ membrane", "+ both")
+# the first and the last of them with nothing fitted but the ranges: every weight is rounded by itself
+FROM_ROUNDING: tuple[Variant, ...] = ("rounding only", "rounding, + both")
+ROUNDING = ("calibrate.weights=nearest", "calibrate.statistics=keep", "calibrate.offsets=keep")
 TEACHER, CONTROL = "teacher", "teacher, trained on"
 
 NO_LOGITS, NO_MEMBRANE = "distill.logits=null", "distill.membrane=null"
@@ -58,7 +63,7 @@ class Choice:
     both: Changes = ()
 
     def rate(self, setting: str, variant: Variant) -> Changes:
-        """The learning rate of a variant at a setting."""
+        """The learning rate of a variant at a setting; QAT's for one that has none of its own."""
         if setting not in FEW_BITS:
             return self.many_bits_rate
         return self.few_bits_rates.get(variant, self.few_bits_rates.get("QAT", ()))
@@ -77,6 +82,10 @@ class Choice:
                 return (*rate, NO_LOGITS, *self.membrane)
             case "+ both":
                 return (*rate, *self.logits, *self.membrane, *self.both)
+            case "rounding only":
+                return (*ROUNDING, *self.changes("calibration only", setting))
+            case "rounding, + both":
+                return (*ROUNDING, *self.changes("+ both", setting))
             case _:
                 assert_never(variant)
 
@@ -241,7 +250,7 @@ def ablation_tasks(recipes: Sequence[str], chosen: Choice, more: Changes) -> tup
     students = [
         Task("student", "ablation", recipe, variant, (*more, *chosen.changes(variant, _setting(recipe))))
         for recipe in recipes
-        for variant in STUDENTS
+        for variant in (*STUDENTS, *FROM_ROUNDING)
     ]
     return (*floats, *students)
 

@@ -93,6 +93,12 @@ def load_student(path: str | Path) -> Student:
     return student.eval()
 
 
+def holds_student(path: str | Path) -> bool:
+    """Whether a safetensors file is a student, not the weights of a float network. Errors: as `load_student`."""
+    _, metadata = _read_safetensors(Path(path))
+    return metadata.get("format") == STUDENT_FORMAT
+
+
 def restore(network: nn.Module, state: Mapping[str, Tensor], *, without: Collection[str] = ()) -> None:
     """Copy a state into the network's own tensors but `without`; ValueError unless names and shapes are the same.
 

@@ -20,6 +20,7 @@ import torch
 from command_line import copy_finished_run, environment, invoke, snapshot, spawn, write_tiny_files
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.torch import load_file
 
 from intsnn.analog import loading as analog_loading
 from intsnn.hardware import loading
@@ -256,6 +257,17 @@ def test_eval_prints_accuracy_and_what_neurons_do(finished: Path) -> None:
     result = invoke("eval", "runs/tiny/quantized.safetensors", "--recipe", "tiny.yaml")
     assert re.match(r"runs/tiny/quantized\.safetensors: test accuracy [\d.]+ % on \d+ samples x 2 steps\n", result.out)
     assert re.search(r"\| neuron +\| +[\d.]+ % \| +[\d.]+ % \|", result.out)
+
+
+def test_eval_takes_the_weights_of_the_float_network_too(finished: Path) -> None:
+    """`train` has measured the same; a float network has rates, and no words to saturate."""
+    teacher = Path("runs/tiny/teacher.safetensors")
+    torch.save(load_file(teacher), "teacher.pt")
+    record = json.loads(Path("runs/tiny/run.json").read_text("utf-8"))
+    for file in (str(teacher), "teacher.pt"):
+        scored = json.loads(invoke("eval", file, "--run", "tiny", "--json").out)
+        assert scored["accuracy"] == record["stages"]["train"]["measured"]["test_accuracy"]
+        assert scored["neurons"]["neuron"]["spike_rate"] > 0 and scored["neurons"]["neuron"]["saturated"] is None
 
 
 def test_eval_prints_the_accuracy_alone_where_it_is_to_be_quiet(finished: Path) -> None:

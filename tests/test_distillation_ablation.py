@@ -31,6 +31,7 @@ from benchmarks.distillation_variants import (
     CONTROL,
     FEW_BITS,
     FIELDS,
+    FROM_ROUNDING,
     STUDENTS,
     TEACHER,
     Choice,
@@ -73,7 +74,7 @@ def test_every_network_is_measured_once_and_a_killed_run_goes_on_to_the_same_res
     plan, whole = replace(plan, recipes=plan.recipes[:1]), place_in(tmp_path / "whole")
     compare(plan, whole, processes=1)
     results = whole.store.results()
-    wanted = {(TEACHER, "float"), (CONTROL, "float")} | {(variant, "2bit") for variant in STUDENTS}
+    wanted = {(TEACHER, "float"), (CONTROL, "float")} | {(variant, "2bit") for variant in (*STUDENTS, *FROM_ROUNDING)}
     assert {(result.variant, result.setting) for result in results.values()} == wanted
     assert all(result.group == "loaders" and result.seed == 0 for result in results.values())
     students = [result for result in results.values() if result.setting != "float"]

@@ -255,6 +255,8 @@ def test_network_at_fewer_steps_has_the_statistics_of_its_calibration_samples(
     accuracy = evaluate(at_one, splits.test, time_steps=1).accuracy
     assert json.loads(trained.out)["measured"]["test_accuracy_T1"] == accuracy
     assert accuracy != evaluate(network, splits.test, time_steps=1).accuracy
+    scored = invoke("eval", "runs/normed/teacher.safetensors", "--json")
+    assert json.loads(scored.out)["accuracy_at_time_steps"]["1"] == accuracy
     whole = next(iter(splits.train))[0]
     expected = compress(network, whole, recipe, samples)
     assert_same_state(load_student("runs/normed/quantized.safetensors"), state_of(expected))

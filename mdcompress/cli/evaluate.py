@@ -1,4 +1,4 @@
-"""`mdcompress eval`: accuracy of a student or a model.onnx on test data."""
+"""`mdcompress eval`: accuracy of a student, a float network or a model.onnx on test data."""
 
 from __future__ import annotations
 
@@ -20,7 +20,14 @@ from mdcompress.console import Console
 from mdcompress.pipeline.workspace import Compute
 
 
-@click.command("eval", epilog=example("mdcompress eval", "mdcompress eval runs/4bit/model.onnx --min-accuracy 0.95"))
+@click.command(
+    "eval",
+    epilog=example(
+        "mdcompress eval",
+        "mdcompress eval runs/4bit/teacher.safetensors",
+        "mdcompress eval runs/4bit/model.onnx --min-accuracy 0.95",
+    ),
+)
 @click.argument("file", metavar="[FILE]", required=False, type=click.Path(path_type=Path))
 @selection_options
 @compute_options
@@ -29,10 +36,11 @@ from mdcompress.pipeline.workspace import Compute
 def command(
     file: Path | None, selection: Selection, compute: Compute, min_accuracy: float | None, console: Console
 ) -> None:
-    """Evaluate a student or a model.onnx on the test split.
+    """Evaluate a student, float weights or a model.onnx.
 
-    FILE is a student (.safetensors) or an exported model (.onnx); without it the run's newest student. The data are
-    those of the recipe or the run; without either those of the run that holds FILE, or of the only run.
+    FILE is a student (.safetensors), weights of the recipe's float network (teacher.safetensors, .pt) or an exported
+    model (.onnx); without it the run's newest student. The data are those of the recipe or the run; without either
+    those of the run that holds FILE, or of the only run.
     """
     from mdcompress.pipeline.evaluating import evaluate
 

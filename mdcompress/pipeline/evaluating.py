@@ -1,4 +1,4 @@
-"""`eval`: a student or a model.onnx and test data -> accuracy, and what its neurons do."""
+"""`eval`: a student, the float network's weights or a model.onnx and test data -> accuracy, and what its neurons do."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from intsnn.errors import MissingFileError, UsageError
 from mdcompress.console import JsonValue, Report, percent, table
 from mdcompress.manifest import require_as_written
 from mdcompress.pipeline.accuracies import accuracies_at
-from mdcompress.pipeline.networks import load_splits, torch_device
+from mdcompress.pipeline.networks import at_steps, fitted, load_splits, torch_device, trained_network
 from mdcompress.pipeline.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -35,19 +35,30 @@ class Evaluated:
 
 
 def evaluate(workspace: Workspace, file: Path | None) -> Evaluated:
-    """Evaluate a student or a model.onnx on the recipe's test split; without `file` the run's newest student."""
+    """Evaluate a student, a float network's weights or a model.onnx on the recipe's test split.
+
+    Without `file` it is the run's newest student. A `.safetensors` says itself which of the two it is; weights are
+    those of the recipe's network, which runs at each T of `teacher.time_steps`.
+    """
     path = file or workspace.newest_student()
     if not path.is_file():
-        raise MissingFileError(f"{path}: no such file", hints=["give a student (.safetensors) or a model.onnx"])
+        raise MissingFileError(
+            f"{path}: no such file", hints=["give a student or weights (.safetensors), or a model.onnx"]
+        )
     require_as_written(path)
+    from mdcompress.weights import holds_student
+
     match path.suffix:
         case ".onnx":
             return _evaluate_model(workspace, path)
-        case ".safetensors":
+        case ".safetensors" if holds_student(path):
             return _evaluate_student(workspace, path)
+        case ".safetensors" | ".pt" | ".pth":
+            return _evaluate_float_network(workspace, path)
         case suffix:
             raise UsageError(
-                f"{path}: what is evaluated must be a student (.safetensors) or a model.onnx (got {suffix!r})",
+                f"{path}: what is evaluated must be a student or weights (.safetensors, .pt) or a model.onnx "
+                f"(got {suffix!r})",
                 hints=["`mdcompress quantize` writes students, `mdcompress export` model.onnx"],
             )
 
@@ -68,6 +79,28 @@ def _evaluate_student(workspace: Workspace, path: Path) -> Evaluated:
     *shorter, longest = workspace.recipe.student_step_counts
     fewer = accuracies_at(student, test, shorter)
     metrics = evaluate_network(student, test, graph=student.graph, time_steps=longest)
+    return _evaluated(path, fewer, metrics)
+
+
+def _evaluate_float_network(workspace: Workspace, path: Path) -> Evaluated:
+    """At each T with the statistics of that T, as `train` has it."""
+    from mdcompress.evaluation import evaluate as evaluate_network
+
+    splits = load_splits(workspace)
+    found = fitted(workspace, trained_network(workspace, path), splits)
+    *shorter, longest = workspace.recipe.teacher.time_steps or (workspace.recipe.data.time_steps,)
+    fewer = {
+        steps: evaluate_network(
+            at_steps(workspace, found.network, splits, steps), splits.test, time_steps=steps
+        ).accuracy
+        for steps in shorter
+    }
+    metrics = evaluate_network(found.network, splits.test, graph=found.graph, time_steps=longest)
+    return _evaluated(path, fewer, metrics)
+
+
+def _evaluated(path: Path, fewer: Mapping[int, float], metrics: Metrics) -> Evaluated:
+    """`fewer`: T -> accuracy at the T below that of the metrics."""
     accuracies = {**fewer, metrics.time_steps: metrics.accuracy}
     document: JsonValue = {"file": str(path), **_parsed(metrics.to_json()), **_at_each(accuracies)}
     neurons = _neurons(metrics)
