@@ -38,9 +38,9 @@ def paired_interval(differences: Sequence[float]) -> Interval:
     return Interval(statistics.fmean(differences), quantile * statistics.stdev(differences) / math.sqrt(count), count)
 
 
-def spread(values: Sequence[float]) -> str:
+def spread(values: Sequence[float], *, digits: int = 2) -> str:
     """Mean ± sample standard deviation; `-` where there is nothing."""
     if not values:
         return "-"
     deviation = statistics.stdev(values) if len(values) > 1 else 0.0
-    return f"{statistics.fmean(values):.2f} ± {deviation:.2f}"
+    return f"{statistics.fmean(values):.{digits}f} ± {deviation:.{digits}f}"

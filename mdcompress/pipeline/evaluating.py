@@ -159,11 +159,14 @@ def _headlines(path: Path, accuracies: Mapping[int, float], samples: int) -> str
 
 
 def _neurons(metrics: Metrics) -> str:
+    """A float network's membranes have no words to saturate: it has no such column."""
+    header = ["neuron", "spike rate", "saturated"]
     rows = [
-        [name, percent(found.spike_rate), "" if found.saturated is None else percent(found.saturated)]
+        [name, percent(found.spike_rate), *([] if found.saturated is None else [percent(found.saturated)])]
         for name, found in metrics.neurons.items()
     ]
-    return table(["neuron", "spike rate", "saturated"], rows, numbers=["spike rate", "saturated"])
+    width = min((len(row) for row in rows), default=len(header))
+    return table(header[:width], rows, numbers=header[1:width])
 
 
 def _parsed(text: str) -> Mapping[str, JsonValue]:
