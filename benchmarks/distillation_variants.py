@@ -18,7 +18,8 @@ from mdcompress.recipe import load_recipe
 
 Changes = tuple[str, ...]
 Variant = Literal[
-    "calibration only", "QAT", "+ logits", "+ membrane", "+ both", "rounding only", "rounding, + both"
+    "calibration only", "QAT", "+ logits", "+ membrane", "+ both", "rounding only", "rounding, + both",
+    "membrane alone",
 ]  # fmt: skip
 Field = Literal[
     "rate of many bits", "rate of QAT", "logits", "rate of + logits", "membrane", "rate of + membrane", "both",
@@ -28,6 +29,12 @@ Field = Literal[
 STUDENTS: tuple[Variant, ...] = ("calibration only", "QAT", "+ logits", "+ membrane", "+ both")
 # the first and the last of them with nothing fitted but the ranges: every weight is rounded by itself
 FROM_ROUNDING: tuple[Variant, ...] = ("rounding only", "rounding, + both")
+# at many bits: nothing but the membranes' mismatch is minimised, gently, by the student as it is evaluated
+MEMBRANE_ALONE: Variant = "membrane alone"
+ALONE = (
+    "train.optimizer.lr=2e-5", "train.batch_norm.freeze_after=0", "distill.task.weight=0", "distill.logits=null",
+    "distill.membrane.distance=mse", "distill.membrane.weight=1",
+)  # fmt: skip
 ROUNDING = ("calibrate.weights=nearest", "calibrate.statistics=keep", "calibrate.offsets=keep")
 TEACHER, CONTROL = "teacher", "teacher, trained on"
 
@@ -86,6 +93,8 @@ class Choice:
                 return (*ROUNDING, *self.changes("calibration only", setting))
             case "rounding, + both":
                 return (*ROUNDING, *self.changes("+ both", setting))
+            case "membrane alone":
+                return ALONE
             case _:
                 assert_never(variant)
 
@@ -250,7 +259,7 @@ def ablation_tasks(recipes: Sequence[str], chosen: Choice, more: Changes) -> tup
     students = [
         Task("student", "ablation", recipe, variant, (*more, *chosen.changes(variant, _setting(recipe))))
         for recipe in recipes
-        for variant in (*STUDENTS, *FROM_ROUNDING)
+        for variant in (*STUDENTS, *FROM_ROUNDING, *([] if _setting(recipe) in FEW_BITS else [MEMBRANE_ALONE]))
     ]
     return (*floats, *students)
 

@@ -324,6 +324,25 @@ def test_the_page_has_each_layers_mismatch_and_the_values_compared() -> None:
     assert line(text, "cifar10", "4bit", "4") == "| cifar10 | 4bit | 4 | 10 | 4,000 | 0 | 4 |"
 
 
+def test_the_page_counts_where_distillation_lowers_the_mismatch() -> None:
+    """From 0.3 after rounding and 0.15 after calibration: both parts end at 0.2 and 0.1, the membrane alone at 0.16."""
+
+    def of(setting: str, variant: str, mismatch: float) -> Result:
+        return replace(result(setting, variant, 0, test=60.0), layers={"a": Layer(9.0, mismatch, 0, 0, 0)})
+
+    ends = {"rounding only": 0.3, "calibration only": 0.15, "rounding, + both": 0.2, "+ both": 0.1}
+    rows = [of("2bit", variant, mismatch) for variant, mismatch in ends.items()]
+    rows += [of("8bit", variant, mismatch + 0.1 * ("both" in variant)) for variant, mismatch in ends.items()]
+    rows += [of("8bit", "membrane alone", 0.16), result("float", TEACHER, 0, test=61.0)]
+    text = page(rows, {}, missing=0, command="x")
+    assert "by distillation in 1 of 2 settings from plain rounding and in 1 from calibration" in text
+    assert "to the calibrated and distilled student in 2" in text
+    cells = ["60.00"] * 4 + ["0.3000", "0.1500", "0.2000", "0.1000"]
+    assert line(text, "cifar10", "2bit", "60.00") == f"| cifar10 | 2bit | {' | '.join(cells)} |"
+    assert line(text, "cifar10", "8bit", "-1.00 ± ? (n = 1)").endswith("| 0.1500 | - | 0.2000 | 0.1600 |")
+    assert "under the calibrated student's in 0 of 1 settings" in text
+
+
 def test_the_page_of_a_store_is_printed(plan: Plan, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     place = place_in(tmp_path)
     short = replace(plan, recipes=plan.recipes[:1], changes=("distill.epochs=0", "teacher.epochs=1"))

@@ -53,12 +53,12 @@ def distill(
     """Train `student` in place to the losses of `spec`; returned is the same object, at its best epoch.
 
     Best is the highest validation accuracy (mean over the T of `spec.time_steps`), then the lowest loss, then the
-    earliest epoch; the student as it came is epoch 0, so that none comes back worse on validation. A batch is one
-    optimizer step on the mean of the losses at each listed T, on the batch's first T steps. The teacher runs on all
-    steps; at fewer, potentials and rates that are aligned by first steps are those of the teacher at T, with the
-    statistics of the first T steps of the first batches of epoch 1 (`with_statistics`). With 0 epochs the student is
-    returned as it came. With stages of falling bits in `spec.gradual` best is epoch 0 or one of the last stage; the
-    student comes with its planned bits.
+    earliest epoch; the student as it came is epoch 0, so that none comes back worse on validation. A batch is an
+    optimizer step for each listed T, in turn, on the batch's first T steps. The teacher runs on all steps; at fewer,
+    potentials and rates that are aligned by first steps are those of the teacher at T, with the statistics of the first
+    T steps of the first batches of epoch 1 (`with_statistics`). With 0 epochs the student is returned as it came. With
+    stages of falling bits in `spec.gradual` best is epoch 0 or one of the last stage; the student comes with its
+    planned bits.
 
     Args:
         student: a calibrated student.
@@ -182,11 +182,6 @@ class _Distillation:
 
     def __init__(self, student: Student, teacher: _Teacher | None, spec: DistillSpec, moments_of: Moments) -> None:
         self._student, self._teacher, self._spec, self._moments_of = student, teacher, spec, moments_of
-
-    @property
-    def passes(self) -> int:
-        """One for each T."""
-        return len(self._spec.time_steps or (0,))
 
     def __call__(self, x: Tensor, y: Tensor) -> Iterator[PassLoss]:
         """The loss of x [T_max, N, ...], y [N] at each T."""

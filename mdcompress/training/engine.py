@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import statistics
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
@@ -66,15 +67,10 @@ class PassLoss:
 
 
 class Objective(Protocol):
-    """What is minimised: the mean over the passes of a batch (one pass for each T the network is trained at)."""
-
-    @property
-    def passes(self) -> int:
-        """How many passes a batch has."""
-        ...
+    """What is minimised: the loss of each pass over a batch (one pass for each T the network is trained at)."""
 
     def __call__(self, x: Tensor, y: Tensor) -> Iterator[PassLoss]:
-        """One loss for each pass; each is backpropagated before the next is computed."""
+        """One loss for each pass. Each is an optimizer step, which is done before the next loss is computed."""
         ...
 
 
@@ -240,20 +236,16 @@ class _Loop:
         done = (self.epoch - 1) * self.steps + step - 1
         rate = learning_rate(self.job.settings, done=done, total=self.job.epochs * self.steps)
         set_learning_rate(self.optimizer, rate)
-        self.optimizer.zero_grad(set_to_none=True)
-        mean = self._backpropagate(step, x, y)
-        norm = clip_gradient(self.trained, self.job.settings.grad_clip)
-        self._require_finite({"gradient's norm": norm}, step)
-        self.optimizer.step()
+        losses = self._descend(step, x, y)
         if self.job.settings.ema is not None:
             averaged = done - self.steps * self._stage_began()
             update_average(self.average, self.job.network, decay=decay_after(averaged, self.job.settings.ema))
         self.step = step
-        return StepRecord(self.epoch, self.job.epochs, step, self.steps, rate, mean)
+        return StepRecord(self.epoch, self.job.epochs, step, self.steps, rate, statistics.fmean(losses))
 
-    def _backpropagate(self, step: int, x: Tensor, y: Tensor) -> float:
-        """Gradients of the batch's mean loss, summed over processes; the loss."""
-        processes, passes, mean = self.job.processes, self.job.objective.passes, 0.0
+    def _descend(self, step: int, x: Tensor, y: Tensor) -> list[float]:
+        """One optimizer step for each pass over the batch, with gradients summed over processes; the losses."""
+        processes, losses = self.job.processes, []
         mine = share(processes, x, y)
         if processes.size > 1:
             seed_step(self.job.seed, self.epoch, step, rank=processes.rank)  # other samples, other dropout
@@ -261,11 +253,15 @@ class _Loop:
             for loss in self.job.objective(mine.x, mine.y):
                 parts, correct = whole_batch(processes, mine, loss.parts, loss.correct)
                 self._require_finite(parts, step)
-                torch.autograd.backward(loss.total * (mine.weight / passes))
+                self.optimizer.zero_grad(set_to_none=True)
+                torch.autograd.backward(loss.total * mine.weight)
+                sum_gradients(processes, self.trained)
+                norm = clip_gradient(self.trained, self.job.settings.grad_clip)
+                self._require_finite({"gradient's norm": norm}, step)
+                self.optimizer.step()
                 self.tally = _add(self.tally, parts, correct, len(y))
-                mean += parts["total"] / passes
-        sum_gradients(processes, self.trained)
-        return mean
+                losses.append(parts["total"])
+        return losses
 
     def _finish_epoch(self, started: float) -> None:
         with holding(self.job.network, self.average) if self.average else contextlib.nullcontext():

@@ -40,10 +40,10 @@ def train_network(
 ) -> NetworkT:
     """Train `network` in place to the cross-entropy of its mean answer; returned is the same object, at its best epoch.
 
-    With `spec.time_steps` a batch is one optimizer step on the mean of the losses at each listed T, each on the batch's
-    first T steps, and the best epoch is that of the highest mean accuracy over them. Batch norms are then scored with
-    the statistics of each T, measured over the epoch's last batches; the network has those of the last T, and
-    `with_statistics` finds those of another.
+    With `spec.time_steps` a batch is an optimizer step for each listed T, in turn, on the batch's first T steps; the
+    best epoch is that of the highest mean accuracy over them. Batch norms are then scored with the statistics of each
+    T, measured over the epoch's last batches; the network has those of the last T, and `with_statistics` finds those
+    of another.
 
     Args:
         network: any network [T, N, ...] -> [N, K] or [T, N, K].
@@ -101,11 +101,6 @@ class _Task:
 
     def __init__(self, network: nn.Module, spec: TeacherSpec) -> None:
         self._network, self._spec = network, spec
-
-    @property
-    def passes(self) -> int:
-        """One for each T."""
-        return len(self._spec.time_steps or (0,))
 
     def __call__(self, x: Tensor, y: Tensor) -> Iterator[PassLoss]:
         """The loss of x [T_max, N, ...], y [N] at each T."""
