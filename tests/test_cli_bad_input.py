@@ -199,6 +199,7 @@ WEIGHTS = [
         weights_with(with_nan, "nan.safetensors")),
     Bad("weights of another network", "eval other.safetensors", 1, ("other.safetensors", "does not fit the network"),
         weights_with(of_another_network, "other.safetensors")),
+    Bad("folder that is evaluated", "eval runs/tiny", 2, ("runs/tiny", "must be a file", "--run runs/tiny")),
     Bad("weights that are code", "eval evil.pt", 1, ("evil.pt", "tensors only"), malicious("evil.pt")),
     Bad("truncated student", "eval half.safetensors", 1, ("half.safetensors", "whole safetensors file"),
         truncated("runs/tiny/distilled.safetensors", "half.safetensors")),

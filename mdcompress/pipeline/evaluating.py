@@ -41,9 +41,13 @@ def evaluate(workspace: Workspace, file: Path | None) -> Evaluated:
     those of the recipe's network, which runs at each T of `teacher.time_steps`.
     """
     path = file or workspace.newest_student()
+    if path.is_dir():
+        raise UsageError(
+            f"{path}: what is evaluated must be a file (this is a folder)", hints=[f"name a run with `--run {path}`"]
+        )
     if not path.is_file():
         raise MissingFileError(
-            f"{path}: no such file", hints=["give a student or weights (.safetensors), or a model.onnx"]
+            f"{path}: no such file", hints=["give a student or weights (.safetensors, .pt), or a model.onnx"]
         )
     require_as_written(path)
     from mdcompress.weights import holds_student
