@@ -140,6 +140,16 @@ def test_a_whole_run_ends_with_one_table(here: Path) -> None:
     assert "train: up to date" in result.err and "student of T = 2, in runs/many/T2" in result.err
     assert result.out.startswith("teacher    test accuracy ") and result.out.count("| runs/many/T") == 2
     assert all((RUN / f"T{steps}" / "report.html").is_file() for steps in (1, 2))
+    for steps, word in ((1, "step"), (2, "steps")):
+        equal = (
+            rf"T = {steps}: parity +student = interpreter = onnxruntime on 64 samples x {steps} {word}: [\d,]+ spikes"
+        )
+        assert re.search(equal, result.out), result.out
+        price = json.loads((RUN / f"T{steps}" / "run.json").read_text("utf-8"))["stages"]["estimate-hw"]["measured"]
+        assert re.search(rf"\| +{steps} \| +{price['energy_pj'] / 1e6:.4g} \|", result.out), result.out
+    again = json.loads(invoke("run", "--recipe", "many.yaml", "--json").out)
+    assert [found["time_steps"] for found in again["exported"]] == [1, 2]
+    assert all(found["export"]["parity_values"] > 0 for found in again["exported"])
 
 
 @pytest.mark.parametrize("command", ["quantize", "export", "eval", "estimate-hw"])

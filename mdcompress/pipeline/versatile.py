@@ -63,6 +63,22 @@ def summarised(workspace: Workspace, students: tuple[Workspace, ...]) -> Report:
     return Report(text if trained is None else f"{trained.summary}\n\n{text}", document, paths)
 
 
+def with_exports(report: Report, students: tuple[Workspace, ...]) -> Report:
+    """The report with what a whole run has found besides: parity of each exported graph, energy and latency."""
+    rows, lines = [], []
+    found: list[JsonValue] = []
+    for student in students:
+        stages, steps = student.run.manifest().stages, student.recipe.student_time_steps
+        price, export = stages[Stage.ESTIMATE.value].measured, stages[Stage.EXPORT.value]
+        rows.append([str(steps), f"{price['energy_pj'] / 1e6:.4g}", f"{price['latency_ns'] / 1e3:.4g}"])
+        lines.append(f"T = {steps}: {export.summary.splitlines()[0]}")
+        found.append({"time_steps": steps, "export": dict(export.measured), "hardware": dict(price)})
+    header = ["T", "energy per inference, uJ", "latency, us"]
+    text = "\n\n".join([report.text, table(header, rows, numbers=header), "\n".join(lines)])
+    assert isinstance(report.document, dict)  # as `summarised` makes it
+    return replace(report, text=text, document={**report.document, "exported": found})
+
+
 def _epoch(best: float | None) -> str:
     """The epoch that a student holds; runs of earlier versions do not say."""
     return "-" if best is None else f"{best:.0f}" if best else "0: calibrated"

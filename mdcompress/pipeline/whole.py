@@ -15,7 +15,7 @@ from mdcompress.pipeline.exporting import export
 from mdcompress.pipeline.networks import teacher_weights, torch_device
 from mdcompress.pipeline.quantizing import quantize
 from mdcompress.pipeline.teaching import train
-from mdcompress.pipeline.versatile import keep_recipe, student_runs, summarised
+from mdcompress.pipeline.versatile import keep_recipe, student_runs, summarised, with_exports
 from mdcompress.pipeline.workspace import Workspace, record_document
 from mdcompress.recipe import Recipe
 from mdcompress.runs import Overwrite
@@ -44,7 +44,7 @@ def run_all(workspace: Workspace, hardware: str) -> WholeRun:
         _bring_up_to_date(workspace, Stage.TRAIN, lambda: train(workspace), {})
     students = _students(workspace, {**{stage: {} for stage in AFTER_TRAINING}, Stage.ESTIMATE: _pricing(hardware)})
     accuracies = [_run_one(_announced(student), hardware).accuracy for student in students]
-    return WholeRun(summarised(workspace, students), min(accuracies))
+    return WholeRun(with_exports(summarised(workspace, students), students), min(accuracies))
 
 
 def distill_all(workspace: Workspace) -> Report:
