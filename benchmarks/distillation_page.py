@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from benchmarks.distillation_variants import (
     ALONE,
     CONTROL,
+    EVERY,
     FROM_ROUNDING,
     MEMBRANE_ALONE,
     ROUNDING,
@@ -225,9 +226,8 @@ def _mismatches(results: Results) -> str:
     header = ["data", "setting", "before", *STUDENTS[1:]]
     rows = []
     for cell in results.cells:
-        trained = [results.of(cell, variant) for variant in STUDENTS[1:]]
         before = [_mean_layers(row, "before") for row in results.of(cell, STUDENTS[0]).values()]
-        after = [[_mean_layers(row, "after") for row in found.values()] for found in trained]
+        after = [_ends(results, cell, variant) for variant in STUDENTS[1:]]
         rows.append([cell.group, cell.setting, *(_mean(each, digits=4) for each in (before, *after))])
     layers = ["data", "setting", "neuron", "before", *STUDENTS[1:]]
     told = (
@@ -258,8 +258,8 @@ def _from_rounding(results: Results) -> str:
     variants = (FROM_ROUNDING[0], STUDENTS[0], FROM_ROUNDING[1], STUDENTS[-1])
     rows, falls = [], []
     for cell in results.cells:
-        found = [list(results.of(cell, variant).values()) for variant in variants]
-        mismatch = [[_mean_layers(row, "after") for row in each] for each in found]
+        mismatch = [_ends(results, cell, variant) for variant in variants]
+        found = (results.of(cell, variant).values() for variant in variants)
         accuracy = (_mean([row.accuracy for row in each], digits=2) for each in found)
         rows.append([cell.group, cell.setting, *accuracy, *(_mean(each, digits=4) for each in mismatch)])
         means = [statistics.fmean(each) if each else math.nan for each in mismatch]
@@ -283,8 +283,7 @@ def _membrane_alone(results: Results) -> str:
     for cell in results.cells:
         if not results.of(cell, MEMBRANE_ALONE):
             continue
-        found = [list(results.of(cell, variant).values()) for variant in variants]
-        mismatch = [[_mean_layers(row, "after") for row in each] for each in found]
+        mismatch = [_ends(results, cell, variant) for variant in variants]
         to_teacher = _interval(results.differences(cell, MEMBRANE_ALONE, TEACHER, _test).values())
         means = (_mean(each, digits=4) for each in mismatch)
         rows.append([cell.group, cell.setting, to_teacher, *means])
@@ -309,9 +308,9 @@ def _exactness(results: Results) -> str:
         "differing batches",
         "silent layers",
     ]
-    every, rows = (*STUDENTS, *FROM_ROUNDING, MEMBRANE_ALONE), []
+    rows = []
     for cell in results.cells:
-        seen = [row.exactness for variant in every for row in results.of(cell, variant).values() if row.exactness]
+        seen = [row.exactness for variant in EVERY for row in results.of(cell, variant).values() if row.exactness]
         samples = ", ".join(f"{count:,}" for count in sorted({each.samples for each in seen}))
         sums = (
             sum(each.values for each in seen),
@@ -327,7 +326,7 @@ def _exactness(results: Results) -> str:
 
 
 def _every_seed(results: Results) -> str:
-    variants = (TEACHER, CONTROL, *STUDENTS, *FROM_ROUNDING, MEMBRANE_ALONE)
+    variants = (TEACHER, CONTROL, *EVERY)
     rows = []
     for cell in results.cells:
         found: Mapping[str, Mapping[int, Result]] = {variant: results.of(cell, variant) for variant in variants}
@@ -344,6 +343,11 @@ def _test(result: Result) -> float:
 
 def _validation(result: Result) -> float:
     return result.chosen_by
+
+
+def _ends(results: Results, cell: Cell, variant: str) -> list[float]:
+    """The mismatch that each seed's student ends with, mean over its layers."""
+    return [_mean_layers(row, "after") for row in results.of(cell, variant).values()]
 
 
 def _mean_layers(result: Result, when: str) -> float:

@@ -36,6 +36,7 @@ ALONE = (
     "distill.membrane.distance=mse", "distill.membrane.weight=1",
 )  # fmt: skip
 ROUNDING = ("calibrate.weights=nearest", "calibrate.statistics=keep", "calibrate.offsets=keep")
+EVERY: tuple[Variant, ...] = (*STUDENTS, *FROM_ROUNDING, MEMBRANE_ALONE)
 TEACHER, CONTROL = "teacher", "teacher, trained on"
 
 NO_LOGITS, NO_MEMBRANE = "distill.logits=null", "distill.membrane=null"
@@ -259,7 +260,8 @@ def ablation_tasks(recipes: Sequence[str], chosen: Choice, more: Changes) -> tup
     students = [
         Task("student", "ablation", recipe, variant, (*more, *chosen.changes(variant, _setting(recipe))))
         for recipe in recipes
-        for variant in (*STUDENTS, *FROM_ROUNDING, *([] if _setting(recipe) in FEW_BITS else [MEMBRANE_ALONE]))
+        for variant in EVERY
+        if variant != MEMBRANE_ALONE or _setting(recipe) not in FEW_BITS
     ]
     return (*floats, *students)
 

@@ -42,34 +42,27 @@ from mdcompress.student import Student
 from mdcompress.zoo import LIF
 
 
-class RoundedNeuron(nn.Module):
+class RoundedNeuron(LIF):
     """A LIF whose stored membrane is rounded to `step` and clipped to `bits`; `potentials` [T, N, ...] before reset."""
 
     def __init__(self, neuron: LIF, *, step: float, bits: int) -> None:
-        super().__init__()
-        self._neuron, self._step, self._half = neuron, step, 2 ** (bits - 1)
+        nn.Module.__init__(self)
+        self._set(neuron.threshold, neuron.reset, neuron.reset_value, neuron.surrogate)
+        self.tau, self.decay, self.input_gain, self.drive = neuron.tau, neuron.decay, neuron.input_gain, neuron.drive
+        self._step, self._half, self._seen = step, 2 ** (bits - 1), list[Tensor]()
         self.potentials = torch.zeros(0)
 
     def forward(self, x: Tensor) -> Tensor:
         """Currents [T, N, ...] to spikes."""
-        neuron, v, potentials = self._neuron, torch.full_like(x[0], self._neuron.initial), []
-        for current in x:
-            h = neuron.decay * v + neuron.input_gain * current + neuron.drive
-            potentials.append(h)
-            after = torch.where(h >= neuron.threshold, _reset(neuron, h), h)
-            v = self._step * torch.floor(after / self._step + 0.5).clamp(-self._half, self._half - 1)
-        self.potentials = torch.stack(potentials)
-        return (self.potentials >= neuron.threshold).to(x.dtype)
+        self._seen.clear()
+        spikes = super().forward(x)
+        self.potentials = torch.stack(self._seen)
+        return spikes
 
-
-def _reset(neuron: LIF, h: Tensor) -> Tensor:
-    match neuron.reset:
-        case "hard":
-            return torch.full_like(h, neuron.reset_value)
-        case "soft":
-            return h - neuron.threshold
-        case "none":
-            return h
+    def _after_reset(self, h: Tensor, s: Tensor) -> Tensor:
+        self._seen.append(h)
+        v = super()._after_reset(h, s)
+        return self._step * torch.floor(v / self._step + 0.5).clamp(-self._half, self._half - 1)
 
 
 def with_words_of(student: Student, network: nn.Module, graph: SnnGraph) -> tuple[nn.Module, dict[str, RoundedNeuron]]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import pickle
 import warnings
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from pydantic import TypeAdapter, ValidationError
@@ -95,7 +97,8 @@ def load_student(path: str | Path) -> Student:
 
 def holds_student(path: str | Path) -> bool:
     """Whether a safetensors file is a student, not the weights of a float network. Errors: as `load_student`."""
-    _, metadata = _read_safetensors(Path(path))
+    with _opened(Path(path)) as file:
+        metadata: Mapping[str, str] = file.metadata() or {}
     return metadata.get("format") == STUDENT_FORMAT
 
 
@@ -133,10 +136,17 @@ def _with_sorted_header(content: bytes) -> bytes:
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    with _opened(path) as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """A safetensors file; what is wrong with it is said in our words, whether it shows on opening or on reading."""
     _require_file(path)
     try:
         with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
+            yield file
     except (SafetensorError, OSError, ValueError) as error:
         with path.open("rb") as stream:
             head = stream.read(2)

@@ -23,7 +23,7 @@ from mdcompress.processes import join_processes
 from mdcompress.recipe import DistillSpec, MembraneLossSpec, OptimizerSpec, RateLossSpec, TeacherSpec, TrainSpec
 from mdcompress.training import Event, StepRecord, distill, train_network, write_history
 
-SETTINGS = TrainSpec(optimizer=OptimizerSpec(name="sgd", lr=0.1), ema=0.9)
+SETTINGS = TrainSpec(optimizer=OptimizerSpec(name="sgd", lr=0.05), ema=0.9)  # a student's batch is a step at each T
 TEACHER = TeacherSpec(epochs=3, optimizer=OptimizerSpec(name="sgd", lr=0.1))
 DISTILL = DistillSpec(
     epochs=2, time_steps=(1, 3), membrane=MembraneLossSpec(weight=1.0), rates=RateLossSpec(weight=1.0)

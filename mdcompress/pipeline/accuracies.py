@@ -6,11 +6,13 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from mdcompress.console import percent
+from mdcompress.pipeline.networks import at_steps
+from mdcompress.pipeline.workspace import Workspace
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from mdcompress.data import Batches
+    from mdcompress.data import Batches, DataSplits
 
 
 def accuracies_at(network: nn.Module, batches: Batches, time_steps: Iterable[int]) -> dict[int, float]:
@@ -18,6 +20,18 @@ def accuracies_at(network: nn.Module, batches: Batches, time_steps: Iterable[int
     from mdcompress.evaluation import evaluate
 
     return {steps: evaluate(network, batches, time_steps=steps).accuracy for steps in time_steps}
+
+
+def float_accuracies_at(
+    workspace: Workspace, network: nn.Module, splits: DataSplits, time_steps: Iterable[int]
+) -> dict[int, float]:
+    """The same of a trained float network on the test split, at each T with the statistics of that T."""
+    from mdcompress.evaluation import evaluate
+
+    return {
+        steps: evaluate(at_steps(workspace, network, splits, steps), splits.test, time_steps=steps).accuracy
+        for steps in time_steps
+    }
 
 
 def recorded(accuracies: Mapping[int, float]) -> dict[str, float]:

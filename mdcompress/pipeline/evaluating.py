@@ -13,8 +13,8 @@ import numpy as np
 from intsnn.errors import MissingFileError, UsageError
 from mdcompress.console import JsonValue, Report, percent, table
 from mdcompress.manifest import require_as_written
-from mdcompress.pipeline.accuracies import accuracies_at
-from mdcompress.pipeline.networks import at_steps, fitted, load_splits, torch_device, trained_network
+from mdcompress.pipeline.accuracies import accuracies_at, float_accuracies_at
+from mdcompress.pipeline.networks import fitted, load_splits, torch_device, trained_network
 from mdcompress.pipeline.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -93,12 +93,7 @@ def _evaluate_float_network(workspace: Workspace, path: Path) -> Evaluated:
     splits = load_splits(workspace)
     found = fitted(workspace, trained_network(workspace, path), splits)
     *shorter, longest = workspace.recipe.teacher.time_steps or (workspace.recipe.data.time_steps,)
-    fewer = {
-        steps: evaluate_network(
-            at_steps(workspace, found.network, splits, steps), splits.test, time_steps=steps
-        ).accuracy
-        for steps in shorter
-    }
+    fewer = float_accuracies_at(workspace, found.network, splits, shorter)
     metrics = evaluate_network(found.network, splits.test, graph=found.graph, time_steps=longest)
     return _evaluated(path, fewer, metrics)
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from intsnn.errors import UsageError
 from mdcompress.console import Report
 from mdcompress.manifest import Stage
-from mdcompress.pipeline.accuracies import in_words, recorded
+from mdcompress.pipeline.accuracies import float_accuracies_at, in_words, recorded
 from mdcompress.pipeline.networks import (
-    at_steps,
     fresh_network,
     load_splits,
     require_steps,
@@ -27,7 +26,6 @@ def train(workspace: Workspace) -> Report:
             hints=[*([] if workspace.model.is_nir else ["leave --weights out"]), "go on with `mdcompress quantize`"],
         )
     workspace.refuse_to_overwrite(Stage.TRAIN)
-    from mdcompress.evaluation import evaluate
     from mdcompress.training import train_network, write_history
     from mdcompress.training.pictures import draw_training
     from mdcompress.weights import save_weights
@@ -53,10 +51,8 @@ def train(workspace: Workspace) -> Report:
             processes=workspace.processes,
         )
     if workspace.writes:
-        accuracies = {
-            steps: evaluate(at_steps(workspace, network, splits, steps), splits.test, time_steps=steps).accuracy
-            for steps in recipe.teacher.time_steps or (recipe.data.time_steps,)
-        }
+        time_steps = recipe.teacher.time_steps or (recipe.data.time_steps,)
+        accuracies = float_accuracies_at(workspace, network, splits, time_steps)
         summary = f"teacher    test accuracy {in_words(accuracies)}"
         with started.writing(measured=recorded(accuracies), summary=summary) as folder:
             save_weights(own, folder / TEACHER_FILE)
