@@ -11,7 +11,7 @@ import importlib
 import inspect
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, assert_never
@@ -170,6 +170,23 @@ def load_splits(recipe: Recipe, place: Workplace, *, input_steps: int | None) ->
         validation=FirstSteps(splits.validation, input_steps),
         test=FirstSteps(splits.test, input_steps),
     )
+
+
+@dataclass(frozen=True)
+class Opened:
+    """Recipes of one data set by path, with a seed, their data, and their trained float network."""
+
+    recipes: Mapping[str, Recipe]
+    splits: DataSplits
+    teacher: nn.Module
+
+
+def opened(paths: Sequence[str], seed: int, place: Workplace, changes: Sequence[str] = ()) -> Opened:
+    """Data are read, and the network is trained, for the first recipe: the others have the same."""
+    recipes = {path: load_recipe(path, changes=[f"seed={seed}", *changes]) for path in paths}
+    first = recipes[paths[0]]
+    splits = load_splits(first, place, input_steps=None)
+    return Opened(recipes, splits, teacher_network(first, place, input_steps=None))
 
 
 @dataclass(frozen=True)

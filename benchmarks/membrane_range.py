@@ -24,9 +24,8 @@ from benchmarks.experiment_students import (
     Workplace,
     calibrated,
     group_of,
-    load_splits,
+    opened,
     setting_of,
-    teacher_network,
 )
 from mdcompress.console import table
 from mdcompress.mismatch import measure_mismatch
@@ -67,13 +66,12 @@ def compared(recipes: Sequence[Sequence[str]], seeds: Sequence[int], place: Work
 
 def measured(paths: Sequence[str], seed: int, place: Workplace) -> dict[str, list[tuple[float, float]]]:
     """Recipe -> (KL of the logits, mean mismatch of the membranes) for each factor."""
-    recipes = {path: load_recipe(path, changes=[f"seed={seed}"]) for path in paths}
-    first = recipes[paths[0]]
-    splits, teacher = load_splits(first, place, input_steps=None), teacher_network(first, place, input_steps=None)
+    group = opened(paths, seed, place)
+    splits, teacher = group.splits, group.teacher
     validation = list(splits.validation)
     graph = md.trace(teacher, validation[0][0][:, :2])
     case, found = Case(teacher, [], validation), {}
-    for path, recipe in recipes.items():
+    for path, recipe in group.recipes.items():
         found[path] = []
         for factor in FACTORS:
             with patch("mdcompress.calibration._FAR_BELOW", factor):

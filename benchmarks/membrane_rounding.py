@@ -27,9 +27,8 @@ from benchmarks.experiment_students import (
     Workplace,
     calibrated,
     group_of,
-    load_splits,
+    opened,
     setting_of,
-    teacher_network,
 )
 from mdcompress.console import table
 from mdcompress.data import Batch
@@ -123,12 +122,11 @@ def compared(recipes: Mapping[str, Sequence[str]], seeds: Mapping[str, int], pla
 
 def measured(paths: Sequence[str], seed: int, place: Workplace) -> dict[str, tuple[float, float]]:
     """Recipe -> mismatch of the calibrated student, and of the float network with its words."""
-    recipes = {path: load_recipe(path, changes=[f"seed={seed}"]) for path in paths}
-    first = recipes[paths[0]]
-    splits, teacher = load_splits(first, place, input_steps=None), teacher_network(first, place, input_steps=None)
-    batches = list(splits.validation.first(first.data.calibration_samples, seed=seed))
+    group = opened(paths, seed, place)
+    splits, teacher = group.splits, group.teacher
+    batches = list(splits.validation.first(group.recipes[paths[0]].data.calibration_samples, seed=seed))
     graph, found = md.trace(teacher, batches[0][0][:, :2]), {}
-    for path, recipe in recipes.items():
+    for path, recipe in group.recipes.items():
         student = calibrated(recipe, teacher, splits, place)
         layers = measure_mismatch(student, teacher, graph, batches, time_steps=recipe.student_time_steps)
         mismatch = statistics.fmean(layer.membrane for layer in layers.values())

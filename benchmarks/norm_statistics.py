@@ -22,10 +22,10 @@ import mdcompress as md
 from benchmarks.distillation_ablation import RECIPES
 from benchmarks.experiment_runs import add_place_options, place_of
 from benchmarks.experiment_store import machine
-from benchmarks.experiment_students import Workplace, calibrated, load_splits, setting_of, teacher_network
+from benchmarks.experiment_students import Workplace, calibrated, opened, setting_of
 from mdcompress.console import table
 from mdcompress.data import DataSplits
-from mdcompress.recipe import NormStatisticsSpec, Recipe, load_recipe
+from mdcompress.recipe import NormStatisticsSpec, Recipe
 from mdcompress.student import Student
 from mdcompress.training import EpochRecord, Event
 
@@ -58,9 +58,8 @@ asserts."""
 
 def scored(paths: Sequence[str], changes: Sequence[str], place: Workplace) -> str:
     """A table: a row for each epoch, two columns for each recipe. All have the same data and float network."""
-    recipes = {path: load_recipe(path, changes=[f"seed={SEED}", *changes]) for path in paths}
-    first = recipes[paths[0]]
-    splits, teacher = load_splits(first, place, input_steps=None), teacher_network(first, place, input_steps=None)
+    group = opened(paths, SEED, place, changes)
+    recipes, splits, teacher = group.recipes, group.splits, group.teacher
     columns: dict[str, list[EpochRecord]] = {}
     for recipe in recipes.values():
         start = calibrated(recipe, teacher, splits, place)
