@@ -29,12 +29,14 @@ from mdcompress.data import load_data
 from mdcompress.errors import DataError, TrainingError
 from mdcompress.evaluation import evaluate
 from mdcompress.losses import membrane_loss, rate_loss
+from mdcompress.mismatch import measure_mismatch
 from mdcompress.norm_statistics import with_statistics
 from mdcompress.observation import observe
 from mdcompress.recipe import (
     BitStage,
     DistillSpec,
     MembraneLossSpec,
+    NormStatisticsSpec,
     OptimizerSpec,
     RateLossSpec,
     Recipe,
@@ -127,6 +129,42 @@ def test_a_student_that_no_epoch_betters_comes_back_as_it_was(
     history = read_history(tmp_path / "last")
     assert history[0] == untrained((Validation(3, score.accuracy, score.loss),), epochs=5)
     assert [each.epoch for each in history] == [0, 1, 2, 3] and best_epoch(history) is history[0]
+
+
+def test_by_loss_the_epoch_nearest_to_the_teachers_membranes_is_kept(student: Student, teacher: nn.Module) -> None:
+    """Its validation totals are the mismatch that a report shows, of which the lowest is the student's."""
+    graph = trace(teacher, Shuffled().x[:, :2])
+
+    def mismatch(steps: int) -> float:
+        (layer,) = measure_mismatch(student, teacher, graph, Shuffled(), time_steps=steps).values()
+        return layer.membrane
+
+    before, events = mismatch(3), list[Event]()
+    alone = DistillSpec(epochs=5, task=None, logits=None, best="loss")
+    settings = TrainSpec(optimizer=OptimizerSpec(lr=0.03), batch_norm=NormStatisticsSpec(freeze_after=0))
+    distill(
+        student, teacher=teacher, train=Shuffled(), validate=Shuffled(), spec=alone, settings=settings,
+        progress=events.append,
+    )  # fmt: skip
+    totals = [each.validation_total for each in events if isinstance(each, EpochRecord)]
+    assert totals[0] == pytest.approx(before)
+    assert mismatch(3) == pytest.approx(min(totals)) and min(totals) < before
+    assert len(set(totals)) == 6
+
+
+def test_by_loss_every_listed_number_of_steps_counts_with_all_its_parts(student: Student, teacher: nn.Module) -> None:
+    """As they stand in the recipe, of the student in evaluation mode; membranes beside a teacher of the same steps."""
+    events: list[Event] = []
+    spec = DistillSpec(epochs=1, time_steps=(1, 3), best="loss", logits=None, membrane=MembraneLossSpec(weight=2.0))
+    before = evaluate(student, Shuffled(), time_steps=3).loss
+    graph = trace(teacher, Shuffled().x[:, :2])
+    (layer,) = measure_mismatch(student, teacher, graph, Shuffled(), time_steps=3).values()
+    distill(student, teacher=teacher, train=Shuffled(), validate=Shuffled(), spec=spec, progress=events.append)
+    first = next(each for each in events if isinstance(each, EpochRecord))
+    one, three = first.validation
+    assert three.total == pytest.approx(before + 2.0 * layer.membrane)
+    assert one.total is not None and one.total != three.total
+    assert first.validation_total == pytest.approx((one.total + three.total) / 2)
 
 
 def test_distillation_brings_the_student_nearer_to_its_teacher(student: Student, teacher: nn.Module) -> None:

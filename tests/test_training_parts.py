@@ -104,6 +104,16 @@ def test_best_is_accuracy_then_loss_then_the_earlier_epoch() -> None:
     assert best_epoch([record(1, (1.0, 0.1), (0.5, 0.1)), record(2, (0.8, 0.9), (0.8, 0.9))]).epoch == 2  # the mean
 
 
+def test_where_the_trained_losses_are_validated_their_lowest_mean_is_best_whatever_the_accuracy() -> None:
+    def totals(epoch: int, first: float, second: float) -> EpochRecord:
+        scores = (Validation(1, 1.0 / epoch, 0.1, first), Validation(2, 1.0 / epoch, 0.1, second))
+        return EpochRecord(epoch, 9, 0.1, {"total": 1.0}, 0.5, scores, 1.0)
+
+    records = [totals(1, 0.1, 0.9), totals(2, 0.4, 0.4), totals(3, 0.3, 0.5), totals(4, 0.0, 0.9)]
+    assert best_epoch(records).epoch == 2 and records[1].validation_total == 0.4
+    assert record(1, (0.8, 0.1)).validation_total is None
+
+
 # ------------------------------------------------------------------ determinism
 
 
@@ -198,6 +208,13 @@ def test_the_network_as_it_came_has_scores_and_no_losses_in_the_table(tmp_path: 
     assert list(zero)[:4] == ["epoch", "learning_rate", "total", "train_accuracy"]
     assert (zero["epoch"], zero["total"], zero["train_accuracy"], zero["best"]) == ("0", "", "", "1")
     assert (zero["validation_accuracy_T2"], one["best"]) == ("0.9", "0")
+
+
+def test_the_table_has_the_trained_losses_on_validation_where_they_decide(tmp_path: Path) -> None:
+    write_history([untrained((Validation(1, 0.9, 0.3, 1 / 3),), epochs=9)], tmp_path / "history.csv")
+    (row,) = csv.DictReader((tmp_path / "history.csv").read_text().splitlines())
+    assert list(row)[2:] == ["validation_accuracy_T1", "validation_loss_T1", "validation_total_T1", "best", "seconds"]
+    assert float(row["validation_total_T1"]) == 1 / 3
 
 
 def test_an_empty_history_is_an_empty_table(tmp_path: Path) -> None:

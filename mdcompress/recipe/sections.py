@@ -180,6 +180,11 @@ class DistillSpec(StrictModel):
         MembraneLossSpec(), description="The teacher's membrane potentials; null: off."
     )
     rates: RateLossSpec | None = Field(None, description="The teacher's firing rates; null: off.")
+    best: Literal["accuracy", "loss"] = Field(
+        "accuracy",
+        description="The epoch that is kept: `accuracy`, the one of the highest on validation samples; `loss`, the one "
+        "of the lowest sum of the losses above on them. Keep by loss what is to follow its teacher.",
+    )
     time_steps: StepCounts | None = Field(
         None,
         description="Numbers of steps that students are trained for, under the one teacher; null: those of `data`.",

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from mdcompress.errors import TrainingError
 from mdcompress.evaluation import check_labels
 from mdcompress.graph import SnnGraph
-from mdcompress.losses import Moments, distillation_loss, layer_weights
+from mdcompress.losses import Moments, distillation_loss, layer_weights, own_moments
+from mdcompress.modes import evaluating
 from mdcompress.norm_statistics import has_statistics, with_statistics
 from mdcompress.observation import Observation, observe
 from mdcompress.planning import plan_to_json
@@ -53,7 +54,8 @@ def distill(
     """Train `student` in place to the losses of `spec`; returned is the same object, at its best epoch.
 
     Best is the highest validation accuracy (mean over the T of `spec.time_steps`), then the lowest loss, then the
-    earliest epoch; the student as it came is epoch 0, so that none comes back worse on validation. A batch is an
+    earliest epoch; with `spec.best: loss` the lowest sum of the trained losses on validation. The student as it came is
+    epoch 0, so that none comes back worse by that. A batch is an
     optimizer step for each listed T, in turn, on the batch's first T steps. The teacher runs on all steps; at fewer,
     potentials and rates that are aligned by first steps are those of the teacher at T, with the statistics of the first
     T steps of the first batches of epoch 1 (`with_statistics`). With 0 epochs the student is returned as it came. With
@@ -83,6 +85,7 @@ def distill(
         return student.eval()
     stages = GradualBits(student, spec.gradual)
     target = _Teacher.of(teacher, student, spec, train, seed, device)
+    validated = _Distillation(student, target, spec, own_moments)  # by one process, whatever their number
     identity = {
         "kind": "distillation",
         "network": structure_digest(student),
@@ -98,7 +101,9 @@ def distill(
         network=student,
         objective=_Distillation(student, target, spec, moments_over(processes)),
         train=train,
-        scores=student_scores(student, validate, spec.time_steps),
+        scores=student_scores(
+            student, validate, spec.time_steps, total=validated.mean if spec.best == "loss" else None
+        ),
         epochs=spec.epochs,
         settings=settings,
         seed=seed,
@@ -185,18 +190,34 @@ class _Distillation:
 
     def __call__(self, x: Tensor, y: Tensor) -> Iterator[PassLoss]:
         """The loss of x [T_max, N, ...], y [N] at each T."""
-        target = None if self._teacher is None else self._teacher.observe(x)
+        target = self._target(x)
         for steps in self._spec.time_steps or (len(x),):
             check_steps(steps, x, key="distill.time_steps")
-            seen = observe(self._student, self._student.graph, x[:steps])
-            answer = seen.logits.detach().mean(0)
-            check_labels(answer, y)
-            graph, spec = self._student.graph, self._spec
-            beside = None
-            if self._teacher is not None and target is not None:
-                beside = self._teacher.beside(steps, x, target, spec)
-            loss = distillation_loss(seen, beside, y=y, graph=graph, spec=spec, moments_of=self._moments_of)
-            yield PassLoss(loss.total, loss.named(), (answer.argmax(1) == y).sum())
+            yield self._pass(x, y, steps, target)
+
+    def mean(self, batches: Iterable[Batch], steps: int) -> float:
+        """The mean loss over batches at T = `steps`, of the student as it is evaluated; no gradient."""
+        device, total, samples = self._student.input.scale.device, 0.0, 0
+        with evaluating(self._student), torch.no_grad():
+            for batch in batches:
+                x, y = (part.to(device) for part in batch)
+                total += float(self._pass(x, y, steps, self._target(x)).total) * len(y)
+                samples += len(y)
+        return total / samples
+
+    def _target(self, x: Tensor) -> Observation | None:
+        return None if self._teacher is None else self._teacher.observe(x)
+
+    def _pass(self, x: Tensor, y: Tensor, steps: int, target: Observation | None) -> PassLoss:
+        """The loss of the first `steps` steps of x; `target`: what the teacher does on all of x."""
+        seen = observe(self._student, self._student.graph, x[:steps])
+        answer = seen.logits.detach().mean(0)
+        check_labels(answer, y)
+        graph, spec, beside = self._student.graph, self._spec, None
+        if self._teacher is not None and target is not None:
+            beside = self._teacher.beside(steps, x, target, spec)
+        loss = distillation_loss(seen, beside, y=y, graph=graph, spec=spec, moments_of=self._moments_of)
+        return PassLoss(loss.total, loss.named(), (answer.argmax(1) == y).sum())
 
 
 def check_steps(steps: int, x: Tensor, *, key: str) -> None:

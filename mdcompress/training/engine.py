@@ -291,7 +291,8 @@ class _Loop:
             mine = score.validate() if self.job.processes.rank == 0 else None
             validation = self.job.processes.broadcast(mine)
             assert validation is not None
-            self._require_finite({f"validation loss at T={validation.time_steps}": validation.loss}, self.step)
+            name = f"validation loss at T={validation.time_steps}"
+            self._require_finite({name: validation.loss, f"{name}, as trained": validation.total or 0.0}, self.step)
             found.append(validation)
         return tuple(found)
 

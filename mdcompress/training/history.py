@@ -35,11 +35,16 @@ class StepRecord:
 
 @dataclass(frozen=True)
 class Validation:
-    """What validation gave at T = `time_steps`; accuracy in [0, 1]."""
+    """What validation gave at T = `time_steps`; accuracy in [0, 1].
+
+    `loss`: cross-entropy with the labels. `total`: the losses that are trained, with their weights; None where the best
+    epoch is that of the highest accuracy.
+    """
 
     time_steps: int
     accuracy: float
     loss: float
+    total: float | None = None
 
 
 @dataclass(frozen=True)
@@ -71,6 +76,12 @@ class EpochRecord:
         """Mean over the time steps that are validated."""
         return math.fsum(score.loss for score in self.validation) / len(self.validation)
 
+    @property
+    def validation_total(self) -> float | None:
+        """Mean over the time steps that are validated; None where the best epoch is that of the highest accuracy."""
+        totals = [score.total for score in self.validation if score.total is not None]
+        return math.fsum(totals) / len(totals) if totals else None
+
 
 def untrained(validation: tuple[Validation, ...], *, epochs: int) -> EpochRecord:
     """Epoch 0 of a training of so many epochs, of a network that can be the result as it came."""
@@ -90,9 +101,17 @@ Progress = Callable[[Event], None]
 
 
 def best_epoch(history: Sequence[EpochRecord]) -> EpochRecord:
-    """The candidate with the highest validation accuracy; of equals the lowest validation loss, then the earliest."""
-    candidates = (record for record in history if record.candidate)
-    return max(candidates, key=lambda record: (record.validation_accuracy, -record.validation_loss, -record.epoch))
+    """The candidate with the lowest validation total, where there is one; of equals the earliest.
+
+    Else the one with the highest validation accuracy; of equals the lowest validation loss, then the earliest.
+    """
+
+    def rank(record: EpochRecord) -> tuple[float, ...]:
+        total = record.validation_total
+        scores = (record.validation_accuracy, -record.validation_loss) if total is None else (-total,)
+        return (*scores, -record.epoch)
+
+    return max((record for record in history if record.candidate), key=rank)
 
 
 def epochs_without_gain(history: Sequence[EpochRecord]) -> int:
@@ -104,8 +123,9 @@ def epochs_without_gain(history: Sequence[EpochRecord]) -> int:
 def write_history(history: Iterable[EpochRecord], path: Path) -> None:
     """Write one line an epoch, numbers as Python spells them, so that they read back equal.
 
-    Columns: epoch, learning_rate, a loss each, train_accuracy, validation_accuracy_T<t> and validation_loss_T<t> for
-    each t, best (1 for the epoch that the trained network holds), seconds. Epoch 0 has no losses and train_accuracy.
+    Columns: epoch, learning_rate, a loss each, train_accuracy; for each t validation_accuracy_T<t>, validation_loss_T<t>
+    and, where it decides, validation_total_T<t>; best, 1 for the epoch that the trained network holds; seconds. Epoch 0
+    has no losses and train_accuracy.
     """
     records = list(history)
     rows = [_row(record) for record in records]
@@ -129,4 +149,6 @@ def _row(record: EpochRecord) -> dict[str, str]:
     for score in record.validation:
         row[f"validation_accuracy_T{score.time_steps}"] = repr(score.accuracy)
         row[f"validation_loss_T{score.time_steps}"] = repr(score.loss)
+        if score.total is not None:
+            row[f"validation_total_T{score.time_steps}"] = repr(score.total)
     return row

@@ -12,6 +12,8 @@ from mdcompress.norm_statistics import measure_statistics
 from mdcompress.training.determinism import Batch
 from mdcompress.training.history import Validation
 
+Total = Callable[[Iterable[Batch], int], float]  # batches and T -> mean of the losses that are trained
+
 
 @dataclass(frozen=True)
 class Score:
@@ -23,15 +25,21 @@ class Score:
     validate: Callable[[], Validation]
 
 
-def student_scores(student: nn.Module, batches: Iterable[Batch], time_steps: Sequence[int] | None) -> tuple[Score, ...]:
-    """At each of `time_steps` (None: all steps of the data), with one set of statistics, measured over all of them."""
+def student_scores(
+    student: nn.Module, batches: Iterable[Batch], time_steps: Sequence[int] | None, *, total: Total | None = None
+) -> tuple[Score, ...]:
+    """At each of `time_steps` (None: all steps of the data), with one set of statistics, measured over all of them.
+
+    `total`: the losses that are trained, on the same batches, where the lowest decides which epoch is best.
+    """
     counts = time_steps or (None,)
 
     def settle(inputs: Sequence[Tensor]) -> None:
         measure_statistics(student, [x[:steps] for steps in counts for x in inputs])
 
     return tuple(
-        Score(None if place else settle, _validation(student, batches, steps)) for place, steps in enumerate(counts)
+        Score(None if place else settle, _validation(student, batches, steps, total))
+        for place, steps in enumerate(counts)
     )
 
 
@@ -53,9 +61,12 @@ def float_scores(network: nn.Module, batches: Iterable[Batch], time_steps: Seque
     return tuple(at(steps) for steps in time_steps)
 
 
-def _validation(network: nn.Module, batches: Iterable[Batch], steps: int | None) -> Callable[[], Validation]:
+def _validation(
+    network: nn.Module, batches: Iterable[Batch], steps: int | None, total: Total | None = None
+) -> Callable[[], Validation]:
     def validate() -> Validation:
         metrics = evaluate(network, batches, time_steps=steps)
-        return Validation(metrics.time_steps, metrics.accuracy, metrics.loss)
+        trained = None if total is None else total(batches, metrics.time_steps)
+        return Validation(metrics.time_steps, metrics.accuracy, metrics.loss, trained)
 
     return validate
