@@ -27,7 +27,7 @@ from mdcompress.layers.integer_ops import NeuronIntegers
 from mdcompress.layers.neuron import QuantNeuron
 from mdcompress.layers.recurrence import Recurrence
 from mdcompress.planning import format_plan, plan
-from mdcompress.recipe import Recipe
+from mdcompress.recipe import DistillSpec, OptimizerSpec, Recipe, TrainSpec
 from mdcompress.recipe.policies import MembranePolicy
 from mdcompress.student import Student
 from mdcompress.tracing import trace
@@ -454,3 +454,17 @@ def test_feedback_written_by_hand_is_refused_and_told_where_it_belongs(starts_at
         trace(ByHand(starts_at_rest=starts_at_rest), counts(3, 2, 5))
     assert says in caught.value.message
     assert "belong into a recurrent neuron: snnTorch's RLeaky" in caught.value.hints[0]
+
+
+def test_a_training_that_keeps_weights_keeps_recurrent_ones_too() -> None:
+    x, y = counts(3, 24, 5), torch.arange(24) % 3
+    student = recurrent_student(PLAIN, SPECS["linear"], x, recipe=plain_recipe())
+    before = {name: tensor.clone() for name, tensor in student.state_dict().items()}
+    weights = [student.synapse(name).integers(1.0, torch.ones(())).weight for name in ("synapse", "neuron.recurrent")]
+    spec = DistillSpec(epochs=5, weights="keep", best="loss", logits=None, membrane=None)
+    fast = TrainSpec(optimizer=OptimizerSpec(lr=0.05))
+    md.distill(student, teacher=None, train=[(x, y)] * 8, validate=[(x, y)], spec=spec, settings=fast)
+    for name, weight in zip(("synapse", "neuron.recurrent"), weights, strict=True):
+        assert torch.equal(student.synapse(name).integers(1.0, torch.ones(())).weight, weight)
+    moved = {name for name, tensor in student.state_dict().items() if not torch.equal(tensor, before[name])}
+    assert "layers.neuron/recurrent.layer.bias" in moved and not any("weight" in name for name in moved)

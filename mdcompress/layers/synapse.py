@@ -40,6 +40,8 @@ from mdcompress.quantizers import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from mdcompress.recipe import BatchNormPolicy, WeightPolicy
 
 _EXACT_IN_FLOAT32 = 2**24  # sums of integers below this are exact in float32 in any order
@@ -153,6 +155,11 @@ class QuantSynapse(nn.Module):
         self.adopt_norm(norm)
         self.fit_range()
         self.layer.quant_weight()
+
+    def weight_parameters(self) -> Iterator[nn.Parameter]:
+        """What the integers of the weight are made of: the weight itself, and its range where it is learned."""
+        yield self.layer.weight
+        yield from self.layer.weight_quant.parameters()
 
     def change_weight_policy(self, policy: WeightPolicy) -> None:
         """Other bits for the same weights; a range that is not their largest is fitted anew by `fit_range`."""

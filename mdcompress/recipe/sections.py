@@ -180,6 +180,11 @@ class DistillSpec(StrictModel):
         MembraneLossSpec(), description="The teacher's membrane potentials; null: off."
     )
     rates: RateLossSpec | None = Field(None, description="The teacher's firing rates; null: off.")
+    weights: Literal["train", "keep"] = Field(
+        "train",
+        description="What is trained: `train`, everything; `keep`, all but weights and their ranges, so that their "
+        "integers stay as they were calibrated: gain and offset of batch norms, biases, ranges of membranes.",
+    )
     best: Literal["accuracy", "loss"] = Field(
         "accuracy",
         description="The epoch that is kept: `accuracy`, the one of the highest on validation samples; `loss`, the one "
@@ -213,6 +218,9 @@ class DistillSpec(StrictModel):
     @model_validator(mode="after")
     def _bits_fall(self) -> DistillSpec:
         starts = [stage.epoch for stage in self.gradual]
+        if starts and self.weights == "keep":
+            message = "must be empty where weights keep their integers: a stage fits their ranges anew"
+            raise RuleError(message, hint="leave `gradual` out, or write `weights: train`", field="gradual")
         if starts and starts[0] != 0:
             message = f"must begin with a stage at epoch 0 (got {starts[0]})"
             raise RuleError(message, hint="write `epoch: 0` at the first", field="gradual")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from mdcompress.errors import TrainingError
 from mdcompress.evaluation import check_labels
 from mdcompress.graph import SnnGraph
+from mdcompress.layers.synapse import QuantSynapse
 from mdcompress.losses import Moments, distillation_loss, layer_weights, own_moments
 from mdcompress.modes import evaluating
 from mdcompress.norm_statistics import has_statistics, with_statistics
@@ -114,8 +116,29 @@ def distill(
         stages=stages,
         start_counts=True,
     )
-    run_job(job)
+    with _weights_kept(student) if spec.weights == "keep" else contextlib.nullcontext():
+        run_job(job)
     return student
+
+
+@contextlib.contextmanager
+def _weights_kept(student: Student) -> Iterator[None]:
+    """Inside, no weight and no range of one is trained."""
+    layers = [module for module in student.modules() if isinstance(module, QuantSynapse)]
+    kept = [parameter for layer in layers for parameter in layer.weight_parameters() if parameter.requires_grad]
+    for parameter in kept:
+        parameter.requires_grad_(False)
+    try:
+        if not any(parameter.requires_grad for parameter in student.parameters()):
+            raise TrainingError(
+                "distill.weights: keep must leave something to train (this student has weights alone: no batch norm or "
+                "bias, no learned range of a membrane)",
+                hints=["write `weights: train`, or `membrane: {scale: learned}` in `quantize`"],
+            )
+        yield
+    finally:
+        for parameter in kept:
+            parameter.requires_grad_(True)
 
 
 @dataclass(frozen=True)

@@ -123,9 +123,9 @@ def epochs_without_gain(history: Sequence[EpochRecord]) -> int:
 def write_history(history: Iterable[EpochRecord], path: Path) -> None:
     """Write one line an epoch, numbers as Python spells them, so that they read back equal.
 
-    Columns: epoch, learning_rate, a loss each, train_accuracy; for each t validation_accuracy_T<t>, validation_loss_T<t>
-    and, where it decides, validation_total_T<t>; best, 1 for the epoch that the trained network holds; seconds. Epoch 0
-    has no losses and train_accuracy.
+    Columns: epoch, learning_rate, a loss each, train_accuracy; for each t validation_accuracy_T<t>,
+    validation_loss_T<t> and, where it decides, validation_total_T<t>; best, 1 for the epoch that the trained network
+    holds; seconds. Epoch 0 has no losses and train_accuracy.
     """
     records = list(history)
     rows = [_row(record) for record in records]
