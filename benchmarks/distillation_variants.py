@@ -18,8 +18,7 @@ from mdcompress.recipe import load_recipe
 
 Changes = tuple[str, ...]
 Variant = Literal[
-    "calibration only", "QAT", "+ logits", "+ membrane", "+ both", "rounding only", "rounding, + both",
-    "membrane alone",
+    "calibration only", "QAT", "+ logits", "+ membrane", "+ both", "rounding only", "rounding, + both", "near",
 ]  # fmt: skip
 Field = Literal[
     "rate of many bits", "rate of QAT", "logits", "rate of + logits", "membrane", "rate of + membrane", "both",
@@ -29,14 +28,13 @@ Field = Literal[
 STUDENTS: tuple[Variant, ...] = ("calibration only", "QAT", "+ logits", "+ membrane", "+ both")
 # the first and the last of them with nothing fitted but the ranges: every weight is rounded by itself
 FROM_ROUNDING: tuple[Variant, ...] = ("rounding only", "rounding, + both")
-# at many bits: nothing but the membranes' mismatch is minimised, gently, by the student as it is evaluated
-MEMBRANE_ALONE: Variant = "membrane alone"
-ALONE = (
-    "train.optimizer.lr=2e-5", "train.batch_norm.freeze_after=0", "distill.task.weight=0", "distill.logits=null",
-    "distill.membrane.distance=mse", "distill.membrane.weight=1",
-)  # fmt: skip
+# both parts, and membranes that count ten times: in the loss, and in which epoch is kept
+NEAR: Variant = "near"
+NEARER = ("distill.membrane.distance=mse", "distill.membrane.weight=10", "distill.best=loss")
+KEPT_WEIGHTS = ("distill.weights=keep", "train.batch_norm.freeze_after=0")  # at many bits
+NEAR_RATES = {"many bits": "train.optimizer.lr=2e-3", "few bits": "train.optimizer.lr=2e-3"}
 ROUNDING = ("calibrate.weights=nearest", "calibrate.statistics=keep", "calibrate.offsets=keep")
-EVERY: tuple[Variant, ...] = (*STUDENTS, *FROM_ROUNDING, MEMBRANE_ALONE)
+EVERY: tuple[Variant, ...] = (*STUDENTS, *FROM_ROUNDING, NEAR)
 TEACHER, CONTROL = "teacher", "teacher, trained on"
 
 NO_LOGITS, NO_MEMBRANE = "distill.logits=null", "distill.membrane=null"
@@ -94,8 +92,10 @@ class Choice:
                 return (*ROUNDING, *self.changes("calibration only", setting))
             case "rounding, + both":
                 return (*ROUNDING, *self.changes("+ both", setting))
-            case "membrane alone":
-                return ALONE
+            case "near" if setting in FEW_BITS:
+                return (NEAR_RATES["few bits"], *NEARER)
+            case "near":
+                return (NEAR_RATES["many bits"], *KEPT_WEIGHTS, *NEARER)
             case _:
                 assert_never(variant)
 
@@ -261,7 +261,6 @@ def ablation_tasks(recipes: Sequence[str], chosen: Choice, more: Changes) -> tup
         Task("student", "ablation", recipe, variant, (*more, *chosen.changes(variant, _setting(recipe))))
         for recipe in recipes
         for variant in EVERY
-        if variant != MEMBRANE_ALONE or _setting(recipe) not in FEW_BITS
     ]
     return (*floats, *students)
 

@@ -53,7 +53,8 @@ class Result:
     """One network of one seed. Accuracies in percent, by T; `test` is read once, after `validation` chose the epoch.
 
     key: digest of all that decides the result. group: the recipes that share a teacher and data. setting: bits.
-    changes: what differs from the recipe, as `--set` takes it. layers and exactness: of students only.
+    changes: what differs from the recipe, as `--set` takes it. layers and exactness: of students only. test_mismatch:
+    mean over the layers of the membranes' mismatch on test samples, before and after training; older results have none.
     """
 
     key: str
@@ -69,6 +70,7 @@ class Result:
     machine: str
     layers: Mapping[str, Layer] | None = None
     exactness: Exactness | None = None
+    test_mismatch: tuple[float, float] | None = None
 
     @property
     def accuracy(self) -> float:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+import statistics
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -301,12 +302,14 @@ def _student_result(task: Task, seed: int, place: Workplace, splits: DataSplits)
     student = calibrated(recipe, teacher, splits, place)
     tuned = group_of(recipe).endswith(TUNING)
     beside = _at_steps(teacher, _calibration_samples(recipe, splits, place), recipe.student_time_steps)
-    before = {} if tuned else _mismatch(recipe, student, beside, splits)
+    parts = () if tuned else (splits.validation, splits.test)
+    before = [_mismatch(recipe, student, beside, part) for part in parts]
     _distilled(student, teacher, recipe, splits, place, key=key)
     longest = recipe.student_time_steps
     scored = steps if tuned else tuple(each for each in steps if each != longest)
     test = {each: 100 * evaluate(student, splits.test, time_steps=each).accuracy for each in scored}
     exact = None if tuned else exported(student, splits.test, steps=longest)
+    after = [_mismatch(recipe, student, beside, part) for part in parts]
     return Result(
         key=key,
         experiment=task.experiment,
@@ -319,8 +322,9 @@ def _student_result(task: Task, seed: int, place: Workplace, splits: DataSplits)
         test=test if exact is None else {**test, longest: exact.accuracy},
         seconds=time.monotonic() - started,
         machine=machine(place.device),
-        layers=None if tuned else _layers(before, _mismatch(recipe, student, beside, splits)),
+        layers=None if tuned else _layers(before[0], after[0]),
         exactness=None if exact is None else exact.exactness,
+        test_mismatch=None if tuned else (_mean_membrane(before[1]), _mean_membrane(after[1])),
     )
 
 
@@ -383,11 +387,15 @@ def _distilled(
     checkpoint.unlink(missing_ok=True)  # none is written where there is nothing to train
 
 
-def _mismatch(recipe: Recipe, student: Student, teacher: nn.Module, splits: DataSplits) -> Mapping[str, LayerMismatch]:
-    """On as many validation samples as calibration takes of the training samples, as `mdcompress distill` has it."""
-    batches = list(splits.validation.first(recipe.data.calibration_samples, seed=recipe.seed))
+def _mismatch(recipe: Recipe, student: Student, teacher: nn.Module, part: Batches) -> Mapping[str, LayerMismatch]:
+    """On as many samples of a part as calibration takes of the training samples."""
+    batches = list(part.first(recipe.data.calibration_samples, seed=recipe.seed))
     graph = trace(teacher, batches[0][0][:, :2].to(student.input.scale.device))
     return measure_mismatch(student, teacher, graph, batches, time_steps=recipe.student_time_steps)
+
+
+def _mean_membrane(layers: Mapping[str, LayerMismatch]) -> float:
+    return statistics.fmean(layer.membrane for layer in layers.values())
 
 
 def _layers(before: Mapping[str, LayerMismatch], after: Mapping[str, LayerMismatch]) -> dict[str, Layer]:

@@ -29,10 +29,10 @@ from benchmarks.distillation_ablation import (
 from benchmarks.distillation_page import Cell, Results, page
 from benchmarks.distillation_variants import (
     CONTROL,
+    EVERY,
     FEW_BITS,
     FIELDS,
-    FROM_ROUNDING,
-    STUDENTS,
+    NEAR,
     TEACHER,
     Choice,
     Tuned,
@@ -74,7 +74,7 @@ def test_every_network_is_measured_once_and_a_killed_run_goes_on_to_the_same_res
     plan, whole = replace(plan, recipes=plan.recipes[:1]), place_in(tmp_path / "whole")
     compare(plan, whole, processes=1)
     results = whole.store.results()
-    wanted = {(TEACHER, "float"), (CONTROL, "float")} | {(variant, "2bit") for variant in (*STUDENTS, *FROM_ROUNDING)}
+    wanted = {(TEACHER, "float"), (CONTROL, "float")} | {(variant, "2bit") for variant in EVERY}
     assert {(result.variant, result.setting) for result in results.values()} == wanted
     assert all(result.group == "loaders" and result.seed == 0 for result in results.values())
     students = [result for result in results.values() if result.setting != "float"]
@@ -325,7 +325,7 @@ def test_the_page_has_each_layers_mismatch_and_the_values_compared() -> None:
 
 
 def test_the_page_counts_where_distillation_lowers_the_mismatch() -> None:
-    """From 0.3 after rounding and 0.15 after calibration: both parts end at 0.2 and 0.1, the membrane alone at 0.16."""
+    """From 0.3 after rounding and 0.15 after calibration: both parts end at 0.2 and 0.1."""
 
     def of(setting: str, variant: str, mismatch: float) -> Result:
         return replace(result(setting, variant, 0, test=60.0), layers={"a": Layer(9.0, mismatch, 0, 0, 0)})
@@ -333,14 +333,28 @@ def test_the_page_counts_where_distillation_lowers_the_mismatch() -> None:
     ends = {"rounding only": 0.3, "calibration only": 0.15, "rounding, + both": 0.2, "+ both": 0.1}
     rows = [of("2bit", variant, mismatch) for variant, mismatch in ends.items()]
     rows += [of("8bit", variant, mismatch + 0.1 * ("both" in variant)) for variant, mismatch in ends.items()]
-    rows += [of("8bit", "membrane alone", 0.16), result("float", TEACHER, 0, test=61.0)]
     text = page(rows, {}, missing=0, command="x")
     assert "by distillation in 1 of 2 settings from plain rounding and in 1 from calibration" in text
     assert "to the calibrated and distilled student in 2" in text
     cells = ["60.00"] * 4 + ["0.3000", "0.1500", "0.2000", "0.1000"]
     assert line(text, "cifar10", "2bit", "60.00") == f"| cifar10 | 2bit | {' | '.join(cells)} |"
-    assert line(text, "cifar10", "8bit", "-1.00 ± ? (n = 1)").endswith("| 0.1500 | - | 0.2000 | 0.1600 |")
-    assert "under the calibrated student's in 0 of 1 settings" in text
+
+
+def test_the_page_says_how_many_students_end_nearer_on_samples_that_chose_nothing() -> None:
+    """Two at 2 bits, 0.4 to 0.3 and 0.2 to 0.21: the mean falls to 0.85; validation samples, 0.3 to 0.15, say else."""
+    pairs = ((0.4, 0.3), (0.2, 0.21))
+    rows = [result("float", TEACHER, seed, test=61.0) for seed in (0, 1)]
+    rows += [replace(result("2bit", NEAR, seed, test=60.0), test_mismatch=pair) for seed, pair in enumerate(pairs)]
+    rows += [
+        replace(result("8bit", NEAR, 0, test=60.0), test_mismatch=(0.1, 0.2)),
+        result("2bit", "+ both", 0, test=59.0),
+    ]
+    text = page(rows, {}, missing=0, command="x")
+    assert "falls in 1 of 2 settings, and that of 1 of 3 students" in text
+    assert line(text, "cifar10", "2bit", "-1.00 ± 0.00 (n = 2)").split(" | ", 3)[3] == (
+        "+1.00 ± ? (n = 1) | 0.3000 | 0.1500 | 0.1500 | 0.3000 | 0.2550 | 0.85 |"
+    )
+    assert line(text, "cifar10", "8bit", "-1.00 ± ? (n = 1)").endswith("| 0.1000 | 0.2000 | 2.00 |")
 
 
 def test_the_page_of_a_store_is_printed(plan: Plan, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
