@@ -30,9 +30,10 @@ STUDENTS: tuple[Variant, ...] = ("calibration only", "QAT", "+ logits", "+ membr
 FROM_ROUNDING: tuple[Variant, ...] = ("rounding only", "rounding, + both")
 # both parts, and membranes that count ten times: in the loss, and in which epoch is kept
 NEAR: Variant = "near"
-NEARER = ("distill.membrane.distance=mse", "distill.membrane.weight=10", "distill.best=loss")
+NEARER = (
+    "train.optimizer.lr=2e-3", "distill.membrane.distance=mse", "distill.membrane.weight=10", "distill.best=loss",
+)  # fmt: skip
 KEPT_WEIGHTS = ("distill.weights=keep", "train.batch_norm.freeze_after=0")  # at many bits
-NEAR_RATES = {"many bits": "train.optimizer.lr=2e-3", "few bits": "train.optimizer.lr=2e-3"}
 ROUNDING = ("calibrate.weights=nearest", "calibrate.statistics=keep", "calibrate.offsets=keep")
 EVERY: tuple[Variant, ...] = (*STUDENTS, *FROM_ROUNDING, NEAR)
 TEACHER, CONTROL = "teacher", "teacher, trained on"
@@ -93,9 +94,9 @@ class Choice:
             case "rounding, + both":
                 return (*ROUNDING, *self.changes("+ both", setting))
             case "near" if setting in FEW_BITS:
-                return (NEAR_RATES["few bits"], *NEARER)
+                return NEARER
             case "near":
-                return (NEAR_RATES["many bits"], *KEPT_WEIGHTS, *NEARER)
+                return (*NEARER, *KEPT_WEIGHTS)
             case _:
                 assert_never(variant)
 

@@ -69,8 +69,12 @@ def remove(*stages: Stage) -> None:
 
 def test_run_prints_accuracies_parity_and_hardware_on_stdout_and_the_rest_on_stderr(finished: Path) -> None:
     out, err = (finished / "stdout").read_text(), (finished / "stderr").read_text()
-    assert re.search(r"\| network +\| test accuracy \|\n\| -+ \| -+: \|\n\| teacher +\| +[\d.]+ % \|", out)
-    assert "quantized" in out and "distilled" in out
+    head = r"\| network +\| test accuracy \| membrane mismatch \|\n\| -+ \| -+: \| -+: \|\n"
+    assert re.search(head + r"\| teacher +\| +[\d.]+ % \| +- \|", out)
+    measured = RunDirectory(finished / "runs" / "tiny").manifest().stages["distill"].measured
+    for network, when in (("quantized", "before"), ("distilled", "after")):
+        mismatch = f"{measured[f'membrane_mismatch_{when}']:.4f}"
+        assert re.search(rf"\| {network} +\| +[\d.]+ % \| +{re.escape(mismatch)} \|", out)
     assert re.search(r"^parity +student = interpreter = onnxruntime on 64 samples x 2 steps: [\d,]+ spikes", out, re.M)
     assert "| Energy per inference |" in out
     assert "wrote" not in out and "epoch" not in out

@@ -245,6 +245,12 @@ def test_the_network_as_it_came_has_a_validation_alone() -> None:
     )
 
 
+def test_the_loss_on_validation_stands_behind_the_accuracy_where_it_decides() -> None:
+    scores = (Validation(1, 0.9, 0.5, 1.25), Validation(4, 0.98, 0.3, 0.75))
+    start = untrained(scores, epochs=10)
+    assert epoch_line("distill", start) == ("distill 0/10  validation 94.00 % (T=1 90.00 %, T=4 98.00 %), loss 1.0000")
+
+
 def test_resumed_training_says_where_it_goes_on() -> None:
     assert resumed_line("train", Resumed(3, 12, ())).startswith("train: going on with epoch 3, after step 12, from")
     assert resumed_line("train", Resumed(4, 0, ())).startswith("train: going on with epoch 4, from")

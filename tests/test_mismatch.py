@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import json
 from pathlib import Path
@@ -102,6 +103,10 @@ def test_pictures_name_what_they_show_and_are_equal_for_equal_numbers(tmp_path: 
     assert text == (tmp_path / "two.svg").read_text()
     for words in ("validation, T=3", "membrane loss of each layer", "rates loss of each layer", "accuracy, %"):
         assert words in text
+    assert "total, validation" not in text
+    scored = [dataclasses.replace(each, validation=(Validation(1, 0.5, 1.0, 2.0),)) for each in HISTORY]
+    draw_training(scored, tmp_path / "scored.svg")
+    assert "total, validation" in (tmp_path / "scored.svg").read_text()
     draw_mismatch(REPORT, tmp_path / "mismatch.svg")
     text = (tmp_path / "mismatch.svg").read_text()
     assert all(words in text for words in ("calibrated", "distilled", "teacher", "spikes per neuron and step"))
@@ -124,6 +129,18 @@ def test_a_resumed_training_is_in_the_log_once_and_whole(tmp_path: Path) -> None
     assert [(each.step, each.value) for each in log.Scalars("loss/total")] == [(1, 2.0), (2, 1.0)]
     assert [each.value for each in log.Scalars("accuracy/validation_T3")] == pytest.approx([0.4, 0.6, 0.7])
     assert [each.step for each in log.Scalars("accuracy/train")] == [1, 2]
+    assert not [name for name in log.Tags()["scalars"] if "total_T" in name]
+
+
+def test_the_log_has_the_loss_on_validation_that_decides(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    with tensorboard_log(tmp_path) as tell:
+        tell(dataclasses.replace(HISTORY[1], validation=(Validation(3, 0.5, 1.0, 2.5),)))
+    log = EventAccumulator(str(tmp_path))
+    log.Reload()
+    assert [each.value for each in log.Scalars("loss/validation_total_T3")] == [2.5]
 
 
 def test_without_tensorboard_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -160,17 +160,24 @@ def _summarised(workspace: Workspace, stages: tuple[Stage, ...]) -> WholeRun:
 
 
 def _accuracy_table(recipe: Recipe, accuracies: Mapping[str, float], distilled: Mapping[str, float]) -> str:
-    """A row for each network; where they do not all run for the same steps, with T, the student at each of its own."""
+    """A row for each network; where they do not all run for the same steps, with T, the student at each of its own.
+
+    Membrane mismatch with the teacher (squared thresholds, mean over layers) is measured at the student's most steps.
+    """
     seen, steps = recipe.data.time_steps, recipe.student_step_counts
-    if steps == (seen,):
-        rows = [[name, percent(accuracy)] for name, accuracy in accuracies.items()]
-        return table(["network", "test accuracy"], rows, numbers=["test accuracy"])
+    before, after = (f"{distilled[f'membrane_mismatch_{when}']:.4f}" for when in ("before", "after"))
     rows = [
-        ["teacher", str(seen), percent(accuracies["teacher"])],
-        ["quantized", str(max(steps)), percent(accuracies["quantized"])],
-        *(["distilled", str(each), percent(distilled[f"test_accuracy_T{each}"])] for each in steps),
+        ["teacher", str(seen), percent(accuracies["teacher"]), "-"],
+        ["quantized", str(max(steps)), percent(accuracies["quantized"]), before],
+        *(
+            ["distilled", str(each), percent(distilled[f"test_accuracy_T{each}"]), after if each == max(steps) else "-"]
+            for each in steps
+        ),
     ]
-    return table(["network", "T", "test accuracy"], rows, numbers=["T", "test accuracy"])
+    header = ["network", "T", "test accuracy", "membrane mismatch"]
+    if steps == (seen,):
+        header, rows = [header[0], *header[2:]], [[row[0], *row[2:]] for row in rows]
+    return table(header, rows, numbers=header[1:])
 
 
 def _accuracies(records: Mapping[Stage, StageRecord]) -> Mapping[str, float]:

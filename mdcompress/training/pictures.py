@@ -29,6 +29,7 @@ def draw_training(history: Sequence[EpochRecord], path: Path) -> None:
     panels = 2 + sum(bool(found) for found in layers.values())
     with _figure(panels, path) as axes:
         _draw_accuracy(axes[0], history)
+        _draw_totals(axes[1], history)
         _draw_losses(axes[1], history, [name for name in names if "/" not in name], "loss")
         for panel, (part, found) in zip(axes[2:], ((p, f) for p, f in layers.items() if f), strict=True):
             _draw_losses(panel, history, found, f"{part} loss of each layer")
@@ -86,6 +87,14 @@ def _draw_accuracy(axes: Axes, history: Sequence[EpochRecord]) -> None:
     _name_epochs(axes, history)
     axes.set_ylabel("accuracy, %")
     axes.legend(frameon=False, fontsize=8)
+
+
+def _draw_totals(axes: Axes, history: Sequence[EpochRecord]) -> None:
+    """The trained losses on validation, where the lowest decides which epoch is kept."""
+    found = [(each.epoch, each.validation_total) for each in history if each.validation_total is not None]
+    if found:
+        axes.plot(*zip(*found, strict=True), color=TEACHER, marker=".", linestyle="--", label="total, validation")
+        axes.axvline(best_epoch(history).epoch, color=AFTER, linewidth=0.8, linestyle=":")
 
 
 def _draw_losses(axes: Axes, history: Sequence[EpochRecord], names: Sequence[str], label: str) -> None:

@@ -57,6 +57,8 @@ class _Log:
         for score in record.validation:
             scalars[f"accuracy/validation_T{score.time_steps}"] = score.accuracy
             scalars[f"loss/validation_T{score.time_steps}"] = score.loss
+            if score.total is not None:
+                scalars[f"loss/validation_total_T{score.time_steps}"] = score.total
         for name, value in scalars.items():
             self._writer.add_scalar(name, value, record.epoch)
 
