@@ -200,10 +200,11 @@ def test_accuracies_of_other_steps_than_the_teachers_say_theirs(here: Path) -> N
         r"teacher    test accuracy \S+ % at T = 2\nquantized  test accuracy \S+ % at T = 1\n", quantized.out
     )
     whole = invoke("run", *changes, *weights, "--force")
-    rows = [line.split("|")[1:3] for line in whole.out.splitlines() if line.startswith("| ")][:5]
-    assert [[cell.strip() for cell in row] for row in rows] == [
+    rows = [line.split("|")[1:5] for line in whole.out.splitlines() if line.startswith("| ")][:5]
+    assert [[row[0].strip(), row[1].strip()] for row in rows] == [
         ["network", "T"], ["---------", "--:"], ["teacher", "2"], ["quantized", "2"], ["distilled", "1"],
     ]  # fmt: skip
+    assert [row[3].strip() == "-" for row in rows] == [False, False, True, False, True], "mismatch is that of T = 2"
 
 
 def test_a_teacher_of_several_lengths_is_tested_at_each(here: Path) -> None:
