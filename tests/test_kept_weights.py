@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from command_line import invoke, write_tiny_files
 from pydantic import ValidationError
 from torch import Tensor, nn
 from training_cases import FAST, RECIPE, Shuffled, StoppedError, Tiny, state_of
@@ -103,3 +105,16 @@ def test_stages_of_falling_bits_would_change_them() -> None:
 
 def _norm(mode: str) -> object:
     return RECIPE.quantize.batch_norm.model_copy(update={"mode": mode})
+
+
+def test_a_student_without_batch_norm_is_told_how_little_is_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_tiny_files(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    assert invoke("train", "--recipe", "tiny.yaml").code == 0
+    for weights, epochs, told in (("keep", 1, True), ("keep", 0, False), ("train", 1, False)):
+        changes = ("--set", f"distill.weights={weights}", "--set", f"distill.epochs={epochs}")
+        result = invoke("run", "--recipe", "tiny.yaml", *changes, "--force")
+        assert result.code == 0, result.err
+        assert ("trains only biases and ranges of membranes here" in result.err) is told

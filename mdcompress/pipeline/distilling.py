@@ -45,6 +45,7 @@ def distill(workspace: Workspace) -> Report:
     refuse_other_trainings(workspace, started)
     student, own, splits = load_student(quantized), trained_network(workspace, weights), load_splits(workspace)
     teacher = fitted(workspace, own, splits)
+    _note_what_little_is_trained(workspace, student)
     workspace.processes.wait()  # all have read what is there before one of them writes
     with resumable(workspace, started) as training:
         distill_student(
@@ -66,6 +67,18 @@ def distill(workspace: Workspace) -> Report:
         workspace.run.discard_checkpoints(started.stage)
     workspace.processes.wait()
     return workspace.report(Stage.DISTILL)
+
+
+def _note_what_little_is_trained(workspace: Workspace, student: Student) -> None:
+    """Without a batch norm no gain makes up for weights that are kept."""
+    from mdcompress.norm_statistics import has_statistics
+
+    spec = workspace.recipe.distill
+    if workspace.writes and spec.epochs and spec.weights == "keep" and not has_statistics(student):
+        workspace.listener.note(
+            "distill.weights: keep trains only biases and ranges of membranes here, as the student has no batch norm; "
+            "with `--set distill.weights=train` it may come nearer to its teacher"
+        )
 
 
 def _write(
