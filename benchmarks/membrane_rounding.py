@@ -4,8 +4,9 @@
 
 (from the checkout.) Beside each calibrated student of the experiments' recipes stands its float network with the same
 stored words: after each step a membrane is rounded and clipped to them, v <- s_v clip(floor(v / s_v + 1/2)), and all
-else (weights, norms, leak, input) is float. What that network differs from the float one no training of weights takes
-away, unless it makes the network itself less sensitive. Validation samples are compared; the test part is not read.
+else (weights, norms, leak, input) is float. What that network differs from the float one is left when weights are
+exact; it is no floor, since parameters that are trained with the rounding can make up for it. Validation samples are
+compared; the test part is not read.
 Float networks that `distillation_ablation run` has trained in the same --work folder are used again.
 """
 
