@@ -57,12 +57,14 @@ def distill(
 
     Best is the highest validation accuracy (mean over the T of `spec.time_steps`), then the lowest loss, then the
     earliest epoch; with `spec.best: loss` the lowest sum of the trained losses on validation. The student as it came is
-    epoch 0, so that none comes back worse by that. A batch is an
-    optimizer step for each listed T, in turn, on the batch's first T steps. The teacher runs on all steps; at fewer,
-    potentials and rates that are aligned by first steps are those of the teacher at T, with the statistics of the first
-    T steps of the first batches of epoch 1 (`with_statistics`). With 0 epochs the student is returned as it came. With
-    stages of falling bits in `spec.gradual` best is epoch 0 or one of the last stage; the student comes with its
-    planned bits.
+    epoch 0, so that none comes back worse by that. With `spec.weights: keep` weights and their ranges are not trained;
+    afterwards they can be, as before.
+
+    A batch is an optimizer step for each listed T, in turn, on the batch's first T steps. The teacher runs on all
+    steps; at fewer, potentials and rates that are aligned by first steps are those of the teacher at T, with the
+    statistics of the first T steps of the first batches of epoch 1 (`with_statistics`). With 0 epochs the student is
+    returned as it came. With stages of falling bits in `spec.gradual` best is epoch 0 or one of the last stage; the
+    student comes with its planned bits.
 
     Args:
         student: a calibrated student.
