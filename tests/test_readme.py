@@ -13,8 +13,10 @@ from main_run import ROOT, MainRun, commands, readme_blocks, run_command
 def test_the_first_command_prints_accuracies_parity_and_hardware(main_run: MainRun) -> None:
     for word in ("teacher", "quantized", "distilled", "student = interpreter = onnxruntime", "EDAP"):
         assert word in main_run.stdout
-    accuracies = [float(value) for value in re.findall(r"([\d.]+) %? *\|", main_run.stdout)[:3]]
+    accuracies = [float(value) for value in re.findall(r"([\d.]+) % \|", main_run.stdout)]
     assert len(accuracies) == 3 and min(accuracies) > 90
+    before, after = (float(value) for value in re.findall(r"% \| +(0\.\d+) \|", main_run.stdout))
+    assert 0 < after < before, "distillation brings the membranes nearer to the teacher's"
 
 
 @pytest.mark.slow

@@ -76,8 +76,8 @@ def _note_what_little_is_trained(workspace: Workspace, student: Student) -> None
     spec = workspace.recipe.distill
     if workspace.writes and spec.epochs and spec.weights == "keep" and not has_statistics(student):
         workspace.listener.note(
-            "distill.weights: keep trains only biases and ranges of membranes here, as the student has no batch norm; "
-            "with `--set distill.weights=train` it may come nearer to its teacher"
+            "distill.weights: keep trains no gain here, as the student has no batch norm: at most biases and ranges of "
+            "membranes (`--set distill.weights=train` trains all)"
         )
 
 
@@ -114,15 +114,19 @@ def _write(
         draw_training(history, folder / TRAINING_PICTURE_FILE)
 
 
+def untrained_in_words(recipe: Recipe) -> str:
+    """Why the distilled student is the calibrated one, where its best epoch is 0."""
+    if recipe.distill.epochs == 0:
+        return "the calibrated student, distill.epochs is 0"
+    return "the calibrated student, which no epoch surpassed on the validation split"
+
+
 def _summary(recipe: Recipe, accuracies: dict[int, float], mismatch: MismatchReport, best: int | None) -> str:
-    """What was reached; `best` is None where there was nothing to train."""
+    """What was reached; `best` is 0 where no epoch was better, and None where there was nothing to train."""
     steps = "" if [*accuracies] == [recipe.data.time_steps] or len(accuracies) > 1 else f" at T = {max(accuracies)}"
-    kept = {
-        None: ": the calibrated student, distill.epochs is 0",
-        0: ": the calibrated student, which no epoch surpassed on the validation split",
-    }
+    unchanged = "" if best else f": {untrained_in_words(recipe)}"
     return (
-        f"distilled  test accuracy {in_words(accuracies)}{steps}{kept.get(best, '')}\n"
+        f"distilled  test accuracy {in_words(accuracies)}{steps}{unchanged}\n"
         f"membranes  mismatch with the teacher {mismatch.membrane_before:.4g} before, {mismatch.membrane_after:.4g} "
         "after (squared thresholds, mean over layers)"
     )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from mdcompress.console import JsonValue, Report, percent, table, written
 from mdcompress.errors import RunError
 from mdcompress.manifest import Stage, StageRecord
-from mdcompress.pipeline.distilling import distill
+from mdcompress.pipeline.distilling import distill, untrained_in_words
 from mdcompress.pipeline.estimating import ActivityChoice, estimate, estimate_settings
 from mdcompress.pipeline.exporting import export
 from mdcompress.pipeline.networks import teacher_weights, torch_device
@@ -143,9 +143,12 @@ def _note(workspace: Workspace, message: str) -> None:
 def _summarised(workspace: Workspace, stages: tuple[Stage, ...]) -> WholeRun:
     records = {stage: workspace.run.manifest().stages[stage.value] for stage in stages}
     accuracies = _accuracies(records)
+    distilled = records[Stage.DISTILL].measured
+    kept = [f"distilled  {untrained_in_words(workspace.recipe)}"] if distilled.get("best_epoch") == 0 else []
     text = "\n\n".join(
         [
-            _accuracy_table(workspace.recipe, accuracies, records[Stage.DISTILL].measured),
+            _accuracy_table(workspace.recipe, accuracies, distilled),
+            *kept,
             records[Stage.EXPORT].summary,
             records[Stage.ESTIMATE].summary,
         ]

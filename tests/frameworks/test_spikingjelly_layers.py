@@ -11,6 +11,7 @@ from torch import Tensor, nn
 import mdcompress as md
 from mdcompress.errors import TraceError
 from mdcompress.graph import AffineSpec, SnnGraph, SynapseSpec
+from mdcompress.recipe import DistillSpec
 from mdcompress.tracing import trace
 
 pytest.importorskip("spikingjelly")
@@ -130,7 +131,7 @@ def test_all_of_them_together_are_distilled_and_stay_exact() -> None:
     assert_float_parity(graph, network, x)
     student = md.compress(network, x, "4bit", [x])
     before = student.synapse("shared").layer.weight.detach().clone()
-    spec = md.load_recipe("4bit").distill.model_copy(update={"epochs": 2})
+    spec = DistillSpec(epochs=2)
     student = md.distill(student, teacher=network, train=[(x, y)], validate=[(x, y)], spec=spec)
     assert not torch.equal(student.synapse("shared").layer.weight, before)
     assert student.synapse("shared_2").layer is student.synapse("shared").layer
