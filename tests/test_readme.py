@@ -16,7 +16,7 @@ def test_the_first_command_prints_accuracies_parity_and_hardware(main_run: MainR
     accuracies = [float(value) for value in re.findall(r"([\d.]+) % \|", main_run.stdout)]
     assert len(accuracies) == 3 and min(accuracies) > 90
     before, after = (float(value) for value in re.findall(r"% \| +(0\.\d+) \|", main_run.stdout))
-    assert 0 < after < before, "distillation brings the membranes nearer to the teacher's"
+    assert 0 < after <= before, "the epoch is kept by a loss that is mostly the membranes'"
 
 
 @pytest.mark.slow
