@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -21,6 +21,7 @@ from mdcompress.student import Student
 from mdcompress.tracing.state import run_fresh
 
 Batch = tuple[Tensor, Tensor]
+Answer = Callable[[Tensor, Tensor, int], Tensor]
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,12 @@ class Metrics:
 
 
 def evaluate(
-    network: nn.Module, batches: Iterable[Batch], *, graph: SnnGraph | None = None, time_steps: int | None = None
+    network: nn.Module,
+    batches: Iterable[Batch],
+    *,
+    graph: SnnGraph | None = None,
+    time_steps: int | None = None,
+    answer: Answer | None = None,
 ) -> Metrics:
     """Run `network` on every batch in evaluation mode, without gradients; its modes are restored.
 
@@ -79,16 +85,21 @@ def evaluate(
         batches: (x float [T, N, ...], y int64 [N]).
         graph: the network's trace; with it the neurons are watched too (`Metrics.neurons`), which takes longer.
         time_steps: use the first so many steps of each batch; None: all.
+        answer: gives the output for whole x, y and the number of its first steps, where more is wanted of a run than
+            that; None: the network's own. Not with `graph`.
 
     Errors: DataError where there is no batch, a batch is shorter than `time_steps`, or a label has no logit.
     """
+    assert graph is None or answer is None
     totals = _Totals()
     device = _device(network)
     with evaluating(network), torch.no_grad():
         for x, y in batches:
-            x, y = _first_steps(x.to(device), time_steps), y.to(device)
+            whole, y = x.to(device), y.to(device)
+            x = _first_steps(whole, time_steps)
             if graph is None:
-                totals.add(mean_logits(run_fresh(network, x)), y, steps=len(x))
+                output = run_fresh(network, x) if answer is None else answer(whole, y, len(x))
+                totals.add(mean_logits(output), y, steps=len(x))
             else:
                 seen = observe(network, graph, x)
                 totals.add(seen.logits.mean(0), y, steps=len(x))

@@ -13,11 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from mdcompress.errors import TrainingError
-from mdcompress.evaluation import check_labels
+from mdcompress.evaluation import check_labels, evaluate
 from mdcompress.graph import SnnGraph
 from mdcompress.layers.synapse import QuantSynapse
-from mdcompress.losses import Moments, distillation_loss, layer_weights, own_moments
-from mdcompress.modes import evaluating
+from mdcompress.losses import LossParts, Moments, distillation_loss, layer_weights, own_moments
 from mdcompress.norm_statistics import has_statistics, with_statistics
 from mdcompress.observation import Observation, observe
 from mdcompress.planning import plan_to_json
@@ -28,7 +27,7 @@ from mdcompress.tracing import trace
 from mdcompress.training.determinism import Batch, reproducible, seeded_batches
 from mdcompress.training.engine import CheckpointPolicy, Job, PassLoss, count_batches, run_job
 from mdcompress.training.gradual import GradualBits
-from mdcompress.training.history import Progress
+from mdcompress.training.history import Progress, Validation
 from mdcompress.training.identity import spec_items, structure_digest, text_digest, value_digest
 from mdcompress.training.scoring import student_scores
 from mdcompress.training.statistics import moments_over
@@ -89,7 +88,7 @@ def distill(
         return student.eval()
     stages = GradualBits(student, spec.gradual)
     target = _Teacher.of(teacher, student, spec, train, seed, device)
-    validated = _Distillation(student, target, spec, own_moments)  # by one process, whatever their number
+    validated = _Distillation(student, target, spec, own_moments).validation if spec.best == "loss" else None
     identity = {
         "kind": "distillation",
         "network": structure_digest(student),
@@ -105,9 +104,7 @@ def distill(
         network=student,
         objective=_Distillation(student, target, spec, moments_over(processes)),
         train=train,
-        scores=student_scores(
-            student, validate, spec.time_steps, total=validated.mean if spec.best == "loss" else None
-        ),
+        scores=student_scores(student, validate, spec.time_steps, validated),
         epochs=spec.epochs,
         settings=settings,
         seed=seed,
@@ -218,31 +215,37 @@ class _Distillation:
         target = self._target(x)
         for steps in self._spec.time_steps or (len(x),):
             check_steps(steps, x, key="distill.time_steps")
-            yield self._pass(x, y, steps, target)
+            seen, loss = self._losses(x, y, steps, target)
+            right = (seen.logits.detach().mean(0).argmax(1) == y).sum()
+            yield PassLoss(loss.total, loss.named(), right)
 
-    def mean(self, batches: Iterable[Batch], steps: int) -> float:
-        """The mean loss over batches at T = `steps`, of the student as it is evaluated; no gradient."""
-        device, total, samples = self._student.input.scale.device, 0.0, 0
-        with evaluating(self._student), torch.no_grad():
-            for batch in batches:
-                x, y = (part.to(device) for part in batch)
-                total += float(self._pass(x, y, steps, self._target(x)).total) * len(y)
-                samples += len(y)
-        return total / samples
+    def validation(self, batches: Iterable[Batch], time_steps: int | None) -> Validation:
+        """Accuracy and all losses in one pass, of the student as it is evaluated; no gradient.
+
+        One process does it, however many train: moments are of its batches.
+        """
+        total = 0.0
+
+        def answer(x: Tensor, y: Tensor, steps: int) -> Tensor:
+            nonlocal total
+            seen, loss = self._losses(x, y, steps, self._target(x))
+            total += float(loss.total) * len(y)
+            return seen.output
+
+        metrics = evaluate(self._student, batches, time_steps=time_steps, answer=answer)
+        return Validation(metrics.time_steps, metrics.accuracy, metrics.loss, total / metrics.samples)
 
     def _target(self, x: Tensor) -> Observation | None:
         return None if self._teacher is None else self._teacher.observe(x)
 
-    def _pass(self, x: Tensor, y: Tensor, steps: int, target: Observation | None) -> PassLoss:
-        """The loss of the first `steps` steps of x; `target`: what the teacher does on all of x."""
-        seen = observe(self._student, self._student.graph, x[:steps])
-        answer = seen.logits.detach().mean(0)
-        check_labels(answer, y)
+    def _losses(self, x: Tensor, y: Tensor, steps: int, target: Observation | None) -> tuple[Observation, LossParts]:
+        """What the student does in the first `steps` steps of x, and its losses; `target`: the teacher on all of x."""
         graph, spec, beside = self._student.graph, self._spec, None
+        seen = observe(self._student, graph, x[:steps])
+        check_labels(seen.logits.detach().mean(0), y)
         if self._teacher is not None and target is not None:
             beside = self._teacher.beside(steps, x, target, spec)
-        loss = distillation_loss(seen, beside, y=y, graph=graph, spec=spec, moments_of=self._moments_of)
-        return PassLoss(loss.total, loss.named(), (answer.argmax(1) == y).sum())
+        return seen, distillation_loss(seen, beside, y=y, graph=graph, spec=spec, moments_of=self._moments_of)
 
 
 def check_steps(steps: int, x: Tensor, *, key: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from torch import Tensor, nn
 
@@ -12,7 +13,7 @@ from mdcompress.norm_statistics import measure_statistics
 from mdcompress.training.determinism import Batch
 from mdcompress.training.history import Validation
 
-Total = Callable[[Iterable[Batch], int], float]  # batches and T -> mean of the losses that are trained
+Validate = Callable[[Iterable[Batch], int | None], Validation]  # of batches at T; None: at all their steps
 
 
 @dataclass(frozen=True)
@@ -26,11 +27,11 @@ class Score:
 
 
 def student_scores(
-    student: nn.Module, batches: Iterable[Batch], time_steps: Sequence[int] | None, *, total: Total | None = None
+    student: nn.Module, batches: Iterable[Batch], time_steps: Sequence[int] | None, validate: Validate | None = None
 ) -> tuple[Score, ...]:
     """At each of `time_steps` (None: all steps of the data), with one set of statistics, measured over all of them.
 
-    `total`: the losses that are trained, on the same batches, where the lowest decides which epoch is best.
+    `validate`: where more than accuracy and the loss on the labels is wanted.
     """
     counts = time_steps or (None,)
 
@@ -38,7 +39,10 @@ def student_scores(
         measure_statistics(student, [x[:steps] for steps in counts for x in inputs])
 
     return tuple(
-        Score(None if place else settle, _validation(student, batches, steps, total))
+        Score(
+            None if place else settle,
+            _validation(student, batches, steps) if validate is None else partial(validate, batches, steps),
+        )
         for place, steps in enumerate(counts)
     )
 
@@ -61,12 +65,9 @@ def float_scores(network: nn.Module, batches: Iterable[Batch], time_steps: Seque
     return tuple(at(steps) for steps in time_steps)
 
 
-def _validation(
-    network: nn.Module, batches: Iterable[Batch], steps: int | None, total: Total | None = None
-) -> Callable[[], Validation]:
+def _validation(network: nn.Module, batches: Iterable[Batch], steps: int | None) -> Callable[[], Validation]:
     def validate() -> Validation:
         metrics = evaluate(network, batches, time_steps=steps)
-        trained = None if total is None else total(batches, metrics.time_steps)
-        return Validation(metrics.time_steps, metrics.accuracy, metrics.loss, trained)
+        return Validation(metrics.time_steps, metrics.accuracy, metrics.loss)
 
     return validate
