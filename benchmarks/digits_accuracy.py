@@ -22,7 +22,7 @@ import mdcompress as md
 from mdcompress import zoo
 from mdcompress.data import DataSplits, calibration, load_data
 from mdcompress.evaluation import evaluate
-from mdcompress.mismatch import measure_mismatch
+from mdcompress.mismatch import mean_membrane, measure_mismatch
 from mdcompress.recipe import Recipe, load_recipe
 
 TRAINED = ("distill.weights=train",)
@@ -91,7 +91,7 @@ def mismatch_of(student: md.Student, teacher: torch.nn.Module, splits: DataSplit
     """Mean over the layers."""
     batches = list(splits.test)
     layers = measure_mismatch(student, teacher, student.graph, batches, time_steps=batches[0][0].shape[0])
-    return statistics.fmean(layer.membrane for layer in layers.values())
+    return mean_membrane(layers)
 
 
 def main() -> None:

@@ -281,7 +281,7 @@ def _from_rounding(results: Results) -> str:
 def _near(results: Results) -> str:
     """Accuracy and mismatch of students that follow their teacher's membranes, on validation and on test samples."""
     header = [
-        "data", "setting", "near - teacher, points", "near - both, points", "mismatch: before", "+ both", NEAR,
+        "data", "setting", f"{NEAR} - teacher, points", f"{NEAR} - both, points", "mismatch: before", "+ both", NEAR,
         f"of {NEAR}, test samples: before", "after", "share left",
     ]  # fmt: skip
     rows, falls, students, fallen = [], 0, 0, 0

@@ -9,7 +9,6 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
-import statistics
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,7 +27,7 @@ from mdcompress.builders import build_network
 from mdcompress.data import Batch, Batches, DataSplits, calibration, load_data
 from mdcompress.evaluation import evaluate
 from mdcompress.lowering import lower
-from mdcompress.mismatch import LayerMismatch, measure_mismatch
+from mdcompress.mismatch import LayerMismatch, mean_membrane, measure_mismatch
 from mdcompress.pipeline.networks import seeded
 from mdcompress.recipe import Recipe, TeacherSpec, dump_recipe, load_recipe
 from mdcompress.student import Student
@@ -324,7 +323,7 @@ def _student_result(task: Task, seed: int, place: Workplace, splits: DataSplits)
         machine=machine(place.device),
         layers=None if tuned else _layers(before[0], after[0]),
         exactness=None if exact is None else exact.exactness,
-        test_mismatch=None if tuned else (_mean_membrane(before[1]), _mean_membrane(after[1])),
+        test_mismatch=None if tuned else (mean_membrane(before[1]), mean_membrane(after[1])),
     )
 
 
@@ -392,10 +391,6 @@ def _mismatch(recipe: Recipe, student: Student, teacher: nn.Module, part: Batche
     batches = list(part.first(recipe.data.calibration_samples, seed=recipe.seed))
     graph = trace(teacher, batches[0][0][:, :2].to(student.input.scale.device))
     return measure_mismatch(student, teacher, graph, batches, time_steps=recipe.student_time_steps)
-
-
-def _mean_membrane(layers: Mapping[str, LayerMismatch]) -> float:
-    return statistics.fmean(layer.membrane for layer in layers.values())
 
 
 def _layers(before: Mapping[str, LayerMismatch], after: Mapping[str, LayerMismatch]) -> dict[str, Layer]:

@@ -28,7 +28,7 @@ from benchmarks.experiment_students import (
     setting_of,
 )
 from mdcompress.console import table
-from mdcompress.mismatch import measure_mismatch
+from mdcompress.mismatch import mean_membrane, measure_mismatch
 from mdcompress.recipe import load_recipe
 
 GROUPS = ("mnist", "nmnist", "cifar10")
@@ -77,7 +77,7 @@ def measured(paths: Sequence[str], seed: int, place: Workplace) -> dict[str, lis
             with patch("mdcompress.calibration._FAR_BELOW", factor):
                 student = calibrated(recipe, teacher, splits, place)
             layers = measure_mismatch(student, teacher, graph, validation, time_steps=recipe.student_time_steps)
-            mismatch = statistics.fmean(layer.membrane for layer in layers.values())
+            mismatch = mean_membrane(layers)
             found[path].append((logits_divergence(student, case, graph), mismatch))
     return found
 

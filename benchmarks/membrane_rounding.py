@@ -35,7 +35,7 @@ from mdcompress.console import table
 from mdcompress.data import Batch
 from mdcompress.graph import SnnGraph
 from mdcompress.losses import firing_neurons, layer_threshold, membrane_loss
-from mdcompress.mismatch import measure_mismatch
+from mdcompress.mismatch import mean_membrane, measure_mismatch
 from mdcompress.observation import observe
 from mdcompress.recipe import load_recipe
 from mdcompress.student import Student
@@ -130,7 +130,7 @@ def measured(paths: Sequence[str], seed: int, place: Workplace) -> dict[str, tup
     for path, recipe in group.recipes.items():
         student = calibrated(recipe, teacher, splits, place)
         layers = measure_mismatch(student, teacher, graph, batches, time_steps=recipe.student_time_steps)
-        mismatch = statistics.fmean(layer.membrane for layer in layers.values())
+        mismatch = mean_membrane(layers)
         found[path] = (mismatch, rounding_mismatch(student, teacher, graph, batches))
     return found
 

@@ -48,12 +48,12 @@ class MismatchReport:
     @property
     def membrane_before(self) -> float:
         """Mean over layers."""
-        return _mean(layer.membrane for layer in self.before.values())
+        return mean_membrane(self.before)
 
     @property
     def membrane_after(self) -> float:
         """Mean over layers."""
-        return _mean(layer.membrane for layer in self.after.values())
+        return mean_membrane(self.after)
 
     def to_json(self) -> str:
         """All figures; membranes in squared thresholds, rates in spikes per neuron and step."""
@@ -100,6 +100,6 @@ def measure_mismatch(
     return {name: LayerMismatch(*(total / samples).tolist()) for name, total in sums.items()}
 
 
-def _mean(values: Iterable[float]) -> float:
-    found = list(values)
-    return math.fsum(found) / len(found)
+def mean_membrane(layers: Mapping[str, LayerMismatch]) -> float:
+    """The membranes' mismatch, mean over the layers, which count alike."""
+    return math.fsum(layer.membrane for layer in layers.values()) / len(layers)

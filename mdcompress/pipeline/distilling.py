@@ -74,8 +74,8 @@ def _note_what_little_is_trained(workspace: Workspace, student: Student) -> None
     from mdcompress.norm_statistics import has_statistics
 
     spec = workspace.recipe.distill
-    if workspace.writes and spec.epochs and spec.weights == "keep" and not has_statistics(student):
-        workspace.listener.note(
+    if spec.epochs and spec.weights == "keep" and not has_statistics(student):
+        workspace.note(
             "distill.weights: keep trains no gain here, as the student has no batch norm: at most biases and ranges of "
             "membranes (`--set distill.weights=train` trains all)"
         )
@@ -97,10 +97,10 @@ def _write(
 
     recipe = workspace.recipe
     accuracies = accuracies_at(student, splits.test, recipe.student_step_counts)
-    best = best_epoch(history).epoch if history else None
+    best = best_epoch(history).epoch if history else 0
     measured = {
         **recorded(accuracies),
-        "best_epoch": best or 0,
+        "best_epoch": best,
         "membrane_mismatch_before": mismatch.membrane_before,
         "membrane_mismatch_after": mismatch.membrane_after,
     }
@@ -121,8 +121,8 @@ def untrained_in_words(recipe: Recipe) -> str:
     return "the calibrated student, which no epoch surpassed on the validation split"
 
 
-def _summary(recipe: Recipe, accuracies: dict[int, float], mismatch: MismatchReport, best: int | None) -> str:
-    """What was reached; `best` is 0 where no epoch was better, and None where there was nothing to train."""
+def _summary(recipe: Recipe, accuracies: dict[int, float], mismatch: MismatchReport, best: int) -> str:
+    """What was reached; `best` is 0 where no epoch was better, or there was nothing to train."""
     steps = "" if [*accuracies] == [recipe.data.time_steps] or len(accuracies) > 1 else f" at T = {max(accuracies)}"
     unchanged = "" if best else f": {untrained_in_words(recipe)}"
     return (

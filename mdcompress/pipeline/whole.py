@@ -69,7 +69,7 @@ def _students(workspace: Workspace, stages: Mapping[Stage, Mapping[str, str]]) -
 
 
 def _announced(student: Workspace) -> Workspace:
-    _note(student, f"student of T = {student.recipe.student_time_steps}, in {student.run.path}")
+    student.note(f"student of T = {student.recipe.student_time_steps}, in {student.run.path}")
     return student
 
 
@@ -107,11 +107,11 @@ def _bring_up_to_date(
 ) -> None:
     reasons, finished = _reasons_to_work(workspace, stage, extra)
     if not reasons:
-        _note(workspace, f"{stage.value}: up to date")
+        workspace.note(f"{stage.value}: up to date")
         return
-    _note(workspace, f"{stage.value}: {'; '.join(reasons) if finished else 'starting'}")
+    workspace.note(f"{stage.value}: {'; '.join(reasons) if finished else 'starting'}")
     if workspace.writes or stage in SHARED:
-        _note(workspace, written(perform().paths))
+        workspace.note(written(perform().paths))
     workspace.processes.wait()
 
 
@@ -133,11 +133,6 @@ def _reasons_to_work(workspace: Workspace, stage: Stage, extra: Mapping[str, str
 
 def _pricing(hardware: str) -> Mapping[str, str]:
     return estimate_settings(hardware, MEASURED)
-
-
-def _note(workspace: Workspace, message: str) -> None:
-    if workspace.writes:
-        workspace.listener.note(message)
 
 
 def _summarised(workspace: Workspace, stages: tuple[Stage, ...]) -> WholeRun:

@@ -109,6 +109,11 @@ class Workspace:
             )
         return self.recipe.model
 
+    def note(self, message: str) -> None:
+        """Say something by the way; once, however many processes there are."""
+        if self.writes:
+            self.listener.note(message)
+
     def command_for(self, stage: Stage) -> str:
         """The command line that performs a stage of this run."""
         return " ".join(filter(None, ["mdcompress", stage.value, self.selection]))
