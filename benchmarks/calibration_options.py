@@ -18,12 +18,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import mdcompress as md
-from mdcompress.console import percent
 from mdcompress.data import calibration, load_data
 from mdcompress.data.names import Download
+from mdcompress.evaluation.mismatch import measure_mismatch
 from mdcompress.losses import logit_loss
-from mdcompress.mismatch import measure_mismatch
 from mdcompress.modes import evaluating
+from mdcompress.pipeline.report import percent
 from mdcompress.recipe import CalibrateSpec, Recipe, TeacherSpec
 from mdcompress.zoo import digits_snn
 

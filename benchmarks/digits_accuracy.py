@@ -22,7 +22,7 @@ import mdcompress as md
 from mdcompress import zoo
 from mdcompress.data import DataSplits, calibration, load_data
 from mdcompress.evaluation import evaluate
-from mdcompress.mismatch import mean_membrane, measure_mismatch
+from mdcompress.evaluation.mismatch import mean_membrane, measure_mismatch
 from mdcompress.recipe import Recipe, load_recipe
 
 TRAINED = ("distill.weights=train",)

@@ -22,7 +22,7 @@ from benchmarks.distillation_variants import (
 )
 from benchmarks.experiment_statistics import Interval, paired_interval, spread
 from benchmarks.experiment_store import Result
-from mdcompress.console import table
+from mdcompress.pipeline.report import table
 
 TRAINED: tuple[Variant, ...] = ("+ logits", "+ membrane", "+ both")  # what is held against QAT
 HARD = 1.0  # points that QAT must lie under the teacher for distillation to have something to win

@@ -20,20 +20,20 @@ from torch import Tensor, nn
 
 import mdcompress as md
 from benchmarks.experiment_store import Exactness, Layer, Result, Store, digest, machine
-from intsnn.interpreter import Trace, run
-from intsnn.parity import compare_all, merge_batches
-from intsnn.runtime import open_session
-from mdcompress.builders import build_network
+from intsnn.execution.interpreter import Trace, run
+from intsnn.execution.parity import compare_all, merge_batches
+from intsnn.onnx.runtime import open_session
 from mdcompress.data import Batch, Batches, DataSplits, calibration, load_data
 from mdcompress.evaluation import evaluate
-from mdcompress.lowering import lower
-from mdcompress.mismatch import LayerMismatch, mean_membrane, measure_mismatch
+from mdcompress.evaluation.mismatch import LayerMismatch, mean_membrane, measure_mismatch
 from mdcompress.pipeline.networks import seeded
 from mdcompress.recipe import Recipe, TeacherSpec, dump_recipe, load_recipe
 from mdcompress.student import Student
+from mdcompress.student.lowering import lower
+from mdcompress.student.weights import load_weights, save_weights
 from mdcompress.tracing import trace
 from mdcompress.training import teacher_settings
-from mdcompress.weights import load_weights, save_weights
+from mdcompress.zoo.builders import build_network
 
 INTERPRETED = 256  # test samples that the NumPy interpreter runs too; onnxruntime runs all (4 times as fast)
 Kind = Literal["teacher", "control", "student"]

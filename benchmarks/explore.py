@@ -14,13 +14,13 @@ import time
 from pathlib import Path
 
 from intsnn.activity import assume, read_activity, write_activity
-from intsnn.checking import check
-from intsnn.design_space import DesignSpace
-from intsnn.estimation import estimate
-from intsnn.exploration import explore
+from intsnn.checking.stages import check
+from intsnn.estimation.estimation import estimate
+from intsnn.exploration.design_space import DesignSpace
+from intsnn.exploration.exploration import explore
 from intsnn.graph import IntGraph
 from intsnn.hardware import HardwareSpec, load_hardware
-from intsnn.onnx_file import read_onnx, write_onnx
+from intsnn.onnx.file import read_onnx, write_onnx
 
 SPACE = DesignSpace(
     crossbar=(16, 32, 64, 128, 256),

@@ -3,8 +3,8 @@
     python -m benchmarks.membrane_range --data-folder FOLDER >> docs/results/calibration.md
 
 (from the checkout.) Students of the experiments' recipes, calibrated and not trained, beside their float networks, for
-several factors in the place of `mdcompress.calibration`'s own. Validation samples are compared; the test part is
-not read. Float networks that `distillation_ablation tune` has trained in the same --work folder are used again.
+several factors in the place of calibration's own. Validation samples are compared; the test part is not read. Float
+networks that `distillation_ablation tune` has trained in the same --work folder are used again.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from benchmarks.experiment_students import (
     opened,
     setting_of,
 )
-from mdcompress.console import table
-from mdcompress.mismatch import mean_membrane, measure_mismatch
+from mdcompress.evaluation.mismatch import mean_membrane, measure_mismatch
+from mdcompress.pipeline.report import table
 from mdcompress.recipe import load_recipe
 
 GROUPS = ("mnist", "nmnist", "cifar10")
@@ -74,7 +74,7 @@ def measured(paths: Sequence[str], seed: int, place: Workplace) -> dict[str, lis
     for path, recipe in group.recipes.items():
         found[path] = []
         for factor in FACTORS:
-            with patch("mdcompress.calibration._FAR_BELOW", factor):
+            with patch("mdcompress.calibration.calibration._FAR_BELOW", factor):
                 student = calibrated(recipe, teacher, splits, place)
             layers = measure_mismatch(student, teacher, graph, validation, time_steps=recipe.student_time_steps)
             mismatch = mean_membrane(layers)

@@ -31,14 +31,14 @@ from benchmarks.experiment_students import (
     opened,
     setting_of,
 )
-from mdcompress.console import table
 from mdcompress.data import Batch
+from mdcompress.evaluation.mismatch import mean_membrane, measure_mismatch
 from mdcompress.graph import SnnGraph
 from mdcompress.losses import firing_neurons, layer_threshold, membrane_loss
-from mdcompress.mismatch import mean_membrane, measure_mismatch
-from mdcompress.observation import observe
+from mdcompress.pipeline.report import table
 from mdcompress.recipe import load_recipe
 from mdcompress.student import Student
+from mdcompress.student.observation import observe
 from mdcompress.zoo import LIF
 
 

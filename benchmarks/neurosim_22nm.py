@@ -13,10 +13,10 @@ from functools import cache
 from typing import Literal, assert_never
 
 from benchmarks.neurosim_runs import activity_at, network, network_demand, printed
-from intsnn.estimation import estimate
+from intsnn.estimation.estimation import estimate
+from intsnn.estimation.report import HardwareReport
 from intsnn.hardware import HardwareSpec, load_hardware
 from intsnn.hardware.items import Item
-from intsnn.report import HardwareReport
 
 Reading = Literal["pulse", "sensing"]
 RATES = (0.05, 0.15, 0.40)

@@ -22,12 +22,12 @@ import numpy as np
 
 from benchmarks.neurosim_22nm import section as section_at_22nm
 from benchmarks.neurosim_runs import Run, activity_at, network, network_demand, recorded_runs
-from intsnn.costs import price_of
-from intsnn.estimation import estimate
+from intsnn.estimation.costs import price_of
+from intsnn.estimation.estimation import estimate
+from intsnn.estimation.report import HardwareReport
 from intsnn.hardware import HardwareSpec, load_hardware
 from intsnn.hardware.items import Item
-from intsnn.report import HardwareReport
-from intsnn.widths import with_weight_bits
+from intsnn.mapping.widths import with_weight_bits
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 ANCHORED = REPOSITORY / "benchmarks" / "neurosim_65nm.yaml"

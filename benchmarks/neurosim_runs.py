@@ -15,8 +15,8 @@ import numpy as np
 
 from intsnn.activity import Activity, SynapseActivity, assume
 from intsnn.arithmetic import IntArray
-from intsnn.demand import Demand, demand_of
 from intsnn.graph import IntConv, IntGraph, IntInput, IntNeuron, IntNode, IntPool, IntReadout, IntRequant
+from intsnn.mapping.demand import Demand, demand_of
 
 RUNS = Path(__file__).resolve().parents[1] / "tests" / "data" / "neurosim_runs.json"
 

@@ -23,8 +23,8 @@ from benchmarks.distillation_ablation import RECIPES
 from benchmarks.experiment_runs import add_place_options, place_of
 from benchmarks.experiment_store import machine
 from benchmarks.experiment_students import Workplace, calibrated, opened, setting_of
-from mdcompress.console import table
 from mdcompress.data import DataSplits
+from mdcompress.pipeline.report import table
 from mdcompress.recipe import NormStatisticsSpec, Recipe
 from mdcompress.student import Student
 from mdcompress.training import EpochRecord, Event

@@ -24,8 +24,8 @@ from torch.profiler import ProfilerActivity, profile
 import mdcompress as md
 from mdcompress import zoo
 from mdcompress.losses import distillation_loss, task_loss
-from mdcompress.observation import observe
 from mdcompress.recipe import DistillSpec, TrainSpec, load_recipe
+from mdcompress.student.observation import observe
 from mdcompress.tracing import trace
 from mdcompress.training.optimization import clip_gradient, make_optimizer
 

@@ -24,7 +24,7 @@ from benchmarks.experiment_runs import Unit, add_place_options, place_of, run_un
 from benchmarks.experiment_statistics import paired_interval, spread
 from benchmarks.experiment_store import Result
 from benchmarks.experiment_students import Task, Workplace, group_of, key_of
-from mdcompress.console import table
+from mdcompress.pipeline.report import table
 from mdcompress.recipe import load_recipe
 
 GROUPS = ("mnist", "nmnist", "cifar10")

@@ -13,21 +13,21 @@ from mdcompress._version import __version__
 if TYPE_CHECKING:
     from mdcompress import zoo
     from mdcompress.calibration import calibrate
+    from mdcompress.calibration.norm_statistics import with_statistics
     from mdcompress.compression import compress
     from mdcompress.evaluation import evaluate
+    from mdcompress.evaluation.verification import verify
     from mdcompress.graph import SnnGraph
-    from mdcompress.lowering import lower
     from mdcompress.nir import from_nir, integers_from_nir, to_nir, write_nir
-    from mdcompress.norm_statistics import with_statistics
-    from mdcompress.observation import observe
     from mdcompress.planning import QuantPlan, plan
     from mdcompress.recipe import Recipe, load_recipe
     from mdcompress.student import Student
+    from mdcompress.student.lowering import lower
+    from mdcompress.student.observation import observe
+    from mdcompress.student.quantizing import quantize
+    from mdcompress.student.weights import load_student, load_weights, save_student, save_weights
     from mdcompress.tracing import BatchFirst, Stepped, StillImage, trace
     from mdcompress.training import distill, train_network
-    from mdcompress.transform import quantize
-    from mdcompress.verification import verify
-    from mdcompress.weights import load_student, load_weights, save_student, save_weights
 
 _ROOMS = {
     "BatchFirst": "tracing",
@@ -44,19 +44,19 @@ _ROOMS = {
     "from_nir": "nir",
     "integers_from_nir": "nir",
     "load_recipe": "recipe",
-    "load_student": "weights",
-    "load_weights": "weights",
-    "lower": "lowering",
-    "observe": "observation",
+    "load_student": "student.weights",
+    "load_weights": "student.weights",
+    "lower": "student.lowering",
+    "observe": "student.observation",
     "plan": "planning",
-    "quantize": "transform",
-    "save_student": "weights",
-    "save_weights": "weights",
+    "quantize": "student.quantizing",
+    "save_student": "student.weights",
+    "save_weights": "student.weights",
     "to_nir": "nir",
     "trace": "tracing",
     "train_network": "training",
-    "verify": "verification",
-    "with_statistics": "norm_statistics",
+    "verify": "evaluation.verification",
+    "with_statistics": "calibration.norm_statistics",
     "write_nir": "nir",
 }
 

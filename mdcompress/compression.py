@@ -9,14 +9,14 @@ from torch import Tensor, nn
 
 from mdcompress.adapters import Adapter
 from mdcompress.calibration import calibrate
+from mdcompress.calibration.norm_statistics import with_statistics
+from mdcompress.data.inputs import Batch, inputs_of
 from mdcompress.errors import CalibrationError
-from mdcompress.inputs import Batch, inputs_of
-from mdcompress.norm_statistics import with_statistics
 from mdcompress.planning import plan
 from mdcompress.recipe import Recipe, load_recipe
 from mdcompress.student import Student
+from mdcompress.student.quantizing import quantize
 from mdcompress.tracing import trace
-from mdcompress.transform import quantize
 
 
 def compress(

@@ -8,11 +8,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: small
 
 import pytest
 from hypothesis import settings
-from main_run import MainRun, run_main_job
 from torch import nn
-from training_cases import tiny_student, trained_teacher
 
 from mdcompress.student import Student
+from tests.support.main_run import MainRun, run_main_job
+from tests.support.training_cases import tiny_student, trained_teacher
 
 settings.register_profile("ci", derandomize=True, deadline=None)  # the same examples in every run that decides
 settings.register_profile("dev", deadline=None)

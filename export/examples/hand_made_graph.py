@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
-from intsnn.checking import bounds, check
+from intsnn.checking.stages import bounds, check
+from intsnn.execution.interpreter import run
+from intsnn.execution.parity import compare, require_equal
 from intsnn.graph import IntGraph, IntInput, IntLinear, IntNeuron, IntReadout, IntRequant
-from intsnn.interpreter import run
-from intsnn.onnx_file import read_onnx, write_onnx
-from intsnn.parity import compare, require_equal
-from intsnn.runtime import run_onnx
+from intsnn.onnx.file import read_onnx, write_onnx
+from intsnn.onnx.runtime import run_onnx
 
 ZERO = np.zeros(1, np.int64)
 

@@ -9,8 +9,8 @@ import numpy as np
 import onnxruntime
 from hand_made_graph import hand_made_graph
 
-from intsnn.interpreter import run
-from intsnn.onnx_file import build_streaming_model
+from intsnn.execution.interpreter import run
+from intsnn.onnx.file import build_streaming_model
 
 
 def main() -> None:

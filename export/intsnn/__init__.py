@@ -10,35 +10,35 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from intsnn.activity import Activity, assume, measure, read_activity, write_activity
-    from intsnn.checking import bounds, check
-    from intsnn.estimation import estimate
+    from intsnn.checking.stages import bounds, check
+    from intsnn.estimation.estimation import estimate
+    from intsnn.estimation.spikesim.rules import spikesim
+    from intsnn.execution.interpreter import Trace, evaluate, run
+    from intsnn.execution.parity import ParityReport, compare
     from intsnn.graph import IntGraph
-    from intsnn.interpreter import Trace, evaluate, run
-    from intsnn.onnx_file import build_model, read_onnx, write_onnx
-    from intsnn.parity import ParityReport, compare
-    from intsnn.runtime import run_onnx
-    from intsnn.spikesim_rules import spikesim
+    from intsnn.onnx.file import build_model, read_onnx, write_onnx
+    from intsnn.onnx.runtime import run_onnx
 
 _ROOMS = {
     "Activity": "activity",
     "IntGraph": "graph",
-    "ParityReport": "parity",
-    "Trace": "interpreter",
+    "ParityReport": "execution.parity",
+    "Trace": "execution.interpreter",
     "assume": "activity",
-    "bounds": "checking",
-    "build_model": "onnx_file",
-    "check": "checking",
-    "compare": "parity",
-    "estimate": "estimation",
-    "evaluate": "interpreter",
+    "bounds": "graph.bounds",
+    "build_model": "onnx.file",
+    "check": "checking.stages",
+    "compare": "execution.parity",
+    "estimate": "estimation.estimation",
+    "evaluate": "execution.interpreter",
     "measure": "activity",
     "read_activity": "activity",
-    "read_onnx": "onnx_file",
-    "run": "interpreter",
-    "run_onnx": "runtime",
-    "spikesim": "spikesim_rules",
+    "read_onnx": "onnx.file",
+    "run": "execution.interpreter",
+    "run_onnx": "onnx.runtime",
+    "spikesim": "estimation.spikesim.rules",
     "write_activity": "activity",
-    "write_onnx": "onnx_file",
+    "write_onnx": "onnx.file",
 }
 
 __all__ = [

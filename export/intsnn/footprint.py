@@ -15,10 +15,9 @@ from typing import Literal
 
 import numpy as np
 
-from intsnn.arithmetic import Bounds, IntArray
+from intsnn.arithmetic import Bounds, IntArray, word_bits
 from intsnn.graph import IntGraph, IntNeuron, IntNode, IntReadout, IntRecurrentNeuron, IntRequant, Synapse
-from intsnn.hardware.words import word_bits
-from intsnn.tensors import bounds
+from intsnn.graph.bounds import bounds
 
 Purpose = Literal["weights", "constants", "state"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from mdcompress.console import percent
+from mdcompress.pipeline.report import percent
 
 CHECK_FAILED = 3
 

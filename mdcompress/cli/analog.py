@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from mdcompress.cli.console import Console
 from mdcompress.cli.opening import open_workspace
 from mdcompress.cli.options import (
     AnalogOption,
@@ -17,7 +18,6 @@ from mdcompress.cli.options import (
     output_options,
     run_options,
 )
-from mdcompress.console import Console
 from mdcompress.pipeline.analog import NoiseChoice, analog, analog_file
 from mdcompress.pipeline.workspace import Compute
 

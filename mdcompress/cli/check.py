@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 import click
 
 from intsnn.errors import IntsnnError, InvalidFileError, MissingFileError, Problem
+from mdcompress.cli.console import Console, problem_documents
 from mdcompress.cli.options import example, output_options
-from mdcompress.console import Console, JsonValue, Report, problem_documents
+from mdcompress.pipeline.report import JsonValue, Report
 
 if TYPE_CHECKING:
     from intsnn.graph import IntGraph
-    from intsnn.yaml_tree import YamlTree
+    from intsnn.yaml.tree import YamlTree
 
 KINDS = "a recipe, hardware or analog description (.yaml), an activity (.json), or an exported model (.onnx)"
 INVALID = 2
@@ -98,7 +99,7 @@ def _read_as_its_kind(file: Path) -> str:
 
 def _reader_of(file: Path) -> Callable[[Path], str]:
     """The reader of what the file's `schema:` names; JSON is YAML, and one reader knows the places in both."""
-    from intsnn.yaml_tree import parse_tree
+    from intsnn.yaml.tree import parse_tree
 
     readers = _readers()
     text = file.read_text("utf-8", errors="replace")
@@ -137,8 +138,8 @@ def _readers() -> Mapping[str, Callable[[Path], str]]:
 
 def _no_kind(tree: YamlTree, known: tuple[str, ...]) -> InvalidFileError:
     """The error of a file that does not say what it is, or says something unknown."""
-    from intsnn.yaml_tree import problem_at
-    from intsnn.yaml_wording import near_value_hint, seen
+    from intsnn.yaml.tree import problem_at
+    from intsnn.yaml.wording import near_value_hint, seen
 
     found, path = tree.at(("schema",)), ("schema",)
     message = "this key is required" if found is None else f"must be one of {', '.join(known)} {seen(found)}"
@@ -157,7 +158,7 @@ def _read_recipe(file: Path) -> str:
 
 
 def _read_hardware(file: Path) -> str:
-    from intsnn.costs import price_of
+    from intsnn.estimation.costs import price_of
     from intsnn.hardware import HardwareSpec, load_hardware
     from intsnn.hardware.items import Item
 
@@ -181,8 +182,8 @@ def _read_activity(file: Path) -> str:
 
 
 def _read_model(file: Path) -> str:
-    from intsnn.onnx_file import read_onnx
-    from mdcompress.manifest import require_as_written
+    from intsnn.onnx.file import read_onnx
+    from mdcompress.runs.manifest import require_as_written
 
     graph = read_onnx(file)
     require_as_written(file)
@@ -192,8 +193,8 @@ def _read_model(file: Path) -> str:
 
 def _require_golden_of(graph: IntGraph, file: Path) -> None:
     """A golden.npz beside model.onnx must be of this graph, by its fingerprint."""
-    from intsnn.fingerprints import fingerprint
-    from intsnn.golden import read_golden
+    from intsnn.execution.golden import read_golden
+    from intsnn.graph.fingerprint import fingerprint
     from mdcompress.runs import GOLDEN_FILE, MODEL_FILE
 
     golden = file.with_name(GOLDEN_FILE)

@@ -7,9 +7,9 @@ from typing import Literal
 
 import click
 
+from mdcompress.cli.console import Console
 from mdcompress.cli.opening import open_workspace
 from mdcompress.cli.options import Selection, example, force_option, hardware_option, output_options, run_options
-from mdcompress.console import Console, Report, written
 from mdcompress.pipeline.estimating import (
     ActivityChoice,
     Against,
@@ -19,6 +19,7 @@ from mdcompress.pipeline.estimating import (
     estimate_elsewhere,
     estimate_file,
 )
+from mdcompress.pipeline.report import Report, written
 from mdcompress.runs import Destination, Overwrite
 
 

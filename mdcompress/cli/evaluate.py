@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from mdcompress.cli.accuracy import require_accuracy
+from mdcompress.cli.console import Console
 from mdcompress.cli.opening import beside, open_workspace
 from mdcompress.cli.options import (
     Selection,
@@ -16,7 +17,6 @@ from mdcompress.cli.options import (
     output_options,
     selection_options,
 )
-from mdcompress.console import Console
 from mdcompress.pipeline.workspace import Compute
 
 

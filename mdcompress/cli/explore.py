@@ -8,13 +8,14 @@ from typing import Any, TypeVar, get_args
 
 import click
 
-from intsnn.design_space import DesignSpace
+from intsnn.exploration.design_space import DesignSpace
 from intsnn.hardware.spec import Encoding, Gating, KernelMapping, ScheduleRule
+from mdcompress.cli.console import Console
 from mdcompress.cli.opening import open_workspace
 from mdcompress.cli.options import Selection, example, force_option, hardware_option, output_options, run_options
-from mdcompress.console import Console, written
 from mdcompress.pipeline.estimating import ActivityChoice
 from mdcompress.pipeline.exploring import Aim, explore, explore_file
+from mdcompress.pipeline.report import written
 from mdcompress.runs import Destination, Overwrite
 
 Value = TypeVar("Value")

@@ -7,10 +7,11 @@ from typing import get_args
 import click
 
 from intsnn.errors import UsageError
+from mdcompress.cli.console import Console
 from mdcompress.cli.opening import open_workspace
 from mdcompress.cli.options import Selection, compute_options, example, force_option, output_options, selection_options
-from mdcompress.console import Console, written
 from mdcompress.pipeline.exporting import ExportFormat, export
+from mdcompress.pipeline.report import written
 from mdcompress.pipeline.workspace import Compute
 from mdcompress.recipe.nir import ReaderReset, ReaderStep
 from mdcompress.runs import Overwrite

@@ -15,8 +15,8 @@ from typing import Any, NoReturn
 import click
 
 from mdcompress._version import __version__
+from mdcompress.cli.console import Detail, report_error
 from mdcompress.cli.options import example
-from mdcompress.console import Detail, report_error
 
 COMMANDS: Mapping[str, str] = {  # in the order of their use; the value is the module that defines the command
     "run": "mdcompress.cli.run",

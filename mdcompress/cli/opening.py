@@ -8,16 +8,17 @@ from pathlib import Path
 import click
 
 from intsnn.errors import UsageError
+from mdcompress.cli.console import Console
 from mdcompress.cli.group import Invocation
 from mdcompress.cli.options import Selection
-from mdcompress.console import Console, Report, written
+from mdcompress.cli.progress import ConsoleListener
 from mdcompress.data.names import Download
 from mdcompress.errors import RunError
+from mdcompress.pipeline.report import Report, written
 from mdcompress.pipeline.workspace import Compute, Workspace
-from mdcompress.processes import join_processes, started_processes
-from mdcompress.progress import ConsoleListener
 from mdcompress.recipe import Recipe, load_recipe
 from mdcompress.runs import RECIPE_FILE, RUNS_FOLDER, Overwrite, RunDirectory, chosen_run, named_run, only_run
+from mdcompress.training.launch import join_processes, started_processes
 
 WITHOUT_DATA = Compute("cpu", None, Download.NEVER)  # what a command is given that trains nothing and loads nothing
 

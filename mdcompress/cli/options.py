@@ -12,7 +12,7 @@ from pathlib import Path
 
 import click
 
-from mdcompress.console import Console, OutputFormat
+from mdcompress.cli.console import Console, OutputFormat
 from mdcompress.data.names import Download
 from mdcompress.pipeline.workspace import Compute
 from mdcompress.runs import Overwrite

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from mdcompress.cli.console import Console
 from mdcompress.cli.opening import open_workspace
 from mdcompress.cli.options import (
     Action,
@@ -15,7 +16,7 @@ from mdcompress.cli.options import (
     output_options,
     selection_options,
 )
-from mdcompress.console import Console, written
+from mdcompress.pipeline.report import written
 from mdcompress.pipeline.workspace import Compute
 from mdcompress.runs import Overwrite
 

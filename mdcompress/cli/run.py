@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from mdcompress.cli.accuracy import require_accuracy
+from mdcompress.cli.console import Console
 from mdcompress.cli.opening import open_training
 from mdcompress.cli.options import (
     Action,
@@ -18,7 +19,6 @@ from mdcompress.cli.options import (
     output_options,
     selection_options,
 )
-from mdcompress.console import Console
 from mdcompress.pipeline.workspace import Compute
 from mdcompress.runs import Overwrite
 

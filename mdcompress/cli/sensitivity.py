@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from mdcompress.cli.console import Console
 from mdcompress.cli.opening import open_workspace
 from mdcompress.cli.options import (
     Selection,
@@ -16,13 +17,13 @@ from mdcompress.cli.options import (
     output_options,
     selection_options,
 )
-from mdcompress.console import Console, written
+from mdcompress.pipeline.report import written
 from mdcompress.pipeline.workspace import Compute
 from mdcompress.recipe.values import WEIGHT_BITS
 from mdcompress.runs import Destination, Overwrite
 
 if TYPE_CHECKING:
-    from mdcompress.bit_sensitivity import Measure
+    from mdcompress.bits.sensitivity import Measure
 
 
 def _weight_bits(_context: click.Context, parameter: click.Parameter, text: str) -> tuple[float, ...]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import click
 
+from mdcompress.cli.console import Console
 from mdcompress.cli.opening import open_training, show
 from mdcompress.cli.options import Selection, compute_options, example, force_option, output_options, selection_options
-from mdcompress.console import Console
 from mdcompress.pipeline.workspace import Compute
 from mdcompress.runs import Overwrite
 

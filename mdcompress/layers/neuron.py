@@ -13,9 +13,9 @@ from intsnn.arithmetic import ACCUMULATOR_LIMIT, IntType
 from mdcompress.graph import NeuronModel, Numbers, count_limit, per_channel, typical
 from mdcompress.layers.firing import after_reset, integrate_and_fire
 from mdcompress.layers.integer_ops import Firing, NeuronIntegers
+from mdcompress.layers.quantizers import MembraneQuantizer
 from mdcompress.layers.recurrence import Recurrence
 from mdcompress.planning.leak import most_leak_bits
-from mdcompress.quantizers import MembraneQuantizer
 
 if TYPE_CHECKING:
     from mdcompress.recipe import MembranePolicy

@@ -15,6 +15,14 @@ from torch import Tensor, nn
 from mdcompress.graph import SynapseSpec
 from mdcompress.layers.integer_ops import requantize
 from mdcompress.layers.norms import Affine
+from mdcompress.layers.quantizers import (
+    IntegerWeight,
+    WeightLayer,
+    change_weight_policy,
+    fit_weight_range,
+    integer_weight,
+    weight_layer,
+)
 from mdcompress.layers.recurrence import Recurrence
 from mdcompress.layers.requant import RequantConstants, requant_constants
 from mdcompress.layers.step_norms import (
@@ -29,14 +37,6 @@ from mdcompress.layers.step_norms import (
     over_steps,
     statistics_in_use,
     statistics_of,
-)
-from mdcompress.quantizers import (
-    IntegerWeight,
-    WeightLayer,
-    change_weight_policy,
-    fit_weight_range,
-    integer_weight,
-    weight_layer,
 )
 
 if TYPE_CHECKING:

@@ -15,11 +15,11 @@ from mdcompress.graph import Carries, NeuronModel, NodeKind, SnnGraph, typical
 from mdcompress.losses.answers import logit_loss, task_loss
 from mdcompress.losses.membrane import Moments, membrane_loss, own_moments
 from mdcompress.losses.rates import rate_loss
-from mdcompress.patterns import match_names
+from mdcompress.recipe.patterns import match_names
 
 if TYPE_CHECKING:
-    from mdcompress.observation import Observation
     from mdcompress.recipe import DistillSpec, LayerLossSpec, MembraneLossSpec, RateLossSpec
+    from mdcompress.student import Observation
 
 STAGE_ENDS = "@stage_ends"  # the role in `match`: see `stage_ends`
 

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from intsnn.graph import IntGraph
-from mdcompress.lowering import lower
 from mdcompress.nir.dequantizing import STEPS, Reader, dequantized
 from mdcompress.nir.files import graph_of, nir_bytes, nir_package, write_nir
 from mdcompress.nir.integers import holds_integers, integers_of, metadata_of, reader_of
@@ -15,6 +14,7 @@ from mdcompress.nir.network import NirNetwork
 from mdcompress.nir.wiring import wire
 from mdcompress.recipe.nir import NirSpec, ReaderReset, ReaderStep, nir_spec
 from mdcompress.student import Student
+from mdcompress.student.lowering import lower
 
 __all__ = ["NirNetwork", "NirSpec", "from_nir", "integers_from_nir", "nir_bytes", "to_nir", "write_nir"]
 

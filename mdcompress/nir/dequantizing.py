@@ -29,7 +29,7 @@ from intsnn.graph import (
     IntRecurrentNeuron,
     IntRequant,
 )
-from intsnn.tensors import Carries, carries
+from intsnn.graph.bounds import Carries, carries
 from mdcompress.errors import ExportError
 from mdcompress.nir.files import nir_package
 from mdcompress.recipe.nir import ReaderReset, ReaderStep

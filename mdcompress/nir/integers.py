@@ -15,10 +15,10 @@ from typing import Any, get_args
 import numpy as np
 
 from intsnn.arithmetic import IntArray
-from intsnn.checking import check
+from intsnn.checking.stages import check
 from intsnn.errors import IntsnnError, InvalidFileError, Problem
 from intsnn.graph import FORMAT_VERSION, NODE_TYPES, IntGraph, IntNode
-from intsnn.onnx_metadata import attribute_names, attribute_value
+from intsnn.onnx.metadata import attribute_names, attribute_value
 from mdcompress.nir.dequantizing import Reader, dequantized
 from mdcompress.recipe.nir import ReaderReset, ReaderStep
 

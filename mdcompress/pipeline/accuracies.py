@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from mdcompress.console import percent
 from mdcompress.pipeline.networks import at_steps
+from mdcompress.pipeline.report import percent
 from mdcompress.pipeline.workspace import Workspace
 
 if TYPE_CHECKING:

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from intsnn.errors import UsageError
-from mdcompress.console import JsonValue, Report, percent, table
-from mdcompress.manifest import Stage
 from mdcompress.pipeline.estimating import read_graph, require_files
 from mdcompress.pipeline.evaluating import integers_for
 from mdcompress.pipeline.networks import load_splits
+from mdcompress.pipeline.report import JsonValue, Report, percent, table
 from mdcompress.pipeline.workspace import Workspace
 from mdcompress.runs import GOLDEN_FILE, MODEL_FILE
+from mdcompress.runs.manifest import Stage
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -67,7 +67,7 @@ def analog_file(model: Path, choice: NoiseChoice) -> Report:
     serves for it and the second is judged.
     """
     from intsnn.analog.accuracy import Samples
-    from intsnn.golden import read_golden
+    from intsnn.execution.golden import read_golden
 
     hardware, spec = _descriptions(choice)
     require_files([model])

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mdcompress._version import __version__
-from mdcompress.console import Report, percent, table
-from mdcompress.manifest import Stage
 from mdcompress.pipeline.accuracies import accuracies_at, in_words, recorded
 from mdcompress.pipeline.networks import at_steps, fitted, load_splits, teacher_weights, torch_device, trained_network
+from mdcompress.pipeline.report import Report, percent, table
 from mdcompress.pipeline.resuming import refuse_other_trainings, resumable
 from mdcompress.pipeline.workspace import Workspace
 from mdcompress.runs import (
@@ -23,10 +22,11 @@ from mdcompress.runs import (
     TRAINING_PICTURE_FILE,
     StartedStage,
 )
+from mdcompress.runs.manifest import Stage
 
 if TYPE_CHECKING:
     from mdcompress.data import DataSplits
-    from mdcompress.mismatch import MismatchReport
+    from mdcompress.evaluation.mismatch import MismatchReport
     from mdcompress.recipe import Recipe
     from mdcompress.student import Student
     from mdcompress.tracing.conventions import Fitted
@@ -38,8 +38,8 @@ def distill(workspace: Workspace) -> Report:
     workspace.refuse_to_overwrite(Stage.DISTILL)
     workspace.require(Stage.QUANTIZE)
     weights, quantized = teacher_weights(workspace), workspace.run.file(QUANTIZED_FILE)
+    from mdcompress.student.weights import load_student
     from mdcompress.training import distill as distill_student
-    from mdcompress.weights import load_student
 
     recipe, started = workspace.recipe, workspace.start(Stage.DISTILL, quantized, weights)
     refuse_other_trainings(workspace, started)
@@ -71,7 +71,7 @@ def distill(workspace: Workspace) -> Report:
 
 def _note_what_little_is_trained(workspace: Workspace, student: Student) -> None:
     """Without a batch norm no gain makes up for weights that are kept."""
-    from mdcompress.norm_statistics import has_statistics
+    from mdcompress.calibration.norm_statistics import has_statistics
 
     spec = workspace.recipe.distill
     if spec.epochs and spec.weights == "keep" and not has_statistics(student):
@@ -91,9 +91,9 @@ def _write(
     history: Sequence[EpochRecord],
 ) -> None:
     """Score the student on the test split, and write it with all that is known of its training."""
+    from mdcompress.student.weights import save_student
     from mdcompress.training import best_epoch, write_history
     from mdcompress.training.pictures import draw_mismatch, draw_training
-    from mdcompress.weights import save_student
 
     recipe = workspace.recipe
     accuracies = accuracies_at(student, splits.test, recipe.student_step_counts)
@@ -136,8 +136,8 @@ def _mismatch(
     workspace: Workspace, quantized: Path, student: Student, teacher: Fitted, splits: DataSplits
 ) -> MismatchReport:
     """Before and after, on validation samples: as many as calibration takes of the training samples."""
-    from mdcompress.mismatch import MismatchReport, measure_mismatch
-    from mdcompress.weights import load_student
+    from mdcompress.evaluation.mismatch import MismatchReport, measure_mismatch
+    from mdcompress.student.weights import load_student
 
     recipe, device = workspace.recipe, torch_device(workspace)
     steps = recipe.student_time_steps

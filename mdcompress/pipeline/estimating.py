@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from intsnn.errors import UsageError
-from mdcompress.console import JsonValue, Report
-from mdcompress.manifest import Stage, require_as_written
+from mdcompress.pipeline.report import JsonValue, Report
 from mdcompress.pipeline.workspace import Workspace
 from mdcompress.runs import (
     ACTIVITY_FILE,
@@ -26,11 +25,12 @@ from mdcompress.runs import (
     make_folder,
     write_text,
 )
+from mdcompress.runs.manifest import Stage, require_as_written
 
 if TYPE_CHECKING:
     from intsnn.activity import Activity
+    from intsnn.estimation.report import HardwareReport
     from intsnn.graph import IntGraph
-    from intsnn.report import HardwareReport
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ def compare_run(workspace: Workspace, hardware: str, *, choice: ActivityChoice, 
 
 def compare_file(model: Path, hardware: str, *, choice: ActivityChoice, against: Against) -> Report:
     """A model's figures beside another design's."""
-    from intsnn.comparison import Technologies, compare
+    from intsnn.report.comparison import Technologies, compare
 
     figures = _priced(model, hardware, choice)
     other, assumptions = _other(model, hardware, choice, against)
@@ -139,7 +139,7 @@ def _other(
     model: Path, hardware: str, choice: ActivityChoice, against: Against
 ) -> tuple[HardwareReport, tuple[str, ...]]:
     """The figures of what is held against, and what they assume."""
-    from intsnn.baselines import estimate_baseline, named_baseline, named_baselines
+    from intsnn.estimation.baselines import estimate_baseline, named_baseline, named_baselines
 
     other_hardware = against.hardware or hardware
     if against.what in named_baselines():
@@ -187,7 +187,7 @@ def write_figures(figures: HardwareReport, folder: Path) -> tuple[Path, ...]:
 
 
 def _priced(model: Path, hardware: str, choice: ActivityChoice) -> HardwareReport:
-    from intsnn.estimation import estimate as price
+    from intsnn.estimation.estimation import estimate as price
 
     require_hardware(hardware)
     require_files([model])
@@ -199,7 +199,7 @@ def _priced(model: Path, hardware: str, choice: ActivityChoice) -> HardwareRepor
 
 def read_graph(model: Path) -> IntGraph:
     """The graph of a model.onnx that obeys every rule."""
-    from intsnn.onnx_file import read_onnx
+    from intsnn.onnx.file import read_onnx
 
     return read_onnx(model)
 

@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from intsnn.errors import MissingFileError, UsageError
-from mdcompress.console import JsonValue, Report, percent, table
-from mdcompress.manifest import require_as_written
 from mdcompress.pipeline.accuracies import accuracies_at, float_accuracies_at
 from mdcompress.pipeline.networks import fitted, load_splits, torch_device, trained_network
+from mdcompress.pipeline.report import JsonValue, Report, percent, table
 from mdcompress.pipeline.workspace import Workspace
+from mdcompress.runs.manifest import require_as_written
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from intsnn.graph import IntInput
-    from intsnn.runtime import OnnxSession
+    from intsnn.onnx.runtime import OnnxSession
     from mdcompress.data import Batches
     from mdcompress.evaluation import Metrics
 
@@ -50,7 +50,7 @@ def evaluate(workspace: Workspace, file: Path | None) -> Evaluated:
             f"{path}: no such file", hints=["give a student or weights (.safetensors, .pt), or a model.onnx"]
         )
     require_as_written(path)
-    from mdcompress.weights import holds_student
+    from mdcompress.student.weights import holds_student
 
     match path.suffix:
         case ".onnx":
@@ -77,7 +77,7 @@ def integers_for(node: IntInput, x: npt.NDArray[np.floating]) -> npt.NDArray[np.
 
 def _evaluate_student(workspace: Workspace, path: Path) -> Evaluated:
     from mdcompress.evaluation import evaluate as evaluate_network
-    from mdcompress.weights import load_student
+    from mdcompress.student.weights import load_student
 
     student, test = load_student(path).to(torch_device(workspace)), load_splits(workspace).test
     *shorter, longest = workspace.recipe.student_step_counts
@@ -110,7 +110,7 @@ def _evaluated(path: Path, fewer: Mapping[int, float], metrics: Metrics) -> Eval
 
 
 def _evaluate_model(workspace: Workspace, path: Path) -> Evaluated:
-    from intsnn.runtime import open_session
+    from intsnn.onnx.runtime import open_session
 
     session, test = open_session(path), load_splits(workspace).test
     scores = [_score(session, test, steps) for steps in workspace.recipe.student_step_counts]

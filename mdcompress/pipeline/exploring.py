@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from intsnn.errors import UsageError
-from mdcompress.console import JsonValue, Report
-from mdcompress.manifest import Stage
 from mdcompress.pipeline.estimating import ActivityChoice, read_counts, read_graph, require_files
+from mdcompress.pipeline.report import JsonValue, Report
 from mdcompress.pipeline.workspace import Workspace
 from mdcompress.runs import MODEL_FILE, Destination, make_folder, write_text
+from mdcompress.runs.manifest import Stage
 
 if TYPE_CHECKING:
-    from intsnn.design_space import DesignSpace
-    from intsnn.exploration import Design, Exploration
+    from intsnn.exploration.design_space import DesignSpace
+    from intsnn.exploration.exploration import Design, Exploration
 
 CSV_FILE, PICTURE_FILE = "exploration.csv", "exploration.svg"
 
@@ -37,7 +37,7 @@ def explore(workspace: Workspace, hardware: str, *, choice: ActivityChoice, aim:
 
 def explore_file(model: Path, hardware: str, *, choice: ActivityChoice, aim: Aim) -> Report:
     """Explore designs for any model.onnx that mdcompress wrote."""
-    from intsnn.exploration_files import pareto_table
+    from intsnn.exploration.files import pareto_table
 
     if aim.output is not None:
         aim.output.require_free(CSV_FILE, PICTURE_FILE)
@@ -48,8 +48,8 @@ def explore_file(model: Path, hardware: str, *, choice: ActivityChoice, aim: Aim
 
 
 def _explored(model: Path, hardware: str, choice: ActivityChoice, aim: Aim) -> Exploration:
-    from intsnn.exploration import explore as explore_designs
-    from intsnn.exploration_files import read_accuracies
+    from intsnn.exploration.exploration import explore as explore_designs
+    from intsnn.exploration.files import read_accuracies
     from intsnn.hardware import HardwareSpec, load_hardware
 
     spec = load_hardware(hardware)
@@ -64,8 +64,8 @@ def _explored(model: Path, hardware: str, choice: ActivityChoice, aim: Aim) -> E
 
 
 def _write(found: Exploration, folder: Path) -> tuple[Path, ...]:
-    from intsnn.exploration_files import csv_text
-    from intsnn.exploration_plot import write_plot
+    from intsnn.exploration.files import csv_text
+    from intsnn.exploration.plot import write_plot
 
     make_folder(folder)
     paths = (folder / CSV_FILE, folder / PICTURE_FILE)

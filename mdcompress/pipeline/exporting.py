@@ -10,12 +10,12 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from intsnn.arithmetic import IntType
-from mdcompress.console import Report
-from mdcompress.manifest import Stage
 from mdcompress.pipeline.networks import first_samples, load_splits
+from mdcompress.pipeline.report import Report
 from mdcompress.pipeline.workspace import Workspace
 from mdcompress.recipe.nir import ReaderReset, ReaderStep
 from mdcompress.runs import ACTIVITY_FILE, GOLDEN_FILE, MODEL_FILE, NIR_FILE
+from mdcompress.runs.manifest import Stage
 
 if TYPE_CHECKING:
     from intsnn.graph import IntGraph
@@ -53,12 +53,12 @@ def export(
     workspace.refuse_to_overwrite(Stage.EXPORT)
     newest = workspace.newest_student()
     from intsnn.activity import measure, write_activity
-    from intsnn.golden import write_golden
-    from intsnn.onnx_file import write_onnx
-    from intsnn.parity import require_equal
-    from mdcompress.lowering import lower
-    from mdcompress.verification import verify_graph
-    from mdcompress.weights import load_student
+    from intsnn.execution.golden import write_golden
+    from intsnn.execution.parity import require_equal
+    from intsnn.onnx.file import write_onnx
+    from mdcompress.evaluation.verification import verify_graph
+    from mdcompress.student.lowering import lower
+    from mdcompress.student.weights import load_student
 
     started, student = workspace.start(Stage.EXPORT, newest), load_student(newest)
     x = first_samples(load_splits(workspace).test, samples, seed=workspace.recipe.seed)

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from intsnn.errors import MissingFileError, UsageError
 from mdcompress.errors import PlanError, TrainingError
-from mdcompress.manifest import Stage
 from mdcompress.pipeline.workspace import Workspace
 from mdcompress.runs import TEACHER_FILE
+from mdcompress.runs.manifest import Stage
 
 if TYPE_CHECKING:
     import torch
@@ -39,8 +39,8 @@ def fresh_network(workspace: Workspace) -> nn.Module:
     Errors: TraceError where one of its neurons has no integer form, before any work is done on it.
     """
     from mdcompress.adapters import find_neurons
-    from mdcompress.builders import build_network
     from mdcompress.nir import from_nir
+    from mdcompress.zoo.builders import build_network
 
     device, model = torch_device(workspace), workspace.model
     if model.is_nir:
@@ -84,7 +84,7 @@ def teacher_weights(workspace: Workspace) -> Path:
 
 def trained_network(workspace: Workspace, weights: Path) -> nn.Module:
     """The float network with its weights, in evaluation mode."""
-    from mdcompress.weights import load_weights
+    from mdcompress.student.weights import load_weights
 
     network = fresh_network(workspace)
     if not workspace.model.is_nir or workspace.model.weights is not None:
@@ -127,8 +127,8 @@ def at_steps(workspace: Workspace, network: nn.Module, splits: DataSplits, steps
 
     They are measured on the calibration samples. With `calibrate.statistics: keep` the network stays as it is.
     """
+    from mdcompress.calibration.norm_statistics import with_statistics
     from mdcompress.data import calibration
-    from mdcompress.norm_statistics import with_statistics
 
     recipe = workspace.recipe
     if steps == recipe.data.time_steps or recipe.calibrate.statistics == "keep":
@@ -142,9 +142,9 @@ def require_steps(workspace: Workspace, network: nn.Module, graph: SnnGraph) -> 
     """TrainingError where a network [T, N, ...] with that trace does not run on each T of teacher.time_steps."""
     import torch
 
+    from mdcompress.adapters.state import run_fresh
     from mdcompress.evaluation import mean_logits
     from mdcompress.modes import evaluating
-    from mdcompress.tracing.state import run_fresh
 
     for steps in workspace.recipe.teacher.time_steps or ():
         x, fault = torch.zeros(steps, TRACED_SAMPLES, *graph.input.shape, device=torch_device(workspace)), ""

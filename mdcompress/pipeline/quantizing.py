@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mdcompress._version import __version__
-from mdcompress.console import Report, percent, table
-from mdcompress.manifest import Stage
 from mdcompress.pipeline.networks import (
     at_steps,
     fresh_network,
@@ -16,8 +14,10 @@ from mdcompress.pipeline.networks import (
     traced_and_planned,
     trained_network,
 )
+from mdcompress.pipeline.report import Report, percent, table
 from mdcompress.pipeline.workspace import Workspace
 from mdcompress.runs import PLAN_FILE, QUANTIZED_FILE, Overwrite
+from mdcompress.runs.manifest import Stage
 
 if TYPE_CHECKING:
     from mdcompress.graph import SnnGraph
@@ -32,8 +32,8 @@ def quantize(workspace: Workspace) -> Report:
     from mdcompress.calibration import calibrate
     from mdcompress.data import calibration
     from mdcompress.evaluation import evaluate
-    from mdcompress.transform import quantize as quantize_network
-    from mdcompress.weights import save_student
+    from mdcompress.student.quantizing import quantize as quantize_network
+    from mdcompress.student.weights import save_student
 
     recipe, started = workspace.recipe, workspace.start(Stage.QUANTIZE, weights)
     own, splits = trained_network(workspace, weights), load_splits(workspace)

@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from mdcompress.console import JsonValue, Report, percent, table
 from mdcompress.errors import PlanError
 from mdcompress.pipeline.networks import (
     at_steps,
@@ -20,6 +19,7 @@ from mdcompress.pipeline.networks import (
     torch_device,
     trained_network,
 )
+from mdcompress.pipeline.report import JsonValue, Report, percent, table
 from mdcompress.pipeline.workspace import Workspace
 from mdcompress.recipe import Recipe, dump_recipe
 from mdcompress.runs import Destination, make_folder, write_text
@@ -27,8 +27,8 @@ from mdcompress.runs import Destination, make_folder, write_text
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from mdcompress.bit_budget import Allocation
-    from mdcompress.bit_sensitivity import Measure, Part, Sensitivity
+    from mdcompress.bits.budget import Allocation
+    from mdcompress.bits.sensitivity import Measure, Part, Sensitivity
     from mdcompress.data import Batches
 
 JSON_FILE, CSV_FILE, TABLE_FILE, RECIPE_FILE = "sensitivity.json", "sensitivity.csv", "sensitivity.md", "recipe.yaml"
@@ -75,7 +75,7 @@ def sensitivity(workspace: Workspace, choice: SensitivityChoice) -> Report:
 
 
 def _measured(workspace: Workspace, weights: Path, choice: SensitivityChoice) -> Sensitivity:
-    from mdcompress.bit_sensitivity import measure_sensitivity
+    from mdcompress.bits.sensitivity import measure_sensitivity
     from mdcompress.graph import NodeKind
 
     recipe, splits = workspace.recipe, load_splits(workspace)
@@ -119,7 +119,7 @@ def _allocations(found: Sensitivity, budget: Budget) -> dict[Part, Allocation]:
 
 def mixed_recipe(recipe: Recipe, weights: Path, allocations: Mapping[Part, Allocation]) -> Recipe:
     """The recipe with a rule for each layer's bits, and the weights that were measured."""
-    from mdcompress.bit_sensitivity import bit_override
+    from mdcompress.bits.sensitivity import bit_override
 
     rules = tuple(
         bit_override(name, part, width)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from intsnn.errors import UsageError
-from mdcompress.console import Report
-from mdcompress.manifest import Stage
 from mdcompress.pipeline.accuracies import float_accuracies_at, in_words, recorded
 from mdcompress.pipeline.networks import (
     fresh_network,
@@ -13,9 +11,11 @@ from mdcompress.pipeline.networks import (
     torch_device,
     traced_and_planned,
 )
+from mdcompress.pipeline.report import Report
 from mdcompress.pipeline.resuming import refuse_other_trainings, resumable
 from mdcompress.pipeline.workspace import Workspace
 from mdcompress.runs import TEACHER_FILE, TEACHER_HISTORY_FILE, TEACHER_PICTURE_FILE
+from mdcompress.runs.manifest import Stage
 
 
 def train(workspace: Workspace) -> Report:
@@ -26,9 +26,9 @@ def train(workspace: Workspace) -> Report:
             hints=[*([] if workspace.model.is_nir else ["leave --weights out"]), "go on with `mdcompress quantize`"],
         )
     workspace.refuse_to_overwrite(Stage.TRAIN)
+    from mdcompress.student.weights import save_weights
     from mdcompress.training import train_network, write_history
     from mdcompress.training.pictures import draw_training
-    from mdcompress.weights import save_weights
 
     started = workspace.start(Stage.TRAIN)
     refuse_other_trainings(workspace, started)

@@ -8,12 +8,12 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from mdcompress.console import JsonValue, Report, percent, table
-from mdcompress.manifest import Stage
 from mdcompress.pipeline.networks import teacher_weights
+from mdcompress.pipeline.report import JsonValue, Report, percent, table
 from mdcompress.pipeline.workspace import Workspace
 from mdcompress.recipe import dump_recipe
 from mdcompress.runs import RunDirectory, make_folder
+from mdcompress.runs.manifest import Stage
 
 
 def student_runs(workspace: Workspace) -> tuple[Workspace, ...]:

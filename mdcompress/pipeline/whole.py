@@ -6,19 +6,19 @@ import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from mdcompress.console import JsonValue, Report, percent, table, written
 from mdcompress.errors import RunError
-from mdcompress.manifest import Stage, StageRecord
 from mdcompress.pipeline.distilling import distill, untrained_in_words
 from mdcompress.pipeline.estimating import ActivityChoice, estimate, estimate_settings
 from mdcompress.pipeline.exporting import export
 from mdcompress.pipeline.networks import teacher_weights, torch_device
 from mdcompress.pipeline.quantizing import quantize
+from mdcompress.pipeline.report import JsonValue, Report, percent, table, written
 from mdcompress.pipeline.teaching import train
 from mdcompress.pipeline.versatile import keep_recipe, student_runs, summarised, with_exports
 from mdcompress.pipeline.workspace import Workspace, record_document
 from mdcompress.recipe import Recipe
 from mdcompress.runs import Overwrite
+from mdcompress.runs.manifest import Stage, StageRecord
 
 SHARED = (Stage.TRAIN, Stage.DISTILL)  # what several processes do together; the rest is done by the one that writes
 AFTER_TRAINING = (Stage.QUANTIZE, Stage.DISTILL, Stage.EXPORT)

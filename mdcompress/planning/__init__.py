@@ -1,6 +1,5 @@
 """Planning: recipe and graph become one policy for each node, before anything is trained."""
 
-from mdcompress.patterns import match_names
 from mdcompress.planning.formats import (
     PlanRow,
     format_plan,
@@ -12,6 +11,7 @@ from mdcompress.planning.formats import (
 from mdcompress.planning.leak import leak_bits
 from mdcompress.planning.resolving import plan
 from mdcompress.planning.types import PlannedNode, QuantPlan
+from mdcompress.recipe.patterns import match_names
 
 __all__ = [
     "PlanRow",

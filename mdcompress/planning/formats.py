@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from pydantic import TypeAdapter, ValidationError
 
-from intsnn.yaml_tree import PlainValue
-from intsnn.yaml_writing import write_yaml_text
+from intsnn.yaml.tree import PlainValue
+from intsnn.yaml.writing import write_yaml_text
 from mdcompress.errors import CheckpointError
 from mdcompress.planning.types import PlannedNode, QuantPlan
 from mdcompress.recipe.policies import BatchNormPolicy, InputPolicy, MembranePolicy, WeightPolicy

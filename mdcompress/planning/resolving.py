@@ -10,11 +10,11 @@ from pydantic import ValidationError
 
 from mdcompress.errors import PlanError
 from mdcompress.graph import NeuronModel, NodeKind, SnnGraph, SnnNode, SynapseSpec
-from mdcompress.patterns import match_names
 from mdcompress.planning.leak import LARGEST_GUARD_BITS, most_leak_bits
 from mdcompress.planning.neurons import neuron_faults
 from mdcompress.planning.selection import list_names, no_match_hint, select
 from mdcompress.planning.types import Origin, PlannedNode, QuantPlan
+from mdcompress.recipe.patterns import match_names
 from mdcompress.recipe.policies import BatchNormPolicy, InputPolicy, MembranePolicy, Override, WeightPolicy
 from mdcompress.recipe.sections import Recipe
 from mdcompress.recipe.values import NEURON_ROLES

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 
 from mdcompress.graph import NodeKind, SnnGraph, SnnNode
-from mdcompress.patterns import REGEX_PREFIX, ROLES, Role, match_names
+from mdcompress.recipe.patterns import REGEX_PREFIX, ROLES, Role, match_names
 
 LONGEST_LIST = 40  # names in a hint; beyond, --dry-run is the better list
 

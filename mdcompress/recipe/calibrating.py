@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from intsnn.yamlfile import StrictModel
+from intsnn.yaml.file import StrictModel
 
 
 class CalibrateSpec(StrictModel):

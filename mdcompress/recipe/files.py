@@ -7,8 +7,8 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from intsnn.errors import UsageError
-from intsnn.yaml_writing import write_yaml_text
-from intsnn.yamlfile import read_yaml
+from intsnn.yaml.file import read_yaml
+from intsnn.yaml.writing import write_yaml_text
 from mdcompress.recipe.sections import Recipe
 
 RECIPE_SCHEMA = "mdcompress.recipe/1"

@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import Field, ValidationError
 
 from intsnn.errors import UsageError
-from intsnn.yamlfile import StrictModel
+from intsnn.yaml.file import StrictModel
 from mdcompress.graph import Comparator, ResetKind
 
 NirExporter = Literal["spikingjelly", "snntorch", "norse", "sinabs"]

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_serializer, model_validator
 
-from intsnn.yamlfile import RuleError, StrictModel
+from intsnn.yaml.file import RuleError, StrictModel
 from mdcompress.recipe.values import NodePatterns, WeightBits, as_tuple
 
 

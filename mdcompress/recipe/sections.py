@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
-from intsnn.yamlfile import RuleError, StrictModel
+from intsnn.yaml.file import RuleError, StrictModel
 from mdcompress.data.names import DATA_SETS, DEFAULT_FOLDER, EVENT_SETS, Encoding
 from mdcompress.recipe.calibrating import CalibrateSpec
 from mdcompress.recipe.nir import NirSpec

@@ -10,9 +10,9 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, PlainSerializer
 
-from intsnn.yamlfile import RuleError
+from intsnn.yaml.file import RuleError
 from mdcompress.data.names import DATA_SETS
-from mdcompress.patterns import check_pattern
+from mdcompress.recipe.patterns import check_pattern
 
 TERNARY_BITS = 1.58  # log2(3): three levels, -1, 0, +1
 NEURON_ROLES = ("@stage_ends",)  # what `match` of a loss knows besides names

@@ -17,11 +17,11 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from mdcompress.adapters import Adapter
+from mdcompress.adapters.state import fresh_state, reset_state
 from mdcompress.errors import MdcompressError, TraceError
 from mdcompress.graph import SnnGraph
 from mdcompress.modes import evaluating
 from mdcompress.tracing.recorder import Recorder
-from mdcompress.tracing.state import fresh_state, reset_state
 from mdcompress.tracing.wrappers import BatchFirst, Stepped, StillImage
 
 __all__ = ["BatchFirst", "Failure", "Stepped", "StillImage", "attempt", "fresh_state", "reset_state", "trace"]

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from mdcompress.adapters import Adapter, find_neurons
+from mdcompress.adapters.calling import calling_of
 from mdcompress.errors import TraceError
 from mdcompress.graph import SnnGraph
 from mdcompress.tracing import Failure, attempt
-from mdcompress.tracing.calling import calling_of
 from mdcompress.tracing.wrappers import BatchFirst, Stepped, StillImage
 
 WRAPPERS = (Stepped, BatchFirst, StillImage)

@@ -12,9 +12,10 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
+from mdcompress.adapters.axes import Axes
 from mdcompress.errors import TraceError
 from mdcompress.graph import AffineSpec, Carries, NodeKind, NodeSpec, SnnGraph, SnnNode, SynapseSpec, TensorShape
-from mdcompress.tracing.positions import Axes, Extent, Position
+from mdcompress.tracing.positions import Extent, Position
 
 _FEEDBACK = (
     "spikes of the step before belong into a recurrent neuron: snnTorch's RLeaky, Norse's or sinabs' LIFRecurrent, "

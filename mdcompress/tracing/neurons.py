@@ -15,15 +15,15 @@ import torch
 from torch import Tensor, nn
 
 from mdcompress.adapters import Adapter, probe
+from mdcompress.adapters.calling import Reduces, advice_on, calling_of
 from mdcompress.adapters.recurrence import input_layer
+from mdcompress.adapters.state import is_at_rest
 from mdcompress.errors import TraceError
 from mdcompress.graph import Carries, NeuronModel, NodeKind, TensorShape, per_channel
-from mdcompress.tracing.calling import Reduces, advice_on, calling_of
 from mdcompress.tracing.ledger import Ledger, Tracked
 from mdcompress.tracing.positions import AS_MANY_STEPS, Position
 from mdcompress.tracing.recurrence import add_input, add_recurrent, recurrent_name
 from mdcompress.tracing.samplewise import as_current
-from mdcompress.tracing.state import is_at_rest
 
 _PROBED_PLACES = 4  # of each axis of a map: a neuron is the same everywhere, or a channel's
 

@@ -7,10 +7,9 @@ from typing import Literal
 
 from torch import Tensor
 
+from mdcompress.adapters.axes import Axes
 from mdcompress.graph import TensorShape
 
-Axis = Literal["T", "N", "TN", "NT", "1"]  # TN: step-major, [T*N]; NT: sample-major, [N*T]
-Axes = tuple[Axis, ...]
 Span = Literal["all", "step", "still", "sum", "mean", "max"]
 
 _FOLDINGS: tuple[tuple[Axes, ...], ...] = (  # axes that a reshape may turn into one another

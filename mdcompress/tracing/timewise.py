@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mdcompress.adapters.axes import Axes
 from mdcompress.graph import NodeKind
 from mdcompress.tracing.ledger import Ledger, Tracked
-from mdcompress.tracing.positions import AS_MANY_STEPS, Axes, Position
+from mdcompress.tracing.positions import AS_MANY_STEPS, Position
 from mdcompress.tracing.samplewise import record_parts, record_slice, record_transpose
 from mdcompress.tracing.specs import argument
 

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from intsnn.errors import UsageError
+from mdcompress.adapters.state import first_tensor, is_squeezed, reset_state, run_fresh
 from mdcompress.tracing.ledger import Ledger
 from mdcompress.tracing.positions import Position
-from mdcompress.tracing.state import first_tensor, is_squeezed, reset_state, run_fresh
 
 
 class Stepped(nn.Module):

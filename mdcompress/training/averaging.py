@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor, nn
 
-from mdcompress.weights import restore
+from mdcompress.student.weights import restore
 
 
 def snapshot(network: nn.Module) -> dict[str, Tensor]:

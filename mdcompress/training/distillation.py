@@ -12,23 +12,23 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from mdcompress.calibration.norm_statistics import has_statistics, with_statistics
 from mdcompress.errors import TrainingError
 from mdcompress.evaluation import check_labels, evaluate
 from mdcompress.graph import SnnGraph
 from mdcompress.layers.synapse import QuantSynapse
 from mdcompress.losses import LossParts, Moments, distillation_loss, layer_weights, own_moments
-from mdcompress.norm_statistics import has_statistics, with_statistics
-from mdcompress.observation import Observation, observe
 from mdcompress.planning import plan_to_json
-from mdcompress.processes import ALONE, Processes
 from mdcompress.recipe import DistillSpec, MembraneLossSpec, RateLossSpec, TrainSpec
-from mdcompress.student import Student
+from mdcompress.student import Observation, Student
+from mdcompress.student.observation import observe
 from mdcompress.tracing import trace
 from mdcompress.training.determinism import Batch, reproducible, seeded_batches
 from mdcompress.training.engine import CheckpointPolicy, Job, PassLoss, count_batches, run_job
 from mdcompress.training.gradual import GradualBits
 from mdcompress.training.history import Progress, Validation
 from mdcompress.training.identity import spec_items, structure_digest, text_digest, value_digest
+from mdcompress.training.processes import ALONE, Processes
 from mdcompress.training.scoring import student_scores
 from mdcompress.training.statistics import moments_over
 

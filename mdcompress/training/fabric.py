@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from mdcompress.processes import ValueT
+from mdcompress.training.processes import ValueT
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mdcompress.mismatch import MismatchReport
+from mdcompress.evaluation.mismatch import MismatchReport
 from mdcompress.training.history import EpochRecord, best_epoch
 
 if TYPE_CHECKING:

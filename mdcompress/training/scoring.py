@@ -8,8 +8,8 @@ from functools import partial
 
 from torch import Tensor, nn
 
+from mdcompress.calibration.norm_statistics import measure_statistics
 from mdcompress.evaluation import evaluate
-from mdcompress.norm_statistics import measure_statistics
 from mdcompress.training.determinism import Batch
 from mdcompress.training.history import Validation
 

@@ -7,8 +7,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from float_graph import assert_float_parity
-from live_networks import assert_integer_parity
 from torch import Tensor, nn
 
 import mdcompress as md
@@ -17,6 +15,8 @@ from mdcompress.errors import PlanError, TraceError
 from mdcompress.graph import Carries, NeuronModel, ReadoutSpec, SnnGraph
 from mdcompress.tracing import trace
 from mdcompress.zoo import LIF
+from tests.support.float_graph import assert_float_parity
+from tests.support.live_networks import assert_integer_parity
 
 T, N = 5, 3
 Make = Callable[[], nn.Module]

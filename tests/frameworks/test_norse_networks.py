@@ -6,16 +6,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from command_line import invoke
-from float_graph import assert_float_parity
-from live_networks import assert_integer_parity
-from recurrent_networks import FEATURES, NEURONS, check_recurrent, counts, enlivened
 from torch import Tensor, nn
 
 import mdcompress as md
 from mdcompress.errors import TraceError
 from mdcompress.graph import ReadoutSpec
 from mdcompress.tracing import trace
+from tests.support.command_line import invoke
+from tests.support.float_graph import assert_float_parity
+from tests.support.live_networks import assert_integer_parity
+from tests.support.recurrent_networks import FEATURES, NEURONS, check_recurrent, counts, enlivened
 
 norse = pytest.importorskip("norse.torch")
 

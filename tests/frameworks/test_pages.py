@@ -9,8 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from command_line import invoke
-from main_run import ROOT, commands
+
+from tests.support.command_line import invoke
+from tests.support.main_run import commands
+from tests.support.paths import ROOT
 
 PAGES = ROOT / "docs/frameworks"
 FRAMEWORKS = ("spikingjelly", "snntorch", "norse", "sinabs")

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from command_line import invoke
 
 from mdcompress.adapters import REFUSALS
+from tests.support.command_line import invoke
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from float_graph import assert_float_parity
-from live_networks import assert_integer_parity
-from recurrent_networks import FEATURES, MAP, NEURONS, check_recurrent, counts, enlivened, maps
 from torch import Tensor, nn
 
 import mdcompress as md
@@ -17,6 +14,9 @@ from mdcompress.errors import TraceError
 from mdcompress.graph import ReadoutSpec
 from mdcompress.tracing import trace
 from mdcompress.tracing.conventions import fit
+from tests.support.float_graph import assert_float_parity
+from tests.support.live_networks import assert_integer_parity
+from tests.support.recurrent_networks import FEATURES, MAP, NEURONS, check_recurrent, counts, enlivened, maps
 
 pytest.importorskip("sinabs")
 import sinabs.activation as activation

@@ -7,15 +7,15 @@ from collections.abc import Callable
 import pytest
 import torch
 import torch.nn.functional as F
-from float_graph import assert_float_parity
-from live_networks import assert_integer_parity
-from recurrent_networks import FEATURES, MAP, NEURONS, check_recurrent, counts, enlivened, maps
 from torch import Tensor, nn
 
 import mdcompress as md
 from mdcompress.errors import TraceError
 from mdcompress.graph import Carries, NodeKind, ReadoutSpec
 from mdcompress.tracing import trace
+from tests.support.float_graph import assert_float_parity
+from tests.support.live_networks import assert_integer_parity
+from tests.support.recurrent_networks import FEATURES, MAP, NEURONS, check_recurrent, counts, enlivened, maps
 
 snn = pytest.importorskip("snntorch")
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from float_graph import assert_float_parity
-from live_networks import assert_integer_parity, enliven
 from torch import Tensor, nn
 
 import mdcompress as md
@@ -13,6 +11,8 @@ from mdcompress.errors import TraceError
 from mdcompress.graph import AffineSpec, SnnGraph, SynapseSpec
 from mdcompress.recipe import DistillSpec
 from mdcompress.tracing import trace
+from tests.support.float_graph import assert_float_parity
+from tests.support.live_networks import assert_integer_parity, enliven
 
 pytest.importorskip("spikingjelly")
 from spikingjelly.activation_based import functional, layer, neuron

@@ -6,15 +6,15 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from float_graph import assert_float_parity
-from live_networks import assert_integer_parity, enliven
-from recurrent_networks import FEATURES, MAP, NEURONS, check_recurrent, counts, enlivened, maps
 from torch import Tensor, nn
 
 import mdcompress as md
 from mdcompress.errors import TraceError
 from mdcompress.graph import NodeKind, ReadoutSpec
 from mdcompress.tracing import trace
+from tests.support.float_graph import assert_float_parity
+from tests.support.live_networks import assert_integer_parity, enliven
+from tests.support.recurrent_networks import FEATURES, MAP, NEURONS, check_recurrent, counts, enlivened, maps
 
 pytest.importorskip("spikingjelly")
 from spikingjelly.activation_based import functional, layer, neuron

@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from neuron_layers import check_neuron
 from torch import Tensor, nn
+
+from tests.support.neuron_layers import check_neuron
 
 pytest.importorskip("spikingjelly")
 

@@ -18,9 +18,9 @@ from intsnn.analog.inference import make_chip, run_analog
 from intsnn.analog.spec import AnalogSpec, ColumnGains
 from intsnn.arithmetic import IntArray
 from intsnn.errors import InputError, UsageError
+from intsnn.execution.interpreter import run
 from intsnn.graph import IntGraph
 from intsnn.hardware.spec import HardwareSpec
-from intsnn.interpreter import run
 
 ACCURACY_SCHEMA = "mdcompress.analog_accuracy/1"
 

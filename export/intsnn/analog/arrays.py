@@ -28,9 +28,9 @@ import numpy.typing as npt
 
 from intsnn.arithmetic import IntArray
 from intsnn.graph import Synapse
+from intsnn.graph.windows import NumberT, patches, placed, weight_rows
 from intsnn.hardware.spec import Crossbar
 from intsnn.mapping import LayerMapping
-from intsnn.windows import NumberT, patches, placed, weight_rows
 
 FloatArray = npt.NDArray[np.float64]
 Sums = npt.NDArray[np.float32]

@@ -19,12 +19,12 @@ from intsnn.analog.layers import AnalogLayer, ReadCounts, calibrated
 from intsnn.analog.spec import AnalogSpec
 from intsnn.arithmetic import IntArray
 from intsnn.errors import HardwareError, UsageError
+from intsnn.execution.interpreter import Trace, evaluate, run
 from intsnn.graph import IntGraph, Synapse
+from intsnn.graph.bounds import read_bounds
+from intsnn.graph.windows import Accumulate
 from intsnn.hardware.spec import HardwareSpec
-from intsnn.interpreter import Trace, evaluate, run
 from intsnn.mapping import LayerMapping, map_graph
-from intsnn.tensors import read_bounds
-from intsnn.windows import Accumulate
 
 _CELLS, _READING = 0, 1  # the two kinds of random streams of a seed
 

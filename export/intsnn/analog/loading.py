@@ -7,7 +7,7 @@ from pathlib import Path
 
 from intsnn.analog.spec import ANALOG_SCHEMA, AnalogSpec
 from intsnn.errors import HardwareError
-from intsnn.yamlfile import read_yaml
+from intsnn.yaml.file import read_yaml
 
 _FOLDER = Path(__file__).parent
 

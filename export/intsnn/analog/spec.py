@@ -11,7 +11,7 @@ from pydantic import ConfigDict, Field, model_validator
 
 from intsnn.errors import UsageError
 from intsnn.hardware.spikesim_spec import Excluded, NotNegative, Positive, Text
-from intsnn.yamlfile import RuleError, StrictModel
+from intsnn.yaml.file import RuleError, StrictModel
 
 ANALOG_SCHEMA = "mdcompress.analog/1"
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from intsnn.errors import HardwareError
 from intsnn.hardware.spec import HARDWARE_SCHEMA, HardwareSpec
 from intsnn.hardware.spikesim_spec import SPIKESIM_SCHEMA, SpikeSimSpec
-from intsnn.yamlfile import read_yaml
+from intsnn.yaml.file import read_yaml
 
 Hardware = HardwareSpec | SpikeSimSpec
 

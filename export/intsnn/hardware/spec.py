@@ -11,7 +11,7 @@ from pydantic import ConfigDict, Field, model_validator
 from intsnn.errors import HardwareError
 from intsnn.hardware.items import Item
 from intsnn.hardware.spikesim_spec import Count, Excluded, Floorplan, NotNegative, Positive, Text
-from intsnn.yamlfile import RuleError, StrictModel
+from intsnn.yaml.file import RuleError, StrictModel
 
 HARDWARE_SCHEMA = "mdcompress.hardware/1"
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 
-from intsnn.yamlfile import StrictModel
+from intsnn.yaml.file import StrictModel
 
 SPIKESIM_SCHEMA = "mdcompress.spikesim/1"
 

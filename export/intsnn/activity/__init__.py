@@ -1,0 +1,25 @@
+"""What a network does on data: spikes and values counted, or assumed."""
+
+from intsnn.activity.activity import (
+    ACTIVITY_SCHEMA,
+    Activity,
+    NeuronActivity,
+    ProductActivity,
+    SynapseActivity,
+    assume,
+    measure,
+    read_activity,
+    write_activity,
+)
+
+__all__ = [
+    "ACTIVITY_SCHEMA",
+    "Activity",
+    "NeuronActivity",
+    "ProductActivity",
+    "SynapseActivity",
+    "assume",
+    "measure",
+    "read_activity",
+    "write_activity",
+]

@@ -1,0 +1,373 @@
+"""An integer graph and inputs -> how often each neuron fires and how many rows each weight layer drives, per step.
+
+Counts are means per sample. They depend on the network and the data only, so one activity serves every hardware.
+For a weight layer with input s, summed over output positions p and kernel positions k that read an input (padding
+reads nothing):
+
+    active_inputs   = sum [s != 0]                  row_activations = sum_{p,k} [s != 0] = sum(conv(s != 0, ones))
+    input_sum       = sum s                         row_pulses      = sum_{p,k} ones in the binary word of s
+
+Pulses are what bit-serial rows see: of spikes they equal the activations; of negative inputs the word is two's
+complement in the bits of the tensor's proved interval. Output channels (the fan-out) multiply later. A recurrent
+synapse reads its neuron's spikes of the step before, none in the first. Measured activity also holds, for each usual
+way of cutting the rows into arrays, the reads that see an active row (occupancy.py).
+
+A matrix product reads activations a and b: active_left = sum [a != 0], active_right = sum [b != 0], and active_pairs
+are the pairs it multiplies of which neither is 0: sum_{n,d,m} [a_nd != 0] [b_dm != 0].
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import ConfigDict, Field, model_validator
+
+from intsnn.activity.assumption import expected_counts, operand_sizes
+from intsnn.activity.occupancy import Cut, Occupancy, Steps, count_occupancy, input_uses, sharing, usual_cuts
+from intsnn.arithmetic import IntArray, word_bits
+from intsnn.errors import HardwareError, InputError, UsageError
+from intsnn.execution.interpreter import Evaluation, checked_input, evaluate
+from intsnn.files import write_atomically
+from intsnn.graph import IntGraph, IntMatMul, IntRecurrentNeuron, Synapse
+from intsnn.graph.bounds import read_bounds
+from intsnn.graph.fingerprint import fingerprint
+from intsnn.yaml.file import RuleError, StrictModel, read_yaml
+
+ACTIVITY_SCHEMA = "intsnn.activity/1"
+FloatArray = npt.NDArray[np.float64]
+_COUNTS = 4  # lists of counts of a weight layer before its occupancies
+
+
+@dataclass(frozen=True)
+class NeuronActivity:
+    """Spikes of one neuron node in each step, of `size` neurons."""
+
+    name: str
+    size: int
+    spikes: Steps
+
+    @property
+    def rate(self) -> float:
+        """Spikes per neuron and step."""
+        return math.fsum(self.spikes) / (self.size * len(self.spikes))
+
+
+@dataclass(frozen=True)
+class SynapseActivity:
+    """What one weight layer reads in each step (equations above), from `size` inputs."""
+
+    name: str
+    size: int
+    active_inputs: Steps
+    row_activations: Steps
+    row_pulses: Steps
+    input_sum: Steps
+    occupancy: tuple[Occupancy, ...] = ()
+
+    @property
+    def rate(self) -> float:
+        """Active inputs per input and step."""
+        return math.fsum(self.active_inputs) / (self.size * len(self.active_inputs))
+
+
+@dataclass(frozen=True)
+class ProductActivity:
+    """What one matrix product reads in each step (equations above); sizes: values of the left and right operand."""
+
+    name: str
+    sizes: tuple[int, int]
+    active_left: Steps
+    active_right: Steps
+    active_pairs: Steps
+
+
+@dataclass(frozen=True)
+class Activity:
+    """Activity of a graph: measured on `samples` inputs, or assumed from one firing rate (samples = 0).
+
+    graph: fingerprint of the graph it belongs to.
+    """
+
+    source: Literal["measured", "assumed"]
+    samples: int
+    time_steps: int
+    graph: str
+    neurons: tuple[NeuronActivity, ...]
+    synapses: tuple[SynapseActivity, ...]
+    products: tuple[ProductActivity, ...] = ()
+
+    @property
+    def mean_rate(self) -> float:
+        """Spikes per neuron and step over all neurons; 0 where there are none."""
+        spikes = math.fsum(count for neuron in self.neurons for count in neuron.spikes)
+        places = sum(neuron.size for neuron in self.neurons) * self.time_steps
+        return spikes / places if places else 0.0
+
+    def synapse(self, name: str) -> SynapseActivity:
+        """The activity of one weight layer; HardwareError where there is none."""
+        for synapse in self.synapses:
+            if synapse.name == name:
+                return synapse
+        raise HardwareError(f"the activity has no layer {name!r}", hints=["measure it again on this graph"])
+
+    def product(self, name: str) -> ProductActivity:
+        """The activity of one matrix product; HardwareError where there is none."""
+        for product in self.products:
+            if product.name == name:
+                return product
+        raise HardwareError(f"the activity has no matrix product {name!r}", hints=["measure it again on this graph"])
+
+
+def measure(graph: IntGraph, batches: Iterable[npt.ArrayLike], *, cuts: Iterable[Cut] = ()) -> Activity:
+    """Run the interpreter on batches [T, N, *input shape] of integers and count.
+
+    Args:
+        graph: the network.
+        batches: its inputs.
+        cuts: ways of cutting rows to count idle arrays of, besides the usual ones (each where a layer allows it).
+
+    Raises:
+        InputError: there is no batch, or T differs between batches.
+    """
+    widths = {name: word_bits(interval) for name, interval in read_bounds(graph).items()}
+    counted = {node.name: _cuts(node, tuple(cuts)) for node in graph.weight_layers}
+    totals: dict[str, FloatArray] = {}
+    time_steps = samples = 0
+    for batch in batches:
+        array = checked_input(graph, batch)
+        if samples and len(array) != time_steps:
+            raise InputError(f"every batch must have the same number of steps (got {time_steps} and {len(array)})")
+        time_steps, samples = len(array), samples + array.shape[1]
+        for name, counts in (pair for step in evaluate(graph, array) for pair in _counted(step, widths, counted)):
+            totals[name] = totals.get(name, 0.0) + counts
+    if samples == 0:
+        raise InputError(
+            "the activity needs at least one batch (got none)", hints=["give batches of shape [T, N, ...]"]
+        )
+    means = {name: counts / samples for name, counts in totals.items()}
+    return _activity(graph, means, counted, source="measured", samples=samples, time_steps=time_steps)
+
+
+def assume(graph: IntGraph, *, rate: float, time_steps: int) -> Activity:
+    """The activity expected if every neuron fires with probability `rate` in every step, independently of all others.
+
+    A neuron that counts up to L spikes has L chances of rate / L each, so the mean is `rate` for every neuron. Inputs
+    of one bit are active with the same probability; wider inputs are taken as uniform over their range. Pools, sums and
+    products follow from the distribution of what they read, without the effect of pool padding.
+
+    Raises:
+        UsageError: the rate is no probability, or the graph's norms fix another T.
+    """
+    if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 <= rate <= 1:
+        raise UsageError(f"rate must lie in [0, 1], spikes per neuron and step (got {rate!r})")
+    if isinstance(time_steps, bool) or not isinstance(time_steps, int) or time_steps < 1:
+        raise UsageError(f"time_steps must be an integer of at least 1 (got {time_steps!r})")
+    if graph.time_steps not in (None, time_steps):
+        raise UsageError(f"time_steps must be {graph.time_steps}, for which the graph has its norms (got {time_steps})")
+    widths = {name: word_bits(interval) for name, interval in read_bounds(graph).items()}
+    means: dict[str, FloatArray] = {}
+    for node in graph.neurons:
+        means[node.name] = np.full((1, time_steps), rate * math.prod(node.shape))
+    for name, expected in expected_counts(graph, rate=rate, widths=widths).items():
+        means[name] = np.repeat(expected[:, None], time_steps, axis=1)
+    for node in graph.neurons:
+        if isinstance(node, IntRecurrentNeuron):
+            means[node.recurrent_synapse.name][:, 0] = 0  # nothing has fired before the first step
+    return _activity(graph, means, {}, source="assumed", samples=0, time_steps=time_steps)
+
+
+def write_activity(activity: Activity, path: str | Path) -> None:
+    """Write activity.json, whole or not at all."""
+    text = json.dumps({"schema": ACTIVITY_SCHEMA, **asdict(activity)}, indent=1) + "\n"
+    write_atomically(path, text.encode())
+
+
+def read_activity(path: str | Path) -> Activity:
+    """Read activity.json; every fault with its place."""
+    file = read_yaml(
+        Path(path), _ActivityFile, schema=ACTIVITY_SCHEMA
+    )  # JSON is YAML, and this reader knows the places
+    return Activity(
+        source=file.source,
+        samples=file.samples,
+        time_steps=file.time_steps,
+        graph=file.graph,
+        neurons=tuple(NeuronActivity(**dict(neuron)) for neuron in file.neurons),
+        synapses=tuple(_read_synapse(entry) for entry in file.synapses),
+        products=tuple(ProductActivity(**dict(product)) for product in file.products),
+    )
+
+
+def _read_synapse(entry: _SynapseEntry) -> SynapseActivity:
+    counts = {name: value for name, value in entry if name != "occupancy"}
+    found = tuple(
+        Occupancy(Cut(**dict(one.cut)), arrays=one.arrays, pes=one.pes, outputs=one.outputs) for one in entry.occupancy
+    )
+    return SynapseActivity(**counts, occupancy=found)
+
+
+NotNegativeSteps = Annotated[tuple[Annotated[float, Field(ge=0)], ...], Field(min_length=1)]
+
+
+class _NeuronEntry(StrictModel):
+    name: str
+    size: Annotated[int, Field(ge=1)]
+    spikes: NotNegativeSteps
+
+
+class _CutEntry(StrictModel):
+    mapping: Literal["kernel_split", "im2col"]
+    rows: Annotated[int, Field(ge=1)]
+    groups: Annotated[int, Field(ge=1)]
+
+
+class _OccupancyEntry(StrictModel):
+    cut: _CutEntry
+    arrays: NotNegativeSteps
+    pes: NotNegativeSteps
+    outputs: NotNegativeSteps
+
+
+class _SynapseEntry(StrictModel):
+    name: str
+    size: Annotated[int, Field(ge=1)]
+    active_inputs: NotNegativeSteps
+    row_activations: NotNegativeSteps
+    row_pulses: NotNegativeSteps
+    input_sum: Annotated[tuple[float, ...], Field(min_length=1)]
+    occupancy: tuple[_OccupancyEntry, ...] = ()
+
+
+class _ProductEntry(StrictModel):
+    name: str
+    sizes: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]]
+    active_left: NotNegativeSteps
+    active_right: NotNegativeSteps
+    active_pairs: NotNegativeSteps
+
+
+class _ActivityFile(StrictModel):
+    model_config = ConfigDict(title="activity file")
+
+    source: Literal["measured", "assumed"]
+    samples: Annotated[int, Field(ge=0)]
+    time_steps: Annotated[int, Field(ge=1)]
+    graph: str
+    neurons: tuple[_NeuronEntry, ...]
+    synapses: tuple[_SynapseEntry, ...]
+    products: tuple[_ProductEntry, ...] = ()
+
+    @model_validator(mode="after")
+    def _every_step_is_there(self) -> Self:
+        lists = [neuron.spikes for neuron in self.neurons]
+        for one in self.synapses:
+            lists += [one.active_inputs, one.row_activations, one.row_pulses, one.input_sum]
+            lists += [steps for found in one.occupancy for steps in (found.arrays, found.pes, found.outputs)]
+        for product in self.products:
+            lists += [product.active_left, product.active_right, product.active_pairs]
+        for steps in lists:
+            if len(steps) != self.time_steps:
+                message = f"every list of counts must have {self.time_steps} steps (got {len(steps)})"
+                raise RuleError(message, field="time_steps", hint="measure the activity again")
+        return self
+
+
+def _activity(
+    graph: IntGraph,
+    means: Mapping[str, FloatArray],
+    cuts: Mapping[str, Sequence[Cut]],
+    *,
+    source: Literal["measured", "assumed"],
+    samples: int,
+    time_steps: int,
+) -> Activity:
+    """Means by node name as an Activity: [1, T] of a neuron, [4 + 3 for each cut, T] of a weight layer, [3, T]."""
+    steps = {name: [tuple(row) for row in counts.tolist()] for name, counts in means.items()}
+    return Activity(
+        source=source,
+        samples=samples,
+        time_steps=time_steps,
+        graph=fingerprint(graph),
+        neurons=tuple(NeuronActivity(node.name, math.prod(node.shape), *steps[node.name]) for node in graph.neurons),
+        synapses=tuple(
+            SynapseActivity(
+                node.name,
+                math.prod(graph.node(node.inputs[0]).shape),
+                *_four(steps[node.name]),
+                occupancy=_occupancies(cuts.get(node.name, ()), steps[node.name][_COUNTS:]),
+            )
+            for node in graph.weight_layers
+        ),
+        products=tuple(
+            ProductActivity(node.name, operand_sizes(graph, node), *_three(steps[node.name]))
+            for node in graph
+            if isinstance(node, IntMatMul)
+        ),
+    )
+
+
+def _four(counts: Sequence[Steps]) -> tuple[Steps, Steps, Steps, Steps]:
+    """Active inputs, row activations, row pulses, input sum."""
+    active, activations, pulses, total = counts[:_COUNTS]
+    return active, activations, pulses, total
+
+
+def _three(counts: Sequence[Steps]) -> tuple[Steps, Steps, Steps]:
+    """Active values of the left and of the right operand, active pairs."""
+    left, right, pairs = counts
+    return left, right, pairs
+
+
+def _occupancies(cuts: Sequence[Cut], counts: Sequence[Steps]) -> tuple[Occupancy, ...]:
+    return tuple(Occupancy(cut, *counts[3 * index : 3 * index + 3]) for index, cut in enumerate(cuts))
+
+
+def _cuts(node: Synapse, more: tuple[Cut, ...]) -> tuple[Cut, ...]:
+    """The usual cuts of a layer, and those of `more` that it can have."""
+    groups, per_group, kernel = sharing(node)
+    heights = {"kernel_split": per_group, "im2col": per_group * kernel}
+    fitting = (
+        cut
+        for cut in more
+        if cut.rows <= heights[cut.mapping]
+        and cut.groups <= groups
+        and (cut.groups == 1 or cut.rows == heights[cut.mapping])
+    )
+    return tuple(dict.fromkeys((*usual_cuts(node), *fitting)))
+
+
+def _counted(
+    step: Evaluation, widths: Mapping[str, int], cuts: Mapping[str, Sequence[Cut]]
+) -> Iterator[tuple[str, FloatArray]]:
+    """What one node of a batch counts, under its own name or that of its weight layer."""
+    if step.spikes is not None:
+        yield step.node.name, _per_step(step.spikes)[None]
+    if step.weight_layer is not None:
+        node, x = step.weight_layer
+        occupied = count_occupancy(node, x, bits=widths[node.name], cuts=cuts[node.name])
+        yield node.name, np.concatenate([_measured_counts(node, x, widths[node.name]), occupied.reshape(-1, len(x))])
+    if isinstance(step.node, IntMatMul):
+        left, right = (x != 0 for x in step.inputs)
+        pairs = left.sum(axis=-2) * right.sum(axis=-1)  # of each head and inner index d
+        yield step.node.name, np.stack([_per_step(part) for part in (left, right, pairs)])
+
+
+def _per_step(x: npt.NDArray[np.int64] | npt.NDArray[np.bool_]) -> FloatArray:
+    """[T, N, ...] -> the sum of each step, [T]."""
+    sums: FloatArray = x.reshape(len(x), -1).sum(axis=1).astype(np.float64)
+    return sums
+
+
+def _measured_counts(node: Synapse, x: IntArray, width: int) -> FloatArray:
+    """[4, T]: active inputs, row activations, row pulses, input sum, over the whole batch."""
+    uses = input_uses(node, x.shape[2:])
+    pulses = sum(((x >> bit) & 1 for bit in range(width)), start=np.zeros_like(x))
+    counts = [(x != 0), (x != 0) * uses, pulses * uses, x]
+    return np.stack([_per_step(part) for part in counts])

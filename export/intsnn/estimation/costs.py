@@ -1,0 +1,166 @@
+"""Counts -> energy and area, by multiplication and addition only: each part is a count times a price.
+
+    energy of an item at a node   events * energy_pj(bits)
+    leakage of a node             sum over its items of instances * leakage_uw(bits) * latency;  1 uW*ns = 1e-3 pJ
+    area of an item at a node     instances * area_um2(bits)
+
+A price is the description's published number times its scaling factor, between tabled widths by the named rule. Items
+that are excluded, and quantities that are missing with a reason, have no part; the report lists them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from itertools import groupby
+
+import numpy as np
+
+from intsnn.errors import HardwareError
+from intsnn.estimation.events import EventCount, EventCounts, InstanceCount
+from intsnn.hardware.items import Item
+from intsnn.hardware.spec import Cost, HardwareSpec, Quantity
+
+LEAKAGE = "leakage"
+Tally = Mapping[tuple[Item, float | None], float]  # counts by item and width
+PriceList = Callable[[Item, Quantity, float | None], float | None]  # of one event or instance at a width
+_PJ_PER_UW_NS = 1e-3
+
+
+@dataclass(frozen=True)
+class EnergyPart:
+    """Energy of one component at one node in each step, pJ. group: the part of the chip it belongs to."""
+
+    node: str
+    component: str
+    group: str
+    steps_pj: tuple[float, ...]
+
+    @property
+    def energy_pj(self) -> float:
+        """Over all steps, pJ."""
+        return math.fsum(self.steps_pj)
+
+
+@dataclass(frozen=True)
+class AreaPart:
+    """Area of one component at one node, um2."""
+
+    node: str
+    component: str
+    group: str
+    area_um2: float
+
+
+@dataclass(frozen=True)
+class Prices:
+    """Every part of the energy of one inference and of the chip's area."""
+
+    energy: tuple[EnergyPart, ...]
+    area: tuple[AreaPart, ...]
+
+
+def price(counts: EventCounts, hardware: HardwareSpec, *, latency_ns: float) -> Prices:
+    """Price every event and instance; `latency_ns` of the whole inference is how long the chip leaks.
+
+    Raises:
+        HardwareError: a width lies outside a table that must not be extended.
+    """
+    price_list = price_list_of(hardware)
+    energy = [part for event in counts.events if (part := _energy(event, price_list))]
+    area = [piece for built in counts.instances if (piece := _area(built, price_list))]
+    return Prices((*energy, *_leakage(counts, price_list, latency_ns)), tuple(area))
+
+
+@dataclass(frozen=True)
+class ItemTotals:
+    """Energy of one inference, area and leakage power by item: the sums of the parts that `price` gives one by one."""
+
+    energy_pj: Mapping[Item, float]
+    area_um2: Mapping[Item, float]
+    leakage_uw: float
+
+
+def price_items(events: Tally, instances: Tally, price_list: PriceList) -> ItemTotals:
+    """Price counts that are summed by item and width: the same totals as `price`, for many designs."""
+    leakage = _by_item(instances, "leakage_uw", price_list)
+    return ItemTotals(
+        _by_item(events, "energy_pj", price_list),
+        _by_item(instances, "area_um2", price_list),
+        math.fsum(leakage.values()),
+    )
+
+
+def price_list_of(hardware: HardwareSpec) -> PriceList:
+    """The prices of a description, each worked out once."""
+    return cache(lambda item, quantity, bits: price_of(item, quantity, hardware, bits=bits))
+
+
+def _by_item(counts: Tally, quantity: Quantity, price_list: PriceList) -> dict[Item, float]:
+    found: dict[Item, float] = {}
+    for (item, bits), number in counts.items():
+        each = price_list(item, quantity, bits)
+        if each is not None:
+            found[item] = found.get(item, 0.0) + number * each
+    return found
+
+
+def leakage_pj(leakage_uw: float, latency_ns: float) -> float:
+    """Energy that leaks in a time: 1 uW*ns = 1e-3 pJ."""
+    return leakage_uw * latency_ns * _PJ_PER_UW_NS
+
+
+def price_of(item: Item, quantity: Quantity, hardware: HardwareSpec, *, bits: float | None = None) -> float | None:
+    """Price of one event or instance at a width; None where the item is excluded or the quantity missing."""
+    cost = hardware.cost(item)
+    published = None if cost is None else getattr(cost, quantity)
+    if cost is None or published is None:
+        return None
+    number = _at_width(item, published, cost, bits) if isinstance(published, tuple) else float(published)
+    return number * cost.factor(quantity)
+
+
+def _at_width(item: Item, published: tuple[float, ...], cost: Cost, bits: float | None) -> float:
+    assert bits is not None and cost.bits is not None, f"{item.value}: a table over bits needs a width"
+    power = 2 if cost.interpolation == "quadratic" else 1
+    low, high = cost.bits[0], cost.bits[-1]
+    if cost.interpolation == "inside" and not low <= bits <= high:
+        raise HardwareError(
+            f"{item.value} is priced from {low:g} to {high:g} bits (got {bits:g})",
+            hints=["choose a width inside the table, or add this width with its source"],
+        )
+    if bits < low:
+        return published[0] * (bits / low) ** power
+    if bits > high:
+        return published[-1] * (bits / high) ** power
+    return float(np.interp(bits**power, [width**power for width in cost.bits], published))
+
+
+def _energy(event: EventCount, price_list: PriceList) -> EnergyPart | None:
+    each = price_list(event.item, "energy_pj", event.bits)
+    if each is None:
+        return None
+    steps = tuple(number * each for number in event.steps)
+    return EnergyPart(event.node, event.item.value, event.item.meaning.group.value, steps)
+
+
+def _area(built: InstanceCount, price_list: PriceList) -> AreaPart | None:
+    each = price_list(built.item, "area_um2", built.bits)
+    if each is None:
+        return None
+    return AreaPart(built.node, built.item.value, built.item.meaning.group.value, built.count * each)
+
+
+def _leakage(counts: EventCounts, price_list: PriceList, latency_ns: float) -> list[EnergyPart]:
+    """One part for each node that leaks, the same in every step."""
+    step_ns = latency_ns / counts.time_steps
+    parts = []
+    for node, built in groupby(counts.instances, key=lambda instance: instance.node):
+        each = [(one.count, price_list(one.item, "leakage_uw", one.bits)) for one in built]
+        power_uw = math.fsum(number * leak for number, leak in each if leak is not None)
+        if power_uw:
+            step_pj = power_uw * step_ns * _PJ_PER_UW_NS
+            parts.append(EnergyPart(node, LEAKAGE, LEAKAGE, (step_pj,) * counts.time_steps))
+    return parts

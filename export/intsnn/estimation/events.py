@@ -1,0 +1,344 @@
+"""A mapped graph and its activity -> how often each item happens, per node and step, and how many of each are built.
+
+Counting only: no energy, no area. Per weight layer and step, with p positions, b input bits (one after another),
+K_a arrays per PE, N_r, N_c blocks, S slices, P polarities, `columns` = Co*S*P, and `pulses` from the activity:
+
+    row_activation       pulses * N_c
+    cell_read            pulses * (Co/G)*S*P
+    column reads         array reads * (Co/G)*S*P; array reads p*b*G*K_a*N_r, or those that gating leaves (gating.py)
+    words                (Co/G)*S*P of an array read, or (Co/G)*P where slices are joined at the array
+    adc_conversion       column reads, and mux_switch the same; none where adder trees read the columns
+    adder_tree_add       column reads * (X_r - 1), where adder trees read the columns: every adder counts as switching
+    partial_sum_add      (array reads - outputs that have one) * words;  partial_sum_store the same
+    shift_add            p*Co*P*(S*b - 1), or where slices are joined at the array
+                         array reads * (Co/G)*P*(S - 1) + p*Co*P*(b - 1)
+    popcount_add         pulses + p*G*(b - 1) (offset), 0 (differential)
+    sign_subtract        p*Co
+    buffer_write         inputs*b;  buffer_read  windows*K*Ci*b, or inputs*b with a line buffer
+    spike_transfer       hops * (bitmap: inputs*b | address_event: active*(address bits + b where b > 1));
+                         from a global buffer as often as inputs are read: buffer_read / buffer_write times as much
+    pe_transfer          where K_a > 1: windows*K*Ci*b*N_c, the inputs of every array, + array reads * words * word bits
+    partial_sum_transfer hops * (PE reads - outputs that have one) * words * partial-sum bits
+
+A digital node of e elements takes e * operations of each kind; its state words are read and written once, waiting
+operands written once and read as often as its products need them; what it multiplies moves as a layer's input does.
+A row of a norm by step is read from its table once in a step. Every product of a matrix product counts, active or not.
+
+Copies of a layer share its work, so events do not depend on D. An idle array sends nothing, but must be sent its inputs
+to be known as idle. Widths: words ADC bits, and (S-1)*cell bits more where slices are joined at the array; partial sums
+ceil(log2(K_a*N_r)) more than words; shifted sums ADC bits + ceil(log2(K_a*N_r)) + (S-1)*cell bits
++ b - 1; row counts the word of K*Ci/G; tree additions the mean over the tree; addresses ceil(log2(inputs)), at least 1.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import assert_never
+
+import numpy as np
+import numpy.typing as npt
+
+from intsnn.activity import Activity, ProductActivity, SynapseActivity
+from intsnn.arithmetic import Bounds, tree_bits, word_bits
+from intsnn.errors import HardwareError
+from intsnn.estimation.gating import Reads, converted_reads
+from intsnn.hardware.items import Item
+from intsnn.hardware.spec import Crossbar, HardwareSpec
+from intsnn.mapping import DigitalMapping, LayerMapping, Mapping
+from intsnn.mapping.operations import Operation
+
+FloatArray = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class EventCount:
+    """How often an item happens at a node in each step, mean per sample; `bits` where its cost depends on a width."""
+
+    node: str
+    item: Item
+    bits: float | None
+    steps: tuple[float, ...]
+
+    @property
+    def total(self) -> float:
+        """Over all steps."""
+        return math.fsum(self.steps)
+
+
+@dataclass(frozen=True)
+class InstanceCount:
+    """How many of an item are built for a node."""
+
+    node: str
+    item: Item
+    bits: float | None
+    count: int
+
+
+@dataclass(frozen=True)
+class EventCounts:
+    """Every event of one inference, and every instance of the chip."""
+
+    time_steps: int
+    events: tuple[EventCount, ...]
+    instances: tuple[InstanceCount, ...]
+
+    def total(self, item: Item) -> float:
+        """Events of an item over all nodes and steps."""
+        return math.fsum(event.total for event in self.events if event.item is item)
+
+    def built(self, item: Item) -> int:
+        """Instances of an item on the chip."""
+        return sum(instance.count for instance in self.instances if instance.item is item)
+
+
+def count(mapping: Mapping, activity: Activity) -> EventCounts:
+    """Count the events of `activity.time_steps` steps and the instances of the mapping.
+
+    Raises:
+        HardwareError: the activity belongs to another graph.
+    """
+    events = tuple(count_events(mapping, activity))
+    return EventCounts(activity.time_steps, events, tuple(count_instances(mapping)))
+
+
+def count_events(mapping: Mapping, activity: Activity) -> Iterator[EventCount]:
+    """What happens. It does not depend on the sharing of converters, nor on copies unless hops are a mesh's."""
+    for layer in mapping.layers:
+        yield from _layer_events(layer, mapping, activity)
+    for node in mapping.digital:
+        yield from _digital_events(node, activity.time_steps)
+        if node.pairs:
+            yield _operand_transfer(node, mapping, activity.product(node.name))
+
+
+def count_instances(mapping: Mapping) -> Iterator[InstanceCount]:
+    """What is built; it does not depend on what happens."""
+    yield from count_array_instances(mapping)
+    yield from count_digital_instances(mapping)
+
+
+def count_array_instances(mapping: Mapping) -> Iterator[InstanceCount]:
+    """What is built for the weight layers."""
+    for layer in mapping.layers:
+        yield from _layer_instances(layer, mapping.hardware)
+
+
+def count_digital_instances(mapping: Mapping) -> Iterator[InstanceCount]:
+    """What is built for all other nodes; it does not depend on the crossbars."""
+    for node in mapping.digital:
+        yield from _digital_instances(node)
+
+
+def _layer_events(layer: LayerMapping, mapping: Mapping, activity: Activity) -> Iterator[EventCount]:
+    hardware = mapping.hardware
+    seen = activity.synapse(layer.name)
+    if seen.size != layer.inputs:
+        raise HardwareError(
+            f"the activity of {layer.name!r} must be of {layer.inputs} inputs (got {seen.size})",
+            hints=["measure the activity again on this graph"],
+        )
+    counts = {
+        **_crossbar_counts(layer, seen),
+        **_conversion_counts(layer, hardware, seen),
+        **_correction_counts(layer, seen),
+        **_movement_counts(layer, hardware, seen, input_hops=_hops(hardware, mapping.tiles)),
+    }
+    widths = _layer_bits(layer, hardware)
+    for item, steps in counts.items():
+        if steps.any():
+            yield EventCount(layer.name, item, widths.get(item), tuple(steps.tolist()))
+
+
+def _crossbar_counts(layer: LayerMapping, seen: SynapseActivity) -> dict[Item, FloatArray]:
+    pulses = np.array(seen.row_pulses)
+    return {
+        Item.ROW_ACTIVATION: pulses * layer.column_blocks,
+        Item.CELL_READ: pulses * (layer.out_per_group * layer.slices * layer.polarity),
+    }
+
+
+def _conversion_counts(layer: LayerMapping, hardware: HardwareSpec, seen: SynapseActivity) -> dict[Item, FloatArray]:
+    crossbar, columns = hardware.crossbar, layer.out_per_group * layer.slices * layer.polarity
+    reads = converted_reads(layer, seen, crossbar.gating)
+    column_reads = reads.arrays * columns
+    words = columns if crossbar.joining == "after_sum" else layer.out_per_group * layer.polarity
+    additions = (reads.arrays - reads.outputs) * words
+    hops = 1.0 if hardware.interconnect.hops != "mesh" else _hops(hardware, layer.tiles)
+    counts = {
+        Item.PARTIAL_SUM_ADD: additions,
+        Item.PARTIAL_SUM_STORE: additions,
+        Item.PE_TRANSFER: _bus_bits(layer, reads.arrays * words * sent_bits(layer, hardware)),
+        Item.PARTIAL_SUM_TRANSFER: hops * (reads.pes - reads.outputs) * words * partial_sum_bits(layer, hardware),
+        Item.SHIFT_ADD: _joins(layer, crossbar, reads),
+    }
+    match crossbar.readout:
+        case "converter":
+            return {Item.ADC_CONVERSION: column_reads, Item.MUX_SWITCH: column_reads, **counts}
+        case "adder_tree":
+            return {Item.ADDER_TREE_ADD: column_reads * (crossbar.rows - 1), **counts}
+        case readout:
+            assert_never(readout)
+
+
+def _bus_bits(layer: LayerMapping, sent: FloatArray) -> FloatArray:
+    """Bits on the buses of PEs: inputs of every array, and what arrays send. A PE of one array has no bus."""
+    return sent + _window_bits(layer) * layer.column_blocks if layer.array_kernel > 1 else np.zeros_like(sent)
+
+
+def _joins(layer: LayerMapping, crossbar: Crossbar, reads: Reads) -> FloatArray:
+    """Shifted additions: of the slices, after the sum or at every array, and of the input bits, once for an output."""
+    outputs = layer.positions * layer.out_channels * layer.polarity
+    match crossbar.joining:
+        case "after_sum":
+            return np.full_like(reads.outputs, outputs * (layer.slices * layer.input_bits - 1))
+        case "at_array":
+            at_arrays = reads.arrays * (layer.out_per_group * layer.polarity * (layer.slices - 1))
+            return at_arrays + outputs * (layer.input_bits - 1)
+        case joining:
+            assert_never(joining)
+
+
+def _correction_counts(layer: LayerMapping, seen: SynapseActivity) -> dict[Item, FloatArray]:
+    pulses = np.array(seen.row_pulses)
+    joined_bits = layer.positions * layer.groups * (layer.input_bits - 1)
+    counts = {Item.SIGN_SUBTRACT: np.full_like(pulses, layer.positions * layer.out_channels)}
+    return counts if layer.polarity == 2 else {**counts, Item.POPCOUNT_ADD: pulses + joined_bits}
+
+
+def _movement_counts(
+    layer: LayerMapping, hardware: HardwareSpec, seen: SynapseActivity, *, input_hops: float
+) -> dict[Item, FloatArray]:
+    active, bits = np.array(seen.active_inputs), layer.input_bits
+    once = layer.inputs * bits
+    read = once if hardware.buffers.input_reuse == "line_buffer" else _window_bits(layer)
+    journeys = 1.0 if hardware.buffers.place == "local" else read / once
+    return {
+        Item.BUFFER_WRITE: np.full_like(active, once),
+        Item.BUFFER_READ: np.full_like(active, read),
+        Item.SPIKE_TRANSFER: input_hops * journeys * _moved_bits(hardware, layer.inputs, bits, active),
+    }
+
+
+def _window_bits(layer: LayerMapping) -> int:
+    """Input bits of all places at which the kernel is applied."""
+    return layer.windows * layer.kernel * layer.groups * layer.in_per_group * layer.input_bits
+
+
+def _hops(hardware: HardwareSpec, tiles: int) -> float:
+    """Hops of an input, or the mean Manhattan distance of two tiles of a square mesh."""
+    hops = hardware.interconnect.hops
+    return max(1.0, 2 / 3 * math.sqrt(tiles)) if hops == "mesh" else hops
+
+
+def _moved_bits(hardware: HardwareSpec, values: int, bits: int, active: FloatArray) -> FloatArray:
+    """Bits that `values` words of `bits` take on the way, `active` of them not 0."""
+    payload = bits if bits > 1 else 0
+    address = max(1, math.ceil(math.log2(values)))
+    bitmap, addressed = np.full_like(active, values * bits), active * (address + payload)
+    match hardware.interconnect.encoding:
+        case "bitmap":
+            return bitmap
+        case "address_event":
+            return addressed
+        case "smaller":
+            return np.minimum(bitmap, addressed)
+
+
+def partial_sum_bits(layer: LayerMapping, hardware: HardwareSpec) -> int:
+    """Width of a sum over a layer's arrays, of columns or of joined slices (equations above)."""
+    return sent_bits(layer, hardware) + math.ceil(math.log2(layer.array_kernel * layer.row_blocks))
+
+
+def sent_bits(layer: LayerMapping, hardware: HardwareSpec) -> int:
+    """Width of what an array sends: a column's code, or a weight's joined slices (equations above)."""
+    crossbar = hardware.crossbar
+    joined = 0 if crossbar.joining == "after_sum" else (layer.slices - 1) * crossbar.cell.bits
+    return crossbar.resolution + joined
+
+
+def _layer_bits(layer: LayerMapping, hardware: HardwareSpec) -> dict[Item, float]:
+    """Width of each item whose cost depends on one."""
+    summed = partial_sum_bits(layer, hardware)
+    slices = (layer.slices - 1) * hardware.crossbar.cell.bits if hardware.crossbar.joining == "after_sum" else 0
+    joined = summed + slices + layer.input_bits - 1
+    return {
+        Item.ADC_CONVERSION: hardware.crossbar.resolution,
+        Item.ADDER_TREE_ADD: tree_bits(hardware.crossbar.rows, hardware.crossbar.cell.bits),
+        Item.PARTIAL_SUM_ADD: summed,
+        Item.PARTIAL_SUM_STORE: summed,
+        Item.SHIFT_ADD: joined,
+        Item.SIGN_SUBTRACT: joined,
+        Item.POPCOUNT_ADD: word_bits(Bounds(0, layer.kernel * layer.in_per_group)),
+    }
+
+
+def _layer_instances(layer: LayerMapping, hardware: HardwareSpec) -> Iterator[InstanceCount]:
+    crossbar, arrays = hardware.crossbar, layer.arrays
+    converters = arrays * crossbar.converters
+    summing = converters if layer.array_kernel * layer.row_blocks > 1 else 0
+    counts = {
+        Item.ROW_ACTIVATION: arrays * crossbar.rows,
+        Item.CELL_READ: arrays * crossbar.rows * crossbar.columns,
+        Item.ADC_CONVERSION: converters if crossbar.readout == "converter" else 0,
+        Item.MUX_SWITCH: converters if crossbar.readout == "converter" else 0,
+        Item.ADDER_TREE_ADD: converters * (crossbar.rows - 1) if crossbar.readout == "adder_tree" else 0,
+        Item.PARTIAL_SUM_ADD: summing,
+        Item.PARTIAL_SUM_STORE: summing,
+        Item.SHIFT_ADD: converters if layer.slices * layer.input_bits > 1 else 0,
+        Item.SIGN_SUBTRACT: converters,
+        Item.POPCOUNT_ADD: (crossbar.rows - 1) * (arrays // layer.column_blocks) if layer.polarity == 1 else 0,
+        Item.BUFFER_BIT: layer.inputs * layer.input_bits,
+        Item.TILE: layer.tiles,
+    }
+    widths = _layer_bits(layer, hardware)
+    for item, number in counts.items():
+        if number:
+            yield InstanceCount(layer.name, item, widths.get(item), number)
+
+
+def _digital_events(node: DigitalMapping, time_steps: int) -> Iterator[EventCount]:
+    for operation in node.operations:
+        if operation.per_element:
+            each = float(node.elements * operation.per_element)
+            yield EventCount(node.name, operation.item, _width(operation), (each,) * time_steps)
+    moved = {
+        Item.MEMBRANE_READ: node.elements * node.state_bits,
+        Item.MEMBRANE_WRITE: node.elements * node.state_bits,
+        Item.BUFFER_WRITE: node.waiting_bits,
+        Item.BUFFER_READ: sum(one.values * one.bits * one.reads for one in node.operands) + node.table.row_bits,
+    }
+    for item, bits in moved.items():
+        if bits:
+            yield EventCount(node.name, item, None, (float(bits),) * time_steps)
+
+
+def _operand_transfer(node: DigitalMapping, mapping: Mapping, seen: ProductActivity) -> EventCount:
+    """Both operands on their way to a matrix product."""
+    hardware, bits = mapping.hardware, np.zeros(len(seen.active_pairs))
+    for one, size, active in zip(node.operands, seen.sizes, (seen.active_left, seen.active_right), strict=True):
+        if size != one.values:
+            raise HardwareError(
+                f"the activity of {node.name!r} must be of {one.values} values (got {size})",
+                hints=["measure the activity again on this graph"],
+            )
+        journeys = 1 if hardware.buffers.place == "local" else one.reads
+        bits = bits + journeys * _moved_bits(hardware, one.values, one.bits, np.array(active))
+    steps = _hops(hardware, mapping.tiles) * bits
+    return EventCount(node.name, Item.SPIKE_TRANSFER, None, tuple(steps.tolist()))
+
+
+def _digital_instances(node: DigitalMapping) -> Iterator[InstanceCount]:
+    for operation in node.operations:
+        if operation.per_element:
+            yield InstanceCount(node.name, operation.item, _width(operation), node.lanes * operation.per_element)
+    held = node.waiting_bits + node.table.rows * node.table.row_bits
+    for item, bits in ((Item.MEMBRANE_BIT, node.elements * node.state_bits), (Item.BUFFER_BIT, held)):
+        if bits:
+            yield InstanceCount(node.name, item, None, bits)
+
+
+def _width(operation: Operation) -> float | None:
+    return operation.bits if operation.item.meaning.by_width else None

@@ -1,0 +1,94 @@
+"""A mapping and its activity -> the sentences that a report must say beside its figures."""
+
+from __future__ import annotations
+
+import math
+
+from intsnn.activity import Activity
+from intsnn.estimation.costs import EnergyPart
+from intsnn.estimation.gating import active_reads, converted_reads, every_read
+from intsnn.hardware.items import Item
+from intsnn.hardware.spec import Gating
+from intsnn.mapping import LayerMapping, Mapping
+
+ASSUMED = (
+    "Assumed, not measured: every neuron fires at one rate, independently; inputs of one bit are active at that rate, "
+    "wider ones uniform over their range."
+)
+_LOW_UTILISATION = 0.1  # below this share of used cells a note says so
+_FOLLOWS_SPIKES = (Item.ROW_ACTIVATION.value, Item.CELL_READ.value, Item.POPCOUNT_ADD.value)
+
+
+def remarks(mapping: Mapping, activity: Activity, energy: tuple[EnergyPart, ...]) -> tuple[str, ...]:
+    """How much is built, what is not exact, what sparsity saves, and what the description itself remarks."""
+    crossbar = mapping.hardware.crossbar
+    notes = [f"{mapping.arrays:,} arrays in {mapping.pes:,} PEs on {mapping.tiles:,} tiles."]
+    if activity.source == "assumed":
+        notes.append(ASSUMED)
+    copied = [f"{layer.name} x {layer.copies}" for layer in mapping.layers if layer.copies > 1]
+    if copied:
+        notes.append(f"Copies that work side by side: {', '.join(copied)}.")
+    if crossbar.resolution < crossbar.lossless_adc_bits:
+        notes.append(
+            f"Converters have {crossbar.resolution} bits, exact column sums need {crossbar.lossless_adc_bits}: a chip "
+            "with these figures does not compute the graph's integers exactly."
+        )
+    notes += [_sparsity(mapping, activity, energy)]
+    sparse = [layer.name for layer in mapping.layers if layer.utilisation < _LOW_UTILISATION]
+    if sparse:
+        notes.append(f"Less than {_LOW_UTILISATION:.0%} of the cells are used in: {', '.join(sparse)}.")
+    spread = [layer.name for layer in mapping.layers if layer.windows < layer.positions]
+    if spread:
+        notes.append(
+            "Transposed convolutions lie as convolutions over their input with zeros between its values; unless idle "
+            f"arrays are skipped, those that see such zeros only are converted like any other: {', '.join(spread)}."
+        )
+    return (*notes, *mapping.hardware.remarks)
+
+
+def idle_share(layer: LayerMapping, activity: Activity) -> float:
+    """Share of the layer's array reads that see no active row."""
+    seen = activity.synapse(layer.name)
+    every = every_read(layer, activity.time_steps)
+    return float(1 - active_reads(layer, seen).arrays.sum() / every.arrays.sum())
+
+
+def _sparsity(mapping: Mapping, activity: Activity, energy: tuple[EnergyPart, ...]) -> str:
+    whole = math.fsum(part.energy_pj for part in energy)
+    following = math.fsum(part.energy_pj for part in energy if part.component in _FOLLOWS_SPIKES)
+    left = {gating: _column_reads_left(mapping, activity, gating) for gating in ("pe", "array")}
+    could = f"Skipping idle PEs leaves {left['pe']:.2%} of the column reads, skipping idle arrays {left['array']:.2%}"
+    match mapping.hardware.crossbar.gating:
+        case "none":
+            done = "neither is done here"
+        case gating:
+            done = f"this hardware skips idle {'PEs' if gating == 'pe' else 'arrays'}"
+    return (
+        f"What sparsity saves: {following / whole:.1%} of the energy (row drivers, cells, row counts) is spent for "
+        "each active row; a column is read whether one row is active or all are. "
+        f"{could} ({_known(mapping, activity)}); {done}. No read is shorter for fewer spikes: sparsity saves no time."
+    )
+
+
+def _column_reads_left(mapping: Mapping, activity: Activity, gating: Gating) -> float:
+    """Column reads under a gating over column reads without."""
+    return _column_reads(mapping, activity, gating) / _column_reads(mapping, activity, "none")
+
+
+def _column_reads(mapping: Mapping, activity: Activity, gating: Gating) -> float:
+    return math.fsum(
+        float(converted_reads(layer, activity.synapse(layer.name), gating).arrays.sum()) * layer.columns / layer.groups
+        for layer in mapping.layers
+    )
+
+
+def _known(mapping: Mapping, activity: Activity) -> str:
+    estimated = [
+        layer.name
+        for layer in mapping.layers
+        if active_reads(layer, activity.synapse(layer.name)).known_by == "estimate"
+    ]
+    if not estimated:
+        return "counted from the spikes"
+    whole = len(estimated) == len(mapping.layers)
+    return f"estimated from the row rate, rows independent{'' if whole else ', in ' + ', '.join(estimated)}"

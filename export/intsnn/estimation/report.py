@@ -1,0 +1,345 @@
+"""The hardware figures of one inference: every part, the totals that are their sums, and the origin of each number."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Literal, TypeVar
+
+from intsnn.activity import Activity
+from intsnn.errors import HardwareError
+from intsnn.estimation.costs import LEAKAGE, AreaPart, EnergyPart
+from intsnn.estimation.events import EventCounts
+from intsnn.estimation.schedule import Busy, Timeline
+from intsnn.estimation.sensitivity import Sensitivity, sensitivities
+from intsnn.graph import IntGraph, Shape
+from intsnn.hardware.figures import Figure, Unavailable
+from intsnn.mapping import Mapping
+from intsnn.report.markdown import markdown, short_table
+
+Part = TypeVar("Part")
+
+DEFINITIONS = (
+    "A dense operation is a multiplication or an addition: 2 for each weight x input pair of every weight layer and "
+    "for each pair of activations of every matrix product, times T, whether the input is zero or not.",
+    "An effective operation is one synaptic operation: the addition of one weight for one input that is not zero "
+    "(a multi-bit input counts once), or a pair of activations of which neither is zero.",
+    "TOPS/W = operations / energy; TOPS/mm2 = operations / (latency x area); power = energy / latency.",
+    "Throughput = 1 / interval, the time after which the next inference may start: the latency where nothing overlaps.",
+    "EDP = energy x latency; EDAP = energy x latency x area. Area is the sum of components in all of these.",
+    "Leakage power = leakage energy / latency; dynamic power is the rest.",
+)
+
+
+@dataclass(frozen=True)
+class Technology:
+    """Node, supply (None: the description names none) and clock. Compare designs only where these are equal."""
+
+    node_nm: float
+    voltage_v: float | None
+    clock_mhz: float
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What was run: T, the activity's source, its samples (0: assumed), and spikes per neuron and step."""
+
+    time_steps: int
+    activity: Literal["measured", "assumed"]
+    samples: int
+    mean_rate: float
+
+    @classmethod
+    def of(cls, activity: Activity) -> Workload:
+        """The header of an activity."""
+        return cls(activity.time_steps, activity.source, activity.samples, activity.mean_rate)
+
+
+@dataclass(frozen=True)
+class NodeSummary:
+    """One node on the hardware. What does not apply is None.
+
+    dense_operations, effective_operations: of one inference (DEFINITIONS). input_rate: active inputs per input and
+    step. idle_arrays: share of array reads without an active row (gating.py). copies: D of the layer.
+    """
+
+    name: str
+    kind: str
+    shape: Shape
+    arrays: int | None = None
+    pes: int | None = None
+    tiles: int | None = None
+    utilisation: float | None = None
+    input_rate: float | None = None
+    idle_arrays: float | None = None
+    copies: int | None = None
+    dense_operations: float = 0
+    effective_operations: float = 0
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Prices of one component as published, their source, and the rule that scaled them (None: as published)."""
+
+    component: str
+    prices: str
+    source: str
+    scaling: str | None
+
+
+@dataclass(frozen=True)
+class NotModelled:
+    """An effect or item that no figure contains, and why."""
+
+    effect: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Floorplan:
+    """Chip area = factor * sum of the components' areas, and where the factor comes from."""
+
+    factor: float
+    source: str
+
+
+@dataclass(frozen=True)
+class Basis:
+    """What the figures were computed from, for pictures, sensitivities and comparison lines.
+
+    mapping, counts: None under rules that place and count nothing (SpikeSim's).
+    """
+
+    graph: IntGraph
+    activity: Activity
+    mapping: Mapping | None = None
+    counts: EventCounts | None = None
+
+
+@dataclass(frozen=True)
+class TotalKind:
+    """A figure of the whole: the property of HardwareReport that gives it, words, and its unit."""
+
+    key: str
+    label: str
+    unit: str
+
+
+TOTALS = (
+    TotalKind("energy_pj", "Energy per inference", "pJ"),
+    TotalKind("mean_step_energy_pj", "Energy per step", "pJ"),
+    TotalKind("latency_ns", "Latency", "ns"),
+    TotalKind("throughput_per_s", "Throughput", "inferences/s"),
+    TotalKind("area_um2", "Area", "um2"),
+    TotalKind("floorplan_um2", "Area with floorplan factor", "um2"),
+    TotalKind("power_mw", "Power", "mW"),
+    TotalKind("dynamic_power_mw", "Power, dynamic", "mW"),
+    TotalKind("leakage_power_mw", "Power, leakage", "mW"),
+    TotalKind("edp_pj_ns", "EDP", "pJ ns"),
+    TotalKind("edap_pj_ns_um2", "EDAP", "pJ ns um2"),
+    TotalKind("dense_tops_per_w", "TOPS/W, dense", "TOPS/W"),
+    TotalKind("effective_tops_per_w", "TOPS/W, effective", "TOPS/W"),
+    TotalKind("dense_tops_per_mm2", "TOPS/mm2, dense", "TOPS/mm2"),
+    TotalKind("effective_tops_per_mm2", "TOPS/mm2, effective", "TOPS/mm2"),
+    TotalKind("pj_per_synaptic_operation", "Per synaptic operation", "pJ"),
+)
+
+
+@dataclass(frozen=True)
+class Total:
+    """One figure of the whole: key, words and unit, and the figure in that unit."""
+
+    key: str
+    label: str
+    unit: str
+    figure: Figure
+
+
+@dataclass(frozen=True)
+class HardwareReport:
+    """Everything known about one network on one hardware. Totals are sums of the parts.
+
+    A figure that the hardware's rules cannot give raises HardwareError when read; in tables and JSON it is absent,
+    with its reason. latency: what each node is busy; timeline: when, and None where nothing overlaps in any rule.
+    """
+
+    hardware: str
+    summary: str
+    technology: Technology
+    workload: Workload
+    nodes: tuple[NodeSummary, ...]
+    energy: tuple[EnergyPart, ...]
+    area: tuple[AreaPart, ...] | Unavailable
+    latency: tuple[Busy, ...] | Unavailable
+    provenance: tuple[Provenance, ...]
+    not_modelled: tuple[NotModelled, ...]
+    notes: tuple[str, ...]
+    floorplan: Floorplan
+    timeline: Timeline | None = None
+    basis: Basis | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def energy_pj(self) -> float:
+        """Energy of one inference, pJ."""
+        return math.fsum(part.energy_pj for part in self.energy)
+
+    @property
+    def energy_per_step_pj(self) -> tuple[float, ...]:
+        """Energy of each time step, pJ."""
+        return tuple(math.fsum(step) for step in zip(*(part.steps_pj for part in self.energy), strict=True))
+
+    @property
+    def mean_step_energy_pj(self) -> float:
+        """Energy of a time step, mean over the steps, pJ."""
+        return self.energy_pj / self.workload.time_steps
+
+    @property
+    def area_um2(self) -> float:
+        """Sum of the components' areas, um2."""
+        return math.fsum(part.area_um2 for part in _available(self.area))
+
+    @property
+    def latency_ns(self) -> float:
+        """Time of one inference, ns: the timeline's, or the sum over the nodes where nothing overlaps."""
+        busy = _available(self.latency)
+        return math.fsum(one.time_ns for one in busy) if self.timeline is None else self.timeline.latency_ns
+
+    @property
+    def interval_ns(self) -> float:
+        """Time from one inference to the next where they follow each other, ns: the latency where nothing overlaps."""
+        return self.latency_ns if self.timeline is None else self.timeline.interval_ns
+
+    @property
+    def throughput_per_s(self) -> float:
+        """Inferences per second where they follow each other: 1/ns = 1e9/s."""
+        return 1e9 * _ratio(1, self.interval_ns, "interval")
+
+    @property
+    def floorplan_um2(self) -> float:
+        """Area on the chip: the components' area times the floorplan factor, um2."""
+        return self.floorplan.factor * self.area_um2
+
+    @property
+    def power_mw(self) -> float:
+        """Mean power while an inference runs: pJ/ns = mW."""
+        return _ratio(self.energy_pj, self.latency_ns, "latency")
+
+    @property
+    def leakage_pj(self) -> float:
+        """The part of the energy that leaks, pJ; HardwareError where the hardware prices no leakage."""
+        leaks = [part.energy_pj for part in self.energy if part.component == LEAKAGE]
+        if not leaks:
+            raise HardwareError(
+                f"{self.hardware} prices no leakage", hints=["give leakage_uw of its items in the description"]
+            )
+        return math.fsum(leaks)
+
+    @property
+    def leakage_power_mw(self) -> float:
+        """Leakage energy / latency: pJ/ns = mW."""
+        return _ratio(self.leakage_pj, self.latency_ns, "latency")
+
+    @property
+    def dynamic_power_mw(self) -> float:
+        """What is not leakage / latency: pJ/ns = mW."""
+        dynamic = math.fsum(part.energy_pj for part in self.energy if part.component != LEAKAGE)
+        return _ratio(dynamic, self.latency_ns, "latency")
+
+    @property
+    def edp_pj_ns(self) -> float:
+        """Energy-delay product, pJ*ns."""
+        return self.energy_pj * self.latency_ns
+
+    @property
+    def edap_pj_ns_um2(self) -> float:
+        """Energy-delay-area product, pJ*ns*um2."""
+        return self.edp_pj_ns * self.area_um2
+
+    @property
+    def dense_operations(self) -> float:
+        """2 * weight x input pairs * T."""
+        return math.fsum(node.dense_operations for node in self.nodes)
+
+    @property
+    def effective_operations(self) -> float:
+        """Synaptic operations of one inference, mean per sample."""
+        return math.fsum(node.effective_operations for node in self.nodes)
+
+    @property
+    def dense_tops_per_w(self) -> float:
+        """Dense operations per energy: 1 op/pJ = 1 TOPS/W."""
+        return _ratio(self.dense_operations, self.energy_pj, "energy")
+
+    @property
+    def effective_tops_per_w(self) -> float:
+        """Synaptic operations per energy: 1 op/pJ = 1 TOPS/W."""
+        return _ratio(self.effective_operations, self.energy_pj, "energy")
+
+    @property
+    def dense_tops_per_mm2(self) -> float:
+        """Dense operations per time and area: 1 op/(ns*um2) = 1e3 TOPS/mm2."""
+        return 1e3 * _ratio(self.dense_operations, self.latency_ns * self.area_um2, "latency x area")
+
+    @property
+    def effective_tops_per_mm2(self) -> float:
+        """Synaptic operations per time and area: 1 op/(ns*um2) = 1e3 TOPS/mm2."""
+        return 1e3 * _ratio(self.effective_operations, self.latency_ns * self.area_um2, "latency x area")
+
+    @property
+    def pj_per_synaptic_operation(self) -> float:
+        """Energy of the whole chip per synaptic operation, pJ."""
+        return _ratio(self.energy_pj, self.effective_operations, "number of synaptic operations")
+
+    def totals(self) -> tuple[Total, ...]:
+        """Every total in the order of the tables, each with its unit."""
+        return tuple(Total(kind.key, kind.label, kind.unit, self._figure(kind.key)) for kind in TOTALS)
+
+    def _figure(self, key: str) -> Figure:
+        try:
+            return float(getattr(self, key))
+        except HardwareError as error:  # absent from tables with its reason, not hidden: reading it raises
+            return Unavailable(error.message, error.hints)
+
+    @cached_property
+    def sensitivities(self) -> tuple[Sensitivity, ...]:
+        """What each price does to the totals when it is halved or doubled; () without mapping and counts."""
+        if self.basis is None or self.basis.mapping is None or self.basis.counts is None:
+            return ()
+        return sensitivities(self.basis.mapping, self.basis.counts)
+
+    def to_json(self) -> str:
+        """The whole report as one JSON document (hardware_report.schema.json); the same report gives the same text."""
+        return self._json
+
+    @cached_property
+    def _json(self) -> str:
+        from intsnn.report.document import document_text  # the writers are read when used: exploring needs none
+
+        return document_text(self)
+
+    def to_html(self) -> str:
+        """The whole report as one page that needs no network; the same report gives the same text."""
+        from intsnn.report.html import page
+
+        return page(self)
+
+    def to_markdown(self) -> str:
+        """The whole report for a reader."""
+        return markdown(self, DEFINITIONS)
+
+    def summary_table(self) -> str:
+        """The totals as a short Markdown table."""
+        return short_table(self)
+
+
+def _available(parts: tuple[Part, ...] | Unavailable) -> tuple[Part, ...]:
+    if isinstance(parts, Unavailable):
+        raise HardwareError(parts.reason, hints=parts.hints)
+    return parts
+
+
+def _ratio(over: float, under: float, name: str) -> float:
+    if under == 0:
+        raise HardwareError(f"the figure needs a {name} above 0 (got 0)", hints=["give inputs that make neurons fire"])
+    return over / under

@@ -1,0 +1,171 @@
+"""A mapped graph -> how long each node is busy, and when: one function for each schedule rule.
+
+M columns share a converter or an adder tree, one clock a tree; an array read is rounded up to whole clocks; D copies of
+a layer work on D positions at a time:
+
+    weight layer   ceil(positions / D) * input bits * (t_read + M*t_convert + one clock to accumulate)
+    neuron, pool, sum, product, readout   ceil(elements / lanes) clocks
+    requantization   0: a pipeline stage of the node that reads it
+
+layer_by_layer: nothing overlaps. In each of T steps every node runs once, after the one before it.
+row_pipeline: every node works at the same time, step after step and row after row. With d the time of one row and A_i
+the time when the rows that row i reads exist (latest over the inputs of a sum), i counting the rows of all steps:
+
+    end_i = max(end_{i-1}, A_i) + d = d*(i + 1) + max_{j <= i} (A_j - d*j)
+
+A recurrent synapse and its neuron take turns, row by row, since each needs what the other wrote in the step before: d
+is the sum of their times, so a step never begins before the last row of the step before it is done.
+
+The next inference may enter when the busiest node is free; membranes are ready for it, and buffers never fill up.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping as ByName
+from dataclasses import dataclass
+from typing import assert_never
+
+import numpy as np
+import numpy.typing as npt
+
+from intsnn.hardware.items import Item
+from intsnn.hardware.spec import HardwareSpec
+from intsnn.mapping import Mapping
+from intsnn.mapping.flows import Flow
+
+FloatArray = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Busy:
+    """Time a node works in one inference, ns, under every rule."""
+
+    node: str
+    time_ns: float
+
+
+@dataclass(frozen=True)
+class Interval:
+    """When a node works on one step: from its first row to its last, ns. Within it may wait for rows."""
+
+    node: str
+    step: int
+    start_ns: float
+    end_ns: float
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """One inference under a rule. interval_ns: time from one inference to the next where they follow each other.
+
+    intervals: of every node that takes time, in the order of the graph, step by step.
+    """
+
+    rule: str
+    latency_ns: float
+    interval_ns: float
+    intervals: tuple[Interval, ...]
+
+
+def schedule(mapping: Mapping, *, time_steps: int) -> tuple[Busy, ...]:
+    """Busy time of every node."""
+    read_ns, clock_ns = array_read_ns(mapping.hardware), mapping.hardware.technology.clock_ns
+    arrays = [Busy(layer.name, time_steps * layer.rounds * layer.input_bits * read_ns) for layer in mapping.layers]
+    digital = [Busy(node.name, time_steps * node.clocks * clock_ns) for node in mapping.digital]
+    return (*arrays, *digital)
+
+
+def timeline(mapping: Mapping, *, time_steps: int) -> Timeline:
+    """When every node works under the hardware's own rule."""
+    busy = {one.node: one.time_ns for one in schedule(mapping, time_steps=time_steps)}
+    match mapping.hardware.schedule.rule:
+        case "layer_by_layer":
+            return _layer_by_layer(mapping, busy, time_steps)
+        case "row_pipeline":
+            return _row_pipeline(mapping, busy, time_steps)
+        case rule:
+            assert_never(rule)
+
+
+def latency_of(mapping: Mapping, *, time_steps: int) -> float:
+    """Time of one inference under the hardware's own rule, ns: that of the timeline, without its intervals."""
+    busy = {one.node: one.time_ns for one in schedule(mapping, time_steps=time_steps)}
+    match mapping.hardware.schedule.rule:
+        case "layer_by_layer":
+            return math.fsum(busy.values())
+        case "row_pipeline":
+            return max(float(end[-1, -1]) for end in _row_ends(mapping, busy, time_steps).values())
+        case rule:
+            assert_never(rule)
+
+
+def _layer_by_layer(mapping: Mapping, busy: ByName[str, float], time_steps: int) -> Timeline:
+    latency_ns = math.fsum(busy.values())
+    members = [name for flow in mapping.flows for name in flow.members]
+    steps = {name: busy[name] / time_steps for name in members if busy.get(name)}
+    found, now = [], 0.0
+    for step in range(time_steps):
+        for node, step_ns in steps.items():
+            found.append(Interval(node, step, now, now + step_ns))
+            now += step_ns
+    return Timeline("layer_by_layer", latency_ns, latency_ns, tuple(found))
+
+
+def _row_pipeline(mapping: Mapping, busy: ByName[str, float], time_steps: int) -> Timeline:
+    found: list[Interval] = []
+    ends = _row_ends(mapping, busy, time_steps)
+    for flow in mapping.flows:
+        found += _turns(flow, busy, ends[flow.name])
+    latency_ns = max(float(end[-1, -1]) for end in ends.values())
+    busiest = max(_flow_ns(flow, busy) for flow in mapping.flows)
+    return Timeline("row_pipeline", latency_ns, busiest, tuple(found))
+
+
+def _turns(flow: Flow, busy: ByName[str, float], ends: FloatArray) -> list[Interval]:
+    """From a member's turn in the first row of a step to its turn in the last, step by step."""
+    found, left = [], _flow_ns(flow, busy) / ends.size
+    for name in flow.members:
+        turn_ns = busy.get(name, 0.0) / ends.size
+        start, left = left, left - turn_ns
+        if turn_ns:
+            both = zip((ends[:, 0] - start).tolist(), (ends[:, -1] - left).tolist(), strict=True)
+            found += [Interval(name, step, first, last) for step, (first, last) in enumerate(both)]
+    return found
+
+
+def _flow_ns(flow: Flow, busy: ByName[str, float]) -> float:
+    """Time of all that work in turn."""
+    return sum(busy.get(name, 0.0) for name in flow.members)
+
+
+def _row_ends(mapping: Mapping, busy: ByName[str, float], time_steps: int) -> dict[str, FloatArray]:
+    """When each row is done, [T, rows] by node, in the order of the graph; the input is there from the start."""
+    ends: dict[str, FloatArray] = {}
+    for flow in mapping.flows:
+        needs = np.array(flow.needs)
+        ready = np.zeros((time_steps, len(needs)))
+        for name in flow.inputs:
+            ready = np.maximum(ready, ends[name][:, np.minimum(needs, ends[name].shape[1]) - 1])
+        if not flow.inputs:
+            ends[flow.name] = ready
+            continue
+        row_ns = _flow_ns(flow, busy) / ready.size
+        rows = np.arange(ready.size)
+        done = row_ns * (rows + 1) + np.maximum.accumulate(ready.ravel() - row_ns * rows)
+        ends[flow.name] = done.reshape(ready.shape).astype(np.float64)
+    return ends
+
+
+def array_read_ns(hardware: HardwareSpec) -> float:
+    """One read of an array, all its columns converted or summed, and accumulated, in whole clocks, ns."""
+    clock_ns = hardware.technology.clock_ns
+    match hardware.crossbar.readout:
+        case "converter":
+            column_ns = hardware.latency_ns(Item.ADC_CONVERSION)
+        case "adder_tree":
+            column_ns = clock_ns
+        case readout:
+            assert_never(readout)
+    busy_ns = hardware.latency_ns(Item.CELL_READ) + hardware.crossbar.column_mux * column_ns + clock_ns
+    return math.ceil(busy_ns / clock_ns - 1e-9) * clock_ns  # 1e-9: a sum that is whole up to rounding is whole

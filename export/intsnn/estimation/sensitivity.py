@@ -1,0 +1,131 @@
+"""A mapping and its counts -> what every price of the hardware does to the totals when it is halved or doubled.
+
+One price at a time: the description's number is scaled, then the schedule and `price` run again with everything else
+as it was. A price that several items share (a component of the description) is one price.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from intsnn.estimation.costs import price
+from intsnn.estimation.events import EventCounts
+from intsnn.estimation.schedule import timeline
+from intsnn.hardware.spec import QUANTITIES, Cost, HardwareSpec, Quantity
+from intsnn.mapping import Mapping as ChipMapping
+
+FACTORS = (0.5, 2.0)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Totals of one inference: pJ, ns, um2."""
+
+    energy_pj: float
+    latency_ns: float
+    area_um2: float
+
+    @property
+    def edap_pj_ns_um2(self) -> float:
+        """Energy-delay-area product, pJ*ns*um2."""
+        return self.energy_pj * self.latency_ns * self.area_um2
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """Totals with one price at FACTORS times its number.
+
+    price: the key under `costs` or `components`; items: the counted items that it prices.
+    """
+
+    price: str
+    quantity: Quantity
+    items: tuple[str, ...]
+    halved: Outcome
+    doubled: Outcome
+
+
+@dataclass(frozen=True)
+class PriceKey:
+    """Where a price stands in the description."""
+
+    section: Literal["components", "costs"]
+    name: str
+
+
+def sensitivities(mapping: ChipMapping, counts: EventCounts) -> tuple[Sensitivity, ...]:
+    """One entry for each price that changes a total, in the order of the description."""
+    latency_ns = timeline(mapping, time_steps=counts.time_steps).latency_ns
+    base = _outcome(counts, mapping.hardware, latency_ns)
+    found = []
+    for key, items in _shared(mapping.hardware).items():
+        part = _of_items(counts, items)
+        for quantity in _given(_cost(mapping.hardware, key)):
+            if quantity == "latency_ns":  # changes the schedule, and with it what every item leaks
+                low, high = (_rescheduled(mapping, counts, key, factor) for factor in FACTORS)
+            else:  # changes nothing but the items that it prices
+                low, high = (_repriced(mapping.hardware, part, base, (key, quantity, factor)) for factor in FACTORS)
+            if base not in (low, high):
+                found.append(Sensitivity(key.name, quantity, items, low, high))
+    return tuple(found)
+
+
+def scaled(hardware: HardwareSpec, key: PriceKey, *, quantity: Quantity, by: float) -> HardwareSpec:
+    """The description with one price multiplied."""
+    cost = _cost(hardware, key)
+    published = getattr(cost, quantity)
+    number = tuple(one * by for one in published) if isinstance(published, tuple) else published * by
+    changed = {key.name: cost.model_copy(update={quantity: number})}
+    return hardware.model_copy(update={key.section: {**getattr(hardware, key.section), **changed}})
+
+
+def _shared(hardware: HardwareSpec) -> Mapping[PriceKey, tuple[str, ...]]:
+    """Each price and the items it prices."""
+    items: dict[PriceKey, tuple[str, ...]] = {}
+    for item, priced in hardware.costs.items():
+        key = PriceKey("components", priced) if isinstance(priced, str) else PriceKey("costs", item)
+        items[key] = (*items.get(key, ()), item)
+    return items
+
+
+def _cost(hardware: HardwareSpec, key: PriceKey) -> Cost:
+    cost = hardware.components[key.name] if key.section == "components" else hardware.costs[key.name]
+    assert isinstance(cost, Cost), f"{key} names a component, not a price"
+    return cost
+
+
+def _given(cost: Cost) -> Iterator[Quantity]:
+    return (quantity for quantity in QUANTITIES if getattr(cost, quantity) is not None)
+
+
+def _of_items(counts: EventCounts, items: tuple[str, ...]) -> EventCounts:
+    events = tuple(one for one in counts.events if one.item.value in items)
+    return EventCounts(counts.time_steps, events, tuple(one for one in counts.instances if one.item.value in items))
+
+
+def _rescheduled(mapping: ChipMapping, counts: EventCounts, key: PriceKey, factor: float) -> Outcome:
+    changed = replace(mapping, hardware=scaled(mapping.hardware, key, quantity="latency_ns", by=factor))
+    return _outcome(counts, changed.hardware, timeline(changed, time_steps=counts.time_steps).latency_ns)
+
+
+def _repriced(
+    hardware: HardwareSpec, part: EventCounts, base: Outcome, change: tuple[PriceKey, Quantity, float]
+) -> Outcome:
+    """The totals with the difference that the change makes to the counts it concerns."""
+    key, quantity, factor = change
+    before = _outcome(part, hardware, base.latency_ns)
+    after = _outcome(part, scaled(hardware, key, quantity=quantity, by=factor), base.latency_ns)
+    return Outcome(
+        base.energy_pj + (after.energy_pj - before.energy_pj),
+        base.latency_ns,
+        base.area_um2 + (after.area_um2 - before.area_um2),
+    )
+
+
+def _outcome(counts: EventCounts, hardware: HardwareSpec, latency_ns: float) -> Outcome:
+    prices = price(counts, hardware, latency_ns=latency_ns)
+    energy_pj = math.fsum(part.energy_pj for part in prices.energy)
+    return Outcome(energy_pj, latency_ns, math.fsum(piece.area_um2 for piece in prices.area))

@@ -1,0 +1,1 @@
+"""The graph run in NumPy, its golden values, and runs compared value by value."""

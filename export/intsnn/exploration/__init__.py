@@ -1,0 +1,1 @@
+"""Thousands of crossbar designs priced; the Pareto set of them, as CSV and picture."""

@@ -1,0 +1,207 @@
+"""An exploration -> CSV and Markdown, and a CSV of measured accuracies -> what an exploration asks for each design."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+
+from intsnn.errors import InvalidFileError, MissingFileError, Problem
+from intsnn.exploration.design_space import DesignPoint
+from intsnn.exploration.exploration import Accuracy, Design, Exploration
+from intsnn.report.words import percent, readable
+
+_REASONS = 4  # reasons for leaving designs out that a table lists
+_NONE = "none"  # an axis without a value, as the command line spells it
+AXES = tuple(field.name for field in fields(DesignPoint))
+FIGURES = (
+    "energy_pj",
+    "latency_ns",
+    "area_um2",
+    "edap_pj_ns_um2",
+    "accuracy",
+    "exact",
+    "pareto",
+    "energy_dominated_by",
+    "energy_share",
+    "energy_why",
+    "area_dominated_by",
+    "area_share",
+    "area_why",
+    "infeasible",
+)
+
+
+def csv_text(exploration: Exploration) -> str:
+    """Every design and every infeasible one, one row each; an empty field where there is no value."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow((*AXES, *FIGURES))
+    for design in exploration.designs:
+        writer.writerow((*_values(design.point), *_figures(design), ""))
+    for one in exploration.infeasible:
+        writer.writerow((*_values(one.point), *("",) * (len(FIGURES) - 1), one.reason))
+    return out.getvalue()
+
+
+def pareto_table(exploration: Exploration, *, rows: int = 20) -> str:
+    """The unbeaten designs by energy, at most `rows`, with the axes that differ; then what was left out, and why."""
+    shown = exploration.pareto[:rows]
+    axes = [axis for axis in AXES if len({getattr(design.point, axis) for design in exploration.designs}) > 1]
+    head = (*axes, "energy uJ", "latency us", "area mm2", "accuracy", "energy is mostly", "area is mostly")
+    lines = [_line(head), _line(["---"] * len(head))]
+    lines += [_line([*(_value(design.point, axis) for axis in axes), *_cells(design)]) for design in shown]
+    unbeaten = len(exploration.pareto)
+    tail = [f"{unbeaten} of {_count(len(exploration.designs))} {'is' if unbeaten == 1 else 'are'} beaten by no other."]
+    if len(exploration.pareto) > rows:
+        tail.append(f"The {rows} with the least energy are shown; the CSV has all.")
+    tail += _left_out(exploration)
+    coarse = sum(not design.point.exact for design in exploration.designs)
+    if coarse:
+        tail.append(
+            f"{_count(coarse)} {'has' if coarse == 1 else 'have'} converters too coarse for exact sums: they compete "
+            "only if their accuracy is known."
+        )
+    return "\n".join([*lines, "", *(f"- {text}" for text in (*tail, *_accuracies_in_words(exploration)))])
+
+
+def _accuracies_in_words(exploration: Exploration) -> list[str]:
+    """In which league the designs competed, and how many did not."""
+    unknown = sum(design.accuracy is None for design in exploration.designs)
+    if not exploration.accuracies_given:
+        return ["No accuracy is given: designs compete within their own weight bits, membrane bits and T."]
+    if not unknown:
+        return []
+    return [f"{_count(unknown)} without an accuracy in the table: only designs that have one compete."]
+
+
+def read_accuracies(path: Path) -> Accuracy:
+    """Accuracies measured elsewhere: a CSV with a column `accuracy` in [0, 1] and columns named like axes.
+
+    A design has the accuracy of the row whose axes all equal its own; None where there is none, or where the design's
+    converters are too coarse and the file has no column `adc_bits`.
+
+    Raises:
+        MissingFileError: there is no such file.
+        InvalidFileError: a column is unknown, an accuracy is no number in [0, 1], or two rows are for one design.
+    """
+    if not path.is_file():
+        raise MissingFileError(f"{path}: no such file", hints=["give a CSV with accuracies"])
+    with path.open(newline="", encoding="utf-8") as file:
+        reader = csv.DictReader(file)
+        columns = tuple(reader.fieldnames or ())
+        rows = list(enumerate(reader, start=2))
+    axes = tuple(column for column in columns if column in AXES)
+    problems = _column_problems(path, columns)
+    table: dict[tuple[str, ...], float] = {}
+    for line, row in rows if not problems else ():
+        problems += _row_problems(path, line, row, axes, table)
+    if problems:
+        raise InvalidFileError(f"{path} is not a valid table of accuracies", problems)
+    return _Accuracies(axes, table)
+
+
+class _Accuracies:
+    """A design -> its accuracy."""
+
+    def __init__(self, axes: Sequence[str], table: Mapping[tuple[str, ...], float]) -> None:
+        self._axes, self._table = axes, table
+
+    def __call__(self, point: DesignPoint) -> float | None:
+        if not point.exact and "adc_bits" not in self._axes:
+            return None  # measured on the exact integers, which this design does not compute
+        return self._table.get(tuple(_text(getattr(point, axis)) for axis in self._axes))
+
+
+def _column_problems(path: Path, columns: Sequence[str]) -> list[Problem]:
+    known = (*AXES, "accuracy")
+    found = [
+        Problem(str(path), 1, 1, column, "unknown column", f"columns: {', '.join(known)}")
+        for column in columns
+        if column not in known
+    ]
+    if "accuracy" not in columns:
+        found.append(Problem(str(path), 1, 1, "accuracy", "the column must be there", f"columns: {', '.join(known)}"))
+    return found
+
+
+def _row_problems(
+    path: Path, line: int, row: Mapping[str, str | None], axes: Sequence[str], table: dict[tuple[str, ...], float]
+) -> list[Problem]:
+    """Put one row into the table; what is wrong with it."""
+    key = tuple(_plain(row[axis]) for axis in axes)
+    try:
+        accuracy = float(row["accuracy"] or "")
+    except ValueError:
+        accuracy = -1.0
+    if not 0 <= accuracy <= 1:
+        return [Problem(str(path), line, 1, "accuracy", f"must lie in [0, 1] (got {row['accuracy']!r})")]
+    if key in table:
+        return [Problem(str(path), line, 1, ", ".join(axes), "is the second row for these values")]
+    table[key] = accuracy
+    return []
+
+
+def _plain(text: str | None) -> str:
+    """`4`, `4.0` and ` 4 ` alike; `none`, as the option spells it, and an empty field alike."""
+    stripped = (text or "").strip()
+    if stripped == _NONE:
+        return ""
+    try:
+        return f"{float(stripped):g}"
+    except ValueError:
+        return stripped
+
+
+def _text(value: object) -> str:
+    return "" if value is None else f"{value:g}" if isinstance(value, int | float) else str(value)
+
+
+def _value(point: DesignPoint, axis: str) -> str:
+    return _text(getattr(point, axis)) or _NONE
+
+
+def _values(point: DesignPoint) -> list[str]:
+    return [_text(getattr(point, axis)) for axis in AXES]
+
+
+def _figures(design: Design) -> list[str]:
+    numbers = (design.energy_pj, design.latency_ns, design.area_um2, design.edap_pj_ns_um2)
+    shares = (design.energy_in, design.area_in)
+    return [
+        *(f"{number:.10g}" for number in numbers),
+        "" if design.accuracy is None else f"{design.accuracy:.6g}",
+        "yes" if design.point.exact else "no",
+        "yes" if design.pareto else "no",
+        *(word for one in shares for word in (one.component, f"{one.share:.4f}", one.why)),
+    ]
+
+
+def _cells(design: Design) -> list[str]:
+    return [
+        readable(design.energy_pj * 1e-6),
+        readable(design.latency_ns * 1e-3),
+        readable(design.area_um2 * 1e-6),
+        "-" if design.accuracy is None else f"{design.accuracy:.2%}",
+        f"{design.energy_in.component} {percent(design.energy_in.share)} ({design.energy_in.why})",
+        f"{design.area_in.component} {percent(design.area_in.share)}",
+    ]
+
+
+def _left_out(exploration: Exploration) -> list[str]:
+    """The commonest reasons why there are no figures, each with the number of designs."""
+    found = Counter(one.reason for one in exploration.infeasible)
+    lines = [f"{_count(count)} left out: {reason}." for reason, count in found.most_common(_REASONS)]
+    rest = found.total() - sum(count for _, count in found.most_common(_REASONS))
+    return [*lines, f"{rest} more left out; the CSV says why."] if rest else lines
+
+
+def _count(designs: int) -> str:
+    return f"{designs} design{'' if designs == 1 else 's'}"
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"

@@ -1,0 +1,36 @@
+"""fingerprint(graph): the content hash that ties an activity or golden values to their graph."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import fields
+
+import numpy as np
+
+from intsnn.graph.graph import IntGraph
+
+
+def fingerprint(graph: IntGraph) -> str:
+    """SHA-256 over every node's kind, name, wiring, shape and integers: equal where the computation is equal."""
+    digest = hashlib.sha256()
+    for node in graph:
+        digest.update(f"\n{node.kind}".encode())
+        for field in fields(node):
+            value = getattr(node, field.name)
+            if isinstance(value, np.ndarray):
+                digest.update(f"\n{field.name}={list(value.shape)}:".encode())
+                digest.update(np.ascontiguousarray(value, dtype="<i8").data)
+            elif field.name != "scale":  # metadata: no arithmetic depends on it
+                digest.update(f"\n{field.name}={_plain(value)}".encode())
+    return digest.hexdigest()
+
+
+def _plain(value: object) -> str:
+    """One text for 4, 4.0 and a NumPy 4, which compute the same."""
+    match value:
+        case tuple():
+            return f"({', '.join(map(_plain, value))})"
+        case str():
+            return value
+        case _:
+            return repr(float(value))  # type: ignore[arg-type]

@@ -1,0 +1,256 @@
+"""An integer graph and a crossbar description -> arrays, PEs and tiles of each weight layer, lanes of every other node.
+
+For a layer with G groups, K = kh*kw, b_w weight bits, cells of b_c bits and arrays of X_r rows and X_c columns:
+
+    P   = 1 (offset) | 2 (differential)                     columns of opposite sign
+    S   = ceil(b_w / b_c) (offset) | ceil(b_m / b_c) (differential)                            weight slices
+    b_m = b_w - 1, at least 1; b_w where a weight of the layer is -2^(b_w-1)                   bits of a magnitude
+    kernel_split:  rows = Ci/G,    K_a = K, a PE is K arrays        im2col:  rows = K*Ci/G,  K_a = 1, a PE is an array
+    N_r = ceil(rows / X_r),  N_c = ceil((Co/G)*S*P / X_c)           blocks of rows and of columns
+    G_a = min(G, floor(X_r / rows), floor(X_c / ((Co/G)*S*P))), at least 1    groups in one array, as diagonal blocks
+    PEs = D*ceil(G / G_a)*N_r*N_c;  arrays = K_a*PEs;  tiles = ceil(PEs / PEs of a tile)
+    utilisation = D*Co*(Ci/G)*K*S*P / (arrays*X_r*X_c), at most 1
+
+D copies of a layer work on D positions at a time (duplication.py). Linear layers are 1x1 kernels, recurrent weights a
+layer of their own beside the one that feeds the neuron. A transposed convolution lies as the convolution that it is
+over its input with stride - 1 zeros between the values: Ci*K rows, every output position a read in which the rows of
+the zeros stay idle. Products of two activations (attention) lie on no array, for cells are written once and both
+operands change in every step: a digital unit multiplies them.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+from intsnn.graph import IntGraph
+from intsnn.hardware.spec import Crossbar, HardwareSpec
+from intsnn.mapping.demand import NO_TABLE, Demand, DigitalNode, Operand, StateWord, Table, WeightLayer, demand_of
+from intsnn.mapping.duplication import Replicable, duplicates
+from intsnn.mapping.flows import Flow
+from intsnn.mapping.operations import Operation
+
+__all__ = [
+    "DigitalMapping",
+    "LayerMapping",
+    "Mapping",
+    "map_graph",
+    "place",
+    "row_blocks",
+    "weight_slices",
+]
+
+
+@dataclass(frozen=True)
+class LayerMapping:
+    """One weight layer on arrays.
+
+    positions: output positions Ho*Wo; windows: places at which the kernel is applied, the input's places of a
+    transposed convolution, else the positions; kernel: K; groups: G; in_per_group, out_per_group: Ci/G, Co/G;
+    input_bits: bits of an input value, fed one after another; rows: used rows of each array row block (N_r entries);
+    array_kernel: K_a; column_blocks: N_c; groups_per_array: G_a; slices: S; polarity: P; copies: D. PEs and tiles are
+    those of all copies.
+    """
+
+    name: str
+    positions: int
+    windows: int
+    kernel: int
+    groups: int
+    in_per_group: int
+    out_per_group: int
+    inputs: int
+    input_bits: int
+    slices: int
+    polarity: int
+    array_kernel: int
+    rows: tuple[int, ...]
+    column_blocks: int
+    groups_per_array: int
+    pes: int
+    tiles: int
+    utilisation: float
+    copies: int = 1
+
+    @property
+    def rounds(self) -> int:
+        """Positions that one copy works through in a step: ceil(Ho*Wo / D)."""
+        return math.ceil(self.positions / self.copies)
+
+    @property
+    def row_blocks(self) -> int:
+        """N_r."""
+        return len(self.rows)
+
+    @property
+    def arrays(self) -> int:
+        """Arrays of the layer, all copies."""
+        return self.array_kernel * self.pes
+
+    @property
+    def out_channels(self) -> int:
+        """Co."""
+        return self.groups * self.out_per_group
+
+    @property
+    def columns(self) -> int:
+        """Used columns of one block of rows over all outputs: Co*S*P."""
+        return self.out_channels * self.slices * self.polarity
+
+    @property
+    def synaptic_operations(self) -> int:
+        """Weight x input pairs of one step: windows * Co * K * Ci/G, padding included (dense operations / 2)."""
+        return self.windows * self.out_channels * self.kernel * self.in_per_group
+
+
+@dataclass(frozen=True)
+class DigitalMapping:
+    """A node that is no weight layer on `lanes` parallel lanes.
+
+    states: words of each element that are read and written in every step. operands: tensors that wait in a buffer until
+    the last one is there. table: constants of which every step reads its own row. clocked: whether it takes time of its
+    own; a requantization is a pipeline stage of the node that reads it. pairs: pairs of activations that it multiplies.
+    """
+
+    name: str
+    elements: int
+    lanes: int
+    operations: tuple[Operation, ...]
+    states: tuple[StateWord, ...] = ()
+    operands: tuple[Operand, ...] = ()
+    table: Table = NO_TABLE
+    clocked: bool = True
+    pairs: int = 0
+
+    @property
+    def state_bits(self) -> int:
+        """Bits of each element's membranes, sums and last spikes."""
+        return sum(word.bits for word in self.states)
+
+    @property
+    def waiting_bits(self) -> int:
+        """Bits of all waiting operands."""
+        return sum(operand.values * operand.bits for operand in self.operands)
+
+    @property
+    def clocks(self) -> int:
+        """Clocks of one step."""
+        return math.ceil(self.elements / self.lanes) if self.clocked else 0
+
+
+@dataclass(frozen=True)
+class Mapping:
+    """The whole graph on one hardware."""
+
+    hardware: HardwareSpec
+    layers: tuple[LayerMapping, ...]
+    digital: tuple[DigitalMapping, ...]
+    flows: tuple[Flow, ...] = ()
+
+    @property
+    def arrays(self) -> int:
+        """Arrays of the chip."""
+        return sum(layer.arrays for layer in self.layers)
+
+    @property
+    def pes(self) -> int:
+        """PEs of the chip."""
+        return sum(layer.pes for layer in self.layers)
+
+    @property
+    def tiles(self) -> int:
+        """Tiles of the chip."""
+        return sum(layer.tiles for layer in self.layers)
+
+
+def map_graph(graph: IntGraph, hardware: HardwareSpec) -> Mapping:
+    """Place every node of a legal graph."""
+    return place(demand_of(graph), hardware)
+
+
+def place(demand: Demand, hardware: HardwareSpec) -> Mapping:
+    """Place every node; copies of layers as the hardware's array budget allows.
+
+    Raises:
+        HardwareError: the budget does not hold one copy of every layer.
+    """
+    single = tuple(_place_layer(layer, hardware) for layer in demand.layers)
+    budget = hardware.duplication.arrays
+    copies = (1,) * len(single) if budget is None else _copies(single, budget)
+    layers = tuple(_copied(layer, number, hardware) for layer, number in zip(single, copies, strict=True))
+    digital = tuple(_place_digital(node, hardware) for node in demand.digital)
+    return Mapping(hardware, layers, digital, demand.flows)
+
+
+def _place_layer(layer: WeightLayer, hardware: HardwareSpec) -> LayerMapping:
+    crossbar = hardware.crossbar
+    polarity = 1 if crossbar.encoding == "offset" else 2
+    slices = weight_slices(layer, crossbar)
+    columns = layer.out_per_group * slices * polarity
+    array_kernel = layer.kernel if crossbar.mapping == "kernel_split" else 1
+    rows = row_blocks(layer.in_per_group * layer.kernel // array_kernel, crossbar.rows)
+    column_blocks = math.ceil(columns / crossbar.columns)
+    together = max(1, min(layer.groups, crossbar.rows // sum(rows), crossbar.columns // columns))
+    pes = math.ceil(layer.groups / together) * len(rows) * column_blocks
+    used = layer.groups * layer.in_per_group * layer.kernel * columns
+    utilisation = used / (array_kernel * pes * crossbar.rows * crossbar.columns)
+    assert 0 < utilisation <= 1, f"{layer.name}: utilisation {utilisation}"
+    return LayerMapping(
+        name=layer.name,
+        positions=layer.positions,
+        windows=layer.windows,
+        kernel=layer.kernel,
+        groups=layer.groups,
+        in_per_group=layer.in_per_group,
+        out_per_group=layer.out_per_group,
+        inputs=layer.inputs,
+        input_bits=layer.input_bits,
+        slices=slices,
+        polarity=polarity,
+        array_kernel=array_kernel,
+        rows=rows,
+        column_blocks=column_blocks,
+        groups_per_array=together,
+        pes=pes,
+        tiles=math.ceil(pes / hardware.tile.pe),
+        utilisation=utilisation,
+    )
+
+
+def weight_slices(layer: WeightLayer, crossbar: Crossbar) -> int:
+    """S: cells of one weight and sign. A ternary weight (1.58 bits) takes 2 bits."""
+    stored_bits = layer.magnitude_bits if crossbar.encoding == "differential" else math.ceil(layer.weight_bits)
+    return math.ceil(stored_bits / crossbar.cell.bits)
+
+
+def row_blocks(rows: int, most: int) -> tuple[int, ...]:
+    """Rows cut into full blocks and a rest: 130 rows on 64 -> (64, 64, 2)."""
+    full, rest = divmod(rows, most)
+    return (most,) * full + ((rest,) if rest else ())
+
+
+def _copies(layers: tuple[LayerMapping, ...], budget: int) -> tuple[int, ...]:
+    return duplicates([Replicable(layer.positions, layer.input_bits, layer.arrays) for layer in layers], budget)
+
+
+def _copied(layer: LayerMapping, copies: int, hardware: HardwareSpec) -> LayerMapping:
+    if copies == 1:
+        return layer
+    pes = layer.pes * copies
+    return replace(layer, copies=copies, pes=pes, tiles=math.ceil(pes / hardware.tile.pe))
+
+
+def _place_digital(node: DigitalNode, hardware: HardwareSpec) -> DigitalMapping:
+    """With line buffers, a register keeps what an operand's reads have in common: it is read once."""
+    keeps = hardware.buffers.input_reuse == "line_buffer"
+    return DigitalMapping(
+        name=node.name,
+        elements=node.elements,
+        lanes=min(hardware.neuron.parallelism, node.elements),
+        operations=node.operations,
+        states=node.states,
+        operands=tuple(replace(one, reads=1) if keeps and one.kept else one for one in node.operands),
+        table=node.table,
+        clocked=node.clocked,
+        pairs=node.pairs,
+    )

@@ -1,0 +1,1 @@
+"""The graph as model.onnx: written, read back, and run in onnxruntime."""

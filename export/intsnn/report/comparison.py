@@ -1,0 +1,210 @@
+"""Two hardware reports -> both absolute figures and their ratio, side by side, with what the comparison assumes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from intsnn.errors import HardwareError
+from intsnn.estimation.report import HardwareReport, Technology
+from intsnn.hardware.figures import Figure, Unavailable
+from intsnn.report.words import readable
+
+COMPARED = (
+    "edap_pj_ns_um2",
+    "dense_tops_per_w",
+    "dense_tops_per_mm2",
+    "effective_tops_per_w",
+    "effective_tops_per_mm2",
+    "energy_pj",
+    "latency_ns",
+    "area_um2",
+    "pj_per_synaptic_operation",
+)  # first the three that MD-SNN (arXiv:2512.04443) reports, each definition of an operation by itself
+_HIGHER_IS_BETTER = ("tops_per_w", "tops_per_mm2")
+
+
+class Technologies(Enum):
+    """Whether designs of different node, supply or clock may be compared."""
+
+    EQUAL = "equal"
+    ANY = "any"
+
+
+@dataclass(frozen=True)
+class ComparedFigure:
+    """One total of both reports, in one unit. gain: how many times better the first is (below 1: worse)."""
+
+    key: str
+    label: str
+    unit: str
+    figure: Figure
+    against: Figure
+    gain: Figure
+
+    @property
+    def words(self) -> str:
+        """`14.85x lower`: the gain as a reader says it."""
+        if isinstance(self.gain, Unavailable):
+            return "not available"
+        if self.gain == 1:
+            return "equal"
+        better = "higher" if self.key.endswith(_HIGHER_IS_BETTER) else "lower"
+        worse = "lower" if better == "higher" else "higher"
+        return f"{self.gain:.2f}x {better}" if self.gain >= 1 else f"{1 / self.gain:.2f}x {worse}"
+
+
+@dataclass(frozen=True)
+class ComparedNumbers:
+    """One total of both designs and the gain of the first; None where it is not available."""
+
+    figure: str
+    unit: str
+    value: float | None
+    against: float | None
+    gain: float | None
+
+
+@dataclass(frozen=True)
+class ComparisonDocument:
+    """A comparison as plain values."""
+
+    name: str
+    against: str
+    figures: tuple[ComparedNumbers, ...]
+    assumptions: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A network's figures beside those of another design, and what has to be known to read them."""
+
+    name: str
+    against: str
+    figures: tuple[ComparedFigure, ...]
+    assumptions: tuple[str, ...]
+
+    def figure(self, key: str) -> ComparedFigure:
+        """One total by key; HardwareError where it is not compared."""
+        for one in self.figures:
+            if one.key == key:
+                return one
+        raise HardwareError(f"{key!r} is not compared", hints=[f"compared are {', '.join(COMPARED)}"])
+
+    def table(self) -> str:
+        """Both figures and the ratio, as a Markdown table, then the assumptions."""
+        rows = [("figure", self.name, self.against, "ratio"), ("---",) * 4]
+        for one in self.figures:
+            rows.append((f"{one.label} ({one.unit})", _text(one.figure), _text(one.against), one.words))
+        lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
+        return "\n".join([*lines, "", *(f"- {text}" for text in self.assumptions)])
+
+    def document(self) -> ComparisonDocument:
+        """The comparison as plain values."""
+        return ComparisonDocument(
+            self.name,
+            self.against,
+            tuple(
+                ComparedNumbers(one.key, one.unit, _number(one.figure), _number(one.against), _number(one.gain))
+                for one in self.figures
+            ),
+            self.assumptions,
+        )
+
+
+def compare(
+    report: HardwareReport,
+    against: HardwareReport,
+    *,
+    names: tuple[str, str] = ("network", "against"),
+    assumptions: tuple[str, ...] = (),
+    technologies: Technologies = Technologies.EQUAL,
+) -> Comparison:
+    """Both reports' totals and their ratios.
+
+    Args:
+        report: the design that is asked about.
+        against: the one it is held against.
+        names: how a table calls the two.
+        assumptions: what was assumed to make the second one, for example by a baseline.
+        technologies: whether node, supply and clock must be equal.
+
+    Raises:
+        HardwareError: the technologies differ and must be equal.
+    """
+    if technologies is Technologies.EQUAL and report.technology != against.technology:
+        raise HardwareError(
+            f"designs are compared on one technology (got {_technology(report.technology)} and "
+            f"{_technology(against.technology)})",
+            hints=["price both on descriptions of one node, supply and clock, or add `--across-technologies`"],
+        )
+    mine = {total.key: total for total in report.totals()}
+    theirs = {total.key: total for total in against.totals()}
+    figures = (
+        ComparedFigure(
+            key,
+            mine[key].label,
+            mine[key].unit,
+            mine[key].figure,
+            theirs[key].figure,
+            _gain(key, mine[key].figure, theirs[key].figure),
+        )
+        for key in COMPARED
+    )
+    return Comparison(*names, tuple(figures), (*_conditions(report, against), *assumptions))
+
+
+def _gain(key: str, mine: Figure, theirs: Figure) -> Figure:
+    for figure in (mine, theirs):
+        if isinstance(figure, Unavailable):
+            return figure
+    over, under = (mine, theirs) if key.endswith(_HIGHER_IS_BETTER) else (theirs, mine)
+    assert isinstance(over, float) and isinstance(under, float)
+    return over / under if under else Unavailable("the figure below the line is 0")
+
+
+def _conditions(report: HardwareReport, against: HardwareReport) -> tuple[str, ...]:
+    """What both have in common, and what they do not."""
+    lines = [_hardware(report, against)]
+    for word, mine, theirs in (
+        ("technology", _technology(report.technology), _technology(against.technology)),
+        ("T", str(report.workload.time_steps), str(against.workload.time_steps)),
+        ("activity", _activity(report), _activity(against)),
+        ("dense operations", readable(report.dense_operations), readable(against.dense_operations)),
+    ):
+        lines.append(f"{word}: {mine}" if mine == theirs else f"{word} DIFFERS: {mine} against {theirs}")
+    return tuple(lines)
+
+
+def _hardware(report: HardwareReport, against: HardwareReport) -> str:
+    """A copy of a description keeps its name when its numbers change, so the name alone does not tell."""
+    if report.hardware != against.hardware:
+        return f"hardware DIFFERS: {report.hardware} against {against.hardware}"
+    if _description(report) != _description(against):
+        return f"hardware DIFFERS: two descriptions, both named {report.hardware}"
+    return f"hardware: {report.hardware}"
+
+
+def _description(report: HardwareReport) -> tuple[object, ...]:
+    """All that a report knows of its description; where nothing is mapped, its prices as they were published."""
+    mapping = None if report.basis is None else report.basis.mapping
+    return (mapping and mapping.hardware, report.technology, report.provenance, report.floorplan)
+
+
+def _technology(technology: Technology) -> str:
+    supply = "no supply named" if technology.voltage_v is None else f"{technology.voltage_v:g} V"
+    return f"{technology.node_nm:g} nm, {supply}, {technology.clock_mhz:g} MHz"
+
+
+def _activity(report: HardwareReport) -> str:
+    workload = report.workload
+    source = f"measured on {workload.samples} samples" if workload.activity == "measured" else "assumed"
+    return f"{source}, mean spike rate {workload.mean_rate:.2%}"
+
+
+def _text(figure: Figure) -> str:
+    return "not available" if isinstance(figure, Unavailable) else readable(figure)
+
+
+def _number(figure: Figure) -> float | None:
+    return None if isinstance(figure, Unavailable) else figure

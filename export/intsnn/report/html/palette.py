@@ -1,0 +1,32 @@
+"""Names of parts of the chip -> colours of the style sheet: the same part has the same colour in every picture."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from intsnn.estimation.costs import LEAKAGE
+from intsnn.estimation.report import HardwareReport
+from intsnn.hardware.figures import Unavailable
+from intsnn.hardware.items import Group
+
+COLOURS = 12  # .c0 to .c11 in style.css
+_KNOWN = (*(group.value for group in Group), LEAKAGE)
+
+
+def colours(groups: Iterable[str]) -> Mapping[str, str]:
+    """A class of the style sheet for each group: fixed for the known ones, in order for others (SpikeSim's)."""
+    found = dict.fromkeys(groups)
+    if set(found) <= set(_KNOWN):
+        return {group: f"c{index}" for index, group in enumerate(_KNOWN) if group in found}
+    return {group: f"c{index % COLOURS}" for index, group in enumerate(found)}
+
+
+def colours_of(report: HardwareReport) -> Mapping[str, str]:
+    """One colour for each part of the chip in all pictures of a report."""
+    area = [] if isinstance(report.area, Unavailable) else [part.group for part in report.area]
+    return colours([*(part.group for part in report.energy), *area])
+
+
+def in_words(name: str) -> str:
+    """pool_and_add -> pool and add; adc -> ADC."""
+    return "ADC" if name == "adc" else name.replace("_", " ")

@@ -1,0 +1,265 @@
+"""A hardware report -> Markdown tables."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from intsnn.hardware.figures import Figure, Unavailable
+from intsnn.report.context import (
+    PROXY_SOURCE,
+    ArithmeticProxy,
+    SpikeSimFigure,
+    arithmetic_proxy,
+    spikesim_figures,
+    spikesim_scope,
+)
+from intsnn.report.words import or_dash, percent, readable
+
+if TYPE_CHECKING:
+    from intsnn.estimation.report import HardwareReport, Total
+    from intsnn.estimation.sensitivity import Sensitivity
+
+Cells = tuple[Sequence[str], Sequence[Sequence[str]]]  # heads and rows of a table
+
+_READABLE = {"pJ": ("uJ", 1e-6), "ns": ("us", 1e-3), "um2": ("mm2", 1e-6)}  # the unit that people quote
+SENSITIVITY_WORDS = (
+    "One price at a time is halved and doubled, and the chip is scheduled and priced again. Ratios to the totals; "
+    "prices that move none by 0.05 % are left out."
+)
+_SHORT = ("energy_pj", "latency_ns", "area_um2", "power_mw", "edap_pj_ns_um2", "effective_tops_per_w")
+
+
+def short_table(report: HardwareReport) -> str:
+    """The totals that people compare first, one row each; where the energy goes, what is absent, and every note."""
+    keys = _SHORT if report.floorplan.factor == 1 else (*_SHORT, "floorplan_um2")
+    shown = [total for total in report.totals() if total.key in keys]
+    table = _table(("figure", "value"), ((total.label, _quantity(total)) for total in shown))
+    return "\n\n".join([table, "\n".join([_where_energy_goes(report), *_reasons(report, shown)])])
+
+
+def _where_energy_goes(report: HardwareReport) -> str:
+    """The node and the kind of circuit that take most, so that a total is not read without its cause."""
+    nodes, groups = dict.fromkeys((node.name for node in report.nodes), 0.0), dict[str, float]()
+    for part in report.energy:
+        nodes[part.node] += part.energy_pj
+        groups[part.group] = groups.get(part.group, 0.0) + part.energy_pj
+    node, group = max(nodes, key=nodes.__getitem__), max(groups, key=groups.__getitem__)
+    whole = math.fsum(nodes.values())
+    if whole == 0:
+        return "- Nothing takes energy."
+    used = next(entry.utilisation for entry in report.nodes if entry.name == node)
+    cells = "" if used is None else f" and uses {percent(used)} of its cells"
+    shares = percent(nodes[node] / whole), percent(groups[group] / whole)
+    return f"- Most energy: {node} takes {shares[0]}{cells}; of all circuits, {group} takes {shares[1]}."
+
+
+def markdown(report: HardwareReport, definitions: Sequence[str]) -> str:
+    """Totals, definitions, tables by node and by component, provenance, and what is not modelled."""
+    sections = (
+        f"# Hardware figures: {report.hardware}",
+        report.summary,
+        _header(report),
+        "## Totals",
+        _table(("figure", "value"), ((total.label, _quantity(total)) for total in report.totals())),
+        f"Energy of each step, nJ: {', '.join(readable(step * 1e-3) for step in report.energy_per_step_pj)}.",
+        "\n".join(f"- {definition}" for definition in definitions),
+        *_reasons(report, report.totals()),
+        *_area_in_words(report),
+        "## By node",
+        _table(*node_cells(report)),
+        "## By component",
+        _component_table(report),
+        *_context(report),
+        *_sensitivity(report),
+        "## Where the numbers come from",
+        _table(*provenance_cells(report)),
+        "## Not modelled",
+        _table(("effect", "reason"), ((entry.effect, entry.reason) for entry in report.not_modelled)),
+    )
+    return "\n\n".join(sections) + "\n"
+
+
+def _header(report: HardwareReport) -> str:
+    technology, workload = report.technology, report.workload
+    supply = f", {technology.voltage_v:g} V" if technology.voltage_v is not None else ""
+    source = f"measured on {workload.samples} samples" if workload.activity == "measured" else "assumed"
+    return (
+        f"{technology.node_nm:g} nm{supply}, {technology.clock_mhz:g} MHz. "
+        f"T = {workload.time_steps}, activity {source}, mean spike rate {workload.mean_rate:.1%}."
+    )
+
+
+def _reasons(report: HardwareReport, totals: Sequence[Total]) -> list[str]:
+    """Why some of these totals are absent, one line for each reason, and the report's notes."""
+    absent: dict[str, list[str]] = {}
+    for total in totals:
+        if isinstance(total.figure, Unavailable):
+            absent.setdefault(total.figure.reason, []).append(total.label)
+    lines = [f"- Not available: {', '.join(labels)}. {reason}." for reason, labels in absent.items()]
+    lines += [f"- {note}" for note in report.notes]
+    return ["\n".join(lines)] if lines else []
+
+
+def node_cells(report: HardwareReport) -> Cells:
+    """Every node with all its figures."""
+    energy = {node.name: 0.0 for node in report.nodes}
+    for part in report.energy:
+        energy[part.node] += part.energy_pj
+    area, busy = dict.fromkeys(energy, 0.0), dict.fromkeys(energy, 0.0)
+    for piece in () if isinstance(report.area, Unavailable) else report.area:
+        area[piece.node] += piece.area_um2
+    for one in () if isinstance(report.latency, Unavailable) else report.latency:
+        busy[one.node] += one.time_ns
+    columns = (
+        "node", "kind", "shape", "arrays", "PEs", "tiles", "copies", "used cells", "input rate", "idle arrays",
+        "synaptic operations", "energy nJ", "share", "latency us", "area mm2",
+    )  # fmt: skip
+    whole = math.fsum(energy.values())
+    rows = (
+        (
+            node.name,
+            node.kind,
+            " x ".join(map(str, node.shape)),
+            or_dash(node.arrays),
+            or_dash(node.pes),
+            or_dash(node.tiles),
+            or_dash(node.copies),
+            percent(node.utilisation),
+            percent(node.input_rate),
+            percent(node.idle_arrays),
+            readable(node.effective_operations) if node.dense_operations else "-",
+            readable(energy[node.name] * 1e-3),
+            percent(energy[node.name] / whole if whole else None),
+            "-" if isinstance(report.latency, Unavailable) else readable(busy[node.name] * 1e-3),
+            "-" if isinstance(report.area, Unavailable) else readable(area[node.name] * 1e-6),
+        )
+        for node in report.nodes
+    )
+    return columns, tuple(rows)
+
+
+def _component_table(report: HardwareReport) -> str:
+    groups: dict[str, str] = {}
+    energy: dict[str, float] = {}
+    area: dict[str, float] = {}
+    for part in report.energy:
+        groups[part.component] = part.group
+        energy[part.component] = energy.get(part.component, 0.0) + part.energy_pj
+    for piece in () if isinstance(report.area, Unavailable) else report.area:
+        groups.setdefault(piece.component, piece.group)
+        area[piece.component] = area.get(piece.component, 0.0) + piece.area_um2
+    whole_energy, whole_area = math.fsum(energy.values()), math.fsum(area.values())
+    rows = (
+        (
+            component,
+            group,
+            *_amount(energy.get(component), whole_energy, 1e-3),
+            *_amount(area.get(component), whole_area, 1e-6),
+        )
+        for component, group in groups.items()
+    )
+    return _table(("component", "part", "energy nJ", "share", "area mm2", "share"), rows)
+
+
+def _amount(value: float | None, whole: float, factor: float) -> tuple[str, str]:
+    return ("-", "-") if value is None else (readable(value * factor), percent(value / whole if whole else None))
+
+
+def _area_in_words(report: HardwareReport) -> list[str]:
+    return [] if isinstance(report.area, Unavailable) else [floorplan_in_words(report)]
+
+
+def floorplan_in_words(report: HardwareReport) -> str:
+    """The factor from the components' area to the chip's, and its source."""
+    return f"Floorplan factor {report.floorplan.factor:g}: {report.floorplan.source}."
+
+
+def _context(report: HardwareReport) -> list[str]:
+    """SpikeSim's formulas and the arithmetic proxy, each with both figures and the ratio."""
+    figures = spikesim_figures(report)
+    if isinstance(figures, Unavailable):
+        beside = f"Not available: {figures.reason}."
+    else:
+        columns = ("figure", "SpikeSim's formulas", "here", "here / SpikeSim")
+        beside = _table(columns, (_beside(one) for one in figures))
+    return ["## Beside other models", f"SpikeSim: {spikesim_scope(report)}.", beside, *_proxy(report)]
+
+
+def _beside(one: SpikeSimFigure) -> tuple[str, str, str, str]:
+    ratio = "-" if isinstance(one.ratio, Unavailable) else readable(one.ratio)
+    return one.label, _figure(one.spikesim, one.unit), _figure(one.here, one.unit), ratio
+
+
+def _proxy(report: HardwareReport) -> list[str]:
+    proxy = arithmetic_proxy(report)
+    return [] if proxy is None else [proxy_in_words(proxy)]
+
+
+def proxy_in_words(proxy: ArithmeticProxy) -> str:
+    """The proxy's two figures, said to be one."""
+    ratio = f" ({readable(proxy.ratio)} times)" if proxy.snn_pj else ""
+    return (
+        f"Proxy, arithmetic only: {readable(proxy.snn_pj * 1e-3)} nJ for this inference's "
+        f"{readable(proxy.additions)} additions and {readable(proxy.multiply_additions)} multiply-additions; "
+        f"{readable(proxy.ann_pj * 1e-3)} nJ for one pass of a network of its shape with real values{ratio}. "
+        f"{PROXY_SOURCE}. Without memory, converters and wires: not to be compared with the figures above."
+    )
+
+
+def _sensitivity(report: HardwareReport) -> list[str]:
+    if not report.sensitivities or report.edap_pj_ns_um2 == 0:
+        return []
+    rows = [
+        row for one in by_swing(report.sensitivities) if set((row := sensitivity_row(one, report))[2:]) != {"1.000"}
+    ]
+    if not rows:
+        return []
+    columns = ("price", "quantity", "energy at half", "energy at double", "EDAP at half", "EDAP at double")
+    return ["## What each price does", SENSITIVITY_WORDS, _table(columns, rows)]
+
+
+def by_swing(entries: Sequence[Sensitivity]) -> list[Sensitivity]:
+    """Largest change of EDAP first."""
+    return sorted(entries, key=lambda one: one.halved.edap_pj_ns_um2 - one.doubled.edap_pj_ns_um2)
+
+
+def sensitivity_row(one: Sensitivity, report: HardwareReport) -> tuple[str, ...]:
+    """Price, quantity, and four ratios to the report's totals: energy and EDAP, at half and at double the price."""
+    energy, edap = report.energy_pj, report.edap_pj_ns_um2
+    ratios = (
+        one.halved.energy_pj / energy,
+        one.doubled.energy_pj / energy,
+        one.halved.edap_pj_ns_um2 / edap,
+        one.doubled.edap_pj_ns_um2 / edap,
+    )
+    return (one.price, one.quantity, *(f"{ratio:.3f}" for ratio in ratios))
+
+
+def provenance_cells(report: HardwareReport) -> Cells:
+    """Every price with its source; components of one price in one row."""
+    names: dict[tuple[str, str, str], list[str]] = {}
+    for entry in report.provenance:
+        names.setdefault((entry.prices, entry.scaling or "none", entry.source), []).append(entry.component)
+    rows = ((", ".join(components), *origin) for origin, components in names.items())
+    return ("component", "prices as published", "scaling", "source"), tuple(rows)
+
+
+def _quantity(total: Total) -> str:
+    if total.key == "pj_per_synaptic_operation" and not isinstance(total.figure, Unavailable):
+        return f"{readable(total.figure)} pJ"  # already of a readable size
+    return _figure(total.figure, total.unit)
+
+
+def _figure(figure: Figure, unit: str) -> str:
+    """In the readable unit of each factor: pJ ns -> uJ us."""
+    if isinstance(figure, Unavailable):
+        return "not available"
+    pairs = [_READABLE.get(factor, (factor, 1.0)) for factor in unit.split(" ")]
+    return f"{readable(figure * math.prod(scale for _, scale in pairs))} {' '.join(word for word, _ in pairs)}"
+
+
+def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [columns, tuple("---" for _ in columns), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)

@@ -1,5 +1,0 @@
-"""A hardware report -> one HTML page with its pictures, without any other file or network."""
-
-from intsnn.report_html.page import page
-
-__all__ = ["page"]

@@ -1,0 +1,98 @@
+"""The mean current of each channel, in the float network and in the student -> offsets that make them equal.
+
+b_c <- b_c + mean(j_float) - mean(j_student), over samples, steps and positions, layer by layer, so that a layer is
+corrected for what those before it now send (bias correction: Nagel et al. 2019, section 4.2, with data). The offset is
+the layer's bias, or that of its batch norm; it becomes part of the integer B.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from mdcompress.adapters.state import first_tensor, fresh_state, run_fresh
+from mdcompress.graph import NodeKind, SnnNode, SynapseSpec
+from mdcompress.layers.norms import BatchNorm
+from mdcompress.layers.synapse import QuantSynapse
+from mdcompress.modes import evaluating
+from mdcompress.student import Student
+from mdcompress.student.layer_taps import first_of, layer_currents
+
+_SAMPLES = 256  # of the calibration data that each layer is compared on
+
+
+def correct_offsets(student: Student, teacher: nn.Module, inputs: Sequence[Tensor]) -> None:
+    """Correct every layer that has an offset of its own; one that stands in several places is left as it is."""
+    modules = dict(teacher.named_modules())
+    inputs = first_of(inputs, _SAMPLES)
+    synapses = student.graph.of_kind(NodeKind.SYNAPSE)
+    sources = Counter(map(_source, synapses))
+    own = {node.name: node for node in synapses if sources[_source(node)] == 1 and _source(node) in modules}
+    corrected = {name: node for name, node in own.items() if _offset(student.synapse(name)) is not None}
+    with evaluating(teacher), fresh_state(teacher):
+        targets = _teacher_means(teacher, modules, corrected, inputs)
+    for name, target in targets.items():
+        offset = _offset(student.synapse(name))
+        assert offset is not None
+        offset += (target - _student_mean(student, name, inputs)).to(offset)
+
+
+def _source(node: SnnNode) -> str:
+    """The module of the float network whose output is the layer's current."""
+    assert isinstance(node.spec, SynapseSpec)
+    return node.spec.batch_norm or node.module
+
+
+def _offset(layer: QuantSynapse) -> Tensor | None:
+    """The parameter that B comes from."""
+    if isinstance(layer.norm, BatchNorm):
+        return layer.norm.bias.data if layer.norm.affine and layer.norm.bias is not None else None
+    if layer.norm is not None or layer.layer.bias is None:
+        return None
+    bias: Tensor = layer.layer.bias.data
+    return bias
+
+
+def _teacher_means(
+    teacher: nn.Module, modules: Mapping[str, nn.Module], nodes: Mapping[str, SnnNode], inputs: Sequence[Tensor]
+) -> dict[str, Tensor]:
+    """The mean of each channel over all that the module puts out, [C] by node."""
+    sums: dict[str, Tensor] = {}
+    counts = dict.fromkeys(nodes, 0)
+
+    def watch(node: SnnNode) -> torch.utils.hooks.RemovableHandle:
+        def add(_module: nn.Module, _inputs: object, output: object) -> None:
+            assert isinstance(node.spec, SynapseSpec)
+            rows = _channels_last(first_tensor(output), node.spec)
+            sums[node.name] = sums.get(node.name, 0.0) + rows.sum(0, dtype=torch.float64)
+            counts[node.name] += len(rows)
+
+        return modules[_source(node)].register_forward_hook(add)
+
+    handles = [watch(node) for node in nodes.values()]
+    try:
+        for x in inputs:
+            run_fresh(teacher, x)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return {name: sums[name] / counts[name] for name in nodes}
+
+
+def _student_mean(student: Student, name: str, inputs: Sequence[Tensor]) -> Tensor:
+    unit = student.current_unit(name, student.stream_units())
+    total, count = torch.zeros((), dtype=torch.float64), 0
+    for currents in layer_currents(student, name, inputs):
+        rows = _channels_last(currents, student.synapse(name).spec)
+        total = total.to(rows.device) + rows.sum(0, dtype=torch.float64)
+        count += len(rows)
+    return total * unit / count
+
+
+def _channels_last(values: Tensor, spec: SynapseSpec) -> Tensor:
+    """[..., C, *map] or [..., O] as [n, C]."""
+    axes = 0 if spec.operator == "linear" else len(spec.weight_shape) - 2
+    return values.movedim(values.dim() - 1 - axes, -1).flatten(0, -2)

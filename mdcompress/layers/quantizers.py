@@ -1,0 +1,318 @@
+"""Brevitas quantizers from policies. The only file that touches Brevitas injectors.
+
+A quantizer here owns bits, range and rounding of a *value*; the integers it yields are what every layer computes with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import brevitas.nn as qnn
+import torch
+from brevitas.core.function_wrapper import CeilSte
+from brevitas.core.stats import AbsMax
+from brevitas.core.zero_point import ZeroZeroPoint
+from brevitas.function.ops_ste import round_ste
+from brevitas.inject.enum import (
+    BitWidthImplType,
+    FloatToIntImplType,
+    QuantType,
+    RestrictValueType,
+    ScalingImplType,
+    ScalingPerOutputType,
+    StatsOp,
+)
+from brevitas.quant.solver import ActQuantSolver, WeightQuantSolver
+from torch import Tensor, nn
+
+from mdcompress.graph import SynapseSpec
+from mdcompress.layers.step_sizes import StepGradient
+
+if TYPE_CHECKING:
+    from mdcompress.recipe import MembranePolicy, WeightPolicy
+
+_SMALLEST_SCALE = 1e-10  # a channel of zeros still has a scale
+_RANGE_CANDIDATES = 96  # fractions of the largest absolute weight tried by the least-squares search
+_SMALLEST_RANGE = 0.05  # the last of them
+_POWER_CANDIDATES = 6  # powers of two from the largest weight's down: 2^-5 is below the smallest range
+_WITHIN = 0.49  # how far from an integer a weight may lie that shall round to it, whatever float32 makes of it
+
+WeightLayer: TypeAlias = qnn.QuantConv1d | qnn.QuantConv2d | qnn.QuantConv3d | qnn.QuantLinear
+_CONVOLUTIONS = {3: qnn.QuantConv1d, 4: qnn.QuantConv2d, 5: qnn.QuantConv3d}  # by the axes of the weight
+
+
+@dataclass(frozen=True)
+class IntegerWeight:
+    """w ~ values * scale: integers carried in float, of the weight's shape, and [1] or [C]. Differentiable."""
+
+    values: Tensor
+    scale: Tensor
+
+
+def weight_layer(spec: SynapseSpec, policy: WeightPolicy) -> WeightLayer:
+    """A Brevitas layer that holds the weight and its quantizer; its own forward is not used."""
+    with torch.random.fork_rng(devices=[]):  # Brevitas draws initial weights; the caller's random numbers stay theirs
+        layer = _brevitas_layer(spec, _weight_quantizer(policy))
+    nn.init.ones_(layer.weight)  # so that the scale made next is the same in every process
+    layer.quant_weight()  # creates the scale parameter, so that state dicts hold it from the start
+    _prepare_range(layer, policy)
+    return layer
+
+
+def _prepare_range(layer: WeightLayer, policy: WeightPolicy) -> None:
+    """Fix the range of `mse` policies; balance the gradient of learned ones (`step_sizes`)."""
+    if policy.range == "max":
+        return
+    scaling = _scaling(layer)
+    if policy.range == "mse":
+        scaling.value.requires_grad_(False)
+    logarithmic, largest = policy.scale == "power_of_two", weight_limits(policy)[1]
+    parameter = scaling.value.detach().flatten()
+    reached = parameter.ceil().exp2() if logarithmic else parameter
+    gradient = StepGradient(
+        float((reached / integer_weight(layer).scale.detach())[0]),
+        count=layer.weight.numel() // parameter.numel(),
+        largest=largest,
+        trained="log2_range" if logarithmic else "range",
+    )
+    scaling.stats_scaling_impl.restrict_clamp_scaling = nn.Sequential(
+        gradient, scaling.stats_scaling_impl.restrict_clamp_scaling
+    )
+
+
+def _brevitas_layer(spec: SynapseSpec, quantizer: type) -> WeightLayer:
+    shape = spec.weight_shape
+    if spec.operator == "linear":
+        return qnn.QuantLinear(shape[1], shape[0], bias=spec.bias, weight_quant=quantizer)
+    return _CONVOLUTIONS[
+        len(shape)
+    ](  # of a transposed convolution too, whose output channels stand first here
+        in_channels=shape[1] * spec.groups,
+        out_channels=shape[0],
+        kernel_size=shape[2:],
+        stride=spec.stride,
+        padding=spec.padding,
+        dilation=spec.dilation,
+        groups=spec.groups,
+        bias=spec.bias,
+        weight_quant=quantizer,
+    )
+
+
+def change_weight_policy(layer: WeightLayer, policy: WeightPolicy) -> None:
+    """Quantize the layer's weight by another policy of the same granularity and scale, with the range that fits it.
+
+    Weight and range stay the Parameters that they are, so that an optimizer goes on with them.
+    """
+    parameter = None if policy.range == "max" else _scaling(layer).value
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        proxy = type(layer.weight_quant)(layer, _weight_quantizer(policy)).to(layer.weight.device)
+        layer.weight_quant = proxy
+        kept = layer.weight.detach().clone()
+        layer.weight.fill_(1.0)
+        layer.quant_weight()
+        _prepare_range(layer, policy)
+        layer.weight.copy_(kept)
+    if parameter is not None:
+        _scaling(layer).value = parameter
+
+
+def integer_weight(layer: WeightLayer) -> IntegerWeight:
+    """The layer's weight as integers and scale."""
+    quantized = layer.quant_weight()
+    # not quantized.int(): it refuses exact binary weights whose value/scale is one float32 rounding off an integer
+    return IntegerWeight(round_ste(quantized.value / quantized.scale), quantized.scale.flatten())
+
+
+def fit_weight_range(layer: WeightLayer, policy: WeightPolicy) -> None:
+    """Set the clipping range of `mse` and `learned` policies to the least squared error on the layer's weight."""
+    if policy.range == "max":
+        return
+    with torch.no_grad():
+        rows = layer.weight.detach().flatten(1) if policy.granularity == "per_channel" else layer.weight.reshape(1, -1)
+        scale = least_squares_scale(rows, policy)
+        parameter, current = _scaling(layer).value, integer_weight(layer).scale
+        if policy.scale == "power_of_two":  # the parameter is log2 of the range; Brevitas rounds it up
+            parameter.copy_((scale.log2() + (parameter.flatten().ceil() - current.log2())).round().view_as(parameter))
+        else:
+            parameter.copy_((scale * (parameter.flatten() / current)).view_as(parameter))
+
+
+def set_integer_weight(layer: WeightLayer, policy: WeightPolicy, values: Tensor, scale: Tensor) -> None:
+    """Give the layer integers (of the weight's shape, within its limits) and, per row, a scale.
+
+    The weight that is stored, and trained on, is the nearest to the one before that rounds to these integers. A layer
+    with one scale, or with powers of two, keeps its own.
+    """
+    with torch.no_grad():
+        if policy.granularity == "per_channel" and policy.scale == "float":
+            parameter, current = _scaling(layer).value, integer_weight(layer).scale
+            parameter.copy_((scale.to(parameter) * (parameter.flatten() / current)).view_as(parameter))
+        own = integer_weight(layer).scale.reshape(-1, *(1 for _ in layer.weight.shape[1:]))
+        values, (low, high) = values.to(layer.weight), weight_limits(policy)
+        least = torch.where(values > low, values - _WITHIN, -torch.inf) * own
+        most = torch.where(values < high, values + _WITHIN, torch.inf) * own
+        layer.weight.copy_(layer.weight.maximum(least).minimum(most))
+
+
+def least_squares_scale(rows: Tensor, policy: WeightPolicy) -> Tensor:
+    """For each row the scale s that minimises sum (w - s*clip(round(w/s)))^2 over a grid of ranges, shape [rows].
+
+    One bit: s = mean|w| is the closed form (Rastegari et al. 2016, eq. 6).
+    """
+    if policy.bit_width == 1:
+        first = rows.abs().mean(dim=1).clamp_min(_SMALLEST_SCALE)
+    else:
+        first = rows.abs().amax(dim=1).clamp_min(_SMALLEST_SCALE) / weight_limits(policy)[1]
+    best, least = first, torch.full_like(first, float("inf"))
+    for scale in _candidate_scales(first, policy):
+        error = (rows - _fake_quantize(rows, scale[:, None], policy)).square().sum(dim=1)
+        best, least = torch.where(error < least, scale, best), torch.minimum(error, least)
+    return best
+
+
+def _candidate_scales(first: Tensor, policy: WeightPolicy) -> Iterator[Tensor]:
+    """The scales that are tried, each [rows]: from `first`, at which nothing is clipped, down to clipping most."""
+    if policy.scale == "power_of_two":
+        largest_power = first.log2().ceil()
+        yield from ((largest_power - lower).exp2() for lower in range(_POWER_CANDIDATES))
+    elif policy.bit_width == 1:
+        yield first
+    else:
+        fractions = torch.linspace(1.0, _SMALLEST_RANGE, _RANGE_CANDIDATES)
+        yield from (first * float(fraction) for fraction in fractions)
+
+
+def weight_limits(policy: WeightPolicy) -> tuple[int, int]:
+    """Smallest and largest weight integer of a policy."""
+    if policy.bit_width == 1:
+        return -1, 1
+    bits = 2 if policy.bit_width == 1.58 else int(policy.bit_width)
+    high = 2 ** (bits - 1) - 1
+    narrow = policy.narrow_range or policy.bit_width == 1.58
+    return (-high if narrow else -high - 1), high
+
+
+def _fake_quantize(rows: Tensor, scale: Tensor, policy: WeightPolicy) -> Tensor:
+    if policy.bit_width == 1:
+        return torch.where(rows >= 0, scale, -scale)
+    low, high = weight_limits(policy)
+    return (rows / scale).round().clamp(low, high) * scale
+
+
+def _scaling(layer: WeightLayer) -> Any:
+    return layer.weight_quant.tensor_quant.scaling_impl
+
+
+def _weight_quantizer(policy: WeightPolicy) -> type:
+    power_of_two = policy.scale == "power_of_two"
+    settings: dict[str, object] = {
+        "quant_type": QuantType.INT,
+        "bit_width_impl_type": BitWidthImplType.CONST,
+        "bit_width": 2 if policy.bit_width == 1.58 else int(policy.bit_width),  # narrow 2 bits are {-1, 0, 1}
+        "narrow_range": weight_limits(policy)[0] == -weight_limits(policy)[1],
+        "signed": True,
+        "zero_point_impl": ZeroZeroPoint,
+        "float_to_int_impl_type": FloatToIntImplType.ROUND,
+        "scaling_impl_type": (ScalingImplType.STATS if policy.range == "max" else ScalingImplType.PARAMETER_FROM_STATS),
+        "scaling_stats_op": StatsOp.MAX,
+        "scaling_min_val": _SMALLEST_SCALE,
+        "scaling_per_output_type": (
+            ScalingPerOutputType.CHANNEL if policy.granularity == "per_channel" else ScalingPerOutputType.TENSOR
+        ),
+        "restrict_scaling_type": RestrictValueType.POWER_OF_TWO if power_of_two else RestrictValueType.FP,
+    }
+    if policy.bit_width == 1:
+        settings |= {"quant_type": QuantType.BINARY, "scaling_stats_op": StatsOp.AVE}
+    if power_of_two:
+        settings["restrict_value_float_to_int_impl"] = CeilSte
+    if power_of_two and policy.bit_width != 1:
+        settings |= {"scaling_stats_impl": _LargestReach, "largest_integer": weight_limits(policy)[1]}
+    return type("WeightQuantizer", (WeightQuantSolver,), settings)
+
+
+class _LargestReach(nn.Module):
+    """max|w| * (q+1)/q with q the largest integer.
+
+    Brevitas divides a power-of-two range by q+1, so that without the factor the largest weight could be clipped (with
+    2 bits to half of itself).
+    """
+
+    def __init__(self, stats_reduce_dim: int | None, largest_integer: int) -> None:
+        super().__init__()
+        self.largest, self.reach = AbsMax(stats_reduce_dim), (largest_integer + 1) / largest_integer
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """[rows, ...] -> [rows]."""
+        largest: Tensor = self.largest(weight) * self.reach
+        return largest
+
+
+class MembraneQuantizer(nn.Module):
+    """Owns s_v, the real value of one stored membrane unit: s_v = range / 2^(N-1), learned or calibrated.
+
+    Args:
+        policy: N, and whether the range is learned.
+        initial_range: the range before calibration.
+        neurons: how many neurons of a sample s_v rounds; it balances the gradient (`step_sizes`).
+    """
+
+    def __init__(self, policy: MembranePolicy, *, initial_range: float, neurons: int = 1) -> None:
+        super().__init__()
+        self._neurons = neurons
+        self.identity = self._quantizer(policy, initial_range)
+
+    def _quantizer(self, policy: MembranePolicy, initial_range: float) -> qnn.QuantIdentity:
+        quantizer = type(
+            "MembraneActQuantizer",
+            (ActQuantSolver,),
+            {
+                "quant_type": QuantType.INT,
+                "bit_width_impl_type": BitWidthImplType.CONST,
+                "bit_width": policy.bit_width,
+                "signed": True,
+                "narrow_range": False,
+                "zero_point_impl": ZeroZeroPoint,
+                "float_to_int_impl_type": FloatToIntImplType.FLOOR,
+                "scaling_impl_type": ScalingImplType.PARAMETER,
+                "scaling_init": initial_range,
+                "scaling_min_val": _SMALLEST_SCALE,
+                "scaling_per_output_type": ScalingPerOutputType.TENSOR,
+                "restrict_scaling_type": RestrictValueType.FP,
+            },
+        )
+        identity = qnn.QuantIdentity(act_quant=quantizer)
+        scaling, half = _membrane_scaling(identity), 2 ** (policy.bit_width - 1)
+        scaling.value.requires_grad_(policy.scale == "learned")
+        gradient = StepGradient(half, count=self._neurons, largest=half - 1)
+        scaling.restrict_clamp_scaling = nn.Sequential(gradient, scaling.restrict_clamp_scaling)
+        return identity
+
+    @property
+    def _range(self) -> nn.Parameter:
+        parameter = _membrane_scaling(self.identity).value
+        assert isinstance(parameter, nn.Parameter)
+        return parameter
+
+    def change_policy(self, policy: MembranePolicy) -> None:
+        """Other bits for the same range, which stays the Parameter that it is."""
+        parameter = self._range
+        self.identity = self._quantizer(policy, 1.0).to(parameter.device)
+        _membrane_scaling(self.identity).value = parameter
+
+    def scale(self) -> Tensor:
+        """s_v, a positive scalar; differentiable where the policy says learned."""
+        scale = self.identity.act_quant.scale()
+        assert isinstance(scale, Tensor)
+        return scale
+
+    def set_range(self, value: float) -> None:
+        """Set the stored range [-value, value), in real units."""
+        with torch.no_grad():
+            self._range.fill_(value)
+
+
+def _membrane_scaling(identity: qnn.QuantIdentity) -> Any:
+    return identity.act_quant.fused_activation_quant_proxy.tensor_quant.scaling_impl

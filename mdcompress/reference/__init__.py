@@ -1,0 +1,1 @@
+"""Writers of the pages that are generated from the program itself."""

@@ -1,0 +1,367 @@
+"""The run directory `runs/<recipe name>/`: the files of each stage, written whole or not at all. No torch here."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import Enum
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from intsnn.files import write_atomically
+from mdcompress._version import __version__
+from mdcompress.errors import RunError
+from mdcompress.runs.manifest import (
+    MANIFEST_NAME,
+    Manifest,
+    Stage,
+    StageRecord,
+    file_hash,
+    manifest_text,
+    read_manifest,
+    stale_reasons,
+)
+
+RUNS_FOLDER = Path("runs")  # under the working directory
+
+RECIPE_FILE = "recipe.yaml"
+TEACHER_FILE, TEACHER_HISTORY_FILE = "teacher.safetensors", "teacher_history.csv"
+TEACHER_PICTURE_FILE = "teacher_training.svg"  # pictures: only where matplotlib is installed
+PLAN_FILE, QUANTIZED_FILE = "plan.yaml", "quantized.safetensors"
+DISTILLED_FILE, HISTORY_FILE = "distilled.safetensors", "history.csv"
+MISMATCH_FILE, MISMATCH_TABLE_FILE = "mismatch.json", "mismatch.md"
+MISMATCH_PICTURE_FILE, TRAINING_PICTURE_FILE = "mismatch.svg", "training.svg"
+TENSORBOARD_FOLDER = "tensorboard"  # logs of trainings, a folder each; no stage's result
+MODEL_FILE, GOLDEN_FILE, ACTIVITY_FILE = "model.onnx", "golden.npz", "activity.json"
+NIR_FILE = "model.nir"  # where `export` was asked for it
+HARDWARE_JSON_FILE, HARDWARE_TABLE_FILE, HARDWARE_PAGE_FILE = "hardware.json", "hardware.md", "report.html"
+
+STAGE_FILES: Mapping[Stage, tuple[str, ...]] = {
+    Stage.TRAIN: (TEACHER_FILE, TEACHER_HISTORY_FILE, TEACHER_PICTURE_FILE),
+    Stage.QUANTIZE: (QUANTIZED_FILE, PLAN_FILE),
+    Stage.DISTILL: (
+        DISTILLED_FILE,
+        HISTORY_FILE,
+        MISMATCH_FILE,
+        MISMATCH_TABLE_FILE,
+        MISMATCH_PICTURE_FILE,
+        TRAINING_PICTURE_FILE,
+    ),
+    Stage.EXPORT: (MODEL_FILE, GOLDEN_FILE, ACTIVITY_FILE),
+    Stage.ESTIMATE: (HARDWARE_JSON_FILE, HARDWARE_TABLE_FILE, HARDWARE_PAGE_FILE),
+}
+
+
+class Overwrite(Enum):
+    """Whether a stage may replace the files it wrote before."""
+
+    NEVER = "never"
+    REPLACE = "replace"
+
+
+@dataclass(frozen=True)
+class Destination:
+    """A folder of the user's own for results, and whether those in it may be replaced."""
+
+    folder: Path
+    overwrite: Overwrite
+
+    def require_free(self, *names: str) -> None:
+        """RunError where files of these names are there and may not be replaced."""
+        found = [name for name in names if (self.folder / name).exists()]
+        if found and self.overwrite is Overwrite.NEVER:
+            raise RunError(
+                f"{self.folder} must not hold such results yet (found {', '.join(found)})",
+                hints=["choose another folder, or add --force to replace them"],
+            )
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a stage's result comes from.
+
+    inputs: the files it reads. settings: what else it depends on, `key.path -> JSON value`. recipe: the resolved recipe
+    as YAML. command, seed: the command line and the seed it runs with.
+    """
+
+    inputs: tuple[Path, ...]
+    settings: Mapping[str, str]
+    recipe: str
+    command: str
+    seed: int
+
+
+@dataclass(frozen=True)
+class StartedStage:
+    """A stage at work: what it read was hashed when it started, so that a later change makes it stale, not wrong."""
+
+    run: RunDirectory
+    stage: Stage
+    origin: Origin
+    inputs: Mapping[str, str]
+    started: float
+
+    @property
+    def checkpoint(self) -> Path:
+        """Where the stage keeps its state while it works.
+
+        The name holds a digest of what was read and set, so that a stage goes on only from a state of its own kind.
+        """
+        kind = json.dumps([dict(self.inputs), dict(self.origin.settings)], sort_keys=True)
+        digest = hashlib.sha256(kind.encode()).hexdigest()[:8]
+        return self.run.file(f"{self.stage.value}.last-{digest}.safetensors")
+
+    @property
+    def checkpoint_origin(self) -> Path:
+        """What the state in `checkpoint` comes from, as JSON: for the error of a training with other settings."""
+        return self.checkpoint.with_suffix(".json")
+
+    def describe_checkpoint(self) -> None:
+        """Write `checkpoint_origin`."""
+        write_text(self.checkpoint_origin, json.dumps(self._kind(), indent=2, sort_keys=True) + "\n")
+
+    def refuse_other_checkpoints(self) -> None:
+        """RunError where a training of this stage was interrupted that read something else or was set otherwise."""
+        for other in self.other_checkpoints():
+            raise RunError(
+                f"an interrupted training with other settings is here: {other} ({self._difference(other)})",
+                hints=[
+                    "go on with it: give the settings it was started with",
+                    "or add --force to delete it, or give the run another folder with --run",
+                ],
+            )
+
+    def other_checkpoints(self) -> tuple[Path, ...]:
+        """The states of this stage that this one cannot go on from."""
+        return tuple(path for path in self.run.checkpoints(self.stage) if path != self.checkpoint)
+
+    def _kind(self) -> dict[str, str]:
+        return {**{f"file {name}": found for name, found in self.inputs.items()}, **self.origin.settings}
+
+    def _difference(self, other: Path) -> str:
+        """`teacher.epochs` was 60, now it is 3."""
+        try:
+            before = TypeAdapter(dict[str, str]).validate_json(other.with_suffix(".json").read_bytes())
+        except (OSError, ValidationError):
+            return "what it was started with is not known"
+        now = self._kind()
+        names = [name for name in {**before, **now} if before.get(name) != now.get(name)]
+        return "; ".join(
+            f"{name} is not the same one"
+            if name.startswith("file ")
+            else f"`{name}` was {before.get(name, 'absent')}, now it is {now.get(name, 'absent')}"
+            for name in names
+        )
+
+    @contextlib.contextmanager
+    def writing(self, *, measured: Mapping[str, float], summary: str) -> Iterator[Path]:
+        """A folder to write the stage's files into, under their final names.
+
+        When the block ends without an exception they move into the run and are recorded; else nothing has happened.
+        """
+        make_folder(self.run.path)
+        with _staging_folder(self.run.path) as folder:
+            yield folder
+            outputs = self.run.move_in(folder)
+        self.run.write_recipe(self.origin.recipe)
+        record = StageRecord(
+            inputs=self.inputs,
+            outputs=outputs,
+            settings=self.origin.settings,
+            version=__version__,
+            command=self.origin.command,
+            seed=self.origin.seed,
+            finished=datetime.now(UTC).isoformat(timespec="seconds"),
+            seconds=round(time.monotonic() - self.started, 3),
+            measured=measured,
+            summary=summary,
+        )
+        self.run.write_manifest(self.run.manifest().with_record(self.stage, record))
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """A folder with the files of one run and their record, `run.json`."""
+
+    path: Path
+
+    def file(self, name: str) -> Path:
+        """The path of a file of the run."""
+        return self.path / name
+
+    def files(self, stage: Stage) -> tuple[Path, ...]:
+        """The paths of the files a stage can write, the main one first."""
+        return tuple(self.file(name) for name in STAGE_FILES[stage])
+
+    def written_files(self, stage: Stage) -> tuple[Path, ...]:
+        """The paths of those that a finished stage wrote."""
+        return tuple(path for path in self.files(stage) if path.name in self.manifest().stages[stage.value].outputs)
+
+    def manifest(self) -> Manifest:
+        """The finished stages."""
+        return read_manifest(self.path)
+
+    def record(self, stage: Stage) -> StageRecord | None:
+        """What is known of a stage; None where it has not finished."""
+        return self.manifest().record(stage)
+
+    def stale(self, stage: Stage, settings: Mapping[str, str]) -> tuple[str, ...]:
+        """Why a stage has to be run (again); empty where its files are what they should be."""
+        return stale_reasons(self.path, stage, settings)
+
+    def require(self, stage: Stage, settings: Mapping[str, str], *, command: str) -> None:
+        """RunError unless `stage` has finished and nothing it came from has changed since.
+
+        Args:
+            stage: the stage whose files are about to be read.
+            settings: all settings of today.
+            command: the command line that performs the stage, for the hint.
+        """
+        if self.record(stage) is None:
+            raise RunError(
+                f"{self.path} must hold the result of `{stage.value}` (there is none)", hints=[f"run `{command}`"]
+            )
+        if reasons := self.stale(stage, settings):
+            raise RunError(
+                f"the result of `{stage.value}` in {self.path} is stale: {'; '.join(reasons)}",
+                hints=[f"run `{command} --force`", *self._hint_at_kept_recipe(stage)],
+            )
+
+    def _hint_at_kept_recipe(self, stage: Stage) -> Sequence[str]:
+        """Where only settings differ, going on with those of before is a way out too."""
+        records = self.manifest().stages.values()
+        before = {key: value for record in records for key, value in record.settings.items()}
+        if self.stale(stage, before):
+            return ()
+        return (f"or go on with the recipe the run was made with: give `--run {self.path}` without --recipe and --set",)
+
+    def refuse_to_overwrite(self, stage: Stage, *hints: str) -> None:
+        """RunError where a file of the stage is there already. hints: ways out, if not the usual ones."""
+        found = [path.name for path in self.files(stage) if path.exists()]
+        if found:
+            raise RunError(
+                f"{self.path} must not hold a result of `{stage.value}` yet (found {', '.join(found)})",
+                hints=hints or ["add --force to replace it, or give the run another folder with --run"],
+            )
+
+    def start(self, stage: Stage, origin: Origin) -> StartedStage:
+        """Begin a stage: hash what it reads."""
+        inputs = {self._input_name(path): file_hash(path) for path in origin.inputs}
+        return StartedStage(self, stage, origin, inputs, time.monotonic())
+
+    def checkpoints(self, stage: Stage) -> tuple[Path, ...]:
+        """The states that a stage kept while it worked, of every kind."""
+        return tuple(sorted(self.path.glob(f"{stage.value}.last-*.safetensors")))
+
+    def discard_checkpoints(self, stage: Stage) -> None:
+        """Delete the states that a stage kept while it worked, of every kind."""
+        discard_states(self.checkpoints(stage))
+
+    def write_recipe(self, text: str) -> None:
+        """Keep the resolved recipe, so that later commands need no --recipe."""
+        write_text(self.file(RECIPE_FILE), text)
+
+    def write_manifest(self, manifest: Manifest) -> None:
+        """Replace run.json."""
+        write_text(self.file(MANIFEST_NAME), manifest_text(manifest))
+
+    def move_in(self, folder: Path) -> Mapping[str, str]:
+        """Move every file of a folder into the run; their SHA-256 by name."""
+        hashes = {path.name: file_hash(path) for path in sorted(folder.iterdir())}
+        with _as_run_error(self.path):
+            for name in hashes:
+                (folder / name).replace(self.file(name))
+        return hashes
+
+    def _input_name(self, path: Path) -> str:
+        """The bare name of a file of the run; the whole path of one outside."""
+        return path.name if path.parent == self.path else str(path.absolute())
+
+
+def named_run(name: str) -> RunDirectory:
+    """The run of a recipe of that name: `runs/<name>`."""
+    if name in ("", ".", "..") or Path(name).name != name:
+        raise RunError(
+            f"a run's name must be a plain folder name (got {name!r})", hints=["change `name:` in the recipe"]
+        )
+    return RunDirectory(RUNS_FOLDER / name)
+
+
+def chosen_run(run: str) -> RunDirectory:
+    """The run that `--run` means: a folder, or the name of one under `runs/`."""
+    path = RUNS_FOLDER / run if Path(run).name == run and not Path(run).is_dir() else Path(run)
+    if path.exists() and not path.is_dir():
+        raise RunError(f"{path} must be a folder (it is a file)", hints=["give --run the folder of a run"])
+    return RunDirectory(path)
+
+
+def existing_runs() -> Sequence[RunDirectory]:
+    """The runs under `runs/`, by name."""
+    if not RUNS_FOLDER.is_dir():
+        return ()
+    folders = (path.parent for path in RUNS_FOLDER.glob(f"*/{RECIPE_FILE}"))
+    return tuple(RunDirectory(path) for path in sorted(folders))
+
+
+def only_run() -> RunDirectory:
+    """The one run under `runs/`; RunError where there is none, or more than one to choose from."""
+    found = existing_runs()
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise RunError(
+            f"{RUNS_FOLDER}/ must hold a run where neither --recipe nor --run is given (there is none)",
+            hints=["start one: `mdcompress run --recipe 4bit`"],
+        )
+    raise RunError(
+        f"which run is meant must be clear (there are {len(found)}: {', '.join(str(run.path) for run in found)})",
+        hints=[f"choose one, for example `--run {found[0].path.name}`"],
+    )
+
+
+def discard_states(checkpoints: Sequence[Path]) -> None:
+    """Delete states of trainings, with what they come from."""
+    for path in checkpoints:
+        path.unlink(missing_ok=True)
+        path.with_suffix(".json").unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file whole or not at all; RunError where that cannot be."""
+    with _as_run_error(path):
+        write_atomically(path, text.encode())
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it; RunError where that cannot be."""
+    with _as_run_error(path):
+        path.mkdir(parents=True, exist_ok=True)
+
+
+@contextlib.contextmanager
+def _staging_folder(run: Path) -> Iterator[Path]:
+    with _as_run_error(run):
+        folder = Path(tempfile.mkdtemp(prefix=".writing-", dir=run))  # beside its goal: a rename across disks is a copy
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _as_run_error(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise RunError(
+            f"{path} must be writable (got: {error.strerror})",
+            hints=["choose another folder, or free this one"],
+        ) from error

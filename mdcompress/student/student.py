@@ -1,0 +1,367 @@
+"""The student: a traced network rebuilt from integer layers. It runs its SnnGraph node by node.
+
+In train mode currents ride in float32 with batch statistics; in eval mode every value is an exact integer (float64
+carries currents), so that `intsnn` and onnxruntime, given the lowered graph, agree on each of them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from intsnn.errors import InputError
+from intsnn.execution.interpreter import Trace
+from mdcompress.graph import (
+    AffineSpec,
+    Carries,
+    NeuronModel,
+    NodeKind,
+    ReadoutSpec,
+    SnnGraph,
+    SnnNode,
+    SynapseSpec,
+    count_limit,
+)
+from mdcompress.layers.affine import QuantAffine
+from mdcompress.layers.digitizing import QuantDigitizer
+from mdcompress.layers.firing import after_reset
+from mdcompress.layers.input import QuantInput
+from mdcompress.layers.integer_ops import Firing
+from mdcompress.layers.neuron import MembraneUnit, QuantNeuron, ReadoutUnit
+from mdcompress.layers.rearranging import rearrange
+from mdcompress.layers.recurrence import Recurrence
+from mdcompress.layers.synapse import QuantSynapse
+from mdcompress.modes import evaluating
+from mdcompress.planning import QuantPlan
+from mdcompress.planning.units import UnitPlan, assign_units
+from mdcompress.student.observed import Observation
+
+_LARGEST_CURRENT = 2**22  # what an affine layer takes for the bound of currents; lowering proves the real one
+
+Fire = Callable[[QuantNeuron, Tensor, Tensor, Recurrence | None], Firing]
+Digitize = Callable[[QuantDigitizer, Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One run of the student: the readout's integers, every neuron layer's firing, every tensor of currents' unit.
+
+    digits: what the digitizers gave, as the counting neurons that they are in the integer graph.
+    """
+
+    readout: Tensor
+    steps: Tensor
+    firings: Mapping[str, Firing]
+    units: Mapping[str, Tensor]
+    currents: Mapping[str, Tensor]
+    digits: Mapping[str, Firing]
+
+
+def layer_key(name: str) -> str:
+    """A node's name as a module key: a dot separates modules there."""
+    return name.replace(".", "/")
+
+
+def _fire(neuron: QuantNeuron, current: Tensor, lsb: Tensor, recurrence: Recurrence | None) -> Firing:
+    firing: Firing = neuron(current, lsb, recurrence=recurrence)
+    return firing
+
+
+def _digitize(digitizer: QuantDigitizer, current: Tensor, unit: Tensor) -> Tensor:
+    values: Tensor = digitizer(current, unit)
+    return values
+
+
+class Student(nn.Module):
+    """A quantized spiking network with the call signature of the float network it was traced from.
+
+    Args:
+        graph: the trace of the float network.
+        plan: a policy for each of its nodes.
+    """
+
+    def __init__(self, graph: SnnGraph, plan: QuantPlan) -> None:
+        super().__init__()
+        self.graph, self.plan = graph, plan
+        self.assigned: UnitPlan = assign_units(graph, plan)
+        policy = plan.node(graph.input.name).input
+        assert policy is not None
+        self.input = QuantInput(policy.bit_width)
+        self.layers = nn.ModuleDict()
+        for node in graph:
+            if node.kind in (NodeKind.SYNAPSE, NodeKind.RECURRENT):
+                self.layers[layer_key(node.name)] = self._make_synapse(node)
+            elif node.kind is NodeKind.AFFINE:
+                self.layers[layer_key(node.name)] = self._make_affine(node)
+            elif node.kind is NodeKind.DIGITIZER:
+                self.layers[layer_key(node.name)] = self._make_digitizer(node)
+            elif node.kind is NodeKind.NEURON:
+                self.layers[layer_key(node.name)] = self._make_neuron(node)
+        self.units = nn.ModuleDict({layer_key(stream): self._make_unit(stream) for stream in self.assigned.references})
+
+    def _make_synapse(self, node: SnnNode) -> QuantSynapse:
+        planned = self.plan.node(node.name)
+        assert isinstance(node.spec, SynapseSpec) and planned.weight is not None and planned.batch_norm is not None
+        owner = self.graph.places(node)[0]
+        return QuantSynapse(
+            node.spec,
+            weight=planned.weight,
+            batch_norm=planned.batch_norm,
+            largest_input=self._largest_input(node),
+            sharing=None if owner is node else self.synapse(owner.name),
+            norm_of=self._norm_owner(node.spec),
+        )
+
+    def _largest_input(self, node: SnnNode) -> int:
+        """The largest integer that a weight layer reads; recurrent weights read the spikes of the neuron behind."""
+        if node.kind is not NodeKind.RECURRENT:
+            return self.assigned.values[node.inputs[0]].largest
+        (neuron,) = self.graph.readers(node.name)
+        assert isinstance(neuron.spec, NeuronModel)
+        return count_limit(neuron.spec)
+
+    def _norm_owner(self, spec: SynapseSpec | AffineSpec) -> QuantSynapse | QuantAffine | None:
+        """The layer made before that holds the same norm of the network."""
+        named = (spec.batch_norm, spec.step_norms)
+        owners = (layer for layer in self.layers.values() if isinstance(layer, QuantSynapse | QuantAffine))
+        return next(
+            (
+                layer
+                for layer in owners
+                if layer.norm is not None and (layer.spec.batch_norm, layer.spec.step_norms) == named
+            ),
+            None,
+        )
+
+    def _make_affine(self, node: SnnNode) -> QuantAffine:
+        policy, source = self.plan.node(node.name).batch_norm, self.assigned.values.get(node.inputs[0])
+        assert isinstance(node.spec, AffineSpec) and policy is not None
+        largest = _LARGEST_CURRENT if source is None else source.largest
+        owner = self._norm_owner(node.spec)
+        return QuantAffine(node.spec, node.shape[0], batch_norm=policy, largest_input=largest, norm_of=owner)
+
+    def _make_digitizer(self, node: SnnNode) -> QuantDigitizer:
+        policy = self.plan.node(node.name).input
+        assert policy is not None
+        return QuantDigitizer(policy.bit_width)
+
+    def _make_neuron(self, node: SnnNode) -> QuantNeuron:
+        membrane = self.plan.node(node.name).membrane
+        assert isinstance(node.spec, NeuronModel) and membrane is not None
+        return QuantNeuron(node.spec, membrane, guard_bits=self.assigned.neurons[node.name].guard_bits)
+
+    def _make_unit(self, stream: str) -> nn.Module:
+        reference = self.assigned.references[stream]
+        if reference is None:
+            return ReadoutUnit()
+        neuron, unit = self.neuron(reference), self.assigned.neurons[reference]
+        readers = [name for name, reader in self.assigned.neurons.items() if reader.stream == stream]
+        count = sum(math.prod(self.graph.node(name).shape) for name in readers)
+        return MembraneUnit(neuron.model, neuron.policy, guard_bits=unit.guard_bits, factor=unit.factor, neurons=count)
+
+    # ------------------------------------------------------------------ parts
+
+    def synapse(self, name: str) -> QuantSynapse:
+        """The synapse layer of that node."""
+        layer = self.layers[layer_key(name)]
+        assert isinstance(layer, QuantSynapse)
+        return layer
+
+    def affine(self, name: str) -> QuantAffine:
+        """The affine layer of that node."""
+        layer = self.layers[layer_key(name)]
+        assert isinstance(layer, QuantAffine)
+        return layer
+
+    def digitizer(self, name: str) -> QuantDigitizer:
+        """The digitizer of that node."""
+        layer = self.layers[layer_key(name)]
+        assert isinstance(layer, QuantDigitizer)
+        return layer
+
+    def neuron(self, name: str) -> QuantNeuron:
+        """The neuron layer of that node."""
+        layer = self.layers[layer_key(name)]
+        assert isinstance(layer, QuantNeuron)
+        return layer
+
+    def membrane_unit(self, stream: str) -> MembraneUnit:
+        """The unit of a stream that a neuron sets."""
+        unit = self.units[layer_key(stream)]
+        assert isinstance(unit, MembraneUnit)
+        return unit
+
+    def input_scale(self, name: str) -> float:
+        """Real value of one integer of a tensor of spikes, counts, input or digitized currents."""
+        unit = self.assigned.values[name]
+        if unit.digitizer is not None:
+            source = self.graph.node(unit.digitizer).inputs[0]
+            with torch.no_grad():
+                current = self.current_unit(source, self.stream_units())
+            return unit.scale * self.digitizer(unit.digitizer).scale(current)
+        return unit.scale * (float(self.input.scale) if unit.from_input else 1.0)
+
+    def stream_units(self) -> dict[str, Tensor]:
+        """The real value of one integer of each stream of currents; differentiable where learned."""
+        return {stream: self.units[layer_key(stream)]() for stream in self.assigned.references}
+
+    def current_unit(self, name: str, streams: Mapping[str, Tensor]) -> Tensor:
+        """Real value of one integer of the tensor of currents `name`."""
+        unit = self.assigned.currents[name]
+        return streams[unit.stream] * unit.factor
+
+    def real_unit(self, name: str, streams: Mapping[str, Tensor]) -> Tensor:
+        """Real value of one integer of any tensor: values or currents."""
+        if name in self.assigned.currents:
+            return self.current_unit(name, streams)
+        return torch.tensor(self.input_scale(name), device=self.input.scale.device)
+
+    def neuron_lsb(self, name: str, streams: Mapping[str, Tensor]) -> Tensor:
+        """Real value of one fine unit of a neuron."""
+        unit = self.assigned.neurons[name]
+        return streams[unit.stream] * unit.factor
+
+    # ------------------------------------------------------------------ running
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Real x [T, N, ...] to real logits, shaped as the float network's."""
+        result = self.run(x)
+        return self._real_output(result, x.shape[0])
+
+    def observe(self, x: Tensor) -> Observation:
+        """Forward, with per-step logits, spikes and potentials before reset in real units; gradients flow."""
+        result = self.run(x)
+        potentials = {
+            name: (firing.potentials - self.neuron(name).rounding_offset)
+            * self.neuron_lsb(name, result.units).to(firing.potentials.dtype)
+            for name, firing in result.firings.items()
+        }
+        spikes = {name: firing.spikes for name, firing in result.firings.items()}
+        logits = (result.steps - self._readout_offset(result.steps)) * self._readout_scale(result.units)
+        return Observation(self._real_output(result, x.shape[0]), logits, potentials, spikes)
+
+    def quantize_input(self, x: Tensor) -> Tensor:
+        """The integers [T, N, ...] (int64) that the integer graph takes for real x."""
+        with torch.no_grad():
+            integers: Tensor = self.input(x)
+        return integers.to(torch.int64)
+
+    def trace(self, x: Tensor) -> Trace:
+        """Evaluate on real x [T, N, ...] and return every spike, membrane and output integer."""
+        with evaluating(self), torch.no_grad():
+            result = self.run(x)
+        counting = {**result.firings, **result.digits}
+        spikes = {name: _integers(firing.spikes) for name, firing in counting.items()}
+        membranes = {name: _integers(firing.membranes) for name, firing in counting.items()}
+        return Trace(_integers(result.readout), spikes, membranes)
+
+    def run(self, x: Tensor, *, fire: Fire = _fire, digitize: Digitize = _digitize) -> Pass:
+        """Run every node.
+
+        fire: runs a neuron layer on integer currents (calibration puts the float neuron there); digitize: a digitizer
+        (calibration fits it first).
+        """
+        self._check_shape(x)
+        streams = self.stream_units()
+        values: dict[str, Tensor] = {}
+        firings: dict[str, Firing] = {}
+        digits: dict[str, Firing] = {}
+        for node in self.graph:
+            sources = [values[name] for name in node.inputs if name in values]
+            match node.kind:
+                case NodeKind.RECURRENT:
+                    pass  # its neuron runs it, step by step
+                case NodeKind.INPUT:
+                    values[node.name] = self.input(x)
+                case NodeKind.SYNAPSE:
+                    unit = self.current_unit(node.name, streams)
+                    values[node.name] = self.synapse(node.name)(sources[0], self.input_scale(node.inputs[0]), unit)
+                case NodeKind.AFFINE:
+                    units = (self.real_unit(name, streams) for name in (node.inputs[0], node.name))
+                    values[node.name] = self.affine(node.name)(sources[0], *units)
+                case NodeKind.DIGITIZER:
+                    unit = self.current_unit(node.inputs[0], streams)
+                    values[node.name] = digitize(self.digitizer(node.name), sources[0], unit)
+                    digits[node.name] = self._counted(node.name, values[node.name], sources[0], unit)
+                case NodeKind.NEURON:
+                    lsb = self.neuron_lsb(node.name, streams)
+                    recurrence = self._recurrence(node, streams)
+                    firings[node.name] = fire(self.neuron(node.name), values[node.inputs[0]], lsb, recurrence)
+                    values[node.name] = self._written(node, firings[node.name], lsb)
+                case _:
+                    values[node.name] = rearrange(node, sources)
+        currents = {name: values[name] for name in self.assigned.currents if name in values}
+        readout = self.graph.readout
+        return Pass(values[readout.name], values[readout.inputs[0]], firings, streams, currents, digits)
+
+    def _recurrence(self, node: SnnNode, streams: Mapping[str, Tensor]) -> Recurrence | None:
+        """What a recurrent neuron's spikes add to its next currents; None for the others."""
+        if len(node.inputs) == 1:
+            return None
+        name = node.inputs[1]
+        return self.synapse(name).recurrence(self.current_unit(name, streams))
+
+    def _written(self, node: SnnNode, firing: Firing, lsb: Tensor) -> Tensor:
+        """What a neuron layer writes: its spikes, or the potential after the reset for a readout of membranes."""
+        if node.carries is Carries.SPIKES:
+            return firing.spikes
+        return after_reset(self.neuron(node.name).integers(lsb), firing.potentials, firing.spikes)
+
+    def _counted(self, name: str, values: Tensor, current: Tensor, unit: Tensor) -> Firing:
+        """A digitizer as the neuron that the integer graph has for it."""
+        layer = self.digitizer(name)
+        membranes = layer.membranes(current, unit)
+        return Firing(values + layer.integers(unit).offset, membranes, membranes)
+
+    def _check_shape(self, x: Tensor) -> None:
+        shape, fixed = self.graph.input.shape, self.graph.fixed_steps
+        if fixed not in (None, len(x)):
+            raise InputError(
+                f"the student's input must have {fixed} steps, for each of which its norms differ (got {len(x)})",
+                hints=["give as many steps as the network was traced with, and leave distill.time_steps out"],
+            )
+        if tuple(x.shape[2:]) != shape or x.dim() != 2 + len(shape) or 0 in x.shape:
+            expected = ", ".join(["T", "N", *map(str, shape)])
+            raise InputError(
+                f"the student's input must have shape [{expected}] (got {list(x.shape)})",
+                hints=["put time first, then the batch: x.unsqueeze(0) is one step of a batch of samples"],
+            )
+
+    @property
+    def _mode(self) -> str:
+        spec = self.graph.readout.spec
+        assert isinstance(spec, ReadoutSpec)
+        return spec.mode
+
+    def _readout_scale(self, streams: Mapping[str, Tensor]) -> Tensor:
+        return self.real_unit(self.graph.readout.inputs[0], streams)
+
+    def _readout_offset(self, like: Tensor) -> Tensor:
+        """What every step of a readout of membranes carries for the rounding of storage, in fine units, [*shape]."""
+        neuron = self.graph.membrane_readout
+        if neuron is None:
+            return torch.zeros_like(like[0, 0])
+        offset = torch.full((1, 1, *neuron.shape), float(self.neuron(neuron.name).rounding_offset)).to(like)
+        for node in self.graph.answer[1]:
+            offset = rearrange(node, [offset])
+        return offset[0, 0]
+
+    def readout_scale(self) -> float:
+        """Real value of one integer of the readout. A mean over T is left as the sum: T belongs to the run."""
+        with torch.no_grad():
+            return float(self._readout_scale(self.stream_units()))
+
+    def _real_output(self, result: Pass, time_steps: int) -> Tensor:
+        steps = time_steps if self._mode in ("mean", "sum") else 1
+        output = (result.readout - self._readout_offset(result.steps) * steps) * self._readout_scale(result.units)
+        output = output / time_steps if self._mode == "mean" else output
+        return output.float()
+
+
+def _integers(values: Tensor) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
+    return values.to(torch.int64).cpu().numpy()

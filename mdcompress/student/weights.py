@@ -1,0 +1,244 @@
+"""Files of weights: float networks and students, as safetensors. Nothing is unpickled from a file a user hands over."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import pickle
+import warnings
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import TypeAdapter, ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from intsnn.errors import MissingFileError
+from intsnn.files import write_atomically
+from mdcompress.adapters.state import state_names
+from mdcompress.errors import CheckpointError, MdcompressError
+from mdcompress.graph import SnnGraph
+from mdcompress.planning import plan_from_json, plan_to_json
+from mdcompress.student.student import Student
+from mdcompress.tracing.conventions import inner
+
+STUDENT_FORMAT = "mdcompress.student/1"
+NETWORK_FORMAT = "mdcompress.network/1"
+_GRAPH = TypeAdapter(SnnGraph)
+_NAMES_SHOWN = 3
+_WRAPPER = "module."
+_INSIDE = "network."  # what Stepped, BatchFirst and StillImage hold the user's network as
+
+
+def save_weights(network: nn.Module, path: str | Path, *, provenance: Mapping[str, str] | None = None) -> None:
+    """Write a float network's state dict, whole or not at all."""
+    _write(Path(path), network.state_dict(), {"format": NETWORK_FORMAT, **(provenance or {})})
+
+
+def load_weights(network: nn.Module, path: str | Path) -> None:
+    """Load a state dict into `network`: safetensors, or .pt/.pth read with weights only.
+
+    Buffers that hold the state of neurons are left as they are, in the network as in the file. A network inside one of
+    the project's wrappers takes its own weights.
+
+    Errors: MissingFileError; CheckpointError for a truncated, foreign or pickled file, another network, or NaN.
+    """
+    path = Path(path)
+    tensors, metadata = (_read_torch(path), {}) if path.suffix in (".pt", ".pth") else _read_safetensors(path)
+    if metadata.get("format") == STUDENT_FORMAT:
+        raise CheckpointError(
+            f"{path} must hold the weights of a float network (found a student, {STUDENT_FORMAT})",
+            hints=["read a student with mdcompress.load_student(path): it needs no network"],
+        )
+    _check_finite(path, tensors)
+    own = network if any(name.startswith(_INSIDE) for name in tensors) else inner(network)
+    states = state_names(own)
+    given = {name: tensor for name, tensor in _without_wrapper(tensors, own).items() if name not in states}
+    _load(own, given, path, "the network", without=states)
+
+
+def save_student(student: Student, path: str | Path, *, provenance: Mapping[str, str] | None = None) -> None:
+    """Write a student so that the file alone rebuilds it: tensors, graph and plan."""
+    metadata = {
+        "format": STUDENT_FORMAT,
+        "graph": _GRAPH.dump_json(student.graph).decode(),
+        "plan": plan_to_json(student.plan),
+        **(provenance or {}),
+    }
+    _write(Path(path), student.state_dict(), metadata)
+
+
+def load_student(path: str | Path) -> Student:
+    """Rebuild a student from its file, in evaluation mode.
+
+    Errors: MissingFileError; CheckpointError for a truncated or foreign file, or one that is not a student.
+    """
+    path = Path(path)
+    tensors, metadata = _read_safetensors(path)
+    if metadata.get("format") != STUDENT_FORMAT:
+        raise CheckpointError(
+            f"{path} must be a student ({STUDENT_FORMAT}); its format is {metadata.get('format', 'not given')!r}",
+            hints=["`mdcompress quantize` writes students; weights of a float network go to --weights"],
+        )
+    _check_finite(path, tensors)
+    try:
+        graph, plan = _GRAPH.validate_json(metadata["graph"]), plan_from_json(metadata["plan"])
+        student = Student(graph, plan)
+    except (LookupError, ValidationError, MdcompressError, AssertionError) as error:
+        raise CheckpointError(
+            f"{path} holds a damaged description of its student: {error}", hints=["quantize again"]
+        ) from error
+    _load(student, tensors, path, "its own description")
+    return student.eval()
+
+
+def holds_student(path: str | Path) -> bool:
+    """Whether a safetensors file is a student, not the weights of a float network. Errors: as `load_student`."""
+    with _opened(Path(path)) as file:
+        metadata: Mapping[str, str] = file.metadata() or {}
+    return metadata.get("format") == STUDENT_FORMAT
+
+
+def restore(network: nn.Module, state: Mapping[str, Tensor], *, without: Collection[str] = ()) -> None:
+    """Copy a state into the network's own tensors but `without`; ValueError unless names and shapes are the same.
+
+    Not `load_state_dict`: Brevitas puts new Parameter objects in place of its scales there, of which an optimizer
+    made before knows nothing, and which forget requires_grad=False.
+    """
+    own = {name: tensor for name, tensor in network.state_dict().items() if name not in without}
+    if own.keys() != state.keys():
+        differing = sorted(own.keys() ^ state.keys())
+        raise ValueError(f"{len(differing)} tensors are in one of them only, {differing[0]!r} first")
+    with torch.no_grad():
+        for name, tensor in own.items():
+            if tensor.shape != state[name].shape:
+                raise ValueError(f"{name!r} has shape {list(state[name].shape)}, not {list(tensor.shape)}")
+            tensor.copy_(state[name])
+
+
+def _write(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    write_atomically(path, _with_sorted_header(save(plain, metadata=dict(metadata))))
+
+
+def _with_sorted_header(content: bytes) -> bytes:
+    """Equal tensors and metadata give equal bytes: safetensors writes its metadata in the order of a hash map.
+
+    Layout: 8 bytes little-endian length of the JSON header, the header (padded with spaces), the tensors' bytes.
+    """
+    length = int.from_bytes(content[:8], "little")
+    header = json.dumps(json.loads(content[8 : 8 + length]), sort_keys=True, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)
+    return len(header).to_bytes(8, "little") + header + content[8 + length :]
+
+
+def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    with _opened(path) as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """A safetensors file; what is wrong with it is said in our words, whether it shows on opening or on reading."""
+    _require_file(path)
+    try:
+        with safe_open(path, framework="pt") as file:
+            yield file
+    except (SafetensorError, OSError, ValueError) as error:
+        with path.open("rb") as stream:
+            head = stream.read(2)
+        if head in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
+            raise CheckpointError(
+                f"{path} must be a safetensors file (found a pickle, which can run code when it is read)",
+                hints=["name it .pt to read it with weights only, or save it with safetensors.torch.save_file"],
+            ) from error
+        raise CheckpointError(
+            f"{path} must be a whole safetensors file ({error})",
+            hints=["it is truncated or of another kind: write it again"],
+        ) from error
+
+
+def _read_torch(path: Path) -> dict[str, Tensor]:
+    _require_file(path)
+    try:
+        with warnings.catch_warnings(action="ignore"):  # what torch says of pickles we say ourselves
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, KeyError) as error:  # torch's own words advise to run the code in the file
+        raise CheckpointError(
+            f"{path} must hold tensors only, in a file that torch.save wrote (found other objects, or no torch file; "
+            "reading such objects can run code, so they are not read)",
+            hints=[f"where it was made, save the state dict alone: torch.save(network.state_dict(), {path.name!r})"],
+        ) from error
+    except (RuntimeError, EOFError, ValueError, OSError) as error:
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise CheckpointError(
+            f"{path} must hold tensors only, in a whole file ({first})",
+            hints=["save the state dict alone: torch.save(network.state_dict(), path)"],
+        ) from error
+    for key in ("state_dict", "model", "model_state_dict", "net"):  # net: SpikingJelly's examples
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
+    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
+        raise CheckpointError(
+            f"{path} must hold a state dict of tensors (found {_in_words(content)})",
+            hints=["save it with torch.save(network.state_dict(), path)"],
+        )
+    return dict(content)
+
+
+def _in_words(content: object) -> str:
+    if not isinstance(content, dict):
+        return type(content).__name__
+    return f"a dict of {_shortened([f'{name!r}: {type(value).__name__}' for name, value in content.items()])}"
+
+
+def _without_wrapper(tensors: Mapping[str, Tensor], network: nn.Module) -> Mapping[str, Tensor]:
+    """Names without the `module.` that torch.nn.DataParallel puts before all of them."""
+    if not all(name.startswith(_WRAPPER) for name in tensors) or any(
+        name.startswith(_WRAPPER) for name in network.state_dict()
+    ):
+        return tensors
+    return {name.removeprefix(_WRAPPER): tensor for name, tensor in tensors.items()}
+
+
+def _require_file(path: Path) -> None:
+    if not path.is_file():
+        raise MissingFileError(f"{path}: no such file", hints=["check the path of the weights"])
+
+
+def _check_finite(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise CheckpointError(
+                f"{path}: all weights must be finite, but {name!r} holds NaN or infinity",
+                hints=["the training that made them diverged; use an earlier checkpoint"],
+            )
+
+
+def _load(
+    network: nn.Module, tensors: Mapping[str, Tensor], path: Path, owner: str, *, without: Collection[str] = ()
+) -> None:
+    expected = {name: tensor for name, tensor in network.state_dict().items() if name not in without}
+    missing = [name for name in expected if name not in tensors]
+    unexpected = [name for name in tensors if name not in expected]
+    shapes = [
+        f"{name} is {list(tensors[name].shape)}, not {list(expected[name].shape)}"
+        for name in expected
+        if name in tensors and tensors[name].shape != expected[name].shape
+    ]
+    if missing or unexpected or shapes:
+        parts = [("missing", missing), ("not known", unexpected), ("of another shape", shapes)]
+        details = "; ".join(f"{what}: {_shortened(names)}" for what, names in parts if names)
+        raise CheckpointError(
+            f"{path} does not fit {owner}: {details}",
+            hints=["these are weights of another network, or of the same one built with other options"],
+        )
+    restore(network, tensors, without=without)
+
+
+def _shortened(names: list[str]) -> str:
+    more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
+    return ", ".join(names[:_NAMES_SHOWN]) + more

@@ -1,0 +1,359 @@
+import itertools
+import math
+from collections import Counter, defaultdict
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from intsnn.activity import assume, measure
+from intsnn.arithmetic import word_bits
+from intsnn.errors import HardwareError
+from intsnn.estimation.events import count, partial_sum_bits
+from intsnn.estimation.gating import cut_of
+from intsnn.execution.interpreter import evaluate
+from intsnn.graph import IntConv, IntConvTranspose, IntGraph, IntInput, IntLinear, IntNeuron, IntReadout, IntRequant
+from intsnn.graph.bounds import bounds
+from intsnn.hardware.items import Item
+from intsnn.mapping import map_graph
+from tests.support.crossbar_by_hand import place_cells, pulses, slices_of, small_hardware
+from tests.support.intgraphs import GraphBuilder, random_input
+from tests.support.wide_graphs import any_graphs, graphs_of_any_length
+
+ZERO = np.zeros(1, np.int64)
+
+
+def two_layers() -> IntGraph:
+    """2x2 input of one bit -> 2x2 kernel, 3 outputs, one position -> LIF -> linear 3 -> 2 -> readout."""
+    return IntGraph(
+        (
+            IntInput("input", (), (1, 2, 2), 1, False, 1.0),
+            IntConv("conv", ("input",), (3, 1, 1), np.full((3, 1, 2, 2), 3), 4, (1, 1), (0, 0), (1, 1), 1),
+            IntRequant("requant", ("conv",), (3, 1, 1), np.array([3]), np.array([4]), 1, 1.0),
+            IntNeuron("lif", ("requant",), (3, 1, 1), 2, ZERO, np.array([1]), "hard", ZERO, ZERO, 1, 4, 0, 1.0),
+            IntLinear("fc", ("lif",), (3, 1, 2), np.ones((2, 1)), 2),
+            IntReadout("readout", ("fc",), (3, 1, 2), "sum", 1.0),
+        )
+    )
+
+
+def test_two_layers_by_hand():
+    """T = 2, one sample: three active inputs, then none. Arrays of 2 rows and 4 columns, 2-bit cells, lossless: 3 bits.
+
+    conv: 4 kernel positions of 1 row, 3 outputs x 2 slices = 6 columns: 2 column blocks, 2 PEs, 8 arrays.
+    fc: reads (3, 1, 1) along its last axis: 3 positions, 1 row, 2 outputs of 1 slice: one array.
+    """
+    graph = two_layers()
+    x = np.array([[1, 1, 0, 1], [0, 0, 0, 0]]).reshape(2, 1, 1, 2, 2)
+    counts = count(map_graph(graph, small_hardware(rows=2, columns=4, cell_bits=2)), measure(graph, [x]))
+    steps = {(event.node, event.item): event.steps for event in counts.events}
+    bits = {(event.node, event.item): event.bits for event in counts.events}
+    expected = {
+        ("conv", Item.ROW_ACTIVATION): (6, 0),
+        ("conv", Item.CELL_READ): (18, 0),
+        ("conv", Item.ADC_CONVERSION): (24, 24),
+        ("conv", Item.MUX_SWITCH): (24, 24),
+        ("conv", Item.PARTIAL_SUM_ADD): (18, 18),
+        ("conv", Item.PARTIAL_SUM_STORE): (18, 18),
+        ("conv", Item.SHIFT_ADD): (3, 3),
+        ("conv", Item.POPCOUNT_ADD): (3, 0),
+        ("conv", Item.SIGN_SUBTRACT): (3, 3),
+        ("conv", Item.BUFFER_WRITE): (4, 4),
+        ("conv", Item.BUFFER_READ): (4, 4),
+        ("conv", Item.SPIKE_TRANSFER): (8, 8),
+        ("conv", Item.PE_TRANSFER): (80, 80),  # 4 inputs to 2 column blocks; 6 codes of 3 bits from each of 4 positions
+        ("requant", Item.REQUANTIZE_MULTIPLY): (3, 3),
+        ("requant", Item.REQUANTIZE_ADD): (3, 3),
+        ("lif", Item.NEURON_ADD): (3, 3),
+        ("lif", Item.NEURON_COMPARE): (3, 3),
+        ("lif", Item.NEURON_STORE): (3, 3),
+        ("lif", Item.MEMBRANE_READ): (12, 12),
+        ("lif", Item.MEMBRANE_WRITE): (12, 12),
+        ("fc", Item.ROW_ACTIVATION): (3, 3),  # j = (27 + 4) >> 1, then 4 >> 1 = 2: all three fire in both steps
+        ("fc", Item.CELL_READ): (6, 6),
+        ("fc", Item.ADC_CONVERSION): (6, 6),
+        ("fc", Item.MUX_SWITCH): (6, 6),
+        ("fc", Item.POPCOUNT_ADD): (3, 3),
+        ("fc", Item.SIGN_SUBTRACT): (6, 6),
+        ("fc", Item.BUFFER_WRITE): (3, 3),
+        ("fc", Item.BUFFER_READ): (3, 3),
+        ("fc", Item.SPIKE_TRANSFER): (6, 6),
+        ("readout", Item.READOUT_ADD): (6, 6),
+    }
+    words = {key: value for key, value in steps.items() if key[0] == "readout" and "MEMBRANE" in key[1].name}
+    assert {key: value for key, value in steps.items() if key not in words} == expected
+    assert len(words) == 2
+    assert bits["conv", Item.ADC_CONVERSION] == 3
+    assert bits["conv", Item.PARTIAL_SUM_ADD] == 3 + 2
+    assert bits["conv", Item.SHIFT_ADD] == bits["conv", Item.SIGN_SUBTRACT] == 5 + 2
+    assert bits["conv", Item.POPCOUNT_ADD] == 3
+    assert bits["requant", Item.REQUANTIZE_MULTIPLY] == math.sqrt(4 * 2)  # acc in [0, 12], M = 3
+    assert counts.total(Item.ADC_CONVERSION) == 60 and counts.time_steps == 2
+
+
+def test_instances_of_two_layers_by_hand():
+    graph = two_layers()
+    mapping = map_graph(graph, small_hardware(rows=2, columns=4, cell_bits=2, column_mux=4))
+    counts = count(mapping, assume(graph, rate=0.5, time_steps=1))
+    built = {item: counts.built(item) for item in Item if counts.built(item)}
+    assert built.pop(Item.MEMBRANE_BIT) == 3 * 4 + 6 * word_bits(bounds(graph)["readout"])
+    assert built == {
+        Item.ROW_ACTIVATION: 9 * 2,
+        Item.CELL_READ: 9 * 8,
+        Item.ADC_CONVERSION: 9,
+        Item.MUX_SWITCH: 9,
+        Item.PARTIAL_SUM_ADD: 8,
+        Item.PARTIAL_SUM_STORE: 8,
+        Item.SHIFT_ADD: 8,
+        Item.SIGN_SUBTRACT: 9,
+        Item.POPCOUNT_ADD: 4 + 1,
+        Item.BUFFER_BIT: 4 + 3,
+        Item.TILE: 2,
+        Item.REQUANTIZE_MULTIPLY: 3,
+        Item.REQUANTIZE_ADD: 3,
+        Item.NEURON_ADD: 3,
+        Item.NEURON_COMPARE: 3,
+        Item.NEURON_STORE: 3,
+        Item.READOUT_ADD: 6,
+    }
+
+
+def brute_force(node, inputs, hardware, bits):
+    """Counts of one weight layer in one step of one sample, array by array and pulse by pulse.
+
+    An array is (kernel position, pack of groups, block of rows, block of columns); those of a PE differ in the first.
+    """
+    arrays, pes = defaultdict(list), defaultdict(set)
+    for *array, row, column, source in place_cells(node, hardware.crossbar):
+        arrays[tuple(array)].append((row, column, source))
+        pes[tuple(array[1:])].add(array[0])
+    found, gating, word = Counter(), hardware.crossbar.gating, words_of(node, hardware)
+    slices = slices_of(node, hardware.crossbar)
+    on_bus = {array for array in arrays if len(pes[array[1:]]) > 1}
+    fed = sum(len({row for row, _, _ in arrays[array]}) for array in on_bus)
+    found[Item.PE_TRANSFER] += fed * feedings(node, inputs, bits)
+    for read in pulses(node, inputs, bits=bits):
+        found[Item.POPCOUNT_ADD] += sum(read.values())
+        active = {array: {row for row, _, source in cells if read[source]} for array, cells in arrays.items()}
+        working_pes = {array[1:] for array, rows in active.items() if rows}
+        words = defaultdict(set)  # which words (kernel position, block of rows) of a pack contribute to
+        for array, cells in arrays.items():
+            found[Item.ROW_ACTIVATION] += len(active[array])
+            found[Item.CELL_READ] += sum(read[source] for _, _, source in cells)
+            if gating == "none" or (gating == "pe" and array[1:] in working_pes) or active[array]:
+                columns = {column for _, column, _ in cells}
+                found[Item.ADC_CONVERSION] += len(columns)
+                for column in columns:
+                    words[word(array, column)].add((array[0], array[2]))
+        found[Item.PARTIAL_SUM_ADD] += sum(len(places) - 1 for places in words.values())
+        found[Item.PARTIAL_SUM_TRANSFER] += sum(len({rows for _, rows in places}) - 1 for places in words.values())
+        sent = sum(len(places) for places in words.values()) if on_bus else 0
+        found[Item.PE_TRANSFER] += sent * digits_sent(node, hardware)
+        if hardware.crossbar.joining == "at_array":
+            found[Item.SHIFT_ADD] += (slices - 1) * sum(len(places) for places in words.values())
+    return found
+
+
+def words_of(node, hardware):
+    """The word that a column of an array belongs to: itself, or the output and sign whose slices are joined there.
+
+    A weight's columns stand side by side; one that lies on two arrays is joined as if it lay on one.
+    """
+    crossbar = hardware.crossbar
+    signs = 2 if crossbar.encoding == "differential" else 1
+    slices = slices_of(node, crossbar)
+
+    def word(array, column):
+        column += array[3] * crossbar.columns
+        part = column if crossbar.joining == "after_sum" else (column // (slices * signs), column % signs)
+        return array[1], part
+
+    return word
+
+
+def feedings(node, inputs, bits):
+    """How often an array is fed: every bit at every output position, or place of a transposed kernel's input."""
+    places = inputs.shape[1:] if isinstance(node, IntConvTranspose) else node.shape[1:]
+    return bits * (math.prod(node.shape[:-1]) if isinstance(node, IntLinear) else math.prod(places))
+
+
+def digits_sent(node, hardware):
+    """Bits of a word on its way to the PE's adders: a code, and the cells by which joined slices are shifted."""
+    bits = hardware.crossbar.resolution
+    if hardware.crossbar.joining == "at_array":
+        for _ in range(1, slices_of(node, hardware.crossbar)):
+            bits += hardware.crossbar.cell.bits
+    return bits
+
+
+def spike_or_word_bits(graph, node):
+    """Bits of what a layer reads: a neuron's spikes, which a recurrent layer reads even where it writes potentials."""
+    source = graph.node(node.inputs[0])
+    if isinstance(source, IntNeuron):
+        return math.ceil(math.log2(source.max_spikes + 1))
+    return word_bits(bounds(graph)[source.name])
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_counts_equal_a_crossbar_read_pulse_by_pulse(data):
+    graph = data.draw(any_graphs().filter(lambda graph: 0 < len(graph.weight_layers) <= 3))
+    x = random_input(graph, time_steps=graph.time_steps or data.draw(st.integers(1, 2)), samples=1)
+    hardware = small_hardware(
+        rows=data.draw(st.integers(1, 9)),
+        columns=data.draw(st.integers(1, 9)),
+        cell_bits=data.draw(st.integers(1, 4)),
+        encoding=data.draw(st.sampled_from(("offset", "differential"))),
+        mapping=data.draw(st.sampled_from(("kernel_split", "im2col"))),
+        gating=data.draw(st.sampled_from(("none", "pe", "array"))),
+        joining=data.draw(st.sampled_from(("after_sum", "at_array"))),
+    )
+    mapping = map_graph(graph, hardware)
+    counts = count(mapping, measure(graph, [x], cuts=[cut_of(layer) for layer in mapping.layers]))
+    codes = {layer.name: partial_sum_bits(layer, hardware) for layer in mapping.layers}
+    steps = {(event.node, event.item): event.steps for event in counts.events}
+    for node, read in (step.weight_layer for step in evaluate(graph, x) if step.weight_layer):
+        bits, groups = spike_or_word_bits(graph, node), getattr(node, "groups", 1)
+        channels = node.shape[-1] if isinstance(node, IntLinear) else node.shape[0]
+        positions = math.prod(node.shape) // channels
+        for t in range(len(x)):
+            expected = brute_force(node, read[t, 0], hardware, bits)
+            expected[Item.POPCOUNT_ADD] += positions * groups * (bits - 1)
+            expected[Item.PARTIAL_SUM_TRANSFER] *= codes[node.name]
+            sums = channels * positions * (2 if hardware.crossbar.encoding == "differential" else 1)
+            joined = slices_of(node, hardware.crossbar) if hardware.crossbar.joining == "after_sum" else 1
+            expected[Item.SHIFT_ADD] += sums * (joined * bits - 1)
+            expected[Item.MUX_SWITCH] = expected[Item.ADC_CONVERSION]
+            expected[Item.PARTIAL_SUM_STORE] = expected[Item.PARTIAL_SUM_ADD]
+            if hardware.crossbar.encoding == "differential":
+                del expected[Item.POPCOUNT_ADD]
+            for item, number in expected.items():
+                assert steps.get((node.name, item), (0,) * len(x))[t] == number, (node.name, item)
+
+
+def dense(inputs: int, *, bits: int = 1) -> IntGraph:
+    build = GraphBuilder(np.random.default_rng(0))
+    build.readout(build.linear(build.input((inputs,), bit_width=bits), 2, bit_width=2))
+    return build.graph()
+
+
+def test_only_arrays_that_share_a_pe_have_a_bus():
+    """2 channels, 5x5, kernel 3x3 padded, 2 outputs: 25 positions, 9 arrays of 2 rows; 3-bit codes of 2 columns."""
+    build = GraphBuilder(np.random.default_rng(0))
+    build.readout(build.conv(build.input((2, 5, 5), bit_width=1), 2, bit_width=2))
+    graph = build.graph()
+    activity = assume(graph, rate=0.5, time_steps=1)
+    code = small_hardware(rows=4, columns=4, cell_bits=2).crossbar.resolution
+    assert steps_of(graph, Item.PE_TRANSFER, activity) == (25 * 9 * (2 + 2 * code),)
+    assert steps_of(graph, Item.PE_TRANSFER, activity, mapping="im2col") == (0.0,)
+    one = dense(6)
+    assert steps_of(one, Item.PE_TRANSFER, assume(one, rate=0.5, time_steps=1)) == (0.0,)
+
+
+def test_slices_that_are_joined_at_the_array_take_fewer_bits_on_the_bus():
+    """4-bit weights in 2-bit cells, 25 positions of 9 arrays: two codes of c bits, or one word of c + 2."""
+    build = GraphBuilder(np.random.default_rng(0))
+    build.readout(build.conv(build.input((2, 5, 5), bit_width=1), 2, bit_width=4))
+    graph = build.graph()
+    activity = assume(graph, rate=0.5, time_steps=1)
+    code = small_hardware(rows=4, columns=4, cell_bits=2).crossbar.resolution
+    apart, joined = (steps_of(graph, Item.PE_TRANSFER, activity, joining=at) for at in ("after_sum", "at_array"))
+    assert apart == (25 * 9 * (2 + 2 * 2 * code),)
+    assert joined == (25 * 9 * (2 + 2 * (code + 2)),)
+
+
+def steps_of(graph, item, activity, **hardware):
+    counts = count(map_graph(graph, small_hardware(rows=4, columns=4, cell_bits=2, **hardware)), activity)
+    return next((event.steps for event in counts.events if event.item is item), (0.0,))
+
+
+def test_gated_arrays_convert_only_if_a_row_is_active():
+    """6 rows on 4: blocks of 4 and 2, rows active half the time: 1 - 2^-4 and 1 - 2^-2 of 2 columns each."""
+    graph = dense(6)
+    gated = steps_of(graph, Item.ADC_CONVERSION, assume(graph, rate=0.5, time_steps=1), gating="array")
+    assert gated == pytest.approx([2 * (15 / 16 + 3 / 4)])
+    added = steps_of(graph, Item.PARTIAL_SUM_ADD, assume(graph, rate=0.5, time_steps=1), gating="array")
+    assert added == pytest.approx([2 * (15 / 16 + 3 / 4) - 2 * 63 / 64])  # outputs without an active row add nothing
+    sent = steps_of(graph, Item.PARTIAL_SUM_TRANSFER, assume(graph, rate=0.5, time_steps=1), gating="array")
+    hardware = small_hardware(rows=4, columns=4, cell_bits=2)
+    bits = partial_sum_bits(map_graph(graph, hardware).layers[0], hardware)
+    assert sent == pytest.approx([2 * (15 / 16 + 3 / 4 - 63 / 64) * bits])
+
+
+def test_a_silent_network_converts_nothing_if_gated_and_everything_if_not():
+    graph = dense(6)
+    silent = assume(graph, rate=0, time_steps=1)
+    assert steps_of(graph, Item.ADC_CONVERSION, silent, gating="array") == (0.0,)
+    assert steps_of(graph, Item.ADC_CONVERSION, silent) == (4.0,)
+
+
+def test_a_multi_bit_input_is_fed_bit_by_bit():
+    graph = dense(4, bits=8)
+    activity = assume(graph, rate=0.5, time_steps=1)
+    assert steps_of(graph, Item.ADC_CONVERSION, activity) == (2 * 8,)
+    assert steps_of(graph, Item.SHIFT_ADD, activity) == (2 * 7,)
+    assert steps_of(graph, Item.ROW_ACTIVATION, activity) == pytest.approx((4 * 4,))
+
+
+def test_transport_takes_the_form_that_the_description_names():
+    """6 inputs of 1 bit, 3 active on average, address 3 bits, 2 hops."""
+    graph = dense(6)
+    activity = assume(graph, rate=0.5, time_steps=1)
+    assert steps_of(graph, Item.SPIKE_TRANSFER, activity, transport="bitmap") == (12,)
+    assert steps_of(graph, Item.SPIKE_TRANSFER, activity, transport="address_event") == (18,)
+    assert steps_of(graph, Item.SPIKE_TRANSFER, activity, transport="smaller") == (12,)
+    sparse = assume(graph, rate=0.1, time_steps=1)
+    assert steps_of(graph, Item.SPIKE_TRANSFER, sparse, transport="smaller") == pytest.approx((0.6 * 3 * 2,))
+
+
+def test_addresses_of_multi_bit_inputs_carry_their_value():
+    graph = dense(4, bits=8)
+    activity = assume(graph, rate=0.5, time_steps=1)
+    moved = steps_of(graph, Item.SPIKE_TRANSFER, activity, transport="address_event")
+    assert moved == pytest.approx((4 * 255 / 256 * (2 + 8) * 2,))
+
+
+def test_a_line_buffer_reads_each_input_once():
+    build = GraphBuilder(np.random.default_rng(0))
+    build.readout(build.conv(build.input((2, 5, 5), bit_width=1), 2))
+    graph = build.graph()
+    activity = assume(graph, rate=0.5, time_steps=1)
+    assert steps_of(graph, Item.BUFFER_READ, activity) == (25 * 9 * 2,)
+    assert steps_of(graph, Item.BUFFER_READ, activity, input_reuse="line_buffer") == (50,)
+
+
+def test_an_activity_of_another_size_is_an_error():
+    activity = assume(dense(6), rate=0.5, time_steps=1)
+    mapping = map_graph(dense(7), small_hardware(rows=4, columns=4, cell_bits=2))
+    with pytest.raises(HardwareError, match="must be of 7 inputs \\(got 6\\)"):
+        count(mapping, activity)
+    with pytest.raises(HardwareError, match="no layer"):
+        count(mapping, replace(activity, synapses=()))
+
+
+@settings(max_examples=20, deadline=None)
+@given(graphs_of_any_length(), st.integers(1, 4))
+def test_counts_grow_with_every_step(graph, time_steps):
+    mapping = map_graph(graph, small_hardware(rows=8, columns=8, cell_bits=2))
+    x = np.full((time_steps + 1, 1, *graph.input.shape), 2 ** (graph.input.bit_width - graph.input.signed) - 1)
+    shorter, longer = (count(mapping, measure(graph, [x[:steps]])) for steps in (time_steps, time_steps + 1))
+    assert shorter.instances == longer.instances
+    for item in Item:
+        assert shorter.total(item) <= longer.total(item)
+    pairs = itertools.product(shorter.events, longer.events)
+    assert all(a.steps == b.steps[:time_steps] for a, b in pairs if (a.node, a.item) == (b.node, b.item))
+
+
+@settings(max_examples=30, deadline=None)
+@given(graphs_of_any_length(), st.integers(1, 12), st.integers(1, 12))
+def test_more_rows_never_mean_more_conversions_or_partial_sums(graph, rows, more):
+    x = np.ones((1, 1, *graph.input.shape), np.int64) - graph.input.signed
+    activity = measure(graph, [x])
+    few, many = (
+        count(map_graph(graph, small_hardware(rows=size, columns=8, cell_bits=2)), activity)
+        for size in (rows, rows + more)
+    )
+    for item in (Item.ADC_CONVERSION, Item.PARTIAL_SUM_ADD, Item.PARTIAL_SUM_STORE):
+        assert many.total(item) <= few.total(item)

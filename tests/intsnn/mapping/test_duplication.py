@@ -1,0 +1,86 @@
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from intsnn.activity import assume
+from intsnn.errors import HardwareError
+from intsnn.estimation.estimation import estimate
+from intsnn.estimation.events import count
+from intsnn.hardware import HardwareSpec
+from intsnn.mapping import map_graph
+from intsnn.mapping.duplication import Replicable, duplicates
+from tests.support.crossbar_by_hand import small_hardware
+from tests.support.intgraphs import GraphBuilder, residual_graph
+
+
+def test_copies_by_hand():
+    """1024, 256 and 64 positions of one read; 9, 9 and 18 arrays a copy; 100 arrays leave 64 after one copy each.
+
+    1024 -> 512 (9), 342 (18), 256 (27): now both first layers take 256. -> 205 (36), and 256 -> 128 (45), 205 -> 171
+    (54), 171 -> 147 (63): one array is left.
+    """
+    layers = [Replicable(1024, 1, 9), Replicable(256, 1, 9), Replicable(64, 1, 18)]
+    assert duplicates(layers, 100) == (7, 2, 1)
+
+
+def test_a_layer_read_bit_by_bit_is_slower():
+    assert duplicates([Replicable(16, 8, 1), Replicable(16, 1, 1)], 9) == (8, 1)
+
+
+def test_a_budget_below_one_copy_of_each_is_an_error():
+    with pytest.raises(HardwareError, match="one copy of every layer, 4 arrays \\(got 3\\)"):
+        duplicates([Replicable(8, 1, 3), Replicable(8, 1, 1)], 3)
+
+
+def test_copies_end_where_every_position_has_its_own():
+    assert duplicates([Replicable(4, 1, 1), Replicable(2, 1, 1)], 1000) == (4, 2)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(st.builds(Replicable, st.integers(1, 7), st.integers(1, 3), st.integers(1, 4)), min_size=1, max_size=3),
+    st.integers(0, 20),
+)
+def test_greedy_is_as_fast_as_the_best_of_all_choices(layers, spare):
+    budget = sum(layer.arrays for layer in layers) + spare
+    chosen = duplicates(layers, budget)
+
+    def slowest(copies):
+        return max(layer.reads_with(number) for layer, number in zip(layers, copies, strict=True))
+
+    def arrays(copies):
+        return sum(layer.arrays * number for layer, number in zip(layers, copies, strict=True))
+
+    every = itertools.product(*(range(1, layer.positions + 1) for layer in layers))
+    assert arrays(chosen) <= budget
+    assert slowest(chosen) == min(slowest(copies) for copies in every if arrays(copies) <= budget)
+
+
+def with_budget(arrays: int | None) -> HardwareSpec:
+    hardware = small_hardware(rows=64, columns=64, cell_bits=2)
+    return HardwareSpec.model_validate({**hardware.model_dump(), "duplication": {"arrays": arrays}})
+
+
+def test_copies_are_built_and_leave_the_events_alone():
+    graph = residual_graph()
+    activity = assume(graph, rate=0.2, time_steps=2)
+    single, many = (map_graph(graph, with_budget(arrays)) for arrays in (None, 200))
+    assert single.arrays < many.arrays <= 200
+    assert count(single, activity).events == count(many, activity).events
+    for one, more in zip(single.layers, many.layers, strict=True):
+        assert more.arrays == one.arrays * more.copies and more.pes == one.pes * more.copies
+        assert more.utilisation == one.utilisation
+    fast, slow = (estimate(graph, activity, with_budget(arrays)) for arrays in (200, None))
+    assert fast.latency_ns < slow.latency_ns and fast.area_um2 > slow.area_um2
+    assert any("Copies that work side by side" in note for note in fast.notes)
+    assert [node.copies for node in fast.nodes if node.copies] == [layer.copies for layer in many.layers]
+
+
+def test_a_budget_that_does_not_hold_the_network_is_an_error():
+    build = GraphBuilder(np.random.default_rng(0))
+    build.readout(build.linear(build.input((200,)), 10))
+    with pytest.raises(HardwareError, match="one copy of every layer"):
+        map_graph(build.graph(), with_budget(2))

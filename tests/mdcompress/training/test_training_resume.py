@@ -1,0 +1,244 @@
+"""A training that was stopped or killed goes on as if nothing had happened."""
+
+from __future__ import annotations
+
+import copy
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from mdcompress.errors import CheckpointError, TrainingError
+from mdcompress.recipe import OptimizerSpec, TeacherSpec
+from mdcompress.student import Student
+from mdcompress.training import (
+    Event,
+    Resumed,
+    StepRecord,
+    read_history,
+    train_network,
+)
+from tests.support.paths import ROOT
+from tests.support.training_cases import Batch, Shuffled, StoppedError, assert_same_state, float_network, run, state_of
+
+
+@pytest.fixture
+def student(quantized: Student) -> Student:
+    return copy.deepcopy(quantized)
+
+
+# ------------------------------------------------------------------ checkpoint and resume
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(quantized: Student, teacher: nn.Module, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The checkpoint of a run that nobody stopped; its end state lies beside it."""
+    path = tmp_path_factory.mktemp("whole") / "last"
+    student = copy.deepcopy(quantized)
+    run(student, teacher, path)
+    save_file(state_of(student), path.with_name("end"))
+    return path
+
+
+@pytest.mark.parametrize("stop_at", [1, 4, 5, 6, 9, 12])
+def test_a_training_stopped_after_any_step_ends_in_the_same_bits(
+    quantized: Student, teacher: nn.Module, uninterrupted: Path, tmp_path: Path, stop_at: int
+) -> None:
+    path = tmp_path / "last"
+    with pytest.raises(StoppedError):
+        run(copy.deepcopy(quantized), teacher, path, stop_at=stop_at)
+    student = copy.deepcopy(quantized)
+    events = run(student, teacher, path)
+    resumed = events[0]
+    assert isinstance(resumed, Resumed)
+    assert (resumed.epoch, resumed.step) == {1: (1, 0), 4: (1, 4), 5: (1, 4), 6: (1, 4), 9: (2, 0), 12: (2, 4)}[stop_at]
+    assert_same_state(student, load_file(uninterrupted.with_name("end")))
+    assert read_history(path) == read_history(uninterrupted)  # seconds are not compared
+    ends = load_file(path), load_file(uninterrupted)
+    assert ends[0].keys() == ends[1].keys()
+    assert all(torch.equal(ends[0][name], ends[1][name]) for name in ends[0])
+
+
+def test_a_checkpoint_does_not_change_the_result(quantized: Student, teacher: nn.Module, uninterrupted: Path) -> None:
+    student = copy.deepcopy(quantized)
+    run(student, teacher, None)
+    assert_same_state(student, load_file(uninterrupted.with_name("end")))
+
+
+def test_a_finished_training_is_not_repeated(quantized: Student, teacher: nn.Module, uninterrupted: Path) -> None:
+    student = copy.deepcopy(quantized)
+    events = run(student, teacher, uninterrupted)
+    assert len(events) == 1
+    assert isinstance(events[0], Resumed)
+    assert [each.epoch for each in events[0].history] == [0, 1, 2]
+    assert_same_state(student, load_file(uninterrupted.with_name("end")))
+
+
+@pytest.mark.parametrize("name", ["adam", "sgd"])
+def test_every_optimizer_resumes_in_the_same_bits(name: str, tmp_path: Path) -> None:
+    optimizer = OptimizerSpec.model_validate({"name": name, "lr": 0.01})
+
+    def train(path: Path | None, *, stop_at: int | None = None) -> nn.Module:
+        events: list[Event] = []
+
+        def progress(event: Event) -> None:
+            events.append(event)
+            if len(events) == stop_at:
+                raise KeyboardInterrupt
+
+        return train_network(
+            float_network(),
+            train=Shuffled(),
+            validate=Shuffled(),
+            spec=TeacherSpec(epochs=2, optimizer=optimizer),
+            checkpoint=path,
+            checkpoint_every=2,
+            progress=progress,
+        )
+
+    path = tmp_path / "last"
+    with pytest.raises(KeyboardInterrupt):
+        train(path, stop_at=10)
+    assert_same_state(train(path), state_of(train(None)))
+
+
+def test_a_folder_that_does_not_exist_is_an_error_before_any_step(
+    student: Student, teacher: nn.Module, tmp_path: Path
+) -> None:
+    with pytest.raises(CheckpointError, match="cannot be written") as caught:
+        run(student, teacher, tmp_path / "missing" / "last", stop_at=1)
+    assert "the folder must exist" in str(caught.value)
+
+
+def test_an_interrupt_while_a_checkpoint_is_written_keeps_the_old_one(
+    quantized: Student, teacher: nn.Module, uninterrupted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, calls = tmp_path / "last", []
+    synchronise = os.fsync
+
+    def interrupted(handle: int) -> None:
+        calls.append(handle)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        synchronise(handle)
+
+    monkeypatch.setattr(os, "fsync", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(copy.deepcopy(quantized), teacher, path)
+    assert [each.name for each in tmp_path.iterdir()] == ["last"]
+    student = copy.deepcopy(quantized)
+    run(student, teacher, path)
+    assert_same_state(student, load_file(uninterrupted.with_name("end")))
+
+
+def test_data_that_shrank_since_the_interruption_are_an_error(tmp_path: Path) -> None:
+    class Shrinking(Shuffled):
+        limit = 6
+
+        def __iter__(self) -> Iterator[Batch]:
+            for index, batch in enumerate(super().__iter__()):
+                if index < self.limit:
+                    yield batch
+
+    def stop(event: Event) -> None:
+        if isinstance(event, StepRecord) and event.step == 5:
+            raise StoppedError
+
+    data, path, spec = Shrinking(), tmp_path / "last", TeacherSpec(epochs=1)
+    how = {"validate": Shuffled(), "spec": spec, "checkpoint": path, "checkpoint_every": 2}
+    with pytest.raises(StoppedError):
+        train_network(float_network(), train=data, progress=stop, **how)  # type: ignore[arg-type]
+    data.limit = 3
+    with pytest.raises(TrainingError, match=r"epoch 1 must give the batches it gave before \(now 3, before 4\)"):
+        train_network(float_network(), train=data, **how)  # type: ignore[arg-type]
+
+
+# ------------------------------------------------------------------ a real kill
+
+EPOCHS = 9
+KILLABLE = """
+import os, sys, copy
+sys.path[:0] = {path!r}
+import torch
+from pathlib import Path
+from safetensors.torch import save_file
+torch.set_num_threads(1)
+from tests.support import training_cases as tests
+
+network = tests.float_network()   # an untrained teacher will do, and nothing has run backward before the forks
+batches = list(tests.Shuffled())
+quantized = tests.compress(network, batches[0][0], tests.RECIPE, batches)
+print("ready", flush=True)
+for line in sys.stdin:
+    checkpoint, end = map(Path, line.split())
+    child = os.fork()
+    if child == 0:
+        tests.distill(
+            quantized, teacher=network, train=batches, validate=batches,
+            spec=tests.DistillSpec(epochs={epochs}, time_steps=(1, 3)), settings=tests.FAST,
+            checkpoint=checkpoint, checkpoint_every=4,
+        )
+        save_file(tests.state_of(quantized), end)
+        os._exit(0)
+    print(child, flush=True)
+    print(os.waitpid(child, 0)[1], flush=True)
+"""
+
+
+class Killable:
+    """A process that imports once and forks a training for each request, so that the training can be killed."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+        assert self._line() == "ready", "the process did not start: its error stands above"
+
+    def train(self, checkpoint: Path, end: Path, *, kill_in_epoch: int | None = None, after: float = 0.0) -> int:
+        """Train; send SIGKILL `after` so many seconds of that epoch; the wait status."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"{checkpoint} {end}\n")
+        self.process.stdin.flush()
+        child = int(self._line())
+        if kill_in_epoch is not None:
+            while not checkpoint.exists() or len(read_history(checkpoint)) < kill_in_epoch - 1:
+                time.sleep(0.01)
+            time.sleep(after)
+            os.kill(child, signal.SIGKILL)
+        return int(self._line())
+
+    def _line(self) -> str:
+        assert self.process.stdout is not None
+        return self.process.stdout.readline().strip()
+
+
+@pytest.mark.slow
+def test_a_training_killed_twice_at_random_moments_ends_in_the_same_bits(tmp_path: Path) -> None:
+    script = KILLABLE.format(epochs=EPOCHS, path=[*sys.path, str(ROOT)])
+    command = [sys.executable, "-W", "ignore", "-c", script]
+    seed = random.SystemRandom().randrange(2**32)
+    moments, whole, path, end = random.Random(seed), tmp_path / "whole", tmp_path / "last", tmp_path / "end"
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        killable, start = Killable(process), time.monotonic()
+        assert killable.train(whole, tmp_path / "whole.end") == 0
+        epoch_seconds = (time.monotonic() - start) / EPOCHS
+        sys.stderr.write(f"kill moments from seed {seed}; an epoch takes {epoch_seconds:.2f} s\n")
+        for earliest in (1, 4):
+            moment = moments.randint(earliest, earliest + 1)
+            after = moments.random() * epoch_seconds
+            status = killable.train(path, end, kill_in_epoch=moment, after=after)
+            assert os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
+            assert not end.exists()
+        assert read_history(path) != read_history(whole)
+        assert killable.train(path, end) == 0
+    expected, found = load_file(tmp_path / "whole.end"), load_file(end)
+    assert expected.keys() == found.keys()
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+    assert read_history(path) == read_history(whole)

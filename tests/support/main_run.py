@@ -1,0 +1,50 @@
+"""The README's commands, run once as a user would; tests share what they leave behind."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.support.paths import ROOT
+
+
+@dataclass(frozen=True)
+class MainRun:
+    """A working folder in which the first command of the README has been run."""
+
+    folder: Path
+    stdout: str
+
+
+def readme_blocks(language: str) -> list[str]:
+    """The fenced code blocks of the README in one language, in order."""
+    return re.findall(rf"^```{language}\n(.*?)^```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+
+
+def commands(block: str) -> list[list[str]]:
+    """The mdcompress command lines of a shell block; installations and the tests themselves are left out."""
+    parts = [part.strip() for line in block.splitlines() for part in line.split("&&")]
+    return [part.split() for part in parts if part.startswith("mdcompress ")]
+
+
+def run_command(arguments: Sequence[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    """`mdcompress …` in a process of its own, as from a terminal."""
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'export'}"}
+    return subprocess.run(
+        [sys.executable, "-m", "mdcompress", *arguments[1:]],
+        cwd=folder, capture_output=True, text=True, env=environment, timeout=280, check=False,
+    )  # fmt: skip
+
+
+def run_main_job(folder: Path) -> MainRun:
+    """Copy the recipes and run the README's first command."""
+    shutil.copytree(ROOT / "recipes", folder / "recipes")
+    result = run_command(commands(readme_blocks("bash")[0])[0], folder)
+    assert result.returncode == 0, result.stderr
+    return MainRun(folder, result.stdout)

@@ -1,0 +1,44 @@
+"""Every command and every line of Python that the README shows is run as it stands there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.support.main_run import MainRun, commands, readme_blocks, run_command
+from tests.support.paths import ROOT
+
+
+@pytest.mark.slow
+def test_the_first_command_prints_accuracies_parity_and_hardware(main_run: MainRun) -> None:
+    for word in ("teacher", "quantized", "distilled", "student = interpreter = onnxruntime", "EDAP"):
+        assert word in main_run.stdout
+    accuracies = [float(value) for value in re.findall(r"([\d.]+) % \|", main_run.stdout)]
+    assert len(accuracies) == 3 and min(accuracies) > 90
+    before, after = (float(value) for value in re.findall(r"% \| +(0\.\d+) \|", main_run.stdout))
+    assert 0 < after <= before, "the epoch is kept by a loss that is mostly the membranes'"
+
+
+@pytest.mark.slow
+def test_every_other_command_works_after_it_in_its_order(main_run: MainRun) -> None:
+    lines = [line for block in readme_blocks("bash")[1:] for line in commands(block)]
+    assert len(lines) >= 8
+    for line in lines:
+        result = run_command(line, main_run.folder)
+        assert result.returncode == 0, f"{' '.join(line)}\n{result.stderr}"
+
+
+def test_the_python_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    block = "\n".join(readme_blocks("python"))  # the later ones go on from the first
+    exec(compile(block, "README.md", "exec"), {"__name__": "__main__"})
+    assert (tmp_path / "model.onnx").is_file()
+
+
+def test_every_link_to_a_file_leads_somewhere() -> None:
+    links = re.findall(r"\]\(((?!http)[^)#]+)", (ROOT / "README.md").read_text())
+    assert links
+    for link in links:
+        assert (ROOT / link).exists(), link
