@@ -21,6 +21,7 @@ from intsnn.exploration.exploration import explore
 from intsnn.graph import IntGraph
 from intsnn.hardware import HardwareSpec, load_hardware
 from intsnn.onnx.file import read_onnx, write_onnx
+from intsnn.report import to_json
 
 SPACE = DesignSpace(
     crossbar=(16, 32, 64, 128, 256),
@@ -63,7 +64,7 @@ def _report(model: Path, counts: Path, name: str) -> str:
     started = time.perf_counter()
     graph = read_onnx(model)
     check(graph)
-    estimate(graph, read_activity(counts), name).to_json()
+    to_json(estimate(graph, read_activity(counts), name))
     return f"report from model.onnx and activity.json in {time.perf_counter() - started:.2f} s"
 
 

@@ -62,6 +62,8 @@ class ActivityChoice:
 
 def estimate(workspace: Workspace, hardware: str, *, choice: ActivityChoice) -> Report:
     """Price the run's model.onnx and keep the figures in the run."""
+    from intsnn.report import summary_table, to_json
+
     beside = workspace.run.path / "hardware" / require_hardware(hardware)
     workspace.refuse_to_overwrite(
         Stage.ESTIMATE,
@@ -75,14 +77,16 @@ def estimate(workspace: Workspace, hardware: str, *, choice: ActivityChoice) -> 
     require_files(inputs)
     started = workspace.start(Stage.ESTIMATE, *inputs, extra=extra)
     figures = _priced(model, hardware, choice)
-    summary = figures.summary_table()
+    summary = summary_table(figures)
     with started.writing(measured=_totals(figures), summary=summary) as folder:
         write_figures(figures, folder)
-    return Report(summary, json.loads(figures.to_json()), workspace.report(Stage.ESTIMATE).paths)
+    return Report(summary, json.loads(to_json(figures)), workspace.report(Stage.ESTIMATE).paths)
 
 
 def estimate_file(model: Path, hardware: str, *, choice: ActivityChoice, output: Destination | None) -> Report:
     """Price any model.onnx that mdcompress wrote; `output`: where the report in its three forms goes."""
+    from intsnn.report import summary_table, to_json
+
     if output is not None:
         output.require_free(HARDWARE_JSON_FILE, HARDWARE_TABLE_FILE, HARDWARE_PAGE_FILE)
     figures = _priced(model, hardware, choice)
@@ -90,7 +94,7 @@ def estimate_file(model: Path, hardware: str, *, choice: ActivityChoice, output:
     if output is not None:
         make_folder(output.folder)
         paths = write_figures(figures, output.folder)
-    return Report(figures.summary_table(), json.loads(figures.to_json()), paths)
+    return Report(summary_table(figures), json.loads(to_json(figures)), paths)
 
 
 def estimate_elsewhere(workspace: Workspace, hardware: str, *, choice: ActivityChoice, output: Destination) -> Report:
@@ -176,10 +180,12 @@ def estimate_settings(hardware: str, choice: ActivityChoice) -> Mapping[str, str
 
 def write_figures(figures: HardwareReport, folder: Path) -> tuple[Path, ...]:
     """Write hardware.json, hardware.md and report.html; returns their paths."""
+    from intsnn.report import to_html, to_json, to_markdown
+
     texts = {
-        HARDWARE_JSON_FILE: figures.to_json(),
-        HARDWARE_TABLE_FILE: figures.to_markdown(),
-        HARDWARE_PAGE_FILE: figures.to_html(),
+        HARDWARE_JSON_FILE: to_json(figures),
+        HARDWARE_TABLE_FILE: to_markdown(figures),
+        HARDWARE_PAGE_FILE: to_html(figures),
     }
     for name, text in texts.items():
         write_text(folder / name, text)

@@ -16,7 +16,6 @@ from intsnn.estimation.sensitivity import Sensitivity, sensitivities
 from intsnn.graph import IntGraph, Shape
 from intsnn.hardware.figures import Figure, Unavailable
 from intsnn.mapping import Mapping
-from intsnn.report.markdown import markdown, short_table
 
 Part = TypeVar("Part")
 
@@ -307,30 +306,6 @@ class HardwareReport:
         if self.basis is None or self.basis.mapping is None or self.basis.counts is None:
             return ()
         return sensitivities(self.basis.mapping, self.basis.counts)
-
-    def to_json(self) -> str:
-        """The whole report as one JSON document (hardware_report.schema.json); the same report gives the same text."""
-        return self._json
-
-    @cached_property
-    def _json(self) -> str:
-        from intsnn.report.document import document_text  # the writers are read when used: exploring needs none
-
-        return document_text(self)
-
-    def to_html(self) -> str:
-        """The whole report as one page that needs no network; the same report gives the same text."""
-        from intsnn.report.html import page
-
-        return page(self)
-
-    def to_markdown(self) -> str:
-        """The whole report for a reader."""
-        return markdown(self, DEFINITIONS)
-
-    def summary_table(self) -> str:
-        """The totals as a short Markdown table."""
-        return short_table(self)
 
 
 def _available(parts: tuple[Part, ...] | Unavailable) -> tuple[Part, ...]:

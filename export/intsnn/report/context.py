@@ -14,17 +14,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from intsnn.arithmetic import word_bits
 from intsnn.errors import HardwareError
+from intsnn.estimation.report import Basis, HardwareReport
+from intsnn.estimation.spikesim.estimation import estimate_by_spikesim
 from intsnn.graph.bounds import read_bounds
 from intsnn.hardware.figures import Figure, Unavailable
 from intsnn.hardware.loading import load_spikesim
 from intsnn.hardware.spikesim_spec import SPIKESIM_SCHEMA
-
-if TYPE_CHECKING:
-    from intsnn.estimation.report import Basis, HardwareReport
 
 ADDITION_PJ = 0.9  # Horowitz, ISSCC 2014, figure 1.1.9: 32-bit floating-point addition at 45 nm
 MULTIPLICATION_PJ = 3.7  # the same table, 32-bit floating-point multiplication
@@ -96,8 +94,6 @@ def spikesim_scope(report: HardwareReport) -> str:
 
 def spikesim_figures(report: HardwareReport) -> tuple[SpikeSimFigure, ...] | Unavailable:
     """Energy, latency and area beside those of SpikeSim's formulas for the graph's convolutions."""
-    from intsnn.estimation.spikesim.estimation import estimate_by_spikesim
-
     if report.basis is None:
         return Unavailable("the report does not know the graph it was computed from")
     rules = load_spikesim()

@@ -149,8 +149,8 @@ class ReportDocument:
     notes: tuple[str, ...]
 
 
-def document_text(report: HardwareReport) -> str:
-    """The document as text; the same report gives the same text."""
+def to_json(report: HardwareReport) -> str:
+    """The whole report as one JSON document (hardware_report.schema.json); the same report gives the same text."""
     return json.dumps(asdict(document(report)), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
 
+from intsnn.estimation.report import DEFINITIONS, HardwareReport, Total
+from intsnn.estimation.sensitivity import Sensitivity
 from intsnn.hardware.figures import Figure, Unavailable
 from intsnn.report.context import (
     PROXY_SOURCE,
@@ -17,10 +18,6 @@ from intsnn.report.context import (
 )
 from intsnn.report.words import or_dash, percent, readable
 
-if TYPE_CHECKING:
-    from intsnn.estimation.report import HardwareReport, Total
-    from intsnn.estimation.sensitivity import Sensitivity
-
 Cells = tuple[Sequence[str], Sequence[Sequence[str]]]  # heads and rows of a table
 
 _READABLE = {"pJ": ("uJ", 1e-6), "ns": ("us", 1e-3), "um2": ("mm2", 1e-6)}  # the unit that people quote
@@ -31,7 +28,7 @@ SENSITIVITY_WORDS = (
 _SHORT = ("energy_pj", "latency_ns", "area_um2", "power_mw", "edap_pj_ns_um2", "effective_tops_per_w")
 
 
-def short_table(report: HardwareReport) -> str:
+def summary_table(report: HardwareReport) -> str:
     """The totals that people compare first, one row each; where the energy goes, what is absent, and every note."""
     keys = _SHORT if report.floorplan.factor == 1 else (*_SHORT, "floorplan_um2")
     shown = [total for total in report.totals() if total.key in keys]
@@ -55,7 +52,7 @@ def _where_energy_goes(report: HardwareReport) -> str:
     return f"- Most energy: {node} takes {shares[0]}{cells}; of all circuits, {group} takes {shares[1]}."
 
 
-def markdown(report: HardwareReport, definitions: Sequence[str]) -> str:
+def to_markdown(report: HardwareReport) -> str:
     """Totals, definitions, tables by node and by component, provenance, and what is not modelled."""
     sections = (
         f"# Hardware figures: {report.hardware}",
@@ -64,7 +61,7 @@ def markdown(report: HardwareReport, definitions: Sequence[str]) -> str:
         "## Totals",
         _table(("figure", "value"), ((total.label, _quantity(total)) for total in report.totals())),
         f"Energy of each step, nJ: {', '.join(readable(step * 1e-3) for step in report.energy_per_step_pj)}.",
-        "\n".join(f"- {definition}" for definition in definitions),
+        "\n".join(f"- {definition}" for definition in DEFINITIONS),
         *_reasons(report, report.totals()),
         *_area_in_words(report),
         "## By node",

@@ -26,6 +26,7 @@ from intsnn.hardware.items import Item
 from intsnn.mapping import map_graph
 from intsnn.mapping.demand import demand_of
 from intsnn.mapping.widths import of_one_width, with_membrane_bits
+from intsnn.report import to_html, to_json, to_markdown
 from intsnn.report.schema import schema_text
 from tests.support.analog_cases import analog, reading
 from tests.support.crossbar_by_hand import small_hardware
@@ -66,12 +67,12 @@ def test_every_graph_has_a_report_whose_parts_are_its_totals(graph: IntGraph) ->
 def test_a_report_of_attention_fits_its_schema_and_its_pages() -> None:
     graph = attention_graph()
     report = estimate(graph, measure(graph, [random_input(graph)]), "rram_64x64_65nm")
-    jsonschema.validate(json.loads(report.to_json()), json.loads(schema_text()))
+    jsonschema.validate(json.loads(to_json(report)), json.loads(schema_text()))
     products = [node for node in report.nodes if node.kind == "matmul"]
     assert [node.dense_operations for node in products] == [2 * 4 * 2 * 4 * 4 * 2, 2 * 4 * 2 * 4 * 4 * 2]
     assert all(0 <= 2 * node.effective_operations <= node.dense_operations for node in products)
     assert any("product" in part.group for part in report.energy)
-    for text in (report.to_markdown(), report.to_html()):
+    for text in (to_markdown(report), to_html(report)):
         assert products[0].name in text
 
 

@@ -10,6 +10,7 @@ from intsnn.errors import HardwareError, UsageError
 from intsnn.estimation.estimation import estimate
 from intsnn.estimation.spikesim.rules import SpikeSimLayer, SpikeSimReport, spikesim
 from intsnn.graph import IntGraph
+from intsnn.report import summary_table, to_json, to_markdown
 from tests.support.intgraphs import GraphBuilder
 from tests.support.paths import DATA
 
@@ -193,11 +194,11 @@ def test_a_small_network_has_energy_and_area_but_no_latency_in_spikesim():
     assert report.energy_pj > 0 and report.area_um2 > 0
     with pytest.raises(HardwareError, match="never ends"):
         _ = report.latency_ns
-    document = json.loads(report.to_json())
+    document = json.loads(to_json(report))
     assert document["totals"]["latency_ns"] is None and document["latency"] is None
     assert "never ends" in document["unavailable"]["latency_ns"]
-    assert "not available" in report.summary_table()
-    assert "never ends" in report.to_markdown()
+    assert "not available" in summary_table(report)
+    assert "never ends" in to_markdown(report)
 
 
 def test_falling_pe_counts_leave_energy_but_no_area_in_spikesim():
@@ -206,8 +207,8 @@ def test_falling_pe_counts_leave_energy_but_no_area_in_spikesim():
     assert report.energy_pj > 0
     with pytest.raises(HardwareError, match="PE counts never fall"):
         _ = report.area_um2
-    assert json.loads(report.to_json())["area"] is None
-    assert "PE counts never fall" in report.to_markdown()
+    assert json.loads(to_json(report))["area"] is None
+    assert "PE counts never fall" in to_markdown(report)
 
 
 @pytest.mark.parametrize(

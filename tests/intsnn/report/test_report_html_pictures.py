@@ -13,6 +13,7 @@ from intsnn.estimation.estimation import estimate
 from intsnn.estimation.report import HardwareReport
 from intsnn.estimation.schedule import Busy
 from intsnn.hardware import HardwareSpec, load_hardware
+from intsnn.report import to_html
 from intsnn.report.html.bars import Bar, bars, columns, gathered
 from intsnn.report.html.breakdown import area_section, energy_section
 from intsnn.report.html.chip import mapping_section
@@ -220,5 +221,5 @@ def test_the_tornado_stands_around_the_totals_as_they_are(report):
 
 def test_energy_of_nothing_is_drawn_as_nothing(report):
     quiet = replace(report, energy=(EnergyPart(report.nodes[0].name, "adc_conversion", "adc", (0.0,) * 4),))
-    page = quiet.to_html()
+    page = to_html(quiet)
     assert "takes 0.0%" in page and "nan" not in page

@@ -15,6 +15,7 @@ import intsnn
 from intsnn.activity import assume, measure
 from intsnn.estimation.estimation import estimate
 from intsnn.hardware import HardwareSpec, load_hardware
+from intsnn.report import to_html, to_json
 from intsnn.report.schema import schema_text
 from tests.support.crossbar_by_hand import small_hardware
 from tests.support.intgraphs import GraphBuilder, graph_inputs, random_input, residual_graph
@@ -34,7 +35,7 @@ def validator() -> jsonschema.Draft202012Validator:
 @pytest.fixture(scope="module")
 def document() -> dict:
     graph = residual_graph()
-    return json.loads(estimate(graph, measure(graph, [random_input(graph)]), "rram_64x64_65nm").to_json())
+    return json.loads(to_json(estimate(graph, measure(graph, [random_input(graph)]), "rram_64x64_65nm")))
 
 
 def test_the_published_schema_is_current():
@@ -53,8 +54,8 @@ def test_the_report_of_any_graph_is_valid(data):
     graph = data.draw(weighted_graphs())
     hardware = small_hardware(rows=16, columns=16, cell_bits=data.draw(st.sampled_from((1, 2))))
     report = estimate(graph, measure(graph, [data.draw(graph_inputs(graph))]), hardware)
-    schema.validate(json.loads(report.to_json()))
-    schema.validate(json.loads(replace(report, basis=None).to_json()))
+    schema.validate(json.loads(to_json(report)))
+    schema.validate(json.loads(to_json(replace(report, basis=None))))
 
 
 def test_a_report_with_unavailable_figures_is_valid(validator):
@@ -62,7 +63,7 @@ def test_a_report_with_unavailable_figures_is_valid(validator):
     x = build.neuron(build.requant(build.conv(build.input((70, 4, 4)), 70)))
     build.readout(build.requant(build.conv(x, 4)))
     graph = build.graph()
-    found = json.loads(estimate(graph, assume(graph, rate=0.2, time_steps=2), "spikesim").to_json())
+    found = json.loads(to_json(estimate(graph, assume(graph, rate=0.2, time_steps=2), "spikesim")))
     assert found["totals"]["area_um2"] is None and "PE counts" in found["unavailable"]["area_um2"]
     assert found["area"] is None and found["spikesim"] is None
     validator.validate(found)
@@ -135,14 +136,14 @@ def test_the_examples_of_the_documentation_run(tmp_path, monkeypatch, capsys):
     intsnn.write_onnx(graph, run / "model.onnx")
     intsnn.write_activity(activity, run / "activity.json")
     report = estimate(graph, activity, "rram_64x64_65nm")
-    (run / "hardware.json").write_text(report.to_json(), encoding="utf-8")
+    (run / "hardware.json").write_text(to_json(report), encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     page = (ROOT / "docs" / "hardware_report.md").read_text("utf-8")
     blocks = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
     assert len(blocks) == 3
     exec("\n".join(blocks), {})
     assert isinstance(load_hardware(tmp_path / "my_chip.yaml"), HardwareSpec)
-    assert (tmp_path / "report.html").read_text("utf-8") == report.to_html()
+    assert (tmp_path / "report.html").read_text("utf-8") == to_html(report)
     assert f"{report.energy_pj}" in capsys.readouterr().out
 
 

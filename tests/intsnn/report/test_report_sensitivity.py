@@ -17,6 +17,7 @@ from intsnn.hardware import HardwareSpec, load_hardware, load_spikesim
 from intsnn.hardware.figures import Unavailable
 from intsnn.mapping import map_graph
 from intsnn.mapping.placement import Cells, placed_layers
+from intsnn.report import to_markdown
 from intsnn.report.context import arithmetic_proxy, spikesim_figures
 from tests.support.crossbar_by_hand import place_cells, small_hardware
 from tests.support.intgraphs import GraphBuilder, random_input, residual_graph
@@ -61,7 +62,7 @@ def test_doubling_the_converter_adds_its_energy_once_more():
 
 def test_the_markdown_lists_the_prices_that_matter_first():
     graph = residual_graph()
-    text = estimate(graph, assume(graph, rate=0.2, time_steps=2), "rram_64x64_65nm").to_markdown()
+    text = to_markdown(estimate(graph, assume(graph, rate=0.2, time_steps=2), "rram_64x64_65nm"))
     section = text.split("## What each price does")[1].split("##")[0]
     rows = [line for line in section.splitlines() if line.startswith("| ")][2:]
     assert rows[0].startswith("| adc_conversion |") or rows[0].startswith("| tile |")
@@ -165,10 +166,10 @@ def test_the_spikesim_line_holds_both_figures_and_their_ratio():
         theirs.area_um2, report.area_um2, report.area_um2 / theirs.area_um2
     )  # fmt: skip
     assert isinstance(latency.spikesim, Unavailable) and isinstance(latency.ratio, Unavailable)
-    text = report.to_markdown()
+    text = to_markdown(report)
     assert "compares technologies" not in text
     other = replace(report, technology=replace(report.technology, node_nm=22))
-    assert "here 22 nm and 250 MHz, so the ratio compares technologies too" in other.to_markdown()
+    assert "here 22 nm and 250 MHz, so the ratio compares technologies too" in to_markdown(other)
     assert "| Latency | not available |" in text and "here / SpikeSim" in text
 
 
@@ -176,4 +177,4 @@ def test_a_graph_that_spikesim_cannot_take_has_no_line():
     report = estimate(residual_graph(), assume(residual_graph(), rate=0.2, time_steps=2), "rram_64x64_65nm")
     figures = spikesim_figures(report)
     assert isinstance(figures, Unavailable) and "one group" in figures.reason
-    assert "Not available: node" in report.to_markdown()
+    assert "Not available: node" in to_markdown(report)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from importlib.resources import files
-from typing import TYPE_CHECKING
 
+from intsnn.estimation.report import HardwareReport
 from intsnn.report.html.blocks import Section, section
 from intsnn.report.html.breakdown import area_section, energy_section
 from intsnn.report.html.chip import mapping_section
@@ -15,12 +15,9 @@ from intsnn.report.html.rates import activity_section
 from intsnn.report.html.timeline import time_section
 from intsnn.report.html.tornado import sensitivity_section
 
-if TYPE_CHECKING:
-    from intsnn.estimation.report import HardwareReport
 
-
-def page(report: HardwareReport) -> str:
-    """The page; the same report gives the same text."""
+def to_html(report: HardwareReport) -> str:
+    """The whole report as one page that needs no network; the same report gives the same text."""
     sections = (
         totals_section(report),
         energy_section(report),
