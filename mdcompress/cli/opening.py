@@ -16,9 +16,9 @@ from mdcompress.data.names import Download
 from mdcompress.errors import RunError
 from mdcompress.pipeline.report import Report, written
 from mdcompress.pipeline.workspace import Compute, Workspace
+from mdcompress.processes import started_processes
 from mdcompress.recipe import Recipe, load_recipe
 from mdcompress.runs import RECIPE_FILE, RUNS_FOLDER, Overwrite, RunDirectory, chosen_run, named_run, only_run
-from mdcompress.training.launch import join_processes, started_processes
 
 WITHOUT_DATA = Compute("cpu", None, Download.NEVER)  # what a command is given that trains nothing and loads nothing
 
@@ -43,6 +43,8 @@ def open_training(selection: Selection, *, console: Console, compute: Compute, o
     workspace = _opened(selection, console, compute, overwrite)
     if started_processes() == 1:
         return workspace
+    from mdcompress.training.launch import join_processes  # brings torch: only where several processes were started
+
     return replace(workspace, processes=join_processes(compute.device))
 
 

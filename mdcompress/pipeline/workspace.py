@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Protocol
 from intsnn.errors import UsageError
 from mdcompress.data.names import Download
 from mdcompress.pipeline.report import JsonValue, Report
+from mdcompress.processes import ALONE, Processes
 from mdcompress.recipe import ModelSpec, Recipe, dump_recipe
 from mdcompress.runs import DISTILLED_FILE, QUANTIZED_FILE, RECIPE_FILE, Origin, Overwrite, RunDirectory, StartedStage
 from mdcompress.runs.manifest import Stage, StageRecord
-from mdcompress.training.processes import ALONE, Processes
 
 if TYPE_CHECKING:
     from mdcompress.training.history import Progress

@@ -19,6 +19,7 @@ from mdcompress.graph import SnnGraph
 from mdcompress.layers.synapse import QuantSynapse
 from mdcompress.losses import LossParts, Moments, distillation_loss, layer_weights, own_moments
 from mdcompress.planning import plan_to_json
+from mdcompress.processes import ALONE, Processes
 from mdcompress.recipe import DistillSpec, MembraneLossSpec, RateLossSpec, TrainSpec
 from mdcompress.student import Observation, Student
 from mdcompress.student.observation import observe
@@ -28,7 +29,6 @@ from mdcompress.training.engine import CheckpointPolicy, Job, PassLoss, count_ba
 from mdcompress.training.gradual import GradualBits
 from mdcompress.training.history import Progress, Validation
 from mdcompress.training.identity import spec_items, structure_digest, text_digest, value_digest
-from mdcompress.training.processes import ALONE, Processes
 from mdcompress.training.scoring import student_scores
 from mdcompress.training.statistics import moments_over
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from mdcompress.errors import CheckpointError, TrainingError
 from mdcompress.modes import train_with_frozen_norms
+from mdcompress.processes import ALONE, Processes
 from mdcompress.student.weights import restore
 from mdcompress.training.averaging import decay_after, holding, snapshot, update_average
 from mdcompress.training.checkpoint import (
@@ -49,7 +50,6 @@ from mdcompress.training.optimization import (
     set_learning_rate,
 )
 from mdcompress.training.parallel import share, sum_gradients, whole_batch
-from mdcompress.training.processes import ALONE, Processes
 from mdcompress.training.scoring import Score
 from mdcompress.training.statistics import global_statistics
 

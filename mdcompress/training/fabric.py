@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from mdcompress.training.processes import ValueT
+from mdcompress.processes import ValueT
 
 
 @dataclass(frozen=True)

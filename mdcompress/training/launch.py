@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 from mdcompress.errors import TrainingError
-from mdcompress.training.processes import Alone, Processes
+from mdcompress.processes import Alone, Processes, started_processes
 
 if TYPE_CHECKING:
     pass
-
-
-def started_processes() -> int:
-    """How many processes torchrun (or another launcher that sets WORLD_SIZE) has started; 1 without one."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def join_processes(device: str = "cpu") -> Processes:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from mdcompress.training.processes import Processes
+from mdcompress.processes import Processes
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.overrides import TorchFunctionMode
 
 from mdcompress.losses import Moments, own_moments
+from mdcompress.processes import Processes
 from mdcompress.student import Student
-from mdcompress.training.processes import Processes
 
 
 @contextlib.contextmanager

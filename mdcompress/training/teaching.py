@@ -12,13 +12,13 @@ from torch import Tensor, nn
 from mdcompress.adapters.state import run_fresh
 from mdcompress.evaluation import check_labels, mean_logits
 from mdcompress.losses import task_loss
+from mdcompress.processes import ALONE, Processes
 from mdcompress.recipe import NormStatisticsSpec, TeacherSpec, TrainSpec
 from mdcompress.training.determinism import Batch
 from mdcompress.training.distillation import CHECKPOINT_STEPS, DEFAULT_SETTINGS, check_steps
 from mdcompress.training.engine import CheckpointPolicy, Job, PassLoss, count_batches, run_job
 from mdcompress.training.history import Progress
 from mdcompress.training.identity import spec_items, structure_digest
-from mdcompress.training.processes import ALONE, Processes
 from mdcompress.training.scoring import float_scores
 
 NetworkT = TypeVar("NetworkT", bound=nn.Module)

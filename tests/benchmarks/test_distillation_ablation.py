@@ -125,7 +125,9 @@ def test_a_process_of_its_own_gives_the_results_of_this_one(
 def test_a_unit_that_fails_is_named_and_the_others_are_done(plan: Plan, tmp_path: Path) -> None:
     place = place_in(tmp_path)
     good, bad = planned(replace(plan, recipes=plan.recipes[:1], seeds=(0, 1), changes=("distill.epochs=0",)), place)
-    broken = replace(bad, tasks=(replace(bad.tasks[0], changes=("model.builder=experiment_cases:nothing",)),))
+    broken = replace(
+        bad, tasks=(replace(bad.tasks[0], changes=("model.builder=tests.support.experiment_cases:nothing",)),)
+    )
     with pytest.raises(RunError, match=r"1 of 2 units failed; the first: loaders, seed 1: .*nothing") as caught:
         run_units([broken, good], place, processes=1)
     assert "start again" in caught.value.hints[0]
@@ -185,10 +187,12 @@ def test_a_teacher_is_trained_on_its_own_samples_where_the_data_have_a_loader_of
     monkeypatch.setattr(experiment_cases, "loaders_teacher", loaders_teacher, raising=False)
     monkeypatch.setattr(experiment_cases, "other", loaders_teacher, raising=False)
     more = teacher_network(load_recipe(recipe), place, input_steps=None)
-    named = teacher_network(load_recipe(recipe, changes=["data.name=experiment_cases:other"]), place, input_steps=None)
+    named = teacher_network(
+        load_recipe(recipe, changes=["data.name=tests.support.experiment_cases:other"]), place, input_steps=None
+    )
     assert all(torch.equal(a, b) for a, b in zip(more.parameters(), named.parameters(), strict=True))
     assert not all(torch.equal(a, b) for a, b in zip(more.parameters(), own.parameters(), strict=True))
-    tuning = ("data.name=experiment_cases:loaders_tuning",)
+    tuning = ("data.name=tests.support.experiment_cases:loaders_tuning",)
     keys = [key_of(Task("teacher", "x", recipe, TEACHER, changes), 0) for changes in ((), tuning)]
     assert keys[0] == keys[1] != key
 

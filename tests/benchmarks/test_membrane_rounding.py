@@ -56,7 +56,7 @@ def test_the_mismatch_falls_with_the_bits_of_the_membrane_and_the_network_is_lef
 
 
 def test_each_recipe_has_a_row(tmp_path: Path) -> None:
-    paths = [write_recipe(tmp_path, setting=f"{bits}bit", bits=bits) for bits in (2, 8)]
+    paths = [write_recipe(tmp_path, setting=f"{bits}bit", bits=bits) for bits in (2, 6)]
     place = Workplace(None, tmp_path / "work", Store(tmp_path / "results.jsonl"))
     text = compared({"loaders": paths}, {"loaders": 2}, place)
     figures = [

@@ -11,11 +11,11 @@ from tests.support.training_cases import Batch, Shuffled, Tiny
 RECIPE = """\
 schema: mdcompress.recipe/1
 name: {name}
-model: {{builder: experiment_cases:network}}
+model: {{builder: tests.support.experiment_cases:network}}
 quantize: {{weight: {{bit_width: {bits}, narrow_range: false}}, membrane: {{bit_width: {bits}}}}}
 teacher: {{epochs: 2, optimizer: {{lr: 0.01}}}}
 distill: {{epochs: 1, membrane: {{weight: 0.1}}}}
-data: {{name: experiment_cases:loaders, time_steps: 3, batch_size: 16, calibration_samples: 32}}
+data: {{name: tests.support.experiment_cases:loaders, time_steps: 3, batch_size: 16, calibration_samples: 32}}
 train: {{optimizer: {{lr: 0.01}}}}
 """
 

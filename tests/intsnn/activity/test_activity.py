@@ -37,7 +37,7 @@ def every_input(bit_width: int, *, signed: bool = False) -> np.ndarray:
     return np.array(list(values)).reshape(1, -1, 1, 2, 2)
 
 
-def test_a_convolution_by_hand():
+def test_a_convolution_by_hand() -> None:
     """2x2 kernel, padding 1, 2x2 input: every input lies in 4 windows. Input 3, 0, 1, 2: three active, five ones."""
     graph = conv_of_input()
     activity = measure(graph, [np.array([3, 0, 1, 2]).reshape(1, 1, 1, 2, 2)])
@@ -47,14 +47,14 @@ def test_a_convolution_by_hand():
     assert activity.mean_rate == 0 and activity.neurons == ()
 
 
-def test_negative_inputs_count_the_ones_of_twos_complement():
+def test_negative_inputs_count_the_ones_of_twos_complement() -> None:
     """In 3 bits -1 is 111, -4 is 100, 3 is 011."""
     graph = conv_of_input(bit_width=3, signed=True)
     (conv,) = measure(graph, [np.array([-1, -4, 3, 0]).reshape(1, 1, 1, 2, 2)]).synapses
     assert (conv.row_pulses, conv.input_sum) == ((24,), (-2,))
 
 
-def test_a_linear_layer_drives_each_input_once_and_means_are_per_sample():
+def test_a_linear_layer_drives_each_input_once_and_means_are_per_sample() -> None:
     graph = IntGraph(
         (
             IntInput("input", (), (3,), 8, False, 1.0),
@@ -71,7 +71,7 @@ def test_a_linear_layer_drives_each_input_once_and_means_are_per_sample():
 
 @settings(max_examples=40, deadline=None)
 @given(st.data())
-def test_row_activations_are_the_convolution_of_active_inputs_with_ones(data):
+def test_row_activations_are_the_convolution_of_active_inputs_with_ones(data) -> None:
     graph = data.draw(weighted_graphs())
     x = data.draw(graph_inputs(graph))
     activity = measure(graph, [x])
@@ -92,7 +92,7 @@ def test_row_activations_are_the_convolution_of_active_inputs_with_ones(data):
 
 @settings(max_examples=25, deadline=None)
 @given(weighted_graphs())
-def test_spikes_have_as_many_pulses_as_activations_and_wider_inputs_have_more(graph):
+def test_spikes_have_as_many_pulses_as_activations_and_wider_inputs_have_more(graph) -> None:
     activity = measure(graph, [random_input(graph)])
     widths = {name: word_bits(interval) for name, interval in read_bounds(graph).items()}
     for synapse in activity.synapses:
@@ -101,20 +101,20 @@ def test_spikes_have_as_many_pulses_as_activations_and_wider_inputs_have_more(gr
         assert all(active <= pulses <= width * active for pulses, active in pairs)
 
 
-def test_residual_graph_fires_and_the_mean_rate_weighs_by_neurons():
+def test_residual_graph_fires_and_the_mean_rate_weighs_by_neurons() -> None:
     activity = measure(residual_graph(), [random_input(residual_graph())])
     spikes = sum(sum(neuron.spikes) for neuron in activity.neurons)
     assert spikes > 0
     assert activity.mean_rate == pytest.approx(spikes / sum(neuron.size for neuron in activity.neurons) / 4)
 
 
-def test_batches_together_equal_one_batch():
+def test_batches_together_equal_one_batch() -> None:
     graph = residual_graph()
     x = random_input(graph, samples=4)
     assert measure(graph, [x[:, :1], x[:, 1:]]) == measure(graph, [x])
 
 
-def test_a_graph_that_only_passes_its_input_on_has_an_empty_activity():
+def test_a_graph_that_only_passes_its_input_on_has_an_empty_activity() -> None:
     build = GraphBuilder(np.random.default_rng(0))
     build.readout(build.input((3,)))
     graph = build.graph()
@@ -123,12 +123,12 @@ def test_a_graph_that_only_passes_its_input_on_has_an_empty_activity():
     assert activity.mean_rate == 0 and assume(graph, rate=1, time_steps=2).time_steps == 2
 
 
-def test_no_batch_is_an_error():
+def test_no_batch_is_an_error() -> None:
     with pytest.raises(InputError, match="at least one batch"):
         measure(dense_graph(), [])
 
 
-def test_batches_of_different_length_are_an_error():
+def test_batches_of_different_length_are_an_error() -> None:
     graph = dense_graph()
     with pytest.raises(InputError, match="same number of steps \\(got 4 and 3\\)"):
         measure(graph, [random_input(graph), random_input(graph, time_steps=3)])
@@ -136,7 +136,7 @@ def test_batches_of_different_length_are_an_error():
 
 @pytest.mark.parametrize("pool", [None, "max", "sum"])
 @pytest.mark.parametrize(("bit_width", "signed"), [(2, False), (2, True), (1, False)])
-def test_assumed_uniform_inputs_equal_the_mean_over_every_input(bit_width, signed, pool):
+def test_assumed_uniform_inputs_equal_the_mean_over_every_input(bit_width, signed, pool) -> None:
     graph = conv_of_input(bit_width=bit_width, signed=signed, pool=pool)
     (measured,) = measure(graph, [every_input(bit_width, signed=signed)]).synapses
     (assumed,) = assume(graph, rate=0.5, time_steps=1).synapses
@@ -144,7 +144,7 @@ def test_assumed_uniform_inputs_equal_the_mean_over_every_input(bit_width, signe
         assert getattr(assumed, name) == pytest.approx(getattr(measured, name)), name
 
 
-def test_assumed_sums_take_their_operands_as_independent():
+def test_assumed_sums_take_their_operands_as_independent() -> None:
     (conv,) = assume(conv_of_input(bit_width=1, pool="add"), rate=0.5, time_steps=2).synapses
     assert conv.active_inputs == pytest.approx([4 * 0.75] * 2)
     assert conv.input_sum == pytest.approx([4.0] * 2)
@@ -153,13 +153,13 @@ def test_assumed_sums_take_their_operands_as_independent():
 
 @settings(max_examples=20, deadline=None)
 @given(graphs_of_any_length(), st.sampled_from((0.0, 1.0)))
-def test_assumed_neurons_never_or_always_fire_at_the_ends(graph, rate):
+def test_assumed_neurons_never_or_always_fire_at_the_ends(graph, rate) -> None:
     activity = assume(graph, rate=rate, time_steps=3)
     assert activity.time_steps == 3 and activity.source == "assumed" and activity.samples == 0
     assert activity.mean_rate == pytest.approx(rate if graph.neurons else 0.0)
 
 
-def test_a_rate_says_nothing_about_currents():
+def test_a_rate_says_nothing_about_currents() -> None:
     build = GraphBuilder(np.random.default_rng(0))
     x = build.conv(build.input((1, 4, 4)), 2)
     build.readout(build.linear(build.pool(build.add(build.requant(x), build.requant(x)), "max"), 2))
@@ -169,20 +169,20 @@ def test_a_rate_says_nothing_about_currents():
 
 
 @pytest.mark.parametrize("rate", [-0.1, 1.1, "0.1", True, float("nan")])
-def test_a_rate_outside_zero_to_one_is_an_error(rate):
+def test_a_rate_outside_zero_to_one_is_an_error(rate) -> None:
     with pytest.raises(UsageError, match="rate must lie in"):
         assume(dense_graph(), rate=rate, time_steps=1)
 
 
 @pytest.mark.parametrize("time_steps", [0, -1, 1.5, True])
-def test_time_steps_must_be_a_count(time_steps):
+def test_time_steps_must_be_a_count(time_steps) -> None:
     with pytest.raises(UsageError, match="time_steps must be"):
         assume(dense_graph(), rate=0.1, time_steps=time_steps)
 
 
 @settings(max_examples=15, deadline=None)
 @given(st.data())
-def test_a_written_activity_is_read_back_equal(tmp_path_factory, data):
+def test_a_written_activity_is_read_back_equal(tmp_path_factory, data) -> None:
     graph = data.draw(weighted_graphs())
     activity = measure(graph, [data.draw(graph_inputs(graph))])
     path = tmp_path_factory.mktemp("activity") / "activity.json"
@@ -198,7 +198,7 @@ def written(tmp_path):
     return path
 
 
-def test_the_file_says_its_schema_and_where_the_numbers_come_from(written):
+def test_the_file_says_its_schema_and_where_the_numbers_come_from(written) -> None:
     document = json.loads(written.read_text())
     assert document["schema"] == "intsnn.activity/1"
     assert document["source"] == "assumed" and document["graph"] == fingerprint(dense_graph())
@@ -214,14 +214,14 @@ def test_the_file_says_its_schema_and_where_the_numbers_come_from(written):
         ({"neurons": None}, "neurons"),
     ],
 )
-def test_a_foreign_activity_file_is_an_error(written, change, message):
+def test_a_foreign_activity_file_is_an_error(written, change, message) -> None:
     written.write_text(json.dumps({**json.loads(written.read_text()), **change}))
     with pytest.raises(InvalidFileError) as error:
         read_activity(written)
     assert message in str(error.value) and "activity.json:" in str(error.value)
 
 
-def test_steps_that_do_not_fit_time_steps_are_an_error(written):
+def test_steps_that_do_not_fit_time_steps_are_an_error(written) -> None:
     document = json.loads(written.read_text())
     document["time_steps"] = 3
     written.write_text(json.dumps(document))
@@ -229,23 +229,23 @@ def test_steps_that_do_not_fit_time_steps_are_an_error(written):
         read_activity(written)
 
 
-def test_a_file_that_is_no_json_is_an_error(tmp_path):
+def test_a_file_that_is_no_json_is_an_error(tmp_path) -> None:
     (tmp_path / "activity.json").write_bytes(b"\x89PNG\xff\x00")
     with pytest.raises(InvalidFileError):
         read_activity(tmp_path / "activity.json")
 
 
-def test_a_missing_file_is_an_error(tmp_path):
+def test_a_missing_file_is_an_error(tmp_path) -> None:
     with pytest.raises(MissingFileError):
         read_activity(tmp_path / "activity.json")
 
 
-def test_an_unknown_layer_is_an_error():
+def test_an_unknown_layer_is_an_error() -> None:
     with pytest.raises(HardwareError, match="no layer 'nowhere'"):
         Activity("assumed", 0, 1, "", (), ()).synapse("nowhere")
 
 
-def test_the_fingerprint_depends_on_every_integer_and_on_no_metadata():
+def test_the_fingerprint_depends_on_every_integer_and_on_no_metadata() -> None:
     graph = dense_graph()
     same = IntGraph(graph.nodes, {"recipe": "another"})
     assert fingerprint(same) == fingerprint(graph) != fingerprint(dense_graph(seed=3))
@@ -261,5 +261,5 @@ def test_the_fingerprint_depends_on_every_integer_and_on_no_metadata():
     ("low", "high", "bits"),
     [(0, 0, 1), (0, 1, 1), (0, 4, 3), (0, 255, 8), (-1, 0, 1), (-1, 1, 2), (-128, 127, 8), (-129, 0, 9), (-1, 128, 9)],
 )
-def test_word_bits_by_hand(low, high, bits):
+def test_word_bits_by_hand(low, high, bits) -> None:
     assert word_bits(Bounds(low, high)) == bits

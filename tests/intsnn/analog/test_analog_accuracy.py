@@ -37,17 +37,17 @@ def sweep(noise, seeds, *, labelled=True):
     return sweep_noise(GRAPH, HARDWARE, spec=SPEC, samples=samples(labelled=labelled), noise=noise, seeds=seeds)
 
 
-def test_answers_are_the_first_largest_output_summed_over_steps():
+def test_answers_are_the_first_largest_output_summed_over_steps() -> None:
     assert answers(np.array([[1, 5, 5], [7, 0, 0]])).tolist() == [1, 0]
     assert answers(np.array([[[1, 0]], [[0, 3]]])).tolist() == [1]
 
 
-def test_mean_and_deviation_by_hand():
+def test_mean_and_deviation_by_hand() -> None:
     assert (Spread((0.9, 0.8, 1.0)).mean, Spread((0.9, 0.8, 1.0)).deviation) == pytest.approx((0.9, 0.1))
     assert Spread((0.7,)).deviation == 0.0
 
 
-def test_without_noise_the_exact_network_answers_and_more_noise_costs_accuracy_on_average():
+def test_without_noise_the_exact_network_answers_and_more_noise_costs_accuracy_on_average() -> None:
     found = sweep((0, 1, 3, 10), range(4))
     assert len(np.unique(samples().labels)) == 6
     means = [point.accuracy.mean for point in found.points]
@@ -57,19 +57,19 @@ def test_without_noise_the_exact_network_answers_and_more_noise_costs_accuracy_o
     assert [point.accuracy for point in found.points] == [point.agreement for point in found.points]
 
 
-def test_a_sweep_is_the_same_each_time_and_a_seed_is_a_chip_of_its_own():
+def test_a_sweep_is_the_same_each_time_and_a_seed_is_a_chip_of_its_own() -> None:
     found = sweep((10,), (3, 4))
     assert found == sweep((10,), (3, 4))
     assert sweep((10,), (4,)).points[0].accuracy.values == found.points[0].accuracy.values[1:]
 
 
-def test_without_labels_there_is_agreement_alone():
+def test_without_labels_there_is_agreement_alone() -> None:
     found = sweep((1,), (0,), labelled=False)
     assert found.exact_accuracy is None and found.points[0].accuracy is None
     assert 0 < found.points[0].agreement.mean <= 1
 
 
-def test_the_json_holds_every_seed():
+def test_the_json_holds_every_seed() -> None:
     document = json.loads(sweep((0, 2), (0, 1, 2)).to_json())
     assert document["schema"] == ACCURACY_SCHEMA and document["seeds"] == [0, 1, 2]
     assert (document["samples"], document["time_steps"], document["analog"]) == (60, 4, "test")
@@ -78,11 +78,11 @@ def test_the_json_holds_every_seed():
 
 
 @pytest.mark.parametrize(("noise", "seeds"), [((), (0,)), ((1,), ())])
-def test_a_sweep_over_nothing_is_an_error(noise, seeds):
+def test_a_sweep_over_nothing_is_an_error(noise, seeds) -> None:
     with pytest.raises(UsageError, match="needs a size of the noise and a seed"):
         sweep(noise, seeds)
 
 
-def test_labels_of_other_samples_are_an_error():
+def test_labels_of_other_samples_are_an_error() -> None:
     with pytest.raises(InputError, match=r"one label for each sample, \[60\] \(got \[7\]\)"):
         Samples(random_input(GRAPH, samples=60), np.zeros(7, np.int64))

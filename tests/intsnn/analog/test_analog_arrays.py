@@ -61,7 +61,7 @@ def one_linear(weight, *, bit_width) -> IntGraph:
         (1.58, [-1, 1], "differential", [[0, 1, 1, 0]], 1, 0),
     ],
 )
-def test_digits_of_weights_by_hand(bit_width, weights, encoding, levels, scale, offset):
+def test_digits_of_weights_by_hand(bit_width, weights, encoding, levels, scale, offset) -> None:
     graph = one_linear([[weight] for weight in weights], bit_width=bit_width)
     arrays = placed_levels(graph, small_hardware(rows=4, columns=8, cell_bits=2, encoding=encoding))["linear"]
     assert arrays.levels[0, 0, 0].tolist() == levels
@@ -69,7 +69,7 @@ def test_digits_of_weights_by_hand(bit_width, weights, encoding, levels, scale, 
 
 
 @pytest.mark.parametrize("cell_bits", [1, 3])
-def test_the_lowest_weight_of_a_format_is_exact_on_differential_columns(cell_bits):
+def test_the_lowest_weight_of_a_format_is_exact_on_differential_columns(cell_bits) -> None:
     """-8 of 4 bits has a magnitude of 4 bits: one more slice than a layer without it, in the price as on the chip."""
     hardware = small_hardware(rows=4, columns=8, cell_bits=cell_bits, encoding="differential")
     full, narrow = one_linear([[-8, 7], [1, -8]], bit_width=4), one_linear([[-7, 7], [1, -7]], bit_width=4)
@@ -93,7 +93,7 @@ def code_of(weight, bit_width, encoding, sign):
 
 @settings(max_examples=40, deadline=None)
 @given(graph=weighted_graphs(), hardware=crossbars())
-def test_every_cell_lies_where_a_placement_one_by_one_puts_it(graph, hardware):
+def test_every_cell_lies_where_a_placement_one_by_one_puts_it(graph, hardware) -> None:
     crossbar = hardware.crossbar
     signs = 2 if crossbar.encoding == "differential" else 1
     nodes = {node.name: node for node in graph.weight_layers}
@@ -157,7 +157,7 @@ def binary(node, signs):
     hardware=crossbars(),
     converter=st.builds(Converter, step=st.sampled_from((1.0, 1.5, 4.0)), highest=st.integers(1, 7)),
 )
-def test_clipping_converters_give_what_a_reading_loop_by_loop_gives(data, graph, hardware, converter):
+def test_clipping_converters_give_what_a_reading_loop_by_loop_gives(data, graph, hardware, converter) -> None:
     """One layer of a drawn graph at a time, on the inputs that the exact network gives it."""
     chip, proved = make_chip(graph, hardware, spec=IDEAL), bounds(graph)
     layers = {name: replace(layer, converter=converter) for name, layer in chip.layers.items()}
@@ -180,7 +180,7 @@ def test_clipping_converters_give_what_a_reading_loop_by_loop_gives(data, graph,
 
 @settings(max_examples=60, deadline=None)
 @given(data=st.data(), graph=weighted_graphs(), hardware=crossbars(), minimum=st.sampled_from((0.0, 0.5, 13.0)))
-def test_ideal_cells_give_every_value_of_the_interpreter(data, graph, hardware, minimum):
+def test_ideal_cells_give_every_value_of_the_interpreter(data, graph, hardware, minimum) -> None:
     """Every node's output and membrane, for every mapping option and on/off ratio."""
     chip = make_chip(graph, hardware, spec=analog(minimum_us=minimum))
     x = data.draw(graph_inputs(graph))
@@ -194,7 +194,7 @@ def test_ideal_cells_give_every_value_of_the_interpreter(data, graph, hardware, 
 @pytest.mark.parametrize("encoding", ["offset", "differential"])
 @pytest.mark.parametrize("mapping", ["kernel_split", "im2col"])
 @pytest.mark.parametrize("cell_bits", [1, 2, 3, 8])
-def test_ideal_cells_give_a_network_that_fires_its_trace(graph, encoding, mapping, cell_bits):
+def test_ideal_cells_give_a_network_that_fires_its_trace(graph, encoding, mapping, cell_bits) -> None:
     x = random_input(graph)
     hardware = small_hardware(rows=16, columns=16, cell_bits=cell_bits, encoding=encoding, mapping=mapping)
     found, exact = run_analog(make_chip(graph, hardware, spec=IDEAL), x).trace, run(graph, x)
@@ -204,7 +204,7 @@ def test_ideal_cells_give_a_network_that_fires_its_trace(graph, encoding, mappin
         assert np.array_equal(found.membranes[name], exact.membranes[name])
 
 
-def test_large_arrays_are_exact_in_single_precision():
+def test_large_arrays_are_exact_in_single_precision() -> None:
     """1024 rows of 8-bit cells: sums up to 261,120 levels, and 4 slices joined beyond 2^24."""
     random = np.random.default_rng(0)
     build = GraphBuilder(random)
@@ -215,7 +215,7 @@ def test_large_arrays_are_exact_in_single_precision():
     assert np.array_equal(run_analog(make_chip(graph, hardware, spec=IDEAL), x).trace.output, run(graph, x).output)
 
 
-def test_many_samples_are_read_in_parts_that_give_the_same():
+def test_many_samples_are_read_in_parts_that_give_the_same() -> None:
     graph = residual_graph()
     x = random_input(graph, samples=40)
     chip = make_chip(graph, small_hardware(rows=8, columns=8, cell_bits=1), spec=IDEAL)

@@ -43,7 +43,7 @@ def no_effect():
 @pytest.mark.parametrize("graph", [dense_graph(), residual_graph()])
 @pytest.mark.parametrize("encoding", ["offset", "differential"])
 @pytest.mark.parametrize("minimum", [0.0, 4.0])
-def test_parts_of_size_zero_are_ideal(graph, encoding, minimum):
+def test_parts_of_size_zero_are_ideal(graph, encoding, minimum) -> None:
     spec = no_effect().model_copy(update={"conductance": analog(minimum_us=minimum).conductance})
     hardware = small_hardware(rows=16, columns=16, cell_bits=4, encoding=encoding)  # 4 cells hold every magnitude
     assert differences(graph, spec, hardware=hardware, calibration=random_input(graph)) == 0
@@ -64,19 +64,19 @@ def test_parts_of_size_zero_are_ideal(graph, encoding, minimum):
     ],
     ids=lambda part: next(iter(part)),
 )
-def test_each_effect_changes_the_network(part):
+def test_each_effect_changes_the_network(part) -> None:
     graph = residual_graph()
     hardware = with_adc(HARDWARE, 3) if "converters" in part else HARDWARE
     assert differences(graph, analog(**part), hardware=hardware, calibration=random_input(graph)) > 0
 
 
-def test_few_converter_bits_change_the_network_and_enough_do_not():
+def test_few_converter_bits_change_the_network_and_enough_do_not() -> None:
     graph = residual_graph()
     found = [differences(graph, analog(), hardware=with_adc(HARDWARE, bits)) for bits in (2, 4, 6)]
     assert found[0] > found[1] > found[2] == 0
 
 
-def test_more_noise_makes_more_differences_on_average():
+def test_more_noise_makes_more_differences_on_average() -> None:
     graph, sigmas = residual_graph(), (0.0, 0.03, 0.1, 0.3)
     means = [
         np.mean([differences(graph, analog(programming=relative_programming(s)), seed=seed) for seed in range(6)])
@@ -85,7 +85,7 @@ def test_more_noise_makes_more_differences_on_average():
     assert means[0] == 0 and means == sorted(means) and means[-1] > 0.1
 
 
-def test_a_seed_decides_chip_and_reading():
+def test_a_seed_decides_chip_and_reading() -> None:
     graph, x = residual_graph(), random_input(residual_graph())
     spec = analog(programming=relative_programming(0.05), reading=reading(of_maximum=0.1))
     first, again, other = (run_analog(make_chip(graph, HARDWARE, spec=spec, seed=seed), x).trace for seed in (5, 5, 6))
@@ -101,7 +101,7 @@ def wide_layer() -> IntGraph:
     return build.graph()
 
 
-def test_read_noise_is_new_in_each_step_and_a_programmed_cell_is_not():
+def test_read_noise_is_new_in_each_step_and_a_programmed_cell_is_not() -> None:
     graph, hardware = wide_layer(), small_hardware(rows=64, columns=64, cell_bits=2)
     x = np.ones((6, 1, 100), np.int64)
     fresh = analog(reading=reading(of_maximum=0.05))
@@ -112,7 +112,7 @@ def test_read_noise_is_new_in_each_step_and_a_programmed_cell_is_not():
     assert (fixed == fixed[0]).all() and (fixed[0] != run(graph, x).output[0]).any()
 
 
-def test_read_noise_of_a_column_has_the_variance_of_its_active_cells():
+def test_read_noise_of_a_column_has_the_variance_of_its_active_cells() -> None:
     """64 rows of +7 in one cell: sums of 30 pulses deviate by sqrt(30) * 0.02 * 15 levels (15 levels = G_max)."""
     build = GraphBuilder(np.random.default_rng(0))
     x = build.input((64,), bit_width=1)
@@ -134,7 +134,7 @@ def noisy_spec():
 
 @pytest.mark.parametrize("gating", ["none", "array"])
 @pytest.mark.parametrize("mapping", ["kernel_split", "im2col"])
-def test_reads_of_a_noisy_run_are_the_events_that_the_estimator_counts(mapping, gating, monkeypatch):
+def test_reads_of_a_noisy_run_are_the_events_that_the_estimator_counts(mapping, gating, monkeypatch) -> None:
     """The activity of the noisy network, counted by activity.py, against what the arrays really read."""
     graph = residual_graph()
     hardware = small_hardware(rows=16, columns=16, cell_bits=2, mapping=mapping, gating=gating)
@@ -153,7 +153,7 @@ def test_reads_of_a_noisy_run_are_the_events_that_the_estimator_counts(mapping, 
         assert events[Item.ADC_CONVERSION] * samples == pytest.approx(conversions, rel=1e-12)
 
 
-def test_idle_arrays_are_counted_cell_by_cell():
+def test_idle_arrays_are_counted_cell_by_cell() -> None:
     """Depthwise: 3 groups to an array of 3 rows; one output converts wherever any of its array's rows is driven."""
     build = GraphBuilder(np.random.default_rng(0))
     x = build.input((5, 4, 4), bit_width=1)
@@ -182,7 +182,7 @@ def layer_error(spec, *, hardware, calibrate):
     return np.sqrt(((found - exact) ** 2).mean()) / exact.std()
 
 
-def test_column_gains_remove_most_of_the_loss_in_the_wires():
+def test_column_gains_remove_most_of_the_loss_in_the_wires() -> None:
     hardware = small_hardware(rows=64, columns=64, cell_bits=2)
     mesh, minimum = wires(2, 2), 0.5
     plain = layer_error(analog(minimum_us=minimum, wires=mesh), hardware=hardware, calibrate=False)
@@ -192,7 +192,7 @@ def test_column_gains_remove_most_of_the_loss_in_the_wires():
     assert plain > 0.5 and mended < 0.4 * plain
 
 
-def test_a_calibrated_range_beats_full_scale_with_few_bits():
+def test_a_calibrated_range_beats_full_scale_with_few_bits() -> None:
     hardware = with_adc(small_hardware(rows=64, columns=64, cell_bits=4), 5)
     sparse = Converters(range="calibrated", percentile=99.5, source="a")
     full = layer_error(analog(), hardware=hardware, calibrate=False)
@@ -200,19 +200,19 @@ def test_a_calibrated_range_beats_full_scale_with_few_bits():
     assert mended < 0.8 * full
 
 
-def test_a_chip_that_has_to_see_data_refuses_to_run_without():
+def test_a_chip_that_has_to_see_data_refuses_to_run_without() -> None:
     with pytest.raises(UsageError, match="needs inputs to calibrate"):
         make_chip(wide_layer(), HARDWARE, spec=load_analog("rram_wires_1ohm"))
 
 
-def test_arrays_read_by_adder_trees_are_not_analog():
+def test_arrays_read_by_adder_trees_are_not_analog() -> None:
     crossbar = HARDWARE.crossbar.model_copy(update={"readout": "adder_tree"})
     with pytest.raises(HardwareError, match="digital and exact"):
         make_chip(wide_layer(), HARDWARE.model_copy(update={"crossbar": crossbar}), spec=analog())
 
 
 @pytest.mark.parametrize("name", shipped_analog())
-def test_every_shipped_description_runs_every_layer(name):
+def test_every_shipped_description_runs_every_layer(name) -> None:
     graph, x = residual_graph(), random_input(residual_graph())
     noisy = run_analog(make_chip(graph, HARDWARE, spec=load_analog(name), calibration=x), x)
     assert list(noisy.reads) == [node.name for node in graph if isinstance(node, Synapse)]

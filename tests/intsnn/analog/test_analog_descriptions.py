@@ -17,7 +17,7 @@ column_gains: none
 """
 
 
-def test_every_shipped_description_is_read_and_says_where_it_comes_from():
+def test_every_shipped_description_is_read_and_says_where_it_comes_from() -> None:
     assert {"ideal", "rram_wan_1day", "pcm_nandakumar_1day", "rram_wires_1ohm"} <= set(shipped_analog())
     for name in shipped_analog():
         spec = load_analog(name)
@@ -26,14 +26,14 @@ def test_every_shipped_description_is_read_and_says_where_it_comes_from():
         assert name == "ideal" or spec.not_modelled
 
 
-def test_a_file_of_ones_own_is_read(tmp_path):
+def test_a_file_of_ones_own_is_read(tmp_path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text(VALID)
     assert load_analog(path) == load_analog(str(path))
     assert load_analog(path).conductance.minimum_us == 1
 
 
-def test_a_name_that_is_not_shipped_and_a_file_that_is_not_there_are_errors(tmp_path):
+def test_a_name_that_is_not_shipped_and_a_file_that_is_not_there_are_errors(tmp_path) -> None:
     with pytest.raises(HardwareError, match="no analog description 'rram'") as caught:
         load_analog("rram")
     assert "ideal" in caught.value.hints[0]
@@ -63,7 +63,7 @@ def test_a_name_that_is_not_shipped_and_a_file_that_is_not_there_are_errors(tmp_
         ("source: a}\ncolumn", "sources: a}\ncolumn", "unknown key"),
     ],
 )
-def test_a_file_that_breaks_a_rule_is_an_error_with_its_place(tmp_path, old, new, message):
+def test_a_file_that_breaks_a_rule_is_an_error_with_its_place(tmp_path, old, new, message) -> None:
     path = tmp_path / "mine.yaml"
     assert VALID.count(old) == 1
     path.write_text(VALID.replace(old, new))
@@ -84,7 +84,7 @@ def noisy() -> AnalogSpec:
     )
 
 
-def test_scaling_changes_what_is_random_and_nothing_else():
+def test_scaling_changes_what_is_random_and_nothing_else() -> None:
     spec, twice = noisy(), noisy().scaled(2)
     assert twice.programming.coefficients_us == (4.0,)
     assert (twice.drift.spread.offset, twice.drift.mean) == (0.04, spec.drift.mean)
@@ -95,14 +95,14 @@ def test_scaling_changes_what_is_random_and_nothing_else():
     assert analog().scaled(3) == analog()
 
 
-def test_noise_cannot_be_scaled_below_nothing_or_beyond_all_cells():
+def test_noise_cannot_be_scaled_below_nothing_or_beyond_all_cells() -> None:
     with pytest.raises(UsageError, match="at least 0"):
         noisy().scaled(-1)
     with pytest.raises(UsageError, match="4 times as many stuck cells"):
         noisy().scaled(4)
 
 
-def test_a_description_says_whether_it_needs_a_calibration():
+def test_a_description_says_whether_it_needs_a_calibration() -> None:
     assert not analog().needs_calibration
     assert analog(column_gains="calibrated").needs_calibration
     assert analog(converters=Converters(range="calibrated", percentile=99.0, source="a")).needs_calibration

@@ -61,13 +61,13 @@ def sparse(matrix, sources):
     return splu(matrix).solve(sources)
 
 
-def test_one_cell_is_a_series_of_resistors():
+def test_one_cell_is_a_series_of_resistors() -> None:
     """1 / (1/20 uS + 10 + 30 ohm); a single cell has no wire to a neighbour."""
     found = effective_conductance(np.array([[20.0]]), wires(5, 7, driver=10, load=30))
     assert found[0, 0] == pytest.approx(1e6 / (1e6 / 20 + 10 + 30), rel=1e-15)
 
 
-def test_two_cells_of_a_column_by_hand():
+def test_two_cells_of_a_column_by_hand() -> None:
     """Both rows at V: the upper cell sees r_c more. Cells of 1 ohm, r_c = 1, load 1: currents solve 2x2 by hand."""
     conductance = np.full((2, 1), 1e6)
     found = effective_conductance(conductance, wires(0, 1, load=1))
@@ -82,7 +82,7 @@ def test_two_cells_of_a_column_by_hand():
     seed=st.integers(0, 2**16),
     ohms=st.lists(st.floats(0.01, 1e4), min_size=4, max_size=4),
 )
-def test_equals_a_dense_nodal_solve_of_any_small_mesh(rows, columns, seed, ohms):
+def test_equals_a_dense_nodal_solve_of_any_small_mesh(rows, columns, seed, ohms) -> None:
     mesh = wires(ohms[0], ohms[1], driver=ohms[2], load=ohms[3])
     conductance = cells(rows, columns, seed=seed, low=0.0)
     found, expected = effective_conductance(conductance, mesh), nodal_currents(conductance, mesh, dense)
@@ -92,7 +92,7 @@ def test_equals_a_dense_nodal_solve_of_any_small_mesh(rows, columns, seed, ohms)
 @pytest.mark.parametrize(
     ("rows", "columns", "solve"), [(32, 32, dense), (64, 32, sparse), (64, 64, sparse), (128, 128, sparse)]
 )
-def test_equals_a_direct_nodal_solve_of_large_meshes(rows, columns, solve):
+def test_equals_a_direct_nodal_solve_of_large_meshes(rows, columns, solve) -> None:
     mesh, conductance = wires(1.0, 1.3, driver=20, load=5), cells(rows, columns)
     found, expected = effective_conductance(conductance, mesh), nodal_currents(conductance, mesh, solve)
     assert np.abs(found / expected - 1).max() < 1e-9
@@ -119,7 +119,7 @@ def spikesim_ladder(column, ohm):
 
 
 @pytest.mark.parametrize("ohm", [0.5, 5.0])
-def test_ideal_rows_leave_the_column_ladder_of_spikesim(ohm):
+def test_ideal_rows_leave_the_column_ladder_of_spikesim(ohm) -> None:
     conductance = cells(64, 3) * 1e-6
     expected = np.stack([spikesim_ladder(column, ohm) for column in conductance.T], axis=1)
     found = effective_conductance(conductance * 1e6, wires(0, ohm, load=ohm)) * 1e-6
@@ -127,12 +127,12 @@ def test_ideal_rows_leave_the_column_ladder_of_spikesim(ohm):
     assert found.sum() < 0.99 * conductance.sum()
 
 
-def test_wires_without_resistance_change_nothing():
+def test_wires_without_resistance_change_nothing() -> None:
     conductance = cells(20, 30, low=0.0)
     assert np.array_equal(effective_conductance(conductance, wires(0, 0)), conductance)
 
 
-def test_the_matrix_tends_to_the_cells_in_proportion_to_the_resistance():
+def test_the_matrix_tends_to_the_cells_in_proportion_to_the_resistance() -> None:
     conductance = cells(32, 32)
     errors = [
         np.abs(effective_conductance(conductance, wires(r, r)) / conductance - 1).max() for r in (1e-2, 1e-4, 1e-6)
@@ -142,7 +142,7 @@ def test_the_matrix_tends_to_the_cells_in_proportion_to_the_resistance():
     assert errors[2] < 1e-7
 
 
-def test_empty_cells_carry_no_current_where_nothing_sneaks():
+def test_empty_cells_carry_no_current_where_nothing_sneaks() -> None:
     """Cells of 0 in a row of 0 cannot pass current; elsewhere a sneak path may."""
     conductance = cells(8, 8)
     conductance[3] = 0
@@ -150,14 +150,14 @@ def test_empty_cells_carry_no_current_where_nothing_sneaks():
     assert np.array_equal(found[3], np.zeros(8)) and (found[2] > 0).all()
 
 
-def test_every_wire_takes_from_the_current():
+def test_every_wire_takes_from_the_current() -> None:
     conductance = cells(16, 16)
     less = [wires(1, 0), wires(1, 1), wires(1, 1, driver=50), wires(1, 1, driver=50, load=50)]
     sums = [effective_conductance(conductance, mesh).sum() for mesh in less]
     assert [conductance.sum(), *sums] == sorted([conductance.sum(), *sums], reverse=True)
 
 
-def test_many_arrays_are_solved_as_each_alone():
+def test_many_arrays_are_solved_as_each_alone() -> None:
     conductance = np.random.default_rng(1).uniform(5, 50, (2, 3, 10, 6))
     together = effective_conductance(conductance, wires(3, 2, driver=1, load=1))
     for place in np.ndindex(2, 3):
@@ -166,7 +166,7 @@ def test_many_arrays_are_solved_as_each_alone():
 
 
 @pytest.mark.parametrize("unused", [1.0, 0.0])
-def test_used_cells_lie_next_to_converters_and_drivers_of_whole_arrays(unused):
+def test_used_cells_lie_next_to_converters_and_drivers_of_whole_arrays(unused) -> None:
     """4x3 arrays; 2 used rows and 5 used columns: two arrays, the second with one empty column at its far end."""
     hardware = small_hardware(rows=4, columns=3, cell_bits=2)
     used, mesh = cells(2, 5), wires(40, 30, driver=10, load=20)

@@ -33,7 +33,7 @@ def without(*names: str) -> HardwareSpec:
     return HardwareSpec.model_validate({**HARDWARE.model_dump(), "costs": costs, "excluded": excluded})
 
 
-def test_a_price_is_the_published_number_times_the_scaling_factor():
+def test_a_price_is_the_published_number_times_the_scaling_factor() -> None:
     assert price_of(Item.PARTIAL_SUM_TRANSFER, "energy_pj", HARDWARE) == pytest.approx(0.054 * 1.8817)
     assert price_of(Item.NEURON_ADD, "area_um2", HARDWARE, bits=8) == pytest.approx(22.176 * 3.2258)
     assert price_of(Item.NEURON_ADD, "leakage_uw", HARDWARE, bits=8) == pytest.approx(0.017)
@@ -52,13 +52,13 @@ def test_a_price_is_the_published_number_times_the_scaling_factor():
         (Item.REQUANTIZE_MULTIPLY, 64, 6.965 * 4),
     ],
 )
-def test_prices_between_and_beyond_tabled_widths_by_hand(item, bits, published):
+def test_prices_between_and_beyond_tabled_widths_by_hand(item, bits, published) -> None:
     assert price_of(item, "energy_pj", HARDWARE, bits=bits) == pytest.approx(published * 1.8817)
 
 
 @settings(max_examples=50, deadline=None)
 @given(st.sampled_from([item for item in Item if item.meaning.by_width]), st.floats(4, 10), st.floats(4, 10))
-def test_a_wider_word_never_costs_less(item, one, other):
+def test_a_wider_word_never_costs_less(item, one, other) -> None:
     low, high = sorted((one, other))
     for quantity in ("energy_pj", "area_um2"):
         cheap, dear = (price_of(item, quantity, HARDWARE, bits=bits) for bits in (low, high))
@@ -66,12 +66,12 @@ def test_a_wider_word_never_costs_less(item, one, other):
 
 
 @pytest.mark.parametrize("bits", [3, 11])
-def test_a_converter_outside_its_table_is_an_error(bits):
+def test_a_converter_outside_its_table_is_an_error(bits) -> None:
     with pytest.raises(HardwareError, match=f"from 4 to 10 bits \\(got {bits}\\)"):
         price_of(Item.ADC_CONVERSION, "energy_pj", HARDWARE, bits=bits)
 
 
-def test_events_instances_and_leakage_by_hand():
+def test_events_instances_and_leakage_by_hand() -> None:
     events = (EventCount("a", Item.CELL_READ, None, (100.0, 50.0)), EventCount("a", Item.NEURON_ADD, 8, (10.0, 10.0)))
     instances = (
         InstanceCount("a", Item.CELL_READ, None, 4096),
@@ -94,20 +94,20 @@ def test_events_instances_and_leakage_by_hand():
     }
 
 
-def test_an_excluded_item_has_no_part_and_the_report_says_why():
+def test_an_excluded_item_has_no_part_and_the_report_says_why() -> None:
     graph = dense_graph()
     report = estimate(graph, assume(graph, rate=0.2, time_steps=2), without("mux_switch", "tile"))
     assert not {"mux_switch", "tile"} & {part.component for part in (*report.energy, *report.area)}
     assert {"mux_switch", "tile"} <= {entry.effect for entry in report.not_modelled}
 
 
-def test_a_latency_without_the_time_of_a_read_is_an_error():
+def test_a_latency_without_the_time_of_a_read_is_an_error() -> None:
     graph = dense_graph()
     with pytest.raises(HardwareError, match="needs costs\\.adc_conversion\\.latency_ns"):
         estimate(graph, assume(graph, rate=0.2, time_steps=2), without("adc_conversion"))
 
 
-def test_layers_run_one_after_another_by_hand():
+def test_layers_run_one_after_another_by_hand() -> None:
     """250 MHz. A read: 10 + 8*10 + 4 = 94 ns -> 96 ns in whole clocks. 6 features of 8 bits, then 10 lanes."""
     assert array_read_ns(HARDWARE) == 96
     build = GraphBuilder(np.random.default_rng(0))
@@ -121,7 +121,7 @@ def test_layers_run_one_after_another_by_hand():
     }
 
 
-def test_a_read_that_is_whole_clocks_is_not_rounded_up():
+def test_a_read_that_is_whole_clocks_is_not_rounded_up() -> None:
     faster = with_costs(cell_read={**HARDWARE.model_dump()["costs"]["cell_read"], "latency_ns": 12.0})
     assert array_read_ns(faster) == 96
 
@@ -132,7 +132,7 @@ def close(left: float, right: float) -> bool:
 
 @settings(max_examples=30, deadline=None)
 @given(weighted_graphs(), st.data())
-def test_every_total_is_the_sum_of_its_parts(graph, data):
+def test_every_total_is_the_sum_of_its_parts(graph, data) -> None:
     hardware = small_hardware(
         rows=data.draw(st.sampled_from((8, 16, 64))),
         columns=data.draw(st.sampled_from((8, 32))),
@@ -159,7 +159,7 @@ def test_every_total_is_the_sum_of_its_parts(graph, data):
 
 @settings(max_examples=20, deadline=None)
 @given(graphs_of_any_length(), st.floats(0, 1), st.integers(1, 4))
-def test_more_steps_cost_more_energy_and_time_and_no_area(graph, rate, time_steps):
+def test_more_steps_cost_more_energy_and_time_and_no_area(graph, rate, time_steps) -> None:
     short, long = (
         estimate(graph, assume(graph, rate=rate, time_steps=t), HARDWARE) for t in (time_steps, time_steps + 1)
     )
@@ -170,7 +170,7 @@ def test_more_steps_cost_more_energy_and_time_and_no_area(graph, rate, time_step
 
 @pytest.mark.parametrize("mapping", ["kernel_split", "im2col"])
 @pytest.mark.parametrize("encoding", ["offset", "differential"])
-def test_more_weight_bits_cost_more_energy_and_area(encoding, mapping):
+def test_more_weight_bits_cost_more_energy_and_area(encoding, mapping) -> None:
     reports = []
     for bits in (2, 4, 8):
         build = GraphBuilder(np.random.default_rng(0))
@@ -184,7 +184,7 @@ def test_more_weight_bits_cost_more_energy_and_area(encoding, mapping):
 
 
 @pytest.mark.parametrize("gating", ["none", "array"])
-def test_more_spikes_cost_more_energy(gating):
+def test_more_spikes_cost_more_energy(gating) -> None:
     graph = residual_graph()
     hardware = small_hardware(rows=64, columns=64, cell_bits=2, gating=gating, transport="smaller")
     energies = [
@@ -206,7 +206,9 @@ def conv_network() -> IntGraph:
 
 
 @pytest.mark.parametrize(("rate", "neurosim_uj"), [(0.05, 4.236), (0.15, 4.364), (0.4, 4.610)])
-def test_with_neurosims_converter_a_step_of_vgg9_costs_what_neurosim_says_within_two(conv_network, rate, neurosim_uj):
+def test_with_neurosims_converter_a_step_of_vgg9_costs_what_neurosim_says_within_two(
+    conv_network, rate, neurosim_uj
+) -> None:
     """DNN+NeuroSim V1.4, run on the same network: 64x64 arrays of 4-bit cells, 4-bit SAR converters, 65 nm."""
     shipped = HARDWARE.model_dump()
     converter = {

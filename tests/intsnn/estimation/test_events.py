@@ -39,7 +39,7 @@ def two_layers() -> IntGraph:
     )
 
 
-def test_two_layers_by_hand():
+def test_two_layers_by_hand() -> None:
     """T = 2, one sample: three active inputs, then none. Arrays of 2 rows and 4 columns, 2-bit cells, lossless: 3 bits.
 
     conv: 4 kernel positions of 1 row, 3 outputs x 2 slices = 6 columns: 2 column blocks, 2 PEs, 8 arrays.
@@ -93,7 +93,7 @@ def test_two_layers_by_hand():
     assert counts.total(Item.ADC_CONVERSION) == 60 and counts.time_steps == 2
 
 
-def test_instances_of_two_layers_by_hand():
+def test_instances_of_two_layers_by_hand() -> None:
     graph = two_layers()
     mapping = map_graph(graph, small_hardware(rows=2, columns=4, cell_bits=2, column_mux=4))
     counts = count(mapping, assume(graph, rate=0.5, time_steps=1))
@@ -198,7 +198,7 @@ def spike_or_word_bits(graph, node):
 
 @settings(max_examples=150, deadline=None)
 @given(st.data())
-def test_counts_equal_a_crossbar_read_pulse_by_pulse(data):
+def test_counts_equal_a_crossbar_read_pulse_by_pulse(data) -> None:
     graph = data.draw(any_graphs().filter(lambda graph: 0 < len(graph.weight_layers) <= 3))
     x = random_input(graph, time_steps=graph.time_steps or data.draw(st.integers(1, 2)), samples=1)
     hardware = small_hardware(
@@ -239,7 +239,7 @@ def dense(inputs: int, *, bits: int = 1) -> IntGraph:
     return build.graph()
 
 
-def test_only_arrays_that_share_a_pe_have_a_bus():
+def test_only_arrays_that_share_a_pe_have_a_bus() -> None:
     """2 channels, 5x5, kernel 3x3 padded, 2 outputs: 25 positions, 9 arrays of 2 rows; 3-bit codes of 2 columns."""
     build = GraphBuilder(np.random.default_rng(0))
     build.readout(build.conv(build.input((2, 5, 5), bit_width=1), 2, bit_width=2))
@@ -252,7 +252,7 @@ def test_only_arrays_that_share_a_pe_have_a_bus():
     assert steps_of(one, Item.PE_TRANSFER, assume(one, rate=0.5, time_steps=1)) == (0.0,)
 
 
-def test_slices_that_are_joined_at_the_array_take_fewer_bits_on_the_bus():
+def test_slices_that_are_joined_at_the_array_take_fewer_bits_on_the_bus() -> None:
     """4-bit weights in 2-bit cells, 25 positions of 9 arrays: two codes of c bits, or one word of c + 2."""
     build = GraphBuilder(np.random.default_rng(0))
     build.readout(build.conv(build.input((2, 5, 5), bit_width=1), 2, bit_width=4))
@@ -269,7 +269,7 @@ def steps_of(graph, item, activity, **hardware):
     return next((event.steps for event in counts.events if event.item is item), (0.0,))
 
 
-def test_gated_arrays_convert_only_if_a_row_is_active():
+def test_gated_arrays_convert_only_if_a_row_is_active() -> None:
     """6 rows on 4: blocks of 4 and 2, rows active half the time: 1 - 2^-4 and 1 - 2^-2 of 2 columns each."""
     graph = dense(6)
     gated = steps_of(graph, Item.ADC_CONVERSION, assume(graph, rate=0.5, time_steps=1), gating="array")
@@ -282,14 +282,14 @@ def test_gated_arrays_convert_only_if_a_row_is_active():
     assert sent == pytest.approx([2 * (15 / 16 + 3 / 4 - 63 / 64) * bits])
 
 
-def test_a_silent_network_converts_nothing_if_gated_and_everything_if_not():
+def test_a_silent_network_converts_nothing_if_gated_and_everything_if_not() -> None:
     graph = dense(6)
     silent = assume(graph, rate=0, time_steps=1)
     assert steps_of(graph, Item.ADC_CONVERSION, silent, gating="array") == (0.0,)
     assert steps_of(graph, Item.ADC_CONVERSION, silent) == (4.0,)
 
 
-def test_a_multi_bit_input_is_fed_bit_by_bit():
+def test_a_multi_bit_input_is_fed_bit_by_bit() -> None:
     graph = dense(4, bits=8)
     activity = assume(graph, rate=0.5, time_steps=1)
     assert steps_of(graph, Item.ADC_CONVERSION, activity) == (2 * 8,)
@@ -297,7 +297,7 @@ def test_a_multi_bit_input_is_fed_bit_by_bit():
     assert steps_of(graph, Item.ROW_ACTIVATION, activity) == pytest.approx((4 * 4,))
 
 
-def test_transport_takes_the_form_that_the_description_names():
+def test_transport_takes_the_form_that_the_description_names() -> None:
     """6 inputs of 1 bit, 3 active on average, address 3 bits, 2 hops."""
     graph = dense(6)
     activity = assume(graph, rate=0.5, time_steps=1)
@@ -308,14 +308,14 @@ def test_transport_takes_the_form_that_the_description_names():
     assert steps_of(graph, Item.SPIKE_TRANSFER, sparse, transport="smaller") == pytest.approx((0.6 * 3 * 2,))
 
 
-def test_addresses_of_multi_bit_inputs_carry_their_value():
+def test_addresses_of_multi_bit_inputs_carry_their_value() -> None:
     graph = dense(4, bits=8)
     activity = assume(graph, rate=0.5, time_steps=1)
     moved = steps_of(graph, Item.SPIKE_TRANSFER, activity, transport="address_event")
     assert moved == pytest.approx((4 * 255 / 256 * (2 + 8) * 2,))
 
 
-def test_a_line_buffer_reads_each_input_once():
+def test_a_line_buffer_reads_each_input_once() -> None:
     build = GraphBuilder(np.random.default_rng(0))
     build.readout(build.conv(build.input((2, 5, 5), bit_width=1), 2))
     graph = build.graph()
@@ -324,7 +324,7 @@ def test_a_line_buffer_reads_each_input_once():
     assert steps_of(graph, Item.BUFFER_READ, activity, input_reuse="line_buffer") == (50,)
 
 
-def test_an_activity_of_another_size_is_an_error():
+def test_an_activity_of_another_size_is_an_error() -> None:
     activity = assume(dense(6), rate=0.5, time_steps=1)
     mapping = map_graph(dense(7), small_hardware(rows=4, columns=4, cell_bits=2))
     with pytest.raises(HardwareError, match="must be of 7 inputs \\(got 6\\)"):
@@ -335,7 +335,7 @@ def test_an_activity_of_another_size_is_an_error():
 
 @settings(max_examples=20, deadline=None)
 @given(graphs_of_any_length(), st.integers(1, 4))
-def test_counts_grow_with_every_step(graph, time_steps):
+def test_counts_grow_with_every_step(graph, time_steps) -> None:
     mapping = map_graph(graph, small_hardware(rows=8, columns=8, cell_bits=2))
     x = np.full((time_steps + 1, 1, *graph.input.shape), 2 ** (graph.input.bit_width - graph.input.signed) - 1)
     shorter, longer = (count(mapping, measure(graph, [x[:steps]])) for steps in (time_steps, time_steps + 1))
@@ -348,7 +348,7 @@ def test_counts_grow_with_every_step(graph, time_steps):
 
 @settings(max_examples=30, deadline=None)
 @given(graphs_of_any_length(), st.integers(1, 12), st.integers(1, 12))
-def test_more_rows_never_mean_more_conversions_or_partial_sums(graph, rows, more):
+def test_more_rows_never_mean_more_conversions_or_partial_sums(graph, rows, more) -> None:
     x = np.ones((1, 1, *graph.input.shape), np.int64) - graph.input.signed
     activity = measure(graph, [x])
     few, many = (

@@ -34,7 +34,7 @@ def sparse_input(graph: IntGraph, *pixels: tuple[int, int, int]) -> np.ndarray:
     return x
 
 
-def test_one_spike_in_the_corner_by_hand():
+def test_one_spike_in_the_corner_by_hand() -> None:
     """3x3 kernel, padding 1, 3x3 input, 4 channels on blocks of 2: the corner lies in 4 windows.
 
     9 positions * 9 kernel positions * 2 blocks = 162 array reads; of them 4 are active. 18 PE reads, 4 active. 9
@@ -53,7 +53,7 @@ def test_one_spike_in_the_corner_by_hand():
     assert converted_reads(layer, seen, "none").arrays.tolist() == [162]
 
 
-def test_an_unrolled_kernel_shares_its_rows_by_hand():
+def test_an_unrolled_kernel_shares_its_rows_by_hand() -> None:
     """im2col on blocks of 18 rows: channels 0 and 1, channels 2 and 3. One spike in channel 3: 4 reads of block 1."""
     graph = one_conv()
     hardware = small_hardware(rows=18, columns=8, cell_bits=2, mapping="im2col")
@@ -63,7 +63,7 @@ def test_an_unrolled_kernel_shares_its_rows_by_hand():
     assert (active.arrays.tolist(), active.pes.tolist(), active.outputs.tolist()) == ([4], [4], [4])
 
 
-def test_groups_that_share_an_array_keep_each_other_awake_by_hand():
+def test_groups_that_share_an_array_keep_each_other_awake_by_hand() -> None:
     """Four depthwise groups, three to an array of 4 columns: packs of 3 and 1; a spike in channel 1 wakes three."""
     graph = one_conv(groups=4)
     hardware = small_hardware(rows=3, columns=4, cell_bits=2)
@@ -92,7 +92,7 @@ def brute_reads(node, inputs, hardware, bits) -> tuple[int, int, int]:
 
 @settings(max_examples=60, deadline=None)
 @given(st.data())
-def test_counted_reads_equal_a_crossbar_read_by_read_on_sparse_inputs(data):
+def test_counted_reads_equal_a_crossbar_read_by_read_on_sparse_inputs(data) -> None:
     graph = data.draw(any_graphs().filter(lambda graph: 0 < len(graph.weight_layers) <= 3))
     x = random_input(graph, time_steps=graph.time_steps or 2, samples=1)
     keep = np.random.default_rng(data.draw(st.integers(0, 99))).random(x.shape) < data.draw(
@@ -122,7 +122,7 @@ def test_counted_reads_equal_a_crossbar_read_by_read_on_sparse_inputs(data):
 
 @settings(max_examples=30, deadline=None)
 @given(graphs_of_any_length(), st.sampled_from((0.0, 0.1, 0.5, 1.0)))
-def test_less_gating_never_leaves_fewer_reads(graph, rate):
+def test_less_gating_never_leaves_fewer_reads(graph, rate) -> None:
     try:
         activity = assume(graph, rate=rate, time_steps=1)
     except HardwareError:  # a layer reads currents, which no rate describes: nothing to compare
@@ -137,7 +137,7 @@ def test_less_gating_never_leaves_fewer_reads(graph, rate):
             assert array == 0
 
 
-def test_the_estimate_for_independent_rows_is_the_mean_over_many_inputs():
+def test_the_estimate_for_independent_rows_is_the_mean_over_many_inputs() -> None:
     """Where rows are independent, as in a linear layer of random inputs, the count tends to the estimate."""
     build = GraphBuilder(np.random.default_rng(0))
     build.readout(build.linear(build.input((40,), bit_width=1), 2, bit_width=2))
@@ -154,7 +154,7 @@ def test_the_estimate_for_independent_rows_is_the_mean_over_many_inputs():
     assert row_rate(layer, seen) == pytest.approx([0.05], rel=0.02)
 
 
-def test_every_measurement_counts_the_usual_arrays_whatever_their_encoding():
+def test_every_measurement_counts_the_usual_arrays_whatever_their_encoding() -> None:
     graph = residual_graph()
     activity = measure(graph, [np.zeros((1, 1, 2, 8, 8), np.int64)])
     for size in USUAL_SIZES:
@@ -165,14 +165,14 @@ def test_every_measurement_counts_the_usual_arrays_whatever_their_encoding():
                     assert active_reads(layer, activity.synapse(layer.name)).known_by == "count"
 
 
-def test_cuts_a_layer_cannot_have_are_not_counted():
+def test_cuts_a_layer_cannot_have_are_not_counted() -> None:
     graph = one_conv(groups=4)
     more = [Cut("kernel_split", 3, 1), Cut("kernel_split", 1, 9), Cut("im2col", 4, 2), Cut("im2col", 4, 1)]
     (seen,) = measure(graph, [sparse_input(graph)], cuts=more).synapses
     assert [found.cut for found in seen.occupancy] == [*usual_cuts(graph.synapses[0]), Cut("im2col", 4, 1)]
 
 
-def test_occupancies_are_written_and_read_back(tmp_path):
+def test_occupancies_are_written_and_read_back(tmp_path) -> None:
     graph = residual_graph()
     activity = measure(graph, [np.ones((2, 1, 2, 8, 8), np.int64)])
     write_activity(activity, tmp_path / "activity.json")
@@ -180,7 +180,7 @@ def test_occupancies_are_written_and_read_back(tmp_path):
     assert all(synapse.occupancy for synapse in activity.synapses)
 
 
-def test_gating_lowers_conversions_and_energy_and_not_latency():
+def test_gating_lowers_conversions_and_energy_and_not_latency() -> None:
     graph = residual_graph()
     x = np.zeros((2, 1, 2, 8, 8), np.int64)
     x[0, 0, 0, 2, 2] = 9
@@ -197,7 +197,7 @@ def test_gating_lowers_conversions_and_energy_and_not_latency():
         assert words in note and "counted from the spikes" in note and "sparsity saves no time" in note
 
 
-def test_the_note_names_layers_that_are_only_estimated():
+def test_the_note_names_layers_that_are_only_estimated() -> None:
     graph = residual_graph()
     activity = measure(graph, [np.ones((2, 1, 2, 8, 8), np.int64)])
     first, *rest = activity.synapses
@@ -208,7 +208,7 @@ def test_the_note_names_layers_that_are_only_estimated():
     assert idle is not None and 0 <= idle <= 1
 
 
-def test_a_tree_adds_rows_minus_one_times_for_a_column_read():
+def test_a_tree_adds_rows_minus_one_times_for_a_column_read() -> None:
     build = GraphBuilder(np.random.default_rng(0))
     build.readout(build.linear(build.input((6,), bit_width=1), 2, bit_width=2))
     graph = build.graph()
@@ -224,7 +224,7 @@ def test_a_tree_adds_rows_minus_one_times_for_a_column_read():
     assert width == (2 + 2 + 3) / 3
 
 
-def test_a_mesh_moves_inputs_over_the_chip_and_sums_over_their_layer():
+def test_a_mesh_moves_inputs_over_the_chip_and_sums_over_their_layer() -> None:
     """A linear layer on 18 x 1 PEs of one array, 18 tiles of one PE: 2/3 * sqrt(18) hops for both."""
     build = GraphBuilder(np.random.default_rng(0))
     build.readout(build.linear(build.input((72,), bit_width=1), 2, bit_width=2))
@@ -238,7 +238,7 @@ def test_a_mesh_moves_inputs_over_the_chip_and_sums_over_their_layer():
     assert counts.total(Item.PARTIAL_SUM_TRANSFER) == pytest.approx(17 * 2 * bits * hops)
 
 
-def test_from_a_global_buffer_every_read_travels():
+def test_from_a_global_buffer_every_read_travels() -> None:
     graph = one_conv()
     activity = assume(graph, rate=0.5, time_steps=1)
     hardware = small_hardware(rows=8, columns=8, cell_bits=2)

@@ -8,25 +8,25 @@ from benchmarks.neurosim_runs import recorded_runs
 from intsnn.hardware.items import Item
 
 
-def test_there_are_27_runs_and_two_kinds_that_cannot_be_compared():
+def test_there_are_27_runs_and_two_kinds_that_cannot_be_compared() -> None:
     runs = recorded_runs()
     assert len(runs) == 27
     assert [run.name for run in runs if run.energy_pj is None] == ["65_x64_w32_r0.15"]
     assert {run.variant for run in runs if report_of(run, "anchored") is None} == {"htree"}
 
 
-def test_every_parameter_of_the_bar_is_compared():
+def test_every_parameter_of_the_bar_is_compared() -> None:
     assert {parameter for parameter, _, _ in PAIRS} == {
         "spike rate", "ADC bits", "cell bits", "weight bits", "array size"
     }  # fmt: skip
 
 
 @pytest.mark.parametrize("slope", slopes("anchored"), ids=lambda slope: f"{slope.parameter}: {slope.low}, {slope.high}")
-def test_with_anchored_prices_every_slope_has_neurosims_direction_and_is_within_two(slope):
+def test_with_anchored_prices_every_slope_has_neurosims_direction_and_is_within_two(slope) -> None:
     assert slope.holds, f"NeuroSim {slope.neurosim:+.3f}, ours {slope.ours:+.3f}, ratio {slope.ratio:.2f}"
 
 
-def test_anchors_are_met_and_predictions_are_within_two():
+def test_anchors_are_met_and_predictions_are_within_two() -> None:
     for run in recorded_runs():
         report = report_of(run, "anchored")
         if report is None or run.energy_pj is None:
@@ -35,7 +35,7 @@ def test_anchors_are_met_and_predictions_are_within_two():
         assert (0.95 < ratio < 1.05) if run.name in ANCHORS else (0.5 < ratio < 2), run.name
 
 
-def test_with_shipped_prices_every_direction_is_neurosims_and_the_one_miss_is_known():
+def test_with_shipped_prices_every_direction_is_neurosims_and_the_one_miss_is_known() -> None:
     """The survey's converters dominate: cell bits weigh a little more than twice NeuroSim's where spikes are fewest."""
     found = slopes("shipped")
     assert all(slope.ratio > 0 for slope in found)
@@ -44,14 +44,14 @@ def test_with_shipped_prices_every_direction_is_neurosims_and_the_one_miss_is_kn
     assert 2 < missed.ratio < 2.1
 
 
-def test_no_other_price_of_converters_meets_more_slopes_than_the_shipped_one():
+def test_no_other_price_of_converters_meets_more_slopes_than_the_shipped_one() -> None:
     """So the miss is no matter of that price alone."""
     held = {which: sum(slope.holds for slope in slopes(which)) for which in ("shipped", *CONVERTERS)}
     assert len(held) == 4 and max(held.values()) == held["shipped"] == 17
     assert list(held.values()).count(17) == 1
 
 
-def test_the_bus_mends_the_slopes_of_adc_bits_and_joined_slices_those_of_cell_bits():
+def test_the_bus_mends_the_slopes_of_adc_bits_and_joined_slices_those_of_cell_bits() -> None:
     missed = {which: [slope for slope in slopes(which) if not slope.holds] for which in TRANSPORTS}
     assert "ADC bits" in {slope.parameter for slope in missed["unpriced"]}
     assert "ADC bits" not in {slope.parameter for which in ("slices apart", "by length") for slope in missed[which]}
@@ -60,7 +60,9 @@ def test_the_bus_mends_the_slopes_of_adc_bits_and_joined_slices_those_of_cell_bi
 
 
 @pytest.mark.parametrize(("rate", "pulse", "sensing"), [(0.05, 2, 2), (0.15, 2.2, 2), (0.4, 3.1, 2.5)])
-def test_at_22_nm_with_neurosims_arrays_and_converters_a_step_costs_about_what_neurosim_says(rate, pulse, sensing):
+def test_at_22_nm_with_neurosims_arrays_and_converters_a_step_costs_about_what_neurosim_says(
+    rate, pulse, sensing
+) -> None:
     """`sensing`: cells conduct for the 5 ns of NeuroSim's converter, not the 10 ns of the description's."""
     assert rate in RATES
     for reading, factor in (("pulse", pulse), ("sensing", sensing)):
@@ -68,12 +70,12 @@ def test_at_22_nm_with_neurosims_arrays_and_converters_a_step_costs_about_what_n
         assert 1 / factor < ratio < factor, reading
 
 
-def test_the_conversions_that_neurosims_price_is_divided_by_are_those_that_are_counted():
+def test_the_conversions_that_neurosims_price_is_divided_by_are_those_that_are_counted() -> None:
     counts = report_at(0.15, "pulse").basis.counts
     assert counts is not None and counts.total(Item.ADC_CONVERSION) == CONVERSIONS
 
 
-def test_the_page_has_both_absolute_figures_of_every_run():
+def test_the_page_has_both_absolute_figures_of_every_run() -> None:
     text = page()
     for run in recorded_runs():
         assert f"| {run.name}" in text

@@ -43,7 +43,7 @@ def by_node(found: Timeline) -> dict[tuple[str, int], tuple[float, float]]:
     return {(one.node, one.step): (one.start_ns, one.end_ns) for one in found.intervals}
 
 
-def test_layer_by_layer_runs_one_node_after_another_by_hand():
+def test_layer_by_layer_runs_one_node_after_another_by_hand() -> None:
     """A row of 4 reads of 96 ns; 64 x 16 neurons on 64 lanes: 16 clocks of 4 ns. Two steps of 1536 + 64 + 1536 ns."""
     found = timeline(placed("layer_by_layer"), time_steps=2)
     conv, neuron, last = "layers.1.conv", "layers.3.neuron", "layers.4.conv"
@@ -54,7 +54,7 @@ def test_layer_by_layer_runs_one_node_after_another_by_hand():
     assert found.latency_ns == found.interval_ns == 6272
 
 
-def test_a_row_pipeline_starts_a_row_when_the_rows_it_reads_exist_by_hand():
+def test_a_row_pipeline_starts_a_row_when_the_rows_it_reads_exist_by_hand() -> None:
     """Rows of the first layer end at 384, 768, 1152, 1536, those of its neurons 16 ns later; T = 1.
 
     The second layer's row 0 reads rows 0 and 1: it starts at 784; rows 1, 2 and 3 follow, 384 ns each.
@@ -68,7 +68,7 @@ def test_a_row_pipeline_starts_a_row_when_the_rows_it_reads_exist_by_hand():
     assert (found.latency_ns, found.interval_ns) == (2320, 1536)
 
 
-def test_steps_of_a_row_pipeline_follow_each_other_without_a_gap_in_the_busiest_node():
+def test_steps_of_a_row_pipeline_follow_each_other_without_a_gap_in_the_busiest_node() -> None:
     found = by_node(timeline(placed("row_pipeline"), time_steps=3))
     assert found["layers.1.conv", 2] == (3072, 4608)
     assert found["layers.4.conv", 2] == (784 + 3072, 784 + 4608)
@@ -93,7 +93,7 @@ def flowing(mapping: Mapping, busy: dict[str, float], time_steps: int) -> dict[t
 
 @settings(max_examples=30, deadline=None)
 @given(graphs_of_any_length(), st.integers(1, 3))
-def test_a_row_pipeline_equals_a_simulation_row_by_row(graph, time_steps):
+def test_a_row_pipeline_equals_a_simulation_row_by_row(graph, time_steps) -> None:
     mapping = map_graph(graph, with_rule("row_pipeline"))
     busy = {one.node: one.time_ns for one in schedule(mapping, time_steps=time_steps)}
     expected, found = flowing(mapping, busy, time_steps), timeline(mapping, time_steps=time_steps)
@@ -106,7 +106,7 @@ def test_a_row_pipeline_equals_a_simulation_row_by_row(graph, time_steps):
 
 @settings(max_examples=30, deadline=None)
 @given(weighted_graphs(), st.integers(1, 3))
-def test_a_pipeline_is_between_its_busiest_node_and_no_overlap_at_all(graph, time_steps):
+def test_a_pipeline_is_between_its_busiest_node_and_no_overlap_at_all(graph, time_steps) -> None:
     serial, piped = (
         timeline(map_graph(graph, with_rule(rule)), time_steps=time_steps)
         for rule in ("layer_by_layer", "row_pipeline")
@@ -121,12 +121,12 @@ def test_a_pipeline_is_between_its_busiest_node_and_no_overlap_at_all(graph, tim
 
 
 @pytest.mark.parametrize("rule", ["layer_by_layer", "row_pipeline"])
-def test_the_latency_alone_is_that_of_the_timeline(rule):
+def test_the_latency_alone_is_that_of_the_timeline(rule) -> None:
     mapping = map_graph(residual_graph(), with_rule(rule))
     assert latency_of(mapping, time_steps=3) == timeline(mapping, time_steps=3).latency_ns
 
 
-def test_a_sum_waits_for_its_last_input():
+def test_a_sum_waits_for_its_last_input() -> None:
     graph = residual_graph()
     mapping = map_graph(graph, with_rule("row_pipeline"))
     add = next(node for node in graph if node.kind == "add")
@@ -154,14 +154,14 @@ def needs_of(graph: IntGraph) -> dict[str, tuple[int, ...]]:
         ({"kernel": (2, 2), "padding": (2, 2)}, (1, 1, 2, 3, 4, 5, 6, 6, 6)),
     ],
 )
-def test_rows_that_a_window_needs_by_hand(window, needs):
+def test_rows_that_a_window_needs_by_hand(window, needs) -> None:
     """6 input rows; row r reads up to row r*stride + (k - 1)*dilation - padding, from the first to the last."""
     build = GraphBuilder(np.random.default_rng(0))
     build.readout(build.conv(build.input((1, 6, 6), bit_width=1), 1, **window))
     assert needs_of(build.graph())["layers.1.conv"] == needs
 
 
-def test_pools_flattens_and_linear_layers_by_hand():
+def test_pools_flattens_and_linear_layers_by_hand() -> None:
     build = GraphBuilder(np.random.default_rng(0))
     x = build.neuron(build.requant(build.conv(build.input((1, 6, 6), bit_width=1), 2)))
     x = build.flatten(build.pool(x, "max", kernel=(3, 3), stride=(2, 2), padding=(1, 1)))
@@ -173,13 +173,13 @@ def test_pools_flattens_and_linear_layers_by_hand():
     assert needs["input"] == (0,) * 6 and needs["layers.3.neuron"] == (1, 2, 3, 4, 5, 6)
 
 
-def test_a_linear_layer_along_the_last_axis_works_row_by_row():
+def test_a_linear_layer_along_the_last_axis_works_row_by_row() -> None:
     build = GraphBuilder(np.random.default_rng(0))
     build.readout(build.linear(build.input((2, 3, 4), bit_width=1), 5))
     assert demand_of(build.graph()).flows[1] == Flow("layers.1.linear", ("input",), (1, 2, 3))
 
 
-def test_copies_shorten_the_time_of_a_layer():
+def test_copies_shorten_the_time_of_a_layer() -> None:
     graph = two_convolutions()
     one, more = (map_graph(graph, with_rule("row_pipeline", arrays=arrays)) for arrays in (None, 2 * 18 + 2 * 9))
     assert [layer.copies for layer in one.layers] == [1, 1]
@@ -188,7 +188,7 @@ def test_copies_shorten_the_time_of_a_layer():
     assert timeline(more, time_steps=1).interval_ns == timeline(one, time_steps=1).interval_ns / 2
 
 
-def test_throughput_follows_from_the_interval():
+def test_throughput_follows_from_the_interval() -> None:
     graph = two_convolutions()
     report = estimate(graph, assume(graph, rate=0.1, time_steps=2), with_rule("row_pipeline"))
     assert report.timeline is not None
@@ -196,7 +196,7 @@ def test_throughput_follows_from_the_interval():
     assert report.throughput_per_s == pytest.approx(1e9 / report.timeline.interval_ns)
 
 
-def test_an_adder_tree_takes_a_clock_for_each_of_its_columns():
+def test_an_adder_tree_takes_a_clock_for_each_of_its_columns() -> None:
     """400 MHz, one column a tree: the tree's clock and one to accumulate; four columns a tree: four and one."""
     digital = load_hardware("sram_digital")
     assert isinstance(digital, HardwareSpec)

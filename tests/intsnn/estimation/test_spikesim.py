@@ -31,21 +31,21 @@ def case_named(name):
     return next(case for case in CASES if case["name"] == name)
 
 
-def test_there_are_sixty_cases_and_all_kinds_of_failure_among_them():
+def test_there_are_sixty_cases_and_all_kinds_of_failure_among_them() -> None:
     assert len(CASES) == 60
     assert sum(case["latency_ns"] is None for case in CASES) >= 3
     assert sum(case["area_um2"] is None for case in CASES) == 1
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case["name"])
-def test_energy_equals_the_unmodified_tool(case):
+def test_energy_equals_the_unmodified_tool(case) -> None:
     report = run_case(case)
     assert report.energy_pj == exactly(case["total_pj"])
     assert [layer.energy_pj for layer in report.layers] == [exactly(energy) for energy in case["energy_pj"]]
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case["name"])
-def test_area_and_counts_equal_the_unmodified_tool_or_raise_where_it_fails(case):
+def test_area_and_counts_equal_the_unmodified_tool_or_raise_where_it_fails(case) -> None:
     report = run_case(case)
     if case["area_um2"] is None:
         for name in ("n_tiles", "area_um2", "membrane_area_um2", "pe_and_sign_area_um2", "digital_area_um2"):
@@ -59,7 +59,7 @@ def test_area_and_counts_equal_the_unmodified_tool_or_raise_where_it_fails(case)
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case["name"])
-def test_latency_equals_the_unmodified_tool_or_raises_where_it_fails(case):
+def test_latency_equals_the_unmodified_tool_or_raises_where_it_fails(case) -> None:
     report = run_case(case)
     if case["latency_ns"] is None:
         with pytest.raises(HardwareError, match="SpikeSim's latency rule"):
@@ -79,13 +79,13 @@ def test_latency_equals_the_unmodified_tool_or_raises_where_it_fails(case):
         ("odd_channels_x128_T4_rram", "never ends unless one layer has Ci\\*Co >= 16384"),
     ],
 )
-def test_a_missing_latency_names_the_limit_of_the_original(name, limit):
+def test_a_missing_latency_names_the_limit_of_the_original(name, limit) -> None:
     with pytest.raises(HardwareError, match=limit) as error:
         _ = run_case(case_named(name)).latency_ns
     assert error.value.hints
 
 
-def test_one_layer_by_hand():
+def test_one_layer_by_hand() -> None:
     """X = 64, g = 8, k = 1, T = 1: one PE, 4 positions, so 4 * E_PE; the constants are written out once more here."""
     report = spikesim([SpikeSimLayer(64, 64, 2, 2)], kernel=1, time_steps=1)
     e_pe = 157.12 + 4.64 + 5.096 + 397 + 8 * 0.2 + 16 * 8 * 1.15e-6 + 8 * (1.76423 + 8 * (2.03084 + 0.094245))
@@ -94,7 +94,7 @@ def test_one_layer_by_hand():
     assert (report.n_pe, report.n_tiles) == (1, 1)
 
 
-def test_the_defaults_are_the_shipped_script():
+def test_the_defaults_are_the_shipped_script() -> None:
     layers = case_named("vgg9_cifar_pooled_x64_T5_rram")["layers"]
     report = spikesim([SpikeSimLayer(*layer) for layer in layers])
     assert report.energy_pj == exactly(15906934.026240002)
@@ -117,7 +117,7 @@ def test_the_defaults_are_the_shipped_script():
         ({"device": "flash"}, "device must be one of rram, sram \\(got 'flash'\\)"),
     ],
 )
-def test_a_bad_argument_is_an_error(arguments, message):
+def test_a_bad_argument_is_an_error(arguments, message) -> None:
     with pytest.raises(UsageError, match=message):
         spikesim([ONE], **arguments)
 
@@ -133,12 +133,12 @@ def test_a_bad_argument_is_an_error(arguments, message):
         (SpikeSimLayer(0, 1, 1, 1), "layers\\[0\\].in_channels"),
     ],
 )
-def test_a_bad_layer_is_an_error(layer, message):
+def test_a_bad_layer_is_an_error(layer, message) -> None:
     with pytest.raises(UsageError, match=message):
         spikesim([layer])
 
 
-def test_no_layer_is_an_error():
+def test_no_layer_is_an_error() -> None:
     with pytest.raises(UsageError, match="at least one convolution"):
         spikesim([])
 
@@ -154,7 +154,7 @@ def vgg9(*, last: int = 256) -> IntGraph:
     return build.graph()
 
 
-def test_a_graph_priced_by_spikesim_has_the_sizes_of_its_convolutions():
+def test_a_graph_priced_by_spikesim_has_the_sizes_of_its_convolutions() -> None:
     """SpikingJelly 2.0's op counter, another program, gives 5 090 218.888 pJ for a step of this network."""
     graph = vgg9()
     report = estimate(graph, assume(graph, rate=0.1, time_steps=1), "spikesim")
@@ -170,7 +170,7 @@ def test_a_graph_priced_by_spikesim_has_the_sizes_of_its_convolutions():
     assert "Tiles, shared by the layers: 6." in report.notes
 
 
-def test_spikesim_ignores_the_spike_rate_and_says_so():
+def test_spikesim_ignores_the_spike_rate_and_says_so() -> None:
     graph = vgg9()
     low, high = (estimate(graph, assume(graph, rate=rate, time_steps=2), "spikesim") for rate in (0.1, 0.5))
     assert low.energy_pj == high.energy_pj
@@ -188,7 +188,7 @@ def small_graph(*, kernel=(3, 3), groups=1, size=(2, 8, 8), second_kernel=None) 
     return build.graph()
 
 
-def test_a_small_network_has_energy_and_area_but_no_latency_in_spikesim():
+def test_a_small_network_has_energy_and_area_but_no_latency_in_spikesim() -> None:
     graph = small_graph()
     report = estimate(graph, assume(graph, rate=0.2, time_steps=2), "spikesim")
     assert report.energy_pj > 0 and report.area_um2 > 0
@@ -201,7 +201,7 @@ def test_a_small_network_has_energy_and_area_but_no_latency_in_spikesim():
     assert "never ends" in to_markdown(report)
 
 
-def test_falling_pe_counts_leave_energy_but_no_area_in_spikesim():
+def test_falling_pe_counts_leave_energy_but_no_area_in_spikesim() -> None:
     graph = vgg9(last=64)
     report = estimate(graph, assume(graph, rate=0.2, time_steps=2), "spikesim")
     assert report.energy_pj > 0
@@ -220,12 +220,12 @@ def test_falling_pe_counts_leave_energy_but_no_area_in_spikesim():
         (small_graph(second_kernel=(1, 1)), "one kernel size \\(got 1, 3\\)"),
     ],
 )
-def test_a_graph_that_spikesim_cannot_describe_is_an_error(graph, message):
+def test_a_graph_that_spikesim_cannot_describe_is_an_error(graph, message) -> None:
     with pytest.raises(HardwareError, match=message):
         estimate(graph, assume(graph, rate=0.2, time_steps=2), "spikesim")
 
 
-def test_a_graph_without_convolutions_is_an_error_in_spikesim():
+def test_a_graph_without_convolutions_is_an_error_in_spikesim() -> None:
     build = GraphBuilder(np.random.default_rng(0))
     build.readout(build.requant(build.linear(build.input((5,)), 3)))
     graph = build.graph()

@@ -113,7 +113,7 @@ def prices(hardware: HardwareSpec) -> Published:
 
 
 @pytest.mark.parametrize("name", sorted(PUBLISHED))
-def test_every_price_is_the_published_number_of_its_source(name):
+def test_every_price_is_the_published_number_of_its_source(name) -> None:
     hardware = load_hardware(name)
     assert isinstance(hardware, HardwareSpec)
     found = prices(hardware)
@@ -123,12 +123,12 @@ def test_every_price_is_the_published_number_of_its_source(name):
 
 
 @pytest.mark.parametrize("bits", [4, 6, 8])
-def test_the_surveys_formula_gives_the_spot_values_that_the_package_gives(bits):
+def test_the_surveys_formula_gives_the_spot_values_that_the_package_gives(bits) -> None:
     for nm in (65, 32):
         spot = SOURCES["adc"]["murmann_regression"][f"spot_{nm}nm_100MSps"][str(bits)]
         assert murmann(bits, nm) == pytest.approx(spot, rel=5e-4)
 
 
-def test_every_description_of_arrays_is_checked():
+def test_every_description_of_arrays_is_checked() -> None:
     own = {path.stem for path in (ROOT / "export/intsnn/hardware").glob("*.yaml")}
     assert own - {"spikesim", "spikesim_fixed"} == set(PUBLISHED)  # those two: test_spikesim.py, test_descriptions.py

@@ -33,7 +33,7 @@ def component(report: HardwareReport, name: str) -> float:
 
 
 @pytest.mark.parametrize("name", OWN_KIND)
-def test_every_description_prices_every_network(name):
+def test_every_description_prices_every_network(name) -> None:
     graph = residual_graph()
     report = estimate(graph, measure(graph, [random_input(graph)]), name)
     assert report.energy_pj > 0 and report.latency_ns > 0 and report.area_um2 > 0
@@ -42,7 +42,7 @@ def test_every_description_prices_every_network(name):
 
 
 @pytest.mark.parametrize("name", OWN_KIND)
-def test_every_price_names_its_source_and_every_excluded_item_its_reason(name):
+def test_every_price_names_its_source_and_every_excluded_item_its_reason(name) -> None:
     hardware = spec(name)
     for item in Item:
         cost = hardware.cost(item)
@@ -65,7 +65,7 @@ def dense_conv(channels: int = 64, *, bit_width: float = 4) -> tuple[IntGraph, A
     return graph, assume(graph, rate=1.0, time_steps=3)
 
 
-def test_a_dense_3x3_layer_of_64_channels_costs_in_spikesim_fixed_what_spikesim_says():
+def test_a_dense_3x3_layer_of_64_channels_costs_in_spikesim_fixed_what_spikesim_says() -> None:
     """Crossbars, converters and multiplexers: the same constants, so equal where none of the mended faults matters."""
     report = estimate(*dense_conv(), "spikesim_fixed")
     (tool,) = spikesim([SpikeSimLayer(64, 64, 8, 6)], time_steps=3).layers
@@ -75,7 +75,7 @@ def test_a_dense_3x3_layer_of_64_channels_costs_in_spikesim_fixed_what_spikesim_
     assert component(report, "mux_switch") == pytest.approx(theirs["multiplexer"], rel=1e-9)
 
 
-def test_areas_of_one_pe_in_spikesim_fixed_are_those_of_spikesim():
+def test_areas_of_one_pe_in_spikesim_fixed_are_those_of_spikesim() -> None:
     """A PE of 3 x 3 arrays: crossbars, converters and multiplexers of SpikeSim's formula, per PE."""
     report = estimate(*dense_conv(), "spikesim_fixed")
     assert not isinstance(report.area, tuple) or {piece.node for piece in report.area}
@@ -86,7 +86,7 @@ def test_areas_of_one_pe_in_spikesim_fixed_are_those_of_spikesim():
     assert areas["tile"] == pytest.approx(433660 + 6054.7072, rel=1e-9)
 
 
-def test_mended_faults_are_seen():
+def test_mended_faults_are_seen() -> None:
     """Spikes, weight bits and array size enter; SpikeSim's own rules know none of them."""
     graph, dense = dense_conv()
     energy = estimate(graph, dense, "spikesim_fixed").energy_pj
@@ -104,7 +104,7 @@ def vgg9() -> IntGraph:
     return build.graph()
 
 
-def test_one_pe_cycle_a_position_gives_the_corrected_times_of_vgg9():
+def test_one_pe_cycle_a_position_gives_the_corrected_times_of_vgg9() -> None:
     """26 clocks of 4 ns a position, T = 5: 2752 positions serial, 1.43 ms; the busiest layer 1024 of them, 0.53 ms.
 
     SpikeSim's own rule gives 98 ms for the same network.
@@ -118,7 +118,7 @@ def test_one_pe_cycle_a_position_gives_the_corrected_times_of_vgg9():
     assert report.latency_ns < 1.1 * report.timeline.interval_ns
 
 
-def test_every_mended_fault_is_listed():
+def test_every_mended_fault_is_listed() -> None:
     listed = [line for line in spec("spikesim_fixed").remarks if line.startswith("Mended")]
     assert len(listed) == 11
     for words in ("X/8", "every array", "active rows", "4-bit cells", "22 bits", "after pooling", "each neuron"):
@@ -139,7 +139,7 @@ def stillmaker_22_nm() -> tuple[float, float]:
 
 
 @pytest.mark.parametrize("name", ["rram_128x128_22nm", "sram_digital"])
-def test_logic_at_22_nm_is_scaled_by_the_papers_polynomials(name):
+def test_logic_at_22_nm_is_scaled_by_the_papers_polynomials(name) -> None:
     scaling = spec(name).components["adder"].scaling
     assert scaling is not None
     assert (scaling.energy, scaling.area) == pytest.approx(stillmaker_22_nm(), abs=5e-5)
@@ -162,7 +162,7 @@ def digital_macro() -> HardwareReport:
     return estimate(graph, measure(graph, [x]), hardware.model_copy(update={"crossbar": crossbar}))
 
 
-def test_a_digital_macro_has_the_efficiency_and_density_of_a_published_one_within_three_and_two_from_below():
+def test_a_digital_macro_has_the_efficiency_and_density_of_a_published_one_within_three_and_two_from_below() -> None:
     """Chih et al., ISSCC 2021, pp. 252-254, doi 10.1109/ISSCC42613.2021.9365766: 89 TOPS/W and 16.3 TOPS/mm2 at 22 nm.
 
     The two figures are those of the paper's title; that they are for 4-bit inputs and weights on 256 x 64 of them is an
@@ -178,13 +178,13 @@ def test_a_digital_macro_has_the_efficiency_and_density_of_a_published_one_withi
     assert 16.3 / 2 < tops_per_mm2 < 16.3
 
 
-def test_an_accumulation_at_22_nm_costs_what_another_model_says_of_words_between_16_and_32_bits():
+def test_an_accumulation_at_22_nm_costs_what_another_model_says_of_words_between_16_and_32_bits() -> None:
     """Yan et al. 2024 (arXiv:2409.08290), 22 nm: 0.05448 pJ for the accumulation of a synaptic operation."""
     low, high = (price_of(Item.PARTIAL_SUM_ADD, "energy_pj", spec("sram_digital"), bits=bits) for bits in (16, 32))
     assert low is not None and high is not None and low < 0.05448 < high
 
 
-def test_a_digital_chip_has_no_converter_and_is_exact():
+def test_a_digital_chip_has_no_converter_and_is_exact() -> None:
     graph = residual_graph()
     report = estimate(graph, measure(graph, [random_input(graph)]), "sram_digital")
     assert not {"adc_conversion", "mux_switch"} & {part.component for part in (*report.energy, *report.area)}  # type: ignore[misc]
@@ -210,7 +210,7 @@ def test_a_digital_chip_has_no_converter_and_is_exact():
         ("rram_64x64_65nm", "tile: {pe: 8}", "tile: {pe: 8}\nduplication: {arrays: 0}", "duplication.arrays"),
     ],
 )
-def test_a_faulty_description_is_an_error(tmp_path, name, old, new, message):
+def test_a_faulty_description_is_an_error(tmp_path, name, old, new, message) -> None:
     text = (FOLDER / f"{name}.yaml").read_text()
     assert text.count(old) == 1, old
     path = tmp_path / "mine.yaml"
@@ -220,7 +220,7 @@ def test_a_faulty_description_is_an_error(tmp_path, name, old, new, message):
     assert message in str(error.value)
 
 
-def test_a_floorplan_factor_multiplies_the_area_of_the_chip_and_nothing_else(tmp_path):
+def test_a_floorplan_factor_multiplies_the_area_of_the_chip_and_nothing_else(tmp_path) -> None:
     text = (FOLDER / "rram_64x64_65nm.yaml").read_text()
     path = tmp_path / "mine.yaml"
     path.write_text(text.replace("floorplan:\n  factor: 1\n", "floorplan:\n  factor: 4.2\n"))
@@ -232,11 +232,11 @@ def test_a_floorplan_factor_multiplies_the_area_of_the_chip_and_nothing_else(tmp
 
 
 @pytest.mark.parametrize("name", shipped_hardware())
-def test_every_description_says_what_it_adds_between_its_components_and_why(name):
+def test_every_description_says_what_it_adds_between_its_components_and_why(name) -> None:
     assert len(load_hardware(name).floorplan.source) > 10
 
 
-def test_a_description_with_converters_need_not_price_trees(tmp_path):
+def test_a_description_with_converters_need_not_price_trees(tmp_path) -> None:
     """Descriptions that were written before there were trees stay valid."""
     text = (FOLDER / "rram_64x64_65nm.yaml").read_text()
     path = tmp_path / "mine.yaml"
@@ -244,7 +244,7 @@ def test_a_description_with_converters_need_not_price_trees(tmp_path):
     assert isinstance(load_hardware(path), HardwareSpec)
 
 
-def test_a_description_whose_pes_are_single_arrays_need_not_price_a_bus_inside_them(tmp_path):
+def test_a_description_whose_pes_are_single_arrays_need_not_price_a_bus_inside_them(tmp_path) -> None:
     text = (FOLDER / "sram_digital.yaml").read_text()
     path = tmp_path / "mine.yaml"
     path.write_text("\n".join(line for line in text.split("\n") if "pe_transfer" not in line))
@@ -253,7 +253,7 @@ def test_a_description_whose_pes_are_single_arrays_need_not_price_a_bus_inside_t
     assert estimate(graph, activity, path).energy_pj == estimate(graph, activity, "sram_digital").energy_pj
 
 
-def test_a_converter_outside_the_table_is_an_error_in_every_estimate():
+def test_a_converter_outside_the_table_is_an_error_in_every_estimate() -> None:
     hardware = spec("rram_128x128_22nm")
     crossbar = hardware.crossbar.model_copy(update={"rows": 1024})
     graph = residual_graph()

@@ -16,7 +16,7 @@ from tests.support.crossbar_by_hand import small_hardware
 from tests.support.intgraphs import GraphBuilder, residual_graph
 
 
-def test_copies_by_hand():
+def test_copies_by_hand() -> None:
     """1024, 256 and 64 positions of one read; 9, 9 and 18 arrays a copy; 100 arrays leave 64 after one copy each.
 
     1024 -> 512 (9), 342 (18), 256 (27): now both first layers take 256. -> 205 (36), and 256 -> 128 (45), 205 -> 171
@@ -26,16 +26,16 @@ def test_copies_by_hand():
     assert duplicates(layers, 100) == (7, 2, 1)
 
 
-def test_a_layer_read_bit_by_bit_is_slower():
+def test_a_layer_read_bit_by_bit_is_slower() -> None:
     assert duplicates([Replicable(16, 8, 1), Replicable(16, 1, 1)], 9) == (8, 1)
 
 
-def test_a_budget_below_one_copy_of_each_is_an_error():
+def test_a_budget_below_one_copy_of_each_is_an_error() -> None:
     with pytest.raises(HardwareError, match="one copy of every layer, 4 arrays \\(got 3\\)"):
         duplicates([Replicable(8, 1, 3), Replicable(8, 1, 1)], 3)
 
 
-def test_copies_end_where_every_position_has_its_own():
+def test_copies_end_where_every_position_has_its_own() -> None:
     assert duplicates([Replicable(4, 1, 1), Replicable(2, 1, 1)], 1000) == (4, 2)
 
 
@@ -44,7 +44,7 @@ def test_copies_end_where_every_position_has_its_own():
     st.lists(st.builds(Replicable, st.integers(1, 7), st.integers(1, 3), st.integers(1, 4)), min_size=1, max_size=3),
     st.integers(0, 20),
 )
-def test_greedy_is_as_fast_as_the_best_of_all_choices(layers, spare):
+def test_greedy_is_as_fast_as_the_best_of_all_choices(layers, spare) -> None:
     budget = sum(layer.arrays for layer in layers) + spare
     chosen = duplicates(layers, budget)
 
@@ -64,7 +64,7 @@ def with_budget(arrays: int | None) -> HardwareSpec:
     return HardwareSpec.model_validate({**hardware.model_dump(), "duplication": {"arrays": arrays}})
 
 
-def test_copies_are_built_and_leave_the_events_alone():
+def test_copies_are_built_and_leave_the_events_alone() -> None:
     graph = residual_graph()
     activity = assume(graph, rate=0.2, time_steps=2)
     single, many = (map_graph(graph, with_budget(arrays)) for arrays in (None, 200))
@@ -79,7 +79,7 @@ def test_copies_are_built_and_leave_the_events_alone():
     assert [node.copies for node in fast.nodes if node.copies] == [layer.copies for layer in many.layers]
 
 
-def test_a_budget_that_does_not_hold_the_network_is_an_error():
+def test_a_budget_that_does_not_hold_the_network_is_an_error() -> None:
     build = GraphBuilder(np.random.default_rng(0))
     build.readout(build.linear(build.input((200,)), 10))
     with pytest.raises(HardwareError, match="one copy of every layer"):

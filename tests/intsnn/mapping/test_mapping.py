@@ -30,7 +30,7 @@ def mapped(graph, **changes):
     return map_graph(graph, small_hardware(rows=64, columns=64, cell_bits=2, **changes)).layers[0]
 
 
-def test_a_convolution_by_hand():
+def test_a_convolution_by_hand() -> None:
     """130 input channels: 3 row blocks; 40 outputs of 2 slices: 2 column blocks; 9 kernel positions."""
     layer = mapped(one_conv((130, 40)))
     assert (layer.slices, layer.polarity, layer.columns) == (2, 1, 80)
@@ -41,32 +41,32 @@ def test_a_convolution_by_hand():
     assert layer.synaptic_operations == 36 * 40 * 9 * 130
 
 
-def test_im2col_by_hand():
+def test_im2col_by_hand() -> None:
     """130 * 9 = 1170 rows: 19 blocks, the last with 18 rows; a PE is one array."""
     layer = mapped(one_conv((130, 40)), mapping="im2col")
     assert (layer.row_blocks, layer.rows[-1], layer.column_blocks) == (19, 18, 2)
     assert (layer.pes, layer.arrays, layer.tiles) == (38, 38, 5)
 
 
-def test_differential_columns_by_hand():
+def test_differential_columns_by_hand() -> None:
     """4 bits: a magnitude, of 3 bits or 4, in 2 cells, positive and negative: 4 columns for each output."""
     layer = mapped(one_conv((3, 40)), encoding="differential")
     assert (layer.slices, layer.polarity, layer.column_blocks) == (2, 2, 3)
 
 
-def test_depthwise_groups_share_arrays_as_diagonal_blocks():
+def test_depthwise_groups_share_arrays_as_diagonal_blocks() -> None:
     """One row and two columns a group: 32 groups fill the 64 columns of an array."""
     layer = mapped(one_conv((70, 70), groups=70))
     assert (layer.groups_per_array, layer.pes, layer.arrays) == (32, 3, 27)
     assert layer.utilisation == 70 * 9 * 2 / (27 * 64 * 64)
 
 
-def test_groups_too_large_to_share_have_arrays_of_their_own():
+def test_groups_too_large_to_share_have_arrays_of_their_own() -> None:
     layer = mapped(one_conv((80, 8), groups=2))
     assert (layer.groups_per_array, layer.pes, layer.arrays) == (1, 2, 18)
 
 
-def test_a_linear_layer_is_a_one_by_one_kernel():
+def test_a_linear_layer_is_a_one_by_one_kernel() -> None:
     build = GraphBuilder(np.random.default_rng(0))
     build.readout(build.linear(build.input((100,)), 10))
     layer = map_graph(build.graph(), HARDWARE).layers[0]
@@ -83,7 +83,7 @@ def test_a_linear_layer_is_a_one_by_one_kernel():
         (1, [-1, 1], 2, "differential", 1), (1.58, [-1, 1], 1, "differential", 1), (2, [-2, 1], 1, "differential", 2),
     ],
 )  # fmt: skip
-def test_weight_slices_by_hand(bit_width, weights, cell_bits, encoding, slices):
+def test_weight_slices_by_hand(bit_width, weights, cell_bits, encoding, slices) -> None:
     build = GraphBuilder(np.random.default_rng(0))
     x = build.input((2,), bit_width=1)
     build.nodes.append(IntLinear("linear", (x,), (1,), np.array([weights]), bit_width))
@@ -94,7 +94,7 @@ def test_weight_slices_by_hand(bit_width, weights, cell_bits, encoding, slices):
 
 @settings(max_examples=60, deadline=None)
 @given(st.data())
-def test_arrays_and_utilisation_equal_a_placement_cell_by_cell(data):
+def test_arrays_and_utilisation_equal_a_placement_cell_by_cell(data) -> None:
     graph = data.draw(any_graphs())
     hardware = small_hardware(
         rows=data.draw(st.integers(1, 9)),
@@ -122,7 +122,7 @@ def test_arrays_and_utilisation_equal_a_placement_cell_by_cell(data):
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(1, 300), st.integers(1, 300), st.sampled_from((1, 3)))
-def test_more_weight_bits_never_take_fewer_arrays(inputs, outputs, kernel):
+def test_more_weight_bits_never_take_fewer_arrays(inputs, outputs, kernel) -> None:
     layers = [
         map_graph(one_conv((inputs, outputs), kernel=(kernel, kernel), bit_width=bits), HARDWARE).layers[0]
         for bits in (1, 2, 4, 8)
@@ -133,7 +133,7 @@ def test_more_weight_bits_never_take_fewer_arrays(inputs, outputs, kernel):
 @pytest.mark.parametrize(
     ("value", "digits"), [(0, 0), (1, 1), (4, 1), (3, 2), (6, 2), (7, 2), (11, 3), (15, 2), (21, 3)]
 )
-def test_signed_digits_by_hand(value, digits):
+def test_signed_digits_by_hand(value, digits) -> None:
     assert signed_digits(value) == digits
 
 
@@ -170,7 +170,7 @@ def operations(node):
     return {operation.item: (operation.per_element, operation.bits) for operation in node.operations}
 
 
-def test_a_neuron_with_a_power_of_two_leak_by_hand():
+def test_a_neuron_with_a_power_of_two_leak_by_hand() -> None:
     """x = 4v + j in [-32 - 8, 28 + 7] needs 7 bits; one addition, one comparison, one register."""
     node = neuron_mapping()
     assert operations(node) == {
@@ -183,7 +183,7 @@ def test_a_neuron_with_a_power_of_two_leak_by_hand():
     ("changes", "additions"),
     [({"leak": 3}, 2), ({"reset": "soft"}, 2), ({"drive": 1}, 2), ({"leak": 0}, 0), ({"leak": 11, "reset": "soft"}, 4)],
 )
-def test_leak_digits_drive_and_soft_reset_cost_additions(changes, additions):
+def test_leak_digits_drive_and_soft_reset_cost_additions(changes, additions) -> None:
     assert operations(neuron_mapping(**changes))[Item.NEURON_ADD][0] == additions
 
 
@@ -197,7 +197,7 @@ def requant_mapping(multiplier, bias):
     return build.bounds(x).hull, node
 
 
-def test_a_requantization_multiplies_by_the_geometric_mean_of_its_widths():
+def test_a_requantization_multiplies_by_the_geometric_mean_of_its_widths() -> None:
     accumulator, node = requant_mapping([3, 100], [0, 4])
     reach = accumulator.magnitude * 100 + 4
     assert operations(node) == {
@@ -207,11 +207,11 @@ def test_a_requantization_multiplies_by_the_geometric_mean_of_its_widths():
     assert node.clocks == 0
 
 
-def test_powers_of_two_are_shifts_and_a_zero_bias_is_nothing():
+def test_powers_of_two_are_shifts_and_a_zero_bias_is_nothing() -> None:
     assert operations(requant_mapping([4, -2], [0, 0])[1]) == {}
 
 
-def test_residual_sums_pools_and_readouts_have_their_own_operations():
+def test_residual_sums_pools_and_readouts_have_their_own_operations() -> None:
     mapping = map_graph(residual_graph(), HARDWARE)
     items = {operation.item for node in mapping.digital for operation in node.operations}
     assert {Item.RESIDUAL_ADD, Item.POOL_ADD, Item.POOL_COMPARE, Item.READOUT_ADD} <= items
@@ -219,17 +219,17 @@ def test_residual_sums_pools_and_readouts_have_their_own_operations():
     assert add.waiting_bits > 0 and add.state_bits == 0
 
 
-def test_a_readout_of_every_step_needs_nothing():
+def test_a_readout_of_every_step_needs_nothing() -> None:
     build = GraphBuilder(np.random.default_rng(0))
     build.readout(build.linear(build.input((4,)), 2), mode="steps")
     assert map_graph(build.graph(), HARDWARE).digital == ()
 
 
-def test_joined_intervals_add_their_ends():
+def test_joined_intervals_add_their_ends() -> None:
     assert joined(Bounds(-1, 2), Bounds(3, 4)) == Bounds(2, 6)
 
 
-def test_a_graph_without_weights_cannot_be_mapped():
+def test_a_graph_without_weights_cannot_be_mapped() -> None:
     build = GraphBuilder(np.random.default_rng(0))
     build.readout(build.input((3,)))
     with pytest.raises(HardwareError, match="needs a weight layer"):

@@ -31,7 +31,7 @@ def report() -> HardwareReport:
     return estimate(graph, measure(graph, [random_input(graph)]), "rram_64x64_65nm")
 
 
-def test_the_json_holds_every_figure_and_is_the_same_each_time(report):
+def test_the_json_holds_every_figure_and_is_the_same_each_time(report) -> None:
     text = to_json(report)
     graph = residual_graph()
     assert text == to_json(estimate(graph, measure(graph, [random_input(graph)]), "rram_64x64_65nm"))
@@ -47,7 +47,7 @@ def test_the_json_holds_every_figure_and_is_the_same_each_time(report):
     assert len(document["provenance"]) == len(Item)
 
 
-def test_operations_by_hand():
+def test_operations_by_hand() -> None:
     """12 -> 10 -> 8 -> 4 features: 240 weights; T = 2; all inputs of the last two layers active at rate 1."""
     graph = dense_graph()
     one = estimate(graph, assume(graph, rate=1.0, time_steps=2), "rram_64x64_65nm")
@@ -62,7 +62,7 @@ def test_operations_by_hand():
     assert one.edp_pj_ns == one.energy_pj * one.latency_ns
 
 
-def test_an_assumed_activity_says_what_it_assumes_and_no_operations_are_0():
+def test_an_assumed_activity_says_what_it_assumes_and_no_operations_are_0() -> None:
     graph = residual_graph()
     assumed = estimate(graph, assume(graph, rate=0.0, time_steps=2), "rram_64x64_65nm")
     assert ASSUMED in assumed.notes and ASSUMED in to_markdown(assumed)
@@ -74,12 +74,12 @@ def test_an_assumed_activity_says_what_it_assumes_and_no_operations_are_0():
     assert "0" in shown.values()
 
 
-def test_the_short_table_has_the_floorplan_where_there_is_a_factor(report):
+def test_the_short_table_has_the_floorplan_where_there_is_a_factor(report) -> None:
     placed = replace(report, floorplan=Floorplan(4.2, "test"))
     assert "floorplan" not in summary_table(report) and "| Area with floorplan factor |" in summary_table(placed)
 
 
-def test_markdown_has_every_section_node_component_and_source(report):
+def test_markdown_has_every_section_node_component_and_source(report) -> None:
     text = to_markdown(report)
     for section in ("## Totals", "## By node", "## By component", "## Where the numbers come from", "## Not modelled"):
         assert section in text
@@ -93,7 +93,7 @@ def test_markdown_has_every_section_node_component_and_source(report):
     assert "29 arrays in 5 PEs on 5 tiles" in text
 
 
-def test_tables_are_well_formed(report):
+def test_tables_are_well_formed(report) -> None:
     for text in (to_markdown(report), summary_table(report)):
         tables = [block.split("\n") for block in text.strip().split("\n\n") if block.startswith("|")]
         assert tables
@@ -101,7 +101,7 @@ def test_tables_are_well_formed(report):
             assert len({line.replace("\\|", "").count("|") for line in lines}) == 1
 
 
-def test_the_summary_is_short_and_carries_units(report):
+def test_the_summary_is_short_and_carries_units(report) -> None:
     table, remarks = summary_table(report).split("\n\n")
     lines = table.split("\n")
     assert len(lines) == 8
@@ -109,7 +109,7 @@ def test_the_summary_is_short_and_carries_units(report):
     assert any("uJ |" in line for line in lines) and any("mm2 |" in line for line in lines)
 
 
-def test_a_figure_over_zero_spikes_is_unavailable_and_not_zero():
+def test_a_figure_over_zero_spikes_is_unavailable_and_not_zero() -> None:
     build = GraphBuilder(np.random.default_rng(0))
     build.readout(build.linear(build.input((5,)), 2))
     graph = build.graph()
@@ -120,20 +120,20 @@ def test_a_figure_over_zero_spikes_is_unavailable_and_not_zero():
     assert report.energy_pj > 0 == report.effective_operations
 
 
-def test_gating_is_noted_as_an_estimate():
+def test_gating_is_noted_as_an_estimate() -> None:
     graph = dense_graph()
     hardware = small_hardware(rows=64, columns=64, cell_bits=2, gating="array")
     report = estimate(graph, assume(graph, rate=0.1, time_steps=1), hardware)
     assert any("estimated from the row rate" in note for note in report.notes)
 
 
-def test_an_activity_of_another_graph_is_an_error():
+def test_an_activity_of_another_graph_is_an_error() -> None:
     activity = assume(dense_graph(seed=3), rate=0.1, time_steps=1)
     with pytest.raises(HardwareError, match="must be of the graph that is priced"):
         estimate(dense_graph(), activity, "rram_64x64_65nm")
 
 
-def test_the_shipped_descriptions_load_and_name_themselves():
+def test_the_shipped_descriptions_load_and_name_themselves() -> None:
     assert shipped_hardware() == ("rram_128x128_22nm", "rram_64x64_65nm", "spikesim", "spikesim_fixed", "sram_digital")
     for name in shipped_hardware():
         assert load_hardware(name).name == name
@@ -142,20 +142,20 @@ def test_the_shipped_descriptions_load_and_name_themselves():
     assert isinstance(load_hardware("rram_64x64_65nm"), HardwareSpec)
 
 
-def test_an_unknown_name_lists_the_shipped_ones():
+def test_an_unknown_name_lists_the_shipped_ones() -> None:
     with pytest.raises(HardwareError, match="no hardware description 'rram'") as error:
         load_hardware("rram")
     assert "rram_64x64_65nm, spikesim" in error.value.hints[0]
 
 
-def test_a_missing_file_is_an_error(tmp_path):
+def test_a_missing_file_is_an_error(tmp_path) -> None:
     with pytest.raises(MissingFileError):
         load_hardware(tmp_path / "mine.yaml")
     with pytest.raises(MissingFileError):
         load_hardware("mine.yaml")
 
 
-def test_every_price_has_a_source():
+def test_every_price_has_a_source() -> None:
     hardware = load_hardware("rram_64x64_65nm")
     assert isinstance(hardware, HardwareSpec)
     for item in Item:
@@ -165,7 +165,7 @@ def test_every_price_has_a_source():
             assert cost.scaling is not None and "Stillmaker" in cost.scaling.rule
 
 
-def test_the_scaling_factors_follow_from_the_papers_polynomials():
+def test_the_scaling_factors_follow_from_the_papers_polynomials() -> None:
     """E = a V^2 + b V + c at 0.8 V, rows 65 and 32 nm; area of 65 over 32 nm: 1/0.31."""
 
     def energy(a, b, c):
@@ -210,7 +210,7 @@ def test_the_scaling_factors_follow_from_the_papers_polynomials():
         ("schema: mdcompress.hardware/1", "schema: mdcompress.recipe/1", "mdcompress.hardware/1"),
     ],
 )
-def test_a_faulty_description_is_an_error_with_its_place(tmp_path, old, new, message):
+def test_a_faulty_description_is_an_error_with_its_place(tmp_path, old, new, message) -> None:
     text = SHIPPED.read_text()
     assert text.count(old) == 1, old
     path = tmp_path / "mine.yaml"
@@ -221,14 +221,14 @@ def test_a_faulty_description_is_an_error_with_its_place(tmp_path, old, new, mes
     assert f"{path}:" in str(error.value)
 
 
-def test_a_faulty_spikesim_description_is_an_error(tmp_path):
+def test_a_faulty_spikesim_description_is_an_error(tmp_path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text((FOLDER / "spikesim.yaml").read_text().replace("energy_pj: 397", "energy_pj: -397"))
     with pytest.raises(InvalidFileError, match="SpikeSim description"):
         load_hardware(str(path))
 
 
-def test_ones_own_description_is_used(tmp_path):
+def test_ones_own_description_is_used(tmp_path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text(SHIPPED.read_text().replace("adc_bits: lossless", "adc_bits: 6"))
     graph = dense_graph()
@@ -236,7 +236,7 @@ def test_ones_own_description_is_used(tmp_path):
     assert estimate(graph, activity, path).energy_pj < estimate(graph, activity, "rram_64x64_65nm").energy_pj
 
 
-def test_an_estimate_imports_no_torch():
+def test_an_estimate_imports_no_torch() -> None:
     script = (
         "import sys; from tests.support.intgraphs import dense_graph; from intsnn.activity import assume;"
         "from intsnn.estimation.estimation import estimate; from intsnn.report import to_markdown; g = dense_graph();"

@@ -40,13 +40,13 @@ def words(element: Element) -> str:
     return " ".join("".join(element.itertext()).split())
 
 
-def test_the_same_report_gives_the_same_bytes(report):
+def test_the_same_report_gives_the_same_bytes(report) -> None:
     graph = residual_graph()
     again = estimate(graph, measure(graph, [random_input(graph)]), "rram_64x64_65nm")
     assert to_html(report).encode() == to_html(again).encode()
 
 
-def test_the_page_needs_nothing_but_itself(report):
+def test_the_page_needs_nothing_but_itself(report) -> None:
     page = parsed(to_html(report))
     names = {element.tag for element in page.iter()}
     assert not names & {"script", "link", "img", "iframe", "object", "embed", "video", "audio", "base"}
@@ -57,7 +57,7 @@ def test_the_page_needs_nothing_but_itself(report):
     assert "url(" not in style and "@import" not in style
 
 
-def test_every_link_and_reference_has_its_target_and_no_id_is_twice(report):
+def test_every_link_and_reference_has_its_target_and_no_id_is_twice(report) -> None:
     page = parsed(to_html(report))
     names = [element.get("id") for element in page.iter() if element.get("id")]
     assert len(names) == len(set(names))
@@ -66,7 +66,7 @@ def test_every_link_and_reference_has_its_target_and_no_id_is_twice(report):
     assert {target.removeprefix("#") for target in targets} <= set(names)
 
 
-def test_the_page_holds_every_node_component_total_source_and_limit(report):
+def test_the_page_holds_every_node_component_total_source_and_limit(report) -> None:
     text = words(parsed(to_html(report)).find("body"))
     parts = [*report.energy, *report.area]
     for expected in (
@@ -87,7 +87,7 @@ def test_the_page_holds_every_node_component_total_source_and_limit(report):
         assert expected in text, expected
 
 
-def test_every_figure_has_words_for_those_who_do_not_see_it_and_its_numbers_as_a_table(report):
+def test_every_figure_has_words_for_those_who_do_not_see_it_and_its_numbers_as_a_table(report) -> None:
     figures = list(parsed(to_html(report)).iter("figure"))
     assert len(figures) == 10
     for figure in figures:
@@ -97,7 +97,7 @@ def test_every_figure_has_words_for_those_who_do_not_see_it_and_its_numbers_as_a
         assert len(list(figure.find("details").iter("tr"))) > 1
 
 
-def test_the_page_has_a_dark_scheme_a_narrow_one_and_one_for_print(report):
+def test_the_page_has_a_dark_scheme_a_narrow_one_and_one_for_print(report) -> None:
     page = parsed(to_html(report))
     style = words(page.find("head/style"))
     for rule in ("prefers-color-scheme: dark", "max-width: 640px", "@media print"):
@@ -106,7 +106,7 @@ def test_the_page_has_a_dark_scheme_a_narrow_one_and_one_for_print(report):
     assert viewport == ["width=device-width, initial-scale=1"]
 
 
-def test_every_class_of_the_page_is_in_the_style_sheet(report):
+def test_every_class_of_the_page_is_in_the_style_sheet(report) -> None:
     page = parsed(to_html(report))
     style = words(page.find("head/style"))
     used = {name for element in page.iter() for name in element.get("class", "").split()}
@@ -115,7 +115,7 @@ def test_every_class_of_the_page_is_in_the_style_sheet(report):
         assert re.search(rf"\.{name}\b", style), name
 
 
-def test_what_comes_from_outside_is_escaped(report):
+def test_what_comes_from_outside_is_escaped(report) -> None:
     evil = "<script>alert('1')</script> & \"<b>\""
     changed = replace(report, hardware=evil, summary=evil, not_modelled=(NotModelled(evil, evil),), notes=(evil,))
     page = parsed(to_html(changed))
@@ -124,7 +124,7 @@ def test_what_comes_from_outside_is_escaped(report):
 
 
 @pytest.mark.parametrize("name", shipped_hardware())
-def test_every_shipped_description_gives_a_page(name):
+def test_every_shipped_description_gives_a_page(name) -> None:
     build = GraphBuilder(np.random.default_rng(0))
     x = build.neuron(build.requant(build.conv(build.input((2, 8, 8)), 4)))
     build.readout(build.requant(build.linear(build.flatten(build.neuron(build.requant(build.conv(x, 8)))), 3)))
@@ -135,7 +135,7 @@ def test_every_shipped_description_gives_a_page(name):
     assert len(list(page.iter("section"))) == 11
 
 
-def test_figures_that_the_rules_cannot_give_are_absent_with_their_reason():
+def test_figures_that_the_rules_cannot_give_are_absent_with_their_reason() -> None:
     graph = residual_graph()  # one kernel size is missing nothing here, but its PE counts are all 1: no latency
     report = estimate(graph, assume(graph, rate=0.2, time_steps=2), "rram_64x64_65nm")
     build = GraphBuilder(np.random.default_rng(0))
@@ -154,7 +154,7 @@ def test_figures_that_the_rules_cannot_give_are_absent_with_their_reason():
     assert "groups" in words(parsed(to_html(report)).find(".//section[@id='comparison']"))
 
 
-def test_a_chip_without_area_says_why():
+def test_a_chip_without_area_says_why() -> None:
     build = GraphBuilder(np.random.default_rng(0))
     x = build.neuron(build.requant(build.conv(build.input((70, 4, 4)), 70)))
     build.readout(build.requant(build.conv(x, 4)))
@@ -164,7 +164,7 @@ def test_a_chip_without_area_says_why():
     assert "PE counts never fall" in words(section)
 
 
-def test_silence_is_drawn_too():
+def test_silence_is_drawn_too() -> None:
     """No spike at all: no division by zero, and the proxy gives no ratio."""
     build = GraphBuilder(np.random.default_rng(0))
     build.readout(build.linear(build.input((5,)), 2))
@@ -176,7 +176,7 @@ def test_silence_is_drawn_too():
     assert "What the weight layers read" in text
 
 
-def test_the_floorplan_factor_multiplies_the_area_and_shows_its_source(report):
+def test_the_floorplan_factor_multiplies_the_area_and_shows_its_source(report) -> None:
     factored = replace(report, floorplan=Floorplan(4.2, "NeuroSim, for the test"))
     assert factored.floorplan_um2 == 4.2 * factored.area_um2 == 4.2 * report.floorplan_um2
     assert factored.edap_pj_ns_um2 == report.edap_pj_ns_um2
@@ -187,7 +187,7 @@ def test_the_floorplan_factor_multiplies_the_area_and_shows_its_source(report):
 
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data())
-def test_any_graph_on_any_crossbar_gives_a_whole_page(data):
+def test_any_graph_on_any_crossbar_gives_a_whole_page(data) -> None:
     graph = data.draw(weighted_graphs())
     hardware = small_hardware(
         rows=data.draw(st.sampled_from((16, 64))),
@@ -205,7 +205,7 @@ def test_any_graph_on_any_crossbar_gives_a_whole_page(data):
     assert "nan" not in words(page.find("body")).split()
 
 
-def test_markup_by_hand():
+def test_markup_by_hand() -> None:
     assert tag("p", "a < b", class_="x").text == '<p class="x">a &lt; b</p>'
     assert tag("rect", x=0.5, width=3.0, data_of="a & b").text == '<rect x="0.5" width="3" data-of="a &amp; b"/>'
     assert tag("svg", Html("<x/>"), viewBox="0 0 1 1").text == '<svg viewBox="0 0 1 1"><x/></svg>'
@@ -213,7 +213,7 @@ def test_markup_by_hand():
     assert share(1 / 8) == "12.5%"
 
 
-def test_units_by_hand():
+def test_units_by_hand() -> None:
     assert with_unit(12770.0, "pJ") == "12.77 nJ"
     assert with_unit(0.5, "pJ") == "0.5000 pJ"
     assert with_unit(3.577e24, "pJ ns um2") == "3,577 mJ ms mm²"

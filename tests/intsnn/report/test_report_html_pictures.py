@@ -54,7 +54,7 @@ def numbers_of(picture: Element) -> dict[str, list[str]]:
     return {line[0]: line[1:] for line in lines}
 
 
-def test_stacked_bars_by_hand():
+def test_stacked_bars_by_hand() -> None:
     """4 + 2 of a longest bar of 8: half, then a quarter from the middle."""
     rows = [Bar("first", {"adc": 4.0, "neuron": 2.0}), Bar("second", {"adc": 8.0})]
     picture = ElementTree.fromstring(
@@ -68,7 +68,7 @@ def test_stacked_bars_by_hand():
     assert first.find("rect/title").text == "first, ADC: 66.7%"
 
 
-def test_columns_stand_on_zero():
+def test_columns_stand_on_zero() -> None:
     picture = ElementTree.fromstring(columns([1.0, 4.0], unit="nJ").text)
     low, high = picture.iter("rect")
     assert float(high.get("height")) == 4 * float(low.get("height")) == 48
@@ -76,7 +76,7 @@ def test_columns_stand_on_zero():
     assert "20 steps" in ElementTree.tostring(ElementTree.fromstring(columns([1.0] * 20, unit="nJ").text), "unicode")
 
 
-def test_small_rows_are_gathered_and_nothing_is_lost():
+def test_small_rows_are_gathered_and_nothing_is_lost() -> None:
     rows = [Bar("large", {"adc": 1000.0}), *(Bar(f"n{i}", {"neuron": 1.0, "adc": 0.5}) for i in range(3))]
     large, rest = gathered(rows)
     assert (large.name, rest.name, rest.stands_for) == ("large", "3 smaller", 3)
@@ -85,13 +85,13 @@ def test_small_rows_are_gathered_and_nothing_is_lost():
     assert gathered([rows[0], Bar("a", {"adc": 0.0}), Bar("b", {"adc": 0.0})]) == [rows[0]]
 
 
-def test_a_part_of_the_chip_has_one_colour_everywhere():
+def test_a_part_of_the_chip_has_one_colour_everywhere() -> None:
     assert colours(["leakage", "adc"]) == {"adc": "c1", "leakage": "c10"}
     assert colours(["htree", "adc"]) == {"htree": "c0", "adc": "c1"}
     assert len(set(colours([f"part {i}" for i in range(14)]).values())) == 12
 
 
-def test_energy_and_area_agree_on_colours_under_spikesims_rules_too():
+def test_energy_and_area_agree_on_colours_under_spikesims_rules_too() -> None:
     build = GraphBuilder(np.random.default_rng(0))
     build.readout(build.requant(build.conv(build.input((2, 8, 8)), 4)))
     graph = build.graph()
@@ -106,7 +106,7 @@ def _legend(picture: Element) -> dict[str, str]:
     return {entry.find("svg").tail: entry.find("svg/rect").get("class") for entry in picture.iter("li")}
 
 
-def test_the_gantt_picture_of_layer_by_layer_fills_the_time_without_overlap(report):
+def test_the_gantt_picture_of_layer_by_layer_fills_the_time_without_overlap(report) -> None:
     picture = drawn(time_section(report))
     spans = [
         (percent(one, "x"), percent(one, "x") + percent(one, "width"))
@@ -120,7 +120,7 @@ def test_the_gantt_picture_of_layer_by_layer_fills_the_time_without_overlap(repo
     assert set(numbers) == {"node"} | {busy.node for busy in report.latency if busy.time_ns}
 
 
-def test_the_gantt_picture_of_a_pipeline_shows_its_intervals():
+def test_the_gantt_picture_of_a_pipeline_shows_its_intervals() -> None:
     graph = residual_graph()
     shipped = load_hardware("rram_64x64_65nm")
     assert isinstance(shipped, HardwareSpec)
@@ -139,7 +139,7 @@ def test_the_gantt_picture_of_a_pipeline_shows_its_intervals():
     assert len(rows) > 8  # neurons too: they wait for rows
 
 
-def test_many_steps_are_drawn_in_part_and_said_so(report):
+def test_many_steps_are_drawn_in_part_and_said_so(report) -> None:
     long = replace(
         report,
         workload=replace(report.workload, time_steps=3000),
@@ -152,13 +152,13 @@ def test_many_steps_are_drawn_in_part_and_said_so(report):
     assert "The first 2000 of 3000 steps are drawn." in text and "no times of their own" in text
 
 
-def test_no_time_at_all_is_said(report):
+def test_no_time_at_all_is_said(report) -> None:
     section = time_section(replace(report, timeline=None, latency=(Busy(report.nodes[0].name, 0.0),)))
     assert "No node takes time" in section.content[0].text
 
 
 @pytest.mark.parametrize("mapping", ["kernel_split", "im2col"])
-def test_the_mapping_picture_draws_every_pe_and_every_empty_place(mapping):
+def test_the_mapping_picture_draws_every_pe_and_every_empty_place(mapping) -> None:
     graph = residual_graph()
     hardware = small_hardware(rows=8, columns=16, cell_bits=1, mapping=mapping)
     report = estimate(graph, assume(graph, rate=0.2, time_steps=1), hardware)
@@ -177,7 +177,7 @@ def test_the_mapping_picture_draws_every_pe_and_every_empty_place(mapping):
         assert numbers[layer.name][:3] == [str(layer.tiles), str(layer.pes), str(layer.arrays)]
 
 
-def test_the_area_of_the_drawn_cells_is_the_share_of_used_cells():
+def test_the_area_of_the_drawn_cells_is_the_share_of_used_cells() -> None:
     """One layer of 12 x 10 weights of 4 bits in 2-bit cells: 12 rows and 20 columns of 64 x 64."""
     graph = dense_graph()
     report = estimate(graph, assume(graph, rate=0.2, time_steps=1), "rram_64x64_65nm")
@@ -188,7 +188,7 @@ def test_the_area_of_the_drawn_cells_is_the_share_of_used_cells():
     assert used == f"M0 0h{20 / 64 * 26:g}v{12 / 64 * 26:g}h-{20 / 64 * 26:g}z"
 
 
-def test_spike_rates_are_those_of_the_activity(report):
+def test_spike_rates_are_those_of_the_activity(report) -> None:
     activity = report.basis.activity
     picture = drawn(activity_section(report))
     rows = rows_of(picture)
@@ -201,7 +201,7 @@ def test_spike_rates_are_those_of_the_activity(report):
         assert marks == pytest.approx([100 * spikes / neuron.size / most for spikes in neuron.spikes], abs=1e-3)
 
 
-def test_the_tornado_stands_around_the_totals_as_they_are(report):
+def test_the_tornado_stands_around_the_totals_as_they_are(report) -> None:
     energy, edap = drawn(sensitivity_section(report)).iter("figure")
     for picture in (energy, edap):
         rows = rows_of(picture)
@@ -219,7 +219,7 @@ def test_the_tornado_stands_around_the_totals_as_they_are(report):
     assert next(iter(rows_of(energy))) == "adc_conversion · energy"
 
 
-def test_energy_of_nothing_is_drawn_as_nothing(report):
+def test_energy_of_nothing_is_drawn_as_nothing(report) -> None:
     quiet = replace(report, energy=(EnergyPart(report.nodes[0].name, "adc_conversion", "adc", (0.0,) * 4),))
     page = to_html(quiet)
     assert "takes 0.0%" in page and "nan" not in page

@@ -38,18 +38,18 @@ def document() -> dict:
     return json.loads(to_json(estimate(graph, measure(graph, [random_input(graph)]), "rram_64x64_65nm")))
 
 
-def test_the_published_schema_is_current():
+def test_the_published_schema_is_current() -> None:
     hint = "run: python -m intsnn.report.schema > export/intsnn/report/hardware_report.schema.json"
     assert PUBLISHED.read_text("utf-8") == schema_text(), hint
 
 
-def test_a_report_is_valid(validator, document):
+def test_a_report_is_valid(validator, document) -> None:
     validator.validate(document)
 
 
 @settings(max_examples=15, deadline=None)
 @given(st.data())
-def test_the_report_of_any_graph_is_valid(data):
+def test_the_report_of_any_graph_is_valid(data) -> None:
     schema = jsonschema.Draft202012Validator(json.loads(PUBLISHED.read_text("utf-8")))
     graph = data.draw(weighted_graphs())
     hardware = small_hardware(rows=16, columns=16, cell_bits=data.draw(st.sampled_from((1, 2))))
@@ -58,7 +58,7 @@ def test_the_report_of_any_graph_is_valid(data):
     schema.validate(json.loads(to_json(replace(report, basis=None))))
 
 
-def test_a_report_with_unavailable_figures_is_valid(validator):
+def test_a_report_with_unavailable_figures_is_valid(validator) -> None:
     build = GraphBuilder(np.random.default_rng(0))
     x = build.neuron(build.requant(build.conv(build.input((70, 4, 4)), 70)))
     build.readout(build.requant(build.conv(x, 4)))
@@ -69,7 +69,7 @@ def test_a_report_with_unavailable_figures_is_valid(validator):
     validator.validate(found)
 
 
-def test_every_object_is_closed_and_complete(validator, document):
+def test_every_object_is_closed_and_complete(validator, document) -> None:
     """A key that is missing, unknown, or of another type breaks the schema, at the top and inside."""
     for change in (
         {"hardware": 3},
@@ -85,7 +85,7 @@ def test_every_object_is_closed_and_complete(validator, document):
         assert not validator.is_valid({name: value for name, value in document.items() if name != key}), key
 
 
-def test_every_key_and_every_object_is_described(validator):
+def test_every_key_and_every_object_is_described(validator) -> None:
     schema = validator.schema
     assert schema["$schema"].endswith("2020-12/schema") and schema["description"]
     for name, entry in schema["$defs"].items():
@@ -95,7 +95,7 @@ def test_every_key_and_every_object_is_described(validator):
         assert "," in entry["description"]
 
 
-def test_the_document_holds_what_the_figures_were_computed_from(document):
+def test_the_document_holds_what_the_figures_were_computed_from(document) -> None:
     events = {}
     for event in document["events"]:
         events[event["item"]] = events.get(event["item"], 0.0) + sum(event["steps"])
@@ -118,7 +118,7 @@ def test_the_document_holds_what_the_figures_were_computed_from(document):
     assert adders and all(one["bits"] > 0 for one in adders)
 
 
-def test_the_new_totals_by_hand(document):
+def test_the_new_totals_by_hand(document) -> None:
     totals = document["totals"]
     assert totals["mean_step_energy_pj"] == pytest.approx(totals["energy_pj"] / 4)
     assert totals["throughput_per_s"] == pytest.approx(1e9 / totals["latency_ns"])
@@ -128,7 +128,7 @@ def test_the_new_totals_by_hand(document):
     assert totals["floorplan_um2"] == totals["area_um2"]
 
 
-def test_the_examples_of_the_documentation_run(tmp_path, monkeypatch, capsys):
+def test_the_examples_of_the_documentation_run(tmp_path, monkeypatch, capsys) -> None:
     graph = residual_graph()
     activity = measure(graph, [random_input(graph)])
     run = tmp_path / "runs" / "4bit"
@@ -147,7 +147,7 @@ def test_the_examples_of_the_documentation_run(tmp_path, monkeypatch, capsys):
     assert f"{report.energy_pj}" in capsys.readouterr().out
 
 
-def test_the_documentation_names_every_key_of_the_document(document):
+def test_the_documentation_names_every_key_of_the_document(document) -> None:
     page = (ROOT / "docs" / "hardware_report.md").read_text("utf-8")
     headers = {"schema", "hardware", "summary", "technology", "workload", "energy_per_step_pj"}
     operations = {"dense_operations", "effective_operations"}

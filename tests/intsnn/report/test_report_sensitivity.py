@@ -25,7 +25,7 @@ from tests.support.wide_graphs import weighted_graphs
 
 
 @pytest.mark.parametrize("rule", ["layer_by_layer", "row_pipeline"])
-def test_every_sensitivity_equals_the_estimate_of_a_description_with_that_price_changed(rule):
+def test_every_sensitivity_equals_the_estimate_of_a_description_with_that_price_changed(rule) -> None:
     graph = residual_graph()
     activity = measure(graph, [random_input(graph)])
     shipped = load_hardware("rram_64x64_65nm")
@@ -50,7 +50,7 @@ def test_every_sensitivity_equals_the_estimate_of_a_description_with_that_price_
     assert ("memory_bit", "leakage_uw") in seen and ("cell_read", "leakage_uw") not in seen  # 0 doubled is 0
 
 
-def test_doubling_the_converter_adds_its_energy_once_more():
+def test_doubling_the_converter_adds_its_energy_once_more() -> None:
     graph = residual_graph()
     report = estimate(graph, assume(graph, rate=0.2, time_steps=2), "rram_64x64_65nm")
     converters = sum(part.energy_pj for part in report.energy if part.component == "adc_conversion")
@@ -60,7 +60,7 @@ def test_doubling_the_converter_adds_its_energy_once_more():
     assert one.halved.energy_pj == pytest.approx(report.energy_pj - converters / 2, rel=1e-12)
 
 
-def test_the_markdown_lists_the_prices_that_matter_first():
+def test_the_markdown_lists_the_prices_that_matter_first() -> None:
     graph = residual_graph()
     text = to_markdown(estimate(graph, assume(graph, rate=0.2, time_steps=2), "rram_64x64_65nm"))
     section = text.split("## What each price does")[1].split("##")[0]
@@ -71,7 +71,7 @@ def test_the_markdown_lists_the_prices_that_matter_first():
 
 @settings(max_examples=60, deadline=None)
 @given(st.data())
-def test_placed_cells_are_those_of_placing_every_single_cell(data):
+def test_placed_cells_are_those_of_placing_every_single_cell(data) -> None:
     """Against crossbar_by_hand.place_cells, which walks over every weight: array by array the same set of cells."""
     graph = data.draw(weighted_graphs())
     hardware = small_hardware(
@@ -109,7 +109,7 @@ def _cells(rectangles: tuple[Cells, ...]) -> set[tuple[int, int]]:
     }
 
 
-def test_copies_of_a_layer_are_placed_one_after_the_other():
+def test_copies_of_a_layer_are_placed_one_after_the_other() -> None:
     graph = residual_graph()
     shipped = load_hardware("rram_64x64_65nm")
     assert isinstance(shipped, HardwareSpec)
@@ -130,7 +130,7 @@ def _two_layers():
     return build.graph()
 
 
-def test_the_proxy_by_hand():
+def test_the_proxy_by_hand() -> None:
     """Rate 1: the spikes of 4 x 8 x 8 neurons are read by 22*22 of 24*24 windows an axis, 8 outputs; T = 2."""
     graph = _two_layers()
     report = estimate(graph, assume(graph, rate=1.0, time_steps=2), "rram_64x64_65nm")
@@ -152,7 +152,7 @@ def test_the_proxy_by_hand():
             _ = nothing.ratio
 
 
-def test_the_spikesim_line_holds_both_figures_and_their_ratio():
+def test_the_spikesim_line_holds_both_figures_and_their_ratio() -> None:
     graph = _two_layers()
     activity = assume(graph, rate=0.2, time_steps=2)
     report = estimate(graph, activity, "rram_64x64_65nm")
@@ -173,7 +173,7 @@ def test_the_spikesim_line_holds_both_figures_and_their_ratio():
     assert "| Latency | not available |" in text and "here / SpikeSim" in text
 
 
-def test_a_graph_that_spikesim_cannot_take_has_no_line():
+def test_a_graph_that_spikesim_cannot_take_has_no_line() -> None:
     report = estimate(residual_graph(), assume(residual_graph(), rate=0.2, time_steps=2), "rram_64x64_65nm")
     figures = spikesim_figures(report)
     assert isinstance(figures, Unavailable) and "one group" in figures.reason

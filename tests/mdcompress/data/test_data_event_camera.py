@@ -42,12 +42,12 @@ def pixel_by_pixel(image: np.ndarray, camera: EventCamera) -> list[tuple[int, in
     return found
 
 
-def test_the_gaze_follows_a_closed_triangle_of_three_saccades():
+def test_the_gaze_follows_a_closed_triangle_of_three_saccades() -> None:
     path = gaze(replace(SMALL, amplitude=4.0, steps=2))
     assert path.tolist() == [[-2, -2], [-1, 0], [0, 2], [1, 0], [2, -2], [0, -2], [-2, -2]]
 
 
-def test_the_camera_has_a_margin_for_the_movement_and_at_least_16_pixels():
+def test_the_camera_has_a_margin_for_the_movement_and_at_least_16_pixels() -> None:
     assert [(c.height, c.width) for c in (camera_for(8, 8), camera_for(28, 28), camera_for(32, 40))] == [
         (16, 16),
         (32, 32),
@@ -55,7 +55,7 @@ def test_the_camera_has_a_margin_for_the_movement_and_at_least_16_pixels():
     ]
 
 
-def test_a_view_without_rescaling_or_fraction_is_the_image_moved_by_whole_pixels():
+def test_a_view_without_rescaling_or_fraction_is_the_image_moved_by_whole_pixels() -> None:
     image = np.arange(30.0).reshape(1, 5, 6)
     seen = view(image, SMALL, shift=np.array([1.0, -2.0]))
     expected = np.zeros((1, 9, 10))
@@ -63,24 +63,24 @@ def test_a_view_without_rescaling_or_fraction_is_the_image_moved_by_whole_pixels
     assert_array_equal(seen, expected)
 
 
-def test_a_view_at_half_a_pixel_is_the_mean_of_two():
+def test_a_view_at_half_a_pixel_is_the_mean_of_two() -> None:
     image = np.array([[[1.0, 3.0]]])
     camera = EventCamera(height=5, width=6)
     assert_allclose(view(image, camera, shift=np.array([0.5, 0.0]))[0, 2], [0, 0, 0.5, 2.0, 1.5, 0])
 
 
-def test_upscaling_by_two_interpolates_between_pixel_centres():
+def test_upscaling_by_two_interpolates_between_pixel_centres() -> None:
     image = np.array([[[1.0, 3.0]]])
     camera = EventCamera(height=5, width=8)
     assert_allclose(view(image, camera, shift=np.zeros(2))[0, 2, 2:6], [0.75, 1.5, 2.5, 2.25])
 
 
-def test_a_black_image_gives_no_events():
+def test_a_black_image_gives_no_events() -> None:
     black, white = record(np.stack([np.zeros((5, 6)), np.ones((5, 6))]), SMALL)
     assert len(black) == 0 and len(white) > 0
 
 
-def test_one_bright_pixel_passing_by_gives_the_events_computed_by_hand():
+def test_one_bright_pixel_passing_by_gives_the_events_computed_by_hand() -> None:
     # 1 x 1 image at 1.0, sensor 1 x 5, margin 2, threshold ln(11)/2: dark log 0.1 -> bright log 1.1 is two levels.
     # Row sees the image only while the vertical shift is 0, which the flat triangle below keeps.
     camera = EventCamera(height=5, width=5, threshold=float(np.log(11)) / 2, steps=4, saccade_us=1000)
@@ -97,13 +97,13 @@ def test_one_bright_pixel_passing_by_gives_the_events_computed_by_hand():
 
 @settings(deadline=None, max_examples=30)
 @given(SCANS)
-def test_simulated_events_equal_those_of_a_pixel_by_pixel_simulator(images):
+def test_simulated_events_equal_those_of_a_pixel_by_pixel_simulator(images) -> None:
     for image, events in zip(images, record(images, SMALL), strict=True):
         assert sorted(events.tolist()) == sorted(pixel_by_pixel(image, SMALL))
 
 
 @given(IMAGES)
-def test_every_pixel_of_a_closed_path_brightens_as_often_as_it_darkens(images):
+def test_every_pixel_of_a_closed_path_brightens_as_often_as_it_darkens(images) -> None:
     for events in record(images, SMALL):
         balance = np.zeros((SMALL.height, SMALL.width), dtype=int)
         np.add.at(balance, (events["y"], events["x"]), np.where(events["p"], 1, -1))
@@ -111,7 +111,7 @@ def test_every_pixel_of_a_closed_path_brightens_as_often_as_it_darkens(images):
 
 
 @given(IMAGES)
-def test_events_lie_on_the_sensor_in_time_order(images):
+def test_events_lie_on_the_sensor_in_time_order(images) -> None:
     for events in record(images, SMALL):
         assert events.dtype == EVENT_TYPE
         assert np.all(np.diff(events["t"]) >= 0)
@@ -119,7 +119,7 @@ def test_events_lie_on_the_sensor_in_time_order(images):
         assert np.all((events["x"] < SMALL.width) & (events["y"] < SMALL.height))
 
 
-def test_an_image_gives_the_same_events_in_any_batch():
+def test_an_image_gives_the_same_events_in_any_batch() -> None:
     images = np.random.default_rng(0).random((6, 5, 6))
     together = record(images, SMALL)
     assert sum(len(events) for events in together) > 100
@@ -127,13 +127,13 @@ def test_an_image_gives_the_same_events_in_any_batch():
         assert_array_equal(record(image[None], SMALL)[0], events)
 
 
-def test_a_higher_threshold_gives_fewer_events():
+def test_a_higher_threshold_gives_fewer_events() -> None:
     images = np.random.default_rng(0).random((4, 5, 6))
     counts = [sum(map(len, record(images, replace(SMALL, threshold=threshold)))) for threshold in (0.2, 0.5, 1.0)]
     assert counts[0] > counts[1] > counts[2] > 0
 
 
-def test_events_are_binned_by_time_polarity_and_pixel():
+def test_events_are_binned_by_time_polarity_and_pixel() -> None:
     events = events_of((0, 0, 0, 0), (1, 0, 4, 1), (1, 0, 4, 1), (0, 1, 5, 0), (1, 1, 10, 1))
     frames = bin_events(events, 2, height=2, width=2)
     assert frames.shape == (2, 2, 2, 2) and frames.dtype == np.int32
@@ -141,21 +141,21 @@ def test_events_are_binned_by_time_polarity_and_pixel():
     assert frames[1].tolist() == [[[0, 0], [1, 0]], [[0, 0], [0, 1]]]
 
 
-def test_a_given_span_fixes_the_bins():
+def test_a_given_span_fixes_the_bins() -> None:
     frames = bin_events(events_of((0, 0, 3, 1)), 4, height=1, width=1, span=(0, 8))
     assert frames[:, 1, 0, 0].tolist() == [0, 1, 0, 0]
 
 
-def test_no_events_are_frames_of_zeros():
+def test_no_events_are_frames_of_zeros() -> None:
     assert not bin_events(events_of(), 3, height=2, width=2).any()
 
 
-def test_events_at_one_instant_are_all_counted():
+def test_events_at_one_instant_are_all_counted() -> None:
     assert bin_events(events_of((0, 0, 7, 1), (0, 0, 7, 1)), 3, height=1, width=1).sum() == 2
 
 
 @pytest.mark.parametrize("row", [(4, 0, 0, 0), (0, 3, 0, 0), (-1, 0, 0, 0), (0, -1, 0, 0)])
-def test_an_event_beside_the_sensor_is_an_error(row):
+def test_an_event_beside_the_sensor_is_an_error(row) -> None:
     with pytest.raises(DataError, match="must lie on the sensor of 4 x 3 pixels"):
         bin_events(events_of((0, 0, 0, 0), row), 2, height=3, width=4)
 
@@ -167,7 +167,7 @@ def recordings(duration: int) -> st.SearchStrategy[np.ndarray]:
 
 
 @given(st.integers(1, 6), st.data())
-def test_frames_equal_those_of_tonic_but_for_the_last_instant_which_tonic_drops(time_steps, data):
+def test_frames_equal_those_of_tonic_but_for_the_last_instant_which_tonic_drops(time_steps, data) -> None:
     from tonic.transforms import ToFrame
 
     duration = 12 * time_steps  # a whole number of microseconds a bin: else tonic rounds the bin down
@@ -181,7 +181,7 @@ def test_frames_equal_those_of_tonic_but_for_the_last_instant_which_tonic_drops(
 
 
 @given(st.integers(1, 7), st.integers(2, 500), st.data())
-def test_every_event_is_counted_once(time_steps, duration, data):
+def test_every_event_is_counted_once(time_steps, duration, data) -> None:
     events = data.draw(recordings(duration))
     frames = bin_events(events, time_steps, height=3, width=4)
     assert frames.sum() == len(events)

@@ -7,6 +7,7 @@ import socket
 import struct
 import sys
 from types import SimpleNamespace
+from typing import Never
 
 import numpy as np
 import pytest
@@ -24,8 +25,8 @@ RANDOM = np.random.default_rng(0)
 
 
 @pytest.fixture(autouse=True)
-def no_network(monkeypatch):
-    def refuse(*args, **kwargs):
+def no_network(monkeypatch) -> None:
+    def refuse(*args, **kwargs) -> Never:
         raise AssertionError("a test must not use the network")
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
@@ -73,7 +74,7 @@ def write_mnist(folder, *, name: str = "MNIST", compressed: bool = False) -> dic
 
 @pytest.mark.parametrize("compressed", [False, True])
 @pytest.mark.parametrize(("name", "folder_name"), [("mnist", "MNIST"), ("fashion_mnist", "FashionMNIST")])
-def test_mnist_is_read_from_plain_and_from_compressed_files(tmp_path, name, folder_name, compressed):
+def test_mnist_is_read_from_plain_and_from_compressed_files(tmp_path, name, folder_name, compressed) -> None:
     written = write_mnist(tmp_path, name=folder_name, compressed=compressed)
     splits = load_data(spec(name), seed=0, folder=tmp_path)
     x, y = whole(splits.test)
@@ -86,28 +87,28 @@ def test_mnist_is_read_from_plain_and_from_compressed_files(tmp_path, name, fold
     assert torch.bincount(whole(splits.validation)[1]).tolist() == [1] * 10
 
 
-def test_idx_files_are_read_as_torchvision_reads_them(tmp_path):
+def test_idx_files_are_read_as_torchvision_reads_them(tmp_path) -> None:
     write_mnist(tmp_path)
     path = tmp_path / "MNIST/raw/train-images-idx3-ubyte"
     assert read_idx(path).any()
     assert np.array_equal(read_idx(path), read_image_file(str(path)).numpy())
 
 
-def test_the_folder_of_the_recipe_is_used_unless_another_is_given(tmp_path):
+def test_the_folder_of_the_recipe_is_used_unless_another_is_given(tmp_path) -> None:
     write_mnist(tmp_path)
     assert len(load_data(spec("mnist", folder=str(tmp_path)), seed=0).test) == 2
     with pytest.raises(DataError, match="elsewhere"):
         load_data(spec("mnist", folder=str(tmp_path)), seed=0, folder=tmp_path / "elsewhere")
 
 
-def test_images_can_be_seen_by_the_event_camera(tmp_path):
+def test_images_can_be_seen_by_the_event_camera(tmp_path) -> None:
     write_mnist(tmp_path)
     splits = load_data(spec("mnist", encoding="events", time_steps=3), seed=0, folder=tmp_path)
     x, _ = next(iter(splits.train))
     assert splits.sample_shape == (2, 32, 32) and x.shape == (3, 8, 2, 32, 32) and x.sum() > 1000
 
 
-def test_missing_mnist_says_where_it_looked_what_it_wants_and_how_to_fetch_it(tmp_path):
+def test_missing_mnist_says_where_it_looked_what_it_wants_and_how_to_fetch_it(tmp_path) -> None:
     with pytest.raises(DataError) as raised:
         load_data(spec("mnist"), seed=0, folder=tmp_path)
     said = str(raised.value)
@@ -126,7 +127,7 @@ def test_missing_mnist_says_where_it_looked_what_it_wants_and_how_to_fetch_it(tm
         (b"\x00\x00\x08\x02\x00\x00\x00\x01", "must hold 1 values for its shape [1] (got 0)"),
     ],
 )
-def test_a_damaged_idx_file_is_an_error(tmp_path, content, said):
+def test_a_damaged_idx_file_is_an_error(tmp_path, content, said) -> None:
     path = tmp_path / "train-images-idx3-ubyte"
     path.write_bytes(content)
     with pytest.raises(DataError) as raised:
@@ -137,24 +138,24 @@ def test_a_damaged_idx_file_is_an_error(tmp_path, content, said):
 @pytest.mark.parametrize(
     "damage", [lambda data: data[:-10], lambda data: b"not gzip" + data, lambda data: data[:20] + b"x" * 30 + data[50:]]
 )
-def test_a_damaged_gzip_file_is_an_error(tmp_path, damage):
+def test_a_damaged_gzip_file_is_an_error(tmp_path, damage) -> None:
     path = tmp_path / "labels.gz"
     path.write_bytes(damage(gzip.compress(idx(RANDOM.integers(0, 9, 2000, dtype=np.uint8)))))
     with pytest.raises(DataError, match="must be a whole gzip file"):
         read_idx(path)
 
 
-def test_labels_that_do_not_fit_the_images_are_an_error(tmp_path):
+def test_labels_that_do_not_fit_the_images_are_an_error(tmp_path) -> None:
     write_mnist(tmp_path)
     (tmp_path / "MNIST/raw/train-labels-idx1-ubyte").write_bytes(idx(np.zeros(3, dtype=np.uint8)))
     with pytest.raises(DataError, match=r"S labels \(got \[40, 28, 28\] and \[3\]\)"):
         load_data(spec("mnist"), seed=0, folder=tmp_path)
 
 
-def test_missing_files_are_fetched_only_when_that_is_allowed(tmp_path, monkeypatch):
+def test_missing_files_are_fetched_only_when_that_is_allowed(tmp_path, monkeypatch) -> None:
     asked = []
 
-    def fetch(self):
+    def fetch(self) -> None:
         asked.append(self.root)
         write_mnist(tmp_path)
 
@@ -167,21 +168,21 @@ def test_missing_files_are_fetched_only_when_that_is_allowed(tmp_path, monkeypat
     assert asked == [tmp_path]
 
 
-def test_what_a_download_prints_does_not_reach_stdout(tmp_path, monkeypatch, capsys):
+def test_what_a_download_prints_does_not_reach_stdout(tmp_path, monkeypatch, capsys) -> None:
     monkeypatch.setattr(datasets.MNIST, "download", lambda self: (sys.stdout.write("progress"), write_mnist(tmp_path)))
     load_data(spec("mnist"), seed=0, folder=tmp_path, download=Download.ALLOWED)
     printed = capsys.readouterr()
     assert printed.out == "" and "progress" in printed.err
 
 
-def test_compressed_files_are_not_fetched_again(tmp_path, monkeypatch):
+def test_compressed_files_are_not_fetched_again(tmp_path, monkeypatch) -> None:
     write_mnist(tmp_path, compressed=True)
     monkeypatch.setattr(datasets.MNIST, "download", lambda self: pytest.fail("fetched"))
     load_data(spec("mnist"), seed=0, folder=tmp_path, download=Download.ALLOWED)
 
 
-def test_a_download_that_fails_is_an_error_that_names_the_cause(tmp_path, monkeypatch):
-    def fail(self):
+def test_a_download_that_fails_is_an_error_that_names_the_cause(tmp_path, monkeypatch) -> None:
+    def fail(self) -> Never:
         raise OSError("Network is unreachable")
 
     monkeypatch.setattr(datasets.MNIST, "download", fail)
@@ -226,7 +227,7 @@ def write_cifar(folder, source, monkeypatch, *, official: bool = True) -> dict[s
     ("name", "source", "test_batch", "labels"),
     [("cifar10", datasets.CIFAR10, "test_batch", "labels"), ("cifar100", datasets.CIFAR100, "test", "fine_labels")],
 )
-def test_cifar_is_read_from_its_batches(tmp_path, monkeypatch, name, source, test_batch, labels):
+def test_cifar_is_read_from_its_batches(tmp_path, monkeypatch, name, source, test_batch, labels) -> None:
     written = write_cifar(tmp_path, source, monkeypatch)
     splits = load_data(spec(name), seed=0, folder=tmp_path)
     x, y = whole(splits.test)
@@ -249,7 +250,7 @@ class Bomb:
 
 
 @pytest.mark.parametrize("victim", ["data_batch_3", "test_batch", "batches.meta"])
-def test_a_foreign_cifar_pickle_is_never_opened(tmp_path, monkeypatch, victim):
+def test_a_foreign_cifar_pickle_is_never_opened(tmp_path, monkeypatch, victim) -> None:
     write_cifar(tmp_path, datasets.CIFAR10, monkeypatch)
     mark = tmp_path / "opened"
     (tmp_path / "cifar-10-batches-py" / victim).write_bytes(pickle.dumps(Bomb(mark)))
@@ -258,7 +259,7 @@ def test_a_foreign_cifar_pickle_is_never_opened(tmp_path, monkeypatch, victim):
     assert not mark.exists()
 
 
-def test_files_of_another_origin_are_refused_by_their_md5(tmp_path, monkeypatch):
+def test_files_of_another_origin_are_refused_by_their_md5(tmp_path, monkeypatch) -> None:
     write_cifar(tmp_path, datasets.CIFAR10, monkeypatch, official=False)
     with pytest.raises(
         DataError, match="data_batch_1: must be the official file of md5 c99cafc152244af753f735de768cd75f"
@@ -266,7 +267,7 @@ def test_files_of_another_origin_are_refused_by_their_md5(tmp_path, monkeypatch)
         load_data(spec("cifar10"), seed=0, folder=tmp_path)
 
 
-def test_missing_cifar_says_what_the_folder_must_hold(tmp_path, monkeypatch):
+def test_missing_cifar_says_what_the_folder_must_hold(tmp_path, monkeypatch) -> None:
     write_cifar(tmp_path, datasets.CIFAR10, monkeypatch)
     (tmp_path / "cifar-10-batches-py/data_batch_2").unlink()
     with pytest.raises(DataError) as raised:
@@ -276,7 +277,7 @@ def test_missing_cifar_says_what_the_folder_must_hold(tmp_path, monkeypatch):
     assert "└── cifar-10-batches-py/" in said and "├── data_batch_5" in said and "└── batches.meta" in said
 
 
-def test_cifar_is_fetched_when_that_is_allowed(tmp_path, monkeypatch):
+def test_cifar_is_fetched_when_that_is_allowed(tmp_path, monkeypatch) -> None:
     write_cifar(tmp_path, datasets.CIFAR10, monkeypatch)
     place = tmp_path / datasets.CIFAR10.base_folder
     away = place.rename(tmp_path / "away")
@@ -299,7 +300,7 @@ def write_images(folder, *, parts=("train", "val", "test"), count: int = 10) -> 
                 Image.fromarray(pixels).save(folder / part / name / f"{number}.png")
 
 
-def test_a_folder_of_images_is_a_data_set(tmp_path):
+def test_a_folder_of_images_is_a_data_set(tmp_path) -> None:
     write_images(tmp_path)
     splits = load_data(spec("image_folder"), seed=0, folder=tmp_path)
     x, y = whole(splits.test)
@@ -308,21 +309,21 @@ def test_a_folder_of_images_is_a_data_set(tmp_path):
     assert [len(whole(part)[1]) for part in (splits.train, splits.validation, splits.test)] == [20, 20, 20]
 
 
-def test_validation_is_carved_where_there_is_no_folder_of_it(tmp_path):
+def test_validation_is_carved_where_there_is_no_folder_of_it(tmp_path) -> None:
     write_images(tmp_path, parts=("train", "test"))
     splits = load_data(spec("image_folder"), seed=0, folder=tmp_path)
     assert torch.bincount(whole(splits.validation)[1]).tolist() == [1, 1]
     assert torch.bincount(whole(splits.train)[1]).tolist() == [9, 9]
 
 
-def test_grey_images_become_three_equal_channels(tmp_path):
+def test_grey_images_become_three_equal_channels(tmp_path) -> None:
     write_images(tmp_path)
     Image.fromarray(np.full((6, 5), 7, dtype=np.uint8)).save(tmp_path / "test/cat/0.png")
     x, _ = next(iter(load_data(spec("image_folder"), seed=0, folder=tmp_path).test))
     assert (x[0, 0] * 255).round().unique().tolist() == [7]
 
 
-def test_images_of_two_sizes_are_an_error_that_names_the_file(tmp_path):
+def test_images_of_two_sizes_are_an_error_that_names_the_file(tmp_path) -> None:
     write_images(tmp_path)
     Image.fromarray(np.zeros((7, 9, 3), dtype=np.uint8)).save(tmp_path / "test/dog/3.png")
     with pytest.raises(DataError, match=r"dog/3.png: must be 5 x 6 pixels.*\(got 9 x 7\)"):
@@ -330,7 +331,7 @@ def test_images_of_two_sizes_are_an_error_that_names_the_file(tmp_path):
 
 
 @pytest.mark.parametrize("keep", [0, 45])
-def test_a_damaged_image_is_an_error_that_names_the_file(tmp_path, keep):
+def test_a_damaged_image_is_an_error_that_names_the_file(tmp_path, keep) -> None:
     write_images(tmp_path)
     path = tmp_path / "test/dog/3.png"
     path.write_bytes(path.read_bytes()[:keep])
@@ -338,14 +339,14 @@ def test_a_damaged_image_is_an_error_that_names_the_file(tmp_path, keep):
         whole(load_data(spec("image_folder"), seed=0, folder=tmp_path).test)
 
 
-def test_parts_with_different_classes_are_an_error(tmp_path):
+def test_parts_with_different_classes_are_an_error(tmp_path) -> None:
     write_images(tmp_path)
     (tmp_path / "val/dog").rename(tmp_path / "val/horse")
     with pytest.raises(DataError, match=r"val: must have the classes of .*train \(differs in dog, horse\)"):
         load_data(spec("image_folder"), seed=0, folder=tmp_path)
 
 
-def test_an_empty_part_is_an_error_with_the_layout(tmp_path):
+def test_an_empty_part_is_an_error_with_the_layout(tmp_path) -> None:
     write_images(tmp_path)
     (tmp_path / "empty").mkdir()
     (tmp_path / "val").rename(tmp_path / "old")
@@ -355,7 +356,7 @@ def test_an_empty_part_is_an_error_with_the_layout(tmp_path):
     assert "├── train/" in str(raised.value)
 
 
-def test_a_missing_part_is_an_error_that_offers_no_download(tmp_path):
+def test_a_missing_part_is_an_error_that_offers_no_download(tmp_path) -> None:
     write_images(tmp_path, parts=("train",))
     with pytest.raises(DataError, match=r"test is missing \(1 of 2\)") as raised:
         load_data(spec("image_folder"), seed=0, folder=tmp_path, download=Download.ALLOWED)

@@ -43,7 +43,7 @@ def returning(train=None, validation=None, test=None):
     return lambda time_steps, batch_size, seed: parts
 
 
-def test_the_function_is_given_steps_batch_size_and_seed(own):
+def test_the_function_is_given_steps_batch_size_and_seed(own) -> None:
     seen = {}
 
     def loaders(time_steps, batch_size, seed):
@@ -58,7 +58,7 @@ def test_the_function_is_given_steps_batch_size_and_seed(own):
     )
 
 
-def test_a_function_with_a_parameter_folder_is_given_the_folder(own, tmp_path):
+def test_a_function_with_a_parameter_folder_is_given_the_folder(own, tmp_path) -> None:
     seen = []
 
     def loaders(time_steps, batch_size, seed, folder):
@@ -70,7 +70,7 @@ def test_a_function_with_a_parameter_folder_is_given_the_folder(own, tmp_path):
     assert seen == [tmp_path, DEFAULT_FOLDER]
 
 
-def test_a_function_of_any_keywords_is_given_the_three_it_always_was(own):
+def test_a_function_of_any_keywords_is_given_the_three_it_always_was(own) -> None:
     seen = {}
 
     def loaders(**given):
@@ -81,7 +81,7 @@ def test_a_function_of_any_keywords_is_given_the_three_it_always_was(own):
     assert seen.keys() == {"time_steps", "batch_size", "seed"}
 
 
-def test_batches_can_be_walked_again_and_are_float32_and_int64(own):
+def test_batches_can_be_walked_again_and_are_float32_and_int64(own) -> None:
     odd = [(batch()[0].to(torch.uint8), batch()[1].to(torch.int32))]
     splits = own(returning(train=odd))
     for _ in range(2):
@@ -89,16 +89,16 @@ def test_batches_can_be_walked_again_and_are_float32_and_int64(own):
         assert x.dtype == torch.float32 and y.dtype == torch.int64 and torch.equal(x, batch()[0])
 
 
-def test_names_of_classes_may_be_given(own):
+def test_names_of_classes_may_be_given(own) -> None:
     splits = own(lambda time_steps, batch_size, seed: (GOOD, GOOD, GOOD, ["cat", "dog", "emu"]))
     assert splits.classes == ("cat", "dog", "emu")
 
 
-def test_the_epoch_reaches_a_loader_and_a_sampler_that_ask_for_it(own):
+def test_the_epoch_reaches_a_loader_and_a_sampler_that_ask_for_it(own) -> None:
     class Epochs(list):
         epochs = ()
 
-        def set_epoch(self, epoch):
+        def set_epoch(self, epoch) -> None:
             self.epochs = (*self.epochs, epoch)
 
     data = TensorDataset(torch.zeros(6, 1), torch.zeros(6, dtype=torch.int64))
@@ -111,7 +111,7 @@ def test_the_epoch_reaches_a_loader_and_a_sampler_that_ask_for_it(own):
     assert loaders.epochs == (4,) and sampler.epoch == 4
 
 
-def test_calibration_takes_the_first_samples_of_epoch_0(own):
+def test_calibration_takes_the_first_samples_of_epoch_0(own) -> None:
     chosen = calibration(own(returning()), 6, seed=0)
     x = torch.cat([x for x, _ in chosen], dim=1)
     assert x[0, :, 0, 0, 0].tolist() == [0, 1, 2, 3, 4, 5]
@@ -134,7 +134,7 @@ WRONG_BATCHES = [
 
 
 @pytest.mark.parametrize(("wrong", "said"), WRONG_BATCHES)
-def test_a_wrong_batch_is_an_error_that_names_it(own, wrong, said):
+def test_a_wrong_batch_is_an_error_that_names_it(own, wrong, said) -> None:
     splits = own(returning(test=[batch(), wrong]))
     with pytest.raises(DataError) as raised:
         list(splits.test)
@@ -142,7 +142,7 @@ def test_a_wrong_batch_is_an_error_that_names_it(own, wrong, said):
     assert "hint:" in str(raised.value)
 
 
-def test_a_wrong_training_batch_is_found_at_once(own):
+def test_a_wrong_training_batch_is_found_at_once(own) -> None:
     with pytest.raises(DataError, match="train, batch 0: must be a pair"):
         own(returning(train=["text"]))
 
@@ -166,7 +166,7 @@ class Endless:
         (returning(test=[]), "test: must know its number of batches, at least 1 (got 0 batches)"),
     ],
 )
-def test_a_function_that_does_not_fit_is_an_error_with_the_signature_it_needs(own, function, said):
+def test_a_function_that_does_not_fit_is_an_error_with_the_signature_it_needs(own, function, said) -> None:
     with pytest.raises(DataError) as raised:
         own(function)
     assert f"own_data:loaders{',' if ': must' in said else ':'} {said}" in str(raised.value)
@@ -181,13 +181,13 @@ def test_a_function_that_does_not_fit_is_an_error_with_the_signature_it_needs(ow
         ("own_data:other", "`own_data` must have a function `other`"),
     ],
 )
-def test_a_function_that_cannot_be_found_is_an_error(own, name, said):
+def test_a_function_that_cannot_be_found_is_an_error(own, name, said) -> None:
     with pytest.raises(DataError) as raised:
         own(returning(), name=name)
     assert said in str(raised.value)
 
 
-def test_a_module_missing_inside_the_users_module_is_not_called_missing_itself(own, tmp_path, monkeypatch):
+def test_a_module_missing_inside_the_users_module_is_not_called_missing_itself(own, tmp_path, monkeypatch) -> None:
     (tmp_path / "own_broken.py").write_text("import a_library_that_is_not_there\n")
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ModuleNotFoundError, match="a_library_that_is_not_there"):

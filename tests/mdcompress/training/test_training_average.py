@@ -17,7 +17,16 @@ from mdcompress.student import Student
 from mdcompress.student.lowering import lower
 from mdcompress.training import EpochRecord, Event, Resumed, Stopped, best_epoch, read_history, train_network
 from mdcompress.training.averaging import decay_after, holding, snapshot, update_average
-from tests.support.training_cases import FAST, Shuffled, StoppedError, assert_same_state, float_network, run, state_of
+from tests.support.training_cases import (
+    FAST,
+    Shuffled,
+    StoppedError,
+    assert_same_state,
+    float_network,
+    run,
+    state_of,
+    tiny_student,
+)
 
 AVERAGED = TrainSpec(optimizer=OptimizerSpec(lr=0.01), ema=0.9)
 
@@ -61,11 +70,15 @@ def test_the_networks_own_weights_come_back() -> None:
 # ------------------------------------------------------------------ training with it
 
 
-def test_what_is_validated_is_what_is_kept_and_not_the_last_weights(quantized: Student, teacher: nn.Module) -> None:
-    plain, averaged = copy.deepcopy(quantized), copy.deepcopy(quantized)
+def test_what_is_validated_is_what_is_kept_and_not_the_last_weights(teacher: nn.Module) -> None:
+    """The student starts from untrained weights: then training, and not the calibrated student, is what is kept."""
+    untrained = tiny_student(float_network())
+    plain, averaged = copy.deepcopy(untrained), copy.deepcopy(untrained)
     run(plain, teacher, None)
     records = [event for event in run(averaged, teacher, None, settings=AVERAGED) if isinstance(event, EpochRecord)]
-    score = best_epoch(records).validation[-1]
+    best = best_epoch(records)
+    assert best.epoch > 0
+    score = best.validation[-1]
     metrics = evaluate(averaged, Shuffled())
     assert (metrics.accuracy, metrics.loss) == (score.accuracy, score.loss)
     assert any(not torch.equal(tensor, plain.state_dict()[name]) for name, tensor in averaged.state_dict().items())

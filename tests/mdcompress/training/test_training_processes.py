@@ -21,9 +21,9 @@ from torch import Tensor, nn
 
 from mdcompress.errors import TrainingError
 from mdcompress.losses import membrane_loss
+from mdcompress.processes import ALONE
 from mdcompress.training.launch import join_processes
 from mdcompress.training.parallel import share, sum_gradients, whole_batch
-from mdcompress.training.processes import ALONE
 from mdcompress.training.statistics import global_statistics, moments_over
 from tests.support.command_line import environment, invoke, write_tiny_files
 from tests.support.paths import ROOT

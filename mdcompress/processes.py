@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
@@ -66,3 +67,8 @@ class Alone:
 
 
 ALONE = Alone()
+
+
+def started_processes() -> int:
+    """How many processes torchrun (or another launcher that sets WORLD_SIZE) has started; 1 without one."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
