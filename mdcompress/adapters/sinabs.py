@@ -114,6 +114,7 @@ class SinabsNeurons(Library):
     def reset(self, module: nn.Module) -> None:
         """Empty its states: they are made anew at the next call."""
         empty_buffers(module, self.state_names(module))
+        super().reset(module)
 
     def is_at_rest(self, module: nn.Module) -> bool:
         """Whether its states are zero."""

@@ -152,6 +152,7 @@ class SnnTorchNeurons(Library):
     def reset(self, module: nn.Module) -> None:
         """Empty its states: they are made anew at the next call."""
         empty_buffers(module, _STATE_NAMES)
+        super().reset(module)
 
     def is_at_rest(self, module: nn.Module) -> bool:
         """Whether its states are zero."""

@@ -180,6 +180,7 @@ class SpikingJellyNeurons(Library):
         """What it remembers becomes what it remembers at rest."""
         if isinstance(module.__dict__.get("_memories"), dict):
             module.__dict__["_memories"] = copy.deepcopy(module.__dict__["_memories_rv"])
+        super().reset(module)
 
     def is_at_rest(self, module: nn.Module) -> bool:
         """Whether it remembers nothing else than at rest."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 
-from mdcompress.adapters import ADAPTERS, REFUSALS, Refusal, describe_neuron, probe
+from mdcompress.adapters import REFUSALS, Refusal, describe_neuron, probe, shipped
 from mdcompress.adapters.calling import calling_of
 from mdcompress.adapters.samples import Sample
 from mdcompress.graph import (
@@ -94,7 +94,7 @@ _DESCRIBED = {
 
 def samples() -> Mapping[str, tuple[Sample, ...]]:
     """Every class that the adapters describe, by the name of its library."""
-    return {library.title: library.samples() for library in ADAPTERS if library.title}
+    return {library.title: library.samples() for library in shipped.ADAPTERS if library.title}
 
 
 def support_table() -> str:
@@ -102,10 +102,21 @@ def support_table() -> str:
     parts = [_INTRODUCTION, _NEURONS]
     for library, rows in samples().items():
         lines = [f"### {library}", "", "| class | takes | equation |", "|---|---|---|"]
-        parts.append("\n".join([*lines, *map(_neuron_row, rows)]))
+        parts.append("\n".join([*lines, *map(neuron_row, rows)]))
     parts += [_LAYERS + "\n" + "\n".join(_layer_rows()), _POLICIES + "\n" + "\n".join(_policy_rows())]
     parts.append(_REFUSALS + "\n" + "\n".join(_refusal_rows(REFUSALS)))
     return "\n\n".join(part.rstrip() for part in parts) + "\n"
+
+
+def neuron_row(sample: Sample) -> str:
+    """A row of the table of neurons: the class is made, described and probed."""
+    module = sample.make()
+    model = describe_neuron(module)
+    assert model is not None, f"{sample.name} is described by an adapter"
+    probe(sample.name, module, model)
+    axes = calling_of(module).axes
+    takes = "[T, N, ...]" if axes is None else f"[{', '.join(axes)}, ...]".replace("NT", "N*T")
+    return f"| `{sample.name}({sample.arguments})` | `{takes}` | `{equation(model)}` |"
 
 
 def equation(model: NeuronModel) -> str:
@@ -125,16 +136,6 @@ def equation(model: NeuronModel) -> str:
     parts.append(_spikes(model))
     parts.append(_reset(model))
     return "; ".join(part for part in parts if part)
-
-
-def _neuron_row(sample: Sample) -> str:
-    module = sample.make()
-    model = describe_neuron(module)
-    assert model is not None, f"{sample.name} is described by an adapter"
-    probe(sample.name, module, model)
-    axes = calling_of(module).axes
-    takes = "[T, N, ...]" if axes is None else f"[{', '.join(axes)}, ...]".replace("NT", "N*T")
-    return f"| `{sample.name}({sample.arguments})` | `{takes}` | `{equation(model)}` |"
 
 
 def _number(value: Numbers | None) -> str:
