@@ -1,6 +1,6 @@
 """What each `calibrate` option is worth: students that are calibrated and not trained, beside their float network.
 
-`python benchmarks/calibration_options.py digits` and `… mnist --npz mnist.npz` print a table each; they stand in
+`python -m benchmarks calibration_options digits` and `… mnist --npz mnist.npz` print a table each; they stand in
 docs/results/calibration.md. Scales come from 512 training samples; what is compared are validation samples, never test
 samples. The npz holds `x_train` [n, 28, 28] in 0..255 and `y_train`; images are averaged 2x2 to 14x14.
 """

@@ -1,6 +1,6 @@
 """Effective conductance of arrays with wires: time and agreement with a sparse nodal solve, and what the wires cost.
 
-    OMP_NUM_THREADS=1 python benchmarks/ir_drop.py > docs/results/ir_drop.md
+    OMP_NUM_THREADS=1 python -m benchmarks ir_drop > docs/results/ir_drop.md
 
 Cells are drawn uniformly from the levels of 4 bits. The nodal solve is one factorisation of Kirchhoff's matrix
 (scipy.sparse.linalg.splu, symmetric mode) and one right-hand side for each column, adjoint: its potentials at the
@@ -121,7 +121,7 @@ def main() -> None:
     arguments = parser.parse_args()
     print("# IR drop: the effective conductance of an array\n")
     print(
-        f"`OMP_NUM_THREADS=1 python benchmarks/ir_drop.py`; cells of seed 0; the best of {arguments.repetitions} times "
+        f"`OMP_NUM_THREADS=1 python -m benchmarks ir_drop`; cells of seed 0; the best of {arguments.repetitions} times "
         f"on 2 shared {platform.machine()} cores, no GPU; NumPy {np.__version__}, SciPy {scipy.__version__}.\n"
     )
     print(_MEANING)

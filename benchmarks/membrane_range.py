@@ -1,6 +1,6 @@
 """What an error far below the threshold shall count when calibration looks for the range of a stored membrane.
 
-    python -m benchmarks.membrane_range --data-folder FOLDER >> docs/results/calibration.md
+    python -m benchmarks membrane_range --data-folder FOLDER >> docs/results/calibration.md
 
 (from the checkout.) Students of the experiments' recipes, calibrated and not trained, beside their float networks, for
 several factors in the place of calibration's own. Validation samples are compared; the test part is not read. Float

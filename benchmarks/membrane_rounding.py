@@ -1,6 +1,6 @@
 """How much of a student's membrane mismatch comes from rounding its stored membranes, and from nothing else.
 
-    python -m benchmarks.membrane_rounding --data-folder FOLDER >> docs/results/calibration.md
+    python -m benchmarks membrane_rounding --data-folder FOLDER >> docs/results/calibration.md
 
 (from the checkout.) Beside each calibrated student of the experiments' recipes stands its float network with the same
 stored words: after each step a membrane is rounded and clipped to them, v <- s_v clip(floor(v / s_v + 1/2)), and all
