@@ -105,13 +105,9 @@ def _weight_bits(weight: IntArray, bit_width: float) -> int:
 
 
 def _neuron_constants(node: IntNeuron) -> int:
-    arrays = [
-        node.leak, node.drive, node.threshold, node.reset_value, node.soft_amount, node.level, node.floor_value,
-        node.synapse_leak, node.synapse_drive,
-    ]  # fmt: skip
+    arrays = [getattr(node, name) for name in node.arrays if name != "recurrent_weight"]
     numbers = [node.guard_bits, node.synapse_shift, node.initial]
     if isinstance(node, IntRecurrentNeuron):
-        arrays += [node.recurrent_multiplier, node.recurrent_bias]
         numbers.append(node.recurrent_shift)
     return sum(map(_bits, arrays)) + sum(_bits(np.array([number])) for number in numbers)
 

@@ -43,7 +43,7 @@ from intsnn.graph import (
     IntSum,
     IntTranspose,
 )
-from intsnn.hardware.figures import Unavailable
+from intsnn.hardware.figures import Unavailable, or_none
 from intsnn.hardware.spikesim_spec import DeviceValues, SpikeSimSpec
 
 
@@ -196,7 +196,7 @@ def _in_words(value: float | DeviceValues) -> str:
 
 
 def _spikesim_notes(graph: IntGraph, result: SpikeSimReport) -> tuple[str, ...]:
-    notes = [] if isinstance(result.tile_figure, Unavailable) else [f"Tiles, shared by the layers: {result.n_tiles}."]
+    notes = [] if or_none(result.tile_figure) is None else [f"Tiles, shared by the layers: {result.n_tiles}."]
     notes += ["Output sizes are the convolutions' own, before pooling; SpikeSim's example passes sizes after pooling."]
     linear = [node.name for node in graph.of_type(IntLinear)]
     if linear:
