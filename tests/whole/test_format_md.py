@@ -213,6 +213,20 @@ def test_every_kind_and_attribute_is_documented() -> None:
     assert documented == {node.kind: {field.name for field in fields(node)} - common for node in NODE_TYPES}
 
 
+@pytest.mark.parametrize("heading", ["Bounds", "ONNX"])
+def test_every_kind_stands_in_the_table_of(heading: str) -> None:
+    """The first column names kinds: `add, sum`, `pool max`."""
+    section = FORMAT.split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    names = re.findall(r"^\| ([a-z_, ]+) \|", section, re.MULTILINE)
+    assert {word for name in names for word in re.findall(r"\w+", name)} >= {node.kind for node in NODE_TYPES}
+
+
+def test_every_kind_has_a_worked_example() -> None:
+    """Its own row of numbers, or a trace; sums of products and what moves nothing are said by their equation."""
+    shown = {row["kind"] for row in _rows("nodes")} | {neuron.kind for neuron, _ in TRACES}
+    assert {node.kind for node in NODE_TYPES} - shown == {"input", "linear", "add", "reshape", "flatten", "readout"}
+
+
 def test_version_and_longest_run_are_the_documented_ones() -> None:
     assert FORMAT.startswith(f"# The integer graph, format version {FORMAT_VERSION}\n")
     assert f"fits int32 for {MAX_TIME_STEPS} steps" in FORMAT

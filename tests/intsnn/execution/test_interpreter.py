@@ -17,8 +17,8 @@ from intsnn.graph import (
     IntGraph,
     IntLinear,
     IntNeuron,
-    IntNode,
 )
+from intsnn.graph.nodes import NodeFields
 from tests.support.hand_made_graphs import norm_per_step_graph
 from tests.support.intgraphs import GraphBuilder, graph_inputs, one_neuron_graph, random_input, residual_graph
 from tests.support.naive import as_values, naive
@@ -166,9 +166,9 @@ def test_an_input_that_does_not_fit_the_graph_is_an_error(spoil: Callable[[IntAr
 
 def test_a_node_of_another_type_is_an_error() -> None:
     build = GraphBuilder(np.random.default_rng(0))
-    build.nodes.append(IntNode("odd", (build.input((2,)),), (2,)))
+    build.nodes.append(NodeFields("odd", (build.input((2,)),), (2,)))
     build.readout("odd")
-    with pytest.raises(GraphError, match="knows no IntNode"):
+    with pytest.raises(GraphError, match="knows no NodeFields"):
         run(build.graph(), [[[1, 2]]])
 
 
