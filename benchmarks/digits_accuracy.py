@@ -79,10 +79,9 @@ def measure(name: str, seed: int, teacher: torch.nn.Module, splits: DataSplits) 
     )  # fmt: skip
     seconds = time.perf_counter() - start
     report = md.verify(student, torch.cat([x for x, _ in splits.test], dim=1))
-    accuracies = [100 * value for value in (evaluate(teacher, splits.test).accuracy, calibrated)]
-    distilled = 100 * evaluate(student, splits.test).accuracy
+    floating, distilled = (100 * evaluate(network, splits.test).accuracy for network in (teacher, student))
     return Row(
-        name, seed, *accuracies, distilled, seconds, report.values, not report.equal, len(report.silent),
+        name, seed, floating, 100 * calibrated, distilled, seconds, report.values, not report.equal, len(report.silent),
         (before, mismatch_of(student, teacher, splits)),
     )  # fmt: skip
 

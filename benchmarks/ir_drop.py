@@ -76,7 +76,8 @@ def nodal_solution(cells: FloatArray, wires: Wires) -> FloatArray:
     sources[column_node[-1], np.arange(columns)] = load
     factored = splu(matrix, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True})
     potentials: FloatArray = factored.solve(sources)
-    return driver * potentials[row_node[:, 0]]
+    currents: FloatArray = driver * potentials[row_node[:, 0]]
+    return currents
 
 
 def timed(size: int, repetitions: int) -> Timing:
@@ -102,7 +103,8 @@ def errors(size: int, ohm: float, *, low_us: float, high_us: float, rate: float)
     ideal, real = (cells - low_us) / step, (effective - low_us) / step
     gains = ((seen @ ideal) * (seen @ real)).sum(axis=0) / ((seen @ real) ** 2).sum(axis=0)
     plain, mended = judged @ real - judged @ ideal, judged @ real * gains - judged @ ideal
-    return float(effective.sum() / cells.sum()), *(float(np.sqrt((part**2).mean())) for part in (plain, mended))
+    as_read, with_gains = (float(np.sqrt((part**2).mean())) for part in (plain, mended))
+    return float(effective.sum() / cells.sum()), as_read, with_gains
 
 
 _MEANING = """\

@@ -70,7 +70,8 @@ def measured(paths: Sequence[str], seed: int, place: Workplace) -> dict[str, lis
     splits, teacher = group.splits, group.teacher
     validation = list(splits.validation)
     graph = md.trace(teacher, validation[0][0][:, :2])
-    case, found = Case(teacher, [], validation), {}
+    case = Case(teacher, [], validation)
+    found: dict[str, list[tuple[float, float]]] = {}
     for path, recipe in group.recipes.items():
         found[path] = []
         for factor in FACTORS:

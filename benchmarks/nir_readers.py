@@ -100,7 +100,7 @@ def by_sinabs(graph: Any, x: Tensor) -> Tensor:
             module.spike_fn = SingleSpike
     answer = network(x.transpose(0, 1).flatten(0, 1))
     spikes: Tensor = answer[0] if isinstance(answer, tuple) else answer
-    return spikes.unflatten(0, (x.shape[1], len(x))).transpose(0, 1)
+    return spikes.view(x.shape[1], len(x), *spikes.shape[1:]).transpose(0, 1)
 
 
 IMPORTERS = {

@@ -69,7 +69,7 @@ def steps_of(subject: Subject) -> dict[str, Step]:
 
         def perform() -> None:
             optimizer.zero_grad(set_to_none=True)
-            loss().backward()  # type: ignore[no-untyped-call]
+            torch.autograd.backward(loss())
             clip_gradient(parameters, settings.grad_clip)
             optimizer.step()
 

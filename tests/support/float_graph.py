@@ -5,7 +5,9 @@ Written apart from the product: it knows the graph's nodes and torch's functions
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -76,9 +78,11 @@ def assert_float_parity(graph: SnnGraph, network: nn.Module, x: Tensor, *, silen
     return int(sum(float(spikes.sum()) for spikes in found.spikes.values()))
 
 
-def _keeper(calls: list[Tensor]):  # type: ignore[no-untyped-def]
+def _keeper(calls: list[Tensor]) -> Callable[[nn.Module, object, object], None]:
     def keep(_: nn.Module, __: object, output: object) -> None:
-        calls.append(output[0] if isinstance(output, tuple) else output)
+        spikes = output[0] if isinstance(output, tuple) else output
+        assert isinstance(spikes, Tensor)
+        calls.append(spikes)
 
     return keep
 
@@ -90,9 +94,8 @@ def _over_time(calls: list[Tensor], x: Tensor, module: nn.Module) -> Tensor:
     (value,) = calls
     if library_of(module) != "sinabs":
         return value
-    return (value if value.shape[:2] == (batch, time_steps) else value.unflatten(0, (batch, time_steps))).transpose(
-        0, 1
-    )
+    by_sample = value if value.shape[:2] == (batch, time_steps) else value.view(batch, time_steps, *value.shape[1:])
+    return by_sample.transpose(0, 1)
 
 
 def _evaluate(node: SnnNode, modules: dict[str, nn.Module], inputs: list[Tensor]) -> Tensor:
@@ -100,7 +103,8 @@ def _evaluate(node: SnnNode, modules: dict[str, nn.Module], inputs: list[Tensor]
     match node.spec:
         case SynapseSpec() as spec:
             module = modules.get(node.module) or input_layer(modules[node.name.removesuffix(".input")])
-            y = _folded(x, lambda s: _weighted(module, spec, s))
+            assert module is not None
+            y = _folded(x, partial(_weighted, module, spec))
             return _norm_of(spec, modules, y)
         case AffineSpec() as spec:
             return _norm_of(spec, modules, x)
@@ -109,7 +113,7 @@ def _evaluate(node: SnnNode, modules: dict[str, nn.Module], inputs: list[Tensor]
             found = simulate(model, x, recurrent=recurrent)
             return (found.spikes if node.carries is Carries.SPIKES else found.membranes).to(x.dtype)
         case PoolSpec() as spec:
-            return _folded(x, lambda s: _pooled(spec, s))
+            return _folded(x, partial(_pooled, spec))
         case MultiplySpec(mode=mode):
             return (1 - x) * inputs[1] if mode == "inhibit" else x * inputs[1]
         case ScaleSpec(factor=factor):
@@ -137,19 +141,20 @@ def _evaluate(node: SnnNode, modules: dict[str, nn.Module], inputs: list[Tensor]
             raise AssertionError(node)
 
 
-def _folded(x: Tensor, function):  # type: ignore[no-untyped-def]
+def _folded(x: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
     y = function(x.flatten(0, 1))
-    return y.unflatten(0, x.shape[:2])
+    return y.view(*x.shape[:2], *y.shape[1:])
 
 
 def _weighted(module: nn.Module, spec: SynapseSpec, x: Tensor) -> Tensor:
     weight, bias = module.weight, module.bias
+    assert isinstance(weight, Tensor) and isinstance(bias, Tensor | None)
     if isinstance(module, nn.Linear) and spec.operator == "conv1d":
         return F.linear(x.transpose(-1, -2), weight, bias).transpose(-1, -2)
     if spec.operator == "linear":
         return F.linear(x, weight, bias)
     if spec.is_transposed:
-        transpose = getattr(F, spec.operator)
+        transpose: Callable[..., Tensor] = getattr(F, spec.operator)
         return transpose(x, weight, bias, spec.stride, spec.padding, spec.output_padding, spec.groups, spec.dilation)
     convolve = {"conv1d": F.conv1d, "conv2d": F.conv2d, "conv3d": F.conv3d}[spec.operator]
     return convolve(x, weight, bias, spec.stride, spec.padding, spec.dilation, spec.groups)
@@ -160,9 +165,11 @@ def _norm_of(spec: SynapseSpec | AffineSpec, modules: dict[str, nn.Module], x: T
         return torch.stack([_normed(modules[name], step) for name, step in zip(spec.step_norms, x, strict=True)])
     if spec.batch_norm is None:
         return x
-    y = _folded(x, lambda s: _normed(modules[spec.batch_norm], s))
+    y = _folded(x, partial(_normed, modules[spec.batch_norm]))
     if spec.step_scales:
-        y = y * modules[spec.batch_norm].scale.view(-1, *(1 for _ in y.shape[1:]))
+        scale = modules[spec.batch_norm].scale
+        assert isinstance(scale, Tensor)
+        y = y * scale.view(-1, *(1 for _ in y.shape[1:]))
     return y
 
 
@@ -173,8 +180,7 @@ def _normed(norm: nn.Module, x: Tensor) -> Tensor:
 
 def _pooled(spec: PoolSpec, x: Tensor) -> Tensor:
     rank = len(spec.kernel)
-    if spec.mode == "max":
-        pool = (F.max_pool1d, F.max_pool2d, F.max_pool3d)[rank - 1]
-    else:
-        pool = (F.avg_pool1d, F.avg_pool2d, F.avg_pool3d)[rank - 1]
+    largest: list[Callable[..., Tensor]] = [F.max_pool1d, F.max_pool2d, F.max_pool3d]
+    mean: list[Callable[..., Tensor]] = [F.avg_pool1d, F.avg_pool2d, F.avg_pool3d]
+    pool = (largest if spec.mode == "max" else mean)[rank - 1]
     return pool(x, spec.kernel, spec.stride, spec.padding)

@@ -76,7 +76,7 @@ class Shuffled:
 
     def __iter__(self) -> Iterator[Batch]:
         order = torch.randperm(len(self.y), generator=torch.Generator().manual_seed(self.epoch))
-        for chosen in order.split(self.batch_size):
+        for chosen in torch.split(order, self.batch_size):
             yield self.x[:, chosen], self.y[chosen]
 
 

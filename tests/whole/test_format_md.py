@@ -168,6 +168,13 @@ def _steps(text: str) -> list[IntArray]:
     return [np.array([json.loads(step) for step in steps])[:, None] for steps in parts]
 
 
+UNTOLD: dict[str, dict[str, object]] = {  # what no row of the table says and no value hangs on
+    "conv": {"bit_width": 4},
+    "conv_transpose": {"bit_width": 4},
+    "requant": {"scale": 1.0},
+}
+
+
 def _graph_of(kind: str, attributes: dict[str, object], shapes: list[Shape], *, bit_width: int) -> IntGraph:
     """The input in parts, each a slice of it in its own shape; then the node, whose shape is the last."""
     *shapes, shape = shapes
@@ -178,7 +185,7 @@ def _graph_of(kind: str, attributes: dict[str, object], shapes: list[Shape], *, 
         nodes.append(IntSlice(f"flat{place}", ("input",), (sizes[place],), 0, start, start + sizes[place]))
         nodes.append(IntReshape(f"part{place}", (f"flat{place}",), part))
     values = {name: tuple(value) if isinstance(value, list) else value for name, value in attributes.items()}
-    values |= {"conv": {"bit_width": 4}, "conv_transpose": {"bit_width": 4}, "requant": {"scale": 1.0}}.get(kind, {})
+    values |= UNTOLD.get(kind, {})
     make = cast(Callable[..., IntNode], next(node for node in NODE_TYPES if node.kind == kind))
     nodes.append(make("node", tuple(f"part{place}" for place in range(len(shapes))), shape, **values))
     return IntGraph((*nodes, IntReadout("readout", ("node",), shape, "steps", 1.0)))
