@@ -26,7 +26,8 @@ from mdcompress.layers.rearranging import rearrange
 from mdcompress.tracing import trace
 from mdcompress.zoo import LIF
 from tests.support.float_graph import assert_float_parity
-from tests.support.form_cases import Forward, N, Net, T, fold, sample
+from tests.support.form_cases import Forward, N, Net, T, sample
+from tests.support.layered_network import fold
 from tests.support.live_networks import assert_integer_parity
 
 
@@ -46,94 +47,95 @@ def kinds(graph: SnnGraph) -> list[str]:
     return [node.kind.value for node in graph]
 
 
-def to_head(m: nn.Module, values: Tensor) -> Tensor:
-    return m.head(values.flatten(2))
+def to_head(m: Net, values: Tensor) -> Tensor:
+    logits: Tensor = m.head(values.flatten(2))
+    return logits
 
 
-def _iand(m: nn.Module, x: Tensor) -> Tensor:
+def _iand(m: Net, x: Tensor) -> Tensor:
     a, b = m.spikes(x)
     return to_head(m, a * (1.0 - b))
 
 
-def _iand_with_ones(m: nn.Module, x: Tensor) -> Tensor:
+def _iand_with_ones(m: Net, x: Tensor) -> Tensor:
     a, b = m.spikes(x)
     return to_head(m, (torch.ones_like(b) - b) * a)
 
 
-def _and(m: nn.Module, x: Tensor) -> Tensor:
+def _and(m: Net, x: Tensor) -> Tensor:
     a, b = m.spikes(x)
     return to_head(m, torch.mul(a, b))
 
 
-def _concatenated(m: nn.Module, x: Tensor) -> Tensor:
+def _concatenated(m: Net, x: Tensor) -> Tensor:
     return to_head(m, torch.cat(m.spikes(x), dim=2))
 
 
-def _concatenated_currents(m: nn.Module, x: Tensor) -> Tensor:
+def _concatenated_currents(m: Net, x: Tensor) -> Tensor:
     return to_head(m, m.last(torch.cat([fold(m.conv_a, x), fold(m.conv_b, x)], 2)))
 
 
-def _attention(m: nn.Module, x: Tensor) -> Tensor:
+def _attention(m: Net, x: Tensor) -> Tensor:
     a, b = (spikes.flatten(3).reshape(T, N, 2, 2, 16) for spikes in m.spikes(x))
     scores = a.transpose(-1, -2) @ b * 0.25
     return to_head(m, m.last(torch.matmul(scores, b.permute(0, 1, 2, 4, 3))))
 
 
-def _gated(m: nn.Module, x: Tensor) -> Tensor:
+def _gated(m: Net, x: Tensor) -> Tensor:
     a, b = m.spikes(x)
     return to_head(m, m.last(a.sum(dim=2, keepdim=True)) * b)
 
 
-def _channel_means(m: nn.Module, x: Tensor) -> Tensor:
+def _channel_means(m: Net, x: Tensor) -> Tensor:
     return m.head(m.spikes(x)[0].flatten(3).mean(-1))
 
 
-def _current_means(m: nn.Module, x: Tensor) -> Tensor:
+def _current_means(m: Net, x: Tensor) -> Tensor:
     return m.head(m.last(fold(m.conv_a, x).flatten(3).mean(-1)))
 
 
-def _chunks(m: nn.Module, x: Tensor) -> Tensor:
+def _chunks(m: Net, x: Tensor) -> Tensor:
     first, second = m.spikes(x)[0].chunk(2, dim=2)
     return to_head(m, first + second)
 
 
-def _slices(m: nn.Module, x: Tensor) -> Tensor:
+def _slices(m: Net, x: Tensor) -> Tensor:
     spikes = m.spikes(x)[0]
     return to_head(m, spikes[:, :, 1:3] + spikes[:, :, -2:])
 
 
-def _one_channel(m: nn.Module, x: Tensor) -> Tensor:
+def _one_channel(m: Net, x: Tensor) -> Tensor:
     spikes = m.spikes(x)[0]
     return to_head(m, spikes[:, :, 0] + spikes[..., 0, :, :] + spikes.unbind(2)[1] + spikes.select(2, 3))
 
 
-def _scaled(m: nn.Module, x: Tensor) -> Tensor:
+def _scaled(m: Net, x: Tensor) -> Tensor:
     return to_head(m, m.last(fold(m.read, m.spikes(x)[0] / 2) * 1.5))
 
 
-def _spikes_and_currents(m: nn.Module, x: Tensor) -> Tensor:
+def _spikes_and_currents(m: Net, x: Tensor) -> Tensor:
     a, _ = m.spikes(x)
     return to_head(m, m.last(fold(m.read, a) + a))
 
 
-def _neuron_on_sums(m: nn.Module, x: Tensor) -> Tensor:
+def _neuron_on_sums(m: Net, x: Tensor) -> Tensor:
     a, b = m.spikes(x)
     return to_head(m, m.last((a + b) * 0.2))
 
 
-def _neuron_on_input(m: nn.Module, x: Tensor) -> Tensor:
+def _neuron_on_input(m: Net, x: Tensor) -> Tensor:
     return to_head(m, m.last(x))
 
 
-def _maximum_of_sums(m: nn.Module, x: Tensor) -> Tensor:
+def _maximum_of_sums(m: Net, x: Tensor) -> Tensor:
     return to_head(m, m.spikes(x)[0]).amax(0)
 
 
-def _last_step(m: nn.Module, x: Tensor) -> Tensor:
+def _last_step(m: Net, x: Tensor) -> Tensor:
     return to_head(m, m.spikes(x)[0])[-1]
 
 
-def _head_after_mean(m: nn.Module, x: Tensor) -> Tensor:
+def _head_after_mean(m: Net, x: Tensor) -> Tensor:
     return m.head(m.spikes(x)[0].mean(0).flatten(1))
 
 
@@ -216,15 +218,15 @@ def test_readouts(forward: Forward, mode: str) -> None:
 # --- batch norm without a weight layer before it ---------------------------------------------------------------------
 
 
-def _norm_on_spikes(m: nn.Module, x: Tensor) -> Tensor:
+def _norm_on_spikes(m: Net, x: Tensor) -> Tensor:
     return to_head(m, m.last(fold(m.norm, m.spikes(x)[0])))
 
 
-def _norm_after_pool(m: nn.Module, x: Tensor) -> Tensor:
+def _norm_after_pool(m: Net, x: Tensor) -> Tensor:
     return to_head(m, m.last(fold(m.norm, fold(lambda y: F.avg_pool2d(y, 2), fold(m.conv_a, x)))))
 
 
-def _norm_on_input(m: nn.Module, x: Tensor) -> Tensor:
+def _norm_on_input(m: Net, x: Tensor) -> Tensor:
     return to_head(m, m.last(fold(m.norm_in, x)))
 
 
@@ -265,7 +267,7 @@ def test_an_affine_layer_learns_from_batch_statistics() -> None:
 def test_one_dimensional_convolutions_and_pools(average: bool) -> None:
     torch.manual_seed(0)
 
-    def forward(m: nn.Module, x: Tensor) -> Tensor:
+    def forward(m: Net, x: Tensor) -> Tensor:
         return m.out(m.lif(fold(m.pool, fold(m.norm, fold(m.conv, x)))).flatten(2))
 
     pool = nn.AvgPool1d(2) if average else nn.MaxPool1d(2)
@@ -280,7 +282,7 @@ def test_one_dimensional_convolutions_and_pools(average: bool) -> None:
 def test_three_dimensional_convolutions_and_pools(average: bool) -> None:
     torch.manual_seed(0)
 
-    def forward(m: nn.Module, x: Tensor) -> Tensor:
+    def forward(m: Net, x: Tensor) -> Tensor:
         return m.out(fold(m.pool, m.lif(fold(m.norm, fold(m.conv, x)))).flatten(2))
 
     pool = nn.AvgPool3d((2, 1, 2)) if average else nn.AdaptiveMaxPool3d(2)
@@ -304,7 +306,7 @@ class Sequential(nn.Module):
 # --- weight layers that read currents --------------------------------------------------------------------------------
 
 
-def _shortcut(m: nn.Module, x: Tensor) -> Tensor:
+def _shortcut(m: Net, x: Tensor) -> Tensor:
     stream = fold(m.conv_a, x)
     stream = fold(m.short, stream) + fold(m.read, m.a(stream))
     return to_head(m, m.last(stream))
@@ -349,17 +351,17 @@ def test_a_digitizer_rounds_half_to_even_and_saturates() -> None:
 # --- units -----------------------------------------------------------------------------------------------------------
 
 
-def _inhibited_by_a_sum(m: nn.Module, x: Tensor) -> Tensor:
+def _inhibited_by_a_sum(m: Net, x: Tensor) -> Tensor:
     a, b = m.spikes(x)
     return to_head(m, a * (1 - (a + b)))
 
 
-def _unlike_concatenated(m: nn.Module, x: Tensor) -> Tensor:
+def _unlike_concatenated(m: Net, x: Tensor) -> Tensor:
     a, b = m.spikes(x)
     return to_head(m, torch.cat([a, b * 0.5], 2))
 
 
-def _input_squared(m: nn.Module, x: Tensor) -> Tensor:
+def _input_squared(m: Net, x: Tensor) -> Tensor:
     return to_head(m, m.last(x * x))
 
 

@@ -17,7 +17,8 @@ from mdcompress.graph import NodeKind, PoolSpec, SnnGraph, SynapseSpec
 from mdcompress.tracing import trace
 from mdcompress.zoo import LIF
 from tests.support.float_graph import assert_float_parity
-from tests.support.form_cases import Forward, N, Net, T, fold, sample
+from tests.support.form_cases import Forward, N, Net, T, sample
+from tests.support.layered_network import fold
 from tests.support.live_networks import assert_integer_parity
 
 
@@ -35,11 +36,12 @@ def checked(network: nn.Module, x: Tensor, *, recipe: str = "4bit") -> SnnGraph:
     return graph
 
 
-def to_head(m: nn.Module, values: Tensor) -> Tensor:
-    return m.head(values.flatten(2))
+def to_head(m: Net, values: Tensor) -> Tensor:
+    logits: Tensor = m.head(values.flatten(2))
+    return logits
 
 
-def on_spikes(function: Callable[[nn.Module, Tensor], Tensor]) -> Forward:
+def on_spikes(function: Callable[[Net, Tensor], Tensor]) -> Forward:
     return lambda m, x: to_head(m, function(m, m.spikes(x)[0]))
 
 
@@ -91,7 +93,7 @@ def test_every_form_is_equal_in_floats_and_in_integers(name: str) -> None:
     assert kinds[-2 - len(between) :] == [*between, "synapse", "readout"]
 
 
-def _upsampled_currents(m: nn.Module, x: Tensor) -> Tensor:
+def _upsampled_currents(m: Net, x: Tensor) -> Tensor:
     return to_head(m, m.last(fold(m.up, fold(m.conv_a, x))))
 
 

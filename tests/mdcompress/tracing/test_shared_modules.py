@@ -21,7 +21,7 @@ from tests.support.float_graph import assert_float_parity
 from tests.support.live_networks import assert_integer_parity
 
 T, N = 3, 2
-Forward = Callable[[nn.Module, Tensor], Tensor]
+Forward = Callable[["Net", Tensor], Tensor]
 
 
 def fold(layer: nn.Module, x: Tensor) -> Tensor:
@@ -49,38 +49,38 @@ class Net(nn.Module):
         return self.run(self, x)
 
 
-def twice(m: nn.Module, x: Tensor) -> Tensor:
+def twice(m: "Net", x: Tensor) -> Tensor:
     spikes = m.lif(fold(m.stem, x))
     spikes = m.second(fold(m.block, spikes))
     return m.head(m.flat(m.third(fold(m.block, spikes))))
 
 
-def own_norms(m: nn.Module, x: Tensor) -> Tensor:
+def own_norms(m: "Net", x: Tensor) -> Tensor:
     spikes = m.second(fold(m.norm, fold(m.block, m.lif(fold(m.stem, x)))))
     return m.head(m.flat(m.third(fold(m.other, fold(m.block, spikes)))))
 
 
-def whole_block(m: nn.Module, x: Tensor) -> Tensor:
+def whole_block(m: "Net", x: Tensor) -> Tensor:
     spikes = m.second(fold(m.norm, fold(m.block, m.lif(fold(m.stem, x)))))
     return m.head(m.flat(m.third(fold(m.norm, fold(m.block, spikes)))))
 
 
-def one_norm(m: nn.Module, x: Tensor) -> Tensor:
+def one_norm(m: "Net", x: Tensor) -> Tensor:
     spikes = m.lif(fold(m.norm, fold(m.stem, x)))
     return m.head(m.flat(m.second(fold(m.norm, fold(m.block, spikes)))))
 
 
-def norm_alone(m: nn.Module, x: Tensor) -> Tensor:
+def norm_alone(m: "Net", x: Tensor) -> Tensor:
     spikes = m.second(fold(m.norm, m.lif(fold(m.stem, x))))
     return m.head(m.flat(m.third(fold(m.norm, spikes))))
 
 
-def pools(m: nn.Module, x: Tensor) -> Tensor:
+def pools(m: "Net", x: Tensor) -> Tensor:
     spikes = fold(m.pool, m.lif(fold(m.pool, fold(m.stem, x))))
     return m.head(m.flat(spikes) + m.flat(spikes))
 
 
-def one_neuron(m: nn.Module, x: Tensor) -> Tensor:
+def one_neuron(m: "Net", x: Tensor) -> Tensor:
     return m.head(m.flat(m.lif(fold(m.block, m.lif(fold(m.stem, x))))))
 
 

@@ -15,22 +15,9 @@ from mdcompress.errors import TraceError
 from mdcompress.graph import Carries, NodeKind, PoolSpec, ReadoutSpec, SnnGraph, SynapseSpec
 from mdcompress.tracing import trace
 from mdcompress.zoo import IF, LIF
+from tests.support.layered_network import Forward, Net, fold
 
-Forward = Callable[[nn.Module, Tensor], object]
 T, N = 3, 2
-
-
-class Net(nn.Module):
-    """A network given as its layers and its forward: every test says both in one place."""
-
-    def __init__(self, forward: Forward, **layers: nn.Module) -> None:
-        super().__init__()
-        self.run = forward
-        for name, layer in layers.items():
-            self.add_module(name, layer)
-
-    def forward(self, x: Tensor) -> object:
-        return self.run(self, x)
 
 
 def image_sample(*, channels: int = 1, size: int = 4, time_steps: int = T, batch: int = N) -> Tensor:
@@ -39,11 +26,6 @@ def image_sample(*, channels: int = 1, size: int = 4, time_steps: int = T, batch
 
 def vector_sample(features: int = 4, *, time_steps: int = T, batch: int = N) -> Tensor:
     return torch.rand(time_steps, batch, features)
-
-
-def fold(module: nn.Module | Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    y = module(x.flatten(0, 1))
-    return y.reshape(*x.shape[:2], *y.shape[1:])
 
 
 def conv(in_channels: int = 1, out_channels: int = 2, **options: object) -> nn.Conv2d:
@@ -194,7 +176,7 @@ def test_a_mean_over_height_and_width_is_a_global_average_pooling(keepdim: bool)
     ],
 )
 def test_membrane_and_spike_element_wise_residuals_are_sums(add: Callable[[Tensor, Tensor], Tensor]) -> None:
-    def forward(m: nn.Module, x: Tensor) -> Tensor:
+    def forward(m: Net, x: Tensor) -> Tensor:
         current = fold(m.conv, x)
         first = m.neuron1(current)
         current = add(fold(m.branch, first), current)  # membrane shortcut: currents
@@ -211,7 +193,7 @@ def test_membrane_and_spike_element_wise_residuals_are_sums(add: Callable[[Tenso
 
 
 def test_a_sum_is_named_after_the_module_it_stands_in() -> None:
-    def block_forward(m: nn.Module, x: Tensor) -> Tensor:
+    def block_forward(m: Net, x: Tensor) -> Tensor:
         return m.neuron(x) + m.neuron2(x)
 
     net = Net(lambda m, x: m.block(m.fc(x)), fc=nn.Linear(4, 4), block=Net(block_forward, neuron=LIF(), neuron2=LIF()))
@@ -219,7 +201,7 @@ def test_a_sum_is_named_after_the_module_it_stands_in() -> None:
 
 
 def test_layers_without_effect_in_evaluation_leave_no_trace() -> None:
-    def forward(m: nn.Module, x: Tensor) -> Tensor:
+    def forward(m: Net, x: Tensor) -> Tensor:
         y = m.dropout_in_place(m.dropout(m.identity(m.neuron(m.fc(x)))))
         y = F.dropout(F.dropout1d(y, 0.5, m.training), p=0.0)
         return m.head(m.flatten(y))
@@ -230,7 +212,7 @@ def test_layers_without_effect_in_evaluation_leave_no_trace() -> None:
 
 
 def test_modules_and_branches_that_the_answer_does_not_need_are_left_out() -> None:
-    def forward(m: nn.Module, x: Tensor) -> Tensor:
+    def forward(m: Net, x: Tensor) -> Tensor:
         answer = m.head(x).mean(0)
         m.auxiliary(x).mean(0)  # a second readout, later in the pass
         return answer
@@ -252,7 +234,7 @@ def test_a_pooling_module_may_stand_in_two_places() -> None:
 
 
 def test_modules_keep_their_names_where_the_graph_would_use_them_itself() -> None:
-    def forward(m: nn.Module, x: Tensor) -> Tensor:
+    def forward(m: Net, x: Tensor) -> Tensor:
         y = fold(m.pool_2, fold(m.pool, fold(m.pool, fold(m.input, x))))
         return m.readout(m.add(y).flatten(2)).mean(0)
 
@@ -282,7 +264,7 @@ def test_padding_in_words_becomes_numbers(padding: str | int, dilation: int, exp
 
 
 def test_the_network_and_the_sample_are_left_as_they_were() -> None:
-    def forward(m: nn.Module, x: Tensor) -> Tensor:
+    def forward(m: Net, x: Tensor) -> Tensor:
         x += 0 * x if False else x  # in place on the input
         return m.neuron(fold(m.norm, fold(m.conv, x)))
 
@@ -355,34 +337,34 @@ def test_weights_must_be_finite_and_exist() -> None:
 # --- structures that are refused -------------------------------------------------------------------------------------
 
 
-def _data_dependent(m: nn.Module, x: Tensor) -> Tensor:
+def _data_dependent(m: Net, x: Tensor) -> Tensor:
     y = m.fc(x)
     return m.neuron(y) if torch.equal(y, x) else y
 
 
-def _values_read(m: nn.Module, x: Tensor) -> Tensor:
+def _values_read(m: Net, x: Tensor) -> Tensor:
     return m.fc(x) if x.numpy().sum() else x
 
 
-def _made_inside(m: nn.Module, x: Tensor) -> Tensor:
+def _made_inside(m: Net, x: Tensor) -> Tensor:
     return nn.Linear(4, 4)(x)
 
 
-def _view_changed_in_place(m: nn.Module, x: Tensor) -> Tensor:
+def _view_changed_in_place(m: Net, x: Tensor) -> Tensor:
     y = m.fc(x)
     view = y.flatten(0, 1)
     view += m.fc2(x).flatten(0, 1)
     return m.neuron(y)
 
 
-def _view_changed_before_a_function(m: nn.Module, x: Tensor) -> Tensor:
+def _view_changed_before_a_function(m: Net, x: Tensor) -> Tensor:
     y = m.fc(x)
     view = y.flatten(0, 1)
     view += m.fc2(x).flatten(0, 1)
     return y.mean(0)
 
 
-def _steps_then_more(m: nn.Module, x: Tensor) -> Tensor:
+def _steps_then_more(m: Net, x: Tensor) -> Tensor:
     return m.fc(x).mean(0).unsqueeze(0).expand(1, 2, 4)
 
 
@@ -541,7 +523,7 @@ def test_images_need_a_channel_axis() -> None:
 def test_a_tensor_before_its_batch_norm_has_no_other_reader(alias: Callable[[Tensor], Tensor]) -> None:
     """Also under another name: the graph's one node stands for the norm's output."""
 
-    def forward(m: nn.Module, x: Tensor) -> Tensor:
+    def forward(m: Net, x: Tensor) -> Tensor:
         before = m.conv(x.flatten(0, 1))
         other = alias(before)
         return m.neuron((m.norm(before) + other).unflatten(0, (T, N)))
@@ -551,7 +533,7 @@ def test_a_tensor_before_its_batch_norm_has_no_other_reader(alias: Callable[[Ten
 
 
 def test_a_tensor_that_was_read_before_its_batch_norm_is_refused() -> None:
-    def forward(m: nn.Module, x: Tensor) -> Tensor:
+    def forward(m: Net, x: Tensor) -> Tensor:
         before = m.fc(x)
         return m.neuron(before) + m.neuron2(fold(m.norm, before))
 

@@ -22,8 +22,8 @@ from mdcompress.graph import NeuronModel, NodeKind, ReadoutSpec, SnnGraph
 from mdcompress.tracing import trace
 from mdcompress.tracing.positions import Extent, Position
 from mdcompress.zoo import IF
+from tests.support.layered_network import Forward, Net
 
-Forward = Callable[[nn.Module, Tensor], object]
 T, N = 3, 2
 
 
@@ -64,19 +64,6 @@ LEAKY = NeuronModel(0.5, 1.0, 0.0, 1.0, "greater_equal", "hard", 0.0, 0.0, 0.0)
 ADAPTERS = (NeuronAdapter(lambda module: LEAKY if isinstance(module, Leaky) else None, _run_leaky),)
 
 
-class Net(nn.Module):
-    """A network given as its layers and its forward."""
-
-    def __init__(self, forward: Forward, **layers: nn.Module) -> None:
-        super().__init__()
-        self.run = forward
-        for name, layer in layers.items():
-            self.add_module(name, layer)
-
-    def forward(self, x: Tensor) -> object:
-        return self.run(self, x)
-
-
 def net(forward: Forward, **layers: nn.Module) -> Net:
     torch.manual_seed(0)
     parts = {"fc": nn.Linear(4, 5), "lif": Leaky(), "out": nn.Linear(5, 3), "mem": Leaky(hidden=False), **layers}
@@ -98,7 +85,7 @@ def refused(network: nn.Module, *, says: str, hint: str, x: Tensor | None = None
     assert any(hint in line for line in caught.value.hints), caught.value.hints
 
 
-def step(m: nn.Module, x: Tensor) -> Tensor:
+def step(m: Net, x: Tensor) -> Tensor:
     return m.out(m.lif(m.fc(x)))
 
 
@@ -138,14 +125,14 @@ FORMS: list[tuple[str, Forward]] = [
 ]
 
 
-def _filled(m: nn.Module, x: Tensor, outputs: Tensor, place: Callable[[int], object]) -> Tensor:
+def _filled(m: Net, x: Tensor, outputs: Tensor, place: Callable[[int], object]) -> Tensor:
     """Norse's ConvNet4 writes its voltages so."""
     for t in range(len(x)):
         outputs[place(t)] = step(m, x[t])
     return outputs
 
 
-def _batch_first_loop(m: nn.Module, x: Tensor) -> Tensor:
+def _batch_first_loop(m: Net, x: Tensor) -> Tensor:
     batch_first = x.swapaxes(0, 1)
     parts = [step(m, batch_first[:, t : t + 1].squeeze(1)).unsqueeze(1) for t in range(x.shape[0])]
     return torch.cat(parts, 1).swapaxes(0, 1).transpose(1, 1)
@@ -162,13 +149,13 @@ def test_a_time_loop_is_the_network_over_all_steps(mode: str, forward: Forward) 
 
 @pytest.mark.parametrize("start", [0, 0.0, torch.tensor(0.0)])
 def test_a_running_sum_starts_from_zero(start: object) -> None:
-    def forward(m: nn.Module, x: Tensor) -> Tensor:
+    def forward(m: Net, x: Tensor) -> Tensor:
         total = start
         for one in x:
             total = total + step(m, one)
         return total / len(x)
 
-    def in_place(m: nn.Module, x: Tensor) -> Tensor:
+    def in_place(m: Net, x: Tensor) -> Tensor:
         total = 0.0
         for one in x:
             total += step(m, one)
@@ -179,7 +166,7 @@ def test_a_running_sum_starts_from_zero(start: object) -> None:
 
 
 def test_states_passed_by_hand_are_followed() -> None:
-    def forward(m: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(m: Net, x: Tensor) -> tuple[Tensor, Tensor]:
         state, spikes, states = None, [], []
         for one in x:
             spike, state = m.mem(m.fc(one), state)
@@ -191,7 +178,7 @@ def test_states_passed_by_hand_are_followed() -> None:
 
 
 def test_layers_over_all_steps_and_a_neuron_in_a_loop_may_mix() -> None:
-    def forward(m: nn.Module, x: Tensor) -> Tensor:
+    def forward(m: Net, x: Tensor) -> Tensor:
         currents = m.fc(x)
         spikes = torch.stack([m.lif(currents[t]) for t in range(len(x))])
         return m.out(spikes)
@@ -200,13 +187,13 @@ def test_layers_over_all_steps_and_a_neuron_in_a_loop_may_mix() -> None:
 
 
 def test_a_batch_norm_in_a_loop_is_part_of_its_layer() -> None:
-    def forward(m: nn.Module, x: Tensor) -> Tensor:
+    def forward(m: Net, x: Tensor) -> Tensor:
         return torch.stack([m.lif(m.norm(m.fc(one))) for one in x])
 
     network = net(forward, norm=nn.BatchNorm1d(5))
     assert traced(network).node("fc").spec.batch_norm == "norm"  # type: ignore[union-attr]
 
-    def after_all(m: nn.Module, x: Tensor) -> Tensor:
+    def after_all(m: Net, x: Tensor) -> Tensor:
         currents = m.fc(x)
         return torch.stack([m.lif(m.norm(currents[t])) for t in range(len(x))])
 
@@ -214,7 +201,7 @@ def test_a_batch_norm_in_a_loop_is_part_of_its_layer() -> None:
 
 
 def test_residual_sums_in_a_loop_are_spatial() -> None:
-    def forward(m: nn.Module, x: Tensor) -> Tensor:
+    def forward(m: Net, x: Tensor) -> Tensor:
         answers = []
         for one in x:
             spikes = m.lif(m.fc(one))
@@ -226,21 +213,21 @@ def test_residual_sums_in_a_loop_are_spatial() -> None:
 
 
 def test_one_image_for_all_steps() -> None:
-    def forward(m: nn.Module, image: Tensor) -> Tensor:
+    def forward(m: Net, image: Tensor) -> Tensor:
         return torch.stack([step(m, image) for _ in range(T)])
 
-    def static_front(m: nn.Module, image: Tensor) -> Tensor:
+    def static_front(m: Net, image: Tensor) -> Tensor:
         current = m.fc(image)  # once for all steps
         return torch.stack([m.out(m.lif(current)) for _ in range(T)])
 
-    def repeated(m: nn.Module, image: Tensor) -> Tensor:
+    def repeated(m: Net, image: Tensor) -> Tensor:
         steps = image.unsqueeze(0).repeat(T, 1, 1)
         return torch.stack([step(m, one) for one in steps])
 
-    def expanded(m: nn.Module, image: Tensor) -> Tensor:
+    def expanded(m: Net, image: Tensor) -> Tensor:
         return torch.stack([step(m, one) for one in image.expand(T, *image.shape)])
 
-    def stacked(m: nn.Module, image: Tensor) -> Tensor:
+    def stacked(m: Net, image: Tensor) -> Tensor:
         return torch.stack([step(m, one) for one in torch.stack([image] * T)])
 
     x = sample()[:1].expand(T, N, 4)
@@ -254,13 +241,13 @@ def test_one_image_for_all_steps() -> None:
 def test_the_number_of_steps_must_be_that_of_the_sample() -> None:
     x = sample()[:1].expand(T, N, 4)
 
-    def repeated(m: nn.Module, image: Tensor) -> Tensor:
+    def repeated(m: Net, image: Tensor) -> Tensor:
         return torch.stack([m.fc(image)] * 5)
 
-    def expanded(m: nn.Module, image: Tensor) -> Tensor:
+    def expanded(m: Net, image: Tensor) -> Tensor:
         return m.fc(image.expand(5, *image.shape))
 
-    def once(m: nn.Module, image: Tensor) -> Tensor:
+    def once(m: Net, image: Tensor) -> Tensor:
         return m.out(m.lif(m.fc(image)))
 
     refused(md.StillImage(net(repeated)), says="repeated 5 times, and the sample has 3 steps", hint="as many", x=x)
@@ -290,7 +277,7 @@ def test_stepped_runs_a_single_step_network_over_all_steps_from_rest() -> None:
 
 
 def test_stepped_takes_the_first_of_what_a_network_returns() -> None:
-    def forward(m: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(m: Net, x: Tensor) -> tuple[Tensor, Tensor]:
         spikes = m.lif(m.fc(x))
         return spikes, m.lif.v
 
@@ -311,7 +298,7 @@ def test_stepped_threads_a_state_that_the_network_takes_and_returns() -> None:
 
 @pytest.mark.parametrize("layout", ["split", "folded"])
 def test_batch_first_turns_what_comes_and_what_goes(layout: str) -> None:
-    def forward(m: nn.Module, x: Tensor) -> Tensor:
+    def forward(m: Net, x: Tensor) -> Tensor:
         return m.fc(x)
 
     network = md.BatchFirst(net(forward), layout=layout)  # type: ignore[arg-type]
@@ -335,11 +322,11 @@ def test_a_network_must_return_a_tensor() -> None:
 # --- what is refused -------------------------------------------------------------------------------------------------
 
 
-def _forgotten(m: nn.Module, x: Tensor) -> Tensor:
+def _forgotten(m: Net, x: Tensor) -> Tensor:
     return torch.stack([m.mem(m.fc(one), torch.zeros(N, 5))[0] for one in x])
 
 
-def _of_another(m: nn.Module, x: Tensor) -> Tensor:
+def _of_another(m: Net, x: Tensor) -> Tensor:
     state, spikes = None, []
     for one in x:
         spike, state = m.mem(m.fc(one), state)
@@ -348,7 +335,7 @@ def _of_another(m: nn.Module, x: Tensor) -> Tensor:
     return torch.stack(spikes)
 
 
-def _older(m: nn.Module, x: Tensor) -> Tensor:
+def _older(m: Net, x: Tensor) -> Tensor:
     states, spikes = [None], []
     for one in x:
         spike, state = m.mem(m.fc(one), states[max(0, len(states) - 2)])
@@ -357,35 +344,35 @@ def _older(m: nn.Module, x: Tensor) -> Tensor:
     return torch.stack(spikes)
 
 
-def _skips(m: nn.Module, x: Tensor) -> Tensor:
+def _skips(m: Net, x: Tensor) -> Tensor:
     return torch.stack([m.out(m.lif(m.fc(x[t]))) for t in (0, 2)])
 
 
-def _backwards(m: nn.Module, x: Tensor) -> Tensor:
+def _backwards(m: Net, x: Tensor) -> Tensor:
     return torch.stack([step(m, x[t]) for t in reversed(range(len(x)))])
 
 
-def _mixed_order(m: nn.Module, x: Tensor) -> Tensor:
+def _mixed_order(m: Net, x: Tensor) -> Tensor:
     first, second, third = (step(m, one) for one in x)
     return torch.stack([second, first, third])
 
 
-def _summed_backwards(m: nn.Module, x: Tensor) -> Tensor:
+def _summed_backwards(m: Net, x: Tensor) -> Tensor:
     _, second, third = (step(m, one) for one in x)
     return second + third
 
 
-def _partial_sum(m: nn.Module, x: Tensor) -> Tensor:
+def _partial_sum(m: Net, x: Tensor) -> Tensor:
     first, second, _ = (step(m, one) for one in x)
     return first + second
 
 
-def _not_the_last(m: nn.Module, x: Tensor) -> Tensor:
+def _not_the_last(m: Net, x: Tensor) -> Tensor:
     answers = [step(m, one) for one in x]
     return answers[0]
 
 
-def _delayed(m: nn.Module, x: Tensor) -> Tensor:
+def _delayed(m: Net, x: Tensor) -> Tensor:
     spikes, before = [], None
     for one in x:
         current = m.fc(one)
@@ -394,11 +381,11 @@ def _delayed(m: nn.Module, x: Tensor) -> Tensor:
     return torch.stack(spikes)
 
 
-def _alternates(m: nn.Module, x: Tensor) -> Tensor:
+def _alternates(m: Net, x: Tensor) -> Tensor:
     return torch.stack([m.out(m.lif(m.fc(one) if t % 2 == 0 else m.fc2(one))) for t, one in enumerate(x)])
 
 
-def _state_read(m: nn.Module, x: Tensor) -> Tensor:
+def _state_read(m: Net, x: Tensor) -> Tensor:
     state, answers = None, []
     for one in x:
         _, state = m.mem(m.fc(one), state)
@@ -406,7 +393,7 @@ def _state_read(m: nn.Module, x: Tensor) -> Tensor:
     return torch.stack(answers)
 
 
-def _state_and_spikes(m: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
+def _state_and_spikes(m: Net, x: Tensor) -> tuple[Tensor, Tensor]:
     state, states, spikes = None, [], []
     for one in x:
         spike, state = m.mem(m.fc(one), state)
@@ -415,7 +402,7 @@ def _state_and_spikes(m: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
     return torch.stack(states), torch.stack(states)
 
 
-def _state_half(m: nn.Module, x: Tensor) -> Tensor:
+def _state_half(m: Net, x: Tensor) -> Tensor:
     state, states = None, []
     for one in x:
         _, state = m.mem(m.fc(one), state)
@@ -423,33 +410,33 @@ def _state_half(m: nn.Module, x: Tensor) -> Tensor:
     return 0.5 * torch.stack(states)
 
 
-def _after_the_sum(m: nn.Module, x: Tensor) -> Tensor:
+def _after_the_sum(m: Net, x: Tensor) -> Tensor:
     total = sum(m.fc(one) for one in x)
     return m.lif(total)
 
 
-def _written_backwards(m: nn.Module, x: Tensor) -> Tensor:
+def _written_backwards(m: Net, x: Tensor) -> Tensor:
     return _filled(m, x, torch.zeros(T, N, 3), lambda t: T - 1 - t)
 
 
-def _written_in_part(m: nn.Module, x: Tensor) -> Tensor:
+def _written_in_part(m: Net, x: Tensor) -> Tensor:
     return _filled(m, x, torch.zeros(T + 1, N, 3), lambda t: t)
 
 
-def _written_half(m: nn.Module, x: Tensor) -> Tensor:
+def _written_half(m: Net, x: Tensor) -> Tensor:
     record = torch.zeros(T, N, 3)
     for t in range(T - 1):
         record[t] = step(m, x[t])
     return m.mem(record)[0]
 
 
-def _written_again(m: nn.Module, x: Tensor) -> Tensor:
+def _written_again(m: Net, x: Tensor) -> Tensor:
     record = _filled(m, x, torch.zeros(T, N, 3), lambda t: t)
     record[0] = record[1]
     return record
 
 
-def _written_and_changed(m: nn.Module, x: Tensor) -> Tensor:
+def _written_and_changed(m: Net, x: Tensor) -> Tensor:
     record = torch.zeros(T, N, 3)
     for t in range(T):
         record.mul_(0.5)
@@ -457,34 +444,34 @@ def _written_and_changed(m: nn.Module, x: Tensor) -> Tensor:
     return record
 
 
-def _written_by_two(m: nn.Module, x: Tensor) -> Tensor:
+def _written_by_two(m: Net, x: Tensor) -> Tensor:
     record = torch.zeros(T, N, 5)
     for t in range(T):
         record[t] = (m.fc2 if t else m.fc)(x[t])
     return record
 
 
-def _weights_as_arguments(m: nn.Module, x: Tensor) -> Tensor:
+def _weights_as_arguments(m: Net, x: Tensor) -> Tensor:
     return F.linear(x, m.fc.weight)
 
 
-def _still_running(m: nn.Module, x: Tensor) -> Tensor:
+def _still_running(m: Net, x: Tensor) -> Tensor:
     return m.lif(m.fc(x))
 
 
-def _gap(m: nn.Module, x: Tensor) -> Tensor:
+def _gap(m: Net, x: Tensor) -> Tensor:
     return torch.stack([step(m, one) for one in x])[0:2]
 
 
-def _unlike_joined(m: nn.Module, x: Tensor) -> Tensor:
+def _unlike_joined(m: Net, x: Tensor) -> Tensor:
     return torch.stack([m.fc(x[0]), m.fc(x[1]), m.fc2(x[2])])
 
 
-def _doubled_step(m: nn.Module, x: Tensor) -> Tensor:
+def _doubled_step(m: Net, x: Tensor) -> Tensor:
     return torch.stack([m.fc(one) + m.fc(one) for one in x]) / len(x)
 
 
-def _half_divided(m: nn.Module, x: Tensor) -> Tensor:
+def _half_divided(m: Net, x: Tensor) -> Tensor:
     return m.lif(sum(m.fc(one) for one in x) / 2)
 
 
@@ -607,7 +594,7 @@ def test_every_form_of_loop_is_read_for_any_number_of_steps_and_samples(time_ste
     mode, forward = FORMS[form]
     x = 2 * torch.rand(time_steps, batch, 4, generator=torch.Generator().manual_seed(0))
 
-    def any_length(m: nn.Module, x: Tensor) -> object:
+    def any_length(m: Net, x: Tensor) -> object:
         return forward(m, x)
 
     if time_steps == 1 or "div" in str(forward):
@@ -624,7 +611,7 @@ def test_a_network_of_a_hundred_layers_is_traced_and_planned_in_seconds() -> Non
     for _ in range(99):
         layers += [IF(), nn.Conv2d(4, 4, 3, padding=1, bias=False), nn.BatchNorm2d(4)]
 
-    def forward(m: nn.Module, x: Tensor) -> Tensor:
+    def forward(m: Net, x: Tensor) -> Tensor:
         for layer in m.layers:
             x = layer(x) if isinstance(layer, IF) else layer(x.flatten(0, 1)).unflatten(0, x.shape[:2])
         return x
