@@ -151,7 +151,8 @@ def test_spikes_that_vote_before_the_mean_are_observed_step_by_step() -> None:
             self.fc, self.lif, self.vote = nn.Linear(6, 12), LIF(threshold=0.1), layer.VotingLayer(4, step_mode="m")
 
         def forward(self, x: Tensor) -> Tensor:
-            return self.vote(self.lif(self.fc(x))).mean(0)
+            y: Tensor = self.vote(self.lif(self.fc(x))).mean(0)
+            return y
 
     network, x = Votes().eval(), 2 * sample(6)
     graph = trace(network, x)

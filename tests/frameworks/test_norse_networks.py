@@ -85,7 +85,8 @@ def test_the_last_output_is_a_readout_too() -> None:
             state = None
             for step in x:
                 spikes, state = self.lif(self.fc1(step), state)
-            return self.out(spikes)
+            y: Tensor = self.out(spikes)
+            return y
 
     assert trace(Last(), images(6)).readout.spec == ReadoutSpec("last")
     checked(Last(), images(6, gain=20.0))

@@ -71,7 +71,8 @@ def test_an_average_over_the_second_axis_is_the_average_over_time() -> None:
             self.fc, self.spikes = nn.Linear(12, 5), sl.IAF()
 
         def forward(self, x: Tensor) -> Tensor:
-            return self.spikes(self.fc(x)).mean(1)
+            y: Tensor = self.spikes(self.fc(x)).mean(1)
+            return y
 
     network = md.BatchFirst(Averaged())
     assert trace(network, images(12)).readout.spec == ReadoutSpec("mean")
@@ -137,7 +138,8 @@ class OnMaps(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         currents = self.conv(x.flatten(0, 1)).unflatten(0, x.shape[:2])
-        return self.head(self.spikes(currents).flatten(2))
+        logits: Tensor = self.head(self.spikes(currents).flatten(2))
+        return logits
 
 
 @pytest.mark.parametrize(

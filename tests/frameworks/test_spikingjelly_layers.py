@@ -122,7 +122,8 @@ class Everything(nn.Module):
         x = self.fire[0](self.norm(self.conv(x)))
         x = self.fire[1](self.scaled(self.shared(x)))
         x = self.fire[3](self.up(self.fire[2](self.shared(x))))
-        return self.vote(torch.stack(self.last(self.fc(self.flatten(x))))).mean(0)
+        y: Tensor = self.vote(torch.stack(self.last(self.fc(self.flatten(x))))).mean(0)
+        return y
 
 
 def test_all_of_them_together_are_distilled_and_stay_exact() -> None:

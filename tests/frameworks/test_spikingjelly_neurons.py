@@ -21,7 +21,8 @@ from mdcompress.errors import TraceError
 def run(module: nn.Module, currents: Tensor) -> Tensor:
     functional.reset_net(module)
     if module.step_mode == "m":
-        return module(currents)
+        y: Tensor = module(currents)
+        return y
     return torch.stack([module(current) for current in currents])
 
 

@@ -335,7 +335,8 @@ class Shared(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = self.neurons(self.norm(self.first(x).flatten(0, 1)).unflatten(0, x.shape[:2]))
         x = self.again(self.norm(self.second(x).flatten(0, 1)).unflatten(0, x.shape[:2]))
-        return self.head(x).mean(0)
+        logits: Tensor = self.head(x).mean(0)
+        return logits
 
 
 def test_an_offset_that_two_layers_share_is_left_alone_and_the_others_are_corrected() -> None:

@@ -135,7 +135,7 @@ def test_learned_scales_are_trained_mse_scales_are_fixed_and_max_follows_the_wei
     layer = layer_with(drawn_weight(), policy)
     before = integer_weight(layer).scale.detach().clone()
     found = integer_weight(layer)
-    (found.values * found.scale[:, None]).square().sum().backward()
+    torch.autograd.backward((found.values * found.scale[:, None]).square().sum())
     assert layer.weight.grad is not None and bool((layer.weight.grad != 0).any())
     scales = [p for name, p in layer.named_parameters() if "scaling" in name]
     if policy.range == "learned":
@@ -221,7 +221,7 @@ def test_a_membrane_scale_is_its_range_over_half_the_word(bits: int) -> None:
 
 def test_a_learned_membrane_scale_has_a_gradient_and_a_calibrated_one_has_none() -> None:
     learned = MembraneQuantizer(MembranePolicy(scale="learned"), initial_range=1.0)
-    learned.scale().backward()
+    torch.autograd.backward(learned.scale())
     balanced = 128 / math.sqrt(127)  # 1/128 times what LSQ has for one number: test_step_sizes.py
     assert [float(p.grad) for p in learned.parameters()] == [pytest.approx(balanced)]  # type: ignore[arg-type]
     calibrated = MembraneQuantizer(MembranePolicy(scale="calibrated"), initial_range=1.0)

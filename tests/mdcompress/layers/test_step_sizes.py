@@ -90,7 +90,7 @@ def test_one_gradient_step_on_the_range_moves_the_step_size_as_lsq_would() -> No
     parameter = nn.Parameter(torch.tensor([3.0]))  # the range: s = p/3
     weight = torch.tensor([3.6, -1.2])
     used = StepGradient(3.0, count=2, largest=3)(parameter) / 3.0
-    plain_fake_quantizer(weight, used, WeightPolicy(bit_width=3)).sum().backward()
+    torch.autograd.backward(plain_fake_quantizer(weight, used, WeightPolicy(bit_width=3)).sum())
     with torch.no_grad():
         moved = (parameter - learning_rate * parameter.grad) / 3.0
     assert float(moved) == pytest.approx(float(step) - learning_rate * 3.2 / math.sqrt(2 * 3))
@@ -119,12 +119,12 @@ def test_gradients_of_a_learned_range_are_those_of_plain_autograd_times_lsqs_fac
     quantized = integer_weight(layer)
     shape = (-1, *(1 for _ in spec.weight_shape[1:]))
     direction = torch.randn(spec.weight_shape, generator=torch.Generator().manual_seed(1))
-    (direction * quantized.values * quantized.scale.view(shape)).sum().backward()
+    torch.autograd.backward((direction * quantized.values * quantized.scale.view(shape)).sum())
 
     weight = layer.weight.detach().clone().requires_grad_()
     step = quantized.scale.detach().clone().requires_grad_()
     plain = plain_fake_quantizer(weight, step.view(shape), policy)
-    (direction * plain).sum().backward()
+    torch.autograd.backward((direction * plain).sum())
     assert torch.allclose(plain, quantized.values * quantized.scale.view(shape), rtol=1e-6)
     if policy.bit_width > 1:  # what is passed through a sign is Brevitas' own choice
         assert torch.allclose(layer.weight.grad, weight.grad, atol=1e-6)  # type: ignore[arg-type]
@@ -149,7 +149,7 @@ def test_a_range_of_many_weights_moves_about_as_far_as_they_do() -> None:
         layer = learned_layer(policy, SynapseSpec("linear", (32, inputs), (), (), (), 1, False, None))
         found = integer_weight(layer)
         direction = torch.randn(found.values.shape, generator=torch.Generator().manual_seed(2))
-        (direction * found.values * found.scale).sum().backward()
+        torch.autograd.backward((direction * found.values * found.scale).sum())
         (parameter,) = (p for name, p in layer.named_parameters() if "scaling" in name)
         relative = parameter.grad.norm() / parameter.detach().norm()  # type: ignore[union-attr]
         assert 0.02 < float(relative / (layer.weight.grad.norm() / layer.weight.detach().norm())) < 20, (bits, inputs)  # type: ignore[union-attr]
@@ -222,11 +222,11 @@ def test_gradients_of_a_learned_membrane_range_are_those_of_plain_autograd_times
     x = (torch.rand(5, 9, 6, generator=torch.Generator().manual_seed(4)) > 0.4).float()
     weights = torch.randn(2, 5, 9, 40, generator=torch.Generator().manual_seed(5))
     seen = student.train().observe(x)
-    (seen.spikes["1"] * weights[0] + seen.potentials["1"] * weights[1]).sum().backward()
+    torch.autograd.backward((seen.spikes["1"] * weights[0] + seen.potentials["1"] * weights[1]).sum())
 
     step = torch.tensor(0.5 / 2 ** (bits - 1), requires_grad=True)
     spikes, potentials = plain_neuron(linear(x).detach(), step, bits, reset=reset)
-    (spikes * weights[0] + potentials * weights[1]).sum().backward()
+    torch.autograd.backward((spikes * weights[0] + potentials * weights[1]).sum())
     assert torch.allclose(seen.potentials["1"], potentials, atol=1e-3) and 20 < int(spikes.sum()) < spikes.numel()
 
     unit = student.units["0"]
@@ -242,6 +242,6 @@ def test_neurons_of_one_stream_are_counted_together() -> None:
     narrow = MembraneQuantizer(MembranePolicy(bit_width=4), initial_range=1.0, neurons=25)
     wide = MembraneQuantizer(MembranePolicy(bit_width=4), initial_range=1.0, neurons=100)
     for quantizer in (narrow, wide):
-        quantizer.scale().backward()
+        torch.autograd.backward(quantizer.scale())
     gradients = [float(p.grad) for q in (narrow, wide) for p in q.parameters()]  # type: ignore[arg-type]
     assert gradients == pytest.approx([8 / math.sqrt(25 * 7), 8 / math.sqrt(100 * 7)])

@@ -169,7 +169,7 @@ def test_firing_distance_sees_what_decides_a_spike() -> None:
     low, lowest = tensor([[-20.0]]), tensor([[-200.0]])
     assert membrane_loss(low, lowest, threshold=2.0, distance="firing").item() == pytest.approx(0.0, abs=1e-12)
     student = torch.tensor([[[2.6]], [[-9.0]]], dtype=torch.float64, requires_grad=True)
-    membrane_loss(student, tensor([[2.0]], [[-8.0]]), threshold=2.0, distance="firing").backward()
+    torch.autograd.backward(membrane_loss(student, tensor([[2.0]], [[-8.0]]), threshold=2.0, distance="firing"))
     assert student.grad is not None
     expected = 4 * (1 / (1 + math.exp(-1.2)) - 0.5) / 2 / 2  # slope 4 / theta, mean of two
     assert student.grad.flatten().tolist() == pytest.approx([expected, 0.0], abs=1e-7)
@@ -187,7 +187,7 @@ def test_cosine_distance_of_directions(student: list[float], expected: float) ->
 def test_two_silent_layers_are_equal_in_direction_and_have_a_finite_gradient() -> None:
     student = torch.zeros(2, 1, 4, dtype=torch.float64, requires_grad=True)
     loss = membrane_loss(student, torch.zeros(2, 1, 4, dtype=torch.float64), threshold=1.0, distance="cosine")
-    loss.backward()
+    torch.autograd.backward(loss)
     assert loss.item() == 0.0
     assert student.grad is not None and torch.isfinite(student.grad).all()
 
@@ -254,7 +254,7 @@ def test_gradients_reach_the_student_as_finite_differences_say_and_never_the_tea
     assert torch.autograd.gradcheck(lambda h: membrane_loss(h, teacher.detach(), **how), student)
     assert torch.autograd.gradcheck(lambda z: logit_loss(z, teacher.detach(), on=on), student)
     assert torch.autograd.gradcheck(lambda z: task_loss(z, y, on=on), student)
-    (membrane_loss(student, teacher, **how) + logit_loss(student, teacher, on=on)).backward()
+    torch.autograd.backward((membrane_loss(student, teacher, **how) + logit_loss(student, teacher, on=on)))
     assert teacher.grad is None
     assert student.grad is not None and student.grad.abs().sum() > 0
 

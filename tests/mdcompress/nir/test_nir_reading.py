@@ -176,7 +176,8 @@ def test_wrong_options_are_named() -> None:
 
 def run(graph: object, x: Tensor, **options: object) -> Tensor:
     with torch.no_grad():
-        return md.from_nir(graph, **options)(x)
+        y: Tensor = md.from_nir(graph, **options)(x)
+        return y
 
 
 def wired(nodes: dict[str, object], *edges: tuple[str, str]) -> object:

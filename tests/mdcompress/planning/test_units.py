@@ -100,7 +100,8 @@ def test_branches_of_a_spike_sum_with_other_scales_are_refused() -> None:
 def _residual(neuron1: nn.Module, neuron2: nn.Module, *, left: nn.Module, right: nn.Module) -> nn.Module:
     def forward(m: nn.Module, x: Tensor) -> Tensor:
         current = fold(m.first, x)
-        return m.neuron2(fold(m.left, current) + fold(m.right, fold(m.second, m.neuron1(current))))
+        spikes: Tensor = m.neuron2(fold(m.left, current) + fold(m.right, fold(m.second, m.neuron1(current))))
+        return spikes
 
     return Net(forward, first=conv(), second=conv(), neuron1=neuron1, neuron2=neuron2, left=left, right=right)
 
@@ -127,7 +128,8 @@ def test_branches_that_cannot_share_a_unit_are_refused() -> None:
 
     def forward(m: nn.Module, x: Tensor) -> Tensor:
         current = fold(m.first, x)
-        return m.neuron(fold(m.left, current) + fold(m.right, current))
+        spikes: Tensor = m.neuron(fold(m.left, current) + fold(m.right, current))
+        return spikes
 
     net = Net(forward, first=conv(), neuron=IF(), left=nn.AvgPool2d(2), right=nn.MaxPool2d(2))
     with pytest.raises(PlanError, match=r"meet in units .* of 'first'") as caught:

@@ -100,7 +100,8 @@ class Pooled(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         spikes = self.neuron(self.conv(x.flatten(0, 1)).unflatten(0, x.shape[:2]))
-        return self.pool(spikes.flatten(0, 1)).unflatten(0, x.shape[:2]).flatten(2).mean(0)
+        y: Tensor = self.pool(spikes.flatten(0, 1)).unflatten(0, x.shape[:2]).flatten(2).mean(0)
+        return y
 
 
 def test_what_moves_the_last_layers_output_moves_its_logits() -> None:
@@ -114,7 +115,8 @@ class Summed(Pooled):
 
     def forward(self, x: Tensor) -> Tensor:
         spikes = self.neuron(self.conv(x.flatten(0, 1)).unflatten(0, x.shape[:2])).flatten(2)
-        return (spikes + spikes).mean(0)
+        y: Tensor = (spikes + spikes).mean(0)
+        return y
 
 
 def test_a_mean_over_something_that_is_no_layer_is_refused() -> None:

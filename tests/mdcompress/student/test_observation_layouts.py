@@ -37,7 +37,8 @@ def sample() -> Tensor:
 
 def _folded(m: nn.Module, x: Tensor) -> Tensor:
     spikes = m.lif(m.fc(x.flatten(0, 1)).unflatten(0, x.shape[:2]))
-    return m.out(spikes.flatten(0, 1)).unflatten(0, x.shape[:2]).mean(0)
+    y: Tensor = m.out(spikes.flatten(0, 1)).unflatten(0, x.shape[:2]).mean(0)
+    return y
 
 
 FORMS: list[Callable[[nn.Module, Tensor], Tensor]] = [
@@ -85,7 +86,8 @@ def test_logits_are_read_from_a_layer() -> None:
     class Doubled(Net):
         def forward(self, x: Tensor) -> Tensor:
             spikes = self.lif(self.fc(x))
-            return (spikes + spikes).mean(0)
+            y: Tensor = (spikes + spikes).mean(0)
+            return y
 
     network = Doubled(FORMS[0])
     with pytest.raises(TraceError, match="per-step logits are read where the readout stands"):
@@ -105,4 +107,5 @@ class _Averaged(nn.Module):
         self.body = body
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.body(x).mean(0)
+        y: Tensor = self.body(x).mean(0)
+        return y

@@ -231,7 +231,8 @@ class TwoHeads(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         spikes = self.neuron(self.fc(x))
-        return (self.large(spikes) + self.small(spikes)).mean(0)
+        y: Tensor = (self.large(spikes) + self.small(spikes)).mean(0)
+        return y
 
 
 @pytest.mark.parametrize("kind", [Spoken, TwoHeads])

@@ -87,11 +87,13 @@ def _gated(m: Net, x: Tensor) -> Tensor:
 
 
 def _channel_means(m: Net, x: Tensor) -> Tensor:
-    return m.head(m.spikes(x)[0].flatten(3).mean(-1))
+    logits: Tensor = m.head(m.spikes(x)[0].flatten(3).mean(-1))
+    return logits
 
 
 def _current_means(m: Net, x: Tensor) -> Tensor:
-    return m.head(m.last(fold(m.conv_a, x).flatten(3).mean(-1)))
+    logits: Tensor = m.head(m.last(fold(m.conv_a, x).flatten(3).mean(-1)))
+    return logits
 
 
 def _chunks(m: Net, x: Tensor) -> Tensor:
@@ -136,7 +138,8 @@ def _last_step(m: Net, x: Tensor) -> Tensor:
 
 
 def _head_after_mean(m: Net, x: Tensor) -> Tensor:
-    return m.head(m.spikes(x)[0].mean(0).flatten(1))
+    logits: Tensor = m.head(m.spikes(x)[0].mean(0).flatten(1))
+    return logits
 
 
 FORMS: list[tuple[Forward, list[str]]] = [

@@ -114,7 +114,8 @@ def test_maps_of_other_ranks_are_upsampled(rank: int, conv: type[nn.Module]) -> 
             self.up, self.head = nn.Upsample(scale_factor=2), nn.Linear(3 * 8**rank, 3)
 
         def forward(self, x: Tensor) -> Tensor:
-            return self.head(fold(self.up, self.lif(fold(self.conv, x))).flatten(2))
+            logits: Tensor = self.head(fold(self.up, self.lif(fold(self.conv, x))).flatten(2))
+            return logits
 
     checked(Ranked().eval(), 2 * sample(2, *(4,) * rank))
 
@@ -166,7 +167,8 @@ class Attention(nn.Module):
     def mapped(self, name: str, x: Tensor) -> Tensor:
         y = self.maps[name](x.flatten(0, 1))
         y = self.norms[name](y.transpose(-1, -2)).transpose(-1, -2)
-        return self.fire[name](y.reshape(T, N, 16, 8))
+        spikes: Tensor = self.fire[name](y.reshape(T, N, 16, 8))
+        return spikes
 
     def split(self, x: Tensor) -> Tensor:
         return x.reshape(T, N, 16, self.heads, 8 // self.heads).permute(0, 1, 3, 2, 4).contiguous()
@@ -176,7 +178,8 @@ class Attention(nn.Module):
         q, k, v = (self.split(self.mapped(name, tokens)) for name in ("q", "k", "v"))
         attended = (q @ k.transpose(-2, -1)) * 0.125 @ v
         attended = self.fire["attend"](attended.transpose(2, 3).reshape(T, N, 16, 8).contiguous())
-        return self.head(self.mapped("out", attended).mean(2)).mean(0)
+        logits: Tensor = self.head(self.mapped("out", attended).mean(2)).mean(0)
+        return logits
 
 
 @pytest.mark.parametrize("norm", [True, False])
@@ -195,7 +198,8 @@ def test_what_a_norm_has_still_to_read_is_read_by_nothing_else() -> None:
         def mapped(self, name: str, x: Tensor) -> Tensor:
             y = self.maps[name](x.flatten(0, 1))
             normed = self.norms[name](y.transpose(-1, -2)).transpose(-1, -2)
-            return self.fire[name]((normed + y).reshape(T, N, 16, 8))
+            spikes: Tensor = self.fire[name]((normed + y).reshape(T, N, 16, 8))
+            return spikes
 
     with pytest.raises(TraceError, match=r"is read both by its batch norm and by another layer"):
         trace(Both(norm=True).eval(), 2 * sample())
@@ -209,7 +213,8 @@ def test_logits_of_tokens_are_observed_as_the_graph_has_them() -> None:
 
         def forward(self, x: Tensor) -> Tensor:
             tokens = self.lif(fold(self.embed, x)).flatten(3).transpose(-1, -2)
-            return self.head(tokens).mean(2).mean(0)
+            logits: Tensor = self.head(tokens).mean(2).mean(0)
+            return logits
 
     torch.manual_seed(0)
     network, x = Tokens().eval(), 2 * sample()
@@ -300,7 +305,8 @@ class Deep(nn.Module):
         x = self.first(fold(self.stem, x))
         for conv, norm, neuron in zip(self.convs, self.norms, self.neurons, strict=True):
             x = x + neuron(fold(norm, fold(conv, x)))
-        return self.head(x.mean((-2, -1))).mean(0)
+        logits: Tensor = self.head(x.mean((-2, -1))).mean(0)
+        return logits
 
 
 def test_a_hundred_layers_are_traced_and_planned_in_seconds() -> None:

@@ -25,7 +25,8 @@ Forward = Callable[["Net", Tensor], Tensor]
 
 
 def fold(layer: nn.Module, x: Tensor) -> Tensor:
-    return layer(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+    y: Tensor = layer(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+    return y
 
 
 class Net(nn.Module):
@@ -52,36 +53,43 @@ class Net(nn.Module):
 def twice(m: "Net", x: Tensor) -> Tensor:
     spikes = m.lif(fold(m.stem, x))
     spikes = m.second(fold(m.block, spikes))
-    return m.head(m.flat(m.third(fold(m.block, spikes))))
+    logits: Tensor = m.head(m.flat(m.third(fold(m.block, spikes))))
+    return logits
 
 
 def own_norms(m: "Net", x: Tensor) -> Tensor:
     spikes = m.second(fold(m.norm, fold(m.block, m.lif(fold(m.stem, x)))))
-    return m.head(m.flat(m.third(fold(m.other, fold(m.block, spikes)))))
+    logits: Tensor = m.head(m.flat(m.third(fold(m.other, fold(m.block, spikes)))))
+    return logits
 
 
 def whole_block(m: "Net", x: Tensor) -> Tensor:
     spikes = m.second(fold(m.norm, fold(m.block, m.lif(fold(m.stem, x)))))
-    return m.head(m.flat(m.third(fold(m.norm, fold(m.block, spikes)))))
+    logits: Tensor = m.head(m.flat(m.third(fold(m.norm, fold(m.block, spikes)))))
+    return logits
 
 
 def one_norm(m: "Net", x: Tensor) -> Tensor:
     spikes = m.lif(fold(m.norm, fold(m.stem, x)))
-    return m.head(m.flat(m.second(fold(m.norm, fold(m.block, spikes)))))
+    logits: Tensor = m.head(m.flat(m.second(fold(m.norm, fold(m.block, spikes)))))
+    return logits
 
 
 def norm_alone(m: "Net", x: Tensor) -> Tensor:
     spikes = m.second(fold(m.norm, m.lif(fold(m.stem, x))))
-    return m.head(m.flat(m.third(fold(m.norm, spikes))))
+    logits: Tensor = m.head(m.flat(m.third(fold(m.norm, spikes))))
+    return logits
 
 
 def pools(m: "Net", x: Tensor) -> Tensor:
     spikes = fold(m.pool, m.lif(fold(m.pool, fold(m.stem, x))))
-    return m.head(m.flat(spikes) + m.flat(spikes))
+    logits: Tensor = m.head(m.flat(spikes) + m.flat(spikes))
+    return logits
 
 
 def one_neuron(m: "Net", x: Tensor) -> Tensor:
-    return m.head(m.flat(m.lif(fold(m.block, m.lif(fold(m.stem, x))))))
+    logits: Tensor = m.head(m.flat(m.lif(fold(m.block, m.lif(fold(m.stem, x))))))
+    return logits
 
 
 def sample(*shape: int) -> Tensor:
@@ -274,7 +282,8 @@ class Hidden(nn.Module):
         return spikes
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.fc3(self.spikes(self.fc2(self.spikes(self.fc1(x)))))
+        y: Tensor = self.fc3(self.spikes(self.fc2(self.spikes(self.fc1(x)))))
+        return y
 
 
 @pytest.mark.parametrize("step_mode", ["m", "s"])
@@ -303,7 +312,8 @@ def test_a_hidden_state_that_two_places_share_in_every_step_is_refused() -> None
             self.fc1, self.fc2, self.lif = nn.Linear(6, 6), nn.Linear(6, 6), snn.Leaky(beta=0.8, init_hidden=True)
 
         def forward(self, x: Tensor) -> Tensor:
-            return self.lif(self.fc2(self.lif(self.fc1(x))))
+            spikes: Tensor = self.lif(self.fc2(self.lif(self.fc1(x))))
+            return spikes
 
     with pytest.raises(TraceError, match=r"'network\.lif' is called more than once in a forward pass: the state"):
         trace(md.Stepped(Step()), 5 * sample(6))

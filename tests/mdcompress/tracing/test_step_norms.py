@@ -74,7 +74,8 @@ class Loop(nn.Module):
                     norm.bias = None
 
     def normed(self, x: Tensor, step: int) -> Tensor:
-        return self.norms[step](self.conv(x))
+        y: Tensor = self.norms[step](self.conv(x))
+        return y
 
     def forward(self, x: Tensor) -> Tensor:
         steps = [self.head(self.pool(self.lif(self.normed(x[t], t))).flatten(1)) for t in range(T)]
@@ -111,7 +112,8 @@ class Repeating(Loop):
     """More steps than norms: the last serves the rest."""
 
     def normed(self, x: Tensor, step: int) -> Tensor:
-        return self.norms[min(step, 1)](self.conv(x))
+        y: Tensor = self.norms[min(step, 1)](self.conv(x))
+        return y
 
 
 def test_a_norm_may_serve_several_steps() -> None:
@@ -127,7 +129,8 @@ class WithoutWeights(Loop):
     """Norms behind a pooling, where no weight layer can hold them."""
 
     def normed(self, x: Tensor, step: int) -> Tensor:
-        return self.norms[step](nn.functional.avg_pool2d(self.conv(x), 1))
+        y: Tensor = self.norms[step](nn.functional.avg_pool2d(self.conv(x), 1))
+        return y
 
 
 class OnInput(Loop):
@@ -140,7 +143,8 @@ class OnInput(Loop):
                 norm.running_mean.fill_(0.1 * step)
 
     def normed(self, x: Tensor, step: int) -> Tensor:
-        return self.norms[step](x)
+        y: Tensor = self.norms[step](x)
+        return y
 
 
 @pytest.mark.parametrize("make", [WithoutWeights, OnInput])
@@ -153,7 +157,8 @@ class TwoBranches(OnInput):
     """A list of norms that belong to branches, not to steps."""
 
     def normed(self, x: Tensor, step: int) -> Tensor:
-        return self.norms[0](x) + self.norms[1](x)
+        y: Tensor = self.norms[0](x) + self.norms[1](x)
+        return y
 
 
 def test_a_list_of_norms_of_two_branches_stays_two_norms() -> None:
@@ -180,7 +185,8 @@ def test_a_still_image_is_normalised_by_every_steps_own_norm() -> None:
 
 class StillWithOne(Still):
     def normed(self, x: Tensor, step: int) -> Tensor:
-        return self.norms[1](self.conv(x))
+        y: Tensor = self.norms[1](self.conv(x))
+        return y
 
 
 def test_one_norm_of_a_list_at_every_step_is_one_norm() -> None:
@@ -219,7 +225,8 @@ def test_logits_of_every_step_are_read_behind_its_own_norm() -> None:
 
 class Skipping(Loop):
     def normed(self, x: Tensor, step: int) -> Tensor:
-        return self.norms[(0, 1, 0)[step]](self.conv(x)) if step < 2 else self.norms[0](self.conv(x) * 1.0)
+        y: Tensor = self.norms[(0, 1, 0)[step]](self.conv(x)) if step < 2 else self.norms[0](self.conv(x) * 1.0)
+        return y
 
 
 class OutOfOrder(Loop):
@@ -229,7 +236,8 @@ class OutOfOrder(Loop):
 
 class Twice(Loop):
     def normed(self, x: Tensor, step: int) -> Tensor:
-        return self.norms[0](self.conv(x)) + self.norms[1](self.conv(x))
+        y: Tensor = self.norms[0](self.conv(x)) + self.norms[1](self.conv(x))
+        return y
 
 
 @pytest.mark.parametrize(
@@ -253,7 +261,8 @@ class TooFew(Still):
     def forward(self, x: Tensor) -> Tensor:
         for step in range(2):
             answer = self.head(self.pool(self.norms[step](self.conv(x))).flatten(1))
-        return answer
+        y: Tensor = answer
+        return y
 
 
 def test_norms_of_some_steps_only_are_refused() -> None:

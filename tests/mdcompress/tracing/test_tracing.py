@@ -347,7 +347,8 @@ def _values_read(m: Net, x: Tensor) -> Tensor:
 
 
 def _made_inside(m: Net, x: Tensor) -> Tensor:
-    return nn.Linear(4, 4)(x)
+    y: Tensor = nn.Linear(4, 4)(x)
+    return y
 
 
 def _view_changed_in_place(m: Net, x: Tensor) -> Tensor:

@@ -159,7 +159,8 @@ def test_a_running_sum_starts_from_zero(start: object) -> None:
         total = 0.0
         for one in x:
             total += step(m, one)
-        return total.div(T)
+        y: Tensor = total.div(T)
+        return y
 
     assert traced(net(forward)).readout.spec == ReadoutSpec("mean")
     assert traced(net(in_place)).readout.spec == ReadoutSpec("mean")

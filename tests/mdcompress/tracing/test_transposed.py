@@ -26,7 +26,8 @@ NORMS = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
 
 
 def fold(layer: nn.Module, x: Tensor) -> Tensor:
-    return layer(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+    y: Tensor = layer(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+    return y
 
 
 class Decoder(nn.Module):
@@ -50,7 +51,8 @@ class Decoder(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         spikes = self.first(fold(self.down, x))
         spikes = self.last(fold(self.norm, fold(self.up, spikes)))
-        return self.head(spikes.flatten(2)).mean(0)
+        logits: Tensor = self.head(spikes.flatten(2)).mean(0)
+        return logits
 
 
 def made(rank: int, *, norm: bool = True, **options: object) -> tuple[Decoder, Tensor]:
@@ -166,7 +168,8 @@ def test_an_output_size_at_call_time_is_refused() -> None:
     class Sized(Decoder):
         def forward(self, x: Tensor) -> Tensor:
             spikes = self.first(fold(self.down, x)).flatten(0, 1)
-            return self.up(spikes, output_size=[6, 6]).unflatten(0, x.shape[:2])
+            y: Tensor = self.up(spikes, output_size=[6, 6]).unflatten(0, x.shape[:2])
+            return y
 
     network = Sized(nn.ConvTranspose2d(4, 6, 2, stride=2)).eval()
     network.head = nn.Identity()

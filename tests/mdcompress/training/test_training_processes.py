@@ -118,14 +118,14 @@ def test_a_loss_on_moments_is_that_of_the_whole_batch(how: dict[str, str]) -> No
     student, teacher = (torch.randn(2, 5, 3, 4, generator=generator, dtype=torch.float64) for _ in range(2))
     whole = student.clone().requires_grad_()
     expected = membrane_loss(whole, teacher, threshold=0.7, **how)
-    expected.backward()
+    torch.autograd.backward(expected)
 
     def loss_of(process: Meeting) -> tuple[float, Tensor]:
         mine = slice(process.rank, None, 2)  # three samples, and two
         own = student[:, mine].clone().requires_grad_()
         loss = membrane_loss(own, teacher[:, mine], threshold=0.7, moments_of=moments_over(process), **how)
         share = loss * own.shape[1] / 5
-        share.backward()
+        torch.autograd.backward(share)
         return share.item(), own.grad
 
     table, barrier = [torch.zeros(())] * 2, Barrier(2)
