@@ -16,6 +16,7 @@ from mdcompress.graph import (
     Carries,
     MultiplySpec,
     NodeKind,
+    ReadoutMode,
     ReadoutSpec,
     SliceSpec,
     SnnGraph,
@@ -26,9 +27,11 @@ from mdcompress.layers.rearranging import rearrange
 from mdcompress.tracing import trace
 from mdcompress.zoo import LIF
 from tests.support.float_graph import assert_float_parity
+from tests.support import layered_network
 from tests.support.form_cases import Forward, N, Net, T, sample
 from tests.support.layered_network import fold
 from tests.support.live_networks import assert_integer_parity
+from tests.support.narrowed import batch_norm, gradient, statistics
 
 
 def checked(network: nn.Module, x: Tensor) -> SnnGraph:
@@ -207,11 +210,11 @@ def trace_of(forward: Forward) -> SnnGraph:
 @pytest.mark.parametrize(
     ("forward", "mode"), [(_maximum_of_sums, "max"), (_last_step, "last"), (_head_after_mean, "mean")]
 )
-def test_readouts(forward: Forward, mode: str) -> None:
+def test_readouts(forward: Forward, mode: ReadoutMode) -> None:
     network, x = Net(forward), sample()
     network(x)
     graph = trace(network, x)
-    assert graph.readout.spec == ReadoutSpec(mode)  # type: ignore[arg-type]
+    assert graph.readout.spec == ReadoutSpec(mode)
     seen = md.observe(network, graph, x)
     assert seen.logits.shape == (T, N, 3) and seen.output.shape == (N, 3)
     reduced = {"max": seen.logits.amax(0), "last": seen.logits[-1], "mean": seen.logits.mean(0)}[mode]
@@ -255,11 +258,11 @@ def test_an_affine_layer_learns_from_batch_statistics() -> None:
     network(x)
     student = md.compress(network, x, "8bit", [x])
     layer = student.affine("norm")
-    assert layer.norm is not None
-    before = layer.norm.running_mean.clone()
+    norm = batch_norm(layer.norm)
+    before = statistics(norm)[0].clone()
     student.train()(0.5 * x).square().sum().backward()
-    assert layer.norm.weight.grad is not None and layer.norm.weight.grad.abs().sum() > 0
-    assert not torch.equal(before, layer.norm.running_mean)
+    assert gradient(norm.weight).abs().sum() > 0
+    assert not torch.equal(before, statistics(norm)[0])
     assert md.verify(student, x).equal
 
 
@@ -270,11 +273,11 @@ def test_an_affine_layer_learns_from_batch_statistics() -> None:
 def test_one_dimensional_convolutions_and_pools(average: bool) -> None:
     torch.manual_seed(0)
 
-    def forward(m: Net, x: Tensor) -> Tensor:
+    def forward(m: layered_network.Net, x: Tensor) -> Tensor:
         return m.out(m.lif(fold(m.pool, fold(m.norm, fold(m.conv, x)))).flatten(2))
 
     pool = nn.AvgPool1d(2) if average else nn.MaxPool1d(2)
-    network = Sequential(forward, conv=nn.Conv1d(2, 4, 3, stride=2, padding=1), norm=nn.BatchNorm1d(4), pool=pool,
+    network = layered_network.Net(forward, conv=nn.Conv1d(2, 4, 3, stride=2, padding=1), norm=nn.BatchNorm1d(4), pool=pool,
                          lif=LIF(threshold=0.3), out=nn.Linear(16, 3))  # fmt: skip
     graph = checked(network, 2 * sample(2, 16))
     assert kinds(graph) == ["input", "synapse", "pool", "neuron", "flatten", "synapse", "readout"]
@@ -285,25 +288,14 @@ def test_one_dimensional_convolutions_and_pools(average: bool) -> None:
 def test_three_dimensional_convolutions_and_pools(average: bool) -> None:
     torch.manual_seed(0)
 
-    def forward(m: Net, x: Tensor) -> Tensor:
+    def forward(m: layered_network.Net, x: Tensor) -> Tensor:
         return m.out(fold(m.pool, m.lif(fold(m.norm, fold(m.conv, x)))).flatten(2))
 
     pool = nn.AvgPool3d((2, 1, 2)) if average else nn.AdaptiveMaxPool3d(2)
     conv = nn.Conv3d(1, 4, 3, padding=(1, 0, 1), groups=1, bias=False)
-    network = Sequential(forward, conv=conv, norm=nn.BatchNorm3d(4), pool=pool, lif=LIF(threshold=0.2),
+    network = layered_network.Net(forward, conv=conv, norm=nn.BatchNorm3d(4), pool=pool, lif=LIF(threshold=0.2),
                          out=nn.LazyLinear(3))  # fmt: skip
     assert "pool" in kinds(checked(network, 2 * sample(1, 4, 4, 4)))
-
-
-class Sequential(nn.Module):
-    def __init__(self, forward: Forward, **layers: nn.Module) -> None:
-        super().__init__()
-        self.run = forward
-        for name, layer in layers.items():
-            self.add_module(name, layer)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.run(self, x)
 
 
 # --- weight layers that read currents --------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from tests.support.float_graph import assert_float_parity
 from tests.support.form_cases import Forward, N, Net, T, sample
 from tests.support.layered_network import fold
 from tests.support.live_networks import assert_integer_parity
+from tests.support.narrowed import statistics
 
 
 def made(forward: Forward, x: Tensor, **layers: nn.Module) -> nn.Module:
@@ -54,6 +55,12 @@ def through(name: str) -> Forward:
     return on_spikes(lambda m, a: fold(getattr(m, name), a))
 
 
+def _sum_of_a_list(a: Tensor, b: Tensor) -> Tensor:
+    total = sum([a, b, a])
+    assert isinstance(total, Tensor)
+    return total
+
+
 UPSAMPLED = ["reshape", "concat", "reshape", "transpose", "reshape"]
 FORMS: dict[str, tuple[Forward, list[str]]] = {
     "cat of rows": (on_both(lambda a, b: torch.cat([a, b], 3)), ["transpose", "transpose", "concat", "transpose"]),
@@ -75,7 +82,7 @@ FORMS: dict[str, tuple[Forward, list[str]]] = {
     "ceil_mode that adds nothing": (through("ceiled"), ["pool"]),
     "exclusive or": (on_both(lambda a, b: a * (1 - b) + b * (1 - a)), ["multiply", "multiply", "add"]),
     "in-place sum": (on_both(lambda a, b: a.clone().add_(b)), ["add"]),
-    "sum of a list": (on_both(lambda a, b: sum([a, b, a])), ["add", "add"]),
+    "sum of a list": (on_both(_sum_of_a_list), ["add", "add"]),
     "counts joined to spikes": (on_both(lambda a, b: torch.cat([a, a + b], 2)), ["add", "concat"]),
 }
 
@@ -157,12 +164,12 @@ class Attention(nn.Module):
         self.fire = nn.ModuleDict({name: LIF(threshold=0.2) for name in (*self.maps, "attend")})
         self.head = nn.Linear(8, 3)
         with torch.no_grad():
-            for layer in self.maps.values():
-                layer.weight.add_(0.1)
+            for name in self.maps:
+                self.get_parameter(f"maps.{name}.weight").add_(0.1)
             for batch_norm in self.norms.values():
-                if norm:
+                if isinstance(batch_norm, nn.BatchNorm1d):
                     batch_norm.bias.fill_(0.3)
-                    batch_norm.running_var.fill_(0.4)
+                    statistics(batch_norm)[1].fill_(0.4)
 
     def mapped(self, name: str, x: Tensor) -> Tensor:
         y = self.maps[name](x.flatten(0, 1))

@@ -28,6 +28,7 @@ from mdcompress.tracing import trace
 from mdcompress.zoo import LIF
 from tests.support.float_graph import assert_float_parity
 from tests.support.live_networks import assert_integer_parity
+from tests.support.narrowed import batch_norm, statistics
 
 T, N = 3, 2
 
@@ -65,13 +66,13 @@ class Loop(nn.Module):
         self.norms = nn.ModuleList(nn.BatchNorm2d(4) for _ in range(norms))
         self.lif, self.pool, self.head = Stepwise(), nn.MaxPool2d(2), nn.Linear(16, 3)
         with torch.no_grad():
-            for step, norm in enumerate(self.norms):
-                norm.running_mean.uniform_(-0.1, 0.2)
-                norm.running_var.uniform_(0.02, 0.1 * (step + 1))
+            for step, norm in enumerate(map(batch_norm, self.norms)):
+                statistics(norm)[0].uniform_(-0.1, 0.2)
+                statistics(norm)[1].uniform_(0.02, 0.1 * (step + 1))
                 norm.weight.uniform_(0.5, 1.5)
                 norm.bias.uniform_(0.0, 0.4)
                 if not bias:
-                    norm.bias = None
+                    norm.register_parameter("bias", None)
 
     def normed(self, x: Tensor, step: int) -> Tensor:
         y: Tensor = self.norms[step](self.conv(x))
@@ -140,7 +141,7 @@ class OnInput(Loop):
         self.head = nn.Linear(8, 3)
         with torch.no_grad():
             for step, norm in enumerate(self.norms):
-                norm.running_mean.fill_(0.1 * step)
+                statistics(norm)[0].fill_(0.1 * step)
 
     def normed(self, x: Tensor, step: int) -> Tensor:
         y: Tensor = self.norms[step](x)
@@ -206,7 +207,7 @@ class ByStepAtTheEnd(Loop):
         self.last = nn.ModuleList(nn.BatchNorm1d(3) for _ in range(T))
         with torch.no_grad():
             for step, norm in enumerate(self.last):
-                norm.running_mean.fill_(0.2 * step)
+                statistics(norm)[0].fill_(0.2 * step)
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.stack([norm(step) for norm, step in zip(self.last, super().forward(x), strict=True)]).mean(0)
@@ -302,12 +303,12 @@ def test_every_step_learns_from_its_own_statistics() -> None:
     student = md.compress(network, x, "8bit", [x])
     norms = student.synapse("conv").norm
     assert isinstance(norms, StepNorms)
-    before = [norm.running_mean.clone() for norm in norms.of_step]  # type: ignore[union-attr]
+    before = [statistics(norm)[0].clone() for norm in norms.of_step]
     steps = torch.linspace(0.2, 1.6, T).view(-1, 1, 1, 1, 1)
     student.train()(steps * x).square().sum().backward()
     for norm, mean in zip(norms.of_step, before, strict=True):
         assert norm.weight.grad is not None and norm.weight.grad.abs().sum() > 0
-        assert not torch.equal(mean, norm.running_mean)  # type: ignore[arg-type]
+        assert not torch.equal(mean, statistics(norm)[0])
     assert md.verify(student, x).equal
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable
+from types import EllipsisType
+from typing import Literal
 
 import pytest
 import torch
@@ -18,12 +20,13 @@ from intsnn.errors import UsageError
 from mdcompress.adapters import NeuronAdapter
 from mdcompress.adapters.state import fresh_state, reset_state, run_fresh
 from mdcompress.errors import TraceError
-from mdcompress.graph import NeuronModel, NodeKind, ReadoutSpec, SnnGraph
+from mdcompress.graph import NeuronModel, NodeKind, ReadoutMode, ReadoutSpec, SnnGraph
 from mdcompress.tracing import trace
 from mdcompress.tracing.positions import Extent, Position
 from mdcompress.zoo import IF
 from tests.support.layered_network import Forward, Net
 
+Place = int | tuple[int | slice | EllipsisType, ...]  # where a step is written
 T, N = 3, 2
 
 
@@ -32,7 +35,8 @@ class Leaky(nn.Module):
 
     def __init__(self, *, hidden: bool = True) -> None:
         super().__init__()
-        self.hidden, self.v = hidden, None
+        self.hidden = hidden
+        self.v: Tensor | None = None
 
     def reset_state(self) -> None:
         self.v = None
@@ -49,6 +53,7 @@ class Leaky(nn.Module):
 
 
 def _run_leaky(module: nn.Module, currents: Tensor) -> Tensor:
+    assert isinstance(module, Leaky)
     spikes, v = [], None
     module.reset_state()
     for current in currents:
@@ -89,14 +94,14 @@ def step(m: Net, x: Tensor) -> Tensor:
     return m.out(m.lif(m.fc(x)))
 
 
-FORMS: list[tuple[str, Forward]] = [
+FORMS: list[tuple[ReadoutMode, Forward]] = [
     ("steps", lambda m, x: torch.stack([step(m, x[t]) for t in range(len(x))])),
     ("steps", lambda m, x: torch.stack([step(m, one) for one in x], dim=0)),
     ("steps", lambda m, x: torch.stack([step(m, one) for one in x.unbind()])),
     ("steps", lambda m, x: torch.stack([step(m, x.select(0, t)) for t in range(len(x))])),
     ("steps", lambda m, x: torch.cat([step(m, one).unsqueeze(0) for one in x])),
     ("steps", lambda m, x: torch.cat([step(m, one).unsqueeze(0) for one in torch.unbind(x, dim=0)], dim=0)),
-    ("steps", lambda m, x: torch.cat([step(m, one.squeeze(0))[None] for one in x.split(1)])),
+    ("steps", lambda m, x: torch.cat([step(m, one.squeeze(0))[None] for one in x.split(1)])),  # type: ignore[no-untyped-call]  # torch's Tensor.split
     ("steps", lambda m, x: torch.cat([step(m, x[t : t + 1].squeeze(0)).unsqueeze(0) for t in range(len(x))])),
     ("steps", lambda m, x: torch.stack([step(m, one[0]) for one in x.chunk(len(x), dim=0)])),
     ("steps", lambda m, x: torch.cat([step(m, one) for one in x]).view(x.shape[0], x.shape[1], -1)),
@@ -125,7 +130,7 @@ FORMS: list[tuple[str, Forward]] = [
 ]
 
 
-def _filled(m: Net, x: Tensor, outputs: Tensor, place: Callable[[int], object]) -> Tensor:
+def _filled(m: Net, x: Tensor, outputs: Tensor, place: Callable[[int], Place]) -> Tensor:
     """Norse's ConvNet4 writes its voltages so."""
     for t in range(len(x)):
         outputs[place(t)] = step(m, x[t])
@@ -139,28 +144,28 @@ def _batch_first_loop(m: Net, x: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize(("mode", "forward"), FORMS)
-def test_a_time_loop_is_the_network_over_all_steps(mode: str, forward: Forward) -> None:
+def test_a_time_loop_is_the_network_over_all_steps(mode: ReadoutMode, forward: Forward) -> None:
     graph = traced(net(forward))
     assert [node.kind.value for node in graph] == ["input", "synapse", "neuron", "synapse", "readout"]
     assert [node.name for node in graph] == ["input", "fc", "lif", "out", "readout"]
     assert [node.shape for node in graph] == [(4,), (5,), (5,), (3,), (3,)]
-    assert graph.readout.spec == ReadoutSpec(mode)  # type: ignore[arg-type]
+    assert graph.readout.spec == ReadoutSpec(mode)
 
 
 @pytest.mark.parametrize("start", [0, 0.0, torch.tensor(0.0)])
-def test_a_running_sum_starts_from_zero(start: object) -> None:
-    def forward(m: Net, x: Tensor) -> Tensor:
+def test_a_running_sum_starts_from_zero(start: float | Tensor) -> None:
+    def forward(m: Net, x: Tensor) -> float | Tensor:
         total = start
         for one in x:
             total = total + step(m, one)
         return total / len(x)
 
     def in_place(m: Net, x: Tensor) -> Tensor:
-        total = 0.0
+        total: float | Tensor = 0.0
         for one in x:
             total += step(m, one)
-        y: Tensor = total.div(T)
-        return y
+        assert isinstance(total, Tensor)
+        return total.div(T)
 
     assert traced(net(forward)).readout.spec == ReadoutSpec("mean")
     assert traced(net(in_place)).readout.spec == ReadoutSpec("mean")
@@ -266,23 +271,26 @@ def test_a_step_may_be_added_to_itself() -> None:
 
 
 def test_stepped_runs_a_single_step_network_over_all_steps_from_rest() -> None:
-    network = md.Stepped(net(step))
+    own = net(step)
+    network = md.Stepped(own)
     graph = traced(network)
     assert [node.name for node in graph] == ["input", "network.fc", "network.lif", "network.out", "readout"]
     x = sample()
     with torch.no_grad():
         first, second = network(x), network(x)
     assert torch.equal(first, second) and first.shape == (T, N, 3)
-    assert network.network.lif.v is None, "nothing of a batch is kept"
-    torch.testing.assert_close(first[0], network.network.out(network.network.lif(network.network.fc(x[0]))))
+    assert own.lif.v is None, "nothing of a batch is kept"
+    torch.testing.assert_close(first[0], own.out(own.lif(own.fc(x[0]))))
 
 
 def test_stepped_takes_the_first_of_what_a_network_returns() -> None:
-    def forward(m: Net, x: Tensor) -> tuple[Tensor, Tensor]:
-        spikes = m.lif(m.fc(x))
-        return spikes, m.lif.v
+    lif = Leaky()
 
-    assert traced(md.Stepped(net(forward))).readout.inputs == ("network.lif",)
+    def forward(m: Net, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        spikes = m.lif(m.fc(x))
+        return spikes, lif.v
+
+    assert traced(md.Stepped(net(forward, lif=lif))).readout.inputs == ("network.lif",)
 
 
 def test_stepped_threads_a_state_that_the_network_takes_and_returns() -> None:
@@ -292,27 +300,29 @@ def test_stepped_threads_a_state_that_the_network_takes_and_returns() -> None:
             self.fc, self.mem = nn.Linear(4, 5), Leaky(hidden=False)
 
         def forward(self, x: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
-            return self.mem(self.fc(x), state)
+            answer: tuple[Tensor, Tensor] = self.mem(self.fc(x), state)
+            return answer
 
     assert traced(md.Stepped(Threaded())).readout.inputs == ("network.mem",)
 
 
 @pytest.mark.parametrize("layout", ["split", "folded"])
-def test_batch_first_turns_what_comes_and_what_goes(layout: str) -> None:
+def test_batch_first_turns_what_comes_and_what_goes(layout: Literal["split", "folded"]) -> None:
     def forward(m: Net, x: Tensor) -> Tensor:
         return m.fc(x)
 
-    network = md.BatchFirst(net(forward), layout=layout)  # type: ignore[arg-type]
+    own = net(forward)
+    network = md.BatchFirst(own, layout=layout)
     x = sample()
-    torch.testing.assert_close(network(x), network.network.fc(x))
+    torch.testing.assert_close(network(x), own.fc(x))
     assert [node.kind.value for node in traced(network)] == ["input", "synapse", "readout"]
-    averaged = md.BatchFirst(net(lambda m, x: m.fc(x.reshape(N, T, 4)).mean(1)), layout=layout)  # type: ignore[arg-type]
+    averaged = md.BatchFirst(net(lambda m, x: m.fc(x.reshape(N, T, 4)).mean(1)), layout=layout)
     assert traced(averaged).readout.spec == ReadoutSpec("mean")
 
 
 def test_batch_first_knows_two_layouts() -> None:
     with pytest.raises(UsageError, match="layout must be split or folded"):
-        md.BatchFirst(net(step), layout="flat")  # type: ignore[arg-type]
+        md.BatchFirst(net(step), layout="flat")  # type: ignore[arg-type]  # wrong on purpose
 
 
 def test_a_network_must_return_a_tensor() -> None:
@@ -529,6 +539,7 @@ def test_a_neuron_whose_state_is_not_reset_is_found_by_its_spikes() -> None:
 
 
 def _rested(module: nn.Module) -> nn.Module:
+    assert isinstance(module, Leaky)
     module.v = None
     return module
 
@@ -537,23 +548,29 @@ def _rested(module: nn.Module) -> nn.Module:
 
 
 def test_the_state_that_the_neurons_had_is_put_back() -> None:
-    network = md.Stepped(net(step))
+    own = net(step)
     kept = torch.full((N, 5), 0.25)
-    network.network.lif.v = kept
-    traced(network)
-    assert network.network.lif.v is kept
+    own.lif.v = kept
+    traced(md.Stepped(own))
+    assert own.lif.v is kept
 
 
 def test_the_state_is_put_back_after_a_refusal_too() -> None:
-    network = md.Stepped(net(lambda m, x: F.relu(m.out(m.lif(m.fc(x))))))
+    own = net(lambda m, x: F.relu(m.out(m.lif(m.fc(x)))))
     kept = torch.full((N, 5), 0.25)
-    network.network.lif.v = kept
-    refused(network, says="relu", hint="put a neuron in its place")
-    assert network.network.lif.v is kept
+    own.lif.v = kept
+    refused(md.Stepped(own), says="relu", hint="put a neuron in its place")
+    assert own.lif.v is kept
 
 
 def test_buffers_and_attributes_written_during_a_pass_are_put_back() -> None:
-    module = nn.Module()
+    class Counting(nn.Module):
+        state: Tensor
+        count: int
+        options: dict[str, int]
+        extra: str
+
+    module = Counting()
     module.register_buffer("state", torch.zeros(2))
     module.count, module.options = 0, {"a": 1}
     before = module.state
@@ -582,7 +599,7 @@ def test_axes_have_the_sizes_of_time_and_batch() -> None:
     assert extent.per_sample(torch.zeros(2, 3, 5), ("T", "N")) is None
     assert Position("all", ("T", "N")).turned == Position("all", ("N", "T"))
     assert Position("step", ("N",), 1).turned is None
-    words = [Position(span, ("N",), 1).describe() for span in ("all", "step", "still", "sum", "mean", "max")]  # type: ignore[arg-type]
+    words = [Position(span, ("N",), 1).describe() for span in ("all", "step", "still", "sum", "mean", "max")]
     assert words == [
         "all steps", "step 1", "what is the same at every step", "the sum of steps 0 to 1", "the mean over time",
         "the max over time",
@@ -601,7 +618,7 @@ def test_every_form_of_loop_is_read_for_any_number_of_steps_and_samples(time_ste
     if time_steps == 1 or "div" in str(forward):
         return  # a loop of one step has no order to be read from
     graph = traced(net(any_length), x)
-    assert graph.readout.spec == ReadoutSpec(mode) and graph.time_steps == time_steps  # type: ignore[arg-type]
+    assert graph.readout.spec == ReadoutSpec(mode) and graph.time_steps == time_steps
 
 
 # --- size ------------------------------------------------------------------------------------------------------------
@@ -613,11 +630,12 @@ def test_a_network_of_a_hundred_layers_is_traced_and_planned_in_seconds() -> Non
         layers += [IF(), nn.Conv2d(4, 4, 3, padding=1, bias=False), nn.BatchNorm2d(4)]
 
     def forward(m: Net, x: Tensor) -> Tensor:
-        for layer in m.layers:
+        for layer in body:
             x = layer(x) if isinstance(layer, IF) else layer(x.flatten(0, 1)).unflatten(0, x.shape[:2])
         return x
 
-    network = Net(forward, layers=nn.Sequential(*layers))
+    body = nn.Sequential(*layers)
+    network = Net(forward, layers=body)
     began = time.perf_counter()
     graph = trace(network, torch.rand(T, N, 2, 8, 8))
     md.plan(md.load_recipe("4bit"), graph)
