@@ -27,6 +27,7 @@ from mdcompress.student.quantizing import quantize
 from mdcompress.tracing import trace
 from mdcompress.zoo import IF, LIF, digits_snn
 from tests.support.networks import DrawnNetwork, LayerDraw, NetworkDraw, make_input, make_network
+from tests.support.narrowed import statistics
 
 FINE = Recipe.model_validate(
     {
@@ -91,8 +92,9 @@ def put_on_grid(network: nn.Module, *, seed: int) -> None:
                     module.bias.copy_(_binary_fractions(module.bias.shape, step=0.25, reach=2))
             elif isinstance(module, nn.BatchNorm2d):
                 module.eps = 0.0
-                module.running_var.fill_(1.0)  # type: ignore[union-attr]
-                module.running_mean.copy_(_binary_fractions(module.bias.shape, step=0.25, reach=2))  # type: ignore[union-attr]
+                mean, variance = statistics(module)
+                variance.fill_(1.0)
+                mean.copy_(_binary_fractions(module.bias.shape, step=0.25, reach=2))
                 module.weight.copy_(torch.tensor([1.0, 0.5, -1.0, 2.0])[torch.randint(0, 4, module.weight.shape)])
                 module.bias.copy_(_binary_fractions(module.bias.shape, step=0.25, reach=3))
 
@@ -359,7 +361,7 @@ def test_a_graph_of_another_network_is_refused() -> None:
     with pytest.raises(PlanError, match=r"must have the batch norm 'stem\.norm' of the graph"):
         quantize(nn.Sequential(), graph, chosen)
     without_norm = digits_snn(channels=4)
-    without_norm.stem.norm = nn.Identity()  # type: ignore[union-attr]
+    without_norm.get_submodule("stem").norm = nn.Identity()
     with pytest.raises(PlanError, match=r"must have the batch norm 'stem\.norm'"):
         quantize(without_norm, graph, chosen)
 

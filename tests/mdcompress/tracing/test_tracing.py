@@ -508,7 +508,7 @@ def test_layers_with_options_that_a_graph_cannot_hold_are_refused(layer: nn.Modu
 
 def test_a_neuron_that_the_probe_cannot_run_is_refused() -> None:
     net = Net(lambda m, x: m.neuron(m.fc(x))[0], fc=nn.Linear(4, 4), neuron=Tuples())
-    refused(net, vector_sample(), says="neuron 'neuron' (test_tracing.Tuples", hint="in evaluation mode")
+    refused(net, vector_sample(), says=f"neuron 'neuron' ({__name__}.Tuples", hint="in evaluation mode")
 
 
 def test_a_layer_whose_forward_was_replaced_is_refused() -> None:
