@@ -37,7 +37,7 @@ def checked(network: nn.Module, x: Tensor) -> list[str]:
     return [node.kind.value for node in graph]
 
 
-def squeezed(**options: object) -> nn.Module:
+def squeezed(**options: object) -> nn.Sequential:
     torch.manual_seed(0)
     return nn.Sequential(
         nn.Conv2d(1, 4, 5, bias=False), sl.IAFSqueeze(**options), sl.SumPool2d(2), nn.Flatten(),
@@ -216,6 +216,6 @@ def test_the_membranes_in_a_state_dict_are_left_out(tmp_path: Path) -> None:
     torch.save(trained.state_dict(), tmp_path / "weights.pt")
     network = squeezed(num_timesteps=T)
     with torch.no_grad():
-        network[0].weight.zero_()
+        network.get_parameter("0.weight").zero_()
     md.load_weights(network, tmp_path / "weights.pt")
     assert torch.equal(network[0].weight, trained[0].weight) and network[1].v_mem.numel() == 0

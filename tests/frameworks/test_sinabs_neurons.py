@@ -21,6 +21,7 @@ from mdcompress.errors import TraceError
 
 
 def run(module: nn.Module, currents: Tensor) -> Tensor:
+    assert isinstance(module, layers.StatefulLayer)
     module.reset_states()
     batch_first = currents.transpose(0, 1)
     if isinstance(module, layers.IAFSqueeze | layers.LIFSqueeze):

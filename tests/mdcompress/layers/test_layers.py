@@ -281,8 +281,12 @@ def test_gradients_of_the_neuron_equal_those_of_plain_differentiable_operations(
     def leaves() -> tuple[Tensor, NeuronIntegers, list[Tensor]]:
         generator.manual_seed(seed)
         current = torch.randint(-300, 450, (6, 20), generator=generator).to(DOUBLE).requires_grad_()
-        tensors = {name: doubles(value).requires_grad_() for name, value in parameters.items()}
-        return current, integers(reset=reset, **tensors), [current, *tensors.values()]
+        tensors = [doubles(value).requires_grad_() for value in parameters.values()]
+        threshold, soft_amount, drive, reset_value = tensors
+        neuron = integers(
+            reset=reset, threshold=threshold, soft_amount=soft_amount, drive=drive, reset_value=reset_value
+        )
+        return current, neuron, [current, *tensors]
 
     weights = torch.randn(2, 6, 20, generator=generator, dtype=DOUBLE)
     current, neuron, inputs = leaves()

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import mdcompress as md
-from intsnn.graph import IntNeuron
+from intsnn.graph import IntRecurrentNeuron
 from mdcompress.adapters import describe_neuron, probe
 from mdcompress.adapters.recurrence import OneToOne, weighted_sum
 from mdcompress.adapters.recurrence import composed as multiplied_out
@@ -165,7 +165,7 @@ def test_one_weight_for_each_neuron_is_lowered_to_a_diagonal() -> None:
     for bits, stored in ((8, 8), (1, 1.58)):  # 1 bit has no 0, which the rest of the matrix is
         recipe = plain_recipe(weight={"bit_width": bits})
         neuron = md.lower(recurrent_student(PLAIN, SPECS["one to one"], x, recipe=recipe)).node("neuron")
-        assert isinstance(neuron, IntNeuron) and neuron.recurrent_weight is not None
+        assert isinstance(neuron, IntRecurrentNeuron)
         assert neuron.recurrent_weight.shape == (3, 3) and neuron.recurrent_groups == 1
         assert (neuron.recurrent_weight == neuron.recurrent_weight * torch.eye(3).numpy()).all()
         assert abs(neuron.recurrent_weight.diagonal()).min() > 0 and neuron.recurrent_bit_width == stored

@@ -139,7 +139,8 @@ def test_logit_loss_equals_the_definition_in_numpy(seed: int, temperature: float
 
     def softened(z: np.ndarray) -> np.ndarray:
         powers = np.exp(z / temperature)
-        return powers / powers.sum(-1)[..., None]
+        shares: np.ndarray = powers / powers.sum(-1, keepdims=True)
+        return shares
 
     total = 0.0
     for t in range(2):

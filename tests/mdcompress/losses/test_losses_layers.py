@@ -57,14 +57,13 @@ def test_earth_is_moved_the_shortest_way() -> None:
 def test_emd_counts_in_thresholds_by_channel_or_by_layer() -> None:
     student = tensor([[0.0, 3.0], [2.0, 1.0]])  # T=1, N=2, C=2: channel 0 holds 0 and 2, channel 1 holds 3 and 1
     teacher = tensor([[3.0, 0.0], [1.0, 2.0]])  # channel 0 holds 3 and 1, channel 1 holds 0 and 2
-    how: MembraneDistance = {"distance": "emd"}
     assert (
-        membrane_loss(student, teacher, threshold=2.0, **how).item() == 0.5
+        membrane_loss(student, teacher, threshold=2.0, distance="emd").item() == 0.5
     )  # each value moves by 1, half a threshold
     assert (
-        membrane_loss(student, teacher, threshold=2.0, pool="layer", **how).item() == 0.0
+        membrane_loss(student, teacher, threshold=2.0, distance="emd", pool="layer").item() == 0.0
     )  # both layers hold 0, 1, 2, 3
-    assert membrane_loss(student, teacher, threshold=2.0, normalize="none", **how).item() == 1.0
+    assert membrane_loss(student, teacher, threshold=2.0, distance="emd", normalize="none").item() == 1.0
 
 
 def test_emd_divided_by_the_teachers_spread() -> None:

@@ -34,6 +34,7 @@ from mdcompress.student.lowering import lower
 from mdcompress.student.quantizing import quantize
 from mdcompress.tracing import trace
 from mdcompress.zoo import LIF, digits_snn
+from tests.support.narrowed import batch_norm, statistics
 
 
 def data() -> Tensor:

@@ -137,7 +137,7 @@ def test_gradients_flow_through_what_a_student_shows() -> None:
     graph = trace(network, x)
     student = compress(network, x, "4bit", [x]).train()
     seen = observe(student, graph, x)
-    torch.stack([potential.square().mean() for potential in seen.potentials.values()]).sum().backward()
+    torch.autograd.backward(torch.stack([potential.square().mean() for potential in seen.potentials.values()]).sum())
     gradient = student.synapse("stem.conv").layer.weight.grad
     assert gradient is not None and bool((gradient != 0).any())
     assert set(seen.potentials) == set(seen.spikes) == {"neuron1", "neuron2", "neuron3"}

@@ -16,7 +16,7 @@ from intsnn.errors import InputError
 from mdcompress.compression import compress
 from mdcompress.errors import CalibrationError, PlanError
 from mdcompress.evaluation.verification import verify
-from mdcompress.graph import NodeKind, SnnGraph
+from mdcompress.graph import NeuronModel, NodeKind, SnnGraph, typical
 from mdcompress.layers.neuron import MembraneUnit, ReadoutUnit
 from mdcompress.layers.synapse import QuantSynapse
 from mdcompress.planning import plan
@@ -26,8 +26,8 @@ from mdcompress.student.observation import observe
 from mdcompress.student.quantizing import quantize
 from mdcompress.tracing import trace
 from mdcompress.zoo import IF, LIF, digits_snn
-from tests.support.networks import DrawnNetwork, LayerDraw, NetworkDraw, make_input, make_network
 from tests.support.narrowed import statistics
+from tests.support.networks import DrawnNetwork, LayerDraw, NetworkDraw, make_input, make_network
 
 FINE = Recipe.model_validate(
     {
@@ -104,8 +104,10 @@ def stored_values(graph: SnnGraph, seen: Observation) -> dict[str, Tensor]:
     stored = {}
     for node in graph.of_kind(NodeKind.NEURON):
         model, h, s = node.spec, seen.potentials[node.name], seen.spikes[node.name]
-        after = {"hard": torch.where(s > 0, model.reset_value, h), "soft": h - model.soft_amount * s, "none": h}  # type: ignore[union-attr]
-        stored[node.name] = after[model.reset]  # type: ignore[union-attr]
+        assert isinstance(model, NeuronModel)
+        goal, amount = typical(model.reset_value), typical(model.soft_amount)
+        after = {"hard": torch.where(s > 0, goal, h), "soft": h - amount * s, "none": h}
+        stored[node.name] = after[model.reset]
     return stored
 
 

@@ -26,8 +26,8 @@ from mdcompress.layers.digitizing import QuantDigitizer
 from mdcompress.layers.rearranging import rearrange
 from mdcompress.tracing import trace
 from mdcompress.zoo import LIF
-from tests.support.float_graph import assert_float_parity
 from tests.support import layered_network
+from tests.support.float_graph import assert_float_parity
 from tests.support.form_cases import Forward, N, Net, T, sample
 from tests.support.layered_network import fold
 from tests.support.live_networks import assert_integer_parity

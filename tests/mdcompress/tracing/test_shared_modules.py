@@ -51,44 +51,44 @@ class Net(nn.Module):
         return self.run(self, x)
 
 
-def twice(m: "Net", x: Tensor) -> Tensor:
+def twice(m: Net, x: Tensor) -> Tensor:
     spikes = m.lif(fold(m.stem, x))
     spikes = m.second(fold(m.block, spikes))
     logits: Tensor = m.head(m.flat(m.third(fold(m.block, spikes))))
     return logits
 
 
-def own_norms(m: "Net", x: Tensor) -> Tensor:
+def own_norms(m: Net, x: Tensor) -> Tensor:
     spikes = m.second(fold(m.norm, fold(m.block, m.lif(fold(m.stem, x)))))
     logits: Tensor = m.head(m.flat(m.third(fold(m.other, fold(m.block, spikes)))))
     return logits
 
 
-def whole_block(m: "Net", x: Tensor) -> Tensor:
+def whole_block(m: Net, x: Tensor) -> Tensor:
     spikes = m.second(fold(m.norm, fold(m.block, m.lif(fold(m.stem, x)))))
     logits: Tensor = m.head(m.flat(m.third(fold(m.norm, fold(m.block, spikes)))))
     return logits
 
 
-def one_norm(m: "Net", x: Tensor) -> Tensor:
+def one_norm(m: Net, x: Tensor) -> Tensor:
     spikes = m.lif(fold(m.norm, fold(m.stem, x)))
     logits: Tensor = m.head(m.flat(m.second(fold(m.norm, fold(m.block, spikes)))))
     return logits
 
 
-def norm_alone(m: "Net", x: Tensor) -> Tensor:
+def norm_alone(m: Net, x: Tensor) -> Tensor:
     spikes = m.second(fold(m.norm, m.lif(fold(m.stem, x))))
     logits: Tensor = m.head(m.flat(m.third(fold(m.norm, spikes))))
     return logits
 
 
-def pools(m: "Net", x: Tensor) -> Tensor:
+def pools(m: Net, x: Tensor) -> Tensor:
     spikes = fold(m.pool, m.lif(fold(m.pool, fold(m.stem, x))))
     logits: Tensor = m.head(m.flat(spikes) + m.flat(spikes))
     return logits
 
 
-def one_neuron(m: "Net", x: Tensor) -> Tensor:
+def one_neuron(m: Net, x: Tensor) -> Tensor:
     logits: Tensor = m.head(m.flat(m.lif(fold(m.block, m.lif(fold(m.stem, x))))))
     return logits
 
