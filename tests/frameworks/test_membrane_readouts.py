@@ -44,11 +44,11 @@ def checked(network: nn.Module, x: Tensor, *, mode: ReadoutMode, last: str, reci
     return graph
 
 
-def _reduced(v: Tensor, mode: str) -> Tensor:
+def _reduced(v: Tensor, mode: ReadoutMode) -> Tensor:
     return {"steps": v, "mean": v.mean(0), "sum": v.sum(0), "max": v.amax(0), "last": v[-1]}[mode]
 
 
-REDUCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
+REDUCTIONS: dict[ReadoutMode, Callable[[Tensor], Tensor]] = {
     "steps": lambda v: v,
     "mean": lambda v: v.mean(0),
     "sum": lambda v: v.sum(0),
@@ -104,14 +104,14 @@ def test_four_bits_are_as_exact() -> None:
 
 @pytest.mark.parametrize(("decode", "mode"), [("max-mem", "max"), ("mean-mem", "mean"), ("last_mem", "last")])
 @pytest.mark.parametrize("leaky", [True, False])
-def test_spikingjelly_decodes_by_itself(decode: str, mode: str, leaky: bool) -> None:
+def test_spikingjelly_decodes_by_itself(decode: str, mode: ReadoutMode, leaky: bool) -> None:
     neuron = pytest.importorskip("spikingjelly.activation_based.neuron")
     last = neuron.NonSpikingLIFNode(tau=3.0, decode=decode) if leaky else neuron.NonSpikingIFNode(decode=decode)
     checked(Readout(last, lambda node, x: node(x)), 2 * sample(6), mode=mode, last="last")
 
 
 @pytest.mark.parametrize("mode", REDUCTIONS)
-def test_spikingjelly_lists_the_membranes_of_all_steps(mode: str) -> None:
+def test_spikingjelly_lists_the_membranes_of_all_steps(mode: ReadoutMode) -> None:
     neuron = pytest.importorskip("spikingjelly.activation_based.neuron")
     reduce = REDUCTIONS[mode]
     network = Readout(neuron.NonSpikingLIFNode(tau=2.0), lambda node, x: reduce(torch.stack(node(x))))
@@ -124,7 +124,7 @@ def test_spikingjellys_last_listed_membrane_is_the_last_step() -> None:
 
 
 @pytest.mark.parametrize("mode", ["steps", "mean"])
-def test_membranes_vote_in_groups(mode: str) -> None:
+def test_membranes_vote_in_groups(mode: ReadoutMode) -> None:
     neuron = pytest.importorskip("spikingjelly.activation_based.neuron")
     layer = pytest.importorskip("spikingjelly.activation_based.layer")
     vote, reduce = layer.VotingLayer(4, step_mode="m"), REDUCTIONS[mode]
@@ -180,7 +180,7 @@ class Cells(Readout):
 @pytest.mark.parametrize(
     ("kind", "mode"), [("LICell", "steps"), ("LICell", "sum"), ("LIBoxCell", "mean"), ("LI", "last"), ("LI", "max")]
 )
-def test_norse_integrators(kind: str, mode: str) -> None:
+def test_norse_integrators(kind: str, mode: ReadoutMode) -> None:
     norse, reduce = pytest.importorskip("norse.torch"), REDUCTIONS[mode]
     parameters = norse.LIBoxParameters if kind == "LIBoxCell" else norse.LIParameters
     last = getattr(norse, kind)(parameters(v_leak=torch.as_tensor(0.125)))
@@ -282,7 +282,7 @@ def test_the_readout_role_reaches_a_neuron_that_never_fires() -> None:
     recipe = md.Recipe.model_validate({"name": "a", "summary": "b", "quantize": quantize})
     plan = md.plan(recipe, trace(network, x))
     membranes = [policy.bit_width for name in ("lif", "last") if (policy := plan.node(name).membrane) is not None]
-    weights = [policy.bit_width for name in ("fc1", "fc2") if (policy := plan.node(name).weight) is not None]
+    weights = [weight.bit_width for name in ("fc1", "fc2") if (weight := plan.node(name).weight) is not None]
     assert membranes == [8, 12] and weights == [8, 6]
 
 

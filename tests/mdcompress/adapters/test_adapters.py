@@ -75,7 +75,7 @@ def test_a_module_describes_itself_by_a_method() -> None:
 
 def test_a_method_of_that_name_that_means_something_else_is_an_error() -> None:
     module = Simulated(PLAIN)
-    module.says = "a LIF"  # type: ignore[assignment]
+    module.says = "a LIF"  # type: ignore[assignment]  # wrong on purpose
     with pytest.raises(TraceError, match="must return a NeuronModel"):
         describe_neuron(module)
 

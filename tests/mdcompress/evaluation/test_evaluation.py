@@ -141,7 +141,7 @@ def small_student(reset: Reset, bit_width: int) -> tuple[Student, Tensor]:
 
 @pytest.mark.parametrize("reset", ["hard", "soft", "none"])
 @pytest.mark.parametrize("bit_width", [2, 4])
-def test_saturation_is_the_share_of_membranes_that_storage_clips(reset: str, bit_width: int) -> None:
+def test_saturation_is_the_share_of_membranes_that_storage_clips(reset: Reset, bit_width: int) -> None:
     """A direct count: run the integers of the student step by step and compare before and after the clip."""
     student, x = small_student(reset, bit_width)
     y = torch.zeros(50, dtype=torch.int64)

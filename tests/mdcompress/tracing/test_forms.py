@@ -277,8 +277,10 @@ def test_one_dimensional_convolutions_and_pools(average: bool) -> None:
         return m.out(m.lif(fold(m.pool, fold(m.norm, fold(m.conv, x)))).flatten(2))
 
     pool = nn.AvgPool1d(2) if average else nn.MaxPool1d(2)
-    network = layered_network.Net(forward, conv=nn.Conv1d(2, 4, 3, stride=2, padding=1), norm=nn.BatchNorm1d(4), pool=pool,
-                         lif=LIF(threshold=0.3), out=nn.Linear(16, 3))  # fmt: skip
+    conv = nn.Conv1d(2, 4, 3, stride=2, padding=1)
+    network = layered_network.Net(
+        forward, conv=conv, norm=nn.BatchNorm1d(4), pool=pool, lif=LIF(threshold=0.3), out=nn.Linear(16, 3)
+    )
     graph = checked(network, 2 * sample(2, 16))
     assert kinds(graph) == ["input", "synapse", "pool", "neuron", "flatten", "synapse", "readout"]
     assert graph.node("conv").spec.batch_norm == "norm"  # type: ignore[union-attr]
@@ -293,8 +295,9 @@ def test_three_dimensional_convolutions_and_pools(average: bool) -> None:
 
     pool = nn.AvgPool3d((2, 1, 2)) if average else nn.AdaptiveMaxPool3d(2)
     conv = nn.Conv3d(1, 4, 3, padding=(1, 0, 1), groups=1, bias=False)
-    network = layered_network.Net(forward, conv=conv, norm=nn.BatchNorm3d(4), pool=pool, lif=LIF(threshold=0.2),
-                         out=nn.LazyLinear(3))  # fmt: skip
+    network = layered_network.Net(
+        forward, conv=conv, norm=nn.BatchNorm3d(4), pool=pool, lif=LIF(threshold=0.2), out=nn.LazyLinear(3)
+    )
     assert "pool" in kinds(checked(network, 2 * sample(1, 4, 4, 4)))
 
 

@@ -56,6 +56,7 @@ class Changes(TypedDict, total=False):
     spec: DistillSpec
     settings: TrainSpec
     train: Shuffled
+    checkpoint_every: int
 
 
 def changed_run(path: Path, student: Student, teacher: nn.Module, **changes: Unpack[Changes]) -> None:
