@@ -339,7 +339,7 @@ def test_the_probe_sees_every_wrong_word_of_a_description(what: str) -> None:
     module = Simulated(PLAIN, says=WRONG[what](PLAIN))
     with pytest.raises(TraceError, match="does not follow its description") as caught:
         probe("layers.1", module, module.says)
-    assert "neuron 'layers.1' (test_adapters.Simulated)" in caught.value.message
+    assert f"neuron 'layers.1' ({__name__}.Simulated)" in caught.value.message
     assert "at step" in caught.value.message and "with current" in caught.value.message
 
 
