@@ -85,7 +85,8 @@ def test_the_last_output_is_a_readout_too() -> None:
             state = None
             for step in x:
                 spikes, state = self.lif(self.fc1(step), state)
-            return self.out(spikes)
+            y: Tensor = self.out(spikes)
+            return y
 
     assert trace(Last(), images(6)).readout.spec == ReadoutSpec("last")
     checked(Last(), images(6, gain=20.0))
@@ -127,7 +128,7 @@ def documented(size: int = 16) -> nn.Module:
     from norse.torch.models.conv import ConvNet4
 
     torch.manual_seed(0)
-    network = ConvNet4(feature_size=size)
+    network: nn.Module = ConvNet4(feature_size=size)
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.mul_(4.0)
@@ -193,7 +194,8 @@ def test_integrators_with_weights_follow_the_recipe_and_end_a_sequence() -> None
     assert_integer_parity(md.Stepped(network), graph, x, recipe="4bit", silent=("network.2",))
     quantize = {"overrides": ({"match": "network.2.input", "weight": {"bit_width": 5}},)}
     recipe = md.Recipe.model_validate({"name": "a", "summary": "b", "quantize": quantize})
-    assert md.plan(recipe, graph).node("network.2.input").weight.bit_width == 5
+    weight = md.plan(recipe, graph).node("network.2.input").weight
+    assert weight is not None and weight.bit_width == 5
 
 
 # --- recurrent neurons -----------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from mdcompress.compression import compress
+from mdcompress.processes import ValueT
 from mdcompress.recipe import DistillSpec, OptimizerSpec, Recipe, TeacherSpec, TrainSpec
 from mdcompress.student import Student
 from mdcompress.training import (
@@ -122,7 +123,7 @@ class Second:
 
     def wait(self) -> None: ...
 
-    def broadcast(self, value: object) -> object:
+    def broadcast(self, value: ValueT) -> ValueT:
         return value
 
     def sum(self, tensor: Tensor) -> Tensor:

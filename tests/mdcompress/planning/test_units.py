@@ -15,25 +15,7 @@ from mdcompress.planning.units import CurrentUnit, NeuronUnit, UnitPlan, ValueUn
 from mdcompress.recipe import Recipe
 from mdcompress.tracing import trace
 from mdcompress.zoo import IF, LIF
-
-
-class Net(nn.Module):
-    """Two convolutions with what stands between given as layers; `forward` is the test's."""
-
-    def __init__(self, forward: object, **layers: nn.Module) -> None:
-        super().__init__()
-        self.run = forward
-        for name, layer in layers.items():
-            self.add_module(name, layer)
-
-    def forward(self, x: Tensor) -> Tensor:
-        result: Tensor = self.run(self, x)  # type: ignore[operator]
-        return result
-
-
-def fold(module: nn.Module, x: Tensor) -> Tensor:
-    y: Tensor = module(x.flatten(0, 1))
-    return y.reshape(*x.shape[:2], *y.shape[1:])
+from tests.support.layered_network import Net, fold
 
 
 def conv(in_channels: int = 1) -> nn.Conv2d:
@@ -69,7 +51,7 @@ def test_the_pooled_input_keeps_the_inputs_scale() -> None:
 
 
 def _spike_sum(first: nn.Module, second: nn.Module) -> nn.Module:
-    def forward(m: nn.Module, x: Tensor) -> Tensor:
+    def forward(m: Net, x: Tensor) -> Tensor:
         spikes = m.neuron(fold(m.first, x))
         return fold(m.left, spikes) + fold(m.right, spikes)
 
@@ -98,9 +80,10 @@ def test_branches_of_a_spike_sum_with_other_scales_are_refused() -> None:
 
 
 def _residual(neuron1: nn.Module, neuron2: nn.Module, *, left: nn.Module, right: nn.Module) -> nn.Module:
-    def forward(m: nn.Module, x: Tensor) -> Tensor:
+    def forward(m: Net, x: Tensor) -> Tensor:
         current = fold(m.first, x)
-        return m.neuron2(fold(m.left, current) + fold(m.right, fold(m.second, m.neuron1(current))))
+        spikes: Tensor = m.neuron2(fold(m.left, current) + fold(m.right, fold(m.second, m.neuron1(current))))
+        return spikes
 
     return Net(forward, first=conv(), second=conv(), neuron1=neuron1, neuron2=neuron2, left=left, right=right)
 
@@ -125,9 +108,10 @@ def test_pooled_branches_carry_their_windows_in_the_unit() -> None:
 def test_branches_that_cannot_share_a_unit_are_refused() -> None:
     """first feeds both sides of the sum: once averaged, once not."""
 
-    def forward(m: nn.Module, x: Tensor) -> Tensor:
+    def forward(m: Net, x: Tensor) -> Tensor:
         current = fold(m.first, x)
-        return m.neuron(fold(m.left, current) + fold(m.right, current))
+        spikes: Tensor = m.neuron(fold(m.left, current) + fold(m.right, current))
+        return spikes
 
     net = Net(forward, first=conv(), neuron=IF(), left=nn.AvgPool2d(2), right=nn.MaxPool2d(2))
     with pytest.raises(PlanError, match=r"meet in units .* of 'first'") as caught:

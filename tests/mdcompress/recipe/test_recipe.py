@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 from intsnn.errors import InvalidFileError, MissingFileError, UsageError
 from intsnn.yaml.file import read_yaml_text
-from intsnn.yaml.tree import KeyPath, parse_tree
+from intsnn.yaml.tree import KeyPath, PlainValue, parse_tree
 from intsnn.yaml.writing import write_yaml_text
 from mdcompress.data.names import DATA_SETS, EVENT_SETS
 from mdcompress.recipe import (
@@ -335,8 +335,8 @@ def test_dumped_recipe_loads_back_equal(values: dict[str, object]) -> None:
 
 
 @given(RECIPES)
-def test_recipe_as_written_by_hand_loads_as_its_values_say(values: dict[str, object]) -> None:
-    text = write_yaml_text({"schema": RECIPE_SCHEMA, **values})  # type: ignore[dict-item]
+def test_recipe_as_written_by_hand_loads_as_its_values_say(values: dict[str, PlainValue]) -> None:
+    text = write_yaml_text({"schema": RECIPE_SCHEMA, **values})
     assert read(text) == Recipe.model_validate_json(json.dumps(values))
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from mdcompress.adapters import ADAPTERS, REFUSALS
 from mdcompress.graph import NeuronModel
+from tests.support.changes import NeuronChanges
 from tests.support.paths import ROOT
 
 pytest.importorskip("spikingjelly")
@@ -59,5 +60,5 @@ def test_every_refusal_is_in_the_table_with_its_hint() -> None:
         ({"output": "membrane", "reset": "none"}, "h = 0.5 v + x; puts out h; v = h"),
     ],
 )  # fmt: skip
-def test_an_equation_in_one_line(changes: dict[str, object], says: str) -> None:
-    assert equation(replace(PLAIN, **changes)) == says  # type: ignore[arg-type]
+def test_an_equation_in_one_line(changes: NeuronChanges, says: str) -> None:
+    assert equation(replace(PLAIN, **changes)) == says

@@ -16,7 +16,7 @@ from intsnn.errors import InputError
 from mdcompress.compression import compress
 from mdcompress.errors import CalibrationError, PlanError
 from mdcompress.evaluation.verification import verify
-from mdcompress.graph import NodeKind, SnnGraph
+from mdcompress.graph import NeuronModel, NodeKind, SnnGraph, typical
 from mdcompress.layers.neuron import MembraneUnit, ReadoutUnit
 from mdcompress.layers.synapse import QuantSynapse
 from mdcompress.planning import plan
@@ -26,6 +26,7 @@ from mdcompress.student.observation import observe
 from mdcompress.student.quantizing import quantize
 from mdcompress.tracing import trace
 from mdcompress.zoo import IF, LIF, digits_snn
+from tests.support.narrowed import statistics
 from tests.support.networks import DrawnNetwork, LayerDraw, NetworkDraw, make_input, make_network
 
 FINE = Recipe.model_validate(
@@ -91,8 +92,9 @@ def put_on_grid(network: nn.Module, *, seed: int) -> None:
                     module.bias.copy_(_binary_fractions(module.bias.shape, step=0.25, reach=2))
             elif isinstance(module, nn.BatchNorm2d):
                 module.eps = 0.0
-                module.running_var.fill_(1.0)  # type: ignore[union-attr]
-                module.running_mean.copy_(_binary_fractions(module.bias.shape, step=0.25, reach=2))  # type: ignore[union-attr]
+                mean, variance = statistics(module)
+                variance.fill_(1.0)
+                mean.copy_(_binary_fractions(module.bias.shape, step=0.25, reach=2))
                 module.weight.copy_(torch.tensor([1.0, 0.5, -1.0, 2.0])[torch.randint(0, 4, module.weight.shape)])
                 module.bias.copy_(_binary_fractions(module.bias.shape, step=0.25, reach=3))
 
@@ -102,8 +104,10 @@ def stored_values(graph: SnnGraph, seen: Observation) -> dict[str, Tensor]:
     stored = {}
     for node in graph.of_kind(NodeKind.NEURON):
         model, h, s = node.spec, seen.potentials[node.name], seen.spikes[node.name]
-        after = {"hard": torch.where(s > 0, model.reset_value, h), "soft": h - model.soft_amount * s, "none": h}  # type: ignore[union-attr]
-        stored[node.name] = after[model.reset]  # type: ignore[union-attr]
+        assert isinstance(model, NeuronModel)
+        goal, amount = typical(model.reset_value), typical(model.soft_amount)
+        after = {"hard": torch.where(s > 0, goal, h), "soft": h - amount * s, "none": h}
+        stored[node.name] = after[model.reset]
     return stored
 
 
@@ -231,7 +235,8 @@ class TwoHeads(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         spikes = self.neuron(self.fc(x))
-        return (self.large(spikes) + self.small(spikes)).mean(0)
+        y: Tensor = (self.large(spikes) + self.small(spikes)).mean(0)
+        return y
 
 
 @pytest.mark.parametrize("kind", [Spoken, TwoHeads])
@@ -358,7 +363,7 @@ def test_a_graph_of_another_network_is_refused() -> None:
     with pytest.raises(PlanError, match=r"must have the batch norm 'stem\.norm' of the graph"):
         quantize(nn.Sequential(), graph, chosen)
     without_norm = digits_snn(channels=4)
-    without_norm.stem.norm = nn.Identity()  # type: ignore[union-attr]
+    without_norm.get_submodule("stem").norm = nn.Identity()
     with pytest.raises(PlanError, match=r"must have the batch norm 'stem\.norm'"):
         quantize(without_norm, graph, chosen)
 

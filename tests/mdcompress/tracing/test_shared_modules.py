@@ -19,13 +19,15 @@ from mdcompress.tracing import trace
 from mdcompress.zoo import IF, LIF
 from tests.support.float_graph import assert_float_parity
 from tests.support.live_networks import assert_integer_parity
+from tests.support.narrowed import batch_norm, statistics
 
 T, N = 3, 2
-Forward = Callable[[nn.Module, Tensor], Tensor]
+Forward = Callable[["Net", Tensor], Tensor]
 
 
 def fold(layer: nn.Module, x: Tensor) -> Tensor:
-    return layer(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+    y: Tensor = layer(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+    return y
 
 
 class Net(nn.Module):
@@ -42,46 +44,53 @@ class Net(nn.Module):
             self.block.weight.add_(0.05)
             for norm, mean in ((self.norm, 0.1), (self.other, 0.2)):
                 norm.bias.fill_(0.3)
-                norm.running_mean.fill_(mean)
-                norm.running_var.fill_(0.5)
+                statistics(norm)[0].fill_(mean)
+                statistics(norm)[1].fill_(0.5)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.run(self, x)
 
 
-def twice(m: nn.Module, x: Tensor) -> Tensor:
+def twice(m: Net, x: Tensor) -> Tensor:
     spikes = m.lif(fold(m.stem, x))
     spikes = m.second(fold(m.block, spikes))
-    return m.head(m.flat(m.third(fold(m.block, spikes))))
+    logits: Tensor = m.head(m.flat(m.third(fold(m.block, spikes))))
+    return logits
 
 
-def own_norms(m: nn.Module, x: Tensor) -> Tensor:
+def own_norms(m: Net, x: Tensor) -> Tensor:
     spikes = m.second(fold(m.norm, fold(m.block, m.lif(fold(m.stem, x)))))
-    return m.head(m.flat(m.third(fold(m.other, fold(m.block, spikes)))))
+    logits: Tensor = m.head(m.flat(m.third(fold(m.other, fold(m.block, spikes)))))
+    return logits
 
 
-def whole_block(m: nn.Module, x: Tensor) -> Tensor:
+def whole_block(m: Net, x: Tensor) -> Tensor:
     spikes = m.second(fold(m.norm, fold(m.block, m.lif(fold(m.stem, x)))))
-    return m.head(m.flat(m.third(fold(m.norm, fold(m.block, spikes)))))
+    logits: Tensor = m.head(m.flat(m.third(fold(m.norm, fold(m.block, spikes)))))
+    return logits
 
 
-def one_norm(m: nn.Module, x: Tensor) -> Tensor:
+def one_norm(m: Net, x: Tensor) -> Tensor:
     spikes = m.lif(fold(m.norm, fold(m.stem, x)))
-    return m.head(m.flat(m.second(fold(m.norm, fold(m.block, spikes)))))
+    logits: Tensor = m.head(m.flat(m.second(fold(m.norm, fold(m.block, spikes)))))
+    return logits
 
 
-def norm_alone(m: nn.Module, x: Tensor) -> Tensor:
+def norm_alone(m: Net, x: Tensor) -> Tensor:
     spikes = m.second(fold(m.norm, m.lif(fold(m.stem, x))))
-    return m.head(m.flat(m.third(fold(m.norm, spikes))))
+    logits: Tensor = m.head(m.flat(m.third(fold(m.norm, spikes))))
+    return logits
 
 
-def pools(m: nn.Module, x: Tensor) -> Tensor:
+def pools(m: Net, x: Tensor) -> Tensor:
     spikes = fold(m.pool, m.lif(fold(m.pool, fold(m.stem, x))))
-    return m.head(m.flat(spikes) + m.flat(spikes))
+    logits: Tensor = m.head(m.flat(spikes) + m.flat(spikes))
+    return logits
 
 
-def one_neuron(m: nn.Module, x: Tensor) -> Tensor:
-    return m.head(m.flat(m.lif(fold(m.block, m.lif(fold(m.stem, x))))))
+def one_neuron(m: Net, x: Tensor) -> Tensor:
+    logits: Tensor = m.head(m.flat(m.lif(fold(m.block, m.lif(fold(m.stem, x))))))
+    return logits
 
 
 def sample(*shape: int) -> Tensor:
@@ -195,7 +204,7 @@ def test_calibration_leaves_the_momentum_of_a_shared_norm() -> None:
     network, x = made(whole_block)
     network.norm.momentum = 0.25
     student = md.compress(network, x, "8bit", [x])
-    assert student.synapse("block_2").norm.momentum == 0.25  # type: ignore[union-attr]
+    assert batch_norm(student.synapse("block_2").norm).momentum == 0.25
 
 
 def test_pools_and_flattenings_stand_anywhere() -> None:
@@ -274,7 +283,8 @@ class Hidden(nn.Module):
         return spikes
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.fc3(self.spikes(self.fc2(self.spikes(self.fc1(x)))))
+        y: Tensor = self.fc3(self.spikes(self.fc2(self.spikes(self.fc1(x)))))
+        return y
 
 
 @pytest.mark.parametrize("step_mode", ["m", "s"])
@@ -303,7 +313,8 @@ def test_a_hidden_state_that_two_places_share_in_every_step_is_refused() -> None
             self.fc1, self.fc2, self.lif = nn.Linear(6, 6), nn.Linear(6, 6), snn.Leaky(beta=0.8, init_hidden=True)
 
         def forward(self, x: Tensor) -> Tensor:
-            return self.lif(self.fc2(self.lif(self.fc1(x))))
+            spikes: Tensor = self.lif(self.fc2(self.lif(self.fc1(x))))
+            return spikes
 
     with pytest.raises(TraceError, match=r"'network\.lif' is called more than once in a forward pass: the state"):
         trace(md.Stepped(Step()), 5 * sample(6))
