@@ -30,15 +30,14 @@ def correct_offsets(student: Student, teacher: nn.Module, inputs: Sequence[Tenso
     inputs = first_of(inputs, _SAMPLES)
     synapses = student.graph.of_kind(NodeKind.SYNAPSE)
     sources = Counter(map(_source, synapses))
-    own = {node.name: node for node in synapses if sources[_source(node)] == 1 and _source(node) in modules}
-    corrected = {name: node for name, node in own.items() if _offset(student.synapse(name)) is not None}
+    alone = [node for node in synapses if sources[_source(node)] == 1 and _source(node) in modules]
+    offsets = {node.name: offset for node in alone if (offset := _offset(student.synapse(node.name))) is not None}
+    corrected = {node.name: node for node in alone if node.name in offsets}
     with evaluating(teacher), fresh_state(teacher):
         targets = _teacher_means(teacher, modules, corrected, inputs)
-    for name, target in targets.items():
+    for name, offset in offsets.items():
         layer, unit = student.synapse(name), student.current_unit(name, student.stream_units())
-        offset = _offset(layer)
-        assert offset is not None
-        offset += (target - _mean(layer.spec, layer_currents(student, layer, inputs), unit)).to(offset)
+        offset.add_((targets[name] - _mean(layer.spec, layer_currents(student, layer, inputs), unit)).to(offset))
 
 
 def _source(node: SnnNode) -> str:

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from intsnn.arithmetic import IntType
-from mdcompress.graph import typical
 from mdcompress.layers.neuron import QuantNeuron
 from mdcompress.recipe import CalibrateSpec
 from mdcompress.student import Reader
@@ -81,7 +80,7 @@ def stored_range(readers: Sequence[Reader], membranes: Mapping[QuantNeuron, Tens
     """
     if spec.membrane == "percentile":
         return _percentile_range(readers, membranes, percentile=spec.percentile)
-    best, least = typical(readers[0].layer.model.threshold), float("inf")
+    best, least = readers[0].threshold, float("inf")
     for candidate in _candidates(readers, membranes):
         loss = _loss(readers, membranes, candidate)
         if loss < least:
@@ -91,8 +90,7 @@ def stored_range(readers: Sequence[Reader], membranes: Mapping[QuantNeuron, Tens
 
 def _candidates(readers: Sequence[Reader], membranes: Mapping[QuantNeuron, Tensor]) -> Iterator[float]:
     """Ranges to try, most of them around the threshold; for a membrane that is read out up to the largest seen."""
-    reference = readers[0]
-    threshold = typical(reference.layer.model.threshold)
+    reference, threshold = readers[0], readers[0].threshold
     answers = [membranes[reader.layer] for reader in readers if reader.answers]
     reach = max((float(values.abs().max()) / threshold for values in answers), default=0.0)
     if reference.never_fires and reach > 0.0:
@@ -115,17 +113,16 @@ def _loss(readers: Sequence[Reader], membranes: Mapping[QuantNeuron, Tensor], st
     unit, loss = scale / 2.0**reference.guard_bits / reference.factor, 0.0
     for reader in readers:
         own_scale = unit * reader.factor * 2.0**reader.guard_bits
-        floor = -math.inf if reader.answers else -typical(reader.layer.model.threshold)
-        loss += _storage_loss(reader.layer, membranes[reader.layer], own_scale, floor)
+        floor = -math.inf if reader.answers else -reader.threshold
+        loss += _storage_loss(reader, membranes[reader.layer], own_scale, floor)
     return loss
 
 
-def _storage_loss(neuron: QuantNeuron, values: Tensor, scale: float, floor: float) -> float:
-    half = 2 ** (neuron.policy.bit_width - 1)
+def _storage_loss(reader: Reader, values: Tensor, scale: float, floor: float) -> float:
+    half = 2 ** (reader.layer.policy.bit_width - 1)
     stored = (values / scale + 0.5).floor().clamp(-half, half - 1) * scale
-    threshold = typical(neuron.model.threshold)
-    near = (values.clamp_min(floor) - stored.clamp_min(floor)) / threshold
-    whole = (values - stored) / threshold
+    near = (values.clamp_min(floor) - stored.clamp_min(floor)) / reader.threshold
+    whole = (values - stored) / reader.threshold
     return float(near.square().mean() + _FAR_BELOW * whole.square().mean())
 
 
@@ -143,7 +140,7 @@ def _percentile_range(
         largest = 2 ** (reader.layer.policy.bit_width - 1) - 1
         per_range = step * reader.factor * 2.0**reader.guard_bits * largest  # of a range of 1
         needed.append(percentile_of([membranes[reader.layer]], percentile) / per_range)
-    return max(needed) or typical(reference.layer.model.threshold)
+    return max(needed) or reference.threshold
 
 
 def _sampled(batches: Sequence[Tensor]) -> Tensor:

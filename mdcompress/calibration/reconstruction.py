@@ -78,8 +78,9 @@ def round_rows(weight: Tensor, scale: Tensor, gram: Tensor, policy: WeightPolicy
         gram: H [inputs, inputs].
         policy: the integers' limits; scales of each row are only free if there is one for each row and any number.
     """
-    nearest = (weight / scale[:, None]).round().clamp(*weight_limits(policy))
-    compensated = _compensated(weight, scale, gram, policy)
+    limits = weight_limits(policy)
+    nearest = (weight / scale[:, None]).round().clamp(*limits)
+    compensated = _compensated(weight, scale, gram, limits)
     better = _loss(weight, compensated, scale, gram) < _loss(weight, nearest, scale, gram)
     values = torch.where(better[:, None], compensated, nearest)
     if policy.granularity == "per_tensor" or policy.scale == "power_of_two":
@@ -88,8 +89,8 @@ def round_rows(weight: Tensor, scale: Tensor, gram: Tensor, policy: WeightPolicy
     return Rounded(values, torch.where((seen > 0) & (power > 0), seen / power.clamp_min(1e-30), scale))
 
 
-def _compensated(weight: Tensor, scale: Tensor, gram: Tensor, policy: WeightPolicy) -> Tensor:
-    """GPTQ's rounding, inputs of the largest traces first."""
+def _compensated(weight: Tensor, scale: Tensor, gram: Tensor, limits: tuple[int, int]) -> Tensor:
+    """GPTQ's rounding to integers within the limits, inputs of the largest traces first."""
     diagonal = gram.diagonal()
     damping = _DAMPING * float(diagonal.mean()) or 1.0
     order = diagonal.argsort(descending=True, stable=True)
@@ -101,7 +102,7 @@ def _compensated(weight: Tensor, scale: Tensor, gram: Tensor, policy: WeightPoli
         stop = min(start + _BLOCK, len(order))
         errors = torch.empty_like(left[:, start:stop])
         for column in range(start, stop):
-            values[:, column] = (left[:, column] / scale).round().clamp(*weight_limits(policy))
+            values[:, column] = (left[:, column] / scale).round().clamp(*limits)
             error = (left[:, column] - values[:, column] * scale) / inverse[column, column]
             left[:, column + 1 : stop] -= error[:, None] * inverse[column, column + 1 : stop]
             errors[:, column - start] = error

@@ -37,6 +37,8 @@ def fit_units(student: Student, inputs: Sequence[Tensor], spec: CalibrateSpec) -
         student: in evaluation mode; its input has a scale.
         inputs: x [T, N, ...] each.
         spec: how ranges of membranes are found.
+
+    Errors: InputError where the data are of another shape; CalibrationError where a digitizer's range is not known.
     """
     least = fit_to_bounds(student)
     seen = _run_float_neurons(student, inputs)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from mdcompress.graph import Carries, SnnGraph
+from mdcompress.graph import Carries, SnnGraph, typical
 from mdcompress.layers.neuron import MembraneUnit, QuantNeuron, ReadoutUnit
 from mdcompress.planning.units import PlannedStream, UnitPlan
 
@@ -17,7 +17,7 @@ from mdcompress.planning.units import PlannedStream, UnitPlan
 class Reader:
     """A neuron that reads a stream: lsb = unit * factor (mean gain included), and as planned s_v = lsb * 2^guard_bits.
 
-    answers: whether its membrane is the network's answer.
+    stream: the stream's name; answers: whether the neuron's membrane is the network's answer.
     """
 
     name: str
@@ -26,6 +26,11 @@ class Reader:
     factor: float
     guard_bits: int
     answers: bool
+
+    @property
+    def threshold(self) -> float:
+        """theta in real units; where channels differ, the mean."""
+        return typical(self.layer.model.threshold)
 
     @property
     def never_fires(self) -> bool:

@@ -91,8 +91,8 @@ def _set_membrane_bits(student: Student, least: int) -> None:
         most = max(gained.values(), default=0)
         for reader, word in words.items():
             reader.layer.change_word(word, guard_bits=reader.guard_bits + most - gained[reader])
-        if stream.reference is not None and isinstance(stream.unit, MembraneUnit):
-            first = stream.reference
+        if isinstance(stream.unit, MembraneUnit):
+            first = stream.readers[0]
             stream.unit.change_word(words[first], guard_bits=first.guard_bits + most - gained[first])
 
 
