@@ -8,7 +8,7 @@ stored membrane is 2^R units.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from mdcompress.errors import PlanError
@@ -45,53 +45,37 @@ class ValueUnit:
 
 
 @dataclass(frozen=True)
-class CurrentUnit:
-    """A tensor of currents: real value = integer * unit(stream) * factor."""
-
-    stream: str
-    factor: float
-
-
-@dataclass(frozen=True)
 class NeuronUnit:
-    """How a neuron reads its stream: lsb = unit(stream) * factor (mean gain included); s_v = lsb * 2^guard_bits."""
+    """How a neuron reads its stream: lsb = unit * factor (mean gain included); s_v = lsb * 2^guard_bits."""
 
-    stream: str
     factor: float
     guard_bits: int
 
 
 @dataclass(frozen=True)
+class PlannedStream:
+    """Currents that share one unit; the stream has the name of the first of them.
+
+    currents: by tensor its factor, real value = integer * unit * factor. readers: by name, in the graph's order; the
+    first is the reference, whose stored scale sets the unit. A stream without readers is a readout's.
+    """
+
+    name: str
+    currents: Mapping[str, float]
+    readers: Mapping[str, NeuronUnit]
+
+
+@dataclass(frozen=True)
 class UnitPlan:
-    """Units by tensor (node) name. `references`: by stream, the neuron whose scale sets its unit; None: a readout's."""
+    """Every tensor's unit: those of values by tensor (node) name, those of currents by stream."""
 
     values: Mapping[str, ValueUnit]
-    currents: Mapping[str, CurrentUnit]
-    neurons: Mapping[str, NeuronUnit]
-    references: Mapping[str, str | None]
+    streams: tuple[PlannedStream, ...]
 
 
 def assign_units(graph: SnnGraph, plan: QuantPlan) -> UnitPlan:
     """Assign a unit to every tensor; PlanError where two branches of a sum cannot share one."""
-    values = _value_units(graph, plan)
-    currents = _current_units(graph)
-    references: dict[str, str | None] = {unit.stream: None for unit in currents.values()}
-    for node in graph.of_kind(NodeKind.NEURON):
-        stream = currents[node.inputs[0]].stream
-        references[stream] = references[stream] or node.name
-    neurons: dict[str, NeuronUnit] = {}
-    for stream, reference in references.items():
-        if reference is not None:
-            neurons |= _neuron_units(graph, plan, currents, stream, reference)
-    for node in graph.of_kind(NodeKind.NEURON):
-        if node.carries is Carries.CURRENT:  # it writes its potential, in its own fine unit
-            own, unit = currents[node.name], neurons[node.name]
-            del references[own.stream]
-            moved = {name: current.factor for name, current in currents.items() if current.stream == own.stream}
-            currents |= {
-                name: CurrentUnit(unit.stream, unit.factor * factor / own.factor) for name, factor in moved.items()
-            }
-    return UnitPlan(values, currents, neurons, references)
+    return UnitPlan(_value_units(graph, plan), _streams(graph, plan))
 
 
 def _value_units(graph: SnnGraph, plan: QuantPlan) -> dict[str, ValueUnit]:
@@ -176,8 +160,23 @@ def _common(node: SnnNode, units: list[ValueUnit]) -> ValueUnit:
     return first
 
 
-def _current_units(graph: SnnGraph) -> dict[str, CurrentUnit]:
-    """Walk each connected set of currents from its first tensor, carrying the factor along."""
+def _streams(graph: SnnGraph, plan: QuantPlan) -> tuple[PlannedStream, ...]:
+    currents = {next(iter(factors)): factors for factors in _connected_currents(graph)}
+    home = {tensor: stream for stream, factors in currents.items() for tensor in factors}
+    nodes: dict[str, list[SnnNode]] = {stream: [] for stream in currents}
+    for node in graph.of_kind(NodeKind.NEURON):
+        nodes[home[node.inputs[0]]].append(node)
+    readers = {stream: _neuron_units(plan, nodes[stream], factors) for stream, factors in currents.items()}
+    for node in graph.of_kind(NodeKind.NEURON):
+        if node.carries is Carries.CURRENT:  # it writes its potential, in its own fine unit
+            stream, own = home[node.inputs[0]], currents.pop(home[node.name])
+            lsb = readers[stream][node.name].factor
+            currents[stream] |= {tensor: lsb * factor / own[node.name] for tensor, factor in own.items()}
+    return tuple(PlannedStream(stream, factors, readers[stream]) for stream, factors in currents.items())
+
+
+def _connected_currents(graph: SnnGraph) -> Iterator[dict[str, float]]:
+    """Each connected set of currents, from its first tensor on: the factor of each, carried along."""
     neighbours: dict[str, list[tuple[str, float]]] = {
         node.name: [] for node in graph if node.carries is Carries.CURRENT and node.kind is not NodeKind.READOUT
     }
@@ -185,11 +184,12 @@ def _current_units(graph: SnnGraph) -> dict[str, CurrentUnit]:
         for source, target, ratio in _unit_ratios(node):
             neighbours[source].append((target, ratio))
             neighbours[target].append((source, 1.0 / ratio))
-    units: dict[str, CurrentUnit] = {}
+    seen: set[str] = set()
     for start in neighbours:
-        if start not in units:
-            units |= _walk(start, neighbours)
-    return units
+        if start not in seen:
+            factors = _walk(start, neighbours)
+            seen |= factors.keys()
+            yield factors
 
 
 def _unit_ratios(node: SnnNode) -> Iterator[tuple[str, str, float]]:
@@ -208,7 +208,7 @@ def _unit_ratios(node: SnnNode) -> Iterator[tuple[str, str, float]]:
             yield source, node.name, ratio
 
 
-def _walk(start: str, neighbours: Mapping[str, list[tuple[str, float]]]) -> dict[str, CurrentUnit]:
+def _walk(start: str, neighbours: Mapping[str, list[tuple[str, float]]]) -> dict[str, float]:
     factors, waiting = {start: 1.0}, [start]
     while waiting:
         here = waiting.pop()
@@ -222,51 +222,43 @@ def _walk(start: str, neighbours: Mapping[str, list[tuple[str, float]]]) -> dict
                     f"currents {here!r} and {there!r} meet in units {factor:g} and {factors[there]:g} of {start!r}",
                     hints=["an average pooling of currents stands in one branch of a residual sum only"],
                 )
-    return {name: CurrentUnit(start, factor) for name, factor in factors.items()}
+    return factors
 
 
-def _neuron_units(
-    graph: SnnGraph, plan: QuantPlan, currents: Mapping[str, CurrentUnit], stream: str, reference: str
-) -> dict[str, NeuronUnit]:
+def _neuron_units(plan: QuantPlan, nodes: Sequence[SnnNode], currents: Mapping[str, float]) -> dict[str, NeuronUnit]:
     """Guard bits of all neurons on one stream: powers of two between their stored scales, so one unit serves all."""
-    readers = {node.name: node for node in graph.of_kind(NodeKind.NEURON) if currents[node.inputs[0]].stream == stream}
-    models = {name: _model(node) for name, node in readers.items()}
-    factors = {
-        name: currents[node.inputs[0]].factor * typical(models[name].current_gain) for name, node in readers.items()
+    if not nodes:
+        return {}
+    reference, models = nodes[0].name, {node.name: _model(node) for node in nodes}
+    factors = {node.name: currents[node.inputs[0]] * typical(models[node.name].current_gain) for node in nodes}
+    scales = {  # s_v in the unit, up to a factor common to the stream
+        name: typical(model.threshold) / 2.0 ** (_bit_width(plan, name) - 1) / factors[name]
+        for name, model in models.items()
     }
-
-    def stored_scale(name: str) -> float:  # s_v up to a factor common to the stream
-        membrane = plan.node(name).membrane
-        assert membrane is not None
-        return typical(models[name].threshold) / 2.0 ** (membrane.bit_width - 1)
-
-    base = stored_scale(reference) / factors[reference]
-    offsets = {name: round(math.log2(stored_scale(name) / factors[name] / base)) for name in readers}
-    planned = {name: _guard_bits(plan, name) for name in readers}
-    needed = {name: most_leak_bits(models[name].decay) for name in readers}
-    lift = max(needed[name] - planned[reference] - offsets[name] for name in readers)
-    common = planned[reference] + max(0, lift)
-    units = {name: NeuronUnit(stream, factors[name], common + offsets[name]) for name in readers}
+    offsets = {name: round(math.log2(scale / scales[reference])) for name, scale in scales.items()}
+    planned = plan.node(reference).guard_bits
+    lift = max(most_leak_bits(model.decay) - planned - offsets[name] for name, model in models.items())
+    common = planned + max(0, lift)
+    units = {name: NeuronUnit(factors[name], common + offset) for name, offset in offsets.items()}
     _check_words(plan, units)
     return units
 
 
 def _check_words(plan: QuantPlan, units: Mapping[str, NeuronUnit]) -> None:
     for name, unit in units.items():
-        membrane = plan.node(name).membrane
-        assert membrane is not None
-        if membrane.bit_width - 1 + unit.guard_bits > _LARGEST_WORD:
+        bits = _bit_width(plan, name)
+        if bits - 1 + unit.guard_bits > _LARGEST_WORD:
             raise PlanError(
                 f"neuron {name!r} needs {unit.guard_bits} guard bits to share a stream with {', '.join(units)}: "
-                f"with {membrane.bit_width} membrane bits that is more than {_LARGEST_WORD + 1} bits",
+                f"with {bits} membrane bits that is more than {_LARGEST_WORD + 1} bits",
                 hints=["give the neurons of one residual stream similar thresholds and bit widths"],
             )
 
 
-def _guard_bits(plan: QuantPlan, name: str) -> int:
+def _bit_width(plan: QuantPlan, name: str) -> int:
     membrane = plan.node(name).membrane
-    assert membrane is not None and membrane.guard_bits is not None
-    return membrane.guard_bits
+    assert membrane is not None
+    return membrane.bit_width
 
 
 def _model(node: SnnNode) -> NeuronModel:

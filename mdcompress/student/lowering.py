@@ -205,7 +205,7 @@ def _without_offset(
     student: Student, source: str, integers: SynapseIntegers, streams: dict[str, Tensor]
 ) -> RequantConstants:
     """The constants of a synapse; where it reads a digitizer's counts q + o, its bias takes o*M*sum(q_w) off."""
-    requant, digitizer = integers.requant, student.assigned.values[source].digitizer
+    requant, digitizer = integers.requant, student.value_units[source].digitizer
     if digitizer is None:
         return requant
     unit = student.current_unit(student.graph.node(digitizer).inputs[0], streams)

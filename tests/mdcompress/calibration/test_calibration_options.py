@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from mdcompress.calibration import calibrate
+from mdcompress.calibration.layer_taps import first_of, layer_currents, layer_inputs
 from mdcompress.calibration.ranges import best_reach, percentile_of
 from mdcompress.calibration.reconstruction import _columns, round_rows
 from mdcompress.compression import compress
@@ -27,7 +28,6 @@ from mdcompress.modes import evaluating
 from mdcompress.planning import plan
 from mdcompress.recipe import CalibrateSpec, Recipe, WeightPolicy
 from mdcompress.student import Student
-from mdcompress.student.layer_taps import first_of, layer_currents, layer_inputs
 from mdcompress.student.observation import observe
 from mdcompress.student.quantizing import quantize
 from mdcompress.tracing import trace
@@ -321,10 +321,10 @@ def test_a_layer_is_shown_at_most_so_many_samples_and_the_layers_behind_it_are_n
     for name in ("stem.conv", "head"):
         student.synapse(name).register_forward_pre_hook(lambda _m, _x, name=name: ran.append(name))
     student.eval()
-    (read,) = layer_inputs(student, "stem.conv", [x])
+    (read,) = layer_inputs(student, student.synapse("stem.conv"), [x])
     assert torch.equal(read, student.input(x)) and ran == ["stem.conv"]
     whole = student.run(x).currents["conv3.conv"]
-    (currents,) = layer_currents(student, "conv3.conv", [x])
+    (currents,) = layer_currents(student, student.synapse("conv3.conv"), [x])
     assert torch.equal(currents, whole) and ran.count("head") == 1
 
 

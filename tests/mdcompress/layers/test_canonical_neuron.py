@@ -216,7 +216,7 @@ def test_a_neuron_without_a_limit_fires_31_spikes_at_most() -> None:
     with torch.no_grad():
         student.synapse("synapse").layer.weight.fill_(1.0)
     assert int(student.trace(x).spikes["neuron"].max()) == 31
-    assert student.assigned.values["neuron"].largest == 31
+    assert student.value_units["neuron"].largest == 31
 
 
 @pytest.mark.parametrize(

@@ -289,9 +289,9 @@ def test_recurrent_weights_have_no_membrane() -> None:
 
 def test_recurrent_currents_count_in_the_unit_of_the_stream() -> None:
     graph = recurrent_graph(PLAIN, SPECS["linear"], inputs=5, time_steps=2)
-    units = Student(graph, plan(plain_recipe(), graph)).assigned
-    assert units.currents["neuron.recurrent"] == units.currents["synapse"]
-    assert units.references == {"synapse": "neuron"}
+    (stream,) = Student(graph, plan(plain_recipe(), graph)).streams
+    assert stream.currents["neuron.recurrent"] == stream.currents["synapse"]
+    assert stream.name == "synapse" and [reader.name for reader in stream.readers] == ["neuron"]
 
 
 # --- one's own neurons -----------------------------------------------------------------------------------------------

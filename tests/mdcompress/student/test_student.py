@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from intsnn.errors import InputError
+from mdcompress.calibration.stream_units import fit_to_bounds
 from mdcompress.compression import compress
 from mdcompress.errors import CalibrationError, PlanError
 from mdcompress.evaluation.verification import verify
@@ -255,8 +256,6 @@ def test_linear_networks_run_and_equal_their_graphs(kind: type[nn.Module]) -> No
 
 def test_a_readout_starts_from_the_largest_head_before_data_refine_it() -> None:
     """The bound of the small head, found second, must not replace that of the large one."""
-    from mdcompress.calibration.calibration import _fit_readouts_to_bounds
-
     torch.manual_seed(1)
     network, x = TwoHeads(), torch.rand(2, 2, 6)
     with torch.no_grad():
@@ -264,7 +263,7 @@ def test_a_readout_starts_from_the_largest_head_before_data_refine_it() -> None:
     graph = trace(network, x)
     student = quantize(network, graph, plan(FINE, graph))
     student.input.fit(x)
-    _fit_readouts_to_bounds(student)
+    fit_to_bounds(student)
     bound = student.synapse("large").current_bound(1.0) + student.synapse("small").current_bound(1.0)
     assert student.readout_scale() >= 0.999 * bound / 2**18
 
