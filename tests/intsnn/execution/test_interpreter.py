@@ -168,7 +168,8 @@ def test_an_input_that_does_not_fit_the_graph_is_an_error(spoil: Callable[[IntAr
 
 def test_a_node_of_another_type_is_an_error() -> None:
     build = GraphBuilder(np.random.default_rng(0))
-    build.nodes.append(NodeFields("odd", (build.input((2,)),), (2,)))
+    odd = NodeFields("odd", (build.input((2,)),), (2,))
+    build.nodes.append(odd)  # type: ignore[arg-type]  # no node type, on purpose
     build.readout("odd")
     with pytest.raises(GraphError, match="knows no NodeFields"):
         run(build.graph(), [[[1, 2]]])

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from intsnn.checking.attributes import ATTRIBUTES
 from intsnn.execution.interpreter import evaluate, run
 from intsnn.execution.parity import compare, require_equal
-from intsnn.graph import NODE_TYPES, IntGraph, IntReadout
+from intsnn.graph import NODE_TYPES, IntGraph, IntNode, IntReadout
 from intsnn.graph.bounds import channel_bounds
 from intsnn.graph.fingerprint import fingerprint
 from intsnn.graph.nodes import NodeFields
@@ -33,8 +33,9 @@ _SOURCES = sorted(path for folder in ("export/intsnn", "mdcompress") for path in
 # --- the set ---------------------------------------------------------------------------------------------------------
 
 
-def _subclasses(kind: type) -> Iterator[type]:
-    for below in kind.__subclasses__():
+def _subclasses(kind: type[object]) -> Iterator[type[object]]:
+    subclasses: list[type[object]] = kind.__subclasses__()
+    for below in subclasses:
         yield below
         yield from _subclasses(below)
 
@@ -143,7 +144,7 @@ def test_a_node_of_each_type_is_computed_alike_by_three_and_within_its_bounds(ki
 
 
 @pytest.mark.parametrize("one", NODE_TYPES, ids=KINDS)
-def test_a_changed_attribute_changes_the_fingerprint(one: type[NodeFields]) -> None:
+def test_a_changed_attribute_changes_the_fingerprint(one: type[IntNode]) -> None:
     """Of every type, each field but `scale`, which no arithmetic reads."""
     graph = _drawn()[one.kind]
     (node, *_) = (node for node in graph if type(node) is one)
