@@ -147,7 +147,7 @@ def test_the_defaults_are_the_shipped_script() -> None:
         ({"device": "flash"}, "device must be one of rram, sram \\(got 'flash'\\)"),
     ],
 )
-def test_a_bad_argument_is_an_error(arguments: dict[str, Any], message: str) -> None:
+def test_a_bad_argument_is_an_error(arguments: dict[str, Any], message: str) -> None:  # Any: wrong types too
     with pytest.raises(UsageError, match=message):
         spikesim([ONE], **arguments)
 

@@ -44,8 +44,8 @@ def drawn(section: Section) -> Element:
 def rows_of(picture: Element) -> dict[str, Element]:
     """Name -> svg of each row."""
     rows = [row for row in picture.iter("div") if row.get("class") == "row"]
-    bars_and_names = ((present(part(row, "span[@class='name']").text), row.find("svg")) for row in rows)
-    return {name: svg for name, svg in bars_and_names if svg is not None}  # the axis has none
+    bars_and_names = ((part(row, "span[@class='name']").text, row.find("svg")) for row in rows)
+    return {present(name): svg for name, svg in bars_and_names if svg is not None}  # the axis has none
 
 
 def numbers_of(picture: Element) -> dict[str, list[str]]:
