@@ -1,19 +1,25 @@
-"""How each part of a network is quantized: the `quantize` section of a recipe."""
+"""How each part of a network is quantized and scaled: the `quantize` and `calibrate` sections of a recipe."""
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Annotated, Literal
 
 from pydantic import Field, model_serializer, model_validator
 
+from intsnn.weight_bits import TERNARY_BITS
 from intsnn.yaml.file import RuleError, StrictModel
+from mdcompress.recipe.keys import ReadWhere
 from mdcompress.recipe.values import NodePatterns, WeightBits, as_tuple
 
 
 class WeightPolicy(StrictModel):
     """Weights as integers times a scale: w = s_w * q_w."""
 
-    bit_width: WeightBits = Field(8, description="Bits of a weight; 1 is binary (-1, +1) and 1.58 ternary (-1, 0, +1).")
+    bit_width: WeightBits = Field(
+        8,
+        description=f"Bits of a weight; 1 is binary (-1, +1) and {TERNARY_BITS} ternary (-1, 0, +1).",
+    )
     granularity: Literal["per_tensor", "per_channel"] = Field(
         "per_channel", description="One scale for the layer, or one for each output channel."
     )
@@ -69,7 +75,9 @@ class BatchNormPolicy(StrictModel):
         description="`quantize` keeps batch norm as the multiplier M; `fold` puts it into the weights before they are "
         "quantized, so that M carries scales only; `power_of_two` makes M a shift.",
     )
-    scale_bit_width: int = Field(
+    scale_bit_width: Annotated[
+        int, ReadWhere("mode is quantize or fold", lambda given: given["mode"] != "power_of_two")
+    ] = Field(
         8,
         ge=2,
         le=16,
@@ -132,4 +140,41 @@ class QuantizeSpec(StrictModel):
     input: InputPolicy = Field(InputPolicy(), description="The network's input.")
     overrides: tuple[Override, ...] = Field(
         (), description="Nodes that differ; a later item wins over an earlier one, key by key."
+    )
+
+
+def _asks_for_a_percentile(given: Mapping[str, object]) -> bool:
+    return "percentile" in (given["input"], given["membrane"])
+
+
+class CalibrateSpec(StrictModel):
+    """How scales are found from data, and what is corrected with them, before any training."""
+
+    input: Literal["max", "mse", "percentile"] = Field(
+        "max",
+        description="The largest input that has an integer, where the data lie on no grid: the largest seen, the one "
+        "with the least squared error, or a percentile.",
+    )
+    membrane: Literal["mse", "percentile"] = Field(
+        "mse",
+        description="The stored range of membranes: with the least squared error above -threshold, or a percentile of "
+        "their sizes.",
+    )
+    percentile: Annotated[float, ReadWhere("input or membrane is percentile", _asks_for_a_percentile)] = Field(
+        99.9, gt=0, le=100, description="The percentile, where one is asked for."
+    )
+    weights: Literal["nearest", "reconstruct"] = Field(
+        "reconstruct",
+        description="`nearest` rounds every weight by itself; `reconstruct` rounds a layer's weights one after the "
+        "other, each making up for the errors before it on the membranes of the calibration data.",
+    )
+    statistics: Literal["recompute", "keep"] = Field(
+        "recompute",
+        description="Running mean and variance of batch norms: measured in the quantized network, or those of the "
+        "float network.",
+    )
+    offsets: Literal["keep", "correct"] = Field(
+        "correct",
+        description="`correct` adds to each channel's offset B what the mean current of the float network is larger, "
+        "layer by layer; a layer with neither bias nor batch norm has no offset and is left out.",
     )

@@ -25,7 +25,7 @@ from mdcompress.planning import (
     plan_to_json,
     plan_to_yaml,
 )
-from mdcompress.planning.leak import keeps_leak
+from mdcompress.planning.neurons import keeps_leak
 from mdcompress.recipe import (
     BatchNormPolicy,
     DistillSpec,
