@@ -185,10 +185,9 @@ def _merged(base: PolicyT, section: str, rules: Sequence[_Rule]) -> tuple[Policy
     given = base.model_fields_set
     origins = {name: f"quantize.{section}" if name in given else "default" for name in values}
     for rule in rules:
-        changes = rule.override.sections.get(section)
-        for name in changes.model_fields_set if changes else ():
-            values[name] = getattr(changes, name)
-            origins[name] = rule.name
+        changes = rule.override.changes(section)
+        values |= changes
+        origins |= dict.fromkeys(changes, rule.name)
     try:
         merged = type(base).model_validate(values)
     except ValidationError as error:

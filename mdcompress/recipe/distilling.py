@@ -7,9 +7,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from intsnn.yaml.file import RuleError, StrictModel
+from intsnn.yaml.file import RuleError
 from mdcompress.distances import DISTANCES_IN_WORDS, NORMALIZED, POOLED, Distance, Normalize, Pool
-from mdcompress.recipe.keys import ReadBy, ReadWhere
+from mdcompress.recipe.keys import ReadBy, ReadWhere, RecipeSection
 from mdcompress.recipe.values import LayerWeights, NeuronPatterns, StepCounts, WeightBits, as_tuple
 from mdcompress.runs.manifest import Stage
 
@@ -23,7 +23,7 @@ def _one_of(distances: tuple[Distance, ...]) -> str:
     return f"distance is {' or '.join(distances)}"
 
 
-class TaskLossSpec(StrictModel):
+class TaskLossSpec(RecipeSection):
     """Cross-entropy with the labels."""
 
     weight: float = Field(1.0, ge=0, description="Factor of this loss in the sum.")
@@ -32,7 +32,7 @@ class TaskLossSpec(StrictModel):
     )
 
 
-class LogitLossSpec(StrictModel):
+class LogitLossSpec(RecipeSection):
     """KL(teacher || student) * temperature^2 of the softened outputs."""
 
     weight: float = Field(4.0, ge=0, description="Factor of this loss in the sum.")
@@ -40,7 +40,7 @@ class LogitLossSpec(StrictModel):
     on: LossSteps = Field("mean", description="Whether each step's logits are compared, or their mean over steps.")
 
 
-class LayerLossSpec(StrictModel):
+class LayerLossSpec(RecipeSection):
     """A loss that compares neuron layers one by one: what is common to those of membranes and of firing rates."""
 
     weight: float = Field(0.1, ge=0, description="Factor of this loss in the sum.")
@@ -93,7 +93,7 @@ class RateLossSpec(LayerLossSpec):
     )
 
 
-class BitStage(StrictModel):
+class BitStage(RecipeSection):
     """A part of the training in which layers have more bits than planned."""
 
     epoch: int = Field(ge=0, description="How many epochs are done when it begins; the first stage begins at 0.")
@@ -105,7 +105,7 @@ class BitStage(StrictModel):
     )
 
 
-class DistillSpec(StrictModel):
+class DistillSpec(RecipeSection):
     """Training of the quantized student: the sum of the losses that are not null."""
 
     epochs: int = Field(10, ge=0, description="Passes over the training data; 0: calibration only.")

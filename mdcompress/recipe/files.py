@@ -11,7 +11,6 @@ from pydantic import field_validator
 from intsnn.errors import UsageError
 from intsnn.yaml.file import read_yaml
 from intsnn.yaml.writing import write_yaml_text
-from mdcompress.recipe.keys import idle_keys
 from mdcompress.recipe.sections import Recipe
 
 RECIPE_SCHEMA = "mdcompress.recipe/1"
@@ -49,7 +48,7 @@ def load_kept_recipe(path: Path, *, changes: Sequence[str] = ()) -> Recipe:
 
 
 def _idle_paths(recipe: Recipe) -> set[tuple[str | int, ...]]:
-    return {idle.path for idle in idle_keys(recipe)}
+    return {idle.path for idle in recipe.idle_keys()}
 
 
 class _KeptRecipe(Recipe):

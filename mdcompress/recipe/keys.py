@@ -8,11 +8,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, get_args, get_origin
+from typing import Literal, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
 
+from intsnn.yaml.file import StrictModel
 from intsnn.yaml.tree import PlainValue
 from mdcompress.runs.manifest import Stage
 
@@ -41,11 +43,13 @@ class RecipeKey:
 
     path: `distill.membrane.weight`; that of an item of a list leaves the item's number out. stages: those that read it;
     None where neither the key nor a section around it says so. default: as JSON; None where the key is required.
+    where: the condition under which it is read, if there is one.
     """
 
     path: str
     stages: frozenset[Stage] | None
     default: str | None
+    where: ReadWhere | None = None
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,24 @@ class IdleKey:
     value: PlainValue
     default: PlainValue
     where: ReadWhere
+
+    def below(self, *path: str | int) -> IdleKey:
+        """The same key, seen from further up."""
+        return replace(self, path=(*path, *self.path))
+
+
+MarkT = TypeVar("MarkT", ReadBy, ReadWhere)
+
+
+class RecipeSection(StrictModel):
+    """Base of every section of a recipe."""
+
+    def idle_keys(self) -> Iterator[IdleKey]:
+        """The keys of the section, and of those below it, that have no effect and are not at their defaults."""
+        yield from idle_in(self, (dict(self),))
+        for name, value in self:
+            for number, inner in _items_of(value):
+                yield from (idle.below(name, *number) for idle in inner.idle_keys())
 
 
 def recipe_keys(
@@ -71,58 +93,44 @@ def recipe_keys(
     """
     for name, info in model.model_fields.items():
         here = f"{path}.{name}".lstrip(".")
-        marks = [mark.stages for mark in info.metadata if isinstance(mark, ReadBy)]
-        read_by = marks[-1] if marks else stages
-        default = getattr(given, name, info.default)
-        yield RecipeKey(here, read_by, None if _has_no_value(info, given) else _as_json(default))
+        mark = _mark(info, ReadBy)
+        read_by = stages if mark is None else mark.stages
+        default = getattr(given, name) if isinstance(given, BaseModel) else info.default
+        as_json = None if default is PydanticUndefined else _as_json(default)
+        yield RecipeKey(here, read_by, as_json, _mark(info, ReadWhere))
         for section in _sections(info.annotation):
             yield from recipe_keys(section, path=here, stages=read_by, given=default)
 
 
 def keys_not_read_by(model: type[BaseModel], stage: Stage) -> tuple[str, ...]:
     """The keys of a section that say they are read by other stages alone."""
-    marks = {name: [m for m in info.metadata if isinstance(m, ReadBy)] for name, info in model.model_fields.items()}
-    return tuple(name for name, found in marks.items() if found and stage not in found[-1].stages)
+    marks = {name: _mark(info, ReadBy) for name, info in model.model_fields.items()}
+    return tuple(name for name, mark in marks.items() if mark is not None and stage not in mark.stages)
 
 
-def idle_keys(section: BaseModel, *, variants: Sequence[Mapping[str, object]] = ()) -> Iterator[IdleKey]:
-    """The keys of a section, and of those below it, that have no effect and are not at their defaults.
+def idle_in(section: BaseModel, situations: Sequence[Mapping[str, object]]) -> Iterator[IdleKey]:
+    """The keys of a section that are not at their defaults and have no effect in any situation.
 
     Args:
         section: as it was read.
-        variants: what others put over the section's values; where one of them reads the key, it has an effect.
+        situations: the values of its keys, in each place where it counts.
     """
-    values = dict(section)
     for name, info in type(section).model_fields.items():
-        value = values[name]
-        for where in (mark for mark in info.metadata if isinstance(mark, ReadWhere)):
-            if value != info.default and not any(where.holds({**values, **variant}) for variant in ({}, *variants)):
-                yield IdleKey((name,), value, info.default, where)
-        for path, inner in _sections_of(value):
-            over = [changes for other in _overrides(section) if (changes := other.get(name)) is not None]
-            for idle in idle_keys(inner, variants=over):
-                yield replace(idle, path=(name, *path, *idle.path))
+        value, where = getattr(section, name), _mark(info, ReadWhere)
+        if where is not None and value != info.default and not any(map(where.holds, situations)):
+            yield IdleKey((name,), value, info.default, where)
 
 
-def _sections_of(value: object) -> Iterator[tuple[tuple[int, ...], BaseModel]]:
+def _items_of(value: object) -> Iterator[tuple[tuple[int, ...], RecipeSection]]:
     """The section at a key, or those in its list with their numbers."""
-    if isinstance(value, BaseModel):
+    if isinstance(value, RecipeSection):
         yield (), value
     elif isinstance(value, tuple):
-        yield from (((number,), item) for number, item in enumerate(value) if isinstance(item, BaseModel))
+        yield from (((number,), item) for number, item in enumerate(value) if isinstance(item, RecipeSection))
 
 
-def _overrides(section: BaseModel) -> Iterator[Mapping[str, Mapping[str, object]]]:
-    """What the items of a section's `overrides` change: section -> key -> value."""
-    for item in getattr(section, "overrides", ()):
-        yield {
-            name: {key: getattr(policy, key) for key in policy.model_fields_set}
-            for name, policy in item.sections.items()
-        }
-
-
-def _has_no_value(info: FieldInfo, given: object) -> bool:
-    return info.is_required() and not isinstance(given, BaseModel)
+def _mark(info: FieldInfo, kind: type[MarkT]) -> MarkT | None:
+    return next((mark for mark in info.metadata if isinstance(mark, kind)), None)
 
 
 def _as_json(default: object) -> str:

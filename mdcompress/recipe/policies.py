@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Literal
 
 from pydantic import Field, model_serializer, model_validator
 
 from intsnn.weight_bits import TERNARY_BITS
-from intsnn.yaml.file import RuleError, StrictModel
-from mdcompress.recipe.keys import ReadWhere
+from intsnn.yaml.file import RuleError
+from mdcompress.recipe.keys import IdleKey, ReadWhere, RecipeSection, idle_in
 from mdcompress.recipe.values import NodePatterns, WeightBits, as_tuple
 
 
-class WeightPolicy(StrictModel):
+class WeightPolicy(RecipeSection):
     """Weights as integers times a scale: w = s_w * q_w."""
 
     bit_width: WeightBits = Field(
@@ -47,7 +47,7 @@ class WeightPolicy(StrictModel):
         return self
 
 
-class MembranePolicy(StrictModel):
+class MembranePolicy(RecipeSection):
     """The stored membrane potential as integers of N bits: v = s_v * q_v. The comparison happens before storage."""
 
     bit_width: int = Field(8, ge=2, le=16, description="Bits of the stored membrane potential (signed).")
@@ -67,7 +67,7 @@ class MembranePolicy(StrictModel):
     )
 
 
-class BatchNormPolicy(StrictModel):
+class BatchNormPolicy(RecipeSection):
     """Batch norm (or a bare bias) as integers: j = (acc * M + B) >> S, M and B per channel."""
 
     mode: Literal["quantize", "fold", "power_of_two"] = Field(
@@ -86,13 +86,13 @@ class BatchNormPolicy(StrictModel):
     shift_bit_width: int = Field(16, ge=4, le=24, description="Significant bits of the offset B (signed).")
 
 
-class InputPolicy(StrictModel):
+class InputPolicy(RecipeSection):
     """The network's input as integers."""
 
     bit_width: int = Field(8, ge=1, le=8, description="Bits of an input value.")
 
 
-class Override(StrictModel):
+class Override(RecipeSection):
     """Other settings for some nodes; only the keys that are given change."""
 
     match: NodePatterns = Field(
@@ -111,10 +111,15 @@ class Override(StrictModel):
         return as_tuple(self.match)
 
     @property
-    def sections(self) -> dict[str, StrictModel]:
+    def sections(self) -> dict[str, RecipeSection]:
         """The policies that are given: by name, in the order weight, membrane, batch_norm."""
         named = {"weight": self.weight, "membrane": self.membrane, "batch_norm": self.batch_norm}
         return {name: policy for name, policy in named.items() if policy is not None}
+
+    def changes(self, section: str) -> dict[str, object]:
+        """The keys that are given for a section, with their values."""
+        policy = self.sections.get(section)
+        return {} if policy is None else {key: getattr(policy, key) for key in policy.model_fields_set}
 
     @model_validator(mode="after")
     def _changes_something(self) -> Override:
@@ -131,7 +136,7 @@ class Override(StrictModel):
         return {"match": self.match if isinstance(self.match, str) else list(self.match), **given}
 
 
-class QuantizeSpec(StrictModel):
+class QuantizeSpec(RecipeSection):
     """One policy for each kind of part, and the nodes that differ."""
 
     weight: WeightPolicy = Field(WeightPolicy(), description="Every synapse's weights.")
@@ -142,12 +147,22 @@ class QuantizeSpec(StrictModel):
         (), description="Nodes that differ; a later item wins over an earlier one, key by key."
     )
 
+    def idle_keys(self) -> Iterator[IdleKey]:
+        """A key of a policy counts at every node that the policy holds for, with what other items change there."""
+        for name, base in (("weight", self.weight), ("membrane", self.membrane), ("batch_norm", self.batch_norm)):
+            others = [{}, *(item.changes(name) for item in self.overrides)]
+            yield from (idle.below(name) for idle in idle_in(base, [{**dict(base), **other} for other in others]))
+            for number, item in enumerate(self.overrides):
+                if (policy := item.sections.get(name)) is not None:
+                    situations = [{**dict(base), **other, **item.changes(name)} for other in others]
+                    yield from (idle.below("overrides", number, name) for idle in idle_in(policy, situations))
+
 
 def _asks_for_a_percentile(given: Mapping[str, object]) -> bool:
     return "percentile" in (given["input"], given["membrane"])
 
 
-class CalibrateSpec(StrictModel):
+class CalibrateSpec(RecipeSection):
     """How scales are found from data, and what is corrected with them, before any training."""
 
     input: Literal["max", "mse", "percentile"] = Field(

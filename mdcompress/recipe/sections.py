@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
-from intsnn.yaml.file import RuleError, StrictModel
+from intsnn.yaml.file import RuleError
 from intsnn.yaml.wording import seen
 from mdcompress.data.names import DATA_SETS, DEFAULT_FOLDER, EVENT_SETS, Encoding
 from mdcompress.recipe.distilling import DistillSpec
-from mdcompress.recipe.keys import ReadBy, ReadWhere, idle_keys
+from mdcompress.recipe.keys import ReadBy, ReadWhere, RecipeSection
 from mdcompress.recipe.nir import NirSpec
 from mdcompress.recipe.policies import CalibrateSpec, QuantizeSpec
 from mdcompress.recipe.values import Builder, DataName, RunName, StepCounts, is_nir_file
 from mdcompress.runs.manifest import Stage
 
 
-class ModelSpec(StrictModel):
+class ModelSpec(RecipeSection):
     """The float network."""
 
     builder: Annotated[Builder, ReadBy(Stage.TRAIN, Stage.QUANTIZE)] = Field(
@@ -49,7 +49,7 @@ class ModelSpec(StrictModel):
         return self
 
 
-class OptimizerSpec(StrictModel):
+class OptimizerSpec(RecipeSection):
     """The optimizer of a training."""
 
     name: Literal["adamw", "adam", "sgd"] = Field("adamw", description="Which optimizer.")
@@ -60,7 +60,7 @@ class OptimizerSpec(StrictModel):
     )
 
 
-class TeacherSpec(StrictModel):
+class TeacherSpec(RecipeSection):
     """Training of the float network, used only where there are no weights."""
 
     epochs: int = Field(20, ge=1, description="Passes over the training data.")
@@ -77,7 +77,7 @@ class TeacherSpec(StrictModel):
     )
 
 
-class DataSpec(StrictModel):
+class DataSpec(RecipeSection):
     """What the network is trained, calibrated and tested on."""
 
     name: DataName = Field(
@@ -108,7 +108,7 @@ class DataSpec(StrictModel):
         return self
 
 
-class NormStatisticsSpec(StrictModel):
+class NormStatisticsSpec(RecipeSection):
     """What a student's batch norms do in its training: until they are frozen they follow the batches."""
 
     freeze_after: int | None = Field(
@@ -128,7 +128,7 @@ class NormStatisticsSpec(StrictModel):
     )
 
 
-class TrainSpec(StrictModel):
+class TrainSpec(RecipeSection):
     """How the student is trained; all but `optimizer` and `batch_norm` holds for the teacher too."""
 
     optimizer: Annotated[OptimizerSpec, ReadBy(Stage.DISTILL)] = Field(
@@ -150,7 +150,7 @@ class TrainSpec(StrictModel):
     )
 
 
-class Recipe(StrictModel):
+class Recipe(RecipeSection):
     """Everything that decides the result, except the network's own structure."""
 
     model_config = ConfigDict(title="recipe")
@@ -195,7 +195,7 @@ class Recipe(StrictModel):
     @field_validator("*")
     @classmethod
     def _no_key_is_idle(cls, value: object) -> object:
-        for idle in idle_keys(value) if isinstance(value, BaseModel) else ():
+        for idle in value.idle_keys() if isinstance(value, RecipeSection) else ():
             raise RuleError(
                 f"must be {idle.default}, as it has no effect: it is read only where {idle.where.words} "
                 f"{seen(idle.value)}",

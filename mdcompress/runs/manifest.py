@@ -167,10 +167,11 @@ def _stages_before(manifest: Manifest, record: StageRecord) -> tuple[Stage, ...]
 
 def _settings_of(record: StageRecord, settings: Mapping[str, str], defaults: Mapping[str, str]) -> Mapping[str, str]:
     """What the stage was set to: as recorded, and the defaults of the settings of today that it did not know."""
+    known = {*record.settings, *(section for key in record.settings for section in _sections_of(key))}
     unknown = {
         key: default
         for key, default in defaults.items()
-        if key in settings and not any(part in record.settings for part in (key, *_sections_of(key)))
+        if key in settings and key not in known and not record.settings.keys() & {*_sections_of(key)}
     }
     return {**unknown, **record.settings}
 
