@@ -15,7 +15,7 @@ from mdcompress.layers.firing import after_reset, integrate_and_fire
 from mdcompress.layers.integer_ops import Firing, NeuronIntegers
 from mdcompress.layers.quantizers import MembraneQuantizer
 from mdcompress.layers.recurrence import Recurrence
-from mdcompress.planning.leak import most_leak_bits
+from mdcompress.planning.neurons import most_leak_bits
 
 if TYPE_CHECKING:
     from mdcompress.recipe import MembranePolicy

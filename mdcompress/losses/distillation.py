@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from mdcompress.distances import Moments, own_moments
 from mdcompress.errors import TrainingError
 from mdcompress.graph import Carries, NeuronModel, NodeKind, SnnGraph, typical
-from mdcompress.losses.answers import logit_loss, task_loss
-from mdcompress.losses.membrane import Moments, membrane_loss, own_moments
-from mdcompress.losses.rates import rate_loss
+from mdcompress.losses.parts import logit_loss, membrane_loss, rate_loss, task_loss
 from mdcompress.recipe.patterns import match_names
 
 if TYPE_CHECKING:

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 from pydantic import TypeAdapter, ValidationError
 
+from intsnn.weight_bits import TERNARY_BITS
 from intsnn.yaml.tree import PlainValue
 from intsnn.yaml.writing import write_yaml_text
 from mdcompress.errors import CheckpointError
 from mdcompress.planning.types import PlannedNode, QuantPlan
 from mdcompress.recipe.policies import BatchNormPolicy, InputPolicy, MembranePolicy, WeightPolicy
-from mdcompress.recipe.values import TERNARY_BITS
 
 PLAN_SCHEMA = "mdcompress.plan/1"
 _SPELLED = {"per_tensor": "per tensor", "per_channel": "per channel", "power_of_two": "power-of-two", "float": "float"}

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
+from intsnn.yaml.file import RuleError
 from mdcompress.errors import PlanError
 from mdcompress.graph import NeuronModel, NodeKind, SnnGraph, SnnNode, SynapseSpec
-from mdcompress.planning.leak import LARGEST_GUARD_BITS, most_leak_bits
-from mdcompress.planning.neurons import neuron_faults
+from mdcompress.planning.neurons import LARGEST_GUARD_BITS, most_leak_bits, neuron_faults
 from mdcompress.planning.selection import list_names, no_match_hint, select
 from mdcompress.planning.types import Origin, PlannedNode, QuantPlan
 from mdcompress.recipe.patterns import match_names
@@ -40,6 +41,16 @@ class _Rule:
 
     override: Override
     name: str
+
+
+class _ContradictionError(Exception):
+    """What several rules for a section ask of one node cannot be together: `narrow_range must be true at 1 bit …`."""
+
+    def __init__(self, section: str, rules: Sequence[_Rule], error: ValidationError) -> None:
+        super().__init__(str(error))
+        self.messages = tuple(_wording(detail) for detail in error.errors())
+        named = [f"quantize.{section}", *(rule.name for rule in rules if section in rule.override.sections)]
+        self.hint = f"look at {' and '.join(named)}"
 
 
 def plan(recipe: Recipe, graph: SnnGraph) -> QuantPlan:
@@ -159,22 +170,37 @@ def _planned(
                 return PlannedNode(node.name, node.kind, node.shape, input=policy, origin=origin)
             case _:
                 return PlannedNode(node.name, node.kind, node.shape)
-    except ValidationError as error:  # two rules, each sound, that contradict each other together
-        return [_contradiction(node, detail["ctx"]["error"], rules) for detail in error.errors()]
+    except _ContradictionError as contradiction:
+        place = f"{node.kind.value} {node.name}"
+        return [_Fault(place, message, contradiction.hint) for message in contradiction.messages]
 
 
 def _merged(base: PolicyT, section: str, rules: Sequence[_Rule]) -> tuple[PolicyT, tuple[Origin, ...]]:
-    """The policy after all rules, checked anew, and where each field came from."""
+    """The policy after all rules, checked anew, and where each field came from.
+
+    Raises:
+        _ContradictionError: rules, each sound, contradict each other together.
+    """
     values: dict[str, object] = base.model_dump()
     given = base.model_fields_set
     origins = {name: f"quantize.{section}" if name in given else "default" for name in values}
     for rule in rules:
-        changes = rule.override.sections.get(section)
-        for name in changes.model_fields_set if changes else ():
-            values[name] = getattr(changes, name)
-            origins[name] = rule.name
-    merged = type(base).model_validate(values)
+        changes = rule.override.changes(section)
+        values |= changes
+        origins |= dict.fromkeys(changes, rule.name)
+    try:
+        merged = type(base).model_validate(values)
+    except ValidationError as error:
+        raise _ContradictionError(section, rules, error) from error
     return merged, tuple((f"{section}.{name}", origin) for name, origin in origins.items())
+
+
+def _wording(detail: ErrorDetails) -> str:
+    """A broken rule of a policy, with the key that breaks it."""
+    rule = detail.get("ctx", {}).get("error")
+    key = rule.field if isinstance(rule, RuleError) else None
+    message = detail["msg"] if rule is None else str(rule)
+    return " ".join(filter(None, [key or ".".join(map(str, detail["loc"])), message]))
 
 
 def _folds(node: SnnNode) -> bool:
@@ -189,11 +215,6 @@ def _unfolded(policy: BatchNormPolicy, origin: tuple[Origin, ...]) -> tuple[Batc
         return policy, origin
     rules = tuple((name, "automatic" if name == "batch_norm.mode" else rule) for name, rule in origin)
     return policy.model_copy(update={"mode": "quantize"}), rules
-
-
-def _contradiction(node: SnnNode, error: Exception, rules: Sequence[_Rule]) -> _Fault:
-    named = " and ".join(rule.name for rule in rules)
-    return _Fault(f"{node.kind.value} {node.name}", f"narrow_range {error}", f"look at quantize.weight and {named}")
 
 
 def _planned_neuron(node: SnnNode, membrane: MembranePolicy, origin: Sequence[Origin]) -> PlannedNode | list[_Fault]:

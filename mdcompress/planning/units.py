@@ -26,7 +26,7 @@ from mdcompress.graph import (
     typical,
 )
 from mdcompress.planning import QuantPlan
-from mdcompress.planning.leak import most_leak_bits
+from mdcompress.planning.neurons import most_leak_bits
 
 _LARGEST_WORD = 28  # bit_width - 1 + guard_bits, so that D*v stays below 2^28 (FORMAT.md, "Bounds")
 

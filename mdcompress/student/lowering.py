@@ -37,6 +37,7 @@ from intsnn.graph import (
     IntSum,
     IntTranspose,
 )
+from intsnn.weight_bits import TERNARY_BITS
 from mdcompress._version import __version__
 from mdcompress.graph import (
     Carries,
@@ -54,7 +55,6 @@ from mdcompress.graph import (
 from mdcompress.layers.digitizing import MEMBRANE_BITS
 from mdcompress.layers.requant import RequantConstants
 from mdcompress.layers.synapse import QuantSynapse, SynapseIntegers, exchanged
-from mdcompress.recipe.values import TERNARY_BITS
 from mdcompress.student.student import Student
 
 _UNUSED = np.zeros(1, dtype=np.int64)  # what FORMAT.md asks of a parameter that the reset kind does not use

@@ -225,11 +225,11 @@ MEMBRANES = st.fixed_dictionaries(
 )
 NORMS = st.fixed_dictionaries(
     {
-        "mode": st.sampled_from(["quantize", "fold", "power_of_two"]),
+        "mode": st.sampled_from(["quantize", "fold"]),
         "scale_bit_width": st.integers(2, 16),
         "shift_bit_width": st.integers(4, 24),
     }
-)
+) | st.fixed_dictionaries({"mode": st.just("power_of_two"), "shift_bit_width": st.integers(4, 24)})
 
 
 @st.composite

@@ -126,7 +126,7 @@ def _finding(detail: ErrorDetails, tree: YamlTree, model: type[BaseModel]) -> _F
             return _Finding(path, "unknown key", _unknown_hint(path, model), skipped)
         case "value_error" if isinstance(context.get("error"), RuleError):
             rule: RuleError = context["error"]
-            path = path if rule.field is None else (*path, *rule.field.split("."))
+            path = path if rule.field is None else (*path, *map(_as_part, rule.field.split(".")))
             return _Finding(path, rule.message, rule.hint, skipped, rule=True)
         case "literal_error" | "enum":
             allowed = _allowed_values(path, model)
@@ -135,6 +135,11 @@ def _finding(detail: ErrorDetails, tree: YamlTree, model: type[BaseModel]) -> _F
         case kind:
             message, hint = _expectation(kind, detail["msg"], context, tree.at(path))
             return _Finding(path, f"{message} {seen(tree.at(path))}", hint, skipped)
+
+
+def _as_part(word: str) -> str | int:
+    """A part of a dotted path: the number of an item, or a key."""
+    return int(word) if word.isdecimal() else word
 
 
 def _real_path(detail: ErrorDetails, tree: YamlTree) -> tuple[KeyPath, bool]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from torch.distributions import Normal, kl_divergence
 
 from intsnn.errors import InvalidFileError
 from intsnn.yaml.file import read_yaml_text
+from mdcompress.distances import DISTANCES_IN_WORDS, NORMALIZED, POOLED, Distance
 from mdcompress.errors import TrainingError
 from mdcompress.graph import Carries, NeuronModel, NodeKind, NodeSpec, ReadoutSpec, SnnGraph, SnnNode
 from mdcompress.losses import (
@@ -263,3 +265,19 @@ def test_what_is_wrong_in_a_loss_is_said_with_its_place(distill: str, words: str
         read(distill)
     assert words in str(caught.value)
     assert "r.yaml:3:" in str(caught.value)
+
+
+@pytest.mark.parametrize("distance", get_args(Distance))
+def test_distance_reads_what_is_said_of_it_and_has_its_words(distance: Distance) -> None:
+    """`pool` and `normalize` change the loss of exactly the distances that a recipe may give them to."""
+    generator = torch.Generator().manual_seed(0)
+    student, teacher = (torch.randn(2, 3, 4, 5, generator=generator, dtype=torch.float64) for _ in range(2))
+
+    def loss(**how: str) -> float:
+        return float(membrane_loss(student, teacher, threshold=0.5, distance=distance, **how))  # type: ignore[arg-type]
+
+    assert (loss(pool="layer") != loss(pool="channel")) == (distance in POOLED)
+    for normalize in ("variance", "none"):
+        assert (loss(normalize=normalize) != loss(normalize="threshold")) == (distance in NORMALIZED)
+    assert f"`{distance}`" in DISTANCES_IN_WORDS
+    assert MembraneLossSpec(distance=distance).distance == distance

@@ -25,7 +25,7 @@ from mdcompress.planning import (
     plan_to_json,
     plan_to_yaml,
 )
-from mdcompress.planning.leak import keeps_leak
+from mdcompress.planning.neurons import keeps_leak
 from mdcompress.recipe import (
     BatchNormPolicy,
     DistillSpec,
@@ -455,6 +455,30 @@ def test_two_rules_that_contradict_each_other_are_an_error_at_the_node() -> None
     error = refusal(recipe(Override(match="conv1", weight=WeightPolicy(narrow_range=False)), weight=ternary), PLAIN)
     assert "synapse conv1: narrow_range must be true at 1.58 bit" in str(error)
     assert error.hints == ("look at quantize.weight and quantize.overrides.0 (conv1)",)
+
+
+@pytest.mark.parametrize(
+    ("section", "node", "override", "says"),
+    [
+        ("weight", "synapse conv1", WeightPolicy(bit_width=1), "narrow_range must be true at 1 bit"),
+        ("weight", "synapse conv1", WeightPolicy(bit_width=1.58), "narrow_range must be true at 1.58 bit"),
+        ("membrane", "neuron lif1", MembranePolicy.model_construct({"bit_width"}, bit_width=40),
+         "bit_width Input should be less than or equal to 16"),
+        ("batch_norm", "synapse conv1", BatchNormPolicy.model_construct({"shift_bit_width"}, shift_bit_width=2),
+         "shift_bit_width Input should be greater than or equal to 4"),
+    ],
+)  # fmt: skip
+def test_contradiction_names_its_key_and_the_rules_of_its_section(
+    section: str, node: str, override: WeightPolicy | MembranePolicy | BatchNormPolicy, says: str
+) -> None:
+    """Of the last two no recipe file can be made: they stand for rules that policies may get."""
+    name = node.partition(" ")[2]
+    of_all = Override(match="**", weight=WeightPolicy(narrow_range=False))
+    own = of_all.model_copy(update={"match": name, "weight": None, section: override})
+    error = refusal(recipe(of_all, own), PLAIN)
+    assert f"{node}: {says}" in str(error)
+    named = ["quantize.overrides.0 (**)"] if section == "weight" else []
+    assert error.hints == (" and ".join([f"look at quantize.{section}", *named, f"quantize.overrides.1 ({name})"]),)
 
 
 def test_node_without_membrane_has_no_guard_bits() -> None:
