@@ -1,10 +1,10 @@
-"""What an adapter is: it recognises the neurons of one library, describes them, and runs them as the library does."""
+"""What an adapter is, and what an adapter of a library is: it recognises neurons, describes, runs and resets them."""
 
 from __future__ import annotations
 
 import copy
 import importlib.metadata
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeVar
 
@@ -12,7 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from mdcompress.adapters.axes import Calling
 from mdcompress.adapters.refusals import PER_NEURON, Refusal
+from mdcompress.adapters.samples import Sample
 from mdcompress.errors import TraceError
 from mdcompress.graph import NeuronModel, Numbers
 
@@ -20,10 +22,10 @@ ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
 
 class Adapter(Protocol):
-    """Turns the neurons of one library into canonical models."""
+    """What makes one kind of neuron known: its equation, how it runs, how it is called and how it is reset."""
 
     def describe(self, module: nn.Module, /) -> NeuronModel | Refusal | None:
-        """The canonical model of `module`, why it has none, or None where it is no neuron of this library."""
+        """The canonical model of `module`, why it has none, or None where it is no neuron of this kind."""
         ...
 
     def run(self, module: nn.Module, currents: Tensor, /) -> Tensor:
@@ -33,17 +35,93 @@ class Adapter(Protocol):
         """
         ...
 
+    def calling(self, module: nn.Module, /) -> Calling:
+        """The leading axes it takes, who keeps its state, and what of all steps it puts out."""
+        ...
+
+    def reset(self, module: nn.Module, /) -> None:
+        """Let its next call start anew. Tensors that held a state are let go, never written to."""
+        ...
+
+    def is_at_rest(self, module: nn.Module, /) -> bool:
+        """Whether its next call starts anew: it keeps no state, or was reset, or its state is all at rest."""
+        ...
+
 
 @dataclass(frozen=True)
-class NeuronAdapter:
-    """An adapter from a function: `trace(network, sample, adapters=[NeuronAdapter(describe)])`.
+class LayerClasses:
+    """The layers of one library, by class name.
 
-    describe: the canonical model of a module of one's own, None for every other module.
-    run: how currents [T, N, ...] become spikes where the module is not simply called with all steps.
+    package: its module path; a subclass of one of torch's layers from there computes what torch's does, but for those
+    of `rescaled`, whose weights are not the ones they hold. dropouts: nothing in evaluation. step_scaled: batch norms
+    with a factor `scale` for each step.
     """
 
-    describe: Callable[[nn.Module], NeuronModel | Refusal | None]
-    run: Callable[[nn.Module, Tensor], Tensor] = lambda module, currents: module(currents)
+    package: str
+    rescaled: tuple[str, ...] = ()
+    dropouts: tuple[str, ...] = ()
+    step_scaled: tuple[str, ...] = ()
+
+
+class Library:
+    """All that is known of one library of spiking neurons: an `Adapter`, and more that only a library has.
+
+    What stands here holds for modules of which nothing else is known; a library's file says what differs.
+    title: of its section in docs/frameworks/support.md. library: its import name. refusals: the classes and options
+    without integers. layers: its layers that hold no neuron.
+    """
+
+    title: str = ""
+    library: str = ""
+    refusals: tuple[Refusal, ...] = ()
+    layers: LayerClasses | None = None
+
+    def describe(self, module: nn.Module) -> NeuronModel | Refusal | None:
+        """As of every adapter."""
+        raise NotImplementedError
+
+    def run(self, module: nn.Module, currents: Tensor) -> Tensor:
+        """As of every adapter; here it is called with all steps."""
+        spikes: Tensor = module(currents)
+        return spikes
+
+    def calling(self, module: nn.Module) -> Calling:
+        """As of every adapter; here the class does not say."""
+        return Calling()
+
+    def reset(self, module: nn.Module) -> None:
+        """As of every adapter; here by the module's method `reset_state()`, where it has one."""
+        reset = getattr(module, "reset_state", None)
+        if callable(reset):
+            reset()
+
+    def is_at_rest(self, module: nn.Module) -> bool:
+        """As of every adapter; here a module that can be reset may keep state."""
+        return not callable(getattr(module, "reset_state", None))
+
+    def state_names(self, module: nn.Module) -> tuple[str, ...]:
+        """The buffers that hold a neuron's state."""
+        return ()
+
+    def size_names(self, module: nn.Module) -> tuple[str, str] | None:
+        """The attributes in which a module holds the sizes N and T of its batches; None where it takes any."""
+        return None
+
+    def input_layer(self, module: nn.Module) -> nn.Linear | None:
+        """The weights that a neuron applies to its input by itself; None where it reads currents."""
+        return None
+
+    def recurrent_layer(self, module: nn.Module, name: str) -> nn.Module:
+        """What maps a neuron's spikes of a step to what they add to the next; `name` as in `NeuronModel.recurrent`."""
+        return module.get_submodule(name)
+
+    def as_layer(self, module: nn.Module) -> nn.Module:
+        """A layer of the library, on a neuron's own spikes, as one of torch's or a `weights.OneToOne`."""
+        return module
+
+    def samples(self) -> tuple[Sample, ...]:
+        """Every class that is described, with the options that change its equation."""
+        return ()
 
 
 class RefusedParameterError(TraceError):
@@ -84,19 +162,19 @@ def with_plain_numbers(described: NeuronModel | Refusal | None) -> NeuronModel |
 
 def library_class(module: nn.Module, library: str) -> str | None:
     """The name of the first class of `library` (an import name) among the bases of a module's class."""
-    return next((base.__name__ for base in type(module).__mro__ if _package(base) == library), None)
+    return next((base.__name__ for base in type(module).__mro__ if package_of(base) == library), None)
 
 
 def has_base(module: nn.Module, library: str, names: tuple[str, ...]) -> bool:
     """Whether a class of `library` with one of these names is among the bases of the module's class."""
-    return any(base.__name__ in names and _package(base) == library for base in type(module).__mro__)
+    return any(base.__name__ in names and package_of(base) == library for base in type(module).__mro__)
 
 
 def class_and_version(module: nn.Module) -> str:
     """`package.module.Class, library 1.2.3` for messages; the version is that of the first installed package."""
     name = f"{type(module).__module__}.{type(module).__qualname__}"
     for base in type(module).__mro__:
-        package = _package(base)
+        package = package_of(base)
         if package not in ("torch", "builtins"):
             version = installed_version(package)
             if version is not None:
@@ -126,6 +204,22 @@ def fresh_copy(module: ModuleT) -> ModuleT:
     return duplicate.cpu().double().eval()
 
 
+def equals(state: object, rest: object) -> bool:
+    """Whether a state is what it is at rest; None: there is none."""
+    if isinstance(state, Tensor):
+        return isinstance(rest, int | float | Tensor) and bool(torch.as_tensor(state == rest).all())
+    return state is None or state == rest
+
+
+def empty_buffers(module: nn.Module, names: tuple[str, ...]) -> None:
+    """Buffers of no element: the library fills them with zeros of the right shape at the next call."""
+    module.__dict__["_buffers"] = dict(module._buffers)
+    for name in names:
+        old = module._buffers.get(name)
+        if old is not None:
+            module._buffers[name] = torch.zeros(0, device=old.device, dtype=old.dtype)
+
+
 def cast_inputs(module: nn.Module, dtype: torch.dtype) -> None:
     """Let a module take inputs of any dtype: some libraries' spikes are float32 whatever the weights are."""
     module.register_forward_pre_hook(lambda _, inputs: tuple(x.to(dtype) for x in inputs))
@@ -146,5 +240,6 @@ def _is_tensor(value: object) -> bool:
     return isinstance(value, Tensor)
 
 
-def _package(kind: type) -> str:
+def package_of(kind: type) -> str:
+    """The import name of the package that a class comes from."""
     return kind.__module__.partition(".")[0]

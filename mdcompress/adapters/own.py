@@ -5,14 +5,17 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from mdcompress.adapters.base import class_and_version
+from mdcompress.adapters.base import Library, class_and_version
+from mdcompress.adapters.samples import Sample, sample
 from mdcompress.errors import TraceError
 from mdcompress.graph import NeuronModel
 from mdcompress.zoo.neurons import LIF
 
 
-class OwnNeurons:
+class OwnNeurons(Library):
     """Describes `mdcompress.zoo.LIF`, `IF` and subclasses of them. They run on all steps at once."""
+
+    title, library = "mdcompress", "mdcompress"
 
     def describe(self, module: nn.Module) -> NeuronModel | None:
         """Read the parameters off the module."""
@@ -30,13 +33,12 @@ class OwnNeurons:
             initial=module.initial,
         )
 
-    def run(self, module: nn.Module, currents: Tensor) -> Tensor:
-        """Call it."""
-        spikes: Tensor = module(currents)
-        return spikes
+    def samples(self) -> tuple[Sample, ...]:
+        """Both classes."""
+        return sample("mdcompress.zoo", "LIF", tau=2.0), sample("mdcompress.zoo", "IF", reset="soft")
 
 
-class SelfDescribed:
+class SelfDescribed(Library):
     """Neurons with a method `neuron_model(self) -> NeuronModel`: nothing has to be registered anywhere.
 
     They are called with all steps, [T, N, ...] to [T, N, ...], and start anew at every call. With an attribute

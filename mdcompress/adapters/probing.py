@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from mdcompress.adapters.base import Adapter, class_and_version, fresh_copy
-from mdcompress.adapters.recurrence import OneToOne, input_layer, recurrence_of, recurrent_layer, with_recurrence
+from mdcompress.adapters.recurrence import input_layer, recurrence_of, recurrent_layer, with_recurrence
 from mdcompress.adapters.simulation import Simulation, simulate
+from mdcompress.adapters.weights import OneToOne
 from mdcompress.errors import MdcompressError, TraceError
 from mdcompress.graph import NeuronModel, Numbers, TensorShape, per_channel
 

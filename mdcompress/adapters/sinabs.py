@@ -11,23 +11,67 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mdcompress.adapters.base import cast_inputs, has_base, library_class, numbers
-from mdcompress.adapters.refusals import (
-    SINABS,
-    SINABS_BIAS,
-    SINABS_FLOOR,
-    SINABS_RESET,
-    SINABS_SPIKE,
-    Refusal,
-    always_refused,
+from mdcompress.adapters.axes import Calling
+from mdcompress.adapters.base import (
+    LayerClasses,
+    Library,
+    cast_inputs,
+    empty_buffers,
+    equals,
+    has_base,
+    library_class,
+    numbers,
 )
+from mdcompress.adapters.refusals import Refusal, always_refused
+from mdcompress.adapters.samples import Sample, sample
 from mdcompress.graph import NeuronModel, Numbers
 
-_LIBRARY = "sinabs"
+_LIBRARY, _LAYERS = "sinabs", "sinabs.layers"
+
+_ALWAYS = (
+    Refusal(
+        _LIBRARY,
+        ("ALIF", "ALIFRecurrent"),
+        "its threshold adapts to its own spikes",
+        "train with LIF",
+    ),
+)
+_FLOOR = Refusal(
+    _LIBRARY,
+    ("ExpLeak", "ExpLeakSqueeze"),
+    "it puts out its membrane as it was before the floor",
+    "use min_v_mem=None",
+    when="min_v_mem is set",
+)
+_RESET = Refusal(
+    _LIBRARY,
+    ("IAF", "IAFSqueeze", "IAFRecurrent", "LIF", "LIFSqueeze", "LIFRecurrent"),
+    "sinabs adds the value to every neuron at every step, spike or not",
+    "use MembraneReset(0.0) or MembraneSubtract()",
+    when="reset_fn is MembraneReset with a value other than 0, or a function of the user's",
+)
+_SPIKE = Refusal(
+    _LIBRARY,
+    ("IAF", "IAFSqueeze", "IAFRecurrent", "LIF", "LIFSqueeze", "LIFRecurrent"),
+    "its spike function is the user's",
+    "use MultiSpike, MaxSpike or SingleSpike",
+    when="spike_fn is none of sinabs' own",
+)
+_BIAS = Refusal(
+    _LIBRARY,
+    ("LIFRecurrent", "IAFRecurrent"),
+    "the bias of the recurrent layer acts from the second step only",
+    "use a recurrent layer without bias",
+    when="rec_connect has a bias",
+)
 
 
-class SinabsNeurons:
+class SinabsNeurons(Library):
     """Describes the neuron classes of `classes`; runs one on [B, T, ...] from reset states."""
+
+    title, library = "sinabs", _LIBRARY
+    layers = LayerClasses(_LAYERS)
+    refusals = (*_ALWAYS, _RESET, _SPIKE, _BIAS, _FLOOR)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -40,14 +84,14 @@ class SinabsNeurons:
         if name is None or not has_base(module, _LIBRARY, ("StatefulLayer",)):
             return None
         if name not in self.classes:
-            return always_refused(SINABS, name)
+            return always_refused(self.refusals, name)
         if has_base(module, _LIBRARY, ("ExpLeak",)):
             return _silent(module)
         model = _with_spikes(module, _leaky(module, numbers(module.spike_threshold)))
         if isinstance(model, Refusal) or not has_base(module, _LIBRARY, ("LIFRecurrent",)):
             return model
         biased = any(name.endswith("bias") for name, _ in module.named_parameters())
-        return SINABS_BIAS if biased else replace(model, recurrent="rec_connect")
+        return _BIAS if biased else replace(model, recurrent="rec_connect")
 
     def run(self, module: Any, currents: Tensor) -> Tensor:
         """Put the batch first; fold the steps into it for a Squeeze layer."""
@@ -56,12 +100,55 @@ class SinabsNeurons:
         if hasattr(module, "rec_connect"):
             cast_inputs(module.rec_connect, currents.dtype)
         batch_first = currents.transpose(0, 1)
-        if has_base(module, _LIBRARY, ("SqueezeMixin",)):
+        if _is_squeezed(module):
             module.batch_size, module.num_timesteps = batch_first.shape[:2]
             folded: Tensor = module(batch_first.flatten(0, 1))
             return folded.reshape(batch_first.shape).transpose(0, 1)
         spikes: Tensor = module(batch_first)
         return spikes.transpose(0, 1)
+
+    def calling(self, module: nn.Module) -> Calling:
+        """The batch first, or before the steps in one axis."""
+        return Calling(("NT",) if _is_squeezed(module) else ("N", "T"))
+
+    def reset(self, module: nn.Module) -> None:
+        """Empty its states: they are made anew at the next call."""
+        empty_buffers(module, self.state_names(module))
+        super().reset(module)
+
+    def is_at_rest(self, module: nn.Module) -> bool:
+        """Whether its states are zero."""
+        return all(equals(state, 0.0) for state in module._buffers.values())
+
+    def state_names(self, module: nn.Module) -> tuple[str, ...]:
+        """All buffers of a layer with states."""
+        return tuple(module._buffers) if callable(getattr(module, "reset_states", None)) else ()
+
+    def size_names(self, module: nn.Module) -> tuple[str, str] | None:
+        """Those of a Squeeze layer."""
+        return ("batch_size", "num_timesteps") if _is_squeezed(module) else None
+
+    def samples(self) -> tuple[Sample, ...]:
+        """Every class, with a floor and a synapse."""
+        recurrent = {"rec_connect": nn.Linear(4, 4, bias=False)}
+        return (
+            sample(_LAYERS, "IAF"),
+            sample(_LAYERS, "IAF", min_v_mem=-1.0),
+            sample(_LAYERS, "IAFSqueeze", num_timesteps=4),
+            sample(_LAYERS, "LIF", tau_mem=20.0),
+            sample(_LAYERS, "LIF", tau_mem=20.0, tau_syn=10.0),
+            sample(_LAYERS, "LIFSqueeze", tau_mem=20.0, num_timesteps=4),
+            sample(_LAYERS, "ExpLeak", tau_mem=20.0),
+            sample(_LAYERS, "ExpLeakSqueeze", tau_mem=20.0, num_timesteps=4),
+            Sample(_LAYERS, "IAFRecurrent", "rec_connect=nn.Linear(4, 4, bias=False)", recurrent),
+            Sample(_LAYERS, "LIFRecurrent", "tau_mem=20.0, rec_connect=nn.Linear(4, 4, bias=False)",
+                   {"tau_mem": 20.0, **recurrent}),
+        )  # fmt: skip
+
+
+def _is_squeezed(module: nn.Module) -> bool:
+    """Whether it takes [N*T, ...], and holds N or T itself."""
+    return any(base.__name__ == "SqueezeMixin" for base in type(module).__mro__)
 
 
 def _let_counts_be_exact(module: Any) -> None:
@@ -76,7 +163,7 @@ def _let_counts_be_exact(module: Any) -> None:
 
 def _silent(module: Any) -> NeuronModel | Refusal:
     """A leaky integrator that never fires and puts out its membrane."""
-    return SINABS_FLOOR if module.min_v_mem is not None else replace(_leaky(module, 1.0), output="membrane")
+    return _FLOOR if module.min_v_mem is not None else replace(_leaky(module, 1.0), output="membrane")
 
 
 def _leaky(module: Any, threshold: Numbers) -> NeuronModel:
@@ -112,7 +199,7 @@ def _with_spikes(module: Any, model: NeuronModel) -> NeuronModel | Refusal:
         case "MaxSpike":
             model = replace(model, spike="floor", max_spikes=function.max_num_spikes_per_bin)
         case _:
-            return SINABS_SPIKE
+            return _SPIKE
     reset = module.reset_fn
     match type(reset).__name__:
         case "MembraneSubtract":
@@ -121,4 +208,4 @@ def _with_spikes(module: Any, model: NeuronModel) -> NeuronModel | Refusal:
         case "MembraneReset" if reset.reset_value == 0.0:
             return replace(model, reset="hard")
         case _:
-            return SINABS_RESET
+            return _RESET

@@ -15,29 +15,93 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mdcompress.adapters.base import cast_inputs, has_base, installed_version, library_class, numbers
-from mdcompress.adapters.refusals import (
-    SNNTORCH,
-    SNNTORCH_BROKEN,
-    SNNTORCH_GRADED,
-    SNNTORCH_INHIBITION,
-    SNNTORCH_STATE_QUANT,
-    Refusal,
-    always_refused,
+from mdcompress.adapters.axes import Calling
+from mdcompress.adapters.base import (
+    Library,
+    cast_inputs,
+    empty_buffers,
+    equals,
+    has_base,
+    installed_version,
+    library_class,
+    numbers,
 )
+from mdcompress.adapters.refusals import Refusal, always_refused
+from mdcompress.adapters.samples import Sample, sample
+from mdcompress.adapters.weights import OneToOne
 from mdcompress.graph import NeuronModel
 
 _LIBRARY = "snntorch"
 _NEURON_BASES = ("SpikingNeuron", "LeakyParallel", "StateLeaky", "LinearLeaky", "AssociativeLeaky", "DeltaLeaky")
 _STATES = {"Leaky": 1, "Lapicque": 1, "Synaptic": 2, "RLeaky": 2, "RSynaptic": 3}  # tensors passed from step to step
+_STATE_NAMES = ("mem", "syn", "spk")
 _AFTER_LEAK_SINCE = (0, 8)
 
+_ALWAYS = (
+    Refusal(
+        _LIBRARY,
+        ("Alpha",),
+        "it subtracts its own second current from its membrane",
+        "train with Synaptic",
+    ),
+    Refusal(
+        _LIBRARY,
+        ("SLSTM", "SConv2dLSTM"),
+        "it is a gated recurrent cell",
+        "train with RLeaky or RSynaptic",
+    ),
+    Refusal(
+        _LIBRARY,
+        ("LeakyParallel", "StateLeaky", "LinearLeaky", "AssociativeLeaky", "DeltaLeaky"),
+        "it convolves over time without a reset",
+        "train with Leaky",
+    ),
+)
+_INHIBITION = Refusal(
+    _LIBRARY,
+    (),
+    "only the neuron of largest membrane in a layer may fire",
+    "train with inhibition=False",
+    when="inhibition is True",
+)
+_STATE_QUANT = Refusal(
+    _LIBRARY,
+    (),
+    "its membrane is rounded to a table of floats already, in which neither 0 nor the threshold is",
+    "set state_quant=False: the recipe's membrane policy rounds it to integers",
+    when="state_quant is set",
+)
+_GRADED = Refusal(
+    _LIBRARY,
+    (),
+    "its spikes are scaled by graded_spikes_factor",
+    "multiply the next layer's weights by the factor and set it to 1",
+    when="graded_spikes_factor is not 1",
+)
+_BROKEN = Refusal(
+    _LIBRARY,
+    ("RSynaptic",),
+    "its forward raises in snnTorch itself",
+    "use reset_delay=True",
+    when="reset_delay is False",
+)
+_ONE_TO_ONE = Refusal(
+    _LIBRARY,
+    ("RLeaky", "RSynaptic"),
+    "V has neither one value nor one for each channel",
+    "give V the shape [1], [C] after a linear layer, or [C, 1, 1] after a convolution",
+    when="V has another shape",
+)
 
-class SnnTorchNeurons:
+
+class SnnTorchNeurons(Library):
     """Describes the neuron classes of `classes`; calls one step by step, with its states where it does not keep them.
 
     version: of the installed library, as text; by default looked up.
     """
+
+    title, library = "snnTorch", _LIBRARY
+    refusals = (*_ALWAYS, _INHIBITION, _STATE_QUANT, _GRADED, _BROKEN, _ONE_TO_ONE)
 
     def __init__(self, version: str | None = None) -> None:
         self._version = version
@@ -59,7 +123,7 @@ class SnnTorchNeurons:
         if name is None or not (name in _STATES or has_base(module, _LIBRARY, _NEURON_BASES)):
             return None
         if name not in self.classes:
-            return always_refused(SNNTORCH, name)
+            return always_refused(self.refusals, name)
         return _option_refused(module, name) or self.classes[name](module)
 
     def run(self, module: Any, currents: Tensor) -> Tensor:
@@ -80,6 +144,42 @@ class SnnTorchNeurons:
             states = () if module.init_hidden else outputs[-len(states) :]
             spikes.append(outputs[0])
         return torch.stack(spikes)
+
+    def calling(self, module: nn.Module) -> Calling:
+        """One step after the other."""
+        return Calling(("N",))
+
+    def reset(self, module: nn.Module) -> None:
+        """Empty its states: they are made anew at the next call."""
+        empty_buffers(module, _STATE_NAMES)
+        super().reset(module)
+
+    def is_at_rest(self, module: nn.Module) -> bool:
+        """Whether its states are zero."""
+        return all(equals(module._buffers.get(name), 0.0) for name in _STATE_NAMES)
+
+    def state_names(self, module: nn.Module) -> tuple[str, ...]:
+        """The same in every class."""
+        return _STATE_NAMES
+
+    def as_layer(self, module: Any) -> nn.Module:
+        """RLeaky's V, one weight for each neuron."""
+        if library_class(module, _LIBRARY) != "RecurrentOneToOne":
+            return super().as_layer(module)
+        return OneToOne(numbers(module.V), tuple(module.V.shape), misfit=_ONE_TO_ONE)
+
+    def samples(self) -> tuple[Sample, ...]:
+        """Every class, with its resets."""
+        return (
+            sample(_LIBRARY, "Leaky", beta=0.9),
+            sample(_LIBRARY, "Leaky", beta=0.9, reset_mechanism="zero"),
+            sample(_LIBRARY, "Leaky", beta=0.9, reset_delay=False),
+            sample(_LIBRARY, "Synaptic", alpha=0.9, beta=0.8),
+            sample(_LIBRARY, "Synaptic", alpha=0.9, beta=0.8, reset_mechanism="zero"),
+            sample(_LIBRARY, "Lapicque", beta=0.9),
+            sample(_LIBRARY, "RLeaky", beta=0.9, linear_features=4),
+            sample(_LIBRARY, "RSynaptic", alpha=0.9, beta=0.8, linear_features=4),
+        )
 
     def _leaky(self, module: Any) -> NeuronModel:
         return self._reset_of(module, replace(_integrator(module), decay=numbers(module.beta.clamp(0, 1))))
@@ -122,13 +222,13 @@ class SnnTorchNeurons:
 
 def _option_refused(module: Any, name: str) -> Refusal | None:
     if module.inhibition:
-        return SNNTORCH_INHIBITION
+        return _INHIBITION
     if module.state_quant:
-        return SNNTORCH_STATE_QUANT
+        return _STATE_QUANT
     if numbers(getattr(module, "graded_spikes_factor", 1.0)) != 1.0:
-        return SNNTORCH_GRADED
+        return _GRADED
     if name == "RSynaptic" and not getattr(module, "reset_delay", True):
-        return SNNTORCH_BROKEN
+        return _BROKEN
     return None
 
 

@@ -6,6 +6,7 @@ the same step, hard to v_reset or, where that is None, soft by v_threshold.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -13,33 +14,110 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mdcompress.adapters.base import has_base, library_class, numbers
-from mdcompress.adapters.recurrence import (
-    ELEMENTWISE_CONTAINER,
-    LINEAR_CONTAINER,
-    contained_layers,
-    read_currents,
-    weighted_sum,
-)
-from mdcompress.adapters.refusals import (
-    SPIKINGJELLY,
-    SPIKINGJELLY_ANALOG,
-    SPIKINGJELLY_CONTAINER,
-    SPIKINGJELLY_DECODE,
-    SPIKINGJELLY_ELEMENTWISE,
-    SPIKINGJELLY_RESIDUAL,
-    SPIKINGJELLY_SIMPLE_SOFT,
-    Refusal,
-    always_refused,
-)
+from mdcompress.adapters.axes import Calling, Reduces
+from mdcompress.adapters.base import LayerClasses, Library, equals, has_base, library_class, numbers
+from mdcompress.adapters.refusals import Refusal, always_refused
+from mdcompress.adapters.samples import Sample, sample
+from mdcompress.adapters.weights import OneToOne, composed, linear_of, weighted_sum
 from mdcompress.graph import NeuronModel, Numbers, per_channel
 
 _LIBRARY = "spikingjelly"
+_NEURONS, _LAYERS = "spikingjelly.activation_based.neuron", "spikingjelly.activation_based.layer"
+_LINEAR, _ELEMENTWISE = "LinearRecurrentContainer", "ElementWiseRecurrentContainer"
+_DECODED: dict[object, Reduces] = {"mean-mem": "mean", "max-mem": "max", "last_mem": "last"}
 _NEURON_BASES = ("BaseNode", "SimpleBaseNode", "NonSpikingBaseNode", "OutlierAwareThresholdNode", "FlexSN")
 
+_ALWAYS = (
+    Refusal(_LIBRARY, ("PSN", "MaskedPSN", "SlidingPSN"),
+            "it has no recurrence: its spikes are a matrix product over all steps", "train with IFNode or LIFNode"),
+    Refusal(_LIBRARY, ("GatedLIFNode",),
+            "its gates make decay and input gain depend on the spikes and on the step", "train with ParametricLIFNode"),
+    Refusal(_LIBRARY, ("ComplementaryLIFNode",),
+            "decay and reset amount follow a second, non-linear state", "train with LIFNode and a soft reset"),
+    Refusal(_LIBRARY, ("QIFNode", "EIFNode", "IzhikevichNode", "RAFNode", "AdaptBaseNode"),
+            "its membrane equation is not linear, or is of two dimensions", "train with LIFNode"),
+    Refusal(_LIBRARY, ("NoisyBaseNode", "NoisyCUBALIFNode", "NoisyILCBaseNode", "NoisyILCCUBALIFNode",
+                       "NoisyNonSpikingBaseNode", "NoisyNonSpikingIFNode"),
+            "it fires at random", "train with CUBALIFNode"),
+    Refusal(_LIBRARY, ("ILCBaseNode", "ILCCUBALIFNode", "ILCIFNode", "ILCLIFNode"),
+            "its neurons inhibit each other within a step", "train with IFNode, LIFNode or CUBALIFNode"),
+    Refusal(_LIBRARY, ("DSRIFNode", "DSRLIFNode", "FewSpikeNode", "HGNode", "OutlierAwareThresholdNode", "STBIFNode"),
+            "it codes one value by a whole spike train, with a state that is no membrane",
+            "train or convert with IFNode"),
+    Refusal(_LIBRARY, ("TernaryIFNode", "TernaryLIFNode"),
+            "it fires spikes of both signs, and a graph's spikes are counts", "train with IFNode or LIFNode"),
+    Refusal(_LIBRARY, ("LIAFNode",),
+            "it puts out an analog activation of the membrane, not spikes", "train with LIFNode"),
+    Refusal(_LIBRARY, ("FlexSN",),
+            "its equation is arbitrary Python",
+            "give its class a method `neuron_model` that returns the mdcompress.graph.NeuronModel it follows"),
+)  # fmt: skip
+_ANALOG = Refusal(
+    _LIBRARY,
+    (),
+    "it puts out the surrogate function itself, not spikes",
+    "switch its surrogate to spiking: functional.set_spiking_mode or surrogate_function.spiking = True",
+    when="surrogate_function.spiking is False",
+)
+_DECODE = Refusal(
+    _LIBRARY,
+    ("NonSpikingIFNode", "NonSpikingLIFNode"),
+    "it puts out the membrane of largest size over time, whatever its sign",
+    "use decode='max-mem', 'mean-mem' or 'last_mem', or none",
+    when="decode is 'max-abs-mem'",
+)
+_RESIDUAL = Refusal(
+    _LIBRARY,
+    ("MPBNLIFNode",),
+    "only the membranes below the threshold are normalised, which is not linear",
+    "fold it with re_parameterize_v_threshold(normalize_residual=False)",
+    when="normalize_residual is True",
+)
+_SIMPLE_SOFT = Refusal(
+    _LIBRARY,
+    ("SimpleLIFNode",),
+    "it computes with v_reset in its charge, and has none",
+    "use LIFNode(v_reset=None)",
+    when="v_reset is None",
+)
+_CONTAINER = Refusal(
+    _LIBRARY,
+    ("LinearRecurrentContainer", "ElementWiseRecurrentContainer"),
+    "what it repeats is not linear layers followed by one neuron",
+    "put the other layers before or behind the container",
+    when="sub_module holds other layers than nn.Linear and a neuron (ElementWiseRecurrentContainer: a neuron alone)",
+)
+_OTHER_FUNCTION = Refusal(
+    _LIBRARY,
+    ("ElementWiseRecurrentContainer",),
+    "a neuron adds up its currents, and this joins them with the last spikes in another way",
+    "use a weighted sum: lambda y, x: x + 0.5 * y",
+    when="element_wise_function(y, x) is not a*y + b*x with b > 0",
+)
 
-class SpikingJellyNeurons:
-    """Describes the neuron classes of `classes`; runs one in the step mode that it has."""
+
+class SpikingJellyNeurons(Library):
+    """Describes the neuron classes of `classes`; runs one in the step mode that it has.
+
+    A state is kept in a dictionary beside the module, `_memories`; what it is at rest in `_memories_rv`.
+    """
+
+    title, library = "SpikingJelly", _LIBRARY
+    layers = LayerClasses(
+        _LAYERS,
+        rescaled=("WSConv2d", "WSLinear"),
+        dropouts=("Dropout", "Dropout2d"),  # one mask for all steps, none in evaluation
+        step_scaled=tuple(f"TemporalEffectiveBatchNorm{axes}d" for axes in (1, 2, 3)),
+    )
+    refusals = (
+        *_ALWAYS,
+        _ANALOG,
+        _DECODE,
+        _RESIDUAL,
+        _SIMPLE_SOFT,
+        _CONTAINER,
+        _OTHER_FUNCTION,
+    )
 
     @property
     def classes(self) -> dict[str, Callable[[Any], NeuronModel | Refusal]]:
@@ -60,8 +138,8 @@ class SpikingJellyNeurons:
             "MPBNLIFNode": _normalised,
             "NonSpikingIFNode": _silent,
             "NonSpikingLIFNode": _silent,
-            LINEAR_CONTAINER: self._linear_container,
-            ELEMENTWISE_CONTAINER: self._elementwise_container,
+            _LINEAR: self._linear_container,
+            _ELEMENTWISE: self._elementwise_container,
         }
 
     def describe(self, module: nn.Module) -> NeuronModel | Refusal | None:
@@ -71,10 +149,9 @@ class SpikingJellyNeurons:
             return None
         if name in self.classes:
             surrogate = getattr(module, "surrogate_function", None)
-            return self.classes[name](module) if getattr(surrogate, "spiking", True) else SPIKINGJELLY_ANALOG
-        refusal = always_refused(SPIKINGJELLY, name)
-        is_neuron = any(name in row.classes for row in SPIKINGJELLY) or has_base(module, _LIBRARY, _NEURON_BASES)
-        return refusal if is_neuron else None
+            return self.classes[name](module) if getattr(surrogate, "spiking", True) else _ANALOG
+        is_neuron = any(name in row.classes for row in self.refusals) or has_base(module, _LIBRARY, _NEURON_BASES)
+        return always_refused(self.refusals, name) if is_neuron else None
 
     def run(self, module: Any, currents: Tensor) -> Tensor:
         """Reset its memories; call it with all steps in step mode 'm', with one after the other in 's'.
@@ -87,27 +164,82 @@ class SpikingJellyNeurons:
         for part in module.modules():
             if callable(getattr(part, "reset", None)):
                 part.reset()
-        read_currents(module)
+        _let_read_currents(module)
         if module.step_mode == "m":
             spikes: Tensor = module(currents)
             return spikes
         return torch.stack([module(current) for current in currents])
 
+    def calling(self, module: nn.Module) -> Calling:
+        """By the step mode; one that does not fire takes all steps, and may decode them."""
+        if has_base(module, _LIBRARY, ("NonSpikingBaseNode",)):
+            return Calling(("T", "N"), reduces=_DECODED.get(getattr(module, "decode", None), "none"))
+        return Calling(("T", "N") if getattr(module, "step_mode", "s") == "m" else ("N",))
+
+    def reset(self, module: nn.Module) -> None:
+        """What it remembers becomes what it remembers at rest."""
+        if isinstance(module.__dict__.get("_memories"), dict):
+            module.__dict__["_memories"] = copy.deepcopy(module.__dict__["_memories_rv"])
+        super().reset(module)
+
+    def is_at_rest(self, module: nn.Module) -> bool:
+        """Whether it remembers nothing else than at rest."""
+        rest = module.__dict__.get("_memories_rv", {})
+        return all(equals(value, rest[name]) for name, value in module.__dict__.get("_memories", {}).items())
+
+    def input_layer(self, module: Any) -> nn.Linear | None:
+        """A linear container's weights on its input."""
+        if library_class(module, _LIBRARY) != _LINEAR:
+            return None
+        weight, bias = _contained(module)
+        return linear_of(weight[:, : -module.sub_module_out_features], bias)
+
+    def recurrent_layer(self, module: Any, name: str) -> nn.Module:
+        """A container's weights on its own last spikes."""
+        match library_class(module, _LIBRARY):
+            case "LinearRecurrentContainer":
+                return linear_of(_contained(module)[0][:, -module.sub_module_out_features :], None)
+            case "ElementWiseRecurrentContainer":
+                factors = weighted_sum(module.element_wise_function)
+                assert factors is not None, "described only where it is a weighted sum"
+                return OneToOne(factors[0] / factors[1])
+            case _:
+                return super().recurrent_layer(module, name)
+
+    def samples(self) -> tuple[Sample, ...]:
+        """One of every class."""
+        node = sample(_NEURONS, "IFNode")
+        plain = ("IFNode", "LIFNode", "ParametricLIFNode", "CUBALIFNode", "KLIFNode", "ILIFNode", "OTTTLIFNode",
+                 "SLTTLIFNode", "SimpleIFNode")  # fmt: skip
+        return (
+            *(sample(_NEURONS, name) for name in plain),
+            sample(_NEURONS, "SimpleLIFNode", tau=2.0, decay_input=True),
+            sample(_NEURONS, "HalfThresholdIFNode", v_threshold=1.0),
+            sample(_NEURONS, "ActivationAwareIFNode", v_threshold=1.0, v_offset=0.25),
+            sample(_NEURONS, "MPBNLIFNode", out_features=1),
+            sample(_NEURONS, "NonSpikingIFNode"),
+            sample(_NEURONS, "NonSpikingLIFNode"),
+            Sample(_LAYERS, _LINEAR, "IFNode(), in_features=4, out_features=4",
+                   {"sub_module": node, "in_features": 4, "out_features": 4}),
+            Sample(_LAYERS, _ELEMENTWISE, "IFNode(), lambda y, x: x + 0.5 * y",
+                   {"sub_module": node, "element_wise_function": lambda y, x: x + 0.5 * y}),
+        )  # fmt: skip
+
     def _linear_container(self, module: Any) -> NeuronModel | Refusal:
         """y[t] = neuron(W (x[t], y[t-1]) + b): weights on the input, and weights on the last spikes."""
-        held = contained_layers(module)
+        held = _contained_layers(module)
         model = None if held is None else self.describe(held[1])
         if isinstance(model, NeuronModel) and model.recurrent is None:
             return replace(model, recurrent="rc")
-        return model if isinstance(model, Refusal) else SPIKINGJELLY_CONTAINER
+        return model if isinstance(model, Refusal) else _CONTAINER
 
     def _elementwise_container(self, module: Any) -> NeuronModel | Refusal:
         """y[t] = neuron(a*y[t-1] + b*x[t]): the input gain is b, and every neuron reads its own spikes times a/b."""
         factors, model = weighted_sum(module.element_wise_function), self.describe(module.sub_module)
         if isinstance(model, Refusal) or model is None or model.recurrent is not None:
-            return model if isinstance(model, Refusal) else SPIKINGJELLY_CONTAINER
+            return model if isinstance(model, Refusal) else _CONTAINER
         if factors is None:
-            return SPIKINGJELLY_ELEMENTWISE
+            return _OTHER_FUNCTION
         return replace(model, input_gain=_times(model.input_gain, factors[1]), recurrent="element_wise_function")
 
 
@@ -144,13 +276,13 @@ def _simple(module: Any) -> NeuronModel | Refusal:
     """The teaching classes: v(0) = 0 whatever v_reset is."""
     if not hasattr(module, "tau"):
         return replace(_integrator(module), initial=0.0)
-    return SPIKINGJELLY_SIMPLE_SOFT if module.v_reset is None else replace(_leaky(module), initial=0.0)
+    return _SIMPLE_SOFT if module.v_reset is None else replace(_leaky(module), initial=0.0)
 
 
 def _silent(module: Any) -> NeuronModel | Refusal:
     """v = v + x, or v + (x - v)/tau; put out, or decoded over time by its largest, mean or last value."""
     if module.decode == "max-abs-mem":
-        return SPIKINGJELLY_DECODE
+        return _DECODE
     rate = 1.0 / module.tau if hasattr(module, "tau") else None
     decay, gain = (1.0, 1.0) if rate is None else (1.0 - rate, rate)
     return NeuronModel(decay, gain, 0.0, 1.0, "greater_equal", "none", 0.0, 0.0, 0.0, output="membrane")
@@ -194,7 +326,7 @@ def _normalised(module: Any) -> NeuronModel | Refusal:
     """Batch norm on the membrane: h = gamma/sigma*(charge - mean) + beta; or the norm folded into the threshold."""
     plain = _leaky(module)
     if module.normalize_residual:
-        return SPIKINGJELLY_RESIDUAL
+        return _RESIDUAL
     if module.learnable_vth:
         plain = replace(plain, threshold=numbers(module.a.detach().double().exp()))
     elif module.fold_bn:
@@ -216,3 +348,31 @@ def _normalised(module: Any) -> NeuronModel | Refusal:
 
 def _times(value: Numbers, factor: float) -> Numbers:
     return value * factor if isinstance(value, float) else tuple(x * factor for x in per_channel(value))
+
+
+def _contained_layers(module: Any) -> tuple[tuple[nn.Linear, ...], nn.Module] | None:
+    """The linear layers and the neuron, last, of what a recurrent container holds; None where it holds other things."""
+    held = module.sub_module
+    parts = list(held) if isinstance(held, nn.Sequential) else [held]
+    before = [part for part in parts[:-1] if not isinstance(part, nn.Identity | nn.Dropout)]
+    if not parts or not all(isinstance(part, nn.Linear) for part in before):
+        return None
+    return tuple(part for part in before if isinstance(part, nn.Linear)), parts[-1]
+
+
+def _contained(module: Any) -> tuple[Tensor, Tensor | None]:
+    """The container's weights on (input, last spikes), and those of the linear layers that follow, as one layer."""
+    held = _contained_layers(module)
+    assert held is not None, "described only where it holds such layers"
+    return composed([module.rc, *held[0]])
+
+
+def _let_read_currents(module: Any) -> None:
+    """The weights on the input of a copy of a container become the identity."""
+    if library_class(module, _LIBRARY) != _LINEAR:
+        return
+    held = _contained_layers(module)
+    assert held is not None, "described only where it holds such layers"
+    weight = _contained(module)[0][:, -module.sub_module_out_features :]
+    module.rc = linear_of(torch.cat([torch.eye(len(weight), dtype=weight.dtype), weight], dim=1), None)
+    module.sub_module = held[1]

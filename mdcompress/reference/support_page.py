@@ -6,17 +6,12 @@
 
 from __future__ import annotations
 
-import importlib
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
 
-from torch import nn
-
-from mdcompress.adapters import REFUSALS, describe_neuron, probe
+from mdcompress.adapters import REFUSALS, Refusal, describe_neuron, probe, shipped
 from mdcompress.adapters.calling import calling_of
-from mdcompress.adapters.refusals import Refusal
+from mdcompress.adapters.samples import Sample
 from mdcompress.graph import (
     AffineSpec,
     Carries,
@@ -97,74 +92,9 @@ _DESCRIBED = {
 }
 
 
-@dataclass(frozen=True)
-class Sample:
-    """A neuron class as a user makes it: `arguments` is what stands in the brackets; `given` may hold a sample."""
-
-    module: str
-    name: str
-    arguments: str = ""
-    given: Mapping[str, Any] = field(default_factory=dict)
-
-    def make(self) -> nn.Module:
-        """The neuron, in evaluation mode."""
-        given = {name: value.make() if isinstance(value, Sample) else value for name, value in self.given.items()}
-        made: nn.Module = getattr(importlib.import_module(self.module), self.name)(**given)
-        return made.eval()
-
-
 def samples() -> Mapping[str, tuple[Sample, ...]]:
-    """Every class that the adapters describe, by library."""
-    jelly, jelly_layers = "spikingjelly.activation_based.neuron", "spikingjelly.activation_based.layer"
-    torch_neurons = "snntorch"
-    cells, layers = "norse.torch", "sinabs.layers"
-    return {
-        "SpikingJelly": (
-            *(_sample(jelly, name) for name in ("IFNode", "LIFNode", "ParametricLIFNode", "CUBALIFNode", "KLIFNode",
-                                                "ILIFNode", "OTTTLIFNode", "SLTTLIFNode", "SimpleIFNode")),
-            _sample(jelly, "SimpleLIFNode", tau=2.0, decay_input=True),
-            _sample(jelly, "HalfThresholdIFNode", v_threshold=1.0),
-            _sample(jelly, "ActivationAwareIFNode", v_threshold=1.0, v_offset=0.25),
-            _sample(jelly, "MPBNLIFNode", out_features=1),
-            _sample(jelly, "NonSpikingIFNode"),
-            _sample(jelly, "NonSpikingLIFNode"),
-            Sample(jelly_layers, "LinearRecurrentContainer", "IFNode(), in_features=4, out_features=4",
-                   {"sub_module": _sample(jelly, "IFNode"), "in_features": 4, "out_features": 4}),
-            Sample(jelly_layers, "ElementWiseRecurrentContainer", "IFNode(), lambda y, x: x + 0.5 * y",
-                   {"sub_module": _sample(jelly, "IFNode"), "element_wise_function": lambda y, x: x + 0.5 * y}),
-        ),
-        "snnTorch": (
-            _sample(torch_neurons, "Leaky", beta=0.9),
-            _sample(torch_neurons, "Leaky", beta=0.9, reset_mechanism="zero"),
-            _sample(torch_neurons, "Leaky", beta=0.9, reset_delay=False),
-            _sample(torch_neurons, "Synaptic", alpha=0.9, beta=0.8),
-            _sample(torch_neurons, "Synaptic", alpha=0.9, beta=0.8, reset_mechanism="zero"),
-            _sample(torch_neurons, "Lapicque", beta=0.9),
-            _sample(torch_neurons, "RLeaky", beta=0.9, linear_features=4),
-            _sample(torch_neurons, "RSynaptic", alpha=0.9, beta=0.8, linear_features=4),
-        ),
-        "Norse": (
-            *(_sample(cells, name) for name in ("LIF", "LIFCell", "LIFBoxCell", "IAF", "IAFCell", "LI", "LICell",
-                                                "LIBoxCell")),
-            _sample(cells, "LILinearCell", input_size=4, hidden_size=4),
-            _sample(cells, "LIFRecurrent", input_size=4, hidden_size=4),
-            _sample(cells, "LIFRecurrentCell", input_size=4, hidden_size=4),
-        ),
-        "sinabs": (
-            _sample(layers, "IAF"),
-            _sample(layers, "IAF", min_v_mem=-1.0),
-            _sample(layers, "IAFSqueeze", num_timesteps=4),
-            _sample(layers, "LIF", tau_mem=20.0),
-            _sample(layers, "LIF", tau_mem=20.0, tau_syn=10.0),
-            _sample(layers, "LIFSqueeze", tau_mem=20.0, num_timesteps=4),
-            _sample(layers, "ExpLeak", tau_mem=20.0),
-            _sample(layers, "ExpLeakSqueeze", tau_mem=20.0, num_timesteps=4),
-            Sample(layers, "IAFRecurrent", "rec_connect=nn.Linear(4, 4, bias=False)", _recurrent()),
-            Sample(layers, "LIFRecurrent", "tau_mem=20.0, rec_connect=nn.Linear(4, 4, bias=False)",
-                   {"tau_mem": 20.0, **_recurrent()}),
-        ),
-        "mdcompress": (_sample("mdcompress.zoo", "LIF", tau=2.0), _sample("mdcompress.zoo", "IF", reset="soft")),
-    }  # fmt: skip
+    """Every class that the adapters describe, by the name of its library."""
+    return {library.title: library.samples() for library in shipped.ADAPTERS if library.title}
 
 
 def support_table() -> str:
@@ -172,10 +102,21 @@ def support_table() -> str:
     parts = [_INTRODUCTION, _NEURONS]
     for library, rows in samples().items():
         lines = [f"### {library}", "", "| class | takes | equation |", "|---|---|---|"]
-        parts.append("\n".join([*lines, *map(_neuron_row, rows)]))
+        parts.append("\n".join([*lines, *map(neuron_row, rows)]))
     parts += [_LAYERS + "\n" + "\n".join(_layer_rows()), _POLICIES + "\n" + "\n".join(_policy_rows())]
     parts.append(_REFUSALS + "\n" + "\n".join(_refusal_rows(REFUSALS)))
     return "\n\n".join(part.rstrip() for part in parts) + "\n"
+
+
+def neuron_row(sample: Sample) -> str:
+    """A row of the table of neurons: the class is made, described and probed."""
+    module = sample.make()
+    model = describe_neuron(module)
+    assert model is not None, f"{sample.name} is described by an adapter"
+    probe(sample.name, module, model)
+    axes = calling_of(module).axes
+    takes = "[T, N, ...]" if axes is None else f"[{', '.join(axes)}, ...]".replace("NT", "N*T")
+    return f"| `{sample.name}({sample.arguments})` | `{takes}` | `{equation(model)}` |"
 
 
 def equation(model: NeuronModel) -> str:
@@ -195,24 +136,6 @@ def equation(model: NeuronModel) -> str:
     parts.append(_spikes(model))
     parts.append(_reset(model))
     return "; ".join(part for part in parts if part)
-
-
-def _sample(module: str, name: str, **given: object) -> Sample:
-    return Sample(module, name, ", ".join(f"{key}={value!r}" for key, value in given.items()), given)
-
-
-def _recurrent() -> dict[str, nn.Module]:
-    return {"rec_connect": nn.Linear(4, 4, bias=False)}
-
-
-def _neuron_row(sample: Sample) -> str:
-    module = sample.make()
-    model = describe_neuron(module)
-    assert model is not None, f"{sample.name} is described by an adapter"
-    probe(sample.name, module, model)
-    axes = calling_of(module).axes
-    takes = "[T, N, ...]" if axes is None else f"[{', '.join(axes)}, ...]".replace("NT", "N*T")
-    return f"| `{sample.name}({sample.arguments})` | `{takes}` | `{equation(model)}` |"
 
 
 def _number(value: Numbers | None) -> str:

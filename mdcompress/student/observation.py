@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from mdcompress.adapters import simulate
-from mdcompress.adapters.calling import calling_of
 from mdcompress.adapters.recurrence import input_layer, recurrent_layer
 from mdcompress.adapters.state import first_tensor, run_fresh
+from mdcompress.adapters.users import carried
 from mdcompress.errors import TraceError
 from mdcompress.graph import (
     NeuronModel,
@@ -50,7 +50,7 @@ def observe(network: nn.Module, graph: SnnGraph, x: Tensor) -> Observation:
 
     if isinstance(network, Student):
         return network.observe(x)
-    modules = dict(network.named_modules())
+    modules, adapters = dict(network.named_modules()), carried(network)
     readout, neurons = graph.readout, graph.of_kind(NodeKind.NEURON)
     assert isinstance(readout.spec, ReadoutSpec)
     (source, between), membrane = graph.answer, graph.membrane_readout
@@ -61,7 +61,7 @@ def observe(network: nn.Module, graph: SnnGraph, x: Tensor) -> Observation:
     for node in neurons:
         assert isinstance(node.spec, NeuronModel)
         module = modules[node.module]
-        first = calling_of(module).axes in (("N", "T"), ("NT",))
+        first = takes_batch_first(module, adapters)
         layer, calls = input_layer(module), _calls_of(node, seen.currents, graph, x)
         calls = calls if layer is None else [layer(read) for read in calls]
         currents = _over_time(calls, x, node.shape, batch_first=first)
@@ -69,7 +69,7 @@ def observe(network: nn.Module, graph: SnnGraph, x: Tensor) -> Observation:
         potentials[node.name], spikes[node.name] = simulation.potentials, simulation.spikes
         if node is membrane:
             logits = _moved(between, simulation.membranes)
-    first = any(takes_batch_first(module) for module in modules.values())
+    first = any(takes_batch_first(module, adapters) for module in modules.values())
     if heads:
         tokens = heads == (source.module,) and isinstance(modules[source.module], nn.Linear) and len(source.shape) > 1
         shape = source.shape[::-1] if tokens else source.shape  # the module maps (L, C), the graph's node (C, L)

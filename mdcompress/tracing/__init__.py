@@ -3,14 +3,16 @@
 One eager forward pass under a `TorchFunctionMode`: leaf modules (convolution, linear, norm, pooling, neurons) become
 nodes as they are called, tensor functions between them (add, flatten, mean over time) become nodes or are followed.
 A network that takes one step at a time is folded back into layers over all steps (`ledger`, `timewise`). At the end
-every neuron's spikes are compared with the graph's (`agreement`). Whatever a graph cannot hold is a TraceError that
-names the function and the module it stands in; nothing is guessed.
+every neuron's spikes are compared with the graph's (`agreement`), and the network runs once more, to see that it keeps
+no state (`repeating`). Whatever a graph cannot hold is a TraceError that names the function and the module it stands
+in; nothing is guessed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -18,10 +20,12 @@ from torch.nn.parameter import is_lazy
 
 from mdcompress.adapters import Adapter
 from mdcompress.adapters.state import fresh_state, reset_state
+from mdcompress.adapters.users import carried
 from mdcompress.errors import MdcompressError, TraceError
-from mdcompress.graph import SnnGraph
+from mdcompress.graph import NodeKind, SnnGraph
 from mdcompress.modes import evaluating
 from mdcompress.tracing.recorder import Recorder
+from mdcompress.tracing.repeating import Repeated
 from mdcompress.tracing.wrappers import BatchFirst, Stepped, StillImage
 
 __all__ = ["BatchFirst", "Failure", "Stepped", "StillImage", "attempt", "fresh_state", "reset_state", "trace"]
@@ -38,14 +42,16 @@ class Failure:
 def trace(model: nn.Module, sample: Tensor, *, adapters: Sequence[Adapter] = ()) -> SnnGraph:
     """The graph of `model`, read off one forward pass on `sample` [T, N, ...]; both are left as they were.
 
-    The pass starts from a fresh state, and the state that the neurons had is put back.
+    The pass starts from a fresh state, and the state that the neurons had is put back. A second pass must give the
+    same.
 
     Args:
         model: called as model(sample). Other conventions are wrapped: `Stepped`, `BatchFirst`, `StillImage`.
         sample: [T, N, ...], float.
         adapters: for neurons of one's own (`mdcompress.adapters.NeuronAdapter`), asked before the shipped ones.
 
-    Errors: TraceError names the module or function that a graph cannot hold and what to do.
+    Errors: TraceError names the module or function that a graph cannot hold and what to do; or the module that keeps
+    state between two runs, or is random.
     """
     found = attempt(model, sample, adapters=adapters)
     if isinstance(found, Failure):
@@ -60,10 +66,16 @@ def attempt(model: nn.Module, sample: Tensor, *, adapters: Sequence[Adapter] = (
     """
     _check_model(model)
     _check_sample(sample)
-    with torch.inference_mode(False), torch.no_grad(), evaluating(model), fresh_state(model):
+    adapters = (*adapters, *carried(model))
+    with torch.inference_mode(False), torch.no_grad(), evaluating(model), fresh_state(model, adapters):
         recorder = Recorder(model, _own_copy(model, sample), adapters=adapters)
+        repeated = Repeated(model)
         try:
-            return recorder.record()
+            with repeated.first(recorder.aside):
+                graph = recorder.record()
+            neurons = {node.module for node in graph.of_kind(NodeKind.NEURON)}
+            repeated.check(partial(_own_copy, model, sample), neurons)
+            return graph
         except TraceError as error:
             return Failure(error, recorder.reached)
         except MdcompressError:
@@ -86,7 +98,7 @@ def attempt(model: nn.Module, sample: Tensor, *, adapters: Sequence[Adapter] = (
 def _own_copy(model: nn.Module, sample: Tensor) -> Tensor:
     """A contiguous copy with at least two samples, so that [T, N, ...] and [T*N, ...] differ in shape.
 
-    Layers that were made for a batch of one (sinabs' Squeeze layers) get the one sample.
+    Layers that hold the size of their batches, and were made for one, get the one sample.
     """
     made_for_one = any(getattr(module, "batch_size", None) == 1 for module in model.modules())
     copies = 2 if sample.shape[1] == 1 and not made_for_one else 1

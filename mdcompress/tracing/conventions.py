@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from mdcompress.adapters import Adapter, find_neurons
 from mdcompress.adapters.calling import calling_of
+from mdcompress.adapters.users import Adapted, carried
 from mdcompress.errors import TraceError
 from mdcompress.graph import SnnGraph
 from mdcompress.tracing import Failure, attempt
@@ -44,6 +45,7 @@ def fit(network: nn.Module, sample: Tensor, *, adapters: Sequence[Adapter] = ())
 
     Errors: TraceError of the attempt that came furthest through the network.
     """
+    adapters = (*adapters, *carried(network))
     failures: list[tuple[Failure, str]] = []
     for candidate, convention in _candidates(network, adapters):
         found = attempt(candidate, sample, adapters=adapters)
@@ -54,8 +56,10 @@ def fit(network: nn.Module, sample: Tensor, *, adapters: Sequence[Adapter] = ())
 
 
 def inner(network: nn.Module) -> nn.Module:
-    """The user's own network out of the wrapper that it may stand in."""
-    return network.network if isinstance(network, WRAPPERS) else network
+    """The user's own network out of the wrappers that it may stand in."""
+    while isinstance(network, (*WRAPPERS, Adapted)):
+        network = network.network
+    return network
 
 
 def _candidates(network: nn.Module, adapters: Sequence[Adapter]) -> Iterator[tuple[nn.Module, str]]:
@@ -63,7 +67,7 @@ def _candidates(network: nn.Module, adapters: Sequence[Adapter]) -> Iterator[tup
     if isinstance(network, WRAPPERS):
         return  # its owner has said how it is called
     modules = dict(network.named_modules())
-    taken = {calling_of(modules[name]).axes for name in find_neurons(network, adapters=adapters)}
+    taken = {calling_of(modules[name], adapters).axes for name in find_neurons(network, adapters=adapters)}
     if ("N", "T") in taken:
         yield BatchFirst(network), "takes the batch first, [N, T, ...]: it runs as mdcompress.BatchFirst(network)"
     if ("NT",) in taken:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from mdcompress.adapters.layers import does_as_torch, is_library_dropout
 from mdcompress.graph import Carries, NodeKind
 from mdcompress.tracing.functions import MAP_AXES, record_pool, require_axes
 from mdcompress.tracing.ledger import Ledger, Tracked
@@ -38,9 +39,6 @@ _LAYERS: tuple[type[nn.Module], ...] = (
     *SUM_POOLS,
     *_ALIASES,
 )
-_TRUSTED = ("torch.nn.", "spikingjelly.activation_based.layer", "sinabs.layers")  # whose forward does what it says
-_LIBRARY_DROPOUTS = ("Dropout", "Dropout2d")  # SpikingJelly's: one mask for all steps, none in evaluation
-_SCALED_WEIGHTS = ("WSConv2d", "WSLinear")
 
 
 def layer_classes() -> tuple[type[nn.Module], ...]:
@@ -50,7 +48,7 @@ def layer_classes() -> tuple[type[nn.Module], ...]:
 
 def is_layer(module: nn.Module) -> bool:
     """Whether a module, which is no neuron, becomes a node as a whole: what happens inside it is not looked at."""
-    return isinstance(module, (*_LAYERS, FirstStep)) or _is_library_dropout(module)
+    return isinstance(module, (*_LAYERS, FirstStep)) or is_library_dropout(module)
 
 
 def record_module(
@@ -100,17 +98,11 @@ def _checked_name(ledger: Ledger, module: nn.Module, name: str | None) -> str:
     if not name:
         raise ledger.error(f"the network is one {kind} and no more", "wrap it: nn.Sequential(layer)")
     base = next((layer for layer in _LAYERS if isinstance(module, layer)), None)
-    origin = getattr(getattr(module.forward, "__func__", None), "__module__", "")
-    if base is not None and (not origin.startswith(_TRUSTED) or kind in _SCALED_WEIGHTS):
+    if base is not None and not does_as_torch(module):
         raise ledger.error(
             f"{name!r} ({kind}) has a forward of its own, which a graph does not know", f"use nn.{base.__name__}"
         )
     return name
-
-
-def _is_library_dropout(module: nn.Module) -> bool:
-    kind = type(module)
-    return kind.__name__ in _LIBRARY_DROPOUTS and kind.__module__.startswith("spikingjelly.activation_based.layer")
 
 
 def _record_synapse(ledger: Ledger, name: str, module: FloatSynapse, x: Tensor, output: Tensor) -> None:
@@ -163,7 +155,7 @@ def _require_linear_after(ledger: Ledger, name: str, source: Tracked, has_bias: 
 
 
 def _record_sum_pool(ledger: Ledger, name: str, module: nn.Module, x: Tensor, output: Tensor) -> None:
-    """A power-average pooling of norm 1 is a sum: the average times the window (sinabs' SumPool2d)."""
+    """A power-average pooling of norm 1 is a sum: the average times the window."""
     if module.norm_type != 1:
         raise ledger.error(f"{name!r} pools by a norm of {module.norm_type}", "use a sum, average or max pooling")
     spec = pool_spec(module, x, ledger.error)

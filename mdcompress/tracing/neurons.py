@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from mdcompress.adapters import Adapter, probe
-from mdcompress.adapters.calling import Reduces, advice_on, calling_of
+from mdcompress.adapters.axes import Reduces
+from mdcompress.adapters.calling import advice_on, calling_of
 from mdcompress.adapters.recurrence import input_layer
 from mdcompress.adapters.state import is_at_rest
 from mdcompress.errors import TraceError
@@ -60,13 +61,13 @@ class NeuronCalls:
     def enter(self, name: str, module: nn.Module) -> None:
         """Note, before a call, whether the module starts anew."""
         if name in self.models:
-            self._rested[name] = is_at_rest(module)
+            self._rested[name] = is_at_rest(module, self.adapters)
 
     def record(self, ledger: Ledger, module: nn.Module, name: str, *, inputs: Sequence[object], output: object) -> None:
         """Write the node of a neuron called on `inputs`, and follow its spikes and states."""
-        model, calling = self.models[name], calling_of(module)
+        model, calling = self.models[name], calling_of(module, self.adapters)
         x, states = _split(inputs)
-        listed = isinstance(output, list)  # SpikingJelly's that do not fire list their membranes, step by step
+        listed = isinstance(output, list)  # one that does not fire may list its membranes, step by step
         spikes, new_states = (torch.stack(list(flat_tensors(output))), []) if listed else _split([output])
         if x is None or spikes is None:
             raise ledger.error(
@@ -152,7 +153,7 @@ class NeuronCalls:
 
     def _position(self, ledger: Ledger, module: nn.Module, name: str, source: Tracked) -> Position:
         """The part of time of this call; TraceError where it is not the next one, or in the wrong layout."""
-        calling, position = calling_of(module), source.position
+        calling, position = calling_of(module, self.adapters), source.position
         expected = calling.axes or (("T", "N") if position.span == "all" else ("N",))
         if position.axes != expected:
             raise ledger.error(
@@ -195,7 +196,7 @@ class NeuronCalls:
                     "let states start at their initial value: None, zeros, or what the neuron's own init gives",
                 )
             return
-        if not states and calling_of(module).state == "explicit":
+        if not states and calling_of(module, self.adapters).state == "explicit":
             raise ledger.error(
                 f"neuron {name!r} is called without its state at step {position.step}",
                 "pass the state on: spikes, state = neuron(x, state)",

@@ -13,13 +13,13 @@ from typing import TypeVar
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from mdcompress.adapters.calling import calling_of
+from mdcompress.adapters.layers import has_step_scales
 from mdcompress.graph import AffineSpec, Carries, NodeKind, SnnNode, SynapseSpec
 from mdcompress.tracing.ledger import Ledger, Tracked
 from mdcompress.tracing.positions import Position
 
 SpecT = TypeVar("SpecT", SynapseSpec, AffineSpec)
-
-_SCALED = ("TemporalEffectiveBatchNorm1d", "TemporalEffectiveBatchNorm2d", "TemporalEffectiveBatchNorm3d")
 
 
 def norm_lists(modules: Mapping[str, nn.Module], time_steps: int) -> frozenset[str]:
@@ -57,12 +57,12 @@ def record_norm(ledger: Ledger, name: str, module: _BatchNorm, x: Tensor, output
 
 def _folds_time(module: _BatchNorm) -> bool:
     """Whether a library's norm takes [T, N, C, ...] and folds time into the batch by itself."""
-    return type(module).__module__.startswith("spikingjelly") and getattr(module, "step_mode", "s") == "m"
+    return calling_of(module).axes == ("T", "N")
 
 
 def _step_scales(ledger: Ledger, name: str, module: _BatchNorm) -> int:
     """T of a norm with a factor for each step; 0 of any other."""
-    if not any(base.__name__ in _SCALED for base in type(module).__mro__):
+    if not has_step_scales(module):
         return 0
     factors = module.scale
     assert isinstance(factors, Tensor)

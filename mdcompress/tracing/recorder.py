@@ -74,6 +74,15 @@ class Recorder(TorchFunctionMode):
         check_membranes_end(graph, ledger.error)
         return graph
 
+    @contextlib.contextmanager
+    def aside(self) -> Iterator[None]:
+        """What is done inside is no part of the pass."""
+        self._inside_layer += 1
+        try:
+            yield
+        finally:
+            self._inside_layer -= 1
+
     @property
     def reached(self) -> int:
         """How many nodes the pass has written so far."""

@@ -10,8 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mdcompress.adapters.base import fresh_copy
-from mdcompress.adapters.recurrence import OneToOne, composed, input_layer, recurrent_layer
-from mdcompress.adapters.refusals import ONE_TO_ONE, RECURRENT
+from mdcompress.adapters.recurrence import input_layer, recurrent_layer
+from mdcompress.adapters.refusals import RECURRENT
+from mdcompress.adapters.weights import OneToOne, composed
 from mdcompress.errors import TraceError
 from mdcompress.graph import (
     Carries,
@@ -50,9 +51,9 @@ def recurrent_synapse(name: str, module: nn.Module, model: NeuronModel, *, shape
     layer = recurrent_layer(module, model)
     if isinstance(layer, OneToOne) and not layer.fits(shape):
         raise TraceError(
-            f"neuron {name!r} with spikes {shape} cannot become integers: {ONE_TO_ONE.reason} (it has the shape "
+            f"neuron {name!r} with spikes {shape} cannot become integers: {layer.misfit.reason} (it has the shape "
             f"{layer.given})",
-            hints=[ONE_TO_ONE.hint],
+            hints=[layer.misfit.hint],
         )
     found = _read_off(layer, shape)
     if found is None or not _is_the_same(found, layer, shape):

@@ -5,16 +5,14 @@ A wrapper starts its network from rest at every call, so that a batch knows noth
 
 from __future__ import annotations
 
-import contextlib
 import inspect
-from collections.abc import Iterator
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from intsnn.errors import UsageError
-from mdcompress.adapters.state import first_tensor, is_squeezed, reset_state, run_fresh
+from mdcompress.adapters.state import first_tensor, reset_state, run_fresh, sized
 from mdcompress.tracing.ledger import Ledger
 from mdcompress.tracing.positions import Position
 
@@ -22,8 +20,8 @@ from mdcompress.tracing.positions import Position
 class Stepped(nn.Module):
     """A single-step network, [N, ...] to [N, K], as one over all steps: [T, N, ...] to [T, N, K].
 
-    The network keeps its state in its neurons, or takes it as the argument `state` and returns it beside its answer
-    (Norse). Of other tuples, as snnTorch's (spikes, membrane), the first tensor is the answer.
+    The network keeps its state in its neurons, or takes it as the argument `state` and returns it beside its answer.
+    Of other tuples, as (spikes, membrane), the first tensor is the answer.
     """
 
     def __init__(self, network: nn.Module) -> None:
@@ -46,10 +44,10 @@ class Stepped(nn.Module):
 
 
 class BatchFirst(nn.Module):
-    """A network that takes [N, T, ...] (`split`) or [N*T, ...] (`folded`), as sinabs' do, as one of [T, N, ...].
+    """A network that takes [N, T, ...] (`split`) or [N*T, ...] (`folded`) as one of [T, N, ...].
 
     Its answer, all steps in its own layout, comes out as [T, N, K]; an answer without time, [N, K], as it is.
-    sinabs' Squeeze layers, which hold the sizes of the batches they were trained on, are told those of x.
+    Layers that hold the sizes of the batches they were trained on are told those of x.
     """
 
     def __init__(self, network: nn.Module, *, layout: Literal["split", "folded"] = "split") -> None:
@@ -62,25 +60,11 @@ class BatchFirst(nn.Module):
         """Run the network from a fresh state."""
         time_steps, batch = x.shape[:2]
         turned = x.transpose(0, 1)
-        with _sized(self.network, batch, time_steps):
+        with sized(self.network, batch, time_steps):
             answer = run_fresh(self.network, turned.flatten(0, 1) if self.layout == "folded" else turned)
         if self.layout == "folded" and answer.shape[0] == batch * time_steps:
             return answer.reshape(batch, time_steps, *answer.shape[1:]).transpose(0, 1)
         return answer.transpose(0, 1) if answer.shape[:2] == (batch, time_steps) else answer
-
-
-@contextlib.contextmanager
-def _sized(network: nn.Module, batch: int, time_steps: int) -> Iterator[None]:
-    """Squeeze layers of these sizes inside; afterwards their own."""
-    squeezed = [module for module in network.modules() if is_squeezed(module)]
-    before = [(module.batch_size, module.num_timesteps) for module in squeezed]
-    for module in squeezed:
-        module.batch_size, module.num_timesteps = batch, time_steps  # type: ignore[assignment]
-    try:
-        yield
-    finally:
-        for module, (own_batch, own_steps) in zip(squeezed, before, strict=True):
-            module.batch_size, module.num_timesteps = own_batch, own_steps
 
 
 class FirstStep(nn.Module):

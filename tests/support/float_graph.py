@@ -16,7 +16,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from mdcompress.adapters import simulate
 from mdcompress.adapters.recurrence import input_layer, recurrent_layer
-from mdcompress.adapters.state import library_of, run_fresh
+from mdcompress.adapters.state import run_fresh
 from mdcompress.graph import (
     AffineSpec,
     Carries,
@@ -92,7 +92,7 @@ def _over_time(calls: list[Tensor], x: Tensor, module: nn.Module) -> Tensor:
     if len(calls) == time_steps and calls[0].shape[0] == batch:
         return torch.stack(calls)
     (value,) = calls
-    if library_of(module) != "sinabs":
+    if not any(base.__module__.startswith("sinabs.") for base in type(module).__mro__):
         return value
     by_sample = value if value.shape[:2] == (batch, time_steps) else value.view(batch, time_steps, *value.shape[1:])
     return by_sample.transpose(0, 1)

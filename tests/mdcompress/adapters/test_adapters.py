@@ -24,7 +24,6 @@ from mdcompress.adapters import (
 )
 from mdcompress.adapters.base import RefusedParameterError, class_and_version, fresh_copy, installed_version, numbers
 from mdcompress.adapters.probing import hard_currents, summary
-from mdcompress.adapters.refusals import refusals_of
 from mdcompress.adapters.snntorch import SnnTorchNeurons
 from mdcompress.errors import TraceError
 from mdcompress.graph import NeuronModel, Numbers, ResetTiming
@@ -184,7 +183,9 @@ def test_every_refusal_says_why_and_what_to_do() -> None:
     for row in REFUSALS:
         assert row.reason and row.hint and row.library in ("any", "spikingjelly", "snntorch", "norse", "sinabs")
         assert row.classes or row.when or row.library == "any"
-    assert {row.library for row in refusals_of("norse")} == {"norse", "any"}
+    for library in ADAPTERS:
+        assert {row.library for row in library.refusals} == ({library.library} if library.refusals else set())
+    assert sum(bool(library.refusals) for library in ADAPTERS) == 4
 
 
 def test_modules_that_are_no_neurons_are_unknown() -> None:

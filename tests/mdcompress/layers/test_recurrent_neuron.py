@@ -16,8 +16,8 @@ from torch import Tensor, nn
 import mdcompress as md
 from intsnn.graph import IntRecurrentNeuron
 from mdcompress.adapters import describe_neuron, probe
-from mdcompress.adapters.recurrence import OneToOne, weighted_sum
-from mdcompress.adapters.recurrence import composed as multiplied_out
+from mdcompress.adapters.weights import OneToOne, weighted_sum
+from mdcompress.adapters.weights import composed as multiplied_out
 from mdcompress.errors import PlanError, TraceError
 from mdcompress.graph import Carries, NeuronModel, NodeKind, SnnGraph, SnnNode, SynapseSpec
 from mdcompress.layers.firing import integrate_and_fire
