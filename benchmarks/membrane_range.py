@@ -75,7 +75,7 @@ def measured(paths: Sequence[str], seed: int, place: Workplace) -> dict[str, lis
     for path, recipe in group.recipes.items():
         found[path] = []
         for factor in FACTORS:
-            with patch("mdcompress.calibration.calibration._FAR_BELOW", factor):
+            with patch("mdcompress.calibration.ranges._FAR_BELOW", factor):
                 student = calibrated(recipe, teacher, splits, place)
             layers = measure_mismatch(student, teacher, graph, validation, time_steps=recipe.student_time_steps)
             mismatch = mean_membrane(layers)
