@@ -3,21 +3,35 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
-from dataclasses import fields
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields, replace
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 
+from intsnn.arithmetic import IntArray
 from intsnn.checking.attributes import ATTRIBUTES
 from intsnn.execution.interpreter import evaluate, run
 from intsnn.execution.parity import compare, require_equal
-from intsnn.graph import NODE_TYPES, IntGraph, IntNode, IntReadout
+from intsnn.graph import (
+    NODE_TYPES,
+    IntGraph,
+    IntInput,
+    IntNode,
+    IntReadout,
+    IntRequant,
+    IntReshape,
+    IntSlice,
+    Shape,
+)
 from intsnn.graph.bounds import channel_bounds
 from intsnn.graph.fingerprint import fingerprint
 from intsnn.graph.nodes import NodeFields
+from intsnn.mapping.flows import flows_of
 from intsnn.onnx.file import read_onnx, write_onnx
 from intsnn.onnx.runtime import run_onnx
 from tests.support.intgraphs import random_input
@@ -33,9 +47,8 @@ _SOURCES = sorted(path for folder in ("export/intsnn", "mdcompress") for path in
 # --- the set ---------------------------------------------------------------------------------------------------------
 
 
-def _subclasses(kind: type[object]) -> Iterator[type[object]]:
-    subclasses: list[type[object]] = kind.__subclasses__()
-    for below in subclasses:
+def _subclasses(kind: type) -> Iterator[type]:
+    for below in kind.__subclasses__():
         yield below
         yield from _subclasses(below)
 
@@ -143,8 +156,80 @@ def test_a_node_of_each_type_is_computed_alike_by_three_and_within_its_bounds(ki
             assert all(low[c % len(low)] <= seen[c].min() and seen[c].max() <= high[c % len(high)] for c in channels)
 
 
+# --- each type by itself, reading numbers that are never 0 -----------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Alone:
+    """A node of a drawn graph behind parts of one input, each raised by 5: values of 3 bits, so 5 to 12."""
+
+    node: IntNode
+    parts: tuple[Shape, ...]
+
+    @property
+    def graph(self) -> IntGraph:
+        sizes = [math.prod(part) for part in self.parts]
+        nodes: list[IntNode] = [IntInput("input", (), (sum(sizes),), 3, False, 1.0)]
+        for place, part in enumerate(self.parts):
+            start = sum(sizes[:place])
+            nodes.append(IntSlice(f"flat{place}", ("input",), (sizes[place],), 0, start, start + sizes[place]))
+            nodes.append(IntReshape(f"part{place}", (f"flat{place}",), part))
+            nodes.append(IntRequant(f"raised{place}", (f"part{place}",), part, np.array([1]), np.array([5]), 0, 1.0))
+        names = tuple(f"raised{place}" for place in range(len(self.parts)))
+        return IntGraph((*nodes, replace(self.node, name="alone", inputs=names)))
+
+    def outputs(self, parts: Sequence[IntArray]) -> IntArray:
+        """What the node makes of values [T, N, *shape] for each part."""
+        x = np.concatenate([part.reshape(*part.shape[:2], -1) for part in parts], axis=2)
+        *_, last = evaluate(self.graph, x)
+        return last.output
+
+
+def _alone(kind: str) -> list[Alone]:
+    """The nodes of one type in the drawn graph of that type; neither inputs, nor readouts, which have rules of T."""
+    graph = _drawn()[kind]
+    nodes = (node for node in graph if node.kind == kind)
+    return [Alone(node, tuple(graph.node(name).shape for name in node.inputs)) for node in nodes]
+
+
+def _steps(alone: Alone) -> int:
+    return alone.graph.time_steps or 2
+
+
+@pytest.mark.parametrize("kind", sorted({*KINDS} - {"input", "readout"}))
+def test_a_node_of_each_type_stays_within_its_bounds_on_values_without_0(kind: str) -> None:
+    """Zero padding once passed its input's bounds on: [5, 8] were proved while values were 0 to 8."""
+    random = np.random.default_rng(0)
+    for alone in _alone(kind):
+        proved = channel_bounds(alone.graph)["alone"]
+        low, high = (end.reshape(-1, *(1 for _ in alone.node.shape[1:])) for end in (proved.low, proved.high))
+        for choices in ([0], [7], [0, 7], range(8)):
+            seen = alone.outputs([random.choice(choices, (_steps(alone), 2, *part)) for part in alone.parts])
+            assert (low <= seen).all() and (seen <= high).all(), alone.node
+
+
+@pytest.mark.parametrize("kind", sorted({*KINDS} - {"input", "readout"}))
+def test_a_row_of_each_type_depends_on_no_row_that_its_flow_does_not_wait_for(kind: str) -> None:
+    random = np.random.default_rng(0)
+    for alone in _alone(kind):
+        needs = flows_of(alone.graph)[-1].needs
+        before = [random.integers(0, 8, (_steps(alone), 2, *part)) for part in alone.parts]
+        written = alone.outputs(before)
+        for row, needed in enumerate(needs):
+            after = [part.copy() for part in before]
+            for part in after:
+                if part.ndim > 3:  # a vector is one row, which is always waited for
+                    part[:, :, :, needed:] = random.integers(0, 8, part[:, :, :, needed:].shape)
+            again = alone.outputs(after)
+            of_row = (..., slice(None)) if written.ndim == 3 else (slice(None), slice(None), slice(None), row)
+            assert np.array_equal(written[of_row], again[of_row]), (alone.node, row)
+
+
+# --- its fingerprint -------------------------------------------------------------------------------------------------
+
+
 @pytest.mark.parametrize("one", NODE_TYPES, ids=KINDS)
-def test_a_changed_attribute_changes_the_fingerprint(one: type[IntNode]) -> None:
+def test_a_changed_attribute_changes_the_fingerprint(one: type[NodeFields]) -> None:
     """Of every type, each field but `scale`, which no arithmetic reads."""
     graph = _drawn()[one.kind]
     (node, *_) = (node for node in graph if type(node) is one)

@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mdcompress.losses.membrane import Pool
 from scipy.stats import wasserstein_distance
 from torch import Tensor
 from torch.distributions import Normal, kl_divergence
@@ -29,7 +30,6 @@ from mdcompress.losses import (
     rate_loss,
     stage_ends,
 )
-from mdcompress.losses.membrane import Distance, Pool
 from mdcompress.recipe import RECIPE_SCHEMA, DistillSpec, MembraneLossSpec, RateLossSpec, Recipe
 from mdcompress.student import Observation
 from mdcompress.tracing import trace
