@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TypedDict
 
+from mdcompress.distances import Distance, Normalize, Pool
 from mdcompress.graph import (
     Comparator,
     FloorKind,
@@ -14,8 +15,7 @@ from mdcompress.graph import (
     ResetTiming,
     SpikeKind,
 )
-from mdcompress.losses.alignment import Align
-from mdcompress.losses.membrane import Distance, Normalize, Pool
+from mdcompress.recipe.distilling import Align
 
 
 class NeuronChanges(TypedDict, total=False):

@@ -47,8 +47,9 @@ _SOURCES = sorted(path for folder in ("export/intsnn", "mdcompress") for path in
 # --- the set ---------------------------------------------------------------------------------------------------------
 
 
-def _subclasses(kind: type) -> Iterator[type]:
-    for below in kind.__subclasses__():
+def _subclasses(kind: type[object]) -> Iterator[type[object]]:
+    subclasses: list[type[object]] = kind.__subclasses__()
+    for below in subclasses:
         yield below
         yield from _subclasses(below)
 
@@ -229,7 +230,7 @@ def test_a_row_of_each_type_depends_on_no_row_that_its_flow_does_not_wait_for(ki
 
 
 @pytest.mark.parametrize("one", NODE_TYPES, ids=KINDS)
-def test_a_changed_attribute_changes_the_fingerprint(one: type[NodeFields]) -> None:
+def test_a_changed_attribute_changes_the_fingerprint(one: type[IntNode]) -> None:
     """Of every type, each field but `scale`, which no arithmetic reads."""
     graph = _drawn()[one.kind]
     (node, *_) = (node for node in graph if type(node) is one)

@@ -11,13 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from mdcompress.distances import Distance, Normalize
 from mdcompress.errors import TrainingError
 from mdcompress.graph import Carries, NeuronModel, NodeKind, NodeSpec, ReadoutSpec, SnnGraph, SnnNode
 from mdcompress.losses import compared_neurons, distillation_loss, logit_loss, membrane_loss, task_loss
-from mdcompress.losses.alignment import Align
-from mdcompress.losses.answers import Over
-from mdcompress.losses.membrane import Distance, Normalize
 from mdcompress.recipe import DistillSpec, LogitLossSpec, MembraneLossSpec, TaskLossSpec
+from mdcompress.recipe.distilling import Align, LossSteps
 from mdcompress.student import Observation
 from tests.support.changes import MembraneDistance
 
@@ -63,7 +62,7 @@ def test_task_loss_on_steps_gives_each_sample_its_own_label() -> None:
 
 @property_test
 @given(seed=seeds, on=modes)
-def test_the_two_task_losses_agree_at_one_step(seed: int, on: Over) -> None:
+def test_the_two_task_losses_agree_at_one_step(seed: int, on: LossSteps) -> None:
     logits, y = drawn(seed, 1, 5, 4), torch.arange(5) % 4
     expected = -torch.log_softmax(logits[0], 1)[torch.arange(5), y].mean()
     torch.testing.assert_close(task_loss(logits, y, on=on), expected)
@@ -113,7 +112,9 @@ def test_logit_loss_on_steps_compares_with_the_teachers_first_steps() -> None:
 
 @property_test
 @given(seed=seeds, on=modes, temperature=st.floats(0.5, 10.0))
-def test_logit_loss_is_zero_for_equal_logits_and_positive_otherwise(seed: int, on: Over, temperature: float) -> None:
+def test_logit_loss_is_zero_for_equal_logits_and_positive_otherwise(
+    seed: int, on: LossSteps, temperature: float
+) -> None:
     teacher = drawn(seed, 3, 4, 5)
     student = teacher + drawn(seed + 1, 3, 4, 5)
     assert abs(logit_loss(teacher, teacher, temperature=temperature, on=on).item()) < 1e-12
@@ -250,7 +251,7 @@ def test_cosine_distance_equals_one_minus_torchs_cosine_similarity(seed: int) ->
 @settings(deadline=None, max_examples=15)
 @given(seed=seeds, distance=distances, align=aligns, normalize=normalizes, on=modes)
 def test_gradients_reach_the_student_as_finite_differences_say_and_never_the_teacher(
-    seed: int, distance: Distance, align: Align, normalize: Normalize, on: Over
+    seed: int, distance: Distance, align: Align, normalize: Normalize, on: LossSteps
 ) -> None:
     student = drawn(seed, 2, 2, 3).requires_grad_()
     teacher = drawn(seed + 1, 4, 2, 3).requires_grad_()

@@ -10,14 +10,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mdcompress.losses.membrane import Pool
 from scipy.stats import wasserstein_distance
 from torch import Tensor
 from torch.distributions import Normal, kl_divergence
 
 from intsnn.errors import InvalidFileError
 from intsnn.yaml.file import read_yaml_text
-from mdcompress.distances import DISTANCES_IN_WORDS, NORMALIZED, POOLED, Distance
+from mdcompress.distances import DISTANCES_IN_WORDS, NORMALIZED, POOLED, Distance, Pool
 from mdcompress.errors import TrainingError
 from mdcompress.graph import Carries, NeuronModel, NodeKind, NodeSpec, ReadoutSpec, SnnGraph, SnnNode
 from mdcompress.losses import (
