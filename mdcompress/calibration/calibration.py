@@ -22,7 +22,7 @@ from mdcompress.calibration.ranges import best_reach, percentile_of
 from mdcompress.calibration.reconstruction import reconstruct_weights
 from mdcompress.data.inputs import Batch, inputs_of
 from mdcompress.errors import CalibrationError
-from mdcompress.graph import Carries, NodeKind, typical
+from mdcompress.graph import AffineSpec, Carries, SynapseSpec, typical
 from mdcompress.layers.digitizing import QuantDigitizer
 from mdcompress.layers.integer_ops import Firing
 from mdcompress.layers.neuron import MembraneUnit, QuantNeuron, ReadoutUnit
@@ -107,16 +107,16 @@ def _fit_readouts_to_bounds(student: Student) -> dict[str, float]:
     """
     silent = _silent_streams(student)
     bounds = dict.fromkeys((*_readout_units(student), *silent), _SMALLEST_READOUT)
-    for node in student.graph.of_kind(NodeKind.SYNAPSE):
+    for node in student.graph.of(SynapseSpec):
         unit = student.assigned.currents[node.name]
         if unit.stream in bounds:
             bound = student.synapse(node.name).current_bound(student.input_scale(node.inputs[0]))
             bounds[unit.stream] += bound / unit.factor
     streams = student.stream_units()
-    for node in student.graph.of_kind(NodeKind.AFFINE):
-        unit = student.assigned.currents[node.name]
+    for affine in student.graph.of(AffineSpec):
+        unit = student.assigned.currents[affine.name]
         if unit.stream in bounds:
-            bound = student.affine(node.name).current_bound(float(student.real_unit(node.inputs[0], streams)))
+            bound = student.affine(affine.name).current_bound(float(student.real_unit(affine.inputs[0], streams)))
             bounds[unit.stream] += bound / unit.factor
     least = {stream: bound / 2.0**_PROVED_READOUT_BITS for stream, bound in bounds.items()}
     for stream, readout in _readout_units(student).items():

@@ -39,7 +39,7 @@ def format_plan(plan: QuantPlan, *, without_batch_norm: Collection[str] = ()) ->
     return tuple(
         PlanRow(
             node=node.name,
-            kind=node.kind.value,
+            kind=node.kind,
             shape="x".join(map(str, node.shape)),
             policy="; ".join(
                 policy_in_words(policy, norm="requantization" if node.name in without_batch_norm else "batch norm")
@@ -82,7 +82,7 @@ def plan_to_yaml(plan: QuantPlan) -> str:
 def _node_as_plain_values(node: PlannedNode) -> PlainValue:
     return {
         "name": node.name,
-        "kind": node.kind.value,
+        "kind": node.kind,
         "shape": list(node.shape),
         **{name: policy.model_dump(mode="json") for name, policy in node.policies.items()},
         **({"origin": {**dict(node.origin)}} if node.origin else {}),

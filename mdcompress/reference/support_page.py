@@ -20,6 +20,8 @@ from mdcompress.adapters.refusals import Refusal
 from mdcompress.graph import (
     AffineSpec,
     Carries,
+    DigitizerSpec,
+    InputSpec,
     NeuronModel,
     NodeKind,
     Numbers,
@@ -88,12 +90,12 @@ class, the reason and what to do.
 
 
 _SECTIONS = ("weight", "batch_norm", "membrane", "input")
-_DESCRIBED = {
-    NodeKind.INPUT: "the network's input",
-    NodeKind.SYNAPSE: "weight layer, with the batch norm or bias that follows it",
-    NodeKind.AFFINE: "batch norm that follows no weight layer",
-    NodeKind.NEURON: "neuron of any class",
-    NodeKind.DIGITIZER: "currents that a weight layer reads",
+_DESCRIBED: Mapping[NodeKind, str] = {
+    "input": "the network's input",
+    "synapse": "weight layer, with the batch norm or bias that follows it",
+    "affine": "batch norm that follows no weight layer",
+    "neuron": "neuron of any class",
+    "digitizer": "currents that a weight layer reads",
 }
 
 
@@ -285,12 +287,12 @@ def _one_of_each() -> SnnGraph:
     layer = SynapseSpec("linear", (4, 4), (1, 1), (0, 0), (1, 1), 1, True, None)
     return SnnGraph(
         (
-            SnnNode("input", NodeKind.INPUT, (), (4,), Carries.INPUT),
-            SnnNode("layer", NodeKind.SYNAPSE, ("input",), (4,), Carries.CURRENT, layer),
-            SnnNode("neuron", NodeKind.NEURON, ("layer",), (4,), Carries.SPIKES, neuron),
-            SnnNode("norm", NodeKind.AFFINE, ("neuron",), (4,), Carries.CURRENT, AffineSpec("norm")),
-            SnnNode("digits", NodeKind.DIGITIZER, ("norm",), (4,), Carries.SPIKES),
-            SnnNode("readout", NodeKind.READOUT, ("digits",), (4,), Carries.SPIKES, ReadoutSpec("mean")),
+            SnnNode("input", InputSpec(), (), (4,), Carries.INPUT),
+            SnnNode("layer", layer, ("input",), (4,), Carries.CURRENT),
+            SnnNode("neuron", neuron, ("layer",), (4,), Carries.SPIKES),
+            SnnNode("norm", AffineSpec("norm"), ("neuron",), (4,), Carries.CURRENT),
+            SnnNode("digits", DigitizerSpec(), ("norm",), (4,), Carries.SPIKES),
+            SnnNode("readout", ReadoutSpec("mean"), ("digits",), (4,), Carries.SPIKES),
         ),
         time_steps=1,
     )

@@ -19,7 +19,7 @@ from mdcompress.adapters.calling import Reduces, advice_on, calling_of
 from mdcompress.adapters.recurrence import input_layer
 from mdcompress.adapters.state import is_at_rest
 from mdcompress.errors import TraceError
-from mdcompress.graph import Carries, NeuronModel, NodeKind, TensorShape, per_channel
+from mdcompress.graph import Carries, NeuronModel, TensorShape, per_channel
 from mdcompress.tracing.ledger import Ledger, Tracked
 from mdcompress.tracing.positions import AS_MANY_STEPS, Position
 from mdcompress.tracing.recurrence import add_input, add_recurrent, recurrent_name
@@ -136,7 +136,7 @@ class NeuronCalls:
         whole, last = torch.stack(output) if isinstance(output, list) else output, ledger.time_steps - 1
         if reduces != "none":  # a stand-in with the leading axes of all steps
             whole = output.expand(ledger.time_steps, *output.shape)
-        written = ledger.write_module(name, NodeKind.NEURON, sources, whole, carries=carries, spec=model)
+        written = ledger.write_module(name, model, sources, whole, carries=carries)
         if reduces == "last":
             ledger.alias(output, written, Position("step", ("N",), last))
         elif reduces == "mean" or reduces == "max":

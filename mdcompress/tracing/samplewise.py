@@ -12,7 +12,9 @@ from torch import Tensor
 from mdcompress.graph import (
     AffineSpec,
     Carries,
-    NodeKind,
+    FlattenSpec,
+    MatMulSpec,
+    ReshapeSpec,
     ScaleSpec,
     SliceSpec,
     SumSpec,
@@ -57,9 +59,7 @@ def record_reshape(ledger: Ledger, x: Tensor, output: Tensor) -> None:
 
 
 def _write_reshape(ledger: Ledger, source: Tracked, output: Tensor, position: Position, *, is_flat: bool) -> None:
-    kind, word = (NodeKind.FLATTEN, "flatten") if is_flat else (NodeKind.RESHAPE, "reshape")
-    carries = ledger.node(source.node).carries
-    ledger.write_function(f"{source.node}.{word}", kind, [source], output, carries=carries, position=position)
+    ledger.write_moving(source, FlattenSpec() if is_flat else ReshapeSpec(), output, position=position)
 
 
 def _refolded(ledger: Ledger, source: Tracked, output: Tensor) -> Position | None:
@@ -82,9 +82,7 @@ def record_transpose(ledger: Ledger, source: Tracked, order: Sequence[int], outp
     if turned and all(turned[axis] == place for place, axis in enumerate(spec.permutation)):  # and back again
         ledger.alias(output, replace(source, node=node.inputs[0]))
         return True
-    source = ledger.source(source.tensor)
-    carries = ledger.node(source.node).carries
-    ledger.write_function(f"{source.node}.transpose", NodeKind.TRANSPOSE, [source], output, carries=carries, spec=spec)
+    ledger.write_moving(ledger.source(source.tensor), spec, output)
     return True
 
 
@@ -98,7 +96,7 @@ def record_slice(ledger: Ledger, source: Tracked, axis: int, index: object, outp
     if not taken or taken.step != 1:
         return False
     kept = output if isinstance(index, slice) else output.unsqueeze(axis)
-    sliced = _write_slice(ledger, source, SliceSpec(own, taken[0], taken[-1] + 1), kept)
+    sliced = ledger.write_moving(source, SliceSpec(own, taken[0], taken[-1] + 1), kept)
     if not isinstance(index, slice):
         _write_reshape(ledger, sliced, output, source.position, is_flat=len(shape) == 2)
     return True
@@ -111,11 +109,6 @@ def _one(index: object, size: int) -> slice:
     return slice(index % size, index % size + 1)
 
 
-def _write_slice(ledger: Ledger, source: Tracked, spec: SliceSpec, output: Tensor) -> Tracked:
-    carries = ledger.node(source.node).carries
-    return ledger.write_function(f"{source.node}.slice", NodeKind.SLICE, [source], output, carries=carries, spec=spec)
-
-
 def record_parts(ledger: Ledger, source: Tracked, axis: int, parts: Sequence[Tensor]) -> bool:
     """split, chunk or unbind of one of a sample's own axes; False where it is T or N."""
     own = axis - len(source.position.axes)
@@ -126,7 +119,7 @@ def record_parts(ledger: Ledger, source: Tracked, axis: int, parts: Sequence[Ten
         unbound = part.dim() < source.tensor.dim()
         kept = part.unsqueeze(axis) if unbound else part
         stop = start + kept.shape[axis]
-        sliced = _write_slice(ledger, source, SliceSpec(own, start, stop), kept)
+        sliced = ledger.write_moving(source, SliceSpec(own, start, stop), kept)
         if unbound:
             _write_reshape(ledger, sliced, part, source.position, is_flat=part.dim() - len(source.position.axes) == 1)
         start = stop
@@ -145,21 +138,15 @@ def record_sum(ledger: Ledger, name: str, source: Tracked, axes: Sequence[int], 
     last, kept = source, source.tensor
     for axis in own:
         kept = kept.sum(leading + axis, keepdim=True)
-        base, spec = f"{last.node}.sum", SumSpec(axis)
-        last = ledger.write_function(base, NodeKind.SUM, [last], kept, carries=node.carries, spec=spec)
+        last = ledger.write_moving(last, SumSpec(axis), kept)
     if name == "mean":
-        last = write_scale(ledger, last, 1.0 / math.prod(node.shape[axis] for axis in own), kept.clone())
+        factor = 1.0 / math.prod(node.shape[axis] for axis in own)
+        last = ledger.write_moving(last, ScaleSpec(factor), kept.clone())
     if output.dim() == kept.dim():
         ledger.alias(output, last)
     else:
         _write_reshape(ledger, last, output, source.position, is_flat=output.dim() - leading == 1)
     return True
-
-
-def write_scale(ledger: Ledger, source: Tracked, factor: float, output: Tensor) -> Tracked:
-    """A constant positive factor."""
-    carries, spec = ledger.node(source.node).carries, ScaleSpec(factor)
-    return ledger.write_function(f"{source.node}.scale", NodeKind.SCALE, [source], output, carries=carries, spec=spec)
 
 
 def record_scale(ledger: Ledger, x: object, factor: object, output: Tensor) -> bool:
@@ -174,7 +161,7 @@ def record_scale(ledger: Ledger, x: object, factor: object, output: Tensor) -> b
         return True
     if source.position.span == "max":
         ledger.require_running(source, "mul")
-    write_scale(ledger, source, float(factor), output)
+    ledger.write_moving(source, ScaleSpec(float(factor)), output)
     return True
 
 
@@ -194,8 +181,7 @@ def record_matrix_product(ledger: Ledger, args: tuple[Any, ...], kwargs: dict[st
                 f"a matrix product reads currents (from {node.name!r})",
                 "put a neuron before it: a product of currents has no integer form",
             )
-    base = ledger.function_base("matmul")
-    ledger.write_function(base, NodeKind.MATMUL, sources, output, carries=nodes[0].carries)
+    ledger.write_function(ledger.function_base("matmul"), MatMulSpec(), sources, output, carries=nodes[0].carries)
     return True
 
 
@@ -211,6 +197,5 @@ def as_current(ledger: Ledger, source: Tracked) -> Tracked:
     if ledger.node(source.node).carries is Carries.CURRENT:
         return source
     fresh = source.tensor.view_as(source.tensor)
-    spec, carries = AffineSpec(None), Carries.CURRENT
-    base = f"{source.node}.current"
-    return ledger.write_function(base, NodeKind.AFFINE, [replace(source)], fresh, carries=carries, spec=spec)
+    base, spec = f"{source.node}.current", AffineSpec(None)
+    return ledger.write_function(base, spec, [replace(source)], fresh, carries=Carries.CURRENT)

@@ -11,16 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from mdcompress.calibration import calibrate
-from mdcompress.graph import (
-    Carries,
-    NeuronModel,
-    NodeKind,
-    ReadoutSpec,
-    SnnGraph,
-    SnnNode,
-    SynapseSpec,
-    TensorShape,
-)
+from mdcompress.graph import Carries, InputSpec, NeuronModel, ReadoutSpec, SnnGraph, SnnNode, SynapseSpec, TensorShape
 from mdcompress.planning import plan
 from mdcompress.recipe import Recipe
 from mdcompress.student import Student
@@ -162,10 +153,10 @@ def neuron_graph(model: NeuronModel, *, inputs: int, shape: TensorShape, time_st
     spec = SynapseSpec(operator, weight, (1, 1), (0, 0), (1, 1), 1, True, None)
     return SnnGraph(
         (
-            SnnNode("input", NodeKind.INPUT, (), (inputs, *shape[1:]), Carries.INPUT),
-            SnnNode("synapse", NodeKind.SYNAPSE, ("input",), shape, Carries.CURRENT, spec),
-            SnnNode("neuron", NodeKind.NEURON, ("synapse",), shape, Carries.SPIKES, model),
-            SnnNode("readout", NodeKind.READOUT, ("neuron",), shape, Carries.SPIKES, ReadoutSpec("steps")),
+            SnnNode("input", InputSpec(), (), (inputs, *shape[1:]), Carries.INPUT),
+            SnnNode("synapse", spec, ("input",), shape, Carries.CURRENT),
+            SnnNode("neuron", model, ("synapse",), shape, Carries.SPIKES),
+            SnnNode("readout", ReadoutSpec("steps"), ("neuron",), shape, Carries.SPIKES),
         ),
         time_steps,
     )

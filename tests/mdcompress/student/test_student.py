@@ -16,7 +16,7 @@ from intsnn.errors import InputError
 from mdcompress.compression import compress
 from mdcompress.errors import CalibrationError, PlanError
 from mdcompress.evaluation.verification import verify
-from mdcompress.graph import NodeKind, SnnGraph
+from mdcompress.graph import NeuronModel, SnnGraph
 from mdcompress.layers.neuron import MembraneUnit, ReadoutUnit
 from mdcompress.layers.synapse import QuantSynapse
 from mdcompress.planning import plan
@@ -100,7 +100,7 @@ def put_on_grid(network: nn.Module, *, seed: int) -> None:
 def stored_values(graph: SnnGraph, seen: Observation) -> dict[str, Tensor]:
     """Each neuron's membrane after reset in the float network."""
     stored = {}
-    for node in graph.of_kind(NodeKind.NEURON):
+    for node in graph.of(NeuronModel):
         model, h, s = node.spec, seen.potentials[node.name], seen.spikes[node.name]
         after = {"hard": torch.where(s > 0, model.reset_value, h), "soft": h - model.soft_amount * s, "none": h}  # type: ignore[union-attr]
         stored[node.name] = after[model.reset]  # type: ignore[union-attr]
@@ -165,7 +165,7 @@ def _count(draw: NetworkDraw, graph: SnnGraph, seen: Observation) -> None:
     _seen["spikes"] += any(bool(s.any()) and not bool(s.all()) for s in seen.spikes.values())
     _seen["ties"] += any(
         bool((seen.potentials[node.name] == node.spec.threshold).any())  # type: ignore[union-attr]
-        for node in graph.of_kind(NodeKind.NEURON)
+        for node in graph.of(NeuronModel)
     )
     _seen["currents"] += any(layer.residual == "currents" for layer in draw.layers)
     _seen["averages"] += any("average" in (layer.current_pool, layer.spike_pool) for layer in draw.layers)
