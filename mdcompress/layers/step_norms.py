@@ -6,7 +6,7 @@ Where steps differ, mean, variance, gain and offset are [T, C] in place of [C].
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, assert_never
 
 import torch
 from torch import Tensor, nn
@@ -101,8 +101,10 @@ def plain_norms(norm: Norm) -> tuple[BatchNorm, ...]:
             return tuple(dict.fromkeys(norm.of_step))
         case ScaledNorm():
             return (norm.norm,)
-        case _:
+        case BatchNorm():
             return (norm,)
+        case _:
+            assert_never(norm)
 
 
 def follows_batches(norm: Norm) -> bool:
@@ -134,8 +136,10 @@ def affine_of(norm: Norm, statistics: Statistics) -> Affine:
         case ScaledNorm():
             affine, factors = norm_affine(norm.norm, *statistics), norm.scale[:, None]
             return Affine(factors * affine.gain, factors * affine.offset)
-        case _:
+        case BatchNorm():
             return norm_affine(norm, *statistics)
+        case _:
+            assert_never(norm)
 
 
 def over_steps(constants: Tensor, values: Tensor) -> Tensor:

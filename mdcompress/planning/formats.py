@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import assert_never
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -72,6 +73,8 @@ def policy_in_words(
             return f"{norm} {folded}{policy.scale_bit_width}-bit scale, {policy.shift_bit_width}-bit offset"
         case InputPolicy():
             return f"{policy.bit_width}-bit input"
+        case _:
+            assert_never(policy)
 
 
 def plan_to_yaml(plan: QuantPlan) -> str:

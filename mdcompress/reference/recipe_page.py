@@ -9,7 +9,7 @@ import sys
 import types
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal, Union, get_args, get_origin
+from typing import Annotated, Literal, Union, assert_never, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel
@@ -173,6 +173,8 @@ def _limit(limit: Ge | Gt | Le | Lt) -> str:
             return f"at most {bound}"
         case Lt(bound):
             return f"less than {bound}"
+        case _:
+            assert_never(limit)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import importlib
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, assert_never
 
 from torch import nn
 
@@ -249,6 +249,8 @@ def _spikes(model: NeuronModel) -> str:
         case "binary":
             seen = f"h - {_times(model.threshold, f'[v > {threshold}]')}" if model.rearm == "double" else "h"
             return f"s = [{seen} {'>=' if model.comparator == 'greater_equal' else '>'} {threshold}]"
+        case _:
+            assert_never(model.spike)
 
 
 def _reset(model: NeuronModel) -> str:
@@ -262,6 +264,8 @@ def _reset(model: NeuronModel) -> str:
             return f"v = h - {_times(model.soft_amount, 's')}{floor}"
         case "none":
             return f"v = h{floor}"
+        case _:
+            assert_never(model.reset)
 
 
 def _layer_rows() -> Iterator[str]:
