@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import assert_never
 
 import numpy as np
 import torch
@@ -202,7 +203,9 @@ def _layer(node: Synapse) -> nn.Module:
             inputs = weight.shape[1] * node.groups
             geometry = (tuple(weight.shape[2:]), node.stride, node.padding, node.dilation, node.groups, False)
             layer = _CONVOLUTIONS[weight.dim()](inputs, weight.shape[0], *geometry)  # type: ignore[arg-type]
-        case _:
+        case IntConvTranspose():
             raise AssertionError(f"{node.kind} has been refused")
+        case _:
+            assert_never(node)
     layer.weight = nn.Parameter(weight, requires_grad=False)
     return layer

@@ -122,9 +122,13 @@ def _default_in_words(section: _Section, name: str, info: FieldInfo) -> str:
     if info.is_required() and section.default is None:
         return "required"
     default = _default(section, name, info)
-    if isinstance(default, BaseModel):
-        return "see below"
-    return f"`{write_yaml_value(list(default) if isinstance(default, tuple) else default)}`"  # type: ignore[arg-type]
+    match default:
+        case BaseModel():
+            return "see below"
+        case tuple():
+            return f"`{write_yaml_value(list(default))}`"
+        case _:
+            return f"`{write_yaml_value(default)}`"  # type: ignore[arg-type]
 
 
 def _values(annotation: object, metadata: Sequence[object]) -> str:

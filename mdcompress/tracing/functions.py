@@ -16,6 +16,7 @@ from mdcompress.tracing.ledger import Ledger, Tracked
 from mdcompress.tracing.rearranging import record_copies, record_join, record_shuffle, record_upsampling
 from mdcompress.tracing.samplewise import (
     as_current,
+    constant,
     record_matrix_product,
     record_reshape,
     record_scale,
@@ -263,11 +264,9 @@ def _record_product(ledger: Ledger, args: tuple[Any, ...], kwargs: dict[str, Any
 
 def _record_quotient(ledger: Ledger, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor) -> bool:
     """X / number: a factor."""
-    divisor = argument(args, kwargs, 1, "other")
-    if isinstance(divisor, Tensor):
-        divisor = float(divisor) if divisor.numel() == 1 and not ledger.follows(divisor) else 0.0
+    divisor = constant(ledger, argument(args, kwargs, 1, "other"))
     rounds = kwargs.get("rounding_mode") is not None
-    return divisor > 0 and not rounds and record_scale(ledger, args[0], 1.0 / divisor, output)
+    return divisor is not None and divisor > 0 and not rounds and record_scale(ledger, args[0], 1.0 / divisor, output)
 
 
 def _without_complement(source: Tracked) -> Tracked:

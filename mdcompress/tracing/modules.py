@@ -119,10 +119,10 @@ def _record_synapse(ledger: Ledger, name: str, module: FloatSynapse, x: Tensor, 
     if node.carries is Carries.CURRENT:
         source = _digitized(ledger, name, module, source)
     _require_linear_after(ledger, name, source, module.bias is not None)
-    if isinstance(module, nn.Linear) and len(ledger.node(source.node).shape) > 1:
-        record_token_linear(ledger, name, module, source, output)
-        return
     if isinstance(module, nn.Linear):
+        if len(ledger.node(source.node).shape) > 1:
+            record_token_linear(ledger, name, module, source, output)
+            return
         require_axes(ledger, name, source, axes=("features",), hint="flatten before a linear layer")
         spec = linear_spec(module)
     else:

@@ -92,21 +92,26 @@ def record_slice(ledger: Ledger, source: Tracked, axis: int, index: object, outp
     shape = ledger.node(source.node).shape
     if own < 0 or own >= len(shape):
         return False
-    taken = range(shape[own])[index if isinstance(index, slice) else _one(index, shape[own])]
+    part = _part(index, shape[own])
+    keeps_axis, taken = part is index, range(shape[own])[part]
     if not taken or taken.step != 1:
         return False
-    kept = output if isinstance(index, slice) else output.unsqueeze(axis)
+    kept = output if keeps_axis else output.unsqueeze(axis)
     sliced = ledger.write_moving(source, SliceSpec(own, taken[0], taken[-1] + 1), kept)
-    if not isinstance(index, slice):
+    if not keeps_axis:
         _write_reshape(ledger, sliced, output, source.position, is_flat=len(shape) == 2)
     return True
 
 
-def _one(index: object, size: int) -> slice:
-    """The slice that holds one index; an empty one where it is no index."""
-    if not isinstance(index, int) or not -size <= index < size:
-        return slice(0, 0)
-    return slice(index % size, index % size + 1)
+def _part(index: object, size: int) -> slice:
+    """The slice itself, or the one that holds one index; an empty one where it is no index."""
+    match index:
+        case slice():
+            return index
+        case int() if -size <= index < size:
+            return slice(index % size, index % size + 1)
+        case _:
+            return slice(0, 0)
 
 
 def record_parts(ledger: Ledger, source: Tracked, axis: int, parts: Sequence[Tensor]) -> bool:
@@ -149,19 +154,29 @@ def record_sum(ledger: Ledger, name: str, source: Tracked, axes: Sequence[int], 
     return True
 
 
+def constant(ledger: Ledger, value: object) -> float | None:
+    """The number that a value is, or a tensor of one value that no node wrote; None for anything else."""
+    match value:
+        case Tensor() if value.numel() == 1 and not ledger.follows(value):
+            return float(value)
+        case int() | float():
+            return float(value)
+        case _:
+            return None
+
+
 def record_scale(ledger: Ledger, x: object, factor: object, output: Tensor) -> bool:
     """x * factor for a positive constant; False for any other factor."""
-    if isinstance(factor, Tensor):
-        factor = float(factor) if factor.numel() == 1 and not ledger.follows(factor) else None
-    if not isinstance(factor, int | float) or not 0.0 < factor < math.inf or not ledger.follows(x):
+    number = constant(ledger, factor)
+    if number is None or not 0.0 < number < math.inf or not ledger.follows(x):
         return False
     source = ledger.source(x)
-    if factor == 1:
+    if number == 1:
         ledger.alias(output, source)
         return True
     if source.position.span == "max":
         ledger.require_running(source, "mul")
-    ledger.write_moving(source, ScaleSpec(float(factor)), output)
+    ledger.write_moving(source, ScaleSpec(number), output)
     return True
 
 
