@@ -90,7 +90,7 @@ class, the reason and what to do.
 
 
 _SECTIONS = ("weight", "batch_norm", "membrane", "input")
-_DESCRIBED: Mapping[NodeKind, str] = {
+DESCRIBED: Mapping[NodeKind, str] = {
     "input": "the network's input",
     "synapse": "weight layer, with the batch norm or bias that follows it",
     "affine": "batch norm that follows no weight layer",
@@ -282,7 +282,7 @@ def _policy_rows() -> Iterator[str]:
     for node in plan(load_recipe("8bit"), _one_of_each()).nodes:
         sections = ", ".join(f"`{section}`" for section in _SECTIONS if getattr(node, section) is not None)
         if sections:
-            yield f"| {_DESCRIBED[node.kind]} | {sections} |"
+            yield f"| {DESCRIBED[node.kind]} | {sections} |"
 
 
 def _one_of_each() -> SnnGraph:
