@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from mdcompress.adapters.state import first_tensor, fresh_state, run_fresh
 from mdcompress.calibration.layer_taps import first_of, layer_currents
-from mdcompress.graph import NodeKind, SnnNode, SynapseSpec
+from mdcompress.graph import SnnNode, SynapseSpec
 from mdcompress.layers.norms import BatchNorm
 from mdcompress.layers.synapse import QuantSynapse
 from mdcompress.modes import evaluating
@@ -28,7 +28,7 @@ def correct_offsets(student: Student, teacher: nn.Module, inputs: Sequence[Tenso
     """Correct every layer that has an offset of its own; one that stands in several places is left as it is."""
     modules = dict(teacher.named_modules())
     inputs = first_of(inputs, _SAMPLES)
-    synapses = student.graph.of_kind(NodeKind.SYNAPSE)
+    synapses = student.graph.of(SynapseSpec)
     sources = Counter(map(_source, synapses))
     alone = [node for node in synapses if sources[_source(node)] == 1 and _source(node) in modules]
     offsets = {node.name: offset for node in alone if (offset := _offset(student.synapse(node.name))) is not None}
@@ -40,9 +40,8 @@ def correct_offsets(student: Student, teacher: nn.Module, inputs: Sequence[Tenso
         offset.add_((targets[name] - _mean(layer.spec, layer_currents(student, layer, inputs), unit)).to(offset))
 
 
-def _source(node: SnnNode) -> str:
+def _source(node: SnnNode[SynapseSpec]) -> str:
     """The module of the float network whose output is the layer's current."""
-    assert isinstance(node.spec, SynapseSpec)
     return node.spec.batch_norm or node.module
 
 
@@ -57,15 +56,17 @@ def _offset(layer: QuantSynapse) -> Tensor | None:
 
 
 def _teacher_means(
-    teacher: nn.Module, modules: Mapping[str, nn.Module], nodes: Mapping[str, SnnNode], inputs: Sequence[Tensor]
+    teacher: nn.Module,
+    modules: Mapping[str, nn.Module],
+    nodes: Mapping[str, SnnNode[SynapseSpec]],
+    inputs: Sequence[Tensor],
 ) -> dict[str, Tensor]:
     """The mean of each channel over all that the module puts out, [C] by node."""
     sums: dict[str, Tensor] = {}
     counts = dict.fromkeys(nodes, 0)
 
-    def watch(node: SnnNode) -> torch.utils.hooks.RemovableHandle:
+    def watch(node: SnnNode[SynapseSpec]) -> torch.utils.hooks.RemovableHandle:
         def add(_module: nn.Module, _inputs: object, output: object) -> None:
-            assert isinstance(node.spec, SynapseSpec)
             rows = _channels_last(first_tensor(output), node.spec)
             sums[node.name] = sums.get(node.name, 0.0) + rows.sum(0, dtype=torch.float64)
             counts[node.name] += len(rows)

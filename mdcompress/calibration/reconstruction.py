@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mdcompress.calibration.layer_taps import first_of, layer_inputs
-from mdcompress.graph import NodeKind, SynapseSpec, typical
+from mdcompress.graph import SynapseSpec, typical
 from mdcompress.layers.quantizers import integer_weight, set_integer_weight, weight_limits
 from mdcompress.student import Student
 
@@ -49,7 +49,7 @@ def reconstruct_weights(student: Student, inputs: Iterable[Tensor]) -> None:
     layers of more than 4,608 inputs.
     """
     batches, decays = first_of(inputs, _SAMPLES), _decays(student)
-    for node in student.graph.of_kind(NodeKind.SYNAPSE):
+    for node in student.graph.of(SynapseSpec):
         layer = student.synapse(node.name)
         policy, spec = layer.weight_policy, layer.spec
         alone, inputs_of_a_row = len(student.graph.places(node)) == 1, math.prod(spec.weight_shape[1:])

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from mdcompress.adapters import simulate
 from mdcompress.calibration.ranges import stored_range
-from mdcompress.graph import NodeKind, SnnNode
+from mdcompress.graph import AffineSpec, SynapseSpec
 from mdcompress.layers.digitizing import QuantDigitizer
 from mdcompress.layers.integer_ops import Firing
 from mdcompress.layers.neuron import MembraneUnit, QuantNeuron, ReadoutUnit
@@ -69,17 +69,15 @@ def fit_to_bounds(student: Student) -> dict[str, float]:
 def _bound(student: Student, stream: Stream, units: Mapping[str, Tensor]) -> float:
     """What all layers that write the stream can send together, as a real value at factor 1."""
     bound = _SMALLEST_READOUT
-    for node in (*student.graph.of_kind(NodeKind.SYNAPSE), *student.graph.of_kind(NodeKind.AFFINE)):
+    for node in student.graph.of(SynapseSpec):
         if node.name in stream.currents:
-            bound += _current_bound(student, node, units) / stream.currents[node.name]
+            largest = student.synapse(node.name).current_bound(student.input_scale(node.inputs[0]))
+            bound += largest / stream.currents[node.name]
+    for affine in student.graph.of(AffineSpec):
+        if affine.name in stream.currents:
+            scale = float(student.real_unit(affine.inputs[0], units))
+            bound += student.affine(affine.name).current_bound(scale) / stream.currents[affine.name]
     return bound
-
-
-def _current_bound(student: Student, node: SnnNode, units: Mapping[str, Tensor]) -> float:
-    (source,) = node.inputs
-    if node.kind is NodeKind.SYNAPSE:
-        return student.synapse(node.name).current_bound(student.input_scale(source))
-    return student.affine(node.name).current_bound(float(student.real_unit(source, units)))
 
 
 @dataclass(frozen=True)

@@ -10,18 +10,32 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import assert_never
 
 from mdcompress.errors import PlanError
 from mdcompress.graph import (
+    AddSpec,
+    AffineSpec,
     Carries,
+    ConcatSpec,
+    DigitizerSpec,
+    FlattenSpec,
+    InputSpec,
+    MatMulSpec,
     MultiplySpec,
     NeuronModel,
-    NodeKind,
+    NodeSpec,
     PoolSpec,
+    ReadoutSpec,
+    RecurrentSpec,
+    ReshapeSpec,
     ScaleSpec,
+    SliceSpec,
     SnnGraph,
     SnnNode,
     SumSpec,
+    SynapseSpec,
+    TransposeSpec,
     count_limit,
     typical,
 )
@@ -81,49 +95,51 @@ def assign_units(graph: SnnGraph, plan: QuantPlan) -> UnitPlan:
 def _value_units(graph: SnnGraph, plan: QuantPlan) -> dict[str, ValueUnit]:
     units: dict[str, ValueUnit] = {}
     for node in graph:
-        if node.carries is Carries.CURRENT or node.kind is NodeKind.READOUT:
-            continue
-        match node.kind:
-            case NodeKind.INPUT:
-                policy = plan.node(node.name).input
-                assert policy is not None
-                units[node.name] = ValueUnit(1.0, True, 2**policy.bit_width - 1)
-            case NodeKind.DIGITIZER:
-                policy = plan.node(node.name).input
-                assert policy is not None
-                # lowered to counts of 0..2^b - 1, with 2^(b-1) of each taken off again by the reader's bias
-                units[node.name] = ValueUnit(1.0, False, 3 * 2 ** (policy.bit_width - 1), node.name)
-            case NodeKind.NEURON:
-                units[node.name] = ValueUnit(1.0, False, count_limit(_model(node)))
-            case NodeKind.POOL if _is_average(node):
-                unit, window = units[node.inputs[0]], _window(node)
-                units[node.name] = ValueUnit(unit.scale / window, unit.from_input, unit.largest * window)
-            case _:
-                units[node.name] = _derived(node, graph, [units[name] for name in node.inputs])
+        if node.carries is not Carries.CURRENT and not isinstance(node.spec, ReadoutSpec):
+            units[node.name] = _value_unit(node, graph, plan, [units[name] for name in node.inputs if name in units])
     return units
 
 
-def _derived(node: SnnNode, graph: SnnGraph, units: list[ValueUnit]) -> ValueUnit:
-    """The unit of values computed from values."""
-    first = units[0]
-    match node.kind:
-        case NodeKind.ADD:
-            return replace(_common(node, units), largest=sum(unit.largest for unit in units))
-        case NodeKind.CONCAT:
-            return replace(_common(node, units), largest=max(unit.largest for unit in units))
-        case NodeKind.MULTIPLY if isinstance(node.spec, MultiplySpec) and node.spec.mode == "inhibit":
+def _value_unit(node: SnnNode, graph: SnnGraph, plan: QuantPlan, units: list[ValueUnit]) -> ValueUnit:
+    """The unit of the values that a node writes, from those that it reads."""
+    match node.spec:
+        case InputSpec():
+            return ValueUnit(1.0, True, 2 ** _input_bits(plan, node) - 1)
+        case DigitizerSpec():
+            # lowered to counts of 0..2^b - 1, with 2^(b-1) of each taken off again by the reader's bias
+            return ValueUnit(1.0, False, 3 * 2 ** (_input_bits(plan, node) - 1), node.name)
+        case NeuronModel() as model:
+            return ValueUnit(1.0, False, count_limit(model))
+        case AddSpec():
+            return replace(_common(f"sum {node.name!r} adds", units), largest=sum(unit.largest for unit in units))
+        case ConcatSpec():
+            joined = _common(f"concatenation {node.name!r} joins", units)
+            return replace(joined, largest=max(unit.largest for unit in units))
+        case MultiplySpec(mode="inhibit"):
             return _inhibited(node, *units)
-        case NodeKind.MULTIPLY:
+        case MultiplySpec():
             return _product(node, units, terms=1)
-        case NodeKind.MATMUL:
+        case MatMulSpec():
             return _product(node, units, terms=graph.node(node.inputs[0]).shape[-1])
-        case NodeKind.SUM if isinstance(node.spec, SumSpec):
-            terms = graph.node(node.inputs[0]).shape[node.spec.axis]
-            return replace(first, largest=first.largest * terms)
-        case NodeKind.SCALE if isinstance(node.spec, ScaleSpec):
-            return replace(first, scale=first.scale * node.spec.factor)
+        case PoolSpec(mode="average", kernel=kernel):
+            (unit,), window = units, math.prod(kernel)
+            return ValueUnit(unit.scale / window, unit.from_input, unit.largest * window)
+        case SumSpec(axis):
+            return replace(units[0], largest=units[0].largest * graph.node(node.inputs[0]).shape[axis])
+        case ScaleSpec(factor):
+            return replace(units[0], scale=units[0].scale * factor)
+        case PoolSpec() | TransposeSpec() | ReshapeSpec() | SliceSpec() | FlattenSpec():
+            return units[0]
+        case SynapseSpec() | RecurrentSpec() | AffineSpec() | ReadoutSpec():
+            raise AssertionError(f"{node.kind} {node.name!r} writes currents, or the answer")
         case _:
-            return first
+            assert_never(node.spec)
+
+
+def _input_bits(plan: QuantPlan, node: SnnNode) -> int:
+    policy = plan.node(node.name).input
+    assert policy is not None
+    return policy.bit_width
 
 
 def _inhibited(node: SnnNode, inhibitor: ValueUnit, unit: ValueUnit) -> ValueUnit:
@@ -147,14 +163,13 @@ def _product(node: SnnNode, units: list[ValueUnit], *, terms: int) -> ValueUnit:
     return ValueUnit(left.scale * right.scale, left.from_input or right.from_input, largest)
 
 
-def _common(node: SnnNode, units: list[ValueUnit]) -> ValueUnit:
+def _common(does: str, units: list[ValueUnit]) -> ValueUnit:
     """The unit that all terms of a sum or concatenation have."""
     first = units[0]
     if not all(math.isclose(unit.scale, first.scale) and unit.from_input == first.from_input for unit in units):
         scales = " and ".join(f"{unit.scale:g}" for unit in units)
-        does = "sum {!r} adds" if node.kind is NodeKind.ADD else "concatenation {!r} joins"
         raise PlanError(
-            f"{does.format(node.name)} spike tensors of different scales ({scales})",
+            f"{does} spike tensors of different scales ({scales})",
             hints=["pool both branches alike before adding them"],
         )
     return first
@@ -163,22 +178,21 @@ def _common(node: SnnNode, units: list[ValueUnit]) -> ValueUnit:
 def _streams(graph: SnnGraph, plan: QuantPlan) -> tuple[PlannedStream, ...]:
     currents = {next(iter(factors)): factors for factors in _connected_currents(graph)}
     home = {tensor: stream for stream, factors in currents.items() for tensor in factors}
-    nodes: dict[str, list[SnnNode]] = {stream: [] for stream in currents}
-    for node in graph.of_kind(NodeKind.NEURON):
+    nodes: dict[str, list[SnnNode[NeuronModel]]] = {stream: [] for stream in currents}
+    for node in graph.of(NeuronModel):
         nodes[home[node.inputs[0]]].append(node)
     readers = {stream: _neuron_units(plan, nodes[stream], factors) for stream, factors in currents.items()}
-    for node in graph.of_kind(NodeKind.NEURON):
-        if node.carries is Carries.CURRENT:  # it writes its potential, in its own fine unit
-            stream, own = home[node.inputs[0]], currents.pop(home[node.name])
-            lsb = readers[stream][node.name].factor
-            currents[stream] |= {tensor: lsb * factor / own[node.name] for tensor, factor in own.items()}
+    for node in graph.membranes:  # it writes its potential, in its own fine unit
+        stream, own = home[node.inputs[0]], currents.pop(home[node.name])
+        lsb = readers[stream][node.name].factor
+        currents[stream] |= {tensor: lsb * factor / own[node.name] for tensor, factor in own.items()}
     return tuple(PlannedStream(stream, factors, readers[stream]) for stream, factors in currents.items())
 
 
 def _connected_currents(graph: SnnGraph) -> Iterator[dict[str, float]]:
     """Each connected set of currents, from its first tensor on: the factor of each, carried along."""
     neighbours: dict[str, list[tuple[str, float]]] = {
-        node.name: [] for node in graph if node.carries is Carries.CURRENT and node.kind is not NodeKind.READOUT
+        node.name: [] for node in graph if node.carries is Carries.CURRENT and not isinstance(node.spec, ReadoutSpec)
     }
     for node in graph:
         for source, target, ratio in _unit_ratios(node):
@@ -197,15 +211,33 @@ def _unit_ratios(node: SnnNode) -> Iterator[tuple[str, str, float]]:
 
     For nodes from currents to currents their input and output; for a recurrent neuron what it adds up.
     """
-    if node.kind is NodeKind.NEURON:
+    if isinstance(node.spec, NeuronModel):
         first, *others = node.inputs
         yield from ((first, other, 1.0) for other in others)
-    starts = (NodeKind.SYNAPSE, NodeKind.RECURRENT, NodeKind.AFFINE, NodeKind.NEURON, NodeKind.READOUT)
-    if node.carries is Carries.CURRENT and node.kind not in starts:
-        ratio = 1.0 / _window(node) if _is_average(node) else 1.0
-        ratio = node.spec.factor if isinstance(node.spec, ScaleSpec) else ratio
-        for source in node.inputs:
-            yield source, node.name, ratio
+    ratio = _unit_ratio(node.spec) if node.carries is Carries.CURRENT else None
+    if ratio is not None:
+        yield from ((source, node.name, ratio) for source in node.inputs)
+
+
+def _unit_ratio(spec: NodeSpec) -> float | None:
+    """Unit of the currents that a node writes / unit of those that it reads; None where its own do not follow them."""
+    match spec:
+        case PoolSpec(mode="average", kernel=kernel):
+            return 1.0 / math.prod(kernel)
+        case ScaleSpec(factor):
+            return factor
+        case (
+            PoolSpec() | SumSpec() | TransposeSpec() | ReshapeSpec() | SliceSpec() | FlattenSpec()
+            | AddSpec() | ConcatSpec() | MultiplySpec() | MatMulSpec()
+        ):  # fmt: skip
+            return 1.0
+        case (
+            InputSpec() | SynapseSpec() | RecurrentSpec() | AffineSpec() | DigitizerSpec() | NeuronModel()
+            | ReadoutSpec()
+        ):  # fmt: skip
+            return None
+        case _:
+            assert_never(spec)
 
 
 def _walk(start: str, neighbours: Mapping[str, list[tuple[str, float]]]) -> dict[str, float]:
@@ -225,11 +257,13 @@ def _walk(start: str, neighbours: Mapping[str, list[tuple[str, float]]]) -> dict
     return factors
 
 
-def _neuron_units(plan: QuantPlan, nodes: Sequence[SnnNode], currents: Mapping[str, float]) -> dict[str, NeuronUnit]:
+def _neuron_units(
+    plan: QuantPlan, nodes: Sequence[SnnNode[NeuronModel]], currents: Mapping[str, float]
+) -> dict[str, NeuronUnit]:
     """Guard bits of all neurons on one stream: powers of two between their stored scales, so one unit serves all."""
     if not nodes:
         return {}
-    reference, models = nodes[0].name, {node.name: _model(node) for node in nodes}
+    reference, models = nodes[0].name, {node.name: node.spec for node in nodes}
     factors = {node.name: currents[node.inputs[0]] * typical(models[node.name].current_gain) for node in nodes}
     scales = {  # s_v in the unit, up to a factor common to the stream
         name: typical(model.threshold) / 2.0 ** (_bit_width(plan, name) - 1) / factors[name]
@@ -259,17 +293,3 @@ def _bit_width(plan: QuantPlan, name: str) -> int:
     membrane = plan.node(name).membrane
     assert membrane is not None
     return membrane.bit_width
-
-
-def _model(node: SnnNode) -> NeuronModel:
-    assert isinstance(node.spec, NeuronModel)
-    return node.spec
-
-
-def _is_average(node: SnnNode) -> bool:
-    return isinstance(node.spec, PoolSpec) and node.spec.mode == "average"
-
-
-def _window(node: SnnNode) -> int:
-    assert isinstance(node.spec, PoolSpec)
-    return math.prod(node.spec.kernel)

@@ -9,7 +9,7 @@ import sys
 import types
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal, Union, get_args, get_origin
+from typing import Annotated, Literal, Union, assert_never, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel
@@ -122,9 +122,13 @@ def _default_in_words(section: _Section, name: str, info: FieldInfo) -> str:
     if info.is_required() and section.default is None:
         return "required"
     default = _default(section, name, info)
-    if isinstance(default, BaseModel):
-        return "see below"
-    return f"`{write_yaml_value(list(default) if isinstance(default, tuple) else default)}`"  # type: ignore[arg-type]
+    match default:
+        case BaseModel():
+            return "see below"
+        case tuple():
+            return f"`{write_yaml_value(list(default))}`"
+        case _:
+            return f"`{write_yaml_value(default)}`"  # type: ignore[arg-type]
 
 
 def _values(annotation: object, metadata: Sequence[object]) -> str:
@@ -173,6 +177,8 @@ def _limit(limit: Ge | Gt | Le | Lt) -> str:
             return f"at most {bound}"
         case Lt(bound):
             return f"less than {bound}"
+        case _:
+            assert_never(limit)
 
 
 if __name__ == "__main__":

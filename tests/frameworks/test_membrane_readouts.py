@@ -138,7 +138,7 @@ def test_membranes_vote_in_groups(mode: ReadoutMode) -> None:
             return reduce(self.vote(torch.stack(self.last(super().forward(x)))))
 
     graph = checked(Voting(), 2 * sample(6), mode=mode, last="last")
-    assert [node.kind.value for node in graph][-4:] == ["reshape", "pool", "flatten", "readout"]
+    assert [node.kind for node in graph][-4:] == ["reshape", "pool", "flatten", "readout"]
 
 
 def test_spikes_that_vote_before_the_mean_are_observed_step_by_step() -> None:

@@ -31,7 +31,7 @@ def checked(network: nn.Module, x: Tensor) -> list[str]:
     graph = trace(network, x)
     assert_float_parity(graph, network, x)
     assert_integer_parity(network, graph, x)
-    return [node.kind.value for node in graph]
+    return [node.kind for node in graph]
 
 
 def test_sequential_state_of_cells_runs_step_by_step() -> None:
@@ -138,7 +138,7 @@ def documented(size: int = 16) -> nn.Module:
 def test_the_network_of_the_mnist_task_fires_in_every_layer_and_is_exact() -> None:
     network, x = documented(), images(1, 16, 16, gain=8.0)
     graph = trace(network, x)
-    assert [(node.name, node.kind.value) for node in graph][-3:] == [
+    assert [(node.name, node.kind) for node in graph][-3:] == [
         ("out.input", "synapse"), ("out", "neuron"), ("readout", "readout"),
     ]  # fmt: skip
     assert graph.membrane_readout == graph.node("out") and graph.readout.spec == ReadoutSpec("steps")
@@ -209,7 +209,7 @@ def test_recurrent_cells_in_a_sequential_state(autapses: bool) -> None:
     cell = norse.LIFRecurrentCell(FEATURES, NEURONS, p=FAST, autapses=autapses)
     network = md.Stepped(enlivened(norse.SequentialState(cell, nn.Linear(NEURONS, 3))))
     student = check_recurrent(network, counts())
-    kinds = [(node.name, node.kind.value) for node in student.graph]
+    kinds = [(node.name, node.kind) for node in student.graph]
     assert kinds[1:4] == [
         ("network.0.input", "synapse"), ("network.0.recurrent", "recurrent"), ("network.0", "neuron"),
     ]  # fmt: skip
@@ -229,7 +229,7 @@ def test_a_recurrent_layer_that_reads_currents_reads_them_as_small_integers() ->
     torch.manual_seed(0)
     network = norse.SequentialState(nn.Linear(FEATURES, 8), norse.LIFRecurrent(8, NEURONS, p=FAST))
     student = check_recurrent(enlivened(network), counts())
-    assert [node.kind.value for node in student.graph][1:4] == ["synapse", "digitizer", "synapse"]
+    assert [node.kind for node in student.graph][1:4] == ["synapse", "digitizer", "synapse"]
 
 
 def test_recurrent_cells_in_a_loop() -> None:

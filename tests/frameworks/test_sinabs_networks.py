@@ -34,7 +34,7 @@ def checked(network: nn.Module, x: Tensor) -> list[str]:
     graph = trace(network, x)
     assert_float_parity(graph, network, x)
     assert_integer_parity(network, graph, x)
-    return [node.kind.value for node in graph]
+    return [node.kind for node in graph]
 
 
 def squeezed(**options: object) -> nn.Sequential:

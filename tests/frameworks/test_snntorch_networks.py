@@ -12,7 +12,7 @@ from torch import Tensor, nn
 import mdcompress as md
 from intsnn.graph import IntRecurrentNeuron
 from mdcompress.errors import TraceError
-from mdcompress.graph import Carries, NodeKind, ReadoutMode, ReadoutSpec
+from mdcompress.graph import Carries, ReadoutMode, ReadoutSpec, RecurrentSpec
 from mdcompress.tracing import trace
 from tests.support.float_graph import assert_float_parity
 from tests.support.live_networks import assert_integer_parity
@@ -37,7 +37,7 @@ def checked(network: nn.Module, x: Tensor) -> list[str]:
     graph = trace(network, x)
     assert_float_parity(graph, network, x)
     assert_integer_parity(network, graph, x)
-    return [node.kind.value for node in graph]
+    return [node.kind for node in graph]
 
 
 class FullyConnected(nn.Module):
@@ -341,7 +341,7 @@ class RecurrentSynapticTutorial(nn.Module):
 def test_the_tutorial_of_recurrent_neurons() -> None:
     torch.manual_seed(0)
     student = check_recurrent(enlivened(RecurrentTutorial()), counts())
-    assert [node.name for node in student.graph.of_kind(NodeKind.RECURRENT)] == ["lif1.recurrent", "lif2.recurrent"]
+    assert [node.name for node in student.graph.of(RecurrentSpec)] == ["lif1.recurrent", "lif2.recurrent"]
 
 
 def test_recurrent_states_by_hand_and_a_membrane_as_the_answer() -> None:

@@ -82,7 +82,7 @@ def test_batch_norm_through_time_in_a_single_step_network() -> None:
         layer.Flatten(), layer.Linear(64, 3), unlike(layer.BatchNormThroughTime1d(T, 3)),
     )  # fmt: skip
     graph = checked(md.Stepped(network), maps(1, 6, 6), lively=False)
-    assert [node.kind.value for node in graph] == ["input", "synapse", "neuron", "flatten", "synapse", "readout"]
+    assert [node.kind for node in graph] == ["input", "synapse", "neuron", "flatten", "synapse", "readout"]
     assert graph.node("network.4").spec.step_norms[-1] == "network.5.bn_list.2"  # type: ignore[union-attr]
 
 

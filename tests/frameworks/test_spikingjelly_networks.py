@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 import mdcompress as md
 from mdcompress.errors import TraceError
-from mdcompress.graph import NodeKind, ReadoutSpec, SynapseSpec
+from mdcompress.graph import NeuronModel, ReadoutSpec, SynapseSpec
 from mdcompress.tracing import trace
 from tests.support.float_graph import assert_float_parity
 from tests.support.live_networks import assert_integer_parity, enliven
@@ -42,7 +42,7 @@ def checked(network: nn.Module, x: Tensor, *, bias: float = 0.5, weight: float =
     graph = trace(network, x)
     assert_float_parity(graph, network, x)
     assert_integer_parity(network, graph, x)
-    return [node.kind.value for node in graph]
+    return [node.kind for node in graph]
 
 
 def small_sew_resnet(connect: str, *, step_mode: str) -> nn.Module:
@@ -204,7 +204,7 @@ def test_the_state_of_one_batch_does_not_reach_the_next() -> None:
 def test_every_neuron_of_the_graph_is_a_neuron_of_the_network() -> None:
     network = small_sew_resnet("ADD", step_mode="m")
     names = {name for name, module in network.named_modules() if isinstance(module, neuron.BaseNode)}
-    assert {node.name for node in trace(network, images(size=16)).of_kind(NodeKind.NEURON)} == names
+    assert {node.name for node in trace(network, images(size=16)).of(NeuronModel)} == names
 
 
 @pytest.mark.slow
@@ -336,7 +336,7 @@ def test_a_linear_recurrent_container_is_two_weight_layers_and_a_neuron(
     """FeedBackNet of the examples: the container reads the currents of the layer before."""
     network = contained(step_mode, layer.LinearRecurrentContainer(make(), NEURONS, NEURONS))
     student = check_recurrent(network, counts())
-    kinds = [node.kind.value for node in student.graph]
+    kinds = [node.kind for node in student.graph]
     assert kinds[1:] == ["synapse", "digitizer", "synapse", "recurrent", "neuron", "synapse", "readout"]
 
 

@@ -15,8 +15,8 @@ from mdcompress.graph import (
     Carries,
     Comparator,
     FloorKind,
+    InputSpec,
     NeuronModel,
-    NodeKind,
     Numbers,
     ReadoutSpec,
     Rearm,
@@ -177,10 +177,10 @@ def neuron_graph(model: NeuronModel, *, inputs: int, shape: TensorShape, time_st
     spec = SynapseSpec(operator, weight, (1, 1), (0, 0), (1, 1), 1, True, None)
     return SnnGraph(
         (
-            SnnNode("input", NodeKind.INPUT, (), (inputs, *shape[1:]), Carries.INPUT),
-            SnnNode("synapse", NodeKind.SYNAPSE, ("input",), shape, Carries.CURRENT, spec),
-            SnnNode("neuron", NodeKind.NEURON, ("synapse",), shape, Carries.SPIKES, model),
-            SnnNode("readout", NodeKind.READOUT, ("neuron",), shape, Carries.SPIKES, ReadoutSpec("steps")),
+            SnnNode("input", InputSpec(), (), (inputs, *shape[1:]), Carries.INPUT),
+            SnnNode("synapse", spec, ("input",), shape, Carries.CURRENT),
+            SnnNode("neuron", model, ("synapse",), shape, Carries.SPIKES),
+            SnnNode("readout", ReadoutSpec("steps"), ("neuron",), shape, Carries.SPIKES),
         ),
         time_steps,
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import assert_never
 
 import torch
 import torch.nn.functional as F
@@ -18,13 +19,20 @@ from mdcompress.adapters import simulate
 from mdcompress.adapters.recurrence import input_layer, recurrent_layer
 from mdcompress.adapters.state import run_fresh
 from mdcompress.graph import (
+    AddSpec,
     AffineSpec,
     Carries,
+    ConcatSpec,
+    DigitizerSpec,
+    FlattenSpec,
+    InputSpec,
+    MatMulSpec,
     MultiplySpec,
     NeuronModel,
-    NodeKind,
     PoolSpec,
     ReadoutSpec,
+    RecurrentSpec,
+    ReshapeSpec,
     ScaleSpec,
     SliceSpec,
     SnnGraph,
@@ -48,9 +56,9 @@ def run_float_graph(graph: SnnGraph, network: nn.Module, x: Tensor) -> FloatRun:
     modules = dict(network.named_modules())
     values: dict[str, Tensor] = {graph.input.name: x}
     for node in graph.nodes[1:]:
-        if node.kind is not NodeKind.RECURRENT:  # its neuron runs it
+        if not isinstance(node.spec, RecurrentSpec):  # its neuron runs it
             values[node.name] = _evaluate(node, modules, [values[name] for name in node.inputs if name in values])
-    spikes = {node.name: values[node.name] for node in graph.of_kind(NodeKind.NEURON) if node.carries is Carries.SPIKES}
+    spikes = {node.name: values[node.name] for node in graph.of(NeuronModel) if node.carries is Carries.SPIKES}
     return FloatRun(values[graph.readout.name], spikes)
 
 
@@ -59,7 +67,7 @@ def assert_float_parity(graph: SnnGraph, network: nn.Module, x: Tensor, *, silen
 
     silent: neurons that may stay without a spike; every other must fire.
     """
-    spiking = [node for node in graph.of_kind(NodeKind.NEURON) if node.carries is Carries.SPIKES]
+    spiking = [node for node in graph.of(NeuronModel) if node.carries is Carries.SPIKES]
     seen: dict[str, list[Tensor]] = {node.module: [] for node in spiking}
     modules = dict(network.named_modules())
     handles = [modules[name].register_forward_hook(_keeper(seen[name])) for name in seen]
@@ -126,19 +134,20 @@ def _evaluate(node: SnnNode, modules: dict[str, nn.Module], inputs: list[Tensor]
             return x.narrow(2 + axis, start, stop - start)
         case ReadoutSpec(mode=mode):
             return {"steps": x, "mean": x.mean(0), "sum": x.sum(0), "max": x.amax(0), "last": x[-1]}[mode]
-    match node.kind:
-        case NodeKind.ADD:
+        case AddSpec():
             return inputs[0] + inputs[1]
-        case NodeKind.CONCAT:
+        case ConcatSpec():
             return torch.cat(inputs, 2)
-        case NodeKind.MATMUL:
+        case MatMulSpec():
             return inputs[0] @ inputs[1]
-        case NodeKind.FLATTEN | NodeKind.RESHAPE:
+        case FlattenSpec() | ReshapeSpec():
             return x.reshape(*x.shape[:2], *node.shape)
-        case NodeKind.DIGITIZER:  # in floats, nothing is rounded
+        case DigitizerSpec():  # in floats, nothing is rounded
             return x
-        case _:
+        case InputSpec() | RecurrentSpec():
             raise AssertionError(node)
+        case _:
+            assert_never(node.spec)
 
 
 def _folded(x: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:

@@ -19,7 +19,7 @@ from mdcompress.adapters import describe_neuron, probe
 from mdcompress.adapters.weights import OneToOne, weighted_sum
 from mdcompress.adapters.weights import composed as multiplied_out
 from mdcompress.errors import PlanError, TraceError
-from mdcompress.graph import Carries, NeuronModel, NodeKind, SnnGraph, SnnNode, SynapseSpec
+from mdcompress.graph import Carries, NeuronModel, RecurrentSpec, SnnGraph, SnnNode, SynapseSpec
 from mdcompress.layers.firing import integrate_and_fire
 from mdcompress.layers.integer_ops import NeuronIntegers
 from mdcompress.layers.neuron import QuantNeuron
@@ -50,7 +50,7 @@ def recurrent_graph(model: NeuronModel, spec: SynapseSpec, *, inputs: int, time_
     shape = (3,) if spec.operator == "linear" else MAPS
     model = replace(model, recurrent="feedback")
     first, synapse, neuron, readout = neuron_graph(model, inputs=inputs, shape=shape, time_steps=time_steps)
-    feedback = SnnNode("neuron.recurrent", NodeKind.RECURRENT, (), shape, Carries.CURRENT, spec)
+    feedback = SnnNode("neuron.recurrent", RecurrentSpec(spec), (), shape, Carries.CURRENT)
     neuron = replace(neuron, inputs=("synapse", "neuron.recurrent"))
     return SnnGraph((first, synapse, feedback, neuron, readout), time_steps)
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from mdcompress.distances import Distance, Normalize
 from mdcompress.errors import TrainingError
-from mdcompress.graph import Carries, NeuronModel, NodeKind, NodeSpec, ReadoutSpec, SnnGraph, SnnNode
+from mdcompress.graph import Carries, InputSpec, NeuronModel, NodeSpec, ReadoutSpec, SnnGraph, SnnNode
 from mdcompress.losses import compared_neurons, distillation_loss, logit_loss, membrane_loss, task_loss
 from mdcompress.recipe import DistillSpec, LogitLossSpec, MembraneLossSpec, TaskLossSpec
 from mdcompress.recipe.distilling import Align, LossSteps
@@ -282,17 +282,17 @@ def neuron(threshold: float) -> NeuronModel:
     return NeuronModel(0.5, 1.0, 0.0, threshold, "greater_equal", "hard", 0.0, threshold, 0.0)
 
 
-def node(name: str, kind: NodeKind, inputs: tuple[str, ...], spec: NodeSpec = None) -> SnnNode:
-    return SnnNode(name, kind, inputs, (2,), Carries.SPIKES, spec)
+def node(name: str, spec: NodeSpec, inputs: tuple[str, ...]) -> SnnNode:
+    return SnnNode(name, spec, inputs, (2,), Carries.SPIKES)
 
 
 GRAPH = SnnGraph(
     (
-        node("input", NodeKind.INPUT, ()),
-        node("body.neuron1", NodeKind.NEURON, ("input",), neuron(1.0)),
-        node("body.neuron2", NodeKind.NEURON, ("body.neuron1",), neuron(2.0)),
-        node("leaky", NodeKind.NEURON, ("body.neuron2",), neuron(math.inf)),
-        node("readout", NodeKind.READOUT, ("leaky",), ReadoutSpec("mean")),
+        node("input", InputSpec(), ()),
+        node("body.neuron1", neuron(1.0), ("input",)),
+        node("body.neuron2", neuron(2.0), ("body.neuron1",)),
+        node("leaky", neuron(math.inf), ("body.neuron2",)),
+        node("readout", ReadoutSpec("mean"), ("leaky",)),
     ),
     time_steps=1,
 )

@@ -18,7 +18,7 @@ from intsnn.errors import InvalidFileError
 from intsnn.yaml.file import read_yaml_text
 from mdcompress.distances import DISTANCES_IN_WORDS, NORMALIZED, POOLED, Distance, Pool
 from mdcompress.errors import TrainingError
-from mdcompress.graph import Carries, NeuronModel, NodeKind, NodeSpec, ReadoutSpec, SnnGraph, SnnNode
+from mdcompress.graph import Carries, InputSpec, NeuronModel, NodeSpec, ReadoutSpec, SnnGraph, SnnNode
 from mdcompress.losses import (
     compared_neurons,
     distillation_loss,
@@ -157,23 +157,22 @@ def test_rates_of_a_channel_do_not_see_where_in_it_neurons_fire() -> None:
 # ------------------------------------------------------------------ layers
 
 
-def node(name: str, kind: NodeKind, before: str | None, shape: tuple[int, ...], threshold: float = 1.0) -> SnnNode:
-    spec: NodeSpec = None
-    if kind is NodeKind.NEURON:
-        spec = NeuronModel(0.5, 1.0, 0.0, threshold, "greater_equal", "hard", 0.0, threshold, 0.0)
-    if kind is NodeKind.READOUT:
-        spec = ReadoutSpec("mean")
-    return SnnNode(name, kind, () if before is None else (before,), shape, Carries.SPIKES, spec)
+def node(name: str, spec: NodeSpec, before: str | None, shape: tuple[int, ...]) -> SnnNode:
+    return SnnNode(name, spec, () if before is None else (before,), shape, Carries.SPIKES)
+
+
+def neuron(threshold: float = 1.0) -> NeuronModel:
+    return NeuronModel(0.5, 1.0, 0.0, threshold, "greater_equal", "hard", 0.0, threshold, 0.0)
 
 
 GRAPH = SnnGraph(
     (
-        node("input", NodeKind.INPUT, None, (2,)),
-        node("a.1", NodeKind.NEURON, "input", (2, 4, 4)),
-        node("a.2", NodeKind.NEURON, "a.1", (2, 4, 4)),
-        node("b.1", NodeKind.NEURON, "a.2", (4, 2, 2)),
-        node("leaky", NodeKind.NEURON, "b.1", (2,), math.inf),
-        node("readout", NodeKind.READOUT, "leaky", (2,)),
+        node("input", InputSpec(), None, (2,)),
+        node("a.1", neuron(), "input", (2, 4, 4)),
+        node("a.2", neuron(), "a.1", (2, 4, 4)),
+        node("b.1", neuron(), "a.2", (4, 2, 2)),
+        node("leaky", neuron(math.inf), "b.1", (2,)),
+        node("readout", ReadoutSpec("mean"), "leaky", (2,)),
     ),
     time_steps=1,
 )

@@ -15,7 +15,7 @@ from torch import Tensor
 import mdcompress as md
 from intsnn.errors import InvalidFileError, MissingFileError, UsageError
 from mdcompress.errors import TraceError
-from mdcompress.graph import NeuronModel, NodeKind, ReadoutSpec
+from mdcompress.graph import AddSpec, NeuronModel, ReadoutSpec
 from mdcompress.nir.network import CanonicalIntegrator, CanonicalNeuron
 from tests.support.live_networks import assert_integer_parity
 from tests.support.nir_versions import nir_with_v_reset
@@ -239,8 +239,8 @@ def residual() -> Any:
 def test_several_edges_are_a_residual_sum_of_one_exact_student() -> None:
     network, x = md.from_nir(residual(), None, **EULER), torch.rand(T, N, 4)
     graph = md.trace(network, x)
-    assert [node.name for node in graph.of_kind(NodeKind.NEURON)] == ["n1", "n2"]
-    assert len(graph.of_kind(NodeKind.ADD)) == 1
+    assert [node.name for node in graph.of(NeuronModel)] == ["n1", "n2"]
+    assert len(graph.of(AddSpec)) == 1
     assert_integer_parity(network, graph, x)
 
 

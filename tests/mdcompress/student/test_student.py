@@ -17,7 +17,7 @@ from mdcompress.calibration.stream_units import fit_to_bounds
 from mdcompress.compression import compress
 from mdcompress.errors import CalibrationError, PlanError
 from mdcompress.evaluation.verification import verify
-from mdcompress.graph import NeuronModel, NodeKind, SnnGraph, typical
+from mdcompress.graph import NeuronModel, SnnGraph, typical
 from mdcompress.layers.neuron import MembraneUnit, ReadoutUnit
 from mdcompress.layers.synapse import QuantSynapse
 from mdcompress.planning import plan
@@ -103,7 +103,7 @@ def put_on_grid(network: nn.Module, *, seed: int) -> None:
 def stored_values(graph: SnnGraph, seen: Observation) -> dict[str, Tensor]:
     """Each neuron's membrane after reset in the float network."""
     stored = {}
-    for node in graph.of_kind(NodeKind.NEURON):
+    for node in graph.of(NeuronModel):
         model, h, s = node.spec, seen.potentials[node.name], seen.spikes[node.name]
         assert isinstance(model, NeuronModel)
         goal, amount = typical(model.reset_value), typical(model.soft_amount)
@@ -169,8 +169,7 @@ def _count(draw: NetworkDraw, graph: SnnGraph, seen: Observation) -> None:
     _seen["networks"] += 1
     _seen["spikes"] += any(bool(s.any()) and not bool(s.all()) for s in seen.spikes.values())
     _seen["ties"] += any(
-        bool((seen.potentials[node.name] == node.spec.threshold).any())  # type: ignore[union-attr]
-        for node in graph.of_kind(NodeKind.NEURON)
+        bool((seen.potentials[node.name] == typical(node.spec.threshold)).any()) for node in graph.of(NeuronModel)
     )
     _seen["currents"] += any(layer.residual == "currents" for layer in draw.layers)
     _seen["averages"] += any("average" in (layer.current_pool, layer.spike_pool) for layer in draw.layers)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mdcompress.errors import CheckpointError, TraceError
-from mdcompress.graph import NeuronModel, NodeKind
+from mdcompress.graph import NeuronModel
 from mdcompress.student.weights import load_weights, save_weights
 from mdcompress.tracing import BatchFirst, Stepped, StillImage
 from mdcompress.tracing.conventions import fit, inner
@@ -68,7 +68,7 @@ def still() -> Tensor:
 def test_a_network_of_all_steps_stays_as_it_is() -> None:
     network = nn.Sequential(nn.Linear(4, 5), LIF(), nn.Linear(5, 2)).eval()
     found = fit(network, moving())
-    assert found.network is network and found.convention == "" and found.graph.of_kind(NodeKind.NEURON)
+    assert found.network is network and found.convention == "" and found.graph.of(NeuronModel)
 
 
 def test_a_network_of_one_step_is_run_step_by_step() -> None:
@@ -142,7 +142,7 @@ def test_a_batch_that_the_training_script_would_have_flattened_is_named() -> Non
 
 def test_a_rectifier_of_spikes_is_nothing_and_of_currents_is_refused() -> None:
     body = (nn.Linear(4, 5), LIF(), nn.ReLU(), nn.Linear(5, 2))
-    kinds = [node.kind.value for node in fit(nn.Sequential(*body).eval(), moving()).graph]
+    kinds = [node.kind for node in fit(nn.Sequential(*body).eval(), moving()).graph]
     assert kinds == ["input", "synapse", "neuron", "synapse", "readout"]
     with pytest.raises(TraceError, match="relu") as caught:
         fit(nn.Sequential(nn.Linear(4, 5), nn.ReLU(), LIF(), nn.Linear(5, 2)).eval(), moving())

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 import mdcompress as md
 from mdcompress.errors import TraceError
-from mdcompress.graph import NodeKind, PoolSpec, SnnGraph, SynapseSpec
+from mdcompress.graph import AffineSpec, MatMulSpec, PoolSpec, SnnGraph, SynapseSpec, TransposeSpec
 from mdcompress.tracing import trace
 from mdcompress.zoo import LIF
 from tests.support.float_graph import assert_float_parity
@@ -96,7 +96,7 @@ def test_every_form_is_equal_in_floats_and_in_integers(name: str) -> None:
         "padded": nn.AvgPool2d(3, 2, 1), "ceiled": nn.MaxPool2d(2, 2, ceil_mode=True),
     }  # fmt: skip
     network = made(forward, sample(), **layers)
-    kinds = [node.kind.value for node in checked(network, sample()) if node.kind is not NodeKind.FLATTEN]
+    kinds = [node.kind for node in checked(network, sample()) if node.kind != "flatten"]
     assert kinds[-2 - len(between) :] == [*between, "synapse", "readout"]
 
 
@@ -196,8 +196,8 @@ def test_attention_of_linear_maps_on_tokens(norm: bool) -> None:
     spec = graph.node("maps.q").spec
     assert isinstance(spec, SynapseSpec) and spec.operator == "conv1d" and spec.weight_shape == (8, 8, 1)
     assert spec.batch_norm == ("norms.q" if norm else None)
-    assert not graph.of_kind(NodeKind.AFFINE)[1:], "norms are part of the maps; the products alone become currents"
-    assert len(graph.of_kind(NodeKind.MATMUL)) == 2
+    assert not graph.of(AffineSpec)[1:], "norms are part of the maps; the products alone become currents"
+    assert len(graph.of(MatMulSpec)) == 2
 
 
 def test_what_a_norm_has_still_to_read_is_read_by_nothing_else() -> None:
@@ -239,7 +239,7 @@ def test_a_linear_map_of_the_last_of_three_axes() -> None:
 
 def test_axes_that_are_turned_twice_are_as_they_were() -> None:
     graph = trace_of(on_spikes(lambda _, a: a.transpose(2, 4).transpose(2, 4)))
-    assert not graph.of_kind(NodeKind.TRANSPOSE)
+    assert not graph.of(TransposeSpec)
 
 
 def trace_of(forward: Forward, **layers: nn.Module) -> SnnGraph:
@@ -247,7 +247,7 @@ def trace_of(forward: Forward, **layers: nn.Module) -> SnnGraph:
 
 
 def test_a_global_maximum_is_one_window() -> None:
-    (pool,) = trace_of(on_spikes(lambda _, a: a.amax((-2, -1)))).of_kind(NodeKind.POOL)
+    (pool,) = trace_of(on_spikes(lambda _, a: a.amax((-2, -1)))).of(PoolSpec)
     assert pool.spec == PoolSpec("max", (4, 4), (4, 4), (0, 0))
 
 
@@ -322,4 +322,4 @@ def test_a_hundred_layers_are_traced_and_planned_in_seconds() -> None:
     graph = trace(network, x)
     plan = md.plan(md.load_recipe("8bit"), graph)
     assert time.process_time() - started < 20.0
-    assert len(graph.of_kind(NodeKind.SYNAPSE)) == 100 and len(plan) == len(graph.nodes)
+    assert len(graph.of(SynapseSpec)) == 100 and len(plan) == len(graph.nodes)

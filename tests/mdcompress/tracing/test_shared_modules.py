@@ -14,7 +14,7 @@ from torch import Tensor, nn
 import mdcompress as md
 from intsnn.graph import IntConv
 from mdcompress.errors import TraceError
-from mdcompress.graph import AffineSpec, NodeKind, SnnGraph
+from mdcompress.graph import AffineSpec, NeuronModel, SnnGraph
 from mdcompress.tracing import trace
 from mdcompress.zoo import IF, LIF
 from tests.support.float_graph import assert_float_parity
@@ -140,7 +140,7 @@ def test_one_norm_behind_two_layers_is_stored_once() -> None:
     _, student = checked(one_norm)
     assert student.synapse("stem").norm is student.synapse("block").norm is not None
     graph, student = checked(norm_alone)
-    assert [(node.name, node.of, node.spec) for node in graph.of_kind(NodeKind.AFFINE)] == [
+    assert [(node.name, node.of, node.spec) for node in graph.of(AffineSpec)] == [
         ("norm", None, AffineSpec("norm")),
         ("norm_2", "norm", AffineSpec("norm")),
     ]
@@ -209,7 +209,7 @@ def test_calibration_leaves_the_momentum_of_a_shared_norm() -> None:
 
 def test_pools_and_flattenings_stand_anywhere() -> None:
     graph, _ = checked(pools)
-    assert [node.name for node in graph if node.kind in (NodeKind.POOL, NodeKind.FLATTEN)] == [
+    assert [node.name for node in graph if node.kind in ("pool", "flatten")] == [
         "pool",
         "pool_2",
         "pool_2.flatten",
@@ -218,7 +218,7 @@ def test_pools_and_flattenings_stand_anywhere() -> None:
 
 def test_a_neuron_that_starts_anew_at_every_call_stands_in_several_places() -> None:
     graph, student = checked(one_neuron)
-    neurons = graph.of_kind(NodeKind.NEURON)
+    neurons = graph.of(NeuronModel)
     assert [(node.name, node.of, node.calls) for node in neurons] == [("lif", None, (0,)), ("lif_2", "lif", (1,))]
     network, x = made(one_neuron)
     seen = md.observe(network, graph, x)
@@ -256,7 +256,7 @@ class Explicit(nn.Module):
 def test_explicit_states_keep_the_places_of_one_neuron_apart() -> None:
     network, x = Explicit().eval(), 2 * sample(6)
     graph = trace(network, x)
-    assert [node.calls for node in graph.of_kind(NodeKind.NEURON)] == [(0, 2, 4), (1, 3, 5)]
+    assert [node.calls for node in graph.of(NeuronModel)] == [(0, 2, 4), (1, 3, 5)]
     assert_float_parity(graph, network, x)
     assert_integer_parity(network, graph, x)
     seen = md.observe(network, graph, x)
@@ -291,7 +291,7 @@ class Hidden(nn.Module):
 def test_a_neuron_that_is_reset_stands_in_several_places(step_mode: str) -> None:
     network, x = Hidden(reset=True, step_mode=step_mode).eval(), 2 * sample(6)
     graph = trace(network, x)
-    assert len(graph.of_kind(NodeKind.NEURON)) == 2
+    assert len(graph.of(NeuronModel)) == 2
     assert_float_parity(graph, network, x)
     assert_integer_parity(network, graph, x)
 

@@ -13,7 +13,7 @@ import mdcompress as md
 from intsnn.errors import InputError
 from intsnn.graph import IntRequant
 from mdcompress.errors import PlanError, TraceError
-from mdcompress.graph import AffineSpec, NeuronModel, NodeKind, SnnGraph, SynapseSpec
+from mdcompress.graph import AffineSpec, NeuronModel, SnnGraph, SynapseSpec
 from mdcompress.layers.norms import norm_affine, running_statistics
 from mdcompress.layers.step_norms import (
     ScaledNorm,
@@ -104,7 +104,7 @@ def test_a_norm_for_every_step_is_one_node_with_a_row_for_each(bias: bool) -> No
     spec = graph.node("conv").spec
     assert isinstance(spec, SynapseSpec)
     assert spec.batch_norm == "norms.0" and spec.step_norms == ("norms.0", "norms.1", "norms.2")
-    assert [node.kind.value for node in graph] == [
+    assert [node.kind for node in graph] == [
         "input", "synapse", "neuron", "pool", "flatten", "synapse", "readout",
     ]  # fmt: skip
 
@@ -150,7 +150,7 @@ class OnInput(Loop):
 
 @pytest.mark.parametrize("make", [WithoutWeights, OnInput])
 def test_norms_by_step_without_a_weight_layer_are_one_affine_node(make: Callable[[], nn.Module]) -> None:
-    (node,) = checked(make(), sample()).of_kind(NodeKind.AFFINE)
+    (node,) = checked(make(), sample()).of(AffineSpec)
     assert node.spec == AffineSpec("norms.0", ("norms.0", "norms.1", "norms.2"))
 
 
@@ -165,7 +165,7 @@ class TwoBranches(OnInput):
 def test_a_list_of_norms_of_two_branches_stays_two_norms() -> None:
     network = TwoBranches().eval()
     graph = trace(network, sample())
-    assert [node.spec for node in graph.of_kind(NodeKind.AFFINE)] == [AffineSpec("norms.0"), AffineSpec("norms.1")]
+    assert [node.spec for node in graph.of(AffineSpec)] == [AffineSpec("norms.0"), AffineSpec("norms.1")]
     assert_float_parity(graph, network, sample())
     assert graph.fixed_steps is None
 

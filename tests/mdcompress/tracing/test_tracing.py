@@ -13,7 +13,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mdcompress.errors import TraceError
-from mdcompress.graph import Carries, NodeKind, PoolSpec, ReadoutMode, ReadoutSpec, SnnGraph, SynapseSpec
+from mdcompress.graph import (
+    AddSpec,
+    Carries,
+    FlattenSpec,
+    PoolSpec,
+    ReadoutMode,
+    ReadoutSpec,
+    SnnGraph,
+    SynapseSpec,
+)
 from mdcompress.tracing import trace
 from mdcompress.zoo import IF, LIF
 from tests.support.layered_network import Forward, Net, fold
@@ -41,7 +50,7 @@ def conv(
 
 
 def kinds(graph: SnnGraph) -> list[str]:
-    return [node.kind.value for node in graph]
+    return [node.kind for node in graph]
 
 
 def refused(net: nn.Module, sample: Tensor, *, says: str, hint: str) -> None:
@@ -158,7 +167,7 @@ def test_every_pooling_has_the_same_spec_as_module_and_as_function(pool: Callabl
     layers = {"pool": pool} if isinstance(pool, nn.Module) else {}
     net = Net(lambda m, x: m.neuron(fold(pool, fold(m.conv, x))), conv=conv(), neuron=LIF(), **layers)
     graph = trace(net, image_sample())
-    found = graph.of_kind(NodeKind.POOL)
+    found = graph.of(PoolSpec)
     assert [node.spec for node in found] == [spec]
     assert found[0].name == ("pool" if layers else found[0].name) and found[0].carries is Carries.CURRENT
     assert found[0].shape == tuple(pool(torch.zeros(1, 2, 4, 4)).shape[1:])
@@ -173,7 +182,7 @@ def test_a_mean_over_height_and_width_is_a_global_average_pooling(keepdim: bool)
     graph = trace(net, image_sample())
     assert kinds(graph) == ["input", "synapse", "neuron", "pool", "flatten", "synapse", "readout"]
     assert graph.node("neuron.average").spec == PoolSpec("average", (4, 4), (4, 4), (0, 0))
-    assert graph.node("neuron.average").shape == (2, 1, 1) and graph.of_kind(NodeKind.FLATTEN)[0].shape == (2,)
+    assert graph.node("neuron.average").shape == (2, 1, 1) and graph.of(FlattenSpec)[0].shape == (2,)
 
 
 @pytest.mark.parametrize(
@@ -198,7 +207,7 @@ def test_membrane_and_spike_element_wise_residuals_are_sums(add: Callable[[Tenso
     layers = {"conv": conv(), "branch": conv(2), "branch2": conv(2), "last": conv(2)}
     neurons = {"neuron1": LIF(), "neuron2": LIF(), "neuron3": LIF()}
     graph = trace(Net(forward, **layers, **neurons), image_sample())
-    currents, spikes = graph.of_kind(NodeKind.ADD)
+    currents, spikes = graph.of(AddSpec)
     assert (currents.carries, spikes.carries) == (Carries.CURRENT, Carries.SPIKES)
     assert (currents.inputs, spikes.inputs) == (("branch", "conv"), ("neuron3", "neuron2"))
     assert (currents.name, spikes.name) == ("add", "add_2")
@@ -209,7 +218,7 @@ def test_a_sum_is_named_after_the_module_it_stands_in() -> None:
         return m.neuron(x) + m.neuron2(x)
 
     net = Net(lambda m, x: m.block(m.fc(x)), fc=nn.Linear(4, 4), block=Net(block_forward, neuron=LIF(), neuron2=LIF()))
-    assert trace(net, vector_sample()).of_kind(NodeKind.ADD)[0].name == "block.add"
+    assert trace(net, vector_sample()).of(AddSpec)[0].name == "block.add"
 
 
 def test_layers_without_effect_in_evaluation_leave_no_trace() -> None:
@@ -242,7 +251,7 @@ def test_a_pooling_module_may_stand_in_two_places() -> None:
         pool=nn.MaxPool2d(2),
         neuron=IF(),
     )
-    assert [node.name for node in trace(net, image_sample()).of_kind(NodeKind.POOL)] == ["pool", "pool_2"]
+    assert [node.name for node in trace(net, image_sample()).of(PoolSpec)] == ["pool", "pool_2"]
 
 
 def test_modules_keep_their_names_where_the_graph_would_use_them_itself() -> None:
@@ -252,7 +261,7 @@ def test_modules_keep_their_names_where_the_graph_would_use_them_itself() -> Non
 
     layers = {"input": conv(), "pool": nn.MaxPool2d(2, 1), "pool_2": nn.AvgPool2d(2), "add": IF()}
     graph = trace(Net(forward, **layers, readout=nn.Linear(2, 3)), image_sample())
-    assert [(node.name, node.kind.value) for node in graph] == [
+    assert [(node.name, node.kind) for node in graph] == [
         ("input_2", "input"), ("input", "synapse"), ("pool", "pool"), ("pool_3", "pool"), ("pool_2", "pool"),
         ("add", "neuron"), ("add.flatten", "flatten"), ("readout", "synapse"), ("readout_2", "readout"),
     ]  # fmt: skip

@@ -20,7 +20,7 @@ from intsnn.errors import UsageError
 from mdcompress.adapters import NeuronAdapter
 from mdcompress.adapters.state import fresh_state, reset_state, run_fresh
 from mdcompress.errors import TraceError
-from mdcompress.graph import NeuronModel, NodeKind, ReadoutMode, ReadoutSpec, SnnGraph
+from mdcompress.graph import NeuronModel, ReadoutMode, ReadoutSpec, SnnGraph, SynapseSpec
 from mdcompress.tracing import trace
 from mdcompress.tracing.positions import Extent, Position
 from mdcompress.zoo import IF
@@ -146,7 +146,7 @@ def _batch_first_loop(m: Net, x: Tensor) -> Tensor:
 @pytest.mark.parametrize(("mode", "forward"), FORMS)
 def test_a_time_loop_is_the_network_over_all_steps(mode: ReadoutMode, forward: Forward) -> None:
     graph = traced(net(forward))
-    assert [node.kind.value for node in graph] == ["input", "synapse", "neuron", "synapse", "readout"]
+    assert [node.kind for node in graph] == ["input", "synapse", "neuron", "synapse", "readout"]
     assert [node.name for node in graph] == ["input", "fc", "lif", "out", "readout"]
     assert [node.shape for node in graph] == [(4,), (5,), (5,), (3,), (3,)]
     assert graph.readout.spec == ReadoutSpec(mode)
@@ -263,7 +263,7 @@ def test_the_number_of_steps_must_be_that_of_the_sample() -> None:
 
 def test_a_step_may_be_added_to_itself() -> None:
     graph = traced(net(_doubled_step))
-    assert [node.kind.value for node in graph] == ["input", "synapse", "add", "scale", "readout"]
+    assert [node.kind for node in graph] == ["input", "synapse", "add", "scale", "readout"]
     assert graph.node("add").inputs == ("fc", "fc")
 
 
@@ -315,7 +315,7 @@ def test_batch_first_turns_what_comes_and_what_goes(layout: Literal["split", "fo
     network = md.BatchFirst(own, layout=layout)
     x = sample()
     torch.testing.assert_close(network(x), own.fc(x))
-    assert [node.kind.value for node in traced(network)] == ["input", "synapse", "readout"]
+    assert [node.kind for node in traced(network)] == ["input", "synapse", "readout"]
     averaged = md.BatchFirst(net(lambda m, x: m.fc(x.reshape(N, T, 4)).mean(1)), layout=layout)
     assert traced(averaged).readout.spec == ReadoutSpec("mean")
 
@@ -639,7 +639,7 @@ def test_a_network_of_a_hundred_layers_is_traced_and_planned_in_seconds() -> Non
     began = time.perf_counter()
     graph = trace(network, torch.rand(T, N, 2, 8, 8))
     md.plan(md.load_recipe("4bit"), graph)
-    assert len(graph.of_kind(NodeKind.SYNAPSE)) == 100
+    assert len(graph.of(SynapseSpec)) == 100
     assert time.perf_counter() - began < 20.0
 
 

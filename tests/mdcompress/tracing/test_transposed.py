@@ -14,7 +14,7 @@ from torch import Tensor, nn
 import mdcompress as md
 from intsnn.graph import IntConvTranspose
 from mdcompress.errors import TraceError
-from mdcompress.graph import NodeKind, SynapseOperator, SynapseSpec
+from mdcompress.graph import SynapseOperator, SynapseSpec
 from mdcompress.layers.norms import BatchNorm
 from mdcompress.layers.synapse import QuantSynapse, exchanged, output_first
 from mdcompress.recipe import BatchNormPolicy, WeightPolicy
@@ -194,4 +194,4 @@ def test_students_with_transposed_convolutions_are_saved_and_read_back(tmp_path:
     md.save_student(student, tmp_path / "student")
     again = md.load_student(tmp_path / "student")
     assert again.graph == student.graph and md.lower(again) == md.lower(student)
-    assert len(again.graph.of_kind(NodeKind.SYNAPSE)) == 3
+    assert len(again.graph.of(SynapseSpec)) == 3

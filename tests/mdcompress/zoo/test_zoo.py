@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from intsnn.errors import UsageError
-from mdcompress.graph import NodeKind
+from mdcompress.graph import AddSpec, NeuronModel
 from mdcompress.tracing import trace
 from mdcompress.zoo import IF, LIF, digits_events_snn, digits_snn, ms_resnet18, vgg9
 from mdcompress.zoo.neurons import Reset, Surrogate, surrogate_derivative
@@ -106,7 +106,7 @@ def test_every_reference_network_runs_and_can_be_traced(
     sample = torch.rand(2, 2, *shape)
     assert network(sample).shape == (2, classes)
     graph = trace(network, sample)
-    assert len(graph.of_kind(NodeKind.NEURON)) == neurons
+    assert len(graph.of(NeuronModel)) == neurons
     assert graph.readout.shape == (classes,)
 
 
@@ -117,5 +117,5 @@ def test_the_digits_network_is_small() -> None:
 
 def test_the_membrane_shortcut_network_adds_currents_only() -> None:
     graph = trace(NETWORKS[3][0], torch.rand(1, 1, 3, 16, 16))
-    sums = graph.of_kind(NodeKind.ADD)
+    sums = graph.of(AddSpec)
     assert len(sums) == 8 and {node.carries.value for node in sums} == {"current"}
