@@ -49,7 +49,11 @@ class NirSpec(RecipeSection):
 
 
 def nir_spec(spec: NirSpec | None, options: Mapping[str, object]) -> NirSpec:
-    """`spec` with the keys of `options` on top; UsageError names what is wrong with them."""
+    """`spec` with the keys of `options` on top.
+
+    Raises:
+        UsageError: an option is no key of NirSpec, or has a value that the key cannot have.
+    """
     given = {} if spec is None else spec.model_dump(exclude_none=True)
     try:
         return NirSpec.model_validate({**given, **options})

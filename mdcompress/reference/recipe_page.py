@@ -46,7 +46,8 @@ quantize:
       weight: {bit_width: 8}
 ```
 
-- A key that is left out has its default; an unknown key is an error, and so is a pattern that matches no node.
+- A key that is left out has its default; an unknown key is an error, and so is a pattern that matches no node, or a
+  value at a key that has no effect: `momentum` of an optimizer that has none.
 - `--set quantize.weight.bit_width=3` changes one key from the command line; an item of a list is its number:
   `--set quantize.overrides.0.weight.bit_width=6`.
 - YAML 1.2, one document: `1e-3` is a number, `yes` is text; no anchors, aliases, merge keys or tags.
