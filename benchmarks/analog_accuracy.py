@@ -1,7 +1,7 @@
 """Accuracy of the 4-bit digits student on noisy arrays, with and without column gains; writes a Markdown page.
 
     mdcompress run --recipe recipes/4bit.yaml
-    python benchmarks/analog_accuracy.py --run 4bit > docs/results/analog.md
+    python -m benchmarks analog_accuracy --run 4bit > docs/results/analog.md
 
 Every figure is one that `mdcompress analog --json` prints; this only asks it for several descriptions and sets the
 answers side by side. Chips of one seed draw the same numbers at every size of the noise, with gains and without.
@@ -80,7 +80,7 @@ def page(sweeps: Sequence[Sweep], wired: Sequence[Sweep], arguments: argparse.Na
             "# Accuracy against the noise of analog arrays",
             "",
             "`mdcompress run --recipe recipes/4bit.yaml`, then "
-            f"`python benchmarks/analog_accuracy.py --run 4bit --chips {arguments.chips} "
+            f"`python -m benchmarks analog_accuracy --run 4bit --chips {arguments.chips} "
             f"--samples {arguments.samples}`; "
             f"2 shared {platform.machine()} cores, no GPU. It sets answers of `mdcompress analog --json` side by side.",
             "",

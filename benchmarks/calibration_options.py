@@ -1,6 +1,6 @@
 """What each `calibrate` option is worth: students that are calibrated and not trained, beside their float network.
 
-`python benchmarks/calibration_options.py digits` and `… mnist --npz mnist.npz` print a table each; they stand in
+`python -m benchmarks calibration_options digits` and `… mnist --npz mnist.npz` print a table each; they stand in
 docs/results/calibration.md. Scales come from 512 training samples; what is compared are validation samples, never test
 samples. The npz holds `x_train` [n, 28, 28] in 0..255 and `y_train`; images are averaged 2x2 to 14x14.
 """
@@ -8,7 +8,7 @@ samples. The npz holds `x_train` [n, 28, 28] in 0..255 and `y_train`; images are
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,7 +28,7 @@ from mdcompress.recipe import CalibrateSpec, Recipe, TeacherSpec
 from mdcompress.zoo import digits_snn
 
 TIME_STEPS, SAMPLES = 4, 512
-NEAREST = {"weights": "nearest", "offsets": "keep"}
+NEAREST: dict[str, object] = {"weights": "nearest", "offsets": "keep"}
 OPTIONS: dict[str, dict[str, object]] = {
     "nearest, offsets kept": NEAREST,
     "`weights: reconstruct`": {"offsets": "keep"},
@@ -87,12 +87,14 @@ def mnist(path: Path) -> Case:
 
 def batches(x: Tensor, y: Tensor) -> Batches:
     """64 samples each."""
-    return list(zip(x.split(64, dim=1), y.split(64), strict=True))
+    return list(zip(torch.split(x, 64, dim=1), torch.split(y, 64), strict=True))
 
 
-def trained(network: nn.Module, train: object, validation: Batches, *, epochs: int) -> nn.Module:
+def trained(
+    network: nn.Module, train: Iterable[tuple[Tensor, Tensor]], validation: Batches, *, epochs: int
+) -> nn.Module:
     """The float network at its best epoch."""
-    return md.train_network(network, train=train, validate=validation, spec=TeacherSpec(epochs=epochs))  # type: ignore[arg-type]
+    return md.train_network(network, train=train, validate=validation, spec=TeacherSpec(epochs=epochs))
 
 
 def rows(case: Case) -> Iterator[list[str]]:

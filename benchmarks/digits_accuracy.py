@@ -1,6 +1,6 @@
 """Accuracy, mismatch and exactness on the embedded digits, for shipped recipes and several seeds; a Markdown page.
 
-    python benchmarks/digits_accuracy.py --seeds 0 1 2 > docs/results/digits.md
+    python -m benchmarks digits_accuracy --seeds 0 1 2 > docs/results/digits.md
 
 For each seed one float teacher is trained; every recipe's student is calibrated on training samples, distilled, and
 verified on the whole test split. Validation chooses the epoch; the test split is read once, at the end.
@@ -79,10 +79,9 @@ def measure(name: str, seed: int, teacher: torch.nn.Module, splits: DataSplits) 
     )  # fmt: skip
     seconds = time.perf_counter() - start
     report = md.verify(student, torch.cat([x for x, _ in splits.test], dim=1))
-    accuracies = [100 * value for value in (evaluate(teacher, splits.test).accuracy, calibrated)]
-    distilled = 100 * evaluate(student, splits.test).accuracy
+    floating, distilled = (100 * evaluate(network, splits.test).accuracy for network in (teacher, student))
     return Row(
-        name, seed, *accuracies, distilled, seconds, report.values, not report.equal, len(report.silent),
+        name, seed, floating, 100 * calibrated, distilled, seconds, report.values, not report.equal, len(report.silent),
         (before, mismatch_of(student, teacher, splits)),
     )  # fmt: skip
 
@@ -117,7 +116,7 @@ def page(seeds: list[int], rows: list[Row], teacher_seconds: list[float]) -> str
     lines = [
         "# Embedded digits: accuracy of the shipped recipes",
         "",
-        f"`python benchmarks/digits_accuracy.py --seeds {' '.join(map(str, seeds))}`, "
+        f"`python -m benchmarks digits_accuracy --seeds {' '.join(map(str, seeds))}`, "
         f"{torch.get_num_threads()} threads, {platform.machine()}, Python {platform.python_version()}, "
         f"torch {torch.__version__}. Network `digits_snn`, T = 4; 1,079 training, 359 validation and 359 test images.",
         "One test image is 0.28 points. Mean ± standard deviation over the seeds; every student is compared on the "

@@ -1,8 +1,8 @@
 """Which part of the distillation helps? Calibration only, QAT, + logits, + membrane, + both; resumable, one command.
 
-    python -m benchmarks.distillation_ablation tune --data-folder FOLDER --processes 2
-    python -m benchmarks.distillation_ablation run --data-folder FOLDER --processes 2
-    python -m benchmarks.distillation_ablation page > docs/results/distillation.md
+    python -m benchmarks distillation_ablation tune --data-folder FOLDER --processes 2
+    python -m benchmarks distillation_ablation run --data-folder FOLDER --processes 2
+    python -m benchmarks distillation_ablation page > docs/results/distillation.md
 
 (from the checkout, with OMP_NUM_THREADS=1). Each result is a line of the store, written when it is known; a command
 that was stopped or killed is given again and goes on, within a training too. `tune` chooses learning rate, loss
@@ -154,7 +154,7 @@ def main() -> None:
         case "run":
             compare(plan, place, processes=options.processes)
         case "page":
-            print_page(plan, place, command=f"python -m benchmarks.distillation_ablation {shlex.join(sys.argv[1:])}")
+            print_page(plan, place, command=f"python -m benchmarks distillation_ablation {shlex.join(sys.argv[1:])}")
 
 
 def _options() -> argparse.Namespace:

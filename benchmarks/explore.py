@@ -1,6 +1,6 @@
 """Time of a report and of an exploration for MS-ResNet-18 at 32x32, T = 4; prints two lines of Markdown.
 
-    python benchmarks/explore.py [MODEL.onnx]
+    python -m benchmarks explore [MODEL.onnx]
 
 Without a model the network is lowered once with untrained weights. The report is timed as `estimate-hw` makes it: from
 model.onnx and activity.json on disk to the JSON text. The exploration prices 1,080 designs of that model.
@@ -8,6 +8,7 @@ model.onnx and activity.json on disk to the JSON text. The exploration prices 1,
 
 from __future__ import annotations
 
+import argparse
 import sys
 import tempfile
 import time
@@ -51,9 +52,12 @@ def resnet() -> IntGraph:
 
 def main() -> None:
     """Print the times."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", type=Path, nargs="?", help="a model.onnx; without it an untrained MS-ResNet-18")
+    given = parser.parse_args().model
     with tempfile.TemporaryDirectory() as folder:
         model, counts = Path(folder) / "model.onnx", Path(folder) / "activity.json"
-        graph = read_onnx(Path(sys.argv[1])) if len(sys.argv) > 1 else resnet()
+        graph = resnet() if given is None else read_onnx(given)
         write_onnx(graph, model)
         write_activity(assume(graph, rate=0.15, time_steps=4), counts)
         for name in ("rram_64x64_65nm", "rram_128x128_22nm"):

@@ -1,6 +1,6 @@
 """Networks of each framework, trained in its own way, compressed by the command line; writes a Markdown page.
 
-    python benchmarks/frameworks_accuracy.py --seeds 0 1 2 > docs/results/frameworks.md
+    python -m benchmarks frameworks_accuracy --seeds 0 1 2 > docs/results/frameworks.md
 
 For each framework and seed the example's own `train.py` writes a state dict. Then `mdcompress quantize` gives the 8-bit
 student (calibrated only), `quantize` and `distill` the 4-bit one, and `export` and `estimate-hw` finish both. The
@@ -129,7 +129,7 @@ def page(rows: Sequence[Row], seeds: Sequence[int]) -> str:
     lines = [
         "# Networks of every framework, compressed",
         "",
-        f"`python benchmarks/frameworks_accuracy.py --seeds {' '.join(map(str, seeds))}`; {versions}, "
+        f"`python -m benchmarks frameworks_accuracy --seeds {' '.join(map(str, seeds))}`; {versions}, "
         f"Python {platform.python_version()}, {os.cpu_count()} shared {platform.machine()} cores, no GPU.",
         "",
         "Each network is trained by the `train.py` in [docs/examples](../examples/) in its framework's own way, and "

@@ -1,6 +1,6 @@
 """Effective conductance of arrays with wires: time and agreement with a sparse nodal solve, and what the wires cost.
 
-    OMP_NUM_THREADS=1 python benchmarks/ir_drop.py > docs/results/ir_drop.md
+    OMP_NUM_THREADS=1 python -m benchmarks ir_drop > docs/results/ir_drop.md
 
 Cells are drawn uniformly from the levels of 4 bits. The nodal solve is one factorisation of Kirchhoff's matrix
 (scipy.sparse.linalg.splu, symmetric mode) and one right-hand side for each column, adjoint: its potentials at the
@@ -76,7 +76,8 @@ def nodal_solution(cells: FloatArray, wires: Wires) -> FloatArray:
     sources[column_node[-1], np.arange(columns)] = load
     factored = splu(matrix, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True})
     potentials: FloatArray = factored.solve(sources)
-    return driver * potentials[row_node[:, 0]]
+    currents: FloatArray = driver * potentials[row_node[:, 0]]
+    return currents
 
 
 def timed(size: int, repetitions: int) -> Timing:
@@ -102,7 +103,8 @@ def errors(size: int, ohm: float, *, low_us: float, high_us: float, rate: float)
     ideal, real = (cells - low_us) / step, (effective - low_us) / step
     gains = ((seen @ ideal) * (seen @ real)).sum(axis=0) / ((seen @ real) ** 2).sum(axis=0)
     plain, mended = judged @ real - judged @ ideal, judged @ real * gains - judged @ ideal
-    return float(effective.sum() / cells.sum()), *(float(np.sqrt((part**2).mean())) for part in (plain, mended))
+    as_read, with_gains = (float(np.sqrt((part**2).mean())) for part in (plain, mended))
+    return float(effective.sum() / cells.sum()), as_read, with_gains
 
 
 _MEANING = """\
@@ -121,7 +123,7 @@ def main() -> None:
     arguments = parser.parse_args()
     print("# IR drop: the effective conductance of an array\n")
     print(
-        f"`OMP_NUM_THREADS=1 python benchmarks/ir_drop.py`; cells of seed 0; the best of {arguments.repetitions} times "
+        f"`OMP_NUM_THREADS=1 python -m benchmarks ir_drop`; cells of seed 0; the best of {arguments.repetitions} times "
         f"on 2 shared {platform.machine()} cores, no GPU; NumPy {np.__version__}, SciPy {scipy.__version__}.\n"
     )
     print(_MEANING)

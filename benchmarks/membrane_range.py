@@ -1,6 +1,6 @@
 """What an error far below the threshold shall count when calibration looks for the range of a stored membrane.
 
-    python -m benchmarks.membrane_range --data-folder FOLDER >> docs/results/calibration.md
+    python -m benchmarks membrane_range --data-folder FOLDER >> docs/results/calibration.md
 
 (from the checkout.) Students of the experiments' recipes, calibrated and not trained, beside their float networks, for
 several factors in the place of calibration's own. Validation samples are compared; the test part is not read. Float
@@ -70,11 +70,12 @@ def measured(paths: Sequence[str], seed: int, place: Workplace) -> dict[str, lis
     splits, teacher = group.splits, group.teacher
     validation = list(splits.validation)
     graph = md.trace(teacher, validation[0][0][:, :2])
-    case, found = Case(teacher, [], validation), {}
+    case = Case(teacher, [], validation)
+    found: dict[str, list[tuple[float, float]]] = {}
     for path, recipe in group.recipes.items():
         found[path] = []
         for factor in FACTORS:
-            with patch("mdcompress.calibration.calibration._FAR_BELOW", factor):
+            with patch("mdcompress.calibration.ranges._FAR_BELOW", factor):
                 student = calibrated(recipe, teacher, splits, place)
             layers = measure_mismatch(student, teacher, graph, validation, time_steps=recipe.student_time_steps)
             mismatch = mean_membrane(layers)

@@ -1,6 +1,6 @@
 """How much of a student's membrane mismatch comes from rounding its stored membranes, and from nothing else.
 
-    python -m benchmarks.membrane_rounding --data-folder FOLDER >> docs/results/calibration.md
+    python -m benchmarks membrane_rounding --data-folder FOLDER >> docs/results/calibration.md
 
 (from the checkout.) Beside each calibrated student of the experiments' recipes stands its float network with the same
 stored words: after each step a membrane is rounded and clipped to them, v <- s_v clip(floor(v / s_v + 1/2)), and all
@@ -71,7 +71,7 @@ def with_words_of(student: Student, network: nn.Module, graph: SnnGraph) -> tupl
     neurons: dict[str, RoundedNeuron] = {}
     for name in firing_neurons(graph):
         place, bits = graph.node(name).module, student.neuron(name).policy.bit_width
-        step = float(student.neuron_lsb(name, units).detach()) * 2.0 ** student.assigned.neurons[name].guard_bits
+        step = float(student.neuron_lsb(name, units).detach()) * 2.0 ** student.neuron(name).guard_bits
         neuron = own.get_submodule(place)
         assert isinstance(neuron, LIF)  # the experiments' networks have no other
         neurons[name] = RoundedNeuron(neuron, step=step, bits=bits)

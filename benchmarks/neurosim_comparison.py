@@ -1,6 +1,6 @@
 """Our energy model beside DNN+NeuroSim V1.4's 27 recorded runs of one network; writes a Markdown page.
 
-    python benchmarks/neurosim_comparison.py > docs/results/neurosim.md
+    python -m benchmarks neurosim_comparison > docs/results/neurosim.md
 
 Two descriptions are held against the runs: `benchmarks/neurosim_65nm.yaml`, whose prices are read off three of the
 runs (anchors) and whose other figures are predictions, and the shipped `rram_64x64_65nm` with the runs' arrays and its
@@ -9,6 +9,7 @@ own prices. Slopes are elasticities, d ln(energy) / d ln(parameter), between two
 
 from __future__ import annotations
 
+import argparse
 import math
 import sys
 from collections import Counter
@@ -320,7 +321,7 @@ def _ratio(report: HardwareReport | None, run: Run) -> str:
 _HEAD = """\
 # Beside DNN+NeuroSim V1.4
 
-`python benchmarks/neurosim_comparison.py > docs/results/neurosim.md` writes this page.
+`python -m benchmarks neurosim_comparison > docs/results/neurosim.md` writes this page.
 
 27 runs of DNN+NeuroSim V1.4 (commit ac828e6; only its printed numbers are recorded, `tests/data/neurosim_runs.json`) on
 VGG9's convolutions, one time step, 1-bit inputs, with one setting changed at a time. A run's name is
@@ -389,5 +390,11 @@ clock with it; a conversion takes the same time here), and **area** (NeuroSim's 
 sum of components)."""
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Print the page."""
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     sys.stdout.write(page())
+
+
+if __name__ == "__main__":
+    main()

@@ -80,7 +80,7 @@ def _run(name: str, printed: dict[str, float]) -> Run:
 def network() -> IntGraph:
     """VGG9's convolutions on spikes of one bit; weights are ones, since only sizes and widths are priced."""
     nodes: list[IntNode] = [IntInput("input", (), (3, 32, 32), 1, False, 1.0)]
-    one, zero = np.ones(1, np.int64), np.zeros(1, np.int64)
+    zero, one, two = (np.full(1, value, np.int64) for value in (0, 1, 2))
     for index, (side, channels, outputs) in enumerate(LAYERS):
         name, read = f"conv{index + 1}", nodes[-1].name
         if nodes[-1].shape[1] != side:
@@ -93,7 +93,7 @@ def network() -> IntGraph:
         nodes.append(IntRequant(f"current{index + 1}", (name,), shape, one, zero, 0, 1.0))
         nodes.append(
             IntNeuron(
-                f"lif{index + 1}", (f"current{index + 1}",), shape, 2, zero, one, "hard", zero, zero, 1, 4, 0, 1.0
+                f"lif{index + 1}", (f"current{index + 1}",), shape, two, zero, one, "hard", zero, zero, 1, 4, 0, 1.0
             )
         )  # fmt: skip
     nodes.append(IntReadout("readout", (nodes[-1].name,), nodes[-1].shape, "steps", 1.0))

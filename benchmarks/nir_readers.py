@@ -1,6 +1,6 @@
 """How nearly foreign readers of NIR agree with the integers of a compressed network; prints a Markdown table.
 
-    python benchmarks/nir_readers.py
+    python -m benchmarks nir_readers
 
 Two layers of LIF with random weights (seed 0) are compressed at 8 and 4 bit and written with `to_nir`; each library's
 own importer runs the floats. The figure is the share of equal spikes of the last layer, 200 samples of 16 steps.
@@ -8,6 +8,7 @@ own importer runs the floats. The figure is the share of equal spikes of the las
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import io
 import sys
@@ -99,7 +100,7 @@ def by_sinabs(graph: Any, x: Tensor) -> Tensor:
             module.spike_fn = SingleSpike
     answer = network(x.transpose(0, 1).flatten(0, 1))
     spikes: Tensor = answer[0] if isinstance(answer, tuple) else answer
-    return spikes.unflatten(0, (x.shape[1], len(x))).transpose(0, 1)
+    return spikes.view(x.shape[1], len(x), *spikes.shape[1:]).transpose(0, 1)
 
 
 IMPORTERS = {
@@ -130,6 +131,7 @@ def _stepped(network: Callable[..., Any], x: Tensor) -> Tensor:
 
 def main() -> None:
     """Print the table."""
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     lines = ["| reader | file | 8 bit | 4 bit |", "|---|---|---:|---:|"]
     for name, importer in IMPORTERS.items():
         shares = []

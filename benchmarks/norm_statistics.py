@@ -1,6 +1,6 @@
 """What measuring batch-norm statistics anew before each validation is worth: one training, scored both ways.
 
-    python -m benchmarks.norm_statistics --data-folder FOLDER > docs/results/norm_statistics.md
+    python -m benchmarks norm_statistics --data-folder FOLDER > docs/results/norm_statistics.md
 
 (from the checkout.) `train.batch_norm.remeasure` changes nothing that a training computes from one step to the next, so
 two trainings that differ in it alone have the same weights after every epoch; what is scored differs. Float networks
@@ -41,7 +41,7 @@ def main() -> None:
     add_place_options(parser, store="runs/experiments/unused.jsonl")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    command = f"python -m benchmarks.norm_statistics {shlex.join(sys.argv[1:])}"
+    command = f"python -m benchmarks norm_statistics {shlex.join(sys.argv[1:])}"
     print(f"{_HEAD.format(command=command, machine=machine('cpu'), changes=', '.join(CHANGES), seed=SEED)}\n")
     print(scored(RECIPES_SCORED, CHANGES, place_of(options)))
 

@@ -1,6 +1,6 @@
 """8-, 4- and 2-bit students beside the float32 mapping of the same network, on every crossbar description.
 
-    python benchmarks/quantized_versus_float.py > docs/results/quantized_versus_float.md
+    python -m benchmarks quantized_versus_float > docs/results/quantized_versus_float.md
 
 Two networks. `digits_snn`: trained and distilled, accuracies and spikes measured on the whole test split. MS-ResNet-18
 at 32x32, T = 4: sizes and widths of the lowered students with untrained weights, and an assumed spike rate.
@@ -8,6 +8,7 @@ at 32x32, T = 4: sizes and widths of the lowered students with untrained weights
 
 from __future__ import annotations
 
+import argparse
 import sys
 from dataclasses import dataclass
 
@@ -120,6 +121,7 @@ def _row(name: str, accuracy: str, report: HardwareReport, comparison: Compariso
 
 def main() -> None:
     """Print the page."""
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     digits, teacher = digits_students(0)
     parts = [
         _HEAD,
@@ -137,7 +139,7 @@ def main() -> None:
 _HEAD = """\
 # Quantized students beside the float32 mapping of the same network
 
-`python benchmarks/quantized_versus_float.py > docs/results/quantized_versus_float.md` writes this page (seed 0).
+`python -m benchmarks quantized_versus_float > docs/results/quantized_versus_float.md` writes this page (seed 0).
 
 Each student is held against its own network mapped with 32-bit weights, membranes and accumulators on the same hardware
 (`mdcompress estimate-hw --against float32`). Operations are dense: 2 for each weight x input pair, times T. Shipped

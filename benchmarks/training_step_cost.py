@@ -1,6 +1,6 @@
 """One training step of the 4-bit student beside one of the float network: CPU time of both, and their ratio.
 
-    python benchmarks/training_step_cost.py > docs/results/training_step_cost.md
+    python -m benchmarks training_step_cost > docs/results/training_step_cost.md
 
 A step is forward, backward, gradient clipping and optimizer on one batch of random images. Both alternate, so that what
 else the machine does falls on both alike; the median is reported. `--profile` prints where the student's time goes.
@@ -69,7 +69,7 @@ def steps_of(subject: Subject) -> dict[str, Step]:
 
         def perform() -> None:
             optimizer.zero_grad(set_to_none=True)
-            loss().backward()  # type: ignore[no-untyped-call]
+            torch.autograd.backward(loss())
             clip_gradient(parameters, settings.grad_clip)
             optimizer.step()
 
@@ -132,7 +132,7 @@ def print_profile() -> None:
 _HEAD = """\
 # What a training step of the 4-bit student costs
 
-`python benchmarks/training_step_cost.py --rounds {rounds} > docs/results/training_step_cost.md` writes this page
+`python -m benchmarks training_step_cost --rounds {rounds} > docs/results/training_step_cost.md` writes this page
 (seed 0, `recipes/4bit.yaml`, threads: {threads}, torch {torch}, {machine}, no GPU).
 A step is forward, backward, clipping and optimizer; median CPU time of {rounds}, taken in turn. The bar is 2.0 for the
 student's own step; the last line of each network adds what a distillation needs besides: the teacher's forward pass

@@ -1,7 +1,7 @@
 """One teacher for students of T = 1, 2, 4, beside teachers of each student's own T; resumable, one command.
 
-    python -m benchmarks.versatile_teacher run --data-folder FOLDER --processes 2
-    python -m benchmarks.versatile_teacher page > docs/results/versatile_teacher.md
+    python -m benchmarks versatile_teacher run --data-folder FOLDER --processes 2
+    python -m benchmarks versatile_teacher page > docs/results/versatile_teacher.md
 
 (from the checkout, with OMP_NUM_THREADS=1.) For each data set and seed: a versatile teacher, trained for T = 1, 2 and 4
 at once (`teacher.time_steps`), and a student of it for each T, calibrated and trained on the first T steps; a teacher
@@ -210,7 +210,7 @@ def main() -> None:
         case "run":
             run_units(units, place, processes=options.processes)
         case "page":
-            print_page(units, place, command=f"python -m benchmarks.versatile_teacher {shlex.join(sys.argv[1:])}")
+            print_page(units, place, command=f"python -m benchmarks versatile_teacher {shlex.join(sys.argv[1:])}")
 
 
 if __name__ == "__main__":

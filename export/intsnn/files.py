@@ -9,6 +9,12 @@ from pathlib import Path
 from intsnn.errors import MissingFileError
 
 
+def names_a_file(name_or_path: str | Path) -> bool:
+    """Whether this is the path of a YAML file, not the name of a shipped one: a Path, or text with `/` or `.yaml`."""
+    text = str(name_or_path)
+    return isinstance(name_or_path, Path) or "/" in text or text.endswith((".yaml", ".yml"))
+
+
 def write_atomically(path: str | Path, content: bytes) -> None:
     """Write `content` to `path`; a reader sees the old file or the new one, never a part."""
     path = Path(path)

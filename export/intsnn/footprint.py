@@ -11,12 +11,33 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, assert_never
 
 import numpy as np
 
 from intsnn.arithmetic import Bounds, IntArray, word_bits
-from intsnn.graph import IntGraph, IntNeuron, IntNode, IntReadout, IntRecurrentNeuron, IntRequant, Synapse
+from intsnn.graph import (
+    IntAdd,
+    IntConcat,
+    IntConv,
+    IntConvTranspose,
+    IntFlatten,
+    IntGraph,
+    IntInput,
+    IntLinear,
+    IntMatMul,
+    IntMultiply,
+    IntNeuron,
+    IntNode,
+    IntPool,
+    IntReadout,
+    IntRecurrentNeuron,
+    IntRequant,
+    IntReshape,
+    IntSlice,
+    IntSum,
+    IntTranspose,
+)
 from intsnn.graph.bounds import bounds
 
 Purpose = Literal["weights", "constants", "state"]
@@ -54,17 +75,29 @@ def footprint_of(graph: IntGraph) -> Footprint:
 
 
 def _parts(node: IntNode, output: Bounds) -> Iterator[Part]:
-    if isinstance(node, Synapse):
-        yield Part(node.name, "weights", _weight_bits(node.weight, node.bit_width))
-    elif isinstance(node, IntRequant):
-        yield Part(node.name, "constants", _bits(node.multiplier) + _bits(node.bias) + node.shift.bit_length())
-    elif isinstance(node, IntNeuron):
-        if isinstance(node, IntRecurrentNeuron):
+    match node:
+        case IntConv() | IntConvTranspose() | IntLinear():
+            yield Part(node.name, "weights", _weight_bits(node.weight, node.bit_width))
+        case IntRequant():
+            yield Part(node.name, "constants", _bits(node.multiplier) + _bits(node.bias) + node.shift.bit_length())
+        case IntRecurrentNeuron():
             yield Part(node.name, "weights", _weight_bits(node.recurrent_weight, node.recurrent_bit_width))
-        yield Part(node.name, "constants", _neuron_constants(node))
-        yield Part(node.name, "state", math.prod(node.shape) * _state_bits(node))
-    elif isinstance(node, IntReadout) and node.mode in ("sum", "max"):
-        yield Part(node.name, "state", math.prod(node.shape) * word_bits(output))
+            yield from _neuron_parts(node)
+        case IntNeuron():
+            yield from _neuron_parts(node)
+        case IntReadout(mode="sum" | "max"):
+            yield Part(node.name, "state", math.prod(node.shape) * word_bits(output))
+        case IntInput() | IntPool() | IntAdd() | IntConcat() | IntMultiply() | IntMatMul() | IntSum() | IntReadout():
+            return
+        case IntTranspose() | IntReshape() | IntSlice() | IntFlatten():
+            return
+        case _:
+            assert_never(node)
+
+
+def _neuron_parts(node: IntNeuron) -> Iterator[Part]:
+    yield Part(node.name, "constants", _neuron_constants(node))
+    yield Part(node.name, "state", math.prod(node.shape) * _state_bits(node))
 
 
 def _weight_bits(weight: IntArray, bit_width: float) -> int:
@@ -72,13 +105,9 @@ def _weight_bits(weight: IntArray, bit_width: float) -> int:
 
 
 def _neuron_constants(node: IntNeuron) -> int:
-    arrays = [
-        node.leak, node.drive, node.threshold, node.reset_value, node.soft_amount, node.level, node.floor_value,
-        node.synapse_leak, node.synapse_drive,
-    ]  # fmt: skip
+    arrays = [getattr(node, name) for name in node.arrays if name != "recurrent_weight"]
     numbers = [node.guard_bits, node.synapse_shift, node.initial]
     if isinstance(node, IntRecurrentNeuron):
-        arrays += [node.recurrent_multiplier, node.recurrent_bias]
         numbers.append(node.recurrent_shift)
     return sum(map(_bits, arrays)) + sum(_bits(np.array([number])) for number in numbers)
 

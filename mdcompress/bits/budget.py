@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from intsnn.errors import UsageError
-from mdcompress.recipe.values import TERNARY_BITS
+from intsnn.weight_bits import TERNARY_BITS
 
 
 @dataclass(frozen=True)

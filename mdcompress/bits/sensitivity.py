@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from mdcompress.bits.budget import Allocation, BitChoice, allocate, stored_bits
 from mdcompress.calibration import calibrate
 from mdcompress.evaluation import check_labels
-from mdcompress.graph import NodeKind, SnnGraph, SynapseSpec
+from mdcompress.graph import NeuronModel, RecurrentSpec, SnnGraph, SynapseSpec
 from mdcompress.losses import firing_neurons, layer_threshold, logit_loss, membrane_loss
 from mdcompress.modes import evaluating
 from mdcompress.planning import QuantPlan, plan
@@ -184,12 +184,14 @@ def _highest(chosen: QuantPlan) -> dict[Part, float]:
 
 def _counts(graph: SnnGraph) -> dict[Part, dict[str, int]]:
     """Weights of each weight layer, once where several places share them, and neurons of each neuron layer."""
-    weighted = [node for node in graph if node.kind in (NodeKind.SYNAPSE, NodeKind.RECURRENT)]
-    owners = {node.name: node.spec for node in weighted if graph.places(node)[0] is node}
-    weights = {name: math.prod(spec.weight_shape) for name, spec in owners.items() if isinstance(spec, SynapseSpec)}
+    owners = {node.name: node.spec for node in graph if graph.places(node)[0] is node}
     return {
-        "weight": weights,
-        "membrane": {node.name: math.prod(node.shape) for node in graph.of_kind(NodeKind.NEURON)},
+        "weight": {
+            name: math.prod(spec.weight_shape)
+            for name, spec in owners.items()
+            if isinstance(spec, SynapseSpec | RecurrentSpec)
+        },
+        "membrane": {node.name: math.prod(node.shape) for node in graph.of(NeuronModel)},
     }
 
 

@@ -8,18 +8,18 @@ the layer's bias, or that of its batch norm; it becomes part of the integer B.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from mdcompress.adapters.state import first_tensor, fresh_state, run_fresh
-from mdcompress.graph import NodeKind, SnnNode, SynapseSpec
+from mdcompress.calibration.layer_taps import first_of, layer_currents
+from mdcompress.graph import SnnNode, SynapseSpec
 from mdcompress.layers.norms import BatchNorm
 from mdcompress.layers.synapse import QuantSynapse
 from mdcompress.modes import evaluating
 from mdcompress.student import Student
-from mdcompress.student.layer_taps import first_of, layer_currents
 
 _SAMPLES = 256  # of the calibration data that each layer is compared on
 
@@ -28,21 +28,20 @@ def correct_offsets(student: Student, teacher: nn.Module, inputs: Sequence[Tenso
     """Correct every layer that has an offset of its own; one that stands in several places is left as it is."""
     modules = dict(teacher.named_modules())
     inputs = first_of(inputs, _SAMPLES)
-    synapses = student.graph.of_kind(NodeKind.SYNAPSE)
+    synapses = student.graph.of(SynapseSpec)
     sources = Counter(map(_source, synapses))
-    own = {node.name: node for node in synapses if sources[_source(node)] == 1 and _source(node) in modules}
-    corrected = {name: node for name, node in own.items() if _offset(student.synapse(name)) is not None}
+    alone = [node for node in synapses if sources[_source(node)] == 1 and _source(node) in modules]
+    offsets = {node.name: offset for node in alone if (offset := _offset(student.synapse(node.name))) is not None}
+    corrected = {node.name: node for node in alone if node.name in offsets}
     with evaluating(teacher), fresh_state(teacher):
         targets = _teacher_means(teacher, modules, corrected, inputs)
-    for name, target in targets.items():
-        offset = _offset(student.synapse(name))
-        assert offset is not None
-        offset += (target - _student_mean(student, name, inputs)).to(offset)
+    for name, offset in offsets.items():
+        layer, unit = student.synapse(name), student.current_unit(name, student.stream_units())
+        offset.add_((targets[name] - _mean(layer.spec, layer_currents(student, layer, inputs), unit)).to(offset))
 
 
-def _source(node: SnnNode) -> str:
+def _source(node: SnnNode[SynapseSpec]) -> str:
     """The module of the float network whose output is the layer's current."""
-    assert isinstance(node.spec, SynapseSpec)
     return node.spec.batch_norm or node.module
 
 
@@ -57,15 +56,17 @@ def _offset(layer: QuantSynapse) -> Tensor | None:
 
 
 def _teacher_means(
-    teacher: nn.Module, modules: Mapping[str, nn.Module], nodes: Mapping[str, SnnNode], inputs: Sequence[Tensor]
+    teacher: nn.Module,
+    modules: Mapping[str, nn.Module],
+    nodes: Mapping[str, SnnNode[SynapseSpec]],
+    inputs: Sequence[Tensor],
 ) -> dict[str, Tensor]:
     """The mean of each channel over all that the module puts out, [C] by node."""
     sums: dict[str, Tensor] = {}
     counts = dict.fromkeys(nodes, 0)
 
-    def watch(node: SnnNode) -> torch.utils.hooks.RemovableHandle:
+    def watch(node: SnnNode[SynapseSpec]) -> torch.utils.hooks.RemovableHandle:
         def add(_module: nn.Module, _inputs: object, output: object) -> None:
-            assert isinstance(node.spec, SynapseSpec)
             rows = _channels_last(first_tensor(output), node.spec)
             sums[node.name] = sums.get(node.name, 0.0) + rows.sum(0, dtype=torch.float64)
             counts[node.name] += len(rows)
@@ -82,11 +83,11 @@ def _teacher_means(
     return {name: sums[name] / counts[name] for name in nodes}
 
 
-def _student_mean(student: Student, name: str, inputs: Sequence[Tensor]) -> Tensor:
-    unit = student.current_unit(name, student.stream_units())
+def _mean(spec: SynapseSpec, batches: Iterable[Tensor], unit: Tensor) -> Tensor:
+    """The mean of each channel of integer currents, [C], real."""
     total, count = torch.zeros((), dtype=torch.float64), 0
-    for currents in layer_currents(student, name, inputs):
-        rows = _channels_last(currents, student.synapse(name).spec)
+    for currents in batches:
+        rows = _channels_last(currents, spec)
         total = total.to(rows.device) + rows.sum(0, dtype=torch.float64)
         count += len(rows)
     return total * unit / count

@@ -17,10 +17,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mdcompress.graph import NodeKind, SynapseSpec, typical
+from mdcompress.calibration.layer_taps import first_of, layer_inputs
+from mdcompress.graph import SynapseSpec, typical
 from mdcompress.layers.quantizers import integer_weight, set_integer_weight, weight_limits
 from mdcompress.student import Student
-from mdcompress.student.layer_taps import first_of, layer_inputs
 
 if TYPE_CHECKING:
     from mdcompress.recipe import WeightPolicy
@@ -48,15 +48,15 @@ def reconstruct_weights(student: Student, inputs: Iterable[Tensor]) -> None:
     binary weights, which have nothing to round, those whose range follows the largest weight, which would move it, and
     layers of more than 4,608 inputs.
     """
-    batches = first_of(inputs, _SAMPLES)
-    for node in student.graph.of_kind(NodeKind.SYNAPSE):
+    batches, decays = first_of(inputs, _SAMPLES), _decays(student)
+    for node in student.graph.of(SynapseSpec):
         layer = student.synapse(node.name)
         policy, spec = layer.weight_policy, layer.spec
         alone, inputs_of_a_row = len(student.graph.places(node)) == 1, math.prod(spec.weight_shape[1:])
         fixed = policy.bit_width == 1 or policy.range == "max"
         if not alone or spec.is_transposed or fixed or inputs_of_a_row > _MOST_INPUTS:
             continue
-        gram = _gram(student, node.name, batches)
+        gram = _gram(spec, decays[node.name], layer_inputs(student, layer, batches), len(batches))
         weight = layer.layer.weight.detach().double().flatten(1)
         scale = integer_weight(layer.layer).scale.detach().double()
         rows = []
@@ -78,8 +78,9 @@ def round_rows(weight: Tensor, scale: Tensor, gram: Tensor, policy: WeightPolicy
         gram: H [inputs, inputs].
         policy: the integers' limits; scales of each row are only free if there is one for each row and any number.
     """
-    nearest = (weight / scale[:, None]).round().clamp(*weight_limits(policy))
-    compensated = _compensated(weight, scale, gram, policy)
+    limits = weight_limits(policy)
+    nearest = (weight / scale[:, None]).round().clamp(*limits)
+    compensated = _compensated(weight, scale, gram, limits)
     better = _loss(weight, compensated, scale, gram) < _loss(weight, nearest, scale, gram)
     values = torch.where(better[:, None], compensated, nearest)
     if policy.granularity == "per_tensor" or policy.scale == "power_of_two":
@@ -88,8 +89,8 @@ def round_rows(weight: Tensor, scale: Tensor, gram: Tensor, policy: WeightPolicy
     return Rounded(values, torch.where((seen > 0) & (power > 0), seen / power.clamp_min(1e-30), scale))
 
 
-def _compensated(weight: Tensor, scale: Tensor, gram: Tensor, policy: WeightPolicy) -> Tensor:
-    """GPTQ's rounding, inputs of the largest traces first."""
+def _compensated(weight: Tensor, scale: Tensor, gram: Tensor, limits: tuple[int, int]) -> Tensor:
+    """GPTQ's rounding to integers within the limits, inputs of the largest traces first."""
     diagonal = gram.diagonal()
     damping = _DAMPING * float(diagonal.mean()) or 1.0
     order = diagonal.argsort(descending=True, stable=True)
@@ -101,7 +102,7 @@ def _compensated(weight: Tensor, scale: Tensor, gram: Tensor, policy: WeightPoli
         stop = min(start + _BLOCK, len(order))
         errors = torch.empty_like(left[:, start:stop])
         for column in range(start, stop):
-            values[:, column] = (left[:, column] / scale).round().clamp(*weight_limits(policy))
+            values[:, column] = (left[:, column] / scale).round().clamp(*limits)
             error = (left[:, column] - values[:, column] * scale) / inverse[column, column]
             left[:, column + 1 : stop] -= error[:, None] * inverse[column, column + 1 : stop]
             errors[:, column - start] = error
@@ -115,22 +116,24 @@ def _loss(weight: Tensor, values: Tensor, scale: Tensor, gram: Tensor) -> Tensor
     return ((error @ gram) * error).sum(1)
 
 
-def _gram(student: Student, name: str, batches: list[Tensor]) -> Tensor:
-    """H of each group of inputs, [groups, inputs, inputs]."""
-    spec, decay = student.synapse(name).spec, _decay(student, name)
+def _decays(student: Student) -> dict[str, float]:
+    """By tensor of currents the leak of the neuron that sets its unit; 1 of a readout, which adds all steps up."""
+    decays: dict[str, float] = {}
+    for stream in student.streams:
+        leak = 1.0 if stream.reference is None else typical(stream.reference.layer.model.decay)
+        decays |= dict.fromkeys(stream.currents, leak)
+    return decays
+
+
+def _gram(spec: SynapseSpec, decay: float, batches: Iterable[Tensor], count: int) -> Tensor:
+    """H of each group of inputs, [groups, inputs, inputs], over so many batches of what a layer reads."""
     total = torch.zeros((), dtype=torch.float64)
-    for x in layer_inputs(student, name, batches):
+    for x in batches:
         columns = _columns(spec, _trace(x.double(), decay).flatten(0, 1))
         rows = min(_ROWS, _VALUES // columns.shape[-1])
-        columns = columns[:: max(1, len(columns) * len(batches) // rows)]
+        columns = columns[:: max(1, len(columns) * count // rows)]
         total = total.to(x.device) + torch.einsum("ngi,ngj->gij", columns, columns)
     return total
-
-
-def _decay(student: Student, name: str) -> float:
-    """The leak of the neuron that reads the layer's currents; 1 of a readout, which adds all steps up."""
-    reference = student.assigned.references[student.assigned.currents[name].stream]
-    return 1.0 if reference is None else typical(student.neuron(reference).model.decay)
 
 
 def _trace(x: Tensor, decay: float) -> Tensor:

@@ -8,6 +8,7 @@ import sys
 import traceback
 from dataclasses import dataclass
 from enum import Enum
+from typing import assert_never
 
 import click
 
@@ -52,6 +53,8 @@ class Console:
             case OutputFormat.PATHS:
                 for path in report.paths:
                     click.echo(str(path))
+            case _:
+                assert_never(self.form)
 
     def note(self, message: str) -> None:
         """A line about what is going on, to stderr; silent where only paths are wanted."""

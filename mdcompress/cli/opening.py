@@ -17,7 +17,7 @@ from mdcompress.errors import RunError
 from mdcompress.pipeline.report import Report, written
 from mdcompress.pipeline.workspace import Compute, Workspace
 from mdcompress.processes import started_processes
-from mdcompress.recipe import Recipe, load_recipe
+from mdcompress.recipe import Recipe, load_kept_recipe, load_recipe
 from mdcompress.runs import RECIPE_FILE, RUNS_FOLDER, Overwrite, RunDirectory, chosen_run, named_run, only_run
 
 WITHOUT_DATA = Compute("cpu", None, Download.NEVER)  # what a command is given that trains nothing and loads nothing
@@ -88,4 +88,4 @@ def _run_and_recipe(selection: Selection) -> tuple[RunDirectory, Recipe]:
             f"{run.path} must hold a run (there is no {RECIPE_FILE} in it)",
             hints=[*near, "start it with a recipe, for example `--recipe 4bit`"],
         )
-    return run, load_recipe(kept, changes=selection.changes)
+    return run, load_kept_recipe(kept, changes=selection.changes)

@@ -9,8 +9,9 @@ from pathlib import Path
 from types import FrameType
 
 import intsnn.errors
+import mdcompress.errors
 
-_OURS = tuple(Path(file).resolve().parent for file in (__file__, intsnn.errors.__file__))
+_OURS = tuple(Path(file).resolve().parent for file in (mdcompress.errors.__file__, intsnn.errors.__file__))
 _LIBRARIES = tuple(Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib", "purelib", "platlib"))
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from intsnn.weight_bits import WEIGHT_BITS
 from mdcompress.cli.console import Console
 from mdcompress.cli.opening import open_workspace
 from mdcompress.cli.options import (
@@ -19,7 +20,6 @@ from mdcompress.cli.options import (
 )
 from mdcompress.pipeline.report import written
 from mdcompress.pipeline.workspace import Compute
-from mdcompress.recipe.values import WEIGHT_BITS
 from mdcompress.runs import Destination, Overwrite
 
 if TYPE_CHECKING:

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import assert_never
 
 import numpy as np
 import torch
@@ -27,13 +28,25 @@ from intsnn.errors import UsageError
 from intsnn.execution.interpreter import Evaluation, evaluate
 from intsnn.footprint import footprint_of
 from intsnn.graph import (
+    IntAdd,
+    IntConcat,
     IntConv,
     IntConvTranspose,
+    IntFlatten,
     IntGraph,
+    IntInput,
     IntLinear,
     IntMatMul,
+    IntMultiply,
     IntNeuron,
-    IntRecurrentNeuron,
+    IntNode,
+    IntPool,
+    IntReadout,
+    IntRequant,
+    IntReshape,
+    IntSlice,
+    IntSum,
+    IntTranspose,
     Synapse,
 )
 
@@ -69,11 +82,8 @@ class GraphView(nn.Module):
         _require_countable(graph)
         self.graph = graph
         self.connections = nn.ModuleDict()
-        for node in graph:
-            if isinstance(node, IntRecurrentNeuron):
-                self.connections[_recurrent_key(node.name)] = _layer(node.recurrent_synapse)
-            elif isinstance(node, Synapse):
-                self.connections[_key(node.name)] = _layer(node)
+        for layer in graph.weight_layers:
+            self.connections[_key(layer.name)] = _layer(layer)
         self.spikes = nn.ModuleDict({_key(node.name): Spikes() for node in graph.neurons})
         self.membranes: Mapping[str, IntArray] = {}
 
@@ -96,13 +106,11 @@ class GraphView(nn.Module):
 
     def _show(self, step: Evaluation) -> None:
         """Call the modules that stand for a node."""
-        if isinstance(step.node, Synapse):
-            self._connect(_key(step.node.name), step.inputs[0], step.output)
-        if isinstance(step.node, IntNeuron) and step.spikes is not None:
+        if step.spikes is not None:
             self.spikes[_key(step.node.name)](torch.from_numpy(step.spikes))
-            if isinstance(step.node, IntRecurrentNeuron):
-                before = np.concatenate([np.zeros_like(step.spikes[:1]), step.spikes[:-1]])
-                self._connect(_recurrent_key(step.node.name), before, None)
+        if step.weight_layer is not None:
+            layer, x = step.weight_layer
+            self._connect(_key(layer.name), x, step.output if layer is step.node else None)
 
     def _connect(self, key: str, x: IntArray, expected: IntArray | None) -> None:
         """Give a layer its input [T*N, ...]; its sums are the interpreter's."""
@@ -173,7 +181,7 @@ def classes(logits: Tensor) -> Tensor:
 
 def _require_countable(graph: IntGraph) -> None:
     """UsageError where NeuroBench would leave operations out without a word."""
-    uncounted = [node for node in graph if isinstance(node, IntConvTranspose | IntMatMul)]
+    uncounted = [node for node in graph if _is_uncounted(node)]
     if uncounted:
         names = ", ".join(f"{node.name!r} ({node.kind})" for node in uncounted)
         raise UsageError(
@@ -182,13 +190,22 @@ def _require_countable(graph: IntGraph) -> None:
         )
 
 
+def _is_uncounted(node: IntNode) -> bool:
+    """Whether a node has synaptic operations that no hook of NeuroBench hears."""
+    match node:
+        case IntConvTranspose() | IntMatMul():
+            return True
+        case IntInput() | IntConv() | IntLinear() | IntRequant() | IntNeuron() | IntPool() | IntAdd() | IntConcat():
+            return False
+        case IntMultiply() | IntSum() | IntTranspose() | IntReshape() | IntSlice() | IntFlatten() | IntReadout():
+            return False
+        case _:
+            assert_never(node)
+
+
 def _key(name: str) -> str:
     """A node's name as a module key: a dot separates modules there."""
     return name.replace(".", "/")
-
-
-def _recurrent_key(name: str) -> str:
-    return _key(f"{name}.recurrent")
 
 
 def _layer(node: Synapse) -> nn.Module:
@@ -202,7 +219,9 @@ def _layer(node: Synapse) -> nn.Module:
             inputs = weight.shape[1] * node.groups
             geometry = (tuple(weight.shape[2:]), node.stride, node.padding, node.dilation, node.groups, False)
             layer = _CONVOLUTIONS[weight.dim()](inputs, weight.shape[0], *geometry)  # type: ignore[arg-type]
+        case IntConvTranspose():
+            raise AssertionError(f"{node.name} has been refused")
         case _:
-            raise AssertionError(f"{node.kind} has been refused")
+            assert_never(node)
     layer.weight = nn.Parameter(weight, requires_grad=False)
     return layer

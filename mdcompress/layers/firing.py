@@ -8,7 +8,7 @@ count of spikes has slope 1/level where it is not clipped.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, assert_never
 
 import torch
 from torch import Tensor
@@ -93,6 +93,8 @@ class _Cell:
                 return torch.where(state.spike > 0, self.of["reset_value"], x)
             case "same_step":
                 return x
+            case _:
+                assert_never(self.integers.timing)
 
     def fired(self, x: Tensor, state: _State) -> Tensor:
         """s of the step."""

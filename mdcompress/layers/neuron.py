@@ -15,7 +15,7 @@ from mdcompress.layers.firing import after_reset, integrate_and_fire
 from mdcompress.layers.integer_ops import Firing, NeuronIntegers
 from mdcompress.layers.quantizers import MembraneQuantizer
 from mdcompress.layers.recurrence import Recurrence
-from mdcompress.planning.leak import most_leak_bits
+from mdcompress.planning.neurons import most_leak_bits
 
 if TYPE_CHECKING:
     from mdcompress.recipe import MembranePolicy
@@ -184,6 +184,10 @@ class MembraneUnit(nn.Module):
         self.quantizer.change_policy(policy)
         self.guard_bits, self.bit_width = guard_bits, policy.bit_width
 
+    def set(self, value: float) -> None:
+        """Make `value` the real value of one integer of the stream."""
+        self.quantizer.set_range(value * self.factor * 2.0 ** (self.guard_bits + self.bit_width - 1))
+
     def forward(self) -> Tensor:
         """Real value of one integer of the stream, a scalar."""
         return self.quantizer.scale() * (2.0**-self.guard_bits / self.factor)
@@ -197,6 +201,10 @@ class ReadoutUnit(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("value", torch.tensor(2.0**-10))
+
+    def set(self, value: float) -> None:
+        """Make `value` the real value of one integer of the stream."""
+        self.value.fill_(value)
 
     def forward(self) -> Tensor:
         """Real value of one integer of the stream, a scalar."""

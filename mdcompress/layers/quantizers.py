@@ -27,6 +27,7 @@ from brevitas.inject.enum import (
 from brevitas.quant.solver import ActQuantSolver, WeightQuantSolver
 from torch import Tensor, nn
 
+from intsnn.weight_bits import TERNARY_BITS
 from mdcompress.graph import SynapseSpec
 from mdcompress.layers.step_sizes import StepGradient
 
@@ -189,9 +190,9 @@ def weight_limits(policy: WeightPolicy) -> tuple[int, int]:
     """Smallest and largest weight integer of a policy."""
     if policy.bit_width == 1:
         return -1, 1
-    bits = 2 if policy.bit_width == 1.58 else int(policy.bit_width)
+    bits = 2 if policy.bit_width == TERNARY_BITS else int(policy.bit_width)
     high = 2 ** (bits - 1) - 1
-    narrow = policy.narrow_range or policy.bit_width == 1.58
+    narrow = policy.narrow_range or policy.bit_width == TERNARY_BITS
     return (-high if narrow else -high - 1), high
 
 
@@ -211,7 +212,7 @@ def _weight_quantizer(policy: WeightPolicy) -> type:
     settings: dict[str, object] = {
         "quant_type": QuantType.INT,
         "bit_width_impl_type": BitWidthImplType.CONST,
-        "bit_width": 2 if policy.bit_width == 1.58 else int(policy.bit_width),  # narrow 2 bits are {-1, 0, 1}
+        "bit_width": 2 if policy.bit_width == TERNARY_BITS else int(policy.bit_width),  # narrow 2 bits are {-1, 0, 1}
         "narrow_range": weight_limits(policy)[0] == -weight_limits(policy)[1],
         "signed": True,
         "zero_point_impl": ZeroZeroPoint,

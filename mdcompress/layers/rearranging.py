@@ -11,62 +11,54 @@ from torch import Tensor
 from torch.nn import functional
 
 from mdcompress.graph import (
+    AddSpec,
+    ConcatSpec,
+    FlattenSpec,
+    MatMulSpec,
     MultiplySpec,
-    NodeKind,
     PoolSpec,
+    ReadoutMode,
     ReadoutSpec,
+    RearrangingSpec,
+    ReshapeSpec,
+    ScaleSpec,
     SliceSpec,
-    SnnNode,
     SumSpec,
+    TensorShape,
     TransposeSpec,
 )
 
 _LEADING = 2  # axes T and N stand before the per-sample shape
 
 
-def rearrange(node: SnnNode, inputs: Sequence[Tensor]) -> Tensor:
-    """The integers that a node without parameters writes."""
-    x, spec = inputs[0], node.spec
-    match node.kind:
-        case NodeKind.POOL:
-            assert isinstance(spec, PoolSpec)
+def rearrange(spec: RearrangingSpec, shape: TensorShape, inputs: Sequence[Tensor]) -> Tensor:
+    """The integers [T, N, *shape] that a node without parameters writes."""
+    x = inputs[0]
+    match spec:
+        case PoolSpec():
             return _pool(spec, x)
-        case NodeKind.ADD:
+        case AddSpec():
             return reduce(torch.add, inputs)
-        case NodeKind.CONCAT:
+        case ConcatSpec():
             return torch.cat(list(inputs), dim=_LEADING)
-        case NodeKind.MULTIPLY:
-            assert isinstance(spec, MultiplySpec)
-            return (1.0 - x) * inputs[1] if spec.mode == "inhibit" else x * inputs[1]
-        case NodeKind.MATMUL:
+        case MultiplySpec(mode):
+            return (1.0 - x) * inputs[1] if mode == "inhibit" else x * inputs[1]
+        case MatMulSpec():
             return _matrix_product(x, inputs[1])
-        case NodeKind.SUM:
-            assert isinstance(spec, SumSpec)
-            return x.sum(_LEADING + spec.axis, keepdim=True)
-        case NodeKind.TRANSPOSE:
-            assert isinstance(spec, TransposeSpec)
-            return x.permute(0, 1, *(_LEADING + axis for axis in spec.permutation))
-        case NodeKind.SLICE:
-            assert isinstance(spec, SliceSpec)
-            return x.narrow(_LEADING + spec.axis, spec.start, spec.stop - spec.start)
-        case NodeKind.FLATTEN | NodeKind.RESHAPE:
-            return x.reshape(*x.shape[:_LEADING], *node.shape)
-        case NodeKind.SCALE:
+        case SumSpec(axis):
+            return x.sum(_LEADING + axis, keepdim=True)
+        case TransposeSpec(permutation):
+            return x.permute(0, 1, *(_LEADING + axis for axis in permutation))
+        case SliceSpec(axis, start, stop):
+            return x.narrow(_LEADING + axis, start, stop - start)
+        case FlattenSpec() | ReshapeSpec():
+            return x.reshape(*x.shape[:_LEADING], *shape)
+        case ScaleSpec():
             return x
-        case NodeKind.READOUT:
-            assert isinstance(spec, ReadoutSpec)
-            return _read_out(spec, x)
-        case (
-            NodeKind.INPUT
-            | NodeKind.SYNAPSE
-            | NodeKind.RECURRENT
-            | NodeKind.AFFINE
-            | NodeKind.DIGITIZER
-            | NodeKind.NEURON
-        ):
-            raise AssertionError(f"{node.kind} has a layer of its own")
+        case ReadoutSpec(mode):
+            return _read_out(mode, x)
         case _:
-            assert_never(node.kind)
+            assert_never(spec)
 
 
 def _matrix_product(left: Tensor, right: Tensor) -> Tensor:
@@ -75,8 +67,8 @@ def _matrix_product(left: Tensor, right: Tensor) -> Tensor:
     return product if left.dtype == torch.float64 else product.to(left.dtype)
 
 
-def _read_out(spec: ReadoutSpec, x: Tensor) -> Tensor:
-    match spec.mode:
+def _read_out(mode: ReadoutMode, x: Tensor) -> Tensor:
+    match mode:
         case "steps":
             return x
         case "mean" | "sum":
@@ -85,6 +77,8 @@ def _read_out(spec: ReadoutSpec, x: Tensor) -> Tensor:
             return x.amax(0)
         case "last":
             return x[-1]
+        case _:
+            assert_never(mode)
 
 
 def _pool(spec: PoolSpec, x: Tensor) -> Tensor:

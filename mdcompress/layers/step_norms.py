@@ -6,7 +6,7 @@ Where steps differ, mean, variance, gain and offset are [T, C] in place of [C].
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, assert_never
 
 import torch
 from torch import Tensor, nn
@@ -99,10 +99,10 @@ def plain_norms(norm: Norm) -> tuple[BatchNorm, ...]:
     match norm:
         case StepNorms():
             return tuple(dict.fromkeys(norm.of_step))
-        case ScaledNorm():
-            return (norm.norm,)
+        case ScaledNorm(norm=one) | (BatchNorm() as one):
+            return (one,)
         case _:
-            return (norm,)
+            assert_never(norm)
 
 
 def follows_batches(norm: Norm) -> bool:
@@ -112,17 +112,25 @@ def follows_batches(norm: Norm) -> bool:
 
 def statistics_in_use(norm: Norm) -> Statistics:
     """Running mean and variance: what evaluation uses."""
-    if isinstance(norm, StepNorms):
-        return _stacked([running_statistics(own) for own in norm.of_step])
-    return running_statistics(norm.norm if isinstance(norm, ScaledNorm) else norm)
+    match norm:
+        case StepNorms():
+            return _stacked([running_statistics(own) for own in norm.of_step])
+        case ScaledNorm(norm=one) | (BatchNorm() as one):
+            return running_statistics(one)
+        case _:
+            assert_never(norm)
 
 
 def statistics_of(norm: Norm, values: Tensor, scale: Tensor, offset: Tensor | None) -> Statistics:
     """Mean and variance of values*scale + offset over the batch [T, N, C, ...]; running ones are updated too."""
-    if isinstance(norm, StepNorms):
-        steps = zip(norm.of_step, values, strict=True)
-        return _stacked([batch_statistics(own, step, scale, offset) for own, step in steps])
-    return batch_statistics(norm.norm if isinstance(norm, ScaledNorm) else norm, values.flatten(0, 1), scale, offset)
+    match norm:
+        case StepNorms():
+            steps = zip(norm.of_step, values, strict=True)
+            return _stacked([batch_statistics(own, step, scale, offset) for own, step in steps])
+        case ScaledNorm(norm=one) | (BatchNorm() as one):
+            return batch_statistics(one, values.flatten(0, 1), scale, offset)
+        case _:
+            assert_never(norm)
 
 
 def affine_of(norm: Norm, statistics: Statistics) -> Affine:
@@ -134,8 +142,10 @@ def affine_of(norm: Norm, statistics: Statistics) -> Affine:
         case ScaledNorm():
             affine, factors = norm_affine(norm.norm, *statistics), norm.scale[:, None]
             return Affine(factors * affine.gain, factors * affine.offset)
-        case _:
+        case BatchNorm():
             return norm_affine(norm, *statistics)
+        case _:
+            assert_never(norm)
 
 
 def over_steps(constants: Tensor, values: Tensor) -> Tensor:

@@ -4,8 +4,15 @@ Letters as in `graph.py`: T steps (T_s the student's, T_t >= T_s the teacher's),
 this project's choices; each names where its form comes from.
 """
 
-from mdcompress.losses.alignment import Align
-from mdcompress.losses.answers import Over, logit_loss, task_loss
+from mdcompress.distances import (
+    MOMENT_FLOOR,
+    SILENT_NORM,
+    VARIANCE_FLOOR,
+    Moments,
+    earth_movers_distance,
+    gaussian_divergence,
+    own_moments,
+)
 from mdcompress.losses.distillation import (
     LossParts,
     compared_neurons,
@@ -15,34 +22,14 @@ from mdcompress.losses.distillation import (
     layer_weights,
     stage_ends,
 )
-from mdcompress.losses.membrane import (
-    MOMENT_FLOOR,
-    SILENT_NORM,
-    VARIANCE_FLOOR,
-    Distance,
-    Moments,
-    Normalize,
-    Pool,
-    earth_movers_distance,
-    gaussian_divergence,
-    membrane_loss,
-    own_moments,
-)
-from mdcompress.losses.rates import RateAlign, RateUnit, rate_loss
+from mdcompress.losses.parts import logit_loss, membrane_loss, rate_loss, task_loss
 
 __all__ = [
     "MOMENT_FLOOR",
     "SILENT_NORM",
     "VARIANCE_FLOOR",
-    "Align",
-    "Distance",
     "LossParts",
     "Moments",
-    "Normalize",
-    "Over",
-    "Pool",
-    "RateAlign",
-    "RateUnit",
     "compared_neurons",
     "distillation_loss",
     "earth_movers_distance",

@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from mdcompress.distances import Moments, own_moments
 from mdcompress.errors import TrainingError
-from mdcompress.graph import Carries, NeuronModel, NodeKind, SnnGraph, typical
-from mdcompress.losses.answers import logit_loss, task_loss
-from mdcompress.losses.membrane import Moments, membrane_loss, own_moments
-from mdcompress.losses.rates import rate_loss
+from mdcompress.graph import Carries, NeuronModel, SnnGraph, typical
+from mdcompress.losses.parts import logit_loss, membrane_loss, rate_loss, task_loss
 from mdcompress.recipe.patterns import match_names
 
 if TYPE_CHECKING:
@@ -131,8 +130,8 @@ def layer_weights(graph: SnnGraph, spec: LayerLossSpec, *, section: str) -> dict
 
 def firing_neurons(graph: SnnGraph) -> tuple[str, ...]:
     """Names of the neuron layers that fire, in graph order."""
-    neurons = (node.name for node in graph.of_kind(NodeKind.NEURON) if node.carries is Carries.SPIKES)
-    return tuple(name for name in neurons if math.isfinite(layer_threshold(graph, name)))
+    spiking = (node for node in graph.of(NeuronModel) if node.carries is Carries.SPIKES)
+    return tuple(node.name for node in spiking if math.isfinite(typical(node.spec.threshold)))
 
 
 def stage_ends(graph: SnnGraph) -> tuple[str, ...]:
@@ -150,9 +149,8 @@ def stage_ends(graph: SnnGraph) -> tuple[str, ...]:
 
 def layer_threshold(graph: SnnGraph, name: str) -> float:
     """The threshold that stands for a neuron layer."""
-    model = graph.node(name).spec
-    assert isinstance(model, NeuronModel)
-    return typical(model.threshold)
+    models = {node.name: node.spec for node in graph.of(NeuronModel)}
+    return typical(models[name].threshold)
 
 
 def _matching(graph: SnnGraph, names: tuple[str, ...], pattern: str, key: str) -> tuple[str, ...]:

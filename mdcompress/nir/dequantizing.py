@@ -10,24 +10,32 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, assert_never
 
 import numpy as np
 import numpy.typing as npt
 
 from intsnn.graph import (
     IntAdd,
+    IntConcat,
     IntConv,
+    IntConvTranspose,
     IntFlatten,
     IntGraph,
     IntInput,
     IntLinear,
+    IntMatMul,
+    IntMultiply,
     IntNeuron,
     IntNode,
     IntPool,
     IntReadout,
     IntRecurrentNeuron,
     IntRequant,
+    IntReshape,
+    IntSlice,
+    IntSum,
+    IntTranspose,
 )
 from intsnn.graph.bounds import Carries, carries
 from mdcompress.errors import ExportError
@@ -122,8 +130,12 @@ class _Writing:
                 self._add(node, self._nir.Output({"output": np.array(node.shape)}))
             case IntPool():
                 raise _refused(node, f"NIR has no {node.mode} pooling over {len(node.kernel)} axes", _POOL_HINT)
+            case IntConvTranspose() | IntConcat() | IntMultiply() | IntMatMul() | IntSum():
+                raise _refused(node, "NIR has no such node", _NO_NODE)
+            case IntTranspose() | IntReshape() | IntSlice():
+                raise _refused(node, "NIR has no such node", _NO_NODE)
             case _:
-                raise _refused(node, "NIR has no such node", "give hardware the model.onnx, which holds everything")
+                assert_never(node)
 
     def _add(self, node: IntNode, written: Any, *, inputs: str | None = None, unit: float | None = None) -> None:
         """Put a NIR node under an integer node's name, behind what that reads."""
@@ -273,6 +285,7 @@ class _Writing:
         self.tensors[node.name] = _Tensor(sources, terms[0].unit)
 
 
+_NO_NODE = "give hardware the model.onnx, which holds everything"
 _POOL_HINT = "use average pooling over maps of height and width"
 _DRIVE = "give it a weight layer of its own"
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import assert_never
 
 from intsnn.errors import UsageError
 from mdcompress.graph import Comparator, ResetKind
@@ -58,6 +59,8 @@ def habits_of(exporter: NirExporter) -> Habits:
                 "discretization": "exponential for LIF with norm_input=True (its default), jump with False",
             }
             return Habits(NirSpec(dt=1.0, comparator="greater_equal"), asked)
+        case _:
+            assert_never(exporter)
 
 
 _QUESTIONS: Mapping[str, str] = {

@@ -110,11 +110,11 @@ def traced_and_planned(
 
     Errors: TraceError, PlanError where the network cannot be read, or the recipe does not fit it.
     """
-    from mdcompress.graph import NodeKind
+    from mdcompress.graph import NeuronModel
     from mdcompress.planning import plan
 
     found = fitted(workspace, own, splits)
-    if not found.graph.of_kind(NodeKind.NEURON):
+    if not found.graph.of(NeuronModel):
         raise PlanError(
             f"the network has no spiking neuron ({workspace.model.builder})",
             hints=["put one behind each layer but the last, for example mdcompress.zoo.LIF instead of nn.ReLU"],

@@ -89,7 +89,7 @@ def _without_batch_norm(graph: SnnGraph) -> tuple[str, ...]:
     """The names of the weight layers that no batch norm follows."""
     from mdcompress.graph import SynapseSpec
 
-    return tuple(node.name for node in graph if isinstance(node.spec, SynapseSpec) and node.spec.batch_norm is None)
+    return tuple(node.name for node in graph.of(SynapseSpec) if node.spec.batch_norm is None)
 
 
 def plan_text(plan: QuantPlan) -> str:

@@ -76,11 +76,11 @@ def sensitivity(workspace: Workspace, choice: SensitivityChoice) -> Report:
 
 def _measured(workspace: Workspace, weights: Path, choice: SensitivityChoice) -> Sensitivity:
     from mdcompress.bits.sensitivity import measure_sensitivity
-    from mdcompress.graph import NodeKind
+    from mdcompress.graph import NeuronModel
 
     recipe, splits = workspace.recipe, load_splits(workspace)
     network = fitted(workspace, trained_network(workspace, weights), splits)
-    if not network.graph.of_kind(NodeKind.NEURON):
+    if not network.graph.of(NeuronModel):
         raise PlanError(
             f"the network has no spiking neuron ({workspace.model.builder})",
             hints=["put one behind each layer but the last, for example mdcompress.zoo.LIF instead of nn.ReLU"],

@@ -14,42 +14,15 @@ from mdcompress.data.names import Download
 from mdcompress.pipeline.report import JsonValue, Report
 from mdcompress.processes import ALONE, Processes
 from mdcompress.recipe import ModelSpec, Recipe, dump_recipe
+from mdcompress.recipe.keys import recipe_keys
 from mdcompress.runs import DISTILLED_FILE, QUANTIZED_FILE, RECIPE_FILE, Origin, Overwrite, RunDirectory, StartedStage
-from mdcompress.runs.manifest import Stage, StageRecord
+from mdcompress.runs.manifest import Defaults, Stage, StageRecord
 
 if TYPE_CHECKING:
     from mdcompress.training.history import Progress
 
-_DATA = (
-    "data.name",
-    "data.time_steps",
-    "data.encoding",
-)  # what the samples are; `data.folder` only says where they lie
-_TRAINING = (
-    "train.schedule",
-    "train.grad_clip",
-    "train.patience",
-    "train.ema",
-    "data.batch_size",
-    "seed",
-)
 
-DEPENDS_ON: Mapping[Stage, tuple[str, ...]] = {  # the recipe's sections and fields that decide a stage's result
-    Stage.TRAIN: ("model.builder", "teacher", *_DATA, *_TRAINING),
-    Stage.QUANTIZE: (
-        "model",
-        "quantize",
-        "calibrate",
-        "data.calibration_samples",
-        *_DATA,
-        "data.batch_size",
-        "distill.time_steps",
-        "seed",
-    ),
-    Stage.DISTILL: ("distill", "train.optimizer", "train.batch_norm", "data.calibration_samples", *_DATA, *_TRAINING),
-    Stage.EXPORT: (*_DATA, "distill.time_steps"),
-    Stage.ESTIMATE: (),
-}
+_KEYS = {key.path: key for key in recipe_keys(Recipe)}
 
 
 class Listener(Protocol):
@@ -101,6 +74,14 @@ class Workspace:
         return dict(flattened(self.recipe.model_dump(mode="json"), ()))
 
     @property
+    def defaults(self) -> Defaults:
+        """What the keys that each stage reads are by default: so an earlier version worked that did not know them."""
+        return {
+            stage: {key: default for key in self.settings if (default := default_read_by(key, stage)) is not None}
+            for stage in Stage
+        }
+
+    @property
     def model(self) -> ModelSpec:
         """The network that the recipe or --model names."""
         if self.recipe.model is None:
@@ -144,11 +125,11 @@ class Workspace:
         """RunError unless the stage has finished and nothing it came from has changed since."""
         if stage is not Stage.TRAIN:
             self.require_one_student()
-        self.run.require(stage, self.settings, command=self.command_for(stage))
+        self.run.require(stage, self.settings, defaults=self.defaults, command=self.command_for(stage))
 
     def stale(self, stage: Stage, extra: Mapping[str, str] | None = None) -> tuple[str, ...]:
         """Why the stage has to be run (again). `extra`: settings of the stage that are not in the recipe."""
-        return self.run.stale(stage, {**self.settings, **(extra or {})})
+        return self.run.stale(stage, {**self.settings, **(extra or {})}, defaults=self.defaults)
 
     def refuse_to_overwrite(self, stage: Stage, *hints: str) -> None:
         """RunError where the stage has left files and --force was not given. hints: ways out, if not the usual ones."""
@@ -157,8 +138,7 @@ class Workspace:
 
     def start(self, stage: Stage, *inputs: Path, extra: Mapping[str, str] | None = None) -> StartedStage:
         """Begin a stage that reads `inputs`; `extra`: settings of the stage that are not in the recipe."""
-        prefixes = DEPENDS_ON[stage]
-        mine = {key: value for key, value in self.settings.items() if _is_below(key, prefixes)}
+        mine = {key: value for key, value in self.settings.items() if stage in stages_reading(key)}
         origin = Origin(
             inputs=inputs,
             settings={**mine, **(extra or {})},
@@ -200,5 +180,19 @@ def flattened(value: JsonValue, path: tuple[str, ...]) -> Iterator[tuple[str, st
         yield ".".join(path), json.dumps(value)
 
 
-def _is_below(key: str, prefixes: tuple[str, ...]) -> bool:
-    return any(key == prefix or key.startswith(f"{prefix}.") for prefix in prefixes)
+def stages_reading(setting: str) -> frozenset[Stage]:
+    """The stages that read a setting of a recipe; none where no key says so.
+
+    Args:
+        setting: a key's path, or one below it where the key holds a mapping (`distill.membrane.layer_weights.conv1`).
+    """
+    known, parts = _KEYS, setting.split(".")
+    paths = (".".join(parts[:end]) for end in range(len(parts), 0, -1))
+    nearest = next((known[path] for path in paths if path in known), None)
+    return frozenset() if nearest is None or nearest.stages is None else nearest.stages
+
+
+def default_read_by(setting: str, stage: Stage) -> str | None:
+    """The default of a setting that a stage reads, as JSON; None where it does not, or where there is none."""
+    key = _KEYS.get(setting)
+    return None if key is None or stage not in (key.stages or ()) else key.default

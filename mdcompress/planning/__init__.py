@@ -8,7 +8,7 @@ from mdcompress.planning.formats import (
     plan_to_yaml,
     policy_in_words,
 )
-from mdcompress.planning.leak import leak_bits
+from mdcompress.planning.neurons import leak_bits
 from mdcompress.planning.resolving import plan
 from mdcompress.planning.types import PlannedNode, QuantPlan
 from mdcompress.recipe.patterns import match_names

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import assert_never
 
 from pydantic import TypeAdapter, ValidationError
 
+from intsnn.weight_bits import TERNARY_BITS
 from intsnn.yaml.tree import PlainValue
 from intsnn.yaml.writing import write_yaml_text
 from mdcompress.errors import CheckpointError
 from mdcompress.planning.types import PlannedNode, QuantPlan
 from mdcompress.recipe.policies import BatchNormPolicy, InputPolicy, MembranePolicy, WeightPolicy
-from mdcompress.recipe.values import TERNARY_BITS
 
 PLAN_SCHEMA = "mdcompress.plan/1"
 _SPELLED = {"per_tensor": "per tensor", "per_channel": "per channel", "power_of_two": "power-of-two", "float": "float"}
@@ -39,7 +40,7 @@ def format_plan(plan: QuantPlan, *, without_batch_norm: Collection[str] = ()) ->
     return tuple(
         PlanRow(
             node=node.name,
-            kind=node.kind.value,
+            kind=node.kind,
             shape="x".join(map(str, node.shape)),
             policy="; ".join(
                 policy_in_words(policy, norm="requantization" if node.name in without_batch_norm else "batch norm")
@@ -72,6 +73,8 @@ def policy_in_words(
             return f"{norm} {folded}{policy.scale_bit_width}-bit scale, {policy.shift_bit_width}-bit offset"
         case InputPolicy():
             return f"{policy.bit_width}-bit input"
+        case _:
+            assert_never(policy)
 
 
 def plan_to_yaml(plan: QuantPlan) -> str:
@@ -82,7 +85,7 @@ def plan_to_yaml(plan: QuantPlan) -> str:
 def _node_as_plain_values(node: PlannedNode) -> PlainValue:
     return {
         "name": node.name,
-        "kind": node.kind.value,
+        "kind": node.kind,
         "shape": list(node.shape),
         **{name: policy.model_dump(mode="json") for name, policy in node.policies.items()},
         **({"origin": {**dict(node.origin)}} if node.origin else {}),

@@ -1,4 +1,7 @@
-"""Whether a neuron has integers: what its real parameters and its options must be, as faults (message, hint)."""
+"""Whether a neuron has integers, as faults (message, hint) of its parameters and options; and its guard bits.
+
+A leak needs guard bits R: D = round(decay * 2^R) must still be a leak (FORMAT.md, "Leak").
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,10 @@ import math
 from collections.abc import Callable, Iterator
 
 from mdcompress.graph import NeuronModel, Numbers, per_channel
-from mdcompress.planning.leak import LARGEST_GUARD_BITS, keeps_leak, leak_bits
 from mdcompress.recipe.policies import MembranePolicy
+
+LARGEST_GUARD_BITS = 12  # the recipe's limit: 16 stored bits and 12 guard bits stay below int32
+EXACT_UP_TO = 8  # bits up to which a decay that is a binary fraction has to be kept exactly
 
 NeuronFault = tuple[str, str]
 
@@ -29,6 +34,35 @@ def neuron_faults(neuron: NeuronModel, membrane: MembranePolicy) -> Iterator[Neu
         for value in _offending(getattr(neuron, name), math.isfinite):
             yield f"{name} must be a number (got {value})", "load weights that are finite"
     yield from _option_faults(neuron)
+
+
+def leak_bits(decay: float) -> int:
+    """The guard bits R that a decay asks for.
+
+    The smallest R <= 8 for which decay * 2^R is an integer (tau = 2^k: R = k); where there is none, the smallest R >= 8
+    for which D is neither 0 (forgets at once) nor 2^R (never leaks), or 12 (then `keeps_leak` is still false).
+    """
+    first = 0 if _is_binary_fraction(decay) else EXACT_UP_TO
+    sufficient = (bits for bits in range(first, LARGEST_GUARD_BITS) if keeps_leak(decay, bits))
+    return next(sufficient, LARGEST_GUARD_BITS)
+
+
+def most_leak_bits(decay: Numbers) -> int:
+    """What the channel asks for that asks for most."""
+    return max(leak_bits(value) for value in per_channel(decay))
+
+
+def keeps_leak(decay: float, guard_bits: int) -> bool:
+    """Whether R guard bits hold the decay: exactly if it is a short binary fraction, else as a leak at all."""
+    scaled: float = decay * 2**guard_bits
+    if _is_binary_fraction(decay):
+        return scaled % 1 == 0
+    return round(scaled) not in (0, 2**guard_bits)
+
+
+def _is_binary_fraction(decay: float) -> bool:
+    scaled: float = decay * 2**EXACT_UP_TO
+    return scaled % 1 == 0
 
 
 def _offending(value: Numbers, holds: Callable[[float], bool]) -> list[float]:

@@ -4,14 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TypeVar, assert_never
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
+from intsnn.yaml.file import RuleError
 from mdcompress.errors import PlanError
-from mdcompress.graph import NeuronModel, NodeKind, SnnGraph, SnnNode, SynapseSpec
-from mdcompress.planning.leak import LARGEST_GUARD_BITS, most_leak_bits
-from mdcompress.planning.neurons import neuron_faults
+from mdcompress.graph import (
+    AffineSpec,
+    DigitizerSpec,
+    InputSpec,
+    NeuronModel,
+    NodeKind,
+    RearrangingSpec,
+    RecurrentSpec,
+    SnnGraph,
+    SnnNode,
+    SynapseSpec,
+)
+from mdcompress.planning.neurons import LARGEST_GUARD_BITS, most_leak_bits, neuron_faults
 from mdcompress.planning.selection import list_names, no_match_hint, select
 from mdcompress.planning.types import Origin, PlannedNode, QuantPlan
 from mdcompress.recipe.patterns import match_names
@@ -21,8 +33,12 @@ from mdcompress.recipe.values import NEURON_ROLES
 
 PolicyT = TypeVar("PolicyT", WeightPolicy, MembranePolicy, BatchNormPolicy, InputPolicy)
 
-_WEIGHTED = (NodeKind.SYNAPSE, NodeKind.RECURRENT)
-_KINDS_OF_SECTION = {"weight": _WEIGHTED, "membrane": (NodeKind.NEURON,), "batch_norm": _WEIGHTED}
+_WEIGHTED: tuple[NodeKind, ...] = ("synapse", "recurrent")
+_KINDS_OF_SECTION: Mapping[str, tuple[NodeKind, ...]] = {
+    "weight": _WEIGHTED,
+    "membrane": ("neuron",),
+    "batch_norm": _WEIGHTED,
+}
 
 
 @dataclass(frozen=True)
@@ -40,6 +56,16 @@ class _Rule:
 
     override: Override
     name: str
+
+
+class _ContradictionError(Exception):
+    """What several rules for a section ask of one node cannot be together: `narrow_range must be true at 1 bit …`."""
+
+    def __init__(self, section: str, rules: Sequence[_Rule], error: ValidationError) -> None:
+        super().__init__(str(error))
+        self.messages = tuple(_wording(detail) for detail in error.errors())
+        named = [f"quantize.{section}", *(rule.name for rule in rules if section in rule.override.sections)]
+        self.hint = f"look at {' and '.join(named)}"
 
 
 def plan(recipe: Recipe, graph: SnnGraph) -> QuantPlan:
@@ -93,7 +119,7 @@ def _unmatched(recipe: Recipe, graph: SnnGraph) -> Iterator[_Fault]:
 
 def _unmatched_losses(recipe: Recipe, graph: SnnGraph) -> Iterator[_Fault]:
     """The patterns of losses that match no neuron. Roles need none of a certain name: a network that fires has some."""
-    neurons = [node.name for node in graph.of_kind(NodeKind.NEURON)]
+    neurons = [node.name for node in graph.of(NeuronModel)]
     for section, loss in (("membrane", recipe.distill.membrane), ("rates", recipe.distill.rates)):
         if loss is None:
             continue
@@ -109,9 +135,9 @@ def _inapplicable(override: Override, place: str, matched: Sequence[SnnNode], gr
     for section in override.sections:
         kinds = _KINDS_OF_SECTION[section]
         if matched and not any(node.kind in kinds for node in matched):
-            seen = list_names([f"{node.name} ({node.kind.value})" for node in matched])
-            hint = f"the {kinds[0].value}s are: {list_names([node.name for node in graph if node.kind in kinds])}"
-            yield _Fault(f"{place}.{section}", f"applies to {kinds[0].value}s, and matches none (got {seen})", hint)
+            seen = list_names([f"{node.name} ({node.kind})" for node in matched])
+            hint = f"the {kinds[0]}s are: {list_names([node.name for node in graph if node.kind in kinds])}"
+            yield _Fault(f"{place}.{section}", f"applies to {kinds[0]}s, and matches none (got {seen})", hint)
 
 
 def _rules_by_node(index: int, override: Override, graph: SnnGraph) -> dict[str, _Rule]:
@@ -138,49 +164,65 @@ def _planned(
     """
     quantize, rules = recipe.quantize, _rules_of([node.name], by_node)
     places = [node.name, *(place.name for place in graph.places(node) if place is not node)]
+    if isinstance(node.spec, RearrangingSpec):
+        return PlannedNode(node.name, node.kind, node.shape)
     try:
-        match node.kind:
-            case NodeKind.SYNAPSE | NodeKind.RECURRENT:
+        match node.spec:
+            case (SynapseSpec() as synapse) | RecurrentSpec(synapse):
                 weight, weight_origin = _merged(quantize.weight, "weight", _rules_of(places, by_node))
                 merged = _merged(quantize.batch_norm, "batch_norm", rules)
-                batch_norm, batch_norm_origin = merged if len(places) == 1 and _folds(node) else _unfolded(*merged)
+                batch_norm, batch_norm_origin = merged if len(places) == 1 and _folds(synapse) else _unfolded(*merged)
                 origin = (*weight_origin, *batch_norm_origin)
                 return PlannedNode(
                     node.name, node.kind, node.shape, weight=weight, batch_norm=batch_norm, origin=origin
                 )
-            case NodeKind.AFFINE:
+            case AffineSpec():
                 batch_norm, origin = _merged(quantize.batch_norm, "batch_norm", rules)
                 return PlannedNode(node.name, node.kind, node.shape, batch_norm=batch_norm, origin=origin)
-            case NodeKind.NEURON:
+            case NeuronModel() as model:
                 membrane, origin = _merged(quantize.membrane, "membrane", rules)
-                return _planned_neuron(node, membrane, origin)
-            case NodeKind.INPUT | NodeKind.DIGITIZER:
+                return _planned_neuron(node, model, membrane, origin)
+            case InputSpec() | DigitizerSpec():
                 policy, origin = _merged(quantize.input, "input", ())
                 return PlannedNode(node.name, node.kind, node.shape, input=policy, origin=origin)
             case _:
-                return PlannedNode(node.name, node.kind, node.shape)
-    except ValidationError as error:  # two rules, each sound, that contradict each other together
-        return [_contradiction(node, detail["ctx"]["error"], rules) for detail in error.errors()]
+                assert_never(node.spec)
+    except _ContradictionError as contradiction:
+        place = f"{node.kind} {node.name}"
+        return [_Fault(place, message, contradiction.hint) for message in contradiction.messages]
 
 
 def _merged(base: PolicyT, section: str, rules: Sequence[_Rule]) -> tuple[PolicyT, tuple[Origin, ...]]:
-    """The policy after all rules, checked anew, and where each field came from."""
+    """The policy after all rules, checked anew, and where each field came from.
+
+    Raises:
+        _ContradictionError: rules, each sound, contradict each other together.
+    """
     values: dict[str, object] = base.model_dump()
     given = base.model_fields_set
     origins = {name: f"quantize.{section}" if name in given else "default" for name in values}
     for rule in rules:
-        changes = rule.override.sections.get(section)
-        for name in changes.model_fields_set if changes else ():
-            values[name] = getattr(changes, name)
-            origins[name] = rule.name
-    merged = type(base).model_validate(values)
+        changes = rule.override.changes(section)
+        values |= changes
+        origins |= dict.fromkeys(changes, rule.name)
+    try:
+        merged = type(base).model_validate(values)
+    except ValidationError as error:
+        raise _ContradictionError(section, rules, error) from error
     return merged, tuple((f"{section}.{name}", origin) for name, origin in origins.items())
 
 
-def _folds(node: SnnNode) -> bool:
+def _wording(detail: ErrorDetails) -> str:
+    """A broken rule of a policy, with the key that breaks it."""
+    rule = detail.get("ctx", {}).get("error")
+    key = rule.field if isinstance(rule, RuleError) else None
+    message = detail["msg"] if rule is None else str(rule)
+    return " ".join(filter(None, [key or ".".join(map(str, detail["loc"])), message]))
+
+
+def _folds(spec: SynapseSpec) -> bool:
     """Whether a norm has one gain to fold into the weights: not where it differs from step to step."""
-    assert isinstance(node.spec, SynapseSpec)
-    return not (node.spec.step_norms or node.spec.step_scales)
+    return not (spec.step_norms or spec.step_scales)
 
 
 def _unfolded(policy: BatchNormPolicy, origin: tuple[Origin, ...]) -> tuple[BatchNormPolicy, tuple[Origin, ...]]:
@@ -191,25 +233,21 @@ def _unfolded(policy: BatchNormPolicy, origin: tuple[Origin, ...]) -> tuple[Batc
     return policy.model_copy(update={"mode": "quantize"}), rules
 
 
-def _contradiction(node: SnnNode, error: Exception, rules: Sequence[_Rule]) -> _Fault:
-    named = " and ".join(rule.name for rule in rules)
-    return _Fault(f"{node.kind.value} {node.name}", f"narrow_range {error}", f"look at quantize.weight and {named}")
-
-
-def _planned_neuron(node: SnnNode, membrane: MembranePolicy, origin: Sequence[Origin]) -> PlannedNode | list[_Fault]:
+def _planned_neuron(
+    node: SnnNode, model: NeuronModel, membrane: MembranePolicy, origin: Sequence[Origin]
+) -> PlannedNode | list[_Fault]:
     """The neuron with its guard bits resolved: R = max(leak's need, 8 below 8 stored bits, else 4) unless given.
 
     With a synaptic state R is 12 up to 8 stored bits, and less beyond, where x needs the room: the state, often smaller
     than the membrane, is stored in a unit between the fine one and the membrane's (FORMAT.md, "Neuron").
     """
-    assert isinstance(node.spec, NeuronModel)
-    faults = [_Fault(f"neuron {node.name}", *fault) for fault in neuron_faults(node.spec, membrane)]
+    faults = [_Fault(f"neuron {node.name}", *fault) for fault in neuron_faults(model, membrane)]
     if faults:
         return faults
     if membrane.guard_bits is None:
         usual = 8 if membrane.bit_width < 8 else 4
-        if node.spec.has_synapse:
+        if model.has_synapse:
             usual = max(usual, LARGEST_GUARD_BITS - max(0, membrane.bit_width - 8))
-        membrane = membrane.model_copy(update={"guard_bits": max(most_leak_bits(node.spec.decay), usual)})
+        membrane = membrane.model_copy(update={"guard_bits": max(most_leak_bits(model.decay), usual)})
         origin = [(name, "automatic" if name == "membrane.guard_bits" else rule) for name, rule in origin]
     return PlannedNode(node.name, node.kind, node.shape, membrane=membrane, origin=tuple(origin))

@@ -2,15 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from difflib import get_close_matches
+from typing import assert_never
 
-from mdcompress.graph import NodeKind, SnnGraph, SnnNode
+from mdcompress.graph import (
+    AddSpec,
+    AffineSpec,
+    ConcatSpec,
+    DigitizerSpec,
+    FlattenSpec,
+    InputSpec,
+    MatMulSpec,
+    MultiplySpec,
+    NeuronModel,
+    NodeSpec,
+    PoolSpec,
+    ReadoutSpec,
+    RecurrentSpec,
+    ReshapeSpec,
+    ScaleSpec,
+    SliceSpec,
+    SnnGraph,
+    SnnNode,
+    SumSpec,
+    SynapseSpec,
+    TransposeSpec,
+)
 from mdcompress.recipe.patterns import REGEX_PREFIX, ROLES, Role, match_names
 
 LONGEST_LIST = 40  # names in a hint; beyond, --dry-run is the better list
 
-_PASSING = (NodeKind.POOL, NodeKind.AFFINE, NodeKind.SCALE, NodeKind.RESHAPE)  # between a branch and its sum
 _WHY_NO_ROLE: dict[Role, str] = {
     "@first": "the network has no synapse",
     "@last": "the network has no synapse",
@@ -49,36 +71,53 @@ def list_names(names: Sequence[str]) -> str:
 
 
 def _nodes_of_role(role: Role, graph: SnnGraph) -> tuple[SnnNode, ...]:
-    synapses = graph.of_kind(NodeKind.SYNAPSE)
+    synapses = graph.of(SynapseSpec)
     match role:
         case "@first":
             return synapses[:1]
         case "@last":
             return synapses[-1:]
         case "@residual":
-            sources = [node for node in graph if node.kind in (NodeKind.SYNAPSE, NodeKind.NEURON)]
-            return tuple(node for node in sources if _reaches(node, NodeKind.ADD, _PASSING, graph))
+            sources = [node for node in graph if isinstance(node.spec, SynapseSpec | NeuronModel)]
+            return tuple(node for node in sources if _reaches(node, graph.of(AddSpec), _stays_in_branch, graph))
         case "@readout":
-            through = [kind for kind in NodeKind if kind not in (NodeKind.NEURON, NodeKind.READOUT)]
-            ends = [node for node in synapses if _reaches(node, NodeKind.READOUT, through, graph)]
+            ends = [node for node in synapses if _reaches(node, [graph.readout], _fires_not, graph)]
             last = graph.membrane_readout  # a neuron that does not fire is part of the readout, and has a membrane
             if last is None:
                 return tuple(ends)
-            before = (node for node in synapses if _reaches(node, NodeKind.NEURON, through, graph, name=last.name))
+            before = (node for node in synapses if _reaches(node, [last], _fires_not, graph))
             return (*ends, *before, last)
+        case _:
+            assert_never(role)
 
 
-def _reaches(
-    node: SnnNode, goal: NodeKind, through: Sequence[NodeKind], graph: SnnGraph, *, name: str | None = None
-) -> bool:
-    """Whether a path leads from the node to one of kind `goal` (that of a name), with only `through` kinds between."""
+def _fires_not(spec: NodeSpec) -> bool:
+    return not isinstance(spec, NeuronModel)
+
+
+def _stays_in_branch(spec: NodeSpec) -> bool:
+    """Whether it may stand between a layer and the residual sum that its branch ends in."""
+    match spec:
+        case PoolSpec() | AffineSpec() | ScaleSpec() | ReshapeSpec():
+            return True
+        case (
+            InputSpec() | SynapseSpec() | RecurrentSpec() | DigitizerSpec() | NeuronModel() | AddSpec() | ConcatSpec()
+            | MultiplySpec() | MatMulSpec() | SumSpec() | TransposeSpec() | SliceSpec() | FlattenSpec() | ReadoutSpec()
+        ):  # fmt: skip
+            return False
+        case _:
+            assert_never(spec)
+
+
+def _reaches(node: SnnNode, goals: Sequence[SnnNode], passes: Callable[[NodeSpec], bool], graph: SnnGraph) -> bool:
+    """Whether a path leads from the node to one of the goals, with only nodes between that `passes` lets through."""
     visited: set[str] = set()
     waiting = [node]
     while waiting:
         for reader in graph.readers(waiting.pop().name):
-            if reader.kind is goal and name in (None, reader.name):
+            if reader in goals:
                 return True
-            if reader.kind in through and reader.name not in visited:
+            if passes(reader.spec) and reader.name not in visited:
                 visited.add(reader.name)
                 waiting.append(reader)
     return False

@@ -33,7 +33,7 @@ class PlannedNode:
     def guard_bits(self) -> int:
         """R, of a neuron: planned neurons have theirs resolved."""
         if self.membrane is None or self.membrane.guard_bits is None:
-            raise PlanError(f"node {self.name!r} is a {self.kind.value} and has no guard bits")
+            raise PlanError(f"node {self.name!r} is a {self.kind} and has no guard bits")
         return self.membrane.guard_bits
 
     @property

@@ -8,25 +8,39 @@ stored membrane is 2^R units.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import assert_never
 
 from mdcompress.errors import PlanError
 from mdcompress.graph import (
+    AddSpec,
+    AffineSpec,
     Carries,
+    ConcatSpec,
+    DigitizerSpec,
+    FlattenSpec,
+    InputSpec,
+    MatMulSpec,
     MultiplySpec,
     NeuronModel,
-    NodeKind,
+    NodeSpec,
     PoolSpec,
+    ReadoutSpec,
+    RecurrentSpec,
+    ReshapeSpec,
     ScaleSpec,
+    SliceSpec,
     SnnGraph,
     SnnNode,
     SumSpec,
+    SynapseSpec,
+    TransposeSpec,
     count_limit,
     typical,
 )
 from mdcompress.planning import QuantPlan
-from mdcompress.planning.leak import most_leak_bits
+from mdcompress.planning.neurons import most_leak_bits
 
 _LARGEST_WORD = 28  # bit_width - 1 + guard_bits, so that D*v stays below 2^28 (FORMAT.md, "Bounds")
 
@@ -45,101 +59,87 @@ class ValueUnit:
 
 
 @dataclass(frozen=True)
-class CurrentUnit:
-    """A tensor of currents: real value = integer * unit(stream) * factor."""
-
-    stream: str
-    factor: float
-
-
-@dataclass(frozen=True)
 class NeuronUnit:
-    """How a neuron reads its stream: lsb = unit(stream) * factor (mean gain included); s_v = lsb * 2^guard_bits."""
+    """How a neuron reads its stream: lsb = unit * factor (mean gain included); s_v = lsb * 2^guard_bits."""
 
-    stream: str
     factor: float
     guard_bits: int
 
 
 @dataclass(frozen=True)
+class PlannedStream:
+    """Currents that share one unit; the stream has the name of the first of them.
+
+    currents: by tensor its factor, real value = integer * unit * factor. readers: by name, in the graph's order; the
+    first is the reference, whose stored scale sets the unit. A stream without readers is a readout's.
+    """
+
+    name: str
+    currents: Mapping[str, float]
+    readers: Mapping[str, NeuronUnit]
+
+
+@dataclass(frozen=True)
 class UnitPlan:
-    """Units by tensor (node) name. `references`: by stream, the neuron whose scale sets its unit; None: a readout's."""
+    """Every tensor's unit: those of values by tensor (node) name, those of currents by stream."""
 
     values: Mapping[str, ValueUnit]
-    currents: Mapping[str, CurrentUnit]
-    neurons: Mapping[str, NeuronUnit]
-    references: Mapping[str, str | None]
+    streams: tuple[PlannedStream, ...]
 
 
 def assign_units(graph: SnnGraph, plan: QuantPlan) -> UnitPlan:
     """Assign a unit to every tensor; PlanError where two branches of a sum cannot share one."""
-    values = _value_units(graph, plan)
-    currents = _current_units(graph)
-    references: dict[str, str | None] = {unit.stream: None for unit in currents.values()}
-    for node in graph.of_kind(NodeKind.NEURON):
-        stream = currents[node.inputs[0]].stream
-        references[stream] = references[stream] or node.name
-    neurons: dict[str, NeuronUnit] = {}
-    for stream, reference in references.items():
-        if reference is not None:
-            neurons |= _neuron_units(graph, plan, currents, stream, reference)
-    for node in graph.of_kind(NodeKind.NEURON):
-        if node.carries is Carries.CURRENT:  # it writes its potential, in its own fine unit
-            own, unit = currents[node.name], neurons[node.name]
-            del references[own.stream]
-            moved = {name: current.factor for name, current in currents.items() if current.stream == own.stream}
-            currents |= {
-                name: CurrentUnit(unit.stream, unit.factor * factor / own.factor) for name, factor in moved.items()
-            }
-    return UnitPlan(values, currents, neurons, references)
+    return UnitPlan(_value_units(graph, plan), _streams(graph, plan))
 
 
 def _value_units(graph: SnnGraph, plan: QuantPlan) -> dict[str, ValueUnit]:
     units: dict[str, ValueUnit] = {}
     for node in graph:
-        if node.carries is Carries.CURRENT or node.kind is NodeKind.READOUT:
-            continue
-        match node.kind:
-            case NodeKind.INPUT:
-                policy = plan.node(node.name).input
-                assert policy is not None
-                units[node.name] = ValueUnit(1.0, True, 2**policy.bit_width - 1)
-            case NodeKind.DIGITIZER:
-                policy = plan.node(node.name).input
-                assert policy is not None
-                # lowered to counts of 0..2^b - 1, with 2^(b-1) of each taken off again by the reader's bias
-                units[node.name] = ValueUnit(1.0, False, 3 * 2 ** (policy.bit_width - 1), node.name)
-            case NodeKind.NEURON:
-                units[node.name] = ValueUnit(1.0, False, count_limit(_model(node)))
-            case NodeKind.POOL if _is_average(node):
-                unit, window = units[node.inputs[0]], _window(node)
-                units[node.name] = ValueUnit(unit.scale / window, unit.from_input, unit.largest * window)
-            case _:
-                units[node.name] = _derived(node, graph, [units[name] for name in node.inputs])
+        if node.carries is not Carries.CURRENT and not isinstance(node.spec, ReadoutSpec):
+            units[node.name] = _value_unit(node, graph, plan, [units[name] for name in node.inputs if name in units])
     return units
 
 
-def _derived(node: SnnNode, graph: SnnGraph, units: list[ValueUnit]) -> ValueUnit:
-    """The unit of values computed from values."""
-    first = units[0]
-    match node.kind:
-        case NodeKind.ADD:
-            return replace(_common(node, units), largest=sum(unit.largest for unit in units))
-        case NodeKind.CONCAT:
-            return replace(_common(node, units), largest=max(unit.largest for unit in units))
-        case NodeKind.MULTIPLY if isinstance(node.spec, MultiplySpec) and node.spec.mode == "inhibit":
+def _value_unit(node: SnnNode, graph: SnnGraph, plan: QuantPlan, units: list[ValueUnit]) -> ValueUnit:
+    """The unit of the values that a node writes, from those that it reads."""
+    match node.spec:
+        case InputSpec():
+            return ValueUnit(1.0, True, 2 ** _input_bits(plan, node) - 1)
+        case DigitizerSpec():
+            # lowered to counts of 0..2^b - 1, with 2^(b-1) of each taken off again by the reader's bias
+            return ValueUnit(1.0, False, 3 * 2 ** (_input_bits(plan, node) - 1), node.name)
+        case NeuronModel() as model:
+            return ValueUnit(1.0, False, count_limit(model))
+        case AddSpec():
+            return replace(_common(f"sum {node.name!r} adds", units), largest=sum(unit.largest for unit in units))
+        case ConcatSpec():
+            joined = _common(f"concatenation {node.name!r} joins", units)
+            return replace(joined, largest=max(unit.largest for unit in units))
+        case MultiplySpec(mode="inhibit"):
             return _inhibited(node, *units)
-        case NodeKind.MULTIPLY:
+        case MultiplySpec():
             return _product(node, units, terms=1)
-        case NodeKind.MATMUL:
+        case MatMulSpec():
             return _product(node, units, terms=graph.node(node.inputs[0]).shape[-1])
-        case NodeKind.SUM if isinstance(node.spec, SumSpec):
-            terms = graph.node(node.inputs[0]).shape[node.spec.axis]
-            return replace(first, largest=first.largest * terms)
-        case NodeKind.SCALE if isinstance(node.spec, ScaleSpec):
-            return replace(first, scale=first.scale * node.spec.factor)
+        case PoolSpec(mode="average", kernel=kernel):
+            (unit,), window = units, math.prod(kernel)
+            return ValueUnit(unit.scale / window, unit.from_input, unit.largest * window)
+        case SumSpec(axis):
+            return replace(units[0], largest=units[0].largest * graph.node(node.inputs[0]).shape[axis])
+        case ScaleSpec(factor):
+            return replace(units[0], scale=units[0].scale * factor)
+        case PoolSpec() | TransposeSpec() | ReshapeSpec() | SliceSpec() | FlattenSpec():
+            return units[0]
+        case SynapseSpec() | RecurrentSpec() | AffineSpec() | ReadoutSpec():
+            raise AssertionError(f"{node.kind} {node.name!r} writes currents, or the answer")
         case _:
-            return first
+            assert_never(node.spec)
+
+
+def _input_bits(plan: QuantPlan, node: SnnNode) -> int:
+    policy = plan.node(node.name).input
+    assert policy is not None
+    return policy.bit_width
 
 
 def _inhibited(node: SnnNode, inhibitor: ValueUnit, unit: ValueUnit) -> ValueUnit:
@@ -163,33 +163,47 @@ def _product(node: SnnNode, units: list[ValueUnit], *, terms: int) -> ValueUnit:
     return ValueUnit(left.scale * right.scale, left.from_input or right.from_input, largest)
 
 
-def _common(node: SnnNode, units: list[ValueUnit]) -> ValueUnit:
+def _common(does: str, units: list[ValueUnit]) -> ValueUnit:
     """The unit that all terms of a sum or concatenation have."""
     first = units[0]
     if not all(math.isclose(unit.scale, first.scale) and unit.from_input == first.from_input for unit in units):
         scales = " and ".join(f"{unit.scale:g}" for unit in units)
-        does = "sum {!r} adds" if node.kind is NodeKind.ADD else "concatenation {!r} joins"
         raise PlanError(
-            f"{does.format(node.name)} spike tensors of different scales ({scales})",
+            f"{does} spike tensors of different scales ({scales})",
             hints=["pool both branches alike before adding them"],
         )
     return first
 
 
-def _current_units(graph: SnnGraph) -> dict[str, CurrentUnit]:
-    """Walk each connected set of currents from its first tensor, carrying the factor along."""
+def _streams(graph: SnnGraph, plan: QuantPlan) -> tuple[PlannedStream, ...]:
+    currents = {next(iter(factors)): factors for factors in _connected_currents(graph)}
+    home = {tensor: stream for stream, factors in currents.items() for tensor in factors}
+    nodes: dict[str, list[SnnNode[NeuronModel]]] = {stream: [] for stream in currents}
+    for node in graph.of(NeuronModel):
+        nodes[home[node.inputs[0]]].append(node)
+    readers = {stream: _neuron_units(plan, nodes[stream], factors) for stream, factors in currents.items()}
+    for node in graph.membranes:  # it writes its potential, in its own fine unit
+        stream, own = home[node.inputs[0]], currents.pop(home[node.name])
+        lsb = readers[stream][node.name].factor
+        currents[stream] |= {tensor: lsb * factor / own[node.name] for tensor, factor in own.items()}
+    return tuple(PlannedStream(stream, factors, readers[stream]) for stream, factors in currents.items())
+
+
+def _connected_currents(graph: SnnGraph) -> Iterator[dict[str, float]]:
+    """Each connected set of currents, from its first tensor on: the factor of each, carried along."""
     neighbours: dict[str, list[tuple[str, float]]] = {
-        node.name: [] for node in graph if node.carries is Carries.CURRENT and node.kind is not NodeKind.READOUT
+        node.name: [] for node in graph if node.carries is Carries.CURRENT and not isinstance(node.spec, ReadoutSpec)
     }
     for node in graph:
         for source, target, ratio in _unit_ratios(node):
             neighbours[source].append((target, ratio))
             neighbours[target].append((source, 1.0 / ratio))
-    units: dict[str, CurrentUnit] = {}
+    seen: set[str] = set()
     for start in neighbours:
-        if start not in units:
-            units |= _walk(start, neighbours)
-    return units
+        if start not in seen:
+            factors = _walk(start, neighbours)
+            seen |= factors.keys()
+            yield factors
 
 
 def _unit_ratios(node: SnnNode) -> Iterator[tuple[str, str, float]]:
@@ -197,18 +211,36 @@ def _unit_ratios(node: SnnNode) -> Iterator[tuple[str, str, float]]:
 
     For nodes from currents to currents their input and output; for a recurrent neuron what it adds up.
     """
-    if node.kind is NodeKind.NEURON:
+    if isinstance(node.spec, NeuronModel):
         first, *others = node.inputs
         yield from ((first, other, 1.0) for other in others)
-    starts = (NodeKind.SYNAPSE, NodeKind.RECURRENT, NodeKind.AFFINE, NodeKind.NEURON, NodeKind.READOUT)
-    if node.carries is Carries.CURRENT and node.kind not in starts:
-        ratio = 1.0 / _window(node) if _is_average(node) else 1.0
-        ratio = node.spec.factor if isinstance(node.spec, ScaleSpec) else ratio
-        for source in node.inputs:
-            yield source, node.name, ratio
+    ratio = _unit_ratio(node.spec) if node.carries is Carries.CURRENT else None
+    if ratio is not None:
+        yield from ((source, node.name, ratio) for source in node.inputs)
 
 
-def _walk(start: str, neighbours: Mapping[str, list[tuple[str, float]]]) -> dict[str, CurrentUnit]:
+def _unit_ratio(spec: NodeSpec) -> float | None:
+    """Unit of the currents that a node writes / unit of those that it reads; None where its own do not follow them."""
+    match spec:
+        case PoolSpec(mode="average", kernel=kernel):
+            return 1.0 / math.prod(kernel)
+        case ScaleSpec(factor):
+            return factor
+        case (
+            PoolSpec() | SumSpec() | TransposeSpec() | ReshapeSpec() | SliceSpec() | FlattenSpec()
+            | AddSpec() | ConcatSpec() | MultiplySpec() | MatMulSpec()
+        ):  # fmt: skip
+            return 1.0
+        case (
+            InputSpec() | SynapseSpec() | RecurrentSpec() | AffineSpec() | DigitizerSpec() | NeuronModel()
+            | ReadoutSpec()
+        ):  # fmt: skip
+            return None
+        case _:
+            assert_never(spec)
+
+
+def _walk(start: str, neighbours: Mapping[str, list[tuple[str, float]]]) -> dict[str, float]:
     factors, waiting = {start: 1.0}, [start]
     while waiting:
         here = waiting.pop()
@@ -222,62 +254,42 @@ def _walk(start: str, neighbours: Mapping[str, list[tuple[str, float]]]) -> dict
                     f"currents {here!r} and {there!r} meet in units {factor:g} and {factors[there]:g} of {start!r}",
                     hints=["an average pooling of currents stands in one branch of a residual sum only"],
                 )
-    return {name: CurrentUnit(start, factor) for name, factor in factors.items()}
+    return factors
 
 
 def _neuron_units(
-    graph: SnnGraph, plan: QuantPlan, currents: Mapping[str, CurrentUnit], stream: str, reference: str
+    plan: QuantPlan, nodes: Sequence[SnnNode[NeuronModel]], currents: Mapping[str, float]
 ) -> dict[str, NeuronUnit]:
     """Guard bits of all neurons on one stream: powers of two between their stored scales, so one unit serves all."""
-    readers = {node.name: node for node in graph.of_kind(NodeKind.NEURON) if currents[node.inputs[0]].stream == stream}
-    models = {name: _model(node) for name, node in readers.items()}
-    factors = {
-        name: currents[node.inputs[0]].factor * typical(models[name].current_gain) for name, node in readers.items()
+    if not nodes:
+        return {}
+    reference, models = nodes[0].name, {node.name: node.spec for node in nodes}
+    factors = {node.name: currents[node.inputs[0]] * typical(models[node.name].current_gain) for node in nodes}
+    scales = {  # s_v in the unit, up to a factor common to the stream
+        name: typical(model.threshold) / 2.0 ** (_bit_width(plan, name) - 1) / factors[name]
+        for name, model in models.items()
     }
-
-    def stored_scale(name: str) -> float:  # s_v up to a factor common to the stream
-        membrane = plan.node(name).membrane
-        assert membrane is not None
-        return typical(models[name].threshold) / 2.0 ** (membrane.bit_width - 1)
-
-    base = stored_scale(reference) / factors[reference]
-    offsets = {name: round(math.log2(stored_scale(name) / factors[name] / base)) for name in readers}
-    planned = {name: _guard_bits(plan, name) for name in readers}
-    needed = {name: most_leak_bits(models[name].decay) for name in readers}
-    lift = max(needed[name] - planned[reference] - offsets[name] for name in readers)
-    common = planned[reference] + max(0, lift)
-    units = {name: NeuronUnit(stream, factors[name], common + offsets[name]) for name in readers}
+    offsets = {name: round(math.log2(scale / scales[reference])) for name, scale in scales.items()}
+    planned = plan.node(reference).guard_bits
+    lift = max(most_leak_bits(model.decay) - planned - offsets[name] for name, model in models.items())
+    common = planned + max(0, lift)
+    units = {name: NeuronUnit(factors[name], common + offset) for name, offset in offsets.items()}
     _check_words(plan, units)
     return units
 
 
 def _check_words(plan: QuantPlan, units: Mapping[str, NeuronUnit]) -> None:
     for name, unit in units.items():
-        membrane = plan.node(name).membrane
-        assert membrane is not None
-        if membrane.bit_width - 1 + unit.guard_bits > _LARGEST_WORD:
+        bits = _bit_width(plan, name)
+        if bits - 1 + unit.guard_bits > _LARGEST_WORD:
             raise PlanError(
                 f"neuron {name!r} needs {unit.guard_bits} guard bits to share a stream with {', '.join(units)}: "
-                f"with {membrane.bit_width} membrane bits that is more than {_LARGEST_WORD + 1} bits",
+                f"with {bits} membrane bits that is more than {_LARGEST_WORD + 1} bits",
                 hints=["give the neurons of one residual stream similar thresholds and bit widths"],
             )
 
 
-def _guard_bits(plan: QuantPlan, name: str) -> int:
+def _bit_width(plan: QuantPlan, name: str) -> int:
     membrane = plan.node(name).membrane
-    assert membrane is not None and membrane.guard_bits is not None
-    return membrane.guard_bits
-
-
-def _model(node: SnnNode) -> NeuronModel:
-    assert isinstance(node.spec, NeuronModel)
-    return node.spec
-
-
-def _is_average(node: SnnNode) -> bool:
-    return isinstance(node.spec, PoolSpec) and node.spec.mode == "average"
-
-
-def _window(node: SnnNode) -> int:
-    assert isinstance(node.spec, PoolSpec)
-    return math.prod(node.spec.kernel)
+    assert membrane is not None
+    return membrane.bit_width

@@ -1,10 +1,20 @@
 """A recipe: everything that decides how a network is compressed, as a checked and frozen value."""
 
-from mdcompress.recipe.calibrating import CalibrateSpec
+from intsnn.weight_bits import TERNARY_BITS, WEIGHT_BITS
+from mdcompress.recipe.distilling import (
+    BitStage,
+    DistillSpec,
+    LayerLossSpec,
+    LogitLossSpec,
+    MembraneLossSpec,
+    RateLossSpec,
+    TaskLossSpec,
+)
 from mdcompress.recipe.files import (
     RECIPE_SCHEMA,
     dump_recipe,
     find_recipe,
+    load_kept_recipe,
     load_recipe,
     recipes_folder,
     shipped_recipes,
@@ -12,6 +22,7 @@ from mdcompress.recipe.files import (
 from mdcompress.recipe.nir import NirSpec
 from mdcompress.recipe.policies import (
     BatchNormPolicy,
+    CalibrateSpec,
     InputPolicy,
     MembranePolicy,
     Override,
@@ -19,22 +30,14 @@ from mdcompress.recipe.policies import (
     WeightPolicy,
 )
 from mdcompress.recipe.sections import (
-    BitStage,
     DataSpec,
-    DistillSpec,
-    LayerLossSpec,
-    LogitLossSpec,
-    MembraneLossSpec,
     ModelSpec,
     NormStatisticsSpec,
     OptimizerSpec,
-    RateLossSpec,
     Recipe,
-    TaskLossSpec,
     TeacherSpec,
     TrainSpec,
 )
-from mdcompress.recipe.values import TERNARY_BITS, WEIGHT_BITS
 
 __all__ = [
     "RECIPE_SCHEMA",
@@ -64,6 +67,7 @@ __all__ = [
     "WeightPolicy",
     "dump_recipe",
     "find_recipe",
+    "load_kept_recipe",
     "load_recipe",
     "recipes_folder",
     "shipped_recipes",

@@ -8,8 +8,8 @@ from typing import Literal
 from pydantic import Field, ValidationError
 
 from intsnn.errors import UsageError
-from intsnn.yaml.file import StrictModel
 from mdcompress.graph import Comparator, ResetKind
+from mdcompress.recipe.keys import RecipeSection
 
 NirExporter = Literal["spikingjelly", "snntorch", "norse", "sinabs"]
 Discretization = Literal["euler", "exponential", "jump", "norse"]
@@ -20,7 +20,7 @@ ReaderStep = Literal["euler", "jump"]  # what will run a file that is written: h
 ReaderReset = Literal["hard", "soft"]  # and what it does at a spike
 
 
-class NirSpec(StrictModel):
+class NirSpec(RecipeSection):
     """How the neurons of a `.nir` file are read; what is null comes from `exporter`, and is asked for where needed."""
 
     exporter: NirExporter | None = Field(
@@ -49,7 +49,11 @@ class NirSpec(StrictModel):
 
 
 def nir_spec(spec: NirSpec | None, options: Mapping[str, object]) -> NirSpec:
-    """`spec` with the keys of `options` on top; UsageError names what is wrong with them."""
+    """`spec` with the keys of `options` on top.
+
+    Raises:
+        UsageError: an option is no key of NirSpec, or has a value that the key cannot have.
+    """
     given = {} if spec is None else spec.model_dump(exclude_none=True)
     try:
         return NirSpec.model_validate({**given, **options})

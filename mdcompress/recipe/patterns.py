@@ -19,6 +19,9 @@ def match_names(patterns: str | Sequence[str], names: Sequence[str]) -> tuple[st
 
     A glob is matched against the whole name: `*` and `?` do not cross a dot, `**` does, `[abc]` and `[!abc]` are sets.
     `re:` starts a regular expression, which must match the whole name too.
+
+    Raises:
+        re.error: a pattern is not sound; `check_pattern` says so before.
     """
     several = [patterns] if isinstance(patterns, str) else patterns
     compiled = [_compile(pattern) for pattern in several if not pattern.startswith("@")]
@@ -26,7 +29,11 @@ def match_names(patterns: str | Sequence[str], names: Sequence[str]) -> tuple[st
 
 
 def check_pattern(pattern: str, *, roles: Sequence[str] = ROLES) -> str:
-    """The pattern itself, if its form is right: a known role, a sound regular expression, or a glob."""
+    """The pattern itself, if its form is right: a known role, a sound regular expression, or a glob.
+
+    Raises:
+        RuleError: it has another form.
+    """
     if pattern.startswith("@") and pattern not in roles:
         near = get_close_matches(pattern, roles, n=1)
         offered = f"the roles are {', '.join(roles)}"

@@ -10,14 +10,15 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, PlainSerializer
 
+from intsnn.weight_bits import TERNARY_BITS, WEIGHT_BITS
 from intsnn.yaml.file import RuleError
 from mdcompress.data.names import DATA_SETS
 from mdcompress.recipe.patterns import check_pattern
 
-TERNARY_BITS = 1.58  # log2(3): three levels, -1, 0, +1
 NEURON_ROLES = ("@stage_ends",)  # what `match` of a loss knows besides names
-WEIGHT_BITS: tuple[float, ...] = (1, TERNARY_BITS, 2, 3, 4, 5, 6, 7, 8)
 
+_NAMES_OF_BITS = {1: " (binary)", TERNARY_BITS: " (ternary)"}
+_BITS_IN_WORDS = ", ".join(f"{bits}{_NAMES_OF_BITS.get(bits, '')}" for bits in WEIGHT_BITS)
 _IMPORT_PATH = r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*"
 _RUN_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"  # also a folder's name, on every file system
 
@@ -31,7 +32,7 @@ class Wording:
 
 def _weight_bits(value: float) -> float:
     if value not in WEIGHT_BITS:
-        raise RuleError(f"must be one of 1 (binary), 1.58 (ternary), 2, 3, 4, 5, 6, 7, 8 (got {value:g})")
+        raise RuleError(f"must be one of {_BITS_IN_WORDS} (got {value:g})")
     return _as_written(value)
 
 
@@ -106,7 +107,10 @@ def _increasing(value: Sequence[int]) -> Sequence[int]:
 
 
 WeightBits = Annotated[
-    float, AfterValidator(_weight_bits), PlainSerializer(_as_written), Wording("1, 1.58, or an integer from 2 to 8")
+    float,
+    AfterValidator(_weight_bits),
+    PlainSerializer(_as_written),
+    Wording(f"1, {TERNARY_BITS}, or an integer from 2 to 8"),
 ]
 ImportPath = Annotated[str, AfterValidator(_import_path), Wording("import path `module:function`")]
 Builder = Annotated[str, AfterValidator(_builder), Wording("import path `module:function`, or path of a `.nir` file")]

@@ -9,7 +9,7 @@ import sys
 import types
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal, Union, get_args, get_origin
+from typing import Annotated, Literal, Union, assert_never, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel
@@ -46,7 +46,8 @@ quantize:
       weight: {bit_width: 8}
 ```
 
-- A key that is left out has its default; an unknown key is an error, and so is a pattern that matches no node.
+- A key that is left out has its default; an unknown key is an error, and so is a pattern that matches no node, or a
+  value at a key that has no effect: `momentum` of an optimizer that has none.
 - `--set quantize.weight.bit_width=3` changes one key from the command line; an item of a list is its number:
   `--set quantize.overrides.0.weight.bit_width=6`.
 - YAML 1.2, one document: `1e-3` is a number, `yes` is text; no anchors, aliases, merge keys or tags.
@@ -122,9 +123,13 @@ def _default_in_words(section: _Section, name: str, info: FieldInfo) -> str:
     if info.is_required() and section.default is None:
         return "required"
     default = _default(section, name, info)
-    if isinstance(default, BaseModel):
-        return "see below"
-    return f"`{write_yaml_value(list(default) if isinstance(default, tuple) else default)}`"  # type: ignore[arg-type]
+    match default:
+        case BaseModel():
+            return "see below"
+        case tuple():
+            return f"`{write_yaml_value(list(default))}`"
+        case _:
+            return f"`{write_yaml_value(default)}`"  # type: ignore[arg-type]
 
 
 def _values(annotation: object, metadata: Sequence[object]) -> str:
@@ -173,6 +178,8 @@ def _limit(limit: Ge | Gt | Le | Lt) -> str:
             return f"at most {bound}"
         case Lt(bound):
             return f"less than {bound}"
+        case _:
+            assert_never(limit)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from typing import assert_never
 
 from mdcompress.adapters import REFUSALS, Refusal, describe_neuron, probe, shipped
 from mdcompress.adapters.calling import calling_of
@@ -15,6 +16,8 @@ from mdcompress.adapters.samples import Sample
 from mdcompress.graph import (
     AffineSpec,
     Carries,
+    DigitizerSpec,
+    InputSpec,
     NeuronModel,
     NodeKind,
     Numbers,
@@ -83,12 +86,12 @@ class, the reason and what to do.
 
 
 _SECTIONS = ("weight", "batch_norm", "membrane", "input")
-_DESCRIBED = {
-    NodeKind.INPUT: "the network's input",
-    NodeKind.SYNAPSE: "weight layer, with the batch norm or bias that follows it",
-    NodeKind.AFFINE: "batch norm that follows no weight layer",
-    NodeKind.NEURON: "neuron of any class",
-    NodeKind.DIGITIZER: "currents that a weight layer reads",
+DESCRIBED: Mapping[NodeKind, str] = {
+    "input": "the network's input",
+    "synapse": "weight layer, with the batch norm or bias that follows it",
+    "affine": "batch norm that follows no weight layer",
+    "neuron": "neuron of any class",
+    "digitizer": "currents that a weight layer reads",
 }
 
 
@@ -170,6 +173,8 @@ def _spikes(model: NeuronModel) -> str:
         case "binary":
             seen = f"h - {_times(model.threshold, f'[v > {threshold}]')}" if model.rearm == "double" else "h"
             return f"s = [{seen} {'>=' if model.comparator == 'greater_equal' else '>'} {threshold}]"
+        case _:
+            assert_never(model.spike)
 
 
 def _reset(model: NeuronModel) -> str:
@@ -183,6 +188,8 @@ def _reset(model: NeuronModel) -> str:
             return f"v = h - {_times(model.soft_amount, 's')}{floor}"
         case "none":
             return f"v = h{floor}"
+        case _:
+            assert_never(model.reset)
 
 
 def _layer_rows() -> Iterator[str]:
@@ -199,7 +206,7 @@ def _policy_rows() -> Iterator[str]:
     for node in plan(load_recipe("8bit"), _one_of_each()).nodes:
         sections = ", ".join(f"`{section}`" for section in _SECTIONS if getattr(node, section) is not None)
         if sections:
-            yield f"| {_DESCRIBED[node.kind]} | {sections} |"
+            yield f"| {DESCRIBED[node.kind]} | {sections} |"
 
 
 def _one_of_each() -> SnnGraph:
@@ -208,12 +215,12 @@ def _one_of_each() -> SnnGraph:
     layer = SynapseSpec("linear", (4, 4), (1, 1), (0, 0), (1, 1), 1, True, None)
     return SnnGraph(
         (
-            SnnNode("input", NodeKind.INPUT, (), (4,), Carries.INPUT),
-            SnnNode("layer", NodeKind.SYNAPSE, ("input",), (4,), Carries.CURRENT, layer),
-            SnnNode("neuron", NodeKind.NEURON, ("layer",), (4,), Carries.SPIKES, neuron),
-            SnnNode("norm", NodeKind.AFFINE, ("neuron",), (4,), Carries.CURRENT, AffineSpec("norm")),
-            SnnNode("digits", NodeKind.DIGITIZER, ("norm",), (4,), Carries.SPIKES),
-            SnnNode("readout", NodeKind.READOUT, ("digits",), (4,), Carries.SPIKES, ReadoutSpec("mean")),
+            SnnNode("input", InputSpec(), (), (4,), Carries.INPUT),
+            SnnNode("layer", layer, ("input",), (4,), Carries.CURRENT),
+            SnnNode("neuron", neuron, ("layer",), (4,), Carries.SPIKES),
+            SnnNode("norm", AffineSpec("norm"), ("neuron",), (4,), Carries.CURRENT),
+            SnnNode("digits", DigitizerSpec(), ("norm",), (4,), Carries.SPIKES),
+            SnnNode("readout", ReadoutSpec("mean"), ("digits",), (4,), Carries.SPIKES),
         ),
         time_steps=1,
     )

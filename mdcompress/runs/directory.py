@@ -21,6 +21,8 @@ from mdcompress._version import __version__
 from mdcompress.errors import RunError
 from mdcompress.runs.manifest import (
     MANIFEST_NAME,
+    NO_DEFAULTS,
+    Defaults,
     Manifest,
     Stage,
     StageRecord,
@@ -213,23 +215,26 @@ class RunDirectory:
         """What is known of a stage; None where it has not finished."""
         return self.manifest().record(stage)
 
-    def stale(self, stage: Stage, settings: Mapping[str, str]) -> tuple[str, ...]:
-        """Why a stage has to be run (again); empty where its files are what they should be."""
-        return stale_reasons(self.path, stage, settings)
+    def stale(self, stage: Stage, settings: Mapping[str, str], *, defaults: Defaults = NO_DEFAULTS) -> tuple[str, ...]:
+        """Why a stage has to be run (again); empty where its files are what they should be (`stale_reasons`)."""
+        return stale_reasons(self.path, stage, settings, defaults=defaults)
 
-    def require(self, stage: Stage, settings: Mapping[str, str], *, command: str) -> None:
+    def require(
+        self, stage: Stage, settings: Mapping[str, str], *, defaults: Defaults = NO_DEFAULTS, command: str
+    ) -> None:
         """RunError unless `stage` has finished and nothing it came from has changed since.
 
         Args:
             stage: the stage whose files are about to be read.
             settings: all settings of today.
+            defaults: of keys that the record may not know (`stale_reasons`).
             command: the command line that performs the stage, for the hint.
         """
         if self.record(stage) is None:
             raise RunError(
                 f"{self.path} must hold the result of `{stage.value}` (there is none)", hints=[f"run `{command}`"]
             )
-        if reasons := self.stale(stage, settings):
+        if reasons := self.stale(stage, settings, defaults=defaults):
             raise RunError(
                 f"the result of `{stage.value}` in {self.path} is stale: {'; '.join(reasons)}",
                 hints=[f"run `{command} --force`", *self._hint_at_kept_recipe(stage)],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
@@ -26,6 +26,10 @@ class Stage(Enum):
     DISTILL = "distill"
     EXPORT = "export"
     ESTIMATE = "estimate-hw"
+
+
+Defaults = Mapping[Stage, Mapping[str, str]]  # of the settings that a stage depends on: `key.path -> JSON value`
+NO_DEFAULTS: Defaults = {}
 
 
 @dataclass(frozen=True)
@@ -119,7 +123,9 @@ def require_as_written(file: Path) -> None:
             )
 
 
-def stale_reasons(folder: Path, stage: Stage, settings: Mapping[str, str]) -> tuple[str, ...]:
+def stale_reasons(
+    folder: Path, stage: Stage, settings: Mapping[str, str], *, defaults: Defaults = NO_DEFAULTS
+) -> tuple[str, ...]:
     """Why the files of a finished stage are no longer what its inputs and settings would give; empty where they are.
 
     An input that is gone is no reason: the result was made from it and stays valid (the run may have been copied to
@@ -129,19 +135,24 @@ def stale_reasons(folder: Path, stage: Stage, settings: Mapping[str, str]) -> tu
         folder: the run directory.
         stage: the stage.
         settings: all settings of today, `key.path -> JSON value`; those the record holds are compared.
+        defaults: what the settings that a stage depends on are by default. A record of an earlier version that did not
+            know one stands for its default.
     """
     manifest = read_manifest(folder)
     record = manifest.record(stage)
     if record is None:
         return (f"`{stage.value}` has not finished",)
-    return (*_origin_reasons(folder, manifest, stage, settings), *_output_reasons(folder, stage, record))
+    return (*_origin_reasons(folder, manifest, stage, settings, defaults), *_output_reasons(folder, stage, record))
 
 
-def _origin_reasons(folder: Path, manifest: Manifest, stage: Stage, settings: Mapping[str, str]) -> tuple[str, ...]:
+def _origin_reasons(
+    folder: Path, manifest: Manifest, stage: Stage, settings: Mapping[str, str], defaults: Defaults
+) -> tuple[str, ...]:
     record = manifest.stages[stage.value]
-    earlier = (_origin_reasons(folder, manifest, before, settings) for before in _stages_before(manifest, record))
+    before = _stages_before(manifest, record)
+    earlier = (_origin_reasons(folder, manifest, one, settings, defaults) for one in before)
     own = (
-        *_changed_settings(record, settings),
+        *_changed_settings(_settings_of(record, settings, defaults.get(stage, {})), settings),
         *_changed_inputs(folder, stage, record),
         *_superseded_input(manifest, stage, record),
     )
@@ -154,12 +165,32 @@ def _stages_before(manifest: Manifest, record: StageRecord) -> tuple[Stage, ...]
     return tuple(stage for stage in Stage if stage in writers)
 
 
-def _changed_settings(record: StageRecord, settings: Mapping[str, str]) -> tuple[str, ...]:
-    return tuple(
-        f"`{key}` was {old}, now it is {settings.get(key, 'absent')}"
-        for key, old in record.settings.items()
-        if settings.get(key) != old
-    )
+def _settings_of(record: StageRecord, settings: Mapping[str, str], defaults: Mapping[str, str]) -> Mapping[str, str]:
+    """What the stage was set to: as recorded, and the defaults of the settings of today that it did not know."""
+    known = {*record.settings, *(section for key in record.settings for section in _sections_of(key))}
+    unknown = {
+        key: default
+        for key, default in defaults.items()
+        if key in settings and key not in known and not record.settings.keys() & {*_sections_of(key)}
+    }
+    return {**unknown, **record.settings}
+
+
+def _changed_settings(before: Mapping[str, str], settings: Mapping[str, str]) -> Iterator[str]:
+    """`seed` was 0, now it is 1. A section that was switched on or off is named itself, not key by key."""
+    on = {section for key in settings for section in _sections_of(key)}
+    for key, old in before.items():
+        off = next((section for section in _sections_of(key) if section in settings), None)
+        if off is not None:
+            yield f"`{off}` was given, now it is {settings[off]}"
+        elif settings.get(key) != old:
+            yield f"`{key}` was {old}, now it is {settings.get(key, 'given' if key in on else 'absent')}"
+
+
+def _sections_of(key: str) -> tuple[str, ...]:
+    """The sections around a key: `distill.rates` and `distill` for `distill.rates.weight`."""
+    parts = key.split(".")
+    return tuple(".".join(parts[:end]) for end in range(len(parts) - 1, 0, -1))
 
 
 def _changed_inputs(folder: Path, stage: Stage, record: StageRecord) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import assert_never
 
 import numpy as np
 import torch
@@ -37,13 +38,24 @@ from intsnn.graph import (
     IntSum,
     IntTranspose,
 )
+from intsnn.weight_bits import TERNARY_BITS
 from mdcompress._version import __version__
 from mdcompress.graph import (
+    AddSpec,
+    AffineSpec,
     Carries,
+    ConcatSpec,
+    DigitizerSpec,
+    FlattenSpec,
+    InputSpec,
+    MatMulSpec,
     MultiplySpec,
-    NodeKind,
+    NeuronModel,
     PoolSpec,
     ReadoutSpec,
+    RecurrentSpec,
+    ReshapeSpec,
+    ScaleSpec,
     SliceSpec,
     SnnNode,
     SumSpec,
@@ -54,7 +66,6 @@ from mdcompress.graph import (
 from mdcompress.layers.digitizing import MEMBRANE_BITS
 from mdcompress.layers.requant import RequantConstants
 from mdcompress.layers.synapse import QuantSynapse, SynapseIntegers, exchanged
-from mdcompress.recipe.values import TERNARY_BITS
 from mdcompress.student.student import Student
 
 _UNUSED = np.zeros(1, dtype=np.int64)  # what FORMAT.md asks of a parameter that the reset kind does not use
@@ -80,67 +91,56 @@ def lower(student: Student) -> IntGraph:
 
 
 def _lowered(student: Student, node: SnnNode, tensors: dict[str, str], streams: dict[str, Tensor]) -> Iterator[IntNode]:
-    inputs, shape, spec = tuple(tensors[name] for name in node.inputs if name in tensors), node.shape, node.spec
-    match node.kind:
-        case NodeKind.INPUT:
-            word = student.input.word()
-            yield IntInput(node.name, (), shape, word.bit_width, word.signed, float(student.input.scale))
-        case NodeKind.SYNAPSE:
-            yield from _lowered_synapse(student, node, inputs, streams)
-        case NodeKind.NEURON:
-            yield _lowered_neuron(student, node, inputs, streams)
-        case NodeKind.RECURRENT:
-            pass  # part of its neuron
-        case NodeKind.AFFINE:
-            units = [student.real_unit(name, streams) for name in (node.inputs[0], node.name)]
-            constants = student.affine(node.name).integers(*units)
-            yield _requant(node.name, inputs, node.shape, constants, float(units[1]))
-        case NodeKind.DIGITIZER:
-            yield _lowered_digitizer(student, node, inputs, streams)
-        case NodeKind.SCALE:
-            pass  # a reader's unit holds the factor
-        case NodeKind.READOUT:
-            assert isinstance(spec, ReadoutSpec)
-            mode = "sum" if spec.mode == "mean" else spec.mode
-            yield IntReadout(node.name, inputs, shape, mode, student.readout_scale())
-        case _:
-            yield _lowered_rearrangement(node, inputs)
-
-
-def _lowered_rearrangement(node: SnnNode, inputs: tuple[str, ...]) -> IntNode:
-    """A node without parameters."""
+    inputs = tuple(tensors[name] for name in node.inputs if name in tensors)
     name, shape = node.name, node.shape
-    match node.kind, node.spec:
-        case NodeKind.POOL, PoolSpec() as spec:
-            windows = (spec.kernel, spec.stride, spec.padding)
-            return IntPool(name, inputs, shape, "max" if spec.mode == "max" else "sum", *windows)
-        case NodeKind.MULTIPLY, MultiplySpec(mode=mode):
-            return IntMultiply(name, inputs, shape, mode)
-        case NodeKind.SUM, SumSpec(axis=axis):
-            return IntSum(name, inputs, shape, axis)
-        case NodeKind.TRANSPOSE, TransposeSpec(permutation=permutation):
-            return IntTranspose(name, inputs, shape, permutation)
-        case NodeKind.SLICE, SliceSpec(axis=axis, start=start, stop=stop):
-            return IntSlice(name, inputs, shape, axis, start, stop)
-        case NodeKind.ADD, _:
-            return IntAdd(name, inputs, shape)
-        case NodeKind.CONCAT, _:
-            return IntConcat(name, inputs, shape)
-        case NodeKind.MATMUL, _:
-            return IntMatMul(name, inputs, shape)
-        case NodeKind.FLATTEN, _:
-            return IntFlatten(name, inputs, shape)
-        case NodeKind.RESHAPE, _:
-            return IntReshape(name, inputs, shape)
+    match node.spec:
+        case InputSpec():
+            word = student.input.word()
+            yield IntInput(name, (), shape, word.bit_width, word.signed, float(student.input.scale))
+        case SynapseSpec() as spec:
+            yield from _lowered_synapse(student, node, spec, inputs, streams)
+        case NeuronModel():
+            yield _lowered_neuron(student, node, inputs, streams)
+        case RecurrentSpec():
+            pass  # part of its neuron
+        case AffineSpec():
+            units = [student.real_unit(tensor, streams) for tensor in (node.inputs[0], name)]
+            constants = student.affine(name).integers(*units)
+            yield _requant(name, inputs, shape, constants, float(units[1]))
+        case DigitizerSpec():
+            yield _lowered_digitizer(student, node, inputs, streams)
+        case ScaleSpec():
+            pass  # a reader's unit holds the factor
+        case PoolSpec(mode, kernel, stride, padding):
+            yield IntPool(name, inputs, shape, "max" if mode == "max" else "sum", kernel, stride, padding)
+        case MultiplySpec(mode):
+            yield IntMultiply(name, inputs, shape, mode)
+        case SumSpec(axis):
+            yield IntSum(name, inputs, shape, axis)
+        case TransposeSpec(permutation):
+            yield IntTranspose(name, inputs, shape, permutation)
+        case SliceSpec(axis, start, stop):
+            yield IntSlice(name, inputs, shape, axis, start, stop)
+        case AddSpec():
+            yield IntAdd(name, inputs, shape)
+        case ConcatSpec():
+            yield IntConcat(name, inputs, shape)
+        case MatMulSpec():
+            yield IntMatMul(name, inputs, shape)
+        case FlattenSpec():
+            yield IntFlatten(name, inputs, shape)
+        case ReshapeSpec():
+            yield IntReshape(name, inputs, shape)
+        case ReadoutSpec(mode):
+            yield IntReadout(name, inputs, shape, "sum" if mode == "mean" else mode, student.readout_scale())
         case _:
-            raise AssertionError(f"{node.kind} is lowered with its parameters")
+            assert_never(node.spec)
 
 
 def _lowered_synapse(
-    student: Student, node: SnnNode, inputs: tuple[str, ...], streams: dict[str, Tensor]
+    student: Student, node: SnnNode, spec: SynapseSpec, inputs: tuple[str, ...], streams: dict[str, Tensor]
 ) -> Iterator[IntNode]:
-    spec, layer = node.spec, student.synapse(node.name)
-    assert isinstance(spec, SynapseSpec)
+    layer = student.synapse(node.name)
     unit = student.current_unit(node.name, streams)
     integers = layer.integers(student.input_scale(node.inputs[0]), unit)
     _check_multiplier(node.name, layer, integers)
@@ -205,7 +205,7 @@ def _without_offset(
     student: Student, source: str, integers: SynapseIntegers, streams: dict[str, Tensor]
 ) -> RequantConstants:
     """The constants of a synapse; where it reads a digitizer's counts q + o, its bias takes o*M*sum(q_w) off."""
-    requant, digitizer = integers.requant, student.assigned.values[source].digitizer
+    requant, digitizer = integers.requant, student.value_units[source].digitizer
     if digitizer is None:
         return requant
     unit = student.current_unit(student.graph.node(digitizer).inputs[0], streams)

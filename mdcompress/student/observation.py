@@ -10,7 +10,7 @@ import contextlib
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, assert_never
 
 import torch
 from torch import Tensor, nn
@@ -21,14 +21,20 @@ from mdcompress.adapters.state import first_tensor, run_fresh
 from mdcompress.adapters.users import carried
 from mdcompress.errors import TraceError
 from mdcompress.graph import (
+    AffineSpec,
+    FlattenSpec,
+    MovingSpec,
     NeuronModel,
-    NodeKind,
     PoolSpec,
-    ReadoutSpec,
+    ReshapeSpec,
     ScaleSpec,
+    SliceSpec,
     SnnGraph,
     SnnNode,
+    SumSpec,
+    SynapseSpec,
     TensorShape,
+    TransposeSpec,
 )
 from mdcompress.layers.rearranging import rearrange
 from mdcompress.student.observed import Observation
@@ -51,15 +57,13 @@ def observe(network: nn.Module, graph: SnnGraph, x: Tensor) -> Observation:
     if isinstance(network, Student):
         return network.observe(x)
     modules, adapters = dict(network.named_modules()), carried(network)
-    readout, neurons = graph.readout, graph.of_kind(NodeKind.NEURON)
-    assert isinstance(readout.spec, ReadoutSpec)
+    readout, neurons = graph.readout, graph.of(NeuronModel)
     (source, between), membrane = graph.answer, graph.membrane_readout
     heads = () if readout.spec.mode == "steps" or membrane is not None else _logit_modules(source, modules)
     with _captured(modules, {node.module for node in neurons}, heads) as seen:
         output = run_fresh(network, x)
     potentials, spikes, logits = {}, {}, output
     for node in neurons:
-        assert isinstance(node.spec, NeuronModel)
         module = modules[node.module]
         first = takes_batch_first(module, adapters)
         layer, calls = input_layer(module), _calls_of(node, seen.currents, graph, x)
@@ -113,26 +117,31 @@ def _recurrence(module: nn.Module, model: NeuronModel) -> Recurrence | None:
     return lambda spikes: synapse(spikes).reshape(spikes.shape)
 
 
-def _moved(nodes: Sequence[SnnNode], x: Tensor) -> Tensor:
+def _moved(nodes: Sequence[SnnNode[MovingSpec]], x: Tensor) -> Tensor:
     """Real values [T, N, ...] through nodes that only move them."""
     for node in nodes:
-        x = rearrange(node, [x])
+        x = rearrange(node.spec, node.shape, [x])
         match node.spec:
-            case PoolSpec(mode="average"):
-                x = x / math.prod(node.spec.kernel)
-            case ScaleSpec():
-                x = x * node.spec.factor
-            case _:
+            case PoolSpec(mode="average", kernel=kernel):
+                x = x / math.prod(kernel)
+            case ScaleSpec(factor):
+                x = x * factor
+            case PoolSpec() | SumSpec() | TransposeSpec() | ReshapeSpec() | SliceSpec() | FlattenSpec():
                 pass
+            case _:
+                assert_never(node.spec)
     return x
 
 
 def _logit_modules(source: SnnNode, modules: Mapping[str, nn.Module]) -> tuple[str, ...]:
     """The module whose output the readout reduces over time, or those of all steps."""
-    names = getattr(source.spec, "step_norms", ()) or (getattr(source.spec, "batch_norm", None) or source.module,)
+    names: tuple[str, ...] = (source.module,)
+    spec = source.spec
+    if isinstance(spec, SynapseSpec | AffineSpec) and spec.batch_norm is not None:
+        names = spec.step_norms or (spec.batch_norm,)
     if any(name not in modules for name in names):
         raise TraceError(
-            f"per-step logits are read where the readout stands, but it follows {source.name!r} ({source.kind.value})",
+            f"per-step logits are read where the readout stands, but it follows {source.name!r} ({source.kind})",
             hints=["end the network with a linear layer or a neuron, then the mean over time"],
         )
     return tuple(dict.fromkeys(names))

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from torch import nn
 
 from mdcompress.errors import PlanError
-from mdcompress.graph import AffineSpec, NeuronModel, NodeKind, SnnGraph, SnnNode, SynapseSpec
+from mdcompress.graph import AffineSpec, RecurrentSpec, SnnGraph, SnnNode, SynapseSpec
 from mdcompress.layers.norms import BatchNorm
 from mdcompress.layers.step_norms import NormSource
 from mdcompress.layers.synapse import FloatSynapse, output_first
@@ -23,8 +23,7 @@ def quantize(model: nn.Module, graph: SnnGraph, plan: QuantPlan) -> Student:
     """
     student = Student(graph, plan)
     modules = dict(model.named_modules())
-    for node in graph.of_kind(NodeKind.SYNAPSE):
-        assert isinstance(node.spec, SynapseSpec)
+    for node in graph.of(SynapseSpec):
         module = modules.get(node.module) or own_input_layer(graph, modules, node)
         norm = _norm(modules, node.spec)
         if not isinstance(module, FloatSynapse) or output_first(module, node.spec).shape != node.spec.weight_shape:
@@ -35,19 +34,17 @@ def quantize(model: nn.Module, graph: SnnGraph, plan: QuantPlan) -> Student:
                 hints=["trace the network that you quantize: graph = mdcompress.trace(model, sample)"],
             )
         student.synapse(node.name).adopt(module, norm)
-    for node in graph.of_kind(NodeKind.RECURRENT):
-        student.synapse(node.name).adopt(_recurrent(modules, graph, node), None)
-    for node in graph.of_kind(NodeKind.AFFINE):
-        assert isinstance(node.spec, AffineSpec)
-        student.affine(node.name).adopt(_norm(modules, node.spec))
+    for recurrent in graph.of(RecurrentSpec):
+        student.synapse(recurrent.name).adopt(_recurrent(modules, graph, recurrent), None)
+    for affine in graph.of(AffineSpec):
+        student.affine(affine.name).adopt(_norm(modules, affine.spec))
     device = next((parameter.device for parameter in model.parameters()), None)
     return student.to(device) if device is not None else student
 
 
 def _recurrent(modules: Mapping[str, nn.Module], graph: SnnGraph, node: SnnNode) -> RecurrentSynapse:
     """The recurrent weights of the network's neuron that reads the node."""
-    (neuron,) = graph.readers(node.name)
-    assert isinstance(neuron.spec, NeuronModel)
+    neuron = graph.neuron_behind(node)
     if neuron.name not in modules:
         raise PlanError(
             f"the network must have the neuron {neuron.name!r} of the graph (it has none so named)",

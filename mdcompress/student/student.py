@@ -6,9 +6,9 @@ carries currents), so that `intsnn` and onnxruntime, given the lowered graph, ag
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import assert_never
 
 import numpy as np
 import torch
@@ -19,9 +19,13 @@ from intsnn.execution.interpreter import Trace
 from mdcompress.graph import (
     AffineSpec,
     Carries,
+    DigitizerSpec,
+    InputSpec,
+    LayerSpec,
     NeuronModel,
-    NodeKind,
-    ReadoutSpec,
+    ReadoutMode,
+    RearrangingSpec,
+    RecurrentSpec,
     SnnGraph,
     SnnNode,
     SynapseSpec,
@@ -32,14 +36,15 @@ from mdcompress.layers.digitizing import QuantDigitizer
 from mdcompress.layers.firing import after_reset
 from mdcompress.layers.input import QuantInput
 from mdcompress.layers.integer_ops import Firing
-from mdcompress.layers.neuron import MembraneUnit, QuantNeuron, ReadoutUnit
+from mdcompress.layers.neuron import QuantNeuron
 from mdcompress.layers.rearranging import rearrange
 from mdcompress.layers.recurrence import Recurrence
 from mdcompress.layers.synapse import QuantSynapse
 from mdcompress.modes import evaluating
 from mdcompress.planning import QuantPlan
-from mdcompress.planning.units import UnitPlan, assign_units
+from mdcompress.planning.units import assign_units
 from mdcompress.student.observed import Observation
+from mdcompress.student.streams import layer_key, make_streams
 
 _LARGEST_CURRENT = 2**22  # what an affine layer takes for the bound of currents; lowering proves the real one
 
@@ -62,11 +67,6 @@ class Pass:
     digits: Mapping[str, Firing]
 
 
-def layer_key(name: str) -> str:
-    """A node's name as a module key: a dot separates modules there."""
-    return name.replace(".", "/")
-
-
 def _fire(neuron: QuantNeuron, current: Tensor, lsb: Tensor, recurrence: Recurrence | None) -> Firing:
     firing: Firing = neuron(current, lsb, recurrence=recurrence)
     return firing
@@ -80,6 +80,8 @@ def _digitize(digitizer: QuantDigitizer, current: Tensor, unit: Tensor) -> Tenso
 class Student(nn.Module):
     """A quantized spiking network with the call signature of the float network it was traced from.
 
+    value_units: of every tensor of spikes, counts, input or digitized currents; streams: of the other currents.
+
     Args:
         graph: the trace of the float network.
         plan: a policy for each of its nodes.
@@ -88,42 +90,52 @@ class Student(nn.Module):
     def __init__(self, graph: SnnGraph, plan: QuantPlan) -> None:
         super().__init__()
         self.graph, self.plan = graph, plan
-        self.assigned: UnitPlan = assign_units(graph, plan)
+        units = assign_units(graph, plan)
+        self.value_units = units.values
+        guard_bits = {name: unit.guard_bits for stream in units.streams for name, unit in stream.readers.items()}
         policy = plan.node(graph.input.name).input
         assert policy is not None
         self.input = QuantInput(policy.bit_width)
         self.layers = nn.ModuleDict()
         for node in graph:
-            if node.kind in (NodeKind.SYNAPSE, NodeKind.RECURRENT):
-                self.layers[layer_key(node.name)] = self._make_synapse(node)
-            elif node.kind is NodeKind.AFFINE:
-                self.layers[layer_key(node.name)] = self._make_affine(node)
-            elif node.kind is NodeKind.DIGITIZER:
-                self.layers[layer_key(node.name)] = self._make_digitizer(node)
-            elif node.kind is NodeKind.NEURON:
-                self.layers[layer_key(node.name)] = self._make_neuron(node)
-        self.units = nn.ModuleDict({layer_key(stream): self._make_unit(stream) for stream in self.assigned.references})
+            if isinstance(node.spec, LayerSpec):
+                self.layers[layer_key(node.name)] = self._make_layer(node, node.spec, guard_bits)
+        self.streams = make_streams(graph, units, self.layers)
+        self.units = nn.ModuleDict({layer_key(stream.name): stream.unit for stream in self.streams})
+        self._stream_of = {name: stream for stream in self.streams for name in stream.currents}
+        self._readers = {reader.name: reader for stream in self.streams for reader in stream.readers}
 
-    def _make_synapse(self, node: SnnNode) -> QuantSynapse:
+    def _make_layer(self, node: SnnNode, spec: LayerSpec, guard_bits: Mapping[str, int]) -> nn.Module:
+        match spec:
+            case (SynapseSpec() as synapse) | RecurrentSpec(synapse):
+                return self._make_synapse(node, synapse)
+            case AffineSpec():
+                return self._make_affine(node, spec)
+            case DigitizerSpec():
+                return self._make_digitizer(node)
+            case NeuronModel():
+                return self._make_neuron(node, spec, guard_bits[node.name])
+            case _:
+                assert_never(spec)
+
+    def _make_synapse(self, node: SnnNode, spec: SynapseSpec) -> QuantSynapse:
         planned = self.plan.node(node.name)
-        assert isinstance(node.spec, SynapseSpec) and planned.weight is not None and planned.batch_norm is not None
+        assert planned.weight is not None and planned.batch_norm is not None
         owner = self.graph.places(node)[0]
         return QuantSynapse(
-            node.spec,
+            spec,
             weight=planned.weight,
             batch_norm=planned.batch_norm,
             largest_input=self._largest_input(node),
             sharing=None if owner is node else self.synapse(owner.name),
-            norm_of=self._norm_owner(node.spec),
+            norm_of=self._norm_owner(spec),
         )
 
     def _largest_input(self, node: SnnNode) -> int:
         """The largest integer that a weight layer reads; recurrent weights read the spikes of the neuron behind."""
-        if node.kind is not NodeKind.RECURRENT:
-            return self.assigned.values[node.inputs[0]].largest
-        (neuron,) = self.graph.readers(node.name)
-        assert isinstance(neuron.spec, NeuronModel)
-        return count_limit(neuron.spec)
+        if isinstance(node.spec, RecurrentSpec):
+            return count_limit(self.graph.neuron_behind(node).spec)
+        return self.value_units[node.inputs[0]].largest
 
     def _norm_owner(self, spec: SynapseSpec | AffineSpec) -> QuantSynapse | QuantAffine | None:
         """The layer made before that holds the same norm of the network."""
@@ -138,31 +150,22 @@ class Student(nn.Module):
             None,
         )
 
-    def _make_affine(self, node: SnnNode) -> QuantAffine:
-        policy, source = self.plan.node(node.name).batch_norm, self.assigned.values.get(node.inputs[0])
-        assert isinstance(node.spec, AffineSpec) and policy is not None
+    def _make_affine(self, node: SnnNode, spec: AffineSpec) -> QuantAffine:
+        policy, source = self.plan.node(node.name).batch_norm, self.value_units.get(node.inputs[0])
+        assert policy is not None
         largest = _LARGEST_CURRENT if source is None else source.largest
-        owner = self._norm_owner(node.spec)
-        return QuantAffine(node.spec, node.shape[0], batch_norm=policy, largest_input=largest, norm_of=owner)
+        owner = self._norm_owner(spec)
+        return QuantAffine(spec, node.shape[0], batch_norm=policy, largest_input=largest, norm_of=owner)
 
     def _make_digitizer(self, node: SnnNode) -> QuantDigitizer:
         policy = self.plan.node(node.name).input
         assert policy is not None
         return QuantDigitizer(policy.bit_width)
 
-    def _make_neuron(self, node: SnnNode) -> QuantNeuron:
+    def _make_neuron(self, node: SnnNode, model: NeuronModel, guard_bits: int) -> QuantNeuron:
         membrane = self.plan.node(node.name).membrane
-        assert isinstance(node.spec, NeuronModel) and membrane is not None
-        return QuantNeuron(node.spec, membrane, guard_bits=self.assigned.neurons[node.name].guard_bits)
-
-    def _make_unit(self, stream: str) -> nn.Module:
-        reference = self.assigned.references[stream]
-        if reference is None:
-            return ReadoutUnit()
-        neuron, unit = self.neuron(reference), self.assigned.neurons[reference]
-        readers = [name for name, reader in self.assigned.neurons.items() if reader.stream == stream]
-        count = sum(math.prod(self.graph.node(name).shape) for name in readers)
-        return MembraneUnit(neuron.model, neuron.policy, guard_bits=unit.guard_bits, factor=unit.factor, neurons=count)
+        assert membrane is not None
+        return QuantNeuron(model, membrane, guard_bits=guard_bits)
 
     # ------------------------------------------------------------------ parts
 
@@ -186,19 +189,11 @@ class Student(nn.Module):
 
     def neuron(self, name: str) -> QuantNeuron:
         """The neuron layer of that node."""
-        layer = self.layers[layer_key(name)]
-        assert isinstance(layer, QuantNeuron)
-        return layer
-
-    def membrane_unit(self, stream: str) -> MembraneUnit:
-        """The unit of a stream that a neuron sets."""
-        unit = self.units[layer_key(stream)]
-        assert isinstance(unit, MembraneUnit)
-        return unit
+        return self._readers[name].layer
 
     def input_scale(self, name: str) -> float:
         """Real value of one integer of a tensor of spikes, counts, input or digitized currents."""
-        unit = self.assigned.values[name]
+        unit = self.value_units[name]
         if unit.digitizer is not None:
             source = self.graph.node(unit.digitizer).inputs[0]
             with torch.no_grad():
@@ -208,23 +203,23 @@ class Student(nn.Module):
 
     def stream_units(self) -> dict[str, Tensor]:
         """The real value of one integer of each stream of currents; differentiable where learned."""
-        return {stream: self.units[layer_key(stream)]() for stream in self.assigned.references}
+        return {stream.name: stream.unit() for stream in self.streams}
 
     def current_unit(self, name: str, streams: Mapping[str, Tensor]) -> Tensor:
         """Real value of one integer of the tensor of currents `name`."""
-        unit = self.assigned.currents[name]
-        return streams[unit.stream] * unit.factor
+        stream = self._stream_of[name]
+        return streams[stream.name] * stream.currents[name]
 
     def real_unit(self, name: str, streams: Mapping[str, Tensor]) -> Tensor:
         """Real value of one integer of any tensor: values or currents."""
-        if name in self.assigned.currents:
+        if name in self._stream_of:
             return self.current_unit(name, streams)
         return torch.tensor(self.input_scale(name), device=self.input.scale.device)
 
     def neuron_lsb(self, name: str, streams: Mapping[str, Tensor]) -> Tensor:
         """Real value of one fine unit of a neuron."""
-        unit = self.assigned.neurons[name]
-        return streams[unit.stream] * unit.factor
+        reader = self._readers[name]
+        return streams[reader.stream] * reader.factor
 
     # ------------------------------------------------------------------ running
 
@@ -273,29 +268,32 @@ class Student(nn.Module):
         digits: dict[str, Firing] = {}
         for node in self.graph:
             sources = [values[name] for name in node.inputs if name in values]
-            match node.kind:
-                case NodeKind.RECURRENT:
+            if isinstance(node.spec, RearrangingSpec):
+                values[node.name] = rearrange(node.spec, node.shape, sources)
+                continue
+            match node.spec:
+                case RecurrentSpec():
                     pass  # its neuron runs it, step by step
-                case NodeKind.INPUT:
+                case InputSpec():
                     values[node.name] = self.input(x)
-                case NodeKind.SYNAPSE:
+                case SynapseSpec():
                     unit = self.current_unit(node.name, streams)
                     values[node.name] = self.synapse(node.name)(sources[0], self.input_scale(node.inputs[0]), unit)
-                case NodeKind.AFFINE:
+                case AffineSpec():
                     units = (self.real_unit(name, streams) for name in (node.inputs[0], node.name))
                     values[node.name] = self.affine(node.name)(sources[0], *units)
-                case NodeKind.DIGITIZER:
+                case DigitizerSpec():
                     unit = self.current_unit(node.inputs[0], streams)
                     values[node.name] = digitize(self.digitizer(node.name), sources[0], unit)
                     digits[node.name] = self._counted(node.name, values[node.name], sources[0], unit)
-                case NodeKind.NEURON:
+                case NeuronModel():
                     lsb = self.neuron_lsb(node.name, streams)
                     recurrence = self._recurrence(node, streams)
                     firings[node.name] = fire(self.neuron(node.name), values[node.inputs[0]], lsb, recurrence)
                     values[node.name] = self._written(node, firings[node.name], lsb)
                 case _:
-                    values[node.name] = rearrange(node, sources)
-        currents = {name: values[name] for name in self.assigned.currents if name in values}
+                    assert_never(node.spec)
+        currents = {name: values[name] for name in self._stream_of if name in values}
         readout = self.graph.readout
         return Pass(values[readout.name], values[readout.inputs[0]], firings, streams, currents, digits)
 
@@ -333,10 +331,8 @@ class Student(nn.Module):
             )
 
     @property
-    def _mode(self) -> str:
-        spec = self.graph.readout.spec
-        assert isinstance(spec, ReadoutSpec)
-        return spec.mode
+    def _mode(self) -> ReadoutMode:
+        return self.graph.readout.spec.mode
 
     def _readout_scale(self, streams: Mapping[str, Tensor]) -> Tensor:
         return self.real_unit(self.graph.readout.inputs[0], streams)
@@ -348,7 +344,7 @@ class Student(nn.Module):
             return torch.zeros_like(like[0, 0])
         offset = torch.full((1, 1, *neuron.shape), float(self.neuron(neuron.name).rounding_offset)).to(like)
         for node in self.graph.answer[1]:
-            offset = rearrange(node, [offset])
+            offset = rearrange(node.spec, node.shape, [offset])
         return offset[0, 0]
 
     def readout_scale(self) -> float:

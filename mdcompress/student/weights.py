@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
@@ -20,14 +20,13 @@ from intsnn.errors import MissingFileError
 from intsnn.files import write_atomically
 from mdcompress.adapters.state import state_names
 from mdcompress.errors import CheckpointError, MdcompressError
-from mdcompress.graph import SnnGraph
 from mdcompress.planning import plan_from_json, plan_to_json
+from mdcompress.student.graph_text import graph_from_json, graph_to_json
 from mdcompress.student.student import Student
 from mdcompress.tracing.conventions import inner
 
 STUDENT_FORMAT = "mdcompress.student/1"
 NETWORK_FORMAT = "mdcompress.network/1"
-_GRAPH = TypeAdapter(SnnGraph)
 _NAMES_SHOWN = 3
 _WRAPPER = "module."
 _INSIDE = "network."  # what Stepped, BatchFirst and StillImage hold the user's network as
@@ -64,7 +63,7 @@ def save_student(student: Student, path: str | Path, *, provenance: Mapping[str,
     """Write a student so that the file alone rebuilds it: tensors, graph and plan."""
     metadata = {
         "format": STUDENT_FORMAT,
-        "graph": _GRAPH.dump_json(student.graph).decode(),
+        "graph": graph_to_json(student.graph),
         "plan": plan_to_json(student.plan),
         **(provenance or {}),
     }
@@ -85,7 +84,7 @@ def load_student(path: str | Path) -> Student:
         )
     _check_finite(path, tensors)
     try:
-        graph, plan = _GRAPH.validate_json(metadata["graph"]), plan_from_json(metadata["plan"])
+        graph, plan = graph_from_json(metadata["graph"]), plan_from_json(metadata["plan"])
         student = Student(graph, plan)
     except (LookupError, ValidationError, MdcompressError, AssertionError) as error:
         raise CheckpointError(

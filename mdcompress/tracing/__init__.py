@@ -22,7 +22,7 @@ from mdcompress.adapters import Adapter
 from mdcompress.adapters.state import fresh_state, reset_state
 from mdcompress.adapters.users import carried
 from mdcompress.errors import MdcompressError, TraceError
-from mdcompress.graph import NodeKind, SnnGraph
+from mdcompress.graph import NeuronModel, SnnGraph
 from mdcompress.modes import evaluating
 from mdcompress.tracing.recorder import Recorder
 from mdcompress.tracing.repeating import Repeated
@@ -73,7 +73,7 @@ def attempt(model: nn.Module, sample: Tensor, *, adapters: Sequence[Adapter] = (
         try:
             with repeated.first(recorder.aside):
                 graph = recorder.record()
-            neurons = {node.module for node in graph.of_kind(NodeKind.NEURON)}
+            neurons = {node.module for node in graph.of(NeuronModel)}
             repeated.check(partial(_own_copy, model, sample), neurons)
             return graph
         except TraceError as error:

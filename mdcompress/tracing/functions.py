@@ -11,11 +11,12 @@ from typing import Any, Literal
 from torch import Tensor, nn
 from torch.overrides import resolve_name
 
-from mdcompress.graph import Carries, MultiplySpec, NodeKind, PoolSpec
+from mdcompress.graph import AddSpec, Carries, FlattenSpec, MultiplySpec, PoolSpec
 from mdcompress.tracing.ledger import Ledger, Tracked
 from mdcompress.tracing.rearranging import record_copies, record_join, record_shuffle, record_upsampling
 from mdcompress.tracing.samplewise import (
     as_current,
+    constant,
     record_matrix_product,
     record_reshape,
     record_scale,
@@ -178,9 +179,9 @@ def record_pool(
         ledger.require_running(source, name)
     carries = ledger.node(source.node).carries
     if module is None:
-        ledger.write_function(name, NodeKind.POOL, [source], output, carries=carries, spec=spec)
+        ledger.write_function(name, spec, [source], output, carries=carries)
     else:
-        ledger.write_reusable(name, NodeKind.POOL, source, output, carries=carries, spec=spec)
+        ledger.write_reusable(name, spec, source, output, carries=carries)
 
 
 def require_axes(ledger: Ledger, name: str, source: Tracked, *, axes: tuple[str, ...], hint: str) -> None:
@@ -218,7 +219,7 @@ def _write_sum(ledger: Ledger, sources: list[Tracked], output: Tensor) -> None:
     if Carries.CURRENT in (node.carries for node in nodes):
         sources = [as_current(ledger, source) for source in sources]
     carries = ledger.node(sources[0].node).carries
-    ledger.write_function(ledger.function_base("add"), NodeKind.ADD, sources, output, carries=carries)
+    ledger.write_function(ledger.function_base("add"), AddSpec(), sources, output, carries=carries)
 
 
 def _is_zero(value: object) -> bool:
@@ -258,17 +259,14 @@ def _record_product(ledger: Ledger, args: tuple[Any, ...], kwargs: dict[str, Any
             "give both as many axes",
         )
     spec = MultiplySpec("inhibit" if inhibitors else "product")
-    base = ledger.function_base("mul")
-    ledger.write_function(base, NodeKind.MULTIPLY, sources, output, carries=nodes[1].carries, spec=spec)
+    ledger.write_function(ledger.function_base("mul"), spec, sources, output, carries=nodes[1].carries)
 
 
 def _record_quotient(ledger: Ledger, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor) -> bool:
     """X / number: a factor."""
-    divisor = argument(args, kwargs, 1, "other")
-    if isinstance(divisor, Tensor):
-        divisor = float(divisor) if divisor.numel() == 1 and not ledger.follows(divisor) else 0.0
+    divisor = constant(ledger, argument(args, kwargs, 1, "other"))
     rounds = kwargs.get("rounding_mode") is not None
-    return divisor > 0 and not rounds and record_scale(ledger, args[0], 1.0 / divisor, output)
+    return divisor is not None and divisor > 0 and not rounds and record_scale(ledger, args[0], 1.0 / divisor, output)
 
 
 def _without_complement(source: Tracked) -> Tracked:
@@ -318,10 +316,8 @@ def _record_global_pool(ledger: Ledger, name: str, source: Tracked, output: Tens
     mode: Literal["average", "max"] = "average" if name == "mean" else "max"
     spec = PoolSpec(mode, (height, width), (height, width), (0, 0))
     pooled = output.reshape(*output.shape[: len(axes)], channels, 1, 1)
-    base = f"{source.node}.{mode}"
-    written = ledger.write_function(base, NodeKind.POOL, [source], pooled, carries=node.carries, spec=spec)
+    written = ledger.write_function(f"{source.node}.{mode}", spec, [source], pooled, carries=node.carries)
     if output.dim() == pooled.dim():
         ledger.alias(output, written)
     else:  # keepdim=False
-        base = f"{written.node}.flatten"
-        ledger.write_function(base, NodeKind.FLATTEN, [written], output, carries=node.carries)
+        ledger.write_moving(written, FlattenSpec(), output)

@@ -14,7 +14,17 @@ from torch import Tensor
 
 from mdcompress.adapters.axes import Axes
 from mdcompress.errors import TraceError
-from mdcompress.graph import AffineSpec, Carries, NodeKind, NodeSpec, SnnGraph, SnnNode, SynapseSpec, TensorShape
+from mdcompress.graph import (
+    AffineSpec,
+    Carries,
+    MovingSpec,
+    NodeSpec,
+    SnnGraph,
+    SnnNode,
+    SynapseSpec,
+    TensorShape,
+    TransposeSpec,
+)
 from mdcompress.tracing.positions import Extent, Position
 
 _FEEDBACK = (
@@ -78,35 +88,19 @@ class Ledger:
 
     # ------------------------------------------------------------------ nodes
 
-    def write(
-        self,
-        name: str,
-        kind: NodeKind,
-        inputs: tuple[str, ...],
-        *,
-        shape: TensorShape,
-        carries: Carries,
-        spec: NodeSpec = None,
-    ) -> str:
+    def write(self, name: str, spec: NodeSpec, inputs: tuple[str, ...], *, shape: TensorShape, carries: Carries) -> str:
         """Write a node down and return its name."""
-        self._nodes[name] = SnnNode(name, kind, inputs, shape, carries, spec)
+        self._nodes[name] = SnnNode(name, spec, inputs, shape, carries)
         return name
 
     def write_module(
-        self,
-        name: str,
-        kind: NodeKind,
-        sources: Sequence[Tracked],
-        output: Tensor,
-        *,
-        carries: Carries,
-        spec: NodeSpec = None,
+        self, name: str, spec: NodeSpec, sources: Sequence[Tracked], output: Tensor, *, carries: Carries
     ) -> Tracked:
         """The node of a module at one place: it reads the same there at every step. Its places are name, name_2, …
 
         `output` keeps the position of its source.
         """
-        wanted = self._wanted(name, kind, sources, output, carries, spec)
+        wanted = self._wanted(name, spec, sources, output, carries)
         place = self.place_of(name, wanted.inputs) or self.new_place(name, sources)
         found = self._nodes.get(place)
         if found is None:
@@ -137,24 +131,31 @@ class Ledger:
     def write_function(
         self,
         base: str,
-        kind: NodeKind,
+        spec: NodeSpec,
         sources: Sequence[Tracked],
         output: Tensor,
         *,
         carries: Carries,
-        spec: NodeSpec = None,
         position: Position | None = None,
     ) -> Tracked:
         """The node of a function call; the same call on the same nodes is the same node."""
-        return self._write_once(
-            self._wanted(base, kind, sources, output, carries, spec, position), sources, output, position
+        wanted = self._wanted(base, spec, sources, output, carries, position)
+        return self._write_once(wanted, sources, output, position)
+
+    def write_moving(
+        self, source: Tracked, spec: MovingSpec, output: Tensor, *, position: Position | None = None
+    ) -> Tracked:
+        """The node of a function that moves, sums or scales one tensor; it is named after both: `conv.reshape`."""
+        carries = self.node(source.node).carries
+        return self.write_function(
+            f"{source.node}.{spec.kind}", spec, [source], output, carries=carries, position=position
         )
 
     def write_reusable(
-        self, name: str, kind: NodeKind, source: Tracked, output: Tensor, *, carries: Carries, spec: NodeSpec = None
+        self, name: str, spec: NodeSpec, source: Tracked, output: Tensor, *, carries: Carries
     ) -> Tracked:
         """The node of a module without parameters, which may stand in several places: name, name_2, name_3, …"""
-        wanted = self._wanted(name, kind, (source,), output, carries, spec)
+        wanted = self._wanted(name, spec, (source,), output, carries)
         return self._write_once(wanted, (source,), output, None, own_name=name)
 
     def _write_once(
@@ -174,15 +175,14 @@ class Ledger:
     def _wanted(
         self,
         name: str,
-        kind: NodeKind,
+        spec: NodeSpec,
         sources: Sequence[Tracked],
         output: Tensor,
         carries: Carries,
-        spec: NodeSpec,
         position: Position | None = None,
     ) -> SnnNode:
         shape = self.per_sample(output, (position or self.position_of(sources)).axes)
-        return SnnNode(name, kind, tuple(source.node for source in sources), shape, carries, spec)
+        return SnnNode(name, spec, tuple(source.node for source in sources), shape, carries)
 
     def _difference(self, found: SnnNode, wanted: SnnNode) -> TraceError:
         return self.error(
@@ -221,7 +221,7 @@ class Ledger:
         return any(not self._turns_only(reader) for reader in self.readers(name))
 
     def _turns_only(self, node: SnnNode) -> bool:
-        return node.kind is NodeKind.TRANSPOSE and not self.is_read(node.name)
+        return isinstance(node.spec, TransposeSpec) and not self.is_read(node.name)
 
     def graph_of(self, readout: str) -> SnnGraph:
         """The nodes that the readout depends on, in the order of the pass."""

@@ -9,13 +9,13 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mdcompress.adapters.layers import does_as_torch, is_library_dropout
-from mdcompress.graph import Carries, NodeKind
+from mdcompress.graph import Carries, DigitizerSpec, ScaleSpec
 from mdcompress.tracing.functions import MAP_AXES, record_pool, require_axes
 from mdcompress.tracing.ledger import Ledger, Tracked
 from mdcompress.tracing.neurons import NeuronCalls
 from mdcompress.tracing.norms import record_norm
 from mdcompress.tracing.rearranging import record_copies, record_token_linear
-from mdcompress.tracing.samplewise import record_reshape, write_scale
+from mdcompress.tracing.samplewise import record_reshape
 from mdcompress.tracing.specs import (
     CONVOLUTIONS,
     POOLS,
@@ -111,17 +111,17 @@ def _record_synapse(ledger: Ledger, name: str, module: FloatSynapse, x: Tensor, 
     if node.carries is Carries.CURRENT:
         source = _digitized(ledger, name, module, source)
     _require_linear_after(ledger, name, source, module.bias is not None)
-    if isinstance(module, nn.Linear) and len(ledger.node(source.node).shape) > 1:
-        record_token_linear(ledger, name, module, source, output)
-        return
     if isinstance(module, nn.Linear):
+        if len(ledger.node(source.node).shape) > 1:
+            record_token_linear(ledger, name, module, source, output)
+            return
         require_axes(ledger, name, source, axes=("features",), hint="flatten before a linear layer")
         spec = linear_spec(module)
     else:
         axes = MAP_AXES[module.weight.dim() - 2]
         require_axes(ledger, name, source, axes=axes, hint=f"give maps a channel axis: [T, N, {', '.join(axes)}]")
         spec = conv_spec(name, module, ledger.error)
-    ledger.write_module(name, NodeKind.SYNAPSE, [source], output, carries=Carries.CURRENT, spec=spec)
+    ledger.write_module(name, spec, [source], output, carries=Carries.CURRENT)
 
 
 def _digitized(ledger: Ledger, name: str, module: FloatSynapse, source: Tracked) -> Tracked:
@@ -144,7 +144,7 @@ def _digitized(ledger: Ledger, name: str, module: FloatSynapse, source: Tracked)
         )
     fresh = source.tensor.view_as(source.tensor)
     base = f"{source.node}.digits"
-    return ledger.write_function(base, NodeKind.DIGITIZER, [source], fresh, carries=Carries.SPIKES)
+    return ledger.write_function(base, DigitizerSpec(), [source], fresh, carries=Carries.SPIKES)
 
 
 def _require_linear_after(ledger: Ledger, name: str, source: Tracked, has_bias: bool) -> None:
@@ -161,4 +161,4 @@ def _record_sum_pool(ledger: Ledger, name: str, module: nn.Module, x: Tensor, ou
     spec = pool_spec(module, x, ledger.error)
     pooled = output.clone()
     record_pool(ledger, name, spec=spec, x=x, output=pooled, module=module)
-    write_scale(ledger, ledger.source(pooled), float(math.prod(spec.kernel)), output)
+    ledger.write_moving(ledger.source(pooled), ScaleSpec(float(math.prod(spec.kernel))), output)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +19,7 @@ from mdcompress.adapters.calling import advice_on, calling_of
 from mdcompress.adapters.recurrence import input_layer
 from mdcompress.adapters.state import is_at_rest
 from mdcompress.errors import TraceError
-from mdcompress.graph import Carries, NeuronModel, NodeKind, TensorShape, per_channel
+from mdcompress.graph import Carries, NeuronModel, TensorShape, per_channel
 from mdcompress.tracing.ledger import Ledger, Tracked
 from mdcompress.tracing.positions import AS_MANY_STEPS, Position
 from mdcompress.tracing.recurrence import add_input, add_recurrent, recurrent_name
@@ -67,8 +66,8 @@ class NeuronCalls:
         """Write the node of a neuron called on `inputs`, and follow its spikes and states."""
         model, calling = self.models[name], calling_of(module, self.adapters)
         x, states = _split(inputs)
-        listed = isinstance(output, list)  # one that does not fire may list its membranes, step by step
-        spikes, new_states = (torch.stack(list(flat_tensors(output))), []) if listed else _split([output])
+        steps = list(flat_tensors(output)) if isinstance(output, list) else []  # the membranes of one that never fires
+        spikes, new_states = (torch.stack(steps), []) if steps else _split([output])
         if x is None or spikes is None:
             raise ledger.error(
                 f"neuron {name!r} must map currents to spikes (it was called with {len(inputs)} arguments and returned "
@@ -94,7 +93,7 @@ class NeuronCalls:
         sources = [replace(current, position=position)]
         if call.recurrent is not None:
             sources.append(replace(sources[0], node=call.recurrent))
-        self._write(ledger, name, sources, output if listed else spikes, calling.reduces)
+        self._write(ledger, name, sources, spikes, steps, calling.reduces)
         for behind, state in enumerate(reversed(new_states), start=1):
             if state is not spikes:
                 ledger.follow(state, place, position, state=behind)
@@ -130,20 +129,28 @@ class NeuronCalls:
             )
         return place
 
-    def _write(self, ledger: Ledger, name: str, sources: list[Tracked], output: Any, reduces: Reduces) -> None:
-        """The node, and its output: one tensor, or one for each step."""
+    def _write(
+        self,
+        ledger: Ledger,
+        name: str,
+        sources: list[Tracked],
+        output: Tensor,
+        steps: Sequence[Tensor],
+        reduces: Reduces,
+    ) -> None:
+        """The node, and its output: one tensor, or one for each of `steps`, of which it is the stack."""
         model = self.models[name]
         carries = Carries.SPIKES if model.output == "spikes" else Carries.CURRENT
-        whole, last = torch.stack(output) if isinstance(output, list) else output, ledger.time_steps - 1
-        if reduces != "none":  # a stand-in with the leading axes of all steps
-            whole = output.expand(ledger.time_steps, *output.shape)
-        written = ledger.write_module(name, NodeKind.NEURON, sources, whole, carries=carries, spec=model)
+        last = ledger.time_steps - 1
+        # reduced: a stand-in with the leading axes of all steps
+        whole = output if reduces == "none" else output.expand(ledger.time_steps, *output.shape)
+        written = ledger.write_module(name, model, sources, whole, carries=carries)
         if reduces == "last":
             ledger.alias(output, written, Position("step", ("N",), last))
         elif reduces == "mean" or reduces == "max":
             ledger.alias(output, written, Position(reduces, ("N",)))
-        elif isinstance(output, list):
-            for step, tensor in enumerate(output):
+        else:
+            for step, tensor in enumerate(steps):
                 ledger.alias(tensor, written, Position("step", ("N",), step))
 
     def calls_of(self, name: str, place: str) -> tuple[int, ...]:

@@ -15,7 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from mdcompress.adapters.calling import calling_of
 from mdcompress.adapters.layers import has_step_scales
-from mdcompress.graph import AffineSpec, Carries, NodeKind, SnnNode, SynapseSpec
+from mdcompress.graph import AffineSpec, Carries, SynapseSpec
 from mdcompress.tracing.ledger import Ledger, Tracked
 from mdcompress.tracing.positions import Position
 
@@ -98,24 +98,22 @@ def _attach(ledger: Ledger, name: str, module: _BatchNorm, source: Tracked, spec
 
 def _record_own(ledger: Ledger, name: str, module: _BatchNorm, source: Tracked, output: Tensor) -> None:
     """A norm that follows no weight layer: a node, which the norms of the other steps share."""
-    node = _started(ledger, name, source)
-    spec = AffineSpec(None) if node is None else node.spec
-    assert isinstance(spec, AffineSpec)
+    started, spec = _started(ledger, name, source) or (None, AffineSpec(None))
     position = _position(ledger, name, source, spec)
-    longer = None if node is None else _extended(spec, name, position)
-    if node is not None and longer is not None:
-        ledger.amend(node.name, longer)
-        ledger.follow(output, node.name, position)
+    longer = None if started is None else _extended(spec, name, position)
+    if started is not None and longer is not None:
+        ledger.amend(started, longer)
+        ledger.follow(output, started, position)
         return
     own = _begun(spec, ledger, name, module, source, position)
-    written = ledger.write_module(name, NodeKind.AFFINE, [source], output, carries=Carries.CURRENT, spec=own)
+    written = ledger.write_module(name, own, [source], output, carries=Carries.CURRENT)
     ledger.alias(output, written, position)
 
 
-def _started(ledger: Ledger, name: str, source: Tracked) -> SnnNode | None:
+def _started(ledger: Ledger, name: str, source: Tracked) -> tuple[str, AffineSpec] | None:
     """The node that the norms of earlier steps made: they are of one list, and read the same tensor."""
     started = {
-        node.spec.batch_norm: node
+        node.spec.batch_norm: (node.name, node.spec)
         for node in ledger.readers(source.node)
         if isinstance(node.spec, AffineSpec) and node.spec.batch_norm is not None
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, assert_never
 
 from torch import Tensor
 
@@ -65,6 +65,8 @@ class Position:
                 return f"the sum of steps 0 to {self.step}"
             case "mean" | "max":
                 return f"the {self.span} over time"
+            case _:
+                assert_never(self.span)
 
 
 @dataclass(frozen=True)

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from mdcompress.graph import MOVING, Carries, NodeKind, SnnGraph
+from mdcompress.graph import MovingSpec, ReadoutSpec, SnnGraph
 from mdcompress.tracing.specs import ErrorMaker
 
 
 def check_membranes_end(graph: SnnGraph, error: ErrorMaker) -> None:
     """TraceError where anything but the readout computes with a membrane."""
-    for neuron in graph.of_kind(NodeKind.NEURON):
-        if neuron.carries is not Carries.CURRENT:
-            continue
+    for neuron in graph.membranes:
         waiting = list(graph.readers(neuron.name))
         while waiting:
             node = waiting.pop()
-            if node.kind is NodeKind.READOUT:
-                continue
-            if node.kind not in MOVING:
+            if not isinstance(node.spec, MovingSpec | ReadoutSpec):
                 raise error(
-                    f"{node.name!r} ({node.kind.value}) reads the membrane of the neuron {neuron.name!r}, which is "
+                    f"{node.name!r} ({node.kind}) reads the membrane of the neuron {neuron.name!r}, which is "
                     "the answer of a network and nothing further",
                     "let a neuron without spikes be the last layer; between layers use one that fires",
                 )

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mdcompress.graph import Carries, NodeKind, SynapseSpec, TensorShape, TransposeSpec
+from mdcompress.graph import Carries, ConcatSpec, FlattenSpec, ReshapeSpec, SynapseSpec, TensorShape, TransposeSpec
 from mdcompress.tracing.ledger import Ledger, Tracked
 from mdcompress.tracing.samplewise import require_not_max
 from mdcompress.tracing.specs import argument
@@ -20,12 +20,10 @@ from mdcompress.tracing.specs import argument
 
 def reshaped(ledger: Ledger, source: Tracked, shape: TensorShape) -> Tracked:
     """A sample in another shape."""
-    node = ledger.node(source.node)
-    if node.shape == shape:
+    if ledger.node(source.node).shape == shape:
         return source
     tensor = source.tensor.reshape(*source.tensor.shape[: len(source.position.axes)], *shape)
-    kind, word = (NodeKind.FLATTEN, "flatten") if len(shape) == 1 else (NodeKind.RESHAPE, "reshape")
-    return ledger.write_function(f"{source.node}.{word}", kind, [source], tensor, carries=node.carries)
+    return ledger.write_moving(source, FlattenSpec() if len(shape) == 1 else ReshapeSpec(), tensor)
 
 
 def transposed(ledger: Ledger, source: Tracked, permutation: tuple[int, ...]) -> Tracked:
@@ -34,9 +32,7 @@ def transposed(ledger: Ledger, source: Tracked, permutation: tuple[int, ...]) ->
         return source
     leading = len(source.position.axes)
     tensor = source.tensor.permute(*range(leading), *(leading + axis for axis in permutation))
-    carries, spec = ledger.node(source.node).carries, TransposeSpec(permutation)
-    base = f"{source.node}.transpose"
-    return ledger.write_function(base, NodeKind.TRANSPOSE, [source], tensor, carries=carries, spec=spec)
+    return ledger.write_moving(source, TransposeSpec(permutation), tensor)
 
 
 def record_join(ledger: Ledger, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor) -> bool:
@@ -67,7 +63,7 @@ def _joined(ledger: Ledger, sources: Sequence[Tracked]) -> Tracked:
     """Joined along the first axis of the sample."""
     tensor = torch.cat([source.tensor for source in sources], len(sources[0].position.axes))
     carries = ledger.node(sources[0].node).carries
-    return ledger.write_function(ledger.function_base("cat"), NodeKind.CONCAT, sources, tensor, carries=carries)
+    return ledger.write_function(ledger.function_base("cat"), ConcatSpec(), sources, tensor, carries=carries)
 
 
 def record_upsampling(ledger: Ledger, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor) -> bool:
@@ -137,7 +133,7 @@ def record_token_linear(ledger: Ledger, name: str, module: nn.Linear, source: Tr
     )
     leading = output.shape[: len(source.position.axes)]
     maps = output.reshape(*leading, tokens, module.out_features).transpose(-1, -2)
-    written = ledger.write_module(name, NodeKind.SYNAPSE, [turned], maps, carries=Carries.CURRENT, spec=spec)
+    written = ledger.write_module(name, spec, [turned], maps, carries=Carries.CURRENT)
     back = transposed(ledger, written, (1, 0))
     if len(places) > 1:
         back = reshaped(ledger, back, (*places, module.out_features))

@@ -11,7 +11,7 @@ from torch.nn.modules.module import register_module_forward_hook, register_modul
 from torch.overrides import TorchFunctionMode
 
 from mdcompress.adapters import Adapter, find_neurons
-from mdcompress.graph import Carries, NodeKind, ReadoutMode, ReadoutSpec, SnnGraph
+from mdcompress.graph import Carries, InputSpec, NeuronModel, ReadoutMode, ReadoutSpec, SnnGraph
 from mdcompress.tracing.agreement import check_agreement, holds_membrane
 from mdcompress.tracing.functions import record_function
 from mdcompress.tracing.ledger import Ledger, Tracked
@@ -59,9 +59,8 @@ class Recorder(TorchFunctionMode):
         ledger = self._ledger
         name = ledger.free("input")
         position = Position("all", ("T", "N"))
-        ledger.write(
-            name, NodeKind.INPUT, (), shape=ledger.per_sample(self._sample, position.axes), carries=Carries.INPUT
-        )
+        shape = ledger.per_sample(self._sample, position.axes)
+        ledger.write(name, InputSpec(), (), shape=shape, carries=Carries.INPUT)
         ledger.follow(self._sample, name, position)
         with self._module_hooks(), self:
             output = self._model(self._sample)
@@ -99,7 +98,7 @@ class Recorder(TorchFunctionMode):
         return foreign and name not in self._neurons.models and not any(is_layer(part) for part in module.modules())
 
     def _check_neurons(self, graph: SnnGraph) -> None:
-        for node in graph.of_kind(NodeKind.NEURON):
+        for node in graph.of(NeuronModel):
             call, model = self._neurons.seen[node.name], self._neurons.models[node.module]
             self._neurons.check_complete(self._ledger, node.name)
             check_agreement(node.name, self._modules[node.module], model, call, batch=self._ledger.extent.batch)
@@ -149,7 +148,7 @@ class Recorder(TorchFunctionMode):
         ledger = self._ledger
         node, name = ledger.node(source.node), ledger.free("readout")
         spec = ReadoutSpec(self._mode_of(source))
-        return ledger.write(name, NodeKind.READOUT, (node.name,), shape=node.shape, carries=node.carries, spec=spec)
+        return ledger.write(name, spec, (node.name,), shape=node.shape, carries=node.carries)
 
     def _mode_of(self, source: Tracked) -> ReadoutMode:
         """How the answer leaves, told by the part of time that it holds."""

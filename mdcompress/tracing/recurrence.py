@@ -16,8 +16,9 @@ from mdcompress.adapters.weights import OneToOne, composed
 from mdcompress.errors import TraceError
 from mdcompress.graph import (
     Carries,
+    DigitizerSpec,
     NeuronModel,
-    NodeKind,
+    RecurrentSpec,
     SnnGraph,
     SnnNode,
     SynapseOperator,
@@ -70,8 +71,8 @@ def add_recurrent(
     """Write the node of a neuron's recurrent layer, which reads nothing of the same step; None without one."""
     if model.recurrent is None:
         return None
-    spec = recurrent_synapse(name, module, model, shape=shape).spec
-    return ledger.write(recurrent_name(name), NodeKind.RECURRENT, (), shape=shape, carries=Carries.CURRENT, spec=spec)
+    spec = RecurrentSpec(recurrent_synapse(name, module, model, shape=shape).spec)
+    return ledger.write(recurrent_name(name), spec, (), shape=shape, carries=Carries.CURRENT)
 
 
 def add_input(ledger: Ledger, name: str, layer: nn.Linear, source: Tracked) -> Tracked:
@@ -81,15 +82,11 @@ def add_input(ledger: Ledger, name: str, layer: nn.Linear, source: Tracked) -> T
         raise ledger.error(f"neuron {name!r} holds weights for features, and reads {node.shape}", "flatten before it")
     if node.carries is Carries.CURRENT:  # weights that read currents read them as small integers
         digits = source.tensor.view_as(source.tensor)
-        source = ledger.write_function(
-            f"{source.node}.digits", NodeKind.DIGITIZER, [source], digits, carries=Carries.SPIKES
-        )
+        base = f"{source.node}.digits"
+        source = ledger.write_function(base, DigitizerSpec(), [source], digits, carries=Carries.SPIKES)
     with torch.no_grad():
         currents: Tensor = layer(source.tensor)
-    spec = linear_spec(layer)
-    return ledger.write_module(
-        input_name(name), NodeKind.SYNAPSE, [source], currents, carries=Carries.CURRENT, spec=spec
-    )
+    return ledger.write_module(input_name(name), linear_spec(layer), [source], currents, carries=Carries.CURRENT)
 
 
 def recurrent_name(neuron: str) -> str:
@@ -104,9 +101,9 @@ def input_name(neuron: str) -> str:
 
 def own_input_layer(graph: SnnGraph, modules: Mapping[str, nn.Module], node: SnnNode) -> nn.Linear | None:
     """The float weights of a synapse that is part of a neuron; None where it is a module of its own."""
-    for reader in graph.readers(node.name):
-        if reader.kind is NodeKind.NEURON and node.name == input_name(reader.name) and reader.name in modules:
-            return input_layer(modules[reader.name])
+    for neuron in graph.of(NeuronModel):
+        if node.name in neuron.inputs and node.name == input_name(neuron.name) and neuron.name in modules:
+            return input_layer(modules[neuron.name])
     return None
 
 

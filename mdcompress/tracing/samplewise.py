@@ -12,7 +12,9 @@ from torch import Tensor
 from mdcompress.graph import (
     AffineSpec,
     Carries,
-    NodeKind,
+    FlattenSpec,
+    MatMulSpec,
+    ReshapeSpec,
     ScaleSpec,
     SliceSpec,
     SumSpec,
@@ -57,9 +59,7 @@ def record_reshape(ledger: Ledger, x: Tensor, output: Tensor) -> None:
 
 
 def _write_reshape(ledger: Ledger, source: Tracked, output: Tensor, position: Position, *, is_flat: bool) -> None:
-    kind, word = (NodeKind.FLATTEN, "flatten") if is_flat else (NodeKind.RESHAPE, "reshape")
-    carries = ledger.node(source.node).carries
-    ledger.write_function(f"{source.node}.{word}", kind, [source], output, carries=carries, position=position)
+    ledger.write_moving(source, FlattenSpec() if is_flat else ReshapeSpec(), output, position=position)
 
 
 def _refolded(ledger: Ledger, source: Tracked, output: Tensor) -> Position | None:
@@ -82,9 +82,7 @@ def record_transpose(ledger: Ledger, source: Tracked, order: Sequence[int], outp
     if turned and all(turned[axis] == place for place, axis in enumerate(spec.permutation)):  # and back again
         ledger.alias(output, replace(source, node=node.inputs[0]))
         return True
-    source = ledger.source(source.tensor)
-    carries = ledger.node(source.node).carries
-    ledger.write_function(f"{source.node}.transpose", NodeKind.TRANSPOSE, [source], output, carries=carries, spec=spec)
+    ledger.write_moving(ledger.source(source.tensor), spec, output)
     return True
 
 
@@ -94,26 +92,26 @@ def record_slice(ledger: Ledger, source: Tracked, axis: int, index: object, outp
     shape = ledger.node(source.node).shape
     if own < 0 or own >= len(shape):
         return False
-    taken = range(shape[own])[index if isinstance(index, slice) else _one(index, shape[own])]
+    part = _part(index, shape[own])
+    keeps_axis, taken = part is index, range(shape[own])[part]
     if not taken or taken.step != 1:
         return False
-    kept = output if isinstance(index, slice) else output.unsqueeze(axis)
-    sliced = _write_slice(ledger, source, SliceSpec(own, taken[0], taken[-1] + 1), kept)
-    if not isinstance(index, slice):
+    kept = output if keeps_axis else output.unsqueeze(axis)
+    sliced = ledger.write_moving(source, SliceSpec(own, taken[0], taken[-1] + 1), kept)
+    if not keeps_axis:
         _write_reshape(ledger, sliced, output, source.position, is_flat=len(shape) == 2)
     return True
 
 
-def _one(index: object, size: int) -> slice:
-    """The slice that holds one index; an empty one where it is no index."""
-    if not isinstance(index, int) or not -size <= index < size:
-        return slice(0, 0)
-    return slice(index % size, index % size + 1)
-
-
-def _write_slice(ledger: Ledger, source: Tracked, spec: SliceSpec, output: Tensor) -> Tracked:
-    carries = ledger.node(source.node).carries
-    return ledger.write_function(f"{source.node}.slice", NodeKind.SLICE, [source], output, carries=carries, spec=spec)
+def _part(index: object, size: int) -> slice:
+    """The slice itself, or the one that holds one index; an empty one where it is no index."""
+    match index:
+        case slice():
+            return index
+        case int() if -size <= index < size:
+            return slice(index % size, index % size + 1)
+        case _:
+            return slice(0, 0)
 
 
 def record_parts(ledger: Ledger, source: Tracked, axis: int, parts: Sequence[Tensor]) -> bool:
@@ -126,7 +124,7 @@ def record_parts(ledger: Ledger, source: Tracked, axis: int, parts: Sequence[Ten
         unbound = part.dim() < source.tensor.dim()
         kept = part.unsqueeze(axis) if unbound else part
         stop = start + kept.shape[axis]
-        sliced = _write_slice(ledger, source, SliceSpec(own, start, stop), kept)
+        sliced = ledger.write_moving(source, SliceSpec(own, start, stop), kept)
         if unbound:
             _write_reshape(ledger, sliced, part, source.position, is_flat=part.dim() - len(source.position.axes) == 1)
         start = stop
@@ -145,10 +143,10 @@ def record_sum(ledger: Ledger, name: str, source: Tracked, axes: Sequence[int], 
     last, kept = source, source.tensor
     for axis in own:
         kept = kept.sum(leading + axis, keepdim=True)
-        base, spec = f"{last.node}.sum", SumSpec(axis)
-        last = ledger.write_function(base, NodeKind.SUM, [last], kept, carries=node.carries, spec=spec)
+        last = ledger.write_moving(last, SumSpec(axis), kept)
     if name == "mean":
-        last = write_scale(ledger, last, 1.0 / math.prod(node.shape[axis] for axis in own), kept.clone())
+        factor = 1.0 / math.prod(node.shape[axis] for axis in own)
+        last = ledger.write_moving(last, ScaleSpec(factor), kept.clone())
     if output.dim() == kept.dim():
         ledger.alias(output, last)
     else:
@@ -156,25 +154,29 @@ def record_sum(ledger: Ledger, name: str, source: Tracked, axes: Sequence[int], 
     return True
 
 
-def write_scale(ledger: Ledger, source: Tracked, factor: float, output: Tensor) -> Tracked:
-    """A constant positive factor."""
-    carries, spec = ledger.node(source.node).carries, ScaleSpec(factor)
-    return ledger.write_function(f"{source.node}.scale", NodeKind.SCALE, [source], output, carries=carries, spec=spec)
+def constant(ledger: Ledger, value: object) -> float | None:
+    """The number that a value is, or a tensor of one value that no node wrote; None for anything else."""
+    match value:
+        case Tensor() if value.numel() == 1 and not ledger.follows(value):
+            return float(value)
+        case int() | float():
+            return float(value)
+        case _:
+            return None
 
 
 def record_scale(ledger: Ledger, x: object, factor: object, output: Tensor) -> bool:
     """x * factor for a positive constant; False for any other factor."""
-    if isinstance(factor, Tensor):
-        factor = float(factor) if factor.numel() == 1 and not ledger.follows(factor) else None
-    if not isinstance(factor, int | float) or not 0.0 < factor < math.inf or not ledger.follows(x):
+    number = constant(ledger, factor)
+    if number is None or not 0.0 < number < math.inf or not ledger.follows(x):
         return False
     source = ledger.source(x)
-    if factor == 1:
+    if number == 1:
         ledger.alias(output, source)
         return True
     if source.position.span == "max":
         ledger.require_running(source, "mul")
-    write_scale(ledger, source, float(factor), output)
+    ledger.write_moving(source, ScaleSpec(number), output)
     return True
 
 
@@ -194,8 +196,7 @@ def record_matrix_product(ledger: Ledger, args: tuple[Any, ...], kwargs: dict[st
                 f"a matrix product reads currents (from {node.name!r})",
                 "put a neuron before it: a product of currents has no integer form",
             )
-    base = ledger.function_base("matmul")
-    ledger.write_function(base, NodeKind.MATMUL, sources, output, carries=nodes[0].carries)
+    ledger.write_function(ledger.function_base("matmul"), MatMulSpec(), sources, output, carries=nodes[0].carries)
     return True
 
 
@@ -211,6 +212,5 @@ def as_current(ledger: Ledger, source: Tracked) -> Tracked:
     if ledger.node(source.node).carries is Carries.CURRENT:
         return source
     fresh = source.tensor.view_as(source.tensor)
-    spec, carries = AffineSpec(None), Carries.CURRENT
-    base = f"{source.node}.current"
-    return ledger.write_function(base, NodeKind.AFFINE, [replace(source)], fresh, carries=carries, spec=spec)
+    base, spec = f"{source.node}.current", AffineSpec(None)
+    return ledger.write_function(base, spec, [replace(source)], fresh, carries=Carries.CURRENT)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mdcompress.adapters.axes import Axes
-from mdcompress.graph import NodeKind
+from mdcompress.graph import ReshapeSpec
 from mdcompress.tracing.ledger import Ledger, Tracked
 from mdcompress.tracing.positions import AS_MANY_STEPS, Position
 from mdcompress.tracing.samplewise import record_parts, record_slice, record_transpose
@@ -126,7 +126,7 @@ def record_filling(ledger: Ledger, args: tuple[Any, ...]) -> bool:
 def _without_new_axis(ledger: Ledger, source: Tracked, axis: int) -> tuple[Tracked, int]:
     """Steps [N, 1, ...], made by unsqueeze(1) to be joined along the new axis, as the steps [N, ...] they are."""
     node = ledger.node(source.node)
-    if node.kind is not NodeKind.RESHAPE or source.position.axes != ("N",) or axis != 1:
+    if not isinstance(node.spec, ReshapeSpec) or source.position.axes != ("N",) or axis != 1:
         return source, axis
     before = ledger.node(node.inputs[0])
     if node.shape != (1, *before.shape):

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from mdcompress.errors import TrainingError
+from mdcompress.layers.neuron import MembraneUnit
 from mdcompress.student import Student
 
 if TYPE_CHECKING:
@@ -84,16 +85,15 @@ def _set_weight_bits(student: Student, least: float) -> None:
 
 def _set_membrane_bits(student: Student, least: int) -> None:
     planned = {node.name: node.membrane for node in student.plan if node.membrane is not None}
-    for stream, reference in student.assigned.references.items():
-        units = {name: unit for name, unit in student.assigned.neurons.items() if unit.stream == stream}
-        words = {name: _widened(planned[name], least) for name in units}
-        gained = {name: words[name].bit_width - planned[name].bit_width for name in units}
+    for stream in student.streams:
+        words = {reader: _widened(planned[reader.name], least) for reader in stream.readers}
+        gained = {reader: word.bit_width - planned[reader.name].bit_width for reader, word in words.items()}
         most = max(gained.values(), default=0)
-        for name, unit in units.items():
-            guard_bits = unit.guard_bits + most - gained[name]
-            student.neuron(name).change_word(words[name], guard_bits=guard_bits)
-            if name == reference:
-                student.membrane_unit(stream).change_word(words[name], guard_bits=guard_bits)
+        for reader, word in words.items():
+            reader.layer.change_word(word, guard_bits=reader.guard_bits + most - gained[reader])
+        if isinstance(stream.unit, MembraneUnit):
+            first = stream.readers[0]
+            stream.unit.change_word(words[first], guard_bits=first.guard_bits + most - gained[first])
 
 
 def _widened(policy: MembranePolicy, least: int) -> MembranePolicy:

@@ -13,7 +13,9 @@ from mdcompress.adapters.state import run_fresh
 from mdcompress.evaluation import check_labels, mean_logits
 from mdcompress.losses import task_loss
 from mdcompress.processes import ALONE, Processes
-from mdcompress.recipe import NormStatisticsSpec, TeacherSpec, TrainSpec
+from mdcompress.recipe import TeacherSpec, TrainSpec
+from mdcompress.recipe.keys import keys_not_read_by
+from mdcompress.runs.manifest import Stage
 from mdcompress.training.determinism import Batch
 from mdcompress.training.distillation import CHECKPOINT_STEPS, DEFAULT_SETTINGS, check_steps
 from mdcompress.training.engine import CheckpointPolicy, Job, PassLoss, count_batches, run_job
@@ -66,9 +68,7 @@ def train_network(
     identity = {
         "kind": "training of a float network",
         "network": structure_digest(network),
-        "teacher.epochs": str(spec.epochs),
-        "teacher.time_steps": str(spec.time_steps),
-        "teacher.autocast": spec.autocast,
+        **{f"teacher.{key}": str(value) for key, value in spec if key != "optimizer"},  # that one is in `settings`
         **spec_items("train", settings),
         "seed": str(seed),
         "processes": str(processes.size),
@@ -92,8 +92,9 @@ def train_network(
 
 
 def teacher_settings(spec: TeacherSpec, settings: TrainSpec) -> TrainSpec:
-    """What of the recipe's `train` section holds for a float network; optimizer and batch_norm are the student's."""
-    return settings.model_copy(update={"optimizer": spec.optimizer, "batch_norm": NormStatisticsSpec()})
+    """What of the recipe's `train` section holds for a float network; keys of the student alone have their defaults."""
+    of_student = {key: TrainSpec.model_fields[key].default for key in keys_not_read_by(TrainSpec, Stage.TRAIN)}
+    return settings.model_copy(update={**of_student, "optimizer": spec.optimizer})
 
 
 class _Task:

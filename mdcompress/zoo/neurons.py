@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Literal, get_args
+from typing import Any, Literal, assert_never, get_args
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +27,8 @@ def surrogate_derivative(distance: Tensor, kind: Surrogate) -> Tensor:
             return (distance.abs() < 0.5).to(distance.dtype)
         case "triangular":
             return (1.0 - distance.abs()).clamp_min(0.0)
+        case _:
+            assert_never(kind)
 
 
 class _Spike(torch.autograd.Function):
@@ -127,6 +129,8 @@ class LIF(nn.Module):
                 return h - self.threshold * s
             case "none":
                 return h
+            case _:
+                assert_never(self.reset)
 
     def extra_repr(self) -> str:
         """What print(module) shows."""

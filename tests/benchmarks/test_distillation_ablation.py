@@ -39,7 +39,8 @@ from benchmarks.distillation_variants import (
 )
 from benchmarks.experiment_runs import run_units
 from benchmarks.experiment_store import Exactness, Layer, Result, Store
-from benchmarks.experiment_students import Kind, Task, Workplace, group_of, key_of, setting_of, teacher_network
+from benchmarks.experiment_students import Kind, Task, Workplace, group_of, key_of, measure, setting_of, teacher_network
+from mdcompress.data import DataSplits
 from mdcompress.errors import RunError
 from mdcompress.recipe import load_recipe
 from mdcompress.tracing import trace
@@ -87,13 +88,13 @@ def test_every_network_is_measured_once_and_a_killed_run_goes_on_to_the_same_res
     assert [path.name.partition("-")[0] for path in (tmp_path / "whole" / "work").iterdir()] == ["teacher"]
 
     killed = place_in(tmp_path / "killed")
-    measure, measured = experiment_runs.measure, []
+    measured: list[str] = []
 
-    def killed_at_the_fifth(task: Task, *rest: object) -> Result:
+    def killed_at_the_fifth(task: Task, seed: int, place: Workplace, splits: DataSplits) -> Result:
         if len(measured) == 4:
             raise KilledError
         measured.append(task.variant)
-        return measure(task, *rest)  # type: ignore[arg-type]
+        return measure(task, seed, place, splits)
 
     monkeypatch.setattr(experiment_runs, "measure", killed_at_the_fifth)
     with pytest.raises(KilledError):

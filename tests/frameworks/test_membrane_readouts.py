@@ -12,7 +12,7 @@ from torch import Tensor, nn
 import mdcompress as md
 from mdcompress.adapters import describe_neuron, probe
 from mdcompress.errors import PlanError, TraceError
-from mdcompress.graph import Carries, NeuronModel, ReadoutSpec, SnnGraph
+from mdcompress.graph import Carries, NeuronModel, ReadoutMode, ReadoutSpec, SnnGraph
 from mdcompress.tracing import trace
 from mdcompress.zoo import LIF
 from tests.support.float_graph import assert_float_parity
@@ -26,11 +26,11 @@ def sample(*shape: int, gain: float = 1.0) -> Tensor:
     return gain * torch.rand(T, N, *shape, generator=torch.Generator().manual_seed(0))
 
 
-def checked(network: nn.Module, x: Tensor, *, mode: str, last: str, recipe: str = "8bit") -> SnnGraph:
+def checked(network: nn.Module, x: Tensor, *, mode: ReadoutMode, last: str, recipe: str = "8bit") -> SnnGraph:
     """Float parity, equal integers, and 8 bits that stay close to the network's own answer."""
     network.eval()
     graph = trace(network, x)
-    assert graph.readout.spec == ReadoutSpec(mode)  # type: ignore[arg-type]
+    assert graph.readout.spec == ReadoutSpec(mode)
     assert graph.node(last).carries is Carries.CURRENT and graph.membrane_readout == graph.node(last)
     assert_float_parity(graph, network, x)
     student = assert_integer_parity(network, graph, x, recipe=recipe, silent=(last,))
@@ -44,11 +44,11 @@ def checked(network: nn.Module, x: Tensor, *, mode: str, last: str, recipe: str 
     return graph
 
 
-def _reduced(v: Tensor, mode: str) -> Tensor:
+def _reduced(v: Tensor, mode: ReadoutMode) -> Tensor:
     return {"steps": v, "mean": v.mean(0), "sum": v.sum(0), "max": v.amax(0), "last": v[-1]}[mode]
 
 
-REDUCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
+REDUCTIONS: dict[ReadoutMode, Callable[[Tensor], Tensor]] = {
     "steps": lambda v: v,
     "mean": lambda v: v.mean(0),
     "sum": lambda v: v.sum(0),
@@ -104,14 +104,14 @@ def test_four_bits_are_as_exact() -> None:
 
 @pytest.mark.parametrize(("decode", "mode"), [("max-mem", "max"), ("mean-mem", "mean"), ("last_mem", "last")])
 @pytest.mark.parametrize("leaky", [True, False])
-def test_spikingjelly_decodes_by_itself(decode: str, mode: str, leaky: bool) -> None:
+def test_spikingjelly_decodes_by_itself(decode: str, mode: ReadoutMode, leaky: bool) -> None:
     neuron = pytest.importorskip("spikingjelly.activation_based.neuron")
     last = neuron.NonSpikingLIFNode(tau=3.0, decode=decode) if leaky else neuron.NonSpikingIFNode(decode=decode)
     checked(Readout(last, lambda node, x: node(x)), 2 * sample(6), mode=mode, last="last")
 
 
 @pytest.mark.parametrize("mode", REDUCTIONS)
-def test_spikingjelly_lists_the_membranes_of_all_steps(mode: str) -> None:
+def test_spikingjelly_lists_the_membranes_of_all_steps(mode: ReadoutMode) -> None:
     neuron = pytest.importorskip("spikingjelly.activation_based.neuron")
     reduce = REDUCTIONS[mode]
     network = Readout(neuron.NonSpikingLIFNode(tau=2.0), lambda node, x: reduce(torch.stack(node(x))))
@@ -124,7 +124,7 @@ def test_spikingjellys_last_listed_membrane_is_the_last_step() -> None:
 
 
 @pytest.mark.parametrize("mode", ["steps", "mean"])
-def test_membranes_vote_in_groups(mode: str) -> None:
+def test_membranes_vote_in_groups(mode: ReadoutMode) -> None:
     neuron = pytest.importorskip("spikingjelly.activation_based.neuron")
     layer = pytest.importorskip("spikingjelly.activation_based.layer")
     vote, reduce = layer.VotingLayer(4, step_mode="m"), REDUCTIONS[mode]
@@ -138,7 +138,7 @@ def test_membranes_vote_in_groups(mode: str) -> None:
             return reduce(self.vote(torch.stack(self.last(super().forward(x)))))
 
     graph = checked(Voting(), 2 * sample(6), mode=mode, last="last")
-    assert [node.kind.value for node in graph][-4:] == ["reshape", "pool", "flatten", "readout"]
+    assert [node.kind for node in graph][-4:] == ["reshape", "pool", "flatten", "readout"]
 
 
 def test_spikes_that_vote_before_the_mean_are_observed_step_by_step() -> None:
@@ -151,7 +151,8 @@ def test_spikes_that_vote_before_the_mean_are_observed_step_by_step() -> None:
             self.fc, self.lif, self.vote = nn.Linear(6, 12), LIF(threshold=0.1), layer.VotingLayer(4, step_mode="m")
 
         def forward(self, x: Tensor) -> Tensor:
-            return self.vote(self.lif(self.fc(x))).mean(0)
+            y: Tensor = self.vote(self.lif(self.fc(x))).mean(0)
+            return y
 
     network, x = Votes().eval(), 2 * sample(6)
     graph = trace(network, x)
@@ -179,7 +180,7 @@ class Cells(Readout):
 @pytest.mark.parametrize(
     ("kind", "mode"), [("LICell", "steps"), ("LICell", "sum"), ("LIBoxCell", "mean"), ("LI", "last"), ("LI", "max")]
 )
-def test_norse_integrators(kind: str, mode: str) -> None:
+def test_norse_integrators(kind: str, mode: ReadoutMode) -> None:
     norse, reduce = pytest.importorskip("norse.torch"), REDUCTIONS[mode]
     parameters = norse.LIBoxParameters if kind == "LIBoxCell" else norse.LIParameters
     last = getattr(norse, kind)(parameters(v_leak=torch.as_tensor(0.125)))
@@ -280,9 +281,9 @@ def test_the_readout_role_reaches_a_neuron_that_never_fires() -> None:
     quantize = {"overrides": ({"match": "@readout", "membrane": {"bit_width": 12}, "weight": {"bit_width": 6}},)}
     recipe = md.Recipe.model_validate({"name": "a", "summary": "b", "quantize": quantize})
     plan = md.plan(recipe, trace(network, x))
-    assert plan.node("last").membrane.bit_width == 12  # type: ignore[union-attr]
-    assert [plan.node(name).weight.bit_width for name in ("fc1", "fc2")] == [8, 6]  # type: ignore[union-attr]
-    assert plan.node("lif").membrane.bit_width == 8  # type: ignore[union-attr]
+    membranes = [policy.bit_width for name in ("lif", "last") if (policy := plan.node(name).membrane) is not None]
+    weights = [weight.bit_width for name in ("fc1", "fc2") if (weight := plan.node(name).weight) is not None]
+    assert membranes == [8, 12] and weights == [8, 6]
 
 
 class Leftover(nn.Module):
@@ -304,10 +305,11 @@ class Leftover(nn.Module):
 
 
 def test_a_membrane_that_does_not_start_from_rest_is_refused() -> None:
-    network = Readout(Leftover(), lambda node, x: node(x))
+    leftover = Leftover()
+    network = Readout(leftover, lambda node, x: node(x))
     with pytest.raises(TraceError, match="its output is not the membrane of the canonical neuron"):
         trace(network, 2 * sample(6))
-    network.last.v = 0.0
+    leftover.v = 0.0
     checked(network, 2 * sample(6), mode="steps", last="last")
 
 
@@ -316,7 +318,8 @@ def test_a_neuron_that_never_fires_has_no_reset() -> None:
         def neuron_model(self) -> NeuronModel:
             return replace(super().neuron_model(), reset="hard")
 
-    network = Readout(Resetting(), lambda node, x: node(x))
-    network.last.v = 0.0
+    resetting = Resetting()
+    network = Readout(resetting, lambda node, x: node(x))
+    resetting.v = 0.0
     with pytest.raises(PlanError, match="a neuron that puts out its membrane has no reset"):
         md.plan(md.load_recipe("8bit"), trace(network, 2 * sample(6)))

@@ -31,7 +31,7 @@ def checked(network: nn.Module, x: Tensor) -> list[str]:
     graph = trace(network, x)
     assert_float_parity(graph, network, x)
     assert_integer_parity(network, graph, x)
-    return [node.kind.value for node in graph]
+    return [node.kind for node in graph]
 
 
 def test_sequential_state_of_cells_runs_step_by_step() -> None:
@@ -85,7 +85,8 @@ def test_the_last_output_is_a_readout_too() -> None:
             state = None
             for step in x:
                 spikes, state = self.lif(self.fc1(step), state)
-            return self.out(spikes)
+            y: Tensor = self.out(spikes)
+            return y
 
     assert trace(Last(), images(6)).readout.spec == ReadoutSpec("last")
     checked(Last(), images(6, gain=20.0))
@@ -127,7 +128,7 @@ def documented(size: int = 16) -> nn.Module:
     from norse.torch.models.conv import ConvNet4
 
     torch.manual_seed(0)
-    network = ConvNet4(feature_size=size)
+    network: nn.Module = ConvNet4(feature_size=size)
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.mul_(4.0)
@@ -137,7 +138,7 @@ def documented(size: int = 16) -> nn.Module:
 def test_the_network_of_the_mnist_task_fires_in_every_layer_and_is_exact() -> None:
     network, x = documented(), images(1, 16, 16, gain=8.0)
     graph = trace(network, x)
-    assert [(node.name, node.kind.value) for node in graph][-3:] == [
+    assert [(node.name, node.kind) for node in graph][-3:] == [
         ("out.input", "synapse"), ("out", "neuron"), ("readout", "readout"),
     ]  # fmt: skip
     assert graph.membrane_readout == graph.node("out") and graph.readout.spec == ReadoutSpec("steps")
@@ -193,7 +194,8 @@ def test_integrators_with_weights_follow_the_recipe_and_end_a_sequence() -> None
     assert_integer_parity(md.Stepped(network), graph, x, recipe="4bit", silent=("network.2",))
     quantize = {"overrides": ({"match": "network.2.input", "weight": {"bit_width": 5}},)}
     recipe = md.Recipe.model_validate({"name": "a", "summary": "b", "quantize": quantize})
-    assert md.plan(recipe, graph).node("network.2.input").weight.bit_width == 5
+    weight = md.plan(recipe, graph).node("network.2.input").weight
+    assert weight is not None and weight.bit_width == 5
 
 
 # --- recurrent neurons -----------------------------------------------------------------------------------------------
@@ -207,7 +209,7 @@ def test_recurrent_cells_in_a_sequential_state(autapses: bool) -> None:
     cell = norse.LIFRecurrentCell(FEATURES, NEURONS, p=FAST, autapses=autapses)
     network = md.Stepped(enlivened(norse.SequentialState(cell, nn.Linear(NEURONS, 3))))
     student = check_recurrent(network, counts())
-    kinds = [(node.name, node.kind.value) for node in student.graph]
+    kinds = [(node.name, node.kind) for node in student.graph]
     assert kinds[1:4] == [
         ("network.0.input", "synapse"), ("network.0.recurrent", "recurrent"), ("network.0", "neuron"),
     ]  # fmt: skip
@@ -227,7 +229,7 @@ def test_a_recurrent_layer_that_reads_currents_reads_them_as_small_integers() ->
     torch.manual_seed(0)
     network = norse.SequentialState(nn.Linear(FEATURES, 8), norse.LIFRecurrent(8, NEURONS, p=FAST))
     student = check_recurrent(enlivened(network), counts())
-    assert [node.kind.value for node in student.graph][1:4] == ["synapse", "digitizer", "synapse"]
+    assert [node.kind for node in student.graph][1:4] == ["synapse", "digitizer", "synapse"]
 
 
 def test_recurrent_cells_in_a_loop() -> None:

@@ -22,7 +22,8 @@ from mdcompress.errors import TraceError
 
 def run(module: nn.Module, currents: Tensor) -> Tensor:
     if isinstance(module, norse.LIF | norse.IAF):
-        return module(currents)[0].detach()
+        y: Tensor = module(currents)[0].detach()
+        return y
     spikes, state = [], None
     for current in currents:
         spike, state = module(current, state)

@@ -34,10 +34,10 @@ def checked(network: nn.Module, x: Tensor) -> list[str]:
     graph = trace(network, x)
     assert_float_parity(graph, network, x)
     assert_integer_parity(network, graph, x)
-    return [node.kind.value for node in graph]
+    return [node.kind for node in graph]
 
 
-def squeezed(**options: object) -> nn.Module:
+def squeezed(**options: object) -> nn.Sequential:
     torch.manual_seed(0)
     return nn.Sequential(
         nn.Conv2d(1, 4, 5, bias=False), sl.IAFSqueeze(**options), sl.SumPool2d(2), nn.Flatten(),
@@ -71,7 +71,8 @@ def test_an_average_over_the_second_axis_is_the_average_over_time() -> None:
             self.fc, self.spikes = nn.Linear(12, 5), sl.IAF()
 
         def forward(self, x: Tensor) -> Tensor:
-            return self.spikes(self.fc(x)).mean(1)
+            y: Tensor = self.spikes(self.fc(x)).mean(1)
+            return y
 
     network = md.BatchFirst(Averaged())
     assert trace(network, images(12)).readout.spec == ReadoutSpec("mean")
@@ -137,7 +138,8 @@ class OnMaps(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         currents = self.conv(x.flatten(0, 1)).unflatten(0, x.shape[:2])
-        return self.head(self.spikes(currents).flatten(2))
+        logits: Tensor = self.head(self.spikes(currents).flatten(2))
+        return logits
 
 
 @pytest.mark.parametrize(
@@ -199,6 +201,7 @@ def test_squeeze_layers_made_for_other_batches_are_told_the_sizes_of_these(optio
     assert isinstance(found.network, md.BatchFirst) and "[N*T, ...]" in found.convention
     assert assert_float_parity(found.graph, found.network, x) > 0
     layer = network[1]
+    assert isinstance(layer, sl.IAFSqueeze)
     assert (layer.batch_size, layer.num_timesteps) == (options.get("batch_size", -1), options.get("num_timesteps", -1))
 
 
@@ -214,6 +217,7 @@ def test_the_membranes_in_a_state_dict_are_left_out(tmp_path: Path) -> None:
     torch.save(trained.state_dict(), tmp_path / "weights.pt")
     network = squeezed(num_timesteps=T)
     with torch.no_grad():
-        network[0].weight.zero_()
+        network.get_parameter("0.weight").zero_()
     md.load_weights(network, tmp_path / "weights.pt")
-    assert torch.equal(network[0].weight, trained[0].weight) and network[1].v_mem.numel() == 0
+    assert torch.equal(network.get_parameter("0.weight"), trained.get_parameter("0.weight"))
+    assert network.get_buffer("1.v_mem").numel() == 0

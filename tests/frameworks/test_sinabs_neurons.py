@@ -21,6 +21,7 @@ from mdcompress.errors import TraceError
 
 
 def run(module: nn.Module, currents: Tensor) -> Tensor:
+    assert isinstance(module, layers.StatefulLayer)
     module.reset_states()
     batch_first = currents.transpose(0, 1)
     if isinstance(module, layers.IAFSqueeze | layers.LIFSqueeze):
@@ -28,7 +29,8 @@ def run(module: nn.Module, currents: Tensor) -> Tensor:
         spikes = module(batch_first.flatten(0, 1)).unflatten(0, (-1, len(currents)))
     else:
         spikes = module(batch_first)
-    return spikes.detach().transpose(0, 1)
+    y: Tensor = spikes.detach().transpose(0, 1)
+    return y
 
 
 TAUS = torch.linspace(2.0, 12.0, 60)

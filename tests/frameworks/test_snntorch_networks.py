@@ -10,11 +10,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import mdcompress as md
+from intsnn.graph import IntRecurrentNeuron
 from mdcompress.errors import TraceError
-from mdcompress.graph import Carries, NodeKind, ReadoutSpec
+from mdcompress.graph import Carries, ReadoutMode, ReadoutSpec, RecurrentSpec
 from mdcompress.tracing import trace
 from tests.support.float_graph import assert_float_parity
 from tests.support.live_networks import assert_integer_parity
+from tests.support.narrowed import statistics
 from tests.support.recurrent_networks import FEATURES, MAP, NEURONS, check_recurrent, counts, enlivened, maps
 
 snn = pytest.importorskip("snntorch")
@@ -35,7 +37,7 @@ def checked(network: nn.Module, x: Tensor) -> list[str]:
     graph = trace(network, x)
     assert_float_parity(graph, network, x)
     assert_integer_parity(network, graph, x)
-    return [node.kind.value for node in graph]
+    return [node.kind for node in graph]
 
 
 class FullyConnected(nn.Module):
@@ -131,9 +133,9 @@ class Synaptic(nn.Module):
         self.fc, self.lif = nn.Linear(6, 8), snn.Synaptic(alpha=0.9, beta=0.8, threshold=0.4)
         self.out = nn.Linear(8, 3)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> float | Tensor:
         syn, mem = self.lif.init_synaptic()
-        total = 0
+        total: float | Tensor = 0
         for t in range(x.shape[0]):
             spk, syn, mem = self.lif(self.fc(x[t]), syn, mem)
             total = total + self.out(spk)
@@ -165,9 +167,9 @@ def test_the_membranes_and_their_registry_are_left_as_they_were() -> None:
 
 def test_a_membrane_given_to_another_neuron_is_refused() -> None:
     class Crossed(FullyConnected):
-        def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
+        def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]  # the answer alone
             mem1, mem2 = self.lif1.init_leaky(), self.lif2.init_leaky()
-            spikes = []
+            spikes: list[Tensor] = []
             for _ in range(T):
                 spk1, mem1 = self.lif1(self.fc1(x), mem1)
                 spk2, mem2 = self.lif2(self.fc2(spk1), mem2)
@@ -188,7 +190,7 @@ class MembraneReadout(FullyConnected):
         self.reduce = reduce
         self.lif2 = snn.Leaky(beta=0.9, threshold=0.3, **options)
 
-    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]  # the answer alone
         return self.reduce(super().forward(x)[1])
 
 
@@ -203,11 +205,11 @@ class MembraneReadout(FullyConnected):
     ],
 )  # fmt: skip
 def test_the_membrane_of_the_last_neuron_can_be_the_answer(
-    mode: str, reduce: Callable[[Tensor], Tensor], options: dict[str, object]
+    mode: ReadoutMode, reduce: Callable[[Tensor], Tensor], options: dict[str, object]
 ) -> None:
     network, x = md.StillImage(MembraneReadout(reduce, **options)).eval(), still(12)
     graph = trace(network, x)
-    assert graph.readout.spec == ReadoutSpec(mode) and graph.readout.carries.value == "current"  # type: ignore[arg-type]
+    assert graph.readout.spec == ReadoutSpec(mode) and graph.readout.carries.value == "current"
     assert_float_parity(graph, network, x)
     student = assert_integer_parity(network, graph, x, silent=("network.lif2",))
     seen, expected = student.observe(x), md.observe(network, graph, x)
@@ -226,8 +228,8 @@ class ThroughTime(nn.Module):
         self.lif1, self.lif2 = snn.Leaky(beta=0.8, threshold=0.3), snn.Leaky(beta=0.8, threshold=0.3)
         for module in self.modules():
             if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                module.running_mean.uniform_(-0.4, 0.1)
-                module.running_var.uniform_(0.2, 0.6)
+                statistics(module)[0].uniform_(-0.4, 0.1)
+                statistics(module)[1].uniform_(0.2, 0.6)
 
     def forward(self, x: Tensor) -> Tensor:
         mem1, mem2 = self.lif1.init_leaky(), self.lif2.init_leaky()
@@ -255,7 +257,7 @@ def test_batch_norm_through_time() -> None:
 
 # --- recurrent neurons -----------------------------------------------------------------------------------------------
 
-FEEDBACK = {
+FEEDBACK: dict[str, dict[str, object]] = {
     "linear": {"linear_features": NEURONS},
     "one weight": {"all_to_all": False, "V": -0.4},
     "a weight each": {"all_to_all": False, "V": torch.linspace(-1.0, 0.5, NEURONS)},
@@ -295,7 +297,7 @@ def test_feedback_on_maps_is_a_convolution(make: Callable[[], nn.Module]) -> Non
     layers = [nn.Conv2d(2, MAP[0], 3, padding=1), make(), nn.Flatten(), nn.Linear(64, 3)]
     student = check_recurrent(md.Stepped(enlivened(nn.Sequential(*layers))), maps())
     neuron = md.lower(student).node("network.1")
-    assert neuron.kind == "recurrent_neuron" and neuron.recurrent_weight.ndim == 4
+    assert isinstance(neuron, IntRecurrentNeuron) and neuron.recurrent_weight.ndim == 4
 
 
 class RecurrentTutorial(nn.Module):
@@ -339,7 +341,7 @@ class RecurrentSynapticTutorial(nn.Module):
 def test_the_tutorial_of_recurrent_neurons() -> None:
     torch.manual_seed(0)
     student = check_recurrent(enlivened(RecurrentTutorial()), counts())
-    assert [node.name for node in student.graph.of_kind(NodeKind.RECURRENT)] == ["lif1.recurrent", "lif2.recurrent"]
+    assert [node.name for node in student.graph.of(RecurrentSpec)] == ["lif1.recurrent", "lif2.recurrent"]
 
 
 def test_recurrent_states_by_hand_and_a_membrane_as_the_answer() -> None:

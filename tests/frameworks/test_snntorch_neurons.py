@@ -17,10 +17,12 @@ import snntorch
 from mdcompress.adapters import REFUSALS, describe_neuron, probe
 from mdcompress.adapters.snntorch import SnnTorchNeurons
 from mdcompress.errors import TraceError
+from mdcompress.graph import NeuronModel
 
 
 def run(module: nn.Module, currents: Tensor) -> Tensor:
     """As the tutorials do: the state is passed by hand, or hidden in the module."""
+    assert isinstance(module, snntorch.SpikingNeuron)
     state: tuple[Tensor, ...] = ()
     if module.init_hidden:
         module.reset_mem()
@@ -124,6 +126,6 @@ def test_the_equations_of_older_versions_are_not_those_of_this_one() -> None:
     """With the state passed by hand 0.7 reset before the leak; the probe tells the two apart."""
     module = snntorch.Leaky(0.5)
     old = SnnTorchNeurons("0.7.0").describe(module)
-    assert old is not None
+    assert isinstance(old, NeuronModel)
     with pytest.raises(TraceError, match=r"Leaky, snntorch \d.*does not follow its description"):
         probe("neuron", module, old)

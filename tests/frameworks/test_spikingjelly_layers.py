@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -9,10 +11,12 @@ from torch import Tensor, nn
 import mdcompress as md
 from mdcompress.errors import TraceError
 from mdcompress.graph import AffineSpec, SnnGraph, SynapseSpec
+from mdcompress.layers.step_norms import ScaledNorm
 from mdcompress.recipe import DistillSpec
 from mdcompress.tracing import trace
 from tests.support.float_graph import assert_float_parity
 from tests.support.live_networks import assert_integer_parity, enliven
+from tests.support.narrowed import gradient, statistics
 
 pytest.importorskip("spikingjelly")
 from spikingjelly.activation_based import functional, layer, neuron
@@ -39,24 +43,24 @@ def unlike(norm: nn.Module) -> nn.Module:
     with torch.no_grad():
         for part in norm.modules():
             if isinstance(part, nn.modules.batchnorm._BatchNorm):
-                part.running_mean.uniform_(-0.4, 0.0)
-                part.running_var.uniform_(0.1, 0.5)
+                statistics(part)[0].uniform_(-0.4, 0.0)
+                statistics(part)[1].uniform_(0.1, 0.5)
                 part.weight.uniform_(0.5, 1.5)
         if hasattr(norm, "scale"):
-            norm.scale.copy_(torch.tensor([1.5, -0.5, 1.0]))
+            norm.get_parameter("scale").copy_(torch.tensor([1.5, -0.5, 1.0]))
     return norm
 
 
-NORMS = {
-    "bntt": (lambda: layer.BatchNormThroughTime2d(T, 4, step_mode="m"), lambda: layer.BatchNormThroughTime1d(T, 3)),
-    "tebn": (lambda: layer.TemporalEffectiveBatchNorm2d(T, 4), None),
+NORMS: dict[str, Callable[[], nn.Module]] = {
+    "bntt": lambda: layer.BatchNormThroughTime2d(T, 4, step_mode="m"),
+    "tebn": lambda: layer.TemporalEffectiveBatchNorm2d(T, 4),
 }
 
 
 @pytest.mark.parametrize("kind", ["bntt", "tebn"])
 @pytest.mark.parametrize("behind", ["conv", "pool"])
 def test_norms_through_time_in_multi_step_networks(kind: str, behind: str) -> None:
-    make = NORMS[kind][0]
+    make = NORMS[kind]
     between = [layer.AvgPool2d(2, step_mode="m")] if behind == "pool" else []
     network = nn.Sequential(
         layer.Conv2d(1, 4, 3, padding=1, step_mode="m"), *between, unlike(make()),
@@ -78,7 +82,7 @@ def test_batch_norm_through_time_in_a_single_step_network() -> None:
         layer.Flatten(), layer.Linear(64, 3), unlike(layer.BatchNormThroughTime1d(T, 3)),
     )  # fmt: skip
     graph = checked(md.Stepped(network), maps(1, 6, 6), lively=False)
-    assert [node.kind.value for node in graph] == ["input", "synapse", "neuron", "flatten", "synapse", "readout"]
+    assert [node.kind for node in graph] == ["input", "synapse", "neuron", "flatten", "synapse", "readout"]
     assert graph.node("network.4").spec.step_norms[-1] == "network.5.bn_list.2"  # type: ignore[union-attr]
 
 
@@ -90,8 +94,8 @@ def test_a_scaled_norm_learns_its_factors() -> None:
     x = maps(6)
     student = md.compress(network, x, "8bit", [x])
     student.train()(x).square().sum().backward()
-    factors = student.synapse("0").norm.scale  # type: ignore[union-attr]
-    assert factors.grad is not None and (factors.grad != 0).any()  # type: ignore[union-attr]
+    norm = student.synapse("0").norm
+    assert isinstance(norm, ScaledNorm) and (gradient(norm.scale) != 0).any()
     assert md.verify(student, x).equal
 
 
@@ -122,7 +126,8 @@ class Everything(nn.Module):
         x = self.fire[0](self.norm(self.conv(x)))
         x = self.fire[1](self.scaled(self.shared(x)))
         x = self.fire[3](self.up(self.fire[2](self.shared(x))))
-        return self.vote(torch.stack(self.last(self.fc(self.flatten(x))))).mean(0)
+        y: Tensor = self.vote(torch.stack(self.last(self.fc(self.flatten(x))))).mean(0)
+        return y
 
 
 def test_all_of_them_together_are_distilled_and_stay_exact() -> None:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 import mdcompress as md
 from mdcompress.errors import TraceError
-from mdcompress.graph import NodeKind, ReadoutSpec
+from mdcompress.graph import NeuronModel, ReadoutSpec, SynapseSpec
 from mdcompress.tracing import trace
 from tests.support.float_graph import assert_float_parity
 from tests.support.live_networks import assert_integer_parity, enliven
@@ -42,7 +42,7 @@ def checked(network: nn.Module, x: Tensor, *, bias: float = 0.5, weight: float =
     graph = trace(network, x)
     assert_float_parity(graph, network, x)
     assert_integer_parity(network, graph, x)
-    return [node.kind.value for node in graph]
+    return [node.kind for node in graph]
 
 
 def small_sew_resnet(connect: str, *, step_mode: str) -> nn.Module:
@@ -159,9 +159,9 @@ def test_spike_driven_transformer() -> None:
         lambda *layers: layer.MultiStepContainer(*layers),
     ],
 )
-def test_containers_are_seen_through(container: object) -> None:
+def test_containers_are_seen_through(container: Callable[..., nn.Module]) -> None:
     inner = (nn.Conv2d(1, 4, 3, padding=1, bias=False), nn.BatchNorm2d(4))
-    body = container(*inner)  # type: ignore[operator]
+    body = container(*inner)
     network = nn.Sequential(body, neuron.IFNode(step_mode="m"), layer.Flatten(step_mode="m"), nn.Linear(64, 3))
     kinds = checked(network, images(channels=1, size=4, time_steps=3, batch=2))
     assert kinds == ["input", "synapse", "neuron", "flatten", "synapse", "readout"]
@@ -204,7 +204,7 @@ def test_the_state_of_one_batch_does_not_reach_the_next() -> None:
 def test_every_neuron_of_the_graph_is_a_neuron_of_the_network() -> None:
     network = small_sew_resnet("ADD", step_mode="m")
     names = {name for name, module in network.named_modules() if isinstance(module, neuron.BaseNode)}
-    assert {node.name for node in trace(network, images(size=16)).of_kind(NodeKind.NEURON)} == names
+    assert {node.name for node in trace(network, images(size=16)).of(NeuronModel)} == names
 
 
 @pytest.mark.slow
@@ -241,7 +241,8 @@ def vgg11_for_small_images() -> nn.Module:
         for place in (0, 3):
             network.classifier[place].weight.uniform_(-0.02, 0.04)
     functional.set_step_mode(network, "m")
-    return network
+    made: nn.Module = network
+    return made
 
 
 @pytest.mark.slow
@@ -335,7 +336,7 @@ def test_a_linear_recurrent_container_is_two_weight_layers_and_a_neuron(
     """FeedBackNet of the examples: the container reads the currents of the layer before."""
     network = contained(step_mode, layer.LinearRecurrentContainer(make(), NEURONS, NEURONS))
     student = check_recurrent(network, counts())
-    kinds = [node.kind.value for node in student.graph]
+    kinds = [node.kind for node in student.graph]
     assert kinds[1:] == ["synapse", "digitizer", "synapse", "recurrent", "neuron", "synapse", "readout"]
 
 
@@ -348,8 +349,9 @@ def test_linear_layers_inside_a_container_are_multiplied_out() -> None:
     )  # fmt: skip
     functional.set_step_mode(network, "m")
     student = check_recurrent(enlivened(network), counts(), recipe="4bit")
-    assert student.graph.node("2.recurrent").spec.weight_shape == (NEURONS, NEURONS)
-    assert student.graph.node("2.input").spec.weight_shape == (NEURONS, 8)
+    recurrent, synapse = student.graph.node("2.recurrent").spec, student.graph.node("2.input").spec
+    assert isinstance(recurrent, SynapseSpec) and recurrent.weight_shape == (NEURONS, NEURONS)
+    assert isinstance(synapse, SynapseSpec) and synapse.weight_shape == (NEURONS, 8)
 
 
 @pytest.mark.parametrize("step_mode", ["s", "m"])
@@ -369,7 +371,8 @@ def test_an_elementwise_container_on_maps() -> None:
     network = nn.Sequential(layer.Conv2d(2, MAP[0], 3, padding=1), container, layer.Flatten(), layer.Linear(64, 3))
     functional.set_step_mode(network, "m")
     student = check_recurrent(enlivened(network), maps())
-    assert student.graph.node("1.recurrent").spec.groups == MAP[0]
+    spec = student.graph.node("1.recurrent").spec
+    assert isinstance(spec, SynapseSpec) and spec.groups == MAP[0]
 
 
 def _raises(y: Tensor, x: Tensor) -> Tensor:

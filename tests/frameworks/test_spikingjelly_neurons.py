@@ -21,7 +21,8 @@ from mdcompress.errors import TraceError
 def run(module: nn.Module, currents: Tensor) -> Tensor:
     functional.reset_net(module)
     if module.step_mode == "m":
-        return module(currents)
+        y: Tensor = module(currents)
+        return y
     return torch.stack([module(current) for current in currents])
 
 
@@ -29,7 +30,8 @@ def klif(k: float, **options: object) -> nn.Module:
     module = neuron.KLIFNode(**options)
     with torch.no_grad():
         module.k.fill_(k)
-    return module
+    made: nn.Module = module
+    return made
 
 
 def normalised(**options: object) -> nn.Module:
@@ -40,13 +42,16 @@ def normalised(**options: object) -> nn.Module:
         module.vbn.bias.normal_(0.0, 0.1, generator=generator)
         module.vbn.running_mean.normal_(0.0, 0.1, generator=generator)
         module.vbn.running_var.uniform_(0.8, 1.5, generator=generator)
-    return module
+    made: nn.Module = module
+    return made
 
 
 def folded() -> nn.Module:
     module = normalised()
+    assert isinstance(module, neuron.MPBNLIFNode)
     module.re_parameterize_v_threshold()
-    return module
+    made: nn.Module = module
+    return made
 
 
 THRESHOLDS, OFFSETS = torch.linspace(0.8, 1.5, 60), torch.linspace(-0.25, 0.25, 60)
@@ -143,7 +148,9 @@ def test_options_without_integers_are_refused() -> None:
 
 
 def test_a_subclass_with_its_own_equation_is_caught_by_the_probe() -> None:
-    class Own(neuron.SimpleLIFNode):
+    class Own(neuron.SimpleLIFNode):  # type: ignore[misc]  # SpikingJelly has no types
+        v: Tensor
+
         def neuronal_charge(self, x: Tensor) -> None:
             self.v = 0.9 * self.v + x
 
@@ -155,7 +162,9 @@ def test_a_subclass_with_its_own_equation_is_caught_by_the_probe() -> None:
 
 
 def test_a_base_class_of_ones_own_equation_is_refused() -> None:
-    class Own(neuron.SimpleBaseNode):
+    class Own(neuron.SimpleBaseNode):  # type: ignore[misc]  # SpikingJelly has no types
+        v: Tensor
+
         def neuronal_charge(self, x: Tensor) -> None:
             self.v = self.v + x
 

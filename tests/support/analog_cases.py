@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Literal, TypedDict, Unpack
+
 from hypothesis import strategies as st
 
 from intsnn.analog.spec import (
     AnalogSpec,
+    ColumnGains,
     Conductance,
     Converters,
     Drift,
@@ -23,16 +26,26 @@ TEST = "test"
 FLAT = Line(slope=0, offset=0.05, low=0, high=1)
 
 
-def analog(
-    *, maximum_us: float = 40, minimum_us: float = 0, converters: Converters | None = None, **parts
-) -> AnalogSpec:
+class Parts(TypedDict, total=False):
+    """What a description may have beside ideal cells."""
+
+    programming: Programming
+    drift: Drift
+    reading: Reading
+    stuck: StuckCells
+    wires: Wires
+    converters: Converters
+    column_gains: ColumnGains
+
+
+def analog(*, maximum_us: float = 40, minimum_us: float = 0, **parts: Unpack[Parts]) -> AnalogSpec:
     """Ideal cells but for the parts given."""
+    parts.setdefault("converters", Converters(range="full_scale", source=TEST))
+    parts.setdefault("column_gains", "none")
     return AnalogSpec(
         name=TEST,
         summary=TEST,
         conductance=Conductance(maximum_us=maximum_us, minimum_us=minimum_us, source=TEST),
-        converters=converters or Converters(range="full_scale", source=TEST),
-        column_gains=parts.pop("column_gains", "none"),
         **parts,
     )
 
@@ -42,13 +55,17 @@ def relative_programming(sigma: float) -> Programming:
     return Programming(coefficients_us=(sigma,), reference_maximum_us=1, source=TEST)
 
 
-def drift(*, after_s: float = 86400, spread: float = 0.0, compensation: str = "none") -> Drift:
+def drift(*, after_s: float = 86400, spread: float = 0.0, compensation: Literal["none", "global"] = "none") -> Drift:
     line = Line(slope=0, offset=spread, low=0, high=1)
     return Drift(after_s=after_s, start_s=20, mean=FLAT, spread=line, compensation=compensation, source=TEST)
 
 
-def reading(*, of_maximum: float = 0.0, slow: float | None = None, drawn: str = "each_read") -> Reading:
-    noise = slow and SlowNoise(amplitude=slow, exponent=0.65, floor=1e-3, cap=0.2, read_s=1e-6, after_s=100)
+def reading(
+    *, of_maximum: float = 0.0, slow: float | None = None, drawn: Literal["each_read", "once"] = "each_read"
+) -> Reading:
+    noise = None
+    if slow is not None:
+        noise = SlowNoise(amplitude=slow, exponent=0.65, floor=1e-3, cap=0.2, read_s=1e-6, after_s=100)
     return Reading(of_maximum=of_maximum, slow=noise, drawn=drawn, source=TEST)
 
 

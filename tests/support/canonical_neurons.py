@@ -13,11 +13,19 @@ from torch import Tensor
 from mdcompress.calibration import calibrate
 from mdcompress.graph import (
     Carries,
+    Comparator,
+    FloorKind,
+    InputSpec,
     NeuronModel,
-    NodeKind,
+    Numbers,
     ReadoutSpec,
+    Rearm,
+    ResetKind,
+    ResetTiming,
     SnnGraph,
     SnnNode,
+    SpikeKind,
+    SynapseOperator,
     SynapseSpec,
     TensorShape,
 )
@@ -30,33 +38,40 @@ PLAIN = NeuronModel(0.5, 1.0, 0.0, 1.0, "greater_equal", "hard", 0.0, 1.0, 0.0)
 
 def spelled_out(model: NeuronModel, currents: Sequence[float]) -> list[tuple[float, float]]:
     """(s, v) of every step of one neuron in plain Python: `NeuronModel`, line by line."""
-    v, i, s, seen = model.initial, 0.0, 0.0, []
+    v, i, s, seen = one(model.initial), 0.0, 0.0, []
     for x in currents:
-        i = x if model.synapse_decay is None else model.synapse_decay * i + model.synapse_gain * x
-        h = model.decay * v + model.input_gain * i + model.drive
+        i = x if model.synapse_decay is None else one(model.synapse_decay) * i + one(model.synapse_gain) * x
+        h = one(model.decay) * v + one(model.input_gain) * i + one(model.drive)
         if model.timing == "after_leak" and model.reset == "soft":
-            h -= model.soft_amount * s
+            h -= one(model.soft_amount) * s
         if model.timing == "masked" and s > 0:
             h = 0.0
         if model.floor == "before_fire":
-            h = max(h, model.floor_value)
-        compared = h - model.threshold if model.rearm == "double" and v > model.threshold else h
+            h = max(h, one(model.floor_value))
+        compared = h - one(model.threshold) if model.rearm == "double" and v > one(model.threshold) else h
         s = fired(model, compared)
         v = h
         if model.timing == "same_step" and model.reset == "hard" and s > 0:
-            v = model.reset_value
+            v = one(model.reset_value)
         if model.timing == "same_step" and model.reset == "soft":
-            v = h - model.soft_amount * s
+            v = h - one(model.soft_amount) * s
         if model.floor == "after_reset":
-            v = max(v, model.floor_value)
+            v = max(v, one(model.floor_value))
         seen.append((s, v))
     return seen
 
 
+def one(number: Numbers) -> float:
+    """A number of a model whose numbers are the layer's."""
+    assert not isinstance(number, tuple)
+    return number
+
+
 def fired(model: NeuronModel, h: float) -> float:
+    threshold = one(model.threshold)
     if model.spike == "binary":
-        return float(h >= model.threshold if model.comparator == "greater_equal" else h > model.threshold)
-    levels = h / model.threshold
+        return float(h >= threshold if model.comparator == "greater_equal" else h > threshold)
+    levels = h / threshold
     count = math.floor(levels) if model.spike == "floor" else round(levels)  # round is half to even
     return float(min(max(count, 0), math.inf if model.max_spikes is None else model.max_spikes))
 
@@ -65,13 +80,13 @@ def fired(model: NeuronModel, h: float) -> float:
 class OptionDraw:
     """Options that go together."""
 
-    reset: str
-    timing: str
-    spike: str
+    reset: ResetKind
+    timing: ResetTiming
+    spike: SpikeKind
     max_spikes: int | None
-    rearm: str
-    floor: str
-    comparator: str
+    rearm: Rearm
+    floor: FloorKind
+    comparator: Comparator
 
 
 OPTIONS = (
@@ -114,7 +129,7 @@ OPTIONS = (
 )
 
 
-def numbers(values: st.SearchStrategy[float], channels: int) -> st.SearchStrategy[float | tuple[float, ...]]:
+def numbers(values: st.SearchStrategy[float], channels: int) -> st.SearchStrategy[Numbers]:
     return values | st.lists(values, min_size=channels, max_size=channels).map(tuple)
 
 
@@ -124,7 +139,7 @@ def neuron_models(draw: st.DrawFn, *, channels: int) -> NeuronModel:
     option = draw(OPTIONS)
     decays = st.sampled_from([0.0, 0.25, 0.5, 0.9, 1.0])
 
-    def number(*values: float) -> float | tuple[float, ...]:
+    def number(*values: float) -> Numbers:
         return draw(numbers(st.sampled_from(values), channels))
 
     synapse = draw(st.booleans())
@@ -158,14 +173,14 @@ def neuron_graph(model: NeuronModel, *, inputs: int, shape: TensorShape, time_st
     """Input, one weight layer, the neuron, its spikes."""
     convolves = len(shape) == 3
     weight = (shape[0], inputs, 1, 1) if convolves else (shape[0], inputs)
-    operator = "conv2d" if convolves else "linear"
+    operator: SynapseOperator = "conv2d" if convolves else "linear"
     spec = SynapseSpec(operator, weight, (1, 1), (0, 0), (1, 1), 1, True, None)
     return SnnGraph(
         (
-            SnnNode("input", NodeKind.INPUT, (), (inputs, *shape[1:]), Carries.INPUT),
-            SnnNode("synapse", NodeKind.SYNAPSE, ("input",), shape, Carries.CURRENT, spec),
-            SnnNode("neuron", NodeKind.NEURON, ("synapse",), shape, Carries.SPIKES, model),
-            SnnNode("readout", NodeKind.READOUT, ("neuron",), shape, Carries.SPIKES, ReadoutSpec("steps")),
+            SnnNode("input", InputSpec(), (), (inputs, *shape[1:]), Carries.INPUT),
+            SnnNode("synapse", spec, ("input",), shape, Carries.CURRENT),
+            SnnNode("neuron", model, ("synapse",), shape, Carries.SPIKES),
+            SnnNode("readout", ReadoutSpec("steps"), ("neuron",), shape, Carries.SPIKES),
         ),
         time_steps,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,7 +13,8 @@ from mdcompress.zoo.neurons import surrogate_derivative
 
 
 def floored(x: Tensor, shift: int) -> Tensor:
-    return StraightFloor.apply(x * 2.0**-shift)
+    result: Tensor = StraightFloor.apply(x * 2.0**-shift)
+    return result
 
 
 def clipped(x: Tensor, half: int) -> Tensor:
@@ -22,23 +24,23 @@ def clipped(x: Tensor, half: int) -> Tensor:
 
 class StraightFloor(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: object, x: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor) -> Tensor:
         return x.floor()
 
     @staticmethod
-    def backward(ctx: object, gradient: Tensor) -> Tensor:
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
         return gradient
 
 
 class Atan(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: object, x: Tensor, theta: Tensor, offset: int) -> Tensor:
+    def forward(ctx: Any, x: Tensor, theta: Tensor, offset: int) -> Tensor:
         ctx.save_for_backward(x, theta)
         ctx.offset = offset
         return (x >= theta).to(x.dtype)
 
     @staticmethod
-    def backward(ctx: object, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
         """f(x/theta - 1), both without the offset that they carry for rounding."""
         x, theta = (tensor - ctx.offset for tensor in ctx.saved_tensors)
         slope = gradient * surrogate_derivative(x / theta - 1.0, "atan") / theta
@@ -47,12 +49,12 @@ class Atan(torch.autograd.Function):
 
 class Count(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: object, levels: Tensor, rounds: bool, most: int) -> Tensor:
+    def forward(ctx: Any, levels: Tensor, rounds: bool, most: int) -> Tensor:
         ctx.save_for_backward((levels >= 0.5) & (levels <= most + 0.5))
         return (levels.round() if rounds else levels.floor()).clamp(0, most)
 
     @staticmethod
-    def backward(ctx: object, gradient: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         (inside,) = ctx.saved_tensors
         return gradient * inside, None, None
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import Literal
+from typing import Literal, TypedDict
 
 import numpy as np
 
 from intsnn.arithmetic import IntArray
 from intsnn.graph import IntConv, IntConvTranspose, IntLinear, Sizes, Synapse
 from intsnn.hardware import HardwareSpec, load_hardware
-from intsnn.hardware.spec import Crossbar
+from intsnn.hardware.spec import Crossbar, Encoding, Gating, KernelMapping
 
 # row of the weight matrix a cell belongs to, to find its pulse again: (group, input channel, kernel position)
 Row = tuple[int, int, int]
@@ -19,22 +19,43 @@ Row = tuple[int, int, int]
 PlacedCell = tuple[int, int, int, int, int, int, Row]
 
 
+InputReuse = Literal["none", "line_buffer"]
+
+
+class CrossbarOptions(TypedDict, total=False):
+    """What `small_hardware` can be told beside the sizes of an array."""
+
+    encoding: Encoding
+    mapping: KernelMapping
+    gating: Gating
+    input_reuse: InputReuse
+    transport: Literal["bitmap", "address_event", "smaller"]
+    column_mux: int
+    joining: Literal["after_sum", "at_array"]
+
+
+def hardware_spec(name: str) -> HardwareSpec:
+    """The shipped description of that name, which must be one of crossbars and prices."""
+    found = load_hardware(name)
+    assert isinstance(found, HardwareSpec)
+    return found
+
+
 def small_hardware(
     *,
     rows: int,
     columns: int,
     cell_bits: int,
-    encoding: Literal["offset", "differential"] = "offset",
-    mapping: Literal["kernel_split", "im2col"] = "kernel_split",
-    gating: Literal["none", "pe", "array"] = "none",
-    input_reuse: Literal["none", "line_buffer"] = "none",
+    encoding: Encoding = "offset",
+    mapping: KernelMapping = "kernel_split",
+    gating: Gating = "none",
+    input_reuse: InputReuse = "none",
     transport: Literal["bitmap", "address_event", "smaller"] = "bitmap",
     column_mux: int = 1,
     joining: Literal["after_sum", "at_array"] = "after_sum",
 ) -> HardwareSpec:
     """The shipped description with another crossbar."""
-    shipped = load_hardware("rram_64x64_65nm")
-    assert isinstance(shipped, HardwareSpec)
+    shipped = hardware_spec("rram_64x64_65nm")
     crossbar = {
         **shipped.crossbar.model_dump(),
         "rows": rows,

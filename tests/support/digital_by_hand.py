@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from intsnn.arithmetic import Bounds, word_bits
@@ -16,6 +17,7 @@ from intsnn.hardware.items import Item
 from tests.support.naive import Place, recurrent_current
 
 Part = tuple[str, Item]
+NumberOf = Callable[[str], int]  # a neuron's number by name, of one channel
 Matrix = list[list[int]]
 
 
@@ -95,7 +97,7 @@ def _driven(unit: Unit, x: int, drives: list[int], drive: int) -> int:
     return unit.add(x, drive) if any(drives) else x
 
 
-def _reset_late(unit: Unit, node: IntNeuron, x: int, state: State, of) -> int:
+def _reset_late(unit: Unit, node: IntNeuron, x: int, state: State, of: NumberOf) -> int:
     unit.part = "reset"
     if node.timing != "same_step":
         state.widths["spikes"] = _bits(node.max_spikes)
@@ -104,21 +106,21 @@ def _reset_late(unit: Unit, node: IntNeuron, x: int, state: State, of) -> int:
     return _taken_off(unit, node, x, state.spikes, of) if node.timing == "after_leak" else x
 
 
-def _reset(unit: Unit, node: IntNeuron, x: int, s: int, of) -> int:
+def _reset(unit: Unit, node: IntNeuron, x: int, s: int, of: NumberOf) -> int:
     unit.part = "reset"
     if node.reset == "hard":
         return of("reset_value") if s else x
     return _taken_off(unit, node, x, s, of) if node.reset == "soft" else x
 
 
-def _taken_off(unit: Unit, node: IntNeuron, x: int, s: int, of) -> int:
+def _taken_off(unit: Unit, node: IntNeuron, x: int, s: int, of: NumberOf) -> int:
     """x - rho*s: rho, shifted, is taken off or not for each bit of the spike count."""
     for bit in range(_bits(node.max_spikes)):
         x = unit.add(x, -(of("soft_amount") << bit) * (s >> bit & 1))
     return x
 
 
-def _fired(unit: Unit, node: IntNeuron, x: int, membrane: int, of) -> int:
+def _fired(unit: Unit, node: IntNeuron, x: int, membrane: int, of: NumberOf) -> int:
     unit.part = "fire"
     if node.rearm == "double":
         above = unit.at_least(membrane, (of("level") >> node.guard_bits) + 1)
@@ -128,7 +130,7 @@ def _fired(unit: Unit, node: IntNeuron, x: int, membrane: int, of) -> int:
     return _levels(unit, node, x, of)
 
 
-def _levels(unit: Unit, node: IntNeuron, x: int, of) -> int:
+def _levels(unit: Unit, node: IntNeuron, x: int, of: NumberOf) -> int:
     """floor((x - theta + level) / level) bit by bit; to round, half a level more, and a tie clears the lowest bit."""
     level, bits, rounds = of("level"), _bits(node.max_spikes), node.spike == "round"
     left, count = unit.add(2 * x, -(2 * of("threshold") - (3 if rounds else 2) * level)), 0
@@ -149,10 +151,11 @@ def _bits(largest: int) -> int:
 
 
 def _stored(value: int, bits: int) -> int:
-    return min(max(value, -(2 ** (bits - 1))), 2 ** (bits - 1) - 1)
+    half = 1 << (bits - 1)
+    return min(max(value, -half), half - 1)
 
 
-def _channel(node: IntNeuron, place: Place):
+def _channel(node: IntNeuron, place: Place) -> NumberOf:
     def of(name: str) -> int:
         values = getattr(node, name)
         return int(values[0] if len(values) == 1 else values[place[0]])

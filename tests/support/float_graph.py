@@ -5,7 +5,10 @@ Written apart from the product: it knows the graph's nodes and torch's functions
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from typing import assert_never
 
 import torch
 import torch.nn.functional as F
@@ -16,13 +19,20 @@ from mdcompress.adapters import simulate
 from mdcompress.adapters.recurrence import input_layer, recurrent_layer
 from mdcompress.adapters.state import run_fresh
 from mdcompress.graph import (
+    AddSpec,
     AffineSpec,
     Carries,
+    ConcatSpec,
+    DigitizerSpec,
+    FlattenSpec,
+    InputSpec,
+    MatMulSpec,
     MultiplySpec,
     NeuronModel,
-    NodeKind,
     PoolSpec,
     ReadoutSpec,
+    RecurrentSpec,
+    ReshapeSpec,
     ScaleSpec,
     SliceSpec,
     SnnGraph,
@@ -46,9 +56,9 @@ def run_float_graph(graph: SnnGraph, network: nn.Module, x: Tensor) -> FloatRun:
     modules = dict(network.named_modules())
     values: dict[str, Tensor] = {graph.input.name: x}
     for node in graph.nodes[1:]:
-        if node.kind is not NodeKind.RECURRENT:  # its neuron runs it
+        if not isinstance(node.spec, RecurrentSpec):  # its neuron runs it
             values[node.name] = _evaluate(node, modules, [values[name] for name in node.inputs if name in values])
-    spikes = {node.name: values[node.name] for node in graph.of_kind(NodeKind.NEURON) if node.carries is Carries.SPIKES}
+    spikes = {node.name: values[node.name] for node in graph.of(NeuronModel) if node.carries is Carries.SPIKES}
     return FloatRun(values[graph.readout.name], spikes)
 
 
@@ -57,7 +67,7 @@ def assert_float_parity(graph: SnnGraph, network: nn.Module, x: Tensor, *, silen
 
     silent: neurons that may stay without a spike; every other must fire.
     """
-    spiking = [node for node in graph.of_kind(NodeKind.NEURON) if node.carries is Carries.SPIKES]
+    spiking = [node for node in graph.of(NeuronModel) if node.carries is Carries.SPIKES]
     seen: dict[str, list[Tensor]] = {node.module: [] for node in spiking}
     modules = dict(network.named_modules())
     handles = [modules[name].register_forward_hook(_keeper(seen[name])) for name in seen]
@@ -76,9 +86,11 @@ def assert_float_parity(graph: SnnGraph, network: nn.Module, x: Tensor, *, silen
     return int(sum(float(spikes.sum()) for spikes in found.spikes.values()))
 
 
-def _keeper(calls: list[Tensor]):  # type: ignore[no-untyped-def]
+def _keeper(calls: list[Tensor]) -> Callable[[nn.Module, object, object], None]:
     def keep(_: nn.Module, __: object, output: object) -> None:
-        calls.append(output[0] if isinstance(output, tuple) else output)
+        spikes = output[0] if isinstance(output, tuple) else output
+        assert isinstance(spikes, Tensor)
+        calls.append(spikes)
 
     return keep
 
@@ -90,9 +102,8 @@ def _over_time(calls: list[Tensor], x: Tensor, module: nn.Module) -> Tensor:
     (value,) = calls
     if not any(base.__module__.startswith("sinabs.") for base in type(module).__mro__):
         return value
-    return (value if value.shape[:2] == (batch, time_steps) else value.unflatten(0, (batch, time_steps))).transpose(
-        0, 1
-    )
+    by_sample = value if value.shape[:2] == (batch, time_steps) else value.view(batch, time_steps, *value.shape[1:])
+    return by_sample.transpose(0, 1)
 
 
 def _evaluate(node: SnnNode, modules: dict[str, nn.Module], inputs: list[Tensor]) -> Tensor:
@@ -100,7 +111,8 @@ def _evaluate(node: SnnNode, modules: dict[str, nn.Module], inputs: list[Tensor]
     match node.spec:
         case SynapseSpec() as spec:
             module = modules.get(node.module) or input_layer(modules[node.name.removesuffix(".input")])
-            y = _folded(x, lambda s: _weighted(module, spec, s))
+            assert module is not None
+            y = _folded(x, partial(_weighted, module, spec))
             return _norm_of(spec, modules, y)
         case AffineSpec() as spec:
             return _norm_of(spec, modules, x)
@@ -109,7 +121,7 @@ def _evaluate(node: SnnNode, modules: dict[str, nn.Module], inputs: list[Tensor]
             found = simulate(model, x, recurrent=recurrent)
             return (found.spikes if node.carries is Carries.SPIKES else found.membranes).to(x.dtype)
         case PoolSpec() as spec:
-            return _folded(x, lambda s: _pooled(spec, s))
+            return _folded(x, partial(_pooled, spec))
         case MultiplySpec(mode=mode):
             return (1 - x) * inputs[1] if mode == "inhibit" else x * inputs[1]
         case ScaleSpec(factor=factor):
@@ -122,34 +134,36 @@ def _evaluate(node: SnnNode, modules: dict[str, nn.Module], inputs: list[Tensor]
             return x.narrow(2 + axis, start, stop - start)
         case ReadoutSpec(mode=mode):
             return {"steps": x, "mean": x.mean(0), "sum": x.sum(0), "max": x.amax(0), "last": x[-1]}[mode]
-    match node.kind:
-        case NodeKind.ADD:
+        case AddSpec():
             return inputs[0] + inputs[1]
-        case NodeKind.CONCAT:
+        case ConcatSpec():
             return torch.cat(inputs, 2)
-        case NodeKind.MATMUL:
+        case MatMulSpec():
             return inputs[0] @ inputs[1]
-        case NodeKind.FLATTEN | NodeKind.RESHAPE:
+        case FlattenSpec() | ReshapeSpec():
             return x.reshape(*x.shape[:2], *node.shape)
-        case NodeKind.DIGITIZER:  # in floats, nothing is rounded
+        case DigitizerSpec():  # in floats, nothing is rounded
             return x
-        case _:
+        case InputSpec() | RecurrentSpec():
             raise AssertionError(node)
+        case _:
+            assert_never(node.spec)
 
 
-def _folded(x: Tensor, function):  # type: ignore[no-untyped-def]
+def _folded(x: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
     y = function(x.flatten(0, 1))
-    return y.unflatten(0, x.shape[:2])
+    return y.view(*x.shape[:2], *y.shape[1:])
 
 
 def _weighted(module: nn.Module, spec: SynapseSpec, x: Tensor) -> Tensor:
     weight, bias = module.weight, module.bias
+    assert isinstance(weight, Tensor) and isinstance(bias, Tensor | None)
     if isinstance(module, nn.Linear) and spec.operator == "conv1d":
         return F.linear(x.transpose(-1, -2), weight, bias).transpose(-1, -2)
     if spec.operator == "linear":
         return F.linear(x, weight, bias)
     if spec.is_transposed:
-        transpose = getattr(F, spec.operator)
+        transpose: Callable[..., Tensor] = getattr(F, spec.operator)
         return transpose(x, weight, bias, spec.stride, spec.padding, spec.output_padding, spec.groups, spec.dilation)
     convolve = {"conv1d": F.conv1d, "conv2d": F.conv2d, "conv3d": F.conv3d}[spec.operator]
     return convolve(x, weight, bias, spec.stride, spec.padding, spec.dilation, spec.groups)
@@ -160,9 +174,11 @@ def _norm_of(spec: SynapseSpec | AffineSpec, modules: dict[str, nn.Module], x: T
         return torch.stack([_normed(modules[name], step) for name, step in zip(spec.step_norms, x, strict=True)])
     if spec.batch_norm is None:
         return x
-    y = _folded(x, lambda s: _normed(modules[spec.batch_norm], s))
+    y = _folded(x, partial(_normed, modules[spec.batch_norm]))
     if spec.step_scales:
-        y = y * modules[spec.batch_norm].scale.view(-1, *(1 for _ in y.shape[1:]))
+        scale = modules[spec.batch_norm].scale
+        assert isinstance(scale, Tensor)
+        y = y * scale.view(-1, *(1 for _ in y.shape[1:]))
     return y
 
 
@@ -173,8 +189,7 @@ def _normed(norm: nn.Module, x: Tensor) -> Tensor:
 
 def _pooled(spec: PoolSpec, x: Tensor) -> Tensor:
     rank = len(spec.kernel)
-    if spec.mode == "max":
-        pool = (F.max_pool1d, F.max_pool2d, F.max_pool3d)[rank - 1]
-    else:
-        pool = (F.avg_pool1d, F.avg_pool2d, F.avg_pool3d)[rank - 1]
+    largest: list[Callable[..., Tensor]] = [F.max_pool1d, F.max_pool2d, F.max_pool3d]
+    mean: list[Callable[..., Tensor]] = [F.avg_pool1d, F.avg_pool2d, F.avg_pool3d]
+    pool = (largest if spec.mode == "max" else mean)[rank - 1]
     return pool(x, spec.kernel, spec.stride, spec.padding)

@@ -8,12 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from mdcompress.zoo import IF, LIF
+from tests.support.layered_network import Layers, fold
 
-Forward = Callable[[nn.Module, Tensor], Tensor]
+Forward = Callable[["Net", Tensor], Tensor]
 T, N = 3, 2
 
 
-class Net(nn.Module):
+class Net(Layers):
     """Two spiking branches, a and b, of a (2, 4, 4) image, and layers to read what a form makes of them."""
 
     def __init__(self, forward: Forward, **layers: nn.Module) -> None:
@@ -23,7 +24,7 @@ class Net(nn.Module):
         self.conv_a, self.a = nn.Conv2d(2, 4, 3, padding=1), LIF(threshold=0.3)
         self.conv_b, self.b = nn.Conv2d(2, 4, 3, padding=1), IF(threshold=0.4)
         self.read, self.last = nn.Conv2d(4, 4, 3, padding=1), IF(threshold=0.3)
-        self.head = nn.LazyLinear(3)
+        self.head: nn.Module = nn.LazyLinear(3)
         for name, layer in layers.items():
             self.add_module(name, layer)
         with torch.no_grad():
@@ -36,11 +37,6 @@ class Net(nn.Module):
 
     def spikes(self, x: Tensor) -> tuple[Tensor, Tensor]:
         return self.a(fold(self.conv_a, x)), self.b(fold(self.conv_b, x))
-
-
-def fold(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    y = function(x.flatten(0, 1))
-    return y.reshape(*x.shape[:2], *y.shape[1:])
 
 
 def sample(*shape: int) -> Tensor:

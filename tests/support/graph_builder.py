@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, fields, replace
-from typing import Literal
+from typing import Literal, TypedDict
 
 import numpy as np
 
@@ -40,6 +40,8 @@ CURRENT_MAGNITUDE = 100  # random requants aim at currents of about this size, r
 
 
 Reset = Literal["hard", "soft", "none"]
+Spike = Literal["binary", "floor", "round"]
+Timing = Literal["same_step", "after_leak", "masked"]
 ZERO = np.zeros(1, np.int64)
 
 
@@ -47,9 +49,9 @@ ZERO = np.zeros(1, np.int64)
 class NeuronOptions:
     """What makes a neuron more than a plain one; the arrays that an option needs are drawn by the builder."""
 
-    spike: Literal["binary", "floor", "round"] = "binary"
+    spike: Spike = "binary"
     max_spikes: int = 1
-    timing: Literal["same_step", "after_leak", "masked"] = "same_step"
+    timing: Timing = "same_step"
     floor: Literal["none", "before_fire", "after_reset"] = "none"
     rearm: Literal["plain", "double"] = "plain"
     synapse_shift: int | None = None
@@ -59,12 +61,15 @@ class NeuronOptions:
     def applied(self, node: IntNeuron, build: GraphBuilder) -> IntNeuron:
         """The neuron with these options."""
         draw, count = build.random.integers, len(node.threshold)
-        words = (self.spike, self.max_spikes, self.timing, self.floor, self.rearm, self.output)
-        named = dict(zip(("spike", "max_spikes", "timing", "floor", "rearm", "output"), words, strict=True))
         leveled, shift = self.spike != "binary" or self.rearm == "double", self.synapse_shift
         node = replace(
             node,
-            **named,  # type: ignore[arg-type]
+            spike=self.spike,
+            max_spikes=self.max_spikes,
+            timing=self.timing,
+            floor=self.floor,
+            rearm=self.rearm,
+            output=self.output,
             level=draw(1, 30, count) if leveled else ZERO,
             floor_value=draw(-30, 10, count) if self.floor != "none" else ZERO,
             synapse_leak=ZERO if shift is None else draw(1, 2**shift + 1, count),
@@ -92,6 +97,21 @@ class NeuronOptions:
 
 
 PLAIN = NeuronOptions()
+
+
+class Window(TypedDict, total=False):
+    """How a convolution moves, by the builder's own words."""
+
+    kernel: Sizes
+    stride: Sizes
+    padding: Sizes
+    dilation: Sizes
+
+
+class TransposedWindow(Window, total=False):
+    """The same of a transposed convolution."""
+
+    output_padding: Sizes
 
 
 @dataclass

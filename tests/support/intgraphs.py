@@ -6,6 +6,9 @@ draws an input.
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 from hypothesis import strategies as st
 
@@ -22,9 +25,16 @@ __all__ = [
     "one_neuron_graph",
     "random_input",
     "residual_graph",
+    "with_changed_node",
 ]
 
 WEIGHT_BIT_WIDTHS = (1, 1.58, 2, 3, 4, 8)
+
+
+def with_changed_node(graph: IntGraph, name: str, **changes: Any) -> IntGraph:  # of a wrong type too, to be refused
+    """The graph with some fields of one node changed."""
+    nodes = tuple(replace(node, **changes) if node.name == name else node for node in graph)
+    return IntGraph(nodes, graph.metadata)
 
 
 def one_neuron_graph(neuron: IntNeuron, *, signed: bool = True) -> IntGraph:

@@ -114,7 +114,7 @@ def _element(node: IntNode, read: list[_Read], tn: tuple[int, int], place: Place
             return sum(int(w) * read[0].at(tn, (*place[:-1], i)) for i, w in enumerate(node.weight[place[-1]]))
         case IntRequant():
             multiplier, bias = _of_step(node.multiplier, tn[0], place), _of_step(node.bias, tn[0], place)
-            return (read[0].at(tn, place) * multiplier + bias) // 2**node.shift
+            return (read[0].at(tn, place) * multiplier + bias) // (1 << node.shift)
         case IntPool():
             window = [read[0].values[k] for k in _window(node, tn, place) if k in read[0].values]
             return max(window) if node.mode == "max" else sum(window)
@@ -269,7 +269,7 @@ def recurrent_current(node: IntNeuron, spikes: dict[Place, int], place: Place) -
     else:
         total = sum(int(weight[place[0], c]) * last.or_zero((0, 0), (c,)) for c in range(node.shape[0]))
     product = total * _channel(node.recurrent_multiplier, place) + _channel(node.recurrent_bias, place)
-    return product // 2**node.recurrent_shift
+    return product // (1 << node.recurrent_shift)
 
 
 def fire(node: IntNeuron, j: int, place: Place, state: dict[str, dict[Place, int]]) -> tuple[int, int, int, int]:
@@ -308,5 +308,5 @@ def _spikes(node: IntNeuron, x: int, threshold: int, level: int) -> int:
 
 
 def _stored(node: IntNeuron, x: int, shift: int) -> int:
-    half = 2 ** (node.bit_width - 1)
-    return min(max(x // 2**shift, -half), half - 1)
+    half = 1 << (node.bit_width - 1)
+    return min(max(x // (1 << shift), -half), half - 1)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from mdcompress.recipe import Recipe
 from mdcompress.zoo import IF, LIF
+from mdcompress.zoo.neurons import Reset
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class LayerDraw:
     neuron: str
     tau: float
     threshold: float
-    reset: str
+    reset: Reset
     reset_value: float
     decay_input: bool
     residual: str
@@ -89,8 +90,7 @@ def make_neuron(draw: LayerDraw) -> nn.Module:
     reset_value = draw.reset_value if draw.reset == "hard" else 0.0
     if draw.neuron == "if":
         return IF(draw.threshold, draw.reset, reset_value=reset_value)
-    options = {"reset_value": reset_value, "decay_input": draw.decay_input}
-    return LIF(draw.tau, draw.threshold, draw.reset, **options)
+    return LIF(draw.tau, draw.threshold, draw.reset, reset_value=reset_value, decay_input=draw.decay_input)
 
 
 def make_pool(kind: str) -> nn.Module:
@@ -102,8 +102,8 @@ class DrawnStage(nn.Module):
         super().__init__()
         groups = draw.groups if in_channels % draw.groups == 0 else 1
         padding = draw.dilation * (draw.kernel // 2)
-        geometry = {"stride": draw.stride, "padding": padding, "dilation": draw.dilation, "groups": groups}
-        self.conv = nn.Conv2d(in_channels, draw.channels, draw.kernel, bias=draw.bias, **geometry)
+        geometry = (draw.stride, padding, draw.dilation, groups)
+        self.conv = nn.Conv2d(in_channels, draw.channels, draw.kernel, *geometry, bias=draw.bias)
         self.norm = nn.BatchNorm2d(draw.channels) if draw.norm else nn.Identity()
         self.current_pool = make_pool(draw.current_pool)
         self.neuron = make_neuron(draw)
@@ -139,16 +139,17 @@ class DrawnNetwork(nn.Module):
             size //= 1 if layer.current_pool == "none" else 2
             size //= 1 if layer.spike_pool == "none" or layer.current_pool != "none" else 2
         self.readout = draw.readout
-        self.hidden, self.hidden_neuron = (nn.LazyLinear(5), IF()) if draw.hidden else (None, None)
+        self.hidden = nn.LazyLinear(5) if draw.hidden else None
+        self.hidden_neuron = IF() if draw.hidden else None
         self.head = nn.LazyLinear(3)
 
     def forward(self, x: Tensor) -> Tensor:
         for stage in self.stages:
             x = stage(x)
         x = x.flatten(2)
-        if self.hidden is not None:
+        if self.hidden is not None and self.hidden_neuron is not None:
             x = self.hidden_neuron(self.hidden(x))
-        logits = self.head(x)
+        logits: Tensor = self.head(x)
         return {"mean": logits.mean(0), "sum": logits.sum(0), "steps": logits}[self.readout]
 
 
@@ -224,11 +225,11 @@ MEMBRANES = st.fixed_dictionaries(
 )
 NORMS = st.fixed_dictionaries(
     {
-        "mode": st.sampled_from(["quantize", "fold", "power_of_two"]),
+        "mode": st.sampled_from(["quantize", "fold"]),
         "scale_bit_width": st.integers(2, 16),
         "shift_bit_width": st.integers(4, 24),
     }
-)
+) | st.fixed_dictionaries({"mode": st.just("power_of_two"), "shift_bit_width": st.integers(4, 24)})
 
 
 @st.composite

@@ -13,13 +13,15 @@ import socket
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypedDict
 
 import torch
 from safetensors.torch import save_file
 
 from mdcompress.compression import compress
+from mdcompress.processes import Processes
 from mdcompress.recipe import DistillSpec, MembraneLossSpec, OptimizerSpec, RateLossSpec, TeacherSpec, TrainSpec
-from mdcompress.training import Event, StepRecord, distill, train_network, write_history
+from mdcompress.training import Event, Progress, StepRecord, distill, train_network, write_history
 from mdcompress.training.launch import join_processes
 from tests.support.training_cases import RECIPE, Shuffled, Tiny, state_of
 
@@ -48,6 +50,18 @@ class Request:
     kill_at: int | None = None
 
 
+class How(TypedDict):
+    """What training a float network and distilling have in common."""
+
+    train: Shuffled
+    validate: Shuffled
+    settings: TrainSpec
+    checkpoint: Path
+    checkpoint_every: int
+    progress: Progress
+    processes: Processes
+
+
 def network() -> Tiny:
     torch.manual_seed(3)
     made = Tiny().eval()
@@ -64,7 +78,7 @@ def work(request: Request) -> None:
         if request.kill_at == sum(isinstance(each, StepRecord) for each in events):
             os.kill(os.getpid(), signal.SIGKILL)
 
-    how = {
+    how: How = {
         "train": ODD,
         "validate": ODD,
         "settings": SETTINGS,
@@ -74,11 +88,11 @@ def work(request: Request) -> None:
         "processes": processes,
     }
     if request.kind == "teacher":
-        trained: torch.nn.Module = train_network(network(), spec=TEACHER, **how)  # type: ignore[arg-type]
+        trained: torch.nn.Module = train_network(network(), spec=TEACHER, **how)
     else:
         teacher = network()
         student = compress(teacher, ODD.x[:, :16], RECIPE, list(ODD))
-        trained = distill(student, teacher=teacher, spec=STUDENTS[request.kind], **how)  # type: ignore[arg-type]
+        trained = distill(student, teacher=teacher, spec=STUDENTS[request.kind], **how)
     save_file(state_of(trained), folder / f"end{processes.rank}")
     assert processes.rank == 0 or not events
     if processes.rank == 0:
@@ -113,7 +127,7 @@ def serve(request: Request) -> list[int]:
                 os._exit(1)
             os._exit(0)
         children.append(child)
-    statuses = {}
+    statuses: dict[int, int] = {}
     while len(statuses) < len(children):
         child, status = os.wait()
         statuses[child] = status

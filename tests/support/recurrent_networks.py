@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 import mdcompress as md
-from mdcompress.graph import NodeKind
+from mdcompress.graph import RecurrentSpec
 from mdcompress.planning import plan
 from mdcompress.tracing import trace
 from tests.support.float_graph import assert_float_parity
@@ -48,7 +48,7 @@ def check_recurrent(network: nn.Module, x: Tensor, *, recipe: str = "8bit", matt
     matters: whether the last spikes change what follows; not one neuron's own, where a masked reset drops them.
     """
     graph = trace(network, x[:, :4])
-    (node, *_) = graph.of_kind(NodeKind.RECURRENT)
+    (node, *_) = graph.of(RecurrentSpec)
     (neuron,) = graph.readers(node.name)
     assert node.name == f"{neuron.name}.recurrent" and node.inputs == () and neuron.inputs[1] == node.name
     assert_float_parity(graph, network, x)

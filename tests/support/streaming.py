@@ -31,7 +31,7 @@ def run_streaming(graph: IntGraph, x: IntArray) -> Trace:
     return Trace(answer[graph.output.mode], spikes, stored)
 
 
-def _first_states(graph: IntGraph, model: onnx.ModelProto, samples: int) -> dict[str, np.ndarray]:  # type: ignore[type-arg]
+def _first_states(graph: IntGraph, model: onnx.ModelProto, samples: int) -> dict[str, np.ndarray]:
     first = {}
     for node in graph.neurons:
         for info in model.graph.input:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from mdcompress.compression import compress
+from mdcompress.processes import ValueT
 from mdcompress.recipe import DistillSpec, OptimizerSpec, Recipe, TeacherSpec, TrainSpec
 from mdcompress.student import Student
 from mdcompress.training import (
@@ -76,7 +77,7 @@ class Shuffled:
 
     def __iter__(self) -> Iterator[Batch]:
         order = torch.randperm(len(self.y), generator=torch.Generator().manual_seed(self.epoch))
-        for chosen in order.split(self.batch_size):
+        for chosen in torch.split(order, self.batch_size):
             yield self.x[:, chosen], self.y[chosen]
 
 
@@ -122,7 +123,7 @@ class Second:
 
     def wait(self) -> None: ...
 
-    def broadcast(self, value: object) -> object:
+    def broadcast(self, value: ValueT) -> ValueT:
         return value
 
     def sum(self, tensor: Tensor) -> Tensor:

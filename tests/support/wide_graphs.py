@@ -11,7 +11,7 @@ from intsnn.arithmetic import IntType
 from intsnn.checking.proofs import CONV_READS, LINEAR_READS
 from intsnn.graph import IntGraph, Shape, Sizes
 from intsnn.graph.bounds import INT32, MAX_TIME_STEPS, Carries, carries
-from tests.support.graph_builder import GraphBuilder, NeuronOptions, Reset
+from tests.support.graph_builder import GraphBuilder, NeuronOptions, Reset, Spike, Timing
 from tests.support.intgraphs import int_graphs
 
 _MOST_VALUES = 48  # of a tensor, so that the naive loops stay fast
@@ -209,7 +209,8 @@ def _together(draw: st.DrawFn, build: GraphBuilder, left: str, right: str) -> st
 
 def _neuron(draw: st.DrawFn, build: GraphBuilder, current: str) -> str:
     guard_bits, bit_width = draw(st.integers(0, 6)), draw(st.sampled_from((2, 4, 8, 16)))
-    word, reset = IntType(bit_width, signed=True), draw(st.sampled_from(("hard", "soft", "none")))
+    word = IntType(bit_width, signed=True)
+    reset: Reset = draw(st.sampled_from(("hard", "soft", "none")))
     shared = draw(st.booleans())
     count = 1 if shared else build.shape(current)[0]
     return build.neuron(
@@ -227,10 +228,11 @@ def _neuron(draw: st.DrawFn, build: GraphBuilder, current: str) -> str:
 
 def neuron_options(draw: st.DrawFn, reset: Reset) -> NeuronOptions:
     """Options that go together."""
-    late = {"hard": "masked", "soft": "after_leak", "none": "same_step"}[reset]
-    timing = draw(st.sampled_from(("same_step", late)))
+    lates: dict[Reset, Timing] = {"hard": "masked", "soft": "after_leak", "none": "same_step"}
+    late = lates[reset]
+    timing: Timing = draw(st.sampled_from(("same_step", late)))
     doubles = reset == "soft" and timing == "same_step" and draw(st.integers(0, 3)) == 0
-    spike = "binary" if doubles or timing == "masked" else draw(st.sampled_from(("binary", "floor", "round")))
+    spike: Spike = "binary" if doubles or timing == "masked" else draw(st.sampled_from(("binary", "floor", "round")))
     return NeuronOptions(
         spike=spike,
         max_spikes=1 if spike == "binary" else draw(st.sampled_from((1, 3, 15))),

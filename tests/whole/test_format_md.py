@@ -168,6 +168,13 @@ def _steps(text: str) -> list[IntArray]:
     return [np.array([json.loads(step) for step in steps])[:, None] for steps in parts]
 
 
+UNTOLD: dict[str, dict[str, object]] = {  # what no row of the table says and no value hangs on
+    "conv": {"bit_width": 4},
+    "conv_transpose": {"bit_width": 4},
+    "requant": {"scale": 1.0},
+}
+
+
 def _graph_of(kind: str, attributes: dict[str, object], shapes: list[Shape], *, bit_width: int) -> IntGraph:
     """The input in parts, each a slice of it in its own shape; then the node, whose shape is the last."""
     *shapes, shape = shapes
@@ -178,7 +185,7 @@ def _graph_of(kind: str, attributes: dict[str, object], shapes: list[Shape], *, 
         nodes.append(IntSlice(f"flat{place}", ("input",), (sizes[place],), 0, start, start + sizes[place]))
         nodes.append(IntReshape(f"part{place}", (f"flat{place}",), part))
     values = {name: tuple(value) if isinstance(value, list) else value for name, value in attributes.items()}
-    values |= {"conv": {"bit_width": 4}, "conv_transpose": {"bit_width": 4}, "requant": {"scale": 1.0}}.get(kind, {})
+    values |= UNTOLD.get(kind, {})
     make = cast(Callable[..., IntNode], next(node for node in NODE_TYPES if node.kind == kind))
     nodes.append(make("node", tuple(f"part{place}" for place in range(len(shapes))), shape, **values))
     return IntGraph((*nodes, IntReadout("readout", ("node",), shape, "steps", 1.0)))
@@ -211,6 +218,20 @@ def test_every_kind_and_attribute_is_documented() -> None:
     common = {"name", "inputs", "shape"}
     documented["recurrent_neuron"] = documented["recurrent_neuron"] - {"neuron"} | documented["neuron"]
     assert documented == {node.kind: {field.name for field in fields(node)} - common for node in NODE_TYPES}
+
+
+@pytest.mark.parametrize("heading", ["Bounds", "ONNX"])
+def test_every_kind_stands_in_the_table_of(heading: str) -> None:
+    """The first column names kinds: `add, sum`, `pool max`."""
+    section = FORMAT.split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    names = re.findall(r"^\| ([a-z_, ]+) \|", section, re.MULTILINE)
+    assert {word for name in names for word in re.findall(r"\w+", name)} >= {node.kind for node in NODE_TYPES}
+
+
+def test_every_kind_has_a_worked_example() -> None:
+    """Its own row of numbers, or a trace; sums of products and what moves nothing are said by their equation."""
+    shown = {row["kind"] for row in _rows("nodes")} | {neuron.kind for neuron, _ in TRACES}
+    assert {node.kind for node in NODE_TYPES} - shown == {"input", "linear", "add", "reshape", "flatten", "readout"}
 
 
 def test_version_and_longest_run_are_the_documented_ones() -> None:

@@ -167,7 +167,7 @@ def assume(graph: IntGraph, *, rate: float, time_steps: int) -> Activity:
     """
     if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 <= rate <= 1:
         raise UsageError(f"rate must lie in [0, 1], spikes per neuron and step (got {rate!r})")
-    if isinstance(time_steps, bool) or not isinstance(time_steps, int) or time_steps < 1:
+    if type(time_steps) is not int or time_steps < 1:
         raise UsageError(f"time_steps must be an integer of at least 1 (got {time_steps!r})")
     if graph.time_steps not in (None, time_steps):
         raise UsageError(f"time_steps must be {graph.time_steps}, for which the graph has its norms (got {time_steps})")
@@ -177,9 +177,8 @@ def assume(graph: IntGraph, *, rate: float, time_steps: int) -> Activity:
         means[node.name] = np.full((1, time_steps), rate * math.prod(node.shape))
     for name, expected in expected_counts(graph, rate=rate, widths=widths).items():
         means[name] = np.repeat(expected[:, None], time_steps, axis=1)
-    for node in graph.neurons:
-        if isinstance(node, IntRecurrentNeuron):
-            means[node.recurrent_synapse.name][:, 0] = 0  # nothing has fired before the first step
+    for recurrent in graph.of_type(IntRecurrentNeuron):
+        means[recurrent.recurrent_synapse.name][:, 0] = 0  # nothing has fired before the first step
     return _activity(graph, means, {}, source="assumed", samples=0, time_steps=time_steps)
 
 
@@ -307,8 +306,7 @@ def _activity(
         ),
         products=tuple(
             ProductActivity(node.name, operand_sizes(graph, node), *_three(steps[node.name]))
-            for node in graph
-            if isinstance(node, IntMatMul)
+            for node in graph.of_type(IntMatMul)
         ),
     )
 

@@ -11,6 +11,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import reduce
+from typing import assert_never
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +24,7 @@ from intsnn.graph import (
     IntConcat,
     IntConv,
     IntConvTranspose,
+    IntFlatten,
     IntGraph,
     IntInput,
     IntLinear,
@@ -31,8 +33,12 @@ from intsnn.graph import (
     IntNeuron,
     IntNode,
     IntPool,
+    IntReadout,
     IntRequant,
+    IntReshape,
+    IntSlice,
     IntSum,
+    IntTranspose,
     Synapse,
 )
 
@@ -56,9 +62,8 @@ def expected_counts(graph: IntGraph, *, rate: float, widths: Mapping[str, int]) 
         read = graph.node(synapse.inputs[0])
         x = _spikes(read, rate) if isinstance(read, IntNeuron) else _known(synapse, read.name, values)
         found[synapse.name] = _expected_counts(synapse, read, x, widths[synapse.name])
-    for node in graph:
-        if isinstance(node, IntMatMul):
-            found[node.name] = _expected_pairs(graph, node, [_known(node, name, values) for name in node.inputs])
+    for node in graph.of_type(IntMatMul):
+        found[node.name] = _expected_pairs(graph, node, [_known(node, name, values) for name in node.inputs])
     return found
 
 
@@ -134,7 +139,6 @@ def _distributions(graph: IntGraph, rate: float) -> dict[str, _Distribution | No
     """The assumed distribution of every tensor; None for accumulators and currents, which no rate describes."""
     found: dict[str, _Distribution | None] = {}
     for node in graph:
-        read = [found[name] for name in node.inputs]
         match node:
             case IntInput():
                 found[node.name] = _inputs(node, rate)
@@ -142,10 +146,12 @@ def _distributions(graph: IntGraph, rate: float) -> dict[str, _Distribution | No
                 found[node.name] = _spikes(node, rate)
             case IntNeuron() | IntRequant() | IntConv() | IntConvTranspose() | IntLinear():
                 found[node.name] = None
-            case _ if (known := [x for x in read if x is not None]) and len(known) == len(read):
-                found[node.name] = _combined(graph, node, known)
+            case IntPool() | IntAdd() | IntConcat() | IntMultiply() | IntMatMul() | IntSum() | IntReadout():
+                found[node.name] = _combined(graph, node, [found[name] for name in node.inputs])
+            case IntTranspose() | IntReshape() | IntSlice() | IntFlatten():
+                found[node.name] = found[node.inputs[0]]
             case _:
-                found[node.name] = None
+                assert_never(node)
     return found
 
 
@@ -162,8 +168,15 @@ def _spikes(node: IntNeuron, rate: float) -> _Distribution:
     return _Distribution(0, np.array([1 - chance, chance])).sum_of(node.max_spikes)
 
 
-def _combined(graph: IntGraph, node: IntNode, read: list[_Distribution]) -> _Distribution:
-    """What a node makes of values."""
+def _combined(
+    graph: IntGraph,
+    node: IntPool | IntAdd | IntConcat | IntMultiply | IntMatMul | IntSum | IntReadout,
+    inputs: list[_Distribution | None],
+) -> _Distribution | None:
+    """What a node makes of values; None where it reads anything else."""
+    read = [x for x in inputs if x is not None]
+    if len(read) < len(inputs):
+        return None
     x, shapes = read[0], [graph.node(name).shape for name in node.inputs]
     match node:
         case IntPool(mode="max"):
@@ -180,8 +193,10 @@ def _combined(graph: IntGraph, node: IntNode, read: list[_Distribution]) -> _Dis
             return (x.inverted() if node.mode == "inhibit" else x).times(read[1])
         case IntMatMul():
             return x.times(read[1]).sum_of(shapes[0][-1])
-        case _:
+        case IntReadout():
             return x
+        case _:
+            assert_never(node)
 
 
 def _mixed(parts: list[_Distribution], channels: list[int]) -> _Distribution:

@@ -17,7 +17,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import reduce
-from typing import Literal
+from typing import Literal, assert_never
 
 import numpy as np
 import numpy.typing as npt
@@ -70,7 +70,7 @@ def usual_cuts(node: Synapse) -> tuple[Cut, ...]:
 
 def count_occupancy(node: Synapse, x: IntArray, *, bits: int, cuts: Sequence[Cut]) -> FloatArray:
     """Arrays, PEs and outputs of each cut, [cuts, 3, T], summed over the batch of x [T, N, *input shape]."""
-    frames = x.reshape(len(x), -1, x.shape[-1], 1, 1) if isinstance(node, IntLinear) else x
+    frames = x if node.kernel else x.reshape(len(x), -1, x.shape[-1], 1, 1)
     groups, per_group, kernel = sharing(node)
     uses = input_uses(node, frames.shape[2:])
     size = max(1, _CHUNK // max(1, kernel * int(np.prod(frames.shape[2:]))))
@@ -85,11 +85,17 @@ def count_occupancy(node: Synapse, x: IntArray, *, bits: int, cuts: Sequence[Cut
 
 def input_uses(node: Synapse, shape: Shape) -> IntArray:
     """How many windows read each input, broadcast over the input's shape: 1 for a linear layer."""
-    if isinstance(node, IntLinear):
-        return np.ones((1,) * len(shape), dtype=np.int64)
-    kernel, along = node.weight.shape[2:], _uses_along if isinstance(node, IntConv) else _transposed_uses_along
+    match node:
+        case IntLinear():
+            return np.ones((1,) * len(shape), dtype=np.int64)
+        case IntConv():
+            along = _uses_along
+        case IntConvTranspose():
+            along = _transposed_uses_along
+        case _:
+            assert_never(node)
     per_axis = [
-        along(shape[1 + axis], node.shape[1 + axis], (kernel[axis], node.stride[axis], node.dilation[axis]), pad)
+        along(shape[1 + axis], node.shape[1 + axis], (node.kernel[axis], node.stride[axis], node.dilation[axis]), pad)
         for axis, pad in enumerate(node.padding)
     ]
     uses: IntArray = reduce(np.multiply.outer, per_axis)
@@ -114,7 +120,7 @@ def _transposed_uses_along(size: int, outputs: int, window: tuple[int, int, int]
 def sharing(node: Synapse) -> tuple[int, int, int]:
     """Groups G, input channels of a group, kernel positions K."""
     groups, _, rows = weight_rows(node).shape
-    kernel = 1 if isinstance(node, IntLinear) else math.prod(node.weight.shape[2:])
+    kernel = math.prod(node.kernel)
     return groups, rows // kernel, kernel
 
 
@@ -180,15 +186,19 @@ def _unfolded(node: Synapse, plane: BoolArray) -> BoolArray:
 
 def _windows(node: Synapse, x: BoolArray) -> Iterator[BoolArray]:
     """For each kernel position, what it reads at every output position: [..., *outputs]."""
-    if isinstance(node, IntLinear):
-        yield x
-        return
-    strides, padding = node.stride, [(pad, pad) for pad in node.padding]
-    if isinstance(node, IntConvTranspose):
-        x, strides, padding = spread(x, node.stride), (1,) * len(strides), mirrored_padding(node)
+    match node:
+        case IntLinear():
+            yield x
+            return
+        case IntConv():
+            strides, padding = node.stride, [(pad, pad) for pad in node.padding]
+        case IntConvTranspose():
+            x, strides, padding = spread(x, node.stride), (1,) * len(node.stride), mirrored_padding(node)
+        case _:
+            assert_never(node)
     padded = np.pad(x, [(0, 0)] * (x.ndim - len(padding)) + padding)
     leading = (slice(None),) * (x.ndim - len(padding))
-    for position in np.ndindex(*node.weight.shape[2:]):
+    for position in np.ndindex(*node.kernel):
         places = (
             slice(k * dilation, k * dilation + (size - 1) * stride + 1, stride)
             for k, dilation, stride, size in zip(position, node.dilation, strides, node.shape[1:], strict=True)

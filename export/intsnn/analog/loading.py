@@ -7,6 +7,7 @@ from pathlib import Path
 
 from intsnn.analog.spec import ANALOG_SCHEMA, AnalogSpec
 from intsnn.errors import HardwareError
+from intsnn.files import names_a_file
 from intsnn.yaml.file import read_yaml
 
 _FOLDER = Path(__file__).parent
@@ -26,7 +27,7 @@ def load_analog(name_or_path: str | Path) -> AnalogSpec:
         InvalidFileError: the file breaks its schema.
     """
     text = str(name_or_path)
-    if isinstance(name_or_path, Path) or "/" in text or text.endswith((".yaml", ".yml")):
+    if names_a_file(name_or_path):
         return read_yaml(Path(text), AnalogSpec, schema=ANALOG_SCHEMA)
     if text not in shipped_analog():
         raise HardwareError(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 
+from intsnn.weight_bits import TERNARY_BITS, WEIGHT_BITS
+
 Predicate = Callable[[object], bool]
 
 
@@ -29,11 +31,11 @@ def _one_of(*choices: object) -> tuple[str, Predicate]:
 
 
 def is_weight_bit_width(value: object) -> bool:
-    """1 (binary), 1.58 (ternary) or 2 to 8, as a plain int or float."""
-    return type(value) in (int, float) and value in (1, 1.58, 2, 3, 4, 5, 6, 7, 8)
+    """One of WEIGHT_BITS, as a plain int or float."""
+    return type(value) in (int, float) and value in WEIGHT_BITS
 
 
-_WEIGHT_BITS = ("1, 1.58 or 2 to 8", is_weight_bit_width)
+_WEIGHT_BITS = (f"1, {TERNARY_BITS} or 2 to 8", is_weight_bit_width)
 _STORED_BITS = _int_in(2, 16)
 
 ATTRIBUTES: Mapping[tuple[str, str], tuple[str, Predicate]] = {

@@ -96,9 +96,7 @@ def initial_membrane_fits_its_word(graph: IntGraph) -> Iterator[Violation]:
 
 def recurrent_weights_keep_the_shape(graph: IntGraph) -> Iterator[Violation]:
     """[C, C] on a (C,) shape, of one group; [C, C/groups, *kernel] with an odd kernel for each axis on a map."""
-    for node in graph.neurons:
-        if not isinstance(node, IntRecurrentNeuron):
-            continue
+    for node in graph.of_type(IntRecurrentNeuron):
         channels, seen = node.shape[0], node.recurrent_weight.shape
         per_group = channels // node.recurrent_groups
         kernel = seen[2:]

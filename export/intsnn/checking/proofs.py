@@ -7,21 +7,33 @@ refused (FORMAT.md, "Bounds").
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from typing import assert_never
 
 import numpy as np
 
 from intsnn.arithmetic import ACCUMULATOR_LIMIT, Bounds, IntArray
 from intsnn.checking.violations import Violation
 from intsnn.graph import (
+    IntAdd,
+    IntConcat,
+    IntConv,
+    IntConvTranspose,
+    IntFlatten,
     IntGraph,
+    IntInput,
     IntLinear,
     IntMatMul,
     IntMultiply,
+    IntNeuron,
     IntNode,
+    IntPool,
     IntReadout,
     IntRecurrentNeuron,
     IntRequant,
-    Synapse,
+    IntReshape,
+    IntSlice,
+    IntSum,
+    IntTranspose,
 )
 from intsnn.graph.bounds import INT32, MAX_TIME_STEPS, ChannelBounds, potential_magnitude, recurrent_bounds
 
@@ -34,9 +46,9 @@ Proof = Callable[[IntGraph, Mapping[str, ChannelBounds]], Iterator[Violation]]
 
 def operands_fit_their_word(graph: IntGraph, proved: Mapping[str, ChannelBounds]) -> Iterator[Violation]:
     """A convolution reads [0, 255] or [-128, 127]; a linear layer or a matrix product up to 2^15 either way."""
-    for node in (node for node in graph if isinstance(node, Synapse | IntMatMul)):
-        allowed = (LINEAR_READS,) if isinstance(node, IntLinear | IntMatMul) else CONV_READS
-        for name in node.inputs:
+    for node in graph:
+        allowed = _operands(node)
+        for name in node.inputs if allowed else ():
             seen = proved[name].hull
             if not any(limit.low <= seen.low and seen.high <= limit.high for limit in allowed):
                 words = " or ".join(f"[{limit.low}, {limit.high}]" for limit in allowed)
@@ -44,30 +56,42 @@ def operands_fit_their_word(graph: IntGraph, proved: Mapping[str, ChannelBounds]
                 yield Violation(node.name, message, "pool fewer values, or put a neuron in between")
 
 
+def _operands(node: IntNode) -> tuple[Bounds, ...]:
+    """The intervals that the operands of a node may lie in; () where int32 operators compute it."""
+    match node:
+        case IntConv() | IntConvTranspose():
+            return CONV_READS
+        case IntLinear() | IntMatMul():
+            return (LINEAR_READS,)
+        case IntInput() | IntRequant() | IntNeuron() | IntPool() | IntAdd() | IntConcat() | IntMultiply() | IntSum():
+            return ()
+        case IntTranspose() | IntReshape() | IntSlice() | IntFlatten() | IntReadout():
+            return ()
+        case _:
+            assert_never(node)
+
+
 def inhibition_reads_binary_spikes(graph: IntGraph, proved: Mapping[str, ChannelBounds]) -> Iterator[Violation]:
     """(1 - a)*b is (NOT a) AND b only for a in [0, 1]."""
-    for node in graph:
-        if isinstance(node, IntMultiply) and node.mode == "inhibit":
-            seen = proved[node.inputs[0]].hull
-            if seen.low < 0 or seen.high > 1:
-                message = f"the first input of an inhibition must lie in [0, 1] (got [{seen.low}, {seen.high}])"
-                yield Violation(node.name, message, "let binary spikes inhibit, not counts")
+    for node in graph.of_type(IntMultiply):
+        seen = proved[node.inputs[0]].hull
+        if node.mode == "inhibit" and (seen.low < 0 or seen.high > 1):
+            message = f"the first input of an inhibition must lie in [0, 1] (got [{seen.low}, {seen.high}])"
+            yield Violation(node.name, message, "let binary spikes inhibit, not counts")
 
 
 def accumulators_fit_int32(graph: IntGraph, proved: Mapping[str, ChannelBounds]) -> Iterator[Violation]:
-    """Every sum (synapse, pool, addition) lies in int32, which a runtime wraps silently."""
-    for node in graph:
+    """Every sum (synapse, pool, addition) lies in int32, which a runtime wraps silently; the readout: its own proof."""
+    for node in graph.nodes[:-1]:
         seen = proved[node.name].hull
-        if not isinstance(node, IntReadout) and (seen.low < INT32.low or seen.high > INT32.high):
+        if seen.low < INT32.low or seen.high > INT32.high:
             message = f"the result must fit int32 (got [{seen.low}, {seen.high}] or beyond)"
             yield Violation(node.name, message, "lower the weight or input bits of this layer")
 
 
 def requant_stays_below_the_limit(graph: IntGraph, proved: Mapping[str, ChannelBounds]) -> Iterator[Violation]:
     """|acc| * |M_c| + |B_c| < 2^30 in every channel: the floor shift adds 2^30 in int32."""
-    for node in graph:
-        if not isinstance(node, IntRequant):
-            continue
+    for node in graph.of_type(IntRequant):
         size = np.atleast_2d(proved[node.inputs[0]].magnitude * np.abs(node.multiplier) + np.abs(node.bias)).max(axis=0)
         yield from _below_limit(node, "|acc|*|M| + |B|", size, _HINT_REQUANT)
 
@@ -76,11 +100,10 @@ def recurrent_currents_stay_below_the_limit(
     graph: IntGraph, proved: Mapping[str, ChannelBounds]
 ) -> Iterator[Violation]:
     """A recurrent synapse's sum fits int32, and |acc| * |M_c| + |B_c| < 2^30, from spikes up to max_spikes."""
-    for node in graph.neurons:
-        if isinstance(node, IntRecurrentNeuron):
-            size = recurrent_bounds(node).accumulator.magnitude
-            product = size * np.abs(node.recurrent_multiplier) + np.abs(node.recurrent_bias)
-            yield from _below_limit(node, "recurrent |acc|*|M| + |B|", np.maximum(size, product), _HINT_REQUANT)
+    for node in graph.of_type(IntRecurrentNeuron):
+        size = recurrent_bounds(node).accumulator.magnitude
+        product = size * np.abs(node.recurrent_multiplier) + np.abs(node.recurrent_bias)
+        yield from _below_limit(node, "recurrent |acc|*|M| + |B|", np.maximum(size, product), _HINT_REQUANT)
 
 
 def membrane_stays_below_the_limit(graph: IntGraph, proved: Mapping[str, ChannelBounds]) -> Iterator[Violation]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import fields
+from typing import assert_never
 
 from intsnn.arithmetic import ACCUMULATOR_LIMIT, Bounds
 from intsnn.checking.attributes import ATTRIBUTES
@@ -27,6 +28,7 @@ from intsnn.graph import (
     IntConcat,
     IntConv,
     IntConvTranspose,
+    IntFlatten,
     IntGraph,
     IntInput,
     IntLinear,
@@ -38,7 +40,10 @@ from intsnn.graph import (
     IntReadout,
     IntRecurrentNeuron,
     IntRequant,
-    Synapse,
+    IntReshape,
+    IntSlice,
+    IntSum,
+    IntTranspose,
 )
 from intsnn.graph.bounds import INT32, MAX_TIME_STEPS, Carries, carries
 from intsnn.graph.shapes import output_shape
@@ -68,7 +73,7 @@ def names_are_unique(graph: IntGraph) -> Iterator[Violation]:
 def input_first_and_readout_last(graph: IntGraph) -> Iterator[Violation]:
     """Exactly one IntInput, the first node, and exactly one IntReadout, the last."""
     for position, kind in ((0, IntInput), (-1, IntReadout)):
-        found = [node for node in graph if isinstance(node, kind)]
+        found = graph.of_type(kind)
         word = "first" if position == 0 else "last"
         if len(found) != 1 or graph.nodes[position] is not found[0]:
             names = ", ".join(node.name for node in found) or "none"
@@ -106,15 +111,19 @@ def _arity(node: IntNode) -> tuple[int, float]:
             return 2, math.inf
         case IntMultiply() | IntMatMul():
             return 2, 2
-        case _:
+        case IntConv() | IntConvTranspose() | IntLinear() | IntRequant() | IntNeuron() | IntPool() | IntSum():
             return 1, 1
+        case IntTranspose() | IntReshape() | IntSlice() | IntFlatten() | IntReadout():
+            return 1, 1
+        case _:
+            assert_never(node)
 
 
 def every_tensor_is_read(graph: IntGraph) -> Iterator[Violation]:
     """Only the readout's output leaves the graph; any other tensor is read by a node."""
     read = {name for node in graph for name in node.inputs}
-    for node in graph:
-        if node.name not in read and not isinstance(node, IntReadout):
+    for node in graph.nodes[:-1]:
+        if node.name not in read:
             yield Violation(node.name, "its output must be read by a node (got no reader)", "drop the dead branch")
 
 
@@ -168,15 +177,19 @@ def _array_shape(node: IntNode, name: str, shape: tuple[int, ...]) -> tuple[str,
         case IntRequant() if len(shape) == 2:
             expected = f"[T, {node.shape[0]}] or [T, 1], T up to {MAX_TIME_STEPS}"
             return expected, 1 <= shape[0] <= MAX_TIME_STEPS and shape[1] in per_channel
-        case _:
+        case IntRequant() | IntNeuron():
             return f"[{node.shape[0]}] or [1]", len(shape) == 1 and shape[0] in per_channel
+        case IntInput() | IntPool() | IntAdd() | IntConcat() | IntMultiply() | IntMatMul() | IntSum():
+            raise AssertionError(f"a node of kind {node.kind!r} has no arrays")
+        case IntTranspose() | IntReshape() | IntSlice() | IntFlatten() | IntReadout():
+            raise AssertionError(f"a node of kind {node.kind!r} has no arrays")
+        case _:
+            assert_never(node)
 
 
 def steps_agree(graph: IntGraph) -> Iterator[Violation]:
     """Requants with one row per time step all have the same number of rows: it is the graph's T."""
-    for node in graph:
-        if not isinstance(node, IntRequant):
-            continue
+    for node in graph.of_type(IntRequant):
         for name in node.arrays:
             values = getattr(node, name)
             if values.ndim == 2 and len(values) != graph.time_steps:
@@ -189,7 +202,7 @@ def windows_have_one_number_per_axis(graph: IntGraph) -> Iterator[Violation]:
     for node in graph:
         if not isinstance(node, IntConv | IntConvTranspose | IntPool):
             continue
-        rank = len(node.kernel) if isinstance(node, IntPool) else node.weight.ndim - 2
+        rank = len(node.kernel)
         if not 1 <= rank <= 3:
             message = f"kernel must have 1 to 3 numbers (got {rank})"
             yield Violation(node.name, message, "pool one axis after the other")
@@ -213,11 +226,10 @@ def parameters_fit_their_word(graph: IntGraph) -> Iterator[Violation]:
 
 def weights_fit_their_bit_width(graph: IntGraph) -> Iterator[Violation]:
     """1 bit: -1 or 1; 1.58 bit: -1, 0 or 1; b bit: [-2^(b-1), 2^(b-1) - 1]."""
-    for node in graph:
-        if isinstance(node, Synapse):
-            yield from outside_weight_word(node, "weight", node.bit_width)
-        if isinstance(node, IntRecurrentNeuron):
-            yield from outside_weight_word(node, "recurrent_weight", node.recurrent_bit_width)
+    for layer in graph.synapses:
+        yield from outside_weight_word(layer, "weight", layer.bit_width)
+    for neuron in graph.of_type(IntRecurrentNeuron):
+        yield from outside_weight_word(neuron, "recurrent_weight", neuron.recurrent_bit_width)
 
 
 # --- shapes ----------------------------------------------------------------------------------------------------------
@@ -239,18 +251,17 @@ def shapes_agree(graph: IntGraph) -> Iterator[Violation]:
 
 def transposed_padding_stays_within_the_kernel(graph: IntGraph) -> Iterator[Violation]:
     """padding <= dilation*(kernel - 1): the mirrored convolution is padded, never cropped."""
-    for node in graph:
-        if isinstance(node, IntConvTranspose):
-            reach = tuple(d * (k - 1) for d, k in zip(node.dilation, node.weight.shape[2:], strict=True))
-            if any(p > r for p, r in zip(node.padding, reach, strict=True)):
-                message = f"padding must be at most dilation*(kernel - 1) = {reach} (got {node.padding})"
-                yield Violation(node.name, message, "lower the padding, or crop with a slice")
+    for node in graph.of_type(IntConvTranspose):
+        reach = tuple(d * (k - 1) for d, k in zip(node.dilation, node.kernel, strict=True))
+        if any(p > r for p, r in zip(node.padding, reach, strict=True)):
+            message = f"padding must be at most dilation*(kernel - 1) = {reach} (got {node.padding})"
+            yield Violation(node.name, message, "lower the padding, or crop with a slice")
 
 
 def pool_padding_is_smaller_than_its_kernel(graph: IntGraph) -> Iterator[Violation]:
     """A window of padding only has no maximum."""
-    for node in graph:
-        if isinstance(node, IntPool) and any(p >= k for p, k in zip(node.padding, node.kernel, strict=True)):
+    for node in graph.of_type(IntPool):
+        if any(p >= k for p, k in zip(node.padding, node.kernel, strict=True)):
             message = f"padding must be smaller than the kernel {node.kernel} (got {node.padding})"
             yield Violation(node.name, message, "lower the padding")
 
@@ -259,23 +270,46 @@ def nodes_read_what_they_can_read(graph: IntGraph) -> Iterator[Violation]:
     """Synapses and products read values, neurons accumulators or currents, sums and concatenations one kind."""
     kinds = carries(graph)
     for node in graph:
-        read = [kinds[name] for name in node.inputs]
-        words = " and ".join(sorted({kind.value for kind in read}))
-        if isinstance(node, Synapse) and read[0] is not Carries.VALUES:
-            hint = "put a neuron between two synapses, or merge their weights"
-            yield Violation(node.name, f"a synapse must read spikes, counts or the input (got {words})", hint)
-        if isinstance(node, IntMultiply | IntMatMul) and set(read) != {Carries.VALUES}:
-            hint = "put a neuron before the product, so that it reads spikes"
-            yield Violation(node.name, f"a product must read spikes, counts or the input (got {words})", hint)
-        if isinstance(node, IntNeuron) and read[0] is Carries.VALUES:
-            hint = "put an IntRequant before the neuron: it gives the values the membrane's unit"
-            yield Violation(node.name, "a neuron must read currents (got values)", hint)
-        if isinstance(node, IntAdd | IntConcat) and len(set(read)) > 1:
-            hint = "requantize the branches to one unit before they meet"
-            yield Violation(node.name, f"{_PHRASES[node.kind]} must read tensors of one kind (got {words})", hint)
+        read = {kinds[name] for name in node.inputs}
+        legal, must, hint = _readable(node, read)
+        if not legal:
+            words = " and ".join(sorted(kind.value for kind in read))
+            yield Violation(node.name, f"{must} (got {words})", hint)
 
 
-_PHRASES = {"add": "an addition", "concat": "a concatenation"}
+_SYNAPSE = (
+    "a synapse must read spikes, counts or the input",
+    "put a neuron between two synapses, or merge their weights",
+)
+_PRODUCT = (
+    "a product must read spikes, counts or the input", "put a neuron before the product, so that it reads spikes"
+)  # fmt: skip
+_NEURON = (
+    "a neuron must read currents", "put an IntRequant before the neuron: it gives the values the membrane's unit"
+)  # fmt: skip
+_ONE_UNIT = "requantize the branches to one unit before they meet"
+
+
+def _readable(node: IntNode, read: set[Carries]) -> tuple[bool, str, str]:
+    """Whether a node can read this; what it must read, and a hint."""
+    match node:
+        case IntConv() | IntConvTranspose() | IntLinear():
+            return read == {Carries.VALUES}, *_SYNAPSE
+        case IntMultiply() | IntMatMul():
+            return read == {Carries.VALUES}, *_PRODUCT
+        case IntNeuron():
+            return Carries.VALUES not in read, *_NEURON
+        case IntAdd():
+            return len(read) == 1, "an addition must read tensors of one kind", _ONE_UNIT
+        case IntConcat():
+            return len(read) == 1, "a concatenation must read tensors of one kind", _ONE_UNIT
+        case IntInput() | IntRequant() | IntPool() | IntSum() | IntReadout():
+            return True, "", ""
+        case IntTranspose() | IntReshape() | IntSlice() | IntFlatten():
+            return True, "", ""
+        case _:
+            assert_never(node)
+
 
 STAGES: tuple[tuple[Rule, ...], ...] = (
     (nodes_are_of_this_format, names_are_unique, input_first_and_readout_last),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from intsnn.arithmetic import Bounds, IntArray
 from intsnn.graph import IntNode
+from intsnn.weight_bits import TERNARY_BITS
 
 
 @dataclass(frozen=True)
@@ -33,4 +34,6 @@ def outside_weight_word(node: IntNode, name: str, bit_width: float) -> Iterator[
     limit = Bounds(-1, 1) if bit_width < 2 else Bounds(-half, half - 1)
     yield from outside(node, name, limit, "quantize the weights again, or raise the bit width")
     if bit_width == 1 and bool((getattr(node, name) == 0).any()):
-        yield Violation(node.name, f"1-bit values of {name} must be -1 or 1 (got 0)", "use 1.58 bit for ternary")
+        yield Violation(
+            node.name, f"1-bit values of {name} must be -1 or 1 (got 0)", f"use {TERNARY_BITS} bit for ternary"
+        )

@@ -245,6 +245,8 @@ def _moved_bits(hardware: HardwareSpec, values: int, bits: int, active: FloatArr
             return addressed
         case "smaller":
             return np.minimum(bitmap, addressed)
+        case encoding:
+            assert_never(encoding)
 
 
 def partial_sum_bits(layer: LayerMapping, hardware: HardwareSpec) -> int:

@@ -11,7 +11,7 @@ layer's cut (occupancy.py); else it is estimated from the rate r of active rows,
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, assert_never
 
 import numpy as np
 import numpy.typing as npt
@@ -58,12 +58,16 @@ def active_reads(layer: LayerMapping, seen: SynapseActivity) -> Reads:
 
 def converted_reads(layer: LayerMapping, seen: SynapseActivity, gating: Gating) -> Reads:
     """The reads whose columns are converted under a gating; of a PE that works, every array."""
-    if gating == "none":
-        return every_read(layer, len(seen.row_pulses))
-    active = active_reads(layer, seen)
-    if gating == "array":
-        return active
-    return Reads(active.pes * layer.array_kernel, active.pes, active.outputs, active.known_by)
+    match gating:
+        case "none":
+            return every_read(layer, len(seen.row_pulses))
+        case "array":
+            return active_reads(layer, seen)
+        case "pe":
+            active = active_reads(layer, seen)
+            return Reads(active.pes * layer.array_kernel, active.pes, active.outputs, active.known_by)
+        case _:
+            assert_never(gating)
 
 
 def row_rate(layer: LayerMapping, seen: SynapseActivity) -> FloatArray:

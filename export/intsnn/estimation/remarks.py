@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import assert_never
 
 from intsnn.activity import Activity
 from intsnn.estimation.costs import EnergyPart
@@ -61,8 +62,12 @@ def _sparsity(mapping: Mapping, activity: Activity, energy: tuple[EnergyPart, ..
     match mapping.hardware.crossbar.gating:
         case "none":
             done = "neither is done here"
+        case "pe":
+            done = "this hardware skips idle PEs"
+        case "array":
+            done = "this hardware skips idle arrays"
         case gating:
-            done = f"this hardware skips idle {'PEs' if gating == 'pe' else 'arrays'}"
+            assert_never(gating)
     return (
         f"What sparsity saves: {following / whole:.1%} of the energy (row drivers, cells, row counts) is spent for "
         "each active row; a column is read whether one row is active or all are. "

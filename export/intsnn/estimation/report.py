@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal, TypeVar
+from typing import Literal
 
 from intsnn.activity import Activity
 from intsnn.errors import HardwareError
@@ -14,10 +14,8 @@ from intsnn.estimation.events import EventCounts
 from intsnn.estimation.schedule import Busy, Timeline
 from intsnn.estimation.sensitivity import Sensitivity, sensitivities
 from intsnn.graph import IntGraph, Shape
-from intsnn.hardware.figures import Figure, Unavailable
+from intsnn.hardware.figures import Figure, Unavailable, value_of
 from intsnn.mapping import Mapping
-
-Part = TypeVar("Part")
 
 DEFINITIONS = (
     "A dense operation is a multiplication or an addition: 2 for each weight x input pair of every weight layer and "
@@ -196,12 +194,12 @@ class HardwareReport:
     @property
     def area_um2(self) -> float:
         """Sum of the components' areas, um2."""
-        return math.fsum(part.area_um2 for part in _available(self.area))
+        return math.fsum(part.area_um2 for part in value_of(self.area))
 
     @property
     def latency_ns(self) -> float:
         """Time of one inference, ns: the timeline's, or the sum over the nodes where nothing overlaps."""
-        busy = _available(self.latency)
+        busy = value_of(self.latency)
         return math.fsum(one.time_ns for one in busy) if self.timeline is None else self.timeline.latency_ns
 
     @property
@@ -306,12 +304,6 @@ class HardwareReport:
         if self.basis is None or self.basis.mapping is None or self.basis.counts is None:
             return ()
         return sensitivities(self.basis.mapping, self.basis.counts)
-
-
-def _available(parts: tuple[Part, ...] | Unavailable) -> tuple[Part, ...]:
-    if isinstance(parts, Unavailable):
-        raise HardwareError(parts.reason, hints=parts.hints)
-    return parts
 
 
 def _ratio(over: float, under: float, name: str) -> float:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import assert_never
 
 import numpy as np
 import numpy.typing as npt
@@ -18,9 +19,12 @@ from intsnn.execution.neuron import integrate_and_fire, per_channel
 from intsnn.graph import (
     IntAdd,
     IntConcat,
+    IntConv,
+    IntConvTranspose,
     IntFlatten,
     IntGraph,
     IntInput,
+    IntLinear,
     IntMatMul,
     IntMultiply,
     IntNeuron,
@@ -65,13 +69,25 @@ class Evaluation:
     @property
     def weight_layer(self) -> tuple[Synapse, IntArray] | None:
         """The weight layer that worked and what it read; of a recurrent neuron its spikes of the step before."""
-        if isinstance(self.node, Synapse):
-            return self.node, self.inputs[0]
-        if not isinstance(self.node, IntRecurrentNeuron) or self.spikes is None:
-            return None
+        match self.node:
+            case IntConv() | IntConvTranspose() | IntLinear():
+                return self.node, self.inputs[0]
+            case IntRecurrentNeuron():
+                return self.node.recurrent_synapse, self.spikes_before
+            case IntInput() | IntRequant() | IntNeuron() | IntPool() | IntAdd() | IntConcat() | IntMultiply():
+                return None
+            case IntMatMul() | IntSum() | IntTranspose() | IntReshape() | IntSlice() | IntFlatten() | IntReadout():
+                return None
+            case _:
+                assert_never(self.node)
+
+    @property
+    def spikes_before(self) -> IntArray:
+        """A neuron's spikes of the step before, none in the first."""
+        assert self.spikes is not None, f"{self.node.name} is no neuron"
         before = np.zeros_like(self.spikes)
         before[1:] = self.spikes[:-1]
-        return self.node.recurrent_synapse, before
+        return before
 
 
 def run(graph: IntGraph, x: npt.ArrayLike, *, accumulate: Accumulate = exact_sums) -> Trace:
@@ -91,6 +107,8 @@ def evaluate(graph: IntGraph, x: npt.ArrayLike, *, accumulate: Accumulate = exac
     values: dict[str, IntArray] = {}
     last_reader = {name: node.name for node in graph for name in node.inputs}
     for node in graph:
+        if not isinstance(node, IntNode):
+            raise GraphError(f"node {node.name!r}: the interpreter knows no {type(node).__name__}")
         inputs = tuple(values[name] for name in node.inputs)
         if isinstance(node, IntInput):
             inputs = (checked_input(graph, x),)
@@ -131,19 +149,19 @@ def checked_input(graph: IntGraph, x: npt.ArrayLike) -> IntArray:
 
 
 def _evaluated(node: IntNode, inputs: tuple[IntArray, ...], accumulate: Accumulate) -> Evaluation:
-    if isinstance(node, Synapse):
-        return Evaluation(node, inputs, accumulate(node, inputs[0]))
     if not isinstance(node, IntNeuron):
-        return Evaluation(node, inputs, _output(node, inputs))
+        return Evaluation(node, inputs, _output(node, inputs, accumulate))
     firing = integrate_and_fire(node, inputs[0], accumulate=accumulate)
     output = firing.spikes if node.output == "spikes" else firing.potentials
     return Evaluation(node, inputs, output, firing.spikes, firing.membranes)
 
 
-def _output(node: IntNode, inputs: tuple[IntArray, ...]) -> IntArray:
+def _output(node: IntNode, inputs: tuple[IntArray, ...], accumulate: Accumulate) -> IntArray:
     """What a node without memory writes."""
     x = inputs[0]
     match node:
+        case IntConv() | IntConvTranspose() | IntLinear():
+            return accumulate(node, x)
         case IntInput() | IntFlatten() | IntReshape():
             return x.reshape(*x.shape[:2], *node.shape)
         case IntRequant():
@@ -166,8 +184,10 @@ def _output(node: IntNode, inputs: tuple[IntArray, ...]) -> IntArray:
             return x.take(np.arange(node.start, node.stop), axis=2 + node.axis)
         case IntReadout():
             return _read_out(node, x)
+        case IntNeuron():
+            raise AssertionError(f"{node.name} has a membrane")
         case _:
-            raise GraphError(f"node {node.name!r}: the interpreter knows no {type(node).__name__}")
+            assert_never(node)
 
 
 def _reduced(operation: np.ufunc, x: IntArray, axis: int) -> IntArray:
@@ -204,3 +224,5 @@ def _read_out(node: IntReadout, x: IntArray) -> IntArray:
             return _reduced(np.add, x[-1:], 0)
         case "steps":
             return x
+        case _:
+            assert_never(node.mode)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import assert_never
 
 import numpy as np
 
@@ -81,6 +82,8 @@ def _integrated(node: IntNeuron, of: _Parameters, y: IntArray, state: _State) ->
             x = np.where(state.spikes > 0, of("reset_value"), x)
         case "same_step":
             pass
+        case _:
+            assert_never(node.timing)
     return np.maximum(x, of("floor_value")) if node.floor == "before_fire" else x
 
 

@@ -10,6 +10,7 @@ import math
 from dataclasses import dataclass
 from enum import Enum
 from functools import reduce
+from typing import assert_never
 
 import numpy as np
 
@@ -35,6 +36,7 @@ from intsnn.graph.graph import (
     IntSlice,
     IntSum,
     IntTranspose,
+    Rearrangement,
     Shape,
     Synapse,
 )
@@ -121,8 +123,12 @@ def carries(graph: IntGraph) -> dict[str, Carries]:
                 found[node.name] = Carries.CURRENT
             case IntInput() | IntNeuron():
                 found[node.name] = Carries.VALUES
-            case _:
+            case IntPool() | IntAdd() | IntConcat() | IntMultiply() | IntMatMul() | IntSum() | IntReadout():
                 found[node.name] = found[node.inputs[0]]
+            case IntTranspose() | IntReshape() | IntSlice() | IntFlatten():
+                found[node.name] = found[node.inputs[0]]
+            case _:
+                assert_never(node)
     return found
 
 
@@ -161,26 +167,29 @@ def _interval(node: IntNode, inputs: list[ChannelBounds], shapes: list[Shape]) -
             return ChannelBounds(inputs[0].low.sum(keepdims=True), inputs[0].high.sum(keepdims=True))
         case IntSum():
             return inputs[0].times(shapes[0][node.axis])
-        case _:
-            return _rearranged_interval(node, inputs)
-
-
-def _rearranged_interval(node: IntNode, inputs: list[ChannelBounds]) -> ChannelBounds:
-    """Of a node that moves values; the others pass their input's interval on."""
-    x, channels = inputs[0], node.shape[0]
-    match node:
         case IntConcat():
             return ChannelBounds(
                 *(np.concatenate(ends) for ends in zip(*((b.low, b.high) for b in inputs), strict=True))
             )
-        case IntFlatten() | IntReshape():
-            return _reshaped_interval(x, channels)
-        case IntTranspose() if node.permutation[0] != 0:
-            return _constant(channels, x.hull)
-        case IntSlice(axis=0):
-            return ChannelBounds(x.low[node.start : node.stop], x.high[node.start : node.stop])
+        case IntTranspose() | IntReshape() | IntSlice() | IntFlatten():
+            return _rearranged_interval(node, inputs[0])
+        case IntPool() | IntReadout():
+            return inputs[0]
         case _:
-            return x
+            assert_never(node)
+
+
+def _rearranged_interval(node: Rearrangement, x: ChannelBounds) -> ChannelBounds:
+    """Of a node that moves values; channels that stay apart keep their own interval."""
+    match node:
+        case IntFlatten() | IntReshape():
+            return _reshaped_interval(x, node.shape[0])
+        case IntTranspose():
+            return x if node.permutation[0] == 0 else _constant(node.shape[0], x.hull)
+        case IntSlice():
+            return ChannelBounds(x.low[node.start : node.stop], x.high[node.start : node.stop]) if node.axis == 0 else x
+        case _:
+            assert_never(node)
 
 
 def _reshaped_interval(x: ChannelBounds, channels: int) -> ChannelBounds:

@@ -17,7 +17,7 @@ def fingerprint(graph: IntGraph) -> str:
         digest.update(f"\n{node.kind}".encode())
         for field in fields(node):
             value = getattr(node, field.name)
-            if isinstance(value, np.ndarray):
+            if field.name in node.arrays:
                 digest.update(f"\n{field.name}={list(value.shape)}:".encode())
                 digest.update(np.ascontiguousarray(value, dtype="<i8").data)
             elif field.name != "scale":  # metadata: no arithmetic depends on it

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import TypeVar, assert_never
 
 from intsnn.errors import GraphError
 from intsnn.graph.nodes import (
+    NODE_TYPES,
     IntAdd,
     IntConcat,
     IntConv,
@@ -27,8 +28,10 @@ from intsnn.graph.nodes import (
     IntSlice,
     IntSum,
     IntTranspose,
+    Rearrangement,
     Shape,
     Sizes,
+    Synapse,
 )
 
 __all__ = [
@@ -54,18 +57,14 @@ __all__ = [
     "IntSlice",
     "IntSum",
     "IntTranspose",
+    "Rearrangement",
     "Shape",
     "Sizes",
     "Synapse",
 ]
 
 FORMAT_VERSION = 1
-PartT = TypeVar("PartT", bound=IntNode)
-Synapse = IntConv | IntConvTranspose | IntLinear
-NODE_TYPES: tuple[type[IntNode], ...] = (
-    IntInput, IntConv, IntConvTranspose, IntLinear, IntRequant, IntNeuron, IntRecurrentNeuron, IntPool, IntAdd,
-    IntConcat, IntMultiply, IntMatMul, IntSum, IntTranspose, IntReshape, IntSlice, IntFlatten, IntReadout,
-)  # fmt: skip
+NodeT = TypeVar("NodeT", bound=IntNode)
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,20 +100,24 @@ class IntGraph:
             raise GraphError(f"the integer graph has no node {name!r}", hints=[f"it has: {', '.join(by_name)}"])
         return by_name[name]
 
+    def of_type(self, kind: type[NodeT]) -> tuple[NodeT, ...]:
+        """The nodes of one type, in order; a recurrent neuron is a neuron too."""
+        return tuple(node for node in self.nodes if isinstance(node, kind))
+
     @property
     def input(self) -> IntInput:
         """The input node."""
-        return next(node for node in self.nodes if isinstance(node, IntInput))
+        return self.of_type(IntInput)[0]
 
     @property
     def output(self) -> IntReadout:
         """The readout node."""
-        return next(node for node in self.nodes if isinstance(node, IntReadout))
+        return self.of_type(IntReadout)[0]
 
     @property
     def neurons(self) -> tuple[IntNeuron, ...]:
         """The neuron nodes, in order."""
-        return tuple(node for node in self.nodes if isinstance(node, IntNeuron))
+        return self.of_type(IntNeuron)
 
     @property
     def synapses(self) -> tuple[Synapse, ...]:
@@ -126,22 +129,27 @@ class IntGraph:
         """The synapses, in order, and of each recurrent neuron its recurrent one (`<neuron>.recurrent`)."""
         found: list[Synapse] = []
         for node in self.nodes:
-            if isinstance(node, Synapse):
-                found.append(node)
-            elif isinstance(node, IntRecurrentNeuron):
-                found.append(self._with_own_name(node.recurrent_synapse))
-                self._with_own_name(node.recurrent_requant)
+            match node:
+                case IntConv() | IntConvTranspose() | IntLinear():
+                    found.append(node)
+                case IntRecurrentNeuron():
+                    found.append(self._with_own_name(node.recurrent_synapse))
+                    self._with_own_name(node.recurrent_requant)
+                case IntInput() | IntRequant() | IntNeuron() | IntPool() | IntAdd() | IntConcat() | IntMultiply():
+                    continue
+                case IntMatMul() | IntSum() | IntTranspose() | IntReshape() | IntSlice() | IntFlatten() | IntReadout():
+                    continue
+                case _:
+                    assert_never(node)
         return tuple(found)
 
     @property
     def time_steps(self) -> int | None:
         """T, where a requant has one row per step and so fixes it; else None: any T."""
-        arrays = [
-            array for node in self.nodes if isinstance(node, IntRequant) for array in (node.multiplier, node.bias)
-        ]
+        arrays = (array for node in self.of_type(IntRequant) for array in (node.multiplier, node.bias))
         return next((len(array) for array in arrays if array.ndim == 2), None)
 
-    def _with_own_name(self, part: PartT) -> PartT:
+    def _with_own_name(self, part: NodeT) -> NodeT:
         """A part of a recurrent neuron; GraphError where a node has taken its name."""
         by_name: dict[str, IntNode] = self.__dict__["_by_name"]
         if part.name in by_name:

@@ -1,4 +1,4 @@
-"""The node types of an integer graph: frozen data, no arithmetic. FORMAT.md has every equation.
+"""The node types of an integer graph, a closed union: frozen data, no arithmetic. FORMAT.md has every equation.
 
 Shapes are per sample and per time step; at run time every tensor is [T, N, *shape] (T steps, N batch), except that of
 a readout that sums, keeps the last or takes the maximum over T: [N, *shape]. A node's output carries the node's name.
@@ -7,7 +7,7 @@ a readout that sums, keeps the last or takes the maximum over T: [N, *shape]. A 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -29,8 +29,11 @@ def _unused() -> IntArray:
 
 
 @dataclass(frozen=True, eq=False)
-class IntNode:
-    """Base of the nodes: a name, the names of the tensors read, the per-sample shape written."""
+class NodeFields:
+    """What every node has: a name, the names of the tensors read, the per-sample shape written.
+
+    kind: the word for the node's type in files. arrays: its fields that are arrays; they are frozen int64 copies.
+    """
 
     name: str
     inputs: tuple[str, ...]
@@ -46,19 +49,17 @@ class IntNode:
     def __eq__(self, other: object) -> bool:
         if type(self) is not type(other):
             return NotImplemented
-        return all(_same(getattr(self, f.name), getattr(other, f.name)) for f in fields(self))
+        pairs = ((f.name, getattr(self, f.name), getattr(other, f.name)) for f in fields(self))
+        return all(
+            np.array_equal(mine, theirs) if name in self.arrays else type(mine) is type(theirs) and mine == theirs
+            for name, mine, theirs in pairs
+        )
 
     __hash__ = object.__hash__
 
 
-def _same(left: object, right: object) -> bool:
-    if isinstance(left, np.ndarray) and isinstance(right, np.ndarray):
-        return left.shape == right.shape and bool(np.array_equal(left, right))
-    return type(left) is type(right) and left == right
-
-
 @dataclass(frozen=True, eq=False)
-class IntInput(IntNode):
+class IntInput(NodeFields):
     """The network's input, [T, N, *shape]: unsigned in [0, 2^b - 1] or signed in [-2^(b-1), 2^(b-1) - 1], b <= 8.
 
     `scale`: real value of one unit (metadata; no arithmetic depends on it).
@@ -75,7 +76,7 @@ class IntInput(IntNode):
 
 
 @dataclass(frozen=True, eq=False)
-class IntConv(IntNode):
+class IntConv(NodeFields):
     """acc = sum q_w * s over a window: weight [Co, Ci/groups, *kernel], zero padding; s spikes, counts or input.
 
     The kernel's rank is that of the map: (C, L), (C, H, W) or (C, D, H, W).
@@ -91,9 +92,14 @@ class IntConv(IntNode):
     kind: ClassVar[str] = "conv"
     arrays: ClassVar[tuple[str, ...]] = ("weight",)
 
+    @property
+    def kernel(self) -> Sizes:
+        """The sizes of the window."""
+        return self.weight.shape[2:]
+
 
 @dataclass(frozen=True, eq=False)
-class IntConvTranspose(IntNode):
+class IntConvTranspose(NodeFields):
     """The transposed window: acc[o, y] = sum q_w[c, o, i] * s[c, z] over y = z*stride + i*dilation - padding.
 
     weight [Ci, Co/groups, *kernel]. `output_padding` adds places at the end of each axis.
@@ -110,9 +116,14 @@ class IntConvTranspose(IntNode):
     kind: ClassVar[str] = "conv_transpose"
     arrays: ClassVar[tuple[str, ...]] = ("weight",)
 
+    @property
+    def kernel(self) -> Sizes:
+        """The sizes of the window."""
+        return self.weight.shape[2:]
+
 
 @dataclass(frozen=True, eq=False)
-class IntLinear(IntNode):
+class IntLinear(NodeFields):
     """acc = sum q_w * s over the features: weight [O, I], input shape (..., I) -> (..., O)."""
 
     weight: IntArray
@@ -120,10 +131,12 @@ class IntLinear(IntNode):
 
     kind: ClassVar[str] = "linear"
     arrays: ClassVar[tuple[str, ...]] = ("weight",)
+    kernel: ClassVar[Sizes] = ()  # it has no window, and one group: what it shares with a convolution of size 1
+    groups: ClassVar[int] = 1
 
 
 @dataclass(frozen=True, eq=False)
-class IntRequant(IntNode):
+class IntRequant(NodeFields):
     """j = (acc * M_c + B_c) >> S: accumulator to current, batch norm included.
 
     M, B: [C] or [1], C the first axis of the shape; or [T, C] or [T, 1], one row per time step, which fixes T (batch
@@ -143,7 +156,7 @@ class IntRequant(IntNode):
 
 
 @dataclass(frozen=True, eq=False)
-class IntNeuron(IntNode):
+class IntNeuron(NodeFields):
     """Leaky integrate-and-fire over T, in the fine units lsb = s_v * 2^-R (FORMAT.md, "Neuron").
 
     The plain neuron, which the defaults give:
@@ -234,7 +247,7 @@ class IntRecurrentNeuron(IntNeuron):
 
 
 @dataclass(frozen=True, eq=False)
-class IntPool(IntNode):
+class IntPool(NodeFields):
     """Pooling of a map of 1 to 3 axes, per channel: `max` or `sum` over the window.
 
     Padding adds nothing: 0 to a sum, -inf to a max.
@@ -249,21 +262,21 @@ class IntPool(IntNode):
 
 
 @dataclass(frozen=True, eq=False)
-class IntAdd(IntNode):
+class IntAdd(NodeFields):
     """Sum of two or more tensors of one shape and one unit (residual currents, or spikes)."""
 
     kind: ClassVar[str] = "add"
 
 
 @dataclass(frozen=True, eq=False)
-class IntConcat(IntNode):
+class IntConcat(NodeFields):
     """Two or more tensors one after the other along the channel axis; one unit, the other axes equal."""
 
     kind: ClassVar[str] = "concat"
 
 
 @dataclass(frozen=True, eq=False)
-class IntMultiply(IntNode):
+class IntMultiply(NodeFields):
     """Elementwise product of two tensors of values a, b: `product` a*b, or `inhibit` (1 - a)*b with a in [0, 1].
 
     An axis of size 1 is repeated. On spikes: the logical a AND b, and (NOT a) AND b.
@@ -275,14 +288,14 @@ class IntMultiply(IntNode):
 
 
 @dataclass(frozen=True, eq=False)
-class IntMatMul(IntNode):
+class IntMatMul(NodeFields):
     """Matrix product of two tensors of values: (..., n, d) @ (..., d, m) -> (..., n, m); leading axes equal (heads)."""
 
     kind: ClassVar[str] = "matmul"
 
 
 @dataclass(frozen=True, eq=False)
-class IntSum(IntNode):
+class IntSum(NodeFields):
     """Sum over one axis of the per-sample shape, which stays with size 1."""
 
     axis: int
@@ -291,7 +304,7 @@ class IntSum(IntNode):
 
 
 @dataclass(frozen=True, eq=False)
-class IntTranspose(IntNode):
+class IntTranspose(NodeFields):
     """The axes of the per-sample shape in another order: axis k of the output is axis `permutation[k]` of the input."""
 
     permutation: Sizes
@@ -300,14 +313,14 @@ class IntTranspose(IntNode):
 
 
 @dataclass(frozen=True, eq=False)
-class IntReshape(IntNode):
+class IntReshape(NodeFields):
     """The same values in row-major order under another per-sample shape."""
 
     kind: ClassVar[str] = "reshape"
 
 
 @dataclass(frozen=True, eq=False)
-class IntSlice(IntNode):
+class IntSlice(NodeFields):
     """The places start, ..., stop - 1 of one axis of the per-sample shape (a chunk, a split, a crop)."""
 
     axis: int
@@ -318,14 +331,14 @@ class IntSlice(IntNode):
 
 
 @dataclass(frozen=True, eq=False)
-class IntFlatten(IntNode):
+class IntFlatten(NodeFields):
     """(C, H, W) -> (C*H*W,), row-major."""
 
     kind: ClassVar[str] = "flatten"
 
 
 @dataclass(frozen=True, eq=False)
-class IntReadout(IntNode):
+class IntReadout(NodeFields):
     """The network's answer: `sum`, `last` or `max` over T, [N, *shape], or `steps`, each step's, [T, N, *shape].
 
     `scale`: real value of one unit of the answer (metadata; an argmax does not need it).
@@ -335,3 +348,14 @@ class IntReadout(IntNode):
     scale: float
 
     kind: ClassVar[str] = "readout"
+
+
+# --- the closed set --------------------------------------------------------------------------------------------------
+
+Synapse = IntConv | IntConvTranspose | IntLinear
+Rearrangement = IntTranspose | IntReshape | IntSlice | IntFlatten  # one tensor's values, moved
+IntNode = (
+    IntInput | Synapse | IntRequant | IntNeuron | IntRecurrentNeuron
+    | IntPool | IntAdd | IntConcat | IntMultiply | IntMatMul | IntSum | Rearrangement | IntReadout
+)  # fmt: skip
+NODE_TYPES: tuple[type[IntNode], ...] = get_args(IntNode)

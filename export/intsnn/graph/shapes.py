@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import assert_never
 
 from intsnn.errors import GraphError
 from intsnn.graph.graph import (
@@ -15,12 +16,16 @@ from intsnn.graph.graph import (
     IntLinear,
     IntMatMul,
     IntMultiply,
+    IntNeuron,
     IntNode,
     IntPool,
+    IntReadout,
+    IntRequant,
     IntReshape,
     IntSlice,
     IntSum,
     IntTranspose,
+    Rearrangement,
     Shape,
     Sizes,
 )
@@ -53,18 +58,19 @@ def output_shape(node: IntNode, inputs: tuple[Shape, ...]) -> Shape:
             return _broadcast_shape(node, *inputs)
         case IntMatMul():
             return _product_shape(node, *inputs)
-        case IntFlatten():
-            return (math.prod(inputs[0]),)
-        case _:
-            return _rearranged_shape(node, inputs[0])
-
-
-def _rearranged_shape(node: IntNode, shape: Shape) -> Shape:
-    """Of a sum, a transpose, a reshape or a slice; every other node keeps the shape it reads."""
-    match node:
         case IntSum():
-            _require(node.axis < len(shape), node, f"an input with an axis {node.axis}", shape)
-            return (*shape[: node.axis], 1, *shape[node.axis + 1 :])
+            _require(node.axis < len(inputs[0]), node, f"an input with an axis {node.axis}", inputs[0])
+            return (*inputs[0][: node.axis], 1, *inputs[0][node.axis + 1 :])
+        case IntTranspose() | IntReshape() | IntSlice() | IntFlatten():
+            return _rearranged_shape(node, inputs[0])
+        case IntRequant() | IntNeuron() | IntReadout():
+            return inputs[0]
+        case _:
+            assert_never(node)
+
+
+def _rearranged_shape(node: Rearrangement, shape: Shape) -> Shape:
+    match node:
         case IntTranspose():
             expected = f"a permutation of the {len(shape)} axes of its input"
             _require(sorted(node.permutation) == list(range(len(shape))), node, expected, node.permutation)
@@ -77,28 +83,28 @@ def _rearranged_shape(node: IntNode, shape: Shape) -> Shape:
             places = f"start < stop within axis {node.axis} of its input {shape}"
             _require(fits, node, places, (node.start, node.stop))
             return (*shape[: node.axis], node.stop - node.start, *shape[node.axis + 1 :])
+        case IntFlatten():
+            return (math.prod(shape),)
         case _:
-            return shape
+            assert_never(node)
 
 
 def _conv_shape(node: IntConv, shape: Shape) -> Shape:
-    kernel = tuple(int(size) for size in node.weight.shape[2:])
-    _require(len(shape) == 1 + len(kernel), node, f"an input {_map(kernel)}", shape)
+    _require(len(shape) == 1 + len(node.kernel), node, f"an input {_map(node.kernel)}", shape)
     out_channels, per_group = (int(size) for size in node.weight.shape[:2])
     expected = f"Ci/groups = {shape[0]}/{node.groups} input channels and Co a multiple of the groups"
     fits = per_group * node.groups == shape[0] and out_channels % node.groups == 0
     _require(fits, node, f"a weight with {expected}", node.weight.shape)
-    return (out_channels, *_window_counts(node, shape, kernel, node.dilation))
+    return (out_channels, *_window_counts(node, shape, node.kernel, node.dilation))
 
 
 def _conv_transpose_shape(node: IntConvTranspose, shape: Shape) -> Shape:
     """(size - 1)*stride - 2*padding + dilation*(kernel - 1) + output_padding + 1, for each axis."""
-    kernel = tuple(int(size) for size in node.weight.shape[2:])
-    _require(len(shape) == 1 + len(kernel), node, f"an input {_map(kernel)}", shape)
+    _require(len(shape) == 1 + len(node.kernel), node, f"an input {_map(node.kernel)}", shape)
     fits = node.weight.shape[0] == shape[0] and shape[0] % node.groups == 0
     expected = f"a weight with Ci = {shape[0]} input channels, a multiple of the {node.groups} groups"
     _require(fits, node, expected, node.weight.shape)
-    geometry = zip(shape[1:], kernel, node.stride, node.padding, node.dilation, node.output_padding, strict=True)
+    geometry = zip(shape[1:], node.kernel, node.stride, node.padding, node.dilation, node.output_padding, strict=True)
     sizes = [(size - 1) * s - 2 * p + d * (k - 1) + extra + 1 for size, k, s, p, d, extra in geometry]
     _require(min(sizes) >= 1, node, "an input that leaves something after its padding", shape)
     return (int(node.weight.shape[1]) * node.groups, *sizes)

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TypeVar
+from typing import TypeVar, assert_never
 
 import numpy as np
 import numpy.typing as npt
 from numpy.lib.stride_tricks import sliding_window_view
 
 from intsnn.arithmetic import IntArray
-from intsnn.graph.graph import IntConvTranspose, IntLinear, IntPool, Sizes, Synapse
+from intsnn.graph.graph import IntConv, IntConvTranspose, IntLinear, IntPool, Sizes, Synapse
 
 _EXACT_IN_FLOAT64 = 2**53  # every integer up to here is a float64, so a float64 product of integers is exact
 
@@ -47,29 +47,42 @@ def patches(node: Synapse, x: npt.NDArray[NumberT]) -> npt.NDArray[NumberT]:
     layer has G = K = 1, and a position for each index of the axes before the last. A transposed convolution reads x
     with stride - 1 zeros between its values, with stride 1 (FORMAT.md, "Windows").
     """
-    if isinstance(node, IntLinear):
-        return x.reshape(len(x), -1, 1, x.shape[-1], 1)
-    padding, stride = [(size, size) for size in node.padding], node.stride
-    if isinstance(node, IntConvTranspose):
-        x, padding, stride = spread(x, node.stride), mirrored_padding(node), (1,) * len(stride)
-    kernel, rank = node.weight.shape[2:], len(stride)
-    windows = np.moveaxis(_windows(_padded(x, padding, 0), kernel, stride, node.dilation), 1, 1 + rank)
+    match node:
+        case IntLinear():
+            return x.reshape(len(x), -1, 1, x.shape[-1], 1)
+        case IntConv():
+            padded, stride = _padded(x, [(size, size) for size in node.padding], 0), node.stride
+        case IntConvTranspose():
+            padded, stride = _padded(spread(x, node.stride), mirrored_padding(node), 0), (1,) * len(node.stride)
+        case _:
+            assert_never(node)
+    rank = len(stride)
+    windows = np.moveaxis(_windows(padded, node.kernel, stride, node.dilation), 1, 1 + rank)
     positions = math.prod(windows.shape[1 : 1 + rank])
-    return windows.reshape(len(x), positions, node.groups, -1, math.prod(kernel))
+    return windows.reshape(len(x), positions, node.groups, -1, math.prod(node.kernel))
 
 
 def placed(node: Synapse, sums: npt.NDArray[NumberT]) -> npt.NDArray[NumberT]:
     """Sums [B, P, G, Co/G] as the layer's output [B, *node.shape]."""
-    if isinstance(node, IntLinear):
-        return sums.reshape(len(sums), *node.shape)
-    return sums.reshape(*sums.shape[:2], -1).swapaxes(1, 2).reshape(len(sums), *node.shape)
+    match node:
+        case IntLinear():
+            return sums.reshape(len(sums), *node.shape)
+        case IntConv() | IntConvTranspose():
+            return sums.reshape(*sums.shape[:2], -1).swapaxes(1, 2).reshape(len(sums), *node.shape)
+        case _:
+            assert_never(node)
 
 
 def weight_rows(node: Synapse) -> IntArray:
     """The weight that multiplies the patches: [G, Co/G, Ci/G * K]."""
-    groups = 1 if isinstance(node, IntLinear) else node.groups
-    weight = mirrored(node.weight, node.groups) if isinstance(node, IntConvTranspose) else node.weight
-    return weight.reshape(groups, weight.shape[0] // groups, -1)
+    match node:
+        case IntLinear() | IntConv():
+            weight = node.weight
+        case IntConvTranspose():
+            weight = mirrored(node.weight, node.groups)
+        case _:
+            assert_never(node)
+    return weight.reshape(node.groups, weight.shape[0] // node.groups, -1)
 
 
 def mirrored(weight: IntArray, groups: int) -> IntArray:
@@ -85,7 +98,7 @@ def mirrored(weight: IntArray, groups: int) -> IntArray:
 
 def mirrored_padding(node: IntConvTranspose) -> list[tuple[int, int]]:
     """The padding of that convolution. Before: dilation*(kernel - 1) - padding; after: the output padding more."""
-    before = [d * (k - 1) - p for d, k, p in zip(node.dilation, node.weight.shape[2:], node.padding, strict=True)]
+    before = [d * (k - 1) - p for d, k, p in zip(node.dilation, node.kernel, node.padding, strict=True)]
     return [(size, size + extra) for size, extra in zip(before, node.output_padding, strict=True)]
 
 

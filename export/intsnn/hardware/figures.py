@@ -1,8 +1,9 @@
-"""A figure that a rule may not be able to give: a number, or the reason why there is none."""
+"""What a rule may not be able to give: a figure or a list of parts, or the reason why there is none."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 from intsnn.errors import HardwareError
 
@@ -16,10 +17,16 @@ class Unavailable:
 
 
 Figure = float | Unavailable
+Known = TypeVar("Known")
 
 
-def value_of(figure: Figure) -> float:
-    """The number; HardwareError with the reason where there is none: a missing figure is never a zero."""
+def value_of(figure: Known | Unavailable) -> Known:
+    """The number or the parts; HardwareError with the reason where there are none: a missing figure is never a zero."""
     if isinstance(figure, Unavailable):
         raise HardwareError(figure.reason, hints=figure.hints)
     return figure
+
+
+def or_none(figure: Known | Unavailable) -> Known | None:
+    """The number or the parts, None where there are none: what tables and files show."""
+    return None if isinstance(figure, Unavailable) else figure

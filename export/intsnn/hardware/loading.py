@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 
 from intsnn.errors import HardwareError
+from intsnn.files import names_a_file
 from intsnn.hardware.spec import HARDWARE_SCHEMA, HardwareSpec
 from intsnn.hardware.spikesim_spec import SPIKESIM_SCHEMA, SpikeSimSpec
 from intsnn.yaml.file import read_yaml
@@ -31,7 +32,7 @@ def load_hardware(name_or_path: str | Path) -> Hardware:
         InvalidFileError: the file breaks its schema.
     """
     text = str(name_or_path)
-    if isinstance(name_or_path, Path) or "/" in text or text.endswith((".yaml", ".yml")):
+    if names_a_file(name_or_path):
         return _read(Path(text))
     if text not in shipped_hardware():
         close = get_close_matches(text, shipped_hardware(), n=1)

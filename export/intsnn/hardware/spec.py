@@ -247,13 +247,11 @@ class HardwareSpec(StrictModel):
 
     def _can_count(self, item: Item) -> bool:
         """Whether a chip of this structure can have the item at all."""
-        match item:
-            case Item.ADDER_TREE_ADD:
-                return self.crossbar.readout == "adder_tree"
-            case Item.PE_TRANSFER:
-                return self.crossbar.mapping == "kernel_split"
-            case _:
-                return True
+        only = {
+            Item.ADDER_TREE_ADD: self.crossbar.readout == "adder_tree",
+            Item.PE_TRANSFER: self.crossbar.mapping == "kernel_split",
+        }
+        return only.get(item, True)
 
     def cost(self, item: Item) -> Cost | None:
         """The item's prices, its own or its component's; None where it is excluded."""

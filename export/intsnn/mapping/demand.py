@@ -15,16 +15,19 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, assert_never
 
 from intsnn.activity.occupancy import sharing
 from intsnn.arithmetic import Bounds, joined, word_bits
 from intsnn.errors import HardwareError
 from intsnn.graph import (
     IntAdd,
+    IntConcat,
     IntConv,
     IntConvTranspose,
+    IntFlatten,
     IntGraph,
+    IntInput,
     IntLinear,
     IntMatMul,
     IntMultiply,
@@ -34,11 +37,15 @@ from intsnn.graph import (
     IntReadout,
     IntRecurrentNeuron,
     IntRequant,
+    IntReshape,
+    IntSlice,
     IntSum,
+    IntTranspose,
     Shape,
     Synapse,
 )
 from intsnn.graph.bounds import Carries, bounds, carries, read_bounds, recurrent_bounds
+from intsnn.graph.windows import weight_rows
 from intsnn.hardware.items import Item
 from intsnn.mapping.flows import Flow, flows_of
 from intsnn.mapping.operations import (
@@ -224,12 +231,18 @@ def _parts(node: IntNode, facts: _Facts) -> Iterator[WeightLayer | DigitalNode]:
             yield _neuron(node, facts, *facts.of_inputs(node))
         case IntRequant():
             yield _requant(node, facts.carried[node.inputs[0]], *facts.of_inputs(node))
-        case _:
+        case IntPool() | IntSum() | IntAdd() | IntMultiply() | IntMatMul() | IntReadout():
             yield from _combined(node, facts)
+        case IntInput() | IntConcat() | IntTranspose() | IntReshape() | IntSlice() | IntFlatten():
+            return
+        case _:
+            assert_never(node)
 
 
-def _combined(node: IntNode, facts: _Facts) -> Iterator[DigitalNode]:
-    """Of a node that brings values together, over places, tensors or steps."""
+def _combined(
+    node: IntPool | IntSum | IntAdd | IntMultiply | IntMatMul | IntReadout, facts: _Facts
+) -> Iterator[DigitalNode]:
+    """Of a node that brings values together, over places, tensors or steps; a readout of single steps does not."""
     read, written = facts.of_inputs(node), facts.proved[node.name]
     match node:
         case IntPool(mode="sum"):
@@ -253,12 +266,16 @@ def _combined(node: IntNode, facts: _Facts) -> Iterator[DigitalNode]:
             bits = word_bits(written)
             item = Item.READOUT_ADD if node.mode == "sum" else Item.POOL_COMPARE
             yield replace(facts.digital(node, (Operation(item, 1, bits),)), states=(StateWord("sum", bits),))
+        case IntReadout():
+            return
+        case _:
+            assert_never(node)
 
 
 def _weight_layer(node: Synapse, facts: _Facts) -> WeightLayer:
     groups, in_per_group, kernel = sharing(node)
-    linear = isinstance(node, IntLinear)
-    positions = math.prod(node.shape[:-1] if linear else node.shape[1:])
+    out_per_group = weight_rows(node).shape[1]
+    positions = math.prod(node.shape) // (groups * out_per_group)
     return WeightLayer(
         name=node.name,
         kind=node.kind,
@@ -268,7 +285,7 @@ def _weight_layer(node: Synapse, facts: _Facts) -> WeightLayer:
         kernel=kernel,
         groups=groups,
         in_per_group=in_per_group,
-        out_per_group=node.shape[-1 if linear else 0] // groups,
+        out_per_group=out_per_group,
         inputs=math.prod(facts.graph.node(node.inputs[0]).shape),
         input_bits=word_bits(facts.read[node.name]),
         weight_bits=node.bit_width,

@@ -6,6 +6,7 @@ A row is one index of the second axis of the per-sample shape, H of (C, H, W), L
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import assert_never
 
 from intsnn.graph import (
     IntAdd,
@@ -14,7 +15,9 @@ from intsnn.graph import (
     IntConvTranspose,
     IntFlatten,
     IntGraph,
+    IntInput,
     IntLinear,
+    IntMatMul,
     IntMultiply,
     IntNeuron,
     IntNode,
@@ -26,6 +29,7 @@ from intsnn.graph import (
     IntSlice,
     IntSum,
     IntTranspose,
+    Rearrangement,
     Shape,
 )
 
@@ -66,13 +70,13 @@ def _needed_rows(graph: IntGraph, node: IntNode) -> tuple[int, ...]:
     itself waits for nothing, the first row always. A matrix product waits for both operands as a whole.
     """
     rows = _rows(node.shape)
-    if not node.inputs:
+    if isinstance(node, IntInput):
         return (0,) * rows
     read = graph.node(node.inputs[0]).shape
     available = max(_rows(graph.node(name).shape) for name in node.inputs)
     match node:
         case IntConv():
-            reach = (int(node.weight.shape[2]) - 1) * node.dilation[0] - node.padding[0]
+            reach = (node.kernel[0] - 1) * node.dilation[0] - node.padding[0]
             last = [row * node.stride[0] + reach for row in range(rows)]
         case IntPool():
             last = [row * node.stride[0] + node.kernel[0] - 1 - node.padding[0] for row in range(rows)]
@@ -80,17 +84,21 @@ def _needed_rows(graph: IntGraph, node: IntNode) -> tuple[int, ...]:
             last = [(row + node.padding[0]) // node.stride[0] for row in range(rows)]
         case IntSlice(axis=1):
             last = [row + node.start for row in range(rows)]
-        case _ if _goes_row_by_row(node, read):
+        case IntRequant() | IntNeuron() | IntAdd() | IntConcat() | IntMultiply() | IntReadout():
             last = list(range(rows))
-        case _:
+        case IntLinear() | IntSum() | IntTranspose() | IntReshape() | IntSlice() | IntFlatten():
+            last = list(range(rows)) if _goes_row_by_row(node, read) else [available - 1] * rows
+        case IntMatMul():
             last = [available - 1] * rows
+        case _:
+            assert_never(node)
     return tuple(min(max(row, 0), available - 1) + 1 for row in last)
 
 
-def _goes_row_by_row(node: IntNode, read: Shape) -> bool:
-    """Whether row r of the output needs no more than row r of its inputs."""
+def _goes_row_by_row(node: IntLinear | IntSum | Rearrangement, read: Shape) -> bool:
+    """Whether row r of the output needs no more than row r of its input."""
     match node:
-        case IntRequant() | IntNeuron() | IntAdd() | IntConcat() | IntMultiply() | IntReadout() | IntSlice():
+        case IntSlice():
             return True
         case IntLinear():
             return len(read) != 2  # on (L, D) the sum runs along the rows themselves
@@ -101,7 +109,7 @@ def _goes_row_by_row(node: IntNode, read: Shape) -> bool:
         case IntReshape() | IntFlatten():
             return read[:2] == node.shape[:2]
         case _:
-            return False
+            assert_never(node)
 
 
 def _rows(shape: Shape) -> int:

@@ -7,6 +7,7 @@ that hold spikes or counts of spikes (a pool, a sum of spikes) keep their width.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 
 from intsnn.errors import UsageError
@@ -20,33 +21,32 @@ from intsnn.mapping.operations import Operation
 def of_one_width(demand: Demand, bits: int) -> Demand:
     """Weights, membranes, accumulators and currents of `bits`; every requantization multiplies and adds."""
     _check(bits, "bits")
-    nodes = (
-        replace(node, weight_bits=bits) if isinstance(node, WeightLayer) else _one_width(node, bits)
-        for node in demand.nodes
-    )
-    return replace(demand, nodes=tuple(nodes))
+    return _changed(demand, lambda layer: replace(layer, weight_bits=bits), lambda node: _one_width(node, bits))
 
 
 def with_weight_bits(demand: Demand, bits: float) -> Demand:
     """Every weight of `bits`; accumulators grow or shrink by as many bits as the weights they sum."""
     _check(bits, "weight_bits")
     change = {layer.name: math.ceil(bits) - math.ceil(layer.weight_bits) for layer in demand.layers}
-    nodes = (
-        replace(node, weight_bits=bits)
-        if isinstance(node, WeightLayer)
-        else _widened(node, change.get(node.inputs[0], 0))
-        for node in demand.nodes
+    return _changed(
+        demand,
+        lambda layer: replace(layer, weight_bits=bits),
+        lambda node: _widened(node, change.get(node.inputs[0], 0)),
     )
-    return replace(demand, nodes=tuple(nodes))
 
 
 def with_membrane_bits(demand: Demand, bits: int) -> Demand:
     """Every membrane of `bits`; each neuron's words by as many bits, currents as those of the widest membrane."""
     _check(bits, "membrane_bits")
     widest = max((_membrane_bits(node) for node in demand.digital if _membrane_bits(node)), default=bits)
-    nodes = (
-        node if isinstance(node, WeightLayer) else _with_membrane(node, bits, widest=widest) for node in demand.nodes
-    )
+    return _changed(demand, lambda layer: layer, lambda node: _with_membrane(node, bits, widest=widest))
+
+
+def _changed(
+    demand: Demand, layer: Callable[[WeightLayer], WeightLayer], digital: Callable[[DigitalNode], DigitalNode]
+) -> Demand:
+    """The demand with each of its weight layers and digital nodes changed."""
+    nodes = (layer(node) if isinstance(node, WeightLayer) else digital(node) for node in demand.nodes)
     return replace(demand, nodes=tuple(nodes))
 
 

@@ -94,7 +94,7 @@ def _require_none(problems: Sequence[Problem], message: str) -> None:
 
 
 def _require_version(properties: Mapping[str, str], name: str) -> None:
-    if not all(isinstance(text, str) for text in (*properties, *properties.values())):
+    if not _are_text(*properties, *properties.values()):
         raise _foreign(name, "must have UTF-8 text as metadata (got bytes)", "the file is damaged: export again")
     text = properties.get(FORMAT_KEY)
     if text is None:
@@ -105,6 +105,10 @@ def _require_version(properties: Mapping[str, str], name: str) -> None:
         raise _foreign(name, f"must have format version {FORMAT_VERSION} (got {text!r})", hint)
 
 
+def _are_text(*values: object) -> bool:
+    return all(isinstance(value, str) for value in values)
+
+
 def _foreign(name: str, message: str, hint: str) -> InvalidFileError:
     problem = Problem(name, 0, 0, "", message, hint)
     return InvalidFileError(f"{name} cannot be read as an integer graph", [problem])
@@ -112,7 +116,7 @@ def _foreign(name: str, message: str, hint: str) -> InvalidFileError:
 
 def _node(proto: NodeProto, described: Mapping[str, str], arrays: Mapping[str, TensorProto]) -> IntNode:
     """One layer from its metadata and its initializers. ValueError says what is missing or wrong."""
-    if not all(isinstance(text, str) for text in (proto.name, *described, *described.values())):
+    if not _are_text(proto.name, *described, *described.values()):
         raise ValueError("names and metadata must be UTF-8 text (got bytes)")
     kind = _KINDS.get(described[KIND_KEY])
     if kind is None:
@@ -123,7 +127,7 @@ def _node(proto: NodeProto, described: Mapping[str, str], arrays: Mapping[str, T
             raise ValueError(f"the metadata must give {name} (got nothing)")
         values[name] = attribute_value(described[PREFIX + name])
     inputs = values["inputs"]
-    if not isinstance(inputs, tuple) or not all(isinstance(item, str) for item in inputs):
+    if not isinstance(inputs, tuple) or not _are_text(*inputs):
         raise ValueError(f"inputs must be names (got {inputs!r})")
     for name in kind.arrays:
         values[name] = _array(kind, proto.name, name, values, arrays)

@@ -7,7 +7,7 @@ body is FORMAT.md, "Neuron", line by line.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Literal
+from typing import Literal, assert_never
 
 import numpy as np
 from onnx import FunctionProto, GraphProto, NodeProto, TensorProto, ValueInfoProto, helper
@@ -62,8 +62,7 @@ class NeuronVariant:
         optional = (name for name, used in used_parameters(node).items() if used)
         recurrence = None
         if isinstance(node, IntRecurrentNeuron):
-            kernel = tuple(int(size) for size in node.recurrent_weight.shape[2:])
-            recurrence = Recurrence(kernel, node.recurrent_groups)
+            recurrence = Recurrence(node.recurrent_synapse.kernel, node.recurrent_groups)
         return cls(
             rank=len(node.shape),
             reset=node.reset,
@@ -283,6 +282,8 @@ def _integration(variant: NeuronVariant) -> list[NodeProto]:
             ]
         case "same_step":
             nodes.append(helper.make_node("Identity", ["step_integrated"], ["step_late"]))
+        case _:
+            assert_never(variant.timing)
     if variant.floor == "before_fire":
         return [*nodes, helper.make_node("Max", ["step_late", "floor_value"], ["step_x"])]
     return [*nodes, helper.make_node("Identity", ["step_late"], ["step_x"])]
@@ -308,6 +309,8 @@ def _firing(variant: NeuronVariant) -> list[NodeProto]:
                 helper.make_node("Greater", ["step_count", "zero"], ["step_fired"]),
                 helper.make_node("Cast", ["step_count"], ["step_spikes"], to=TensorProto.UINT8),
             ]  # fmt: skip
+        case _:
+            assert_never(variant.spike)
 
 
 def _compared(variant: NeuronVariant) -> list[NodeProto]:
@@ -362,5 +365,7 @@ def _same_step_reset(variant: NeuronVariant, output: str) -> list[NodeProto]:
                 helper.make_node("Mul", ["step_count", "soft_amount"], ["step_amount"]),
                 helper.make_node("Sub", ["step_x", "step_amount"], [output]),
             ]
-        case _:
+        case "none":
             return [helper.make_node("Identity", ["step_x"], [output])]
+        case _:
+            assert_never(reset)

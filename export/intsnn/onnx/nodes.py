@@ -27,6 +27,7 @@ from intsnn.graph import (
     IntSlice,
     IntSum,
     IntTranspose,
+    Rearrangement,
 )
 from intsnn.onnx.functions import DOMAIN
 from intsnn.onnx.neuron import NeuronVariant
@@ -65,14 +66,18 @@ def emit(writer: OnnxWriter, node: IntNode, inputs: Sequence[Tensor], element: i
             _emit_matmul(writer, node, inputs, output)
         case IntReadout():
             _emit_readout(writer, node, inputs[0])
+        case IntConcat():
+            same = [writer.cast(part, output.element, f"{node.name}/same{place}") for place, part in enumerate(inputs)]
+            writer.node("Concat", same, output.name, name=node.name, axis=1)
+        case IntTranspose() | IntReshape() | IntSlice() | IntFlatten():
+            _emit_rearrangement(writer, node, inputs[0].name, output)
         case _:
-            _emit_rearrangement(writer, node, inputs, output)
+            assert_never(node)
     return output
 
 
-def _emit_rearrangement(writer: OnnxWriter, node: IntNode, inputs: Sequence[Tensor], output: Tensor) -> None:
+def _emit_rearrangement(writer: OnnxWriter, node: Rearrangement, x: str, output: Tensor) -> None:
     """A node that moves values: they stay as they are stored."""
-    x = inputs[0].name
     match node:
         case IntFlatten() | IntReshape():
             writer.node("Reshape", [x, writer.folded_shape(node)], output.name, name=node.name)
@@ -83,11 +88,8 @@ def _emit_rearrangement(writer: OnnxWriter, node: IntNode, inputs: Sequence[Tens
             limits = [writer.vector(value) for value in (node.start, node.stop, 1 + node.axis)]
             x = writer.node("Slice", [x, *limits], f"{node.name}/sliced")
             writer.node("Cast", [x], output.name, name=node.name, to=output.element)
-        case IntConcat():
-            same = [writer.cast(part, output.element, f"{node.name}/same{place}") for place, part in enumerate(inputs)]
-            writer.node("Concat", same, output.name, name=node.name, axis=1)
         case _:
-            raise AssertionError(f"{type(node).__name__} passed check()")
+            assert_never(node)
 
 
 def _emit_linear(writer: OnnxWriter, node: IntLinear, x: Tensor) -> None:
@@ -134,10 +136,7 @@ def _emit_requant(writer: OnnxWriter, node: IntRequant, x: Tensor) -> None:
 
 def _emit_neuron(writer: OnnxWriter, node: IntNeuron, current: Tensor) -> None:
     variant = NeuronVariant.of(node)
-    parameters = [
-        _recurrent_weight(writer, node) if name == "recurrent_weight" else writer.per_channel(node, name)
-        for name in variant.parameters
-    ]
+    parameters = [_parameter(writer, node, name) for name in variant.parameters]
     written = [f"{node.name}.potential"] if node.output == "potential" else []
     match writer.form:
         case "sequence":
@@ -179,8 +178,13 @@ def _scalar(node: IntNeuron, name: str) -> int:
     return int(getattr(node, name))
 
 
-def _recurrent_weight(writer: OnnxWriter, node: IntNeuron) -> str:
-    assert isinstance(node, IntRecurrentNeuron)
+def _parameter(writer: OnnxWriter, node: IntNeuron, name: str) -> str:
+    if name == "recurrent_weight" and isinstance(node, IntRecurrentNeuron):
+        return _recurrent_weight(writer, node)
+    return writer.per_channel(node, name)
+
+
+def _recurrent_weight(writer: OnnxWriter, node: IntRecurrentNeuron) -> str:
     weight = node.recurrent_weight.T if node.recurrent_weight.ndim == 2 else node.recurrent_weight
     stored = weight + weight_zero_point(node.recurrent_bit_width)
     return writer.array(f"{node.name}/recurrent_weight", stored, TensorProto.UINT8)
@@ -224,3 +228,5 @@ def _emit_readout(writer: OnnxWriter, node: IntReadout, x: Tensor) -> None:
         case "last":
             last = writer.scalar(-1, TensorProto.INT64)
             writer.node("Gather", [steps, last], OUTPUT, name=node.name, axis=0)
+        case _:
+            assert_never(node.mode)

@@ -84,11 +84,14 @@ def run_onnx(source: Source, x: npt.ArrayLike) -> Trace:
 
 def _with_all_outputs(source: Source) -> tuple[IntGraph, ModelProto]:
     """The graph and its model, every neuron's spikes and membranes declared as outputs of the very same nodes."""
-    if isinstance(source, IntGraph):
-        return source, build_model(source, outputs="all")
-    from_file = isinstance(source, Path | str)
-    model = load_model(source) if isinstance(source, Path | str) else source
-    graph = read_model(model, name=str(source) if from_file else "the ONNX model")
+    match source:
+        case IntGraph():
+            return source, build_model(source, outputs="all")
+        case Path() | str():
+            model, name = load_model(source), str(source)
+        case _:
+            model, name = source, "the ONNX model"
+    graph = read_model(model, name=name)
     exposed = ModelProto()
     exposed.CopyFrom(model)
     del exposed.graph.output[1:]

@@ -22,7 +22,7 @@ def emit_conv(writer: OnnxWriter, node: IntConv, x: Tensor) -> None:
         [operand, weight, *writer.zero_points(x_zero_point, zero)],
         f"{node.name}/output",
         name=node.name,
-        kernel_shape=list(node.weight.shape[2:]),
+        kernel_shape=list(node.kernel),
         strides=list(node.stride),
         pads=[*node.padding, *node.padding],
         dilations=list(node.dilation),
@@ -41,7 +41,7 @@ def emit_conv_transpose(writer: OnnxWriter, node: IntConvTranspose, x: Tensor) -
         [_spread(writer, node, operand, x_zero_point), weight, *writer.zero_points(x_zero_point, zero)],
         f"{node.name}/output",
         name=node.name,
-        kernel_shape=list(node.weight.shape[2:]),
+        kernel_shape=list(node.kernel),
         strides=[1] * len(node.stride),
         pads=[*(before for before, _ in padding), *(after for _, after in padding)],
         dilations=list(node.dilation),
@@ -73,8 +73,9 @@ def _spread(writer: OnnxWriter, node: IntConvTranspose, x: str, zero_point: int)
 
 def _input_sizes(node: IntConvTranspose) -> list[int]:
     """The axes of the map it reads, from those it writes: exact, since the stride leaves no rest."""
-    kernel = node.weight.shape[2:]
-    geometry = zip(node.shape[1:], kernel, node.stride, node.padding, node.dilation, node.output_padding, strict=True)
+    geometry = zip(
+        node.shape[1:], node.kernel, node.stride, node.padding, node.dilation, node.output_padding, strict=True
+    )
     return [(size + 2 * p - d * (k - 1) - extra - 1) // s + 1 for size, k, s, p, d, extra in geometry]
 
 

@@ -7,8 +7,8 @@ from enum import Enum
 
 from intsnn.errors import HardwareError
 from intsnn.estimation.report import HardwareReport, Technology
-from intsnn.hardware.figures import Figure, Unavailable
-from intsnn.report.words import readable
+from intsnn.hardware.figures import Figure, Unavailable, or_none
+from intsnn.report.words import figure_in_words, readable
 
 COMPARED = (
     "edap_pj_ns_um2",
@@ -45,13 +45,14 @@ class ComparedFigure:
     @property
     def words(self) -> str:
         """`14.85x lower`: the gain as a reader says it."""
-        if isinstance(self.gain, Unavailable):
-            return "not available"
-        if self.gain == 1:
+        return figure_in_words(self.gain, self._gain_in_words)
+
+    def _gain_in_words(self, gain: float) -> str:
+        if gain == 1:
             return "equal"
         better = "higher" if self.key.endswith(_HIGHER_IS_BETTER) else "lower"
         worse = "lower" if better == "higher" else "higher"
-        return f"{self.gain:.2f}x {better}" if self.gain >= 1 else f"{1 / self.gain:.2f}x {worse}"
+        return f"{gain:.2f}x {better}" if gain >= 1 else f"{1 / gain:.2f}x {worse}"
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ class Comparison:
             self.name,
             self.against,
             tuple(
-                ComparedNumbers(one.key, one.unit, _number(one.figure), _number(one.against), _number(one.gain))
+                ComparedNumbers(one.key, one.unit, or_none(one.figure), or_none(one.against), or_none(one.gain))
                 for one in self.figures
             ),
             self.assumptions,
@@ -155,11 +156,11 @@ def compare(
 
 
 def _gain(key: str, mine: Figure, theirs: Figure) -> Figure:
-    for figure in (mine, theirs):
-        if isinstance(figure, Unavailable):
-            return figure
+    if isinstance(mine, Unavailable):
+        return mine
+    if isinstance(theirs, Unavailable):
+        return theirs
     over, under = (mine, theirs) if key.endswith(_HIGHER_IS_BETTER) else (theirs, mine)
-    assert isinstance(over, float) and isinstance(under, float)
     return over / under if under else Unavailable("the figure below the line is 0")
 
 
@@ -203,8 +204,4 @@ def _activity(report: HardwareReport) -> str:
 
 
 def _text(figure: Figure) -> str:
-    return "not available" if isinstance(figure, Unavailable) else readable(figure)
-
-
-def _number(figure: Figure) -> float | None:
-    return None if isinstance(figure, Unavailable) else figure
+    return figure_in_words(figure, readable)

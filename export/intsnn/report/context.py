@@ -59,10 +59,9 @@ class SpikeSimFigure:
     @property
     def ratio(self) -> Figure:
         """This report's over SpikeSim's."""
-        for figure in (self.spikesim, self.here):
-            if isinstance(figure, Unavailable):
-                return figure
-        return self.here / self.spikesim  # type: ignore[operator]  # both are numbers
+        if isinstance(self.spikesim, Unavailable):
+            return self.spikesim
+        return self.here if isinstance(self.here, Unavailable) else self.here / self.spikesim
 
 
 def arithmetic_proxy(report: HardwareReport) -> ArithmeticProxy | None:

@@ -22,7 +22,7 @@ from intsnn.estimation.report import (
 )
 from intsnn.estimation.schedule import Busy, Timeline
 from intsnn.estimation.sensitivity import Sensitivity
-from intsnn.hardware.figures import Figure, Unavailable
+from intsnn.hardware.figures import Unavailable, or_none
 from intsnn.mapping import LayerMapping
 from intsnn.report.context import PROXY_SOURCE, arithmetic_proxy, spikesim_figures
 
@@ -164,7 +164,7 @@ def document(report: HardwareReport) -> ReportDocument:
         summary=report.summary,
         technology=report.technology,
         workload=report.workload,
-        totals={total.key: _number(total.figure) for total in totals},
+        totals={total.key: or_none(total.figure) for total in totals},
         unavailable={total.key: total.figure.reason for total in totals if isinstance(total.figure, Unavailable)},
         energy_per_step_pj=report.energy_per_step_pj,
         dense_operations=report.dense_operations,
@@ -175,8 +175,8 @@ def document(report: HardwareReport) -> ReportDocument:
         energy=tuple(
             EnergyEntry(part.node, part.component, part.group, part.steps_pj, part.energy_pj) for part in report.energy
         ),
-        area=None if isinstance(report.area, Unavailable) else report.area,
-        latency=None if isinstance(report.latency, Unavailable) else report.latency,
+        area=or_none(report.area),
+        latency=or_none(report.latency),
         timeline=report.timeline,
         placed=_placed(basis),
         events=_events(basis),
@@ -231,11 +231,11 @@ def _instances(basis: Basis | None) -> tuple[InstanceEntry, ...]:
 
 
 def _spikesim(report: HardwareReport) -> tuple[SpikeSimEntry, ...] | None:
-    figures = spikesim_figures(report)
-    if isinstance(figures, Unavailable):
+    figures = or_none(spikesim_figures(report))
+    if figures is None:
         return None
     return tuple(
-        SpikeSimEntry(one.key, one.unit, _number(one.spikesim), _number(one.here), _number(one.ratio))
+        SpikeSimEntry(one.key, one.unit, or_none(one.spikesim), or_none(one.here), or_none(one.ratio))
         for one in figures
     )
 
@@ -245,7 +245,3 @@ def _proxy(report: HardwareReport) -> ProxyEntry | None:
     if proxy is None:
         return None
     return ProxyEntry(PROXY_SOURCE, proxy.snn_pj, proxy.ann_pj, proxy.additions, proxy.multiply_additions)
-
-
-def _number(figure: Figure) -> float | None:
-    return None if isinstance(figure, Unavailable) else figure

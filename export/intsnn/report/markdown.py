@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from intsnn.estimation.report import DEFINITIONS, HardwareReport, Total
 from intsnn.estimation.sensitivity import Sensitivity
-from intsnn.hardware.figures import Figure, Unavailable
+from intsnn.hardware.figures import Figure, Unavailable, or_none
 from intsnn.report.context import (
     PROXY_SOURCE,
     ArithmeticProxy,
@@ -16,7 +16,7 @@ from intsnn.report.context import (
     spikesim_figures,
     spikesim_scope,
 )
-from intsnn.report.words import or_dash, percent, readable
+from intsnn.report.words import figure_in_words, or_dash, percent, readable
 
 Cells = tuple[Sequence[str], Sequence[Sequence[str]]]  # heads and rows of a table
 
@@ -63,7 +63,7 @@ def to_markdown(report: HardwareReport) -> str:
         f"Energy of each step, nJ: {', '.join(readable(step * 1e-3) for step in report.energy_per_step_pj)}.",
         "\n".join(f"- {definition}" for definition in DEFINITIONS),
         *_reasons(report, report.totals()),
-        *_area_in_words(report),
+        *floorplan_in_words(report),
         "## By node",
         _table(*node_cells(report)),
         "## By component",
@@ -89,14 +89,17 @@ def _header(report: HardwareReport) -> str:
 
 
 def _reasons(report: HardwareReport, totals: Sequence[Total]) -> list[str]:
-    """Why some of these totals are absent, one line for each reason, and the report's notes."""
+    lines = [f"- {line}" for line in (*absent_in_words(totals), *report.notes)]
+    return ["\n".join(lines)] if lines else []
+
+
+def absent_in_words(totals: Iterable[Total]) -> list[str]:
+    """Why some of these totals are absent, one line for each reason."""
     absent: dict[str, list[str]] = {}
     for total in totals:
         if isinstance(total.figure, Unavailable):
             absent.setdefault(total.figure.reason, []).append(total.label)
-    lines = [f"- Not available: {', '.join(labels)}. {reason}." for reason, labels in absent.items()]
-    lines += [f"- {note}" for note in report.notes]
-    return ["\n".join(lines)] if lines else []
+    return [f"Not available: {', '.join(labels)}. {reason}." for reason, labels in absent.items()]
 
 
 def node_cells(report: HardwareReport) -> Cells:
@@ -105,9 +108,9 @@ def node_cells(report: HardwareReport) -> Cells:
     for part in report.energy:
         energy[part.node] += part.energy_pj
     area, busy = dict.fromkeys(energy, 0.0), dict.fromkeys(energy, 0.0)
-    for piece in () if isinstance(report.area, Unavailable) else report.area:
+    for piece in or_none(report.area) or ():
         area[piece.node] += piece.area_um2
-    for one in () if isinstance(report.latency, Unavailable) else report.latency:
+    for one in or_none(report.latency) or ():
         busy[one.node] += one.time_ns
     columns = (
         "node", "kind", "shape", "arrays", "PEs", "tiles", "copies", "used cells", "input rate", "idle arrays",
@@ -129,8 +132,8 @@ def node_cells(report: HardwareReport) -> Cells:
             readable(node.effective_operations) if node.dense_operations else "-",
             readable(energy[node.name] * 1e-3),
             percent(energy[node.name] / whole if whole else None),
-            "-" if isinstance(report.latency, Unavailable) else readable(busy[node.name] * 1e-3),
-            "-" if isinstance(report.area, Unavailable) else readable(area[node.name] * 1e-6),
+            "-" if or_none(report.latency) is None else readable(busy[node.name] * 1e-3),
+            "-" if or_none(report.area) is None else readable(area[node.name] * 1e-6),
         )
         for node in report.nodes
     )
@@ -144,7 +147,7 @@ def _component_table(report: HardwareReport) -> str:
     for part in report.energy:
         groups[part.component] = part.group
         energy[part.component] = energy.get(part.component, 0.0) + part.energy_pj
-    for piece in () if isinstance(report.area, Unavailable) else report.area:
+    for piece in or_none(report.area) or ():
         groups.setdefault(piece.component, piece.group)
         area[piece.component] = area.get(piece.component, 0.0) + piece.area_um2
     whole_energy, whole_area = math.fsum(energy.values()), math.fsum(area.values())
@@ -164,13 +167,10 @@ def _amount(value: float | None, whole: float, factor: float) -> tuple[str, str]
     return ("-", "-") if value is None else (readable(value * factor), percent(value / whole if whole else None))
 
 
-def _area_in_words(report: HardwareReport) -> list[str]:
-    return [] if isinstance(report.area, Unavailable) else [floorplan_in_words(report)]
-
-
-def floorplan_in_words(report: HardwareReport) -> str:
-    """The factor from the components' area to the chip's, and its source."""
-    return f"Floorplan factor {report.floorplan.factor:g}: {report.floorplan.source}."
+def floorplan_in_words(report: HardwareReport) -> list[str]:
+    """The factor from the components' area to the chip's, and its source; nothing where there is no area."""
+    factor = f"Floorplan factor {report.floorplan.factor:g}: {report.floorplan.source}."
+    return [] if or_none(report.area) is None else [factor]
 
 
 def _context(report: HardwareReport) -> list[str]:
@@ -185,7 +185,7 @@ def _context(report: HardwareReport) -> list[str]:
 
 
 def _beside(one: SpikeSimFigure) -> tuple[str, str, str, str]:
-    ratio = "-" if isinstance(one.ratio, Unavailable) else readable(one.ratio)
+    ratio = figure_in_words(one.ratio, readable, absent="-")
     return one.label, _figure(one.spikesim, one.unit), _figure(one.here, one.unit), ratio
 
 
@@ -244,17 +244,16 @@ def provenance_cells(report: HardwareReport) -> Cells:
 
 
 def _quantity(total: Total) -> str:
-    if total.key == "pj_per_synaptic_operation" and not isinstance(total.figure, Unavailable):
-        return f"{readable(total.figure)} pJ"  # already of a readable size
+    if total.key == "pj_per_synaptic_operation":
+        return figure_in_words(total.figure, lambda number: f"{readable(number)} pJ")  # already of a readable size
     return _figure(total.figure, total.unit)
 
 
 def _figure(figure: Figure, unit: str) -> str:
     """In the readable unit of each factor: pJ ns -> uJ us."""
-    if isinstance(figure, Unavailable):
-        return "not available"
     pairs = [_READABLE.get(factor, (factor, 1.0)) for factor in unit.split(" ")]
-    return f"{readable(figure * math.prod(scale for _, scale in pairs))} {' '.join(word for word, _ in pairs)}"
+    scale, words = math.prod(scale for _, scale in pairs), " ".join(word for word, _ in pairs)
+    return figure_in_words(figure, lambda number: f"{readable(number * scale)} {words}")
 
 
 def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
+from typing import assert_never
 
 from pydantic import TypeAdapter
 
@@ -36,8 +37,10 @@ def _readable(node: Json) -> Json:
             return {key: _one_line(key, _readable(value)) for key, value in kept.items()}
         case list():
             return [_readable(entry) for entry in node]
-        case _:
+        case str() | bool() | int() | float() | None:
             return node
+        case _:
+            assert_never(node)
 
 
 def _repeats(key: str, value: Json) -> bool:
@@ -58,8 +61,10 @@ def _closed(node: Json) -> Json:
             return {**closed, "required": list(named), "additionalProperties": False}
         case list():
             return [_closed(entry) for entry in node]
-        case _:
+        case str() | bool() | int() | float() | None:
             return node
+        case _:
+            assert_never(node)
 
 
 def _totals() -> Json:

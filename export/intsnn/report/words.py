@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+
+from intsnn.hardware.figures import Figure, or_none
 
 _PREFIXES: dict[str, tuple[tuple[float, str], ...]] = {
     "pJ": ((1, "pJ"), (1e3, "nJ"), (1e6, "µJ"), (1e9, "mJ"), (1e12, "J")),
@@ -32,6 +35,12 @@ def percent(value: float | None) -> str:
 def or_dash(value: int | None) -> str:
     """A count with thousands separated; a dash where there is none."""
     return "-" if value is None else f"{value:,}"
+
+
+def figure_in_words(figure: Figure, words: Callable[[float], str], *, absent: str = "not available") -> str:
+    """A figure in those words; `absent` where there is none."""
+    number = or_none(figure)
+    return absent if number is None else words(number)
 
 
 def best_unit(largest: float, unit: str) -> tuple[float, str]:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, assert_never
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -159,9 +159,11 @@ def _with_value(old: PlainValue, path: KeyPath, rest: Sequence[str], new: PlainV
             index = _index(old, path, rest[0])
             whole, value = _with_value(old[index], (*path, index), rest[1:], new)
             return whole, [*old[:index], value, *old[index + 1 :]]
-        case _:
+        case bool() | int() | float() | str():
             message = f"has no keys: it is a single value {seen(old)}"
             raise _NoSuchItemError(path, message, hint=f"set `{'.'.join(map(str, path))}` itself")
+        case _:
+            assert_never(old)
 
 
 def _index(items: Sequence[PlainValue], path: KeyPath, word: str) -> int:

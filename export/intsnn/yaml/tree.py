@@ -78,12 +78,13 @@ class YamlTree:
         """The value at `path`; None where the path leads nowhere."""
         value = self.value
         for part in path:
-            if isinstance(value, dict) and isinstance(part, str):
-                value = value.get(part)
-            elif isinstance(value, list) and isinstance(part, int) and part < len(value):
-                value = value[part]
-            else:
-                return None
+            match value, part:
+                case dict(), str():
+                    value = value.get(part)
+                case list(), int() if part < len(value):
+                    value = value[part]
+                case _:
+                    return None
         return value
 
 
@@ -210,18 +211,19 @@ class _Builder:
                 return None
 
     def _refuse_references(self, event: Event, path: KeyPath) -> None:
-        if isinstance(event, AliasEvent):
-            hint = f'write the value out here; where text is meant, quote it: "*{event.anchor}"'
-            self._report(event, path, f"aliases are not offered (got *{event.anchor})", hint=hint)
-            self.unknown.add(path)
-            return
-        if isinstance(event, NodeEvent) and event.anchor:
-            hint = "write the value out where it is needed"
-            self._report(event, path, f"anchors are not offered (got &{event.anchor})", hint=hint)
-        if isinstance(event, ScalarEvent | MappingStartEvent | SequenceStartEvent) and event.tag:
-            hint = "delete the word that starts with `!`"
-            self._report(event, path, f"tags are not offered (got {event.tag})", hint=hint)
-            self.unknown.add(path)
+        match event:
+            case AliasEvent():
+                hint = f'write the value out here; where text is meant, quote it: "*{event.anchor}"'
+                self._report(event, path, f"aliases are not offered (got *{event.anchor})", hint=hint)
+                self.unknown.add(path)
+            case ScalarEvent() | MappingStartEvent() | SequenceStartEvent():
+                if event.anchor:
+                    hint = "write the value out where it is needed"
+                    self._report(event, path, f"anchors are not offered (got &{event.anchor})", hint=hint)
+                if event.tag:
+                    hint = "delete the word that starts with `!`"
+                    self._report(event, path, f"tags are not offered (got {event.tag})", hint=hint)
+                    self.unknown.add(path)
 
     def _sequence(self, path: KeyPath, events: Iterator[Event]) -> PlainValue:
         items: list[PlainValue] = []

@@ -6,7 +6,8 @@ import types
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Annotated, Literal, Union, get_args, get_origin
+from enum import Enum
+from typing import Annotated, Literal, TypeGuard, Union, assert_never, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -85,8 +86,10 @@ def seen(value: PlainValue) -> str:
             return f"(got {value!r})"
         case int() if len(str(value)) > LONGEST_QUOTE:
             return f"(got a number of {len(str(value))} digits)"
-        case _:
+        case int() | float():
             return f"(got {value})"
+        case _:
+            assert_never(value)
 
 
 def _merge_alternatives(findings: Sequence[_Finding]) -> list[_Finding]:
@@ -123,7 +126,7 @@ def _finding(detail: ErrorDetails, tree: YamlTree, model: type[BaseModel]) -> _F
             return _Finding(path, "unknown key", _unknown_hint(path, model), skipped)
         case "value_error" if isinstance(context.get("error"), RuleError):
             rule: RuleError = context["error"]
-            path = path if rule.field is None else (*path, *rule.field.split("."))
+            path = path if rule.field is None else (*path, *map(_as_part, rule.field.split(".")))
             return _Finding(path, rule.message, rule.hint, skipped, rule=True)
         case "literal_error" | "enum":
             allowed = _allowed_values(path, model)
@@ -132,6 +135,11 @@ def _finding(detail: ErrorDetails, tree: YamlTree, model: type[BaseModel]) -> _F
         case kind:
             message, hint = _expectation(kind, detail["msg"], context, tree.at(path))
             return _Finding(path, f"{message} {seen(tree.at(path))}", hint, skipped)
+
+
+def _as_part(word: str) -> str | int:
+    """A part of a dotted path: the number of an item, or a key."""
+    return int(word) if word.isdecimal() else word
 
 
 def _real_path(detail: ErrorDetails, tree: YamlTree) -> tuple[KeyPath, bool]:
@@ -151,8 +159,7 @@ def _expectation(kind: str, fallback: str, context: Mapping[str, object], value:
     """What must hold, by pydantic's kind of error (and a hint where the kind alone suggests one)."""
     match kind:
         case "string_type":
-            text = str(value).lower() if isinstance(value, bool) else value
-            return "must be text", f"put it in quotes: '{text}'" if isinstance(value, bool | int | float) else None
+            return "must be text", _quoting_hint(value)
         case "bool_type":
             return "must be true or false", "YAML 1.2 knows only true and false" if isinstance(value, str) else None
         case "int_type" | "int_from_float":
@@ -187,6 +194,18 @@ def _expectation(kind: str, fallback: str, context: Mapping[str, object], value:
             return str(context["error"]), None
         case _:
             return fallback[:1].lower() + fallback[1:], None
+
+
+def _quoting_hint(value: PlainValue) -> str | None:
+    match value:
+        case bool():
+            return f"put it in quotes: '{str(value).lower()}'"
+        case int() | float():
+            return f"put it in quotes: '{value}'"
+        case None | str() | list() | dict():
+            return None
+        case _:
+            assert_never(value)
 
 
 def _count(number: object, kind: str) -> str:
@@ -233,24 +252,24 @@ def _allowed_values(path: KeyPath, model: type[BaseModel]) -> list[str]:
     for annotation in _annotations_at(path, model):
         if get_origin(annotation) is Literal:
             allowed += [str(value) for value in get_args(annotation)]
-        elif isinstance(annotation, type) and hasattr(annotation, "__members__"):
-            allowed += [str(member.value) for member in annotation]  # type: ignore[attr-defined]
+        elif isinstance(annotation, type) and issubclass(annotation, Enum):
+            allowed += [str(member.value) for member in annotation]
         elif annotation is type(None):
             allowed.append("null")
     return allowed
 
 
 def _models_at(path: KeyPath, model: type[BaseModel]) -> Iterator[type[BaseModel]]:
-    for annotation in _annotations_at(path, model):
-        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-            yield annotation
+    return filter(_is_model, _annotations_at(path, model))
 
 
 def _models_in(annotation: object) -> Iterator[type[BaseModel]]:
     """The models that a field's type mentions, not counting those inside lists."""
-    for alternative in _alternatives(annotation):
-        if isinstance(alternative, type) and issubclass(alternative, BaseModel):
-            yield alternative
+    return filter(_is_model, _alternatives(annotation))
+
+
+def _is_model(annotation: object) -> TypeGuard[type[BaseModel]]:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
 
 
 def _annotations_at(path: KeyPath, model: type[BaseModel]) -> list[object]:
@@ -268,7 +287,7 @@ def _annotations_at(path: KeyPath, model: type[BaseModel]) -> list[object]:
 
 def _step(annotation: object, part: str | int) -> Iterator[object]:
     """The types one key or index further down."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+    if _is_model(annotation):
         for name, info in annotation.model_fields.items():
             if part in (name, info.alias):
                 yield info.annotation

@@ -6,6 +6,7 @@ import json
 import math
 import re
 from collections.abc import Iterator
+from typing import assert_never
 
 from intsnn.yaml.tree import PlainValue, scalar_value
 
@@ -29,35 +30,43 @@ def write_yaml_value(value: PlainValue) -> str:
 
 def _block(value: PlainValue) -> Iterator[str]:
     """The lines of a value that starts at column 0."""
-    if isinstance(value, dict) and value:
-        for key, inner in value.items():
-            yield from _entry(f"{_text(key)}:", inner)
-    elif isinstance(value, list) and value:
-        for inner in value:
-            first, *rest = [*_block(inner)] if isinstance(inner, dict) else [_flow(inner)]
-            yield f"- {first}"
-            yield from (f"  {line}" for line in rest)
-    else:
-        yield _flow(value)
+    match value:
+        case dict() if value:
+            for key, inner in value.items():
+                yield from _entry(f"{_text(key)}:", inner)
+        case list() if value:
+            for inner in value:
+                first, *rest = [*_block(inner)] if isinstance(inner, dict) else [_flow(inner)]
+                yield f"- {first}"
+                yield from (f"  {line}" for line in rest)
+        case _:
+            yield _flow(value)
 
 
 def _entry(key: str, value: PlainValue) -> Iterator[str]:
     line = f"{key} {_flow(value)}"
-    if not isinstance(value, dict | list) or not value or (_is_innermost(value) and len(line) <= LONGEST_LINE):
+    if _is_single(value) or not value or (_is_innermost(value) and len(line) <= LONGEST_LINE):
         yield line
         return
     yield key
     yield from (f"  {inner}" for inner in _block(value))
 
 
-def _is_innermost(value: dict[str, PlainValue] | list[PlainValue]) -> bool:
+def _is_innermost(value: PlainValue) -> bool:
     """Whether nothing below holds a mapping, and at most lists of single values."""
-    if isinstance(value, list):
-        return not any(isinstance(inner, dict | list) for inner in value)
-    return all(
-        not isinstance(inner, dict) and (not isinstance(inner, list) or _is_innermost(inner))
-        for inner in value.values()
-    )
+    match value:
+        case dict():
+            return all(_is_single(inner) or _is_list_of_singles(inner) for inner in value.values())
+        case _:
+            return _is_list_of_singles(value)
+
+
+def _is_list_of_singles(value: PlainValue) -> bool:
+    return isinstance(value, list) and all(map(_is_single, value))
+
+
+def _is_single(value: PlainValue) -> bool:
+    return not isinstance(value, dict | list)
 
 
 def _flow(value: PlainValue) -> str:
@@ -74,8 +83,10 @@ def _flow(value: PlainValue) -> str:
             return ".inf" if value > 0 else "-.inf"
         case float() if math.isnan(value):
             return ".nan"
-        case _:
+        case int() | float():
             return repr(value)
+        case _:
+            assert_never(value)
 
 
 def _text(value: str) -> str:

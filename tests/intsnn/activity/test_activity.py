@@ -1,6 +1,8 @@
 import itertools
 import json
 from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -18,14 +20,17 @@ from intsnn.graph.windows import weight_rows
 from tests.support.intgraphs import GraphBuilder, dense_graph, graph_inputs, random_input, residual_graph
 from tests.support.wide_graphs import graphs_of_any_length, weighted_graphs
 
+Pooling = Literal["add", "max", "sum"]
 
-def conv_of_input(*, bit_width: int = 2, signed: bool = False, pool: str | None = None) -> IntGraph:
+
+def conv_of_input(*, bit_width: int = 2, signed: bool = False, pool: Pooling | None = None) -> IntGraph:
     build = GraphBuilder(np.random.default_rng(0))
     x = build.input((1, 2, 2), bit_width=bit_width, signed=signed)
-    if pool == "add":
-        x = build.add(x, x)
-    elif pool:
-        x = build.pool(x, pool, kernel=(1, 2), stride=(1, 1))
+    match pool:
+        case "add":
+            x = build.add(x, x)
+        case "max" | "sum":
+            x = build.pool(x, pool, kernel=(1, 2), stride=(1, 1))
     build.readout(build.conv(x, 3, kernel=(2, 2), stride=(1, 1), padding=(1, 1)))
     return build.graph()
 
@@ -58,7 +63,7 @@ def test_a_linear_layer_drives_each_input_once_and_means_are_per_sample() -> Non
     graph = IntGraph(
         (
             IntInput("input", (), (3,), 8, False, 1.0),
-            IntLinear("fc", ("input",), (2,), np.ones((2, 3)), 2),
+            IntLinear("fc", ("input",), (2,), np.ones((2, 3), np.int64), 2),
             IntReadout("readout", ("fc",), (2,), "sum", 1.0),
         )
     )
@@ -71,7 +76,7 @@ def test_a_linear_layer_drives_each_input_once_and_means_are_per_sample() -> Non
 
 @settings(max_examples=40, deadline=None)
 @given(st.data())
-def test_row_activations_are_the_convolution_of_active_inputs_with_ones(data) -> None:
+def test_row_activations_are_the_convolution_of_active_inputs_with_ones(data: st.DataObject) -> None:
     graph = data.draw(weighted_graphs())
     x = data.draw(graph_inputs(graph))
     activity = measure(graph, [x])
@@ -86,13 +91,13 @@ def test_row_activations_are_the_convolution_of_active_inputs_with_ones(data) ->
         assert seen.row_activations == pytest.approx(expected)
         assert seen.input_sum == pytest.approx(read.reshape(len(x), -1).sum(axis=1) / x.shape[1])
     for neuron in activity.neurons:
-        node = graph.node(neuron.name)
-        assert isinstance(node, IntNeuron) and 0 <= neuron.rate <= node.max_spikes
+        fired = graph.node(neuron.name)
+        assert isinstance(fired, IntNeuron) and 0 <= neuron.rate <= fired.max_spikes
 
 
 @settings(max_examples=25, deadline=None)
 @given(weighted_graphs())
-def test_spikes_have_as_many_pulses_as_activations_and_wider_inputs_have_more(graph) -> None:
+def test_spikes_have_as_many_pulses_as_activations_and_wider_inputs_have_more(graph: IntGraph) -> None:
     activity = measure(graph, [random_input(graph)])
     widths = {name: word_bits(interval) for name, interval in read_bounds(graph).items()}
     for synapse in activity.synapses:
@@ -136,7 +141,9 @@ def test_batches_of_different_length_are_an_error() -> None:
 
 @pytest.mark.parametrize("pool", [None, "max", "sum"])
 @pytest.mark.parametrize(("bit_width", "signed"), [(2, False), (2, True), (1, False)])
-def test_assumed_uniform_inputs_equal_the_mean_over_every_input(bit_width, signed, pool) -> None:
+def test_assumed_uniform_inputs_equal_the_mean_over_every_input(
+    bit_width: int, signed: bool, pool: Pooling | None
+) -> None:
     graph = conv_of_input(bit_width=bit_width, signed=signed, pool=pool)
     (measured,) = measure(graph, [every_input(bit_width, signed=signed)]).synapses
     (assumed,) = assume(graph, rate=0.5, time_steps=1).synapses
@@ -153,7 +160,7 @@ def test_assumed_sums_take_their_operands_as_independent() -> None:
 
 @settings(max_examples=20, deadline=None)
 @given(graphs_of_any_length(), st.sampled_from((0.0, 1.0)))
-def test_assumed_neurons_never_or_always_fire_at_the_ends(graph, rate) -> None:
+def test_assumed_neurons_never_or_always_fire_at_the_ends(graph: IntGraph, rate: float) -> None:
     activity = assume(graph, rate=rate, time_steps=3)
     assert activity.time_steps == 3 and activity.source == "assumed" and activity.samples == 0
     assert activity.mean_rate == pytest.approx(rate if graph.neurons else 0.0)
@@ -169,20 +176,20 @@ def test_a_rate_says_nothing_about_currents() -> None:
 
 
 @pytest.mark.parametrize("rate", [-0.1, 1.1, "0.1", True, float("nan")])
-def test_a_rate_outside_zero_to_one_is_an_error(rate) -> None:
+def test_a_rate_outside_zero_to_one_is_an_error(rate: Any) -> None:  # Any: some are of a wrong type
     with pytest.raises(UsageError, match="rate must lie in"):
         assume(dense_graph(), rate=rate, time_steps=1)
 
 
 @pytest.mark.parametrize("time_steps", [0, -1, 1.5, True])
-def test_time_steps_must_be_a_count(time_steps) -> None:
+def test_time_steps_must_be_a_count(time_steps: Any) -> None:  # Any: some are of a wrong type
     with pytest.raises(UsageError, match="time_steps must be"):
         assume(dense_graph(), rate=0.1, time_steps=time_steps)
 
 
 @settings(max_examples=15, deadline=None)
 @given(st.data())
-def test_a_written_activity_is_read_back_equal(tmp_path_factory, data) -> None:
+def test_a_written_activity_is_read_back_equal(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     graph = data.draw(weighted_graphs())
     activity = measure(graph, [data.draw(graph_inputs(graph))])
     path = tmp_path_factory.mktemp("activity") / "activity.json"
@@ -192,13 +199,13 @@ def test_a_written_activity_is_read_back_equal(tmp_path_factory, data) -> None:
 
 
 @pytest.fixture
-def written(tmp_path):
+def written(tmp_path: Path) -> Path:
     path = tmp_path / "activity.json"
     write_activity(assume(dense_graph(), rate=0.25, time_steps=2), path)
     return path
 
 
-def test_the_file_says_its_schema_and_where_the_numbers_come_from(written) -> None:
+def test_the_file_says_its_schema_and_where_the_numbers_come_from(written: Path) -> None:
     document = json.loads(written.read_text())
     assert document["schema"] == "intsnn.activity/1"
     assert document["source"] == "assumed" and document["graph"] == fingerprint(dense_graph())
@@ -214,14 +221,14 @@ def test_the_file_says_its_schema_and_where_the_numbers_come_from(written) -> No
         ({"neurons": None}, "neurons"),
     ],
 )
-def test_a_foreign_activity_file_is_an_error(written, change, message) -> None:
+def test_a_foreign_activity_file_is_an_error(written: Path, change: dict[str, object], message: str) -> None:
     written.write_text(json.dumps({**json.loads(written.read_text()), **change}))
     with pytest.raises(InvalidFileError) as error:
         read_activity(written)
     assert message in str(error.value) and "activity.json:" in str(error.value)
 
 
-def test_steps_that_do_not_fit_time_steps_are_an_error(written) -> None:
+def test_steps_that_do_not_fit_time_steps_are_an_error(written: Path) -> None:
     document = json.loads(written.read_text())
     document["time_steps"] = 3
     written.write_text(json.dumps(document))
@@ -229,13 +236,13 @@ def test_steps_that_do_not_fit_time_steps_are_an_error(written) -> None:
         read_activity(written)
 
 
-def test_a_file_that_is_no_json_is_an_error(tmp_path) -> None:
+def test_a_file_that_is_no_json_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "activity.json").write_bytes(b"\x89PNG\xff\x00")
     with pytest.raises(InvalidFileError):
         read_activity(tmp_path / "activity.json")
 
 
-def test_a_missing_file_is_an_error(tmp_path) -> None:
+def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(MissingFileError):
         read_activity(tmp_path / "activity.json")
 
@@ -261,5 +268,5 @@ def test_the_fingerprint_depends_on_every_integer_and_on_no_metadata() -> None:
     ("low", "high", "bits"),
     [(0, 0, 1), (0, 1, 1), (0, 4, 3), (0, 255, 8), (-1, 0, 1), (-1, 1, 2), (-128, 127, 8), (-129, 0, 9), (-1, 128, 9)],
 )
-def test_word_bits_by_hand(low, high, bits) -> None:
+def test_word_bits_by_hand(low: int, high: int, bits: int) -> None:
     assert word_bits(Bounds(low, high)) == bits

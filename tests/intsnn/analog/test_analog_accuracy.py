@@ -1,17 +1,19 @@
 """Accuracy against noise: mean and spread over seeds."""
 
 import json
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 
-from intsnn.analog.accuracy import ACCURACY_SCHEMA, Samples, Spread, answers, sweep_noise
+from intsnn.analog.accuracy import ACCURACY_SCHEMA, AccuracySweep, Samples, Spread, answers, sweep_noise
 from intsnn.errors import InputError, UsageError
 from intsnn.execution.interpreter import run
 from intsnn.graph import IntGraph, IntLinear
 from tests.support.analog_cases import analog, reading, relative_programming
 from tests.support.crossbar_by_hand import small_hardware
 from tests.support.intgraphs import GraphBuilder, random_input
+from tests.support.narrowing import present
 
 
 def classifier() -> IntGraph:
@@ -28,13 +30,18 @@ HARDWARE = small_hardware(rows=16, columns=16, cell_bits=2)
 SPEC = analog(programming=relative_programming(0.03), reading=reading(of_maximum=0.02))
 
 
-def samples(*, labelled=True, count=60) -> Samples:
+def samples(*, labelled: bool = True, count: int = 60) -> Samples:
     x = random_input(GRAPH, samples=count)
     return Samples(x, answers(run(GRAPH, x).output) if labelled else None)
 
 
-def sweep(noise, seeds, *, labelled=True):
+def sweep(noise: Sequence[float], seeds: Sequence[int], *, labelled: bool = True) -> AccuracySweep:
     return sweep_noise(GRAPH, HARDWARE, spec=SPEC, samples=samples(labelled=labelled), noise=noise, seeds=seeds)
+
+
+def first_accuracy(sweep: AccuracySweep) -> Spread:
+    """The accuracy at the first size of the noise."""
+    return present(sweep.points[0].accuracy)
 
 
 def test_answers_are_the_first_largest_output_summed_over_steps() -> None:
@@ -49,18 +56,19 @@ def test_mean_and_deviation_by_hand() -> None:
 
 def test_without_noise_the_exact_network_answers_and_more_noise_costs_accuracy_on_average() -> None:
     found = sweep((0, 1, 3, 10), range(4))
-    assert len(np.unique(samples().labels)) == 6
-    means = [point.accuracy.mean for point in found.points]
+    assert len(np.unique(present(samples().labels))) == 6
+    accuracies = [present(point.accuracy) for point in found.points]
+    means = [accuracy.mean for accuracy in accuracies]
     assert found.exact_accuracy == means[0] == 1.0
     assert means == sorted(means, reverse=True) and means[-1] < 0.8
-    assert found.points[0].accuracy.deviation == 0 < found.points[-1].accuracy.deviation
+    assert accuracies[0].deviation == 0 < accuracies[-1].deviation
     assert [point.accuracy for point in found.points] == [point.agreement for point in found.points]
 
 
 def test_a_sweep_is_the_same_each_time_and_a_seed_is_a_chip_of_its_own() -> None:
     found = sweep((10,), (3, 4))
     assert found == sweep((10,), (3, 4))
-    assert sweep((10,), (4,)).points[0].accuracy.values == found.points[0].accuracy.values[1:]
+    assert first_accuracy(sweep((10,), (4,))).values == first_accuracy(found).values[1:]
 
 
 def test_without_labels_there_is_agreement_alone() -> None:
@@ -78,7 +86,7 @@ def test_the_json_holds_every_seed() -> None:
 
 
 @pytest.mark.parametrize(("noise", "seeds"), [((), (0,)), ((1,), ())])
-def test_a_sweep_over_nothing_is_an_error(noise, seeds) -> None:
+def test_a_sweep_over_nothing_is_an_error(noise: Sequence[float], seeds: Sequence[int]) -> None:
     with pytest.raises(UsageError, match="needs a size of the noise and a seed"):
         sweep(noise, seeds)
 

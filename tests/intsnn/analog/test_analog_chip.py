@@ -6,29 +6,39 @@ import pytest
 from intsnn.activity import measure
 from intsnn.analog import load_analog, make_chip, run_analog, shipped_analog
 from intsnn.analog.inference import analog_sums
-from intsnn.analog.spec import Converters
+from intsnn.analog.spec import AnalogSpec, Converters
+from intsnn.arithmetic import IntArray
 from intsnn.errors import HardwareError, UsageError
 from intsnn.estimation.events import count
 from intsnn.execution.interpreter import evaluate, run
 from intsnn.graph import IntGraph, Synapse
+from intsnn.hardware import HardwareSpec
 from intsnn.hardware.items import Item
+from intsnn.hardware.spec import Encoding, Gating, KernelMapping
 from intsnn.mapping import map_graph
-from tests.support.analog_cases import analog, drift, reading, relative_programming, stuck, wires, with_adc
+from tests.support.analog_cases import Parts, analog, drift, reading, relative_programming, stuck, wires, with_adc
 from tests.support.crossbar_by_hand import pulses, small_hardware
 from tests.support.intgraphs import GraphBuilder, dense_graph, random_input, residual_graph
 
 HARDWARE = small_hardware(rows=16, columns=16, cell_bits=2)
 
 
-def differences(graph, spec, *, hardware=HARDWARE, seed=0, calibration=None):
+def differences(
+    graph: IntGraph,
+    spec: AnalogSpec,
+    *,
+    hardware: HardwareSpec = HARDWARE,
+    seed: int = 0,
+    calibration: IntArray | None = None,
+) -> float:
     """Share of spikes and membranes that differ from the exact ones."""
     x = random_input(graph)
     found = run_analog(make_chip(graph, hardware, spec=spec, seed=seed, calibration=calibration), x).trace
     exact = run(graph, x)
-    return np.mean([(found.membranes[name] != exact.membranes[name]).mean() for name in exact.membranes])
+    return float(np.mean([(found.membranes[name] != exact.membranes[name]).mean() for name in exact.membranes]))
 
 
-def no_effect():
+def no_effect() -> AnalogSpec:
     """Every part is there and does nothing."""
     return analog(
         programming=relative_programming(0.0),
@@ -43,7 +53,7 @@ def no_effect():
 @pytest.mark.parametrize("graph", [dense_graph(), residual_graph()])
 @pytest.mark.parametrize("encoding", ["offset", "differential"])
 @pytest.mark.parametrize("minimum", [0.0, 4.0])
-def test_parts_of_size_zero_are_ideal(graph, encoding, minimum) -> None:
+def test_parts_of_size_zero_are_ideal(graph: IntGraph, encoding: Encoding, minimum: float) -> None:
     spec = no_effect().model_copy(update={"conductance": analog(minimum_us=minimum).conductance})
     hardware = small_hardware(rows=16, columns=16, cell_bits=4, encoding=encoding)  # 4 cells hold every magnitude
     assert differences(graph, spec, hardware=hardware, calibration=random_input(graph)) == 0
@@ -64,7 +74,7 @@ def test_parts_of_size_zero_are_ideal(graph, encoding, minimum) -> None:
     ],
     ids=lambda part: next(iter(part)),
 )
-def test_each_effect_changes_the_network(part) -> None:
+def test_each_effect_changes_the_network(part: Parts) -> None:
     graph = residual_graph()
     hardware = with_adc(HARDWARE, 3) if "converters" in part else HARDWARE
     assert differences(graph, analog(**part), hardware=hardware, calibration=random_input(graph)) > 0
@@ -128,13 +138,15 @@ def test_read_noise_of_a_column_has_the_variance_of_its_active_cells() -> None:
     assert output.std() == pytest.approx(np.sqrt(30 * (0.02 * 15) ** 2 + 1 / 12), rel=0.03)  # 1/12: rounding
 
 
-def noisy_spec():
+def noisy_spec() -> AnalogSpec:
     return analog(programming=relative_programming(0.1), reading=reading(of_maximum=0.05))
 
 
 @pytest.mark.parametrize("gating", ["none", "array"])
 @pytest.mark.parametrize("mapping", ["kernel_split", "im2col"])
-def test_reads_of_a_noisy_run_are_the_events_that_the_estimator_counts(mapping, gating, monkeypatch) -> None:
+def test_reads_of_a_noisy_run_are_the_events_that_the_estimator_counts(
+    mapping: KernelMapping, gating: Gating, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The activity of the noisy network, counted by activity.py, against what the arrays really read."""
     graph = residual_graph()
     hardware = small_hardware(rows=16, columns=16, cell_bits=2, mapping=mapping, gating=gating)
@@ -172,14 +184,14 @@ def test_idle_arrays_are_counted_cell_by_cell() -> None:
     assert 0 < active < reads.conversions
 
 
-def layer_error(spec, *, hardware, calibrate):
+def layer_error(spec: AnalogSpec, *, hardware: HardwareSpec, calibrate: bool) -> float:
     """Root mean square error of a layer's sums, in units of their deviation."""
     graph = wide_layer()
     x, held_back = (np.random.default_rng(seed).integers(0, 2, (1, 80, 100)) for seed in (1, 2))
     chip = make_chip(graph, hardware, spec=spec, calibration=x if calibrate else None)
     exact = run(graph, held_back).output
     found = run_analog(chip, held_back).trace.output
-    return np.sqrt(((found - exact) ** 2).mean()) / exact.std()
+    return float(np.sqrt(((found - exact) ** 2).mean()) / exact.std())
 
 
 def test_column_gains_remove_most_of_the_loss_in_the_wires() -> None:
@@ -212,7 +224,7 @@ def test_arrays_read_by_adder_trees_are_not_analog() -> None:
 
 
 @pytest.mark.parametrize("name", shipped_analog())
-def test_every_shipped_description_runs_every_layer(name) -> None:
+def test_every_shipped_description_runs_every_layer(name: str) -> None:
     graph, x = residual_graph(), random_input(residual_graph())
     noisy = run_analog(make_chip(graph, HARDWARE, spec=load_analog(name), calibration=x), x)
     assert list(noisy.reads) == [node.name for node in graph if isinstance(node, Synapse)]

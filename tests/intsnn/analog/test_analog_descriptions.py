@@ -1,11 +1,14 @@
 """Analog descriptions: what is shipped, what a file may say, and how noise is scaled."""
 
+from pathlib import Path
+
 import pytest
 
 from intsnn.analog import AnalogSpec, load_analog, shipped_analog
 from intsnn.analog.spec import Converters
 from intsnn.errors import HardwareError, InvalidFileError, MissingFileError, UsageError
 from tests.support.analog_cases import analog, drift, reading, relative_programming, stuck, wires
+from tests.support.narrowing import present
 
 VALID = """\
 schema: mdcompress.analog/1
@@ -26,14 +29,14 @@ def test_every_shipped_description_is_read_and_says_where_it_comes_from() -> Non
         assert name == "ideal" or spec.not_modelled
 
 
-def test_a_file_of_ones_own_is_read(tmp_path) -> None:
+def test_a_file_of_ones_own_is_read(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text(VALID)
     assert load_analog(path) == load_analog(str(path))
     assert load_analog(path).conductance.minimum_us == 1
 
 
-def test_a_name_that_is_not_shipped_and_a_file_that_is_not_there_are_errors(tmp_path) -> None:
+def test_a_name_that_is_not_shipped_and_a_file_that_is_not_there_are_errors(tmp_path: Path) -> None:
     with pytest.raises(HardwareError, match="no analog description 'rram'") as caught:
         load_analog("rram")
     assert "ideal" in caught.value.hints[0]
@@ -63,7 +66,7 @@ def test_a_name_that_is_not_shipped_and_a_file_that_is_not_there_are_errors(tmp_
         ("source: a}\ncolumn", "sources: a}\ncolumn", "unknown key"),
     ],
 )
-def test_a_file_that_breaks_a_rule_is_an_error_with_its_place(tmp_path, old, new, message) -> None:
+def test_a_file_that_breaks_a_rule_is_an_error_with_its_place(tmp_path: Path, old: str, new: str, message: str) -> None:
     path = tmp_path / "mine.yaml"
     assert VALID.count(old) == 1
     path.write_text(VALID.replace(old, new))
@@ -86,10 +89,13 @@ def noisy() -> AnalogSpec:
 
 def test_scaling_changes_what_is_random_and_nothing_else() -> None:
     spec, twice = noisy(), noisy().scaled(2)
-    assert twice.programming.coefficients_us == (4.0,)
-    assert (twice.drift.spread.offset, twice.drift.mean) == (0.04, spec.drift.mean)
-    assert (twice.reading.of_maximum, twice.reading.slow.amplitude, twice.reading.slow.cap) == (0.02, 0.008, 0.4)
-    assert (twice.stuck.on, twice.stuck.off) == (0.2, 0.4)
+    assert present(twice.programming).coefficients_us == (4.0,)
+    drift_of_twice, reading_of_twice = present(twice.drift), present(twice.reading)
+    assert (drift_of_twice.spread.offset, drift_of_twice.mean) == (0.04, present(spec.drift).mean)
+    slow = present(reading_of_twice.slow)
+    assert (reading_of_twice.of_maximum, slow.amplitude, slow.cap) == (0.02, 0.008, 0.4)
+    cells = present(twice.stuck)
+    assert (cells.on, cells.off) == (0.2, 0.4)
     assert (twice.converters.noise_codes, twice.wires) == (1.0, spec.wires)
     assert noisy().scaled(1) == noisy()
     assert analog().scaled(3) == analog()

@@ -4,31 +4,33 @@ import numpy as np
 import pytest
 
 from intsnn.analog import load_analog
-from intsnn.analog.arrays import cut
+from intsnn.analog.arrays import LayerArrays, cut
 from intsnn.analog.conductance import level_step_us, make_cells, read_levels, read_variance
 from intsnn.analog.converters import Converter, full_scale, percentile_of, reaching
 from intsnn.analog.noise import drifted, programmed, reading_deviation, with_stuck_cells
 from intsnn.analog.spec import Converters, Programming
 from intsnn.errors import HardwareError
+from intsnn.hardware.spec import Crossbar
 from intsnn.mapping import map_graph
 from tests.support.analog_cases import analog, drift, reading, relative_programming, stuck, with_adc
 from tests.support.crossbar_by_hand import small_hardware
 from tests.support.intgraphs import GraphBuilder
+from tests.support.narrowing import present
 
 MANY = (400, 500)
 
 
-def random(seed=0):
+def random(seed: int = 0) -> np.random.Generator:
     return np.random.default_rng(seed)
 
 
-def layer_arrays(*, cell_bits=2, seed=0):
+def layer_arrays(*, cell_bits: int = 2, seed: int = 0) -> tuple[LayerArrays, Crossbar]:
     """One linear layer, 200 -> 100, 8 bits."""
     build = GraphBuilder(random(seed))
     build.readout(build.linear(build.input((200,), bit_width=1), 100, bit_width=8))
     graph, hardware = build.graph(), small_hardware(rows=64, columns=64, cell_bits=cell_bits)
     layer = map_graph(graph, hardware).layers[0]
-    return cut(graph.node(layer.name), layer, hardware.crossbar), hardware.crossbar
+    return cut(graph.synapses[0], layer, hardware.crossbar), hardware.crossbar
 
 
 # --- cells -----------------------------------------------------------------------------------------------------------
@@ -45,10 +47,10 @@ def layer_arrays(*, cell_bits=2, seed=0):
         ("rram_mnsim", 0.3, 0.3),
     ],
 )
-def test_programming_deviates_as_the_source_says(name, relative, sigma_us) -> None:
+def test_programming_deviates_as_the_source_says(name: str, relative: float, sigma_us: float) -> None:
     spec = load_analog(name)
     target = np.full(MANY, relative * spec.conductance.maximum_us)
-    found = programmed(target, spec.conductance, spec.programming, random())
+    found = programmed(target, spec.conductance, present(spec.programming), random())
     if relative == 0:  # half of the deviations would be below 0
         assert (found >= 0).all() and (found == 0).mean() == pytest.approx(0.5, abs=0.01)
         assert found[found > 0].max() == pytest.approx(sigma_us * random().standard_normal(MANY).max())
@@ -86,7 +88,7 @@ def test_drift_exponents_spread_and_depend_on_the_conductance_as_in_the_source()
         (0.1, 0.0155 * np.log(10) + 0.0244, 0.0125 * np.log(10) - 0.0059),
     ]:
         target = np.full(MANY, relative * 25)
-        exponent = -np.log(drifted(target, target, spec.conductance, spec.drift, random()) / target) / np.log(
+        exponent = -np.log(drifted(target, target, spec.conductance, present(spec.drift), random()) / target) / np.log(
             86420 / 20
         )
         assert exponent.mean() == pytest.approx(mean, rel=0.01)
@@ -134,7 +136,7 @@ def test_read_noise_is_a_variance_of_each_read_or_one_draw_of_the_run() -> None:
     fresh, once = (analog(reading=reading(of_maximum=0.02, drawn=drawn)) for drawn in ("each_read", "once"))
     cells = make_cells(arrays, fresh, 0)
     assert np.array_equal(read_levels(cells, fresh, arrays, crossbar).round(9), arrays.levels)
-    np.testing.assert_allclose(read_variance(cells, fresh, arrays), (0.8 / level_step_us(fresh, 2)) ** 2)
+    np.testing.assert_allclose(present(read_variance(cells, fresh, arrays)), (0.8 / level_step_us(fresh, 2)) ** 2)
     drawn = make_cells(arrays, once, 0)
     assert read_variance(drawn, once, arrays) is None
     high = arrays.levels == 3  # far enough from 0 not to be clipped

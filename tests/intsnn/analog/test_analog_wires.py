@@ -1,23 +1,30 @@
 """The effective conductance matrix against a nodal solve of the whole mesh, SpikeSim's ladder, and its limits."""
 
+from collections.abc import Callable, Iterator
+
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.sparse import coo_array
+from scipy.sparse import coo_array, csc_array
 from scipy.sparse.linalg import splu
 
 from intsnn.analog.conductance import wired
 from intsnn.analog.effective_conductance import effective_conductance
+from intsnn.analog.spec import Wires
 from tests.support.analog_cases import wires
 from tests.support.crossbar_by_hand import small_hardware
 
+FloatArray = npt.NDArray[np.float64]
+Solve = Callable[[csc_array, FloatArray], FloatArray]
 
-def cells(rows, columns, *, seed=0, low=5.0, high=50.0):
+
+def cells(rows: int, columns: int, *, seed: int = 0, low: float = 5.0, high: float = 50.0) -> FloatArray:
     return np.random.default_rng(seed).uniform(low, high, (rows, columns))
 
 
-def nodal_links(conductance, mesh):
+def nodal_links(conductance: FloatArray, mesh: Wires) -> Iterator[tuple[int, int, float]]:
     """Every resistor of the mesh in uS as (node, node, conductance); ground is the last node."""
     rows, columns = conductance.shape
     number = np.arange(2 * rows * columns).reshape(2, rows, columns)
@@ -34,7 +41,7 @@ def nodal_links(conductance, mesh):
         yield number[1, rows - 1, j], ground, 1e6 / mesh.load_ohm
 
 
-def nodal_matrix(conductance, mesh):
+def nodal_matrix(conductance: FloatArray, mesh: Wires) -> csc_array:
     """Kirchhoff's matrix without ground."""
     first, second, value = (np.array(part) for part in zip(*nodal_links(conductance, mesh), strict=True))
     size = 2 * conductance.size
@@ -44,7 +51,7 @@ def nodal_matrix(conductance, mesh):
     return coo_array((values[kept], (places[0, kept], places[1, kept])), shape=(size, size)).tocsc()
 
 
-def nodal_currents(conductance, mesh, solve):
+def nodal_currents(conductance: FloatArray, mesh: Wires, solve: Solve) -> FloatArray:
     """Column currents for each row driven with 1 V alone: [rows, columns], the current through the load."""
     rows, columns = conductance.shape
     sources = np.zeros((2 * rows * columns, rows))
@@ -53,12 +60,13 @@ def nodal_currents(conductance, mesh, solve):
     return potentials[-columns:].T * (1e6 / mesh.load_ohm)
 
 
-def dense(matrix, sources):
+def dense(matrix: csc_array, sources: FloatArray) -> FloatArray:
     return np.linalg.solve(matrix.toarray(), sources)
 
 
-def sparse(matrix, sources):
-    return splu(matrix).solve(sources)
+def sparse(matrix: csc_array, sources: FloatArray) -> FloatArray:
+    potentials: FloatArray = splu(matrix).solve(sources)
+    return potentials
 
 
 def test_one_cell_is_a_series_of_resistors() -> None:
@@ -82,7 +90,7 @@ def test_two_cells_of_a_column_by_hand() -> None:
     seed=st.integers(0, 2**16),
     ohms=st.lists(st.floats(0.01, 1e4), min_size=4, max_size=4),
 )
-def test_equals_a_dense_nodal_solve_of_any_small_mesh(rows, columns, seed, ohms) -> None:
+def test_equals_a_dense_nodal_solve_of_any_small_mesh(rows: int, columns: int, seed: int, ohms: list[float]) -> None:
     mesh = wires(ohms[0], ohms[1], driver=ohms[2], load=ohms[3])
     conductance = cells(rows, columns, seed=seed, low=0.0)
     found, expected = effective_conductance(conductance, mesh), nodal_currents(conductance, mesh, dense)
@@ -92,14 +100,14 @@ def test_equals_a_dense_nodal_solve_of_any_small_mesh(rows, columns, seed, ohms)
 @pytest.mark.parametrize(
     ("rows", "columns", "solve"), [(32, 32, dense), (64, 32, sparse), (64, 64, sparse), (128, 128, sparse)]
 )
-def test_equals_a_direct_nodal_solve_of_large_meshes(rows, columns, solve) -> None:
+def test_equals_a_direct_nodal_solve_of_large_meshes(rows: int, columns: int, solve: Solve) -> None:
     mesh, conductance = wires(1.0, 1.3, driver=20, load=5), cells(rows, columns)
     found, expected = effective_conductance(conductance, mesh), nodal_currents(conductance, mesh, solve)
     assert np.abs(found / expected - 1).max() < 1e-9
     assert (found < 0.95 * conductance).mean() > 0.1  # the wires matter
 
 
-def spikesim_ladder(column, ohm):
+def spikesim_ladder(column: FloatArray, ohm: float) -> FloatArray:
     """SpikeSim's create_A, create_B: loop currents of one column, r between its nodes and to ground (volts, siemens).
 
     Loop i passes the cells i and i + 1 and the wire between; the last passes the last cell and the wire to ground.
@@ -119,7 +127,7 @@ def spikesim_ladder(column, ohm):
 
 
 @pytest.mark.parametrize("ohm", [0.5, 5.0])
-def test_ideal_rows_leave_the_column_ladder_of_spikesim(ohm) -> None:
+def test_ideal_rows_leave_the_column_ladder_of_spikesim(ohm: float) -> None:
     conductance = cells(64, 3) * 1e-6
     expected = np.stack([spikesim_ladder(column, ohm) for column in conductance.T], axis=1)
     found = effective_conductance(conductance * 1e6, wires(0, ohm, load=ohm)) * 1e-6
@@ -166,7 +174,7 @@ def test_many_arrays_are_solved_as_each_alone() -> None:
 
 
 @pytest.mark.parametrize("unused", [1.0, 0.0])
-def test_used_cells_lie_next_to_converters_and_drivers_of_whole_arrays(unused) -> None:
+def test_used_cells_lie_next_to_converters_and_drivers_of_whole_arrays(unused: float) -> None:
     """4x3 arrays; 2 used rows and 5 used columns: two arrays, the second with one empty column at its far end."""
     hardware = small_hardware(rows=4, columns=3, cell_bits=2)
     used, mesh = cells(2, 5), wires(40, 30, driver=10, load=20)

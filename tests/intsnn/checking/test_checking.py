@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from intsnn.arithmetic import Bounds
+from intsnn.arithmetic import Bounds, IntArray
 from intsnn.checking.stages import bounds, check, longest_run
 from intsnn.execution.interpreter import evaluate
 from intsnn.graph import (
@@ -23,17 +21,17 @@ from intsnn.graph import (
     IntReadout,
     IntRequant,
 )
-from intsnn.graph.bounds import MAX_TIME_STEPS, Carries, carries, channel_bounds
+from intsnn.graph.bounds import MAX_TIME_STEPS, Carries, ChannelBounds, carries, channel_bounds
 from tests.support.hand_made_graphs import neuron_graph, norm_per_step_graph, wide_hand_made_graphs
-from tests.support.intgraphs import GraphBuilder, dense_graph, graph_inputs, random_input, residual_graph
+from tests.support.intgraphs import (
+    GraphBuilder,
+    dense_graph,
+    graph_inputs,
+    random_input,
+    residual_graph,
+    with_changed_node,
+)
 from tests.support.wide_graphs import any_graphs
-
-
-def _with(graph: IntGraph, name: str, **changes: object) -> IntGraph:
-    """The graph with some fields of one node changed."""
-    nodes = tuple(replace(node, **changes) if node.name == name else node for node in graph)  # type: ignore[arg-type]
-    return IntGraph(nodes, graph.metadata)
-
 
 # --- bounds by hand --------------------------------------------------------------------------------------------------
 
@@ -95,7 +93,9 @@ def test_bounds_of_a_summing_readout_hold_for_the_longest_promised_run() -> None
     step = bounds(graph)[graph.output.inputs[0]]
     assert bounds(graph)["readout"] == Bounds(step.low * MAX_TIME_STEPS, step.high * MAX_TIME_STEPS)
     assert longest_run(graph) == (2**31 - 1) // step.magnitude
-    assert {longest_run(_with(graph, "readout", mode=mode)) for mode in ("steps", "last", "max")} == {2**31 - 1}
+    assert {longest_run(with_changed_node(graph, "readout", mode=mode)) for mode in ("steps", "last", "max")} == {
+        2**31 - 1
+    }
     assert longest_run(norm_per_step_graph(time_steps=3)) == 3
 
 
@@ -182,8 +182,8 @@ def test_every_run_stays_within_the_bounds(data: st.DataObject, graph: IntGraph)
         assert bool((low <= step.output).all()) and bool((step.output <= high).all()), step.node.name
 
 
-def _ends(interval: object) -> tuple[np.ndarray, np.ndarray]:  # type: ignore[type-arg]
-    return interval.low, interval.high  # type: ignore[attr-defined]
+def _ends(interval: ChannelBounds) -> tuple[IntArray, IntArray]:
+    return interval.low, interval.high
 
 
 def test_bounds_of_a_dense_layer_are_reached() -> None:

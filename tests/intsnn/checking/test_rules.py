@@ -35,34 +35,29 @@ from intsnn.graph import (
     IntSlice,
     IntSum,
     IntTranspose,
+    Sizes,
 )
 from intsnn.graph.bounds import MAX_TIME_STEPS
 from tests.support.graph_builder import NeuronOptions
 from tests.support.hand_made_graphs import attention_graph, maps_graph, neuron_graph, norm_per_step_graph
-from tests.support.intgraphs import GraphBuilder, residual_graph
+from tests.support.intgraphs import GraphBuilder, residual_graph, with_changed_node
 from tests.support.wide_graphs import any_graphs
 
 Change = Callable[[IntGraph], IntGraph]
-
-
-def _with(graph: IntGraph, name: str, **changes: object) -> IntGraph:
-    """The graph with some fields of one node changed."""
-    nodes = tuple(replace(node, **changes) if node.name == name else node for node in graph)  # type: ignore[arg-type]
-    return IntGraph(nodes, graph.metadata)
 
 
 def _named(kind: type[IntNode], **changes: object) -> Change:
     """Change fields of the first node of a type in the residual graph."""
 
     def change(graph: IntGraph) -> IntGraph:
-        return _with(graph, next(node.name for node in graph if isinstance(node, kind)), **changes)
+        return with_changed_node(graph, next(node.name for node in graph if isinstance(node, kind)), **changes)
 
     return change
 
 
 def _soft(**changes: object) -> Change:
     def change(graph: IntGraph) -> IntGraph:
-        return _with(graph, next(node.name for node in graph.neurons if node.reset == "soft"), **changes)
+        return with_changed_node(graph, next(node.name for node in graph.neurons if node.reset == "soft"), **changes)
 
     return change
 
@@ -95,7 +90,7 @@ def _product_of_wide_counts_graph() -> IntGraph:
     return build.graph()
 
 
-ONES: tuple[tuple[int, ...], ...] = ((1,), (0,), (0,), (1,))  # stride, padding, output padding, dilation
+ONES: tuple[Sizes, Sizes, Sizes, Sizes] = ((1,), (0,), (0,), (1,))  # stride, padding, output padding, dilation
 
 
 def _joined_graph(node: IntNode) -> IntGraph:
@@ -181,7 +176,7 @@ VIOLATIONS: dict[str, list[Change]] = {
         _in(_recurrent_graph, IntRecurrentNeuron, recurrent_bit_width=9),
         _in(_recurrent_graph, IntRecurrentNeuron, bit_width=1),
     ],
-    "metadata_is_text": [lambda graph: IntGraph(graph.nodes, {"epochs": 3})],  # type: ignore[dict-item]
+    "metadata_is_text": [lambda graph: IntGraph(graph.nodes, {"epochs": 3})],  # type: ignore[dict-item]  # no text
     "arrays_have_their_shape": [
         _named(IntConv, weight=np.ones((4, 2))),
         _named(IntLinear, weight=np.ones((4, 2, 1, 1))),
@@ -258,7 +253,7 @@ VIOLATIONS: dict[str, list[Change]] = {
         _named(IntFlatten, shape=(3,)),
         _named(IntLinear, weight=np.ones((6, 5))),
         _named(IntAdd, inputs=("layers.2.requant", "layers.5.requant", "input")),
-        lambda graph: _with(graph, "layers.4.conv", groups=1),
+        lambda graph: with_changed_node(graph, "layers.4.conv", groups=1),
         _in(_maps_2d, IntConvTranspose, weight=np.ones((2, 2, 3, 3))),
         _in(_maps_2d, IntConvTranspose, padding=(9, 9), output_padding=(0, 0)),
         _in(_maps_2d, IntPool, kernel=(2,), stride=(2,), padding=(0,)),
@@ -273,7 +268,9 @@ VIOLATIONS: dict[str, list[Change]] = {
         lambda graph: _joined_graph(IntMatMul("joined", ("input", "input"), (3, 4))),
         lambda graph: _joined_graph(IntConcat("joined", ("input", "flat"), (3, 4))),
         lambda graph: _joined_graph(IntMultiply("joined", ("input", "flat"), (3, 4), "product")),
-        lambda graph: _joined_graph(IntConvTranspose("joined", ("flat",), (1,), np.ones((12, 1, 1)), 4, *ONES, 1)),
+        lambda graph: _joined_graph(
+            IntConvTranspose("joined", ("flat",), (1,), np.ones((12, 1, 1), np.int64), 4, *ONES, 1)
+        ),
     ],
     "transposed_padding_stays_within_the_kernel": [
         _in(_maps_2d, IntConvTranspose, padding=(3, 1), shape=(4, 2, 6)),
@@ -304,7 +301,9 @@ VIOLATIONS: dict[str, list[Change]] = {
         _named(IntNeuron, reset_value=np.array([2**30])),
         _soft(soft_amount=np.array([2**30])),
     ],
-    "readout_fits_int32": [lambda graph: _with(graph, graph.output.inputs[0], bias=np.array([2**29]), shift=0)],
+    "readout_fits_int32": [
+        lambda graph: with_changed_node(graph, graph.output.inputs[0], bias=np.array([2**29]), shift=0)
+    ],
 }
 
 

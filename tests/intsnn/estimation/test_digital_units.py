@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
+from typing import Unpack
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from intsnn.graph import IntGraph, IntMatMul, IntMultiply, IntNeuron, IntSum
 from intsnn.graph.bounds import bounds
 from intsnn.hardware.items import Item
 from intsnn.mapping import DigitalMapping, map_graph
-from tests.support.crossbar_by_hand import small_hardware
+from tests.support.crossbar_by_hand import CrossbarOptions, InputReuse, small_hardware
 from tests.support.digital_by_hand import Part, State, Words, product, products, update
 from tests.support.graph_builder import GraphBuilder
 from tests.support.hand_made_graphs import NEURON_KINDS, attention_graph, counts_attention_graph, neuron_graph
@@ -35,7 +36,9 @@ def digital(graph: IntGraph) -> dict[str, DigitalMapping]:
     return {node.name: node for node in map_graph(graph, HARDWARE).digital}
 
 
-def events_of(graph: IntGraph, x: np.ndarray, **hardware) -> dict[tuple[str, Item], tuple[float, ...]]:
+def events_of(
+    graph: IntGraph, x: np.ndarray, **hardware: Unpack[CrossbarOptions]
+) -> dict[tuple[str, Item], tuple[float, ...]]:
     mapping = map_graph(graph, small_hardware(rows=8, columns=8, cell_bits=2, **hardware))
     return {(event.node, event.item): event.steps for event in count(mapping, measure(graph, [x])).events}
 
@@ -92,17 +95,17 @@ def test_drawn_neurons_are_computed_by_the_operations_they_are_priced_for(graph:
 
 @settings(max_examples=60, deadline=None)
 @given(weighted_graphs(), st.sampled_from(("none", "line_buffer")))
-def test_drawn_products_gates_and_sums_cost_what_computing_them_takes(graph: IntGraph, reuse: str) -> None:
+def test_drawn_products_gates_and_sums_cost_what_computing_them_takes(graph: IntGraph, reuse: InputReuse) -> None:
     check_products(graph, reuse)
 
 
 @pytest.mark.parametrize("reuse", ["none", "line_buffer"])
 @pytest.mark.parametrize("graph", [attention_graph(), counts_attention_graph()], ids=["spikes", "counts"])
-def test_attention_costs_what_computing_it_takes(graph: IntGraph, reuse: str) -> None:
+def test_attention_costs_what_computing_it_takes(graph: IntGraph, reuse: InputReuse) -> None:
     assert check_products(graph, reuse) >= 3
 
 
-def check_products(graph: IntGraph, reuse: str) -> int:
+def check_products(graph: IntGraph, reuse: InputReuse) -> int:
     """The number of products, gates and sums whose values and counts were compared."""
     x, compared = random_input(graph, samples=1), 0
     steps, proved = events_of(graph, x, input_reuse=reuse), bounds(graph)
@@ -136,7 +139,7 @@ def gates_by_hand(step: Evaluation, words: tuple[Words, Words]) -> Counter[Item]
     return counts
 
 
-def matrix_product_by_hand(step: Evaluation, words: tuple[Words, Words], reuse: str) -> Counter[Item]:
+def matrix_product_by_hand(step: Evaluation, words: tuple[Words, Words], reuse: InputReuse) -> Counter[Item]:
     """Of one step; every head by itself, the values checked."""
     left, right = (x[0, 0].reshape(-1, *x.shape[-2:]) for x in step.inputs)
     output = step.output[0, 0].reshape(-1, *step.output.shape[-2:])

@@ -1,28 +1,44 @@
 import itertools
 import math
 from collections import Counter, defaultdict
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Literal, Unpack
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from intsnn.activity import assume, measure
-from intsnn.arithmetic import word_bits
+from intsnn.activity import Activity, assume, measure
+from intsnn.arithmetic import IntArray, word_bits
 from intsnn.errors import HardwareError
 from intsnn.estimation.events import count, partial_sum_bits
 from intsnn.estimation.gating import cut_of
 from intsnn.execution.interpreter import evaluate
-from intsnn.graph import IntConv, IntConvTranspose, IntGraph, IntInput, IntLinear, IntNeuron, IntReadout, IntRequant
+from intsnn.graph import (
+    IntConv,
+    IntConvTranspose,
+    IntGraph,
+    IntInput,
+    IntLinear,
+    IntNeuron,
+    IntReadout,
+    IntRequant,
+    Synapse,
+)
 from intsnn.graph.bounds import bounds
+from intsnn.hardware import HardwareSpec
 from intsnn.hardware.items import Item
 from intsnn.mapping import map_graph
-from tests.support.crossbar_by_hand import place_cells, pulses, slices_of, small_hardware
+from tests.support.crossbar_by_hand import CrossbarOptions, Row, place_cells, pulses, slices_of, small_hardware
 from tests.support.intgraphs import GraphBuilder, random_input
 from tests.support.wide_graphs import any_graphs, graphs_of_any_length
 
 ZERO = np.zeros(1, np.int64)
+ArrayPlace = tuple[int, int, int, int]  # kernel position, pack of groups, block of rows, block of columns
+JOININGS: tuple[Literal["after_sum", "at_array"], ...] = ("after_sum", "at_array")
+Word = tuple[int, int | tuple[int, int]]  # pack of groups, and the column, or the output and sign that it belongs to
 
 
 def two_layers() -> IntGraph:
@@ -32,8 +48,10 @@ def two_layers() -> IntGraph:
             IntInput("input", (), (1, 2, 2), 1, False, 1.0),
             IntConv("conv", ("input",), (3, 1, 1), np.full((3, 1, 2, 2), 3), 4, (1, 1), (0, 0), (1, 1), 1),
             IntRequant("requant", ("conv",), (3, 1, 1), np.array([3]), np.array([4]), 1, 1.0),
-            IntNeuron("lif", ("requant",), (3, 1, 1), 2, ZERO, np.array([1]), "hard", ZERO, ZERO, 1, 4, 0, 1.0),
-            IntLinear("fc", ("lif",), (3, 1, 2), np.ones((2, 1)), 2),
+            IntNeuron(
+                "lif", ("requant",), (3, 1, 1), np.array([2]), ZERO, np.array([1]), "hard", ZERO, ZERO, 1, 4, 0, 1.0
+            ),
+            IntLinear("fc", ("lif",), (3, 1, 2), np.ones((2, 1), np.int64), 2),
             IntReadout("readout", ("fc",), (3, 1, 2), "sum", 1.0),
         )
     )
@@ -120,16 +138,17 @@ def test_instances_of_two_layers_by_hand() -> None:
     }
 
 
-def brute_force(node, inputs, hardware, bits):
+def brute_force(node: Synapse, inputs: IntArray, hardware: HardwareSpec, bits: int) -> Counter[Item]:
     """Counts of one weight layer in one step of one sample, array by array and pulse by pulse.
 
     An array is (kernel position, pack of groups, block of rows, block of columns); those of a PE differ in the first.
     """
-    arrays, pes = defaultdict(list), defaultdict(set)
-    for *array, row, column, source in place_cells(node, hardware.crossbar):
-        arrays[tuple(array)].append((row, column, source))
-        pes[tuple(array[1:])].add(array[0])
-    found, gating, word = Counter(), hardware.crossbar.gating, words_of(node, hardware)
+    arrays: dict[ArrayPlace, list[tuple[int, int, Row]]] = defaultdict(list)
+    pes: dict[tuple[int, int, int], set[int]] = defaultdict(set)
+    for kernel, pack, row_block, column_block, row, column, source in place_cells(node, hardware.crossbar):
+        arrays[kernel, pack, row_block, column_block].append((row, column, source))
+        pes[pack, row_block, column_block].add(kernel)
+    found, gating, word = Counter[Item](), hardware.crossbar.gating, words_of(node, hardware)
     slices = slices_of(node, hardware.crossbar)
     on_bus = {array for array in arrays if len(pes[array[1:]]) > 1}
     fed = sum(len({row for row, _, _ in arrays[array]}) for array in on_bus)
@@ -138,7 +157,7 @@ def brute_force(node, inputs, hardware, bits):
         found[Item.POPCOUNT_ADD] += sum(read.values())
         active = {array: {row for row, _, source in cells if read[source]} for array, cells in arrays.items()}
         working_pes = {array[1:] for array, rows in active.items() if rows}
-        words = defaultdict(set)  # which words (kernel position, block of rows) of a pack contribute to
+        words: dict[Word, set[tuple[int, int]]] = defaultdict(set)  # which (kernel position, block of rows) add to one
         for array, cells in arrays.items():
             found[Item.ROW_ACTIVATION] += len(active[array])
             found[Item.CELL_READ] += sum(read[source] for _, _, source in cells)
@@ -156,7 +175,7 @@ def brute_force(node, inputs, hardware, bits):
     return found
 
 
-def words_of(node, hardware):
+def words_of(node: Synapse, hardware: HardwareSpec) -> Callable[[ArrayPlace, int], Word]:
     """The word that a column of an array belongs to: itself, or the output and sign whose slices are joined there.
 
     A weight's columns stand side by side; one that lies on two arrays is joined as if it lay on one.
@@ -165,7 +184,7 @@ def words_of(node, hardware):
     signs = 2 if crossbar.encoding == "differential" else 1
     slices = slices_of(node, crossbar)
 
-    def word(array, column):
+    def word(array: ArrayPlace, column: int) -> Word:
         column += array[3] * crossbar.columns
         part = column if crossbar.joining == "after_sum" else (column // (slices * signs), column % signs)
         return array[1], part
@@ -173,13 +192,13 @@ def words_of(node, hardware):
     return word
 
 
-def feedings(node, inputs, bits):
+def feedings(node: Synapse, inputs: IntArray, bits: int) -> int:
     """How often an array is fed: every bit at every output position, or place of a transposed kernel's input."""
     places = inputs.shape[1:] if isinstance(node, IntConvTranspose) else node.shape[1:]
     return bits * (math.prod(node.shape[:-1]) if isinstance(node, IntLinear) else math.prod(places))
 
 
-def digits_sent(node, hardware):
+def digits_sent(node: Synapse, hardware: HardwareSpec) -> int:
     """Bits of a word on its way to the PE's adders: a code, and the cells by which joined slices are shifted."""
     bits = hardware.crossbar.resolution
     if hardware.crossbar.joining == "at_array":
@@ -188,7 +207,7 @@ def digits_sent(node, hardware):
     return bits
 
 
-def spike_or_word_bits(graph, node):
+def spike_or_word_bits(graph: IntGraph, node: Synapse) -> int:
     """Bits of what a layer reads: a neuron's spikes, which a recurrent layer reads even where it writes potentials."""
     source = graph.node(node.inputs[0])
     if isinstance(source, IntNeuron):
@@ -198,7 +217,7 @@ def spike_or_word_bits(graph, node):
 
 @settings(max_examples=150, deadline=None)
 @given(st.data())
-def test_counts_equal_a_crossbar_read_pulse_by_pulse(data) -> None:
+def test_counts_equal_a_crossbar_read_pulse_by_pulse(data: st.DataObject) -> None:
     graph = data.draw(any_graphs().filter(lambda graph: 0 < len(graph.weight_layers) <= 3))
     x = random_input(graph, time_steps=graph.time_steps or data.draw(st.integers(1, 2)), samples=1)
     hardware = small_hardware(
@@ -259,12 +278,12 @@ def test_slices_that_are_joined_at_the_array_take_fewer_bits_on_the_bus() -> Non
     graph = build.graph()
     activity = assume(graph, rate=0.5, time_steps=1)
     code = small_hardware(rows=4, columns=4, cell_bits=2).crossbar.resolution
-    apart, joined = (steps_of(graph, Item.PE_TRANSFER, activity, joining=at) for at in ("after_sum", "at_array"))
+    apart, joined = (steps_of(graph, Item.PE_TRANSFER, activity, joining=at) for at in JOININGS)
     assert apart == (25 * 9 * (2 + 2 * 2 * code),)
     assert joined == (25 * 9 * (2 + 2 * (code + 2)),)
 
 
-def steps_of(graph, item, activity, **hardware):
+def steps_of(graph: IntGraph, item: Item, activity: Activity, **hardware: Unpack[CrossbarOptions]) -> tuple[float, ...]:
     counts = count(map_graph(graph, small_hardware(rows=4, columns=4, cell_bits=2, **hardware)), activity)
     return next((event.steps for event in counts.events if event.item is item), (0.0,))
 
@@ -335,7 +354,7 @@ def test_an_activity_of_another_size_is_an_error() -> None:
 
 @settings(max_examples=20, deadline=None)
 @given(graphs_of_any_length(), st.integers(1, 4))
-def test_counts_grow_with_every_step(graph, time_steps) -> None:
+def test_counts_grow_with_every_step(graph: IntGraph, time_steps: int) -> None:
     mapping = map_graph(graph, small_hardware(rows=8, columns=8, cell_bits=2))
     x = np.full((time_steps + 1, 1, *graph.input.shape), 2 ** (graph.input.bit_width - graph.input.signed) - 1)
     shorter, longer = (count(mapping, measure(graph, [x[:steps]])) for steps in (time_steps, time_steps + 1))
@@ -348,7 +367,7 @@ def test_counts_grow_with_every_step(graph, time_steps) -> None:
 
 @settings(max_examples=30, deadline=None)
 @given(graphs_of_any_length(), st.integers(1, 12), st.integers(1, 12))
-def test_more_rows_never_mean_more_conversions_or_partial_sums(graph, rows, more) -> None:
+def test_more_rows_never_mean_more_conversions_or_partial_sums(graph: IntGraph, rows: int, more: int) -> None:
     x = np.ones((1, 1, *graph.input.shape), np.int64) - graph.input.signed
     activity = measure(graph, [x])
     few, many = (

@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 import json
 from dataclasses import replace
+from pathlib import Path
+from typing import Literal
 
 import jsonschema
 import numpy as np
@@ -13,6 +15,7 @@ import pytest
 from intsnn.activity import assume, measure, read_activity, write_activity
 from intsnn.analog import load_analog, make_chip, run_analog, shipped_analog
 from intsnn.analog.inference import analog_sums
+from intsnn.analog.layers import ReadCounts
 from intsnn.errors import GraphError, HardwareError, UsageError
 from intsnn.estimation.estimation import estimate
 from intsnn.estimation.events import count
@@ -21,16 +24,17 @@ from intsnn.execution.interpreter import run
 from intsnn.exploration.design_space import DesignSpace
 from intsnn.exploration.exploration import explore
 from intsnn.graph import IntGraph, IntRecurrentNeuron
-from intsnn.hardware import HardwareSpec, load_hardware, shipped_hardware
+from intsnn.hardware import HardwareSpec, shipped_hardware
 from intsnn.hardware.items import Item
+from intsnn.hardware.spec import Encoding, KernelMapping
 from intsnn.mapping import map_graph
 from intsnn.mapping.demand import demand_of
 from intsnn.mapping.widths import of_one_width, with_membrane_bits
 from intsnn.report import to_html, to_json, to_markdown
 from intsnn.report.schema import schema_text
 from tests.support.analog_cases import analog, reading
-from tests.support.crossbar_by_hand import small_hardware
-from tests.support.graph_builder import GraphBuilder, NeuronOptions
+from tests.support.crossbar_by_hand import hardware_spec, small_hardware
+from tests.support.graph_builder import GraphBuilder, NeuronOptions, TransposedWindow, Window
 from tests.support.hand_made_graphs import (
     attention_graph,
     maps_graph,
@@ -77,7 +81,7 @@ def test_a_report_of_attention_fits_its_schema_and_its_pages() -> None:
 
 
 @pytest.mark.parametrize("name", ["attention", "recurrent", "norm per step", "2-d maps", "floor"])
-def test_an_activity_is_written_and_read_again(name: str, tmp_path) -> None:
+def test_an_activity_is_written_and_read_again(name: str, tmp_path: Path) -> None:
     activity = measure(GRAPHS[name], [random_input(GRAPHS[name])])
     write_activity(activity, tmp_path / "activity.json")
     assert read_activity(tmp_path / "activity.json") == activity
@@ -100,7 +104,7 @@ def upsampling() -> IntGraph:
     """(2, 2, 2) of one bit -> transposed 2x2 kernel of stride 2, 3 channels: (3, 4, 4), each output from one input."""
     build = GraphBuilder(np.random.default_rng(0))
     x = build.input((2, 2, 2), bit_width=1)
-    geometry = {"kernel": (2, 2), "stride": (2, 2), "padding": (0, 0), "output_padding": (0, 0)}
+    geometry: TransposedWindow = {"kernel": (2, 2), "stride": (2, 2), "padding": (0, 0), "output_padding": (0, 0)}
     build.readout(build.conv_transpose(x, 3, **geometry), mode="steps")
     return build.graph()
 
@@ -221,8 +225,7 @@ def test_a_norm_by_step_fixes_the_number_of_steps() -> None:
     graph = norm_per_step_graph()
     with pytest.raises(UsageError, match=r"time_steps must be 4.*got 3"):
         assume(graph, rate=0.1, time_steps=3)
-    hardware = load_hardware("rram_64x64_65nm")
-    assert isinstance(hardware, HardwareSpec)
+    hardware = hardware_spec("rram_64x64_65nm")
     found = explore(graph, assume(graph, rate=0.1, time_steps=4), hardware, space=DesignSpace(time_steps=(2, 4)))
     assert [design.point.time_steps for design in found.designs] == [4]
     assert [one.reason for one in found.infeasible] == ["the graph has norms for 4 steps (got 2)"]
@@ -232,7 +235,7 @@ def test_a_norm_by_step_fixes_the_number_of_steps() -> None:
     ("mode", "item", "state"),
     [("sum", Item.READOUT_ADD, True), ("max", Item.POOL_COMPARE, True), ("last", None, False), ("steps", None, False)],
 )
-def test_readouts_by_hand(mode, item: Item | None, state: bool) -> None:
+def test_readouts_by_hand(mode: Literal["sum", "max", "last", "steps"], item: Item | None, state: bool) -> None:
     build = GraphBuilder(np.random.default_rng(0))
     build.readout(build.linear(build.input((4,), bit_width=1), 3), mode=mode)
     digital = map_graph(build.graph(), HARDWARE).digital
@@ -303,7 +306,7 @@ def test_what_spikesim_has_no_rule_for_is_refused_by_name(graph: IntGraph, messa
 
 def test_spikesim_knows_images_only_and_says_what_it_leaves_out() -> None:
     build = GraphBuilder(np.random.default_rng(0))
-    flat = {"kernel": (3,), "stride": (1,), "padding": (1,), "dilation": (1,)}
+    flat: Window = {"kernel": (3,), "stride": (1,), "padding": (1,), "dilation": (1,)}
     build.readout(build.conv(build.input((2, 5), bit_width=1), 3, **flat))
     with pytest.raises(HardwareError, match="convolutions of images \\(got a kernel of 1 axes\\)"):
         estimate(build.graph(), assume(build.graph(), rate=0.1, time_steps=1), "spikesim")
@@ -324,7 +327,7 @@ def test_every_analog_description_runs_recurrent_and_transposed_layers(name: str
 @pytest.mark.parametrize("encoding", ["offset", "differential"])
 @pytest.mark.parametrize("mapping", ["kernel_split", "im2col"])
 @pytest.mark.parametrize("name", GRAPHS)
-def test_ideal_arrays_give_every_value_of_every_node(name: str, mapping, encoding) -> None:
+def test_ideal_arrays_give_every_value_of_every_node(name: str, mapping: KernelMapping, encoding: Encoding) -> None:
     hardware = small_hardware(rows=16, columns=16, cell_bits=2, mapping=mapping, encoding=encoding)
     graph = GRAPHS[name]
     x = random_input(graph)
@@ -339,7 +342,8 @@ def test_a_recurrent_layers_read_noise_is_new_in_every_step() -> None:
     """The same spikes in two steps give different sums."""
     graph = recurrent_graph()
     chip = make_chip(graph, HARDWARE, spec=analog(reading=reading(of_maximum=0.3)))
-    accumulate = analog_sums(chip, reads := {})
+    reads: dict[str, ReadCounts] = {}
+    accumulate = analog_sums(chip, reads)
     (neuron,) = graph.neurons
     assert isinstance(neuron, IntRecurrentNeuron)
     ones = np.ones((1, 1, 5), np.int64)

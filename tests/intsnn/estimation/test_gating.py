@@ -1,5 +1,6 @@
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,15 +9,17 @@ from hypothesis import strategies as st
 
 from intsnn.activity import assume, measure, read_activity, write_activity
 from intsnn.activity.occupancy import USUAL_SIZES, Cut, usual_cuts
+from intsnn.arithmetic import IntArray
 from intsnn.errors import HardwareError
 from intsnn.estimation.estimation import estimate
 from intsnn.estimation.events import count
 from intsnn.estimation.gating import active_reads, converted_reads, cut_of, every_read, row_rate
 from intsnn.execution.interpreter import evaluate
-from intsnn.graph import IntGraph
+from intsnn.graph import IntGraph, Synapse
+from intsnn.hardware import HardwareSpec
 from intsnn.hardware.items import Item
 from intsnn.mapping import map_graph
-from tests.support.crossbar_by_hand import place_cells, pulses, small_hardware
+from tests.support.crossbar_by_hand import Row, place_cells, pulses, small_hardware
 from tests.support.intgraphs import GraphBuilder, random_input, residual_graph
 from tests.support.wide_graphs import any_graphs, graphs_of_any_length
 
@@ -75,9 +78,9 @@ def test_groups_that_share_an_array_keep_each_other_awake_by_hand() -> None:
     assert active_reads(layer, last).arrays.tolist() == [9]
 
 
-def brute_reads(node, inputs, hardware, bits) -> tuple[int, int, int]:
+def brute_reads(node: Synapse, inputs: IntArray, hardware: HardwareSpec, bits: int) -> tuple[int, int, int]:
     """Array reads, PE reads and outputs with an active row, read by read; each counts once for each of its groups."""
-    arrays: dict[tuple[int, ...], set] = {}
+    arrays: dict[tuple[int, ...], set[Row]] = {}
     groups: dict[int, set[int]] = {}
     for kernel, pack, rows, _, _, _, source in place_cells(node, hardware.crossbar):
         arrays.setdefault((kernel, pack, rows), set()).add(source)
@@ -92,7 +95,7 @@ def brute_reads(node, inputs, hardware, bits) -> tuple[int, int, int]:
 
 @settings(max_examples=60, deadline=None)
 @given(st.data())
-def test_counted_reads_equal_a_crossbar_read_by_read_on_sparse_inputs(data) -> None:
+def test_counted_reads_equal_a_crossbar_read_by_read_on_sparse_inputs(data: st.DataObject) -> None:
     graph = data.draw(any_graphs().filter(lambda graph: 0 < len(graph.weight_layers) <= 3))
     x = random_input(graph, time_steps=graph.time_steps or 2, samples=1)
     keep = np.random.default_rng(data.draw(st.integers(0, 99))).random(x.shape) < data.draw(
@@ -122,7 +125,7 @@ def test_counted_reads_equal_a_crossbar_read_by_read_on_sparse_inputs(data) -> N
 
 @settings(max_examples=30, deadline=None)
 @given(graphs_of_any_length(), st.sampled_from((0.0, 0.1, 0.5, 1.0)))
-def test_less_gating_never_leaves_fewer_reads(graph, rate) -> None:
+def test_less_gating_never_leaves_fewer_reads(graph: IntGraph, rate: float) -> None:
     try:
         activity = assume(graph, rate=rate, time_steps=1)
     except HardwareError:  # a layer reads currents, which no rate describes: nothing to compare
@@ -172,7 +175,7 @@ def test_cuts_a_layer_cannot_have_are_not_counted() -> None:
     assert [found.cut for found in seen.occupancy] == [*usual_cuts(graph.synapses[0]), Cut("im2col", 4, 1)]
 
 
-def test_occupancies_are_written_and_read_back(tmp_path) -> None:
+def test_occupancies_are_written_and_read_back(tmp_path: Path) -> None:
     graph = residual_graph()
     activity = measure(graph, [np.ones((2, 1, 2, 8, 8), np.int64)])
     write_activity(activity, tmp_path / "activity.json")

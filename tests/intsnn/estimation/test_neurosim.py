@@ -2,10 +2,11 @@
 
 import pytest
 
-from benchmarks.neurosim_22nm import CONVERSIONS, RATES, recorded_uj, report_at
-from benchmarks.neurosim_comparison import ANCHORS, CONVERTERS, PAIRS, TRANSPORTS, page, report_of, slopes
+from benchmarks.neurosim_22nm import CONVERSIONS, RATES, Reading, recorded_uj, report_at
+from benchmarks.neurosim_comparison import ANCHORS, CONVERTERS, PAIRS, TRANSPORTS, Slope, Which, page, report_of, slopes
 from benchmarks.neurosim_runs import recorded_runs
 from intsnn.hardware.items import Item
+from tests.support.narrowing import present
 
 
 def test_there_are_27_runs_and_two_kinds_that_cannot_be_compared() -> None:
@@ -22,7 +23,7 @@ def test_every_parameter_of_the_bar_is_compared() -> None:
 
 
 @pytest.mark.parametrize("slope", slopes("anchored"), ids=lambda slope: f"{slope.parameter}: {slope.low}, {slope.high}")
-def test_with_anchored_prices_every_slope_has_neurosims_direction_and_is_within_two(slope) -> None:
+def test_with_anchored_prices_every_slope_has_neurosims_direction_and_is_within_two(slope: Slope) -> None:
     assert slope.holds, f"NeuroSim {slope.neurosim:+.3f}, ours {slope.ours:+.3f}, ratio {slope.ratio:.2f}"
 
 
@@ -46,7 +47,8 @@ def test_with_shipped_prices_every_direction_is_neurosims_and_the_one_miss_is_kn
 
 def test_no_other_price_of_converters_meets_more_slopes_than_the_shipped_one() -> None:
     """So the miss is no matter of that price alone."""
-    held = {which: sum(slope.holds for slope in slopes(which)) for which in ("shipped", *CONVERTERS)}
+    priced: tuple[Which, ...] = ("shipped", *CONVERTERS)
+    held = {which: sum(slope.holds for slope in slopes(which)) for which in priced}
     assert len(held) == 4 and max(held.values()) == held["shipped"] == 17
     assert list(held.values()).count(17) == 1
 
@@ -61,17 +63,18 @@ def test_the_bus_mends_the_slopes_of_adc_bits_and_joined_slices_those_of_cell_bi
 
 @pytest.mark.parametrize(("rate", "pulse", "sensing"), [(0.05, 2, 2), (0.15, 2.2, 2), (0.4, 3.1, 2.5)])
 def test_at_22_nm_with_neurosims_arrays_and_converters_a_step_costs_about_what_neurosim_says(
-    rate, pulse, sensing
+    rate: float, pulse: float, sensing: float
 ) -> None:
     """`sensing`: cells conduct for the 5 ns of NeuroSim's converter, not the 10 ns of the description's."""
     assert rate in RATES
-    for reading, factor in (("pulse", pulse), ("sensing", sensing)):
+    factors: dict[Reading, float] = {"pulse": pulse, "sensing": sensing}
+    for reading, factor in factors.items():
         ratio = report_at(rate, reading).energy_pj * 1e-6 / recorded_uj(rate)
         assert 1 / factor < ratio < factor, reading
 
 
 def test_the_conversions_that_neurosims_price_is_divided_by_are_those_that_are_counted() -> None:
-    counts = report_at(0.15, "pulse").basis.counts
+    counts = present(report_at(0.15, "pulse").basis).counts
     assert counts is not None and counts.total(Item.ADC_CONVERSION) == CONVERSIONS
 
 

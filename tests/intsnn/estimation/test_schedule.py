@@ -10,16 +10,17 @@ from intsnn.activity import assume
 from intsnn.estimation.estimation import estimate
 from intsnn.estimation.schedule import Timeline, array_read_ns, latency_of, schedule, timeline
 from intsnn.graph import IntGraph, IntRecurrentNeuron
-from intsnn.hardware import HardwareSpec, load_hardware
+from intsnn.hardware import HardwareSpec
 from intsnn.mapping import Mapping, map_graph
 from intsnn.mapping.demand import demand_of
 from intsnn.mapping.flows import Flow, flows_of
+from tests.support.crossbar_by_hand import hardware_spec
+from tests.support.graph_builder import TransposedWindow, Window
 from tests.support.hand_made_graphs import neuron_graph
 from tests.support.intgraphs import GraphBuilder, residual_graph
 from tests.support.wide_graphs import graphs_of_any_length, weighted_graphs
 
-HARDWARE = load_hardware("rram_64x64_65nm")
-assert isinstance(HARDWARE, HardwareSpec)
+HARDWARE = hardware_spec("rram_64x64_65nm")
 
 
 def with_rule(rule: str, hardware: HardwareSpec = HARDWARE, *, arrays: int | None = None) -> HardwareSpec:
@@ -93,7 +94,7 @@ def flowing(mapping: Mapping, busy: dict[str, float], time_steps: int) -> dict[t
 
 @settings(max_examples=30, deadline=None)
 @given(graphs_of_any_length(), st.integers(1, 3))
-def test_a_row_pipeline_equals_a_simulation_row_by_row(graph, time_steps) -> None:
+def test_a_row_pipeline_equals_a_simulation_row_by_row(graph: IntGraph, time_steps: int) -> None:
     mapping = map_graph(graph, with_rule("row_pipeline"))
     busy = {one.node: one.time_ns for one in schedule(mapping, time_steps=time_steps)}
     expected, found = flowing(mapping, busy, time_steps), timeline(mapping, time_steps=time_steps)
@@ -106,7 +107,7 @@ def test_a_row_pipeline_equals_a_simulation_row_by_row(graph, time_steps) -> Non
 
 @settings(max_examples=30, deadline=None)
 @given(weighted_graphs(), st.integers(1, 3))
-def test_a_pipeline_is_between_its_busiest_node_and_no_overlap_at_all(graph, time_steps) -> None:
+def test_a_pipeline_is_between_its_busiest_node_and_no_overlap_at_all(graph: IntGraph, time_steps: int) -> None:
     serial, piped = (
         timeline(map_graph(graph, with_rule(rule)), time_steps=time_steps)
         for rule in ("layer_by_layer", "row_pipeline")
@@ -121,7 +122,7 @@ def test_a_pipeline_is_between_its_busiest_node_and_no_overlap_at_all(graph, tim
 
 
 @pytest.mark.parametrize("rule", ["layer_by_layer", "row_pipeline"])
-def test_the_latency_alone_is_that_of_the_timeline(rule) -> None:
+def test_the_latency_alone_is_that_of_the_timeline(rule: str) -> None:
     mapping = map_graph(residual_graph(), with_rule(rule))
     assert latency_of(mapping, time_steps=3) == timeline(mapping, time_steps=3).latency_ns
 
@@ -154,7 +155,7 @@ def needs_of(graph: IntGraph) -> dict[str, tuple[int, ...]]:
         ({"kernel": (2, 2), "padding": (2, 2)}, (1, 1, 2, 3, 4, 5, 6, 6, 6)),
     ],
 )
-def test_rows_that_a_window_needs_by_hand(window, needs) -> None:
+def test_rows_that_a_window_needs_by_hand(window: Window, needs: tuple[int, ...]) -> None:
     """6 input rows; row r reads up to row r*stride + (k - 1)*dilation - padding, from the first to the last."""
     build = GraphBuilder(np.random.default_rng(0))
     build.readout(build.conv(build.input((1, 6, 6), bit_width=1), 1, **window))
@@ -198,8 +199,7 @@ def test_throughput_follows_from_the_interval() -> None:
 
 def test_an_adder_tree_takes_a_clock_for_each_of_its_columns() -> None:
     """400 MHz, one column a tree: the tree's clock and one to accumulate; four columns a tree: four and one."""
-    digital = load_hardware("sram_digital")
-    assert isinstance(digital, HardwareSpec)
+    digital = hardware_spec("sram_digital")
     assert array_read_ns(digital) == 5.0
     shared = digital.model_copy(update={"crossbar": digital.crossbar.model_copy(update={"column_mux": 4})})
     assert array_read_ns(shared) == 12.5
@@ -234,7 +234,7 @@ def test_rows_that_rearrangements_and_products_need_by_hand() -> None:
         ({"kernel": (3, 1), "stride": (2, 1), "padding": (1, 0), "output_padding": (1, 0)}, (1, 2, 2, 3, 3, 3)),
     ],
 )
-def test_rows_that_a_transposed_window_needs_by_hand(geometry, needs) -> None:
+def test_rows_that_a_transposed_window_needs_by_hand(geometry: TransposedWindow, needs: tuple[int, ...]) -> None:
     """Output row y is done when input row floor((y + padding) / 2) is there."""
     build = GraphBuilder(np.random.default_rng(0))
     build.readout(build.conv_transpose(build.input((1, 3, 1), bit_width=1), 1, **geometry))

@@ -12,7 +12,15 @@ from hypothesis import strategies as st
 from intsnn.arithmetic import IntArray
 from intsnn.errors import ParityError
 from intsnn.execution.interpreter import Trace, run
-from intsnn.execution.parity import Difference, ParityReport, compare, compare_all, merge_batches, require_equal
+from intsnn.execution.parity import (
+    Difference,
+    ParityReport,
+    Quantity,
+    compare,
+    compare_all,
+    merge_batches,
+    require_equal,
+)
 from tests.support.intgraphs import GraphBuilder, random_input, residual_graph
 
 
@@ -84,7 +92,7 @@ def test_one_sample_and_one_step_are_worded_in_the_singular() -> None:
     ],
 )
 def test_first_difference_is_by_node_then_step_then_index(
-    changes: list[tuple[str, str]], expected: tuple[object, ...]
+    changes: list[tuple[str, str, *tuple[int, ...]]], expected: tuple[object, ...]
 ) -> None:
     other = _trace()
     for quantity, name, *index in changes:
@@ -196,11 +204,12 @@ def test_no_batches_are_no_comparison() -> None:
 @settings(max_examples=50, deadline=None)
 @given(data=st.data())
 def test_any_changed_value_is_found(data: st.DataObject) -> None:
-    quantity, name = data.draw(st.sampled_from(("spike", "membrane"))), data.draw(st.sampled_from(("first", "second")))
+    quantity: Quantity = data.draw(st.sampled_from(("spike", "membrane")))
+    name = data.draw(st.sampled_from(("first", "second")))
     index = tuple(data.draw(st.integers(0, size - 1)) for size in _trace().spikes[name].shape)
     found = compare(_trace(), _changed(_trace(), quantity, name, *index)).first_difference
     value = int((_trace().spikes if quantity == "spike" else _trace().membranes)[name][index])
-    expected = Difference(("interpreter", "onnxruntime"), name, quantity, index[0], index[1:], (value, value + 1))  # type: ignore[arg-type]
+    expected = Difference(("interpreter", "onnxruntime"), name, quantity, index[0], index[1:], (value, value + 1))
     assert found == expected
 
 

@@ -2,6 +2,7 @@ import csv
 import io
 import itertools
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,14 +12,16 @@ from hypothesis import strategies as st
 from intsnn.activity import Activity, assume, measure
 from intsnn.errors import HardwareError, InvalidFileError, MissingFileError, UsageError
 from intsnn.estimation.estimation import estimate
+from intsnn.estimation.report import HardwareReport
 from intsnn.exploration.design_space import DesignPoint, DesignSpace
 from intsnn.exploration.exploration import Exploration, explore, first_steps, unbeaten
 from intsnn.exploration.files import csv_text, pareto_table, read_accuracies
 from intsnn.exploration.plot import write_plot
 from intsnn.graph import IntGraph
-from intsnn.hardware import HardwareSpec, load_hardware
+from intsnn.hardware import HardwareSpec
 from intsnn.mapping.demand import demand_of
 from intsnn.mapping.widths import with_membrane_bits, with_weight_bits
+from tests.support.crossbar_by_hand import hardware_spec
 from tests.support.hand_made_graphs import wide_hand_made_graphs
 from tests.support.intgraphs import GraphBuilder, random_input, residual_graph
 
@@ -38,10 +41,8 @@ SPACE = DesignSpace(
 )
 
 
-def spec(name: str = "rram_64x64_65nm", **changes) -> HardwareSpec:
-    hardware = load_hardware(name)
-    assert isinstance(hardware, HardwareSpec)
-    return HardwareSpec.model_validate({**hardware.model_dump(), **changes})
+def spec(name: str = "rram_64x64_65nm", **changes: object) -> HardwareSpec:
+    return HardwareSpec.model_validate({**hardware_spec(name).model_dump(), **changes})
 
 
 @pytest.fixture(scope="module")
@@ -50,16 +51,16 @@ def graph() -> IntGraph:
 
 
 @pytest.fixture(scope="module")
-def activity(graph) -> Activity:
+def activity(graph: IntGraph) -> Activity:
     return measure(graph, [random_input(graph, time_steps=3)])
 
 
 @pytest.fixture(scope="module")
-def found(graph, activity) -> Exploration:
+def found(graph: IntGraph, activity: Activity) -> Exploration:
     return explore(graph, activity, spec(), space=SPACE)
 
 
-def one_by_one(graph: IntGraph, activity: Activity, hardware: HardwareSpec, point: DesignPoint):
+def one_by_one(graph: IntGraph, activity: Activity, hardware: HardwareSpec, point: DesignPoint) -> HardwareReport:
     """The same design through `estimate`."""
     crossbar = {
         **hardware.crossbar.model_dump(),
@@ -81,13 +82,13 @@ def one_by_one(graph: IntGraph, activity: Activity, hardware: HardwareSpec, poin
     return estimate(graph, first_steps(activity, point.time_steps), specification, demand=demand)
 
 
-def test_the_grid_has_every_combination_once(found) -> None:
+def test_the_grid_has_every_combination_once(found: Exploration) -> None:
     assert len(found.designs) + len(found.infeasible) == 2**12
     assert len({design.point for design in found.designs}) == len(found.designs)
 
 
 @pytest.mark.parametrize("mesh", [1, "mesh"])
-def test_designs_have_the_figures_of_an_estimate(graph, activity, mesh) -> None:
+def test_designs_have_the_figures_of_an_estimate(graph: IntGraph, activity: Activity, mesh: int | str) -> None:
     hardware = spec(interconnect={"encoding": "smaller", "hops": mesh})
     designs = explore(graph, activity, hardware, space=SPACE).designs
     for design in designs[:: len(designs) // 37]:
@@ -104,7 +105,7 @@ def test_designs_have_the_figures_of_an_estimate(graph, activity, mesh) -> None:
 
 
 @pytest.mark.parametrize("name", ["attention", "attention of counts", "recurrent on a map", "2-d maps"])
-def test_designs_of_every_node_have_the_figures_of_an_estimate(name) -> None:
+def test_designs_of_every_node_have_the_figures_of_an_estimate(name: str) -> None:
     graph = wide_hand_made_graphs()[name]
     activity, hardware = measure(graph, [random_input(graph, time_steps=3)]), spec()
     designs = explore(graph, activity, hardware, space=replace(SPACE, array_budget=(None, 3000))).designs
@@ -115,7 +116,7 @@ def test_designs_of_every_node_have_the_figures_of_an_estimate(name) -> None:
         assert design.area_um2 == pytest.approx(report.area_um2, rel=1e-12)
 
 
-def test_what_dominates_says_why(found) -> None:
+def test_what_dominates_says_why(found: Exploration) -> None:
     design = found.designs[0]
     assert design.energy_in.component == "adc_conversion"
     count, _, rest = design.energy_in.why.partition(" x ")
@@ -124,7 +125,7 @@ def test_what_dominates_says_why(found) -> None:
     assert "one used column" in design.energy_in.why and "um2" in design.area_in.why
 
 
-def test_leakage_can_dominate(graph) -> None:
+def test_leakage_can_dominate(graph: IntGraph) -> None:
     """A chip whose prices are all for leakage."""
     hardware = spec()
     document = hardware.model_dump()
@@ -141,14 +142,14 @@ def test_leakage_can_dominate(graph) -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(*[st.integers(0, 4)] * 3), min_size=1, max_size=25))
-def test_unbeaten_rows_equal_a_search_over_all_pairs(rows) -> None:
+def test_unbeaten_rows_equal_a_search_over_all_pairs(rows: list[tuple[int, ...]]) -> None:
     expected = [
         not any(all(a <= b for a, b in zip(other, row, strict=True)) and other != row for other in rows) for row in rows
     ]
     assert unbeaten(np.array(rows, dtype=np.float64)).tolist() == expected
 
 
-def test_without_accuracies_designs_compete_within_their_network_and_only_exact_ones(found) -> None:
+def test_without_accuracies_designs_compete_within_their_network_and_only_exact_ones(found: Exploration) -> None:
     assert all(design.point.exact for design in found.pareto)
     leagues = itertools.product(SPACE.weight_bits, SPACE.membrane_bits, SPACE.time_steps)
     for weight, membrane, steps in leagues:
@@ -162,7 +163,7 @@ def test_without_accuracies_designs_compete_within_their_network_and_only_exact_
     assert not all(design.pareto for design in found.designs if design.point.exact)
 
 
-def test_with_accuracies_all_designs_that_have_one_compete(graph, activity) -> None:
+def test_with_accuracies_all_designs_that_have_one_compete(graph: IntGraph, activity: Activity) -> None:
     def accuracy(point: DesignPoint) -> float | None:
         return None if point.column_mux == 4 else 0.9 + 0.01 * (point.weight_bits or 0)
 
@@ -173,7 +174,7 @@ def test_with_accuracies_all_designs_that_have_one_compete(graph, activity) -> N
     assert {one.point.time_steps for one in designs if one.pareto} == {1}
 
 
-def test_designs_that_cannot_be_priced_are_kept_with_their_reason(graph, activity) -> None:
+def test_designs_that_cannot_be_priced_are_kept_with_their_reason(graph: IntGraph, activity: Activity) -> None:
     space = DesignSpace(cell_bits=(2, 8), array_budget=(None, 3), column_mux=(8, 128))
     found = explore(graph, activity, spec(), space=space)
     reasons = {one.reason for one in found.infeasible}
@@ -183,12 +184,12 @@ def test_designs_that_cannot_be_priced_are_kept_with_their_reason(graph, activit
     assert len(found.designs) == 1
 
 
-def test_a_space_without_any_design_is_an_error(graph, activity) -> None:
+def test_a_space_without_any_design_is_an_error(graph: IntGraph, activity: Activity) -> None:
     with pytest.raises(HardwareError, match="no design of the space can be priced"):
         explore(graph, activity, spec(), space=DesignSpace(cell_bits=(8,)))
 
 
-def test_an_empty_axis_keeps_what_is_there(graph, activity) -> None:
+def test_an_empty_axis_keeps_what_is_there(graph: IntGraph, activity: Activity) -> None:
     (design,) = explore(graph, activity, spec(), space=DesignSpace()).designs
     assert design.point == DesignPoint(
         64, 2, "lossless", 8, "offset", "kernel_split", "none", "layer_by_layer", None, None, None, 3
@@ -197,14 +198,14 @@ def test_an_empty_axis_keeps_what_is_there(graph, activity) -> None:
     assert design.energy_pj == pytest.approx(report.energy_pj, rel=1e-12)
 
 
-def test_fewer_steps_are_the_first_steps(graph, activity) -> None:
+def test_fewer_steps_are_the_first_steps(graph: IntGraph, activity: Activity) -> None:
     x = random_input(graph, time_steps=3)
     assert first_steps(activity, 2) == measure(graph, [x[:2]])
     with pytest.raises(UsageError, match="between 1 and the activity's 3 \\(got 4\\)"):
         first_steps(activity, 4)
 
 
-def test_more_steps_than_the_activity_has_are_an_error(graph, activity) -> None:
+def test_more_steps_than_the_activity_has_are_an_error(graph: IntGraph, activity: Activity) -> None:
     with pytest.raises(UsageError, match="time_steps must lie between"):
         explore(graph, activity, spec(), space=DesignSpace(time_steps=(4,)))
 
@@ -214,13 +215,13 @@ def test_a_value_that_no_design_can_have_is_an_error() -> None:
         DesignSpace(cell_bits=(1, 0))
 
 
-def test_arrays_that_are_not_square_need_sides_to_explore(graph, activity) -> None:
+def test_arrays_that_are_not_square_need_sides_to_explore(graph: IntGraph, activity: Activity) -> None:
     wide = spec(crossbar={**spec().crossbar.model_dump(), "columns": 128})
     with pytest.raises(UsageError, match="64 x 128"):
         explore(graph, activity, wide, space=DesignSpace())
 
 
-def test_an_activity_of_another_graph_is_an_error(activity) -> None:
+def test_an_activity_of_another_graph_is_an_error(activity: Activity) -> None:
     with pytest.raises(HardwareError, match="must be of the graph that is explored"):
         explore(residual_graph(seed=5), activity, spec(), space=DesignSpace())
 
@@ -237,7 +238,7 @@ def test_larger_arrays_of_one_resolution_never_cost_more_energy() -> None:
     assert energies == sorted(energies, reverse=True) and len(set(energies)) == 5
 
 
-def test_the_csv_has_every_design_once(found, graph, activity) -> None:
+def test_the_csv_has_every_design_once(found: Exploration, graph: IntGraph, activity: Activity) -> None:
     rows = list(csv.DictReader(io.StringIO(csv_text(found))))
     assert len(rows) == len(found.designs)
     assert float(rows[0]["energy_pj"]) == pytest.approx(found.designs[0].energy_pj, rel=1e-9)
@@ -248,7 +249,9 @@ def test_the_csv_has_every_design_once(found, graph, activity) -> None:
     assert good["infeasible"] == "" and "from 4 to 10 bits" in bad["infeasible"] and bad["energy_pj"] == ""
 
 
-def test_the_table_shows_the_axes_that_differ_and_what_was_left_out(graph, activity, found) -> None:
+def test_the_table_shows_the_axes_that_differ_and_what_was_left_out(
+    graph: IntGraph, activity: Activity, found: Exploration
+) -> None:
     table = pareto_table(found, rows=3)
     assert table.split("\n")[0].startswith("| crossbar | cell_bits | adc_bits |")
     assert len([line for line in table.split("\n") if line.startswith("| ")]) == 5
@@ -260,14 +263,16 @@ def test_the_table_shows_the_axes_that_differ_and_what_was_left_out(graph, activ
     assert "more left out; the CSV says why" in pareto_table(explore(graph, activity, spec(), space=budgets))
 
 
-def test_a_converter_with_one_price_is_explored_at_its_own_resolution_only(graph, activity) -> None:
+def test_a_converter_with_one_price_is_explored_at_its_own_resolution_only(graph: IntGraph, activity: Activity) -> None:
     space = DesignSpace(crossbar=(64, 128), cell_bits=(1, 4), adc_bits=("lossless", 4, 8))
     found = explore(graph, activity, spec("spikesim_fixed"), space=space)
     assert {design.point.adc_bits for design in found.designs} == {4}
     assert "adc_conversion has one price, at 4 bits (got 10)" in {one.reason for one in found.infeasible}
 
 
-def test_digital_arrays_have_no_converter_and_cells_of_the_bits_that_are_priced(graph, activity) -> None:
+def test_digital_arrays_have_no_converter_and_cells_of_the_bits_that_are_priced(
+    graph: IntGraph, activity: Activity
+) -> None:
     space = DesignSpace(cell_bits=(1, 2), adc_bits=("lossless", 8))
     found = explore(graph, activity, spec("sram_digital"), space=space)
     assert [(design.point.cell_bits, design.point.adc_bits) for design in found.designs] == [(1, "lossless")]
@@ -282,7 +287,7 @@ def test_a_value_given_twice_is_an_error() -> None:
         DesignSpace(crossbar=(64, 32, 64))
 
 
-def written(tmp_path, text: str):
+def written(tmp_path: Path, text: str) -> Path:
     path = tmp_path / "accuracies.csv"
     path.write_text(text)
     return path
@@ -291,7 +296,7 @@ def written(tmp_path, text: str):
 POINT = DesignPoint(64, 2, "lossless", 8, "offset", "kernel_split", "none", "row_pipeline", None, 4, None, 2)
 
 
-def test_accuracies_are_looked_up_by_the_axes_of_the_file(tmp_path) -> None:
+def test_accuracies_are_looked_up_by_the_axes_of_the_file(tmp_path: Path) -> None:
     accuracy = read_accuracies(written(tmp_path, "weight_bits,time_steps,accuracy\n4,2,0.91\n4.0,1,0.88\n"))
     assert accuracy(POINT) == 0.91
     assert accuracy(replace(POINT, time_steps=1)) == 0.88
@@ -300,18 +305,18 @@ def test_accuracies_are_looked_up_by_the_axes_of_the_file(tmp_path) -> None:
     assert accuracy(replace(POINT, adc_bits=8)) == 0.91
 
 
-def test_accuracies_with_converters_count_for_coarse_ones_too(tmp_path) -> None:
+def test_accuracies_with_converters_count_for_coarse_ones_too(tmp_path: Path) -> None:
     accuracy = read_accuracies(written(tmp_path, "adc_bits,accuracy\nlossless,0.9\n4,0.5\n"))
     assert (accuracy(POINT), accuracy(replace(POINT, adc_bits=4))) == (0.9, 0.5)
 
 
-def test_no_budget_is_written_as_none_or_left_empty(tmp_path) -> None:
+def test_no_budget_is_written_as_none_or_left_empty(tmp_path: Path) -> None:
     for word in ("none", "", " none "):
         accuracy = read_accuracies(written(tmp_path, f"array_budget,accuracy\n{word},0.9\n100,0.5\n"))
         assert (accuracy(POINT), accuracy(replace(POINT, array_budget=100))) == (0.9, 0.5)
 
 
-def test_the_table_says_how_many_designs_have_no_accuracy(tmp_path, graph, activity) -> None:
+def test_the_table_says_how_many_designs_have_no_accuracy(tmp_path: Path, graph: IntGraph, activity: Activity) -> None:
     space = DesignSpace(weight_bits=(2, 4), array_budget=(None, 1000))
     accuracy = read_accuracies(written(tmp_path, "weight_bits,array_budget,accuracy\n4,none,0.9\n"))
     table = pareto_table(explore(graph, activity, spec(), space=space, accuracy=accuracy))
@@ -331,17 +336,19 @@ def test_the_table_says_how_many_designs_have_no_accuracy(tmp_path, graph, activ
         ("weight_bits,accuracy\n4,0.9\n4.0,0.8\n", "is the second row for these values"),
     ],
 )
-def test_a_faulty_table_of_accuracies_is_an_error(tmp_path, text, message) -> None:
+def test_a_faulty_table_of_accuracies_is_an_error(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(InvalidFileError, match=message):
         read_accuracies(written(tmp_path, text))
 
 
-def test_a_missing_table_of_accuracies_is_an_error(tmp_path) -> None:
+def test_a_missing_table_of_accuracies_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(MissingFileError):
         read_accuracies(tmp_path / "accuracies.csv")
 
 
-def test_the_picture_is_the_same_each_time_and_has_a_panel_for_accuracy(tmp_path, graph, activity, found) -> None:
+def test_the_picture_is_the_same_each_time_and_has_a_panel_for_accuracy(
+    tmp_path: Path, graph: IntGraph, activity: Activity, found: Exploration
+) -> None:
     some = replace(found, designs=found.designs[::16])
     write_plot(some, tmp_path / "one.svg")
     write_plot(some, tmp_path / "two.svg")
@@ -356,12 +363,12 @@ def test_the_picture_is_the_same_each_time_and_has_a_panel_for_accuracy(tmp_path
     assert (tmp_path / "known.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_a_picture_of_another_kind_is_an_error(tmp_path, found) -> None:
+def test_a_picture_of_another_kind_is_an_error(tmp_path: Path, found: Exploration) -> None:
     with pytest.raises(UsageError, match="must end in"):
         write_plot(found, tmp_path / "designs.bmp")
 
 
-def test_a_mapping_whose_items_have_no_price_is_left_out(graph, activity) -> None:
+def test_a_mapping_whose_items_have_no_price_is_left_out(graph: IntGraph, activity: Activity) -> None:
     """PEs of several arrays send their sums; a description of one array each need not price that."""
     document = spec(crossbar={**spec().crossbar.model_dump(), "mapping": "im2col"}).model_dump()
     for section in ("costs", "excluded"):

@@ -6,19 +6,17 @@ that this file does not derive, fails the test: no number of a description comes
 
 import json
 import math
-from collections.abc import Mapping
 
 import pytest
 
-from intsnn.hardware import HardwareSpec, load_hardware
+from intsnn.hardware import HardwareSpec
 from intsnn.hardware.spec import QUANTITIES, Cost
+from tests.support.crossbar_by_hand import hardware_spec
 from tests.support.paths import DATA, ROOT
 
 SOURCES = json.loads((DATA / "hardware_components.json").read_text())
 SATA, CACTI = SOURCES["digital"]["sata_kernels_400MHz"], SOURCES["memory"]["sram_cacti_lstp"]
-Published = Mapping[
-    tuple[str, str], float | list[float]
-]  # (component or item, quantity) -> number, or one for each width
+Published = dict[tuple[str, str], float | list[float]]  # (component or item, quantity) -> number, or one for each width
 
 
 def logic() -> Published:
@@ -113,17 +111,15 @@ def prices(hardware: HardwareSpec) -> Published:
 
 
 @pytest.mark.parametrize("name", sorted(PUBLISHED))
-def test_every_price_is_the_published_number_of_its_source(name) -> None:
-    hardware = load_hardware(name)
-    assert isinstance(hardware, HardwareSpec)
-    found = prices(hardware)
+def test_every_price_is_the_published_number_of_its_source(name: str) -> None:
+    found = prices(hardware_spec(name))
     assert found.keys() == PUBLISHED[name].keys()
     for key, price in found.items():
         assert price == pytest.approx(PUBLISHED[name][key], rel=6e-4), key
 
 
 @pytest.mark.parametrize("bits", [4, 6, 8])
-def test_the_surveys_formula_gives_the_spot_values_that_the_package_gives(bits) -> None:
+def test_the_surveys_formula_gives_the_spot_values_that_the_package_gives(bits: int) -> None:
     for nm in (65, 32):
         spot = SOURCES["adc"]["murmann_regression"][f"spot_{nm}nm_100MSps"][str(bits)]
         assert murmann(bits, nm) == pytest.approx(spot, rel=5e-4)

@@ -16,16 +16,12 @@ from intsnn.estimation.spikesim.rules import SpikeSimLayer, spikesim
 from intsnn.graph import IntGraph
 from intsnn.hardware import HardwareSpec, load_hardware, shipped_hardware
 from intsnn.hardware.items import Item
+from tests.support.crossbar_by_hand import hardware_spec
 from tests.support.intgraphs import GraphBuilder, random_input, residual_graph
+from tests.support.narrowing import available, components_of
 
 FOLDER = Path(intsnn.__file__).parent / "hardware"
 OWN_KIND = tuple(name for name in shipped_hardware() if name != "spikesim")
-
-
-def spec(name: str) -> HardwareSpec:
-    found = load_hardware(name)
-    assert isinstance(found, HardwareSpec)
-    return found
 
 
 def component(report: HardwareReport, name: str) -> float:
@@ -33,17 +29,17 @@ def component(report: HardwareReport, name: str) -> float:
 
 
 @pytest.mark.parametrize("name", OWN_KIND)
-def test_every_description_prices_every_network(name) -> None:
+def test_every_description_prices_every_network(name: str) -> None:
     graph = residual_graph()
     report = estimate(graph, measure(graph, [random_input(graph)]), name)
     assert report.energy_pj > 0 and report.latency_ns > 0 and report.area_um2 > 0
     assert all(entry.source for entry in report.provenance)
-    assert set(spec(name).remarks) <= set(report.notes)
+    assert set(hardware_spec(name).remarks) <= set(report.notes)
 
 
 @pytest.mark.parametrize("name", OWN_KIND)
-def test_every_price_names_its_source_and_every_excluded_item_its_reason(name) -> None:
-    hardware = spec(name)
+def test_every_price_names_its_source_and_every_excluded_item_its_reason(name: str) -> None:
+    hardware = hardware_spec(name)
     for item in Item:
         cost = hardware.cost(item)
         if cost is None:
@@ -78,8 +74,8 @@ def test_a_dense_3x3_layer_of_64_channels_costs_in_spikesim_fixed_what_spikesim_
 def test_areas_of_one_pe_in_spikesim_fixed_are_those_of_spikesim() -> None:
     """A PE of 3 x 3 arrays: crossbars, converters and multiplexers of SpikeSim's formula, per PE."""
     report = estimate(*dense_conv(), "spikesim_fixed")
-    assert not isinstance(report.area, tuple) or {piece.node for piece in report.area}
-    areas = {piece.component: piece.area_um2 for piece in report.area}  # type: ignore[union-attr]
+    assert {piece.node for piece in available(report.area)}
+    areas = {piece.component: piece.area_um2 for piece in available(report.area)}
     assert areas["cell_read"] == pytest.approx(9 * 26.2144, rel=1e-9)
     assert areas["adc_conversion"] == pytest.approx(8 * 693.633, rel=1e-9)
     assert areas["mux_switch"] == pytest.approx(8 * 45.9, rel=1e-9)
@@ -111,15 +107,14 @@ def test_one_pe_cycle_a_position_gives_the_corrected_times_of_vgg9() -> None:
     """
     graph = vgg9()
     report = estimate(graph, assume(graph, rate=0.15, time_steps=5), "spikesim_fixed")
-    assert not hasattr(report.latency, "reason")
-    layers = [busy.time_ns for busy in report.latency if "conv" in busy.node]  # type: ignore[union-attr]
+    layers = [busy.time_ns for busy in available(report.latency) if "conv" in busy.node]
     assert sum(layers) == pytest.approx(2752 * 104 * 5)
     assert report.timeline is not None and report.timeline.interval_ns == pytest.approx(1024 * 104 * 5)
     assert report.latency_ns < 1.1 * report.timeline.interval_ns
 
 
 def test_every_mended_fault_is_listed() -> None:
-    listed = [line for line in spec("spikesim_fixed").remarks if line.startswith("Mended")]
+    listed = [line for line in hardware_spec("spikesim_fixed").remarks if line.startswith("Mended")]
     assert len(listed) == 11
     for words in ("X/8", "every array", "active rows", "4-bit cells", "22 bits", "after pooling", "each neuron"):
         assert any(words in line for line in listed), words
@@ -139,8 +134,8 @@ def stillmaker_22_nm() -> tuple[float, float]:
 
 
 @pytest.mark.parametrize("name", ["rram_128x128_22nm", "sram_digital"])
-def test_logic_at_22_nm_is_scaled_by_the_papers_polynomials(name) -> None:
-    scaling = spec(name).components["adder"].scaling
+def test_logic_at_22_nm_is_scaled_by_the_papers_polynomials(name: str) -> None:
+    scaling = hardware_spec(name).components["adder"].scaling
     assert scaling is not None
     assert (scaling.energy, scaling.area) == pytest.approx(stillmaker_22_nm(), abs=5e-5)
 
@@ -153,7 +148,7 @@ MACRO = ("row_activation", "cell_read", "adder_tree_add", "shift_add", "sign_sub
 
 def digital_macro() -> HardwareReport:
     """256 rows of 64 4-bit weights, 4-bit inputs: arrays, trees and shift-adders of sram_digital, as one layer."""
-    hardware = spec("sram_digital")
+    hardware = hardware_spec("sram_digital")
     crossbar = hardware.crossbar.model_copy(update={"rows": 256, "columns": 256})
     build = GraphBuilder(np.random.default_rng(0))
     build.readout(build.linear(build.input((256,), bit_width=4), 64), mode="steps")
@@ -170,8 +165,8 @@ def test_a_digital_macro_has_the_efficiency_and_density_of_a_published_one_withi
     """
     report = digital_macro()
     energy_pj = math.fsum(component(report, name) for name in MACRO)
-    area_um2 = math.fsum(piece.area_um2 for piece in report.area if piece.component in MACRO)  # type: ignore[union-attr]
-    (layer,) = (busy for busy in report.latency if "linear" in busy.node)  # type: ignore[union-attr]
+    area_um2 = math.fsum(piece.area_um2 for piece in available(report.area) if piece.component in MACRO)
+    (layer,) = (busy for busy in available(report.latency) if "linear" in busy.node)
     tops_per_w = report.dense_operations / energy_pj
     tops_per_mm2 = report.dense_operations / layer.time_ns * 1e3 / area_um2
     assert 89 / 3 < tops_per_w < 89
@@ -180,14 +175,16 @@ def test_a_digital_macro_has_the_efficiency_and_density_of_a_published_one_withi
 
 def test_an_accumulation_at_22_nm_costs_what_another_model_says_of_words_between_16_and_32_bits() -> None:
     """Yan et al. 2024 (arXiv:2409.08290), 22 nm: 0.05448 pJ for the accumulation of a synaptic operation."""
-    low, high = (price_of(Item.PARTIAL_SUM_ADD, "energy_pj", spec("sram_digital"), bits=bits) for bits in (16, 32))
+    low, high = (
+        price_of(Item.PARTIAL_SUM_ADD, "energy_pj", hardware_spec("sram_digital"), bits=bits) for bits in (16, 32)
+    )
     assert low is not None and high is not None and low < 0.05448 < high
 
 
 def test_a_digital_chip_has_no_converter_and_is_exact() -> None:
     graph = residual_graph()
     report = estimate(graph, measure(graph, [random_input(graph)]), "sram_digital")
-    assert not {"adc_conversion", "mux_switch"} & {part.component for part in (*report.energy, *report.area)}  # type: ignore[misc]
+    assert not {"adc_conversion", "mux_switch"} & components_of(report)
     assert component(report, "adder_tree_add") > 0
     assert {"adc_conversion", "mux_switch"} <= {entry.effect for entry in report.not_modelled}
     assert not any("does not compute the graph's integers" in note for note in report.notes)
@@ -210,7 +207,7 @@ def test_a_digital_chip_has_no_converter_and_is_exact() -> None:
         ("rram_64x64_65nm", "tile: {pe: 8}", "tile: {pe: 8}\nduplication: {arrays: 0}", "duplication.arrays"),
     ],
 )
-def test_a_faulty_description_is_an_error(tmp_path, name, old, new, message) -> None:
+def test_a_faulty_description_is_an_error(tmp_path: Path, name: str, old: str, new: str, message: str) -> None:
     text = (FOLDER / f"{name}.yaml").read_text()
     assert text.count(old) == 1, old
     path = tmp_path / "mine.yaml"
@@ -220,7 +217,7 @@ def test_a_faulty_description_is_an_error(tmp_path, name, old, new, message) -> 
     assert message in str(error.value)
 
 
-def test_a_floorplan_factor_multiplies_the_area_of_the_chip_and_nothing_else(tmp_path) -> None:
+def test_a_floorplan_factor_multiplies_the_area_of_the_chip_and_nothing_else(tmp_path: Path) -> None:
     text = (FOLDER / "rram_64x64_65nm.yaml").read_text()
     path = tmp_path / "mine.yaml"
     path.write_text(text.replace("floorplan:\n  factor: 1\n", "floorplan:\n  factor: 4.2\n"))
@@ -232,11 +229,11 @@ def test_a_floorplan_factor_multiplies_the_area_of_the_chip_and_nothing_else(tmp
 
 
 @pytest.mark.parametrize("name", shipped_hardware())
-def test_every_description_says_what_it_adds_between_its_components_and_why(name) -> None:
+def test_every_description_says_what_it_adds_between_its_components_and_why(name: str) -> None:
     assert len(load_hardware(name).floorplan.source) > 10
 
 
-def test_a_description_with_converters_need_not_price_trees(tmp_path) -> None:
+def test_a_description_with_converters_need_not_price_trees(tmp_path: Path) -> None:
     """Descriptions that were written before there were trees stay valid."""
     text = (FOLDER / "rram_64x64_65nm.yaml").read_text()
     path = tmp_path / "mine.yaml"
@@ -244,7 +241,7 @@ def test_a_description_with_converters_need_not_price_trees(tmp_path) -> None:
     assert isinstance(load_hardware(path), HardwareSpec)
 
 
-def test_a_description_whose_pes_are_single_arrays_need_not_price_a_bus_inside_them(tmp_path) -> None:
+def test_a_description_whose_pes_are_single_arrays_need_not_price_a_bus_inside_them(tmp_path: Path) -> None:
     text = (FOLDER / "sram_digital.yaml").read_text()
     path = tmp_path / "mine.yaml"
     path.write_text("\n".join(line for line in text.split("\n") if "pe_transfer" not in line))
@@ -254,7 +251,7 @@ def test_a_description_whose_pes_are_single_arrays_need_not_price_a_bus_inside_t
 
 
 def test_a_converter_outside_the_table_is_an_error_in_every_estimate() -> None:
-    hardware = spec("rram_128x128_22nm")
+    hardware = hardware_spec("rram_128x128_22nm")
     crossbar = hardware.crossbar.model_copy(update={"rows": 1024})
     graph = residual_graph()
     with pytest.raises(HardwareError, match="from 4 to 10 bits \\(got 12\\)"):

@@ -1,4 +1,5 @@
 import itertools
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -44,14 +45,14 @@ def test_copies_end_where_every_position_has_its_own() -> None:
     st.lists(st.builds(Replicable, st.integers(1, 7), st.integers(1, 3), st.integers(1, 4)), min_size=1, max_size=3),
     st.integers(0, 20),
 )
-def test_greedy_is_as_fast_as_the_best_of_all_choices(layers, spare) -> None:
+def test_greedy_is_as_fast_as_the_best_of_all_choices(layers: list[Replicable], spare: int) -> None:
     budget = sum(layer.arrays for layer in layers) + spare
     chosen = duplicates(layers, budget)
 
-    def slowest(copies):
+    def slowest(copies: Sequence[int]) -> int:
         return max(layer.reads_with(number) for layer, number in zip(layers, copies, strict=True))
 
-    def arrays(copies):
+    def arrays(copies: Sequence[int]) -> int:
         return sum(layer.arrays * number for layer, number in zip(layers, copies, strict=True))
 
     every = itertools.product(*(range(1, layer.positions + 1) for layer in layers))

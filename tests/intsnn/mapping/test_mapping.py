@@ -1,4 +1,5 @@
 import math
+from typing import TypedDict, Unpack
 
 import numpy as np
 import pytest
@@ -7,26 +8,29 @@ from hypothesis import strategies as st
 
 from intsnn.arithmetic import Bounds, joined, word_bits
 from intsnn.errors import HardwareError
-from intsnn.graph import IntGraph, IntInput, IntLinear, IntNeuron, IntRequant
-from intsnn.hardware import load_hardware
+from intsnn.graph import IntGraph, IntInput, IntLinear, IntNeuron, IntRequant, Sizes
 from intsnn.hardware.items import Item
-from intsnn.mapping import map_graph
+from intsnn.hardware.spec import Encoding
+from intsnn.mapping import DigitalMapping, LayerMapping, map_graph
 from intsnn.mapping.operations import signed_digits
-from tests.support.crossbar_by_hand import place_cells, small_hardware
+from tests.support.crossbar_by_hand import CrossbarOptions, hardware_spec, place_cells, small_hardware
+from tests.support.graph_builder import Reset
 from tests.support.intgraphs import GraphBuilder, residual_graph
 from tests.support.wide_graphs import any_graphs
 
-HARDWARE = load_hardware("rram_64x64_65nm")
+HARDWARE = hardware_spec("rram_64x64_65nm")
 
 
-def one_conv(channels: tuple[int, int], *, kernel=(3, 3), groups=1, bit_width=4, bits=1) -> IntGraph:
+def one_conv(
+    channels: tuple[int, int], *, kernel: Sizes = (3, 3), groups: int = 1, bit_width: float = 4, bits: int = 1
+) -> IntGraph:
     build = GraphBuilder(np.random.default_rng(0))
     x = build.input((channels[0], 6, 6), bit_width=bits)
     build.readout(build.conv(x, channels[1], kernel=kernel, groups=groups, bit_width=bit_width))
     return build.graph()
 
 
-def mapped(graph, **changes):
+def mapped(graph: IntGraph, **changes: Unpack[CrossbarOptions]) -> LayerMapping:
     return map_graph(graph, small_hardware(rows=64, columns=64, cell_bits=2, **changes)).layers[0]
 
 
@@ -83,7 +87,9 @@ def test_a_linear_layer_is_a_one_by_one_kernel() -> None:
         (1, [-1, 1], 2, "differential", 1), (1.58, [-1, 1], 1, "differential", 1), (2, [-2, 1], 1, "differential", 2),
     ],
 )  # fmt: skip
-def test_weight_slices_by_hand(bit_width, weights, cell_bits, encoding, slices) -> None:
+def test_weight_slices_by_hand(
+    bit_width: float, weights: list[int], cell_bits: int, encoding: Encoding, slices: int
+) -> None:
     build = GraphBuilder(np.random.default_rng(0))
     x = build.input((2,), bit_width=1)
     build.nodes.append(IntLinear("linear", (x,), (1,), np.array([weights]), bit_width))
@@ -94,7 +100,7 @@ def test_weight_slices_by_hand(bit_width, weights, cell_bits, encoding, slices) 
 
 @settings(max_examples=60, deadline=None)
 @given(st.data())
-def test_arrays_and_utilisation_equal_a_placement_cell_by_cell(data) -> None:
+def test_arrays_and_utilisation_equal_a_placement_cell_by_cell(data: st.DataObject) -> None:
     graph = data.draw(any_graphs())
     hardware = small_hardware(
         rows=data.draw(st.integers(1, 9)),
@@ -122,7 +128,7 @@ def test_arrays_and_utilisation_equal_a_placement_cell_by_cell(data) -> None:
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(1, 300), st.integers(1, 300), st.sampled_from((1, 3)))
-def test_more_weight_bits_never_take_fewer_arrays(inputs, outputs, kernel) -> None:
+def test_more_weight_bits_never_take_fewer_arrays(inputs: int, outputs: int, kernel: int) -> None:
     layers = [
         map_graph(one_conv((inputs, outputs), kernel=(kernel, kernel), bit_width=bits), HARDWARE).layers[0]
         for bits in (1, 2, 4, 8)
@@ -133,18 +139,24 @@ def test_more_weight_bits_never_take_fewer_arrays(inputs, outputs, kernel) -> No
 @pytest.mark.parametrize(
     ("value", "digits"), [(0, 0), (1, 1), (4, 1), (3, 2), (6, 2), (7, 2), (11, 3), (15, 2), (21, 3)]
 )
-def test_signed_digits_by_hand(value, digits) -> None:
+def test_signed_digits_by_hand(value: int, digits: int) -> None:
     assert signed_digits(value) == digits
 
 
-def neuron_mapping(*, leak=4, reset="hard", drive=0, bit_width=4):
+class NeuronChanges(TypedDict, total=False):
+    leak: int
+    reset: Reset
+    drive: int
+
+
+def neuron_mapping(*, leak: int = 4, reset: Reset = "hard", drive: int = 0, bit_width: int = 4) -> DigitalMapping:
     """Current in [-8, 7]; v in 4 bits."""
     shape, zero = (100,), np.zeros(1, np.int64)
     neuron = IntNeuron(
         "lif",
         ("current",),
         shape,
-        leak=leak,
+        leak=np.array([leak]),
         drive=np.array([drive]),
         threshold=np.array([5]),
         reset=reset,
@@ -166,7 +178,7 @@ def neuron_mapping(*, leak=4, reset="hard", drive=0, bit_width=4):
     return next(node for node in mapping.digital if node.name == "lif")
 
 
-def operations(node):
+def operations(node: DigitalMapping) -> dict[Item, tuple[float, object]]:
     return {operation.item: (operation.per_element, operation.bits) for operation in node.operations}
 
 
@@ -183,11 +195,11 @@ def test_a_neuron_with_a_power_of_two_leak_by_hand() -> None:
     ("changes", "additions"),
     [({"leak": 3}, 2), ({"reset": "soft"}, 2), ({"drive": 1}, 2), ({"leak": 0}, 0), ({"leak": 11, "reset": "soft"}, 4)],
 )
-def test_leak_digits_drive_and_soft_reset_cost_additions(changes, additions) -> None:
+def test_leak_digits_drive_and_soft_reset_cost_additions(changes: NeuronChanges, additions: int) -> None:
     assert operations(neuron_mapping(**changes))[Item.NEURON_ADD][0] == additions
 
 
-def requant_mapping(multiplier, bias):
+def requant_mapping(multiplier: list[int], bias: list[int]) -> tuple[Bounds, DigitalMapping]:
     build = GraphBuilder(np.random.default_rng(0))
     x = build.linear(build.input((4,), bit_width=1), 2)
     build.nodes.append(IntRequant("requant", (x,), (2,), np.array(multiplier), np.array(bias), 3, 1.0))

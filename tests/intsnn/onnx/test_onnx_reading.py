@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +16,7 @@ from intsnn.errors import GraphError, IntsnnError, InvalidFileError, MissingFile
 from intsnn.graph import IntGraph, IntLinear
 from intsnn.onnx.file import build_model, load_model, read_model, read_onnx, write_onnx, write_streaming_onnx
 from tests.support.hand_made_graphs import maps_graph, neuron_graph, norm_per_step_graph, wide_hand_made_graphs
-from tests.support.intgraphs import dense_graph, residual_graph
+from tests.support.intgraphs import dense_graph, residual_graph, with_changed_node
 from tests.support.wide_graphs import any_graphs
 
 _WRITES_FILES = [HealthCheck.function_scoped_fixture]
@@ -39,20 +38,15 @@ def test_reading_gives_exactly_the_graph_that_was_written(tmp_path: Path, graph:
 @settings(max_examples=60, deadline=None)
 @given(scale=st.floats(min_value=0, exclude_min=True, allow_infinity=False))
 def test_any_scale_survives_the_file_exactly(scale: float) -> None:
-    graph = _changed(dense_graph(), "readout", scale=scale)
+    graph = with_changed_node(dense_graph(), "readout", scale=scale)
     assert read_model(build_model(graph)) == graph
 
 
 def test_bit_width_keeps_its_type_through_the_file() -> None:
     for bit_width in (8, 8.0):
-        graph = _changed(dense_graph(), "layers.1.linear", bit_width=bit_width)
+        graph = with_changed_node(dense_graph(), "layers.1.linear", bit_width=bit_width)
         read = read_model(build_model(graph)).node("layers.1.linear")
         assert isinstance(read, IntLinear) and type(read.bit_width) is type(bit_width)
-
-
-def _changed(graph: IntGraph, name: str, **changes: object) -> IntGraph:
-    nodes = tuple(replace(node, **changes) if node.name == name else node for node in graph)  # type: ignore[arg-type]
-    return IntGraph(nodes, graph.metadata)
 
 
 def test_equal_graphs_give_equal_bytes(tmp_path: Path) -> None:
@@ -71,7 +65,7 @@ def test_an_illegal_graph_is_not_written_and_the_old_file_stays(tmp_path: Path) 
     write_onnx(residual_graph(), path)
     before = path.read_bytes()
     with pytest.raises(GraphError, match="readout: scale must be"):
-        write_onnx(_changed(residual_graph(), "readout", scale=-1.0), path)
+        write_onnx(with_changed_node(residual_graph(), "readout", scale=-1.0), path)
     assert path.read_bytes() == before
 
 

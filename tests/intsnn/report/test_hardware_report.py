@@ -17,7 +17,7 @@ from intsnn.hardware import HardwareSpec, SpikeSimSpec, load_hardware, shipped_h
 from intsnn.hardware.items import Item
 from intsnn.report import summary_table, to_json, to_markdown
 from intsnn.report.markdown import node_cells
-from tests.support.crossbar_by_hand import small_hardware
+from tests.support.crossbar_by_hand import hardware_spec, small_hardware
 from tests.support.intgraphs import GraphBuilder, dense_graph, random_input, residual_graph
 from tests.support.paths import ROOT
 
@@ -31,7 +31,7 @@ def report() -> HardwareReport:
     return estimate(graph, measure(graph, [random_input(graph)]), "rram_64x64_65nm")
 
 
-def test_the_json_holds_every_figure_and_is_the_same_each_time(report) -> None:
+def test_the_json_holds_every_figure_and_is_the_same_each_time(report: HardwareReport) -> None:
     text = to_json(report)
     graph = residual_graph()
     assert text == to_json(estimate(graph, measure(graph, [random_input(graph)]), "rram_64x64_65nm"))
@@ -74,12 +74,12 @@ def test_an_assumed_activity_says_what_it_assumes_and_no_operations_are_0() -> N
     assert "0" in shown.values()
 
 
-def test_the_short_table_has_the_floorplan_where_there_is_a_factor(report) -> None:
+def test_the_short_table_has_the_floorplan_where_there_is_a_factor(report: HardwareReport) -> None:
     placed = replace(report, floorplan=Floorplan(4.2, "test"))
     assert "floorplan" not in summary_table(report) and "| Area with floorplan factor |" in summary_table(placed)
 
 
-def test_markdown_has_every_section_node_component_and_source(report) -> None:
+def test_markdown_has_every_section_node_component_and_source(report: HardwareReport) -> None:
     text = to_markdown(report)
     for section in ("## Totals", "## By node", "## By component", "## Where the numbers come from", "## Not modelled"):
         assert section in text
@@ -93,7 +93,7 @@ def test_markdown_has_every_section_node_component_and_source(report) -> None:
     assert "29 arrays in 5 PEs on 5 tiles" in text
 
 
-def test_tables_are_well_formed(report) -> None:
+def test_tables_are_well_formed(report: HardwareReport) -> None:
     for text in (to_markdown(report), summary_table(report)):
         tables = [block.split("\n") for block in text.strip().split("\n\n") if block.startswith("|")]
         assert tables
@@ -101,7 +101,7 @@ def test_tables_are_well_formed(report) -> None:
             assert len({line.replace("\\|", "").count("|") for line in lines}) == 1
 
 
-def test_the_summary_is_short_and_carries_units(report) -> None:
+def test_the_summary_is_short_and_carries_units(report: HardwareReport) -> None:
     table, remarks = summary_table(report).split("\n\n")
     lines = table.split("\n")
     assert len(lines) == 8
@@ -148,7 +148,7 @@ def test_an_unknown_name_lists_the_shipped_ones() -> None:
     assert "rram_64x64_65nm, spikesim" in error.value.hints[0]
 
 
-def test_a_missing_file_is_an_error(tmp_path) -> None:
+def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(MissingFileError):
         load_hardware(tmp_path / "mine.yaml")
     with pytest.raises(MissingFileError):
@@ -156,8 +156,7 @@ def test_a_missing_file_is_an_error(tmp_path) -> None:
 
 
 def test_every_price_has_a_source() -> None:
-    hardware = load_hardware("rram_64x64_65nm")
-    assert isinstance(hardware, HardwareSpec)
+    hardware = hardware_spec("rram_64x64_65nm")
     for item in Item:
         cost = hardware.cost(item)
         assert cost is not None and len(cost.source) > 10
@@ -168,12 +167,11 @@ def test_every_price_has_a_source() -> None:
 def test_the_scaling_factors_follow_from_the_papers_polynomials() -> None:
     """E = a V^2 + b V + c at 0.8 V, rows 65 and 32 nm; area of 65 over 32 nm: 1/0.31."""
 
-    def energy(a, b, c):
+    def energy(a: float, b: float, c: float) -> float:
         return a * 0.64 + b * 0.8 + c
 
     factor = energy(3.755, -4.398, 1.975) / energy(0.9559, -0.7823, 0.471)
-    hardware = load_hardware("rram_64x64_65nm")
-    assert isinstance(hardware, HardwareSpec)
+    hardware = hardware_spec("rram_64x64_65nm")
     scaling = hardware.components["adder"].scaling
     assert scaling is not None
     assert scaling.energy == pytest.approx(factor, abs=5e-5)
@@ -210,7 +208,7 @@ def test_the_scaling_factors_follow_from_the_papers_polynomials() -> None:
         ("schema: mdcompress.hardware/1", "schema: mdcompress.recipe/1", "mdcompress.hardware/1"),
     ],
 )
-def test_a_faulty_description_is_an_error_with_its_place(tmp_path, old, new, message) -> None:
+def test_a_faulty_description_is_an_error_with_its_place(tmp_path: Path, old: str, new: str, message: str) -> None:
     text = SHIPPED.read_text()
     assert text.count(old) == 1, old
     path = tmp_path / "mine.yaml"
@@ -221,14 +219,14 @@ def test_a_faulty_description_is_an_error_with_its_place(tmp_path, old, new, mes
     assert f"{path}:" in str(error.value)
 
 
-def test_a_faulty_spikesim_description_is_an_error(tmp_path) -> None:
+def test_a_faulty_spikesim_description_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text((FOLDER / "spikesim.yaml").read_text().replace("energy_pj: 397", "energy_pj: -397"))
     with pytest.raises(InvalidFileError, match="SpikeSim description"):
         load_hardware(str(path))
 
 
-def test_ones_own_description_is_used(tmp_path) -> None:
+def test_ones_own_description_is_used(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text(SHIPPED.read_text().replace("adc_bits: lossless", "adc_bits: 6"))
     graph = dense_graph()

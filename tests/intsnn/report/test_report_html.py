@@ -17,7 +17,9 @@ from intsnn.report import to_html, to_markdown
 from intsnn.report.html.markup import Html, number, share, tag
 from intsnn.report.words import best_unit, readable, with_unit
 from tests.support.crossbar_by_hand import small_hardware
+from tests.support.elements import attribute, part, percent, words
 from tests.support.intgraphs import GraphBuilder, graph_inputs, random_input, residual_graph
+from tests.support.narrowing import components_of
 from tests.support.wide_graphs import weighted_graphs
 
 Element = ElementTree.Element
@@ -36,43 +38,38 @@ def parsed(page: str) -> Element:
     return ElementTree.fromstring(rest)
 
 
-def words(element: Element) -> str:
-    return " ".join("".join(element.itertext()).split())
-
-
-def test_the_same_report_gives_the_same_bytes(report) -> None:
+def test_the_same_report_gives_the_same_bytes(report: HardwareReport) -> None:
     graph = residual_graph()
     again = estimate(graph, measure(graph, [random_input(graph)]), "rram_64x64_65nm")
     assert to_html(report).encode() == to_html(again).encode()
 
 
-def test_the_page_needs_nothing_but_itself(report) -> None:
+def test_the_page_needs_nothing_but_itself(report: HardwareReport) -> None:
     page = parsed(to_html(report))
     names = {element.tag for element in page.iter()}
     assert not names & {"script", "link", "img", "iframe", "object", "embed", "video", "audio", "base"}
     for element in page.iter():
         assert not {"src", "srcset", "style", "onload", "onclick"} & set(element.attrib)
         assert element.get("href", "#").startswith("#")
-    style = words(page.find("head/style"))
+    style = words(part(page, "head/style"))
     assert "url(" not in style and "@import" not in style
 
 
-def test_every_link_and_reference_has_its_target_and_no_id_is_twice(report) -> None:
+def test_every_link_and_reference_has_its_target_and_no_id_is_twice(report: HardwareReport) -> None:
     page = parsed(to_html(report))
     names = [element.get("id") for element in page.iter() if element.get("id")]
     assert len(names) == len(set(names))
-    targets = [element.get("href") for element in page.iter() if element.get("href")]
+    targets = [attribute(element, "href") for element in page.iter() if element.get("href")]
     assert len(targets) > 11
     assert {target.removeprefix("#") for target in targets} <= set(names)
 
 
-def test_the_page_holds_every_node_component_total_source_and_limit(report) -> None:
-    text = words(parsed(to_html(report)).find("body"))
-    parts = [*report.energy, *report.area]
+def test_the_page_holds_every_node_component_total_source_and_limit(report: HardwareReport) -> None:
+    text = words(part(parsed(to_html(report)), "body"))
     for expected in (
         report.hardware,
         *(node.name for node in report.nodes),
-        *(part.component for part in parts),
+        *components_of(report),
         *(total.label for total in report.totals()),
         *(" ".join(entry.source.split()) for entry in report.provenance),
         *(entry.reason for entry in report.not_modelled),
@@ -87,35 +84,35 @@ def test_the_page_holds_every_node_component_total_source_and_limit(report) -> N
         assert expected in text, expected
 
 
-def test_every_figure_has_words_for_those_who_do_not_see_it_and_its_numbers_as_a_table(report) -> None:
+def test_every_figure_has_words_for_those_who_do_not_see_it_and_its_numbers_as_a_table(report: HardwareReport) -> None:
     figures = list(parsed(to_html(report)).iter("figure"))
     assert len(figures) == 10
     for figure in figures:
-        chart = figure.find("div[@role='img']")
-        assert len(chart.get("aria-label")) > 20 and "nan" not in chart.get("aria-label")
-        assert words(figure.find("figcaption/h3"))
-        assert len(list(figure.find("details").iter("tr"))) > 1
+        said = attribute(part(figure, "div[@role='img']"), "aria-label")
+        assert len(said) > 20 and "nan" not in said
+        assert words(part(figure, "figcaption/h3"))
+        assert len(list(part(figure, "details").iter("tr"))) > 1
 
 
-def test_the_page_has_a_dark_scheme_a_narrow_one_and_one_for_print(report) -> None:
+def test_the_page_has_a_dark_scheme_a_narrow_one_and_one_for_print(report: HardwareReport) -> None:
     page = parsed(to_html(report))
-    style = words(page.find("head/style"))
+    style = words(part(page, "head/style"))
     for rule in ("prefers-color-scheme: dark", "max-width: 640px", "@media print"):
         assert rule in style
     viewport = [meta.get("content") for meta in page.iter("meta") if meta.get("name") == "viewport"]
     assert viewport == ["width=device-width, initial-scale=1"]
 
 
-def test_every_class_of_the_page_is_in_the_style_sheet(report) -> None:
+def test_every_class_of_the_page_is_in_the_style_sheet(report: HardwareReport) -> None:
     page = parsed(to_html(report))
-    style = words(page.find("head/style"))
+    style = words(part(page, "head/style"))
     used = {name for element in page.iter() for name in element.get("class", "").split()}
     assert {"c0", "s3", "used", "empty", "less", "more"} <= used
     for name in used:
         assert re.search(rf"\.{name}\b", style), name
 
 
-def test_what_comes_from_outside_is_escaped(report) -> None:
+def test_what_comes_from_outside_is_escaped(report: HardwareReport) -> None:
     evil = "<script>alert('1')</script> & \"<b>\""
     changed = replace(report, hardware=evil, summary=evil, not_modelled=(NotModelled(evil, evil),), notes=(evil,))
     page = parsed(to_html(changed))
@@ -124,14 +121,14 @@ def test_what_comes_from_outside_is_escaped(report) -> None:
 
 
 @pytest.mark.parametrize("name", shipped_hardware())
-def test_every_shipped_description_gives_a_page(name) -> None:
+def test_every_shipped_description_gives_a_page(name: str) -> None:
     build = GraphBuilder(np.random.default_rng(0))
     x = build.neuron(build.requant(build.conv(build.input((2, 8, 8)), 4)))
     build.readout(build.requant(build.linear(build.flatten(build.neuron(build.requant(build.conv(x, 8)))), 3)))
     graph = build.graph()
     report = estimate(graph, measure(graph, [random_input(graph)]), name)
     page = parsed(to_html(report))
-    assert words(page.find("body/header/h1")) == name
+    assert words(part(page, "body/header/h1")) == name
     assert len(list(page.iter("section"))) == 11
 
 
@@ -151,7 +148,7 @@ def test_figures_that_the_rules_cannot_give_are_absent_with_their_reason() -> No
     with_basis = replace(bare, basis=Basis(small, activity))
     text = words(parsed(to_html(with_basis)))
     assert "these are SpikeSim's figures" in text and "Arithmetic proxy" in text
-    assert "groups" in words(parsed(to_html(report)).find(".//section[@id='comparison']"))
+    assert "groups" in words(part(parsed(to_html(report)), ".//section[@id='comparison']"))
 
 
 def test_a_chip_without_area_says_why() -> None:
@@ -160,7 +157,7 @@ def test_a_chip_without_area_says_why() -> None:
     build.readout(build.requant(build.conv(x, 4)))
     graph = build.graph()
     report = estimate(graph, assume(graph, rate=0.2, time_steps=2), "spikesim")
-    section = parsed(to_html(report)).find(".//section[@id='area']")
+    section = part(parsed(to_html(report)), ".//section[@id='area']")
     assert "PE counts never fall" in words(section)
 
 
@@ -176,7 +173,7 @@ def test_silence_is_drawn_too() -> None:
     assert "What the weight layers read" in text
 
 
-def test_the_floorplan_factor_multiplies_the_area_and_shows_its_source(report) -> None:
+def test_the_floorplan_factor_multiplies_the_area_and_shows_its_source(report: HardwareReport) -> None:
     factored = replace(report, floorplan=Floorplan(4.2, "NeuroSim, for the test"))
     assert factored.floorplan_um2 == 4.2 * factored.area_um2 == 4.2 * report.floorplan_um2
     assert factored.edap_pj_ns_um2 == report.edap_pj_ns_um2
@@ -187,7 +184,7 @@ def test_the_floorplan_factor_multiplies_the_area_and_shows_its_source(report) -
 
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data())
-def test_any_graph_on_any_crossbar_gives_a_whole_page(data) -> None:
+def test_any_graph_on_any_crossbar_gives_a_whole_page(data: st.DataObject) -> None:
     graph = data.draw(weighted_graphs())
     hardware = small_hardware(
         rows=data.draw(st.sampled_from((16, 64))),
@@ -201,8 +198,8 @@ def test_any_graph_on_any_crossbar_gives_a_whole_page(data) -> None:
     for rectangle in page.iter("rect"):
         for key in ("x", "width"):
             if rectangle.get(key, "").endswith("%"):
-                assert 0 <= float(rectangle.get(key)[:-1]) <= 100.001
-    assert "nan" not in words(page.find("body")).split()
+                assert 0 <= percent(rectangle, key) <= 100.001
+    assert "nan" not in words(part(page, "body")).split()
 
 
 def test_markup_by_hand() -> None:

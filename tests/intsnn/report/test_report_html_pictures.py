@@ -12,17 +12,21 @@ from intsnn.estimation.costs import EnergyPart
 from intsnn.estimation.estimation import estimate
 from intsnn.estimation.report import HardwareReport
 from intsnn.estimation.schedule import Busy
-from intsnn.hardware import HardwareSpec, load_hardware
+from intsnn.hardware import HardwareSpec
+from intsnn.hardware.spec import KernelMapping
 from intsnn.report import to_html
 from intsnn.report.html.bars import Bar, bars, columns, gathered
+from intsnn.report.html.blocks import Section
 from intsnn.report.html.breakdown import area_section, energy_section
 from intsnn.report.html.chip import mapping_section
 from intsnn.report.html.palette import colours
 from intsnn.report.html.rates import activity_section
 from intsnn.report.html.timeline import time_section
 from intsnn.report.html.tornado import sensitivity_section
-from tests.support.crossbar_by_hand import small_hardware
+from tests.support.crossbar_by_hand import hardware_spec, small_hardware
+from tests.support.elements import attribute, part, percent
 from tests.support.intgraphs import GraphBuilder, dense_graph, random_input, residual_graph
+from tests.support.narrowing import available, present
 
 Element = ElementTree.Element
 
@@ -33,20 +37,15 @@ def report() -> HardwareReport:
     return estimate(graph, measure(graph, [random_input(graph)]), "rram_64x64_65nm")
 
 
-def drawn(section) -> Element:
+def drawn(section: Section) -> Element:
     return ElementTree.fromstring(f"<div>{''.join(part.text for part in section.content)}</div>")
-
-
-def percent(element: Element, key: str) -> float:
-    assert element.get(key).endswith("%")
-    return float(element.get(key)[:-1])
 
 
 def rows_of(picture: Element) -> dict[str, Element]:
     """Name -> svg of each row."""
     rows = [row for row in picture.iter("div") if row.get("class") == "row"]
-    bars_and_names = ((row.find("span[@class='name']").text, row.find("svg")) for row in rows)
-    return {name: svg for name, svg in bars_and_names if svg is not None}  # the axis has none
+    bars_and_names = ((part(row, "span[@class='name']").text, row.find("svg")) for row in rows)
+    return {present(name): svg for name, svg in bars_and_names if svg is not None}  # the axis has none
 
 
 def numbers_of(picture: Element) -> dict[str, list[str]]:
@@ -65,14 +64,15 @@ def test_stacked_bars_by_hand() -> None:
         (0.0, 50.0, "c1"), (50.0, 25.0, "c5")
     ]  # fmt: skip
     assert [(percent(one, "x"), percent(one, "width")) for one in second] == [(0.0, 100.0)]
-    assert first.find("rect/title").text == "first, ADC: 66.7%"
+    assert part(first, "rect/title").text == "first, ADC: 66.7%"
 
 
 def test_columns_stand_on_zero() -> None:
     picture = ElementTree.fromstring(columns([1.0, 4.0], unit="nJ").text)
     low, high = picture.iter("rect")
-    assert float(high.get("height")) == 4 * float(low.get("height")) == 48
-    assert float(low.get("y")) + float(low.get("height")) == 48
+    low_height, high_height = (float(attribute(one, "height")) for one in (low, high))
+    assert high_height == 4 * low_height == 48
+    assert float(attribute(low, "y")) + low_height == 48
     assert "20 steps" in ElementTree.tostring(ElementTree.fromstring(columns([1.0] * 20, unit="nJ").text), "unicode")
 
 
@@ -103,10 +103,12 @@ def test_energy_and_area_agree_on_colours_under_spikesims_rules_too() -> None:
 
 
 def _legend(picture: Element) -> dict[str, str]:
-    return {entry.find("svg").tail: entry.find("svg/rect").get("class") for entry in picture.iter("li")}
+    return {
+        present(part(entry, "svg").tail): attribute(part(entry, "svg/rect"), "class") for entry in picture.iter("li")
+    }
 
 
-def test_the_gantt_picture_of_layer_by_layer_fills_the_time_without_overlap(report) -> None:
+def test_the_gantt_picture_of_layer_by_layer_fills_the_time_without_overlap(report: HardwareReport) -> None:
     picture = drawn(time_section(report))
     spans = [
         (percent(one, "x"), percent(one, "x") + percent(one, "width"))
@@ -117,13 +119,12 @@ def test_the_gantt_picture_of_layer_by_layer_fills_the_time_without_overlap(repo
     assert len(spans) == 4 * 4  # the four weight layers; all others take less than 0.2 %
     assert all(following[0] >= before[1] - 0.003 for before, following in itertools.pairwise(spans))
     numbers = numbers_of(picture)
-    assert set(numbers) == {"node"} | {busy.node for busy in report.latency if busy.time_ns}
+    assert set(numbers) == {"node"} | {busy.node for busy in available(report.latency) if busy.time_ns}
 
 
 def test_the_gantt_picture_of_a_pipeline_shows_its_intervals() -> None:
     graph = residual_graph()
-    shipped = load_hardware("rram_64x64_65nm")
-    assert isinstance(shipped, HardwareSpec)
+    shipped = hardware_spec("rram_64x64_65nm")
     hardware = HardwareSpec.model_validate({**shipped.model_dump(), "schedule": {"rule": "row_pipeline"}})
     report = estimate(graph, assume(graph, rate=0.2, time_steps=3), hardware)
     assert report.timeline is not None and report.throughput_per_s > 1e9 / report.latency_ns
@@ -139,7 +140,7 @@ def test_the_gantt_picture_of_a_pipeline_shows_its_intervals() -> None:
     assert len(rows) > 8  # neurons too: they wait for rows
 
 
-def test_many_steps_are_drawn_in_part_and_said_so(report) -> None:
+def test_many_steps_are_drawn_in_part_and_said_so(report: HardwareReport) -> None:
     long = replace(
         report,
         workload=replace(report.workload, time_steps=3000),
@@ -152,17 +153,17 @@ def test_many_steps_are_drawn_in_part_and_said_so(report) -> None:
     assert "The first 2000 of 3000 steps are drawn." in text and "no times of their own" in text
 
 
-def test_no_time_at_all_is_said(report) -> None:
+def test_no_time_at_all_is_said(report: HardwareReport) -> None:
     section = time_section(replace(report, timeline=None, latency=(Busy(report.nodes[0].name, 0.0),)))
     assert "No node takes time" in section.content[0].text
 
 
 @pytest.mark.parametrize("mapping", ["kernel_split", "im2col"])
-def test_the_mapping_picture_draws_every_pe_and_every_empty_place(mapping) -> None:
+def test_the_mapping_picture_draws_every_pe_and_every_empty_place(mapping: KernelMapping) -> None:
     graph = residual_graph()
     hardware = small_hardware(rows=8, columns=16, cell_bits=1, mapping=mapping)
     report = estimate(graph, assume(graph, rate=0.2, time_steps=1), hardware)
-    chip = report.basis.mapping
+    chip = present(present(report.basis).mapping)
     picture = drawn(mapping_section(report))
     tiles = [svg for svg in picture.iter("svg") if svg.get("class") == "tile"]
     assert len(tiles) == chip.tiles
@@ -170,7 +171,7 @@ def test_the_mapping_picture_draws_every_pe_and_every_empty_place(mapping) -> No
     empty = [one for one in picture.iter("rect") if one.get("class") == "empty"]
     assert len(empty) == chip.tiles * hardware.tile.pe - chip.pes
     for symbol in picture.iter("symbol"):
-        free, used = (path.get("d") for path in symbol)
+        free, used = (attribute(path, "d") for path in symbol)
         assert used.count("M") >= free.count("M") in (1, 4, 9)
     numbers = numbers_of(picture)
     for layer in chip.layers:
@@ -188,25 +189,25 @@ def test_the_area_of_the_drawn_cells_is_the_share_of_used_cells() -> None:
     assert used == f"M0 0h{20 / 64 * 26:g}v{12 / 64 * 26:g}h-{20 / 64 * 26:g}z"
 
 
-def test_spike_rates_are_those_of_the_activity(report) -> None:
-    activity = report.basis.activity
+def test_spike_rates_are_those_of_the_activity(report: HardwareReport) -> None:
+    activity = present(report.basis).activity
     picture = drawn(activity_section(report))
     rows = rows_of(picture)
     most = max(spikes / neuron.size for neuron in activity.neurons for spikes in neuron.spikes)
     assert most > 0
     for neuron in activity.neurons:
         svg = rows[neuron.name]
-        assert percent(svg.find("rect"), "width") == pytest.approx(100 * neuron.rate / most, abs=1e-3)
+        assert percent(part(svg, "rect"), "width") == pytest.approx(100 * neuron.rate / most, abs=1e-3)
         marks = [percent(line, "x1") for line in svg.iter("line")]
         assert marks == pytest.approx([100 * spikes / neuron.size / most for spikes in neuron.spikes], abs=1e-3)
 
 
-def test_the_tornado_stands_around_the_totals_as_they_are(report) -> None:
+def test_the_tornado_stands_around_the_totals_as_they_are(report: HardwareReport) -> None:
     energy, edap = drawn(sensitivity_section(report)).iter("figure")
     for picture in (energy, edap):
         rows = rows_of(picture)
         assert 1 < len(rows) <= 12
-        base = {percent(svg.find("line"), "x1") for svg in rows.values()}
+        base = {percent(part(svg, "line"), "x1") for svg in rows.values()}
         assert len(base) == 1
         widths = []
         for svg in rows.values():
@@ -219,7 +220,7 @@ def test_the_tornado_stands_around_the_totals_as_they_are(report) -> None:
     assert next(iter(rows_of(energy))) == "adc_conversion · energy"
 
 
-def test_energy_of_nothing_is_drawn_as_nothing(report) -> None:
+def test_energy_of_nothing_is_drawn_as_nothing(report: HardwareReport) -> None:
     quiet = replace(report, energy=(EnergyPart(report.nodes[0].name, "adc_conversion", "adc", (0.0,) * 4),))
     page = to_html(quiet)
     assert "takes 0.0%" in page and "nan" not in page

@@ -4,6 +4,7 @@ import json
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import numpy as np
@@ -22,6 +23,7 @@ from tests.support.intgraphs import GraphBuilder, graph_inputs, random_input, re
 from tests.support.paths import ROOT
 from tests.support.wide_graphs import weighted_graphs
 
+Document = dict[str, Any]  # the parsed JSON
 PUBLISHED = Path(intsnn.__file__).parent / "report" / "hardware_report.schema.json"
 
 
@@ -33,9 +35,10 @@ def validator() -> jsonschema.Draft202012Validator:
 
 
 @pytest.fixture(scope="module")
-def document() -> dict:
+def document() -> Document:
     graph = residual_graph()
-    return json.loads(to_json(estimate(graph, measure(graph, [random_input(graph)]), "rram_64x64_65nm")))
+    found: Document = json.loads(to_json(estimate(graph, measure(graph, [random_input(graph)]), "rram_64x64_65nm")))
+    return found
 
 
 def test_the_published_schema_is_current() -> None:
@@ -43,13 +46,13 @@ def test_the_published_schema_is_current() -> None:
     assert PUBLISHED.read_text("utf-8") == schema_text(), hint
 
 
-def test_a_report_is_valid(validator, document) -> None:
+def test_a_report_is_valid(validator: jsonschema.Draft202012Validator, document: Document) -> None:
     validator.validate(document)
 
 
 @settings(max_examples=15, deadline=None)
 @given(st.data())
-def test_the_report_of_any_graph_is_valid(data) -> None:
+def test_the_report_of_any_graph_is_valid(data: st.DataObject) -> None:
     schema = jsonschema.Draft202012Validator(json.loads(PUBLISHED.read_text("utf-8")))
     graph = data.draw(weighted_graphs())
     hardware = small_hardware(rows=16, columns=16, cell_bits=data.draw(st.sampled_from((1, 2))))
@@ -58,7 +61,7 @@ def test_the_report_of_any_graph_is_valid(data) -> None:
     schema.validate(json.loads(to_json(replace(report, basis=None))))
 
 
-def test_a_report_with_unavailable_figures_is_valid(validator) -> None:
+def test_a_report_with_unavailable_figures_is_valid(validator: jsonschema.Draft202012Validator) -> None:
     build = GraphBuilder(np.random.default_rng(0))
     x = build.neuron(build.requant(build.conv(build.input((70, 4, 4)), 70)))
     build.readout(build.requant(build.conv(x, 4)))
@@ -69,7 +72,7 @@ def test_a_report_with_unavailable_figures_is_valid(validator) -> None:
     validator.validate(found)
 
 
-def test_every_object_is_closed_and_complete(validator, document) -> None:
+def test_every_object_is_closed_and_complete(validator: jsonschema.Draft202012Validator, document: Document) -> None:
     """A key that is missing, unknown, or of another type breaks the schema, at the top and inside."""
     for change in (
         {"hardware": 3},
@@ -85,7 +88,7 @@ def test_every_object_is_closed_and_complete(validator, document) -> None:
         assert not validator.is_valid({name: value for name, value in document.items() if name != key}), key
 
 
-def test_every_key_and_every_object_is_described(validator) -> None:
+def test_every_key_and_every_object_is_described(validator: jsonschema.Draft202012Validator) -> None:
     schema = validator.schema
     assert schema["$schema"].endswith("2020-12/schema") and schema["description"]
     for name, entry in schema["$defs"].items():
@@ -95,8 +98,8 @@ def test_every_key_and_every_object_is_described(validator) -> None:
         assert "," in entry["description"]
 
 
-def test_the_document_holds_what_the_figures_were_computed_from(document) -> None:
-    events = {}
+def test_the_document_holds_what_the_figures_were_computed_from(document: Document) -> None:
+    events: dict[str, float] = {}
     for event in document["events"]:
         events[event["item"]] = events.get(event["item"], 0.0) + sum(event["steps"])
     parts = {part["component"] for part in document["energy"]}
@@ -118,7 +121,7 @@ def test_the_document_holds_what_the_figures_were_computed_from(document) -> Non
     assert adders and all(one["bits"] > 0 for one in adders)
 
 
-def test_the_new_totals_by_hand(document) -> None:
+def test_the_new_totals_by_hand(document: Document) -> None:
     totals = document["totals"]
     assert totals["mean_step_energy_pj"] == pytest.approx(totals["energy_pj"] / 4)
     assert totals["throughput_per_s"] == pytest.approx(1e9 / totals["latency_ns"])
@@ -128,7 +131,9 @@ def test_the_new_totals_by_hand(document) -> None:
     assert totals["floorplan_um2"] == totals["area_um2"]
 
 
-def test_the_examples_of_the_documentation_run(tmp_path, monkeypatch, capsys) -> None:
+def test_the_examples_of_the_documentation_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     graph = residual_graph()
     activity = measure(graph, [random_input(graph)])
     run = tmp_path / "runs" / "4bit"
@@ -147,7 +152,7 @@ def test_the_examples_of_the_documentation_run(tmp_path, monkeypatch, capsys) ->
     assert f"{report.energy_pj}" in capsys.readouterr().out
 
 
-def test_the_documentation_names_every_key_of_the_document(document) -> None:
+def test_the_documentation_names_every_key_of_the_document(document: Document) -> None:
     page = (ROOT / "docs" / "hardware_report.md").read_text("utf-8")
     headers = {"schema", "hardware", "summary", "technology", "workload", "energy_per_step_pj"}
     operations = {"dense_operations", "effective_operations"}

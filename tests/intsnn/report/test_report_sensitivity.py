@@ -4,6 +4,7 @@ import itertools
 from collections import defaultdict
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,23 +14,23 @@ from intsnn.errors import HardwareError
 from intsnn.estimation.estimation import estimate
 from intsnn.estimation.sensitivity import FACTORS
 from intsnn.estimation.spikesim.estimation import estimate_by_spikesim
-from intsnn.hardware import HardwareSpec, load_hardware, load_spikesim
+from intsnn.graph import IntGraph
+from intsnn.hardware import HardwareSpec, load_spikesim
 from intsnn.hardware.figures import Unavailable
 from intsnn.mapping import map_graph
 from intsnn.mapping.placement import Cells, placed_layers
 from intsnn.report import to_markdown
 from intsnn.report.context import arithmetic_proxy, spikesim_figures
-from tests.support.crossbar_by_hand import place_cells, small_hardware
+from tests.support.crossbar_by_hand import hardware_spec, place_cells, small_hardware
 from tests.support.intgraphs import GraphBuilder, random_input, residual_graph
 from tests.support.wide_graphs import weighted_graphs
 
 
 @pytest.mark.parametrize("rule", ["layer_by_layer", "row_pipeline"])
-def test_every_sensitivity_equals_the_estimate_of_a_description_with_that_price_changed(rule) -> None:
+def test_every_sensitivity_equals_the_estimate_of_a_description_with_that_price_changed(rule: str) -> None:
     graph = residual_graph()
     activity = measure(graph, [random_input(graph)])
-    shipped = load_hardware("rram_64x64_65nm")
-    assert isinstance(shipped, HardwareSpec)
+    shipped = hardware_spec("rram_64x64_65nm")
     document = {**shipped.model_dump(), "schedule": {"rule": rule}}
     report = estimate(graph, activity, HardwareSpec.model_validate(document))
     seen = set()
@@ -71,7 +72,7 @@ def test_the_markdown_lists_the_prices_that_matter_first() -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(st.data())
-def test_placed_cells_are_those_of_placing_every_single_cell(data) -> None:
+def test_placed_cells_are_those_of_placing_every_single_cell(data: st.DataObject) -> None:
     """Against crossbar_by_hand.place_cells, which walks over every weight: array by array the same set of cells."""
     graph = data.draw(weighted_graphs())
     hardware = small_hardware(
@@ -111,8 +112,7 @@ def _cells(rectangles: tuple[Cells, ...]) -> set[tuple[int, int]]:
 
 def test_copies_of_a_layer_are_placed_one_after_the_other() -> None:
     graph = residual_graph()
-    shipped = load_hardware("rram_64x64_65nm")
-    assert isinstance(shipped, HardwareSpec)
+    shipped = hardware_spec("rram_64x64_65nm")
     hardware = HardwareSpec.model_validate({**shipped.model_dump(), "duplication": {"arrays": 100}})
     mapping = map_graph(graph, hardware)
     assert max(layer.copies for layer in mapping.layers) > 1
@@ -122,9 +122,9 @@ def test_copies_of_a_layer_are_placed_one_after_the_other() -> None:
         assert pes == pes[: layer.pes // layer.copies] * layer.copies
 
 
-def _two_layers():
+def _two_layers() -> IntGraph:
     """One multi-bit input of 2 x 8 x 8, a 3 x 3 convolution to 4 channels, spikes, another to 8."""
-    build = GraphBuilder(random=__import__("numpy").random.default_rng(0))
+    build = GraphBuilder(np.random.default_rng(0))
     x = build.neuron(build.requant(build.conv(build.input((2, 8, 8)), 4)))
     build.readout(build.requant(build.conv(x, 8)))
     return build.graph()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from types import SimpleNamespace
@@ -25,7 +26,7 @@ from mdcompress.adapters.base import RefusedParameterError, class_and_version, f
 from mdcompress.adapters.probing import hard_currents, summary
 from mdcompress.adapters.snntorch import SnnTorchNeurons
 from mdcompress.errors import TraceError
-from mdcompress.graph import NeuronModel
+from mdcompress.graph import NeuronModel, Numbers, ResetTiming
 from mdcompress.zoo import IF, LIF
 
 PLAIN = NeuronModel(0.5, 1.0, 0.0, 1.0, "greater_equal", "soft", 0.0, 1.0, 0.0)
@@ -48,7 +49,7 @@ class Simulated(nn.Module):
 def of_library(path: str, name: str, **attributes: object) -> nn.Module:
     """A module whose class claims to be `name` of the library at `path`, which need not be installed."""
     kind = type(name, (nn.Module,), {"__module__": path})
-    module = kind()
+    module: nn.Module = kind()
     for key, value in attributes.items():
         setattr(module, key, value)
     return module
@@ -73,7 +74,7 @@ def test_a_module_describes_itself_by_a_method() -> None:
 
 def test_a_method_of_that_name_that_means_something_else_is_an_error() -> None:
     module = Simulated(PLAIN)
-    module.says = "a LIF"  # type: ignore[assignment]
+    module.says = "a LIF"  # type: ignore[assignment]  # wrong on purpose
     with pytest.raises(TraceError, match="must return a NeuronModel"):
         describe_neuron(module)
 
@@ -88,10 +89,10 @@ def test_a_method_of_that_name_that_means_something_else_is_an_error() -> None:
         ([0.5, 0.25], (0.5, 0.25)),
     ],
 )
-def test_tensors_in_a_neurons_own_description_become_numbers(given: object, held: object) -> None:
+def test_tensors_in_a_neurons_own_description_become_numbers(given: object, held: Numbers) -> None:
     """A learned decay is a tensor where its owner reads it off: nothing behind it computes with tensors."""
-    described = replace(PLAIN, decay=given)  # type: ignore[arg-type]
-    module = Simulated(replace(PLAIN, decay=held), says=described)  # type: ignore[arg-type]
+    described = replace(PLAIN, decay=given)  # type: ignore[arg-type]  # a description of one's own may hold tensors
+    module = Simulated(replace(PLAIN, decay=held), says=described)
     model = describe_neuron(module)
     assert model == module.model
     probe("neuron", module, model)
@@ -101,7 +102,7 @@ def test_tensors_in_a_neurons_own_description_become_numbers(given: object, held
 
 def test_a_description_that_differs_within_a_channel_is_refused() -> None:
     with pytest.raises(TraceError, match="differs from neuron to neuron within a channel"):
-        describe_neuron(Simulated(PLAIN, says=replace(PLAIN, threshold=torch.rand(2, 3))))  # type: ignore[arg-type]
+        describe_neuron(Simulated(PLAIN, says=replace(PLAIN, threshold=torch.rand(2, 3))))  # type: ignore[arg-type]  # wrong on purpose
 
 
 def test_a_neuron_of_one_step_that_does_not_say_so_is_told_how() -> None:
@@ -196,7 +197,7 @@ def test_modules_that_are_no_neurons_are_unknown() -> None:
 
 def test_no_library_is_imported_to_recognise_its_neurons() -> None:
     for adapter in ADAPTERS:
-        source = inspect.getsource(inspect.getmodule(type(adapter)))  # type: ignore[arg-type]
+        source = inspect.getsource(sys.modules[type(adapter).__module__])
         for library in ("spikingjelly", "snntorch", "norse", "sinabs"):
             assert f"import {library}" not in source and f"from {library}" not in source
 
@@ -279,7 +280,7 @@ def test_snntorch_before_0_8_is_run_and_proved_too(hidden: bool) -> None:
     assert isinstance(model, NeuronModel)
     probe("neuron", module, model, adapters=[old])
     with pytest.raises(TraceError, match="does not follow its description"):
-        other = "same_step" if hidden else "after_leak"
+        other: ResetTiming = "same_step" if hidden else "after_leak"
         probe("neuron", module, replace(model, timing=other), adapters=[old])
 
 

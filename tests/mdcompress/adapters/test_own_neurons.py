@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Unpack
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -12,12 +15,19 @@ from mdcompress.adapters import describe_neuron, probe, simulate
 from mdcompress.errors import TraceError
 from mdcompress.graph import NeuronModel
 from mdcompress.zoo import IF, LIF
+from tests.support.changes import NeuronChanges
 
 PLAIN = NeuronModel(0.5, 1.0, 0.0, 1.0, "greater_equal", "hard", 0.0, 1.0, 0.0)
 
 
-def model(**changes: object) -> NeuronModel:
-    return NeuronModel(**{**vars(PLAIN), **changes})  # type: ignore[arg-type]
+def model(**changes: Unpack[NeuronChanges]) -> NeuronModel:
+    return replace(PLAIN, **changes)
+
+
+def described(neuron: nn.Module) -> NeuronModel:
+    found = describe_neuron(neuron)
+    assert found is not None
+    return found
 
 
 # --- by hand ---------------------------------------------------------------------------------------------------------
@@ -88,7 +98,7 @@ def test_the_probe_sees_spikes_ties_and_silence() -> None:
             seen.append(x)
             return super().forward(x)
 
-    probe("neuron", Watched(), describe_neuron(IF()))  # type: ignore[arg-type]
+    probe("neuron", Watched(), described(IF()))
     found = simulate(model(decay=1.0), seen[0])
     assert 0.1 < float(found.spikes.mean()) < 0.9
     assert int((found.potentials == 1.0).sum()) > 100
@@ -116,7 +126,7 @@ def test_what_is_no_neuron_has_no_description() -> None:
         {"initial": -0.1},
     ],
 )
-def test_every_wrong_parameter_is_found(change: dict[str, object]) -> None:
+def test_every_wrong_parameter_is_found(change: NeuronChanges) -> None:
     with pytest.raises(TraceError, match=r"does not follow its description .* at step \d+ with current"):
         probe("block.neuron", LIF(tau=2.0), model(**change))
 
@@ -130,9 +140,9 @@ class Refractory(LIF):
 
 
 def test_a_subclass_with_its_own_dynamics_is_named_with_its_class() -> None:
-    description = describe_neuron(Refractory())
+    description = described(Refractory())
     with pytest.raises(TraceError) as caught:
-        probe("block.neuron", Refractory(), description)  # type: ignore[arg-type]
+        probe("block.neuron", Refractory(), description)
     assert f"neuron 'block.neuron' ({__name__}.Refractory, mdcompress " in caught.value.message
     assert "it gives 0 spikes, the canonical neuron 1" in caught.value.message
     assert "needs its own description" in caught.value.hints[0]
@@ -152,5 +162,5 @@ def test_a_neuron_that_drops_the_time_axis_is_refused() -> None:
 def test_the_probe_leaves_the_neuron_as_it_was() -> None:
     neuron = LIF().train()
     neuron.register_buffer("kept", torch.ones(2))
-    probe("neuron", neuron, describe_neuron(neuron))  # type: ignore[arg-type]
+    probe("neuron", neuron, described(neuron))
     assert neuron.kept.dtype == torch.float32 and neuron.training

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from intsnn.errors import UsageError
 from mdcompress.bits.budget import BitChoice, allocate, stored_bits
-from mdcompress.bits.sensitivity import Sensitivity, measure_sensitivity
+from mdcompress.bits.sensitivity import Part, Sensitivity, measure_sensitivity
 from mdcompress.compression import compress
 from mdcompress.losses import logit_loss
 from mdcompress.recipe import Recipe, load_recipe
@@ -101,7 +101,7 @@ RECIPE = Recipe.model_validate(
         },
     }
 )
-BITS = {"weight": (2, 7, 8), "membrane": (3,)}
+BITS: dict[Part, tuple[int, ...]] = {"weight": (2, 7, 8), "membrane": (3,)}
 
 
 @pytest.fixture(scope="module")
@@ -109,8 +109,8 @@ def network() -> nn.Module:
     torch.manual_seed(0)
     layers = nn.Sequential(nn.Linear(12, 30), LIF(tau=2.0), nn.Linear(30, 20), LIF(tau=2.0), nn.Linear(20, 4)).eval()
     with torch.no_grad():
-        for layer, factor in ((layers[0], 2.0), (layers[2], 4.0), (layers[4], 20.0)):
-            layer.weight *= factor
+        for place, factor in ((0, 2.0), (2, 4.0), (4, 20.0)):
+            layers.get_parameter(f"{place}.weight").mul_(factor)
     return layers
 
 
@@ -136,7 +136,7 @@ def test_every_layer_is_lowered_once_to_each_number_of_bits_below_the_highest(me
 
 @pytest.mark.parametrize(("node", "part", "bits"), [("2", "weight", 2), ("3", "membrane", 3), (None, None, None)])
 def test_a_row_is_the_student_of_a_recipe_written_by_hand(
-    network: nn.Module, measured: Sensitivity, node: str | None, part: str | None, bits: int | None
+    network: nn.Module, measured: Sensitivity, node: str | None, part: Part | None, bits: int | None
 ) -> None:
     widths = {"weight": {"bit_width": 7}, "membrane": {"bit_width": 6}}
     overrides = () if node is None else ({"match": node, part: {"bit_width": bits}},)
@@ -148,7 +148,7 @@ def test_a_row_is_the_student_of_a_recipe_written_by_hand(
         seen, target = student.observe(x), observe(network, graph, x)
     squares = [((seen.potentials[n] - target.potentials[n]).double() ** 2).mean() for n in ("1", "3")]
     rows = {(row.node, row.part): row.distance for row in measured.layers}
-    found = measured.baseline if node is None or part is None else rows[node, part]  # type: ignore[index]
+    found = measured.baseline if node is None or part is None else rows[node, part]
     assert found.membrane == pytest.approx(float(sum(squares)) / 2, rel=1e-6) and found.membrane > 0
     assert found.logits == pytest.approx(float(logit_loss(seen.logits, target.logits, temperature=1.0)), rel=1e-3)
     assert found.accuracy == float((seen.logits.mean(0).argmax(1) == y).double().mean())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -14,19 +15,19 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from mdcompress.calibration import calibrate
+from mdcompress.calibration.layer_taps import first_of, layer_currents, layer_inputs
 from mdcompress.calibration.ranges import best_reach, percentile_of
 from mdcompress.calibration.reconstruction import _columns, round_rows
 from mdcompress.compression import compress
 from mdcompress.errors import CalibrationError
 from mdcompress.evaluation.verification import verify
-from mdcompress.graph import SynapseSpec
+from mdcompress.graph import SynapseOperator, SynapseSpec
 from mdcompress.layers.neuron import MembraneUnit
 from mdcompress.layers.quantizers import integer_weight, set_integer_weight, weight_limits
 from mdcompress.modes import evaluating
 from mdcompress.planning import plan
 from mdcompress.recipe import CalibrateSpec, Recipe, WeightPolicy
 from mdcompress.student import Student
-from mdcompress.student.layer_taps import first_of, layer_currents, layer_inputs
 from mdcompress.student.observation import observe
 from mdcompress.student.quantizing import quantize
 from mdcompress.tracing import trace
@@ -146,9 +147,11 @@ def drawn(seed: int, *, inputs: int = 5, samples: int = 12) -> tuple[Tensor, Ten
 
 @settings(max_examples=60, deadline=None)
 @given(seed=GRAMS, bits=st.sampled_from([1.58, 2, 3, 8]), granularity=st.sampled_from(["per_channel", "per_tensor"]))
-def test_no_row_is_worse_than_its_nearest_integers(seed: int, bits: float, granularity: str) -> None:
+def test_no_row_is_worse_than_its_nearest_integers(
+    seed: int, bits: float, granularity: Literal["per_tensor", "per_channel"]
+) -> None:
     weight, traces = drawn(seed)
-    policy = WeightPolicy(bit_width=bits, granularity=granularity)  # type: ignore[arg-type]
+    policy = WeightPolicy(bit_width=bits, granularity=granularity)
     low, high = weight_limits(policy)
     scale = weight.abs().amax(1) / high if granularity == "per_channel" else (weight.abs().amax() / high).expand(3)
     found = round_rows(weight, scale, traces.T @ traces, policy)
@@ -190,7 +193,8 @@ def test_columns_times_weights_are_the_convolution(
     shape: tuple[int, ...], groups: int, stride: tuple[int, ...], padding: tuple[int, ...], dilation: tuple[int, ...]
 ) -> None:
     maps = len(shape) - 2
-    spec = SynapseSpec(f"conv{maps}d", shape, stride, padding, dilation, groups, False, None)  # type: ignore[arg-type]
+    operators: dict[int, SynapseOperator] = {1: "conv1d", 2: "conv2d", 3: "conv3d"}
+    spec = SynapseSpec(operators[maps], shape, stride, padding, dilation, groups, False, None)
     generator = torch.Generator().manual_seed(0)
     x = torch.rand(3, shape[1] * groups, *(7, 6, 5)[:maps], generator=generator, dtype=torch.float64)
     weight = torch.randn(shape, generator=generator, dtype=torch.float64)
@@ -210,8 +214,8 @@ def test_reconstruction_lowers_the_membrane_mismatch_on_samples_it_has_not_seen(
     torch.manual_seed(0)
     network = nn.Sequential(nn.Linear(40, 60), LIF(tau=2.0), nn.Linear(60, 30), LIF(tau=2.0), nn.Linear(30, 4)).eval()
     with torch.no_grad():
-        network[0].weight *= 3
-        network[2].weight *= 5
+        network.get_parameter("0.weight").mul_(3)
+        network.get_parameter("2.weight").mul_(5)
     mixing = torch.rand(6, 40, generator=torch.Generator().manual_seed(1))
 
     def drawn_input(seed: int) -> Tensor:
@@ -317,10 +321,10 @@ def test_a_layer_is_shown_at_most_so_many_samples_and_the_layers_behind_it_are_n
     for name in ("stem.conv", "head"):
         student.synapse(name).register_forward_pre_hook(lambda _m, _x, name=name: ran.append(name))
     student.eval()
-    (read,) = layer_inputs(student, "stem.conv", [x])
+    (read,) = layer_inputs(student, student.synapse("stem.conv"), [x])
     assert torch.equal(read, student.input(x)) and ran == ["stem.conv"]
     whole = student.run(x).currents["conv3.conv"]
-    (currents,) = layer_currents(student, "conv3.conv", [x])
+    (currents,) = layer_currents(student, student.synapse("conv3.conv"), [x])
     assert torch.equal(currents, whole) and ran.count("head") == 1
 
 
@@ -335,7 +339,8 @@ class Shared(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = self.neurons(self.norm(self.first(x).flatten(0, 1)).unflatten(0, x.shape[:2]))
         x = self.again(self.norm(self.second(x).flatten(0, 1)).unflatten(0, x.shape[:2]))
-        return self.head(x).mean(0)
+        logits: Tensor = self.head(x).mean(0)
+        return logits
 
 
 def test_an_offset_that_two_layers_share_is_left_alone_and_the_others_are_corrected() -> None:

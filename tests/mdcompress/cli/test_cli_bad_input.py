@@ -8,12 +8,16 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from intsnn.onnx.file import write_onnx
 from tests.support.command_line import TINY_RECIPE, copy_finished_run, invoke, snapshot, spawn
 from tests.support.intgraphs import dense_graph
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Prepare = Callable[[Path], None]
 
@@ -66,7 +70,7 @@ def malicious_torch_file(name: str) -> Prepare:
     return prepare
 
 
-def weights_with(change: Callable[[dict[str, object]], None], name: str) -> Prepare:
+def weights_with(change: Callable[[dict[str, Tensor]], None], name: str) -> Prepare:
     """The teacher's weights after a change, as a safetensors file."""
 
     def prepare(folder: Path) -> None:
@@ -79,11 +83,11 @@ def weights_with(change: Callable[[dict[str, object]], None], name: str) -> Prep
     return prepare
 
 
-def with_nan(tensors: dict[str, object]) -> None:
-    tensors["hidden.weight"][0, 0] = float("nan")  # type: ignore[index]
+def with_nan(tensors: dict[str, Tensor]) -> None:
+    tensors["hidden.weight"][0, 0] = float("nan")
 
 
-def of_another_network(tensors: dict[str, object]) -> None:
+def of_another_network(tensors: dict[str, Tensor]) -> None:
     tensors["other.weight"] = tensors.pop("hidden.weight")
 
 

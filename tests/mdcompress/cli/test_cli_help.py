@@ -48,7 +48,8 @@ def test_examples_in_the_help_are_understood(command: str) -> None:
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_option_has_a_sentence(command: str) -> None:
     context = click.Context(main)
-    found = main.get_command(context, command)  # type: ignore[attr-defined]
+    found = main.get_command(context, command)
+    assert found is not None
     options = [parameter for parameter in found.params if isinstance(parameter, click.Option)]
     assert {"--json", "--debug", "-q"} <= {name for option in options for name in option.opts}
     for option in options:
@@ -56,7 +57,7 @@ def test_every_option_has_a_sentence(command: str) -> None:
 
 
 def test_module_that_defines_no_command_is_our_own_fault(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(COMMANDS, "check", "mdcompress.errors")  # type: ignore[arg-type]
+    monkeypatch.setitem(COMMANDS, "check", "mdcompress.errors")
     result = invoke("check", "--help")
     assert result.code == 1 and "bug" in result.err
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import inspect
 import json
 import os
 import re
@@ -13,6 +14,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -23,11 +25,15 @@ from safetensors.torch import load_file
 
 from intsnn.analog import loading as analog_loading
 from intsnn.hardware import loading
+from mdcompress.pipeline.report import JsonValue
 from mdcompress.pipeline.workspace import flattened
 from mdcompress.recipe import recipes_folder
 from mdcompress.runs import STAGE_FILES, RunDirectory
 from mdcompress.runs.manifest import Stage
 from tests.support.command_line import copy_finished_run, environment, invoke, snapshot, spawn, write_tiny_files
+
+if TYPE_CHECKING:
+    from mdcompress.student import Student
 
 RUN = RunDirectory(Path("runs/tiny"))
 
@@ -225,8 +231,8 @@ def test_export_that_is_not_equal_ends_with_3_and_writes_nothing(
     remove(Stage.ESTIMATE, Stage.EXPORT)
     lower = mdcompress.student.lowering.lower
 
-    def lower_wrongly(student: object) -> IntGraph:
-        graph = lower(student)  # type: ignore[arg-type]
+    def lower_wrongly(student: Student) -> IntGraph:
+        graph = lower(student)
         nodes = [
             dataclasses.replace(node, threshold=node.threshold + 1) if isinstance(node, IntNeuron) else node
             for node in graph
@@ -399,7 +405,9 @@ def test_check_knows_every_kind_of_file_that_the_toolkit_reads(finished: Path) -
 def description_files() -> list[Path]:
     """Hardware and analog descriptions as they are shipped."""
     return [
-        path for module in (loading, analog_loading) for path in sorted(Path(module.__file__).parent.glob("*.yaml"))
+        path
+        for module in (loading, analog_loading)
+        for path in sorted(Path(inspect.getfile(module)).parent.glob("*.yaml"))
     ]
 
 
@@ -579,7 +587,7 @@ def test_shipped_recipe_runs_from_data_to_hardware_figures(tmp_path: Path, monke
 
 
 def test_settings_are_the_leaves_of_the_recipe() -> None:
-    value = {"seed": 0, "data": {"name": "digits", "sizes": [1, 2]}, "model": None, "empty": {}}
+    value: JsonValue = {"seed": 0, "data": {"name": "digits", "sizes": [1, 2]}, "model": None, "empty": {}}
     assert dict(flattened(value, ())) == {
         "seed": "0",
         "data.name": '"digits"',
@@ -597,6 +605,6 @@ plain = st.recursive(
 
 
 @given(plain, plain)
-def test_settings_differ_exactly_when_the_recipes_differ(left: object, right: object) -> None:
+def test_settings_differ_exactly_when_the_recipes_differ(left: JsonValue, right: JsonValue) -> None:
     first, second = (dict(flattened({"recipe": value}, ())) for value in (left, right))
     assert (first == second) == (left == right)

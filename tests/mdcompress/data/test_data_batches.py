@@ -1,15 +1,21 @@
 """Orders, splits and batches: what a resumed or repeated run must see again."""
 
+from collections.abc import Iterable
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
+from numpy.typing import NDArray
 
 from mdcompress.data.batches import (
     EVALUATION,
+    Batch,
     Draw,
+    Indices,
     Order,
     SampleBatches,
     StoredBatches,
@@ -30,11 +36,11 @@ def numbered(count: int, *, classes: int = 3) -> StoredSamples:
     return StoredSamples(values, np.arange(count, dtype=np.int64) % classes)
 
 
-def loading(tmp_path, *, batch_size: int = 4, seed: int = 0) -> Loading:
+def loading(tmp_path: Path, *, batch_size: int = 4, seed: int = 0) -> Loading:
     return Loading("numbered", 2, "direct", batch_size, seed, tmp_path, Download.NEVER)
 
 
-def seen(batches) -> list[float]:
+def seen(batches: Iterable[Batch]) -> list[float]:
     return [value for x, _ in batches for value in x[0, :, 0].tolist()]
 
 
@@ -73,7 +79,7 @@ def test_fixed_batches_keep_index_order_in_every_epoch() -> None:
 
 
 @given(st.integers(1, 40), st.integers(1, 9), st.integers(0, 2**63), st.integers(0, 1000))
-def test_a_shuffled_epoch_holds_every_sample_once(count, batch_size, seed, epoch) -> None:
+def test_a_shuffled_epoch_holds_every_sample_once(count: int, batch_size: int, seed: int, epoch: int) -> None:
     batches = shuffled(count, seed=seed, epoch=epoch, batch_size=batch_size)
     assert sorted(seen(batches)) == list(range(count))
     assert len(list(batches)) == len(batches)
@@ -105,7 +111,7 @@ class Recorder:
     def __init__(self) -> None:
         self.draws: list[Draw] = []
 
-    def frames(self, indices, draw):
+    def frames(self, indices: Indices, draw: Draw) -> torch.Tensor:
         self.draws.append(draw)
         return torch.zeros(1, len(indices), 1)
 
@@ -124,7 +130,9 @@ def test_training_draws_by_seed_and_epoch_and_evaluation_never_changes() -> None
 
 
 @given(LABELS, st.floats(0.05, 0.95), st.text(max_size=5))
-def test_stratified_split_is_a_partition_with_each_class_in_its_share(labels, fraction, key) -> None:
+def test_stratified_split_is_a_partition_with_each_class_in_its_share(
+    labels: NDArray[np.int64], fraction: float, key: str
+) -> None:
     rest, chosen = stratified_split(labels, fraction, key=key)
     assert_array_equal(np.sort(np.concatenate([rest, chosen])), np.arange(len(labels)))
     for label in np.unique(labels):
@@ -139,7 +147,9 @@ def test_a_class_of_one_sample_stays_in_training() -> None:
 
 
 @given(LABELS, st.text(max_size=5))
-def test_every_prefix_of_the_interleaved_order_holds_each_class_in_its_share(labels, key) -> None:
+def test_every_prefix_of_the_interleaved_order_holds_each_class_in_its_share(
+    labels: NDArray[np.int64], key: str
+) -> None:
     order = interleaved(labels, key)
     assert_array_equal(np.sort(order), np.arange(len(labels)))
     share = np.bincount(labels) / len(labels)
@@ -154,7 +164,7 @@ def test_interleaved_order_of_equal_classes_takes_each_in_turn() -> None:
     assert all(sorted(turn) == [0, 1, 2] for turn in turns.tolist())
 
 
-def test_splits_of_one_set_are_disjoint_complete_and_the_same_for_every_seed(tmp_path) -> None:
+def test_splits_of_one_set_are_disjoint_complete_and_the_same_for_every_seed(tmp_path: Path) -> None:
     one = split_in_three(numbered(60), ("a", "b", "c"), loading(tmp_path, seed=1), test=0.2, validation=0.25)
     two = split_in_three(numbered(60), ("a", "b", "c"), loading(tmp_path, seed=2), test=0.2, validation=0.25)
     assert sorted(seen(one.train) + seen(one.validation) + seen(one.test)) == list(range(60))
@@ -164,20 +174,20 @@ def test_splits_of_one_set_are_disjoint_complete_and_the_same_for_every_seed(tmp
     assert one.sample_shape == (1,) and one.classes == ("a", "b", "c")
 
 
-def test_validation_is_carved_from_training_where_a_set_has_none(tmp_path) -> None:
+def test_validation_is_carved_from_training_where_a_set_has_none(tmp_path: Path) -> None:
     found = LabelledSet(train=numbered(60), test=numbered(6), classes=("a", "b", "c"))
     splits = split_training(found, loading(tmp_path))
     assert sorted(seen(splits.train) + seen(splits.validation)) == list(range(60))
     assert len(seen(splits.validation)) == 6 and seen(splits.test) == list(range(6))
 
 
-def test_a_validation_split_of_the_set_is_kept(tmp_path) -> None:
+def test_a_validation_split_of_the_set_is_kept(tmp_path: Path) -> None:
     found = LabelledSet(train=numbered(9), validation=numbered(5), test=numbered(6), classes=())
     splits = split_training(found, loading(tmp_path))
     assert sorted(seen(splits.train)) == list(range(9)) and seen(splits.validation) == list(range(5))
 
 
-def test_calibration_takes_training_samples_class_by_class_in_an_order_of_the_seed(tmp_path) -> None:
+def test_calibration_takes_training_samples_class_by_class_in_an_order_of_the_seed(tmp_path: Path) -> None:
     splits = split_in_three(numbered(60), ("a", "b", "c"), loading(tmp_path), test=0.2, validation=0.25)
     chosen = calibration(splits, 9, seed=0)
     labels = torch.cat([y for _, y in chosen])
@@ -188,13 +198,13 @@ def test_calibration_takes_training_samples_class_by_class_in_an_order_of_the_se
     assert seen(chosen) != seen(calibration(splits, 9, seed=1))
 
 
-def test_calibration_of_more_samples_than_there_are_takes_them_all(tmp_path) -> None:
+def test_calibration_of_more_samples_than_there_are_takes_them_all(tmp_path: Path) -> None:
     splits = split_in_three(numbered(60), (), loading(tmp_path), test=0.2, validation=0.25)
     assert sorted(seen(calibration(splits, 512, seed=0))) == sorted(seen(splits.train))
 
 
 @pytest.mark.parametrize("samples", [1, 4, 5, 8, 100])
-def test_stored_batches_give_their_leading_samples(samples) -> None:
+def test_stored_batches_give_their_leading_samples(samples: int) -> None:
     batches = StoredBatches(list(SampleBatches(numbered(10), np.arange(10), batch_size=4)))
     batches.set_epoch(2)
     assert len(batches) == 3

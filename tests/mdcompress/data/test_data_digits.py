@@ -11,11 +11,13 @@ import torch
 from sklearn.linear_model import RidgeClassifier
 
 import mdcompress.data
+from mdcompress.data.batches import Batches
 from mdcompress.data.loading import load_data
 from mdcompress.data.names import DATA_SETS, Download
 from mdcompress.data.splits import DataSplits
 from mdcompress.errors import DataError
 from mdcompress.recipe.sections import DataSpec
+from tests.support.data_batches import whole
 
 
 def spec(**changed: object) -> SimpleNamespace:
@@ -23,12 +25,7 @@ def spec(**changed: object) -> SimpleNamespace:
     return SimpleNamespace(**{**section, **changed})
 
 
-def whole(batches) -> tuple[torch.Tensor, torch.Tensor]:
-    pairs = list(batches)
-    return torch.cat([x for x, _ in pairs], dim=1), torch.cat([y for _, y in pairs])
-
-
-def parts(splits: DataSplits):
+def parts(splits: DataSplits) -> tuple[Batches, Batches, Batches]:
     return splits.train, splits.validation, splits.test
 
 
@@ -124,7 +121,7 @@ def test_a_recipes_data_section_is_accepted() -> None:
         ({"batch_size": -1}, "data.batch_size: must be at least 1 (got -1)"),
     ],
 )
-def test_a_request_that_cannot_be_met_says_what_can(changed, said) -> None:
+def test_a_request_that_cannot_be_met_says_what_can(changed: dict[str, object], said: str) -> None:
     with pytest.raises(DataError) as raised:
         load_data(spec(**changed), seed=0)
     assert said in str(raised.value)

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.testing import assert_allclose, assert_array_equal
+from numpy.typing import NDArray
 
 from mdcompress.data.event_camera import EVENT_TYPE, EventCamera, camera_for, gaze, record, view
 from mdcompress.data.event_frames import bin_events
@@ -97,13 +98,13 @@ def test_one_bright_pixel_passing_by_gives_the_events_computed_by_hand() -> None
 
 @settings(deadline=None, max_examples=30)
 @given(SCANS)
-def test_simulated_events_equal_those_of_a_pixel_by_pixel_simulator(images) -> None:
+def test_simulated_events_equal_those_of_a_pixel_by_pixel_simulator(images: NDArray[np.float64]) -> None:
     for image, events in zip(images, record(images, SMALL), strict=True):
         assert sorted(events.tolist()) == sorted(pixel_by_pixel(image, SMALL))
 
 
 @given(IMAGES)
-def test_every_pixel_of_a_closed_path_brightens_as_often_as_it_darkens(images) -> None:
+def test_every_pixel_of_a_closed_path_brightens_as_often_as_it_darkens(images: NDArray[np.float64]) -> None:
     for events in record(images, SMALL):
         balance = np.zeros((SMALL.height, SMALL.width), dtype=int)
         np.add.at(balance, (events["y"], events["x"]), np.where(events["p"], 1, -1))
@@ -111,7 +112,7 @@ def test_every_pixel_of_a_closed_path_brightens_as_often_as_it_darkens(images) -
 
 
 @given(IMAGES)
-def test_events_lie_on_the_sensor_in_time_order(images) -> None:
+def test_events_lie_on_the_sensor_in_time_order(images: NDArray[np.float64]) -> None:
     for events in record(images, SMALL):
         assert events.dtype == EVENT_TYPE
         assert np.all(np.diff(events["t"]) >= 0)
@@ -155,7 +156,7 @@ def test_events_at_one_instant_are_all_counted() -> None:
 
 
 @pytest.mark.parametrize("row", [(4, 0, 0, 0), (0, 3, 0, 0), (-1, 0, 0, 0), (0, -1, 0, 0)])
-def test_an_event_beside_the_sensor_is_an_error(row) -> None:
+def test_an_event_beside_the_sensor_is_an_error(row: tuple[int, int, int, int]) -> None:
     with pytest.raises(DataError, match="must lie on the sensor of 4 x 3 pixels"):
         bin_events(events_of((0, 0, 0, 0), row), 2, height=3, width=4)
 
@@ -167,7 +168,9 @@ def recordings(duration: int) -> st.SearchStrategy[np.ndarray]:
 
 
 @given(st.integers(1, 6), st.data())
-def test_frames_equal_those_of_tonic_but_for_the_last_instant_which_tonic_drops(time_steps, data) -> None:
+def test_frames_equal_those_of_tonic_but_for_the_last_instant_which_tonic_drops(
+    time_steps: int, data: st.DataObject
+) -> None:
     from tonic.transforms import ToFrame
 
     duration = 12 * time_steps  # a whole number of microseconds a bin: else tonic rounds the bin down
@@ -181,7 +184,7 @@ def test_frames_equal_those_of_tonic_but_for_the_last_instant_which_tonic_drops(
 
 
 @given(st.integers(1, 7), st.integers(2, 500), st.data())
-def test_every_event_is_counted_once(time_steps, duration, data) -> None:
+def test_every_event_is_counted_once(time_steps: int, duration: int, data: st.DataObject) -> None:
     events = data.draw(recordings(duration))
     frames = bin_events(events, time_steps, height=3, width=4)
     assert frames.sum() == len(events)

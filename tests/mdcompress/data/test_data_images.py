@@ -6,27 +6,32 @@ import pickle
 import socket
 import struct
 import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Never
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torchvision import datasets
 from torchvision.datasets.mnist import read_image_file
 
+from mdcompress.data.batches import Batch
 from mdcompress.data.idx_file import read_idx
 from mdcompress.data.loading import load_data
 from mdcompress.data.names import Download
 from mdcompress.errors import DataError
+from tests.support.data_batches import whole
 
 RANDOM = np.random.default_rng(0)
 
 
 @pytest.fixture(autouse=True)
-def no_network(monkeypatch) -> None:
-    def refuse(*args, **kwargs) -> Never:
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: object, **kwargs: object) -> Never:
         raise AssertionError("a test must not use the network")
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
@@ -38,12 +43,7 @@ def spec(name: str, **changed: object) -> SimpleNamespace:
     return SimpleNamespace(**{**section, **changed})
 
 
-def whole(batches) -> tuple[torch.Tensor, torch.Tensor]:
-    pairs = list(batches)
-    return torch.cat([x for x, _ in pairs], dim=1), torch.cat([y for _, y in pairs])
-
-
-def pixel_set(batches) -> list[tuple[float, ...]]:
+def pixel_set(batches: Iterable[Batch]) -> list[tuple[float, ...]]:
     x, _ = whole(batches)
     return sorted(map(tuple, (x[0] * 255).round().flatten(1).tolist()))
 
@@ -55,7 +55,7 @@ def idx(array: np.ndarray) -> bytes:
     return bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes()
 
 
-def write_mnist(folder, *, name: str = "MNIST", compressed: bool = False) -> dict[str, np.ndarray]:
+def write_mnist(folder: Path, *, name: str = "MNIST", compressed: bool = False) -> dict[str, np.ndarray]:
     raw = folder / name / "raw"
     raw.mkdir(parents=True)
     written = {}
@@ -74,7 +74,9 @@ def write_mnist(folder, *, name: str = "MNIST", compressed: bool = False) -> dic
 
 @pytest.mark.parametrize("compressed", [False, True])
 @pytest.mark.parametrize(("name", "folder_name"), [("mnist", "MNIST"), ("fashion_mnist", "FashionMNIST")])
-def test_mnist_is_read_from_plain_and_from_compressed_files(tmp_path, name, folder_name, compressed) -> None:
+def test_mnist_is_read_from_plain_and_from_compressed_files(
+    tmp_path: Path, name: str, folder_name: str, compressed: bool
+) -> None:
     written = write_mnist(tmp_path, name=folder_name, compressed=compressed)
     splits = load_data(spec(name), seed=0, folder=tmp_path)
     x, y = whole(splits.test)
@@ -87,28 +89,28 @@ def test_mnist_is_read_from_plain_and_from_compressed_files(tmp_path, name, fold
     assert torch.bincount(whole(splits.validation)[1]).tolist() == [1] * 10
 
 
-def test_idx_files_are_read_as_torchvision_reads_them(tmp_path) -> None:
+def test_idx_files_are_read_as_torchvision_reads_them(tmp_path: Path) -> None:
     write_mnist(tmp_path)
     path = tmp_path / "MNIST/raw/train-images-idx3-ubyte"
     assert read_idx(path).any()
     assert np.array_equal(read_idx(path), read_image_file(str(path)).numpy())
 
 
-def test_the_folder_of_the_recipe_is_used_unless_another_is_given(tmp_path) -> None:
+def test_the_folder_of_the_recipe_is_used_unless_another_is_given(tmp_path: Path) -> None:
     write_mnist(tmp_path)
     assert len(load_data(spec("mnist", folder=str(tmp_path)), seed=0).test) == 2
     with pytest.raises(DataError, match="elsewhere"):
         load_data(spec("mnist", folder=str(tmp_path)), seed=0, folder=tmp_path / "elsewhere")
 
 
-def test_images_can_be_seen_by_the_event_camera(tmp_path) -> None:
+def test_images_can_be_seen_by_the_event_camera(tmp_path: Path) -> None:
     write_mnist(tmp_path)
     splits = load_data(spec("mnist", encoding="events", time_steps=3), seed=0, folder=tmp_path)
     x, _ = next(iter(splits.train))
     assert splits.sample_shape == (2, 32, 32) and x.shape == (3, 8, 2, 32, 32) and x.sum() > 1000
 
 
-def test_missing_mnist_says_where_it_looked_what_it_wants_and_how_to_fetch_it(tmp_path) -> None:
+def test_missing_mnist_says_where_it_looked_what_it_wants_and_how_to_fetch_it(tmp_path: Path) -> None:
     with pytest.raises(DataError) as raised:
         load_data(spec("mnist"), seed=0, folder=tmp_path)
     said = str(raised.value)
@@ -127,7 +129,7 @@ def test_missing_mnist_says_where_it_looked_what_it_wants_and_how_to_fetch_it(tm
         (b"\x00\x00\x08\x02\x00\x00\x00\x01", "must hold 1 values for its shape [1] (got 0)"),
     ],
 )
-def test_a_damaged_idx_file_is_an_error(tmp_path, content, said) -> None:
+def test_a_damaged_idx_file_is_an_error(tmp_path: Path, content: bytes, said: str) -> None:
     path = tmp_path / "train-images-idx3-ubyte"
     path.write_bytes(content)
     with pytest.raises(DataError) as raised:
@@ -138,24 +140,24 @@ def test_a_damaged_idx_file_is_an_error(tmp_path, content, said) -> None:
 @pytest.mark.parametrize(
     "damage", [lambda data: data[:-10], lambda data: b"not gzip" + data, lambda data: data[:20] + b"x" * 30 + data[50:]]
 )
-def test_a_damaged_gzip_file_is_an_error(tmp_path, damage) -> None:
+def test_a_damaged_gzip_file_is_an_error(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
     path = tmp_path / "labels.gz"
     path.write_bytes(damage(gzip.compress(idx(RANDOM.integers(0, 9, 2000, dtype=np.uint8)))))
     with pytest.raises(DataError, match="must be a whole gzip file"):
         read_idx(path)
 
 
-def test_labels_that_do_not_fit_the_images_are_an_error(tmp_path) -> None:
+def test_labels_that_do_not_fit_the_images_are_an_error(tmp_path: Path) -> None:
     write_mnist(tmp_path)
     (tmp_path / "MNIST/raw/train-labels-idx1-ubyte").write_bytes(idx(np.zeros(3, dtype=np.uint8)))
     with pytest.raises(DataError, match=r"S labels \(got \[40, 28, 28\] and \[3\]\)"):
         load_data(spec("mnist"), seed=0, folder=tmp_path)
 
 
-def test_missing_files_are_fetched_only_when_that_is_allowed(tmp_path, monkeypatch) -> None:
+def test_missing_files_are_fetched_only_when_that_is_allowed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
-    def fetch(self) -> None:
+    def fetch(self: datasets.MNIST) -> None:
         asked.append(self.root)
         write_mnist(tmp_path)
 
@@ -168,21 +170,25 @@ def test_missing_files_are_fetched_only_when_that_is_allowed(tmp_path, monkeypat
     assert asked == [tmp_path]
 
 
-def test_what_a_download_prints_does_not_reach_stdout(tmp_path, monkeypatch, capsys) -> None:
+def test_what_a_download_prints_does_not_reach_stdout(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(datasets.MNIST, "download", lambda self: (sys.stdout.write("progress"), write_mnist(tmp_path)))
     load_data(spec("mnist"), seed=0, folder=tmp_path, download=Download.ALLOWED)
     printed = capsys.readouterr()
     assert printed.out == "" and "progress" in printed.err
 
 
-def test_compressed_files_are_not_fetched_again(tmp_path, monkeypatch) -> None:
+def test_compressed_files_are_not_fetched_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_mnist(tmp_path, compressed=True)
     monkeypatch.setattr(datasets.MNIST, "download", lambda self: pytest.fail("fetched"))
     load_data(spec("mnist"), seed=0, folder=tmp_path, download=Download.ALLOWED)
 
 
-def test_a_download_that_fails_is_an_error_that_names_the_cause(tmp_path, monkeypatch) -> None:
-    def fail(self) -> Never:
+def test_a_download_that_fails_is_an_error_that_names_the_cause(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(self: datasets.MNIST) -> Never:
         raise OSError("Network is unreachable")
 
     monkeypatch.setattr(datasets.MNIST, "download", fail)
@@ -193,17 +199,22 @@ def test_a_download_that_fails_is_an_error_that_names_the_cause(tmp_path, monkey
 # --- CIFAR ---------------------------------------------------------------------------------------------------------
 
 
+CifarBatch = dict[str, NDArray[np.uint8] | list[int]]  # pixels, and classes under the name of their kind
+
+
 def as_python_2_pickled(content: object) -> bytes:
     """A pickle whose booleans are integers, as in the official files: dtype('u1', 0, 1)."""
     return pickle.dumps(content, protocol=2).replace(b"\x89\x88\x87", b"K\x00K\x01\x87")
 
 
-def cifar_batch(count: int, *, first: int, key: str, classes: int) -> dict[str, object]:
+def cifar_batch(count: int, *, first: int, key: str, classes: int) -> CifarBatch:
     pixels = np.random.default_rng(first).integers(0, 256, (count, 3072), dtype=np.uint8)
     return {"data": pixels, key: [(first + index) % classes for index in range(count)]}
 
 
-def write_cifar(folder, source, monkeypatch, *, official: bool = True) -> dict[str, dict[str, object]]:
+def write_cifar(
+    folder: Path, source: type[datasets.CIFAR10], monkeypatch: pytest.MonkeyPatch, *, official: bool = True
+) -> dict[str, CifarBatch]:
     """The files of `source` with few images; `official`: torchvision is made to expect their md5."""
     key, classes = ("labels", 10) if source is datasets.CIFAR10 else ("fine_labels", 100)
     names = [name for name, _ in [*source.train_list, *source.test_list]]
@@ -227,7 +238,14 @@ def write_cifar(folder, source, monkeypatch, *, official: bool = True) -> dict[s
     ("name", "source", "test_batch", "labels"),
     [("cifar10", datasets.CIFAR10, "test_batch", "labels"), ("cifar100", datasets.CIFAR100, "test", "fine_labels")],
 )
-def test_cifar_is_read_from_its_batches(tmp_path, monkeypatch, name, source, test_batch, labels) -> None:
+def test_cifar_is_read_from_its_batches(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    source: type[datasets.CIFAR10],
+    test_batch: str,
+    labels: str,
+) -> None:
     written = write_cifar(tmp_path, source, monkeypatch)
     splits = load_data(spec(name), seed=0, folder=tmp_path)
     x, y = whole(splits.test)
@@ -242,15 +260,15 @@ def test_cifar_is_read_from_its_batches(tmp_path, monkeypatch, name, source, tes
 class Bomb:
     """A pickle that leaves a mark where it was opened."""
 
-    def __init__(self, mark) -> None:
+    def __init__(self, mark: Path) -> None:
         self.mark = mark
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[str, str]]:
         return (open, (str(self.mark), "w"))
 
 
 @pytest.mark.parametrize("victim", ["data_batch_3", "test_batch", "batches.meta"])
-def test_a_foreign_cifar_pickle_is_never_opened(tmp_path, monkeypatch, victim) -> None:
+def test_a_foreign_cifar_pickle_is_never_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, victim: str) -> None:
     write_cifar(tmp_path, datasets.CIFAR10, monkeypatch)
     mark = tmp_path / "opened"
     (tmp_path / "cifar-10-batches-py" / victim).write_bytes(pickle.dumps(Bomb(mark)))
@@ -259,7 +277,7 @@ def test_a_foreign_cifar_pickle_is_never_opened(tmp_path, monkeypatch, victim) -
     assert not mark.exists()
 
 
-def test_files_of_another_origin_are_refused_by_their_md5(tmp_path, monkeypatch) -> None:
+def test_files_of_another_origin_are_refused_by_their_md5(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_cifar(tmp_path, datasets.CIFAR10, monkeypatch, official=False)
     with pytest.raises(
         DataError, match="data_batch_1: must be the official file of md5 c99cafc152244af753f735de768cd75f"
@@ -267,7 +285,7 @@ def test_files_of_another_origin_are_refused_by_their_md5(tmp_path, monkeypatch)
         load_data(spec("cifar10"), seed=0, folder=tmp_path)
 
 
-def test_missing_cifar_says_what_the_folder_must_hold(tmp_path, monkeypatch) -> None:
+def test_missing_cifar_says_what_the_folder_must_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_cifar(tmp_path, datasets.CIFAR10, monkeypatch)
     (tmp_path / "cifar-10-batches-py/data_batch_2").unlink()
     with pytest.raises(DataError) as raised:
@@ -277,7 +295,7 @@ def test_missing_cifar_says_what_the_folder_must_hold(tmp_path, monkeypatch) -> 
     assert "└── cifar-10-batches-py/" in said and "├── data_batch_5" in said and "└── batches.meta" in said
 
 
-def test_cifar_is_fetched_when_that_is_allowed(tmp_path, monkeypatch) -> None:
+def test_cifar_is_fetched_when_that_is_allowed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_cifar(tmp_path, datasets.CIFAR10, monkeypatch)
     place = tmp_path / datasets.CIFAR10.base_folder
     away = place.rename(tmp_path / "away")
@@ -291,7 +309,7 @@ def test_cifar_is_fetched_when_that_is_allowed(tmp_path, monkeypatch) -> None:
 # --- image folders -------------------------------------------------------------------------------------------------
 
 
-def write_images(folder, *, parts=("train", "val", "test"), count: int = 10) -> None:
+def write_images(folder: Path, *, parts: Sequence[str] = ("train", "val", "test"), count: int = 10) -> None:
     for part in parts:
         for label, name in enumerate(("cat", "dog")):
             (folder / part / name).mkdir(parents=True)
@@ -300,7 +318,7 @@ def write_images(folder, *, parts=("train", "val", "test"), count: int = 10) -> 
                 Image.fromarray(pixels).save(folder / part / name / f"{number}.png")
 
 
-def test_a_folder_of_images_is_a_data_set(tmp_path) -> None:
+def test_a_folder_of_images_is_a_data_set(tmp_path: Path) -> None:
     write_images(tmp_path)
     splits = load_data(spec("image_folder"), seed=0, folder=tmp_path)
     x, y = whole(splits.test)
@@ -309,21 +327,21 @@ def test_a_folder_of_images_is_a_data_set(tmp_path) -> None:
     assert [len(whole(part)[1]) for part in (splits.train, splits.validation, splits.test)] == [20, 20, 20]
 
 
-def test_validation_is_carved_where_there_is_no_folder_of_it(tmp_path) -> None:
+def test_validation_is_carved_where_there_is_no_folder_of_it(tmp_path: Path) -> None:
     write_images(tmp_path, parts=("train", "test"))
     splits = load_data(spec("image_folder"), seed=0, folder=tmp_path)
     assert torch.bincount(whole(splits.validation)[1]).tolist() == [1, 1]
     assert torch.bincount(whole(splits.train)[1]).tolist() == [9, 9]
 
 
-def test_grey_images_become_three_equal_channels(tmp_path) -> None:
+def test_grey_images_become_three_equal_channels(tmp_path: Path) -> None:
     write_images(tmp_path)
     Image.fromarray(np.full((6, 5), 7, dtype=np.uint8)).save(tmp_path / "test/cat/0.png")
     x, _ = next(iter(load_data(spec("image_folder"), seed=0, folder=tmp_path).test))
-    assert (x[0, 0] * 255).round().unique().tolist() == [7]
+    assert torch.unique((x[0, 0] * 255).round()).tolist() == [7]
 
 
-def test_images_of_two_sizes_are_an_error_that_names_the_file(tmp_path) -> None:
+def test_images_of_two_sizes_are_an_error_that_names_the_file(tmp_path: Path) -> None:
     write_images(tmp_path)
     Image.fromarray(np.zeros((7, 9, 3), dtype=np.uint8)).save(tmp_path / "test/dog/3.png")
     with pytest.raises(DataError, match=r"dog/3.png: must be 5 x 6 pixels.*\(got 9 x 7\)"):
@@ -331,7 +349,7 @@ def test_images_of_two_sizes_are_an_error_that_names_the_file(tmp_path) -> None:
 
 
 @pytest.mark.parametrize("keep", [0, 45])
-def test_a_damaged_image_is_an_error_that_names_the_file(tmp_path, keep) -> None:
+def test_a_damaged_image_is_an_error_that_names_the_file(tmp_path: Path, keep: int) -> None:
     write_images(tmp_path)
     path = tmp_path / "test/dog/3.png"
     path.write_bytes(path.read_bytes()[:keep])
@@ -339,14 +357,14 @@ def test_a_damaged_image_is_an_error_that_names_the_file(tmp_path, keep) -> None
         whole(load_data(spec("image_folder"), seed=0, folder=tmp_path).test)
 
 
-def test_parts_with_different_classes_are_an_error(tmp_path) -> None:
+def test_parts_with_different_classes_are_an_error(tmp_path: Path) -> None:
     write_images(tmp_path)
     (tmp_path / "val/dog").rename(tmp_path / "val/horse")
     with pytest.raises(DataError, match=r"val: must have the classes of .*train \(differs in dog, horse\)"):
         load_data(spec("image_folder"), seed=0, folder=tmp_path)
 
 
-def test_an_empty_part_is_an_error_with_the_layout(tmp_path) -> None:
+def test_an_empty_part_is_an_error_with_the_layout(tmp_path: Path) -> None:
     write_images(tmp_path)
     (tmp_path / "empty").mkdir()
     (tmp_path / "val").rename(tmp_path / "old")
@@ -356,7 +374,7 @@ def test_an_empty_part_is_an_error_with_the_layout(tmp_path) -> None:
     assert "├── train/" in str(raised.value)
 
 
-def test_a_missing_part_is_an_error_that_offers_no_download(tmp_path) -> None:
+def test_a_missing_part_is_an_error_that_offers_no_download(tmp_path: Path) -> None:
     write_images(tmp_path, parts=("train",))
     with pytest.raises(DataError, match=r"test is missing \(1 of 2\)") as raised:
         load_data(spec("image_folder"), seed=0, folder=tmp_path, download=Download.ALLOWED)

@@ -1,21 +1,35 @@
 """The user's own function for data."""
 
 import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
+from typing import Protocol
 
 import pytest
 import torch
 from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
 
+from mdcompress.data.batches import Batch
 from mdcompress.data.loading import load_data
 from mdcompress.data.names import DEFAULT_FOLDER
-from mdcompress.data.splits import calibration
+from mdcompress.data.splits import DataSplits, calibration
 from mdcompress.errors import DataError
 
+Loaders = Callable[..., object]  # a user's function, wrong ones too
+Parts = tuple[list[Batch], list[Batch], list[Batch]]
 T = 2
 
 
-def batch(count: int = 4, *, first: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+class Own(Protocol):
+    """Loads what a function `loaders` of a module `own_data` returns."""
+
+    def __call__(
+        self, function: Loaders, *, name: str = "own_data:loaders", seed: int = 0, folder: Path | None = None
+    ) -> DataSplits: ...
+
+
+def batch(count: int = 4, *, first: int = 0) -> Batch:
     """x[t, n] = first + n, of shape [T, N, 1, 2, 2]."""
     values = torch.arange(first, first + count, dtype=torch.float32).reshape(1, count, 1, 1, 1)
     return values.repeat(T, 1, 1, 2, 2), torch.arange(first, first + count) % 3
@@ -25,12 +39,12 @@ GOOD = [batch(), batch(3, first=4)]
 
 
 @pytest.fixture
-def own(monkeypatch):
-    """Load what a function `loaders` of a module of that name returns."""
-
-    def load(function, *, name: str = "own_data:loaders", seed: int = 0, folder=None):
+def own(monkeypatch: pytest.MonkeyPatch) -> Own:
+    def load(
+        function: Loaders, *, name: str = "own_data:loaders", seed: int = 0, folder: Path | None = None
+    ) -> DataSplits:
         module = ModuleType("own_data")
-        module.loaders = function
+        vars(module)["loaders"] = function
         monkeypatch.setitem(sys.modules, "own_data", module)
         spec = SimpleNamespace(name=name, time_steps=T, encoding="direct", batch_size=4, folder=None)
         return load_data(spec, seed=seed, folder=folder)
@@ -38,15 +52,15 @@ def own(monkeypatch):
     return load
 
 
-def returning(train=None, validation=None, test=None):
+def returning(train: object = None, validation: object = None, test: object = None) -> Loaders:
     parts = tuple(GOOD if part is None else part for part in (train, validation, test))
     return lambda time_steps, batch_size, seed: parts
 
 
-def test_the_function_is_given_steps_batch_size_and_seed(own) -> None:
-    seen = {}
+def test_the_function_is_given_steps_batch_size_and_seed(own: Own) -> None:
+    seen: dict[str, int] = {}
 
-    def loaders(time_steps, batch_size, seed):
+    def loaders(time_steps: int, batch_size: int, seed: int) -> Parts:
         seen.update(time_steps=time_steps, batch_size=batch_size, seed=seed)
         return GOOD, GOOD, GOOD
 
@@ -58,10 +72,10 @@ def test_the_function_is_given_steps_batch_size_and_seed(own) -> None:
     )
 
 
-def test_a_function_with_a_parameter_folder_is_given_the_folder(own, tmp_path) -> None:
+def test_a_function_with_a_parameter_folder_is_given_the_folder(own: Own, tmp_path: Path) -> None:
     seen = []
 
-    def loaders(time_steps, batch_size, seed, folder):
+    def loaders(time_steps: int, batch_size: int, seed: int, folder: Path) -> Parts:
         seen.append(folder)
         return GOOD, GOOD, GOOD
 
@@ -70,10 +84,10 @@ def test_a_function_with_a_parameter_folder_is_given_the_folder(own, tmp_path) -
     assert seen == [tmp_path, DEFAULT_FOLDER]
 
 
-def test_a_function_of_any_keywords_is_given_the_three_it_always_was(own) -> None:
-    seen = {}
+def test_a_function_of_any_keywords_is_given_the_three_it_always_was(own: Own) -> None:
+    seen: dict[str, object] = {}
 
-    def loaders(**given):
+    def loaders(**given: object) -> Parts:
         seen.update(given)
         return GOOD, GOOD, GOOD
 
@@ -81,7 +95,7 @@ def test_a_function_of_any_keywords_is_given_the_three_it_always_was(own) -> Non
     assert seen.keys() == {"time_steps", "batch_size", "seed"}
 
 
-def test_batches_can_be_walked_again_and_are_float32_and_int64(own) -> None:
+def test_batches_can_be_walked_again_and_are_float32_and_int64(own: Own) -> None:
     odd = [(batch()[0].to(torch.uint8), batch()[1].to(torch.int32))]
     splits = own(returning(train=odd))
     for _ in range(2):
@@ -89,20 +103,20 @@ def test_batches_can_be_walked_again_and_are_float32_and_int64(own) -> None:
         assert x.dtype == torch.float32 and y.dtype == torch.int64 and torch.equal(x, batch()[0])
 
 
-def test_names_of_classes_may_be_given(own) -> None:
+def test_names_of_classes_may_be_given(own: Own) -> None:
     splits = own(lambda time_steps, batch_size, seed: (GOOD, GOOD, GOOD, ["cat", "dog", "emu"]))
     assert splits.classes == ("cat", "dog", "emu")
 
 
-def test_the_epoch_reaches_a_loader_and_a_sampler_that_ask_for_it(own) -> None:
-    class Epochs(list):
-        epochs = ()
+def test_the_epoch_reaches_a_loader_and_a_sampler_that_ask_for_it(own: Own) -> None:
+    class Epochs(list[Batch]):
+        epochs: tuple[int, ...] = ()
 
-        def set_epoch(self, epoch) -> None:
+        def set_epoch(self, epoch: int) -> None:
             self.epochs = (*self.epochs, epoch)
 
     data = TensorDataset(torch.zeros(6, 1), torch.zeros(6, dtype=torch.int64))
-    sampler = DistributedSampler(data, num_replicas=1, rank=0)
+    sampler: DistributedSampler[tuple[torch.Tensor, ...]] = DistributedSampler(data, num_replicas=1, rank=0)
     loader = DataLoader(data, sampler=sampler, batch_size=2, collate_fn=lambda rows: batch(len(rows)))
     loaders = Epochs(GOOD)
     splits = own(returning(train=loaders, validation=loader))
@@ -111,7 +125,7 @@ def test_the_epoch_reaches_a_loader_and_a_sampler_that_ask_for_it(own) -> None:
     assert loaders.epochs == (4,) and sampler.epoch == 4
 
 
-def test_calibration_takes_the_first_samples_of_epoch_0(own) -> None:
+def test_calibration_takes_the_first_samples_of_epoch_0(own: Own) -> None:
     chosen = calibration(own(returning()), 6, seed=0)
     x = torch.cat([x for x, _ in chosen], dim=1)
     assert x[0, :, 0, 0, 0].tolist() == [0, 1, 2, 3, 4, 5]
@@ -134,7 +148,7 @@ WRONG_BATCHES = [
 
 
 @pytest.mark.parametrize(("wrong", "said"), WRONG_BATCHES)
-def test_a_wrong_batch_is_an_error_that_names_it(own, wrong, said) -> None:
+def test_a_wrong_batch_is_an_error_that_names_it(own: Own, wrong: object, said: str) -> None:
     splits = own(returning(test=[batch(), wrong]))
     with pytest.raises(DataError) as raised:
         list(splits.test)
@@ -142,7 +156,7 @@ def test_a_wrong_batch_is_an_error_that_names_it(own, wrong, said) -> None:
     assert "hint:" in str(raised.value)
 
 
-def test_a_wrong_training_batch_is_found_at_once(own) -> None:
+def test_a_wrong_training_batch_is_found_at_once(own: Own) -> None:
     with pytest.raises(DataError, match="train, batch 0: must be a pair"):
         own(returning(train=["text"]))
 
@@ -150,7 +164,7 @@ def test_a_wrong_training_batch_is_found_at_once(own) -> None:
 class Endless:
     """Can be walked, but does not know its length."""
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[Batch]:
         return iter(GOOD)
 
 
@@ -166,7 +180,9 @@ class Endless:
         (returning(test=[]), "test: must know its number of batches, at least 1 (got 0 batches)"),
     ],
 )
-def test_a_function_that_does_not_fit_is_an_error_with_the_signature_it_needs(own, function, said) -> None:
+def test_a_function_that_does_not_fit_is_an_error_with_the_signature_it_needs(
+    own: Own, function: Loaders, said: str
+) -> None:
     with pytest.raises(DataError) as raised:
         own(function)
     assert f"own_data:loaders{',' if ': must' in said else ':'} {said}" in str(raised.value)
@@ -181,13 +197,15 @@ def test_a_function_that_does_not_fit_is_an_error_with_the_signature_it_needs(ow
         ("own_data:other", "`own_data` must have a function `other`"),
     ],
 )
-def test_a_function_that_cannot_be_found_is_an_error(own, name, said) -> None:
+def test_a_function_that_cannot_be_found_is_an_error(own: Own, name: str, said: str) -> None:
     with pytest.raises(DataError) as raised:
         own(returning(), name=name)
     assert said in str(raised.value)
 
 
-def test_a_module_missing_inside_the_users_module_is_not_called_missing_itself(own, tmp_path, monkeypatch) -> None:
+def test_a_module_missing_inside_the_users_module_is_not_called_missing_itself(
+    own: Own, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "own_broken.py").write_text("import a_library_that_is_not_there\n")
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ModuleNotFoundError, match="a_library_that_is_not_there"):

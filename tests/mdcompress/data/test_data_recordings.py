@@ -5,9 +5,11 @@ import importlib.util
 import io
 import socket
 import struct
+from collections.abc import Callable
 from dataclasses import replace
-from types import SimpleNamespace
-from typing import Never
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any, Never
 
 import flatbuffers
 import numpy as np
@@ -23,16 +25,17 @@ from mdcompress.data.event_camera import EVENT_TYPE
 from mdcompress.data.event_files import read_aedat4, read_atis, read_atis_from_corner, read_gesture, tonic_module
 from mdcompress.data.loading import load_data
 from mdcompress.data.names import Download
-from mdcompress.data.recording_sets import CIFAR10_DVS, DVS_GESTURE, NCALTECH101, NMNIST, Part
+from mdcompress.data.recording_sets import CIFAR10_DVS, DVS_GESTURE, NCALTECH101, NMNIST, Part, RecordingSet
 from mdcompress.data.recordings import RecordingSamples
 from mdcompress.errors import DataError
+from tests.support.data_batches import whole
 
 RANDOM = np.random.default_rng(0)
 
 
 @pytest.fixture(autouse=True)
-def no_network(monkeypatch) -> None:
-    def refuse(*args, **kwargs) -> Never:
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: object, **kwargs: object) -> Never:
         raise AssertionError("a test must not use the network")
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
@@ -42,11 +45,6 @@ def no_network(monkeypatch) -> None:
 def spec(name: str, **changed: object) -> SimpleNamespace:
     section = {"name": name, "time_steps": 3, "encoding": "events", "batch_size": 8, "folder": None}
     return SimpleNamespace(**{**section, **changed})
-
-
-def whole(batches) -> tuple[torch.Tensor, torch.Tensor]:
-    pairs = list(batches)
-    return torch.cat([x for x, _ in pairs], dim=1), torch.cat([y for _, y in pairs])
 
 
 def random_events(count: int, *, width: int, height: int, unit: int = 1) -> np.ndarray:
@@ -67,7 +65,7 @@ DESCRIPTION = """<dv version="2.0"><node name="outInfo"><node name="0">
 <attr key="sizeX" type="int">128</attr><attr key="sizeY" type="int">128</attr></node></node></node></dv>"""
 
 
-def flat(identifier: bytes, *, slots: int, slot: int, content) -> bytes:
+def flat(identifier: bytes, *, slots: int, slot: int, content: Callable[[flatbuffers.Builder], int]) -> bytes:
     """A size-prefixed flatbuffer with a table of one field."""
     builder = flatbuffers.Builder(1024)
     offset = content(builder)
@@ -80,7 +78,7 @@ def flat(identifier: bytes, *, slots: int, slot: int, content) -> bytes:
 def as_aedat4(events: np.ndarray) -> bytes:
     """AEDAT 4.0, uncompressed: header, one packet of stream 0 with structs (t int64, x int16, y int16, on bool)."""
 
-    def structs(builder):
+    def structs(builder: flatbuffers.Builder) -> int:
         builder.StartVector(16, len(events), 8)
         for x, y, t, p in reversed(events.tolist()):
             builder.Prep(8, 16)
@@ -89,25 +87,26 @@ def as_aedat4(events: np.ndarray) -> bytes:
             builder.PrependInt16(y)
             builder.PrependInt16(x)
             builder.PrependInt64(t)
-        return builder.EndVector()
+        offset: int = builder.EndVector()
+        return offset
 
     header = flat(b"IOHE", slots=3, slot=2, content=lambda builder: builder.CreateString(DESCRIPTION))
     packet = flat(b"EVTS", slots=1, slot=0, content=structs)
     return b"#!AER-DAT4.0\r\n" + header + struct.pack("<II", 0, len(packet)) + packet
 
 
-def write(path, content: bytes) -> None:
+def write(path: Path, content: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
 
 
-def small(monkeypatch, name: str, source, *counts: int) -> None:
+def small(monkeypatch: pytest.MonkeyPatch, name: str, source: RecordingSet, *counts: int) -> None:
     """The set with as many recordings as the test writes."""
     parts = tuple(Part(part.folder, count) for part, count in zip(source.parts, counts, strict=True))
     monkeypatch.setattr(recording_sets, name, replace(source, parts=parts))
 
 
-def write_nmnist(folder, *, train: int = 10, test: int = 2) -> dict[str, np.ndarray]:
+def write_nmnist(folder: Path, *, train: int = 10, test: int = 2) -> dict[str, np.ndarray]:
     """`train` and `test` recordings of each digit."""
     written = {}
     for part, count in (("Train", train), ("Test", test)):
@@ -119,7 +118,7 @@ def write_nmnist(folder, *, train: int = 10, test: int = 2) -> dict[str, np.ndar
     return written
 
 
-def test_a_file_of_nmnist_is_read_event_by_event(tmp_path) -> None:
+def test_a_file_of_nmnist_is_read_event_by_event(tmp_path: Path) -> None:
     events = random_events(200, width=34, height=34)
     write(tmp_path / "00001.bin", as_atis(events))
     read = read_atis(tmp_path / "00001.bin")
@@ -127,13 +126,13 @@ def test_a_file_of_nmnist_is_read_event_by_event(tmp_path) -> None:
 
 
 @given(st.integers(0, 255), st.integers(0, 239), st.integers(0, 2**23 - 1), st.integers(0, 1))
-def test_every_field_of_a_40_bit_event_is_read(x, y, t, p) -> None:
+def test_every_field_of_a_40_bit_event_is_read(x: int, y: int, t: int, p: int) -> None:
     raw = io.BytesIO(as_atis(np.array([(x, y, t, p)], dtype=EVENT_TYPE)))
     read = tonic_module("io").read_mnist_file(raw, dtype=EVENT_TYPE, is_stream=True)
     assert read.tolist() == [(x, y, t, bool(p))]
 
 
-def test_nmnist_frames_are_the_counts_of_its_files(tmp_path, monkeypatch) -> None:
+def test_nmnist_frames_are_the_counts_of_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     small(monkeypatch, "NMNIST", NMNIST, 100, 20)
     written = write_nmnist(tmp_path)
     splits = load_data(spec("nmnist"), seed=0, folder=tmp_path)
@@ -149,14 +148,16 @@ def test_nmnist_frames_are_the_counts_of_its_files(tmp_path, monkeypatch) -> Non
     assert torch.bincount(whole(splits.train)[1]).tolist() == [9] * 10
 
 
-def test_event_sets_may_be_called_direct_for_no_encoding_is_added(tmp_path, monkeypatch) -> None:
+def test_event_sets_may_be_called_direct_for_no_encoding_is_added(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     small(monkeypatch, "NMNIST", NMNIST, 100, 20)
     write_nmnist(tmp_path)
     named, default = (load_data(spec("nmnist", encoding=e), seed=0, folder=tmp_path) for e in ("events", "direct"))
     assert torch.equal(whole(named.test)[0], whole(default.test)[0])
 
 
-def test_nmnist_frames_are_those_of_tonics_own_data_set(tmp_path, monkeypatch) -> None:
+def test_nmnist_frames_are_those_of_tonics_own_data_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     small(monkeypatch, "NMNIST", NMNIST, 100, 20)
     write_nmnist(tmp_path)
     monkeypatch.setattr(tonic.datasets.NMNIST, "_check_exists", lambda self: True)
@@ -171,7 +172,9 @@ def test_nmnist_frames_are_those_of_tonics_own_data_set(tmp_path, monkeypatch) -
         assert label == y[index] and np.array_equal(x[:, index].numpy(), frame)
 
 
-def test_ncaltech101_starts_at_its_corner_and_is_split_by_class(tmp_path, monkeypatch) -> None:
+def test_ncaltech101_starts_at_its_corner_and_is_split_by_class(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     small(monkeypatch, "NCALTECH101", NCALTECH101, 60)
     for label in ("BACKGROUND_Google", "airplanes", "yin_yang"):
         for number in range(20):
@@ -187,12 +190,12 @@ def test_ncaltech101_starts_at_its_corner_and_is_split_by_class(tmp_path, monkey
     assert x.sum() == 6 * 30 and x.sum(dim=(0, 2, 3))[:, 0].min() > 0
 
 
-def test_an_empty_recording_has_no_corner(tmp_path) -> None:
+def test_an_empty_recording_has_no_corner(tmp_path: Path) -> None:
     write(tmp_path / "image.bin", b"")
     assert len(read_atis_from_corner(tmp_path / "image.bin")) == 0
 
 
-def test_cifar10_dvs_is_read_from_aedat4(tmp_path, monkeypatch) -> None:
+def test_cifar10_dvs_is_read_from_aedat4(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     small(monkeypatch, "CIFAR10_DVS", CIFAR10_DVS, 100)
     written = {}
     for label in CIFAR10_DVS.classes:
@@ -208,13 +211,13 @@ def test_cifar10_dvs_is_read_from_aedat4(tmp_path, monkeypatch) -> None:
     assert sum(x.sum() for x, _ in parts) == 100 * 40
 
 
-def test_aedat4_without_its_reader_says_what_to_install(tmp_path, monkeypatch) -> None:
+def test_aedat4_without_its_reader_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(DataError, match="pip install aedat"):
         read_aedat4(tmp_path / "0.aedat4")
 
 
-def test_gestures_are_read_in_microseconds(tmp_path, monkeypatch) -> None:
+def test_gestures_are_read_in_microseconds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     small(monkeypatch, "DVS_GESTURE", DVS_GESTURE, 22, 11)
     for part, users in (("ibmGestureTrain", ("user01_led", "user02_lab")), ("ibmGestureTest", ("user24_led",))):
         for user in users:
@@ -247,7 +250,9 @@ def pickled_npy() -> bytes:
         (DVS_GESTURE, pickled_npy(), "allow_pickle=False"),
     ],
 )
-def test_a_damaged_or_foreign_recording_is_an_error_that_names_the_file(tmp_path, source, content, said) -> None:
+def test_a_damaged_or_foreign_recording_is_an_error_that_names_the_file(
+    tmp_path: Path, source: RecordingSet, content: bytes, said: str
+) -> None:
     path = tmp_path / f"0{source.suffix}"
     write(path, content)
     samples = RecordingSamples((path,), np.zeros(1, dtype=np.int64), source, 2)
@@ -255,7 +260,7 @@ def test_a_damaged_or_foreign_recording_is_an_error_that_names_the_file(tmp_path
         samples.frames(np.array([0]), EVALUATION)
 
 
-def test_an_incomplete_set_says_how_much_is_there_and_how_it_should_lie(tmp_path) -> None:
+def test_an_incomplete_set_says_how_much_is_there_and_how_it_should_lie(tmp_path: Path) -> None:
     write_nmnist(tmp_path, train=1, test=1)
     with pytest.raises(DataError) as raised:
         load_data(spec("nmnist"), seed=0, folder=tmp_path)
@@ -266,18 +271,20 @@ def test_an_incomplete_set_says_how_much_is_there_and_how_it_should_lie(tmp_path
 
 
 @pytest.mark.parametrize("name", ["nmnist", "ncaltech101", "cifar10_dvs", "dvs_gesture"])
-def test_nothing_is_fetched_unless_that_is_allowed(tmp_path, monkeypatch, name) -> None:
+def test_nothing_is_fetched_unless_that_is_allowed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setattr(tonic.dataset.Dataset, "download", lambda self: pytest.fail("fetched"))
     with pytest.raises(DataError, match="has 0 recordings"):
         load_data(spec(name), seed=0, folder=tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_missing_recordings_are_fetched_by_tonic_when_that_is_allowed(tmp_path, monkeypatch) -> None:
+def test_missing_recordings_are_fetched_by_tonic_when_that_is_allowed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     small(monkeypatch, "NMNIST", NMNIST, 100, 20)
     fetched = []
 
-    def fetch(self) -> None:
+    def fetch(self: tonic.dataset.Dataset) -> None:
         fetched.append(self.filename)
         write_nmnist(tmp_path)
 
@@ -286,7 +293,7 @@ def test_missing_recordings_are_fetched_by_tonic_when_that_is_allowed(tmp_path, 
     assert fetched == ["train.zip"] and len(whole(splits.test)[1]) == 20
 
 
-def test_a_set_of_one_part_is_fetched_whole_and_checked_again(tmp_path, monkeypatch) -> None:
+def test_a_set_of_one_part_is_fetched_whole_and_checked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fetched = []
     monkeypatch.setattr(tonic.dataset.Dataset, "download", lambda self: fetched.append(self.filename))
     with pytest.raises(DataError, match="has 0 recordings"):
@@ -294,7 +301,7 @@ def test_a_set_of_one_part_is_fetched_whole_and_checked_again(tmp_path, monkeypa
     assert fetched == ["N-Caltech101-archive.zip"]
 
 
-def test_a_foreign_folder_among_the_classes_is_an_error(tmp_path, monkeypatch) -> None:
+def test_a_foreign_folder_among_the_classes_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     small(monkeypatch, "NMNIST", NMNIST, 100, 20)
     write_nmnist(tmp_path)
     write(tmp_path / "NMNIST/Train/copies/1.bin", b"")
@@ -302,7 +309,7 @@ def test_a_foreign_folder_among_the_classes_is_an_error(tmp_path, monkeypatch) -
         load_data(spec("nmnist"), seed=0, folder=tmp_path)
 
 
-def test_an_unknown_gesture_is_an_error(tmp_path, monkeypatch) -> None:
+def test_an_unknown_gesture_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     small(monkeypatch, "DVS_GESTURE", DVS_GESTURE, 1, 1)
     for part in ("ibmGestureTrain", "ibmGestureTest"):
         write(tmp_path / f"DVSGesture/{part}/user01_led/11.npy", b"")
@@ -310,7 +317,9 @@ def test_an_unknown_gesture_is_an_error(tmp_path, monkeypatch) -> None:
         load_data(spec("dvs_gesture"), seed=0, folder=tmp_path)
 
 
-def test_events_beside_the_sensor_are_an_error_that_names_the_file(tmp_path, monkeypatch) -> None:
+def test_events_beside_the_sensor_are_an_error_that_names_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     small(monkeypatch, "NMNIST", NMNIST, 100, 20)
     write_nmnist(tmp_path)
     write(tmp_path / "NMNIST/Test/9/00001.bin", as_atis(np.array([(40, 0, 0, 0)], dtype=EVENT_TYPE)))
@@ -321,11 +330,11 @@ def test_events_beside_the_sensor_are_an_error_that_names_the_file(tmp_path, mon
         whole(load_data(spec("nmnist"), seed=0, folder=tmp_path).test)
 
 
-def without(missing: str, monkeypatch) -> None:
+def without(missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Make the import of `missing` and of what lies in it fail."""
     original = importlib.import_module
 
-    def refuse(name, package=None):
+    def refuse(name: str, package: str | None = None) -> ModuleType:
         if name.partition(".")[0] == "tonic":
             raise ModuleNotFoundError(f"No module named {missing!r}", name=missing)
         return original(name, package)
@@ -333,23 +342,23 @@ def without(missing: str, monkeypatch) -> None:
     monkeypatch.setattr(importlib, "import_module", refuse)
 
 
-def test_without_tonic_the_error_says_what_to_install(tmp_path, monkeypatch) -> None:
+def test_without_tonic_the_error_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     without("tonic", monkeypatch)
     with pytest.raises(DataError) as raised:
         load_data(spec("nmnist"), seed=0, folder=tmp_path)
     assert "pip install 'mdcompress[events]'" in str(raised.value)
 
 
-def test_a_broken_tonic_is_not_called_missing(tmp_path, monkeypatch) -> None:
+def test_a_broken_tonic_is_not_called_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     without("h5py", monkeypatch)
     with pytest.raises(ModuleNotFoundError, match="h5py"):
         load_data(spec("nmnist"), seed=0, folder=tmp_path)
 
 
-def test_digits_need_no_tonic(monkeypatch) -> None:
+def test_digits_need_no_tonic(monkeypatch: pytest.MonkeyPatch) -> None:
     original = builtins.__import__
 
-    def refuse(name, *args, **kwargs):
+    def refuse(name: str, *args: Any, **kwargs: Any) -> ModuleType:
         assert not name.startswith("tonic"), "tonic was imported"
         return original(name, *args, **kwargs)
 

@@ -14,13 +14,14 @@ from torch import Tensor
 from mdcompress.adapters import simulate
 from mdcompress.errors import PlanError
 from mdcompress.evaluation.verification import verify
-from mdcompress.graph import NeuronModel
+from mdcompress.graph import NeuronModel, Numbers, SpikeKind, per_channel
 from mdcompress.layers.firing import integrate_and_fire
 from mdcompress.layers.neuron import QuantNeuron
 from mdcompress.planning import plan
 from mdcompress.recipe import Recipe
 from mdcompress.recipe.policies import MembranePolicy
 from tests.support.canonical_neurons import PLAIN, neuron_graph, neuron_models, neuron_student, spelled_out, startable
+from tests.support.changes import NeuronChanges
 from tests.support.composed_neuron import LEARNED, composed
 
 EXAMPLES = settings(
@@ -75,7 +76,7 @@ def test_a_synaptic_state_spreads_a_current_over_steps() -> None:
         ("round", 4, [0, 1, 1, 2, 2, 4]),  # 0.5 and 2.5 are ties: to the even one
     ],
 )
-def test_counts_of_spikes(spike: str, most: int | None, expected: list[int]) -> None:
+def test_counts_of_spikes(spike: SpikeKind, most: int | None, expected: list[int]) -> None:
     model = replace(PLAIN, decay=0.0, spike=spike, max_spikes=most, reset="none")
     assert spikes_of(model, [-3.0, 0.75, 1.0, 1.75, 2.5, 7.2]) == expected
     if spike == "round":
@@ -107,10 +108,31 @@ def test_recurrence_adds_what_the_last_spikes_are_worth() -> None:
     assert seen.spikes.flatten().tolist() == [1, 1, 1]
 
 
+def of_first_channel(model: NeuronModel) -> NeuronModel:
+    """The model with one number for the layer of each."""
+
+    def first(value: Numbers) -> float:
+        return per_channel(value)[0]
+
+    return replace(
+        model,
+        decay=first(model.decay),
+        input_gain=first(model.input_gain),
+        drive=first(model.drive),
+        threshold=first(model.threshold),
+        reset_value=first(model.reset_value),
+        soft_amount=first(model.soft_amount),
+        initial=first(model.initial),
+        synapse_decay=None if model.synapse_decay is None else first(model.synapse_decay),
+        synapse_gain=first(model.synapse_gain),
+        floor_value=first(model.floor_value),
+    )
+
+
 @EXAMPLES
 @given(model=neuron_models(channels=1), values=st.lists(st.integers(-8, 24), min_size=1, max_size=12))
 def test_simulation_equals_the_equations_spelled_out(model: NeuronModel, values: list[int]) -> None:
-    scalar = replace(model, **{name: value[0] for name, value in model.numbers.items() if isinstance(value, tuple)})
+    scalar = of_first_channel(model)
     currents = [value / 8 for value in values]
     expected = spelled_out(scalar, currents)
     seen = simulate(scalar, column(currents))
@@ -194,7 +216,7 @@ def test_a_neuron_without_a_limit_fires_31_spikes_at_most() -> None:
     with torch.no_grad():
         student.synapse("synapse").layer.weight.fill_(1.0)
     assert int(student.trace(x).spikes["neuron"].max()) == 31
-    assert student.assigned.values["neuron"].largest == 31
+    assert student.value_units["neuron"].largest == 31
 
 
 @pytest.mark.parametrize(
@@ -215,7 +237,7 @@ def test_a_neuron_without_a_limit_fires_31_spikes_at_most() -> None:
         ({"max_spikes": 3}, "max_spikes must be 1"),
     ],
 )
-def test_neurons_without_integers_are_refused_by_the_plan(changes: dict[str, object], says: str) -> None:
+def test_neurons_without_integers_are_refused_by_the_plan(changes: NeuronChanges, says: str) -> None:
     graph = neuron_graph(replace(PLAIN, **changes), inputs=2, shape=(3,), time_steps=4)
     with pytest.raises(PlanError) as caught:
         plan(Recipe(name="plain", summary="plain"), graph)
@@ -266,7 +288,12 @@ def test_gradients_equal_those_of_composed_parts(model: NeuronModel, seed: int) 
 def test_the_scale_of_every_kind_of_neuron_learns() -> None:
     x = torch.randint(0, 4, (6, 8, 5), generator=torch.Generator().manual_seed(0)).float()
     recipe = Recipe(name="plain", summary="plain")
-    for changes in ({}, {"synapse_decay": 0.5}, {"reset": "soft", "spike": "floor", "max_spikes": None}):
+    variants: list[NeuronChanges] = [
+        {},
+        {"synapse_decay": 0.5},
+        {"reset": "soft", "spike": "floor", "max_spikes": None},
+    ]
+    for changes in variants:
         student = neuron_student(replace(PLAIN, **changes), x, recipe=recipe, shape=(3,)).train()
         student(x).square().sum().backward()
         gradients = [parameter.grad for parameter in student.units.parameters()]
@@ -281,7 +308,7 @@ def test_the_scale_of_every_kind_of_neuron_learns() -> None:
         {"reset": "soft", "timing": "after_leak"},
     ],
 )
-def test_what_is_stored_follows_from_observed_potentials_and_spikes(changes: dict[str, object]) -> None:
+def test_what_is_stored_follows_from_observed_potentials_and_spikes(changes: NeuronChanges) -> None:
     neuron = QuantNeuron(replace(PLAIN, **changes), MembranePolicy(bit_width=16), guard_bits=4)
     lsb = torch.tensor(1 / 256, dtype=torch.float64)
     current = torch.randint(-300, 600, (9, 4, 2, 3, 3), generator=torch.Generator().manual_seed(0)).double()

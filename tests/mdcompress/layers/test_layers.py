@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any, Literal, TypedDict, Unpack
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from mdcompress.errors import CalibrationError
-from mdcompress.graph import NeuronModel, SynapseSpec
+from mdcompress.graph import FloorKind, NeuronModel, Rearm, ResetKind, ResetTiming, SpikeKind, SynapseSpec
 from mdcompress.layers.firing import integrate_and_fire
 from mdcompress.layers.input import QuantInput
 from mdcompress.layers.integer_ops import NeuronIntegers, requantize
@@ -21,6 +22,7 @@ from mdcompress.layers.requant import requant_constants
 from mdcompress.layers.synapse import QuantSynapse
 from mdcompress.recipe import BatchNormPolicy, MembranePolicy, WeightPolicy
 from mdcompress.zoo.neurons import surrogate_derivative
+from tests.support.narrowed import batch_norm, statistics
 
 DOUBLE = torch.float64
 
@@ -117,7 +119,27 @@ def test_constants_are_integers_in_bounds_and_close_to_what_they_stand_for(data:
 # --- a neuron by hand ------------------------------------------------------------------------------------------------
 
 
-def integers(**changes: object) -> NeuronIntegers:
+class IntegerChanges(TypedDict, total=False):
+    """Of `NeuronIntegers`."""
+
+    guard_bits: int
+    bit_width: int
+    initial: int
+    reset: ResetKind
+    timing: ResetTiming
+    spike: SpikeKind
+    max_spikes: int
+    floor: FloorKind
+    rearm: Rearm
+    leak: Tensor
+    threshold: Tensor
+    soft_amount: Tensor
+    drive: Tensor
+    reset_value: Tensor
+    floor_value: Tensor
+
+
+def integers(**changes: Unpack[IntegerChanges]) -> NeuronIntegers:
     """D = 8, R = 4 (decay 1/2), 5-bit membrane, threshold 100 fine units."""
     plain = NeuronIntegers(
         leak=doubles(8), synapse_leak=None, synapse_shift=0, guard_bits=4, bit_width=5, reset="hard", initial=0,
@@ -125,12 +147,15 @@ def integers(**changes: object) -> NeuronIntegers:
         threshold=doubles(100), level=doubles(0), soft_amount=doubles(100), drive=doubles(0), reset_value=doubles(0),
         floor_value=doubles(0), synapse_drive=doubles(0),
     )  # fmt: skip
-    return replace(plain, **changes)  # type: ignore[arg-type]
+    return replace(plain, **changes)
 
 
 def fired(current: list[float], neuron: NeuronIntegers) -> tuple[list[float], list[float], list[float]]:
     found = integrate_and_fire(torch.tensor(current, dtype=DOUBLE).view(-1, 1), neuron)
-    return tuple(values.flatten().tolist() for values in (found.spikes, found.potentials, found.membranes))  # type: ignore[return-value]
+    spikes, potentials, membranes = (
+        values.flatten().tolist() for values in (found.spikes, found.potentials, found.membranes)
+    )
+    return spikes, potentials, membranes
 
 
 def test_hard_reset_by_hand() -> None:
@@ -179,9 +204,11 @@ def test_a_quantized_neuron_rounds_its_parameters_to_fine_units() -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(reset_value=st.floats(-2.0, 0.9), bits=st.integers(2, 8), rounding=st.sampled_from(["half_up", "floor"]))
-def test_a_neuron_starts_where_a_reset_leaves_it(reset_value: float, bits: int, rounding: str) -> None:
+def test_a_neuron_starts_where_a_reset_leaves_it(
+    reset_value: float, bits: int, rounding: Literal["half_up", "floor"]
+) -> None:
     model = NeuronModel(0.5, 1.0, 0.0, 1.0, "greater_equal", "hard", reset_value, 1.0, reset_value)
-    neuron = QuantNeuron(model, MembranePolicy(bit_width=bits, rounding=rounding), guard_bits=4)  # type: ignore[arg-type]
+    neuron = QuantNeuron(model, MembranePolicy(bit_width=bits, rounding=rounding), guard_bits=4)
     lsb = torch.tensor(1.0 / 2 ** (bits + 3))
     found = neuron(torch.full((1, 1), 2.0**20, dtype=DOUBLE), lsb)  # fires at once
     assert float(found.spikes) == 1 and int(found.membranes) == neuron.integers(lsb).initial
@@ -213,13 +240,13 @@ def test_gradients_of_requantization_are_those_of_the_real_map() -> None:
 
 class _Step(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: object, x: Tensor, threshold: Tensor) -> Tensor:
-        ctx.save_for_backward(x, threshold)  # type: ignore[attr-defined]
+    def forward(ctx: Any, x: Tensor, threshold: Tensor) -> Tensor:
+        ctx.save_for_backward(x, threshold)
         return (x >= threshold).to(x.dtype)
 
     @staticmethod
-    def backward(ctx: object, *gradients: Tensor) -> tuple[Tensor, Tensor]:
-        x, threshold = ctx.saved_tensors  # type: ignore[attr-defined]
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
+        x, threshold = ctx.saved_tensors
         slope = gradients[0] * surrogate_derivative((x - threshold) / threshold, "atan") / threshold
         return slope, -(slope * x / threshold).sum().reshape(threshold.shape)  # f((x - theta)/theta), in theta too
 
@@ -247,15 +274,19 @@ def differentiable_neuron(current: Tensor, neuron: NeuronIntegers) -> tuple[Tens
 
 @pytest.mark.parametrize("reset", ["hard", "soft", "none"])
 @pytest.mark.parametrize("seed", range(4))
-def test_gradients_of_the_neuron_equal_those_of_plain_differentiable_operations(reset: str, seed: int) -> None:
+def test_gradients_of_the_neuron_equal_those_of_plain_differentiable_operations(reset: ResetKind, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     parameters = {"threshold": 101.0, "soft_amount": 97.0, "drive": 9.0, "reset_value": -37.0}
 
     def leaves() -> tuple[Tensor, NeuronIntegers, list[Tensor]]:
         generator.manual_seed(seed)
         current = torch.randint(-300, 450, (6, 20), generator=generator).to(DOUBLE).requires_grad_()
-        tensors = {name: doubles(value).requires_grad_() for name, value in parameters.items()}
-        return current, integers(reset=reset, **tensors), [current, *tensors.values()]
+        tensors = [doubles(value).requires_grad_() for value in parameters.values()]
+        threshold, soft_amount, drive, reset_value = tensors
+        neuron = integers(
+            reset=reset, threshold=threshold, soft_amount=soft_amount, drive=drive, reset_value=reset_value
+        )
+        return current, neuron, [current, *tensors]
 
     weights = torch.randn(2, 6, 20, generator=generator, dtype=DOUBLE)
     current, neuron, inputs = leaves()
@@ -275,15 +306,15 @@ def test_gradients_of_the_neuron_equal_those_of_plain_differentiable_operations(
 # --- synapse ---------------------------------------------------------------------------------------------------------
 
 SPEC = SynapseSpec("conv2d", (4, 2, 3, 3), (1, 1), (1, 1), (1, 1), 1, True, "norm")
-EXACT = {"weight": WeightPolicy(bit_width=8, range="max"), "batch_norm": BatchNormPolicy(scale_bit_width=16)}
+EXACT_WEIGHT, EXACT_NORM = WeightPolicy(bit_width=8, range="max"), BatchNormPolicy(scale_bit_width=16)
 
 
 def float_layers(*, bias: bool = True, affine: bool = True) -> tuple[nn.Conv2d, nn.BatchNorm2d]:
     torch.manual_seed(0)
     conv, norm = nn.Conv2d(2, 4, 3, padding=1, bias=bias), nn.BatchNorm2d(4, affine=affine, momentum=0.3, eps=1e-3)
     with torch.no_grad():
-        norm.running_mean.uniform_(-1, 1)  # type: ignore[union-attr]
-        norm.running_var.uniform_(0.5, 2)  # type: ignore[union-attr]
+        statistics(norm)[0].uniform_(-1, 1)
+        statistics(norm)[1].uniform_(0.5, 2)
         if affine:
             norm.weight.uniform_(-1, 2)
             norm.bias.uniform_(-1, 1)
@@ -292,8 +323,8 @@ def float_layers(*, bias: bool = True, affine: bool = True) -> tuple[nn.Conv2d, 
 
 def synapse(mode: str, *, bias: bool = True, affine: bool = True) -> tuple[QuantSynapse, nn.Conv2d, nn.BatchNorm2d]:
     conv, norm = float_layers(bias=bias, affine=affine)
-    policy = EXACT["batch_norm"].model_copy(update={"mode": mode})
-    layer = QuantSynapse(replace(SPEC, bias=bias), weight=EXACT["weight"], batch_norm=policy, largest_input=1)  # type: ignore[arg-type]
+    policy = EXACT_NORM.model_copy(update={"mode": mode})
+    layer = QuantSynapse(replace(SPEC, bias=bias), weight=EXACT_WEIGHT, batch_norm=policy, largest_input=1)
     layer.adopt(conv, norm)
     return layer, conv, norm
 
@@ -322,8 +353,8 @@ def test_power_of_two_scales_come_within_a_factor_of_two() -> None:
     layer, conv, norm = synapse("power_of_two")
     with torch.no_grad():
         norm.bias.zero_()
-        norm.running_mean.zero_()  # type: ignore[union-attr]
-        conv.bias.zero_()  # type: ignore[union-attr]
+        statistics(norm)[0].zero_()
+        conv.get_parameter("bias").zero_()
         layer.adopt(conv, norm)
         found = layer.eval()(spikes_like(), 1.0, UNIT) * float(UNIT)
         expected = norm.eval()(conv(spikes_like().flatten(0, 1))).reshape(3, 2, 4, 5, 5)
@@ -350,15 +381,14 @@ def test_batch_statistics_equal_those_of_batch_norm_on_the_dequantized_weight() 
 
 def test_without_a_momentum_statistics_are_the_average_of_the_batches() -> None:
     layer, conv, norm = synapse("quantize")
-    assert layer.norm is not None
-    layer.norm.momentum = norm.momentum = None
+    batch_norm(layer.norm).momentum = norm.momentum = None
     with torch.no_grad():
         conv.weight.copy_(layer.layer.quant_weight().value)
         for scale in (0.5, 1.0):
             layer.train()(spikes_like(), scale, UNIT)
             norm.train()(conv(scale * spikes_like().flatten(0, 1)))
-    assert torch.allclose(layer.norm.running_mean, norm.running_mean, rtol=1e-4)  # type: ignore[arg-type]
-    assert torch.allclose(layer.norm.running_var, norm.running_var, rtol=1e-4)  # type: ignore[arg-type]
+    for found, expected in zip(statistics(layer.norm), statistics(norm), strict=True):
+        assert torch.allclose(found, expected, rtol=1e-4)
 
 
 def test_a_folded_layer_has_no_statistics_left_to_move() -> None:
@@ -371,7 +401,7 @@ def test_a_folded_layer_has_no_statistics_left_to_move() -> None:
 
 def test_a_layer_without_norm_adds_its_bias_and_takes_images_of_any_scale() -> None:
     spec = SynapseSpec("linear", (3, 5), (1, 1), (0, 0), (1, 1), 1, True, None)
-    layer = QuantSynapse(spec, weight=EXACT["weight"], batch_norm=BatchNormPolicy(mode="fold"), largest_input=255)  # type: ignore[arg-type]
+    layer = QuantSynapse(spec, weight=EXACT_WEIGHT, batch_norm=BatchNormPolicy(mode="fold"), largest_input=255)
     torch.manual_seed(0)
     linear = nn.Linear(5, 3)
     layer.adopt(linear, None)
@@ -386,7 +416,7 @@ def test_a_layer_without_norm_adds_its_bias_and_takes_images_of_any_scale() -> N
 def test_a_wide_layer_is_summed_exactly() -> None:
     """2,000 x 255 x 127 is beyond 2^24, where float32 sums of integers stop being exact."""
     spec = SynapseSpec("linear", (1, 2000), (1, 1), (0, 0), (1, 1), 1, False, None)
-    layer = QuantSynapse(spec, weight=EXACT["weight"], batch_norm=BatchNormPolicy(), largest_input=255)  # type: ignore[arg-type]
+    layer = QuantSynapse(spec, weight=EXACT_WEIGHT, batch_norm=BatchNormPolicy(), largest_input=255)
     linear = nn.Linear(2000, 1, bias=False)
     with torch.no_grad():
         linear.weight.fill_(1.0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -24,17 +25,18 @@ from mdcompress.layers.quantizers import (
     weight_limits,
 )
 from mdcompress.recipe import MembranePolicy, WeightPolicy
+from tests.support.narrowed import gradient
 
+Granularity = Literal["per_tensor", "per_channel"]
 CONV = SynapseSpec("conv2d", (6, 2, 3, 3), (2, 1), (1, 0), (1, 2), 2, False, None)
 LINEAR = SynapseSpec("linear", (5, 7), (1, 1), (0, 0), (1, 1), 1, True, None)
+GRANULARITIES: list[Granularity] = ["per_tensor", "per_channel"]
+SCALES: list[Literal["float", "power_of_two"]] = ["float", "power_of_two"]
+RANGES: list[Literal["max", "mse", "learned"]] = ["max", "mse", "learned"]
 POLICIES = [
     WeightPolicy(bit_width=bits, granularity=granularity, scale=scale, range=range_, narrow_range=narrow or bits < 2)
     for bits, granularity, scale, range_, narrow in itertools.product(
-        [1, 1.58, 2, 4, 8],
-        ["per_tensor", "per_channel"],
-        ["float", "power_of_two"],
-        ["max", "mse", "learned"],
-        [True, False],
+        [1, 1.58, 2, 4, 8], GRANULARITIES, SCALES, RANGES, [True, False]
     )
     if narrow or bits >= 2
 ]
@@ -75,7 +77,9 @@ def test_the_largest_weight_takes_the_largest_integer() -> None:
 
 @pytest.mark.parametrize(("bits", "narrow"), [(1.58, True), (2, True), (2, False), (4, True), (8, False)])
 @pytest.mark.parametrize("granularity", ["per_tensor", "per_channel"])
-def test_the_largest_weight_is_not_clipped_by_a_power_of_two_scale(bits: float, narrow: bool, granularity: str) -> None:
+def test_the_largest_weight_is_not_clipped_by_a_power_of_two_scale(
+    bits: float, narrow: bool, granularity: Granularity
+) -> None:
     """1.0 at 2 bits is 1 * 1.0, not 1 * 0.5; 0.75 takes the power above."""
     policy = WeightPolicy(
         bit_width=bits, scale="power_of_two", range="max", granularity=granularity, narrow_range=narrow
@@ -135,11 +139,11 @@ def test_learned_scales_are_trained_mse_scales_are_fixed_and_max_follows_the_wei
     layer = layer_with(drawn_weight(), policy)
     before = integer_weight(layer).scale.detach().clone()
     found = integer_weight(layer)
-    (found.values * found.scale[:, None]).square().sum().backward()
+    torch.autograd.backward((found.values * found.scale[:, None]).square().sum())
     assert layer.weight.grad is not None and bool((layer.weight.grad != 0).any())
     scales = [p for name, p in layer.named_parameters() if "scaling" in name]
     if policy.range == "learned":
-        assert len(scales) == 1 and bool((scales[0].grad != 0).any())  # type: ignore[union-attr]
+        assert len(scales) == 1 and bool((gradient(scales[0]) != 0).any())
     else:
         assert all(scale.grad is None and not scale.requires_grad for scale in scales)
     with torch.no_grad():
@@ -221,8 +225,8 @@ def test_a_membrane_scale_is_its_range_over_half_the_word(bits: int) -> None:
 
 def test_a_learned_membrane_scale_has_a_gradient_and_a_calibrated_one_has_none() -> None:
     learned = MembraneQuantizer(MembranePolicy(scale="learned"), initial_range=1.0)
-    learned.scale().backward()
+    torch.autograd.backward(learned.scale())
     balanced = 128 / math.sqrt(127)  # 1/128 times what LSQ has for one number: test_step_sizes.py
-    assert [float(p.grad) for p in learned.parameters()] == [pytest.approx(balanced)]  # type: ignore[arg-type]
+    assert [float(gradient(p)) for p in learned.parameters()] == [pytest.approx(balanced)]
     calibrated = MembraneQuantizer(MembranePolicy(scale="calibrated"), initial_range=1.0)
     assert not calibrated.scale().requires_grad

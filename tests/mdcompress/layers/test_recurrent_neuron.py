@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import mdcompress as md
+from intsnn.graph import IntRecurrentNeuron
 from mdcompress.adapters import describe_neuron, probe
 from mdcompress.adapters.weights import OneToOne, weighted_sum
 from mdcompress.adapters.weights import composed as multiplied_out
 from mdcompress.errors import PlanError, TraceError
-from mdcompress.graph import Carries, NeuronModel, NodeKind, SnnGraph, SnnNode, SynapseSpec
+from mdcompress.graph import Carries, NeuronModel, RecurrentSpec, SnnGraph, SnnNode, SynapseSpec
 from mdcompress.layers.firing import integrate_and_fire
 from mdcompress.layers.integer_ops import NeuronIntegers
 from mdcompress.layers.neuron import QuantNeuron
@@ -49,7 +50,7 @@ def recurrent_graph(model: NeuronModel, spec: SynapseSpec, *, inputs: int, time_
     shape = (3,) if spec.operator == "linear" else MAPS
     model = replace(model, recurrent="feedback")
     first, synapse, neuron, readout = neuron_graph(model, inputs=inputs, shape=shape, time_steps=time_steps)
-    feedback = SnnNode("neuron.recurrent", NodeKind.RECURRENT, (), shape, Carries.CURRENT, spec)
+    feedback = SnnNode("neuron.recurrent", RecurrentSpec(spec), (), shape, Carries.CURRENT)
     neuron = replace(neuron, inputs=("synapse", "neuron.recurrent"))
     return SnnGraph((first, synapse, feedback, neuron, readout), time_steps)
 
@@ -164,6 +165,7 @@ def test_one_weight_for_each_neuron_is_lowered_to_a_diagonal() -> None:
     for bits, stored in ((8, 8), (1, 1.58)):  # 1 bit has no 0, which the rest of the matrix is
         recipe = plain_recipe(weight={"bit_width": bits})
         neuron = md.lower(recurrent_student(PLAIN, SPECS["one to one"], x, recipe=recipe)).node("neuron")
+        assert isinstance(neuron, IntRecurrentNeuron)
         assert neuron.recurrent_weight.shape == (3, 3) and neuron.recurrent_groups == 1
         assert (neuron.recurrent_weight == neuron.recurrent_weight * torch.eye(3).numpy()).all()
         assert abs(neuron.recurrent_weight.diagonal()).min() > 0 and neuron.recurrent_bit_width == stored
@@ -174,8 +176,22 @@ def test_one_weight_for_each_neuron_is_lowered_to_a_diagonal() -> None:
 
 def on_maps(integers: NeuronIntegers, *, rank: int) -> NeuronIntegers:
     """Its numbers [C] as [C, 1, ...]."""
-    arrays = {name: value for name, value in vars(integers).items() if isinstance(value, Tensor)}
-    return replace(integers, **{name: value.reshape(-1, *(1,) * rank) for name, value in arrays.items()})
+
+    def mapped(values: Tensor) -> Tensor:
+        return values.reshape(-1, *(1,) * rank)
+
+    return replace(
+        integers,
+        leak=mapped(integers.leak),
+        synapse_leak=None if integers.synapse_leak is None else mapped(integers.synapse_leak),
+        threshold=mapped(integers.threshold),
+        level=mapped(integers.level),
+        soft_amount=mapped(integers.soft_amount),
+        drive=mapped(integers.drive),
+        reset_value=mapped(integers.reset_value),
+        floor_value=mapped(integers.floor_value),
+        synapse_drive=mapped(integers.synapse_drive),
+    )
 
 
 @EXAMPLES
@@ -249,7 +265,8 @@ def test_a_pattern_reaches_recurrent_weights_by_their_own_name() -> None:
     found = plan(plain_recipe(weight={"bit_width": 4}, overrides=(override,)), graph)
     weight, norm = found.node("neuron.recurrent").weight, found.node("neuron.recurrent").batch_norm
     assert weight is not None and weight.bit_width == 3 and norm is not None and norm.scale_bit_width == 5
-    assert found.node("synapse").weight is not None and found.node("synapse").weight.bit_width == 4
+    other = found.node("synapse").weight
+    assert other is not None and other.bit_width == 4
     row = next(row for row in format_plan(found) if row.node == "neuron.recurrent")
     assert row.kind == "recurrent" and row.policy.startswith("3-bit weights") and "**.recurrent" in row.rule
 
@@ -258,8 +275,9 @@ def test_recurrent_weights_follow_the_weight_policy_and_no_role() -> None:
     graph = recurrent_graph(PLAIN, SPECS["linear"], inputs=5, time_steps=2)
     override = {"match": ("@first", "@last"), "weight": {"bit_width": 8}}
     found = plan(plain_recipe(weight={"bit_width": 2}, overrides=(override,)), graph)
-    assert found.node("neuron.recurrent").weight.bit_width == 2  # type: ignore[union-attr]
-    assert found.node("synapse").weight.bit_width == 8  # type: ignore[union-attr]
+    recurrent, synapse = found.node("neuron.recurrent").weight, found.node("synapse").weight
+    assert recurrent is not None and recurrent.bit_width == 2
+    assert synapse is not None and synapse.bit_width == 8
 
 
 def test_recurrent_weights_have_no_membrane() -> None:
@@ -271,9 +289,9 @@ def test_recurrent_weights_have_no_membrane() -> None:
 
 def test_recurrent_currents_count_in_the_unit_of_the_stream() -> None:
     graph = recurrent_graph(PLAIN, SPECS["linear"], inputs=5, time_steps=2)
-    units = Student(graph, plan(plain_recipe(), graph)).assigned
-    assert units.currents["neuron.recurrent"] == units.currents["synapse"]
-    assert units.references == {"synapse": "neuron"}
+    (stream,) = Student(graph, plan(plain_recipe(), graph)).streams
+    assert stream.currents["neuron.recurrent"] == stream.currents["synapse"]
+    assert stream.name == "synapse" and [reader.name for reader in stream.readers] == ["neuron"]
 
 
 # --- one's own neurons -----------------------------------------------------------------------------------------------
@@ -337,7 +355,7 @@ def test_a_second_network_gives_its_own_recurrent_weights() -> None:
     chosen = plan(plain_recipe(), graph)
     other = Net(nn.Linear(8, 8))
     with torch.no_grad():
-        other.fed.feedback.weight.fill_(0.25)
+        other.fed.get_parameter("feedback.weight").fill_(0.25)
     assert bool((md.quantize(other, graph, chosen).synapse("fed.recurrent").layer.weight == 0.25).all())
     del other.fed
     with pytest.raises(PlanError, match="the network must have the neuron 'fed' of the graph"):

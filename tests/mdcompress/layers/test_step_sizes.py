@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -26,15 +27,16 @@ from mdcompress.student import Student
 from mdcompress.student.quantizing import quantize
 from mdcompress.tracing import trace
 from mdcompress.zoo import LIF
-from mdcompress.zoo.neurons import surrogate_derivative
+from mdcompress.zoo.neurons import Reset, surrogate_derivative
+from tests.support.narrowed import gradient
 
 LINEAR = SynapseSpec("linear", (5, 7), (1, 1), (0, 0), (1, 1), 1, False, None)
 CONV = SynapseSpec("conv2d", (4, 2, 3, 3), (1, 1), (1, 1), (1, 1), 1, False, None)
+GRANULARITIES: list[Literal["per_tensor", "per_channel"]] = ["per_tensor", "per_channel"]
+SCALES: list[Literal["float", "power_of_two"]] = ["float", "power_of_two"]
 LEARNED = [
     WeightPolicy(bit_width=bits, granularity=granularity, scale=scale, range="learned", narrow_range=narrow or bits < 2)
-    for bits, granularity, scale, narrow in itertools.product(
-        [1, 1.58, 2, 4, 8], ["per_tensor", "per_channel"], ["float", "power_of_two"], [True, False]
-    )
+    for bits, granularity, scale, narrow in itertools.product([1, 1.58, 2, 4, 8], GRANULARITIES, SCALES, [True, False])
     if narrow or bits >= 2
 ]
 
@@ -90,9 +92,9 @@ def test_one_gradient_step_on_the_range_moves_the_step_size_as_lsq_would() -> No
     parameter = nn.Parameter(torch.tensor([3.0]))  # the range: s = p/3
     weight = torch.tensor([3.6, -1.2])
     used = StepGradient(3.0, count=2, largest=3)(parameter) / 3.0
-    plain_fake_quantizer(weight, used, WeightPolicy(bit_width=3)).sum().backward()
+    torch.autograd.backward(plain_fake_quantizer(weight, used, WeightPolicy(bit_width=3)).sum())
     with torch.no_grad():
-        moved = (parameter - learning_rate * parameter.grad) / 3.0
+        moved = (parameter - learning_rate * gradient(parameter)) / 3.0
     assert float(moved) == pytest.approx(float(step) - learning_rate * 3.2 / math.sqrt(2 * 3))
 
 
@@ -119,15 +121,15 @@ def test_gradients_of_a_learned_range_are_those_of_plain_autograd_times_lsqs_fac
     quantized = integer_weight(layer)
     shape = (-1, *(1 for _ in spec.weight_shape[1:]))
     direction = torch.randn(spec.weight_shape, generator=torch.Generator().manual_seed(1))
-    (direction * quantized.values * quantized.scale.view(shape)).sum().backward()
+    torch.autograd.backward((direction * quantized.values * quantized.scale.view(shape)).sum())
 
     weight = layer.weight.detach().clone().requires_grad_()
     step = quantized.scale.detach().clone().requires_grad_()
     plain = plain_fake_quantizer(weight, step.view(shape), policy)
-    (direction * plain).sum().backward()
+    torch.autograd.backward((direction * plain).sum())
     assert torch.allclose(plain, quantized.values * quantized.scale.view(shape), rtol=1e-6)
     if policy.bit_width > 1:  # what is passed through a sign is Brevitas' own choice
-        assert torch.allclose(layer.weight.grad, weight.grad, atol=1e-6)  # type: ignore[arg-type]
+        assert torch.allclose(gradient(layer.weight), gradient(weight), atol=1e-6)
 
     (parameter,) = (p for name, p in layer.named_parameters() if "scaling" in name)
     assert step.grad is not None and parameter.grad is not None
@@ -149,24 +151,24 @@ def test_a_range_of_many_weights_moves_about_as_far_as_they_do() -> None:
         layer = learned_layer(policy, SynapseSpec("linear", (32, inputs), (), (), (), 1, False, None))
         found = integer_weight(layer)
         direction = torch.randn(found.values.shape, generator=torch.Generator().manual_seed(2))
-        (direction * found.values * found.scale).sum().backward()
+        torch.autograd.backward((direction * found.values * found.scale).sum())
         (parameter,) = (p for name, p in layer.named_parameters() if "scaling" in name)
-        relative = parameter.grad.norm() / parameter.detach().norm()  # type: ignore[union-attr]
-        assert 0.02 < float(relative / (layer.weight.grad.norm() / layer.weight.detach().norm())) < 20, (bits, inputs)  # type: ignore[union-attr]
+        relative = gradient(parameter).norm() / parameter.detach().norm()
+        of_weights = gradient(layer.weight).norm() / layer.weight.detach().norm()
+        assert 0.02 < float(relative / of_weights) < 20, (bits, inputs)
 
 
 # --- membranes -------------------------------------------------------------------------------------------------------
 
 
-def student_on_a_grid(bits: int, *, reset: str) -> tuple[Student, nn.Linear]:
+def student_on_a_grid(bits: int, *, reset: Reset) -> tuple[Student, nn.Linear]:
     """Weights, threshold, leak and range are powers of two, so that nothing but storage rounds."""
-    network = nn.Sequential(
-        nn.Linear(6, 40, bias=False), LIF(tau=2.0, reset=reset, decay_input=False), nn.Linear(40, 2)
-    )
+    first = nn.Linear(6, 40, bias=False)
+    network = nn.Sequential(first, LIF(tau=2.0, reset=reset, decay_input=False), nn.Linear(40, 2))
     generator = torch.Generator().manual_seed(3)
     with torch.no_grad():
-        network[0].weight.copy_(torch.randint(-127, 128, (40, 6), generator=generator) / 128.0)
-        network[0].weight[:, 0] = 127 / 128.0
+        first.weight.copy_(torch.randint(-127, 128, (40, 6), generator=generator) / 128.0)
+        first.weight[:, 0] = 127 / 128.0
     graph = trace(network, torch.zeros(2, 1, 6))
     recipe = Recipe.model_validate(
         {
@@ -183,22 +185,22 @@ def student_on_a_grid(bits: int, *, reset: str) -> tuple[Student, nn.Linear]:
     unit = student.units["0"]
     assert isinstance(unit, MembraneUnit)
     unit.quantizer.set_range(0.5)
-    return student, network[0]
+    return student, first
 
 
 class _Spike(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: object, x: Tensor) -> Tensor:
-        ctx.save_for_backward(x)  # type: ignore[attr-defined]
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
         return (x >= 1.0).to(x.dtype)
 
     @staticmethod
-    def backward(ctx: object, *gradients: Tensor) -> Tensor:
-        (x,) = ctx.saved_tensors  # type: ignore[attr-defined]
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        (x,) = ctx.saved_tensors
         return gradients[0] * surrogate_derivative(x - 1.0, "atan")
 
 
-def plain_neuron(current: Tensor, step: Tensor, bits: int, *, reset: str) -> tuple[Tensor, Tensor]:
+def plain_neuron(current: Tensor, step: Tensor, bits: int, *, reset: Reset) -> tuple[Tensor, Tensor]:
     """The neuron in real units, with a fake quantizer on what is stored: LSQ's own setting."""
     v, spikes, potentials = torch.zeros_like(current[0]), [], []
     for j in current:
@@ -216,17 +218,17 @@ def plain_neuron(current: Tensor, step: Tensor, bits: int, *, reset: str) -> tup
 @pytest.mark.parametrize("bits", [2, 4, 8])
 @pytest.mark.parametrize("reset", ["hard", "soft"])
 def test_gradients_of_a_learned_membrane_range_are_those_of_plain_autograd_times_lsqs_factor(
-    bits: int, reset: str
+    bits: int, reset: Reset
 ) -> None:
     student, linear = student_on_a_grid(bits, reset=reset)
     x = (torch.rand(5, 9, 6, generator=torch.Generator().manual_seed(4)) > 0.4).float()
     weights = torch.randn(2, 5, 9, 40, generator=torch.Generator().manual_seed(5))
     seen = student.train().observe(x)
-    (seen.spikes["1"] * weights[0] + seen.potentials["1"] * weights[1]).sum().backward()
+    torch.autograd.backward((seen.spikes["1"] * weights[0] + seen.potentials["1"] * weights[1]).sum())
 
     step = torch.tensor(0.5 / 2 ** (bits - 1), requires_grad=True)
     spikes, potentials = plain_neuron(linear(x).detach(), step, bits, reset=reset)
-    (spikes * weights[0] + potentials * weights[1]).sum().backward()
+    torch.autograd.backward((spikes * weights[0] + potentials * weights[1]).sum())
     assert torch.allclose(seen.potentials["1"], potentials, atol=1e-3) and 20 < int(spikes.sum()) < spikes.numel()
 
     unit = student.units["0"]
@@ -242,6 +244,6 @@ def test_neurons_of_one_stream_are_counted_together() -> None:
     narrow = MembraneQuantizer(MembranePolicy(bit_width=4), initial_range=1.0, neurons=25)
     wide = MembraneQuantizer(MembranePolicy(bit_width=4), initial_range=1.0, neurons=100)
     for quantizer in (narrow, wide):
-        quantizer.scale().backward()
-    gradients = [float(p.grad) for q in (narrow, wide) for p in q.parameters()]  # type: ignore[arg-type]
+        torch.autograd.backward(quantizer.scale())
+    gradients = [float(gradient(p)) for q in (narrow, wide) for p in q.parameters()]
     assert gradients == pytest.approx([8 / math.sqrt(25 * 7), 8 / math.sqrt(100 * 7)])

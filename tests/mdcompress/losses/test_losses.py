@@ -11,11 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from mdcompress.distances import Distance, Normalize
 from mdcompress.errors import TrainingError
-from mdcompress.graph import Carries, NeuronModel, NodeKind, ReadoutSpec, SnnGraph, SnnNode
+from mdcompress.graph import Carries, InputSpec, NeuronModel, NodeSpec, ReadoutSpec, SnnGraph, SnnNode
 from mdcompress.losses import compared_neurons, distillation_loss, logit_loss, membrane_loss, task_loss
 from mdcompress.recipe import DistillSpec, LogitLossSpec, MembraneLossSpec, TaskLossSpec
+from mdcompress.recipe.distilling import Align, LossSteps
 from mdcompress.student import Observation
+from tests.support.changes import MembraneDistance
 
 LN3 = math.log(3.0)
 
@@ -59,7 +62,7 @@ def test_task_loss_on_steps_gives_each_sample_its_own_label() -> None:
 
 @property_test
 @given(seed=seeds, on=modes)
-def test_the_two_task_losses_agree_at_one_step(seed: int, on: str) -> None:
+def test_the_two_task_losses_agree_at_one_step(seed: int, on: LossSteps) -> None:
     logits, y = drawn(seed, 1, 5, 4), torch.arange(5) % 4
     expected = -torch.log_softmax(logits[0], 1)[torch.arange(5), y].mean()
     torch.testing.assert_close(task_loss(logits, y, on=on), expected)
@@ -109,7 +112,9 @@ def test_logit_loss_on_steps_compares_with_the_teachers_first_steps() -> None:
 
 @property_test
 @given(seed=seeds, on=modes, temperature=st.floats(0.5, 10.0))
-def test_logit_loss_is_zero_for_equal_logits_and_positive_otherwise(seed: int, on: str, temperature: float) -> None:
+def test_logit_loss_is_zero_for_equal_logits_and_positive_otherwise(
+    seed: int, on: LossSteps, temperature: float
+) -> None:
     teacher = drawn(seed, 3, 4, 5)
     student = teacher + drawn(seed + 1, 3, 4, 5)
     assert abs(logit_loss(teacher, teacher, temperature=temperature, on=on).item()) < 1e-12
@@ -135,7 +140,8 @@ def test_logit_loss_equals_the_definition_in_numpy(seed: int, temperature: float
 
     def softened(z: np.ndarray) -> np.ndarray:
         powers = np.exp(z / temperature)
-        return powers / powers.sum(-1, keepdims=True)
+        shares: np.ndarray = powers / powers.sum(-1, keepdims=True)
+        return shares
 
     total = 0.0
     for t in range(2):
@@ -151,7 +157,7 @@ STUDENT, TEACHER = tensor([[1.0, 3.0]]), tensor([[0.0, 1.0]])  # T=1, N=1, C=2: 
 
 
 @pytest.mark.parametrize(("normalize", "expected"), [("threshold", 2.5 / 4), ("variance", 2.5 / 0.25), ("none", 2.5)])
-def test_membrane_loss_is_the_mean_square_in_the_unit_asked_for(normalize: str, expected: float) -> None:
+def test_membrane_loss_is_the_mean_square_in_the_unit_asked_for(normalize: Normalize, expected: float) -> None:
     loss = membrane_loss(STUDENT, TEACHER, threshold=2.0, normalize=normalize)
     assert loss.item() == pytest.approx(expected)
 
@@ -169,7 +175,7 @@ def test_firing_distance_sees_what_decides_a_spike() -> None:
     low, lowest = tensor([[-20.0]]), tensor([[-200.0]])
     assert membrane_loss(low, lowest, threshold=2.0, distance="firing").item() == pytest.approx(0.0, abs=1e-12)
     student = torch.tensor([[[2.6]], [[-9.0]]], dtype=torch.float64, requires_grad=True)
-    membrane_loss(student, tensor([[2.0]], [[-8.0]]), threshold=2.0, distance="firing").backward()
+    torch.autograd.backward(membrane_loss(student, tensor([[2.0]], [[-8.0]]), threshold=2.0, distance="firing"))
     assert student.grad is not None
     expected = 4 * (1 / (1 + math.exp(-1.2)) - 0.5) / 2 / 2  # slope 4 / theta, mean of two
     assert student.grad.flatten().tolist() == pytest.approx([expected, 0.0], abs=1e-7)
@@ -187,26 +193,26 @@ def test_cosine_distance_of_directions(student: list[float], expected: float) ->
 def test_two_silent_layers_are_equal_in_direction_and_have_a_finite_gradient() -> None:
     student = torch.zeros(2, 1, 4, dtype=torch.float64, requires_grad=True)
     loss = membrane_loss(student, torch.zeros(2, 1, 4, dtype=torch.float64), threshold=1.0, distance="cosine")
-    loss.backward()
+    torch.autograd.backward(loss)
     assert loss.item() == 0.0
     assert student.grad is not None and torch.isfinite(student.grad).all()
 
 
 @pytest.mark.parametrize(("align", "expected"), [("first_steps", 1.0), ("mean", 0.25), ("last_step", 0.0)])
-def test_alignment_of_a_short_student_with_a_long_teacher(align: str, expected: float) -> None:
+def test_alignment_of_a_short_student_with_a_long_teacher(align: Align, expected: float) -> None:
     teacher, student = tensor([[0.0]], [[1.0]]), tensor([[1.0]])
     assert membrane_loss(student, teacher, threshold=1.0, align=align).item() == pytest.approx(expected)
 
 
 @property_test
 @given(seed=seeds, align=aligns, normalize=normalizes)
-def test_membrane_loss_is_zero_only_for_equal_potentials(seed: int, align: str, normalize: str) -> None:
+def test_membrane_loss_is_zero_only_for_equal_potentials(seed: int, align: Align, normalize: Normalize) -> None:
     teacher = drawn(seed, 3, 2, 4, 2)
-    how = {"threshold": 1.5, "align": align, "normalize": normalize}
-    assert membrane_loss(teacher, teacher, **how).item() == 0.0
+    how: MembraneDistance = {"align": align, "normalize": normalize}
+    assert membrane_loss(teacher, teacher, threshold=1.5, **how).item() == 0.0
     changed = teacher.clone()
     changed[-1, 1, 3, 0] += 0.01
-    assert membrane_loss(changed, teacher, **how).item() > 0.0
+    assert membrane_loss(changed, teacher, threshold=1.5, **how).item() > 0.0
 
 
 @property_test
@@ -214,7 +220,7 @@ def test_membrane_loss_is_zero_only_for_equal_potentials(seed: int, align: str, 
     seed=seeds, factor=st.floats(0.1, 10.0), normalize=st.sampled_from(["threshold", "variance"]), distance=distances
 )
 def test_membrane_loss_does_not_depend_on_the_unit_of_potentials(
-    seed: int, factor: float, normalize: str, distance: str
+    seed: int, factor: float, normalize: Normalize, distance: Distance
 ) -> None:
     teacher, student = drawn(seed, 3, 2, 4), drawn(seed + 1, 3, 2, 4)
     loss = membrane_loss(student, teacher, threshold=1.0, normalize=normalize, distance=distance)
@@ -245,16 +251,17 @@ def test_cosine_distance_equals_one_minus_torchs_cosine_similarity(seed: int) ->
 @settings(deadline=None, max_examples=15)
 @given(seed=seeds, distance=distances, align=aligns, normalize=normalizes, on=modes)
 def test_gradients_reach_the_student_as_finite_differences_say_and_never_the_teacher(
-    seed: int, distance: str, align: str, normalize: str, on: str
+    seed: int, distance: Distance, align: Align, normalize: Normalize, on: LossSteps
 ) -> None:
     student = drawn(seed, 2, 2, 3).requires_grad_()
     teacher = drawn(seed + 1, 4, 2, 3).requires_grad_()
     y = torch.tensor([0, 2])
-    how = {"threshold": 1.3, "distance": distance, "align": align, "normalize": normalize}
-    assert torch.autograd.gradcheck(lambda h: membrane_loss(h, teacher.detach(), **how), student)
+    how: MembraneDistance = {"distance": distance, "align": align, "normalize": normalize}
+    assert torch.autograd.gradcheck(lambda h: membrane_loss(h, teacher.detach(), threshold=1.3, **how), student)
     assert torch.autograd.gradcheck(lambda z: logit_loss(z, teacher.detach(), on=on), student)
     assert torch.autograd.gradcheck(lambda z: task_loss(z, y, on=on), student)
-    (membrane_loss(student, teacher, **how) + logit_loss(student, teacher, on=on)).backward()
+    loss = membrane_loss(student, teacher, threshold=1.3, **how) + logit_loss(student, teacher, on=on)
+    torch.autograd.backward(loss)
     assert teacher.grad is None
     assert student.grad is not None and student.grad.abs().sum() > 0
 
@@ -275,17 +282,17 @@ def neuron(threshold: float) -> NeuronModel:
     return NeuronModel(0.5, 1.0, 0.0, threshold, "greater_equal", "hard", 0.0, threshold, 0.0)
 
 
-def node(name: str, kind: NodeKind, inputs: tuple[str, ...], spec: object = None) -> SnnNode:
-    return SnnNode(name, kind, inputs, (2,), Carries.SPIKES, spec)  # type: ignore[arg-type]
+def node(name: str, spec: NodeSpec, inputs: tuple[str, ...]) -> SnnNode:
+    return SnnNode(name, spec, inputs, (2,), Carries.SPIKES)
 
 
 GRAPH = SnnGraph(
     (
-        node("input", NodeKind.INPUT, ()),
-        node("body.neuron1", NodeKind.NEURON, ("input",), neuron(1.0)),
-        node("body.neuron2", NodeKind.NEURON, ("body.neuron1",), neuron(2.0)),
-        node("leaky", NodeKind.NEURON, ("body.neuron2",), neuron(math.inf)),
-        node("readout", NodeKind.READOUT, ("leaky",), ReadoutSpec("mean")),
+        node("input", InputSpec(), ()),
+        node("body.neuron1", neuron(1.0), ("input",)),
+        node("body.neuron2", neuron(2.0), ("body.neuron1",)),
+        node("leaky", neuron(math.inf), ("body.neuron2",)),
+        node("readout", ReadoutSpec("mean"), ("leaky",)),
     ),
     time_steps=1,
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -15,8 +16,9 @@ from torch.distributions import Normal, kl_divergence
 
 from intsnn.errors import InvalidFileError
 from intsnn.yaml.file import read_yaml_text
+from mdcompress.distances import DISTANCES_IN_WORDS, NORMALIZED, POOLED, Distance, Pool
 from mdcompress.errors import TrainingError
-from mdcompress.graph import Carries, NeuronModel, NodeKind, ReadoutSpec, SnnGraph, SnnNode
+from mdcompress.graph import Carries, InputSpec, NeuronModel, NodeSpec, ReadoutSpec, SnnGraph, SnnNode
 from mdcompress.losses import (
     compared_neurons,
     distillation_loss,
@@ -31,6 +33,7 @@ from mdcompress.recipe import RECIPE_SCHEMA, DistillSpec, MembraneLossSpec, Rate
 from mdcompress.student import Observation
 from mdcompress.tracing import trace
 from mdcompress.zoo import ms_resnet18
+from tests.support.changes import MembraneDistance
 
 property_test = settings(deadline=None, max_examples=40)
 seeds = st.integers(0, 2**20)
@@ -55,10 +58,13 @@ def test_earth_is_moved_the_shortest_way() -> None:
 def test_emd_counts_in_thresholds_by_channel_or_by_layer() -> None:
     student = tensor([[0.0, 3.0], [2.0, 1.0]])  # T=1, N=2, C=2: channel 0 holds 0 and 2, channel 1 holds 3 and 1
     teacher = tensor([[3.0, 0.0], [1.0, 2.0]])  # channel 0 holds 3 and 1, channel 1 holds 0 and 2
-    how = {"threshold": 2.0, "distance": "emd"}
-    assert membrane_loss(student, teacher, **how).item() == 0.5  # each value moves by 1, half a threshold
-    assert membrane_loss(student, teacher, pool="layer", **how).item() == 0.0  # both layers hold 0, 1, 2, 3
-    assert membrane_loss(student, teacher, normalize="none", **how).item() == 1.0
+    assert (
+        membrane_loss(student, teacher, threshold=2.0, distance="emd").item() == 0.5
+    )  # each value moves by 1, half a threshold
+    assert (
+        membrane_loss(student, teacher, threshold=2.0, distance="emd", pool="layer").item() == 0.0
+    )  # both layers hold 0, 1, 2, 3
+    assert membrane_loss(student, teacher, threshold=2.0, distance="emd", normalize="none").item() == 1.0
 
 
 def test_emd_divided_by_the_teachers_spread() -> None:
@@ -100,31 +106,33 @@ def test_gaussian_divergence_is_torchs(seed: int, floor: float) -> None:
 def test_moments_of_a_channel_at_rest_are_finite_with_a_finite_gradient() -> None:
     student = torch.zeros(1, 3, 2, dtype=torch.float64, requires_grad=True)
     loss = membrane_loss(student, torch.ones(1, 3, 2, dtype=torch.float64), threshold=2.0, distance="moments")
-    loss.backward()
+    torch.autograd.backward(loss)
     assert loss.item() == pytest.approx(0.5 * 1 / (0.01 * 4))  # one unit apart, both variances 0 + theta^2 / 100
     assert student.grad is not None and torch.isfinite(student.grad).all()
 
 
 @property_test
 @given(seed=seeds, distance=st.sampled_from(["emd", "moments"]), pool=st.sampled_from(["channel", "layer"]))
-def test_distributions_do_not_see_the_order_of_samples_but_see_a_shift(seed: int, distance: str, pool: str) -> None:
+def test_distributions_do_not_see_the_order_of_samples_but_see_a_shift(
+    seed: int, distance: Distance, pool: Pool
+) -> None:
     teacher = drawn(seed, 3, 5, 2, 3)
     shuffled = teacher[:, torch.randperm(5, generator=torch.Generator().manual_seed(seed))]
-    how = {"threshold": 1.3, "distance": distance, "pool": pool}
-    assert membrane_loss(shuffled, teacher, **how).item() == pytest.approx(0.0, abs=1e-12)
+    how: MembraneDistance = {"distance": distance, "pool": pool}
+    assert membrane_loss(shuffled, teacher, threshold=1.3, **how).item() == pytest.approx(0.0, abs=1e-12)
     assert membrane_loss(shuffled, teacher, distance="mse", threshold=1.3).item() > 0 or bool(
         (shuffled == teacher).all()
     )
-    assert membrane_loss(teacher + 0.5, teacher, **how).item() > 0.01
+    assert membrane_loss(teacher + 0.5, teacher, threshold=1.3, **how).item() > 0.01
 
 
 @settings(deadline=None, max_examples=10)
 @given(seed=seeds, distance=st.sampled_from(["emd", "moments"]), pool=st.sampled_from(["channel", "layer"]))
-def test_gradients_of_distributions_are_those_of_finite_differences(seed: int, distance: str, pool: str) -> None:
+def test_gradients_of_distributions_are_those_of_finite_differences(seed: int, distance: Distance, pool: Pool) -> None:
     student, teacher = drawn(seed, 2, 3, 2).requires_grad_(), drawn(seed + 1, 4, 3, 2).requires_grad_()
-    how = {"threshold": 1.3, "distance": distance, "pool": pool}
-    assert torch.autograd.gradcheck(lambda h: membrane_loss(h, teacher.detach(), **how), student)
-    membrane_loss(student, teacher, **how).backward()
+    how: MembraneDistance = {"distance": distance, "pool": pool}
+    assert torch.autograd.gradcheck(lambda h: membrane_loss(h, teacher.detach(), threshold=1.3, **how), student)
+    torch.autograd.backward(membrane_loss(student, teacher, threshold=1.3, **how))
     assert teacher.grad is None
 
 
@@ -149,23 +157,22 @@ def test_rates_of_a_channel_do_not_see_where_in_it_neurons_fire() -> None:
 # ------------------------------------------------------------------ layers
 
 
-def node(name: str, kind: NodeKind, before: str | None, shape: tuple[int, ...], threshold: float = 1.0) -> SnnNode:
-    spec: object = None
-    if kind is NodeKind.NEURON:
-        spec = NeuronModel(0.5, 1.0, 0.0, threshold, "greater_equal", "hard", 0.0, threshold, 0.0)
-    if kind is NodeKind.READOUT:
-        spec = ReadoutSpec("mean")
-    return SnnNode(name, kind, () if before is None else (before,), shape, Carries.SPIKES, spec)  # type: ignore[arg-type]
+def node(name: str, spec: NodeSpec, before: str | None, shape: tuple[int, ...]) -> SnnNode:
+    return SnnNode(name, spec, () if before is None else (before,), shape, Carries.SPIKES)
+
+
+def neuron(threshold: float = 1.0) -> NeuronModel:
+    return NeuronModel(0.5, 1.0, 0.0, threshold, "greater_equal", "hard", 0.0, threshold, 0.0)
 
 
 GRAPH = SnnGraph(
     (
-        node("input", NodeKind.INPUT, None, (2,)),
-        node("a.1", NodeKind.NEURON, "input", (2, 4, 4)),
-        node("a.2", NodeKind.NEURON, "a.1", (2, 4, 4)),
-        node("b.1", NodeKind.NEURON, "a.2", (4, 2, 2)),
-        node("leaky", NodeKind.NEURON, "b.1", (2,), math.inf),
-        node("readout", NodeKind.READOUT, "leaky", (2,)),
+        node("input", InputSpec(), None, (2,)),
+        node("a.1", neuron(), "input", (2, 4, 4)),
+        node("a.2", neuron(), "a.1", (2, 4, 4)),
+        node("b.1", neuron(), "a.2", (4, 2, 2)),
+        node("leaky", neuron(math.inf), "b.1", (2,)),
+        node("readout", ReadoutSpec("mean"), "leaky", (2,)),
     ),
     time_steps=1,
 )
@@ -256,3 +263,19 @@ def test_what_is_wrong_in_a_loss_is_said_with_its_place(distill: str, words: str
         read(distill)
     assert words in str(caught.value)
     assert "r.yaml:3:" in str(caught.value)
+
+
+@pytest.mark.parametrize("distance", get_args(Distance))
+def test_distance_reads_what_is_said_of_it_and_has_its_words(distance: Distance) -> None:
+    """`pool` and `normalize` change the loss of exactly the distances that a recipe may give them to."""
+    generator = torch.Generator().manual_seed(0)
+    student, teacher = (torch.randn(2, 3, 4, 5, generator=generator, dtype=torch.float64) for _ in range(2))
+
+    def loss(**how: str) -> float:
+        return float(membrane_loss(student, teacher, threshold=0.5, distance=distance, **how))  # type: ignore[arg-type]
+
+    assert (loss(pool="layer") != loss(pool="channel")) == (distance in POOLED)
+    for normalize in ("variance", "none"):
+        assert (loss(normalize=normalize) != loss(normalize="threshold")) == (distance in NORMALIZED)
+    assert f"`{distance}`" in DISTANCES_IN_WORDS
+    assert MembraneLossSpec(distance=distance).distance == distance

@@ -36,7 +36,7 @@ def quietly(export: Callable[[], Any]) -> Any:
 
 def check(source: object, x: Tensor, fired: list[Tensor], **options: object) -> None:
     """The imported network's spikes are `fired`, in the network's order, and its student is exact."""
-    network = md.from_nir(source, **options)
+    network = md.from_nir(source, None, **options)
     traced = md.trace(network, x)
     seen = md.observe(network.double(), traced, x.double()).spikes
     assert len(seen) == len(fired)
@@ -96,7 +96,7 @@ def test_spikingjelly(tmp_path: Path) -> None:
     check(written(graph, tmp_path / "net.nir"), x, spikes, exporter="spikingjelly")
 
 
-def snntorch_sequential(**options: object) -> nn.Module:
+def snntorch_sequential(**options: object) -> nn.Sequential:
     import snntorch
 
     torch.manual_seed(0)
@@ -105,14 +105,18 @@ def snntorch_sequential(**options: object) -> nn.Module:
         return torch.full(shape, value)  # scalars are written without a shape, which nir's check calls an error
 
     def leaky(beta: float, threshold: float, *shape: int) -> nn.Module:
-        return snntorch.Leaky(each(beta, *shape), threshold=each(threshold, *shape), init_hidden=True, **options)
+        made: nn.Module = snntorch.Leaky(
+            each(beta, *shape), threshold=each(threshold, *shape), init_hidden=True, **options
+        )
+        return made
 
     synaptic = snntorch.Synaptic(each(0.7, 10), each(0.5, 10), threshold=each(1.0, 10), init_hidden=True, **options)
     network = nn.Sequential(
         nn.Conv2d(1, 3, 3), leaky(0.9, 0.8, 3, 6, 6), nn.AvgPool2d(2, 2), nn.Flatten(),
         nn.Linear(27, 10), synaptic, nn.Linear(10, 4), leaky(0.3, 0.5, 4),
     )  # fmt: skip
-    return scaled(network, 2.0)
+    scaled(network, 2.0)
+    return network
 
 
 @pytest.mark.parametrize(("mechanism", "reset"), [("subtract", "soft"), ("zero", "hard"), ("none", "none")])
@@ -125,7 +129,7 @@ def test_snntorch(tmp_path: Path, mechanism: str, reset: str) -> None:
     graph = quietly(lambda: export_to_nir(network, x[0, :1], ignore_dims=[0]))
     network = network.double()
     for module in network:
-        if hasattr(module, "reset_mem"):
+        if isinstance(module, snntorch.SpikingNeuron):
             module.reset_mem()
         cast_inputs(module, torch.float64)  # its spikes are float32 whatever the weights are
     spikes = recorded(network, (snntorch.SpikingNeuron,), lambda: [network(step) for step in x.double()])
@@ -174,18 +178,18 @@ def test_sinabs(tmp_path: Path, norm_input: bool, rule: str) -> None:
         nn.Linear(16, 10), leaky, nn.Linear(10, 4, bias=False), sl.IAFSqueeze(batch_size=N),
     )  # fmt: skip
     with torch.no_grad():
-        network[6].weight.abs_()
+        network.get_parameter("6.weight").abs_()
     x = drawn(1, 8, 8, gain=3.0)
     folded = x.transpose(0, 1).flatten(0, 1)
     graph = quietly(lambda: to_nir(network, folded))
     graph.infer_types()  # sinabs leaves them open, and nir cannot write that
     network = network.double()
     for module in network:
-        if hasattr(module, "reset_states"):
+        if isinstance(module, sl.StatefulLayer):
             module.reset_states()
         cast_inputs(module, torch.float64)  # its spikes are float32 whatever the weights are
     flat = recorded(network, (sl.StatefulLayer,), lambda: network(folded.double()))
-    spikes = [one.unflatten(0, (N, T)).transpose(0, 1) for one in flat]
+    spikes = [torch.unflatten(one, 0, (N, T)).transpose(0, 1) for one in flat]
     check(
         written(graph, tmp_path / "net.nir"), x, spikes, exporter="sinabs", reset="soft", spikes="counts",
         discretization=rule,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,12 +15,14 @@ from torch import Tensor
 import mdcompress as md
 from intsnn.errors import InvalidFileError, MissingFileError, UsageError
 from mdcompress.errors import TraceError
-from mdcompress.graph import NeuronModel, NodeKind, ReadoutSpec
+from mdcompress.graph import AddSpec, NeuronModel, ReadoutSpec
+from mdcompress.nir.network import CanonicalIntegrator, CanonicalNeuron
 from tests.support.live_networks import assert_integer_parity
 from tests.support.nir_versions import nir_with_v_reset
 
 nir = nir_with_v_reset()
 
+NEURONS = (CanonicalNeuron, CanonicalIntegrator)
 EULER = {"dt": 0.5, "reset": "hard", "comparator": "greater", "discretization": "euler"}
 T, N = 8, 6
 
@@ -27,24 +31,24 @@ def of(value: float, *shape: int) -> np.ndarray:
     return np.full(shape or (3,), value)
 
 
-def lif(**other: float) -> object:
+def lif(**other: float) -> Any:
     values = {"tau": 2.0, "r": 3.0, "v_leak": 0.5, "v_threshold": 1.0, "v_reset": -0.25, **other}
     return nir.LIF(**{name: of(value) for name, value in values.items()})
 
 
-def cuba(**other: float) -> object:
+def cuba(**other: float) -> Any:
     values = {"tau_syn": 1.0, "tau_mem": 2.0, "r": 3.0, "v_leak": 0.0, "v_threshold": 1.0, "v_reset": 0.0, **other}
     return nir.CubaLIF(**{name: of(value) for name, value in values.items()}, w_in=of(4.0))
 
 
-def listed(*nodes: object) -> object:
+def listed(*nodes: object) -> Any:
     return nir.NIRGraph.from_list(*nodes)
 
 
 def model_of(node: object, **options: object) -> NeuronModel:
     """The canonical neuron of a node behind a weight layer."""
-    network = md.from_nir(listed(nir.Linear(np.eye(3)), node), **(EULER | options))
-    (found,) = [module.neuron_model() for module in network.modules() if hasattr(module, "neuron_model")]
+    network = md.from_nir(listed(nir.Linear(np.eye(3)), node), None, **(EULER | options))
+    (found,) = [module.neuron_model() for module in network.modules() if isinstance(module, NEURONS)]
     return found
 
 
@@ -127,7 +131,7 @@ def test_a_parameter_that_differs_within_a_channel_is_refused_by_name() -> None:
     node = nir.IF(r=of(1.0, 2, 2, 2), v_threshold=values, v_reset=of(0.0, 2, 2, 2))
     graph = wired({**ends((2, 2, 2)), "fire": node}, ("in", "fire"), ("fire", "out"))
     with pytest.raises(TraceError, match=r"'fire' \(IF\) .* differs from neuron to neuron"):
-        md.from_nir(graph, **EULER)
+        md.from_nir(graph, None, **EULER)
 
 
 # --- what must be said -----------------------------------------------------------------------------------------------
@@ -150,7 +154,9 @@ def test_everything_that_is_open_is_asked_for_at_once() -> None:
         ("sinabs", lambda: nir.IF(of(1.0), of(1.0)), "reset, spikes"),
     ],
 )
-def test_an_exporter_leaves_open_what_its_file_does_not_tell(exporter: str, node: object, asked: str) -> None:
+def test_an_exporter_leaves_open_what_its_file_does_not_tell(
+    exporter: str, node: Callable[[], object], asked: str
+) -> None:
     graph = listed(nir.Linear(np.eye(3)), node())
     if not asked:
         assert md.from_nir(graph, exporter=exporter).interpretation.comparator == "greater_equal"
@@ -176,10 +182,11 @@ def test_wrong_options_are_named() -> None:
 
 def run(graph: object, x: Tensor, **options: object) -> Tensor:
     with torch.no_grad():
-        return md.from_nir(graph, **options)(x)
+        y: Tensor = md.from_nir(graph, None, **options)(x)
+        return y
 
 
-def wired(nodes: dict[str, object], *edges: tuple[str, str]) -> object:
+def wired(nodes: dict[str, object], *edges: tuple[str, str]) -> Any:
     return nir.NIRGraph(nodes, list(edges))
 
 
@@ -216,7 +223,7 @@ def test_flatten_and_both_kinds_of_scale() -> None:
     torch.testing.assert_close(found, expected)
 
 
-def residual() -> object:
+def residual() -> Any:
     nodes = {
         **ends((4,), (3,)),
         "a": nir.Affine(2 * np.eye(4), of(0.1, 4)),
@@ -230,10 +237,10 @@ def residual() -> object:
 
 
 def test_several_edges_are_a_residual_sum_of_one_exact_student() -> None:
-    network, x = md.from_nir(residual(), **EULER), torch.rand(T, N, 4)
+    network, x = md.from_nir(residual(), None, **EULER), torch.rand(T, N, 4)
     graph = md.trace(network, x)
-    assert [node.name for node in graph.of_kind(NodeKind.NEURON)] == ["n1", "n2"]
-    assert len(graph.of_kind(NodeKind.ADD)) == 1
+    assert [node.name for node in graph.of(NeuronModel)] == ["n1", "n2"]
+    assert len(graph.of(AddSpec)) == 1
     assert_integer_parity(network, graph, x)
 
 
@@ -241,7 +248,7 @@ def test_an_li_at_the_output_is_a_readout_of_its_membrane() -> None:
     li = nir.LI(tau=of(2.0, 4), r=of(1.0, 4), v_leak=of(0.0, 4))
     spiking = nir.IF(of(2.0, 4), of(1.0, 4), of(0.0, 4))
     graph = listed(nir.Linear(np.eye(4)), spiking, nir.Linear(np.eye(4)), li)
-    network, x = md.from_nir(graph, **EULER), torch.rand(T, N, 4)
+    network, x = md.from_nir(graph, None, **EULER), torch.rand(T, N, 4)
     traced = md.trace(network, x)
     assert traced.readout.spec == ReadoutSpec("steps")
     v, seen = torch.zeros(N, 4), md.observe(network, traced, x)
@@ -257,7 +264,7 @@ def test_subgraphs_are_entered_and_loops_become_recurrent_neurons() -> None:
         [("in", "lif"), ("lif", "w_rec"), ("w_rec", "lif"), ("lif", "out")],
     )
     graph = wired({**ends((3,)), "w": nir.Linear(np.eye(3)), "rec": inner}, ("in", "w"), ("w", "rec"), ("rec", "out"))
-    network = md.from_nir(graph, **EULER)
+    network = md.from_nir(graph, None, **EULER)
     assert {name for name, _ in network.named_modules()} >= {"w", "rec.lif", "rec.lif.recurrent"}
     x, v, s = 4 * torch.rand(T, N, 3), torch.zeros(N, 3), torch.zeros(N, 3)
     for step, found in zip(x, network(x), strict=True):
@@ -265,7 +272,9 @@ def test_subgraphs_are_entered_and_loops_become_recurrent_neurons() -> None:
         s = (v > 1).float()
         v = v * (1 - s)
         assert torch.equal(found, s)
-    masked = md.from_nir(graph, **(EULER | {"reset_step": "next_step"})).get_submodule("rec.lif").neuron_model()
+    late = md.from_nir(graph, None, **(EULER | {"reset_step": "next_step"})).get_submodule("rec.lif")
+    assert isinstance(late, CanonicalNeuron)
+    masked = late.neuron_model()
     assert (masked.timing, masked.recurrent) == ("masked", "recurrent")
     traced = md.trace(network, x)
     assert [node.name for node in traced] == ["input", "w", "rec.lif.recurrent", "rec.lif", "readout"]
@@ -289,7 +298,7 @@ def test_all_nodes_without_a_form_are_named_at_once() -> None:
     )  # fmt: skip
     graph.nodes["scale"] = nir.Scale(np.arange(12.0).reshape(3, 4))
     with pytest.raises(TraceError) as caught:
-        md.from_nir(graph, **EULER)
+        md.from_nir(graph, None, **EULER)
     for words in ("'delay' (Delay)", "'scale' (Scale)", "'lif' (LIF) cannot become integers: tau must be finite"):
         assert words in caught.value.message
     assert len(caught.value.hints) == 3
@@ -303,9 +312,9 @@ def test_all_nodes_without_a_form_are_named_at_once() -> None:
         (lambda: listed(nir.Linear(np.ones((2, 3, 3)))), "must have 2 axes"),
     ],
 )  # fmt: skip
-def test_a_node_without_a_form_is_refused(graph: object, says: str) -> None:
+def test_a_node_without_a_form_is_refused(graph: Callable[[], object], says: str) -> None:
     with pytest.raises(TraceError, match=says):
-        md.from_nir(graph(), **EULER)
+        md.from_nir(graph(), None, **EULER)
 
 
 def test_a_late_reset_to_another_value_than_0_is_refused() -> None:
@@ -329,7 +338,7 @@ def test_wirings_without_a_form_name_their_nodes(edges: list[tuple[str, str]], s
     graph = nir.NIRGraph(ends((3,)), [("in", "out")])
     graph.nodes, graph.edges = {name: nodes[name] for name in nodes if name in names | {"in", "out"}}, edges
     with pytest.raises(TraceError, match=says):
-        md.from_nir(graph, **EULER)
+        md.from_nir(graph, None, **EULER)
 
 
 def test_one_input_and_one_output() -> None:

@@ -23,7 +23,7 @@ def test_plain_neurons_go_in_and_out_of_any_version(tmp_path: Path) -> None:
     )
     nir.write(tmp_path / "float.nir", graph)
     options = {"dt": 1.0, "discretization": "euler", "reset": "hard", "comparator": "greater"}
-    network, x = md.from_nir(tmp_path / "float.nir", **options), torch.rand(8, 20, 6)
+    network, x = md.from_nir(tmp_path / "float.nir", None, **options), torch.rand(8, 20, 6)
     student = md.compress(network, x, md.load_recipe("8bit"), [x])
     assert md.verify(student, x).equal
     md.write_nir(md.to_nir(student), tmp_path / "model.nir")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypedDict, TypeVar, Unpack
 
 import numpy as np
 import pytest
@@ -18,8 +18,9 @@ import mdcompress as md
 from benchmarks.nir_readers import IMPORTERS, by_mdcompress, compressed, spikes_of
 from intsnn.errors import InvalidFileError
 from intsnn.execution.interpreter import run
-from intsnn.graph import IntGraph, IntLinear, IntNeuron, IntNode, IntReadout, IntRequant
+from intsnn.graph import IntConv, IntGraph, IntLinear, IntNeuron, IntNode, IntReadout, IntRequant
 from mdcompress.errors import ExportError
+from mdcompress.graph import ResetKind
 from tests.support.graph_builder import GraphBuilder, NeuronOptions
 from tests.support.nir_versions import nir_with_v_reset
 
@@ -27,6 +28,7 @@ nir = nir_with_v_reset()
 h5py = pytest.importorskip("h5py")
 
 T, N = 16, 100
+NodeT = TypeVar("NodeT", bound=IntNode)
 
 
 def started_at_zero(build: GraphBuilder, name: str, drive: int) -> str:
@@ -35,6 +37,9 @@ def started_at_zero(build: GraphBuilder, name: str, drive: int) -> str:
     assert isinstance(node, IntNeuron) and node.name == name
     build.nodes[-1] = replace(node, drive=np.array([drive + 2 ** (node.guard_bits - 1)]))
     return name
+
+
+FEEDBACK: st.SearchStrategy[Literal["none", "dense"]] = st.sampled_from(("none", "dense"))
 
 
 @st.composite
@@ -51,8 +56,8 @@ def nir_graphs(draw: st.DrawFn) -> IntGraph:
     if draw(st.booleans()):
         x = build.input((draw(st.integers(1, 3)), 6, 5), signed=draw(st.booleans()))
         size = draw(st.sampled_from((1, 3)))
-        window = {"kernel": (size, size), "padding": (size // 2, size // 2)}
-        current = build.requant(build.conv(x, 3, bit_width=draw(bits), **window), per_channel=draw(st.booleans()))
+        sums = build.conv(x, 3, bit_width=draw(bits), kernel=(size, size), padding=(size // 2, size // 2))
+        current = build.requant(sums, per_channel=draw(st.booleans()))
         if draw(st.booleans()):
             branch = build.requant(build.conv(fired(current, drive=0), 3, bit_width=draw(bits)))
             current = fired(build.add(current, branch), drive=0)
@@ -61,9 +66,9 @@ def nir_graphs(draw: st.DrawFn) -> IntGraph:
         x = build.flatten(build.pool(current, "sum") if draw(st.booleans()) else current)
     else:
         x = build.input((draw(st.integers(1, 6)),))
-    feedback = draw(st.sampled_from(("none", "dense")))
+    feedback = draw(FEEDBACK)
     current = build.requant(build.linear(x, draw(st.integers(1, 5)), bit_width=draw(bits)))
-    x = fired(current, drive=3, recurrent=feedback)  # type: ignore[arg-type]
+    x = fired(current, drive=3, recurrent=feedback)
     if draw(st.booleans()):
         x = build.requant(build.linear(x, 2, bit_width=draw(bits)))
     build.readout(x, mode=draw(st.sampled_from(("sum", "steps", "last", "max"))))
@@ -84,6 +89,7 @@ def test_every_weight_behind_spikes_is_exactly_its_integers(graph: IntGraph) -> 
     written = md.to_nir(graph)
     for requant in (node for node in graph if isinstance(node, IntRequant)):
         synapse = graph.node(requant.inputs[0])
+        assert isinstance(synapse, IntConv | IntLinear)
         if synapse.inputs[0] == graph.input.name:
             continue
         multiplier = np.broadcast_to(requant.multiplier, len(synapse.weight))
@@ -103,13 +109,22 @@ def test_metadata_are_text_and_integers_that_h5py_reads(tmp_path: Path) -> None:
         held = file["node/metadata/mdcompress/nodes/00001"]
         assert held["kind"].asstr()[()] == "linear"
         assert held["weight"].dtype == np.int8
-        assert np.array_equal(held["weight"][()], graph.node(held["name"].asstr()[()]).weight)
+        synapse = graph.node(held["name"].asstr()[()])
+        assert isinstance(synapse, IntLinear) and np.array_equal(held["weight"][()], synapse.weight)
         kinds = []
         file.visititems(lambda _, item: kinds.append(getattr(item, "dtype", None)))
     assert all(kind is None or kind.kind in "iuf" or h5py.check_string_dtype(kind) for kind in kinds)
 
 
-def dense(random: np.random.Generator, **options: object) -> IntGraph:
+class NeuronArguments(TypedDict, total=False):
+    """Of the builder's neuron."""
+
+    reset: ResetKind
+    initial: int
+    options: NeuronOptions
+
+
+def dense(random: np.random.Generator, **options: Unpack[NeuronArguments]) -> IntGraph:
     build = GraphBuilder(random)
     x = build.neuron(build.requant(build.linear(build.input((6,)), 8, bit_width=8)), leak=2, driven=True, **options)
     build.readout(build.requant(build.linear(x, 3)))
@@ -135,7 +150,11 @@ def test_a_foreign_reader_agrees_with_the_integers_on_nearly_every_spike(name: s
 
 def recurrent_network(loop: object, shape: tuple[int, ...], *, synapse: bool) -> nn.Module:
     """A neuron with `loop` between it and itself, and a layer of weights behind it, as another library exports it."""
-    random, full = np.random.default_rng(0), lambda value: np.full(shape, value, np.float32)
+    random = np.random.default_rng(0)
+
+    def full(value: float) -> np.ndarray:
+        return np.full(shape, value, np.float32)
+
     size = int(np.prod(shape))
     leaky = {"tau_mem" if synapse else "tau": full(2e-4), "r": full(2.0), "v_leak": full(0.0),
              "v_threshold": full(1.0), "v_reset": full(0.0)}  # fmt: skip
@@ -184,7 +203,7 @@ def test_a_recurrent_neuron_is_a_loop_of_weights(tmp_path: Path, name: str, syna
     assert not np.any(written.nodes["lif.recurrent"].bias)  # readers differ in whether a loop acts in the first step
     spikes, floats, broken = student.trace(x).spikes, md.from_nir(written), md.from_nir(written)
     with torch.no_grad():
-        broken.get_submodule("lif.recurrent").weight.zero_()
+        broken.get_parameter("lif.recurrent.weight").zero_()
         seen = [md.observe(each, md.trace(each, x), x).spikes["lif"] for each in (floats, broken)]
     assert 0.05 < float(spikes["lif"].mean()) < 0.95
     agreeing, alone = (float((each.numpy() == spikes["lif"]).mean()) for each in seen)
@@ -223,7 +242,7 @@ def test_what_a_loop_adds_at_every_step_needs_weights_of_its_own_before() -> Non
         ({"reset": "soft", "options": NeuronOptions(spike="floor", max_spikes=3)}, "counts of spikes"),
     ],
 )
-def test_neurons_that_nir_does_not_have_are_refused_by_name(options: dict[str, object], says: str) -> None:
+def test_neurons_that_nir_does_not_have_are_refused_by_name(options: NeuronArguments, says: str) -> None:
     graph = dense(np.random.default_rng(0), **options)
     with pytest.raises(ExportError, match=says) as caught:
         md.to_nir(graph)
@@ -235,8 +254,8 @@ def with_node(change: Callable[[IntNode], IntNode]) -> IntGraph:
     return IntGraph(tuple(change(node) for node in dense(np.random.default_rng(0))))
 
 
-def of_kind(kind: type[IntNode], **fields: object) -> Callable[[IntNode], IntNode]:
-    return lambda node: replace(node, **fields) if isinstance(node, kind) else node
+def of_kind(kind: type[NodeT], change: Callable[[NodeT], NodeT]) -> Callable[[IntNode], IntNode]:
+    return lambda node: change(node) if isinstance(node, kind) else node
 
 
 def unweighted() -> IntGraph:
@@ -265,9 +284,18 @@ def added_to_itself() -> IntGraph:
         (unweighted, "no batch norm without a weight layer"),
         (read_twice, "2 requants read it"),
         (added_to_itself, "one stands in it twice"),
-        (lambda: with_node(of_kind(IntRequant, multiplier=np.ones((2, 1), np.int64))), "from step to step"),
-        (lambda: with_node(of_kind(IntReadout, name="a/b")), "parts groups in an HDF5 file"),
-        (lambda: with_node(of_kind(IntNeuron, leak=np.array([2, 4] * 4))), "let all channels leak, or none"),
+        (
+            lambda: with_node(of_kind(IntRequant, lambda node: replace(node, multiplier=np.ones((2, 1), np.int64)))),
+            "from step to step",
+        ),
+        (
+            lambda: with_node(of_kind(IntReadout, lambda node: replace(node, name="a/b"))),
+            "parts groups in an HDF5 file",
+        ),
+        (
+            lambda: with_node(of_kind(IntNeuron, lambda node: replace(node, leak=np.array([2, 4] * 4)))),
+            "let all channels leak, or none",
+        ),
     ],
 )
 def test_other_forms_that_nir_does_not_have_are_refused(graph: Callable[[], IntGraph], says: str) -> None:
@@ -276,7 +304,10 @@ def test_other_forms_that_nir_does_not_have_are_refused(graph: Callable[[], IntG
 
 
 def test_a_soft_reset_subtracts_the_threshold() -> None:
-    graph = with_node(of_kind(IntNeuron, reset="soft", reset_value=np.array([0]), soft_amount=np.array([99])))
+    def subtracting(node: IntNeuron) -> IntNeuron:
+        return replace(node, reset="soft", reset_value=np.array([0]), soft_amount=np.array([99]))
+
+    graph = with_node(of_kind(IntNeuron, subtracting))
     with pytest.raises(ExportError, match="another amount than its threshold"):
         md.to_nir(graph, reset="soft")
 

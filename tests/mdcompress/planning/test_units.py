@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import pytest
 import torch
 from torch import Tensor, nn
@@ -11,29 +9,11 @@ from torch import Tensor, nn
 from mdcompress.errors import PlanError
 from mdcompress.graph import SnnGraph
 from mdcompress.planning import QuantPlan, plan
-from mdcompress.planning.units import CurrentUnit, NeuronUnit, UnitPlan, ValueUnit, assign_units
+from mdcompress.planning.units import NeuronUnit, UnitPlan, ValueUnit, assign_units
 from mdcompress.recipe import Recipe
 from mdcompress.tracing import trace
 from mdcompress.zoo import IF, LIF
-
-
-class Net(nn.Module):
-    """Two convolutions with what stands between given as layers; `forward` is the test's."""
-
-    def __init__(self, forward: object, **layers: nn.Module) -> None:
-        super().__init__()
-        self.run = forward
-        for name, layer in layers.items():
-            self.add_module(name, layer)
-
-    def forward(self, x: Tensor) -> Tensor:
-        result: Tensor = self.run(self, x)  # type: ignore[operator]
-        return result
-
-
-def fold(module: nn.Module, x: Tensor) -> Tensor:
-    y: Tensor = module(x.flatten(0, 1))
-    return y.reshape(*x.shape[:2], *y.shape[1:])
+from tests.support.layered_network import Net, fold
 
 
 def conv(in_channels: int = 1) -> nn.Conv2d:
@@ -69,7 +49,7 @@ def test_the_pooled_input_keeps_the_inputs_scale() -> None:
 
 
 def _spike_sum(first: nn.Module, second: nn.Module) -> nn.Module:
-    def forward(m: nn.Module, x: Tensor) -> Tensor:
+    def forward(m: Net, x: Tensor) -> Tensor:
         spikes = m.neuron(fold(m.first, x))
         return fold(m.left, spikes) + fold(m.right, spikes)
 
@@ -98,36 +78,46 @@ def test_branches_of_a_spike_sum_with_other_scales_are_refused() -> None:
 
 
 def _residual(neuron1: nn.Module, neuron2: nn.Module, *, left: nn.Module, right: nn.Module) -> nn.Module:
-    def forward(m: nn.Module, x: Tensor) -> Tensor:
+    def forward(m: Net, x: Tensor) -> Tensor:
         current = fold(m.first, x)
-        return m.neuron2(fold(m.left, current) + fold(m.right, fold(m.second, m.neuron1(current))))
+        spikes: Tensor = m.neuron2(fold(m.left, current) + fold(m.right, fold(m.second, m.neuron1(current))))
+        return spikes
 
     return Net(forward, first=conv(), second=conv(), neuron1=neuron1, neuron2=neuron2, left=left, right=right)
 
 
-def _currents(units: UnitPlan) -> Mapping[str, CurrentUnit]:
-    return units.currents
+def _currents(units: UnitPlan) -> dict[str, float]:
+    return {name: factor for stream in units.streams for name, factor in stream.currents.items()}
+
+
+def _neurons(units: UnitPlan) -> dict[str, NeuronUnit]:
+    return {name: unit for stream in units.streams for name, unit in stream.readers.items()}
+
+
+def _references(units: UnitPlan) -> dict[str, str | None]:
+    return {stream.name: next(iter(stream.readers), None) for stream in units.streams}
 
 
 def test_one_unit_serves_a_whole_residual_stream() -> None:
     units = units_of(_residual(IF(), IF(), left=nn.Identity(), right=nn.Identity()))
-    assert {unit.stream for unit in _currents(units).values()} == {"first"}
-    assert units.references == {"first": "neuron1"}
-    assert units.neurons == {"neuron1": NeuronUnit("first", 1.0, 4), "neuron2": NeuronUnit("first", 1.0, 4)}
+    assert [stream.name for stream in units.streams] == ["first"]
+    assert _references(units) == {"first": "neuron1"}
+    assert units.streams[0].readers == {"neuron1": NeuronUnit(1.0, 4), "neuron2": NeuronUnit(1.0, 4)}
 
 
 def test_pooled_branches_carry_their_windows_in_the_unit() -> None:
     units = units_of(_residual(IF(), IF(), left=nn.AvgPool2d(2), right=nn.MaxPool2d(2)))
-    assert _currents(units)["left"].factor == 0.25 and _currents(units)["add"].factor == 0.25
-    assert _currents(units)["second"].factor == 0.25 and _currents(units)["first"].factor == 1.0
+    assert _currents(units)["left"] == 0.25 and _currents(units)["add"] == 0.25
+    assert _currents(units)["second"] == 0.25 and _currents(units)["first"] == 1.0
 
 
 def test_branches_that_cannot_share_a_unit_are_refused() -> None:
     """first feeds both sides of the sum: once averaged, once not."""
 
-    def forward(m: nn.Module, x: Tensor) -> Tensor:
+    def forward(m: Net, x: Tensor) -> Tensor:
         current = fold(m.first, x)
-        return m.neuron(fold(m.left, current) + fold(m.right, current))
+        spikes: Tensor = m.neuron(fold(m.left, current) + fold(m.right, current))
+        return spikes
 
     net = Net(forward, first=conv(), neuron=IF(), left=nn.AvgPool2d(2), right=nn.MaxPool2d(2))
     with pytest.raises(PlanError, match=r"meet in units .* of 'first'") as caught:
@@ -138,19 +128,20 @@ def test_branches_that_cannot_share_a_unit_are_refused() -> None:
 def test_guard_bits_differ_by_powers_of_two_on_one_stream() -> None:
     """Thresholds 1 and 4 at 8 bits: the second stores in steps four times as large, two guard bits more."""
     units = units_of(_residual(IF(1.0), IF(4.0), left=nn.Identity(), right=nn.Identity()))
-    assert (units.neurons["neuron1"].guard_bits, units.neurons["neuron2"].guard_bits) == (4, 6)
+    assert (_neurons(units)["neuron1"].guard_bits, _neurons(units)["neuron2"].guard_bits) == (4, 6)
 
 
 def test_the_leakiest_neuron_lifts_the_guard_bits_of_its_stream() -> None:
     """tau = 16 needs 4 bits; a second threshold of 1/4 leaves that neuron two fewer, so that both get two more."""
     net = _residual(IF(1.0), LIF(tau=16.0, threshold=0.25), left=nn.Identity(), right=nn.Identity())
     units = units_of(net)
-    assert (units.neurons["neuron1"].guard_bits, units.neurons["neuron2"].guard_bits) == (6, 4)
+    assert (_neurons(units)["neuron1"].guard_bits, _neurons(units)["neuron2"].guard_bits) == (6, 4)
 
 
 def test_the_input_gain_belongs_to_the_unit() -> None:
     net = Net(lambda m, x: m.neuron(fold(m.first, x)), first=conv(), neuron=LIF(tau=4.0, decay_input=True))
-    assert units_of(net).neurons["neuron"] == NeuronUnit("first", 0.25, 4)
+    (stream,) = units_of(net).streams
+    assert stream.name == "first" and stream.readers["neuron"] == NeuronUnit(0.25, 4)
 
 
 def test_neurons_too_different_to_share_a_stream_are_named() -> None:
@@ -162,4 +153,4 @@ def test_neurons_too_different_to_share_a_stream_are_named() -> None:
 
 def test_currents_that_no_neuron_reads_belong_to_the_readout() -> None:
     net = Net(lambda m, x: fold(m.head, m.neuron(fold(m.first, x))).mean(0), first=conv(), neuron=IF(), head=conv())
-    assert units_of(net).references == {"first": "neuron", "head": None}
+    assert _references(units_of(net)) == {"first": "neuron", "head": None}

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from intsnn.errors import InvalidFileError, MissingFileError, UsageError
+from intsnn.weight_bits import WEIGHT_BITS
 from intsnn.yaml.file import read_yaml_text
-from intsnn.yaml.tree import KeyPath, parse_tree
+from intsnn.yaml.tree import KeyPath, PlainValue, parse_tree
 from intsnn.yaml.writing import write_yaml_text
 from mdcompress.data.names import DATA_SETS, EVENT_SETS
 from mdcompress.recipe import (
@@ -41,7 +42,6 @@ from mdcompress.recipe import (
     recipes_folder,
     shipped_recipes,
 )
-from mdcompress.recipe.values import WEIGHT_BITS
 from mdcompress.reference.recipe_page import recipe_reference
 
 EXAMPLE = """\
@@ -265,7 +265,7 @@ MEMBRANE_POLICIES: dict[str, st.SearchStrategy[object]] = {
     "rounding": st.sampled_from(["half_up", "floor"]),
 }
 BATCH_NORM_POLICIES: dict[str, st.SearchStrategy[object]] = {
-    "mode": st.sampled_from(["quantize", "fold", "power_of_two"]),
+    "mode": st.sampled_from(["quantize", "fold"]),  # a power of two has no scale_bit_width
     "scale_bit_width": st.integers(2, 16),
     "shift_bit_width": st.integers(4, 24),
 }
@@ -281,12 +281,13 @@ def sections(**keys: st.SearchStrategy[object]) -> st.SearchStrategy[dict[str, o
     return st.fixed_dictionaries({}, optional=keys)
 
 
+A_POWER_OF_TWO = st.fixed_dictionaries({"mode": st.just("power_of_two"), "shift_bit_width": st.integers(4, 24)})
 OVERRIDES = st.fixed_dictionaries(
     {"match": PATTERNS | st.lists(PATTERNS, min_size=1, max_size=3), "weight": some(WEIGHT_POLICIES)},
-    optional={"membrane": some(MEMBRANE_POLICIES), "batch_norm": some(BATCH_NORM_POLICIES)},
+    optional={"membrane": some(MEMBRANE_POLICIES), "batch_norm": some(BATCH_NORM_POLICIES) | A_POWER_OF_TWO},
 )
-OPTIMIZERS = sections(
-    name=st.sampled_from(["adamw", "adam", "sgd"]), lr=POSITIVE, weight_decay=POSITIVE, momentum=st.floats(0, 0.99)
+OPTIMIZERS = sections(name=st.sampled_from(["adamw", "adam", "sgd"]), lr=POSITIVE, weight_decay=POSITIVE) | (
+    st.fixed_dictionaries({"name": st.just("sgd"), "momentum": st.floats(0, 0.99)})
 )
 RECIPES = st.fixed_dictionaries(
     {"name": st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]*", fullmatch=True)},
@@ -297,7 +298,7 @@ RECIPES = st.fixed_dictionaries(
         "quantize": sections(
             weight=some(WEIGHT_POLICIES),
             membrane=some(MEMBRANE_POLICIES),
-            batch_norm=some(BATCH_NORM_POLICIES),
+            batch_norm=some(BATCH_NORM_POLICIES) | A_POWER_OF_TWO,
             input=sections(bit_width=st.integers(1, 8)),
             overrides=st.lists(OVERRIDES, max_size=3),
         ),
@@ -335,8 +336,8 @@ def test_dumped_recipe_loads_back_equal(values: dict[str, object]) -> None:
 
 
 @given(RECIPES)
-def test_recipe_as_written_by_hand_loads_as_its_values_say(values: dict[str, object]) -> None:
-    text = write_yaml_text({"schema": RECIPE_SCHEMA, **values})  # type: ignore[dict-item]
+def test_recipe_as_written_by_hand_loads_as_its_values_say(values: dict[str, PlainValue]) -> None:
+    text = write_yaml_text({"schema": RECIPE_SCHEMA, **values})
     assert read(text) == Recipe.model_validate_json(json.dumps(values))
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import get_args
 
 import pytest
 
 from mdcompress.adapters import ADAPTERS, REFUSALS
-from mdcompress.graph import NeuronModel
+from mdcompress.graph import InputSpec, LayerSpec, NeuronModel
+from tests.support.changes import NeuronChanges
 from tests.support.paths import ROOT
 
 pytest.importorskip("spikingjelly")
@@ -15,7 +17,7 @@ pytest.importorskip("snntorch")
 pytest.importorskip("norse")
 pytest.importorskip("sinabs")
 
-from mdcompress.reference.support_page import equation, samples, support_table
+from mdcompress.reference.support_page import DESCRIBED, equation, samples, support_table
 
 PLAIN = NeuronModel(0.5, 1.0, 0.0, 1.0, "greater_equal", "hard", 0.0, 1.0, 0.0)
 
@@ -29,6 +31,13 @@ def test_every_described_class_is_in_the_table() -> None:
     shown = {sample.name for rows in samples().values() for sample in rows}
     described = {name for adapter in ADAPTERS for name in getattr(adapter, "classes", ())}
     assert len(described) > 25 and described <= shown
+
+
+def test_every_kind_of_node_with_a_policy_is_in_the_table() -> None:
+    kinds = {spec.kind for spec in get_args(InputSpec | LayerSpec)} - {"recurrent"}  # which is a weight layer's
+    assert set(DESCRIBED) == kinds
+    text = support_table()
+    assert all(f"| {described} |" in text for described in DESCRIBED.values())
 
 
 def test_every_refusal_is_in_the_table_with_its_hint() -> None:
@@ -59,5 +68,5 @@ def test_every_refusal_is_in_the_table_with_its_hint() -> None:
         ({"output": "membrane", "reset": "none"}, "h = 0.5 v + x; puts out h; v = h"),
     ],
 )  # fmt: skip
-def test_an_equation_in_one_line(changes: dict[str, object], says: str) -> None:
-    assert equation(replace(PLAIN, **changes)) == says  # type: ignore[arg-type]
+def test_an_equation_in_one_line(changes: NeuronChanges, says: str) -> None:
+    assert equation(replace(PLAIN, **changes)) == says

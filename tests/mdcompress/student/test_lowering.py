@@ -34,6 +34,7 @@ from mdcompress.student.lowering import lower
 from mdcompress.student.quantizing import quantize
 from mdcompress.tracing import trace
 from mdcompress.zoo import LIF, digits_snn
+from tests.support.narrowed import batch_norm, statistics
 
 
 def data() -> Tensor:
@@ -87,15 +88,16 @@ def test_constants_of_the_graph_are_those_of_the_float_network_in_its_units(stud
     requant = graph.node("conv3.conv.requant")
     assert isinstance(requant, IntRequant)
     layer = student.synapse("conv3.conv")
-    assert layer.norm is not None
-    gain = layer.norm.weight / torch.sqrt(layer.norm.running_var + layer.norm.eps)  # type: ignore[operator]
+    norm = batch_norm(layer.norm)
+    gain = norm.weight / torch.sqrt(statistics(norm)[1] + norm.eps)
     scale = layer.layer.quant_weight().scale.flatten()
     real = (gain * scale).detach().numpy() * 0.25 / requant.scale  # 0.25: the 2x2 average before it
     step = np.abs(requant.multiplier).max() / 2**6
     assert np.abs(requant.multiplier * 2.0**-requant.shift - real).max() <= step * 2.0**-requant.shift
     quantized = layer.layer.quant_weight()
     weight = (quantized.value / quantized.scale).detach().round().numpy()
-    assert np.array_equal(graph.node("conv3.conv").weight, weight)  # type: ignore[attr-defined]
+    conv = graph.node("conv3.conv")
+    assert isinstance(conv, IntConv) and np.array_equal(conv.weight, weight)
 
 
 def test_lowering_changes_nothing_and_gives_equal_graphs_in_either_mode(student: Student) -> None:
@@ -154,7 +156,7 @@ def test_an_enormous_fan_in_is_exact_or_refused_by_name(features: int, weight_bi
 def test_a_changed_graph_is_found_with_its_first_difference(student: Student) -> None:
     graph = lower(student)
     broken = tuple(
-        replace(node, threshold=node.threshold + 60) if node.name == "neuron2" else node  # type: ignore[attr-defined]
+        replace(node, threshold=node.threshold + 60) if isinstance(node, IntNeuron) and node.name == "neuron2" else node
         for node in graph
     )
     report = verify_graph(student, IntGraph(broken, graph.metadata), data())

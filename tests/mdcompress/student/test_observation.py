@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Unpack
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -12,15 +14,16 @@ from mdcompress.recipe import Recipe
 from mdcompress.student.observation import observe
 from mdcompress.tracing import trace
 from mdcompress.zoo import IF, LIF, digits_snn
+from tests.support.changes import LIFOptions
 
 
 class Watched(nn.Module):
     """Folded head with a batch norm; the readout is an option."""
 
-    def __init__(self, readout: str = "mean", **neuron: object) -> None:
+    def __init__(self, readout: str = "mean", **neuron: Unpack[LIFOptions]) -> None:
         super().__init__()
         torch.manual_seed(0)
-        self.fc, self.neuron = nn.Linear(6, 10), LIF(**neuron)  # type: ignore[arg-type]
+        self.fc, self.neuron = nn.Linear(6, 10), LIF(**neuron)
         self.head, self.norm = nn.Linear(10, 3), nn.BatchNorm1d(3)
         self.readout = readout
 
@@ -43,7 +46,7 @@ def sample(steps: int = 5) -> Tensor:
         {"reset": "none"},
     ],
 )
-def test_float_potentials_equal_the_neurons_own_recursion(options: dict[str, object]) -> None:
+def test_float_potentials_equal_the_neurons_own_recursion(options: LIFOptions) -> None:
     network, x = Watched(**options).eval(), sample()
     with torch.no_grad():
         seen = observe(network, trace(network, x), x)
@@ -100,7 +103,8 @@ class Pooled(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         spikes = self.neuron(self.conv(x.flatten(0, 1)).unflatten(0, x.shape[:2]))
-        return self.pool(spikes.flatten(0, 1)).unflatten(0, x.shape[:2]).flatten(2).mean(0)
+        y: Tensor = self.pool(spikes.flatten(0, 1)).unflatten(0, x.shape[:2]).flatten(2).mean(0)
+        return y
 
 
 def test_what_moves_the_last_layers_output_moves_its_logits() -> None:
@@ -114,7 +118,8 @@ class Summed(Pooled):
 
     def forward(self, x: Tensor) -> Tensor:
         spikes = self.neuron(self.conv(x.flatten(0, 1)).unflatten(0, x.shape[:2])).flatten(2)
-        return (spikes + spikes).mean(0)
+        y: Tensor = (spikes + spikes).mean(0)
+        return y
 
 
 def test_a_mean_over_something_that_is_no_layer_is_refused() -> None:
@@ -132,7 +137,7 @@ def test_gradients_flow_through_what_a_student_shows() -> None:
     graph = trace(network, x)
     student = compress(network, x, "4bit", [x]).train()
     seen = observe(student, graph, x)
-    sum(potential.square().mean() for potential in seen.potentials.values()).backward()  # type: ignore[union-attr]
+    torch.autograd.backward(torch.stack([potential.square().mean() for potential in seen.potentials.values()]).sum())
     gradient = student.synapse("stem.conv").layer.weight.grad
     assert gradient is not None and bool((gradient != 0).any())
     assert set(seen.potentials) == set(seen.spikes) == {"neuron1", "neuron2", "neuron3"}

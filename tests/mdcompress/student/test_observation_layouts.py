@@ -21,7 +21,7 @@ T, N = 4, 3
 class Net(nn.Module):
     """fc, lif, out: called as `run` says."""
 
-    def __init__(self, run: Callable[[nn.Module, Tensor], Tensor]) -> None:
+    def __init__(self, run: Callable[[Net, Tensor], Tensor]) -> None:
         super().__init__()
         torch.manual_seed(0)
         self.run = run
@@ -35,12 +35,13 @@ def sample() -> Tensor:
     return 2 * torch.rand(T, N, 5, generator=torch.Generator().manual_seed(0))
 
 
-def _folded(m: nn.Module, x: Tensor) -> Tensor:
+def _folded(m: Net, x: Tensor) -> Tensor:
     spikes = m.lif(m.fc(x.flatten(0, 1)).unflatten(0, x.shape[:2]))
-    return m.out(spikes.flatten(0, 1)).unflatten(0, x.shape[:2]).mean(0)
+    y: Tensor = m.out(spikes.flatten(0, 1)).unflatten(0, x.shape[:2]).mean(0)
+    return y
 
 
-FORMS: list[Callable[[nn.Module, Tensor], Tensor]] = [
+FORMS: list[Callable[[Net, Tensor], Tensor]] = [
     lambda m, x: m.out(m.lif(m.fc(x))),
     lambda m, x: m.out(m.lif(m.fc(x))).mean(0),
     lambda m, x: torch.stack([m.out(spikes) for spikes in m.lif(torch.stack([m.fc(step) for step in x]))]).mean(0),
@@ -49,7 +50,7 @@ FORMS: list[Callable[[nn.Module, Tensor], Tensor]] = [
 
 
 @pytest.mark.parametrize("run", FORMS)
-def test_every_layout_shows_the_same(run: Callable[[nn.Module, Tensor], Tensor]) -> None:
+def test_every_layout_shows_the_same(run: Callable[[Net, Tensor], Tensor]) -> None:
     network, x = Net(run).eval(), sample()
     graph = trace(network, x)
     with torch.no_grad():
@@ -85,7 +86,8 @@ def test_logits_are_read_from_a_layer() -> None:
     class Doubled(Net):
         def forward(self, x: Tensor) -> Tensor:
             spikes = self.lif(self.fc(x))
-            return (spikes + spikes).mean(0)
+            y: Tensor = (spikes + spikes).mean(0)
+            return y
 
     network = Doubled(FORMS[0])
     with pytest.raises(TraceError, match="per-step logits are read where the readout stands"):
@@ -105,4 +107,5 @@ class _Averaged(nn.Module):
         self.body = body
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.body(x).mean(0)
+        y: Tensor = self.body(x).mean(0)
+        return y

@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from intsnn.errors import InputError
+from mdcompress.calibration.stream_units import fit_to_bounds
 from mdcompress.compression import compress
 from mdcompress.errors import CalibrationError, PlanError
 from mdcompress.evaluation.verification import verify
-from mdcompress.graph import NodeKind, SnnGraph
+from mdcompress.graph import NeuronModel, SnnGraph, typical
 from mdcompress.layers.neuron import MembraneUnit, ReadoutUnit
 from mdcompress.layers.synapse import QuantSynapse
 from mdcompress.planning import plan
@@ -26,6 +27,7 @@ from mdcompress.student.observation import observe
 from mdcompress.student.quantizing import quantize
 from mdcompress.tracing import trace
 from mdcompress.zoo import IF, LIF, digits_snn
+from tests.support.narrowed import statistics
 from tests.support.networks import DrawnNetwork, LayerDraw, NetworkDraw, make_input, make_network
 
 FINE = Recipe.model_validate(
@@ -91,8 +93,9 @@ def put_on_grid(network: nn.Module, *, seed: int) -> None:
                     module.bias.copy_(_binary_fractions(module.bias.shape, step=0.25, reach=2))
             elif isinstance(module, nn.BatchNorm2d):
                 module.eps = 0.0
-                module.running_var.fill_(1.0)  # type: ignore[union-attr]
-                module.running_mean.copy_(_binary_fractions(module.bias.shape, step=0.25, reach=2))  # type: ignore[union-attr]
+                mean, variance = statistics(module)
+                variance.fill_(1.0)
+                mean.copy_(_binary_fractions(module.bias.shape, step=0.25, reach=2))
                 module.weight.copy_(torch.tensor([1.0, 0.5, -1.0, 2.0])[torch.randint(0, 4, module.weight.shape)])
                 module.bias.copy_(_binary_fractions(module.bias.shape, step=0.25, reach=3))
 
@@ -100,10 +103,12 @@ def put_on_grid(network: nn.Module, *, seed: int) -> None:
 def stored_values(graph: SnnGraph, seen: Observation) -> dict[str, Tensor]:
     """Each neuron's membrane after reset in the float network."""
     stored = {}
-    for node in graph.of_kind(NodeKind.NEURON):
+    for node in graph.of(NeuronModel):
         model, h, s = node.spec, seen.potentials[node.name], seen.spikes[node.name]
-        after = {"hard": torch.where(s > 0, model.reset_value, h), "soft": h - model.soft_amount * s, "none": h}  # type: ignore[union-attr]
-        stored[node.name] = after[model.reset]  # type: ignore[union-attr]
+        assert isinstance(model, NeuronModel)
+        goal, amount = typical(model.reset_value), typical(model.soft_amount)
+        after = {"hard": torch.where(s > 0, goal, h), "soft": h - amount * s, "none": h}
+        stored[node.name] = after[model.reset]
     return stored
 
 
@@ -164,8 +169,7 @@ def _count(draw: NetworkDraw, graph: SnnGraph, seen: Observation) -> None:
     _seen["networks"] += 1
     _seen["spikes"] += any(bool(s.any()) and not bool(s.all()) for s in seen.spikes.values())
     _seen["ties"] += any(
-        bool((seen.potentials[node.name] == node.spec.threshold).any())  # type: ignore[union-attr]
-        for node in graph.of_kind(NodeKind.NEURON)
+        bool((seen.potentials[node.name] == typical(node.spec.threshold)).any()) for node in graph.of(NeuronModel)
     )
     _seen["currents"] += any(layer.residual == "currents" for layer in draw.layers)
     _seen["averages"] += any("average" in (layer.current_pool, layer.spike_pool) for layer in draw.layers)
@@ -231,7 +235,8 @@ class TwoHeads(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         spikes = self.neuron(self.fc(x))
-        return (self.large(spikes) + self.small(spikes)).mean(0)
+        y: Tensor = (self.large(spikes) + self.small(spikes)).mean(0)
+        return y
 
 
 @pytest.mark.parametrize("kind", [Spoken, TwoHeads])
@@ -250,8 +255,6 @@ def test_linear_networks_run_and_equal_their_graphs(kind: type[nn.Module]) -> No
 
 def test_a_readout_starts_from_the_largest_head_before_data_refine_it() -> None:
     """The bound of the small head, found second, must not replace that of the large one."""
-    from mdcompress.calibration.calibration import _fit_readouts_to_bounds
-
     torch.manual_seed(1)
     network, x = TwoHeads(), torch.rand(2, 2, 6)
     with torch.no_grad():
@@ -259,7 +262,7 @@ def test_a_readout_starts_from_the_largest_head_before_data_refine_it() -> None:
     graph = trace(network, x)
     student = quantize(network, graph, plan(FINE, graph))
     student.input.fit(x)
-    _fit_readouts_to_bounds(student)
+    fit_to_bounds(student)
     bound = student.synapse("large").current_bound(1.0) + student.synapse("small").current_bound(1.0)
     assert student.readout_scale() >= 0.999 * bound / 2**18
 
@@ -358,7 +361,7 @@ def test_a_graph_of_another_network_is_refused() -> None:
     with pytest.raises(PlanError, match=r"must have the batch norm 'stem\.norm' of the graph"):
         quantize(nn.Sequential(), graph, chosen)
     without_norm = digits_snn(channels=4)
-    without_norm.stem.norm = nn.Identity()  # type: ignore[union-attr]
+    without_norm.get_submodule("stem").norm = nn.Identity()
     with pytest.raises(PlanError, match=r"must have the batch norm 'stem\.norm'"):
         quantize(without_norm, graph, chosen)
 

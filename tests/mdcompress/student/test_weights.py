@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -291,11 +292,11 @@ def test_tensors_that_do_not_fit_the_description_are_refused(tmp_path: Path, stu
 
 @pytest.mark.parametrize("load", [load_student, lambda path: load_weights(network(), path)])
 @pytest.mark.parametrize("name", ["none.safetensors", "none.pt", "folder.safetensors", "folder.pt"])
-def test_a_missing_file_or_a_folder_is_named(tmp_path: Path, load: object, name: str) -> None:
+def test_a_missing_file_or_a_folder_is_named(tmp_path: Path, load: Callable[[Path], object], name: str) -> None:
     if name.startswith("folder"):
         (tmp_path / name).mkdir()
     with pytest.raises(MissingFileError, match="no such file"):
-        load(tmp_path / name)  # type: ignore[operator]
+        load(tmp_path / name)
 
 
 def test_a_folder_that_is_missing_is_named_and_nothing_is_left_behind(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import mdcompress as md
 from intsnn.errors import InputError
 from intsnn.graph import IntRequant
 from mdcompress.errors import PlanError, TraceError
-from mdcompress.graph import AffineSpec, NeuronModel, NodeKind, SnnGraph, SynapseSpec
+from mdcompress.graph import AffineSpec, NeuronModel, SnnGraph, SynapseSpec
 from mdcompress.layers.norms import norm_affine, running_statistics
 from mdcompress.layers.step_norms import (
     ScaledNorm,
@@ -28,6 +28,7 @@ from mdcompress.tracing import trace
 from mdcompress.zoo import LIF
 from tests.support.float_graph import assert_float_parity
 from tests.support.live_networks import assert_integer_parity
+from tests.support.narrowed import batch_norm, statistics
 
 T, N = 3, 2
 
@@ -65,16 +66,17 @@ class Loop(nn.Module):
         self.norms = nn.ModuleList(nn.BatchNorm2d(4) for _ in range(norms))
         self.lif, self.pool, self.head = Stepwise(), nn.MaxPool2d(2), nn.Linear(16, 3)
         with torch.no_grad():
-            for step, norm in enumerate(self.norms):
-                norm.running_mean.uniform_(-0.1, 0.2)
-                norm.running_var.uniform_(0.02, 0.1 * (step + 1))
+            for step, norm in enumerate(map(batch_norm, self.norms)):
+                statistics(norm)[0].uniform_(-0.1, 0.2)
+                statistics(norm)[1].uniform_(0.02, 0.1 * (step + 1))
                 norm.weight.uniform_(0.5, 1.5)
                 norm.bias.uniform_(0.0, 0.4)
                 if not bias:
-                    norm.bias = None
+                    norm.register_parameter("bias", None)
 
     def normed(self, x: Tensor, step: int) -> Tensor:
-        return self.norms[step](self.conv(x))
+        y: Tensor = self.norms[step](self.conv(x))
+        return y
 
     def forward(self, x: Tensor) -> Tensor:
         steps = [self.head(self.pool(self.lif(self.normed(x[t], t))).flatten(1)) for t in range(T)]
@@ -102,7 +104,7 @@ def test_a_norm_for_every_step_is_one_node_with_a_row_for_each(bias: bool) -> No
     spec = graph.node("conv").spec
     assert isinstance(spec, SynapseSpec)
     assert spec.batch_norm == "norms.0" and spec.step_norms == ("norms.0", "norms.1", "norms.2")
-    assert [node.kind.value for node in graph] == [
+    assert [node.kind for node in graph] == [
         "input", "synapse", "neuron", "pool", "flatten", "synapse", "readout",
     ]  # fmt: skip
 
@@ -111,7 +113,8 @@ class Repeating(Loop):
     """More steps than norms: the last serves the rest."""
 
     def normed(self, x: Tensor, step: int) -> Tensor:
-        return self.norms[min(step, 1)](self.conv(x))
+        y: Tensor = self.norms[min(step, 1)](self.conv(x))
+        return y
 
 
 def test_a_norm_may_serve_several_steps() -> None:
@@ -127,7 +130,8 @@ class WithoutWeights(Loop):
     """Norms behind a pooling, where no weight layer can hold them."""
 
     def normed(self, x: Tensor, step: int) -> Tensor:
-        return self.norms[step](nn.functional.avg_pool2d(self.conv(x), 1))
+        y: Tensor = self.norms[step](nn.functional.avg_pool2d(self.conv(x), 1))
+        return y
 
 
 class OnInput(Loop):
@@ -137,15 +141,16 @@ class OnInput(Loop):
         self.head = nn.Linear(8, 3)
         with torch.no_grad():
             for step, norm in enumerate(self.norms):
-                norm.running_mean.fill_(0.1 * step)
+                statistics(norm)[0].fill_(0.1 * step)
 
     def normed(self, x: Tensor, step: int) -> Tensor:
-        return self.norms[step](x)
+        y: Tensor = self.norms[step](x)
+        return y
 
 
 @pytest.mark.parametrize("make", [WithoutWeights, OnInput])
 def test_norms_by_step_without_a_weight_layer_are_one_affine_node(make: Callable[[], nn.Module]) -> None:
-    (node,) = checked(make(), sample()).of_kind(NodeKind.AFFINE)
+    (node,) = checked(make(), sample()).of(AffineSpec)
     assert node.spec == AffineSpec("norms.0", ("norms.0", "norms.1", "norms.2"))
 
 
@@ -153,13 +158,14 @@ class TwoBranches(OnInput):
     """A list of norms that belong to branches, not to steps."""
 
     def normed(self, x: Tensor, step: int) -> Tensor:
-        return self.norms[0](x) + self.norms[1](x)
+        y: Tensor = self.norms[0](x) + self.norms[1](x)
+        return y
 
 
 def test_a_list_of_norms_of_two_branches_stays_two_norms() -> None:
     network = TwoBranches().eval()
     graph = trace(network, sample())
-    assert [node.spec for node in graph.of_kind(NodeKind.AFFINE)] == [AffineSpec("norms.0"), AffineSpec("norms.1")]
+    assert [node.spec for node in graph.of(AffineSpec)] == [AffineSpec("norms.0"), AffineSpec("norms.1")]
     assert_float_parity(graph, network, sample())
     assert graph.fixed_steps is None
 
@@ -180,7 +186,8 @@ def test_a_still_image_is_normalised_by_every_steps_own_norm() -> None:
 
 class StillWithOne(Still):
     def normed(self, x: Tensor, step: int) -> Tensor:
-        return self.norms[1](self.conv(x))
+        y: Tensor = self.norms[1](self.conv(x))
+        return y
 
 
 def test_one_norm_of_a_list_at_every_step_is_one_norm() -> None:
@@ -200,7 +207,7 @@ class ByStepAtTheEnd(Loop):
         self.last = nn.ModuleList(nn.BatchNorm1d(3) for _ in range(T))
         with torch.no_grad():
             for step, norm in enumerate(self.last):
-                norm.running_mean.fill_(0.2 * step)
+                statistics(norm)[0].fill_(0.2 * step)
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.stack([norm(step) for norm, step in zip(self.last, super().forward(x), strict=True)]).mean(0)
@@ -219,7 +226,8 @@ def test_logits_of_every_step_are_read_behind_its_own_norm() -> None:
 
 class Skipping(Loop):
     def normed(self, x: Tensor, step: int) -> Tensor:
-        return self.norms[(0, 1, 0)[step]](self.conv(x)) if step < 2 else self.norms[0](self.conv(x) * 1.0)
+        y: Tensor = self.norms[(0, 1, 0)[step]](self.conv(x)) if step < 2 else self.norms[0](self.conv(x) * 1.0)
+        return y
 
 
 class OutOfOrder(Loop):
@@ -229,7 +237,8 @@ class OutOfOrder(Loop):
 
 class Twice(Loop):
     def normed(self, x: Tensor, step: int) -> Tensor:
-        return self.norms[0](self.conv(x)) + self.norms[1](self.conv(x))
+        y: Tensor = self.norms[0](self.conv(x)) + self.norms[1](self.conv(x))
+        return y
 
 
 @pytest.mark.parametrize(
@@ -253,7 +262,8 @@ class TooFew(Still):
     def forward(self, x: Tensor) -> Tensor:
         for step in range(2):
             answer = self.head(self.pool(self.norms[step](self.conv(x))).flatten(1))
-        return answer
+        y: Tensor = answer
+        return y
 
 
 def test_norms_of_some_steps_only_are_refused() -> None:
@@ -293,12 +303,12 @@ def test_every_step_learns_from_its_own_statistics() -> None:
     student = md.compress(network, x, "8bit", [x])
     norms = student.synapse("conv").norm
     assert isinstance(norms, StepNorms)
-    before = [norm.running_mean.clone() for norm in norms.of_step]  # type: ignore[union-attr]
+    before = [statistics(norm)[0].clone() for norm in norms.of_step]
     steps = torch.linspace(0.2, 1.6, T).view(-1, 1, 1, 1, 1)
     student.train()(steps * x).square().sum().backward()
     for norm, mean in zip(norms.of_step, before, strict=True):
         assert norm.weight.grad is not None and norm.weight.grad.abs().sum() > 0
-        assert not torch.equal(mean, norm.running_mean)  # type: ignore[arg-type]
+        assert not torch.equal(mean, statistics(norm)[0])
     assert md.verify(student, x).equal
 
 

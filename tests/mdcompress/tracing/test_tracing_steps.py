@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable
+from types import EllipsisType
+from typing import Literal
 
 import pytest
 import torch
@@ -18,12 +20,13 @@ from intsnn.errors import UsageError
 from mdcompress.adapters import NeuronAdapter
 from mdcompress.adapters.state import fresh_state, reset_state, run_fresh
 from mdcompress.errors import TraceError
-from mdcompress.graph import NeuronModel, NodeKind, ReadoutSpec, SnnGraph
+from mdcompress.graph import NeuronModel, ReadoutMode, ReadoutSpec, SnnGraph, SynapseSpec
 from mdcompress.tracing import trace
 from mdcompress.tracing.positions import Extent, Position
 from mdcompress.zoo import IF
+from tests.support.layered_network import Forward, Net
 
-Forward = Callable[[nn.Module, Tensor], object]
+Place = int | tuple[int | slice | EllipsisType, ...]  # where a step is written
 T, N = 3, 2
 
 
@@ -32,7 +35,8 @@ class Leaky(nn.Module):
 
     def __init__(self, *, hidden: bool = True) -> None:
         super().__init__()
-        self.hidden, self.v = hidden, None
+        self.hidden = hidden
+        self.v: Tensor | None = None
 
     def reset_state(self) -> None:
         self.v = None
@@ -49,6 +53,7 @@ class Leaky(nn.Module):
 
 
 def _run_leaky(module: nn.Module, currents: Tensor) -> Tensor:
+    assert isinstance(module, Leaky)
     spikes, v = [], None
     module.reset_state()
     for current in currents:
@@ -62,19 +67,6 @@ def _run_leaky(module: nn.Module, currents: Tensor) -> Tensor:
 
 LEAKY = NeuronModel(0.5, 1.0, 0.0, 1.0, "greater_equal", "hard", 0.0, 0.0, 0.0)
 ADAPTERS = (NeuronAdapter(lambda module: LEAKY if isinstance(module, Leaky) else None, _run_leaky),)
-
-
-class Net(nn.Module):
-    """A network given as its layers and its forward."""
-
-    def __init__(self, forward: Forward, **layers: nn.Module) -> None:
-        super().__init__()
-        self.run = forward
-        for name, layer in layers.items():
-            self.add_module(name, layer)
-
-    def forward(self, x: Tensor) -> object:
-        return self.run(self, x)
 
 
 def net(forward: Forward, **layers: nn.Module) -> Net:
@@ -98,18 +90,18 @@ def refused(network: nn.Module, *, says: str, hint: str, x: Tensor | None = None
     assert any(hint in line for line in caught.value.hints), caught.value.hints
 
 
-def step(m: nn.Module, x: Tensor) -> Tensor:
+def step(m: Net, x: Tensor) -> Tensor:
     return m.out(m.lif(m.fc(x)))
 
 
-FORMS: list[tuple[str, Forward]] = [
+FORMS: list[tuple[ReadoutMode, Forward]] = [
     ("steps", lambda m, x: torch.stack([step(m, x[t]) for t in range(len(x))])),
     ("steps", lambda m, x: torch.stack([step(m, one) for one in x], dim=0)),
     ("steps", lambda m, x: torch.stack([step(m, one) for one in x.unbind()])),
     ("steps", lambda m, x: torch.stack([step(m, x.select(0, t)) for t in range(len(x))])),
     ("steps", lambda m, x: torch.cat([step(m, one).unsqueeze(0) for one in x])),
     ("steps", lambda m, x: torch.cat([step(m, one).unsqueeze(0) for one in torch.unbind(x, dim=0)], dim=0)),
-    ("steps", lambda m, x: torch.cat([step(m, one.squeeze(0))[None] for one in x.split(1)])),
+    ("steps", lambda m, x: torch.cat([step(m, one.squeeze(0))[None] for one in x.split(1)])),  # type: ignore[no-untyped-call]  # torch's Tensor.split
     ("steps", lambda m, x: torch.cat([step(m, x[t : t + 1].squeeze(0)).unsqueeze(0) for t in range(len(x))])),
     ("steps", lambda m, x: torch.stack([step(m, one[0]) for one in x.chunk(len(x), dim=0)])),
     ("steps", lambda m, x: torch.cat([step(m, one) for one in x]).view(x.shape[0], x.shape[1], -1)),
@@ -138,40 +130,41 @@ FORMS: list[tuple[str, Forward]] = [
 ]
 
 
-def _filled(m: nn.Module, x: Tensor, outputs: Tensor, place: Callable[[int], object]) -> Tensor:
+def _filled(m: Net, x: Tensor, outputs: Tensor, place: Callable[[int], Place]) -> Tensor:
     """Norse's ConvNet4 writes its voltages so."""
     for t in range(len(x)):
         outputs[place(t)] = step(m, x[t])
     return outputs
 
 
-def _batch_first_loop(m: nn.Module, x: Tensor) -> Tensor:
+def _batch_first_loop(m: Net, x: Tensor) -> Tensor:
     batch_first = x.swapaxes(0, 1)
     parts = [step(m, batch_first[:, t : t + 1].squeeze(1)).unsqueeze(1) for t in range(x.shape[0])]
     return torch.cat(parts, 1).swapaxes(0, 1).transpose(1, 1)
 
 
 @pytest.mark.parametrize(("mode", "forward"), FORMS)
-def test_a_time_loop_is_the_network_over_all_steps(mode: str, forward: Forward) -> None:
+def test_a_time_loop_is_the_network_over_all_steps(mode: ReadoutMode, forward: Forward) -> None:
     graph = traced(net(forward))
-    assert [node.kind.value for node in graph] == ["input", "synapse", "neuron", "synapse", "readout"]
+    assert [node.kind for node in graph] == ["input", "synapse", "neuron", "synapse", "readout"]
     assert [node.name for node in graph] == ["input", "fc", "lif", "out", "readout"]
     assert [node.shape for node in graph] == [(4,), (5,), (5,), (3,), (3,)]
-    assert graph.readout.spec == ReadoutSpec(mode)  # type: ignore[arg-type]
+    assert graph.readout.spec == ReadoutSpec(mode)
 
 
 @pytest.mark.parametrize("start", [0, 0.0, torch.tensor(0.0)])
-def test_a_running_sum_starts_from_zero(start: object) -> None:
-    def forward(m: nn.Module, x: Tensor) -> Tensor:
+def test_a_running_sum_starts_from_zero(start: float | Tensor) -> None:
+    def forward(m: Net, x: Tensor) -> float | Tensor:
         total = start
         for one in x:
             total = total + step(m, one)
         return total / len(x)
 
-    def in_place(m: nn.Module, x: Tensor) -> Tensor:
-        total = 0.0
+    def in_place(m: Net, x: Tensor) -> Tensor:
+        total: float | Tensor = 0.0
         for one in x:
             total += step(m, one)
+        assert isinstance(total, Tensor)
         return total.div(T)
 
     assert traced(net(forward)).readout.spec == ReadoutSpec("mean")
@@ -179,7 +172,7 @@ def test_a_running_sum_starts_from_zero(start: object) -> None:
 
 
 def test_states_passed_by_hand_are_followed() -> None:
-    def forward(m: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(m: Net, x: Tensor) -> tuple[Tensor, Tensor]:
         state, spikes, states = None, [], []
         for one in x:
             spike, state = m.mem(m.fc(one), state)
@@ -191,7 +184,7 @@ def test_states_passed_by_hand_are_followed() -> None:
 
 
 def test_layers_over_all_steps_and_a_neuron_in_a_loop_may_mix() -> None:
-    def forward(m: nn.Module, x: Tensor) -> Tensor:
+    def forward(m: Net, x: Tensor) -> Tensor:
         currents = m.fc(x)
         spikes = torch.stack([m.lif(currents[t]) for t in range(len(x))])
         return m.out(spikes)
@@ -200,13 +193,13 @@ def test_layers_over_all_steps_and_a_neuron_in_a_loop_may_mix() -> None:
 
 
 def test_a_batch_norm_in_a_loop_is_part_of_its_layer() -> None:
-    def forward(m: nn.Module, x: Tensor) -> Tensor:
+    def forward(m: Net, x: Tensor) -> Tensor:
         return torch.stack([m.lif(m.norm(m.fc(one))) for one in x])
 
     network = net(forward, norm=nn.BatchNorm1d(5))
     assert traced(network).node("fc").spec.batch_norm == "norm"  # type: ignore[union-attr]
 
-    def after_all(m: nn.Module, x: Tensor) -> Tensor:
+    def after_all(m: Net, x: Tensor) -> Tensor:
         currents = m.fc(x)
         return torch.stack([m.lif(m.norm(currents[t])) for t in range(len(x))])
 
@@ -214,7 +207,7 @@ def test_a_batch_norm_in_a_loop_is_part_of_its_layer() -> None:
 
 
 def test_residual_sums_in_a_loop_are_spatial() -> None:
-    def forward(m: nn.Module, x: Tensor) -> Tensor:
+    def forward(m: Net, x: Tensor) -> Tensor:
         answers = []
         for one in x:
             spikes = m.lif(m.fc(one))
@@ -226,21 +219,21 @@ def test_residual_sums_in_a_loop_are_spatial() -> None:
 
 
 def test_one_image_for_all_steps() -> None:
-    def forward(m: nn.Module, image: Tensor) -> Tensor:
+    def forward(m: Net, image: Tensor) -> Tensor:
         return torch.stack([step(m, image) for _ in range(T)])
 
-    def static_front(m: nn.Module, image: Tensor) -> Tensor:
+    def static_front(m: Net, image: Tensor) -> Tensor:
         current = m.fc(image)  # once for all steps
         return torch.stack([m.out(m.lif(current)) for _ in range(T)])
 
-    def repeated(m: nn.Module, image: Tensor) -> Tensor:
+    def repeated(m: Net, image: Tensor) -> Tensor:
         steps = image.unsqueeze(0).repeat(T, 1, 1)
         return torch.stack([step(m, one) for one in steps])
 
-    def expanded(m: nn.Module, image: Tensor) -> Tensor:
+    def expanded(m: Net, image: Tensor) -> Tensor:
         return torch.stack([step(m, one) for one in image.expand(T, *image.shape)])
 
-    def stacked(m: nn.Module, image: Tensor) -> Tensor:
+    def stacked(m: Net, image: Tensor) -> Tensor:
         return torch.stack([step(m, one) for one in torch.stack([image] * T)])
 
     x = sample()[:1].expand(T, N, 4)
@@ -254,13 +247,13 @@ def test_one_image_for_all_steps() -> None:
 def test_the_number_of_steps_must_be_that_of_the_sample() -> None:
     x = sample()[:1].expand(T, N, 4)
 
-    def repeated(m: nn.Module, image: Tensor) -> Tensor:
+    def repeated(m: Net, image: Tensor) -> Tensor:
         return torch.stack([m.fc(image)] * 5)
 
-    def expanded(m: nn.Module, image: Tensor) -> Tensor:
+    def expanded(m: Net, image: Tensor) -> Tensor:
         return m.fc(image.expand(5, *image.shape))
 
-    def once(m: nn.Module, image: Tensor) -> Tensor:
+    def once(m: Net, image: Tensor) -> Tensor:
         return m.out(m.lif(m.fc(image)))
 
     refused(md.StillImage(net(repeated)), says="repeated 5 times, and the sample has 3 steps", hint="as many", x=x)
@@ -270,7 +263,7 @@ def test_the_number_of_steps_must_be_that_of_the_sample() -> None:
 
 def test_a_step_may_be_added_to_itself() -> None:
     graph = traced(net(_doubled_step))
-    assert [node.kind.value for node in graph] == ["input", "synapse", "add", "scale", "readout"]
+    assert [node.kind for node in graph] == ["input", "synapse", "add", "scale", "readout"]
     assert graph.node("add").inputs == ("fc", "fc")
 
 
@@ -278,23 +271,26 @@ def test_a_step_may_be_added_to_itself() -> None:
 
 
 def test_stepped_runs_a_single_step_network_over_all_steps_from_rest() -> None:
-    network = md.Stepped(net(step))
+    own = net(step)
+    network = md.Stepped(own)
     graph = traced(network)
     assert [node.name for node in graph] == ["input", "network.fc", "network.lif", "network.out", "readout"]
     x = sample()
     with torch.no_grad():
         first, second = network(x), network(x)
     assert torch.equal(first, second) and first.shape == (T, N, 3)
-    assert network.network.lif.v is None, "nothing of a batch is kept"
-    torch.testing.assert_close(first[0], network.network.out(network.network.lif(network.network.fc(x[0]))))
+    assert own.lif.v is None, "nothing of a batch is kept"
+    torch.testing.assert_close(first[0], own.out(own.lif(own.fc(x[0]))))
 
 
 def test_stepped_takes_the_first_of_what_a_network_returns() -> None:
-    def forward(m: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
-        spikes = m.lif(m.fc(x))
-        return spikes, m.lif.v
+    lif = Leaky()
 
-    assert traced(md.Stepped(net(forward))).readout.inputs == ("network.lif",)
+    def forward(m: Net, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        spikes = m.lif(m.fc(x))
+        return spikes, lif.v
+
+    assert traced(md.Stepped(net(forward, lif=lif))).readout.inputs == ("network.lif",)
 
 
 def test_stepped_threads_a_state_that_the_network_takes_and_returns() -> None:
@@ -304,27 +300,29 @@ def test_stepped_threads_a_state_that_the_network_takes_and_returns() -> None:
             self.fc, self.mem = nn.Linear(4, 5), Leaky(hidden=False)
 
         def forward(self, x: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
-            return self.mem(self.fc(x), state)
+            answer: tuple[Tensor, Tensor] = self.mem(self.fc(x), state)
+            return answer
 
     assert traced(md.Stepped(Threaded())).readout.inputs == ("network.mem",)
 
 
 @pytest.mark.parametrize("layout", ["split", "folded"])
-def test_batch_first_turns_what_comes_and_what_goes(layout: str) -> None:
-    def forward(m: nn.Module, x: Tensor) -> Tensor:
+def test_batch_first_turns_what_comes_and_what_goes(layout: Literal["split", "folded"]) -> None:
+    def forward(m: Net, x: Tensor) -> Tensor:
         return m.fc(x)
 
-    network = md.BatchFirst(net(forward), layout=layout)  # type: ignore[arg-type]
+    own = net(forward)
+    network = md.BatchFirst(own, layout=layout)
     x = sample()
-    torch.testing.assert_close(network(x), network.network.fc(x))
-    assert [node.kind.value for node in traced(network)] == ["input", "synapse", "readout"]
-    averaged = md.BatchFirst(net(lambda m, x: m.fc(x.reshape(N, T, 4)).mean(1)), layout=layout)  # type: ignore[arg-type]
+    torch.testing.assert_close(network(x), own.fc(x))
+    assert [node.kind for node in traced(network)] == ["input", "synapse", "readout"]
+    averaged = md.BatchFirst(net(lambda m, x: m.fc(x.reshape(N, T, 4)).mean(1)), layout=layout)
     assert traced(averaged).readout.spec == ReadoutSpec("mean")
 
 
 def test_batch_first_knows_two_layouts() -> None:
     with pytest.raises(UsageError, match="layout must be split or folded"):
-        md.BatchFirst(net(step), layout="flat")  # type: ignore[arg-type]
+        md.BatchFirst(net(step), layout="flat")  # type: ignore[arg-type]  # wrong on purpose
 
 
 def test_a_network_must_return_a_tensor() -> None:
@@ -335,11 +333,11 @@ def test_a_network_must_return_a_tensor() -> None:
 # --- what is refused -------------------------------------------------------------------------------------------------
 
 
-def _forgotten(m: nn.Module, x: Tensor) -> Tensor:
+def _forgotten(m: Net, x: Tensor) -> Tensor:
     return torch.stack([m.mem(m.fc(one), torch.zeros(N, 5))[0] for one in x])
 
 
-def _of_another(m: nn.Module, x: Tensor) -> Tensor:
+def _of_another(m: Net, x: Tensor) -> Tensor:
     state, spikes = None, []
     for one in x:
         spike, state = m.mem(m.fc(one), state)
@@ -348,7 +346,7 @@ def _of_another(m: nn.Module, x: Tensor) -> Tensor:
     return torch.stack(spikes)
 
 
-def _older(m: nn.Module, x: Tensor) -> Tensor:
+def _older(m: Net, x: Tensor) -> Tensor:
     states, spikes = [None], []
     for one in x:
         spike, state = m.mem(m.fc(one), states[max(0, len(states) - 2)])
@@ -357,35 +355,35 @@ def _older(m: nn.Module, x: Tensor) -> Tensor:
     return torch.stack(spikes)
 
 
-def _skips(m: nn.Module, x: Tensor) -> Tensor:
+def _skips(m: Net, x: Tensor) -> Tensor:
     return torch.stack([m.out(m.lif(m.fc(x[t]))) for t in (0, 2)])
 
 
-def _backwards(m: nn.Module, x: Tensor) -> Tensor:
+def _backwards(m: Net, x: Tensor) -> Tensor:
     return torch.stack([step(m, x[t]) for t in reversed(range(len(x)))])
 
 
-def _mixed_order(m: nn.Module, x: Tensor) -> Tensor:
+def _mixed_order(m: Net, x: Tensor) -> Tensor:
     first, second, third = (step(m, one) for one in x)
     return torch.stack([second, first, third])
 
 
-def _summed_backwards(m: nn.Module, x: Tensor) -> Tensor:
+def _summed_backwards(m: Net, x: Tensor) -> Tensor:
     _, second, third = (step(m, one) for one in x)
     return second + third
 
 
-def _partial_sum(m: nn.Module, x: Tensor) -> Tensor:
+def _partial_sum(m: Net, x: Tensor) -> Tensor:
     first, second, _ = (step(m, one) for one in x)
     return first + second
 
 
-def _not_the_last(m: nn.Module, x: Tensor) -> Tensor:
+def _not_the_last(m: Net, x: Tensor) -> Tensor:
     answers = [step(m, one) for one in x]
     return answers[0]
 
 
-def _delayed(m: nn.Module, x: Tensor) -> Tensor:
+def _delayed(m: Net, x: Tensor) -> Tensor:
     spikes, before = [], None
     for one in x:
         current = m.fc(one)
@@ -394,11 +392,11 @@ def _delayed(m: nn.Module, x: Tensor) -> Tensor:
     return torch.stack(spikes)
 
 
-def _alternates(m: nn.Module, x: Tensor) -> Tensor:
+def _alternates(m: Net, x: Tensor) -> Tensor:
     return torch.stack([m.out(m.lif(m.fc(one) if t % 2 == 0 else m.fc2(one))) for t, one in enumerate(x)])
 
 
-def _state_read(m: nn.Module, x: Tensor) -> Tensor:
+def _state_read(m: Net, x: Tensor) -> Tensor:
     state, answers = None, []
     for one in x:
         _, state = m.mem(m.fc(one), state)
@@ -406,7 +404,7 @@ def _state_read(m: nn.Module, x: Tensor) -> Tensor:
     return torch.stack(answers)
 
 
-def _state_and_spikes(m: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
+def _state_and_spikes(m: Net, x: Tensor) -> tuple[Tensor, Tensor]:
     state, states, spikes = None, [], []
     for one in x:
         spike, state = m.mem(m.fc(one), state)
@@ -415,7 +413,7 @@ def _state_and_spikes(m: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
     return torch.stack(states), torch.stack(states)
 
 
-def _state_half(m: nn.Module, x: Tensor) -> Tensor:
+def _state_half(m: Net, x: Tensor) -> Tensor:
     state, states = None, []
     for one in x:
         _, state = m.mem(m.fc(one), state)
@@ -423,33 +421,33 @@ def _state_half(m: nn.Module, x: Tensor) -> Tensor:
     return 0.5 * torch.stack(states)
 
 
-def _after_the_sum(m: nn.Module, x: Tensor) -> Tensor:
+def _after_the_sum(m: Net, x: Tensor) -> Tensor:
     total = sum(m.fc(one) for one in x)
     return m.lif(total)
 
 
-def _written_backwards(m: nn.Module, x: Tensor) -> Tensor:
+def _written_backwards(m: Net, x: Tensor) -> Tensor:
     return _filled(m, x, torch.zeros(T, N, 3), lambda t: T - 1 - t)
 
 
-def _written_in_part(m: nn.Module, x: Tensor) -> Tensor:
+def _written_in_part(m: Net, x: Tensor) -> Tensor:
     return _filled(m, x, torch.zeros(T + 1, N, 3), lambda t: t)
 
 
-def _written_half(m: nn.Module, x: Tensor) -> Tensor:
+def _written_half(m: Net, x: Tensor) -> Tensor:
     record = torch.zeros(T, N, 3)
     for t in range(T - 1):
         record[t] = step(m, x[t])
     return m.mem(record)[0]
 
 
-def _written_again(m: nn.Module, x: Tensor) -> Tensor:
+def _written_again(m: Net, x: Tensor) -> Tensor:
     record = _filled(m, x, torch.zeros(T, N, 3), lambda t: t)
     record[0] = record[1]
     return record
 
 
-def _written_and_changed(m: nn.Module, x: Tensor) -> Tensor:
+def _written_and_changed(m: Net, x: Tensor) -> Tensor:
     record = torch.zeros(T, N, 3)
     for t in range(T):
         record.mul_(0.5)
@@ -457,34 +455,34 @@ def _written_and_changed(m: nn.Module, x: Tensor) -> Tensor:
     return record
 
 
-def _written_by_two(m: nn.Module, x: Tensor) -> Tensor:
+def _written_by_two(m: Net, x: Tensor) -> Tensor:
     record = torch.zeros(T, N, 5)
     for t in range(T):
         record[t] = (m.fc2 if t else m.fc)(x[t])
     return record
 
 
-def _weights_as_arguments(m: nn.Module, x: Tensor) -> Tensor:
+def _weights_as_arguments(m: Net, x: Tensor) -> Tensor:
     return F.linear(x, m.fc.weight)
 
 
-def _still_running(m: nn.Module, x: Tensor) -> Tensor:
+def _still_running(m: Net, x: Tensor) -> Tensor:
     return m.lif(m.fc(x))
 
 
-def _gap(m: nn.Module, x: Tensor) -> Tensor:
+def _gap(m: Net, x: Tensor) -> Tensor:
     return torch.stack([step(m, one) for one in x])[0:2]
 
 
-def _unlike_joined(m: nn.Module, x: Tensor) -> Tensor:
+def _unlike_joined(m: Net, x: Tensor) -> Tensor:
     return torch.stack([m.fc(x[0]), m.fc(x[1]), m.fc2(x[2])])
 
 
-def _doubled_step(m: nn.Module, x: Tensor) -> Tensor:
+def _doubled_step(m: Net, x: Tensor) -> Tensor:
     return torch.stack([m.fc(one) + m.fc(one) for one in x]) / len(x)
 
 
-def _half_divided(m: nn.Module, x: Tensor) -> Tensor:
+def _half_divided(m: Net, x: Tensor) -> Tensor:
     return m.lif(sum(m.fc(one) for one in x) / 2)
 
 
@@ -541,6 +539,7 @@ def test_a_neuron_whose_state_is_not_reset_is_found_by_its_spikes() -> None:
 
 
 def _rested(module: nn.Module) -> nn.Module:
+    assert isinstance(module, Leaky)
     module.v = None
     return module
 
@@ -549,23 +548,29 @@ def _rested(module: nn.Module) -> nn.Module:
 
 
 def test_the_state_that_the_neurons_had_is_put_back() -> None:
-    network = md.Stepped(net(step))
+    own = net(step)
     kept = torch.full((N, 5), 0.25)
-    network.network.lif.v = kept
-    traced(network)
-    assert network.network.lif.v is kept
+    own.lif.v = kept
+    traced(md.Stepped(own))
+    assert own.lif.v is kept
 
 
 def test_the_state_is_put_back_after_a_refusal_too() -> None:
-    network = md.Stepped(net(lambda m, x: F.relu(m.out(m.lif(m.fc(x))))))
+    own = net(lambda m, x: F.relu(m.out(m.lif(m.fc(x)))))
     kept = torch.full((N, 5), 0.25)
-    network.network.lif.v = kept
-    refused(network, says="relu", hint="put a neuron in its place")
-    assert network.network.lif.v is kept
+    own.lif.v = kept
+    refused(md.Stepped(own), says="relu", hint="put a neuron in its place")
+    assert own.lif.v is kept
 
 
 def test_buffers_and_attributes_written_during_a_pass_are_put_back() -> None:
-    module = nn.Module()
+    class Counting(nn.Module):
+        state: Tensor
+        count: int
+        options: dict[str, int]
+        extra: str
+
+    module = Counting()
     module.register_buffer("state", torch.zeros(2))
     module.count, module.options = 0, {"a": 1}
     before = module.state
@@ -594,7 +599,7 @@ def test_axes_have_the_sizes_of_time_and_batch() -> None:
     assert extent.per_sample(torch.zeros(2, 3, 5), ("T", "N")) is None
     assert Position("all", ("T", "N")).turned == Position("all", ("N", "T"))
     assert Position("step", ("N",), 1).turned is None
-    words = [Position(span, ("N",), 1).describe() for span in ("all", "step", "still", "sum", "mean", "max")]  # type: ignore[arg-type]
+    words = [Position(span, ("N",), 1).describe() for span in ("all", "step", "still", "sum", "mean", "max")]
     assert words == [
         "all steps", "step 1", "what is the same at every step", "the sum of steps 0 to 1", "the mean over time",
         "the max over time",
@@ -607,13 +612,13 @@ def test_every_form_of_loop_is_read_for_any_number_of_steps_and_samples(time_ste
     mode, forward = FORMS[form]
     x = 2 * torch.rand(time_steps, batch, 4, generator=torch.Generator().manual_seed(0))
 
-    def any_length(m: nn.Module, x: Tensor) -> object:
+    def any_length(m: Net, x: Tensor) -> object:
         return forward(m, x)
 
     if time_steps == 1 or "div" in str(forward):
         return  # a loop of one step has no order to be read from
     graph = traced(net(any_length), x)
-    assert graph.readout.spec == ReadoutSpec(mode) and graph.time_steps == time_steps  # type: ignore[arg-type]
+    assert graph.readout.spec == ReadoutSpec(mode) and graph.time_steps == time_steps
 
 
 # --- size ------------------------------------------------------------------------------------------------------------
@@ -624,16 +629,17 @@ def test_a_network_of_a_hundred_layers_is_traced_and_planned_in_seconds() -> Non
     for _ in range(99):
         layers += [IF(), nn.Conv2d(4, 4, 3, padding=1, bias=False), nn.BatchNorm2d(4)]
 
-    def forward(m: nn.Module, x: Tensor) -> Tensor:
-        for layer in m.layers:
+    def forward(m: Net, x: Tensor) -> Tensor:
+        for layer in body:
             x = layer(x) if isinstance(layer, IF) else layer(x.flatten(0, 1)).unflatten(0, x.shape[:2])
         return x
 
-    network = Net(forward, layers=nn.Sequential(*layers))
+    body = nn.Sequential(*layers)
+    network = Net(forward, layers=body)
     began = time.perf_counter()
     graph = trace(network, torch.rand(T, N, 2, 8, 8))
     md.plan(md.load_recipe("4bit"), graph)
-    assert len(graph.of_kind(NodeKind.SYNAPSE)) == 100
+    assert len(graph.of(SynapseSpec)) == 100
     assert time.perf_counter() - began < 20.0
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -11,46 +14,52 @@ from torch import Tensor, nn
 import mdcompress as md
 from intsnn.graph import IntConvTranspose
 from mdcompress.errors import TraceError
-from mdcompress.graph import NodeKind, SynapseSpec
+from mdcompress.graph import SynapseOperator, SynapseSpec
+from mdcompress.layers.norms import BatchNorm
 from mdcompress.layers.synapse import QuantSynapse, exchanged, output_first
 from mdcompress.recipe import BatchNormPolicy, WeightPolicy
 from mdcompress.tracing import trace
 from mdcompress.zoo import IF, LIF
 from tests.support.float_graph import assert_float_parity
 from tests.support.live_networks import assert_integer_parity
+from tests.support.narrowed import statistics
 
 T, N = 3, 2
-CLASSES = {1: nn.ConvTranspose1d, 2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
-CONVOLUTIONS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
-NORMS = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
+Transposed = nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d
+CLASSES: dict[int, Callable[..., Transposed]] = {1: nn.ConvTranspose1d, 2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
+CONVOLUTIONS: dict[int, Callable[..., nn.Conv1d | nn.Conv2d | nn.Conv3d]] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
+NORMS: dict[int, Callable[[int], BatchNorm]] = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
 
 
 def fold(layer: nn.Module, x: Tensor) -> Tensor:
-    return layer(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+    y: Tensor = layer(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+    return y
 
 
 class Decoder(nn.Module):
     """A map made small by a convolution and large again by a transposed one."""
 
-    def __init__(self, up: nn.Module, *, norm: bool = True) -> None:
+    def __init__(self, up: Transposed, *, norm: bool = True) -> None:
         super().__init__()
         rank = up.weight.dim() - 2
-        self.down, self.first = CONVOLUTIONS[rank](2, up.in_channels, 3, stride=2, padding=1), LIF(threshold=0.3)
+        self.down = CONVOLUTIONS[rank](2, up.in_channels, 3, stride=2, padding=1)
+        self.first: nn.Module = LIF(threshold=0.3)
         self.up, self.last = up, IF(threshold=0.3)
         self.norm = NORMS[rank](up.out_channels) if norm else nn.Identity()
-        self.head = nn.LazyLinear(3)
+        self.head: nn.Module = nn.LazyLinear(3)
         with torch.no_grad():
             for layer in (self.down, self.up):
                 layer.weight.add_(0.05)
-            if norm:
+            if isinstance(self.norm, BatchNorm):
                 self.norm.weight.copy_(torch.linspace(-1.5, 2.0, up.out_channels))
                 self.norm.bias.fill_(0.4)
-                self.norm.running_mean.fill_(0.1)
+                statistics(self.norm)[0].fill_(0.1)
 
     def forward(self, x: Tensor) -> Tensor:
         spikes = self.first(fold(self.down, x))
         spikes = self.last(fold(self.norm, fold(self.up, spikes)))
-        return self.head(spikes.flatten(2)).mean(0)
+        logits: Tensor = self.head(spikes.flatten(2)).mean(0)
+        return logits
 
 
 def made(rank: int, *, norm: bool = True, **options: object) -> tuple[Decoder, Tensor]:
@@ -142,8 +151,12 @@ def test_exchanging_the_channels_twice_gives_the_weight_back(groups: int, inputs
 
 
 def test_a_convolution_stands_output_first_already() -> None:
-    for layer, operator in ((nn.Conv2d(4, 6, 3), "conv2d"), (nn.Linear(4, 6), "linear")):
-        spec = SynapseSpec(operator, tuple(layer.weight.shape), (1,), (0,), (1,), 1, True, None)  # type: ignore[arg-type]
+    cases: list[tuple[nn.Conv2d | nn.Linear, SynapseOperator]] = [
+        (nn.Conv2d(4, 6, 3), "conv2d"),
+        (nn.Linear(4, 6), "linear"),
+    ]
+    for layer, operator in cases:
+        spec = SynapseSpec(operator, tuple(layer.weight.shape), (1,), (0,), (1,), 1, True, None)
         assert output_first(layer, spec) is layer.weight
 
 
@@ -166,7 +179,8 @@ def test_an_output_size_at_call_time_is_refused() -> None:
     class Sized(Decoder):
         def forward(self, x: Tensor) -> Tensor:
             spikes = self.first(fold(self.down, x)).flatten(0, 1)
-            return self.up(spikes, output_size=[6, 6]).unflatten(0, x.shape[:2])
+            y: Tensor = self.up(spikes, output_size=[6, 6]).unflatten(0, x.shape[:2])
+            return y
 
     network = Sized(nn.ConvTranspose2d(4, 6, 2, stride=2)).eval()
     network.head = nn.Identity()
@@ -174,10 +188,10 @@ def test_an_output_size_at_call_time_is_refused() -> None:
         trace(network, torch.rand(T, N, 2, 5, 5))
 
 
-def test_students_with_transposed_convolutions_are_saved_and_read_back(tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_students_with_transposed_convolutions_are_saved_and_read_back(tmp_path: Path) -> None:
     network, x = made(2, kernel_size=3, stride=2, output_padding=1, groups=2)
     student = md.compress(network, x, "8bit", [x])
     md.save_student(student, tmp_path / "student")
     again = md.load_student(tmp_path / "student")
     assert again.graph == student.graph and md.lower(again) == md.lower(student)
-    assert len(again.graph.of_kind(NodeKind.SYNAPSE)) == 3
+    assert len(again.graph.of(SynapseSpec)) == 3

@@ -131,7 +131,8 @@ def test_membranes_keep_their_stored_range_where_neurons_of_a_stream_differ_in_b
     overrides = ({"match": first, "membrane": {"bit_width": 6}},)
     student = student_of(network, x, membrane={"bit_width": 4}, overrides=overrides)
     before = stored_ranges(student)
-    assert len({unit.stream for unit in student.assigned.neurons.values()}) < len(student.assigned.neurons)
+    read = [stream.readers for stream in student.streams if stream.readers]
+    assert len(read) < sum(len(readers) for readers in read)
     stages = GradualBits(student, (BitStage(epoch=0, membrane=8), BitStage(epoch=1)))
     for done in (0, 1):
         stages.begin(done)
@@ -145,9 +146,10 @@ def test_membranes_keep_their_stored_range_where_neurons_of_a_stream_differ_in_b
 def stored_ranges(student: Student) -> dict[str, float]:
     units = student.stream_units()
     return {
-        name: float(student.neuron_lsb(name, units).detach())
-        * 2.0 ** (student.neuron(name).guard_bits + student.neuron(name).policy.bit_width - 1)
-        for name in student.assigned.neurons
+        reader.name: float(student.neuron_lsb(reader.name, units).detach())
+        * 2.0 ** (reader.layer.guard_bits + reader.layer.policy.bit_width - 1)
+        for stream in student.streams
+        for reader in stream.readers
     }
 
 

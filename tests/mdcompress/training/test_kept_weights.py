@@ -81,7 +81,7 @@ class Bare(Tiny):
     def __init__(self) -> None:
         super().__init__()
         self.inner, self.head = nn.Linear(8, 12, bias=False), nn.Linear(12, 3, bias=False)
-        self.norm = nn.Identity()  # type: ignore[assignment]
+        self.add_module("norm", nn.Identity())
 
 
 @pytest.mark.parametrize("scale", ["learned", "calibrated"])

@@ -17,6 +17,7 @@ from mdcompress.student import Student
 from mdcompress.student.lowering import lower
 from mdcompress.training import EpochRecord, Event, Resumed, Stopped, best_epoch, read_history, train_network
 from mdcompress.training.averaging import decay_after, holding, snapshot, update_average
+from tests.support.narrowed import statistics
 from tests.support.training_cases import (
     FAST,
     Shuffled,
@@ -42,8 +43,8 @@ def test_the_average_of_two_updates_by_hand() -> None:
     network = nn.BatchNorm1d(1)
     average = snapshot(network)
     for mean, batches in ((8.0, 1), (4.0, 2)):
-        network.running_mean.fill_(mean)  # type: ignore[operator, union-attr]
-        network.num_batches_tracked.fill_(batches)  # type: ignore[operator, union-attr]
+        statistics(network)[0].fill_(mean)
+        network.get_buffer("num_batches_tracked").fill_(batches)
         update_average(average, network, decay=0.75)
     assert average["running_mean"].item() == 0.75 * 2.0 + 0.25 * 4.0  # 0 -> 2 -> 2.5
     assert average["num_batches_tracked"].item() == 2  # a count is no mean

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 from pathlib import Path
+from typing import TypedDict, Unpack
 
 import pytest
 import torch
@@ -48,16 +49,25 @@ def uninterrupted(quantized: Student, teacher: nn.Module, tmp_path_factory: pyte
     return path
 
 
-def changed_run(path: Path, student: Student, teacher: nn.Module, **changes: object) -> None:
-    arguments: dict[str, object] = {
-        "teacher": teacher,
+class Changes(TypedDict, total=False):
+    """What differs from the training whose checkpoint is there."""
+
+    seed: int
+    spec: DistillSpec
+    settings: TrainSpec
+    train: Shuffled
+    checkpoint_every: int
+
+
+def changed_run(path: Path, student: Student, teacher: nn.Module, **changes: Unpack[Changes]) -> None:
+    arguments: Changes = {
         "train": Shuffled(),
-        "validate": Shuffled(),
         "spec": DistillSpec(epochs=2, time_steps=(1, 3)),
         "settings": FAST,
-        **changes,
+        "seed": 0,
     }
-    distill(student, checkpoint=path, **arguments)  # type: ignore[arg-type]
+    arguments.update(changes)
+    distill(student, teacher=teacher, validate=Shuffled(), checkpoint=path, **arguments)
 
 
 @pytest.mark.parametrize(
@@ -70,7 +80,7 @@ def changed_run(path: Path, student: Student, teacher: nn.Module, **changes: obj
     ],
 )
 def test_a_checkpoint_of_another_training_is_an_error_that_names_the_difference(
-    uninterrupted: Path, student: Student, teacher: nn.Module, changes: dict[str, object], named: str
+    uninterrupted: Path, student: Student, teacher: nn.Module, changes: Changes, named: str
 ) -> None:
     before = uninterrupted.read_bytes()
     with pytest.raises(CheckpointError) as caught:
@@ -91,7 +101,7 @@ def test_a_checkpoint_of_another_plan_network_or_teacher_is_an_error(
         changed_run(uninterrupted, compress(Doubled().eval(), batches[0][0], RECIPE, batches), Doubled().eval())
     other = copy.deepcopy(teacher)
     with torch.no_grad():
-        other.head.bias.add_(1.0)  # type: ignore[union-attr, operator]
+        other.get_parameter("head.bias").add_(1.0)
     with pytest.raises(CheckpointError, match="teacher: it has"):
         changed_run(uninterrupted, student, other)
 

@@ -21,11 +21,13 @@ from torch import Tensor, nn
 
 from mdcompress.errors import TrainingError
 from mdcompress.losses import membrane_loss
-from mdcompress.processes import ALONE
+from mdcompress.processes import ALONE, ValueT
 from mdcompress.training.launch import join_processes
 from mdcompress.training.parallel import share, sum_gradients, whole_batch
 from mdcompress.training.statistics import global_statistics, moments_over
+from tests.support.changes import MembraneDistance
 from tests.support.command_line import environment, invoke, write_tiny_files
+from tests.support.narrowed import gradient
 from tests.support.paths import ROOT
 from tests.support.training_cases import Second, Shuffled, float_network, tiny_student
 
@@ -40,6 +42,12 @@ class Meeting:
     def __init__(self, rank: int, table: list[Tensor], barrier: Barrier) -> None:
         self.rank, self._table, self._barrier = rank, table, barrier
 
+    def wait(self) -> None:
+        self._barrier.wait(timeout=60)
+
+    def broadcast(self, value: ValueT) -> ValueT:
+        return value  # both have it
+
     def sum(self, tensor: Tensor) -> Tensor:
         self._table[self.rank] = tensor
         self._barrier.wait(timeout=60)
@@ -53,7 +61,7 @@ class Meeting:
 
 def test_each_process_has_every_second_sample() -> None:
     x, y = torch.arange(5.0).expand(3, 5), torch.arange(5)
-    mine = share(Second(), x, y)  # type: ignore[arg-type]
+    mine = share(Second(), x, y)
     assert mine.y.tolist() == [1, 3] and mine.x.tolist() == [[1.0, 3.0]] * 3
     assert (mine.weight, mine.correct_weight) == (2 / 5, 1.0)
     alone = share(ALONE, x, y)
@@ -61,18 +69,18 @@ def test_each_process_has_every_second_sample() -> None:
 
 
 def test_a_batch_of_one_sample_is_given_to_both_with_half_its_weight() -> None:
-    mine = share(Second(), torch.ones(3, 1), torch.tensor([7]))  # type: ignore[arg-type]
+    mine = share(Second(), torch.ones(3, 1), torch.tensor([7]))
     assert (mine.y.tolist(), mine.weight, mine.correct_weight) == ([7], 0.5, 0.5)
 
 
 def test_losses_and_gradients_are_summed_by_weight() -> None:
     layer = nn.Linear(2, 1)
     layer.weight.grad = torch.tensor([[1.0, 2.0]])
-    mine = share(Second(), torch.ones(1, 4), torch.arange(4))  # type: ignore[arg-type]
-    parts, correct = whole_batch(Second(), mine, {"total": torch.tensor(3.0)}, torch.tensor(2))  # type: ignore[arg-type]
+    mine = share(Second(), torch.ones(1, 4), torch.arange(4))
+    parts, correct = whole_batch(Second(), mine, {"total": torch.tensor(3.0)}, torch.tensor(2))
     assert (parts, correct) == ({"total": 3.0}, 4)
-    sum_gradients(Second(), [layer.weight, layer.bias])  # type: ignore[arg-type]
-    assert layer.weight.grad.tolist() == [[2.0, 4.0]] and layer.bias.grad is None
+    sum_gradients(Second(), list(layer.parameters()))
+    assert gradient(layer.weight).tolist() == [[2.0, 4.0]] and layer.bias.grad is None
 
 
 @pytest.mark.parametrize("affine", [True, False])
@@ -84,7 +92,7 @@ def test_batch_norm_over_processes_is_batch_norm_of_the_whole_batch(affine: bool
     two = nn.BatchNorm1d(3, affine=affine).double().requires_grad_(True)
     mine, whole = x.clone().requires_grad_(), x.clone().requires_grad_()
     direction = torch.randn(6, 3, 4, dtype=torch.float64)
-    with global_statistics(one, Second()):  # type: ignore[arg-type]
+    with global_statistics(one, Second()):
         found = one(mine)
         (found * direction).sum().backward()
     expected = two(torch.cat([whole, whole]))
@@ -99,7 +107,7 @@ def test_batch_norm_over_processes_is_batch_norm_of_the_whole_batch(affine: bool
 def test_a_students_own_statistics_are_those_of_the_whole_batch_too() -> None:
     student = tiny_student(float_network()).train()
     other, x = copy.deepcopy(student), Shuffled().x[:, :6]
-    with global_statistics(student, Second()):  # type: ignore[arg-type]
+    with global_statistics(student, Second()):
         found = student(x)
     torch.testing.assert_close(found, other(torch.cat([x, x], dim=1))[:6])
     shared, whole = dict(student.named_buffers()), dict(other.named_buffers())
@@ -113,27 +121,27 @@ def test_a_students_own_statistics_are_those_of_the_whole_batch_too() -> None:
 
 
 @pytest.mark.parametrize("how", [{"distance": "moments"}, {"normalize": "variance"}])
-def test_a_loss_on_moments_is_that_of_the_whole_batch(how: dict[str, str]) -> None:
+def test_a_loss_on_moments_is_that_of_the_whole_batch(how: MembraneDistance) -> None:
     generator = torch.Generator().manual_seed(0)
     student, teacher = (torch.randn(2, 5, 3, 4, generator=generator, dtype=torch.float64) for _ in range(2))
     whole = student.clone().requires_grad_()
     expected = membrane_loss(whole, teacher, threshold=0.7, **how)
-    expected.backward()
+    torch.autograd.backward(expected)
 
     def loss_of(process: Meeting) -> tuple[float, Tensor]:
         mine = slice(process.rank, None, 2)  # three samples, and two
         own = student[:, mine].clone().requires_grad_()
         loss = membrane_loss(own, teacher[:, mine], threshold=0.7, moments_of=moments_over(process), **how)
         share = loss * own.shape[1] / 5
-        share.backward()
-        return share.item(), own.grad
+        torch.autograd.backward(share)
+        return share.item(), gradient(own)
 
     table, barrier = [torch.zeros(())] * 2, Barrier(2)
     with ThreadPoolExecutor(2) as pool:
         first, second = pool.map(loss_of, (Meeting(rank, table, barrier) for rank in range(2)))
     assert first[0] + second[0] == pytest.approx(expected.item(), rel=1e-12)
-    torch.testing.assert_close(first[1], whole.grad[:, 0::2])
-    torch.testing.assert_close(second[1], whole.grad[:, 1::2])
+    torch.testing.assert_close(first[1], gradient(whole)[:, 0::2])
+    torch.testing.assert_close(second[1], gradient(whole)[:, 1::2])
 
 
 def test_a_fabric_of_one_process_answers_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -153,7 +161,7 @@ def test_a_fabric_of_one_process_answers_as_one(monkeypatch: pytest.MonkeyPatch)
 def test_evaluation_is_not_touched() -> None:
     norm = nn.BatchNorm1d(3).eval()
     x = torch.randn(4, 3)
-    with global_statistics(norm, Second()):  # type: ignore[arg-type]
+    with global_statistics(norm, Second()):
         assert torch.equal(norm(x), nn.BatchNorm1d(3).eval()(x))
 
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -154,12 +155,12 @@ def test_data_that_shrank_since_the_interruption_are_an_error(tmp_path: Path) ->
             raise StoppedError
 
     data, path, spec = Shrinking(), tmp_path / "last", TeacherSpec(epochs=1)
-    how = {"validate": Shuffled(), "spec": spec, "checkpoint": path, "checkpoint_every": 2}
+    train = partial(train_network, train=data, validate=Shuffled(), spec=spec, checkpoint=path, checkpoint_every=2)
     with pytest.raises(StoppedError):
-        train_network(float_network(), train=data, progress=stop, **how)  # type: ignore[arg-type]
+        train(float_network(), progress=stop)
     data.limit = 3
     with pytest.raises(TrainingError, match=r"epoch 1 must give the batches it gave before \(now 3, before 4\)"):
-        train_network(float_network(), train=data, **how)  # type: ignore[arg-type]
+        train(float_network())
 
 
 # ------------------------------------------------------------------ a real kill

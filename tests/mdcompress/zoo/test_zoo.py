@@ -9,10 +9,11 @@ import torch
 from torch import nn
 
 from intsnn.errors import UsageError
-from mdcompress.graph import NodeKind
+from mdcompress.graph import AddSpec, NeuronModel
 from mdcompress.tracing import trace
 from mdcompress.zoo import IF, LIF, digits_events_snn, digits_snn, ms_resnet18, vgg9
-from mdcompress.zoo.neurons import surrogate_derivative
+from mdcompress.zoo.neurons import Reset, Surrogate, surrogate_derivative
+from tests.support.narrowed import gradient
 
 # --- neurons ---------------------------------------------------------------------------------------------------------
 
@@ -56,7 +57,7 @@ def test_a_neuron_says_what_it_is() -> None:
 )
 def test_parameters_that_are_no_neuron_are_refused(options: dict[str, object], says: str) -> None:
     with pytest.raises(UsageError) as caught:
-        LIF(**options)  # type: ignore[arg-type]
+        LIF(**options)  # type: ignore[arg-type]  # wrong on purpose
     assert says in caught.value.message and caught.value.hints
 
 
@@ -68,24 +69,24 @@ def test_parameters_that_are_no_neuron_are_refused(options: dict[str, object], s
         ("triangular", [1.0, 0.5, 0.0]),
     ],
 )
-def test_surrogate_derivatives_by_hand(kind: str, values: list[float]) -> None:
+def test_surrogate_derivatives_by_hand(kind: Surrogate, values: list[float]) -> None:
     distance = torch.tensor([0.0, -0.5, 1.0], dtype=torch.float64)
-    assert surrogate_derivative(distance, kind).tolist() == pytest.approx(values)  # type: ignore[arg-type]
+    assert surrogate_derivative(distance, kind).tolist() == pytest.approx(values)
 
 
 @pytest.mark.parametrize("kind", ["atan", "rectangular", "triangular"])
 @pytest.mark.parametrize("reset", ["hard", "soft", "none"])
-def test_gradients_equal_those_of_the_recursion_written_out(kind: str, reset: str) -> None:
+def test_gradients_equal_those_of_the_recursion_written_out(kind: Surrogate, reset: Reset) -> None:
     """Two steps by the chain rule: ds2/dx1 = g(h2) * decay * (1 - s1 where the reset is hard)."""
-    neuron = LIF(tau=2.0, threshold=0.5, reset=reset, surrogate=kind)  # type: ignore[arg-type]
+    neuron = LIF(tau=2.0, threshold=0.5, reset=reset, surrogate=kind)
     x = torch.tensor([[0.7, 0.3, -0.2], [0.4, 0.45, 0.9]], dtype=torch.float64, requires_grad=True)
     spikes = neuron(x)
     spikes[1].sum().backward()
     v1 = {"hard": x[0] * (1 - spikes[0]), "soft": x[0] - 0.5 * spikes[0], "none": x[0]}[reset].detach()
-    slope = surrogate_derivative((0.5 * v1 + x[1].detach() - 0.5) / 0.5, kind) / 0.5  # type: ignore[arg-type]
+    slope = surrogate_derivative((0.5 * v1 + x[1].detach() - 0.5) / 0.5, kind) / 0.5
     kept = 1 - spikes[0].detach() if reset == "hard" else torch.ones(3, dtype=torch.float64)
-    assert torch.allclose(x.grad[1], slope)  # type: ignore[index]
-    assert torch.allclose(x.grad[0], slope * 0.5 * kept)  # type: ignore[index]
+    assert torch.allclose(gradient(x)[1], slope)
+    assert torch.allclose(gradient(x)[0], slope * 0.5 * kept)
 
 
 # --- networks --------------------------------------------------------------------------------------------------------
@@ -105,7 +106,7 @@ def test_every_reference_network_runs_and_can_be_traced(
     sample = torch.rand(2, 2, *shape)
     assert network(sample).shape == (2, classes)
     graph = trace(network, sample)
-    assert len(graph.of_kind(NodeKind.NEURON)) == neurons
+    assert len(graph.of(NeuronModel)) == neurons
     assert graph.readout.shape == (classes,)
 
 
@@ -116,5 +117,5 @@ def test_the_digits_network_is_small() -> None:
 
 def test_the_membrane_shortcut_network_adds_currents_only() -> None:
     graph = trace(NETWORKS[3][0], torch.rand(1, 1, 3, 16, 16))
-    sums = graph.of_kind(NodeKind.ADD)
+    sums = graph.of(AddSpec)
     assert len(sums) == 8 and {node.carries.value for node in sums} == {"current"}

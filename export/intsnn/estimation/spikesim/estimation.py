@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import assert_never
 
 from intsnn.activity import Activity
 from intsnn.errors import HardwareError
@@ -21,26 +22,35 @@ from intsnn.estimation.report import (
 from intsnn.estimation.schedule import Busy
 from intsnn.estimation.spikesim.rules import SpikeSimLayer, SpikeSimReport, spikesim
 from intsnn.graph import (
+    IntAdd,
+    IntConcat,
     IntConv,
     IntConvTranspose,
+    IntFlatten,
     IntGraph,
+    IntInput,
     IntLinear,
     IntMatMul,
     IntMultiply,
     IntNeuron,
     IntNode,
+    IntPool,
+    IntReadout,
     IntRecurrentNeuron,
     IntRequant,
+    IntReshape,
+    IntSlice,
     IntSum,
+    IntTranspose,
 )
-from intsnn.hardware.figures import Unavailable
+from intsnn.hardware.figures import Unavailable, or_none
 from intsnn.hardware.spikesim_spec import DeviceValues, SpikeSimSpec
 
 
 def estimate_by_spikesim(graph: IntGraph, activity: Activity, rules: SpikeSimSpec) -> HardwareReport:
     """Figures of the graph's convolutions under the SpikeSim rules; the report says what those leave out."""
     _require_known(graph)
-    convolutions = [node for node in graph if isinstance(node, IntConv)]
+    convolutions = graph.of_type(IntConv)
     result = spikesim(
         [_spikesim_layer(graph, node) for node in convolutions],
         kernel=_one_kernel(convolutions),
@@ -67,12 +77,7 @@ def estimate_by_spikesim(graph: IntGraph, activity: Activity, rules: SpikeSimSpe
 
 def _require_known(graph: IntGraph) -> None:
     """Raise HardwareError with every node whose work the rules would leave out without a word."""
-    words = {
-        IntConvTranspose: "a transposed convolution",
-        IntRecurrentNeuron: "a recurrent synapse",
-        IntMatMul: "a product of activations",
-    }
-    found = [f"  {node.name}: {words[type(node)]}" for node in graph if type(node) in words]
+    found = [f"  {node.name}: {words}" for node in graph if (words := _work_without_rule(node))]
     if found:
         raise HardwareError(
             "\n".join(
@@ -82,10 +87,27 @@ def _require_known(graph: IntGraph) -> None:
         )
 
 
+def _work_without_rule(node: IntNode) -> str:
+    """What work of a node the rules do not know, in words; "" for a node that they price, or whose absence they say."""
+    match node:
+        case IntConvTranspose():
+            return "a transposed convolution"
+        case IntRecurrentNeuron():
+            return "a recurrent synapse"
+        case IntMatMul():
+            return "a product of activations"
+        case IntInput() | IntConv() | IntLinear() | IntRequant() | IntNeuron() | IntPool() | IntAdd() | IntConcat():
+            return ""
+        case IntMultiply() | IntSum() | IntTranspose() | IntReshape() | IntSlice() | IntFlatten() | IntReadout():
+            return ""
+        case _:
+            assert_never(node)
+
+
 def _spikesim_layer(graph: IntGraph, node: IntConv) -> SpikeSimLayer:
     """Sizes of the convolution itself, before pooling; the tool's example passes sizes after it."""
     read, written = graph.node(node.inputs[0]).shape, node.shape
-    kernel = node.weight.shape[2:]
+    kernel = node.kernel
     if len(kernel) != 2:
         raise HardwareError(
             f"node {node.name!r}: SpikeSim knows convolutions of images (got a kernel of {len(kernel)} axes)",
@@ -101,7 +123,7 @@ def _spikesim_layer(graph: IntGraph, node: IntConv) -> SpikeSimLayer:
 
 
 def _one_kernel(convolutions: Sequence[IntConv]) -> int:
-    kernels = sorted({int(node.weight.shape[2]) for node in convolutions})
+    kernels = sorted({node.kernel[0] for node in convolutions})
     if len(kernels) != 1:
         seen = ", ".join(map(str, kernels)) or "no convolution"
         raise HardwareError(
@@ -174,9 +196,9 @@ def _in_words(value: float | DeviceValues) -> str:
 
 
 def _spikesim_notes(graph: IntGraph, result: SpikeSimReport) -> tuple[str, ...]:
-    notes = [] if isinstance(result.tile_figure, Unavailable) else [f"Tiles, shared by the layers: {result.n_tiles}."]
+    notes = [] if or_none(result.tile_figure) is None else [f"Tiles, shared by the layers: {result.n_tiles}."]
     notes += ["Output sizes are the convolutions' own, before pooling; SpikeSim's example passes sizes after pooling."]
-    linear = [node.name for node in graph if isinstance(node, IntLinear)]
+    linear = [node.name for node in graph.of_type(IntLinear)]
     if linear:
         notes.append(f"SpikeSim maps no linear layers; not in these figures: {', '.join(linear)}.")
     apart = [node.name for node in graph if not _as_in_the_tool(node)]
@@ -199,5 +221,9 @@ def _as_in_the_tool(node: IntNode) -> bool:
             return node.multiplier.ndim == node.bias.ndim == 1
         case IntMultiply() | IntSum():
             return False
-        case _:
+        case IntInput() | IntConv() | IntConvTranspose() | IntLinear() | IntPool() | IntAdd() | IntConcat():
             return True
+        case IntMatMul() | IntTranspose() | IntReshape() | IntSlice() | IntFlatten() | IntReadout():
+            return True
+        case _:
+            assert_never(node)

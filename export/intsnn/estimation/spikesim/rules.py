@@ -72,9 +72,8 @@ class SpikeSimLayerFigures:
 
     def area_of(self, *components: str) -> float:
         """Area of some components, of all where none is named, um2."""
-        if isinstance(self.area_parts, Unavailable):
-            return value_of(self.area_parts)  # raises
-        return math.fsum(part.value for part in self.area_parts if not components or part.component in components)
+        parts = value_of(self.area_parts)
+        return math.fsum(part.value for part in parts if not components or part.component in components)
 
     @property
     def latency_ns(self) -> float:
@@ -195,7 +194,7 @@ def spikesim(
 
 
 def _count(name: str, value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+    if type(value) is not int or value < 1:
         raise UsageError(f"{name} must be an integer of at least 1 (got {value!r})")
     return value
 

@@ -6,12 +6,12 @@ import math
 from collections.abc import Iterable, Mapping
 
 from intsnn.estimation.report import DEFINITIONS, HardwareReport, Total
-from intsnn.hardware.figures import Figure, Unavailable
+from intsnn.hardware.figures import Figure
 from intsnn.report.html.blocks import Section, bullets, table, unfold
 from intsnn.report.html.breakdown import largest
 from intsnn.report.html.markup import Html, tag
-from intsnn.report.markdown import floorplan_in_words
-from intsnn.report.words import with_unit
+from intsnn.report.markdown import absent_in_words, floorplan_in_words
+from intsnn.report.words import figure_in_words, with_unit
 
 
 def header(report: HardwareReport) -> Html:
@@ -34,18 +34,18 @@ def totals_section(report: HardwareReport) -> Section:
     """Cards of the main totals, what dominates, and every total with its definition."""
     totals = {total.key: total for total in report.totals()}
     cards = tag("div", *_cards(totals), class_="cards")
-    rows = ((total.label, figure_in_words(total.figure, total.unit)) for total in totals.values())
+    rows = ((total.label, in_words(total.figure, total.unit)) for total in totals.values())
     every = unfold(
         "All totals and what they mean",
         table(("figure", "value"), rows),
-        bullets((*DEFINITIONS, *(() if isinstance(report.area, Unavailable) else (floorplan_in_words(report),)))),
+        bullets((*DEFINITIONS, *floorplan_in_words(report))),
     )
     return Section("totals", "Totals", (*_dominant(report), cards, *_notes(report, totals), every))
 
 
-def figure_in_words(figure: Figure, unit: str) -> str:
+def in_words(figure: Figure, unit: str) -> str:
     """A figure in the unit that suits it."""
-    return "not available" if isinstance(figure, Unavailable) else with_unit(figure, unit)
+    return figure_in_words(figure, lambda number: with_unit(number, unit))
 
 
 def _network(report: HardwareReport) -> tuple[tuple[str, str], ...]:
@@ -77,7 +77,7 @@ def _cards(totals: Mapping[str, Total]) -> Iterable[Html]:
 
 
 def _in_words(total: Total) -> str:
-    return figure_in_words(total.figure, total.unit)
+    return in_words(total.figure, total.unit)
 
 
 def _dominant(report: HardwareReport) -> tuple[Html, ...]:
@@ -102,9 +102,5 @@ def _dominant(report: HardwareReport) -> tuple[Html, ...]:
 
 def _notes(report: HardwareReport, totals: Mapping[str, Total]) -> tuple[Html, ...]:
     """The report's notes, and why figures are absent: one line for each reason."""
-    absent: dict[str, list[str]] = {}
-    for total in totals.values():
-        if isinstance(total.figure, Unavailable):
-            absent.setdefault(total.figure.reason, []).append(total.label)
-    lines = [f"Not available: {', '.join(labels)}. {reason}." for reason, labels in absent.items()]
-    return (bullets((*lines, *report.notes)),) if lines or report.notes else ()
+    lines = (*absent_in_words(totals.values()), *report.notes)
+    return (bullets(lines),) if lines else ()

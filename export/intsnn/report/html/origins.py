@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from intsnn.estimation.report import HardwareReport
-from intsnn.hardware.figures import Figure, Unavailable
+from intsnn.hardware.figures import Figure, Unavailable, or_none
 from intsnn.report.context import SpikeSimFigure, arithmetic_proxy, spikesim_figures, spikesim_scope
 from intsnn.report.html.blocks import Section, prose_table, table
 from intsnn.report.html.markup import Html, tag
 from intsnn.report.markdown import node_cells, provenance_cells, proxy_in_words
-from intsnn.report.words import best_unit, readable
+from intsnn.report.words import best_unit, figure_in_words, readable
 
 
 def comparison_section(report: HardwareReport) -> Section:
@@ -45,11 +45,10 @@ def limits_section(report: HardwareReport) -> Section:
 
 
 def _beside(one: SpikeSimFigure) -> tuple[str | Html, ...]:
-    ratio = "-" if isinstance(one.ratio, Unavailable) else readable(one.ratio)
-    known = [figure for figure in (one.spikesim, one.here) if not isinstance(figure, Unavailable)]
+    known = [number for number in map(or_none, (one.spikesim, one.here)) if number is not None]
     divisor, unit = best_unit(max(known, default=1.0), one.unit)
 
     def words(figure: Figure) -> str:
-        return "not available" if isinstance(figure, Unavailable) else f"{readable(figure / divisor)} {unit}"
+        return figure_in_words(figure, lambda number: f"{readable(number / divisor)} {unit}")
 
-    return one.label, words(one.spikesim), words(one.here), ratio
+    return one.label, words(one.spikesim), words(one.here), figure_in_words(one.ratio, readable, absent="-")

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from intsnn.estimation.costs import LEAKAGE
 from intsnn.estimation.report import HardwareReport
-from intsnn.hardware.figures import Unavailable
+from intsnn.hardware.figures import or_none
 from intsnn.hardware.items import Group
 
 COLOURS = 12  # .c0 to .c11 in style.css
@@ -23,7 +23,7 @@ def colours(groups: Iterable[str]) -> Mapping[str, str]:
 
 def colours_of(report: HardwareReport) -> Mapping[str, str]:
     """One colour for each part of the chip in all pictures of a report."""
-    area = [] if isinstance(report.area, Unavailable) else [part.group for part in report.area]
+    area = (part.group for part in or_none(report.area) or ())
     return colours([*(part.group for part in report.energy), *area])
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from intsnn.estimation.report import HardwareReport
-from intsnn.estimation.schedule import Interval
+from intsnn.estimation.schedule import Busy, Interval
 from intsnn.hardware.figures import Unavailable
 from intsnn.report.html.blocks import Section, figure, table
 from intsnn.report.html.markup import Html, join, share, tag
@@ -42,15 +42,14 @@ def time_section(report: HardwareReport) -> Section:
     """When each node works in one inference."""
     if isinstance(report.latency, Unavailable):
         return Section("time", "Time", (tag("p", f"Not available: {report.latency.reason}."),))
-    lines = _lines(report)
+    lines = _lines(report, report.latency)
     if not lines:
         return Section("time", "Time", (tag("p", "No node takes time of its own."),))
     return Section("time", "Time", (_gantt(lines, report),))
 
 
-def _lines(report: HardwareReport) -> list[_Line]:
-    assert not isinstance(report.latency, Unavailable)
-    busy = {one.node: one.time_ns for one in report.latency if one.time_ns}
+def _lines(report: HardwareReport, latency: Sequence[Busy]) -> list[_Line]:
+    busy = {one.node: one.time_ns for one in latency if one.time_ns}
     intervals = _in_sequence(report, busy) if report.timeline is None else report.timeline.intervals
     spans: dict[str, list[Interval]] = {name: [] for name in (node.name for node in report.nodes) if name in busy}
     for interval in intervals:

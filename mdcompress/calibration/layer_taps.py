@@ -9,18 +9,17 @@ from typing import NoReturn
 from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 
-from mdcompress.student.student import Student
+from mdcompress.layers.synapse import QuantSynapse
+from mdcompress.student import Student
 
 
-def layer_inputs(student: Student, name: str, batches: Iterable[Tensor]) -> Iterator[Tensor]:
-    """The integers [T, N, ...] that a synapse reads, batch by batch."""
-    layer = student.synapse(name)
+def layer_inputs(student: Student, layer: QuantSynapse, batches: Iterable[Tensor]) -> Iterator[Tensor]:
+    """The integers [T, N, ...] that a synapse of the student reads, batch by batch."""
     return _tapped(student, batches, lambda take: layer.register_forward_pre_hook(lambda _, given: take(given[0])))
 
 
-def layer_currents(student: Student, name: str, batches: Iterable[Tensor]) -> Iterator[Tensor]:
-    """The integer currents [T, N, ...] that a synapse writes, batch by batch."""
-    layer = student.synapse(name)
+def layer_currents(student: Student, layer: QuantSynapse, batches: Iterable[Tensor]) -> Iterator[Tensor]:
+    """The integer currents [T, N, ...] that a synapse of the student writes, batch by batch."""
     return _tapped(student, batches, lambda take: layer.register_forward_hook(lambda _, _given, out: take(out)))
 
 

@@ -1,20 +1,30 @@
-"""Membrane potentials of one layer, the student's and the teacher's -> their distance."""
+"""Membrane potentials of one layer, the student's and the teacher's -> their distance. All that is known of one.
+
+A distance is added here alone: its name, its words for the recipe's page, what it reads, its formula. Recipes read the
+names without torch, so torch is imported inside the functions that compute.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, assert_never
+from typing import TYPE_CHECKING, Literal, TypeAlias, assert_never
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor
-
-from mdcompress.losses.alignment import Align, align_steps, comparable
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Distance = Literal["mse", "cosine", "firing", "emd", "moments"]
+DISTANCES_IN_WORDS = (
+    "Neuron by neuron `mse`, the mean squared difference, `cosine`, 1 - cosine similarity, or `firing`, the divergence "
+    "of firing probabilities under a noisy threshold, which looks where spikes are decided; between distributions "
+    "`emd`, the Earth Mover's distance, or `moments`, the divergence of fitted Gaussians."
+)
+POOLED: tuple[Distance, ...] = ("emd", "moments")  # those that read `pool`
+NORMALIZED: tuple[Distance, ...] = ("mse", "emd")  # those that read `normalize`; the others are free of scale already
 Normalize = Literal["threshold", "variance", "none"]
 Pool = Literal["channel", "layer"]
-Moments = Callable[[Tensor], tuple[Tensor, Tensor]]  # [..., n] -> mean and variance (divided by n), each [...]
+Moments: TypeAlias = (
+    "Callable[[Tensor], tuple[Tensor, Tensor]]"  # [..., n] -> mean and variance (divided by n), each [...]
+)
 
 SILENT_NORM = 1e-2  # in thresholds: a shorter potential vector has no direction worth copying; bounds the gradient
 VARIANCE_FLOOR = 1e-4  # in thresholds squared: a teacher layer that never moves must not divide by zero
@@ -24,22 +34,23 @@ MOMENT_FLOOR = 1e-2  # in thresholds squared: widens both Gaussians, so that a c
 
 def own_moments(values: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and variance of these values alone; where processes share a batch, theirs are those of all."""
+    import torch
+
     variance, mean = torch.var_mean(values, dim=-1, correction=0)
     return mean, variance
 
 
-def membrane_loss(
+def potential_distance(
     student: Tensor,
     teacher: Tensor,
     *,
     threshold: float,
-    distance: Distance = "mse",
-    normalize: Normalize = "threshold",
-    align: Align = "first_steps",
-    pool: Pool = "channel",
-    moments_of: Moments = own_moments,
+    distance: Distance,
+    normalize: Normalize,
+    pool: Pool,
+    moments_of: Moments,
 ) -> Tensor:
-    """Distance of one layer's membrane potentials, the idea of MD-SNN (arXiv 2512.04443).
+    """Distance of one layer's membrane potentials over the same steps, a scalar.
 
     mse:     L = mean_{t,n,c..} (h_s - h_t)^2 / d,   d = theta^2 | variance of h_t over all its elements | 1
     cosine:  L = mean_{t,n} 1/2 |u_s - u_t|^2,       u = h / max(|h|, theta/100) over c.. (= 1 - cos of the angle)
@@ -48,18 +59,15 @@ def membrane_loss(
     moments: L = mean_{t,pool} KL(Gaussian of h_t || Gaussian of h_s)          (`gaussian_divergence`)
 
     Args:
-        student: h_s before reset in real units, shape [T_s, N, ...].
-        teacher: h_t, shape [T_t, N, ...] with T_t >= T_s; no gradient flows into it.
+        student: h_s before reset in real units, shape [A, N, C, ...].
+        teacher: h_t, same shape.
         threshold: theta of the layer.
         distance: mse, cosine and firing compare neuron by neuron, emd and moments the distributions over batch and
             positions.
-        normalize: d of mse and emd: threshold (theta^2), variance (of the teacher, after alignment; at least
-            1e-4 theta^2) or none. The others are free of scale already.
-        align: which steps are compared (`align_steps`).
-        pool: whose potentials make one distribution of emd and moments: those of a channel, or of the whole layer.
+        normalize: d of NORMALIZED: threshold (theta^2), variance (of the teacher; at least 1e-4 theta^2) or none.
+        pool: whose potentials make one distribution of POOLED: those of a channel, or of the whole layer.
         moments_of: mean and variance of potentials, for moments and for d = variance.
     """
-    student, teacher = align_steps(student, comparable(teacher, student), align)
     match distance:
         case "mse":
             return (student - teacher).square().mean() / _divisor(teacher, threshold, normalize, moments_of)
@@ -89,8 +97,10 @@ def firing_divergence(student: Tensor, teacher: Tensor, *, threshold: float) -> 
     Potentials count where they decide a spike: two far below the threshold are alike, however far apart. So what a
     short word clips costs nothing where it changes nothing.
     """
+    from torch.nn import functional
+
     a_s, a_t = (FIRING_SLOPE * (potential / threshold - 1.0) for potential in (student, teacher))
-    return a_t.sigmoid() * (a_t - a_s) + F.softplus(a_s) - F.softplus(a_t)
+    return a_t.sigmoid() * (a_t - a_s) + functional.softplus(a_s) - functional.softplus(a_t)
 
 
 def earth_movers_distance(one: Tensor, other: Tensor) -> Tensor:
@@ -146,6 +156,8 @@ def _divisor(teacher: Tensor, threshold: float, normalize: Normalize, moments_of
 
 def _directions(potentials: Tensor, threshold: float) -> Tensor:
     """Unit vectors per step and sample, [T, N, F]; vectors shorter than theta/100 are not stretched to length 1."""
+    import torch
+
     flat = potentials.flatten(2)
     length = torch.linalg.vector_norm(flat, dim=-1, keepdim=True)
     directions: Tensor = flat / length.clamp_min(SILENT_NORM * threshold)

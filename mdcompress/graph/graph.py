@@ -1,0 +1,138 @@
+"""Nodes and graph, and what the nodes of a graph are to each other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum
+from typing import Generic, TypeGuard
+
+from typing_extensions import TypeVar
+
+from mdcompress.graph.neuron import NeuronModel
+from mdcompress.graph.specs import (
+    AffineSpec,
+    MovingSpec,
+    NodeKind,
+    NodeSpec,
+    ReadoutSpec,
+    SynapseSpec,
+    TensorShape,
+)
+
+SpecT = TypeVar("SpecT", bound=NodeSpec, default=NodeSpec, covariant=True)
+
+
+class Carries(Enum):
+    """What a tensor means: input values, spikes (or sums of spikes), or currents on their way to a neuron."""
+
+    INPUT = "input"
+    SPIKES = "spikes"
+    CURRENT = "current"
+
+
+@dataclass(frozen=True)
+class SnnNode(Generic[SpecT]):
+    """One layer: the user's name for it, what it is, what it reads, the per-sample shape it writes, and its meaning.
+
+    A recurrent neuron reads two nodes, its currents and its recurrent weights. Those, a `RecurrentSpec`, read nothing
+    of the same step: the graph has no loops, and only that neuron, at the step after, gives them their input.
+
+    `of`: the module that it stands for, where that stands in several places (name, name_2, …); else None. Nodes of one
+    weight layer share its weights. `calls`: which calls of a neuron module are this place's; (): all of them.
+    """
+
+    name: str
+    spec: SpecT
+    inputs: tuple[str, ...]
+    shape: TensorShape
+    carries: Carries
+    of: str | None = None
+    calls: tuple[int, ...] = ()
+
+    @property
+    def kind(self) -> NodeKind:
+        """The word for what it is."""
+        return self.spec.kind
+
+    @property
+    def module(self) -> str:
+        """The qualified name of the network's module that it stands for, if it stands for one."""
+        return self.of or self.name
+
+
+@dataclass(frozen=True)
+class SnnGraph:
+    """Nodes in execution order: one input first, one readout last. `time_steps`: T of the traced sample."""
+
+    nodes: tuple[SnnNode, ...]
+    time_steps: int
+
+    def __iter__(self) -> Iterator[SnnNode]:
+        return iter(self.nodes)
+
+    def node(self, name: str) -> SnnNode:
+        """The node of that name (KeyError: our own bug)."""
+        return {node.name: node for node in self.nodes}[name]
+
+    def of(self, spec: type[SpecT]) -> tuple[SnnNode[SpecT], ...]:
+        """The nodes of one type of spec, in order."""
+
+        def is_one(node: SnnNode) -> TypeGuard[SnnNode[SpecT]]:
+            return isinstance(node.spec, spec)
+
+        return tuple(node for node in self.nodes if is_one(node))
+
+    @property
+    def answer(self) -> tuple[SnnNode, tuple[SnnNode[MovingSpec], ...]]:
+        """The last node that computes before the readout, and the nodes between that only move what it wrote."""
+        between: list[SnnNode[MovingSpec]] = []
+        node = self.node(self.readout.inputs[0])
+        while _moves(node):
+            between.append(node)
+            node = self.node(node.inputs[0])
+        return node, tuple(reversed(between))
+
+    @property
+    def membrane_readout(self) -> SnnNode[NeuronModel] | None:
+        """The neuron whose membrane is the answer; None where spikes or currents are."""
+        answer, _ = self.answer
+        return next((node for node in self.membranes if node is answer), None)
+
+    @property
+    def membranes(self) -> tuple[SnnNode[NeuronModel], ...]:
+        """The neurons that write their membranes, not spikes."""
+        return tuple(node for node in self.of(NeuronModel) if node.carries is Carries.CURRENT)
+
+    def neuron_behind(self, recurrent: SnnNode) -> SnnNode[NeuronModel]:
+        """The neuron that recurrent weights belong to."""
+        (neuron,) = (node for node in self.of(NeuronModel) if recurrent.name in node.inputs)
+        return neuron
+
+    def readers(self, name: str) -> tuple[SnnNode, ...]:
+        """The nodes that read the tensor `name`."""
+        return tuple(node for node in self.nodes if name in node.inputs)
+
+    def places(self, node: SnnNode) -> tuple[SnnNode, ...]:
+        """The nodes that stand for the same module, itself included, in order."""
+        return tuple(other for other in self.nodes if other.module == node.module and other.kind == node.kind)
+
+    @property
+    def fixed_steps(self) -> int | None:
+        """The number of steps that it runs for alone, because a norm differs from step to step; None: any number."""
+        specs = [node.spec for node in self.nodes if isinstance(node.spec, SynapseSpec | AffineSpec)]
+        return self.time_steps if any(spec.step_norms or spec.step_scales for spec in specs) else None
+
+    @property
+    def input(self) -> SnnNode:
+        """The input node."""
+        return self.nodes[0]
+
+    @property
+    def readout(self) -> SnnNode[ReadoutSpec]:
+        """The readout node."""
+        return self.of(ReadoutSpec)[-1]
+
+
+def _moves(node: SnnNode) -> TypeGuard[SnnNode[MovingSpec]]:
+    return isinstance(node.spec, MovingSpec)
