@@ -21,9 +21,9 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Literal, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -40,8 +40,12 @@ from intsnn.graph.bounds import read_bounds
 from intsnn.graph.fingerprint import fingerprint
 from intsnn.yaml.file import RuleError, StrictModel, read_yaml
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
 ACTIVITY_SCHEMA = "intsnn.activity/1"
 FloatArray = npt.NDArray[np.float64]
+PartT = TypeVar("PartT", bound="DataclassInstance")
 _COUNTS = 4  # lists of counts of a weight layer before its occupancies
 
 
@@ -155,6 +159,32 @@ def measure(graph: IntGraph, batches: Iterable[npt.ArrayLike], *, cuts: Iterable
     return _activity(graph, means, counted, source="measured", samples=samples, time_steps=time_steps)
 
 
+def first_steps(activity: Activity, time_steps: int) -> Activity:
+    """The activity of the first steps only: what a run of fewer steps does, since no step knows how many follow.
+
+    Raises:
+        UsageError: the activity has not so many steps.
+    """
+    if not 1 <= time_steps <= activity.time_steps:
+        raise UsageError(
+            f"time_steps must lie between 1 and the activity's {activity.time_steps} (got {time_steps})",
+            hints=["measure or assume an activity of more steps"],
+        )
+    return replace(_first_of(activity, time_steps), time_steps=time_steps)
+
+
+def _first_of(part: PartT, steps: int) -> PartT:
+    """A part of an activity with every field of `Steps` cut, in the parts that it holds too."""
+    cut: dict[str, object] = {}
+    for field in fields(part):
+        value = getattr(part, field.name)
+        if field.type == "Steps":
+            cut[field.name] = value[:steps]
+        elif isinstance(value, tuple) and value and is_dataclass(value[0]):
+            cut[field.name] = tuple(_first_of(one, steps) for one in value)
+    return replace(part, **cut)
+
+
 def assume(graph: IntGraph, *, rate: float, time_steps: int) -> Activity:
     """The activity expected if every neuron fires with probability `rate` in every step, independently of all others.
 
@@ -194,23 +224,17 @@ def read_activity(path: str | Path) -> Activity:
     file = read_yaml(
         Path(path), _ActivityFile, schema=ACTIVITY_SCHEMA
     )  # JSON is YAML, and this reader knows the places
-    return Activity(
-        source=file.source,
-        samples=file.samples,
-        time_steps=file.time_steps,
-        graph=file.graph,
-        neurons=tuple(NeuronActivity(**dict(neuron)) for neuron in file.neurons),
-        synapses=tuple(_read_synapse(entry) for entry in file.synapses),
-        products=tuple(ProductActivity(**dict(product)) for product in file.products),
-    )
+    parts = {
+        "neurons": tuple(NeuronActivity(**dict(neuron)) for neuron in file.neurons),
+        "synapses": tuple(_read_synapse(entry) for entry in file.synapses),
+        "products": tuple(ProductActivity(**dict(product)) for product in file.products),
+    }
+    return Activity(**{**dict(file), **parts})
 
 
 def _read_synapse(entry: _SynapseEntry) -> SynapseActivity:
-    counts = {name: value for name, value in entry if name != "occupancy"}
-    found = tuple(
-        Occupancy(Cut(**dict(one.cut)), arrays=one.arrays, pes=one.pes, outputs=one.outputs) for one in entry.occupancy
-    )
-    return SynapseActivity(**counts, occupancy=found)
+    found = tuple(Occupancy(**{**dict(one), "cut": Cut(**dict(one.cut))}) for one in entry.occupancy)
+    return SynapseActivity(**{**dict(entry), "occupancy": found})
 
 
 NotNegativeSteps = Annotated[tuple[Annotated[float, Field(ge=0)], ...], Field(min_length=1)]

@@ -19,7 +19,7 @@ from intsnn.analog.arrays import LayerArrays
 from intsnn.analog.effective_conductance import effective_conductance
 from intsnn.analog.noise import drifted, programmed, reading_deviation, with_stuck_cells
 from intsnn.analog.spec import AnalogSpec, Drift, Wires
-from intsnn.hardware.spec import Crossbar
+from intsnn.hardware.chip import Crossbar
 
 FloatArray = npt.NDArray[np.float64]
 

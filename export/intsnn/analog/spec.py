@@ -10,8 +10,8 @@ from typing import Annotated, Literal, Self
 from pydantic import ConfigDict, Field, model_validator
 
 from intsnn.errors import UsageError
-from intsnn.hardware.spikesim_spec import Excluded, NotNegative, Positive, Text
-from intsnn.yaml.file import RuleError, StrictModel
+from intsnn.hardware.spikesim_spec import Excluded
+from intsnn.yaml.file import NotNegative, Positive, RuleError, StrictModel, Text
 
 ANALOG_SCHEMA = "mdcompress.analog/1"
 

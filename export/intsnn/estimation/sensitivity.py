@@ -14,7 +14,8 @@ from typing import Literal
 from intsnn.estimation.costs import price
 from intsnn.estimation.events import EventCounts
 from intsnn.estimation.schedule import timeline
-from intsnn.hardware.spec import QUANTITIES, Cost, HardwareSpec, Quantity
+from intsnn.hardware.chip import QUANTITIES, Quantity
+from intsnn.hardware.spec import Cost, HardwareSpec
 from intsnn.mapping import Mapping as ChipMapping
 
 FACTORS = (0.5, 2.0)

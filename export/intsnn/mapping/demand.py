@@ -39,7 +39,7 @@ from intsnn.graph import (
     Synapse,
 )
 from intsnn.graph.bounds import Carries, bounds, carries, read_bounds, recurrent_bounds
-from intsnn.hardware.items import Item
+from intsnn.hardware.chip import Item
 from intsnn.mapping.flows import Flow, flows_of
 from intsnn.mapping.operations import (
     Operation,

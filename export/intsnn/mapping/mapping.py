@@ -24,7 +24,8 @@ import math
 from dataclasses import dataclass, replace
 
 from intsnn.graph import IntGraph
-from intsnn.hardware.spec import Crossbar, HardwareSpec
+from intsnn.hardware.chip import Crossbar
+from intsnn.hardware.spec import HardwareSpec
 from intsnn.mapping.demand import NO_TABLE, Demand, DigitalNode, Operand, StateWord, Table, WeightLayer, demand_of
 from intsnn.mapping.duplication import Replicable, duplicates
 from intsnn.mapping.flows import Flow

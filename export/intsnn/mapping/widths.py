@@ -12,7 +12,7 @@ from dataclasses import replace
 from intsnn.errors import UsageError
 from intsnn.graph import IntRequant
 from intsnn.graph.bounds import Carries
-from intsnn.hardware.items import Item
+from intsnn.hardware.chip import Item
 from intsnn.mapping.demand import Demand, DigitalNode, WeightLayer
 from intsnn.mapping.operations import Operation
 

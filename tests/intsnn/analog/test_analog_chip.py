@@ -11,7 +11,7 @@ from intsnn.errors import HardwareError, UsageError
 from intsnn.estimation.events import count
 from intsnn.execution.interpreter import evaluate, run
 from intsnn.graph import IntGraph, Synapse
-from intsnn.hardware.items import Item
+from intsnn.hardware.chip import Item
 from intsnn.mapping import map_graph
 from tests.support.analog_cases import analog, drift, reading, relative_programming, stuck, wires, with_adc
 from tests.support.crossbar_by_hand import pulses, small_hardware

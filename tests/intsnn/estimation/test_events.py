@@ -16,7 +16,7 @@ from intsnn.estimation.gating import cut_of
 from intsnn.execution.interpreter import evaluate
 from intsnn.graph import IntConv, IntConvTranspose, IntGraph, IntInput, IntLinear, IntNeuron, IntReadout, IntRequant
 from intsnn.graph.bounds import bounds
-from intsnn.hardware.items import Item
+from intsnn.hardware.chip import Item
 from intsnn.mapping import map_graph
 from tests.support.crossbar_by_hand import place_cells, pulses, slices_of, small_hardware
 from tests.support.intgraphs import GraphBuilder, random_input

@@ -14,7 +14,7 @@ from intsnn.estimation.events import count
 from intsnn.estimation.gating import active_reads, converted_reads, cut_of, every_read, row_rate
 from intsnn.execution.interpreter import evaluate
 from intsnn.graph import IntGraph
-from intsnn.hardware.items import Item
+from intsnn.hardware.chip import Item
 from intsnn.mapping import map_graph
 from tests.support.crossbar_by_hand import place_cells, pulses, small_hardware
 from tests.support.intgraphs import GraphBuilder, random_input, residual_graph

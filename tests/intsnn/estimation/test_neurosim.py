@@ -5,7 +5,7 @@ import pytest
 from benchmarks.neurosim_22nm import CONVERSIONS, RATES, recorded_uj, report_at
 from benchmarks.neurosim_comparison import ANCHORS, CONVERTERS, PAIRS, TRANSPORTS, page, report_of, slopes
 from benchmarks.neurosim_runs import recorded_runs
-from intsnn.hardware.items import Item
+from intsnn.hardware.chip import Item
 
 
 def test_there_are_27_runs_and_two_kinds_that_cannot_be_compared() -> None:

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 import pytest
 
 from intsnn.hardware import HardwareSpec, load_hardware
-from intsnn.hardware.spec import QUANTITIES, Cost
+from intsnn.hardware.chip import QUANTITIES
+from intsnn.hardware.spec import Cost
 from tests.support.paths import DATA, ROOT
 
 SOURCES = json.loads((DATA / "hardware_components.json").read_text())

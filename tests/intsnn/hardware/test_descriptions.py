@@ -15,7 +15,7 @@ from intsnn.estimation.report import HardwareReport
 from intsnn.estimation.spikesim.rules import SpikeSimLayer, spikesim
 from intsnn.graph import IntGraph
 from intsnn.hardware import HardwareSpec, load_hardware, shipped_hardware
-from intsnn.hardware.items import Item
+from intsnn.hardware.chip import Item
 from tests.support.intgraphs import GraphBuilder, random_input, residual_graph
 
 FOLDER = Path(intsnn.__file__).parent / "hardware"

@@ -9,7 +9,7 @@ from intsnn.arithmetic import Bounds, joined, word_bits
 from intsnn.errors import HardwareError
 from intsnn.graph import IntGraph, IntInput, IntLinear, IntNeuron, IntRequant
 from intsnn.hardware import load_hardware
-from intsnn.hardware.items import Item
+from intsnn.hardware.chip import Item
 from intsnn.mapping import map_graph
 from intsnn.mapping.operations import signed_digits
 from tests.support.crossbar_by_hand import place_cells, small_hardware

@@ -58,9 +58,9 @@ def estimate_by_spikesim(graph: IntGraph, activity: Activity, rules: SpikeSimSpe
         area=_spikesim_area(names, result),
         latency=_spikesim_latency(names, result),
         provenance=_spikesim_provenance(rules),
-        not_modelled=tuple(NotModelled(entry.effect, entry.reason) for entry in rules.excluded),
+        not_modelled=tuple(NotModelled(**dict(entry)) for entry in rules.excluded),
         notes=_spikesim_notes(graph, result),
-        floorplan=Floorplan(rules.floorplan.factor, rules.floorplan.source),
+        floorplan=Floorplan(**dict(rules.floorplan)),
         basis=Basis(graph, activity),
     )
 

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 
 from intsnn.estimation.costs import LEAKAGE
 from intsnn.estimation.report import HardwareReport
+from intsnn.hardware.chip import Group
 from intsnn.hardware.figures import Unavailable
-from intsnn.hardware.items import Group
 
 COLOURS = 12  # .c0 to .c11 in style.css
 _KNOWN = (*(group.value for group in Group), LEAKAGE)
