@@ -169,7 +169,7 @@ def _read_hardware(file: Path) -> str:
 
 
 def _read_analog(file: Path) -> str:
-    from intsnn.analog.loading import load_analog
+    from intsnn.analog.spec import load_analog
 
     return f"analog description {load_analog(file).name}"
 

@@ -14,10 +14,32 @@ from intsnn.estimation.events import EventCounts
 from intsnn.estimation.schedule import Busy, Timeline
 from intsnn.estimation.sensitivity import Sensitivity, sensitivities
 from intsnn.graph import IntGraph, Shape
-from intsnn.hardware.figures import Figure, Unavailable
 from intsnn.mapping import Mapping
 
 Part = TypeVar("Part")
+
+
+@dataclass(frozen=True)
+class Unavailable:
+    """Why a figure cannot be given, and what to do instead."""
+
+    reason: str
+    hints: tuple[str, ...] = ()
+
+
+Figure = float | Unavailable
+
+
+def value_of(figure: Figure) -> float:
+    """The number; a missing figure is never a zero.
+
+    Raises:
+        HardwareError: there is none; the message is the reason.
+    """
+    if isinstance(figure, Unavailable):
+        raise HardwareError(figure.reason, hints=figure.hints)
+    return figure
+
 
 DEFINITIONS = (
     "A dense operation is a multiplication or an addition: 2 for each weight x input pair of every weight layer and "

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from intsnn.errors import HardwareError
-from intsnn.estimation.report import HardwareReport, Technology
-from intsnn.hardware.figures import Figure, Unavailable
+from intsnn.estimation.report import Figure, HardwareReport, Technology, Unavailable
 from intsnn.report.words import readable
 
 COMPARED = (

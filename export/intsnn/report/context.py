@@ -17,10 +17,9 @@ from dataclasses import dataclass
 
 from intsnn.arithmetic import word_bits
 from intsnn.errors import HardwareError
-from intsnn.estimation.report import Basis, HardwareReport
+from intsnn.estimation.report import Basis, Figure, HardwareReport, Unavailable
 from intsnn.estimation.spikesim.estimation import estimate_by_spikesim
 from intsnn.graph.bounds import read_bounds
-from intsnn.hardware.figures import Figure, Unavailable
 from intsnn.hardware.loading import load_spikesim
 from intsnn.hardware.spikesim_spec import SPIKESIM_SCHEMA
 

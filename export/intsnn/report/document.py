@@ -12,17 +12,18 @@ from intsnn.estimation.costs import AreaPart
 from intsnn.estimation.report import (
     DEFINITIONS,
     Basis,
+    Figure,
     Floorplan,
     HardwareReport,
     NodeSummary,
     NotModelled,
     Provenance,
     Technology,
+    Unavailable,
     Workload,
 )
 from intsnn.estimation.schedule import Busy, Timeline
 from intsnn.estimation.sensitivity import Sensitivity
-from intsnn.hardware.figures import Figure, Unavailable
 from intsnn.mapping import LayerMapping
 from intsnn.report.context import PROXY_SOURCE, arithmetic_proxy, spikesim_figures
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
-from intsnn.estimation.report import DEFINITIONS, HardwareReport, Total
+from intsnn.estimation.report import DEFINITIONS, Figure, HardwareReport, Total, Unavailable
 from intsnn.estimation.sensitivity import Sensitivity
-from intsnn.hardware.figures import Figure, Unavailable
 from intsnn.report.context import (
     PROXY_SOURCE,
     ArithmeticProxy,

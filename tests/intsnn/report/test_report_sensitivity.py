@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from intsnn.activity import assume, measure
 from intsnn.errors import HardwareError
 from intsnn.estimation.estimation import estimate
+from intsnn.estimation.report import Unavailable
 from intsnn.estimation.sensitivity import FACTORS
 from intsnn.estimation.spikesim.estimation import estimate_by_spikesim
 from intsnn.hardware import HardwareSpec, load_hardware, load_spikesim
-from intsnn.hardware.figures import Unavailable
 from intsnn.mapping import map_graph
 from intsnn.mapping.placement import Cells, placed_layers
 from intsnn.report import to_markdown

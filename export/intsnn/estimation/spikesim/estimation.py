@@ -16,6 +16,7 @@ from intsnn.estimation.report import (
     NotModelled,
     Provenance,
     Technology,
+    Unavailable,
     Workload,
 )
 from intsnn.estimation.schedule import Busy
@@ -33,7 +34,6 @@ from intsnn.graph import (
     IntRequant,
     IntSum,
 )
-from intsnn.hardware.figures import Unavailable
 from intsnn.hardware.spikesim_spec import DeviceValues, SpikeSimSpec
 
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from intsnn.estimation.costs import LEAKAGE
-from intsnn.estimation.report import HardwareReport
+from intsnn.estimation.report import HardwareReport, Unavailable
 from intsnn.hardware.chip import Group
-from intsnn.hardware.figures import Unavailable
 
 COLOURS = 12  # .c0 to .c11 in style.css
 _KNOWN = (*(group.value for group in Group), LEAKAGE)
