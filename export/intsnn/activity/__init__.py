@@ -1,7 +1,6 @@
 """What a network does on data: spikes and values counted, or assumed."""
 
 from intsnn.activity.activity import (
-    ACTIVITY_SCHEMA,
     Activity,
     NeuronActivity,
     ProductActivity,
@@ -9,9 +8,8 @@ from intsnn.activity.activity import (
     assume,
     first_steps,
     measure,
-    read_activity,
-    write_activity,
 )
+from intsnn.activity.file import ACTIVITY_SCHEMA, read_activity, write_activity
 
 __all__ = [
     "ACTIVITY_SCHEMA",

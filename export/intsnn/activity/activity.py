@@ -18,32 +18,26 @@ are the pairs it multiplies of which neither is 0: sum_{n,d,m} [a_nd != 0] [b_dm
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, is_dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, Self, TypeVar
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import ConfigDict, Field, model_validator
 
 from intsnn.activity.assumption import expected_counts, operand_sizes
 from intsnn.activity.occupancy import Cut, Occupancy, Steps, count_occupancy, input_uses, sharing, usual_cuts
 from intsnn.arithmetic import IntArray, word_bits
 from intsnn.errors import HardwareError, InputError, UsageError
 from intsnn.execution.interpreter import Evaluation, checked_input, evaluate
-from intsnn.files import write_atomically
 from intsnn.graph import IntGraph, IntMatMul, IntRecurrentNeuron, Synapse
 from intsnn.graph.bounds import read_bounds
 from intsnn.graph.fingerprint import fingerprint
-from intsnn.yaml.file import RuleError, StrictModel, read_yaml
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-ACTIVITY_SCHEMA = "intsnn.activity/1"
 FloatArray = npt.NDArray[np.float64]
 PartT = TypeVar("PartT", bound="DataclassInstance")
 _COUNTS = 4  # lists of counts of a weight layer before its occupancies
@@ -115,14 +109,22 @@ class Activity:
         return spikes / places if places else 0.0
 
     def synapse(self, name: str) -> SynapseActivity:
-        """The activity of one weight layer; HardwareError where there is none."""
+        """The activity of one weight layer.
+
+        Raises:
+            HardwareError: there is none of that name.
+        """
         for synapse in self.synapses:
             if synapse.name == name:
                 return synapse
         raise HardwareError(f"the activity has no layer {name!r}", hints=["measure it again on this graph"])
 
     def product(self, name: str) -> ProductActivity:
-        """The activity of one matrix product; HardwareError where there is none."""
+        """The activity of one matrix product.
+
+        Raises:
+            HardwareError: there is none of that name.
+        """
         for product in self.products:
             if product.name == name:
                 return product
@@ -211,96 +213,6 @@ def assume(graph: IntGraph, *, rate: float, time_steps: int) -> Activity:
         if isinstance(node, IntRecurrentNeuron):
             means[node.recurrent_synapse.name][:, 0] = 0  # nothing has fired before the first step
     return _activity(graph, means, {}, source="assumed", samples=0, time_steps=time_steps)
-
-
-def write_activity(activity: Activity, path: str | Path) -> None:
-    """Write activity.json, whole or not at all."""
-    text = json.dumps({"schema": ACTIVITY_SCHEMA, **asdict(activity)}, indent=1) + "\n"
-    write_atomically(path, text.encode())
-
-
-def read_activity(path: str | Path) -> Activity:
-    """Read activity.json; every fault with its place."""
-    file = read_yaml(
-        Path(path), _ActivityFile, schema=ACTIVITY_SCHEMA
-    )  # JSON is YAML, and this reader knows the places
-    parts = {
-        "neurons": tuple(NeuronActivity(**dict(neuron)) for neuron in file.neurons),
-        "synapses": tuple(_read_synapse(entry) for entry in file.synapses),
-        "products": tuple(ProductActivity(**dict(product)) for product in file.products),
-    }
-    return Activity(**{**dict(file), **parts})
-
-
-def _read_synapse(entry: _SynapseEntry) -> SynapseActivity:
-    found = tuple(Occupancy(**{**dict(one), "cut": Cut(**dict(one.cut))}) for one in entry.occupancy)
-    return SynapseActivity(**{**dict(entry), "occupancy": found})
-
-
-NotNegativeSteps = Annotated[tuple[Annotated[float, Field(ge=0)], ...], Field(min_length=1)]
-
-
-class _NeuronEntry(StrictModel):
-    name: str
-    size: Annotated[int, Field(ge=1)]
-    spikes: NotNegativeSteps
-
-
-class _CutEntry(StrictModel):
-    mapping: Literal["kernel_split", "im2col"]
-    rows: Annotated[int, Field(ge=1)]
-    groups: Annotated[int, Field(ge=1)]
-
-
-class _OccupancyEntry(StrictModel):
-    cut: _CutEntry
-    arrays: NotNegativeSteps
-    pes: NotNegativeSteps
-    outputs: NotNegativeSteps
-
-
-class _SynapseEntry(StrictModel):
-    name: str
-    size: Annotated[int, Field(ge=1)]
-    active_inputs: NotNegativeSteps
-    row_activations: NotNegativeSteps
-    row_pulses: NotNegativeSteps
-    input_sum: Annotated[tuple[float, ...], Field(min_length=1)]
-    occupancy: tuple[_OccupancyEntry, ...] = ()
-
-
-class _ProductEntry(StrictModel):
-    name: str
-    sizes: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]]
-    active_left: NotNegativeSteps
-    active_right: NotNegativeSteps
-    active_pairs: NotNegativeSteps
-
-
-class _ActivityFile(StrictModel):
-    model_config = ConfigDict(title="activity file")
-
-    source: Literal["measured", "assumed"]
-    samples: Annotated[int, Field(ge=0)]
-    time_steps: Annotated[int, Field(ge=1)]
-    graph: str
-    neurons: tuple[_NeuronEntry, ...]
-    synapses: tuple[_SynapseEntry, ...]
-    products: tuple[_ProductEntry, ...] = ()
-
-    @model_validator(mode="after")
-    def _every_step_is_there(self) -> Self:
-        lists = [neuron.spikes for neuron in self.neurons]
-        for one in self.synapses:
-            lists += [one.active_inputs, one.row_activations, one.row_pulses, one.input_sum]
-            lists += [steps for found in one.occupancy for steps in (found.arrays, found.pes, found.outputs)]
-        for product in self.products:
-            lists += [product.active_left, product.active_right, product.active_pairs]
-        for steps in lists:
-            if len(steps) != self.time_steps:
-                message = f"every list of counts must have {self.time_steps} steps (got {len(steps)})"
-                raise RuleError(message, field="time_steps", hint="measure the activity again")
-        return self
 
 
 def _activity(

@@ -183,6 +183,9 @@ class AnalogSpec(StrictModel):
 
         Deviations of programming, drift exponents, reading and converters, and the shares of stuck cells. Mean drift,
         wires, resolution and range stay.
+
+        Raises:
+            UsageError: the factor is below 0, or more than all cells would be stuck.
         """
         if not factor >= 0:
             raise UsageError(f"noise is scaled by a factor of at least 0 (got {factor})")

@@ -11,8 +11,8 @@ from intsnn.activity import Activity
 from intsnn.errors import HardwareError
 from intsnn.estimation.costs import LEAKAGE, AreaPart, EnergyPart
 from intsnn.estimation.events import EventCounts
+from intsnn.estimation.price_sensitivity import PriceSensitivity, sensitivities
 from intsnn.estimation.schedule import Busy, Timeline
-from intsnn.estimation.sensitivity import Sensitivity, sensitivities
 from intsnn.graph import IntGraph, Shape
 from intsnn.mapping import Mapping
 
@@ -248,7 +248,11 @@ class HardwareReport:
 
     @property
     def leakage_pj(self) -> float:
-        """The part of the energy that leaks, pJ; HardwareError where the hardware prices no leakage."""
+        """The part of the energy that leaks, pJ.
+
+        Raises:
+            HardwareError: the hardware prices no leakage.
+        """
         leaks = [part.energy_pj for part in self.energy if part.component == LEAKAGE]
         if not leaks:
             raise HardwareError(
@@ -323,7 +327,7 @@ class HardwareReport:
             return Unavailable(error.message, error.hints)
 
     @cached_property
-    def sensitivities(self) -> tuple[Sensitivity, ...]:
+    def sensitivities(self) -> tuple[PriceSensitivity, ...]:
         """What each price does to the totals when it is halved or doubled; () without mapping and counts."""
         if self.basis is None or self.basis.mapping is None or self.basis.counts is None:
             return ()

@@ -117,7 +117,7 @@ def explore(
         accuracy: of a design, in [0, 1]; None where it is not known.
 
     Raises:
-        HardwareError: the activity is of another graph.
+        HardwareError: the activity is of another graph, or no design of the space can be priced.
         UsageError: the space asks for more steps than the activity has.
     """
     if activity.graph != fingerprint(graph):
@@ -223,7 +223,7 @@ def legal_hardware_at(point: DesignPoint, described: HardwareSpec) -> HardwareSp
 
 
 def _require_priced(hardware: HardwareSpec, described: HardwareSpec) -> None:
-    """HardwareError where a price of the description is none of this design's cells or converters."""
+    """Refuse a design where a price of the description is none of its cells or converters."""
     crossbar, own = hardware.crossbar, described.crossbar
     if hardware.unpriced:
         raise HardwareError(f"{described.name} neither prices nor excludes {hardware.unpriced[0]} ({crossbar.mapping})")

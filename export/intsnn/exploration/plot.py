@@ -15,7 +15,11 @@ _SUFFIXES = (".svg", ".png", ".pdf")
 
 
 def write_plot(exploration: Exploration, path: Path) -> None:
-    """Write the picture; its suffix says the format (.svg, .png, .pdf). The same exploration gives the same SVG."""
+    """Write the picture; its suffix says the format (.svg, .png, .pdf). The same exploration gives the same SVG.
+
+    Raises:
+        UsageError: the suffix is another, or matplotlib is not installed.
+    """
     if path.suffix not in _SUFFIXES:
         raise UsageError(f"a picture must end in {', '.join(_SUFFIXES)} (got {path.name!r})")
     try:

@@ -142,7 +142,11 @@ class HardwareSpec(StrictModel):
         return self.components[priced] if isinstance(priced, str) else priced
 
     def latency_ns(self, item: Item) -> float:
-        """Time of one event of a timed item; HardwareError where the description excludes it."""
+        """Time of one event of a timed item, ns.
+
+        Raises:
+            HardwareError: the description excludes it or gives no time.
+        """
         cost = self.cost(item)
         if cost is None or cost.latency_ns is None:
             raise HardwareError(

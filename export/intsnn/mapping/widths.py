@@ -18,7 +18,11 @@ from intsnn.mapping.operations import Operation
 
 
 def of_one_width(demand: Demand, bits: int) -> Demand:
-    """Weights, membranes, accumulators and currents of `bits`; every requantization multiplies and adds."""
+    """Weights, membranes, accumulators and currents of `bits`; every requantization multiplies and adds.
+
+    Raises:
+        UsageError: the bits lie outside 1 to 64.
+    """
     _check(bits, "bits")
     nodes = (
         replace(node, weight_bits=bits) if isinstance(node, WeightLayer) else _one_width(node, bits)
@@ -28,7 +32,11 @@ def of_one_width(demand: Demand, bits: int) -> Demand:
 
 
 def with_weight_bits(demand: Demand, bits: float) -> Demand:
-    """Every weight of `bits`; accumulators grow or shrink by as many bits as the weights they sum."""
+    """Every weight of `bits`; accumulators grow or shrink by as many bits as the weights they sum.
+
+    Raises:
+        UsageError: the bits lie outside 1 to 64.
+    """
     _check(bits, "weight_bits")
     change = {layer.name: math.ceil(bits) - math.ceil(layer.weight_bits) for layer in demand.layers}
     nodes = (
@@ -41,7 +49,11 @@ def with_weight_bits(demand: Demand, bits: float) -> Demand:
 
 
 def with_membrane_bits(demand: Demand, bits: int) -> Demand:
-    """Every membrane of `bits`; each neuron's words by as many bits, currents as those of the widest membrane."""
+    """Every membrane of `bits`; each neuron's words by as many bits, currents as those of the widest membrane.
+
+    Raises:
+        UsageError: the bits lie outside 1 to 64.
+    """
     _check(bits, "membrane_bits")
     widest = max((_membrane_bits(node) for node in demand.digital if _membrane_bits(node)), default=bits)
     nodes = (

@@ -39,7 +39,11 @@ class ArithmeticProxy:
 
     @property
     def ratio(self) -> float:
-        """ANN / SNN; HardwareError where no neuron fires."""
+        """ANN / SNN.
+
+        Raises:
+            HardwareError: no neuron fires.
+        """
         if self.snn_pj == 0:
             raise HardwareError("the ratio needs synaptic operations (got 0)", hints=["give inputs that are not all 0"])
         return self.ann_pj / self.snn_pj

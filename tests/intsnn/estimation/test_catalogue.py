@@ -16,7 +16,8 @@ from intsnn.estimation.schedule import latency_of
 from intsnn.hardware import HardwareSpec
 from intsnn.hardware.chip import Item
 from intsnn.mapping import map_graph
-from intsnn.report.html.palette import COLOURS, colours, in_words
+from intsnn.report.html.palette import COLOURS, colours
+from intsnn.report.words import in_words
 from tests.support.crossbar_by_hand import small_hardware
 from tests.support.descriptions import read_description
 from tests.support.hand_made_graphs import wide_hand_made_graphs

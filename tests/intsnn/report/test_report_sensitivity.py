@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from intsnn.activity import assume, measure
 from intsnn.errors import HardwareError
 from intsnn.estimation.estimation import estimate
+from intsnn.estimation.price_sensitivity import FACTORS
 from intsnn.estimation.report import Unavailable
-from intsnn.estimation.sensitivity import FACTORS
 from intsnn.estimation.spikesim.estimation import estimate_by_spikesim
 from intsnn.hardware import HardwareSpec, load_hardware, load_spikesim
 from intsnn.mapping import map_graph
-from intsnn.mapping.placement import Cells, placed_layers
+from intsnn.mapping.placement import UsedCells, placed_layers
 from intsnn.report import to_markdown
 from intsnn.report.context import arithmetic_proxy, spikesim_figures
 from tests.support.crossbar_by_hand import place_cells, small_hardware
@@ -101,7 +101,7 @@ def test_placed_cells_are_those_of_placing_every_single_cell(data) -> None:
         )
 
 
-def _cells(rectangles: tuple[Cells, ...]) -> set[tuple[int, int]]:
+def _cells(rectangles: tuple[UsedCells, ...]) -> set[tuple[int, int]]:
     return {
         (one.row + i, one.column + j)
         for one in rectangles

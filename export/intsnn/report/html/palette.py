@@ -24,8 +24,3 @@ def colours_of(report: HardwareReport) -> Mapping[str, str]:
     """One colour for each part of the chip in all pictures of a report."""
     area = [] if isinstance(report.area, Unavailable) else [part.group for part in report.area]
     return colours([*(part.group for part in report.energy), *area])
-
-
-def in_words(name: str) -> str:
-    """pool_and_add -> pool and add; adc -> ADC."""
-    return "ADC" if name == "adc" else name.replace("_", " ")
