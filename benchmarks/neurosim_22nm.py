@@ -16,7 +16,7 @@ from benchmarks.neurosim_runs import activity_at, network, network_demand, print
 from intsnn.estimation.estimation import estimate
 from intsnn.estimation.report import HardwareReport
 from intsnn.hardware import HardwareSpec, load_hardware
-from intsnn.hardware.items import Item
+from intsnn.hardware.chip import Item
 
 Reading = Literal["pulse", "sensing"]
 RATES = (0.05, 0.15, 0.40)

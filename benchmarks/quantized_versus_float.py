@@ -18,10 +18,9 @@ import mdcompress as md
 from intsnn.activity import Activity, assume, measure
 from intsnn.estimation.baselines import estimate_baseline, named_baseline
 from intsnn.estimation.estimation import estimate
-from intsnn.estimation.report import HardwareReport
+from intsnn.estimation.report import HardwareReport, value_of
 from intsnn.graph import IntGraph
 from intsnn.hardware import Hardware, load_hardware
-from intsnn.hardware.figures import value_of
 from intsnn.report.comparison import Comparison, compare
 from mdcompress import zoo
 from mdcompress.data import calibration, load_data

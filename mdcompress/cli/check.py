@@ -160,7 +160,7 @@ def _read_recipe(file: Path) -> str:
 def _read_hardware(file: Path) -> str:
     from intsnn.estimation.costs import price_of
     from intsnn.hardware import HardwareSpec, load_hardware
-    from intsnn.hardware.items import Item
+    from intsnn.hardware.chip import Item
 
     hardware = load_hardware(file)
     if isinstance(hardware, HardwareSpec) and hardware.crossbar.readout == "converter":
@@ -169,7 +169,7 @@ def _read_hardware(file: Path) -> str:
 
 
 def _read_analog(file: Path) -> str:
-    from intsnn.analog.loading import load_analog
+    from intsnn.analog.spec import load_analog
 
     return f"analog description {load_analog(file).name}"
 

@@ -9,7 +9,7 @@ from typing import Any, TypeVar, get_args
 import click
 
 from intsnn.exploration.design_space import DesignSpace
-from intsnn.hardware.spec import Encoding, Gating, KernelMapping, ScheduleRule
+from intsnn.hardware.chip import Encoding, Gating, KernelMapping, ScheduleRule
 from mdcompress.cli.console import Console
 from mdcompress.cli.opening import open_workspace
 from mdcompress.cli.options import Selection, example, force_option, hardware_option, output_options, run_options
@@ -94,7 +94,7 @@ def _budget(text: str) -> int | None:
     "--accuracies",
     type=click.Path(path_type=Path),
     help="CSV: a column accuracy, from 0 to 1, and any of crossbar, cell_bits, adc_bits, column_mux, encoding, "
-    "mapping, gating, schedule, array_budget, weight_bits, membrane_bits, time_steps. Only designs in it compete.",
+    "mapping, gating, schedule, array_budget, weight_bits, membrane_bits, time_steps. Only designs in it are compared.",
 )
 @click.option("--output", type=click.Path(path_type=Path), help="Folder for exploration.csv and exploration.svg.")
 @force_option

@@ -46,7 +46,7 @@ class AnalogOption(click.Option):
 
     def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
         """The option and its help."""
-        from intsnn.analog.loading import shipped_analog
+        from intsnn.analog.spec import shipped_analog
 
         return _with_names(super().get_help_record(ctx), shipped_analog())
 

@@ -11,7 +11,7 @@ import numpy as np
 from intsnn.arithmetic import IntArray
 from intsnn.graph import IntConv, IntConvTranspose, IntLinear, Sizes, Synapse
 from intsnn.hardware import HardwareSpec, load_hardware
-from intsnn.hardware.spec import Crossbar, Encoding, Gating, KernelMapping
+from intsnn.hardware.chip import Crossbar, Encoding, Gating, KernelMapping
 
 # row of the weight matrix a cell belongs to, to find its pulse again: (group, input channel, kernel position)
 Row = tuple[int, int, int]
@@ -60,7 +60,7 @@ def small_hardware(
         **shipped.crossbar.model_dump(),
         "rows": rows,
         "columns": columns,
-        "cell": {"kind": "test", "bits": cell_bits},
+        "cell": {**shipped.crossbar.cell.model_dump(), "bits": cell_bits},
         "encoding": encoding,
         "mapping": mapping,
         "gating": gating,
@@ -71,7 +71,7 @@ def small_hardware(
         {
             **shipped.model_dump(),
             "crossbar": crossbar,
-            "buffers": {"input_reuse": input_reuse},
+            "buffers": {**shipped.buffers.model_dump(), "input_reuse": input_reuse},
             "interconnect": {"encoding": transport, "hops": 2},
         }
     )

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TypeVar
 
-from intsnn.estimation.report import HardwareReport
-from intsnn.hardware.figures import Unavailable
+from intsnn.estimation.report import HardwareReport, Unavailable
 
 T = TypeVar("T")
 

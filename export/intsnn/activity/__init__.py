@@ -1,16 +1,15 @@
 """What a network does on data: spikes and values counted, or assumed."""
 
 from intsnn.activity.activity import (
-    ACTIVITY_SCHEMA,
     Activity,
     NeuronActivity,
     ProductActivity,
     SynapseActivity,
     assume,
+    first_steps,
     measure,
-    read_activity,
-    write_activity,
 )
+from intsnn.activity.file import ACTIVITY_SCHEMA, read_activity, write_activity
 
 __all__ = [
     "ACTIVITY_SCHEMA",
@@ -19,6 +18,7 @@ __all__ = [
     "ProductActivity",
     "SynapseActivity",
     "assume",
+    "first_steps",
     "measure",
     "read_activity",
     "write_activity",

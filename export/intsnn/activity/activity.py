@@ -18,30 +18,28 @@ are the pairs it multiplies of which neither is 0: sum_{n,d,m} [a_nd != 0] [b_dm
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Annotated, Literal, Self
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import ConfigDict, Field, model_validator
 
 from intsnn.activity.assumption import expected_counts, operand_sizes
 from intsnn.activity.occupancy import Cut, Occupancy, Steps, count_occupancy, input_uses, sharing, usual_cuts
 from intsnn.arithmetic import IntArray, word_bits
 from intsnn.errors import HardwareError, InputError, UsageError
 from intsnn.execution.interpreter import Evaluation, checked_input, evaluate
-from intsnn.files import write_atomically
 from intsnn.graph import IntGraph, IntMatMul, IntRecurrentNeuron, Synapse
 from intsnn.graph.bounds import read_bounds
 from intsnn.graph.fingerprint import fingerprint
-from intsnn.yaml.file import RuleError, StrictModel, read_yaml
 
-ACTIVITY_SCHEMA = "intsnn.activity/1"
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
 FloatArray = npt.NDArray[np.float64]
+PartT = TypeVar("PartT", bound="DataclassInstance")
 _COUNTS = 4  # lists of counts of a weight layer before its occupancies
 
 
@@ -111,14 +109,22 @@ class Activity:
         return spikes / places if places else 0.0
 
     def synapse(self, name: str) -> SynapseActivity:
-        """The activity of one weight layer; HardwareError where there is none."""
+        """The activity of one weight layer.
+
+        Raises:
+            HardwareError: there is none of that name.
+        """
         for synapse in self.synapses:
             if synapse.name == name:
                 return synapse
         raise HardwareError(f"the activity has no layer {name!r}", hints=["measure it again on this graph"])
 
     def product(self, name: str) -> ProductActivity:
-        """The activity of one matrix product; HardwareError where there is none."""
+        """The activity of one matrix product.
+
+        Raises:
+            HardwareError: there is none of that name.
+        """
         for product in self.products:
             if product.name == name:
                 return product
@@ -155,6 +161,32 @@ def measure(graph: IntGraph, batches: Iterable[npt.ArrayLike], *, cuts: Iterable
     return _activity(graph, means, counted, source="measured", samples=samples, time_steps=time_steps)
 
 
+def first_steps(activity: Activity, time_steps: int) -> Activity:
+    """The activity of the first steps only: what a run of fewer steps does, since no step knows how many follow.
+
+    Raises:
+        UsageError: the activity has not so many steps.
+    """
+    if not 1 <= time_steps <= activity.time_steps:
+        raise UsageError(
+            f"time_steps must lie between 1 and the activity's {activity.time_steps} (got {time_steps})",
+            hints=["measure or assume an activity of more steps"],
+        )
+    return replace(_first_of(activity, time_steps), time_steps=time_steps)
+
+
+def _first_of(part: PartT, steps: int) -> PartT:
+    """A part of an activity with every field of `Steps` cut, in the parts that it holds too."""
+    cut: dict[str, object] = {}
+    for field in fields(part):
+        value = getattr(part, field.name)
+        if field.type == "Steps":
+            cut[field.name] = value[:steps]
+        elif isinstance(value, tuple) and value and is_dataclass(value[0]):
+            cut[field.name] = tuple(_first_of(one, steps) for one in value)
+    return replace(part, **cut)
+
+
 def assume(graph: IntGraph, *, rate: float, time_steps: int) -> Activity:
     """The activity expected if every neuron fires with probability `rate` in every step, independently of all others.
 
@@ -180,102 +212,6 @@ def assume(graph: IntGraph, *, rate: float, time_steps: int) -> Activity:
     for recurrent in graph.of_type(IntRecurrentNeuron):
         means[recurrent.recurrent_synapse.name][:, 0] = 0  # nothing has fired before the first step
     return _activity(graph, means, {}, source="assumed", samples=0, time_steps=time_steps)
-
-
-def write_activity(activity: Activity, path: str | Path) -> None:
-    """Write activity.json, whole or not at all."""
-    text = json.dumps({"schema": ACTIVITY_SCHEMA, **asdict(activity)}, indent=1) + "\n"
-    write_atomically(path, text.encode())
-
-
-def read_activity(path: str | Path) -> Activity:
-    """Read activity.json; every fault with its place."""
-    file = read_yaml(
-        Path(path), _ActivityFile, schema=ACTIVITY_SCHEMA
-    )  # JSON is YAML, and this reader knows the places
-    return Activity(
-        source=file.source,
-        samples=file.samples,
-        time_steps=file.time_steps,
-        graph=file.graph,
-        neurons=tuple(NeuronActivity(**dict(neuron)) for neuron in file.neurons),
-        synapses=tuple(_read_synapse(entry) for entry in file.synapses),
-        products=tuple(ProductActivity(**dict(product)) for product in file.products),
-    )
-
-
-def _read_synapse(entry: _SynapseEntry) -> SynapseActivity:
-    counts = {name: value for name, value in entry if name != "occupancy"}
-    found = tuple(
-        Occupancy(Cut(**dict(one.cut)), arrays=one.arrays, pes=one.pes, outputs=one.outputs) for one in entry.occupancy
-    )
-    return SynapseActivity(**counts, occupancy=found)
-
-
-NotNegativeSteps = Annotated[tuple[Annotated[float, Field(ge=0)], ...], Field(min_length=1)]
-
-
-class _NeuronEntry(StrictModel):
-    name: str
-    size: Annotated[int, Field(ge=1)]
-    spikes: NotNegativeSteps
-
-
-class _CutEntry(StrictModel):
-    mapping: Literal["kernel_split", "im2col"]
-    rows: Annotated[int, Field(ge=1)]
-    groups: Annotated[int, Field(ge=1)]
-
-
-class _OccupancyEntry(StrictModel):
-    cut: _CutEntry
-    arrays: NotNegativeSteps
-    pes: NotNegativeSteps
-    outputs: NotNegativeSteps
-
-
-class _SynapseEntry(StrictModel):
-    name: str
-    size: Annotated[int, Field(ge=1)]
-    active_inputs: NotNegativeSteps
-    row_activations: NotNegativeSteps
-    row_pulses: NotNegativeSteps
-    input_sum: Annotated[tuple[float, ...], Field(min_length=1)]
-    occupancy: tuple[_OccupancyEntry, ...] = ()
-
-
-class _ProductEntry(StrictModel):
-    name: str
-    sizes: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]]
-    active_left: NotNegativeSteps
-    active_right: NotNegativeSteps
-    active_pairs: NotNegativeSteps
-
-
-class _ActivityFile(StrictModel):
-    model_config = ConfigDict(title="activity file")
-
-    source: Literal["measured", "assumed"]
-    samples: Annotated[int, Field(ge=0)]
-    time_steps: Annotated[int, Field(ge=1)]
-    graph: str
-    neurons: tuple[_NeuronEntry, ...]
-    synapses: tuple[_SynapseEntry, ...]
-    products: tuple[_ProductEntry, ...] = ()
-
-    @model_validator(mode="after")
-    def _every_step_is_there(self) -> Self:
-        lists = [neuron.spikes for neuron in self.neurons]
-        for one in self.synapses:
-            lists += [one.active_inputs, one.row_activations, one.row_pulses, one.input_sum]
-            lists += [steps for found in one.occupancy for steps in (found.arrays, found.pes, found.outputs)]
-        for product in self.products:
-            lists += [product.active_left, product.active_right, product.active_pairs]
-        for steps in lists:
-            if len(steps) != self.time_steps:
-                message = f"every list of counts must have {self.time_steps} steps (got {len(steps)})"
-                raise RuleError(message, field="time_steps", hint="measure the activity again")
-        return self
 
 
 def _activity(

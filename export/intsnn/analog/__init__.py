@@ -1,8 +1,7 @@
 """Analog accuracy: an integer graph on arrays of cells that are not ideal."""
 
 from intsnn.analog.inference import AnalogChip, AnalogRun, make_chip, run_analog
-from intsnn.analog.loading import load_analog, shipped_analog
-from intsnn.analog.spec import ANALOG_SCHEMA, AnalogSpec
+from intsnn.analog.spec import ANALOG_SCHEMA, AnalogSpec, load_analog, shipped_analog
 
 __all__ = [
     "ANALOG_SCHEMA",

@@ -29,7 +29,7 @@ import numpy.typing as npt
 from intsnn.arithmetic import IntArray
 from intsnn.graph import Synapse
 from intsnn.graph.windows import NumberT, patches, placed, weight_rows
-from intsnn.hardware.spec import Crossbar
+from intsnn.hardware.chip import Crossbar
 from intsnn.mapping import LayerMapping
 
 FloatArray = npt.NDArray[np.float64]

@@ -19,13 +19,13 @@ from intsnn.analog.arrays import LayerArrays
 from intsnn.analog.effective_conductance import effective_conductance
 from intsnn.analog.noise import drifted, programmed, reading_deviation, with_stuck_cells
 from intsnn.analog.spec import AnalogSpec, Drift, Wires
-from intsnn.hardware.spec import Crossbar
+from intsnn.hardware.chip import Crossbar
 
 FloatArray = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
-class Cells:
+class CellConductances:
     """Conductances of a layer's cells in uS, [A, Q, N, R, C].
 
     conductance: what lasts for a whole run. deviation: sigma of the noise that each read draws anew, None where there
@@ -42,7 +42,7 @@ def level_step_us(spec: AnalogSpec, cell_bits: int) -> float:
     return (spec.conductance.maximum_us - spec.conductance.minimum_us) / int(2**cell_bits - 1)
 
 
-def make_cells(arrays: LayerArrays, spec: AnalogSpec, seed: int | tuple[int, ...]) -> Cells:
+def make_cells(arrays: LayerArrays, spec: AnalogSpec, seed: int | tuple[int, ...]) -> CellConductances:
     """The cells of one chip. Each effect draws from a stream of its own, so none of them shifts another's."""
     of_programming, of_drift, of_stuck, of_reading = np.random.SeedSequence(seed).spawn(4)
     cell, random = spec.conductance, np.random.default_rng
@@ -53,15 +53,15 @@ def make_cells(arrays: LayerArrays, spec: AnalogSpec, seed: int | tuple[int, ...
         before, now = (with_stuck_cells(cells, cell, spec.stuck, random(of_stuck)) for cells in (before, now))
     compensation = _compensation(before, now, spec.drift)
     if spec.reading is None:
-        return Cells(now, None, compensation)
+        return CellConductances(now, None, compensation)
     deviation = reading_deviation(now, before, cell, spec.reading)
     if spec.reading.drawn == "each_read":
-        return Cells(now, deviation, compensation)
+        return CellConductances(now, deviation, compensation)
     noisy = np.maximum(now + deviation * random(of_reading).standard_normal(now.shape), 0.0)
-    return Cells(noisy, None, compensation)
+    return CellConductances(noisy, None, compensation)
 
 
-def read_levels(cells: Cells, spec: AnalogSpec, arrays: LayerArrays, crossbar: Crossbar) -> FloatArray:
+def read_levels(cells: CellConductances, spec: AnalogSpec, arrays: LayerArrays, crossbar: Crossbar) -> FloatArray:
     """What one pulse on a row adds to a column, in levels, [A, Q, N, R, C]; with ideal cells and wires `levels`."""
     conductance = cells.conductance
     if spec.wires is not None:
@@ -70,7 +70,7 @@ def read_levels(cells: Cells, spec: AnalogSpec, arrays: LayerArrays, crossbar: C
     return levels / level_step_us(spec, arrays.cell_bits)
 
 
-def read_variance(cells: Cells, spec: AnalogSpec, arrays: LayerArrays) -> FloatArray | None:
+def read_variance(cells: CellConductances, spec: AnalogSpec, arrays: LayerArrays) -> FloatArray | None:
     """Variance in levels^2 that one pulse on a row adds to a column; taken without the loss in the wires."""
     if cells.deviation is None:
         return None

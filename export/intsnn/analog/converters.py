@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from intsnn.arithmetic import IntArray
 from intsnn.errors import HardwareError
-from intsnn.hardware.spec import Crossbar
+from intsnn.hardware.chip import Crossbar
 
 Sums = npt.NDArray[np.float32]
 

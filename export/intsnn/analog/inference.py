@@ -7,7 +7,7 @@ integer code of the interpreter, so with ideal cells, no wires and lossless conv
 from __future__ import annotations
 
 from collections.abc import Mapping as ByName
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -144,4 +144,4 @@ def _calibrated(chip: AnalogChip, x: npt.ArrayLike) -> AnalogChip:
         node.name: calibrated(chip.layers[node.name], read, chip.spec, chip.hardware.crossbar)
         for node, read in (step.weight_layer for step in evaluate(chip.graph, x) if step.weight_layer is not None)
     }
-    return AnalogChip(chip.graph, chip.hardware, chip.spec, chip.seed, layers)
+    return replace(chip, layers=layers)

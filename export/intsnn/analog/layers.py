@@ -19,7 +19,7 @@ from intsnn.analog.arrays import FloatArray, LayerArrays, Sums
 from intsnn.analog.converters import Converter, percentile_of, reaching
 from intsnn.analog.spec import AnalogSpec
 from intsnn.arithmetic import IntArray
-from intsnn.hardware.spec import Crossbar
+from intsnn.hardware.chip import Crossbar
 
 _WORKING_NUMBERS = 2**19  # pulses and column sums in memory at once: 2 MiB of float32, which a cache holds
 

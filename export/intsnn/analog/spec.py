@@ -1,19 +1,22 @@
-"""What an analog description holds: the conductances of a cell and every way in which it is not the ideal one.
+"""What an analog description holds: the conductances of a cell and every way in which it is not the ideal one; reading.
 
 A part that is absent is ideal. Conductances are in uS, resistances in ohm, times in s. g = G / G_max.
 """
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
 from intsnn.errors import UsageError
-from intsnn.hardware.spikesim_spec import Excluded, NotNegative, Positive, Text
-from intsnn.yaml.file import RuleError, StrictModel
+from intsnn.hardware.loading import description_file, shipped_in
+from intsnn.hardware.spikesim_spec import Excluded
+from intsnn.yaml.file import NotNegative, Positive, RuleError, StrictModel, Text, read_yaml
 
 ANALOG_SCHEMA = "mdcompress.analog/1"
+_FOLDER = Path(__file__).parent
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 ColumnGains = Literal["none", "calibrated"]
@@ -180,6 +183,9 @@ class AnalogSpec(StrictModel):
 
         Deviations of programming, drift exponents, reading and converters, and the shares of stuck cells. Mean drift,
         wires, resolution and range stay.
+
+        Raises:
+            UsageError: the factor is below 0, or more than all cells would be stuck.
         """
         if not factor >= 0:
             raise UsageError(f"noise is scaled by a factor of at least 0 (got {factor})")
@@ -214,3 +220,20 @@ def _scaled_stuck(part: StuckCells, factor: float) -> StuckCells:
     if factor * (part.on + part.off) > 1:
         raise UsageError(f"{factor:g} times as many stuck cells are more than all (got {part.on} on, {part.off} off)")
     return part.model_copy(update={"on": factor * part.on, "off": factor * part.off})
+
+
+def shipped_analog() -> tuple[str, ...]:
+    """Names of the descriptions that are shipped."""
+    return shipped_in(_FOLDER)
+
+
+def load_analog(name_or_path: str | Path) -> AnalogSpec:
+    """The description of that name, or in that file: a path, or text with a `/` or a `.yaml` ending.
+
+    Raises:
+        HardwareError: no description of that name is shipped.
+        MissingFileError: there is no such file.
+        InvalidFileError: the file breaks its schema.
+    """
+    path = description_file(name_or_path, _FOLDER, kind="analog")
+    return read_yaml(path, AnalogSpec, schema=ANALOG_SCHEMA)

@@ -50,7 +50,11 @@ def named_baselines() -> tuple[str, ...]:
 
 
 def named_baseline(name: str) -> Baseline:
-    """The baseline of that name; UsageError where there is none."""
+    """The baseline of that name.
+
+    Raises:
+        UsageError: there is none.
+    """
     match name:
         case "float32" | "float16":
             return _baseline(name, 32 if name == "float32" else 16, (*_SAME, _AS_INTEGER))
@@ -63,7 +67,12 @@ def named_baseline(name: str) -> Baseline:
 def estimate_baseline(
     graph: IntGraph, activity: Activity, hardware: str | Path | Hardware, *, name: str
 ) -> HardwareReport:
-    """The figures of the named baseline of a graph."""
+    """The figures of the named baseline of a graph.
+
+    Raises:
+        UsageError: there is no baseline of that name.
+        HardwareError: as `estimate` does.
+    """
     return estimate(graph, activity, hardware, demand=named_baseline(name).demand(graph))
 
 

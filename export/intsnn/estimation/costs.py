@@ -20,8 +20,8 @@ import numpy as np
 
 from intsnn.errors import HardwareError
 from intsnn.estimation.events import EventCount, EventCounts, InstanceCount
-from intsnn.hardware.items import Item
-from intsnn.hardware.spec import Cost, HardwareSpec, Quantity
+from intsnn.hardware.chip import Item, Quantity
+from intsnn.hardware.spec import Cost, HardwareSpec
 
 LEAKAGE = "leakage"
 Tally = Mapping[tuple[Item, float | None], float]  # counts by item and width
@@ -94,8 +94,16 @@ def price_items(events: Tally, instances: Tally, price_list: PriceList) -> ItemT
 
 
 def price_list_of(hardware: HardwareSpec) -> PriceList:
-    """The prices of a description, each worked out once."""
-    return cache(lambda item, quantity, bits: price_of(item, quantity, hardware, bits=bits))
+    """The prices of a description, each worked out once, of counts that the catalogue of items knows (chip.py)."""
+
+    @cache
+    def listed(item: Item, quantity: Quantity, bits: float | None) -> float | None:
+        meaning = item.meaning
+        assert meaning.has(quantity), f"{item.value} is counted and priced by {quantity}, which its meaning has not"
+        assert meaning.by_width == (bits is not None), f"{item.value}: counted at {bits} bits against its meaning"
+        return price_of(item, quantity, hardware, bits=bits)
+
+    return listed
 
 
 def _by_item(counts: Tally, quantity: Quantity, price_list: PriceList) -> dict[Item, float]:
@@ -113,8 +121,24 @@ def leakage_pj(leakage_uw: float, latency_ns: float) -> float:
 
 
 def price_of(item: Item, quantity: Quantity, hardware: HardwareSpec, *, bits: float | None = None) -> float | None:
-    """Price of one event or instance at a width; None where the item is excluded or the quantity missing."""
+    """Price of one event or instance at a width; None where the item is excluded or the quantity missing.
+
+    Args:
+        item: what is counted.
+        quantity: pJ of an event, um2 or uW of an instance, ns of a timed event.
+        hardware: the description.
+        bits: the width, where the item has one.
+
+    Raises:
+        HardwareError: the item is neither priced nor excluded, or the width lies outside a table that must not be
+            extended.
+    """
     cost = hardware.cost(item)
+    if cost is None and item.value not in hardware.excluded:
+        raise HardwareError(
+            f"{hardware.name} neither prices nor excludes {item.value}, which is counted",
+            hints=[f"write costs.{item.value}, or excluded.{item.value} with the reason"],
+        )
     published = None if cost is None else getattr(cost, quantity)
     if cost is None or published is None:
         return None

@@ -26,8 +26,8 @@ from intsnn.estimation.spikesim.estimation import estimate_by_spikesim
 from intsnn.graph import IntGraph
 from intsnn.graph.fingerprint import fingerprint
 from intsnn.hardware import Hardware, HardwareSpec, SpikeSimSpec, load_hardware
-from intsnn.hardware.items import Item
-from intsnn.hardware.spec import QUANTITIES, Cost
+from intsnn.hardware.chip import QUANTITIES, Item
+from intsnn.hardware.spec import Cost
 from intsnn.mapping import LayerMapping, Mapping, place
 from intsnn.mapping.demand import Demand, DigitalNode, WeightLayer, demand_of
 
@@ -67,11 +67,10 @@ def _by_components(graph: IntGraph, activity: Activity, hardware: HardwareSpec, 
     counts = count(mapping, activity)
     when = timeline(mapping, time_steps=activity.time_steps)
     prices = price(counts, hardware, latency_ns=when.latency_ns)
-    technology = hardware.technology
     return HardwareReport(
         hardware=hardware.name,
         summary=hardware.summary,
-        technology=Technology(technology.node_nm, technology.voltage_v, technology.clock_mhz),
+        technology=Technology(**dict(hardware.technology)),
         workload=Workload.of(activity),
         nodes=_mapped_nodes(demand, mapping, activity),
         energy=prices.energy,
@@ -80,7 +79,7 @@ def _by_components(graph: IntGraph, activity: Activity, hardware: HardwareSpec, 
         provenance=_provenance(hardware),
         not_modelled=_left_out(hardware),
         notes=remarks(mapping, activity, prices.energy),
-        floorplan=Floorplan(hardware.floorplan.factor, hardware.floorplan.source),
+        floorplan=Floorplan(**dict(hardware.floorplan)),
         basis=Basis(graph, activity, mapping, counts),
         timeline=when,
     )
@@ -129,7 +128,7 @@ def _left_out(hardware: HardwareSpec) -> tuple[NotModelled, ...]:
         for name, cost in _priced(hardware)
         for quantity, reason in cost.missing.items()
     ]
-    others = [NotModelled(entry.effect, entry.reason) for entry in hardware.not_modelled]
+    others = [NotModelled(**dict(entry)) for entry in hardware.not_modelled]
     return (*excluded, *missing, *others)
 
 

@@ -44,8 +44,8 @@ from intsnn.activity import Activity, ProductActivity, SynapseActivity
 from intsnn.arithmetic import Bounds, tree_bits, word_bits
 from intsnn.errors import HardwareError
 from intsnn.estimation.gating import Reads, converted_reads
-from intsnn.hardware.items import Item
-from intsnn.hardware.spec import Crossbar, HardwareSpec
+from intsnn.hardware.chip import Crossbar, Item
+from intsnn.hardware.spec import HardwareSpec
 from intsnn.mapping import DigitalMapping, LayerMapping, Mapping
 from intsnn.mapping.operations import Operation
 

@@ -10,7 +10,7 @@ layer's cut (occupancy.py); else it is estimated from the rate r of active rows,
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, assert_never
 
 import numpy as np
@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from intsnn.activity import SynapseActivity
 from intsnn.activity.occupancy import Cut
-from intsnn.hardware.spec import Gating
+from intsnn.hardware.chip import Gating
 from intsnn.mapping import LayerMapping
 
 FloatArray = npt.NDArray[np.float64]
@@ -65,7 +65,7 @@ def converted_reads(layer: LayerMapping, seen: SynapseActivity, gating: Gating) 
             return active_reads(layer, seen)
         case "pe":
             active = active_reads(layer, seen)
-            return Reads(active.pes * layer.array_kernel, active.pes, active.outputs, active.known_by)
+            return replace(active, arrays=active.pes * layer.array_kernel)
         case _:
             assert_never(gating)
 

@@ -8,8 +8,7 @@ from typing import assert_never
 from intsnn.activity import Activity
 from intsnn.estimation.costs import EnergyPart
 from intsnn.estimation.gating import active_reads, converted_reads, every_read
-from intsnn.hardware.items import Item
-from intsnn.hardware.spec import Gating
+from intsnn.hardware.chip import Gating, Item
 from intsnn.mapping import LayerMapping, Mapping
 
 ASSUMED = (
@@ -17,7 +16,7 @@ ASSUMED = (
     "wider ones uniform over their range."
 )
 _LOW_UTILISATION = 0.1  # below this share of used cells a note says so
-_FOLLOWS_SPIKES = (Item.ROW_ACTIVATION.value, Item.CELL_READ.value, Item.POPCOUNT_ADD.value)
+_PER_ACTIVE_ROW = {item.value: item.meaning.per_active_row for item in Item if item.meaning.per_active_row}
 
 
 def remarks(mapping: Mapping, activity: Activity, energy: tuple[EnergyPart, ...]) -> tuple[str, ...]:
@@ -56,7 +55,7 @@ def idle_share(layer: LayerMapping, activity: Activity) -> float:
 
 def _sparsity(mapping: Mapping, activity: Activity, energy: tuple[EnergyPart, ...]) -> str:
     whole = math.fsum(part.energy_pj for part in energy)
-    following = math.fsum(part.energy_pj for part in energy if part.component in _FOLLOWS_SPIKES)
+    following = math.fsum(part.energy_pj for part in energy if part.component in _PER_ACTIVE_ROW)
     left = {gating: _column_reads_left(mapping, activity, gating) for gating in ("pe", "array")}
     could = f"Skipping idle PEs leaves {left['pe']:.2%} of the column reads, skipping idle arrays {left['array']:.2%}"
     match mapping.hardware.crossbar.gating:
@@ -68,9 +67,10 @@ def _sparsity(mapping: Mapping, activity: Activity, energy: tuple[EnergyPart, ..
             done = "this hardware skips idle arrays"
         case gating:
             assert_never(gating)
+    parts = ", ".join(_PER_ACTIVE_ROW.values())
     return (
-        f"What sparsity saves: {following / whole:.1%} of the energy (row drivers, cells, row counts) is spent for "
-        "each active row; a column is read whether one row is active or all are. "
+        f"What sparsity saves: {following / whole:.1%} of the energy ({parts}) is spent for each active row; "
+        "a column is read whether one row is active or all are. "
         f"{could} ({_known(mapping, activity)}); {done}. No read is shorter for fewer spikes: sparsity saves no time."
     )
 

@@ -5,17 +5,46 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal
+from typing import Literal, TypeVar
 
 from intsnn.activity import Activity
 from intsnn.errors import HardwareError
 from intsnn.estimation.costs import LEAKAGE, AreaPart, EnergyPart
 from intsnn.estimation.events import EventCounts
+from intsnn.estimation.price_sensitivity import PriceSensitivity, sensitivities
 from intsnn.estimation.schedule import Busy, Timeline
-from intsnn.estimation.sensitivity import Sensitivity, sensitivities
 from intsnn.graph import IntGraph, Shape
-from intsnn.hardware.figures import Figure, Unavailable, value_of
 from intsnn.mapping import Mapping
+
+Known = TypeVar("Known")
+
+
+@dataclass(frozen=True)
+class Unavailable:
+    """Why a figure cannot be given, and what to do instead."""
+
+    reason: str
+    hints: tuple[str, ...] = ()
+
+
+Figure = float | Unavailable
+
+
+def value_of(figure: Known | Unavailable) -> Known:
+    """The number or the parts; what is missing is never a zero.
+
+    Raises:
+        HardwareError: there are none; the message is the reason.
+    """
+    if isinstance(figure, Unavailable):
+        raise HardwareError(figure.reason, hints=figure.hints)
+    return figure
+
+
+def or_none(figure: Known | Unavailable) -> Known | None:
+    """The number or the parts, None where there are none: what tables and files show."""
+    return None if isinstance(figure, Unavailable) else figure
+
 
 DEFINITIONS = (
     "A dense operation is a multiplication or an addition: 2 for each weight x input pair of every weight layer and "
@@ -224,7 +253,11 @@ class HardwareReport:
 
     @property
     def leakage_pj(self) -> float:
-        """The part of the energy that leaks, pJ; HardwareError where the hardware prices no leakage."""
+        """The part of the energy that leaks, pJ.
+
+        Raises:
+            HardwareError: the hardware prices no leakage.
+        """
         leaks = [part.energy_pj for part in self.energy if part.component == LEAKAGE]
         if not leaks:
             raise HardwareError(
@@ -299,7 +332,7 @@ class HardwareReport:
             return Unavailable(error.message, error.hints)
 
     @cached_property
-    def sensitivities(self) -> tuple[Sensitivity, ...]:
+    def sensitivities(self) -> tuple[PriceSensitivity, ...]:
         """What each price does to the totals when it is halved or doubled; () without mapping and counts."""
         if self.basis is None or self.basis.mapping is None or self.basis.counts is None:
             return ()

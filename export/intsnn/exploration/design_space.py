@@ -1,4 +1,4 @@
-"""The axes of an exploration: which values each takes, and the grid of all their combinations."""
+"""The axes of an exploration: which values each takes, the grid of their combinations, and what a point describes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from dataclasses import dataclass, fields
 from typing import Literal
 
 from intsnn.errors import UsageError
-from intsnn.hardware.spec import Encoding, Gating, HardwareSpec, KernelMapping, ScheduleRule
+from intsnn.hardware.chip import Encoding, Gating, KernelMapping, ScheduleRule
+from intsnn.hardware.spec import HardwareSpec
 
 AdcBits = int | Literal["lossless"]
 Axis = Literal[
@@ -87,7 +88,11 @@ class DesignSpace:
                     raise UsageError(f"{field.name} must be {words} (got {value:g})")
 
     def points(self, hardware: HardwareSpec, time_steps: int) -> Iterator[DesignPoint]:
-        """Every combination."""
+        """Every combination; an axis without values has that of the description or of the activity.
+
+        Raises:
+            UsageError: no sides are given, and the description's arrays are not square.
+        """
         crossbar = hardware.crossbar
         if not self.crossbar and crossbar.rows != crossbar.columns:
             raise UsageError(
@@ -111,3 +116,23 @@ class DesignSpace:
         names = [field.name for field in fields(self)]
         grid = itertools.product(*(getattr(self, name) or (getattr(described, name),) for name in names))
         return (DesignPoint(**dict(zip(names, values, strict=True))) for values in grid)
+
+
+def hardware_at(point: DesignPoint, described: HardwareSpec) -> HardwareSpec:
+    """A copy of the description with the axes of a point, all else as described; legal or not (`checked`)."""
+    cell = described.crossbar.cell.model_copy(update={"bits": point.cell_bits})
+    crossbar = described.crossbar.model_copy(
+        update={
+            "rows": point.crossbar,
+            "columns": point.crossbar,
+            "cell": cell,
+            "adc_bits": point.adc_bits,
+            "column_mux": point.column_mux,
+            "encoding": point.encoding,
+            "mapping": point.mapping,
+            "gating": point.gating,
+        }
+    )
+    duplication = described.duplication.model_copy(update={"arrays": point.array_budget})
+    schedule = described.schedule.model_copy(update={"rule": point.schedule})
+    return described.model_copy(update={"crossbar": crossbar, "duplication": duplication, "schedule": schedule})

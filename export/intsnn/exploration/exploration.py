@@ -1,17 +1,17 @@
-"""A network and a space of designs -> energy, latency and area of every design, and those that no other one beats.
+"""A network and a space of designs -> energy, latency and area of every design, and the Pareto set of them.
 
 Each design goes through the very mapping, counting, scheduling and pricing of an estimate; what two designs share
-(demand, activity, events) is worked out once. A design is beaten where another is at least as good in every objective
-and better in one. Objectives are energy, latency and area, and accuracy where it is given.
+(demand, activity, events) is worked out once. A design is dominated where another is at least as good in every
+objective and better in one; the Pareto set are those that none dominates. Objectives are energy, latency and area, and
+accuracy where it is given.
 
-Without accuracies nothing says what fewer bits or steps cost in accuracy, so designs compete only within their own
-weight bits, membrane bits and T; and designs whose converters are too coarse to compute the graph's integers do not
-compete at all. With accuracies, all designs that have one compete.
+Without accuracies nothing says what fewer bits or steps cost in accuracy, so designs are compared only with those of
+the same weight bits, membrane bits and T; designs whose converters are too coarse to compute the graph's integers are
+not compared at all. With accuracies, all designs that have one are compared.
 """
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache
@@ -19,7 +19,7 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 
-from intsnn.activity import Activity
+from intsnn.activity import Activity, first_steps
 from intsnn.errors import HardwareError, UsageError
 from intsnn.estimation.costs import LEAKAGE, ItemTotals, Tally, leakage_pj, price_items, price_list_of
 from intsnn.estimation.events import (
@@ -30,14 +30,15 @@ from intsnn.estimation.events import (
     count_events,
 )
 from intsnn.estimation.schedule import latency_of
-from intsnn.exploration.design_space import Axis, DesignPoint, DesignSpace
+from intsnn.exploration.design_space import Axis, DesignPoint, DesignSpace, hardware_at
 from intsnn.graph import IntGraph
 from intsnn.graph.fingerprint import fingerprint
-from intsnn.hardware.items import Item
-from intsnn.hardware.spec import Cell, HardwareSpec
+from intsnn.hardware.chip import Item
+from intsnn.hardware.spec import HardwareSpec
 from intsnn.mapping import Mapping, place
 from intsnn.mapping.demand import Demand, demand_of
 from intsnn.mapping.widths import with_membrane_bits, with_weight_bits
+from intsnn.yaml.file import checked
 
 FloatArray = npt.NDArray[np.float64]
 Accuracy = Callable[[DesignPoint], float | None]
@@ -55,7 +56,7 @@ class Dominant:
 
 @dataclass(frozen=True)
 class Design:
-    """One design's figures. accuracy: in [0, 1], None where none is known. pareto: whether no other design beats it."""
+    """One design's figures. accuracy: in [0, 1], None where none is known. pareto: whether no other dominates it."""
 
     point: DesignPoint
     energy_pj: float
@@ -84,7 +85,7 @@ class Infeasible:
 class Exploration:
     """Every design of a space, in the order of the space. hardware: the description whose prices they have.
 
-    accuracies_given: whether designs were asked for their accuracy; then only those that have one compete.
+    accuracies_given: whether designs were asked for their accuracy; then only those that have one are compared.
     """
 
     hardware: str
@@ -94,7 +95,7 @@ class Exploration:
 
     @property
     def pareto(self) -> tuple[Design, ...]:
-        """The designs that no other one beats, by energy."""
+        """The Pareto set, by energy."""
         return tuple(sorted((one for one in self.designs if one.pareto), key=lambda one: one.energy_pj))
 
 
@@ -116,7 +117,7 @@ def explore(
         accuracy: of a design, in [0, 1]; None where it is not known.
 
     Raises:
-        HardwareError: the activity is of another graph.
+        HardwareError: the activity is of another graph, or no design of the space can be priced.
         UsageError: the space asks for more steps than the activity has.
     """
     if activity.graph != fingerprint(graph):
@@ -146,6 +147,7 @@ class _Pricing:
     def __init__(self, demand: Demand, activity: Activity, hardware: HardwareSpec) -> None:
         self._demand, self._activity, self._hardware = demand, activity, hardware
         self._price_list = price_list_of(hardware)
+        self._chips = cache(self._chip)
         self._demands = cache(self._demand_with)
         self._activities = cache(self._first_steps)
         self._mappings = cache(self._mapping)
@@ -155,8 +157,7 @@ class _Pricing:
 
     def design(self, point: DesignPoint, accuracy: Accuracy | None) -> Design:
         """Map, count, schedule and price one design."""
-        hardware = _hardware_at(point, self._hardware)
-        _require_priced(hardware, self._hardware)
+        hardware = self._chips(replace(point, weight_bits=None, membrane_bits=None, time_steps=1))
         mapping = replace(self._mappings(_placed_alike(point)), hardware=hardware)
         copies = point.array_budget if hardware.interconnect.hops == "mesh" else None
         events = self._events(replace(point, column_mux=1, schedule="layer_by_layer", array_budget=copies))
@@ -175,11 +176,14 @@ class _Pricing:
             area_in=_area_dominant(totals, instances),
         )
 
+    def _chip(self, point: DesignPoint) -> HardwareSpec:
+        return legal_hardware_at(point, self._hardware)
+
     def _mapping(self, point: DesignPoint) -> Mapping:
-        return place(self._demands(point.weight_bits, point.membrane_bits), _hardware_at(point, self._hardware))
+        return place(self._demands(point.weight_bits, point.membrane_bits), hardware_at(point, self._hardware))
 
     def _tallied_events(self, point: DesignPoint) -> Tally:
-        hardware = _hardware_at(point, self._hardware)
+        hardware = hardware_at(point, self._hardware)
         mapping = replace(self._mappings(_placed_alike(point)), hardware=hardware)
         return _tally(count_events(mapping, self._activities(point.time_steps)))
 
@@ -188,7 +192,7 @@ class _Pricing:
 
     def _latency(self, point: DesignPoint) -> float:
         mapping = self._mappings(_placed_alike(point))
-        mapping = replace(mapping, hardware=_hardware_at(point, self._hardware))
+        mapping = replace(mapping, hardware=hardware_at(point, self._hardware))
         return latency_of(mapping, time_steps=point.time_steps)
 
     def _demand_with(self, weight_bits: float | None, membrane_bits: int | None) -> Demand:
@@ -199,70 +203,27 @@ class _Pricing:
         return first_steps(self._activity, time_steps)
 
 
-def first_steps(activity: Activity, time_steps: int) -> Activity:
-    """The activity of the first steps only: what a run of fewer steps does, since no step knows how many follow."""
-    if not 1 <= time_steps <= activity.time_steps:
-        raise UsageError(
-            f"time_steps must lie between 1 and the activity's {activity.time_steps} (got {time_steps})",
-            hints=["measure or assume an activity of more steps"],
-        )
-    synapses = (
-        replace(
-            one,
-            active_inputs=one.active_inputs[:time_steps],
-            row_activations=one.row_activations[:time_steps],
-            row_pulses=one.row_pulses[:time_steps],
-            input_sum=one.input_sum[:time_steps],
-            occupancy=tuple(
-                replace(
-                    cut,
-                    arrays=cut.arrays[:time_steps],
-                    pes=cut.pes[:time_steps],
-                    outputs=cut.outputs[:time_steps],
-                )
-                for cut in one.occupancy
-            ),
-        )
-        for one in activity.synapses
-    )
-    neurons = tuple(replace(one, spikes=one.spikes[:time_steps]) for one in activity.neurons)
-    products = tuple(
-        replace(
-            one,
-            active_left=one.active_left[:time_steps],
-            active_right=one.active_right[:time_steps],
-            active_pairs=one.active_pairs[:time_steps],
-        )
-        for one in activity.products
-    )
-    return replace(activity, time_steps=time_steps, neurons=neurons, synapses=tuple(synapses), products=products)
+def legal_hardware_at(point: DesignPoint, described: HardwareSpec) -> HardwareSpec:
+    """The description that a design has, held to every rule of a description.
 
-
-def _hardware_at(point: DesignPoint, hardware: HardwareSpec) -> HardwareSpec:
+    Raises:
+        HardwareError: there is no such chip, or the description has no price for it.
+    """
     if point.column_mux > point.crossbar:
         raise HardwareError(
             f"column_mux must be at most the array's {point.crossbar} columns (got {point.column_mux})",
             hints=["explore smaller multiplexers or larger arrays"],
         )
-    crossbar = hardware.crossbar.model_copy(
-        update={
-            "rows": point.crossbar,
-            "columns": point.crossbar,
-            "cell": Cell(kind=hardware.crossbar.cell.kind, bits=point.cell_bits),
-            "adc_bits": point.adc_bits,
-            "column_mux": point.column_mux,
-            "encoding": point.encoding,
-            "mapping": point.mapping,
-            "gating": point.gating,
-        }
-    )
-    duplication = hardware.duplication.model_copy(update={"arrays": point.array_budget})
-    schedule = hardware.schedule.model_copy(update={"rule": point.schedule})
-    return hardware.model_copy(update={"crossbar": crossbar, "duplication": duplication, "schedule": schedule})
+    hardware = hardware_at(point, described)
+    _require_priced(hardware, described)
+    try:
+        return checked(hardware)
+    except UsageError as error:
+        raise HardwareError(error.message, hints=error.hints) from error
 
 
 def _require_priced(hardware: HardwareSpec, described: HardwareSpec) -> None:
-    """HardwareError where a price of the description is none of this design's cells or converters."""
+    """Refuse a design where a price of the description is none of its cells or converters."""
     crossbar, own = hardware.crossbar, described.crossbar
     if hardware.unpriced:
         raise HardwareError(f"{described.name} neither prices nor excludes {hardware.unpriced[0]} ({crossbar.mapping})")
@@ -318,28 +279,28 @@ def _area_dominant(totals: ItemTotals, instances: Tally) -> Dominant:
 
 
 def _with_pareto(designs: list[Design], *, known: bool) -> tuple[Design, ...]:
-    found = set()
-    for _, group in itertools.groupby(
-        sorted(range(len(designs)), key=lambda index: _league(designs[index], known=known)),
-        key=lambda index: _league(designs[index], known=known),
-    ):
-        members = [index for index in group if _competes(designs[index], known=known)]
-        if members:
-            costs = np.array([_costs(designs[index]) for index in members])
-            found |= {index for index, free in zip(members, unbeaten(costs).tolist(), strict=True) if free}
+    """Each design with whether it belongs to the Pareto set of its compared group."""
+    groups: dict[tuple[float, ...], list[int]] = {}
+    for index, design in enumerate(designs):
+        if _is_compared(design, known=known):
+            groups.setdefault(_compared_group(design, known=known), []).append(index)
+    found: set[int] = set()
+    for members in groups.values():
+        costs = np.array([_costs(designs[index]) for index in members])
+        found |= {index for index, free in zip(members, non_dominated(costs).tolist(), strict=True) if free}
     return tuple(replace(one, pareto=index in found) for index, one in enumerate(designs))
 
 
-def _league(design: Design, *, known: bool) -> tuple[float, ...]:
-    """Designs compete within a league: all in one where accuracies are known, else those of one network."""
+def _is_compared(design: Design, *, known: bool) -> bool:
+    return design.accuracy is not None if known else design.point.exact
+
+
+def _compared_group(design: Design, *, known: bool) -> tuple[float, ...]:
+    """What the designs of one comparison have in common: nothing where accuracies are known, else their network."""
     if known:
         return ()
     values = (getattr(design.point, axis) for axis in _NETWORK_AXES)
     return tuple(-1.0 if value is None else float(value) for value in values)
-
-
-def _competes(design: Design, *, known: bool) -> bool:
-    return design.accuracy is not None if known else design.point.exact
 
 
 def _costs(design: Design) -> tuple[float, ...]:
@@ -347,10 +308,10 @@ def _costs(design: Design) -> tuple[float, ...]:
     return (design.energy_pj, design.latency_ns, design.area_um2, -(design.accuracy or 0.0))
 
 
-def unbeaten(costs: FloatArray) -> npt.NDArray[np.bool_]:
-    """Which rows of [n, objectives] no other row beats: less is better."""
+def non_dominated(costs: FloatArray) -> npt.NDArray[np.bool_]:
+    """Which rows of [n, objectives] no other row dominates, [n]: less is better."""
     free = np.ones(len(costs), dtype=np.bool_)
     for index, row in enumerate(costs):
-        beats = (costs <= row).all(axis=1) & (costs < row).any(axis=1)
-        free[index] = not beats.any()
+        dominates = (costs <= row).all(axis=1) & (costs < row).any(axis=1)
+        free[index] = not dominates.any()
     return free

@@ -12,7 +12,7 @@ from pathlib import Path
 from intsnn.errors import InvalidFileError, MissingFileError, Problem
 from intsnn.exploration.design_space import DesignPoint
 from intsnn.exploration.exploration import Accuracy, Design, Exploration
-from intsnn.report.words import percent, readable
+from intsnn.report.words import markdown_table, percent, readable
 
 _REASONS = 4  # reasons for leaving designs out that a table lists
 _NONE = "none"  # an axis without a value, as the command line spells it
@@ -48,34 +48,34 @@ def csv_text(exploration: Exploration) -> str:
 
 
 def pareto_table(exploration: Exploration, *, rows: int = 20) -> str:
-    """The unbeaten designs by energy, at most `rows`, with the axes that differ; then what was left out, and why."""
+    """The Pareto set by energy, at most `rows`, with the axes that differ; then what was left out, and why."""
     shown = exploration.pareto[:rows]
     axes = [axis for axis in AXES if len({getattr(design.point, axis) for design in exploration.designs}) > 1]
     head = (*axes, "energy uJ", "latency us", "area mm2", "accuracy", "energy is mostly", "area is mostly")
-    lines = [_line(head), _line(["---"] * len(head))]
-    lines += [_line([*(_value(design.point, axis) for axis in axes), *_cells(design)]) for design in shown]
-    unbeaten = len(exploration.pareto)
-    tail = [f"{unbeaten} of {_count(len(exploration.designs))} {'is' if unbeaten == 1 else 'are'} beaten by no other."]
+    table = markdown_table(head, ((*(_value(one.point, axis) for axis in axes), *_cells(one)) for one in shown))
+    best = len(exploration.pareto)
+    tail = [f"{best} of {_count(len(exploration.designs))} {'is' if best == 1 else 'are'} dominated by no other."]
     if len(exploration.pareto) > rows:
         tail.append(f"The {rows} with the least energy are shown; the CSV has all.")
     tail += _left_out(exploration)
     coarse = sum(not design.point.exact for design in exploration.designs)
     if coarse:
         tail.append(
-            f"{_count(coarse)} {'has' if coarse == 1 else 'have'} converters too coarse for exact sums: they compete "
-            "only if their accuracy is known."
+            f"{_count(coarse)} {'has' if coarse == 1 else 'have'} converters too coarse for exact sums: they are "
+            "compared only if their accuracy is known."
         )
-    return "\n".join([*lines, "", *(f"- {text}" for text in (*tail, *_accuracies_in_words(exploration)))])
+    tail += _accuracies_in_words(exploration)
+    return "\n".join([table, "", *(f"- {text}" for text in tail)])
 
 
 def _accuracies_in_words(exploration: Exploration) -> list[str]:
-    """In which league the designs competed, and how many did not."""
+    """With which others a design was compared, and how many were not."""
     unknown = sum(design.accuracy is None for design in exploration.designs)
     if not exploration.accuracies_given:
-        return ["No accuracy is given: designs compete within their own weight bits, membrane bits and T."]
+        return ["No accuracy is given: designs are compared with those of the same weight bits, membrane bits and T."]
     if not unknown:
         return []
-    return [f"{_count(unknown)} without an accuracy in the table: only designs that have one compete."]
+    return [f"{_count(unknown)} without an accuracy in the table: only designs that have one are compared."]
 
 
 def read_accuracies(path: Path) -> Accuracy:
@@ -201,7 +201,3 @@ def _left_out(exploration: Exploration) -> list[str]:
 
 def _count(designs: int) -> str:
     return f"{designs} design{'' if designs == 1 else 's'}"
-
-
-def _line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"

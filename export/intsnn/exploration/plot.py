@@ -1,4 +1,4 @@
-"""An exploration -> one picture: energy against latency, area and, where given, accuracy; unbeaten designs in front."""
+"""An exploration -> one picture: energy against latency, area and, where given, accuracy; the Pareto set in front."""
 
 from __future__ import annotations
 
@@ -15,7 +15,11 @@ _SUFFIXES = (".svg", ".png", ".pdf")
 
 
 def write_plot(exploration: Exploration, path: Path) -> None:
-    """Write the picture; its suffix says the format (.svg, .png, .pdf). The same exploration gives the same SVG."""
+    """Write the picture; its suffix says the format (.svg, .png, .pdf). The same exploration gives the same SVG.
+
+    Raises:
+        UsageError: the suffix is another, or matplotlib is not installed.
+    """
     if path.suffix not in _SUFFIXES:
         raise UsageError(f"a picture must end in {', '.join(_SUFFIXES)} (got {path.name!r})")
     try:
@@ -46,12 +50,12 @@ def write_plot(exploration: Exploration, path: Path) -> None:
 
 
 def _panel(axes: Axes, exploration: Exploration, name: str, factor: float) -> None:
-    beaten = [design for design in exploration.designs if not design.pareto and design.point.exact]
+    dominated = [design for design in exploration.designs if not design.pareto and design.point.exact]
     coarse = [design for design in exploration.designs if not design.pareto and not design.point.exact]
     for designs, color, size, label in (
         (coarse, "#dbe2ea", 8, "converters too coarse for exact sums"),
-        (beaten, "#8794a3", 10, "beaten"),
-        (exploration.pareto, "#c2410c", 26, "beaten by none"),
+        (dominated, "#8794a3", 10, "dominated"),
+        (exploration.pareto, "#c2410c", 26, "Pareto set"),
     ):
         known = [design for design in designs if _value(design, name) is not None]
         x = [factor * (_value(design, name) or 0.0) for design in known]

@@ -1,4 +1,4 @@
-"""A name or a path -> a checked hardware description."""
+"""A name or a path -> the file of a description, and a checked hardware description."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _FOLDER = Path(__file__).parent
 
 def shipped_hardware() -> tuple[str, ...]:
     """Names of the descriptions that are shipped."""
-    return tuple(sorted(path.stem for path in _FOLDER.glob("*.yaml")))
+    return shipped_in(_FOLDER)
 
 
 def load_hardware(name_or_path: str | Path) -> Hardware:
@@ -31,19 +31,39 @@ def load_hardware(name_or_path: str | Path) -> Hardware:
         MissingFileError: there is no such file.
         InvalidFileError: the file breaks its schema.
     """
+    path = description_file(name_or_path, _FOLDER, kind="hardware")
+    return _shipped(path.stem) if path.parent == _FOLDER else _read(path)
+
+
+def description_file(name_or_path: str | Path, folder: Path, *, kind: str) -> Path:
+    """The file that a name or a path means: text with a `/` or a `.yaml` ending is a path, all else a shipped name.
+
+    Args:
+        name_or_path: what a user wrote.
+        folder: where the shipped descriptions lie.
+        kind: `hardware` or `analog`, for the message.
+
+    Raises:
+        HardwareError: no description of that name is shipped.
+    """
     text = str(name_or_path)
     if names_a_file(name_or_path):
-        return _read(Path(text))
-    if text not in shipped_hardware():
-        close = get_close_matches(text, shipped_hardware(), n=1)
+        return Path(text)
+    names = shipped_in(folder)
+    if text not in names:
         raise HardwareError(
-            f"there is no hardware description {text!r}",
+            f"there is no {kind} description {text!r}",
             hints=[
-                *(f"did you mean `{name}`?" for name in close),
-                f"choose one of {', '.join(shipped_hardware())}, or give the path of a .yaml file",
+                *(f"did you mean `{name}`?" for name in get_close_matches(text, names, n=1)),
+                f"choose one of {', '.join(names)}, or give the path of a .yaml file",
             ],
         )
-    return _shipped(text)
+    return folder / f"{text}.yaml"
+
+
+def shipped_in(folder: Path) -> tuple[str, ...]:
+    """Names of the descriptions in a folder of this package."""
+    return tuple(sorted(path.stem for path in folder.glob("*.yaml")))
 
 
 @cache

@@ -6,15 +6,11 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 
-from intsnn.yaml.file import StrictModel
+from intsnn.yaml.file import Count, NotNegative, Positive, StrictModel, Text
 
 SPIKESIM_SCHEMA = "mdcompress.spikesim/1"
 
 Device = Literal["rram", "sram"]
-Positive = Annotated[float, Field(gt=0)]
-NotNegative = Annotated[float, Field(ge=0)]
-Count = Annotated[int, Field(ge=1)]
-Text = Annotated[str, Field(min_length=1)]
 
 EnergyMultiplier = Literal["pe_cycle", "group", "sixteen_groups", "crossbar_group", "group_group"]
 AreaMultiplier = Literal["tile", "tile_group", "pe_crossbar", "pe_group", "input_word", "membrane_word"]

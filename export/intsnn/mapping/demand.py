@@ -46,7 +46,7 @@ from intsnn.graph import (
 )
 from intsnn.graph.bounds import Carries, bounds, carries, read_bounds, recurrent_bounds
 from intsnn.graph.windows import weight_rows
-from intsnn.hardware.items import Item
+from intsnn.hardware.chip import Item
 from intsnn.mapping.flows import Flow, flows_of
 from intsnn.mapping.operations import (
     Operation,

@@ -24,11 +24,11 @@ import math
 from dataclasses import dataclass, replace
 
 from intsnn.graph import IntGraph
-from intsnn.hardware.spec import Crossbar, HardwareSpec
-from intsnn.mapping.demand import NO_TABLE, Demand, DigitalNode, Operand, StateWord, Table, WeightLayer, demand_of
+from intsnn.hardware.chip import Crossbar
+from intsnn.hardware.spec import HardwareSpec
+from intsnn.mapping.demand import Demand, DigitalNode, WeightLayer, demand_of
 from intsnn.mapping.duplication import Replicable, duplicates
 from intsnn.mapping.flows import Flow
-from intsnn.mapping.operations import Operation
 
 __all__ = [
     "DigitalMapping",
@@ -41,26 +41,14 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True)
-class LayerMapping:
-    """One weight layer on arrays.
+@dataclass(frozen=True, kw_only=True)
+class LayerMapping(WeightLayer):
+    """One weight layer on arrays: what it asks for (demand.py), and its place.
 
-    positions: output positions Ho*Wo; windows: places at which the kernel is applied, the input's places of a
-    transposed convolution, else the positions; kernel: K; groups: G; in_per_group, out_per_group: Ci/G, Co/G;
-    input_bits: bits of an input value, fed one after another; rows: used rows of each array row block (N_r entries);
-    array_kernel: K_a; column_blocks: N_c; groups_per_array: G_a; slices: S; polarity: P; copies: D. PEs and tiles are
-    those of all copies.
+    slices: S; polarity: P; array_kernel: K_a; rows: used rows of each array row block (N_r entries); column_blocks:
+    N_c; groups_per_array: G_a; copies: D. PEs and tiles are those of all copies.
     """
 
-    name: str
-    positions: int
-    windows: int
-    kernel: int
-    groups: int
-    in_per_group: int
-    out_per_group: int
-    inputs: int
-    input_bits: int
     slices: int
     polarity: int
     array_kernel: int
@@ -103,34 +91,11 @@ class LayerMapping:
         return self.windows * self.out_channels * self.kernel * self.in_per_group
 
 
-@dataclass(frozen=True)
-class DigitalMapping:
-    """A node that is no weight layer on `lanes` parallel lanes.
+@dataclass(frozen=True, kw_only=True)
+class DigitalMapping(DigitalNode):
+    """A node that is no weight layer (demand.py) on `lanes` parallel lanes."""
 
-    states: words of each element that are read and written in every step. operands: tensors that wait in a buffer until
-    the last one is there. table: constants of which every step reads its own row. clocked: whether it takes time of its
-    own; a requantization is a pipeline stage of the node that reads it. pairs: pairs of activations that it multiplies.
-    """
-
-    name: str
-    elements: int
     lanes: int
-    operations: tuple[Operation, ...]
-    states: tuple[StateWord, ...] = ()
-    operands: tuple[Operand, ...] = ()
-    table: Table = NO_TABLE
-    clocked: bool = True
-    pairs: int = 0
-
-    @property
-    def state_bits(self) -> int:
-        """Bits of each element's membranes, sums and last spikes."""
-        return sum(word.bits for word in self.states)
-
-    @property
-    def waiting_bits(self) -> int:
-        """Bits of all waiting operands."""
-        return sum(operand.values * operand.bits for operand in self.operands)
 
     @property
     def clocks(self) -> int:
@@ -164,7 +129,11 @@ class Mapping:
 
 
 def map_graph(graph: IntGraph, hardware: HardwareSpec) -> Mapping:
-    """Place every node of a legal graph."""
+    """Place every node of a legal graph.
+
+    Raises:
+        HardwareError: the graph has no weight layer, or the array budget does not hold one copy of every layer.
+    """
     return place(demand_of(graph), hardware)
 
 
@@ -196,15 +165,7 @@ def _place_layer(layer: WeightLayer, hardware: HardwareSpec) -> LayerMapping:
     utilisation = used / (array_kernel * pes * crossbar.rows * crossbar.columns)
     assert 0 < utilisation <= 1, f"{layer.name}: utilisation {utilisation}"
     return LayerMapping(
-        name=layer.name,
-        positions=layer.positions,
-        windows=layer.windows,
-        kernel=layer.kernel,
-        groups=layer.groups,
-        in_per_group=layer.in_per_group,
-        out_per_group=layer.out_per_group,
-        inputs=layer.inputs,
-        input_bits=layer.input_bits,
+        **vars(layer),
         slices=slices,
         polarity=polarity,
         array_kernel=array_kernel,
@@ -243,14 +204,6 @@ def _copied(layer: LayerMapping, copies: int, hardware: HardwareSpec) -> LayerMa
 def _place_digital(node: DigitalNode, hardware: HardwareSpec) -> DigitalMapping:
     """With line buffers, a register keeps what an operand's reads have in common: it is read once."""
     keeps = hardware.buffers.input_reuse == "line_buffer"
-    return DigitalMapping(
-        name=node.name,
-        elements=node.elements,
-        lanes=min(hardware.neuron.parallelism, node.elements),
-        operations=node.operations,
-        states=node.states,
-        operands=tuple(replace(one, reads=1) if keeps and one.kept else one for one in node.operands),
-        table=node.table,
-        clocked=node.clocked,
-        pairs=node.pairs,
-    )
+    operands = tuple(replace(one, reads=1) if keeps and one.kept else one for one in node.operands)
+    lanes = min(hardware.neuron.parallelism, node.elements)
+    return DigitalMapping(**vars(replace(node, operands=operands)), lanes=lanes)

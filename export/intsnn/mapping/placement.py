@@ -16,7 +16,7 @@ from intsnn.mapping.mapping import LayerMapping, Mapping
 
 
 @dataclass(frozen=True)
-class Cells:
+class UsedCells:
     """A rectangle of used cells in an array: its first row and column, and how many of each."""
 
     row: int
@@ -35,7 +35,7 @@ class PlacedPe:
     """One PE: its arrays, and the cells that each of them uses."""
 
     arrays: int
-    used: tuple[Cells, ...]
+    used: tuple[UsedCells, ...]
 
     @property
     def used_cells(self) -> int:
@@ -81,5 +81,5 @@ def _pes(layer: LayerMapping, columns: int) -> Iterator[PlacedPe]:
                 used = min(columns, width - block * columns)
                 yield PlacedPe(
                     layer.array_kernel,
-                    tuple(Cells(place * rows, place * used, rows, used) for place in range(groups)),
+                    tuple(UsedCells(place * rows, place * used, rows, used) for place in range(groups)),
                 )

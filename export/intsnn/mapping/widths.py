@@ -13,19 +13,27 @@ from dataclasses import replace
 from intsnn.errors import UsageError
 from intsnn.graph import IntRequant
 from intsnn.graph.bounds import Carries
-from intsnn.hardware.items import Item
+from intsnn.hardware.chip import Item
 from intsnn.mapping.demand import Demand, DigitalNode, WeightLayer
 from intsnn.mapping.operations import Operation
 
 
 def of_one_width(demand: Demand, bits: int) -> Demand:
-    """Weights, membranes, accumulators and currents of `bits`; every requantization multiplies and adds."""
+    """Weights, membranes, accumulators and currents of `bits`; every requantization multiplies and adds.
+
+    Raises:
+        UsageError: the bits lie outside 1 to 64.
+    """
     _check(bits, "bits")
     return _changed(demand, lambda layer: replace(layer, weight_bits=bits), lambda node: _one_width(node, bits))
 
 
 def with_weight_bits(demand: Demand, bits: float) -> Demand:
-    """Every weight of `bits`; accumulators grow or shrink by as many bits as the weights they sum."""
+    """Every weight of `bits`; accumulators grow or shrink by as many bits as the weights they sum.
+
+    Raises:
+        UsageError: the bits lie outside 1 to 64.
+    """
     _check(bits, "weight_bits")
     change = {layer.name: math.ceil(bits) - math.ceil(layer.weight_bits) for layer in demand.layers}
     return _changed(
@@ -36,7 +44,11 @@ def with_weight_bits(demand: Demand, bits: float) -> Demand:
 
 
 def with_membrane_bits(demand: Demand, bits: int) -> Demand:
-    """Every membrane of `bits`; each neuron's words by as many bits, currents as those of the widest membrane."""
+    """Every membrane of `bits`; each neuron's words by as many bits, currents as those of the widest membrane.
+
+    Raises:
+        UsageError: the bits lie outside 1 to 64.
+    """
     _check(bits, "membrane_bits")
     widest = max((_membrane_bits(node) for node in demand.digital if _membrane_bits(node)), default=bits)
     return _changed(demand, lambda layer: layer, lambda node: _with_membrane(node, bits, widest=widest))

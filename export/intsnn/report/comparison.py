@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from enum import Enum
 
 from intsnn.errors import HardwareError
-from intsnn.estimation.report import HardwareReport, Technology
-from intsnn.hardware.figures import Figure, Unavailable, or_none
-from intsnn.report.words import figure_in_words, readable
+from intsnn.estimation.report import Figure, HardwareReport, Technology, Unavailable, or_none
+from intsnn.report.words import figure_in_words, markdown_table, readable
 
 COMPARED = (
     "edap_pj_ns_um2",
@@ -86,7 +85,11 @@ class Comparison:
     assumptions: tuple[str, ...]
 
     def figure(self, key: str) -> ComparedFigure:
-        """One total by key; HardwareError where it is not compared."""
+        """One total by key.
+
+        Raises:
+            HardwareError: it is not compared.
+        """
         for one in self.figures:
             if one.key == key:
                 return one
@@ -94,11 +97,9 @@ class Comparison:
 
     def table(self) -> str:
         """Both figures and the ratio, as a Markdown table, then the assumptions."""
-        rows = [("figure", self.name, self.against, "ratio"), ("---",) * 4]
-        for one in self.figures:
-            rows.append((f"{one.label} ({one.unit})", _text(one.figure), _text(one.against), one.words))
-        lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
-        return "\n".join([*lines, "", *(f"- {text}" for text in self.assumptions)])
+        rows = ((f"{one.label} ({one.unit})", _text(one.figure), _text(one.against), one.words) for one in self.figures)
+        table = markdown_table(("figure", self.name, self.against, "ratio"), rows)
+        return "\n".join([table, "", *(f"- {text}" for text in self.assumptions)])
 
     def document(self) -> ComparisonDocument:
         """The comparison as plain values."""

@@ -17,10 +17,9 @@ from dataclasses import dataclass
 
 from intsnn.arithmetic import word_bits
 from intsnn.errors import HardwareError
-from intsnn.estimation.report import Basis, HardwareReport
+from intsnn.estimation.report import Basis, Figure, HardwareReport, Unavailable
 from intsnn.estimation.spikesim.estimation import estimate_by_spikesim
 from intsnn.graph.bounds import read_bounds
-from intsnn.hardware.figures import Figure, Unavailable
 from intsnn.hardware.loading import load_spikesim
 from intsnn.hardware.spikesim_spec import SPIKESIM_SCHEMA
 
@@ -40,7 +39,11 @@ class ArithmeticProxy:
 
     @property
     def ratio(self) -> float:
-        """ANN / SNN; HardwareError where no neuron fires."""
+        """ANN / SNN.
+
+        Raises:
+            HardwareError: no neuron fires.
+        """
         if self.snn_pj == 0:
             raise HardwareError("the ratio needs synaptic operations (got 0)", hints=["give inputs that are not all 0"])
         return self.ann_pj / self.snn_pj

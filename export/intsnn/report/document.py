@@ -9,6 +9,7 @@ from typing import Literal
 
 from intsnn.activity import NeuronActivity
 from intsnn.estimation.costs import AreaPart
+from intsnn.estimation.price_sensitivity import PriceSensitivity
 from intsnn.estimation.report import (
     DEFINITIONS,
     Basis,
@@ -18,11 +19,11 @@ from intsnn.estimation.report import (
     NotModelled,
     Provenance,
     Technology,
+    Unavailable,
     Workload,
+    or_none,
 )
 from intsnn.estimation.schedule import Busy, Timeline
-from intsnn.estimation.sensitivity import Sensitivity
-from intsnn.hardware.figures import Unavailable, or_none
 from intsnn.mapping import LayerMapping
 from intsnn.report.context import PROXY_SOURCE, arithmetic_proxy, spikesim_figures
 
@@ -141,7 +142,7 @@ class ReportDocument:
     events: tuple[EventEntry, ...]
     instances: tuple[InstanceEntry, ...]
     neurons: tuple[NeuronActivity, ...]
-    sensitivities: tuple[Sensitivity, ...]
+    sensitivities: tuple[PriceSensitivity, ...]
     spikesim: tuple[SpikeSimEntry, ...] | None
     arithmetic_proxy: ProxyEntry | None
     provenance: tuple[Provenance, ...]

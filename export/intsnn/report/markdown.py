@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
-from intsnn.estimation.report import DEFINITIONS, HardwareReport, Total
-from intsnn.estimation.sensitivity import Sensitivity
-from intsnn.hardware.figures import Figure, Unavailable, or_none
+from intsnn.estimation.price_sensitivity import PriceSensitivity
+from intsnn.estimation.report import DEFINITIONS, Figure, HardwareReport, Total, Unavailable, or_none
 from intsnn.report.context import (
     PROXY_SOURCE,
     ArithmeticProxy,
@@ -16,9 +15,9 @@ from intsnn.report.context import (
     spikesim_figures,
     spikesim_scope,
 )
-from intsnn.report.words import figure_in_words, or_dash, percent, readable
+from intsnn.report.words import figure_in_words, markdown_table, or_dash, percent, readable
 
-Cells = tuple[Sequence[str], Sequence[Sequence[str]]]  # heads and rows of a table
+TableCells = tuple[Sequence[str], Sequence[Sequence[str]]]  # heads and rows of a table
 
 _READABLE = {"pJ": ("uJ", 1e-6), "ns": ("us", 1e-3), "um2": ("mm2", 1e-6)}  # the unit that people quote
 SENSITIVITY_WORDS = (
@@ -32,7 +31,7 @@ def summary_table(report: HardwareReport) -> str:
     """The totals that people compare first, one row each; where the energy goes, what is absent, and every note."""
     keys = _SHORT if report.floorplan.factor == 1 else (*_SHORT, "floorplan_um2")
     shown = [total for total in report.totals() if total.key in keys]
-    table = _table(("figure", "value"), ((total.label, _quantity(total)) for total in shown))
+    table = markdown_table(("figure", "value"), ((total.label, _quantity(total)) for total in shown))
     return "\n\n".join([table, "\n".join([_where_energy_goes(report), *_reasons(report, shown)])])
 
 
@@ -59,21 +58,21 @@ def to_markdown(report: HardwareReport) -> str:
         report.summary,
         _header(report),
         "## Totals",
-        _table(("figure", "value"), ((total.label, _quantity(total)) for total in report.totals())),
+        markdown_table(("figure", "value"), ((total.label, _quantity(total)) for total in report.totals())),
         f"Energy of each step, nJ: {', '.join(readable(step * 1e-3) for step in report.energy_per_step_pj)}.",
         "\n".join(f"- {definition}" for definition in DEFINITIONS),
         *_reasons(report, report.totals()),
         *floorplan_in_words(report),
         "## By node",
-        _table(*node_cells(report)),
+        markdown_table(*node_cells(report)),
         "## By component",
         _component_table(report),
         *_context(report),
         *_sensitivity(report),
         "## Where the numbers come from",
-        _table(*provenance_cells(report)),
+        markdown_table(*provenance_cells(report)),
         "## Not modelled",
-        _table(("effect", "reason"), ((entry.effect, entry.reason) for entry in report.not_modelled)),
+        markdown_table(("effect", "reason"), ((entry.effect, entry.reason) for entry in report.not_modelled)),
     )
     return "\n\n".join(sections) + "\n"
 
@@ -102,7 +101,7 @@ def absent_in_words(totals: Iterable[Total]) -> list[str]:
     return [f"Not available: {', '.join(labels)}. {reason}." for reason, labels in absent.items()]
 
 
-def node_cells(report: HardwareReport) -> Cells:
+def node_cells(report: HardwareReport) -> TableCells:
     """Every node with all its figures."""
     energy = {node.name: 0.0 for node in report.nodes}
     for part in report.energy:
@@ -160,7 +159,7 @@ def _component_table(report: HardwareReport) -> str:
         )
         for component, group in groups.items()
     )
-    return _table(("component", "part", "energy nJ", "share", "area mm2", "share"), rows)
+    return markdown_table(("component", "part", "energy nJ", "share", "area mm2", "share"), rows)
 
 
 def _amount(value: float | None, whole: float, factor: float) -> tuple[str, str]:
@@ -180,7 +179,7 @@ def _context(report: HardwareReport) -> list[str]:
         beside = f"Not available: {figures.reason}."
     else:
         columns = ("figure", "SpikeSim's formulas", "here", "here / SpikeSim")
-        beside = _table(columns, (_beside(one) for one in figures))
+        beside = markdown_table(columns, (_beside(one) for one in figures))
     return ["## Beside other models", f"SpikeSim: {spikesim_scope(report)}.", beside, *_proxy(report)]
 
 
@@ -214,15 +213,15 @@ def _sensitivity(report: HardwareReport) -> list[str]:
     if not rows:
         return []
     columns = ("price", "quantity", "energy at half", "energy at double", "EDAP at half", "EDAP at double")
-    return ["## What each price does", SENSITIVITY_WORDS, _table(columns, rows)]
+    return ["## What each price does", SENSITIVITY_WORDS, markdown_table(columns, rows)]
 
 
-def by_swing(entries: Sequence[Sensitivity]) -> list[Sensitivity]:
+def by_swing(entries: Sequence[PriceSensitivity]) -> list[PriceSensitivity]:
     """Largest change of EDAP first."""
     return sorted(entries, key=lambda one: one.halved.edap_pj_ns_um2 - one.doubled.edap_pj_ns_um2)
 
 
-def sensitivity_row(one: Sensitivity, report: HardwareReport) -> tuple[str, ...]:
+def sensitivity_row(one: PriceSensitivity, report: HardwareReport) -> tuple[str, ...]:
     """Price, quantity, and four ratios to the report's totals: energy and EDAP, at half and at double the price."""
     energy, edap = report.energy_pj, report.edap_pj_ns_um2
     ratios = (
@@ -234,7 +233,7 @@ def sensitivity_row(one: Sensitivity, report: HardwareReport) -> tuple[str, ...]
     return (one.price, one.quantity, *(f"{ratio:.3f}" for ratio in ratios))
 
 
-def provenance_cells(report: HardwareReport) -> Cells:
+def provenance_cells(report: HardwareReport) -> TableCells:
     """Every price with its source; components of one price in one row."""
     names: dict[tuple[str, str, str], list[str]] = {}
     for entry in report.provenance:
@@ -254,8 +253,3 @@ def _figure(figure: Figure, unit: str) -> str:
     pairs = [_READABLE.get(factor, (factor, 1.0)) for factor in unit.split(" ")]
     scale, words = math.prod(scale for _, scale in pairs), " ".join(word for word, _ in pairs)
     return figure_in_words(figure, lambda number: f"{readable(number * scale)} {words}")
-
-
-def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [columns, tuple("---" for _ in columns), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)

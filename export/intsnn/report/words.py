@@ -1,11 +1,11 @@
-"""Figures -> words: four digits, percentages, readable units. Shared by the Markdown and the HTML report."""
+"""Figures, names and tables -> words: four digits, percentages, readable units. Shared by all that a report renders."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 
-from intsnn.hardware.figures import Figure, or_none
+from intsnn.estimation.report import Figure, or_none
 
 _PREFIXES: dict[str, tuple[tuple[float, str], ...]] = {
     "pJ": ((1, "pJ"), (1e3, "nJ"), (1e6, "µJ"), (1e9, "mJ"), (1e12, "J")),
@@ -57,3 +57,18 @@ def with_unit(value: float, unit: str) -> str:
     """A figure in the prefix that suits it: 12770 pJ -> 12.77 nJ."""
     divisor, word = best_unit(value, unit)
     return f"{readable(value / divisor)} {word}"
+
+
+def in_words(name: str) -> str:
+    """pool_and_add -> pool and add; adc -> ADC."""
+    return "ADC" if name == "adc" else name.replace("_", " ")
+
+
+def markdown_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table, one line a row."""
+    return "\n".join(map(_row, (columns, ("---",) * len(columns), *rows)))
+
+
+def _row(cells: Sequence[str]) -> str:
+    """One row of a Markdown table; a bar in a cell is escaped."""
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"

@@ -7,15 +7,30 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar, assert_never
+from typing import Annotated, TypeVar, assert_never
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from intsnn.errors import InvalidFileError, MissingFileError, Problem
+from intsnn.errors import InvalidFileError, MissingFileError, Problem, UsageError
 from intsnn.yaml.tree import KeyPath, Place, PlainValue, YamlTree, parse_tree, problem_at
 from intsnn.yaml.wording import RuleError, near_value_hint, seen, validation_problems
 
-__all__ = ["RuleError", "StrictModel", "read_yaml", "read_yaml_text"]
+__all__ = [
+    "Count",
+    "NotNegative",
+    "Positive",
+    "RuleError",
+    "StrictModel",
+    "Text",
+    "checked",
+    "read_yaml",
+    "read_yaml_text",
+]
+
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+Count = Annotated[int, Field(ge=1)]
+Text = Annotated[str, Field(min_length=1)]
 
 
 class StrictModel(BaseModel):
@@ -69,6 +84,25 @@ def read_yaml_text(text: str, name: str, model: type[ModelT], *, schema: str, ch
     if problems:
         raise _invalid(name, model, schema, problems)
     return checked
+
+
+def checked(model: ModelT) -> ModelT:
+    """A copy with changed fields, held to the rules of its file again: `model_copy` copies what it is given unchecked.
+
+    Returns:
+        An equal model.
+
+    Raises:
+        UsageError: the first rule that a field, or several together, break.
+    """
+    try:
+        return type(model).model_validate(model.model_dump())
+    except ValidationError as error:
+        found = error.errors()[0]
+    rule, place = found.get("ctx", {}).get("error"), ".".join(map(str, found["loc"]))
+    hints = [rule.hint] if isinstance(rule, RuleError) and rule.hint else []
+    message = rule.message if isinstance(rule, RuleError) else f"{place}: {found['msg']}"
+    raise UsageError(message, hints=hints)
 
 
 def _read_text(path: Path, schema: str) -> str:

@@ -17,7 +17,7 @@ from intsnn.execution.interpreter import evaluate, run
 from intsnn.graph import IntGraph, IntLinear, Synapse
 from intsnn.graph.bounds import bounds
 from intsnn.hardware import HardwareSpec
-from intsnn.hardware.spec import Encoding, KernelMapping
+from intsnn.hardware.chip import Encoding, KernelMapping
 from intsnn.mapping import map_graph
 from tests.support.analog_cases import analog, crossbars
 from tests.support.crossbar_by_hand import place_cells, pulses, small_hardware, weights_by_row

@@ -13,8 +13,7 @@ from intsnn.estimation.events import count
 from intsnn.execution.interpreter import evaluate, run
 from intsnn.graph import IntGraph, Synapse
 from intsnn.hardware import HardwareSpec
-from intsnn.hardware.items import Item
-from intsnn.hardware.spec import Encoding, Gating, KernelMapping
+from intsnn.hardware.chip import Encoding, Gating, Item, KernelMapping
 from intsnn.mapping import map_graph
 from tests.support.analog_cases import Parts, analog, drift, reading, relative_programming, stuck, wires, with_adc
 from tests.support.crossbar_by_hand import pulses, small_hardware

@@ -10,7 +10,7 @@ from intsnn.analog.converters import Converter, full_scale, percentile_of, reach
 from intsnn.analog.noise import drifted, programmed, reading_deviation, with_stuck_cells
 from intsnn.analog.spec import Converters, Programming
 from intsnn.errors import HardwareError
-from intsnn.hardware.spec import Crossbar
+from intsnn.hardware.chip import Crossbar
 from intsnn.mapping import map_graph
 from tests.support.analog_cases import analog, drift, reading, relative_programming, stuck, with_adc
 from tests.support.crossbar_by_hand import small_hardware

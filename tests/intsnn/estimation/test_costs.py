@@ -13,8 +13,7 @@ from intsnn.estimation.events import EventCount, EventCounts, InstanceCount
 from intsnn.estimation.schedule import array_read_ns, schedule
 from intsnn.graph import IntGraph
 from intsnn.hardware import HardwareSpec
-from intsnn.hardware.items import Item
-from intsnn.hardware.spec import Encoding, Gating, KernelMapping, Quantity
+from intsnn.hardware.chip import Encoding, Gating, Item, KernelMapping, Quantity
 from intsnn.mapping import map_graph
 from tests.support.crossbar_by_hand import hardware_spec, small_hardware
 from tests.support.intgraphs import GraphBuilder, dense_graph, random_input, residual_graph

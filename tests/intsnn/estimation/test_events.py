@@ -29,7 +29,7 @@ from intsnn.graph import (
 )
 from intsnn.graph.bounds import bounds
 from intsnn.hardware import HardwareSpec
-from intsnn.hardware.items import Item
+from intsnn.hardware.chip import Item
 from intsnn.mapping import map_graph
 from tests.support.crossbar_by_hand import CrossbarOptions, Row, place_cells, pulses, slices_of, small_hardware
 from tests.support.intgraphs import GraphBuilder, random_input

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from intsnn.activity import Activity, assume, measure
+from intsnn.activity import Activity, assume, first_steps, measure
 from intsnn.errors import HardwareError, InvalidFileError, MissingFileError, UsageError
 from intsnn.estimation.estimation import estimate
 from intsnn.estimation.report import HardwareReport
 from intsnn.exploration.design_space import DesignPoint, DesignSpace
-from intsnn.exploration.exploration import Exploration, explore, first_steps, unbeaten
+from intsnn.exploration.exploration import Exploration, explore, non_dominated
 from intsnn.exploration.files import csv_text, pareto_table, read_accuracies
 from intsnn.exploration.plot import write_plot
 from intsnn.graph import IntGraph
@@ -22,6 +22,7 @@ from intsnn.hardware import HardwareSpec
 from intsnn.mapping.demand import demand_of
 from intsnn.mapping.widths import with_membrane_bits, with_weight_bits
 from tests.support.crossbar_by_hand import hardware_spec
+from tests.support.descriptions import keys_of, read_description
 from tests.support.hand_made_graphs import wide_hand_made_graphs
 from tests.support.intgraphs import GraphBuilder, random_input, residual_graph
 
@@ -60,26 +61,13 @@ def found(graph: IntGraph, activity: Activity) -> Exploration:
     return explore(graph, activity, spec(), space=SPACE)
 
 
-def one_by_one(graph: IntGraph, activity: Activity, hardware: HardwareSpec, point: DesignPoint) -> HardwareReport:
-    """The same design through `estimate`."""
-    crossbar = {
-        **hardware.crossbar.model_dump(),
-        "rows": point.crossbar,
-        "columns": point.crossbar,
-        "cell": {"kind": hardware.crossbar.cell.kind, "bits": point.cell_bits},
-        "adc_bits": point.adc_bits,
-        "column_mux": point.column_mux,
-        "encoding": point.encoding,
-        "mapping": point.mapping,
-        "gating": point.gating,
-    }
-    duplication, schedule = {"arrays": point.array_budget}, {"rule": point.schedule}
-    changed = {"crossbar": crossbar, "duplication": duplication, "schedule": schedule}
+def one_by_one(graph: IntGraph, activity: Activity, point: DesignPoint, *changes: str) -> HardwareReport:
+    """The same design through `estimate`: the description is its file with the keys of the point written anew."""
     demand = demand_of(graph)
     demand = demand if point.weight_bits is None else with_weight_bits(demand, point.weight_bits)
     demand = demand if point.membrane_bits is None else with_membrane_bits(demand, point.membrane_bits)
-    specification = HardwareSpec.model_validate({**hardware.model_dump(), **changed})
-    return estimate(graph, first_steps(activity, point.time_steps), specification, demand=demand)
+    written_anew = read_description("rram_64x64_65nm", *changes, *keys_of(point))
+    return estimate(graph, first_steps(activity, point.time_steps), written_anew, demand=demand)
 
 
 def test_the_grid_has_every_combination_once(found: Exploration) -> None:
@@ -89,10 +77,10 @@ def test_the_grid_has_every_combination_once(found: Exploration) -> None:
 
 @pytest.mark.parametrize("mesh", [1, "mesh"])
 def test_designs_have_the_figures_of_an_estimate(graph: IntGraph, activity: Activity, mesh: int | str) -> None:
-    hardware = spec(interconnect={"encoding": "smaller", "hops": mesh})
-    designs = explore(graph, activity, hardware, space=SPACE).designs
+    changes = ("interconnect.encoding=smaller", f"interconnect.hops={mesh}")
+    designs = explore(graph, activity, read_description("rram_64x64_65nm", *changes), space=SPACE).designs
     for design in designs[:: len(designs) // 37]:
-        report = one_by_one(graph, activity, hardware, design.point)
+        report = one_by_one(graph, activity, design.point, *changes)
         assert design.energy_pj == pytest.approx(report.energy_pj, rel=1e-12)
         assert design.latency_ns == pytest.approx(report.latency_ns, rel=1e-12)
         assert design.area_um2 == pytest.approx(report.area_um2, rel=1e-12)
@@ -107,10 +95,10 @@ def test_designs_have_the_figures_of_an_estimate(graph: IntGraph, activity: Acti
 @pytest.mark.parametrize("name", ["attention", "attention of counts", "recurrent on a map", "2-d maps"])
 def test_designs_of_every_node_have_the_figures_of_an_estimate(name: str) -> None:
     graph = wide_hand_made_graphs()[name]
-    activity, hardware = measure(graph, [random_input(graph, time_steps=3)]), spec()
-    designs = explore(graph, activity, hardware, space=replace(SPACE, array_budget=(None, 3000))).designs
+    activity = measure(graph, [random_input(graph, time_steps=3)])
+    designs = explore(graph, activity, spec(), space=replace(SPACE, array_budget=(None, 3000))).designs
     for design in designs[:: len(designs) // 17]:
-        report = one_by_one(graph, activity, hardware, design.point)
+        report = one_by_one(graph, activity, design.point)
         assert design.energy_pj == pytest.approx(report.energy_pj, rel=1e-12)
         assert design.latency_ns == pytest.approx(report.latency_ns, rel=1e-12)
         assert design.area_um2 == pytest.approx(report.area_um2, rel=1e-12)
@@ -142,17 +130,17 @@ def test_leakage_can_dominate(graph: IntGraph) -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(*[st.integers(0, 4)] * 3), min_size=1, max_size=25))
-def test_unbeaten_rows_equal_a_search_over_all_pairs(rows: list[tuple[int, ...]]) -> None:
+def test_non_dominated_rows_equal_a_search_over_all_pairs(rows: list[tuple[int, ...]]) -> None:
     expected = [
         not any(all(a <= b for a, b in zip(other, row, strict=True)) and other != row for other in rows) for row in rows
     ]
-    assert unbeaten(np.array(rows, dtype=np.float64)).tolist() == expected
+    assert non_dominated(np.array(rows, dtype=np.float64)).tolist() == expected
 
 
-def test_without_accuracies_designs_compete_within_their_network_and_only_exact_ones(found: Exploration) -> None:
+def test_without_accuracies_exact_designs_are_compared_with_those_of_their_network(found: Exploration) -> None:
     assert all(design.point.exact for design in found.pareto)
-    leagues = itertools.product(SPACE.weight_bits, SPACE.membrane_bits, SPACE.time_steps)
-    for weight, membrane, steps in leagues:
+    groups = itertools.product(SPACE.weight_bits, SPACE.membrane_bits, SPACE.time_steps)
+    for weight, membrane, steps in groups:
         same = [
             one
             for one in found.designs
@@ -163,7 +151,7 @@ def test_without_accuracies_designs_compete_within_their_network_and_only_exact_
     assert not all(design.pareto for design in found.designs if design.point.exact)
 
 
-def test_with_accuracies_all_designs_that_have_one_compete(graph: IntGraph, activity: Activity) -> None:
+def test_with_accuracies_all_designs_that_have_one_are_compared(graph: IntGraph, activity: Activity) -> None:
     def accuracy(point: DesignPoint) -> float | None:
         return None if point.column_mux == 4 else 0.9 + 0.01 * (point.weight_bits or 0)
 
@@ -255,7 +243,7 @@ def test_the_table_shows_the_axes_that_differ_and_what_was_left_out(
     table = pareto_table(found, rows=3)
     assert table.split("\n")[0].startswith("| crossbar | cell_bits | adc_bits |")
     assert len([line for line in table.split("\n") if line.startswith("| ")]) == 5
-    for words in ("beaten by no other", "the CSV has all", "too coarse for exact sums", "No accuracy is given"):
+    for words in ("dominated by no other", "the CSV has all", "too coarse for exact sums", "No accuracy is given"):
         assert words in table
     small = pareto_table(explore(graph, activity, spec(), space=DesignSpace(cell_bits=(2, 8))))
     assert "1 design left out: adc_conversion is priced from 4 to 10 bits (got 14)." in small
@@ -320,8 +308,8 @@ def test_the_table_says_how_many_designs_have_no_accuracy(tmp_path: Path, graph:
     space = DesignSpace(weight_bits=(2, 4), array_budget=(None, 1000))
     accuracy = read_accuracies(written(tmp_path, "weight_bits,array_budget,accuracy\n4,none,0.9\n"))
     table = pareto_table(explore(graph, activity, spec(), space=space, accuracy=accuracy))
-    assert "1 of 4 designs is beaten by no other" in table and "| none | 4 |" in table
-    assert "3 designs without an accuracy in the table: only designs that have one compete." in table
+    assert "1 of 4 designs is dominated by no other" in table and "| none | 4 |" in table
+    assert "3 designs without an accuracy in the table: only designs that have one are compared." in table
     nothing = pareto_table(explore(graph, activity, spec(), space=space, accuracy=lambda _: None))
     assert "4 designs without an accuracy" in nothing and "No accuracy is given" not in nothing
 

@@ -10,7 +10,8 @@ import math
 import pytest
 
 from intsnn.hardware import HardwareSpec
-from intsnn.hardware.spec import QUANTITIES, Cost
+from intsnn.hardware.chip import QUANTITIES
+from intsnn.hardware.spec import Cost
 from tests.support.crossbar_by_hand import hardware_spec
 from tests.support.paths import DATA, ROOT
 

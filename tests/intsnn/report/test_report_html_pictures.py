@@ -13,7 +13,7 @@ from intsnn.estimation.estimation import estimate
 from intsnn.estimation.report import HardwareReport
 from intsnn.estimation.schedule import Busy
 from intsnn.hardware import HardwareSpec
-from intsnn.hardware.spec import KernelMapping
+from intsnn.hardware.chip import KernelMapping
 from intsnn.report import to_html
 from intsnn.report.html.bars import Bar, bars, columns, gathered
 from intsnn.report.html.blocks import Section

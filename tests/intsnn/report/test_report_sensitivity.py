@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from intsnn.activity import assume, measure
 from intsnn.errors import HardwareError
 from intsnn.estimation.estimation import estimate
-from intsnn.estimation.sensitivity import FACTORS
+from intsnn.estimation.price_sensitivity import FACTORS
+from intsnn.estimation.report import Unavailable
 from intsnn.estimation.spikesim.estimation import estimate_by_spikesim
 from intsnn.graph import IntGraph
 from intsnn.hardware import HardwareSpec, load_spikesim
-from intsnn.hardware.figures import Unavailable
 from intsnn.mapping import map_graph
-from intsnn.mapping.placement import Cells, placed_layers
+from intsnn.mapping.placement import UsedCells, placed_layers
 from intsnn.report import to_markdown
 from intsnn.report.context import arithmetic_proxy, spikesim_figures
 from tests.support.crossbar_by_hand import hardware_spec, place_cells, small_hardware
@@ -102,7 +102,7 @@ def test_placed_cells_are_those_of_placing_every_single_cell(data: st.DataObject
         )
 
 
-def _cells(rectangles: tuple[Cells, ...]) -> set[tuple[int, int]]:
+def _cells(rectangles: tuple[UsedCells, ...]) -> set[tuple[int, int]]:
     return {
         (one.row + i, one.column + j)
         for one in rectangles

@@ -112,7 +112,7 @@ def test_a_finished_run_is_compared_and_explored_and_left_as_it_is(run: Path) ->
     assert "x lower" in compared.out and "measured on" in compared.out
     explored = invoke("explore", "--run", "tiny", "--column-mux", "4,8", "--steps", "1,2")
     assert explored.code == 0, explored.err
-    assert "beaten by no other" in explored.out
+    assert "dominated by no other" in explored.out
     assert snapshot(run) == before
 
 
@@ -122,7 +122,7 @@ GRID = ("--crossbar", "32,64", "--cell-bits", "1,2", "--array-budget", "none,300
 def test_designs_are_explored_and_written(model: Path) -> None:
     result = invoke("explore", str(model), *GRID, "--steps", "1,4", "--output", "designs")
     assert result.code == 0, result.err
-    assert "beaten by no other" in result.out and "adc_conversion" in result.out
+    assert "dominated by no other" in result.out and "adc_conversion" in result.out
     with Path("designs/exploration.csv").open() as file:
         assert len(list(csv.DictReader(file))) == 32
     assert Path("designs/exploration.svg").read_text().startswith("<?xml")
@@ -195,7 +195,7 @@ def test_exploring_imports_no_torch(model: Path) -> None:
     Path("probe.py").write_text(script)
     done = subprocess.run([sys.executable, "probe.py"], env=environment(), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert "beaten by no other" in done.stdout
+    assert "dominated by no other" in done.stdout
 
 
 def test_the_command_runs_as_a_program(model: Path, tmp_path: Path) -> None:

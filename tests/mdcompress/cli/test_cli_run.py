@@ -23,8 +23,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
-from intsnn.analog import loading as analog_loading
-from intsnn.hardware import loading
+from intsnn import analog
+from intsnn import hardware as hardware_room
 from mdcompress.pipeline.report import JsonValue
 from mdcompress.pipeline.workspace import flattened
 from mdcompress.recipe import recipes_folder
@@ -322,7 +322,7 @@ def test_figures_of_a_run_are_kept_and_printed(finished: Path) -> None:
 
 def test_description_of_ones_own_is_an_input_like_any_other(finished: Path) -> None:
     mine = finished / "mine.yaml"
-    mine.write_text((Path(loading.__file__).parent / "rram_64x64_65nm.yaml").read_text())
+    mine.write_text((Path(inspect.getfile(hardware_room)).parent / "rram_64x64_65nm.yaml").read_text())
     assert invoke("estimate-hw", "--hardware", "mine.yaml", "--force").code == 0
     assert invoke("run", "--hardware", "mine.yaml").err.endswith("estimate-hw: up to date\n")
     mine.write_text(mine.read_text() + "# a change\n")
@@ -381,7 +381,7 @@ def test_nothing_is_done_before_all_that_can_be_checked_is(finished: Path) -> No
 
 def test_check_prints_a_line_a_file_and_the_problems(finished: Path) -> None:
     Path("bad.yaml").write_text("schema: mdcompress.recipe/1\nname: bad\nseeds: 0\n")
-    hardware = str(Path(loading.__file__).parent / "rram_64x64_65nm.yaml")
+    hardware = str(Path(inspect.getfile(hardware_room)).parent / "rram_64x64_65nm.yaml")
     result = invoke("check", "tiny.yaml", "runs/tiny/model.onnx", "bad.yaml", hardware)
     assert result.code == 2
     lines = result.out.splitlines()
@@ -406,7 +406,7 @@ def description_files() -> list[Path]:
     """Hardware and analog descriptions as they are shipped."""
     return [
         path
-        for module in (loading, analog_loading)
+        for module in (hardware_room, analog)
         for path in sorted(Path(inspect.getfile(module)).parent.glob("*.yaml"))
     ]
 

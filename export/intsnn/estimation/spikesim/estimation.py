@@ -17,7 +17,9 @@ from intsnn.estimation.report import (
     NotModelled,
     Provenance,
     Technology,
+    Unavailable,
     Workload,
+    or_none,
 )
 from intsnn.estimation.schedule import Busy
 from intsnn.estimation.spikesim.rules import SpikeSimLayer, SpikeSimReport, spikesim
@@ -43,7 +45,6 @@ from intsnn.graph import (
     IntSum,
     IntTranspose,
 )
-from intsnn.hardware.figures import Unavailable, or_none
 from intsnn.hardware.spikesim_spec import DeviceValues, SpikeSimSpec
 
 
@@ -68,9 +69,9 @@ def estimate_by_spikesim(graph: IntGraph, activity: Activity, rules: SpikeSimSpe
         area=_spikesim_area(names, result),
         latency=_spikesim_latency(names, result),
         provenance=_spikesim_provenance(rules),
-        not_modelled=tuple(NotModelled(entry.effect, entry.reason) for entry in rules.excluded),
+        not_modelled=tuple(NotModelled(**dict(entry)) for entry in rules.excluded),
         notes=_spikesim_notes(graph, result),
-        floorplan=Floorplan(rules.floorplan.factor, rules.floorplan.source),
+        floorplan=Floorplan(**dict(rules.floorplan)),
         basis=Basis(graph, activity),
     )
 

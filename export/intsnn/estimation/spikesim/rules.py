@@ -22,7 +22,7 @@ from dataclasses import dataclass, fields
 from typing import assert_never, get_args
 
 from intsnn.errors import UsageError
-from intsnn.hardware.figures import Figure, Unavailable, value_of
+from intsnn.estimation.report import Figure, Unavailable, value_of
 from intsnn.hardware.loading import load_spikesim
 from intsnn.hardware.spikesim_spec import AreaMultiplier, Device, DeviceValues, EnergyMultiplier, SpikeSimSpec
 

@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from intsnn.report.html.markup import Html, join, share, tag
-from intsnn.report.html.palette import in_words
-from intsnn.report.words import readable
+from intsnn.report.words import in_words, readable
 
 _COLUMN_HEIGHT = 48  # px
 _LABELLED = 16  # more columns than this are not numbered

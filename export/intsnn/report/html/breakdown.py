@@ -6,13 +6,12 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from intsnn.estimation.report import HardwareReport
-from intsnn.hardware.figures import Unavailable
+from intsnn.estimation.report import HardwareReport, Unavailable
 from intsnn.report.html.bars import Bar, bars, columns, gathered, legend, sorted_by_amount, with_parts_in_order
 from intsnn.report.html.blocks import Section, figure, table
 from intsnn.report.html.markup import Html, tag
-from intsnn.report.html.palette import colours_of, in_words
-from intsnn.report.words import best_unit, readable
+from intsnn.report.html.palette import colours_of
+from intsnn.report.words import best_unit, in_words, readable
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from intsnn.estimation.report import HardwareReport
 from intsnn.mapping import LayerMapping
 from intsnn.mapping import Mapping as ChipMapping
-from intsnn.mapping.placement import Cells, PlacedLayer, PlacedPe, placed_layers
+from intsnn.mapping.placement import PlacedLayer, PlacedPe, UsedCells, placed_layers
 from intsnn.report.html.blocks import Section, figure, table
 from intsnn.report.html.markup import Html, join, number, tag
 from intsnn.report.html.palette import COLOURS
@@ -118,7 +118,7 @@ def _pe(pe: PlacedPe, look: _Look) -> tuple[Html, Html]:
     return tag("path", d=free, class_="free"), tag("path", d=used, class_="used")
 
 
-def _cells(cells: Cells, x: float, y: float, side: float) -> str:
+def _cells(cells: UsedCells, x: float, y: float, side: float) -> str:
     width, height = max(cells.columns * side, _THINNEST), max(cells.rows * side, _THINNEST)
     return _rectangle(x + cells.column * side, y + cells.row * side, width, height)
 

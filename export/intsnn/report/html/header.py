@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 
-from intsnn.estimation.report import DEFINITIONS, HardwareReport, Total
-from intsnn.hardware.figures import Figure
+from intsnn.estimation.report import DEFINITIONS, Figure, HardwareReport, Total
 from intsnn.report.html.blocks import Section, bullets, table, unfold
 from intsnn.report.html.breakdown import largest
 from intsnn.report.html.markup import Html, tag

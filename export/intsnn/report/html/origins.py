@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from intsnn.estimation.report import HardwareReport
-from intsnn.hardware.figures import Figure, Unavailable, or_none
+from intsnn.estimation.report import Figure, HardwareReport, Unavailable, or_none
 from intsnn.report.context import SpikeSimFigure, arithmetic_proxy, spikesim_figures, spikesim_scope
 from intsnn.report.html.blocks import Section, prose_table, table
 from intsnn.report.html.markup import Html, tag

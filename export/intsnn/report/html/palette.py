@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from intsnn.estimation.costs import LEAKAGE
-from intsnn.estimation.report import HardwareReport
-from intsnn.hardware.figures import or_none
-from intsnn.hardware.items import Group
+from intsnn.estimation.report import HardwareReport, or_none
+from intsnn.hardware.chip import Group
 
 COLOURS = 12  # .c0 to .c11 in style.css
 _KNOWN = (*(group.value for group in Group), LEAKAGE)
@@ -25,8 +24,3 @@ def colours_of(report: HardwareReport) -> Mapping[str, str]:
     """One colour for each part of the chip in all pictures of a report."""
     area = (part.group for part in or_none(report.area) or ())
     return colours([*(part.group for part in report.energy), *area])
-
-
-def in_words(name: str) -> str:
-    """pool_and_add -> pool and add; adc -> ADC."""
-    return "ADC" if name == "adc" else name.replace("_", " ")

@@ -6,9 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from intsnn.estimation.report import HardwareReport
+from intsnn.estimation.report import HardwareReport, Unavailable
 from intsnn.estimation.schedule import Busy, Interval
-from intsnn.hardware.figures import Unavailable
 from intsnn.report.html.blocks import Section, figure, table
 from intsnn.report.html.markup import Html, join, share, tag
 from intsnn.report.words import best_unit, readable

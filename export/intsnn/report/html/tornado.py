@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from intsnn.estimation.price_sensitivity import Outcome, PriceSensitivity
 from intsnn.estimation.report import HardwareReport
-from intsnn.estimation.sensitivity import Outcome, Sensitivity
 from intsnn.report.html.blocks import Section, figure, table
 from intsnn.report.html.markup import Html, share, tag
 from intsnn.report.markdown import SENSITIVITY_WORDS
@@ -35,7 +35,7 @@ def sensitivity_section(report: HardwareReport) -> Section:
     return Section("sensitivity", "Sensitivity", (tag("p", SENSITIVITY_WORDS), *pictures))
 
 
-def _swings(entries: Sequence[Sensitivity], base: float, read: Callable[[Outcome], float]) -> list[_Swing]:
+def _swings(entries: Sequence[PriceSensitivity], base: float, read: Callable[[Outcome], float]) -> list[_Swing]:
     if base == 0:
         return []
     found = [

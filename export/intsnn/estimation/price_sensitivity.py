@@ -14,7 +14,8 @@ from typing import Literal
 from intsnn.estimation.costs import price
 from intsnn.estimation.events import EventCounts
 from intsnn.estimation.schedule import timeline
-from intsnn.hardware.spec import QUANTITIES, Cost, HardwareSpec, Quantity
+from intsnn.hardware.chip import QUANTITIES, Quantity
+from intsnn.hardware.spec import Cost, HardwareSpec
 from intsnn.mapping import Mapping as ChipMapping
 
 FACTORS = (0.5, 2.0)
@@ -35,7 +36,7 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Sensitivity:
+class PriceSensitivity:
     """Totals with one price at FACTORS times its number.
 
     price: the key under `costs` or `components`; items: the counted items that it prices.
@@ -56,7 +57,7 @@ class PriceKey:
     name: str
 
 
-def sensitivities(mapping: ChipMapping, counts: EventCounts) -> tuple[Sensitivity, ...]:
+def sensitivities(mapping: ChipMapping, counts: EventCounts) -> tuple[PriceSensitivity, ...]:
     """One entry for each price that changes a total, in the order of the description."""
     latency_ns = timeline(mapping, time_steps=counts.time_steps).latency_ns
     base = _outcome(counts, mapping.hardware, latency_ns)
@@ -69,7 +70,7 @@ def sensitivities(mapping: ChipMapping, counts: EventCounts) -> tuple[Sensitivit
             else:  # changes nothing but the items that it prices
                 low, high = (_repriced(mapping.hardware, part, base, (key, quantity, factor)) for factor in FACTORS)
             if base not in (low, high):
-                found.append(Sensitivity(key.name, quantity, items, low, high))
+                found.append(PriceSensitivity(key.name, quantity, items, low, high))
     return tuple(found)
 
 
