@@ -25,7 +25,7 @@ from mdcompress.errors import MdcompressError, TraceError
 from mdcompress.graph import NeuronModel, SnnGraph
 from mdcompress.modes import evaluating
 from mdcompress.tracing.recorder import Recorder
-from mdcompress.tracing.repeating import Repeated
+from mdcompress.tracing.repeating import Repeated, reproducible
 from mdcompress.tracing.wrappers import BatchFirst, Stepped, StillImage
 
 __all__ = ["BatchFirst", "Failure", "Stepped", "StillImage", "attempt", "fresh_state", "reset_state", "trace"]
@@ -67,7 +67,7 @@ def attempt(model: nn.Module, sample: Tensor, *, adapters: Sequence[Adapter] = (
     _check_model(model)
     _check_sample(sample)
     adapters = (*adapters, *carried(model))
-    with torch.inference_mode(False), torch.no_grad(), evaluating(model), fresh_state(model, adapters):
+    with torch.inference_mode(False), torch.no_grad(), evaluating(model), fresh_state(model, adapters), reproducible():
         recorder = Recorder(model, _own_copy(model, sample), adapters=adapters)
         repeated = Repeated(model)
         try:

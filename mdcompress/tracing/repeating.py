@@ -3,7 +3,8 @@
 Every call of a module is written down, in the traced pass and in a second one, as digests of what it read and gave.
 The second pass starts as every evaluation does: from `reset_state`, which knows the adapters that the network carries,
 not those that `trace` alone was given. Both are the same computation on the same machine with the same random numbers,
-so that equality is exact. A third pass with other random numbers, where the first drew any, tells a random network.
+so that equality is exact (`reproducible`: on a GPU, cuDNN may else add in another order). A third pass with other
+random numbers, where the first drew any, tells a random network.
 """
 
 from __future__ import annotations
@@ -128,6 +129,18 @@ class Repeated:
     def _set(self, states: Sequence[Any]) -> None:
         for (_, write), state in zip(self._generators, states, strict=True):
             write(state)
+
+
+@contextlib.contextmanager
+def reproducible() -> Iterator[None]:
+    """Inside, cuDNN chooses the same algorithm for the same layer at every call, and one that adds in a fixed order."""
+    cudnn = torch.backends.cudnn
+    before = cudnn.benchmark, cudnn.deterministic
+    cudnn.benchmark, cudnn.deterministic = False, True
+    try:
+        yield
+    finally:
+        cudnn.benchmark, cudnn.deterministic = before
 
 
 @contextlib.contextmanager

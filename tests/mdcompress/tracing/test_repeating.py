@@ -360,6 +360,17 @@ def test_a_network_without_state_runs_twice_and_keeps_no_hook() -> None:
     assert torch.equal(found, torch.rand(1)), "no random number is drawn"
 
 
+def test_cudnn_is_reproducible_inside_and_as_it_was_after(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Asking(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            assert torch.backends.cudnn.deterministic and not torch.backends.cudnn.benchmark
+            return x
+
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", True)
+    trace(nn.Sequential(*network(LIF()), Asking()).eval(), sample())
+    assert torch.backends.cudnn.benchmark and not torch.backends.cudnn.deterministic
+
+
 @pytest.mark.parametrize("library", ["spikingjelly", "snntorch", "sinabs"])
 def test_neurons_of_a_library_that_still_hold_a_state_are_reset_and_get_it_back(library: str) -> None:
     pytest.importorskip(library)
