@@ -8,7 +8,7 @@ import statistics
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -313,7 +313,7 @@ class _Loop:
         """Add the time since `started` to the epoch; now."""
         now = time.monotonic()
         tally = self.tally
-        self.tally = Tally(tally.losses, tally.correct, tally.samples, tally.seconds + now - started)
+        self.tally = replace(tally, seconds=tally.seconds + now - started)
         return now
 
     def _require_finite(self, values: Mapping[str, float], step: int) -> None:
@@ -379,4 +379,4 @@ def count_batches(batches: Iterable[Batch]) -> int:
 
 def _add(tally: Tally, parts: Mapping[str, float], correct: int, samples: int) -> Tally:
     losses = {name: tally.losses.get(name, 0.0) + value * samples for name, value in parts.items()}
-    return Tally(losses, tally.correct + correct, tally.samples + samples, tally.seconds)
+    return replace(tally, losses=losses, correct=tally.correct + correct, samples=tally.samples + samples)
