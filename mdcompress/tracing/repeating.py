@@ -171,7 +171,7 @@ class _Digests:
     """Digests of what modules read and give; that of a tensor that one gives and the next reads is computed once."""
 
     def __init__(self) -> None:
-        self._known: dict[int, tuple[weakref.ref[Tensor], int, bytes]] = {}
+        self._known: dict[tuple[int, int, int, bool], tuple[weakref.ref[Tensor], int, bytes]] = {}
 
     def of(self, value: object) -> bytes:
         """16 bytes that differ where a bit of a tensor differs, or a number or word beside the tensors."""
@@ -190,16 +190,20 @@ class _Digests:
                 return _hashed(type(value).__name__.encode())
 
     def _of_tensor(self, value: Tensor) -> bytes:
-        version = -1 if value.is_inference() else value._version
-        known = self._known.get(id(value))
-        if known is not None and known[0]() is value and known[1] == version >= 0:
-            return known[2]
         plain = value.detach().as_subclass(Tensor)
         dense = plain if plain.layout is torch.strided else plain.to_dense()
-        found = _hashed(
-            f"{plain.dtype}{tuple(plain.shape)}".encode(), dense.cpu().reshape(-1).view(torch.uint8).numpy().data
-        )
-        self._known[id(value)] = (weakref.ref(value), version, found)
+        return _hashed(f"{plain.dtype}{tuple(plain.shape)}".encode(), self._of_memory(value, dense))
+
+    def _of_memory(self, value: Tensor, dense: Tensor) -> bytes:
+        """The digest of a tensor's numbers; a view that holds those of a known tensor, as a flattened one, is known."""
+        owner = value if value._base is None else value._base
+        key = (id(owner), dense.storage_offset(), dense.numel(), dense.is_contiguous())
+        version = -1 if value.is_inference() else value._version
+        known = self._known.get(key)
+        if known is not None and known[0]() is owner and known[1] == version >= 0 and key[-1]:
+            return known[2]
+        found = _hashed(dense.cpu().reshape(-1).view(torch.uint8).numpy().data)
+        self._known[key] = (weakref.ref(owner), version, found)
         return found
 
 
