@@ -61,12 +61,12 @@ def allocate(layers: Mapping[str, Sequence[BitChoice]], *, budget: int) -> Alloc
             for choice in choices
             if cost + choice.cost + left <= budget
         ]
-        front = _unbeaten(extended)
+        front = _pareto_set(extended)
     cost, loss, widths = front[-1]  # the dearest that is not beaten loses least
     return Allocation(dict(zip(layers, widths, strict=True)), cost, loss)
 
 
-def _unbeaten(
+def _pareto_set(
     partial: Sequence[tuple[int, float, tuple[float, ...]]],
 ) -> list[tuple[int, float, tuple[float, ...]]]:
     """Those that no other one beats in cost without losing more, by increasing cost."""

@@ -12,8 +12,8 @@ from pydantic_core import ErrorDetails
 from intsnn.yaml.file import RuleError
 from mdcompress.errors import PlanError
 from mdcompress.graph import (
+    ActivationSpec,
     AffineSpec,
-    DigitizerSpec,
     InputSpec,
     NeuronModel,
     NodeKind,
@@ -182,7 +182,7 @@ def _planned(
             case NeuronModel() as model:
                 membrane, origin = _merged(quantize.membrane, "membrane", rules)
                 return _planned_neuron(node, model, membrane, origin)
-            case InputSpec() | DigitizerSpec():
+            case InputSpec() | ActivationSpec():
                 policy, origin = _merged(quantize.input, "input", ())
                 return PlannedNode(node.name, node.kind, node.shape, input=policy, origin=origin)
             case _:

@@ -43,7 +43,7 @@ from mdcompress.tracing.batch_first import takes_batch_first
 if TYPE_CHECKING:
     from torch.utils.hooks import RemovableHandle
 
-    from mdcompress.adapters.simulation import Recurrence
+    from mdcompress.adapters.simulation import RecurrentMap
 
 
 def observe(network: nn.Module, graph: SnnGraph, x: Tensor) -> Observation:
@@ -110,7 +110,7 @@ def _over_time(calls: Sequence[Tensor], x: Tensor, shape: TensorShape, *, batch_
     return first.reshape(time_steps, batch, *shape)
 
 
-def _recurrence(module: nn.Module, model: NeuronModel) -> Recurrence | None:
+def _recurrence(module: nn.Module, model: NeuronModel) -> RecurrentMap | None:
     if model.recurrent is None:
         return None
     synapse = recurrent_layer(module, model)

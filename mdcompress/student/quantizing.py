@@ -29,7 +29,7 @@ def quantize(model: nn.Module, graph: SnnGraph, plan: QuantPlan) -> Student:
         if not isinstance(module, FloatSynapse) or output_first(module, node.spec).shape != node.spec.weight_shape:
             seen = type(module).__name__ if module is not None else "nothing"
             raise PlanError(
-                f"node {node.name!r} of the graph must be a weight layer of shape {node.spec.weight_shape} in the "
+                f"node {node.name!r} of the graph must be a synapse of shape {node.spec.weight_shape} in the "
                 f"network (found {seen})",
                 hints=["trace the network that you quantize: graph = mdcompress.trace(model, sample)"],
             )

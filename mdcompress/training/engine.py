@@ -162,8 +162,8 @@ class _Loop:
         self.history: tuple[EpochRecord, ...] = ()
         self.best: dict[str, Tensor] = {}
         self.average = {} if job.settings.ema is None else snapshot(job.network)
-        settled = any(score.settle is not None for score in job.scores)
-        self.recent: deque[Batch] = deque(maxlen=job.settings.batch_norm.remeasure if settled else 0)
+        remeasured = any(score.remeasure is not None for score in job.scores)
+        self.recent: deque[Batch] = deque(maxlen=job.settings.batch_norm.remeasure if remeasured else 0)
 
     @property
     def finished(self) -> bool:
@@ -287,7 +287,7 @@ class _Loop:
         """The scores of the network, each found by one process and told to all."""
         found = []
         for score in self.job.scores:
-            self._settle(score)
+            self._remeasure(score)
             mine = score.validate() if self.job.processes.rank == 0 else None
             validation = self.job.processes.broadcast(mine)
             assert validation is not None
@@ -302,12 +302,12 @@ class _Loop:
         if record.candidate and best_epoch(self.history) is record:
             self.best = candidate
 
-    def _settle(self, score: Score) -> None:
+    def _remeasure(self, score: Score) -> None:
         """Every process does it: all have the same network afterwards."""
         processes = self.job.processes
-        if score.settle is not None and self.recent and not self._norms_are_frozen():
+        if score.remeasure is not None and self.recent and not self._norms_are_frozen():
             with torch.no_grad(), global_statistics(self.job.network, processes):
-                score.settle([share(processes, x, y).x.to(self.job.device) for x, y in self.recent])
+                score.remeasure([share(processes, x, y).x.to(self.job.device) for x, y in self.recent])
 
     def _account(self, started: float) -> float:
         """Add the time since `started` to the epoch; now."""

@@ -29,7 +29,7 @@ from intsnn.hardware import Hardware, HardwareSpec, SpikeSimSpec, load_hardware
 from intsnn.hardware.chip import QUANTITIES, Item
 from intsnn.hardware.spec import Cost
 from intsnn.mapping import LayerMapping, Mapping, place
-from intsnn.mapping.demand import Demand, DigitalNode, WeightLayer, demand_of
+from intsnn.mapping.demand import Demand, DigitalNode, SynapseDemand, demand_of
 
 
 def estimate(
@@ -89,13 +89,13 @@ def _mapped_nodes(demand: Demand, mapping: Mapping, activity: Activity) -> tuple
     layers = {layer.name: layer for layer in mapping.layers}
     return tuple(
         _layer_summary(node, layers[node.name], activity)
-        if isinstance(node, WeightLayer)
+        if isinstance(node, SynapseDemand)
         else _digital_summary(node, activity)
         for node in demand.nodes
     )
 
 
-def _layer_summary(node: WeightLayer, layer: LayerMapping, activity: Activity) -> NodeSummary:
+def _layer_summary(node: SynapseDemand, layer: LayerMapping, activity: Activity) -> NodeSummary:
     seen = activity.synapse(node.name)
     return NodeSummary(
         name=node.name,
