@@ -29,9 +29,9 @@ class NeuronAdapter:
 
     describe: Callable[[nn.Module], NeuronModel | Refusal | None]
     run: Callable[[nn.Module, Tensor], Tensor] = lambda module, currents: module(currents)
-    calling: Callable[[nn.Module], Calling] = lambda module: library_of(module).calling(module)
-    reset: Callable[[nn.Module], None] = lambda module: library_of(module).reset(module)
-    is_at_rest: Callable[[nn.Module], bool] = lambda module: library_of(module).is_at_rest(module)
+    calling: Callable[[Any], Calling] = lambda module: library_of(module).calling(module)
+    reset: Callable[[Any], None] = lambda module: library_of(module).reset(module)
+    is_at_rest: Callable[[Any], bool] = lambda module: library_of(module).is_at_rest(module)
 
 
 class Adapted(nn.Module):

@@ -197,7 +197,7 @@ class _Digests:
     def _of_memory(self, value: Tensor, dense: Tensor) -> bytes:
         """The digest of a tensor's numbers; a view that holds those of a known tensor, as a flattened one, is known."""
         owner = value if value._base is None else value._base
-        key = (id(owner), dense.storage_offset(), dense.numel(), dense.is_contiguous())
+        key = (id(owner), int(dense.storage_offset()), dense.numel(), dense.is_contiguous())
         version = -1 if value.is_inference() else value._version
         known = self._known.get(key)
         if known is not None and known[0]() is owner and known[1] == version >= 0 and key[-1]:

@@ -24,7 +24,9 @@ _NAME = "madeup"
 
 
 class Cell(nn.Module):
-    """Batch first, [N, T, ...]; weights on its input; its state goes on until `forget`."""
+    """Batch first, [N, T, ...]; weights on its input; its state goes on from call to call."""
+
+    level: Tensor
 
     def __init__(self, size: int = 5) -> None:
         super().__init__()
@@ -68,7 +70,8 @@ class MadeUp(Library):
     def run(self, module: Any, currents: Tensor) -> Tensor:
         module.weights = nn.Parameter(torch.eye(currents.shape[-1], dtype=torch.float64))
         self.reset(module)
-        return module(currents.transpose(0, 1)).transpose(0, 1)
+        spikes: Tensor = module(currents.transpose(0, 1))
+        return spikes.transpose(0, 1)
 
     def calling(self, module: nn.Module) -> Calling:
         return Calling(("N", "T"))
@@ -87,7 +90,7 @@ class MadeUp(Library):
         return ("batch", "steps") if isinstance(module, Cell) else None
 
     def input_layer(self, module: Any) -> nn.Linear | None:
-        layer = nn.Linear(*module.weights.shape, bias=False)
+        layer = nn.Linear(len(module.weights), len(module.weights), bias=False)
         layer.weight = module.weights
         return layer
 
@@ -140,9 +143,11 @@ def test_its_states_are_named_reset_and_seen() -> None:
     assert state_names(made) == {"1.level"} and not is_at_rest(made[1])
     reset_state(made)
     assert is_at_rest(made[1])
+    cell = made[1]
+    assert isinstance(cell, Cell)
     with sized(made, 7, 3):
-        assert (made[1].batch, made[1].steps) == (7, 3)
-    assert (made[1].batch, made[1].steps) == (1, 1)
+        assert [cell.batch, cell.steps] == [7, 3]
+    assert [cell.batch, cell.steps] == [1, 1]
 
 
 def test_its_refusals_are_said_and_its_layers_are_known() -> None:
@@ -175,7 +180,8 @@ def test_an_adapter_of_two_methods_is_completed() -> None:
             return describe_neuron(md.zoo.LIF()) if isinstance(module, nn.Hardtanh) else None
 
         def run(self, module: nn.Module, currents: Tensor) -> Tensor:
-            return md.zoo.LIF()(currents)
+            spikes: Tensor = md.zoo.LIF()(currents)
+            return spikes
 
     assert list(find_neurons(nn.Sequential(nn.Hardtanh()), adapters=[Two()])) == ["0"]  # type: ignore[list-item]
     reset_state(nn.Sequential(nn.Hardtanh()), [Two()])  # type: ignore[list-item]

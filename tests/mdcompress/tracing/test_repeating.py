@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from typing import cast
 
 import numpy as np
 import pytest
@@ -51,6 +52,8 @@ class Keeping(nn.Module):
 
 
 class InAttribute(Keeping):
+    v: Tensor | None
+
     def make(self) -> None:
         self.v = None
 
@@ -84,6 +87,8 @@ class InDict(Keeping):
 
 
 class InBuffer(Keeping):
+    v: Tensor
+
     def make(self) -> None:
         self.register_buffer("v", torch.zeros(0))
 
@@ -97,8 +102,8 @@ class InBuffer(Keeping):
 class InClosure(Keeping):
     def make(self) -> None:
         states: list[Tensor] = []
-        self.read = lambda: states[-1] if states else None
-        self.write = states.append
+        self.read: Callable[[], Tensor | None] = lambda: states[-1] if states else None
+        self.write: Callable[[Tensor], None] = states.append
 
     def last(self) -> Tensor | None:
         return self.read()
@@ -139,7 +144,7 @@ def loud(neuron: nn.Module) -> nn.Sequential:
     """A network whose neuron is driven so that what it keeps shows in the next run."""
     made = network(neuron)
     with torch.no_grad():
-        made[2].bias.fill_(0.4)
+        cast(nn.Linear, made[2]).bias.fill_(0.4)
     return made
 
 
@@ -207,7 +212,7 @@ def test_a_neuron_of_one_step_is_found_its_wrapper_with_its_adapters_inside() ->
             return spikes
 
     def run(module: nn.Module, currents: Tensor) -> Tensor:
-        module.clear()
+        cast(OneStep, module).clear()
         return torch.stack([module(current) for current in currents])
 
     adapter = NeuronAdapter(
@@ -243,7 +248,8 @@ def test_state_in_the_networks_own_forward_is_the_networks() -> None:
 
         def forward(self, x: Tensor) -> Tensor:
             self.factor *= 1.5
-            return self.factor * self.body(x)
+            answer: Tensor = self.factor * self.body(x)
+            return answer
 
     made = Growing()
     with pytest.raises(TraceError, match=r"the network itself \(.*Growing\) gives another output"):
