@@ -43,7 +43,8 @@ def allocate(layers: Mapping[str, Sequence[BitChoice]], *, budget: int) -> Alloc
 
     A loss below 0 is noise and counts as 0; of equal losses the cheaper choice wins.
 
-    Errors: UsageError where even the cheapest choice for every layer costs more.
+    Raises:
+        UsageError: even the cheapest choice for every layer costs more.
     """
     least = sum(min(choice.cost for choice in choices) for choices in layers.values())
     if least > budget:

@@ -38,8 +38,9 @@ def fit_units(student: Student, inputs: Sequence[Tensor], spec: CalibrateSpec) -
         inputs: x [T, N, ...] each.
         spec: how ranges of membranes are found.
 
-    Errors: InputError where the data are of another shape; CalibrationError where the range of an
-    activation quantizer is not known.
+    Raises:
+        InputError: the data are of another shape.
+        CalibrationError: the range of an activation quantizer is not known.
     """
     least = fit_to_bounds(student)
     seen = _run_float_neurons(student, inputs)

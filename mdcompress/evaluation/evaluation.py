@@ -88,7 +88,11 @@ def evaluate(
         answer: gives the output for whole x, y and the number of its first steps, where more is wanted of a run than
             that; None: the network's own. Not with `graph`.
 
-    Errors: DataError where there is no batch, a batch is shorter than `time_steps`, or a label has no logit.
+    Returns:
+        Accuracy and loss over all samples, their number, and the neurons' figures where `graph` is given.
+
+    Raises:
+        DataError: there is no batch, a batch is shorter than `time_steps`, or a label has no logit.
     """
     assert graph is None or answer is None
     totals = _Totals()

@@ -74,7 +74,8 @@ class _Tensor:
 def dequantized(graph: IntGraph, reader: Reader) -> tuple[dict[str, Any], list[tuple[str, str]]]:
     """Nodes by name, and edges.
 
-    Errors: ExportError names every node that NIR cannot hold.
+    Raises:
+        ExportError: NIR cannot hold some nodes; all are named.
     """
     writing = _Writing(graph, reader)
     refused: list[ExportError] = []

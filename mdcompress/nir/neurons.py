@@ -33,8 +33,9 @@ Arrival = Literal["whole", "scaled"]
 def neuron_of(name: str, node: Any, how: Interpretation) -> NeuronModel:
     """The canonical neuron of a node of NEURONS.
 
-    Errors: TraceError that names the node, where a parameter is not finite or differs within a channel, or where the
-    graph of integers has no such neuron.
+    Raises:
+        TraceError: a parameter is not finite or differs within a channel, or the graph of integers has no
+            such neuron; the node is named.
     """
     read = _Parameters(name, node)
     kind = type(node).__name__

@@ -73,6 +73,13 @@ def plan(recipe: Recipe, graph: SnnGraph) -> QuantPlan:
 
     Overrides apply in order, a later one winning field by field.
 
+    Args:
+        recipe: the policies: defaults, then overrides in their order.
+        graph: the trace of the network.
+
+    Returns:
+        A policy for each node, with what set each of its fields.
+
     Raises:
         PlanError: a pattern matches no node, an override applies to none of the nodes it matches, or a policy is
             impossible for a node; all of them at once.

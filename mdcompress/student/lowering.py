@@ -74,7 +74,15 @@ _UNUSED = np.zeros(1, dtype=np.int64)  # what FORMAT.md asks of a parameter that
 def lower(student: Student) -> IntGraph:
     """The integer graph of a calibrated student, checked. The student is not changed.
 
-    Errors: GraphError where an overflow cannot be excluded; CalibrationError before calibration.
+    Args:
+        student: calibrated.
+
+    Returns:
+        The graph: what the student computes in evaluation mode, integer for integer (export/FORMAT.md).
+
+    Raises:
+        GraphError: an overflow cannot be excluded.
+        CalibrationError: the student is not calibrated.
     """
     with torch.no_grad():
         streams = student.stream_units()

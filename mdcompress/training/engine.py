@@ -139,7 +139,10 @@ def run_job(job: Job) -> None:
     With `settings.ema` the average of the weights is what is validated, compared and kept; with `settings.patience` the
     training ends after so many epochs without a better one.
 
-    Errors: TrainingError (data that cannot be walked twice, NaN in a loss, …), CheckpointError (see `checkpoint`).
+    Raises:
+        TrainingError: data that cannot be walked twice, or NaN in a loss.
+        CheckpointError: see `checkpoint`.
+
     An exception, KeyboardInterrupt among them, leaves the last checkpoint as it is: it is whole.
     """
     with reproducible(job.device):

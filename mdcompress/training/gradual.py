@@ -26,7 +26,8 @@ class GradualBits:
         student: with the bits of its plan.
         stages: `distill.gradual`; none: the bits are always those planned.
 
-    Errors: TrainingError where the last stage would leave a layer with more bits than planned.
+    Raises:
+        TrainingError: the last stage would leave a layer with more bits than planned.
     """
 
     def __init__(self, student: Student, stages: Sequence[BitStage]) -> None:

@@ -139,6 +139,9 @@ def measure(graph: IntGraph, batches: Iterable[npt.ArrayLike], *, cuts: Iterable
         batches: its inputs.
         cuts: ways of cutting rows to count idle arrays of, besides the usual ones (each where a layer allows it).
 
+    Returns:
+        Spikes and values per node and step, mean per sample.
+
     Raises:
         InputError: there is no batch, or T differs between batches.
     """
@@ -193,6 +196,14 @@ def assume(graph: IntGraph, *, rate: float, time_steps: int) -> Activity:
     A neuron that counts up to L spikes has L chances of rate / L each, so the mean is `rate` for every neuron. Inputs
     of one bit are active with the same probability; wider inputs are taken as uniform over their range. Pools, sums and
     products follow from the distribution of what they read, without the effect of pool padding.
+
+    Args:
+        graph: the network.
+        rate: spikes per neuron and step, in [0, 1] for a binary neuron.
+        time_steps: T.
+
+    Returns:
+        The activity, with `samples` 0.
 
     Raises:
         UsageError: the rate is no probability, or the graph's norms fix another T.

@@ -91,7 +91,19 @@ class Evaluation:
 
 
 def run(graph: IntGraph, x: npt.ArrayLike, *, accumulate: Accumulate = exact_sums) -> Trace:
-    """Run the graph on integer input x [T, N, *input shape] and keep every spike and membrane."""
+    """Run the graph on integers and keep every spike and membrane. NumPy only; FORMAT.md defines each value.
+
+    Args:
+        graph: legal.
+        x: integers [T, N, *input shape], in the range of the graph's input.
+        accumulate: makes a synapse's sums; exact by default.
+
+    Returns:
+        output [N, *shape] or [T, N, *shape]; spikes and membranes by neuron name, [T, N, *shape], int64.
+
+    Raises:
+        InputError: x has another shape, is no integers, or leaves the range.
+    """
     spikes: dict[str, IntArray] = {}
     membranes: dict[str, IntArray] = {}
     output = np.zeros(0, dtype=np.int64)
@@ -103,7 +115,19 @@ def run(graph: IntGraph, x: npt.ArrayLike, *, accumulate: Accumulate = exact_sum
 
 
 def evaluate(graph: IntGraph, x: npt.ArrayLike, *, accumulate: Accumulate = exact_sums) -> Iterator[Evaluation]:
-    """Run the graph node by node; a tensor is freed after its last reader. `accumulate` makes a synapse's sums."""
+    """Run the graph node by node; a tensor is freed after its last reader.
+
+    Args:
+        graph: legal.
+        x: integers [T, N, *input shape], in the range of the graph's input.
+        accumulate: makes a synapse's sums; exact by default (analog arrays put their own here).
+
+    Yields:
+        Each node with its output [T, N, *shape], int64, and what a neuron kept.
+
+    Raises:
+        InputError: x has another shape, is no integers, or leaves the range.
+    """
     values: dict[str, IntArray] = {}
     last_reader = {name: node.name for node in graph for name in node.inputs}
     for node in graph:

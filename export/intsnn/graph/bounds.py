@@ -88,7 +88,19 @@ class ChannelBounds:
 
 
 def bounds(graph: IntGraph) -> dict[str, Bounds]:
-    """The proved interval of every tensor, by node name; a summing readout is taken over MAX_TIME_STEPS steps."""
+    """The proved interval of every tensor: no input in range leads outside of it.
+
+    A readout that sums over time is taken over MAX_TIME_STEPS steps.
+
+    Args:
+        graph: legal but for overflow.
+
+    Returns:
+        The interval of each tensor, by the name of the node that writes it; in integers of that tensor.
+
+    Raises:
+        GraphError: a node reads a tensor that there is not.
+    """
     return {name: interval.hull for name, interval in channel_bounds(graph).items()}
 
 
