@@ -71,7 +71,7 @@ def with_words_of(student: Student, network: nn.Module, graph: SnnGraph) -> tupl
     neurons: dict[str, RoundedNeuron] = {}
     for name in firing_neurons(graph):
         place, bits = graph.node(name).module, student.neuron(name).policy.bit_width
-        step = float(student.neuron_lsb(name, units).detach()) * 2.0 ** student.neuron(name).guard_bits
+        step = float(student.fine_scale(name, units).detach()) * 2.0 ** student.neuron(name).guard_bits
         neuron = own.get_submodule(place)
         assert isinstance(neuron, LIF)  # the experiments' networks have no other
         neurons[name] = RoundedNeuron(neuron, step=step, bits=bits)

@@ -36,6 +36,15 @@ def compress(
         batches: calibration data, x [T_s, N, ...] or (x, y). With T_s < T, all the same, it becomes a student of T_s
             steps: it starts from the network at T_s (`with_statistics`), unless `calibrate.statistics` is keep.
         adapters: for neurons of one's own (`mdcompress.adapters.NeuronAdapter`).
+
+    Returns:
+        The student, calibrated, on the device of `model`; `model` is not changed.
+
+    Raises:
+        TraceError: the network cannot be read as a graph.
+        PlanError: the recipe does not fit the network.
+        CalibrationError: the batches are empty, not finite, or of different T.
+        InvalidFileError: the recipe's file has problems; each has its line.
     """
     if not isinstance(recipe, Recipe):
         recipe = load_recipe(recipe)

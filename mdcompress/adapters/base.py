@@ -135,7 +135,8 @@ class RefusedParameterError(TraceError):
 def numbers(value: object) -> Numbers:
     """A parameter of a module, one number or a tensor [C], [C, 1, 1] or [1, C, 1, 1], as the canonical model holds it.
 
-    Errors: RefusedParameterError where it differs within a channel.
+    Raises:
+        RefusedParameterError: it differs within a channel.
     """
     if isinstance(value, int | float):  # as_tensor would round it to float32
         return float(value)
@@ -150,7 +151,8 @@ def numbers(value: object) -> Numbers:
 def with_plain_numbers(described: NeuronModel | Refusal | None) -> NeuronModel | Refusal | None:
     """The description with numbers in place of tensors and arrays, which a neuron of one's own may give.
 
-    Errors: RefusedParameterError where a parameter differs within a channel.
+    Raises:
+        RefusedParameterError: a parameter differs within a channel.
     """
     if not isinstance(described, NeuronModel):
         return described

@@ -18,7 +18,10 @@ from mdcompress.graph import NeuronModel, TensorShape
 def describe_neuron(module: nn.Module, *, adapters: Sequence[Adapter] = ()) -> NeuronModel | None:
     """The canonical model of a neuron module, or None where no adapter knows its class.
 
-    `adapters` of one's own are asked before the shipped ones. Errors: TraceError where the class has no integer form.
+    `adapters` of one's own are asked before the shipped ones.
+
+    Raises:
+        TraceError: the class has no integer form.
     """
     found = asked(module, adapters)
     if found is None:
@@ -32,7 +35,8 @@ def describe_neuron(module: nn.Module, *, adapters: Sequence[Adapter] = ()) -> N
 def find_neurons(network: nn.Module, *, adapters: Sequence[Adapter] = ()) -> dict[str, NeuronModel]:
     """Every neuron of a network by its qualified name, without running anything.
 
-    Errors: TraceError that names all neurons that cannot be compressed, with the reason for each.
+    Raises:
+        TraceError: neurons cannot be compressed; all are named, each with the reason.
     """
     adapters = (*adapters, *carried(network))
     models: dict[str, NeuronModel] = {}

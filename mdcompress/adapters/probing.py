@@ -12,7 +12,7 @@ from mdcompress.adapters.recurrence import input_layer, recurrence_of, recurrent
 from mdcompress.adapters.simulation import Simulation, simulate
 from mdcompress.adapters.weights import OneToOne
 from mdcompress.errors import MdcompressError, TraceError
-from mdcompress.graph import NeuronModel, Numbers, TensorShape, per_channel
+from mdcompress.graph import NeuronModel, Numbers, TensorShape, channel_values
 
 PROBE_STEPS, PROBE_NEURONS = 100, 256
 _LARGEST_COUNT = 2**24  # a library's spikes may be float32, which holds no larger ones exactly
@@ -93,7 +93,7 @@ def hard_currents(model: NeuronModel, shape: TensorShape) -> Tensor:
 
 
 def _broadcast(value: Numbers, shape: TensorShape) -> Tensor:
-    return torch.tensor(per_channel(value), dtype=torch.float64).reshape(-1, *(1 for _ in shape[1:]))
+    return torch.tensor(channel_values(value), dtype=torch.float64).reshape(-1, *(1 for _ in shape[1:]))
 
 
 def _default_shape(module: nn.Module, model: NeuronModel) -> TensorShape:
@@ -109,7 +109,7 @@ def _default_shape(module: nn.Module, model: NeuronModel) -> TensorShape:
         case nn.Conv1d() | nn.Conv2d() | nn.Conv3d() as layer:
             return (layer.in_channels, *(5 for _ in layer.kernel_size))
         case OneToOne(weights=weights):
-            return (max(model.channels, len(per_channel(weights))),)
+            return (max(model.channels, len(channel_values(weights))),)
         case _:
             return (model.channels,)
 

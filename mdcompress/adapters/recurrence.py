@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from mdcompress.adapters.base import fresh_copy
 from mdcompress.adapters.lookup import library_of
-from mdcompress.adapters.simulation import Recurrence
+from mdcompress.adapters.simulation import RecurrentMap
 from mdcompress.graph import NeuronModel
 
 
@@ -28,7 +28,7 @@ def recurrent_layer(module: nn.Module, model: NeuronModel) -> nn.Module:
     return library_of(found).as_layer(found)
 
 
-def recurrence_of(module: nn.Module, model: NeuronModel) -> Recurrence | None:
+def recurrence_of(module: nn.Module, model: NeuronModel) -> RecurrentMap | None:
     """`recurrent_layer` as a function of float64 spikes that keeps their shape; None for a neuron without one."""
     if model.recurrent is None:
         return None
@@ -36,7 +36,7 @@ def recurrence_of(module: nn.Module, model: NeuronModel) -> Recurrence | None:
     return lambda spikes: layer.to(spikes.device)(spikes).reshape(spikes.shape)
 
 
-def with_recurrence(currents: Tensor, spikes: Tensor, recurrence: Recurrence | None) -> Tensor:
+def with_recurrence(currents: Tensor, spikes: Tensor, recurrence: RecurrentMap | None) -> Tensor:
     """The currents [T, N, ...] of a neuron, with what its own spikes [T, N, ...] of the step before add to each step.
 
     Fed its own spikes, every neuron of a layer can be compared alone: what one rounds does not reach the others.

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mdcompress.graph import NeuronModel, Numbers
 
-Recurrence = Callable[[Tensor], Tensor]
+RecurrentMap = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class _State:
     spike: Tensor
 
 
-def simulate(model: NeuronModel, currents: Tensor, *, recurrent: Recurrence | None = None) -> Simulation:
+def simulate(model: NeuronModel, currents: Tensor, *, recurrent: RecurrentMap | None = None) -> Simulation:
     """Run the canonical float neuron on currents [T, N, ...] (equations: `NeuronModel`).
 
     recurrent: the map of a step's spikes [N, ...] to what they add to the next step's currents.

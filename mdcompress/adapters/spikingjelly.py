@@ -19,7 +19,7 @@ from mdcompress.adapters.base import LayerClasses, Library, equals, has_base, li
 from mdcompress.adapters.refusals import Refusal, always_refused
 from mdcompress.adapters.samples import Sample, sample
 from mdcompress.adapters.weights import OneToOne, composed, linear_of, weighted_sum
-from mdcompress.graph import NeuronModel, Numbers, per_channel
+from mdcompress.graph import NeuronModel, Numbers, channel_values
 
 _LIBRARY = "spikingjelly"
 _NEURONS, _LAYERS = "spikingjelly.activation_based.neuron", "spikingjelly.activation_based.layer"
@@ -347,7 +347,7 @@ def _normalised(module: Any) -> NeuronModel | Refusal:
 
 
 def _times(value: Numbers, factor: float) -> Numbers:
-    return value * factor if isinstance(value, float) else tuple(x * factor for x in per_channel(value))
+    return value * factor if isinstance(value, float) else tuple(x * factor for x in channel_values(value))
 
 
 def _contained_layers(module: Any) -> tuple[tuple[nn.Linear, ...], nn.Module] | None:

@@ -55,7 +55,8 @@ def state_names(network: nn.Module) -> frozenset[str]:
 def first_tensor(output: object) -> Tensor:
     """The answer of a network that returns its neurons' states or records beside it: (answer, states).
 
-    Errors: TraceError where there is no tensor.
+    Raises:
+        TraceError: there is no tensor.
     """
     answer = output
     while isinstance(answer, tuple | list) and answer:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mdcompress.adapters.refusals import RECURRENT, Refusal
-from mdcompress.graph import Numbers, TensorShape, per_channel
+from mdcompress.graph import Numbers, TensorShape, channel_values
 
 _SAMPLES = 16  # on which a function of the user's must be the weighted sum that it seems to be
 
@@ -29,7 +29,7 @@ class OneToOne(nn.Module):
 
         A tensor [C] beside maps [N, C, H, W] would have a weight for every column.
         """
-        count = len(per_channel(self.weights))
+        count = len(channel_values(self.weights))
         if count == 1 or self.given is None:
             return count in (1, shape[0])
         channels = len(self.given) - len(shape)  # the axis that meets that of the channels
@@ -37,7 +37,7 @@ class OneToOne(nn.Module):
 
     def forward(self, spikes: Tensor) -> Tensor:
         """[N, C, ...] to the same shape."""
-        weight = torch.tensor(per_channel(self.weights), dtype=spikes.dtype, device=spikes.device)
+        weight = torch.tensor(channel_values(self.weights), dtype=spikes.dtype, device=spikes.device)
         return spikes * weight.reshape(-1, *(1 for _ in spikes.shape[2:]))
 
 

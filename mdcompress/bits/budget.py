@@ -43,7 +43,8 @@ def allocate(layers: Mapping[str, Sequence[BitChoice]], *, budget: int) -> Alloc
 
     A loss below 0 is noise and counts as 0; of equal losses the cheaper choice wins.
 
-    Errors: UsageError where even the cheapest choice for every layer costs more.
+    Raises:
+        UsageError: even the cheapest choice for every layer costs more.
     """
     least = sum(min(choice.cost for choice in choices) for choices in layers.values())
     if least > budget:
@@ -61,12 +62,12 @@ def allocate(layers: Mapping[str, Sequence[BitChoice]], *, budget: int) -> Alloc
             for choice in choices
             if cost + choice.cost + left <= budget
         ]
-        front = _unbeaten(extended)
+        front = _pareto_set(extended)
     cost, loss, widths = front[-1]  # the dearest that is not beaten loses least
     return Allocation(dict(zip(layers, widths, strict=True)), cost, loss)
 
 
-def _unbeaten(
+def _pareto_set(
     partial: Sequence[tuple[int, float, tuple[float, ...]]],
 ) -> list[tuple[int, float, tuple[float, ...]]]:
     """Those that no other one beats in cost without losing more, by increasing cost."""

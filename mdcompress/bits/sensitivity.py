@@ -60,7 +60,7 @@ class LayerBits:
 
 
 @dataclass(frozen=True)
-class Sensitivity:
+class BitSensitivity:
     """All layers at all bits. highest: the bits of weights and membranes that the others have; baseline: all of them.
 
     Layers at the highest bits are not listed: they are the baseline.
@@ -123,7 +123,7 @@ def measure_sensitivity(
     calibration: Sequence[Tensor],
     samples: tuple[Tensor, Tensor],
     bits: Mapping[Part, Sequence[float]],
-) -> Sensitivity:
+) -> BitSensitivity:
     """Lower each layer to each of `bits` that are below the recipe's highest.
 
     Args:
@@ -151,7 +151,7 @@ def measure_sensitivity(
         if width < highest[part]
     ]
     right = (target.logits.mean(0).argmax(1) == y).double().mean()
-    return Sensitivity(highest, distance(), float(right), len(y), len(x), tuple(rows), counts)
+    return BitSensitivity(highest, distance(), float(right), len(y), len(x), tuple(rows), counts)
 
 
 def bit_override(node: str, part: Part, bit_width: float) -> Override:
@@ -183,7 +183,7 @@ def _highest(chosen: QuantPlan) -> dict[Part, float]:
 
 
 def _counts(graph: SnnGraph) -> dict[Part, dict[str, int]]:
-    """Weights of each weight layer, once where several places share them, and neurons of each neuron layer."""
+    """Weights of each synapse, once where several places share them, and neurons of each neuron layer."""
     owners = {node.name: node.spec for node in graph if graph.places(node)[0] is node}
     return {
         "weight": {

@@ -41,8 +41,12 @@ def calibrate(
         spec: the recipe's `calibrate` section; without one its defaults, but for the offsets, which are kept.
         teacher: the float network, which `offsets: correct` compares with.
 
-    Errors: CalibrationError where the data are empty or not finite, or the teacher is missing; InputError where the
-    data are of another shape.
+    Returns:
+        The same student, calibrated: its scales and statistics are set in place.
+
+    Raises:
+        CalibrationError: the data are empty or not finite, or the teacher is missing.
+        InputError: the data are of another shape.
     """
     if spec.offsets == "correct" and teacher is None:
         raise CalibrationError(

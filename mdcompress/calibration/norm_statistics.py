@@ -59,8 +59,12 @@ def with_statistics(network: nn.Module, batches: Iterable[Batch]) -> nn.Module:
         network: a float network [T, N, ...] or a student; it is left as it is.
         batches: training samples, float x [T, N, ...] or (x, y), on the network's device.
 
-    Errors: DataError where the network has batch norms and no batch has more than one step or sample, or one is not
-    finite.
+    Returns:
+        The copy; of a network without batch norms an equal one.
+
+    Raises:
+        DataError: the network has batch norms and no batch has more than one step or sample, or one is not
+            finite.
     """
     own = copy.deepcopy(network)
     inputs = inputs_of(batches)

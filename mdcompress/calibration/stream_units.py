@@ -17,10 +17,10 @@ from torch import Tensor
 from mdcompress.adapters import simulate
 from mdcompress.calibration.ranges import stored_range
 from mdcompress.graph import AffineSpec, SynapseSpec
-from mdcompress.layers.digitizing import QuantDigitizer
+from mdcompress.layers.activation import ActivationQuantizer
 from mdcompress.layers.integer_ops import Firing
 from mdcompress.layers.neuron import MembraneUnit, QuantNeuron, ReadoutUnit
-from mdcompress.layers.recurrence import Recurrence
+from mdcompress.layers.recurrence import RecurrentIntegers
 from mdcompress.recipe import CalibrateSpec
 from mdcompress.student import Stream, Student
 
@@ -31,14 +31,16 @@ _PROVED_READOUT_BITS = 18  # the largest that the weights allow would take more 
 
 
 def fit_units(student: Student, inputs: Sequence[Tensor], spec: CalibrateSpec) -> None:
-    """Set every stream's unit, every digitizer's range, and the shift of every synaptic state.
+    """Set every stream's unit, every activation quantizer's range, and the shift of every synaptic state.
 
     Args:
         student: in evaluation mode; its input has a scale.
         inputs: x [T, N, ...] each.
         spec: how ranges of membranes are found.
 
-    Errors: InputError where the data are of another shape; CalibrationError where a digitizer's range is not known.
+    Raises:
+        InputError: the data are of another shape.
+        CalibrationError: the range of an activation quantizer is not known.
     """
     least = fit_to_bounds(student)
     seen = _run_float_neurons(student, inputs)
@@ -93,15 +95,17 @@ class _Seen:
     synapses: dict[QuantNeuron, list[Tensor]] = field(default_factory=lambda: defaultdict(list))
     largest: dict[str, float] = field(default_factory=lambda: defaultdict(float))
 
-    def fire(self, neuron: QuantNeuron, current: Tensor, lsb: Tensor, recurrence: Recurrence | None) -> Firing:
-        """The float neuron on current*lsb, which holds the mean gain: lsb counts in units of the gained current."""
+    def fire(
+        self, neuron: QuantNeuron, current: Tensor, fine_scale: Tensor, recurrence: RecurrentIntegers | None
+    ) -> Firing:
+        """The float neuron on current*s_f, which holds the mean gain: s_f counts in units of the gained current."""
 
         def added(spikes: Tensor) -> Tensor:
             assert recurrence is not None
-            return recurrence.to(spikes.dtype)(spikes) * lsb.double()
+            return recurrence.to(spikes.dtype)(spikes) * fine_scale.double()
 
         recurrent = None if recurrence is None else added
-        simulation = simulate(neuron.gained_model, current * lsb.double(), recurrent=recurrent)
+        simulation = simulate(neuron.gained_model, current * fine_scale.double(), recurrent=recurrent)
         self.membranes[neuron].append(self._sampled(simulation.membranes))
         self.synapses[neuron].append(self._sampled(simulation.synapses))
         return Firing(simulation.spikes, simulation.potentials, simulation.membranes)
@@ -112,11 +116,11 @@ class _Seen:
 
 
 def _run_float_neurons(student: Student, inputs: Sequence[Tensor]) -> _Seen:
-    """Run the student with float neurons; each digitizer is fitted to what it reads before it runs."""
+    """Run the student with float neurons; each activation quantizer is fitted to what it reads before it runs."""
     seen = _Seen(len(inputs))
     readouts = [stream for stream in student.streams if stream.reference is None]
     for x in inputs:
-        result = student.run(x, fire=seen.fire, digitize=_fit_and_digitize)
+        result = student.run(x, fire=seen.fire, quantize_activation=_fit_and_quantize)
         for stream in readouts:
             for name in stream.currents:
                 real = float((result.currents[name] * student.current_unit(name, result.units)).abs().max())
@@ -124,9 +128,9 @@ def _run_float_neurons(student: Student, inputs: Sequence[Tensor]) -> _Seen:
     return seen
 
 
-def _fit_and_digitize(digitizer: QuantDigitizer, current: Tensor, unit: Tensor) -> Tensor:
-    digitizer.fit(current, unit)
-    values: Tensor = digitizer(current, unit)
+def _fit_and_quantize(activation_quantizer: ActivationQuantizer, current: Tensor, unit: Tensor) -> Tensor:
+    activation_quantizer.fit(current, unit)
+    values: Tensor = activation_quantizer(current, unit)
     return values
 
 

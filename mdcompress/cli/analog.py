@@ -78,7 +78,7 @@ def command(
 ) -> None:
     """Measure accuracy against the noise of analog crossbars.
 
-    Runs the model.onnx of a run on its test split, with every weight layer on arrays of imperfect cells and all else
+    Runs the model.onnx of a run on its test split, with every synapse on arrays of imperfect cells and all else
     exact. With a MODEL.onnx the inputs are those of the golden.npz beside it, and agreement with the exact network is
     measured.
     """

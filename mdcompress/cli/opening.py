@@ -28,7 +28,8 @@ def open_workspace(
 ) -> Workspace:
     """The run and the recipe that the options mean; nothing is written.
 
-    Errors: UsageError where torchrun started several processes: only a training can share its work.
+    Raises:
+        UsageError: torchrun started several processes: only a training can share its work.
     """
     if started_processes() > 1:
         raise UsageError(

@@ -88,7 +88,11 @@ def evaluate(
         answer: gives the output for whole x, y and the number of its first steps, where more is wanted of a run than
             that; None: the network's own. Not with `graph`.
 
-    Errors: DataError where there is no batch, a batch is shorter than `time_steps`, or a label has no logit.
+    Returns:
+        Accuracy and loss over all samples, their number, and the neurons' figures where `graph` is given.
+
+    Raises:
+        DataError: there is no batch, a batch is shorter than `time_steps`, or a label has no logit.
     """
     assert graph is None or answer is None
     totals = _Totals()
@@ -174,8 +178,8 @@ class _Totals:
             moments.potential += float(h.sum())
             moments.potential_square += float(h.square().sum())
             if isinstance(network, Student):
-                lsb = network.neuron_lsb(name, network.stream_units()).double()
-                moments.clipped = (moments.clipped or 0) + _count_clipped(network.neuron(name), h, spikes, lsb)
+                fine_scale = network.fine_scale(name, network.stream_units()).double()
+                moments.clipped = (moments.clipped or 0) + _count_clipped(network.neuron(name), h, spikes, fine_scale)
 
     def metrics(self) -> Metrics:
         """The sums as figures."""
@@ -191,16 +195,16 @@ class _Totals:
         )
 
 
-def _count_clipped(neuron: QuantNeuron, potentials: Tensor, spikes: Tensor, lsb: Tensor) -> int:
+def _count_clipped(neuron: QuantNeuron, potentials: Tensor, spikes: Tensor, fine_scale: Tensor) -> int:
     """How many membranes lie outside their word before storage: (x' >> R) not in [-2^(N-1), 2^(N-1) - 1].
 
     Args:
         neuron: N, R and the reset.
-        potentials: h in real units, x = h/lsb + rounding; the rounding makes them the integers they were.
+        potentials: h in real units, x = h/s_f + rounding; the rounding makes them the integers they were.
         spikes: 0 or 1, same shape.
-        lsb: real value of one fine unit.
+        fine_scale: real value of one unit of s_f.
     """
-    stored, half = neuron.unclipped(potentials, spikes, lsb), 2 ** (neuron.policy.bit_width - 1)
+    stored, half = neuron.unclipped(potentials, spikes, fine_scale), 2 ** (neuron.policy.bit_width - 1)
     return int(((stored < -half) | (stored >= half)).sum())
 
 

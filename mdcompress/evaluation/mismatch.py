@@ -78,7 +78,8 @@ def measure_mismatch(
         batches: (x [T, N, ...], y [N]); y has no part in it.
         time_steps: both run on the first so many steps.
 
-    Errors: DataError where there is no batch.
+    Raises:
+        DataError: there is no batch.
     """
     sums: dict[str, Tensor] = {}
     samples = 0

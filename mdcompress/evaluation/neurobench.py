@@ -9,7 +9,7 @@
 
 NeuroBench sees sizes and operations through torch modules: parameters by their dtype, synaptic operations by hooks on
 nn.Linear and nn.Conv, spikes by hooks on activation modules. So the graph is run by the interpreter, node by node, and
-each weight layer and neuron has a module beside it: a layer of integer weights, which must give the interpreter's sums,
+each synapse and neuron has a module beside it: a layer of integer weights, which must give the interpreter's sums,
 and an identity on the neuron's spikes.
 """
 
@@ -82,13 +82,13 @@ class GraphView(nn.Module):
         _require_countable(graph)
         self.graph = graph
         self.connections = nn.ModuleDict()
-        for layer in graph.weight_layers:
+        for layer in graph.all_synapses:
             self.connections[_key(layer.name)] = _layer(layer)
         self.spikes = nn.ModuleDict({_key(node.name): Spikes() for node in graph.neurons})
         self.membranes: Mapping[str, IntArray] = {}
 
     def forward(self, x: Tensor) -> Tensor:
-        """Run the graph, and show every weight layer its input and every neuron its spikes."""
+        """Run the graph, and show every synapse its input and every neuron its spikes."""
         node = self.graph.input
         word = IntType(node.bit_width, node.signed)
         values = x.detach().cpu().double().numpy().swapaxes(0, 1)

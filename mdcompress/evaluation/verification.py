@@ -16,10 +16,19 @@ _SAMPLES_AT_ONCE = 128  # bounds the memory of a whole test split
 
 
 def verify(student: Student, x: Tensor) -> ParityReport:
-    """Run real x [T, N, ...] through all three witnesses and compare; the student is not changed.
+    """Run real x through all three witnesses and compare: student = interpreter = onnxruntime, on every value.
+
+    Args:
+        student: calibrated; it is not changed.
+        x: float [T, N, ...].
 
     Returns:
-        A report: `.equal`, `.values` compared, `.spikes` seen, `.first_difference`.
+        A report: `.equal`, `.values` compared (spikes and membranes), `.spikes` seen, `.first_difference`.
+
+    Raises:
+        GraphError: an overflow cannot be excluded.
+        CalibrationError: the student is not calibrated.
+        InputError: x has another shape than the student takes.
     """
     return verify_graph(student, lower(student), x)
 

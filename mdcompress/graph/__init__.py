@@ -20,15 +20,15 @@ from mdcompress.graph.neuron import (
     ResetKind,
     ResetTiming,
     SpikeKind,
+    channel_values,
     count_limit,
-    per_channel,
     typical,
 )
 from mdcompress.graph.specs import (
+    ActivationSpec,
     AddSpec,
     AffineSpec,
     ConcatSpec,
-    DigitizerSpec,
     FlattenSpec,
     InputSpec,
     LayerSpec,
@@ -55,12 +55,12 @@ from mdcompress.graph.specs import (
 
 __all__ = [
     "LARGEST_COUNT",
+    "ActivationSpec",
     "AddSpec",
     "AffineSpec",
     "Carries",
     "Comparator",
     "ConcatSpec",
-    "DigitizerSpec",
     "FlattenSpec",
     "FloorKind",
     "InputSpec",
@@ -93,7 +93,7 @@ __all__ = [
     "SynapseSpec",
     "TensorShape",
     "TransposeSpec",
+    "channel_values",
     "count_limit",
-    "per_channel",
     "typical",
 ]

@@ -39,7 +39,7 @@ class SnnNode(Generic[SpecT]):
     of the same step: the graph has no loops, and only that neuron, at the step after, gives them their input.
 
     `of`: the module that it stands for, where that stands in several places (name, name_2, …); else None. Nodes of one
-    weight layer share its weights. `calls`: which calls of a neuron module are this place's; (): all of them.
+    synapse share its weights. `calls`: which calls of a neuron module are this place's; (): all of them.
     """
 
     name: str

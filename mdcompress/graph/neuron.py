@@ -59,7 +59,7 @@ class NeuronModel:
     output: NeuronOutput = "spikes"
 
     def __post_init__(self) -> None:
-        lengths = {len(per_channel(value)) for value in self.numbers.values()} - {1}
+        lengths = {len(channel_values(value)) for value in self.numbers.values()} - {1}
         assert len(lengths) <= 1, f"a neuron's numbers are per layer or per channel of one layer, got {lengths}"
 
     @property
@@ -71,7 +71,7 @@ class NeuronModel:
     @property
     def has_synapse(self) -> bool:
         """Whether a synaptic state lives on: not where it decays to nothing within a step."""
-        return self.synapse_decay is not None and any(per_channel(self.synapse_decay))
+        return self.synapse_decay is not None and any(channel_values(self.synapse_decay))
 
     @property
     def current_gain(self) -> Numbers:
@@ -83,18 +83,18 @@ class NeuronModel:
     @property
     def channels(self) -> int:
         """How many channels the parameters tell apart; 1 where they are the layer's."""
-        return max(len(per_channel(value)) for value in self.numbers.values())
+        return max(len(channel_values(value)) for value in self.numbers.values())
 
 
-def per_channel(value: Numbers) -> tuple[float, ...]:
+def channel_values(value: Numbers) -> tuple[float, ...]:
     """The numbers of a parameter: one for the layer, or one per channel."""
     return value if isinstance(value, tuple) else (value,)
 
 
 def _alike(*values: Numbers) -> list[tuple[float, ...]]:
     """Parameters as tuples of one length."""
-    channels = max(len(per_channel(value)) for value in values)
-    return [per_channel(value) * (channels // len(per_channel(value))) for value in values]
+    channels = max(len(channel_values(value)) for value in values)
+    return [channel_values(value) * (channels // len(channel_values(value))) for value in values]
 
 
 def count_limit(model: NeuronModel) -> int:
@@ -104,5 +104,5 @@ def count_limit(model: NeuronModel) -> int:
 
 def typical(value: Numbers) -> float:
     """One number that stands for a layer: its own, or the mean over its channels."""
-    values = per_channel(value)
+    values = channel_values(value)
     return values[0] if len(set(values)) == 1 else sum(values) / len(values)

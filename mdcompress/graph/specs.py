@@ -28,7 +28,7 @@ class InputSpec:
 
 @dataclass(frozen=True)
 class SynapseSpec:
-    """A weight layer and the batch norm that follows it, if any.
+    """A synapse and the batch norm that follows it, if any.
 
     `weight_shape`: [Co, Ci/groups, *kernel], a kernel of 1 to 3 axes, or [O, I]; output channels stand first in a
     transposed convolution too. Stride, padding and dilation have one number per axis of the kernel, output_padding too
@@ -66,13 +66,13 @@ class RecurrentSpec:
 
     @property
     def weight_shape(self) -> TensorShape:
-        """As of a weight layer."""
+        """As of a synapse."""
         return self.synapse.weight_shape
 
 
 @dataclass(frozen=True)
-class DigitizerSpec:
-    """Currents as small integers, for a weight layer that reads them."""
+class ActivationSpec:
+    """Currents as small integers, for a synapse that reads them."""
 
     kind: ClassVar[NodeKind] = "digitizer"
 
@@ -90,7 +90,7 @@ class PoolSpec:
 
 @dataclass(frozen=True)
 class AffineSpec:
-    """y = g*x + b per channel, from spikes, counts or currents to currents: a batch norm without a weight layer.
+    """y = g*x + b per channel, from spikes, counts or currents to currents: a batch norm without a synapse.
 
     `batch_norm`: its qualified name; None: y = x, spikes that are added to currents, or that a neuron reads as such.
     `step_norms`: the norm of each step where they differ, of which `batch_norm` is the first; g and b are then [T, C].
@@ -195,5 +195,5 @@ MovingSpec: TypeAlias = (  # only reorders, sums or scales one tensor
 RearrangingSpec: TypeAlias = (  # has no parameters
     MovingSpec | AddSpec | MultiplySpec | ConcatSpec | MatMulSpec | ReadoutSpec
 )
-LayerSpec: TypeAlias = SynapseSpec | RecurrentSpec | AffineSpec | DigitizerSpec | NeuronModel  # has a layer of its own
+LayerSpec: TypeAlias = SynapseSpec | RecurrentSpec | AffineSpec | ActivationSpec | NeuronModel  # has a layer of its own
 NodeSpec: TypeAlias = InputSpec | LayerSpec | RearrangingSpec

@@ -14,14 +14,16 @@ import torch
 from torch import Tensor
 
 from mdcompress.layers.integer_ops import Firing, NeuronIntegers
-from mdcompress.layers.recurrence import Recurrence
+from mdcompress.layers.recurrence import RecurrentIntegers
 from mdcompress.zoo.neurons import surrogate_derivative
 
 _LEARNED = ("threshold", "level", "soft_amount", "drive", "reset_value", "floor_value", "synapse_drive")
 
 
-def integrate_and_fire(current: Tensor, integers: NeuronIntegers, *, recurrence: Recurrence | None = None) -> Firing:
-    """Run the integer neuron on currents [T, N, ...] (integers in fine units).
+def integrate_and_fire(
+    current: Tensor, integers: NeuronIntegers, *, recurrence: RecurrentIntegers | None = None
+) -> Firing:
+    """Run the integer neuron on currents [T, N, ...] (integers in units of s_f).
 
     recurrence: what the spikes of a step add to the next step's currents.
     """
@@ -34,7 +36,7 @@ def integrate_and_fire(current: Tensor, integers: NeuronIntegers, *, recurrence:
 
 
 def after_reset(integers: NeuronIntegers, potentials: Tensor, spikes: Tensor) -> Tensor:
-    """x' of a sequence: what is stored after the shift. Both [T, N, ...]; potentials in fine units."""
+    """x' of a sequence: what is stored after the shift. Both [T, N, ...]; potentials in units of s_f."""
     constants = {name: _broadcast(getattr(integers, name).detach(), potentials) for name in _LEARNED}
     return _Cell(integers, constants, potentials).reset(potentials, spikes)
 
@@ -169,7 +171,7 @@ class _IntegrateAndFire(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, current: Tensor, integers: NeuronIntegers, recurrence: Recurrence | None, *constants: Tensor
+        ctx: Any, current: Tensor, integers: NeuronIntegers, recurrence: RecurrentIntegers | None, *constants: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         cell = _Cell(integers, dict(zip(_LEARNED, constants, strict=False)), current)
         run, state = _Run(current, cell), cell.start(current[0])
@@ -245,7 +247,7 @@ class _Backward:
         if cell.integers.rearm == "double":
             raised = before > (cell.of["level"] * 2.0**-cell.integers.guard_bits).floor()
             compared = potentials - cell.of["level"] * raised
-        reach = threshold - cell.integers.rounding_offset  # the real threshold in fine units
+        reach = threshold - cell.integers.rounding_offset  # the real threshold in units of s_f
         distance = (compared - threshold) / reach
         slope = to_spikes * surrogate_derivative(distance, "atan") / reach
         self.add("threshold", -slope * (1.0 + distance))  # in units of the threshold: no unit changes a spike

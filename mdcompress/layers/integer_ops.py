@@ -40,7 +40,7 @@ def requantize(accumulator: Tensor, multiplier: Tensor, bias: Tensor, shift: int
 
 @dataclass(frozen=True)
 class NeuronIntegers:
-    """The integers of a neuron layer, in fine units lsb (`intsnn.IntNeuron` has the equations and the same names).
+    """The integers of a neuron layer, in units of s_f s_f (`intsnn.IntNeuron` has the equations and the same names).
 
     leak, synapse_leak: integer-valued tensors [1] or [C]; synapse_leak is None without a synaptic state.
     threshold, level, soft_amount, drive, reset_value, floor_value, synapse_drive: likewise, differentiable in the
@@ -72,7 +72,7 @@ class NeuronIntegers:
 
 @dataclass(frozen=True)
 class Firing:
-    """A neuron layer over a sequence, all [T, ...]: spikes, potentials before reset (fine units), stored membranes."""
+    """A neuron layer over a sequence, all [T, ...]: spikes, potentials before reset (in s_f), stored membranes."""
 
     spikes: Tensor
     potentials: Tensor

@@ -1,4 +1,4 @@
-"""QuantNeuron: the canonical float neuron as integers in fine units, and the unit of the currents it reads."""
+"""QuantNeuron: the canonical float neuron as integers in units of s_f, and the unit of the currents it reads."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from brevitas.function.ops_ste import round_ste
 from torch import Tensor, nn
 
 from intsnn.arithmetic import ACCUMULATOR_LIMIT, IntType
-from mdcompress.graph import NeuronModel, Numbers, count_limit, per_channel, typical
+from mdcompress.graph import NeuronModel, Numbers, channel_values, count_limit, typical
 from mdcompress.layers.firing import after_reset, integrate_and_fire
 from mdcompress.layers.integer_ops import Firing, NeuronIntegers
 from mdcompress.layers.quantizers import MembraneQuantizer
-from mdcompress.layers.recurrence import Recurrence
+from mdcompress.layers.recurrence import RecurrentIntegers
 from mdcompress.planning.neurons import most_leak_bits
 
 if TYPE_CHECKING:
@@ -29,10 +29,10 @@ class QuantNeuron(nn.Module):
     """An integer neuron layer. It holds no scale of its own: its unit belongs to the stream of currents it reads.
 
     Args:
-        model: the canonical float neuron. Its gains are part of the unit: gain*j counts in lsb = gain*unit(j). Where
-            they differ from channel to channel so does lsb: what is called lsb belongs to the mean gain.
+        model: the canonical float neuron. Its gains are part of the unit: gain*j counts in s_f = gain*unit(j). Where
+            they differ from channel to channel so does fine_scale: what is called s_f belongs to the mean gain.
         policy: bit width and rounding of the stored membrane, and of a synaptic state.
-        guard_bits: R, so that s_v = lsb * 2^R.
+        guard_bits: R, so that s_v = s_f * 2^R.
     """
 
     synapse_shift: Tensor
@@ -57,29 +57,29 @@ class QuantNeuron(nn.Module):
         """The model for currents that hold the mean gain already: what is left is each channel's share."""
         return replace(self.model, input_gain=_shares(self.model.current_gain), synapse_gain=1.0)
 
-    def forward(self, current: Tensor, lsb: Tensor, *, recurrence: Recurrence | None = None) -> Firing:
-        """Integer currents [T, N, ...] to spikes, potentials and membranes; lsb: real value of one fine unit.
+    def forward(self, current: Tensor, fine_scale: Tensor, *, recurrence: RecurrentIntegers | None = None) -> Firing:
+        """Integer currents [T, N, ...] to spikes, potentials and membranes; fine_scale: real value of one unit of s_f.
 
-        Potentials count in lsb for every channel. recurrence: what its spikes add to the next step's currents.
+        Potentials count in s_f for every channel. recurrence: what its spikes add to the next step's currents.
         """
-        firing = integrate_and_fire(current, self.integers(lsb), recurrence=recurrence)
+        firing = integrate_and_fire(current, self.integers(fine_scale), recurrence=recurrence)
         share, half = self._share_of(current), self.rounding_offset
         return firing if share is None else replace(firing, potentials=(firing.potentials - half) * share + half)
 
-    def unclipped(self, potentials: Tensor, spikes: Tensor, lsb: Tensor) -> Tensor:
+    def unclipped(self, potentials: Tensor, spikes: Tensor, fine_scale: Tensor) -> Tensor:
         """x' >> R of every step, integers: what would be stored if the word had no end.
 
         Args:
             potentials: h in real units as observed, [T, N, ...]; the rounding makes them the integers they were.
             spikes: of the same steps.
-            lsb: real value of one fine unit.
+            fine_scale: real value of one unit of s_f.
         """
         share = self._share_of(potentials)
-        x = (potentials / (lsb if share is None else lsb * share)).round() + self.rounding_offset
-        return (after_reset(self.integers(lsb), x, spikes) * 2.0**-self.guard_bits).floor()
+        x = (potentials / (fine_scale if share is None else fine_scale * share)).round() + self.rounding_offset
+        return (after_reset(self.integers(fine_scale), x, spikes) * 2.0**-self.guard_bits).floor()
 
-    def integers(self, lsb: Tensor) -> NeuronIntegers:
-        """The real parameters in fine units.
+    def integers(self, fine_scale: Tensor) -> NeuronIntegers:
+        """The real parameters in units of s_f.
 
         Rounding half up adds 2^(R-1) to x, and so to drive, threshold, reset value and floor; a synaptic state adds
         its own half to y, which the drive takes off again.
@@ -87,17 +87,17 @@ class QuantNeuron(nn.Module):
         model, bits, half = self.model, self.guard_bits, self.rounding_offset
         synapse_half = self._half(int(self.synapse_shift)) if self.has_synapse else 0
         above = 1 if model.spike == "binary" and model.comparator == "greater" else 0  # x > theta: x >= theta + 1
-        unit = lsb.double() * self._channels(_shares(model.current_gain)).to(lsb.device)
+        unit = fine_scale.double() * self._channels(_shares(model.current_gain)).to(fine_scale.device)
 
         def fine(value: Numbers) -> Tensor:
-            rounded: Tensor = round_ste(self._channels(value).to(lsb.device) / unit)
+            rounded: Tensor = round_ste(self._channels(value).to(fine_scale.device) / unit)
             return rounded
 
-        nothing = torch.zeros(1, dtype=torch.float64, device=lsb.device)
+        nothing = torch.zeros(1, dtype=torch.float64, device=fine_scale.device)
         counts = model.spike != "binary" or model.rearm == "double"
         return NeuronIntegers(
-            leak=self._leak(model.decay, bits).to(lsb.device),
-            synapse_leak=self._synapse_leak(lsb),
+            leak=self._leak(model.decay, bits).to(fine_scale.device),
+            synapse_leak=self._synapse_leak(fine_scale),
             synapse_shift=int(self.synapse_shift) if self.has_synapse else 0,
             guard_bits=bits,
             bit_width=self.policy.bit_width,
@@ -118,7 +118,7 @@ class QuantNeuron(nn.Module):
             rounding_offset=half,
         )
 
-    def fit_synapse(self, currents: Tensor, lsb: float) -> None:
+    def fit_synapse(self, currents: Tensor, fine_scale: float) -> None:
         """Choose R_s for which N stored bits lose least of the synaptic currents (real, mean gain included).
 
         R_s is no less than what its leak needs, D_s = round(decay * 2^R_s).
@@ -128,13 +128,15 @@ class QuantNeuron(nn.Module):
         most = _LARGEST_SYNAPSE_WORD - (self.policy.bit_width - 1)
         losses: dict[int, float] = {}
         for shift in range(most_leak_bits(self.model.synapse_decay), most + 1):
-            stored = (currents / (lsb * 2.0**shift) + 0.5).floor().clamp(word.low, word.high) * (lsb * 2.0**shift)
+            stored = (currents / (fine_scale * 2.0**shift) + 0.5).floor().clamp(word.low, word.high) * (
+                fine_scale * 2.0**shift
+            )
             losses[shift] = float((stored - currents).square().mean())
         self.synapse_shift.fill_(min(losses, key=lambda shift: losses[shift]))
 
     @property
     def rounding_offset(self) -> int:
-        """What potentials carry on top of h, in fine units."""
+        """What potentials carry on top of h, in units of s_f."""
         return self._half(self.guard_bits)
 
     def _share_of(self, values: Tensor) -> Tensor | None:
@@ -154,17 +156,17 @@ class QuantNeuron(nn.Module):
     def _leak(self, decay: Numbers, bits: int) -> Tensor:
         return (self._channels(decay) * 2.0**bits).round()
 
-    def _synapse_leak(self, lsb: Tensor) -> Tensor | None:
+    def _synapse_leak(self, fine_scale: Tensor) -> Tensor | None:
         if not self.has_synapse or self.model.synapse_decay is None:
             return None
-        return self._leak(self.model.synapse_decay, int(self.synapse_shift)).to(lsb.device)
+        return self._leak(self.model.synapse_decay, int(self.synapse_shift)).to(fine_scale.device)
 
     def _channels(self, value: Numbers) -> Tensor:
-        return torch.tensor(per_channel(value), dtype=torch.float64)
+        return torch.tensor(channel_values(value), dtype=torch.float64)
 
 
 class MembraneUnit(nn.Module):
-    """The unit of a stream of currents that neurons read: lsb = s_v * 2^-R / factor of the reference neuron.
+    """The unit of a stream of currents that neurons read: s_f = s_v * 2^-R / factor of the reference neuron.
 
     neurons: how many read the stream in a sample.
     """

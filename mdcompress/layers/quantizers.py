@@ -40,7 +40,7 @@ _SMALLEST_RANGE = 0.05  # the last of them
 _POWER_CANDIDATES = 6  # powers of two from the largest weight's down: 2^-5 is below the smallest range
 _WITHIN = 0.49  # how far from an integer a weight may lie that shall round to it, whatever float32 makes of it
 
-WeightLayer: TypeAlias = qnn.QuantConv1d | qnn.QuantConv2d | qnn.QuantConv3d | qnn.QuantLinear
+BrevitasLayer: TypeAlias = qnn.QuantConv1d | qnn.QuantConv2d | qnn.QuantConv3d | qnn.QuantLinear
 _CONVOLUTIONS = {3: qnn.QuantConv1d, 4: qnn.QuantConv2d, 5: qnn.QuantConv3d}  # by the axes of the weight
 
 
@@ -52,7 +52,7 @@ class IntegerWeight:
     scale: Tensor
 
 
-def weight_layer(spec: SynapseSpec, policy: WeightPolicy) -> WeightLayer:
+def quantized_layer(spec: SynapseSpec, policy: WeightPolicy) -> BrevitasLayer:
     """A Brevitas layer that holds the weight and its quantizer; its own forward is not used."""
     with torch.random.fork_rng(devices=[]):  # Brevitas draws initial weights; the caller's random numbers stay theirs
         layer = _brevitas_layer(spec, _weight_quantizer(policy))
@@ -62,7 +62,7 @@ def weight_layer(spec: SynapseSpec, policy: WeightPolicy) -> WeightLayer:
     return layer
 
 
-def _prepare_range(layer: WeightLayer, policy: WeightPolicy) -> None:
+def _prepare_range(layer: BrevitasLayer, policy: WeightPolicy) -> None:
     """Fix the range of `mse` policies; balance the gradient of learned ones (`step_sizes`)."""
     if policy.range == "max":
         return
@@ -83,7 +83,7 @@ def _prepare_range(layer: WeightLayer, policy: WeightPolicy) -> None:
     )
 
 
-def _brevitas_layer(spec: SynapseSpec, quantizer: type) -> WeightLayer:
+def _brevitas_layer(spec: SynapseSpec, quantizer: type) -> BrevitasLayer:
     shape = spec.weight_shape
     if spec.operator == "linear":
         return qnn.QuantLinear(shape[1], shape[0], bias=spec.bias, weight_quant=quantizer)
@@ -102,7 +102,7 @@ def _brevitas_layer(spec: SynapseSpec, quantizer: type) -> WeightLayer:
     )
 
 
-def change_weight_policy(layer: WeightLayer, policy: WeightPolicy) -> None:
+def change_weight_policy(layer: BrevitasLayer, policy: WeightPolicy) -> None:
     """Quantize the layer's weight by another policy of the same granularity and scale, with the range that fits it.
 
     Weight and range stay the Parameters that they are, so that an optimizer goes on with them.
@@ -120,14 +120,14 @@ def change_weight_policy(layer: WeightLayer, policy: WeightPolicy) -> None:
         _scaling(layer).value = parameter
 
 
-def integer_weight(layer: WeightLayer) -> IntegerWeight:
+def integer_weight(layer: BrevitasLayer) -> IntegerWeight:
     """The layer's weight as integers and scale."""
     quantized = layer.quant_weight()
     # not quantized.int(): it refuses exact binary weights whose value/scale is one float32 rounding off an integer
     return IntegerWeight(round_ste(quantized.value / quantized.scale), quantized.scale.flatten())
 
 
-def fit_weight_range(layer: WeightLayer, policy: WeightPolicy) -> None:
+def fit_weight_range(layer: BrevitasLayer, policy: WeightPolicy) -> None:
     """Set the clipping range of `mse` and `learned` policies to the least squared error on the layer's weight."""
     if policy.range == "max":
         return
@@ -141,7 +141,7 @@ def fit_weight_range(layer: WeightLayer, policy: WeightPolicy) -> None:
             parameter.copy_((scale * (parameter.flatten() / current)).view_as(parameter))
 
 
-def set_integer_weight(layer: WeightLayer, policy: WeightPolicy, values: Tensor, scale: Tensor) -> None:
+def set_integer_weight(layer: BrevitasLayer, policy: WeightPolicy, values: Tensor, scale: Tensor) -> None:
     """Give the layer integers (of the weight's shape, within its limits) and, per row, a scale.
 
     The weight that is stored, and trained on, is the nearest to the one before that rounds to these integers. A layer
@@ -203,7 +203,7 @@ def _fake_quantize(rows: Tensor, scale: Tensor, policy: WeightPolicy) -> Tensor:
     return (rows / scale).round().clamp(low, high) * scale
 
 
-def _scaling(layer: WeightLayer) -> Any:
+def _scaling(layer: BrevitasLayer) -> Any:
     return layer.weight_quant.tensor_quant.scaling_impl
 
 

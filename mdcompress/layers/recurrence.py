@@ -16,7 +16,7 @@ _CONVOLUTIONS = {"conv1d": F.conv1d, "conv2d": F.conv2d, "conv3d": F.conv3d}
 
 
 @dataclass(frozen=True)
-class Recurrence:
+class RecurrentIntegers:
     """j_r = (acc*M + B) >> S with acc = sum q_w * s_prev (FORMAT.md, "Neuron"), in the unit of the neuron's currents.
 
     weight: integers carried in float, of `spec.weight_shape`; multiplier, bias: [C] or [1]. All three differentiable.
@@ -33,11 +33,11 @@ class Recurrence:
         """Weight, multiplier and bias."""
         return self.weight, self.multiplier, self.bias
 
-    def to(self, dtype: torch.dtype) -> Recurrence:
+    def to(self, dtype: torch.dtype) -> RecurrentIntegers:
         """The same carried in another float type."""
         return self.of([value.to(dtype) for value in self.constants])
 
-    def of(self, constants: Sequence[Tensor]) -> Recurrence:
+    def of(self, constants: Sequence[Tensor]) -> RecurrentIntegers:
         """The same with other constants."""
         weight, multiplier, bias = constants
         return replace(self, weight=weight, multiplier=multiplier, bias=bias)

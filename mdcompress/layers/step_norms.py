@@ -1,4 +1,4 @@
-"""Norms of a weight layer: one batch norm for all steps, one for each step (BNTT), or one with a factor a step (TEBN).
+"""Norms of a synapse: one batch norm for all steps, one for each step (BNTT), or one with a factor a step (TEBN).
 
 Where steps differ, mean, variance, gain and offset are [T, C] in place of [C].
 """

@@ -1,6 +1,6 @@
-"""QuantSynapse: weight layer and batch norm as integers, spikes in, currents out.
+"""QuantSynapse: synapse and batch norm as integers, spikes in, currents out.
 
-acc = sum q_w * s;  j = (acc*M_c + B_c) >> S  with  M_c = g*s_w*s_in/lsb, B_c = b/lsb  (numerics: FORMAT.md, "Requant").
+acc = sum q_w * s;  j = (acc*M_c + B_c) >> S  with  M_c = g*s_w*s_in/s_f, B_c = b/s_f  (numerics: FORMAT.md, "Requant").
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from mdcompress.graph import SynapseSpec
 from mdcompress.layers.integer_ops import requantize
 from mdcompress.layers.norms import Affine
 from mdcompress.layers.quantizers import (
+    BrevitasLayer,
     IntegerWeight,
-    WeightLayer,
     change_weight_policy,
     fit_weight_range,
     integer_weight,
-    weight_layer,
+    quantized_layer,
 )
-from mdcompress.layers.recurrence import Recurrence
+from mdcompress.layers.recurrence import RecurrentIntegers
 from mdcompress.layers.requant import RequantConstants, requant_constants
 from mdcompress.layers.step_norms import (
     Norm,
@@ -106,7 +106,7 @@ class QuantSynapse(nn.Module):
         norm_of: likewise, whose norm it is.
     """
 
-    layer: WeightLayer
+    layer: BrevitasLayer
     norm: Norm | None
 
     def __init__(
@@ -126,7 +126,7 @@ class QuantSynapse(nn.Module):
         stored = replace(spec, bias=True) if self.folds else spec
         self.shares = sharing is not None
         if sharing is None:
-            self.layer = weight_layer(stored, weight)
+            self.layer = quantized_layer(stored, weight)
         else:
             object.__setattr__(self, "layer", sharing.layer)  # not nn.Module's: it would be stored twice
         if norm_of is not None and not self.folds:
@@ -196,11 +196,11 @@ class QuantSynapse(nn.Module):
         weight = integer_weight(self.layer)
         return SynapseIntegers(weight.values, self._constants(weight, None, input_scale, unit))
 
-    def recurrence(self, unit: Tensor) -> Recurrence:
+    def recurrence(self, unit: Tensor) -> RecurrentIntegers:
         """The layer as a neuron's recurrent synapse, with currents in units of `unit`; gradients flow into it."""
         weight = integer_weight(self.layer)
         constants = self._constants(weight, None, 1.0, unit)
-        return Recurrence(self.spec, weight.values, constants.multiplier, constants.bias, constants.shift)
+        return RecurrentIntegers(self.spec, weight.values, constants.multiplier, constants.bias, constants.shift)
 
     def gain(self) -> Tensor:
         """The real factor of each channel, g of the batch norm or 1, [C] or [T, C] (from running statistics)."""

@@ -28,7 +28,12 @@ def from_nir(source: str | Path | Any, spec: NirSpec | None = None, **options: o
             What the graph needs and neither gives is asked for; a graph of `to_nir` brings its own.
         options: keys of `NirSpec`.
 
-    Errors: UsageError lists the keys that are missing; TraceError names the nodes that have no canonical form.
+    Returns:
+        The network, float, with the file's weights.
+
+    Raises:
+        UsageError: keys are missing; all are listed.
+        TraceError: nodes have no canonical form; all are named.
     """
     graph = graph_of(source)
     wiring = wire(graph)
@@ -47,7 +52,11 @@ def to_nir(source: Student | IntGraph, *, step: ReaderStep = "euler", reset: Rea
             `jump` with time constants in steps (sinabs).
         reset: what the reader does at a spike. NIR's neurons reset to v_reset (`hard`); sinabs subtracts (`soft`).
 
-    Errors: ExportError names every node that NIR cannot hold.
+    Returns:
+        The nir.NIRGraph; `write_nir` makes a file of it.
+
+    Raises:
+        ExportError: NIR cannot hold some nodes; all are named.
     """
     graph = lower(source) if isinstance(source, Student) else source
     reader = Reader(step, reset)
@@ -58,7 +67,14 @@ def to_nir(source: Student | IntGraph, *, step: ReaderStep = "euler", reset: Rea
 def integers_from_nir(source: str | Path | Any) -> IntGraph:
     """The integer graph in a file or graph of `to_nir`, equal to that of model.onnx in every array and attribute.
 
-    Errors: InvalidFileError where there is none, or where floats or integers were changed since.
+    Args:
+        source: a path, or the nir.NIRGraph.
+
+    Returns:
+        The graph, legal (`intsnn.check`).
+
+    Raises:
+        InvalidFileError: it holds none, or floats or integers were changed since.
     """
     return integers_of(graph_of(source))
 

@@ -2,7 +2,7 @@
 
 A current's unit in floats is a power of two (that next to its real value), so that weights, q_w*M*2^-S in that unit,
 are exact in float32; only what reads the input carries the input's scale, rounded. Floors lose half a unit on average,
-which biases and thresholds make good: a neuron fires at theta - 1/2 - 2^(R-1) fine units, between two integers.
+which biases and thresholds make good: a neuron fires at theta - 1/2 - 2^(R-1) units of s_f, between two integers.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from intsnn.graph import (
     IntSum,
     IntTranspose,
 )
-from intsnn.graph.bounds import Carries, carries
+from intsnn.graph.bounds import TensorRole, carries
 from mdcompress.errors import ExportError
 from mdcompress.nir.files import nir_package
 from mdcompress.recipe.nir import ReaderReset, ReaderStep
@@ -74,7 +74,8 @@ class _Tensor:
 def dequantized(graph: IntGraph, reader: Reader) -> tuple[dict[str, Any], list[tuple[str, str]]]:
     """Nodes by name, and edges.
 
-    Errors: ExportError names every node that NIR cannot hold.
+    Raises:
+        ExportError: NIR cannot hold some nodes; all are named.
     """
     writing = _Writing(graph, reader)
     refused: list[ExportError] = []
@@ -149,14 +150,14 @@ class _Writing:
     def _check_synapse(self, node: IntConv | IntLinear) -> None:
         readers = self.graph.readers(node.name)
         if len(readers) != 1:
-            raise _refused(node, f"{len(readers)} requants read it", "give each a weight layer of its own")
+            raise _refused(node, f"{len(readers)} requants read it", "give each a synapse of its own")
         _require_form(node)
 
     def _write_weights(self, node: IntRequant) -> None:
         """Weights under the name of their layer; b = (B*2^-S - 1/2)*unit(j), the floor of the shift loses the half."""
         synapse = self.graph.node(node.inputs[0])
         if not isinstance(synapse, IntConv | IntLinear):
-            raise _refused(node, "NIR has no batch norm without a weight layer", "put the norm behind a weight layer")
+            raise _refused(node, "NIR has no batch norm without a synapse", "put the norm behind a synapse")
         if node.multiplier.ndim > 1 or node.bias.ndim > 1:
             raise _refused(node, "NIR has no batch norm that differs from step to step", "use one norm for all steps")
         unit = self._units[node.name]
@@ -287,7 +288,7 @@ class _Writing:
 
 _NO_NODE = "give hardware the model.onnx, which holds everything"
 _POOL_HINT = "use average pooling over maps of height and width"
-_DRIVE = "give it a weight layer of its own"
+_DRIVE = "give it a synapse of its own"
 
 
 def _require_plain(node: IntNeuron, reader: Reader) -> None:
@@ -340,7 +341,7 @@ def _feedback(node: IntNeuron) -> Floats | float:
 
 
 def _drive(node: IntNeuron) -> Floats:
-    """What the membrane gains in a step beside the halves of its roundings, in fine units."""
+    """What the membrane gains in a step beside the halves of its roundings, in units of s_f."""
     drive: Floats = node.drive - _half(node.guard_bits) + (_half(node.synapse_shift) if node.has_synapse else 0.0)
     return drive
 
@@ -383,7 +384,7 @@ def _current_units(graph: IntGraph) -> dict[str, float]:
         return name if groups.setdefault(name, name) == name else root(groups[name])
 
     for node in graph:
-        if kinds[node.name] is Carries.CURRENT and not isinstance(node, IntRequant | IntNeuron):
+        if kinds[node.name] is TensorRole.CURRENT and not isinstance(node, IntRequant | IntNeuron):
             for source in node.inputs:
                 groups[root(source)] = root(node.name)
     for node in graph:

@@ -26,7 +26,9 @@ def nir_package() -> Any:
 def graph_of(source: Any) -> Any:
     """A nir.NIRGraph: `source` itself, or what the file of that path holds.
 
-    Errors: MissingFileError; InvalidFileError where the file is none of NIR.
+    Raises:
+        MissingFileError: there is no such file.
+        InvalidFileError: the file is none of NIR.
     """
     nir = nir_package()
     graph = _read(nir, Path(source)) if isinstance(source, str | Path) else source
@@ -39,7 +41,15 @@ def graph_of(source: Any) -> Any:
 
 
 def write_nir(graph: Any, path: str | Path) -> None:
-    """Write a nir.NIRGraph as a file. Atomic."""
+    """Write a nir.NIRGraph as a file, whole or not at all.
+
+    Args:
+        graph: what `to_nir` gave.
+        path: of the file, `.nir`; its folder must exist.
+
+    Raises:
+        MissingFileError: the folder does not exist.
+    """
     write_atomically(path, nir_bytes(graph))
 
 

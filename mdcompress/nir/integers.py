@@ -50,7 +50,8 @@ def reader_of(graph: Any) -> Reader:
 def integers_of(graph: Any) -> IntGraph:
     """The integer graph in a NIR graph's metadata, equal to the one that was written.
 
-    Errors: InvalidFileError where it was not written by mdcompress, or where floats or integers were changed since.
+    Raises:
+        InvalidFileError: it was not written by mdcompress, or floats or integers were changed since.
     """
     if not holds_integers(graph):
         raise _broken("it must be written by `mdcompress export --format nir` (it has no integers)")

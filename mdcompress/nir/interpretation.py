@@ -74,7 +74,8 @@ _QUESTIONS: Mapping[str, str] = {
 def interpret(spec: NirSpec, kinds: Iterable[str]) -> Interpretation:
     """The interpretation of a graph with nodes of these kinds (NIR's class names).
 
-    Errors: UsageError lists every key that the graph needs and that neither the options nor the exporter give.
+    Raises:
+        UsageError: the graph needs keys that neither the options nor the exporter give; all are listed.
     """
     habits = Habits(NirSpec()) if spec.exporter is None else habits_of(spec.exporter)
     given = habits.fixed.model_dump(exclude_none=True) | spec.model_dump(exclude_none=True, exclude={"exporter"})

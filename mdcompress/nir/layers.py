@@ -66,7 +66,7 @@ class Factor(nn.Module):
 
 
 def weights_of(name: str, node: Any) -> FloatWeights:
-    """A weight layer with the node's arrays, in torch's default type; without a bias where that is 0."""
+    """A synapse with the node's arrays, in torch's default type; without a bias where that is 0."""
     weight = _tensor(node.weight)
     bias = _tensor(node.bias) if np.any(np.asarray(getattr(node, "bias", 0))) else None
     kind = type(node).__name__

@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from mdcompress.adapters.refusals import PER_NEURON
 from mdcompress.errors import TraceError
-from mdcompress.graph import NeuronModel, Numbers, per_channel
+from mdcompress.graph import NeuronModel, Numbers, channel_values
 from mdcompress.nir.interpretation import LEAKY, SPIKING, Interpretation
 
 NEURONS = ("IF", "LIF", "CubaLIF", "LI", "I", "CubaLI", "Threshold")
@@ -33,8 +33,9 @@ Arrival = Literal["whole", "scaled"]
 def neuron_of(name: str, node: Any, how: Interpretation) -> NeuronModel:
     """The canonical neuron of a node of NEURONS.
 
-    Errors: TraceError that names the node, where a parameter is not finite or differs within a channel, or where the
-    graph of integers has no such neuron.
+    Raises:
+        TraceError: a parameter is not finite or differs within a channel, or the graph of integers has no
+            such neuron; the node is named.
     """
     read = _Parameters(name, node)
     kind = type(node).__name__
@@ -86,7 +87,7 @@ def _step(read: _Parameters, how: Interpretation, *, tau: str, gain: str, arriva
 
 def _firing(read: _Parameters, model: NeuronModel, how: Interpretation) -> NeuronModel:
     threshold, reset_value = (read.numbers(read.array(name)) for name in ("v_threshold", "v_reset"))
-    if not all(theta > 0 for theta in per_channel(threshold)):
+    if not all(theta > 0 for theta in channel_values(threshold)):
         raise read.refused(f"a threshold must be above 0 (got {threshold})", "a neuron at rest stands at 0, below it")
     model = replace(model, threshold=threshold, reset=how.reset)
     if how.spikes == "counts":
@@ -105,7 +106,7 @@ def _firing(read: _Parameters, model: NeuronModel, how: Interpretation) -> Neuro
 
 
 def _masked(name: str, model: NeuronModel) -> NeuronModel:
-    if any(per_channel(model.reset_value)):
+    if any(channel_values(model.reset_value)):
         raise refused(
             name, "LIF", f"a reset in the next step goes to 0 (its v_reset is {model.reset_value})",
             "set v_reset to 0, or say reset_step=same_step",

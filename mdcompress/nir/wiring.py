@@ -41,8 +41,9 @@ class Wiring:
 def wire(graph: Any) -> Wiring:
     """Flatten subgraphs (`graph.node`), follow inputs and outputs inside them, and order what is left.
 
-    Errors: TraceError names the nodes of a loop that is not a neuron and one weight node, nodes that lead nowhere, and
-    inputs and outputs where there is not one of each.
+    Raises:
+        TraceError: a loop is not a neuron and one weight node, a node leads nowhere, or there is not one input and
+            one output; the nodes are named.
     """
     nodes, edges = _flat(graph, "")
     _require_edges_between(nodes, edges)

@@ -47,7 +47,9 @@ def export(
         nir_step: how the reader of model.nir discretizes (`to_nir`).
         nir_reset: what it does at a spike.
 
-    Errors: ParityError at the first difference, ExportError where NIR cannot hold the graph; nothing is written then.
+    Raises:
+        ParityError: the witnesses differ; the first difference is named.
+        ExportError: NIR cannot hold the graph; nothing is written then.
     """
     workspace.require_one_student()
     workspace.refuse_to_overwrite(Stage.EXPORT)

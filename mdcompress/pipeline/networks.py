@@ -36,7 +36,8 @@ def load_splits(workspace: Workspace) -> DataSplits:
 def fresh_network(workspace: Workspace) -> nn.Module:
     """The network of a `.nir` file, or as its factory makes it; its first weights depend on the recipe's seed alone.
 
-    Errors: TraceError where one of its neurons has no integer form, before any work is done on it.
+    Raises:
+        TraceError: one of its neurons has no integer form, before any work is done on it.
     """
     from mdcompress.adapters import find_neurons
     from mdcompress.nir import from_nir
@@ -108,7 +109,9 @@ def traced_and_planned(
 ) -> tuple[nn.Module, SnnGraph, QuantPlan]:
     """The user's network as one of [T, N, ...], its graph, and the policy of each node.
 
-    Errors: TraceError, PlanError where the network cannot be read, or the recipe does not fit it.
+    Raises:
+        TraceError: the network cannot be read.
+        PlanError: the recipe does not fit the network.
     """
     from mdcompress.graph import NeuronModel
     from mdcompress.planning import plan

@@ -86,7 +86,7 @@ def preview(workspace: Workspace) -> Report:
 
 
 def _without_batch_norm(graph: SnnGraph) -> tuple[str, ...]:
-    """The names of the weight layers that no batch norm follows."""
+    """The names of the synapses that no batch norm follows."""
     from mdcompress.graph import SynapseSpec
 
     return tuple(node.name for node in graph.of(SynapseSpec) if node.spec.batch_norm is None)

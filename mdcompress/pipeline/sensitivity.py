@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from mdcompress.bits.budget import Allocation
-    from mdcompress.bits.sensitivity import Measure, Part, Sensitivity
+    from mdcompress.bits.sensitivity import BitSensitivity, Measure, Part
     from mdcompress.data import Batches
 
 JSON_FILE, CSV_FILE, TABLE_FILE, RECIPE_FILE = "sensitivity.json", "sensitivity.csv", "sensitivity.md", "recipe.yaml"
@@ -74,7 +74,7 @@ def sensitivity(workspace: Workspace, choice: SensitivityChoice) -> Report:
     return Report(text, document, tuple(choice.output.folder / name for name in files))
 
 
-def _measured(workspace: Workspace, weights: Path, choice: SensitivityChoice) -> Sensitivity:
+def _measured(workspace: Workspace, weights: Path, choice: SensitivityChoice) -> BitSensitivity:
     from mdcompress.bits.sensitivity import measure_sensitivity
     from mdcompress.graph import NeuronModel
 
@@ -106,7 +106,7 @@ def _labelled(batches: Batches, samples: int, *, seed: int) -> tuple[Tensor, Ten
     return torch.cat([x for x, _ in chosen], dim=1), torch.cat([y for _, y in chosen])
 
 
-def _allocations(found: Sensitivity, budget: Budget) -> dict[Part, Allocation]:
+def _allocations(found: BitSensitivity, budget: Budget) -> dict[Part, Allocation]:
     totals: dict[Part, int] = {}
     if budget.weight_average is not None:
         totals["weight"] = found.budget("weight", average=budget.weight_average)
@@ -139,7 +139,7 @@ def mixed_recipe(recipe: Recipe, weights: Path, allocations: Mapping[Part, Alloc
     )
 
 
-def sensitivity_table(found: Sensitivity) -> str:
+def sensitivity_table(found: BitSensitivity) -> str:
     """sensitivity.md."""
     header = ["layer", "part", "numbers", "bits", "membrane mismatch", "logits KL", "accuracy"]
     rows = [
@@ -167,7 +167,7 @@ def sensitivity_table(found: Sensitivity) -> str:
     )
 
 
-def allocation_table(found: Sensitivity, part: Literal["weight", "membrane"], allocation: Allocation) -> str:
+def allocation_table(found: BitSensitivity, part: Literal["weight", "membrane"], allocation: Allocation) -> str:
     """The bits that were chosen, layer by layer."""
     counts = found.counts[part]
     total = sum(counts.values())
@@ -181,7 +181,7 @@ def allocation_table(found: Sensitivity, part: Literal["weight", "membrane"], al
     )
 
 
-def _chosen(found: Sensitivity, allocations: Mapping[Part, Allocation]) -> JsonValue:
+def _chosen(found: BitSensitivity, allocations: Mapping[Part, Allocation]) -> JsonValue:
     return {
         part: {**asdict(allocation), "average": allocation.cost / sum(found.counts[part].values())}
         for part, allocation in allocations.items()

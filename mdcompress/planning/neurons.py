@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 
-from mdcompress.graph import NeuronModel, Numbers, per_channel
+from mdcompress.graph import NeuronModel, Numbers, channel_values
 from mdcompress.recipe.policies import MembranePolicy
 
 LARGEST_GUARD_BITS = 12  # the recipe's limit: 16 stored bits and 12 guard bits stay below int32
@@ -49,7 +49,7 @@ def leak_bits(decay: float) -> int:
 
 def most_leak_bits(decay: Numbers) -> int:
     """What the channel asks for that asks for most."""
-    return max(leak_bits(value) for value in per_channel(decay))
+    return max(leak_bits(value) for value in channel_values(decay))
 
 
 def keeps_leak(decay: float, guard_bits: int) -> bool:
@@ -67,12 +67,12 @@ def _is_binary_fraction(decay: float) -> bool:
 
 def _offending(value: Numbers, holds: Callable[[float], bool]) -> list[float]:
     """The first channel's value that breaks a rule, in a list; an empty one where all keep it."""
-    return [number for number in per_channel(value) if not holds(number)][:1]
+    return [number for number in channel_values(value) if not holds(number)][:1]
 
 
 def _decay_faults(name: str, decays: Numbers, guard_bits: int | None) -> Iterator[NeuronFault]:
     """A decay is a number of [0, 1] that still is one in R bits; R as given, or as it will be found."""
-    for decay in per_channel(decays):
+    for decay in channel_values(decays):
         if not math.isfinite(decay):
             hint = "give the neuron a finite decay, or load weights that are finite"
             yield f"the {name} must be a number (got {decay})", hint
@@ -111,6 +111,6 @@ def _option_faults(neuron: NeuronModel) -> Iterator[NeuronFault]:
 
 
 def _starts(neuron: NeuronModel) -> list[tuple[float, float]]:
-    starts, gains = per_channel(neuron.initial), per_channel(neuron.current_gain)
+    starts, gains = channel_values(neuron.initial), channel_values(neuron.current_gain)
     channels = max(len(starts), len(gains))
     return list(zip(starts * (channels // len(starts)), gains * (channels // len(gains)), strict=True))

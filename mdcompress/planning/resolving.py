@@ -12,8 +12,8 @@ from pydantic_core import ErrorDetails
 from intsnn.yaml.file import RuleError
 from mdcompress.errors import PlanError
 from mdcompress.graph import (
+    ActivationSpec,
     AffineSpec,
-    DigitizerSpec,
     InputSpec,
     NeuronModel,
     NodeKind,
@@ -72,6 +72,13 @@ def plan(recipe: Recipe, graph: SnnGraph) -> QuantPlan:
     """Every node's policy with the origin of every field.
 
     Overrides apply in order, a later one winning field by field.
+
+    Args:
+        recipe: the policies: defaults, then overrides in their order.
+        graph: the trace of the network.
+
+    Returns:
+        A policy for each node, with what set each of its fields.
 
     Raises:
         PlanError: a pattern matches no node, an override applies to none of the nodes it matches, or a policy is
@@ -182,7 +189,7 @@ def _planned(
             case NeuronModel() as model:
                 membrane, origin = _merged(quantize.membrane, "membrane", rules)
                 return _planned_neuron(node, model, membrane, origin)
-            case InputSpec() | DigitizerSpec():
+            case InputSpec() | ActivationSpec():
                 policy, origin = _merged(quantize.input, "input", ())
                 return PlannedNode(node.name, node.kind, node.shape, input=policy, origin=origin)
             case _:

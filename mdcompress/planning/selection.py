@@ -7,10 +7,10 @@ from difflib import get_close_matches
 from typing import assert_never
 
 from mdcompress.graph import (
+    ActivationSpec,
     AddSpec,
     AffineSpec,
     ConcatSpec,
-    DigitizerSpec,
     FlattenSpec,
     InputSpec,
     MatMulSpec,
@@ -101,7 +101,7 @@ def _stays_in_branch(spec: NodeSpec) -> bool:
         case PoolSpec() | AffineSpec() | ScaleSpec() | ReshapeSpec():
             return True
         case (
-            InputSpec() | SynapseSpec() | RecurrentSpec() | DigitizerSpec() | NeuronModel() | AddSpec() | ConcatSpec()
+            InputSpec() | SynapseSpec() | RecurrentSpec() | ActivationSpec() | NeuronModel() | AddSpec() | ConcatSpec()
             | MultiplySpec() | MatMulSpec() | SumSpec() | TransposeSpec() | SliceSpec() | FlattenSpec() | ReadoutSpec()
         ):  # fmt: skip
             return False

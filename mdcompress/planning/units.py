@@ -14,11 +14,11 @@ from typing import assert_never
 
 from mdcompress.errors import PlanError
 from mdcompress.graph import (
+    ActivationSpec,
     AddSpec,
     AffineSpec,
     Carries,
     ConcatSpec,
-    DigitizerSpec,
     FlattenSpec,
     InputSpec,
     MatMulSpec,
@@ -47,20 +47,20 @@ _LARGEST_WORD = 28  # bit_width - 1 + guard_bits, so that D*v stays below 2^28 (
 
 @dataclass(frozen=True)
 class ValueUnit:
-    """Spikes, counts, input or digitized currents: real value = integer * scale.
+    """Spikes, counts, input or quantized currents: real value = integer * scale.
 
-    Times the input's scale where `from_input`; times the digitizer's where one is named.
+    Times the input's scale where `from_input`; times the activation quantizer's where one is named.
     """
 
     scale: float
     from_input: bool
     largest: int
-    digitizer: str | None = None
+    activation_quantizer: str | None = None
 
 
 @dataclass(frozen=True)
 class NeuronUnit:
-    """How a neuron reads its stream: lsb = unit * factor (mean gain included); s_v = lsb * 2^guard_bits."""
+    """How a neuron reads its stream: s_f = unit * factor (mean gain included); s_v = s_f * 2^guard_bits."""
 
     factor: float
     guard_bits: int
@@ -105,7 +105,7 @@ def _value_unit(node: SnnNode, graph: SnnGraph, plan: QuantPlan, units: list[Val
     match node.spec:
         case InputSpec():
             return ValueUnit(1.0, True, 2 ** _input_bits(plan, node) - 1)
-        case DigitizerSpec():
+        case ActivationSpec():
             # lowered to counts of 0..2^b - 1, with 2^(b-1) of each taken off again by the reader's bias
             return ValueUnit(1.0, False, 3 * 2 ** (_input_bits(plan, node) - 1), node.name)
         case NeuronModel() as model:
@@ -182,10 +182,10 @@ def _streams(graph: SnnGraph, plan: QuantPlan) -> tuple[PlannedStream, ...]:
     for node in graph.of(NeuronModel):
         nodes[home[node.inputs[0]]].append(node)
     readers = {stream: _neuron_units(plan, nodes[stream], factors) for stream, factors in currents.items()}
-    for node in graph.membranes:  # it writes its potential, in its own fine unit
+    for node in graph.membranes:  # it writes its potential, in its own unit of s_f
         stream, own = home[node.inputs[0]], currents.pop(home[node.name])
-        lsb = readers[stream][node.name].factor
-        currents[stream] |= {tensor: lsb * factor / own[node.name] for tensor, factor in own.items()}
+        fine_scale = readers[stream][node.name].factor
+        currents[stream] |= {tensor: fine_scale * factor / own[node.name] for tensor, factor in own.items()}
     return tuple(PlannedStream(stream, factors, readers[stream]) for stream, factors in currents.items())
 
 
@@ -232,7 +232,7 @@ def _unit_ratio(spec: NodeSpec) -> float | None:
         ):  # fmt: skip
             return 1.0
         case (
-            InputSpec() | SynapseSpec() | RecurrentSpec() | AffineSpec() | DigitizerSpec() | NeuronModel()
+            InputSpec() | SynapseSpec() | RecurrentSpec() | AffineSpec() | ActivationSpec() | NeuronModel()
             | ReadoutSpec()
         ):  # fmt: skip
             return None

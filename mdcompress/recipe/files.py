@@ -23,6 +23,9 @@ def load_recipe(path_or_name: str | Path, *, changes: Sequence[str] = ()) -> Rec
         path_or_name: a path (`my/recipe.yaml`) or the name of a shipped recipe (`4bit`).
         changes: `key.path=value` items, as `--set` takes them.
 
+    Returns:
+        The recipe, checked.
+
     Raises:
         UsageError: no shipped recipe has the name.
         MissingFileError: there is no such file.

@@ -14,9 +14,9 @@ from mdcompress.adapters import REFUSALS, Refusal, describe_neuron, probe, shipp
 from mdcompress.adapters.calling import calling_of
 from mdcompress.adapters.samples import Sample
 from mdcompress.graph import (
+    ActivationSpec,
     AffineSpec,
     Carries,
-    DigitizerSpec,
     InputSpec,
     NeuronModel,
     NodeKind,
@@ -25,7 +25,7 @@ from mdcompress.graph import (
     SnnGraph,
     SnnNode,
     SynapseSpec,
-    per_channel,
+    channel_values,
 )
 from mdcompress.planning import plan
 from mdcompress.recipe import load_recipe
@@ -49,7 +49,7 @@ _NEURONS = """\
 `h` is the membrane before the comparison, `v` what is stored, `x` the current, `s` the spikes, `s'` those of the step
 before, `W` the weights of a recurrent neuron: a linear layer, a convolution, or one weight for each neuron. Where a
 neuron holds weights for its input too (Norse's recurrent cells and `LILinearCell`, SpikingJelly's
-`LinearRecurrentContainer`), `x` is what they give, and they are a weight layer of the graph, `<neuron>.input`, as `W`
+`LinearRecurrentContainer`), `x` is what they give, and they are a synapse of the graph, `<neuron>.input`, as `W`
 is, `<neuron>.recurrent`. A neuron that puts out `h` never fires: it is the last of a network, and its membrane the
 answer.
 
@@ -88,10 +88,10 @@ class, the reason and what to do.
 _SECTIONS = ("weight", "batch_norm", "membrane", "input")
 DESCRIBED: Mapping[NodeKind, str] = {
     "input": "the network's input",
-    "synapse": "weight layer, with the batch norm or bias that follows it",
-    "affine": "batch norm that follows no weight layer",
+    "synapse": "synapse, with the batch norm or bias that follows it",
+    "affine": "batch norm that follows no synapse",
     "neuron": "neuron of any class",
-    "digitizer": "currents that a weight layer reads",
+    "digitizer": "currents that a synapse reads",
 }
 
 
@@ -142,7 +142,7 @@ def equation(model: NeuronModel) -> str:
 
 
 def _number(value: Numbers | None) -> str:
-    values = per_channel(0.0 if value is None else value)
+    values = channel_values(0.0 if value is None else value)
     return f"{values[0]:.4g}" if len(set(values)) == 1 else "per channel"
 
 
@@ -219,7 +219,7 @@ def _one_of_each() -> SnnGraph:
             SnnNode("layer", layer, ("input",), (4,), Carries.CURRENT),
             SnnNode("neuron", neuron, ("layer",), (4,), Carries.SPIKES),
             SnnNode("norm", AffineSpec("norm"), ("neuron",), (4,), Carries.CURRENT),
-            SnnNode("digits", DigitizerSpec(), ("norm",), (4,), Carries.SPIKES),
+            SnnNode("digits", ActivationSpec(), ("norm",), (4,), Carries.SPIKES),
             SnnNode("readout", ReadoutSpec("mean"), ("digits",), (4,), Carries.SPIKES),
         ),
         time_steps=1,

@@ -12,11 +12,11 @@ from typing import TypeAlias, assert_never
 from pydantic import TypeAdapter
 
 from mdcompress.graph import (
+    ActivationSpec,
     AddSpec,
     AffineSpec,
     Carries,
     ConcatSpec,
-    DigitizerSpec,
     FlattenSpec,
     InputSpec,
     MatMulSpec,
@@ -44,7 +44,7 @@ _Options: TypeAlias = (  # of a node's spec, as they are written; those of recur
 )  # fmt: skip
 _PLAIN: Mapping[NodeKind, NodeSpec] = {
     spec.kind: spec
-    for spec in (InputSpec(), DigitizerSpec(), AddSpec(), ConcatSpec(), MatMulSpec(), ReshapeSpec(), FlattenSpec())
+    for spec in (InputSpec(), ActivationSpec(), AddSpec(), ConcatSpec(), MatMulSpec(), ReshapeSpec(), FlattenSpec())
 }
 
 
@@ -98,7 +98,7 @@ def _options(spec: NodeSpec) -> _Options | None:
     match spec:
         case RecurrentSpec(synapse):
             return synapse
-        case InputSpec() | DigitizerSpec() | AddSpec() | ConcatSpec() | MatMulSpec() | ReshapeSpec() | FlattenSpec():
+        case InputSpec() | ActivationSpec() | AddSpec() | ConcatSpec() | MatMulSpec() | ReshapeSpec() | FlattenSpec():
             return None
         case (
             SynapseSpec() | AffineSpec() | NeuronModel() | PoolSpec() | MultiplySpec() | ScaleSpec() | SumSpec()

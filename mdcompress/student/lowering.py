@@ -41,11 +41,11 @@ from intsnn.graph import (
 from intsnn.weight_bits import TERNARY_BITS
 from mdcompress._version import __version__
 from mdcompress.graph import (
+    ActivationSpec,
     AddSpec,
     AffineSpec,
     Carries,
     ConcatSpec,
-    DigitizerSpec,
     FlattenSpec,
     InputSpec,
     MatMulSpec,
@@ -63,7 +63,7 @@ from mdcompress.graph import (
     TensorShape,
     TransposeSpec,
 )
-from mdcompress.layers.digitizing import MEMBRANE_BITS
+from mdcompress.layers.activation import MEMBRANE_BITS
 from mdcompress.layers.requant import RequantConstants
 from mdcompress.layers.synapse import QuantSynapse, SynapseIntegers, exchanged
 from mdcompress.student.student import Student
@@ -74,7 +74,15 @@ _UNUSED = np.zeros(1, dtype=np.int64)  # what FORMAT.md asks of a parameter that
 def lower(student: Student) -> IntGraph:
     """The integer graph of a calibrated student, checked. The student is not changed.
 
-    Errors: GraphError where an overflow cannot be excluded; CalibrationError before calibration.
+    Args:
+        student: calibrated.
+
+    Returns:
+        The graph: what the student computes in evaluation mode, integer for integer (export/FORMAT.md).
+
+    Raises:
+        GraphError: an overflow cannot be excluded.
+        CalibrationError: the student is not calibrated.
     """
     with torch.no_grad():
         streams = student.stream_units()
@@ -107,8 +115,8 @@ def _lowered(student: Student, node: SnnNode, tensors: dict[str, str], streams: 
             units = [student.real_unit(tensor, streams) for tensor in (node.inputs[0], name)]
             constants = student.affine(name).integers(*units)
             yield _requant(name, inputs, shape, constants, float(units[1]))
-        case DigitizerSpec():
-            yield _lowered_digitizer(student, node, inputs, streams)
+        case ActivationSpec():
+            yield _lowered_activation_quantizer(student, node, inputs, streams)
         case ScaleSpec():
             pass  # a reader's unit holds the factor
         case PoolSpec(mode, kernel, stride, padding):
@@ -175,12 +183,12 @@ def _check_multiplier(name: str, layer: QuantSynapse, integers: SynapseIntegers)
         )
 
 
-def _lowered_digitizer(
+def _lowered_activation_quantizer(
     student: Student, node: SnnNode, inputs: tuple[str, ...], streams: dict[str, Tensor]
 ) -> IntNeuron:
     """A neuron without memory that counts levels from -2^(b-1) upwards."""
     unit = student.current_unit(node.inputs[0], streams)
-    integers = student.digitizer(node.name).integers(unit)
+    integers = student.activation_quantizer(node.name).integers(unit)
     return IntNeuron(
         node.name,
         inputs,
@@ -204,12 +212,12 @@ def _lowered_digitizer(
 def _without_offset(
     student: Student, source: str, integers: SynapseIntegers, streams: dict[str, Tensor]
 ) -> RequantConstants:
-    """The constants of a synapse; where it reads a digitizer's counts q + o, its bias takes o*M*sum(q_w) off."""
-    requant, digitizer = integers.requant, student.value_units[source].digitizer
-    if digitizer is None:
+    """The constants of a synapse. Where it reads counts q + o of an activation quantizer, B is o*M*sum(q_w) less."""
+    requant, activation_quantizer = integers.requant, student.value_units[source].activation_quantizer
+    if activation_quantizer is None:
         return requant
-    unit = student.current_unit(student.graph.node(digitizer).inputs[0], streams)
-    offset = student.digitizer(digitizer).integers(unit).offset
+    unit = student.current_unit(student.graph.node(activation_quantizer).inputs[0], streams)
+    offset = student.activation_quantizer(activation_quantizer).integers(unit).offset
     surplus = offset * integers.weight.double().flatten(1).sum(1)
     return replace(requant, bias=requant.bias - requant.multiplier * surplus)
 
@@ -222,8 +230,8 @@ def _requant(
 
 
 def _lowered_neuron(student: Student, node: SnnNode, inputs: tuple[str, ...], streams: dict[str, Tensor]) -> IntNeuron:
-    lsb = student.neuron_lsb(node.name, streams)
-    integers = student.neuron(node.name).integers(lsb)
+    fine_scale = student.fine_scale(node.name, streams)
+    integers = student.neuron(node.name).integers(fine_scale)
     hard, soft, floored = integers.reset == "hard", integers.reset == "soft", integers.floor != "none"
     counts = integers.spike != "binary" or integers.rearm == "double"
     neuron = IntNeuron(
@@ -239,7 +247,7 @@ def _lowered_neuron(student: Student, node: SnnNode, inputs: tuple[str, ...], st
         guard_bits=integers.guard_bits,
         bit_width=integers.bit_width,
         initial=integers.initial,
-        scale=float(lsb) * 2.0**integers.guard_bits,
+        scale=float(fine_scale) * 2.0**integers.guard_bits,
         spike=integers.spike,
         max_spikes=integers.max_spikes,
         level=_array(integers.level) if counts else _UNUSED,

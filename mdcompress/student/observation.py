@@ -43,14 +43,26 @@ from mdcompress.tracing.batch_first import takes_batch_first
 if TYPE_CHECKING:
     from torch.utils.hooks import RemovableHandle
 
-    from mdcompress.adapters.simulation import Recurrence
+    from mdcompress.adapters.simulation import RecurrentMap
 
 
 def observe(network: nn.Module, graph: SnnGraph, x: Tensor) -> Observation:
-    """Run `network` on x [T, N, ...] and watch it. `graph` is its trace. Gradients flow through a student's values.
+    """Run a network and watch it: per-step logits, spikes, and membrane potentials before the reset, in real units.
 
     A float network starts from a fresh state and is left in one. Where it averages over time before its last layer,
-    every step's logits are that average.
+    every step's logits are that average. Gradients flow through a student's values.
+
+    Args:
+        network: a float network, or a student.
+        graph: its trace.
+        x: float [T, N, ...].
+
+    Returns:
+        output as the network gives it; logits [T, N, K]; potentials and spikes by neuron name, [T, N, *shape].
+
+    Raises:
+        TraceError: the network is not the one that was traced.
+        InputError: x has not the shape that a student takes.
     """
     from mdcompress.student.student import Student
 
@@ -110,7 +122,7 @@ def _over_time(calls: Sequence[Tensor], x: Tensor, shape: TensorShape, *, batch_
     return first.reshape(time_steps, batch, *shape)
 
 
-def _recurrence(module: nn.Module, model: NeuronModel) -> Recurrence | None:
+def _recurrence(module: nn.Module, model: NeuronModel) -> RecurrentMap | None:
     if model.recurrent is None:
         return None
     synapse = recurrent_layer(module, model)

@@ -19,7 +19,16 @@ from mdcompress.tracing.recurrence import RecurrentSynapse, own_input_layer, rec
 def quantize(model: nn.Module, graph: SnnGraph, plan: QuantPlan) -> Student:
     """A student with the weights of `model`, to be calibrated next. `graph` is the trace of `model`.
 
-    Errors: PlanError where `model` is not the network that was traced.
+    Args:
+        model: the float network; it is not changed.
+        graph: its trace.
+        plan: a policy for each node of the graph.
+
+    Returns:
+        The student, on the device of `model`, not calibrated.
+
+    Raises:
+        PlanError: `model` is not the network that was traced.
     """
     student = Student(graph, plan)
     modules = dict(model.named_modules())
@@ -29,7 +38,7 @@ def quantize(model: nn.Module, graph: SnnGraph, plan: QuantPlan) -> Student:
         if not isinstance(module, FloatSynapse) or output_first(module, node.spec).shape != node.spec.weight_shape:
             seen = type(module).__name__ if module is not None else "nothing"
             raise PlanError(
-                f"node {node.name!r} of the graph must be a weight layer of shape {node.spec.weight_shape} in the "
+                f"node {node.name!r} of the graph must be a synapse of shape {node.spec.weight_shape} in the "
                 f"network (found {seen})",
                 hints=["trace the network that you quantize: graph = mdcompress.trace(model, sample)"],
             )

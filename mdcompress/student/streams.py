@@ -15,7 +15,7 @@ from mdcompress.planning.units import PlannedStream, UnitPlan
 
 @dataclass(frozen=True)
 class Reader:
-    """A neuron that reads a stream: lsb = unit * factor (mean gain included), and as planned s_v = lsb * 2^guard_bits.
+    """A neuron that reads a stream: s_f = unit * factor (mean gain included), and as planned s_v = s_f * 2^guard_bits.
 
     stream: the stream's name; answers: whether the neuron's membrane is the network's answer.
     """

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from intsnn.errors import InputError
 from intsnn.execution.interpreter import Trace
 from mdcompress.graph import (
+    ActivationSpec,
     AffineSpec,
     Carries,
-    DigitizerSpec,
     InputSpec,
     LayerSpec,
     NeuronModel,
@@ -31,14 +31,14 @@ from mdcompress.graph import (
     SynapseSpec,
     count_limit,
 )
+from mdcompress.layers.activation import ActivationQuantizer
 from mdcompress.layers.affine import QuantAffine
-from mdcompress.layers.digitizing import QuantDigitizer
 from mdcompress.layers.firing import after_reset
 from mdcompress.layers.input import QuantInput
 from mdcompress.layers.integer_ops import Firing
 from mdcompress.layers.neuron import QuantNeuron
 from mdcompress.layers.rearranging import rearrange
-from mdcompress.layers.recurrence import Recurrence
+from mdcompress.layers.recurrence import RecurrentIntegers
 from mdcompress.layers.synapse import QuantSynapse
 from mdcompress.modes import evaluating
 from mdcompress.planning import QuantPlan
@@ -48,15 +48,15 @@ from mdcompress.student.streams import layer_key, make_streams
 
 _LARGEST_CURRENT = 2**22  # what an affine layer takes for the bound of currents; lowering proves the real one
 
-Fire = Callable[[QuantNeuron, Tensor, Tensor, Recurrence | None], Firing]
-Digitize = Callable[[QuantDigitizer, Tensor, Tensor], Tensor]
+Fire = Callable[[QuantNeuron, Tensor, Tensor, RecurrentIntegers | None], Firing]
+QuantizeActivation = Callable[[ActivationQuantizer, Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
 class Pass:
     """One run of the student: the readout's integers, every neuron layer's firing, every tensor of currents' unit.
 
-    digits: what the digitizers gave, as the counting neurons that they are in the integer graph.
+    digits: what the activation quantizers gave, as the counting neurons that they are in the integer graph.
     """
 
     readout: Tensor
@@ -67,20 +67,20 @@ class Pass:
     digits: Mapping[str, Firing]
 
 
-def _fire(neuron: QuantNeuron, current: Tensor, lsb: Tensor, recurrence: Recurrence | None) -> Firing:
-    firing: Firing = neuron(current, lsb, recurrence=recurrence)
+def _fire(neuron: QuantNeuron, current: Tensor, fine_scale: Tensor, recurrence: RecurrentIntegers | None) -> Firing:
+    firing: Firing = neuron(current, fine_scale, recurrence=recurrence)
     return firing
 
 
-def _digitize(digitizer: QuantDigitizer, current: Tensor, unit: Tensor) -> Tensor:
-    values: Tensor = digitizer(current, unit)
+def _quantize_activation(activation_quantizer: ActivationQuantizer, current: Tensor, unit: Tensor) -> Tensor:
+    values: Tensor = activation_quantizer(current, unit)
     return values
 
 
 class Student(nn.Module):
     """A quantized spiking network with the call signature of the float network it was traced from.
 
-    value_units: of every tensor of spikes, counts, input or digitized currents; streams: of the other currents.
+    value_units: of every tensor of spikes, counts, input or quantized currents; streams: of the other currents.
 
     Args:
         graph: the trace of the float network.
@@ -111,8 +111,8 @@ class Student(nn.Module):
                 return self._make_synapse(node, synapse)
             case AffineSpec():
                 return self._make_affine(node, spec)
-            case DigitizerSpec():
-                return self._make_digitizer(node)
+            case ActivationSpec():
+                return self._make_activation_quantizer(node)
             case NeuronModel():
                 return self._make_neuron(node, spec, guard_bits[node.name])
             case _:
@@ -132,7 +132,7 @@ class Student(nn.Module):
         )
 
     def _largest_input(self, node: SnnNode) -> int:
-        """The largest integer that a weight layer reads; recurrent weights read the spikes of the neuron behind."""
+        """The largest integer that a synapse reads; recurrent weights read the spikes of the neuron behind."""
         if isinstance(node.spec, RecurrentSpec):
             return count_limit(self.graph.neuron_behind(node).spec)
         return self.value_units[node.inputs[0]].largest
@@ -157,10 +157,10 @@ class Student(nn.Module):
         owner = self._norm_owner(spec)
         return QuantAffine(spec, node.shape[0], batch_norm=policy, largest_input=largest, norm_of=owner)
 
-    def _make_digitizer(self, node: SnnNode) -> QuantDigitizer:
+    def _make_activation_quantizer(self, node: SnnNode) -> ActivationQuantizer:
         policy = self.plan.node(node.name).input
         assert policy is not None
-        return QuantDigitizer(policy.bit_width)
+        return ActivationQuantizer(policy.bit_width)
 
     def _make_neuron(self, node: SnnNode, model: NeuronModel, guard_bits: int) -> QuantNeuron:
         membrane = self.plan.node(node.name).membrane
@@ -181,10 +181,10 @@ class Student(nn.Module):
         assert isinstance(layer, QuantAffine)
         return layer
 
-    def digitizer(self, name: str) -> QuantDigitizer:
-        """The digitizer of that node."""
+    def activation_quantizer(self, name: str) -> ActivationQuantizer:
+        """The activation quantizer of that node."""
         layer = self.layers[layer_key(name)]
-        assert isinstance(layer, QuantDigitizer)
+        assert isinstance(layer, ActivationQuantizer)
         return layer
 
     def neuron(self, name: str) -> QuantNeuron:
@@ -192,13 +192,13 @@ class Student(nn.Module):
         return self._readers[name].layer
 
     def input_scale(self, name: str) -> float:
-        """Real value of one integer of a tensor of spikes, counts, input or digitized currents."""
+        """Real value of one integer of a tensor of spikes, counts, input or quantized currents."""
         unit = self.value_units[name]
-        if unit.digitizer is not None:
-            source = self.graph.node(unit.digitizer).inputs[0]
+        if unit.activation_quantizer is not None:
+            source = self.graph.node(unit.activation_quantizer).inputs[0]
             with torch.no_grad():
                 current = self.current_unit(source, self.stream_units())
-            return unit.scale * self.digitizer(unit.digitizer).scale(current)
+            return unit.scale * self.activation_quantizer(unit.activation_quantizer).scale(current)
         return unit.scale * (float(self.input.scale) if unit.from_input else 1.0)
 
     def stream_units(self) -> dict[str, Tensor]:
@@ -216,8 +216,8 @@ class Student(nn.Module):
             return self.current_unit(name, streams)
         return torch.tensor(self.input_scale(name), device=self.input.scale.device)
 
-    def neuron_lsb(self, name: str, streams: Mapping[str, Tensor]) -> Tensor:
-        """Real value of one fine unit of a neuron."""
+    def fine_scale(self, name: str, streams: Mapping[str, Tensor]) -> Tensor:
+        """Real value of one unit of s_f of a neuron."""
         reader = self._readers[name]
         return streams[reader.stream] * reader.factor
 
@@ -233,7 +233,7 @@ class Student(nn.Module):
         result = self.run(x)
         potentials = {
             name: (firing.potentials - self.neuron(name).rounding_offset)
-            * self.neuron_lsb(name, result.units).to(firing.potentials.dtype)
+            * self.fine_scale(name, result.units).to(firing.potentials.dtype)
             for name, firing in result.firings.items()
         }
         spikes = {name: firing.spikes for name, firing in result.firings.items()}
@@ -255,11 +255,13 @@ class Student(nn.Module):
         membranes = {name: _integers(firing.membranes) for name, firing in counting.items()}
         return Trace(_integers(result.readout), spikes, membranes)
 
-    def run(self, x: Tensor, *, fire: Fire = _fire, digitize: Digitize = _digitize) -> Pass:
+    def run(
+        self, x: Tensor, *, fire: Fire = _fire, quantize_activation: QuantizeActivation = _quantize_activation
+    ) -> Pass:
         """Run every node.
 
-        fire: runs a neuron layer on integer currents (calibration puts the float neuron there); digitize: a digitizer
-        (calibration fits it first).
+        fire: runs a neuron layer on integer currents (calibration puts the float neuron there).
+        quantize_activation: an activation quantizer (calibration fits it first).
         """
         self._check_shape(x)
         streams = self.stream_units()
@@ -282,37 +284,37 @@ class Student(nn.Module):
                 case AffineSpec():
                     units = (self.real_unit(name, streams) for name in (node.inputs[0], node.name))
                     values[node.name] = self.affine(node.name)(sources[0], *units)
-                case DigitizerSpec():
+                case ActivationSpec():
                     unit = self.current_unit(node.inputs[0], streams)
-                    values[node.name] = digitize(self.digitizer(node.name), sources[0], unit)
+                    values[node.name] = quantize_activation(self.activation_quantizer(node.name), sources[0], unit)
                     digits[node.name] = self._counted(node.name, values[node.name], sources[0], unit)
                 case NeuronModel():
-                    lsb = self.neuron_lsb(node.name, streams)
+                    fine_scale = self.fine_scale(node.name, streams)
                     recurrence = self._recurrence(node, streams)
-                    firings[node.name] = fire(self.neuron(node.name), values[node.inputs[0]], lsb, recurrence)
-                    values[node.name] = self._written(node, firings[node.name], lsb)
+                    firings[node.name] = fire(self.neuron(node.name), values[node.inputs[0]], fine_scale, recurrence)
+                    values[node.name] = self._written(node, firings[node.name], fine_scale)
                 case _:
                     assert_never(node.spec)
         currents = {name: values[name] for name in self._stream_of if name in values}
         readout = self.graph.readout
         return Pass(values[readout.name], values[readout.inputs[0]], firings, streams, currents, digits)
 
-    def _recurrence(self, node: SnnNode, streams: Mapping[str, Tensor]) -> Recurrence | None:
+    def _recurrence(self, node: SnnNode, streams: Mapping[str, Tensor]) -> RecurrentIntegers | None:
         """What a recurrent neuron's spikes add to its next currents; None for the others."""
         if len(node.inputs) == 1:
             return None
         name = node.inputs[1]
         return self.synapse(name).recurrence(self.current_unit(name, streams))
 
-    def _written(self, node: SnnNode, firing: Firing, lsb: Tensor) -> Tensor:
+    def _written(self, node: SnnNode, firing: Firing, fine_scale: Tensor) -> Tensor:
         """What a neuron layer writes: its spikes, or the potential after the reset for a readout of membranes."""
         if node.carries is Carries.SPIKES:
             return firing.spikes
-        return after_reset(self.neuron(node.name).integers(lsb), firing.potentials, firing.spikes)
+        return after_reset(self.neuron(node.name).integers(fine_scale), firing.potentials, firing.spikes)
 
     def _counted(self, name: str, values: Tensor, current: Tensor, unit: Tensor) -> Firing:
-        """A digitizer as the neuron that the integer graph has for it."""
-        layer = self.digitizer(name)
+        """A activation quantizer as the neuron that the integer graph has for it."""
+        layer = self.activation_quantizer(name)
         membranes = layer.membranes(current, unit)
         return Firing(values + layer.integers(unit).offset, membranes, membranes)
 
@@ -338,7 +340,7 @@ class Student(nn.Module):
         return self.real_unit(self.graph.readout.inputs[0], streams)
 
     def _readout_offset(self, like: Tensor) -> Tensor:
-        """What every step of a readout of membranes carries for the rounding of storage, in fine units, [*shape]."""
+        """What every step of a readout of membranes carries for the rounding of storage, in units of s_f, [*shape]."""
         neuron = self.graph.membrane_readout
         if neuron is None:
             return torch.zeros_like(like[0, 0])

@@ -33,7 +33,16 @@ _INSIDE = "network."  # what Stepped, BatchFirst and StillImage hold the user's 
 
 
 def save_weights(network: nn.Module, path: str | Path, *, provenance: Mapping[str, str] | None = None) -> None:
-    """Write a float network's state dict, whole or not at all."""
+    """Write a float network's state dict as safetensors, whole or not at all.
+
+    Args:
+        network: float.
+        path: of the file, `.safetensors`; its folder must exist.
+        provenance: what its header shall say besides the format, as text.
+
+    Raises:
+        MissingFileError: the folder does not exist.
+    """
     _write(Path(path), network.state_dict(), {"format": NETWORK_FORMAT, **(provenance or {})})
 
 
@@ -43,7 +52,13 @@ def load_weights(network: nn.Module, path: str | Path) -> None:
     Buffers that hold the state of neurons are left as they are, in the network as in the file. A network inside one of
     the project's wrappers takes its own weights.
 
-    Errors: MissingFileError; CheckpointError for a truncated, foreign or pickled file, another network, or NaN.
+    Args:
+        network: the network the weights belong to; changed in place.
+        path: `.safetensors`, or `.pt`, `.pth` with tensors only.
+
+    Raises:
+        MissingFileError: there is no such file.
+        CheckpointError: a truncated, foreign or pickled file, another network, or NaN.
     """
     path = Path(path)
     tensors, metadata = (_read_torch(path), {}) if path.suffix in (".pt", ".pth") else _read_safetensors(path)
@@ -60,7 +75,16 @@ def load_weights(network: nn.Module, path: str | Path) -> None:
 
 
 def save_student(student: Student, path: str | Path, *, provenance: Mapping[str, str] | None = None) -> None:
-    """Write a student so that the file alone rebuilds it: tensors, graph and plan."""
+    """Write a student so that the file alone rebuilds it: tensors, graph and plan. Whole or not at all.
+
+    Args:
+        student: calibrated.
+        path: of the file, `.safetensors`; its folder must exist.
+        provenance: what else its header shall say, as text.
+
+    Raises:
+        MissingFileError: the folder does not exist.
+    """
     metadata = {
         "format": STUDENT_FORMAT,
         "graph": graph_to_json(student.graph),
@@ -73,7 +97,15 @@ def save_student(student: Student, path: str | Path, *, provenance: Mapping[str,
 def load_student(path: str | Path) -> Student:
     """Rebuild a student from its file, in evaluation mode.
 
-    Errors: MissingFileError; CheckpointError for a truncated or foreign file, or one that is not a student.
+    Args:
+        path: a file that `save_student`, `mdcompress quantize` or `mdcompress distill` wrote.
+
+    Returns:
+        The student, equal in every integer.
+
+    Raises:
+        MissingFileError: there is no such file.
+        CheckpointError: a truncated or foreign file, or one that is not a student.
     """
     path = Path(path)
     tensors, metadata = _read_safetensors(path)
@@ -95,7 +127,7 @@ def load_student(path: str | Path) -> Student:
 
 
 def holds_student(path: str | Path) -> bool:
-    """Whether a safetensors file is a student, not the weights of a float network. Errors: as `load_student`."""
+    """Whether a safetensors file is a student, not the weights of a float network; raises as `load_student` does."""
     with _opened(Path(path)) as file:
         metadata: Mapping[str, str] = file.metadata() or {}
     return metadata.get("format") == STUDENT_FORMAT

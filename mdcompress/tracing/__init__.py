@@ -50,8 +50,12 @@ def trace(model: nn.Module, sample: Tensor, *, adapters: Sequence[Adapter] = ())
         sample: [T, N, ...], float.
         adapters: for neurons of one's own (`mdcompress.adapters.NeuronAdapter`), asked before the shipped ones.
 
-    Errors: TraceError names the module or function that a graph cannot hold and what to do; or the module that keeps
-    state between two runs, or is random.
+    Returns:
+        The graph: nodes in execution order, with the names of the network's modules.
+
+    Raises:
+        TraceError: a graph cannot hold a module or function, or a module keeps state between two runs or is
+            random; it is named, with what to do.
     """
     found = attempt(model, sample, adapters=adapters)
     if isinstance(found, Failure):
@@ -62,7 +66,8 @@ def trace(model: nn.Module, sample: Tensor, *, adapters: Sequence[Adapter] = ())
 def attempt(model: nn.Module, sample: Tensor, *, adapters: Sequence[Adapter] = ()) -> SnnGraph | Failure:
     """`trace`, with an error of the pass as a value.
 
-    Errors: TraceError for what holds before any pass: a neuron without integers, weights that are not finite.
+    Raises:
+        TraceError: a neuron has no integer form, or weights are not finite: seen before any pass.
     """
     _check_model(model)
     _check_sample(sample)

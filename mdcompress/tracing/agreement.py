@@ -16,7 +16,7 @@ from mdcompress.adapters.base import class_and_version
 from mdcompress.adapters.recurrence import recurrence_of, with_recurrence
 from mdcompress.adapters.simulation import Simulation
 from mdcompress.errors import TraceError
-from mdcompress.graph import NeuronModel, ReadoutMode, per_channel
+from mdcompress.graph import NeuronModel, ReadoutMode, channel_values
 from mdcompress.tracing.neurons import Call, all_steps
 
 _ROUNDING = 1e-4  # of the largest potential: float32 sums over the steps, in another order, differ by less
@@ -85,7 +85,7 @@ def _first_differences(found: Tensor, expected: Tensor) -> Tensor:
 
 def _near_a_level(model: NeuronModel, expected: Simulation) -> Tensor:
     """Where the potential lies as near to a firing level as float32 rounds."""
-    threshold = torch.tensor(per_channel(model.threshold), dtype=torch.float64, device=expected.potentials.device)
+    threshold = torch.tensor(channel_values(model.threshold), dtype=torch.float64, device=expected.potentials.device)
     threshold = threshold.reshape(-1, *(1 for _ in expected.potentials.shape[3:]))
     largest = max(float(expected.potentials.abs().max()), float(threshold.abs().max()), math.ulp(1.0))
     levels = expected.potentials / threshold - (0.5 if model.spike == "round" else 0.0)

@@ -43,7 +43,8 @@ def fit(network: nn.Module, sample: Tensor, *, adapters: Sequence[Adapter] = ())
         sample: [T, N, ...], float.
         adapters: for neurons of one's own.
 
-    Errors: TraceError of the attempt that came furthest through the network.
+    Raises:
+        TraceError: no convention fits; the error is that of the attempt that came furthest.
     """
     adapters = (*adapters, *carried(network))
     failures: list[tuple[Failure, str]] = []

@@ -1,4 +1,4 @@
-"""A layer module that was called in the pass, as a node: weight layers, poolings; `neurons` and `norms` have theirs."""
+"""A layer module that was called in the pass, as a node: synapses, poolings; `neurons` and `norms` have theirs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mdcompress.adapters.layers import does_as_torch, is_library_dropout
-from mdcompress.graph import Carries, DigitizerSpec, ScaleSpec
+from mdcompress.graph import ActivationSpec, Carries, ScaleSpec
 from mdcompress.tracing.functions import MAP_AXES, record_pool, require_axes
 from mdcompress.tracing.ledger import Ledger, Tracked
 from mdcompress.tracing.neurons import NeuronCalls
@@ -109,7 +109,7 @@ def _record_synapse(ledger: Ledger, name: str, module: FloatSynapse, x: Tensor, 
     source = ledger.source(x)
     node = ledger.node(source.node)
     if node.carries is Carries.CURRENT:
-        source = _digitized(ledger, name, module, source)
+        source = _quantized_activation(ledger, name, module, source)
     _require_linear_after(ledger, name, source, module.bias is not None)
     if isinstance(module, nn.Linear):
         if len(ledger.node(source.node).shape) > 1:
@@ -124,8 +124,8 @@ def _record_synapse(ledger: Ledger, name: str, module: FloatSynapse, x: Tensor, 
     ledger.write_module(name, spec, [source], output, carries=Carries.CURRENT)
 
 
-def _digitized(ledger: Ledger, name: str, module: FloatSynapse, source: Tracked) -> Tracked:
-    """Currents as small integers, for a weight layer that reads them: a shortcut convolution on a residual stream.
+def _quantized_activation(ledger: Ledger, name: str, module: FloatSynapse, source: Tracked) -> Tracked:
+    """Currents as small integers, for a synapse that reads them: a shortcut convolution on a residual stream.
 
     Not where it pads, or is transposed and puts zeros between: those are no zeros of the counts that the integer graph
     has for currents.
@@ -134,21 +134,21 @@ def _digitized(ledger: Ledger, name: str, module: FloatSynapse, source: Tracked)
         raise ledger.error(
             f"transposed convolution {name!r} reads currents (from {source.node!r}): it must read spikes, sums of "
             "spikes or the network's input",
-            "put a neuron between two weight layers",
+            "put a neuron between two synapses",
         )
     if not isinstance(module, nn.Linear) and (isinstance(module.padding, str) or any(module.padding)):
         raise ledger.error(
-            f"{name!r} reads currents (from {source.node!r}) and pads them: a padded weight layer must read spikes, "
+            f"{name!r} reads currents (from {source.node!r}) and pads them: a padded synapse must read spikes, "
             "sums of spikes or the network's input",
-            "put a neuron between two weight layers; a shortcut convolution can read the block's spikes",
+            "put a neuron between two synapses; a shortcut convolution can read the block's spikes",
         )
     fresh = source.tensor.view_as(source.tensor)
     base = f"{source.node}.digits"
-    return ledger.write_function(base, DigitizerSpec(), [source], fresh, carries=Carries.SPIKES)
+    return ledger.write_function(base, ActivationSpec(), [source], fresh, carries=Carries.SPIKES)
 
 
 def _require_linear_after(ledger: Ledger, name: str, source: Tracked, has_bias: bool) -> None:
-    """A weight layer after the mean over time is the mean of the weight layer; after a sum only without a bias."""
+    """A synapse after the mean over time is the mean of the synapse; after a sum only without a bias."""
     span = source.position.span
     if span == "max" or (span == "sum" and has_bias):
         ledger.require_running(source, name)

@@ -19,7 +19,7 @@ from mdcompress.adapters.calling import advice_on, calling_of
 from mdcompress.adapters.recurrence import input_layer
 from mdcompress.adapters.state import is_at_rest
 from mdcompress.errors import TraceError
-from mdcompress.graph import Carries, NeuronModel, TensorShape, per_channel
+from mdcompress.graph import Carries, NeuronModel, TensorShape, channel_values
 from mdcompress.tracing.ledger import Ledger, Tracked
 from mdcompress.tracing.positions import AS_MANY_STEPS, Position
 from mdcompress.tracing.recurrence import add_input, add_recurrent, recurrent_name
@@ -274,5 +274,5 @@ def _is_initial(state: Tensor, model: NeuronModel) -> bool:
     """Whether a state holds zeros, or the membrane's initial value."""
     if bool((state == 0).all()):
         return True
-    rest = torch.tensor(per_channel(model.initial), dtype=state.dtype, device=state.device)
+    rest = torch.tensor(channel_values(model.initial), dtype=state.dtype, device=state.device)
     return bool((state == rest.reshape(-1, *(1 for _ in state.shape[2:]))).all())

@@ -1,4 +1,4 @@
-"""A batch norm that was called in the pass: part of the weight layer before it, or a node of its own; norms by step.
+"""A batch norm that was called in the pass: part of the synapse before it, or a node of its own; norms by step.
 
 A network that normalises every step by a norm of its own (BNTT: a ModuleList indexed by t) calls one after the other on
 the same layer. They are gathered as the layer's `step_norms`, call by call; where all turn out the same it is one norm.
@@ -34,7 +34,7 @@ def norm_lists(modules: Mapping[str, nn.Module], time_steps: int) -> frozenset[s
 
 
 def record_norm(ledger: Ledger, name: str, module: _BatchNorm, x: Tensor, output: Tensor) -> None:
-    """A norm becomes part of the weight layer that it follows; after anything else it is a node of its own."""
+    """A norm becomes part of the synapse that it follows; after anything else it is a node of its own."""
     source = ledger.tracked(x)
     if source is None or not source.before_norm:
         source = ledger.source(x)
@@ -75,7 +75,7 @@ def _step_scales(ledger: Ledger, name: str, module: _BatchNorm) -> int:
 
 
 def _attach(ledger: Ledger, name: str, module: _BatchNorm, source: Tracked, spec: SynapseSpec) -> Position:
-    """Make a norm part of its weight layer; returns the part of time of its output."""
+    """Make a norm part of its synapse; returns the part of time of its output."""
     position = _position(ledger, name, source, spec)
     if spec.batch_norm is not None:
         longer = _extended(spec, name, position)
@@ -97,7 +97,7 @@ def _attach(ledger: Ledger, name: str, module: _BatchNorm, source: Tracked, spec
 
 
 def _record_own(ledger: Ledger, name: str, module: _BatchNorm, source: Tracked, output: Tensor) -> None:
-    """A norm that follows no weight layer: a node, which the norms of the other steps share."""
+    """A norm that follows no synapse: a node, which the norms of the other steps share."""
     started, spec = _started(ledger, name, source) or (None, AffineSpec(None))
     position = _position(ledger, name, source, spec)
     longer = None if started is None else _extended(spec, name, position)

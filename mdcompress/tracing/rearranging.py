@@ -122,7 +122,7 @@ def record_shuffle(ledger: Ledger, name: str, args: tuple[Any, ...], kwargs: dic
 def record_token_linear(ledger: Ledger, name: str, module: nn.Linear, source: Tracked, output: Tensor) -> None:
     """A linear map of the last of several axes, tokens (..., L, C): a convolution of kernel 1 on (C, L).
 
-    The channels stand first there, as every weight layer of the graph has them. What turns its output back is left
+    The channels stand first there, as every synapse of the graph has them. What turns its output back is left
     out where the network turns it itself, for a batch norm.
     """
     *places, _ = ledger.node(source.node).shape

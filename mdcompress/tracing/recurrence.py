@@ -1,4 +1,4 @@
-"""The weights inside a neuron as weight layers of the graph: `<neuron>.input` and `<neuron>.recurrent`."""
+"""The weights inside a neuron as synapses of the graph: `<neuron>.input` and `<neuron>.recurrent`."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from mdcompress.adapters.refusals import RECURRENT
 from mdcompress.adapters.weights import OneToOne, composed
 from mdcompress.errors import TraceError
 from mdcompress.graph import (
+    ActivationSpec,
     Carries,
-    DigitizerSpec,
     NeuronModel,
     RecurrentSpec,
     SnnGraph,
@@ -24,7 +24,7 @@ from mdcompress.graph import (
     SynapseOperator,
     SynapseSpec,
     TensorShape,
-    per_channel,
+    channel_values,
 )
 from mdcompress.tracing.ledger import Ledger, Tracked
 from mdcompress.tracing.specs import linear_spec
@@ -83,7 +83,7 @@ def add_input(ledger: Ledger, name: str, layer: nn.Linear, source: Tracked) -> T
     if node.carries is Carries.CURRENT:  # weights that read currents read them as small integers
         digits = source.tensor.view_as(source.tensor)
         base = f"{source.node}.digits"
-        source = ledger.write_function(base, DigitizerSpec(), [source], digits, carries=Carries.SPIKES)
+        source = ledger.write_function(base, ActivationSpec(), [source], digits, carries=Carries.SPIKES)
     with torch.no_grad():
         currents: Tensor = layer(source.tensor)
     return ledger.write_module(input_name(name), linear_spec(layer), [source], currents, carries=Carries.CURRENT)
@@ -157,7 +157,7 @@ def _flattened(layer: nn.Module) -> list[nn.Module]:
 
 
 def _one_to_one(layer: OneToOne, shape: TensorShape) -> RecurrentSynapse:
-    channels, values = shape[0], per_channel(layer.weights)
+    channels, values = shape[0], channel_values(layer.weights)
     weight = torch.tensor(values * (channels // len(values))).reshape(channels, *(1 for _ in shape))
     spec = replace(_plain(_OPERATORS[len(shape) - 1], weight, None), groups=channels)
     return RecurrentSynapse(spec, weight, None)

@@ -80,7 +80,13 @@ def distill(
         device: where to train; the student stays there, the teacher is copied there.
         processes: what `join_processes` gave, where torchrun started several; they share each batch. Rank 0 writes.
 
-    Errors: TrainingError, CheckpointError, DataError; each says what to do.
+    Returns:
+        `student` itself, at its best epoch.
+
+    Raises:
+        TrainingError: no loss can be trained, or one is NaN.
+        CheckpointError: the checkpoint is damaged, or of another training.
+        DataError: there is no batch, or it cannot be walked again.
     """
     device = torch.device(device)
     student.to(device)

@@ -8,7 +8,7 @@ import statistics
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -139,7 +139,10 @@ def run_job(job: Job) -> None:
     With `settings.ema` the average of the weights is what is validated, compared and kept; with `settings.patience` the
     training ends after so many epochs without a better one.
 
-    Errors: TrainingError (data that cannot be walked twice, NaN in a loss, …), CheckpointError (see `checkpoint`).
+    Raises:
+        TrainingError: data that cannot be walked twice, or NaN in a loss.
+        CheckpointError: see `checkpoint`.
+
     An exception, KeyboardInterrupt among them, leaves the last checkpoint as it is: it is whole.
     """
     with reproducible(job.device):
@@ -162,8 +165,8 @@ class _Loop:
         self.history: tuple[EpochRecord, ...] = ()
         self.best: dict[str, Tensor] = {}
         self.average = {} if job.settings.ema is None else snapshot(job.network)
-        settled = any(score.settle is not None for score in job.scores)
-        self.recent: deque[Batch] = deque(maxlen=job.settings.batch_norm.remeasure if settled else 0)
+        remeasured = any(score.remeasure is not None for score in job.scores)
+        self.recent: deque[Batch] = deque(maxlen=job.settings.batch_norm.remeasure if remeasured else 0)
 
     @property
     def finished(self) -> bool:
@@ -287,7 +290,7 @@ class _Loop:
         """The scores of the network, each found by one process and told to all."""
         found = []
         for score in self.job.scores:
-            self._settle(score)
+            self._remeasure(score)
             mine = score.validate() if self.job.processes.rank == 0 else None
             validation = self.job.processes.broadcast(mine)
             assert validation is not None
@@ -302,18 +305,18 @@ class _Loop:
         if record.candidate and best_epoch(self.history) is record:
             self.best = candidate
 
-    def _settle(self, score: Score) -> None:
+    def _remeasure(self, score: Score) -> None:
         """Every process does it: all have the same network afterwards."""
         processes = self.job.processes
-        if score.settle is not None and self.recent and not self._norms_are_frozen():
+        if score.remeasure is not None and self.recent and not self._norms_are_frozen():
             with torch.no_grad(), global_statistics(self.job.network, processes):
-                score.settle([share(processes, x, y).x.to(self.job.device) for x, y in self.recent])
+                score.remeasure([share(processes, x, y).x.to(self.job.device) for x, y in self.recent])
 
     def _account(self, started: float) -> float:
         """Add the time since `started` to the epoch; now."""
         now = time.monotonic()
         tally = self.tally
-        self.tally = Tally(tally.losses, tally.correct, tally.samples, tally.seconds + now - started)
+        self.tally = replace(tally, seconds=tally.seconds + now - started)
         return now
 
     def _require_finite(self, values: Mapping[str, float], step: int) -> None:
@@ -379,4 +382,4 @@ def count_batches(batches: Iterable[Batch]) -> int:
 
 def _add(tally: Tally, parts: Mapping[str, float], correct: int, samples: int) -> Tally:
     losses = {name: tally.losses.get(name, 0.0) + value * samples for name, value in parts.items()}
-    return Tally(losses, tally.correct + correct, tally.samples + samples, tally.seconds)
+    return replace(tally, losses=losses, correct=tally.correct + correct, samples=tally.samples + samples)

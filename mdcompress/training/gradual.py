@@ -2,8 +2,8 @@
 
 At a stage with at least b bits a layer has max(b, planned) of them. Weights keep their values and, where it is learned
 or fitted, get the range with the least squared error for the new bits. Membranes keep their stored range, so that only
-the step inside it changes: range = 2^(N-1) * s_v with s_v = lsb * 2^R. Where the neurons of one stream gain different
-numbers of bits d_i, its unit becomes lsb * 2^-d with d the largest of them, and R_i grows by d - d_i.
+the step inside it changes: range = 2^(N-1) * s_v with s_v = s_f * 2^R. Where the neurons of one stream gain different
+numbers of bits d_i, its unit becomes s_f * 2^-d with d the largest of them, and R_i grows by d - d_i.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ class GradualBits:
         student: with the bits of its plan.
         stages: `distill.gradual`; none: the bits are always those planned.
 
-    Errors: TrainingError where the last stage would leave a layer with more bits than planned.
+    Raises:
+        TrainingError: the last stage would leave a layer with more bits than planned.
     """
 
     def __init__(self, student: Student, stages: Sequence[BitStage]) -> None:

@@ -17,7 +17,8 @@ def join_processes(device: str = "cpu") -> Processes:
     Args:
         device: cpu, or cuda for one GPU a process.
 
-    Errors: TrainingError where lightning-fabric is not installed.
+    Raises:
+        TrainingError: lightning-fabric is not installed.
     """
     if started_processes() == 1:
         return Alone(device)

@@ -22,7 +22,7 @@ class Score:
     anything; `validate`: the score of the network as it then is.
     """
 
-    settle: Callable[[Sequence[Tensor]], None] | None
+    remeasure: Callable[[Sequence[Tensor]], None] | None
     validate: Callable[[], Validation]
 
 
@@ -35,12 +35,12 @@ def student_scores(
     """
     counts = time_steps or (None,)
 
-    def settle(inputs: Sequence[Tensor]) -> None:
+    def remeasure(inputs: Sequence[Tensor]) -> None:
         measure_statistics(student, [x[:steps] for steps in counts for x in inputs])
 
     return tuple(
         Score(
-            None if place else settle,
+            None if place else remeasure,
             _validation(student, batches, steps) if validate is None else partial(validate, batches, steps),
         )
         for place, steps in enumerate(counts)

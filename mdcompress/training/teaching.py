@@ -60,7 +60,13 @@ def train_network(
         device: where to train; the network stays there.
         processes: as in `distill`.
 
-    Errors: TrainingError, CheckpointError, DataError; each says what to do.
+    Returns:
+        `network` itself, at its best epoch.
+
+    Raises:
+        TrainingError: no loss can be trained, or one is NaN.
+        CheckpointError: the checkpoint is damaged, or of another training.
+        DataError: there is no batch, or it cannot be walked again.
     """
     device = torch.device(device)
     network.to(device)

@@ -16,7 +16,10 @@ from intsnn.errors import UsageError
 def build_network(builder: str) -> nn.Module:
     """Call the function at import path `package.module:function` and check that it returns a module.
 
-    The current folder is searched too, as `python -m` does. Errors: UsageError names the part that is wrong.
+    The current folder is searched too, as `python -m` does.
+
+    Raises:
+        UsageError: a part of the path is wrong; it is named.
     """
     module_name, _, name = builder.partition(":")
     if not all(part.isidentifier() for part in [*module_name.split("."), name]):

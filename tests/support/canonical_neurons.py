@@ -170,7 +170,7 @@ def startable(model: NeuronModel) -> NeuronModel:
 
 
 def neuron_graph(model: NeuronModel, *, inputs: int, shape: TensorShape, time_steps: int) -> SnnGraph:
-    """Input, one weight layer, the neuron, its spikes."""
+    """Input, one synapse, the neuron, its spikes."""
     convolves = len(shape) == 3
     weight = (shape[0], inputs, 1, 1) if convolves else (shape[0], inputs)
     operator: SynapseOperator = "conv2d" if convolves else "linear"

@@ -19,11 +19,11 @@ from mdcompress.adapters import simulate
 from mdcompress.adapters.recurrence import input_layer, recurrent_layer
 from mdcompress.adapters.state import run_fresh
 from mdcompress.graph import (
+    ActivationSpec,
     AddSpec,
     AffineSpec,
     Carries,
     ConcatSpec,
-    DigitizerSpec,
     FlattenSpec,
     InputSpec,
     MatMulSpec,
@@ -142,7 +142,7 @@ def _evaluate(node: SnnNode, modules: dict[str, nn.Module], inputs: list[Tensor]
             return inputs[0] @ inputs[1]
         case FlattenSpec() | ReshapeSpec():
             return x.reshape(*x.shape[:2], *node.shape)
-        case DigitizerSpec():  # in floats, nothing is rounded
+        case ActivationSpec():  # in floats, nothing is rounded
             return x
         case InputSpec() | RecurrentSpec():
             raise AssertionError(node)

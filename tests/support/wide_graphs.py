@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from intsnn.arithmetic import IntType
 from intsnn.checking.proofs import CONV_READS, LINEAR_READS
 from intsnn.graph import IntGraph, Shape, Sizes
-from intsnn.graph.bounds import INT32, MAX_TIME_STEPS, Carries, carries
+from intsnn.graph.bounds import INT32, MAX_TIME_STEPS, TensorRole, carries
 from tests.support.graph_builder import GraphBuilder, NeuronOptions, Reset, Spike, Timing
 from tests.support.intgraphs import int_graphs
 
@@ -24,12 +24,12 @@ def any_graphs() -> st.SearchStrategy[IntGraph]:
 
 
 def weighted_graphs() -> st.SearchStrategy[IntGraph]:
-    """Any graph that a crossbar chip can hold: it has a weight layer."""
-    return any_graphs().filter(lambda graph: bool(graph.weight_layers))
+    """Any graph that a crossbar chip can hold: it has a synapse."""
+    return any_graphs().filter(lambda graph: bool(graph.all_synapses))
 
 
 def graphs_of_any_length() -> st.SearchStrategy[IntGraph]:
-    """Any graph with a weight layer that runs for any number of steps."""
+    """Any graph with a synapse that runs for any number of steps."""
     return weighted_graphs().filter(lambda graph: graph.time_steps is None)
 
 
@@ -48,7 +48,7 @@ def wide_graphs(draw: st.DrawFn) -> IntGraph:
 
 
 def _block(draw: st.DrawFn, build: GraphBuilder, x: str, time_steps: int | None) -> str:
-    """A weight layer or a rearrangement, requant, neurons, and perhaps what two neurons' spikes make together."""
+    """A synapse or a rearrangement, requant, neurons, and perhaps what two neurons' spikes make together."""
     x = _fitting(build, _rearranged(draw, build, _values(build, x)))
     weighted = draw(st.sampled_from((_conv, _conv, _transposed, _linear, _unweighted)))(draw, build, x)
     steps = time_steps if draw(st.booleans()) else None
@@ -63,13 +63,13 @@ def _block(draw: st.DrawFn, build: GraphBuilder, x: str, time_steps: int | None)
     return spikes
 
 
-def _carries(build: GraphBuilder, x: str) -> Carries:
+def _carries(build: GraphBuilder, x: str) -> TensorRole:
     return carries(IntGraph(tuple(build.nodes)))[x]
 
 
 def _values(build: GraphBuilder, x: str) -> str:
     """Potentials are currents: through another neuron they are spikes."""
-    return x if _carries(build, x) is Carries.VALUES else build.neuron(x)
+    return x if _carries(build, x) is TensorRole.VALUES else build.neuron(x)
 
 
 def _bits(build: GraphBuilder) -> float:
@@ -190,7 +190,7 @@ def _pooled(draw: st.DrawFn, build: GraphBuilder, x: str) -> str:
 
 def _together(draw: st.DrawFn, build: GraphBuilder, left: str, right: str) -> str:
     """Two tensors of spikes as one; two of potentials are only added."""
-    if {_carries(build, left), _carries(build, right)} == {Carries.CURRENT}:
+    if {_carries(build, left), _carries(build, right)} == {TensorRole.CURRENT}:
         return build.add(left, right)
     left, right = _values(build, left), _values(build, right)
     match draw(st.integers(0, 4)):
@@ -250,7 +250,7 @@ def _head(draw: st.DrawFn, build: GraphBuilder, x: str) -> None:
     if draw(st.booleans()):
         x = build.sum(x, len(build.shape(x)) - 1)
         x = build.add(x, x, x)
-    fits = _carries(build, x) is Carries.VALUES and build.bounds(x).hull.magnitude <= LINEAR_READS.high
+    fits = _carries(build, x) is TensorRole.VALUES and build.bounds(x).hull.magnitude <= LINEAR_READS.high
     if fits and draw(st.booleans()):
         x = build.linear(build.flatten(x), draw(st.integers(1, 4)), bit_width=4)
     summed = ("sum",) if build.bounds(x).hull.magnitude * MAX_TIME_STEPS <= INT32.high else ()

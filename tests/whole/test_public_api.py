@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import inspect
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -142,6 +144,25 @@ def test_every_public_function_says_what_it_does() -> None:
     for package in (md, intsnn):
         for name in package._ROOMS:
             assert getattr(package, name).__doc__, name
+
+
+@pytest.mark.parametrize("package", [md, intsnn])
+def test_every_public_function_says_what_it_takes_gives_and_raises(package: ModuleType) -> None:
+    functions = [one for name in package.__all__ if inspect.isfunction(one := getattr(package, name))]
+    assert len(functions) > 10
+    for function in functions:
+        text, signature = inspect.getdoc(function) or "", inspect.signature(function)
+        silent = [name for name in signature.parameters if not re.search(rf"^    {name}: ", text, flags=re.MULTILINE)]
+        assert silent == [], f"{function.__name__} does not say what {silent} are"
+        gives = signature.return_annotation not in (None, "None")
+        assert gives == bool(re.search(r"^(Returns|Yields):", text, flags=re.MULTILINE)), function.__name__
+        assert "\nRaises:\n" in text, f"{function.__name__} does not say what it raises"
+
+
+@pytest.mark.parametrize("folder", ["mdcompress", "export/intsnn"])
+def test_what_is_raised_stands_under_one_heading(folder: str) -> None:
+    other = [path for path in (ROOT / folder).rglob("*.py") if re.search(r"^ *Errors: ", path.read_text("utf-8"), re.M)]
+    assert other == []
 
 
 def test_the_version_is_that_of_the_distribution() -> None:

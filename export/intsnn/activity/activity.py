@@ -1,7 +1,7 @@
-"""An integer graph and inputs -> how often each neuron fires and how many rows each weight layer drives, per step.
+"""An integer graph and inputs -> how often each neuron fires and how many rows each synapse drives, per step.
 
 Counts are means per sample. They depend on the network and the data only, so one activity serves every hardware.
-For a weight layer with input s, summed over output positions p and kernel positions k that read an input (padding
+For a synapse with input s, summed over output positions p and kernel positions k that read an input (padding
 reads nothing):
 
     active_inputs   = sum [s != 0]                  row_activations = sum_{p,k} [s != 0] = sum(conv(s != 0, ones))
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 FloatArray = npt.NDArray[np.float64]
 PartT = TypeVar("PartT", bound="DataclassInstance")
-_COUNTS = 4  # lists of counts of a weight layer before its occupancies
+_COUNTS = 4  # lists of counts of a synapse before its occupancies
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class NeuronActivity:
 
 @dataclass(frozen=True)
 class SynapseActivity:
-    """What one weight layer reads in each step (equations above), from `size` inputs."""
+    """What one synapse reads in each step (equations above), from `size` inputs."""
 
     name: str
     size: int
@@ -109,7 +109,7 @@ class Activity:
         return spikes / places if places else 0.0
 
     def synapse(self, name: str) -> SynapseActivity:
-        """The activity of one weight layer.
+        """The activity of one synapse.
 
         Raises:
             HardwareError: there is none of that name.
@@ -139,11 +139,14 @@ def measure(graph: IntGraph, batches: Iterable[npt.ArrayLike], *, cuts: Iterable
         batches: its inputs.
         cuts: ways of cutting rows to count idle arrays of, besides the usual ones (each where a layer allows it).
 
+    Returns:
+        Spikes and values per node and step, mean per sample.
+
     Raises:
         InputError: there is no batch, or T differs between batches.
     """
     widths = {name: word_bits(interval) for name, interval in read_bounds(graph).items()}
-    counted = {node.name: _cuts(node, tuple(cuts)) for node in graph.weight_layers}
+    counted = {node.name: _cuts(node, tuple(cuts)) for node in graph.all_synapses}
     totals: dict[str, FloatArray] = {}
     time_steps = samples = 0
     for batch in batches:
@@ -194,6 +197,14 @@ def assume(graph: IntGraph, *, rate: float, time_steps: int) -> Activity:
     of one bit are active with the same probability; wider inputs are taken as uniform over their range. Pools, sums and
     products follow from the distribution of what they read, without the effect of pool padding.
 
+    Args:
+        graph: the network.
+        rate: spikes per neuron and step, in [0, 1] for a binary neuron.
+        time_steps: T.
+
+    Returns:
+        The activity, with `samples` 0.
+
     Raises:
         UsageError: the rate is no probability, or the graph's norms fix another T.
     """
@@ -223,7 +234,7 @@ def _activity(
     samples: int,
     time_steps: int,
 ) -> Activity:
-    """Means by node name as an Activity: [1, T] of a neuron, [4 + 3 for each cut, T] of a weight layer, [3, T]."""
+    """Means by node name as an Activity: [1, T] of a neuron, [4 + 3 for each cut, T] of a synapse, [3, T]."""
     steps = {name: [tuple(row) for row in counts.tolist()] for name, counts in means.items()}
     return Activity(
         source=source,
@@ -238,7 +249,7 @@ def _activity(
                 *_four(steps[node.name]),
                 occupancy=_occupancies(cuts.get(node.name, ()), steps[node.name][_COUNTS:]),
             )
-            for node in graph.weight_layers
+            for node in graph.all_synapses
         ),
         products=tuple(
             ProductActivity(node.name, operand_sizes(graph, node), *_three(steps[node.name]))
@@ -280,7 +291,7 @@ def _cuts(node: Synapse, more: tuple[Cut, ...]) -> tuple[Cut, ...]:
 def _counted(
     step: Evaluation, widths: Mapping[str, int], cuts: Mapping[str, Sequence[Cut]]
 ) -> Iterator[tuple[str, FloatArray]]:
-    """What one node of a batch counts, under its own name or that of its weight layer."""
+    """What one node of a batch counts, under its own name or that of its synapse."""
     if step.spikes is not None:
         yield step.node.name, _per_step(step.spikes)[None]
     if step.weight_layer is not None:

@@ -1,4 +1,4 @@
-"""A firing rate -> what each weight layer and matrix product reads on average, from the distribution of its values.
+"""A firing rate -> what each synapse and matrix product reads on average, from the distribution of its values.
 
 Every neuron fires with probability `rate` in every step, independently of all others; one that counts up to L spikes
 has L chances of rate / L each. Inputs of one bit are active with the same probability, wider ones uniform over their
@@ -48,17 +48,17 @@ FloatArray = npt.NDArray[np.float64]
 
 
 def expected_counts(graph: IntGraph, *, rate: float, widths: Mapping[str, int]) -> dict[str, FloatArray]:
-    """Of one sample and step, by weight layer, [4]: active inputs, row activations, row pulses, input sum.
+    """Of one sample and step, by synapse, [4]: active inputs, row activations, row pulses, input sum.
 
     And by matrix product, [3]: active values of the left and of the right operand, active pairs. `widths`: bits of what
-    each weight layer reads, by its name.
+    each synapse reads, by its name.
 
     Raises:
         HardwareError: a layer reads currents, which no rate describes.
     """
     values = _distributions(graph, rate)
     found = {}
-    for synapse in graph.weight_layers:
+    for synapse in graph.all_synapses:
         read = graph.node(synapse.inputs[0])
         x = _spikes(read, rate) if isinstance(read, IntNeuron) else _known(synapse, read.name, values)
         found[synapse.name] = _expected_counts(synapse, read, x, widths[synapse.name])

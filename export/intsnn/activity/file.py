@@ -18,7 +18,15 @@ ACTIVITY_SCHEMA = "intsnn.activity/1"
 
 
 def write_activity(activity: Activity, path: str | Path) -> None:
-    """Write activity.json, whole or not at all."""
+    """Write activity.json, whole or not at all.
+
+    Args:
+        activity: measured or assumed.
+        path: of the file; its folder must exist.
+
+    Raises:
+        MissingFileError: the folder does not exist.
+    """
     text = json.dumps({"schema": ACTIVITY_SCHEMA, **asdict(activity)}, indent=1) + "\n"
     write_atomically(path, text.encode())
 
@@ -26,9 +34,15 @@ def write_activity(activity: Activity, path: str | Path) -> None:
 def read_activity(path: str | Path) -> Activity:
     """Read activity.json.
 
+    Args:
+        path: of the file.
+
+    Returns:
+        The activity; `estimate` holds it to the graph that it was measured on.
+
     Raises:
         MissingFileError: there is no such file.
-        InvalidFileError: the file breaks its schema; every fault with its place.
+        InvalidFileError: with every fault and its place.
     """
     file = read_yaml(
         Path(path), _ActivityFile, schema=ACTIVITY_SCHEMA

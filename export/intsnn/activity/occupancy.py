@@ -1,4 +1,4 @@
-"""Spikes that a weight layer reads -> how many reads of an array, and of a PE, see an active row: exact counts.
+"""Spikes that a synapse reads -> how many reads of an array, and of a PE, see an active row: exact counts.
 
 A read is one output position and one input bit. Rows are cut as the mapping cuts them (`Cut`); x_{p,k,c} is the bit
 that kernel position k and input channel c bring at position p, j a block of rows, and an array read counts once for

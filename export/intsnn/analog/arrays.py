@@ -1,4 +1,4 @@
-"""A weight layer and its mapping -> the levels of its cells, array by array, and the way of the integers through them.
+"""A synapse and its mapping -> the levels of its cells, array by array, and the way of the integers through them.
 
 Cells, drive and column sums of a layer are arrays over
 
@@ -38,7 +38,7 @@ Sums = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, eq=False)
 class LayerArrays:
-    """One weight layer on its arrays.
+    """One synapse on its arrays.
 
     levels: [A, Q, N, R, C]. scale, offset: sum w*s = scale * (joined sums of levels) - offset * (sum s).
     """

@@ -1,6 +1,6 @@
 """Graph, hardware and analog description -> a chip of one seed; the chip and inputs -> a trace like the interpreter's.
 
-Only the sums of weight layers come from arrays. Thresholds, leaks, requantization, pools and sums are the exact
+Only the sums of synapses come from arrays. Thresholds, leaks, requantization, pools and sums are the exact
 integer code of the interpreter, so with ideal cells, no wires and lossless converters every value is the same.
 """
 
@@ -42,7 +42,7 @@ class AnalogChip:
 
 @dataclass(frozen=True)
 class AnalogRun:
-    """What a run on a chip saw, and what each weight layer read."""
+    """What a run on a chip saw, and what each synapse read."""
 
     trace: Trace
     reads: ByName[str, ReadCounts]
@@ -81,7 +81,7 @@ def make_chip(
             hints=["choose a description whose columns are read by converters"],
         )
     mapping, read = map_graph(graph, hardware), read_bounds(graph)
-    synapses = {synapse.name: synapse for synapse in graph.weight_layers}
+    synapses = {synapse.name: synapse for synapse in graph.all_synapses}
     layers = {
         layer.name: _layer(
             synapses[layer.name], layer, hardware, spec, (seed, _CELLS, index),
@@ -100,7 +100,7 @@ def run_analog(chip: AnalogChip, x: npt.ArrayLike) -> AnalogRun:
 
 
 def analog_sums(chip: AnalogChip, reads: dict[str, ReadCounts]) -> Accumulate:
-    """The chip's weight layers, for one run of the interpreter; what each of them reads is added to `reads`.
+    """The chip's synapses, for one run of the interpreter; what each of them reads is added to `reads`.
 
     A recurrent layer is read step by step: its read noise goes on from step to step.
     """

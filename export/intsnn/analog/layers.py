@@ -1,4 +1,4 @@
-"""One weight layer on a chip: inputs -> pulses -> column sums -> codes -> integers, and what it takes to calibrate it.
+"""One synapse on a chip: inputs -> pulses -> column sums -> codes -> integers, and what it takes to calibrate it.
 
 An input of b bits is read bit by bit, the lowest first; the top bit of a signed word counts -2^(b-1). For each bit:
 

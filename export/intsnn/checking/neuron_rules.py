@@ -81,7 +81,9 @@ def levels_are_positive(graph: IntGraph) -> Iterator[Violation]:
         if used_parameters(node)["level"] and int(node.level.min()) < 1:
             message = f"level must be at least 1 (got {int(node.level.min())})"
             yield Violation(
-                node.name, message, "level is the threshold in fine units: lower the scale, or raise guard_bits"
+                node.name,
+                message,
+                "level is the threshold in units of scale * 2^-guard_bits: lower the scale, or raise guard_bits",
             )
 
 

@@ -45,7 +45,7 @@ from intsnn.graph import (
     IntSum,
     IntTranspose,
 )
-from intsnn.graph.bounds import INT32, MAX_TIME_STEPS, Carries, carries
+from intsnn.graph.bounds import INT32, MAX_TIME_STEPS, TensorRole, carries
 from intsnn.graph.shapes import output_shape
 
 Rule = Callable[[IntGraph], Iterator[Violation]]
@@ -290,15 +290,15 @@ _NEURON = (
 _ONE_UNIT = "requantize the branches to one unit before they meet"
 
 
-def _readable(node: IntNode, read: set[Carries]) -> tuple[bool, str, str]:
+def _readable(node: IntNode, read: set[TensorRole]) -> tuple[bool, str, str]:
     """Whether a node can read this; what it must read, and a hint."""
     match node:
         case IntConv() | IntConvTranspose() | IntLinear():
-            return read == {Carries.VALUES}, *_SYNAPSE
+            return read == {TensorRole.VALUES}, *_SYNAPSE
         case IntMultiply() | IntMatMul():
-            return read == {Carries.VALUES}, *_PRODUCT
+            return read == {TensorRole.VALUES}, *_PRODUCT
         case IntNeuron():
-            return Carries.VALUES not in read, *_NEURON
+            return TensorRole.VALUES not in read, *_NEURON
         case IntAdd():
             return len(read) == 1, "an addition must read tensors of one kind", _ONE_UNIT
         case IntConcat():

@@ -19,7 +19,14 @@ __all__ = ["bounds", "check", "longest_run"]
 
 
 def check(graph: IntGraph) -> None:
-    """Raise GraphError with every violated rule of the first stage that fails; return if the graph is legal."""
+    """Return if the graph is legal: every rule of FORMAT.md holds, and no integer can overflow.
+
+    Args:
+        graph: any.
+
+    Raises:
+        GraphError: with every violated rule of the first stage that fails, each with its node and a hint.
+    """
     for stage in STAGES:
         _require_none((rule.__name__, violation) for rule in stage for violation in rule(graph))
     proved = channel_bounds(graph)

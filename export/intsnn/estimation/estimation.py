@@ -29,7 +29,7 @@ from intsnn.hardware import Hardware, HardwareSpec, SpikeSimSpec, load_hardware
 from intsnn.hardware.chip import QUANTITIES, Item
 from intsnn.hardware.spec import Cost
 from intsnn.mapping import LayerMapping, Mapping, place
-from intsnn.mapping.demand import Demand, DigitalNode, WeightLayer, demand_of
+from intsnn.mapping.demand import Demand, DigitalNode, SynapseDemand, demand_of
 
 
 def estimate(
@@ -42,6 +42,9 @@ def estimate(
         activity: of this graph; its T is the T that is priced.
         hardware: name of a shipped description, path of a file, or the description itself.
         demand: what the graph asks for, with words of other widths (widths.py); None: its own.
+
+    Returns:
+        The report as data: energies in pJ, times in ns, areas in um2. `intsnn.report` renders it.
 
     Raises:
         HardwareError: the activity is of another graph, or the graph does not fit the description.
@@ -89,13 +92,13 @@ def _mapped_nodes(demand: Demand, mapping: Mapping, activity: Activity) -> tuple
     layers = {layer.name: layer for layer in mapping.layers}
     return tuple(
         _layer_summary(node, layers[node.name], activity)
-        if isinstance(node, WeightLayer)
+        if isinstance(node, SynapseDemand)
         else _digital_summary(node, activity)
         for node in demand.nodes
     )
 
 
-def _layer_summary(node: WeightLayer, layer: LayerMapping, activity: Activity) -> NodeSummary:
+def _layer_summary(node: SynapseDemand, layer: LayerMapping, activity: Activity) -> NodeSummary:
     seen = activity.synapse(node.name)
     return NodeSummary(
         name=node.name,

@@ -1,6 +1,6 @@
 """A mapped graph and its activity -> how often each item happens, per node and step, and how many of each are built.
 
-Counting only: no energy, no area. Per weight layer and step, with p positions, b input bits (one after another),
+Counting only: no energy, no area. Per synapse and step, with p positions, b input bits (one after another),
 K_a arrays per PE, N_r, N_c blocks, S slices, P polarities, `columns` = Co*S*P, and `pulses` from the activity:
 
     row_activation       pulses * N_c
@@ -121,7 +121,7 @@ def count_instances(mapping: Mapping) -> Iterator[InstanceCount]:
 
 
 def count_array_instances(mapping: Mapping) -> Iterator[InstanceCount]:
-    """What is built for the weight layers."""
+    """What is built for the synapses."""
     for layer in mapping.layers:
         yield from _layer_instances(layer, mapping.hardware)
 

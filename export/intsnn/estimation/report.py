@@ -47,7 +47,7 @@ def or_none(figure: Known | Unavailable) -> Known | None:
 
 
 DEFINITIONS = (
-    "A dense operation is a multiplication or an addition: 2 for each weight x input pair of every weight layer and "
+    "A dense operation is a multiplication or an addition: 2 for each weight x input pair of every synapse and "
     "for each pair of activations of every matrix product, times T, whether the input is zero or not.",
     "An effective operation is one synaptic operation: the addition of one weight for one input that is not zero "
     "(a multi-bit input counts once), or a pair of activations of which neither is zero.",

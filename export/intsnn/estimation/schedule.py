@@ -3,7 +3,7 @@
 M columns share a converter or an adder tree, one clock a tree; an array read is rounded up to whole clocks; D copies of
 a layer work on D positions at a time:
 
-    weight layer   ceil(positions / D) * input bits * (t_read + M*t_convert + one clock to accumulate)
+    synapse   ceil(positions / D) * input bits * (t_read + M*t_convert + one clock to accumulate)
     neuron, pool, sum, product, readout   ceil(elements / lanes) clocks
     requantization   0: a pipeline stage of the node that reads it
 

@@ -1,7 +1,7 @@
 """The reference: evaluates an integer graph in int64 NumPy, bit-exact, membranes included.
 
 Every line is one line of FORMAT.md. It is written to be read, not to be fast; onnxruntime is the fast one. The sums of
-weight layers come from a function that the caller may replace (analog arrays do); all else stays this exact code.
+synapses come from a function that the caller may replace (analog arrays do); all else stays this exact code.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from intsnn.arithmetic import IntArray, IntType, shift_floor
 from intsnn.errors import GraphError, InputError
-from intsnn.execution.neuron import integrate_and_fire, per_channel
+from intsnn.execution.neuron import along_channels, integrate_and_fire
 from intsnn.graph import (
     IntAdd,
     IntConcat,
@@ -68,7 +68,7 @@ class Evaluation:
 
     @property
     def weight_layer(self) -> tuple[Synapse, IntArray] | None:
-        """The weight layer that worked and what it read; of a recurrent neuron its spikes of the step before."""
+        """The synapse that worked and what it read; of a recurrent neuron its spikes of the step before."""
         match self.node:
             case IntConv() | IntConvTranspose() | IntLinear():
                 return self.node, self.inputs[0]
@@ -91,7 +91,19 @@ class Evaluation:
 
 
 def run(graph: IntGraph, x: npt.ArrayLike, *, accumulate: Accumulate = exact_sums) -> Trace:
-    """Run the graph on integer input x [T, N, *input shape] and keep every spike and membrane."""
+    """Run the graph on integers and keep every spike and membrane. NumPy only; FORMAT.md defines each value.
+
+    Args:
+        graph: legal.
+        x: integers [T, N, *input shape], in the range of the graph's input.
+        accumulate: makes a synapse's sums; exact by default.
+
+    Returns:
+        output [N, *shape] or [T, N, *shape]; spikes and membranes by neuron name, [T, N, *shape], int64.
+
+    Raises:
+        InputError: x has another shape, is no integers, or leaves the range.
+    """
     spikes: dict[str, IntArray] = {}
     membranes: dict[str, IntArray] = {}
     output = np.zeros(0, dtype=np.int64)
@@ -103,7 +115,19 @@ def run(graph: IntGraph, x: npt.ArrayLike, *, accumulate: Accumulate = exact_sum
 
 
 def evaluate(graph: IntGraph, x: npt.ArrayLike, *, accumulate: Accumulate = exact_sums) -> Iterator[Evaluation]:
-    """Run the graph node by node; a tensor is freed after its last reader. `accumulate` makes a weight layer's sums."""
+    """Run the graph node by node; a tensor is freed after its last reader.
+
+    Args:
+        graph: legal.
+        x: integers [T, N, *input shape], in the range of the graph's input.
+        accumulate: makes a synapse's sums; exact by default (analog arrays put their own here).
+
+    Yields:
+        Each node with its output [T, N, *shape], int64, and what a neuron kept.
+
+    Raises:
+        InputError: x has another shape, is no integers, or leaves the range.
+    """
     values: dict[str, IntArray] = {}
     last_reader = {name: node.name for node in graph for name in node.inputs}
     for node in graph:
@@ -210,7 +234,7 @@ def _requantized(node: IntRequant, accumulator: IntArray) -> IntArray:
 def _per_step(values: IntArray, shape: tuple[int, ...]) -> IntArray:
     """[T, C] or [T, 1] -> [T, 1, C, 1, ...], which broadcasts over [T, N, *shape]; [C] and [1] as in a neuron."""
     if values.ndim == 1:
-        return per_channel(values, shape)
+        return along_channels(values, shape)
     return values.reshape(len(values), 1, -1, *(1 for _ in shape[1:]))
 
 

@@ -55,11 +55,11 @@ def integrate_and_fire(node: IntNeuron, current: IntArray, *, accumulate: Accumu
 def recurrent_current(node: IntRecurrentNeuron, spikes: IntArray, *, accumulate: Accumulate = exact_sums) -> IntArray:
     """((sum q_w * s) * M + B) >> S of the spikes of the step before, [N, *shape]."""
     accumulator = accumulate(node.recurrent_synapse, spikes[None])[0]
-    multiplier, bias = (per_channel(v, node.shape) for v in (node.recurrent_multiplier, node.recurrent_bias))
+    multiplier, bias = (along_channels(v, node.shape) for v in (node.recurrent_multiplier, node.recurrent_bias))
     return shift_floor(accumulator * multiplier + bias, node.recurrent_shift)
 
 
-def per_channel(values: IntArray, shape: tuple[int, ...]) -> IntArray:
+def along_channels(values: IntArray, shape: tuple[int, ...]) -> IntArray:
     """[C] or [1] -> an array that broadcasts over [..., *shape]; C is the first axis of the shape."""
     return values.reshape(-1, *(1 for _ in shape[1:]))
 
@@ -68,7 +68,7 @@ _Parameters = Callable[[str], IntArray]
 
 
 def _parameters(node: IntNeuron) -> _Parameters:
-    found = {name: per_channel(getattr(node, name), node.shape) for name in IntNeuron.arrays}
+    found = {name: along_channels(getattr(node, name), node.shape) for name in IntNeuron.arrays}
     return found.__getitem__
 
 

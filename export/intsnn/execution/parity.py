@@ -73,7 +73,19 @@ class ParityReport:
 
 
 def compare(reference: Trace, other: Trace, *, names: tuple[str, str] = ("interpreter", "onnxruntime")) -> ParityReport:
-    """Compare two executions of one graph on one input."""
+    """Compare two executions of one graph on one input, value by value (==).
+
+    Args:
+        reference: one run.
+        other: another run.
+        names: what a report calls the two.
+
+    Returns:
+        A report: `.equal`, `.values` compared, `.spikes` seen, and the first difference in graph order, time and place.
+
+    Raises:
+        ParityError: the runs are of different graphs or inputs, so that nothing can be compared.
+    """
     return compare_all({names[0]: reference, names[1]: other})
 
 

@@ -47,7 +47,7 @@ INT32 = Bounds(IntType(32, signed=True).low, IntType(32, signed=True).high)
 _BEYOND_INT32 = 2**31  # intervals are cut here: enough to be seen as out of range, too little to overflow int64
 
 
-class Carries(Enum):
+class TensorRole(Enum):
     """What a tensor means: values a synapse may read (input, spikes, counts), accumulators, or synaptic currents."""
 
     VALUES = "values"
@@ -88,7 +88,19 @@ class ChannelBounds:
 
 
 def bounds(graph: IntGraph) -> dict[str, Bounds]:
-    """The proved interval of every tensor, by node name; a summing readout is taken over MAX_TIME_STEPS steps."""
+    """The proved interval of every tensor: no input in range leads outside of it.
+
+    A readout that sums over time is taken over MAX_TIME_STEPS steps.
+
+    Args:
+        graph: legal but for overflow.
+
+    Returns:
+        The interval of each tensor, by the name of the node that writes it; in integers of that tensor.
+
+    Raises:
+        GraphError: a node reads a tensor that there is not.
+    """
     return {name: interval.hull for name, interval in channel_bounds(graph).items()}
 
 
@@ -103,26 +115,26 @@ def channel_bounds(graph: IntGraph) -> dict[str, ChannelBounds]:
 
 
 def read_bounds(graph: IntGraph) -> dict[str, Bounds]:
-    """The proved interval of what every weight layer reads, by its name: of a neuron its spikes."""
+    """The proved interval of what every synapse reads, by its name: of a neuron its spikes."""
     proved = bounds(graph)
-    sources = {layer.name: graph.node(layer.inputs[0]) for layer in graph.weight_layers}
+    sources = {layer.name: graph.node(layer.inputs[0]) for layer in graph.all_synapses}
     return {
         name: Bounds(0, source.max_spikes) if isinstance(source, IntNeuron) else proved[source.name]
         for name, source in sources.items()
     }
 
 
-def carries(graph: IntGraph) -> dict[str, Carries]:
+def carries(graph: IntGraph) -> dict[str, TensorRole]:
     """What every tensor means, by node name. A pool, a sum and a flatten keep what their first input carries."""
-    found: dict[str, Carries] = {}
+    found: dict[str, TensorRole] = {}
     for node in graph:
         match node:
             case IntConv() | IntConvTranspose() | IntLinear():
-                found[node.name] = Carries.ACCUMULATOR
+                found[node.name] = TensorRole.ACCUMULATOR
             case IntRequant() | IntNeuron(output="potential"):
-                found[node.name] = Carries.CURRENT
+                found[node.name] = TensorRole.CURRENT
             case IntInput() | IntNeuron():
-                found[node.name] = Carries.VALUES
+                found[node.name] = TensorRole.VALUES
             case IntPool() | IntAdd() | IntConcat() | IntMultiply() | IntMatMul() | IntSum() | IntReadout():
                 found[node.name] = found[node.inputs[0]]
             case IntTranspose() | IntReshape() | IntSlice() | IntFlatten():

@@ -121,11 +121,11 @@ class IntGraph:
 
     @property
     def synapses(self) -> tuple[Synapse, ...]:
-        """The weight layers, in order."""
+        """The synapses, in order."""
         return tuple(node for node in self.nodes if isinstance(node, Synapse))
 
     @property
-    def weight_layers(self) -> tuple[Synapse, ...]:
+    def all_synapses(self) -> tuple[Synapse, ...]:
         """The synapses, in order, and of each recurrent neuron its recurrent one (`<neuron>.recurrent`)."""
         found: list[Synapse] = []
         for node in self.nodes:

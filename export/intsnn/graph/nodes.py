@@ -72,7 +72,7 @@ class IntInput(NodeFields):
     kind: ClassVar[str] = "input"
 
 
-# --- weight layers ---------------------------------------------------------------------------------------------------
+# --- synapses ---------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,7 +157,7 @@ class IntRequant(NodeFields):
 
 @dataclass(frozen=True, eq=False)
 class IntNeuron(NodeFields):
-    """Leaky integrate-and-fire over T, in the fine units lsb = s_v * 2^-R (FORMAT.md, "Neuron").
+    """Leaky integrate-and-fire over T, in the units of s_f s_f = s_v * 2^-R (FORMAT.md, "Neuron").
 
     The plain neuron, which the defaults give:
         x  = D*v + j + c;  s = [x >= theta];  x' = s ? reset_value : x (hard) | x - rho*s (soft) | x (none)

@@ -1,4 +1,4 @@
-"""The sums of weight layers and pools, exact: what each output position reads, times the weights, put in its place.
+"""The sums of synapses and pools, exact: what each output position reads, times the weights, put in its place.
 
 Windows have 1 to 3 axes. B is any batch, steps included. The pieces are public because analog arrays make the same
 sums in another way.
@@ -20,11 +20,11 @@ from intsnn.graph.graph import IntConv, IntConvTranspose, IntLinear, IntPool, Si
 _EXACT_IN_FLOAT64 = 2**53  # every integer up to here is a float64, so a float64 product of integers is exact
 
 NumberT = TypeVar("NumberT", bound=np.generic)
-Accumulate = Callable[[Synapse, IntArray], IntArray]  # a weight layer and x [T, N, ...] -> acc [T, N, *node.shape]
+Accumulate = Callable[[Synapse, IntArray], IntArray]  # a synapse and x [T, N, ...] -> acc [T, N, *node.shape]
 
 
 def exact_sums(node: Synapse, x: IntArray) -> IntArray:
-    """acc = sum q_w * s of a weight layer: x [T, N, *input shape] -> [T, N, *node.shape]."""
+    """acc = sum q_w * s of a synapse: x [T, N, *input shape] -> [T, N, *node.shape]."""
     read, weight = patches(node, x.reshape(-1, *x.shape[2:])), weight_rows(node)
     sums = [
         matrix_product(read[:, :, group].reshape(*read.shape[:2], -1), weight[group].T) for group in range(len(weight))

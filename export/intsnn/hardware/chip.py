@@ -354,7 +354,7 @@ class Item(Enum):
     SPIKE_TRANSFER = Counted(
         "spike_transfer",
         Group.INTERCONNECT,
-        "one bit of a weight layer's or matrix product's input moved over one hop",
+        "one bit of a synapse's or matrix product's input moved over one hop",
         None,
     )
     PE_TRANSFER = Counted(

@@ -1,10 +1,10 @@
-"""An integer graph -> what it asks of any crossbar chip: weight layers, digital operations, and who waits for whom.
+"""An integer graph -> what it asks of any crossbar chip: synapses, digital operations, and who waits for whom.
 
 No hardware yet. Widths come from the graph's proved bounds, so nothing is wider than the network needs; `widths.py`
 gives the same demand words of other widths. What each node becomes:
 
-    conv, conv_transpose, linear     a weight layer; a transposed convolution is the convolution over its spread input
-    recurrent_neuron                 a weight layer that reads the spikes of the step before, a requantization, a neuron
+    conv, conv_transpose, linear     a synapse; a transposed convolution is the convolution over its spread input
+    recurrent_neuron                 a synapse that reads the spikes of the step before, a requantization, a neuron
     neuron, requant, pool, add, sum, multiply, readout     a digital node (operations.py)
     matmul                           a digital node: both operands are activations, so none of them lies on cells
     flatten, reshape, transpose, slice, concat, readout of every or the last step     wiring and addresses, no cost
@@ -44,7 +44,7 @@ from intsnn.graph import (
     Shape,
     Synapse,
 )
-from intsnn.graph.bounds import Carries, bounds, carries, read_bounds, recurrent_bounds
+from intsnn.graph.bounds import TensorRole, bounds, carries, read_bounds, recurrent_bounds
 from intsnn.graph.windows import weight_rows
 from intsnn.hardware.chip import Item
 from intsnn.mapping.flows import Flow, flows_of
@@ -60,7 +60,7 @@ from intsnn.mapping.operations import (
 
 
 @dataclass(frozen=True)
-class WeightLayer:
+class SynapseDemand:
     """A convolution or linear layer (K = 1). Sizes are its own, before any pooling.
 
     positions: output positions, Ho*Wo; windows: places at which the kernel is applied, the same, or the input's places
@@ -105,7 +105,7 @@ class Operand:
     """A tensor that waits in a buffer beside its node until all operands are there.
 
     values: of `bits` each; reads: how often each is read in a step. kept: whether a register can keep what is read for
-    all of these reads. moved: whether it is spikes or counts that come over the interconnect, as to a weight layer.
+    all of these reads. moved: whether it is spikes or counts that come over the interconnect, as to a synapse.
     """
 
     values: int
@@ -129,7 +129,7 @@ NO_TABLE = Table()
 
 @dataclass(frozen=True)
 class DigitalNode:
-    """Any node that is no weight layer and costs something.
+    """Any node that is no synapse and costs something.
 
     inputs: the tensors it reads, and `reads` what the first of them carries. clocked: whether it takes time of its own;
     a requantization is a pipeline stage of its reader. pairs: pairs of activations that a matrix product multiplies.
@@ -139,7 +139,7 @@ class DigitalNode:
     kind: str
     shape: Shape
     inputs: tuple[str, ...]
-    reads: Carries
+    reads: TensorRole
     operations: tuple[Operation, ...]
     states: tuple[StateWord, ...] = ()
     operands: tuple[Operand, ...] = ()
@@ -167,13 +167,13 @@ class DigitalNode:
 class Demand:
     """Everything a chip has to place, in the order of the graph; `flows` has every node, input and flatten included."""
 
-    nodes: tuple[WeightLayer | DigitalNode, ...]
+    nodes: tuple[SynapseDemand | DigitalNode, ...]
     flows: tuple[Flow, ...]
 
     @property
-    def layers(self) -> tuple[WeightLayer, ...]:
-        """The weight layers, in order."""
-        return tuple(node for node in self.nodes if isinstance(node, WeightLayer))
+    def layers(self) -> tuple[SynapseDemand, ...]:
+        """The synapses, in order."""
+        return tuple(node for node in self.nodes if isinstance(node, SynapseDemand))
 
     @property
     def digital(self) -> tuple[DigitalNode, ...]:
@@ -185,11 +185,11 @@ def demand_of(graph: IntGraph) -> Demand:
     """What a legal graph asks for.
 
     Raises:
-        HardwareError: the graph has no weight layer.
+        HardwareError: the graph has no synapse.
     """
-    if not graph.weight_layers:
+    if not graph.all_synapses:
         raise HardwareError(
-            "a crossbar chip needs a weight layer (the graph has none)",
+            "a crossbar chip needs a synapse (the graph has none)",
             hints=["give a graph with a conv or linear node"],
         )
     facts = _Facts(graph, bounds(graph), read_bounds(graph), carries(graph))
@@ -198,12 +198,12 @@ def demand_of(graph: IntGraph) -> Demand:
 
 @dataclass(frozen=True)
 class _Facts:
-    """A graph with the intervals of its tensors, of what its weight layers read, and what its tensors carry."""
+    """A graph with the intervals of its tensors, of what its synapses read, and what its tensors carry."""
 
     graph: IntGraph
     proved: Mapping[str, Bounds]
     read: Mapping[str, Bounds]
-    carried: Mapping[str, Carries]
+    carried: Mapping[str, TensorRole]
 
     def of_inputs(self, node: IntNode) -> list[Bounds]:
         return [self.proved[name] for name in node.inputs]
@@ -215,17 +215,17 @@ class _Facts:
         return DigitalNode(node.name, node.kind, node.shape, node.inputs, self.carried[node.inputs[0]], operations)
 
 
-def _parts(node: IntNode, facts: _Facts) -> Iterator[WeightLayer | DigitalNode]:
+def _parts(node: IntNode, facts: _Facts) -> Iterator[SynapseDemand | DigitalNode]:
     """What a node becomes: one part, three of a recurrent neuron, none of wiring."""
     match node:
         case IntConvTranspose():
-            yield replace(_weight_layer(node, facts), windows=math.prod(facts.shapes(node)[0][1:]))
+            yield replace(_synapse_demand(node, facts), windows=math.prod(facts.shapes(node)[0][1:]))
         case IntConv() | IntLinear():
-            yield _weight_layer(node, facts)
+            yield _synapse_demand(node, facts)
         case IntRecurrentNeuron():
             seen = recurrent_bounds(node)
-            yield _weight_layer(node.recurrent_synapse, facts)
-            yield _requant(node.recurrent_requant, Carries.ACCUMULATOR, seen.accumulator.hull)
+            yield _synapse_demand(node.recurrent_synapse, facts)
+            yield _requant(node.recurrent_requant, TensorRole.ACCUMULATOR, seen.accumulator.hull)
             yield _neuron(node, facts, joined(*facts.of_inputs(node), seen.current.hull))
         case IntNeuron():
             yield _neuron(node, facts, *facts.of_inputs(node))
@@ -272,11 +272,11 @@ def _combined(
             assert_never(node)
 
 
-def _weight_layer(node: Synapse, facts: _Facts) -> WeightLayer:
+def _synapse_demand(node: Synapse, facts: _Facts) -> SynapseDemand:
     groups, in_per_group, kernel = sharing(node)
     out_per_group = weight_rows(node).shape[1]
     positions = math.prod(node.shape) // (groups * out_per_group)
-    return WeightLayer(
+    return SynapseDemand(
         name=node.name,
         kind=node.kind,
         shape=node.shape,
@@ -301,7 +301,7 @@ def _neuron(node: IntNeuron, facts: _Facts, current: Bounds) -> DigitalNode:
     return replace(facts.digital(node, neuron_operations(node, current)), states=tuple(states))
 
 
-def _requant(node: IntRequant, reads: Carries, accumulator: Bounds) -> DigitalNode:
+def _requant(node: IntRequant, reads: TensorRole, accumulator: Bounds) -> DigitalNode:
     by_step = [values for values in (node.multiplier, node.bias) if values.ndim == 2]
     return DigitalNode(
         *(node.name, node.kind, node.shape, node.inputs, reads),

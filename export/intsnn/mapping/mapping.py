@@ -1,4 +1,4 @@
-"""An integer graph and a crossbar description -> arrays, PEs and tiles of each weight layer, lanes of every other node.
+"""An integer graph and a crossbar description -> arrays, PEs and tiles of each synapse, lanes of every other node.
 
 For a layer with G groups, K = kh*kw, b_w weight bits, cells of b_c bits and arrays of X_r rows and X_c columns:
 
@@ -26,7 +26,7 @@ from dataclasses import dataclass, replace
 from intsnn.graph import IntGraph
 from intsnn.hardware.chip import Crossbar
 from intsnn.hardware.spec import HardwareSpec
-from intsnn.mapping.demand import Demand, DigitalNode, WeightLayer, demand_of
+from intsnn.mapping.demand import Demand, DigitalNode, SynapseDemand, demand_of
 from intsnn.mapping.duplication import Replicable, duplicates
 from intsnn.mapping.flows import Flow
 
@@ -42,8 +42,8 @@ __all__ = [
 
 
 @dataclass(frozen=True, kw_only=True)
-class LayerMapping(WeightLayer):
-    """One weight layer on arrays: what it asks for (demand.py), and its place.
+class LayerMapping(SynapseDemand):
+    """One synapse on arrays: what it asks for (demand.py), and its place.
 
     slices: S; polarity: P; array_kernel: K_a; rows: used rows of each array row block (N_r entries); column_blocks:
     N_c; groups_per_array: G_a; copies: D. PEs and tiles are those of all copies.
@@ -93,7 +93,7 @@ class LayerMapping(WeightLayer):
 
 @dataclass(frozen=True, kw_only=True)
 class DigitalMapping(DigitalNode):
-    """A node that is no weight layer (demand.py) on `lanes` parallel lanes."""
+    """A node that is no synapse (demand.py) on `lanes` parallel lanes."""
 
     lanes: int
 
@@ -132,7 +132,7 @@ def map_graph(graph: IntGraph, hardware: HardwareSpec) -> Mapping:
     """Place every node of a legal graph.
 
     Raises:
-        HardwareError: the graph has no weight layer, or the array budget does not hold one copy of every layer.
+        HardwareError: the graph has no synapse, or the array budget does not hold one copy of every layer.
     """
     return place(demand_of(graph), hardware)
 
@@ -151,7 +151,7 @@ def place(demand: Demand, hardware: HardwareSpec) -> Mapping:
     return Mapping(hardware, layers, digital, demand.flows)
 
 
-def _place_layer(layer: WeightLayer, hardware: HardwareSpec) -> LayerMapping:
+def _place_layer(layer: SynapseDemand, hardware: HardwareSpec) -> LayerMapping:
     crossbar = hardware.crossbar
     polarity = 1 if crossbar.encoding == "offset" else 2
     slices = weight_slices(layer, crossbar)
@@ -178,7 +178,7 @@ def _place_layer(layer: WeightLayer, hardware: HardwareSpec) -> LayerMapping:
     )
 
 
-def weight_slices(layer: WeightLayer, crossbar: Crossbar) -> int:
+def weight_slices(layer: SynapseDemand, crossbar: Crossbar) -> int:
     """S: cells of one weight and sign. A ternary weight (1.58 bits) takes 2 bits."""
     stored_bits = layer.magnitude_bits if crossbar.encoding == "differential" else math.ceil(layer.weight_bits)
     return math.ceil(stored_bits / crossbar.cell.bits)

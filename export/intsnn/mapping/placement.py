@@ -45,7 +45,7 @@ class PlacedPe:
 
 @dataclass(frozen=True)
 class PlacedLayer:
-    """A weight layer on its tiles; each tile is its PEs, at most as many as a tile holds."""
+    """A synapse on its tiles; each tile is its PEs, at most as many as a tile holds."""
 
     name: str
     tiles: tuple[tuple[PlacedPe, ...], ...]
@@ -57,7 +57,7 @@ class PlacedLayer:
 
 
 def placed_layers(mapping: Mapping) -> tuple[PlacedLayer, ...]:
-    """Every weight layer, in the order of the graph."""
+    """Every synapse, in the order of the graph."""
     return tuple(PlacedLayer(layer.name, tuple(_tiles(layer, mapping.hardware))) for layer in mapping.layers)
 
 

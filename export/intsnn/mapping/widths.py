@@ -12,9 +12,9 @@ from dataclasses import replace
 
 from intsnn.errors import UsageError
 from intsnn.graph import IntRequant
-from intsnn.graph.bounds import Carries
+from intsnn.graph.bounds import TensorRole
 from intsnn.hardware.chip import Item
-from intsnn.mapping.demand import Demand, DigitalNode, WeightLayer
+from intsnn.mapping.demand import Demand, DigitalNode, SynapseDemand
 from intsnn.mapping.operations import Operation
 
 
@@ -55,10 +55,10 @@ def with_membrane_bits(demand: Demand, bits: int) -> Demand:
 
 
 def _changed(
-    demand: Demand, layer: Callable[[WeightLayer], WeightLayer], digital: Callable[[DigitalNode], DigitalNode]
+    demand: Demand, layer: Callable[[SynapseDemand], SynapseDemand], digital: Callable[[DigitalNode], DigitalNode]
 ) -> Demand:
-    """The demand with each of its weight layers and digital nodes changed."""
-    nodes = (layer(node) if isinstance(node, WeightLayer) else digital(node) for node in demand.nodes)
+    """The demand with each of its synapses and digital nodes changed."""
+    nodes = (layer(node) if isinstance(node, SynapseDemand) else digital(node) for node in demand.nodes)
     return replace(demand, nodes=tuple(nodes))
 
 
@@ -68,7 +68,7 @@ def _check(bits: float, name: str) -> None:
 
 
 def _one_width(node: DigitalNode, bits: int) -> DigitalNode:
-    if node.reads is Carries.VALUES:
+    if node.reads is TensorRole.VALUES:
         return node
     if node.kind == IntRequant.kind:
         product = Operation(Item.REQUANTIZE_MULTIPLY, 1, bits, by=bits)
@@ -86,7 +86,7 @@ def _with_membrane(node: DigitalNode, bits: int, *, widest: int) -> DigitalNode:
     if _membrane_bits(node):
         states = tuple(replace(word, bits=bits) if word.holds == "membrane" else word for word in node.states)
         return replace(_widened(node, bits - _membrane_bits(node)), states=states)
-    if node.kind == IntRequant.kind or node.reads is Carries.VALUES:
+    if node.kind == IntRequant.kind or node.reads is TensorRole.VALUES:
         return node  # a product is as wide as accumulator and multiplier; a count of spikes as its window
     return _widened(node, bits - widest)
 

@@ -39,7 +39,16 @@ _KINDS: Mapping[str, type[IntNode]] = {kind.kind: kind for kind in NODE_TYPES}
 
 
 def write_onnx(graph: IntGraph, path: str | Path) -> None:
-    """Write model.onnx: input `x` [T, N, ...] uint8 or int8, output `logits` int32. Atomic."""
+    """Write model.onnx, whole or not at all: input `x` [T, N, ...] uint8 or int8, output `logits` int32.
+
+    Args:
+        graph: legal.
+        path: of the file; its folder must exist.
+
+    Raises:
+        GraphError: the graph breaks a rule of FORMAT.md.
+        MissingFileError: the folder does not exist.
+    """
     write_atomically(path, build_model(graph).SerializeToString(deterministic=True))
 
 
@@ -49,7 +58,19 @@ def write_streaming_onnx(graph: IntGraph, path: str | Path) -> None:
 
 
 def read_onnx(path: str | Path) -> IntGraph:
-    """The integer graph in a model.onnx, legal; an IntsnnError says what is wrong with any other."""
+    """The integer graph in a model.onnx.
+
+    Args:
+        path: a file that `write_onnx` or `mdcompress export` wrote.
+
+    Returns:
+        The graph, legal, equal to the one that was written.
+
+    Raises:
+        MissingFileError: there is no such file.
+        InvalidFileError: it is no such model, or its nodes are not those that the graph in it would write.
+        GraphError: the graph breaks a rule of FORMAT.md.
+    """
     return read_model(load_model(path), name=str(path))
 
 

@@ -24,10 +24,18 @@ PRODUCER = "mdcompress"
 
 
 def build_model(graph: IntGraph, *, outputs: Literal["logits", "all"] = "logits") -> ModelProto:
-    """The ONNX model over a sequence.
+    """The graph as an ONNX model over a sequence: opset 21, IR 10, standard operators (FORMAT.md, "ONNX").
 
-    `all` names every neuron's `<name>.spikes` (uint8) and `<name>.membrane` (int32), [T, N, ...], as outputs too; the
-    nodes are the same ones.
+    Args:
+        graph: legal.
+        outputs: `logits`, or `all`: every neuron's `<name>.spikes` (uint8) and `<name>.membrane` (int32), [T, N, ...],
+            too. The nodes are the same ones.
+
+    Returns:
+        The model: input `x` [T, N, ...] uint8 or int8, output `logits` int32.
+
+    Raises:
+        GraphError: the graph breaks a rule of FORMAT.md.
     """
     writer = _written(graph, "sequence")
     steps = [_time_axis(graph)] if graph.output.mode == "steps" else []

@@ -28,7 +28,7 @@ RECURRENT_ARRAYS = ("recurrent_weight", "recurrent_multiplier", "recurrent_bias"
 
 
 @dataclass(frozen=True)
-class Recurrence:
+class RecurrentGeometry:
     """The geometry of a recurrent synapse: its kernel, () for a linear one, and its groups."""
 
     kernel: Sizes
@@ -53,7 +53,7 @@ class NeuronVariant:
     rearm: Literal["plain", "double"]
     output: Literal["spikes", "potential"]
     synapse: bool
-    recurrence: Recurrence | None
+    recurrence: RecurrentGeometry | None
     parameters: tuple[str, ...]  # the arrays its function takes, in order
 
     @classmethod
@@ -62,7 +62,7 @@ class NeuronVariant:
         optional = (name for name, used in used_parameters(node).items() if used)
         recurrence = None
         if isinstance(node, IntRecurrentNeuron):
-            recurrence = Recurrence(node.recurrent_synapse.kernel, node.recurrent_groups)
+            recurrence = RecurrentGeometry(node.recurrent_synapse.kernel, node.recurrent_groups)
         return cls(
             rank=len(node.shape),
             reset=node.reset,
@@ -229,7 +229,7 @@ def _step(variant: NeuronVariant) -> list[NodeProto]:
     ]
 
 
-def _recurrent_current(recurrence: Recurrence | None) -> list[NodeProto]:
+def _recurrent_current(recurrence: RecurrentGeometry | None) -> list[NodeProto]:
     """step_input = j + ((sum q_w * s_prev * M + B) >> S)."""
     if recurrence is None:
         return [helper.make_node("Identity", ["step_current"], ["step_input"])]

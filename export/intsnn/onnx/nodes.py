@@ -181,7 +181,7 @@ def _scalar(node: IntNeuron, name: str) -> int:
 def _parameter(writer: OnnxWriter, node: IntNeuron, name: str) -> str:
     if name == "recurrent_weight" and isinstance(node, IntRecurrentNeuron):
         return _recurrent_weight(writer, node)
-    return writer.per_channel(node, name)
+    return writer.channel_array(node, name)
 
 
 def _recurrent_weight(writer: OnnxWriter, node: IntRecurrentNeuron) -> str:

@@ -78,7 +78,19 @@ def open_session(source: Source, *, threads: int = 1) -> OnnxSession:
 
 
 def run_onnx(source: Source, x: npt.ArrayLike) -> Trace:
-    """Run once: what `open_session(source).run(x)` gives."""
+    """Run a graph once in onnxruntime: what `open_session(source).run(x)` gives.
+
+    Args:
+        source: an integer graph, or the path of a model.onnx.
+        x: integers [T, N, *input shape], in the range of the input.
+
+    Returns:
+        As `intsnn.run` gives it.
+
+    Raises:
+        InputError: x has another shape, is no integers, or leaves the range.
+        MissingFileError: there is no such file.
+    """
     return open_session(source).run(x)
 
 

@@ -18,7 +18,7 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from intsnn.arithmetic import Bounds
 from intsnn.graph import IntNode, IntRequant
-from intsnn.graph.bounds import Carries
+from intsnn.graph.bounds import TensorRole
 
 Form = Literal["sequence", "step"]
 INPUT, OUTPUT, TIME_STEPS, STEP = "x", "logits", "time_steps", "step"  # names of tensors that belong to no node
@@ -87,7 +87,7 @@ class OnnxWriter:
         """Both explicit: an empty x_zero_point crashes onnxruntime up to 1.21."""
         return [self.scalar(value, TensorProto.UINT8) for value in values]
 
-    def per_channel(self, node: IntNode, name: str) -> str:
+    def channel_array(self, node: IntNode, name: str) -> str:
         """A parameter [C] or [1] of a node as an initializer that broadcasts over [N, *shape]."""
         values = getattr(node, name)
         return self.array(f"{node.name}/{name}", values.reshape(-1, *(1 for _ in node.shape[1:])), TensorProto.INT32)
@@ -96,7 +96,7 @@ class OnnxWriter:
         """A parameter [T, C] or [T, 1] as one that broadcasts over [T, N, *shape]; of one step where there is one."""
         values = getattr(node, name)
         if values.ndim == 1:
-            return self.per_channel(node, name)
+            return self.channel_array(node, name)
         rows = values.reshape(len(values), 1, -1, *(1 for _ in node.shape[1:]))
         stored = self.array(f"{node.name}/{name}", rows, TensorProto.INT32)
         if self.form == "sequence":
@@ -114,11 +114,11 @@ class OnnxWriter:
         return self.node("Reshape", [folded, shape], f"{node.name}/sequence")
 
 
-def element_type(carried: Carries, interval: Bounds) -> int:
+def element_type(carried: TensorRole, interval: Bounds) -> int:
     """How a tensor is stored: uint8 or int8 for values within, int32 for everything else."""
-    if carried is Carries.VALUES and _within(interval, _UINT8_RANGE):
+    if carried is TensorRole.VALUES and _within(interval, _UINT8_RANGE):
         return int(TensorProto.UINT8)
-    if carried is Carries.VALUES and _within(interval, _INT8_RANGE):
+    if carried is TensorRole.VALUES and _within(interval, _INT8_RANGE):
         return int(TensorProto.INT8)
     return int(TensorProto.INT32)
 

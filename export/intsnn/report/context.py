@@ -114,7 +114,7 @@ def spikesim_figures(report: HardwareReport) -> tuple[SpikeSimFigure, ...] | Una
 
 
 def _input_bits(basis: Basis) -> Mapping[str, int]:
-    """Bits of what each weight layer reads, of a matrix product those of its narrower operand: 1 for spikes."""
+    """Bits of what each synapse reads, of a matrix product those of its narrower operand: 1 for spikes."""
     if basis.mapping is None:
         return {name: word_bits(interval) for name, interval in read_bounds(basis.graph).items()}
     products = {

@@ -32,7 +32,7 @@ ColumnPlace = tuple[int, int, int, int, int]  # the array of a cell, and its col
 def placed_levels(graph: IntGraph, hardware: HardwareSpec) -> dict[str, LayerArrays]:
     """Layer name -> LayerArrays."""
     mapping = map_graph(graph, hardware)
-    pairs = zip(graph.weight_layers, mapping.layers, strict=True)
+    pairs = zip(graph.all_synapses, mapping.layers, strict=True)
     return {layer.name: cut(node, layer, hardware.crossbar) for node, layer in pairs}
 
 
@@ -103,7 +103,7 @@ def code_of(weight: int, bit_width: float, encoding: Encoding, sign: int) -> int
 def test_every_cell_lies_where_a_placement_one_by_one_puts_it(graph: IntGraph, hardware: HardwareSpec) -> None:
     crossbar = hardware.crossbar
     signs = 2 if crossbar.encoding == "differential" else 1
-    nodes = {node.name: node for node in graph.weight_layers}
+    nodes = {node.name: node for node in graph.all_synapses}
     for name, arrays in placed_levels(graph, hardware).items():
         node, expected = nodes[name], np.zeros_like(arrays.levels)
         weight = weights_by_row(node)

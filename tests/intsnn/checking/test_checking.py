@@ -21,7 +21,7 @@ from intsnn.graph import (
     IntReadout,
     IntRequant,
 )
-from intsnn.graph.bounds import MAX_TIME_STEPS, Carries, ChannelBounds, carries, channel_bounds
+from intsnn.graph.bounds import MAX_TIME_STEPS, ChannelBounds, TensorRole, carries, channel_bounds
 from tests.support.hand_made_graphs import neuron_graph, norm_per_step_graph, wide_hand_made_graphs
 from tests.support.intgraphs import (
     GraphBuilder,
@@ -102,10 +102,10 @@ def test_bounds_of_a_summing_readout_hold_for_the_longest_promised_run() -> None
 def test_tensors_carry_values_accumulators_or_currents() -> None:
     graph = residual_graph()
     kinds = carries(graph)
-    assert {kinds[node.name] for node in graph if isinstance(node, IntConv | IntLinear)} == {Carries.ACCUMULATOR}
-    assert {kinds[node.name] for node in graph if isinstance(node, IntRequant)} == {Carries.CURRENT}
+    assert {kinds[node.name] for node in graph if isinstance(node, IntConv | IntLinear)} == {TensorRole.ACCUMULATOR}
+    assert {kinds[node.name] for node in graph if isinstance(node, IntRequant)} == {TensorRole.CURRENT}
     assert {kinds[node.name] for node in graph if isinstance(node, IntInput | IntNeuron | IntFlatten)} == {
-        Carries.VALUES
+        TensorRole.VALUES
     }
 
 

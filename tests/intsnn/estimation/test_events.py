@@ -139,7 +139,7 @@ def test_instances_of_two_layers_by_hand() -> None:
 
 
 def brute_force(node: Synapse, inputs: IntArray, hardware: HardwareSpec, bits: int) -> Counter[Item]:
-    """Counts of one weight layer in one step of one sample, array by array and pulse by pulse.
+    """Counts of one synapse in one step of one sample, array by array and pulse by pulse.
 
     An array is (kernel position, pack of groups, block of rows, block of columns); those of a PE differ in the first.
     """
@@ -218,7 +218,7 @@ def spike_or_word_bits(graph: IntGraph, node: Synapse) -> int:
 @settings(max_examples=150, deadline=None)
 @given(st.data())
 def test_counts_equal_a_crossbar_read_pulse_by_pulse(data: st.DataObject) -> None:
-    graph = data.draw(any_graphs().filter(lambda graph: 0 < len(graph.weight_layers) <= 3))
+    graph = data.draw(any_graphs().filter(lambda graph: 0 < len(graph.all_synapses) <= 3))
     x = random_input(graph, time_steps=graph.time_steps or data.draw(st.integers(1, 2)), samples=1)
     hardware = small_hardware(
         rows=data.draw(st.integers(1, 9)),

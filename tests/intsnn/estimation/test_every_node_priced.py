@@ -64,7 +64,7 @@ def test_every_graph_has_a_report_whose_parts_are_its_totals(graph: IntGraph) ->
         report = estimate(graph, activity, name)
         assert report.energy_pj == pytest.approx(sum(part.energy_pj for part in report.energy), rel=1e-12)
         assert all(part.energy_pj >= 0 for part in report.energy)
-        assert {node.name for node in report.nodes if node.arrays} == {layer.name for layer in graph.weight_layers}
+        assert {node.name for node in report.nodes if node.arrays} == {layer.name for layer in graph.all_synapses}
 
 
 def test_a_report_of_attention_fits_its_schema_and_its_pages() -> None:
@@ -96,7 +96,7 @@ def test_an_activity_without_a_product_or_of_another_size_is_an_error() -> None:
         count(map_graph(graph, HARDWARE), replace(activity, products=(replace(first, sizes=(3, 16)), *rest)))
 
 
-# --- weight layers ---------------------------------------------------------------------------------------------------
+# --- synapses ---------------------------------------------------------------------------------------------------
 
 
 def upsampling() -> IntGraph:
@@ -119,7 +119,7 @@ def test_a_transposed_convolution_by_hand() -> None:
     assert (layer.positions, layer.windows, layer.synaptic_operations) == (16, 4, 4 * 4 * 2 * 3)
     x = np.zeros((1, 1, 2, 2, 2), np.int64)
     x[0, 0, 1, 0, 1] = 1
-    (name,) = (node.name for node in graph.weight_layers)
+    (name,) = (node.name for node in graph.all_synapses)
     found = totals(graph, x)
     assert found[name, Item.ROW_ACTIVATION] == 4 and found[name, Item.CELL_READ] == 4 * 6
     assert found[name, Item.ADC_CONVERSION] == 16 * 4 * 6
@@ -319,7 +319,7 @@ def test_every_analog_description_runs_recurrent_and_transposed_layers(name: str
     for graph in (neuron_graph("recurrent", on_map=True), maps_graph(2)):
         x = random_input(graph)
         found = run_analog(make_chip(graph, HARDWARE, spec=load_analog(name), calibration=x), x)
-        assert set(found.reads) == {layer.name for layer in graph.weight_layers}
+        assert set(found.reads) == {layer.name for layer in graph.all_synapses}
         assert found.trace.output.shape == run(graph, x).output.shape
 
 
@@ -356,4 +356,4 @@ def test_common_graphs_cost_what_they_cost_before() -> None:
     graph = dense_graph()
     report = estimate(graph, measure(graph, [random_input(graph)]), "rram_64x64_65nm")
     assert not [part for part in report.energy if part.group == "product"]
-    assert [layer.name for layer in graph.weight_layers] == [layer.name for layer in graph.synapses]
+    assert [layer.name for layer in graph.all_synapses] == [layer.name for layer in graph.synapses]

@@ -96,7 +96,7 @@ def brute_reads(node: Synapse, inputs: IntArray, hardware: HardwareSpec, bits: i
 @settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_counted_reads_equal_a_crossbar_read_by_read_on_sparse_inputs(data: st.DataObject) -> None:
-    graph = data.draw(any_graphs().filter(lambda graph: 0 < len(graph.weight_layers) <= 3))
+    graph = data.draw(any_graphs().filter(lambda graph: 0 < len(graph.all_synapses) <= 3))
     x = random_input(graph, time_steps=graph.time_steps or 2, samples=1)
     keep = np.random.default_rng(data.draw(st.integers(0, 99))).random(x.shape) < data.draw(
         st.sampled_from((0.05, 0.3))

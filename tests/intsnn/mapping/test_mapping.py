@@ -108,12 +108,12 @@ def test_arrays_and_utilisation_equal_a_placement_cell_by_cell(data: st.DataObje
         encoding=data.draw(st.sampled_from(("offset", "differential"))),
         mapping=data.draw(st.sampled_from(("kernel_split", "im2col"))),
     )
-    if not graph.weight_layers:
-        with pytest.raises(HardwareError, match="needs a weight layer"):
+    if not graph.all_synapses:
+        with pytest.raises(HardwareError, match="needs a synapse"):
             map_graph(graph, hardware)
         return
     mapping = map_graph(graph, hardware)
-    for node, layer in zip(graph.weight_layers, mapping.layers, strict=True):
+    for node, layer in zip(graph.all_synapses, mapping.layers, strict=True):
         cells = place_cells(node, hardware.crossbar)
         assert len({cell[:-3] for cell in cells}) == layer.arrays
         assert len({(cell[:-3], cell[-3], cell[-2]) for cell in cells}) == len(cells), "two weights in one cell"
@@ -243,5 +243,5 @@ def test_joined_intervals_add_their_ends() -> None:
 def test_a_graph_without_weights_cannot_be_mapped() -> None:
     build = GraphBuilder(np.random.default_rng(0))
     build.readout(build.input((3,)))
-    with pytest.raises(HardwareError, match="needs a weight layer"):
+    with pytest.raises(HardwareError, match="needs a synapse"):
         map_graph(build.graph(), HARDWARE)

@@ -34,7 +34,7 @@ from intsnn.graph import (
     IntRecurrentNeuron,
     IntRequant,
 )
-from intsnn.graph.bounds import Carries, bounds, carries
+from intsnn.graph.bounds import TensorRole, bounds, carries
 from intsnn.onnx.file import build_model, build_streaming_model, write_onnx
 from intsnn.onnx.runtime import open_session, run_onnx
 from tests.support.hand_made_graphs import norm_per_step_graph, wide_hand_made_graphs
@@ -139,7 +139,7 @@ def _features(graph: IntGraph) -> Iterator[str]:
     if graph.time_steps is not None:
         yield "fixed T"
     for node in graph:
-        what = "values" if kinds[node.name] is Carries.VALUES else "currents"
+        what = "values" if kinds[node.name] is TensorRole.VALUES else "currents"
         match node:
             case IntInput():
                 yield "signed" if node.signed else "unsigned"

@@ -170,7 +170,7 @@ def test_silence_is_drawn_too() -> None:
     text = words(parsed(to_html(report)))
     assert "number of synaptic operations above 0" in text
     assert "0 nJ for this inference" in text and "times)" not in text
-    assert "What the weight layers read" in text
+    assert "What the synapses read" in text
 
 
 def test_the_floorplan_factor_multiplies_the_area_and_shows_its_source(report: HardwareReport) -> None:

@@ -116,7 +116,7 @@ def test_the_gantt_picture_of_layer_by_layer_fills_the_time_without_overlap(repo
         for one in svg.iter("rect")
     ]
     spans.sort()
-    assert len(spans) == 4 * 4  # the four weight layers; all others take less than 0.2 %
+    assert len(spans) == 4 * 4  # the four synapses; all others take less than 0.2 %
     assert all(following[0] >= before[1] - 0.003 for before, following in itertools.pairwise(spans))
     numbers = numbers_of(picture)
     assert set(numbers) == {"node"} | {busy.node for busy in available(report.latency) if busy.time_ns}

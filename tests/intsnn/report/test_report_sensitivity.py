@@ -83,7 +83,7 @@ def test_placed_cells_are_those_of_placing_every_single_cell(data: st.DataObject
         mapping=data.draw(st.sampled_from(("kernel_split", "im2col"))),
     )
     mapping = map_graph(graph, hardware)
-    for synapse, layer, placed in zip(graph.weight_layers, mapping.layers, placed_layers(mapping), strict=True):
+    for synapse, layer, placed in zip(graph.all_synapses, mapping.layers, placed_layers(mapping), strict=True):
         expected = defaultdict(set)
         for kernel, group, row_block, column_block, row, column, _ in place_cells(synapse, hardware.crossbar):
             expected[kernel, group, row_block, column_block].add((row, column))

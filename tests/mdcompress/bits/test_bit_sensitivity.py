@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from intsnn.errors import UsageError
 from mdcompress.bits.budget import BitChoice, allocate, stored_bits
-from mdcompress.bits.sensitivity import Part, Sensitivity, measure_sensitivity
+from mdcompress.bits.sensitivity import BitSensitivity, Part, measure_sensitivity
 from mdcompress.compression import compress
 from mdcompress.losses import logit_loss
 from mdcompress.recipe import Recipe, load_recipe
@@ -120,12 +120,12 @@ def data(seed: int) -> tuple[Tensor, Tensor]:
 
 
 @pytest.fixture(scope="module")
-def measured(network: nn.Module) -> Sensitivity:
+def measured(network: nn.Module) -> BitSensitivity:
     graph = trace(network, data(0)[0])
     return measure_sensitivity(network, graph, RECIPE, calibration=[data(0)[0]], samples=data(1), bits=BITS)
 
 
-def test_every_layer_is_lowered_once_to_each_number_of_bits_below_the_highest(measured: Sensitivity) -> None:
+def test_every_layer_is_lowered_once_to_each_number_of_bits_below_the_highest(measured: BitSensitivity) -> None:
     assert dict(measured.highest) == {"weight": 7, "membrane": 6}
     rows = [(row.node, row.part, row.bit_width, row.count) for row in measured.layers]
     assert rows == [
@@ -136,7 +136,7 @@ def test_every_layer_is_lowered_once_to_each_number_of_bits_below_the_highest(me
 
 @pytest.mark.parametrize(("node", "part", "bits"), [("2", "weight", 2), ("3", "membrane", 3), (None, None, None)])
 def test_a_row_is_the_student_of_a_recipe_written_by_hand(
-    network: nn.Module, measured: Sensitivity, node: str | None, part: Part | None, bits: int | None
+    network: nn.Module, measured: BitSensitivity, node: str | None, part: Part | None, bits: int | None
 ) -> None:
     widths = {"weight": {"bit_width": 7}, "membrane": {"bit_width": 6}}
     overrides = () if node is None else ({"match": node, part: {"bit_width": bits}},)
@@ -154,14 +154,14 @@ def test_a_row_is_the_student_of_a_recipe_written_by_hand(
     assert found.accuracy == float((seen.logits.mean(0).argmax(1) == y).double().mean())
 
 
-def test_two_bits_lose_more_than_the_baseline_and_the_head_moves_no_membrane(measured: Sensitivity) -> None:
+def test_two_bits_lose_more_than_the_baseline_and_the_head_moves_no_membrane(measured: BitSensitivity) -> None:
     base, rows = measured.baseline, {row.node: row.distance for row in measured.layers if row.part == "weight"}
     assert all(distance.logits > base.logits for distance in rows.values())
     assert rows["0"].membrane > base.membrane and rows["2"].membrane > base.membrane
     assert rows["4"].membrane == base.membrane  # no neuron reads it
 
 
-def test_the_files_hold_every_row(measured: Sensitivity) -> None:
+def test_the_files_hold_every_row(measured: BitSensitivity) -> None:
     rows = list(csv.DictReader(io.StringIO(measured.to_csv())))
     document = json.loads(measured.to_json())
     assert len(rows) == len(document["layers"]) == len(measured.layers)
@@ -170,7 +170,7 @@ def test_the_files_hold_every_row(measured: Sensitivity) -> None:
         assert (row["node"], float(row["bit_width"])) == (entry["node"], entry["bit_width"])
 
 
-def test_bits_are_chosen_on_what_was_measured(measured: Sensitivity) -> None:
+def test_bits_are_chosen_on_what_was_measured(measured: BitSensitivity) -> None:
     """6.0 bits on average: one of the two large layers must fall to 2; the one that loses less does."""
     budget = measured.budget("weight", average=6.0)
     assert budget == 6 * 1040

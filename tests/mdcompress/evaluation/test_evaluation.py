@@ -148,8 +148,8 @@ def test_saturation_is_the_share_of_membranes_that_storage_clips(reset: Reset, b
     found = evaluate(student, [(x[:, :30], y[:30]), (x[:, 30:], y[30:])], graph=student.graph).neurons["neuron"]
     with torch.no_grad():
         firing = student.eval().run(x).firings["neuron"]
-        lsb = student.neuron_lsb("neuron", student.stream_units())
-        integers = student.neuron("neuron").integers(lsb)
+        fine_scale = student.fine_scale("neuron", student.stream_units())
+        integers = student.neuron("neuron").integers(fine_scale)
     high = 2 ** (bit_width - 1) - 1
     clipped = 0
     for h, s, v in zip(firing.potentials, firing.spikes, firing.membranes, strict=True):

@@ -14,7 +14,7 @@ from torch import Tensor
 from mdcompress.adapters import simulate
 from mdcompress.errors import PlanError
 from mdcompress.evaluation.verification import verify
-from mdcompress.graph import NeuronModel, Numbers, SpikeKind, per_channel
+from mdcompress.graph import NeuronModel, Numbers, SpikeKind, channel_values
 from mdcompress.layers.firing import integrate_and_fire
 from mdcompress.layers.neuron import QuantNeuron
 from mdcompress.planning import plan
@@ -112,7 +112,7 @@ def of_first_channel(model: NeuronModel) -> NeuronModel:
     """The model with one number for the layer of each."""
 
     def first(value: Numbers) -> float:
-        return per_channel(value)[0]
+        return channel_values(value)[0]
 
     return replace(
         model,
@@ -256,7 +256,7 @@ def test_a_synapse_that_forgets_at_once_has_no_state() -> None:
 
 def test_calibration_finds_the_unit_of_a_synaptic_state() -> None:
     neuron = QuantNeuron(replace(PLAIN, synapse_decay=0.5), MembranePolicy(bit_width=8), guard_bits=12)
-    neuron.fit_synapse(torch.linspace(-100.0, 100.0, 1001), lsb=1.0 / 1024)
+    neuron.fit_synapse(torch.linspace(-100.0, 100.0, 1001), fine_scale=1.0 / 1024)
     assert int(neuron.synapse_shift) == 10  # 100 of 127 units of 1
 
 
@@ -310,9 +310,9 @@ def test_the_scale_of_every_kind_of_neuron_learns() -> None:
 )
 def test_what_is_stored_follows_from_observed_potentials_and_spikes(changes: NeuronChanges) -> None:
     neuron = QuantNeuron(replace(PLAIN, **changes), MembranePolicy(bit_width=16), guard_bits=4)
-    lsb = torch.tensor(1 / 256, dtype=torch.float64)
+    fine_scale = torch.tensor(1 / 256, dtype=torch.float64)
     current = torch.randint(-300, 600, (9, 4, 2, 3, 3), generator=torch.Generator().manual_seed(0)).double()
-    firing = neuron(current, lsb)
-    observed = (firing.potentials - neuron.rounding_offset) * lsb
-    assert torch.equal(neuron.unclipped(observed, firing.spikes, lsb), firing.membranes)
+    firing = neuron(current, fine_scale)
+    observed = (firing.potentials - neuron.rounding_offset) * fine_scale
+    assert torch.equal(neuron.unclipped(observed, firing.spikes, fine_scale), firing.membranes)
     assert bool(firing.spikes.any())

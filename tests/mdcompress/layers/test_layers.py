@@ -140,7 +140,7 @@ class IntegerChanges(TypedDict, total=False):
 
 
 def integers(**changes: Unpack[IntegerChanges]) -> NeuronIntegers:
-    """D = 8, R = 4 (decay 1/2), 5-bit membrane, threshold 100 fine units."""
+    """D = 8, R = 4 (decay 1/2), 5-bit membrane, threshold 100 units of s_f."""
     plain = NeuronIntegers(
         leak=doubles(8), synapse_leak=None, synapse_shift=0, guard_bits=4, bit_width=5, reset="hard", initial=0,
         timing="same_step", spike="binary", max_spikes=1, floor="none", rearm="plain",
@@ -189,7 +189,7 @@ def test_drive_and_initial_membrane_enter_every_step() -> None:
 
 
 def test_a_quantized_neuron_rounds_its_parameters_to_fine_units() -> None:
-    """lsb = 1/64 at R = 4: theta 1.3 is 83.2, half a stored unit is 8, and v(0) is stored like every membrane."""
+    """s_f = 1/64 at R = 4: theta 1.3 is 83.2, half a stored unit is 8, and v(0) is stored like every membrane."""
     model = NeuronModel(0.75, 1.0, 0.1, 1.3, "greater_equal", "hard", -0.2, 1.3, -0.2)
     half_up = QuantNeuron(model, MembranePolicy(bit_width=8), guard_bits=4).integers(torch.tensor(1 / 64))
     assert (float(half_up.leak), float(half_up.threshold), float(half_up.soft_amount)) == (12, 83 + 8, 0)
@@ -209,9 +209,9 @@ def test_a_neuron_starts_where_a_reset_leaves_it(
 ) -> None:
     model = NeuronModel(0.5, 1.0, 0.0, 1.0, "greater_equal", "hard", reset_value, 1.0, reset_value)
     neuron = QuantNeuron(model, MembranePolicy(bit_width=bits, rounding=rounding), guard_bits=4)
-    lsb = torch.tensor(1.0 / 2 ** (bits + 3))
-    found = neuron(torch.full((1, 1), 2.0**20, dtype=DOUBLE), lsb)  # fires at once
-    assert float(found.spikes) == 1 and int(found.membranes) == neuron.integers(lsb).initial
+    fine_scale = torch.tensor(1.0 / 2 ** (bits + 3))
+    found = neuron(torch.full((1, 1), 2.0**20, dtype=DOUBLE), fine_scale)  # fires at once
+    assert float(found.spikes) == 1 and int(found.membranes) == neuron.integers(fine_scale).initial
 
 
 def test_the_unit_of_a_stream_is_the_stored_scale_over_the_guard_bits() -> None:

@@ -16,12 +16,12 @@ from torch import Tensor
 
 from mdcompress.graph import SynapseSpec
 from mdcompress.layers.quantizers import (
+    BrevitasLayer,
     MembraneQuantizer,
-    WeightLayer,
     fit_weight_range,
     integer_weight,
     least_squares_scale,
-    weight_layer,
+    quantized_layer,
     weight_limits,
 )
 from mdcompress.recipe import MembranePolicy, WeightPolicy
@@ -42,8 +42,8 @@ POLICIES = [
 ]
 
 
-def layer_with(weight: Tensor, policy: WeightPolicy, *, spec: SynapseSpec = LINEAR) -> WeightLayer:
-    layer = weight_layer(spec, policy)
+def layer_with(weight: Tensor, policy: WeightPolicy, *, spec: SynapseSpec = LINEAR) -> BrevitasLayer:
+    layer = quantized_layer(spec, policy)
     with torch.no_grad():
         layer.weight.copy_(weight)
     fit_weight_range(layer, policy)

@@ -23,7 +23,7 @@ from mdcompress.graph import Carries, NeuronModel, RecurrentSpec, SnnGraph, SnnN
 from mdcompress.layers.firing import integrate_and_fire
 from mdcompress.layers.integer_ops import NeuronIntegers
 from mdcompress.layers.neuron import QuantNeuron
-from mdcompress.layers.recurrence import Recurrence
+from mdcompress.layers.recurrence import RecurrentIntegers
 from mdcompress.planning import format_plan, plan
 from mdcompress.recipe import DistillSpec, OptimizerSpec, Recipe, TrainSpec
 from mdcompress.recipe.policies import MembranePolicy
@@ -46,7 +46,7 @@ SPECS = {
 
 
 def recurrent_graph(model: NeuronModel, spec: SynapseSpec, *, inputs: int, time_steps: int) -> SnnGraph:
-    """One weight layer and the neuron, with its recurrent weights between them."""
+    """One synapse and the neuron, with its recurrent weights between them."""
     shape = (3,) if spec.operator == "linear" else MAPS
     model = replace(model, recurrent="feedback")
     first, synapse, neuron, readout = neuron_graph(model, inputs=inputs, shape=shape, time_steps=time_steps)
@@ -95,8 +95,8 @@ def test_what_last_spikes_add_by_hand() -> None:
     one = torch.ones(2, dtype=torch.float64)
     spec = SynapseSpec("linear", (2, 2), (1, 1), (0, 0), (1, 1), 1, False, None)
     current = torch.full((4, 1, 2), 4.0, dtype=torch.float64)
-    lsb = torch.tensor(1.0)
-    firing = neuron(current, lsb, recurrence=Recurrence(spec, weight, one, 0 * one, 0))
+    fine_scale = torch.tensor(1.0)
+    firing = neuron(current, fine_scale, recurrence=RecurrentIntegers(spec, weight, one, 0 * one, 0))
     assert firing.spikes[:, 0].tolist() == [[1, 1], [0, 0], [1, 1], [1, 1]]
     assert firing.membranes[:, 0].tolist() == [[0, 0], [3, 3], [3, 3], [2, 2]]
 
@@ -105,7 +105,7 @@ def test_a_convolution_of_last_spikes_by_hand() -> None:
     """One spike in the middle of 3 places, kernel (1, 2, 4), M = 3, B = 1, S = 1: (4*3 + 1) >> 1 to the left."""
     spec = SynapseSpec("conv1d", (1, 1, 3), (1,), (1,), (1,), 1, False, None)
     weight, factor = torch.tensor([[[1.0, 2.0, 4.0]]]), torch.tensor([3.0])
-    added = Recurrence(spec, weight, factor, torch.tensor([1.0]), 1)(torch.tensor([[[0.0, 1.0, 0.0]]]))
+    added = RecurrentIntegers(spec, weight, factor, torch.tensor([1.0]), 1)(torch.tensor([[[0.0, 1.0, 0.0]]]))
     assert added.tolist() == [[[6.0, 3.0, 2.0]]]
 
 
@@ -206,7 +206,7 @@ def test_gradients_through_recurrence_equal_those_of_composed_parts(model: Neuro
     current = torch.randint(-1500, 4000, shape, generator=generator).double().requires_grad_()
     weight = torch.randint(-7, 8, spec.weight_shape, generator=generator).double().requires_grad_()
     factor, bias = (torch.randint(-900, 900, (3,), generator=generator).double().requires_grad_() for _ in range(2))
-    recurrence = Recurrence(spec, weight, factor, bias, 3)
+    recurrence = RecurrentIntegers(spec, weight, factor, bias, 3)
     losses = [torch.rand(shape, generator=generator, dtype=torch.float64) for _ in range(2)]
 
     def added(spikes: Tensor) -> Tensor:

@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from mdcompress.graph import SynapseSpec
 from mdcompress.layers.neuron import MembraneUnit
 from mdcompress.layers.quantizers import (
+    BrevitasLayer,
     MembraneQuantizer,
-    WeightLayer,
     fit_weight_range,
     integer_weight,
-    weight_layer,
+    quantized_layer,
     weight_limits,
 )
 from mdcompress.layers.step_sizes import StepGradient, lsq_scale
@@ -41,8 +41,8 @@ LEARNED = [
 ]
 
 
-def learned_layer(policy: WeightPolicy, spec: SynapseSpec) -> WeightLayer:
-    layer = weight_layer(spec, policy)
+def learned_layer(policy: WeightPolicy, spec: SynapseSpec) -> BrevitasLayer:
+    layer = quantized_layer(spec, policy)
     with torch.no_grad():
         layer.weight.copy_(torch.randn(spec.weight_shape, generator=torch.Generator().manual_seed(0)))
     fit_weight_range(layer, policy)

@@ -46,7 +46,7 @@ def listed(*nodes: object) -> Any:
 
 
 def model_of(node: object, **options: object) -> NeuronModel:
-    """The canonical neuron of a node behind a weight layer."""
+    """The canonical neuron of a node behind a synapse."""
     network = md.from_nir(listed(nir.Linear(np.eye(3)), node), None, **(EULER | options))
     (found,) = [module.neuron_model() for module in network.modules() if isinstance(module, NEURONS)]
     return found

@@ -281,7 +281,7 @@ def added_to_itself() -> IntGraph:
 @pytest.mark.parametrize(
     ("graph", "says"),
     [
-        (unweighted, "no batch norm without a weight layer"),
+        (unweighted, "no batch norm without a synapse"),
         (read_twice, "2 requants read it"),
         (added_to_itself, "one stands in it twice"),
         (

@@ -282,9 +282,12 @@ def sections(**keys: st.SearchStrategy[object]) -> st.SearchStrategy[dict[str, o
 
 
 A_POWER_OF_TWO = st.fixed_dictionaries({"mode": st.just("power_of_two"), "shift_bit_width": st.integers(4, 24)})
+A_SCALE = st.fixed_dictionaries(  # with its mode: that of `quantize` may be power_of_two, which reads no scale
+    {"mode": BATCH_NORM_POLICIES["mode"]}, optional={k: v for k, v in BATCH_NORM_POLICIES.items() if k != "mode"}
+)
 OVERRIDES = st.fixed_dictionaries(
     {"match": PATTERNS | st.lists(PATTERNS, min_size=1, max_size=3), "weight": some(WEIGHT_POLICIES)},
-    optional={"membrane": some(MEMBRANE_POLICIES), "batch_norm": some(BATCH_NORM_POLICIES) | A_POWER_OF_TWO},
+    optional={"membrane": some(MEMBRANE_POLICIES), "batch_norm": A_SCALE | A_POWER_OF_TWO},
 )
 OPTIMIZERS = sections(name=st.sampled_from(["adamw", "adam", "sgd"]), lr=POSITIVE, weight_decay=POSITIVE) | (
     st.fixed_dictionaries({"name": st.just("sgd"), "momentum": st.floats(0, 0.99)})

@@ -34,7 +34,7 @@ def test_every_described_class_is_in_the_table() -> None:
 
 
 def test_every_kind_of_node_with_a_policy_is_in_the_table() -> None:
-    kinds = {spec.kind for spec in get_args(InputSpec | LayerSpec)} - {"recurrent"}  # which is a weight layer's
+    kinds = {spec.kind for spec in get_args(InputSpec | LayerSpec)} - {"recurrent"}  # which is a synapse's
     assert set(DESCRIBED) == kinds
     text = support_table()
     assert all(f"| {described} |" in text for described in DESCRIBED.values())

@@ -7,11 +7,11 @@ from typing import get_args
 import pytest
 
 from mdcompress.graph import (
+    ActivationSpec,
     AddSpec,
     AffineSpec,
     Carries,
     ConcatSpec,
-    DigitizerSpec,
     FlattenSpec,
     InputSpec,
     MatMulSpec,
@@ -53,7 +53,7 @@ WRITTEN: dict[NodeSpec, tuple[str, str]] = {  # the word, and the spec, as the v
         "affine",
         '{"batch_norm":"norm.0","step_norms":["norm.0","norm.1"],"step_scales":0}',
     ),
-    DigitizerSpec(): ("digitizer", "null"),
+    ActivationSpec(): ("digitizer", "null"),
     NEURON: ("neuron", NEURON_TEXT),
     PoolSpec("average", (2, 2), (2, 2), (0, 0)): (
         "pool",

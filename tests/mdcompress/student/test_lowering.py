@@ -77,12 +77,12 @@ def test_formats_are_those_of_the_plan(student: Student) -> None:
 
 
 def test_constants_of_the_graph_are_those_of_the_float_network_in_its_units(student: Student) -> None:
-    """theta/lsb from the scale that the graph itself declares, and g*s_w*s_in/lsb from the student's norm."""
+    """theta/s_f from the scale that the graph itself declares, and g*s_w*s_in/s_f from the student's norm."""
     graph = lower(student)
     for neuron in graph.neurons:
-        lsb = neuron.scale * 2.0**-neuron.guard_bits
+        fine_scale = neuron.scale * 2.0**-neuron.guard_bits
         half = 2 ** (neuron.guard_bits - 1)
-        assert int(neuron.threshold[0]) == round(1.0 / lsb) + half
+        assert int(neuron.threshold[0]) == round(1.0 / fine_scale) + half
         assert int(neuron.reset_value[0]) == int(neuron.drive[0]) == half and neuron.initial == 0
         assert neuron.soft_amount.tolist() == [0]  # a hard reset has no use for it
     requant = graph.node("conv3.conv.requant")
@@ -121,9 +121,9 @@ def test_a_soft_reset_lowers_its_amount_and_no_reset_value() -> None:
     network = nn.Sequential(nn.Linear(4, 3), LIF(tau=4.0, threshold=0.5, reset="soft"))
     x = torch.rand(3, 4, 4)
     (neuron,) = lower(compress(network, x, "8bit", [x])).neurons
-    lsb = neuron.scale * 2.0**-neuron.guard_bits
+    fine_scale = neuron.scale * 2.0**-neuron.guard_bits
     assert (neuron.reset, neuron.leak) == ("soft", round(0.75 * 2**neuron.guard_bits))
-    assert neuron.soft_amount.tolist() == [round(0.5 / lsb)] and neuron.reset_value.tolist() == [0]
+    assert neuron.soft_amount.tolist() == [round(0.5 / fine_scale)] and neuron.reset_value.tolist() == [0]
 
 
 def test_a_student_without_calibration_cannot_be_lowered() -> None:

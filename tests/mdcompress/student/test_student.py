@@ -133,7 +133,7 @@ def exact_student(network: nn.Module, x: Tensor) -> tuple[SnnGraph, Observation,
     set_units(student, stored=max(largest, 1.0))
     streams = student.stream_units()
     for name, values in stored.items():
-        scale = float(student.neuron_lsb(name, streams).detach()) * 2.0 ** student.neuron(name).guard_bits
+        scale = float(student.fine_scale(name, streams).detach()) * 2.0 ** student.neuron(name).guard_bits
         assume(torch.equal(values / scale, (values / scale).round()))
         assume(float(values.abs().max()) < scale * 2**15)
     return graph, seen, student

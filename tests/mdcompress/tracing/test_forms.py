@@ -22,7 +22,7 @@ from mdcompress.graph import (
     SnnGraph,
     TransposeSpec,
 )
-from mdcompress.layers.digitizing import QuantDigitizer
+from mdcompress.layers.activation import ActivationQuantizer
 from mdcompress.layers.rearranging import rearrange
 from mdcompress.tracing import trace
 from mdcompress.zoo import LIF
@@ -221,7 +221,7 @@ def test_readouts(forward: Forward, mode: ReadoutMode) -> None:
     torch.testing.assert_close(seen.output, reduced)
 
 
-# --- batch norm without a weight layer before it ---------------------------------------------------------------------
+# --- batch norm without a synapse before it ---------------------------------------------------------------------
 
 
 def _norm_on_spikes(m: Net, x: Tensor) -> Tensor:
@@ -301,7 +301,7 @@ def test_three_dimensional_convolutions_and_pools(average: bool) -> None:
     assert "pool" in kinds(checked(network, 2 * sample(1, 4, 4, 4)))
 
 
-# --- weight layers that read currents --------------------------------------------------------------------------------
+# --- synapses that read currents --------------------------------------------------------------------------------
 
 
 def _shortcut(m: Net, x: Tensor) -> Tensor:
@@ -337,12 +337,12 @@ def test_eight_bits_of_a_stream_stay_close_to_the_floats() -> None:
 
 
 def test_a_digitizer_rounds_half_to_even_and_saturates() -> None:
-    digitizer, unit = QuantDigitizer(4), torch.tensor(0.5)
+    activation_quantizer, unit = ActivationQuantizer(4), torch.tensor(0.5)
     with pytest.raises(CalibrationError, match="range is not known"):
-        digitizer(torch.zeros(1), unit)
-    digitizer.fit(torch.tensor([-14.0, 28.0]), unit)  # 28 * 0.5 = 14 = 7 levels of 2 = 4 units
-    assert digitizer.integers(unit).level == 4 and digitizer.scale(unit) == 2.0
-    found = digitizer(torch.tensor([0.0, 2.0, 6.0, 7.0, -2.0, -6.0, 100.0, -100.0]), unit)
+        activation_quantizer(torch.zeros(1), unit)
+    activation_quantizer.fit(torch.tensor([-14.0, 28.0]), unit)  # 28 * 0.5 = 14 = 7 levels of 2 = 4 units
+    assert activation_quantizer.integers(unit).level == 4 and activation_quantizer.scale(unit) == 2.0
+    found = activation_quantizer(torch.tensor([0.0, 2.0, 6.0, 7.0, -2.0, -6.0, 100.0, -100.0]), unit)
     assert found.tolist() == [0, 0, 2, 2, 0, -2, 7, -8]
 
 

@@ -298,7 +298,7 @@ def test_a_refusal_inside_a_module_warns_of_nothing() -> None:
 
 
 class Deep(nn.Module):
-    """A hundred weight layers, SEW residuals between them."""
+    """A hundred synapses, SEW residuals between them."""
 
     def __init__(self, layers: int = 100, channels: int = 8) -> None:
         super().__init__()

@@ -127,7 +127,7 @@ def test_a_norm_may_serve_several_steps() -> None:
 
 
 class WithoutWeights(Loop):
-    """Norms behind a pooling, where no weight layer can hold them."""
+    """Norms behind a pooling, where no synapse can hold them."""
 
     def normed(self, x: Tensor, step: int) -> Tensor:
         y: Tensor = self.norms[step](nn.functional.avg_pool2d(self.conv(x), 1))

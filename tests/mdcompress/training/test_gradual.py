@@ -146,7 +146,7 @@ def test_membranes_keep_their_stored_range_where_neurons_of_a_stream_differ_in_b
 def stored_ranges(student: Student) -> dict[str, float]:
     units = student.stream_units()
     return {
-        reader.name: float(student.neuron_lsb(reader.name, units).detach())
+        reader.name: float(student.fine_scale(reader.name, units).detach())
         * 2.0 ** (reader.layer.guard_bits + reader.layer.policy.bit_width - 1)
         for stream in student.streams
         for reader in stream.readers

@@ -129,7 +129,7 @@ def _one_kernel(convolutions: Sequence[IntConv]) -> int:
         seen = ", ".join(map(str, kernels)) or "no convolution"
         raise HardwareError(
             f"SpikeSim needs convolutions of one kernel size (got {seen})",
-            hints=["use rram_64x64_65nm, which maps every weight layer"],
+            hints=["use rram_64x64_65nm, which maps every synapse"],
         )
     return kernels[0]
 

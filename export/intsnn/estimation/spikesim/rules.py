@@ -173,6 +173,9 @@ def spikesim(
         cycles_per_pe: clocks of a PE cycle.
         rules: the constants; what is None here and above is what spikesim.yaml says.
 
+    Returns:
+        Totals and the figures of each layer, in SpikeSim's units.
+
     Raises:
         UsageError: an argument is not positive, not an integer, or not known.
     """

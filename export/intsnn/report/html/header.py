@@ -48,14 +48,14 @@ def in_words(figure: Figure, unit: str) -> str:
 
 
 def _network(report: HardwareReport) -> tuple[tuple[str, str], ...]:
-    """Weight layers, weights and their widths; nothing where the report does not know its graph."""
+    """Synapses, weights and their widths; nothing where the report does not know its graph."""
     if report.basis is None:
         return ()
-    synapses = report.basis.graph.weight_layers
+    synapses = report.basis.graph.all_synapses
     widths = sorted({synapse.bit_width for synapse in synapses})
     weights = sum(int(synapse.weight.size) for synapse in synapses)
     bits = ", ".join(f"{width:g}" for width in widths)
-    return (("network", f"{len(synapses)} weight layers, {weights:,} weights of {bits} bits"),)
+    return (("network", f"{len(synapses)} synapses, {weights:,} weights of {bits} bits"),)
 
 
 def _cards(totals: Mapping[str, Total]) -> Iterable[Html]:

@@ -15,7 +15,7 @@ _MOST_STEPS = 64  # more marks in a row are not told apart
 
 
 def activity_section(report: HardwareReport) -> Section:
-    """How often neurons fire, and what the weight layers see of it."""
+    """How often neurons fire, and what the synapses see of it."""
     neurons = () if report.basis is None else report.basis.activity.neurons
     content = (_rates(neurons, report), _inputs(report)) if neurons else (_inputs(report),)
     return Section("activity", "Activity", content)
@@ -70,8 +70,8 @@ def _numbers(neurons: Sequence[NeuronActivity]) -> Html:
 
 
 def _inputs(report: HardwareReport) -> Html:
-    """What each weight layer reads of it."""
-    columns = ("weight layer", "arrays", "active inputs", "idle arrays", "synaptic operations", "of dense")
+    """What each synapse reads of it."""
+    columns = ("synapse", "arrays", "active inputs", "idle arrays", "synaptic operations", "of dense")
     rows = [
         (
             node.name,
@@ -87,4 +87,4 @@ def _inputs(report: HardwareReport) -> Html:
     words = (
         "An array is idle in a read in which none of its rows is active; of dense: operations on inputs that are not 0."
     )
-    return tag("div", tag("h3", "What the weight layers read"), tag("p", words), table(columns, rows))
+    return tag("div", tag("h3", "What the synapses read"), tag("p", words), table(columns, rows))

@@ -1,4 +1,4 @@
-"""QuantDigitizer: currents to small signed integers, for a weight layer that reads them (a shortcut convolution).
+"""QuantDigitizer: currents to small signed integers, for a synapse that reads them (a shortcut convolution).
 
 q = clip(round(j / L), -2^(b-1), 2^(b-1) - 1), half to even, with a level L of whole units of the stream. The integer
 graph holds it as a neuron without memory that counts levels from -2^(b-1) upwards: s = q + 2^(b-1).
@@ -19,7 +19,7 @@ MEMBRANE_BITS = 16  # of the memory that the neuron writes and never reads
 
 
 @dataclass(frozen=True)
-class DigitizerIntegers:
+class ActivationIntegers:
     """L, and how many levels below zero are counted: drive = offset*L."""
 
     level: int
@@ -27,7 +27,7 @@ class DigitizerIntegers:
     largest: int
 
 
-class QuantDigitizer(nn.Module):
+class ActivationQuantizer(nn.Module):
     """A signed word for currents.
 
     Args:
@@ -51,15 +51,15 @@ class QuantDigitizer(nn.Module):
         """Widen the range to the largest absolute current of calibration."""
         self.largest.clamp_min_(float(current.abs().max()) * float(unit))
 
-    def integers(self, unit: Tensor) -> DigitizerIntegers:
+    def integers(self, unit: Tensor) -> ActivationIntegers:
         """The integers that evaluation uses and export writes."""
         if not float(self.largest) > 0.0:
             raise CalibrationError(
-                "a weight layer reads currents whose range is not known: the student must be calibrated first",
+                "a synapse reads currents whose range is not known: the student must be calibrated first",
                 hints=["call mdcompress.calibrate(student, batches) with some training data"],
             )
         level = max(1, round(float(self.largest) / self.word.high / float(unit)))
-        return DigitizerIntegers(level, -self.word.low, self.word.high - self.word.low)
+        return ActivationIntegers(level, -self.word.low, self.word.high - self.word.low)
 
     def scale(self, unit: Tensor) -> float:
         """Real value of one q."""
