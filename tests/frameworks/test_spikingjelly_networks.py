@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 import mdcompress as md
 from mdcompress.errors import TraceError
-from mdcompress.graph import NeuronModel, ReadoutSpec, SynapseSpec
+from mdcompress.graph import NeuronModel, ReadoutSpec, RecurrentSpec, SynapseSpec
 from mdcompress.tracing import trace
 from tests.support.float_graph import assert_float_parity
 from tests.support.live_networks import assert_integer_parity, enliven
@@ -350,7 +350,7 @@ def test_linear_layers_inside_a_container_are_multiplied_out() -> None:
     functional.set_step_mode(network, "m")
     student = check_recurrent(enlivened(network), counts(), recipe="4bit")
     recurrent, synapse = student.graph.node("2.recurrent").spec, student.graph.node("2.input").spec
-    assert isinstance(recurrent, SynapseSpec) and recurrent.weight_shape == (NEURONS, NEURONS)
+    assert isinstance(recurrent, RecurrentSpec) and recurrent.synapse.weight_shape == (NEURONS, NEURONS)
     assert isinstance(synapse, SynapseSpec) and synapse.weight_shape == (NEURONS, 8)
 
 
@@ -372,7 +372,7 @@ def test_an_elementwise_container_on_maps() -> None:
     functional.set_step_mode(network, "m")
     student = check_recurrent(enlivened(network), maps())
     spec = student.graph.node("1.recurrent").spec
-    assert isinstance(spec, SynapseSpec) and spec.groups == MAP[0]
+    assert isinstance(spec, RecurrentSpec) and spec.synapse.groups == MAP[0]
 
 
 def _raises(y: Tensor, x: Tensor) -> Tensor:
