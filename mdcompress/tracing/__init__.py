@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import assert_never
 
 import torch
 from torch import Tensor, nn
@@ -53,10 +54,13 @@ def trace(model: nn.Module, sample: Tensor, *, adapters: Sequence[Adapter] = ())
     Errors: TraceError names the module or function that a graph cannot hold and what to do; or the module that keeps
     state between two runs, or is random.
     """
-    found = attempt(model, sample, adapters=adapters)
-    if isinstance(found, Failure):
-        raise found.error
-    return found
+    match attempt(model, sample, adapters=adapters):
+        case SnnGraph() as graph:
+            return graph
+        case Failure(error=error):
+            raise error
+        case other:
+            assert_never(other)
 
 
 def attempt(model: nn.Module, sample: Tensor, *, adapters: Sequence[Adapter] = ()) -> SnnGraph | Failure:
