@@ -6,7 +6,7 @@ import copy
 import importlib.metadata
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, assert_never
 
 import numpy as np
 import torch
@@ -17,8 +17,10 @@ from mdcompress.adapters.refusals import PER_NEURON, Refusal
 from mdcompress.adapters.samples import Sample
 from mdcompress.errors import TraceError
 from mdcompress.graph import NeuronModel, Numbers
+from mdcompress.kinds import of_kind
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
+ItemT = TypeVar("ItemT")
 
 
 class Adapter(Protocol):
@@ -154,17 +156,25 @@ def with_plain_numbers(described: NeuronModel | Refusal | None) -> NeuronModel |
     Raises:
         RefusedParameterError: a parameter differs within a channel.
     """
-    if not isinstance(described, NeuronModel):
-        return described
-    given: dict[str, Any] = {
-        name: numbers(value) for name, value in vars(described).items() if isinstance(value, Tensor | np.ndarray | list)
-    }
-    return replace(described, **given) if given else described
+    match described:
+        case NeuronModel():
+            found = {name: of for name, of in vars(described).items() if isinstance(of, Tensor | np.ndarray | list)}
+            given: dict[str, Any] = {name: numbers(value) for name, value in found.items()}
+            return replace(described, **given) if given else described
+        case Refusal() | None:
+            return described
+        case _:
+            assert_never(described)
 
 
 def library_class(module: nn.Module, library: str) -> str | None:
     """The name of the first class of `library` (an import name) among the bases of a module's class."""
     return next((base.__name__ for base in type(module).__mro__ if package_of(base) == library), None)
+
+
+def as_tuple(value: ItemT | tuple[ItemT, ...]) -> tuple[ItemT, ...]:
+    """What a function returns or is given, one thing or a tuple of them, as a tuple."""
+    return value if isinstance(value, tuple) else (value,)
 
 
 def has_base(module: nn.Module, library: str, names: tuple[str, ...]) -> bool:
@@ -208,9 +218,7 @@ def fresh_copy(module: ModuleT) -> ModuleT:
 
 def equals(state: object, rest: object) -> bool:
     """Whether a state is what it is at rest; None: there is none."""
-    if isinstance(state, Tensor):
-        return isinstance(rest, int | float | Tensor) and bool(torch.as_tensor(state == rest).all())
-    return state is None or state == rest
+    return state is None or bool(torch.as_tensor(state == rest).all())
 
 
 def empty_buffers(module: nn.Module, names: tuple[str, ...]) -> None:
@@ -230,16 +238,16 @@ def cast_inputs(module: nn.Module, dtype: torch.dtype) -> None:
 def _states(module: nn.Module) -> Iterator[Tensor]:
     for part in module.modules():
         for value in vars(part).values():
-            yield from (item for item in (value.values() if isinstance(value, dict) else [value]) if _is_tensor(item))
+            match value:
+                case Tensor():
+                    yield value
+                case dict():
+                    yield from of_kind(value.values(), Tensor)
 
 
 def _copies(tensor: Tensor) -> bool:
     """Whether deepcopy takes it: not where it hangs on a graph, nor old snnTorch's own kind of tensor."""
     return tensor.is_leaf and type(tensor) in (Tensor, nn.Parameter)
-
-
-def _is_tensor(value: object) -> bool:
-    return isinstance(value, Tensor)
 
 
 def package_of(kind: type) -> str:

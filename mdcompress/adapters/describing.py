@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import assert_never
 
 from torch import nn
 
@@ -26,10 +27,13 @@ def describe_neuron(module: nn.Module, *, adapters: Sequence[Adapter] = ()) -> N
     found = asked(module, adapters)
     if found is None:
         return None
-    described = found[1]
-    if isinstance(described, Refusal):
-        raise TraceError(f"a neuron {_refused(module, described)}", hints=[described.hint])
-    return described
+    match found[1]:
+        case Refusal() as refusal:
+            raise TraceError(f"a neuron {_refused(module, refusal)}", hints=[refusal.hint])
+        case NeuronModel() as model:
+            return model
+        case other:
+            assert_never(other)
 
 
 def find_neurons(network: nn.Module, *, adapters: Sequence[Adapter] = ()) -> dict[str, NeuronModel]:
@@ -49,10 +53,13 @@ def find_neurons(network: nn.Module, *, adapters: Sequence[Adapter] = ()) -> dic
         if found is None:
             continue
         inside = (*inside, f"{name}.")
-        if isinstance(found[1], Refusal):
-            refused.append((f"neuron {name!r} {_refused(module, found[1])}", found[1]))
-        else:
-            models[name] = found[1]
+        match found[1]:
+            case Refusal() as refusal:
+                refused.append((f"neuron {name!r} {_refused(module, refusal)}", refusal))
+            case NeuronModel() as model:
+                models[name] = model
+            case other:
+                assert_never(other)
     if refused:
         hints = list(dict.fromkeys(refusal.hint for _, refusal in refused))
         raise TraceError("\n".join(line for line, _ in refused), hints=hints)

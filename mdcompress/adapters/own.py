@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from mdcompress.adapters.base import Library, class_and_version
+from mdcompress.adapters.base import Library, as_tuple, class_and_version
 from mdcompress.adapters.samples import Sample, sample
 from mdcompress.errors import TraceError
 from mdcompress.graph import NeuronModel
@@ -63,7 +63,8 @@ class SelfDescribed(Library):
     def run(self, module: nn.Module, currents: Tensor) -> Tensor:
         """Call it with all steps, or from rest with one after the other."""
         if getattr(module, "step_mode", "m") != "s":
-            return _spikes(module(currents))
+            spikes: Tensor = as_tuple(module(currents))[0]
+            return spikes
         reset = getattr(module, "reset_state", None)
         if not callable(reset):
             raise TraceError(
@@ -72,8 +73,4 @@ class SelfDescribed(Library):
                 hints=["let reset_state(self) put its state to rest"],
             )
         reset()
-        return torch.stack([_spikes(module(current)) for current in currents])
-
-
-def _spikes(answer: Tensor | tuple[Tensor, ...]) -> Tensor:
-    return answer[0] if isinstance(answer, tuple) else answer
+        return torch.stack([as_tuple(module(current))[0] for current in currents])

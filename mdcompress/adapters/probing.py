@@ -101,17 +101,15 @@ def _default_shape(module: nn.Module, model: NeuronModel) -> TensorShape:
     if held is not None:
         return (held.out_features,)
     parts = () if model.recurrent is None else recurrent_layer(module, model).modules()
-    match next(
-        (part for part in parts if isinstance(part, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d | OneToOne)), None
-    ):
-        case nn.Linear(in_features=features):
-            return (features,)
-        case nn.Conv1d() | nn.Conv2d() | nn.Conv3d() as layer:
-            return (layer.in_channels, *(5 for _ in layer.kernel_size))
-        case OneToOne(weights=weights):
-            return (max(model.channels, len(channel_values(weights))),)
-        case _:
-            return (model.channels,)
+    for part in parts:
+        match part:
+            case nn.Linear(in_features=features):
+                return (features,)
+            case nn.Conv1d() | nn.Conv2d() | nn.Conv3d():
+                return (part.in_channels, *(5 for _ in part.kernel_size))
+            case OneToOne(weights=weights):
+                return (max(model.channels, len(channel_values(weights))),)
+    return (model.channels,)
 
 
 def _run(what: str, adapter: Adapter, module: nn.Module, currents: Tensor) -> Tensor:
@@ -185,6 +183,10 @@ def summary(model: NeuronModel) -> str:
 
 
 def _short(value: object) -> str:
-    if isinstance(value, tuple):
-        return f"{min(value):g}..{max(value):g} in {len(value)} channels"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    match value:
+        case tuple():
+            return f"{min(value):g}..{max(value):g} in {len(value)} channels"
+        case float():
+            return f"{value:g}"
+        case _:
+            return str(value)

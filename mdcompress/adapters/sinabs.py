@@ -87,11 +87,12 @@ class SinabsNeurons(Library):
             return always_refused(self.refusals, name)
         if has_base(module, _LIBRARY, ("ExpLeak",)):
             return _silent(module)
-        model = _with_spikes(module, _leaky(module, numbers(module.spike_threshold)))
-        if isinstance(model, Refusal) or not has_base(module, _LIBRARY, ("LIFRecurrent",)):
-            return model
-        biased = any(name.endswith("bias") for name, _ in module.named_parameters())
-        return _BIAS if biased else replace(model, recurrent="rec_connect")
+        match _with_spikes(module, _leaky(module, numbers(module.spike_threshold))):
+            case NeuronModel() as model if has_base(module, _LIBRARY, ("LIFRecurrent",)):
+                biased = any(name.endswith("bias") for name, _ in module.named_parameters())
+                return _BIAS if biased else replace(model, recurrent="rec_connect")
+            case described:
+                return described
 
     def run(self, module: Any, currents: Tensor) -> Tensor:
         """Put the batch first; fold the steps into it for a Squeeze layer."""

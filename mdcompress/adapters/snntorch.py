@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from mdcompress.adapters.axes import Calling
 from mdcompress.adapters.base import (
     Library,
+    as_tuple,
     cast_inputs,
     empty_buffers,
     equals,
@@ -139,8 +140,7 @@ class SnnTorchNeurons(Library):
             states = tuple(torch.zeros_like(currents[0]) for _ in range(_STATES[name]))
         spikes = []
         for current in currents:
-            result = module(current, *states)
-            outputs = result if isinstance(result, tuple) else (result,)
+            outputs = as_tuple(module(current, *states))
             states = () if module.init_hidden else outputs[-len(states) :]
             spikes.append(outputs[0])
         return torch.stack(spikes)
@@ -242,7 +242,6 @@ def _forget(module: Any) -> None:
         module.reset_mem()
         return
     names = [name for name in ("spk", "syn", "mem") if hasattr(module, name)]
-    start = getattr(module, f"init_{library_class(module, _LIBRARY)}".lower())()
-    states = start if isinstance(start, tuple) else (start,)
+    states = as_tuple(getattr(module, f"init_{library_class(module, _LIBRARY)}".lower())())
     for name, state in zip(names[-len(states) :], states, strict=True):
         setattr(module, name, state)

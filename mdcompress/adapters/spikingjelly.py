@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, assert_never
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +19,8 @@ from mdcompress.adapters.base import LayerClasses, Library, equals, has_base, li
 from mdcompress.adapters.refusals import Refusal, always_refused
 from mdcompress.adapters.samples import Sample, sample
 from mdcompress.adapters.weights import OneToOne, composed, linear_of, weighted_sum
-from mdcompress.graph import NeuronModel, Numbers, channel_values
+from mdcompress.graph import NeuronModel, Numbers, each_channel
+from mdcompress.kinds import of_kind
 
 _LIBRARY = "spikingjelly"
 _NEURONS, _LAYERS = "spikingjelly.activation_based.neuron", "spikingjelly.activation_based.layer"
@@ -178,7 +179,7 @@ class SpikingJellyNeurons(Library):
 
     def reset(self, module: nn.Module) -> None:
         """What it remembers becomes what it remembers at rest."""
-        if isinstance(module.__dict__.get("_memories"), dict):
+        if "_memories" in vars(module):
             module.__dict__["_memories"] = copy.deepcopy(module.__dict__["_memories_rv"])
         super().reset(module)
 
@@ -228,19 +229,33 @@ class SpikingJellyNeurons(Library):
     def _linear_container(self, module: Any) -> NeuronModel | Refusal:
         """y[t] = neuron(W (x[t], y[t-1]) + b): weights on the input, and weights on the last spikes."""
         held = _contained_layers(module)
-        model = None if held is None else self.describe(held[1])
-        if isinstance(model, NeuronModel) and model.recurrent is None:
-            return replace(model, recurrent="rc")
-        return model if isinstance(model, Refusal) else _CONTAINER
+        return _CONTAINER if held is None else _repeated(self.describe(held[1]), "rc")
 
     def _elementwise_container(self, module: Any) -> NeuronModel | Refusal:
         """y[t] = neuron(a*y[t-1] + b*x[t]): the input gain is b, and every neuron reads its own spikes times a/b."""
-        factors, model = weighted_sum(module.element_wise_function), self.describe(module.sub_module)
-        if isinstance(model, Refusal) or model is None or model.recurrent is not None:
-            return model if isinstance(model, Refusal) else _CONTAINER
-        if factors is None:
-            return _OTHER_FUNCTION
-        return replace(model, input_gain=_times(model.input_gain, factors[1]), recurrent="element_wise_function")
+        factors = weighted_sum(module.element_wise_function)
+        match _repeated(self.describe(module.sub_module), "element_wise_function"):
+            case Refusal() as refusal:
+                return refusal
+            case NeuronModel() as model:
+                if factors is None:
+                    return _OTHER_FUNCTION
+                return replace(model, input_gain=_times(model.input_gain, factors[1]))
+            case other:
+                assert_never(other)
+
+
+def _repeated(described: NeuronModel | Refusal | None, name: str) -> NeuronModel | Refusal:
+    """A contained neuron with recurrent weights `name`; refused where it is none, or has recurrent weights already."""
+    match described:
+        case NeuronModel(recurrent=None):
+            return replace(described, recurrent=name)
+        case Refusal():
+            return described
+        case NeuronModel() | None:
+            return _CONTAINER
+        case _:
+            assert_never(described)
 
 
 def _reset_to(module: Any, base: NeuronModel) -> NeuronModel:
@@ -347,7 +362,7 @@ def _normalised(module: Any) -> NeuronModel | Refusal:
 
 
 def _times(value: Numbers, factor: float) -> Numbers:
-    return value * factor if isinstance(value, float) else tuple(x * factor for x in channel_values(value))
+    return each_channel(value, lambda x: x * factor)
 
 
 def _contained_layers(module: Any) -> tuple[tuple[nn.Linear, ...], nn.Module] | None:
@@ -355,9 +370,8 @@ def _contained_layers(module: Any) -> tuple[tuple[nn.Linear, ...], nn.Module] | 
     held = module.sub_module
     parts = list(held) if isinstance(held, nn.Sequential) else [held]
     before = [part for part in parts[:-1] if not isinstance(part, nn.Identity | nn.Dropout)]
-    if not parts or not all(isinstance(part, nn.Linear) for part in before):
-        return None
-    return tuple(part for part in before if isinstance(part, nn.Linear)), parts[-1]
+    linear = tuple(of_kind(before, nn.Linear))
+    return (linear, parts[-1]) if parts and len(linear) == len(before) else None
 
 
 def _contained(module: Any) -> tuple[Tensor, Tensor | None]:

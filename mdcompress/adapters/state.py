@@ -58,15 +58,18 @@ def first_tensor(output: object) -> Tensor:
     Raises:
         TraceError: there is no tensor.
     """
-    answer = output
-    while isinstance(answer, tuple | list) and answer:
-        answer = answer[0]
-    if not isinstance(answer, Tensor):
-        raise TraceError(
-            f"the network must return a tensor, or one first in a tuple (got {type(output).__name__})",
-            hints=["return the logits: [N, K] averaged over time, or [T, N, K]"],
-        )
-    return answer
+    first = output
+    while True:
+        match first:
+            case Tensor():
+                return first
+            case [inner, *_]:
+                first = inner
+            case _:
+                raise TraceError(
+                    f"the network must return a tensor, or one first in a tuple (got {type(output).__name__})",
+                    hints=["return the logits: [N, K] averaged over time, or [T, N, K]"],
+                )
 
 
 def run_fresh(network: nn.Module, x: Tensor) -> Tensor:

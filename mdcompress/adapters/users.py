@@ -13,6 +13,7 @@ from mdcompress.adapters.base import Adapter
 from mdcompress.adapters.lookup import adapter_of, described, library_of
 from mdcompress.adapters.refusals import Refusal
 from mdcompress.graph import NeuronModel
+from mdcompress.kinds import of_kind
 
 
 @dataclass(frozen=True)
@@ -58,4 +59,4 @@ class Adapted(nn.Module):
 
 def carried(network: nn.Module) -> tuple[Adapter, ...]:
     """The adapters that the network carries: of every `Adapted` in it."""
-    return tuple(adapter for module in network.modules() if isinstance(module, Adapted) for adapter in module.adapters)
+    return tuple(adapter for module in of_kind(network.modules(), Adapted) for adapter in module.adapters)

@@ -184,13 +184,9 @@ def _highest(chosen: QuantPlan) -> dict[Part, float]:
 
 def _counts(graph: SnnGraph) -> dict[Part, dict[str, int]]:
     """Weights of each synapse, once where several places share them, and neurons of each neuron layer."""
-    owners = {node.name: node.spec for node in graph if graph.places(node)[0] is node}
+    owners = [node for node in graph.of(SynapseSpec, RecurrentSpec) if graph.places(node)[0] is node]
     return {
-        "weight": {
-            name: math.prod(spec.weight_shape)
-            for name, spec in owners.items()
-            if isinstance(spec, SynapseSpec | RecurrentSpec)
-        },
+        "weight": {node.name: math.prod(node.spec.weight_shape) for node in owners},
         "membrane": {node.name: math.prod(node.shape) for node in graph.of(NeuronModel)},
     }
 

@@ -22,6 +22,7 @@ from mdcompress.graph.neuron import (
     SpikeKind,
     channel_values,
     count_limit,
+    each_channel,
     typical,
 )
 from mdcompress.graph.specs import (
@@ -95,5 +96,6 @@ __all__ = [
     "TransposeSpec",
     "channel_values",
     "count_limit",
+    "each_channel",
     "typical",
 ]

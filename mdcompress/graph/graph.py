@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
-from typing import Generic, TypeGuard
+from typing import Any, Generic, TypeGuard, overload
 
 from typing_extensions import TypeVar
 
@@ -21,6 +21,7 @@ from mdcompress.graph.specs import (
 )
 
 SpecT = TypeVar("SpecT", bound=NodeSpec, default=NodeSpec, covariant=True)
+OtherSpecT = TypeVar("OtherSpecT", bound=NodeSpec)
 
 
 class Carries(Enum):
@@ -75,20 +76,25 @@ class SnnGraph:
         """The node of that name (KeyError: our own bug)."""
         return {node.name: node for node in self.nodes}[name]
 
-    def of(self, spec: type[SpecT]) -> tuple[SnnNode[SpecT], ...]:
-        """The nodes of one type of spec, in order."""
+    @overload
+    def of(self, spec: type[SpecT], /) -> tuple[SnnNode[SpecT], ...]: ...
+    @overload
+    def of(self, spec: type[SpecT], other: type[OtherSpecT], /) -> tuple[SnnNode[SpecT | OtherSpecT], ...]: ...
+    def of(self, *specs: type[Any]) -> tuple[SnnNode[Any], ...]:
+        """The nodes of one type of spec, or of either of two, in order."""
+        return tuple(node for node in self.nodes if isinstance(node.spec, specs))
 
-        def is_one(node: SnnNode) -> TypeGuard[SnnNode[SpecT]]:
-            return isinstance(node.spec, spec)
-
-        return tuple(node for node in self.nodes if is_one(node))
+    @property
+    def before_readout(self) -> tuple[SnnNode, ...]:
+        """All nodes but the readout, in order."""
+        return self.nodes[:-1]
 
     @property
     def answer(self) -> tuple[SnnNode, tuple[SnnNode[MovingSpec], ...]]:
         """The last node that computes before the readout, and the nodes between that only move what it wrote."""
         between: list[SnnNode[MovingSpec]] = []
         node = self.node(self.readout.inputs[0])
-        while _moves(node):
+        while moves(node):
             between.append(node)
             node = self.node(node.inputs[0])
         return node, tuple(reversed(between))
@@ -120,7 +126,7 @@ class SnnGraph:
     @property
     def fixed_steps(self) -> int | None:
         """The number of steps that it runs for alone, because a norm differs from step to step; None: any number."""
-        specs = [node.spec for node in self.nodes if isinstance(node.spec, SynapseSpec | AffineSpec)]
+        specs = [node.spec for node in self.of(SynapseSpec, AffineSpec)]
         return self.time_steps if any(spec.step_norms or spec.step_scales for spec in specs) else None
 
     @property
@@ -134,5 +140,6 @@ class SnnGraph:
         return self.of(ReadoutSpec)[-1]
 
 
-def _moves(node: SnnNode) -> TypeGuard[SnnNode[MovingSpec]]:
+def moves(node: SnnNode) -> TypeGuard[SnnNode[MovingSpec]]:
+    """Whether a node only reorders, sums or scales one tensor."""
     return isinstance(node.spec, MovingSpec)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -81,6 +82,11 @@ class NeuronModel:
         return products if len(products) > 1 else products[0]
 
     @property
+    def has_one_gain(self) -> bool:
+        """Whether all channels have one gain, so that their membranes have one unit."""
+        return len(channel_values(self.current_gain)) == 1
+
+    @property
     def channels(self) -> int:
         """How many channels the parameters tell apart; 1 where they are the layer's."""
         return max(len(channel_values(value)) for value in self.numbers.values())
@@ -89,6 +95,11 @@ class NeuronModel:
 def channel_values(value: Numbers) -> tuple[float, ...]:
     """The numbers of a parameter: one for the layer, or one per channel."""
     return value if isinstance(value, tuple) else (value,)
+
+
+def each_channel(value: Numbers, function: Callable[[float], float]) -> Numbers:
+    """function(x) of the layer's one number, or of each channel's."""
+    return tuple(map(function, value)) if isinstance(value, tuple) else function(value)
 
 
 def _alike(*values: Numbers) -> list[tuple[float, ...]]:

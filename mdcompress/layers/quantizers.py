@@ -293,8 +293,7 @@ class MembraneQuantizer(nn.Module):
 
     @property
     def _range(self) -> nn.Parameter:
-        parameter = _membrane_scaling(self.identity).value
-        assert isinstance(parameter, nn.Parameter)
+        parameter: nn.Parameter = _membrane_scaling(self.identity).value
         return parameter
 
     def change_policy(self, policy: MembranePolicy) -> None:

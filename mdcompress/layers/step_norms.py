@@ -85,9 +85,7 @@ def adopt(norm: Norm, source: NormSource) -> None:
                 adopt_norm(own, given)
         case ScaledNorm(), BatchNorm():
             adopt_norm(norm.norm, source)
-            factors = source.scale
-            assert isinstance(factors, Tensor)
-            norm.scale.copy_(factors)
+            norm.scale.copy_(source.get_parameter("scale"))
         case BatchNorm(), BatchNorm():
             adopt_norm(norm, source)
         case _:

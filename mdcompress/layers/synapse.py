@@ -85,7 +85,7 @@ def output_first(module: FloatWeights, spec: SynapseSpec) -> Tensor:
     """
     if isinstance(module, FloatTransposed):
         return exchanged(module.weight, module.groups)
-    return module.weight[..., None] if isinstance(module, nn.Linear) and spec.operator == "conv1d" else module.weight
+    return module.weight[..., None] if module.weight.dim() == 2 and spec.operator == "conv1d" else module.weight
 
 
 def exchanged(weight: Tensor, groups: int) -> Tensor:

@@ -117,6 +117,9 @@ class _Writing:
                 self._check_synapse(node)
             case IntRequant():
                 self._write_weights(node)
+            case IntRecurrentNeuron():
+                self._write_neuron(node)
+                self._write_loop(node)
             case IntNeuron():
                 self._write_neuron(node)
             case IntPool() if node.mode == "sum" and len(node.kernel) == 2:
@@ -175,8 +178,15 @@ class _Writing:
         )
         weight = _single(node.weight * gain.reshape(-1, *(1 for _ in node.weight.shape[1:])))
         bias = _single(np.broadcast_to(offset * unit, channels))
-        if isinstance(node, IntLinear):
-            return self._nir.Affine(weight, bias)
+        match node:
+            case IntLinear():
+                return self._nir.Affine(weight, bias)
+            case IntConv():
+                return self._convolution(node, weight, bias)
+            case _:
+                assert_never(node)
+
+    def _convolution(self, node: IntConv, weight: Any, bias: Any) -> Any:
         shape, one = self.graph.node(node.inputs[0]).shape[1:], len(node.stride) == 1
         make = self._nir.Conv1d if one else self._nir.Conv2d
         geometry = [sizes[0] if one else sizes for sizes in (node.stride, node.padding, node.dilation)]
@@ -184,10 +194,10 @@ class _Writing:
 
     def _drive_behind(self, node: IntRequant) -> Floats | float:
         """What the one neuron that reads these currents adds to them at every step."""
-        reader = self.graph.readers(node.name)[0]
-        if not isinstance(reader, IntNeuron) or not self._is_fed_alone(reader):
-            return 0.0
-        return _feedback(reader) + (0.0 if reader.has_synapse else _drive(reader))
+        for reader in self.graph.of_type(IntNeuron):
+            if node.name == reader.inputs[0] and self._is_fed_alone(reader):
+                return _feedback(reader) + (0.0 if reader.has_synapse else _drive(reader))
+        return 0.0
 
     # --- neurons -----------------------------------------------------------------------------------------------------
 
@@ -213,12 +223,10 @@ class _Writing:
         parameters |= {name: full(value * scale) for name, value in level.items()}
         kind = ("Cuba" if node.has_synapse else "") + ("L" if "v_leak" in parameters else "") + ("IF" if fires else "I")
         self._add(node, self._neuron(node, kind, parameters), unit=1.0 if fires else unit)
-        if isinstance(node, IntRecurrentNeuron):
-            self._write_loop(node, unit)
 
-    def _write_loop(self, node: IntRecurrentNeuron, unit: float) -> None:
+    def _write_loop(self, node: IntRecurrentNeuron) -> None:
         """The recurrent weights, between the neuron and itself; their bias is in that of the weights before."""
-        synapse = node.recurrent_synapse
+        synapse, unit = node.recurrent_synapse, self.tensors[node.inputs[0]].unit
         _require_form(synapse)
         self.nodes[synapse.name] = self._weights(synapse, node.recurrent_requant, unit=unit)
         self.edges += [(node.name, synapse.name), (synapse.name, node.name)]
@@ -319,10 +327,17 @@ _PLAIN = "use model.onnx, which holds everything, or train with plain neurons: b
 def _require_form(node: IntConv | IntLinear) -> None:
     """ExportError where NIR has no such weights."""
     rank = len(node.shape) - 1
-    if rank != (0 if isinstance(node, IntLinear) else len(node.stride)) or rank > 2:
-        kind = "a linear layer" if isinstance(node, IntLinear) else "a convolution"
+    match node:
+        case IntLinear():
+            kind, axes, plain = "a linear layer", 0, True
+        case IntConv():
+            kind, axes = "a convolution", len(node.stride)
+            plain = node.groups == 1 and len(set(node.weight.shape[2:])) == 1
+        case _:
+            assert_never(node)
+    if rank != axes or rank > 2:
         raise _refused(node, f"NIR has no {kind} over {rank} axes of a map", "use Conv1d, Conv2d or flat features")
-    if isinstance(node, IntConv) and (node.groups > 1 or len(set(node.weight.shape[2:])) > 1):
+    if not plain:
         raise _refused(
             node, "nir's own check of shapes knows convolutions of one group with square kernels only, and every "
             "reader runs it", "use square kernels in one group",
@@ -387,9 +402,8 @@ def _current_units(graph: IntGraph) -> dict[str, float]:
         if kinds[node.name] is TensorRole.CURRENT and not isinstance(node, IntRequant | IntNeuron):
             for source in node.inputs:
                 groups[root(source)] = root(node.name)
-    for node in graph:
-        if isinstance(node, IntRequant):
-            units.setdefault(root(node.name), 2.0 ** round(math.log2(node.scale)))
+    for requant in graph.of_type(IntRequant):
+        units.setdefault(root(requant.name), 2.0 ** round(math.log2(requant.scale)))
     return {name: units[root(name)] for name in kinds if root(name) in units}
 
 

@@ -79,12 +79,13 @@ class NirNetwork(nn.Module):
         values = {self._wiring.input: x}
         for one in self._wiring.wires:
             module, total = self.get_submodule(self._paths[one.name]), _sum(values, one.sources)
-            if isinstance(module, CanonicalNeuron):
-                values[one.name] = module(total)
-            elif isinstance(module, CanonicalIntegrator):
-                _, values[one.name] = module(total)
-            else:
-                values[one.name] = per_step(module, total)
+            match module:
+                case CanonicalNeuron():
+                    values[one.name] = module(total)
+                case CanonicalIntegrator():
+                    _, values[one.name] = module(total)
+                case _:
+                    values[one.name] = per_step(module, total)
         return _sum(values, self._wiring.sources)
 
 

@@ -88,11 +88,13 @@ def plan(recipe: Recipe, graph: SnnGraph) -> QuantPlan:
     rules = [_rules_by_node(index, override, graph) for index, override in enumerate(recipe.quantize.overrides)]
     planned = []
     for node in graph:
-        result = _planned(graph, node, recipe, rules)
-        if isinstance(result, PlannedNode):
-            planned.append(result)
-        else:
-            faults += result
+        match _planned(graph, node, recipe, rules):
+            case PlannedNode() as plan:
+                planned.append(plan)
+            case list() as found:
+                faults += found
+            case other:
+                assert_never(other)
     if faults:
         raise _error(recipe, faults)
     return QuantPlan(tuple(planned))

@@ -78,7 +78,7 @@ def _nodes_of_role(role: Role, graph: SnnGraph) -> tuple[SnnNode, ...]:
         case "@last":
             return synapses[-1:]
         case "@residual":
-            sources = [node for node in graph if isinstance(node.spec, SynapseSpec | NeuronModel)]
+            sources = graph.of(SynapseSpec, NeuronModel)
             return tuple(node for node in sources if _reaches(node, graph.of(AddSpec), _stays_in_branch, graph))
         case "@readout":
             ends = [node for node in synapses if _reaches(node, [graph.readout], _fires_not, graph)]
@@ -92,7 +92,7 @@ def _nodes_of_role(role: Role, graph: SnnGraph) -> tuple[SnnNode, ...]:
 
 
 def _fires_not(spec: NodeSpec) -> bool:
-    return not isinstance(spec, NeuronModel)
+    return spec.kind != "neuron"
 
 
 def _stays_in_branch(spec: NodeSpec) -> bool:

@@ -94,8 +94,8 @@ def assign_units(graph: SnnGraph, plan: QuantPlan) -> UnitPlan:
 
 def _value_units(graph: SnnGraph, plan: QuantPlan) -> dict[str, ValueUnit]:
     units: dict[str, ValueUnit] = {}
-    for node in graph:
-        if node.carries is not Carries.CURRENT and not isinstance(node.spec, ReadoutSpec):
+    for node in graph.before_readout:
+        if node.carries is not Carries.CURRENT:
             units[node.name] = _value_unit(node, graph, plan, [units[name] for name in node.inputs if name in units])
     return units
 
@@ -192,7 +192,7 @@ def _streams(graph: SnnGraph, plan: QuantPlan) -> tuple[PlannedStream, ...]:
 def _connected_currents(graph: SnnGraph) -> Iterator[dict[str, float]]:
     """Each connected set of currents, from its first tensor on: the factor of each, carried along."""
     neighbours: dict[str, list[tuple[str, float]]] = {
-        node.name: [] for node in graph if node.carries is Carries.CURRENT and not isinstance(node.spec, ReadoutSpec)
+        node.name: [] for node in graph.before_readout if node.carries is Carries.CURRENT
     }
     for node in graph:
         for source, target, ratio in _unit_ratios(node):

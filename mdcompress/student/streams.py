@@ -6,8 +6,6 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from torch import nn
-
 from mdcompress.graph import Carries, SnnGraph, typical
 from mdcompress.layers.neuron import MembraneUnit, QuantNeuron, ReadoutUnit
 from mdcompress.planning.units import PlannedStream, UnitPlan
@@ -57,8 +55,8 @@ class Stream:
         return self.readers[0] if self.readers else None
 
 
-def make_streams(graph: SnnGraph, units: UnitPlan, layers: nn.ModuleDict) -> tuple[Stream, ...]:
-    """The planned streams with a unit module each, not calibrated yet. `layers` holds the graph's neurons."""
+def make_streams(graph: SnnGraph, units: UnitPlan, layers: Mapping[str, QuantNeuron]) -> tuple[Stream, ...]:
+    """The planned streams with a unit module each, not calibrated yet. `layers`: the graph's neurons by node."""
     return tuple(_stream(graph, planned, layers) for planned in units.streams)
 
 
@@ -67,12 +65,11 @@ def layer_key(name: str) -> str:
     return name.replace(".", "/")
 
 
-def _stream(graph: SnnGraph, planned: PlannedStream, layers: nn.ModuleDict) -> Stream:
+def _stream(graph: SnnGraph, planned: PlannedStream, layers: Mapping[str, QuantNeuron]) -> Stream:
     nodes, readers = [graph.node(name) for name in planned.readers], []
     for node in nodes:
-        layer, unit, answers = layers[layer_key(node.name)], planned.readers[node.name], node.carries is Carries.CURRENT
-        assert isinstance(layer, QuantNeuron)
-        readers.append(Reader(node.name, planned.name, layer, unit.factor, unit.guard_bits, answers))
+        unit, answers = planned.readers[node.name], node.carries is Carries.CURRENT
+        readers.append(Reader(node.name, planned.name, layers[node.name], unit.factor, unit.guard_bits, answers))
     count = sum(math.prod(node.shape) for node in nodes)
     return Stream(planned.name, _unit(readers, count), planned.currents, tuple(readers))
 

@@ -97,18 +97,26 @@ class Student(nn.Module):
         assert policy is not None
         self.input = QuantInput(policy.bit_width)
         self.layers = nn.ModuleDict()
+        self._synapses: dict[str, QuantSynapse] = {}
+        self._affines: dict[str, QuantAffine] = {}
+        self._activation_quantizers: dict[str, ActivationQuantizer] = {}
+        self._neurons: dict[str, QuantNeuron] = {}
+        self._norm_owners: dict[tuple[str | None, tuple[str, ...]], QuantSynapse | QuantAffine] = {}
         for node in graph:
             if isinstance(node.spec, LayerSpec):
                 self.layers[layer_key(node.name)] = self._make_layer(node, node.spec, guard_bits)
-        self.streams = make_streams(graph, units, self.layers)
+        self.streams = make_streams(graph, units, self._neurons)
         self.units = nn.ModuleDict({layer_key(stream.name): stream.unit for stream in self.streams})
         self._stream_of = {name: stream for stream in self.streams for name in stream.currents}
         self._readers = {reader.name: reader for stream in self.streams for reader in stream.readers}
 
     def _make_layer(self, node: SnnNode, spec: LayerSpec, guard_bits: Mapping[str, int]) -> nn.Module:
         match spec:
-            case (SynapseSpec() as synapse) | RecurrentSpec(synapse):
-                return self._make_synapse(node, synapse)
+            case SynapseSpec():
+                return self._make_synapse(node, spec, largest_input=self.value_units[node.inputs[0]].largest)
+            case RecurrentSpec(synapse):  # it reads the spikes of the neuron behind
+                behind = self.graph.neuron_behind(node).spec
+                return self._make_synapse(node, synapse, largest_input=count_limit(behind))
             case AffineSpec():
                 return self._make_affine(node, spec)
             case ActivationSpec():
@@ -118,78 +126,68 @@ class Student(nn.Module):
             case _:
                 assert_never(spec)
 
-    def _make_synapse(self, node: SnnNode, spec: SynapseSpec) -> QuantSynapse:
+    def _make_synapse(self, node: SnnNode, spec: SynapseSpec, *, largest_input: int) -> QuantSynapse:
         planned = self.plan.node(node.name)
         assert planned.weight is not None and planned.batch_norm is not None
         owner = self.graph.places(node)[0]
-        return QuantSynapse(
+        layer = QuantSynapse(
             spec,
             weight=planned.weight,
             batch_norm=planned.batch_norm,
-            largest_input=self._largest_input(node),
+            largest_input=largest_input,
             sharing=None if owner is node else self.synapse(owner.name),
-            norm_of=self._norm_owner(spec),
+            norm_of=self._norm_owners.get((spec.batch_norm, spec.step_norms)),
         )
+        self._synapses[node.name] = layer
+        self._note_norm(layer)
+        return layer
 
-    def _largest_input(self, node: SnnNode) -> int:
-        """The largest integer that a synapse reads; recurrent weights read the spikes of the neuron behind."""
-        if isinstance(node.spec, RecurrentSpec):
-            return count_limit(self.graph.neuron_behind(node).spec)
-        return self.value_units[node.inputs[0]].largest
-
-    def _norm_owner(self, spec: SynapseSpec | AffineSpec) -> QuantSynapse | QuantAffine | None:
-        """The layer made before that holds the same norm of the network."""
-        named = (spec.batch_norm, spec.step_norms)
-        owners = (layer for layer in self.layers.values() if isinstance(layer, QuantSynapse | QuantAffine))
-        return next(
-            (
-                layer
-                for layer in owners
-                if layer.norm is not None and (layer.spec.batch_norm, layer.spec.step_norms) == named
-            ),
-            None,
-        )
+    def _note_norm(self, layer: QuantSynapse | QuantAffine) -> None:
+        """Layers made later that hold the same norm of the network share it with the first."""
+        if layer.norm is not None:
+            self._norm_owners.setdefault((layer.spec.batch_norm, layer.spec.step_norms), layer)
 
     def _make_affine(self, node: SnnNode, spec: AffineSpec) -> QuantAffine:
         policy, source = self.plan.node(node.name).batch_norm, self.value_units.get(node.inputs[0])
         assert policy is not None
         largest = _LARGEST_CURRENT if source is None else source.largest
-        owner = self._norm_owner(spec)
-        return QuantAffine(spec, node.shape[0], batch_norm=policy, largest_input=largest, norm_of=owner)
+        owner = self._norm_owners.get((spec.batch_norm, spec.step_norms))
+        layer = QuantAffine(spec, node.shape[0], batch_norm=policy, largest_input=largest, norm_of=owner)
+        self._affines[node.name] = layer
+        self._note_norm(layer)
+        return layer
 
     def _make_activation_quantizer(self, node: SnnNode) -> ActivationQuantizer:
         policy = self.plan.node(node.name).input
         assert policy is not None
-        return ActivationQuantizer(policy.bit_width)
+        layer = ActivationQuantizer(policy.bit_width)
+        self._activation_quantizers[node.name] = layer
+        return layer
 
     def _make_neuron(self, node: SnnNode, model: NeuronModel, guard_bits: int) -> QuantNeuron:
         membrane = self.plan.node(node.name).membrane
         assert membrane is not None
-        return QuantNeuron(model, membrane, guard_bits=guard_bits)
+        layer = QuantNeuron(model, membrane, guard_bits=guard_bits)
+        self._neurons[node.name] = layer
+        return layer
 
     # ------------------------------------------------------------------ parts
 
     def synapse(self, name: str) -> QuantSynapse:
         """The synapse layer of that node."""
-        layer = self.layers[layer_key(name)]
-        assert isinstance(layer, QuantSynapse)
-        return layer
+        return self._synapses[name]
 
     def affine(self, name: str) -> QuantAffine:
         """The affine layer of that node."""
-        layer = self.layers[layer_key(name)]
-        assert isinstance(layer, QuantAffine)
-        return layer
+        return self._affines[name]
 
     def activation_quantizer(self, name: str) -> ActivationQuantizer:
         """The activation quantizer of that node."""
-        layer = self.layers[layer_key(name)]
-        assert isinstance(layer, ActivationQuantizer)
-        return layer
+        return self._activation_quantizers[name]
 
     def neuron(self, name: str) -> QuantNeuron:
         """The neuron layer of that node."""
-        return self._readers[name].layer
+        return self._neurons[name]
 
     def input_scale(self, name: str) -> float:
         """Real value of one integer of a tensor of spikes, counts, input or quantized currents."""

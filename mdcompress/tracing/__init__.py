@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import assert_never
 
 import torch
 from torch import Tensor, nn
@@ -57,10 +58,13 @@ def trace(model: nn.Module, sample: Tensor, *, adapters: Sequence[Adapter] = ())
         TraceError: a graph cannot hold a module or function, or a module keeps state between two runs or is
             random; it is named, with what to do.
     """
-    found = attempt(model, sample, adapters=adapters)
-    if isinstance(found, Failure):
-        raise found.error
-    return found
+    match attempt(model, sample, adapters=adapters):
+        case SnnGraph() as graph:
+            return graph
+        case Failure(error=error):
+            raise error
+        case other:
+            assert_never(other)
 
 
 def attempt(model: nn.Module, sample: Tensor, *, adapters: Sequence[Adapter] = ()) -> SnnGraph | Failure:

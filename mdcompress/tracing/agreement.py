@@ -67,7 +67,7 @@ def holds_membrane(
 
     Not where channels differ in their gain: then they have no one unit.
     """
-    if isinstance(model.current_gain, tuple):
+    if not model.has_one_gain:
         return False
     currents = all_steps(call.currents, call.position, batch).double()
     spikes = all_steps(call.spikes, call.position, batch).double()

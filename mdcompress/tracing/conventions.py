@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import assert_never
 
 from torch import Tensor, nn
 
@@ -49,10 +50,13 @@ def fit(network: nn.Module, sample: Tensor, *, adapters: Sequence[Adapter] = ())
     adapters = (*adapters, *carried(network))
     failures: list[tuple[Failure, str]] = []
     for candidate, convention in _candidates(network, adapters):
-        found = attempt(candidate, sample, adapters=adapters)
-        if isinstance(found, SnnGraph):
-            return Fitted(candidate, found, convention)
-        failures.append((found, convention))
+        match attempt(candidate, sample, adapters=adapters):
+            case SnnGraph() as graph:
+                return Fitted(candidate, graph, convention)
+            case Failure() as failure:
+                failures.append((failure, convention))
+            case other:
+                assert_never(other)
     raise _furthest(failures)
 
 

@@ -25,6 +25,8 @@ from mdcompress.tracing.samplewise import (
 )
 from mdcompress.tracing.specs import FUNCTIONAL_POOLS, argument, axes_of, functional_pool_spec, is_active_dropout
 from mdcompress.tracing.timewise import (
+    index_items,
+    is_everything,
     is_time_reduction,
     record_division,
     record_exchange,
@@ -78,18 +80,19 @@ def record_function(
     name = getattr(func, "__name__", "")
     if "input" in kwargs:
         args = (kwargs["input"], *args)
-    if name in _APART and isinstance(output, tuple | list):
-        record_taking_apart(ledger, name, args, kwargs, output)
-        return
-    if name == "__setitem__" and record_filling(ledger, args):
-        return
-    if name in _REDUCTIONS and isinstance(output, tuple):  # torch.max(x, axis): values and indices
-        output = output[0]
-    if isinstance(output, Tensor) and _is_recorded(ledger, name, args, kwargs, output):
-        return
-    raise ledger.error(
-        f"the network calls {resolve_name(func) or name}, which a graph of spiking layers cannot hold", _advice(name)
-    )
+    match output:
+        case tuple() | list() if name in _APART:
+            record_taking_apart(ledger, name, args, kwargs, output)
+            recorded = True
+        case Tensor() as values:
+            recorded = _is_recorded(ledger, name, args, kwargs, values)
+        case (Tensor() as values, *_) if name in _REDUCTIONS:  # torch.max(x, axis): values and indices
+            recorded = _is_recorded(ledger, name, args, kwargs, values)
+        case _:
+            recorded = name == "__setitem__" and record_filling(ledger, args)
+    if not recorded:
+        called = resolve_name(func) or name
+        raise ledger.error(f"the network calls {called}, which a graph of spiking layers cannot hold", _advice(name))
 
 
 def _is_recorded(ledger: Ledger, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor) -> bool:
@@ -145,9 +148,9 @@ def _is_rectified_already(ledger: Ledger, x: object, output: Tensor) -> bool:
 
 def _adds_axes(index: object) -> bool:
     """Whether x[index] only adds axes of size 1: x[None], x[:, None]."""
-    items = index if isinstance(index, tuple) else (index,)
+    items = index_items(index)
     others = [item for item in items if item is not None]
-    return len(others) < len(items) and all(item is Ellipsis or item == slice(None) for item in others)
+    return len(others) < len(items) and all(is_everything(item) for item in others)
 
 
 def _advice(name: str) -> str:
@@ -224,9 +227,22 @@ def _write_sum(ledger: Ledger, sources: list[Tracked], output: Tensor) -> None:
 
 def _is_zero(value: object) -> bool:
     """Whether a running sum starts here: 0, 0.0 or zeros that the network made itself."""
-    if isinstance(value, Tensor):
-        return value.dim() == 0 and float(value) == 0.0
-    return isinstance(value, int | float) and value == 0
+    match value:
+        case Tensor():
+            return value.dim() == 0 and float(value) == 0.0
+        case int() | float():
+            return value == 0
+        case _:
+            return False
+
+
+def _is_one(ledger: Ledger, value: object) -> bool:
+    """Whether it is 1, or ones that the network made itself."""
+    match value:
+        case Tensor():
+            return not ledger.follows(value) and bool((value == 1).all())
+        case _:
+            return bool(value == 1)
 
 
 def _record_product(ledger: Ledger, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor) -> None:
@@ -279,8 +295,7 @@ def _record_complement(
     """1 - spikes, to be multiplied by other spikes (SEW's IAND)."""
     left, right = args[0], argument(args, kwargs, 1, "other")
     one, spikes = (right, left) if name in ("rsub", "__rsub__") else (left, right)
-    is_one = bool((one == 1).all()) if isinstance(one, Tensor) and not ledger.follows(one) else one == 1
-    if not isinstance(spikes, Tensor) or isinstance(is_one, Tensor) or not is_one:
+    if not isinstance(spikes, Tensor) or not _is_one(ledger, one):
         raise ledger.error(
             "the network subtracts tensors",
             "only 1 - spikes can be held, to multiply other spikes by; a neuron's own equation belongs into a module "

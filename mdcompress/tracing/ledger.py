@@ -23,7 +23,6 @@ from mdcompress.graph import (
     SnnNode,
     SynapseSpec,
     TensorShape,
-    TransposeSpec,
 )
 from mdcompress.tracing.positions import Extent, Position
 
@@ -221,7 +220,7 @@ class Ledger:
         return any(not self._turns_only(reader) for reader in self.readers(name))
 
     def _turns_only(self, node: SnnNode) -> bool:
-        return isinstance(node.spec, TransposeSpec) and not self.is_read(node.name)
+        return node.kind == "transpose" and not self.is_read(node.name)
 
     def graph_of(self, readout: str) -> SnnGraph:
         """The nodes that the readout depends on, in the order of the pass."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
 
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -21,34 +22,28 @@ from mdcompress.tracing.specs import (
     POOLS,
     SUM_POOLS,
     TRANSPOSED,
-    FloatSynapse,
+    FloatConvolution,
     FloatTransposed,
+    base_of,
     conv_spec,
     linear_spec,
     pool_spec,
+    transposed_spec,
 )
 from mdcompress.tracing.wrappers import FirstStep, record_first_step
 
 _ALIASES = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.Flatten, nn.Unflatten)
-_LAYERS: tuple[type[nn.Module], ...] = (
-    *CONVOLUTIONS,
-    *TRANSPOSED,
-    nn.Linear,
-    _BatchNorm,
-    *POOLS,
-    *SUM_POOLS,
-    *_ALIASES,
-)
+_Recorder: TypeAlias = Callable[[Ledger, str, Any, Tensor, Tensor], None]  # name, module, what it reads and writes
 
 
 def layer_classes() -> tuple[type[nn.Module], ...]:
     """The classes that become nodes, or vanish in evaluation."""
-    return _LAYERS
+    return tuple(_RECORDERS)
 
 
 def is_layer(module: nn.Module) -> bool:
     """Whether a module, which is no neuron, becomes a node as a whole: what happens inside it is not looked at."""
-    return isinstance(module, (*_LAYERS, FirstStep)) or is_library_dropout(module)
+    return type(module) is FirstStep or base_of(module, _RECORDERS) is not None or is_library_dropout(module)
 
 
 def record_module(
@@ -72,22 +67,12 @@ def record_module(
             f"{type(output).__name__})",
             "call it with its input alone, y = layer(x)",
         )
-    match module:
-        case _ if isinstance(module, FloatSynapse):
-            _record_synapse(ledger, name, module, x, output)
-        case _BatchNorm():
-            record_norm(ledger, name, module, x, output)
-        case FirstStep():
-            record_first_step(ledger, x, output)
-        case nn.LPPool1d() | nn.LPPool2d() | nn.LPPool3d():
-            _record_sum_pool(ledger, name, module, x, output)
-        case _ if isinstance(module, POOLS):
-            if hasattr(module, "output_size") and output.numel() > x.numel() and record_copies(ledger, x, output):
-                return
-            spec = pool_spec(module, x, ledger.error)
-            record_pool(ledger, name, spec=spec, x=x, output=output, module=module)
-        case _:
-            record_reshape(ledger, x, output)
+    if type(module) is FirstStep:
+        record_first_step(ledger, x, output)
+        return
+    base = base_of(module, _RECORDERS)
+    record = _record_alias if base is None else _RECORDERS[base]
+    record(ledger, name, module, x, output)
 
 
 def _checked_name(ledger: Ledger, module: nn.Module, name: str | None) -> str:
@@ -97,7 +82,7 @@ def _checked_name(ledger: Ledger, module: nn.Module, name: str | None) -> str:
         raise ledger.error(f"a {kind} is made inside forward", "make it in __init__, as a submodule")
     if not name:
         raise ledger.error(f"the network is one {kind} and no more", "wrap it: nn.Sequential(layer)")
-    base = next((layer for layer in _LAYERS if isinstance(module, layer)), None)
+    base = base_of(module, _RECORDERS)
     if base is not None and not does_as_torch(module):
         raise ledger.error(
             f"{name!r} ({kind}) has a forward of its own, which a graph does not know", f"use nn.{base.__name__}"
@@ -105,43 +90,59 @@ def _checked_name(ledger: Ledger, module: nn.Module, name: str | None) -> str:
     return name
 
 
-def _record_synapse(ledger: Ledger, name: str, module: FloatSynapse, x: Tensor, output: Tensor) -> None:
+def _record_linear(ledger: Ledger, name: str, module: nn.Linear, x: Tensor, output: Tensor) -> None:
     source = ledger.source(x)
-    node = ledger.node(source.node)
-    if node.carries is Carries.CURRENT:
-        source = _quantized_activation(ledger, name, module, source)
+    if ledger.node(source.node).carries is Carries.CURRENT:
+        source = _quantized_activation(ledger, source)
     _require_linear_after(ledger, name, source, module.bias is not None)
-    if isinstance(module, nn.Linear):
-        if len(ledger.node(source.node).shape) > 1:
-            record_token_linear(ledger, name, module, source, output)
-            return
-        require_axes(ledger, name, source, axes=("features",), hint="flatten before a linear layer")
-        spec = linear_spec(module)
-    else:
-        axes = MAP_AXES[module.weight.dim() - 2]
-        require_axes(ledger, name, source, axes=axes, hint=f"give maps a channel axis: [T, N, {', '.join(axes)}]")
-        spec = conv_spec(name, module, ledger.error)
+    if len(ledger.node(source.node).shape) > 1:
+        record_token_linear(ledger, name, module, source, output)
+        return
+    require_axes(ledger, name, source, axes=("features",), hint="flatten before a linear layer")
+    ledger.write_module(name, linear_spec(module), [source], output, carries=Carries.CURRENT)
+
+
+def _record_convolution(ledger: Ledger, name: str, module: FloatConvolution, x: Tensor, output: Tensor) -> None:
+    source = ledger.source(x)
+    if ledger.node(source.node).carries is Carries.CURRENT:
+        if any(module.padding):  # a word is true in each letter: it may pad
+            raise ledger.error(
+                f"{name!r} reads currents (from {source.node!r}) and pads them: a padded synapse must read spikes, "
+                "sums of spikes or the network's input",
+                "put a neuron between two synapses; a shortcut convolution can read the block's spikes",
+            )
+        source = _quantized_activation(ledger, source)
+    _require_map(ledger, name, module, source)
+    spec = conv_spec(name, module, ledger.error)
     ledger.write_module(name, spec, [source], output, carries=Carries.CURRENT)
 
 
-def _quantized_activation(ledger: Ledger, name: str, module: FloatSynapse, source: Tracked) -> Tracked:
-    """Currents as small integers, for a synapse that reads them: a shortcut convolution on a residual stream.
-
-    Not where it pads, or is transposed and puts zeros between: those are no zeros of the counts that the integer graph
-    has for currents.
-    """
-    if isinstance(module, FloatTransposed):
+def _record_transposed(ledger: Ledger, name: str, module: FloatTransposed, x: Tensor, output: Tensor) -> None:
+    source = ledger.source(x)
+    if ledger.node(source.node).carries is Carries.CURRENT:
         raise ledger.error(
             f"transposed convolution {name!r} reads currents (from {source.node!r}): it must read spikes, sums of "
             "spikes or the network's input",
             "put a neuron between two synapses",
         )
-    if not isinstance(module, nn.Linear) and (isinstance(module.padding, str) or any(module.padding)):
-        raise ledger.error(
-            f"{name!r} reads currents (from {source.node!r}) and pads them: a padded synapse must read spikes, "
-            "sums of spikes or the network's input",
-            "put a neuron between two synapses; a shortcut convolution can read the block's spikes",
-        )
+    _require_map(ledger, name, module, source)
+    spec = transposed_spec(name, module, ledger.error)
+    ledger.write_module(name, spec, [source], output, carries=Carries.CURRENT)
+
+
+def _require_map(ledger: Ledger, name: str, module: FloatConvolution | FloatTransposed, source: Tracked) -> None:
+    """TraceError unless a convolution reads a map of its rank, from where a linear layer may still stand."""
+    _require_linear_after(ledger, name, source, module.bias is not None)
+    axes = MAP_AXES[module.weight.dim() - 2]
+    require_axes(ledger, name, source, axes=axes, hint=f"give maps a channel axis: [T, N, {', '.join(axes)}]")
+
+
+def _quantized_activation(ledger: Ledger, source: Tracked) -> Tracked:
+    """Currents as small integers, for a synapse that reads them: a shortcut convolution on a residual stream.
+
+    Not where it pads, or is transposed and puts zeros between: those are no zeros of the counts that the integer graph
+    has for currents.
+    """
     fresh = source.tensor.view_as(source.tensor)
     base = f"{source.node}.digits"
     return ledger.write_function(base, ActivationSpec(), [source], fresh, carries=Carries.SPIKES)
@@ -162,3 +163,25 @@ def _record_sum_pool(ledger: Ledger, name: str, module: nn.Module, x: Tensor, ou
     pooled = output.clone()
     record_pool(ledger, name, spec=spec, x=x, output=pooled, module=module)
     ledger.write_moving(ledger.source(pooled), ScaleSpec(float(math.prod(spec.kernel))), output)
+
+
+def _record_pool(ledger: Ledger, name: str, module: nn.Module, x: Tensor, output: Tensor) -> None:
+    if hasattr(module, "output_size") and output.numel() > x.numel() and record_copies(ledger, x, output):
+        return
+    spec = pool_spec(module, x, ledger.error)
+    record_pool(ledger, name, spec=spec, x=x, output=output, module=module)
+
+
+def _record_alias(ledger: Ledger, _name: str, _module: nn.Module, x: Tensor, output: Tensor) -> None:
+    record_reshape(ledger, x, output)
+
+
+_RECORDERS: Mapping[type[nn.Module], _Recorder] = {
+    **dict.fromkeys(CONVOLUTIONS, _record_convolution),
+    **dict.fromkeys(TRANSPOSED, _record_transposed),
+    nn.Linear: _record_linear,
+    _BatchNorm: record_norm,
+    **dict.fromkeys(POOLS, _record_pool),
+    **dict.fromkeys(SUM_POOLS, _record_sum_pool),
+    **dict.fromkeys(_ALIASES, _record_alias),
+}

@@ -234,7 +234,7 @@ class NeuronCalls:
 
 def _require_one_gain(ledger: Ledger, name: str, model: NeuronModel) -> None:
     """A membrane that is put out has one unit, and so one gain in all channels."""
-    if model.output == "membrane" and isinstance(model.current_gain, tuple):
+    if model.output == "membrane" and not model.has_one_gain:
         raise ledger.error(
             f"neuron {name!r} puts out its membrane, and its gain differs from channel to channel",
             "give it one time constant, or put the gains into the weights of the layer before",
@@ -263,11 +263,12 @@ def _split(values: Sequence[object]) -> tuple[Tensor | None, list[Tensor]]:
 
 def flat_tensors(values: object) -> Iterator[Tensor]:
     """The tensors inside nested tuples, lists and named tuples, in order."""
-    if isinstance(values, Tensor):
-        yield values
-    elif isinstance(values, tuple | list):
-        for value in values:
-            yield from flat_tensors(value)
+    match values:
+        case Tensor():
+            yield values
+        case tuple() | list():
+            for value in values:
+                yield from flat_tensors(value)
 
 
 def _is_initial(state: Tensor, model: NeuronModel) -> bool:

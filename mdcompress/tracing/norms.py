@@ -64,8 +64,7 @@ def _step_scales(ledger: Ledger, name: str, module: _BatchNorm) -> int:
     """T of a norm with a factor for each step; 0 of any other."""
     if not has_step_scales(module):
         return 0
-    factors = module.scale
-    assert isinstance(factors, Tensor)
+    factors = module.get_parameter("scale")
     if len(factors) != ledger.time_steps:
         raise ledger.error(
             f"batch norm {name!r} has factors for {len(factors)} steps, and the sample has {ledger.time_steps}",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from mdcompress.graph import MovingSpec, ReadoutSpec, SnnGraph
+from mdcompress.graph import SnnGraph
+from mdcompress.graph.graph import moves
 from mdcompress.tracing.specs import ErrorMaker
 
 
@@ -12,7 +13,7 @@ def check_membranes_end(graph: SnnGraph, error: ErrorMaker) -> None:
         waiting = list(graph.readers(neuron.name))
         while waiting:
             node = waiting.pop()
-            if not isinstance(node.spec, MovingSpec | ReadoutSpec):
+            if node is not graph.readout and not moves(node):
                 raise error(
                     f"{node.name!r} ({node.kind}) reads the membrane of the neuron {neuron.name!r}, which is "
                     "the answer of a network and nothing further",

@@ -26,6 +26,7 @@ from mdcompress.graph import (
     TensorShape,
     channel_values,
 )
+from mdcompress.kinds import of_kind
 from mdcompress.tracing.ledger import Ledger, Tracked
 from mdcompress.tracing.specs import linear_spec
 
@@ -111,9 +112,10 @@ def _read_off(layer: nn.Module, shape: TensorShape) -> RecurrentSynapse | None:
     """The weights of a layer that keeps `shape`, as its class says; None where it is none that is known."""
     if isinstance(layer, OneToOne):
         return _one_to_one(layer, shape)
-    parts = [part for part in _flattened(layer) if not isinstance(part, _TRANSPARENT)]
-    linear = [part for part in parts if isinstance(part, nn.Linear)]
-    if len(shape) == 1 and linear and all(isinstance(part, nn.Linear | nn.Flatten) for part in parts):
+    transparent = (*_TRANSPARENT, nn.Flatten) if len(shape) == 1 else _TRANSPARENT
+    parts = [part for part in _flattened(layer) if not isinstance(part, transparent)]
+    linear = list(of_kind(parts, nn.Linear))
+    if len(shape) == 1 and linear and linear == parts:
         weight, bias = composed(linear)
         return RecurrentSynapse(_plain("linear", weight, bias), weight, bias)
     match parts:

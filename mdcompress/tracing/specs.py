@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, Literal, TypeAlias
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, Literal, TypeAlias, TypeVar, cast
 
 from torch import Tensor, nn
 
 from mdcompress.errors import TraceError
 from mdcompress.graph import PoolSpec, Sizes, SynapseOperator, SynapseSpec
 
+ItemT = TypeVar("ItemT")
 ErrorMaker = Callable[[str, str], TraceError]  # what is wrong, what to do
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 FloatTransposed: TypeAlias = nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d
-FloatConvolution: TypeAlias = nn.Conv1d | nn.Conv2d | nn.Conv3d | FloatTransposed
-FloatSynapse: TypeAlias = FloatConvolution | nn.Linear
+FloatConvolution: TypeAlias = nn.Conv1d | nn.Conv2d | nn.Conv3d
 
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 POOLS = (
@@ -33,17 +33,24 @@ FUNCTIONAL_POOLS: dict[str, tuple[str, ...]] = {  # positional arguments after t
 }
 
 
-def sizes(value: int | tuple[int, ...], rank: int) -> Sizes:
+def base_of(module: nn.Module, classes: Collection[type[nn.Module]]) -> type[nn.Module] | None:
+    """The one of torch's `classes` that a module's class is, or is made from; None where it is none."""
+    return next((base for base in type(module).__mro__ if base in classes), None)
+
+
+def sizes(value: int | Sequence[int], rank: int) -> Sizes:
     """One number per axis of a window, of an argument that may be one number for all."""
-    if isinstance(value, int):
-        return (value,) * rank
-    return tuple(value) if len(value) == rank else tuple(value) * rank
+    given = several(value)
+    return given if len(given) == rank else given * rank
+
+
+def several(value: ItemT | Sequence[ItemT]) -> tuple[ItemT, ...]:
+    """An argument that may be one thing, a tuple or a list of them, as a tuple."""
+    return tuple(value) if isinstance(value, tuple | list) else (cast("ItemT", value),)
 
 
 def conv_spec(name: str, module: FloatConvolution, error: ErrorMaker) -> SynapseSpec:
     """The spec of a convolution; its batch norm is added when it is met."""
-    if isinstance(module, FloatTransposed):
-        return _transposed_spec(name, module, error)
     if module.padding_mode != "zeros":
         raise error(f"{name!r} pads with {module.padding_mode}", "use padding_mode='zeros'")
     rank = module.weight.dim() - 2
@@ -65,7 +72,7 @@ def conv_spec(name: str, module: FloatConvolution, error: ErrorMaker) -> Synapse
     )
 
 
-def _transposed_spec(name: str, module: FloatTransposed, error: ErrorMaker) -> SynapseSpec:
+def transposed_spec(name: str, module: FloatTransposed, error: ErrorMaker) -> SynapseSpec:
     """The spec of a transposed convolution, whose weight is [Ci, Co/groups, *kernel]."""
     inputs, outputs, *kernel = module.weight.shape
     rank = len(kernel)
@@ -113,7 +120,8 @@ def pool_rank(name: str) -> int:
 
 def pool_spec(module: nn.Module, x: Tensor, error: ErrorMaker) -> PoolSpec:
     """The spec of one of POOLS, called on x [..., *map]; of one of SUM_POOLS that of the average."""
-    base = next(kind for kind in (*POOLS, *SUM_POOLS) if isinstance(module, kind))
+    base = base_of(module, (*POOLS, *SUM_POOLS))
+    assert base is not None, "called for one of these alone"
     name, rank = base.__name__, pool_rank(base.__name__)
     words = ("output_size",) if name.startswith("Adaptive") else _MAX if name.startswith("Max") else _AVERAGE
     given = {word: getattr(module, word) for word in words if hasattr(module, word)}
@@ -155,8 +163,7 @@ def _adaptive_spec(
     mode: Literal["max", "average"], rank: int, output_size: Any, x: Tensor, error: ErrorMaker
 ) -> PoolSpec:
     size = tuple(x.shape[-rank:])
-    asked = output_size if isinstance(output_size, tuple | list) else (output_size,) * rank
-    wanted = [have if want is None else want for have, want in zip(size, asked, strict=True)]
+    wanted = [have if want is None else want for have, want in zip(size, sizes(output_size, rank), strict=True)]
     if any(have % want for have, want in zip(size, wanted, strict=True)):
         raise error(
             f"an adaptive pooling of {size} to {tuple(wanted)} has uneven windows",
@@ -175,7 +182,7 @@ def axes_of(x: Tensor, dim: Any) -> tuple[int, ...]:
     """The axes of a reduction, counted from the front and sorted; all of them for None."""
     if dim is None:
         return tuple(range(x.dim()))
-    return tuple(sorted(axis % x.dim() for axis in ([dim] if isinstance(dim, int) else dim)))
+    return tuple(sorted(axis % x.dim() for axis in several(dim)))
 
 
 def is_active_dropout(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from types import EllipsisType
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from mdcompress.adapters.axes import Axes
-from mdcompress.graph import ReshapeSpec
 from mdcompress.tracing.ledger import Ledger, Tracked
 from mdcompress.tracing.positions import AS_MANY_STEPS, Position
 from mdcompress.tracing.samplewise import record_parts, record_slice, record_transpose
-from mdcompress.tracing.specs import argument
+from mdcompress.tracing.specs import argument, several
 
 _ONE_STEP: dict[Axes, Axes] = {("T", "N"): ("1", "N"), ("N", "T"): ("N", "1")}  # with time as an axis of size 1
 _FILLED: dict[int | None, Axes] = {0: ("T", "N"), 1: ("N", "T")}  # of a tensor that is filled along this axis
@@ -29,7 +29,7 @@ def record_selection(ledger: Ledger, name: str, args: tuple[Any, ...], kwargs: d
     else:
         axis, index = _selected(args[1], x.dim())
     position = _position_selected(source.position, axis, index, ledger.time_steps)
-    if output.shape == x.shape and _is_everything(index):
+    if output.shape == x.shape and is_everything(index):
         position = source.position
     if position is not None:
         ledger.alias(output, source, position)
@@ -48,10 +48,13 @@ def _position_selected(position: Position, axis: int | None, index: object, time
         return position.with_axes(("N",))
     if axes[axis] != "T":
         return None
-    if isinstance(index, int):
-        return Position("step", ("N",), index % time_steps)
-    step = _one_step(index, time_steps)
-    return None if step is None else Position("step", _ONE_STEP[axes], step)
+    match index:
+        case int():
+            return Position("step", ("N",), index % time_steps)
+        case slice() if len(taken := range(time_steps)[index]) == 1:
+            return Position("step", _ONE_STEP[axes], taken[0])
+        case _:
+            return None
 
 
 def record_taking_apart(
@@ -126,7 +129,7 @@ def record_filling(ledger: Ledger, args: tuple[Any, ...]) -> bool:
 def _without_new_axis(ledger: Ledger, source: Tracked, axis: int) -> tuple[Tracked, int]:
     """Steps [N, 1, ...], made by unsqueeze(1) to be joined along the new axis, as the steps [N, ...] they are."""
     node = ledger.node(source.node)
-    if not isinstance(node.spec, ReshapeSpec) or source.position.axes != ("N",) or axis != 1:
+    if node.kind != "reshape" or source.position.axes != ("N",) or axis != 1:
         return source, axis
     before = ledger.node(node.inputs[0])
     if node.shape != (1, *before.shape):
@@ -171,16 +174,14 @@ def _axis_order(name: str, rank: int, args: tuple[Any, ...], kwargs: dict[str, A
             first, second = (argument(args, kwargs, place, word) % rank for place, word in enumerate(words, start=1))
             order[first], order[second] = order[second], order[first]
         case "permute":
-            given = argument(args, kwargs, 1, "dims")
-            given = given if isinstance(given, tuple | list) else args[1:]
+            given = args[1:] if len(args) > 2 else several(argument(args, kwargs, 1, "dims"))
             order = [axis % rank for axis in given]
         case "movedim" | "moveaxis":
-            source, target = (
-                argument(args, kwargs, place, word) for place, word in ((1, "source"), (2, "destination"))
-            )
-            if not isinstance(source, int) or not isinstance(target, int):
-                return None
-            order.insert(target % rank, order.pop(source % rank))
+            match argument(args, kwargs, 1, "source"), argument(args, kwargs, 2, "destination"):
+                case (int(source), int(target)):
+                    order.insert(target % rank, order.pop(source % rank))
+                case _:
+                    return None
         case _:
             return None
     return order
@@ -265,8 +266,8 @@ def _time_axis(axes: Axes) -> int | None:
 
 def _selected(index: object, rank: int) -> tuple[int | None, object]:
     """(axis, index) of x[index] where it takes from one axis only."""
-    items = list(index) if isinstance(index, tuple) else [index]
-    places = [place for place, item in enumerate(items) if not _is_everything(item)]
+    items = index_items(index)
+    places = [place for place, item in enumerate(items) if not is_everything(item)]
     if not places:
         return None, slice(None)
     if len(places) > 1 or not isinstance(items[places[0]], int | slice):
@@ -275,16 +276,18 @@ def _selected(index: object, rank: int) -> tuple[int | None, object]:
     return (rank - (len(items) - places[0]) if behind else places[0]), items[places[0]]
 
 
-def _is_everything(item: object) -> bool:
-    return item is Ellipsis or (isinstance(item, slice) and item == slice(None))
+def index_items(index: object) -> tuple[object, ...]:
+    """What stands in the brackets of x[index]."""
+    return index if isinstance(index, tuple) else (index,)
 
 
-def _one_step(index: object, time_steps: int) -> int | None:
-    """The step that a slice x[t:t+1] takes; None where it takes another number of them."""
-    if not isinstance(index, slice):
-        return None
-    taken = range(time_steps)[index]
-    return taken[0] if len(taken) == 1 else None
+def is_everything(item: object) -> bool:
+    """Whether an item of an index takes all: `:` or `...`."""
+    match item:
+        case EllipsisType() | slice(start=None, stop=None, step=None):
+            return True
+        case _:
+            return False
 
 
 def _same_thing(one: Tracked, other: Tracked) -> bool:

@@ -17,6 +17,7 @@ from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.overrides import TorchFunctionMode
 
+from mdcompress.kinds import of_kind
 from mdcompress.losses import Moments, own_moments
 from mdcompress.processes import Processes
 from mdcompress.student import Student
@@ -106,7 +107,7 @@ class _GlobalStatistics(TorchFunctionMode):
 
     def enter_layer(self, layer: nn.Module, _inputs: object) -> None:
         """A student's layer begins."""
-        norms = (child for child in layer.children() if isinstance(child, _BatchNorm))
+        norms = of_kind(layer.children(), _BatchNorm)
         self._before = {norm: norm.running_var.clone() for norm in norms if norm.running_var is not None}
 
     def leave_layer(self, _layer: nn.Module, _inputs: object, _output: object) -> None:
@@ -154,4 +155,4 @@ class _GlobalStatistics(TorchFunctionMode):
 
 def _norm_layers(network: nn.Module) -> tuple[nn.Module, ...]:
     """The modules that hold a batch norm of their own."""
-    return tuple(m for m in network.modules() if any(isinstance(child, _BatchNorm) for child in m.children()))
+    return tuple(module for module in network.modules() if any(of_kind(module.children(), _BatchNorm)))

@@ -7,9 +7,9 @@ import importlib.util
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, assert_never
 
-from mdcompress.training.history import EpochRecord, Event, Progress, Resumed
+from mdcompress.training.history import EpochRecord, Event, Progress, Resumed, StepRecord, Stopped
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -45,8 +45,10 @@ class _Log:
                     self._write(record)
             case EpochRecord():
                 self._write(event)
+            case StepRecord() | Stopped():
+                pass  # they are for people who watch; the log has epochs
             case _:
-                pass  # steps are for people who watch; the log has epochs
+                assert_never(event)
         self._writer.flush()
 
     def _write(self, record: EpochRecord) -> None:
