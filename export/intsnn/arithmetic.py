@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeGuard
 
 import numpy as np
 import numpy.typing as npt
@@ -86,3 +87,8 @@ def tree_bits(rows: int, cell_bits: int) -> float:
         bits, adders = bits + pairs * (cell_bits + level), adders + pairs
         words, level = words - pairs, level + 1
     return bits / adders if adders else float(cell_bits)
+
+
+def is_number(value: object) -> TypeGuard[int | float]:
+    """Whether a value that a caller gave is a real number; True and False are none."""
+    return isinstance(value, int | float) and type(value) is not bool

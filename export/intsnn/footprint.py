@@ -114,7 +114,7 @@ def _neuron_constants(node: IntNeuron) -> int:
 
 def _state_bits(node: IntNeuron) -> int:
     """Bits of one neuron's state."""
-    keeps_spikes = node.timing != "same_step" or isinstance(node, IntRecurrentNeuron)
+    keeps_spikes = node.timing != "same_step" or node.is_recurrent
     spikes = word_bits(Bounds(0, node.max_spikes)) if keeps_spikes else 0
     return node.bit_width * (2 if node.has_synapse else 1) + spikes
 

@@ -16,6 +16,7 @@ from pydantic_core import PydanticUndefined
 
 from intsnn.yaml.file import StrictModel
 from intsnn.yaml.tree import PlainValue
+from intsnn.yaml.wording import is_model
 from mdcompress.runs.manifest import Stage
 
 
@@ -139,7 +140,7 @@ def _as_json(default: object) -> str:
 
 def _sections(annotation: object) -> Iterator[type[BaseModel]]:
     """The models in the type of a key, those of lists among them."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+    if is_model(annotation):
         yield annotation
     elif get_origin(annotation) is not Literal:
         for argument in get_args(annotation):

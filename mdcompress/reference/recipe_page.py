@@ -15,6 +15,7 @@ from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from intsnn.yaml.wording import is_model
 from intsnn.yaml.writing import write_yaml_value
 from mdcompress.recipe import Override, Recipe, load_recipe, shipped_recipes
 from mdcompress.recipe.values import Wording
@@ -95,7 +96,7 @@ def _sections(section: _Section) -> Iterator[_Section]:
 
 
 def _models(annotation: object) -> Iterator[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+    if is_model(annotation):
         yield annotation
     elif get_origin(annotation) is not Literal:
         for argument in get_args(annotation):
@@ -150,7 +151,7 @@ def _values(annotation: object, metadata: Sequence[object]) -> str:
 
 
 def _plain_type(annotation: object) -> str:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+    if is_model(annotation):
         return "section"
     names: dict[object, str] = {
         bool: "true or false", int: "integer", float: "number", str: "text", type(None): "null",

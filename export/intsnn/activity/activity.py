@@ -28,7 +28,7 @@ import numpy.typing as npt
 
 from intsnn.activity.assumption import expected_counts, operand_sizes
 from intsnn.activity.occupancy import Cut, Occupancy, Steps, count_occupancy, input_uses, sharing, usual_cuts
-from intsnn.arithmetic import IntArray, word_bits
+from intsnn.arithmetic import IntArray, is_number, word_bits
 from intsnn.errors import HardwareError, InputError, UsageError
 from intsnn.execution.interpreter import Evaluation, checked_input, evaluate
 from intsnn.graph import IntGraph, IntMatMul, IntRecurrentNeuron, Synapse
@@ -208,7 +208,7 @@ def assume(graph: IntGraph, *, rate: float, time_steps: int) -> Activity:
     Raises:
         UsageError: the rate is no probability, or the graph's norms fix another T.
     """
-    if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 <= rate <= 1:
+    if not is_number(rate) or not 0 <= rate <= 1:
         raise UsageError(f"rate must lie in [0, 1], spikes per neuron and step (got {rate!r})")
     if type(time_steps) is not int or time_steps < 1:
         raise UsageError(f"time_steps must be an integer of at least 1 (got {time_steps!r})")

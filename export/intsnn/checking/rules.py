@@ -145,7 +145,7 @@ def attributes_are_legal(graph: IntGraph) -> Iterator[Violation]:
 def metadata_is_text(graph: IntGraph) -> Iterator[Violation]:
     """The graph's metadata map text to text."""
     for key, value in graph.metadata.items():
-        if not isinstance(key, str) or not isinstance(value, str):
+        if not all(isinstance(text, str) for text in (key, value)):
             yield Violation("graph", f"metadata must be text (got {key!r}: {value!r})", "write numbers with repr()")
 
 

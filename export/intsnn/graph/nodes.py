@@ -195,6 +195,7 @@ class IntNeuron(NodeFields):
     output: Literal["spikes", "potential"] = "spikes"
 
     kind: ClassVar[str] = "neuron"
+    is_recurrent: ClassVar[bool] = False  # whether it reads its own spikes of the step before
     arrays: ClassVar[tuple[str, ...]] = (
         "leak", "drive", "threshold", "reset_value", "soft_amount", "level", "floor_value", "synapse_leak",
         "synapse_drive",
@@ -222,6 +223,7 @@ class IntRecurrentNeuron(IntNeuron):
     recurrent_shift: int = 0
 
     kind: ClassVar[str] = "recurrent_neuron"
+    is_recurrent: ClassVar[bool] = True
     arrays: ClassVar[tuple[str, ...]] = (
         *IntNeuron.arrays, "recurrent_weight", "recurrent_multiplier", "recurrent_bias",
     )  # fmt: skip

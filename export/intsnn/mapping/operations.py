@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from intsnn.arithmetic import Bounds, IntArray, IntType, joined, tree_bits, word_bits
-from intsnn.graph import IntMatMul, IntMultiply, IntNeuron, IntRecurrentNeuron, IntRequant
+from intsnn.graph import IntMatMul, IntMultiply, IntNeuron, IntRequant
 from intsnn.hardware.chip import Item
 
 _SPIKE = Bounds(0, 1)
@@ -118,7 +118,7 @@ def _decayed(node: IntNeuron, leak: IntArray) -> Bounds:
 
 
 def _additions(node: IntNeuron) -> int:
-    adds = _decay_additions(node.leak) + bool(node.drive.any()) + isinstance(node, IntRecurrentNeuron)
+    adds = _decay_additions(node.leak) + bool(node.drive.any()) + node.is_recurrent
     if node.has_synapse:
         adds += _decay_additions(node.synapse_leak) + bool(node.synapse_drive.any())
     if node.reset == "soft":

@@ -100,9 +100,11 @@ def checked(model: ModelT) -> ModelT:
     except ValidationError as error:
         found = error.errors()[0]
     rule, place = found.get("ctx", {}).get("error"), ".".join(map(str, found["loc"]))
-    hints = [rule.hint] if isinstance(rule, RuleError) and rule.hint else []
-    message = rule.message if isinstance(rule, RuleError) else f"{place}: {found['msg']}"
-    raise UsageError(message, hints=hints)
+    match rule:
+        case RuleError():
+            raise UsageError(rule.message, hints=[rule.hint] if rule.hint else [])
+        case _:
+            raise UsageError(f"{place}: {found['msg']}")
 
 
 def _read_text(path: Path, schema: str) -> str:

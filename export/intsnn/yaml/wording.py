@@ -260,15 +260,16 @@ def _allowed_values(path: KeyPath, model: type[BaseModel]) -> list[str]:
 
 
 def _models_at(path: KeyPath, model: type[BaseModel]) -> Iterator[type[BaseModel]]:
-    return filter(_is_model, _annotations_at(path, model))
+    return filter(is_model, _annotations_at(path, model))
 
 
 def _models_in(annotation: object) -> Iterator[type[BaseModel]]:
     """The models that a field's type mentions, not counting those inside lists."""
-    return filter(_is_model, _alternatives(annotation))
+    return filter(is_model, _alternatives(annotation))
 
 
-def _is_model(annotation: object) -> TypeGuard[type[BaseModel]]:
+def is_model(annotation: object) -> TypeGuard[type[BaseModel]]:
+    """Whether an annotation is a model: a section of a file."""
     return isinstance(annotation, type) and issubclass(annotation, BaseModel)
 
 
@@ -287,7 +288,7 @@ def _annotations_at(path: KeyPath, model: type[BaseModel]) -> list[object]:
 
 def _step(annotation: object, part: str | int) -> Iterator[object]:
     """The types one key or index further down."""
-    if _is_model(annotation):
+    if is_model(annotation):
         for name, info in annotation.model_fields.items():
             if part in (name, info.alias):
                 yield info.annotation

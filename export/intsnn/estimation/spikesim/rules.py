@@ -21,6 +21,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import assert_never, get_args
 
+from intsnn.arithmetic import is_number
 from intsnn.errors import UsageError
 from intsnn.estimation.report import Figure, Unavailable, value_of
 from intsnn.hardware.loading import load_spikesim
@@ -182,7 +183,7 @@ def spikesim(
     rules = rules or load_spikesim()
     clock = rules.technology.clock_mhz if clock_mhz is None else clock_mhz
     cycles = rules.schedule.cycles_per_pe if cycles_per_pe is None else cycles_per_pe
-    if isinstance(clock, bool) or not isinstance(clock, int | float) or not 0 < clock < math.inf:
+    if not is_number(clock) or not 0 < clock < math.inf:
         raise UsageError(f"clock_mhz must be a positive number (got {clock!r})")
     setup = _Setup(
         rules=rules,
