@@ -8,8 +8,6 @@ from collections.abc import Iterator
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from mdcompress.kinds import of_kind
-
 
 @contextlib.contextmanager
 def evaluating(network: nn.Module) -> Iterator[None]:
@@ -26,5 +24,5 @@ def evaluating(network: nn.Module) -> Iterator[None]:
 def train_with_frozen_norms(network: nn.Module) -> None:
     """Training mode, but every batch norm uses its running statistics and leaves them as they are."""
     network.train()
-    for norm in of_kind(network.modules(), _BatchNorm):
+    for norm in [each for each in network.modules() if isinstance(each, _BatchNorm)]:
         norm.eval()

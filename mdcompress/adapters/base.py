@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import importlib.metadata
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeVar, assert_never
@@ -17,7 +18,6 @@ from mdcompress.adapters.refusals import PER_NEURON, Refusal
 from mdcompress.adapters.samples import Sample
 from mdcompress.errors import TraceError
 from mdcompress.graph import NeuronModel, Numbers
-from mdcompress.kinds import of_kind
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 ItemT = TypeVar("ItemT")
@@ -65,7 +65,7 @@ class LayerClasses:
     step_scaled: tuple[str, ...] = ()
 
 
-class Library:
+class Library(ABC):
     """All that is known of one library of spiking neurons: an `Adapter`, and more that only a library has.
 
     What stands here holds for modules of which nothing else is known; a library's file says what differs.
@@ -78,9 +78,9 @@ class Library:
     refusals: tuple[Refusal, ...] = ()
     layers: LayerClasses | None = None
 
+    @abstractmethod
     def describe(self, module: nn.Module) -> NeuronModel | Refusal | None:
         """As of every adapter."""
-        raise NotImplementedError
 
     def run(self, module: nn.Module, currents: Tensor) -> Tensor:
         """As of every adapter; here it is called with all steps."""
@@ -242,7 +242,7 @@ def _states(module: nn.Module) -> Iterator[Tensor]:
                 case Tensor():
                     yield value
                 case dict():
-                    yield from of_kind(value.values(), Tensor)
+                    yield from [each for each in value.values() if isinstance(each, Tensor)]
 
 
 def _copies(tensor: Tensor) -> bool:

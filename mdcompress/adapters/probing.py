@@ -7,7 +7,9 @@ import math
 import torch
 from torch import Tensor, nn
 
+from mdcompress.adapters.advice import ADAPTED, reset_advice
 from mdcompress.adapters.base import Adapter, class_and_version, fresh_copy
+from mdcompress.adapters.lookup import adapter_of, library_of
 from mdcompress.adapters.recurrence import input_layer, recurrence_of, recurrent_layer, with_recurrence
 from mdcompress.adapters.simulation import Simulation, simulate
 from mdcompress.adapters.weights import OneToOne
@@ -56,7 +58,8 @@ def probe(
         return
     differing = _differing(model, found, expected)
     if differing.any():
-        raise _difference(what, model, currents, found, expected, differing)
+        message = _difference(what, model, currents, found, expected, differing)
+        raise TraceError(message, hints=[_OWN_DESCRIPTION, *_on_state(module)])
 
 
 def _compare_membranes(what: str, model: NeuronModel, currents: Tensor, found: Tensor, expected: Simulation) -> None:
@@ -114,7 +117,9 @@ def _default_shape(module: nn.Module, model: NeuronModel) -> TensorShape:
 
 def _run(what: str, adapter: Adapter, module: nn.Module, currents: Tensor) -> Tensor:
     try:
-        return adapter.run(fresh_copy(module), currents).double()
+        duplicate = fresh_copy(module)
+        adapter_of(duplicate, (adapter,)).reset(duplicate)  # the pass that found the neuron has left its state in it
+        return adapter.run(duplicate, currents).double()
     except MdcompressError:
         raise
     except Exception as error:
@@ -123,6 +128,7 @@ def _run(what: str, adapter: Adapter, module: nn.Module, currents: Tensor) -> Te
             hints=[
                 "a neuron must run on any batch of currents, in evaluation mode and in float64",
                 *([_ONE_STEP] if hasattr(module, "neuron_model") and not hasattr(module, "step_mode") else []),
+                *_on_state(module),
             ],
         ) from error
 
@@ -161,17 +167,23 @@ def _distance_from_tie(model: NeuronModel, potentials: Tensor) -> Tensor:
 
 def _difference(
     what: str, model: NeuronModel, currents: Tensor, found: Tensor, expected: Simulation, differing: Tensor
-) -> TraceError:
+) -> str:
     step = int(differing.flatten(1).any(1).nonzero()[0])
     index = int(differing[step].flatten().nonzero()[0])
     current, gives, should, h = (
         tensor[step].flatten()[index].item() for tensor in (currents, found, expected.spikes, expected.potentials)
     )
-    return TraceError(
+    return (
         f"{what} does not follow its description {summary(model)}: at step {step} with current {current:.6g} it gives "
-        f"{gives:g} spikes, the canonical neuron {should:g} (its potential is {h:.6g})",
-        hints=[_OWN_DESCRIPTION],
+        f"{gives:g} spikes, the canonical neuron {should:g} (its potential is {h:.6g})"
     )
+
+
+def _on_state(module: nn.Module) -> list[str]:
+    """What to do where it is state of an earlier call that shows; nothing of a library, whose reset is known."""
+    if library_of(module).library or callable(getattr(module, "reset_state", None)):
+        return []
+    return [f"where it keeps state from call to call, {advice}" for advice in (*reset_advice(module), ADAPTED)]
 
 
 def summary(model: NeuronModel) -> str:

@@ -20,7 +20,6 @@ from mdcompress.adapters.refusals import Refusal, always_refused
 from mdcompress.adapters.samples import Sample, sample
 from mdcompress.adapters.weights import OneToOne, composed, linear_of, weighted_sum
 from mdcompress.graph import NeuronModel, Numbers, each_channel
-from mdcompress.kinds import of_kind
 
 _LIBRARY = "spikingjelly"
 _NEURONS, _LAYERS = "spikingjelly.activation_based.neuron", "spikingjelly.activation_based.layer"
@@ -370,7 +369,7 @@ def _contained_layers(module: Any) -> tuple[tuple[nn.Linear, ...], nn.Module] | 
     held = module.sub_module
     parts = list(held) if isinstance(held, nn.Sequential) else [held]
     before = [part for part in parts[:-1] if not isinstance(part, nn.Identity | nn.Dropout)]
-    linear = tuple(of_kind(before, nn.Linear))
+    linear = tuple([each for each in before if isinstance(each, nn.Linear)])
     return (linear, parts[-1]) if parts and len(linear) == len(before) else None
 
 

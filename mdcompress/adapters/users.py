@@ -13,7 +13,6 @@ from mdcompress.adapters.base import Adapter
 from mdcompress.adapters.lookup import adapter_of, described, library_of
 from mdcompress.adapters.refusals import Refusal
 from mdcompress.graph import NeuronModel
-from mdcompress.kinds import of_kind
 
 
 @dataclass(frozen=True)
@@ -59,4 +58,8 @@ class Adapted(nn.Module):
 
 def carried(network: nn.Module) -> tuple[Adapter, ...]:
     """The adapters that the network carries: of every `Adapted` in it."""
-    return tuple(adapter for module in of_kind(network.modules(), Adapted) for adapter in module.adapters)
+    return tuple(
+        adapter
+        for module in [each for each in network.modules() if isinstance(each, Adapted)]
+        for adapter in module.adapters
+    )

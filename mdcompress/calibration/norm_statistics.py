@@ -12,7 +12,6 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from mdcompress.adapters.state import run_fresh
 from mdcompress.data.inputs import Batch, inputs_of
 from mdcompress.errors import DataError
-from mdcompress.kinds import of_kind
 from mdcompress.student import Student
 
 
@@ -89,4 +88,8 @@ def has_statistics(network: nn.Module) -> bool:
 
 
 def _norms(network: nn.Module) -> tuple[_BatchNorm, ...]:
-    return tuple(norm for norm in of_kind(network.modules(), _BatchNorm) if norm.track_running_stats)
+    return tuple(
+        norm
+        for norm in [each for each in network.modules() if isinstance(each, _BatchNorm)]
+        if norm.track_running_stats
+    )

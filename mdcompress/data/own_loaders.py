@@ -113,11 +113,15 @@ def _called(function: Callable[..., object], loading: Loading) -> object:
 
 def _unpacked(returned: object, name: str) -> tuple[tuple[object, ...], tuple[str, ...]]:
     """(train, validation, test) and the names of the classes, if given."""
-    if not isinstance(returned, tuple) or len(returned) not in (3, 4):
-        seen = f"{len(returned)} values" if isinstance(returned, tuple) else type(returned).__name__
-        raise DataError(f"{name}: must return (train, validation, test) (got {seen})", hints=[HINT])
-    classes = tuple(str(label) for label in returned[3]) if len(returned) == 4 else ()
-    return returned[:3], classes
+    match returned:
+        case tuple() if len(returned) in (3, 4):
+            classes = tuple(str(label) for label in returned[3]) if len(returned) == 4 else ()
+            return returned[:3], classes
+        case tuple():
+            seen = f"{len(returned)} values"
+        case _:
+            seen = type(returned).__name__
+    raise DataError(f"{name}: must return (train, validation, test) (got {seen})", hints=[HINT])
 
 
 def _batches(source: object, *, time_steps: int, place: str) -> OwnBatches:
@@ -126,22 +130,27 @@ def _batches(source: object, *, time_steps: int, place: str) -> OwnBatches:
             f"{place}: must be something that can be walked again and again (got {type(source).__name__})",
             hints=["return a list, a DataLoader or an object with __iter__ and __len__, not a generator"],
         )
-    if not isinstance(source, Sized) or len(source) == 0:
-        seen = "0 batches" if isinstance(source, Sized) else f"{type(source).__name__} without len()"
-        raise DataError(f"{place}: must know its number of batches, at least 1 (got {seen})", hints=[HINT])
-    return OwnBatches(source, size=len(source), time_steps=time_steps, place=place)
+    match source:
+        case Sized() if len(source):
+            return OwnBatches(source, size=len(source), time_steps=time_steps, place=place)
+        case Sized():
+            seen = "0 batches"
+        case _:
+            seen = f"{type(source).__name__} without len()"
+    raise DataError(f"{place}: must know its number of batches, at least 1 (got {seen})", hints=[HINT])
 
 
 def _checked(item: object, *, time_steps: int, place: str) -> Batch:
-    if not isinstance(item, tuple | list) or len(item) != 2:
-        raise DataError(f"{place}: must be a pair (x, y) (got {type(item).__name__})", hints=[HINT])
-    x, y = item
-    if not isinstance(x, Tensor) or not isinstance(y, Tensor):
-        seen = f"{type(x).__name__} and {type(y).__name__}"
-        raise DataError(f"{place}: x and y must be torch tensors (got {seen})", hints=["use torch.from_numpy"])
-    _require_shapes(x, y, time_steps=time_steps, place=place)
-    _require_types(x, y, place=place)
-    return x.to(torch.float32), y.to(torch.int64)
+    match item:
+        case (Tensor() as x, Tensor() as y):
+            _require_shapes(x, y, time_steps=time_steps, place=place)
+            _require_types(x, y, place=place)
+            return x.to(torch.float32), y.to(torch.int64)
+        case (x, y):
+            seen = f"{type(x).__name__} and {type(y).__name__}"
+            raise DataError(f"{place}: x and y must be torch tensors (got {seen})", hints=["use torch.from_numpy"])
+        case _:
+            raise DataError(f"{place}: must be a pair (x, y) (got {type(item).__name__})", hints=[HINT])
 
 
 def _require_shapes(x: Tensor, y: Tensor, *, time_steps: int, place: str) -> None:

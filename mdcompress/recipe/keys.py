@@ -82,7 +82,7 @@ class RecipeSection(StrictModel):
 
 
 def recipe_keys(
-    model: type[BaseModel], *, path: str = "", stages: frozenset[Stage] | None = None, given: object = None
+    model: type[BaseModel], *, path: str = "", stages: frozenset[Stage] | None = None, given: BaseModel | None = None
 ) -> Iterator[RecipeKey]:
     """Every key of a model, those of its sections and of items of lists among them, in the order of a file.
 
@@ -96,11 +96,11 @@ def recipe_keys(
         here = f"{path}.{name}".lstrip(".")
         mark = _mark(info, ReadBy)
         read_by = stages if mark is None else mark.stages
-        default = getattr(given, name) if isinstance(given, BaseModel) else info.default
+        default = info.default if given is None else getattr(given, name)
         as_json = None if default is PydanticUndefined else _as_json(default)
         yield RecipeKey(here, read_by, as_json, _mark(info, ReadWhere))
-        for section in _sections(info.annotation):
-            yield from recipe_keys(section, path=here, stages=read_by, given=default)
+        for section in models_in(info.annotation):
+            yield from recipe_keys(section, path=here, stages=read_by, given=section_or_none(default))
 
 
 def keys_not_read_by(model: type[BaseModel], stage: Stage) -> tuple[str, ...]:
@@ -124,10 +124,12 @@ def idle_in(section: BaseModel, situations: Sequence[Mapping[str, object]]) -> I
 
 def _items_of(value: object) -> Iterator[tuple[tuple[int, ...], RecipeSection]]:
     """The section at a key, or those in its list with their numbers."""
-    if isinstance(value, RecipeSection):
-        yield (), value
-    elif isinstance(value, tuple):
-        yield from (((number,), item) for number, item in enumerate(value) if isinstance(item, RecipeSection))
+    match value:
+        case RecipeSection():
+            yield (), value
+        case tuple():
+            for number, item in enumerate(value):
+                yield from (((number, *inner), section) for inner, section in _items_of(item))
 
 
 def _mark(info: FieldInfo, kind: type[MarkT]) -> MarkT | None:
@@ -135,13 +137,18 @@ def _mark(info: FieldInfo, kind: type[MarkT]) -> MarkT | None:
 
 
 def _as_json(default: object) -> str:
-    return json.dumps(default.model_dump(mode="json") if isinstance(default, BaseModel) else default)
+    return json.dumps(default, default=lambda section: section.model_dump(mode="json"))
 
 
-def _sections(annotation: object) -> Iterator[type[BaseModel]]:
+def models_in(annotation: object) -> Iterator[type[BaseModel]]:
     """The models in the type of a key, those of lists among them."""
     if is_model(annotation):
         yield annotation
     elif get_origin(annotation) is not Literal:
         for argument in get_args(annotation):
-            yield from _sections(argument)
+            yield from models_in(argument)
+
+
+def section_or_none(default: object) -> BaseModel | None:
+    """A default that is a section; None for any other."""
+    return default if isinstance(default, BaseModel) else None

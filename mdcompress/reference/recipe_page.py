@@ -18,6 +18,7 @@ from pydantic.fields import FieldInfo
 from intsnn.yaml.wording import is_model
 from intsnn.yaml.writing import write_yaml_value
 from mdcompress.recipe import Override, Recipe, load_recipe, shipped_recipes
+from mdcompress.recipe.keys import models_in, section_or_none
 from mdcompress.recipe.values import Wording
 
 _INTRODUCTION = """\
@@ -88,19 +89,11 @@ def _sections(section: _Section) -> Iterator[_Section]:
     for name, info in section.model.model_fields.items():
         path = f"{section.path}.{name}".lstrip(".")
         default = _default(section, name, info)
-        for model in _models(info.annotation):
+        for model in models_in(info.annotation):
             if model is Override:
                 yield _Section(f"{path}.0", model, None)  # its own sections are those of `quantize`
             else:
-                yield from _sections(_Section(path, model, default if isinstance(default, BaseModel) else None))
-
-
-def _models(annotation: object) -> Iterator[type[BaseModel]]:
-    if is_model(annotation):
-        yield annotation
-    elif get_origin(annotation) is not Literal:
-        for argument in get_args(annotation):
-            yield from _models(argument)
+                yield from _sections(_Section(path, model, section_or_none(default)))
 
 
 def _table(section: _Section) -> Iterator[str]:
@@ -135,9 +128,8 @@ def _default_in_words(section: _Section, name: str, info: FieldInfo) -> str:
 
 def _values(annotation: object, metadata: Sequence[object]) -> str:
     """What may stand at a key, in words."""
-    for item in metadata:
-        if isinstance(item, Wording):
-            return item.words
+    for wording in [each for each in metadata if isinstance(each, Wording)]:
+        return wording.words
     if get_origin(annotation) is Annotated:
         inner, *more = get_args(annotation)
         return _values(inner, [*metadata, *more])

@@ -26,7 +26,6 @@ from mdcompress.graph import (
     TensorShape,
     channel_values,
 )
-from mdcompress.kinds import of_kind
 from mdcompress.tracing.ledger import Ledger, Tracked
 from mdcompress.tracing.specs import linear_spec
 
@@ -114,7 +113,7 @@ def _read_off(layer: nn.Module, shape: TensorShape) -> RecurrentSynapse | None:
         return _one_to_one(layer, shape)
     transparent = (*_TRANSPARENT, nn.Flatten) if len(shape) == 1 else _TRANSPARENT
     parts = [part for part in _flattened(layer) if not isinstance(part, transparent)]
-    linear = list(of_kind(parts, nn.Linear))
+    linear = [each for each in parts if isinstance(each, nn.Linear)]
     if len(shape) == 1 and linear and linear == parts:
         weight, bias = composed(linear)
         return RecurrentSynapse(_plain("linear", weight, bias), weight, bias)

@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import hashlib
-import inspect
 import random
 import weakref
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -26,15 +25,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
+from mdcompress.adapters.advice import ADAPTED, reset_advice
 from mdcompress.adapters.base import class_and_version
 from mdcompress.adapters.state import reset_state
 from mdcompress.errors import TraceError
 
-_RESETTING = ("reset", "clear")  # words in the names of methods that may put a state to rest
-_ADAPTED = (
-    "where its class is not yours, give an adapter its reset, NeuronAdapter(describe, run, reset=...), and use "
-    "mdcompress.adapters.Adapted(network, adapters) in the network's place, to trace, evaluate and train"
-)
 _RANDOM = "is random in evaluation, and a graph is not"
 _BEFORE = "draw random numbers before the network: an encoder of its input belongs to the data"
 _Generator = tuple[Callable[[], Any], Callable[[Any], Any]]  # how its state is read, and set
@@ -112,7 +107,7 @@ class Repeated:
         return TraceError(
             f"{_said(name, module)} gives another output for the same input when the network runs again: it keeps "
             "state that is not reset between two runs",
-            hints=[*_advice(module), _ADAPTED],
+            hints=[*reset_advice(module), ADAPTED],
         )
 
     @staticmethod
@@ -254,25 +249,3 @@ def _set_cuda(device: str, state: Tensor) -> None:
 
 def _said(name: str, module: nn.Module) -> str:
     return f"{f'module {name!r}' if name else 'the network itself'} ({class_and_version(module)})"
-
-
-def _advice(module: nn.Module) -> list[str]:
-    """What the class of a module that keeps state must be given, by the methods that it has."""
-    kind = type(module).__name__
-    names = [name for name in dir(type(module)) if _may_reset(module, name)]
-    if not names:
-        return [f"give {kind} a method reset_state() that puts its state to rest"]
-    return [f"if {name}() puts its state to rest, say so: {kind}.reset_state = {kind}.{name}" for name in names]
-
-
-def _may_reset(module: nn.Module, name: str) -> bool:
-    """Whether a method may reset a state by its name, and takes no argument."""
-    if name.startswith("_") or hasattr(nn.Module, name) or not any(word in name for word in _RESETTING):
-        return False
-    method = getattr(module, name, None)
-    if name in ("reset_state", "reset_parameters") or not inspect.ismethod(method):
-        return False
-    return all(
-        each.default is not each.empty or each.kind in (each.VAR_POSITIONAL, each.VAR_KEYWORD)
-        for each in inspect.signature(method).parameters.values()
-    )

@@ -16,7 +16,6 @@ from mdcompress.calibration.norm_statistics import has_statistics, with_statisti
 from mdcompress.errors import TrainingError
 from mdcompress.evaluation import check_labels, evaluate
 from mdcompress.graph import SnnGraph
-from mdcompress.kinds import of_kind
 from mdcompress.layers.synapse import QuantSynapse
 from mdcompress.losses import LossParts, Moments, distillation_loss, layer_weights, own_moments
 from mdcompress.planning import plan_to_json
@@ -130,7 +129,7 @@ def distill(
 @contextlib.contextmanager
 def _weights_kept(student: Student) -> Iterator[None]:
     """Inside, no weight and no range of one is trained."""
-    layers = of_kind(student.modules(), QuantSynapse)
+    layers = [each for each in student.modules() if isinstance(each, QuantSynapse)]
     kept = [parameter for layer in layers for parameter in layer.weight_parameters() if parameter.requires_grad]
     for parameter in kept:
         parameter.requires_grad_(False)

@@ -17,7 +17,6 @@ from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.overrides import TorchFunctionMode
 
-from mdcompress.kinds import of_kind
 from mdcompress.losses import Moments, own_moments
 from mdcompress.processes import Processes
 from mdcompress.student import Student
@@ -107,7 +106,7 @@ class _GlobalStatistics(TorchFunctionMode):
 
     def enter_layer(self, layer: nn.Module, _inputs: object) -> None:
         """A student's layer begins."""
-        norms = of_kind(layer.children(), _BatchNorm)
+        norms = [each for each in layer.children() if isinstance(each, _BatchNorm)]
         self._before = {norm: norm.running_var.clone() for norm in norms if norm.running_var is not None}
 
     def leave_layer(self, _layer: nn.Module, _inputs: object, _output: object) -> None:
@@ -155,4 +154,6 @@ class _GlobalStatistics(TorchFunctionMode):
 
 def _norm_layers(network: nn.Module) -> tuple[nn.Module, ...]:
     """The modules that hold a batch norm of their own."""
-    return tuple(module for module in network.modules() if any(of_kind(module.children(), _BatchNorm)))
+    return tuple(
+        module for module in network.modules() if any(isinstance(each, _BatchNorm) for each in module.children())
+    )
