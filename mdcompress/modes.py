@@ -24,5 +24,6 @@ def evaluating(network: nn.Module) -> Iterator[None]:
 def train_with_frozen_norms(network: nn.Module) -> None:
     """Training mode, but every batch norm uses its running statistics and leaves them as they are."""
     network.train()
-    for norm in [each for each in network.modules() if isinstance(each, _BatchNorm)]:
-        norm.eval()
+    for module in network.modules():
+        if isinstance(module, _BatchNorm):
+            module.eval()

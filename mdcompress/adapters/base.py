@@ -242,7 +242,7 @@ def _states(module: nn.Module) -> Iterator[Tensor]:
                 case Tensor():
                     yield value
                 case dict():
-                    yield from [each for each in value.values() if isinstance(each, Tensor)]
+                    yield from (each for each in value.values() if isinstance(each, Tensor))
 
 
 def _copies(tensor: Tensor) -> bool:

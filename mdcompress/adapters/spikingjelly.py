@@ -369,7 +369,7 @@ def _contained_layers(module: Any) -> tuple[tuple[nn.Linear, ...], nn.Module] | 
     held = module.sub_module
     parts = list(held) if isinstance(held, nn.Sequential) else [held]
     before = [part for part in parts[:-1] if not isinstance(part, nn.Identity | nn.Dropout)]
-    linear = tuple([each for each in before if isinstance(each, nn.Linear)])
+    linear = tuple(each for each in before if isinstance(each, nn.Linear))
     return (linear, parts[-1]) if parts and len(linear) == len(before) else None
 
 

@@ -58,8 +58,4 @@ class Adapted(nn.Module):
 
 def carried(network: nn.Module) -> tuple[Adapter, ...]:
     """The adapters that the network carries: of every `Adapted` in it."""
-    return tuple(
-        adapter
-        for module in [each for each in network.modules() if isinstance(each, Adapted)]
-        for adapter in module.adapters
-    )
+    return tuple(adapter for module in network.modules() if isinstance(module, Adapted) for adapter in module.adapters)

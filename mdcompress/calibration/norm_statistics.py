@@ -88,8 +88,4 @@ def has_statistics(network: nn.Module) -> bool:
 
 
 def _norms(network: nn.Module) -> tuple[_BatchNorm, ...]:
-    return tuple(
-        norm
-        for norm in [each for each in network.modules() if isinstance(each, _BatchNorm)]
-        if norm.track_running_stats
-    )
+    return tuple(norm for norm in network.modules() if isinstance(norm, _BatchNorm) and norm.track_running_stats)

@@ -10,10 +10,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, TypeAlias, assert_never
+from typing import Any, assert_never
 
 import numpy as np
-import numpy.typing as npt
 
 from intsnn.graph import (
     IntAdd,
@@ -40,9 +39,8 @@ from intsnn.graph import (
 from intsnn.graph.bounds import TensorRole, carries
 from mdcompress.errors import ExportError
 from mdcompress.nir.files import nir_package
+from mdcompress.nir.rounding import Floats, drive_of, feedback_of, lost_half, offset_of, synapse_drive_of
 from mdcompress.recipe.nir import ReaderReset, ReaderStep
-
-Floats: TypeAlias = npt.NDArray[np.floating[Any]]
 
 STEPS: Mapping[ReaderStep, float] = {"euler": 1e-4, "jump": 1.0}  # dt: what snnTorch fixes; sinabs counts in steps
 
@@ -164,7 +162,7 @@ class _Writing:
         if node.multiplier.ndim > 1 or node.bias.ndim > 1:
             raise _refused(node, "NIR has no batch norm that differs from step to step", "use one norm for all steps")
         unit = self._units[node.name]
-        written = self._weights(synapse, node, unit=unit, offset=_offset(node) + self._drive_behind(node))
+        written = self._weights(synapse, node, unit=unit, offset=offset_of(node) + self._drive_behind(node))
         self._add(synapse, written, inputs=synapse.inputs[0], unit=unit)
         self.tensors[node.name] = self.tensors[synapse.name]
 
@@ -196,7 +194,7 @@ class _Writing:
         """What the one neuron that reads these currents adds to them at every step."""
         for reader in self.graph.of_type(IntNeuron):
             if node.name == reader.inputs[0] and self._is_fed_alone(reader):
-                return _feedback(reader) + (0.0 if reader.has_synapse else _drive(reader))
+                return feedback_of(reader) + (0.0 if reader.has_synapse else drive_of(reader))
         return 0.0
 
     # --- neurons -----------------------------------------------------------------------------------------------------
@@ -205,10 +203,10 @@ class _Writing:
         """IF, LIF or CubaLIF; I, LI or CubaLI where the potential is the answer."""
         _require_plain(node, self.reader)
         unit = self.tensors[node.inputs[0]].unit
-        alone, drive = self._is_fed_alone(node), np.any(_drive(node))
-        if (drive and node.has_synapse) or ((drive or np.any(_feedback(node))) and not alone):
+        alone, drive = self._is_fed_alone(node), np.any(drive_of(node))
+        if (drive and node.has_synapse) or ((drive or np.any(feedback_of(node))) and not alone):
             raise _refused(node, "it has a drive of its own, and shares its currents or keeps a synaptic state", _DRIVE)
-        if np.any(_synapse_drive(node)):
+        if np.any(synapse_drive_of(node)):
             raise _refused(node, "its synaptic state has a drive of its own", _DRIVE)
         full = _filler(node)
         decay = node.leak * 2.0**-node.guard_bits
@@ -246,7 +244,7 @@ class _Writing:
 
     def _levels(self, node: IntNeuron, unit: float) -> dict[str, Floats]:
         """Threshold and reset value in float units, without the half that rounding carries."""
-        half, word = _half(node.guard_bits), 2 ** (node.bit_width - 1)
+        half, word = lost_half(node.guard_bits), 2 ** (node.bit_width - 1)
         threshold = node.threshold - half - 0.5
         reset = np.clip(node.reset_value >> node.guard_bits, -word, word - 1) * 2.0**node.guard_bits
         if node.reset == "soft":
@@ -342,33 +340,6 @@ def _require_form(node: IntConv | IntLinear) -> None:
             node, "nir's own check of shapes knows convolutions of one group with square kernels only, and every "
             "reader runs it", "use square kernels in one group",
         )  # fmt: skip
-
-
-def _offset(node: IntRequant) -> Floats:
-    """What a requant adds to its product, in units of its output: its bias, without the half that its floor loses."""
-    offset: Floats = node.bias * 2.0**-node.shift - (0.5 if node.shift else 0.0)
-    return offset
-
-
-def _feedback(node: IntNeuron) -> Floats | float:
-    """What the recurrent path adds to the currents at every step, spikes or not."""
-    return _offset(node.recurrent_requant) if isinstance(node, IntRecurrentNeuron) else 0.0
-
-
-def _drive(node: IntNeuron) -> Floats:
-    """What the membrane gains in a step beside the halves of its roundings, in units of s_f."""
-    drive: Floats = node.drive - _half(node.guard_bits) + (_half(node.synapse_shift) if node.has_synapse else 0.0)
-    return drive
-
-
-def _synapse_drive(node: IntNeuron) -> Floats:
-    """Likewise of the synaptic state."""
-    drive: Floats = node.synapse_drive - (_half(node.synapse_shift) if node.has_synapse else 0.0)
-    return drive
-
-
-def _half(shift: int) -> int:
-    return 2 ** (shift - 1) if shift > 0 else 0
 
 
 def _filler(node: IntNode) -> Callable[[Any], Any]:

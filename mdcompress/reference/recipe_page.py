@@ -128,8 +128,9 @@ def _default_in_words(section: _Section, name: str, info: FieldInfo) -> str:
 
 def _values(annotation: object, metadata: Sequence[object]) -> str:
     """What may stand at a key, in words."""
-    for wording in [each for each in metadata if isinstance(each, Wording)]:
-        return wording.words
+    for mark in metadata:
+        if isinstance(mark, Wording):
+            return mark.words
     if get_origin(annotation) is Annotated:
         inner, *more = get_args(annotation)
         return _values(inner, [*metadata, *more])
