@@ -94,13 +94,15 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> object:
-    """Import the room of a public name at its first use."""
-    if name == "zoo":
-        return importlib.import_module("mdcompress.zoo")
-    if name in _ROOMS:
-        return getattr(importlib.import_module(f"mdcompress.{_ROOMS[name]}"), name)
-    raise AttributeError(f"module 'mdcompress' has no attribute {name!r}")
+if not TYPE_CHECKING:  # a type checker shall see the names above alone, and a misspelt one
+
+    def __getattr__(name: str) -> object:
+        """Import the room of a public name at its first use."""
+        if name == "zoo":
+            return importlib.import_module("mdcompress.zoo")
+        if name in _ROOMS:
+            return getattr(importlib.import_module(f"mdcompress.{_ROOMS[name]}"), name)
+        raise AttributeError(f"module 'mdcompress' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

@@ -64,11 +64,13 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> object:
-    """Import the room of a public name at its first use."""
-    if name in _ROOMS:
-        return getattr(importlib.import_module(f"intsnn.{_ROOMS[name]}"), name)
-    raise AttributeError(f"module 'intsnn' has no attribute {name!r}")
+if not TYPE_CHECKING:  # a type checker shall see the names above alone, and a misspelt one
+
+    def __getattr__(name: str) -> object:
+        """Import the room of a public name at its first use."""
+        if name in _ROOMS:
+            return getattr(importlib.import_module(f"intsnn.{_ROOMS[name]}"), name)
+        raise AttributeError(f"module 'intsnn' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

@@ -135,7 +135,7 @@ def test_public_names_are_sorted_importable_and_complete(package: ModuleType) ->
         assert getattr(package, name) is not None, name
     offered = {name for name in package.__all__ if name not in ("__version__", "zoo")}
     assert offered == set(package._ROOMS)
-    assert md.__getattr__("zoo") is importlib.import_module("mdcompress.zoo")
+    assert vars(md)["__getattr__"]("zoo") is importlib.import_module("mdcompress.zoo")
     with pytest.raises(AttributeError, match="has no attribute 'nonsense'"):
         _ = package.nonsense
 

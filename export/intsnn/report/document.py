@@ -43,7 +43,7 @@ class EnergyEntry:
 
 @dataclass(frozen=True)
 class PlacedEntry:
-    """One synapse on arrays, in the letters of mapping.py.
+    """One synapse on arrays, in the letters of intsnn.mapping.
 
     positions: output positions; kernel: K; slices: S; polarity: P; array_kernel: arrays of a PE; rows: used rows of
     each block of rows; column_blocks: N_c; groups_per_array: G_a; input_bits: bits of an input, one after another;

@@ -180,6 +180,41 @@ def test_a_class_without_such_a_method_is_told_to_have_one() -> None:
     assert caught.value.hints[0] == "give InList a method reset_state() that puts its state to rest"
 
 
+class OfOneSize(nn.Module):
+    """It keeps its membrane from call to call, in the sizes of the call before."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.v: Tensor | float = 0.0
+
+    def clear(self) -> None:
+        self.v = 0.0
+
+    def forward(self, x: Tensor) -> Tensor:
+        spikes = []
+        for current in x:
+            h = 0.5 * self.v + current
+            spikes.append((h >= 1.0).to(x.dtype))
+            self.v = h - spikes[-1]
+        return torch.stack(spikes)
+
+
+def test_the_probe_starts_from_rest_and_its_error_names_the_reset() -> None:
+    """The pass that finds the neuron leaves state in it; a copy of it is what the probe runs."""
+
+    def describe(module: nn.Module) -> NeuronModel | None:
+        return MODEL if isinstance(module, OfOneSize) else None
+
+    made, x = loud(OfOneSize()), sample()
+    with pytest.raises(TraceError, match="fails on currents of shape") as caught:
+        trace(made, x, adapters=[NeuronAdapter(describe)])
+    said = "where it keeps state from call to call, if clear() puts its state to rest, say so: OfOneSize.reset_state"
+    assert any(hint.startswith(said) for hint in caught.value.hints)
+    adapted = Adapted(made, [NeuronAdapter(describe, reset=OfOneSize.clear)])
+    student = md.compress(adapted, x, "8bit", [x])
+    assert md.verify(student, x).equal
+
+
 def test_an_adapter_that_resets_travels_with_the_network() -> None:
     adapter = NeuronAdapter(_describe, _run, reset=Cleared.clear)
     made, x = loud(Cleared()), sample()
