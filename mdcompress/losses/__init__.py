@@ -1,7 +1,7 @@
 """What a student returns and what its teacher returns -> losses. Pure functions; no gradient flows into a teacher.
 
-Letters as in `mdcompress.graph`: T steps (T_s the student's, T_t >= T_s the teacher's), N batch, K classes. The formulas
-are this project's choices; each names where its form comes from.
+Letters as in `mdcompress.graph`: T steps (T_s the student's, T_t >= T_s the teacher's), N batch, K classes. The
+formulas are this project's choices; each names where its form comes from.
 """
 
 from mdcompress.distances import (
