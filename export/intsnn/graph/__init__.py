@@ -1,14 +1,13 @@
 """The integer graph and the types of its nodes."""
 
-from intsnn.graph.graph import (
-    FORMAT_VERSION,
+from intsnn.graph.graph import FORMAT_VERSION, IntGraph
+from intsnn.graph.nodes import (
     NODE_TYPES,
     IntAdd,
     IntConcat,
     IntConv,
     IntConvTranspose,
     IntFlatten,
-    IntGraph,
     IntInput,
     IntLinear,
     IntMatMul,

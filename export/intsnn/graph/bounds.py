@@ -15,13 +15,13 @@ from typing import assert_never
 import numpy as np
 
 from intsnn.arithmetic import Bounds, IntArray, IntType, shift_floor
-from intsnn.graph.graph import (
+from intsnn.graph.graph import IntGraph
+from intsnn.graph.nodes import (
     IntAdd,
     IntConcat,
     IntConv,
     IntConvTranspose,
     IntFlatten,
-    IntGraph,
     IntInput,
     IntLinear,
     IntMatMul,

@@ -8,7 +8,6 @@ from typing import TypeVar, assert_never
 
 from intsnn.errors import GraphError
 from intsnn.graph.nodes import (
-    NODE_TYPES,
     IntAdd,
     IntConcat,
     IntConv,
@@ -28,40 +27,8 @@ from intsnn.graph.nodes import (
     IntSlice,
     IntSum,
     IntTranspose,
-    Rearrangement,
-    Shape,
-    Sizes,
     Synapse,
 )
-
-__all__ = [
-    "FORMAT_VERSION",
-    "NODE_TYPES",
-    "IntAdd",
-    "IntConcat",
-    "IntConv",
-    "IntConvTranspose",
-    "IntFlatten",
-    "IntGraph",
-    "IntInput",
-    "IntLinear",
-    "IntMatMul",
-    "IntMultiply",
-    "IntNeuron",
-    "IntNode",
-    "IntPool",
-    "IntReadout",
-    "IntRecurrentNeuron",
-    "IntRequant",
-    "IntReshape",
-    "IntSlice",
-    "IntSum",
-    "IntTranspose",
-    "Rearrangement",
-    "Shape",
-    "Sizes",
-    "Synapse",
-]
 
 FORMAT_VERSION = 1
 NodeT = TypeVar("NodeT", bound=IntNode)

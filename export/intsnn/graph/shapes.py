@@ -6,7 +6,7 @@ import math
 from typing import assert_never
 
 from intsnn.errors import GraphError
-from intsnn.graph.graph import (
+from intsnn.graph.nodes import (
     IntAdd,
     IntConcat,
     IntConv,

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from numpy.lib.stride_tricks import sliding_window_view
 
 from intsnn.arithmetic import IntArray
-from intsnn.graph.graph import IntConv, IntConvTranspose, IntLinear, IntPool, Sizes, Synapse
+from intsnn.graph.nodes import IntConv, IntConvTranspose, IntLinear, IntPool, Sizes, Synapse
 
 _EXACT_IN_FLOAT64 = 2**53  # every integer up to here is a float64, so a float64 product of integers is exact
 
