@@ -95,17 +95,8 @@ def distill(
     stages = GradualBits(student, spec.gradual)
     target = _Teacher.of(teacher, student, spec, train, seed, device)
     validated = _Distillation(student, target, spec, own_moments).validation if spec.best == "loss" else None
-    identity = {
-        "kind": "distillation",
-        "network": structure_digest(student),
-        "plan": text_digest(plan_to_json(student.plan)),
-        "teacher": "none" if target is None else value_digest(target.network),
-        **spec_items("distill", spec),
-        **spec_items("train", settings),
-        "seed": str(seed),
-        "processes": str(processes.size),
-        "batches": str(count_batches(train)),
-    }
+    steps = {"seed": str(seed), "processes": str(processes.size), "batches": str(count_batches(train))}
+    identity = {**_identity(student, target, spec, settings), **steps}
     job = Job(
         network=student,
         objective=_Distillation(student, target, spec, moments_over(processes)),
@@ -124,6 +115,18 @@ def distill(
     with _weights_kept(student) if spec.weights == "keep" else contextlib.nullcontext():
         run_job(job)
     return student
+
+
+def _identity(student: Student, target: _Teacher | None, spec: DistillSpec, settings: TrainSpec) -> dict[str, str]:
+    """What a checkpoint's training must have in common with this one: networks, plan and recipe."""
+    return {
+        "kind": "distillation",
+        "network": structure_digest(student),
+        "plan": text_digest(plan_to_json(student.plan)),
+        "teacher": "none" if target is None else value_digest(target.network),
+        **spec_items("distill", spec),
+        **spec_items("train", settings),
+    }
 
 
 @contextlib.contextmanager
