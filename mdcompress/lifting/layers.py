@@ -1,0 +1,675 @@
+"""Operators that are layers, as nodes: convolution, matrix products, norms, poolings, sums over a sample's axes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mdcompress.errors import TraceError
+from mdcompress.lifting.cells import REDUCED, Arrangement, Pattern
+from mdcompress.lifting.context import Context
+from mdcompress.lifting.expressions import resolve
+from mdcompress.lifting.moving import Gathering
+from mdcompress.lifting.network import LayerNode, LiftedNode, Pool, ProductNode, StepNormNode, TimeNode, TotalNode
+from mdcompress.lifting.operators import sum_of
+from mdcompress.lifting.tape import Op, Operand
+
+_CONVOLUTIONS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
+_TRANSPOSED = {1: nn.ConvTranspose1d, 2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
+_NORMS = {1: nn.BatchNorm1d, 2: nn.BatchNorm1d, 3: nn.BatchNorm2d, 4: nn.BatchNorm3d}
+_ADVICE = {
+    "softmax": "attention without softmax, q @ k.transpose(-2, -1) @ v of spikes, has an integer form",
+    "layer_norm": "use batch norm: its statistics are constants when the network is run",
+    "group_norm": "use batch norm: its statistics are constants when the network is run",
+    "cumsum": "let a neuron integrate: a state that goes from step to step",
+    "sort": "a graph does not order values",
+    "topk": "a graph does not order values",
+    "bernoulli": "draw random numbers before the network: an encoder of its input belongs to the data",
+}
+
+
+def record_layer(context: Context, op: Op) -> None:
+    """Write the node of an operator that is none on elements.
+
+    Raises:
+        TraceError: a graph cannot hold it; it is named, with the place.
+    """
+    recorder = _RECORDERS.get(op.name)
+    if recorder is None:
+        word = next((word for word in _ADVICE if word in op.name), "")
+        raise TraceError(
+            f"the network calls {op.name.strip('_')}, which a graph of spiking layers cannot hold ({op.place})",
+            hints=[_ADVICE.get(word, "use convolution, linear, batch norm, pooling, sums, and spiking neurons")],
+        )
+    recorder(context, op)
+
+
+def _read(
+    context: Context, operand: Operand, op: Op, what: str, *, first: int | None = None
+) -> tuple[Arrangement, Pattern]:
+    """What a layer reads, as rows and their pattern."""
+    assert operand.labels is not None
+    resolve(context, operand.labels)
+    rows = context.rows(operand.labels, op.place, what, first=first)
+    pattern = context.cells.pattern(operand.labels, operand.value, rows)
+    if pattern is None:
+        raise TraceError(
+            f"{what} reads other things at one step or sample than at another ({op.place})",
+            hints=[
+                "let every step make the same calls; spikes of the step before belong into a recurrent neuron, which "
+                "reads its own"
+            ],
+        )
+    return rows, pattern
+
+
+def _write(
+    context: Context,
+    op: Op,
+    rows: Arrangement,
+    order: Tensor,
+    key: object,
+    make: Callable[[], LiftedNode],
+    shape: tuple[int, ...],
+    name: str = "",
+) -> int:
+    """The node, and what the cells of the output are. order: [B, P] flat places of the output's rows."""
+    number = context.keys.get(key)
+    if number is None:
+        number = context.new_node(key, make(), shape, name)
+        if bool((rows.steps == REDUCED).all()):
+            context.reduced.add(number)
+    cells = op.base + order
+    context.cells.assign(
+        cells,
+        number,
+        rows.steps[:, None].expand_as(cells),
+        rows.samples[:, None].expand_as(cells),
+        torch.arange(cells.shape[1]).expand_as(cells),
+    )
+    return number
+
+
+def _constant(operand: Any, op: Op, what: str) -> Operand | None:
+    if operand is None:
+        return None
+    if operand.labels is not None:
+        raise TraceError(
+            f"the {what} of a layer depend on the input ({op.place})",
+            hints=["a graph's weights are constants; attention of spikes is a matrix product q @ k"],
+        )
+    if operand.random:
+        raise TraceError(f"the {what} of a layer are random ({op.place})", hints=["switch noise off in evaluation"])
+    found: Operand = operand
+    return found
+
+
+# ---------------------------------------------------------------------- convolutions
+
+
+def _convolution(context: Context, op: Op) -> None:
+    x, weight, bias, stride, padding, dilation, transposed, output_padding, groups = op.arguments
+    what = "a convolution"
+    weight, bias = _constant(weight, op, "weights"), _constant(bias, op, "biases")
+    rows, pattern = _read(context, x, op, what)
+    spatial = len(op.shape) - 2
+    stride, padding, dilation = (_each(value, spatial) for value in (stride, padding, dilation))
+    name = context.parameters.name(weight)
+    values = weight.value
+    kernel = tuple(values.shape[2:])
+    axes = list(range(spatial))
+    folded = [axis for axis in axes if _is_time(context, x, 2 + axis)]
+    if any((kernel[axis], stride[axis], padding[axis]) != (1, 1, 0) for axis in folded):
+        raise TraceError(f"{what} mixes steps: its kernel reaches over time ({op.place})", hints=["kernel (1, k, k)"])
+    kept = [axis for axis in axes if axis not in folded]
+    pattern, pads = _without_padding(pattern, len(kept), op)
+    if len(pattern.shape) != 1 + len(kept):
+        raise TraceError(
+            f"{what} reads {list(x.shape)}, of which a sample is {list(pattern.shape)} ({op.place})",
+            hints=["give it [T*N, C, H, W]: one row for each step and sample"],
+        )
+    sizes = tuple(tuple(value[axis] for axis in kept) for value in (stride, padding, dilation))
+    module_name = name.removesuffix(".weight") if name else op.place.module
+    key = ("conv", name or _digest(values), None if bias is None else context.parameters.name(bias) or _digest(bias.value),
+           sizes, tuple(output_padding), transposed, groups, pads)  # fmt: skip
+
+    def make() -> LiftedNode:
+        reads = context.gathered(pattern, op.place)
+        made = context.made.get(key)
+        if made is None:
+            module = _convolution_module(context, op, weight, bias, kept, folded, sizes, pads)
+            made = context.made[key] = context.building.add(module_name or "conv", module)
+        return LayerNode(made, reads)
+
+    order, shape = _output_rows(op, rows, x.shape, [0, *(2 + axis for axis in folded)])
+    number = _write(context, op, rows, order, (key, pattern.key), make, shape)
+    node = context.nodes[number]
+    assert isinstance(node, LayerNode)
+    context.names[number] = node.module
+
+
+def _convolution_module(
+    context: Context,
+    op: Op,
+    weight: Operand,
+    bias: Operand | None,
+    kept: list[int],
+    folded: list[int],
+    sizes: tuple[tuple[int, ...], ...],
+    pads: tuple[tuple[int, int], ...],
+) -> nn.Module:
+    transposed, output_padding, groups = op.arguments[6:9]
+    stride, padding, dilation = sizes
+    values = context.parameters.tensor(weight, tuple(weight.shape))
+    if folded:
+        values = nn.Parameter(values.detach().flatten(2).reshape(*values.shape[:2], *(values.shape[2 + axis] for axis in kept)), requires_grad=False)
+    if any(low or high for low, high in pads):
+        if transposed:
+            raise TraceError(f"a transposed convolution reads a padded map ({op.place})", hints=["leave the padding out"])
+        values, padding = _padded_kernel(values, padding, dilation, pads)
+    rank = len(kept)
+    classes: Any = _TRANSPOSED if transposed else _CONVOLUTIONS
+    out_channels, in_channels = values.shape[0], values.shape[1] * groups
+    options: dict[str, Any] = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+    if transposed:
+        out_channels, in_channels = values.shape[1] * groups, values.shape[0]
+        options["output_padding"] = tuple(_each(output_padding, rank))
+    module = classes[rank](
+        in_channels, out_channels, tuple(values.shape[2:]), bias=bias is not None, device="meta", **options
+    )
+    module.weight = _as_parameter(values)
+    if bias is not None:
+        module.bias = _as_parameter(context.parameters.tensor(bias, tuple(bias.shape)))
+    found: nn.Module = module
+    return found
+
+
+def _padded_kernel(
+    values: Tensor, padding: tuple[int, ...], dilation: tuple[int, ...], pads: tuple[tuple[int, int], ...]
+) -> tuple[Tensor, tuple[int, ...]]:
+    """The kernel and the even padding that do what zeros around the map and the layer's own padding did."""
+    more: list[int] = []
+    extra: list[int] = []
+    for axis in reversed(range(len(pads))):
+        low, high = pads[axis]
+        wide = max(low, high)
+        before, after = wide - low, wide - high
+        if before % dilation[axis] or after % dilation[axis]:
+            raise TraceError("zeros around a map are uneven for a dilated kernel", hints=["pad both sides alike"])
+        more += [before // dilation[axis], after // dilation[axis]]
+        extra.insert(0, wide)
+    padded = tuple(own + wide for own, wide in zip(padding, extra, strict=True))
+    if not any(more):
+        return values, padded
+    return nn.Parameter(nn.functional.pad(values.detach(), more), requires_grad=False), padded
+
+
+def _without_padding(pattern: Pattern, spatial: int, op: Op) -> tuple[Pattern, tuple[tuple[int, int], ...]]:
+    """A pattern without the zeros around its map, and how many there were on each side of each axis."""
+    held = (pattern.nodes >= 0).reshape(pattern.shape)
+    none = ((0, 0),) * spatial
+    if bool(held.all()) or len(pattern.shape) != 1 + spatial:
+        return pattern, none
+    pads, box = [], [slice(None)]
+    for axis in range(1, len(pattern.shape)):
+        others = [other for other in range(len(pattern.shape)) if other != axis]
+        inside = held.amax(others).nonzero().squeeze(1)
+        low, high = int(inside[0]), pattern.shape[axis] - 1 - int(inside[-1])
+        pads.append((low, high))
+        box.append(slice(low, pattern.shape[axis] - high))
+    kept = held[tuple(box)]
+    if not bool(kept.all()) or bool(pattern.constants.any()):
+        raise TraceError(
+            f"constants are joined with what a layer reads ({op.place})",
+            hints=["zeros around a map are a padding; other constants can be the bias of the layer before"],
+        )
+    nodes, places = (each.reshape(pattern.shape)[tuple(box)] for each in (pattern.nodes, pattern.places))
+    inner = Pattern(
+        nodes.reshape(-1), places.reshape(-1), torch.zeros(nodes.numel(), dtype=torch.float64), tuple(nodes.shape)
+    )
+    return inner, tuple(pads)
+
+
+def _is_time(context: Context, x: Operand, axis: int) -> bool:
+    """Whether steps or samples differ along an axis of a tensor."""
+    assert x.labels is not None
+    cells = x.labels.clamp(min=0)
+    code = context.cells.step[cells] * 4096 + context.cells.sample[cells]
+    return bool((code != code.narrow(axis, 0, 1)).masked_fill(x.labels < 0, False).any())
+
+
+def _output_rows(
+    op: Op, rows: Arrangement, read: torch.Size, batch: list[int]
+) -> tuple[Tensor, tuple[int, ...]]:
+    """The rows of an output whose batch axes are those of the input: [B, P], and the shape of a sample."""
+    index = torch.arange(op.size).reshape(op.shape)
+    own = [axis for axis in range(len(op.shape)) if axis not in batch]
+    turned = index.permute(*batch, *own).reshape(math.prod(op.shape[axis] for axis in batch), -1)
+    firsts = torch.arange(math.prod(read)).reshape(read)
+    firsts = firsts.permute(*batch, *(axis for axis in range(len(read)) if axis not in batch)).flatten(len(batch))[..., 0].reshape(-1)
+    rank = torch.full((math.prod(read),), -1)
+    rank[firsts] = torch.arange(len(firsts))
+    by_row = rank[rows.order]
+    which = by_row.amax(1)
+    return turned[which], tuple(op.shape[axis] for axis in own)
+
+
+# ---------------------------------------------------------------------- linear layers and products
+
+
+def _addmm(context: Context, op: Op) -> None:
+    bias, x, weight = op.arguments[:3]
+    if weight.labels is not None or (bias is not None and bias.labels is not None):
+        raise TraceError(f"a matrix product reads currents ({op.place})", hints=["multiply spikes: q @ k"])
+    _linear(context, op, x, weight, bias)
+
+
+def _mm(context: Context, op: Op) -> None:
+    x, weight = op.arguments[:2]
+    if x.labels is None:
+        _linear_from_left(context, op, x, weight)
+    elif weight.labels is None:
+        _linear(context, op, x, weight, None)
+    else:
+        raise TraceError(f"samples are multiplied with each other ({op.place})", hints=["q @ k within a sample"])
+
+
+def _linear(context: Context, op: Op, x: Operand, weight: Operand, bias: Operand | None) -> None:
+    weight_given = _constant(weight, op, "weights")
+    assert weight_given is not None and weight_given.value is not None
+    bias = _constant(bias, op, "biases")
+    rows, pattern = _read(context, x, op, "a linear layer")
+    name = context.parameters.name(weight_given)
+    matrix = weight_given.value.t()
+    key = ("linear", name or _digest(matrix), None if bias is None else context.parameters.name(bias) or _digest(bias.value))
+    shape = (*pattern.shape[:-1], op.shape[1])
+    width = x.shape[1]
+    order = (rows.order[:, ::width] // width)[:, :, None] * op.shape[1] + torch.arange(op.shape[1])
+
+    def make() -> LiftedNode:
+        reads = context.gathered(pattern, op.place)
+        made = context.made.get(key)
+        if made is None:
+            layer = nn.Linear(width, op.shape[1], bias=bias is not None, device="meta")
+            layer.weight = _as_parameter(context.parameters.tensor(weight_given, tuple(matrix.shape)) if name else matrix.float())
+            if bias is not None:
+                layer.bias = _as_parameter(context.parameters.tensor(bias, tuple(bias.shape)).reshape(-1))
+            wanted = name.removesuffix(".weight") if name else op.place.module
+            made = context.made[key] = context.building.add(wanted or "linear", layer)
+        return LayerNode(made, reads, folds=False)
+
+    number = _write(context, op, rows, order.reshape(len(order), -1), (key, pattern.key), make, shape)
+    node = context.nodes[number]
+    assert isinstance(node, LayerNode)
+    context.names[number] = node.module
+
+
+def _linear_from_left(context: Context, op: Op, weight: Operand, x: Operand) -> None:
+    """weight @ x with x [F, B]: a linear layer of the columns."""
+    raise TraceError(
+        f"a constant matrix is multiplied from the left ({op.place})", hints=["write x @ weight.t(), nn.Linear"]
+    )
+
+
+def _bmm(context: Context, op: Op) -> None:
+    left, right = op.arguments[:2]
+    if left.labels is None or right.labels is None:
+        _batched_linear(context, op, left, right)
+        return
+    (rows, first), (other, second) = (_read(context, each, op, "a matrix product") for each in (left, right))
+    if not torch.equal(rows.steps, other.steps) or not torch.equal(rows.samples, other.samples):
+        raise TraceError(f"a matrix product mixes steps or samples ({op.place})", hints=["q @ k within a sample"])
+    for pattern in (first, second):
+        if not all(source in context.spiking for source in pattern.sources):
+            raise TraceError(
+                f"a matrix product reads currents ({op.place})",
+                hints=["put a neuron before it: a product of currents has no integer form"],
+            )
+    heads = first.shape[0] if len(first.shape) == 3 else 1
+    shape = (heads, *op.shape[1:]) if len(first.shape) == 3 else tuple(op.shape[1:])
+    per = op.shape[1] * op.shape[2]
+    width = left.shape[1] * left.shape[2]
+    blocks = rows.order[:, ::width] // width
+    order = (blocks[:, :, None] * per + torch.arange(per)).reshape(len(blocks), -1)
+
+    def make() -> LiftedNode:
+        return ProductNode(context.gathered(first, op.place), context.gathered(second, op.place), "matmul")
+
+    number = _write(context, op, rows, order, ("bmm", first.key, second.key), make, shape)
+    context.spiking.add(number)
+
+
+def _batched_linear(context: Context, op: Op, left: Operand, right: Operand) -> None:
+    """x @ W, with the one matrix W repeated for every row of the batch."""
+    weight = right if right.labels is None else left
+    assert weight.value is not None
+    if right.labels is not None or not bool((weight.value == weight.value[:1]).all()):
+        raise TraceError(
+            f"a matrix of constants is multiplied ({op.place})", hints=["use nn.Linear: x @ weight.t()"]
+        )
+    x = left
+    assert x.labels is not None
+    flat = Operand(x.labels.reshape(-1, x.shape[2]), None if x.value is None else x.value.reshape(-1, x.shape[2]))
+    single = Operand(None, weight.value[0], weight.origin, weight.random)
+    folded = Op(op.number, op.name, op.arguments, op.options, op.base, torch.Size((op.shape[0] * op.shape[1], op.shape[2])), op.place)
+    _linear(context, folded, flat, single, None)
+
+
+# ---------------------------------------------------------------------- norms
+
+
+def _batch_norm(context: Context, op: Op) -> None:
+    x, weight, bias, mean, variance, *rest = op.arguments
+    training = rest[0] if op.name != "_native_batch_norm_legit_no_training" else False
+    eps = float(rest[-1] if op.name != "_batch_norm_impl_index" else rest[2])
+    if training or mean is None:
+        raise TraceError(
+            f"a batch norm uses the statistics of the batch at hand ({op.place})",
+            hints=["use track_running_stats=True, and evaluation mode"],
+        )
+    rows, pattern = _read(context, x, op, "a batch norm", first=1)
+    order, shape = rows.order, pattern.shape
+    if len(shape) not in _NORMS:
+        raise TraceError(f"a batch norm reads samples {shape} ({op.place})", hints=["norm maps: [T*N, C, H, W]"])
+    names = [None if each is None else context.parameters.name(each) for each in (mean, weight)]
+    key = ("norm", *(name or (None if each is None else _digest(each.value)) for name, each in zip(names, (mean, weight), strict=True)),
+           None if bias is None else context.parameters.name(bias) or _digest(bias.value), eps)  # fmt: skip
+    made = context.made.get(key)
+    if made is None:
+        norm = _NORMS[len(shape)](shape[0], eps=eps, affine=weight is not None, device="meta")
+        norm.running_mean, norm.running_var = (context.parameters.tensor(each).detach() for each in (mean, variance))
+        norm.num_batches_tracked = torch.tensor(0)
+        if weight is not None:
+            norm.weight = _as_parameter(context.parameters.tensor(weight))
+            norm.bias = _as_parameter(context.parameters.tensor(bias))
+        wanted = names[0].removesuffix(".running_mean") if names[0] else op.place.module
+        made = context.made[key] = context.building.add(wanted or "norm", norm.eval())
+    _write(context, op, rows, order, ("norm", made, pattern.key), lambda: LayerNode(made, context.gathered(pattern, op.place)), shape, made)
+
+
+# ---------------------------------------------------------------------- poolings and sums
+
+
+def _pool(context: Context, op: Op) -> None:
+    x = op.arguments[0]
+    rank = next(int(letter) for letter in op.name if letter.isdigit())
+    options = _pool_options(op, rank)
+    rows, pattern = _read(context, x, op, "a pooling")
+    batch = len(op.shape) - rank - 1
+    spatial = list(range(batch + 1, len(op.shape)))
+    folded = [axis for axis in spatial if _is_time(context, x, axis)]
+    function = options.pop("function")
+    if folded:
+        rank, options = _without_axes(op, options, [axis - spatial[0] for axis in folded], rank)
+        function = f"{function[:-2]}{rank}d"
+    _require_even(op, options, [x.shape[axis] for axis in spatial if axis not in folded])
+    pattern, pads = _without_padding(pattern, rank, op)
+    if any(low or high for low, high in pads):
+        options = _padded_pool(context, op, options, pads, pattern, rank)
+    if len(pattern.shape) != 1 + rank:
+        raise TraceError(f"a pooling reads samples {list(pattern.shape)} ({op.place})", hints=["pool [T*N, C, H, W]"])
+    order, shape = _output_rows(op, rows, x.shape, [*range(batch), *folded])
+    key = (function, tuple(sorted(options.items())))
+
+    def make() -> LiftedNode:
+        made = context.made.get((key, op.place.module))
+        if made is None:
+            wanted = op.place.module if _is_pool(op) else f"{op.place.module}.pool".lstrip(".")
+            made = context.made[key, op.place.module] = context.building.add(wanted or "pool", _pool_module(function, options))
+        return LayerNode(made, context.gathered(pattern, op.place))
+
+    number = _write(context, op, rows, order, (key, pattern.key), make, shape)
+    if "max" in function and all(source in context.spiking for source in pattern.sources):
+        context.spiking.add(number)
+    if "avg" in function and all(source in context.spiking for source in pattern.sources):
+        context.spiking.add(number)
+
+
+def _is_pool(op: Op) -> bool:
+    return "pool" in op.place.module.lower()
+
+
+_POOL_CLASSES = {
+    **{f"{kind}_pool{rank}d": getattr(nn, f"{name}Pool{rank}d") for kind, name in (("max", "Max"), ("avg", "Avg")) for rank in (1, 2, 3)},
+    **{f"adaptive_{kind}_pool{rank}d": getattr(nn, f"Adaptive{name}Pool{rank}d") for kind, name in (("max", "Max"), ("avg", "Avg")) for rank in (1, 2, 3)},
+}  # fmt: skip
+
+
+def _pool_module(function: str, options: dict[str, Any]) -> nn.Module:
+    found: nn.Module = _POOL_CLASSES[function](**options)
+    return found
+
+
+def _pool_options(op: Op, rank: int) -> dict[str, Any]:
+    given = op.arguments[1:]
+
+    def argument(place: int, default: Any) -> Any:
+        return given[place] if len(given) > place and given[place] is not None else default
+
+    if "adaptive" in op.name:
+        kind = "max" if "max" in op.name else "avg"
+        return {"function": f"adaptive_{kind}_pool{rank}d", "output_size": tuple(_each(given[0], rank))}
+    kernel = tuple(_each(given[0], rank))
+    stride = tuple(_each(argument(1, None) or kernel, rank))
+    padding = tuple(_each(argument(2, 0), rank))
+    if "max" in op.name:
+        if any(size != 1 for size in _each(argument(3, 1), rank)):
+            raise TraceError(f"a max pooling is dilated ({op.place})", hints=["use a plain window"])
+        ceil = bool(argument(4, False))
+        return {"function": f"max_pool{rank}d", "kernel_size": kernel, "stride": stride, "padding": padding, "ceil_mode": ceil}
+    ceil, counts, divisor = bool(argument(3, False)), bool(argument(4, True)), argument(5, None)
+    if divisor is not None:
+        raise TraceError(f"an average pooling has a divisor of its own ({op.place})", hints=["divide by the window"])
+    return {
+        "function": f"avg_pool{rank}d", "kernel_size": kernel, "stride": stride, "padding": padding, "ceil_mode": ceil,
+        "count_include_pad": counts,
+    }  # fmt: skip
+
+
+def _require_even(op: Op, options: dict[str, Any], sizes: list[int]) -> None:
+    """Drop what has no effect: a ceil mode where windows fit, padding that is not counted where there is none."""
+    if "kernel_size" not in options:
+        return
+    kernel, stride, padding = options["kernel_size"], options["stride"], options["padding"]
+    fits = all((size + 2 * p - k) % s == 0 for size, k, s, p in zip(sizes, kernel, stride, padding, strict=True))
+    if fits or options["ceil_mode"] is False:
+        options["ceil_mode"] = False
+    if not any(padding) and options["ceil_mode"] is False and "count_include_pad" in options:
+        options["count_include_pad"] = True
+
+
+def _padded_pool(
+    context: Context,
+    op: Op,
+    options: dict[str, Any],
+    pads: tuple[tuple[int, int], ...],
+    pattern: Pattern,
+    rank: int,
+) -> dict[str, Any]:
+    """Zeros around a map as the padding of the pooling."""
+    is_max = "count_include_pad" not in options
+    even = all(low == high for low, high in pads)
+    spikes = all(source in context.spiking for source in pattern.sources)
+    if not even or "kernel_size" not in options or (is_max and not spikes):
+        raise TraceError(f"a pooling reads a map with zeros around it ({op.place})", hints=["give it padding=..."])
+    padding = tuple(own + low for own, (low, _) in zip(options["padding"], pads, strict=True))
+    if any(2 * p > k for p, k in zip(padding, options["kernel_size"], strict=True)):
+        raise TraceError(f"a pooling reads a map with many zeros around it ({op.place})", hints=["pad less"])
+    return {**options, "padding": padding}
+
+
+def _without_axes(op: Op, options: dict[str, Any], axes: list[int], rank: int) -> tuple[int, dict[str, Any]]:
+    """A pooling without the axes along which it does nothing, as over time."""
+    kept = [axis for axis in range(rank) if axis not in axes]
+    reduced: dict[str, Any] = {}
+    for name, value in options.items():
+        reduced[name] = tuple(value[axis] for axis in kept) if isinstance(value, tuple) else value
+    idle = {"kernel_size": 1, "stride": 1, "padding": 0}
+    moves = any(name in options and any(options[name][axis] != value for axis in axes) for name, value in idle.items())
+    if moves or ("output_size" in options and any(options["output_size"][axis] not in (None, op.shape[-rank + axis]) for axis in axes)):
+        raise TraceError(f"a pooling reaches over steps ({op.place})", hints=["kernel (1, k, k)"])
+    return len(kept), reduced
+
+
+def _reduction(context: Context, op: Op) -> None:
+    x, *rest = op.arguments
+    mode = "mean" if op.name == "mean" else "sum"
+    given = rest[0] if rest else op.options.get("dim")
+    axes = sorted(axis % len(x.shape) for axis in (_each(given, 1) if given not in (None, [], ()) else range(len(x.shape))))
+    timed = [axis for axis in axes if _is_time(context, x, axis)]
+    own = [axis for axis in axes if axis not in timed]
+    if timed:
+        _fold_time(context, op, x, timed, own, mode)
+        return
+    what = f"a {mode} over axes {axes}"
+    rows, pattern = _read(context, x, op, what)
+    kept = [axis for axis in range(len(x.shape)) if not _is_time(context, x, axis)]
+    if len(kept) != len(pattern.shape):
+        raise TraceError(f"{what} reads steps and samples folded with its axes ({op.place})", hints=["unflatten first"])
+    inside = tuple(kept.index(axis) for axis in own)
+    batch = [axis for axis in range(len(x.shape)) if axis not in kept]
+    index = torch.arange(op.size).reshape([1 if axis in own else size for axis, size in enumerate(x.shape)])
+    turned = index.permute(*batch, *kept).reshape(math.prod(x.shape[axis] for axis in batch) if batch else 1, -1)
+    firsts = torch.arange(math.prod(x.shape)).reshape(tuple(x.shape)).permute(*batch, *kept).reshape(len(turned), -1)[:, 0]
+    rank = torch.full((math.prod(x.shape),), -1)
+    rank[firsts] = torch.arange(len(firsts))
+    order = turned[rank[rows.order].amax(1)]
+    shape = tuple(1 if place in inside else size for place, size in enumerate(pattern.shape))
+
+    def make() -> LiftedNode:
+        return TotalNode(context.gathered(pattern, op.place), inside, mode)  # type: ignore[arg-type]
+
+    number = _write(context, op, rows, order, (mode, inside, pattern.key), make, shape)
+    if all(source in context.spiking for source in pattern.sources):
+        context.spiking.add(number)
+
+
+def _fold_time(context: Context, op: Op, x: Operand, timed: list[int], own: list[int], mode: str) -> None:
+    """A sum over steps as an expression of their elements; sums over a sample's axes come first, as a node."""
+    assert x.labels is not None
+    if len(timed) > 1:
+        raise TraceError(f"a {op.name} is taken over samples ({op.place})", hints=["keep the batch as an axis"])
+    labels, values = x.labels, x.value
+    if own:
+        inner_shape = torch.Size(1 if axis in own else size for axis, size in enumerate(labels.shape))
+        inner = context.cells.append(op.name, (x, tuple(own), True), torch.sum, _like(op, inner_shape))
+        step = context.cells.step[labels.clamp(min=0)].amax(own, keepdim=True)
+        sample = context.cells.sample[labels.clamp(min=0)].amax(own, keepdim=True)
+        held = slice(inner.base, inner.base + inner.size)
+        context.cells.step[held], context.cells.sample[held] = step.reshape(-1), sample.reshape(-1)
+        folded = Op(inner.number, op.name, (x, tuple(own), True), {}, inner.base, inner_shape, op.place)
+        context.cells.ops[inner.number] = folded
+        _reduction(context, folded)
+        labels, values = torch.arange(inner.base, inner.base + inner.size).reshape(inner_shape), None
+    (axis,) = timed
+    parts = labels.unbind(axis)
+    kept = parts[0].shape
+    fixed = [None] * len(parts) if values is None else list(values.unbind(axis))
+    operands = [
+        Operand(part if bool((part >= 0).any()) else None, value if value is not None else None)
+        for part, value in zip(parts, fixed, strict=True)
+    ]
+    share = 1.0 / len(parts) if mode == "mean" else 1.0
+    evaluate: Callable[..., Tensor] = lambda *each: sum_of(*torch.broadcast_tensors(*each)) * share  # noqa: E731
+    total = Op(op.number, "sum", tuple(operands), {}, op.base, op.shape, op.place, evaluate)
+    if kept.numel() != op.size:
+        raise TraceError(f"a {op.name} over axes {timed} cannot be read ({op.place})", hints=["mean over time alone"])
+    reshaped = tuple(
+        Operand(None if each.labels is None else each.labels.reshape(op.shape), None if each.value is None else each.value.reshape(op.shape))
+        for each in operands
+    )
+    context.cells.ops[op.number] = Op(op.number, total.name, reshaped, {}, op.base, op.shape, op.place, evaluate)
+    context.follow_elements(context.cells.ops[op.number])
+
+
+def _maximum(context: Context, op: Op) -> None:
+    """The largest value over time: an answer."""
+    x, *rest = op.arguments
+    given = rest[0] if rest and rest[0] not in ([], ()) else list(range(len(x.shape)))
+    axes = [axis % len(x.shape) for axis in _each(given, 1)]
+    timed = [axis for axis in axes if _is_time(context, x, axis)]
+    if len(axes) != 1 or timed != axes:
+        raise TraceError(
+            f"a maximum over axes {axes} of {list(x.shape)} is taken ({op.place})",
+            hints=["use max pooling within a sample, and a maximum over time for the answer"],
+        )
+    resolve(context, x.labels, running=True)
+    rows = context.rows(x.labels, op.place, "a maximum")
+    pattern = context.cells.pattern(x.labels, x.value, rows)
+    if pattern is None or sorted(rows.steps.unique().tolist()) != list(range(context.steps)):
+        raise TraceError(f"a maximum is taken over some steps ({op.place})", hints=["take it over all steps"])
+    first = rows.samples[rows.steps == 0]
+    order = torch.arange(op.size).reshape(op.shape)
+    labels = x.labels.select(axes[0], 0).reshape(-1)
+    by_sample = context.cells.sample[labels]
+    number = context.keys.get(("time max", pattern.key))
+    if number is None:
+        node = TimeNode(context.gathered(pattern, op.place), "max")
+        number = context.new_node(("time max", pattern.key), node, pattern.shape)
+        context.reduced.add(number)
+    for sample in first.tolist():
+        cells = op.base + order.reshape(-1)[by_sample == sample]
+        context.cells.assign(cells, number, torch.full_like(cells, REDUCED), torch.full_like(cells, sample), torch.arange(len(cells)))
+
+
+# ---------------------------------------------------------------------- helpers
+
+
+def _each(value: Any, rank: int) -> tuple[Any, ...]:
+    given = tuple(value) if isinstance(value, tuple | list) else (value,)
+    return given if len(given) == rank or rank == 1 else given * rank
+
+
+def _as_parameter(values: Tensor) -> nn.Parameter:
+    return values if isinstance(values, nn.Parameter) else nn.Parameter(values.detach(), requires_grad=False)
+
+
+def _digest(values: Tensor | None) -> bytes:
+    return b"" if values is None else values.contiguous().numpy().tobytes()
+
+
+def _like(op: Op, shape: torch.Size) -> Op:
+    return Op(op.number, op.name, op.arguments, op.options, op.base, shape, op.place)
+
+
+def step_norms(context: Context, numbers: tuple[int, ...]) -> int | None:
+    """One node of the norms of all steps, each of its own step, on one source; None where they are something else."""
+    nodes = [context.nodes[number] for number in numbers]
+    if not all(isinstance(node, LayerNode) for node in nodes):
+        return None
+    layers = [node for node in nodes if isinstance(node, LayerNode)]
+    if len({node.reads for node in layers}) != 1 or not all(
+        isinstance(context.building.modules.get(node.module), nn.modules.batchnorm._BatchNorm) for node in layers
+    ):
+        return None
+    key = ("step norms", numbers)
+    found = context.keys.get(key)
+    if found is None:
+        modules = tuple(node.module for node in layers)
+        found = context.new_node(key, StepNormNode(modules, layers[0].reads), context.shapes[numbers[0]], modules[0])
+    return found
+
+
+
+_RECORDERS: dict[str, Callable[[Context, Op], None]] = {
+    "convolution": _convolution,
+    "addmm": _addmm,
+    "mm": _mm,
+    "bmm": _bmm,
+    **dict.fromkeys(("native_batch_norm", "_native_batch_norm_legit_no_training", "cudnn_batch_norm"), _batch_norm),
+    **dict.fromkeys(
+        (
+            "max_pool1d", "max_pool2d_with_indices", "max_pool3d_with_indices", "avg_pool1d", "avg_pool2d", "avg_pool3d",
+            "_adaptive_avg_pool2d", "_adaptive_avg_pool3d", "adaptive_max_pool2d", "adaptive_max_pool3d",
+        ),
+        _pool,
+    ),
+    "mean": _reduction,
+    "sum": _reduction,
+    "amax": _maximum,
+    "max": _maximum,
+}  # fmt: skip

@@ -1,0 +1,136 @@
+"""lift(network, x): the network in normal form, or an error that names what no graph can hold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from mdcompress.adapters.base import fresh_copy
+from mdcompress.adapters.state import reset_state
+from mdcompress.errors import TraceError
+from mdcompress.lifting.answers import answer_tensors, needed, read_answer
+from mdcompress.lifting.cells import STILL, Cells
+from mdcompress.lifting.context import Context, Parameters
+from mdcompress.lifting.layers import record_layer
+from mdcompress.lifting.network import Form, InputNode, Lifted
+from mdcompress.lifting.spikes import Spikes
+from mdcompress.lifting.tape import Operand, Recording, Tape
+
+_CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict, nn.ParameterList, nn.ParameterDict)
+
+
+@dataclass(frozen=True)
+class Calling:
+    """One way to call a network with x [T, N, ...].
+
+    words: for the user. arrange: x as the network is given it. axes: those of what `arrange` gives, T and N by letter.
+    by_step: whether it is called once for each step.
+    """
+
+    words: str
+    arrange: Callable[[Tensor], Tensor]
+    by_step: bool = False
+
+
+CALLINGS = (
+    Calling("takes all steps, [T, N, ...]", lambda x: x),
+    Calling("takes the batch first, [N, T, ...]", lambda x: x.transpose(0, 1)),
+    Calling("takes one image, [N, ...], for all steps", lambda x: x[0]),
+    Calling("takes one step at a time, [N, ...]", lambda x: x, by_step=True),
+    Calling("takes time last, [N, ..., T]", lambda x: x.movedim(0, -1)),
+    Calling("takes steps folded into the batch, [T*N, ...]", lambda x: x.flatten(0, 1)),
+    Calling("takes steps folded into the batch, [N*T, ...]", lambda x: x.transpose(0, 1).flatten(0, 1)),
+)
+
+
+class LiftError(TraceError):
+    """A refusal, and how far the reading came: how many operators were understood before it."""
+
+    def __init__(self, error: TraceError, reached: int) -> None:
+        super().__init__(error.message, hints=error.hints)
+        self.reached = reached
+
+
+def lift(network: nn.Module, x: Tensor, calling: Calling) -> Lifted:
+    """The network in normal form.
+
+    Args:
+        network: float, in evaluation mode; it is left as it is, and its weights are shared.
+        x: [T, N, ...], float, N >= 2.
+        calling: how it is called.
+
+    Raises:
+        LiftError: it cannot be read; the error says what stands in the way, and where.
+    """
+    copy = fresh_copy(network)
+    reset_state(copy)
+    given = calling.arrange(x.detach().cpu().double()).clone()
+    recording = Recording(copy)
+    reached = 0
+    try:
+        answer = _run(recording, copy, x, given, calling)
+        context = _context(network, copy, recording.tape, x)
+        spikes = Spikes(context)
+        for op in list(recording.tape.ops):
+            if op.name == "input":
+                _assign_input(context, x, calling)
+            elif op.evaluate is not None:
+                context.follow_elements(op)
+                spikes.meet(op)
+            else:
+                record_layer(context, op)
+            reached += 1
+        spikes.read_all()
+        readout = read_answer(context, answer)
+        order = needed(context, readout)
+    except TraceError as error:
+        raise LiftError(error, reached) from error
+    form = Form({number: context.nodes[number] for number in order}, readout, frozenset(context.reduced))
+    lifted = Lifted(form, tuple(context.findings), calling.words)
+    context.building.into(lifted)
+    return lifted.eval()
+
+
+def _run(recording: Recording, copy: nn.Module, x: Tensor, given: Tensor, calling: Calling) -> Operand:
+    try:
+        with recording.watching():
+            recording.input(given)
+            if calling.by_step:
+                outputs = [answer_tensors(copy(step)) for step in given.unbind(0)]
+                output: object = [each for each in outputs if isinstance(each, Tensor)]
+            else:
+                output = copy(given)
+            found = answer_tensors(output)
+            whole = torch.stack(found) if isinstance(found, list) else found
+            return recording.operand(whole)
+    except TraceError:
+        raise
+    except Exception as error:
+        raise TraceError(
+            f"the network fails on an input of shape {list(given.shape)}: {type(error).__name__}: {error}",
+            hints=["the sample must be what the network takes: float [T, N, ...] for a multi-step network"],
+        ) from error
+
+
+def _context(network: nn.Module, copy: nn.Module, tape: Tape, x: Tensor) -> Context:
+    context = Context(Cells(tape, x.shape[0]), x.shape[0], x.shape[1], Parameters(network, copy))
+    for name, module in network.named_modules():
+        parts = [part for part in module.modules() if not isinstance(part, _CONTAINERS)]
+        context.holding[name] = any(type(part).__module__.startswith("torch.nn") for part in parts) or name == ""
+    return context
+
+
+def _assign_input(context: Context, x: Tensor, calling: Calling) -> None:
+    """The input's cells: steps, samples and places, in the layout in which the network is given them."""
+    sample = tuple(x.shape[2:])
+    step = torch.arange(x.shape[0]).reshape(-1, 1, *(1 for _ in sample)).expand(x.shape)
+    number = torch.arange(x.shape[1]).reshape(1, -1, *(1 for _ in sample)).expand(x.shape)
+    place = torch.arange(torch.Size(sample).numel()).reshape(1, 1, *sample).expand(x.shape)
+    steps, samples, places = (calling.arrange(each.double()).long().reshape(-1) for each in (step, number, place))
+    if len(steps) != x.numel():
+        steps = torch.full_like(steps, STILL)
+    node = context.new_node("input", InputNode(), sample, "input")
+    context.cells.assign(torch.arange(len(steps)), node, steps, samples, places)

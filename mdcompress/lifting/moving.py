@@ -1,0 +1,166 @@
+"""A pattern of places as slices, reshapes, permutations and joins of whole tensors."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mdcompress.lifting.cells import Pattern
+
+
+@dataclass(frozen=True)
+class Move:
+    """One source as it is read: reshaped to `split`, each axis cut to `cuts`, permuted by `order`, reshaped to `shape`.
+
+    All is of a sample; the axes in front of it stay.
+    """
+
+    node: int
+    split: tuple[int, ...]
+    cuts: tuple[tuple[int, int], ...]
+    order: tuple[int, ...]
+    shape: tuple[int, ...]
+
+    def __call__(self, x: Tensor, leading: int) -> Tensor:
+        """Do it to x, which has `leading` axes in front of a sample's."""
+        front = x.shape[:leading]
+        if tuple(x.shape[leading:]) != self.split:
+            x = x.reshape(*front, *self.split)
+        for axis, (start, stop) in enumerate(self.cuts):
+            if (start, stop) != (0, self.split[axis]):
+                x = x[(slice(None),) * (leading + axis) + (slice(start, stop),)]
+        if self.order != tuple(range(len(self.order))):
+            x = x.permute(*range(leading), *(leading + axis for axis in self.order))
+        if tuple(x.shape[leading:]) != self.shape:
+            x = x.reshape(*front, *self.shape)
+        return x
+
+
+@dataclass(frozen=True)
+class Gathering:
+    """What a node reads: moves of one source or of several, which are joined along an axis of the sample."""
+
+    moves: tuple[Move, ...]
+    axis: int = 0
+
+    @property
+    def sources(self) -> tuple[int, ...]:
+        """The nodes that are read."""
+        return tuple(move.node for move in self.moves)
+
+    def __call__(self, values: Mapping[int, Tensor], leading: int) -> Tensor:
+        """The tensor that is read, of the values of nodes."""
+        parts = [move(values[move.node], leading) for move in self.moves]
+        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=leading + self.axis)
+
+
+def gathering(pattern: Pattern, shapes: Mapping[int, tuple[int, ...]]) -> Gathering | None:
+    """How whole tensors give a pattern without constants; None where no few moves do."""
+    single = _move(pattern.nodes, pattern.places, pattern.shape, shapes)
+    if single is not None:
+        return Gathering((single,))
+    for axis in range(len(pattern.shape)):
+        moves = _joined(pattern, axis, shapes)
+        if moves is not None:
+            return Gathering(moves, axis)
+    return None
+
+
+def _joined(pattern: Pattern, axis: int, shapes: Mapping[int, tuple[int, ...]]) -> tuple[Move, ...] | None:
+    """The moves whose results, joined along an axis, are the pattern."""
+    nodes = pattern.nodes.reshape(pattern.shape).movedim(axis, 0).reshape(pattern.shape[axis], -1)
+    places = pattern.places.reshape(pattern.shape)
+    if not bool((nodes == nodes[:, :1]).all()):
+        return None
+    kinds = nodes[:, 0].tolist()
+    starts = [0, *(k for k in range(1, len(kinds)) if kinds[k] != kinds[k - 1]), len(kinds)]
+    if len(starts) > 64:
+        return None
+    moves = []
+    for start, stop in zip(starts, starts[1:], strict=False):
+        part = places.narrow(axis, start, stop - start)
+        shape = tuple(part.shape)
+        move = _move(torch.full((part.numel(),), kinds[start]), part.reshape(-1), shape, shapes)
+        if move is None:
+            return None
+        moves.append(move)
+    return tuple(moves)
+
+
+def _move(nodes: Tensor, places: Tensor, shape: tuple[int, ...], shapes: Mapping[int, tuple[int, ...]]) -> Move | None:
+    node = int(nodes[0])
+    if node < 0 or not bool((nodes == node).all()):
+        return None
+    own = shapes[node]
+    total = math.prod(own)
+    if len(places) == total and torch.equal(places, torch.arange(total)):
+        return Move(node, own, tuple((0, size) for size in own), tuple(range(len(own))), shape)
+    digits = _digits(places)
+    if digits is None:
+        return None
+    split: list[int] = []  # innermost first
+    cuts: list[tuple[int, int]] = []
+    where: dict[int, int] = {}  # from a digit to its axis in `split`
+    offset, reach = int(places[0]), 1
+    for place in sorted(range(len(digits)), key=lambda each: digits[each][1]):
+        size, stride = digits[place]
+        if stride % reach:
+            return None
+        if stride > reach:
+            extent = stride // reach
+            if split:  # the digit before has more places than are taken
+                split[-1] *= extent
+                start = (offset // (reach // (split[-1] // extent))) % split[-1]
+                taken = cuts[-1][1] - cuts[-1][0]
+                cuts[-1] = (start, start + taken)
+            else:
+                split.append(extent)
+                cuts.append(((offset // reach) % extent, (offset // reach) % extent + 1))
+        where[place] = len(split)
+        split.append(size)
+        cuts.append((0, size))
+        reach = stride * size
+    if total % reach:
+        return None
+    if total > reach:
+        extent = total // reach
+        inner = reach // split[-1]
+        taken = split[-1]
+        split[-1] *= extent
+        start = (offset // inner) % split[-1]
+        cuts[-1] = (start, start + taken)
+    if any(stop > size for (_, stop), size in zip(cuts, split, strict=True)):
+        return None
+    axes = len(split)
+    order = [axes - 1 - where[place] for place in reversed(range(len(digits)))]
+    order += [axis for axis in range(axes) if axis not in order]  # cut to one place
+    move = Move(node, tuple(reversed(split)), tuple(reversed(cuts)), tuple(order), shape)
+    made = move(torch.arange(total).reshape(own), 0).reshape(-1)
+    return move if torch.equal(made, places) else None
+
+
+def _digits(places: Tensor) -> list[tuple[int, int]] | None:
+    """(size, stride) such that place(i) = places[0] + sum of digit k of i times stride k, innermost first."""
+    distance = places - places[0]
+    digits: list[tuple[int, int]] = []
+    block = 1
+    while block < len(distance):
+        if len(distance) % block:
+            return None
+        rows = distance.reshape(-1, block)
+        stride = int(rows[1, 0])
+        if stride <= 0:
+            return None
+        expected = rows[0] + stride * torch.arange(len(rows))[:, None]
+        agree = (rows == expected).all(1)
+        run = int((~agree).nonzero()[0]) if not bool(agree.all()) else len(agree)
+        size = next((k for k in range(min(run, len(rows)), 1, -1) if len(rows) % k == 0), 1)
+        if size == 1:
+            return None
+        digits.append((size, stride))
+        block *= size
+    return digits

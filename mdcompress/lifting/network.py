@@ -1,0 +1,273 @@
+"""A network in normal form: the user's own layers, canonical neurons, and time first everywhere, [T, N, ...]."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal, TypeAlias, assert_never
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mdcompress.adapters.simulation import simulate
+from mdcompress.graph import NeuronModel
+from mdcompress.lifting.moving import Gathering
+
+
+class CanonicalNeuron(nn.Module):
+    """A neuron that was read off its code: spikes [T, N, ...] of currents [T, N, ...], or membranes.
+
+    recurrent: the layer that its spikes of the step before pass through; None: there is none.
+    """
+
+    def __init__(self, model: NeuronModel, recurrent: nn.Module | None = None) -> None:
+        super().__init__()
+        self.model = model
+        if recurrent is not None:
+            self.recurrent = recurrent
+
+    def neuron_model(self) -> NeuronModel:
+        """What it follows."""
+        return self.model
+
+    def forward(self, currents: Tensor) -> Tensor:
+        """From rest."""
+        recurrent = getattr(self, "recurrent", None)
+        run = simulate(self.model, currents, recurrent=recurrent)
+        return run.membranes if self.model.output == "membrane" else run.spikes
+
+    def extra_repr(self) -> str:
+        """The numbers that are not the default."""
+        return ", ".join(f"{name}={value}" for name, value in self.model.numbers.items() if value not in (0.0, None))
+
+
+@dataclass(frozen=True)
+class InputNode:
+    """The network's input."""
+
+    kind: ClassVar[Literal["input"]] = "input"
+
+
+@dataclass(frozen=True)
+class LayerNode:
+    """A module on what it reads; steps are folded into the batch where `folds`."""
+
+    kind: ClassVar[Literal["layer"]] = "layer"
+    module: str
+    reads: Gathering
+    folds: bool = True
+
+
+@dataclass(frozen=True)
+class StepNormNode:
+    """A norm of its own for each step."""
+
+    kind: ClassVar[Literal["step_norm"]] = "step_norm"
+    modules: tuple[str, ...]
+    reads: Gathering
+
+
+@dataclass(frozen=True)
+class NeuronNode:
+    """A neuron on the weighted sum of what it reads. module: filled in when all its steps were seen."""
+
+    kind: ClassVar[Literal["neuron"]] = "neuron"
+    module: str
+    reads: Gathering
+
+
+@dataclass(frozen=True)
+class SumNode:
+    """A sum of terms, each times a positive factor."""
+
+    kind: ClassVar[Literal["sum"]] = "sum"
+    reads: tuple[Gathering, ...]
+    factors: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class ProductNode:
+    """A product of spikes, a*b (AND), or (1 - a)*b (`inhibit`), or a matrix product."""
+
+    kind: ClassVar[Literal["product"]] = "product"
+    left: Gathering
+    right: Gathering
+    mode: Literal["product", "inhibit", "matmul"]
+    factor: float = 1.0
+
+
+@dataclass(frozen=True)
+class TotalNode:
+    """A sum or mean over axes of a sample, which stay with size 1."""
+
+    kind: ClassVar[Literal["total"]] = "total"
+    reads: Gathering
+    axes: tuple[int, ...]
+    mode: Literal["sum", "mean"]
+
+
+@dataclass(frozen=True)
+class TimeNode:
+    """What becomes of all steps: their mean, sum or maximum, or the last of them."""
+
+    kind: ClassVar[Literal["time"]] = "time"
+    reads: Gathering
+    mode: Literal["mean", "sum", "max", "last"]
+    factor: float = 1.0
+
+
+LiftedNode: TypeAlias = (
+    InputNode | LayerNode | StepNormNode | NeuronNode | SumNode | ProductNode | TotalNode | TimeNode
+)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was read as what: the node, the place in the user's code, and in words."""
+
+    name: str
+    place: str
+    words: str
+
+
+@dataclass(frozen=True)
+class Form:
+    """The nodes of a network in normal form, in order. reduced: those after the reduction over time, [N, ...]."""
+
+    nodes: Mapping[int, LiftedNode]
+    answer: Gathering
+    reduced: frozenset[int] = frozenset()
+
+
+class Lifted(nn.Module):
+    """A network in normal form, [T, N, ...] to [N, K] or [T, N, K]. It shares the weights of the user's network.
+
+    findings: which module or line was read as what. convention: how the user's network is called, in words.
+    """
+
+    def __init__(self, form: Form, findings: tuple[Finding, ...], convention: str) -> None:
+        super().__init__()
+        self.form, self.findings, self.convention = form, findings, convention
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Run all steps, from rest."""
+        values: dict[int, Tensor] = {}
+        for number, node in self.form.nodes.items():
+            values[number] = self._evaluate(node, values, x, reduced=number in self.form.reduced)
+        leading = 1 if all(source in self.form.reduced for source in self.form.answer.sources) else 2
+        return self.form.answer(values, leading)
+
+    def _evaluate(self, node: LiftedNode, values: Mapping[int, Tensor], x: Tensor, *, reduced: bool) -> Tensor:
+        leading = 1 if reduced else 2
+        match node:
+            case InputNode():
+                return x
+            case LayerNode():
+                module, y = self.get_submodule(node.module), node.reads(values, leading)
+                if reduced or not node.folds:
+                    result: Tensor = module(y)
+                    return result
+                return module(y.flatten(0, 1)).unflatten(0, y.shape[:2])  # type: ignore[no-any-return]
+            case StepNormNode():
+                y = node.reads(values, leading)
+                norms = [self.get_submodule(name) for name in node.modules]
+                return torch.stack([norm(step) for norm, step in zip(norms, y.unbind(0), strict=True)])
+            case NeuronNode():
+                spikes: Tensor = self.get_submodule(node.module)(node.reads(values, leading))
+                return spikes
+            case SumNode():
+                terms = [
+                    term if factor == 1.0 else term * factor
+                    for term, factor in ((reads(values, leading), factor) for reads, factor in zip(node.reads, node.factors, strict=True))
+                ]
+                total = terms[0]
+                for term in terms[1:]:
+                    total = total + term
+                return total
+            case ProductNode():
+                return _product(node, node.left(values, leading), node.right(values, leading))
+            case TotalNode():
+                y = node.reads(values, leading)
+                axes = tuple(leading + axis for axis in node.axes)
+                return y.mean(axes, keepdim=True) if node.mode == "mean" else y.sum(axes, keepdim=True)
+            case TimeNode():
+                return _over_time(node, node.reads(values, 2))
+            case _:
+                assert_never(node)
+
+
+def _product(node: ProductNode, left: Tensor, right: Tensor) -> Tensor:
+    match node.mode:
+        case "product":
+            found = left * right
+        case "inhibit":
+            found = (1 - left) * right
+        case "matmul":
+            found = left @ right
+        case _:
+            assert_never(node.mode)
+    return found if node.factor == 1.0 else found * node.factor
+
+
+def _over_time(node: TimeNode, y: Tensor) -> Tensor:
+    match node.mode:
+        case "mean":
+            found = y.mean(0)
+        case "sum":
+            found = y.sum(0)
+        case "max":
+            found = y.amax(0)
+        case "last":
+            found = y[-1]
+        case _:
+            assert_never(node.mode)
+    return found if node.factor == 1.0 else found * node.factor
+
+
+class Pool(nn.Module):
+    """A pooling function of torch with its arguments, as a module."""
+
+    def __init__(self, function: str, **options: object) -> None:
+        super().__init__()
+        self.function, self.options = function, options
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Pool."""
+        pooled: Tensor = getattr(F, self.function)(x, **self.options)
+        return pooled
+
+
+@dataclass
+class Building:
+    """The modules of a network in normal form, by the names that they will have."""
+
+    modules: dict[str, nn.Module] = field(default_factory=dict)
+
+    def free(self, name: str) -> str:
+        """`name`, or with a number where it is taken or lies inside of a module that has the name."""
+        flat = name.replace(".", "_")
+        candidates = [each if k == 1 else f"{each}_{k}" for each in (name, flat) for k in range(1, 100)]
+        return next(each for each in candidates if not self._clashes(each))
+
+    def _clashes(self, name: str) -> bool:
+        return any(
+            name == other or name.startswith(f"{other}.") or other.startswith(f"{name}.") for other in self.modules
+        )
+
+    def add(self, name: str, module: nn.Module) -> str:
+        """Register a module under a free name."""
+        free = self.free(name)
+        self.modules[free] = module
+        return free
+
+    def into(self, network: nn.Module) -> None:
+        """Put the modules into the network, at their dotted names."""
+        for name, module in self.modules.items():
+            *outer, last = name.split(".")
+            parent = network
+            for part in outer:
+                if part not in dict(parent.named_children()):
+                    parent.add_module(part, nn.Module())
+                parent = parent.get_submodule(part)
+            parent.add_module(last, module)
