@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -13,7 +14,7 @@ from mdcompress.lifting.context import Context
 from mdcompress.lifting.expressions import resolve, whole
 from mdcompress.lifting.moving import Gathering
 from mdcompress.lifting.network import NeuronNode, TimeNode
-from mdcompress.lifting.tape import Op, Operand
+from mdcompress.lifting.tape import Operand
 
 _ADVICE = "return the logits: [N, K] averaged over time, or [T, N, K]"
 
@@ -46,7 +47,17 @@ def _alike(output: tuple[object, ...]) -> bool:
     return len(tensors) == len(output) and len({each.shape for each in tensors}) == 1
 
 
-def read_answer(context: Context, answer: Operand) -> Gathering:
+@dataclass(frozen=True)
+class Answer:
+    """The readout, and what the network answered: values [B, P] of the steps and samples [B]."""
+
+    reads: Gathering
+    steps: Tensor
+    samples: Tensor
+    values: Tensor
+
+
+def read_answer(context: Context, answer: Operand) -> Answer:
     """The readout.
 
     Raises:
@@ -66,13 +77,18 @@ def read_answer(context: Context, answer: Operand) -> Gathering:
     if pattern is None:
         raise TraceError(f"the answer is something else at one step than at another ({place})", hints=[_ADVICE])
     pattern = _whole_where_equal(context, pattern)
+    values = context.cells.values[labels.reshape(-1)[rows.order]]
+
+    def as_answer(reads: Gathering) -> Answer:
+        return Answer(reads, rows.steps, rows.samples, values)
+
     if found == [REDUCED] or found == list(range(context.steps)):
-        return context.gathered(pattern, place)
+        return as_answer(context.gathered(pattern, place))
     if found == [context.steps - 1]:
         reads = context.gathered(pattern, place)
         number = context.new_node(("answer", pattern.key), TimeNode(reads, "last"), pattern.shape)
         context.reduced.add(number)
-        return context.gathered(whole(number, pattern.shape), place)
+        return as_answer(context.gathered(whole(number, pattern.shape), place))
     what = "the same at all steps" if found == [STILL] else f"of the steps {found}"
     raise TraceError(f"the answer is {what}, of {context.steps} steps ({place})", hints=[_ADVICE])
 
@@ -131,5 +147,3 @@ def _sources(context: Context, number: int) -> Iterator[int]:
                 for each in value:
                     if isinstance(each, Gathering):
                         yield from each.sources
-
-

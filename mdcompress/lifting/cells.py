@@ -116,7 +116,7 @@ class Cells:
         code = torch.where(held, self.step[labels.clamp(min=0)] * _FAR + self.sample[labels.clamp(min=0)], 0)
         low, high = code.masked_fill(~held, 1 << 60), code.masked_fill(~held, -(1 << 60))
         own = [axis for axis in range(labels.dim()) if _constant_along(low, high, axis)]
-        own = [axis for axis in own if not self._stands_still(labels, axis)]
+        own = [axis for axis in own if not self.stands_still(labels, axis)]
         batch = [axis for axis in range(labels.dim()) if axis not in own]
         rows = high.amax(own) if own else high
         rows = rows.reshape(-1)
@@ -149,7 +149,7 @@ class Cells:
         held = cells.clamp(min=0)
         return all(bool((each == each[:, :1]).all()) for each in (cells < 0, self.sign[held]))
 
-    def _stands_still(self, labels: Tensor, axis: int) -> bool:
+    def stands_still(self, labels: Tensor, axis: int) -> bool:
         """Whether an axis holds the same thing once for each step."""
         if labels.shape[axis] != self.steps or self.steps == 1:
             return False

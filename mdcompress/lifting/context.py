@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import torch
@@ -60,9 +60,25 @@ class Context:
     names: dict[int, str] = field(default_factory=dict)
     spiking: set[int] = field(default_factory=set)  # nodes that write spikes: 0, 1 or counts
     states: dict[int, int] = field(default_factory=dict)  # operators that hold a neuron's potential, by number
+    noisy: set[int] = field(default_factory=set)  # operators that compute with random numbers
+    encoded: dict[Place, int] = field(default_factory=dict)  # how often an encoder ran, by its place
     findings: list[Finding] = field(default_factory=list)
     holding: dict[str, bool] = field(default_factory=dict)  # by module: whether it holds layers, and is no neuron
     made: dict[object, str] = field(default_factory=dict)  # modules that were built, by what they are
+
+    def try_out(self) -> Callable[[], None]:
+        """A function that takes back the nodes and modules that were written since; cells are the caller's."""
+        kept = (dict(self.keys), dict(self.made), dict(self.building.modules), len(self.shapes), list(self.findings))
+
+        def take_back() -> None:
+            keys, made, modules, count, findings = kept
+            self.keys, self.made, self.building.modules, self.findings = keys, made, modules, findings
+            for number in range(count, len(self.shapes)):
+                del self.shapes[number]
+                self.nodes.pop(number, None)
+                self.names.pop(number, None)
+
+        return take_back
 
     def new_node(self, key: object, node: LiftedNode, shape: tuple[int, ...], name: str = "") -> int:
         """Write a node down, and return its number."""
@@ -120,6 +136,10 @@ class Context:
 
     def follow_elements(self, op: Op) -> None:
         """Step and sample of the cells of an operator on elements: the last step, and the one sample, that it reads."""
+        if any(operand.random for operand in op.operands) or any(
+            number in self.noisy for operand in op.tracked for number in self.cells.owning(_flat(operand))
+        ):
+            self.noisy.add(op.number)
         step = torch.full(op.shape, CONSTANT, dtype=torch.int64)
         sample = torch.full(op.shape, -1, dtype=torch.int64)
         sign = torch.full(op.shape, sum(map(ord, op.name)), dtype=torch.int64)
@@ -140,6 +160,11 @@ class Context:
         own = slice(op.base, op.base + op.size)
         self.cells.step[own], self.cells.sample[own] = step.reshape(-1), sample.reshape(-1)
         self.cells.sign[own] = sign.reshape(-1)
+
+
+def _flat(operand: Operand) -> Tensor:
+    assert operand.labels is not None
+    return operand.labels.reshape(-1)
 
 
 def _later(one: Tensor, other: Tensor) -> Tensor:

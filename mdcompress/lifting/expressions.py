@@ -13,14 +13,17 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from mdcompress.adapters.simulation import simulate
 from mdcompress.errors import TraceError
 from mdcompress.graph import NeuronModel
 from mdcompress.lifting.cells import REDUCED, Arrangement, Pattern
 from mdcompress.lifting.context import Context
-from mdcompress.lifting.identify import snap
+from mdcompress.lifting.encoders import take_out
+from mdcompress.lifting.identify import impulse_poles, snap
 from mdcompress.lifting.moving import Gathering
 from mdcompress.lifting.network import (
     CanonicalNeuron,
+    Finding,
     LayerNode,
     LiftedNode,
     NeuronNode,
@@ -30,6 +33,7 @@ from mdcompress.lifting.network import (
 )
 from mdcompress.lifting.program import Program, slots
 from mdcompress.lifting.tape import Op, Place
+from mdcompress.lifting.words import in_words
 
 _NEAR = 1e-9
 
@@ -57,7 +61,9 @@ def resolve(context: Context, labels: Tensor, *, running: bool = False) -> None:
     """
     numbers = context.cells.owning(labels)
     for number in reversed(numbers) if running else numbers:
-        if not context.is_resolved(number):
+        if not context.is_resolved(number) and number in context.noisy:
+            take_out(context, context.cells.ops[number])
+        elif not context.is_resolved(number):
             _resolve_op(context, context.cells.ops[number], running=running)
 
 
@@ -98,9 +104,7 @@ def _affine(context: Context, labels: Tensor, rows: Arrangement, leaves: list[Te
         weights.append(at([1.0 if each == other else 0.0 for other in range(len(leaves))]) - bias)
     generator = torch.Generator().manual_seed(2)
     for draw in range(3):
-        values: list[Tensor | float] = [
-            _draw(context, cells, generator, draw) for cells in leaves
-        ]
+        values: list[Tensor | float] = [_draw(context, cells, generator, draw) for cells in leaves]
         expected = bias + sum(
             (w * torch.where(cells >= 0, v, 0.0) for w, v, cells in zip(weights, values, leaves, strict=True)),
             torch.zeros_like(bias),
@@ -180,7 +184,12 @@ def _resolve_sum(context: Context, op: Op, affine: _Affine, *, running: bool) ->
     if plain:
         _alias(context, op, rows, patterns[0])
         return
-    key = ("sum", reduced, *(pattern.key for pattern in patterns), _digest(*(t.weight[0] for t in affine.terms), affine.bias[0]))
+    key = (
+        "sum",
+        reduced,
+        *(pattern.key for pattern in patterns),
+        _digest(*(t.weight[0] for t in affine.terms), affine.bias[0]),
+    )
     node = context.keys.get(key)
     if node is None:
         node = _write_sum(context, op, key, affine, patterns, shape, reduced=reduced)
@@ -332,9 +341,13 @@ def _resolve_product(context: Context, op: Op, labels: Tensor, rows: Arrangement
 
 
 def _not_linear(context: Context, op: Op, leaves: list[Tensor], spikes: list[bool]) -> TraceError:
-    names = {context.names.get(int(node), "") for cells in leaves for node in context.cells.node[cells].unique().tolist()}
+    names = {
+        context.names.get(int(node), "") for cells in leaves for node in context.cells.node[cells].unique().tolist()
+    }
     read = ", ".join(sorted(repr(name) for name in names if name)) or "the input"
-    state = [context.names[context.states[k]] for cells in leaves for k in context.cells.owning(cells) if k in context.states]
+    state = [
+        context.names[context.states[k]] for cells in leaves for k in context.cells.owning(cells) if k in context.states
+    ]
     if state:
         return TraceError(
             f"a layer reads a function of the membrane potential of {state[0]!r}, not its spikes ({op.place})",
@@ -379,11 +392,11 @@ def _resolve_over_time(context: Context, op: Op, affine: _Affine, *, running: bo
     if not running and last == context.steps - 1 and len(set(weights)) == 1 and weights[0] > 0:
         _write_reduction(context, op, few, reads, pattern, weights[0])
         return
-    ratios = {weights[k] / weights[k + 1] for k in range(last) if weights[k + 1]}
-    if len(weights) != last + 1 or weights[-1] <= 0 or (ratios and max(ratios) - min(ratios) > 1e-9):
+    if len(weights) != last + 1 or weights[-1] <= 0:
         raise _over_time(context, op, affine)
-    decay = snap(sum(ratios) / len(ratios)) if ratios else None
-    number = _integrator(context, op, reads, pattern, decay, weights[-1])
+    number = _integrator(context, op, reads, pattern, weights)
+    if number is None:
+        raise _over_time(context, op, affine)
     if running:
         _assign(context, op, few, number)
         return
@@ -412,29 +425,40 @@ def _write_reduction(
     _assign(context, op, rows, number, step=REDUCED)
 
 
-def _integrator(
-    context: Context, op: Op, reads: Gathering, pattern: Pattern, decay: float | None, gain: float
-) -> int:
-    """The neuron without spikes whose membrane a sum over time is. decay: None at the first step, which shows none."""
-    key = ("integrator", pattern.key, snap(gain))
+def _integrator(context: Context, op: Op, reads: Gathering, pattern: Pattern, weights: list[float]) -> int | None:
+    """The neuron without spikes whose membrane a sum over time is; None where the weights are no decay.
+
+    weights: of step 0, 1, ...; the last is the gain.
+    """
+    response = torch.tensor(weights[::-1], dtype=torch.float64)
+    key = ("integrator", pattern.key, snap(weights[-1]))
     number = context.keys.get(key)
-    if number is None:
-        name = f"{op.place.module}_membrane" if op.place.module else "membrane"
-        number = context.new_node(key, NeuronNode(context.building.free(name), reads), pattern.shape)
-    name = context.nodes[number].module  # type: ignore[union-attr]
-    known = context.building.modules.get(name)
-    if isinstance(known, CanonicalNeuron):
-        if decay is not None and known.model.decay != decay and abs(float(known.model.decay) - decay) > 1e-9:  # type: ignore[arg-type]
-            raise TraceError(f"the decay of a membrane changes from step to step ({op.place})", hints=["use one decay"])
-        return number
-    if decay is not None:
-        model = NeuronModel(
-            decay=decay, input_gain=snap(gain), drive=0.0, threshold=1.0, comparator="greater_equal", reset="none",
-            reset_value=0.0, soft_amount=0.0, initial=0.0, output="membrane",
-        )  # fmt: skip
-        context.building.modules[name] = CanonicalNeuron(model)
-        context.names[number] = name
-    return number
+    if number is not None:
+        module = context.building.modules[context.names[number]]
+        assert isinstance(module, CanonicalNeuron)
+        return number if _responds(module.model, response) else None
+    poles = next((each for each in impulse_poles(response[:, None]) if not isinstance(each, str)), None)
+    if poles is None:
+        return None
+    decay, synapse = (None if each is None else snap(float(each[0])) for each in poles)
+    assert decay is not None
+    model = NeuronModel(
+        decay=decay, input_gain=snap(weights[-1]), drive=0.0, threshold=1.0, comparator="greater_equal", reset="none",
+        reset_value=0.0, soft_amount=0.0, initial=0.0, output="membrane", synapse_decay=synapse,
+    )  # fmt: skip
+    if not _responds(model, response):
+        return None
+    name = context.building.add(f"{op.place.module}_membrane".lstrip("_"), CanonicalNeuron(model))
+    context.findings.append(Finding(name, str(op.place), in_words(model)))
+    return context.new_node(key, NeuronNode(name, reads), pattern.shape, name)
+
+
+def _responds(model: NeuronModel, response: Tensor) -> bool:
+    """Whether a membrane has this impulse response."""
+    once = torch.zeros(len(response), 1, 1, dtype=torch.float64)
+    once[0] = 1.0
+    found = simulate(model, once).membranes.flatten()
+    return bool((found - response).abs().max() <= _NEAR * response.abs().max())
 
 
 def _over_time(context: Context, op: Op, affine: _Affine) -> TraceError:
@@ -462,9 +486,7 @@ def _pattern(context: Context, cells: Tensor, rows: Arrangement, place: Place) -
 def whole(node: int, shape: tuple[int, ...]) -> Pattern:
     """A node's own sample, place by place."""
     count = torch.Size(shape).numel()
-    return Pattern(
-        torch.full((count,), node), torch.arange(count), torch.zeros(count, dtype=torch.float64), shape
-    )
+    return Pattern(torch.full((count,), node), torch.arange(count), torch.zeros(count, dtype=torch.float64), shape)
 
 
 def _alias(context: Context, op: Op, rows: Arrangement, pattern: Pattern) -> None:
@@ -473,13 +495,22 @@ def _alias(context: Context, op: Op, rows: Arrangement, pattern: Pattern) -> Non
     context.cells.node[cells] = pattern.nodes.expand(len(rows.order), -1)
     context.cells.place[cells] = pattern.places.expand(len(rows.order), -1)
     context.cells.sign[cells] = (pattern.nodes + 1) * 1000003 + pattern.places * 7919 + 17
-    context.cells.step[cells], context.cells.sample[cells] = rows.steps[:, None].expand_as(cells), rows.samples[:, None].expand_as(cells)
+    context.cells.step[cells], context.cells.sample[cells] = (
+        rows.steps[:, None].expand_as(cells),
+        rows.samples[:, None].expand_as(cells),
+    )
 
 
 def _assign(context: Context, op: Op, rows: Arrangement, node: int, step: int | None = None) -> None:
     cells = op.base + rows.order
     steps = rows.steps[:, None] if step is None else torch.full_like(rows.steps[:, None], step)
-    context.cells.assign(cells, node, steps.expand_as(cells), rows.samples[:, None].expand_as(cells), torch.arange(cells.shape[1]).expand_as(cells))
+    context.cells.assign(
+        cells,
+        node,
+        steps.expand_as(cells),
+        rows.samples[:, None].expand_as(cells),
+        torch.arange(cells.shape[1]).expand_as(cells),
+    )
 
 
 def _inherit(context: Context, number: int, patterns: list[Pattern], *, reduced: bool, counts: bool) -> None:

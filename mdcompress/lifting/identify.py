@@ -109,7 +109,7 @@ def identify(found: Recurrence) -> Reading | Unread:
             return _lagging(found, each, first, response, k)
         weights.append(_snapped(share))
     causes: list[str] = []
-    for poles in _poles(k):
+    for poles in impulse_poles(k):
         if isinstance(poles, str):
             causes.append(poles)
             continue
@@ -163,7 +163,7 @@ def _bends(found: Recurrence, k: Tensor, each: int) -> bool:
     return not _close(twice - rest, 2 * (once - rest), k.abs().max() * found.steps)
 
 
-def _poles(k: Tensor) -> Iterator[tuple[Tensor, Tensor | None] | str]:
+def impulse_poles(k: Tensor) -> Iterator[tuple[Tensor, Tensor | None] | str]:
     """(decay, synapse decay or None) that give an impulse response; a text where none does."""
     size = k.abs().max()
     zero = torch.zeros_like(k[0])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -13,8 +13,7 @@ from mdcompress.errors import TraceError
 from mdcompress.lifting.cells import REDUCED, Arrangement, Pattern
 from mdcompress.lifting.context import Context
 from mdcompress.lifting.expressions import resolve
-from mdcompress.lifting.moving import Gathering
-from mdcompress.lifting.network import LayerNode, LiftedNode, Pool, ProductNode, StepNormNode, TimeNode, TotalNode
+from mdcompress.lifting.network import LayerNode, LiftedNode, ProductNode, StepNormNode, TimeNode, TotalNode
 from mdcompress.lifting.operators import sum_of
 from mdcompress.lifting.tape import Op, Operand
 
@@ -166,10 +165,15 @@ def _convolution_module(
     stride, padding, dilation = sizes
     values = context.parameters.tensor(weight, tuple(weight.shape))
     if folded:
-        values = nn.Parameter(values.detach().flatten(2).reshape(*values.shape[:2], *(values.shape[2 + axis] for axis in kept)), requires_grad=False)
+        values = nn.Parameter(
+            values.detach().flatten(2).reshape(*values.shape[:2], *(values.shape[2 + axis] for axis in kept)),
+            requires_grad=False,
+        )
     if any(low or high for low, high in pads):
         if transposed:
-            raise TraceError(f"a transposed convolution reads a padded map ({op.place})", hints=["leave the padding out"])
+            raise TraceError(
+                f"a transposed convolution reads a padded map ({op.place})", hints=["leave the padding out"]
+            )
         values, padding = _padded_kernel(values, padding, dilation, pads)
     rank = len(kept)
     classes: Any = _TRANSPOSED if transposed else _CONVOLUTIONS
@@ -242,15 +246,17 @@ def _is_time(context: Context, x: Operand, axis: int) -> bool:
     return bool((code != code.narrow(axis, 0, 1)).masked_fill(x.labels < 0, False).any())
 
 
-def _output_rows(
-    op: Op, rows: Arrangement, read: torch.Size, batch: list[int]
-) -> tuple[Tensor, tuple[int, ...]]:
+def _output_rows(op: Op, rows: Arrangement, read: torch.Size, batch: list[int]) -> tuple[Tensor, tuple[int, ...]]:
     """The rows of an output whose batch axes are those of the input: [B, P], and the shape of a sample."""
     index = torch.arange(op.size).reshape(op.shape)
     own = [axis for axis in range(len(op.shape)) if axis not in batch]
     turned = index.permute(*batch, *own).reshape(math.prod(op.shape[axis] for axis in batch), -1)
     firsts = torch.arange(math.prod(read)).reshape(read)
-    firsts = firsts.permute(*batch, *(axis for axis in range(len(read)) if axis not in batch)).flatten(len(batch))[..., 0].reshape(-1)
+    firsts = (
+        firsts.permute(*batch, *(axis for axis in range(len(read)) if axis not in batch))
+        .flatten(len(batch))[..., 0]
+        .reshape(-1)
+    )
     rank = torch.full((math.prod(read),), -1)
     rank[firsts] = torch.arange(len(firsts))
     by_row = rank[rows.order]
@@ -285,7 +291,11 @@ def _linear(context: Context, op: Op, x: Operand, weight: Operand, bias: Operand
     rows, pattern = _read(context, x, op, "a linear layer")
     name = context.parameters.name(weight_given)
     matrix = weight_given.value.t()
-    key = ("linear", name or _digest(matrix), None if bias is None else context.parameters.name(bias) or _digest(bias.value))
+    key = (
+        "linear",
+        name or _digest(matrix),
+        None if bias is None else context.parameters.name(bias) or _digest(bias.value),
+    )
     shape = (*pattern.shape[:-1], op.shape[1])
     width = x.shape[1]
     order = (rows.order[:, ::width] // width)[:, :, None] * op.shape[1] + torch.arange(op.shape[1])
@@ -295,7 +305,9 @@ def _linear(context: Context, op: Op, x: Operand, weight: Operand, bias: Operand
         made = context.made.get(key)
         if made is None:
             layer = nn.Linear(width, op.shape[1], bias=bias is not None, device="meta")
-            layer.weight = _as_parameter(context.parameters.tensor(weight_given, tuple(matrix.shape)) if name else matrix.float())
+            layer.weight = _as_parameter(
+                context.parameters.tensor(weight_given, tuple(matrix.shape)) if name else matrix.float()
+            )
             if bias is not None:
                 layer.bias = _as_parameter(context.parameters.tensor(bias, tuple(bias.shape)).reshape(-1))
             wanted = name.removesuffix(".weight") if name else op.place.module
@@ -325,6 +337,12 @@ def _bmm(context: Context, op: Op) -> None:
         raise TraceError(f"a matrix product mixes steps or samples ({op.place})", hints=["q @ k within a sample"])
     for pattern in (first, second):
         if not all(source in context.spiking for source in pattern.sources):
+            ahead = _ahead(context, op, "softmax")
+            if ahead is not None:
+                raise TraceError(
+                    f"the network computes attention by a softmax of currents ({ahead.place})",
+                    hints=[_ADVICE["softmax"]],
+                )
             raise TraceError(
                 f"a matrix product reads currents ({op.place})",
                 hints=["put a neuron before it: a product of currents has no integer form"],
@@ -343,19 +361,43 @@ def _bmm(context: Context, op: Op) -> None:
     context.spiking.add(number)
 
 
+def _ahead(context: Context, op: Op, word: str) -> Op | None:
+    """The operator of that name that reads what `op` makes, through operators on elements."""
+    made = {op.number}
+    for later in context.cells.ops[op.number + 1 :]:
+        reads = {
+            owner
+            for operand in later.tracked
+            if operand.labels is not None
+            for owner in context.cells.owning(operand.labels.reshape(-1))
+        }
+        if reads & made:
+            if word in later.name:
+                return later
+            if later.evaluate is not None:
+                made.add(later.number)
+    return None
+
+
 def _batched_linear(context: Context, op: Op, left: Operand, right: Operand) -> None:
     """x @ W, with the one matrix W repeated for every row of the batch."""
     weight = right if right.labels is None else left
     assert weight.value is not None
     if right.labels is not None or not bool((weight.value == weight.value[:1]).all()):
-        raise TraceError(
-            f"a matrix of constants is multiplied ({op.place})", hints=["use nn.Linear: x @ weight.t()"]
-        )
+        raise TraceError(f"a matrix of constants is multiplied ({op.place})", hints=["use nn.Linear: x @ weight.t()"])
     x = left
     assert x.labels is not None
     flat = Operand(x.labels.reshape(-1, x.shape[2]), None if x.value is None else x.value.reshape(-1, x.shape[2]))
     single = Operand(None, weight.value[0], weight.origin, weight.random)
-    folded = Op(op.number, op.name, op.arguments, op.options, op.base, torch.Size((op.shape[0] * op.shape[1], op.shape[2])), op.place)
+    folded = Op(
+        op.number,
+        op.name,
+        op.arguments,
+        op.options,
+        op.base,
+        torch.Size((op.shape[0] * op.shape[1], op.shape[2])),
+        op.place,
+    )
     _linear(context, folded, flat, single, None)
 
 
@@ -388,7 +430,16 @@ def _batch_norm(context: Context, op: Op) -> None:
             norm.bias = _as_parameter(context.parameters.tensor(bias))
         wanted = names[0].removesuffix(".running_mean") if names[0] else op.place.module
         made = context.made[key] = context.building.add(wanted or "norm", norm.eval())
-    _write(context, op, rows, order, ("norm", made, pattern.key), lambda: LayerNode(made, context.gathered(pattern, op.place)), shape, made)
+    _write(
+        context,
+        op,
+        rows,
+        order,
+        ("norm", made, pattern.key),
+        lambda: LayerNode(made, context.gathered(pattern, op.place)),
+        shape,
+        made,
+    )
 
 
 # ---------------------------------------------------------------------- poolings and sums
@@ -396,37 +447,69 @@ def _batch_norm(context: Context, op: Op) -> None:
 
 def _pool(context: Context, op: Op) -> None:
     x = op.arguments[0]
-    rank = next(int(letter) for letter in op.name if letter.isdigit())
-    options = _pool_options(op, rank)
-    rows, pattern = _read(context, x, op, "a pooling")
-    batch = len(op.shape) - rank - 1
-    spatial = list(range(batch + 1, len(op.shape)))
-    folded = [axis for axis in spatial if _is_time(context, x, axis)]
+    given = next(int(letter) for letter in op.name if letter.isdigit())
+    options = _pool_options(op, given)
     function = options.pop("function")
-    if folded:
-        rank, options = _without_axes(op, options, [axis - spatial[0] for axis in folded], rank)
-        function = f"{function[:-2]}{rank}d"
-    _require_even(op, options, [x.shape[axis] for axis in spatial if axis not in folded])
+    rows, pattern = _read(context, x, op, "a pooling")
+    batch = _batch_axes(context, x)
+    own = [axis for axis in range(len(op.shape)) if axis not in batch]
+    first = len(op.shape) - given
+    options = _for_axes(
+        op, options, [axis - first for axis in own[1:]], {axis - first for axis in batch}, x.shape[first:]
+    )
+    rank = len(own) - 1
+    _require_even(options, [x.shape[axis] for axis in own[1:]])
     pattern, pads = _without_padding(pattern, rank, op)
     if any(low or high for low, high in pads):
-        options = _padded_pool(context, op, options, pads, pattern, rank)
-    if len(pattern.shape) != 1 + rank:
+        options = _padded_pool(context, op, options, pads, pattern)
+    if len(pattern.shape) != 1 + rank or rank not in (1, 2, 3):
         raise TraceError(f"a pooling reads samples {list(pattern.shape)} ({op.place})", hints=["pool [T*N, C, H, W]"])
-    order, shape = _output_rows(op, rows, x.shape, [*range(batch), *folded])
+    order, shape = _output_rows(op, rows, x.shape, batch)
+    function = f"{function}_pool{rank}d"
     key = (function, tuple(sorted(options.items())))
 
     def make() -> LiftedNode:
         made = context.made.get((key, op.place.module))
         if made is None:
-            wanted = op.place.module if _is_pool(op) else f"{op.place.module}.pool".lstrip(".")
-            made = context.made[key, op.place.module] = context.building.add(wanted or "pool", _pool_module(function, options))
+            wanted = op.place.module if _is_pool(op) else f"{op.place.module}_pool".lstrip("_")
+            made = context.building.add(wanted, _pool_module(function, options))
+            context.made[key, op.place.module] = made
         return LayerNode(made, context.gathered(pattern, op.place))
 
     number = _write(context, op, rows, order, (key, pattern.key), make, shape)
-    if "max" in function and all(source in context.spiking for source in pattern.sources):
+    if all(source in context.spiking for source in pattern.sources):
         context.spiking.add(number)
-    if "avg" in function and all(source in context.spiking for source in pattern.sources):
-        context.spiking.add(number)
+
+
+def _batch_axes(context: Context, x: Operand) -> list[int]:
+    """The axes along which steps or samples differ, or what is still is repeated."""
+    assert x.labels is not None
+    return [
+        axis for axis in range(len(x.shape)) if _is_time(context, x, axis) or context.cells.stands_still(x.labels, axis)
+    ]
+
+
+def _for_axes(
+    op: Op, options: dict[str, Any], kept: list[int], batch: set[int], sizes: Sequence[int]
+) -> dict[str, Any]:
+    """A pooling's options for the axes of a sample behind its first; it must do nothing along all others."""
+    idle = {"kernel_size": 1, "stride": 1, "padding": 0}
+    for axis in range(len(sizes)):
+        moves = any(options[name][axis] != value for name, value in idle.items() if name in options)
+        if "output_size" in options:
+            moves = options["output_size"][axis] not in (None, sizes[axis])
+        if moves and axis not in kept:
+            what = "reaches over steps or samples" if axis in batch else "reaches over channels"
+            raise TraceError(f"a pooling {what} ({op.place})", hints=["kernel (1, k, k)"])
+    found: dict[str, Any] = {}
+    for name, value in options.items():
+        if not isinstance(value, tuple):
+            found[name] = value
+        elif name == "output_size":
+            found[name] = tuple(value[axis] if axis >= 0 else None for axis in kept)
+        else:
+            found[name] = tuple(value[axis] if axis >= 0 else idle[name] for axis in kept)
+    return found
 
 
 def _is_pool(op: Op) -> bool:
@@ -452,7 +535,7 @@ def _pool_options(op: Op, rank: int) -> dict[str, Any]:
 
     if "adaptive" in op.name:
         kind = "max" if "max" in op.name else "avg"
-        return {"function": f"adaptive_{kind}_pool{rank}d", "output_size": tuple(_each(given[0], rank))}
+        return {"function": f"adaptive_{kind}", "output_size": tuple(_each(given[0], rank))}
     kernel = tuple(_each(given[0], rank))
     stride = tuple(_each(argument(1, None) or kernel, rank))
     padding = tuple(_each(argument(2, 0), rank))
@@ -460,17 +543,17 @@ def _pool_options(op: Op, rank: int) -> dict[str, Any]:
         if any(size != 1 for size in _each(argument(3, 1), rank)):
             raise TraceError(f"a max pooling is dilated ({op.place})", hints=["use a plain window"])
         ceil = bool(argument(4, False))
-        return {"function": f"max_pool{rank}d", "kernel_size": kernel, "stride": stride, "padding": padding, "ceil_mode": ceil}
+        return {"function": "max", "kernel_size": kernel, "stride": stride, "padding": padding, "ceil_mode": ceil}
     ceil, counts, divisor = bool(argument(3, False)), bool(argument(4, True)), argument(5, None)
     if divisor is not None:
         raise TraceError(f"an average pooling has a divisor of its own ({op.place})", hints=["divide by the window"])
     return {
-        "function": f"avg_pool{rank}d", "kernel_size": kernel, "stride": stride, "padding": padding, "ceil_mode": ceil,
+        "function": "avg", "kernel_size": kernel, "stride": stride, "padding": padding, "ceil_mode": ceil,
         "count_include_pad": counts,
     }  # fmt: skip
 
 
-def _require_even(op: Op, options: dict[str, Any], sizes: list[int]) -> None:
+def _require_even(options: dict[str, Any], sizes: list[int]) -> None:
     """Drop what has no effect: a ceil mode where windows fit, padding that is not counted where there is none."""
     if "kernel_size" not in options:
         return
@@ -488,7 +571,6 @@ def _padded_pool(
     options: dict[str, Any],
     pads: tuple[tuple[int, int], ...],
     pattern: Pattern,
-    rank: int,
 ) -> dict[str, Any]:
     """Zeros around a map as the padding of the pooling."""
     is_max = "count_include_pad" not in options
@@ -502,24 +584,13 @@ def _padded_pool(
     return {**options, "padding": padding}
 
 
-def _without_axes(op: Op, options: dict[str, Any], axes: list[int], rank: int) -> tuple[int, dict[str, Any]]:
-    """A pooling without the axes along which it does nothing, as over time."""
-    kept = [axis for axis in range(rank) if axis not in axes]
-    reduced: dict[str, Any] = {}
-    for name, value in options.items():
-        reduced[name] = tuple(value[axis] for axis in kept) if isinstance(value, tuple) else value
-    idle = {"kernel_size": 1, "stride": 1, "padding": 0}
-    moves = any(name in options and any(options[name][axis] != value for axis in axes) for name, value in idle.items())
-    if moves or ("output_size" in options and any(options["output_size"][axis] not in (None, op.shape[-rank + axis]) for axis in axes)):
-        raise TraceError(f"a pooling reaches over steps ({op.place})", hints=["kernel (1, k, k)"])
-    return len(kept), reduced
-
-
 def _reduction(context: Context, op: Op) -> None:
     x, *rest = op.arguments
     mode = "mean" if op.name == "mean" else "sum"
     given = rest[0] if rest else op.options.get("dim")
-    axes = sorted(axis % len(x.shape) for axis in (_each(given, 1) if given not in (None, [], ()) else range(len(x.shape))))
+    axes = sorted(
+        axis % len(x.shape) for axis in (_each(given, 1) if given not in (None, [], ()) else range(len(x.shape)))
+    )
     timed = [axis for axis in axes if _is_time(context, x, axis)]
     own = [axis for axis in axes if axis not in timed]
     if timed:
@@ -534,7 +605,9 @@ def _reduction(context: Context, op: Op) -> None:
     batch = [axis for axis in range(len(x.shape)) if axis not in kept]
     index = torch.arange(op.size).reshape([1 if axis in own else size for axis, size in enumerate(x.shape)])
     turned = index.permute(*batch, *kept).reshape(math.prod(x.shape[axis] for axis in batch) if batch else 1, -1)
-    firsts = torch.arange(math.prod(x.shape)).reshape(tuple(x.shape)).permute(*batch, *kept).reshape(len(turned), -1)[:, 0]
+    firsts = (
+        torch.arange(math.prod(x.shape)).reshape(tuple(x.shape)).permute(*batch, *kept).reshape(len(turned), -1)[:, 0]
+    )
     rank = torch.full((math.prod(x.shape),), -1)
     rank[firsts] = torch.arange(len(firsts))
     order = turned[rank[rows.order].amax(1)]
@@ -579,7 +652,10 @@ def _fold_time(context: Context, op: Op, x: Operand, timed: list[int], own: list
     if kept.numel() != op.size:
         raise TraceError(f"a {op.name} over axes {timed} cannot be read ({op.place})", hints=["mean over time alone"])
     reshaped = tuple(
-        Operand(None if each.labels is None else each.labels.reshape(op.shape), None if each.value is None else each.value.reshape(op.shape))
+        Operand(
+            None if each.labels is None else each.labels.reshape(op.shape),
+            None if each.value is None else each.value.reshape(op.shape),
+        )
         for each in operands
     )
     context.cells.ops[op.number] = Op(op.number, total.name, reshaped, {}, op.base, op.shape, op.place, evaluate)
@@ -613,7 +689,9 @@ def _maximum(context: Context, op: Op) -> None:
         context.reduced.add(number)
     for sample in first.tolist():
         cells = op.base + order.reshape(-1)[by_sample == sample]
-        context.cells.assign(cells, number, torch.full_like(cells, REDUCED), torch.full_like(cells, sample), torch.arange(len(cells)))
+        context.cells.assign(
+            cells, number, torch.full_like(cells, REDUCED), torch.full_like(cells, sample), torch.arange(len(cells))
+        )
 
 
 # ---------------------------------------------------------------------- helpers
@@ -652,7 +730,6 @@ def step_norms(context: Context, numbers: tuple[int, ...]) -> int | None:
         modules = tuple(node.module for node in layers)
         found = context.new_node(key, StepNormNode(modules, layers[0].reads), context.shapes[numbers[0]], modules[0])
     return found
-
 
 
 _RECORDERS: dict[str, Callable[[Context, Op], None]] = {

@@ -16,6 +16,7 @@ from mdcompress.lifting.cells import STILL, Cells
 from mdcompress.lifting.context import Context, Parameters
 from mdcompress.lifting.layers import record_layer
 from mdcompress.lifting.network import Form, InputNode, Lifted
+from mdcompress.lifting.proof import prove
 from mdcompress.lifting.spikes import Spikes
 from mdcompress.lifting.tape import Operand, Recording, Tape
 
@@ -71,7 +72,8 @@ def lift(network: nn.Module, x: Tensor, calling: Calling) -> Lifted:
     recording = Recording(copy)
     reached = 0
     try:
-        answer = _run(recording, copy, x, given, calling)
+        with torch.random.fork_rng(devices=[]):
+            answer = _run(recording, copy, x, given, calling)
         context = _context(network, copy, recording.tape, x)
         spikes = Spikes(context)
         for op in list(recording.tape.ops):
@@ -85,27 +87,51 @@ def lift(network: nn.Module, x: Tensor, calling: Calling) -> Lifted:
             reached += 1
         spikes.read_all()
         readout = read_answer(context, answer)
-        order = needed(context, readout)
+        order = needed(context, readout.reads)
+        form = Form({number: context.nodes[number] for number in order}, readout.reads, frozenset(context.reduced))
+        lifted = Lifted(network, form, tuple(context.findings), calling.words)
+        context.building.into(lifted, form.modules)
+        lifted.eval()
+        prove(lifted, spikes.neurons, readout, context, x)
+        _prove_again(lifted, network, x, calling, noisy=bool(context.noisy))
     except TraceError as error:
         raise LiftError(error, reached) from error
-    form = Form({number: context.nodes[number] for number in order}, readout, frozenset(context.reduced))
-    lifted = Lifted(form, tuple(context.findings), calling.words)
-    context.building.into(lifted)
-    return lifted.eval()
+    return lifted.to(x.device)
+
+
+def _prove_again(lifted: Lifted, network: nn.Module, x: Tensor, calling: Calling, *, noisy: bool) -> None:
+    """The same answer for other input: what the tape did not show, as a choice by the data, would differ."""
+    if noisy:
+        return
+    generator = torch.Generator().manual_seed(3)
+    steps, batch = x.shape[:2]
+    still = calling.arrange(x).numel() != x.numel()
+    other = x.detach().cpu().double()
+    flat = other[:1] if still else other
+    mixed = flat.flatten()[torch.randperm(flat.numel(), generator=generator)].reshape(flat.shape)
+    other = mixed.expand(steps, *mixed.shape[1:]) if still else mixed
+    copy = fresh_copy(network)
+    reset_state(copy)
+    recording = Recording(copy)
+    with torch.random.fork_rng(devices=[]), recording.watching():
+        found = _output(copy, calling.arrange(other).clone(), calling)
+    with torch.no_grad():
+        expected = fresh_copy(lifted)(other)
+    own = found.double().reshape(-1).sort().values
+    ours = expected.reshape(-1).sort().values
+    if own.shape != ours.shape or bool(((own - ours).abs() > 1e-6 * own.abs().max().clamp(min=1e-9)).any()):
+        raise TraceError(
+            "the network computes something else for other input than what was read off one pass",
+            hints=["a graph is the same for all data: the network may choose by values, or keep state between calls"],
+        )
+    del batch
 
 
 def _run(recording: Recording, copy: nn.Module, x: Tensor, given: Tensor, calling: Calling) -> Operand:
     try:
         with recording.watching():
             recording.input(given)
-            if calling.by_step:
-                outputs = [answer_tensors(copy(step)) for step in given.unbind(0)]
-                output: object = [each for each in outputs if isinstance(each, Tensor)]
-            else:
-                output = copy(given)
-            found = answer_tensors(output)
-            whole = torch.stack(found) if isinstance(found, list) else found
-            return recording.operand(whole)
+            return recording.operand(_output(copy, given, calling))
     except TraceError:
         raise
     except Exception as error:
@@ -113,6 +139,17 @@ def _run(recording: Recording, copy: nn.Module, x: Tensor, given: Tensor, callin
             f"the network fails on an input of shape {list(given.shape)}: {type(error).__name__}: {error}",
             hints=["the sample must be what the network takes: float [T, N, ...] for a multi-step network"],
         ) from error
+
+
+def _output(network: nn.Module, given: Tensor, calling: Calling) -> Tensor:
+    """The answer, one tensor; of steps in a list their stack."""
+    if calling.by_step:
+        outputs = [answer_tensors(network(step)) for step in given.unbind(0)]
+        output: object = [each for each in outputs if isinstance(each, Tensor)]
+    else:
+        output = network(given)
+    found = answer_tensors(output)
+    return torch.stack(found) if isinstance(found, list) else found
 
 
 def _context(network: nn.Module, copy: nn.Module, tape: Tape, x: Tensor) -> Context:

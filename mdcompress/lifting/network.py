@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal, TypeAlias, assert_never
 
@@ -117,9 +117,7 @@ class TimeNode:
     factor: float = 1.0
 
 
-LiftedNode: TypeAlias = (
-    InputNode | LayerNode | StepNormNode | NeuronNode | SumNode | ProductNode | TotalNode | TimeNode
-)
+LiftedNode: TypeAlias = InputNode | LayerNode | StepNormNode | NeuronNode | SumNode | ProductNode | TotalNode | TimeNode
 
 
 @dataclass(frozen=True)
@@ -139,16 +137,37 @@ class Form:
     answer: Gathering
     reduced: frozenset[int] = frozenset()
 
+    @property
+    def modules(self) -> frozenset[str]:
+        """The modules that the nodes call, by name."""
+        found: set[str] = set()
+        for node in self.nodes.values():
+            match node:
+                case LayerNode() | NeuronNode():
+                    found.add(node.module)
+                case StepNormNode():
+                    found.update(node.modules)
+                case _:
+                    pass
+        return frozenset(found)
+
 
 class Lifted(nn.Module):
     """A network in normal form, [T, N, ...] to [N, K] or [T, N, K]. It shares the weights of the user's network.
 
-    findings: which module or line was read as what. convention: how the user's network is called, in words.
+    source: the user's own network. findings: which module or line was read as what. convention: how the user's
+    network is called, in words.
     """
 
-    def __init__(self, form: Form, findings: tuple[Finding, ...], convention: str) -> None:
+    def __init__(self, source: nn.Module, form: Form, findings: tuple[Finding, ...], convention: str) -> None:
         super().__init__()
+        self._source = (source,)  # in a tuple, so that its parameters are not registered twice
         self.form, self.findings, self.convention = form, findings, convention
+
+    @property
+    def source(self) -> nn.Module:
+        """The user's own network."""
+        return self._source[0]
 
     def forward(self, x: Tensor) -> Tensor:
         """Run all steps, from rest."""
@@ -179,7 +198,9 @@ class Lifted(nn.Module):
             case SumNode():
                 terms = [
                     term if factor == 1.0 else term * factor
-                    for term, factor in ((reads(values, leading), factor) for reads, factor in zip(node.reads, node.factors, strict=True))
+                    for term, factor in (
+                        (reads(values, leading), factor) for reads, factor in zip(node.reads, node.factors, strict=True)
+                    )
                 ]
                 total = terms[0]
                 for term in terms[1:]:
@@ -261,9 +282,11 @@ class Building:
         self.modules[free] = module
         return free
 
-    def into(self, network: nn.Module) -> None:
-        """Put the modules into the network, at their dotted names."""
+    def into(self, network: nn.Module, used: Collection[str]) -> None:
+        """Put those modules that are used into the network, at their dotted names."""
         for name, module in self.modules.items():
+            if name not in used:
+                continue
             *outer, last = name.split(".")
             parent = network
             for part in outer:

@@ -98,7 +98,9 @@ def _evaluated(op: Op, places: Tensor, memory: Tensor) -> Tensor:
                 if value.value is None:
                     return found
                 constants = value.value.double()
-                fixed = constants.reshape(1) if constants.numel() == 1 else constants.expand(op.shape).reshape(-1)[places]
+                fixed = (
+                    constants.reshape(1) if constants.numel() == 1 else constants.expand(op.shape).reshape(-1)[places]
+                )
                 return torch.where(cells >= 0, found, fixed)
             case tuple() | list():
                 return [given(each) for each in value]

@@ -20,11 +20,11 @@ from mdcompress.lifting.context import Context
 from mdcompress.lifting.expressions import resolve, whole
 from mdcompress.lifting.identify import Reading, Recurrence, Unread, follows, identify
 from mdcompress.lifting.layers import step_norms
-from mdcompress.lifting.moving import Gathering
 from mdcompress.lifting.network import CanonicalNeuron, Finding, LayerNode, NeuronNode, SumNode
 from mdcompress.lifting.operators import COMPARISONS
 from mdcompress.lifting.program import Program, slots
 from mdcompress.lifting.tape import Op, Operand, Place
+from mdcompress.lifting.words import in_words
 
 _CLAMPS = frozenset({"clamp", "clamp_min", "clip", "relu", "hardtanh", "relu6"})
 _AFFINE = frozenset({"add", "sub", "rsub", "subtract", "mul", "multiply", "div", "divide", "true_divide", "neg"})
@@ -83,7 +83,7 @@ class Spikes:
 
     def meet(self, op: Op) -> bool:
         """Take an operator on elements as a neuron's spikes; False where it is none."""
-        comparison = self._comparison(op)
+        comparison = None if op.number in self._context.noisy else self._comparison(op)
         if comparison is None:
             return False
         context, difference = self._context, comparison.difference
@@ -177,7 +177,9 @@ class Spikes:
             if before & leaves or neuron.difference_ops[at] in between or neuron.roots.get(at, -1) in between:
                 linked.append((neuron, at))
         inputs = frozenset(
-            int(node) for number in leaves for node in [int(context.cells.node[context.cells.ops[number].base])]
+            int(node)
+            for number in leaves
+            for node in [int(context.cells.node[context.cells.ops[number].base])]
             if not self._is_spike(node)
         )
         same = [(neuron, at) for neuron, at in linked if neuron.place == op.place and neuron.shape == rows.shape]
@@ -185,17 +187,23 @@ class Spikes:
             chosen = same[-1:]
             if not chosen:  # without memory: the next step of one at this place with these inputs
                 chosen = [
-                    (neuron, max(neuron.differences)) for neuron in self.neurons
+                    (neuron, max(neuron.differences))
+                    for neuron in self.neurons
                     if neuron.place == op.place and neuron.inputs == inputs and not linked
                 ][-1:]
             step = chosen[0][1] + 1 if chosen else 0
         else:
             step = last
-            chosen = [(neuron, at) for neuron, at in (same or linked) if at == step - 1 and neuron.shape == rows.shape][-1:]
+            chosen = [(neuron, at) for neuron, at in (same or linked) if at == step - 1 and neuron.shape == rows.shape][
+                -1:
+            ]
             if not chosen and step > 0:
                 chosen = [
-                    (neuron, max(neuron.differences)) for neuron in self.neurons
-                    if neuron.place == op.place and neuron.shape == rows.shape and max(neuron.differences) == step - 1
+                    (neuron, max(neuron.differences))
+                    for neuron in self.neurons
+                    if neuron.place == op.place
+                    and neuron.shape == rows.shape
+                    and max(neuron.differences) == step - 1
                     and neuron.inputs == inputs
                 ][-1:]
         if chosen and set(chosen[0][0].differences) == set(range(step)):
@@ -229,7 +237,11 @@ class Spikes:
         fed = [context.names[node] for node in sorted(inputs) if context.names.get(node)]
         name = module if module and not holds else f"{fed[-1]}_neuron" if fed else f"{module}.neuron".lstrip(".")
         taken = {context.names[neuron.node] for neuron in self.neurons}
-        return next(each for each in (name, *(f"{name}_{k}" for k in range(2, 9999))) if each not in taken and context.building.free(each) == each)
+        return next(
+            each
+            for each in (name, *(f"{name}_{k}" for k in range(2, 9999)))
+            if each not in taken and context.building.free(each) == each
+        )
 
     def _all_at_once(self, op: Op, comparison: _Comparison, rows: Arrangement) -> None:
         """A comparison of all steps in one call: a neuron without memory."""
@@ -413,21 +425,18 @@ class Spikes:
         for op in program.ops:
             if context.is_resolved(op.number) or op.number == neuron.difference_ops[0]:
                 continue
-            count = len(context.shapes)
-            saved = dict(context.keys)
+            count, take_back = len(context.shapes), context.try_out()
             try:
                 resolve(context, torch.arange(op.base, op.base + op.size))
             except TraceError:
+                take_back()
                 continue
             made = int(context.cells.node[op.base])
             if made not in known or made >= count:
                 own = slice(op.base, op.base + op.size)
                 context.cells.node[own] = -1
                 context.cells.place[own] = -1
-                context.keys = saved
-                for number in range(count, len(context.shapes)):
-                    del context.shapes[number]
-                    context.nodes.pop(number, None)
+                take_back()
 
     def _owners_at(self, operand: Operand) -> list[int]:
         assert operand.labels is not None
@@ -462,8 +471,13 @@ class Spikes:
         cells = torch.tensor(sorted({each for read in reads.values() for each in read}), dtype=torch.int64)
         owners = context.cells.owners(cells).tolist()
         inputs = {
-            cell for cell, owner, node, at in zip(
-                cells.tolist(), owners, context.cells.node[cells].tolist(), context.cells.step[cells].tolist(), strict=True
+            cell
+            for cell, owner, node, at in zip(
+                cells.tolist(),
+                owners,
+                context.cells.node[cells].tolist(),
+                context.cells.step[cells].tolist(),
+                strict=True,
             )
             if cell not in reads and context.is_resolved(owner) and node != neuron.node and at in (step, STILL)
         }
@@ -486,12 +500,22 @@ class Spikes:
         first: dict[tuple[int, int], int] = {}
         by_step: list[dict[int, list[Tensor]]] = []
         states, is_leaf = dict(context.states), self._leaf_of(neuron)
-        context.states = {number: node for number, node in states.items() if node == neuron.node and number not in neuron.roots.values()}
+        context.states = {
+            number: node
+            for number, node in states.items()
+            if node == neuron.node and number not in neuron.roots.values()
+        }
         try:
             for step in range(context.steps):
-                context.states = {
-                    neuron.roots[k]: neuron.node for k in range(step) if k in neuron.roots and (k > 0 or context.steps > 0)
-                } if step else {}
+                context.states = (
+                    {
+                        neuron.roots[k]: neuron.node
+                        for k in range(step)
+                        if k in neuron.roots and (k > 0 or context.steps > 0)
+                    }
+                    if step
+                    else {}
+                )
                 own: dict[int, list[Tensor]] = {}
                 for each in slots(context.cells, neuron.differences[step], lambda k: k in context.states or is_leaf(k)):
                     cells = each[each >= 0]
@@ -521,9 +545,7 @@ class Spikes:
                     entry.setdefault(when, []).append(each)
                     offset = step - when if when != STILL else 0
                     first[node, 0] = min(first.get((node, 0), offset), offset)
-        result = [
-            _Input(node, cells, first[node, order], STILL in cells) for (node, order), cells in found.items()
-        ]
+        result = [_Input(node, cells, first[node, order], STILL in cells) for (node, order), cells in found.items()]
         return self._merged_norms(sorted(result, key=lambda each: each.node))
 
     def _same(self, one: Tensor, other: Tensor) -> bool:
@@ -563,7 +585,9 @@ class Spikes:
                 raise TraceError(
                     f"neuron {context.names[neuron.node]!r} reads {context.names.get(each.node) or 'a node'!r} of "
                     f"{each.offset} step{'s' if each.offset > 1 else ''} before ({neuron.place})",
-                    hints=["let layers run one after the other within a step; only a recurrent layer reads its own neuron's last spikes"],
+                    hints=[
+                        "let layers run one after the other within a step; only a recurrent layer reads its own neuron's last spikes"
+                    ],
                 )
 
         def potentials(x: Tensor, s: Tensor) -> Tensor:
@@ -581,7 +605,9 @@ class Spikes:
         comparison = neuron.comparison
         threshold = -offset / slope if comparison.spike == "binary" else 1.0 / slope
         channels = places // max(1, torch.Size(neuron.shape[1:]).numel())
-        floors = sorted({value for op in program.ops if op.name in _CLAMPS | {"maximum", "threshold"} for value in _constants(op)})
+        floors = sorted(
+            {value for op in program.ops if op.name in _CLAMPS | {"maximum", "threshold"} for value in _constants(op)}
+        )
         found = Recurrence(
             potentials, steps, tuple(each.still for each in inputs), threshold, channels, comparison.comparator,
             comparison.spike, comparison.max_spikes, tuple(floors), late,
@@ -647,7 +673,9 @@ class Spikes:
             if pattern is not None and each.node != int(pattern.nodes.max()):
                 pattern = replace(pattern, nodes=torch.where(pattern.nodes >= 0, each.node, -1))
             if pattern is None:
-                raise TraceError(f"a neuron reads samples in different ways ({neuron.place})", hints=["treat all alike"])
+                raise TraceError(
+                    f"a neuron reads samples in different ways ({neuron.place})", hints=["treat all alike"]
+                )
             keys[pattern.key] = pattern
         if len(keys) != 1:
             raise TraceError(f"a neuron reads steps in different ways ({neuron.place})", hints=["treat all alike"])
@@ -659,7 +687,9 @@ class Spikes:
         context = self._context
         node = context.nodes[each.node]
         assert isinstance(node, LayerNode)
-        plain = torch.equal(pattern.places, torch.arange(len(pattern.places))) and context.shapes[each.node] == neuron.shape
+        plain = (
+            torch.equal(pattern.places, torch.arange(len(pattern.places))) and context.shapes[each.node] == neuron.shape
+        )
         identity = node.reads.moves[0].shape == neuron.shape and len(node.reads.moves) == 1
         if not plain or not identity or not bool((weight == 1).all()) or model.recurrent is not None:
             raise self._unread(neuron, Unread("its last spikes come back in a way that no recurrent layer has"), [])
@@ -695,46 +725,6 @@ class _Input:
     cells: dict[int, list[Tensor]]
     offset: int
     still: bool
-
-
-def in_words(model: NeuronModel) -> str:
-    """A neuron's equation with its numbers, on one line."""
-
-    def said(value: object) -> str:
-        match value:
-            case tuple():
-                return f"[{min(value):.6g} … {max(value):.6g}, {len(value)} channels]"
-            case float() | int():
-                return f"{value:.6g}"
-            case _:
-                return str(value)
-
-    current = "i" if model.has_synapse else "x"
-    words = []
-    if model.has_synapse:
-        words.append(f"i = {said(model.synapse_decay)}*i + x")
-    charge = f"h = {said(model.decay)}*v"
-    gain = "" if model.input_gain == 1.0 else f"{said(model.input_gain)}*"
-    charge += f" + {gain}{current}" + (f" + {said(model.drive)}" if model.drive != 0.0 else "")
-    words.append(charge)
-    sign = ">=" if model.comparator == "greater_equal" else ">"
-    if model.spike == "binary":
-        words.append(f"s = [h {sign} {said(model.threshold)}]")
-    else:
-        top = "" if model.max_spikes is None else f", at most {model.max_spikes}"
-        words.append(f"s = {model.spike}(h / {said(model.threshold)}){top}")
-    match model.reset:
-        case "hard":
-            words.append(f"v = {said(model.reset_value)} where s, else h")
-        case "soft":
-            words.append(f"v = h - {said(model.soft_amount)}*s")
-        case "none":
-            words.append("v = h")
-    if model.initial != 0.0:
-        words.append(f"v(0) = {said(model.initial)}")
-    if model.floor != "none":
-        words.append(f"floor {said(model.floor_value)}")
-    return ", ".join(words)
 
 
 def _few_places(shape: tuple[int, ...]) -> Tensor:
@@ -773,7 +763,13 @@ def _counts(context: Context) -> tuple[dict[int, _Counting], set[int]]:
         if op.name in _CLAMPS and len(op.tracked) == 1:
             below = _owner(context, op.tracked[0])
             top = _range(op)
-            if below is not None and below.name in kinds and len(below.tracked) == 1 and below.number not in found and top is not None:
+            if (
+                below is not None
+                and below.name in kinds
+                and len(below.tracked) == 1
+                and below.number not in found
+                and top is not None
+            ):
                 found[op.number] = (kinds[below.name], below.tracked[0], top)
                 inner.add(below.number)
     return {number: (kind, x, None if top == -1 else top) for number, (kind, x, top) in found.items()}, inner

@@ -168,7 +168,9 @@ class Recording(TorchDispatchMode):
         tracked = labels is not None and bool((labels >= 0).any())
         value = x.detach().clone() if not tracked or bool((labels < 0).any()) else None  # type: ignore[operator]
         random = not tracked and _key(x) in self._random
-        return Operand(labels.clone() if tracked and labels is not None else None, value, None if tracked else x, random)
+        return Operand(
+            labels.clone() if tracked and labels is not None else None, value, None if tracked else x, random
+        )
 
     @property
     def place(self) -> Place:

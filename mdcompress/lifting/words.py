@@ -1,0 +1,45 @@
+"""A canonical neuron in words."""
+
+from __future__ import annotations
+
+from mdcompress.graph import NeuronModel
+
+
+def in_words(model: NeuronModel) -> str:
+    """A neuron's equation with its numbers, on one line."""
+
+    def said(value: object) -> str:
+        match value:
+            case tuple():
+                return f"[{min(value):.6g} … {max(value):.6g}, {len(value)} channels]"
+            case float() | int():
+                return f"{value:.6g}"
+            case _:
+                return str(value)
+
+    current = "i" if model.has_synapse else "x"
+    words = []
+    if model.has_synapse:
+        words.append(f"i = {said(model.synapse_decay)}*i + x")
+    charge = f"h = {said(model.decay)}*v"
+    gain = "" if model.input_gain == 1.0 else f"{said(model.input_gain)}*"
+    charge += f" + {gain}{current}" + (f" + {said(model.drive)}" if model.drive != 0.0 else "")
+    words.append(charge)
+    sign = ">=" if model.comparator == "greater_equal" else ">"
+    if model.spike == "binary":
+        words.append(f"s = [h {sign} {said(model.threshold)}]")
+    else:
+        top = "" if model.max_spikes is None else f", at most {model.max_spikes}"
+        words.append(f"s = {model.spike}(h / {said(model.threshold)}){top}")
+    match model.reset:
+        case "hard":
+            words.append(f"v = {said(model.reset_value)} where s, else h")
+        case "soft":
+            words.append(f"v = h - {said(model.soft_amount)}*s")
+        case "none":
+            words.append("v = h")
+    if model.initial != 0.0:
+        words.append(f"v(0) = {said(model.initial)}")
+    if model.floor != "none":
+        words.append(f"floor {said(model.floor_value)}")
+    return ", ".join(words)
