@@ -1,4 +1,4 @@
-"""compress: trace, plan, quantize and calibrate in one call."""
+"""compress: fit, trace, plan, quantize and calibrate in one call."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mdcompress.planning import plan
 from mdcompress.recipe import Recipe, load_recipe
 from mdcompress.student import Student
 from mdcompress.student.quantizing import quantize
-from mdcompress.tracing import trace
+from mdcompress.tracing.conventions import fit
 
 
 def compress(
@@ -30,7 +30,7 @@ def compress(
     """A calibrated student of `model`, ready to distil, verify or lower.
 
     Args:
-        model: float spiking network, called as model(sample).
+        model: float spiking network, in any style; how it wants to be called is found (`tracing.conventions.fit`).
         sample: [T, N, ...], float; T is that of the network's training.
         recipe: a recipe, the path of one, or the name of a shipped one ("4bit").
         batches: calibration data, x [T_s, N, ...] or (x, y). With T_s < T, all the same, it becomes a student of T_s
@@ -48,7 +48,8 @@ def compress(
     """
     if not isinstance(recipe, Recipe):
         recipe = load_recipe(recipe)
-    graph = trace(model, sample, adapters=adapters)
+    found = fit(model, sample, adapters=adapters)
+    model, graph = found.network, found.graph
     inputs = inputs_of(batches, sample.device)
     lengths = sorted({len(x) for x in inputs})
     if lengths and lengths[0] < len(sample):

@@ -73,17 +73,17 @@ def attempt(model: nn.Module, sample: Tensor, *, adapters: Sequence[Adapter] = (
     Raises:
         TraceError: a neuron has no integer form, or weights are not finite: seen before any pass.
     """
-    _check_model(model)
-    _check_sample(sample)
+    check_model(model)
+    check_sample(sample)
     adapters = (*adapters, *carried(model))
     with torch.inference_mode(False), torch.no_grad(), evaluating(model), fresh_state(model, adapters), reproducible():
-        recorder = Recorder(model, _own_copy(model, sample), adapters=adapters)
+        recorder = Recorder(model, with_two_samples(model, sample), adapters=adapters)
         repeated = Repeated(model)
         try:
             with repeated.first(recorder.aside):
                 graph = recorder.record()
             neurons = {node.module for node in graph.of(NeuronModel)}
-            repeated.check(partial(_own_copy, model, sample), neurons)
+            repeated.check(partial(with_two_samples, model, sample), neurons)
             return graph
         except TraceError as error:
             return Failure(error, recorder.reached)
@@ -104,7 +104,7 @@ def attempt(model: nn.Module, sample: Tensor, *, adapters: Sequence[Adapter] = (
             return Failure(failed, recorder.reached)
 
 
-def _own_copy(model: nn.Module, sample: Tensor) -> Tensor:
+def with_two_samples(model: nn.Module, sample: Tensor) -> Tensor:
     """A contiguous copy with at least two samples, so that [T, N, ...] and [T*N, ...] differ in shape.
 
     Layers that hold the size of their batches, and were made for one, get the one sample.
@@ -114,7 +114,8 @@ def _own_copy(model: nn.Module, sample: Tensor) -> Tensor:
     return torch.cat([sample.detach()] * copies, dim=1)
 
 
-def _check_model(model: nn.Module) -> None:
+def check_model(model: nn.Module) -> None:
+    """TraceError where weights do not exist yet, or are not finite."""
     for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
         if is_lazy(tensor):
             raise TraceError(
@@ -128,7 +129,8 @@ def _check_model(model: nn.Module) -> None:
             )
 
 
-def _check_sample(sample: Tensor) -> None:
+def check_sample(sample: Tensor) -> None:
+    """TraceError unless it is a float tensor [T, N, ...]."""
     if not isinstance(sample, Tensor) or not sample.is_floating_point() or sample.dim() < 3 or 0 in sample.shape:
         seen = f"{sample.dtype} {list(sample.shape)}" if isinstance(sample, Tensor) else type(sample).__name__
         raise TraceError(

@@ -18,7 +18,8 @@ from mdcompress.adapters.calling import calling_of
 from mdcompress.adapters.users import Adapted, carried
 from mdcompress.errors import TraceError
 from mdcompress.graph import SnnGraph
-from mdcompress.tracing import Failure, attempt
+from mdcompress.lifting import CALLINGS, Finding, Lifted, LiftError, lift
+from mdcompress.tracing import Failure, attempt, check_model, check_sample, trace, with_two_samples
 from mdcompress.tracing.wrappers import BatchFirst, Stepped, StillImage
 
 WRAPPERS = (Stepped, BatchFirst, StillImage)
@@ -28,16 +29,21 @@ WRAPPERS = (Stepped, BatchFirst, StillImage)
 class Fitted:
     """A network that takes [T, N, ...], and its trace.
 
-    network: the user's own, or a wrapper around it. convention: what was found, in words; empty where it is the own.
+    network: the user's own, a wrapper around it, or its normal form. convention: what was found, in words; empty where
+    it is the own. findings: what was read as which neuron, where the code said nothing of it.
     """
 
     network: nn.Module
     graph: SnnGraph
     convention: str = ""
+    findings: tuple[Finding, ...] = ()
 
 
 def fit(network: nn.Module, sample: Tensor, *, adapters: Sequence[Adapter] = ()) -> Fitted:
-    """The network as one of [T, N, ...]: as it is where it can be traced so, else in the first wrapper that fits.
+    """The network as one of [T, N, ...]: as it is where it can be traced so, in a wrapper, or in normal form.
+
+    What no wrapper makes traceable is lifted (`mdcompress.lifting`): neurons of any code are read off one pass and
+    proved, in whatever layout the network keeps time. Nothing of this runs where a network needs none.
 
     Args:
         network: it is left as it is.
@@ -47,24 +53,57 @@ def fit(network: nn.Module, sample: Tensor, *, adapters: Sequence[Adapter] = ())
     Raises:
         TraceError: no convention fits; the error is that of the attempt that came furthest.
     """
+    check_model(network)
+    check_sample(sample)
     adapters = (*adapters, *carried(network))
     failures: list[tuple[Failure, str]] = []
-    for candidate, convention in _candidates(network, adapters):
-        match attempt(candidate, sample, adapters=adapters):
-            case SnnGraph() as graph:
-                return Fitted(candidate, graph, convention)
-            case Failure() as failure:
-                failures.append((failure, convention))
-            case other:
-                assert_never(other)
-    raise _furthest(failures)
+    refused: TraceError | None = None
+    try:
+        for candidate, convention in _candidates(network, adapters):
+            match attempt(candidate, sample, adapters=adapters):
+                case SnnGraph() as graph:
+                    return Fitted(candidate, graph, convention)
+                case Failure() as failure:
+                    failures.append((failure, convention))
+                case other:
+                    assert_never(other)
+    except TraceError as error:  # a neuron without integers: perhaps its code has some
+        refused = error
+    if isinstance(network, (*WRAPPERS, Adapted, Lifted)) or adapters:
+        raise refused or _furthest(failures)
+    return _lifted(network, sample, refused or _furthest(failures))
+
+
+def _lifted(network: nn.Module, sample: Tensor, otherwise: TraceError) -> Fitted:
+    """The network in normal form, by the first way of calling it that can be read.
+
+    Raises:
+        TraceError: that of the way that came furthest; `otherwise` where the network ran in none.
+    """
+    errors: list[LiftError] = []
+    x = with_two_samples(network, sample[:, :2])
+    for calling in CALLINGS:
+        try:
+            lifted = lift(network, x, calling)
+            return Fitted(lifted, trace(lifted, sample), calling.words, lifted.findings)
+        except LiftError as error:
+            errors.append(error)
+    furthest = max(errors, key=lambda error: error.reached)
+    if furthest.reached <= 1:
+        raise otherwise
+    raise TraceError(furthest.message, hints=furthest.hints) from furthest
 
 
 def inner(network: nn.Module) -> nn.Module:
     """The user's own network out of the wrappers that it may stand in."""
-    while isinstance(network, (*WRAPPERS, Adapted)):
-        network = network.network
-    return network
+    while True:
+        match network:
+            case Lifted():
+                network = network.source
+            case Stepped() | BatchFirst() | StillImage() | Adapted():
+                network = network.network
+            case _:
+                return network
 
 
 def _candidates(network: nn.Module, adapters: Sequence[Adapter]) -> Iterator[tuple[nn.Module, str]]:

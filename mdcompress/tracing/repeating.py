@@ -210,7 +210,7 @@ class _Digests:
         known = self._known.get(key)
         if known is not None and known[0]() is owner and known[1] == version >= 0 and key[-1]:
             return known[2]
-        found = _hashed(dense.cpu().reshape(-1).view(torch.uint8).numpy().data)
+        found = _hashed(dense.cpu().reshape(-1).contiguous().view(torch.uint8).numpy().data)
         self._known[key] = (weakref.ref(owner), version, found)
         return found
 
