@@ -16,6 +16,7 @@ import linecache
 import sys
 from dataclasses import dataclass, fields, replace
 from types import ModuleType
+from zlib import crc32
 
 import torch
 from torch import Tensor, nn
@@ -157,7 +158,7 @@ def _firing(seed: int, *, single: bool, fault: str) -> Style:
 def _module_of(style: Style) -> ModuleType:
     """The code as a module that tracebacks and inspect can show."""
     text = style.source()
-    name = f"drawn_style_{abs(hash(text)):x}"
+    name = f"drawn_style_{crc32(text.encode()):08x}"
     if name in sys.modules:
         return sys.modules[name]
     module = ModuleType(name)

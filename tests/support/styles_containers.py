@@ -17,7 +17,7 @@ def neuron_text(plan: Plan) -> str:
         case "function" if plan.major == "sequence":
             arguments = ", ".join(("x", *_number_names(plan)))
             return "\n".join([f"def lif({arguments}):", *_indented(_sequence_body(plan, "{}"))])
-        case "function":
+        case "function" | "update":
             return "\n".join(_step_function(plan))
         case "explicit":
             return "\n".join(_module(plan, _explicit_body(plan.neuron), "x, state=None"))
@@ -92,9 +92,10 @@ def step_inline(plan: Plan, index: int, layer: Layer) -> list[str]:
         state = place(plan, layer, "state")
         return [f"x, {state} = self.lif{index + 1}(x, {state})"]
     states = {state: place(plan, layer, STATE_WORDS[state]) for state in plan.neuron.states}
-    if plan.container == "function":
+    if plan.container in ("function", "update"):
+        layers = f"self.{layer.name}, " if plan.container == "update" else ""
         kept = ", ".join(states.values())
-        return [f"x, {kept} = lif(x, {kept}, {numbers_given(plan, layer, keywords=False)})"]
+        return [f"x, {kept} = lif({layers}x, {kept}, {numbers_given(plan, layer, keywords=False)})"]
     names = Names(
         x="x",
         v=states["v"],
@@ -176,8 +177,10 @@ def _step_function(plan: Plan) -> list[str]:
     style = plan.neuron
     names = Names("x", "v", "s", "i", "{}".format)
     kept = ", ".join(style.states)
-    lines = [f"def lif(x, {kept}, {', '.join(_number_names(plan))}):"]
-    return lines + _indented([*step_lines(style, names), f"return {output_text(style, names)}, {kept}"])
+    layer = "layer, " if plan.container == "update" else ""
+    lines = [f"def lif({layer}x, {kept}, {', '.join(_number_names(plan))}):"]
+    called = ["x = layer(x)"] if layer else []
+    return lines + _indented([*called, *step_lines(style, names), f"return {output_text(style, names)}, {kept}"])
 
 
 def _hidden(plan: Plan) -> list[str]:

@@ -168,7 +168,8 @@ class _Body:
                 case _:
                     run = f"frames(self.{name}, x)"
         self.made.append(f"self.{name} = {made}")
-        self.run.append(f"x = {run}")
+        inside = self.plan.container == "update" and name in {layer.name for layer in self.plan.spiking}
+        self.run += [] if inside else [f"x = {run}"]
 
     def _function(self, text: str) -> None:
         if not self.wraps:
@@ -339,7 +340,8 @@ def _loop(plan: Plan, run: list[str]) -> list[str]:
     lines += state_setup(plan)
     lines += ["sequence = x"]
     reused = given == "still"
-    once, run = (run[:1], run[1:]) if reused and plan.layers[0].pad in ("inside", "") else ([], run)
+    once_alone = plan.layers[0].pad in ("inside", "") and plan.container != "update"
+    once, run = (run[:1], run[1:]) if reused and once_alone else ([], run)
     lines += [line.replace("x = ", "current = ") for line in once]
     start = "current" if once else frame.replace("x", "sequence", 1)
     steps = "STEPS" if plan.fixed_steps or axis is None else f"x.shape[{axis}]"

@@ -11,6 +11,7 @@ from tests.support.styles_planted import NEED_LAYERS_OF_PIXELS, plant
 
 Axes = Literal["TN", "NT", "last", "still", "(TN)", "(NT)"]
 Inner = Literal["TN", "NT", "last", "folded_TN", "folded_NT"]
+Container = Literal["module", "function", "explicit", "hidden", "inline", "update"]  # update(layer, x, state)
 Answer = Literal["mean", "sum", "last", "T N K", "N T K", "list", "membrane"]
 
 
@@ -44,7 +45,7 @@ class Plan:
     major: Literal["sequence", "loop", "step"]
     input: Axes
     inner: Inner
-    container: Literal["module", "function", "explicit", "hidden", "inline"]
+    container: Container
     states_in: Literal["locals", "list", "dict", "attributes"]
     numbers_as: Literal["literal", "attribute"]
     walk: Literal["index", "iterate", "unbind"]
@@ -137,12 +138,12 @@ def _axes(major: str, dice: random.Random) -> tuple[Inner, Axes]:
     return dice.choice(inside[entered]), entered
 
 
-def _container(major: str, dice: random.Random) -> Literal["module", "function", "explicit", "hidden", "inline"]:
+def _container(major: str, dice: random.Random) -> Container:
     match major:
         case "sequence":
             return dice.choice(("module", "module", "module", "function"))
         case "loop":
-            return dice.choice(("explicit", "hidden", "function", "inline", "inline"))
+            return dice.choice(("explicit", "hidden", "function", "inline", "inline", "update"))
         case _:
             return dice.choice(("hidden", "inline"))
 
@@ -171,6 +172,8 @@ def _agreeing(plan: Plan) -> Plan:
         neuron = replace(neuron, start="zeros")
     if plan.inner == "last" and plan.applying != "loop_wrapper":
         plan = replace(plan, applying="loop_wrapper")
+    if plan.container == "update" and plan.residual == "currents":
+        plan = replace(plan, residual="spikes")
     if plan.topology == "single" and plan.answer in ("membrane", "last"):
         plan = replace(plan, answer="mean")
     if plan.head == "spiking" and plan.answer == "membrane":
@@ -209,6 +212,7 @@ def _convolutions(plan: Plan, dice: random.Random) -> list[Layer]:
         norm = "folded" if norm == "bn3d" else norm
     if plan.major == "step" or plan.inner.startswith("folded"):
         norm = "folded" if norm == "per_step" else norm
+    norm = "none" if plan.container == "update" else norm
     pools = ("none", "avg", "max", "F.avg", "F.max", "adaptive", "F.adaptive")
     pad = dice.choices(("inside", "function", "module"), (4, 1, 1))[0]
     bias, side = dice.random() < 0.5, 8
