@@ -44,7 +44,7 @@ def judge(style: Style) -> Verdict:
     except TraceError as error:
         return Verdict("refused", error.message)
     expected = Run(own, style.reference(untouched, x).spikes)
-    found = [*_changed(network, untouched), *_behaviour(fitted, x, expected), *_parameters(fitted, style.neurons)]
+    found = [*_changed(network, untouched), *behaviour(fitted, x, expected), *parameters(fitted, style.neurons)]
     return Verdict("wrong", "; ".join(found)) if found else Verdict("recognised")
 
 
@@ -54,7 +54,7 @@ def _changed(network: nn.Module, untouched: nn.Module) -> Iterator[str]:
         yield "the user's network was changed"
 
 
-def _behaviour(fitted: Fitted, x: Tensor, expected: Run) -> Iterator[str]:
+def behaviour(fitted: Fitted, x: Tensor, expected: Run) -> Iterator[str]:
     """The fitted network's answer, and the answer and spikes of its graph, beside the author's."""
     with torch.no_grad():
         answer = fitted.network(x)
@@ -78,7 +78,7 @@ def _tolerance(x: Tensor) -> dict[str, float]:
     return {"rtol": 1e-9, "atol": 1e-9} if x.dtype == torch.float64 else {"rtol": 1e-4, "atol": 1e-4}
 
 
-def _parameters(fitted: Fitted, truths: tuple[Truth, ...]) -> Iterator[str]:
+def parameters(fitted: Fitted, truths: tuple[Truth, ...]) -> Iterator[str]:
     nodes = [node for node in fitted.graph.of(NeuronModel) if node.carries is Carries.SPIKES]
     if len(nodes) != len(truths):
         return  # said of the spikes
