@@ -2,8 +2,8 @@
 
     python -m benchmarks drawn_neurons --count 2000 --seed 0
 
-Each is one linear layer with its neurons, as somebody might have written it (tests/support/styles.py): what it is in the
-canonical form is known from the draw. `--faults 20` also plants each fault 20 times: all of these must be refused.
+Each is one linear layer with its neurons, as somebody might have written it (tests/support/styles.py): what it is in
+the canonical form is known from the draw. `--faults 20` also plants each fault 20 times: all of these must be refused.
 Repeat one with `draw_neuron_alone(SEED)`, or `draw_planted(SEED, FAULT)`. Exit code 1: a wrong reading, or a fault that
 was accepted.
 """

@@ -69,19 +69,26 @@ class Style(Plan):
         if self.major == "step":
             reset = getattr(network, self.reset_name)
             reset()
-            answer = torch.stack([network(step) for step in x])
+            steps = torch.stack([network(step) for step in x])
             reset()
-            return answer
-        answer = network(x)
-        if self.answer == "list":
-            return torch.stack(list(answer))
+            return steps
+        answer: Tensor | list[Tensor] = network(x)
+        if isinstance(answer, list):
+            return torch.stack(answer)
         return answer.transpose(0, 1) if self.answer == "N T K" else answer
 
     @property
     def layout(self) -> str:
         """The axes of the author's input, in words."""
         rest = "C H W" if self.topology == "conv" else "F"
-        axes = {"TN": "T N {}", "NT": "N T {}", "last": "N {} T", "still": "N {}", "(TN)": "(T N) {}", "(NT)": "(N T) {}"}
+        axes = {
+            "TN": "T N {}",
+            "NT": "N T {}",
+            "last": "N {} T",
+            "still": "N {}",
+            "(TN)": "(T N) {}",
+            "(NT)": "(N T) {}",
+        }
         return axes[self.input].format(rest)
 
     @property

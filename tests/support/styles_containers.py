@@ -125,7 +125,9 @@ def _sequence_body(plan: Plan, number: str) -> list[str]:
     first = f"x{at.replace('t]', '0]')}"
     lines += [f"{state} = {_start_text(style, names, state, first)}" for state in style.states]
     written = plan.collect in ("zeros", "empty_like")
-    lines.append(f"out = torch.{'zeros_like' if plan.collect == 'zeros' else 'empty_like'}(x)" if written else "out = []")
+    lines.append(
+        f"out = torch.{'zeros_like' if plan.collect == 'zeros' else 'empty_like'}(x)" if written else "out = []"
+    )
     lines += _walk(plan, axis, at, counted=written)
     lines += _indented(step_lines(style, names))
     output = output_text(style, names)

@@ -56,13 +56,14 @@ def _changed(network: nn.Module, untouched: nn.Module) -> Iterator[str]:
 
 def behaviour(fitted: Fitted, x: Tensor, expected: Run) -> Iterator[str]:
     """The fitted network's answer, and the answer and spikes of its graph, beside the author's."""
+    limit = 1e-9 if x.dtype == torch.float64 else 1e-4
     with torch.no_grad():
         answer = fitted.network(x)
         graph = run_float_graph(fitted.graph, fitted.network, x)
     for name, other in (("the fitted network", answer), ("the graph", graph.answer)):
         if other.shape != expected.answer.shape:
             yield f"{name} answers {list(other.shape)}, the author's network {list(expected.answer.shape)}"
-        elif not torch.allclose(other.to(expected.answer), expected.answer, **_tolerance(x)):
+        elif not torch.allclose(other.to(expected.answer), expected.answer, rtol=limit, atol=limit):
             yield f"{name} answers another thing, by {float((other - expected.answer).abs().max()):.3g} at most"
     if len(graph.spikes) != len(expected.spikes):
         yield f"{len(graph.spikes)} neurons were found, there are {len(expected.spikes)}"
@@ -72,10 +73,6 @@ def behaviour(fitted: Fitted, x: Tensor, expected: Run) -> Iterator[str]:
             yield f"{name} has spikes {list(spikes.shape)}, not {list(own.shape)}"
         elif not torch.equal(spikes.round().to(own), own):
             yield f"{name}: {int((spikes.round() != own).sum())} of {own.numel()} spikes differ"
-
-
-def _tolerance(x: Tensor) -> dict[str, float]:
-    return {"rtol": 1e-9, "atol": 1e-9} if x.dtype == torch.float64 else {"rtol": 1e-4, "atol": 1e-4}
 
 
 def parameters(fitted: Fitted, truths: tuple[Truth, ...]) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""The text of a whole network, from its plan: imports, spike function, neuron, wrappers, and the network's class `Net`."""
+"""The text of a whole network, from its plan: spike function, neuron, wrappers, and the network's class `Net`."""
 
 from __future__ import annotations
 
@@ -326,12 +326,14 @@ def _answered(plan: Plan) -> list[str]:
 
 def _loop(plan: Plan, run: list[str]) -> list[str]:
     lines = []
-    given = plan.input
+    given: str = plan.input
     if given in ("(TN)", "(NT)"):
         lines.append(f"x = x.view({'STEPS, -1' if given == '(TN)' else '-1, STEPS'}, *x.shape[1:])")
     if given == "still" and plan.entry != "reuse":
         ones = ", ".join(["1"] * (len(plan.features) + 1))
-        lines.append(f"x = x.unsqueeze(0).{f'repeat(STEPS, {ones})' if plan.entry == 'repeat' else 'expand(STEPS, *x.shape)'}")
+        lines.append(
+            f"x = x.unsqueeze(0).{f'repeat(STEPS, {ones})' if plan.entry == 'repeat' else 'expand(STEPS, *x.shape)'}"
+        )
         given = "TN"
     given = given.strip("()")
     frame = WHOLE.get(given, "x")

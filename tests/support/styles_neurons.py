@@ -19,6 +19,7 @@ Charge = Literal[
 Order = Literal["after", "before", "after_leak", "masked", "leak_last"]
 Reset = Literal["hard", "hard_value", "soft", "soft_other", "none"]
 Spelling = Literal["gt", "method", "where", "masked", "heaviside", "to", "sign", "straight", "plain"]
+Count = Literal["none", "round", "floor"]  # of spikes in a step; none: one spike or none
 Values = float | tuple[float, ...]
 
 FACTORS: tuple[Charge, ...] = ("multiply", "one_minus", "exp", "sigmoid", "channel", "clamped")  # v times a factor
@@ -37,7 +38,7 @@ class NeuronStyle:
     compared: Literal["gap", "ratio", "direct", "constant"] = "gap"
     spelling: Spelling = "gt"
     cast: Literal["float", "dtype"] = "dtype"  # .float() runs in float32 only
-    count: Literal["none", "round", "floor"] = "none"
+    count: Count = "none"
     threshold: Literal["constant", "learned", "channel"] = "constant"
     height: Literal["one", "threshold"] = "one"  # of the spikes that are put out
     synapse: Literal["none", "sum", "mix"] = "none"
@@ -93,7 +94,7 @@ class Numbers:
 
 def draw_neuron(dice: random.Random) -> NeuronStyle:
     """Options that go together."""
-    count = dice.choices(("none", "round", "floor"), (8, 1, 1))[0]
+    count: Count = dice.choices(("none", "round", "floor"), (8, 1, 1))[0]
     charge = dice.choice(
         (*FACTORS, "multiply", "multiply", "integrate", "exp_both", "tau", "tau_rest", "tau_leak", "sigmoid_both")
     )
@@ -122,7 +123,7 @@ def draw_neuron(dice: random.Random) -> NeuronStyle:
     return _consistent(style)
 
 
-def _draw_reset(dice: random.Random, order: Order, count: str) -> Reset:
+def _draw_reset(dice: random.Random, order: Order, count: Count) -> Reset:
     if order == "masked" and count == "none":
         return "hard"
     if order == "after_leak" or count != "none":
@@ -147,7 +148,7 @@ def _consistent(style: NeuronStyle) -> NeuronStyle:
 def draw_numbers(style: NeuronStyle, *, channels: int, dice: random.Random) -> Numbers:
     """The numbers that this style needs, for a layer of so many channels."""
     values: dict[str, Values] = {}
-    learned = set()
+    learned: set[str] = set()
     match style.charge:
         case "multiply":
             values["decay"] = dice.choice((0.25, 0.5, 0.9, 0.2, round(dice.uniform(0.1, 0.95), 3)))

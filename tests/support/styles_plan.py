@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, get_args
 
 from tests.support.styles_neurons import NeuronStyle, Numbers, draw_neuron, draw_numbers
 from tests.support.styles_planted import NEED_LAYERS_OF_PIXELS, plant
 
 Axes = Literal["TN", "NT", "last", "still", "(TN)", "(NT)"]
 Inner = Literal["TN", "NT", "last", "folded_TN", "folded_NT"]
+Topology = Literal["conv", "linear", "single"]
+Major = Literal["sequence", "loop", "step"]  # layer after layer over all steps, step after step, one step in a call
+Norm = Literal["none", "folded", "bn3d", "tdbn", "per_step"]
+Pool = Literal["none", "avg", "max", "F.avg", "F.max", "adaptive", "F.adaptive"]
+Pad = Literal["inside", "function", "module", ""]
+POOLS: tuple[Pool, ...] = get_args(Pool)
 Container = Literal["module", "function", "explicit", "hidden", "inline", "update"]  # update(layer, x, state)
 Answer = Literal["mean", "sum", "last", "T N K", "N T K", "list", "membrane"]
 
@@ -24,9 +30,9 @@ class Layer:
     inputs: int
     outputs: int
     bias: bool
-    pad: Literal["inside", "function", "module", ""]
-    norm: Literal["none", "folded", "bn3d", "tdbn", "per_step"]
-    pool: Literal["none", "avg", "max", "F.avg", "F.max", "adaptive", "F.adaptive"]
+    pad: Pad
+    norm: Norm
+    pool: Pool
     shape: tuple[int, ...]  # of its neurons
     numbers: Numbers | None
 
@@ -41,8 +47,8 @@ class Plan:
     """All choices of a style. Names are those of the options; every number of it follows from the seed."""
 
     seed: int
-    topology: Literal["conv", "linear", "single"]
-    major: Literal["sequence", "loop", "step"]
+    topology: Topology
+    major: Major
     input: Axes
     inner: Inner
     container: Container
@@ -87,12 +93,12 @@ def draw_plan(seed: int, *, attempt: int = 0, single: bool = False, fault: str =
     attempt: of a seed's draws, which. fault: what is planted in the neurons.
     """
     dice = random.Random(f"{seed} {attempt}")
-    major = dice.choices(("sequence", "loop", "step"), (5, 5, 0 if fault else 1))[0]
+    major: Major = dice.choices(("sequence", "loop", "step"), (5, 5, 0 if fault else 1))[0]
     steps = dice.randint(4 if fault else 3, 5)
     inner, entered = _axes(major, dice)
     neuron = plant(draw_neuron(dice), fault) if fault else draw_neuron(dice)
-    topology = "single" if single else dice.choices(("conv", "linear"), (3, 1))[0]
-    topology = "conv" if fault in NEED_LAYERS_OF_PIXELS else topology
+    topology: Topology = dice.choices(("conv", "linear"), (3, 1))[0]
+    topology = "single" if single else "conv" if fault in NEED_LAYERS_OF_PIXELS else topology
     fixed = entered in ("still", "(TN)", "(NT)") or dice.random() < 0.3
     plan = Plan(
         seed=seed,
@@ -122,7 +128,7 @@ def draw_plan(seed: int, *, attempt: int = 0, single: bool = False, fault: str =
     return replace(plan, layers=_layers(plan, dice))
 
 
-def _axes(major: str, dice: random.Random) -> tuple[Inner, Axes]:
+def _axes(major: Major, dice: random.Random) -> tuple[Inner, Axes]:
     """The axes inside a network, and those of what it is given."""
     if major == "step":
         return "TN", "TN"
@@ -138,7 +144,7 @@ def _axes(major: str, dice: random.Random) -> tuple[Inner, Axes]:
     return dice.choice(inside[entered]), entered
 
 
-def _container(major: str, dice: random.Random) -> Container:
+def _container(major: Major, dice: random.Random) -> Container:
     match major:
         case "sequence":
             return dice.choice(("module", "module", "module", "function"))
@@ -148,18 +154,18 @@ def _container(major: str, dice: random.Random) -> Container:
             return dice.choice(("hidden", "inline"))
 
 
-def _entry(major: str, dice: random.Random) -> Literal["repeat", "expand", "unsqueeze_", "stack", "written", "reuse"]:
+def _entry(major: Major, dice: random.Random) -> Literal["repeat", "expand", "unsqueeze_", "stack", "written", "reuse"]:
     if major == "loop":
         return dice.choice(("reuse", "repeat", "expand"))
     return dice.choice(("repeat", "expand", "unsqueeze_", "stack", "written"))
 
 
-def _answer(dice: random.Random, entered: Axes, major: str) -> Answer:
+def _answer(dice: random.Random, entered: Axes, major: Major) -> Answer:
     if major == "step":
         return "T N K"  # its caller collects the steps
-    answer: Answer = dice.choices(
-        ("mean", "sum", "last", "T N K", "N T K", "list", "membrane"), (5, 2, 1, 2, 2, 1, 2)
-    )[0]
+    answer: Answer = dice.choices(("mean", "sum", "last", "T N K", "N T K", "list", "membrane"), (5, 2, 1, 2, 2, 1, 2))[
+        0
+    ]
     return "T N K" if answer == "N T K" and entered not in ("NT", "last", "(NT)", "still") else answer
 
 
@@ -168,7 +174,12 @@ def _agreeing(plan: Plan) -> Plan:
     neuron = plan.neuron
     if neuron.planted:  # some faults know the step
         plan = replace(plan, container="module" if plan.major == "sequence" else "inline")
-    if plan.major != "sequence" and plan.container != "inline" and plan.container != "hidden" and neuron.start == "none":
+    if (
+        plan.major != "sequence"
+        and plan.container != "inline"
+        and plan.container != "hidden"
+        and neuron.start == "none"
+    ):
         neuron = replace(neuron, start="zeros")
     if plan.inner == "last" and plan.applying != "loop_wrapper":
         plan = replace(plan, applying="loop_wrapper")
@@ -207,18 +218,12 @@ def _layers(plan: Plan, dice: random.Random) -> tuple[Layer, ...]:
 def _convolutions(plan: Plan, dice: random.Random) -> list[Layer]:
     width = dice.choice((4, 6))
     two = plan.residual != "none" or dice.random() < 0.5
-    norm = dice.choice(("none", "folded", "tdbn", "per_step", "bn3d"))
-    if plan.major != "sequence" or plan.inner.startswith("folded"):
-        norm = "folded" if norm == "bn3d" else norm
-    if plan.major == "step" or plan.inner.startswith("folded"):
-        norm = "folded" if norm == "per_step" else norm
-    norm = "none" if plan.container == "update" else norm
-    pools = ("none", "avg", "max", "F.avg", "F.max", "adaptive", "F.adaptive")
-    pad = dice.choices(("inside", "function", "module"), (4, 1, 1))[0]
+    norm = _norm(plan, dice)
+    pad: Pad = dice.choices(("inside", "function", "module"), (4, 1, 1))[0]
     bias, side = dice.random() < 0.5, 8
     first = Layer(
         name="conv1", kind="conv", inputs=2, outputs=width, bias=bias, pad=pad, norm=norm,
-        pool="none" if plan.residual != "none" else dice.choice(pools), shape=(width, side, side), numbers=None,
+        pool="none" if plan.residual != "none" else dice.choice(POOLS), shape=(width, side, side), numbers=None,
     )  # fmt: skip
     if not two:
         return [first if first.pool != "none" else replace(first, pool="avg")]
@@ -227,10 +232,20 @@ def _convolutions(plan: Plan, dice: random.Random) -> list[Layer]:
         name="conv2",
         kind=dice.choice(("conv", "conv", "depthwise")),
         inputs=width,
-        pool=dice.choice(pools[1:]),
+        pool=dice.choice(POOLS[1:]),
         shape=first.pooled,
     )
     return [first, second]
+
+
+def _norm(plan: Plan, dice: random.Random) -> Norm:
+    norm: Norm = dice.choice(("none", "folded", "tdbn", "per_step", "bn3d"))
+    if plan.container == "update":
+        return "none"
+    folded = plan.major == "sequence" and plan.inner.startswith("folded")
+    if norm == "bn3d" and (plan.major != "sequence" or folded):
+        return "folded"
+    return "folded" if norm == "per_step" and (plan.major == "step" or folded) else norm
 
 
 def _linear(name: str, inputs: int, outputs: int, dice: random.Random) -> Layer:

@@ -127,7 +127,7 @@ class Reference:
         else:
             groups = layer.inputs if layer.kind == "depthwise" else 1
             y = F.conv2d(flat, weights[0], weights[1], padding=1, groups=groups)
-        return self._normed(layer, y.unflatten(0, x.shape[:2]))
+        return self._normed(layer, _unfolded(y, x))
 
     def _weights(self, layer: Layer) -> tuple[Tensor, Tensor | None]:
         module = self._found(layer.name)
@@ -139,8 +139,7 @@ class Reference:
         """The module of that name, or the one inside its wrapper."""
         for ending in ("", ".layer", ".body.0"):
             module = self.modules.get(name + ending)
-            if isinstance(getattr(module, "weight", None), Tensor):
-                assert module is not None
+            if module is not None and isinstance(getattr(module, "weight", None), Tensor):
                 return module
         raise AssertionError(f"{name} is not in {list(self.modules)}")
 
@@ -192,7 +191,7 @@ class Reference:
     def _current_without_norm(self, layer: Layer, x: Tensor) -> Tensor:
         groups = layer.inputs if layer.kind == "depthwise" else 1
         weight, bias = self._weights(layer)
-        return F.conv2d(x.flatten(0, 1), weight, bias, padding=1, groups=groups).unflatten(0, x.shape[:2])
+        return _unfolded(F.conv2d(x.flatten(0, 1), weight, bias, padding=1, groups=groups), x)
 
 
 def _values(module: nn.Module, name: str) -> Tensor:
@@ -219,4 +218,9 @@ def _pooled(layer: Layer, x: Tensor) -> Tensor:
     if layer.pool == "none":
         return x
     pool = F.max_pool2d if layer.pool.endswith("max") else F.avg_pool2d
-    return pool(x.flatten(0, 1), 2).unflatten(0, x.shape[:2])
+    return _unfolded(pool(x.flatten(0, 1), 2), x)
+
+
+def _unfolded(y: Tensor, x: Tensor) -> Tensor:
+    """[T*N, ...] with the steps and the batch of x."""
+    return y.reshape(*x.shape[:2], *y.shape[1:])

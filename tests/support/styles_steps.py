@@ -277,7 +277,9 @@ def _fired(style: NeuronStyle, names: Names, x: str) -> list[str]:
             return [f"{s} = {fires}{cast}"]
         case "straight":
             soft = f"torch.sigmoid(4.0 * ({v} - {th}))"
-            carried = "hard.detach() + soft - soft.detach()" if style.reset_form % 2 else "(hard - soft).detach() + soft"
+            carried = (
+                "hard.detach() + soft - soft.detach()" if style.reset_form % 2 else "(hard - soft).detach() + soft"
+            )
             return [f"hard = {fires}{cast}", f"soft = {soft}", f"{s} = {carried}"]
         case _:
             argument = gap or (v if style.compared == "constant" and not style.planted else f"{v}, {th}")

@@ -1,4 +1,4 @@
-"""Neurons alone, one linear layer each: all that are drawn are read rightly. `benchmarks/drawn_neurons.py` draws more."""
+"""Neurons alone, one linear layer each, are read as what they are. `benchmarks/drawn_neurons.py` draws more of them."""
 
 from __future__ import annotations
 
@@ -14,5 +14,7 @@ EACH = 20
 def test_drawn_neurons_are_read_as_what_they_are(first: int) -> None:
     tally = count(range(first, first + EACH), draw=draw_neuron_alone)
     assert tally.wrong == {}, "\n".join(f"draw_neuron_alone({seed}): {words}" for seed, words in tally.wrong.items())
-    assert tally.refused == {}, "\n".join(f"draw_neuron_alone({seed}): {words}" for seed, words in tally.refused.items())
+    assert tally.refused == {}, "\n".join(
+        f"draw_neuron_alone({seed}): {words}" for seed, words in tally.refused.items()
+    )
     assert tally.recognised == EACH

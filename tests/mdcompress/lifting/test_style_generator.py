@@ -1,4 +1,4 @@
-"""The drawn styles are what they say: their code runs, fires, and answers as the neurons that are known of the draw do."""
+"""The drawn styles are what they say: their code runs, fires, and answers as the neurons known of the draw do."""
 
 from __future__ import annotations
 
