@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from tests.support.styles_neurons import NeuronStyle, Values
 from tests.support.styles_plan import Layer, Plan
 from tests.support.styles_steps import Names, output_text, step_lines
@@ -13,10 +15,10 @@ def neuron_text(plan: Plan) -> str:
     """The class `LIF` or the function `lif`; nothing where the neuron stands in the network's forward."""
     match plan.container:
         case "module":
-            return "\n".join(_module(plan, _sequence_body(plan, "self.{}"), "x"))
+            return "\n".join(_module(plan, _sequence_body(plan, "self.{}".format), "x"))
         case "function" if plan.major == "sequence":
             arguments = ", ".join(("x", *_number_names(plan)))
-            return "\n".join([f"def lif({arguments}):", *_indented(_sequence_body(plan, "{}"))])
+            return "\n".join([f"def lif({arguments}):", *_indented(_sequence_body(plan, str))])
         case "function" | "update":
             return "\n".join(_step_function(plan))
         case "explicit":
@@ -113,12 +115,18 @@ def step_inline(plan: Plan, index: int, layer: Layer) -> list[str]:
 # ------------------------------------------------------------------ modules and functions
 
 
-def _sequence_body(plan: Plan, number: str) -> list[str]:
+def sequence_inline(plan: Plan, layer: Layer) -> list[str]:
+    """All steps of a layer's neuron in the network's forward: x is the sequence of currents, then that of spikes."""
+    *lines, last = _sequence_body(plan, lambda name: number_in_network(plan, layer, name))
+    return [*lines, last.replace("return", "x =")]
+
+
+def _sequence_body(plan: Plan, number: Callable[[str], str]) -> list[str]:
     """All steps of the sequence x, along the axis of time."""
     style, inner = plan.neuron, plan.inner
     axis = {"TN": 0, "NT": 1, "last": -1, "folded_TN": 0, "folded_NT": 1}[inner]
     at = {0: "[t]", 1: "[:, t]", -1: "[..., t]"}[axis]
-    names = Names("current", "v", "s", "i", number.format)
+    names = Names("current", "v", "s", "i", number)
     lines = []
     if inner.startswith("folded"):
         lines.append(f"x = x.reshape({'STEPS, -1' if inner == 'folded_TN' else '-1, STEPS'}, *x.shape[1:])")

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from tests.support.styles_containers import layer_number, neuron_text, numbers_given, state_setup, step_inline
+from tests.support.styles_containers import (
+    layer_number,
+    neuron_text,
+    numbers_given,
+    sequence_inline,
+    step_inline,
+)
+from tests.support.styles_forward import AXIS, WHOLE, loop_forward, reset_method, sequence_forward, step_forward
 from tests.support.styles_plan import Layer, Plan
 from tests.support.styles_steps import spike_function
-
-AXIS = {"TN": 0, "NT": 1, "last": -1, "folded_TN": 0, "folded_NT": 1}
-WHOLE = {"TN": "x[t]", "NT": "x[:, t]", "last": "x[..., t]"}
 
 FRAMES = """def frames(layer, x):
     y = layer(x.flatten(0, 1))
@@ -116,9 +120,9 @@ def _network(plan: Plan) -> list[str]:
     lines = ["class Net(nn.Module):", "    def __init__(self):", "        super().__init__()"]
     lines += [f"        {line}" for line in body.made]
     if plan.major == "step":
-        lines += _reset_method(plan)
+        lines += reset_method(plan)
     lines += ["", "    def forward(self, x):"]
-    forward = {"sequence": _sequence, "loop": _loop, "step": _step}[plan.major](plan, body.run)
+    forward = {"sequence": sequence_forward, "loop": loop_forward, "step": step_forward}[plan.major](plan, body.run)
     return lines + [f"        {line}" for line in forward]
 
 
@@ -212,13 +216,26 @@ class _Body:
             self.made += [f"self.{number}{index + 1} = {layer_number(plan, layer, number)}" for number in learned]
         lists = plan.major == "sequence" and plan.collect == "list"
         if plan.major == "sequence":
-            given = numbers_given(plan, layer, keywords=False)
-            call = f"self.{name}(x)" if plan.container == "module" else f"lif(x, {given})"
-            self.run.append(f"x = torch.stack({call}, dim={AXIS[plan.inner]})" if lists else f"x = {call}")
+            self.run += self._sequence_of(name, layer)
+            if lists and plan.container != "hidden":
+                self.run.append(f"x = torch.stack(x, dim={AXIS[plan.inner]})")
         elif plan.container == "hidden":
             self.run.append(f"x = self.{name}(x)")
         else:
             self.run += step_inline(plan, index, layer)
+
+    def _sequence_of(self, name: str, layer: Layer) -> list[str]:
+        plan = self.plan
+        match plan.container:
+            case "module":
+                return [f"x = self.{name}(x)"]
+            case "inline":
+                return sequence_inline(plan, layer)
+            case "hidden":
+                steps = f"self.{name}({WHOLE[plan.inner]}) for t in range(STEPS)"
+                return [f"self.{name}.{plan.reset_name}()", f"x = torch.stack([{steps}], dim={AXIS[plan.inner]})"]
+            case _:
+                return [f"x = lif(x, {numbers_given(plan, layer, keywords=False)})"]
 
     def _pool(self, layer: Layer) -> None:
         side = layer.pooled[-1]
@@ -249,146 +266,3 @@ def _made(layer: Layer) -> str:
     padding = 1 if layer.pad == "inside" else 0
     groups = f", groups={layer.inputs}" if layer.kind == "depthwise" else ""
     return f"nn.Conv2d({layer.inputs}, {layer.outputs}, 3, padding={padding}, bias={layer.bias}{groups})"
-
-
-# ------------------------------------------------------------------ forward
-
-
-def _sequence(plan: Plan, run: list[str]) -> list[str]:
-    return [*_entered(plan), *run, *_answered(plan)]
-
-
-def _entered(plan: Plan) -> list[str]:
-    """From the author's axes to those inside."""
-    rest = len(plan.features)
-    if plan.input == "still":
-        return _repeated(plan)
-    if plan.input == plan.inner or plan.input.startswith("("):
-        return []
-    last_first = ", ".join(str(axis) for axis in (rest + 1, *range(rest + 1)))
-    last = ", ".join(str(axis) for axis in (0, *range(2, rest + 2), 1))
-    turned = {
-        ("TN", "NT"): ["x = x.transpose(0, 1)"],
-        ("NT", "TN"): ["x = x.transpose(0, 1).contiguous()"],
-        ("last", "TN"): [f"x = x.permute({last_first})"],
-        ("NT", "last"): [f"x = x.permute({last})"],
-        ("TN", "folded_TN"): ["x = x.flatten(0, 1)"],
-        ("NT", "folded_NT"): ["x = x.reshape(-1, *x.shape[2:])"],
-    }
-    return turned[plan.input, plan.inner]
-
-
-def _repeated(plan: Plan) -> list[str]:
-    """A still image for all steps."""
-    axis = AXIS[plan.inner]
-    ones = ["1"] * (len(plan.features) + 2)
-    ones[axis] = "STEPS"
-    repeats = ", ".join(ones)
-    fold = ["x = x.flatten(0, 1)"] if plan.inner.startswith("folded") else []
-    match plan.entry:
-        case "repeat":
-            lines = [f"x = x.unsqueeze({axis}).repeat({repeats})"]
-        case "unsqueeze_":
-            lines = [f"x.unsqueeze_({axis})", f"x = x.repeat({repeats})"]
-        case "stack":
-            lines = [f"x = torch.stack([x] * STEPS, dim={axis})"]
-        case "written" if axis == 0:
-            dtype = "" if plan.neuron.cast == "float" else ", dtype=x.dtype"
-            written = f"movie = torch.zeros(STEPS, *x.shape, device=x.device{dtype})"
-            lines = [written, "for t in range(STEPS):", "    movie[t] = x", "x = movie"]
-        case _:
-            lines = [f"x = x.unsqueeze({axis}).expand({', '.join('-1' if one == '1' else one for one in ones)})"]
-    return lines + fold
-
-
-def _answered(plan: Plan) -> list[str]:
-    lines, inner, axis = [], plan.inner, AXIS[plan.inner]
-    if inner.startswith("folded"):
-        sizes = "STEPS, -1" if inner == "folded_TN" else "-1, STEPS"
-        lines = [f"x = x.view({sizes}, x.shape[-1])"]
-    step = {0: "x[t]", 1: "x[:, t]", -1: "x[..., t]"}[axis]
-    match plan.answer:
-        case "mean" | "sum":
-            return [*lines, f"return x.{plan.answer}({axis})"]
-        case "last":
-            return [*lines, f"return {step.replace('t]', '-1]')}"]
-        case "list":
-            return [*lines, f"return [{step} for t in range(STEPS)]"]
-        case "membrane":
-            keep = "m" if plan.readout_decay == 1.0 else f"{plan.readout_decay} * m"
-            return [*lines, "m = 0.0", "for t in range(STEPS):", f"    m = {keep} + {step}", "return m"]
-        case "T N K":
-            turned = {0: "x", 1: "x.transpose(0, 1)", -1: "x.permute(2, 0, 1)"}[axis]
-        case "N T K":
-            turned = {0: "x.transpose(0, 1)", 1: "x", -1: "x.transpose(1, 2)"}[axis]
-    return [*lines, f"return {turned}"]
-
-
-def _loop(plan: Plan, run: list[str]) -> list[str]:
-    lines = []
-    given: str = plan.input
-    if given in ("(TN)", "(NT)"):
-        lines.append(f"x = x.view({'STEPS, -1' if given == '(TN)' else '-1, STEPS'}, *x.shape[1:])")
-    if given == "still" and plan.entry != "reuse":
-        ones = ", ".join(["1"] * (len(plan.features) + 1))
-        lines.append(
-            f"x = x.unsqueeze(0).{f'repeat(STEPS, {ones})' if plan.entry == 'repeat' else 'expand(STEPS, *x.shape)'}"
-        )
-        given = "TN"
-    given = given.strip("()")
-    frame = WHOLE.get(given, "x")
-    axis = {"TN": 0, "NT": 1, "last": -1}.get(given)
-    lines.append(f"batch = x.shape[{1 if given == 'TN' else 0}]")
-    lines += state_setup(plan)
-    lines += ["sequence = x"]
-    reused = given == "still"
-    once_alone = plan.layers[0].pad in ("inside", "") and plan.container != "update"
-    once, run = (run[:1], run[1:]) if reused and once_alone else ([], run)
-    lines += [line.replace("x = ", "current = ") for line in once]
-    start = "current" if once else frame.replace("x", "sequence", 1)
-    steps = "STEPS" if plan.fixed_steps or axis is None else f"x.shape[{axis}]"
-    before, after, end = _collected(plan)
-    lines += [*before, f"for t in range({steps}):", f"    x = {start}"]
-    return lines + [f"    {line}" for line in (*run, *after)] + [line.replace("COUNT", "STEPS") for line in end]
-
-
-def _collected(plan: Plan) -> tuple[list[str], list[str], list[str]]:
-    """Lines before the loop, at the end of its body, and behind it."""
-    match plan.answer:
-        case "mean" if plan.collect in ("stack", "list"):
-            return ["out = []"], ["out.append(x)"], ["return torch.stack(out).mean(0)"]
-        case "mean":
-            return ["total = 0"], ["total = total + x"], ["return total / COUNT"]
-        case "sum":
-            return ["total = 0.0"], ["total += x"], ["return total"]
-        case "last":
-            return [], [], ["return x"]
-        case "membrane":
-            keep = "m" if plan.readout_decay == 1.0 else f"{plan.readout_decay} * m"
-            return ["m = 0.0"], [f"m = {keep} + x"], ["return m"]
-        case "list":
-            return ["out = []"], ["out.append(x)"], ["return out"]
-        case "T N K":
-            return ["out = []"], ["out.append(x)"], _joined(plan, 0)
-        case "N T K":
-            return ["out = []"], ["out.append(x)"], _joined(plan, 1)
-
-
-def _joined(plan: Plan, axis: int) -> list[str]:
-    if plan.collect == "cat":
-        return [f"return torch.cat([one.unsqueeze({axis}) for one in out], dim={axis})"]
-    return [f"return torch.stack(out, dim={axis})"]
-
-
-def _step(plan: Plan, run: list[str]) -> list[str]:
-    return [*run, "return x"]
-
-
-def _reset_method(plan: Plan) -> list[str]:
-    if plan.container == "hidden":
-        loop = ["for part in self.modules():", "    if isinstance(part, LIF):", f"        part.{plan.reset_name}()"]
-        lines = loop
-    else:
-        lines = state_setup(plan)
-    made = [] if plan.container == "hidden" else [f"        self.{plan.reset_name}()"]
-    return [*made, "", f"    def {plan.reset_name}(self):", *(f"        {line}" for line in lines)]

@@ -147,7 +147,7 @@ def _axes(major: Major, dice: random.Random) -> tuple[Inner, Axes]:
 def _container(major: Major, dice: random.Random) -> Container:
     match major:
         case "sequence":
-            return dice.choice(("module", "module", "module", "function"))
+            return dice.choice(("module", "module", "module", "function", "inline", "hidden"))
         case "loop":
             return dice.choice(("explicit", "hidden", "function", "inline", "inline", "update"))
         case _:
@@ -183,6 +183,8 @@ def _agreeing(plan: Plan) -> Plan:
         neuron = replace(neuron, start="zeros")
     if plan.inner == "last" and plan.applying != "loop_wrapper":
         plan = replace(plan, applying="loop_wrapper")
+    if plan.major == "sequence" and plan.container == "hidden" and plan.inner.startswith("folded"):
+        plan = replace(plan, container="module")
     if plan.container == "update" and plan.residual == "currents":
         plan = replace(plan, residual="spikes")
     if plan.topology == "single" and plan.answer in ("membrane", "last"):

@@ -72,7 +72,7 @@ class Reference:
 
     def __init__(self, plan: Plan, network: nn.Module) -> None:
         self.plan = plan
-        self.modules = dict(network.named_modules())
+        self.modules: dict[str, nn.Module] = dict(network.named_modules())
         self.truths = tuple(truth(plan.neuron, layer.numbers) for layer in plan.spiking if layer.numbers)
 
     def run(self, x: Tensor) -> Run:
@@ -139,7 +139,7 @@ class Reference:
         """The module of that name, or the one inside its wrapper."""
         for ending in ("", ".layer", ".body.0"):
             module = self.modules.get(name + ending)
-            if module is not None and isinstance(getattr(module, "weight", None), Tensor):
+            if module is not None and "weight" in dict(module.named_parameters(recurse=False)):
                 return module
         raise AssertionError(f"{name} is not in {list(self.modules)}")
 
