@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import torch
 
 from tests.support.styles import Style, draw_neuron_alone, draw_planted
-from tests.support.styles_judge import judge
+from tests.support.styles_judge import Verdict, judge
 from tests.support.styles_planted import FAULTS
 
 SHOWN = 10  # wrong readings that are printed whole
@@ -39,10 +39,18 @@ class Tally:
 
 def count(seeds: Iterable[int], *, draw: Callable[[int], Style]) -> Tally:
     """Judge what is drawn from each seed."""
-    verdicts = {seed: judge(draw(seed)) for seed in seeds}
+    verdicts = {seed: _judged(draw(seed)) for seed in seeds}
     refused = {seed: verdict.words for seed, verdict in verdicts.items() if verdict.kind == "refused"}
     wrong = {seed: verdict.words for seed, verdict in verdicts.items() if verdict.kind == "wrong"}
     return Tally(len(verdicts) - len(refused) - len(wrong), refused, wrong)
+
+
+def _judged(style: Style) -> Verdict:
+    """The verdict; a crash of the tool is as bad as a wrong reading, and ends no run of thousands."""
+    try:
+        return judge(style)
+    except Exception as error:
+        return Verdict("wrong", f"a crash, {type(error).__name__}: {error}")
 
 
 def main() -> int:
@@ -84,7 +92,7 @@ def _accepted_faults(seeds: range) -> int:
         return 0
     kinds: Counter[str] = Counter()
     for fault in FAULTS:
-        verdicts = [judge(draw_planted(seed, fault)).kind for seed in seeds]
+        verdicts = [_judged(draw_planted(seed, fault)).kind for seed in seeds]
         kinds[fault] = sum(kind != "refused" for kind in verdicts)
         sys.stdout.write(f"fault {fault:<18}{kinds[fault]:4} of {len(verdicts)} accepted\n")
     return kinds.total()

@@ -56,7 +56,7 @@ class Style(Plan):
         dice = torch.Generator().manual_seed(self.seed + 1)
         shape = (self.steps, self.batch, *self.features)
         if self.input == "still":
-            return torch.rand(*shape[1:], generator=dice).expand(shape)
+            return torch.rand(*shape[1:], generator=dice).expand(shape).contiguous()
         if self.seed % 2:
             return (torch.rand(shape, generator=dice) < 0.4).float()
         return torch.randn(shape, generator=dice)
