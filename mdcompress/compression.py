@@ -17,6 +17,7 @@ from mdcompress.recipe import Recipe, load_recipe
 from mdcompress.student import Student
 from mdcompress.student.quantizing import quantize
 from mdcompress.tracing import trace
+from mdcompress.tracing.unwrapping import unwrapped
 
 
 def compress(
@@ -30,7 +31,7 @@ def compress(
     """A calibrated student of `model`, ready to distil, verify or lower.
 
     Args:
-        model: float spiking network, called as model(sample).
+        model: float spiking network, called as model(sample); inside torch.compile or DataParallel too.
         sample: [T, N, ...], float; T is that of the network's training.
         recipe: a recipe, the path of one, or the name of a shipped one ("4bit").
         batches: calibration data, x [T_s, N, ...] or (x, y). With T_s < T, all the same, it becomes a student of T_s
@@ -48,6 +49,7 @@ def compress(
     """
     if not isinstance(recipe, Recipe):
         recipe = load_recipe(recipe)
+    model = unwrapped(model)
     graph = trace(model, sample, adapters=adapters)
     inputs = inputs_of(batches, sample.device)
     lengths = sorted({len(x) for x in inputs})

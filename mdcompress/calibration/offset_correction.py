@@ -20,12 +20,14 @@ from mdcompress.layers.norms import BatchNorm
 from mdcompress.layers.synapse import QuantSynapse
 from mdcompress.modes import evaluating
 from mdcompress.student import Student
+from mdcompress.tracing.unwrapping import unwrapped
 
 _SAMPLES = 256  # of the calibration data that each layer is compared on
 
 
 def correct_offsets(student: Student, teacher: nn.Module, inputs: Sequence[Tensor]) -> None:
     """Correct every layer that has an offset of its own; one that stands in several places is left as it is."""
+    teacher = unwrapped(teacher)
     modules = dict(teacher.named_modules())
     inputs = first_of(inputs, _SAMPLES)
     synapses = student.graph.of(SynapseSpec)

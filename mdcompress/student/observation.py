@@ -39,6 +39,7 @@ from mdcompress.graph import (
 from mdcompress.layers.rearranging import rearrange
 from mdcompress.student.observed import Observation
 from mdcompress.tracing.batch_first import takes_batch_first
+from mdcompress.tracing.unwrapping import unwrapped
 
 if TYPE_CHECKING:
     from torch.utils.hooks import RemovableHandle
@@ -68,6 +69,7 @@ def observe(network: nn.Module, graph: SnnGraph, x: Tensor) -> Observation:
 
     if isinstance(network, Student):
         return network.observe(x)
+    network = unwrapped(network)
     modules, adapters = dict(network.named_modules()), carried(network)
     readout, neurons = graph.readout, graph.of(NeuronModel)
     (source, between), membrane = graph.answer, graph.membrane_readout

@@ -19,6 +19,7 @@ from mdcompress.adapters.users import Adapted, carried
 from mdcompress.errors import TraceError
 from mdcompress.graph import SnnGraph
 from mdcompress.tracing import Failure, attempt
+from mdcompress.tracing.unwrapping import unwrapped
 from mdcompress.tracing.wrappers import BatchFirst, Stepped, StillImage
 
 WRAPPERS = (Stepped, BatchFirst, StillImage)
@@ -47,6 +48,7 @@ def fit(network: nn.Module, sample: Tensor, *, adapters: Sequence[Adapter] = ())
     Raises:
         TraceError: no convention fits; the error is that of the attempt that came furthest.
     """
+    network = unwrapped(network)
     adapters = (*adapters, *carried(network))
     failures: list[tuple[Failure, str]] = []
     for candidate, convention in _candidates(network, adapters):
