@@ -90,8 +90,9 @@ def trained_network(workspace: Workspace, weights: Path) -> nn.Module:
 
     network = fresh_network(workspace)
     if not workspace.model.is_nir or workspace.model.weights is not None:
-        if said := str(load_weights(network, weights)):
-            workspace.listener.note(f"{weights}: {said}")
+        loaded = load_weights(network, weights)
+        if str(loaded):
+            workspace.listener.note(f"{weights}: {loaded}")
     return network.to(torch_device(workspace)).eval()
 
 

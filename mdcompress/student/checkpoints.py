@@ -106,7 +106,8 @@ def state_in(
     rivals = [one for one in others if one.rank == taken.rank]
     if rivals:
         raise CheckpointError(
-            f"{path} must hold one state dict that fits the network (found {taken.how.place} and {rivals[0].how.place})",
+            f"{path} must hold one state dict that fits the network (found {taken.how.place}, and "
+            f"{rivals[0].how.place}, with other values)",
             hints=["save the one that you mean alone: torch.save(checkpoint['...'], 'weights.pt')"],
         )
     return dict(taken.tensors), replace(taken.how, passed_over=tuple(one.how.place for one in others))
@@ -162,9 +163,8 @@ def _readings(
     how = Loaded(keys)
     yield _Reading(tensors, how)
     yield from _without_prefix(tensors, expected, how)
-    inside = tuple(part for part in _WRAPPERS if any(part in name.split(".") for name in tensors))
-    plain = {_unwrapped(name): tensor for name, tensor in tensors.items()}
-    if inside and len(plain) == len(tensors):
+    plain, inside = _without_wrappers(tensors)
+    if inside:
         how = replace(how, inside=inside)
         yield _Reading(plain, how)
         yield from _without_prefix(plain, expected, how)
@@ -185,8 +185,21 @@ def _without_prefix(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor
         yield _Reading(rest, replace(how, prefix=prefix, left=left))
 
 
-def _unwrapped(name: str) -> str:
-    return ".".join(part for part in name.split(".") if part not in _WRAPPERS)
+def _without_wrappers(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    """Names without those of wrappers around parts, `features.module.0`, and the wrappers' names that they had.
+
+    A wrapper stands around a whole part: of which it stands in some names only keeps its name.
+    """
+    found: set[str] = set()
+    for wrapper in _WRAPPERS:
+        places = {name[: at.start()] for name in tensors for at in re.finditer(rf"(?<![^.]){wrapper}\.", name)}
+        for place in sorted(places, key=len, reverse=True):
+            inner = place + wrapper + "."
+            if all(name.startswith(inner) for name in tensors if name.startswith(place)):
+                found.add(wrapper)
+                tensors = {place + name.removeprefix(inner) if name.startswith(inner) else name: tensor
+                           for name, tensor in tensors.items()}  # fmt: skip
+    return dict(tensors), tuple(sorted(found))
 
 
 def _equal(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:

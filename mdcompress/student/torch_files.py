@@ -8,6 +8,7 @@ beside them (arguments, numpy values, dates, paths, optimizers) is named in `_IN
 from __future__ import annotations
 
 import _compat_pickle
+import contextlib
 import pickle
 import pickletools
 import tarfile
@@ -28,7 +29,7 @@ TORCH_SUFFIXES = (".pt", ".pth", ".tar", ".ckpt", ".bin")  # .tar is that of .pt
 
 _INERT = (
     "argparse.Namespace", "types.SimpleNamespace", "typing.Any",
-    "collections.deque", "datetime.date", "datetime.datetime", "datetime.time", "datetime.timedelta",
+    "datetime.date", "datetime.datetime", "datetime.time", "datetime.timedelta",
     "datetime.timezone", "decimal.Decimal", "fractions.Fraction", "uuid.UUID",
     "pathlib.*Path", "pathlib._local.*Path",  # the latter from Python 3.13 on
     "builtins.bool", "builtins.bytes", "builtins.dict", "builtins.float", "builtins.frozenset", "builtins.int",
@@ -72,6 +73,13 @@ class _InertDict:
         return OrderedDict()
 
 
+class _InertList:
+    """A queue of values, as a plain list."""
+
+    def __new__(cls, *_: object) -> list[object]:  # type: ignore[misc]  # a class to torch's reader
+        return []
+
+
 def read_torch(path: Path) -> object:
     """What a file of torch.save holds: tensors, plain containers, and `Inert` for every other object.
 
@@ -85,7 +93,7 @@ def read_torch(path: Path) -> object:
         with warnings.catch_warnings(action="ignore"):  # what torch says of pickles we say ourselves
             return _loaded(path, stand_ins)
     except (pickle.UnpicklingError, KeyError, AttributeError, TypeError) as error:  # torch advises to run the code
-        raise _refusal(path, [name for name in names if _is_refused(name)], error) from error
+        raise _refusal(path, [name for name in names if _is_refused(name)]) from error
     except Exception as error:  # whatever torch meets in bytes that anyone may have written
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise CheckpointError(
@@ -96,7 +104,7 @@ def read_torch(path: Path) -> object:
 
 def _loaded(path: Path, stand_ins: dict[str, type]) -> object:
     """torch.load of weights only, with stand-ins for names: each is told by its own module and name."""
-    allowed: list[Callable[..., Any]] = []
+    allowed: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = []
     for name, base in stand_ins.items():
         module, _, own = name.rpartition(".")
         allowed.append(type(own, (base,), {"__module__": module, "__qualname__": own}))
@@ -107,6 +115,8 @@ def _loaded(path: Path, stand_ins: dict[str, type]) -> object:
 def _stand_in(name: str) -> type | None:
     if name in _INERT_DICTS:
         return _InertDict
+    if name == "collections.deque":
+        return _InertList
     return Inert if any(fnmatchcase(name, pattern) for pattern in _INERT) else None
 
 
@@ -121,29 +131,35 @@ def _is_refused(name: str) -> bool:
 def _require_weights(path: Path) -> None:
     """CheckpointError for archives of another kind, which torch would open otherwise."""
     with path.open("rb") as stream:
-        head = stream.read(4)
+        head = stream.read(9)
     if head[:2] == b"\x1f\x8b" or (head[:2] != b"PK" and tarfile.is_tarfile(path)):
         raise CheckpointError(
             f"{path} must be a file that torch.save wrote (found an archive of files, tar or gzip)",
             hints=["unpack it and give the file of weights inside"],
         )
+    if head[:2] != b"PK" and head[:1] != b"\x80":  # a zip archive; or pickles, of protocol 2 or higher
+        raise CheckpointError(
+            f"{path} must be a whole file that torch.save wrote (found one that begins with {head!r})",
+            hints=["fetch it again: pages of failed downloads and pointers to large files have such beginnings"],
+        )
     if not zipfile.is_zipfile(path):
         return
     with zipfile.ZipFile(path) as archive:
-        inside = [name.partition("/")[2] for name in archive.namelist()]
+        outside = archive.namelist()
+    inside = [name.partition("/")[2] for name in outside]
     if "constants.pkl" in inside or any(name.startswith("code/") for name in inside):
         raise CheckpointError(
             f"{path} must hold a state dict (found a TorchScript archive, which holds a program: code)",
             hints=[f"save its weights alone: torch.save(torch.jit.load({path.name!r}).state_dict(), 'weights.pt')"],
         )
-    if any("exported_program" in name or name.startswith("models/") for name in [*inside, *archive.namelist()]):
+    if "serialized_exported_program.json" in outside or any(name.startswith("models/") for name in inside):
         raise CheckpointError(
             f"{path} must hold a state dict (found a program of torch.export: code)",
             hints=[f"save its weights alone: torch.save(torch.export.load({path.name!r}).state_dict, 'weights.pt')"],
         )
 
 
-def _refusal(path: Path, refused: Sequence[str], error: Exception) -> CheckpointError:
+def _refusal(path: Path, refused: Sequence[str]) -> CheckpointError:
     """What a reader that runs nothing could not read; `refused`: the names that it will not look up."""
     if any(name.startswith("torch.nn.modules.") for name in refused):
         own_first = sorted(refused, key=lambda name: name.startswith("torch."))
@@ -152,7 +168,7 @@ def _refusal(path: Path, refused: Sequence[str], error: Exception) -> Checkpoint
         must, found = "hold tensors only, in a file that torch.save wrote", _shortened(refused)
     if refused:
         found += "; reading it runs code that the file names, so it is not read"
-    elif "Unsupported operand" in str(error):
+    elif _protocol(path) > 2:
         must, found = "be written by torch.save with its own pickle protocol, 2", "instructions of another"
     else:
         found = "other objects, or no torch file; reading such objects can run code, so they are not read"
@@ -176,20 +192,34 @@ def _names_in(path: Path) -> list[str]:
     They choose stand-ins and words; what is built is decided by torch's reader alone.
     """
     found: dict[str, None] = {}
-    try:
-        if not zipfile.is_zipfile(path):
-            with path.open("rb") as stream:
-                for _ in range(_LEGACY_PICKLES):
-                    found.update(dict.fromkeys(_names(stream)))
-            return list(found)
-        with zipfile.ZipFile(path) as archive:
-            for name in archive.namelist():
-                if name.endswith("data.pkl"):
-                    with archive.open(name) as stream:
-                        found.update(dict.fromkeys(_names(stream)))
-    except Exception:  # damaged: torch's reader says where
-        pass
+    with contextlib.suppress(Exception):  # damaged: torch's reader says where
+        for stream in _pickles(path):
+            for name in _names(stream):
+                found[name] = None
     return list(found)
+
+
+def _pickles(path: Path) -> Iterator[IO[bytes]]:
+    """The pickles of a file of torch.save, each to be read to its end before the next."""
+    if not zipfile.is_zipfile(path):
+        with path.open("rb") as stream:
+            for _ in range(_LEGACY_PICKLES):
+                yield stream
+        return
+    with zipfile.ZipFile(path) as archive:
+        for name in archive.namelist():
+            if name.endswith("data.pkl"):
+                with archive.open(name) as stream:
+                    yield stream
+
+
+def _protocol(path: Path) -> int:
+    """The number of the pickle protocol that a file of torch.save is written in; 0 where it names none."""
+    with contextlib.suppress(zipfile.BadZipFile):
+        for stream in _pickles(path):
+            head = stream.read(2)
+            return head[1] if head[:1] == b"\x80" and len(head) == 2 else 0
+    return 0
 
 
 def _names(stream: IO[bytes]) -> Iterator[str]:
@@ -203,10 +233,10 @@ def _names(stream: IO[bytes]) -> Iterator[str]:
                 yield _today(*strings[-2:])
             case "MEMOIZE":
                 memo[len(memo)] = strings[-1]
-            case "PUT" | "BINPUT" | "LONG_BINPUT":
-                memo[int(argument)] = strings[-1]
-            case "GET" | "BINGET" | "LONG_BINGET":
-                strings.append(memo.get(int(argument), ""))
+            case "PUT" | "BINPUT" | "LONG_BINPUT" if isinstance(argument, int):
+                memo[argument] = strings[-1]
+            case "GET" | "BINGET" | "LONG_BINGET" if isinstance(argument, int):
+                strings.append(memo.get(argument, ""))
             case _ if isinstance(argument, str):
                 strings.append(argument)
             case _:

@@ -48,8 +48,9 @@ def save_weights(network: nn.Module, path: str | Path, *, provenance: Mapping[st
 def load_weights(network: nn.Module, path: str | Path) -> Loaded:
     """Load a state dict into `network`: safetensors, or what torch.save wrote, read with weights only.
 
-    A checkpoint of a training script may hold it under a key (`state_dict`, `model`, ...), with a wrapper's prefix before
-    its names (`module.`, `_orig_mod.`, `model.`, ...), beside other objects: what fits the network entirely is taken.
+    A checkpoint of a training script may hold it under a key (`state_dict`, `model`, ...), with a wrapper's prefix
+    before its names (`module.`, `_orig_mod.`, `model.`, ...), beside other objects: what fits the network entirely is
+    taken.
     Buffers that hold the state of neurons are left as they are, in the network as in the file. A network inside one of
     the project's wrappers, torch.compile or DataParallel takes its own weights.
 
