@@ -50,9 +50,9 @@ class Loaded:
             return ""
         parts = [f"the weights are {'.'.join(self.taken_from)!r} of the file" if self.taken_from else ""]
         if self.prefix:
-            parts.append(f"{self.prefix!r} is taken off before their names")
+            parts.append(f"{self.prefix!r} taken off before their names")
         if self.inside:
-            parts.append(f"{', '.join(repr(f'{name}.') for name in self.inside)} is taken out of their names")
+            parts.append(f"{' and '.join(repr(f'{name}.') for name in self.inside)} taken out of their names")
         if self.left:
             parts.append(f"left out: {shortened(self.left)}")
         if self.passed_over:

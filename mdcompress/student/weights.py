@@ -1,4 +1,4 @@
-"""Files of weights: float networks and students, as safetensors. Nothing is unpickled from a file a user hands over."""
+"""Files of weights: float networks and students, as safetensors. Nothing that a file names is run."""
 
 from __future__ import annotations
 

@@ -239,29 +239,29 @@ READ = (
     Form("a key of one's own", "net.pt", saved(lambda net: {"spiking_resnet": state(net), "epoch": 1}),
          "the weights are 'spiking_resnet' of the file"),
     Form("names of DataParallel", "net.pth", saved(lambda net: {"state_dict": prefixed(net, "module.")}),
-         "the weights are 'state_dict' of the file; 'module.' is taken off before their names"),
+         "the weights are 'state_dict' of the file; 'module.' taken off before their names"),
     Form("names of torch.compile", "net.pt", saved(lambda net: prefixed(net, "_orig_mod.")),
-         "'_orig_mod.' is taken off before their names"),
+         "'_orig_mod.' taken off before their names"),
     Form("a compiled network in DataParallel", "net.pt", saved(lambda net: prefixed(net, "module._orig_mod.")),
-         "'module._orig_mod.' is taken off before their names"),
+         "'module._orig_mod.' taken off before their names"),
     Form("DataParallel, compiled", "net.pt", saved(lambda net: prefixed(net, "_orig_mod.module.")),
-         "'_orig_mod.module.' is taken off before their names"),
+         "'_orig_mod.module.' taken off before their names"),
     Form("any prefix of all names", "net.pt", saved(lambda net: prefixed(net, "encoder.backbone.")),
-         "'encoder.backbone.' is taken off before their names"),
-    Form("one part in DataParallel", "net.pt", saved(parts_in_parallel), "'module.' is taken out of their names"),
+         "'encoder.backbone.' taken off before their names"),
+    Form("one part in DataParallel", "net.pt", saved(parts_in_parallel), "'module.' taken out of their names"),
     Form("one part in DataParallel, all of it compiled", "net.pt",
          saved(lambda net: {f"_orig_mod.{k}": v for k, v in dict(parts_in_parallel(net)).items()}),  # type: ignore[call-overload]
-         "'_orig_mod.', 'module.' is taken out of their names"),
+         "'_orig_mod.' and 'module.' taken out of their names"),
     Form("Lightning", "epoch=4-step=500.ckpt", saved(lightning),
-         "the weights are 'state_dict' of the file; 'model.' is taken off before their names"),
+         "the weights are 'state_dict' of the file; 'model.' taken off before their names"),
     Form("Lightning with hyperparameters by dot", "last.ckpt", attribute_dict,
-         "the weights are 'state_dict' of the file; 'model.' is taken off before their names"),
+         "the weights are 'state_dict' of the file; 'model.' taken off before their names"),
     Form("Lightning whose loss has weights too", "last.ckpt",
          saved(lambda net: lightning(net, **{"criterion.weight": torch.ones(3)})),
-         "the weights are 'state_dict' of the file; 'model.' is taken off before their names; left out: "
+         "the weights are 'state_dict' of the file; 'model.' taken off before their names; left out: "
          "criterion.weight"),
     Form("`AveragedModel` of torch", "swa.pt", saved(averaged),
-         "'module.' is taken off before their names; left out: n_averaged"),
+         "'module.' taken off before their names; left out: n_averaged"),
     Form("`model` and its average `model_ema`", "net.pth",
          saved(lambda net: {"model_ema": other(), "model": state(net)}),
          "the weights are 'model' of the file; not taken, though it fits too: its 'model_ema'"),
@@ -270,13 +270,13 @@ READ = (
     Form("`model` and an equal average", "net.pth", saved(lambda net: {"model": state(net), "ema": state(net)}),
          "the weights are 'model' of the file"),
     Form("an average alone", "net.pth", saved(lambda net: {"ema": prefixed(net, "module.")}),
-         "the weights are 'ema' of the file; 'module.' is taken off before their names"),
+         "the weights are 'ema' of the file; 'module.' taken off before their names"),
     Form("`student` and `teacher` of a distillation", "net.pth",
          saved(lambda net: {"teacher": other(), "student": state(net)}),
          "the weights are 'student' of the file; not taken, though it fits too: its 'teacher'"),
     Form("the two as prefixes", "last.ckpt",
          saved(lambda net: {"state_dict": {**prefixed(network(2), "teacher."), **prefixed(net, "student.")}}),
-         "the weights are 'state_dict' of the file; 'student.' is taken off before their names; left out: "
+         "the weights are 'state_dict' of the file; 'student.' taken off before their names; left out: "
          "teacher.0.weight, teacher.0.bias, teacher.1.weight and 6 more; not taken, though it fits too: its "
          "'state_dict', of those named 'teacher.*'"),
     Form("a generator and a discriminator of another shape", "gan.pt",
@@ -352,7 +352,7 @@ weights as training scripts leave them: safetensors, or what `torch.save` wrote 
 
 ```python
 loaded = mdcompress.load_weights(network, "model_best.pth.tar")
-print(loaded)  # the weights are 'state_dict' of the file; 'module.' is taken off before their names
+print(loaded)  # the weights are 'state_dict' of the file; 'module.' taken off before their names
 ```
 
 - **What is taken** is what fits the network entirely, names and shapes, wherever it stands: under `state_dict`,
