@@ -73,9 +73,13 @@ class _Reading:
         words = [*self.how.taken_from, *self.how.prefix.split(".")]
         averaged = any(re.search(r"(^|_)(ema|swa|avg|averaged?|teacher)(_|$)", word.lower()) for word in words)
         teacher = any("teacher" in word.lower() for word in words)
-        unusual = [key for key in self.how.taken_from if key not in _KEYS]
-        first = _KEYS.index(self.how.taken_from[0]) if self.how.taken_from and not unusual else 0
-        return averaged + teacher, bool(unusual), first
+        first = _KEYS.index(self.how.taken_from[0]) if self.how.taken_from and not self.unusual else 0
+        return averaged + teacher, self.unusual, first
+
+    @property
+    def unusual(self) -> bool:
+        """Whether it stands under a key that tells nothing."""
+        return any(key not in _KEYS for key in self.how.taken_from)
 
 
 def state_in(
@@ -140,13 +144,13 @@ def _differing(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) ->
 
 
 def _entries(content: object, keys: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], dict[str, Tensor]]]:
-    """Every dictionary of tensors in a file with the keys that lead to it, the outer ones first."""
+    """The tensors of every dictionary in a file with the keys that lead to it, the outer ones first."""
     if not isinstance(content, dict):
         return
-    if all(isinstance(name, str) and _is_plain(tensor) for name, tensor in content.items()):
-        if content or not keys:
-            yield keys, content
-    elif len(keys) < _DEPTH:
+    tensors = {name: value for name, value in content.items() if isinstance(name, str) and _is_plain(value)}
+    if tensors or not (content or keys):
+        yield keys, tensors
+    if len(keys) < _DEPTH:
         for key, value in content.items():
             yield from _entries(value, (*keys, str(key)))
 
@@ -211,8 +215,13 @@ def _equal(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
 
 def _no_fit(content: object, readings: list[_Reading], expected: Mapping[str, Tensor], path: Path) -> CheckpointError:
     """The error of the reading that comes closest; of equals the first, which is the file as it is."""
-    closest = min(readings, key=lambda one: _distance(one.tensors, expected), default=None)
-    if closest is None or (closest.how.taken_from and not closest.tensors.keys() & expected.keys()):
+
+    def distance(reading: _Reading) -> tuple[bool, bool, int]:
+        differing = sum(map(len, _differing(reading.tensors, expected).values()))
+        return not reading.tensors.keys() & expected.keys(), reading.unusual, differing
+
+    closest = min(readings, key=distance, default=None)
+    if closest is None or distance(closest)[:2] == (True, True):
         return CheckpointError(
             f"{path} must hold a state dict of tensors (found {_in_words(content)})",
             hints=["save it with torch.save(network.state_dict(), path)"],
@@ -222,10 +231,6 @@ def _no_fit(content: object, readings: list[_Reading], expected: Mapping[str, Te
         f"{place} does not fit the network: {differences(closest.tensors, expected)}",
         hints=["these are weights of another network, or of the same one built with other options"],
     )
-
-
-def _distance(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> int:
-    return sum(map(len, _differing(tensors, expected).values()))
 
 
 def _in_words(content: object) -> str:

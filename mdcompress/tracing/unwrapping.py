@@ -10,7 +10,7 @@ import contextlib
 import sys
 import warnings
 from collections.abc import Iterator, Mapping
-from types import MethodType
+from types import FunctionType, MethodType
 
 import torch
 from torch import nn
@@ -87,7 +87,7 @@ def _only_network(module: nn.Module) -> nn.Module | None:
 def _with_plain_parts(module: nn.Module, known: dict[nn.Module, nn.Module]) -> nn.Module:
     """The module, or where a wrapper is below it or it was compiled in place, a copy with the same tensors."""
     parts = {name: None if part is None else _seen_through(part, known) for name, part in module._modules.items()}
-    compiled = {name for name, value in vars(module).items() if hasattr(value, "_torchdynamo_orig_callable")}
+    compiled = any(_as_written(value) is not value for value in vars(module).values())
     same = all(part is module._modules[name] for name, part in parts.items())
     if same and not compiled and vars(module).get("_compiled_call_impl") is None:
         return module
@@ -102,7 +102,12 @@ def _with_plain_parts(module: nn.Module, known: dict[nn.Module, nn.Module]) -> n
 
 def _of_twin(value: object, module: nn.Module, twin: nn.Module) -> object:
     """An attribute for the copy: a dictionary of its own, a method bound to it, a function as it was written."""
-    value = getattr(value, "_torchdynamo_orig_callable", value)  # network.forward = torch.compile(network.forward)
+    value = _as_written(value)
     if isinstance(value, MethodType) and value.__self__ is module:
         return MethodType(value.__func__, twin)
     return value.copy() if isinstance(value, dict) else value
+
+
+def _as_written(value: object) -> object:
+    """A function before torch.compile: `network.forward = torch.compile(network.forward)`."""
+    return vars(value).get("_torchdynamo_orig_callable", value) if isinstance(value, FunctionType) else value

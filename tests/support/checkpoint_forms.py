@@ -238,6 +238,7 @@ READ = (
          "the weights are 'model.state_dict' of the file"),
     Form("a key of one's own", "net.pt", saved(lambda net: {"spiking_resnet": state(net), "epoch": 1}),
          "the weights are 'spiking_resnet' of the file"),
+    Form("tensors beside numbers, without a key", "net.pt", saved(lambda net: {**state(net), "epoch": 3, "acc": 0.9})),
     Form("names of DataParallel", "net.pth", saved(lambda net: {"state_dict": prefixed(net, "module.")}),
          "the weights are 'state_dict' of the file; 'module.' taken off before their names"),
     Form("names of torch.compile", "net.pt", saved(lambda net: prefixed(net, "_orig_mod.")),
@@ -325,6 +326,10 @@ REFUSED = (
          "does not fit the network: missing: 1.running_mean, 1.running_var, 1.num_batches_tracked"),
     Form("one tensor less", "net.pt", saved(lambda net: {"state_dict": without(net, "3.bias")}),
          "its 'state_dict', does not fit the network: missing: 3.bias"),
+    Form("the state dict of another network, and its optimizer", "checkpoint.pth",
+         saved(lambda net: {"state_dict": {"fc.weight": torch.ones(2, 2)}, "optimizer": optimizer(net).state_dict()}),
+         "its 'state_dict', does not fit the network: missing: 0.weight, 0.bias, 1.weight and 6 more; not known: "
+         "fc.weight"),
     Form("one tensor more", "net.pt", saved(lambda net: {**state(net), "4.weight": torch.zeros(1)}),
          "does not fit the network: not known: 4.weight"),
     Form("one of another shape", "net.pt", saved(lambda net: {**state(net), "3.bias": torch.zeros(5)}),
