@@ -31,6 +31,7 @@ def compress(
 
     Args:
         model: float spiking network, in any style; how it wants to be called is found (`tracing.conventions.fit`).
+            It may stand inside torch.compile or DataParallel.
         sample: [T, N, ...], float; T is that of the network's training.
         recipe: a recipe, the path of one, or the name of a shipped one ("4bit").
         batches: calibration data, x [T_s, N, ...] or (x, y). With T_s < T, all the same, it becomes a student of T_s

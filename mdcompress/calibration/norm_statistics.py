@@ -13,6 +13,7 @@ from mdcompress.adapters.state import run_fresh
 from mdcompress.data.inputs import Batch, inputs_of
 from mdcompress.errors import DataError
 from mdcompress.student import Student
+from mdcompress.tracing.unwrapping import unwrapped
 
 
 @torch.no_grad()
@@ -66,7 +67,7 @@ def with_statistics(network: nn.Module, batches: Iterable[Batch]) -> nn.Module:
         DataError: the network has batch norms and no batch has more than one step or sample, or one is not
             finite.
     """
-    own = copy.deepcopy(network)
+    own = copy.deepcopy(unwrapped(network))
     inputs = inputs_of(batches)
     if not has_statistics(network):
         return own.eval()

@@ -20,12 +20,14 @@ from mdcompress.layers.norms import BatchNorm
 from mdcompress.layers.synapse import QuantSynapse
 from mdcompress.modes import evaluating
 from mdcompress.student import Student
+from mdcompress.tracing.unwrapping import uncompiled, unwrapped
 
 _SAMPLES = 256  # of the calibration data that each layer is compared on
 
 
 def correct_offsets(student: Student, teacher: nn.Module, inputs: Sequence[Tensor]) -> None:
     """Correct every layer that has an offset of its own; one that stands in several places is left as it is."""
+    teacher = unwrapped(teacher)
     modules = dict(teacher.named_modules())
     inputs = first_of(inputs, _SAMPLES)
     synapses = student.graph.of(SynapseSpec)
@@ -33,7 +35,7 @@ def correct_offsets(student: Student, teacher: nn.Module, inputs: Sequence[Tenso
     alone = [node for node in synapses if sources[_source(node)] == 1 and _source(node) in modules]
     offsets = {node.name: offset for node in alone if (offset := _offset(student.synapse(node.name))) is not None}
     corrected = {node.name: node for node in alone if node.name in offsets}
-    with evaluating(teacher), fresh_state(teacher):
+    with uncompiled(), evaluating(teacher), fresh_state(teacher):
         targets = _teacher_means(teacher, modules, corrected, inputs)
     for name, offset in offsets.items():
         layer, unit = student.synapse(name), student.current_unit(name, student.stream_units())

@@ -38,9 +38,9 @@ def command(
 ) -> None:
     """Evaluate a student, float weights or a model.onnx.
 
-    FILE is a student (.safetensors), weights of the recipe's float network (teacher.safetensors, .pt) or an exported
-    model (.onnx); without it the run's newest student. The data are those of the recipe or the run; without either
-    those of the run that holds FILE, or of the only run.
+    FILE is a student (.safetensors), weights of the recipe's float network (teacher.safetensors, .pt, .ckpt) or an
+    exported model (.onnx); without it the run's newest student. The data are those of the recipe or the run; without
+    either those of the run that holds FILE, or of the only run.
     """
     from mdcompress.pipeline.evaluating import evaluate
 

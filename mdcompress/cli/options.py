@@ -107,7 +107,9 @@ def selection_options(callback: Callback) -> Callback:
                 metavar="KEY=VALUE",
                 help="How a NIR file is read, for example exporter=norse; repeat for more keys.",
             ),
-            "weights": click.option("--weights", metavar="FILE", help="Trained float weights (.safetensors, .pt)."),
+            "weights": click.option(
+                "--weights", metavar="FILE", help="Trained float weights (.safetensors, .pt, .ckpt, ...)."
+            ),
             "seed": click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Start of all random numbers."),
         },
     )

@@ -50,18 +50,18 @@ def evaluate(workspace: Workspace, file: Path | None) -> Evaluated:
             f"{path}: no such file", hints=["give a student or weights (.safetensors, .pt), or a model.onnx"]
         )
     require_as_written(path)
-    from mdcompress.student.weights import holds_student
+    from mdcompress.student.weights import WEIGHT_SUFFIXES, holds_student
 
     match path.suffix:
         case ".onnx":
             return _evaluate_model(workspace, path)
         case ".safetensors" if holds_student(path):
             return _evaluate_student(workspace, path)
-        case ".safetensors" | ".pt" | ".pth":
+        case suffix if suffix in WEIGHT_SUFFIXES:
             return _evaluate_float_network(workspace, path)
         case suffix:
             raise UsageError(
-                f"{path}: what is evaluated must be a student or weights (.safetensors, .pt) or a model.onnx "
+                f"{path}: what is evaluated must be a student or weights (.safetensors, .pt, .ckpt) or a model.onnx "
                 f"(got {suffix!r})",
                 hints=["`mdcompress quantize` writes students, `mdcompress export` model.onnx"],
             )

@@ -41,6 +41,7 @@ def fresh_network(workspace: Workspace) -> nn.Module:
     """
     from mdcompress.adapters import find_neurons
     from mdcompress.nir import from_nir
+    from mdcompress.tracing.unwrapping import unwrapped
     from mdcompress.zoo.builders import build_network
 
     device, model = torch_device(workspace), workspace.model
@@ -48,7 +49,7 @@ def fresh_network(workspace: Workspace) -> nn.Module:
         return from_nir(model.builder, model.nir).to(device)
     with seeded(workspace.recipe.seed):
         network = build_network(model.builder).to(device)
-    find_neurons(network)
+    find_neurons(unwrapped(network))
     return network
 
 
@@ -84,12 +85,14 @@ def teacher_weights(workspace: Workspace) -> Path:
 
 
 def trained_network(workspace: Workspace, weights: Path) -> nn.Module:
-    """The float network with its weights, in evaluation mode."""
+    """The float network with its weights, in evaluation mode; what was taken out of a checkpoint is said."""
     from mdcompress.student.weights import load_weights
 
     network = fresh_network(workspace)
     if not workspace.model.is_nir or workspace.model.weights is not None:
-        load_weights(network, weights)
+        loaded = load_weights(network, weights)
+        if str(loaded):
+            workspace.listener.note(f"{weights}: {loaded}")
     return network.to(torch_device(workspace)).eval()
 
 

@@ -26,8 +26,8 @@ class ModelSpec(RecipeSection):
     )
     weights: str | None = Field(
         None,
-        description="Checkpoint of the float network (.safetensors, .pt); null: train it first, see `teacher`, or take "
-        "those of the `.nir` file.",
+        description="Checkpoint of the float network (.safetensors, .pt, .pth.tar, .ckpt, ...); null: train it first, "
+        "see `teacher`, or take those of the `.nir` file.",
     )
     nir: NirSpec | None = Field(None, description="How the neurons of a `.nir` file are read.")
 

@@ -39,6 +39,7 @@ from mdcompress.graph import (
 from mdcompress.layers.rearranging import rearrange
 from mdcompress.student.observed import Observation
 from mdcompress.tracing.batch_first import takes_batch_first
+from mdcompress.tracing.unwrapping import uncompiled, unwrapped
 
 if TYPE_CHECKING:
     from torch.utils.hooks import RemovableHandle
@@ -68,11 +69,12 @@ def observe(network: nn.Module, graph: SnnGraph, x: Tensor) -> Observation:
 
     if isinstance(network, Student):
         return network.observe(x)
+    network = unwrapped(network)
     modules, adapters = dict(network.named_modules()), carried(network)
     readout, neurons = graph.readout, graph.of(NeuronModel)
     (source, between), membrane = graph.answer, graph.membrane_readout
     heads = () if readout.spec.mode == "steps" or membrane is not None else _logit_modules(source, modules)
-    with _captured(modules, {node.module for node in neurons}, heads) as seen:
+    with uncompiled(), _captured(modules, {node.module for node in neurons}, heads) as seen:
         output = run_fresh(network, x)
     potentials, spikes, logits = {}, {}, output
     for node in neurons:

@@ -14,6 +14,7 @@ from mdcompress.layers.synapse import FloatSynapse, output_first
 from mdcompress.planning import QuantPlan
 from mdcompress.student.student import Student
 from mdcompress.tracing.recurrence import RecurrentSynapse, own_input_layer, recurrent_synapse
+from mdcompress.tracing.unwrapping import unwrapped
 
 
 def quantize(model: nn.Module, graph: SnnGraph, plan: QuantPlan) -> Student:
@@ -31,7 +32,7 @@ def quantize(model: nn.Module, graph: SnnGraph, plan: QuantPlan) -> Student:
         PlanError: `model` is not the network that was traced.
     """
     student = Student(graph, plan)
-    modules = dict(model.named_modules())
+    modules = dict(unwrapped(model).named_modules())
     for node in graph.of(SynapseSpec):
         module = modules.get(node.module) or own_input_layer(graph, modules, node)
         norm = _norm(modules, node.spec)

@@ -1,11 +1,9 @@
-"""Files of weights: float networks and students, as safetensors. Nothing is unpickled from a file a user hands over."""
+"""Files of weights: float networks and students, as safetensors. Nothing that a file names is run."""
 
 from __future__ import annotations
 
 import contextlib
 import json
-import pickle
-import warnings
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,57 +19,66 @@ from intsnn.files import write_atomically
 from mdcompress.adapters.state import state_names
 from mdcompress.errors import CheckpointError, MdcompressError
 from mdcompress.planning import plan_from_json, plan_to_json
+from mdcompress.student.checkpoints import Loaded, differences, state_in
 from mdcompress.student.graph_text import graph_from_json, graph_to_json
 from mdcompress.student.student import Student
+from mdcompress.student.torch_files import TORCH_SUFFIXES, read_torch
 from mdcompress.tracing.conventions import inner
+from mdcompress.tracing.unwrapping import unwrapped
 
 STUDENT_FORMAT = "mdcompress.student/1"
 NETWORK_FORMAT = "mdcompress.network/1"
-_NAMES_SHOWN = 3
-_WRAPPER = "module."
-_INSIDE = "network."  # what Stepped, BatchFirst and StillImage hold the user's network as
+WEIGHT_SUFFIXES = (".safetensors", *TORCH_SUFFIXES)
 
 
 def save_weights(network: nn.Module, path: str | Path, *, provenance: Mapping[str, str] | None = None) -> None:
     """Write a float network's state dict as safetensors, whole or not at all.
 
     Args:
-        network: float.
+        network: float; of one inside torch.compile or DataParallel the weights have their own names.
         path: of the file, `.safetensors`; its folder must exist.
         provenance: what its header shall say besides the format, as text.
 
     Raises:
         MissingFileError: the folder does not exist.
     """
-    _write(Path(path), network.state_dict(), {"format": NETWORK_FORMAT, **(provenance or {})})
+    _write(Path(path), unwrapped(network).state_dict(), {"format": NETWORK_FORMAT, **(provenance or {})})
 
 
-def load_weights(network: nn.Module, path: str | Path) -> None:
-    """Load a state dict into `network`: safetensors, or .pt/.pth read with weights only.
+def load_weights(network: nn.Module, path: str | Path) -> Loaded:
+    """Load a state dict into `network`: safetensors, or what torch.save wrote, read with weights only.
 
+    A checkpoint of a training script may hold it under a key (`state_dict`, `model`, ...), with a wrapper's prefix
+    before its names (`module.`, `_orig_mod.`, `model.`, ...), beside other objects: what fits the network entirely is
+    taken.
     Buffers that hold the state of neurons are left as they are, in the network as in the file. A network inside one of
-    the project's wrappers takes its own weights.
+    the project's wrappers, torch.compile or DataParallel takes its own weights.
 
     Args:
         network: the network the weights belong to; changed in place.
-        path: `.safetensors`, or `.pt`, `.pth` with tensors only.
+        path: `.safetensors`, or `.pt`, `.pth`, `.tar`, `.ckpt`, `.bin`.
+
+    Returns:
+        What was taken from where; as text a sentence, empty where the file is the network's state dict.
 
     Raises:
         MissingFileError: there is no such file.
         CheckpointError: a truncated, foreign or pickled file, another network, or NaN.
     """
     path = Path(path)
-    tensors, metadata = (_read_torch(path), {}) if path.suffix in (".pt", ".pth") else _read_safetensors(path)
+    content, metadata = _read(path)
     if metadata.get("format") == STUDENT_FORMAT:
         raise CheckpointError(
             f"{path} must hold the weights of a float network (found a student, {STUDENT_FORMAT})",
             hints=["read a student with mdcompress.load_student(path): it needs no network"],
         )
-    _check_finite(path, tensors)
-    own = network if any(name.startswith(_INSIDE) for name in tensors) else inner(network)
+    own = inner(unwrapped(network))
     states = state_names(own)
-    given = {name: tensor for name, tensor in _without_wrapper(tensors, own).items() if name not in states}
-    _load(own, given, path, "the network", without=states)
+    expected = {name: tensor for name, tensor in own.state_dict().items() if name not in states}
+    tensors, loaded = state_in(content, expected, path=path, without=states)
+    _check_finite(path, tensors)
+    restore(own, tensors, without=states)
+    return loaded
 
 
 def save_student(student: Student, path: str | Path, *, provenance: Mapping[str, str] | None = None) -> None:
@@ -122,7 +129,9 @@ def load_student(path: str | Path) -> Student:
         raise CheckpointError(
             f"{path} holds a damaged description of its student: {error}", hints=["quantize again"]
         ) from error
-    _load(student, tensors, path, "its own description")
+    if differing := differences(tensors, student.state_dict()):
+        raise CheckpointError(f"{path} does not fit its own description: {differing}", hints=["quantize again"])
+    restore(student, tensors)
     return student.eval()
 
 
@@ -166,6 +175,21 @@ def _with_sorted_header(content: bytes) -> bytes:
     return len(header).to_bytes(8, "little") + header + content[8 + length :]
 
 
+def _read(path: Path) -> tuple[object, Mapping[str, str]]:
+    """What a file of weights holds, and what its header says besides."""
+    _require_file(path)
+    if path.suffix in TORCH_SUFFIXES and not _is_safetensors(path):
+        return read_torch(path), {}
+    return _read_safetensors(path)
+
+
+def _is_safetensors(path: Path) -> bool:
+    """Whether a file of any name begins as safetensors do: 8 bytes, the header's length, and JSON."""
+    with path.open("rb") as stream:
+        head = stream.read(9)
+    return head[8:] == b"{" and 0 < int.from_bytes(head[:8], "little") < path.stat().st_size
+
+
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     with _opened(path) as file:
         return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
@@ -184,55 +208,14 @@ def _opened(path: Path) -> Iterator[Any]:
         if head in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
             raise CheckpointError(
                 f"{path} must be a safetensors file (found a pickle, which can run code when it is read)",
-                hints=["name it .pt to read it with weights only, or save it with safetensors.torch.save_file"],
+                hints=[
+                    "name it .pt or .ckpt to read it with weights only, or save it with safetensors.torch.save_file"
+                ],
             ) from error
         raise CheckpointError(
             f"{path} must be a whole safetensors file ({error})",
             hints=["it is truncated or of another kind: write it again"],
         ) from error
-
-
-def _read_torch(path: Path) -> dict[str, Tensor]:
-    _require_file(path)
-    try:
-        with warnings.catch_warnings(action="ignore"):  # what torch says of pickles we say ourselves
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, KeyError) as error:  # torch's own words advise to run the code in the file
-        raise CheckpointError(
-            f"{path} must hold tensors only, in a file that torch.save wrote (found other objects, or no torch file; "
-            "reading such objects can run code, so they are not read)",
-            hints=[f"where it was made, save the state dict alone: torch.save(network.state_dict(), {path.name!r})"],
-        ) from error
-    except (RuntimeError, EOFError, ValueError, OSError) as error:
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise CheckpointError(
-            f"{path} must hold tensors only, in a whole file ({first})",
-            hints=["save the state dict alone: torch.save(network.state_dict(), path)"],
-        ) from error
-    for key in ("state_dict", "model", "model_state_dict", "net"):  # net: SpikingJelly's examples
-        if isinstance(content, dict) and isinstance(content.get(key), dict):
-            content = content[key]
-    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
-        raise CheckpointError(
-            f"{path} must hold a state dict of tensors (found {_in_words(content)})",
-            hints=["save it with torch.save(network.state_dict(), path)"],
-        )
-    return dict(content)
-
-
-def _in_words(content: object) -> str:
-    if not isinstance(content, dict):
-        return type(content).__name__
-    return f"a dict of {_shortened([f'{name!r}: {type(value).__name__}' for name, value in content.items()])}"
-
-
-def _without_wrapper(tensors: Mapping[str, Tensor], network: nn.Module) -> Mapping[str, Tensor]:
-    """Names without the `module.` that torch.nn.DataParallel puts before all of them."""
-    if not all(name.startswith(_WRAPPER) for name in tensors) or any(
-        name.startswith(_WRAPPER) for name in network.state_dict()
-    ):
-        return tensors
-    return {name.removeprefix(_WRAPPER): tensor for name, tensor in tensors.items()}
 
 
 def _require_file(path: Path) -> None:
@@ -247,29 +230,3 @@ def _check_finite(path: Path, tensors: Mapping[str, Tensor]) -> None:
                 f"{path}: all weights must be finite, but {name!r} holds NaN or infinity",
                 hints=["the training that made them diverged; use an earlier checkpoint"],
             )
-
-
-def _load(
-    network: nn.Module, tensors: Mapping[str, Tensor], path: Path, owner: str, *, without: Collection[str] = ()
-) -> None:
-    expected = {name: tensor for name, tensor in network.state_dict().items() if name not in without}
-    missing = [name for name in expected if name not in tensors]
-    unexpected = [name for name in tensors if name not in expected]
-    shapes = [
-        f"{name} is {list(tensors[name].shape)}, not {list(expected[name].shape)}"
-        for name in expected
-        if name in tensors and tensors[name].shape != expected[name].shape
-    ]
-    if missing or unexpected or shapes:
-        parts = [("missing", missing), ("not known", unexpected), ("of another shape", shapes)]
-        details = "; ".join(f"{what}: {_shortened(names)}" for what, names in parts if names)
-        raise CheckpointError(
-            f"{path} does not fit {owner}: {details}",
-            hints=["these are weights of another network, or of the same one built with other options"],
-        )
-    restore(network, tensors, without=without)
-
-
-def _shortened(names: list[str]) -> str:
-    more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
-    return ", ".join(names[:_NAMES_SHOWN]) + more

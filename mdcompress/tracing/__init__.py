@@ -27,6 +27,7 @@ from mdcompress.graph import NeuronModel, SnnGraph
 from mdcompress.modes import evaluating
 from mdcompress.tracing.recorder import Recorder
 from mdcompress.tracing.repeating import Repeated, reproducible
+from mdcompress.tracing.unwrapping import uncompiled, unwrapped
 from mdcompress.tracing.wrappers import BatchFirst, Stepped, StillImage
 
 __all__ = ["BatchFirst", "Failure", "Stepped", "StillImage", "attempt", "fresh_state", "reset_state", "trace"]
@@ -47,7 +48,8 @@ def trace(model: nn.Module, sample: Tensor, *, adapters: Sequence[Adapter] = ())
     same.
 
     Args:
-        model: called as model(sample). Other conventions are wrapped: `Stepped`, `BatchFirst`, `StillImage`.
+        model: called as model(sample). Other conventions are wrapped: `Stepped`, `BatchFirst`, `StillImage`. What
+            torch.compile or DataParallel made of it, or of its parts, is traced as it was before (`unwrapped`).
         sample: [T, N, ...], float.
         adapters: for neurons of one's own (`mdcompress.adapters.NeuronAdapter`), asked before the shipped ones.
 
@@ -73,10 +75,18 @@ def attempt(model: nn.Module, sample: Tensor, *, adapters: Sequence[Adapter] = (
     Raises:
         TraceError: a neuron has no integer form, or weights are not finite: seen before any pass.
     """
+    model = unwrapped(model)
     check_model(model)
     check_sample(sample)
     adapters = (*adapters, *carried(model))
-    with torch.inference_mode(False), torch.no_grad(), evaluating(model), fresh_state(model, adapters), reproducible():
+    with (
+        torch.inference_mode(False),
+        torch.no_grad(),
+        uncompiled(),
+        evaluating(model),
+        fresh_state(model, adapters),
+        reproducible(),
+    ):
         recorder = Recorder(model, with_two_samples(model, sample), adapters=adapters)
         repeated = Repeated(model)
         try:

@@ -20,6 +20,7 @@ from mdcompress.errors import TraceError
 from mdcompress.graph import SnnGraph
 from mdcompress.lifting import CALLINGS, Finding, Lifted, LiftError, lift
 from mdcompress.tracing import Failure, attempt, check_model, check_sample, trace, with_two_samples
+from mdcompress.tracing.unwrapping import uncompiled, unwrapped
 from mdcompress.tracing.wrappers import BatchFirst, Stepped, StillImage
 
 WRAPPERS = (Stepped, BatchFirst, StillImage)
@@ -53,6 +54,7 @@ def fit(network: nn.Module, sample: Tensor, *, adapters: Sequence[Adapter] = ())
     Raises:
         TraceError: no convention fits; the error is that of the attempt that came furthest.
     """
+    network = unwrapped(network)
     check_model(network)
     check_sample(sample)
     adapters = (*adapters, *carried(network))
@@ -84,7 +86,8 @@ def _lifted(network: nn.Module, sample: Tensor, otherwise: TraceError) -> Fitted
     x = with_two_samples(network, sample[:, :2])
     for calling in CALLINGS:
         try:
-            lifted = lift(network, x, calling)
+            with uncompiled():
+                lifted = lift(network, x, calling)
             return Fitted(lifted, trace(lifted, sample), calling.words, lifted.findings)
         except LiftError as error:
             errors.append(error)

@@ -15,6 +15,7 @@ from intsnn.errors import UsageError
 from mdcompress.adapters.state import first_tensor, reset_state, run_fresh, sized
 from mdcompress.tracing.ledger import Ledger
 from mdcompress.tracing.positions import Position
+from mdcompress.tracing.unwrapping import unwrapped
 
 
 class Stepped(nn.Module):
@@ -27,7 +28,7 @@ class Stepped(nn.Module):
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
-        self._threads_state = "state" in inspect.signature(network.forward).parameters
+        self._threads_state = "state" in inspect.signature(unwrapped(network).forward).parameters
 
     def forward(self, x: Tensor) -> Tensor:
         """Run the steps one after the other from a fresh state, and stack what they return."""

@@ -24,6 +24,7 @@ from mdcompress.recipe import DistillSpec, MembraneLossSpec, RateLossSpec, Train
 from mdcompress.student import Observation, Student
 from mdcompress.student.observation import observe
 from mdcompress.tracing import trace
+from mdcompress.tracing.unwrapping import unwrapped
 from mdcompress.training.determinism import Batch, reproducible, seeded_batches
 from mdcompress.training.engine import CheckpointPolicy, Job, PassLoss, count_batches, run_job
 from mdcompress.training.gradual import GradualBits
@@ -177,7 +178,7 @@ class _Teacher:
             )
         graph = teacher.graph if isinstance(teacher, Student) else _traced(teacher, student.graph)
         _check_fits(graph, student.graph, spec)
-        network = copy.deepcopy(teacher).to(device).eval()
+        network = copy.deepcopy(unwrapped(teacher)).to(device).eval()
         if spec.time_steps is None or not _aligned_by_first_steps(spec) or not has_statistics(network):
             return cls(network, graph, {})
         with reproducible(device):

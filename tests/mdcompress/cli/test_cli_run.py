@@ -281,6 +281,16 @@ def test_eval_takes_the_weights_of_the_float_network_too(finished: Path) -> None
         assert scored["neurons"]["neuron"]["spike_rate"] > 0 and scored["neurons"]["neuron"]["saturated"] is None
 
 
+@pytest.mark.parametrize("file", ["last.ckpt", "best.pth.tar"])
+def test_what_was_taken_out_of_a_checkpoint_is_said(finished: Path, file: str) -> None:
+    state = load_file(Path("runs/tiny/teacher.safetensors"))
+    torch.save({"state_dict": {f"model.{name}": value for name, value in state.items()}, "epoch": 3}, file)
+    said = f"{file}: the weights are 'state_dict' of the file; 'model.' taken off before their names"
+    result = invoke("quantize", "--recipe", "tiny.yaml", "--run", file.replace(".", "_"), "--weights", file)
+    assert result.code == 0 and said in result.err
+    assert said in invoke("eval", file, "--run", "tiny").err
+
+
 def test_eval_prints_the_accuracy_alone_where_it_is_to_be_quiet(finished: Path) -> None:
     for file in ([], ["runs/tiny/model.onnx"]):
         quiet, whole = invoke("eval", *file, "-q"), invoke("eval", *file, "--json")
