@@ -15,11 +15,15 @@ ADAPTED = (
 
 def reset_advice(module: nn.Module) -> list[str]:
     """What to write, by the methods that the module has."""
-    kind = type(module).__name__
-    names = [name for name in dir(type(module)) if _may_reset(module, name)]
+    kind, names = type(module).__name__, resetting(module)
     if not names:
         return [f"give {kind} a method reset_state() that puts its state to rest"]
     return [f"if {name}() puts its state to rest, say so: {kind}.reset_state = {kind}.{name}" for name in names]
+
+
+def resetting(module: nn.Module) -> list[str]:
+    """The methods that may put a module's state to rest, by their names."""
+    return [name for name in dir(type(module)) if _may_reset(module, name)]
 
 
 def _may_reset(module: nn.Module, name: str) -> bool:

@@ -117,6 +117,8 @@ class Cells:
         low, high = code.masked_fill(~held, 1 << 60), code.masked_fill(~held, -(1 << 60))
         own = [axis for axis in range(labels.dim()) if _constant_along(low, high, axis)]
         own = [axis for axis in own if not self.stands_still(labels, axis)]
+        last = max((axis for axis in range(labels.dim()) if axis not in own), default=-1)
+        own = [axis for axis in own if labels.shape[axis] != 1 or axis > last]
         batch = [axis for axis in range(labels.dim()) if axis not in own]
         rows = high.amax(own) if own else high
         rows = rows.reshape(-1)

@@ -23,6 +23,8 @@ class Parameters:
     def __init__(self, network: nn.Module, copy: nn.Module) -> None:
         own = {**dict(network.named_parameters()), **dict(network.named_buffers())}
         self._own = own
+        floats = (tensor.dtype for tensor in own.values() if tensor.is_floating_point())
+        self.dtype = next(floats, torch.float32)
         self._names: dict[tuple[int, int], str] = {}
         for name, tensor in [*copy.named_parameters(), *copy.named_buffers()]:
             self._names.setdefault((tensor.untyped_storage()._cdata, tensor.numel()), name)
@@ -41,7 +43,7 @@ class Parameters:
         if name is not None and (shape is None or tuple(self._own[name].shape) == shape):
             return self._own[name]
         assert operand.value is not None
-        return nn.Parameter(operand.value.detach().float().clone(), requires_grad=False)
+        return nn.Parameter(operand.value.detach().to(self.dtype, copy=True), requires_grad=False)
 
 
 @dataclass

@@ -250,7 +250,7 @@ def _per_channel(
     kinds: dict[int, type[nn.Module]] = {1: nn.BatchNorm1d, 2: nn.BatchNorm1d, 3: nn.BatchNorm2d, 4: nn.BatchNorm3d}
     if len(shape) not in kinds:
         raise TraceError(f"a tensor {shape} is scaled channel by channel ({op.place})", hints=["scale maps"])
-    norm = kinds[len(shape)](channels, eps=0.0)
+    norm = kinds[len(shape)](channels, eps=0.0, dtype=context.parameters.dtype)
     with torch.no_grad():
         norm.weight.copy_(scale)  # type: ignore[operator, union-attr]
         norm.bias.copy_(shift)  # type: ignore[operator, union-attr]

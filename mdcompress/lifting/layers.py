@@ -306,7 +306,7 @@ def _linear(context: Context, op: Op, x: Operand, weight: Operand, bias: Operand
         if made is None:
             layer = nn.Linear(width, op.shape[1], bias=bias is not None, device="meta")
             layer.weight = _as_parameter(
-                context.parameters.tensor(weight_given, tuple(matrix.shape)) if name else matrix.float()
+                context.parameters.tensor(weight_given, tuple(matrix.shape)) if name else matrix.to(context.parameters.dtype, copy=True)
             )
             if bias is not None:
                 layer.bias = _as_parameter(context.parameters.tensor(bias, tuple(bias.shape)).reshape(-1))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from mdcompress.adapters.advice import resetting
 from mdcompress.adapters.base import fresh_copy
 from mdcompress.adapters.state import reset_state
 from mdcompress.errors import TraceError
@@ -66,8 +67,7 @@ def lift(network: nn.Module, x: Tensor, calling: Calling) -> Lifted:
     Raises:
         LiftError: it cannot be read; the error says what stands in the way, and where.
     """
-    copy = fresh_copy(network)
-    reset_state(copy)
+    copy = _rested(network)
     given = calling.arrange(x.detach().cpu().double()).clone()
     recording = Recording(copy)
     reached = 0
@@ -93,6 +93,7 @@ def lift(network: nn.Module, x: Tensor, calling: Calling) -> Lifted:
         context.building.into(lifted, form.modules)
         lifted.eval()
         prove(lifted, spikes.neurons, readout, context, x)
+        _require_own_steps(copy, given, calling, spikes, noisy=bool(context.noisy))
         _prove_again(lifted, network, x, calling, noisy=bool(context.noisy))
     except TraceError as error:
         raise LiftError(error, reached) from error
@@ -110,8 +111,7 @@ def _prove_again(lifted: Lifted, network: nn.Module, x: Tensor, calling: Calling
     flat = other[:1] if still else other
     mixed = flat.flatten()[torch.randperm(flat.numel(), generator=generator)].reshape(flat.shape)
     other = mixed.expand(steps, *mixed.shape[1:]) if still else mixed
-    copy = fresh_copy(network)
-    reset_state(copy)
+    copy = _rested(network)
     recording = Recording(copy)
     with torch.random.fork_rng(devices=[]), recording.watching():
         found = _output(copy, calling.arrange(other).clone(), calling)
@@ -125,6 +125,41 @@ def _prove_again(lifted: Lifted, network: nn.Module, x: Tensor, calling: Calling
             hints=["a graph is the same for all data: the network may choose by values, or keep state between calls"],
         )
     del batch
+
+
+def _rested(network: nn.Module) -> nn.Module:
+    """A float64 copy whose neurons are at rest: by what is known of them, and by their own reset()."""
+    copy = fresh_copy(network)
+    reset_state(copy)
+    other = fresh_copy(copy)
+    try:
+        for module in other.modules():
+            for name in resetting(module):
+                getattr(module, name)()
+    except Exception:  # whatever the user's own method raises: it wants something first
+        return copy
+    before, after = copy.state_dict(), other.state_dict()
+    weights = {name for name, _ in copy.named_parameters()}
+    same = before.keys() == after.keys() and all(torch.equal(before[name], after[name]) for name in weights)
+    return other if same else copy
+
+
+def _require_own_steps(
+    copy: nn.Module, given: Tensor, calling: Calling, spikes: Spikes, *, noisy: bool
+) -> None:
+    """TraceError where a network that takes one step was given all of them as a batch: it keeps its state.
+
+    Its neurons then seem to have no memory, and the same call once more gives another answer.
+    """
+    if calling.by_step or noisy or not any(neuron.at_once for neuron in spikes.neurons):
+        return
+    with torch.random.fork_rng(devices=[]), Recording(copy).watching():
+        first, second = (_output(copy, given.clone(), calling).double() for _ in range(2))
+    if first.shape != second.shape or not torch.equal(first, second):
+        raise TraceError(
+            "the network keeps state from call to call: it takes one step at a time",
+            hints=["call it once for each step"],
+        )
 
 
 def _run(recording: Recording, copy: nn.Module, x: Tensor, given: Tensor, calling: Calling) -> Operand:

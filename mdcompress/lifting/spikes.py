@@ -45,7 +45,7 @@ class _Comparison:
 class Neuron:
     """A neuron as it is found. At each step: the operator of its difference, and of its spikes.
 
-    rows: of a step, [N, P].
+    rows: of a step, [N, P]. at_once: all steps were compared in one call, so that it has no memory.
     """
 
     node: int
@@ -53,6 +53,7 @@ class Neuron:
     comparison: _Comparison
     shape: tuple[int, ...]
     inputs: frozenset[int]
+    at_once: bool = False
     differences: dict[int, Tensor] = field(default_factory=dict)  # [N, P] cells
     spikes: dict[int, list[Tensor]] = field(default_factory=dict)
     roots: dict[int, int] = field(default_factory=dict)
@@ -86,6 +87,7 @@ class Spikes:
         comparison = None if op.number in self._context.noisy else self._comparison(op)
         if comparison is None:
             return False
+        comparison, op = self._upward(comparison, op)
         context, difference = self._context, comparison.difference
         labels = torch.arange(difference.base, difference.base + difference.size).reshape(difference.shape)
         root, path = self._root(difference)
@@ -246,6 +248,7 @@ class Spikes:
     def _all_at_once(self, op: Op, comparison: _Comparison, rows: Arrangement) -> None:
         """A comparison of all steps in one call: a neuron without memory."""
         neuron = self._new(op, comparison, rows, frozenset())
+        neuron.at_once = True
         for step in rows.steps.unique().tolist():
             own = rows.steps == step
             neuron.differences[int(step)] = comparison.difference.base + rows.order[own]
@@ -254,6 +257,23 @@ class Spikes:
             self._note(op, few, neuron, int(step))
 
     # ------------------------------------------------------------------ what is compared
+
+    def _upward(self, comparison: _Comparison, op: Op) -> tuple[_Comparison, Op]:
+        """A comparison that is true below a level as 1 - one that is true above it."""
+        context, difference = self._context, comparison.difference
+        root, _ = self._root(difference)
+        slope, _ = self._line(difference, root)
+        if comparison.spike != "binary" or not bool((slope < 0).all()):
+            return comparison, op
+        turned = self._minus(op, 0.0, Operand(_own_cells(difference), None))
+        spikes = context.cells.append("gt", (), torch.clone, op)
+        held = slice(op.base, op.base + op.size)
+        own = slice(spikes.base, spikes.base + spikes.size)
+        context.cells.values[own] = 1.0 - context.cells.values[held]
+        context.cells.ops[op.number] = replace(
+            op, name="rsub", arguments=(Operand(_own_cells(spikes), None),), options={}, evaluate=lambda s: 1.0 - s
+        )
+        return _Comparison(turned, "gt" if comparison.comparator == "ge" else "ge"), spikes
 
     def _comparison(self, op: Op) -> _Comparison | None:
         if op.number in self._inner:
@@ -725,6 +745,10 @@ class _Input:
     cells: dict[int, list[Tensor]]
     offset: int
     still: bool
+
+
+def _own_cells(op: Op) -> Tensor:
+    return torch.arange(op.base, op.base + op.size).reshape(op.shape)
 
 
 def _few_places(shape: tuple[int, ...]) -> Tensor:
