@@ -30,7 +30,8 @@ _LINEAR, _ELEMENTWISE = "LinearRecurrentContainer", "ElementWiseRecurrentContain
 _DECODED: dict[object, Reduces] = {"mean-mem": "mean", "max-mem": "max", "last_mem": "last"}
 _NEURON_BASES = ("BaseNode", "SimpleBaseNode", "NonSpikingBaseNode", "OutlierAwareThresholdNode", "FlexSN")
 _DROPOUTS = ("Dropout", "Dropout2d", "MultiStepDropout", "MultiStepDropout2d")  # one mask a pass, none in evaluation
-_MULTI_STEP = ("MultiStepIFNode", "MultiStepLIFNode", "MultiStepParametricLIFNode")
+_MULTI_STEP = ("MultiStepIFNode", "MultiStepLIFNode", "MultiStepParametricLIFNode",
+               "_MultiStepThresholdDependentBatchNormBase")  # fmt: skip
 
 
 class SpikingJellyNeurons(Library):
