@@ -5,12 +5,13 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+
+from torch import nn
 
 from tests.support.paths import ROOT
 
@@ -41,6 +42,13 @@ REFUSED: Mapping[str, tuple[str, ...]] = {
 }  # fmt: skip
 """Those that have no integer form."""
 
+STEP_MODES: Mapping[str, tuple[str, ...]] = {"0.0.0.0.14": (*_SINGLE, "ParametricLIFNode", "KLIFNode")}
+"""Those of `spikingjelly.activation_based.neuron`, where a release has it."""
+
+STEP_MODES_REFUSED: Mapping[str, tuple[str, ...]] = {
+    "0.0.0.0.14": ("QIFNode", "EIFNode", "IzhikevichNode", "AdaptBaseNode", "LIAFNode")
+}
+
 
 class NoIndexError(Exception):
     """There is no package index to install from."""
@@ -58,9 +66,19 @@ def folder_of(release: str) -> Path:
         _CACHE.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=_CACHE) as unfinished:
             _install(release, Path(unfinished) / release)
-            if not folder.is_dir():  # another process may have been faster
-                shutil.move(Path(unfinished) / release, folder)
+            try:
+                (Path(unfinished) / release).rename(folder)
+            except OSError:
+                if not folder.is_dir():  # else another process was faster
+                    raise
     return folder
+
+
+def without_constructor(kind: type[nn.Module]) -> nn.Module:
+    """A module as a subclass with a constructor of its own would make it."""
+    module = kind.__new__(kind)
+    nn.Module.__init__(module)
+    return module
 
 
 def _install(release: str, folder: Path) -> None:

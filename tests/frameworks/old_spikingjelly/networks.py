@@ -39,7 +39,7 @@ def checked(network: nn.Module, x: Tensor, *, bias: float = 0.5, weight: float =
     return [node.kind for node in graph]
 
 
-# --- SEW-ResNet: convolutions in SeqToANNContainer, spikes added --------------------------------------------------------
+# --- SEW-ResNet: convolutions in SeqToANNContainer, spikes added ------------------------------------------------------
 
 
 def if_node() -> nn.Module:
@@ -273,6 +273,23 @@ def test_containers_are_looked_through(container: Callable[..., nn.Module], coun
             inner[0].weight.uniform_(-0.1, 0.4)
     kinds = checked(network, images())
     assert kinds == ["input", "synapse", "neuron", "pool", "flatten", "synapse", "readout"]
+
+
+class Rate(nn.Sequential):
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = super().forward(x)
+        return y.mean(0)
+
+
+def test_logits_are_read_off_a_container() -> None:
+    """It gives the output of its layer the axis of time in place."""
+    last = layer.MultiStepContainer(nn.Flatten(), nn.Linear(128, 3))
+    network = Rate(layer.MultiStepContainer(neuron.LIFNode(tau=2.0, v_threshold=0.25)), last).eval()
+    x = images()
+    seen = md.observe(network, trace(network, x), x)
+    assert seen.logits.shape == (T, N, 3)
+    torch.testing.assert_close(seen.logits.mean(0), network(x))
+    functional.reset_net(network)
 
 
 @pytest.mark.skipif(NUMBER < 12, reason="it has no such norm")
