@@ -81,8 +81,8 @@ COMPILED = Refusal(
     LIBRARY,
     (),
     "it runs in compiled kernels on a GPU alone, and cannot be run beside its equation",
-    "import the class of the same name from spikingjelly.clock_driven.neuron; the multi-step ones are there from release "
-    "0.0.0.0.6 on",
+    "import the class of the same name from spikingjelly.clock_driven.neuron; the multi-step ones are there from "
+    "release 0.0.0.0.6 on",
     when="it comes from spikingjelly.cext.neuron",
 )
 LAVA = Refusal(

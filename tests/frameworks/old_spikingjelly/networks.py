@@ -189,8 +189,8 @@ class PlifNet(nn.Module):
         self.vote = nn.AvgPool1d(2, 2)
         torch.manual_seed(0)
         with torch.no_grad():
-            for each in (self.fc[2], self.fc[5]):
-                each.weight.uniform_(-0.1, 0.3)
+            for each in ("2", "5"):
+                self.fc.get_parameter(f"{each}.weight").uniform_(-0.1, 0.3)
 
     def step(self, x: Tensor) -> Tensor:
         spikes: Tensor = self.fc(self.conv(x))
@@ -225,6 +225,30 @@ def test_plif_net_step_by_step(make: Callable[[], nn.Module]) -> None:
     assert kinds.count("neuron") == 3 and kinds.count("pool") == 2 and kinds[-1] == "readout"
 
 
+class Repeating(PlifNet):
+    """Takes one image, [N, C, H, W]; the first layers run once, the rest T times; it resets its neurons itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.image, self.norm = nn.Conv2d(2, 2, 3, padding=1, bias=False), nn.BatchNorm2d(2)
+        self.first = neuron.IFNode(v_threshold=0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        functional.reset_net(self)
+        y = self.norm(self.image(x))
+        total = super().forward(self.first(y))
+        for _ in range(1, T):
+            total += super().forward(self.first(y))
+        return total / T
+
+
+def test_a_still_image_is_repeated_inside() -> None:
+    network = Repeating()
+    still = images()[:1].expand(T, -1, -1, -1, -1)
+    kinds = checked(md.StillImage(network), still)
+    assert kinds.count("neuron") == 4
+
+
 def test_a_single_step_network_is_found_to_be_one() -> None:
     assert isinstance(fit(PlifNet().eval(), images()).network, md.Stepped)
     network = nn.Sequential(nn.Linear(4, 4), neuron.LIFNode(tau=2.0))
@@ -248,7 +272,7 @@ def test_plif_net_with_all_steps_at_once() -> None:
             self.vote = nn.AvgPool1d(2, 2)
             torch.manual_seed(0)
             with torch.no_grad():
-                self.body[4].get_submodule("0" if NUMBER >= 8 else "module").weight.uniform_(-0.1, 0.3)
+                self.body.get_parameter("4.0.weight").uniform_(-0.1, 0.3)
 
         def forward(self, x: Tensor) -> Tensor:
             return self.vote(self.body(x).mean(0).unsqueeze(1)).squeeze(1)  # type: ignore[no-any-return]
@@ -275,10 +299,13 @@ def test_containers_are_looked_through(container: Callable[..., nn.Module], coun
     assert kinds == ["input", "synapse", "neuron", "pool", "flatten", "synapse", "readout"]
 
 
-class Rate(nn.Sequential):
+class Rate(nn.Module):
+    def __init__(self, *parts: nn.Module) -> None:
+        super().__init__()
+        self.parts = nn.Sequential(*parts)
+
     def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = super().forward(x)
-        return y.mean(0)
+        return self.parts(x).mean(0)  # type: ignore[no-any-return]
 
 
 def test_logits_are_read_off_a_container() -> None:

@@ -110,7 +110,7 @@ def test_subclasses_are_their_base_and_others_are_caught(name: str) -> None:
     probe("same", same, model)
 
     def charge(self: nn.Module, x: Tensor) -> None:
-        self.v = 0.75 * self.v + x  # type: ignore[assignment,operator]
+        self.v = 0.75 * self.v + x  # type: ignore[operator]
 
     other = type("Other", (base,), {"neuronal_charge": charge})()
     model = describe_neuron(other)
@@ -199,4 +199,4 @@ def test_recorded_values_stay_as_they_were() -> None:
     model = describe_neuron(module)
     assert model is not None
     probe("neuron", module, model)
-    assert module.monitor["s"] is kept and len(kept) == 1  # type: ignore[index,arg-type]
+    assert module.monitor["s"] is kept and len(kept) == 1  # type: ignore[index]
