@@ -15,23 +15,23 @@ from typing import Any, assert_never
 import torch
 from torch import Tensor, nn
 
-from mdcompress.adapters import spikingjelly_refusals as rows
+import mdcompress.adapters.spikingjelly_refusals as rows
 from mdcompress.adapters.axes import Calling, Reduces
 from mdcompress.adapters.base import LayerClasses, Library, equals, has_base, library_class, numbers
 from mdcompress.adapters.refusals import Refusal, always_refused
 from mdcompress.adapters.samples import Sample, sample
-from mdcompress.adapters.spikingjelly_refusals import LIBRARY
 from mdcompress.adapters.weights import OneToOne, composed, linear_of, weighted_sum
 from mdcompress.graph import NeuronModel, Numbers, each_channel
 
+_LIBRARY = rows.LIBRARY
 _NEURONS, _LAYERS = "spikingjelly.activation_based.neuron", "spikingjelly.activation_based.layer"
 _OLD_LAYERS, _COMPILED = "spikingjelly.clock_driven.layer", "spikingjelly.cext.neuron"
 _LINEAR, _ELEMENTWISE = "LinearRecurrentContainer", "ElementWiseRecurrentContainer"
 _DECODED: dict[object, Reduces] = {"mean-mem": "mean", "max-mem": "max", "last_mem": "last"}
 _NEURON_BASES = ("BaseNode", "SimpleBaseNode", "NonSpikingBaseNode", "OutlierAwareThresholdNode", "FlexSN")
 _DROPOUTS = ("Dropout", "Dropout2d", "MultiStepDropout", "MultiStepDropout2d")  # one mask a pass, none in evaluation
-_MULTI_STEP = ("MultiStepIFNode", "MultiStepLIFNode", "MultiStepParametricLIFNode",
-               "_MultiStepThresholdDependentBatchNormBase")  # fmt: skip
+_MULTI_STEP = {f"MultiStep{name}": name for name in ("IFNode", "LIFNode", "ParametricLIFNode")}  # of `clock_driven`
+_ALL_STEPS = (*_MULTI_STEP, "_MultiStepThresholdDependentBatchNormBase")
 
 
 class SpikingJellyNeurons(Library):
@@ -41,7 +41,7 @@ class SpikingJellyNeurons(Library):
     0.0.0.0.4 it is an attribute.
     """
 
-    title, library = "SpikingJelly", LIBRARY
+    title, library = "SpikingJelly", _LIBRARY
     layers = LayerClasses(
         (_LAYERS, _OLD_LAYERS),
         rescaled=("WSConv2d", "WSLinear"),
@@ -62,7 +62,7 @@ class SpikingJellyNeurons(Library):
 
     @property
     def classes(self) -> dict[str, Callable[[Any], NeuronModel | Refusal]]:
-        """What describes which class."""
+        """What describes which class; a multi-step class of old is described as the one that it repeats."""
         return {
             "IFNode": _integrator,
             "SimpleIFNode": _simple,
@@ -73,9 +73,6 @@ class SpikingJellyNeurons(Library):
             "OTTTLIFNode": _leaky,
             "SLTTLIFNode": _leaky,
             "ParametricLIFNode": _parametric,
-            "MultiStepIFNode": _integrator,
-            "MultiStepLIFNode": _leaky,
-            "MultiStepParametricLIFNode": _parametric,
             "CUBALIFNode": _current_based,
             "ILIFNode": _multi_level,
             "KLIFNode": _scaled,
@@ -88,12 +85,13 @@ class SpikingJellyNeurons(Library):
 
     def describe(self, module: nn.Module) -> NeuronModel | Refusal | None:
         """Read the parameters off the module."""
-        name = library_class(module, LIBRARY)
+        name = library_class(module, _LIBRARY)
         if name is None:
             return None
+        name = _MULTI_STEP.get(name, name)
         if name in self.classes:
             return _refused_by_option(module) or self.classes[name](module)
-        is_neuron = any(name in row.classes for row in self.refusals) or has_base(module, LIBRARY, _NEURON_BASES)
+        is_neuron = any(name in row.classes for row in self.refusals) or has_base(module, _LIBRARY, _NEURON_BASES)
         return always_refused(self.refusals, name) if is_neuron else None
 
     def run(self, module: Any, currents: Tensor) -> Tensor:
@@ -101,7 +99,7 @@ class SpikingJellyNeurons(Library):
 
         One that does not fire starts anew at every call, and gives its membranes as a list.
         """
-        if has_base(module, LIBRARY, ("NonSpikingBaseNode",)):
+        if has_base(module, _LIBRARY, ("NonSpikingBaseNode",)):
             module.decode = None
             return torch.stack(module(currents))
         for part in module.modules():
@@ -117,7 +115,7 @@ class SpikingJellyNeurons(Library):
 
     def calling(self, module: nn.Module) -> Calling:
         """By the step mode; one that does not fire takes all steps, and may decode them."""
-        if has_base(module, LIBRARY, ("NonSpikingBaseNode",)):
+        if has_base(module, _LIBRARY, ("NonSpikingBaseNode",)):
             return Calling(("T", "N"), reduces=_DECODED.get(getattr(module, "decode", None), "none"))
         return Calling(("T", "N") if _takes_all_steps(module) else ("N",))
 
@@ -138,14 +136,14 @@ class SpikingJellyNeurons(Library):
 
     def input_layer(self, module: Any) -> nn.Linear | None:
         """A linear container's weights on its input."""
-        if library_class(module, LIBRARY) != _LINEAR:
+        if library_class(module, _LIBRARY) != _LINEAR:
             return None
         weight, bias = _contained(module)
         return linear_of(weight[:, : -module.sub_module_out_features], bias)
 
     def recurrent_layer(self, module: Any, name: str) -> nn.Module:
         """A container's weights on its own last spikes."""
-        match library_class(module, LIBRARY):
+        match library_class(module, _LIBRARY):
             case "LinearRecurrentContainer":
                 return linear_of(_contained(module)[0][:, -module.sub_module_out_features :], None)
             case "ElementWiseRecurrentContainer":
@@ -218,12 +216,12 @@ def _refused_by_option(module: Any) -> Refusal | None:
 def _takes_all_steps(module: nn.Module) -> bool:
     """By its step mode or, before there was one, by its class."""
     step_mode = getattr(module, "step_mode", None)
-    return has_base(module, LIBRARY, _MULTI_STEP) if step_mode is None else bool(step_mode == "m")
+    return has_base(module, _LIBRARY, _ALL_STEPS) if step_mode is None else bool(step_mode == "m")
 
 
 def _keeps_attributes(module: nn.Module) -> bool:
     """Whether it is a neuron of 0.0.0.0.4, which has no memories."""
-    return "_memories" not in vars(module) and "spike" in vars(module) and has_base(module, LIBRARY, ("BaseNode",))
+    return "_memories" not in vars(module) and "spike" in vars(module) and has_base(module, _LIBRARY, ("BaseNode",))
 
 
 def _attributes_at_rest(module: Any) -> dict[str, Any]:
@@ -363,7 +361,7 @@ def _contained(module: Any) -> tuple[Tensor, Tensor | None]:
 
 def _let_read_currents(module: Any) -> None:
     """The weights on the input of a copy of a container become the identity."""
-    if library_class(module, LIBRARY) != _LINEAR:
+    if library_class(module, _LIBRARY) != _LINEAR:
         return
     held = _contained_layers(module)
     assert held is not None, "described only where it holds such layers"

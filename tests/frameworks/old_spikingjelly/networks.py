@@ -341,13 +341,17 @@ def test_recurrent_containers(kind: str) -> None:
     assert "recurrent" in [node.kind for node in student.graph]
 
 
-@pytest.mark.parametrize("kind", ["NeuNorm", "SynapseFilter"])
-def test_layers_with_a_state_of_their_own_are_refused(kind: str) -> None:
-    stateful = layer.NeuNorm(2, 8, 8) if kind == "NeuNorm" else layer.SynapseFilter(tau=2.0)
-    network = nn.Sequential(neuron.IFNode(v_threshold=0.5), stateful, nn.Flatten(), nn.Linear(128, 3))
+@pytest.mark.parametrize(
+    "make",
+    [lambda: layer.NeuNorm(2, 8, 8), lambda: layer.SynapseFilter(tau=2.0), lambda: layer.DropConnectLinear(8, 8)],
+)
+def test_layers_without_integers_are_refused_by_name_and_release(make: Callable[[], nn.Module]) -> None:
+    refused = make()
+    network = nn.Sequential(neuron.IFNode(v_threshold=0.5), refused, nn.Flatten(), nn.Linear(128, 3))
     with pytest.raises(TraceError) as caught:
         trace(md.Stepped(network), images())
-    assert "network.1" in caught.value.message
+    named = f"'network.1' (spikingjelly.clock_driven.layer.{type(refused).__name__}, spikingjelly 0.0.0.0.{NUMBER})"
+    assert named in caught.value.message
 
 
 @pytest.mark.skipif(NUMBER < 10, reason="its model zoo needs an older torchvision, or is not there")
