@@ -54,12 +54,12 @@ class Adapter(Protocol):
 class LayerClasses:
     """The layers of one library, by class name.
 
-    package: its module path; a subclass of one of torch's layers from there computes what torch's does, but for those
-    of `rescaled`, whose weights are not the ones they hold. dropouts: nothing in evaluation. step_scaled: batch norms
-    with a factor `scale` for each step.
+    packages: their module paths; a subclass of one of torch's layers from there computes what torch's does, but for
+    those of `rescaled`, whose weights are not the ones they hold. dropouts: nothing in evaluation. step_scaled: batch
+    norms with a factor `scale` for each step.
     """
 
-    package: str
+    packages: tuple[str, ...]
     rescaled: tuple[str, ...] = ()
     dropouts: tuple[str, ...] = ()
     step_scaled: tuple[str, ...] = ()

@@ -70,7 +70,7 @@ class SinabsNeurons(Library):
     """Describes the neuron classes of `classes`; runs one on [B, T, ...] from reset states."""
 
     title, library = "sinabs", _LIBRARY
-    layers = LayerClasses(_LAYERS)
+    layers = LayerClasses((_LAYERS,))
     refusals = (*_ALWAYS, _RESET, _SPIKE, _BIAS, _FLOOR)
 
     @property

@@ -1,7 +1,8 @@
-"""SpikingJelly 2.x, `spikingjelly.activation_based.neuron`; the equations of 0.0.0.0.14 are the same.
+"""SpikingJelly, 0.0.0.0.4 to 2.x: `spikingjelly.activation_based.neuron` and, before it, `spikingjelly.clock_driven`.
 
 LIF charge: h = v + (x - (v - v_reset))/tau with decay_input, else v - (v - v_reset)/tau + x; comparison >=; reset in
-the same step, hard to v_reset or, where that is None, soft by v_threshold.
+the same step, hard to v_reset or, where that is None, soft by v_threshold. All releases share these equations; what
+differs is who takes all steps (a class before `activation_based`, a step mode since) and where state is kept.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any, assert_never
 import torch
 from torch import Tensor, nn
 
+import mdcompress.adapters.spikingjelly_refusals as rows
 from mdcompress.adapters.axes import Calling, Reduces
 from mdcompress.adapters.base import LayerClasses, Library, equals, has_base, library_class, numbers
 from mdcompress.adapters.refusals import Refusal, always_refused
@@ -21,107 +23,46 @@ from mdcompress.adapters.samples import Sample, sample
 from mdcompress.adapters.weights import OneToOne, composed, linear_of, weighted_sum
 from mdcompress.graph import NeuronModel, Numbers, each_channel
 
-_LIBRARY = "spikingjelly"
+_LIBRARY = rows.LIBRARY
 _NEURONS, _LAYERS = "spikingjelly.activation_based.neuron", "spikingjelly.activation_based.layer"
+_OLD_LAYERS, _COMPILED = "spikingjelly.clock_driven.layer", "spikingjelly.cext.neuron"
 _LINEAR, _ELEMENTWISE = "LinearRecurrentContainer", "ElementWiseRecurrentContainer"
 _DECODED: dict[object, Reduces] = {"mean-mem": "mean", "max-mem": "max", "last_mem": "last"}
 _NEURON_BASES = ("BaseNode", "SimpleBaseNode", "NonSpikingBaseNode", "OutlierAwareThresholdNode", "FlexSN")
-
-_ALWAYS = (
-    Refusal(_LIBRARY, ("PSN", "MaskedPSN", "SlidingPSN"),
-            "it has no recurrence: its spikes are a matrix product over all steps", "train with IFNode or LIFNode"),
-    Refusal(_LIBRARY, ("GatedLIFNode",),
-            "its gates make decay and input gain depend on the spikes and on the step", "train with ParametricLIFNode"),
-    Refusal(_LIBRARY, ("ComplementaryLIFNode",),
-            "decay and reset amount follow a second, non-linear state", "train with LIFNode and a soft reset"),
-    Refusal(_LIBRARY, ("QIFNode", "EIFNode", "IzhikevichNode", "RAFNode", "AdaptBaseNode"),
-            "its membrane equation is not linear, or is of two dimensions", "train with LIFNode"),
-    Refusal(_LIBRARY, ("NoisyBaseNode", "NoisyCUBALIFNode", "NoisyILCBaseNode", "NoisyILCCUBALIFNode",
-                       "NoisyNonSpikingBaseNode", "NoisyNonSpikingIFNode"),
-            "it fires at random", "train with CUBALIFNode"),
-    Refusal(_LIBRARY, ("ILCBaseNode", "ILCCUBALIFNode", "ILCIFNode", "ILCLIFNode"),
-            "its neurons inhibit each other within a step", "train with IFNode, LIFNode or CUBALIFNode"),
-    Refusal(_LIBRARY, ("DSRIFNode", "DSRLIFNode", "FewSpikeNode", "HGNode", "OutlierAwareThresholdNode", "STBIFNode"),
-            "it codes one value by a whole spike train, with a state that is no membrane",
-            "train or convert with IFNode"),
-    Refusal(_LIBRARY, ("TernaryIFNode", "TernaryLIFNode"),
-            "it fires spikes of both signs, and a graph's spikes are counts", "train with IFNode or LIFNode"),
-    Refusal(_LIBRARY, ("LIAFNode",),
-            "it puts out an analog activation of the membrane, not spikes", "train with LIFNode"),
-    Refusal(_LIBRARY, ("FlexSN",),
-            "its equation is arbitrary Python",
-            "give its class a method `neuron_model` that returns the mdcompress.graph.NeuronModel it follows"),
-)  # fmt: skip
-_ANALOG = Refusal(
-    _LIBRARY,
-    (),
-    "it puts out the surrogate function itself, not spikes",
-    "switch its surrogate to spiking: functional.set_spiking_mode or surrogate_function.spiking = True",
-    when="surrogate_function.spiking is False",
-)
-_DECODE = Refusal(
-    _LIBRARY,
-    ("NonSpikingIFNode", "NonSpikingLIFNode"),
-    "it puts out the membrane of largest size over time, whatever its sign",
-    "use decode='max-mem', 'mean-mem' or 'last_mem', or none",
-    when="decode is 'max-abs-mem'",
-)
-_RESIDUAL = Refusal(
-    _LIBRARY,
-    ("MPBNLIFNode",),
-    "only the membranes below the threshold are normalised, which is not linear",
-    "fold it with re_parameterize_v_threshold(normalize_residual=False)",
-    when="normalize_residual is True",
-)
-_SIMPLE_SOFT = Refusal(
-    _LIBRARY,
-    ("SimpleLIFNode",),
-    "it computes with v_reset in its charge, and has none",
-    "use LIFNode(v_reset=None)",
-    when="v_reset is None",
-)
-_CONTAINER = Refusal(
-    _LIBRARY,
-    ("LinearRecurrentContainer", "ElementWiseRecurrentContainer"),
-    "what it repeats is not linear layers followed by one neuron",
-    "put the other layers before or behind the container",
-    when="sub_module holds other layers than nn.Linear and a neuron (ElementWiseRecurrentContainer: a neuron alone)",
-)
-_OTHER_FUNCTION = Refusal(
-    _LIBRARY,
-    ("ElementWiseRecurrentContainer",),
-    "a neuron adds up its currents, and this joins them with the last spikes in another way",
-    "use a weighted sum: lambda y, x: x + 0.5 * y",
-    when="element_wise_function(y, x) is not a*y + b*x with b > 0",
-)
+_DROPOUTS = ("Dropout", "Dropout2d", "MultiStepDropout", "MultiStepDropout2d")  # one mask a pass, none in evaluation
+_MULTI_STEP = {f"MultiStep{name}": name for name in ("IFNode", "LIFNode", "ParametricLIFNode")}  # of `clock_driven`
+_ALL_STEPS = (*_MULTI_STEP, "_MultiStepThresholdDependentBatchNormBase")
 
 
 class SpikingJellyNeurons(Library):
     """Describes the neuron classes of `classes`; runs one in the step mode that it has.
 
-    A state is kept in a dictionary beside the module, `_memories`; what it is at rest in `_memories_rv`.
+    A state is kept in a dictionary beside the module, `_memories`; what it is at rest in `_memories_rv`. In
+    0.0.0.0.4 it is an attribute.
     """
 
     title, library = "SpikingJelly", _LIBRARY
     layers = LayerClasses(
-        _LAYERS,
+        (_LAYERS, _OLD_LAYERS),
         rescaled=("WSConv2d", "WSLinear"),
-        dropouts=("Dropout", "Dropout2d"),  # one mask for all steps, none in evaluation
+        dropouts=_DROPOUTS,
         step_scaled=tuple(f"TemporalEffectiveBatchNorm{axes}d" for axes in (1, 2, 3)),
     )
     refusals = (
-        *_ALWAYS,
-        _ANALOG,
-        _DECODE,
-        _RESIDUAL,
-        _SIMPLE_SOFT,
-        _CONTAINER,
-        _OTHER_FUNCTION,
+        *rows.ALWAYS,
+        rows.ANALOG,
+        rows.DECODE,
+        rows.RESIDUAL,
+        rows.SIMPLE_SOFT,
+        rows.CONTAINER,
+        rows.OTHER_FUNCTION,
+        rows.COMPILED,
+        rows.LAVA,
     )
 
     @property
     def classes(self) -> dict[str, Callable[[Any], NeuronModel | Refusal]]:
-        """What describes which class."""
+        """What describes which class; a multi-step class of old is described as the one that it repeats."""
         return {
             "IFNode": _integrator,
             "SimpleIFNode": _simple,
@@ -147,9 +88,9 @@ class SpikingJellyNeurons(Library):
         name = library_class(module, _LIBRARY)
         if name is None:
             return None
+        name = _MULTI_STEP.get(name, name)
         if name in self.classes:
-            surrogate = getattr(module, "surrogate_function", None)
-            return self.classes[name](module) if getattr(surrogate, "spiking", True) else _ANALOG
+            return _refused_by_option(module) or self.classes[name](module)
         is_neuron = any(name in row.classes for row in self.refusals) or has_base(module, _LIBRARY, _NEURON_BASES)
         return always_refused(self.refusals, name) if is_neuron else None
 
@@ -165,7 +106,9 @@ class SpikingJellyNeurons(Library):
             if callable(getattr(part, "reset", None)):
                 part.reset()
         _let_read_currents(module)
-        if module.step_mode == "m":
+        if getattr(module, "backend", "torch") == "cupy":  # the same equation, which runs on the CPU too
+            module.backend = "torch"
+        if _takes_all_steps(module):
             spikes: Tensor = module(currents)
             return spikes
         return torch.stack([module(current) for current in currents])
@@ -174,16 +117,20 @@ class SpikingJellyNeurons(Library):
         """By the step mode; one that does not fire takes all steps, and may decode them."""
         if has_base(module, _LIBRARY, ("NonSpikingBaseNode",)):
             return Calling(("T", "N"), reduces=_DECODED.get(getattr(module, "decode", None), "none"))
-        return Calling(("T", "N") if getattr(module, "step_mode", "s") == "m" else ("N",))
+        return Calling(("T", "N") if _takes_all_steps(module) else ("N",))
 
     def reset(self, module: nn.Module) -> None:
         """What it remembers becomes what it remembers at rest."""
         if "_memories" in vars(module):
             module.__dict__["_memories"] = copy.deepcopy(module.__dict__["_memories_rv"])
+        elif _keeps_attributes(module):
+            module.__dict__.update(_attributes_at_rest(module))
         super().reset(module)
 
-    def is_at_rest(self, module: nn.Module) -> bool:
+    def is_at_rest(self, module: Any) -> bool:
         """Whether it remembers nothing else than at rest."""
+        if _keeps_attributes(module):
+            return equals(module.v, _attributes_at_rest(module)["v"])
         rest = module.__dict__.get("_memories_rv", {})
         return all(equals(value, rest[name]) for name, value in module.__dict__.get("_memories", {}).items())
 
@@ -228,7 +175,7 @@ class SpikingJellyNeurons(Library):
     def _linear_container(self, module: Any) -> NeuronModel | Refusal:
         """y[t] = neuron(W (x[t], y[t-1]) + b): weights on the input, and weights on the last spikes."""
         held = _contained_layers(module)
-        return _CONTAINER if held is None else _repeated(self.describe(held[1]), "rc")
+        return rows.CONTAINER if held is None else _repeated(self.describe(held[1]), "rc")
 
     def _elementwise_container(self, module: Any) -> NeuronModel | Refusal:
         """y[t] = neuron(a*y[t-1] + b*x[t]): the input gain is b, and every neuron reads its own spikes times a/b."""
@@ -238,7 +185,7 @@ class SpikingJellyNeurons(Library):
                 return refusal
             case NeuronModel() as model:
                 if factors is None:
-                    return _OTHER_FUNCTION
+                    return rows.OTHER_FUNCTION
                 return replace(model, input_gain=_times(model.input_gain, factors[1]))
             case other:
                 assert_never(other)
@@ -252,29 +199,61 @@ def _repeated(described: NeuronModel | Refusal | None, name: str) -> NeuronModel
         case Refusal():
             return described
         case NeuronModel() | None:
-            return _CONTAINER
+            return rows.CONTAINER
         case _:
             assert_never(described)
 
 
+def _refused_by_option(module: Any) -> Refusal | None:
+    """What no option of the class can mend."""
+    if any(base.__module__ == _COMPILED for base in type(module).__mro__):
+        return rows.COMPILED
+    if getattr(module, "backend", None) == "lava":
+        return rows.LAVA
+    return None if getattr(getattr(module, "surrogate_function", None), "spiking", True) else rows.ANALOG
+
+
+def _takes_all_steps(module: nn.Module) -> bool:
+    """By its step mode or, before there was one, by its class."""
+    step_mode = getattr(module, "step_mode", None)
+    return has_base(module, _LIBRARY, _ALL_STEPS) if step_mode is None else bool(step_mode == "m")
+
+
+def _keeps_attributes(module: nn.Module) -> bool:
+    """Whether it is a neuron of 0.0.0.0.4, which has no memories."""
+    return "_memories" not in vars(module) and "spike" in vars(module) and has_base(module, _LIBRARY, ("BaseNode",))
+
+
+def _attributes_at_rest(module: Any) -> dict[str, Any]:
+    """Membrane, spike and recorded values of a neuron of 0.0.0.0.4 after its own `reset()`."""
+    recorded = {name: [] for name in module.monitor} if module.monitor else module.monitor
+    return {"v": 0.0 if module.v_reset is None else module.v_reset, "spike": None, "monitor": recorded}
+
+
+def _at_rest(module: Any, name: str) -> Any:
+    """A parameter; 0.0.0.0.10 to 0.0.0.0.14 of `clock_driven` hold it as a memory, and a reset gives it back."""
+    return vars(module).get("_memories_rv", {}).get(name, getattr(module, name))
+
+
 def _reset_to(module: Any, base: NeuronModel) -> NeuronModel:
     """The base with SpikingJelly's reset: v(0) = v_reset, or soft."""
-    if module.v_reset is None:
+    v_reset = _at_rest(module, "v_reset")
+    if v_reset is None:
         return replace(base, reset="soft")
-    reset = float(module.v_reset)
+    reset = float(v_reset)
     return replace(base, reset="hard", reset_value=reset, initial=reset)
 
 
 def _integrator(module: Any) -> NeuronModel:
-    threshold = numbers(module.v_threshold)
+    threshold = numbers(_at_rest(module, "v_threshold"))
     plain = NeuronModel(1.0, 1.0, 0.0, threshold, "greater_equal", "none", 0.0, threshold, 0.0)
     return _reset_to(module, plain)
 
 
 def _leak(module: Any, *, rate: float) -> NeuronModel:
-    """h = (1 - rate)*v + (rate or 1)*x + rate*v_reset."""
-    rest = module.v_reset or 0.0
-    gain = rate if module.decay_input else 1.0
+    """h = (1 - rate)*v + (rate or 1)*x + rate*v_reset; before 0.0.0.0.10 the input is always scaled by the rate."""
+    rest = _at_rest(module, "v_reset") or 0.0
+    gain = rate if getattr(module, "decay_input", True) else 1.0
     return replace(_integrator(module), decay=1.0 - rate, input_gain=gain, drive=rate * rest)
 
 
@@ -290,13 +269,13 @@ def _simple(module: Any) -> NeuronModel | Refusal:
     """The teaching classes: v(0) = 0 whatever v_reset is."""
     if not hasattr(module, "tau"):
         return replace(_integrator(module), initial=0.0)
-    return _SIMPLE_SOFT if module.v_reset is None else replace(_leaky(module), initial=0.0)
+    return rows.SIMPLE_SOFT if module.v_reset is None else replace(_leaky(module), initial=0.0)
 
 
 def _silent(module: Any) -> NeuronModel | Refusal:
     """v = v + x, or v + (x - v)/tau; put out, or decoded over time by its largest, mean or last value."""
     if module.decode == "max-abs-mem":
-        return _DECODE
+        return rows.DECODE
     rate = 1.0 / module.tau if hasattr(module, "tau") else None
     decay, gain = (1.0, 1.0) if rate is None else (1.0 - rate, rate)
     return NeuronModel(decay, gain, 0.0, 1.0, "greater_equal", "none", 0.0, 0.0, 0.0, output="membrane")
@@ -340,7 +319,7 @@ def _normalised(module: Any) -> NeuronModel | Refusal:
     """Batch norm on the membrane: h = gamma/sigma*(charge - mean) + beta; or the norm folded into the threshold."""
     plain = _leaky(module)
     if module.normalize_residual:
-        return _RESIDUAL
+        return rows.RESIDUAL
     if module.learnable_vth:
         plain = replace(plain, threshold=numbers(module.a.detach().double().exp()))
     elif module.fold_bn:

@@ -56,7 +56,8 @@ answer.
 The equations are those of each class with the options shown; other options change the numbers, the reset and the
 comparison, and a subclass that keeps the equation is recognised too. Recognition is by class and package name, and the
 probe runs the user's own module beside the equation whenever a network is traced. Neurons of SpikingJelly take
-`[T, N, ...]` in step mode `m`.
+`[T, N, ...]` in step mode `m`; the classes of its releases before 2.0 stand
+[on its own page](spikingjelly.md#older-releases).
 """
 
 _LAYERS = """\

@@ -181,7 +181,8 @@ def _captured(modules: Mapping[str, nn.Module], neurons: Collection[str], heads:
         handles.append(modules[name].register_forward_pre_hook(keep))
 
     def keep_logits(_: nn.Module, __: object, output: object) -> None:
-        seen.logits.append(first_tensor(output))
+        logits = first_tensor(output)
+        seen.logits.append(logits.view_as(logits))  # a container may give the output itself another axis in place
 
     try:
         for name in neurons:

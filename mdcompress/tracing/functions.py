@@ -17,6 +17,7 @@ from mdcompress.tracing.rearranging import record_copies, record_join, record_sh
 from mdcompress.tracing.samplewise import (
     as_current,
     constant,
+    record_leading_axis,
     record_matrix_product,
     record_reshape,
     record_scale,
@@ -99,6 +100,8 @@ def _is_recorded(ledger: Ledger, name: str, args: tuple[Any, ...], kwargs: dict[
     """Follow the output; False where no graph holds such a call."""
     if name in _RESHAPES or (name == "__getitem__" and _adds_axes(args[1])):
         record_reshape(ledger, args[0], output)
+    elif name == "unsqueeze_":
+        return record_leading_axis(ledger, output)
     elif name in _SELECTIONS:
         record_selection(ledger, name, args, kwargs, output)
     elif name in _JOINS:

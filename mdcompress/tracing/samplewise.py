@@ -58,6 +58,15 @@ def record_reshape(ledger: Ledger, x: Tensor, output: Tensor) -> None:
     )
 
 
+def record_leading_axis(ledger: Ledger, x: Tensor) -> bool:
+    """Follow a step that was given the axis of time in place, [N, ...] to [1, N, ...]; False for any other new axis."""
+    source = ledger.source(x)
+    position = _refolded(ledger, source, x)
+    if position is not None:
+        ledger.alias(x, source, position)
+    return position is not None
+
+
 def _write_reshape(ledger: Ledger, source: Tracked, output: Tensor, position: Position, *, is_flat: bool) -> None:
     ledger.write_moving(source, FlattenSpec() if is_flat else ReshapeSpec(), output, position=position)
 

@@ -144,6 +144,16 @@ def test_all_of_them_together_are_distilled_and_stay_exact() -> None:
     assert report.equal and report.spikes > 0, str(report)
 
 
+@pytest.mark.parametrize(
+    "make",
+    [lambda: layer.NeuNorm(4, 4, 4), lambda: layer.SynapseFilter(tau=2.0), lambda: layer.DropConnectLinear(4, 4)],
+)
+def test_layers_without_integers_are_refused_by_name(make: Callable[[], nn.Module]) -> None:
+    refused = make()
+    with pytest.raises(TraceError, match=rf"{type(refused).__name__}, spikingjelly 2.* cannot become integers: it"):
+        trace(nn.Sequential(neuron.IFNode(), refused), maps(4, 4, 4))
+
+
 @pytest.mark.parametrize("rank", [1, 2, 3])
 @pytest.mark.parametrize("step_mode", ["m", "s"])
 def test_transposed_convolutions(rank: int, step_mode: str) -> None:

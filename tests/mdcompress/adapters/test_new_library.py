@@ -55,7 +55,7 @@ class Random(nn.Module):
 
 class MadeUp(Library):
     title, library = "MadeUp", _NAME
-    layers = LayerClasses(f"{_NAME}.layers", rescaled=("Scaled",))
+    layers = LayerClasses((f"{_NAME}.layers",), rescaled=("Scaled",))
     refusals = (Refusal(_NAME, ("Random",), "it fires at random", "train with Cell"),)
 
     def describe(self, module: nn.Module) -> NeuronModel | Refusal | None:
