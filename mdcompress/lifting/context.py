@@ -62,11 +62,21 @@ class Context:
     names: dict[int, str] = field(default_factory=dict)
     spiking: set[int] = field(default_factory=set)  # nodes that write spikes: 0, 1 or counts
     states: dict[int, int] = field(default_factory=dict)  # operators that hold a neuron's potential, by number
+    passed: set[int] = field(default_factory=set)  # operators that are part of a layer before them
     noisy: set[int] = field(default_factory=set)  # operators that compute with random numbers
     encoded: dict[Place, int] = field(default_factory=dict)  # how often an encoder ran, by its place
     findings: list[Finding] = field(default_factory=list)
     holding: dict[str, bool] = field(default_factory=dict)  # by module: whether it holds layers, and is no neuron
+    _readers: dict[int, list[Op]] = field(default_factory=dict)
     made: dict[object, str] = field(default_factory=dict)  # modules that were built, by what they are
+
+    def readers(self, number: int) -> list[Op]:
+        """The operators of the pass that read what one made, in order."""
+        if not self._readers:
+            for op in self.cells.tape.ops:
+                for owner in {k for operand in op.tracked for k in self.cells.owning(_flat(operand))}:
+                    self._readers.setdefault(owner, []).append(op)
+        return self._readers.get(number, [])
 
     def try_out(self) -> Callable[[], None]:
         """A function that takes back the nodes and modules that were written since; cells are the caller's."""

@@ -369,6 +369,8 @@ def _not_linear(context: Context, op: Op, leaves: list[Tensor], spikes: list[boo
 def _resolve_over_time(context: Context, op: Op, affine: _Affine, *, running: bool) -> None:
     """A sum of one node's steps: their sum or mean, or the membrane of a neuron that only integrates."""
     last = int(affine.rows.steps.max())
+    if last < 0:
+        raise _over_time(context, op, affine)
     by_step: dict[int, _Term] = {}
     rows = affine.rows
     where = rows.steps == last

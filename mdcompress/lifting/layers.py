@@ -279,9 +279,35 @@ def _mm(context: Context, op: Op) -> None:
     if x.labels is None:
         _linear_from_left(context, op, x, weight)
     elif weight.labels is None:
-        _linear(context, op, x, weight, None)
+        added = _added_bias(context, op)
+        _linear(context, op, x, weight, None if added is None else added[1])
+        if added is not None:
+            _pass_on(context, op, added[0])
     else:
         raise TraceError(f"samples are multiplied with each other ({op.place})", hints=["q @ k within a sample"])
+
+
+def _added_bias(context: Context, op: Op) -> tuple[Op, Operand] | None:
+    """The operator that alone reads a product of matrices, and adds one constant for each output to it."""
+    readers = context.readers(op.number)
+    if len(readers) != 1 or readers[0].name != "add" or readers[0].options or readers[0].size != op.size:
+        return None
+    constants = [operand for operand in readers[0].operands if operand.labels is None]
+    if len(constants) != 1 or len(readers[0].arguments) != 2 or tuple(constants[0].shape) != (op.shape[-1],):
+        return None
+    (tracked,) = readers[0].tracked
+    whole = tracked.labels is not None and torch.equal(
+        tracked.labels.reshape(-1), torch.arange(op.base, op.base + op.size)
+    )
+    return (readers[0], constants[0]) if whole and readers[0].shape[-1] == op.shape[-1] else None
+
+
+def _pass_on(context: Context, op: Op, added: Op) -> None:
+    """Let the cells of the sum with the bias be those of the layer."""
+    held, own = slice(op.base, op.base + op.size), slice(added.base, added.base + added.size)
+    for table in (context.cells.node, context.cells.step, context.cells.sample, context.cells.place, context.cells.sign):
+        table[own] = table[held]
+    context.passed.add(added.number)
 
 
 def _linear(context: Context, op: Op, x: Operand, weight: Operand, bias: Operand | None) -> None:
@@ -363,19 +389,13 @@ def _bmm(context: Context, op: Op) -> None:
 
 def _ahead(context: Context, op: Op, word: str) -> Op | None:
     """The operator of that name that reads what `op` makes, through operators on elements."""
-    made = {op.number}
-    for later in context.cells.ops[op.number + 1 :]:
-        reads = {
-            owner
-            for operand in later.tracked
-            if operand.labels is not None
-            for owner in context.cells.owning(operand.labels.reshape(-1))
-        }
-        if reads & made:
-            if word in later.name:
-                return later
-            if later.evaluate is not None:
-                made.add(later.number)
+    waiting = context.readers(op.number)
+    while waiting:
+        later = waiting.pop(0)
+        if word in later.name:
+            return later
+        if later.evaluate is not None:
+            waiting = [*waiting, *context.readers(later.number)]
     return None
 
 

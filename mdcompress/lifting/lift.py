@@ -49,11 +49,15 @@ CALLINGS = (
 
 
 class LiftError(TraceError):
-    """A refusal, and how far the reading came: how many operators were understood before it."""
+    """A refusal, and how far the reading came.
 
-    def __init__(self, error: TraceError, reached: int) -> None:
+    reached: how many operators were understood before it. has_memory: whether a neuron was met that goes on from step
+    to step.
+    """
+
+    def __init__(self, error: TraceError, reached: int, *, has_memory: bool) -> None:
         super().__init__(error.message, hints=error.hints)
-        self.reached = reached
+        self.reached, self.has_memory = reached, has_memory
 
 
 def lift(network: nn.Module, x: Tensor, calling: Calling) -> Lifted:
@@ -70,15 +74,18 @@ def lift(network: nn.Module, x: Tensor, calling: Calling) -> Lifted:
     copy = _rested(network)
     given = calling.arrange(x.detach().cpu().double()).clone()
     recording = Recording(copy)
-    reached = 0
+    reached, neurons = 0, []
     try:
         with torch.random.fork_rng(devices=[]):
             answer = _run(recording, copy, x, given, calling)
         context = _context(network, copy, recording.tape, x)
         spikes = Spikes(context)
+        neurons = spikes.neurons
         for op in list(recording.tape.ops):
             if op.name == "input":
                 _assign_input(context, x, calling)
+            elif op.number in context.passed:
+                pass
             elif op.evaluate is not None:
                 context.follow_elements(op)
                 spikes.meet(op)
@@ -96,7 +103,9 @@ def lift(network: nn.Module, x: Tensor, calling: Calling) -> Lifted:
         _require_own_steps(copy, given, calling, spikes, noisy=bool(context.noisy))
         _prove_again(lifted, network, x, calling, noisy=bool(context.noisy))
     except TraceError as error:
-        raise LiftError(error, reached) from error
+        has_memory = any(len(neuron.differences) > 1 and not neuron.at_once for neuron in neurons)
+        raise LiftError(error, reached, has_memory=has_memory) from error
+    lifted.at_once = any(neuron.at_once for neuron in neurons)
     return lifted.to(x.device)
 
 

@@ -156,13 +156,14 @@ class Lifted(nn.Module):
     """A network in normal form, [T, N, ...] to [N, K] or [T, N, K]. It shares the weights of the user's network.
 
     source: the user's own network. findings: which module or line was read as what. convention: how the user's
-    network is called, in words.
+    network is called, in words. at_once: whether a neuron was given all steps in one comparison, without memory.
     """
 
     def __init__(self, source: nn.Module, form: Form, findings: tuple[Finding, ...], convention: str) -> None:
         super().__init__()
         self._source = (source,)  # in a tuple, so that its parameters are not registered twice
         self.form, self.findings, self.convention = form, findings, convention
+        self.at_once = False
 
     @property
     def source(self) -> nn.Module:

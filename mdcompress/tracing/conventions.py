@@ -83,18 +83,28 @@ def _lifted(network: nn.Module, sample: Tensor, otherwise: TraceError) -> Fitted
         TraceError: that of the way that came furthest; `otherwise` where the network ran in none.
     """
     errors: list[LiftError] = []
+    memoryless: Lifted | None = None
     x = with_two_samples(network, sample[:, :2])
     for calling in CALLINGS:
         try:
             with uncompiled():
                 lifted = lift(network, x, calling)
-            return Fitted(lifted, trace(lifted, sample), calling.words, lifted.findings)
         except LiftError as error:
             errors.append(error)
-    furthest = max(errors, key=lambda error: error.reached)
+            continue
+        if not lifted.at_once:
+            return _fitted(lifted, sample)
+        memoryless = memoryless or lifted  # steps may have been taken for samples: another way shows a memory
+    if memoryless is not None and not any(error.has_memory for error in errors):
+        return _fitted(memoryless, sample)
+    furthest = max(errors, key=lambda error: (error.has_memory, error.reached))
     if furthest.reached <= 1:
         raise otherwise
     raise TraceError(furthest.message, hints=furthest.hints) from furthest
+
+
+def _fitted(lifted: Lifted, sample: Tensor) -> Fitted:
+    return Fitted(lifted, trace(lifted, sample), lifted.convention, lifted.findings)
 
 
 def inner(network: nn.Module) -> nn.Module:
