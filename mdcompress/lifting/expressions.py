@@ -386,11 +386,21 @@ def _resolve_over_time(context: Context, op: Op, affine: _Affine, *, running: bo
     if len({pattern.key for pattern in patterns.values()}) != 1:
         raise _over_time(context, op, affine)
     pattern = next(iter(patterns.values()))
-    kinds = [by_step[step].weight.unique() if step in by_step else torch.zeros(1) for step in range(last + 1)]
-    if any(len(each) != 1 for each in kinds):
+    final = by_step[last].weight[0] if last in by_step else torch.zeros(1)
+    if not bool((final != 0).all()):
         raise _over_time(context, op, affine)
-    weights = [float(each) for each in kinds]
+    zero = torch.zeros_like(final)
+    shares = [(by_step[step].weight[0] if step in by_step else zero) / final for step in range(last + 1)]
+    if any(float(share.max() - share.min()) > _NEAR for share in shares):
+        raise _over_time(context, op, affine)
     reads = context.gathered(pattern, op.place)
+    if float(final.max() - final.min()) > 1e-12 * float(final.abs().max()) or float(final[0]) < 0:
+        mean = all(float(share[0]) == 1.0 for share in shares) and last == context.steps - 1
+        scale = final * context.steps if mean else final
+        number = _per_channel(context, op, reads, scale, None, few.shape, reduced=False)
+        pattern = whole(number, few.shape)
+        reads, final = context.gathered(pattern, op.place), torch.full_like(final, 1.0 / context.steps if mean else 1.0)
+    weights = [snap(float(share[0]) * float(final[0])) for share in shares]
     if not running and last == context.steps - 1 and len(set(weights)) == 1 and weights[0] > 0:
         _write_reduction(context, op, few, reads, pattern, weights[0])
         return

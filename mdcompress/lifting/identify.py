@@ -21,6 +21,7 @@ from mdcompress.graph import FloorKind, NeuronModel, Numbers, ResetKind, ResetTi
 Potentials = Callable[[Tensor, Tensor], Tensor]  # currents [G, T, P], forced spikes [T, P] -> potentials [T, P]
 _NEAR = 1e-9  # of the potentials' size: float64 sums in another order differ by less
 _DRAWS = 4
+_TYPED = 2e-14  # as near lies what was typed, after the roundings of a few float64 operations
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ def identify(found: Recurrence) -> Reading | Unread:
             return _lagging(found, each, first, response, k)
         weights.append(_snapped(share))
     causes: list[str] = []
-    for poles in impulse_poles(k):
+    for poles in _with_reset_first(found, k):
         if isinstance(poles, str):
             causes.append(poles)
             continue
@@ -196,6 +197,20 @@ def impulse_poles(k: Tensor) -> Iterator[tuple[Tensor, Tensor | None] | str]:
     yield high, low
 
 
+def _with_reset_first(found: Recurrence, k: Tensor) -> Iterator[tuple[Tensor, Tensor | None] | str]:
+    """The poles of an impulse response; of two the one with which a spike's effect decays is the membrane's."""
+    poles = list(impulse_poles(k))
+    if len(poles) == 2 and found.steps >= 3:
+        once = torch.zeros(found.steps, len(found.threshold), dtype=torch.float64)
+        once[0] = 1.0
+        some = 8.0 * float(found.threshold.abs().max().clamp(min=0.1)) / float(k[0].abs().min().clamp(min=1e-6))
+        effect = _run(found, some, spikes=once) - _run(found, some)
+        if bool((effect[1].abs() > 1e-9 * some).all()):
+            decay = effect[2] / effect[1]
+            yield decay, k[1] / k[0] - decay
+    yield from poles
+
+
 def _with_rest(poles: tuple[Tensor, Tensor | None], k: Tensor, silent: Tensor) -> _Numbers | str:
     """The numbers with drive and initial value, from the potentials without current."""
     decay, synapse = poles
@@ -233,9 +248,10 @@ def _resets(found: Recurrence, base: _Numbers) -> Iterator[_Numbers]:
         return
     once = torch.zeros(found.steps, len(found.threshold), dtype=torch.float64)
     once[0] = 1.0
-    some = float(found.threshold.abs().max().clamp(min=0.1))
-    change = _run(found, 0.0, spikes=once)[1] - _run(found, 0.0)[1]
-    changed = _run(found, some, spikes=once)[1] - _run(found, some)[1]
+    # currents of many thresholds, so that no floor is touched
+    some = 8.0 * float(found.threshold.abs().max().clamp(min=0.1)) / float(base.gain.abs().min().clamp(min=1e-6))
+    change = _run(found, some, spikes=once)[1] - _run(found, some)[1]
+    changed = _run(found, 2 * some, spikes=once)[1] - _run(found, 2 * some)[1]
     size = float(base.gain.abs().max()) * some + float(found.threshold.abs().max())
     if _close(change, torch.zeros_like(change), size) and _close(changed, change, size):
         yield base
@@ -248,9 +264,18 @@ def _resets(found: Recurrence, base: _Numbers) -> Iterator[_Numbers]:
             yield after
         if bool(keeps.all()):
             yield same
-    spiked = _run(found, 0.0, spikes=once)[1]
-    yield replace(base, reset="hard", reset_value=torch.where(keeps, (spiked - base.drive) / decay, 0.0))
+    spiked = _run(found, some, spikes=once)[1]
+    filtered = 1.0 if base.synapse is None else 1.0 + base.synapse
+    rest = spiked - base.drive - base.gain * filtered * some * _worth(found)
+    yield replace(base, reset="hard", reset_value=torch.where(keeps, rest / decay, 0.0))
     yield replace(base, reset="hard", reset_value=torch.zeros_like(change), timing="masked")
+
+
+def _worth(found: Recurrence) -> Tensor:
+    """What a current of 1 in every input is worth, beside one in the first that is there at step 0."""
+    k = [_impulse(found, each)[1 if late else 0] for each, late in enumerate(found.late) if found.steps > 1 or not late]
+    first = max((each for each, late in enumerate(found.late) if not late), key=lambda each: float(k[each].abs().mean()))
+    return torch.stack(k).sum(0) / k[first]
 
 
 # ---------------------------------------------------------------------- proving
@@ -392,11 +417,11 @@ def snap(value: float) -> float:
         return value
     if abs(value) < 1e-13:
         return 0.0
-    short = float(f"{value:.12g}")
-    if abs(short - value) <= 4e-15 * abs(value):
+    short = float(f"{value:.10g}")
+    if abs(short - value) <= _TYPED * abs(value):
         return short
     single = float(torch.tensor(value, dtype=torch.float32))
-    return single if abs(single - value) <= 4e-15 * abs(value) else value
+    return single if abs(single - value) <= _TYPED * abs(value) else value
 
 
 def _close(one: Tensor, other: Tensor, size: Tensor | float) -> bool:

@@ -279,7 +279,7 @@ def _mm(context: Context, op: Op) -> None:
     if x.labels is None:
         _linear_from_left(context, op, x, weight)
     elif weight.labels is None:
-        added = _added_bias(context, op)
+        added = _added_bias(context, op, weight)
         _linear(context, op, x, weight, None if added is None else added[1])
         if added is not None:
             _pass_on(context, op, added[0])
@@ -287,13 +287,16 @@ def _mm(context: Context, op: Op) -> None:
         raise TraceError(f"samples are multiplied with each other ({op.place})", hints=["q @ k within a sample"])
 
 
-def _added_bias(context: Context, op: Op) -> tuple[Op, Operand] | None:
-    """The operator that alone reads a product of matrices, and adds one constant for each output to it."""
+def _added_bias(context: Context, op: Op, weight: Operand) -> tuple[Op, Operand] | None:
+    """The operator that alone reads a product of matrices, and adds the bias of the weight's own module to it."""
     readers = context.readers(op.number)
     if len(readers) != 1 or readers[0].name != "add" or readers[0].options or readers[0].size != op.size:
         return None
     constants = [operand for operand in readers[0].operands if operand.labels is None]
     if len(constants) != 1 or len(readers[0].arguments) != 2 or tuple(constants[0].shape) != (op.shape[-1],):
+        return None
+    names = [context.parameters.name(each) or "" for each in (weight, constants[0])]
+    if not names[0] or names[0].rpartition(".")[0] != names[1].rpartition(".")[0] or not names[1]:
         return None
     (tracked,) = readers[0].tracked
     whole = tracked.labels is not None and torch.equal(

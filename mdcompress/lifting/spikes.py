@@ -87,17 +87,20 @@ class Spikes:
         comparison = None if op.number in self._context.noisy else self._comparison(op)
         if comparison is None:
             return False
+        given = op
         comparison, op = self._upward(comparison, op)
         context, difference = self._context, comparison.difference
         labels = torch.arange(difference.base, difference.base + difference.size).reshape(difference.shape)
         root, path = self._root(difference)
-        if self._is_mask(comparison, root):
+        if self._is_mask(comparison):
             return False
         key = self._root_key(comparison, root)
         known = self._known(key, root, path, op.place.module)
         rows = context.rows(labels, op.place, "a neuron")
         if known is not None:
             self._note(op, rows, known.neuron, known.step)
+            if op is not given:
+                context.follow_elements(context.cells.ops[given.number])
             return True
         cells = difference.base + rows.order
         program = Program(context.cells, cells[0, :1], self._is_source)
@@ -120,6 +123,8 @@ class Spikes:
                 context.states[owners[0]] = neuron.node
             context.states[difference.number] = neuron.node
         self._note(op, rows, neuron, step)
+        if op is not given:
+            context.follow_elements(context.cells.ops[given.number])
         return True
 
     def _is_source(self, number: int) -> bool:
@@ -347,15 +352,26 @@ class Spikes:
         memory[root] = 1.0
         return program.run(memory) - offset, offset
 
-    def _is_mask(self, comparison: _Comparison, root: Tensor) -> bool:
+    def _is_mask(self, comparison: _Comparison) -> bool:
         """Whether spikes themselves are compared, so that nothing new comes of it: s > 0."""
-        context = self._context
-        nodes = context.cells.node[root].unique().tolist()
-        if not all(node >= 0 and node in context.spiking for node in nodes):
+        context, difference = self._context, comparison.difference
+        program = Program(context.cells, torch.tensor([difference.base]), context.is_leaf)
+        nodes = context.cells.node[program.leaves]
+        spikes = torch.tensor([int(node) in context.spiking for node in nodes.tolist()], dtype=torch.bool)
+        if int(spikes.sum()) != 1:
             return False
-        slope, offset = self._line(comparison.difference, root)
-        fires = (lambda d: d >= 0) if comparison.comparator == "ge" else (lambda d: d > 0)
-        return not bool(fires(offset).any()) and bool(fires(slope + offset).all())
+        generator = torch.Generator().manual_seed(4)
+        memory = torch.zeros(context.cells.size, dtype=torch.float64)
+        found: dict[float, set[float]] = {0.0: set(), 1.0: set()}
+        for _ in range(3):
+            memory[program.leaves] = torch.randn(len(nodes), generator=generator, dtype=torch.float64)
+            for value, seen in found.items():
+                memory[program.leaves[spikes]] = value
+                seen.add(round(float(program.run(memory)), 9))
+        if any(len(seen) != 1 for seen in found.values()):
+            return False
+        silent, fired = (seen.pop() for seen in found.values())
+        return silent < 0 <= fired if comparison.comparator == "ge" else silent <= 0 < fired
 
     # ------------------------------------------------------------------ reading
 
