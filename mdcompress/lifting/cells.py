@@ -159,6 +159,12 @@ class Cells:
         step, sign = self.step[held].masked_fill(labels < 0, STILL), self.sign[held].masked_fill(labels < 0, 0)
         return bool((step == STILL).all()) and bool((sign == sign.narrow(axis, 0, 1)).all())
 
+    def differs(self, labels: Tensor, axis: int) -> bool:
+        """Whether steps or samples differ along an axis of a tensor."""
+        held, own = labels >= 0, labels.clamp(min=0)
+        code = self.step[own] * _FAR + self.sample[own]
+        return not _constant_along(code.masked_fill(~held, 1 << 60), code.masked_fill(~held, -(1 << 60)), axis)
+
     def pattern(self, operand_labels: Tensor, values: Tensor | None, rows: Arrangement) -> Pattern | None:
         """What every row of a tensor reads; None where rows differ."""
         flat = operand_labels.reshape(-1)[rows.order]

@@ -62,6 +62,7 @@ class Context:
     names: dict[int, str] = field(default_factory=dict)
     spiking: set[int] = field(default_factory=set)  # nodes that write spikes: 0, 1 or counts
     states: dict[int, int] = field(default_factory=dict)  # operators that hold a neuron's potential, by number
+    norm_runs: dict[bytes, list[int]] = field(default_factory=dict)  # nodes of norms that may differ by step
     passed: set[int] = field(default_factory=set)  # operators that are part of a layer before them
     noisy: set[int] = field(default_factory=set)  # operators that compute with random numbers
     encoded: dict[Place, int] = field(default_factory=dict)  # how often an encoder ran, by its place

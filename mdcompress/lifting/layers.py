@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from mdcompress.errors import TraceError
-from mdcompress.lifting.cells import REDUCED, Arrangement, Pattern
+from mdcompress.lifting.cells import REDUCED, STILL, Arrangement, Pattern
 from mdcompress.lifting.context import Context
 from mdcompress.lifting.expressions import resolve
 from mdcompress.lifting.network import LayerNode, LiftedNode, ProductNode, StepNormNode, TimeNode, TotalNode
@@ -241,9 +241,7 @@ def _without_padding(pattern: Pattern, spatial: int, op: Op) -> tuple[Pattern, t
 def _is_time(context: Context, x: Operand, axis: int) -> bool:
     """Whether steps or samples differ along an axis of a tensor."""
     assert x.labels is not None
-    cells = x.labels.clamp(min=0)
-    code = context.cells.step[cells] * 4096 + context.cells.sample[cells]
-    return bool((code != code.narrow(axis, 0, 1)).masked_fill(x.labels < 0, False).any())
+    return context.cells.differs(x.labels, axis)
 
 
 def _output_rows(op: Op, rows: Arrangement, read: torch.Size, batch: list[int]) -> tuple[Tensor, tuple[int, ...]]:
@@ -453,16 +451,48 @@ def _batch_norm(context: Context, op: Op) -> None:
             norm.bias = _as_parameter(context.parameters.tensor(bias))
         wanted = names[0].removesuffix(".running_mean") if names[0] else op.place.module
         made = context.made[key] = context.building.add(wanted or "norm", norm.eval())
-    _write(
-        context,
-        op,
-        rows,
-        order,
-        ("norm", made, pattern.key),
-        lambda: LayerNode(made, context.gathered(pattern, op.place)),
-        shape,
-        made,
-    )
+    begun = _next_step(context, made, pattern, rows)
+    if begun is None:
+        key = ("norm", made, pattern.key)
+        fresh = key not in context.keys
+        reads = context.gathered(pattern, op.place)
+        number = _write(context, op, rows, order, key, lambda: LayerNode(made, reads), shape, made)
+        if fresh and set(rows.steps.tolist()) in ({0}, {STILL}):
+            context.norm_runs.setdefault(pattern.key, []).append(number)
+        return
+    number, step = begun
+    context.keys["norm", made, pattern.key] = number
+    later = Arrangement(torch.full_like(rows.steps, step), rows.samples, rows.order, rows.shape)
+    _write(context, op, later, order, ("norm", made, pattern.key), lambda: context.nodes[number], shape)
+
+
+def _next_step(context: Context, made: str, pattern: Pattern, rows: Arrangement) -> tuple[int, int] | None:
+    """The node of the norms of earlier steps that a norm goes on with, and its step; None: it is one of its own.
+
+    A network may have a norm for each step, in a list: norms.0, norms.1, ...
+    """
+    steps = set(rows.steps.tolist())
+    parent, _, last = made.rpartition(".")
+    if len(steps) != 1 or not last.isdigit() or ("norm", made, pattern.key) in context.keys:
+        return None
+    for number in context.norm_runs.get(pattern.key, []):
+        node = context.nodes[number]
+        modules = node.modules if isinstance(node, StepNormNode) else (node.module,) if isinstance(node, LayerNode) else ()
+        step = len(modules)
+        if modules[0].rpartition(".")[0] != parent or steps not in ({step}, {STILL}) or step >= context.steps:
+            continue
+        assert isinstance(node, LayerNode | StepNormNode)
+        context.nodes[number] = StepNormNode((*modules, made), node.reads)
+        if steps == {STILL}:
+            _begin_steps(context, number)
+        return number, step
+    return None
+
+
+def _begin_steps(context: Context, number: int) -> None:
+    """What the first norm of a list made of something still is of step 0."""
+    cells = (context.cells.node == number) & (context.cells.step == STILL)
+    context.cells.step[cells] = 0
 
 
 # ---------------------------------------------------------------------- poolings and sums
@@ -735,24 +765,6 @@ def _digest(values: Tensor | None) -> bytes:
 
 def _like(op: Op, shape: torch.Size) -> Op:
     return Op(op.number, op.name, op.arguments, op.options, op.base, shape, op.place)
-
-
-def step_norms(context: Context, numbers: tuple[int, ...]) -> int | None:
-    """One node of the norms of all steps, each of its own step, on one source; None where they are something else."""
-    nodes = [context.nodes[number] for number in numbers]
-    if not all(isinstance(node, LayerNode) for node in nodes):
-        return None
-    layers = [node for node in nodes if isinstance(node, LayerNode)]
-    if len({node.reads for node in layers}) != 1 or not all(
-        isinstance(context.building.modules.get(node.module), nn.modules.batchnorm._BatchNorm) for node in layers
-    ):
-        return None
-    key = ("step norms", numbers)
-    found = context.keys.get(key)
-    if found is None:
-        modules = tuple(node.module for node in layers)
-        found = context.new_node(key, StepNormNode(modules, layers[0].reads), context.shapes[numbers[0]], modules[0])
-    return found
 
 
 _RECORDERS: dict[str, Callable[[Context, Op], None]] = {

@@ -143,7 +143,7 @@ def _rested(network: nn.Module) -> nn.Module:
     other = fresh_copy(copy)
     try:
         for module in other.modules():
-            for name in resetting(module):
+            for name in () if type(module).__module__.startswith("torch.") else resetting(module):
                 getattr(module, name)()
     except Exception:  # whatever the user's own method raises: it wants something first
         return copy

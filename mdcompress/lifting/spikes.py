@@ -19,7 +19,6 @@ from mdcompress.lifting.cells import STILL, Arrangement, Pattern
 from mdcompress.lifting.context import Context
 from mdcompress.lifting.expressions import resolve, whole
 from mdcompress.lifting.identify import Reading, Recurrence, Unread, follows, identify
-from mdcompress.lifting.layers import step_norms
 from mdcompress.lifting.network import CanonicalNeuron, Finding, LayerNode, NeuronNode, SumNode
 from mdcompress.lifting.operators import COMPARISONS
 from mdcompress.lifting.program import Program, slots
@@ -28,6 +27,7 @@ from mdcompress.lifting.words import in_words
 
 _CLAMPS = frozenset({"clamp", "clamp_min", "clip", "relu", "hardtanh", "relu6"})
 _AFFINE = frozenset({"add", "sub", "rsub", "subtract", "mul", "multiply", "div", "divide", "true_divide", "neg"})
+_GAINS = frozenset({"mul", "multiply", "div", "divide", "true_divide"})
 _PLACES = 4  # of a channel that are read; all are proved
 
 
@@ -45,7 +45,7 @@ class _Comparison:
 class Neuron:
     """A neuron as it is found. At each step: the operator of its difference, and of its spikes.
 
-    rows: of a step, [N, P]. at_once: all steps were compared in one call, so that it has no memory.
+    paths: the operators between the membrane and the difference. at_once: all steps were compared in one call, so that it has no memory.
     """
 
     node: int
@@ -58,6 +58,7 @@ class Neuron:
     spikes: dict[int, list[Tensor]] = field(default_factory=dict)
     roots: dict[int, int] = field(default_factory=dict)
     difference_ops: dict[int, int] = field(default_factory=dict)
+    paths: dict[int, frozenset[int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -115,6 +116,7 @@ class Spikes:
         where = root.unique()
         neuron.differences[step] = cells
         neuron.difference_ops[step] = difference.number
+        neuron.paths[step] = frozenset(path)
         self._by_root.setdefault(key, []).append(_Known(neuron, step, frozenset(path), op.place.module))
         owners = context.cells.owning(where)
         if len(owners) == 1 and not context.is_resolved(owners[0]):
@@ -181,7 +183,8 @@ class Spikes:
         for neuron in self.neurons:
             at = max(neuron.differences)
             before = {number for cells in neuron.spikes[at] for number in context.cells.owning(cells[0, :1])}
-            if before & leaves or neuron.difference_ops[at] in between or neuron.roots.get(at, -1) in between:
+            held = {neuron.difference_ops[at], neuron.roots.get(at, -1), *neuron.paths.get(at, ())}
+            if before & leaves or held & between:
                 linked.append((neuron, at))
         inputs = frozenset(
             int(node)
@@ -430,28 +433,30 @@ class Spikes:
         self._resolve_first(neuron)
 
     def _resolve_frontier(self, number: int) -> None:
+        """Make a node of an expression, but for factors behind it: those are the neuron's gain."""
         context = self._context
-        op = context.cells.ops[number]
-        labels = torch.arange(op.base, op.base + op.size)
-        leaves = slots(context.cells, labels, context.is_leaf)
-        if len(leaves) == 1 and self._is_scalar(op):
+        bare = self._without_gain(number)
+        if bare is None:
             return
         try:
-            resolve(context, labels)
+            resolve(context, _own_cells(context.cells.ops[bare]))
         except TraceError:
             return  # the neuron's own reading will say what it is
 
-    def _is_scalar(self, op: Op) -> bool:
-        """Whether an expression of one leaf only multiplies by a number: a neuron's gain."""
+    def _without_gain(self, number: int) -> int | None:
+        """The expression below factors that are one number; None where it is a node itself."""
         context = self._context
-        while True:
-            constants = [each for each in op.operands if each.labels is None]
-            if any(each.value is not None and each.value.numel() > 1 for each in constants):
-                return False
-            owners = {owner for operand in op.tracked for owner in self._owners_at(operand)}
-            if len(owners) != 1 or context.is_resolved(next(iter(owners))):
-                return True
-            op = context.cells.ops[next(iter(owners))]
+        while not context.is_resolved(number):
+            op = context.cells.ops[number]
+            constants = [each for each in op.operands if each.labels is None and each.value is not None]
+            scalar = all(each.value is not None and each.value.numel() == 1 for each in constants)
+            if op.name not in _GAINS or len(op.tracked) != 1 or not scalar:
+                return number
+            owners = self._owners_at(op.tracked[0])
+            if len(owners) != 1:
+                return number
+            number = owners[0]
+        return None
 
     def _resolve_first(self, neuron: Neuron) -> None:
         """At step 0 all is computed from inputs alone: of its expressions, those that are nodes at other steps."""
@@ -582,7 +587,7 @@ class Spikes:
                     offset = step - when if when != STILL else 0
                     first[node, 0] = min(first.get((node, 0), offset), offset)
         result = [_Input(node, cells, first[node, order], STILL in cells) for (node, order), cells in found.items()]
-        return self._merged_norms(sorted(result, key=lambda each: each.node))
+        return sorted(result, key=lambda each: each.node)
 
     def _same(self, one: Tensor, other: Tensor) -> bool:
         """Whether cells are the same thing: computed again, as what is still is at every step."""
@@ -591,20 +596,6 @@ class Spikes:
         tables = (self._context.cells.node, self._context.cells.place, self._context.cells.sample)
         held = torch.equal(one < 0, other < 0)
         return held and all(torch.equal(table[one.clamp(min=0)], table[other.clamp(min=0)]) for table in tables)
-
-    def _merged_norms(self, inputs: list[_Input]) -> list[_Input]:
-        """Norms of their own for each step as one input."""
-        context = self._context
-        by_step = [each for each in inputs if len(each.cells) == 1]
-        if len(by_step) != context.steps or context.steps < 2:
-            return inputs
-        ordered = sorted(by_step, key=lambda each: (min(each.cells), each.node))
-        node = step_norms(context, tuple(each.node for each in ordered))
-        if node is None:
-            return inputs
-        cells = {step: next(iter(each.cells.values())) for step, each in enumerate(ordered)}
-        merged = _Input(node, cells, 0, still=False)
-        return [each for each in inputs if each not in by_step] + [merged]
 
     def _recurrence(self, neuron: Neuron, inputs: list[_Input], *, few: bool) -> tuple[Recurrence, tuple[bool, ...]]:
         context = self._context
