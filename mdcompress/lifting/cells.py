@@ -70,6 +70,7 @@ class Cells:
         self.sample = torch.full((self.size,), -1, dtype=torch.int64)
         self.place = torch.full((self.size,), -1, dtype=torch.int64)
         self.sign = torch.zeros(self.size, dtype=torch.int64)  # equal for cells that are computed alike from the same
+        self._scratch = torch.zeros(0, dtype=torch.float64)
         self.values = torch.cat(tape.values) if tape.values else torch.zeros(0)
 
     def append(self, name: str, arguments: tuple[Any, ...], evaluate: Callable[..., Tensor], like: Op) -> Op:
@@ -95,7 +96,20 @@ class Cells:
     def owning(self, cells: Tensor) -> list[int]:
         """The operators that made these cells, each once, in order; constants left out."""
         held = cells[cells >= 0]
-        return [int(number) for number in self.owners(held).unique().tolist()]
+        if not len(held):
+            return []
+        first, last = self.owners(torch.stack([held.min(), held.max()])).tolist()
+        if first == last:
+            return [int(first)]
+        counts = torch.bincount(self.owners(held) - first, minlength=1)
+        return [int(first) + number for number in counts.nonzero().squeeze(1).tolist()]
+
+    @property
+    def scratch(self) -> Tensor:
+        """A number for each cell, for a program to run on; what it holds is of the last that ran."""
+        if len(self._scratch) < self.size:
+            self._scratch = torch.zeros(len(self.node), dtype=torch.float64)
+        return self._scratch
 
     def assign(self, cells: Tensor, node: int, steps: Tensor, samples: Tensor, places: Tensor) -> None:
         """Say what cells are; all of one shape, or broadcast."""

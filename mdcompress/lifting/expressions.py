@@ -90,7 +90,7 @@ def _affine(context: Context, labels: Tensor, rows: Arrangement, leaves: list[Te
     """The expression as bias + sum of weights times leaves; None where it is not linear in them."""
     targets = labels.reshape(-1)[rows.order]
     program = Program(context.cells, targets, context.is_leaf)
-    memory = torch.zeros(context.cells.size, dtype=torch.float64)
+    memory = program.memory()
 
     def at(values: list[Tensor | float]) -> Tensor:
         for cells, value in zip(leaves, values, strict=True):
@@ -127,15 +127,14 @@ def _affine(context: Context, labels: Tensor, rows: Arrangement, leaves: list[Te
 
 def _draw(context: Context, cells: Tensor, generator: torch.Generator, draw: int) -> Tensor:
     """Values for leaves: 0 and 1 for spikes, any number for currents."""
-    held = cells[cells >= 0]
+    held = cells[cells >= 0].unique()
     nodes = context.cells.node[held].unique().tolist()
-    shape = cells.shape
-    table = torch.zeros(context.cells.size, dtype=torch.float64)  # one value for a cell, wherever it stands
     if all(node in context.spiking for node in nodes):
-        table[held] = torch.randint(0, 2, held.shape, generator=generator).double()
+        values = torch.randint(0, 2, held.shape, generator=generator).double()
     else:
-        table[held] = (1.0 + draw) * torch.randn(held.shape, generator=generator, dtype=torch.float64)
-    return torch.where(cells >= 0, table[cells.clamp(min=0)], 0.0).reshape(shape)
+        values = (1.0 + draw) * torch.randn(held.shape, generator=generator, dtype=torch.float64)
+    at = torch.searchsorted(held, cells.clamp(min=0)).clamp(max=len(held) - 1)
+    return torch.where(cells >= 0, values[at], 0.0)
 
 
 def _snapped(values: Tensor) -> Tensor:
@@ -301,7 +300,7 @@ def _resolve_product(context: Context, op: Op, labels: Tensor, rows: Arrangement
         raise _not_linear(context, op, leaves, spikes)
     targets = labels.reshape(-1)[rows.order]
     program = Program(context.cells, targets, context.is_leaf)
-    memory = torch.zeros(context.cells.size, dtype=torch.float64)
+    memory = program.memory()
     table = {}
     for a in (0.0, 1.0):
         for b in (0.0, 1.0):

@@ -67,6 +67,12 @@ class Program:
                 found[cell] = tuple(each for each in read if each >= 0)
         return found
 
+    def memory(self) -> Tensor:
+        """A memory to run on, in which the leaves are 0. It is shared: one program runs at a time."""
+        memory = self._cells.scratch
+        memory[self.leaves] = 0.0
+        return memory
+
     def run(self, memory: Tensor) -> Tensor:
         """The targets' values from the leaves' in `memory` [cells], of which the cells between are overwritten."""
         for step in self._steps:

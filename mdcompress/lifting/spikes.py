@@ -192,7 +192,12 @@ class Spikes:
             for node in [int(context.cells.node[context.cells.ops[number].base])]
             if not self._is_spike(node)
         )
-        same = [(neuron, at) for neuron, at in linked if neuron.place == op.place and neuron.shape == rows.shape]
+        fitting = [(neuron, at) for neuron, at in linked if neuron.shape == rows.shape]
+        same = [(neuron, at) for neuron, at in fitting if neuron.place == op.place] or [
+            (neuron, at)
+            for neuron, at in fitting
+            if neuron.place.module == op.place.module and neuron.inputs == inputs
+        ]
         if still:
             chosen = same[-1:]
             if not chosen:  # without memory: the next step of one at this place with these inputs
@@ -350,7 +355,7 @@ class Spikes:
         targets = torch.arange(difference.base, difference.base + difference.size)
         owners = {number for number in context.cells.owning(root)}
         program = Program(context.cells, targets, lambda number: number in owners)
-        memory = torch.zeros(context.cells.size, dtype=torch.float64)
+        memory = program.memory()
         offset = program.run(memory).clone()
         memory[root] = 1.0
         return program.run(memory) - offset, offset
@@ -364,7 +369,7 @@ class Spikes:
         if int(spikes.sum()) != 1:
             return False
         generator = torch.Generator().manual_seed(4)
-        memory = torch.zeros(context.cells.size, dtype=torch.float64)
+        memory = program.memory()
         found: dict[float, set[float]] = {0.0: set(), 1.0: set()}
         for _ in range(3):
             memory[program.leaves] = torch.randn(len(nodes), generator=generator, dtype=torch.float64)
@@ -417,7 +422,9 @@ class Spikes:
             reads = program.reads
             fresh = self._fresh(neuron, reads, step)
             used = {each for cell, read in reads.items() if cell not in fresh and cell not in before for each in read}
-            frontiers.append(set(context.cells.owning(torch.tensor(sorted(used & fresh), dtype=torch.int64))))
+            owners = context.cells.owning(torch.tensor(sorted(used & fresh), dtype=torch.int64))
+            bare = {self._without_gain(number) for number in owners}
+            frontiers.append({number for number in bare if number is not None})
             before |= reads.keys()
         if context.steps < 2:
             return
@@ -433,13 +440,12 @@ class Spikes:
         self._resolve_first(neuron)
 
     def _resolve_frontier(self, number: int) -> None:
-        """Make a node of an expression, but for factors behind it: those are the neuron's gain."""
+        """Make a node of an expression of a step's inputs."""
         context = self._context
-        bare = self._without_gain(number)
-        if bare is None:
+        if context.is_resolved(number):
             return
         try:
-            resolve(context, _own_cells(context.cells.ops[bare]))
+            resolve(context, _own_cells(context.cells.ops[number]))
         except TraceError:
             return  # the neuron's own reading will say what it is
 
@@ -605,7 +611,7 @@ class Spikes:
         program = Program(context.cells, targets, self._leaf_of(neuron))
         slope, offset = self._unit(neuron, places)
         own = [[cells[0, places] for cells in neuron.spikes[step]] for step in range(steps)]
-        memory = torch.zeros(context.cells.size, dtype=torch.float64)
+        memory = program.memory()
         late = tuple(each.offset == 1 for each in inputs)
         for each in inputs:
             if each.offset > 1 or (each.offset == 1 and not self._is_recurrent(each.node, neuron)):

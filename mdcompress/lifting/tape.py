@@ -135,6 +135,11 @@ class Recording(TorchDispatchMode):
         self._stack: list[str] = []
         self.random_place: Place | None = None
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """False: nothing here is compiled, and torch need not load its compiler (4 s) to hear that."""
+        return False
+
     # ------------------------------------------------------------------ what a caller does
 
     @contextlib.contextmanager
