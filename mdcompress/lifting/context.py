@@ -62,6 +62,7 @@ class Context:
     names: dict[int, str] = field(default_factory=dict)
     spiking: set[int] = field(default_factory=set)  # nodes that write spikes: 0, 1 or counts
     states: dict[int, int] = field(default_factory=dict)  # operators that hold a neuron's potential, by number
+    scales: dict[int, tuple[int, Tensor]] = field(default_factory=dict)  # spikes times factors [P]: node, factors
     norm_runs: dict[bytes, list[int]] = field(default_factory=dict)  # nodes of norms that may differ by step
     passed: set[int] = field(default_factory=set)  # operators that are part of a layer before them
     noisy: set[int] = field(default_factory=set)  # operators that compute with random numbers
@@ -126,6 +127,19 @@ class Context:
                 hints=["take regular parts: x[:, a:b], chunk, permute"],
             )
         return found
+
+    def unscaled(self, pattern: Pattern) -> tuple[Pattern, Tensor | None]:
+        """A pattern of spikes that have heights as one of the spikes themselves, and the heights [P]; None: all are 1."""
+        if not any(source in self.scales for source in pattern.sources):
+            return pattern, None
+        nodes, heights = pattern.nodes.clone(), torch.ones(len(pattern.nodes), dtype=torch.float64)
+        for source in pattern.sources:
+            if source in self.scales:
+                base, factors = self.scales[source]
+                own = pattern.nodes == source
+                nodes[own] = base
+                heights[own] = factors[pattern.places[own]]
+        return Pattern(nodes, pattern.places, pattern.constants, pattern.shape), heights
 
     def rows(self, labels: Tensor, place: Place, what: str, *, first: int | None = None) -> Arrangement:
         """A tensor as rows of one step and sample each.

@@ -257,7 +257,18 @@ def _per_channel(
     number = context.new_node(key, LayerNode(name, read), shape, name)
     if reduced:
         context.reduced.add(number)
+    source = read.moves[0].node
+    plain = len(read.moves) == 1 and context.shapes[source] == shape and read == context.gathered(whole(source, shape), op.place)
+    if bias is None and plain and source in context.spiking and bool((scale > 0).all()):
+        context.scales[number] = (source, weight.reshape(-1))
     return number
+
+
+def per_channel(context: Context, op: Op, node: int, factors: Tensor) -> int:
+    """The node of another times a factor for each channel, [C]."""
+    shape = context.shapes[node]
+    spread = factors.reshape(-1, *(1 for _ in shape[1:])).expand(shape).reshape(-1)
+    return _per_channel(context, op, context.gathered(whole(node, shape), op.place), spread, None, shape, reduced=False)
 
 
 def _channel_axis(shape: tuple[int, ...], weights: list[Tensor], place: Place) -> int:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from mdcompress.errors import TraceError
 from mdcompress.lifting.cells import REDUCED, STILL, Arrangement, Pattern
 from mdcompress.lifting.context import Context
-from mdcompress.lifting.expressions import resolve
+from mdcompress.lifting.expressions import per_channel, resolve
 from mdcompress.lifting.network import LayerNode, LiftedNode, ProductNode, StepNormNode, TimeNode, TotalNode
 from mdcompress.lifting.operators import sum_of
 from mdcompress.lifting.tape import Op, Operand
@@ -126,6 +126,7 @@ def _convolution(context: Context, op: Op) -> None:
         raise TraceError(f"{what} mixes steps: its kernel reaches over time ({op.place})", hints=["kernel (1, k, k)"])
     kept = [axis for axis in axes if axis not in folded]
     pattern, pads = _without_padding(pattern, len(kept), op)
+    pattern, heights = context.unscaled(pattern)
     if len(pattern.shape) != 1 + len(kept):
         raise TraceError(
             f"{what} reads {list(x.shape)}, of which a sample is {list(pattern.shape)} ({op.place})",
@@ -134,13 +135,15 @@ def _convolution(context: Context, op: Op) -> None:
     sizes = tuple(tuple(value[axis] for axis in kept) for value in (stride, padding, dilation))
     module_name = name.removesuffix(".weight") if name else op.place.module
     key = ("conv", name or _digest(values), None if bias is None else context.parameters.name(bias) or _digest(bias.value),
-           sizes, tuple(output_padding), transposed, groups, pads)  # fmt: skip
+           sizes, tuple(output_padding), transposed, groups, pads, _digest(heights))  # fmt: skip
 
     def make() -> LiftedNode:
         reads = context.gathered(pattern, op.place)
         made = context.made.get(key)
         if made is None:
             module = _convolution_module(context, op, weight, bias, kept, folded, sizes, pads)
+            if heights is not None:
+                _scale_inputs(module, heights.reshape(pattern.shape[0], -1), op)
             made = context.made[key] = context.building.add(module_name or "conv", module)
         return LayerNode(made, reads)
 
@@ -149,6 +152,20 @@ def _convolution(context: Context, op: Op) -> None:
     node = context.nodes[number]
     assert isinstance(node, LayerNode)
     context.names[number] = node.module
+
+
+def _scale_inputs(module: nn.Module, heights: Tensor, op: Op) -> None:
+    """Multiply a convolution's weights by the heights of the spikes that it reads, [C, places]."""
+    if bool((heights != heights[:, :1]).any()):
+        raise TraceError(f"spikes differ in height within a channel ({op.place})", hints=["one height a channel"])
+    weight, groups = module.get_parameter("weight"), int(module.groups)  # type: ignore[arg-type]
+    own = heights[:, 0].to(weight.dtype)
+    if isinstance(module, nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d):
+        scaled = weight.detach() * own.reshape(-1, *(1 for _ in weight.shape[1:]))
+    else:
+        by_group = own.reshape(groups, -1).repeat_interleave(weight.shape[0] // groups, dim=0)
+        scaled = weight.detach() * by_group.reshape(*weight.shape[:2], *(1 for _ in weight.shape[2:]))
+    module.weight = _as_parameter(scaled)
 
 
 def _convolution_module(
@@ -316,13 +333,11 @@ def _linear(context: Context, op: Op, x: Operand, weight: Operand, bias: Operand
     assert weight_given is not None and weight_given.value is not None
     bias = _constant(bias, op, "biases")
     rows, pattern = _read(context, x, op, "a linear layer")
+    pattern, heights = context.unscaled(pattern)
     name = context.parameters.name(weight_given)
     matrix = weight_given.value.t()
-    key = (
-        "linear",
-        name or _digest(matrix),
-        None if bias is None else context.parameters.name(bias) or _digest(bias.value),
-    )
+    biased = None if bias is None else context.parameters.name(bias) or _digest(bias.value)
+    key = ("linear", name or _digest(matrix), biased, _digest(heights))
     shape = (*pattern.shape[:-1], op.shape[1])
     width = x.shape[1]
     order = (rows.order[:, ::width] // width)[:, :, None] * op.shape[1] + torch.arange(op.shape[1])
@@ -335,6 +350,11 @@ def _linear(context: Context, op: Op, x: Operand, weight: Operand, bias: Operand
             layer.weight = _as_parameter(
                 context.parameters.tensor(weight_given, tuple(matrix.shape)) if name else matrix.to(context.parameters.dtype, copy=True)
             )
+            if heights is not None:
+                by_row = heights.reshape(-1, width)
+                if bool((by_row != by_row[:1]).any()):
+                    raise TraceError(f"spikes differ in height from row to row ({op.place})", hints=["one height each"])
+                layer.weight = _as_parameter(layer.weight.detach() * by_row[0].to(layer.weight.dtype))
             if bias is not None:
                 layer.bias = _as_parameter(context.parameters.tensor(bias, tuple(bias.shape)).reshape(-1))
             wanted = name.removesuffix(".weight") if name else op.place.module
@@ -515,6 +535,7 @@ def _pool(context: Context, op: Op) -> None:
     pattern, pads = _without_padding(pattern, rank, op)
     if any(low or high for low, high in pads):
         options = _padded_pool(context, op, options, pads, pattern)
+    pattern, heights = context.unscaled(pattern)
     if len(pattern.shape) != 1 + rank or rank not in (1, 2, 3):
         raise TraceError(f"a pooling reads samples {list(pattern.shape)} ({op.place})", hints=["pool [T*N, C, H, W]"])
     order, shape = _output_rows(op, rows, x.shape, batch)
@@ -532,6 +553,11 @@ def _pool(context: Context, op: Op) -> None:
     number = _write(context, op, rows, order, (key, pattern.key), make, shape)
     if all(source in context.spiking for source in pattern.sources):
         context.spiking.add(number)
+    if heights is not None:
+        own = heights.reshape(pattern.shape[0], -1)
+        if bool((own != own[:, :1]).any()):
+            raise TraceError(f"spikes differ in height within a channel ({op.place})", hints=["one height a channel"])
+        context.cells.node[op.base + order] = per_channel(context, op, number, own[:, 0])
 
 
 def _batch_axes(context: Context, x: Operand) -> list[int]:

@@ -415,29 +415,41 @@ class Spikes:
     def _resolve_inputs(self, neuron: Neuron) -> None:
         """Make nodes of what is computed from this step's inputs alone: a residual sum, a norm by hand."""
         context = self._context
-        before: set[int] = set()
-        frontiers: list[set[int]] = []
-        for step in range(context.steps):
-            program = Program(context.cells, neuron.differences[step][0, :1], self._leaf_of(neuron))
-            reads = program.reads
-            fresh = self._fresh(neuron, reads, step)
-            used = {each for cell, read in reads.items() if cell not in fresh and cell not in before for each in read}
-            owners = context.cells.owning(torch.tensor(sorted(used & fresh), dtype=torch.int64))
-            bare = {self._without_gain(number) for number in owners}
-            frontiers.append({number for number in bare if number is not None})
-            before |= reads.keys()
         if context.steps < 2:
             return
-        still = all(context.cells.step[context.cells.ops[k].base] == STILL for found in frontiers[1:] for k in found)
-        if still and any(frontiers[1:]):
+        before: set[int] = set()
+        by_step: list[dict[int, set[int]]] = []  # of fresh operators those that read them newly at a step
+        for step in range(context.steps):
+            reads = Program(context.cells, neuron.differences[step][0, :1], self._leaf_of(neuron)).reads
+            by_step.append(self._fresh_and_readers(neuron, reads, step, before))
+            before |= reads.keys()
+        later = by_step[1:]
+        owners = {number for found in later for number in found}
+        if all(int(context.cells.step[context.cells.ops[number].base]) == STILL for number in owners):
             if context.steps < 3:
                 return
-            common = set.intersection(*frontiers[1:])
-            frontiers = [set(), *[common] * (context.steps - 1)]
-        for step in range(1, context.steps):
-            for number in sorted(frontiers[step]):
+            common = set.intersection(*(set(found) for found in by_step))
+            later = [{number: found[number] for number in common} for found in later]
+        for found in later:
+            outermost = (number for number in sorted(found) if found[number] - set(found))
+            for number in {self._without_gain(number) for number in outermost} - {None}:
+                assert number is not None
                 self._resolve_frontier(number)
         self._resolve_first(neuron)
+
+    def _fresh_and_readers(
+        self, neuron: Neuron, reads: dict[int, tuple[int, ...]], step: int, before: set[int]
+    ) -> dict[int, set[int]]:
+        context = self._context
+        fresh = self._fresh(neuron, reads, step)
+        found: dict[int, set[int]] = {}
+        for cell, read in reads.items():
+            if cell in before:
+                continue
+            (reader,) = context.cells.owning(torch.tensor([cell]))
+            for number in context.cells.owning(torch.tensor([each for each in read if each in fresh], dtype=torch.int64)):
+                found.setdefault(number, set()).add(reader)
+        return found
 
     def _resolve_frontier(self, number: int) -> None:
         """Make a node of an expression of a step's inputs."""
