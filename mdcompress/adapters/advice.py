@@ -30,6 +30,8 @@ def _may_reset(module: nn.Module, name: str) -> bool:
     """Whether a method may reset a state by its name, and takes no argument."""
     if name.startswith("_") or hasattr(nn.Module, name) or not any(word in name for word in _RESETTING):
         return False
+    if next(base for base in type(module).__mro__ if name in vars(base)).__module__.startswith("torch."):
+        return False  # a layer's own, as of the statistics of a batch norm
     method = getattr(module, name, None)
     if name in ("reset_state", "reset_parameters") or not inspect.ismethod(method):
         return False

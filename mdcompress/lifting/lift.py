@@ -19,9 +19,11 @@ from mdcompress.lifting.layers import record_layer
 from mdcompress.lifting.network import Form, InputNode, Lifted
 from mdcompress.lifting.proof import prove
 from mdcompress.lifting.spikes import Spikes
-from mdcompress.lifting.tape import Operand, Recording, Tape
+from mdcompress.lifting.tape import Operand, Place, Recording, Tape, unread_values
 
 _CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict, nn.ParameterList, nn.ParameterDict)
+
+_NO_LAYERS = (nn.Module, *_CONTAINERS)
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,8 @@ def lift(network: nn.Module, x: Tensor, calling: Calling) -> Lifted:
         lifted.eval()
         prove(lifted, spikes.neurons, readout, context, x)
         _require_own_steps(copy, given, calling, spikes, noisy=bool(context.noisy))
+        if recording.read_at is not None:
+            _require_unread(network, given, calling, recording.read_at)
         _prove_again(lifted, network, x, calling, noisy=bool(context.noisy))
     except TraceError as error:
         has_memory = any(len(neuron.differences) > 1 and not neuron.at_once for neuron in neurons)
@@ -136,6 +140,22 @@ def _prove_again(lifted: Lifted, network: nn.Module, x: Tensor, calling: Calling
     del batch
 
 
+def _require_unread(network: nn.Module, given: Tensor, calling: Calling, place: Place) -> None:
+    """TraceError where a value that the network reads from its data matters: other values give another answer."""
+    answers = []
+    for value in (None, 1e30, -1e30, float("nan")):
+        copy = _rested(network)
+        recording = Recording(copy, read_as=value)
+        try:
+            with torch.random.fork_rng(devices=[]), recording.watching():
+                recording.input(given)
+                answers.append(_output(copy, given, calling).double())
+        except Exception as error:  # whatever the user's code makes of such a value: it matters
+            raise TraceError(f"{unread_values('item')[0]} ({place})", hints=[unread_values("")[1]]) from error
+    if not all(other.shape == answers[0].shape and torch.equal(other, answers[0]) for other in answers):
+        raise TraceError(f"{unread_values('item')[0]} ({place})", hints=[unread_values("")[1]])
+
+
 def _rested(network: nn.Module) -> nn.Module:
     """A float64 copy whose neurons are at rest: by what is known of them, and by their own reset()."""
     copy = fresh_copy(network)
@@ -147,10 +167,20 @@ def _rested(network: nn.Module) -> nn.Module:
                 getattr(module, name)()
     except Exception:  # whatever the user's own method raises: it wants something first
         return copy
-    before, after = copy.state_dict(), other.state_dict()
-    weights = {name for name, _ in copy.named_parameters()}
-    same = before.keys() == after.keys() and all(torch.equal(before[name], after[name]) for name in weights)
+    pairs = zip(copy.modules(), other.modules(), strict=False)
+    same = len(list(copy.modules())) == len(list(other.modules())) and all(_same_weights(*pair) for pair in pairs)
     return other if same else copy
+
+
+def _same_weights(one: nn.Module, other: nn.Module) -> bool:
+    """Whether two modules have the same parameters, and layers of torch the same buffers too."""
+    layer = any(base.__module__.startswith("torch.nn.modules") and base not in _NO_LAYERS for base in type(one).__mro__)
+    held, others = (dict(module.named_parameters(recurse=False)) for module in (one, other))
+    if layer:
+        held, others = (
+            {**own, **dict(module.named_buffers(recurse=False))} for own, module in ((held, one), (others, other))
+        )
+    return held.keys() == others.keys() and all(torch.equal(held[name], others[name]) for name in held)
 
 
 def _require_own_steps(

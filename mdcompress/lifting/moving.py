@@ -126,7 +126,9 @@ def _move(nodes: Tensor, places: Tensor, shape: tuple[int, ...], shapes: Mapping
         reach = stride * size
     if total % reach:
         return None
-    if total > reach:
+    if not split:
+        split, cuts = [total], [(offset, offset + 1)]
+    elif total > reach:
         extent = total // reach
         inner = reach // split[-1]
         taken = split[-1]

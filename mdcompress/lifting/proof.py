@@ -66,6 +66,12 @@ def _as_recorded(context: Context, x: Tensor) -> Tensor:
 def _compare_spikes(neuron: Neuron, name: str, found: Tensor, context: Context) -> None:
     for step, arrays in neuron.spikes.items():
         recorded = context.cells.values[arrays[0]]
+        if found[step].numel() != recorded.numel():
+            raise TraceError(
+                f"neuron {name!r} is of {recorded.numel()} elements at step {step}, what was read of it has "
+                f"{found[step].numel()} ({neuron.place})",
+                hints=["report it: samples were taken for something else"],
+            )
         ours = found[step].reshape(recorded.shape)
         wrong = (ours - recorded).abs() > 1e-6
         if bool(wrong.any()):

@@ -279,7 +279,9 @@ class Spikes:
         if comparison.spike != "binary" or not bool((slope < 0).all()):
             return comparison, op
         turned = self._minus(op, 0.0, Operand(_own_cells(difference), None))
-        spikes = context.cells.append("gt", (), torch.clone, op)
+        fires = torch.gt if comparison.comparator == "ge" else torch.ge
+        above = Operand(_own_cells(turned), None)
+        spikes = context.cells.append("gt", (above,), lambda d: fires(d, 0.0).double(), op)
         held = slice(op.base, op.base + op.size)
         own = slice(spikes.base, spikes.base + spikes.size)
         context.cells.values[own] = 1.0 - context.cells.values[held]

@@ -35,6 +35,7 @@ from mdcompress.lifting.operators import (
     needs_floats,
 )
 
+_INDEXED = frozenset({"index", "index_select", "gather", "take"})
 _HERE = ("mdcompress/lifting", "mdcompress/tracing", "mdcompress/adapters", "site-packages/torch/", "contextlib.py")
 
 
@@ -126,9 +127,12 @@ class Tape:
 class Recording(TorchDispatchMode):
     """Writes a tape while a network runs in float64."""
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: nn.Module, *, read_as: float | None = None) -> None:
+        """read_as: what the network gets where it reads a value of its data; None: the value."""
         super().__init__()
         self.tape = Tape()
+        self._read_as = read_as
+        self.read_at: Place | None = None  # where the network first reads a value
         self._labels: dict[int, tuple[Tensor, Tensor]] = {}  # by storage: a tensor that keeps it alive, flat labels
         self._random: dict[int, Tensor] = {}
         self._names = {module: name for name, module in network.named_modules()}
@@ -196,10 +200,7 @@ class Recording(TorchDispatchMode):
         if name in FORMS or name in FILLING or not any(self._is_tracked(each) for each in tensors):
             return self._untracked(func, name, args, kwargs)
         if name in READING:
-            raise self.error(
-                f"the network reads the values of a tensor that comes from its input ({name})",
-                "a graph is the same for all data: choose by shapes or options, not by values",
-            )
+            return self._read(func, name, args, kwargs)
         renamed = func._schema.name.partition("::")[2] in REVIEWING
         if func.is_view or renamed or MOVING.get(name) == "alias":
             return func(*args, **kwargs)
@@ -210,6 +211,8 @@ class Recording(TorchDispatchMode):
             out = func(*args, **kwargs)
             self._label_view(target).copy_(labels)
             return out
+        if name == "index" and self._is_chosen_by_data(args):
+            return self._masked_read(args)
         if name in MOVING:
             return self._moved(func, name, args, kwargs)
         if name == "index_put":
@@ -230,6 +233,22 @@ class Recording(TorchDispatchMode):
 
     # ------------------------------------------------------------------ kinds of operators
 
+    def _read(self, func: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """The value of a tensor as a number: as it is, or what it shall be read as, to see whether it matters."""
+        if name != "_local_scalar_dense":
+            raise self.error(*unread_values(name))
+        self.read_at = self.read_at or self.place
+        value = func(*args, **kwargs)
+        if self._read_as is None:
+            return value
+        match value:
+            case bool():
+                return self._read_as > 0
+            case int():
+                return 0 if self._read_as != self._read_as else int(max(min(self._read_as, 2**31), -(2**31)))
+            case _:
+                return self._read_as
+
     def _untracked(self, func: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         random = name in RANDOM or any(_key(each) in self._random for each in _tensors((args, tuple(kwargs.values()))))
         written = _written(func, args)
@@ -249,7 +268,8 @@ class Recording(TorchDispatchMode):
             out = func(*args, **kwargs)
             self._write("trunc", (operand,), {}, out, torch.trunc)
             return out
-        labels = _mapped(args, self._moved_labels)
+        fixed = 1 if name in _INDEXED else len(args)
+        labels = (*_mapped(args[:fixed], self._moved_labels), *args[fixed:])
         written = _written(func, args)
         out = func(*args, **kwargs)
         if name == "constant_pad_nd":
@@ -265,6 +285,19 @@ class Recording(TorchDispatchMode):
             self._label_view(tensor).copy_(label.reshape(tensor.shape))
         return out
 
+    def _is_chosen_by_data(self, args: tuple[Any, ...]) -> bool:
+        return any(self._is_tracked(each) for each in _tensors(args[1]))
+
+    def _masked_read(self, args: tuple[Any, ...]) -> Tensor:
+        """x[mask] as all of x, to be computed with and written back to the mask's places: x[mask] = f(x[mask])."""
+        x, indices = args[0], args[1]
+        masks = [each for each in indices if each is not None]
+        if len(masks) != 1 or masks[0].dtype is not torch.bool or masks[0].shape != x.shape:
+            raise self.error(*unread_values("x[...]"))
+        out = x.detach().clone(memory_format=torch.contiguous_format).reshape(-1)
+        self._label_view(out).copy_(self._moved_labels(x).reshape(-1))
+        return out
+
     def _masked_write(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """out[mask] = value, a choice element by element; out[indices] = values with constant indices, a move."""
         target, indices, value = args[0], args[1], args[2]
@@ -274,6 +307,14 @@ class Recording(TorchDispatchMode):
             out = func(*args, **kwargs)
             self._write("where", arguments, {}, target, lambda mask, new, old: torch.where(mask != 0, new, old))
             return out
+        if len(masks) == 1 and masks[0].dtype is torch.bool and masks[0].shape == target.shape and self._is_tracked(
+            masks[0]
+        ) and value.numel() == target.numel():  # of _masked_read
+            new = value.reshape(target.shape)
+            arguments = tuple(self.operand(each) for each in (masks[0], new, target))
+            target.copy_(torch.where(masks[0], new, target))
+            self._write("where", arguments, {}, target, lambda mask, new, old: torch.where(mask != 0, new, old))
+            return target
         if any(self._is_tracked(each) for each in masks) or (len(args) > 3 and args[3]):
             raise self.error(
                 "the network writes to places that its data choose",
@@ -323,6 +364,14 @@ class Recording(TorchDispatchMode):
 
     def _replaced(self, values: Any) -> Any:
         return _mapped(values, self.operand)
+
+
+def unread_values(name: str) -> tuple[str, str]:
+    """What is wrong where a network chooses by the values of its data, and what to do."""
+    return (
+        f"the network reads the values of a tensor that comes from its input ({name.strip('_')})",
+        "a graph is the same for all data: choose by shapes or options, not by values",
+    )
 
 
 def _key(x: Tensor) -> int:
