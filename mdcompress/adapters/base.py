@@ -14,10 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from mdcompress.adapters.axes import Calling
+from mdcompress.adapters.protocol import method_of
 from mdcompress.adapters.refusals import PER_NEURON, Refusal
 from mdcompress.adapters.samples import Sample
 from mdcompress.errors import TraceError
 from mdcompress.graph import NeuronModel, Numbers
+from mdcompress.modes import modules_of, to_evaluation_mode
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 ItemT = TypeVar("ItemT")
@@ -93,13 +95,13 @@ class Library(ABC):
 
     def reset(self, module: nn.Module) -> None:
         """As of every adapter; here by the module's method `reset_state()`, where it has one."""
-        reset = getattr(module, "reset_state", None)
-        if callable(reset):
+        reset = method_of(module, "reset_state")
+        if reset is not None:
             reset()
 
     def is_at_rest(self, module: nn.Module) -> bool:
         """As of every adapter; here a module that can be reset may keep state."""
-        return not callable(getattr(module, "reset_state", None))
+        return method_of(module, "reset_state") is None
 
     def state_names(self, module: nn.Module) -> tuple[str, ...]:
         """The buffers that hold a neuron's state."""
@@ -213,7 +215,9 @@ def fresh_copy(module: ModuleT) -> ModuleT:
     duplicate = type(module).__new__(type(module))
     memo[id(module)] = duplicate  # bound methods among the attributes become the copy's
     duplicate.__dict__.update(copy.deepcopy(vars(module), memo))
-    return duplicate.cpu().double().eval()
+    duplicate.cpu().double()
+    to_evaluation_mode(duplicate)
+    return duplicate
 
 
 def equals(state: object, rest: object) -> bool:
@@ -236,7 +240,7 @@ def cast_inputs(module: nn.Module, dtype: torch.dtype) -> None:
 
 
 def _states(module: nn.Module) -> Iterator[Tensor]:
-    for part in module.modules():
+    for part in modules_of(module).values():
         for value in vars(part).values():
             match value:
                 case Tensor():

@@ -29,6 +29,7 @@ from mdcompress.adapters.advice import ADAPTED, reset_advice
 from mdcompress.adapters.base import class_and_version
 from mdcompress.adapters.state import reset_state
 from mdcompress.errors import TraceError
+from mdcompress.modes import modules_of, tensors_of
 
 _RANDOM = "is random in evaluation, and a graph is not"
 _BEFORE = "draw random numbers before the network: an encoder of its input belongs to the data"
@@ -55,6 +56,7 @@ class Repeated:
         self._generators = list(_generators(network))
         self._begin = self._states()
         self._first: list[ModuleCall] = []
+        self._answer = b""
 
     @contextlib.contextmanager
     def first(self, aside: Callable[[], AbstractContextManager[None]]) -> Iterator[None]:
@@ -71,6 +73,10 @@ class Repeated:
             raise TraceError(
                 error.message, hints=[*error.hints, f"the network {_RANDOM}: {_BEFORE}"]
             ) from error.__cause__
+
+    def answered(self, output: object) -> None:
+        """Note what the first pass gave: no hook sees it where the network's own `__call__` runs none."""
+        self._answer = _Digests().of(output)
 
     def check(self, sample: Callable[[], Tensor], neurons: Collection[str]) -> None:
         """Run the network again on fresh samples; TraceError where its answer or a neuron's output is another.
@@ -95,12 +101,11 @@ class Repeated:
         reset_state(self._network)
         again: list[ModuleCall] = []
         with _watched(self._network, again, contextlib.nullcontext):
-            self._network(x)
-        compared = {"", *neurons}
-        before, after = ([call.gave for call in calls if call.name in compared] for calls in (self._first, again))
-        if before != after:
+            answer = self._network(x)
+        before, after = ([call.gave for call in calls if call.name in neurons] for calls in (self._first, again))
+        if before != after or _Digests().of(answer) != self._answer:
             name = _first_difference(self._first, again)
-            raise error(name, self._network.get_submodule(name))
+            raise error(name, modules_of(self._network)[name])
 
     @staticmethod
     def _state_error(name: str, module: nn.Module) -> TraceError:
@@ -143,7 +148,7 @@ def _watched(
     network: nn.Module, calls: list[ModuleCall], aside: Callable[[], AbstractContextManager[None]]
 ) -> Iterator[None]:
     """Append every call of a module to `calls`, in the order in which they end: a part before the whole."""
-    names = {module: name for name, module in network.named_modules()}
+    names = {module: name for name, module in modules_of(network).items()}
     reads: list[bytes] = []
     digests = _Digests()
 
@@ -227,9 +232,9 @@ def _generators(network: nn.Module) -> Iterator[_Generator]:
     yield torch.get_rng_state, torch.set_rng_state
     yield np.random.get_state, np.random.set_state
     yield random.getstate, random.setstate
-    for device in sorted({str(tensor.device) for tensor in network.parameters() if tensor.is_cuda}):
+    for device in sorted({str(tensor.device) for tensor in tensors_of(network).values() if tensor.is_cuda}):
         yield partial(torch.cuda.get_rng_state, device), partial(_set_cuda, device)
-    for module in network.modules():
+    for module in modules_of(network).values():
         for value in vars(module).values():
             match value:
                 case torch.Generator():
