@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import copy
 import importlib.metadata
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Protocol, TypeVar, assert_never
 
 import numpy as np
@@ -185,14 +187,19 @@ def has_base(module: nn.Module, library: str, names: tuple[str, ...]) -> bool:
 
 
 def class_and_version(module: nn.Module) -> str:
-    """`package.module.Class, library 1.2.3` for messages; the version is that of the first installed package."""
+    """`package.module.Class, library 1.2.3` for messages; the version is that of the first installed package.
+
+    A class from another place than that package says where from: it may be another release, or changed.
+    """
     name = f"{type(module).__module__}.{type(module).__qualname__}"
     for base in type(module).__mro__:
         package = package_of(base)
         if package not in ("torch", "builtins"):
             version = installed_version(package)
             if version is not None:
-                return f"{name}, {package} {version}"
+                folder = _folder_of_copy(base)
+                held = f"{package} {version}" if folder is None else f"from {folder}, not the installed {package}"
+                return f"{name}, {held}"
     return name
 
 
@@ -202,6 +209,16 @@ def installed_version(package: str) -> str | None:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return None
+
+
+def _folder_of_copy(kind: type) -> str | None:
+    """Where a class comes from that bears an installed package's name, and is not from there; else None."""
+    file = getattr(sys.modules.get(kind.__module__), "__file__", None)
+    installed = importlib.metadata.distribution(package_of(kind))
+    if file is None or '"editable": true' in (installed.read_text("direct_url.json") or ""):
+        return None
+    root, path = Path(str(installed.locate_file(""))).resolve(), Path(file).resolve()
+    return None if path.is_relative_to(root) else str(Path(file).parent)
 
 
 def fresh_copy(module: ModuleT) -> ModuleT:

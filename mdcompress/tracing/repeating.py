@@ -184,40 +184,51 @@ class _Digests:
     """Digests of what modules read and give; that of a tensor that one gives and the next reads is computed once."""
 
     def __init__(self) -> None:
-        self._known: dict[tuple[int, int, int, bool], tuple[weakref.ref[Tensor], int, bytes]] = {}
+        self._known: dict[tuple[int, int, int, int], tuple[weakref.ref[Tensor], int, bytes]] = {}
 
     def of(self, value: object) -> bytes:
         """16 bytes that differ where a bit of a tensor differs, or a number or word beside the tensors."""
         match value:
             case Tensor():
                 return self._of_tensor(value)
-            case np.ndarray():
-                return _hashed(value.tobytes())
+            case np.ndarray() | np.generic() if value.dtype.hasobject:
+                return self.of(value.tolist())
+            case np.ndarray() | np.generic():
+                return _hashed(f"{value.dtype}{value.shape}".encode(), value.tobytes())
             case list() | tuple():
                 return _hashed(b"parts", *(self.of(part) for part in value))
             case Mapping():
                 return self.of([*value.items()])
-            case int() | float() | str() | bytes() | None:
+            case int() | float() | complex() | str() | bytes() | None:
                 return _hashed(repr(value).encode())
             case _:
                 return _hashed(type(value).__name__.encode())
 
     def _of_tensor(self, value: Tensor) -> bytes:
-        plain = value.detach().as_subclass(Tensor)
-        dense = plain if plain.layout is torch.strided else plain.to_dense()
-        return _hashed(f"{plain.dtype}{tuple(plain.shape)}".encode(), self._of_memory(value, dense))
+        if value.is_nested:
+            return self.of(value.unbind())
+        held = value.detach()
+        dense = (held if held.layout is torch.strided else held.to_dense()).as_subclass(Tensor)
+        values = b"" if dense.is_meta else self._of_memory(value, dense.resolve_conj().resolve_neg())
+        return _hashed(f"{dense.dtype}{tuple(dense.shape)}".encode(), values)
 
     def _of_memory(self, value: Tensor, dense: Tensor) -> bytes:
         """The digest of a tensor's numbers; a view that holds those of a known tensor, as a flattened one, is known."""
         owner = value if value._base is None else value._base
-        key = (id(owner), int(dense.storage_offset()), dense.numel(), dense.is_contiguous())
-        version = -1 if value.is_inference() else value._version
+        key = (id(owner), int(dense.storage_offset()), dense.numel(), dense.element_size())
+        version = -1 if value.is_inference() or not _holds(value, dense) else value._version
         known = self._known.get(key)
-        if known is not None and known[0]() is owner and known[1] == version >= 0 and key[-1]:
+        if known is not None and known[0]() is owner and known[1] == version >= 0:
             return known[2]
         found = _hashed(dense.cpu().reshape(-1).contiguous().view(torch.uint8).numpy().data)
-        self._known[key] = (weakref.ref(owner), version, found)
+        if version >= 0:
+            self._known[key] = (weakref.ref(owner), version, found)
         return found
+
+
+def _holds(value: Tensor, dense: Tensor) -> bool:
+    """Whether a tensor has these numbers in its own memory, one after the other."""
+    return value.layout is torch.strided and dense.is_contiguous() and value.data_ptr() == dense.data_ptr()
 
 
 def _hashed(*parts: bytes | memoryview) -> bytes:
