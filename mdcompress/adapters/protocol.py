@@ -14,7 +14,7 @@ def method_of(module: nn.Module, name: str) -> Callable[[], Any] | None:
 
     A part or a class that a module holds under that name is no method of it.
     """
-    method = getattr(module, name, None)
+    method: Callable[[], Any] | None = getattr(module, name, None)
     if not callable(method) or isinstance(method, nn.Module | type) or not takes_nothing(method):
         return None
     return method
