@@ -6,6 +6,8 @@ import inspect
 
 from torch import nn
 
+from mdcompress.adapters.protocol import method_of, takes_nothing
+
 _RESETTING = ("reset", "clear")  # words in the names of methods that may put a state to rest
 ADAPTED = (
     "where its class is not yours, give an adapter its reset, NeuronAdapter(describe, run, reset=...), and use "
@@ -16,6 +18,8 @@ ADAPTED = (
 def reset_advice(module: nn.Module) -> list[str]:
     """What to write, by the methods that the module has."""
     kind, names = type(module).__name__, resetting(module)
+    if callable(getattr(module, "reset_state", None)) and method_of(module, "reset_state") is None:
+        return [f"let {kind}.reset_state be callable without arguments: give each of them a default"]
     if not names:
         return [f"give {kind} a method reset_state() that puts its state to rest"]
     return [f"if {name}() puts its state to rest, say so: {kind}.reset_state = {kind}.{name}" for name in names]
@@ -35,7 +39,4 @@ def _may_reset(module: nn.Module, name: str) -> bool:
     method = getattr(module, name, None)
     if name in ("reset_state", "reset_parameters") or not inspect.ismethod(method):
         return False
-    return all(
-        each.default is not each.empty or each.kind in (each.VAR_POSITIONAL, each.VAR_KEYWORD)
-        for each in inspect.signature(method).parameters.values()
-    )
+    return takes_nothing(method)

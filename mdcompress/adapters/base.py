@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import copy
 import importlib.metadata
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Protocol, TypeVar, assert_never
 
 import numpy as np
@@ -14,10 +16,12 @@ import torch
 from torch import Tensor, nn
 
 from mdcompress.adapters.axes import Calling
+from mdcompress.adapters.protocol import method_of
 from mdcompress.adapters.refusals import PER_NEURON, Refusal
 from mdcompress.adapters.samples import Sample
 from mdcompress.errors import TraceError
 from mdcompress.graph import NeuronModel, Numbers
+from mdcompress.modes import modules_of, to_evaluation_mode
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 ItemT = TypeVar("ItemT")
@@ -93,13 +97,13 @@ class Library(ABC):
 
     def reset(self, module: nn.Module) -> None:
         """As of every adapter; here by the module's method `reset_state()`, where it has one."""
-        reset = getattr(module, "reset_state", None)
-        if callable(reset):
+        reset = method_of(module, "reset_state")
+        if reset is not None:
             reset()
 
     def is_at_rest(self, module: nn.Module) -> bool:
         """As of every adapter; here a module that can be reset may keep state."""
-        return not callable(getattr(module, "reset_state", None))
+        return method_of(module, "reset_state") is None
 
     def state_names(self, module: nn.Module) -> tuple[str, ...]:
         """The buffers that hold a neuron's state."""
@@ -183,14 +187,19 @@ def has_base(module: nn.Module, library: str, names: tuple[str, ...]) -> bool:
 
 
 def class_and_version(module: nn.Module) -> str:
-    """`package.module.Class, library 1.2.3` for messages; the version is that of the first installed package."""
+    """`package.module.Class, library 1.2.3` for messages; the version is that of the first installed package.
+
+    A class from another place than that package says where from: it may be another release, or changed.
+    """
     name = f"{type(module).__module__}.{type(module).__qualname__}"
     for base in type(module).__mro__:
         package = package_of(base)
         if package not in ("torch", "builtins"):
             version = installed_version(package)
             if version is not None:
-                return f"{name}, {package} {version}"
+                folder = _folder_of_copy(base)
+                held = f"{package} {version}" if folder is None else f"from {folder}, not the installed {package}"
+                return f"{name}, {held}"
     return name
 
 
@@ -200,6 +209,16 @@ def installed_version(package: str) -> str | None:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return None
+
+
+def _folder_of_copy(kind: type) -> str | None:
+    """Where a class comes from that bears an installed package's name, and is not from there; else None."""
+    file = getattr(sys.modules.get(kind.__module__), "__file__", None)
+    installed = importlib.metadata.distribution(package_of(kind))
+    if file is None or '"editable": true' in (installed.read_text("direct_url.json") or ""):
+        return None
+    root, path = Path(str(installed.locate_file(""))).resolve(), Path(file).resolve()
+    return None if path.is_relative_to(root) else str(Path(file).parent)
 
 
 def fresh_copy(module: ModuleT) -> ModuleT:
@@ -213,7 +232,9 @@ def fresh_copy(module: ModuleT) -> ModuleT:
     duplicate = type(module).__new__(type(module))
     memo[id(module)] = duplicate  # bound methods among the attributes become the copy's
     duplicate.__dict__.update(copy.deepcopy(vars(module), memo))
-    return duplicate.cpu().double().eval()
+    duplicate.cpu().double()
+    to_evaluation_mode(duplicate)
+    return duplicate
 
 
 def equals(state: object, rest: object) -> bool:
@@ -236,7 +257,7 @@ def cast_inputs(module: nn.Module, dtype: torch.dtype) -> None:
 
 
 def _states(module: nn.Module) -> Iterator[Tensor]:
-    for part in module.modules():
+    for part in modules_of(module).values():
         for value in vars(part).values():
             match value:
                 case Tensor():

@@ -14,6 +14,7 @@ from mdcompress.adapters.refusals import Refusal
 from mdcompress.adapters.users import carried
 from mdcompress.errors import TraceError
 from mdcompress.graph import NeuronModel, TensorShape
+from mdcompress.modes import modules_of
 
 
 def describe_neuron(module: nn.Module, *, adapters: Sequence[Adapter] = ()) -> NeuronModel | None:
@@ -46,7 +47,7 @@ def find_neurons(network: nn.Module, *, adapters: Sequence[Adapter] = ()) -> dic
     models: dict[str, NeuronModel] = {}
     refused: list[tuple[str, Refusal]] = []
     inside: tuple[str, ...] = ()
-    for name, module in network.named_modules():
+    for name, module in modules_of(network).items():
         if any(name.startswith(outer) for outer in inside):
             continue
         found = asked(module, adapters)

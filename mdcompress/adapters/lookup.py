@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from torch import nn
 
 from mdcompress.adapters import shipped
 from mdcompress.adapters.base import Adapter, Library, RefusedParameterError, package_of, with_plain_numbers
 from mdcompress.adapters.own import SelfDescribed
-from mdcompress.adapters.refusals import Refusal
+from mdcompress.adapters.refusals import UNKNOWN, Refusal
+from mdcompress.errors import MdcompressError
 from mdcompress.graph import NeuronModel
 
 _UNKNOWN = SelfDescribed()
@@ -40,6 +42,22 @@ def described(module: nn.Module, adapters: Sequence[Adapter]) -> tuple[Adapter, 
             description = with_plain_numbers(adapter.describe(module))
         except RefusedParameterError as error:
             description = error.refusal
+        except MdcompressError:
+            raise
+        except Exception as error:
+            if not isinstance(adapter, Library) or not adapter.library:
+                raise  # a fault in a description of the user's own
+            description = _unlike(adapter, module, error)
         if description is not None:
             return adapter, description
     return None
+
+
+def _unlike(adapter: Library, module: nn.Module, error: Exception) -> Refusal:
+    """The refusal of a class that bears a library's name, and has not what the library's class has."""
+    return replace(
+        UNKNOWN,
+        library=adapter.library,
+        classes=(type(module).__name__,),
+        reason=f"it is not as {adapter.title}'s class of that name ({type(error).__name__}: {error})",
+    )

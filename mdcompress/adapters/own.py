@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from mdcompress.adapters.base import Library, as_tuple, class_and_version
+from mdcompress.adapters.protocol import method_of
 from mdcompress.adapters.samples import Sample, sample
 from mdcompress.errors import TraceError
 from mdcompress.graph import NeuronModel
@@ -41,6 +42,8 @@ class OwnNeurons(Library):
 class SelfDescribed(Library):
     """Neurons with a method `neuron_model(self) -> NeuronModel`: nothing has to be registered anywhere.
 
+    A method of that name that wants arguments means something else.
+
     They are called with all steps, [T, N, ...] to [T, N, ...], and start anew at every call. With an attribute
     `step_mode = "s"` they take one step, [N, ...], and keep their state until their method `reset_state()` is called.
     Of a tuple, as of spikes and membranes, the first tensor is the spikes.
@@ -48,8 +51,8 @@ class SelfDescribed(Library):
 
     def describe(self, module: nn.Module) -> NeuronModel | None:
         """Ask the module."""
-        method = getattr(module, "neuron_model", None)
-        if not callable(method):
+        method = method_of(module, "neuron_model")
+        if method is None:
             return None
         model = method()
         if not isinstance(model, NeuronModel):
@@ -62,15 +65,21 @@ class SelfDescribed(Library):
 
     def run(self, module: nn.Module, currents: Tensor) -> Tensor:
         """Call it with all steps, or from rest with one after the other."""
-        if getattr(module, "step_mode", "m") != "s":
+        if not takes_one_step(module):
             spikes: Tensor = as_tuple(module(currents))[0]
             return spikes
-        reset = getattr(module, "reset_state", None)
-        if not callable(reset):
+        reset = method_of(module, "reset_state")
+        if reset is None:
             raise TraceError(
                 f"{class_and_version(module)} takes one step at a time (its step_mode is 's'), so it must have a "
-                "method reset_state()",
+                "method reset_state(), which is called without arguments",
                 hints=["let reset_state(self) put its state to rest"],
             )
         reset()
         return torch.stack([as_tuple(module(current))[0] for current in currents])
+
+
+def takes_one_step(module: nn.Module) -> bool:
+    """Whether a neuron that describes itself says that it takes one step at a time."""
+    step_mode = getattr(module, "step_mode", None)
+    return isinstance(step_mode, str) and step_mode == "s"

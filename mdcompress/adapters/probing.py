@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from mdcompress.adapters.advice import ADAPTED, reset_advice
 from mdcompress.adapters.base import Adapter, class_and_version, fresh_copy
 from mdcompress.adapters.lookup import adapter_of, library_of
+from mdcompress.adapters.own import takes_one_step
+from mdcompress.adapters.protocol import method_of
 from mdcompress.adapters.recurrence import input_layer, recurrence_of, recurrent_layer, with_recurrence
 from mdcompress.adapters.simulation import Simulation, simulate
 from mdcompress.adapters.weights import OneToOne
@@ -127,7 +129,7 @@ def _run(what: str, adapter: Adapter, module: nn.Module, currents: Tensor) -> Te
             f"{what} fails on currents of shape {list(currents.shape)}: {type(error).__name__}: {error}",
             hints=[
                 "a neuron must run on any batch of currents, in evaluation mode and in float64",
-                *([_ONE_STEP] if hasattr(module, "neuron_model") and not hasattr(module, "step_mode") else []),
+                *([_ONE_STEP] if method_of(module, "neuron_model") and not takes_one_step(module) else []),
                 *_on_state(module),
             ],
         ) from error
@@ -181,7 +183,7 @@ def _difference(
 
 def _on_state(module: nn.Module) -> list[str]:
     """What to do where it is state of an earlier call that shows; nothing of a library, whose reset is known."""
-    if library_of(module).library or callable(getattr(module, "reset_state", None)):
+    if library_of(module).library or method_of(module, "reset_state") is not None:
         return []
     return [f"where it keeps state from call to call, {advice}" for advice in (*reset_advice(module), ADAPTED)]
 

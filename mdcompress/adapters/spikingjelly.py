@@ -18,6 +18,7 @@ from torch import Tensor, nn
 import mdcompress.adapters.spikingjelly_refusals as rows
 from mdcompress.adapters.axes import Calling, Reduces
 from mdcompress.adapters.base import LayerClasses, Library, equals, has_base, library_class, numbers
+from mdcompress.adapters.protocol import method_of
 from mdcompress.adapters.refusals import Refusal, always_refused
 from mdcompress.adapters.samples import Sample, sample
 from mdcompress.adapters.weights import OneToOne, composed, linear_of, weighted_sum
@@ -31,6 +32,7 @@ _DECODED: dict[object, Reduces] = {"mean-mem": "mean", "max-mem": "max", "last_m
 _NEURON_BASES = ("BaseNode", "SimpleBaseNode", "NonSpikingBaseNode", "OutlierAwareThresholdNode", "FlexSN")
 _DROPOUTS = ("Dropout", "Dropout2d", "MultiStepDropout", "MultiStepDropout2d")  # one mask a pass, none in evaluation
 _MULTI_STEP = {f"MultiStep{name}": name for name in ("IFNode", "LIFNode", "ParametricLIFNode")}  # of `clock_driven`
+_ATTRIBUTES = {"v", "spike", "monitor", "v_reset"}  # of a neuron of 0.0.0.0.4
 _ALL_STEPS = (*_MULTI_STEP, "_MultiStepThresholdDependentBatchNormBase")
 
 
@@ -103,8 +105,9 @@ class SpikingJellyNeurons(Library):
             module.decode = None
             return torch.stack(module(currents))
         for part in module.modules():
-            if callable(getattr(part, "reset", None)):
-                part.reset()
+            reset = method_of(part, "reset")
+            if reset is not None:
+                reset()
         _let_read_currents(module)
         if getattr(module, "backend", "torch") == "cupy":  # the same equation, which runs on the CPU too
             module.backend = "torch"
@@ -121,7 +124,7 @@ class SpikingJellyNeurons(Library):
 
     def reset(self, module: nn.Module) -> None:
         """What it remembers becomes what it remembers at rest."""
-        if "_memories" in vars(module):
+        if "_memories" in vars(module) and "_memories_rv" in vars(module):
             module.__dict__["_memories"] = copy.deepcopy(module.__dict__["_memories_rv"])
         elif _keeps_attributes(module):
             module.__dict__.update(_attributes_at_rest(module))
@@ -132,7 +135,7 @@ class SpikingJellyNeurons(Library):
         if _keeps_attributes(module):
             return equals(module.v, _attributes_at_rest(module)["v"])
         rest = module.__dict__.get("_memories_rv", {})
-        return all(equals(value, rest[name]) for name, value in module.__dict__.get("_memories", {}).items())
+        return all(equals(value, rest.get(name)) for name, value in module.__dict__.get("_memories", {}).items())
 
     def input_layer(self, module: Any) -> nn.Linear | None:
         """A linear container's weights on its input."""
@@ -221,7 +224,8 @@ def _takes_all_steps(module: nn.Module) -> bool:
 
 def _keeps_attributes(module: nn.Module) -> bool:
     """Whether it is a neuron of 0.0.0.0.4, which has no memories."""
-    return "_memories" not in vars(module) and "spike" in vars(module) and has_base(module, _LIBRARY, ("BaseNode",))
+    held = vars(module)
+    return "_memories" not in held and held.keys() >= _ATTRIBUTES and has_base(module, _LIBRARY, ("BaseNode",))
 
 
 def _attributes_at_rest(module: Any) -> dict[str, Any]:

@@ -11,11 +11,12 @@ from torch import Tensor, nn
 from mdcompress.adapters.base import Adapter
 from mdcompress.adapters.lookup import adapter_of, library_of
 from mdcompress.errors import TraceError
+from mdcompress.modes import modules_of
 
 
 def reset_state(network: nn.Module, adapters: Sequence[Adapter] = ()) -> None:
     """Start every neuron of the network anew. Tensors that held a state are let go, never written to."""
-    for module in network.modules():
+    for module in modules_of(network).values():
         adapter_of(module, adapters).reset(module)
 
 
@@ -27,7 +28,7 @@ def is_at_rest(module: nn.Module, adapters: Sequence[Adapter] = ()) -> bool:
 @contextlib.contextmanager
 def fresh_state(network: nn.Module, adapters: Sequence[Adapter] = ()) -> Iterator[None]:
     """A reset network inside; afterwards every attribute and buffer that it had before, hidden state included."""
-    kept = {module: _attributes(module) for module in network.modules()}
+    kept = {module: _attributes(module) for module in modules_of(network).values()}
     reset_state(network, adapters)
     try:
         yield
@@ -46,7 +47,7 @@ def state_names(network: nn.Module) -> frozenset[str]:
     """The names of the buffers that hold a neuron's state, which a state dict may hold too; sinabs' does."""
     return frozenset(
         f"{prefix}.{name}".lstrip(".")
-        for prefix, module in network.named_modules()
+        for prefix, module in modules_of(network).items()
         for name in library_of(module).state_names(module)
         if name in module._buffers
     )
@@ -84,7 +85,7 @@ def run_fresh(network: nn.Module, x: Tensor) -> Tensor:
 @contextlib.contextmanager
 def sized(network: nn.Module, batch: int, time_steps: int) -> Iterator[None]:
     """Layers that hold the sizes of their batches hold these inside; afterwards their own."""
-    names = {module: library_of(module).size_names(module) for module in network.modules()}
+    names = {module: library_of(module).size_names(module) for module in modules_of(network).values()}
     before = {module: [(name, getattr(module, name)) for name in held] for module, held in names.items() if held}
     for module, held in before.items():
         for (name, _), size in zip(held, (batch, time_steps), strict=True):

@@ -13,6 +13,7 @@ from mdcompress.adapters.base import Adapter
 from mdcompress.adapters.lookup import adapter_of, described, library_of
 from mdcompress.adapters.refusals import Refusal
 from mdcompress.graph import NeuronModel
+from mdcompress.modes import modules_of
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Adapted(nn.Module):
 
     def reset_state(self) -> None:
         """Reset every neuron that one of the adapters describes."""
-        for module in self.network.modules():
+        for module in modules_of(self.network).values():
             if described(module, self.adapters) is not None:
                 adapter_of(module, self.adapters).reset(module)
 
@@ -58,4 +59,5 @@ class Adapted(nn.Module):
 
 def carried(network: nn.Module) -> tuple[Adapter, ...]:
     """The adapters that the network carries: of every `Adapted` in it."""
-    return tuple(adapter for module in network.modules() if isinstance(module, Adapted) for adapter in module.adapters)
+    adapted = [module for module in modules_of(network).values() if isinstance(module, Adapted)]
+    return tuple(adapter for module in adapted for adapter in module.adapters)

@@ -12,6 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from mdcompress.adapters.state import run_fresh
 from mdcompress.data.inputs import Batch, inputs_of
 from mdcompress.errors import DataError
+from mdcompress.modes import modules_of, to_evaluation_mode
 from mdcompress.student import Student
 from mdcompress.tracing.unwrapping import unwrapped
 
@@ -29,12 +30,12 @@ def measure_statistics(network: nn.Module, inputs: Sequence[Tensor]) -> None:
         network: a student or a float network.
         inputs: x [T, N, ...] each; one step of one sample has no variance and is left out.
     """
-    network.eval()
+    to_evaluation_mode(network)
     norms, inputs = _norms(network), [x for x in inputs if x.shape[0] * x.shape[1] > 1]
     if not norms or not inputs:
         return
     momenta = [norm.momentum for norm in norms]
-    for module in network.modules() if isinstance(network, Student) else norms:
+    for module in modules_of(network).values() if isinstance(network, Student) else norms:
         module.training = True
     for norm in norms:
         norm.momentum = None
@@ -46,7 +47,7 @@ def measure_statistics(network: nn.Module, inputs: Sequence[Tensor]) -> None:
     finally:
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
-        network.eval()
+        to_evaluation_mode(network)
 
 
 def with_statistics(network: nn.Module, batches: Iterable[Batch]) -> nn.Module:
@@ -70,7 +71,8 @@ def with_statistics(network: nn.Module, batches: Iterable[Batch]) -> nn.Module:
     own = copy.deepcopy(unwrapped(network))
     inputs = inputs_of(batches)
     if not has_statistics(network):
-        return own.eval()
+        to_evaluation_mode(own)
+        return own
     if not any(x.shape[0] * x.shape[1] > 1 for x in inputs):
         raise DataError(
             "statistics need a batch [T, N, ...] of more than one step or sample "
@@ -89,4 +91,5 @@ def has_statistics(network: nn.Module) -> bool:
 
 
 def _norms(network: nn.Module) -> tuple[_BatchNorm, ...]:
-    return tuple(norm for norm in network.modules() if isinstance(norm, _BatchNorm) and norm.track_running_stats)
+    norms = [module for module in modules_of(network).values() if isinstance(module, _BatchNorm)]
+    return tuple(norm for norm in norms if norm.track_running_stats)

@@ -18,7 +18,7 @@ from mdcompress.calibration.layer_taps import first_of, layer_currents
 from mdcompress.graph import SnnNode, SynapseSpec
 from mdcompress.layers.norms import BatchNorm
 from mdcompress.layers.synapse import QuantSynapse
-from mdcompress.modes import evaluating
+from mdcompress.modes import evaluating, modules_of
 from mdcompress.student import Student
 from mdcompress.tracing.unwrapping import uncompiled, unwrapped
 
@@ -28,7 +28,7 @@ _SAMPLES = 256  # of the calibration data that each layer is compared on
 def correct_offsets(student: Student, teacher: nn.Module, inputs: Sequence[Tensor]) -> None:
     """Correct every layer that has an offset of its own; one that stands in several places is left as it is."""
     teacher = unwrapped(teacher)
-    modules = dict(teacher.named_modules())
+    modules = modules_of(teacher)
     inputs = first_of(inputs, _SAMPLES)
     synapses = student.graph.of(SynapseSpec)
     sources = Counter(map(_source, synapses))
@@ -69,11 +69,12 @@ def _teacher_means(
 
     def watch(node: SnnNode[SynapseSpec]) -> torch.utils.hooks.RemovableHandle:
         def add(_module: nn.Module, _inputs: object, output: object) -> None:
-            rows = _channels_last(first_tensor(output), node.spec)
+            rows = _channels_last(first_tensor(output), 0 if isinstance(module, nn.Linear) else _map_rank(node.spec))
             sums[node.name] = sums.get(node.name, 0.0) + rows.sum(0, dtype=torch.float64)
             counts[node.name] += len(rows)
 
-        return modules[_source(node)].register_forward_hook(add)
+        module = modules[_source(node)]  # a linear map of tokens writes [..., L, C], where the graph has [..., C, L]
+        return module.register_forward_hook(add)
 
     handles = [watch(node) for node in nodes.values()]
     try:
@@ -89,13 +90,16 @@ def _mean(spec: SynapseSpec, batches: Iterable[Tensor], unit: Tensor) -> Tensor:
     """The mean of each channel of integer currents, [C], real."""
     total, count = torch.zeros((), dtype=torch.float64), 0
     for currents in batches:
-        rows = _channels_last(currents, spec)
+        rows = _channels_last(currents, _map_rank(spec))
         total = total.to(rows.device) + rows.sum(0, dtype=torch.float64)
         count += len(rows)
     return total * unit / count
 
 
-def _channels_last(values: Tensor, spec: SynapseSpec) -> Tensor:
-    """[..., C, *map] or [..., O] as [n, C]."""
-    axes = 0 if spec.operator == "linear" else len(spec.weight_shape) - 2
-    return values.movedim(values.dim() - 1 - axes, -1).flatten(0, -2)
+def _map_rank(spec: SynapseSpec) -> int:
+    return len(spec.weight_shape) - 2
+
+
+def _channels_last(values: Tensor, map_rank: int) -> Tensor:
+    """[..., C, *map] as [n, C]; the map has so many axes."""
+    return values.movedim(values.dim() - 1 - map_rank, -1).flatten(0, -2)

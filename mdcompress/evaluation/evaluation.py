@@ -16,7 +16,7 @@ from mdcompress.adapters.state import run_fresh
 from mdcompress.errors import DataError
 from mdcompress.graph import SnnGraph
 from mdcompress.layers.neuron import QuantNeuron
-from mdcompress.modes import evaluating
+from mdcompress.modes import evaluating, tensors_of
 from mdcompress.student import Observation, Student
 from mdcompress.student.observation import observe
 
@@ -220,5 +220,5 @@ def _first_steps(x: Tensor, time_steps: int | None) -> Tensor:
 
 
 def _device(network: nn.Module) -> torch.device:
-    tensors = [*network.parameters(), *network.buffers()]
+    tensors = [*tensors_of(network).values()]
     return tensors[0].device if tensors else torch.device("cpu")

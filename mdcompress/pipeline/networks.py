@@ -86,6 +86,7 @@ def teacher_weights(workspace: Workspace) -> Path:
 
 def trained_network(workspace: Workspace, weights: Path) -> nn.Module:
     """The float network with its weights, in evaluation mode; what was taken out of a checkpoint is said."""
+    from mdcompress.modes import to_evaluation_mode
     from mdcompress.student.weights import load_weights
 
     network = fresh_network(workspace)
@@ -93,7 +94,9 @@ def trained_network(workspace: Workspace, weights: Path) -> nn.Module:
         loaded = load_weights(network, weights)
         if str(loaded):
             workspace.listener.note(f"{weights}: {loaded}")
-    return network.to(torch_device(workspace)).eval()
+    network.to(torch_device(workspace))
+    to_evaluation_mode(network)
+    return network
 
 
 def fitted(workspace: Workspace, network: nn.Module, splits: DataSplits) -> Fitted:

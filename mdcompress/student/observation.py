@@ -37,6 +37,7 @@ from mdcompress.graph import (
     TransposeSpec,
 )
 from mdcompress.layers.rearranging import rearrange
+from mdcompress.modes import modules_of
 from mdcompress.student.observed import Observation
 from mdcompress.tracing.batch_first import takes_batch_first
 from mdcompress.tracing.unwrapping import uncompiled, unwrapped
@@ -70,7 +71,7 @@ def observe(network: nn.Module, graph: SnnGraph, x: Tensor) -> Observation:
     if isinstance(network, Student):
         return network.observe(x)
     network = unwrapped(network)
-    modules, adapters = dict(network.named_modules()), carried(network)
+    modules, adapters = modules_of(network), carried(network)
     readout, neurons = graph.readout, graph.of(NeuronModel)
     (source, between), membrane = graph.answer, graph.membrane_readout
     heads = () if readout.spec.mode == "steps" or membrane is not None else _logit_modules(source, modules)
@@ -117,7 +118,7 @@ def _over_time(calls: Sequence[Tensor], x: Tensor, shape: TensorShape, *, batch_
         return first.transpose(0, 1) if batch_first else first
     if len(calls) > 1 or time_steps == 1:
         return torch.stack(list(calls))
-    if first.shape[0] == batch:  # after the mean over time
+    if first.numel() == batch * math.prod(shape):  # after the mean over time
         return first.expand(time_steps, *first.shape)
     if batch_first:
         return first.reshape(batch, time_steps, *shape).transpose(0, 1)

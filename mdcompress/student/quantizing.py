@@ -11,6 +11,7 @@ from mdcompress.graph import AffineSpec, RecurrentSpec, SnnGraph, SnnNode, Synap
 from mdcompress.layers.norms import BatchNorm
 from mdcompress.layers.step_norms import NormSource
 from mdcompress.layers.synapse import FloatSynapse, output_first
+from mdcompress.modes import modules_of, tensors_of
 from mdcompress.planning import QuantPlan
 from mdcompress.student.student import Student
 from mdcompress.tracing.recurrence import RecurrentSynapse, own_input_layer, recurrent_synapse
@@ -32,7 +33,7 @@ def quantize(model: nn.Module, graph: SnnGraph, plan: QuantPlan) -> Student:
         PlanError: `model` is not the network that was traced.
     """
     student = Student(graph, plan)
-    modules = dict(unwrapped(model).named_modules())
+    modules = modules_of(unwrapped(model))
     for node in graph.of(SynapseSpec):
         module = modules.get(node.module) or own_input_layer(graph, modules, node)
         norm = _norm(modules, node.spec)
@@ -48,7 +49,7 @@ def quantize(model: nn.Module, graph: SnnGraph, plan: QuantPlan) -> Student:
         student.synapse(recurrent.name).adopt(_recurrent(modules, graph, recurrent), None)
     for affine in graph.of(AffineSpec):
         student.affine(affine.name).adopt(_norm(modules, affine.spec))
-    device = next((parameter.device for parameter in model.parameters()), None)
+    device = next((tensor.device for tensor in tensors_of(model).values()), None)
     return student.to(device) if device is not None else student
 
 

@@ -24,7 +24,7 @@ from mdcompress.adapters.state import fresh_state, reset_state
 from mdcompress.adapters.users import carried
 from mdcompress.errors import MdcompressError, TraceError
 from mdcompress.graph import NeuronModel, SnnGraph
-from mdcompress.modes import evaluating
+from mdcompress.modes import evaluating, modules_of, tensors_of
 from mdcompress.tracing.recorder import Recorder
 from mdcompress.tracing.repeating import Repeated, reproducible
 from mdcompress.tracing.unwrapping import uncompiled, unwrapped
@@ -91,7 +91,7 @@ def attempt(model: nn.Module, sample: Tensor, *, adapters: Sequence[Adapter] = (
         repeated = Repeated(model)
         try:
             with repeated.first(recorder.aside):
-                graph = recorder.record()
+                graph = recorder.record(repeated.answered)
             neurons = {node.module for node in graph.of(NeuronModel)}
             repeated.check(partial(with_two_samples, model, sample), neurons)
             return graph
@@ -119,14 +119,18 @@ def with_two_samples(model: nn.Module, sample: Tensor) -> Tensor:
 
     Layers that hold the size of their batches, and were made for one, get the one sample.
     """
-    made_for_one = any(getattr(module, "batch_size", None) == 1 for module in model.modules())
+    made_for_one = any(_is_one(getattr(module, "batch_size", None)) for module in modules_of(model).values())
     copies = 2 if sample.shape[1] == 1 and not made_for_one else 1
     return torch.cat([sample.detach()] * copies, dim=1)
 
 
+def _is_one(size: object) -> bool:
+    return isinstance(size, int) and size == 1
+
+
 def check_model(model: nn.Module) -> None:
     """TraceError where weights do not exist yet, or are not finite."""
-    for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+    for name, tensor in tensors_of(model).items():
         if is_lazy(tensor):
             raise TraceError(
                 f"the weights must exist: {name!r} of a lazy layer has no shape yet",

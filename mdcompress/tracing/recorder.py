@@ -12,6 +12,7 @@ from torch.overrides import TorchFunctionMode
 
 from mdcompress.adapters import Adapter, find_neurons
 from mdcompress.graph import Carries, InputSpec, NeuronModel, ReadoutMode, ReadoutSpec, SnnGraph
+from mdcompress.modes import modules_of
 from mdcompress.tracing.agreement import check_agreement, holds_membrane
 from mdcompress.tracing.functions import record_function
 from mdcompress.tracing.ledger import Ledger, Tracked
@@ -40,7 +41,7 @@ class Recorder(TorchFunctionMode):
     def __init__(self, model: nn.Module, sample: Tensor, *, adapters: Sequence[Adapter] = ()) -> None:
         super().__init__()
         self._model, self._sample = model, sample
-        self._modules = dict(model.named_modules())
+        self._modules = modules_of(model)
         self._names = {module: name for name, module in self._modules.items()}
         self._neurons = NeuronCalls(find_neurons(model, adapters=adapters), adapters)
         self._ledger = Ledger(
@@ -54,8 +55,8 @@ class Recorder(TorchFunctionMode):
         self._inside_layer = 0
         self._failed: str | None = None
 
-    def record(self) -> SnnGraph:
-        """Run the network and return its graph."""
+    def record(self, answered: Callable[[object], None] = lambda _: None) -> SnnGraph:
+        """Run the network and return its graph; `answered` is told what the network returned."""
         ledger = self._ledger
         name = ledger.free("input")
         position = Position("all", ("T", "N"))
@@ -64,6 +65,7 @@ class Recorder(TorchFunctionMode):
         ledger.follow(self._sample, name, position)
         with self._module_hooks(), self:
             output = self._model(self._sample)
+        answered(output)
         readout = self._readout_of(output)
         for name in self._neurons.models:
             for place in ledger.places(name):
@@ -95,7 +97,8 @@ class Recorder(TorchFunctionMode):
     def _may_be_neuron(self, name: str, module: nn.Module) -> bool:
         """Whether a module without layers, of a class that torch does not have, may be a neuron nobody described."""
         foreign = not type(module).__module__.startswith("torch.")
-        return foreign and name not in self._neurons.models and not any(is_layer(part) for part in module.modules())
+        parts = modules_of(module).values()
+        return foreign and name not in self._neurons.models and not any(is_layer(part) for part in parts)
 
     def _check_neurons(self, graph: SnnGraph) -> None:
         for node in graph.of(NeuronModel):

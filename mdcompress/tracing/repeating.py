@@ -29,6 +29,7 @@ from mdcompress.adapters.advice import ADAPTED, reset_advice
 from mdcompress.adapters.base import class_and_version
 from mdcompress.adapters.state import reset_state
 from mdcompress.errors import TraceError
+from mdcompress.modes import modules_of, tensors_of
 
 _RANDOM = "is random in evaluation, and a graph is not"
 _BEFORE = "draw random numbers before the network: an encoder of its input belongs to the data"
@@ -55,6 +56,7 @@ class Repeated:
         self._generators = list(_generators(network))
         self._begin = self._states()
         self._first: list[ModuleCall] = []
+        self._answer = b""
 
     @contextlib.contextmanager
     def first(self, aside: Callable[[], AbstractContextManager[None]]) -> Iterator[None]:
@@ -71,6 +73,10 @@ class Repeated:
             raise TraceError(
                 error.message, hints=[*error.hints, f"the network {_RANDOM}: {_BEFORE}"]
             ) from error.__cause__
+
+    def answered(self, output: object) -> None:
+        """Note what the first pass gave: no hook sees it where the network's own `__call__` runs none."""
+        self._answer = _Digests().of(output)
 
     def check(self, sample: Callable[[], Tensor], neurons: Collection[str]) -> None:
         """Run the network again on fresh samples; TraceError where its answer or a neuron's output is another.
@@ -95,12 +101,11 @@ class Repeated:
         reset_state(self._network)
         again: list[ModuleCall] = []
         with _watched(self._network, again, contextlib.nullcontext):
-            self._network(x)
-        compared = {"", *neurons}
-        before, after = ([call.gave for call in calls if call.name in compared] for calls in (self._first, again))
-        if before != after:
+            answer = self._network(x)
+        before, after = ([call.gave for call in calls if call.name in neurons] for calls in (self._first, again))
+        if before != after or _Digests().of(answer) != self._answer:
             name = _first_difference(self._first, again)
-            raise error(name, self._network.get_submodule(name))
+            raise error(name, modules_of(self._network)[name])
 
     @staticmethod
     def _state_error(name: str, module: nn.Module) -> TraceError:
@@ -143,7 +148,7 @@ def _watched(
     network: nn.Module, calls: list[ModuleCall], aside: Callable[[], AbstractContextManager[None]]
 ) -> Iterator[None]:
     """Append every call of a module to `calls`, in the order in which they end: a part before the whole."""
-    names = {module: name for name, module in network.named_modules()}
+    names = {module: name for name, module in modules_of(network).items()}
     reads: list[bytes] = []
     digests = _Digests()
 
@@ -179,40 +184,51 @@ class _Digests:
     """Digests of what modules read and give; that of a tensor that one gives and the next reads is computed once."""
 
     def __init__(self) -> None:
-        self._known: dict[tuple[int, int, int, bool], tuple[weakref.ref[Tensor], int, bytes]] = {}
+        self._known: dict[tuple[int, int, int, int], tuple[weakref.ref[Tensor], int, bytes]] = {}
 
     def of(self, value: object) -> bytes:
         """16 bytes that differ where a bit of a tensor differs, or a number or word beside the tensors."""
         match value:
             case Tensor():
                 return self._of_tensor(value)
-            case np.ndarray():
-                return _hashed(value.tobytes())
+            case np.ndarray() | np.generic() if value.dtype.hasobject:
+                return self.of(value.tolist())
+            case np.ndarray() | np.generic():
+                return _hashed(f"{value.dtype}{value.shape}".encode(), value.tobytes())
             case list() | tuple():
                 return _hashed(b"parts", *(self.of(part) for part in value))
             case Mapping():
                 return self.of([*value.items()])
-            case int() | float() | str() | bytes() | None:
+            case int() | float() | complex() | str() | bytes() | None:
                 return _hashed(repr(value).encode())
             case _:
                 return _hashed(type(value).__name__.encode())
 
     def _of_tensor(self, value: Tensor) -> bytes:
-        plain = value.detach().as_subclass(Tensor)
-        dense = plain if plain.layout is torch.strided else plain.to_dense()
-        return _hashed(f"{plain.dtype}{tuple(plain.shape)}".encode(), self._of_memory(value, dense))
+        if value.is_nested:
+            return self.of(value.unbind())
+        held = value.detach()
+        dense = (held if held.layout is torch.strided else held.to_dense()).as_subclass(Tensor)
+        values = b"" if dense.is_meta else self._of_memory(value, dense.resolve_conj().resolve_neg())
+        return _hashed(f"{dense.dtype}{tuple(dense.shape)}".encode(), values)
 
     def _of_memory(self, value: Tensor, dense: Tensor) -> bytes:
         """The digest of a tensor's numbers; a view that holds those of a known tensor, as a flattened one, is known."""
         owner = value if value._base is None else value._base
-        key = (id(owner), int(dense.storage_offset()), dense.numel(), dense.is_contiguous())
-        version = -1 if value.is_inference() else value._version
+        key = (id(owner), int(dense.storage_offset()), dense.numel(), dense.element_size())
+        version = -1 if value.is_inference() or not _holds(value, dense) else value._version
         known = self._known.get(key)
-        if known is not None and known[0]() is owner and known[1] == version >= 0 and key[-1]:
+        if known is not None and known[0]() is owner and known[1] == version >= 0:
             return known[2]
         found = _hashed(dense.cpu().reshape(-1).contiguous().view(torch.uint8).numpy().data)
-        self._known[key] = (weakref.ref(owner), version, found)
+        if version >= 0:
+            self._known[key] = (weakref.ref(owner), version, found)
         return found
+
+
+def _holds(value: Tensor, dense: Tensor) -> bool:
+    """Whether a tensor has these numbers in its own memory, one after the other."""
+    return value.layout is torch.strided and dense.is_contiguous() and value.data_ptr() == dense.data_ptr()
 
 
 def _hashed(*parts: bytes | memoryview) -> bytes:
@@ -227,9 +243,9 @@ def _generators(network: nn.Module) -> Iterator[_Generator]:
     yield torch.get_rng_state, torch.set_rng_state
     yield np.random.get_state, np.random.set_state
     yield random.getstate, random.setstate
-    for device in sorted({str(tensor.device) for tensor in network.parameters() if tensor.is_cuda}):
+    for device in sorted({str(tensor.device) for tensor in tensors_of(network).values() if tensor.is_cuda}):
         yield partial(torch.cuda.get_rng_state, device), partial(_set_cuda, device)
-    for module in network.modules():
+    for module in modules_of(network).values():
         for value in vars(module).values():
             match value:
                 case torch.Generator():

@@ -18,6 +18,7 @@ from mdcompress.evaluation import check_labels, evaluate
 from mdcompress.graph import SnnGraph
 from mdcompress.layers.synapse import QuantSynapse
 from mdcompress.losses import LossParts, Moments, distillation_loss, layer_weights, own_moments
+from mdcompress.modes import tensors_of, to_evaluation_mode
 from mdcompress.planning import plan_to_json
 from mdcompress.processes import ALONE, Processes
 from mdcompress.recipe import DistillSpec, MembraneLossSpec, RateLossSpec, TrainSpec
@@ -178,7 +179,8 @@ class _Teacher:
             )
         graph = teacher.graph if isinstance(teacher, Student) else _traced(teacher, student.graph)
         _check_fits(graph, student.graph, spec)
-        network = copy.deepcopy(unwrapped(teacher)).to(device).eval()
+        network = copy.deepcopy(unwrapped(teacher)).to(device)
+        to_evaluation_mode(network)
         if spec.time_steps is None or not _aligned_by_first_steps(spec) or not has_statistics(network):
             return cls(network, graph, {})
         with reproducible(device):
@@ -268,7 +270,7 @@ def check_steps(steps: int, x: Tensor, *, key: str) -> None:
 
 
 def _traced(teacher: nn.Module, graph: SnnGraph) -> SnnGraph:
-    device = next((parameter.device for parameter in teacher.parameters()), None)
+    device = next((tensor.device for tensor in tensors_of(teacher).values()), None)
     return trace(teacher, torch.zeros(graph.time_steps, 2, *graph.input.shape, device=device))
 
 

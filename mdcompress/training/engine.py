@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from mdcompress.errors import CheckpointError, TrainingError
-from mdcompress.modes import train_with_frozen_norms
+from mdcompress.modes import to_evaluation_mode, to_training_mode, train_with_frozen_norms
 from mdcompress.processes import ALONE, Processes
 from mdcompress.student.weights import restore
 from mdcompress.training.averaging import decay_after, holding, snapshot, update_average
@@ -213,7 +213,7 @@ class _Loop:
         if self.epoch <= self.job.epochs:
             self._report(Stopped(self.epoch - 1, best_epoch(self.history).epoch))
         restore(self.job.network, self.best)
-        self.job.network.eval()
+        to_evaluation_mode(self.job.network)
 
     def _enter_epoch(self) -> None:
         stages, done = self.job.stages, self.epoch - 1
@@ -225,7 +225,7 @@ class _Loop:
         if self._norms_are_frozen():
             train_with_frozen_norms(self.job.network)
         else:
-            self.job.network.train()
+            to_training_mode(self.job.network)
 
     def _norms_are_frozen(self) -> bool:
         frozen_after = self.job.settings.batch_norm.freeze_after

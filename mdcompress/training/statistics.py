@@ -18,6 +18,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.overrides import TorchFunctionMode
 
 from mdcompress.losses import Moments, own_moments
+from mdcompress.modes import modules_of
 from mdcompress.processes import Processes
 from mdcompress.student import Student
 
@@ -154,6 +155,5 @@ class _GlobalStatistics(TorchFunctionMode):
 
 def _norm_layers(network: nn.Module) -> tuple[nn.Module, ...]:
     """The modules that hold a batch norm of their own."""
-    return tuple(
-        module for module in network.modules() if any(isinstance(each, _BatchNorm) for each in module.children())
-    )
+    modules = modules_of(network).values()
+    return tuple(module for module in modules if any(isinstance(each, _BatchNorm) for each in module.children()))

@@ -19,6 +19,7 @@ from mdcompress.errors import TraceError
 from mdcompress.graph import NeuronModel
 from mdcompress.tracing import trace
 from mdcompress.tracing.conventions import fit
+from mdcompress.tracing.repeating import _Digests
 from mdcompress.zoo import LIF
 
 MODEL = NeuronModel(0.5, 1.0, 0.0, 1.0, "greater_equal", "soft", 0.0, 1.0, 0.0)
@@ -430,3 +431,71 @@ def test_neurons_of_a_library_that_still_hold_a_state_are_reset_and_get_it_back(
     assert bool(before.any())
     trace(wrapped, sample())
     assert getattr(made, state) is before
+
+
+# --- digests ---------------------------------------------------------------------------------------------------------
+
+
+class Marked(Tensor):
+    """A subclass, as libraries have them."""
+
+
+VALUES = torch.arange(12.0).reshape(3, 4)
+KINDS: dict[str, Callable[[Tensor], Tensor]] = {
+    "subclass": lambda x: x.as_subclass(Marked),
+    "view of a subclass": lambda x: x.as_subclass(Marked)[1:],
+    "parameter": nn.Parameter,
+    "bool": lambda x: x > 3,
+    "bfloat16": Tensor.bfloat16,
+    "int64": Tensor.long,
+    "complex": lambda x: torch.complex(x, x + 1),
+    "conjugate": lambda x: torch.complex(x, x + 1).conj(),
+    "negative": lambda x: torch.complex(x, x + 1).conj().imag,
+    "expanded": lambda x: x[:1].expand(5, 4),
+    "transposed": Tensor.t,
+    "strided": lambda x: x[:, ::2],
+    "channels last": lambda x: x.reshape(1, 3, 2, 2).contiguous(memory_format=torch.channels_last),
+    "no axis": lambda x: x[0, 1],
+    "sparse": Tensor.to_sparse,
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_tensor_of_any_kind_has_the_digest_of_its_values_shape_and_dtype(kind: str) -> None:
+    same, other = KINDS[kind](VALUES.clone()), KINDS[kind](VALUES + 1)
+    own = same.detach().to_dense() if same.is_sparse else same.detach().as_subclass(Tensor)
+    plain = own.resolve_conj().resolve_neg().contiguous().clone()
+    digests = _Digests()
+    assert digests.of(same) == digests.of(same) == _Digests().of(plain)
+    assert digests.of(other) != digests.of(same) or bool((KINDS[kind](VALUES) == other).all())
+    assert digests.of(plain.flatten()) != digests.of(plain) or plain.dim() == 1
+    with torch.inference_mode():
+        assert digests.of(plain.clone()) == digests.of(same)
+
+
+def test_tensors_without_values_are_told_by_shape_and_dtype() -> None:
+    empty = [torch.zeros(0, 3), torch.zeros(3, 0), torch.zeros(0, 3).double(), torch.zeros(2, device="meta")]
+    assert len({_Digests().of(each) for each in empty}) == len(empty)
+    assert _Digests().of(torch.ones(0, 3)) == _Digests().of(torch.zeros(0, 3))
+
+
+def test_what_was_known_of_a_tensor_is_forgotten_when_it_changes() -> None:
+    digests, x = _Digests(), torch.zeros(4)
+    before, part = digests.of(x), x[:2]
+    assert digests.of(part) == digests.of(torch.zeros(2)) != before
+    x[0] = 1.0
+    assert digests.of(x) != before and digests.of(part) == digests.of(torch.tensor([1.0, 0.0]))
+    complex_ = torch.complex(torch.ones(2), torch.ones(2))
+    assert digests.of(complex_) != digests.of(complex_.conj())
+    halves = torch.arange(4.0).view(torch.bfloat16)
+    assert digests.of(halves) != digests.of(halves[:4])
+
+
+def test_values_beside_tensors_count_too() -> None:
+    own = object()
+    values = [
+        None, True, 1, 1.5, 1 + 2j, "1", b"1", [], [1], {"a": 1}, {"a": 2}, np.float32(1.0), np.float32(2.0),
+        np.zeros(2), np.zeros((2, 1)), np.array([None, 1]), (torch.ones(1), 1), (torch.ones(1), 2),
+    ]  # fmt: skip
+    assert len({_Digests().of(value) for value in values}) == len(values)
+    assert _Digests().of(np.array([own, 1])) == _Digests().of(np.array([object(), 1])), "an address is no value"
