@@ -50,16 +50,20 @@ CALLINGS = (
 )
 
 
+class _NotRunError(TraceError):
+    """The network itself fails on what it is given."""
+
+
 class LiftError(TraceError):
     """A refusal, and how far the reading came.
 
     reached: how many operators were understood before it. has_memory: whether a neuron was met that goes on from step
-    to step.
+    to step. ran: whether the network ran at all.
     """
 
-    def __init__(self, error: TraceError, reached: int, *, has_memory: bool) -> None:
+    def __init__(self, error: TraceError, reached: int, *, has_memory: bool, ran: bool = True) -> None:
         super().__init__(error.message, hints=error.hints)
-        self.reached, self.has_memory = reached, has_memory
+        self.reached, self.has_memory, self.ran = reached, has_memory, ran
 
 
 def lift(network: nn.Module, x: Tensor, calling: Calling) -> Lifted:
@@ -108,7 +112,13 @@ def lift(network: nn.Module, x: Tensor, calling: Calling) -> Lifted:
         _prove_again(lifted, network, x, calling, noisy=bool(context.noisy))
     except TraceError as error:
         has_memory = any(len(neuron.differences) > 1 and not neuron.at_once for neuron in neurons)
-        raise LiftError(error, reached, has_memory=has_memory) from error
+        raise LiftError(error, reached, has_memory=has_memory, ran=not isinstance(error, _NotRunError)) from error
+    except Exception as error:
+        fault = TraceError(
+            f"the reading of the network fails ({type(error).__name__}: {error})",
+            hints=["report it, with the network's forward; a neuron that describes itself needs no reading"],
+        )
+        raise LiftError(fault, reached, has_memory=False) from error
     lifted.at_once = any(neuron.at_once for neuron in neurons)
     return lifted.to(x.device)
 
@@ -209,7 +219,7 @@ def _run(recording: Recording, copy: nn.Module, x: Tensor, given: Tensor, callin
     except TraceError:
         raise
     except Exception as error:
-        raise TraceError(
+        raise _NotRunError(
             f"the network fails on an input of shape {list(given.shape)}: {type(error).__name__}: {error}",
             hints=["the sample must be what the network takes: float [T, N, ...] for a multi-step network"],
         ) from error

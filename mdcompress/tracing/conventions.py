@@ -7,6 +7,7 @@ checked on what the pass gave it (`agreement`).
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import assert_never
@@ -83,28 +84,29 @@ def _lifted(network: nn.Module, sample: Tensor, otherwise: TraceError) -> Fitted
         TraceError: that of the way that came furthest; `otherwise` where the network ran in none.
     """
     errors: list[LiftError] = []
-    memoryless: Lifted | None = None
+    memoryless: Fitted | None = None
     x = with_two_samples(network, sample[:, :2])
     for calling in CALLINGS:
         try:
             with uncompiled():
                 lifted = lift(network, x, calling)
+            found = Fitted(lifted, trace(lifted, sample), lifted.convention, lifted.findings)
         except LiftError as error:
             errors.append(error)
             continue
+        except TraceError as error:  # no integers for what was read
+            errors.append(LiftError(error, sys.maxsize, has_memory=True))
+            continue
         if not lifted.at_once:
-            return _fitted(lifted, sample)
-        memoryless = memoryless or lifted  # steps may have been taken for samples: another way shows a memory
+            return found
+        memoryless = memoryless or found  # steps may have been taken for samples: another way shows a memory
     if memoryless is not None and not any(error.has_memory for error in errors):
-        return _fitted(memoryless, sample)
-    furthest = max(errors, key=lambda error: (error.has_memory, error.reached))
-    if furthest.reached <= 1:
+        return memoryless
+    ran = [error for error in errors if error.ran]
+    if not ran:
         raise otherwise
+    furthest = max(ran, key=lambda error: (error.has_memory, error.reached))
     raise TraceError(furthest.message, hints=furthest.hints) from furthest
-
-
-def _fitted(lifted: Lifted, sample: Tensor) -> Fitted:
-    return Fitted(lifted, trace(lifted, sample), lifted.convention, lifted.findings)
 
 
 def inner(network: nn.Module) -> nn.Module:
