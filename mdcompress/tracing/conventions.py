@@ -103,10 +103,18 @@ def _lifted(network: nn.Module, sample: Tensor, otherwise: TraceError) -> Fitted
     if memoryless is not None and not any(error.has_memory for error in errors):
         return memoryless
     ran = [error for error in errors if error.ran]
-    if not ran:
+    if not ran or _has_known_neurons(network):
         raise otherwise
     furthest = max(ran, key=lambda error: (error.has_memory, error.reached))
     raise TraceError(furthest.message, hints=furthest.hints) from furthest
+
+
+def _has_known_neurons(network: nn.Module) -> bool:
+    """Whether neurons of a library stand in it: what cannot be traced then is best said of its modules."""
+    try:
+        return bool(find_neurons(network))
+    except TraceError:
+        return True
 
 
 def inner(network: nn.Module) -> nn.Module:

@@ -18,6 +18,7 @@ from mdcompress.adapters.samples import Sample, sample
 from mdcompress.adapters.state import is_at_rest, reset_state, sized, state_names
 from mdcompress.errors import TraceError
 from mdcompress.graph import NeuronModel
+from mdcompress.tracing import trace
 from mdcompress.tracing.conventions import fit
 
 _NAME = "madeup"
@@ -154,7 +155,7 @@ def test_its_refusals_are_said_and_its_layers_are_known() -> None:
     with pytest.raises(TraceError, match=r"neuron '1' \(madeup.layers.Random\) cannot become integers: it fires"):
         find_neurons(nn.Sequential(nn.Linear(2, 2), Random()))
     with pytest.raises(TraceError, match=r"'0' \(Scaled\) has a forward of its own"):
-        fit(nn.Sequential(Scaled(4, 5), nn.Linear(5, 2)).eval(), inputs())
+        trace(nn.Sequential(Scaled(4, 5), nn.Linear(5, 2)).eval(), inputs())
 
 
 def test_its_neurons_are_shown_on_the_page() -> None:

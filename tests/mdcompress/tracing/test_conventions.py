@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from mdcompress.errors import CheckpointError, TraceError
 from mdcompress.graph import NeuronModel
+from mdcompress.lifting import Lifted
 from mdcompress.student.weights import load_weights, save_weights
-from mdcompress.tracing import BatchFirst, Stepped, StillImage
+from mdcompress.tracing import BatchFirst, Stepped, StillImage, trace
 from mdcompress.tracing.conventions import fit, inner
 from mdcompress.zoo import LIF
 
@@ -121,14 +122,18 @@ def test_where_not_even_a_layer_runs_the_error_is_that_of_the_network_as_it_is()
     assert not any("assumption" in hint for hint in caught.value.hints)
 
 
-def test_a_neuron_that_nobody_described_is_advised_to_describe_itself() -> None:
+def test_a_neuron_that_nobody_described_is_read_off_its_code_or_advised_to_describe_itself() -> None:
     class Undescribed(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
             return (x > 0.5).to(x.dtype)
 
+    network = nn.Sequential(nn.Linear(4, 5), Undescribed(), nn.Linear(5, 2)).eval()
     with pytest.raises(TraceError) as caught:
-        fit(nn.Sequential(nn.Linear(4, 5), Undescribed(), nn.Linear(5, 2)).eval(), moving())
+        trace(network, moving())
     assert any("if '1' is a neuron" in hint for hint in caught.value.hints)
+    found = fit(network, moving())
+    assert [finding.name for finding in found.findings] == ["1"]
+    assert "s = [h > 0.5]" in found.findings[0].words
     with pytest.raises(TraceError) as caught:
         fit(nn.Sequential(nn.Linear(4, 5), nn.Sigmoid()).eval(), moving())
     assert not any("is a neuron" in hint for hint in caught.value.hints)
@@ -167,9 +172,11 @@ def test_weights_of_the_users_own_network_fit_the_wrapped_one(tmp_path: Path) ->
         load_weights(StillImage(Looping()), file)
 
 
-def test_a_neuron_of_one_step_must_say_how_it_is_reset() -> None:
+def test_a_neuron_of_one_step_that_does_not_say_how_it_is_reset_is_lifted() -> None:
     class Unresettable(OneStep):
         reset_state = None  # type: ignore[assignment]  # wrong on purpose
 
+    network = nn.Sequential(nn.Linear(4, 5), Unresettable(), nn.Linear(5, 2)).eval()
     with pytest.raises(TraceError, match=r"must have a method reset_state\(\)"):
-        fit(nn.Sequential(nn.Linear(4, 5), Unresettable(), nn.Linear(5, 2)).eval(), moving())
+        trace(Stepped(network), moving())
+    assert isinstance(fit(network, moving()).network, Lifted)
