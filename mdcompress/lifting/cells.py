@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -118,10 +118,11 @@ class Cells:
         self.place[cells] = places
         self.sign[cells] = (node + 1) * 1000003 + places * 7919 + 17
 
-    def rows(self, labels: Tensor, *, first: int | None = None) -> Arrangement | None:
+    def rows(self, labels: Tensor, *, first: int | None = None, keep: Collection[int] = ()) -> Arrangement | None:
         """A tensor as rows, one for each step and sample; None where they are mixed.
 
-        first: an axis of the tensor that shall come first within a sample.
+        first: an axis of the tensor that shall come first within a sample. keep: axes that stay in a sample's shape
+        where they have size 1 and stand before the batch.
         """
         index, given = torch.arange(labels.numel()).reshape(labels.shape), labels.reshape(-1)
         if first is not None and labels.dim() > 1:
@@ -132,7 +133,7 @@ class Cells:
         own = [axis for axis in range(labels.dim()) if _constant_along(low, high, axis)]
         own = [axis for axis in own if not self.stands_still(labels, axis)]
         last = max((axis for axis in range(labels.dim()) if axis not in own), default=-1)
-        own = [axis for axis in own if labels.shape[axis] != 1 or axis > last]
+        own = [axis for axis in own if labels.shape[axis] != 1 or axis > last or axis in keep]
         batch = [axis for axis in range(labels.dim()) if axis not in own]
         rows = high.amax(own) if own else high
         rows = rows.reshape(-1)

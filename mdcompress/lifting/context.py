@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 
 import torch
@@ -141,7 +141,9 @@ class Context:
                 heights[own] = factors[pattern.places[own]]
         return Pattern(nodes, pattern.places, pattern.constants, pattern.shape), heights
 
-    def rows(self, labels: Tensor, place: Place, what: str, *, first: int | None = None) -> Arrangement:
+    def rows(
+        self, labels: Tensor, place: Place, what: str, *, first: int | None = None, keep: Collection[int] = ()
+    ) -> Arrangement:
         """A tensor as rows of one step and sample each.
 
         Raises:
@@ -153,7 +155,7 @@ class Context:
                 f"{what} reads a value computed from several samples of the batch ({place})",
                 hints=["a graph computes each sample alone: statistics of a batch belong to batch norm"],
             )
-        found = self.cells.rows(labels, first=first)
+        found = self.cells.rows(labels, first=first, keep=keep)
         if found is None:
             raise TraceError(
                 f"{what} reads steps and samples mixed, {list(labels.shape)} ({place})",

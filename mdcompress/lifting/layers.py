@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import torch
@@ -48,12 +48,12 @@ def record_layer(context: Context, op: Op) -> None:
 
 
 def _read(
-    context: Context, operand: Operand, op: Op, what: str, *, first: int | None = None
+    context: Context, operand: Operand, op: Op, what: str, *, first: int | None = None, keep: Collection[int] = ()
 ) -> tuple[Arrangement, Pattern]:
     """What a layer reads, as rows and their pattern."""
     assert operand.labels is not None
     resolve(context, operand.labels)
-    rows = context.rows(operand.labels, op.place, what, first=first)
+    rows = context.rows(operand.labels, op.place, what, first=first, keep=keep)
     pattern = context.cells.pattern(operand.labels, operand.value, rows)
     if pattern is None:
         raise TraceError(
@@ -114,7 +114,7 @@ def _convolution(context: Context, op: Op) -> None:
     x, weight, bias, stride, padding, dilation, transposed, output_padding, groups = op.arguments
     what = "a convolution"
     weight, bias = _constant(weight, op, "weights"), _constant(bias, op, "biases")
-    rows, pattern = _read(context, x, op, what)
+    rows, pattern = _read(context, x, op, what, keep=range(1, len(op.shape)))
     spatial = len(op.shape) - 2
     stride, padding, dilation = (_each(value, spatial) for value in (stride, padding, dilation))
     name = context.parameters.name(weight)
@@ -523,7 +523,7 @@ def _pool(context: Context, op: Op) -> None:
     given = next(int(letter) for letter in op.name if letter.isdigit())
     options = _pool_options(op, given)
     function = options.pop("function")
-    rows, pattern = _read(context, x, op, "a pooling")
+    rows, pattern = _read(context, x, op, "a pooling", keep=range(len(op.shape) - given - 1, len(op.shape)))
     batch = _batch_axes(context, x)
     own = [axis for axis in range(len(op.shape)) if axis not in batch]
     first = len(op.shape) - given

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from mdcompress.lifting.cells import Pattern
@@ -16,7 +17,8 @@ from mdcompress.lifting.cells import Pattern
 class Move:
     """One source as it is read: reshaped to `split`, each axis cut to `cuts`, permuted by `order`, reshaped to `shape`.
 
-    All is of a sample; the axes in front of it stay.
+    All is of a sample; the axes in front of it stay. repeats: how often each place of a map then stands in a row along
+    each of its axes, as of an upsampling.
     """
 
     node: int
@@ -24,6 +26,7 @@ class Move:
     cuts: tuple[tuple[int, int], ...]
     order: tuple[int, ...]
     shape: tuple[int, ...]
+    repeats: int = 1
 
     def __call__(self, x: Tensor, leading: int) -> Tensor:
         """Do it to x, which has `leading` axes in front of a sample's."""
@@ -37,7 +40,10 @@ class Move:
             x = x.permute(*range(leading), *(leading + axis for axis in self.order))
         if tuple(x.shape[leading:]) != self.shape:
             x = x.reshape(*front, *self.shape)
-        return x
+        if self.repeats == 1:
+            return x
+        larger = F.interpolate(x.flatten(0, leading - 1), scale_factor=self.repeats, mode="nearest")
+        return larger.unflatten(0, front)
 
 
 @dataclass(frozen=True)
@@ -60,14 +66,23 @@ class Gathering:
 
 def gathering(pattern: Pattern, shapes: Mapping[int, tuple[int, ...]]) -> Gathering | None:
     """How whole tensors give a pattern without constants; None where no few moves do."""
-    single = _move(pattern.nodes, pattern.places, pattern.shape, shapes)
+    single = _move(pattern.nodes, pattern.places, pattern.shape, shapes) or _upsampled(pattern, shapes)
     if single is not None:
         return Gathering((single,))
     for axis in range(len(pattern.shape)):
         moves = _joined(pattern, axis, shapes)
-        if moves is not None:
+        if moves is not None and _gives(Gathering(moves, axis), pattern, shapes):
             return Gathering(moves, axis)
     return None
+
+
+def _gives(gathering: Gathering, pattern: Pattern, shapes: Mapping[int, tuple[int, ...]]) -> bool:
+    """Whether the moves give the pattern, tried on numbered places."""
+    numbered = {
+        node: (torch.arange(math.prod(shapes[node]), dtype=torch.float64) + node / 1024).reshape(1, *shapes[node])
+        for node in gathering.sources
+    }
+    return torch.equal(gathering(numbered, 1).reshape(-1), pattern.places + pattern.nodes / 1024)
 
 
 def _joined(pattern: Pattern, axis: int, shapes: Mapping[int, tuple[int, ...]]) -> tuple[Move, ...] | None:
@@ -76,19 +91,53 @@ def _joined(pattern: Pattern, axis: int, shapes: Mapping[int, tuple[int, ...]]) 
     places = pattern.places.reshape(pattern.shape)
     if not bool((nodes == nodes[:, :1]).all()):
         return None
-    kinds = nodes[:, 0].tolist()
-    starts = [0, *(k for k in range(1, len(kinds)) if kinds[k] != kinds[k - 1]), len(kinds)]
+    starts = _runs(nodes[:, 0].tolist(), places.movedim(axis, 0).reshape(len(nodes), -1)[:, 0].tolist())
     if len(starts) > 64:
         return None
     moves = []
     for start, stop in zip(starts, starts[1:], strict=False):
         part = places.narrow(axis, start, stop - start)
         shape = tuple(part.shape)
-        move = _move(torch.full((part.numel(),), kinds[start]), part.reshape(-1), shape, shapes)
+        own = torch.full((part.numel(),), int(nodes[start, 0]))
+        part_pattern = Pattern(own, part.reshape(-1), torch.zeros(part.numel(), dtype=torch.float64), shape)
+        move = _move(own, part_pattern.places, shape, shapes) or _upsampled(part_pattern, shapes)
         if move is None:
             return None
         moves.append(move)
     return tuple(moves)
+
+
+def _runs(nodes: Sequence[int], places: Sequence[int]) -> list[int]:
+    """Where another source begins along an axis, or the same one anew; the end is the last."""
+    starts, stride = [0], None
+    for k in range(1, len(nodes)):
+        step = places[k] - places[k - 1]
+        if nodes[k] != nodes[k - 1] or (stride is not None and step != stride):
+            starts.append(k)
+            stride = None
+        else:
+            stride = step
+    return [*starts, len(nodes)]
+
+
+def _upsampled(pattern: Pattern, shapes: Mapping[int, tuple[int, ...]]) -> Move | None:
+    """The move of a map whose places stand several times in a row along each axis; None where they do not."""
+    places, node = pattern.places.reshape(pattern.shape), int(pattern.nodes[0])
+    rank = len(pattern.shape) - 1
+    if rank not in (1, 2) or node < 0 or not bool((pattern.nodes == node).all()):
+        return None
+    for times in (2, 4, 8, 3, 16):
+        if any(size % times for size in pattern.shape[1:]):
+            continue
+        small = places[(slice(None), *(slice(None, None, times),) * rank)]
+        large = small
+        for axis in range(1, rank + 1):
+            large = large.repeat_interleave(times, dim=axis)
+        if torch.equal(large, places):
+            flat = small.reshape(-1)
+            move = _move(torch.full_like(flat, node), flat, tuple(small.shape), shapes)
+            return None if move is None else replace(move, repeats=times)
+    return None
 
 
 def _move(nodes: Tensor, places: Tensor, shape: tuple[int, ...], shapes: Mapping[int, tuple[int, ...]]) -> Move | None:

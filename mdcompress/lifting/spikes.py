@@ -619,7 +619,7 @@ class Spikes:
 
     def _recurrence(self, neuron: Neuron, inputs: list[_Input], *, few: bool) -> tuple[Recurrence, tuple[bool, ...]]:
         context = self._context
-        places = _few_places(neuron.shape) if few else torch.arange(torch.Size(neuron.shape).numel())
+        places = _few_places(neuron.shape) if few else _apart(inputs, torch.Size(neuron.shape).numel())
         steps = context.steps
         targets = torch.stack([neuron.differences[step][0, places] for step in range(steps)])
         program = Program(context.cells, targets, self._leaf_of(neuron))
@@ -717,8 +717,6 @@ class Spikes:
                 torch.arange(cells.numel()).reshape(cells.shape), neuron.shape,
             )  # fmt: skip
             pattern = context.cells.pattern(cells, None, rows)
-            if pattern is not None and each.node != int(pattern.nodes.max()):
-                pattern = replace(pattern, nodes=torch.where(pattern.nodes >= 0, each.node, -1))
             if pattern is None:
                 raise TraceError(
                     f"a neuron reads samples in different ways ({neuron.place})", hints=["treat all alike"]
@@ -776,6 +774,18 @@ class _Input:
 
 def _own_cells(op: Op) -> Tensor:
     return torch.arange(op.base, op.base + op.size).reshape(op.shape)
+
+
+def _apart(inputs: list[_Input], count: int) -> Tensor:
+    """The places of a neuron that share no cell of an input with a place before, as those of an upsampled map do."""
+    keep = torch.ones(count, dtype=torch.bool)
+    for each in inputs:
+        for arrays in each.cells.values():
+            cells = arrays[0][0]
+            kinds, back = cells.unique(return_inverse=True)
+            first = torch.full((len(kinds),), count).scatter_reduce(0, back, torch.arange(count), "amin")
+            keep &= (first[back] == torch.arange(count)) | (cells < 0)
+    return keep.nonzero().squeeze(1)
 
 
 def _few_places(shape: tuple[int, ...]) -> Tensor:

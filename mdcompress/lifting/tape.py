@@ -35,6 +35,7 @@ from mdcompress.lifting.operators import (
     needs_floats,
 )
 
+LARGEST = 150_000_000  # numbers of a pass: at about 60 bytes each, 9 GB
 _INDEXED = frozenset({"index", "index_select", "gather", "take"})
 _HERE = ("mdcompress/lifting", "mdcompress/tracing", "mdcompress/adapters", "site-packages/torch/", "contextlib.py")
 
@@ -335,6 +336,12 @@ class Recording(TorchDispatchMode):
         evaluate: Callable[..., Tensor] | None,
     ) -> Op:
         tape = self.tape
+        if tape.size + output.numel() > LARGEST:
+            raise self.error(
+                f"the network is too large to be read: more than {LARGEST:.0e} numbers in one pass",
+                "read it on smaller maps or fewer steps (its layers and neurons are the same), or let its neurons "
+                "describe themselves by a method `neuron_model` (docs/frameworks/own.md): then nothing is read",
+            )
         op = Op(len(tape.ops), name, arguments, options, tape.size, output.shape, self.place, evaluate)
         tape.ops.append(op)
         tape.values.append(output.detach().double().reshape(-1).clone())
