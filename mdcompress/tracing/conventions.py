@@ -64,7 +64,7 @@ def fit(network: nn.Module, sample: Tensor, *, adapters: Sequence[Adapter] = ())
         for candidate, convention in _candidates(network, adapters):
             match attempt(candidate, sample, adapters=adapters):
                 case SnnGraph() as graph:
-                    return Fitted(candidate, graph, convention)
+                    return Fitted(candidate, graph, convention, _findings(candidate))
                 case Failure() as failure:
                     failures.append((failure, convention))
                 case other:
@@ -105,6 +105,11 @@ def _lifted(network: nn.Module, sample: Tensor, otherwise: TraceError) -> Fitted
 
 def _fitted(lifted: Lifted, sample: Tensor) -> Fitted:
     return Fitted(lifted, trace(lifted, sample), lifted.convention, lifted.findings)
+
+
+def _findings(network: nn.Module) -> tuple[Finding, ...]:
+    """What was read of a network that is in normal form already."""
+    return network.findings if isinstance(network, Lifted) else ()
 
 
 def inner(network: nn.Module) -> nn.Module:
