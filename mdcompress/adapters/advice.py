@@ -33,6 +33,8 @@ def _may_reset(module: nn.Module, name: str) -> bool:
     method = getattr(module, name, None)
     if name in ("reset_state", "reset_parameters") or not inspect.ismethod(method):
         return False
+    if method.__func__.__module__.partition(".")[0] == "torch":  # a norm's statistics are no state
+        return False
     return all(
         each.default is not each.empty or each.kind in (each.VAR_POSITIONAL, each.VAR_KEYWORD)
         for each in inspect.signature(method).parameters.values()
