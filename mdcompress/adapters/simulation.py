@@ -126,12 +126,12 @@ class _Neuron:
         return spikes
 
     def _slope(self, h: Tensor, surrogate: Surrogate) -> Tensor:
-        """What stands in for ds/dh: in units of the threshold; of counts 1 / threshold where one more can be counted."""
+        """What stands in for ds/dh: in units of the threshold; of counts 1 / threshold where there is one more."""
         reach = torch.where(self._threshold == 0, 1.0, self._threshold.abs())
         if self.model.spike == "binary":
             return surrogate_derivative((h - self._threshold) / reach, surrogate) / reach
-        count = h / reach
-        counting = (count >= 0.5) if self.model.max_spikes is None else (count >= 0.5) & (count <= self.model.max_spikes + 0.5)
+        count, most = h / reach, self.model.max_spikes
+        counting = (count >= 0.5) if most is None else (count >= 0.5) & (count <= most + 0.5)
         return counting.to(h.dtype) / reach
 
     def _after_reset(self, h: Tensor, spike: Tensor) -> Tensor:

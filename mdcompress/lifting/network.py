@@ -162,7 +162,9 @@ class Lifted(nn.Module):
     """A network in normal form, [T, N, ...] to [N, K] or [T, N, K]. It shares the weights of the user's network.
 
     Training it trains the user's network, whose numbers of neurons stay as they are (`constants`). A copy has a copy of
-    the user's network, and shares its weights. source: the user's own network. findings: which module or line was read as what. convention: how the user's
+    the user's network, and shares its weights.
+
+    source: the user's own network. findings: which module or line was read as what. convention: how the user's
     network is called, in words. at_once: whether a neuron was given all steps in one comparison, without memory.
     """
 

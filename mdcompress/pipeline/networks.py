@@ -104,7 +104,7 @@ def fitted(workspace: Workspace, network: nn.Module, splits: DataSplits) -> Fitt
     found = fit(network, sample.to(torch_device(workspace)))
     if found.convention:
         read = read_off(found)
-        listed = f"; {read} (--dry-run shows which)" if read else ""
+        listed = f"; {read} (listed by --dry-run, and in plan.yaml)" if read else ""
         workspace.note_once(f"the network of {workspace.model.builder} {found.convention}{listed}")
     return found
 

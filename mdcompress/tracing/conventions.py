@@ -7,6 +7,7 @@ checked on what the pass gave it (`agreement`).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import assert_never
@@ -20,6 +21,7 @@ from mdcompress.errors import TraceError
 from mdcompress.graph import SnnGraph
 from mdcompress.lifting import CALLINGS, Finding, Lifted, LiftError, lift
 from mdcompress.tracing import Failure, attempt, check_model, check_sample, trace, with_two_samples
+from mdcompress.tracing.step_count import own_steps
 from mdcompress.tracing.unwrapping import uncompiled, unwrapped
 from mdcompress.tracing.wrappers import BatchFirst, Stepped, StillImage
 
@@ -80,7 +82,8 @@ def _lifted(network: nn.Module, sample: Tensor, otherwise: TraceError) -> Fitted
     """The network in normal form, by the first way of calling it that can be read.
 
     Raises:
-        TraceError: that of the way that came furthest; `otherwise` where the network ran in none.
+        TraceError: that of the way that came furthest; `otherwise` where the network ran in none. Where it can be read
+            with another number of steps, which it makes by itself, the error says so.
     """
     errors: list[LiftError] = []
     memoryless: Lifted | None = None
@@ -97,10 +100,29 @@ def _lifted(network: nn.Module, sample: Tensor, otherwise: TraceError) -> Fitted
         memoryless = memoryless or lifted  # steps may have been taken for samples: another way shows a memory
     if memoryless is not None and not any(error.has_memory for error in errors):
         return _fitted(memoryless, sample)
+    _require_own_steps(network, x)
     furthest = max(errors, key=lambda error: (error.has_memory, error.reached))
     if furthest.reached <= 1:
         raise otherwise
     raise TraceError(furthest.message, hints=furthest.hints) from furthest
+
+
+def _require_own_steps(network: nn.Module, x: Tensor) -> None:
+    """TraceError where the network cannot be read because it makes another number of steps than x [T, N, ...] has."""
+    for calling in CALLINGS:
+        steps = None if calling.by_step else own_steps(network, x, calling)
+        if steps is None or steps == len(x):
+            continue
+        own = x.repeat(math.ceil(steps / len(x)), *(1 for _ in x.shape[1:]))[:steps]
+        try:
+            with uncompiled():
+                lift(network, own, calling)
+        except LiftError:
+            continue
+        raise TraceError(
+            f"the sample must have as many steps as the network makes, {steps} (it has {len(x)})",
+            hints=[f"in a recipe `data: {{time_steps: {steps}}}` (--set data.time_steps={steps})"],
+        )
 
 
 def _fitted(lifted: Lifted, sample: Tensor) -> Fitted:
