@@ -197,8 +197,8 @@ class Lifted(nn.Module):
                 done[key] = done[_memory(made)] = (tensor.detach(), made)
             return done[key][1]
 
-        super()._apply(once, recurse)
-        self.source._apply(once, recurse)
+        super()._apply(once, recurse)  # type: ignore[no-untyped-call]  # torch's
+        self.source._apply(once, recurse)  # type: ignore[no-untyped-call]  # torch's
         return self
 
     def forward(self, x: Tensor) -> Tensor:

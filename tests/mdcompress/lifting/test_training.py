@@ -1,4 +1,4 @@
-"""A network in normal form is trained, copied, moved and saved as the user's network that it shares its weights with."""
+"""A network in normal form is trained, copied, moved and saved as the user's network whose weights it shares."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def trained(network: nn.Module) -> nn.Module:
     network.train()
     for _ in range(3):
         optimizer.zero_grad()
-        nn.functional.cross_entropy(network(x), y).backward()
+        nn.functional.cross_entropy(network(x), y).backward()  # type: ignore[no-untyped-call]  # torch's
         optimizer.step()
     return network.eval()
 
@@ -78,7 +78,7 @@ def test_the_gradient_changes_no_value(model: NeuronModel, seed: int) -> None:
     given = simulate(model, watched, surrogate="atan")
     for name, values in vars(plain).items():
         assert torch.equal(getattr(given, name), values), name
-    given.spikes.sum().backward() if given.spikes.requires_grad else None
+    given.spikes.sum().backward() if given.spikes.requires_grad else None  # type: ignore[no-untyped-call]  # torch's
     assert torch.equal(CanonicalNeuron(model)(watched), CanonicalNeuron(model)(currents))
 
 
@@ -95,7 +95,7 @@ def test_the_gradient_is_that_of_the_zoos_neurons(neuron: LIF) -> None:
     for module in (neuron, CanonicalNeuron(model)):
         own = x.clone().requires_grad_()
         spikes = module(own)
-        (spikes * upstream).sum().backward()
+        (spikes * upstream).sum().backward()  # type: ignore[no-untyped-call]  # torch's
         assert own.grad is not None and own.grad.abs().max() > 0
         gradients.append((spikes.detach(), own.grad))
     assert torch.equal(gradients[0][0], gradients[1][0]) and gradients[0][0].any()
@@ -104,14 +104,14 @@ def test_the_gradient_is_that_of_the_zoos_neurons(neuron: LIF) -> None:
 
 def test_gradients_go_through_recurrent_weights() -> None:
     neuron = CanonicalNeuron(replace(PLAIN, recurrent="recurrent"), nn.Linear(4, 4))
-    neuron(torch.randn(6, 3, 4)).sum().backward()
+    neuron(torch.randn(6, 3, 4)).sum().backward()  # type: ignore[no-untyped-call]  # torch's
     assert all(parameter.grad is not None and parameter.grad.any() for parameter in neuron.parameters())
 
 
 def test_counts_have_a_gradient_where_there_is_one_more_to_count() -> None:
     model = replace(PLAIN, reset="soft", threshold=0.5, soft_amount=0.5, spike="floor", max_spikes=3)
     x = torch.tensor([[-1.0, 0.1, 0.6, 1.4, 9.0]])[:, None].requires_grad_()
-    simulate(model, x, surrogate="atan").spikes.sum().backward()
+    simulate(model, x, surrogate="atan").spikes.sum().backward()  # type: ignore[no-untyped-call]  # torch's
     assert x.grad is not None and x.grad.flatten().tolist() == [0.0, 0.0, 2.0, 2.0, 0.0]
 
 
@@ -169,8 +169,8 @@ def test_what_moves_it_moves_both_and_they_stay_one() -> None:
 
 def test_a_network_with_state_on_a_graph_is_read_and_copied() -> None:
     network = own_network()
-    network.kept = {"v": network(images()[0])}
-    network.others = [network(images()[0])]
+    vars(network)["kept"] = {"v": network(images()[0])}
+    vars(network)["others"] = [network(images()[0])]
     form = lifted(network)
     torch.testing.assert_close(copy.deepcopy(form)(images()), form(images()))
 
