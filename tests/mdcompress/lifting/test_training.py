@@ -95,7 +95,7 @@ def test_the_gradient_is_that_of_the_zoos_neurons(neuron: LIF) -> None:
     for module in (neuron, CanonicalNeuron(model)):
         own = x.clone().requires_grad_()
         spikes = module(own)
-        (spikes * upstream).sum().backward()  # type: ignore[no-untyped-call]  # torch's
+        (spikes * upstream).sum().backward()
         assert own.grad is not None and own.grad.abs().max() > 0
         gradients.append((spikes.detach(), own.grad))
     assert torch.equal(gradients[0][0], gradients[1][0]) and gradients[0][0].any()
@@ -104,7 +104,7 @@ def test_the_gradient_is_that_of_the_zoos_neurons(neuron: LIF) -> None:
 
 def test_gradients_go_through_recurrent_weights() -> None:
     neuron = CanonicalNeuron(replace(PLAIN, recurrent="recurrent"), nn.Linear(4, 4))
-    neuron(torch.randn(6, 3, 4)).sum().backward()  # type: ignore[no-untyped-call]  # torch's
+    neuron(torch.randn(6, 3, 4)).sum().backward()
     assert all(parameter.grad is not None and parameter.grad.any() for parameter in neuron.parameters())
 
 
