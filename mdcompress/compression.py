@@ -39,7 +39,8 @@ def compress(
         adapters: for neurons of one's own (`mdcompress.adapters.NeuronAdapter`).
 
     Returns:
-        The student, calibrated, on the device of `model`; `model` is not changed.
+        The student, calibrated, on the device of `model`; `model` is not changed. What was read off its code stands in
+        `student.findings`.
 
     Raises:
         TraceError: the network cannot be read as a graph.
@@ -61,5 +62,5 @@ def compress(
             )
         if recipe.calibrate.statistics == "recompute":
             model = with_statistics(model, inputs)
-    student = quantize(model, graph, plan(recipe, graph))
+    student = quantize(model, graph, plan(recipe, graph).with_findings(found.findings))
     return calibrate(student, inputs, spec=recipe.calibrate, teacher=model)

@@ -222,18 +222,27 @@ def _folder_of_copy(kind: type) -> str | None:
 
 
 def fresh_copy(module: ModuleT) -> ModuleT:
-    """A float64 copy on the CPU in evaluation mode, also of a module whose state hangs on an autograd graph.
+    """A float64 copy on the CPU in evaluation mode, also of a module whose state hangs on an autograd graph."""
+    duplicate = copied(module, {}).cpu().double()
+    to_evaluation_mode(duplicate)
+    return duplicate
+
+
+def copied(module: ModuleT, memo: dict[int, Any]) -> ModuleT:
+    """`copy.deepcopy`, also of a module whose state hangs on an autograd graph.
 
     Attributes are copied one by one: a library's own way of copying its neurons (sinabs) knows only its own options.
+
+    Args:
+        module: it is left as it is.
+        memo: deepcopy's: what was copied before, by id.
     """
-    memo: dict[int, Any] = {
-        id(tensor): tensor.detach().as_subclass(Tensor).clone() for tensor in _states(module) if not _copies(tensor)
-    }
+    for tensor in _states(module):
+        if not _copies(tensor) and id(tensor) not in memo:
+            memo[id(tensor)] = tensor.detach().as_subclass(Tensor).clone()
     duplicate = type(module).__new__(type(module))
     memo[id(module)] = duplicate  # bound methods among the attributes become the copy's
     duplicate.__dict__.update(copy.deepcopy(vars(module), memo))
-    duplicate.cpu().double()
-    to_evaluation_mode(duplicate)
     return duplicate
 
 
@@ -264,6 +273,8 @@ def _states(module: nn.Module) -> Iterator[Tensor]:
                     yield value
                 case dict():
                     yield from (each for each in value.values() if isinstance(each, Tensor))
+                case list() | tuple():
+                    yield from (each for each in value if isinstance(each, Tensor))
 
 
 def _copies(tensor: Tensor) -> bool:

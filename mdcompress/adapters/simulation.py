@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from mdcompress.graph import NeuronModel, Numbers
+from mdcompress.zoo.neurons import Surrogate, surrogate_derivative
 
 RecurrentMap = Callable[[Tensor], Tensor]
 
@@ -30,12 +32,19 @@ class _State:
     spike: Tensor
 
 
-def simulate(model: NeuronModel, currents: Tensor, *, recurrent: RecurrentMap | None = None) -> Simulation:
+def simulate(
+    model: NeuronModel,
+    currents: Tensor,
+    *,
+    recurrent: RecurrentMap | None = None,
+    surrogate: Surrogate | None = None,
+) -> Simulation:
     """Run the canonical float neuron on currents [T, N, ...] (equations: `NeuronModel`).
 
-    recurrent: the map of a step's spikes [N, ...] to what they add to the next step's currents.
+    recurrent: the map of a step's spikes [N, ...] to what they add to the next step's currents. surrogate: what stands
+    in for the derivative of a spike, as in `mdcompress.zoo.LIF`; it changes no value. None: spikes have no gradient.
     """
-    neuron = _Neuron(model, currents[0])
+    neuron = _Neuron(model, currents[0], surrogate)
     zero = torch.zeros_like(currents[0])
     state = _State(zero + neuron.initial, zero, zero)
     spikes, potentials, membranes, synapses = [], [], [], []
@@ -56,10 +65,10 @@ def simulate(model: NeuronModel, currents: Tensor, *, recurrent: RecurrentMap | 
 
 
 class _Neuron:
-    """One step of a model; its numbers broadcast over a step [N, C, ...] of `like`."""
+    """One step of a model; its numbers broadcast over a step [N, C, ...] of `like`. A reset is not differentiated."""
 
-    def __init__(self, model: NeuronModel, like: Tensor) -> None:
-        self.model, self._like = model, like
+    def __init__(self, model: NeuronModel, like: Tensor, surrogate: Surrogate | None) -> None:
+        self.model, self._like, self._surrogate = model, like, surrogate
         self.initial, self._decay, self._gain = (
             self._number(value) for value in (model.initial, model.decay, model.input_gain)
         )
@@ -84,14 +93,15 @@ class _Neuron:
         if self.model.rearm == "double":
             compared = h - self._threshold * (state.membrane > self._threshold).to(h.dtype)
         spike = self._fired(compared)
-        return h, replace(state, membrane=self._after_reset(h, spike), synapse=synapse, spike=spike)
+        after = self._after_reset(h, spike)
+        return h, replace(state, membrane=after, synapse=synapse, spike=self._differentiable(spike, compared))
 
     def _charged(self, synapse: Tensor, state: _State) -> Tensor:
         h = self._decay * state.membrane + self._gain * synapse + self._drive
         if self.model.timing == "masked":
             h = h * (1.0 - (state.spike > 0).to(h.dtype))
         elif self.model.timing == "after_leak" and self.model.reset == "soft":
-            h = h - self._soft_amount * state.spike
+            h = h - self._soft_amount * state.spike.detach()
         return h.maximum(self._floor) if self.model.floor == "before_fire" else h
 
     def _fired(self, h: Tensor) -> Tensor:
@@ -107,6 +117,23 @@ class _Neuron:
                 count = (h / self._threshold).round()
         return count.clamp(min=0, max=self.model.max_spikes)
 
+    def _differentiable(self, spike: Tensor, h: Tensor) -> Tensor:
+        """The spikes; their gradient for the potentials is the surrogate's."""
+        if self._surrogate is None or self.model.output == "membrane" or not h.requires_grad:
+            return spike
+        slope = self._slope(h.detach(), self._surrogate)
+        spikes: Tensor = _WithSlope.apply(h, spike.detach(), slope)
+        return spikes
+
+    def _slope(self, h: Tensor, surrogate: Surrogate) -> Tensor:
+        """What stands in for ds/dh: in units of the threshold; of counts 1 / threshold where there is one more."""
+        reach = torch.where(self._threshold == 0, 1.0, self._threshold.abs())
+        if self.model.spike == "binary":
+            return surrogate_derivative((h - self._threshold) / reach, surrogate) / reach
+        count, most = h / reach, self.model.max_spikes
+        counting = (count >= 0.5) if most is None else (count >= 0.5) & (count <= most + 0.5)
+        return counting.to(h.dtype) / reach
+
     def _after_reset(self, h: Tensor, spike: Tensor) -> Tensor:
         v = h
         if self.model.timing == "same_step":
@@ -118,3 +145,17 @@ class _Neuron:
                 case "none":
                     pass
         return v.maximum(self._floor) if self.model.floor == "after_reset" else v
+
+
+class _WithSlope(torch.autograd.Function):
+    """Forward: the spikes; backward: to the potentials, times the slope."""
+
+    @staticmethod
+    def forward(ctx: Any, h: Tensor, spikes: Tensor, slope: Tensor) -> Tensor:
+        ctx.save_for_backward(slope)
+        return spikes.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        (slope,) = ctx.saved_tensors
+        return gradients[0] * slope, None, None

@@ -4,6 +4,7 @@ Tensor letters, used everywhere: T time steps, N batch, C channels, H height, W 
 and per step; at run time every tensor is [T, N, *shape].
 """
 
+from mdcompress.graph.findings import Finding
 from mdcompress.graph.graph import (
     Carries,
     SnnGraph,
@@ -62,6 +63,7 @@ __all__ = [
     "Carries",
     "Comparator",
     "ConcatSpec",
+    "Finding",
     "FlattenSpec",
     "FloorKind",
     "InputSpec",

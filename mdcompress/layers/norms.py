@@ -27,8 +27,8 @@ def make_norm(channels: int, map_axes: int) -> BatchNorm:
 
 
 def adopt_norm(norm: BatchNorm, source: BatchNorm) -> None:
-    """Give `norm` the parameters and statistics of `source`."""
-    norm.eps, norm.momentum = source.eps, source.momentum
+    """Give `norm` the parameters and statistics of `source`; constants, which follow no batch, stay constants."""
+    norm.eps, norm.momentum, norm.track_running_stats = source.eps, source.momentum, source.track_running_stats
     mean, variance = running_statistics(source)
     norm.running_mean.copy_(mean)  # type: ignore[union-attr]
     norm.running_var.copy_(variance)  # type: ignore[union-attr]

@@ -104,8 +104,11 @@ def plain_norms(norm: Norm) -> tuple[BatchNorm, ...]:
 
 
 def follows_batches(norm: Norm) -> bool:
-    """Whether the norm takes its statistics from the batch: not in evaluation, nor where it is frozen in training."""
-    return norm.training and all(own.training for own in plain_norms(norm))
+    """Whether the norm takes its statistics from the batch: not in evaluation, nor where it is frozen in training.
+
+    Nor where it stands for constants of the network, which have no statistics to follow.
+    """
+    return norm.training and all(own.training and own.track_running_stats for own in plain_norms(norm))
 
 
 def statistics_in_use(norm: Norm) -> Statistics:

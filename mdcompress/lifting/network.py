@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal, TypeAlias, assert_never
+from typing import Any, ClassVar, Literal, Self, TypeAlias, assert_never
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
+from mdcompress.adapters.base import copied
 from mdcompress.adapters.simulation import simulate
+from mdcompress.graph import Finding as Finding  # the lifting names it from here
 from mdcompress.graph import NeuronModel
 from mdcompress.lifting.moving import Gathering
 
@@ -18,7 +21,8 @@ from mdcompress.lifting.moving import Gathering
 class CanonicalNeuron(nn.Module):
     """A neuron that was read off its code: spikes [T, N, ...] of currents [T, N, ...], or membranes.
 
-    recurrent: the layer that its spikes of the step before pass through; None: there is none.
+    In training its spikes have the arctangent's gradient, as those of `mdcompress.zoo.LIF` have; its numbers are not
+    trained. recurrent: the layer that its spikes of the step before pass through; None: there is none.
     """
 
     def __init__(self, model: NeuronModel, recurrent: nn.Module | None = None) -> None:
@@ -34,7 +38,7 @@ class CanonicalNeuron(nn.Module):
     def forward(self, currents: Tensor) -> Tensor:
         """From rest."""
         recurrent = getattr(self, "recurrent", None)
-        run = simulate(self.model, currents, recurrent=recurrent)
+        run = simulate(self.model, currents, recurrent=recurrent, surrogate="atan")
         return run.membranes if self.model.output == "membrane" else run.spikes
 
     def extra_repr(self) -> str:
@@ -121,15 +125,6 @@ LiftedNode: TypeAlias = InputNode | LayerNode | StepNormNode | NeuronNode | SumN
 
 
 @dataclass(frozen=True)
-class Finding:
-    """What was read as what: the node, the place in the user's code, and in words."""
-
-    name: str
-    place: str
-    words: str
-
-
-@dataclass(frozen=True)
 class Form:
     """The nodes of a network in normal form, in order. reduced: those after the reduction over time, [N, ...]."""
 
@@ -152,8 +147,22 @@ class Form:
         return frozenset(found)
 
 
+class _Source:
+    """The user's network beside its normal form: none of its parts, so that no parameter is registered twice."""
+
+    def __init__(self, network: nn.Module) -> None:
+        self.network = network
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Source:
+        """With the copies of the tensors that both hold; its state may hang on an autograd graph."""
+        return _Source(copied(self.network, memo))
+
+
 class Lifted(nn.Module):
     """A network in normal form, [T, N, ...] to [N, K] or [T, N, K]. It shares the weights of the user's network.
+
+    Training it trains the user's network, whose numbers of neurons stay as they are (`constants`). A copy has a copy of
+    the user's network, and shares its weights.
 
     source: the user's own network. findings: which module or line was read as what. convention: how the user's
     network is called, in words. at_once: whether a neuron was given all steps in one comparison, without memory.
@@ -161,14 +170,36 @@ class Lifted(nn.Module):
 
     def __init__(self, source: nn.Module, form: Form, findings: tuple[Finding, ...], convention: str) -> None:
         super().__init__()
-        self._source = (source,)  # in a tuple, so that its parameters are not registered twice
+        self._source = _Source(source)
         self.form, self.findings, self.convention = form, findings, convention
         self.at_once = False
 
     @property
     def source(self) -> nn.Module:
         """The user's own network."""
-        return self._source[0]
+        return self._source.network
+
+    @property
+    def constants(self) -> frozenset[str]:
+        """The user's parameters and buffers that the normal form does not share: it has numbers in their place."""
+        shared = {_memory(tensor) for tensor in [*self.parameters(), *self.buffers()]}
+        own = [*self.source.named_parameters(), *self.source.named_buffers()]
+        return frozenset(n for n, tensor in own if tensor.is_floating_point() and _memory(tensor) not in shared)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """What torch does to all tensors (`to`, `double`), to those of the user's network too: they stay shared."""
+        done: dict[object, tuple[Tensor, Tensor]] = {}  # the tensor too: its memory is not free for another's
+
+        def once(tensor: Tensor) -> Tensor:
+            key = _memory(tensor)
+            if key not in done:
+                made = fn(tensor)
+                done[key] = done[_memory(made)] = (tensor.detach(), made)
+            return done[key][1]
+
+        super()._apply(once, recurse)  # type: ignore[no-untyped-call]  # torch's
+        self.source._apply(once, recurse)  # type: ignore[no-untyped-call]  # torch's
+        return self
 
     def forward(self, x: Tensor) -> Tensor:
         """Run all steps, from rest."""
@@ -217,6 +248,12 @@ class Lifted(nn.Module):
                 return _over_time(node, node.reads(values, 2))
             case _:
                 assert_never(node)
+
+
+def _memory(tensor: Tensor) -> object:
+    """What tensors that share their elements have in common."""
+    storage = tensor.untyped_storage()._cdata
+    return (storage, tensor.storage_offset(), tuple(tensor.shape), tensor.stride(), tensor.dtype)
 
 
 def _product(node: ProductNode, left: Tensor, right: Tensor) -> Tensor:
@@ -283,15 +320,68 @@ class Building:
         self.modules[free] = module
         return free
 
-    def into(self, network: nn.Module, used: Collection[str]) -> None:
-        """Put those modules that are used into the network, at their dotted names."""
+    def into(self, network: Lifted, used: Collection[str]) -> None:
+        """Put those modules that are used into the network, at their dotted names; norms train as the user's do."""
+        norms = _norms(network.source)
         for name, module in self.modules.items():
             if name not in used:
                 continue
             *outer, last = name.split(".")
-            parent = network
+            parent: nn.Module = network
             for part in outer:
                 if part not in dict(parent.named_children()):
                     parent.add_module(part, nn.Module())
                 parent = parent.get_submodule(part)
+            if isinstance(module, _BatchNorm) and _statistics(module) not in norms:
+                module = ConstantNorm.of(module)
             parent.add_module(last, module)
+        _share(network)
+
+
+def _norms(source: nn.Module) -> dict[object, _BatchNorm]:
+    """The user's batch norms, by the memory of their statistics."""
+    norms = [norm for norm in source.modules() if isinstance(norm, _BatchNorm)]
+    return {_statistics(norm): norm for norm in norms if norm.running_mean is not None}
+
+
+def _statistics(norm: _BatchNorm) -> object:
+    assert norm.running_mean is not None
+    return _memory(norm.running_mean)
+
+
+class ConstantNorm(_BatchNorm):
+    """A factor and a bias for each channel that were read off the code, as a batch norm that no training changes."""
+
+    @classmethod
+    def of(cls, norm: _BatchNorm) -> ConstantNorm:
+        """With its numbers."""
+        made = cls(norm.num_features, norm.eps, affine=norm.affine, device="meta")
+        made._parameters.update(norm._parameters)
+        made._buffers.update(norm._buffers)
+        made.track_running_stats = False  # so that they are measured on no batch
+        return made.eval()
+
+    def train(self, mode: bool = True) -> Self:
+        """It stays in evaluation mode."""
+        del mode
+        return super().train(False)
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        """Maps of any number of axes."""
+
+
+def _share(network: Lifted) -> None:
+    """Hold the user's own parameters and buffers wherever the memory is theirs; what is not is not trained."""
+    own = {_memory(tensor): tensor for tensor in [*network.source.parameters(), *network.source.buffers()]}
+    norms = _norms(network.source)
+    for module in network.modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            found = own.get(_memory(parameter))
+            if isinstance(found, nn.Parameter):
+                module._parameters[name] = found
+            else:
+                parameter.requires_grad_(False)
+        for name, buffer in module.named_buffers(recurse=False):
+            module._buffers[name] = own.get(_memory(buffer), buffer)
+        if isinstance(module, _BatchNorm) and (like := norms.get(_statistics(module))) is not None:
+            module.momentum, module.num_batches_tracked = like.momentum, like.num_batches_tracked

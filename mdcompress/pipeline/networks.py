@@ -100,14 +100,27 @@ def trained_network(workspace: Workspace, weights: Path) -> nn.Module:
 
 
 def fitted(workspace: Workspace, network: nn.Module, splits: DataSplits) -> Fitted:
-    """The user's network as one of [T, N, ...], with its trace; a wrapper that it needed is said."""
+    """The user's network as one of [T, N, ...], with its trace; how it is called is said, and what was read off it."""
     from mdcompress.tracing.conventions import fit
 
     sample = first_samples(splits.train, TRACED_SAMPLES, seed=workspace.recipe.seed)
     found = fit(network, sample.to(torch_device(workspace)))
     if found.convention:
-        workspace.listener.note(f"the network of {workspace.model.builder} {found.convention}")
+        read = read_off(found)
+        listed = f"; {read} (listed by --dry-run, and in plan.yaml)" if read else ""
+        workspace.note_once(f"the network of {workspace.model.builder} {found.convention}{listed}")
     return found
+
+
+def read_off(found: Fitted) -> str:
+    """`3 neurons were read off its code`; empty where classes said all."""
+    from mdcompress.graph import NeuronModel
+
+    neurons = {node.name for node in found.graph.of(NeuronModel)}
+    count = len({finding.name for finding in found.findings} & neurons)
+    if not count:
+        return ""
+    return f"{count} neurons were read off its code" if count > 1 else "1 neuron was read off its code"
 
 
 def traced_and_planned(
@@ -128,7 +141,7 @@ def traced_and_planned(
             f"the network has no spiking neuron ({workspace.model.builder})",
             hints=["put one behind each layer but the last, for example mdcompress.zoo.LIF instead of nn.ReLU"],
         )
-    return found.network, found.graph, plan(workspace.recipe, found.graph)
+    return found.network, found.graph, plan(workspace.recipe, found.graph).with_findings(found.findings)
 
 
 def at_steps(workspace: Workspace, network: nn.Module, splits: DataSplits, steps: int) -> nn.Module:

@@ -68,7 +68,10 @@ def quantize(workspace: Workspace) -> Report:
 
 
 def preview(workspace: Workspace) -> Report:
-    """What `quantize` would do to every node: its shape, policy, and the rule that set it. Writes nothing."""
+    """What `quantize` would do to every node: its shape, policy, and the rule that set it. Writes nothing.
+
+    Of neurons that were read off the network's code, line and equation come first.
+    """
     from mdcompress.planning import format_plan
 
     named = workspace.model.trained
@@ -79,10 +82,27 @@ def preview(workspace: Workspace) -> Report:
         ["node", "kind", "shape", "policy", "rule"],
         [[row.node, row.kind, row.shape, row.policy, row.rule] for row in rows],
     )
+    read = {found.name: {"place": found.place, "read_as": found.words} for found in plan.findings}
     document = [
-        {"node": row.node, "kind": row.kind, "shape": row.shape, "policy": row.policy, "rule": row.rule} for row in rows
+        {
+            "node": row.node,
+            "kind": row.kind,
+            "shape": row.shape,
+            "policy": row.policy,
+            "rule": row.rule,
+            **read.get(row.node, {}),
+        }
+        for row in rows
     ]
-    return Report(text, document)
+    return Report("\n\n".join(filter(None, [findings_table(plan), text])), document)
+
+
+def findings_table(plan: QuantPlan) -> str:
+    """What was read off the network's code, a row each; empty where nothing was."""
+    if not plan.findings:
+        return ""
+    rows = [[found.name, found.place, found.words] for found in plan.findings]
+    return f"Read off the network's code:\n\n{table(['node', 'place', 'read as'], rows)}"
 
 
 def _without_batch_norm(graph: SnnGraph) -> tuple[str, ...]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from intsnn.errors import UsageError
 from mdcompress.pipeline.accuracies import float_accuracies_at, in_words, recorded
 from mdcompress.pipeline.networks import (
@@ -16,6 +18,9 @@ from mdcompress.pipeline.resuming import refuse_other_trainings, resumable
 from mdcompress.pipeline.workspace import Workspace
 from mdcompress.runs import TEACHER_FILE, TEACHER_HISTORY_FILE, TEACHER_PICTURE_FILE
 from mdcompress.runs.manifest import Stage
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 def train(workspace: Workspace) -> Report:
@@ -37,6 +42,7 @@ def train(workspace: Workspace) -> Report:
     splits = load_splits(workspace)
     network, graph, _ = traced_and_planned(workspace, own, splits)  # what `quantize` would refuse is refused now
     require_steps(workspace, network, graph)
+    _note_what_is_not_trained(workspace, network)
     with resumable(workspace, started) as training:
         train_network(
             network,
@@ -61,3 +67,19 @@ def train(workspace: Workspace) -> Report:
         workspace.run.discard_checkpoints(started.stage)
     workspace.processes.wait()
     return workspace.report(Stage.TRAIN)
+
+
+def _note_what_is_not_trained(workspace: Workspace, network: nn.Module) -> None:
+    """Of a network whose neurons were read off its code, the parameters that became their numbers."""
+    from mdcompress.lifting import Lifted
+
+    if not isinstance(network, Lifted):
+        return
+    trained = {name for name, parameter in network.source.named_parameters() if parameter.requires_grad}
+    kept = sorted(trained & network.constants)
+    if kept:
+        more = f" and {len(kept) - 5} more" if len(kept) > 5 else ""
+        workspace.note(
+            f"not trained, as they were read off as numbers: {', '.join(kept[:5])}{more} (to train them, use your own "
+            "script and give --weights)"
+        )

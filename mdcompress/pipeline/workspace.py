@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -51,7 +51,8 @@ class Workspace:
     """One run with all a stage needs.
 
     command: the command line as typed, for the record. selection: the options that choose this run and recipe, for
-    hints. settings: the resolved recipe's fields, `key.path -> JSON value`. processes: those that train together.
+    hints. settings: the resolved recipe's fields, `key.path -> JSON value`. processes: those that train together. said:
+    what was said by `note_once`.
     """
 
     run: RunDirectory
@@ -62,6 +63,7 @@ class Workspace:
     selection: str
     listener: Listener
     processes: Processes = ALONE
+    said: set[str] = field(default_factory=set, compare=False, repr=False)
 
     @property
     def writes(self) -> bool:
@@ -93,6 +95,12 @@ class Workspace:
     def note(self, message: str) -> None:
         """Say something by the way; once, however many processes there are."""
         if self.writes:
+            self.listener.note(message)
+
+    def note_once(self, message: str) -> None:
+        """Say something that several stages find out, once in a command."""
+        if self.writes and message not in self.said:
+            self.said.add(message)
             self.listener.note(message)
 
     def command_for(self, stage: Stage) -> str:

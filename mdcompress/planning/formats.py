@@ -78,8 +78,15 @@ def policy_in_words(
 
 
 def plan_to_yaml(plan: QuantPlan) -> str:
-    """The plan for people: each node's policies, and below `origin` the rule behind each field."""
-    return write_yaml_text({"schema": PLAN_SCHEMA, "nodes": [_node_as_plain_values(node) for node in plan]})
+    """The plan for people: each node's policies, and below `origin` the rule behind each field.
+
+    Under `findings`: what was read off the network's code, if anything was.
+    """
+    findings: list[PlainValue] = [
+        {"name": found.name, "place": found.place, "words": found.words} for found in plan.findings
+    ]
+    nodes: list[PlainValue] = [_node_as_plain_values(node) for node in plan]
+    return write_yaml_text({"schema": PLAN_SCHEMA, **({"findings": findings} if findings else {}), "nodes": nodes})
 
 
 def _node_as_plain_values(node: PlannedNode) -> PlainValue:
@@ -100,7 +107,8 @@ class _PlanDocument:
 
 def plan_to_json(plan: QuantPlan) -> str:
     """The plan as one JSON document; `plan_from_json` gives back an equal plan."""
-    return TypeAdapter(_PlanDocument).dump_json(_PlanDocument(PLAN_SCHEMA, plan)).decode()
+    nothing_new = None if plan.findings else {"plan": {"findings"}}  # then it is what versions before findings wrote
+    return TypeAdapter(_PlanDocument).dump_json(_PlanDocument(PLAN_SCHEMA, plan), exclude=nothing_new).decode()
 
 
 def plan_from_json(text: str) -> QuantPlan:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 
 from mdcompress.errors import PlanError
-from mdcompress.graph import NodeKind, TensorShape
+from mdcompress.graph import Finding, NodeKind, TensorShape
 from mdcompress.recipe.policies import BatchNormPolicy, InputPolicy, MembranePolicy, WeightPolicy
 
 Origin = tuple[str, str]
@@ -45,15 +45,24 @@ class PlannedNode:
 
 @dataclass(frozen=True)
 class QuantPlan:
-    """Every node of the graph, in its order."""
+    """Every node of the graph, in its order.
+
+    findings: what was read off the network's code, where no class said it; it changes nothing.
+    """
 
     nodes: tuple[PlannedNode, ...]
+    findings: tuple[Finding, ...] = ()
 
     def __iter__(self) -> Iterator[PlannedNode]:
         return iter(self.nodes)
 
     def __len__(self) -> int:
         return len(self.nodes)
+
+    def with_findings(self, findings: Iterable[Finding]) -> QuantPlan:
+        """The plan with what was read of its nodes; what was read of others is left out."""
+        names = {node.name for node in self.nodes}
+        return replace(self, findings=tuple(finding for finding in findings if finding.name in names))
 
     def node(self, name: str) -> PlannedNode:
         """The node of that name; PlanError where there is none."""

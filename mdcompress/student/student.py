@@ -20,6 +20,7 @@ from mdcompress.graph import (
     ActivationSpec,
     AffineSpec,
     Carries,
+    Finding,
     InputSpec,
     LayerSpec,
     NeuronModel,
@@ -172,6 +173,11 @@ class Student(nn.Module):
         return layer
 
     # ------------------------------------------------------------------ parts
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """What was read off the float network's code, where no class said it: neuron, line, equation."""
+        return self.plan.findings
 
     def synapse(self, name: str) -> QuantSynapse:
         """The synapse layer of that node."""

@@ -18,9 +18,11 @@ from intsnn.errors import MissingFileError
 from intsnn.files import write_atomically
 from mdcompress.adapters.state import state_names
 from mdcompress.errors import CheckpointError, MdcompressError
+from mdcompress.lifting import Lifted
 from mdcompress.planning import plan_from_json, plan_to_json
 from mdcompress.student.checkpoints import Loaded, differences, state_in
 from mdcompress.student.graph_text import graph_from_json, graph_to_json
+from mdcompress.student.norm_text import norms_to_json, set_norms
 from mdcompress.student.student import Student
 from mdcompress.student.torch_files import TORCH_SUFFIXES, read_torch
 from mdcompress.tracing.conventions import inner
@@ -35,14 +37,15 @@ def save_weights(network: nn.Module, path: str | Path, *, provenance: Mapping[st
     """Write a float network's state dict as safetensors, whole or not at all.
 
     Args:
-        network: float; of one inside torch.compile or DataParallel the weights have their own names.
+        network: float; of one inside the project's wrappers, its normal form, torch.compile or DataParallel the weights
+            have their own names.
         path: of the file, `.safetensors`; its folder must exist.
         provenance: what its header shall say besides the format, as text.
 
     Raises:
         MissingFileError: the folder does not exist.
     """
-    _write(Path(path), unwrapped(network).state_dict(), {"format": NETWORK_FORMAT, **(provenance or {})})
+    _write(Path(path), inner(unwrapped(network)).state_dict(), {"format": NETWORK_FORMAT, **(provenance or {})})
 
 
 def load_weights(network: nn.Module, path: str | Path) -> Loaded:
@@ -52,7 +55,7 @@ def load_weights(network: nn.Module, path: str | Path) -> Loaded:
     before its names (`module.`, `_orig_mod.`, `model.`, ...), beside other objects: what fits the network entirely is
     taken.
     Buffers that hold the state of neurons are left as they are, in the network as in the file. A network inside one of
-    the project's wrappers, torch.compile or DataParallel takes its own weights.
+    the project's wrappers, its normal form, torch.compile or DataParallel takes its own weights.
 
     Args:
         network: the network the weights belong to; changed in place.
@@ -77,6 +80,7 @@ def load_weights(network: nn.Module, path: str | Path) -> Loaded:
     expected = {name: tensor for name, tensor in own.state_dict().items() if name not in states}
     tensors, loaded = state_in(content, expected, path=path, without=states)
     _check_finite(path, tensors)
+    _require_known_numbers(network, tensors, path)
     restore(own, tensors, without=states)
     return loaded
 
@@ -96,6 +100,7 @@ def save_student(student: Student, path: str | Path, *, provenance: Mapping[str,
         "format": STUDENT_FORMAT,
         "graph": graph_to_json(student.graph),
         "plan": plan_to_json(student.plan),
+        **({} if (norms := norms_to_json(student)) is None else {"norms": norms}),
         **(provenance or {}),
     }
     _write(Path(path), student.state_dict(), metadata)
@@ -125,7 +130,9 @@ def load_student(path: str | Path) -> Student:
     try:
         graph, plan = graph_from_json(metadata["graph"]), plan_from_json(metadata["plan"])
         student = Student(graph, plan)
-    except (LookupError, ValidationError, MdcompressError, AssertionError) as error:
+        if "norms" in metadata:  # files of versions before have none
+            set_norms(student, metadata["norms"])
+    except (LookupError, AttributeError, ValidationError, MdcompressError, AssertionError) as error:
         raise CheckpointError(
             f"{path} holds a damaged description of its student: {error}", hints=["quantize again"]
         ) from error
@@ -221,6 +228,24 @@ def _opened(path: Path) -> Iterator[Any]:
 def _require_file(path: Path) -> None:
     if not path.is_file():
         raise MissingFileError(f"{path}: no such file", hints=["check the path of the weights"])
+
+
+def _require_known_numbers(network: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
+    """CheckpointError where a network in normal form would keep other numbers of its neurons than the file has."""
+    if not isinstance(network, Lifted):
+        return
+    own = dict(network.source.state_dict())
+    other = [
+        name
+        for name in sorted(network.constants & tensors.keys())
+        if own[name].shape != tensors[name].shape or not torch.equal(own[name].cpu(), tensors[name].to(own[name].dtype))
+    ]
+    if other:
+        raise CheckpointError(
+            f"{path} holds other numbers than those that were read off the network ({len(other)} tensors, {other[0]!r} "
+            "first)",
+            hints=["load the weights into your own network first, and take it into normal form afterwards"],
+        )
 
 
 def _check_finite(path: Path, tensors: Mapping[str, Tensor]) -> None:

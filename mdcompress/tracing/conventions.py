@@ -7,6 +7,7 @@ checked on what the pass gave it (`agreement`).
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from mdcompress.errors import TraceError
 from mdcompress.graph import SnnGraph
 from mdcompress.lifting import CALLINGS, Finding, Lifted, LiftError, lift
 from mdcompress.tracing import Failure, attempt, check_model, check_sample, trace, with_two_samples
+from mdcompress.tracing.step_count import own_steps
 from mdcompress.tracing.unwrapping import uncompiled, unwrapped
 from mdcompress.tracing.wrappers import BatchFirst, Stepped, StillImage
 
@@ -65,7 +67,7 @@ def fit(network: nn.Module, sample: Tensor, *, adapters: Sequence[Adapter] = ())
         for candidate, convention in _candidates(network, adapters):
             match attempt(candidate, sample, adapters=adapters):
                 case SnnGraph() as graph:
-                    return Fitted(candidate, graph, convention)
+                    return Fitted(candidate, graph, convention, _findings(candidate))
                 case Failure() as failure:
                     failures.append((failure, convention))
                 case other:
@@ -81,7 +83,8 @@ def _lifted(network: nn.Module, sample: Tensor, otherwise: TraceError) -> Fitted
     """The network in normal form, by the first way of calling it that can be read.
 
     Raises:
-        TraceError: that of the way that came furthest; `otherwise` where the network ran in none.
+        TraceError: that of the way that came furthest; `otherwise` where the network ran in none. Where it can be read
+            with another number of steps, which it makes by itself, the error says so.
     """
     errors: list[LiftError] = []
     memoryless: Fitted | None = None
@@ -102,6 +105,7 @@ def _lifted(network: nn.Module, sample: Tensor, otherwise: TraceError) -> Fitted
         memoryless = memoryless or found  # steps may have been taken for samples: another way shows a memory
     if memoryless is not None and not any(error.has_memory for error in errors):
         return memoryless
+    _require_own_steps(network, x)
     ran = [error for error in errors if error.ran]
     if not ran or _has_known_neurons(network):
         raise otherwise
@@ -115,6 +119,29 @@ def _has_known_neurons(network: nn.Module) -> bool:
         return bool(find_neurons(network))
     except TraceError:
         return True
+
+
+def _require_own_steps(network: nn.Module, x: Tensor) -> None:
+    """TraceError where the network cannot be read because it makes another number of steps than x [T, N, ...] has."""
+    for calling in CALLINGS:
+        steps = None if calling.by_step else own_steps(network, x, calling)
+        if steps is None or steps == len(x):
+            continue
+        own = x.repeat(math.ceil(steps / len(x)), *(1 for _ in x.shape[1:]))[:steps]
+        try:
+            with uncompiled():
+                lift(network, own, calling)
+        except LiftError:
+            continue
+        raise TraceError(
+            f"the sample must have as many steps as the network makes, {steps} (it has {len(x)})",
+            hints=[f"in a recipe `data: {{time_steps: {steps}}}` (--set data.time_steps={steps})"],
+        )
+
+
+def _findings(network: nn.Module) -> tuple[Finding, ...]:
+    """What was read of a network that is in normal form already."""
+    return network.findings if isinstance(network, Lifted) else ()
 
 
 def inner(network: nn.Module) -> nn.Module:

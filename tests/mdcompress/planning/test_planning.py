@@ -16,6 +16,7 @@ from mdcompress.errors import CheckpointError, PlanError
 from mdcompress.graph import (
     AddSpec,
     Carries,
+    Finding,
     FlattenSpec,
     InputSpec,
     NeuronModel,
@@ -578,6 +579,17 @@ def test_json_of_a_plan_reads_back_equal(name: str) -> None:
     assert again == planned
     assert plan_to_json(again) == plan_to_json(planned)
     assert again.nodes[1].kind == "synapse"
+
+
+def test_findings_are_kept_and_files_without_them_are_read() -> None:
+    planned = plan(recipe(), PLAIN)
+    assert "findings" not in plan_to_json(planned) and "findings" not in plan_to_yaml(planned)
+    found = Finding("lif1", "net.py:3", "h = 0.5*v + x")
+    read = planned.with_findings([found, Finding("of no node", "net.py:4", "")])
+    assert read.findings == (found,)
+    assert plan_from_json(plan_to_json(read)) == read
+    tree = parse_tree(plan_to_yaml(read), "plan.yaml")
+    assert tree.at(("findings",)) == [{"name": "lif1", "place": "net.py:3", "words": "h = 0.5*v + x"}]
 
 
 @pytest.mark.parametrize(

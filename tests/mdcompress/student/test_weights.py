@@ -21,6 +21,7 @@ from mdcompress.recipe import Recipe
 from mdcompress.student import Student
 from mdcompress.student.lowering import lower
 from mdcompress.student.weights import load_student, load_weights, restore, save_student, save_weights
+from mdcompress.tracing import BatchFirst, Stepped, StillImage
 from mdcompress.zoo import digits_snn
 
 
@@ -319,3 +320,41 @@ def test_names_of_which_only_some_are_wrapped_are_an_error(tmp_path: Path) -> No
     torch.save(tensors, tmp_path / "half.pt")
     with pytest.raises(CheckpointError, match=f"not known: module.{names[0]}"):
         load_weights(digits_snn(channels=4), tmp_path / "half.pt")
+
+
+# --- norms -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_student_keeps_eps_and_momentum_of_its_norms(tmp_path: Path) -> None:
+    own = network()
+    for norm in own.modules():
+        if isinstance(norm, nn.BatchNorm2d):
+            norm.eps, norm.momentum = 0.5, 0.3
+    student = compress(own, data(), "8bit", [data()])
+    save_student(student, tmp_path / "student.safetensors")
+    again = load_student(tmp_path / "student.safetensors")
+    assert lower(again) == lower(student)
+    norms = [norm for norm in again.modules() if isinstance(norm, nn.BatchNorm2d)]
+    assert {(norm.eps, norm.momentum) for norm in norms} == {(0.5, 0.3)} and norms
+
+
+def test_norms_of_torchs_defaults_write_nothing(student: Student, tmp_path: Path) -> None:
+    save_student(student, tmp_path / "student.safetensors")
+    with safe_open(tmp_path / "student.safetensors", framework="pt") as file:
+        assert "norms" not in file.metadata()
+
+
+def test_damaged_norms_of_a_student_are_refused(student: Student, tmp_path: Path) -> None:
+    path = tmp_path / "student.safetensors"
+    save_student(
+        student, path, provenance={"norms": '{"nowhere": {"eps": 1.0, "momentum": 0.1, "follows_batches": true}}'}
+    )
+    with pytest.raises(CheckpointError, match="damaged description"):
+        load_student(path)
+
+
+@pytest.mark.parametrize("wrapper", [Stepped, BatchFirst, StillImage])
+def test_a_wrapped_network_is_saved_under_its_own_names(wrapper: type[nn.Module], tmp_path: Path) -> None:
+    own = network()
+    save_weights(wrapper(own), tmp_path / "network.safetensors")
+    assert load_file(tmp_path / "network.safetensors").keys() == own.state_dict().keys()
