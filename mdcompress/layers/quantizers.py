@@ -38,6 +38,8 @@ _SMALLEST_SCALE = 1e-10  # a channel of zeros still has a scale
 _RANGE_CANDIDATES = 96  # fractions of the largest absolute weight tried by the least-squares search
 _SMALLEST_RANGE = 0.05  # the last of them
 _POWER_CANDIDATES = 6  # powers of two from the largest weight's down: 2^-5 is below the smallest range
+_EXACT = 1e-10  # of the weights' squares: what float32 loses of weights that are integers times a scale
+_ON_GRID, _ON_GRID_LEAST = 1e-4, 8  # how far from an integer such a weight may lie; weights that are no chance
 _WITHIN = 0.49  # how far from an integer a weight may lie that shall round to it, whatever float32 makes of it
 
 BrevitasLayer: TypeAlias = qnn.QuantConv1d | qnn.QuantConv2d | qnn.QuantConv3d | qnn.QuantLinear
@@ -161,6 +163,7 @@ def set_integer_weight(layer: BrevitasLayer, policy: WeightPolicy, values: Tenso
 def least_squares_scale(rows: Tensor, policy: WeightPolicy) -> Tensor:
     """For each row the scale s that minimises sum (w - s*clip(round(w/s)))^2 over a grid of ranges, shape [rows].
 
+    Weights that are integers times a scale already, as those of a Brevitas layer, keep it where the policy holds them.
     One bit: s = mean|w| is the closed form (Rastegari et al. 2016, eq. 6).
     """
     if policy.bit_width == 1:
@@ -171,7 +174,22 @@ def least_squares_scale(rows: Tensor, policy: WeightPolicy) -> Tensor:
     for scale in _candidate_scales(first, policy):
         error = (rows - _fake_quantize(rows, scale[:, None], policy)).square().sum(dim=1)
         best, least = torch.where(error < least, scale, best), torch.minimum(error, least)
+    inexact = least > _EXACT * rows.square().sum(dim=1)
+    if policy.scale == "float" and policy.bit_width != 1 and bool(inexact.any()):
+        own = _own_scale(rows, weight_limits(policy)[1])
+        best = torch.where(inexact & (own > 0), own, best)
     return best
+
+
+def _own_scale(rows: Tensor, largest: int) -> Tensor:
+    """The scale of which all weights of a row are integers up to `largest`, the largest such; 0 where there is none."""
+    reach = rows.abs().amax(dim=1)
+    found = torch.zeros_like(reach)
+    for integer in range(largest, 0, -1):
+        levels = rows / (reach / integer).clamp_min(_SMALLEST_SCALE)[:, None]
+        on_grid = (levels - levels.round()).abs().amax(dim=1) <= _ON_GRID
+        found = torch.where(on_grid, reach / integer, found)
+    return torch.where((rows != 0).sum(dim=1) >= _ON_GRID_LEAST, found, torch.zeros_like(found))
 
 
 def _candidate_scales(first: Tensor, policy: WeightPolicy) -> Iterator[Tensor]:

@@ -230,3 +230,22 @@ def test_a_learned_membrane_scale_has_a_gradient_and_a_calibrated_one_has_none()
     assert [float(gradient(p)) for p in learned.parameters()] == [pytest.approx(balanced)]
     calibrated = MembraneQuantizer(MembranePolicy(scale="calibrated"), initial_range=1.0)
     assert not calibrated.scale().requires_grad
+
+
+@pytest.mark.parametrize("bits", [4, 6, 8])
+def test_weights_that_are_integers_times_a_scale_keep_them(bits: int) -> None:
+    """Of 4 bits, as a Brevitas layer leaves them: row 0 reaches 7, row 1 only 5; row 2 is no such row."""
+    generator = torch.Generator().manual_seed(0)
+    integers = torch.randint(-4, 5, (3, 12), generator=generator).float()
+    integers[0, 0], integers[1, 0] = 7.0, -5.0
+    scales = torch.tensor([0.0173, 0.31, 1.0])
+    rows = integers * scales[:, None]
+    rows[2] = torch.randn(12, generator=generator)
+    policy = WeightPolicy(bit_width=bits, range="mse")
+    found = least_squares_scale(rows, policy)
+    for row in (0, 1):
+        levels = rows[row] / found[row]
+        assert torch.allclose(levels, levels.round(), atol=1e-4)
+        assert levels.abs().max() <= weight_limits(policy)[1]
+        assert torch.equal(levels.round(), integers[row]) or bits > 4
+    assert not torch.allclose(rows[2] / found[2], (rows[2] / found[2]).round(), atol=1e-2)
