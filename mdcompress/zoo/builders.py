@@ -22,6 +22,11 @@ def build_network(builder: str) -> nn.Module:
         UsageError: a part of the path is wrong; it is named.
     """
     module_name, _, name = builder.partition(":")
+    if module_name.endswith(".py"):
+        raise UsageError(
+            f"a network is named as module:function, not by its file (got {builder!r})",
+            hints=[f"from the folder that holds the file: {Path(module_name).stem}:{name or 'build'}"],
+        )
     if not all(part.isidentifier() for part in [*module_name.split("."), name]):
         raise UsageError(
             f"a network is named as module:function (got {builder!r})", hints=["for example mdcompress.zoo:digits_snn"]

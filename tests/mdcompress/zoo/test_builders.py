@@ -62,6 +62,7 @@ def test_a_file_in_the_current_folder_is_found(folder: Path, name: str) -> None:
     ("builder", "says", "hint"),
     [
         ("own_network", "named as module:function (got 'own_network')", "mdcompress.zoo:digits_snn"),
+        ("own_network.py:make", "not by its file (got 'own_network.py:make')", "own_network:make"),
         ("own_network:", "named as module:function", "for example"),
         (":make", "named as module:function", "for example"),
         (".own_network:make", "named as module:function", "for example"),
