@@ -147,14 +147,23 @@ def _read(
         "comparator": neuron.comparator if spike == "binary" else f"at most {most}",
         "floor": "none" if floor == "none" else "some",
     }
-    if found["reset"] == "hard":
-        found["reset value"] = _ratio(reset_value, threshold)
+    if found["reset"] == "hard":  # a floor after the reset, or before the next spike, lifts what lies below it
+        found["reset value"] = _lifted(_ratio(reset_value, threshold), _ratio(neuron.floor_value, threshold), floor)
     if reset == "soft":
         amount = _ratio(neuron.soft_amount, threshold)
         found["taken off"] = amount if timing == "after_leak" else _product(neuron.decay, amount)
     if floor != "none":
         found["floor value"] = _ratio(neuron.floor_value, threshold)
     return found
+
+
+def _lifted(values: tuple[float, ...], floors: tuple[float, ...], floor: str) -> tuple[float, ...]:
+    """Reset values that an after-reset floor has been applied to."""
+    if floor != "after_reset":
+        return values
+    width = max(len(values), len(floors))
+    wide = (each * (width // len(each)) for each in (values, floors))
+    return tuple(max(pair) for pair in zip(*wide, strict=True))
 
 
 def _ratio(value: Values, threshold: Values) -> tuple[float, ...]:
