@@ -186,9 +186,8 @@ class Context:
             sign = sign * 1000003 + torch.where(held, self.cells.sign[own], 1)
             clash = (sample >= 0) & (samples >= 0) & (sample != samples)
             sample = torch.where(clash | (sample == MIXED) | (samples == MIXED), MIXED, torch.maximum(sample, samples))
-        own = slice(op.base, op.base + op.size)
-        self.cells.step[own], self.cells.sample[own] = step.reshape(-1), sample.reshape(-1)
-        self.cells.sign[own] = sign.reshape(-1)
+        self.cells.step[op.span], self.cells.sample[op.span] = step.reshape(-1), sample.reshape(-1)
+        self.cells.sign[op.span] = sign.reshape(-1)
 
 
 def _flat(operand: Operand) -> Tensor:

@@ -7,7 +7,6 @@ them. So it does not matter how it was written: a norm by hand, a straight-throu
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 
 import torch
@@ -16,7 +15,7 @@ from torch import Tensor, nn
 from mdcompress.adapters.simulation import simulate
 from mdcompress.errors import TraceError
 from mdcompress.graph import NeuronModel
-from mdcompress.lifting.cells import REDUCED, Arrangement, Pattern
+from mdcompress.lifting.cells import REDUCED, Arrangement, Pattern, digest, sign_of
 from mdcompress.lifting.context import Context
 from mdcompress.lifting.encoders import take_out
 from mdcompress.lifting.identify import impulse_poles, snap
@@ -68,7 +67,7 @@ def resolve(context: Context, labels: Tensor, *, running: bool = False) -> None:
 
 
 def _resolve_op(context: Context, op: Op, *, running: bool) -> None:
-    labels = torch.arange(op.base, op.base + op.size).reshape(op.shape)
+    labels = op.cells
     rows = context.rows(labels, op.place, "an expression")
     found = slots(context.cells, labels, context.is_leaf)
     leaves = [each.reshape(-1)[rows.order] for each in found]
@@ -118,7 +117,7 @@ def _affine(context: Context, labels: Tensor, rows: Arrangement, leaves: list[Te
     size = max([float(w.abs().max()) for w in weights] + [1e-30])
     kept = [(cells, w) for cells, w in zip(leaves, weights, strict=True) if float(w.abs().max()) > 1e-12 * size]
     for values_of_row in [w for _, w in kept] + [bias]:
-        for step in rows.steps.unique().tolist():
+        for step in torch.unique(rows.steps).tolist():
             own = values_of_row[rows.steps == step]
             if bool((own - own[:1]).abs().max() > _NEAR * size):
                 return None
@@ -127,8 +126,8 @@ def _affine(context: Context, labels: Tensor, rows: Arrangement, leaves: list[Te
 
 def _draw(context: Context, cells: Tensor, generator: torch.Generator, draw: int) -> Tensor:
     """Values for leaves: 0 and 1 for spikes, any number for currents."""
-    held = cells[cells >= 0].unique()
-    nodes = context.cells.node[held].unique().tolist()
+    held = torch.unique(cells[cells >= 0])
+    nodes = torch.unique(context.cells.node[held]).tolist()
     if all(node in context.spiking for node in nodes):
         values = torch.randint(0, 2, held.shape, generator=generator).double()
     else:
@@ -138,7 +137,7 @@ def _draw(context: Context, cells: Tensor, generator: torch.Generator, draw: int
 
 
 def _snapped(values: Tensor) -> Tensor:
-    kinds, back = values.reshape(-1).unique(return_inverse=True)
+    kinds, back = torch.unique(values.reshape(-1), return_inverse=True)
     if len(kinds) > 4096:
         return values
     return torch.tensor([snap(value) for value in kinds.tolist()], dtype=torch.float64)[back].reshape(values.shape)
@@ -187,7 +186,7 @@ def _resolve_sum(context: Context, op: Op, affine: _Affine, *, running: bool) ->
         "sum",
         reduced,
         *(pattern.key for pattern in patterns),
-        _digest(*(t.weight[0] for t in affine.terms), affine.bias[0]),
+        digest(*(t.weight[0] for t in affine.terms), affine.bias[0]),
     )
     node = context.keys.get(key)
     if node is None:
@@ -243,7 +242,7 @@ def _per_channel(
     channels = shape[0] if shape else 1
     scale = weight.reshape(channels, -1)[:, 0]
     shift = torch.zeros(channels) if bias is None else bias.reshape(channels, -1)[:, 0]
-    key = ("scale", read, _digest(scale, shift))
+    key = ("scale", read, digest(scale, shift))
     if key in context.keys:
         return context.keys[key]
     kinds: dict[int, type[nn.Module]] = {1: nn.BatchNorm1d, 2: nn.BatchNorm1d, 3: nn.BatchNorm2d, 4: nn.BatchNorm3d}
@@ -258,7 +257,11 @@ def _per_channel(
     if reduced:
         context.reduced.add(number)
     source = read.moves[0].node
-    plain = len(read.moves) == 1 and context.shapes[source] == shape and read == context.gathered(whole(source, shape), op.place)
+    plain = (
+        len(read.moves) == 1
+        and context.shapes[source] == shape
+        and read == context.gathered(whole(source, shape), op.place)
+    )
     if bias is None and plain and source in context.spiking and bool((scale > 0).all()):
         context.scales[number] = (source, weight.reshape(-1))
     return number
@@ -305,7 +308,7 @@ def _turned(affine: _Affine, axis: int) -> tuple[Arrangement, _Affine]:
 
 def _resolve_product(context: Context, op: Op, labels: Tensor, rows: Arrangement, leaves: list[Tensor]) -> None:
     """a*b, (1 - a)*b or a + b - a*b of spikes."""
-    nodes = [context.cells.node[cells[cells >= 0]].unique().tolist() for cells in leaves]
+    nodes = [torch.unique(context.cells.node[cells[cells >= 0]]).tolist() for cells in leaves]
     spikes = [all(node in context.spiking for node in each) for each in nodes]
     if len(leaves) != 2 or not all(spikes):
         raise _not_linear(context, op, leaves, spikes)
@@ -316,7 +319,7 @@ def _resolve_product(context: Context, op: Op, labels: Tensor, rows: Arrangement
     for a in (0.0, 1.0):
         for b in (0.0, 1.0):
             memory[leaves[0].clamp(min=0)], memory[leaves[1].clamp(min=0)] = a, b
-            table[a, b] = program.run(memory).unique().tolist()
+            table[a, b] = torch.unique(program.run(memory)).tolist()
     if any(len(found) != 1 for found in table.values()):
         raise _not_linear(context, op, leaves, spikes)
     truth = {key: found[0] for key, found in table.items()}
@@ -352,7 +355,9 @@ def _resolve_product(context: Context, op: Op, labels: Tensor, rows: Arrangement
 
 def _not_linear(context: Context, op: Op, leaves: list[Tensor], spikes: list[bool]) -> TraceError:
     names = {
-        context.names.get(int(node), "") for cells in leaves for node in context.cells.node[cells].unique().tolist()
+        context.names.get(int(node), "")
+        for cells in leaves
+        for node in torch.unique(context.cells.node[cells]).tolist()
     }
     read = ", ".join(sorted(repr(name) for name in names if name)) or "the input"
     state = [
@@ -385,7 +390,7 @@ def _resolve_over_time(context: Context, op: Op, affine: _Affine, *, running: bo
     rows = affine.rows
     where = rows.steps == last
     for term in affine.terms:
-        steps = context.cells.step[term.cells[where]].unique().tolist()
+        steps = torch.unique(context.cells.step[term.cells[where]]).tolist()
         if len(steps) != 1 or steps[0] in by_step or steps[0] < 0:
             raise _over_time(context, op, affine)
         by_step[int(steps[0])] = _Term(term.cells[where], term.weight[where])
@@ -516,7 +521,7 @@ def _alias(context: Context, op: Op, rows: Arrangement, pattern: Pattern) -> Non
     cells = op.base + rows.order
     context.cells.node[cells] = pattern.nodes.expand(len(rows.order), -1)
     context.cells.place[cells] = pattern.places.expand(len(rows.order), -1)
-    context.cells.sign[cells] = (pattern.nodes + 1) * 1000003 + pattern.places * 7919 + 17
+    context.cells.sign[cells] = sign_of(pattern.nodes, pattern.places)
     context.cells.step[cells], context.cells.sample[cells] = (
         rows.steps[:, None].expand_as(cells),
         rows.samples[:, None].expand_as(cells),
@@ -540,10 +545,3 @@ def _inherit(context: Context, number: int, patterns: list[Pattern], *, reduced:
         context.reduced.add(number)
     if counts and all(source in context.spiking for pattern in patterns for source in pattern.sources):
         context.spiking.add(number)
-
-
-def _digest(*parts: Tensor) -> bytes:
-    found = hashlib.blake2b(digest_size=16)
-    for part in parts:
-        found.update(part.contiguous().numpy().tobytes())
-    return found.digest()

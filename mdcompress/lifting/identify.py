@@ -274,7 +274,9 @@ def _resets(found: Recurrence, base: _Numbers) -> Iterator[_Numbers]:
 def _worth(found: Recurrence) -> Tensor:
     """What a current of 1 in every input is worth, beside one in the first that is there at step 0."""
     k = [_impulse(found, each)[1 if late else 0] for each, late in enumerate(found.late) if found.steps > 1 or not late]
-    first = max((each for each, late in enumerate(found.late) if not late), key=lambda each: float(k[each].abs().mean()))
+    first = max(
+        (each for each, late in enumerate(found.late) if not late), key=lambda each: float(k[each].abs().mean())
+    )
     return torch.stack(k).sum(0) / k[first]
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from mdcompress.errors import TraceError
-from mdcompress.lifting.cells import REDUCED, STILL, Arrangement, Pattern
+from mdcompress.lifting.cells import REDUCED, STILL, Arrangement, Pattern, digest
 from mdcompress.lifting.context import Context
 from mdcompress.lifting.expressions import per_channel, resolve
 from mdcompress.lifting.network import LayerNode, LiftedNode, ProductNode, StepNormNode, TimeNode, TotalNode
@@ -134,8 +134,8 @@ def _convolution(context: Context, op: Op) -> None:
         )
     sizes = tuple(tuple(value[axis] for axis in kept) for value in (stride, padding, dilation))
     module_name = name.removesuffix(".weight") if name else op.place.module
-    key = ("conv", name or _digest(values), None if bias is None else context.parameters.name(bias) or _digest(bias.value),
-           sizes, tuple(output_padding), transposed, groups, pads, _digest(heights))  # fmt: skip
+    key = ("conv", name or digest(values), None if bias is None else context.parameters.name(bias) or digest(bias.value),
+           sizes, tuple(output_padding), transposed, groups, pads, digest(heights))  # fmt: skip
 
     def make() -> LiftedNode:
         reads = context.gathered(pattern, op.place)
@@ -314,17 +314,20 @@ def _added_bias(context: Context, op: Op, weight: Operand) -> tuple[Op, Operand]
     if not names[0] or names[0].rpartition(".")[0] != names[1].rpartition(".")[0] or not names[1]:
         return None
     (tracked,) = readers[0].tracked
-    whole = tracked.labels is not None and torch.equal(
-        tracked.labels.reshape(-1), torch.arange(op.base, op.base + op.size)
-    )
+    whole = tracked.labels is not None and torch.equal(tracked.labels.reshape(-1), op.cells.reshape(-1))
     return (readers[0], constants[0]) if whole and readers[0].shape[-1] == op.shape[-1] else None
 
 
 def _pass_on(context: Context, op: Op, added: Op) -> None:
     """Let the cells of the sum with the bias be those of the layer."""
-    held, own = slice(op.base, op.base + op.size), slice(added.base, added.base + added.size)
-    for table in (context.cells.node, context.cells.step, context.cells.sample, context.cells.place, context.cells.sign):
-        table[own] = table[held]
+    for table in (
+        context.cells.node,
+        context.cells.step,
+        context.cells.sample,
+        context.cells.place,
+        context.cells.sign,
+    ):
+        table[added.span] = table[op.span]
     context.passed.add(added.number)
 
 
@@ -336,8 +339,8 @@ def _linear(context: Context, op: Op, x: Operand, weight: Operand, bias: Operand
     pattern, heights = context.unscaled(pattern)
     name = context.parameters.name(weight_given)
     matrix = weight_given.value.t()
-    biased = None if bias is None else context.parameters.name(bias) or _digest(bias.value)
-    key = ("linear", name or _digest(matrix), biased, _digest(heights))
+    biased = None if bias is None else context.parameters.name(bias) or digest(bias.value)
+    key = ("linear", name or digest(matrix), biased, digest(heights))
     shape = (*pattern.shape[:-1], op.shape[1])
     width = x.shape[1]
     order = (rows.order[:, ::width] // width)[:, :, None] * op.shape[1] + torch.arange(op.shape[1])
@@ -348,7 +351,9 @@ def _linear(context: Context, op: Op, x: Operand, weight: Operand, bias: Operand
         if made is None:
             layer = nn.Linear(width, op.shape[1], bias=bias is not None, device="meta")
             layer.weight = _as_parameter(
-                context.parameters.tensor(weight_given, tuple(matrix.shape)) if name else matrix.to(context.parameters.dtype, copy=True)
+                context.parameters.tensor(weight_given, tuple(matrix.shape))
+                if name
+                else matrix.to(context.parameters.dtype, copy=True)
             )
             if heights is not None:
                 by_row = heights.reshape(-1, width)
@@ -459,8 +464,8 @@ def _batch_norm(context: Context, op: Op) -> None:
     if len(shape) not in _NORMS:
         raise TraceError(f"a batch norm reads samples {shape} ({op.place})", hints=["norm maps: [T*N, C, H, W]"])
     names = [None if each is None else context.parameters.name(each) for each in (mean, weight)]
-    key = ("norm", *(name or (None if each is None else _digest(each.value)) for name, each in zip(names, (mean, weight), strict=True)),
-           None if bias is None else context.parameters.name(bias) or _digest(bias.value), eps)  # fmt: skip
+    key = ("norm", *(name or (None if each is None else digest(each.value)) for name, each in zip(names, (mean, weight), strict=True)),
+           None if bias is None else context.parameters.name(bias) or digest(bias.value), eps)  # fmt: skip
     made = context.made.get(key)
     if made is None:
         norm = _NORMS[len(shape)](shape[0], eps=eps, affine=weight is not None, device="meta")
@@ -497,7 +502,9 @@ def _next_step(context: Context, made: str, pattern: Pattern, rows: Arrangement)
         return None
     for number in context.norm_runs.get(pattern.key, []):
         node = context.nodes[number]
-        modules = node.modules if isinstance(node, StepNormNode) else (node.module,) if isinstance(node, LayerNode) else ()
+        modules = (
+            node.modules if isinstance(node, StepNormNode) else (node.module,) if isinstance(node, LayerNode) else ()
+        )
         step = len(modules)
         if modules[0].rpartition(".")[0] != parent or steps not in ({step}, {STILL}) or step >= context.steps:
             continue
@@ -711,12 +718,11 @@ def _fold_time(context: Context, op: Op, x: Operand, timed: list[int], own: list
         inner = context.cells.append(op.name, (x, tuple(own), True), torch.sum, _like(op, inner_shape))
         step = context.cells.step[labels.clamp(min=0)].amax(own, keepdim=True)
         sample = context.cells.sample[labels.clamp(min=0)].amax(own, keepdim=True)
-        held = slice(inner.base, inner.base + inner.size)
-        context.cells.step[held], context.cells.sample[held] = step.reshape(-1), sample.reshape(-1)
+        context.cells.step[inner.span], context.cells.sample[inner.span] = step.reshape(-1), sample.reshape(-1)
         folded = Op(inner.number, op.name, (x, tuple(own), True), {}, inner.base, inner_shape, op.place)
         context.cells.ops[inner.number] = folded
         _reduction(context, folded)
-        labels, values = torch.arange(inner.base, inner.base + inner.size).reshape(inner_shape), None
+        labels, values = inner.cells, None
     (axis,) = timed
     parts = labels.unbind(axis)
     kept = parts[0].shape
@@ -755,7 +761,7 @@ def _maximum(context: Context, op: Op) -> None:
     resolve(context, x.labels, running=True)
     rows = context.rows(x.labels, op.place, "a maximum")
     pattern = context.cells.pattern(x.labels, x.value, rows)
-    if pattern is None or sorted(rows.steps.unique().tolist()) != list(range(context.steps)):
+    if pattern is None or sorted(torch.unique(rows.steps).tolist()) != list(range(context.steps)):
         raise TraceError(f"a maximum is taken over some steps ({op.place})", hints=["take it over all steps"])
     first = rows.samples[rows.steps == 0]
     order = torch.arange(op.size).reshape(op.shape)
@@ -783,10 +789,6 @@ def _each(value: Any, rank: int) -> tuple[Any, ...]:
 
 def _as_parameter(values: Tensor) -> nn.Parameter:
     return values if isinstance(values, nn.Parameter) else nn.Parameter(values.detach(), requires_grad=False)
-
-
-def _digest(values: Tensor | None) -> bytes:
-    return b"" if values is None else values.contiguous().numpy().tobytes()
 
 
 def _like(op: Op, shape: torch.Size) -> Op:

@@ -20,6 +20,7 @@ from mdcompress.lifting.network import Form, InputNode, Lifted
 from mdcompress.lifting.proof import prove
 from mdcompress.lifting.spikes import Spikes
 from mdcompress.lifting.tape import Operand, Place, Recording, Tape, unread_values
+from mdcompress.lifting.words import REPORT
 
 _CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict, nn.ParameterList, nn.ParameterDict)
 
@@ -116,7 +117,7 @@ def lift(network: nn.Module, x: Tensor, calling: Calling) -> Lifted:
     except Exception as error:
         fault = TraceError(
             f"the reading of the network fails ({type(error).__name__}: {error})",
-            hints=["report it, with the network's forward; a neuron that describes itself needs no reading"],
+            hints=[REPORT],
         )
         raise LiftError(fault, reached, has_memory=False) from error
     lifted.at_once = any(neuron.at_once for neuron in neurons)
@@ -128,7 +129,7 @@ def _prove_again(lifted: Lifted, network: nn.Module, x: Tensor, calling: Calling
     if noisy:
         return
     generator = torch.Generator().manual_seed(3)
-    steps, batch = x.shape[:2]
+    steps = x.shape[0]
     still = calling.arrange(x).numel() != x.numel()
     other = x.detach().cpu().double()
     flat = other[:1] if still else other
@@ -147,7 +148,6 @@ def _prove_again(lifted: Lifted, network: nn.Module, x: Tensor, calling: Calling
             "the network computes something else for other input than what was read off one pass",
             hints=["a graph is the same for all data: the network may choose by values, or keep state between calls"],
         )
-    del batch
 
 
 def _require_unread(network: nn.Module, given: Tensor, calling: Calling, place: Place) -> None:
@@ -185,17 +185,16 @@ def _rested(network: nn.Module) -> nn.Module:
 def _same_weights(one: nn.Module, other: nn.Module) -> bool:
     """Whether two modules have the same parameters, and layers of torch the same buffers too."""
     layer = any(base.__module__.startswith("torch.nn.modules") and base not in _NO_LAYERS for base in type(one).__mro__)
-    held, others = (dict(module.named_parameters(recurse=False)) for module in (one, other))
-    if layer:
-        held, others = (
-            {**own, **dict(module.named_buffers(recurse=False))} for own, module in ((held, one), (others, other))
-        )
+
+    def weights(module: nn.Module) -> dict[str, Tensor]:
+        buffers = dict(module.named_buffers(recurse=False)) if layer else {}
+        return {**dict(module.named_parameters(recurse=False)), **buffers}
+
+    held, others = weights(one), weights(other)
     return held.keys() == others.keys() and all(torch.equal(held[name], others[name]) for name in held)
 
 
-def _require_own_steps(
-    copy: nn.Module, given: Tensor, calling: Calling, spikes: Spikes, *, noisy: bool
-) -> None:
+def _require_own_steps(copy: nn.Module, given: Tensor, calling: Calling, spikes: Spikes, *, noisy: bool) -> None:
     """TraceError where a network that takes one step was given all of them as a batch: it keeps its state.
 
     Its neurons then seem to have no memory, and the same call once more gives another answer.

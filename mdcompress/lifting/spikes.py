@@ -91,7 +91,7 @@ class Spikes:
         given = op
         comparison, op = self._upward(comparison, op)
         context, difference = self._context, comparison.difference
-        labels = torch.arange(difference.base, difference.base + difference.size).reshape(difference.shape)
+        labels = difference.cells
         root, path = self._root(difference)
         if self._is_mask(comparison):
             return False
@@ -107,13 +107,13 @@ class Spikes:
         program = Program(context.cells, cells[0, :1], self._is_source)
         leaves = set(context.cells.owning(program.leaves))
         between = {each.number for each in program.ops}
-        steps = rows.steps.unique().tolist()
+        steps = torch.unique(rows.steps).tolist()
         if len(steps) > 1:
             self._all_at_once(op, comparison, rows)
             return True
         still = steps[0] == STILL or self._begins_still(program)
         neuron, step = self._of(op, comparison, rows, leaves, between, steps[0], still=still)
-        where = root.unique()
+        where = torch.unique(root)
         neuron.differences[step] = cells
         neuron.difference_ops[step] = difference.number
         neuron.paths[step] = frozenset(path)
@@ -194,9 +194,7 @@ class Spikes:
         )
         fitting = [(neuron, at) for neuron, at in linked if neuron.shape == rows.shape]
         same = [(neuron, at) for neuron, at in fitting if neuron.place == op.place] or [
-            (neuron, at)
-            for neuron, at in fitting
-            if neuron.place.module == op.place.module and neuron.inputs == inputs
+            (neuron, at) for neuron, at in fitting if neuron.place.module == op.place.module and neuron.inputs == inputs
         ]
         if still:
             chosen = same[-1:]
@@ -262,7 +260,7 @@ class Spikes:
         """A comparison of all steps in one call: a neuron without memory."""
         neuron = self._new(op, comparison, rows, frozenset())
         neuron.at_once = True
-        for step in rows.steps.unique().tolist():
+        for step in torch.unique(rows.steps).tolist():
             own = rows.steps == step
             neuron.differences[int(step)] = comparison.difference.base + rows.order[own]
             neuron.difference_ops[int(step)] = comparison.difference.number
@@ -278,15 +276,13 @@ class Spikes:
         slope, _ = self._line(difference, root)
         if comparison.spike != "binary" or not bool((slope < 0).all()):
             return comparison, op
-        turned = self._minus(op, 0.0, Operand(_own_cells(difference), None))
+        turned = self._minus(op, 0.0, Operand(difference.cells, None))
         fires = torch.gt if comparison.comparator == "ge" else torch.ge
-        above = Operand(_own_cells(turned), None)
+        above = Operand(turned.cells, None)
         spikes = context.cells.append("gt", (above,), lambda d: fires(d, 0.0).double(), op)
-        held = slice(op.base, op.base + op.size)
-        own = slice(spikes.base, spikes.base + spikes.size)
-        context.cells.values[own] = 1.0 - context.cells.values[held]
+        context.cells.values[spikes.span] = 1.0 - context.cells.values[op.span]
         context.cells.ops[op.number] = replace(
-            op, name="rsub", arguments=(Operand(_own_cells(spikes), None),), options={}, evaluate=lambda s: 1.0 - s
+            op, name="rsub", arguments=(Operand(spikes.cells, None),), options={}, evaluate=lambda s: 1.0 - s
         )
         return _Comparison(turned, "gt" if comparison.comparator == "ge" else "ge"), spikes
 
@@ -326,7 +322,7 @@ class Spikes:
     def _root(self, op: Op) -> tuple[Tensor, list[int]]:
         """The cells below all factors and constants, the membrane as the user's code holds it; the operators between."""
         context = self._context
-        labels = torch.arange(op.base, op.base + op.size)
+        labels = op.cells.reshape(-1)
         path: list[int] = []
         while True:
             owners = context.cells.owning(labels)
@@ -354,7 +350,7 @@ class Spikes:
     def _line(self, difference: Op, root: Tensor) -> tuple[Tensor, Tensor]:
         """The difference as slope * root + offset, for each element."""
         context = self._context
-        targets = torch.arange(difference.base, difference.base + difference.size)
+        targets = difference.cells.reshape(-1)
         owners = {number for number in context.cells.owning(root)}
         program = Program(context.cells, targets, lambda number: number in owners)
         memory = program.memory()
@@ -449,7 +445,9 @@ class Spikes:
             if cell in before:
                 continue
             (reader,) = context.cells.owning(torch.tensor([cell]))
-            for number in context.cells.owning(torch.tensor([each for each in read if each in fresh], dtype=torch.int64)):
+            for number in context.cells.owning(
+                torch.tensor([each for each in read if each in fresh], dtype=torch.int64)
+            ):
                 found.setdefault(number, set()).add(reader)
         return found
 
@@ -459,7 +457,7 @@ class Spikes:
         if context.is_resolved(number):
             return
         try:
-            resolve(context, _own_cells(context.cells.ops[number]))
+            resolve(context, context.cells.ops[number].cells)
         except TraceError:
             return  # the neuron's own reading will say what it is
 
@@ -488,15 +486,14 @@ class Spikes:
                 continue
             count, take_back = len(context.shapes), context.try_out()
             try:
-                resolve(context, torch.arange(op.base, op.base + op.size))
+                resolve(context, op.cells.reshape(-1))
             except TraceError:
                 take_back()
                 continue
             made = int(context.cells.node[op.base])
             if made not in known or made >= count:
-                own = slice(op.base, op.base + op.size)
-                context.cells.node[own] = -1
-                context.cells.place[own] = -1
+                context.cells.node[op.span] = -1
+                context.cells.place[op.span] = -1
                 take_back()
 
     def _owners_at(self, operand: Operand) -> list[int]:
@@ -592,7 +589,7 @@ class Spikes:
         for step, own in enumerate(by_step):
             for node, arrays in own.items():
                 for each in arrays:
-                    at = {int(s) for s in context.cells.step[each[each >= 0]].unique().tolist()}
+                    at = {int(s) for s in torch.unique(context.cells.step[each[each >= 0]]).tolist()}
                     if len(at) != 1:
                         raise TraceError(f"a neuron mixes steps ({neuron.place})", hints=["one step after the other"])
                     when = at.pop()
@@ -743,7 +740,7 @@ class Spikes:
         if bias is not None:
             shift = bias.detach().double() * torch.tensor(channel_values(model.input_gain), dtype=torch.float64)
             drive = torch.tensor(channel_values(model.drive), dtype=torch.float64) - shift
-            model = replace(model, drive=tuple(drive.tolist()) if len(drive.unique()) > 1 else float(drive[0]))
+            model = replace(model, drive=tuple(drive.tolist()) if len(torch.unique(drive)) > 1 else float(drive[0]))
         return replace(model, recurrent="recurrent"), layer
 
     def _unread(self, neuron: Neuron, unread: Unread, inputs: list[_Input]) -> TraceError:
@@ -772,17 +769,13 @@ class _Input:
     still: bool
 
 
-def _own_cells(op: Op) -> Tensor:
-    return torch.arange(op.base, op.base + op.size).reshape(op.shape)
-
-
 def _apart(inputs: list[_Input], count: int) -> Tensor:
     """The places of a neuron that share no cell of an input with a place before, as those of an upsampled map do."""
     keep = torch.ones(count, dtype=torch.bool)
     for each in inputs:
         for arrays in each.cells.values():
             cells = arrays[0][0]
-            kinds, back = cells.unique(return_inverse=True)
+            kinds, back = torch.unique(cells, return_inverse=True)
             first = torch.full((len(kinds),), count).scatter_reduce(0, back, torch.arange(count), "amin")
             keep &= (first[back] == torch.arange(count)) | (cells < 0)
     return keep.nonzero().squeeze(1)
@@ -791,7 +784,7 @@ def _apart(inputs: list[_Input], count: int) -> Tensor:
 def _few_places(shape: tuple[int, ...]) -> Tensor:
     count = torch.Size(shape).numel()
     rest = max(1, torch.Size(shape[1:]).numel())
-    own = torch.linspace(0, rest - 1, min(_PLACES, rest)).round().long().unique()
+    own = torch.unique(torch.linspace(0, rest - 1, min(_PLACES, rest)).round().long())
     return (torch.arange(0, count, rest)[:, None] + own).reshape(-1)
 
 

@@ -96,6 +96,16 @@ class Op:
         return self.shape.numel()
 
     @property
+    def span(self) -> slice:
+        """Where its cells stand in a table of all cells."""
+        return slice(self.base, self.base + self.size)
+
+    @property
+    def cells(self) -> Tensor:
+        """Its cells, in the shape of what it made."""
+        return torch.arange(self.base, self.base + self.size).reshape(self.shape)
+
+    @property
     def operands(self) -> tuple[Operand, ...]:
         """The tensors that it read, in order."""
         return tuple(_operands(self.arguments)) + tuple(_operands(tuple(self.options.values())))
@@ -197,7 +207,7 @@ class Recording(TorchDispatchMode):
         if kwargs.get("dtype") in (torch.float32, torch.float16, torch.bfloat16):
             kwargs["dtype"] = torch.float64
         name = base_name(func)
-        tensors = [each for each in _tensors((args, tuple(kwargs.values())))]
+        tensors = list(_tensors((args, tuple(kwargs.values()))))
         if name in FORMS or name in FILLING or not any(self._is_tracked(each) for each in tensors):
             return self._untracked(func, name, args, kwargs)
         if name in READING:
@@ -308,9 +318,13 @@ class Recording(TorchDispatchMode):
             out = func(*args, **kwargs)
             self._write("where", arguments, {}, target, lambda mask, new, old: torch.where(mask != 0, new, old))
             return out
-        if len(masks) == 1 and masks[0].dtype is torch.bool and masks[0].shape == target.shape and self._is_tracked(
-            masks[0]
-        ) and value.numel() == target.numel():  # of _masked_read
+        if (
+            len(masks) == 1
+            and masks[0].dtype is torch.bool
+            and masks[0].shape == target.shape
+            and self._is_tracked(masks[0])
+            and value.numel() == target.numel()
+        ):  # of _masked_read
             new = value.reshape(target.shape)
             arguments = tuple(self.operand(each) for each in (masks[0], new, target))
             target.copy_(torch.where(masks[0], new, target))
@@ -346,7 +360,7 @@ class Recording(TorchDispatchMode):
         tape.ops.append(op)
         tape.values.append(output.detach().double().reshape(-1).clone())
         tape.size += output.numel()
-        self._label_view(output).copy_(torch.arange(op.base, tape.size).reshape(output.shape))
+        self._label_view(output).copy_(op.cells)
         return op
 
     # ------------------------------------------------------------------ labels
