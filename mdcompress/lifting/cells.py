@@ -194,7 +194,10 @@ def digest(*parts: object) -> bytes:
     """Equal for equal parts: tensors by their values, all else by its words."""
     found = hashlib.blake2b(digest_size=16)
     for part in parts:
-        found.update(part.contiguous().numpy().tobytes() if isinstance(part, Tensor) else repr(part).encode())
+        if isinstance(part, Tensor):
+            found.update(part.contiguous().numpy().tobytes())
+            part = tuple(part.shape)
+        found.update(repr(part).encode())
     return found.digest()
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mdcompress.errors import TraceError
-from mdcompress.lifting.cells import CONSTANT, REDUCED, STILL, UNKNOWN, Arrangement, Cells, Pattern
+from mdcompress.lifting.cells import CONSTANT, REDUCED, STILL, UNKNOWN, Arrangement, Cells, Pattern, digest
 from mdcompress.lifting.moving import Gathering, gathering
 from mdcompress.lifting.network import Building, Finding, LiftedNode
 from mdcompress.lifting.tape import Op, Operand, Place
@@ -36,6 +36,10 @@ class Parameters:
             return None
         name = self._names.get((origin.untyped_storage()._cdata, origin.numel()))
         return name if name in self._own else None
+
+    def key(self, operand: Operand | None) -> str | bytes | None:
+        """Equal for the same parameter, or the same constants; None where there is none."""
+        return None if operand is None else self.name(operand) or digest(operand.value)
 
     def tensor(self, operand: Operand, shape: tuple[int, ...] | None = None) -> Tensor:
         """The user's own parameter, where it has this shape; else the values that were read, as a new parameter."""
@@ -129,7 +133,10 @@ class Context:
         return found
 
     def unscaled(self, pattern: Pattern) -> tuple[Pattern, Tensor | None]:
-        """A pattern of spikes that have heights as one of the spikes themselves, and the heights [P]; None: all are 1."""
+        """A pattern of spikes that have heights as one of the spikes themselves; and the heights [P].
+
+        None in place of heights: all are 1.
+        """
         if not any(source in self.scales for source in pattern.sources):
             return pattern, None
         nodes, heights = pattern.nodes.clone(), torch.ones(len(pattern.nodes), dtype=torch.float64)

@@ -250,8 +250,8 @@ def _per_channel(
         raise TraceError(f"a tensor {shape} is scaled channel by channel ({op.place})", hints=["scale maps"])
     norm = kinds[len(shape)](channels, eps=0.0, dtype=context.parameters.dtype)
     with torch.no_grad():
-        norm.weight.copy_(scale)  # type: ignore[operator, union-attr]
-        norm.bias.copy_(shift)  # type: ignore[operator, union-attr]
+        norm.weight.copy_(scale)  # type: ignore[operator]
+        norm.bias.copy_(shift)  # type: ignore[operator]
     name = context.building.add(f"{op.place.module}_scale" if op.place.module else "scale", norm.eval())
     number = context.new_node(key, LayerNode(name, read), shape, name)
     if reduced:

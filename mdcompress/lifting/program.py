@@ -138,10 +138,8 @@ def slots(cells: Cells, labels: Tensor, is_leaf: Callable[[int], bool]) -> list[
                 continue
             where = (numbers == number).nonzero().squeeze(1)
             op = cells.ops[number]
-            if is_leaf(number):
-                parts = [flat[where]]
-            else:
-                parts = [part[flat[where] - op.base] for part in of_op(number)]
+            own = flat[where]
+            parts = [own] if is_leaf(number) else [part[own - op.base] for part in of_op(number)]
             parts.sort(key=lambda part: _first_node(cells, part))
             for place, part in enumerate(parts):
                 if place == len(found):

@@ -135,12 +135,12 @@ class Tape:
     answer: Any = None
 
 
-class Recording(TorchDispatchMode):
+class Recording(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's
     """Writes a tape while a network runs in float64."""
 
     def __init__(self, network: nn.Module, *, read_as: float | None = None) -> None:
         """read_as: what the network gets where it reads a value of its data; None: the value."""
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # torch's
         self.tape = Tape()
         self._read_as = read_as
         self.read_at: Place | None = None  # where the network first reads a value
@@ -185,12 +185,9 @@ class Recording(TorchDispatchMode):
     def operand(self, x: Tensor) -> Operand:
         """What is known of a tensor."""
         labels = self._labels_of(x)
-        tracked = labels is not None and bool((labels >= 0).any())
-        value = x.detach().clone() if not tracked or bool((labels < 0).any()) else None  # type: ignore[operator]
-        random = not tracked and _key(x) in self._random
-        return Operand(
-            labels.clone() if tracked and labels is not None else None, value, None if tracked else x, random
-        )
+        if labels is None or not bool((labels >= 0).any()):
+            return Operand(None, x.detach().clone(), x, _key(x) in self._random)
+        return Operand(labels.clone(), x.detach().clone() if bool((labels < 0).any()) else None)
 
     @property
     def place(self) -> Place:
@@ -305,7 +302,7 @@ class Recording(TorchDispatchMode):
         masks = [each for each in indices if each is not None]
         if len(masks) != 1 or masks[0].dtype is not torch.bool or masks[0].shape != x.shape:
             raise self.error(*unread_values("x[...]"))
-        out = x.detach().clone(memory_format=torch.contiguous_format).reshape(-1)
+        out: Tensor = x.detach().clone(memory_format=torch.contiguous_format).reshape(-1)
         self._label_view(out).copy_(self._moved_labels(x).reshape(-1))
         return out
 
