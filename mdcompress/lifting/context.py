@@ -68,6 +68,7 @@ class Context:
     states: dict[int, int] = field(default_factory=dict)  # operators that hold a neuron's potential, by number
     scales: dict[int, tuple[int, Tensor]] = field(default_factory=dict)  # spikes times factors [P]: node, factors
     norm_runs: dict[bytes, list[int]] = field(default_factory=dict)  # nodes of norms that may differ by step
+    spikes: dict[int, int] = field(default_factory=dict)  # operators that are a neuron's spikes: its node
     passed: set[int] = field(default_factory=set)  # operators that are part of a layer before them
     noisy: set[int] = field(default_factory=set)  # operators that compute with random numbers
     encoded: dict[Place, int] = field(default_factory=dict)  # how often an encoder ran, by its place

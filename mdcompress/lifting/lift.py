@@ -14,11 +14,12 @@ from mdcompress.adapters.state import reset_state
 from mdcompress.errors import TraceError
 from mdcompress.lifting.answers import answer_tensors, needed, read_answer
 from mdcompress.lifting.cells import STILL, Cells
+from mdcompress.lifting.chains import Chains, Neuron
 from mdcompress.lifting.context import Context, Parameters
 from mdcompress.lifting.layers import record_layer
 from mdcompress.lifting.network import Form, InputNode, Lifted
+from mdcompress.lifting.neurons import read_neurons
 from mdcompress.lifting.proof import prove
-from mdcompress.lifting.spikes import Spikes
 from mdcompress.lifting.tape import Operand, Place, Recording, Tape, unread_values
 from mdcompress.lifting.words import REPORT
 
@@ -81,13 +82,14 @@ def lift(network: nn.Module, x: Tensor, calling: Calling) -> Lifted:
     copy = _rested(network)
     given = calling.arrange(x.detach().cpu().double()).clone()
     recording = Recording(copy)
-    reached, neurons = 0, []
+    reached = 0
+    neurons: list[Neuron] = []
     try:
         with torch.random.fork_rng(devices=[]):
             answer = _run(recording, copy, x, given, calling)
         context = _context(network, copy, recording.tape, x)
-        spikes = Spikes(context)
-        neurons = spikes.neurons
+        chains = Chains(context)
+        neurons = chains.neurons
         for op in list(recording.tape.ops):
             if op.name == "input":
                 _assign_input(context, x, calling)
@@ -95,19 +97,19 @@ def lift(network: nn.Module, x: Tensor, calling: Calling) -> Lifted:
                 pass
             elif op.evaluate is not None:
                 context.follow_elements(op)
-                spikes.meet(op)
+                chains.meet(op)
             else:
                 record_layer(context, op)
             reached += 1
-        spikes.read_all()
+        read_neurons(context, neurons)
         readout = read_answer(context, answer)
         order = needed(context, readout.reads)
         form = Form({number: context.nodes[number] for number in order}, readout.reads, frozenset(context.reduced))
         lifted = Lifted(network, form, tuple(context.findings), calling.words)
         context.building.into(lifted, form.modules)
         lifted.eval()
-        prove(lifted, spikes.neurons, readout, context, x)
-        _require_own_steps(copy, given, calling, spikes, noisy=bool(context.noisy))
+        prove(lifted, neurons, readout, context, x)
+        _require_own_steps(copy, given, calling, neurons, noisy=bool(context.noisy))
         if recording.read_at is not None:
             _require_unread(network, given, calling, recording.read_at)
         _prove_again(lifted, network, x, calling, noisy=bool(context.noisy))
@@ -194,12 +196,12 @@ def _same_weights(one: nn.Module, other: nn.Module) -> bool:
     return held.keys() == others.keys() and all(torch.equal(held[name], others[name]) for name in held)
 
 
-def _require_own_steps(copy: nn.Module, given: Tensor, calling: Calling, spikes: Spikes, *, noisy: bool) -> None:
+def _require_own_steps(copy: nn.Module, given: Tensor, calling: Calling, neurons: list[Neuron], *, noisy: bool) -> None:
     """TraceError where a network that takes one step was given all of them as a batch: it keeps its state.
 
     Its neurons then seem to have no memory, and the same call once more gives another answer.
     """
-    if calling.by_step or noisy or not any(neuron.at_once for neuron in spikes.neurons):
+    if calling.by_step or noisy or not any(neuron.at_once for neuron in neurons):
         return
     with torch.random.fork_rng(devices=[]), Recording(copy).watching():
         first, second = (_output(copy, given.clone(), calling).double() for _ in range(2))

@@ -12,9 +12,9 @@ from mdcompress.adapters.base import fresh_copy
 from mdcompress.errors import TraceError
 from mdcompress.lifting.answers import Answer
 from mdcompress.lifting.cells import REDUCED
+from mdcompress.lifting.chains import Neuron
 from mdcompress.lifting.context import Context
 from mdcompress.lifting.network import InputNode, Lifted, NeuronNode
-from mdcompress.lifting.spikes import Neuron
 from mdcompress.lifting.words import REPORT
 
 _ROUNDING = 1e-8  # of the largest value: float64 sums in another order
