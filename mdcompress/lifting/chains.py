@@ -13,15 +13,7 @@ from torch import Tensor
 
 from mdcompress.errors import TraceError
 from mdcompress.lifting.cells import STILL, Arrangement
-from mdcompress.lifting.comparisons import (
-    Comparison,
-    comparison_of,
-    counts_of,
-    is_mask,
-    root_key,
-    root_of,
-    upward,
-)
+from mdcompress.lifting.comparisons import Comparison, comparison_of, counts_of, is_mask, root_key, root_of, upward
 from mdcompress.lifting.context import Context
 from mdcompress.lifting.program import Program
 from mdcompress.lifting.tape import Op, Place

@@ -12,11 +12,7 @@ from mdcompress.errors import TraceError
 from mdcompress.graph import NeuronModel, channel_values
 from mdcompress.lifting.cells import STILL, Arrangement, Pattern
 from mdcompress.lifting.chains import Neuron
-from mdcompress.lifting.comparisons import (
-    CLAMPS,
-    line_of,
-    root_of,
-)
+from mdcompress.lifting.comparisons import CLAMPS, line_of, root_of
 from mdcompress.lifting.context import Context
 from mdcompress.lifting.expressions import whole
 from mdcompress.lifting.identify import Reading, Recurrence, Unread, follows, identify
@@ -218,19 +214,18 @@ def _apart(inputs: list[Input], count: int) -> Tensor:
     for each in inputs:
         for arrays in each.cells.values():
             cells = arrays[0][0]
-            kinds: Tensor
-            back: Tensor
             kinds, back = torch.unique(cells, return_inverse=True)
-            first = torch.full((len(kinds),), count).scatter_reduce(0, back, torch.arange(count), "amin")
+            first: Tensor = torch.full((len(kinds),), count).scatter_reduce(0, back, torch.arange(count), "amin")
             keep &= (first[back] == torch.arange(count)) | (cells < 0)
-    return keep.nonzero().squeeze(1)
+    found: Tensor = keep.nonzero().squeeze(1)
+    return found
 
 
 def _few_places(shape: tuple[int, ...]) -> Tensor:
     """Some places of every channel."""
     count = torch.Size(shape).numel()
     rest = max(1, torch.Size(shape[1:]).numel())
-    own = torch.unique(torch.linspace(0, rest - 1, min(_PLACES, rest)).round().long())
+    own: Tensor = torch.unique(torch.linspace(0, rest - 1, min(_PLACES, rest)).round().long())
     return (torch.arange(0, count, rest)[:, None] + own).reshape(-1)
 
 
