@@ -41,6 +41,7 @@ def resolve(context: Context, labels: Tensor, *, running: bool = False) -> None:
 
 
 def _resolve_op(context: Context, op: Op, *, running: bool) -> None:
+    """Write the node of one expression: linear in its leaves at one step, over steps, or a product of spikes."""
     labels = op.cells
     rows = context.rows(labels, op.place, "an expression")
     found = slots(context.cells, labels, context.is_leaf)
@@ -60,6 +61,7 @@ def _resolve_op(context: Context, op: Op, *, running: bool) -> None:
 
 
 def _require_no_state(context: Context, op: Op, cells: Tensor) -> None:
+    """TraceError where a leaf is a neuron's potential."""
     for number in context.cells.owning(cells):
         if number in context.states:
             name = context.names[context.states[number]]
@@ -117,6 +119,7 @@ def _write_sum(
     *,
     reduced: bool,
 ) -> int:
+    """The node of a sum: leaves with one positive factor as they are, others by a node that scales them."""
     reads, factors = [], []
     bias: Tensor | None = affine.bias[0] if bool(affine.bias.any()) else None
     for pattern, term in zip(patterns, affine.terms, strict=True):
@@ -142,6 +145,7 @@ def _write_sum(
 
 
 def _inherit(context: Context, number: int, patterns: list[Pattern], *, reduced: bool, counts: bool) -> None:
+    """What a sum is, if what it reads is: reduced over time, or counts of spikes."""
     if reduced:
         context.reduced.add(number)
     if counts and all(source in context.spiking for pattern in patterns for source in pattern.sources):

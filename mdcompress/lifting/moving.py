@@ -142,6 +142,7 @@ def _upsampled(pattern: Pattern, shapes: Mapping[int, tuple[int, ...]]) -> Move 
 
 
 def _move(nodes: Tensor, places: Tensor, shape: tuple[int, ...], shapes: Mapping[int, tuple[int, ...]]) -> Move | None:
+    """The one move that gives these places of a source; None where there is none."""
     node = int(nodes[0])
     if node < 0 or not bool((nodes == node).all()):
         return None

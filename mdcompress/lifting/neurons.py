@@ -41,6 +41,7 @@ def read_neurons(context: Context, neurons: Sequence[Neuron]) -> None:
 
 
 def _read(context: Context, neuron: Neuron) -> None:
+    """Read one neuron from its comparisons at all steps, and write its node."""
     name = context.names[neuron.node]
     steps = sorted(neuron.differences)
     if steps != list(range(context.steps)):
@@ -132,6 +133,7 @@ def _is_recurrent(context: Context, node: int, neuron: Neuron) -> bool:
 
 
 def _write(context: Context, neuron: Neuron, reading: Reading, inputs: list[Input]) -> None:
+    """The node of a neuron, and of the sum that it reads where it has several inputs."""
     model, recurrent = reading.model, None
     reads, factors = [], []
     for each, weight in zip(inputs, reading.weights, strict=True):

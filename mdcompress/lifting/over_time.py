@@ -64,6 +64,7 @@ class _Course:
 
 
 def _course(context: Context, op: Op, affine: Affine) -> _Course:
+    """The sum as the factors of its steps; TraceError where it is no such sum."""
     rows, last = affine.rows, int(affine.rows.steps.max())
     if last < 0 or not bool((rows.steps == last).all()) or bool(affine.bias.any()):
         raise _over_time(context, op, affine)
@@ -97,6 +98,7 @@ def _scaled_first(context: Context, op: Op, found: _Course) -> _Course:
 
 
 def _last_step(context: Context, op: Op, membrane: int) -> int:
+    """The node of the last step of a membrane."""
     key = ("last", membrane)
     number = context.keys.get(key)
     if number is None:

@@ -90,6 +90,7 @@ def _at(labels: Tensor | None, op: Op, places: Tensor) -> Tensor:
 
 
 def _evaluated(op: Op, places: Tensor, memory: Tensor) -> Tensor:
+    """What an operator gives at some places of its output, in float64."""
     assert op.evaluate is not None
 
     def given(value: Any) -> Any:

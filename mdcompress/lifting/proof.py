@@ -65,6 +65,7 @@ def _as_recorded(context: Context, x: Tensor) -> Tensor:
 
 
 def _compare_spikes(neuron: Neuron, name: str, found: Tensor, context: Context) -> None:
+    """TraceError where the canonical neuron fires otherwise than was recorded."""
     for step, arrays in neuron.spikes.items():
         recorded = context.cells.values[arrays[0]]
         if found[step].numel() != recorded.numel():

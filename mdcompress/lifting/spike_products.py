@@ -73,6 +73,7 @@ def resolve_product(context: Context, op: Op, labels: Tensor, rows: Arrangement,
 
 
 def _not_linear(context: Context, op: Op, leaves: list[Tensor], spikes: list[bool]) -> TraceError:
+    """The error that says what is no sum: a function of a potential, of currents, or of spikes."""
     names = {
         context.names.get(int(node), "")
         for cells in leaves
