@@ -67,7 +67,7 @@ def read_answer(context: Context, answer: Operand) -> Answer:
         raise TraceError("what the network returns does not depend on its input", hints=[_ADVICE])
     labels = answer.labels
     place = context.cells.ops[context.cells.owning(labels)[-1]].place
-    steps = context.cells.step[labels[labels >= 0]].unique().tolist()
+    steps = torch.unique(context.cells.step[labels[labels >= 0]]).tolist()
     running = [step for step in steps if step >= 0] == list(range(context.steps)) and context.steps > 1
     resolve(context, labels, running=running)
     rows = context.rows(labels, place, "the answer")
@@ -97,7 +97,7 @@ def _begin_integrator(context: Context, labels: Tensor, answer: Operand, order: 
     """The membrane at step 0 may be the current itself: then its cells are the current's, and are read as membranes."""
     del answer
     cells = labels.reshape(-1)[order]
-    nodes = {int(step): int(context.cells.node[cells[steps == step][0, 0]]) for step in steps.unique().tolist()}
+    nodes = {int(step): int(context.cells.node[cells[steps == step][0, 0]]) for step in torch.unique(steps).tolist()}
     later = {node for step, node in nodes.items() if step > 0}
     if 0 not in nodes or len(later) != 1 or nodes[0] in later:
         return

@@ -32,16 +32,12 @@ class Pattern:
     @property
     def key(self) -> bytes:
         """A digest: equal for equal patterns."""
-        found = hashlib.blake2b(digest_size=16)
-        for part in (self.nodes, self.places, self.constants):
-            found.update(part.contiguous().numpy().tobytes())
-        found.update(repr(self.shape).encode())
-        return found.digest()
+        return digest(self.nodes, self.places, self.constants, self.shape)
 
     @property
     def sources(self) -> tuple[int, ...]:
         """The nodes that are read, each once."""
-        return tuple(int(node) for node in self.nodes.unique().tolist() if node >= 0)
+        return tuple(int(node) for node in torch.unique(self.nodes).tolist() if node >= 0)
 
 
 @dataclass(frozen=True)
@@ -116,7 +112,7 @@ class Cells:
         self.node[cells] = node
         self.step[cells], self.sample[cells] = steps, samples
         self.place[cells] = places
-        self.sign[cells] = (node + 1) * 1000003 + places * 7919 + 17
+        self.sign[cells] = sign_of(node, places)
 
     def rows(self, labels: Tensor, *, first: int | None = None, keep: Collection[int] = ()) -> Arrangement | None:
         """A tensor as rows, one for each step and sample; None where they are mixed.
@@ -141,8 +137,8 @@ class Cells:
             return None  # a row of constants alone
         turned = index.permute(*batch, *own).reshape(len(rows), -1)
         shape = tuple(labels.shape[axis] for axis in own)
-        kinds, counts = rows.unique(return_counts=True)
-        if len(counts.unique()) != 1:
+        kinds, counts = torch.unique(rows, return_counts=True)
+        if len(torch.unique(counts)) != 1:
             return None
         times = int(counts[0])
         by_kind = rows.argsort(stable=True)
@@ -192,6 +188,22 @@ class Cells:
         if len(flat) > 1 and not all(bool((each == each[:1]).all()) for each in (nodes, places, constants)):
             return None
         return Pattern(nodes[0].clone(), places[0].clone(), constants[0].clone(), rows.shape)
+
+
+def digest(*parts: object) -> bytes:
+    """Equal for equal parts: tensors by their values, all else by its words."""
+    found = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        if isinstance(part, Tensor):
+            found.update(part.contiguous().numpy().tobytes())
+            part = tuple(part.shape)
+        found.update(repr(part).encode())
+    return found.digest()
+
+
+def sign_of(node: int | Tensor, places: Tensor) -> Tensor:
+    """The signs of cells of a node, which no two places of a network share but by chance."""
+    return (node + 1) * 1000003 + places * 7919 + 17
 
 
 def _constant_along(low: Tensor, high: Tensor, axis: int) -> bool:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mdcompress.errors import TraceError
-from mdcompress.lifting.cells import CONSTANT, REDUCED, STILL, UNKNOWN, Arrangement, Cells, Pattern
+from mdcompress.lifting.cells import CONSTANT, REDUCED, STILL, UNKNOWN, Arrangement, Cells, Pattern, digest
 from mdcompress.lifting.moving import Gathering, gathering
 from mdcompress.lifting.network import Building, Finding, LiftedNode
 from mdcompress.lifting.tape import Op, Operand, Place
@@ -36,6 +36,10 @@ class Parameters:
             return None
         name = self._names.get((origin.untyped_storage()._cdata, origin.numel()))
         return name if name in self._own else None
+
+    def key(self, operand: Operand | None) -> str | bytes | None:
+        """Equal for the same parameter, or the same constants; None where there is none."""
+        return None if operand is None else self.name(operand) or digest(operand.value)
 
     def tensor(self, operand: Operand, shape: tuple[int, ...] | None = None) -> Tensor:
         """The user's own parameter, where it has this shape; else the values that were read, as a new parameter."""
@@ -64,6 +68,7 @@ class Context:
     states: dict[int, int] = field(default_factory=dict)  # operators that hold a neuron's potential, by number
     scales: dict[int, tuple[int, Tensor]] = field(default_factory=dict)  # spikes times factors [P]: node, factors
     norm_runs: dict[bytes, list[int]] = field(default_factory=dict)  # nodes of norms that may differ by step
+    spikes: dict[int, int] = field(default_factory=dict)  # operators that are a neuron's spikes: its node
     passed: set[int] = field(default_factory=set)  # operators that are part of a layer before them
     noisy: set[int] = field(default_factory=set)  # operators that compute with random numbers
     encoded: dict[Place, int] = field(default_factory=dict)  # how often an encoder ran, by its place
@@ -129,7 +134,10 @@ class Context:
         return found
 
     def unscaled(self, pattern: Pattern) -> tuple[Pattern, Tensor | None]:
-        """A pattern of spikes that have heights as one of the spikes themselves, and the heights [P]; None: all are 1."""
+        """A pattern of spikes that have heights as one of the spikes themselves; and the heights [P].
+
+        None in place of heights: all are 1.
+        """
         if not any(source in self.scales for source in pattern.sources):
             return pattern, None
         nodes, heights = pattern.nodes.clone(), torch.ones(len(pattern.nodes), dtype=torch.float64)
@@ -186,9 +194,8 @@ class Context:
             sign = sign * 1000003 + torch.where(held, self.cells.sign[own], 1)
             clash = (sample >= 0) & (samples >= 0) & (sample != samples)
             sample = torch.where(clash | (sample == MIXED) | (samples == MIXED), MIXED, torch.maximum(sample, samples))
-        own = slice(op.base, op.base + op.size)
-        self.cells.step[own], self.cells.sample[own] = step.reshape(-1), sample.reshape(-1)
-        self.cells.sign[own] = sign.reshape(-1)
+        self.cells.step[op.span], self.cells.sample[op.span] = step.reshape(-1), sample.reshape(-1)
+        self.cells.sign[op.span] = sign.reshape(-1)
 
 
 def _flat(operand: Operand) -> Tensor:

@@ -18,7 +18,7 @@ def take_out(context: Context, op: Op) -> None:
     Raises:
         TraceError: it reads something else: the network itself is random.
     """
-    labels = torch.arange(op.base, op.base + op.size).reshape(op.shape)
+    labels = op.cells
     leaves = slots(context.cells, labels, context.is_leaf)
     first = leaves[0] if leaves else labels
     plain = [leaf for leaf in leaves if torch.equal(leaf, first)]

@@ -10,45 +10,30 @@ makes. Where they differ the recurrence is no canonical neuron; nothing is appro
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from mdcompress.graph import FloorKind, NeuronModel, Numbers, ResetKind, ResetTiming, channel_values
+from mdcompress.lifting.responses import (
+    Recurrence,
+    begun,
+    bends,
+    close,
+    impulse,
+    impulse_poles,
+    poles_of,
+    run_with,
+    worth,
+)
 
-Potentials = Callable[[Tensor, Tensor], Tensor]  # currents [G, T, P], forced spikes [T, P] -> potentials [T, P]
-_NEAR = 1e-9  # of the potentials' size: float64 sums in another order differ by less
+__all__ = ["Reading", "Recurrence", "Unread", "follows", "forced", "identify", "impulse_poles", "per_channel", "snap"]
+
+
 _DRAWS = 4
 _TYPED = 2e-14  # as near lies what was typed, after the roundings of a few float64 operations
-
-
-@dataclass(frozen=True)
-class Recurrence:
-    """A neuron as it was recorded.
-
-    potentials: the function, in the units of the user's membrane. steps: T. inputs: how many tensors it reads, G;
-    still: whether each is the same at all steps. threshold: [P]. channels: the channel of each of the P places.
-    spike, max_spikes: as of NeuronModel. floors: constants below which the code keeps something. late: whether an input
-    is there from step 1 on only, as what recurrent weights make of the last spikes.
-    """
-
-    potentials: Potentials
-    steps: int
-    still: tuple[bool, ...]
-    threshold: Tensor
-    channels: Tensor
-    comparator: str
-    spike: str = "binary"
-    max_spikes: int | None = 1
-    floors: tuple[float, ...] = ()
-    late: tuple[bool, ...] = ()
-
-    @property
-    def inputs(self) -> int:
-        """How many tensors it reads."""
-        return len(self.still)
 
 
 @dataclass(frozen=True)
@@ -87,8 +72,8 @@ class _Numbers:
 
 def identify(found: Recurrence) -> Reading | Unread:
     """The canonical neuron that a recurrence is, or why it is none."""
-    responses = [_impulse(found, each) for each in range(found.inputs)]
-    silent = _run(found, 0.0)
+    responses = [impulse(found, each) for each in range(found.inputs)]
+    silent = run_with(found, 0.0)
     if not all(bool(torch.isfinite(each).all()) for each in (*responses, silent)):
         return Unread("its potential is not finite for a current of 1")
     prompt = [each for each in range(found.inputs) if not found.late[each]]
@@ -98,7 +83,7 @@ def identify(found: Recurrence) -> Reading | Unread:
     k = responses[first]
     if not bool((k[0].abs() > 1e-12).all()):
         return Unread("its potential does not follow the current of the same step")
-    if _bends(found, k, first):
+    if bends(found, k, first):
         return Unread(f"its potential is not linear in its current ({_so_far(found, None)})", input=first)
     weights = []
     for each, response in enumerate(responses):
@@ -106,11 +91,11 @@ def identify(found: Recurrence) -> Reading | Unread:
             continue
         response = response[1:] if found.late[each] else response
         share = response[0] / k[0]
-        if not _close(response, share * k[: len(response)], k.abs().max()):
+        if not close(response, share * k[: len(response)], k.abs().max()):
             return _lagging(found, each, first, response, k)
         weights.append(_snapped(share))
     causes: list[str] = []
-    for poles in _with_reset_first(found, k):
+    for poles in poles_of(found, k):
         if isinstance(poles, str):
             causes.append(poles)
             continue
@@ -132,85 +117,6 @@ def identify(found: Recurrence) -> Reading | Unread:
 # ---------------------------------------------------------------------- measuring
 
 
-def _run(found: Recurrence, current: float, *, only: int | None = None, spikes: Tensor | None = None) -> Tensor:
-    places = len(found.threshold)
-    x = torch.zeros(found.inputs, found.steps, places, dtype=torch.float64)
-    if only is None:
-        x += current
-    else:
-        x[only] = current
-    x = _begun(found, x)
-    s = torch.zeros(found.steps, places, dtype=torch.float64) if spikes is None else spikes
-    return found.potentials(x, s)
-
-
-def _begun(found: Recurrence, x: Tensor) -> Tensor:
-    """Currents without those of step 0 that are not there yet."""
-    for each, late in enumerate(found.late):
-        if late:
-            x[each, 0] = 0.0
-    return x
-
-
-def _impulse(found: Recurrence, each: int) -> Tensor:
-    """The response k_0, k_1, ... to a current of 1 at one step, [T, P], of one input."""
-    steps = _run(found, 1.0, only=each) - _run(found, 0.0)
-    return torch.cat([steps[:1], steps[1:] - steps[:-1]])
-
-
-def _bends(found: Recurrence, k: Tensor, each: int) -> bool:
-    """Whether twice the current is not twice the response, at one step or the other."""
-    once, twice, rest = (_run(found, c, only=each) for c in (1.0, 2.0, 0.0))
-    return not _close(twice - rest, 2 * (once - rest), k.abs().max() * found.steps)
-
-
-def impulse_poles(k: Tensor) -> Iterator[tuple[Tensor, Tensor | None] | str]:
-    """(decay, synapse decay or None) that give an impulse response; a text where none does."""
-    size = k.abs().max()
-    zero = torch.zeros_like(k[0])
-    if len(k) == 1:
-        yield zero, None
-        return
-    decay = k[1] / k[0]
-    if all(_close(k[t + 1], decay * k[t], size) for t in range(len(k) - 1)):
-        yield decay, None
-        return
-    if len(k) < 3:
-        yield "what it keeps is not seen in two steps"
-        return
-    total = k[1] / k[0]
-    product = total**2 - k[2] / k[0]
-    root = total**2 - 4 * product
-    if bool((root < -1e-12).any()):
-        yield "its impulse response is no decay, nor one behind a filter of its current"
-        return
-    root = root.clamp(min=0).sqrt()
-    high, low = (total + root) / 2, (total - root) / 2
-    both = [k[0], k[1]]
-    for _ in range(2, len(k)):
-        both.append(total * both[-1] - product * both[-2])
-    if not _close(torch.stack(both), k, size):
-        at = next(t for t in range(len(k)) if not _close(both[t], k[t], size))
-        yield f"its decay changes: what it keeps of a current is another share at step {at}"
-        return
-    yield low, high
-    yield high, low
-
-
-def _with_reset_first(found: Recurrence, k: Tensor) -> Iterator[tuple[Tensor, Tensor | None] | str]:
-    """The poles of an impulse response; of two the one with which a spike's effect decays is the membrane's."""
-    poles = list(impulse_poles(k))
-    if len(poles) == 2 and found.steps >= 3:
-        once = torch.zeros(found.steps, len(found.threshold), dtype=torch.float64)
-        once[0] = 1.0
-        some = 8.0 * float(found.threshold.abs().max().clamp(min=0.1)) / float(k[0].abs().min().clamp(min=1e-6))
-        effect = _run(found, some, spikes=once) - _run(found, some)
-        if bool((effect[1].abs() > 1e-9 * some).all()):
-            decay = effect[2] / effect[1]
-            yield decay, k[1] / k[0] - decay
-    yield from poles
-
-
 def _with_rest(poles: tuple[Tensor, Tensor | None], k: Tensor, silent: Tensor) -> _Numbers | str:
     """The numbers with drive and initial value, from the potentials without current."""
     decay, synapse = poles
@@ -220,12 +126,12 @@ def _with_rest(poles: tuple[Tensor, Tensor | None], k: Tensor, silent: Tensor) -
     keeps = decay.abs() > 1e-12
     initial = torch.where(keeps, (silent[0] - drive) / torch.where(keeps, decay, 1.0), 0.0)
     size = max(float(silent.abs().max()), float(k.abs().max()))
-    if not _close(silent[0], decay * initial + drive, size):
+    if not close(silent[0], decay * initial + drive, size):
         return "its first step starts from another value than a state would"
     expected = silent[0]
     for step in range(1, len(silent)):
         expected = decay * expected + drive
-        if not _close(silent[step], expected, size):
+        if not close(silent[step], expected, size):
             return f"its threshold or drive at step {step} is another than before"
     return _Numbers(decay, k[0], drive, initial, synapse)
 
@@ -243,6 +149,7 @@ _FLOORS: tuple[FloorKind, ...] = ("before_fire", "after_reset")
 
 
 def _resets(found: Recurrence, base: _Numbers) -> Iterator[_Numbers]:
+    """The resets that explain what one forced spike changes at the next step."""
     if found.steps == 1:
         yield base
         return
@@ -250,32 +157,25 @@ def _resets(found: Recurrence, base: _Numbers) -> Iterator[_Numbers]:
     once[0] = 1.0
     # currents of many thresholds, so that no floor is touched
     some = 8.0 * float(found.threshold.abs().max().clamp(min=0.1)) / float(base.gain.abs().min().clamp(min=1e-6))
-    change = _run(found, some, spikes=once)[1] - _run(found, some)[1]
-    changed = _run(found, 2 * some, spikes=once)[1] - _run(found, 2 * some)[1]
+    change = run_with(found, some, spikes=once)[1] - run_with(found, some)[1]
+    changed = run_with(found, 2 * some, spikes=once)[1] - run_with(found, 2 * some)[1]
     size = float(base.gain.abs().max()) * some + float(found.threshold.abs().max())
-    if _close(change, torch.zeros_like(change), size) and _close(changed, change, size):
+    if close(change, torch.zeros_like(change), size) and close(changed, change, size):
         yield base
     keeps = base.decay.abs() > 1e-12
     decay = torch.where(keeps, base.decay, 1.0)
-    if _close(changed, change, size):
+    if close(changed, change, size):
         after = replace(base, reset="soft", amount=-change, timing="after_leak")
         same = replace(base, reset="soft", amount=-change / decay)
-        if not bool(keeps.all()) or _close(-change, found.threshold, size):
+        if not bool(keeps.all()) or close(-change, found.threshold, size):
             yield after
         if bool(keeps.all()):
             yield same
-    spiked = _run(found, some, spikes=once)[1]
+    spiked = run_with(found, some, spikes=once)[1]
     filtered = 1.0 if base.synapse is None else 1.0 + base.synapse
-    rest = spiked - base.drive - base.gain * filtered * some * _worth(found)
+    rest = spiked - base.drive - base.gain * filtered * some * worth(found)
     yield replace(base, reset="hard", reset_value=torch.where(keeps, rest / decay, 0.0))
     yield replace(base, reset="hard", reset_value=torch.zeros_like(change), timing="masked")
-
-
-def _worth(found: Recurrence) -> Tensor:
-    """What a current of 1 in every input is worth, beside one in the first that is there at step 0."""
-    k = [_impulse(found, each)[1 if late else 0] for each, late in enumerate(found.late) if found.steps > 1 or not late]
-    first = max((each for each, late in enumerate(found.late) if not late), key=lambda each: float(k[each].abs().mean()))
-    return torch.stack(k).sum(0) / k[first]
 
 
 # ---------------------------------------------------------------------- proving
@@ -296,7 +196,7 @@ def follows(found: Recurrence, reading: Reading) -> bool:
         timing=model.timing, floor=model.floor, floor_value=float(channel_values(model.floor_value)[0]),
     )  # fmt: skip
     level = spread(model.threshold)
-    if not _close(level, found.threshold, level.abs().max()):
+    if not close(level, found.threshold, level.abs().max()):
         return False
     return _follows(found, numbers, [weight[:1].expand(len(found.channels)) for weight in reading.weights])
 
@@ -313,14 +213,14 @@ def _follows(found: Recurrence, numbers: _Numbers, weights: Sequence[Tensor]) ->
         for each, still in enumerate(found.still):
             if still:
                 x[each] = x[each, :1]
-        x = _begun(found, x)
+        x = begun(found, x)
         s = torch.randint(0, top + 1, (found.steps, places), generator=generator).double()
         if draw == 0:
             s = (torch.rand(found.steps, places, generator=generator) < 0.2).double()
         got = found.potentials(x, s)
         total = torch.stack([w * each for w, each in zip(weights, x, strict=True)]).sum(0)
         expected = forced(numbers, total, s)
-        if not bool(torch.isfinite(got).all()) or not _close(got, expected, expected.abs().max()):
+        if not bool(torch.isfinite(got).all()) or not close(got, expected, expected.abs().max()):
             return False
     return True
 
@@ -422,10 +322,6 @@ def snap(value: float) -> float:
         return short
     single = float(torch.tensor(value, dtype=torch.float32))
     return single if abs(single - value) <= _TYPED * abs(value) else value
-
-
-def _close(one: Tensor, other: Tensor, size: Tensor | float) -> bool:
-    return bool((one - other).abs().max() <= _NEAR * max(float(size), 1e-12))
 
 
 def _lagging(found: Recurrence, each: int, first: int, response: Tensor, k: Tensor) -> Unread:

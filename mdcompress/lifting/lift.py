@@ -14,12 +14,14 @@ from mdcompress.adapters.state import reset_state
 from mdcompress.errors import TraceError
 from mdcompress.lifting.answers import answer_tensors, needed, read_answer
 from mdcompress.lifting.cells import STILL, Cells
+from mdcompress.lifting.chains import Chains, Neuron
 from mdcompress.lifting.context import Context, Parameters
 from mdcompress.lifting.layers import record_layer
 from mdcompress.lifting.network import Form, InputNode, Lifted
+from mdcompress.lifting.neurons import read_neurons
 from mdcompress.lifting.proof import prove
-from mdcompress.lifting.spikes import Spikes
 from mdcompress.lifting.tape import Operand, Place, Recording, Tape, unread_values
+from mdcompress.lifting.words import REPORT
 
 _CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict, nn.ParameterList, nn.ParameterDict)
 
@@ -80,13 +82,14 @@ def lift(network: nn.Module, x: Tensor, calling: Calling) -> Lifted:
     copy = _rested(network)
     given = calling.arrange(x.detach().cpu().double()).clone()
     recording = Recording(copy)
-    reached, neurons = 0, []
+    reached = 0
+    neurons: list[Neuron] = []
     try:
         with torch.random.fork_rng(devices=[]):
             answer = _run(recording, copy, x, given, calling)
         context = _context(network, copy, recording.tape, x)
-        spikes = Spikes(context)
-        neurons = spikes.neurons
+        chains = Chains(context)
+        neurons = chains.neurons
         for op in list(recording.tape.ops):
             if op.name == "input":
                 _assign_input(context, x, calling)
@@ -94,19 +97,19 @@ def lift(network: nn.Module, x: Tensor, calling: Calling) -> Lifted:
                 pass
             elif op.evaluate is not None:
                 context.follow_elements(op)
-                spikes.meet(op)
+                chains.meet(op)
             else:
                 record_layer(context, op)
             reached += 1
-        spikes.read_all()
+        read_neurons(context, neurons)
         readout = read_answer(context, answer)
         order = needed(context, readout.reads)
         form = Form({number: context.nodes[number] for number in order}, readout.reads, frozenset(context.reduced))
         lifted = Lifted(network, form, tuple(context.findings), calling.words)
         context.building.into(lifted, form.modules)
         lifted.eval()
-        prove(lifted, spikes.neurons, readout, context, x)
-        _require_own_steps(copy, given, calling, spikes, noisy=bool(context.noisy))
+        prove(lifted, neurons, readout, context, x)
+        _require_own_steps(copy, given, calling, neurons, noisy=bool(context.noisy))
         if recording.read_at is not None:
             _require_unread(network, given, calling, recording.read_at)
         _prove_again(lifted, network, x, calling, noisy=bool(context.noisy))
@@ -116,7 +119,7 @@ def lift(network: nn.Module, x: Tensor, calling: Calling) -> Lifted:
     except Exception as error:
         fault = TraceError(
             f"the reading of the network fails ({type(error).__name__}: {error})",
-            hints=["report it, with the network's forward; a neuron that describes itself needs no reading"],
+            hints=[REPORT],
         )
         raise LiftError(fault, reached, has_memory=False) from error
     lifted.at_once = any(neuron.at_once for neuron in neurons)
@@ -128,7 +131,7 @@ def _prove_again(lifted: Lifted, network: nn.Module, x: Tensor, calling: Calling
     if noisy:
         return
     generator = torch.Generator().manual_seed(3)
-    steps, batch = x.shape[:2]
+    steps = x.shape[0]
     still = calling.arrange(x).numel() != x.numel()
     other = x.detach().cpu().double()
     flat = other[:1] if still else other
@@ -147,7 +150,6 @@ def _prove_again(lifted: Lifted, network: nn.Module, x: Tensor, calling: Calling
             "the network computes something else for other input than what was read off one pass",
             hints=["a graph is the same for all data: the network may choose by values, or keep state between calls"],
         )
-    del batch
 
 
 def _require_unread(network: nn.Module, given: Tensor, calling: Calling, place: Place) -> None:
@@ -185,22 +187,21 @@ def _rested(network: nn.Module) -> nn.Module:
 def _same_weights(one: nn.Module, other: nn.Module) -> bool:
     """Whether two modules have the same parameters, and layers of torch the same buffers too."""
     layer = any(base.__module__.startswith("torch.nn.modules") and base not in _NO_LAYERS for base in type(one).__mro__)
-    held, others = (dict(module.named_parameters(recurse=False)) for module in (one, other))
-    if layer:
-        held, others = (
-            {**own, **dict(module.named_buffers(recurse=False))} for own, module in ((held, one), (others, other))
-        )
+
+    def weights(module: nn.Module) -> dict[str, Tensor]:
+        buffers = dict(module.named_buffers(recurse=False)) if layer else {}
+        return {**dict(module.named_parameters(recurse=False)), **buffers}
+
+    held, others = weights(one), weights(other)
     return held.keys() == others.keys() and all(torch.equal(held[name], others[name]) for name in held)
 
 
-def _require_own_steps(
-    copy: nn.Module, given: Tensor, calling: Calling, spikes: Spikes, *, noisy: bool
-) -> None:
+def _require_own_steps(copy: nn.Module, given: Tensor, calling: Calling, neurons: list[Neuron], *, noisy: bool) -> None:
     """TraceError where a network that takes one step was given all of them as a batch: it keeps its state.
 
     Its neurons then seem to have no memory, and the same call once more gives another answer.
     """
-    if calling.by_step or noisy or not any(neuron.at_once for neuron in spikes.neurons):
+    if calling.by_step or noisy or not any(neuron.at_once for neuron in neurons):
         return
     with torch.random.fork_rng(devices=[]), Recording(copy).watching():
         first, second = (_output(copy, given.clone(), calling).double() for _ in range(2))

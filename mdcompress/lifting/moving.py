@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -43,7 +44,7 @@ class Move:
         if self.repeats == 1:
             return x
         larger = F.interpolate(x.flatten(0, leading - 1), scale_factor=self.repeats, mode="nearest")
-        return larger.unflatten(0, front)
+        return larger.reshape(*front, *larger.shape[1:])
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ def _joined(pattern: Pattern, axis: int, shapes: Mapping[int, tuple[int, ...]]) 
     if len(starts) > 64:
         return None
     moves = []
-    for start, stop in zip(starts, starts[1:], strict=False):
+    for start, stop in pairwise(starts):
         part = places.narrow(axis, start, stop - start)
         shape = tuple(part.shape)
         own = torch.full((part.numel(),), int(nodes[start, 0]))
@@ -141,6 +142,7 @@ def _upsampled(pattern: Pattern, shapes: Mapping[int, tuple[int, ...]]) -> Move 
 
 
 def _move(nodes: Tensor, places: Tensor, shape: tuple[int, ...], shapes: Mapping[int, tuple[int, ...]]) -> Move | None:
+    """The one move that gives these places of a source; None where there is none."""
     node = int(nodes[0])
     if node < 0 or not bool((nodes == node).all()):
         return None

@@ -63,6 +63,17 @@ FILLING = frozenset({"zero", "fill"})
 REVIEWING = frozenset({"unsqueeze_", "squeeze_", "transpose_", "t_", "swapaxes_", "as_strided_", "detach_"})
 READING = frozenset({"_local_scalar_dense", "is_nonzero", "item", "equal", "nonzero", "masked_select", "unique2"})
 
+# What to do instead of a call whose name has this in it: no graph holds it.
+INSTEAD: dict[str, str] = {
+    "softmax": "attention without softmax, q @ k.transpose(-2, -1) @ v of spikes, has an integer form",
+    "layer_norm": "use batch norm: its statistics are constants when the network is run",
+    "group_norm": "use batch norm: its statistics are constants when the network is run",
+    "cumsum": "let a neuron integrate: a state that goes from step to step",
+    "sort": "a graph does not order values",
+    "topk": "a graph does not order values",
+    "bernoulli": "draw random numbers before the network: an encoder of its input belongs to the data",
+}
+
 
 def base_name(func: Any) -> str:
     """The operator's name without overload, and without the mark of writing in place: add for aten.add_.Tensor."""

@@ -34,9 +34,9 @@ class Program:
         leaves: list[Tensor] = []
 
         def ask(wanted: Tensor) -> None:
-            held = wanted[wanted >= 0].unique()
+            held = torch.unique(wanted[wanted >= 0])
             owners = cells.owners(held)
-            for number in owners.unique().tolist():
+            for number in torch.unique(owners).tolist():
                 own = held[owners == number]
                 (leaves if is_leaf(number) else needed.setdefault(number, [])).append(own)
 
@@ -45,12 +45,12 @@ class Program:
         while needed:
             number = max(needed)
             op = cells.ops[number]
-            places = torch.cat(needed.pop(number)).unique() - op.base
+            places = torch.unique(torch.cat(needed.pop(number))) - op.base
             steps.append(_Step(op, places))
             for operand in op.tracked:
                 ask(_at(operand.labels, op, places))
         self._steps = tuple(reversed(steps))
-        self.leaves = torch.cat(leaves).unique() if leaves else torch.zeros(0, dtype=torch.int64)
+        self.leaves = torch.unique(torch.cat(leaves)) if leaves else torch.zeros(0, dtype=torch.int64)
 
     @property
     def ops(self) -> tuple[Op, ...]:
@@ -90,6 +90,7 @@ def _at(labels: Tensor | None, op: Op, places: Tensor) -> Tensor:
 
 
 def _evaluated(op: Op, places: Tensor, memory: Tensor) -> Tensor:
+    """What an operator gives at some places of its output, in float64."""
     assert op.evaluate is not None
 
     def given(value: Any) -> Any:
@@ -133,15 +134,13 @@ def slots(cells: Cells, labels: Tensor, is_leaf: Callable[[int], bool]) -> list[
         numbers = torch.full_like(flat, -1)
         numbers[held] = cells.owners(flat[held])
         found: list[Tensor] = []
-        for number in numbers.unique().tolist():
+        for number in torch.unique(numbers).tolist():
             if number < 0:
                 continue
             where = (numbers == number).nonzero().squeeze(1)
             op = cells.ops[number]
-            if is_leaf(number):
-                parts = [flat[where]]
-            else:
-                parts = [part[flat[where] - op.base] for part in of_op(number)]
+            own = flat[where]
+            parts = [own] if is_leaf(number) else [part[own - op.base] for part in of_op(number)]
             parts.sort(key=lambda part: _first_node(cells, part))
             for place, part in enumerate(parts):
                 if place == len(found):

@@ -12,9 +12,10 @@ from mdcompress.adapters.base import fresh_copy
 from mdcompress.errors import TraceError
 from mdcompress.lifting.answers import Answer
 from mdcompress.lifting.cells import REDUCED
+from mdcompress.lifting.chains import Neuron
 from mdcompress.lifting.context import Context
 from mdcompress.lifting.network import InputNode, Lifted, NeuronNode
-from mdcompress.lifting.spikes import Neuron
+from mdcompress.lifting.words import REPORT
 
 _ROUNDING = 1e-8  # of the largest value: float64 sums in another order
 
@@ -56,7 +57,7 @@ def _as_recorded(context: Context, x: Tensor) -> Tensor:
     own = torch.zeros(cells.size, dtype=torch.bool)
     for number in context.noisy:
         op = cells.ops[number]
-        own[op.base : op.base + op.size] = True
+        own[op.span] = True
     chosen = ((cells.node[: cells.size] == node) & own).nonzero().squeeze(1)
     encoded = x.reshape(*x.shape[:2], -1).clone()
     encoded[cells.step[chosen], cells.sample[chosen], cells.place[chosen]] = cells.values[chosen]
@@ -64,13 +65,14 @@ def _as_recorded(context: Context, x: Tensor) -> Tensor:
 
 
 def _compare_spikes(neuron: Neuron, name: str, found: Tensor, context: Context) -> None:
+    """TraceError where the canonical neuron fires otherwise than was recorded."""
     for step, arrays in neuron.spikes.items():
         recorded = context.cells.values[arrays[0]]
         if found[step].numel() != recorded.numel():
             raise TraceError(
                 f"neuron {name!r} is of {recorded.numel()} elements at step {step}, what was read of it has "
                 f"{found[step].numel()} ({neuron.place})",
-                hints=["report it: samples were taken for something else"],
+                hints=[REPORT],
             )
         ours = found[step].reshape(recorded.shape)
         wrong = (ours - recorded).abs() > 1e-6
@@ -79,13 +81,13 @@ def _compare_spikes(neuron: Neuron, name: str, found: Tensor, context: Context) 
             raise TraceError(
                 f"neuron {name!r} gives {recorded[sample, place]:g} spikes at step {step}, what was read of it gives "
                 f"{ours[sample, place]:g} (place {place} of sample {sample}, {neuron.place})",
-                hints=["report it: a neuron that was proved alone differs inside the network"],
+                hints=[REPORT],
             )
 
 
 def _compare_answers(answer: Answer, found: Tensor) -> None:
     recorded = answer.values
-    if bool((answer.steps == REDUCED).all()) or len(answer.steps.unique()) == 1:
+    if bool((answer.steps == REDUCED).all()) or len(torch.unique(answer.steps)) == 1:
         ours = found.reshape(len(found), -1)[answer.samples]
     else:
         ours = found.reshape(*found.shape[:2], -1)[answer.steps, answer.samples]
@@ -93,5 +95,5 @@ def _compare_answers(answer: Answer, found: Tensor) -> None:
     if ours.shape != recorded.shape or bool(((ours - recorded).abs() > _ROUNDING * size).any()):
         raise TraceError(
             "the network in normal form gives another answer than the network",
-            hints=["report it, with the network's forward: each part of it was proved alone"],
+            hints=[REPORT],
         )

@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -34,103 +33,21 @@ from mdcompress.lifting.operators import (
     base_name,
     needs_floats,
 )
+from mdcompress.lifting.ops import Op, Operand, Place, Tape
+
+__all__ = ["LARGEST", "Op", "Operand", "Place", "Recording", "Tape", "unread_values"]
 
 LARGEST = 150_000_000  # numbers of a pass: at about 60 bytes each, 9 GB
 _INDEXED = frozenset({"index", "index_select", "gather", "take"})
 _HERE = ("mdcompress/lifting", "mdcompress/tracing", "mdcompress/adapters", "site-packages/torch/", "contextlib.py")
 
 
-@dataclass(frozen=True)
-class Operand:
-    """A tensor that an operator read: the cells of its elements, and their values where some are constants.
-
-    origin: a constant tensor itself, by which a parameter is recognised. random: drawn by a generator.
-    """
-
-    labels: Tensor | None  # None: all of it is constant
-    value: Tensor | None
-    origin: Tensor | None = None
-    random: bool = False
-
-    @property
-    def shape(self) -> torch.Size:
-        """Of the tensor."""
-        held = self.labels if self.labels is not None else self.value
-        assert held is not None
-        return held.shape
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where in the user's code a function was called: module, and the lines of the calls that led there."""
-
-    module: str
-    lines: tuple[tuple[str, int], ...]
-
-    def __str__(self) -> str:
-        file, line = self.lines[-1] if self.lines else ("", 0)
-        where = f"{file.rpartition('/')[2]}:{line}" if file else ""
-        return " ".join(part for part in (where, f"in module {self.module!r}" if self.module else "") if part)
-
-
-@dataclass(frozen=True)
-class Op:
-    """An operator of the pass: what it read, and the cells base, base + 1, ... that it made.
-
-    evaluate: the function itself, for operators on elements; arguments: as they were given, operands in the tensors'
-    place.
-    """
-
-    number: int
-    name: str
-    arguments: tuple[Any, ...]
-    options: dict[str, Any]
-    base: int
-    shape: torch.Size
-    place: Place
-    evaluate: Callable[..., Tensor] | None = None
-
-    @property
-    def size(self) -> int:
-        """How many cells it made."""
-        return self.shape.numel()
-
-    @property
-    def operands(self) -> tuple[Operand, ...]:
-        """The tensors that it read, in order."""
-        return tuple(_operands(self.arguments)) + tuple(_operands(tuple(self.options.values())))
-
-    @property
-    def tracked(self) -> tuple[Operand, ...]:
-        """Those that hold cells."""
-        return tuple(operand for operand in self.operands if operand.labels is not None)
-
-
-def _operands(values: object) -> Iterator[Operand]:
-    match values:
-        case Operand():
-            yield values
-        case tuple() | list():
-            for value in values:
-                yield from _operands(value)
-
-
-@dataclass
-class Tape:
-    """The operators of a pass in order, the values of all cells, and the labels of what the network returned."""
-
-    ops: list[Op] = field(default_factory=list)
-    values: list[Tensor] = field(default_factory=list)
-    size: int = 0
-    answer: Any = None
-
-
-class Recording(TorchDispatchMode):
+class Recording(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's
     """Writes a tape while a network runs in float64."""
 
     def __init__(self, network: nn.Module, *, read_as: float | None = None) -> None:
         """read_as: what the network gets where it reads a value of its data; None: the value."""
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # torch's
         self.tape = Tape()
         self._read_as = read_as
         self.read_at: Place | None = None  # where the network first reads a value
@@ -175,12 +92,9 @@ class Recording(TorchDispatchMode):
     def operand(self, x: Tensor) -> Operand:
         """What is known of a tensor."""
         labels = self._labels_of(x)
-        tracked = labels is not None and bool((labels >= 0).any())
-        value = x.detach().clone() if not tracked or bool((labels < 0).any()) else None  # type: ignore[operator]
-        random = not tracked and _key(x) in self._random
-        return Operand(
-            labels.clone() if tracked and labels is not None else None, value, None if tracked else x, random
-        )
+        if labels is None or not bool((labels >= 0).any()):
+            return Operand(None, x.detach().clone(), x, _key(x) in self._random)
+        return Operand(labels.clone(), x.detach().clone() if bool((labels < 0).any()) else None)
 
     @property
     def place(self) -> Place:
@@ -197,7 +111,7 @@ class Recording(TorchDispatchMode):
         if kwargs.get("dtype") in (torch.float32, torch.float16, torch.bfloat16):
             kwargs["dtype"] = torch.float64
         name = base_name(func)
-        tensors = [each for each in _tensors((args, tuple(kwargs.values())))]
+        tensors = list(_tensors((args, tuple(kwargs.values()))))
         if name in FORMS or name in FILLING or not any(self._is_tracked(each) for each in tensors):
             return self._untracked(func, name, args, kwargs)
         if name in READING:
@@ -295,7 +209,7 @@ class Recording(TorchDispatchMode):
         masks = [each for each in indices if each is not None]
         if len(masks) != 1 or masks[0].dtype is not torch.bool or masks[0].shape != x.shape:
             raise self.error(*unread_values("x[...]"))
-        out = x.detach().clone(memory_format=torch.contiguous_format).reshape(-1)
+        out: Tensor = x.detach().clone(memory_format=torch.contiguous_format).reshape(-1)
         self._label_view(out).copy_(self._moved_labels(x).reshape(-1))
         return out
 
@@ -308,9 +222,13 @@ class Recording(TorchDispatchMode):
             out = func(*args, **kwargs)
             self._write("where", arguments, {}, target, lambda mask, new, old: torch.where(mask != 0, new, old))
             return out
-        if len(masks) == 1 and masks[0].dtype is torch.bool and masks[0].shape == target.shape and self._is_tracked(
-            masks[0]
-        ) and value.numel() == target.numel():  # of _masked_read
+        if (
+            len(masks) == 1
+            and masks[0].dtype is torch.bool
+            and masks[0].shape == target.shape
+            and self._is_tracked(masks[0])
+            and value.numel() == target.numel()
+        ):  # of _masked_read
             new = value.reshape(target.shape)
             arguments = tuple(self.operand(each) for each in (masks[0], new, target))
             target.copy_(torch.where(masks[0], new, target))
@@ -335,6 +253,7 @@ class Recording(TorchDispatchMode):
         output: Tensor,
         evaluate: Callable[..., Tensor] | None,
     ) -> Op:
+        """Write an operator down: what it made are new cells."""
         tape = self.tape
         if tape.size + output.numel() > LARGEST:
             raise self.error(
@@ -346,7 +265,7 @@ class Recording(TorchDispatchMode):
         tape.ops.append(op)
         tape.values.append(output.detach().double().reshape(-1).clone())
         tape.size += output.numel()
-        self._label_view(output).copy_(torch.arange(op.base, tape.size).reshape(output.shape))
+        self._label_view(output).copy_(op.cells)
         return op
 
     # ------------------------------------------------------------------ labels

@@ -1,8 +1,12 @@
-"""A canonical neuron in words."""
+"""A canonical neuron in words, and what to do where reading itself fails."""
 
 from __future__ import annotations
 
 from mdcompress.graph import NeuronModel
+
+REPORT = (
+    "report it, with the network's forward; a neuron that describes itself (docs/frameworks/own.md) needs no reading"
+)
 
 
 def in_words(model: NeuronModel) -> str:
