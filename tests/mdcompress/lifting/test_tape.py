@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mdcompress.errors import TraceError
+from mdcompress.lifting import CALLINGS, LiftError, lift
 from mdcompress.lifting.tape import Recording
 from mdcompress.tracing.conventions import fit
 from tests.support.hand_reading import (
@@ -222,21 +223,22 @@ def test_the_default_dtype_is_back_after_watching() -> None:
 
 
 def test_values_that_are_only_looked_at_are_allowed() -> None:
-    assert torch.equal(fit(Reading(monitored), x_steps()).network(x_steps()), Reading(monitored)(x_steps()))
+    found = fit(Reading(monitored), x_steps()).network(x_steps())
+    assert found.sum() > 0 and torch.allclose(found, Reading(monitored)(x_steps()))
 
 
 @pytest.mark.parametrize("reads", [scaled_by_value, chosen_by_value])
 def test_a_choice_by_a_value_is_refused(reads: Callable[[Tensor], Tensor]) -> None:
-    with pytest.raises(TraceError) as error:
-        fit(Reading(reads), x_steps())
+    with pytest.raises(LiftError) as error:
+        lift(Reading(reads), x_steps(), CALLINGS[0])
     assert error.value.message.startswith("the network reads the values of a tensor that comes from its input")
     assert "hand_reading.py:" in error.value.message
 
 
-@pytest.mark.parametrize("reads", [indexed, nonzero, written_where_data_say])
-def test_places_that_data_choose_are_refused(reads: Callable[[Tensor], Tensor]) -> None:
+@pytest.mark.parametrize(
+    ("reads", "words"), [(indexed, "calls sort"), (nonzero, "reads the values"), (written_where_data_say, "data choose")]
+)
+def test_places_that_data_choose_are_refused(reads: Callable[[Tensor], Tensor], words: str) -> None:
     with pytest.raises(TraceError) as error:
         fit(Reading(reads), x_steps())
-    first = error.value.message
-    assert "hand_reading.py:" in first, first
-    assert any(words in first for words in ("reads the values", "its data choose", "order values", "calls")), first
+    assert words in error.value.message and "hand_reading.py:" in error.value.message
