@@ -40,11 +40,11 @@ def monitored(s: Tensor) -> Tensor:
 
 
 def chosen_by_value(s: Tensor) -> Tensor:
-    return s if s[0, 0].item() > 0 else s * 2
+    return s if s[0, 0].item() >= 0 else s * 2
 
 
 def scaled_by_value(s: Tensor) -> Tensor:
-    return s * (1.0 + s.mean().item())
+    return s * (1.0 if s.mean().item() < 2 else 2.0)
 
 
 def indexed(s: Tensor) -> Tensor:

@@ -33,7 +33,8 @@ def potentials(charge: Charge, fire: Fire, initial: float = 0.0) -> Callable[[Te
 
 
 def recurrence(run: Callable[[Tensor, Tensor], Tensor], threshold: float = 1.0, **more: object) -> Recurrence:
-    found = Recurrence(run, STEPS, (False,), torch.full((PLACES,), threshold, dtype=torch.float64), CHANNELS, "ge")
+    found = Recurrence(run, STEPS, (False,), torch.full((PLACES,), threshold, dtype=torch.float64), CHANNELS, "ge",
+                       late=(False,))  # fmt: skip
     return replace(found, **more)  # type: ignore[arg-type]
 
 
@@ -171,7 +172,7 @@ def test_two_inputs_are_weighed_beside_the_larger_one() -> None:
     def run(x: Tensor, s: Tensor) -> Tensor:
         return potentials(without_drive, soft)((0.5 * x[0] + 2.0 * x[1])[None], s)
 
-    reading = identify(replace(recurrence(run), still=(False, False)))
+    reading = identify(replace(recurrence(run), still=(False, False), late=(False, False)))
     assert isinstance(reading, Reading), reading
     assert reading.model == replace(SOFT, input_gain=0.5)  # 2 * .25 of the second, beside which the first is a quarter
     assert [weight[0].item() for weight in reading.weights] == [0.25, 1.0]
@@ -228,7 +229,7 @@ WRONG = {
         "its potential is not linear",
     ),
     "threshold of the input": (
-        replace(recurrence(_threshold_of_the_input), still=(False, False)),
+        replace(recurrence(_threshold_of_the_input), still=(False, False), late=(False, False)),
         "its threshold depends on the input of the same step",
     ),
     "drive at one step": (
