@@ -191,7 +191,7 @@ def test_an_input_of_the_step_before_is_weighed_from_its_own_first_step() -> Non
 
 
 def _per_step(step: int, v: Tensor, x: Tensor) -> Tensor:
-    return (0.25 if step == 2 else 0.5) * v + 0.25 * x
+    return (0.75 if step == 2 else 0.5) * v + 0.25 * x
 
 
 def _drive_per_step(step: int, v: Tensor, x: Tensor) -> Tensor:
