@@ -223,12 +223,18 @@ def of_counts(network: Hand, x: Tensor) -> Tensor:
 
 
 def recurrent(network: Hand, x: Tensor) -> Tensor:
-    v, s = torch.zeros(N, 4), torch.zeros(N, 4)
+    v, s = x.new_zeros(N, 4), x.new_zeros(N, 4)
     found = []
     for step in x:
         s, v = fire(v, network.call("fc", step) + network.call("back", s))
         found.append(s)
     return rate(network, torch.stack(found))
+
+
+def with_an_encoder(network: Hand, x: Tensor) -> Tensor:
+    """Spikes drawn with the input as their rate."""
+    s = (torch.rand_like(x) < x).to(x.dtype)
+    return rate(network, spikes_of(network.call("fc", s)))
 
 
 # ---------------------------------------------------------------------- answers
@@ -312,8 +318,8 @@ def upsampled(network: Hand, x: Tensor) -> Tensor:
 
 def with_a_skip(network: Hand, x: Tensor) -> Tensor:
     s = spikes_of(folded(network, "conv", x))
-    joined = torch.cat([s, x], 2)
-    return rate(network, spikes_of(folded(network, "second", joined)))
+    joined = torch.cat([spikes_of(folded(network, "second", s)), s], 2)
+    return rate(network, spikes_of(folded(network, "third", joined)))
 
 
 def attending(network: Hand, x: Tensor) -> Tensor:
