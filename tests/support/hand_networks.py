@@ -24,10 +24,11 @@ class Hand(nn.Module):
             if parameter.dim() > 1:
                 parameter.data = torch.rand(parameter.shape, generator=generator) / parameter[0].numel() ** 0.5
             else:
-                parameter.data = 0.5 + 0.25 * torch.rand(parameter.shape, generator=generator)
+                parameter.data = 0.1 * torch.rand(parameter.shape, generator=generator)
         for norm in self.modules():
             if isinstance(norm, nn.modules.batchnorm._BatchNorm) and norm.running_mean is not None:
                 norm.running_mean.copy_(0.2 * torch.rand(norm.num_features, generator=generator))
+                norm.weight.data += 0.75
         self.eval()
 
     def forward(self, x: Tensor) -> object:
@@ -235,6 +236,11 @@ def with_an_encoder(network: Hand, x: Tensor) -> Tensor:
     """Spikes drawn with the input as their rate."""
     s = (torch.rand_like(x) < x).to(x.dtype)
     return rate(network, spikes_of(network.call("fc", s)))
+
+
+def without_encoder(network: Hand, x: Tensor) -> Tensor:
+    """The same on the rates themselves."""
+    return rate(network, spikes_of(network.call("fc", x)))
 
 
 # ---------------------------------------------------------------------- answers

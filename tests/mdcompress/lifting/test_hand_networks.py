@@ -81,9 +81,6 @@ CASES: dict[str, tuple[Callable[[], Hand], Tensor]] = {
     "a dict": (readout(hand.in_a_dict), rows()),
     "[N, T, K], K = T": (readout(hand.batch_first, hand.T), rows()),
     "[N, K, T], K = T": (readout(hand.batch_first_with_time_last, hand.T), rows()),
-    "recurrent, with a bias": (
-        over(hand.recurrent, fc=nn.Linear(5, 4), back=nn.Linear(4, 4), head=head(4)), rows()
-    ),
     "recurrent, without": (
         over(hand.recurrent, fc=nn.Linear(5, 4), back=nn.Linear(4, 4, bias=False), head=head(4)), rows()
     ),
@@ -177,17 +174,36 @@ def test_computed_weights_are_held_as_numbers() -> None:
     torch.testing.assert_close(weight, by_hand)
 
 
-@pytest.mark.parametrize("bias", [False, True])
-def test_a_recurrent_layers_bias_is_missing_at_no_step(bias: bool) -> None:
-    back = nn.Linear(4, 4, bias=bias)
-    network = Hand(hand.recurrent, fc=nn.Linear(5, 4), back=back, head=head(4))
-    found = fitted(network, rows())
-    (neuron,) = (module for module in found.network.modules() if isinstance(module, CanonicalNeuron))
+def test_what_spikes_pass_through_on_their_way_back_is_the_neurons_layer() -> None:
+    build, x = CASES["recurrent, without"]
+    network = build()
+    (neuron,) = (module for module in fitted(network, x).network.modules() if isinstance(module, CanonicalNeuron))
     assert neuron.model.recurrent == "recurrent" and neuron.model.drive == 0.0
-    assert (neuron.get_submodule("recurrent").bias is not None) is bias
+    assert neuron.get_submodule("recurrent").weight is network.get_submodule("back").weight
 
 
-def test_an_encoder_of_the_input_is_taken_out() -> None:
+def test_an_encoder_of_the_input_is_taken_out_and_said() -> None:
     network = Hand(hand.with_an_encoder, fc=nn.Linear(5, 4), head=head(4))
-    found = fit(network, rows())
-    print(found.findings, found.convention)
+    found = fitted(network, rows())
+    encoder, neuron = found.findings
+    assert encoder.name == "input"
+    assert encoder.words == "a random encoder, taken out: every step reads what it would encode"
+    assert neuron.words == WORDS
+    without = Hand(hand.without_encoder, fc=nn.Linear(5, 4), head=head(4))
+    expected = answer(fresh_copy(without).double()(rows().double()))
+    torch.testing.assert_close(fresh_copy(found.network).double()(rows().double()), expected)
+
+
+SAID = {
+    "states in a dict": [WORDS, WORDS],
+    "membrane behind a synapse": [WORDS],
+    "heights": [OTHER_WORDS["heights"]],
+}
+
+
+@pytest.mark.parametrize("name", SAID)
+def test_each_neuron_is_said_in_words_at_its_line(name: str) -> None:
+    build, x = CASES[name]
+    neurons = [each for each in fitted(build(), x).findings if "s = " in each.words]
+    assert [each.words for each in neurons] == SAID[name]
+    assert all(each.place.startswith("hand_networks.py:") for each in neurons)
