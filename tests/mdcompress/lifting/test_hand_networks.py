@@ -196,7 +196,7 @@ def test_an_encoder_of_the_input_is_taken_out_and_said() -> None:
 
 SAID = {
     "states in a dict": [WORDS, WORDS],
-    "membrane behind a synapse": [WORDS],
+    "recurrent, without": [WORDS],
     "heights": [OTHER_WORDS["heights"]],
 }
 
