@@ -67,9 +67,14 @@ def spikes_of(currents: Iterable[Tensor]) -> Tensor:
     return torch.stack(found)
 
 
+def by_step(y: Tensor) -> Tensor:
+    """[T*N, ...] as [T, N, ...]."""
+    return y.reshape(T, -1, *y.shape[1:])
+
+
 def folded(network: Hand, name: str, x: Tensor) -> Tensor:
     """A layer on [T, N, ...]."""
-    return network.call(name, x.flatten(0, 1)).unflatten(0, x.shape[:2])
+    return by_step(network.call(name, x.flatten(0, 1)))
 
 
 def rate(network: Hand, s: Tensor) -> Tensor:
@@ -176,7 +181,7 @@ def pooled_by(function: Callable[[Tensor], Tensor]) -> Callable[[Hand, Tensor], 
 
     def run(network: Hand, x: Tensor) -> Tensor:
         s = spikes_of(folded(network, "conv", x))
-        return rate(network, function(s.flatten(0, 1)).unflatten(0, s.shape[:2]))
+        return rate(network, by_step(function(s.flatten(0, 1))))
 
     return run
 
@@ -184,7 +189,7 @@ def pooled_by(function: Callable[[Tensor], Tensor]) -> Callable[[Hand, Tensor], 
 def padded_before_the_conv(low: int, high: int) -> Callable[[Hand, Tensor], Tensor]:
     def run(network: Hand, x: Tensor) -> Tensor:
         padded = F.pad(x.flatten(0, 1), (low, high, low, high))
-        return rate(network, spikes_of(network.call("conv", padded).unflatten(0, x.shape[:2])))
+        return rate(network, spikes_of(by_step(network.call("conv", padded))))
 
     return run
 
@@ -319,7 +324,7 @@ def batch_first(network: Hand, x: Tensor) -> Tensor:
 def upsampled(network: Hand, x: Tensor) -> Tensor:
     s = spikes_of(folded(network, "conv", x))
     large = F.interpolate(s.flatten(0, 1), scale_factor=2, mode="nearest")
-    return rate(network, spikes_of(network.call("second", large).unflatten(0, s.shape[:2])))
+    return rate(network, spikes_of(by_step(network.call("second", large))))
 
 
 def with_a_skip(network: Hand, x: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tests.support.hand_networks import N, T, Hand, fire, folded, rate, spikes_of
+from tests.support.hand_networks import Hand, N, by_step, fire, folded, rate, spikes_of
 
 States = tuple[Tensor, Tensor]
 
@@ -163,7 +163,7 @@ def membrane_read(network: Hand, x: Tensor) -> Tensor:
 
 def batch_statistics(network: Hand, x: Tensor) -> Tensor:
     y = folded(network, "conv", x)
-    y = F.batch_norm(y.flatten(0, 1), None, None, training=True).unflatten(0, (T, N))  # here
+    y = by_step(F.batch_norm(y.flatten(0, 1), None, None, training=True))  # here
     return rate(network, spikes_of(y))
 
 
@@ -190,13 +190,13 @@ def of_six_steps(network: Hand, x: Tensor) -> Tensor:
 def pool_with_a_partial_window(network: Hand, x: Tensor) -> Tensor:
     s = spikes_of(folded(network, "conv", x))
     pooled = F.avg_pool2d(s.flatten(0, 1), 4, ceil_mode=True)  # here
-    return rate(network, pooled.unflatten(0, (T, N)))
+    return rate(network, by_step(pooled))
 
 
 def pool_that_leaves_out_its_padding(network: Hand, x: Tensor) -> Tensor:
     s = spikes_of(folded(network, "conv", x))
     pooled = F.avg_pool2d(s.flatten(0, 1), 2, 2, 1, count_include_pad=False)  # here
-    return rate(network, pooled.unflatten(0, (T, N)))
+    return rate(network, by_step(pooled))
 
 
 def kernel_over_time(network: Hand, x: Tensor) -> Tensor:

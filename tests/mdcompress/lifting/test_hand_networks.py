@@ -1,4 +1,4 @@
-"""Forms of research code, one at a time: each is taken as it is, with the neurons that were written, and answers as it did."""
+"""Forms of research code, one at a time: each is taken as it is, and answers as it did."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from tests.support.hand_networks import Hand, maps, rows
 WORDS = "h = 0.5*v + x, s = [h >= 0.5], v = h - 0.5*s"
 
 
-def conv(**options: int) -> nn.Conv2d:
-    return nn.Conv2d(2, 3, 3, **{"padding": 1, **options})
+def conv(padding: int = 1) -> nn.Conv2d:
+    return nn.Conv2d(2, 3, 3, padding=padding)
 
 
 def conv_of(channels: int) -> nn.Conv2d:
@@ -141,9 +141,7 @@ def test_a_form_of_code_is_taken_as_it_is(name: str) -> None:
 def test_one_image_is_shown_at_all_steps(norms: bool) -> None:
     x = maps(still=True)
     if norms:
-        network = Hand(
-            hand.with_norms_of_steps_on_a_still_image, conv=conv(), norms=hand.step_norms(), head=head()
-        )
+        network = Hand(hand.with_norms_of_steps_on_a_still_image, conv=conv(), norms=hand.step_norms(), head=head())
     else:
         network = Hand(hand.of_a_still_image, conv=conv(), head=head())
     found = fitted(network, x)

@@ -1,4 +1,4 @@
-"""What no graph of integers can hold is refused; the first sentence names the cause, and the line in the user's code."""
+"""What no graph can hold is refused; the first sentence names the cause, and the line of the user's code."""
 
 from __future__ import annotations
 
@@ -21,16 +21,17 @@ LINES = Path(inspect.getsourcefile(refused) or "").read_text().splitlines()
 Network = Callable[[Hand, Tensor], Tensor]
 
 
+HEADS = {"pool_with_a_partial_window": 12, "pool_that_leaves_out_its_padding": 48}  # their features; of others 108
+
+
 def build(network: Network) -> tuple[Hand, Tensor]:
     """Of maps where it is convolutional, else of rows."""
     code = inspect.getsource(network)
     if "conv" in code:
         layers: dict[str, nn.Module] = {
             "conv": nn.Conv2d(2, 3, 3, padding=1), "conv3": nn.Conv3d(2, 3, 3, padding=1),
-            "head": nn.Linear({refused.pool_with_a_partial_window: 12}.get(network, 108), 3),
+            "head": nn.Linear(HEADS.get(network.__name__, 108), 3),
         }  # fmt: skip
-        if network is refused.pool_that_leaves_out_its_padding:
-            layers["head"] = nn.Linear(48, 3)
         return Hand(network, **layers), maps()
     layers = {"fc": nn.Linear(5, 4), "gate": nn.Linear(5, 4), "second": nn.Linear(4, 4), "back": nn.Linear(4, 4),
               "head": nn.Linear(4, 3)}  # fmt: skip
@@ -113,9 +114,7 @@ def test_a_network_of_more_steps_than_the_sample_says_how_many() -> None:
     still = x[:1].expand(T, -1, -1)
     with pytest.raises(TraceError) as error:
         fit(network, still)
-    assert error.value.message == (
-        "the sample must have as many steps as the network makes, 6 (it has 4)"
-    )
+    assert error.value.message == ("the sample must have as many steps as the network makes, 6 (it has 4)")
     assert fit(network, still[:1].expand(6, -1, -1)).convention == "takes one image, [N, ...], for all steps"
 
 

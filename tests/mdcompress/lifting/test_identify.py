@@ -199,7 +199,7 @@ def _drive_per_step(step: int, v: Tensor, x: Tensor) -> Tensor:
 
 
 def _threshold_of_the_input(x: Tensor, s: Tensor) -> Tensor:
-    """The potential less its threshold, 1 + .5*(second input), as a state without leak in a second input would not be."""
+    """The potential less a threshold of 1 + .5*(second input)."""
     return potentials(without_drive, soft)(x[:1], s) - 0.5 * x[1]
 
 

@@ -1,6 +1,6 @@
-"""Labels follow every element through views, writes in place and joins; reading data is allowed where nothing comes of it.
+"""Labels follow every element through views, writes in place and joins; data may be looked at.
 
-An input of numbers 0, 1, 2, ... has the cells 0, 1, 2, ...: whatever only moves elements has labels equal to its values,
+An input of numbers 0, 1, 2, ... has the cells 0, 1, 2, ...: what only moves elements has labels equal to its values,
 and -1 where a constant stands, so constants are -1 here.
 """
 
@@ -236,7 +236,8 @@ def test_a_choice_by_a_value_is_refused(reads: Callable[[Tensor], Tensor]) -> No
 
 
 @pytest.mark.parametrize(
-    ("reads", "words"), [(indexed, "calls sort"), (nonzero, "reads the values"), (written_where_data_say, "data choose")]
+    ("reads", "words"),
+    [(indexed, "calls sort"), (nonzero, "reads the values"), (written_where_data_say, "data choose")],
 )
 def test_places_that_data_choose_are_refused(reads: Callable[[Tensor], Tensor], words: str) -> None:
     with pytest.raises(TraceError) as error:
