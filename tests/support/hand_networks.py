@@ -22,7 +22,8 @@ class Hand(nn.Module):
             self.add_module(name, layer)
         for parameter in self.parameters():
             if parameter.dim() > 1:
-                parameter.data = torch.rand(parameter.shape, generator=generator) / parameter[0].numel() ** 0.5
+                drawn = torch.rand(parameter.shape, generator=generator) - 0.35
+                parameter.data = 1.5 * drawn / parameter[0].numel() ** 0.5
             else:
                 parameter.data = 0.1 * torch.rand(parameter.shape, generator=generator)
         for norm in self.modules():
@@ -214,14 +215,14 @@ def of_heights(network: Hand, x: Tensor) -> Tensor:
         s = (h >= heights).to(y.dtype) * heights
         v = h - s
         found.append(s)
-    return torch.stack([network.call("head", network.call("second", s).flatten(1)) for s in found]).mean(0)
+    return rate(network, spikes_of([network.call("second", s) for s in found]))
 
 
 def of_counts(network: Hand, x: Tensor) -> Tensor:
     v: Tensor | float = 0.0
     found = []
     for y in folded(network, "conv", x):
-        h = 0.5 * v + 4 * y
+        h = 0.5 * v + 2 * y
         s = torch.clamp(torch.floor(h), 0, 3)
         v = h - s
         found.append(s)

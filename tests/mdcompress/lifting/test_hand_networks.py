@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+import mdcompress as md
 from mdcompress.adapters.base import fresh_copy
 from mdcompress.lifting import CanonicalNeuron, Lifted
 from mdcompress.tracing.conventions import Fitted, fit
@@ -89,7 +90,7 @@ CASES: dict[str, tuple[Callable[[], Hand], Tensor]] = {
 }  # fmt: skip
 OTHER_WORDS = {
     "heights": "h = 0.5*v + x, s = [h >= [0.25 … 1, 3 channels]], v = h - [0.25 … 1, 3 channels]*s",
-    "counts": "h = 0.5*v + 4*x, s = floor(h / 1), at most 3, v = h - 1*s",
+    "counts": "h = 0.5*v + 2*x, s = floor(h / 1), at most 3, v = h - 1*s",
 }
 TURNED: dict[str, Callable[[Tensor], Tensor]] = {
     "[N, T, K], K = T": lambda y: y.transpose(0, 1),
@@ -118,13 +119,28 @@ def fitted(network: nn.Module, x: Tensor) -> Fitted:
     return found
 
 
+def rates(network: nn.Module, x: Tensor) -> list[float]:
+    """How often each neuron fires."""
+    found: list[float] = []
+    handles = [
+        module.register_forward_hook(lambda _, __, s: found.append(float((s > 0).double().mean())))
+        for module in network.modules()
+        if isinstance(module, CanonicalNeuron) and module.model.output == "spikes"
+    ]
+    with torch.no_grad():
+        network(x)
+    for handle in handles:
+        handle.remove()
+    return found
+
+
 def assert_same(found: Fitted, network: nn.Module, x: Tensor, turned: Callable[[Tensor], Tensor]) -> None:
     """The lifted network answers as the user's own does, for the sample and for other input, and its neurons fire."""
     for given in (x, x.flip(1) * 0.75):
         expected = turned(answer(fresh_copy(network).double()(given.double())))
         with torch.no_grad():
             torch.testing.assert_close(fresh_copy(found.network).double()(given.double()), expected)
-        assert expected.abs().sum() > 0
+    assert all(0.02 < rate < 0.98 for rate in rates(found.network, x)), rates(found.network, x)
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -135,6 +151,14 @@ def test_a_form_of_code_is_taken_as_it_is(name: str) -> None:
     assert_same(found, network, x, TURNED.get(name, lambda y: y))
     said = {finding.words for finding in found.findings}
     assert OTHER_WORDS.get(name, WORDS) in said, said
+
+
+@pytest.mark.parametrize("name", ["norms of steps", "heights", "counts", "a skip", "attention", "mean membrane"])
+def test_the_integers_of_a_form_of_code_are_equal(name: str) -> None:
+    build, x = CASES[name]
+    student = md.compress(build(), x, "8bit", [x])
+    report = md.verify(student, x)
+    assert report.equal and report.spikes > 0
 
 
 @pytest.mark.parametrize("norms", [False, True])
@@ -195,7 +219,7 @@ def test_an_encoder_of_the_input_is_taken_out_and_said() -> None:
 SAID = {
     "states in a dict": [WORDS, WORDS],
     "recurrent, without": [WORDS],
-    "heights": [OTHER_WORDS["heights"]],
+    "heights": [OTHER_WORDS["heights"], WORDS],
 }
 
 
