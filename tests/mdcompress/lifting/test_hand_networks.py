@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 import mdcompress as md
 from mdcompress.adapters.base import fresh_copy
+from mdcompress.errors import TraceError
 from mdcompress.lifting import CanonicalNeuron, Lifted
 from mdcompress.tracing.conventions import Fitted, fit
 from tests.support import hand_networks as hand
@@ -229,3 +230,9 @@ def test_each_neuron_is_said_in_words_at_its_line(name: str) -> None:
     neurons = [each for each in fitted(build(), x).findings if "s = " in each.words]
     assert [each.words for each in neurons] == SAID[name]
     assert all(each.place.startswith("hand_networks.py:") for each in neurons)
+
+
+def test_a_pool_of_a_map_that_is_padded_on_one_side_is_refused() -> None:
+    network = pooled(lambda s: F.max_pool2d(F.pad(s, (0, 1, 0, 1)), 2, 2), 27)()
+    with pytest.raises(TraceError, match=r"^a pooling reads a map with zeros around it \(hand_networks.py:\d+\)"):
+        fit(network, maps())
