@@ -1,0 +1,117 @@
+"""Styles of hand-written networks: a few lines of each, and what `fit` makes of it.
+
+docs/frameworks/styles.md is made of these rows: `python -m tests.support.style_forms` writes the page anew.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from tests.support.paths import ROOT
+from tests.support.style_rows import READ, REFUSED, Row
+
+PAGE = ROOT / "docs" / "frameworks" / "styles.md"
+STEPS = 4
+
+_FUNCTIONS = """\
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+class Spike(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return (x >= 0).float()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient
+"""
+
+_NETWORK = """\
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc1, self.fc2 = nn.Linear(6, 12), nn.Linear(12, 4)
+        self.recurrent = nn.Linear(12, 12, bias=False)
+        self.norm = nn.BatchNorm1d(12)
+        self.leak = nn.Parameter(torch.tensor(0.4))
+        self.threshold = nn.Parameter(torch.linspace(0.2, 0.6, 12))
+        self.mem, self.mems, self.T = None, {}, 4
+
+    def forward(self, x):
+"""
+
+_MODULES = """\
+
+def net():
+    return nn.Sequential(nn.Linear(6, 12), Neuron(), nn.Linear(12, 4))
+"""
+
+
+@dataclass(frozen=True)
+class Style:
+    """A row as a network, which is ready to be read."""
+
+    row: Row
+
+    def source(self) -> str:
+        """The whole file: the row's lines in a small network."""
+        if self.row.neuron:
+            return f"{_FUNCTIONS}\n\n{self.row.code}\n{_MODULES}"
+        made = "\n\ndef net():\n    return Net()\n"
+        return f"{_FUNCTIONS}\n\n{self.row.before}\n\n{_NETWORK}{textwrap.indent(self.row.code, ' ' * 8)}{made}"
+
+    def build(self) -> nn.Module:
+        """The network, with weights that make it fire."""
+        names: dict[str, object] = {"__name__": "own_network"}
+        exec(compile(self.source(), "own_network.py", "exec"), names)
+        torch.manual_seed(0)
+        network = names["net"]()  # type: ignore[operator]  # of the source above
+        assert isinstance(network, nn.Module)
+        return network.eval()
+
+    def sample(self) -> Tensor:
+        """[T, N, 6], the same image at each step: every way of calling is given the same."""
+        torch.manual_seed(1)
+        return 2 * torch.rand(STEPS, 2, 6)
+
+
+STYLES = tuple(Style(row) for row in (*READ, *REFUSED))
+
+_HEAD = """\
+# Styles of hand-written networks
+
+How people write spiking neurons, and what becomes of it. Each row is a small network: two linear layers, `fc1` and `fc2`,
+and the lines that are shown. `Spike` is a `torch.autograd.Function`, `x >= 0` with a surrogate gradient. How networks are
+read, and what to do with a refusal: [your own network](../own_network.md). Neurons of libraries:
+[support](support.md).
+
+A style that stands here is not looked up by its words: the values of one pass are followed, so that other spellings of
+the same neuron are read too.
+
+Made from `tests/support/style_rows.py`, whose rows the tests run: `python -m tests.support.style_forms`.
+"""
+
+
+def page() -> str:
+    """The text of docs/frameworks/styles.md."""
+    parts = [_HEAD, f"## Read ({len(READ)})\n"]
+    parts += [_section(row, f"Read: {row.says}.") for row in READ]
+    parts.append(f"## Refused ({len(REFUSED)})\n")
+    parts += [_section(row, f"Refused: {row.why}.\nThe message has: `{row.says}`") for row in REFUSED]
+    return "\n".join(parts)
+
+
+def _section(row: Row, verdict: str) -> str:
+    code = "\n\n".join(part.strip("\n") for part in (row.before, row.code) if part)
+    return f"### {row.name}\n\n```python\n{code}\n```\n\n{verdict}\n"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), "utf-8")
