@@ -12,7 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from tests.support.paths import ROOT
-from tests.support.style_rows import READ, REFUSED, Row
+from tests.support.style_row import Row
+from tests.support.style_rows_read import READ
+from tests.support.style_rows_refused import ONE_LINE, REFUSED
 
 PAGE = ROOT / "docs" / "frameworks" / "styles.md"
 STEPS = 4
@@ -79,33 +81,60 @@ class Style:
     def sample(self) -> Tensor:
         """[T, N, 6], the same image at each step: every way of calling is given the same."""
         torch.manual_seed(1)
-        return 2 * torch.rand(STEPS, 2, 6)
+        return (2 * torch.rand(2, 6)).repeat(STEPS, 1, 1)
 
 
-STYLES = tuple(Style(row) for row in (*READ, *REFUSED))
+STYLES = tuple(Style(row) for row in (*READ, *ONE_LINE, *REFUSED))
 
 _HEAD = """\
 # Styles of hand-written networks
 
-How people write spiking neurons, and what becomes of it. Each row is a small network: two linear layers, `fc1` and `fc2`,
-and the lines that are shown. `Spike` is a `torch.autograd.Function`, `x >= 0` with a surrogate gradient. How networks are
-read, and what to do with a refusal: [your own network](../own_network.md). Neurons of libraries:
+How people write spiking neurons, and what becomes of it. Each row is a small network: two linear layers, `fc1` and
+`fc2`, and the lines that are shown. `Spike` is a `torch.autograd.Function`, `x >= 0` with a surrogate gradient. How
+networks are read, and what to do with a refusal: [your own network](../own_network.md). Neurons of libraries:
 [support](support.md).
 
-A style that stands here is not looked up by its words: the values of one pass are followed, so that other spellings of
-the same neuron are read too.
+The lines are not looked up by their words. The values of one pass are followed, so that other spellings of the same
+neuron are read too. In the equations x is the current, h the membrane before the reset, v after it, s the spike.
 
-Made from `tests/support/style_rows.py`, whose rows the tests run: `python -m tests.support.style_forms`.
+Made from the rows in `tests/support/style_rows_read.py` and `style_rows_refused.py`, which the tests run:
+`python -m tests.support.style_forms`.
 """
 
 
 def page() -> str:
     """The text of docs/frameworks/styles.md."""
-    parts = [_HEAD, f"## Read ({len(READ)})\n"]
-    parts += [_section(row, f"Read: {row.says}.") for row in READ]
+    parts = [_HEAD, _overview(), f"## Read ({len(READ)})\n"]
+    parts += [_section(row, f"Read. The network {row.calls}.\n\n{equations(row.says)}") for row in READ]
+    parts.append(f"## Read with another line ({len(ONE_LINE)})\n")
+    parts += [_section(row, f"{_refusal(row)}\n\nRead with:\n\n```python\n{other_lines(row)}\n```") for row in ONE_LINE]
     parts.append(f"## Refused ({len(REFUSED)})\n")
-    parts += [_section(row, f"Refused: {row.why}.\nThe message has: `{row.says}`") for row in REFUSED]
+    parts += [_section(row, _refusal(row)) for row in REFUSED]
     return "\n".join(parts)
+
+
+def _overview() -> str:
+    lines = ["| style | |", "|---|---|", *(f"| {row.name} | read |" for row in READ)]
+    lines += [f"| {row.name} | needs another line: {row.why} |" for row in ONE_LINE]
+    lines += [f"| {row.name} | refused: {row.why} |" for row in REFUSED]
+    return "\n".join(lines) + "\n"
+
+
+def _refusal(row: Row) -> str:
+    return f'Refused: {row.why}. The message has: "{row.says}".'
+
+
+def other_lines(row: Row) -> str:
+    """Those lines with which the row is read, where they are not those of the row."""
+    own = row.code.splitlines()
+    return textwrap.dedent("\n".join(line for line in row.instead.splitlines() if line not in own or not line)).strip(
+        "\n"
+    )
+
+
+def equations(says: str) -> str:
+    """The equations of a row, one a line of a list."""
+    return "\n".join(f"- `{each}`" if "=" in each else f"- {each}" for each in says.split("; "))
 
 
 def _section(row: Row, verdict: str) -> str:
