@@ -138,7 +138,7 @@ def equations(says: str) -> str:
 
 
 def _section(row: Row, verdict: str) -> str:
-    code = "\n\n".join(part.strip("\n") for part in (row.before, row.code) if part)
+    code = "\n\n\n".join(part.strip("\n") for part in (row.before, row.code) if part)
     return f"### {row.name}\n\n```python\n{code}\n```\n\n{verdict}\n"
 
 
