@@ -19,8 +19,15 @@ _DESCRIPTION = """
         from mdcompress.graph import NeuronModel
 
         return NeuronModel(
-            decay=0.5, input_gain=1.0, drive=0.0, threshold=0.3, comparator="greater_equal",
-            reset="hard", reset_value=0.0, soft_amount=0.0, initial=0.0,
+            decay=0.5,
+            input_gain=1.0,
+            drive=0.0,
+            threshold=0.3,
+            comparator="greater_equal",
+            reset="hard",
+            reset_value=0.0,
+            soft_amount=0.0,
+            initial=0.0,
         )
 """
 
