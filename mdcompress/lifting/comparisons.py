@@ -105,9 +105,7 @@ def upward(context: Context, comparison: Comparison, op: Op) -> tuple[Comparison
 
 def difference_of(context: Context, op: Op, left: Operand | float, right: Operand | float) -> Op:
     """left - right as an operator of its own."""
-    difference = context.cells.append(
-        "sub", (left, right), lambda a, b: torch.as_tensor(a).double() - torch.as_tensor(b).double(), op
-    )
+    difference = context.cells.append("sub", (left, right), _difference, op)
     context.follow_elements(difference)
     return difference
 
@@ -231,3 +229,8 @@ def _number(value: object) -> float | None:
             return float(held)
         case _:
             return None
+
+
+def _difference(left: Tensor | float, right: Tensor | float) -> Tensor:
+    first, second = (torch.as_tensor(each, dtype=torch.float64) for each in (left, right))
+    return first - second

@@ -17,6 +17,10 @@ from mdcompress.lifting.tape import Op, Operand, Place
 MIXED = -7  # of a sample: more than one
 
 
+class MixedError(TraceError):
+    """Samples meet, or steps: where another way of calling fits, the network was called wrongly."""
+
+
 class Parameters:
     """The user's parameters and buffers, found by the storage of those of the copy that ran."""
 
@@ -41,13 +45,21 @@ class Parameters:
         """Equal for the same parameter, or the same constants; None where there is none."""
         return None if operand is None else self.name(operand) or digest(operand.value)
 
+    def settle(self, network: nn.Module) -> None:
+        """Give what is not the user's own, and was kept in float64 for the proof, the type of the user's weights."""
+        own = {id(tensor) for tensor in self._own.values()}
+        for module in network.modules():
+            for tensor in (*module._parameters.values(), *module._buffers.values()):
+                if tensor is not None and id(tensor) not in own and tensor.dtype is torch.float64:
+                    tensor.data = tensor.data.to(self.dtype)
+
     def tensor(self, operand: Operand, shape: tuple[int, ...] | None = None) -> Tensor:
-        """The user's own parameter, where it has this shape; else the values that were read, as a new parameter."""
+        """The user's own parameter, where it has this shape; else the values that were read, in float64 (`settle`)."""
         name = self.name(operand)
         if name is not None and (shape is None or tuple(self._own[name].shape) == shape):
             return self._own[name]
         assert operand.value is not None
-        return nn.Parameter(operand.value.detach().to(self.dtype, copy=True), requires_grad=False)
+        return nn.Parameter(operand.value.detach().to(torch.float64, copy=True), requires_grad=False)
 
 
 @dataclass
@@ -159,13 +171,13 @@ class Context:
         """
         cells = labels[labels >= 0]
         if bool((self.cells.sample[cells] == MIXED).any()):
-            raise TraceError(
+            raise MixedError(
                 f"{what} reads a value computed from several samples of the batch ({place})",
                 hints=["a graph computes each sample alone: statistics of a batch belong to batch norm"],
             )
         found = self.cells.rows(labels, first=first, keep=keep)
         if found is None:
-            raise TraceError(
+            raise MixedError(
                 f"{what} reads steps and samples mixed, {list(labels.shape)} ({place})",
                 hints=["let every row be one step of one sample; only a neuron's state goes from step to step"],
             )

@@ -137,11 +137,11 @@ def _padded_kernel(
 
 def _scale_inputs(module: nn.Module, heights: Tensor, op: Op) -> None:
     """Multiply a convolution's weights by the heights of the spikes that it reads, [C, places]."""
-    weight, groups = module.get_parameter("weight"), int(module.groups)  # type: ignore[arg-type]
-    own = one_height(heights, op).to(weight.dtype)
+    weight, groups = module.get_parameter("weight").detach().double(), int(module.groups)  # type: ignore[arg-type]
+    own = one_height(heights, op)
     if isinstance(module, nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d):
-        scaled = weight.detach() * own.reshape(-1, *(1 for _ in weight.shape[1:]))
+        scaled = weight * own.reshape(-1, *(1 for _ in weight.shape[1:]))
     else:
         by_group = own.reshape(groups, -1).repeat_interleave(weight.shape[0] // groups, dim=0)
-        scaled = weight.detach() * by_group.reshape(*weight.shape[:2], *(1 for _ in weight.shape[2:]))
+        scaled = weight * by_group.reshape(*weight.shape[:2], *(1 for _ in weight.shape[2:]))
     module.weight = as_parameter(scaled)

@@ -33,7 +33,8 @@ __all__ = ["Reading", "Recurrence", "Unread", "follows", "forced", "identify", "
 
 
 _DRAWS = 4
-_TYPED = 2e-14  # as near lies what was typed, after the roundings of a few float64 operations
+_ABOVE_FLOORS = 16.0
+_TYPED = 2e-13  # as near lies what was typed, after the roundings of a few float64 operations
 
 
 @dataclass(frozen=True)
@@ -71,9 +72,20 @@ class _Numbers:
 
 
 def identify(found: Recurrence) -> Reading | Unread:
-    """The canonical neuron that a recurrence is, or why it is none."""
-    responses = [impulse(found, each) for each in range(found.inputs)]
-    silent = run_with(found, 0.0)
+    """The canonical neuron that a recurrence is, or why it is none.
+
+    It is asked around no current, and again beside large ones, where no floor is touched.
+    """
+    first = _identified(found, 0.0)
+    if isinstance(first, Reading) or not found.floors:
+        return first
+    again = _identified(found, _ABOVE_FLOORS)
+    return again if isinstance(again, Reading) else first
+
+
+def _identified(found: Recurrence, beside: float) -> Reading | Unread:
+    responses = [impulse(found, each, base=beside) for each in range(found.inputs)]
+    silent = run_with(found, 0.0, base=beside) - beside * torch.stack(responses).sum(0).cumsum(0)
     if not all(bool(torch.isfinite(each).all()) for each in (*responses, silent)):
         return Unread("its potential is not finite for a current of 1")
     prompt = [each for each in range(found.inputs) if not found.late[each]]
@@ -83,7 +95,7 @@ def identify(found: Recurrence) -> Reading | Unread:
     k = responses[first]
     if not bool((k[0].abs() > 1e-12).all()):
         return Unread("its potential does not follow the current of the same step")
-    if bends(found, k, first):
+    if bends(found, k, first, base=beside):
         return Unread(f"its potential is not linear in its current ({_so_far(found, None)})", input=first)
     weights = []
     for each, response in enumerate(responses):

@@ -15,7 +15,7 @@ from mdcompress.errors import TraceError
 from mdcompress.lifting.answers import answer_tensors, needed, read_answer
 from mdcompress.lifting.cells import STILL, Cells
 from mdcompress.lifting.chains import Chains, Neuron
-from mdcompress.lifting.context import Context, Parameters
+from mdcompress.lifting.context import Context, MixedError, Parameters
 from mdcompress.lifting.layers import record_layer
 from mdcompress.lifting.network import Form, InputNode, Lifted
 from mdcompress.lifting.neurons import read_neurons
@@ -33,18 +33,20 @@ class Calling:
     """One way to call a network with x [T, N, ...].
 
     words: for the user. arrange: x as the network is given it. axes: those of what `arrange` gives, T and N by letter.
-    by_step: whether it is called once for each step.
+    by_step: whether it is called once for each step. is_still: whether it takes one
+    image for all steps.
     """
 
     words: str
     arrange: Callable[[Tensor], Tensor]
     by_step: bool = False
+    is_still: bool = False
 
 
 CALLINGS = (
     Calling("takes all steps, [T, N, ...]", lambda x: x),
     Calling("takes the batch first, [N, T, ...]", lambda x: x.transpose(0, 1)),
-    Calling("takes one image, [N, ...], for all steps", lambda x: x[0]),
+    Calling("takes one image, [N, ...], for all steps", lambda x: x[0], is_still=True),
     Calling("takes one step at a time, [N, ...]", lambda x: x, by_step=True),
     Calling("takes time last, [N, ..., T]", lambda x: x.movedim(0, -1)),
     Calling("takes steps folded into the batch, [T*N, ...]", lambda x: x.flatten(0, 1)),
@@ -60,12 +62,20 @@ class LiftError(TraceError):
     """A refusal, and how far the reading came.
 
     reached: how many operators were understood before it. has_memory: whether a neuron was met that goes on from step
-    to step. ran: whether the network ran at all.
+    to step. ran: whether the network ran at all. mixed: whether samples or steps met, as they do where a network is
+    called in a wrong way.
     """
 
-    def __init__(self, error: TraceError, reached: int, *, has_memory: bool, ran: bool = True) -> None:
+    def __init__(
+        self, error: TraceError, reached: int, *, has_memory: bool, ran: bool = True, mixed: bool = False
+    ) -> None:
         super().__init__(error.message, hints=error.hints)
-        self.reached, self.has_memory, self.ran = reached, has_memory, ran
+        self.reached, self.has_memory, self.ran, self.mixed = reached, has_memory, ran, mixed
+
+    @property
+    def rank(self) -> tuple[bool, bool, int]:
+        """The larger, the more likely the network was called as it wants to be."""
+        return not self.mixed, self.has_memory, self.reached
 
 
 def lift(network: nn.Module, x: Tensor, calling: Calling) -> Lifted:
@@ -113,9 +123,16 @@ def lift(network: nn.Module, x: Tensor, calling: Calling) -> Lifted:
         if recording.read_at is not None:
             _require_unread(network, given, calling, recording.read_at)
         _prove_again(lifted, network, x, calling, noisy=bool(context.noisy))
+        context.parameters.settle(lifted)
     except TraceError as error:
         has_memory = any(len(neuron.differences) > 1 and not neuron.at_once for neuron in neurons)
-        raise LiftError(error, reached, has_memory=has_memory, ran=not isinstance(error, _NotRunError)) from error
+        raise LiftError(
+            error,
+            reached,
+            has_memory=has_memory,
+            ran=not isinstance(error, _NotRunError),
+            mixed=isinstance(error, MixedError),
+        ) from error
     except Exception as error:
         fault = TraceError(
             f"the reading of the network fails ({type(error).__name__}: {error})",
@@ -132,7 +149,7 @@ def _prove_again(lifted: Lifted, network: nn.Module, x: Tensor, calling: Calling
         return
     generator = torch.Generator().manual_seed(3)
     steps = x.shape[0]
-    still = calling.arrange(x).numel() != x.numel()
+    still = calling.is_still
     other = x.detach().cpu().double()
     flat = other[:1] if still else other
     mixed = flat.flatten()[torch.randperm(flat.numel(), generator=generator)].reshape(flat.shape)
@@ -154,7 +171,8 @@ def _prove_again(lifted: Lifted, network: nn.Module, x: Tensor, calling: Calling
 
 def _require_unread(network: nn.Module, given: Tensor, calling: Calling, place: Place) -> None:
     """TraceError where a value that the network reads from its data matters: other values give another answer."""
-    answers = []
+    answers: list[Tensor] = []
+    passes: list[list[str]] = []
     for value in (None, 1e30, -1e30, float("nan")):
         copy = _rested(network)
         recording = Recording(copy, read_as=value)
@@ -162,9 +180,11 @@ def _require_unread(network: nn.Module, given: Tensor, calling: Calling, place: 
             with torch.random.fork_rng(devices=[]), recording.watching():
                 recording.input(given)
                 answers.append(_output(copy, given, calling).double())
+            passes.append([op.name for op in recording.tape.ops])
         except Exception as error:  # whatever the user's code makes of such a value: it matters
             raise TraceError(f"{unread_values('item')[0]} ({place})", hints=[unread_values("")[1]]) from error
-    if not all(other.shape == answers[0].shape and torch.equal(other, answers[0]) for other in answers):
+    same = all(other.shape == answers[0].shape and torch.equal(other, answers[0]) for other in answers)
+    if not same or any(other != passes[0] for other in passes):
         raise TraceError(f"{unread_values('item')[0]} ({place})", hints=[unread_values("")[1]])
 
 

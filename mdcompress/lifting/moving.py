@@ -153,40 +153,25 @@ def _move(nodes: Tensor, places: Tensor, shape: tuple[int, ...], shapes: Mapping
     digits = _digits(places)
     if digits is None:
         return None
+    offset, strides = int(places[0]), sorted(stride for _, stride in digits)
     split: list[int] = []  # innermost first
     cuts: list[tuple[int, int]] = []
     where: dict[int, int] = {}  # from a digit to its axis in `split`
-    offset, reach = int(places[0]), 1
+    innermost = strides[0] if strides else total
+    if innermost > 1:
+        split.append(innermost)
+        cuts.append((offset % innermost, offset % innermost + 1))
     for place in sorted(range(len(digits)), key=lambda each: digits[each][1]):
         size, stride = digits[place]
-        if stride % reach:
+        following = next((each for each in strides if each > stride), total)
+        if following % stride or following // stride < size:
             return None
-        if stride > reach:
-            extent = stride // reach
-            if split:  # the digit before has more places than are taken
-                split[-1] *= extent
-                start = (offset // (reach // (split[-1] // extent))) % split[-1]
-                taken = cuts[-1][1] - cuts[-1][0]
-                cuts[-1] = (start, start + taken)
-            else:
-                split.append(extent)
-                cuts.append(((offset // reach) % extent, (offset // reach) % extent + 1))
         where[place] = len(split)
-        split.append(size)
-        cuts.append((0, size))
-        reach = stride * size
-    if total % reach:
-        return None
-    if not split:
-        split, cuts = [total], [(offset, offset + 1)]
-    elif total > reach:
-        extent = total // reach
-        inner = reach // split[-1]
-        taken = split[-1]
-        split[-1] *= extent
-        start = (offset // inner) % split[-1]
-        cuts[-1] = (start, start + taken)
-    if any(stop > size for (_, stop), size in zip(cuts, split, strict=True)):
+        extent = following // stride
+        start = (offset // stride) % extent
+        split.append(extent)
+        cuts.append((start, start + size))
+    if math.prod(split) != total or any(stop > size for (_, stop), size in zip(cuts, split, strict=True)):
         return None
     axes = len(split)
     order = [axes - 1 - where[place] for place in reversed(range(len(digits)))]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mdcompress.errors import TraceError
-from mdcompress.graph import NeuronModel, channel_values
+from mdcompress.graph import NeuronModel, Numbers, channel_values
 from mdcompress.lifting.cells import STILL, Arrangement, Pattern
 from mdcompress.lifting.chains import Neuron
 from mdcompress.lifting.comparisons import CLAMPS, line_of, root_of
@@ -179,7 +179,11 @@ def _pattern(context: Context, neuron: Neuron, each: Input) -> Pattern:
 def _with_recurrent(
     context: Context, neuron: Neuron, each: Input, weight: Tensor, model: NeuronModel, pattern: Pattern
 ) -> tuple[NeuronModel, nn.Module]:
-    """The neuron with the layer by which its last spikes come back; a bias of the layer is a part of the drive."""
+    """The neuron with the layer by which its last spikes come back.
+
+    The canonical neuron reads the layer's bias at step 0 too, where there are no spikes yet. What was measured there
+    holds it or not, as the code has it; the initial value makes both the same potential.
+    """
     node = context.nodes[each.node]
     assert isinstance(node, LayerNode)
     plain = torch.equal(pattern.places, torch.arange(len(pattern.places))) and context.shapes[each.node] == neuron.shape
@@ -188,11 +192,26 @@ def _with_recurrent(
         raise _unread(context, neuron, Unread("its last spikes come back in a way that no recurrent layer has"), [])
     layer = context.building.modules.pop(node.module)
     bias = getattr(layer, "bias", None)
-    if bias is not None:
-        shift = bias.detach().double() * torch.tensor(channel_values(model.input_gain), dtype=torch.float64)
-        drive = torch.tensor(channel_values(model.drive), dtype=torch.float64) - shift
-        model = replace(model, drive=tuple(drive.tolist()) if len(torch.unique(drive)) > 1 else float(drive[0]))
+    if bias is not None and bool((bias != 0).any()):
+        initial = _without_bias(model, bias)
+        if initial is None:
+            raise _unread(
+                context, neuron, Unread("its recurrent layer has a bias, which step 0 cannot be told from"), []
+            )
+        model = replace(model, initial=initial)
     return replace(model, recurrent="recurrent"), layer
+
+
+def _without_bias(model: NeuronModel, bias: Tensor) -> Numbers | None:
+    """initial - gain * bias / decay: what makes h(0) the measured one; None where step 0 keeps nothing of it."""
+    decay, gain, initial = (
+        torch.tensor(channel_values(value), dtype=torch.float64)
+        for value in (model.decay, model.current_gain, model.initial)
+    )
+    if model.has_synapse or bool((decay == 0).any()):
+        return None
+    shifted = initial - gain * bias.detach().double() / decay
+    return tuple(shifted.tolist()) if len(shifted) > 1 else float(shifted)
 
 
 def _unread(context: Context, neuron: Neuron, unread: Unread, inputs: list[Input]) -> TraceError:

@@ -133,13 +133,13 @@ def _linear_module(
     features, width = matrix.shape
     layer = nn.Linear(width, features, bias=bias is not None, device="meta")
     is_named = parameters.name(weight) is not None
-    own = parameters.tensor(weight, tuple(matrix.shape)) if is_named else matrix.to(parameters.dtype, copy=True)
+    own = parameters.tensor(weight, tuple(matrix.shape)) if is_named else matrix.to(torch.float64, copy=True)
     layer.weight = as_parameter(own)
     if heights is not None:
         by_row = heights.reshape(-1, width)
         if bool((by_row != by_row[:1]).any()):
             raise TraceError(f"spikes differ in height from row to row ({op.place})", hints=["one height each"])
-        layer.weight = as_parameter(layer.weight.detach() * by_row[0].to(layer.weight.dtype))
+        layer.weight = as_parameter(layer.weight.detach().double() * by_row[0])
     if bias is not None:
         layer.bias = as_parameter(parameters.tensor(bias, tuple(bias.shape)).reshape(-1))
     return layer

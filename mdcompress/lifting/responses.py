@@ -41,14 +41,19 @@ class Recurrence:
         return len(self.still)
 
 
-def run_with(found: Recurrence, current: float, *, only: int | None = None, spikes: Tensor | None = None) -> Tensor:
-    """The potentials [T, P] for a constant current, in all inputs or in one, and for spikes that are given or none."""
+def run_with(
+    found: Recurrence, current: float, *, only: int | None = None, spikes: Tensor | None = None, base: float = 0.0
+) -> Tensor:
+    """The potentials [T, P] for a constant current, in all inputs or in one, and for spikes that are given or none.
+
+    base: what every input has besides.
+    """
     places = len(found.threshold)
-    x = torch.zeros(found.inputs, found.steps, places, dtype=torch.float64)
+    x = torch.full((found.inputs, found.steps, places), base, dtype=torch.float64)
     if only is None:
         x += current
     else:
-        x[only] = current
+        x[only] += current
     x = begun(found, x)
     s = torch.zeros(found.steps, places, dtype=torch.float64) if spikes is None else spikes
     return found.potentials(x, s)
@@ -62,15 +67,15 @@ def begun(found: Recurrence, x: Tensor) -> Tensor:
     return x
 
 
-def impulse(found: Recurrence, each: int) -> Tensor:
-    """The response k_0, k_1, ... to a current of 1 at one step, [T, P], of one input."""
-    steps = run_with(found, 1.0, only=each) - run_with(found, 0.0)
+def impulse(found: Recurrence, each: int, *, base: float = 0.0) -> Tensor:
+    """The response k_0, k_1, ... to a current of 1 at one step, [T, P], of one input; beside `base` in all."""
+    steps = run_with(found, 1.0, only=each, base=base) - run_with(found, 0.0, base=base)
     return torch.cat([steps[:1], steps[1:] - steps[:-1]])
 
 
-def bends(found: Recurrence, k: Tensor, each: int) -> bool:
+def bends(found: Recurrence, k: Tensor, each: int, *, base: float = 0.0) -> bool:
     """Whether twice the current is not twice the response, at one step or the other."""
-    once, twice, rest = (run_with(found, c, only=each) for c in (1.0, 2.0, 0.0))
+    once, twice, rest = (run_with(found, c, only=each, base=base) for c in (1.0, 2.0, 0.0))
     return not close(twice - rest, 2 * (once - rest), k.abs().max() * found.steps)
 
 

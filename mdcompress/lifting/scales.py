@@ -43,7 +43,7 @@ def scaled_and_shifted(
     kinds: dict[int, type[nn.Module]] = {1: nn.BatchNorm1d, 2: nn.BatchNorm1d, 3: nn.BatchNorm2d, 4: nn.BatchNorm3d}
     if len(shape) not in kinds:
         raise TraceError(f"a tensor {shape} is scaled channel by channel ({op.place})", hints=["scale maps"])
-    norm = kinds[len(shape)](channels, eps=0.0, dtype=context.parameters.dtype)
+    norm = kinds[len(shape)](channels, eps=0.0, dtype=torch.float64)
     with torch.no_grad():
         norm.weight.copy_(scale)  # type: ignore[operator]
         norm.bias.copy_(shift)  # type: ignore[operator]

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -37,9 +38,15 @@ from mdcompress.lifting.ops import Op, Operand, Place, Tape
 
 __all__ = ["LARGEST", "Op", "Operand", "Place", "Recording", "Tape", "unread_values"]
 
-LARGEST = 150_000_000  # numbers of a pass: at about 60 bytes each, 9 GB
+LARGEST = 60_000_000  # numbers of a pass: at about 100 bytes each, 6 GB
 _INDEXED = frozenset({"index", "index_select", "gather", "take"})
-_HERE = ("mdcompress/lifting", "mdcompress/tracing", "mdcompress/adapters", "site-packages/torch/", "contextlib.py")
+_OWN = Path(__file__).resolve().parents[1]
+_ENTRY = str(_OWN / "lifting" / "lift.py")
+_HERE = (
+    *(str(_OWN / room) for room in ("lifting", "tracing", "adapters")),
+    str(Path(torch.__file__).parent),
+    "contextlib.py",
+)
 
 
 class Recording(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's
@@ -112,6 +119,11 @@ class Recording(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's
             kwargs["dtype"] = torch.float64
         name = base_name(func)
         tensors = list(_tensors((args, tuple(kwargs.values()))))
+        if name == "fill" and isinstance(args[1], Tensor) and self._is_tracked(args[1]):
+            labels = self._moved_labels(args[1])
+            out = func(*args, **kwargs)
+            self._label_view(args[0]).copy_(labels)
+            return out
         if name in FORMS or name in FILLING or not any(self._is_tracked(each) for each in tensors):
             return self._untracked(func, name, args, kwargs)
         if name in READING:
@@ -364,7 +376,7 @@ def _lines() -> tuple[tuple[str, int], ...]:
         file = frame.f_code.co_filename
         if not any(part in file for part in _HERE):
             found.append((file, frame.f_lineno))
-        elif "mdcompress/lifting/lift" in file:
+        elif file == _ENTRY:
             break
         frame = frame.f_back
     return tuple(reversed(found))

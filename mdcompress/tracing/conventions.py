@@ -29,6 +29,12 @@ from mdcompress.tracing.wrappers import BatchFirst, Stepped, StillImage
 WRAPPERS = (Stepped, BatchFirst, StillImage)
 
 
+_MOVES = TraceError(
+    "the network takes one image for all steps, and the sample is not the same at every step",
+    hints=["repeat one image: image.unsqueeze(0).expand(T, *image.shape) with image [N, ...]"],
+)
+
+
 @dataclass(frozen=True)
 class Fitted:
     """A network that takes [T, N, ...], and its trace.
@@ -89,16 +95,21 @@ def _lifted(network: nn.Module, sample: Tensor, otherwise: TraceError) -> Fitted
     errors: list[LiftError] = []
     memoryless: Fitted | None = None
     x = with_two_samples(network, sample[:, :2])
+    moves = not bool((x == x[:1]).all())
     for calling in CALLINGS:
         try:
             with uncompiled():
                 lifted = lift(network, x, calling)
             found = Fitted(lifted, trace(lifted, sample), lifted.convention, lifted.findings)
         except LiftError as error:
-            errors.append(error)
+            if not (calling.is_still and moves):
+                errors.append(error)
             continue
         except TraceError as error:  # no integers for what was read
             errors.append(LiftError(error, sys.maxsize, has_memory=True))
+            continue
+        if calling.is_still and moves:
+            errors.append(LiftError(_MOVES, sys.maxsize, has_memory=True))
             continue
         if not lifted.at_once:
             return found
@@ -109,7 +120,7 @@ def _lifted(network: nn.Module, sample: Tensor, otherwise: TraceError) -> Fitted
     ran = [error for error in errors if error.ran]
     if not ran or _has_known_neurons(network):
         raise otherwise
-    furthest = max(ran, key=lambda error: (error.has_memory, error.reached))
+    furthest = max(ran, key=lambda error: error.rank)
     raise TraceError(furthest.message, hints=furthest.hints) from furthest
 
 

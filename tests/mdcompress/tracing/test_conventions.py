@@ -100,9 +100,9 @@ def test_the_error_is_that_of_the_attempt_that_came_furthest() -> None:
     with pytest.raises(TraceError, match="sigmoid") as caught:
         fit(network.eval(), moving().unsqueeze(-1))
     assert "on the assumption that the network takes one step at a time" in caught.value.hints[-1]
-    with pytest.raises(TraceError, match="is called for step 2 as call 3 of 2") as caught:
+    with pytest.raises(TraceError, match=r"as many steps as the network makes, 4 \(it has 2\)") as caught:
         fit(Looping().eval(), still()[:2])
-    assert "as many steps as the network makes" in caught.value.hints[0]
+    assert "data.time_steps=4" in caught.value.hints[0]
 
 
 def test_where_not_even_a_layer_runs_the_error_is_that_of_the_network_as_it_is() -> None:
