@@ -43,13 +43,15 @@ def test_the_integers_of_brevitas_layers_are_not_quantized_again(quantizer: type
     student = md.compress(network, x, recipe, [x])
     assert md.verify(student, x).equal
     for name in ("conv", "head"):
-        own = network.get_submodule(name).quant_weight()
-        ours = _weights(student, name)
-        assert torch.allclose(ours, own.value.reshape(ours.shape), rtol=0, atol=2e-6), name
+        layer = network.get_submodule(name)
+        assert isinstance(layer, qnn.QuantConv2d | qnn.QuantLinear)
+        own, ours = layer.quant_weight().value, _weights(student, name)
+        assert torch.allclose(ours, own.reshape(ours.shape), rtol=0, atol=2e-6), name
 
 
 def _weights(student: Student, name: str) -> Tensor:
     layer = student.get_submodule(f"layers.{name}.layer")
-    found = integer_weight(layer)  # type: ignore[arg-type]
+    assert isinstance(layer, qnn.QuantConv2d | qnn.QuantLinear)
+    found = integer_weight(layer)
     scale = found.scale.reshape(-1, *(1 for _ in found.values.shape[1:]))
     return (found.values * scale).detach()
