@@ -179,7 +179,7 @@ def _resets(found: Recurrence, base: _Numbers) -> Iterator[_Numbers]:
     if close(changed, change, size):
         after = replace(base, reset="soft", amount=-change, timing="after_leak")
         same = replace(base, reset="soft", amount=-change / decay)
-        if not bool(keeps.all()) or close(-change, found.threshold, size):
+        if not bool(keeps.all()) or (close(-change, found.threshold, size) and not bool((decay == 1).all())):
             yield after
         if bool(keeps.all()):
             yield same

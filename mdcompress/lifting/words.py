@@ -10,7 +10,7 @@ REPORT = (
 
 
 def in_words(model: NeuronModel) -> str:
-    """A neuron's equation with its numbers, on one line."""
+    """A neuron's equation with its numbers, on one line. s_last: its spikes of the step before."""
 
     def said(value: object) -> str:
         match value:
@@ -28,7 +28,13 @@ def in_words(model: NeuronModel) -> str:
     charge = f"h = {said(model.decay)}*v"
     gain = "" if model.input_gain == 1.0 else f"{said(model.input_gain)}*"
     charge += f" + {gain}{current}" + (f" + {said(model.drive)}" if model.drive != 0.0 else "")
+    if model.timing == "masked":
+        charge = f"h = ({charge.removeprefix('h = ')})*(1 - s_last)"
+    elif model.timing == "after_leak":
+        charge += f" - {said(model.soft_amount)}*s_last"
     words.append(charge)
+    if model.output == "membrane":
+        return ", ".join([*words, "v = h"])
     sign = ">=" if model.comparator == "greater_equal" else ">"
     if model.spike == "binary":
         words.append(f"s = [h {sign} {said(model.threshold)}]")
@@ -36,6 +42,8 @@ def in_words(model: NeuronModel) -> str:
         top = "" if model.max_spikes is None else f", at most {model.max_spikes}"
         words.append(f"s = {model.spike}(h / {said(model.threshold)}){top}")
     match model.reset:
+        case _ if model.timing != "same_step":
+            words.append("v = h")
         case "hard":
             words.append(f"v = {said(model.reset_value)} where s, else h")
         case "soft":

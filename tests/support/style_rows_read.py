@@ -206,7 +206,7 @@ for _ in range(self.T):
 return out / self.T
 """,
         calls=IMAGE,
-        says="h = 0.5*v + x, s = [h > 0.4], v = h - 0.8*s",
+        says="h = 0.5*v + x - 0.4*s_last, s = [h > 0.4], v = h",
     ),
     Row("Several spikes at a step", charging("""\
 v = 0.5 * v + self.fc1(x)
@@ -238,7 +238,7 @@ for _ in range(self.T):
 return out
 """,
         calls=IMAGE,
-        says="h = 0.5*v + x, s = [h >= 0.4], v = 0 where s, else h; h = 0.8*v + x, s = [h >= 1], v = h",
+        says="h = 0.5*v + x, s = [h >= 0.4], v = 0 where s, else h; h = 0.8*v + x, v = h",
     ),
     Row("The output layer fires, its spikes are counted", """\
 v, u, out = torch.zeros(x.shape[0], 12), torch.zeros(x.shape[0], 4), 0.0
