@@ -135,19 +135,19 @@ def _has_known_neurons(network: nn.Module) -> bool:
 def _require_own_steps(network: nn.Module, x: Tensor) -> None:
     """TraceError where the network cannot be read because it makes another number of steps than x [T, N, ...] has."""
     for calling in CALLINGS:
-        steps = None if calling.by_step else own_steps(network, x, calling)
-        if steps is None or steps == len(x):
-            continue
-        own = x.repeat(math.ceil(steps / len(x)), *(1 for _ in x.shape[1:]))[:steps]
-        try:
-            with uncompiled():
-                lift(network, own, calling)
-        except LiftError:
-            continue
-        raise TraceError(
-            f"the sample must have as many steps as the network makes, {steps} (it has {len(x)})",
-            hints=[f"in a recipe `data: {{time_steps: {steps}}}` (--set data.time_steps={steps})"],
-        )
+        counted = None if calling.by_step else own_steps(network, x, calling)
+        # a line that several layers share is called once for each of them, at every step
+        for steps in (k for k in range(counted or 0, 1, -1) if counted and counted % k == 0 and k != len(x)):
+            own = x.repeat(math.ceil(steps / len(x)), *(1 for _ in x.shape[1:]))[:steps]
+            try:
+                with uncompiled():
+                    lift(network, own, calling)
+            except LiftError:
+                continue
+            raise TraceError(
+                f"the sample must have as many steps as the network makes, {steps} (it has {len(x)})",
+                hints=[f"in a recipe `data: {{time_steps: {steps}}}` (--set data.time_steps={steps})"],
+            )
 
 
 def _findings(network: nn.Module) -> tuple[Finding, ...]:
