@@ -358,7 +358,7 @@ def _so_far(found: Recurrence, k: Tensor | None) -> str:
         low, high = float(values.min()), float(values.max())
         return f"{low:.4g}" if high - low <= 1e-9 * max(abs(high), 1e-9) else f"{low:.4g} to {high:.4g}"
 
-    words = [f"threshold {said(found.threshold)}"]
+    words = [f"threshold {said(found.threshold)}"] if bool((found.threshold.abs() > 1e-12).any()) else []
     if k is not None and len(k) > 1:
         words.append(f"decay {said(k[1] / k[0])}")
     return ", ".join(words)

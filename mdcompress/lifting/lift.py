@@ -61,19 +61,19 @@ class _NotRunError(TraceError):
 class LiftError(TraceError):
     """A refusal, and how far the reading came.
 
-    reached: how many operators were understood before it. has_memory: whether a neuron was met that goes on from step
-    to step. ran: whether the network ran at all. mixed: whether samples or steps met, as they do where a network is
+    reached: which share of the pass's operators was understood before it. has_memory: whether a neuron was met that
+    goes on from step to step. ran: whether the network ran at all. mixed: whether samples or steps met, as they do where a network is
     called in a wrong way.
     """
 
     def __init__(
-        self, error: TraceError, reached: int, *, has_memory: bool, ran: bool = True, mixed: bool = False
+        self, error: TraceError, reached: float, *, has_memory: bool, ran: bool = True, mixed: bool = False
     ) -> None:
         super().__init__(error.message, hints=error.hints)
         self.reached, self.has_memory, self.ran, self.mixed = reached, has_memory, ran, mixed
 
     @property
-    def rank(self) -> tuple[bool, bool, int]:
+    def rank(self) -> tuple[bool, bool, float]:
         """The larger, the more likely the network was called as it wants to be."""
         return not self.mixed, self.has_memory, self.reached
 
@@ -128,7 +128,7 @@ def lift(network: nn.Module, x: Tensor, calling: Calling) -> Lifted:
         has_memory = any(len(neuron.differences) > 1 and not neuron.at_once for neuron in neurons)
         raise LiftError(
             error,
-            reached,
+            reached / max(1, len(recording.tape.ops)),
             has_memory=has_memory,
             ran=not isinstance(error, _NotRunError),
             mixed=isinstance(error, MixedError),
@@ -138,7 +138,7 @@ def lift(network: nn.Module, x: Tensor, calling: Calling) -> Lifted:
             f"the reading of the network fails ({type(error).__name__}: {error})",
             hints=[REPORT],
         )
-        raise LiftError(fault, reached, has_memory=False) from error
+        raise LiftError(fault, reached / max(1, len(recording.tape.ops)), has_memory=False) from error
     lifted.at_once = any(neuron.at_once for neuron in neurons)
     return lifted.to(x.device)
 

@@ -223,8 +223,8 @@ def _unread(context: Context, neuron: Neuron, unread: Unread, inputs: list[Input
     return TraceError(
         f"this looks like a neuron, but {unread.why}{read} ({context.names[neuron.node]!r}, {neuron.place}{found})",
         hints=[
-            "an integer neuron has a constant decay, a constant threshold, and a hard or soft reset "
-            "(docs/frameworks/own.md)"
+            "an integer neuron has a constant threshold, a constant decay, and a hard or soft reset: what is read, and "
+            "what is not, stands in docs/frameworks/styles.md"
         ],
     )
 

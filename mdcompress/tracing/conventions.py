@@ -8,7 +8,6 @@ checked on what the pass gave it (`agreement`).
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import assert_never
@@ -106,10 +105,10 @@ def _lifted(network: nn.Module, sample: Tensor, otherwise: TraceError) -> Fitted
                 errors.append(error)
             continue
         except TraceError as error:  # no integers for what was read
-            errors.append(LiftError(error, sys.maxsize, has_memory=True))
+            errors.append(LiftError(error, 1.0, has_memory=True))
             continue
         if calling.is_still and moves:
-            errors.append(LiftError(_MOVES, sys.maxsize, has_memory=True))
+            errors.append(LiftError(_MOVES, 1.0, has_memory=True))
             continue
         if not lifted.at_once:
             return found

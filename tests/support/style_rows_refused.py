@@ -80,7 +80,7 @@ a = 0.9 * a + 0.2 * s
             "v = a = torch.zeros(x.shape[0], 12)",
         ),
         why="the threshold follows the spikes; an integer neuron's is constant",
-        says="this looks like a neuron, but it keeps another share of one input than of the other",
+        says="this looks like a neuron, but what a spike does to its potential is neither a hard reset nor a soft one",
     ),
     Row("A refractory time", charging(
             """\
@@ -177,7 +177,7 @@ v = v * (1 - late[-1])
             "v = torch.zeros(x.shape[0], 12)\nlate = [torch.zeros(x.shape[0], 12)]",
         ),
         why="a layer reads the spikes of its own step",
-        says="this looks like a neuron, but its impulse response is no decay, nor one behind a filter of its current",
+        says="steps are combined in a way that is no sum, mean or last step, nor a membrane that decays",
     ),
     Row("The mean of the batch as threshold", charging("""\
 v = 0.5 * v + self.fc1(x)
@@ -252,7 +252,7 @@ for t in range(self.T):
 return out / self.T
 """,
         why="a layer has the same weights at all steps",
-        says="this looks like a neuron, but its potential is not linear in its currents and its last potential",
+        says="this looks like a neuron, but it keeps another share of one input than of the other",
     ),
 )
 # fmt: on
