@@ -62,8 +62,8 @@ class LiftError(TraceError):
     """A refusal, and how far the reading came.
 
     reached: which share of the pass's operators was understood before it. has_memory: whether a neuron was met that
-    goes on from step to step. ran: whether the network ran at all. mixed: whether samples or steps met, as they do where a network is
-    called in a wrong way.
+    goes on from step to step. ran: whether the network ran at all. mixed: whether samples or steps met, as they do
+    where a network is called in a wrong way.
     """
 
     def __init__(
