@@ -13,7 +13,7 @@ from torch import Tensor
 
 from mdcompress.errors import TraceError
 from mdcompress.lifting.cells import STILL, Arrangement
-from mdcompress.lifting.comparisons import Comparison, comparison_of, counts_of, is_mask, root_key, root_of, upward
+from mdcompress.lifting.comparisons import Comparison, Level, comparison_of, counts_of, is_mask, level_of, upward
 from mdcompress.lifting.context import Context
 from mdcompress.lifting.program import Program
 from mdcompress.lifting.tape import Op, Place
@@ -74,11 +74,8 @@ class Chains:
         self._by_root: dict[bytes, list[_Known]] = {}
         self._counts = counts_of(context)
 
-    def meet(self, op: Op) -> bool:
-        """Take an operator on elements as a neuron's spikes.
-
-        Returns:
-            False where it is none.
+    def meet(self, op: Op) -> None:
+        """Take an operator on elements as a neuron's spikes, if it is a comparison or makes counts.
 
         Raises:
             TraceError: it reads steps or samples mixed, or begins after the first step.
@@ -86,26 +83,24 @@ class Chains:
         context = self._context
         comparison = None if op.number in context.noisy else comparison_of(context, op, self._counts)
         if comparison is None:
-            return False
-        comparison, spikes = upward(context, comparison, op)
-        root, path = root_of(context, comparison.difference)
+            return
+        comparison, spikes, level = upward(context, comparison, op, level_of(context, comparison.difference))
         if is_mask(context, comparison):
-            return False
-        key = root_key(context, comparison, root)
-        known = self._known(key, root, path, spikes.place.module)
+            return
+        key = level.key + comparison.comparator.encode()
+        known = self._known(key, level, spikes.place.module)
         rows = context.rows(comparison.difference.cells, spikes.place, "a neuron")
         if known is None and len(torch.unique(rows.steps)) > 1:
             self._all_at_once(spikes, comparison, rows)
-            return True
+            return
         if known is None:
-            known = self._begin(spikes, comparison, rows, root, path)
+            known = self._begin(spikes, comparison, rows, level)
             self._by_root.setdefault(key, []).append(known)
         self._note(spikes, rows, known.neuron, known.step)
         if spikes is not op:
             context.follow_elements(context.cells.ops[op.number])
-        return True
 
-    def _begin(self, op: Op, comparison: Comparison, rows: Arrangement, root: Tensor, path: list[int]) -> _Known:
+    def _begin(self, op: Op, comparison: Comparison, rows: Arrangement, level: Level) -> _Known:
         """A comparison that was not made before, as the step of a neuron."""
         context, difference = self._context, comparison.difference
         cells = difference.base + rows.order
@@ -118,14 +113,14 @@ class Chains:
         neuron, step = self._still(met) if still else self._moving(met, last)
         neuron.differences[step] = cells
         neuron.difference_ops[step] = difference.number
-        neuron.paths[step] = frozenset(path)
-        owners = context.cells.owning(root)
+        neuron.paths[step] = frozenset(level.path)
+        owners = context.cells.owning(level.root)
         if len(owners) == 1 and not context.is_resolved(owners[0]):
             neuron.roots[step] = owners[0]
             if step > 0 or any(number in leaves for number in context.states):
                 context.states[owners[0]] = neuron.node
             context.states[difference.number] = neuron.node
-        return _Known(neuron, step, frozenset(path), op.place.module)
+        return _Known(neuron, step, frozenset(level.path), op.place.module)
 
     def _inputs(self, leaves: frozenset[int]) -> frozenset[int]:
         cells = self._context.cells
@@ -137,13 +132,13 @@ class Chains:
         op = self._context.cells.ops[number]
         return self._context.is_resolved(number) and (op.evaluate is None or number in self._context.spikes)
 
-    def _known(self, key: bytes, root: Tensor, path: list[int], module: str) -> _Known | None:
+    def _known(self, key: bytes, level: Level, module: str) -> _Known | None:
         """The neuron and step of a comparison that was made before, as it is made again for the reset."""
         context = self._context
-        owners = context.cells.owning(root)
+        owners = context.cells.owning(level.root)
         own = len(owners) == 1 and not context.is_resolved(owners[0])
         for known in reversed(self._by_root.get(key, [])):
-            if own or known.path & set(path) or (not path and known.module == module):
+            if own or known.path & set(level.path) or (not level.path and known.module == module):
                 return known
         return None
 

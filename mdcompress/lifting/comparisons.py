@@ -85,13 +85,37 @@ def comparison_of(context: Context, op: Op, counts: Counts) -> Comparison | None
     return Comparison(difference, "ge", counting.kind, counting.top)
 
 
-def upward(context: Context, comparison: Comparison, op: Op) -> tuple[Comparison, Op]:
+@dataclass(frozen=True)
+class Level:
+    """Where a comparison stands: the difference is slope * membrane + offset, for each element.
+
+    root: the cells of the membrane; path: the operators between it and the difference.
+    """
+
+    root: Tensor
+    path: tuple[int, ...]
+    slope: Tensor
+    offset: Tensor
+
+    @property
+    def key(self) -> bytes:
+        """Equal for the same level of the same membrane."""
+        level = torch.round(-self.offset / self.slope * 1e12) / 1e12
+        parts = (self.root, self.slope / self.slope.abs().max(), level)
+        return b"".join(part.numpy().tobytes() for part in parts)
+
+
+def level_of(context: Context, difference: Op) -> Level:
+    """The membrane below a difference, and where on it the difference is 0."""
+    root, path = root_of(context, difference)
+    return Level(root, tuple(path), *line_of(context, difference, root))
+
+
+def upward(context: Context, comparison: Comparison, op: Op, level: Level) -> tuple[Comparison, Op, Level]:
     """A comparison that is true below a level as 1 - one that is true above it."""
     difference = comparison.difference
-    root, _ = root_of(context, difference)
-    slope, _ = line_of(context, difference, root)
-    if comparison.spike != "binary" or not bool((slope < 0).all()):
-        return comparison, op
+    if comparison.spike != "binary" or not bool((level.slope < 0).all()):
+        return comparison, op, level
     turned = difference_of(context, op, 0.0, Operand(difference.cells, None))
     fires = torch.gt if comparison.comparator == "ge" else torch.ge
     above = Operand(turned.cells, None)
@@ -100,7 +124,8 @@ def upward(context: Context, comparison: Comparison, op: Op) -> tuple[Comparison
     context.cells.ops[op.number] = replace(
         op, name="rsub", arguments=(Operand(spikes.cells, None),), options={}, evaluate=lambda s: 1.0 - s
     )
-    return Comparison(turned, "gt" if comparison.comparator == "ge" else "ge"), spikes
+    above_level = Level(level.root, (difference.number, *level.path), -level.slope, -level.offset)
+    return Comparison(turned, "gt" if comparison.comparator == "ge" else "ge"), spikes, above_level
 
 
 def difference_of(context: Context, op: Op, left: Operand | float, right: Operand | float) -> Op:
@@ -129,14 +154,6 @@ def root_of(context: Context, op: Op) -> tuple[Tensor, list[int]]:
         labels = below
         if owner.number != op.number:
             path.append(owner.number)
-
-
-def root_key(context: Context, comparison: Comparison, root: Tensor) -> bytes:
-    """Equal for the same comparison of the same potential."""
-    slope, offset = line_of(context, comparison.difference, root)
-    bare = root.numpy().tobytes() + (slope / slope.abs().max()).numpy().tobytes()
-    level = torch.round(-offset / slope * 1e12) / 1e12
-    return bare + level.numpy().tobytes() + comparison.comparator.encode()
 
 
 def line_of(context: Context, difference: Op, root: Tensor) -> tuple[Tensor, Tensor]:
@@ -203,8 +220,7 @@ def counts_of(context: Context) -> Counts:
 
 def _owner(context: Context, operand: Operand) -> Op | None:
     """The one operator that made all of a tensor."""
-    assert operand.labels is not None
-    owners = context.cells.owning(operand.labels.reshape(-1))
+    owners = context.makers(operand)
     return context.cells.ops[owners[0]] if len(owners) == 1 else None
 
 

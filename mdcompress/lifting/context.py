@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
 import torch
@@ -68,7 +68,6 @@ class Context:
 
     cells: Cells
     steps: int
-    batch: int
     parameters: Parameters
     building: Building = field(default_factory=Building)
     nodes: dict[int, LiftedNode] = field(default_factory=dict)
@@ -89,11 +88,15 @@ class Context:
     _readers: dict[int, list[Op]] = field(default_factory=dict)
     made: dict[object, str] = field(default_factory=dict)  # modules that were built, by what they are
 
+    def makers(self, operand: Operand) -> list[int]:
+        """The operators that made what one read, each once, in order; none of a constant."""
+        return [] if operand.labels is None else self.cells.owning(operand.labels)
+
     def readers(self, number: int) -> list[Op]:
         """The operators of the pass that read what one made, in order."""
         if not self._readers:
             for op in self.cells.tape.ops:
-                for owner in {k for operand in op.tracked for k in self.cells.owning(_flat(operand))}:
+                for owner in {k for operand in op.tracked for k in self.makers(operand)}:
                     self._readers.setdefault(owner, []).append(op)
         return self._readers.get(number, [])
 
@@ -120,7 +123,7 @@ class Context:
 
     def is_leaf(self, number: int) -> bool:
         """Whether the cells of an operator belong to a node, or are a neuron's potential."""
-        return int(self.cells.node[self.cells.ops[number].base]) >= 0 or number in self.states
+        return self.is_resolved(number) or number in self.states
 
     def is_resolved(self, number: int) -> bool:
         """Whether the cells of an operator belong to a node."""
@@ -186,7 +189,7 @@ class Context:
     def follow_elements(self, op: Op) -> None:
         """Step and sample of the cells of an operator on elements: the last step, and the one sample, that it reads."""
         if any(operand.random for operand in op.operands) or any(
-            number in self.noisy for operand in op.tracked for number in self.cells.owning(_flat(operand))
+            number in self.noisy for operand in op.tracked for number in self.makers(operand)
         ):
             self.noisy.add(op.number)
         step = torch.full(op.shape, CONSTANT, dtype=torch.int64)
@@ -197,7 +200,6 @@ class Context:
                 if operand.value is not None and operand.value.numel() > 1:
                     sign = sign * 31 + operand.value.double().contiguous().view(torch.int64).expand(op.shape)
                 continue
-            assert operand.labels is not None
             labels = operand.labels.expand(op.shape)
             held, own = labels >= 0, labels.clamp(min=0)
             steps = torch.where(held, self.cells.step[own], CONSTANT)
@@ -210,18 +212,8 @@ class Context:
         self.cells.sign[op.span] = sign.reshape(-1)
 
 
-def _flat(operand: Operand) -> Tensor:
-    assert operand.labels is not None
-    return operand.labels.reshape(-1)
-
-
 def _later(one: Tensor, other: Tensor) -> Tensor:
     """The later of two steps; what is reduced over time is later than what is still."""
     both = torch.maximum(one, other)
     reduced = ((one == REDUCED) | (other == REDUCED)) & (both <= STILL)
     return torch.where(reduced, REDUCED, torch.where(both == UNKNOWN, UNKNOWN, both))
-
-
-def clean(names: Iterable[str]) -> str:
-    """The first name that is not empty."""
-    return next((name for name in names if name), "")

@@ -14,7 +14,6 @@ from mdcompress.lifting.chains import Neuron
 from mdcompress.lifting.context import Context
 from mdcompress.lifting.expressions import resolve
 from mdcompress.lifting.program import Program, slots
-from mdcompress.lifting.tape import Operand
 
 _GAINS = frozenset({"mul", "multiply", "div", "divide", "true_divide"})
 
@@ -91,7 +90,7 @@ def _without_gain(context: Context, number: int) -> int | None:
         scalar = all(each.value is not None and each.value.numel() == 1 for each in constants)
         if op.name not in _GAINS or len(op.tracked) != 1 or not scalar:
             return number
-        owners = _owners_at(context, op.tracked[0])
+        owners = context.makers(op.tracked[0])
         if len(owners) != 1:
             return number
         number = owners[0]
@@ -118,11 +117,6 @@ def _resolve_first(context: Context, neuron: Neuron) -> None:
             take_back()
 
 
-def _owners_at(context: Context, operand: Operand) -> list[int]:
-    assert operand.labels is not None
-    return context.cells.owning(operand.labels.reshape(-1))
-
-
 def leaf_of(context: Context, neuron: Neuron) -> Callable[[int], bool]:
     """Which operators a neuron's potential is computed from: nodes, but for expressions of its own spikes."""
     memo: dict[int, bool] = {}
@@ -134,7 +128,7 @@ def leaf_of(context: Context, neuron: Neuron) -> Callable[[int], bool]:
             if op.evaluate is None or number in context.spikes:
                 memo[number] = context.spikes.get(number) == neuron.node
             else:
-                memo[number] = any(returns(k) for operand in op.tracked for k in _owners_at(context, operand))
+                memo[number] = any(returns(k) for operand in op.tracked for k in context.makers(operand))
         return memo[number]
 
     def is_leaf(number: int) -> bool:

@@ -32,9 +32,8 @@ _NO_LAYERS = (nn.Module, *_CONTAINERS)
 class Calling:
     """One way to call a network with x [T, N, ...].
 
-    words: for the user. arrange: x as the network is given it. axes: those of what `arrange` gives, T and N by letter.
-    by_step: whether it is called once for each step. is_still: whether it takes one
-    image for all steps.
+    words: for the user. arrange: x as the network is given it. by_step: whether it is called once for each step.
+    is_still: whether it takes one image for all steps.
     """
 
     words: str
@@ -96,7 +95,7 @@ def lift(network: nn.Module, x: Tensor, calling: Calling) -> Lifted:
     neurons: list[Neuron] = []
     try:
         with torch.random.fork_rng(devices=[]):
-            answer = _run(recording, copy, x, given, calling)
+            answer = _run(recording, copy, given, calling)
         context = _context(network, copy, recording.tape, x)
         chains = Chains(context)
         neurons = chains.neurons
@@ -171,6 +170,8 @@ def _prove_again(lifted: Lifted, network: nn.Module, x: Tensor, calling: Calling
 
 def _require_unread(network: nn.Module, given: Tensor, calling: Calling, place: Place) -> None:
     """TraceError where a value that the network reads from its data matters: other values give another answer."""
+    what, hint = unread_values("item")
+    matters = TraceError(f"{what} ({place})", hints=[hint])
     answers: list[Tensor] = []
     passes: list[list[str]] = []
     for value in (None, 1e30, -1e30, float("nan")):
@@ -182,10 +183,10 @@ def _require_unread(network: nn.Module, given: Tensor, calling: Calling, place: 
                 answers.append(_output(copy, given, calling).double())
             passes.append([op.name for op in recording.tape.ops])
         except Exception as error:  # whatever the user's code makes of such a value: it matters
-            raise TraceError(f"{unread_values('item')[0]} ({place})", hints=[unread_values("")[1]]) from error
+            raise matters from error
     same = all(other.shape == answers[0].shape and torch.equal(other, answers[0]) for other in answers)
     if not same or any(other != passes[0] for other in passes):
-        raise TraceError(f"{unread_values('item')[0]} ({place})", hints=[unread_values("")[1]])
+        raise matters
 
 
 def _rested(network: nn.Module) -> nn.Module:
@@ -232,7 +233,7 @@ def _require_own_steps(copy: nn.Module, given: Tensor, calling: Calling, neurons
         )
 
 
-def _run(recording: Recording, copy: nn.Module, x: Tensor, given: Tensor, calling: Calling) -> Operand:
+def _run(recording: Recording, copy: nn.Module, given: Tensor, calling: Calling) -> Operand:
     try:
         with recording.watching():
             recording.input(given)
@@ -258,7 +259,7 @@ def _output(network: nn.Module, given: Tensor, calling: Calling) -> Tensor:
 
 
 def _context(network: nn.Module, copy: nn.Module, tape: Tape, x: Tensor) -> Context:
-    context = Context(Cells(tape, x.shape[0]), x.shape[0], x.shape[1], Parameters(network, copy))
+    context = Context(Cells(tape, x.shape[0]), x.shape[0], Parameters(network, copy))
     for name, module in network.named_modules():
         parts = [part for part in module.modules() if not isinstance(part, _CONTAINERS)]
         context.holding[name] = any(type(part).__module__.startswith("torch.nn") for part in parts) or name == ""

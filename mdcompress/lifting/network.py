@@ -16,6 +16,9 @@ from mdcompress.adapters.simulation import simulate
 from mdcompress.graph import Finding as Finding  # the lifting names it from here
 from mdcompress.graph import NeuronModel
 from mdcompress.lifting.moving import Gathering
+from mdcompress.zoo.neurons import Surrogate
+
+NORMS = {1: nn.BatchNorm1d, 2: nn.BatchNorm1d, 3: nn.BatchNorm2d, 4: nn.BatchNorm3d}  # by the axes of a sample
 
 
 class CanonicalNeuron(nn.Module):
@@ -24,6 +27,8 @@ class CanonicalNeuron(nn.Module):
     In training its spikes have the arctangent's gradient, as those of `mdcompress.zoo.LIF` have; its numbers are not
     trained. recurrent: the layer that its spikes of the step before pass through; None: there is none.
     """
+
+    surrogate: ClassVar[Surrogate | None] = "atan"
 
     def __init__(self, model: NeuronModel, recurrent: nn.Module | None = None) -> None:
         super().__init__()
@@ -38,7 +43,7 @@ class CanonicalNeuron(nn.Module):
     def forward(self, currents: Tensor) -> Tensor:
         """From rest."""
         recurrent = getattr(self, "recurrent", None)
-        run = simulate(self.model, currents, recurrent=recurrent, surrogate="atan")
+        run = simulate(self.model, currents, recurrent=recurrent, surrogate=self.surrogate)
         return run.membranes if self.model.output == "membrane" else run.spikes
 
     def extra_repr(self) -> str:

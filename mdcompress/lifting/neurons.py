@@ -12,7 +12,7 @@ from mdcompress.errors import TraceError
 from mdcompress.graph import NeuronModel, Numbers, channel_values
 from mdcompress.lifting.cells import STILL, Arrangement, Pattern
 from mdcompress.lifting.chains import Neuron
-from mdcompress.lifting.comparisons import CLAMPS, line_of, root_of
+from mdcompress.lifting.comparisons import CLAMPS, level_of
 from mdcompress.lifting.context import Context
 from mdcompress.lifting.expressions import whole
 from mdcompress.lifting.identify import Reading, Recurrence, Unread, follows, identify
@@ -119,12 +119,11 @@ def _unit(context: Context, neuron: Neuron, places: Tensor) -> tuple[Tensor, Ten
     """Slope and offset of the difference over the membrane, at the last step; of counts the offset is 0."""
     last = context.steps - 1
     op = context.cells.ops[neuron.difference_ops[last]]
-    root, _ = root_of(context, op)
-    slope, offset = line_of(context, op, root)
+    level = level_of(context, op)
     where = neuron.differences[last][0, places] - op.base
     if neuron.comparison.spike != "binary":
-        return slope[where], torch.zeros_like(slope[where])
-    return slope[where], offset[where]
+        return level.slope[where], torch.zeros_like(level.slope[where])
+    return level.slope[where], level.offset[where]
 
 
 def _is_recurrent(context: Context, node: int, neuron: Neuron) -> bool:

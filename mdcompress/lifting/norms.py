@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import torch
-from torch import nn
 
 from mdcompress.errors import TraceError
 from mdcompress.lifting.cells import STILL, Arrangement, Pattern
 from mdcompress.lifting.context import Context
-from mdcompress.lifting.network import LayerNode, StepNormNode
+from mdcompress.lifting.network import NORMS, LayerNode, StepNormNode
 from mdcompress.lifting.rows import as_parameter, read, write
 from mdcompress.lifting.tape import Op
-
-_NORMS = {1: nn.BatchNorm1d, 2: nn.BatchNorm1d, 3: nn.BatchNorm2d, 4: nn.BatchNorm3d}
 
 
 def record_batch_norm(context: Context, op: Op) -> None:
@@ -34,7 +31,7 @@ def record_batch_norm(context: Context, op: Op) -> None:
         )
     rows, pattern = read(context, x, op, "a batch norm", first=1)
     shape = pattern.shape
-    if len(shape) not in _NORMS:
+    if len(shape) not in NORMS:
         raise TraceError(f"a batch norm reads samples {shape} ({op.place})", hints=["norm maps: [T*N, C, H, W]"])
     made = _made(context, op, shape)
     key = ("norm", made, pattern.key)
@@ -61,7 +58,7 @@ def _made(context: Context, op: Op, shape: tuple[int, ...]) -> str:
     made = context.made.get(key)
     if made is not None:
         return made
-    norm = _NORMS[len(shape)](shape[0], eps=eps, affine=weight is not None, device="meta")
+    norm = NORMS[len(shape)](shape[0], eps=eps, affine=weight is not None, device="meta")
     norm.running_mean, norm.running_var = (parameters.tensor(each).detach() for each in (mean, variance))
     norm.num_batches_tracked = torch.tensor(0)
     if weight is not None:

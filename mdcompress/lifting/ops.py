@@ -97,9 +97,8 @@ def _operands(values: object) -> Iterator[Operand]:
 
 @dataclass
 class Tape:
-    """The operators of a pass in order, the values of all cells, and the labels of what the network returned."""
+    """The operators of a pass in order, and the values of all cells."""
 
     ops: list[Op] = field(default_factory=list)
     values: list[Tensor] = field(default_factory=list)
     size: int = 0
-    answer: Any = None

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mdcompress.errors import TraceError
 from mdcompress.lifting.cells import digest
 from mdcompress.lifting.context import Context
 from mdcompress.lifting.moving import Gathering
-from mdcompress.lifting.network import LayerNode
+from mdcompress.lifting.network import NORMS, LayerNode
 from mdcompress.lifting.patterns import whole
 from mdcompress.lifting.tape import Op
 
@@ -40,13 +40,12 @@ def scaled_and_shifted(
     key = ("scale", read, digest(scale, shift))
     if key in context.keys:
         return context.keys[key]
-    kinds: dict[int, type[nn.Module]] = {1: nn.BatchNorm1d, 2: nn.BatchNorm1d, 3: nn.BatchNorm2d, 4: nn.BatchNorm3d}
-    if len(shape) not in kinds:
+    if len(shape) not in NORMS:
         raise TraceError(f"a tensor {shape} is scaled channel by channel ({op.place})", hints=["scale maps"])
-    norm = kinds[len(shape)](channels, eps=0.0, dtype=torch.float64)
+    norm = NORMS[len(shape)](channels, eps=0.0, dtype=torch.float64)
     with torch.no_grad():
-        norm.weight.copy_(scale)  # type: ignore[operator]
-        norm.bias.copy_(shift)  # type: ignore[operator]
+        norm.weight.copy_(scale)
+        norm.bias.copy_(shift)
     name = context.building.add(f"{op.place.module}_scale" if op.place.module else "scale", norm.eval())
     number = context.new_node(key, LayerNode(name, read), shape, name)
     if reduced:

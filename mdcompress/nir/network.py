@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
+from mdcompress import lifting
 from mdcompress.adapters import simulate
 from mdcompress.errors import MdcompressError, TraceError
 from mdcompress.graph import NeuronModel
@@ -16,29 +17,10 @@ from mdcompress.nir.wiring import Wire, Wiring
 from mdcompress.zoo.networks import per_step
 
 
-class CanonicalNeuron(nn.Module):
-    """The canonical float neuron (`NeuronModel`) as a layer: currents [T, N, ...] to spikes, from rest at every call.
+class CanonicalNeuron(lifting.CanonicalNeuron):
+    """A canonical neuron without a gradient: a network is trained where it came from, its student here."""
 
-    It has no gradient: a network is trained where it came from, its student here.
-
-    Args:
-        model: the neuron.
-        recurrent: what its spikes of the last step pass through on their way back; None: nowhere.
-    """
-
-    def __init__(self, model: NeuronModel, recurrent: nn.Module | None = None) -> None:
-        super().__init__()
-        self.model = model
-        if recurrent is not None:
-            self.recurrent = recurrent
-
-    def neuron_model(self) -> NeuronModel:
-        """The description that tracing asks for."""
-        return self.model
-
-    def forward(self, currents: Tensor) -> Tensor:
-        """Spikes of every step."""
-        return simulate(self.model, currents, recurrent=self._modules.get("recurrent")).spikes
+    surrogate = None
 
 
 class CanonicalIntegrator(nn.Module):

@@ -15,30 +15,9 @@ from mdcompress.student.weights import load_weights, save_weights
 from mdcompress.tracing import BatchFirst, Stepped, StillImage, trace
 from mdcompress.tracing.conventions import fit, inner
 from mdcompress.zoo import LIF
+from tests.support.one_step import OneStep
 
 T, N = 4, 3
-
-
-class OneStep(nn.Module):
-    """A user's neuron of one step that keeps its membrane: h = v/2 + x, reset to 0."""
-
-    step_mode = "s"
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.v: Tensor | None = None
-
-    def reset_state(self) -> None:
-        self.v = None
-
-    def forward(self, x: Tensor) -> Tensor:
-        h = x if self.v is None else 0.5 * self.v + x
-        spikes = (h >= 1.0).to(x.dtype)
-        self.v = h * (1.0 - spikes)
-        return spikes
-
-    def neuron_model(self) -> NeuronModel:
-        return NeuronModel(0.5, 1.0, 0.0, 1.0, "greater_equal", "hard", 0.0, 1.0, 0.0)
 
 
 def one_step() -> nn.Sequential:

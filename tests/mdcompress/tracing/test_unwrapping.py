@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from mdcompress.compression import compress
-from mdcompress.graph import NeuronModel
 from mdcompress.student.lowering import lower
 from mdcompress.student.observation import observe
 from mdcompress.student.weights import load_weights, save_weights
@@ -21,6 +20,7 @@ from mdcompress.tracing import Stepped, trace
 from mdcompress.tracing.conventions import fit
 from mdcompress.tracing.unwrapping import unwrapped
 from mdcompress.zoo import LIF
+from tests.support.one_step import OneStep as Neuron
 
 T, N = 4, 3
 
@@ -50,28 +50,6 @@ class Net(nn.Module):
         backbone = self.backbone if self.listed is None else self.listed[0]
         answer: Tensor = self.head(backbone(x).flatten(2)).mean(0)
         return answer
-
-
-class Neuron(nn.Module):
-    """One step that keeps its membrane: h = v/2 + x, reset to 0."""
-
-    step_mode = "s"
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.v: Tensor | None = None
-
-    def reset_state(self) -> None:
-        self.v = None
-
-    def forward(self, x: Tensor) -> Tensor:
-        h = x if self.v is None else 0.5 * self.v + x
-        spikes = (h >= 1.0).to(x.dtype)
-        self.v = h * (1.0 - spikes)
-        return spikes
-
-    def neuron_model(self) -> NeuronModel:
-        return NeuronModel(0.5, 1.0, 0.0, 1.0, "greater_equal", "hard", 0.0, 1.0, 0.0)
 
 
 class OneStep(nn.Module):
