@@ -19,7 +19,7 @@ from functools import cache
 from pathlib import Path
 
 from intsnn.errors import CompilerError
-from intsnn.native.folder import OTHER_FOLDER, cache_folder, working_folder
+from intsnn.native.folder import OTHER_DISK, StorageError, cache_folder, working_folder
 
 INSTALL = "pip install 'mdcompress[native]' brings a C compiler; or set CC to one"
 LIBRARY_SUFFIX = ".dll" if sys.platform == "win32" else ".so"
@@ -98,21 +98,31 @@ def _found(chosen: str, path: str) -> Compiler:
     if chosen:
         try:
             return _tried(_split(chosen))
+        except StorageError:
+            raise
         except CompilerError as error:
             raise CompilerError(
                 f"CC={chosen}: must be a C compiler that works here. {error.message}",
                 hints=["set CC to another compiler, or unset it to have one looked for", INSTALL],
             ) from error
-    reasons = []
-    for name, command in _candidates(path):
+    tried: list[CompilerError] = []
+    for command in _candidates(path):
         try:
             return _tried(command)
+        except StorageError:
+            raise
         except CompilerError as error:
-            reasons.append(f"{name}: {error.message}")
-    if importlib.util.find_spec("ziglang") is None:
-        reasons.append("the package ziglang is not installed")
-    seen = "; ".join(["CC is not set", *reasons]) if reasons else "CC is not set"
-    raise CompilerError(f"there must be a C compiler to make a network native ({seen})", hints=[INSTALL])
+            tried.append(error)
+    raise _none(tried)
+
+
+def _none(tried: Sequence[CompilerError]) -> CompilerError:
+    """No compiler: what was tried, why it does not serve, and what to do."""
+    installed = importlib.util.find_spec("ziglang") is not None
+    missing = [] if installed else ["the package ziglang is not installed"]
+    seen = "; ".join(["CC is not set", *(error.message for error in tried), *missing])
+    hints = dict.fromkeys([INSTALL, *(hint for error in tried for hint in error.hints)])
+    return CompilerError(f"there must be a C compiler to make a network native ({seen})", hints=list(hints))
 
 
 def _split(chosen: str) -> tuple[str, ...]:
@@ -124,12 +134,11 @@ def _split(chosen: str) -> tuple[str, ...]:
     return (_absolute(shutil.which(words[0])) or words[0], *words[1:])
 
 
-def _candidates(path: str) -> list[tuple[str, tuple[str, ...]]]:
-    """Name and command of each compiler that may be here, best first."""
-    on_path = [(name, _absolute(shutil.which(name, path=path))) for name in ("cc", "gcc", "clang")]
-    found = [(name, (program,)) for name, program in on_path if program]
+def _candidates(path: str) -> list[tuple[str, ...]]:
+    """The command of each compiler that may be here, best first."""
+    on_path = [_absolute(shutil.which(name, path=path)) for name in ("cc", "gcc", "clang")]
     zig = (sys.executable, "-m", "ziglang", "cc")
-    return [*found, ("ziglang", zig)] if importlib.util.find_spec("ziglang") else [*found]
+    return [*((program,) for program in on_path if program), *([zig] if importlib.util.find_spec("ziglang") else [])]
 
 
 def _absolute(program: str | None) -> str | None:
@@ -164,7 +173,7 @@ def _working_flags(command: tuple[str, ...]) -> tuple[str, ...]:
         try:
             _probe(command, flags)
             return flags
-        except _HangError:
+        except (_HangError, StorageError):
             raise
         except CompilerError as error:
             first = first or error
@@ -186,7 +195,9 @@ def _probe(command: tuple[str, ...], flags: Sequence[str]) -> None:
         try:
             answer = ctypes.CDLL(str(library)).probe(41)
         except (OSError, AttributeError) as error:
-            raise CompilerError(f"{shlex.join(command)} compiles, but its library cannot be loaded: {error}") from error
+            raise CompilerError(
+                f"{shlex.join(command)} compiles, but its library cannot be loaded: {error}", hints=[OTHER_DISK]
+            ) from error
     if answer != 42:
         raise CompilerError(f"{shlex.join(command)}: its library must compute 41 + 1 (got {answer})")
 
@@ -201,7 +212,7 @@ def _compiled(source: str, folder: Path, *, command: tuple[str, ...], flags: Seq
     call = [*command, *flags, "source.c", "-o", library.name]
     code, _, complaint = _run(call, folder=folder, seconds=seconds)
     if code != 0:
-        raise CompilerError(f"the C compiler failed: {_quoted(call, code, complaint)}", hints=_failed_hints(complaint))
+        raise _failed(f"the C compiler failed: {_quoted(call, code, complaint)}", complaint)
     if not library.is_file():
         raise CompilerError(f"the C compiler wrote no library: {_quoted(call, code, complaint)}", hints=[INSTALL])
     return library
@@ -213,10 +224,10 @@ def _quoted(call: Sequence[str], code: int, complaint: str) -> str:
     return "\n  ".join([f"{shlex.join(call)} (exit code {code})", *lines[:_STDERR_LINES], *rest])
 
 
-def _failed_hints(complaint: str) -> list[str]:
-    if "No space left" in complaint or "NoSpaceLeft" in complaint:
-        return [f"make room, or {OTHER_FOLDER} that has room"]
-    return ["set CC to another compiler", INSTALL]
+def _failed(message: str, complaint: str) -> CompilerError:
+    if "No space left" in complaint or "NoSpaceLeft" in complaint:  # the C library's words, and zig's
+        return StorageError(message, hints=[OTHER_DISK])
+    return CompilerError(message, hints=["set CC to another compiler", INSTALL])
 
 
 def _run(call: Sequence[str], *, folder: Path, seconds: float) -> tuple[int, str, str]:
