@@ -27,6 +27,7 @@ PROBE_SECONDS = 120  # zig's first run builds its own start files: 5 s on two co
 COMPILE_SECONDS = 1800  # a compiler that needs longer is taken to hang
 _STDERR_LINES = 12  # of a compiler that fails, in the message
 
+_NAMES = ("cc", "gcc", "clang")  # looked for in this order
 _PROBE = """#include <stdint.h>
 #include <string.h>
 __attribute__((visibility("default"))) int32_t probe(int32_t a) { int32_t b; memcpy(&b, &a, sizeof b); return b + 1; }
@@ -118,9 +119,10 @@ def _found(chosen: str, path: str) -> Compiler:
 
 def _none(tried: Sequence[CompilerError]) -> CompilerError:
     """No compiler: what was tried, why it does not serve, and what to do."""
+    reasons = [error.message for error in tried] or [f"none of {', '.join(_NAMES)} is on the PATH"]
     installed = importlib.util.find_spec("ziglang") is not None
     missing = [] if installed else ["the package ziglang is not installed"]
-    seen = "; ".join(["CC is not set", *(error.message for error in tried), *missing])
+    seen = "; ".join(["CC is not set", *reasons, *missing])
     hints = dict.fromkeys([INSTALL, *(hint for error in tried for hint in error.hints)])
     return CompilerError(f"there must be a C compiler to make a network native ({seen})", hints=list(hints))
 
@@ -136,7 +138,7 @@ def _split(chosen: str) -> tuple[str, ...]:
 
 def _candidates(path: str) -> list[tuple[str, ...]]:
     """The command of each compiler that may be here, best first."""
-    on_path = [_absolute(shutil.which(name, path=path)) for name in ("cc", "gcc", "clang")]
+    on_path = [_absolute(shutil.which(name, path=path)) for name in _NAMES]
     zig = (sys.executable, "-m", "ziglang", "cc")
     return [*((program,) for program in on_path if program), *([zig] if importlib.util.find_spec("ziglang") else [])]
 

@@ -44,7 +44,7 @@ def cache_folder() -> Path:
     if chosen:
         return _made(Path(chosen).expanduser())
     usual = _usual_place()
-    if usual is None or not _can_be_written(usual):
+    if usual is None or not _can_be_written(usual / "native"):
         return _made(_temporary_place())
     return _made(usual)
 
@@ -126,7 +126,7 @@ def _usual_place() -> Path | None:
 
 def _can_be_written(place: Path) -> bool:
     """Whether the user may write in `place`, or in the nearest folder above it that there is."""
-    nearest = next(folder for folder in (place, *place.parents) if folder.exists())
+    nearest = next(folder for folder in (place, *place.parents) if os.access(folder, os.F_OK))
     return nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)
 
 

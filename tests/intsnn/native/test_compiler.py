@@ -179,9 +179,20 @@ def test_without_any_compiler_the_error_names_all_that_was_tried(
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(CompilerError) as caught:
         find_compiler()
-    for part in ("CC is not set", "gcc: ", "crt1.o", "ziglang is not installed"):
+    for part in ("CC is not set", "gcc -std=c11", "crt1.o", "ziglang is not installed"):
         assert part in caught.value.message
     assert "pip install 'mdcompress[native]'" in caught.value.hints[0]
+
+
+def test_a_machine_without_compilers_gets_one_sentence(programs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(CompilerError) as caught:
+        find_compiler()
+    assert caught.value.message == (
+        "there must be a C compiler to make a network native (CC is not set; none of cc, gcc, clang is on the PATH; "
+        "the package ziglang is not installed)"
+    )
+    assert caught.value.hints == ("pip install 'mdcompress[native]' brings a C compiler; or set CC to one",)
 
 
 def test_a_compiler_that_fails_is_quoted_with_its_first_lines(tmp_path: Path) -> None:
