@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -102,9 +103,9 @@ def _found(chosen: str, path: str) -> Compiler:
         except StorageError:
             raise
         except CompilerError as error:
+            hints = dict.fromkeys(["set CC to another compiler, or unset it to have one looked for", *error.hints])
             raise CompilerError(
-                f"CC={chosen}: must be a C compiler that works here. {error.message}",
-                hints=["set CC to another compiler, or unset it to have one looked for", INSTALL],
+                f"CC={chosen}: must be a C compiler that works here. {error.message}", hints=list(hints)
             ) from error
     tried: list[CompilerError] = []
     for command in _candidates(path):
@@ -229,7 +230,7 @@ def _quoted(call: Sequence[str], code: int, complaint: str) -> str:
 def _failed(message: str, complaint: str) -> CompilerError:
     if "No space left" in complaint or "NoSpaceLeft" in complaint:  # the C library's words, and zig's
         return StorageError(message, hints=[OTHER_DISK])
-    return CompilerError(message, hints=["set CC to another compiler", INSTALL])
+    return CompilerError(message, hints=[INSTALL])
 
 
 def _run(call: Sequence[str], *, folder: Path, seconds: float) -> tuple[int, str, str]:
@@ -255,7 +256,7 @@ def _run(call: Sequence[str], *, folder: Path, seconds: float) -> tuple[int, str
             _end(process)
             raise _HangError(
                 f"{shlex.join(call)}: must end within {seconds:g} s, and was stopped",
-                hints=["set CC to another compiler"],
+                hints=[INSTALL],
             ) from error
         except BaseException:
             _end(process)
@@ -268,7 +269,8 @@ def _end(process: subprocess.Popen[str]) -> None:
     if sys.platform == "win32":
         process.kill()
     else:
-        os.killpg(process.pid, signal.SIGKILL)
+        with suppress(ProcessLookupError, PermissionError):  # macOS refuses it where all have ended just now
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def _environment(folder: Path) -> dict[str, str]:
