@@ -1,0 +1,113 @@
+"""Emitted code -> what it takes of a microcontroller's flash and RAM, layer by layer, and whether that is allowed.
+
+Constants and state are known from the source. The size of the code and the depth of the stack are measured: the source
+is compiled for a Cortex-M4 with the compiler of the package `ziglang`, where that is installed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from intsnn.errors import MemoryLimitError
+from intsnn.native.object_file import ObjectSizes
+
+Memory = Literal["flash", "RAM"]
+Purpose = Literal["weights", "parameters", "state", "buffers"]
+PURPOSES: tuple[Purpose, ...] = get_args(Purpose)
+KEPT_IN: Mapping[Purpose, Memory] = {"weights": "flash", "parameters": "flash", "state": "RAM", "buffers": "RAM"}
+_NAMED = 3  # parts that a message names
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one layer takes for one purpose, in bytes."""
+
+    layer: str
+    purpose: Purpose
+    bytes: int
+
+
+@dataclass(frozen=True)
+class MemoryReport:
+    """What the code of a network takes.
+
+    parts: of constants and of the state. state_bytes: the size of the state's struct. measured: None where there was no
+    compiler to measure with.
+    """
+
+    parts: tuple[Part, ...]
+    state_bytes: int
+    measured: ObjectSizes | None
+
+    @property
+    def flash_bytes(self) -> int:
+        """Constants and, where measured, the code."""
+        return sum(self.shares("flash").values())
+
+    @property
+    def ram_bytes(self) -> int:
+        """The state and, where measured, the stack."""
+        return sum(self.shares("RAM").values())
+
+    def of(self, layer: str, purpose: Purpose) -> int:
+        """What one layer takes for one purpose."""
+        return sum(part.bytes for part in self.parts if (part.layer, part.purpose) == (layer, purpose))
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """The layers that take anything, in order."""
+        return tuple(dict.fromkeys(part.layer for part in self.parts if part.bytes))
+
+    def shares(self, memory: Memory) -> Mapping[str, int]:
+        """The bytes of a memory by purpose; `code` and `stack` only where measured."""
+        shares: dict[str, int] = {
+            purpose: sum(part.bytes for part in self.parts if part.purpose == purpose)
+            for purpose in PURPOSES
+            if KEPT_IN[purpose] == memory
+        }
+        known = sum(shares.values())
+        if memory == "RAM" and self.state_bytes > known:
+            shares["padding"] = self.state_bytes - known
+        if self.measured is None:
+            return shares
+        if memory == "RAM":
+            return {**shares, "stack": self.measured.stack_bytes}
+        return {**shares, "code": self.measured.code_bytes + self.measured.constant_bytes - known}
+
+    def in_words(self, memory: Memory) -> str:
+        """`31,204 bytes (weights 27,000, parameters 1,204, code 3,000)`."""
+        shares = self.shares(memory)
+        named = ", ".join(f"{purpose} {count:,}" for purpose, count in shares.items())
+        missing = "" if self.measured else f"; {'code' if memory == 'flash' else 'stack'} not measured: no ziglang"
+        return f"{sum(shares.values()):,} bytes ({named}{missing})"
+
+
+def require_memory(report: MemoryReport, memory: Memory, limit: int | None) -> None:
+    """Hold a report to a limit in bytes; none where it is None.
+
+    Raises:
+        MemoryLimitError: it takes more; the message names what takes most.
+    """
+    taken = report.flash_bytes if memory == "flash" else report.ram_bytes
+    if limit is None or taken <= limit:
+        return
+    largest = ", ".join(f"{name} {count:,}" for name, count in _largest(report, memory))
+    option = f"--max-{memory.lower()}"
+    raise MemoryLimitError(
+        f"the network must take at most {limit:,} bytes of {memory} (it takes {taken:,}; most: {largest})",
+        hints=[f"give layers fewer {_WAYS[memory]}, or raise {option}"],
+    )
+
+
+_WAYS: Mapping[Memory, str] = {
+    "flash": "bits or channels (`quantize.weight`; `mdcompress sensitivity` says which)",
+    "RAM": "channels or smaller maps",
+}
+
+
+def _largest(report: MemoryReport, memory: Memory) -> Sequence[tuple[str, int]]:
+    found = [(f"{part.purpose} of {part.layer}", part.bytes) for part in report.parts if KEPT_IN[part.purpose] == memory]
+    found += [(name, count) for name, count in report.shares(memory).items() if name not in PURPOSES]
+    return sorted(found, key=lambda each: -each[1])[:_NAMED]

@@ -1,0 +1,74 @@
+"""A graph and its emitted code -> the folder that a firmware project takes: code, test, Makefile, README."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from intsnn.graph import IntGraph
+from intsnn.native.footprint_report import MemoryReport
+from intsnn.native.golden_test import Vectors, test_program
+from intsnn.native.package_readme import LayerAdditions, readme
+from intsnn.native.source import PortableSource
+
+CROSS_COMPILER = "arm-none-eabi-gcc -mcpu=cortex-m4 -mthumb"
+ZIG_COMPILER = "python -m ziglang cc -target thumb-freestanding-eabi -mcpu=cortex_m4"
+
+
+def package(
+    graph: IntGraph,
+    source: PortableSource,
+    *,
+    name: str,
+    vectors: Vectors,
+    report: MemoryReport,
+    additions: Sequence[LayerAdditions] = (),
+) -> dict[str, bytes]:
+    """The files of the folder, by name.
+
+    Args:
+        graph: the network.
+        source: the code that was emitted for it under `name`.
+        name: an identifier of C (`c_name`).
+        vectors: what the test compares (`golden_vectors`).
+        report: what the code takes (`memory_report`).
+        additions: synaptic additions of a step, by layer.
+
+    Returns:
+        `<name>.c`, `<name>.h`, `test_<name>.c`, `Makefile`, `README.md`.
+    """
+    texts = {
+        f"{name}.c": source.code,
+        f"{name}.h": source.header,
+        f"test_{name}.c": test_program(graph, vectors, name),
+        "Makefile": makefile(name),
+        "README.md": readme(graph, name=name, steps=vectors.answers.shape[1], report=report, additions=additions),
+    }
+    return {file: text.encode() for file, text in texts.items()}
+
+
+def makefile(name: str) -> str:
+    """Builds the test on this machine, and the object file for any other."""
+    return _MAKEFILE.replace("@NAME@", name).replace("@CROSS@", CROSS_COMPILER).replace("@ZIG@", ZIG_COMPILER)
+
+
+_MAKEFILE = """\
+# Here: `make test`. For a microcontroller, one of
+#   make @NAME@.o CC='@CROSS@'
+#   make @NAME@.o CC='@ZIG@'
+CFLAGS ?= -Os
+WARNINGS = -Wall -Wextra -Wconversion -Wpedantic
+
+@NAME@.o: @NAME@.c @NAME@.h
+	$(CC) -std=c11 $(WARNINGS) $(CFLAGS) -c -o $@ @NAME@.c
+
+test: test_@NAME@
+	./test_@NAME@
+
+test_@NAME@: test_@NAME@.c @NAME@.c @NAME@.h
+	$(CC) -std=c11 $(WARNINGS) $(CFLAGS) -D@NAME@_TRACE -o $@ test_@NAME@.c @NAME@.c
+
+clean:
+	rm -f @NAME@.o test_@NAME@
+
+.PHONY: test clean
+"""
