@@ -8,8 +8,6 @@ IntsnnError                 base: message, hints, exit code
 ├── InputError              an array does not fit the graph: shape, type or range
 ├── HardwareError           a graph cannot be mapped, counted or priced on a hardware description
 ├── MemoryLimitError        emitted code takes more flash or RAM than it may (exit 3)
-
-
 ├── CompilerError           there is no C compiler, it fails or hangs, or its library cannot be stored or loaded
 └── ParityError             two executions that must be equal differ (exit 3)
 """

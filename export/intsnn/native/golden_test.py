@@ -72,14 +72,14 @@ def test_program(graph: IntGraph, vectors: Vectors, name: str) -> str:
         "INPUTS": _table(vectors.frames),
         "ANSWERS": _table(vectors.answers),
         "TRACED": _traced([neuron.name for neuron in graph.neurons], sizes, vectors) if sizes else "",
-        "TRACE": _COMPARE_NEURONS if sizes else "",
+        "TRACE": _COMPARE_NEURON if sizes else "",
+        "CALLS": _CALLS if sizes else "",
+        "NAME": name,  # the last: the texts above have it
     }
     text = _PROGRAM
-    for key in ("TRACED", "TRACE"):
-        text = text.replace(f"@{key}@", values.pop(key))
     for key, value in values.items():
         text = text.replace(f"@{key}@", value)
-    return text.replace("@NAME@", name)
+    return text
 
 
 def _vectors(graph: IntGraph, x: IntArray) -> Vectors:
@@ -230,7 +230,7 @@ static int compare_answers(unsigned sample)
     int differences = 0;
     for (unsigned sample = 0; sample < SAMPLES; sample++) {
         differences += compare_answers(sample);
-@CALL@    }
+@CALLS@    }
 #if __STDC_HOSTED__
     if (differences != 0) {
         (void)printf("@NAME@: %d differences\\n", differences);
@@ -242,7 +242,13 @@ static int compare_answers(unsigned sample)
 }
 """
 
-_COMPARE_NEURONS = """\
+_CALLS = """\
+        for (unsigned neuron = 0; neuron < @NAME@_NEURONS; neuron++) {
+            differences += compare_neuron(sample, neuron);
+        }
+"""
+
+_COMPARE_NEURON = """\
 static uint32_t hashed(uint32_t hash, uint32_t value, unsigned bytes)
 {
     for (unsigned i = 0; i < bytes; i++) {
