@@ -70,13 +70,11 @@ def c_package(graph: IntGraph, x: IntArray, *, activity: Activity, name: str, fo
 
     chosen = form.name or c_name(name)
     source = portable_source(graph, chosen)
-    report = memory_report(source, name=chosen)
+    report = memory_report(graph, source)
     require_memory(report, "flash", form.max_flash)
     require_memory(report, "RAM", form.max_ram)
     additions = synaptic_additions(graph, activity)
-    files = package(
-        graph, source, name=chosen, vectors=golden_vectors(graph, x), report=report, additions=additions
-    )  # fmt: skip
+    files = package(graph, source, vectors=golden_vectors(graph, x), report=report, additions=additions)
     measured = {
         "flash_bytes": report.flash_bytes,
         "ram_bytes": report.ram_bytes,

@@ -11,12 +11,16 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from intsnn.errors import MemoryLimitError
+from intsnn.graph import IntGraph
+from intsnn.native.measuring import measured_sizes
 from intsnn.native.object_file import ObjectSizes
+from intsnn.native.source import Source
 
 Memory = Literal["flash", "RAM"]
 Purpose = Literal["weights", "parameters", "state", "buffers"]
 PURPOSES: tuple[Purpose, ...] = get_args(Purpose)
 KEPT_IN: Mapping[Purpose, Memory] = {"weights": "flash", "parameters": "flash", "state": "RAM", "buffers": "RAM"}
+SHARED = "all layers in turn"  # whose buffers are one memory
 _NAMED = 3  # parts that a message names
 
 
@@ -33,12 +37,11 @@ class Part:
 class MemoryReport:
     """What the code of a network takes.
 
-    parts: of constants and of the state. state_bytes: the size of the state's struct. measured: None where there was no
-    compiler to measure with.
+    parts: of constants and of the state, in the order of the layers. measured: None where there was no compiler to
+    measure with.
     """
 
     parts: tuple[Part, ...]
-    state_bytes: int
     measured: ObjectSizes | None
 
     @property
@@ -67,14 +70,11 @@ class MemoryReport:
             for purpose in PURPOSES
             if KEPT_IN[purpose] == memory
         }
-        known = sum(shares.values())
-        if memory == "RAM" and self.state_bytes > known:
-            shares["padding"] = self.state_bytes - known
         if self.measured is None:
             return shares
-        if memory == "RAM":
-            return {**shares, "stack": self.measured.stack_bytes}
-        return {**shares, "code": self.measured.code_bytes + self.measured.constant_bytes - known}
+        rest = {"flash": self.measured.code_bytes + self.measured.constant_bytes, "RAM": self.measured.variable_bytes}
+        more = {"code" if memory == "flash" else "padding": rest[memory] - sum(shares.values())}
+        return {**shares, **more, **({"stack": self.measured.stack_bytes} if memory == "RAM" else {})}
 
     def in_words(self, memory: Memory) -> str:
         """`31,204 bytes (weights 27,000, parameters 1,204, code 3,000)`."""
@@ -82,6 +82,22 @@ class MemoryReport:
         named = ", ".join(f"{purpose} {count:,}" for purpose, count in shares.items())
         missing = "" if self.measured else f"; {'code' if memory == 'flash' else 'stack'} not measured: no ziglang"
         return f"{sum(shares.values()):,} bytes ({named}{missing})"
+
+
+def memory_report(graph: IntGraph, source: Source) -> MemoryReport:
+    """What the code of a graph takes; code and stack only where ziglang is installed.
+
+    Raises:
+        CompilerError: it is installed and does not compile the code.
+    """
+    tables = [Part(each.part, "weights" if each.name.endswith("_weight") else "parameters", each.size) for each in source.tables]
+    state = [Part(name, "state", size) for name, size in source.state.items()]
+    order = {node.name: place for place, node in enumerate(graph)}
+    parts = sorted([*tables, *state], key=lambda part: order.get(part.layer, -1))
+    return MemoryReport(
+        (*parts, Part(SHARED, "buffers", source.buffer_bytes)),
+        measured_sizes(source.header, source.code, name=source.name),
+    )
 
 
 def require_memory(report: MemoryReport, memory: Memory, limit: int | None) -> None:

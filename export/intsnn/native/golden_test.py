@@ -17,6 +17,7 @@ from intsnn.arithmetic import IntArray
 from intsnn.execution.interpreter import checked_input, evaluate
 from intsnn.graph import IntGraph, IntReadout
 from intsnn.graph.fingerprint import fingerprint
+from intsnn.native.placeholders import filled
 
 MOST_BYTES = 8192  # of vectors, so that the test fits beside a small network
 MOST_SAMPLES = 8
@@ -75,11 +76,9 @@ def test_program(graph: IntGraph, vectors: Vectors, name: str) -> str:
         "TRACE": _COMPARE_NEURON if sizes else "",
         "CALLS": _CALLS if sizes else "",
         "NAME": name,  # the last: the texts above have it
+        "UPPER": name.upper(),
     }
-    text = _PROGRAM
-    for key, value in values.items():
-        text = text.replace(f"@{key}@", value)
-    return text
+    return filled(_PROGRAM, values)
 
 
 def _vectors(graph: IntGraph, x: IntArray) -> Vectors:
@@ -125,10 +124,10 @@ def _hash(content: bytes) -> int:
 
 def _traced(names: list[str], sizes: list[int], vectors: Vectors) -> str:
     return (
-        f"static const uint32_t sizes[@NAME@_NEURONS] = {_table(np.array(sizes))};\n"
-        f"static const uint32_t hashes[SAMPLES][@NAME@_NEURONS][STEPS][2] = {_table(vectors.hashes, 'u')};\n"
+        f"static const uint32_t sizes[@UPPER@_NEURONS] = {_table(np.array(sizes))};\n"
+        f"static const uint32_t hashes[SAMPLES][@UPPER@_NEURONS][STEPS][2] = {_table(vectors.hashes, 'u')};\n"
         "#if __STDC_HOSTED__\n"
-        f"static const char *const neurons[@NAME@_NEURONS] = {{{', '.join(map(_text, names))}}};\n"
+        f"static const char *const neurons[@UPPER@_NEURONS] = {{{', '.join(map(_text, names))}}};\n"
         "#endif\n"
         "static uint8_t spikes[LARGEST];\nstatic int32_t membranes[LARGEST];\n"
     )
@@ -165,7 +164,7 @@ _PROGRAM = """\
 /* Golden vectors of @NAME@: what the integer graph makes of @SAMPLES@ samples in @STEPS@ steps, as its interpreter says.
    Graph @HASH@.
 
-   Compile it with @NAME@.c, both with @NAME@_TRACE defined. On a host `main` prints what it found and returns 0 where
+   Compile it with @NAME@.c, both with @UPPER@_TRACE defined. On a host `main` prints what it found and returns 0 where
    all is equal; without an operating system (-ffreestanding) it prints nothing and returns the number of differences. */
 #include <stdint.h>
 #if __STDC_HOSTED__
@@ -173,10 +172,10 @@ _PROGRAM = """\
 #endif
 #include "@NAME@.h"
 
-#ifndef @NAME@_TRACE
-#error "define @NAME@_TRACE for this file and for @NAME@.c: the test reads spikes and membranes"
+#ifndef @UPPER@_TRACE
+#error "define @UPPER@_TRACE for this file and for @NAME@.c: the test reads spikes and membranes"
 #endif
-#if @NAME@_INPUT_SIZE == 0 || @NAME@_OUTPUT_SIZE == 0
+#if @UPPER@_INPUT_SIZE == 0 || @UPPER@_OUTPUT_SIZE == 0
 #error "@NAME@.h is of another network"
 #endif
 
@@ -185,8 +184,8 @@ _PROGRAM = """\
 #define FRAMES @FRAMES@ /* kept of a sample; 1 where every step reads the same */
 #define LARGEST @LARGEST@ /* neurons of the largest layer */
 
-static const @WORD@ inputs[SAMPLES][FRAMES][@NAME@_INPUT_SIZE] = @INPUTS@;
-static const int32_t answers[SAMPLES][STEPS][@NAME@_OUTPUT_SIZE] = @ANSWERS@; /* the readout so far */
+static const @WORD@ inputs[SAMPLES][FRAMES][@UPPER@_INPUT_SIZE] = @INPUTS@;
+static const int32_t answers[SAMPLES][STEPS][@UPPER@_OUTPUT_SIZE] = @ANSWERS@; /* the readout so far */
 @TRACED@static struct @NAME@ net;
 
 int main(void);
@@ -209,13 +208,13 @@ static void differs(int *differences, unsigned sample, unsigned step, const char
 static int compare_answers(unsigned sample)
 {
     int differences = 0;
-    int32_t answer[@NAME@_OUTPUT_SIZE];
+    int32_t answer[@UPPER@_OUTPUT_SIZE];
     @NAME@_reset(&net);
     for (unsigned step = 0; step < STEPS; step++) {
         int same = 1;
         @NAME@_step(&net, inputs[sample][step % FRAMES]);
         @NAME@_answer(&net, answer);
-        for (unsigned i = 0; i < @NAME@_OUTPUT_SIZE; i++) {
+        for (unsigned i = 0; i < @UPPER@_OUTPUT_SIZE; i++) {
             same &= answer[i] == answers[sample][step][i];
         }
         if (!same) {
@@ -243,7 +242,7 @@ static int compare_answers(unsigned sample)
 """
 
 _CALLS = """\
-        for (unsigned neuron = 0; neuron < @NAME@_NEURONS; neuron++) {
+        for (unsigned neuron = 0; neuron < @UPPER@_NEURONS; neuron++) {
             differences += compare_neuron(sample, neuron);
         }
 """
@@ -266,7 +265,7 @@ static int compare_neuron(unsigned sample, unsigned neuron)
     const char *name = "";
 #endif
     @NAME@_reset(&net);
-    for (unsigned i = 0; i < @NAME@_NEURONS; i++) {
+    for (unsigned i = 0; i < @UPPER@_NEURONS; i++) {
         net.spikes[i] = i == neuron ? spikes : 0;
         net.membranes[i] = i == neuron ? membranes : 0;
     }

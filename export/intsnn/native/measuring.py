@@ -1,4 +1,4 @@
-"""Emitted code -> bytes of code and stack on a Cortex-M4, measured with the compiler of the package `ziglang`."""
+"""Emitted code -> bytes of code, state and stack on a Cortex-M4, measured with the compiler of the package `ziglang`."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ _STDERR_LINES = 12
 def measured_sizes(header: str, code: str, *, name: str) -> ObjectSizes | None:
     """Compile `<name>.c` for size and read the object file; None where ziglang is not installed.
 
+    One `struct <name>` is a variable of it, so that its size is known too.
+
     Raises:
         CompilerError: it is installed and does not compile this.
     """
@@ -29,7 +31,7 @@ def measured_sizes(header: str, code: str, *, name: str) -> ObjectSizes | None:
     with tempfile.TemporaryDirectory(prefix="mdcompress-") as place:
         folder = Path(place)
         (folder / f"{name}.h").write_text(header)
-        (folder / f"{name}.c").write_text(code)
+        (folder / f"{name}.c").write_text(f'#include "{name}.h"\n{code}\nstruct {name} measured_state;\n')
         _compile(folder, f"{name}.c")
         return object_sizes((folder / "network.o").read_bytes())
 

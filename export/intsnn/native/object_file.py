@@ -20,13 +20,14 @@ _UNDEFINED, _FIRST_RESERVED = 0, 0xFF00  # st_shndx
 
 @dataclass(frozen=True)
 class ObjectSizes:
-    """What a program takes of flash, and the stack that it needs, in bytes.
+    """What a program takes of flash and of RAM, and the stack that it needs, in bytes.
 
-    libraries: functions of the compiler's or C library that it calls; neither their code nor their stack is counted.
+    variable_bytes: of its global and static variables. libraries: functions of the compiler's or C library that it calls; neither their code nor their stack is counted.
     """
 
     code_bytes: int
     constant_bytes: int
+    variable_bytes: int
     stack_bytes: int
     libraries: tuple[str, ...]
 
@@ -45,6 +46,7 @@ def object_sizes(content: bytes) -> ObjectSizes:
     return ObjectSizes(
         code_bytes=sum(section.size for section in file.sections if section.is_code),
         constant_bytes=sum(section.size for section in file.sections if section.is_constant),
+        variable_bytes=sum(section.size for section in file.sections if section.is_variable),
         stack_bytes=max(depths, default=0),
         libraries=tuple(sorted({name for name in file.undefined() if not name.startswith("__aeabi_unwind")})),
     )
@@ -71,6 +73,10 @@ class _Section:
         """What is loaded, neither run nor written: no unwind tables, which a bare program leaves out."""
         kept = self.kind == _PROGRAM and self.flags & (_WRITABLE | _ALLOCATED | _EXECUTABLE) == _ALLOCATED
         return kept and not self.name.startswith(".ARM.")
+
+    @property
+    def is_variable(self) -> bool:
+        return self.flags & (_WRITABLE | _ALLOCATED) == _WRITABLE | _ALLOCATED
 
 
 @dataclass(frozen=True)

@@ -8,17 +8,17 @@ from intsnn.graph import IntGraph
 from intsnn.native.footprint_report import MemoryReport
 from intsnn.native.golden_test import Vectors, test_program
 from intsnn.native.package_readme import LayerAdditions, readme
-from intsnn.native.source import PortableSource
+from intsnn.native.placeholders import filled
+from intsnn.native.source import Source
 
 CROSS_COMPILER = "arm-none-eabi-gcc -mcpu=cortex-m4 -mthumb"
-ZIG_COMPILER = "python -m ziglang cc -target thumb-freestanding-eabi -mcpu=cortex_m4"
+ZIG_COMPILER = "python -m ziglang cc -target thumb-freestanding-eabi -mcpu=cortex_m4 -ffreestanding"
 
 
 def package(
     graph: IntGraph,
-    source: PortableSource,
+    source: Source,
     *,
-    name: str,
     vectors: Vectors,
     report: MemoryReport,
     additions: Sequence[LayerAdditions] = (),
@@ -27,8 +27,7 @@ def package(
 
     Args:
         graph: the network.
-        source: the code that was emitted for it under `name`.
-        name: an identifier of C (`c_name`).
+        source: the code that was emitted for it (`portable_source`).
         vectors: what the test compares (`golden_vectors`).
         report: what the code takes (`memory_report`).
         additions: synaptic additions of a step, by layer.
@@ -36,19 +35,21 @@ def package(
     Returns:
         `<name>.c`, `<name>.h`, `test_<name>.c`, `Makefile`, `README.md`.
     """
+    name, steps = source.name, vectors.answers.shape[1]
     texts = {
-        f"{name}.c": source.code,
+        f"{name}.c": f'#include "{name}.h"\n\n{source.code}',
         f"{name}.h": source.header,
         f"test_{name}.c": test_program(graph, vectors, name),
         "Makefile": makefile(name),
-        "README.md": readme(graph, name=name, steps=vectors.answers.shape[1], report=report, additions=additions),
+        "README.md": readme(graph, name=name, steps=steps, report=report, additions=additions),
     }
     return {file: text.encode() for file, text in texts.items()}
 
 
 def makefile(name: str) -> str:
     """Builds the test on this machine, and the object file for any other."""
-    return _MAKEFILE.replace("@NAME@", name).replace("@CROSS@", CROSS_COMPILER).replace("@ZIG@", ZIG_COMPILER)
+    values = {"NAME": name, "UPPER": name.upper(), "CROSS": CROSS_COMPILER, "ZIG": ZIG_COMPILER}
+    return filled(_MAKEFILE, values)
 
 
 _MAKEFILE = """\
@@ -65,7 +66,7 @@ test: test_@NAME@
 	./test_@NAME@
 
 test_@NAME@: test_@NAME@.c @NAME@.c @NAME@.h
-	$(CC) -std=c11 $(WARNINGS) $(CFLAGS) -D@NAME@_TRACE -o $@ test_@NAME@.c @NAME@.c
+	$(CC) -std=c11 $(WARNINGS) $(CFLAGS) -D@UPPER@_TRACE -o $@ test_@NAME@.c @NAME@.c
 
 clean:
 	rm -f @NAME@.o test_@NAME@

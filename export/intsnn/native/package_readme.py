@@ -8,6 +8,7 @@ from typing import Protocol, assert_never
 from intsnn.arithmetic import IntType
 from intsnn.graph import IntGraph, IntInput, IntReadout
 from intsnn.native.footprint_report import PURPOSES, MemoryReport
+from intsnn.native.placeholders import filled
 
 
 class LayerAdditions(Protocol):
@@ -36,6 +37,7 @@ def readme(
     word = IntType(graph.input.bit_width, graph.input.signed)
     values = {
         "NAME": name,
+        "UPPER": name.upper(),
         "STEPS": str(steps),
         "EXACTLY": f" The network runs for exactly {graph.time_steps} steps." if graph.time_steps else "",
         "WORD": "int8_t" if graph.input.signed else "uint8_t",
@@ -48,10 +50,7 @@ def readme(
         "ANSWER": _answer(graph.output),
         "MEMORY": memory_words(report, additions),
     }
-    text = _README
-    for key, value in values.items():
-        text = text.replace(f"@{key}@", value)
-    return text
+    return filled(_README, values)
 
 
 def memory_words(report: MemoryReport, additions: Sequence[LayerAdditions] = ()) -> str:
@@ -142,25 +141,25 @@ static struct @NAME@ net; /* all state */
 
 int classify(const @WORD@ *x)
 {
-    int32_t logits[@NAME@_OUTPUT_SIZE];
+    int32_t logits[@UPPER@_OUTPUT_SIZE];
     int best = 0;
     @NAME@_reset(&net);
     for (int step = 0; step < @STEPS@; step++) {
         @NAME@_step(&net, x); /* or the frame of this step */
     }
     @NAME@_answer(&net, logits);
-    for (int i = 1; i < @NAME@_OUTPUT_SIZE; i++) {
+    for (int i = 1; i < @UPPER@_OUTPUT_SIZE; i++) {
         best = logits[i] > logits[best] ? i : best;
     }
     return best;
 }
 ```
 
-- **Input** `x`: `@NAME@_INPUT_SIZE` values of shape @INPUT_SHAPE@, row-major, channels first, `@WORD@` in
+- **Input** `x`: `@UPPER@_INPUT_SIZE` values of shape @INPUT_SHAPE@, row-major, channels first, `@WORD@` in
   @LOW@..@HIGH@: `round(real value / @SCALE@)`, clipped to that range. @WORKED@.
 - **Steps**: one call a time step; it was trained for @STEPS@.@EXACTLY@ `@NAME@_reset` before each sample; a stream goes
   on without.
-- **Output**: `@NAME@_OUTPUT_SIZE` values of shape @OUTPUT_SHAPE@. @ANSWER@
+- **Output**: `@UPPER@_OUTPUT_SIZE` values of shape @OUTPUT_SHAPE@. @ANSWER@
 
 ## Memory
 
@@ -170,7 +169,7 @@ Compiled with `-Os` for a Cortex-M4; the stack is that of the deepest call. The 
 
 ## Test
 
-`make test` compiles the code and the test with `@NAME@_TRACE` defined and compares spikes, membranes and answers with
-those of the integer graph. On a microcontroller, compile both files with `-ffreestanding -D@NAME@_TRACE`: `main` then
+`make test` compiles the code and the test with `@UPPER@_TRACE` defined and compares spikes, membranes and answers with
+those of the integer graph. On a microcontroller, compile both files with `-ffreestanding -D@UPPER@_TRACE`: `main` then
 returns the number of differences and prints nothing.
 """
