@@ -41,8 +41,8 @@ class Image:
 class Execution:
     """What a program did.
 
-    words: what it wrote to OUT. instructions: between one MARK and the next, where they were counted. stack_bytes: the
-    deepest it went. flash_used, ram_used: bytes of the image in flash, and of its variables in RAM.
+    words: what it wrote to OUT. instructions: between one MARK and the next where they were counted, to the block.
+    stack_bytes: the deepest it went. flash_used, ram_used: bytes of the image in flash, and of its variables in RAM.
     """
 
     exit_code: int
