@@ -10,18 +10,15 @@ _UNITS = {"": 1, "b": 1, "k": 1024, "kib": 1024, "m": 1024**2, "mib": 1024**2}
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)")
 
 
-class ByteSize(click.ParamType):
-    """A number of bytes, or of KiB (K) or MiB (M)."""
-
-    name = "bytes"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """The bytes; click's own error where this is no size."""
-        if isinstance(value, int):
-            return value
-        found = _SIZE.fullmatch(str(value).strip())
-        unit = found and _UNITS.get(found[2].lower())
-        size = float(found[1]) * unit if found and unit else 0.0
-        if size < 1 or size != int(size):
-            self.fail(f"must be a number of bytes, 24KiB, 64K or 1MiB (1 KiB = 1024 bytes; got {value!r})", param, ctx)
-        return int(size)
+def byte_size(_context: click.Context, parameter: click.Parameter, text: str | None) -> int | None:
+    """The bytes that an option names, as a number or in KiB (K) or MiB (M); click's own error where it names none."""
+    if text is None:
+        return None
+    found = _SIZE.fullmatch(text.strip())
+    size = float(found[1]) * _UNITS.get(found[2].lower(), 0) if found else 0.0
+    if size < 1 or size != int(size):
+        raise click.BadParameter(
+            f"must be a number of bytes, or for example 24KiB, 64K, 1MiB (1 KiB = 1024 bytes; got {text!r})",
+            param=parameter,
+        )
+    return int(size)

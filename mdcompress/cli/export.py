@@ -1,4 +1,4 @@
-"""`mdcompress export`: newest student -> model.onnx, golden.npz, activity.json, perhaps model.nir or c/; parity measured."""
+"""`mdcompress export`: newest student -> model.onnx, golden.npz, activity.json, perhaps model.nir or c/."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import get_args
 import click
 
 from intsnn.errors import UsageError
-from mdcompress.cli.byte_sizes import ByteSize
+from mdcompress.cli.byte_sizes import byte_size
 from mdcompress.cli.console import Console
 from mdcompress.cli.opening import open_workspace
 from mdcompress.cli.options import Selection, compute_options, example, force_option, output_options, selection_options
-from mdcompress.pipeline.c_export import CForm
+from mdcompress.pipeline.c_export import ANY_C, CForm
 from mdcompress.pipeline.exporting import ExportFormat, export
 from mdcompress.pipeline.report import written
 from mdcompress.pipeline.workspace import Compute
@@ -19,7 +19,9 @@ from mdcompress.recipe.nir import ReaderReset, ReaderStep
 from mdcompress.runs import Overwrite
 
 
-@click.command("export", epilog=example("mdcompress export", "mdcompress export --run 4bit --force --format c --max-ram 24KiB"))
+@click.command(
+    "export", epilog=example("mdcompress export", "mdcompress export --run 4bit --force --format c --max-ram 24KiB")
+)
 @selection_options
 @compute_options
 @click.option(
@@ -49,9 +51,9 @@ from mdcompress.runs import Overwrite
 )
 @click.option("--name", metavar="NAME", help="What the C is called; else as the recipe (4bit: net_4bit).")
 @click.option(
-    "--max-flash", type=ByteSize(), metavar="BYTES", help="Exit with 3 if the C takes more, for example 64KiB."
+    "--max-flash", callback=byte_size, metavar="BYTES", help="Exit with 3 if the C takes more, for example 64KiB."
 )
-@click.option("--max-ram", type=ByteSize(), metavar="BYTES", help="The same of RAM: state and stack.")
+@click.option("--max-ram", callback=byte_size, metavar="BYTES", help="The same of RAM: state and stack.")
 @force_option
 @output_options
 def command(
@@ -77,7 +79,7 @@ def command(
             "--nir-step and --nir-reset are for --format nir", hints=["add --format nir, or leave them out"]
         )
     c_form = CForm(name, max_flash, max_ram)
-    if c_form != CForm() and ExportFormat(form) is not ExportFormat.C:
+    if c_form != ANY_C and ExportFormat(form) is not ExportFormat.C:
         raise UsageError(
             "--name, --max-flash and --max-ram are for --format c", hints=["add --format c, or leave them out"]
         )

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mdcompress.runs import C_FOLDER
+
 if TYPE_CHECKING:
     from intsnn.activity import Activity
     from intsnn.arithmetic import IntArray
@@ -32,6 +34,9 @@ class CForm:
             require_c_name(self.name)
 
 
+ANY_C = CForm()
+
+
 @dataclass(frozen=True)
 class CPackage:
     """The files by name, what is said of them, and the figures for the record."""
@@ -48,7 +53,7 @@ class CPackage:
 
 
 def c_package(graph: IntGraph, x: IntArray, *, activity: Activity, name: str, form: CForm) -> CPackage:
-    """Emit the C, prove nothing yet, and hold it to the limits.
+    """Emit the C and hold it to the limits.
 
     Args:
         graph: the network.
@@ -65,7 +70,7 @@ def c_package(graph: IntGraph, x: IntArray, *, activity: Activity, name: str, fo
     from intsnn.native.golden_test import golden_vectors
     from intsnn.native.naming import c_name
     from intsnn.native.package import package
-    from intsnn.native.package_readme import memory_words
+    from intsnn.native.package_readme import memory_table, memory_words
     from intsnn.native.source import portable_source
 
     chosen = form.name or c_name(name)
@@ -81,4 +86,6 @@ def c_package(graph: IntGraph, x: IntArray, *, activity: Activity, name: str, fo
         "synaptic_additions_most": sum(each.most for each in additions),
         "synaptic_additions": sum(each.mean for each in additions),
     }
-    return CPackage(files, f"c          {chosen}.c, {chosen}.h\n{memory_words(report, additions)}", measured)
+    words = {"c": f"{chosen}.c, {chosen}.h in {C_FOLDER}/", **memory_words(report, additions)}
+    lines = [*(f"{what:<10} {said}" for what, said in words.items()), "", memory_table(report, additions)]
+    return CPackage(files, "\n".join(lines), measured)

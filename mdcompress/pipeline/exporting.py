@@ -11,7 +11,7 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from intsnn.arithmetic import IntType
-from mdcompress.pipeline.c_export import CForm, c_package
+from mdcompress.pipeline.c_export import ANY_C, CForm, c_package
 from mdcompress.pipeline.networks import first_samples, load_splits
 from mdcompress.pipeline.report import Report
 from mdcompress.pipeline.workspace import Workspace
@@ -40,7 +40,7 @@ def export(
     form: ExportFormat = ExportFormat.ONNX,
     nir_step: ReaderStep = "euler",
     nir_reset: ReaderReset = "hard",
-    c_form: CForm = CForm(),
+    c_form: CForm = ANY_C,
 ) -> Report:
     """Lower the newest student to integers, compare it with interpreter and onnxruntime, and write it.
 

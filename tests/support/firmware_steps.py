@@ -1,4 +1,4 @@
-"""A graph and one sample -> a firmware that takes its steps, marks each, and writes the answer after each to the output."""
+"""A graph and one sample -> a firmware that takes its steps, marks each, and puts out the answer after each."""
 
 from __future__ import annotations
 

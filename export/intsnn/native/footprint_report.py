@@ -10,16 +10,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from intsnn.errors import MemoryLimitError
+from intsnn.errors import CompilerError, MemoryLimitError
 from intsnn.graph import IntGraph
 from intsnn.native.measuring import measured_sizes
 from intsnn.native.object_file import ObjectSizes
 from intsnn.native.source import Source
+from intsnn.native.tables import Table
 
 Memory = Literal["flash", "RAM"]
 Purpose = Literal["weights", "parameters", "state", "buffers"]
 PURPOSES: tuple[Purpose, ...] = get_args(Purpose)
 KEPT_IN: Mapping[Purpose, Memory] = {"weights": "flash", "parameters": "flash", "state": "RAM", "buffers": "RAM"}
+INSTALL = "pip install 'mdcompress[native]' brings the compiler"
 SHARED = "all layers in turn"  # whose buffers are one memory
 _NAMED = 3  # parts that a message names
 
@@ -80,7 +82,7 @@ class MemoryReport:
         """`31,204 bytes (weights 27,000, parameters 1,204, code 3,000)`."""
         shares = self.shares(memory)
         named = ", ".join(f"{purpose} {count:,}" for purpose, count in shares.items())
-        missing = "" if self.measured else f"; {'code' if memory == 'flash' else 'stack'} not measured: no ziglang"
+        missing = "" if self.measured else f"; {_MEASURED[memory]} not measured: {INSTALL}"
         return f"{sum(shares.values()):,} bytes ({named}{missing})"
 
 
@@ -90,7 +92,7 @@ def memory_report(graph: IntGraph, source: Source) -> MemoryReport:
     Raises:
         CompilerError: it is installed and does not compile the code.
     """
-    tables = [Part(each.part, "weights" if each.name.endswith("_weight") else "parameters", each.size) for each in source.tables]
+    tables = [Part(each.part, _purpose(each), each.size) for each in source.tables]
     state = [Part(name, "state", size) for name, size in source.state.items()]
     order = {node.name: place for place, node in enumerate(graph)}
     parts = sorted([*tables, *state], key=lambda part: order.get(part.layer, -1))
@@ -105,25 +107,34 @@ def require_memory(report: MemoryReport, memory: Memory, limit: int | None) -> N
 
     Raises:
         MemoryLimitError: it takes more; the message names what takes most.
+        CompilerError: what is known stays below, and the rest was not measured.
     """
     taken = report.flash_bytes if memory == "flash" else report.ram_bytes
-    if limit is None or taken <= limit:
+    if limit is None or (taken <= limit and report.measured):
         return
-    largest = ", ".join(f"{name} {count:,}" for name, count in _largest(report, memory))
     option = f"--max-{memory.lower()}"
+    if taken <= limit:
+        raise CompilerError(f"{option} must know the {_MEASURED[memory]} too (it was not measured)", hints=[INSTALL])
+    largest = ", ".join(f"{name} {count:,}" for name, count in _largest(report, memory))
     raise MemoryLimitError(
         f"the network must take at most {limit:,} bytes of {memory} (it takes {taken:,}; most: {largest})",
         hints=[f"give layers fewer {_WAYS[memory]}, or raise {option}"],
     )
 
 
+_MEASURED: Mapping[Memory, str] = {"flash": "code", "RAM": "stack"}
 _WAYS: Mapping[Memory, str] = {
     "flash": "bits or channels (`quantize.weight`; `mdcompress sensitivity` says which)",
     "RAM": "channels or smaller maps",
 }
 
 
+def _purpose(table: Table) -> Purpose:
+    return "weights" if table.name.endswith("_weight") else "parameters"
+
+
 def _largest(report: MemoryReport, memory: Memory) -> Sequence[tuple[str, int]]:
-    found = [(f"{part.purpose} of {part.layer}", part.bytes) for part in report.parts if KEPT_IN[part.purpose] == memory]
+    parts = [part for part in report.parts if KEPT_IN[part.purpose] == memory]
+    found = [(f"{part.purpose} of {part.layer}", part.bytes) for part in parts]
     found += [(name, count) for name, count in report.shares(memory).items() if name not in PURPOSES]
     return sorted(found, key=lambda each: -each[1])[:_NAMED]

@@ -1,4 +1,4 @@
-"""A graph and an input -> a C program that proves emitted code: golden vectors of the interpreter, and what compares them.
+"""A graph and an input -> a C program that proves emitted code: the interpreter's golden vectors, and their comparison.
 
 Of every neuron the spikes and the membranes of each step are kept as a hash (FNV-1a, 32 bits: spikes a byte each,
 membranes four, the lowest first), of every step the whole answer so far. The program needs the memory of one layer,
@@ -161,11 +161,12 @@ def _lines(words: Iterable[str], width: int = 110) -> Iterable[str]:
 
 
 _PROGRAM = """\
-/* Golden vectors of @NAME@: what the integer graph makes of @SAMPLES@ samples in @STEPS@ steps, as its interpreter says.
+/* Golden vectors of @NAME@: what the integer graph makes of @SAMPLES@ samples in @STEPS@ steps.
    Graph @HASH@.
 
-   Compile it with @NAME@.c, both with @UPPER@_TRACE defined. On a host `main` prints what it found and returns 0 where
-   all is equal; without an operating system (-ffreestanding) it prints nothing and returns the number of differences. */
+   Compile it with @NAME@.c, both with @UPPER@_TRACE defined. On a host `main` prints what it found and returns 0
+   where all is equal; without an operating system (-ffreestanding) it prints nothing and returns the number of
+   differences. */
 #include <stdint.h>
 #if __STDC_HOSTED__
 #include <stdio.h>

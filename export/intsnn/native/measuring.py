@@ -1,4 +1,4 @@
-"""Emitted code -> bytes of code, state and stack on a Cortex-M4, measured with the compiler of the package `ziglang`."""
+"""Emitted code -> bytes of code, state and stack on a Cortex-M4, measured with the compiler of `ziglang`."""
 
 from __future__ import annotations
 
@@ -53,5 +53,5 @@ def _compile(folder: Path, file: str) -> None:
 def _failed(said: str) -> CompilerError:
     return CompilerError(
         f"the compiler of the package ziglang must compile the network for a Cortex-M4 (it said: {said})",
-        hints=["without the package the export does not measure code and stack: pip uninstall ziglang"],
+        hints=["please report it with the graph; without the package nothing is measured: pip uninstall ziglang"],
     )

@@ -8,9 +8,9 @@ from intsnn.errors import UsageError
 
 PREFIX = "net_"
 _IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
-_KEYWORDS = frozenset(  # C11 6.4.1, without those that begin with an underscore
-    "auto break case char const continue default do double else enum extern float for goto if inline int long register "
-    "restrict return short signed sizeof static struct switch typedef union unsigned void volatile while".split()
+_KEYWORDS = re.compile(  # C11 6.4.1, without those that begin with an underscore
+    "auto|break|case|char|const|continue|default|do|double|else|enum|extern|float|for|goto|if|inline|int|long|register|"
+    "restrict|return|short|signed|sizeof|static|struct|switch|typedef|union|unsigned|void|volatile|while"
 )
 
 
@@ -28,11 +28,11 @@ def require_c_name(name: str) -> str:
     """The name itself; UsageError where C does not allow it."""
     if not _is_name(name):
         raise UsageError(
-            f"a name for C must be letters, digits and underscores, begin with a letter and be no keyword (got {name!r})",
+            f"a name for C must be letters, digits and underscores, the first a letter, and no keyword (got {name!r})",
             hints=[f"for example {c_name(name)!r}"],
         )
     return name
 
 
 def _is_name(name: str) -> bool:
-    return bool(_IDENTIFIER.fullmatch(name)) and name not in _KEYWORDS
+    return bool(_IDENTIFIER.fullmatch(name)) and not _KEYWORDS.fullmatch(name)

@@ -22,7 +22,8 @@ _UNDEFINED, _FIRST_RESERVED = 0, 0xFF00  # st_shndx
 class ObjectSizes:
     """What a program takes of flash and of RAM, and the stack that it needs, in bytes.
 
-    variable_bytes: of its global and static variables. libraries: functions of the compiler's or C library that it calls; neither their code nor their stack is counted.
+    variable_bytes: of its global and static variables. libraries: functions of the compiler's or C library that it
+    calls; neither their code nor their stack is counted.
     """
 
     code_bytes: int

@@ -48,18 +48,19 @@ def readme(
         "OUTPUT_SHAPE": _shape(graph.output.shape),
         "WORKED": _worked(graph.input),
         "ANSWER": _answer(graph.output),
-        "MEMORY": memory_words(report, additions),
+        "MEMORY": "\n".join(f"- **{what}** {words}" for what, words in memory_words(report, additions).items()),
+        "TABLE": memory_table(report, additions),
     }
     return filled(_README, values)
 
 
-def memory_words(report: MemoryReport, additions: Sequence[LayerAdditions] = ()) -> str:
-    """Flash, RAM and additions in lines, then a table of them by layer."""
-    lines = [f"flash      {report.in_words('flash')}", f"RAM        {report.in_words('RAM')}"]
+def memory_words(report: MemoryReport, additions: Sequence[LayerAdditions] = ()) -> dict[str, str]:
+    """Flash, RAM and synaptic additions, each in a line."""
+    words = {"flash": report.in_words("flash"), "RAM": report.in_words("RAM")}
     if additions:
         most, mean = sum(each.most for each in additions), sum(each.mean for each in additions)
-        lines.append(f"additions  {most:,} synaptic additions a step at most, {mean:,.0f} measured (mean)")
-    return "\n".join([*lines, "", memory_table(report, additions)])
+        words["additions"] = f"{most:,} synaptic additions a step at most, {mean:,.0f} measured (mean)"
+    return words
 
 
 def memory_table(report: MemoryReport, additions: Sequence[LayerAdditions] = ()) -> str:
@@ -101,7 +102,8 @@ def _worked(node: IntInput) -> str:
     word = IntType(node.bit_width, node.signed)
     count = word.high // 3 + (word.high < 3)
     real = count * node.scale
-    return f"{real:.9g} / {node.scale:.9g} = {count}; {2 * word.high * node.scale:.9g} is too large and becomes {word.high}"
+    large = f"{2 * word.high * node.scale:.9g} is too large and becomes {word.high}"
+    return f"{real:.9g} / {node.scale:.9g} = {count}; {large}"
 
 
 def _answer(readout: IntReadout) -> str:
@@ -164,6 +166,8 @@ int classify(const @WORD@ *x)
 ## Memory
 
 @MEMORY@
+
+@TABLE@
 
 Compiled with `-Os` for a Cortex-M4; the stack is that of the deepest call. The input and the logits are the caller's.
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from intsnn.errors import CompilerError
-from intsnn.native import measuring
 from intsnn.native.measuring import measured_sizes
 from intsnn.native.object_file import object_sizes
 
+STATE = "struct net { int a[3]; };\n"
 CHAIN = """
 #include <stdint.h>
 #define APART __attribute__((noinline))
@@ -26,24 +26,24 @@ int32_t top(int32_t a) { return leaf(a) + wide(a + table[a & 63]) + leaf(a); }
 
 
 def test_stack_is_that_of_the_deepest_path_and_constants_are_apart_from_code() -> None:
-    sizes = measured_sizes("", CHAIN, name="chain")
+    sizes = measured_sizes(STATE, CHAIN, name="net")
     assert sizes is not None
     assert 50 * 4 < sizes.stack_bytes < 50 * 4 + 10 * 4  # top calls wide; leaf lies beside it, not below
-    assert sizes.constant_bytes == 64 * 4
+    assert sizes.constant_bytes == 64 * 4 and sizes.variable_bytes == 3 * 4
     assert 40 < sizes.code_bytes < 400
     assert "sink" in sizes.libraries
 
 
 def test_tail_call_is_a_call() -> None:
     code = CHAIN.replace("return leaf(a) + wide(a + table[a & 63]) + leaf(a);", "return wide(a + leaf(a));")
-    sizes = measured_sizes("", code, name="tail")
+    sizes = measured_sizes(STATE, code, name="net")
     assert sizes is not None and 50 * 4 < sizes.stack_bytes < 50 * 4 + 10 * 4
 
 
 def test_function_that_calls_itself_has_no_deepest_stack() -> None:
     code = "int f(int a); void g(volatile int *); int f(int a) { volatile int v[3]; g(v); return f(a - 1) + f(a - 2); }"
     with pytest.raises(ValueError, match="calls itself"):
-        measured_sizes("", code, name="recursive")
+        measured_sizes(STATE, code, name="net")
 
 
 def test_other_file_is_refused(tmp_path: Path) -> None:
@@ -62,5 +62,5 @@ def test_compiler_that_refuses_the_code_is_quoted() -> None:
 
 
 def test_nothing_is_measured_without_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(measuring.importlib.util, "find_spec", lambda name: None)
-    assert measured_sizes("", CHAIN, name="chain") is None
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert measured_sizes(STATE, CHAIN, name="net") is None

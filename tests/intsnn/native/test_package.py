@@ -13,7 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from intsnn.graph import IntGraph
-from tests.support.c_programs import Compilation, compilations, compile_here, run_golden_test, run_program, write_package
+from tests.support.c_programs import (
+    Compilation,
+    compilations,
+    compile_here,
+    run_golden_test,
+    run_program,
+    write_package,
+)
 from tests.support.hand_made_graphs import wide_hand_made_graphs
 from tests.support.intgraphs import dense_graph, graph_inputs, random_input, residual_graph
 from tests.support.wide_graphs import any_graphs
@@ -47,7 +54,7 @@ def test_difference_is_named_and_fails(tmp_path: Path) -> None:
     found = re.search(r"hashes\[.*?\{+(\d+)u, (\d+)u", test.read_text(), re.DOTALL)
     assert found is not None
     test.write_text(test.read_text().replace(f"{{{found[1]}u, {found[2]}u", f"{{{found[1]}u, 1u", 1))
-    with pytest.raises(AssertionError, match="sample 0, step 0: membranes of .* must be what the graph says"):
+    with pytest.raises(AssertionError, match=r"sample 0, step 0: membranes of .* must be what the graph says"):
         run_golden_test(tmp_path, compilations()[0])
 
 
@@ -69,8 +76,9 @@ def test_example_of_the_readme_compiles_and_classifies(tmp_path: Path) -> None:
     graph = dense_graph()
     write_package(graph, random_input(graph), tmp_path)
     example = re.findall(r"```c\n(.*?)```", (tmp_path / "README.md").read_text(), re.DOTALL)[0]
-    main = "int classify(const uint8_t *x);\nint main(void) { uint8_t x[DRAWN_INPUT_SIZE] = {9, 200}; return classify(x) > 3; }"
-    (tmp_path / "main.c").write_text(example.replace("int classify", main.split("\n")[0] + "\nint classify", 1) + main.split("\n")[1])
+    declared = "int classify(const uint8_t *x);\nint classify("
+    main = "int main(void) { uint8_t x[DRAWN_INPUT_SIZE] = {9, 200}; return classify(x) > 3; }\n"
+    (tmp_path / "main.c").write_text(example.replace("int classify(", declared) + main)
     run_program(compile_here(tmp_path, compilations()[0], ["main.c", "drawn.c"]))
 
 
