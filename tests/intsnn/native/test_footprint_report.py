@@ -12,11 +12,11 @@ from intsnn.native.footprint_report import (
     SHARED,
     Memory,
     MemoryReport,
-    ObjectSizes,
     Part,
     memory_report,
     require_memory,
 )
+from intsnn.native.object_file import ObjectSizes
 from intsnn.native.package_readme import memory_table
 from intsnn.native.source import portable_source
 from tests.support.hand_made_graphs import wide_hand_made_graphs
