@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 import click
 
 from intsnn.errors import UsageError
 from mdcompress.cli.console import Console
 from mdcompress.cli.opening import open_workspace
-from mdcompress.cli.options import Selection, compute_options, example, force_option, output_options, selection_options
+from mdcompress.cli.options import (
+    Selection,
+    compute_options,
+    engine_option,
+    example,
+    force_option,
+    output_options,
+    selection_options,
+)
 from mdcompress.pipeline.exporting import ExportFormat, export
 from mdcompress.pipeline.report import written
 from mdcompress.pipeline.workspace import Compute
 from mdcompress.recipe.nir import ReaderReset, ReaderStep
 from mdcompress.runs import Overwrite
+
+if TYPE_CHECKING:
+    from intsnn.engines import EngineChoice
 
 
 @click.command("export", epilog=example("mdcompress export", "mdcompress export --run 4bit --samples 256 --force"))
@@ -45,6 +56,7 @@ from mdcompress.runs import Overwrite
     type=click.Choice(get_args(ReaderReset)),
     help="What the reader of model.nir does at a spike: soft for sinabs, hard for the others (the default).",
 )
+@engine_option("What activity is measured with")
 @force_option
 @output_options
 def command(
@@ -54,13 +66,14 @@ def command(
     form: str,
     nir_step: ReaderStep | None,
     nir_reset: ReaderReset | None,
+    engine: EngineChoice,
     overwrite: Overwrite,
     console: Console,
 ) -> None:
     """Export the newest student as integer ONNX.
 
-    Parity is measured on every export: student, integer interpreter and onnxruntime are compared on every spike and
-    membrane. Exit code 3 and no file if they differ.
+    Parity is measured on every export: student, integer interpreter, onnxruntime and, where there is a C compiler, the
+    network as native code are compared on every spike and membrane. Exit code 3 and no file if they differ.
     """
     if (nir_step or nir_reset) and ExportFormat(form) is not ExportFormat.NIR:
         raise UsageError(
@@ -73,6 +86,7 @@ def command(
         form=ExportFormat(form),
         nir_step=nir_step or "euler",
         nir_reset=nir_reset or "hard",
+        engine=engine,
     )
     console.show(report)
     console.note(written(report.paths))

@@ -18,6 +18,7 @@ from mdcompress.runs import ACTIVITY_FILE, GOLDEN_FILE, MODEL_FILE, NIR_FILE
 from mdcompress.runs.manifest import Stage
 
 if TYPE_CHECKING:
+    from intsnn.engines import EngineChoice, Session
     from intsnn.graph import IntGraph
 
 DEFAULT_SAMPLES = 64
@@ -37,8 +38,9 @@ def export(
     form: ExportFormat = ExportFormat.ONNX,
     nir_step: ReaderStep = "euler",
     nir_reset: ReaderReset = "hard",
+    engine: EngineChoice = "auto",
 ) -> Report:
-    """Lower the newest student to integers, compare it with interpreter and onnxruntime, and write it.
+    """Lower the newest student to integers, compare it with interpreter, onnxruntime and C, and write it.
 
     Args:
         workspace: the run.
@@ -46,10 +48,13 @@ def export(
         form: which files are written.
         nir_step: how the reader of model.nir discretizes (`to_nir`).
         nir_reset: what it does at a spike.
+        engine: what activity is measured with. With `auto` and `native` the graph as C is the fourth witness of parity;
+            `auto` says where no compiler is there to make it.
 
     Raises:
         ParityError: the witnesses differ; the first difference is named.
         ExportError: NIR cannot hold the graph; nothing is written then.
+        CompilerError: `native` is asked for and there is no C compiler, or the compiler fails.
     """
     workspace.require_one_student()
     workspace.refuse_to_overwrite(Stage.EXPORT)
@@ -67,10 +72,11 @@ def export(
     x = x[: workspace.recipe.student_time_steps]
     graph = lower(student)
     as_nir = _as_nir(graph, nir_step, nir_reset) if form is ExportFormat.NIR else None
-    parity = verify_graph(student, graph, x)
+    native = _native(workspace, graph, engine)
+    parity = verify_graph(student, graph, x, native=native)
     require_equal(parity)
     integers = student.quantize_input(x).numpy()
-    activity, keeps_steps = measure(graph, [integers]), graph.output.mode == "steps"
+    activity, keeps_steps = measure(graph, [integers], engine=native or engine), graph.output.mode == "steps"
     summary = "\n".join(
         [
             f"parity     {parity}",
@@ -87,7 +93,7 @@ def export(
     }
     with started.writing(measured=measured, summary=summary) as folder:
         write_onnx(graph, folder / MODEL_FILE)
-        write_golden(graph, folder / GOLDEN_FILE, x=integers)
+        write_golden(graph, folder / GOLDEN_FILE, x=integers, trace=None if native is None else native.run(integers))
         write_activity(activity, folder / ACTIVITY_FILE)
         if as_nir is not None:
             (folder / NIR_FILE).write_bytes(as_nir)
@@ -96,6 +102,20 @@ def export(
         return replace(report, paths=(*report.paths, nir_file))
     nir_file.unlink(missing_ok=True)  # of the student before
     return report
+
+
+def _native(workspace: Workspace, graph: IntGraph, engine: EngineChoice) -> Session | None:
+    """The graph as C: the fourth witness. None where another engine is asked for, or nothing can compile it."""
+    from intsnn.engines import Work, open_engine, open_native
+
+    if engine == "native":
+        return open_engine(graph, engine, work=Work(samples=0, time_steps=0)).session
+    if engine != "auto":
+        return None
+    found = open_native(graph)
+    for note in found.notes:
+        workspace.note_once(note)
+    return found.session
 
 
 def _as_nir(graph: IntGraph, step: ReaderStep, reset: ReaderReset) -> bytes:

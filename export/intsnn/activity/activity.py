@@ -250,4 +250,3 @@ def _cuts(node: Synapse, more: tuple[Cut, ...]) -> tuple[Cut, ...]:
         and (cut.groups == 1 or cut.rows == heights[cut.mapping])
     )
     return tuple(dict.fromkeys((*usual_cuts(node), *fitting)))
-

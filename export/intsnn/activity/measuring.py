@@ -95,6 +95,9 @@ class _Counter:
 
 def _synapse_counts(node: Synapse, x: Planes, cuts: Sequence[Cut]) -> FloatArray:
     """[4 + 3 for each cut, T]: active inputs, row activations, row pulses, input sum; then occupancies."""
+    steps = x.words.shape[1]
+    if steps > 1 and not (x.words[:, 1:] != x.words[:, :1]).any():  # a still image, given anew at each step
+        return _synapse_counts(node, Planes(x.words[:, :1], x.signed), cuts).repeat(steps, axis=1)
     uses = input_uses(node, x.words.shape[2:])
     active = count_ones(x.active)
     pulses = active if x.binary else sum((count_ones(words) for words in x.words), start=np.zeros_like(active))

@@ -72,6 +72,8 @@ class Planes:
 
 def packed(x: npt.NDArray[np.integer], word: Word) -> Planes:
     """Values [T, N, *shape] of at most 64 samples, all in the word."""
+    if word.bits <= 8:
+        x = x.astype(np.uint8, copy=False)  # modulo 256: the low bits stay, of negative values too
     planes = [x] if word == Word(1, False) else [(x >> bit) & 1 for bit in range(word.bits)]
     return Planes(np.stack([_packed(plane.astype(np.uint8, copy=False)) for plane in planes]), word.signed)
 
@@ -123,7 +125,9 @@ def added_along(x: Planes, axis: int, word: Word) -> Planes:
     words, place = x.to(word).words, (slice(None),) * (2 + axis)
     while (length := words.shape[2 + axis]) > 1:
         half = length // 2
-        low, high, rest = (words[(*place, part)] for part in (slice(half), slice(half, 2 * half), slice(2 * half, None)))
+        low, high, rest = (
+            words[(*place, part)] for part in (slice(half), slice(half, 2 * half), slice(2 * half, None))
+        )
         words = np.concatenate([_sum(low, high), rest], axis=2 + axis)
     return Planes(words, word.signed)
 

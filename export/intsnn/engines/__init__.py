@@ -1,16 +1,30 @@
 """What runs an integer graph: the interpreter, onnxruntime, or C compiled for this machine; and which of them to take."""
 
-from intsnn.engines.choice import AUTO, Engine, EngineChoice, EngineName, open_engine
+from intsnn.engines.choice import (
+    AUTO,
+    CHOICES,
+    Auto,
+    Engine,
+    EngineChoice,
+    EngineName,
+    Native,
+    open_engine,
+    open_native,
+)
 from intsnn.engines.session import InterpreterSession, Session
 from intsnn.engines.work import Work
 
 __all__ = [
     "AUTO",
+    "CHOICES",
+    "Auto",
     "Engine",
     "EngineChoice",
     "EngineName",
     "InterpreterSession",
+    "Native",
     "Session",
     "Work",
     "open_engine",
+    "open_native",
 ]

@@ -49,7 +49,9 @@ def open_engine(source: IntGraph | Path | str, engine: EngineChoice = AUTO, *, w
         InvalidFileError: the file is no model of mdcompress.
     """
     if engine not in CHOICES:
-        raise UsageError(f"engine must be one of {', '.join(CHOICES)} (got {engine!r})", hints=["`auto` chooses itself"])
+        raise UsageError(
+            f"engine must be one of {', '.join(CHOICES)} (got {engine!r})", hints=["`auto` chooses itself"]
+        )
     graph = source if isinstance(source, IntGraph) else _read(source)
     if engine != AUTO:
         return Engine(engine, _session(graph, engine))
@@ -57,10 +59,22 @@ def open_engine(source: IntGraph | Path | str, engine: EngineChoice = AUTO, *, w
     return Engine(name, _session(graph, name), notes)
 
 
-def open_native(graph: IntGraph) -> tuple[Session | None, tuple[str, ...]]:
-    """The compiled session, or none and the sentence that says why."""
+@dataclass(frozen=True)
+class Native:
+    """The compiled session; or none, and the sentence that says why."""
+
+    session: Session | None
+    notes: tuple[str, ...] = ()
+
+
+def open_native(graph: IntGraph) -> Native:
+    """Compile a graph where there is a C compiler, however little work there is: as a witness beside others.
+
+    Raises:
+        CompilerError: there is a compiler, and it fails.
+    """
     compiler, notes = _compiler()
-    return (None if compiler is None else _session(graph, "native")), notes
+    return Native(None if compiler is None else _session(graph, "native"), notes)
 
 
 def _chosen(graph: IntGraph, work: Work) -> tuple[EngineName, tuple[str, ...]]:
@@ -85,7 +99,9 @@ def _compiler() -> tuple[Compiler | None, tuple[str, ...]]:
     try:
         return find_compiler(), ()
     except CompilerError as error:
-        return None, (f"no C compiler works here, so the network is not run as native code: {INSTALL} ({error.message})",)
+        return None, (
+            f"no C compiler works here, so the network is not run as native code: {INSTALL} ({error.message})",
+        )
 
 
 def _session(graph: IntGraph, engine: EngineName) -> Session:

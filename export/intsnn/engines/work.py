@@ -43,7 +43,9 @@ class Size:
     def of(cls, graph: IntGraph) -> Size:
         """The size of a graph."""
         synapses = sum(math.prod(node.shape) * weight_rows(node).shape[2] for node in graph.all_synapses)
-        products = sum(math.prod(node.shape) * graph.node(node.inputs[0]).shape[-1] for node in graph.of_type(IntMatMul))
+        products = sum(
+            math.prod(node.shape) * graph.node(node.inputs[0]).shape[-1] for node in graph.of_type(IntMatMul)
+        )
         return cls(len(graph), synapses + products, sum(math.prod(node.shape) for node in graph))
 
 
