@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from intsnn.engines import AUTO, Auto, InterpreterSession, Session, open_native
+from intsnn.engines import AUTO, Auto, InterpreterSession, Session, Work, open_native
 from intsnn.execution.parity import ParityReport, compare_all, merge_batches
 from intsnn.graph import IntGraph
 from intsnn.onnx.runtime import open_session
@@ -44,7 +44,9 @@ def verify_graph(student: Student, graph: IntGraph, x: Tensor, *, native: Sessio
         x: float [T, N, ...].
         native: a compiled session of the graph; None: no such witness; `auto`: one where there is a C compiler.
     """
-    sessions = _witnesses(graph, open_native(graph).session if native == AUTO else native)
+    if native == AUTO:
+        native = open_native(graph, work=Work(samples=x.shape[1], time_steps=len(x))).session
+    sessions = _witnesses(graph, native)
     reports = []
     for part in torch.split(x, _SAMPLES_AT_ONCE, dim=1):
         integers = student.quantize_input(part).cpu().numpy()

@@ -18,7 +18,7 @@ from mdcompress.runs import ACTIVITY_FILE, GOLDEN_FILE, MODEL_FILE, NIR_FILE
 from mdcompress.runs.manifest import Stage
 
 if TYPE_CHECKING:
-    from intsnn.engines import EngineChoice, Session
+    from intsnn.engines import EngineChoice, Session, Work
     from intsnn.graph import IntGraph
 
 DEFAULT_SAMPLES = 64
@@ -60,6 +60,7 @@ def export(
     workspace.refuse_to_overwrite(Stage.EXPORT)
     newest = workspace.newest_student()
     from intsnn.activity import measure, write_activity
+    from intsnn.engines import Work
     from intsnn.execution.golden import write_golden
     from intsnn.execution.parity import require_equal
     from intsnn.onnx.file import write_onnx
@@ -72,7 +73,7 @@ def export(
     x = x[: workspace.recipe.student_time_steps]
     graph = lower(student)
     as_nir = _as_nir(graph, nir_step, nir_reset) if form is ExportFormat.NIR else None
-    native = _native(workspace, graph, engine)
+    native = _native(workspace, graph, engine, Work(samples=x.shape[1], time_steps=len(x)))
     parity = verify_graph(student, graph, x, native=native)
     require_equal(parity)
     integers = student.quantize_input(x).numpy()
@@ -104,15 +105,15 @@ def export(
     return report
 
 
-def _native(workspace: Workspace, graph: IntGraph, engine: EngineChoice) -> Session | None:
+def _native(workspace: Workspace, graph: IntGraph, engine: EngineChoice, work: Work) -> Session | None:
     """The graph as C: the fourth witness. None where another engine is asked for, or nothing can compile it."""
-    from intsnn.engines import Work, open_engine, open_native
+    from intsnn.engines import open_engine, open_native
 
     if engine == "native":
-        return open_engine(graph, engine, work=Work(samples=0, time_steps=0)).session
+        return open_engine(graph, engine, work=work).session
     if engine != "auto":
         return None
-    found = open_native(graph)
+    found = open_native(graph, work=work)
     for note in found.notes:
         workspace.note_once(note)
     return found.session

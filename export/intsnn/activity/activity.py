@@ -236,17 +236,3 @@ def _three(counts: Sequence[Steps]) -> tuple[Steps, Steps, Steps]:
 
 def _occupancies(cuts: Sequence[Cut], counts: Sequence[Steps]) -> tuple[Occupancy, ...]:
     return tuple(Occupancy(cut, *counts[3 * index : 3 * index + 3]) for index, cut in enumerate(cuts))
-
-
-def _cuts(node: Synapse, more: tuple[Cut, ...]) -> tuple[Cut, ...]:
-    """The usual cuts of a layer, and those of `more` that it can have."""
-    groups, per_group, kernel = sharing(node)
-    heights = {"kernel_split": per_group, "im2col": per_group * kernel}
-    fitting = (
-        cut
-        for cut in more
-        if cut.rows <= heights[cut.mapping]
-        and cut.groups <= groups
-        and (cut.groups == 1 or cut.rows == heights[cut.mapping])
-    )
-    return tuple(dict.fromkeys((*usual_cuts(node), *fitting)))

@@ -43,7 +43,7 @@ def measure(
         CompilerError: `native` is asked for, and there is no C compiler.
     """
     counter = _Counter(graph, tuple(cuts))
-    session = None if isinstance(engine, str) else engine
+    session: Session | None = None
     totals: dict[str, FloatArray] = {}
     time_steps = samples = 0
     for batch in batches:
@@ -52,7 +52,7 @@ def measure(
             raise InputError(f"every batch must have the same number of steps (got {time_steps} and {len(array)})")
         time_steps, samples = len(array), samples + array.shape[1]
         if session is None:
-            session = _opened(graph, engine, batches, array)
+            session = _opened(graph, engine, batches, array) if isinstance(engine, str) else engine
         for part in _parts(graph, array):
             for name, counts in counter.counted(part, session.spikes(part)):
                 totals[name] = totals.get(name, 0.0) + counts

@@ -172,7 +172,8 @@ def _weighted(active: Words, weights: IntArray, uses: IntArray | None = None) ->
     if uses is not None:
         ones = ones * uses
     by_pack = ones.reshape(*ones.shape[:2], -1).sum(axis=2)
-    return (by_pack @ weights).astype(np.float64)
+    total: FloatArray = (by_pack @ weights).astype(np.float64)
+    return total
 
 
 def _any_in_window(node: Synapse, active: Words) -> Words:

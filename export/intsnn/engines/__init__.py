@@ -1,4 +1,4 @@
-"""What runs an integer graph: the interpreter, onnxruntime, or C compiled for this machine; and which of them to take."""
+"""What runs an integer graph: interpreter, onnxruntime or C compiled for this machine; and which of them to take."""
 
 from intsnn.engines.choice import (
     AUTO,
@@ -6,13 +6,12 @@ from intsnn.engines.choice import (
     Auto,
     Engine,
     EngineChoice,
-    EngineName,
     Native,
     open_engine,
     open_native,
 )
 from intsnn.engines.session import InterpreterSession, Session
-from intsnn.engines.work import Work
+from intsnn.engines.work import EngineName, Work
 
 __all__ = [
     "AUTO",

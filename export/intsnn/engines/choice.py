@@ -6,7 +6,6 @@ and there is no C compiler, it takes the next and notes what is missed. Rooms th
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, assert_never, get_args
@@ -23,6 +22,8 @@ Auto = Literal["auto"]
 EngineChoice = Literal["auto", "native", "onnxruntime", "interpreter"]
 AUTO: Auto = "auto"
 CHOICES: tuple[EngineChoice, ...] = get_args(EngineChoice)
+_FAST: tuple[str, ...] = ()  # the flags are those of the fastest library
+_SOON = ("-O1",)  # after them: a third of the time to compile, and slower code
 
 
 @dataclass(frozen=True)
@@ -53,10 +54,7 @@ def open_engine(source: IntGraph | Path | str, engine: EngineChoice = AUTO, *, w
             f"engine must be one of {', '.join(CHOICES)} (got {engine!r})", hints=["`auto` chooses itself"]
         )
     graph = source if isinstance(source, IntGraph) else _read(source)
-    if engine != AUTO:
-        return Engine(engine, _session(graph, engine))
-    name, notes = _chosen(graph, work)
-    return Engine(name, _session(graph, name), notes)
+    return _chosen(graph, work) if engine == "auto" else Engine(engine, _session(graph, engine))
 
 
 @dataclass(frozen=True)
@@ -67,41 +65,44 @@ class Native:
     notes: tuple[str, ...] = ()
 
 
-def open_native(graph: IntGraph) -> Native:
+def open_native(graph: IntGraph, *, work: Work) -> Native:
     """Compile a graph where there is a C compiler, however little work there is: as a witness beside others.
+
+    For little work the compiler is told to take less trouble.
 
     Raises:
         CompilerError: there is a compiler, and it fails.
     """
-    compiler, notes = _compiler()
-    return Native(None if compiler is None else _session(graph, "native"), notes)
+    found = _compiler()
+    if isinstance(found, str):
+        return Native(None, (found,))
+    size = Size.of(graph)
+    saved = seconds("onnxruntime", size, work) - seconds("native", size, work)
+    return Native(_native(graph, found, _FAST if saved > compiling_seconds(size) else _SOON))
 
 
-def _chosen(graph: IntGraph, work: Work) -> tuple[EngineName, tuple[str, ...]]:
+def _chosen(graph: IntGraph, work: Work) -> Engine:
     size = Size.of(graph)
     others: tuple[EngineName, ...] = ("interpreter", "onnxruntime")
-    best = min(others, key=lambda name: seconds(name, size, work))
-    saved = seconds(best, size, work) - seconds("native", size, work)
-    if saved <= 0:
-        return best, ()
-    compiler, notes = _compiler()
-    if compiler is None:
-        return best, notes if saved > compiling_seconds(size) else ()
-    if saved > compiling_seconds(size) or _is_compiled(graph):
-        return "native", ()
-    return best, ()
+    name = min(others, key=lambda other: seconds(other, size, work))
+    saved = seconds(name, size, work) - seconds("native", size, work)
+    pays = saved > compiling_seconds(size)
+    found = _compiler() if saved > 0 else ""
+    if isinstance(found, str):
+        return Engine(name, _session(graph, name), (found,) if pays else ())
+    if pays or _is_compiled(graph, found):
+        return Engine("native", _native(graph, found, _FAST))
+    return Engine(name, _session(graph, name))
 
 
-def _compiler() -> tuple[Compiler | None, tuple[str, ...]]:
-    """The C compiler, or none and the sentence that says what is missed without it."""
+def _compiler() -> Compiler | str:
+    """The C compiler, or the sentence that says what is missed without it."""
     from intsnn.native.compiler import INSTALL, find_compiler
 
     try:
-        return find_compiler(), ()
+        return find_compiler()
     except CompilerError as error:
-        return None, (
-            f"no C compiler works here, so the network is not run as native code: {INSTALL} ({error.message})",
-        )
+        return f"no C compiler works here, so the network is not run as native code ({error.message}): {INSTALL}"
 
 
 def _session(graph: IntGraph, engine: EngineName) -> Session:
@@ -113,11 +114,24 @@ def _session(graph: IntGraph, engine: EngineName) -> Session:
 
             return open_session(graph)
         case "native":
-            from intsnn.native import compile as compile_graph
+            from intsnn.native.compiler import find_compiler
 
-            return compile_graph(graph)
+            return _native(graph, find_compiler(), _FAST)
         case _:
             assert_never(engine)
+
+
+def _native(graph: IntGraph, compiler: Compiler, effort: tuple[str, ...]) -> Session:
+    from intsnn.native import compile as compile_graph
+    from intsnn.native.compiler import host_flags
+
+    return compile_graph(graph, compiler=compiler, flags=(*host_flags(compiler), *effort))
+
+
+def _is_compiled(graph: IntGraph, compiler: Compiler) -> bool:
+    from intsnn.native import is_compiled
+
+    return is_compiled(graph, compiler=compiler)
 
 
 def _read(path: Path | str) -> IntGraph:

@@ -51,7 +51,7 @@ class Size:
 
 @dataclass(frozen=True)
 class _Speed:
-    """Seconds: to start, for each node and each value of one step when it starts, and in each step."""
+    """Seconds: to start, and for each node when it starts; for each multiplication and value of a step."""
 
     start: float
     per_node: float
@@ -60,11 +60,11 @@ class _Speed:
 
 
 _SPEEDS: dict[EngineName, _Speed] = {
-    "interpreter": _Speed(0, 0, 1.2e-10, 3e-8),
-    "onnxruntime": _Speed(0.3, 5e-3, 2e-11, 3e-9),
-    "native": _Speed(0.1, 0, 3e-12, 5e-10),
+    "interpreter": _Speed(0, 0, 1.5e-10, 3e-8),
+    "onnxruntime": _Speed(0.15, 8e-3, 3e-11, 2e-9),
+    "native": _Speed(0.05, 8e-3, 4e-12, 5e-10),
 }
-COMPILING = _Speed(0.6, 0.04, 0, 0)  # on top, where a library is not there yet
+_COMPILING = _Speed(0.3, 0.13, 0, 0)  # on top, where a library is not there yet
 
 
 def seconds(engine: EngineName, size: Size, work: Work) -> float:
@@ -74,7 +74,7 @@ def seconds(engine: EngineName, size: Size, work: Work) -> float:
 
 def compiling_seconds(size: Size) -> float:
     """What the C compiler takes."""
-    return _seconds(COMPILING, size, Work(0, 0))
+    return _seconds(_COMPILING, size, Work(0, 0))
 
 
 def _seconds(speed: _Speed, size: Size, work: Work) -> float:

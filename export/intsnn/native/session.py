@@ -16,8 +16,8 @@ from intsnn.checking.stages import longest_run
 from intsnn.errors import InputError
 from intsnn.execution.interpreter import Trace, checked_input
 from intsnn.graph import IntGraph
-from intsnn.native.cache import load_library, shared_library
-from intsnn.native.compiler import Compiler
+from intsnn.native.cache import load_library, shared_library, stored_library
+from intsnn.native.compiler import Compiler, host_flags
 from intsnn.native.memory import ALIGNMENT
 from intsnn.native.source import Source, host_source
 
@@ -25,13 +25,20 @@ _NAME = "network"
 _Narrow = npt.NDArray[np.uint8] | npt.NDArray[np.int32]
 
 
-def compile(graph: IntGraph, *, threads: int | None = None, compiler: Compiler | None = None) -> NativeSession:  # noqa: A001
+def compile(
+    graph: IntGraph,
+    *,
+    threads: int | None = None,
+    compiler: Compiler | None = None,
+    flags: Sequence[str] | None = None,
+) -> NativeSession:
     """Compile a graph to machine code, or take it from the cache.
 
     Args:
         graph: legal.
         threads: that work on samples at the same time; None: one for each core that this process may use.
         compiler: None: `$CC`, or the first of cc, gcc, clang and the package ziglang that works.
+        flags: all flags of the compiler; None: those of the fastest library, `host_flags(compiler)`.
 
     Returns:
         A session; many runs, one compilation.
@@ -42,8 +49,14 @@ def compile(graph: IntGraph, *, threads: int | None = None, compiler: Compiler |
         UsageError: the cache folder, or a library in it, belongs to someone else.
     """
     source = host_source(graph, _NAME)
-    library = load_library(shared_library(host_text(source), compiler=compiler))
+    library = load_library(shared_library(host_text(source), compiler=compiler, flags=flags))
     return NativeSession(graph, library, source.block, threads=threads or _cores())
+
+
+def is_compiled(graph: IntGraph, *, compiler: Compiler) -> bool:
+    """Whether `compile` with this compiler finds its library in the cache."""
+    text = host_text(host_source(graph, _NAME))
+    return stored_library(text, compiler=compiler, flags=host_flags(compiler)) is not None
 
 
 def host_text(source: Source) -> str:
