@@ -13,8 +13,6 @@ from intsnn.arithmetic import IntArray
 from intsnn.execution.interpreter import Trace, evaluate, run
 from intsnn.graph import IntGraph
 
-_NARROW = np.iinfo(np.uint8).max
-
 
 class Session(Protocol):
     """What the sessions of all engines can do. Inputs are integers [T, N, *input shape], in the range of the input."""
@@ -30,7 +28,7 @@ class Session(Protocol):
         """The output alone, [N, *shape] or [T, N, *shape]."""
 
     def spikes(self, x: npt.ArrayLike) -> Mapping[str, npt.NDArray[np.integer]]:
-        """Every neuron's spikes alone, by its name, [T, N, *shape], in a narrow type."""
+        """Every neuron's spikes alone, by its name, [T, N, *shape]: 0 to 255, in a narrow type."""
 
 
 @dataclass(frozen=True)
@@ -50,9 +48,5 @@ class InterpreterSession:
 
     def spikes(self, x: npt.ArrayLike) -> dict[str, npt.NDArray[np.integer]]:
         """Every neuron's spikes alone."""
-        words = {node.name: np.uint8 if node.max_spikes <= _NARROW else np.int64 for node in self.graph.neurons}
-        return {
-            step.node.name: step.spikes.astype(words[step.node.name])
-            for step in evaluate(self.graph, x)
-            if step.spikes is not None
-        }
+        steps = evaluate(self.graph, x)
+        return {step.node.name: step.spikes.astype(np.uint8) for step in steps if step.spikes is not None}
