@@ -95,9 +95,7 @@ def is_value_by_value(node: IntNode, stored: Mapping[str, Store]) -> bool:
     if isinstance(node, IntRequant | IntNeuron):
         return True
     if isinstance(node, IntAdd | IntMultiply):
-        return all(
-            stored[name].shape == node.shape and stored[name].order == stored[node.name].order for name in node.inputs
-        )
+        return all(stored[name].shape == node.shape for name in node.inputs)  # in whatever order: it is read as needed
     return False
 
 
