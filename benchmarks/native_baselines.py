@@ -1,0 +1,136 @@
+"""The float networks that native code is held against, each with its best chance: merged steps, folded norms, no graph.
+
+All take x [T, N, C, H, W] and give logits [N, K]. Layers without memory take all steps at once, [T*N, C, H, W]; batch
+norms are folded into the convolutions before them; everything runs in inference mode. They differ in the neuron (plain
+torch, SpikingJelly, snnTorch), the memory format and the number format.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from mdcompress.zoo import LIF
+from mdcompress.zoo.networks import ConvNorm
+
+FloatAnswer = Callable[[Tensor], Tensor]
+
+
+class PlainLIF(nn.Module):
+    """tau = 2, threshold 1, hard reset to 0, over [T, N, ...], in the fewest operations: two in place and a product."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Currents to spikes."""
+        spikes = torch.empty_like(x)
+        v = x[0].clone()
+        for t in range(len(x)):
+            if t:
+                v.mul_(0.5).add_(x[t])
+            torch.ge(v, 1.0, out=spikes[t])
+            v.masked_fill_(spikes[t].bool(), 0.0)
+        return spikes
+
+
+class SnnTorchLIF(nn.Module):
+    """snnTorch's Leaky, step by step, with the same equation."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        import snntorch
+
+        self.neuron = snntorch.Leaky(
+            beta=0.5, threshold=1.0, reset_mechanism="zero", reset_delay=False, surrogate_disable=True
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Currents to spikes."""
+        spikes, membrane = [], torch.zeros_like(x[0])
+        for step in x:
+            spike, membrane = self.neuron(step, membrane)
+            spikes.append(spike)
+        return torch.stack(spikes)
+
+
+class SpikingJellyLIF(nn.Module):
+    """SpikingJelly's LIFNode over all steps at once, its only way on a CPU; reset before each sequence."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        from spikingjelly.activation_based.neuron import LIFNode
+
+        self.neuron = LIFNode(tau=2.0, decay_input=False, v_reset=0.0, step_mode="m", detach_reset=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Currents to spikes."""
+        self.neuron.reset()
+        spikes: Tensor = self.neuron(x)
+        return spikes
+
+
+def baselines(network: nn.Module) -> dict[str, FloatAnswer]:
+    """Every float variant, by name. `network`: of the zoo, in evaluation mode; it is left as it is."""
+    found: dict[str, FloatAnswer] = {}
+    for name, neuron in {"torch": PlainLIF, "SpikingJelly": SpikingJellyLIF, "snnTorch": SnnTorchLIF}.items():
+        prepared = _prepared(network, neuron)
+        found[f"{name}, contiguous"] = _inference(prepared)
+        found[f"{name}, channels last"] = _inference(_channels_last(copy.deepcopy(prepared)), channels_last=True)
+    half = _channels_last(_prepared(network, PlainLIF)).to(torch.bfloat16)
+    found["torch bfloat16, channels last"] = _inference(half, dtype=torch.bfloat16, channels_last=True)
+    half = _prepared(network, PlainLIF).to(torch.bfloat16)
+    found["torch bfloat16, contiguous"] = _inference(half, dtype=torch.bfloat16)
+    return found
+
+
+def compiled(network: nn.Module, *, dtype: torch.dtype = torch.float32) -> FloatAnswer:
+    """torch.compile of the plain network, channels last: element-wise steps become one loop."""
+    module = _channels_last(_prepared(network, CompilableLIF)).to(dtype)
+    return _inference(torch.compile(module), dtype=dtype, channels_last=True)
+
+
+class CompilableLIF(nn.Module):
+    """The same equation without operations in place, for torch.compile."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Currents to spikes."""
+        spikes: list[Tensor] = []
+        v = torch.zeros_like(x[0])
+        for step in x.unbind(0):
+            v = 0.5 * v + step
+            fired = v >= 1.0
+            spikes.append(fired.to(x.dtype))
+            v = torch.where(fired, 0.0, v)
+        return torch.stack(spikes)
+
+
+def _prepared(network: nn.Module, neuron: Callable[[], nn.Module]) -> nn.Module:
+    """A copy with folded norms and other neurons."""
+    own = copy.deepcopy(network).eval()
+    for parent in list(own.modules()):
+        for name, child in parent.named_children():
+            if isinstance(child, LIF):
+                assert (child.decay, child.threshold, child.reset, child.reset_value) == (0.5, 1.0, "hard", 0.0)
+                setattr(parent, name, neuron())
+            elif isinstance(child, ConvNorm):
+                child.conv, child.norm = fuse_conv_bn_eval(child.conv, child.norm), nn.Identity()
+    return own
+
+
+def _channels_last(network: nn.Module) -> nn.Module:
+    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]  # torch's overload names no module
+
+
+def _inference(
+    network: nn.Module, *, dtype: torch.dtype = torch.float32, channels_last: bool = False
+) -> FloatAnswer:
+    def answer(x: Tensor) -> Tensor:
+        with torch.inference_mode():
+            if channels_last:
+                x = x.flatten(0, 1).contiguous(memory_format=torch.channels_last).unflatten(0, x.shape[:2])
+            logits: Tensor = network(x.to(dtype))
+        return logits
+
+    return answer
