@@ -15,9 +15,21 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from mdcompress.zoo import LIF
-from mdcompress.zoo.networks import ConvNorm
+from mdcompress.zoo.networks import ConvNorm, per_step
 
 FloatAnswer = Callable[[Tensor], Tensor]
+
+
+class PerStep(nn.Module):
+    """A layer without memory over all steps at once."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[T, N, ...] -> [T, N, ...]."""
+        return per_step(self.layer, x)
 
 
 class PlainLIF(nn.Module):
@@ -88,7 +100,8 @@ def baselines(network: nn.Module) -> dict[str, FloatAnswer]:
 def compiled(network: nn.Module, *, dtype: torch.dtype = torch.float32) -> FloatAnswer:
     """torch.compile of the plain network, channels last: element-wise steps become one loop."""
     module = _channels_last(_prepared(network, CompilableLIF)).to(dtype)
-    return _inference(torch.compile(module), dtype=dtype, channels_last=True)
+    module.compile()
+    return _inference(module, dtype=dtype, channels_last=True)
 
 
 class CompilableLIF(nn.Module):
@@ -115,21 +128,19 @@ def _prepared(network: nn.Module, neuron: Callable[[], nn.Module]) -> nn.Module:
                 assert (child.decay, child.threshold, child.reset, child.reset_value) == (0.5, 1.0, "hard", 0.0)
                 setattr(parent, name, neuron())
             elif isinstance(child, ConvNorm):
-                child.conv, child.norm = fuse_conv_bn_eval(child.conv, child.norm), nn.Identity()
+                setattr(parent, name, PerStep(fuse_conv_bn_eval(child.conv, child.norm)))
     return own
 
 
 def _channels_last(network: nn.Module) -> nn.Module:
-    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]  # torch's overload names no module
+    return network.to(memory_format=torch.channels_last)
 
 
-def _inference(
-    network: nn.Module, *, dtype: torch.dtype = torch.float32, channels_last: bool = False
-) -> FloatAnswer:
+def _inference(network: nn.Module, *, dtype: torch.dtype = torch.float32, channels_last: bool = False) -> FloatAnswer:
     def answer(x: Tensor) -> Tensor:
         with torch.inference_mode():
             if channels_last:
-                x = x.flatten(0, 1).contiguous(memory_format=torch.channels_last).unflatten(0, x.shape[:2])
+                x = x.flatten(0, 1).contiguous(memory_format=torch.channels_last).reshape(x.shape)
             logits: Tensor = network(x.to(dtype))
         return logits
 

@@ -5,9 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from intsnn.arithmetic import IntArray
-from intsnn.graph import IntConv, IntFlatten, IntGraph, IntInput, IntLinear, IntNeuron, IntReadout, IntRequant
+from intsnn.graph import (
+    IntConv,
+    IntFlatten,
+    IntGraph,
+    IntInput,
+    IntLinear,
+    IntNeuron,
+    IntNode,
+    IntReadout,
+    IntRequant,
+)
 
 WEIGHT_BITS, MEMBRANE_BITS = 4, 4
 CLASSES = 10
@@ -48,18 +59,19 @@ def layer_graph(layer: Layer, *, seed: int = 0) -> IntGraph:
     rng = np.random.default_rng(seed)
     shape = (layer.inputs, layer.side, layer.side) if layer.side else (layer.inputs,)
     written = (layer.outputs, *shape[1:])
-    nodes = [IntInput("x", (), shape, 1, False, 1.0), _synapse(layer, rng)]
-    nodes += [
+    nodes: tuple[IntNode, ...] = (
+        IntInput("x", (), shape, 1, False, 1.0),
+        _synapse(layer, rng),
         IntRequant("current", ("layer",), written, np.array([1]), np.array([0]), 8, 1.0),
         _silent_neuron(written),
         IntFlatten("flat", ("neuron",), (int(np.prod(written)),)),
         IntLinear("head", ("flat",), (CLASSES,), _weights(rng, (CLASSES, int(np.prod(written)))), WEIGHT_BITS),
         IntReadout("readout", ("head",), (CLASSES,), "sum", 1.0),
-    ]
-    return IntGraph(tuple(nodes))
+    )
+    return IntGraph(nodes)
 
 
-def driven(layer: Layer, rate: float, *, samples: int, seed: int = 1) -> IntArray:
+def driven(layer: Layer, rate: float, *, samples: int, seed: int = 1) -> npt.NDArray[np.uint8]:
     """Binary input [4, samples, *shape], each place 1 with the probability `rate`."""
     shape = (layer.inputs, layer.side, layer.side) if layer.side else (layer.inputs,)
     drawn = np.random.default_rng(seed).random((TIME_STEPS, samples, *shape)) < rate

@@ -77,7 +77,7 @@ def _in_order(network: nn.Module) -> Sequence[nn.Module]:
     return [module for module in network.modules() if isinstance(module, (nn.BatchNorm2d, nn.Linear, zoo.LIF))]
 
 
-class _Reached(Exception):
+class _ReachedError(Exception):
     """The pass has come to the neuron that is asked about."""
 
 
@@ -87,12 +87,12 @@ def _current(network: nn.Module, neuron: nn.Module, x: Tensor) -> Tensor:
 
     def stop(_module: nn.Module, arguments: tuple[Tensor, ...]) -> None:
         seen.append(arguments[0])
-        raise _Reached
+        raise _ReachedError
 
     handle = neuron.register_forward_pre_hook(stop)
     try:
         network(x)
-    except _Reached:
+    except _ReachedError:
         pass
     finally:
         handle.remove()

@@ -7,17 +7,21 @@ time is taken. No torch here where a model.onnx stands alone.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import platform
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from intsnn.errors import IntsnnError, ParityError, UsageError
+from intsnn.errors import MissingFileError, ParityError, UsageError
+from mdcompress.errors import RunError
 from mdcompress.pipeline.benching_picture import draw_timings, require_plots
 from mdcompress.pipeline.benching_report import FLOAT, NATIVE, ONNX, STUDENT, Measured, bench_document, bench_text
 from mdcompress.pipeline.estimating import read_graph, require_files
@@ -37,6 +41,7 @@ from mdcompress.runs import GOLDEN_FILE, MODEL_FILE, Destination, make_folder, w
 from mdcompress.runs.manifest import Stage
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
     from torch import Tensor, nn
 
     from intsnn.arithmetic import IntArray
@@ -45,7 +50,7 @@ if TYPE_CHECKING:
 
 JSON_FILE, TABLE_FILE, PICTURE_FILE = "bench.json", "bench.md", "bench.svg"
 FEWEST_SAMPLES = 16  # of a measurement, where fewer are not asked for: their spikes differ, and so do the times
-Answer = Callable[[slice], object]  # the samples of one batch -> the engine's answer
+Parts = Sequence[slice]  # the samples of each batch
 
 
 @dataclass(frozen=True)
@@ -73,10 +78,14 @@ class BenchChoice:
 
 @dataclass(frozen=True)
 class Engine:
-    """One way to an answer. open: a number of threads -> what answers a batch. exact: the integers of all samples."""
+    """One way to an answer.
+
+    open: threads and the samples of each batch -> a call for each batch, its input ready. exact: the integers of all
+    samples.
+    """
 
     name: str
-    open: Callable[[int], Answer]
+    open: Callable[[int, Parts], Sequence[Call]]
     exact: Callable[[], IntArray] | None = None
 
 
@@ -110,7 +119,7 @@ def bench(workspace: Workspace, choice: BenchChoice) -> Report:
     engines, missing = [_student_engine(student, real)], {}
     try:
         own = fitted(workspace, trained_network(workspace, teacher_weights(workspace)), splits).network
-    except IntsnnError as error:  # the weights may have moved since; the student stands by itself
+    except (MissingFileError, RunError) as error:  # the weights may have moved since: the student stands by itself
         missing[FLOAT] = error.message
     else:
         engines = [*_float_engines(at_steps(workspace, own, splits, steps), real), *engines]
@@ -142,10 +151,11 @@ def _require_output(choice: BenchChoice) -> None:
 
 def _integer_engines(model: Path, graph: IntGraph, x: IntArray) -> tuple[tuple[Engine, ...], dict[str, str]]:
     """onnxruntime and native code, and why one of them is not there."""
-    engines, missing = [_onnx_engine(model, x)], {}
-    from intsnn.errors import CompilerError
     from intsnn.native import compile as compile_graph
 
+    from intsnn.errors import CompilerError
+
+    engines, missing = [_onnx_engine(model, graph, x)], {}
     try:
         compile_graph(graph, threads=1)
     except CompilerError as error:
@@ -155,12 +165,16 @@ def _integer_engines(model: Path, graph: IntGraph, x: IntArray) -> tuple[tuple[E
     return tuple(engines), missing
 
 
-def _onnx_engine(model: Path, x: IntArray) -> Engine:
+def _onnx_engine(model: Path, graph: IntGraph, x: IntArray) -> Engine:
     from intsnn.onnx.runtime import open_session
 
-    def opened(threads: int) -> Answer:
-        session = open_session(model, threads=threads)
-        return lambda part: session.answer(x[:, part])
+    def opened(threads: int, parts: Parts) -> Sequence[Call]:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+        return [partial(session.run, ["logits"], {"x": batch}) for batch in _narrow_batches(graph, x, parts)]
 
     return Engine(ONNX, opened, lambda: open_session(model).answer(x))
 
@@ -168,13 +182,17 @@ def _onnx_engine(model: Path, x: IntArray) -> Engine:
 def _native_engine(graph: IntGraph, x: IntArray) -> Engine:
     from intsnn.native import compile as compile_graph
 
-    narrow = x.astype(np.int8 if graph.input.signed else np.uint8)
-
-    def opened(threads: int) -> Answer:
+    def opened(threads: int, parts: Parts) -> Sequence[Call]:
         session = compile_graph(graph, threads=threads)
-        return lambda part: session.answer(narrow[:, part])
+        return [partial(session.answer, batch) for batch in _narrow_batches(graph, x, parts)]
 
     return Engine(NATIVE, opened, lambda: compile_graph(graph).answer(x))
+
+
+def _narrow_batches(graph: IntGraph, x: IntArray, parts: Parts) -> list[npt.NDArray[np.integer]]:
+    """The batches in the words that model.onnx takes."""
+    word = np.int8 if graph.input.signed else np.uint8
+    return [np.ascontiguousarray(x[:, part], dtype=word) for part in parts]
 
 
 def _student_engine(student: Student, real: Tensor) -> Engine:
@@ -189,24 +207,24 @@ def _float_engines(network: nn.Module, real: Tensor) -> tuple[Engine, ...]:
 
     engines = [Engine(FLOAT, _torch_answer(network, real))]
     if real.ndim == 5:
-        turned = copy.deepcopy(network).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        turned = copy.deepcopy(network).to(memory_format=torch.channels_last)
         engines.append(Engine(f"{FLOAT}, channels last", _torch_answer(turned, real)))
     return tuple(engines)
 
 
-def _torch_answer(network: nn.Module, real: Tensor) -> Callable[[int], Answer]:
+def _torch_answer(network: nn.Module, real: Tensor) -> Callable[[int, Parts], Sequence[Call]]:
     import torch
 
     from mdcompress.adapters.state import run_fresh
     from mdcompress.modes import evaluating
 
-    def opened(threads: int) -> Answer:
-        def answer(part: slice) -> object:
-            torch.set_num_threads(threads)
-            with torch.inference_mode(), evaluating(network):
-                return run_fresh(network, real[:, part])
+    def answer(threads: int, batch: Tensor) -> None:
+        torch.set_num_threads(threads)
+        with torch.inference_mode(), evaluating(network):
+            run_fresh(network, batch)
 
-        return answer
+    def opened(threads: int, parts: Parts) -> Sequence[Call]:
+        return [partial(answer, threads, real[:, part].contiguous()) for part in parts]
 
     return opened
 
@@ -275,27 +293,25 @@ def _timed(subject: Bench, choice: BenchChoice) -> dict[tuple[int, int], dict[st
     """(batch, threads) -> engine -> seconds of a batch."""
     found = {}
     with _torch_threads_kept():
-        for threads in choice.threads:
-            answers = {engine.name: engine.open(threads) for engine in subject.engines}
-            for batch in choice.batches:
-                parts = _parts(subject.x.shape[1], batch)
-                calls = {name: _all_batches(answer, parts) for name, answer in answers.items()}
-                passes = interleaved(calls, rounds=choice.rounds)
-                found[batch, threads] = {
-                    name: Timing(tuple(each / len(parts) for each in timing.seconds)) for name, timing in passes.items()
-                }
+        for threads, batch in itertools.product(choice.threads, choice.batches):
+            parts = _parts(subject.x.shape[1], batch)
+            calls = {engine.name: _in_a_row(engine.open(threads, parts)) for engine in subject.engines}
+            passes = interleaved(calls, rounds=choice.rounds)
+            found[batch, threads] = {
+                name: Timing(tuple(each / len(parts) for each in timing.seconds)) for name, timing in passes.items()
+            }
     return found
 
 
-def _parts(samples: int, batch: int) -> Sequence[slice]:
+def _parts(samples: int, batch: int) -> Parts:
     """Whole batches; the samples left over take no part."""
     return [slice(start, start + batch) for start in range(0, samples - batch + 1, batch)]
 
 
-def _all_batches(answer: Answer, parts: Sequence[slice]) -> Call:
+def _in_a_row(calls: Sequence[Call]) -> Call:
     def call() -> None:
-        for part in parts:
-            answer(part)
+        for each in calls:
+            each()
 
     return call
 
@@ -303,8 +319,6 @@ def _all_batches(answer: Answer, parts: Sequence[slice]) -> Call:
 @contextlib.contextmanager
 def _torch_threads_kept() -> Iterator[None]:
     """Torch's number of threads is afterwards what it was, where torch is loaded."""
-    import sys
-
     torch = sys.modules.get("torch")
     before = None if torch is None else torch.get_num_threads()
     try:

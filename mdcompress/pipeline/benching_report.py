@@ -58,8 +58,8 @@ def bench_text(measured: Measured) -> str:
 def _headline(measured: Measured) -> str:
     machine = measured.machine
     return (
-        f"{measured.model}: {measured.samples} samples x {measured.time_steps} steps, {measured.additions:,.0f} synaptic "
-        f"additions a sample; integer answers equal\n"
+        f"{measured.model}: {measured.samples} samples x {measured.time_steps} steps, {measured.additions:,.0f} "
+        f"synaptic additions a sample; integer answers equal\n"
         f"{machine['processor']}, {machine['cores']} cores, load {machine['load']}; medians of rounds taken in turn"
     )
 
