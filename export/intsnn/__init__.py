@@ -16,12 +16,14 @@ if TYPE_CHECKING:
     from intsnn.execution.interpreter import Trace, evaluate, run
     from intsnn.execution.parity import ParityReport, compare
     from intsnn.graph import IntGraph
+    from intsnn.native import NativeSession, compile
     from intsnn.onnx.file import build_model, read_onnx, write_onnx
     from intsnn.onnx.runtime import run_onnx
 
 _ROOMS = {
     "Activity": "activity",
     "IntGraph": "graph",
+    "NativeSession": "native",
     "ParityReport": "execution.parity",
     "Trace": "execution.interpreter",
     "assume": "activity",
@@ -29,6 +31,7 @@ _ROOMS = {
     "build_model": "onnx.file",
     "check": "checking.stages",
     "compare": "execution.parity",
+    "compile": "native",
     "estimate": "estimation.estimation",
     "evaluate": "execution.interpreter",
     "measure": "activity",
@@ -44,6 +47,7 @@ _ROOMS = {
 __all__ = [
     "Activity",
     "IntGraph",
+    "NativeSession",
     "ParityReport",
     "Trace",
     "assume",
@@ -51,6 +55,7 @@ __all__ = [
     "build_model",
     "check",
     "compare",
+    "compile",
     "estimate",
     "evaluate",
     "measure",

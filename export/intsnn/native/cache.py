@@ -20,7 +20,7 @@ from pathlib import Path
 
 from intsnn.errors import CompilerError
 from intsnn.native.compiler import LIBRARY_SUFFIX, Compiler, compile_library, find_compiler, host_flags
-from intsnn.native.folder import OTHER_FOLDER, cache_folder, refuse_foreign, storing, working_folder
+from intsnn.native.folder import OTHER_DISK, cache_folder, refuse_foreign, storing, working_folder
 from intsnn.native.processor import processor_features
 
 LIMIT_BYTES = 512 * 2**20  # of all libraries together; those not used for longest go first
@@ -70,7 +70,7 @@ def load_library(library: Path) -> ctypes.CDLL:
             library.unlink()
         raise CompilerError(
             f"{library}: the compiled library must load ({error})",
-            hints=[f"{OTHER_FOLDER} on a disk from which programs may run", "set CC to another compiler"],
+            hints=[OTHER_DISK, "set CC to another compiler"],
         ) from error
 
 

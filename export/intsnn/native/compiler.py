@@ -14,12 +14,13 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 from intsnn.errors import CompilerError
-from intsnn.native.folder import OTHER_FOLDER, cache_folder, working_folder
+from intsnn.native.folder import OTHER_DISK, StorageError, cache_folder, working_folder
 
 INSTALL = "pip install 'mdcompress[native]' brings a C compiler; or set CC to one"
 LIBRARY_SUFFIX = ".dll" if sys.platform == "win32" else ".so"
@@ -27,6 +28,7 @@ PROBE_SECONDS = 120  # zig's first run builds its own start files: 5 s on two co
 COMPILE_SECONDS = 1800  # a compiler that needs longer is taken to hang
 _STDERR_LINES = 12  # of a compiler that fails, in the message
 
+_NAMES = ("cc", "gcc", "clang")  # looked for in this order
 _PROBE = """#include <stdint.h>
 #include <string.h>
 __attribute__((visibility("default"))) int32_t probe(int32_t a) { int32_t b; memcpy(&b, &a, sizeof b); return b + 1; }
@@ -98,21 +100,32 @@ def _found(chosen: str, path: str) -> Compiler:
     if chosen:
         try:
             return _tried(_split(chosen))
+        except StorageError:
+            raise
         except CompilerError as error:
+            hints = dict.fromkeys(["set CC to another compiler, or unset it to have one looked for", *error.hints])
             raise CompilerError(
-                f"CC={chosen}: must be a C compiler that works here. {error.message}",
-                hints=["set CC to another compiler, or unset it to have one looked for", INSTALL],
+                f"CC={chosen}: must be a C compiler that works here. {error.message}", hints=list(hints)
             ) from error
-    reasons = []
-    for name, command in _candidates(path):
+    tried: list[CompilerError] = []
+    for command in _candidates(path):
         try:
             return _tried(command)
+        except StorageError:
+            raise
         except CompilerError as error:
-            reasons.append(f"{name}: {error.message}")
-    if importlib.util.find_spec("ziglang") is None:
-        reasons.append("the package ziglang is not installed")
-    seen = "; ".join(["CC is not set", *reasons]) if reasons else "CC is not set"
-    raise CompilerError(f"there must be a C compiler to make a network native ({seen})", hints=[INSTALL])
+            tried.append(error)
+    raise _none(tried)
+
+
+def _none(tried: Sequence[CompilerError]) -> CompilerError:
+    """No compiler: what was tried, why it does not serve, and what to do."""
+    reasons = [error.message for error in tried] or [f"none of {', '.join(_NAMES)} is on the PATH"]
+    installed = importlib.util.find_spec("ziglang") is not None
+    missing = [] if installed else ["the package ziglang is not installed"]
+    seen = "; ".join(["CC is not set", *reasons, *missing])
+    hints = dict.fromkeys([INSTALL, *(hint for error in tried for hint in error.hints)])
+    return CompilerError(f"there must be a C compiler to make a network native ({seen})", hints=list(hints))
 
 
 def _split(chosen: str) -> tuple[str, ...]:
@@ -124,12 +137,11 @@ def _split(chosen: str) -> tuple[str, ...]:
     return (_absolute(shutil.which(words[0])) or words[0], *words[1:])
 
 
-def _candidates(path: str) -> list[tuple[str, tuple[str, ...]]]:
-    """Name and command of each compiler that may be here, best first."""
-    on_path = [(name, _absolute(shutil.which(name, path=path))) for name in ("cc", "gcc", "clang")]
-    found = [(name, (program,)) for name, program in on_path if program]
+def _candidates(path: str) -> list[tuple[str, ...]]:
+    """The command of each compiler that may be here, best first."""
+    on_path = [_absolute(shutil.which(name, path=path)) for name in _NAMES]
     zig = (sys.executable, "-m", "ziglang", "cc")
-    return [*found, ("ziglang", zig)] if importlib.util.find_spec("ziglang") else [*found]
+    return [*((program,) for program in on_path if program), *([zig] if importlib.util.find_spec("ziglang") else [])]
 
 
 def _absolute(program: str | None) -> str | None:
@@ -164,7 +176,7 @@ def _working_flags(command: tuple[str, ...]) -> tuple[str, ...]:
         try:
             _probe(command, flags)
             return flags
-        except _HangError:
+        except (_HangError, StorageError):
             raise
         except CompilerError as error:
             first = first or error
@@ -186,7 +198,9 @@ def _probe(command: tuple[str, ...], flags: Sequence[str]) -> None:
         try:
             answer = ctypes.CDLL(str(library)).probe(41)
         except (OSError, AttributeError) as error:
-            raise CompilerError(f"{shlex.join(command)} compiles, but its library cannot be loaded: {error}") from error
+            raise CompilerError(
+                f"{shlex.join(command)} compiles, but its library cannot be loaded: {error}", hints=[OTHER_DISK]
+            ) from error
     if answer != 42:
         raise CompilerError(f"{shlex.join(command)}: its library must compute 41 + 1 (got {answer})")
 
@@ -201,7 +215,7 @@ def _compiled(source: str, folder: Path, *, command: tuple[str, ...], flags: Seq
     call = [*command, *flags, "source.c", "-o", library.name]
     code, _, complaint = _run(call, folder=folder, seconds=seconds)
     if code != 0:
-        raise CompilerError(f"the C compiler failed: {_quoted(call, code, complaint)}", hints=_failed_hints(complaint))
+        raise _failed(f"the C compiler failed: {_quoted(call, code, complaint)}", complaint)
     if not library.is_file():
         raise CompilerError(f"the C compiler wrote no library: {_quoted(call, code, complaint)}", hints=[INSTALL])
     return library
@@ -213,10 +227,10 @@ def _quoted(call: Sequence[str], code: int, complaint: str) -> str:
     return "\n  ".join([f"{shlex.join(call)} (exit code {code})", *lines[:_STDERR_LINES], *rest])
 
 
-def _failed_hints(complaint: str) -> list[str]:
-    if "No space left" in complaint or "NoSpaceLeft" in complaint:
-        return [f"make room, or {OTHER_FOLDER} that has room"]
-    return ["set CC to another compiler", INSTALL]
+def _failed(message: str, complaint: str) -> CompilerError:
+    if "No space left" in complaint or "NoSpaceLeft" in complaint:  # the C library's words, and zig's
+        return StorageError(message, hints=[OTHER_DISK])
+    return CompilerError(message, hints=[INSTALL])
 
 
 def _run(call: Sequence[str], *, folder: Path, seconds: float) -> tuple[int, str, str]:
@@ -242,7 +256,7 @@ def _run(call: Sequence[str], *, folder: Path, seconds: float) -> tuple[int, str
             _end(process)
             raise _HangError(
                 f"{shlex.join(call)}: must end within {seconds:g} s, and was stopped",
-                hints=["set CC to another compiler"],
+                hints=[INSTALL],
             ) from error
         except BaseException:
             _end(process)
@@ -255,7 +269,8 @@ def _end(process: subprocess.Popen[str]) -> None:
     if sys.platform == "win32":
         process.kill()
     else:
-        os.killpg(process.pid, signal.SIGKILL)
+        with suppress(ProcessLookupError, PermissionError):  # macOS refuses it where all have ended just now
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def _environment(folder: Path) -> dict[str, str]:

@@ -21,7 +21,12 @@ from pathlib import Path
 from intsnn.errors import CompilerError, UsageError
 
 VARIABLE = "MDCOMPRESS_CACHE"
-OTHER_FOLDER = f"set {VARIABLE} to a folder of your own"
+OTHER_FOLDER = f"set {VARIABLE} to a folder that is yours, and to which nobody else can write (mode 0700)"
+OTHER_DISK = f"set {VARIABLE} to a folder on a disk with room, from which programs may run"
+
+
+class StorageError(CompilerError):
+    """The disk, not the compiler, is at fault: another compiler would meet the same."""
 
 
 def cache_folder() -> Path:
@@ -33,12 +38,13 @@ def cache_folder() -> Path:
 
     Raises:
         UsageError: the folder belongs to someone else, others can write to it, or the chosen one cannot be made.
+        StorageError: the disk is full.
     """
     chosen = os.environ.get(VARIABLE)
     if chosen:
         return _made(Path(chosen).expanduser())
     usual = _usual_place()
-    if usual is None or not _can_be_written(usual):
+    if usual is None or not _can_be_written(usual / "native"):
         return _made(_temporary_place())
     return _made(usual)
 
@@ -49,7 +55,7 @@ def working_folder() -> Iterator[Path]:
 
     Raises:
         UsageError: see `cache_folder`.
-        CompilerError: the folder cannot be made or written: a full disk, no permission.
+        StorageError: the folder cannot be made or written: a full disk, no permission.
     """
     folder = cache_folder()
     with storing(folder):
@@ -66,9 +72,8 @@ def storing(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise CompilerError(
-            f"{folder}: a compiled library must be stored here ({error.strerror or error})",
-            hints=[f"make room there, or {OTHER_FOLDER} that has room"],
+        raise StorageError(
+            f"{folder}: a compiled library must be stored here ({error.strerror or error})", hints=[OTHER_DISK]
         ) from error
 
 
@@ -99,7 +104,9 @@ def refuse_foreign(path: Path) -> None:
 
 
 def _mend(path: Path) -> list[str]:
-    return [f"{OTHER_FOLDER}, or remove {path}"]
+    """What to do; only what this program made may be removed."""
+    made_here = path.name == "native" or path.parent.name == "native"
+    return [OTHER_FOLDER, *([f"or remove {path}"] if made_here else [])]
 
 
 def _usual_place() -> Path | None:
@@ -119,7 +126,7 @@ def _usual_place() -> Path | None:
 
 def _can_be_written(place: Path) -> bool:
     """Whether the user may write in `place`, or in the nearest folder above it that there is."""
-    nearest = next(folder for folder in (place, *place.parents) if folder.exists())
+    nearest = next(folder for folder in (place, *place.parents) if os.access(folder, os.F_OK))
     return nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)
 
 
@@ -141,7 +148,7 @@ def _made(base: Path) -> Path:
                 place.mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise CompilerError(f"{folder}: cannot be made ({error.strerror})", hints=[OTHER_FOLDER]) from error
+            raise StorageError(f"{folder}: cannot be made ({error.strerror})", hints=[OTHER_DISK]) from error
         raise UsageError(
             f"{folder}: the folder of compiled libraries must be one that can be made ({error.strerror})",
             hints=[OTHER_FOLDER],

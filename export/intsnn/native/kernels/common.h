@@ -1,0 +1,39 @@
+#include <stdint.h>
+#include <string.h>
+
+/* Plain C11. Compilers that know GCC's attributes are told more; nothing depends on it. */
+#if defined(__GNUC__)
+#define NN_INLINE static inline __attribute__((always_inline, unused))
+#define NN_SHARED static __attribute__((unused))
+#define NN_ALIAS __attribute__((may_alias))
+#else
+#define NN_INLINE static inline
+#define NN_SHARED static
+#define NN_ALIAS
+#endif
+#if defined(__clang__)
+#define NN_EACH _Pragma("clang loop vectorize(assume_safety)")
+#elif defined(__GNUC__)
+#define NN_EACH _Pragma("GCC ivdep")
+#else
+#define NN_EACH
+#endif
+
+typedef int8_t NN_ALIAS nn_int8;
+typedef uint8_t NN_ALIAS nn_uint8;
+typedef int16_t NN_ALIAS nn_int16;
+typedef uint16_t NN_ALIAS nn_uint16;
+typedef int32_t NN_ALIAS nn_int32;
+typedef uint32_t NN_ALIAS nn_uint32;
+
+_Static_assert((-1 >> 1) == -1, "a shift to the right of a negative number must round down");
+
+NN_INLINE int32_t nn_smaller(int32_t a, int32_t b) { return a < b ? a : b; }
+NN_INLINE int32_t nn_larger(int32_t a, int32_t b) { return a > b ? a : b; }
+
+/* a / level rounded to the nearest, a tie to the even one; a >= 0, level >= 1 */
+NN_INLINE int32_t nn_half_even(int32_t a, int32_t level)
+{
+    const int32_t quotient = a / level, rest = a - quotient * level;
+    return quotient + (rest > level - rest || (rest == level - rest && quotient % 2 != 0));
+}

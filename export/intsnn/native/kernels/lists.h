@@ -1,0 +1,106 @@
+/* Lists of what is not 0, before a synapse reads it. A map is `lines` lines of `width` places of `channels` values;
+   an entry of a line is place * channels + channel. start[p] is where place p of the map begins, start[last] the end.
+   A list has room for NN_SLACK entries more than it can hold. */
+#define NN_SLACK 64
+
+#if defined(__AVX512VBMI2__) && defined(__AVX512BW__)
+#define NN_LIST_WORD(entry, word, base)                                                                          \
+    {                                                                                                            \
+        const __m512i low = _mm512_add_epi16(nn_ramp(), _mm512_set1_epi16((short)(base)));                       \
+        const __m512i high = _mm512_add_epi16(low, _mm512_set1_epi16(32));                                       \
+        const __mmask32 first = (__mmask32)(word), second = (__mmask32)((word) >> 32);                           \
+        _mm512_storeu_si512(entry, _mm512_maskz_compress_epi16(first, low));                                     \
+        entry += __builtin_popcount(first);                                                                      \
+        _mm512_storeu_si512(entry, _mm512_maskz_compress_epi16(second, high));                                   \
+        entry += __builtin_popcount(second);                                                                     \
+    }
+NN_INLINE __m512i nn_ramp(void)
+{
+    static const uint16_t places[32] = {0,  1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 11, 12, 13, 14, 15,
+                                        16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31};
+    return _mm512_loadu_si512(places);
+}
+#else
+#define NN_LIST_WORD(entry, word, base) NN_LIST_BITS(entry, word, base)
+#endif
+#define NN_LIST_BITS(entry, word, base)                                                                          \
+    {                                                                                                            \
+        nn_word rest = word;                                                                                     \
+        while (rest) { *entry++ = (nn_entry)((base) + nn_lowest(rest)); rest &= rest - 1; }                      \
+    }
+
+NN_SHARED void nn_list_bits16(const nn_word *bits, int lines, int width, int channels, nn_uint16 *list, nn_uint32 *start)
+{
+    typedef nn_uint16 nn_entry;
+    const int words = (channels + 63) / 64;
+    nn_uint16 *entry = list;
+    for (int line = 0; line < lines; line++)
+        for (int place = 0; place < width; place++) {
+            *start++ = (uint32_t)(entry - list);
+            for (int k = 0; k < words; k++) {
+                const nn_word word = *bits++;
+                if (word) NN_LIST_WORD(entry, word, place * channels + 64 * k)
+            }
+        }
+    *start = (uint32_t)(entry - list);
+    (void)sizeof(nn_entry);
+}
+
+NN_SHARED void nn_list_bits32(const nn_word *bits, int lines, int width, int channels, nn_uint32 *list, nn_uint32 *start)
+{
+    typedef nn_uint32 nn_entry;
+    const int words = (channels + 63) / 64;
+    nn_uint32 *entry = list;
+    for (int line = 0; line < lines; line++)
+        for (int place = 0; place < width; place++) {
+            *start++ = (uint32_t)(entry - list);
+            for (int k = 0; k < words; k++) NN_LIST_BITS(entry, *bits++, place * channels + 64 * k)
+        }
+    *start = (uint32_t)(entry - list);
+}
+
+#define NN_LIST_VALUES(element, bits)                                                                            \
+    NN_SHARED void nn_list_##element##_##bits(const nn_##element *values, int lines, int width, int channels,    \
+                                              nn_uint##bits *list, nn_##element *found, nn_uint32 *start)        \
+    {                                                                                                            \
+        uint32_t entries = 0;                                                                                    \
+        for (int line = 0; line < lines; line++)                                                                 \
+            for (int place = 0; place < width; place++) {                                                        \
+                *start++ = entries;                                                                              \
+                for (int c = 0; c < channels; c++, values++) {                                                   \
+                    list[entries] = (uint##bits##_t)(place * channels + c);                                      \
+                    found[entries] = *values;                                                                    \
+                    entries += *values != 0;                                                                     \
+                }                                                                                                \
+            }                                                                                                    \
+        *start = entries;                                                                                        \
+    }
+NN_LIST_VALUES(uint8, 16)
+NN_LIST_VALUES(int8, 16)
+NN_LIST_VALUES(int16, 16)
+NN_LIST_VALUES(int32, 16)
+NN_LIST_VALUES(uint8, 32)
+NN_LIST_VALUES(int8, 32)
+NN_LIST_VALUES(int16, 32)
+NN_LIST_VALUES(int32, 32)
+
+/* Bytes of a vector register that the processor works on at once. */
+#if defined(__AVX512BW__)
+#define NN_BYTES 64
+#elif defined(__AVX2__)
+#define NN_BYTES 32
+#else
+#define NN_BYTES 16
+#endif
+#define NN_PRAGMA(text) _Pragma(#text)
+#if defined(__clang__)
+#define NN_UNROLL(count) NN_PRAGMA(clang loop unroll_count(count))
+#else
+#define NN_UNROLL(count) NN_PRAGMA(GCC unroll count)
+#endif
+
+#if defined(_WIN32)
+#define NN_VISIBLE __declspec(dllexport)
+#else
+#define NN_VISIBLE __attribute__((visibility("default")))
+#endif

@@ -1,0 +1,31 @@
+"""C as text: names that C allows, and lines indented by their braces."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+
+def identifier(name: str) -> str:
+    """A name as C allows it: letters, digits and underscores; no two in a row, none at the ends."""
+    return re.sub(r"[^A-Za-z0-9]+", "_", name).strip("_") or "node"
+
+
+def indented(lines: Iterable[str]) -> str:
+    """Lines with four spaces for each brace that is open, and no more empty lines than one."""
+    depth, found = 0, list[str]()
+    for line in lines:
+        text = line.strip()
+        if text.startswith("#"):
+            found.append(text)
+            continue
+        closing = len(text) - len(text.lstrip("}"))
+        found.append("    " * (depth - closing) + text if text else "")
+        depth += text.count("{") - text.count("}")
+    return re.sub(r"\n{3,}", "\n\n", "\n".join(found)) + "\n"
+
+
+def loop(name: str, count: int | str, *, start: int | str = 0, step: int = 1) -> str:
+    """The head of a loop, with its opening brace."""
+    advance = f"{name}++" if step == 1 else f"{name} += {step}"
+    return f"for (int {name} = {start}; {name} < {count}; {advance}) {{"
