@@ -17,6 +17,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from mdcompress.zoo import LIF
 from mdcompress.zoo.networks import ConvNorm, per_step
 
+IMAGE_CHANNELS = (1, 3)
 FloatAnswer = Callable[[Tensor], Tensor]
 
 
@@ -32,12 +33,21 @@ class PerStep(nn.Module):
         return per_step(self.layer, x)
 
 
+class Stem(PerStep):
+    """The same where every step shows the same image: once, as native code finds out by itself."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[T, N, ...] -> [T, N, ...], all steps equal."""
+        y: Tensor = self.layer(x[0])
+        return y.expand(len(x), *y.shape)
+
+
 class PlainLIF(nn.Module):
     """tau = 2, threshold 1, hard reset to 0, over [T, N, ...], in the fewest operations: two in place and a product."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Currents to spikes."""
-        spikes = torch.empty_like(x)
+        spikes = _empty_steps(x)
         v = x[0].clone()
         for t in range(len(x)):
             if t:
@@ -45,6 +55,19 @@ class PlainLIF(nn.Module):
             torch.ge(v, 1.0, out=spikes[t])
             v.masked_fill_(spikes[t].bool(), 0.0)
         return spikes
+
+
+def _empty_steps(x: Tensor) -> Tensor:
+    """Room for spikes [T, N, ...], each step in the memory format of x's steps (x may be one step, repeated)."""
+    step = x[0]
+    is_last = step.dim() == 4 and step.is_contiguous(memory_format=torch.channels_last) and not step.is_contiguous()
+    layout = torch.channels_last if is_last else torch.contiguous_format
+    return torch.empty((len(x) * len(step), *step.shape[1:]), dtype=x.dtype, memory_format=layout).reshape(x.shape)
+
+
+def _joined(steps: list[Tensor]) -> Tensor:
+    """Steps [N, ...] as [T, N, ...] in their memory format, which torch.stack does not keep."""
+    return torch.cat(steps).reshape(len(steps), *steps[0].shape)
 
 
 class SnnTorchLIF(nn.Module):
@@ -64,7 +87,7 @@ class SnnTorchLIF(nn.Module):
         for step in x:
             spike, membrane = self.neuron(step, membrane)
             spikes.append(spike)
-        return torch.stack(spikes)
+        return _joined(spikes)
 
 
 class SpikingJellyLIF(nn.Module):
@@ -116,7 +139,7 @@ class CompilableLIF(nn.Module):
             fired = v >= 1.0
             spikes.append(fired.to(x.dtype))
             v = torch.where(fired, 0.0, v)
-        return torch.stack(spikes)
+        return _joined(spikes)
 
 
 def _prepared(network: nn.Module, neuron: Callable[[], nn.Module]) -> nn.Module:
@@ -128,7 +151,8 @@ def _prepared(network: nn.Module, neuron: Callable[[], nn.Module]) -> nn.Module:
                 assert (child.decay, child.threshold, child.reset, child.reset_value) == (0.5, 1.0, "hard", 0.0)
                 setattr(parent, name, neuron())
             elif isinstance(child, ConvNorm):
-                setattr(parent, name, PerStep(fuse_conv_bn_eval(child.conv, child.norm)))
+                kind = Stem if child.conv.in_channels in IMAGE_CHANNELS else PerStep
+                setattr(parent, name, kind(fuse_conv_bn_eval(child.conv, child.norm)))
     return own
 
 

@@ -204,9 +204,12 @@ def _float_engines(network: nn.Module, real: Tensor) -> tuple[Engine, ...]:
     import copy
 
     import torch
+    from torch import nn
+
+    from mdcompress.modes import modules_of
 
     engines = [Engine(FLOAT, _torch_answer(network, real))]
-    if real.ndim == 5:
+    if any(isinstance(module, nn.Conv2d) for module in modules_of(network).values()):
         turned = copy.deepcopy(network).to(memory_format=torch.channels_last)
         engines.append(Engine(f"{FLOAT}, channels last", _torch_answer(turned, real)))
     return tuple(engines)
