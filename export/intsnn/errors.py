@@ -7,6 +7,7 @@ IntsnnError                 base: message, hints, exit code
 ├── GraphError              an integer graph breaks a rule of FORMAT.md; names rule and node
 ├── InputError              an array does not fit the graph: shape, type or range
 ├── HardwareError           a graph cannot be mapped, counted or priced on a hardware description
+├── MemoryLimitError        emitted code takes more flash or RAM than it may (exit 3)
 ├── CompilerError           there is no C compiler, it fails or hangs, or its library cannot be stored or loaded
 └── ParityError             two executions that must be equal differ (exit 3)
 """
@@ -89,6 +90,12 @@ class InputError(IntsnnError):
 
 class HardwareError(IntsnnError):
     """A graph cannot be mapped, counted or priced on a hardware description."""
+
+
+class MemoryLimitError(IntsnnError):
+    """Emitted code takes more flash or RAM than it may."""
+
+    exit_code = 3
 
 
 class CompilerError(IntsnnError):

@@ -1,4 +1,4 @@
-"""`mdcompress export`: newest student -> model.onnx, golden.npz, activity.json, perhaps model.nir; parity measured."""
+"""`mdcompress export`: newest student -> model.onnx, golden.npz, activity.json, perhaps model.nir or c/."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from typing import get_args
 import click
 
 from intsnn.errors import UsageError
+from mdcompress.cli.byte_sizes import byte_size
 from mdcompress.cli.console import Console
 from mdcompress.cli.opening import open_workspace
 from mdcompress.cli.options import Selection, compute_options, example, force_option, output_options, selection_options
+from mdcompress.pipeline.c_export import ANY_C, CForm
 from mdcompress.pipeline.exporting import ExportFormat, export
 from mdcompress.pipeline.report import written
 from mdcompress.pipeline.workspace import Compute
@@ -17,7 +19,9 @@ from mdcompress.recipe.nir import ReaderReset, ReaderStep
 from mdcompress.runs import Overwrite
 
 
-@click.command("export", epilog=example("mdcompress export", "mdcompress export --run 4bit --samples 256 --force"))
+@click.command(
+    "export", epilog=example("mdcompress export", "mdcompress export --run 4bit --force --format c --max-ram 24KiB")
+)
 @selection_options
 @compute_options
 @click.option(
@@ -33,7 +37,7 @@ from mdcompress.runs import Overwrite
     type=click.Choice([form.value for form in ExportFormat]),
     default=ExportFormat.ONNX.value,
     show_default=True,
-    help="nir: write model.nir beside model.onnx.",
+    help="nir: write model.nir beside model.onnx. c: the folder c/ with C11 for a microcontroller.",
 )
 @click.option(
     "--nir-step",
@@ -45,6 +49,11 @@ from mdcompress.runs import Overwrite
     type=click.Choice(get_args(ReaderReset)),
     help="What the reader of model.nir does at a spike: soft for sinabs, hard for the others (the default).",
 )
+@click.option("--name", metavar="NAME", help="What the C is called; else as the recipe (4bit: net_4bit).")
+@click.option(
+    "--max-flash", callback=byte_size, metavar="BYTES", help="Exit with 3 if the C takes more, for example 64KiB."
+)
+@click.option("--max-ram", callback=byte_size, metavar="BYTES", help="The same of RAM: state and stack.")
 @force_option
 @output_options
 def command(
@@ -54,6 +63,9 @@ def command(
     form: str,
     nir_step: ReaderStep | None,
     nir_reset: ReaderReset | None,
+    name: str | None,
+    max_flash: int | None,
+    max_ram: int | None,
     overwrite: Overwrite,
     console: Console,
 ) -> None:
@@ -66,6 +78,11 @@ def command(
         raise UsageError(
             "--nir-step and --nir-reset are for --format nir", hints=["add --format nir, or leave them out"]
         )
+    c_form = CForm(name, max_flash, max_ram)
+    if c_form != ANY_C and ExportFormat(form) is not ExportFormat.C:
+        raise UsageError(
+            "--name, --max-flash and --max-ram are for --format c", hints=["add --format c, or leave them out"]
+        )
     workspace = open_workspace(selection, console=console, compute=compute, overwrite=overwrite)
     report = export(
         workspace,
@@ -73,6 +90,7 @@ def command(
         form=ExportFormat(form),
         nir_step=nir_step or "euler",
         nir_reset=nir_reset or "hard",
+        c_form=c_form,
     )
     console.show(report)
     console.note(written(report.paths))

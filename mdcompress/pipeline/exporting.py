@@ -1,20 +1,22 @@
 """`export`: the newest student -> model.onnx, golden.npz, activity.json; only where parity is measured to hold.
 
-With ExportFormat.NIR also model.nir, from the same integer graph.
+With ExportFormat.NIR also model.nir, with ExportFormat.C the folder c/, from the same integer graph.
 """
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from enum import Enum
 from typing import TYPE_CHECKING
 
 from intsnn.arithmetic import IntType
+from mdcompress.pipeline.c_export import ANY_C, CForm, c_package
 from mdcompress.pipeline.networks import first_samples, load_splits
 from mdcompress.pipeline.report import Report
 from mdcompress.pipeline.workspace import Workspace
 from mdcompress.recipe.nir import ReaderReset, ReaderStep
-from mdcompress.runs import ACTIVITY_FILE, GOLDEN_FILE, MODEL_FILE, NIR_FILE
+from mdcompress.runs import ACTIVITY_FILE, C_FOLDER, GOLDEN_FILE, MODEL_FILE, NIR_FILE
 from mdcompress.runs.manifest import Stage
 
 if TYPE_CHECKING:
@@ -24,10 +26,11 @@ DEFAULT_SAMPLES = 64
 
 
 class ExportFormat(Enum):
-    """What is written of the integer graph: always model.onnx; `nir`: model.nir beside it."""
+    """What is written of the integer graph: always model.onnx; `nir`: model.nir beside it; `c`: a folder of C."""
 
     ONNX = "onnx"
     NIR = "nir"
+    C = "c"
 
 
 def export(
@@ -37,6 +40,7 @@ def export(
     form: ExportFormat = ExportFormat.ONNX,
     nir_step: ReaderStep = "euler",
     nir_reset: ReaderReset = "hard",
+    c_form: CForm = ANY_C,
 ) -> Report:
     """Lower the newest student to integers, compare it with interpreter and onnxruntime, and write it.
 
@@ -46,10 +50,12 @@ def export(
         form: which files are written.
         nir_step: how the reader of model.nir discretizes (`to_nir`).
         nir_reset: what it does at a spike.
+        c_form: how the C is named, and what it may take.
 
     Raises:
         ParityError: the witnesses differ; the first difference is named.
         ExportError: NIR cannot hold the graph; nothing is written then.
+        MemoryLimitError: the C takes more than it may; nothing is written then.
     """
     workspace.require_one_student()
     workspace.refuse_to_overwrite(Stage.EXPORT)
@@ -71,12 +77,16 @@ def export(
     require_equal(parity)
     integers = student.quantize_input(x).numpy()
     activity, keeps_steps = measure(graph, [integers]), graph.output.mode == "steps"
+    as_c = None
+    if form is ExportFormat.C:
+        as_c = c_package(graph, integers, activity=activity, name=workspace.recipe.name, form=c_form)
     summary = "\n".join(
         [
             f"parity     {parity}",
             f"activity   mean spike rate {100 * activity.mean_rate:.1f} %",
             f"input      {_input_in_words(graph)}",
             *(["output     logits are int32 [T, N, K]: the answer is their mean over T"] if keeps_steps else []),
+            *([as_c.summary] if as_c else []),
         ]
     )
     measured = {
@@ -84,6 +94,7 @@ def export(
         "parity_values": parity.values,
         "parity_spikes": parity.spikes,
         "mean_spike_rate": activity.mean_rate,
+        **(as_c.measured if as_c else {}),
     }
     with started.writing(measured=measured, summary=summary) as folder:
         write_onnx(graph, folder / MODEL_FILE)
@@ -91,11 +102,16 @@ def export(
         write_activity(activity, folder / ACTIVITY_FILE)
         if as_nir is not None:
             (folder / NIR_FILE).write_bytes(as_nir)
-    nir_file, report = workspace.run.file(NIR_FILE), workspace.report(Stage.EXPORT)
-    if as_nir is not None:
-        return replace(report, paths=(*report.paths, nir_file))
-    nir_file.unlink(missing_ok=True)  # of the student before
-    return report
+        if as_c is not None:
+            as_c.write(folder / C_FOLDER)
+    nir_file, c_folder = workspace.run.file(NIR_FILE), workspace.run.file(C_FOLDER)
+    if as_nir is None:
+        nir_file.unlink(missing_ok=True)  # of the student before
+    if as_c is None:
+        shutil.rmtree(c_folder, ignore_errors=True)
+    more = [*([] if as_nir is None else [nir_file]), *(c_folder / name for name in (as_c.files if as_c else ()))]
+    report = workspace.report(Stage.EXPORT)
+    return replace(report, paths=(*report.paths, *more))
 
 
 def _as_nir(graph: IntGraph, step: ReaderStep, reset: ReaderReset) -> bytes:

@@ -2,6 +2,7 @@
 
 from mdcompress.runs.directory import (
     ACTIVITY_FILE,
+    C_FOLDER,
     DISTILLED_FILE,
     GOLDEN_FILE,
     HARDWARE_JSON_FILE,
@@ -39,6 +40,7 @@ from mdcompress.runs.directory import (
 
 __all__ = [
     "ACTIVITY_FILE",
+    "C_FOLDER",
     "DISTILLED_FILE",
     "GOLDEN_FILE",
     "HARDWARE_JSON_FILE",

@@ -44,6 +44,7 @@ MISMATCH_PICTURE_FILE, TRAINING_PICTURE_FILE = "mismatch.svg", "training.svg"
 TENSORBOARD_FOLDER = "tensorboard"  # logs of trainings, a folder each; no stage's result
 MODEL_FILE, GOLDEN_FILE, ACTIVITY_FILE = "model.onnx", "golden.npz", "activity.json"
 NIR_FILE = "model.nir"  # where `export` was asked for it
+C_FOLDER = "c"  # the same: a folder of C, which goes into the run whole or not at all
 HARDWARE_JSON_FILE, HARDWARE_TABLE_FILE, HARDWARE_PAGE_FILE = "hardware.json", "hardware.md", "report.html"
 
 STAGE_FILES: Mapping[Stage, tuple[str, ...]] = {
@@ -279,11 +280,17 @@ class RunDirectory:
         write_text(self.file(MANIFEST_NAME), manifest_text(manifest))
 
     def move_in(self, folder: Path) -> Mapping[str, str]:
-        """Move every file of a folder into the run; their SHA-256 by name."""
-        hashes = {path.name: file_hash(path) for path in sorted(folder.iterdir())}
+        """Move all that a folder holds into the run; the SHA-256 of each file by its path in the run.
+
+        A folder in it takes the place of the one that has its name in the run, with all that is in there.
+        """
+        files = (path for path in sorted(folder.rglob("*")) if path.is_file())
+        hashes = {path.relative_to(folder).as_posix(): file_hash(path) for path in files}
         with _as_run_error(self.path):
-            for name in hashes:
-                (folder / name).replace(self.file(name))
+            for path in sorted(folder.iterdir()):
+                if path.is_dir() and self.file(path.name).exists():
+                    self.file(path.name).replace(folder / f".before-{path.name}")  # goes with the staging folder
+                path.replace(self.file(path.name))
         return hashes
 
     def _input_name(self, path: Path) -> str:

@@ -1,3 +1,5 @@
+#define NN_EACH /* vector registers are not asked for */
+
 typedef uint32_t NN_ALIAS nn_word;
 
 /* The place of the lowest bit of a word that is not 0. */

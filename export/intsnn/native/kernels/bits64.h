@@ -1,3 +1,12 @@
+/* Loops whose turns do not meet in memory. */
+#if defined(__clang__)
+#define NN_EACH _Pragma("clang loop vectorize(assume_safety)")
+#elif defined(__GNUC__)
+#define NN_EACH _Pragma("GCC ivdep")
+#else
+#define NN_EACH
+#endif
+
 typedef uint64_t NN_ALIAS nn_word;
 
 #if defined(__AVX512BW__) || defined(__AVX2__)

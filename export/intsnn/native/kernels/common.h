@@ -1,5 +1,11 @@
 #include <stdint.h>
+#if __STDC_HOSTED__
 #include <string.h>
+#else /* every program has these two: compilers call them */
+#include <stddef.h>
+void *memcpy(void *restrict to, const void *restrict from, size_t size);
+void *memset(void *place, int value, size_t size);
+#endif
 
 /* Plain C11. Compilers that know GCC's attributes are told more; nothing depends on it. */
 #if defined(__GNUC__)
@@ -10,13 +16,6 @@
 #define NN_INLINE static inline
 #define NN_SHARED static
 #define NN_ALIAS
-#endif
-#if defined(__clang__)
-#define NN_EACH _Pragma("clang loop vectorize(assume_safety)")
-#elif defined(__GNUC__)
-#define NN_EACH _Pragma("GCC ivdep")
-#else
-#define NN_EACH
 #endif
 
 typedef int8_t NN_ALIAS nn_int8;
