@@ -35,6 +35,7 @@ from benchmarks.native_baselines import FloatAnswer, baselines, compiled
 from benchmarks.native_layers import LAYERS, Layer, driven, layer_graph
 from benchmarks.native_networks import BUILDERS, firing_network, graph_of, images, rates
 from intsnn import IntGraph
+from intsnn.activity.additions import synaptic_additions
 from intsnn.arithmetic import IntArray
 from intsnn.graph import IntConv
 from intsnn.native import NativeSession
@@ -177,9 +178,9 @@ def _rates_table(subject: Subject) -> str:
 
 def _additions(graph: IntGraph, x: IntArray) -> float:
     """Weights added for a sample in the convolutions behind the first, which reads images and no spikes."""
-    activity = intsnn.measure(graph, [x])
-    _, *behind = graph.of_type(IntConv)
-    return math.fsum(sum(activity.synapse(node.name).row_activations) * len(node.weight) for node in behind)
+    convolutions = {node.name for node in graph.of_type(IntConv)[1:]}
+    counted = synaptic_additions(graph, intsnn.measure(graph, [x]))
+    return math.fsum(each.mean for each in counted if each.name in convolutions) * len(x)
 
 
 def _row(
@@ -288,7 +289,7 @@ def digits_section(*, rounds: int) -> str:
     native, image = intsnn.compile(graph, threads=1), np.ascontiguousarray(x[:, :1])
     _require_equal(graph, native, x, place="digits")
     floats = {name: _float_call(answer, test[:, :1], 1) for name, answer in baselines(network.eval()).items()}
-    calls = {NATIVE: partial(native.answer, image), ONNX: _onnx_call(graph, image, 1), **floats}
+    calls: dict[str, Call] = {NATIVE: partial(native.answer, image), ONNX: _onnx_call(graph, image, 1), **floats}
     found = interleaved(calls, rounds=rounds)
     header = ["engine", "us an image", "quartiles", "native is faster"]
     rows = [

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import math
 import os
 import platform
 import sys
@@ -151,9 +152,8 @@ def _require_output(choice: BenchChoice) -> None:
 
 def _integer_engines(model: Path, graph: IntGraph, x: IntArray) -> tuple[tuple[Engine, ...], dict[str, str]]:
     """onnxruntime and native code, and why one of them is not there."""
-    from intsnn.native import compile as compile_graph
-
     from intsnn.errors import CompilerError
+    from intsnn.native import compile as compile_graph
 
     engines, missing = [_onnx_engine(model, graph, x)], {}
     try:
@@ -281,15 +281,11 @@ def _require_equal(subject: Bench) -> None:
 
 
 def _additions(graph: IntGraph, x: IntArray) -> float:
-    """Weights added in one sample: rows driven by inputs that are not 0, times the outputs of a row."""
+    """Synaptic additions of one sample, mean."""
     from intsnn.activity import measure
-    from intsnn.graph.nodes import IntConvTranspose
+    from intsnn.activity.additions import synaptic_additions
 
-    activity, total = measure(graph, [x]), 0.0
-    for node in graph.all_synapses:
-        outputs = node.weight.shape[1] if isinstance(node, IntConvTranspose) else node.weight.shape[0] // node.groups
-        total += sum(activity.synapse(node.name).row_activations) * outputs
-    return total
+    return math.fsum(each.mean for each in synaptic_additions(graph, measure(graph, [x]))) * len(x)
 
 
 def _timed(subject: Bench, choice: BenchChoice) -> dict[tuple[int, int], dict[str, Timing]]:
