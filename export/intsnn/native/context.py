@@ -54,7 +54,7 @@ class Context:
     @property
     def net(self) -> str:
         """The parameter that every function has."""
-        return f"struct {self.name} *restrict net"
+        return f"struct {self.name} *net"
 
     def pointer(self, tensor: str, *, const: bool = True) -> str:
         """The C of a pointer to a stored tensor at step t."""

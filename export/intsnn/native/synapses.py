@@ -19,9 +19,11 @@ from intsnn.native.context import Context
 from intsnn.native.relayout import Read
 from intsnn.native.stages import Stage
 from intsnn.native.storage import Store
+from intsnn.native.text import loop
 from intsnn.native.windows import Axis, axes_of_convolution
 
 _NARROW = (("int8", IntType(8, signed=True)), ("int16", IntType(16, signed=True)), ("int32", IntType(32, signed=True)))
+_REPEATED = 8  # the largest count for which adding a row several times beats a product
 _FEWEST = 8  # additions between two widenings, below which a wider accumulator is faster
 
 
@@ -30,7 +32,7 @@ class Sums:
     """One synapse over one tensor.
 
     name: of its C functions. axes: of the window. weight: [K, Ci, Co/G], K the places of the kernel. interval: what the
-    sums are proved to lie in. part: the node it belongs to.
+    sums are proved to lie in. read: what the values are proved to lie in. part: the node it belongs to.
     """
 
     name: str
@@ -40,6 +42,22 @@ class Sums:
     groups: int
     interval: Bounds
     source: Store
+    read: Bounds
+
+    @property
+    def repeats(self) -> int:
+        """The largest count, where values are small counts that are listed as often as they say; else 0."""
+        return self.read.high if not self.source.is_bits and self.read.low >= 0 and self.read.high <= _REPEATED else 0
+
+    @property
+    def has_values(self) -> bool:
+        """Whether a row is multiplied by a value."""
+        return not self.source.is_bits and not self.repeats
+
+    @property
+    def most(self) -> int:
+        """The largest size of a value that is read."""
+        return self.read.magnitude
 
     @property
     def outputs(self) -> int:
@@ -76,7 +94,7 @@ def _reads(axis: Axis) -> int:
     return found
 
 
-def sums_of(name: str, part: str, node: Synapse, source: Store, interval: Bounds) -> Sums:
+def sums_of(name: str, part: str, node: Synapse, source: Store, interval: Bounds, read: Bounds) -> Sums:
     """A synapse that reads a tensor; a linear layer over a map that was flattened is a convolution as large as the map."""
     interval = Bounds(min(interval.low, 0), max(interval.high, 0))
     if isinstance(node, IntLinear):
@@ -84,11 +102,11 @@ def sums_of(name: str, part: str, node: Synapse, source: Store, interval: Bounds
             sizes, names = source.shape[1:], ("d", "h", "w")[-len(source.shape[1:]) :]
             axes = tuple(Axis(n, size, 1, size, 1, 0, 1) for n, size in zip(names, sizes, strict=True))
             weight = node.weight.reshape(len(node.weight), source.shape[0], -1).transpose(2, 1, 0)
-            return Sums(name, part, axes, weight, 1, interval, source)
+            return Sums(name, part, axes, weight, 1, interval, source, read)
         rows = (Axis("w", source.rows, source.rows, 1, 1, 0, 1),)
-        return Sums(name, part, rows, node.weight.T[None], 1, interval, source)
+        return Sums(name, part, rows, node.weight.T[None], 1, interval, source, read)
     axes = axes_of_convolution(node, source.shape)
-    return Sums(name, part, axes, _by_input(node), node.groups, interval, source)
+    return Sums(name, part, axes, _by_input(node), node.groups, interval, source, read)
 
 
 def sum_element(context: Context, sums: Sums) -> str:
@@ -113,21 +131,17 @@ def block_size(context: Context, sums: Sequence[Sums]) -> int:
         return outputs
     if not context.target.has_lists:
         return outputs if outputs <= 64 else 64
-    if any(_accumulator(each)[0] == "int32" for each in sums):
-        return 64 if outputs > 64 else -(-outputs // 16) * 16
-    if outputs <= 128:
+    largest = min(128 if _accumulator(each)[0] != "int32" and each.source.inner <= 256 else 64 for each in sums)
+    if outputs <= largest:
         return -(-outputs // 16) * 16
-    return 128 if outputs % 128 == 0 or outputs > 512 else 64
+    return largest if outputs % largest == 0 or outputs > 512 else 64
 
 
 def _accumulator(sums: Sums) -> tuple[str, int]:
     """The element that rows are added in, and after how many it may overflow; 0: never."""
-    store, largest = sums.source, int(np.abs(sums.weight).max(initial=1))
-    factor = 1 if store.is_bits else _magnitude(store)
+    largest, factor = int(np.abs(sums.weight).max(initial=1)), 1 if not sums.has_values else sums.most
     for element, word in _NARROW:
-        if factor > 1 and element == "int8":
-            continue
-        if factor > word.high:
+        if sums.has_values and (element == "int8" or factor > word.high):
             continue
         if word.holds(sums.interval.low, sums.interval.high):
             return element, 0
@@ -137,147 +151,205 @@ def _accumulator(sums: Sums) -> tuple[str, int]:
     return "int32", 0
 
 
-def _magnitude(store: Store) -> int:
-    return {"uint8": 255, "int8": 128, "int16": 32768, "int32": 2**31}[store.element]
-
-
 # --- on a host --------------------------------------------------------------------------------------------------------
 
 
 def list_lines(context: Context, stage: Stage, sums: Sums, read: Read) -> list[str]:
-    """The C that lists what is not 0 of a tensor at step t."""
+    """The C that lists what is not 0 of a tensor at step t; a small count stands as often as it says."""
     store, width = sums.source, sums.axes[-1].size
     entry = _entry(sums)
-    context.ask(stage, f"list_{sums.name}", entry, store.rows * store.inner + 64)
-    context.ask(stage, f"start_{sums.name}", "uint32", store.rows + 1)
+    _ask_for_lists(context, stage, sums)
     numbers = f"{store.rows // width}, {width}, {store.inner}"
     into = f"{context.scratch_pointer(f'list_{sums.name}', const=False)}"
     start = f"{context.scratch_pointer(f'start_{sums.name}', const=False)}"
     bits = entry.removeprefix("uint")
     if store.is_bits:
         return [f"nn_list_bits{bits}({read.at}, {numbers}, {into}, {start});"]
-    context.ask(stage, f"found_{sums.name}", store.element, store.rows * store.inner + 64)
+    if sums.repeats:
+        return [f"nn_list_counts{bits}({read.at}, {numbers}, {sums.repeats}, {into}, {start});"]
     found = context.scratch_pointer(f"found_{sums.name}", const=False)
     return [f"nn_list_{store.element}_{bits}({read.at}, {numbers}, {into}, {found}, {start});"]
+
+
+def _ask_for_lists(context: Context, stage: Stage, sums: Sums) -> None:
+    store = sums.source
+    context.ask(stage, f"list_{sums.name}", _entry(sums), store.rows * store.inner * (sums.repeats or 1) + 64)
+    context.ask(stage, f"start_{sums.name}", "uint32", store.rows + 1)
+    if sums.has_values:
+        context.ask(stage, f"found_{sums.name}", store.element, store.rows * store.inner + 64)
 
 
 def _entry(sums: Sums) -> str:
     return "uint16" if sums.axes[-1].size * sums.source.inner <= 65536 else "uint32"
 
 
-def listed_sums(context: Context, sums: Sums, block: int) -> list[str]:
-    """The functions of a synapse whose input is listed."""
-    element, flush = _accumulator(sums)
-    bytes_of = {"int8": 1, "int16": 2, "int32": 4}[element]
-    power = block & -block
-    name, valued = sums.name, not sums.source.is_bits
-    blocks = -(-sums.outputs // block)
+def listed_sums(context: Context, stage: Stage, sums: Sums, block: int) -> list[str]:
+    """The functions of a synapse whose input is listed: `<name>_sums` fills the sums of a block of channels.
+
+    The weights are walked in slices that stay in the first cache: all places and steps of a slice, then the next.
+    """
+    name, blocks = sums.name, -(-sums.outputs // block)
     table = context.tables.add(f"{name}_weight", _blocks(sums, block, blocks), part=sums.part, element="int8")
-    each = "row + v * (int)LANES".replace("LANES", f"{name.upper()}_LANES")
-    factor = f" * ({element}_t)found[e]" if valued else ""
-    vectors = [
-        f"#define {name.upper()}_LANES (NN_BYTES / {bytes_of} < {power} ? NN_BYTES / {bytes_of} : {power})",
-        f"#define {name.upper()}_VECTORS ({block} / {name.upper()}_LANES)",
-        f"typedef int8_t {name}_row __attribute__((vector_size({name.upper()}_LANES)));",
-        f"typedef {element}_t {name}_vector __attribute__((vector_size({bytes_of} * {name.upper()}_LANES)));",
+    _ask_for_lists(context, stage, sums)
+    context.ask(stage, f"sums_{name}", sums.element, sums.places * block)
+    return [*_vectors(sums, block), *_add(sums, block), *_flush(sums, block),
+            *_slices(context, sums, table, block, blocks)]  # fmt: skip
+
+
+def _vectors(sums: Sums, block: int) -> list[str]:
+    """The registers that rows are added in: as wide as the processor has them, and a block is a whole number of."""
+    element, _ = _accumulator(sums)
+    bytes_of, power, upper = _BYTES[element], block & -block, sums.name.upper()
+    return [
+        f"#define {upper}_LANES (NN_BYTES / {bytes_of} < {power} ? NN_BYTES / {bytes_of} : {power})",
+        f"#define {upper}_VECTORS ({block} / {upper}_LANES)",
+        f"typedef int8_t {sums.name}_row __attribute__((vector_size({upper}_LANES)));",
+        f"typedef {element}_t {sums.name}_vector __attribute__((vector_size({bytes_of} * {upper}_LANES)));",
         "",
     ]
-    load = f"{name}_row some; memcpy(&some, {each}, sizeof some);"
-    widened = "some" if element == "int8" else f"__builtin_convertvector(some, {name}_vector)"
-    found_type = f", const nn_{sums.source.element} *found" if valued else ""
-    entry = _entry(sums)
-    add = [
-        f"NN_INLINE void {name}_add({name}_vector *restrict total, const nn_int8 *weight, const nn_{entry} *list,"
-        f" int from, int to, int base{found_type})",
+
+
+_BYTES = {"int8": 1, "int16": 2, "int32": 4}
+
+
+def _add(sums: Sums, block: int) -> list[str]:
+    """Rows `from` to `to` - 1 of the list, added (times their value) to `total`."""
+    name, (element, _) = sums.name, _accumulator(sums)
+    power, upper = block & -block, sums.name.upper()
+    factor = f" * ({element}_t)found[e]" if sums.has_values else ""
+    found = f", const nn_{sums.source.element} *restrict found" if sums.has_values else ""
+    plain = f"{name}_row some; memcpy(&some, row, sizeof some); return __builtin_convertvector(some, {name}_vector);"
+    wide = {"int16": (32, "_mm512_cvtepi8_epi16(_mm256_loadu_si256((const __m256i *)(const void *)row))"),
+            "int32": (16, "_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(const void *)row))")}  # fmt: skip
+    load = [plain]
+    if element in wide and power >= wide[element][0]:
+        load = ["#if defined(__AVX512BW__)", f"return ({name}_vector){wide[element][1]};", "#else", plain, "#endif"]
+    return [
+        f"NN_INLINE {name}_vector {name}_load(const nn_int8 *row)",
+        "{",
+        *load,
+        "}",
+        "",
+        f"NN_INLINE void {name}_add({name}_vector *restrict total, uintptr_t rows, const nn_{_entry(sums)} *restrict list,"
+        f" int from, int to{found})",
         "{",
         "NN_UNROLL(4)",
         "for (int e = from; e < to; e++) {",
-        f"const nn_int8 *row = weight + (long)((int)list[e] + base) * {block};",
+        f"const nn_int8 *row = (const nn_int8 *)(rows + (uintptr_t)list[e] * {block});",
         "NN_UNROLL(16)",
-        f"for (int v = 0; v < (int){name.upper()}_VECTORS; v++) {{ {load} total[v] += {widened}{factor}; }}",
+        f"for (int v = 0; v < (int){upper}_VECTORS; v++) total[v] += {name}_load(row + v * (int){upper}_LANES){factor};",
         "}",
         "}",
         "",
     ]
-    flushed = [
-        f"NN_INLINE void {name}_flush({name}_vector *restrict total, {sums.element}_t *restrict sums)",
+
+
+def _flush(sums: Sums, block: int) -> list[str]:
+    """What was added in narrow registers goes to the sums, vector by vector: an array of them would leave registers."""
+    name, (element, _), upper = sums.name, _accumulator(sums), sums.name.upper()
+    return [
+        f"NN_INLINE void {name}_clear({name}_vector *restrict total)",
         "{",
-        f"{element}_t all[{block}];",
-        "memcpy(all, total, sizeof all);",
-        f"NN_EACH for (int i = 0; i < {block}; i++) sums[i] = ({sums.element}_t)(sums[i] + all[i]);",
-        f"memset(total, 0, {block} * sizeof({element}_t));",
+        "NN_UNROLL(16)",
+        f"for (int v = 0; v < (int){upper}_VECTORS; v++) total[v] = ({name}_vector){{0}};",
+        "}",
+        "",
+        f"NN_INLINE void {name}_flush({name}_vector *restrict total, nn_{sums.element} *restrict sums)",
+        "{",
+        "NN_UNROLL(16)",
+        f"for (int v = 0; v < (int){upper}_VECTORS; v++) {{",
+        f"{element}_t all[{upper}_LANES];",
+        f"const {name}_vector some = total[v];",
+        "memcpy(all, &some, sizeof all);",
+        f"NN_EACH for (int i = 0; i < (int){upper}_LANES; i++) {{",
+        f"sums[v * (int){upper}_LANES + i] = ({sums.element}_t)(sums[v * (int){upper}_LANES + i] + all[i]);",
+        "}",
+        "}",
+        f"{name}_clear(total);",
         "}",
         "",
     ]
-    return [*vectors, *add, *flushed, *_listed_function(context, sums, table, flush, block, blocks)]
 
 
-def _listed_function(
-    context: Context, sums: Sums, table: str, flush: int, block: int, blocks: int
-) -> list[str]:
-    name, size = sums.name, int(sums.weight.shape[0] * sums.weight.shape[1]) * block
-    values = ""
-    if not sums.source.is_bits:
-        values = f", {context.scratch_pointer(f'found_{name}')}"
-    run = [f"{name}_add(total, weight, list, from, to, base{values});"]
+def _slices(context: Context, sums: Sums, table: str, block: int, blocks: int) -> list[str]:
+    """`<name>_sums`: the sums of steps `first` to `last` - 1 and of one block, all places."""
+    name, (_, flush) = sums.name, _accumulator(sums)
+    size = int(sums.weight.shape[0] * sums.weight.shape[1]) * block
+    values = ", found" if sums.has_values else ""
+    run = [f"{name}_add(total, rows, list, from, to{values});"]
     if flush:
         run = [
-            "for (int at = from; at < to;) {",
-            "const int some = nn_smaller(to - at, left);",
-            f"{name}_add(total, weight, list, at, at + some, base{values});",
-            "at += some;",
-            "left -= some;",
-            f"if (left == 0) {{ {name}_flush(total, sums); left = {flush}; }}",
+            f"for (; to - from > {flush}; from += {flush}) {{",
+            f"{name}_add(total, rows, list, from, from + {flush}{values});",
+            f"{name}_flush(total, out);",
             "}",
+            *run,
         ]
     where = f" + (long)block * {size}" if blocks > 1 else ""
+    found = []
+    if sums.has_values:
+        found = [f"const nn_{sums.source.element} *restrict found = {context.scratch_pointer(f'found_{name}')};"]
+    step = [
+        f"const nn_{_entry(sums)} *restrict list = {context.scratch_pointer(f'list_{name}')};",
+        f"const nn_uint32 *restrict start = {context.scratch_pointer(f'start_{name}')};",
+        *found,
+        f"nn_{sums.element} *restrict sums = {context.scratch_pointer(f'sums_{name}', const=False)};",
+    ]
+    run = [f"{name}_vector total[{name.upper()}_VECTORS];", f"{name}_clear(total);", *run,
+           f"{name}_flush(total, out);"]  # fmt: skip
     return [
-        *_signature(context, sums),
-        f"const nn_int8 *weight = {table}{where};",
-        f"const nn_{_entry(sums)} *list = {context.scratch_pointer(f'list_{name}')};",
-        f"const nn_uint32 *start = {context.scratch_pointer(f'start_{name}')};",
-        f"{name}_vector total[{name.upper()}_VECTORS];",
-        "memset(total, 0, sizeof total);",
-        f"memset(sums, 0, {block} * sizeof *sums);",
-        *([f"int left = {flush};"] if flush else []),
-        *_runs(sums, run),
-        f"{name}_flush(total, sums);",
+        f"NN_ALONE void {name}_sums({context.net}, int block, int first, int last)",
+        "{",
+        "(void)block;",
+        f"const uintptr_t weight = (uintptr_t)({table}{where});",
+        "for (int t = first; t < last; t++) {",
+        f"memset({context.scratch_pointer(f'sums_{name}', const=False)}, 0, {sums.places * block * _BYTES[sums.element]});",
+        "}",
+        *_over_slices(sums, block, step, run),
         "}",
         "",
     ]
 
 
-def _runs(sums: Sums, body: list[str]) -> list[str]:
-    """For each piece of the list that a window reads: `from`, `to`, and what makes an entry a row of the weight."""
+_SLICE_BYTES = 32 * 1024  # of the weights that are walked at a time: they stay in a first cache of 48 KiB
+
+
+def _over_slices(sums: Sums, block: int, step: list[str], body: list[str]) -> list[str]:
+    """For each slice of the kernel, each step and each place: `from`, `to` of the list, `rows` and `out`."""
     *outer, last = sums.axes
     channels = sums.source.inner
-    lines = [line for axis in outer for line in axis.visited()]
-    row, tap = "", ""
+    by_tap = last.transposed or last.dilation > 1 or channels * last.kernel * block > _SLICE_BYTES
+    lines = [loop(axis.tap, axis.kernel) for axis in (*outer, *([last] if by_tap else []))]
+    lines += ["for (int t = first; t < last; t++) {", *step]
+    for axis in outer:
+        lines += [loop(axis.out, axis.outputs), *axis.placed()]
+    row, tap, to = "", "", ""
     for axis in outer:
         row = f"({row}) * {axis.size} + {axis.read}" if row else axis.read
         tap = f"({tap}) * {axis.kernel} + {axis.tap}" if tap else axis.tap
+        to = f"({to}) * {axis.outputs} + {axis.out}" if to else axis.out
     row, tap = (f"({row}) * {last.size}" if row else "0"), (f"({tap}) * {last.kernel}" if tap else "0")
-    if last.transposed or last.dilation > 1:
-        lines += [
-            *last.visited(),
-            f"const int from = (int)start[{row} + {last.read}], to = (int)start[{row} + {last.read} + 1];",
-            f"const int base = ({tap} + {last.tap} - {last.read}) * {channels};",
-            *body,
-            "}",
-        ]
+    to = f"({to}) * {last.outputs} + {last.out}" if to else last.out
+    lines.append(loop(last.out, last.outputs))
+    if by_tap:
+        lines += [*last.placed(), f"const nn_uint32 *ends = start + {row} + {last.read};",
+                  "int from = (int)ends[0]; const int to = (int)ends[1];",
+                  f"const int base = ({tap} + {last.tap} - {last.read}) * {channels};"]  # fmt: skip
     else:
         lines += [
-            "{",
-            f"const int first = {last.out} * {last.stride} - {last.padding};",
-            f"const int low = nn_larger(first, 0), high = nn_smaller(first + {last.kernel}, {last.size});",
-            "if (low < high) {",
-            f"const int from = (int)start[{row} + low], to = (int)start[{row} + high];",
-            f"const int base = ({tap} - first) * {channels};",
-            *body,
-            "}",
-            "}",
+            f"const int before = {last.out} * {last.stride} - {last.padding};",
+            f"const int low = nn_larger(before, 0), high = nn_smaller(before + {last.kernel}, {last.size});",
+            f"int from = (int)start[{row} + low]; const int to = (int)start[{row} + high];",
+            f"const int base = ({tap} - before) * {channels};",
         ]
-    return [*lines, *("}" for _ in outer)]
+    lines += [
+        "if (from >= to) continue;",
+        f"const uintptr_t rows = weight + (uintptr_t)((long)base * {block});",
+        f"nn_{sums.element} *restrict out = sums + ({to}) * {block};",
+        *body,
+    ]
+    heads = len(outer) + by_tap + 1 + len(outer) + 1
+    return [*lines, *("}" for _ in range(heads))]
 
 
 def _blocks(sums: Sums, block: int, blocks: int) -> IntArray:

@@ -56,7 +56,11 @@ class Axis:
 
     def visited(self) -> list[str]:
         """The head of the loop over the kernel with the input place; places outside are left out."""
-        lines = [f"for (int {self.tap} = 0; {self.tap} < {self.kernel}; {self.tap}++) {{"]
+        return [f"for (int {self.tap} = 0; {self.tap} < {self.kernel}; {self.tap}++) {{", *self.placed()]
+
+    def placed(self) -> list[str]:
+        """The input place of an output place and a place of the kernel; `continue` where there is none."""
+        lines = list[str]()
         if not self.transposed:
             lines.append(f"const int {self.read} = {self.reading};")
             if self.may_leave:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+from intsnn.arithmetic import Bounds
 from intsnn.graph import IntInput, IntLinear, IntNeuron, IntNode
 from intsnn.graph.bounds import recurrent_bounds
 from intsnn.native.context import Context
@@ -47,7 +50,7 @@ def _head_stage(context: Context, stage: Stage) -> list[str]:
         lines = [f"const {kind} *x = frames + (size_t)t * stride;"] if many else []
     parameters += ["int steps"] if many else []
     return [
-        f"static void {context.title(stage)}({', '.join(parameters)})",
+        f"NN_ALONE void {context.title(stage)}({', '.join(parameters)})",
         "{",
         *context.steps(),
         *lines,
@@ -62,100 +65,139 @@ def _plain_stage(context: Context, stage: Stage) -> list[str]:
     """Nodes that work value by value on stored tensors; with a recurrent neuron one step after the other."""
     store = context.stores[stage.tail[-1].name]
     reads, turned = _reads(context, stage, store)
-    recurrent = _recurrent(context, stage)
-    block = block_size(context, [recurrent[0]]) if recurrent else min(_PIECE, store.inner)
-    functions = list(recurrent[1]) if recurrent else []
-    functions += line_function(context, stage, store, reads, longest=block, sums=None)
-    body = [loop("row", store.rows), *_pieces(context, stage, store.inner, block, recurrent, ""), "}"]
-    if recurrent:
-        body = _over_places(context, stage, recurrent[0], block, recurrent, sums=None)
-    return [*functions, *_stage_head(context, stage), *context.steps(), *turned, *_before(recurrent), *body,
-            *_behind(context, stage), "}", "}", ""]  # fmt: skip
+    back = _recurrent(context, stage)
+    if back is not None:
+        block = block_size(context, [back.sums])
+        functions = [*back.functions(context, stage, block)]
+        functions += line_function(context, stage, store, reads, longest=block, sums=None)
+        body = _recurrent_steps(context, stage, back, None, turned, block)
+        return [*functions, *_stage_head(context, stage), *body, "}", ""]
+    longest = min(_PIECE, store.inner)
+    functions = line_function(context, stage, store, reads, longest=longest, sums=None)
+    body = [loop("row", store.rows), *_pieces(context, stage, store.inner, longest), "}"]
+    return [*functions, *_stage_head(context, stage), *context.steps(), *turned, *body, "}", "}", ""]
 
 
 def _synaptic_stage(context: Context, stage: Stage) -> list[str]:
-    """A synapse with what follows it, place by place and block by block of its output channels."""
+    """A synapse with what follows it, block by block of its output channels."""
     node = stage.synapse
     assert node is not None
-    read, turned = _synapse_read(context, stage)
-    sums = sums_of(context.title(stage), node.name, node, read.store, context.proved[node.name].hull)
+    synapse = _forward(context, stage)
     store = context.stores[node.name]
-    reads, more = _reads(context, stage, store)
-    recurrent = _recurrent(context, stage)
-    block = block_size(context, [sums, *([recurrent[0]] if recurrent else [])])
-    listed = context.target.has_lists and sums.groups == 1
-    lists = list_lines(context, stage, sums, read) if listed else []
-    functions = list(recurrent[1]) if recurrent else []
-    if sums.groups > 1:
-        functions += grouped_sums(context, sums, read)
-    else:
-        functions += listed_sums(context, sums, block) if listed else plain_sums(context, sums, read, block)
-    kind = sum_element(context, sums)
+    reads, turned = _reads(context, stage, store)
+    back = _recurrent(context, stage)
+    block = block_size(context, [synapse.sums, *([back.sums] if back else [])])
+    functions = [*synapse.functions(context, stage, block), *(back.functions(context, stage, block) if back else [])]
+    kind = sum_element(context, synapse.sums)
     functions += line_function(context, stage, store, reads, longest=block, sums=f"{kind}_t")
-    inside = _over_places(context, stage, sums, block, recurrent, sums=sums)
-    if recurrent:
-        body = [*context.steps(), *turned, *lists, *more, *_before(recurrent), *inside, *_behind(context, stage), "}"]
-    elif context.target.steps > 1 and reads_input_only(context, read_names(context.graph, node)[0]):
-        once = ["if (net->from[t] == t) {", *lists, "}"] if lists else []
-        body = [*context.steps(), *turned, *once, *more, "}", *inside]
+    if back is not None:
+        body = _recurrent_steps(context, stage, back, synapse, turned, block)
     else:
-        body = [*context.steps(), *turned, *lists, *more, "}", *inside]
+        body = _synaptic_steps(context, stage, synapse, turned, block)
     return [*functions, *_stage_head(context, stage), *body, "}", ""]
 
 
-def _over_places(
-    context: Context,
-    stage: Stage,
-    geometry: Sums,
-    block: int,
-    recurrent: tuple[Sums, list[str], list[str]] | None,
-    *,
-    sums: Sums | None,
+@dataclass(frozen=True)
+class _Synapse:
+    """A synapse with what it reads: a copy in another order first, or as it lies. once: it sees the input alone."""
+
+    sums: Sums
+    read: Read
+    turned: list[str]
+    once: bool
+
+    def listed(self, context: Context) -> bool:
+        """Whether its input is listed."""
+        return context.target.has_lists and self.sums.groups == 1
+
+    def before(self, context: Context, stage: Stage) -> list[str]:
+        """What must be done at step t before its sums."""
+        return [*self.turned, *(list_lines(context, stage, self.sums, self.read) if self.listed(context) else [])]
+
+    def functions(self, context: Context, stage: Stage, block: int) -> list[str]:
+        """Its C functions."""
+        if self.sums.groups > 1:
+            return grouped_sums(context, self.sums, self.read)
+        if self.listed(context):
+            return listed_sums(context, stage, self.sums, block)
+        return plain_sums(context, self.sums, self.read, block)
+
+    def at_place(self, context: Context, block: int, variable: str) -> list[str]:
+        """The sums of one place and block, at step t, as `variable`."""
+        kind, sums = sum_element(context, self.sums), self.sums
+        if self.listed(context):
+            step = "net->from[t]" if self.once else "t"
+            pointer = context.scratch_pointer(f"sums_{sums.name}").replace(" t * ", f" {step} * ")
+            return [f"const nn_{kind} *{variable} = {pointer} + row * {block};"]
+        places = "".join(f", {axis.out}" for axis in sums.axes)
+        return [f"{kind}_t {variable}[{block}];", f"{sums.name}_sums(net, t, block{places}, {variable});"]
+
+
+def _synaptic_steps(context: Context, stage: Stage, synapse: _Synapse, turned: list[str], block: int) -> list[str]:
+    """All steps of a block of channels, then the next block."""
+    sums, blocks = synapse.sums, -(-synapse.sums.outputs // block)
+    before = synapse.before(context, stage)
+    if synapse.once and synapse.listed(context):
+        before = ["if (net->from[t] == t) {", *before, "}"]
+    filled = []
+    if synapse.listed(context):
+        filled = [f"{sums.name}_sums(net, block, 0, steps);"]
+        if synapse.once:
+            filled = [*context.steps(), f"if (net->from[t] == t) {sums.name}_sums(net, block, t, t + 1);", "}"]
+    line = [*synapse.at_place(context, block, "sums"), *_calls(stage, context, sums.outputs, block, "sums")]
+    return [
+        *([*context.steps(), *before, *turned, "}"] if before or turned else []),
+        loop("block", blocks),
+        *filled,
+        *context.steps(),
+        *_over_places(sums, line),
+        "}",
+        "}",
+    ]
+
+
+def _recurrent_steps(
+    context: Context, stage: Stage, back: _Synapse, synapse: _Synapse | None, turned: list[str], block: int
 ) -> list[str]:
-    """The loops over blocks, steps and places around sums and line."""
-    blocks = -(-geometry.outputs // block)
-    places = [loop(axis.out, axis.outputs) for axis in geometry.axes]
+    """Step after step, since a step reads the spikes of all channels of the one before."""
+    blocks = -(-back.sums.outputs // block)
+    parts = [back, *([synapse] if synapse else [])]
+    filled = [f"{part.sums.name}_sums(net, block, t, t + 1);" for part in parts if part.listed(context)]
+    own, wide = back.at_place(context, block, "own"), [f"int32_t back[{block}];"]
+    wide.append(f"for (int i = 0; i < {block}; i++) back[i] = own[i];")
+    line = [*(synapse.at_place(context, block, "sums") if synapse else []), *own, *wide]
+    line = [each.replace("net->from[t] *", "t *") for each in line]
+    line += _calls(stage, context, back.sums.outputs, block, "sums, back" if synapse else "back")
+    node = stage.recurrent
+    assert node is not None
+    kept = f"net->last_{context.id(node)}"
+    return [
+        *context.steps(),
+        *(each for part in parts for each in part.before(context, stage)),
+        *turned,
+        loop("block", blocks),
+        *filled,
+        *_over_places((synapse or back).sums, line),
+        "}",
+        f"memcpy({kept}, {context.scratch_pointer(f'next_{context.id(node)}')}, sizeof {kept});",
+        "}",
+    ]
+
+
+def _over_places(sums: Sums, body: list[str]) -> list[str]:
+    """The loops over the output places around lines, with the `row`."""
     row = ""
-    for axis in geometry.axes:
+    for axis in sums.axes:
         row = f"({row}) * {axis.outputs} + {axis.out}" if row else axis.out
-    at = "".join(f", {axis.out}" for axis in geometry.axes)
-    once = sums is not None and not recurrent and context.target.steps > 1
-    once = once and reads_input_only(context, read_names(context.graph, stage.nodes[0])[0])
-    inner = [f"const int row = {row};"]
-    if sums is not None:
-        kind = sum_element(context, sums)
-        declared = f"{kind}_t sums[{block}];"
-        call = f"{sums.name}_sums(net, t, block{at}, sums);"
-        inner += [f"if (net->from[t] == t) {call}"] if once else [declared, call]
-    if recurrent:
-        back = recurrent[0]
-        inner += [f"{sum_element(context, back)}_t own[{block}];", f"{back.name}_sums(net, t, block{at}, own);"]
-        inner += [f"int32_t back[{block}];", f"for (int i = 0; i < {block}; i++) back[i] = own[i];"]
-    inner += _calls(stage, context, geometry.outputs, block, blocks, recurrent, sums)
-    around = [loop("block", blocks)]
-    if recurrent:
-        heads = [*around, *places]
-    elif once:
-        assert sums is not None
-        heads = [*around, *places, f"{sum_element(context, sums)}_t sums[{block}];", *context.steps()]
-    else:
-        heads = [*around, *context.steps(), *places]
-    return [*heads, *inner, *("}" for head in heads if "{" in head)]
+    heads = [loop(axis.out, axis.outputs) for axis in sums.axes]
+    return [*heads, f"const int row = {row};", *body, *("}" for _ in heads)]
 
 
-def _calls(
-    stage: Stage,
-    context: Context,
-    outputs: int,
-    block: int,
-    blocks: int,
-    recurrent: tuple[Sums, list[str], list[str]] | None,
-    sums: Sums | None,
-) -> list[str]:
+def _calls(stage: Stage, context: Context, outputs: int, block: int, given: str) -> list[str]:
     """The call of the line for a block; the last block may be shorter."""
-    more = (", sums" if sums else "") + (", back" if recurrent else "")
+    blocks = -(-outputs // block)
     rest = outputs - (blocks - 1) * block
-    call = f"{context.title(stage)}_line(net, t, row, block * {block}, {{}}{more});"
+    call = f"{context.title(stage)}_line(net, t, row, block * {block}, {{}}, {given});"
     if rest == block:
         return [call.format(block)]
     if blocks == 1:
@@ -163,61 +205,45 @@ def _calls(
     return [f"if (block < {blocks - 1}) {call.format(block)}", f"else {call.format(rest)}"]
 
 
-def _pieces(
-    context: Context, stage: Stage, inner: int, piece: int, recurrent: object, more: str
-) -> list[str]:
+def _pieces(context: Context, stage: Stage, inner: int, piece: int) -> list[str]:
     name = f"{context.title(stage)}_line"
     if inner <= piece:
-        return [f"{name}(net, t, row, 0, {inner}{more});"]
-    return [
-        loop("at", inner, step=piece),
-        f"{name}(net, t, row, at, nn_smaller({piece}, {inner} - at){more});",
-        "}",
-    ]
+        return [f"{name}(net, t, row, 0, {inner});"]
+    return [loop("at", inner, step=piece), f"{name}(net, t, row, at, nn_smaller({piece}, {inner} - at));", "}"]
 
 
-def _recurrent(context: Context, stage: Stage) -> tuple[Sums, list[str], list[str]] | None:
-    """The sums of a recurrent synapse, their functions, and what must be done before a step."""
+def _recurrent(context: Context, stage: Stage) -> _Synapse | None:
+    """The recurrent synapse of a stage, over the neuron's spikes of the step before."""
     node = stage.recurrent
     if node is None:
         return None
     store = last_store(node, context.stores[node.name])
-    name, own = f"{context.title(stage)}_back", context.id(node)
-    read = Read(store, f"net->last_{own}")
-    sums = sums_of(name, node.name, node.recurrent_synapse, store, recurrent_bounds(node).accumulator.hull)
-    context.ask(stage, f"next_{own}", "word" if store.is_bits else store.element,
-                store.rows * (store.words if store.is_bits else store.inner))  # fmt: skip
-    others = [sums]
-    if stage.synapse is not None:
-        forward, _ = _synapse_read(context, stage)
-        proved = context.proved[stage.synapse.name].hull
-        others.append(sums_of("", "", stage.synapse, forward.store, proved))
-    block = block_size(context, others)
-    if sums.groups > 1:
-        return sums, grouped_sums(context, sums, read), []
-    if not context.target.has_lists:
-        return sums, plain_sums(context, sums, read, block), []
-    before = list_lines(context, stage, sums, read)
-    return sums, listed_sums(context, sums, block), before
-
-
-def _before(recurrent: tuple[Sums, list[str], list[str]] | None) -> list[str]:
-    return recurrent[2] if recurrent else []
-
-
-def _behind(context: Context, stage: Stage) -> list[str]:
-    """The spikes of a step become those of the step before."""
-    node = stage.recurrent
-    if node is None:
-        return []
     own = context.id(node)
-    return [f"memcpy(net->last_{own}, {context.scratch_pointer(f'next_{own}')}, sizeof net->last_{own});"]
+    read = Read(store, f"net->last_{own}")
+    interval, spikes = recurrent_bounds(node).accumulator.hull, Bounds(0, node.max_spikes)
+    sums = sums_of(f"{context.title(stage)}_back", node.name, node.recurrent_synapse, store, interval, spikes)
+    element = "word" if store.is_bits else store.element
+    context.ask(stage, f"next_{own}", element, store.rows * (store.words if store.is_bits else store.inner))
+    return _Synapse(sums, read, [], once=False)
+
+
+def _forward(context: Context, stage: Stage) -> _Synapse:
+    """The synapse at the head of a stage."""
+    node = stage.synapse
+    assert node is not None
+    name = read_names(context.graph, node)[0]
+    rowwise = isinstance(node, IntLinear) and len(node.shape) > 1
+    read, turned = read_as(context, stage, name, "first" if rowwise else "last")
+    proved = context.proved
+    sums = sums_of(context.title(stage), node.name, node, read.store, proved[node.name].hull, proved[name].hull)
+    once = context.target.steps > 1 and reads_input_only(context, name)
+    return _Synapse(sums, read, turned, once)
 
 
 def _stage_head(context: Context, stage: Stage) -> list[str]:
     parameters = [context.net, *(["int steps"] if context.target.steps > 1 else [])]
     words = ", ".join(f"{node.name}" for node in stage.nodes).replace("*/", "* /")
-    return [f"/* {words} */", f"static void {context.title(stage)}({', '.join(parameters)})", "{"]
+    return [f"/* {words} */", f"NN_ALONE void {context.title(stage)}({', '.join(parameters)})", "{"]
 
 
 def _reads(context: Context, stage: Stage, store: Store) -> tuple[dict[str, Read], list[str]]:
@@ -229,14 +255,6 @@ def _reads(context: Context, stage: Stage, store: Store) -> tuple[dict[str, Read
         found[tensor], turned = read_as(context, stage, tensor, store.order)
         copies += turned
     return found, copies
-
-
-def _synapse_read(context: Context, stage: Stage) -> tuple[Read, list[str]]:
-    node = stage.synapse
-    assert node is not None
-    name = read_names(context.graph, node)[0]
-    rowwise = isinstance(node, IntLinear) and len(node.shape) > 1
-    return read_as(context, stage, name, "first" if rowwise else "last")
 
 
 def reads_input_only(context: Context, tensor: str) -> bool:

@@ -11,10 +11,16 @@ void *memset(void *place, int value, size_t size);
 #if defined(__GNUC__)
 #define NN_INLINE static inline __attribute__((always_inline, unused))
 #define NN_SHARED static __attribute__((unused))
+#if defined(__clang__)
+#define NN_ALONE static __attribute__((noinline))
+#else /* GCC 12 took a stage whose stores it had vectorized for one without effect, and left out the call */
+#define NN_ALONE static __attribute__((noipa))
+#endif
 #define NN_ALIAS __attribute__((may_alias))
 #else
 #define NN_INLINE static inline
 #define NN_SHARED static
+#define NN_ALONE static
 #define NN_ALIAS
 #endif
 

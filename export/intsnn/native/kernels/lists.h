@@ -29,7 +29,7 @@ NN_INLINE __m512i nn_ramp(void)
         while (rest) { *entry++ = (nn_entry)((base) + nn_lowest(rest)); rest &= rest - 1; }                      \
     }
 
-NN_SHARED void nn_list_bits16(const nn_word *bits, int lines, int width, int channels, nn_uint16 *list, nn_uint32 *start)
+NN_INLINE void nn_list_bits16(const nn_word *bits, int lines, int width, int channels, nn_uint16 *list, nn_uint32 *start)
 {
     typedef nn_uint16 nn_entry;
     const int words = (channels + 63) / 64;
@@ -46,7 +46,7 @@ NN_SHARED void nn_list_bits16(const nn_word *bits, int lines, int width, int cha
     (void)sizeof(nn_entry);
 }
 
-NN_SHARED void nn_list_bits32(const nn_word *bits, int lines, int width, int channels, nn_uint32 *list, nn_uint32 *start)
+NN_INLINE void nn_list_bits32(const nn_word *bits, int lines, int width, int channels, nn_uint32 *list, nn_uint32 *start)
 {
     typedef nn_uint32 nn_entry;
     const int words = (channels + 63) / 64;
@@ -59,8 +59,45 @@ NN_SHARED void nn_list_bits32(const nn_word *bits, int lines, int width, int cha
     *start = (uint32_t)(entry - list);
 }
 
+/* 64 bytes -> the bits of those that are larger than `least` */
+NN_INLINE nn_word nn_above64(const nn_uint8 *values, int least)
+{
+#if defined(__AVX512BW__)
+    return _mm512_cmpgt_epu8_mask(_mm512_loadu_si512(values), _mm512_set1_epi8((char)least));
+#else
+    uint8_t ones[64];
+    for (int i = 0; i < 64; i++) ones[i] = values[i] > least;
+    return nn_pack64(ones);
+#endif
+}
+
+#define NN_LIST_COUNTS(bits, NN_LIST)                                                                            \
+    NN_INLINE void nn_list_counts##bits(const nn_uint8 *values, int lines, int width, int channels, int most,    \
+                                        nn_uint##bits *list, nn_uint32 *start)                                   \
+    {                                                                                                            \
+        typedef nn_uint##bits nn_entry;                                                                          \
+        nn_uint##bits *entry = list;                                                                             \
+        for (int line = 0; line < lines; line++)                                                                 \
+            for (int place = 0; place < width; place++, values += channels) {                                    \
+                *start++ = (uint32_t)(entry - list);                                                             \
+                for (int at = 0; at < channels; at += 64) {                                                      \
+                    nn_uint8 some[64] = {0};                                                                     \
+                    memcpy(some, values + at, (size_t)nn_smaller(channels - at, 64));                            \
+                    for (int least = 0; least < most; least++) {                                                 \
+                        const nn_word word = nn_above64(some, least);                                            \
+                        if (!word) break;                                                                        \
+                        NN_LIST(entry, word, place * channels + at)                                              \
+                    }                                                                                            \
+                }                                                                                                \
+            }                                                                                                    \
+        *start = (uint32_t)(entry - list);                                                                       \
+        (void)sizeof(nn_entry);                                                                                  \
+    }
+NN_LIST_COUNTS(16, NN_LIST_WORD)
+NN_LIST_COUNTS(32, NN_LIST_BITS)
+
 #define NN_LIST_VALUES(element, bits)                                                                            \
-    NN_SHARED void nn_list_##element##_##bits(const nn_##element *values, int lines, int width, int channels,    \
+    NN_INLINE void nn_list_##element##_##bits(const nn_##element *values, int lines, int width, int channels,    \
                                               nn_uint##bits *list, nn_##element *found, nn_uint32 *start)        \
     {                                                                                                            \
         uint32_t entries = 0;                                                                                    \
