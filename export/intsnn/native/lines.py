@@ -72,7 +72,9 @@ def line_function(
     return [
         f"NN_INLINE void {context.title(stage)}_line({', '.join(parameters)})",
         "{",
-        "(void)t; (void)row; (void)at;" + (" (void)sums;" if sums else "") + (" (void)back;" if stage.recurrent else ""),
+        "(void)t; (void)row; (void)at;"
+        + (" (void)sums;" if sums else "")
+        + (" (void)back;" if stage.recurrent else ""),
         *line.before,
         "NN_EACH",
         "for (int i = 0; i < n; i++) {",
@@ -320,12 +322,12 @@ def _traced(line: _Line, node: IntNeuron, name: str) -> list[str]:
     """Spikes and membranes in row-major order, for those who ask."""
     k, store = line.context.neuron_index(node), line.store
     size = store.rows * store.inner
-    place = f"(at + i) * {store.rows} + row" if store.order == "last" else f"row * {store.inner} + at + i"
+    place, stride = ("at * {0} + row", store.rows) if store.order == "last" else (f"row * {store.inner} + at", 1)
     step = f"(size_t)t * net->samples * {size} + " if line.context.target.steps > 1 else ""
-    at = f"{step}(size_t)({place})"
+    at, word = f"{step}(size_t)({place.format(store.rows)})", membrane_element(node.bit_width)
     return [
         f"#ifdef {line.context.name.upper()}_TRACE",
-        f"if (net->spikes[{k}]) for (int i = 0; i < n; i++) net->spikes[{k}][{at}] = s_{name}[i];",
-        f"if (net->membranes[{k}]) for (int i = 0; i < n; i++) net->membranes[{k}][{at}] = v_{name}[i];",
+        f"if (net->spikes[{k}]) nn_trace_uint8(net->spikes[{k}] + {at}, s_{name}, n, {stride});",
+        f"if (net->membranes[{k}]) nn_trace_{word}(net->membranes[{k}] + {at}, v_{name}, n, {stride});",
         "#endif",
     ]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -22,16 +23,21 @@ from intsnn.native.memory import ALIGNMENT
 from intsnn.native.source import Source, host_source
 
 _NAME = "network"
-_Narrow = npt.NDArray[np.uint8] | npt.NDArray[np.int32]
+Form = Literal["auto", "events", "dense"]  # how synapses are summed: as fits, active inputs alone, all inputs
+_FORMS: Mapping[Form, int] = {"auto": 0, "events": 1, "dense": 2}
 
 
-def compile(graph: IntGraph, *, threads: int | None = None, compiler: Compiler | None = None) -> NativeSession:  # noqa: A001
+def compile(
+    graph: IntGraph, *, threads: int | None = None, compiler: Compiler | None = None, synapses: Form = "auto"
+) -> NativeSession:
     """Compile a graph to machine code, or take it from the cache.
 
     Args:
         graph: legal.
         threads: that work on samples at the same time; None: one for each core that this process may use.
         compiler: None: `$CC`, or the first of cc, gcc, clang and the package ziglang that works.
+        synapses: `auto`: each layer adds the rows of what is active, or all rows where so much is active that this is
+            faster; `events` and `dense` for one of the two alone, to compare (dense where the processor can).
 
     Returns:
         A session; many runs, one compilation.
@@ -43,7 +49,7 @@ def compile(graph: IntGraph, *, threads: int | None = None, compiler: Compiler |
     """
     source = host_source(graph, _NAME)
     library = load_library(shared_library(host_text(source), compiler=compiler))
-    return NativeSession(graph, library, source.block, threads=threads or _cores())
+    return NativeSession(graph, library, source.block, threads=threads or _cores(), synapses=synapses)
 
 
 def host_text(source: Source) -> str:
@@ -57,8 +63,11 @@ class NativeSession:
     Not for use by several threads at once: it spreads the samples over threads itself.
     """
 
-    def __init__(self, graph: IntGraph, library: ctypes.CDLL, tables: bytes, *, threads: int) -> None:
+    def __init__(
+        self, graph: IntGraph, library: ctypes.CDLL, tables: bytes, *, threads: int, synapses: Form = "auto"
+    ) -> None:
         self.graph = graph
+        self._form = synapses
         self.threads = threads
         self._library = _typed(library)
         self._longest_run = longest_run(graph)
@@ -222,6 +231,7 @@ class NativeSession:
         """The state of one network, and where its constants are."""
         net = _aligned(int(self._library.network_size()))
         self._library.network_tables(_address(net), _address(self._tables))
+        self._library.network_form(_address(net), _FORMS[self._form])
         return net
 
 
@@ -257,6 +267,7 @@ def _typed(library: ctypes.CDLL) -> ctypes.CDLL:
     library.network_step.argtypes = [pointer, pointer]
     library.network_answer.argtypes = [pointer, pointer]
     library.network_run.argtypes = [pointer, pointer, number, number, number, number, *[pointer] * 4]
-    for name in ("tables", "reset", "step", "answer", "run"):
+    library.network_form.argtypes = [pointer, ctypes.c_int]
+    for name in ("form", "tables", "reset", "step", "answer", "run"):
         getattr(library, f"network_{name}").restype = None
     return library

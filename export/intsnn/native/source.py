@@ -152,7 +152,12 @@ def _header(context: Context, size: int) -> list[str]:
         lines.append(f"{word if element == 'word' else element + '_t'} {member}[{count}];")
     lines += [f"int32_t answer[{_answers(context)}];", "int32_t step;"]
     if not context.target.has_tables:
-        lines += ["int32_t steps;", f"int32_t from[{context.target.steps}];", "const unsigned char *tables;"]
+        lines += [
+            "int32_t form;",
+            "int32_t steps;",
+            f"int32_t from[{context.target.steps}];",
+            "const unsigned char *tables;",
+        ]
     trace = ["uint8_t *spikes[{0}];", "int32_t *membranes[{0}];"] if graph.neurons else []
     lines += [f"#ifdef {upper}_TRACE", *(each.format(len(graph.neurons)) for each in trace)]
     lines += ["size_t samples;"] if context.target.steps > 1 else []
@@ -266,6 +271,8 @@ def _host(context: Context) -> list[str]:
     return [
         f"NN_VISIBLE size_t {name}_size(void) {{ return sizeof(struct {name}); }}",
         f"NN_VISIBLE void {name}_tables(struct {name} *net, const unsigned char *tables) {{ net->tables = tables; }}",
+        "/* 0: each synapse as fits what it reads; 1: lists alone; 2: dense where that exists */",
+        f"NN_VISIBLE void {name}_form(struct {name} *net, int form) {{ net->form = form; }}",
         "",
         f"NN_VISIBLE void {name}_run(struct {name} *net, const {x} *x, int64_t steps, int64_t samples, int64_t first, int64_t last,",
         "int32_t *logits, uint8_t **spikes, int32_t **membranes, const int64_t *sizes)",

@@ -79,7 +79,9 @@ def stages(graph: IntGraph, stored: Mapping[str, Store]) -> list[Stage]:
         stage = _stage_for(node, found, stage_of, stored)
         stage_of[node.name] = stage
     for node in graph:
-        if isinstance(node, IntFlatten) and all(read_names(graph, each) != (node.name,) for each in graph.readers(node.name)):
+        if isinstance(node, IntFlatten) and all(
+            read_names(graph, each) != (node.name,) for each in graph.readers(node.name)
+        ):
             continue  # nobody needs it
         for name in read_names(graph, node):
             source = stage_of[name]
@@ -93,14 +95,13 @@ def is_value_by_value(node: IntNode, stored: Mapping[str, Store]) -> bool:
     if isinstance(node, IntRequant | IntNeuron):
         return True
     if isinstance(node, IntAdd | IntMultiply):
-        return all(stored[name].shape == node.shape and stored[name].order == stored[node.name].order
-                   for name in node.inputs)
+        return all(
+            stored[name].shape == node.shape and stored[name].order == stored[node.name].order for name in node.inputs
+        )
     return False
 
 
-def _stage_for(
-    node: IntNode, found: list[Stage], stage_of: Mapping[str, Stage], stored: Mapping[str, Store]
-) -> Stage:
+def _stage_for(node: IntNode, found: list[Stage], stage_of: Mapping[str, Stage], stored: Mapping[str, Store]) -> Stage:
     if isinstance(node, IntRequant | IntNeuron | IntAdd | IntMultiply) and is_value_by_value(node, stored):
         last = max((stage_of[name] for name in node.inputs), key=lambda stage: stage.index)
         fits = last.head is None or last.synapse is not None

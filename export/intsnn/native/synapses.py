@@ -7,121 +7,22 @@ are. Either way a function `<name>_sums` gives the sums of one place and one blo
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
-from intsnn.arithmetic import Bounds, IntArray, IntType
-from intsnn.graph import IntConvTranspose, IntLinear, Synapse
+from intsnn.arithmetic import IntArray, IntType
 from intsnn.native.context import Context
+from intsnn.native.dense import ask_for_bytes, can_be_dense, choice_lines, dense_function
 from intsnn.native.relayout import Read
 from intsnn.native.stages import Stage
-from intsnn.native.storage import Store
+from intsnn.native.sums import Sums, accumulator
 from intsnn.native.text import loop
-from intsnn.native.windows import Axis, axes_of_convolution
-
-_NARROW = (("int8", IntType(8, signed=True)), ("int16", IntType(16, signed=True)), ("int32", IntType(32, signed=True)))
-_REPEATED = 8  # the largest count for which adding a row several times beats a product
-_FEWEST = 8  # additions between two widenings, below which a wider accumulator is faster
-
-
-@dataclass(frozen=True)
-class Sums:
-    """One synapse over one tensor.
-
-    name: of its C functions. axes: of the window. weight: [K, Ci, Co/G], K the places of the kernel. interval: what the
-    sums are proved to lie in. read: what the values are proved to lie in. part: the node it belongs to.
-    """
-
-    name: str
-    part: str
-    axes: tuple[Axis, ...]
-    weight: IntArray
-    groups: int
-    interval: Bounds
-    source: Store
-    read: Bounds
-
-    @property
-    def repeats(self) -> int:
-        """The largest count, where values are small counts that are listed as often as they say; else 0."""
-        return self.read.high if not self.source.is_bits and self.read.low >= 0 and self.read.high <= _REPEATED else 0
-
-    @property
-    def has_values(self) -> bool:
-        """Whether a row is multiplied by a value."""
-        return not self.source.is_bits and not self.repeats
-
-    @property
-    def most(self) -> int:
-        """The largest size of a value that is read."""
-        return self.read.magnitude
-
-    @property
-    def outputs(self) -> int:
-        """Output channels."""
-        return self.groups * int(self.weight.shape[2])
-
-    @property
-    def element(self) -> str:
-        """The C type of a sum."""
-        return "int16" if IntType(16, signed=True).holds(self.interval.low, self.interval.high) else "int32"
-
-    @property
-    def places(self) -> int:
-        """Output places."""
-        return math.prod(axis.outputs for axis in self.axes)
-
-    @property
-    def additions(self) -> int:
-        """Synaptic additions of a step in which every input is active."""
-        reads = math.prod(_reads(axis) for axis in self.axes)
-        return reads * int(self.weight.shape[1]) * int(self.weight.shape[2])
-
-
-def _reads(axis: Axis) -> int:
-    """Pairs of an output and a kernel place that read an input."""
-    found = 0
-    for out in range(axis.outputs):
-        for tap in range(axis.kernel):
-            if axis.transposed:
-                far = out + axis.padding - tap * axis.dilation
-                found += far >= 0 and far % axis.stride == 0 and far // axis.stride < axis.size
-            else:
-                found += 0 <= out * axis.stride + tap * axis.dilation - axis.padding < axis.size
-    return found
-
-
-def sums_of(name: str, part: str, node: Synapse, source: Store, interval: Bounds, read: Bounds) -> Sums:
-    """A synapse that reads a tensor; a linear layer over a map that was flattened is a convolution as large as the map."""
-    interval = Bounds(min(interval.low, 0), max(interval.high, 0))
-    if isinstance(node, IntLinear):
-        if source.order == "last" and len(source.shape) > 1:
-            sizes, names = source.shape[1:], ("d", "h", "w")[-len(source.shape[1:]) :]
-            axes = tuple(Axis(n, size, 1, size, 1, 0, 1) for n, size in zip(names, sizes, strict=True))
-            weight = node.weight.reshape(len(node.weight), source.shape[0], -1).transpose(2, 1, 0)
-            return Sums(name, part, axes, weight, 1, interval, source, read)
-        rows = (Axis("w", source.rows, source.rows, 1, 1, 0, 1),)
-        return Sums(name, part, rows, node.weight.T[None], 1, interval, source, read)
-    axes = axes_of_convolution(node, source.shape)
-    return Sums(name, part, axes, _by_input(node), node.groups, interval, source, read)
 
 
 def sum_element(context: Context, sums: Sums) -> str:
     """The C type that the sums are given in: a register's on a microcontroller."""
     return sums.element if context.target.has_lists else "int32"
-
-
-def _by_input(node: Synapse) -> IntArray:
-    """[K, Ci, Co/G] of a convolution."""
-    weight = node.weight
-    if isinstance(node, IntConvTranspose):
-        return weight.reshape(*weight.shape[:2], -1).transpose(2, 0, 1)
-    per_out = weight.shape[0] // node.groups
-    grouped = weight.reshape(node.groups, per_out, weight.shape[1], -1)
-    return grouped.transpose(3, 0, 2, 1).reshape(grouped.shape[3], -1, per_out)
 
 
 def block_size(context: Context, sums: Sequence[Sums]) -> int:
@@ -131,24 +32,10 @@ def block_size(context: Context, sums: Sequence[Sums]) -> int:
         return outputs
     if not context.target.has_lists:
         return outputs if outputs <= 64 else 64
-    largest = min(128 if _accumulator(each)[0] != "int32" and each.source.inner <= 256 else 64 for each in sums)
+    largest = min(128 if accumulator(each)[0] != "int32" and each.source.inner <= 256 else 64 for each in sums)
     if outputs <= largest:
         return -(-outputs // 16) * 16
     return largest if outputs % largest == 0 or outputs > 512 else 64
-
-
-def _accumulator(sums: Sums) -> tuple[str, int]:
-    """The element that rows are added in, and after how many it may overflow; 0: never."""
-    largest, factor = int(np.abs(sums.weight).max(initial=1)), 1 if not sums.has_values else sums.most
-    for element, word in _NARROW:
-        if sums.has_values and (element == "int8" or factor > word.high):
-            continue
-        if word.holds(sums.interval.low, sums.interval.high):
-            return element, 0
-        additions = word.high // max(1, largest * factor)
-        if additions >= _FEWEST:
-            return element, additions
-    return "int32", 0
 
 
 # --- on a host --------------------------------------------------------------------------------------------------------
@@ -160,21 +47,24 @@ def list_lines(context: Context, stage: Stage, sums: Sums, read: Read) -> list[s
     entry = _entry(sums)
     _ask_for_lists(context, stage, sums)
     numbers = f"{store.rows // width}, {width}, {store.inner}"
+    chosen = choice_lines(context, stage, sums, read) if can_be_dense(context, sums) else []
     into = f"{context.scratch_pointer(f'list_{sums.name}', const=False)}"
     start = f"{context.scratch_pointer(f'start_{sums.name}', const=False)}"
     bits = entry.removeprefix("uint")
     if store.is_bits:
-        return [f"nn_list_bits{bits}({read.at}, {numbers}, {into}, {start});"]
+        return [f"nn_list_bits{bits}({read.at}, {numbers}, {into}, {start});", *chosen]
     if sums.repeats:
-        return [f"nn_list_counts{bits}({read.at}, {numbers}, {sums.repeats}, {into}, {start});"]
+        return [f"nn_list_counts{bits}({read.at}, {numbers}, {sums.repeats}, {into}, {start});", *chosen]
     found = context.scratch_pointer(f"found_{sums.name}", const=False)
-    return [f"nn_list_{store.element}_{bits}({read.at}, {numbers}, {into}, {found}, {start});"]
+    return [f"nn_list_{store.element}_{bits}({read.at}, {numbers}, {into}, {found}, {start});", *chosen]
 
 
 def _ask_for_lists(context: Context, stage: Stage, sums: Sums) -> None:
     store = sums.source
     context.ask(stage, f"list_{sums.name}", _entry(sums), store.rows * store.inner * (sums.repeats or 1) + 64)
     context.ask(stage, f"start_{sums.name}", "uint32", store.rows + 1)
+    if can_be_dense(context, sums):
+        ask_for_bytes(context, stage, sums)
     if sums.has_values:
         context.ask(stage, f"found_{sums.name}", store.element, store.rows * store.inner + 64)
 
@@ -192,13 +82,14 @@ def listed_sums(context: Context, stage: Stage, sums: Sums, block: int) -> list[
     table = context.tables.add(f"{name}_weight", _blocks(sums, block, blocks), part=sums.part, element="int8")
     _ask_for_lists(context, stage, sums)
     context.ask(stage, f"sums_{name}", sums.element, sums.places * block)
-    return [*_vectors(sums, block), *_add(sums, block), *_flush(sums, block),
+    dense = dense_function(context, sums, block) if can_be_dense(context, sums) else []
+    return [*_vectors(sums, block), *_add(sums, block), *_flush(sums, block), *dense,
             *_slices(context, sums, table, block, blocks)]  # fmt: skip
 
 
 def _vectors(sums: Sums, block: int) -> list[str]:
     """The registers that rows are added in: as wide as the processor has them, and a block is a whole number of."""
-    element, _ = _accumulator(sums)
+    element, _ = accumulator(sums)
     bytes_of, power, upper = _BYTES[element], block & -block, sums.name.upper()
     return [
         f"#define {upper}_LANES (NN_BYTES / {bytes_of} < {power} ? NN_BYTES / {bytes_of} : {power})",
@@ -214,7 +105,7 @@ _BYTES = {"int8": 1, "int16": 2, "int32": 4}
 
 def _add(sums: Sums, block: int) -> list[str]:
     """Rows `from` to `to` - 1 of the list, added (times their value) to `total`."""
-    name, (element, _) = sums.name, _accumulator(sums)
+    name, (element, _) = sums.name, accumulator(sums)
     power, upper = block & -block, sums.name.upper()
     factor = f" * ({element}_t)found[e]" if sums.has_values else ""
     found = f", const nn_{sums.source.element} *restrict found" if sums.has_values else ""
@@ -246,7 +137,7 @@ def _add(sums: Sums, block: int) -> list[str]:
 
 def _flush(sums: Sums, block: int) -> list[str]:
     """What was added in narrow registers goes to the sums, vector by vector: an array of them would leave registers."""
-    name, (element, _), upper = sums.name, _accumulator(sums), sums.name.upper()
+    name, (element, _), upper = sums.name, accumulator(sums), sums.name.upper()
     return [
         f"NN_INLINE void {name}_clear({name}_vector *restrict total)",
         "{",
@@ -273,7 +164,7 @@ def _flush(sums: Sums, block: int) -> list[str]:
 
 def _slices(context: Context, sums: Sums, table: str, block: int, blocks: int) -> list[str]:
     """`<name>_sums`: the sums of steps `first` to `last` - 1 and of one block, all places."""
-    name, (_, flush) = sums.name, _accumulator(sums)
+    name, (_, flush) = sums.name, accumulator(sums)
     size = int(sums.weight.shape[0] * sums.weight.shape[1]) * block
     values = ", found" if sums.has_values else ""
     run = [f"{name}_add(total, rows, list, from, to{values});"]
@@ -297,6 +188,11 @@ def _slices(context: Context, sums: Sums, table: str, block: int, blocks: int) -
     ]
     run = [f"{name}_vector total[{name.upper()}_VECTORS];", f"{name}_clear(total);", *run,
            f"{name}_flush(total, out);"]  # fmt: skip
+    dense = []
+    if can_be_dense(context, sums):
+        skipped = f"if ({context.scratch_pointer(f'dense_{name}')}[0]) continue;"
+        step, dense = [skipped, *step], ["#if defined(NN_DENSE)", "for (int t = first; t < last; t++) {",
+            f"if ({context.scratch_pointer(f'dense_{name}')}[0]) {name}_dense(net, block, t);", "}", "#endif"]  # fmt: skip
     return [
         f"NN_ALONE void {name}_sums({context.net}, int block, int first, int last)",
         "{",
@@ -306,6 +202,7 @@ def _slices(context: Context, sums: Sums, table: str, block: int, blocks: int) -
         f"memset({context.scratch_pointer(f'sums_{name}', const=False)}, 0, {sums.places * block * _BYTES[sums.element]});",
         "}",
         *_over_slices(sums, block, step, run),
+        *dense,
         "}",
         "",
     ]
@@ -375,7 +272,10 @@ def plain_sums(context: Context, sums: Sums, read: Read, block: int) -> list[str
     size = int(sums.weight.shape[0] * sums.weight.shape[1]) * row
     where = f" + (int32_t)block * {size}" if blocks > 1 else ""
     add = _added_row(bits, block, "value" if not sums.source.is_bits else "")
-    body = [f"const nn_{'int8' if bits == 8 else 'uint8'} *row = weight + (int32_t)(({_tap(sums)}) * {sums.source.inner} + c) * {row};", *add]
+    body = [
+        f"const nn_{'int8' if bits == 8 else 'uint8'} *row = weight + (int32_t)(({_tap(sums)}) * {sums.source.inner} + c) * {row};",
+        *add,
+    ]
     return [
         *_signature(context, sums),
         f"const nn_{'int8' if bits == 8 else 'uint8'} *weight = {table}{where};",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from intsnn.arithmetic import Bounds
-from intsnn.graph import IntInput, IntLinear, IntNeuron, IntNode
+from intsnn.graph import IntInput, IntLinear, IntNeuron
 from intsnn.graph.bounds import recurrent_bounds
 from intsnn.native.context import Context
 from intsnn.native.indexed import head_lines
@@ -13,16 +13,8 @@ from intsnn.native.lines import last_store, line_function
 from intsnn.native.relayout import Read, read_as
 from intsnn.native.stages import Stage, read_names
 from intsnn.native.storage import Store
-from intsnn.native.synapses import (
-    Sums,
-    block_size,
-    grouped_sums,
-    list_lines,
-    listed_sums,
-    plain_sums,
-    sum_element,
-    sums_of,
-)
+from intsnn.native.sums import Sums, sums_of
+from intsnn.native.synapses import block_size, grouped_sums, list_lines, listed_sums, plain_sums, sum_element
 from intsnn.native.text import loop
 
 _PIECE = 256  # values of a row that a stage without a synapse takes at a time

@@ -10,7 +10,7 @@ void *memset(void *place, int value, size_t size);
 /* Plain C11. Compilers that know GCC's attributes are told more; nothing depends on it. */
 #if defined(__GNUC__)
 #define NN_INLINE static inline __attribute__((always_inline, unused))
-#define NN_SHARED static __attribute__((unused))
+#define NN_SHARED static __attribute__((noinline, unused))
 #if defined(__clang__)
 #define NN_ALONE static __attribute__((noinline))
 #else /* GCC 12 took a stage whose stores it had vectorized for one without effect, and left out the call */
@@ -42,3 +42,13 @@ NN_INLINE int32_t nn_half_even(int32_t a, int32_t level)
     const int32_t quotient = a / level, rest = a - quotient * level;
     return quotient + (rest > level - rest || (rest == level - rest && quotient % 2 != 0));
 }
+
+/* A piece of a row to the places that it has in row-major order */
+#define NN_TRACE(name, to_type, from_type)                                                                       \
+    NN_SHARED void nn_trace_##name(to_type *to, const from_type *from, int n, int stride)                        \
+    {                                                                                                            \
+        for (int i = 0; i < n; i++) to[(size_t)i * (size_t)stride] = from[i];                                    \
+    }
+NN_TRACE(uint8, uint8_t, uint8_t)
+NN_TRACE(int8, int32_t, nn_int8)
+NN_TRACE(int16, int32_t, nn_int16)

@@ -141,3 +141,7 @@ NN_LIST_VALUES(int32, 32)
 #else
 #define NN_VISIBLE __attribute__((visibility("default")))
 #endif
+
+#if defined(__AVX512VNNI__) && defined(__AVX512BW__)
+#define NN_DENSE
+#endif
