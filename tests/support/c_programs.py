@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
 import shutil
 import subprocess
 import sys
@@ -40,8 +39,6 @@ def compilations() -> tuple[Compilation, ...]:
         Compilation(f"zig {level}", (*ZIG, level, "-fsanitize=undefined", "-fsanitize-trap=undefined"))
         for level in ("-O0", "-O3")
     ]
-    if platform.machine() in ("x86_64", "AMD64") and sys.platform == "linux":
-        found.append(Compilation("zig 32-bit", (*ZIG, "-O2", "-target", "x86-linux-musl")))
     if gcc := shutil.which("gcc"):
         sanitized = ("-fsanitize=undefined,address", "-fno-sanitize-recover=all")
         found += [Compilation(f"gcc {level}", (gcc, level, *sanitized)) for level in ("-O0", "-O3")]

@@ -18,7 +18,9 @@ from intsnn.native.sums import Sums, accumulator
 from intsnn.native.text import loop
 
 _LANES = 16  # sums of 32 bits in a register
-_SHARE = {"int8": 55, "int16": 22, "int32": 12}  # percent of inputs listed from which dense is faster (native_speed.md)
+# Percent of the inputs listed from which this form is faster, by the accumulators and the block of the lists: where the
+# two lines of docs/results/native_speed.md cross
+_WIDE_BLOCK, _SHARES = 128, {"int8": (42, 72), "int16": (26, 33), "int32": (12, 12)}
 
 
 def can_be_dense(context: Context, sums: Sums) -> bool:
@@ -33,11 +35,11 @@ def ask_for_bytes(context: Context, stage: Stage, sums: Sums) -> None:
     context.ask(stage, f"bytes_{sums.name}", "uint8", _padded_bytes(sums))
 
 
-def choice_lines(context: Context, stage: Stage, sums: Sums, read: Read) -> list[str]:
+def choice_lines(context: Context, stage: Stage, sums: Sums, read: Read, block: int) -> list[str]:
     """The C that chooses at step t from what was listed, and lays out the bytes where it chose this form."""
     name, store = sums.name, sums.source
     ask_for_bytes(context, stage, sums)
-    share = _SHARE[accumulator(sums)[0]]
+    share = _SHARES[accumulator(sums)[0]][block >= _WIDE_BLOCK]
     count = f"{context.scratch_pointer(f'start_{name}')}[{store.rows}]"
     into = context.scratch_pointer(f"bytes_{name}", const=False)
     row = "".join(

@@ -105,6 +105,7 @@ def _stage_for(node: IntNode, found: list[Stage], stage_of: Mapping[str, Stage],
     if isinstance(node, IntRequant | IntNeuron | IntAdd | IntMultiply) and is_value_by_value(node, stored):
         last = max((stage_of[name] for name in node.inputs), key=lambda stage: stage.index)
         fits = last.head is None or last.synapse is not None
+        fits = fits and stored[node.name].order == stored[last.nodes[0].name].order
         if fits and not (last.recurrent and isinstance(node, IntRecurrentNeuron)):
             last.tail.append(node)
             return last

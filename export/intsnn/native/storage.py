@@ -28,6 +28,7 @@ from intsnn.graph import (
     IntNode,
     IntPool,
     IntReadout,
+    IntRecurrentNeuron,
     IntRequant,
     IntReshape,
     IntSlice,
@@ -133,7 +134,7 @@ def _order(graph: IntGraph, node: IntNode, found: Mapping[str, Store]) -> Order:
     if len(node.shape) == 1:
         return "last"
     match node:
-        case IntConv() | IntConvTranspose() | IntPool():
+        case IntConv() | IntConvTranspose() | IntPool() | IntRecurrentNeuron():  # on a map it is a convolution too
             return "last"
         case IntLinear() | IntMatMul():
             return "first"
@@ -151,7 +152,7 @@ def _liked(graph: IntGraph, name: str) -> Order:
     """What the first reader that has a wish wants; channels last where none has."""
     for reader in graph.readers(name):
         match reader:
-            case IntConv() | IntConvTranspose() | IntPool() | IntFlatten():
+            case IntConv() | IntConvTranspose() | IntPool() | IntRecurrentNeuron() | IntFlatten():
                 return "last"
             case IntLinear() | IntMatMul():
                 return "first"

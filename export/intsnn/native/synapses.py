@@ -28,10 +28,11 @@ def sum_element(context: Context, sums: Sums) -> str:
 def block_size(context: Context, sums: Sequence[Sums]) -> int:
     """Output channels that are summed at a time: whole words of bits where there are several blocks."""
     outputs = sums[0].outputs
-    if any(each.groups > 1 for each in sums):
-        return outputs
+    whole = any(each.groups > 1 for each in sums)
     if not context.target.has_lists:
-        return outputs if outputs <= 64 else 64
+        return outputs if whole or outputs <= 64 else 64
+    if whole:
+        return -(-outputs // 16) * 16
     largest = min(128 if accumulator(each)[0] != "int32" and each.source.inner <= 256 else 64 for each in sums)
     if outputs <= largest:
         return -(-outputs // 16) * 16
@@ -41,13 +42,13 @@ def block_size(context: Context, sums: Sequence[Sums]) -> int:
 # --- on a host --------------------------------------------------------------------------------------------------------
 
 
-def list_lines(context: Context, stage: Stage, sums: Sums, read: Read) -> list[str]:
+def list_lines(context: Context, stage: Stage, sums: Sums, read: Read, block: int) -> list[str]:
     """The C that lists what is not 0 of a tensor at step t; a small count stands as often as it says."""
     store, width = sums.source, sums.axes[-1].size
     entry = _entry(sums)
     _ask_for_lists(context, stage, sums)
     numbers = f"{store.rows // width}, {width}, {store.inner}"
-    chosen = choice_lines(context, stage, sums, read) if can_be_dense(context, sums) else []
+    chosen = choice_lines(context, stage, sums, read, block) if can_be_dense(context, sums) else []
     into = f"{context.scratch_pointer(f'list_{sums.name}', const=False)}"
     start = f"{context.scratch_pointer(f'start_{sums.name}', const=False)}"
     bits = entry.removeprefix("uint")

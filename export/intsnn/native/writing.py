@@ -102,9 +102,9 @@ class _Synapse:
         """Whether its input is listed."""
         return context.target.has_lists and self.sums.groups == 1
 
-    def before(self, context: Context, stage: Stage) -> list[str]:
+    def before(self, context: Context, stage: Stage, block: int) -> list[str]:
         """What must be done at step t before its sums."""
-        return [*self.turned, *(list_lines(context, stage, self.sums, self.read) if self.listed(context) else [])]
+        return [*self.turned, *(list_lines(context, stage, self.sums, self.read, block) if self.listed(context) else [])]
 
     def functions(self, context: Context, stage: Stage, block: int) -> list[str]:
         """Its C functions."""
@@ -128,7 +128,7 @@ class _Synapse:
 def _synaptic_steps(context: Context, stage: Stage, synapse: _Synapse, turned: list[str], block: int) -> list[str]:
     """All steps of a block of channels, then the next block."""
     sums, blocks = synapse.sums, -(-synapse.sums.outputs // block)
-    before = synapse.before(context, stage)
+    before = synapse.before(context, stage, block)
     if synapse.once and synapse.listed(context):
         before = ["if (net->from[t] == t) {", *before, "}"]
     filled = []
@@ -165,7 +165,7 @@ def _recurrent_steps(
     kept = f"net->last_{context.id(node)}"
     return [
         *context.steps(),
-        *(each for part in parts for each in part.before(context, stage)),
+        *(each for part in parts for each in part.before(context, stage, block)),
         *turned,
         loop("block", blocks),
         *filled,

@@ -191,6 +191,32 @@ def test_interrupt_while_a_stage_writes_leaves_nothing_behind(run: RunDirectory)
     assert list(run.path.iterdir()) == [] and run.record(Stage.TRAIN) is None
 
 
+def write_c(run: RunDirectory, **files: str) -> None:
+    started = run.start(Stage.EXPORT, Origin((), {}, "name: tiny\n", "mdcompress export", 0))
+    with started.writing(measured={}, summary="") as folder:
+        (folder / "model.onnx").write_text("model")
+        (folder / "c").mkdir()
+        for name, text in files.items():
+            (folder / "c" / name).write_text(text)
+
+
+def test_folder_takes_the_place_of_the_one_before_with_all_in_it(run: RunDirectory) -> None:
+    write_c(run, one="1", two="2")
+    (run.file("c") / "built").write_text("by hand")
+    write_c(run, one="new", three="3")
+    assert {path.name: path.read_text() for path in run.file("c").iterdir()} == {"one": "new", "three": "3"}
+    record = run.record(Stage.EXPORT)
+    assert record is not None and set(record.outputs) == {"model.onnx", "c/one", "c/three"}
+    assert not list(run.path.glob(".*"))
+
+
+def test_file_of_a_folder_that_was_edited_makes_the_stage_stale(run: RunDirectory) -> None:
+    write_c(run, one="1")
+    assert run.stale(Stage.EXPORT, {}) == ()
+    (run.file("c") / "one").write_text("other")
+    assert run.stale(Stage.EXPORT, {}) == (f"{run.file('c') / 'one'} is not what `export` wrote",)
+
+
 def test_change_of_an_input_while_the_stage_works_makes_it_stale(run: RunDirectory) -> None:
     finish(run, Stage.TRAIN, {TEACHER: "weights"})
     started = run.start(Stage.QUANTIZE, Origin((run.file(TEACHER),), {}, "", "", 0))
