@@ -40,6 +40,7 @@ from intsnn.arithmetic import IntArray
 from intsnn.graph import IntConv
 from intsnn.native import NativeSession
 from intsnn.native.compiler import find_compiler
+from intsnn.native.session import Form
 from intsnn.onnx.file import build_model
 from intsnn.onnx.runtime import open_session
 from mdcompress import zoo
@@ -57,6 +58,7 @@ SWEPT_SAMPLES = 4
 NATIVE, ONNX, COMPILED = "native", "onnxruntime", "torch.compile"
 Words = npt.NDArray[np.integer]
 Part = Literal["networks", "layers", "digits"]
+FORMS: tuple[Form, ...] = ("events", "dense", "auto")
 PARTS: tuple[Part, ...] = ("networks", "layers", "digits")
 
 
@@ -236,7 +238,7 @@ def layers_section(*, rounds: int) -> str:
 def _layer_row(layer: Layer, rate: float, *, rounds: int) -> list[str]:
     graph, x = layer_graph(layer), driven(layer, rate, samples=SWEPT_SAMPLES)
     _say(f"{layer.name}: {rate:.0%}")
-    sessions = {kind: intsnn.compile(graph, threads=1, synapse=kind) for kind in ("events", "dense", "auto")}
+    sessions = {kind: intsnn.compile(graph, threads=1, synapses=kind) for kind in FORMS}
     expected = intsnn.run_onnx(graph, x).output
     for kind, session in sessions.items():
         assert np.array_equal(session.answer(x), expected), f"{layer.name} at {rate}: {kind} differs"
@@ -245,7 +247,7 @@ def _layer_row(layer: Layer, rate: float, *, rounds: int) -> list[str]:
     better = min((found["events"], found["dense"]), key=lambda timing: timing.median)
     ratio = times_as_fast(better, found["auto"])
     speed = layer.additions(x.astype(np.int64)) / found["auto"].median / 1e9
-    shown = [_ms(found[kind].median) for kind in ("events", "dense", "auto")]
+    shown = [_ms(found[kind].median) for kind in FORMS]
     return [f"{rate:.0%}", *shown, str(ratio), f"{speed:.1f}", _ms(found["torch"].median)]
 
 
