@@ -13,6 +13,7 @@ from mdcompress.cli.options import (
     AnalogOption,
     Selection,
     compute_options,
+    engine_option,
     example,
     hardware_option,
     output_options,
@@ -23,6 +24,7 @@ from mdcompress.pipeline.workspace import Compute
 
 if TYPE_CHECKING:
     from intsnn.analog.spec import ColumnGains
+    from intsnn.engines import EngineChoice
 
 
 @click.command(
@@ -63,6 +65,7 @@ if TYPE_CHECKING:
     type=click.Choice(["none", "calibrated"]),
     help="A digital gain for each column, fitted on training samples; without it as the description has it.",
 )
+@engine_option("What runs the exact network")
 @output_options
 def command(
     model: Path | None,
@@ -74,6 +77,7 @@ def command(
     chips: int,
     samples: int,
     column_gains: ColumnGains | None,
+    engine: EngineChoice,
     console: Console,
 ) -> None:
     """Measure accuracy against the noise of analog crossbars.
@@ -82,10 +86,10 @@ def command(
     exact. With a MODEL.onnx the inputs are those of the golden.npz beside it, and agreement with the exact network is
     measured.
     """
-    choice = NoiseChoice(hardware, description, noise, chips, samples, column_gains)
+    choice = NoiseChoice(hardware, description, noise, chips, samples, column_gains, engine)
     if model is None:
         console.show(analog(open_workspace(selection, console=console, compute=compute), choice))
     elif selection != Selection():
         raise click.UsageError("either MODEL.onnx or a run (--recipe, --run, --set) is measured; give one of them")
     else:
-        console.show(analog_file(model, choice))
+        console.show(analog_file(model, choice, note=console.note))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,12 +13,16 @@ from mdcompress.cli.opening import beside, open_workspace
 from mdcompress.cli.options import (
     Selection,
     compute_options,
+    engine_option,
     example,
     min_accuracy_option,
     output_options,
     selection_options,
 )
 from mdcompress.pipeline.workspace import Compute
+
+if TYPE_CHECKING:
+    from intsnn.engines import EngineChoice
 
 
 @click.command(
@@ -31,10 +36,16 @@ from mdcompress.pipeline.workspace import Compute
 @click.argument("file", metavar="[FILE]", required=False, type=click.Path(path_type=Path))
 @selection_options
 @compute_options
+@engine_option("What runs a model.onnx")
 @min_accuracy_option
 @output_options
 def command(
-    file: Path | None, selection: Selection, compute: Compute, min_accuracy: float | None, console: Console
+    file: Path | None,
+    selection: Selection,
+    compute: Compute,
+    engine: EngineChoice,
+    min_accuracy: float | None,
+    console: Console,
 ) -> None:
     """Evaluate a student, float weights or a model.onnx.
 
@@ -44,6 +55,6 @@ def command(
     """
     from mdcompress.pipeline.evaluating import evaluate
 
-    evaluated = evaluate(open_workspace(beside(file, selection), console=console, compute=compute), file)
+    evaluated = evaluate(open_workspace(beside(file, selection), console=console, compute=compute), file, engine=engine)
     console.show(evaluated.report)
     require_accuracy(evaluated.accuracy, min_accuracy)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 import click
 
@@ -10,13 +10,24 @@ from intsnn.errors import UsageError
 from mdcompress.cli.byte_sizes import byte_size
 from mdcompress.cli.console import Console
 from mdcompress.cli.opening import open_workspace
-from mdcompress.cli.options import Selection, compute_options, example, force_option, output_options, selection_options
+from mdcompress.cli.options import (
+    Selection,
+    compute_options,
+    engine_option,
+    example,
+    force_option,
+    output_options,
+    selection_options,
+)
 from mdcompress.pipeline.c_export import ANY_C, CForm
 from mdcompress.pipeline.exporting import ExportFormat, export
 from mdcompress.pipeline.report import written
 from mdcompress.pipeline.workspace import Compute
 from mdcompress.recipe.nir import ReaderReset, ReaderStep
 from mdcompress.runs import Overwrite
+
+if TYPE_CHECKING:
+    from intsnn.engines import EngineChoice
 
 
 @click.command(
@@ -54,6 +65,7 @@ from mdcompress.runs import Overwrite
     "--max-flash", callback=byte_size, metavar="BYTES", help="Exit with 3 if the C takes more, for example 64KiB."
 )
 @click.option("--max-ram", callback=byte_size, metavar="BYTES", help="The same of RAM: state and stack.")
+@engine_option("What activity is measured with")
 @force_option
 @output_options
 def command(
@@ -66,13 +78,14 @@ def command(
     name: str | None,
     max_flash: int | None,
     max_ram: int | None,
+    engine: EngineChoice,
     overwrite: Overwrite,
     console: Console,
 ) -> None:
     """Export the newest student as integer ONNX.
 
-    Parity is measured on every export: student, integer interpreter and onnxruntime are compared on every spike and
-    membrane. Exit code 3 and no file if they differ.
+    Parity is measured on every export: student, integer interpreter, onnxruntime and, where there is a C compiler, the
+    network as native code are compared on every spike and membrane. Exit code 3 and no file if they differ.
     """
     if (nir_step or nir_reset) and ExportFormat(form) is not ExportFormat.NIR:
         raise UsageError(
@@ -91,6 +104,7 @@ def command(
         nir_step=nir_step or "euler",
         nir_reset=nir_reset or "hard",
         c_form=c_form,
+        engine=engine,
     )
     console.show(report)
     console.note(written(report.paths))

@@ -21,6 +21,7 @@ Callback = Callable[..., None]
 Decorator = Callable[[Callback], Callback]
 
 
+ENGINES = ("auto", "native", "onnxruntime", "interpreter")  # those of intsnn.engines, which --help need not load
 QUIET_HELP = "Print only the paths of the result; of `eval` only the accuracy, from 0 to 1."
 
 
@@ -167,6 +168,17 @@ def hardware_option(callback: Callback) -> Callback:
         show_default=True,
         help="A shipped hardware description's name, or the path of one's own.",
     )(callback)
+
+
+def engine_option(what: str) -> Decorator:
+    """--engine; `what` it does, as its help begins."""
+    return click.option(
+        "--engine",
+        type=click.Choice(ENGINES),
+        default=ENGINES[0],
+        show_default=True,
+        help=f"{what}; all give the same values. native: C compiled for this machine. auto: the soonest done.",
+    )
 
 
 def min_accuracy_option(callback: Callback) -> Callback:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from intsnn.analog.accuracy import AccuracySweep, Samples, Spread
     from intsnn.analog.spec import AnalogSpec, ColumnGains
+    from intsnn.engines import EngineChoice, Session
     from intsnn.graph import IntGraph
     from intsnn.hardware import HardwareSpec
     from mdcompress.data import Batches
@@ -35,7 +36,7 @@ CALIBRATION_SAMPLES = 32
 class NoiseChoice:
     """The chips to try: names or files of the descriptions, sizes of the noise, seeds 0 .. chips - 1, test samples.
 
-    column_gains: instead of those of the analog description; None: as it has them.
+    column_gains: instead of those of the analog description; None: as it has them. engine: what runs the exact network.
     """
 
     hardware: str
@@ -44,6 +45,7 @@ class NoiseChoice:
     chips: int
     samples: int
     column_gains: ColumnGains | None = None
+    engine: EngineChoice = "auto"
 
 
 def analog(workspace: Workspace, choice: NoiseChoice) -> Report:
@@ -57,14 +59,15 @@ def analog(workspace: Workspace, choice: NoiseChoice) -> Report:
     if spec.needs_calibration:
         calibration = _samples(graph, splits.train.first(CALIBRATION_SAMPLES, seed=seed), CALIBRATION_SAMPLES).x
     samples = _samples(graph, splits.test.first(wanted, seed=seed), wanted)
-    return _swept(model, graph, samples, (hardware, spec), choice=choice, calibration=calibration)
+    exact = _exact_session(graph, choice, samples, workspace.note_once)
+    return _swept(model, exact, samples, (hardware, spec), choice=choice, calibration=calibration)
 
 
-def analog_file(model: Path, choice: NoiseChoice) -> Report:
+def analog_file(model: Path, choice: NoiseChoice, *, note: Callable[[str], None]) -> Report:
     """Agreement of any model.onnx with the exact network, on the inputs of the golden.npz beside it.
 
     There are no labels in a golden.npz. Where the description asks for a calibration, the first half of its samples
-    serves for it and the second is judged.
+    serves for it and the second is judged. `note`: is told what a user should hear by the way.
     """
     from intsnn.analog.accuracy import Samples
     from intsnn.execution.golden import read_golden
@@ -82,7 +85,19 @@ def analog_file(model: Path, choice: NoiseChoice) -> Report:
             )
         calibration, x = x[:, :half], x[:, half:]
     samples = Samples(x[:, : choice.samples])
-    return _swept(model, graph, samples, (hardware, spec), choice=choice, calibration=calibration)
+    exact = _exact_session(graph, choice, samples, note)
+    return _swept(model, exact, samples, (hardware, spec), choice=choice, calibration=calibration)
+
+
+def _exact_session(graph: IntGraph, choice: NoiseChoice, samples: Samples, note: Callable[[str], None]) -> Session:
+    """What gives the exact network's answers."""
+    from intsnn.engines import Work, open_engine
+
+    steps, count, *_ = samples.x.shape
+    opened = open_engine(graph, choice.engine, work=Work(samples=count, time_steps=steps))
+    for sentence in opened.notes:
+        note(sentence)
+    return opened.session
 
 
 def _descriptions(choice: NoiseChoice) -> tuple[HardwareSpec, AnalogSpec]:
@@ -113,7 +128,7 @@ def _samples(graph: IntGraph, batches: Batches, most: int) -> Samples:
 
 def _swept(
     model: Path,
-    graph: IntGraph,
+    exact: Session,
     samples: Samples,
     descriptions: tuple[HardwareSpec, AnalogSpec],
     *,
@@ -124,8 +139,8 @@ def _swept(
 
     hardware, spec = descriptions
     found = sweep_noise(
-        graph, hardware, spec=spec, samples=samples, noise=choice.noise, seeds=range(choice.chips),
-        calibration=calibration,
+        exact.graph, hardware, spec=spec, samples=samples, noise=choice.noise, seeds=range(choice.chips),
+        calibration=calibration, exact=exact,
     )  # fmt: skip
     document: Mapping[str, JsonValue] = json.loads(found.to_json())
     return Report(_text(model, found), {"file": str(model), **document}, (model,))

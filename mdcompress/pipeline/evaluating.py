@@ -20,8 +20,8 @@ from mdcompress.runs.manifest import require_as_written
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from intsnn.engines import EngineChoice, Session
     from intsnn.graph import IntInput
-    from intsnn.onnx.runtime import OnnxSession
     from mdcompress.data import Batches
     from mdcompress.evaluation import Metrics
 
@@ -34,11 +34,11 @@ class Evaluated:
     accuracy: float
 
 
-def evaluate(workspace: Workspace, file: Path | None) -> Evaluated:
+def evaluate(workspace: Workspace, file: Path | None, *, engine: EngineChoice = "auto") -> Evaluated:
     """Evaluate a student, a float network's weights or a model.onnx on the recipe's test split.
 
     Without `file` it is the run's newest student. A `.safetensors` says itself which of the two it is; weights are
-    those of the recipe's network, which runs at each T of `teacher.time_steps`.
+    those of the recipe's network, which runs at each T of `teacher.time_steps`. `engine`: what runs a model.onnx.
     """
     path = file or workspace.newest_student()
     if path.is_dir():
@@ -54,7 +54,7 @@ def evaluate(workspace: Workspace, file: Path | None) -> Evaluated:
 
     match path.suffix:
         case ".onnx":
-            return _evaluate_model(workspace, path)
+            return _evaluate_model(workspace, path, engine)
         case ".safetensors" if holds_student(path):
             return _evaluate_student(workspace, path)
         case suffix if suffix in WEIGHT_SUFFIXES:
@@ -109,11 +109,15 @@ def _evaluated(path: Path, fewer: Mapping[int, float], metrics: Metrics) -> Eval
     return Evaluated(Report(text, document, (path,), metrics.accuracy), metrics.accuracy)
 
 
-def _evaluate_model(workspace: Workspace, path: Path) -> Evaluated:
-    from intsnn.onnx.runtime import open_session
+def _evaluate_model(workspace: Workspace, path: Path, engine: EngineChoice) -> Evaluated:
+    from intsnn.engines import Work, open_engine
 
-    session, test = open_session(path), load_splits(workspace).test
-    scores = [_score(session, test, steps) for steps in workspace.recipe.student_step_counts]
+    test, counts = load_splits(workspace).test, workspace.recipe.student_step_counts
+    work = Work(samples=len(test) * workspace.recipe.data.batch_size, time_steps=sum(counts))
+    opened = open_engine(path, engine, work=work)
+    for note in opened.notes:
+        workspace.note_once(note)
+    scores = [_score(opened.session, test, steps) for steps in counts]
     accuracies = {each.time_steps: each.correct / each.samples for each in scores}
     samples, time_steps = scores[-1].samples, scores[-1].time_steps
     accuracy = accuracies[time_steps]
@@ -131,7 +135,7 @@ class _Score(NamedTuple):
     time_steps: int
 
 
-def _score(session: OnnxSession, batches: Batches, steps: int) -> _Score:
+def _score(session: Session, batches: Batches, steps: int) -> _Score:
     """A model.onnx on the first `steps` steps of each sample."""
     correct = samples = time_steps = 0
     for x, y in batches:

@@ -20,6 +20,7 @@ from mdcompress.runs import ACTIVITY_FILE, C_FOLDER, GOLDEN_FILE, MODEL_FILE, NI
 from mdcompress.runs.manifest import Stage
 
 if TYPE_CHECKING:
+    from intsnn.engines import EngineChoice, Session, Work
     from intsnn.graph import IntGraph
 
 DEFAULT_SAMPLES = 64
@@ -41,8 +42,9 @@ def export(
     nir_step: ReaderStep = "euler",
     nir_reset: ReaderReset = "hard",
     c_form: CForm = ANY_C,
+    engine: EngineChoice = "auto",
 ) -> Report:
-    """Lower the newest student to integers, compare it with interpreter and onnxruntime, and write it.
+    """Lower the newest student to integers, compare it with interpreter, onnxruntime and C, and write it.
 
     Args:
         workspace: the run.
@@ -51,16 +53,20 @@ def export(
         nir_step: how the reader of model.nir discretizes (`to_nir`).
         nir_reset: what it does at a spike.
         c_form: how the C is named, and what it may take.
+        engine: what activity is measured with. With `auto` and `native` the graph as C is the fourth witness of parity;
+            `auto` says where no compiler is there to make it.
 
     Raises:
         ParityError: the witnesses differ; the first difference is named.
         ExportError: NIR cannot hold the graph; nothing is written then.
         MemoryLimitError: the C takes more than it may; nothing is written then.
+        CompilerError: `native` is asked for and there is no C compiler, or the compiler fails.
     """
     workspace.require_one_student()
     workspace.refuse_to_overwrite(Stage.EXPORT)
     newest = workspace.newest_student()
     from intsnn.activity import measure, write_activity
+    from intsnn.engines import Work
     from intsnn.execution.golden import write_golden
     from intsnn.execution.parity import require_equal
     from intsnn.onnx.file import write_onnx
@@ -73,10 +79,11 @@ def export(
     x = x[: workspace.recipe.student_time_steps]
     graph = lower(student)
     as_nir = _as_nir(graph, nir_step, nir_reset) if form is ExportFormat.NIR else None
-    parity = verify_graph(student, graph, x)
+    native = _native(workspace, graph, engine, Work(samples=x.shape[1], time_steps=len(x)))
+    parity = verify_graph(student, graph, x, native=native)
     require_equal(parity)
     integers = student.quantize_input(x).numpy()
-    activity, keeps_steps = measure(graph, [integers]), graph.output.mode == "steps"
+    activity, keeps_steps = measure(graph, [integers], engine=native or engine), graph.output.mode == "steps"
     as_c = None
     if form is ExportFormat.C:
         as_c = c_package(graph, integers, activity=activity, name=workspace.recipe.name, form=c_form)
@@ -98,7 +105,7 @@ def export(
     }
     with started.writing(measured=measured, summary=summary) as folder:
         write_onnx(graph, folder / MODEL_FILE)
-        write_golden(graph, folder / GOLDEN_FILE, x=integers)
+        write_golden(graph, folder / GOLDEN_FILE, x=integers, trace=None if native is None else native.run(integers))
         write_activity(activity, folder / ACTIVITY_FILE)
         if as_nir is not None:
             (folder / NIR_FILE).write_bytes(as_nir)
@@ -112,6 +119,20 @@ def export(
     more = [*([] if as_nir is None else [nir_file]), *(c_folder / name for name in (as_c.files if as_c else ()))]
     report = workspace.report(Stage.EXPORT)
     return replace(report, paths=(*report.paths, *more))
+
+
+def _native(workspace: Workspace, graph: IntGraph, engine: EngineChoice, work: Work) -> Session | None:
+    """The graph as C: the fourth witness. None where another engine is asked for, or nothing can compile it."""
+    from intsnn.engines import open_engine, open_native
+
+    if engine == "native":
+        return open_engine(graph, engine, work=work).session
+    if engine != "auto":
+        return None
+    found = open_native(graph, work=work)
+    for note in found.notes:
+        workspace.note_once(note)
+    return found.session
 
 
 def _as_nir(graph: IntGraph, step: ReaderStep, reset: ReaderReset) -> bytes:

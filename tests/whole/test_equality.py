@@ -1,4 +1,4 @@
-"""The product: student = interpreter = onnxruntime, on networks and policies that nobody picked."""
+"""The product: student = interpreter = onnxruntime = native, on networks and policies that nobody picked."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ def test_the_python_example_runs_and_prints_what_the_page_says(
     printed = capsys.readouterr().out
     assert printed.startswith("the weights are 'state_dict' of the file; 'module.' taken off before their names")
     assert all(" ".join(row) in printed for row in findings())
-    assert "student = interpreter = onnxruntime on 16 samples x 4 steps" in printed
+    assert "student = interpreter = onnxruntime = native on 16 samples x 4 steps" in printed
     del folder
 
 

@@ -13,7 +13,7 @@ from tests.support.paths import ROOT
 
 @pytest.mark.slow
 def test_the_first_command_prints_accuracies_parity_and_hardware(main_run: MainRun) -> None:
-    for word in ("teacher", "quantized", "distilled", "student = interpreter = onnxruntime", "EDAP"):
+    for word in ("teacher", "quantized", "distilled", "student = interpreter = onnxruntime = native", "EDAP"):
         assert word in main_run.stdout
     accuracies = [float(value) for value in re.findall(r"([\d.]+) % \|", main_run.stdout)]
     assert len(accuracies) == 3 and min(accuracies) > 90

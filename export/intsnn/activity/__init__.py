@@ -7,9 +7,9 @@ from intsnn.activity.activity import (
     SynapseActivity,
     assume,
     first_steps,
-    measure,
 )
 from intsnn.activity.file import ACTIVITY_SCHEMA, read_activity, write_activity
+from intsnn.activity.measuring import measure
 
 __all__ = [
     "ACTIVITY_SCHEMA",

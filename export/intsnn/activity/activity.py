@@ -19,26 +19,23 @@ are the pairs it multiplies of which neither is 0: sum_{n,d,m} [a_nd != 0] [b_dm
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
 from intsnn.activity.assumption import expected_counts, operand_sizes
-from intsnn.activity.occupancy import Cut, Occupancy, Steps, count_occupancy, input_uses, sharing, usual_cuts
-from intsnn.arithmetic import IntArray, is_number, word_bits
-from intsnn.errors import HardwareError, InputError, UsageError
-from intsnn.execution.interpreter import Evaluation, checked_input, evaluate
-from intsnn.graph import IntGraph, IntMatMul, IntRecurrentNeuron, Synapse
+from intsnn.activity.occupancy import Cut, FloatArray, Occupancy, Steps
+from intsnn.arithmetic import is_number, word_bits
+from intsnn.errors import HardwareError, UsageError
+from intsnn.graph import IntGraph, IntMatMul, IntRecurrentNeuron
 from intsnn.graph.bounds import read_bounds
 from intsnn.graph.fingerprint import fingerprint
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-FloatArray = npt.NDArray[np.float64]
 PartT = TypeVar("PartT", bound="DataclassInstance")
 _COUNTS = 4  # lists of counts of a synapse before its occupancies
 
@@ -131,39 +128,6 @@ class Activity:
         raise HardwareError(f"the activity has no matrix product {name!r}", hints=["measure it again on this graph"])
 
 
-def measure(graph: IntGraph, batches: Iterable[npt.ArrayLike], *, cuts: Iterable[Cut] = ()) -> Activity:
-    """Run the interpreter on batches [T, N, *input shape] of integers and count.
-
-    Args:
-        graph: the network.
-        batches: its inputs.
-        cuts: ways of cutting rows to count idle arrays of, besides the usual ones (each where a layer allows it).
-
-    Returns:
-        Spikes and values per node and step, mean per sample.
-
-    Raises:
-        InputError: there is no batch, or T differs between batches.
-    """
-    widths = {name: word_bits(interval) for name, interval in read_bounds(graph).items()}
-    counted = {node.name: _cuts(node, tuple(cuts)) for node in graph.all_synapses}
-    totals: dict[str, FloatArray] = {}
-    time_steps = samples = 0
-    for batch in batches:
-        array = checked_input(graph, batch)
-        if samples and len(array) != time_steps:
-            raise InputError(f"every batch must have the same number of steps (got {time_steps} and {len(array)})")
-        time_steps, samples = len(array), samples + array.shape[1]
-        for name, counts in (pair for step in evaluate(graph, array) for pair in _counted(step, widths, counted)):
-            totals[name] = totals.get(name, 0.0) + counts
-    if samples == 0:
-        raise InputError(
-            "the activity needs at least one batch (got none)", hints=["give batches of shape [T, N, ...]"]
-        )
-    means = {name: counts / samples for name, counts in totals.items()}
-    return _activity(graph, means, counted, source="measured", samples=samples, time_steps=time_steps)
-
-
 def first_steps(activity: Activity, time_steps: int) -> Activity:
     """The activity of the first steps only: what a run of fewer steps does, since no step knows how many follow.
 
@@ -222,10 +186,10 @@ def assume(graph: IntGraph, *, rate: float, time_steps: int) -> Activity:
         means[name] = np.repeat(expected[:, None], time_steps, axis=1)
     for recurrent in graph.of_type(IntRecurrentNeuron):
         means[recurrent.recurrent_synapse.name][:, 0] = 0  # nothing has fired before the first step
-    return _activity(graph, means, {}, source="assumed", samples=0, time_steps=time_steps)
+    return activity_of(graph, means, {}, source="assumed", samples=0, time_steps=time_steps)
 
 
-def _activity(
+def activity_of(
     graph: IntGraph,
     means: Mapping[str, FloatArray],
     cuts: Mapping[str, Sequence[Cut]],
@@ -272,47 +236,3 @@ def _three(counts: Sequence[Steps]) -> tuple[Steps, Steps, Steps]:
 
 def _occupancies(cuts: Sequence[Cut], counts: Sequence[Steps]) -> tuple[Occupancy, ...]:
     return tuple(Occupancy(cut, *counts[3 * index : 3 * index + 3]) for index, cut in enumerate(cuts))
-
-
-def _cuts(node: Synapse, more: tuple[Cut, ...]) -> tuple[Cut, ...]:
-    """The usual cuts of a layer, and those of `more` that it can have."""
-    groups, per_group, kernel = sharing(node)
-    heights = {"kernel_split": per_group, "im2col": per_group * kernel}
-    fitting = (
-        cut
-        for cut in more
-        if cut.rows <= heights[cut.mapping]
-        and cut.groups <= groups
-        and (cut.groups == 1 or cut.rows == heights[cut.mapping])
-    )
-    return tuple(dict.fromkeys((*usual_cuts(node), *fitting)))
-
-
-def _counted(
-    step: Evaluation, widths: Mapping[str, int], cuts: Mapping[str, Sequence[Cut]]
-) -> Iterator[tuple[str, FloatArray]]:
-    """What one node of a batch counts, under its own name or that of its synapse."""
-    if step.spikes is not None:
-        yield step.node.name, _per_step(step.spikes)[None]
-    if step.weight_layer is not None:
-        node, x = step.weight_layer
-        occupied = count_occupancy(node, x, bits=widths[node.name], cuts=cuts[node.name])
-        yield node.name, np.concatenate([_measured_counts(node, x, widths[node.name]), occupied.reshape(-1, len(x))])
-    if isinstance(step.node, IntMatMul):
-        left, right = (x != 0 for x in step.inputs)
-        pairs = left.sum(axis=-2) * right.sum(axis=-1)  # of each head and inner index d
-        yield step.node.name, np.stack([_per_step(part) for part in (left, right, pairs)])
-
-
-def _per_step(x: npt.NDArray[np.int64] | npt.NDArray[np.bool_]) -> FloatArray:
-    """[T, N, ...] -> the sum of each step, [T]."""
-    sums: FloatArray = x.reshape(len(x), -1).sum(axis=1).astype(np.float64)
-    return sums
-
-
-def _measured_counts(node: Synapse, x: IntArray, width: int) -> FloatArray:
-    """[4, T]: active inputs, row activations, row pulses, input sum, over the whole batch."""
-    uses = input_uses(node, x.shape[2:])
-    pulses = sum(((x >> bit) & 1 for bit in range(width)), start=np.zeros_like(x))
-    counts = [(x != 0), (x != 0) * uses, pulses * uses, x]
-    return np.stack([_per_step(part) for part in counts])

@@ -1,8 +1,8 @@
 """Spikes that a synapse reads -> how many reads of an array, and of a PE, see an active row: exact counts.
 
-A read is one output position and one input bit. Rows are cut as the mapping cuts them (`Cut`); x_{p,k,c} is the bit
-that kernel position k and input channel c bring at position p, j a block of rows, and an array read counts once for
-each group that shares the array:
+A read is one output position and one input bit, of one sample. Rows are cut as the mapping cuts them (`Cut`);
+x_{p,k,c} is the bit that kernel position k and input channel c bring at position p, j a block of rows, and an array
+read counts once for each group that shares the array:
 
     kernel_split   arrays = sum_{p,k,j} [any c in j of x]     pes = sum_{p,j} [any k, c in j]     outputs = sum_p [any]
     im2col         arrays = pes = sum_{p,j} [any (c, k) in j of x]                                outputs = sum_p [any]
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from typing import Literal, assert_never
@@ -22,15 +22,14 @@ from typing import Literal, assert_never
 import numpy as np
 import numpy.typing as npt
 
+from intsnn.activity.planes import Words, count_ones, joined_or, reduced_or
 from intsnn.arithmetic import IntArray
 from intsnn.graph import IntConv, IntConvTranspose, IntLinear, Shape, Synapse
 from intsnn.graph.windows import mirrored_padding, spread, weight_rows
 
 USUAL_SIZES = (16, 32, 64, 128, 256)  # sides of the square arrays whose cuts every measurement counts
 USUAL_COLUMNS = (1, 2, 4, 8)  # columns of a weight; they matter where groups share an array
-_CHUNK = 1 << 25  # booleans unfolded at a time, so that memory stays bounded
 
-BoolArray = npt.NDArray[np.bool_]
 FloatArray = npt.NDArray[np.float64]
 Steps = tuple[float, ...]
 
@@ -68,19 +67,21 @@ def usual_cuts(node: Synapse) -> tuple[Cut, ...]:
     return tuple(found)
 
 
-def count_occupancy(node: Synapse, x: IntArray, *, bits: int, cuts: Sequence[Cut]) -> FloatArray:
-    """Arrays, PEs and outputs of each cut, [cuts, 3, T], summed over the batch of x [T, N, *input shape]."""
-    frames = x if node.kernel else x.reshape(len(x), -1, x.shape[-1], 1, 1)
-    groups, per_group, kernel = sharing(node)
-    uses = input_uses(node, frames.shape[2:])
-    size = max(1, _CHUNK // max(1, kernel * int(np.prod(frames.shape[2:]))))
-    counts = np.zeros((len(cuts), 3, len(x)))
-    for step, start, bit in itertools.product(range(len(x)), range(0, frames.shape[1], size), range(bits)):
-        plane = ((frames[step, start : start + size] >> bit) & 1).astype(np.bool_)
-        plane = plane.reshape(len(plane), groups, per_group, *plane.shape[2:])
-        for index, found in enumerate(_counts(node, plane, uses, cuts)):
-            counts[index, :, step] += found
+def count_occupancy(node: Synapse, planes: Words, *, cuts: Sequence[Cut]) -> FloatArray:
+    """Arrays, PEs and outputs of each cut, [cuts, 3, T], over all samples and bits of planes [B, T, *input shape]."""
+    counts = np.zeros((len(cuts), 3, planes.shape[1]))
+    for plane in planes:
+        for index, found in enumerate(_counts(node, _mapped(node, plane), cuts)):
+            counts[index] += found
     return counts
+
+
+def _mapped(node: Synapse, plane: Words) -> Words:
+    """[T, *input shape] -> [T, G, Ci/G, *axes]; of a linear layer the axes before the last are one axis of places."""
+    if node.kernel:
+        groups, per_group, _ = sharing(node)
+        return plane.reshape(len(plane), groups, per_group, *plane.shape[2:])
+    return plane.reshape(len(plane), -1, plane.shape[-1]).swapaxes(1, 2)[:, None]
 
 
 def input_uses(node: Synapse, shape: Shape) -> IntArray:
@@ -124,52 +125,58 @@ def sharing(node: Synapse) -> tuple[int, int, int]:
     return groups, rows // kernel, kernel
 
 
-def _counts(node: Synapse, plane: BoolArray, uses: IntArray, cuts: Sequence[Cut]) -> Iterator[tuple[float, ...]]:
-    """For each cut (arrays, pes, outputs) of one bit plane [B, G, Ci/G, *axes]."""
-    blocks: dict[tuple[str, int], BoolArray] = {}
+def _counts(node: Synapse, plane: Words, cuts: Sequence[Cut]) -> Iterator[FloatArray]:
+    """For each cut arrays, pes, outputs, [3, T], of one bit plane [T, G, Ci/G, *axes]."""
+    blocks: dict[tuple[str, int], Words] = {}
     for mapping in sorted({cut.mapping for cut in cuts}):
-        rows = plane if mapping == "kernel_split" else _unfolded(node, plane)
-        for size, found in _row_blocks(rows, sorted({cut.rows for cut in cuts if cut.mapping == mapping})):
+        for size, found in _row_blocks(node, plane, [cut.rows for cut in cuts if cut.mapping == mapping], mapping):
             blocks[mapping, size] = found
+    uses = input_uses(node, plane.shape[2:])[0] if node.kernel else np.ones((), np.int64)
     for cut in cuts:
         shared, weights = _packed(blocks[cut.mapping, cut.rows], cut.groups)
         if cut.mapping == "im2col":
-            reads = _weighted(shared, weights)
-            yield reads, reads, _weighted(_any_block(shared), weights)
+            reads, seen = _weighted(shared, weights), shared
+            yield np.stack([reads, reads, _weighted(_any_block(seen), weights)])
         else:
-            seen = _any_in_window(node, shared)
-            yield _weighted(shared, weights, uses), _weighted(seen, weights), _weighted(_any_block(seen), weights)
+            reads, seen = _weighted(shared, weights, uses), _any_in_window(node, shared)
+            yield np.stack([reads, _weighted(seen, weights), _weighted(_any_block(seen), weights)])
 
 
-def _row_blocks(rows: BoolArray, sizes: Sequence[int]) -> Iterator[tuple[int, BoolArray]]:
-    """[B, G, R, ...] -> for each block size [B, G, ceil(R / size), ...]; a size is built from one that divides it."""
-    made: dict[int, BoolArray] = {1: rows}
-    for size in sizes:
-        base = max(known for known in made if size % known == 0)
-        starts = np.arange(0, made[base].shape[2], size // base)
-        made[size] = np.logical_or.reduceat(made[base], starts, axis=2) if size > base else made[base]
+def _row_blocks(node: Synapse, plane: Words, sizes: Iterable[int], mapping: str) -> Iterator[tuple[int, Words]]:
+    """For each block size [T, G, ceil(R / size), ...]; a size is built from one that divides it."""
+    made: dict[int, Words] = {}
+    for size in sorted(set(sizes)):
+        base = max((known for known in made if size % known == 0), default=0)
+        if base:
+            made[size] = joined_or(made[base], size // base, axis=2)
+        else:
+            made[size] = joined_or(plane, size, axis=2) if mapping == "kernel_split" else _unfolded(node, plane, size)
         yield size, made[size]
 
 
-def _packed(blocks: BoolArray, groups: int) -> tuple[BoolArray, IntArray]:
-    """Groups that share an array joined: [B, packs, N_r, ...], and the groups of each pack."""
+def _packed(blocks: Words, groups: int) -> tuple[Words, IntArray]:
+    """Groups that share an array joined: [T, packs, N_r, ...], and the groups of each pack."""
     starts = np.arange(0, blocks.shape[1], groups)
     weights = np.diff(np.append(starts, blocks.shape[1]))
-    return (np.logical_or.reduceat(blocks, starts, axis=1) if groups > 1 else blocks), weights
+    return joined_or(blocks, groups, axis=1), weights
 
 
-def _any_block(active: BoolArray) -> BoolArray:
-    """[B, packs, N_r, ...] -> [B, packs, 1, ...]: whether any block of rows is active."""
-    return np.logical_or.reduce(active, axis=2, keepdims=True)
+def _any_block(active: Words) -> Words:
+    """[T, packs, N_r, ...] -> [T, packs, 1, ...]: whether any block of rows is active."""
+    return np.expand_dims(reduced_or(active, axis=2), 2)
 
 
-def _weighted(active: BoolArray, weights: IntArray, uses: IntArray | None = None) -> float:
-    """Sum over [B, packs, N_r, *axes] of active * groups of the pack (* uses of the pixel)."""
-    per_pixel = np.tensordot(active.sum(axis=(0, 2)), weights, axes=(0, 0))
-    return float(per_pixel.sum() if uses is None else (per_pixel * uses[0]).sum())
+def _weighted(active: Words, weights: IntArray, uses: IntArray | None = None) -> FloatArray:
+    """Sum over [packs, N_r, *axes] of the active samples * groups of the pack (* uses of the pixel), [T]."""
+    ones = count_ones(active).sum(axis=2)  # [T, packs, *axes]
+    if uses is not None:
+        ones = ones * uses
+    by_pack = ones.reshape(*ones.shape[:2], -1).sum(axis=2)
+    total: FloatArray = (by_pack @ weights).astype(np.float64)
+    return total
 
 
-def _any_in_window(node: Synapse, active: BoolArray) -> BoolArray:
+def _any_in_window(node: Synapse, active: Words) -> Words:
     """[..., *axes] -> [..., *outputs]: whether any kernel position reads an active pixel."""
     windows = _windows(node, active)
     found = next(windows).copy()
@@ -178,13 +185,24 @@ def _any_in_window(node: Synapse, active: BoolArray) -> BoolArray:
     return found
 
 
-def _unfolded(node: Synapse, plane: BoolArray) -> BoolArray:
-    """[B, G, C, *axes] -> [B, G, C*K, *outputs], channel by channel, kernel positions inside."""
-    stacked = np.stack(list(_windows(node, plane)), axis=3)
-    return stacked.reshape(*stacked.shape[:2], -1, *stacked.shape[4:])
+def _unfolded(node: Synapse, plane: Words, size: int) -> Words:
+    """[T, G, C, *axes] -> blocks of `size` of the rows c*K + k of each output, [T, G, ceil(C*K / size), *outputs].
+
+    Rows and blocks come together again after lcm(size, K) rows, so that a row serves all such stretches at once.
+    """
+    windows = list(_windows(node, plane))
+    channels, kernel = plane.shape[2], len(windows)
+    stretch = math.lcm(size, kernel)
+    in_stretch, stretches = stretch // kernel, math.ceil(channels * kernel / stretch)
+    blocks = np.zeros((*plane.shape[:2], stretches, stretch // size, *windows[0].shape[3:]), np.uint64)
+    for channel, (position, window) in itertools.product(range(min(in_stretch, channels)), enumerate(windows)):
+        read = window[:, :, channel::in_stretch]
+        blocks[:, :, : read.shape[2], (channel * kernel + position) // size] |= read
+    joined = blocks.reshape(*plane.shape[:2], -1, *blocks.shape[4:])
+    return joined[:, :, : math.ceil(channels * kernel / size)]
 
 
-def _windows(node: Synapse, x: BoolArray) -> Iterator[BoolArray]:
+def _windows(node: Synapse, x: Words) -> Iterator[Words]:
     """For each kernel position, what it reads at every output position: [..., *outputs]."""
     match node:
         case IntLinear():

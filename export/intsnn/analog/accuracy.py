@@ -14,11 +14,11 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import numpy.typing as npt
 
-from intsnn.analog.inference import make_chip, run_analog
+from intsnn.analog.inference import is_undisturbed, make_chip, run_analog
 from intsnn.analog.spec import AnalogSpec, ColumnGains
 from intsnn.arithmetic import IntArray
+from intsnn.engines import InterpreterSession, Session
 from intsnn.errors import InputError, UsageError
-from intsnn.execution.interpreter import run
 from intsnn.graph import IntGraph
 from intsnn.hardware.spec import HardwareSpec
 
@@ -102,10 +102,12 @@ def sweep_noise(
     noise: Sequence[float],
     seeds: Sequence[int],
     calibration: npt.ArrayLike | None = None,
+    exact: Session | None = None,
 ) -> AccuracySweep:
     """Run every seed at every size of the noise (`AnalogSpec.scaled`).
 
-    Chips of one seed draw the same numbers at every size, so rows differ by the size alone.
+    Chips of one seed draw the same numbers at every size, so rows differ by the size alone. `exact`: a session of the
+    graph for the answers of the integer network, and of chips that nothing disturbs; without it the interpreter.
 
     Raises:
         UsageError: no size or no seed is given, or the description needs a calibration and there is none.
@@ -115,14 +117,15 @@ def sweep_noise(
             f"a sweep needs a size of the noise and a seed (got {len(noise)} and {len(seeds)})",
             hints=["the description as it is has the size 1"],
         )
-    exact = answers(run(graph, samples.x).output)
+    reference = answers((exact or InterpreterSession(graph)).answer(samples.x))
     points = []
     for size in noise:
         scaled = spec.scaled(size)
         drawn = seeds if size else seeds[:1]  # without noise all chips are the same
         chips = (make_chip(graph, hardware, spec=scaled, seed=seed, calibration=calibration) for seed in drawn)
-        found = [answers(run_analog(chip, samples.x).trace.output) for chip in chips]
-        points.append(_point(size, found * (len(seeds) // len(found)), exact, samples))
+        is_exact = is_undisturbed(scaled, hardware)
+        found = [reference if is_exact else answers(run_analog(chip, samples.x).trace.output) for chip in chips]
+        points.append(_point(size, found * (len(seeds) // len(found)), reference, samples))
     return AccuracySweep(
         analog=spec.name,
         column_gains=spec.column_gains,
@@ -130,7 +133,7 @@ def sweep_noise(
         samples=samples.x.shape[1],
         time_steps=len(samples.x),
         seeds=tuple(seeds),
-        exact_accuracy=None if samples.labels is None else _share(exact, samples.labels),
+        exact_accuracy=None if samples.labels is None else _share(reference, samples.labels),
         points=tuple(points),
     )
 

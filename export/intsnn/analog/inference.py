@@ -93,6 +93,18 @@ def make_chip(
     return chip if calibration is None or not spec.needs_calibration else _calibrated(chip, calibration)
 
 
+def is_undisturbed(spec: AnalogSpec, hardware: HardwareSpec) -> bool:
+    """Whether nothing in a description changes a sum, so that every value is the exact network's.
+
+    No cell deviates, drifts or sticks, wires have no resistance, converters tell every sum apart, and columns have no
+    gains fitted to data.
+    """
+    converter = full_scale(hardware.crossbar, noise_codes=spec.converters.noise_codes)
+    lossless = spec.converters.range == "full_scale" and converter.step == 1 and not converter.noise_codes
+    exact_cells = spec.drift is None and spec.wires is None and spec.is_noiseless
+    return lossless and exact_cells and spec.column_gains == "none"
+
+
 def run_analog(chip: AnalogChip, x: npt.ArrayLike) -> AnalogRun:
     """Run the chip on integer input x [T, N, *input shape]. The same chip and input give the same trace."""
     reads: dict[str, ReadCounts] = {}

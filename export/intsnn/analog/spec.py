@@ -105,6 +105,11 @@ class Reading(StrictModel):
     drawn: Literal["each_read", "once"]
     source: Text
 
+    @property
+    def is_noiseless(self) -> bool:
+        """Whether both parts are 0."""
+        return self.of_maximum == 0 and (self.slow is None or self.slow.amplitude == 0)
+
 
 class StuckCells(StrictModel):
     """Shares of the cells that stay at G_max (on) and at G_min (off), whatever is written."""
@@ -177,6 +182,13 @@ class AnalogSpec(StrictModel):
     def needs_calibration(self) -> bool:
         """Whether a chip of this kind has to see data before it runs."""
         return self.converters.range == "calibrated" or self.column_gains == "calibrated"
+
+    @property
+    def is_noiseless(self) -> bool:
+        """Whether no cell deviates from its target when it is programmed or read, and none is stuck."""
+        programmed = self.programming is None or not any(self.programming.coefficients_us)
+        stuck = self.stuck is not None and self.stuck.on + self.stuck.off > 0
+        return programmed and not stuck and (self.reading is None or self.reading.is_noiseless)
 
     def scaled(self, factor: float) -> AnalogSpec:
         """The same chip with all that is random `factor` times as large: 0 leaves what is systematic.

@@ -34,10 +34,13 @@ class Golden:
     trace: Trace
 
 
-def write_golden(graph: IntGraph, path: str | Path, *, x: npt.ArrayLike) -> Golden:
-    """Run the interpreter on x [T, N, ...] and write what it saw. Atomic; equal content gives equal bytes."""
+def write_golden(graph: IntGraph, path: str | Path, *, x: npt.ArrayLike, trace: Trace | None = None) -> Golden:
+    """Write x [T, N, ...] and what the interpreter makes of it. Atomic; equal content gives equal bytes.
+
+    `trace`: what the interpreter was shown to make of x, where that is known; without it, it is run.
+    """
     array = checked_input(graph, x)
-    golden = Golden(fingerprint(graph), array, run(graph, array))
+    golden = Golden(fingerprint(graph), array, run(graph, array) if trace is None else trace)
     arrays = {"graph_hash": np.array(golden.graph_hash), "input": _narrow(array)}
     arrays["output"] = _narrow(golden.trace.output)
     arrays |= {_SPIKES + name: _narrow(values) for name, values in golden.trace.spikes.items()}

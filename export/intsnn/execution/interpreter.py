@@ -174,14 +174,14 @@ def checked_input(graph: IntGraph, x: npt.ArrayLike) -> IntArray:
 
 def _evaluated(node: IntNode, inputs: tuple[IntArray, ...], accumulate: Accumulate) -> Evaluation:
     if not isinstance(node, IntNeuron):
-        return Evaluation(node, inputs, _output(node, inputs, accumulate))
+        return Evaluation(node, inputs, node_output(node, inputs, accumulate=accumulate))
     firing = integrate_and_fire(node, inputs[0], accumulate=accumulate)
     output = firing.spikes if node.output == "spikes" else firing.potentials
     return Evaluation(node, inputs, output, firing.spikes, firing.membranes)
 
 
-def _output(node: IntNode, inputs: tuple[IntArray, ...], accumulate: Accumulate) -> IntArray:
-    """What a node without memory writes."""
+def node_output(node: IntNode, inputs: tuple[IntArray, ...], *, accumulate: Accumulate = exact_sums) -> IntArray:
+    """What a node without memory writes, [T, N, *shape], from what it reads."""
     x = inputs[0]
     match node:
         case IntConv() | IntConvTranspose() | IntLinear():

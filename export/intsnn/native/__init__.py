@@ -5,7 +5,7 @@ nodes, `storage` says how tensors lie in memory, `writing` has the functions of 
 parts that are the same for every network are C files in `kernels/`. `compiler` and `cache` make libraries of it.
 """
 
-from intsnn.native.session import NativeSession, compile
+from intsnn.native.session import NativeSession, compile, is_compiled
 from intsnn.native.source import Source, host_source, portable_source
 
-__all__ = ["NativeSession", "Source", "compile", "host_source", "portable_source"]
+__all__ = ["NativeSession", "Source", "compile", "host_source", "is_compiled", "portable_source"]

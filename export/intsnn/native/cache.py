@@ -47,14 +47,22 @@ def shared_library(source: str, *, compiler: Compiler | None = None, flags: Sequ
     """
     compiler = compiler or find_compiler()
     flags = host_flags(compiler) if flags is None else tuple(flags)
-    folder = cache_folder()
-    key = _key(source, compiler, flags)
-    stored = _stored(folder, key)
+    stored = stored_library(source, compiler=compiler, flags=flags)
     if stored is not None:
         return stored
+    folder, key = cache_folder(), _key(source, compiler, flags)
     library = _stored_anew(folder, key, source=source, compiler=compiler, flags=flags)
     _keep_small(folder, library)
     return library
+
+
+def stored_library(source: str, *, compiler: Compiler, flags: Sequence[str]) -> Path | None:
+    """The library of `shared_library` where it is compiled already.
+
+    Raises:
+        UsageError: the cache folder or the library belongs to someone else, or others can write to it.
+    """
+    return _stored(cache_folder(), _key(source, compiler, flags))
 
 
 def load_library(library: Path) -> ctypes.CDLL:

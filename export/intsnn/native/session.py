@@ -17,8 +17,8 @@ from intsnn.checking.stages import longest_run
 from intsnn.errors import InputError
 from intsnn.execution.interpreter import Trace, checked_input
 from intsnn.graph import IntGraph
-from intsnn.native.cache import load_library, shared_library
-from intsnn.native.compiler import Compiler
+from intsnn.native.cache import load_library, shared_library, stored_library
+from intsnn.native.compiler import Compiler, host_flags
 from intsnn.native.memory import ALIGNMENT
 from intsnn.native.source import Source, host_source
 
@@ -28,7 +28,12 @@ _FORMS: Mapping[Form, int] = {"auto": 0, "events": 1, "dense": 2}
 
 
 def compile(
-    graph: IntGraph, *, threads: int | None = None, compiler: Compiler | None = None, synapses: Form = "auto"
+    graph: IntGraph,
+    *,
+    threads: int | None = None,
+    compiler: Compiler | None = None,
+    flags: Sequence[str] | None = None,
+    synapses: Form = "auto",
 ) -> NativeSession:
     """Compile a graph to machine code, or take it from the cache.
 
@@ -36,6 +41,7 @@ def compile(
         graph: legal.
         threads: that work on samples at the same time; None: one for each core that this process may use.
         compiler: None: `$CC`, or the first of cc, gcc, clang and the package ziglang that works.
+        flags: all flags of the compiler; None: those of the fastest library, `host_flags(compiler)`.
         synapses: `auto`: each layer adds the rows of what is active, or all rows where so much is active that this is
             faster; `events` and `dense` for one of the two alone, to compare (dense where the processor can).
 
@@ -48,8 +54,14 @@ def compile(
         UsageError: the cache folder, or a library in it, belongs to someone else.
     """
     source = host_source(graph, _NAME)
-    library = load_library(shared_library(host_text(source), compiler=compiler))
+    library = load_library(shared_library(host_text(source), compiler=compiler, flags=flags))
     return NativeSession(graph, library, source.block, threads=threads or _cores(), synapses=synapses)
+
+
+def is_compiled(graph: IntGraph, *, compiler: Compiler) -> bool:
+    """Whether `compile` with this compiler finds its library in the cache."""
+    text = host_text(host_source(graph, _NAME))
+    return stored_library(text, compiler=compiler, flags=host_flags(compiler)) is not None
 
 
 def host_text(source: Source) -> str:

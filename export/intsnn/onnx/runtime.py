@@ -41,20 +41,25 @@ class OnnxSession:
         """Everything the model computes from integer x [T, N, *input shape]: output, spikes, membranes."""
         names = [neuron.name for neuron in self.graph.neurons]
         wanted = [OUTPUT, *(f"{name}.spikes" for name in names), *(f"{name}.membrane" for name in names)]
-        output, *rest = self._fetch(wanted, x)
+        output, *rest = (value.astype(np.int64) for value in self._fetch(wanted, x))
         count = len(names)
         spikes, membranes = dict(zip(names, rest[:count], strict=True)), dict(zip(names, rest[count:], strict=True))
         return Trace(output, spikes, membranes, per_step=self.graph.output.mode == "steps")
 
     def answer(self, x: npt.ArrayLike) -> IntArray:
         """Only the output, [N, K] or [T, N, K]."""
-        return self._fetch([OUTPUT], x)[0]
+        return self._fetch([OUTPUT], x)[0].astype(np.int64)
 
-    def _fetch(self, names: list[str], x: npt.ArrayLike) -> list[IntArray]:
+    def spikes(self, x: npt.ArrayLike) -> dict[str, npt.NDArray[np.integer]]:
+        """Only the spikes of every neuron, [T, N, *shape], in the model's own type."""
+        names = [neuron.name for neuron in self.graph.neurons]
+        return dict(zip(names, self._fetch([f"{name}.spikes" for name in names], x), strict=True)) if names else {}
+
+    def _fetch(self, names: list[str], x: npt.ArrayLike) -> list[npt.NDArray[np.integer]]:
         array = checked_input(self.graph, x)
         self._require_proved(array.shape[0])
         stored = array.astype(np.int8 if self.graph.input.signed else np.uint8)
-        return [np.asarray(value).astype(np.int64) for value in self.session.run(names, {INPUT: stored})]
+        return [np.asarray(value) for value in self.session.run(names, {INPUT: stored})]
 
     def _require_proved(self, time_steps: int) -> None:
         if time_steps > self.longest_run:

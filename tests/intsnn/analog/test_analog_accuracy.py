@@ -4,10 +4,13 @@ import json
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from intsnn.analog.accuracy import ACCURACY_SCHEMA, AccuracySweep, Samples, Spread, answers, sweep_noise
-from intsnn.errors import InputError, UsageError
+from intsnn.arithmetic import IntArray
+from intsnn.engines import InterpreterSession
+from intsnn.errors import HardwareError, InputError, UsageError
 from intsnn.execution.interpreter import run
 from intsnn.graph import IntGraph, IntLinear
 from tests.support.analog_cases import analog, reading, relative_programming
@@ -94,3 +97,23 @@ def test_a_sweep_over_nothing_is_an_error(noise: Sequence[float], seeds: Sequenc
 def test_labels_of_other_samples_are_an_error() -> None:
     with pytest.raises(InputError, match=r"one label for each sample, \[60\] \(got \[7\]\)"):
         Samples(random_input(GRAPH, samples=60), np.zeros(7, np.int64))
+
+
+def test_chips_that_nothing_disturbs_take_the_answers_of_the_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    simulated = sweep((0, 1), range(2))
+    monkeypatch.setattr("intsnn.analog.accuracy.run_analog", None)
+    seen: list[int] = []
+
+    class Counted(InterpreterSession):
+        def answer(self, x: npt.ArrayLike) -> IntArray:
+            seen.append(np.asarray(x).shape[1])
+            return super().answer(x)
+
+    found = sweep_noise(GRAPH, HARDWARE, spec=SPEC, samples=samples(), noise=(0,), seeds=range(2), exact=Counted(GRAPH))
+    assert found.points == simulated.points[:1] and seen == [60]
+
+
+def test_a_network_that_does_not_fit_is_refused_without_noise_too() -> None:
+    trees = HARDWARE.model_copy(update={"crossbar": HARDWARE.crossbar.model_copy(update={"readout": "adder_tree"})})
+    with pytest.raises(HardwareError, match="adder trees"):
+        sweep_noise(GRAPH, trees, spec=SPEC, samples=samples(), noise=(0,), seeds=(0,))

@@ -1,16 +1,20 @@
 """Chips: a network on cells that are not ideal, its seeds, its reads, and what calibration mends."""
 
+from dataclasses import dataclass
+
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from intsnn.activity import measure
 from intsnn.analog import load_analog, make_chip, run_analog, shipped_analog
-from intsnn.analog.inference import analog_sums
+from intsnn.analog.inference import AnalogChip, is_undisturbed
 from intsnn.analog.spec import AnalogSpec, Converters
 from intsnn.arithmetic import IntArray
+from intsnn.engines import InterpreterSession
 from intsnn.errors import HardwareError, UsageError
 from intsnn.estimation.events import count
-from intsnn.execution.interpreter import evaluate, run
+from intsnn.execution.interpreter import run
 from intsnn.graph import IntGraph, Synapse
 from intsnn.hardware import HardwareSpec
 from intsnn.hardware.chip import Encoding, Gating, Item, KernelMapping
@@ -141,22 +145,26 @@ def noisy_spec() -> AnalogSpec:
     return analog(programming=relative_programming(0.1), reading=reading(of_maximum=0.05))
 
 
+@dataclass(frozen=True)
+class ChipSession(InterpreterSession):
+    """The noisy network in place of the exact one."""
+
+    chip: AnalogChip
+
+    def spikes(self, x: npt.ArrayLike) -> dict[str, npt.NDArray[np.integer]]:
+        return {name: spikes.astype(np.uint8) for name, spikes in run_analog(self.chip, x).trace.spikes.items()}
+
+
 @pytest.mark.parametrize("gating", ["none", "array"])
 @pytest.mark.parametrize("mapping", ["kernel_split", "im2col"])
-def test_reads_of_a_noisy_run_are_the_events_that_the_estimator_counts(
-    mapping: KernelMapping, gating: Gating, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_reads_of_a_noisy_run_are_the_events_that_the_estimator_counts(mapping: KernelMapping, gating: Gating) -> None:
     """The activity of the noisy network, counted by activity.py, against what the arrays really read."""
     graph = residual_graph()
     hardware = small_hardware(rows=16, columns=16, cell_bits=2, mapping=mapping, gating=gating)
     x, chip = random_input(graph), make_chip(residual_graph(), hardware, spec=noisy_spec())
     noisy, samples = run_analog(chip, x), x.shape[1]
     assert any((noisy.trace.spikes[name] != spikes).any() for name, spikes in run(graph, x).spikes.items())
-    monkeypatch.setattr(
-        "intsnn.activity.activity.evaluate",
-        lambda graph, batch: evaluate(graph, batch, accumulate=analog_sums(chip, {})),
-    )
-    counts = count(map_graph(graph, hardware), measure(graph, [x]))
+    counts = count(map_graph(graph, hardware), measure(graph, [x], engine=ChipSession(graph, chip)))
     for name, reads in noisy.reads.items():
         events = {event.item: event.total for event in counts.events if event.node == name}
         assert events[Item.ROW_ACTIVATION] * samples == pytest.approx(reads.row_activations, rel=1e-12)
@@ -229,3 +237,46 @@ def test_every_shipped_description_runs_every_layer(name: str) -> None:
     assert list(noisy.reads) == [node.name for node in graph if isinstance(node, Synapse)]
     assert all(spikes.any() for spikes in noisy.trace.spikes.values())
     assert noisy.trace.output.shape == (3, 3)
+
+
+UNDISTURBED = [
+    analog(),
+    analog(minimum_us=2, programming=relative_programming(0.0), reading=reading(), stuck=stuck(0, 0)),
+    load_analog("ideal"),
+    load_analog("rram_wan_1day").scaled(0),
+]
+DISTURBED = [
+    load_analog("rram_wan_1day"),
+    load_analog("rram_wires_1ohm"),
+    load_analog("pcm_nandakumar_1day").scaled(0),  # its mean drift stays
+    analog(programming=relative_programming(0.01)),
+    analog(drift=drift()),
+    analog(reading=reading(of_maximum=0.01)),
+    analog(reading=reading(slow=0.01)),
+    analog(stuck=stuck(0, 0.01)),
+    analog(wires=wires(0, 0)),
+    analog(converters=Converters(range="full_scale", noise_codes=0.1, source="test")),
+    analog(converters=Converters(range="calibrated", percentile=99, source="test")),
+    analog(column_gains="calibrated"),
+]
+
+
+@pytest.mark.parametrize("spec", UNDISTURBED)
+@pytest.mark.parametrize("graph", [dense_graph(), residual_graph()])
+def test_a_chip_that_nothing_disturbs_gives_the_exact_trace(graph: IntGraph, spec: AnalogSpec) -> None:
+    assert is_undisturbed(spec, HARDWARE)
+    x = random_input(graph)
+    found, exact = run_analog(make_chip(graph, HARDWARE, spec=spec), x).trace, run(graph, x)
+    assert np.array_equal(found.output, exact.output)
+    for name, spikes in exact.spikes.items():
+        assert np.array_equal(found.spikes[name], spikes)
+        assert np.array_equal(found.membranes[name], exact.membranes[name])
+
+
+@pytest.mark.parametrize("spec", DISTURBED)
+def test_every_part_that_may_change_a_sum_disturbs(spec: AnalogSpec) -> None:
+    assert not is_undisturbed(spec, HARDWARE)
+
+
+def test_converters_that_join_sums_disturb() -> None:
+    assert not is_undisturbed(analog(), with_adc(HARDWARE, 3))

@@ -81,7 +81,8 @@ def test_run_prints_accuracies_parity_and_hardware_on_stdout_and_the_rest_on_std
     for network, when in (("quantized", "before"), ("distilled", "after")):
         mismatch = f"{measured[f'membrane_mismatch_{when}']:.4f}"
         assert re.search(rf"\| {network} +\| +[\d.]+ % \| +{re.escape(mismatch)} \|", out)
-    assert re.search(r"^parity +student = interpreter = onnxruntime on 64 samples x 2 steps: [\d,]+ spikes", out, re.M)
+    witnesses = "student = interpreter = onnxruntime = native"
+    assert re.search(rf"^parity +{witnesses} on 64 samples x 2 steps: [\d,]+ spikes", out, re.M)
     assert "| Energy per inference |" in out
     progress = out.replace("which no epoch surpassed", "")
     assert "wrote" not in progress and "epoch" not in progress

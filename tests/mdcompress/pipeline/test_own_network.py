@@ -53,7 +53,7 @@ def test_run_goes_from_the_code_to_hardware_figures(own: OwnRun) -> None:
     assert own.run.err.count(said) == 1, own.run.err
     assert "not trained, as they were read off as numbers: leak" in own.run.err
     assert re.search(
-        r"parity +student = interpreter = onnxruntime on 64 samples x 4 steps: [\d,]+ .* equal", own.run.out
+        r"parity +student = interpreter = onnxruntime = native on 64 samples x 4 steps: [\d,]+ .* equal", own.run.out
     )
     assert "Energy per inference" in own.run.out
     assert (own.folder / "runs/own/hardware.json").is_file()

@@ -142,7 +142,8 @@ def test_a_whole_run_ends_with_one_table(here: Path) -> None:
     assert all((RUN / f"T{steps}" / "report.html").is_file() for steps in (1, 2))
     for steps, word in ((1, "step"), (2, "steps")):
         equal = (
-            rf"T = {steps}: parity +student = interpreter = onnxruntime on 64 samples x {steps} {word}: [\d,]+ spikes"
+            rf"T = {steps}: parity +student = interpreter = onnxruntime = native on 64 samples x {steps} {word}: "
+            r"[\d,]+ spikes"
         )
         assert re.search(equal, result.out), result.out
         price = json.loads((RUN / f"T{steps}" / "run.json").read_text("utf-8"))["stages"]["estimate-hw"]["measured"]

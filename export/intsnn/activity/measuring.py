@@ -1,0 +1,157 @@
+"""A graph and inputs -> its activity: a session gives the spikes, and what they make each synapse read is counted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
+
+import numpy as np
+import numpy.typing as npt
+
+from intsnn.activity.activity import Activity, activity_of
+from intsnn.activity.occupancy import Cut, FloatArray, count_occupancy, input_uses, sharing, usual_cuts
+from intsnn.activity.planes import SAMPLES, Planes, Words, count_ones, unpacked
+from intsnn.activity.reads import Integers, read_tensors, words_of
+from intsnn.engines import AUTO, EngineChoice, Session, Work, open_engine
+from intsnn.errors import InputError
+from intsnn.execution.interpreter import checked_input
+from intsnn.graph import IntGraph, IntMatMul, IntNeuron, IntRecurrentNeuron, Synapse
+
+_VALUES_AT_ONCE = 1 << 28  # spikes of all neurons, samples and steps held at a time, in bytes
+
+
+def measure(
+    graph: IntGraph,
+    batches: Iterable[npt.ArrayLike],
+    *,
+    cuts: Iterable[Cut] = (),
+    engine: EngineChoice | Session = AUTO,
+) -> Activity:
+    """Run a graph on batches [T, N, *input shape] of integers and count.
+
+    Args:
+        graph: the network.
+        batches: its inputs.
+        cuts: ways of cutting rows to count idle arrays of, besides the usual ones (each where a layer allows it).
+        engine: what runs the graph: `auto`, `native`, `onnxruntime`, `interpreter`, or a session of this graph. All
+            give the same counts.
+
+    Returns:
+        Spikes and values per node and step, mean per sample.
+
+    Raises:
+        InputError: there is no batch, or T differs between batches.
+        CompilerError: `native` is asked for, and there is no C compiler.
+    """
+    counter = _Counter(graph, tuple(cuts))
+    session: Session | None = None
+    totals: dict[str, FloatArray] = {}
+    time_steps = samples = 0
+    for batch in batches:
+        array = checked_input(graph, batch)
+        if samples and len(array) != time_steps:
+            raise InputError(f"every batch must have the same number of steps (got {time_steps} and {len(array)})")
+        time_steps, samples = len(array), samples + array.shape[1]
+        if session is None:
+            session = _opened(graph, engine, batches, array) if isinstance(engine, str) else engine
+        for part in _parts(graph, array):
+            for name, counts in counter.counted(part, session.spikes(part)):
+                totals[name] = totals.get(name, 0.0) + counts
+    if samples == 0:
+        raise InputError(
+            "the activity needs at least one batch (got none)", hints=["give batches of shape [T, N, ...]"]
+        )
+    means = {name: counts / samples for name, counts in totals.items()}
+    return activity_of(graph, means, counter.cuts, source="measured", samples=samples, time_steps=time_steps)
+
+
+class _Counter:
+    """What is counted of one graph, and how.
+
+    cuts: of each synapse, by name.
+    """
+
+    def __init__(self, graph: IntGraph, more: Sequence[Cut]) -> None:
+        self.graph, self.words = graph, words_of(graph)
+        self.cuts = {node.name: _cuts_of(node, more) for node in graph.all_synapses}
+        self._synapses = {
+            name: tuple(node for node in graph.all_synapses if node.inputs[0] == name) for name in self.words
+        }
+
+    def counted(self, x: Integers, spikes: Mapping[str, Integers]) -> Iterator[tuple[str, FloatArray]]:
+        """The counts of each neuron, synapse and product on at most 64 samples, by name."""
+        read: dict[str, Planes] = {}
+        for node, planes in read_tensors(self.graph, x, spikes, words=self.words):
+            read[node.name] = planes
+            if isinstance(node, IntNeuron):
+                yield node.name, _values(planes)[None]
+            for synapse in self._synapses[node.name]:
+                before = isinstance(node, IntRecurrentNeuron) and synapse.name == node.recurrent_synapse.name
+                seen = planes.previous_step() if before else planes
+                yield synapse.name, _synapse_counts(synapse, seen, self.cuts[synapse.name])
+        for product in self.graph.of_type(IntMatMul):
+            left, right = (read[name] for name in product.inputs)
+            yield product.name, _product_counts(left.active, right.active, samples=x.shape[1])
+
+
+def _synapse_counts(node: Synapse, x: Planes, cuts: Sequence[Cut]) -> FloatArray:
+    """[4 + 3 for each cut, T]: active inputs, row activations, row pulses, input sum; then occupancies."""
+    steps = x.words.shape[1]
+    if steps > 1 and not (x.words[:, 1:] != x.words[:, :1]).any():  # a still image, given anew at each step
+        return _synapse_counts(node, Planes(x.words[:, :1], x.signed), cuts).repeat(steps, axis=1)
+    uses = input_uses(node, x.words.shape[2:])
+    active = count_ones(x.active)
+    pulses = active if x.binary else sum((count_ones(words) for words in x.words), start=np.zeros_like(active))
+    counts = np.stack([_per_step(active), _per_step(active * uses), _per_step(pulses * uses), _values(x)])
+    occupied = count_occupancy(node, x.words, cuts=cuts)
+    return np.concatenate([counts, occupied.reshape(-1, counts.shape[1])])
+
+
+def _product_counts(left: Words, right: Words, *, samples: int) -> FloatArray:
+    """[3, T]: active values of both operands, and pairs of which neither is 0."""
+    a, b = (unpacked(Planes(words[None], signed=False), samples) for words in (left, right))
+    pairs = a.sum(axis=-2) * b.sum(axis=-1)  # of each head and inner index d
+    return np.stack([_per_step(part) for part in (a, b, pairs)])
+
+
+def _values(x: Planes) -> FloatArray:
+    """The sum of all values of each step, [T]."""
+    weights = [2.0**bit for bit in range(len(x.words))]
+    if x.signed:
+        weights[-1] = -weights[-1]
+    sums = [weight * _per_step(count_ones(words)) for weight, words in zip(weights, x.words, strict=True)]
+    total: FloatArray = np.sum(sums, axis=0)
+    return total
+
+
+def _per_step(x: npt.NDArray[np.int64]) -> FloatArray:
+    """[T, ...] -> the sum of each step, [T]."""
+    sums: FloatArray = x.reshape(len(x), -1).sum(axis=1).astype(np.float64)
+    return sums
+
+
+def _parts(graph: IntGraph, x: Integers) -> Iterator[Integers]:
+    """X [T, N, ...] in parts of samples that fit a word, and whose spikes fit in memory."""
+    spikes = len(x) * sum(int(np.prod(node.shape)) for node in graph.neurons)
+    together = max(1, min(SAMPLES, _VALUES_AT_ONCE // max(1, spikes)))
+    for start in range(0, x.shape[1], together):
+        yield x[:, start : start + together]
+
+
+def _opened(graph: IntGraph, engine: EngineChoice, batches: Iterable[npt.ArrayLike], first: Integers) -> Session:
+    """A session; the work is known where the batches are counted, else the first stands for all."""
+    count = len(batches) if isinstance(batches, Sized) else 1
+    return open_engine(graph, engine, work=Work(samples=count * first.shape[1], time_steps=len(first))).session
+
+
+def _cuts_of(node: Synapse, more: Sequence[Cut]) -> tuple[Cut, ...]:
+    """The usual cuts, then those of `more` that the layer allows; each once."""
+    groups, per_group, kernel = sharing(node)
+    heights = {"kernel_split": per_group, "im2col": per_group * kernel}
+    fitting = (
+        cut
+        for cut in more
+        if cut.rows <= heights[cut.mapping]
+        and cut.groups <= groups
+        and (cut.groups == 1 or cut.rows == heights[cut.mapping])
+    )
+    return tuple(dict.fromkeys((*usual_cuts(node), *fitting)))

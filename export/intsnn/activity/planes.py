@@ -1,0 +1,165 @@
+"""Integers of up to 64 samples as bit planes: bit n of a word belongs to sample n, so one operation serves all samples.
+
+A tensor [T, N, *shape] of integers in a word of B bits is planes [B, T, *shape] of uint64:
+
+    x[t, n, ...] = sum_b 2^b ((planes[b, t, ...] >> n) & 1)            the top plane counts -2^(B-1) where x is signed
+
+"Any of these is not 0" is then an OR of words, and counting is counting ones.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass
+from functools import reduce
+
+import numpy as np
+import numpy.typing as npt
+
+from intsnn.arithmetic import Bounds, IntArray, word_bits
+
+SAMPLES = 64  # in a word
+_BLOCK = 1 << 16  # values of one sample packed at a time: what a cache holds
+
+Words = npt.NDArray[np.uint64]
+
+
+@dataclass(frozen=True)
+class Word:
+    """Bits of the values of a tensor, and whether they are two's complement."""
+
+    bits: int
+    signed: bool
+
+    @classmethod
+    def holding(cls, interval: Bounds) -> Word:
+        """The smallest word of a proved interval."""
+        return cls(word_bits(interval), interval.low < 0)
+
+
+@dataclass(frozen=True, eq=False)
+class Planes:
+    """A tensor of one word as bit planes [B, T, *shape]; the bits of samples that there are not are 0."""
+
+    words: Words
+    signed: bool
+
+    @property
+    def binary(self) -> bool:
+        """Whether the values are 0 and 1."""
+        return len(self.words) == 1 and not self.signed
+
+    @property
+    def active(self) -> Words:
+        """Where x is not 0, [T, *shape]."""
+        return self.words[0] if len(self.words) == 1 else reduced_or(self.words, axis=0)
+
+    def to(self, word: Word) -> Planes:
+        """The same values in another word that holds them: by sign or by zeros; planes that repeat the sign go."""
+        more = word.bits - len(self.words)
+        if more <= 0:
+            return Planes(self.words[: word.bits], word.signed)
+        top = self.words[-1:] if self.signed else np.zeros_like(self.words[-1:])
+        return Planes(np.concatenate([self.words, *itertools.repeat(top, more)]), word.signed)
+
+    def previous_step(self) -> Planes:
+        """What was there one step before: nothing in the first."""
+        before = np.zeros_like(self.words)
+        before[:, 1:] = self.words[:, :-1]
+        return Planes(before, self.signed)
+
+
+def packed(x: npt.NDArray[np.integer], word: Word) -> Planes:
+    """Values [T, N, *shape] of at most 64 samples, all in the word."""
+    if word.bits <= 8:
+        x = x.astype(np.uint8, copy=False)  # modulo 256: the low bits stay, of negative values too
+    planes = [x] if word == Word(1, False) else [(x >> bit) & 1 for bit in range(word.bits)]
+    return Planes(np.stack([_packed(plane.astype(np.uint8, copy=False)) for plane in planes]), word.signed)
+
+
+def unpacked(planes: Planes, samples: int) -> IntArray:
+    """The values of the first samples, [T, N, *shape]."""
+    places = np.arange(samples, dtype=np.uint64).reshape(-1, *(1 for _ in planes.words.shape[2:]))
+    x = np.zeros((planes.words.shape[1], samples, *planes.words.shape[2:]), dtype=np.int64)
+    for bit, words in enumerate(planes.words):
+        is_sign = planes.signed and bit == len(planes.words) - 1
+        x += ((words[:, None] >> places) & np.uint64(1)).astype(np.int64) * (-(2**bit) if is_sign else 2**bit)
+    return x
+
+
+def count_ones(words: Words) -> IntArray:
+    """Ones in each word."""
+    counted = np.bitwise_count(words) if hasattr(np, "bitwise_count") else _counted_by_halves(words)  # NumPy 2 has it
+    ones: IntArray = counted.astype(np.int64)
+    return ones
+
+
+def reduced_or(words: Words, *, axis: int) -> Words:
+    """Words of one axis, OR."""
+    found: Words = np.bitwise_or.reduce(words, axis=axis)
+    return found
+
+
+def joined_or(words: Words, size: int, *, axis: int) -> Words:
+    """`size` neighbours along an axis, OR; the last of them are fewer where the axis does not divide."""
+    if size == 1:
+        return words
+    length = words.shape[axis]
+    whole, (before, after) = length - length % size, (words.shape[:axis], words.shape[axis + 1 :])
+    place = (slice(None),) * axis
+    blocks = reduced_or(words[(*place, slice(whole))].reshape(*before, -1, size, *after), axis=axis + 1)
+    if whole == length:
+        return blocks
+    rest = reduced_or(words[(*place, slice(whole, None))], axis=axis)
+    return np.concatenate([blocks, np.expand_dims(rest, axis)], axis=axis)
+
+
+def added(terms: list[Planes], word: Word) -> Planes:
+    """The sum of tensors, in a word that holds it: an adder of each bit of the word."""
+    return Planes(reduce(_sum, (term.to(word).words for term in terms)), word.signed)
+
+
+def added_along(x: Planes, axis: int, word: Word) -> Planes:
+    """The sum along an axis of the shape, which stays with size 1: halves are added until one is left."""
+    words, place = x.to(word).words, (slice(None),) * (2 + axis)
+    while (length := words.shape[2 + axis]) > 1:
+        half = length // 2
+        low, high, rest = (
+            words[(*place, part)] for part in (slice(half), slice(half, 2 * half), slice(2 * half, None))
+        )
+        words = np.concatenate([_sum(low, high), rest], axis=2 + axis)
+    return Planes(words, word.signed)
+
+
+def _sum(left: Words, right: Words) -> Words:
+    """A sum modulo 2^B, plane by plane with a carry."""
+    total, carry = np.empty(np.broadcast_shapes(left.shape, right.shape), np.uint64), np.uint64(0)
+    for bit, (a, b) in enumerate(zip(left, right, strict=True)):
+        differ = a ^ b
+        total[bit] = differ ^ carry
+        carry = (a & b) | (differ & carry)
+    return total
+
+
+def _packed(x: npt.NDArray[np.uint8]) -> Words:
+    """0 and 1, [T, N, *shape] -> words [T, *shape]: each eighth of the samples fills one byte."""
+    steps, samples, *shape = x.shape
+    rows = x.reshape(steps, samples, -1)
+    parts = np.zeros((8, steps, rows.shape[2]), np.uint8)
+    together = max(1, _BLOCK // max(1, rows.shape[2]))
+    for start, eighth in itertools.product(range(0, steps, together), range(math.ceil(samples / 8))):
+        byte, steps_here = parts[eighth, start : start + together], slice(start, start + together)
+        for sample in reversed(range(8 * eighth, min(8 * eighth + 8, samples))):
+            byte += byte
+            byte |= rows[steps_here, sample]
+    words = np.stack(list(parts), axis=-1).view("<u8").astype(np.uint64, copy=False)
+    return words.reshape(steps, *shape)
+
+
+def _counted_by_halves(words: Words) -> Words:
+    """Ones in pairs of bits, then in fours, bytes and so on, in place of the bits."""
+    for shift, mask in ((1, 0x5555555555555555), (2, 0x3333333333333333), (4, 0x0F0F0F0F0F0F0F0F)):
+        low, up = np.uint64(mask), np.uint64(shift)
+        words = (words & low) + ((words >> up) & low)
+    return (words * np.uint64(0x0101010101010101)) >> np.uint64(56)

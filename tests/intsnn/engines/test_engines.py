@@ -1,0 +1,145 @@
+"""Sessions of all engines give the same values, and `auto` takes the one that is done first."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from intsnn import write_onnx
+from intsnn.engines import CHOICES, EngineName, Work, open_engine, open_native
+from intsnn.engines.work import Size, compiling_seconds, seconds
+from intsnn.errors import CompilerError, UsageError
+from intsnn.execution.interpreter import run
+from intsnn.execution.parity import compare
+from intsnn.graph import IntGraph
+from mdcompress.cli.options import ENGINES
+from tests.support.command_line import environment
+from tests.support.compilers import hide_compilers
+from tests.support.intgraphs import dense_graph, graph_inputs, random_input, residual_graph
+from tests.support.wide_graphs import any_graphs
+
+NO_WORK, MUCH_WORK = Work(samples=1, time_steps=1), Work(samples=10**9, time_steps=4)
+GRAPHS = [dense_graph(), residual_graph()]
+
+
+def require_same_values(graph: IntGraph, engine: EngineName, x: np.ndarray) -> int:
+    """How many spikes there were."""
+    session, exact = open_engine(graph, engine, work=NO_WORK).session, run(graph, x)
+    assert session.graph is graph
+    assert compare(exact, session.run(x)).equal
+    assert np.array_equal(session.answer(x), exact.output) and session.answer(x).dtype == np.int64
+    spikes = session.spikes(x)
+    assert list(spikes) == list(exact.spikes)
+    assert all(np.array_equal(spikes[name], values) for name, values in exact.spikes.items())
+    return sum(int(values.sum()) for values in spikes.values())
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.data(), any_graphs())
+@pytest.mark.parametrize("engine", ["interpreter", "onnxruntime"])
+def test_sessions_give_the_values_of_the_interpreter(engine: EngineName, data: st.DataObject, graph: IntGraph) -> None:
+    require_same_values(graph, engine, data.draw(graph_inputs(graph)))
+
+
+@pytest.mark.parametrize("graph", GRAPHS)
+def test_the_compiled_session_gives_the_values_of_the_interpreter(graph: IntGraph) -> None:
+    assert require_same_values(graph, "native", random_input(graph)) > 0
+
+
+def test_a_model_file_is_opened(tmp_path: Path) -> None:
+    graph = dense_graph()
+    write_onnx(graph, tmp_path / "model.onnx")
+    opened = open_engine(tmp_path / "model.onnx", "interpreter", work=NO_WORK)
+    assert opened.name == "interpreter" and opened.session.graph == graph
+
+
+def test_little_work_is_not_compiled_for_and_needs_no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    hide_compilers(monkeypatch)
+    opened = open_engine(dense_graph(), work=NO_WORK)
+    assert (opened.name, opened.notes) == ("interpreter", ())
+
+
+@pytest.mark.parametrize("graph", GRAPHS)
+def test_much_work_is_compiled_for(graph: IntGraph) -> None:
+    opened = open_engine(graph, work=MUCH_WORK)
+    assert (opened.name, opened.notes) == ("native", ())
+
+
+def test_work_that_does_not_pay_to_compile_takes_a_library_that_is_there(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("MDCOMPRESS_CACHE", str(tmp_path))
+    graph = residual_graph()
+    size, work = Size.of(graph), Work(samples=2000, time_steps=4)
+    fastest = min(seconds("interpreter", size, work), seconds("onnxruntime", size, work))
+    assert 0 < fastest - seconds("native", size, work) < compiling_seconds(size)
+    assert open_engine(graph, work=work).name != "native"
+    open_engine(graph, "native", work=work)
+    assert open_engine(graph, work=work).name == "native"
+
+
+def test_without_a_compiler_auto_goes_on_and_says_what_is_missed(monkeypatch: pytest.MonkeyPatch) -> None:
+    hide_compilers(monkeypatch)
+    opened = open_engine(residual_graph(), work=MUCH_WORK)
+    assert opened.name == "onnxruntime"
+    (note,) = opened.notes
+    assert "no C compiler works here" in note and "pip install 'mdcompress[native]'" in note and "\n" not in note
+
+
+def test_without_a_compiler_there_is_no_witness_and_the_same_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    hide_compilers(monkeypatch)
+    found = open_native(dense_graph(), work=NO_WORK)
+    assert found.session is None and "no C compiler works here" in found.notes[0]
+
+
+def test_native_without_a_compiler_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    hide_compilers(monkeypatch)
+    with pytest.raises(CompilerError) as error:
+        open_engine(dense_graph(), "native", work=NO_WORK)
+    assert any("pip install 'mdcompress[native]'" in hint for hint in error.value.hints)
+
+
+def test_a_witness_for_little_work_is_compiled_soon_and_equal() -> None:
+    graph = residual_graph()
+    session = open_native(graph, work=NO_WORK).session
+    x = random_input(graph)
+    assert session is not None and compare(run(graph, x), session.run(x)).equal
+
+
+def test_an_engine_that_there_is_not_is_an_error() -> None:
+    with pytest.raises(UsageError, match="engine must be one of"):
+        open_engine(dense_graph(), "gpu", work=NO_WORK)  # type: ignore[arg-type]  # it is refused
+
+
+def test_more_work_takes_longer_and_native_least_per_step() -> None:
+    for graph in GRAPHS:
+        size = Size.of(graph)
+        each = {
+            name: seconds(name, size, MUCH_WORK) - seconds(name, size, NO_WORK)
+            for name in ("native", "onnxruntime", "interpreter")
+        }
+        assert 0 < each["native"] < each["onnxruntime"] < each["interpreter"]
+
+
+def test_the_size_of_a_graph_by_hand() -> None:
+    """12 features -> 10 -> 8 -> 4: products of the three layers, and all values that are written."""
+    size = Size.of(dense_graph())
+    assert size.multiplications == 12 * 10 + 10 * 8 + 8 * 4
+    assert size.values == 12 + 3 * 10 + 3 * 8 + 3 * 4 and size.nodes == len(dense_graph())
+
+
+def test_the_command_line_offers_the_engines_there_are() -> None:
+    assert ENGINES == CHOICES
+
+
+@pytest.mark.parametrize("module", ["intsnn.engines", "intsnn.activity"])
+def test_engines_that_are_not_taken_are_not_loaded(module: str, tmp_path: Path) -> None:
+    code = f"import {module}, sys; print(sorted({{'onnx', 'onnxruntime', 'intsnn.native'}} & set(sys.modules)))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment(), capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "[]\n"

@@ -1,0 +1,97 @@
+"""--engine: every engine gives the same results; without a C compiler every command works, and one sentence is said."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from mdcompress.cli.options import ENGINES
+from tests.support.command_line import Finished, copy_finished_run, invoke
+from tests.support.compilers import hide_compilers
+
+MODEL = "runs/tiny/model.onnx"
+SENTENCE = "no C compiler works here"
+
+
+@pytest.fixture
+def finished(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A finished run, in the working directory."""
+    copy_finished_run(tmp_path_factory.getbasetemp(), tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    return tmp_path
+
+
+def succeeded(*arguments: str) -> Finished:
+    done = invoke(*arguments)
+    assert done.code == 0, done.err
+    return done
+
+
+def test_export_has_four_witnesses_and_says_nothing_by_the_way(finished: Path) -> None:
+    done = succeeded("export", "--force")
+    assert "student = interpreter = onnxruntime = native on 64 samples x 2 steps" in done.out
+    assert SENTENCE not in done.err
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "interpreter"])
+def test_export_with_another_engine_compiles_nothing(finished: Path, engine: str) -> None:
+    before = json.loads((finished / "runs/tiny/activity.json").read_text())
+    done = succeeded("export", "--force", "--engine", engine)
+    assert "student = interpreter = onnxruntime on 64 samples" in done.out and SENTENCE not in done.err
+    assert json.loads((finished / "runs/tiny/activity.json").read_text()) == before
+
+
+def test_export_with_native_alone_measures_the_same(finished: Path) -> None:
+    before = {name: (finished / "runs/tiny" / name).read_bytes() for name in ("activity.json", "golden.npz")}
+    succeeded("export", "--force", "--engine", "native")
+    assert {name: (finished / "runs/tiny" / name).read_bytes() for name in before} == before
+
+
+@pytest.mark.parametrize("command", [["eval", MODEL], ["analog", "--chips", "1", "--samples", "20", "--noise", "0"]])
+def test_every_engine_gives_the_same_result(finished: Path, command: list[str]) -> None:
+    results = {succeeded(*command, "--engine", engine).out for engine in ENGINES}
+    assert len(results) == 1 and "accuracy" in results.pop()
+
+
+def test_without_a_compiler_export_has_three_witnesses_and_one_sentence(
+    finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = (finished / "runs/tiny/activity.json").read_bytes()
+    hide_compilers(monkeypatch)
+    done = succeeded("export", "--force")
+    assert "student = interpreter = onnxruntime on 64 samples x 2 steps" in done.out
+    assert done.err.count(SENTENCE) == 1 and "pip install 'mdcompress[native]'" in done.err
+    assert (finished / "runs/tiny/activity.json").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["run", "--force"],
+        ["eval", MODEL],
+        ["analog", "--chips", "1", "--samples", "20", "--noise", "0"],
+        ["analog", MODEL, "--chips", "1", "--noise", "0"],
+        ["estimate-hw", "--force"],
+        ["explore", "--cell-bits", "1,2"],
+        ["check", MODEL],
+    ],
+)
+def test_without_a_compiler_every_command_works_as_before(
+    finished: Path, monkeypatch: pytest.MonkeyPatch, command: list[str]
+) -> None:
+    with_compiler = succeeded(*command)
+    hide_compilers(monkeypatch)
+    done = succeeded(*command)
+    assert done.out.replace("onnxruntime on", "onnxruntime = native on") == with_compiler.out
+    assert done.err.count(SENTENCE) <= 1
+
+
+@pytest.mark.parametrize("command", [["export", "--force"], ["eval", MODEL], ["analog", "--noise", "0"]])
+def test_native_without_a_compiler_is_an_error_with_a_hint(
+    finished: Path, monkeypatch: pytest.MonkeyPatch, command: list[str]
+) -> None:
+    hide_compilers(monkeypatch)
+    done = invoke(*command, "--engine", "native")
+    assert done.code == 1
+    assert "there must be a C compiler" in done.err and "pip install 'mdcompress[native]'" in done.err
