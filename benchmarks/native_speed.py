@@ -229,7 +229,10 @@ def layers_section(*, rounds: int) -> str:
     """For each layer: event-driven, dense and chosen kernels at each rate, beside torch's own layer."""
     parts = ["## One layer at each rate", _LAYERS_TEXT]
     for layer in LAYERS:
-        header = ["rate", "events ms", "dense ms", "chosen ms", "chosen / better", "10^9 additions/s", "torch ms"]
+        header = [
+            "rate", "events ms", "dense ms", "chosen ms", "empty ms", "chosen / better", "10^9 additions/s",
+            "beyond empty", "torch ms",
+        ]  # fmt: skip
         rows = [_layer_row(layer, rate, rounds=rounds) for rate in SWEPT_RATES]
         parts += [f"### {layer.name}", table(header, rows, numbers=header)]
     return "\n\n".join(parts)
@@ -243,12 +246,14 @@ def _layer_row(layer: Layer, rate: float, *, rounds: int) -> list[str]:
     for kind, session in sessions.items():
         assert np.array_equal(session.answer(x), expected), f"{layer.name} at {rate}: {kind} differs"
     calls: dict[str, Call] = {kind: partial(session.answer, x) for kind, session in sessions.items()}
-    found = interleaved({**calls, "torch": _torch_layer(graph, x)}, rounds=rounds)
+    calls |= {"empty": partial(sessions["auto"].answer, np.zeros_like(x)), "torch": _torch_layer(graph, x)}
+    found = interleaved(calls, rounds=rounds)
     better = min((found["events"], found["dense"]), key=lambda timing: timing.median)
     ratio = times_as_fast(better, found["auto"])
-    speed = layer.additions(x.astype(np.int64)) / found["auto"].median / 1e9
-    shown = [_ms(found[kind].median) for kind in FORMS]
-    return [f"{rate:.0%}", *shown, str(ratio), f"{speed:.1f}", _ms(found["torch"].median)]
+    additions, whole, empty = layer.additions(x.astype(np.int64)), found["auto"].median, found["empty"].median
+    shown = [_ms(found[kind].median) for kind in (*FORMS, "empty")]
+    speeds = [f"{additions / seconds / 1e9:.1f}" for seconds in (whole, whole - empty)]
+    return [f"{rate:.0%}", *shown, str(ratio), *speeds, _ms(found["torch"].median)]
 
 
 def _torch_layer(graph: IntGraph, x: Words) -> Call:
@@ -322,7 +327,8 @@ memory take all steps at once, and nothing is recorded (`inference_mode`); bfloa
 _LAYERS_TEXT = f"""\
 Binary input of {SWEPT_SAMPLES} samples x 4 steps, 4-bit weights, one thread, with packing of the input, requant and
 neuron. `chosen` is what the session takes by itself; its ratio to the better of the other two must not exceed 1.2.
-torch: the float32 layer alone, channels last, without neuron. Additions are those of the input that was drawn."""
+torch: the float32 layer alone, channels last, without neuron. Additions are those of the input that was drawn, in a
+second of `chosen`, and in a second of what it takes beyond an input without spikes (`empty`: input, requant, neuron)."""
 
 
 def _machine() -> str:
