@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TypeVar, assert_never
 
 from intsnn.errors import GraphError
@@ -71,22 +72,22 @@ class IntGraph:
         """The nodes of one type, in order; a recurrent neuron is a neuron too."""
         return tuple(node for node in self.nodes if isinstance(node, kind))
 
-    @property
+    @cached_property
     def input(self) -> IntInput:
         """The input node."""
         return self.of_type(IntInput)[0]
 
-    @property
+    @cached_property
     def output(self) -> IntReadout:
         """The readout node."""
         return self.of_type(IntReadout)[0]
 
-    @property
+    @cached_property
     def neurons(self) -> tuple[IntNeuron, ...]:
         """The neuron nodes, in order."""
         return self.of_type(IntNeuron)
 
-    @property
+    @cached_property
     def synapses(self) -> tuple[Synapse, ...]:
         """The synapses, in order."""
         return tuple(node for node in self.nodes if isinstance(node, Synapse))
@@ -110,7 +111,7 @@ class IntGraph:
                     assert_never(node)
         return tuple(found)
 
-    @property
+    @cached_property
     def time_steps(self) -> int | None:
         """T, where a requant has one row per step and so fixes it; else None: any T."""
         arrays = (array for node in self.of_type(IntRequant) for array in (node.multiplier, node.bias))

@@ -14,7 +14,7 @@ from intsnn.arithmetic import IntArray
 from intsnn.native.context import Context
 from intsnn.native.relayout import Read
 from intsnn.native.stages import Stage
-from intsnn.native.sums import Sums, accumulator
+from intsnn.native.sums import Sums, accumulator, sums_pointer
 from intsnn.native.text import loop, row_major
 
 _LANES = 16  # sums of 32 bits in a register
@@ -84,13 +84,13 @@ def dense_function(context: Context, sums: Sums, block: int) -> list[str]:
     each, every = f"for (int p = 0; p < {tile}; p++)", f"for (int g = 0; g < {at_once}; g++)"
     return [
         "#if defined(NN_DENSE)",
-        f"NN_ALONE void {name}_dense({context.net}, int block, int t)",
+        f"NN_ALONE void {name}_dense({context.net}, int block, int t, int begin, int end)",
         "{",
-        "(void)block;",
+        "(void)block; (void)begin; (void)end;",
         f"const nn_uint8 *bytes = {context.scratch_pointer(f'bytes_{name}')};",
-        f"nn_{sums.element} *sums = {context.scratch_pointer(f'sums_{name}', const=False)};",
+        f"nn_{sums.element} *sums = {sums_pointer(context, sums, block, const=False)};",
         loop("part", parts),
-        *(loop(axis.out, axis.outputs) for axis in outer),
+        *(axis.share if axis is sums.shared else loop(axis.out, axis.outputs) for axis in outer),
         loop(last.out, last.outputs, step=tile),
         f"const int first = {start};",
         f"const nn_int8 *weight = {table} + ((long)block * {parts} + part) * {size};",

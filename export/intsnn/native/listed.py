@@ -14,7 +14,7 @@ from intsnn.native.context import ELEMENT_BYTES_OF, Context
 from intsnn.native.dense import ask_for_bytes, can_be_dense, choice_lines, dense_function
 from intsnn.native.relayout import Read
 from intsnn.native.stages import Stage
-from intsnn.native.sums import Sums, accumulator
+from intsnn.native.sums import Sums, accumulator, ask_for_sums, sums_pointer
 from intsnn.native.text import loop, row_major
 
 _SLICE_BYTES = 32 * 1024  # of weights; they stay in a first cache of 48 KiB beside the sums that pass through
@@ -38,7 +38,10 @@ def list_lines(context: Context, stage: Stage, sums: Sums, read: Read, block: in
 
 
 def listed_sums(context: Context, stage: Stage, sums: Sums, block: int) -> list[str]:
-    """The functions of the synapse; `<name>_sums(net, block, first, last)` fills the sums of some steps."""
+    """The functions of the synapse; `<name>_sums(net, block, first, last, begin, end)` fills the sums of some steps.
+
+    `begin` and `end` are those of the axis that threads share.
+    """
     _ask(context, stage, sums, block)
     dense = dense_function(context, sums, block) if can_be_dense(context, sums) else []
     return [*_vectors(sums, block), *_add(sums, block), *_flush(sums, block), *dense, *_filled(context, sums, block)]
@@ -59,7 +62,7 @@ def _ask(context: Context, stage: Stage, sums: Sums, block: int) -> None:
     values = store.rows * store.inner
     context.ask(stage, f"list_{name}", _entry(sums), values * (sums.repeats or 1) + _SLACK)
     context.ask(stage, f"start_{name}", "uint32", store.rows + 1)
-    context.ask(stage, f"sums_{name}", sums.element, sums.places * block)
+    ask_for_sums(context, stage, sums, block)
     if sums.has_values:
         context.ask(stage, f"found_{name}", store.element, values + _SLACK)
     if can_be_dense(context, sums):
@@ -149,10 +152,10 @@ def _flush(sums: Sums, block: int) -> list[str]:
 
 
 def _filled(context: Context, sums: Sums, block: int) -> list[str]:
-    """`<name>_sums`: the sums of steps `first` to `last` - 1 and of one block, all places."""
+    """`<name>_sums`: the sums of steps `first` to `last` - 1, of one block, and of one thread's places."""
     name, per_block = sums.name, int(sums.weight.shape[0] * sums.weight.shape[1]) * block
     table = context.tables.add(f"{name}_weight", in_blocks(sums, block), part=sums.part, element="int8")
-    out = context.scratch_pointer(f"sums_{name}", const=False)
+    out = sums_pointer(context, sums, block, const=False)
     values = f"const nn_{sums.source.element} *restrict found = "
     step = [
         f"const nn_{_entry(sums)} *restrict list = {context.scratch_pointer(f'list_{name}')};",
@@ -164,14 +167,18 @@ def _filled(context: Context, sums: Sums, block: int) -> list[str]:
     if can_be_dense(context, sums):
         chosen = f"{context.scratch_pointer(f'dense_{name}')}[0]"
         step = [f"if ({chosen}) continue;", *step]
-        every = f"for (int t = first; t < last; t++) if ({chosen}) {name}_dense(net, block, t);"
+        every = f"for (int t = first; t < last; t++) if ({chosen}) {name}_dense(net, block, t, begin, end);"
         dense = ["#if defined(NN_DENSE)", every, "#endif"]
-    size = sums.places * block * ELEMENT_BYTES_OF[sums.element]
+    size, cleared = sums.places * block, f"memset({out}, 0, {sums.places * block} * sizeof(*{out}));"
+    if sums.shared:
+        size //= sums.shared.outputs
+        cleared = f"memset({out} + begin * {size}, 0, (size_t)((end - begin) * {size}) * sizeof(*{out}));"
     return [
-        f"NN_ALONE void {name}_sums({context.net}, int block, int first, int last)",
+        f"NN_ALONE void {name}_sums({context.net}, int block, int first, int last, int begin, int end)",
         "{",
+        "(void)begin; (void)end;",
         f"const uintptr_t weight = (uintptr_t){table} + (uintptr_t)block * {per_block};",
-        f"for (int t = first; t < last; t++) memset({out}, 0, {size});",
+        f"for (int t = first; t < last; t++) {cleared}",
         *_over_slices(sums, block, step, _added(sums)),
         *dense,
         "}",
@@ -226,7 +233,8 @@ def _over_slices(sums: Sums, block: int, step: list[str], body: list[str]) -> li
             f"const int base = (({tap}) * {last.kernel} - before) * {channels};",
         ]
     heads = [loop(axis.tap, axis.kernel) for axis in (*outer, *([last] if by_tap else []))]
-    places = [each for axis in outer for each in (loop(axis.out, axis.outputs), *axis.placed())]
+    heads_of = {axis.out: axis.share if axis is sums.shared else loop(axis.out, axis.outputs) for axis in outer}
+    places = [each for axis in outer for each in (heads_of[axis.out], *axis.placed())]
     return [
         *heads,
         "for (int t = first; t < last; t++) {",

@@ -21,7 +21,7 @@ from intsnn.native.storage import stores
 from intsnn.native.tables import Table, Tables
 from intsnn.native.targets import HOST, MICROCONTROLLER, Target
 from intsnn.native.text import indented
-from intsnn.native.writing import stage_functions
+from intsnn.native.writing import is_shared, stage_functions
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,13 @@ def _header(context: Context, size: int) -> list[str]:
         lines.append(f"{word if element == 'word' else element + '_t'} {member}[{count}];")
     lines += [f"int32_t answer[{_answers(context)}];", "int32_t step;"]
     if not context.target.has_tables:
-        lines += ["int32_t form;", "int32_t steps;", f"int32_t from[{context.target.steps}];"]
+        lines += [
+            "int32_t arrived;",
+            "int32_t turn;",
+            "int32_t form;",
+            "int32_t steps;",
+            f"int32_t from[{context.target.steps}];",
+        ]
         lines.append("const unsigned char *tables;")
     trace = ["uint8_t *spikes[{0}];", "int32_t *membranes[{0}];"] if graph.neurons else []
     lines += [f"#ifdef {upper}_TRACE", *(each.format(len(graph.neurons)) for each in trace)]
@@ -179,6 +185,51 @@ def input_type(context: Context) -> str:
     return "int8_t" if context.graph.input.signed else "uint8_t"
 
 
+def _done(context: Context) -> list[Stage]:
+    """The stages that do something."""
+    return [stage for stage in context.stages if not is_folded(context, stage)]
+
+
+def _call(context: Context, stage: Stage) -> str:
+    """The call of a stage."""
+    many, given = context.target.steps > 1, ["net"]
+    if isinstance(stage.head, IntInput):
+        given += ["x", "stride"] if many else ["x"]
+    given += ["steps"] if many else []
+    given += ["part", "parts"] if is_shared(context, stage) else []
+    return f"{context.title(stage)}({', '.join(given)});"
+
+
+def _block(context: Context) -> tuple[list[str], list[str]]:
+    """A few steps of one sample, by several threads: after each stage they wait for each other. And one step alone."""
+    name, x, size = context.name, input_type(context), math.prod(context.graph.input.shape)
+    calls = []
+    for stage in _done(context):
+        call = _call(context, stage)
+        calls += [call if is_shared(context, stage) else f"if (part == 0) {call}", "NN_WAIT(net, parts);"]
+    function = [
+        f"static void {name}_block(struct {name} *net, const {x} *x, size_t stride, int steps, int part, int parts)",
+        "{",
+        "if (part == 0) {",
+        "net->from[0] = 0;",
+        "for (int t = 1; t < steps; t++) {",
+        f"const {x} *now = x + (size_t)t * stride, *before = now - stride;",
+        f"const int same = memcmp(now, before, {size}) == 0;",
+        "net->from[t] = same ? net->from[t - 1] : t;",
+        "}",
+        "}",
+        *calls,
+        "if (part == 0) {",
+        "net->step += steps;",
+        "net->steps = steps;",
+        "}",
+        "NN_WAIT(net, parts);",
+        "}",
+        "",
+    ]
+    return function, [f"{name}_block(net, x, 0, 1, 0, 1);"]
+
+
 def _whole(context: Context) -> list[str]:
     """reset, step and answer."""
     name, graph = context.name, context.graph
@@ -190,31 +241,9 @@ def _whole(context: Context) -> list[str]:
         reset.append(f"for (int i = 0; i < {count}; i++) net->{member}[i] = {node.initial};")
     reset.append(f"for (int i = 0; i < {_answers(context)}; i++) net->answer[i] = {start};")
     many = context.target.steps > 1
-    calls = [
-        f"{context.title(stage)}(net{', x, stride' if isinstance(stage.head, IntInput) and many else ''}"
-        f"{', x' if isinstance(stage.head, IntInput) and not many else ''}{', steps' if many else ''});"
-        for stage in context.stages
-        if not is_folded(context, stage)
-    ]
-    if many:
-        block = [
-            f"static void {name}_block(struct {name} *net, const {x} *x, size_t stride, int steps)",
-            "{",
-            "net->from[0] = 0;",
-            "for (int t = 1; t < steps; t++) {",
-            f"const {x} *now = x + (size_t)t * stride, *before = now - stride;",
-            f"const int same = memcmp(now, before, {math.prod(graph.input.shape)}) == 0;",
-            "net->from[t] = same ? net->from[t - 1] : t;",
-            "}",
-            *calls,
-            "net->step += steps;",
-            "net->steps = steps;",
-            "}",
-            "",
-        ]
-        step = [f"{name}_block(net, x, 0, 1);"]
-    else:
-        block, step = [], [*calls, "net->step++;"]
+    block, step = (
+        _block(context) if many else ([], [*(_call(context, stage) for stage in _done(context)), "net->step++;"])
+    )
     seen, size = ("NN_VISIBLE " if many else ""), math.prod(graph.output.shape)
     last = f" + (net->steps - 1) * {size}" if graph.output.mode == "steps" and many else ""
     return [
@@ -272,17 +301,20 @@ def _host(context: Context) -> list[str]:
         f"NN_VISIBLE void {name}_form(struct {name} *net, int form) {{ net->form = form; }}",
         "",
         f"NN_VISIBLE void {name}_run(struct {name} *net, const {x} *x, int64_t steps, int64_t samples,",
-        "int64_t first, int64_t last, int32_t *logits, uint8_t **spikes, int32_t **membranes, const int64_t *sizes)",
+        "int64_t first, int64_t last, int32_t *logits, uint8_t **spikes, int32_t **membranes, const int64_t *sizes,",
+        "int part, int parts)",
         "{",
         "for (int64_t n = first; n < last; n++) {",
-        f"{name}_reset(net);",
+        f"if (part == 0) {name}_reset(net);",
         f"for (int64_t t = 0; t < steps; t += {steps}) {{",
         f"const int some = steps - t < {steps} ? (int)(steps - t) : {steps};",
+        "if (part == 0) {",
         *trace,
-        f"{name}_block(net, x + (t * samples + n) * {size}, (size_t)samples * {size}, some);",
-        *([out] if by_step else []),
         "}",
-        *([] if by_step else [whole]),
+        f"{name}_block(net, x + (t * samples + n) * {size}, (size_t)samples * {size}, some, part, parts);",
+        *([f"if (part == 0) {out}"] if by_step else []),
+        "}",
+        *([] if by_step else [f"if (part == 0) {whole}"]),
         "}",
         "}",
         "",

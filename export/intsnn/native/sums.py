@@ -10,6 +10,8 @@ import numpy as np
 
 from intsnn.arithmetic import Bounds, IntArray, IntType
 from intsnn.graph import IntConvTranspose, IntLinear, Synapse
+from intsnn.native.context import Context
+from intsnn.native.stages import Stage
 from intsnn.native.storage import Store
 from intsnn.native.targets import Target
 from intsnn.native.windows import Axis, axes_of_convolution
@@ -65,6 +67,14 @@ class Sums:
     def element_for(self, target: Target) -> str:
         """The C type that the sums are given in: a register's on a microcontroller."""
         return self.element if target.has_lists else "int32"
+
+    @property
+    def shared(self) -> Axis | None:
+        """The axis whose output places several threads share; None: they share the blocks of output channels.
+
+        Never the last axis: its places are summed several at a time.
+        """
+        return next((axis for axis in self.axes[:-1] if axis.outputs > 1), None)
 
     @property
     def places(self) -> int:
@@ -128,6 +138,18 @@ def accumulator(sums: Sums) -> tuple[str, int]:
         if additions >= _FEWEST:
             return element, additions
     return "int32", 0
+
+
+def ask_for_sums(context: Context, stage: Stage, sums: Sums, size: int) -> None:
+    """Ask for the memory of the sums of a block of `size` channels; of every block, where threads share the blocks."""
+    blocks = 1 if sums.shared else -(-sums.outputs // size)
+    context.ask(stage, f"sums_{sums.name}", sums.element, sums.places * size * blocks)
+
+
+def sums_pointer(context: Context, sums: Sums, size: int, *, const: bool, step: str = "t") -> str:
+    """The C of a pointer to the sums of a block, [places, size], at a step."""
+    pointer = context.scratch_pointer(f"sums_{sums.name}", const=const, step=step)
+    return pointer if sums.shared else f"({pointer} + block * {sums.places * size})"
 
 
 def block_size(target: Target, sums: Sequence[Sums]) -> int:

@@ -49,6 +49,11 @@ class Axis:
         return f"{self.out} * {self.stride} + {self.tap} * {self.dilation} - {self.padding}"
 
     @property
+    def share(self) -> str:
+        """The head of the loop over the output places of one thread."""
+        return f"for (int {self.out} = begin; {self.out} < end; {self.out}++) {{"
+
+    @property
     def may_leave(self) -> bool:
         """Whether a window can read outside of the input."""
         if self.transposed:

@@ -14,9 +14,10 @@ from intsnn.native.listed import list_lines, listed_sums
 from intsnn.native.relayout import Read, read_as
 from intsnn.native.stages import Stage, read_names
 from intsnn.native.storage import Store
-from intsnn.native.sums import Sums, block_size, sums_of
+from intsnn.native.sums import Sums, block_size, sums_of, sums_pointer
 from intsnn.native.text import loop, row_major
 from intsnn.native.walked import grouped_sums, walked_sums
+from intsnn.native.windows import Axis
 
 _PIECE = 256  # values of a row that a stage without a synapse takes at a time
 
@@ -120,7 +121,7 @@ class _Synapse:
         """The sums of one place and block, at a step, as `variable`."""
         kind, sums = self.sums.element_for(context.target), self.sums
         if self.listed(context):
-            pointer = context.scratch_pointer(f"sums_{sums.name}", step=step)
+            pointer = sums_pointer(context, sums, block, const=True, step=step)
             return [f"const nn_{kind} *{variable} = {pointer} + row * {block};"]
         places = "".join(f", {axis.out}" for axis in sums.axes)
         return [f"{kind}_t {variable}[{block}];", f"{sums.name}_sums(net, t, block{places}, {variable});"]
@@ -134,20 +135,25 @@ def _synaptic_steps(context: Context, stage: Stage, synapse: _Synapse, turned: l
         before = ["if (net->from[t] == t) {", *before, "}"]
     filled = []
     if synapse.listed(context):
-        filled = [f"{sums.name}_sums(net, block, 0, steps);"]
+        filled = [f"{sums.name}_sums(net, block, 0, steps, begin, end);"]
         if synapse.once:
-            filled = [*context.steps(), f"if (net->from[t] == t) {sums.name}_sums(net, block, t, t + 1);", "}"]
+            call = f"{sums.name}_sums(net, block, t, t + 1, begin, end);"
+            filled = [*context.steps(), f"if (net->from[t] == t) {call}", "}"]
     step = "net->from[t]" if synapse.once else "t"
     line = [*synapse.at_place(context, block, "sums", step=step), *_calls(stage, context, sums.outputs, block, "sums")]
-    return [
-        *([*context.steps(), *before, *turned, "}"] if before or turned else []),
-        loop("block", blocks),
-        *filled,
-        *context.steps(),
-        *_over_places(sums, line),
-        "}",
-        "}",
-    ]
+    first = [*context.steps(), *before, *turned, "}"] if before or turned else []
+    if context.target.steps == 1:
+        return [*first, loop("block", blocks), *filled, *context.steps(), *_over_places(sums, line), "}", "}"]
+    if first:
+        first = [first[0], "if (t % parts != part) continue;", *first[1:], "NN_WAIT(net, parts);"]
+    mine = loop("block", blocks, start="part", step=1).replace("block++", "block += parts")
+    if sums.shared:
+        size = sums.shared.outputs
+        first.append(f"const int begin = {size} * part / parts, end = {size} * (part + 1) / parts;")
+        mine = loop("block", blocks)
+    else:
+        first.append("const int begin = 0, end = 0; (void)begin; (void)end;")
+    return [*first, mine, *filled, *context.steps(), *_over_places(sums, line, shared=sums.shared), "}", "}"]
 
 
 def _recurrent_steps(
@@ -156,7 +162,11 @@ def _recurrent_steps(
     """Step after step, since a step reads the spikes of all channels of the one before."""
     blocks = -(-back.sums.outputs // block)
     parts = [back, *([synapse] if synapse else [])]
-    filled = [f"{part.sums.name}_sums(net, block, t, t + 1);" for part in parts if part.listed(context)]
+    filled = [
+        f"{part.sums.name}_sums(net, block, t, t + 1, 0, {part.sums.shared.outputs if part.sums.shared else 0});"
+        for part in parts
+        if part.listed(context)
+    ]
     own, wide = back.at_place(context, block, "own"), [f"int32_t back[{block}];"]
     wide.append(f"for (int i = 0; i < {block}; i++) back[i] = own[i];")
     line = [*(synapse.at_place(context, block, "sums") if synapse else []), *own, *wide]
@@ -177,10 +187,10 @@ def _recurrent_steps(
     ]
 
 
-def _over_places(sums: Sums, body: list[str]) -> list[str]:
-    """The loops over the output places around lines, with the `row`."""
+def _over_places(sums: Sums, body: list[str], *, shared: Axis | None = None) -> list[str]:
+    """The loops over the output places around lines, with the `row`; over a thread's own of a `shared` axis."""
     row = row_major([axis.out for axis in sums.axes], [axis.outputs for axis in sums.axes])
-    heads = [loop(axis.out, axis.outputs) for axis in sums.axes]
+    heads = [axis.share if axis is shared else loop(axis.out, axis.outputs) for axis in sums.axes]
     return [*heads, f"const int row = {row};", *body, *("}" for _ in heads)]
 
 
@@ -231,8 +241,14 @@ def _forward(context: Context, stage: Stage) -> _Synapse:
     return _Synapse(sums, read, turned, once)
 
 
+def is_shared(context: Context, stage: Stage) -> bool:
+    """Whether several threads share the work of a stage; else the first does it."""
+    return context.target.steps > 1 and stage.synapse is not None and stage.recurrent is None
+
+
 def _stage_head(context: Context, stage: Stage) -> list[str]:
     parameters = [context.net, *(["int steps"] if context.target.steps > 1 else [])]
+    parameters += ["int part", "int parts"] if is_shared(context, stage) else []
     words = ", ".join(f"{node.name}" for node in stage.nodes).replace("*/", "* /")
     return [f"/* {words} */", f"NN_ALONE void {context.title(stage)}({', '.join(parameters)})", "{"]
 

@@ -145,3 +145,23 @@ NN_LIST_VALUES(int32, 32)
 #if defined(__AVX512VNNI__) && defined(__AVX512BW__)
 #define NN_DENSE
 #endif
+
+/* Threads that wait for each other: the last one to arrive ends the turn. */
+#if defined(_WIN32)
+#define NN_YIELD()
+#else
+#include <sched.h>
+#define NN_YIELD() (void)sched_yield()
+#endif
+NN_SHARED void nn_wait(int32_t *arrived, int32_t *turn, int parts)
+{
+    const int32_t now = __atomic_load_n(turn, __ATOMIC_ACQUIRE);
+    if (__atomic_add_fetch(arrived, 1, __ATOMIC_ACQ_REL) == parts) {
+        __atomic_store_n(arrived, 0, __ATOMIC_RELAXED);
+        __atomic_store_n(turn, now + 1, __ATOMIC_RELEASE);
+        return;
+    }
+    for (int looks = 0; __atomic_load_n(turn, __ATOMIC_ACQUIRE) == now; looks++)
+        if (looks > 2000) NN_YIELD();
+}
+#define NN_WAIT(net, parts) do { if ((parts) > 1) nn_wait(&(net)->arrived, &(net)->turn, parts); } while (0)
