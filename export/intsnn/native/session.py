@@ -16,7 +16,7 @@ from intsnn.arithmetic import IntArray
 from intsnn.checking.stages import longest_run
 from intsnn.errors import InputError
 from intsnn.execution.interpreter import Trace, checked_input
-from intsnn.graph import IntGraph
+from intsnn.graph import IntGraph, IntNeuron, Shape
 from intsnn.native.cache import load_library, shared_library, stored_library
 from intsnn.native.compiler import Compiler, host_flags
 from intsnn.native.memory import ALIGNMENT
@@ -55,7 +55,7 @@ def compile(
     """
     source = host_source(graph, _NAME)
     library = load_library(shared_library(host_text(source), compiler=compiler, flags=flags))
-    return NativeSession(graph, library, source.block, threads=threads or _cores(), synapses=synapses)
+    return NativeSession(graph, library, source, threads=threads or _cores(), synapses=synapses)
 
 
 def is_compiled(graph: IntGraph, *, compiler: Compiler) -> bool:
@@ -76,15 +76,16 @@ class NativeSession:
     """
 
     def __init__(
-        self, graph: IntGraph, library: ctypes.CDLL, tables: bytes, *, threads: int, synapses: Form = "auto"
+        self, graph: IntGraph, library: ctypes.CDLL, source: Source, *, threads: int, synapses: Form = "auto"
     ) -> None:
         self.graph = graph
         self._form = synapses
         self.threads = threads
         self._library = _typed(library)
         self._longest_run = longest_run(graph)
-        self._tables = _aligned(len(tables))
-        self._tables[: len(tables)] = np.frombuffer(tables, np.uint8)
+        self._channels_last = source.channels_last
+        self._tables = _aligned(len(source.block))
+        self._tables[: len(source.block)] = np.frombuffer(source.block, np.uint8)
         self._nets: list[npt.NDArray[np.uint8]] = []
         self._stream: _Stream | None = None
         self._sizes = np.array([int(np.prod(node.shape)) for node in graph.neurons] or [0], dtype=np.int64)
@@ -114,6 +115,8 @@ class NativeSession:
     def spikes(self, x: npt.ArrayLike) -> dict[str, npt.NDArray[np.uint8]]:
         """The spikes of every neuron by name, [T, N, *shape], and nothing else.
 
+        They are views of memory in the order in which the network works: of maps mostly with the channels last.
+
         Args:
             x: as for `run`.
 
@@ -121,9 +124,17 @@ class NativeSession:
             InputError: as for `run`.
         """
         array = self._checked(x)
-        spikes = self._outputs(array, np.uint8)
-        self._run(array, list(spikes.values()), [])
-        return {name: values.astype(np.uint8, copy=False) for name, values in spikes.items()}
+        shapes = {node.name: (*array.shape[:2], *self._stored_shape(node)) for node in self.graph.neurons}
+        spikes = {name: np.empty(shape, np.uint8) for name, shape in shapes.items()}
+        self._run(array, list(spikes.values()), [], as_stored=True)
+        return {
+            name: np.moveaxis(values, -1, 2) if name in self._channels_last else values
+            for name, values in spikes.items()
+        }
+
+    def _stored_shape(self, node: IntNeuron) -> Shape:
+        channels, *axes = node.shape
+        return (*axes, channels) if node.name in self._channels_last else node.shape
 
     def answer(self, x: npt.ArrayLike) -> IntArray:
         """The readout alone, [N, *shape] or [T, N, *shape], int64.
@@ -214,6 +225,8 @@ class NativeSession:
         x: npt.NDArray[np.integer],
         spikes: Sequence[npt.NDArray[np.integer]],
         membranes: Sequence[npt.NDArray[np.integer]],
+        *,
+        as_stored: bool = False,
     ) -> npt.NDArray[np.int32]:
         time_steps, samples = x.shape[:2]
         per_step = self.graph.output.mode == "steps"
@@ -227,6 +240,7 @@ class NativeSession:
                     for given in (spikes, membranes)]  # fmt: skip
 
         def work(part: int) -> None:
+            self._library.network_as_stored(_address(self._nets[part]), int(as_stored))
             self._library.network_run(
                 _address(self._nets[part]), _address(x), time_steps, samples, ends[part], ends[part + 1],
                 _address(answer), *pointers, _address(self._sizes),
@@ -279,7 +293,7 @@ def _typed(library: ctypes.CDLL) -> ctypes.CDLL:
     library.network_step.argtypes = [pointer, pointer]
     library.network_answer.argtypes = [pointer, pointer]
     library.network_run.argtypes = [pointer, pointer, number, number, number, number, *[pointer] * 4]
-    library.network_form.argtypes = [pointer, ctypes.c_int]
-    for name in ("form", "tables", "reset", "step", "answer", "run"):
+    library.network_form.argtypes = library.network_as_stored.argtypes = [pointer, ctypes.c_int]
+    for name in ("form", "as_stored", "tables", "reset", "step", "answer", "run"):
         getattr(library, f"network_{name}").restype = None
     return library
