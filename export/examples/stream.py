@@ -1,4 +1,6 @@
-"""Runs a network step by step, as a sensor delivers it: the one-step model, with the neurons' states passed on.
+"""Runs a network step by step, as a sensor delivers it: the one-step ONNX model, and native code.
+
+The model is given the neurons' states and gives the next ones; a native session keeps them itself.
 
 python export/examples/stream.py
 """
@@ -10,11 +12,12 @@ import onnxruntime
 from hand_made_graph import hand_made_graph
 
 from intsnn.execution.interpreter import run
+from intsnn.native import compile as compile_graph
 from intsnn.onnx.file import build_streaming_model
 
 
 def main() -> None:
-    """Feed six steps one at a time and add up the answers; the interpreter takes them at once."""
+    """Feed six steps one at a time, twice; the interpreter takes them at once."""
     graph = hand_made_graph()
     model = build_streaming_model(graph)
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
@@ -29,7 +32,13 @@ def main() -> None:
         answer += values["logits"]
         print(f"step {t}: spikes {values['lif.spikes'][0].tolist()}, answer so far {answer[0].tolist()}")
 
-    print("equal to the whole sequence:", np.array_equal(answer, run(graph, x).output))
+    native = compile_graph(graph)  # needs a C compiler
+    native.reset()
+    for step in x:
+        so_far = native.step(step)
+
+    whole = run(graph, x).output
+    print("equal to the whole sequence:", np.array_equal(answer, whole) and np.array_equal(so_far, whole))
 
 
 if __name__ == "__main__":

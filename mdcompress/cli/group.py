@@ -30,6 +30,7 @@ COMMANDS: Mapping[str, str] = {  # in the order of their use; the value is the m
     "explore": "mdcompress.cli.explore",
     "eval": "mdcompress.cli.evaluate",
     "analog": "mdcompress.cli.analog",
+    "bench": "mdcompress.cli.bench",
 }
 
 

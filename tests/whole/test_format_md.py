@@ -31,6 +31,7 @@ from intsnn.graph import (
     Shape,
 )
 from intsnn.graph.bounds import MAX_TIME_STEPS
+from intsnn.native.source import portable_source
 from intsnn.onnx.runtime import run_onnx
 from intsnn.onnx.writer import weight_zero_point
 from tests.support.intgraphs import one_neuron_graph
@@ -244,3 +245,21 @@ def test_every_link_of_the_contents_leads_to_a_heading() -> None:
         re.sub(r"[^a-z0-9 -]", "", line.lower()).replace(" ", "-") for line in re.findall(r"^#+ (.*)$", FORMAT, re.M)
     }
     assert set(re.findall(r"\]\(#([a-z0-9-]+)\)", FORMAT)) <= headings
+
+
+def test_the_c_form_declares_what_the_page_says() -> None:
+    (block,) = re.findall(r"^## C\n.*?^```c\n(.*?)^```", FORMAT, re.MULTILINE | re.DOTALL)
+    header = portable_source(one_neuron_graph(plain_neuron(), signed=False), "net").header
+    said = [line.split("/*")[0].strip().rstrip(";").replace("NAME", "net") for line in block.splitlines()]
+    assert len(said) == 7
+    for line in said:
+        wanted = line.replace("net_", "NET_") if line.startswith("#define") else line
+        assert wanted in header, wanted
+    assert "const int8_t *x" in portable_source(one_neuron_graph(plain_neuron()), "net").header
+    for field in ("uint8_t *spikes[1];", "int32_t *membranes[1];"):
+        assert field in header.partition("#ifdef NET_TRACE")[2]
+
+
+def plain_neuron() -> IntNeuron:
+    zero, one = np.array([0]), np.array([1])
+    return IntNeuron("n", ("current",), (3,), one, zero, np.array([9]), "hard", zero, zero, 1, 8, 0, 1.0)
