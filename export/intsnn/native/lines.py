@@ -121,6 +121,7 @@ def _piece(line: _Line, name: str, store: Store, pointer: str) -> str:
         ]
     else:
         line.before.append(f"const {element_type(store)} *restrict {name} = {pointer} + {line.place};")
+        line.before.append(f"(void){name};")  # a multiplier of 0 reads nothing
     return f"((int32_t){name}[i])"
 
 

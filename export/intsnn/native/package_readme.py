@@ -163,6 +163,9 @@ int classify(const @WORD@ *x)
   on without.
 - **Output**: `@UPPER@_OUTPUT_SIZE` values of shape @OUTPUT_SHAPE@. @ANSWER@
 
+- **Several networks** stand side by side in one program: export each under a name of its own (`--name`), and give each
+  stream of samples a struct of its own.
+
 ## Memory
 
 @MEMORY@
