@@ -328,7 +328,7 @@ _LAYERS_TEXT = f"""\
 Binary input of {SWEPT_SAMPLES} samples x 4 steps, 4-bit weights, one thread, with packing of the input, requant and
 neuron. `chosen` is what the session takes by itself; its ratio to the better of the other two must not exceed 1.2.
 torch: the float32 layer alone, channels last, without neuron. Additions are those of the input that was drawn, in a
-second of `chosen`, and in a second of what it takes beyond an input without spikes (`empty`: input, requant, neuron)."""
+second of `chosen`, and in one of what it takes beyond an input without spikes (`empty`: input, requant, neuron)."""
 
 
 def _machine() -> str:

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from intsnn.activity.occupancy import Cut, count_occupancy, input_uses, mapped, sharing, windows
-from intsnn.activity.planes import Words, count_ones, pack_bits
+from intsnn.activity.planes import Words, back_in_order, count_ones, in_memory_order, pack_bits
 from intsnn.arithmetic import IntArray
 from intsnn.errors import CompilerError
 from intsnn.graph import Synapse
@@ -73,12 +73,13 @@ class CompiledCounting:
 
     def pack(self, x: npt.NDArray[np.uint8], bit: int) -> Words:
         """One bit of values [T, N, *shape] as words [T, *shape]."""
-        values = np.ascontiguousarray(x)
+        order = in_memory_order(x)
+        values = np.ascontiguousarray(x.transpose(order))
         steps, samples, *shape = values.shape
         words = np.empty((steps, *shape), np.uint64)
         for one, packed in zip(values, words, strict=True):
             self._pack(one.ctypes.data, samples, math.prod(shape), bit, packed.ctypes.data)
-        return words
+        return back_in_order(words, order)
 
     def count(self, node: Synapse, words: Words, cuts: Sequence[Cut]) -> PlaneCounts:
         """Count what a synapse reads."""

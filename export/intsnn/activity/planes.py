@@ -90,6 +90,21 @@ def packed(x: npt.NDArray[np.integer], word: Word, *, pack: Pack) -> Planes:
     return Planes(np.stack(planes), word.signed)
 
 
+def in_memory_order(x: npt.NDArray[np.uint8]) -> tuple[int, ...]:
+    """The axes of values [T, N, *shape] with those of the shape as they lie in memory, the longest steps first.
+
+    Packing goes through memory from end to end; the words, of which there are 64 times fewer, are put in order.
+    """
+    inner = sorted(range(2, x.ndim), key=lambda axis: -x.strides[axis])
+    return (0, 1, *inner)
+
+
+def back_in_order(words: Words, order: tuple[int, ...]) -> Words:
+    """Words [T, *shape in that order] -> [T, *shape]."""
+    places = [axis - 1 for axis in order if axis != 1]
+    return words.transpose(np.argsort(places))
+
+
 def unpacked(planes: Planes, samples: int) -> IntArray:
     """The values of the first samples, [T, N, *shape]."""
     places = np.arange(samples, dtype=np.uint64).reshape(-1, *(1 for _ in planes.words.shape[2:]))
@@ -172,6 +187,8 @@ def _sum(left: list[Words], right: list[Words], bits: int) -> list[Words]:
 
 def pack_bits(x: npt.NDArray[np.uint8]) -> Words:
     """0 and 1, [T, N, *shape] -> words [T, *shape]: each eighth of the samples fills one byte."""
+    order = in_memory_order(x)
+    x = x.transpose(order)
     steps, samples, *shape = x.shape
     rows = x.reshape(steps, samples, -1)
     parts = np.zeros((8, steps, rows.shape[2]), np.uint8)
@@ -182,7 +199,7 @@ def pack_bits(x: npt.NDArray[np.uint8]) -> Words:
             byte += byte
             byte |= rows[steps_here, sample]
     words = np.stack(list(parts), axis=-1).view("<u8").astype(np.uint64, copy=False)
-    return words.reshape(steps, *shape)
+    return back_in_order(words.reshape(steps, *shape), order)
 
 
 def _counted_by_halves(words: Words) -> Words:

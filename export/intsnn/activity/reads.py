@@ -38,18 +38,15 @@ from intsnn.graph import (
     IntSum,
     IntTranspose,
 )
-from intsnn.graph.bounds import bounds
+from intsnn.graph.bounds import value_bounds
 
 Integers = npt.NDArray[np.integer]
 
 
 def words_of(graph: IntGraph) -> dict[str, Word]:
-    """The word of each tensor, by the name of the node that writes it; of a neuron that of its spikes."""
-    proved = bounds(graph)
-    return {
-        node.name: Word.holding(Bounds(0, node.max_spikes) if isinstance(node, IntNeuron) else proved[node.name])
-        for node in graph
-    }
+    """The word of each tensor of values, by the name of the node that writes it; of a neuron that of its spikes."""
+    spikes = {node.name: Bounds(0, node.max_spikes) for node in graph.neurons}
+    return {name: Word.holding(interval) for name, interval in {**value_bounds(graph), **spikes}.items()}
 
 
 def read_tensors(

@@ -114,6 +114,16 @@ def channel_bounds(graph: IntGraph) -> dict[str, ChannelBounds]:
     return found
 
 
+def value_bounds(graph: IntGraph) -> dict[str, Bounds]:
+    """The proved interval of every tensor of values, by node name: as in `bounds`, without looking at a weight."""
+    means, shapes, found = carries(graph), {node.name: node.shape for node in graph}, dict[str, ChannelBounds]()
+    for node in graph:
+        if means[node.name] is TensorRole.VALUES:
+            read = [] if isinstance(node, IntNeuron) else [found[name] for name in node.inputs]
+            found[node.name] = _interval(node, read, [shapes[name] for name in node.inputs]).cut
+    return {name: interval.hull for name, interval in found.items()}
+
+
 def read_bounds(graph: IntGraph) -> dict[str, Bounds]:
     """The proved interval of what every synapse reads, by its name: of a neuron its spikes."""
     proved = bounds(graph)

@@ -319,15 +319,20 @@ def _spikes_to(line: _Line, store: Store, pointer: str, name: str) -> str:
 
 
 def _traced(line: _Line, node: IntNeuron, name: str) -> list[str]:
-    """Spikes and membranes in row-major order, for those who ask."""
+    """Spikes and membranes in row-major order, for those who ask; spikes as they lie in memory where that is asked."""
     k, store = line.context.neuron_index(node), line.store
     size = store.rows * store.inner
     place, stride = ("at * {0} + row", store.rows) if store.order == "last" else (f"row * {store.inner} + at", 1)
     step = f"(size_t)t * net->samples * {size} + " if line.context.target.steps > 1 else ""
     at, word = f"{step}(size_t)({place.format(store.rows)})", membrane_element(node.bit_width)
+    spikes = f"nn_trace_uint8(net->spikes[{k}] + {at}, s_{name}, n, {stride});"
+    if stride > 1 and line.context.target.steps > 1:
+        assert line.context.stores[node.name].order == store.order, f"{node.name}: a stage has one order"
+        whole = f"memcpy(net->spikes[{k}] + {step}{line.place}, s_{name}, (size_t)n);"
+        spikes = f"{{ if (net->as_stored) {whole} else {spikes} }}"
     return [
         f"#ifdef {line.context.name.upper()}_TRACE",
-        f"if (net->spikes[{k}]) nn_trace_uint8(net->spikes[{k}] + {at}, s_{name}, n, {stride});",
+        f"if (net->spikes[{k}]) {spikes}",
         f"if (net->membranes[{k}]) nn_trace_{word}(net->membranes[{k}] + {at}, v_{name}, n, {stride});",
         "#endif",
     ]

@@ -17,7 +17,7 @@ from intsnn.arithmetic import IntArray
 from intsnn.checking.stages import longest_run
 from intsnn.errors import InputError
 from intsnn.execution.interpreter import Trace, checked_input
-from intsnn.graph import IntGraph
+from intsnn.graph import IntGraph, IntNeuron, Shape
 from intsnn.graph.windows import weight_rows
 from intsnn.native.cache import load_library, shared_library, stored_library
 from intsnn.native.compiler import Compiler, host_flags
@@ -57,7 +57,7 @@ def compile(
     """
     source = host_source(graph, _NAME)
     library = load_library(shared_library(host_text(source), compiler=compiler, flags=flags))
-    return NativeSession(graph, library, source.block, threads=threads or _cores(), synapses=synapses)
+    return NativeSession(graph, library, source, threads=threads or _cores(), synapses=synapses)
 
 
 def is_compiled(graph: IntGraph, *, compiler: Compiler) -> bool:
@@ -78,16 +78,18 @@ class NativeSession:
     """
 
     def __init__(
-        self, graph: IntGraph, library: ctypes.CDLL, tables: bytes, *, threads: int, synapses: Form = "auto"
+        self, graph: IntGraph, library: ctypes.CDLL, source: Source, *, threads: int, synapses: Form = "auto"
     ) -> None:
         self.graph = graph
         self._form = synapses
         self.threads = threads
         self._library = _typed(library)
         self._longest_run = longest_run(graph)
-        self._tables = _aligned(len(tables))
-        self._tables[: len(tables)] = np.frombuffer(tables, np.uint8)
+        self._channels_last = source.channels_last
+        self._tables = _aligned(len(source.block))
+        self._tables[: len(source.block)] = np.frombuffer(source.block, np.uint8)
         self._nets: list[npt.NDArray[np.uint8]] = []
+        self._as_stored = False
         self._stream: _Stream | None = None
         self._neuron_sizes = np.array([int(np.prod(node.shape)) for node in graph.neurons] or [0], dtype=np.int64)
         self._sizes = _address(self._neuron_sizes)
@@ -120,6 +122,8 @@ class NativeSession:
     def spikes(self, x: npt.ArrayLike) -> dict[str, npt.NDArray[np.uint8]]:
         """The spikes of every neuron by name, [T, N, *shape], and nothing else.
 
+        They are views of memory in the order in which the network works: of maps mostly with the channels last.
+
         Args:
             x: as for `run`.
 
@@ -127,9 +131,17 @@ class NativeSession:
             InputError: as for `run`.
         """
         array = self._checked(x)
-        spikes = self._outputs(array, np.uint8)
-        self._run(array, list(spikes.values()), [])
-        return {name: values.astype(np.uint8, copy=False) for name, values in spikes.items()}
+        shapes = {node.name: (*array.shape[:2], *self._stored_shape(node)) for node in self.graph.neurons}
+        spikes = {name: np.empty(shape, np.uint8) for name, shape in shapes.items()}
+        self._run(array, list(spikes.values()), [], as_stored=True)
+        return {
+            name: np.moveaxis(values, -1, 2) if name in self._channels_last else values
+            for name, values in spikes.items()
+        }
+
+    def _stored_shape(self, node: IntNeuron) -> Shape:
+        channels, *axes = node.shape
+        return (*axes, channels) if node.name in self._channels_last else node.shape
 
     def answer(self, x: npt.ArrayLike) -> IntArray:
         """The readout alone, [N, *shape] or [T, N, *shape], int64.
@@ -220,6 +232,8 @@ class NativeSession:
         x: npt.NDArray[np.integer],
         spikes: Sequence[npt.NDArray[np.integer]],
         membranes: Sequence[npt.NDArray[np.integer]],
+        *,
+        as_stored: bool = False,
     ) -> npt.NDArray[np.int32]:
         time_steps, samples = x.shape[:2]
         shape = (time_steps, samples, *self._out) if self._per_step else (samples, *self._out)
@@ -232,6 +246,10 @@ class NativeSession:
             run(net, given, time_steps, samples, first, last, out, *pointers, self._sizes, part, parts)
 
         shares = self._shares(samples)
+        if as_stored != self._as_stored:
+            self._as_stored = as_stored
+            for net in self._nets:
+                self._library.network_as_stored(_address(net), int(as_stored))
         if len(shares) > 1:
             assert self._pool is not None
             waiting = [self._pool.submit(work, *share) for share in shares[1:]]
@@ -263,6 +281,7 @@ class NativeSession:
         net = _aligned(int(self._library.network_size()))
         self._library.network_tables(_address(net), _address(self._tables))
         self._library.network_form(_address(net), _FORMS[self._form])
+        self._library.network_as_stored(_address(net), int(self._as_stored))
         return net
 
 
@@ -305,18 +324,8 @@ def _typed(library: ctypes.CDLL) -> ctypes.CDLL:
     library.network_reset.argtypes = [pointer]
     library.network_step.argtypes = [pointer, pointer]
     library.network_answer.argtypes = [pointer, pointer]
-    library.network_run.argtypes = [
-        pointer,
-        pointer,
-        number,
-        number,
-        number,
-        number,
-        *[pointer] * 4,
-        ctypes.c_int,
-        ctypes.c_int,
-    ]
-    library.network_form.argtypes = [pointer, ctypes.c_int]
-    for name in ("form", "tables", "reset", "step", "answer", "run"):
+    library.network_run.argtypes = [pointer, pointer, *[number] * 4, *[pointer] * 4, ctypes.c_int, ctypes.c_int]
+    library.network_form.argtypes = library.network_as_stored.argtypes = [pointer, ctypes.c_int]
+    for name in ("form", "as_stored", "tables", "reset", "step", "answer", "run"):
         getattr(library, f"network_{name}").restype = None
     return library

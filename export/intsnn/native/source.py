@@ -30,6 +30,7 @@ class Source:
 
     header, code: the texts. tables: the constants, in order; block: their bytes, where they do not stand in the code.
     state: bytes that last from step to step, by the node they belong to; buffer_bytes: memory that the stages share.
+    channels_last: neurons whose spikes lie in memory with the channels last.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Source:
     block: bytes
     state: Mapping[str, int]
     buffer_bytes: int
+    channels_last: frozenset[str]
 
 
 def host_source(graph: IntGraph, name: str = "network") -> Source:
@@ -90,6 +92,9 @@ def _source(graph: IntGraph, name: str, target: Target) -> Source:
         block=context.tables.block if not target.has_tables else b"",
         state=_state_bytes(context),
         buffer_bytes=layout.size,
+        channels_last=frozenset(
+            node.name for node in graph.neurons if len(node.shape) > 1 and lying[node.name].order == "last"
+        ),
     )
 
 
@@ -162,7 +167,7 @@ def _header(context: Context, size: int) -> list[str]:
         lines.append("const unsigned char *tables;")
     trace = ["uint8_t *spikes[{0}];", "int32_t *membranes[{0}];"] if graph.neurons else []
     lines += [f"#ifdef {upper}_TRACE", *(each.format(len(graph.neurons)) for each in trace)]
-    lines += ["size_t samples;"] if context.target.steps > 1 else []
+    lines += ["size_t samples;", "int as_stored;"] if context.target.steps > 1 else []
     lines += ["#endif", "};", ""]
     return [*lines, *_declarations(context), "#endif"]
 
@@ -299,6 +304,10 @@ def _host(context: Context) -> list[str]:
         f"NN_VISIBLE void {name}_tables(struct {name} *net, const unsigned char *tables) {{ net->tables = tables; }}",
         "/* 0: each synapse as fits what it reads; 1: lists alone; 2: dense where that exists */",
         f"NN_VISIBLE void {name}_form(struct {name} *net, int form) {{ net->form = form; }}",
+        f"#ifdef {upper}_TRACE",
+        "/* 1: spikes are written as they lie in memory, maps with the channels last */",
+        f"NN_VISIBLE void {name}_as_stored(struct {name} *net, int as_stored) {{ net->as_stored = as_stored; }}",
+        "#endif",
         "",
         f"NN_VISIBLE void {name}_run(struct {name} *net, const {x} *x, int64_t steps, int64_t samples,",
         "int64_t first, int64_t last, int32_t *logits, uint8_t **spikes, int32_t **membranes, const int64_t *sizes,",
