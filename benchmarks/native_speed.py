@@ -78,7 +78,7 @@ def subjects(names: Sequence[str], folder: Path) -> Iterator[Subject]:
     """Networks that fire at RATE, calibrated by the shipped recipes."""
     training, test = images(folder, CALIBRATION_SAMPLES), images(folder, SHOWN_SAMPLES, part="test")
     for name in names:
-        network = firing_network(name, training, rate=RATE)
+        network = firing_network(BUILDERS[name], training, rate=RATE)
         students = {recipe: graph_of(network, training[:, :SHOWN_SAMPLES], recipe=recipe) for recipe in RECIPES}
         integers = {recipe: student.quantize_input(test).numpy() for recipe, (student, _) in students.items()}
         assert len({each.tobytes() for each in integers.values()}) == 1, "one input scale for both"
@@ -379,7 +379,8 @@ def main() -> None:
     parser.add_argument("--without-compile", action="store_true", help="leave torch.compile out, which takes minutes")
     chosen = parser.parse_args()
     warnings.simplefilter("ignore")
-    command = f"python -m benchmarks native_speed {shlex.join(sys.argv[1:])}"
+    given = ["FOLDER" if each == str(chosen.data_folder) else each for each in sys.argv[1:]]
+    command = f"python -m benchmarks native_speed {shlex.join(given)}"
     _print(_HEAD.format(command=command, machine=_machine(), rounds=chosen.rounds, pilot=PILOT_ROUNDS))
     with_compile = not chosen.without_compile
     if "networks" in chosen.parts:
