@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from intsnn.activity.activity import Activity, activity_of
-from intsnn.activity.occupancy import Cut, FloatArray, count_occupancy, input_uses, sharing, usual_cuts
+from intsnn.activity.counting import Counting, counting_for
+from intsnn.activity.occupancy import Cut, FloatArray, sharing, usual_cuts
 from intsnn.activity.planes import SAMPLES, Planes, Words, count_ones, unpacked
 from intsnn.activity.reads import Integers, read_tensors, words_of
-from intsnn.engines import AUTO, EngineChoice, Session, Work, open_engine
+from intsnn.engines import AUTO, EngineChoice, Session, Size, Work, open_engine
 from intsnn.errors import InputError
 from intsnn.execution.interpreter import checked_input
 from intsnn.graph import IntGraph, IntMatMul, IntNeuron, IntRecurrentNeuron, Synapse
@@ -43,7 +45,7 @@ def measure(
         CompilerError: `native` is asked for, and there is no C compiler.
     """
     counter = _Counter(graph, tuple(cuts))
-    session: Session | None = None
+    tools: _Tools | None = None
     totals: dict[str, FloatArray] = {}
     time_steps = samples = 0
     for batch in batches:
@@ -51,10 +53,9 @@ def measure(
         if samples and len(array) != time_steps:
             raise InputError(f"every batch must have the same number of steps (got {time_steps} and {len(array)})")
         time_steps, samples = len(array), samples + array.shape[1]
-        if session is None:
-            session = _opened(graph, engine, batches, array) if isinstance(engine, str) else engine
+        tools = tools or _Tools.opened(graph, engine, _work(batches, array))
         for part in _parts(graph, array):
-            for name, counts in counter.counted(part, session.spikes(part)):
+            for name, counts in counter.counted(part, tools.session.spikes(part), tools.counting):
                 totals[name] = totals.get(name, 0.0) + counts
     if samples == 0:
         raise InputError(
@@ -64,8 +65,22 @@ def measure(
     return activity_of(graph, means, counter.cuts, source="measured", samples=samples, time_steps=time_steps)
 
 
+@dataclass(frozen=True)
+class _Tools:
+    """What makes spikes, and what counts them."""
+
+    session: Session
+    counting: Counting
+
+    @classmethod
+    def opened(cls, graph: IntGraph, engine: EngineChoice | Session, work: Work) -> _Tools:
+        """Those for an amount of work."""
+        session = open_engine(graph, engine, work=work).session if isinstance(engine, str) else engine
+        return cls(session, counting_for(work.steps * Size.of(graph).values))
+
+
 class _Counter:
-    """What is counted of one graph, and how.
+    """What is counted of one graph.
 
     cuts: of each synapse, by name.
     """
@@ -77,33 +92,33 @@ class _Counter:
             name: tuple(node for node in graph.all_synapses if node.inputs[0] == name) for name in self.words
         }
 
-    def counted(self, x: Integers, spikes: Mapping[str, Integers]) -> Iterator[tuple[str, FloatArray]]:
+    def counted(
+        self, x: Integers, spikes: Mapping[str, Integers], counting: Counting
+    ) -> Iterator[tuple[str, FloatArray]]:
         """The counts of each neuron, synapse and product on at most 64 samples, by name."""
         read: dict[str, Planes] = {}
-        for node, planes in read_tensors(self.graph, x, spikes, words=self.words):
+        for node, planes in read_tensors(self.graph, x, spikes, words=self.words, pack=counting.pack):
             read[node.name] = planes
             if isinstance(node, IntNeuron):
                 yield node.name, _values(planes)[None]
             for synapse in self._synapses[node.name]:
                 before = isinstance(node, IntRecurrentNeuron) and synapse.name == node.recurrent_synapse.name
                 seen = planes.previous_step() if before else planes
-                yield synapse.name, _synapse_counts(synapse, seen, self.cuts[synapse.name])
+                yield synapse.name, _synapse_counts(synapse, seen, self.cuts[synapse.name], counting)
         for product in self.graph.of_type(IntMatMul):
             left, right = (read[name] for name in product.inputs)
             yield product.name, _product_counts(left.active, right.active, samples=x.shape[1])
 
 
-def _synapse_counts(node: Synapse, x: Planes, cuts: Sequence[Cut]) -> FloatArray:
+def _synapse_counts(node: Synapse, x: Planes, cuts: Sequence[Cut], counting: Counting) -> FloatArray:
     """[4 + 3 for each cut, T]: active inputs, row activations, row pulses, input sum; then occupancies."""
     steps = x.words.shape[1]
     if steps > 1 and not (x.words[:, 1:] != x.words[:, :1]).any():  # a still image, given anew at each step
-        return _synapse_counts(node, Planes(x.words[:, :1], x.signed), cuts).repeat(steps, axis=1)
-    uses = input_uses(node, x.words.shape[2:])
-    active = count_ones(x.active)
-    pulses = active if x.binary else sum((count_ones(words) for words in x.words), start=np.zeros_like(active))
-    counts = np.stack([_per_step(active), _per_step(active * uses), _per_step(pulses * uses), _values(x)])
-    occupied = count_occupancy(node, x.words, cuts=cuts)
-    return np.concatenate([counts, occupied.reshape(-1, counts.shape[1])])
+        return _synapse_counts(node, Planes(x.words[:, :1], x.signed), cuts, counting).repeat(steps, axis=1)
+    found = counting.count(node, x.words, cuts)
+    active = found if x.binary else counting.count(node, x.active[None], ())
+    counts = [active.ones[0], active.used[0], found.used.sum(axis=0), x.weights @ found.ones]
+    return np.concatenate([np.array(counts, np.float64), found.occupied.reshape(-1, steps)])
 
 
 def _product_counts(left: Words, right: Words, *, samples: int) -> FloatArray:
@@ -115,11 +130,7 @@ def _product_counts(left: Words, right: Words, *, samples: int) -> FloatArray:
 
 def _values(x: Planes) -> FloatArray:
     """The sum of all values of each step, [T]."""
-    weights = [2.0**bit for bit in range(len(x.words))]
-    if x.signed:
-        weights[-1] = -weights[-1]
-    sums = [weight * _per_step(count_ones(words)) for weight, words in zip(weights, x.words, strict=True)]
-    total: FloatArray = np.sum(sums, axis=0)
+    total: FloatArray = x.weights @ np.stack([_per_step(count_ones(words)) for words in x.words])
     return total
 
 
@@ -137,10 +148,10 @@ def _parts(graph: IntGraph, x: Integers) -> Iterator[Integers]:
         yield x[:, start : start + together]
 
 
-def _opened(graph: IntGraph, engine: EngineChoice, batches: Iterable[npt.ArrayLike], first: Integers) -> Session:
-    """A session; the work is known where the batches are counted, else the first stands for all."""
+def _work(batches: Iterable[npt.ArrayLike], first: Integers) -> Work:
+    """How much there is to do: known where the batches are counted, else the first stands for all."""
     count = len(batches) if isinstance(batches, Sized) else 1
-    return open_engine(graph, engine, work=Work(samples=count * first.shape[1], time_steps=len(first))).session
+    return Work(samples=count * first.shape[1], time_steps=len(first))
 
 
 def _cuts_of(node: Synapse, more: Sequence[Cut]) -> tuple[Cut, ...]:

@@ -71,12 +71,12 @@ def count_occupancy(node: Synapse, planes: Words, *, cuts: Sequence[Cut]) -> Flo
     """Arrays, PEs and outputs of each cut, [cuts, 3, T], over all samples and bits of planes [B, T, *input shape]."""
     counts = np.zeros((len(cuts), 3, planes.shape[1]))
     for plane in planes:
-        for index, found in enumerate(_counts(node, _mapped(node, plane), cuts)):
+        for index, found in enumerate(_counts(node, mapped(node, plane), cuts)):
             counts[index] += found
     return counts
 
 
-def _mapped(node: Synapse, plane: Words) -> Words:
+def mapped(node: Synapse, plane: Words) -> Words:
     """[T, *input shape] -> [T, G, Ci/G, *axes]; of a linear layer the axes before the last are one axis of places."""
     if node.kernel:
         groups, per_group, _ = sharing(node)
@@ -178,9 +178,9 @@ def _weighted(active: Words, weights: IntArray, uses: IntArray | None = None) ->
 
 def _any_in_window(node: Synapse, active: Words) -> Words:
     """[..., *axes] -> [..., *outputs]: whether any kernel position reads an active pixel."""
-    windows = _windows(node, active)
-    found = next(windows).copy()
-    for window in windows:
+    found, *others = windows(node, active)
+    found = found.copy()
+    for window in others:
         found |= window
     return found
 
@@ -190,19 +190,19 @@ def _unfolded(node: Synapse, plane: Words, size: int) -> Words:
 
     Rows and blocks come together again after lcm(size, K) rows, so that a row serves all such stretches at once.
     """
-    windows = list(_windows(node, plane))
-    channels, kernel = plane.shape[2], len(windows)
+    reads = list(windows(node, plane))
+    channels, kernel = plane.shape[2], len(reads)
     stretch = math.lcm(size, kernel)
     in_stretch, stretches = stretch // kernel, math.ceil(channels * kernel / stretch)
-    blocks = np.zeros((*plane.shape[:2], stretches, stretch // size, *windows[0].shape[3:]), np.uint64)
-    for channel, (position, window) in itertools.product(range(min(in_stretch, channels)), enumerate(windows)):
+    blocks = np.zeros((*plane.shape[:2], stretches, stretch // size, *reads[0].shape[3:]), np.uint64)
+    for channel, (position, window) in itertools.product(range(min(in_stretch, channels)), enumerate(reads)):
         read = window[:, :, channel::in_stretch]
         blocks[:, :, : read.shape[2], (channel * kernel + position) // size] |= read
     joined = blocks.reshape(*plane.shape[:2], -1, *blocks.shape[4:])
     return joined[:, :, : math.ceil(channels * kernel / size)]
 
 
-def _windows(node: Synapse, x: Words) -> Iterator[Words]:
+def windows(node: Synapse, x: Words) -> Iterator[Words]:
     """For each kernel position, what it reads at every output position: [..., *outputs]."""
     match node:
         case IntLinear():

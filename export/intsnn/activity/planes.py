@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import reduce
 
@@ -23,6 +24,7 @@ SAMPLES = 64  # in a word
 _BLOCK = 1 << 16  # values of one sample packed at a time: what a cache holds
 
 Words = npt.NDArray[np.uint64]
+Pack = Callable[[npt.NDArray[np.uint8], int], Words]  # one bit of values [T, N, *shape] as words [T, *shape]
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,14 @@ class Planes:
 
     words: Words
     signed: bool
+
+    @property
+    def weights(self) -> npt.NDArray[np.float64]:
+        """What each plane counts, [B]."""
+        counts = np.array([2.0**bit for bit in range(len(self.words))])
+        if self.signed:
+            counts[-1] = -counts[-1]
+        return counts
 
     @property
     def binary(self) -> bool:
@@ -70,12 +80,14 @@ class Planes:
         return Planes(before, self.signed)
 
 
-def packed(x: npt.NDArray[np.integer], word: Word) -> Planes:
+def packed(x: npt.NDArray[np.integer], word: Word, *, pack: Pack) -> Planes:
     """Values [T, N, *shape] of at most 64 samples, all in the word."""
     if word.bits <= 8:
-        x = x.astype(np.uint8, copy=False)  # modulo 256: the low bits stay, of negative values too
-    planes = [x] if word == Word(1, False) else [(x >> bit) & 1 for bit in range(word.bits)]
-    return Planes(np.stack([_packed(plane.astype(np.uint8, copy=False)) for plane in planes]), word.signed)
+        low = x.astype(np.uint8, copy=False)  # modulo 256: the low bits stay, of negative values too
+        planes = [pack(low, bit) for bit in range(word.bits)]
+    else:
+        planes = [pack(((x >> bit) & 1).astype(np.uint8), 0) for bit in range(word.bits)]
+    return Planes(np.stack(planes), word.signed)
 
 
 def unpacked(planes: Planes, samples: int) -> IntArray:
@@ -115,9 +127,10 @@ def joined_or(words: Words, size: int, *, axis: int) -> Words:
     return np.concatenate([blocks, np.expand_dims(rest, axis)], axis=axis)
 
 
-def added(terms: list[Planes], word: Word) -> Planes:
+def added(terms: Sequence[Planes], word: Word) -> Planes:
     """The sum of tensors, in a word that holds it: an adder of each bit of the word."""
-    return Planes(reduce(_sum, (term.to(word).words for term in terms)), word.signed)
+    total = reduce(lambda left, right: _sum(left, right, word.bits), (_addend(term, word) for term in terms))
+    return Planes(np.stack(total), word.signed).to(word)
 
 
 def added_along(x: Planes, axis: int, word: Word) -> Planes:
@@ -125,24 +138,39 @@ def added_along(x: Planes, axis: int, word: Word) -> Planes:
     words, place = x.to(word).words, (slice(None),) * (2 + axis)
     while (length := words.shape[2 + axis]) > 1:
         half = length // 2
-        low, high, rest = (
-            words[(*place, part)] for part in (slice(half), slice(half, 2 * half), slice(2 * half, None))
-        )
-        words = np.concatenate([_sum(low, high), rest], axis=2 + axis)
+        parts = (slice(half), slice(half, 2 * half), slice(2 * half, None))
+        low, high, rest = (words[(*place, part)] for part in parts)
+        words = np.concatenate([np.stack(_sum(list(low), list(high), word.bits)), rest], axis=2 + axis)
     return Planes(words, word.signed)
 
 
-def _sum(left: Words, right: Words) -> Words:
-    """A sum modulo 2^B, plane by plane with a carry."""
-    total, carry = np.empty(np.broadcast_shapes(left.shape, right.shape), np.uint64), np.uint64(0)
-    for bit, (a, b) in enumerate(zip(left, right, strict=True)):
-        differ = a ^ b
-        total[bit] = differ ^ carry
-        carry = (a & b) | (differ & carry)
+def _addend(x: Planes, word: Word) -> list[Words]:
+    """The planes of a term: all of the word where signs matter, else those that are not 0 throughout."""
+    return list(x.to(word).words) if word.signed else list(x.words)
+
+
+def _sum(left: list[Words], right: list[Words], bits: int) -> list[Words]:
+    """A sum modulo 2^bits, plane by plane with a carry; planes that are missing are 0."""
+    total: list[Words] = []
+    carry: list[Words] = []
+    for bit in range(bits):
+        match [*left[bit : bit + 1], *right[bit : bit + 1], *carry]:
+            case [a, b, c]:
+                differ = a ^ b
+                total.append(differ ^ c)
+                carry = [(a & b) | (differ & c)]
+            case [a, b]:
+                total.append(a ^ b)
+                carry = [a & b]
+            case [a]:
+                total.append(a)
+                carry = []
+            case _:
+                break
     return total
 
 
-def _packed(x: npt.NDArray[np.uint8]) -> Words:
+def pack_bits(x: npt.NDArray[np.uint8]) -> Words:
     """0 and 1, [T, N, *shape] -> words [T, *shape]: each eighth of the samples fills one byte."""
     steps, samples, *shape = x.shape
     rows = x.reshape(steps, samples, -1)

@@ -14,7 +14,7 @@ from typing import assert_never
 import numpy as np
 import numpy.typing as npt
 
-from intsnn.activity.planes import Planes, Word, Words, added, added_along, packed, unpacked
+from intsnn.activity.planes import Pack, Planes, Word, Words, added, added_along, packed, unpacked
 from intsnn.arithmetic import Bounds
 from intsnn.execution.interpreter import node_output
 from intsnn.graph import (
@@ -53,7 +53,7 @@ def words_of(graph: IntGraph) -> dict[str, Word]:
 
 
 def read_tensors(
-    graph: IntGraph, x: Integers, spikes: Mapping[str, Integers], *, words: Mapping[str, Word]
+    graph: IntGraph, x: Integers, spikes: Mapping[str, Integers], *, words: Mapping[str, Word], pack: Pack
 ) -> Iterator[tuple[IntNode, Planes]]:
     """Each neuron with its spikes, and each node that lies between these and a synapse or a product, with its output.
 
@@ -62,6 +62,7 @@ def read_tensors(
         x: its input, [T, N, *input shape], of at most 64 samples.
         spikes: by neuron name, [T, N, *shape].
         words: of `words_of`.
+        pack: makes words of values.
 
     Yields:
         Nodes in the order of the graph, what they write as bit planes.
@@ -70,12 +71,12 @@ def read_tensors(
     for node in graph:
         match node:
             case IntInput():
-                found[node.name] = packed(x, words[node.name])
+                found[node.name] = packed(x, words[node.name], pack=pack)
             case IntNeuron():
-                found[node.name] = packed(spikes[node.name], words[node.name])
+                found[node.name] = packed(spikes[node.name], words[node.name], pack=pack)
             case _ if node.name in needed:
                 read = [found[name] for name in node.inputs]
-                found[node.name] = _written(node, read, words[node.name], samples=x.shape[1])
+                found[node.name] = _written(node, read, words[node.name], samples=x.shape[1], pack=pack)
             case _:
                 continue
         yield node, found[node.name]
@@ -90,7 +91,7 @@ def _needed(graph: IntGraph) -> set[str]:
     return wanted
 
 
-def _written(node: IntNode, read: list[Planes], word: Word, *, samples: int) -> Planes:
+def _written(node: IntNode, read: list[Planes], word: Word, *, samples: int, pack: Pack) -> Planes:
     """What a node makes of values, as bit planes."""
     x = read[0]
     match node:
@@ -111,7 +112,7 @@ def _written(node: IntNode, read: list[Planes], word: Word, *, samples: int) -> 
             return _moved(node, x).to(word)
         case IntPool() | IntMultiply() | IntMatMul():
             values = tuple(unpacked(part, samples) for part in read)
-            return packed(node_output(node, values), word)
+            return packed(node_output(node, values), word, pack=pack)
         case IntInput() | IntNeuron() | IntConv() | IntConvTranspose() | IntLinear() | IntRequant() | IntReadout():
             raise AssertionError(f"{node.name}: no synapse reads what a {node.kind} makes (FORMAT.md)")
         case _:

@@ -11,7 +11,7 @@ from intsnn.engines.choice import (
     open_native,
 )
 from intsnn.engines.session import InterpreterSession, Session
-from intsnn.engines.work import EngineName, Work
+from intsnn.engines.work import EngineName, Size, Work
 
 __all__ = [
     "AUTO",
@@ -23,6 +23,7 @@ __all__ = [
     "InterpreterSession",
     "Native",
     "Session",
+    "Size",
     "Work",
     "open_engine",
     "open_native",

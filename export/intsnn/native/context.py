@@ -61,10 +61,10 @@ class Context:
         store = self.stores[tensor]
         return self._at(tensor, element_type(store), store.step_bytes, const=const)
 
-    def scratch_pointer(self, name: str, *, const: bool = True) -> str:
-        """The C of a pointer to scratch memory at step t."""
+    def scratch_pointer(self, name: str, *, const: bool = True, step: str = "t") -> str:
+        """The C of a pointer to scratch memory at a step."""
         part = self.scratch[name]
-        return self._at(name, part.element, part.step_bytes, const=const)
+        return self._at(name, part.element, part.step_bytes, const=const, step=step)
 
     def member(self, name: str, element: str, count: int, part: str) -> str:
         """Ask for an array of the network's state; the C of it."""
@@ -80,14 +80,18 @@ class Context:
         """The head of the loop over the steps of a block."""
         return [loop("t", "steps")] if self.target.steps > 1 else ["{ const int t = 0; (void)t;"]
 
-    def _at(self, name: str, element: str, step_bytes: int, *, const: bool) -> str:
+    def _at(self, name: str, element: str, step_bytes: int, *, const: bool, step: str = "t") -> str:
         padded = -(-step_bytes // 8) * 8
-        step = f" + t * {padded}" if self.target.steps > 1 else ""
+        step = f" + {step} * {padded}" if self.target.steps > 1 else ""
         words = "const " if const else ""
         return f"(({words}{element} *)(void *)(net->block + {self.offsets.get(name, 0)}{step}))"
 
 
-ELEMENT_BYTES_OF: Mapping[str, int] = {**ELEMENT_BYTES, "uint16": 2, "uint32": 4}
+ELEMENT_BYTES_OF: Mapping[str, int] = {
+    **{str(name): size for name, size in ELEMENT_BYTES.items()},
+    "uint16": 2,
+    "uint32": 4,
+}
 
 
 def element_type(store: Store) -> str:

@@ -15,7 +15,7 @@ from intsnn.native.context import Context
 from intsnn.native.relayout import Read
 from intsnn.native.stages import Stage
 from intsnn.native.sums import Sums, accumulator
-from intsnn.native.text import loop
+from intsnn.native.text import loop, row_major
 
 _LANES = 16  # sums of 32 bits in a register
 # Percent of the inputs listed from which this form is faster, by the accumulators and the block of the lists: where the
@@ -35,36 +35,31 @@ def ask_for_bytes(context: Context, stage: Stage, sums: Sums) -> None:
     context.ask(stage, f"bytes_{sums.name}", "uint8", _padded_bytes(sums))
 
 
-def choice_lines(context: Context, stage: Stage, sums: Sums, read: Read, block: int) -> list[str]:
+def choice_lines(context: Context, sums: Sums, read: Read, block: int) -> list[str]:
     """The C that chooses at step t from what was listed, and lays out the bytes where it chose this form."""
     name, store = sums.name, sums.source
-    ask_for_bytes(context, stage, sums)
     share = _SHARES[accumulator(sums)[0]][block >= _WIDE_BLOCK]
     count = f"{context.scratch_pointer(f'start_{name}')}[{store.rows}]"
-    into = context.scratch_pointer(f"bytes_{name}", const=False)
-    row = "".join(
-        f"({axis.read} + {axis.padding}) * {size} + " for axis, size in zip(sums.axes, _strides(sums), strict=True)
-    )
-    places = [loop(axis.read, axis.size) for axis in sums.axes]
-    at = ""
-    for axis in sums.axes:
-        at = f"({at}) * {axis.size} + {axis.read}" if at else axis.read
-    copy = f"memcpy(bytes + {row}0, {read.at} + ({at}) * {store.inner}, {store.inner});"
+    chosen = f"{context.scratch_pointer(f'dense_{name}', const=False)}[0]"
+    padded = zip(sums.axes, _strides(sums), strict=True)
+    to = " + ".join(f"({axis.read} + {axis.padding}) * {size}" for axis, size in padded)
+    place = row_major([axis.read for axis in sums.axes], [axis.size for axis in sums.axes])
+    copy = f"memcpy(bytes + {to}, {read.at} + ({place}) * {store.inner}, {store.inner});"
     if store.is_bits:
-        copy = f"nn_unpack(bytes + {row}0, {read.at} + ({at}) * {store.words}, {store.inner});"
+        copy = f"nn_unpack(bytes + {to}, {read.at} + ({place}) * {store.words}, {store.inner});"
+    most = store.rows * store.inner * share
     return [
         "#if defined(NN_DENSE)",
-        f"{context.scratch_pointer(f'dense_{name}', const=False)}[0] = net->form == 2 || (net->form == 0 && "
-        f"(int64_t){count} * 100 > INT64_C({store.rows * store.inner * share}));",
-        f"if ({context.scratch_pointer(f'dense_{name}')}[0]) {{",
-        f"nn_uint8 *bytes = {into};",
+        f"{chosen} = net->form == 2 || (net->form == 0 && (int64_t){count} * 100 > INT64_C({most}));",
+        f"if ({chosen}) {{",
+        f"nn_uint8 *bytes = {context.scratch_pointer(f'bytes_{name}', const=False)};",
         f"memset(bytes, 0, {_padded_bytes(sums)});",
-        *places,
+        *(loop(axis.read, axis.size) for axis in sums.axes),
         copy,
-        *("}" for _ in places),
+        *("}" for _ in sums.axes),
         "}",
         "#else",
-        f"{context.scratch_pointer(f'dense_{name}', const=False)}[0] = 0;",
+        f"{chosen} = 0;",
         "#endif",
     ]
 
@@ -83,10 +78,7 @@ def dense_function(context: Context, sums: Sums, block: int) -> list[str]:
     base = " + ".join(f"{axis.out} * {axis.stride * step}" for axis, step in zip(outer, strides, strict=False))
     base = f"{base} + first * {last.stride * strides[-1]}" if base else f"first * {last.stride * strides[-1]}"
     taps = " + ".join(f"{axis.tap} * {axis.dilation * step}" for axis, step in zip(sums.axes, strides, strict=True))
-    to = ""
-    for axis in outer:
-        to = f"({to}) * {axis.outputs} + {axis.out}" if to else axis.out
-    to = f"(({to}) * {last.outputs} + first)" if to else "first"
+    to = row_major([*(axis.out for axis in outer), "first"], [axis.outputs for axis in sums.axes])
     narrow = {"int16": "_mm256_storeu_si256((__m256i *)(void *)(out + {0}), _mm512_cvtepi32_epi16({1}));",
               "int32": "_mm512_storeu_si512(out + {0}, {1});"}[sums.element]  # fmt: skip
     each, every = f"for (int p = 0; p < {tile}; p++)", f"for (int g = 0; g < {at_once}; g++)"
@@ -118,7 +110,7 @@ def dense_function(context: Context, sums: Sums, block: int) -> list[str]:
         "}",
         "}",
         *("}" for _ in sums.axes),
-        f"nn_{sums.element} *out = sums + {to} * {block} + part * {at_once * _LANES};",
+        f"nn_{sums.element} *out = sums + ({to}) * {block} + part * {at_once * _LANES};",
         f"NN_UNROLL(8) {each} NN_UNROLL(4) {every} {{ {narrow.format(f'p * {block} + g * {_LANES}', 'total[p][g]')} }}",
         "}",
         *("}" for _ in outer),

@@ -31,6 +31,7 @@ from intsnn.native.context import Context
 from intsnn.native.pools import pool_lines
 from intsnn.native.relayout import Read, names, over, read_as, stored
 from intsnn.native.stages import Stage
+from intsnn.native.text import row_major
 
 
 def head_lines(context: Context, stage: Stage) -> list[str]:
@@ -64,7 +65,7 @@ def head_lines(context: Context, stage: Stage) -> list[str]:
 
 def _input(context: Context, node: IntInput) -> list[str]:
     out, index = stored(context, node.name), names(node.shape)
-    flat = _flat(index, node.shape)
+    flat = row_major(index, node.shape)
     return [*out.cleared(), *over(node.shape, [out.write(index, f"x[{flat}]")])]
 
 
@@ -85,7 +86,7 @@ def _concat(context: Context, node: IntConcat) -> list[str]:
 
 
 def _multiply(context: Context, node: IntMultiply) -> list[str]:
-    """Operands whose axes of size 1 are repeated, or that lie in different orders."""
+    """Operands whose axes of size 1 are repeated."""
     out, index = stored(context, node.name), names(node.shape)
     left, right = (
         read.value(tuple("0" if size == 1 else name for name, size in zip(index, read.store.shape, strict=True)))
@@ -138,14 +139,14 @@ def _reshaped(context: Context, node: IntReshape | IntFlatten) -> list[str]:
     """Over the input's indices; the output's follow from the row-major place."""
     read, out = _source(context, node.inputs[0]), stored(context, node.name)
     index = names(read.store.shape)
-    flat = _flat(index, read.store.shape)
+    flat = row_major(index, read.store.shape)
     body = [f"const int flat = {flat};", out.write(_unflat("flat", node.shape), read.value(index))]
     return [*out.cleared(), *over(read.store.shape, body)]
 
 
 def _readout(context: Context, node: IntReadout) -> list[str]:
     read, index = _source(context, node.inputs[0]), names(node.shape)
-    flat, value = _flat(index, node.shape), read.value(index)
+    flat, value = row_major(index, node.shape), read.value(index)
     match node.mode:
         case "sum":
             line = f"net->answer[{flat}] += {value};"
@@ -162,14 +163,6 @@ def _readout(context: Context, node: IntReadout) -> list[str]:
         case _:
             assert_never(node.mode)
     return over(node.shape, [line])
-
-
-def _flat(index: tuple[str, ...], shape: Shape) -> str:
-    """The row-major place of an index, as C."""
-    found = index[0]
-    for name, size in zip(index[1:], shape[1:], strict=True):
-        found = f"({found}) * {size} + {name}"
-    return found
 
 
 def _unflat(flat: str, shape: Shape) -> tuple[str, ...]:

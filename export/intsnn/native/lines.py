@@ -69,12 +69,11 @@ def line_function(
     parameters = [context.net, "int t", "int row", "int at", "int n"]
     parameters += [f"const {sums} *restrict sums"] if sums else []
     parameters += ["const int32_t *restrict back"] if stage.recurrent else []
+    unread = ["t", "row", "at", *(["sums"] if sums else []), *(["back"] if stage.recurrent else [])]
     return [
         f"NN_INLINE void {context.title(stage)}_line({', '.join(parameters)})",
         "{",
-        "(void)t; (void)row; (void)at;"
-        + (" (void)sums;" if sums else "")
-        + (" (void)back;" if stage.recurrent else ""),
+        " ".join(f"(void){name};" for name in unread),
         *line.before,
         "NN_EACH",
         "for (int i = 0; i < n; i++) {",

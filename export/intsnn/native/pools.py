@@ -6,7 +6,7 @@ from intsnn.graph import IntPool
 from intsnn.native.context import Context
 from intsnn.native.relayout import Read, read_as, stored
 from intsnn.native.stages import Stage
-from intsnn.native.text import loop
+from intsnn.native.text import loop, row_major
 from intsnn.native.windows import Axis, axes_of_pool
 
 
@@ -25,18 +25,10 @@ def _over_windows(axes: tuple[Axis, ...], first: list[str], each: list[str], las
     made = []
     for axis in axes:
         made.append(loop(axis.out, axis.outputs))
-    made += ["const int to = " + _place(axes, "out") + ";", *first]
+    made += [f"const int to = {row_major([axis.out for axis in axes], [axis.outputs for axis in axes])};", *first]
     made += [line for axis in axes for line in axis.visited()]
-    made += ["const int from = " + _place(axes, "read") + ";", *each]
+    made += [f"const int from = {row_major([axis.read for axis in axes], [axis.size for axis in axes])};", *each]
     return [*made, *("}" for _ in axes), *last, *("}" for _ in axes)]
-
-
-def _place(axes: tuple[Axis, ...], which: str) -> str:
-    found = ""
-    for axis in axes:
-        name, size = (axis.out, axis.outputs) if which == "out" else (axis.read, axis.size)
-        found = f"({found}) * {size} + {name}" if found else name
-    return found
 
 
 def _words(read: Read, out: Read) -> tuple[list[str], list[str], list[str]]:

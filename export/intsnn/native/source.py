@@ -12,15 +12,15 @@ from dataclasses import dataclass, replace
 from importlib.resources import files
 
 from intsnn.checking.stages import check
-from intsnn.graph import IntFlatten, IntGraph, IntInput, IntLinear, IntNeuron, IntNode, IntReadout, Synapse
-from intsnn.graph.bounds import channel_bounds, recurrent_bounds
+from intsnn.graph import IntFlatten, IntGraph, IntInput
+from intsnn.graph.bounds import channel_bounds
 from intsnn.native.context import ELEMENT_BYTES_OF, Context
 from intsnn.native.memory import Lifetime, placed
 from intsnn.native.stages import Stage, stages
-from intsnn.native.storage import Store, stores
+from intsnn.native.storage import stores
 from intsnn.native.tables import Table, Tables
 from intsnn.native.targets import HOST, MICROCONTROLLER, Target
-from intsnn.native.text import identifier, indented
+from intsnn.native.text import indented
 from intsnn.native.writing import stage_functions
 
 
@@ -152,12 +152,8 @@ def _header(context: Context, size: int) -> list[str]:
         lines.append(f"{word if element == 'word' else element + '_t'} {member}[{count}];")
     lines += [f"int32_t answer[{_answers(context)}];", "int32_t step;"]
     if not context.target.has_tables:
-        lines += [
-            "int32_t form;",
-            "int32_t steps;",
-            f"int32_t from[{context.target.steps}];",
-            "const unsigned char *tables;",
-        ]
+        lines += ["int32_t form;", "int32_t steps;", f"int32_t from[{context.target.steps}];"]
+        lines.append("const unsigned char *tables;")
     trace = ["uint8_t *spikes[{0}];", "int32_t *membranes[{0}];"] if graph.neurons else []
     lines += [f"#ifdef {upper}_TRACE", *(each.format(len(graph.neurons)) for each in trace)]
     lines += ["size_t samples;"] if context.target.steps > 1 else []
@@ -206,7 +202,8 @@ def _whole(context: Context) -> list[str]:
             "{",
             "net->from[0] = 0;",
             "for (int t = 1; t < steps; t++) {",
-            f"const int same = memcmp(x + (size_t)t * stride, x + (size_t)(t - 1) * stride, {math.prod(graph.input.shape)}) == 0;",
+            f"const {x} *now = x + (size_t)t * stride, *before = now - stride;",
+            f"const int same = memcmp(now, before, {math.prod(graph.input.shape)}) == 0;",
             "net->from[t] = same ? net->from[t - 1] : t;",
             "}",
             *calls,
@@ -274,8 +271,8 @@ def _host(context: Context) -> list[str]:
         "/* 0: each synapse as fits what it reads; 1: lists alone; 2: dense where that exists */",
         f"NN_VISIBLE void {name}_form(struct {name} *net, int form) {{ net->form = form; }}",
         "",
-        f"NN_VISIBLE void {name}_run(struct {name} *net, const {x} *x, int64_t steps, int64_t samples, int64_t first, int64_t last,",
-        "int32_t *logits, uint8_t **spikes, int32_t **membranes, const int64_t *sizes)",
+        f"NN_VISIBLE void {name}_run(struct {name} *net, const {x} *x, int64_t steps, int64_t samples,",
+        "int64_t first, int64_t last, int32_t *logits, uint8_t **spikes, int32_t **membranes, const int64_t *sizes)",
         "{",
         "for (int64_t n = first; n < last; n++) {",
         f"{name}_reset(net);",
@@ -290,7 +287,3 @@ def _host(context: Context) -> list[str]:
         "}",
         "",
     ]
-
-
-__all__ = ["Source", "Store", "Synapse", "host_source", "portable_source"]
-_ = (IntLinear, IntNeuron, IntNode, IntReadout, identifier, recurrent_bounds)

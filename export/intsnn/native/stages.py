@@ -79,10 +79,8 @@ def stages(graph: IntGraph, stored: Mapping[str, Store]) -> list[Stage]:
         stage = _stage_for(node, found, stage_of, stored)
         stage_of[node.name] = stage
     for node in graph:
-        if isinstance(node, IntFlatten) and all(
-            read_names(graph, each) != (node.name,) for each in graph.readers(node.name)
-        ):
-            continue  # nobody needs it
+        if isinstance(node, IntFlatten) and not any(node.name in read_names(graph, each) for each in graph):
+            continue  # its readers read through it
         for name in read_names(graph, node):
             source = stage_of[name]
             if (source is not stage_of[node.name] or node is source.head) and name not in source.stored:
@@ -95,9 +93,7 @@ def is_value_by_value(node: IntNode, stored: Mapping[str, Store]) -> bool:
     if isinstance(node, IntRequant | IntNeuron):
         return True
     if isinstance(node, IntAdd | IntMultiply):
-        return all(
-            stored[name].shape == node.shape and stored[name].order == stored[node.name].order for name in node.inputs
-        )
+        return all(stored[name].shape == node.shape for name in node.inputs)
     return False
 
 

@@ -37,6 +37,7 @@ from intsnn.graph import (
     Shape,
 )
 from intsnn.graph.bounds import ChannelBounds, TensorRole, carries
+from intsnn.native.text import row_major
 
 Order = Literal["first", "last"]
 Element = Literal["bit", "uint8", "int8", "int16", "int32"]
@@ -96,16 +97,8 @@ class Store:
     def place(self, index: tuple[str, ...]) -> tuple[str, str]:
         """The row and the place within it of one value, as C, from the C of its index in the per-sample shape."""
         if self.order == "last":
-            return _row_major(index[1:], self.shape[1:]), index[0]
-        return _row_major(index[:-1], self.shape[:-1]), index[-1]
-
-
-def _row_major(index: tuple[str, ...], shape: Shape) -> str:
-    """The row-major place of an index, as C."""
-    found = ""
-    for name, size in zip(index, shape, strict=True):
-        found = f"({found}) * {size} + {name}" if found else name
-    return found or "0"
+            return row_major(index[1:], self.shape[1:]), index[0]
+        return row_major(index[:-1], self.shape[:-1]), index[-1]
 
 
 def element_for(interval: Bounds) -> Element:

@@ -1,8 +1,9 @@
-"""What a synapse adds up: its window, its weights input by input, the bounds of its sums, and how they are accumulated."""
+"""What a synapse adds up: its window, its weights input by input, the bounds of its sums, its accumulators."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,9 +11,11 @@ import numpy as np
 from intsnn.arithmetic import Bounds, IntArray, IntType
 from intsnn.graph import IntConvTranspose, IntLinear, Synapse
 from intsnn.native.storage import Store
+from intsnn.native.targets import Target
 from intsnn.native.windows import Axis, axes_of_convolution
 
 _NARROW = (("int8", IntType(8, signed=True)), ("int16", IntType(16, signed=True)), ("int32", IntType(32, signed=True)))
+_SMALL_BLOCK = 64  # output channels; twice as many where registers and the first cache have room
 _REPEATED = 8  # the largest count for which adding a row several times beats a product
 _FEWEST = 8  # additions between two widenings, below which a wider accumulator is faster
 
@@ -59,6 +62,10 @@ class Sums:
         """The C type of a sum."""
         return "int16" if IntType(16, signed=True).holds(self.interval.low, self.interval.high) else "int32"
 
+    def element_for(self, target: Target) -> str:
+        """The C type that the sums are given in: a register's on a microcontroller."""
+        return self.element if target.has_lists else "int32"
+
     @property
     def places(self) -> int:
         """Output places."""
@@ -85,7 +92,7 @@ def _reads(axis: Axis) -> int:
 
 
 def sums_of(name: str, part: str, node: Synapse, source: Store, interval: Bounds, read: Bounds) -> Sums:
-    """A synapse that reads a tensor; a linear layer over a map that was flattened is a convolution as large as the map."""
+    """A synapse that reads a tensor; a linear layer over a flattened map is a convolution as large as the map."""
     interval = Bounds(min(interval.low, 0), max(interval.high, 0))
     if isinstance(node, IntLinear):
         if source.order == "last" and len(source.shape) > 1:
@@ -121,3 +128,18 @@ def accumulator(sums: Sums) -> tuple[str, int]:
         if additions >= _FEWEST:
             return element, additions
     return "int32", 0
+
+
+def block_size(target: Target, sums: Sequence[Sums]) -> int:
+    """Output channels that are summed at a time: whole words of bits where there are several blocks."""
+    outputs = sums[0].outputs
+    whole = any(each.groups > 1 for each in sums)
+    if not target.has_lists:
+        return outputs if whole or outputs <= _SMALL_BLOCK else _SMALL_BLOCK
+    if whole:
+        return -(-outputs // 16) * 16
+    wide = all(accumulator(each)[0] != "int32" and each.source.inner <= 256 for each in sums)
+    largest = 2 * _SMALL_BLOCK if wide else _SMALL_BLOCK
+    if outputs <= largest:
+        return -(-outputs // 16) * 16
+    return largest if outputs % largest == 0 or outputs > 512 else _SMALL_BLOCK

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 def identifier(name: str) -> str:
@@ -23,6 +23,14 @@ def indented(lines: Iterable[str]) -> str:
         found.append("    " * (depth - closing) + text if text else "")
         depth += text.count("{") - text.count("}")
     return re.sub(r"\n{3,}", "\n\n", "\n".join(found)) + "\n"
+
+
+def row_major(names: Sequence[str], sizes: Sequence[int]) -> str:
+    """The row-major place of an index, as C; 0 of no axes."""
+    found = ""
+    for name, size in zip(names, sizes, strict=True):
+        found = f"({found}) * {size} + {name}" if found else name
+    return found or "0"
 
 
 def loop(name: str, count: int | str, *, start: int | str = 0, step: int = 1) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from intsnn.graph import IntConv, IntConvTranspose, IntPool, Shape, Sizes
 
@@ -13,7 +13,8 @@ _NAMES = ("d", "h", "w")
 class Axis:
     """One axis of a window: o is the output place, k the place in the kernel, z the input place.
 
-    z = o*stride + k*dilation - padding; of a transposed window z = (o + padding - k*dilation) / stride, where it divides.
+    z = o*stride + k*dilation - padding; of a transposed window z = (o + padding - k*dilation) / stride, where that
+    divides.
     """
 
     name: str
@@ -89,4 +90,4 @@ def _axes(
     sizes: Shape, outputs: Shape, numbers: tuple[Sizes, Sizes, Sizes, Sizes], *, transposed: bool
 ) -> tuple[Axis, ...]:
     each = zip(_NAMES[-len(sizes) :], sizes, outputs, *numbers, strict=True)
-    return tuple(Axis(*values, transposed=transposed) for values in each)
+    return tuple(replace(Axis(*values), transposed=transposed) for values in each)

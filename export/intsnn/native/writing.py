@@ -10,12 +10,13 @@ from intsnn.graph.bounds import recurrent_bounds
 from intsnn.native.context import Context
 from intsnn.native.indexed import head_lines
 from intsnn.native.lines import last_store, line_function
+from intsnn.native.listed import list_lines, listed_sums
 from intsnn.native.relayout import Read, read_as
 from intsnn.native.stages import Stage, read_names
 from intsnn.native.storage import Store
-from intsnn.native.sums import Sums, sums_of
-from intsnn.native.synapses import block_size, grouped_sums, list_lines, listed_sums, plain_sums, sum_element
-from intsnn.native.text import loop
+from intsnn.native.sums import Sums, block_size, sums_of
+from intsnn.native.text import loop, row_major
+from intsnn.native.walked import grouped_sums, walked_sums
 
 _PIECE = 256  # values of a row that a stage without a synapse takes at a time
 
@@ -59,7 +60,7 @@ def _plain_stage(context: Context, stage: Stage) -> list[str]:
     reads, turned = _reads(context, stage, store)
     back = _recurrent(context, stage)
     if back is not None:
-        block = block_size(context, [back.sums])
+        block = block_size(context.target, [back.sums])
         functions = [*back.functions(context, stage, block)]
         functions += line_function(context, stage, store, reads, longest=block, sums=None)
         body = _recurrent_steps(context, stage, back, None, turned, block)
@@ -78,9 +79,9 @@ def _synaptic_stage(context: Context, stage: Stage) -> list[str]:
     store = context.stores[node.name]
     reads, turned = _reads(context, stage, store)
     back = _recurrent(context, stage)
-    block = block_size(context, [synapse.sums, *([back.sums] if back else [])])
+    block = block_size(context.target, [synapse.sums, *([back.sums] if back else [])])
     functions = [*synapse.functions(context, stage, block), *(back.functions(context, stage, block) if back else [])]
-    kind = sum_element(context, synapse.sums)
+    kind = synapse.sums.element_for(context.target)
     functions += line_function(context, stage, store, reads, longest=block, sums=f"{kind}_t")
     if back is not None:
         body = _recurrent_steps(context, stage, back, synapse, turned, block)
@@ -104,7 +105,8 @@ class _Synapse:
 
     def before(self, context: Context, stage: Stage, block: int) -> list[str]:
         """What must be done at step t before its sums."""
-        return [*self.turned, *(list_lines(context, stage, self.sums, self.read, block) if self.listed(context) else [])]
+        lists = list_lines(context, stage, self.sums, self.read, block) if self.listed(context) else []
+        return [*self.turned, *lists]
 
     def functions(self, context: Context, stage: Stage, block: int) -> list[str]:
         """Its C functions."""
@@ -112,14 +114,13 @@ class _Synapse:
             return grouped_sums(context, self.sums, self.read)
         if self.listed(context):
             return listed_sums(context, stage, self.sums, block)
-        return plain_sums(context, self.sums, self.read, block)
+        return walked_sums(context, self.sums, self.read, block)
 
-    def at_place(self, context: Context, block: int, variable: str) -> list[str]:
-        """The sums of one place and block, at step t, as `variable`."""
-        kind, sums = sum_element(context, self.sums), self.sums
+    def at_place(self, context: Context, block: int, variable: str, *, step: str = "t") -> list[str]:
+        """The sums of one place and block, at a step, as `variable`."""
+        kind, sums = self.sums.element_for(context.target), self.sums
         if self.listed(context):
-            step = "net->from[t]" if self.once else "t"
-            pointer = context.scratch_pointer(f"sums_{sums.name}").replace(" t * ", f" {step} * ")
+            pointer = context.scratch_pointer(f"sums_{sums.name}", step=step)
             return [f"const nn_{kind} *{variable} = {pointer} + row * {block};"]
         places = "".join(f", {axis.out}" for axis in sums.axes)
         return [f"{kind}_t {variable}[{block}];", f"{sums.name}_sums(net, t, block{places}, {variable});"]
@@ -136,7 +137,8 @@ def _synaptic_steps(context: Context, stage: Stage, synapse: _Synapse, turned: l
         filled = [f"{sums.name}_sums(net, block, 0, steps);"]
         if synapse.once:
             filled = [*context.steps(), f"if (net->from[t] == t) {sums.name}_sums(net, block, t, t + 1);", "}"]
-    line = [*synapse.at_place(context, block, "sums"), *_calls(stage, context, sums.outputs, block, "sums")]
+    step = "net->from[t]" if synapse.once else "t"
+    line = [*synapse.at_place(context, block, "sums", step=step), *_calls(stage, context, sums.outputs, block, "sums")]
     return [
         *([*context.steps(), *before, *turned, "}"] if before or turned else []),
         loop("block", blocks),
@@ -158,7 +160,6 @@ def _recurrent_steps(
     own, wide = back.at_place(context, block, "own"), [f"int32_t back[{block}];"]
     wide.append(f"for (int i = 0; i < {block}; i++) back[i] = own[i];")
     line = [*(synapse.at_place(context, block, "sums") if synapse else []), *own, *wide]
-    line = [each.replace("net->from[t] *", "t *") for each in line]
     line += _calls(stage, context, back.sums.outputs, block, "sums, back" if synapse else "back")
     node = stage.recurrent
     assert node is not None
@@ -178,9 +179,7 @@ def _recurrent_steps(
 
 def _over_places(sums: Sums, body: list[str]) -> list[str]:
     """The loops over the output places around lines, with the `row`."""
-    row = ""
-    for axis in sums.axes:
-        row = f"({row}) * {axis.outputs} + {axis.out}" if row else axis.out
+    row = row_major([axis.out for axis in sums.axes], [axis.outputs for axis in sums.axes])
     heads = [loop(axis.out, axis.outputs) for axis in sums.axes]
     return [*heads, f"const int row = {row};", *body, *("}" for _ in heads)]
 

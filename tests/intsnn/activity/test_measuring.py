@@ -1,19 +1,22 @@
 """Counts on bit planes against counts value by value, on any graph, cut and number of samples."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from intsnn.activity import Activity, measure
+from intsnn.activity.counting import CompiledCounting, NumpyCounting, counting_for
 from intsnn.activity.occupancy import Cut
 from intsnn.arithmetic import IntArray
 from intsnn.engines import EngineName, InterpreterSession
 from intsnn.errors import UsageError
 from intsnn.graph import IntGraph
 from tests.support.activity_by_hand import Counts, counts_by_hand
+from tests.support.compilers import hide_compilers
 from tests.support.graph_builder import GraphBuilder, NeuronOptions
 from tests.support.intgraphs import graph_inputs, random_input, residual_graph
 from tests.support.wide_graphs import any_graphs
@@ -39,15 +42,32 @@ def require_equal_by_hand(graph: IntGraph, x: IntArray, activity: Activity) -> N
     assert counts_of(activity) == counts_by_hand(graph, x, cuts.__getitem__)
 
 
-@settings(max_examples=60, deadline=None)
+@pytest.fixture(params=["numpy", "compiled"])
+def counting(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Count by NumPy or by C, however little there is to count."""
+    enough = 0 if request.param == "compiled" else 10**18
+    monkeypatch.setattr("intsnn.activity.counting._WORTH_ASKING", enough)
+    monkeypatch.setattr("intsnn.activity.counting._WORTH_COMPILING", 0)
+    name: str = request.param
+    return name
+
+
+def test_counting_is_done_in_both_ways(counting: str) -> None:
+    kind = CompiledCounting if counting == "compiled" else NumpyCounting
+    assert isinstance(counting_for(1), kind)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data(), any_graphs(), CUTS)
-def test_counts_equal_those_value_by_value(data: st.DataObject, graph: IntGraph, cuts: list[Cut]) -> None:
+def test_counts_equal_those_value_by_value(
+    counting: str, data: st.DataObject, graph: IntGraph, cuts: list[Cut]
+) -> None:
     x = data.draw(graph_inputs(graph))
     require_equal_by_hand(graph, x, measure(graph, [x], cuts=cuts))
 
 
 @pytest.mark.parametrize("samples", [1, 63, 64, 65, 130])
-def test_any_number_of_samples_is_counted(samples: int) -> None:
+def test_any_number_of_samples_is_counted(counting: str, samples: int) -> None:
     graph = residual_graph()
     x = random_input(graph, samples=samples)
     activity = measure(graph, [x])
@@ -55,7 +75,7 @@ def test_any_number_of_samples_is_counted(samples: int) -> None:
     require_equal_by_hand(graph, x, activity)
 
 
-def test_little_memory_changes_no_count(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_little_memory_changes_no_count(counting: str, monkeypatch: pytest.MonkeyPatch) -> None:
     graph = residual_graph()
     x = random_input(graph, samples=9)
     whole = measure(graph, [x])
@@ -63,7 +83,7 @@ def test_little_memory_changes_no_count(monkeypatch: pytest.MonkeyPatch) -> None
     assert measure(graph, [x]) == whole
 
 
-def test_a_still_image_is_counted_as_often_as_it_is_shown() -> None:
+def test_a_still_image_is_counted_as_often_as_it_is_shown(counting: str) -> None:
     graph = residual_graph()
     x = random_input(graph, time_steps=1).repeat(5, axis=0)
     require_equal_by_hand(graph, x, measure(graph, [x]))
@@ -88,7 +108,7 @@ def graph_between_spikes(seed: int = 8) -> IntGraph:
     return build.graph()
 
 
-def test_all_that_lies_between_spikes_and_synapses_is_recomputed() -> None:
+def test_all_that_lies_between_spikes_and_synapses_is_recomputed(counting: str) -> None:
     graph = graph_between_spikes()
     x = random_input(graph, samples=5)
     activity = measure(graph, [x])
@@ -117,3 +137,15 @@ def test_batches_that_come_one_by_one_are_measured() -> None:
 def test_an_engine_that_there_is_not_is_an_error() -> None:
     with pytest.raises(UsageError, match="engine must be one of auto, native, onnxruntime, interpreter"):
         measure(residual_graph(), [random_input(residual_graph())], engine="gpu")  # type: ignore[arg-type]  # it is refused
+
+
+def test_without_a_compiler_numpy_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    hide_compilers(monkeypatch)
+    assert isinstance(counting_for(10**12), NumpyCounting)
+
+
+def test_little_is_counted_by_numpy_until_the_c_is_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("MDCOMPRESS_CACHE", str(tmp_path))
+    assert isinstance(counting_for(10**8), NumpyCounting)
+    assert isinstance(counting_for(10**12), CompiledCounting)
+    assert isinstance(counting_for(10**8), CompiledCounting)

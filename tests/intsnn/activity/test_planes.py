@@ -7,8 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from intsnn.activity.counting import CompiledCounting, Counting, NumpyCounting, counting_for
 from intsnn.activity.planes import (
     SAMPLES,
+    Planes,
     Word,
     _counted_by_halves,
     added,
@@ -20,7 +22,15 @@ from intsnn.activity.planes import (
 )
 from intsnn.arithmetic import Bounds, IntArray
 
+COUNTINGS: list[Counting] = [NumpyCounting(), counting_for(10**12)]  # the second is compiled
 WORDS = st.builds(Word, st.integers(1, 12), st.booleans())
+
+
+def planes_of(x: IntArray, word: Word) -> Planes:
+    """The same planes by NumPy and by C."""
+    first, second = (packed(x, word, pack=counting.pack) for counting in COUNTINGS)
+    assert np.array_equal(first.words, second.words)
+    return first
 
 
 def tensor(word: Word, shape: tuple[int, ...], seed: int) -> IntArray:
@@ -39,23 +49,23 @@ def tensors(draw: st.DrawFn, word: Word) -> IntArray:
 @given(st.data(), WORDS)
 def test_values_come_back(data: st.DataObject, word: Word) -> None:
     x = data.draw(tensors(word))
-    planes = packed(x, word)
+    planes = planes_of(x, word)
     assert planes.words.shape == (word.bits, len(x), *x.shape[2:])
     assert np.array_equal(unpacked(planes, x.shape[1]), x)
     assert np.array_equal(count_ones(planes.active), (x != 0).sum(axis=1))
 
 
 def test_large_tensors_are_packed_in_parts_of_steps() -> None:
-    x = np.random.default_rng(0).integers(0, 2, (5, 11, 3, 110, 110)).astype(np.uint8)
-    assert np.array_equal(unpacked(packed(x, Word(1, signed=False)), 11), x)
+    x = np.random.default_rng(0).integers(0, 2, (5, 11, 3, 110, 110))
+    assert np.array_equal(unpacked(planes_of(x, Word(1, signed=False)), 11), x)
 
 
 @given(st.data(), WORDS, st.integers(0, 5))
 def test_a_wider_word_holds_the_same_values(data: st.DataObject, word: Word, more: int) -> None:
     x = data.draw(tensors(word))
     wider = Word(word.bits + more, word.signed)
-    assert np.array_equal(unpacked(packed(x, word).to(wider), x.shape[1]), x)
-    assert np.array_equal(packed(x, wider).to(word).words, packed(x, word).words)
+    assert np.array_equal(unpacked(planes_of(x, word).to(wider), x.shape[1]), x)
+    assert np.array_equal(planes_of(x, wider).to(word).words, planes_of(x, word).words)
 
 
 @given(st.data(), WORDS, WORDS)
@@ -63,7 +73,7 @@ def test_adders_give_the_sum(data: st.DataObject, first: Word, second: Word) -> 
     x = data.draw(tensors(first))
     y = tensor(second, x.shape, 1)
     wide = Word(15, signed=True)
-    total = added([packed(x, first), packed(y, second), packed(x, first)], wide)
+    total = added([planes_of(x, first), planes_of(y, second), planes_of(x, first)], wide)
     assert np.array_equal(unpacked(total, x.shape[1]), 2 * x + y)
 
 
@@ -71,7 +81,7 @@ def test_adders_give_the_sum(data: st.DataObject, first: Word, second: Word) -> 
 def test_adders_give_the_sum_along_an_axis(data: st.DataObject, word: Word) -> None:
     x = data.draw(tensors(word))
     axis = data.draw(st.integers(0, x.ndim - 3))
-    total = added_along(packed(x, word), axis, Word(15, word.signed))
+    total = added_along(planes_of(x, word), axis, Word(15, word.signed))
     assert np.array_equal(unpacked(total, x.shape[1]), x.sum(axis=2 + axis, keepdims=True))
 
 
@@ -94,3 +104,7 @@ def test_ones_are_counted_without_numpy_2_too(word: int) -> None:
 def test_the_word_of_an_interval() -> None:
     assert Word.holding(Bounds(0, 4)) == Word(3, signed=False)
     assert Word.holding(Bounds(-1, 4)) == Word(4, signed=True)
+
+
+def test_the_second_way_to_count_is_compiled() -> None:
+    assert isinstance(COUNTINGS[1], CompiledCounting)
