@@ -178,8 +178,8 @@ _HEADER = [
     "native is faster",
 ]
 _CLAIMS = [
-    "threads", "batch", "native than eager float32", "the fastest", "than torch.compile", "than bfloat16, eager", "compiled",
-    "than onnxruntime",
+    "threads", "batch", "native than eager float32", "the fastest", "than torch.compile", "than bfloat16, eager",
+    "compiled", "than onnxruntime",
 ]  # fmt: skip
 
 
