@@ -17,6 +17,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from mdcompress.zoo import LIF
 from mdcompress.zoo.networks import ConvNorm, per_step
 
+CONTIGUOUS, CHANNELS_LAST = "contiguous", "channels last"
 IMAGE_CHANNELS = (1, 3)
 FloatAnswer = Callable[[Tensor], Tensor]
 
@@ -111,12 +112,12 @@ def baselines(network: nn.Module) -> dict[str, FloatAnswer]:
     found: dict[str, FloatAnswer] = {}
     for name, neuron in {"torch": PlainLIF, "SpikingJelly": SpikingJellyLIF, "snnTorch": SnnTorchLIF}.items():
         prepared = _prepared(network, neuron)
-        found[f"{name}, contiguous"] = _inference(prepared)
-        found[f"{name}, channels last"] = _inference(_channels_last(copy.deepcopy(prepared)), channels_last=True)
+        found[f"{name}, {CONTIGUOUS}"] = _inference(prepared)
+        found[f"{name}, {CHANNELS_LAST}"] = _inference(_channels_last(copy.deepcopy(prepared)), channels_last=True)
     half = _channels_last(_prepared(network, PlainLIF)).to(torch.bfloat16)
-    found["torch bfloat16, channels last"] = _inference(half, dtype=torch.bfloat16, channels_last=True)
+    found[f"torch bfloat16, {CHANNELS_LAST}"] = _inference(half, dtype=torch.bfloat16, channels_last=True)
     half = _prepared(network, PlainLIF).to(torch.bfloat16)
-    found["torch bfloat16, contiguous"] = _inference(half, dtype=torch.bfloat16)
+    found[f"torch bfloat16, {CONTIGUOUS}"] = _inference(half, dtype=torch.bfloat16)
     return found
 
 

@@ -6,7 +6,7 @@ batch norms and thresholds do in a trained network. What is timed depends on sha
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -19,7 +19,7 @@ from mdcompress import zoo
 from mdcompress.recipe import load_recipe
 from mdcompress.student import Student
 
-BUILDERS = {"vgg9": zoo.vgg9, "msresnet18": zoo.ms_resnet18}
+BUILDERS: dict[str, Callable[[], nn.Module]] = {"vgg9": zoo.vgg9, "msresnet18": zoo.ms_resnet18}
 TIME_STEPS = 4
 NEAR = 1e-4  # of the wanted rate
 LARGEST_SHIFT = 16.0  # of a current, in thresholds; normalized currents have a deviation of 1
@@ -32,13 +32,13 @@ def images(folder: Path, samples: int, *, part: str = "train") -> Tensor:
     return torch.cat([x for x, _ in batches.first(samples, seed=0)], dim=1)
 
 
-def firing_network(name: str, x: Tensor, *, rate: float) -> nn.Module:
+def firing_network(build: Callable[[], nn.Module], x: Tensor, *, rate: float) -> nn.Module:
     """The float network, each of whose neuron nodes fires at `rate` spikes per neuron and step on x [T, N, C, H, W].
 
     The bias of the layer before a neuron shifts its currents; batch norms have the statistics of x.
     """
     torch.manual_seed(0)
-    network = BUILDERS[name]().train()
+    network = build().train()
     for norm in network.modules():
         if isinstance(norm, nn.BatchNorm2d):
             norm.momentum = 1.0  # running statistics are those of the last pass

@@ -31,7 +31,7 @@ from torch import Tensor, nn
 
 import intsnn
 import mdcompress as md
-from benchmarks.native_baselines import FloatAnswer, baselines, compiled
+from benchmarks.native_baselines import CHANNELS_LAST, CONTIGUOUS, FloatAnswer, baselines, compiled
 from benchmarks.native_layers import LAYERS, Layer, driven, layer_graph
 from benchmarks.native_networks import BUILDERS, firing_network, graph_of, images, rates
 from intsnn import IntGraph
@@ -55,6 +55,7 @@ RECIPES = ("4bit", "8bit")
 BATCHES, THREADS = (1, 16), (1, 2)
 SWEPT_RATES = (0.01, 0.02, 0.05, 0.10, 0.15, 0.20, 0.30, 0.40, 0.50, 0.60)
 SWEPT_SAMPLES = 4
+PILOT_ROUNDS = 3
 NATIVE, ONNX, COMPILED = "native", "onnxruntime", "torch.compile"
 Words = npt.NDArray[np.integer]
 Part = Literal["networks", "layers", "digits"]
@@ -73,23 +74,23 @@ class Subject:
     integers: IntArray
 
 
-def subjects(names: Sequence[str], folder: Path) -> Iterator[Subject]:
-    """Networks that fire at RATE, calibrated by the shipped recipes."""
+def subjects(names: Sequence[str], folder: Path, *, recipes: Sequence[str]) -> Iterator[Subject]:
+    """Networks that fire at RATE, calibrated by shipped recipes."""
     training, test = images(folder, CALIBRATION_SAMPLES), images(folder, SHOWN_SAMPLES, part="test")
     for name in names:
-        network = firing_network(name, training, rate=RATE)
-        students = {recipe: graph_of(network, training[:, :SHOWN_SAMPLES], recipe=recipe) for recipe in RECIPES}
+        network = firing_network(BUILDERS[name], training, rate=RATE)
+        students = {recipe: graph_of(network, training[:, :SHOWN_SAMPLES], recipe=recipe) for recipe in recipes}
         integers = {recipe: student.quantize_input(test).numpy() for recipe, (student, _) in students.items()}
         assert len({each.tobytes() for each in integers.values()}) == 1, "one input scale for both"
         graphs = {recipe: graph for recipe, (_, graph) in students.items()}
-        yield Subject(name, network, graphs, test, integers[RECIPES[0]])
+        yield Subject(name, network, graphs, test, integers[recipes[0]])
 
 
 # ---------------------------------------------------------------------- whole networks
 
 
 def engines(subject: Subject, threads: int, *, with_compile: bool) -> dict[str, tuple[Call, ...]]:
-    """Name -> a call for each batch of BATCHES, on the first samples."""
+    """Name -> a call for each batch of BATCHES, on the first samples. Float networks have two memory formats."""
     found: dict[str, tuple[Call, ...]] = {}
     floats = baselines(subject.network)
     if with_compile:
@@ -105,6 +106,16 @@ def engines(subject: Subject, threads: int, *, with_compile: bool) -> dict[str, 
         found[f"{ONNX}, {recipe}"] = tuple(_onnx_call(graph, x, threads) for x in batches)
         found[f"{NATIVE}, {recipe}"] = tuple(partial(native.answer, x) for x in batches)
     return found
+
+
+def _in_their_best_format(calls: Mapping[str, Call]) -> dict[str, Call]:
+    """Of the two memory formats of a framework the one that is faster in some rounds before; all other calls."""
+    formats = {name: call for name, call in calls.items() if name.endswith((CONTIGUOUS, CHANNELS_LAST))}
+    pilot = interleaved(formats, rounds=PILOT_ROUNDS)
+    fastest: dict[str, str] = {}
+    for name in sorted(formats, key=lambda name: pilot[name].median):
+        fastest.setdefault(name.rpartition(", ")[0], name)
+    return {name: call for name, call in calls.items() if name not in formats or name in fastest.values()}
 
 
 def _float_call(answer: FloatAnswer, x: Tensor, threads: int) -> Call:
@@ -130,25 +141,26 @@ def _require_equal(graph: IntGraph, native: NativeSession, x: Words, *, place: s
     assert answers.any(), f"{place}: nothing but zeros is compared"
 
 
-def networks_section(names: Sequence[str], folder: Path, *, rounds: int, with_compile: bool) -> str:
-    """A table for each network, and what follows from them."""
-    parts = []
-    for subject in subjects(names, folder):
-        parts += [f"## {TITLES[subject.name]}", _rates_table(subject)]
-        additions = {recipe: _additions(graph, subject.integers) for recipe, graph in subject.graphs.items()}
-        rows, claims = [], []
-        for threads in THREADS:
-            calls = engines(subject, threads, with_compile=with_compile)
-            for index, batch in enumerate(BATCHES):
-                _say(f"{subject.name}: {threads} threads, batch {batch}")
-                found = interleaved({name: each[index] for name, each in calls.items()}, rounds=rounds)
-                rows += [_row(name, timing, found, threads, batch, additions) for name, timing in found.items()]
-                claims += [_claims(found, threads, batch)]
-        parts += [
-            table(_HEADER, rows, numbers=_HEADER[1:]),
-            table(_CLAIMS, claims, numbers=[*_CLAIMS[:3], *_CLAIMS[4:]]),
-        ]
-    return "\n\n".join(parts)
+def network_section(subject: Subject, *, rounds: int, threads_tried: Sequence[int], with_compile: bool) -> str:
+    """Rates, a table of all engines, and what follows from it."""
+    additions = {recipe: _additions(graph, subject.integers) for recipe, graph in subject.graphs.items()}
+    rows, claims = [], []
+    for threads in threads_tried:
+        calls = engines(subject, threads, with_compile=with_compile)
+        for index, batch in enumerate(BATCHES):
+            _say(f"{subject.name}: {threads} threads, batch {batch}")
+            found = interleaved(
+                _in_their_best_format({name: each[index] for name, each in calls.items()}), rounds=rounds
+            )
+            rows += [_row(name, timing, found, threads, batch, additions) for name, timing in found.items()]
+            claims += [_claims(found, threads, batch)]
+            _say(" | ".join(claims[-1]))
+    return "\n\n".join([
+        f"## {TITLES[subject.name]}",
+        _rates_table(subject),
+        table(_CLAIMS, claims, numbers=[*_CLAIMS[:3], *_CLAIMS[4:]]),
+        table(_HEADER, rows, numbers=_HEADER[1:]),
+    ])  # fmt: skip
 
 
 TITLES = {
@@ -166,8 +178,8 @@ _HEADER = [
     "native is faster",
 ]
 _CLAIMS = [
-    "threads", "batch", "than eager float32", "the fastest", "than torch.compile", "than bfloat16, eager", "compiled",
-    "than onnxruntime",
+    "threads", "batch", "native than eager float32", "the fastest", "than torch.compile", "than bfloat16, eager",
+    "compiled", "than onnxruntime",
 ]  # fmt: skip
 
 
@@ -191,16 +203,21 @@ def _row(
     low, high = timing.spread
     recipe = name.rpartition(", ")[2]
     rate = f"{additions[recipe] * batch / timing.median / 1e9:.1f}" if name.startswith(NATIVE) else ""
-    native = found[f"{NATIVE}, {RECIPES[0]}"]
+    native = found[_native_name(found)]
     return [
         name, str(threads), str(batch), _ms(timing.median), f"{_ms(low)} to {_ms(high)}", _ms(timing.median / batch),
         rate, "" if name.startswith(NATIVE) else str(times_as_fast(native, timing)),
     ]  # fmt: skip
 
 
+def _native_name(found: Mapping[str, Timing]) -> str:
+    """Native code of the first recipe."""
+    return next(name for name in found if name.startswith(NATIVE))
+
+
 def _claims(found: Mapping[str, Timing], threads: int, batch: int) -> list[str]:
-    """Native code at 4 bits beside the fastest of each kind."""
-    native = found[f"{NATIVE}, {RECIPES[0]}"]
+    """Native code of the first recipe beside the fastest of each kind."""
+    native = found[_native_name(found)]
 
     def beside(names: Sequence[str]) -> tuple[str, str]:
         there = [name for name in names if name in found]
@@ -214,7 +231,7 @@ def _claims(found: Mapping[str, Timing], threads: int, batch: int) -> list[str]:
     ratio, fastest = beside(eager)
     return [
         str(threads), str(batch), ratio, fastest, beside([f"{COMPILED}, float32"])[0], beside(half)[0],
-        beside([f"{COMPILED}, bfloat16"])[0], beside([f"{ONNX}, {RECIPES[0]}"])[0],
+        beside([f"{COMPILED}, bfloat16"])[0], beside([_native_name(found).replace(NATIVE, ONNX)])[0],
     ]  # fmt: skip
 
 
@@ -320,15 +337,19 @@ _HEAD = """\
 
 Every figure is a median of {rounds} rounds; in a round each engine is timed once, in turn and in another order, after a
 call that warms it up, and each at least for 20 ms. Ratios are medians of the rounds' own ratios, with the interval of a
-sign test (95 %). `native is faster` and the ratios are against native code at 4 bits. Answers of native code and
+sign test (95 %). `native is faster` and the ratios are of native code at 4 bits. Answers of native code and
 onnxruntime were equal on all inputs before any time was taken. Float networks have folded batch norms, layers without
-memory take all steps at once, and nothing is recorded (`inference_mode`); bfloat16 changes their spikes."""
+memory take all steps at once, still images go through the first layer once, as in native code, and nothing is recorded
+(`inference_mode`). Each framework has the memory format, contiguous or channels last, that was faster in {pilot} rounds
+before. torch.compile and bfloat16 stand by themselves; bfloat16 changes spikes. 10^9 additions/s: synaptic additions of
+the convolutions behind the first, in the time of the whole network."""
 
 _LAYERS_TEXT = f"""\
 Binary input of {SWEPT_SAMPLES} samples x 4 steps, 4-bit weights, one thread, with packing of the input, requant and
 neuron. `chosen` is what the session takes by itself; its ratio to the better of the other two must not exceed 1.2.
 torch: the float32 layer alone, channels last, without neuron. Additions are those of the input that was drawn, in a
-second of `chosen`, and in one of what it takes beyond an input without spikes (`empty`: input, requant, neuron)."""
+second of `chosen`, and in a second of what it takes beyond an input without spikes (`empty`: packing, requant,
+neuron)."""
 
 
 def _machine() -> str:
@@ -359,23 +380,36 @@ def main() -> None:
     parser.add_argument("--data-folder", type=Path, required=True, help="where cifar10_jpeg_q75.npz lies")
     parser.add_argument("--rounds", type=int, default=11)
     parser.add_argument("--networks", nargs="+", choices=list(BUILDERS), default=list(BUILDERS))
+    parser.add_argument(
+        "--recipes", nargs="+", choices=RECIPES, default=list(RECIPES), help="the first is held against"
+    )
+    parser.add_argument("--threads", nargs="+", type=int, default=list(THREADS))
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--without-compile", action="store_true", help="leave torch.compile out, which takes minutes")
     chosen = parser.parse_args()
     warnings.simplefilter("ignore")
-    command = f"python -m benchmarks native_speed {shlex.join(sys.argv[1:])}"
-    parts = [_HEAD.format(command=command, machine=_machine(), rounds=chosen.rounds)]
+    given = ["FOLDER" if each == str(chosen.data_folder) else each for each in sys.argv[1:]]
+    command = f"python -m benchmarks native_speed {shlex.join(given)}"
+    _print(_HEAD.format(command=command, machine=_machine(), rounds=chosen.rounds, pilot=PILOT_ROUNDS))
+    with_compile = not chosen.without_compile
     if "networks" in chosen.parts:
-        parts.append(
-            networks_section(
-                chosen.networks, chosen.data_folder, rounds=chosen.rounds, with_compile=not chosen.without_compile
+        for subject in subjects(chosen.networks, chosen.data_folder, recipes=chosen.recipes):
+            _print(
+                "\n"
+                + network_section(
+                    subject, rounds=chosen.rounds, threads_tried=chosen.threads, with_compile=with_compile
+                )
             )
-        )
     if "layers" in chosen.parts:
-        parts.append(layers_section(rounds=chosen.rounds))
+        _print("\n" + layers_section(rounds=chosen.rounds))
     if "digits" in chosen.parts:
-        parts.append(digits_section(rounds=chosen.rounds))
-    sys.stdout.write("\n\n".join(parts) + "\n")
+        _print("\n" + digits_section(rounds=chosen.rounds))
+
+
+def _print(part: str) -> None:
+    """At once: what comes later takes minutes."""
+    sys.stdout.write(part + "\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -166,15 +166,16 @@ def _integer_engines(model: Path, graph: IntGraph, x: IntArray) -> tuple[tuple[E
 
 
 def _onnx_engine(model: Path, graph: IntGraph, x: IntArray) -> Engine:
+    import onnxruntime
+
     from intsnn.onnx.runtime import open_session
+    from intsnn.onnx.writer import INPUT, OUTPUT
 
     def opened(threads: int, parts: Parts) -> Sequence[Call]:
-        import onnxruntime
-
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
-        return [partial(session.run, ["logits"], {"x": batch}) for batch in _narrow_batches(graph, x, parts)]
+        return [partial(session.run, [OUTPUT], {INPUT: batch}) for batch in _narrow_batches(graph, x, parts)]
 
     return Engine(ONNX, opened, lambda: open_session(model).answer(x))
 

@@ -1,12 +1,17 @@
-"""Timings of engines -> one picture (SVG): a panel for each batch and number of threads, a bar for each engine."""
+"""Timings of engines -> one picture (SVG): a panel for each batch and number of threads, a point for each engine."""
 
 from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from intsnn.errors import UsageError
 from mdcompress.pipeline.benching_report import NATIVE, Measured
+from mdcompress.pipeline.timing import Timing
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _COLOR, _NATIVE_COLOR = "#8794a3", "#c2410c"
 
@@ -30,17 +35,25 @@ def draw_timings(measured: Measured, path: Path) -> None:
     with matplotlib.rc_context({"svg.hashsalt": "mdcompress", "svg.fonttype": "none"}):
         figure = Figure(figsize=(4.6 * count, 3.2), layout="constrained")
         FigureCanvasAgg(figure)
-        panels = figure.subplots(1, count, squeeze=False, sharey=True)[0]
+        panels = figure.subplots(1, count, squeeze=False, sharex=True, sharey=True)[0]
         for axes, ((batch, threads), engines) in zip(panels, measured.timings.items(), strict=True):
-            names = list(engines)
-            medians = [1000 * engines[name].median / batch for name in names]
-            ends = [[1000 * end / batch for end in engines[name].spread] for name in names]
-            below = [middle - low for middle, (low, _) in zip(medians, ends, strict=True)]
-            above = [high - middle for middle, (_, high) in zip(medians, ends, strict=True)]
-            colors = [_NATIVE_COLOR if name == NATIVE else _COLOR for name in names]
-            axes.barh(names, medians, xerr=[below, above], color=colors, error_kw={"linewidth": 0.8})
+            for place, (name, timing) in enumerate(engines.items()):
+                _draw(axes, place, timing, batch=batch, color=_NATIVE_COLOR if name == NATIVE else _COLOR)
+            axes.set_yticks(range(len(engines)), list(engines))
+            axes.set_ylim(-0.6, len(engines) - 0.3)
             axes.set_xscale("log")
             axes.set_xlabel("ms a sample")
             axes.set_title(f"batch {batch}, {threads} {'thread' if threads == 1 else 'threads'}", fontsize=9)
+            axes.grid(visible=True, axis="x", which="both", alpha=0.3)
         panels[0].invert_yaxis()
         figure.savefig(path, metadata={"Date": None})
+
+
+def _draw(axes: Axes, place: int, timing: Timing, *, batch: int, color: str) -> None:
+    """A point at the median with its value, a line from quartile to quartile."""
+    median, low, high = (1000 * seconds / batch for seconds in (timing.median, *timing.spread))
+    axes.plot([low, high], [place, place], color=color, linewidth=1.2)
+    axes.plot(median, place, "o", color=color)
+    axes.annotate(
+        f"{median:.3g}", (median, place), xytext=(0, -13), textcoords="offset points", ha="center", fontsize=7
+    )

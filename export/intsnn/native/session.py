@@ -16,7 +16,7 @@ import numpy.typing as npt
 from intsnn.arithmetic import IntArray
 from intsnn.checking.stages import longest_run
 from intsnn.errors import InputError
-from intsnn.execution.interpreter import Trace, checked_input
+from intsnn.execution.interpreter import Trace, checked_input, checked_steps
 from intsnn.graph import IntGraph, IntNeuron, Shape
 from intsnn.graph.windows import weight_rows
 from intsnn.native.cache import load_library, shared_library, stored_library
@@ -193,7 +193,7 @@ class NativeSession:
             self.reset(len(array))
         stream = self._stream
         assert stream is not None
-        frames = self._stored(checked_input(self.graph, array[None]))[0]
+        frames = self._stored(checked_steps(self.graph, array[None]))[0]
         if len(frames) != len(stream.nets):
             raise InputError(
                 f"a step must have {len(stream.nets)} samples, as the reset said (got {len(frames)})",
