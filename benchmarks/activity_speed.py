@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from benchmarks.native_networks import firing_network, graph_of, images
+from benchmarks.native_networks import BUILDERS, firing_network, graph_of, images
 from intsnn.activity import measure
 from intsnn.engines import InterpreterSession, Session
 from intsnn.graph import IntGraph
@@ -49,7 +49,7 @@ def _network(name: str, folder: Path | None, samples: int) -> tuple[IntGraph, np
     torch.manual_seed(0)
     shown = torch.rand(1, samples, 3, 32, 32).repeat(4, 1, 1, 1, 1) if folder is None else images(folder, samples)
     few = shown[:, :CALIBRATION_SAMPLES]
-    student, graph = graph_of(firing_network(name, few, rate=RATE), few, recipe="4bit")
+    student, graph = graph_of(firing_network(BUILDERS[name], few, rate=RATE), few, recipe="4bit")
     return graph, student.quantize_input(shown).numpy()
 
 

@@ -37,10 +37,9 @@ from benchmarks.native_networks import BUILDERS, firing_network, graph_of, image
 from intsnn import IntGraph
 from intsnn.activity.additions import synaptic_additions
 from intsnn.arithmetic import IntArray
+from intsnn.compiling.compiler import find_compiler
 from intsnn.graph import IntConv
-from intsnn.native import NativeSession
-from intsnn.native.compiler import find_compiler
-from intsnn.native.session import Form
+from intsnn.native import Form, NativeSession
 from intsnn.onnx.file import build_model
 from intsnn.onnx.runtime import open_session
 from mdcompress import zoo

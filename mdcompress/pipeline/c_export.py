@@ -28,7 +28,7 @@ class CForm:
     max_ram: int | None = None
 
     def __post_init__(self) -> None:
-        from intsnn.native.naming import require_c_name
+        from intsnn.microcontroller.naming import require_c_name
 
         if self.name is not None:
             require_c_name(self.name)
@@ -66,12 +66,12 @@ def c_package(graph: IntGraph, x: IntArray, *, activity: Activity, name: str, fo
         MemoryLimitError: it takes more flash or RAM than it may.
     """
     from intsnn.activity.additions import synaptic_additions
-    from intsnn.native.footprint_report import memory_report, require_memory
-    from intsnn.native.golden_test import golden_vectors
-    from intsnn.native.naming import c_name
-    from intsnn.native.package import package
-    from intsnn.native.package_readme import memory_table, memory_words
-    from intsnn.native.source import portable_source
+    from intsnn.emission.source import portable_source
+    from intsnn.microcontroller.footprint_report import memory_report, require_memory
+    from intsnn.microcontroller.golden_test import golden_vectors
+    from intsnn.microcontroller.naming import c_name
+    from intsnn.microcontroller.package import package
+    from intsnn.microcontroller.package_readme import memory_table, memory_words
 
     chosen = form.name or c_name(name)
     source = portable_source(graph, chosen)

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from intsnn.arithmetic import IntArray
+from intsnn.emission.source import portable_source
 from intsnn.graph import IntGraph
-from intsnn.native.footprint_report import MemoryReport, memory_report
-from intsnn.native.golden_test import golden_vectors
-from intsnn.native.package import package
-from intsnn.native.source import portable_source
+from intsnn.microcontroller.footprint_report import MemoryReport, memory_report
+from intsnn.microcontroller.golden_test import golden_vectors
+from intsnn.microcontroller.package import package
 
 NAME = "drawn"
 WARNINGS = ("-std=c11", "-Wall", "-Wextra", "-Wconversion", "-Wpedantic", "-Werror")

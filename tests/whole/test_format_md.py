@@ -15,6 +15,7 @@ import pytest
 from intsnn.arithmetic import IntArray, shift_floor
 from intsnn.checking.proofs import PROOFS
 from intsnn.checking.rules import STAGES
+from intsnn.emission.source import portable_source
 from intsnn.execution.interpreter import run
 from intsnn.graph import (
     FORMAT_VERSION,
@@ -31,7 +32,6 @@ from intsnn.graph import (
     Shape,
 )
 from intsnn.graph.bounds import MAX_TIME_STEPS
-from intsnn.native.source import portable_source
 from intsnn.onnx.runtime import run_onnx
 from intsnn.onnx.writer import weight_zero_point
 from tests.support.intgraphs import one_neuron_graph

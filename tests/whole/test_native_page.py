@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from intsnn.native.compiler import find_compiler
+from intsnn.compiling.compiler import find_compiler
 from tests.support.c_programs import WARNINGS
 from tests.support.command_line import environment
 from tests.support.main_run import MainRun, commands, run_command

@@ -191,8 +191,8 @@ def counting_for(values: int) -> Counting:
     """What counts so many values the soonest: C that is compiled already, or worth it; else NumPy."""
     if values < _WORTH_ASKING:
         return NumpyCounting()
-    from intsnn.native.cache import load_library, shared_library, stored_library
-    from intsnn.native.compiler import find_compiler, host_flags
+    from intsnn.compiling.cache import load_library, shared_library, stored_library
+    from intsnn.compiling.compiler import find_compiler, host_flags
 
     try:
         compiler = find_compiler()

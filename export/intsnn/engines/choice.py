@@ -16,7 +16,7 @@ from intsnn.errors import CompilerError, UsageError
 from intsnn.graph import IntGraph
 
 if TYPE_CHECKING:
-    from intsnn.native.compiler import Compiler
+    from intsnn.compiling.compiler import Compiler
 
 Auto = Literal["auto"]
 EngineChoice = Literal["auto", "native", "onnxruntime", "interpreter"]
@@ -97,7 +97,7 @@ def _chosen(graph: IntGraph, work: Work) -> Engine:
 
 def _compiler() -> Compiler | str:
     """The C compiler, or the sentence that says what is missed without it."""
-    from intsnn.native.compiler import INSTALL, find_compiler
+    from intsnn.compiling.compiler import INSTALL, find_compiler
 
     try:
         return find_compiler()
@@ -114,7 +114,7 @@ def _session(graph: IntGraph, engine: EngineName) -> Session:
 
             return open_session(graph)
         case "native":
-            from intsnn.native.compiler import find_compiler
+            from intsnn.compiling.compiler import find_compiler
 
             return _native(graph, find_compiler(), _FAST)
         case _:
@@ -122,8 +122,8 @@ def _session(graph: IntGraph, engine: EngineName) -> Session:
 
 
 def _native(graph: IntGraph, compiler: Compiler, effort: tuple[str, ...]) -> Session:
+    from intsnn.compiling.compiler import host_flags
     from intsnn.native import compile as compile_graph
-    from intsnn.native.compiler import host_flags
 
     return compile_graph(graph, compiler=compiler, flags=(*host_flags(compiler), *effort))
 

@@ -1,0 +1,97 @@
+"""What emitted code takes: the parts, their sums, limits and words."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from intsnn.emission.source import portable_source
+from intsnn.errors import CompilerError, MemoryLimitError
+from intsnn.graph import IntGraph
+from intsnn.microcontroller.footprint_report import (
+    SHARED,
+    Memory,
+    MemoryReport,
+    Part,
+    memory_report,
+    require_memory,
+)
+from intsnn.microcontroller.object_file import ObjectSizes
+from intsnn.microcontroller.package_readme import memory_table
+from tests.support.hand_made_graphs import wide_hand_made_graphs
+from tests.support.intgraphs import dense_graph, residual_graph
+
+PARTS = (
+    Part("conv", "weights", 1000),
+    Part("conv", "parameters", 24),
+    Part("lif", "state", 300),
+    Part("head", "weights", 400),
+    Part(SHARED, "buffers", 700),
+)
+MEASURED = MemoryReport(PARTS, ObjectSizes(500, 1500, 1008, 96, ()))
+UNMEASURED = MemoryReport(PARTS, None)
+
+
+def test_flash_is_code_and_constants_and_ram_is_state_and_stack() -> None:
+    assert MEASURED.shares("flash") == {"weights": 1400, "parameters": 24, "code": 576}
+    assert MEASURED.shares("RAM") == {"state": 300, "buffers": 700, "padding": 8, "stack": 96}
+    assert (MEASURED.flash_bytes, MEASURED.ram_bytes) == (2000, 1104)
+    assert (UNMEASURED.flash_bytes, UNMEASURED.ram_bytes) == (1424, 1000)
+
+
+def test_report_in_words() -> None:
+    assert MEASURED.in_words("RAM") == "1,104 bytes (state 300, buffers 700, padding 8, stack 96)"
+    assert UNMEASURED.in_words("flash").startswith("1,424 bytes (weights 1,400, parameters 24; code not measured: pip")
+
+
+@pytest.mark.parametrize(
+    ("memory", "limit", "message"),
+    [
+        (
+            "flash",
+            1999,
+            "at most 1,999 bytes of flash .it takes 2,000; most: weights of conv 1,000, code 576,",
+        ),
+        (
+            "RAM",
+            10,
+            "at most 10 bytes of RAM .it takes 1,104; most: buffers of all layers in turn 700,",
+        ),
+    ],
+)
+def test_limit_that_is_passed_names_what_takes_most(memory: Memory, limit: int, message: str) -> None:
+    with pytest.raises(MemoryLimitError, match=message) as raised:
+        require_memory(MEASURED, memory, limit)
+    assert raised.value.exit_code == 3 and f"--max-{memory.lower()}" in raised.value.hints[0]
+
+
+def test_limit_that_is_kept_is_silent() -> None:
+    require_memory(MEASURED, "flash", 2000)
+    require_memory(MEASURED, "RAM", None)
+    require_memory(UNMEASURED, "RAM", None)
+
+
+def test_limit_needs_what_was_not_measured_unless_it_is_passed_without() -> None:
+    with pytest.raises(CompilerError, match="--max-ram must know the stack too"):
+        require_memory(UNMEASURED, "RAM", 4000)
+    with pytest.raises(MemoryLimitError):
+        require_memory(UNMEASURED, "RAM", 900)
+
+
+@pytest.mark.parametrize("graph", [dense_graph(), residual_graph(), *wide_hand_made_graphs().values()])
+def test_parts_of_a_graph_add_up_to_what_its_compiler_says(graph: IntGraph) -> None:
+    report = memory_report(graph, portable_source(graph, "net"))
+    assert report.measured is not None
+    assert 0 <= report.shares("RAM")["padding"] <= 64 + 8 * len(graph)  # alignment, and the count of the steps
+    assert report.shares("flash")["code"] > report.measured.code_bytes - 64
+    assert set(report.measured.libraries) <= {"memcpy", "memset", "memmove"}
+    sizes = {each.name: math.ceil(each.weight.size * min(each.bit_width, 8) / 8) for each in graph.synapses}
+    for name, least in sizes.items():
+        assert report.of(name, "weights") >= least * 0.9
+
+
+def test_table_has_a_row_for_each_layer_that_takes_anything() -> None:
+    lines = memory_table(MEASURED).splitlines()
+    assert [line.split("|")[1].strip() for line in lines[2:]] == ["conv", "lif", "head", SHARED]
+    assert len({len(line) for line in lines}) == 1
