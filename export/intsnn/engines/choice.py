@@ -23,7 +23,7 @@ EngineChoice = Literal["auto", "native", "onnxruntime", "interpreter"]
 AUTO: Auto = "auto"
 CHOICES: tuple[EngineChoice, ...] = get_args(EngineChoice)
 _FAST: tuple[str, ...] = ()  # the flags are those of the fastest library
-_SOON = ("-O1",)  # after them: a third of the time to compile, and slower code
+_SOON = ("-O0",)  # after them: a third of the time to compile, and much slower code
 
 
 @dataclass(frozen=True)
