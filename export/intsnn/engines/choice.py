@@ -43,6 +43,9 @@ def open_engine(source: IntGraph | Path | str, engine: EngineChoice = AUTO, *, w
         engine: which engine; `auto`: the one that has done the work first.
         work: what the session will be given in all, which `auto` weighs against the time to compile.
 
+    Returns:
+        The engine's name, its session, and what a user should hear of the choice.
+
     Raises:
         CompilerError: `native` is asked for, and there is no C compiler or it fails.
         UsageError: there is no such engine.

@@ -319,7 +319,7 @@ def _spikes_to(line: _Line, store: Store, pointer: str, name: str) -> str:
 
 
 def _traced(line: _Line, node: IntNeuron, name: str) -> list[str]:
-    """Spikes and membranes in row-major order, for those who ask; spikes as they lie in memory, if they ask for that."""
+    """Spikes and membranes in row-major order, for those who ask; spikes as they lie in memory, if asked for so."""
     k, store = line.context.neuron_index(node), line.store
     size = store.rows * store.inner
     place, stride = ("at * {0} + row", store.rows) if store.order == "last" else (f"row * {store.inner} + at", 1)
