@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from intsnn.activity import Activity, assume, measure, read_activity, write_activity
     from intsnn.checking.stages import bounds, check
+    from intsnn.engines import open_engine
     from intsnn.estimation.estimation import estimate
     from intsnn.estimation.spikesim.rules import spikesim
     from intsnn.execution.interpreter import Trace, evaluate, run
@@ -35,6 +36,7 @@ _ROOMS = {
     "estimate": "estimation.estimation",
     "evaluate": "execution.interpreter",
     "measure": "activity",
+    "open_engine": "engines",
     "read_activity": "activity",
     "read_onnx": "onnx.file",
     "run": "execution.interpreter",
@@ -59,6 +61,7 @@ __all__ = [
     "estimate",
     "evaluate",
     "measure",
+    "open_engine",
     "read_activity",
     "read_onnx",
     "run",

@@ -23,7 +23,7 @@ EngineChoice = Literal["auto", "native", "onnxruntime", "interpreter"]
 AUTO: Auto = "auto"
 CHOICES: tuple[EngineChoice, ...] = get_args(EngineChoice)
 _FAST: tuple[str, ...] = ()  # the flags are those of the fastest library
-_SOON = ("-O1",)  # after them: a third of the time to compile, and slower code
+_SOON = ("-O0",)  # after them: a third of the time to compile, and much slower code
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,9 @@ def open_engine(source: IntGraph | Path | str, engine: EngineChoice = AUTO, *, w
         source: the graph, or the path of a model.onnx.
         engine: which engine; `auto`: the one that has done the work first.
         work: what the session will be given in all, which `auto` weighs against the time to compile.
+
+    Returns:
+        The engine's name, its session, and what a user should hear of the choice.
 
     Raises:
         CompilerError: `native` is asked for, and there is no C compiler or it fails.
