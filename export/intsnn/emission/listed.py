@@ -18,6 +18,7 @@ from intsnn.emission.sums import Sums, accumulator, ask_for_sums, sums_pointer
 from intsnn.emission.text import loop, row_major
 
 _SLICE_BYTES = 32 * 1024  # of weights; they stay in a first cache of 48 KiB beside the sums that pass through
+_MANY = 96  # channels, from which filling a list up to fours costs less than it saves
 _SLACK = 64  # entries that a list needs behind its last one (kernels/lists.h)
 
 
@@ -27,7 +28,7 @@ def list_lines(context: Context, stage: Stage, sums: Sums, read: Read, block: in
     store, width, name = sums.source, sums.axes[-1].size, sums.name
     kind = {"bits": store.is_bits, "counts": sums.repeats > 0}
     what = next((word for word, holds in kind.items() if holds), f"{store.element}_")
-    size = f"{store.rows // width}, {width}, {store.inner}"
+    size = f"{store.rows // width}, {width}, {store.inner}, {_pad(sums)}"
     into = [context.scratch_pointer(f"list_{name}", const=False)]
     into += [context.scratch_pointer(f"found_{name}", const=False)] if sums.has_values else []
     into += [context.scratch_pointer(f"start_{name}", const=False)]
@@ -60,6 +61,7 @@ def _ask(context: Context, stage: Stage, sums: Sums, block: int) -> None:
     """The memory that the stage needs for it: list, values, the start of each place, the sums of a block."""
     store, name = sums.source, sums.name
     values = store.rows * store.inner
+    values += store.rows * _pad(sums)
     context.ask(stage, f"list_{name}", _entry(sums), values * (sums.repeats or 1) + _SLACK)
     context.ask(stage, f"start_{name}", "uint32", store.rows + 1)
     ask_for_sums(context, stage, sums, block)
@@ -71,7 +73,12 @@ def _ask(context: Context, stage: Stage, sums: Sums, block: int) -> None:
 
 def _entry(sums: Sums) -> str:
     """The element of a list: a place of a line and its channel as one number."""
-    return "uint16" if sums.axes[-1].size * sums.source.inner <= 2**16 else "uint32"
+    return "uint16" if sums.axes[-1].size * (sums.source.inner + 1) <= 2**16 else "uint32"
+
+
+def _pad(sums: Sums) -> int:
+    """Entries that are added at a time: the list of a place is filled up to a multiple of it."""
+    return 4 if sums.source.inner >= _MANY else 2
 
 
 def _vectors(sums: Sums, block: int) -> list[str]:
@@ -89,7 +96,7 @@ def _vectors(sums: Sums, block: int) -> list[str]:
 
 def _add(sums: Sums, block: int) -> list[str]:
     """`_load`: a piece of a row, widened; `_add`: the rows of entries `from` to `to` - 1, times their values."""
-    name, (element, _), upper = sums.name, accumulator(sums), sums.name.upper()
+    name, (element, _), upper, pad = sums.name, accumulator(sums), sums.name.upper(), _pad(sums)
     factor = f" * ({element}_t)found[e]" if sums.has_values else ""
     found = f", const nn_{sums.source.element} *restrict found" if sums.has_values else ""
     return [
@@ -101,8 +108,9 @@ def _add(sums: Sums, block: int) -> list[str]:
         f"NN_INLINE void {name}_add({name}_vector *restrict total, uintptr_t rows,",
         f"const nn_{_entry(sums)} *restrict list, int from, int to{found})",
         "{",
-        "NN_UNROLL(4)",
-        "for (int e = from; e < to; e++) {",
+        f"for (; from < to; from += {pad})",
+        f"NN_UNROLL({pad})",
+        f"for (int e = from; e < from + {pad}; e++) {{",
         f"const nn_int8 *row = (const nn_int8 *)(rows + (uintptr_t)list[e] * {block});",
         "NN_UNROLL(16)",
         f"for (int v = 0; v < (int){upper}_VECTORS; v++)",
@@ -153,8 +161,9 @@ def _flush(sums: Sums, block: int) -> list[str]:
 
 def _filled(context: Context, sums: Sums, block: int) -> list[str]:
     """`<name>_sums`: the sums of steps `first` to `last` - 1, of one block, and of one thread's places."""
-    name, per_block = sums.name, int(sums.weight.shape[0] * sums.weight.shape[1]) * block
-    table = context.tables.add(f"{name}_weight", in_blocks(sums, block), part=sums.part, element="int8")
+    name, per_block = sums.name, int(sums.weight.shape[0] * (sums.weight.shape[1] + 1)) * block
+    rows = np.pad(in_blocks(sums, block), ((0, 0), (0, 0), (0, 1), (0, 0)))  # the row of what fills up a list
+    table = context.tables.add(f"{name}_weight", rows, part=sums.part, element="int8")
     out = sums_pointer(context, sums, block, const=False)
     values = f"const nn_{sums.source.element} *restrict found = "
     step = [
@@ -188,7 +197,7 @@ def _filled(context: Context, sums: Sums, block: int) -> list[str]:
 
 def _added(sums: Sums) -> list[str]:
     """The entries of one window and slice, added to `out`; flushed before the registers could overflow."""
-    name, (_, most) = sums.name, accumulator(sums)
+    name, most = sums.name, accumulator(sums)[1] // _pad(sums) * _pad(sums)
     values = ", found" if sums.has_values else ""
     pieces = [
         f"for (; to - from > {most}; from += {most}) {{",
@@ -212,7 +221,7 @@ def _over_slices(sums: Sums, block: int, step: list[str], body: list[str]) -> li
     plain: what they read is one piece of the list.
     """
     *outer, last = sums.axes
-    channels = sums.source.inner
+    channels = sums.source.inner + 1
     by_tap = last.transposed or last.dilation > 1 or channels * last.kernel * block > _SLICE_BYTES
     line = row_major([axis.read for axis in outer], [axis.size for axis in outer])
     tap = row_major([axis.tap for axis in outer], [axis.kernel for axis in outer])

@@ -1,7 +1,14 @@
-/* Lists of what is not 0, before a synapse reads it. A map is `lines` lines of `width` places of `channels` values;
-   an entry of a line is place * channels + channel. start[p] is where place p of the map begins, start[last] the end.
-   A list has room for NN_SLACK entries more than it can hold. */
+/* Lists of what is not 0, before a synapse reads it. A map is `lines` lines of `width` places of `channels` values; an
+   entry of a line is place * (channels + 1) + channel. start[p] is where place p of the map begins, start[last] the
+   end. The entries of a place are filled up to a multiple of `pad`, a power of two, with channel `channels`, whose
+   weights are 0: then rows are added `pad` at a time, and no loop is left for the rest. A list has room for NN_SLACK
+   entries more than it can hold. */
 #define NN_SLACK 64
+#define NN_LIST_PAD(entry, list, zero, pad)                                                                      \
+    {                                                                                                            \
+        for (int fill = 0; fill < (pad); fill++) (entry)[fill] = (nn_entry)(zero);                               \
+        entry = (list) + (((entry) - (list) + (pad) - 1) & -(ptrdiff_t)(pad));                                   \
+    }
 
 #if defined(__AVX512VBMI2__) && defined(__AVX512BW__)
 #define NN_LIST_WORD(entry, word, base)                                                                          \
@@ -29,35 +36,26 @@ NN_INLINE __m512i nn_ramp(void)
         while (rest) { *entry++ = (nn_entry)((base) + nn_lowest(rest)); rest &= rest - 1; }                      \
     }
 
-NN_INLINE void nn_list_bits16(const nn_word *bits, int lines, int width, int channels, nn_uint16 *list, nn_uint32 *start)
-{
-    typedef nn_uint16 nn_entry;
-    const int words = (channels + 63) / 64;
-    nn_uint16 *entry = list;
-    for (int line = 0; line < lines; line++)
-        for (int place = 0; place < width; place++) {
-            *start++ = (uint32_t)(entry - list);
-            for (int k = 0; k < words; k++) {
-                const nn_word word = *bits++;
-                if (word) NN_LIST_WORD(entry, word, place * channels + 64 * k)
-            }
-        }
-    *start = (uint32_t)(entry - list);
-    (void)sizeof(nn_entry);
-}
-
-NN_INLINE void nn_list_bits32(const nn_word *bits, int lines, int width, int channels, nn_uint32 *list, nn_uint32 *start)
-{
-    typedef nn_uint32 nn_entry;
-    const int words = (channels + 63) / 64;
-    nn_uint32 *entry = list;
-    for (int line = 0; line < lines; line++)
-        for (int place = 0; place < width; place++) {
-            *start++ = (uint32_t)(entry - list);
-            for (int k = 0; k < words; k++) NN_LIST_BITS(entry, *bits++, place * channels + 64 * k)
-        }
-    *start = (uint32_t)(entry - list);
-}
+#define NN_LIST_BITMAP(bits_of, NN_LIST)                                                                         \
+    NN_INLINE void nn_list_bits##bits_of(const nn_word *bits, int lines, int width, int channels, int pad,       \
+                                         nn_uint##bits_of *list, nn_uint32 *start)                               \
+    {                                                                                                            \
+        typedef nn_uint##bits_of nn_entry;                                                                       \
+        const int words = (channels + 63) / 64, stride = channels + 1;                                           \
+        nn_uint##bits_of *entry = list;                                                                          \
+        for (int line = 0; line < lines; line++)                                                                 \
+            for (int place = 0; place < width; place++) {                                                        \
+                *start++ = (uint32_t)(entry - list);                                                             \
+                for (int k = 0; k < words; k++) {                                                                \
+                    const nn_word word = *bits++;                                                                \
+                    if (word) NN_LIST(entry, word, place * stride + 64 * k)                                      \
+                }                                                                                                \
+                NN_LIST_PAD(entry, list, place * stride + channels, pad)                                         \
+            }                                                                                                    \
+        *start = (uint32_t)(entry - list);                                                                       \
+    }
+NN_LIST_BITMAP(16, NN_LIST_WORD)
+NN_LIST_BITMAP(32, NN_LIST_BITS)
 
 /* 64 bytes -> the bits of those that are larger than `least` */
 NN_INLINE nn_word nn_above64(const nn_uint8 *values, int least)
@@ -72,10 +70,11 @@ NN_INLINE nn_word nn_above64(const nn_uint8 *values, int least)
 }
 
 #define NN_LIST_COUNTS(bits, NN_LIST)                                                                            \
-    NN_INLINE void nn_list_counts##bits(const nn_uint8 *values, int lines, int width, int channels, int most,    \
-                                        nn_uint##bits *list, nn_uint32 *start)                                   \
+    NN_INLINE void nn_list_counts##bits(const nn_uint8 *values, int lines, int width, int channels, int pad,     \
+                                        int most, nn_uint##bits *list, nn_uint32 *start)                         \
     {                                                                                                            \
         typedef nn_uint##bits nn_entry;                                                                          \
+        const int stride = channels + 1;                                                                         \
         nn_uint##bits *entry = list;                                                                             \
         for (int line = 0; line < lines; line++)                                                                 \
             for (int place = 0; place < width; place++, values += channels) {                                    \
@@ -86,28 +85,33 @@ NN_INLINE nn_word nn_above64(const nn_uint8 *values, int least)
                     for (int least = 0; least < most; least++) {                                                 \
                         const nn_word word = nn_above64(some, least);                                            \
                         if (!word) break;                                                                        \
-                        NN_LIST(entry, word, place * channels + at)                                              \
+                        NN_LIST(entry, word, place * stride + at)                                                \
                     }                                                                                            \
                 }                                                                                                \
+                NN_LIST_PAD(entry, list, place * stride + channels, pad)                                         \
             }                                                                                                    \
         *start = (uint32_t)(entry - list);                                                                       \
-        (void)sizeof(nn_entry);                                                                                  \
     }
 NN_LIST_COUNTS(16, NN_LIST_WORD)
 NN_LIST_COUNTS(32, NN_LIST_BITS)
 
 #define NN_LIST_VALUES(element, bits)                                                                            \
     NN_INLINE void nn_list_##element##_##bits(const nn_##element *values, int lines, int width, int channels,    \
-                                              nn_uint##bits *list, nn_##element *found, nn_uint32 *start)        \
+                                              int pad, nn_uint##bits *list, nn_##element *found,                 \
+                                              nn_uint32 *start)                                                  \
     {                                                                                                            \
         uint32_t entries = 0;                                                                                    \
         for (int line = 0; line < lines; line++)                                                                 \
             for (int place = 0; place < width; place++) {                                                        \
                 *start++ = entries;                                                                              \
                 for (int c = 0; c < channels; c++, values++) {                                                   \
-                    list[entries] = (uint##bits##_t)(place * channels + c);                                      \
+                    list[entries] = (uint##bits##_t)(place * (channels + 1) + c);                                \
                     found[entries] = *values;                                                                    \
                     entries += *values != 0;                                                                     \
+                }                                                                                                \
+                for (; entries % (uint32_t)pad != 0; entries++) {                                                \
+                    list[entries] = (uint##bits##_t)(place * (channels + 1) + channels);                         \
+                    found[entries] = 0;                                                                          \
                 }                                                                                                \
             }                                                                                                    \
         *start = entries;                                                                                        \
