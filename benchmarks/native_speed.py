@@ -10,6 +10,7 @@ compared, and must be equal.
 from __future__ import annotations
 
 import argparse
+import itertools
 import math
 import os
 import platform
@@ -21,7 +22,7 @@ from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -57,6 +58,7 @@ SWEPT_SAMPLES = 4
 PILOT_ROUNDS = 3
 NATIVE, ONNX, COMPILED = "native", "onnxruntime", "torch.compile"
 Words = npt.NDArray[np.integer]
+Sliced = TypeVar("Sliced", Tensor, npt.NDArray[np.integer])
 Part = Literal["networks", "layers", "digits"]
 FORMS: tuple[Form, ...] = ("events", "dense", "auto")
 PARTS: tuple[Part, ...] = ("networks", "layers", "digits")
@@ -89,21 +91,22 @@ def subjects(names: Sequence[str], folder: Path, *, recipes: Sequence[str]) -> I
 
 
 def engines(subject: Subject, threads: int, *, with_compile: bool) -> dict[str, tuple[Call, ...]]:
-    """Name -> a call for each batch of BATCHES, on the first samples. Float networks have two memory formats."""
+    """Name -> a call for each batch of BATCHES, one batch of images after the other. Floats have two memory formats."""
     found: dict[str, tuple[Call, ...]] = {}
     floats = baselines(subject.network)
     if with_compile:
         floats[f"{COMPILED}, float32"] = compiled(subject.network)
         floats[f"{COMPILED}, bfloat16"] = compiled(subject.network, dtype=torch.bfloat16)
     for name, answer in floats.items():
-        found[name] = tuple(_float_call(answer, subject.real[:, :batch], threads) for batch in BATCHES)
+        found[name] = tuple(_in_turn([_float_call(answer, x, threads) for x in _parts(subject.real, batch)])
+                            for batch in BATCHES)  # fmt: skip
     narrow = subject.integers.astype(np.uint8)
     for recipe, graph in subject.graphs.items():
         native = intsnn.compile(graph, threads=threads)
         _require_equal(graph, native, narrow, place=f"{subject.name}, {recipe}")
-        batches = [np.ascontiguousarray(narrow[:, :batch]) for batch in BATCHES]
-        found[f"{ONNX}, {recipe}"] = tuple(_onnx_call(graph, x, threads) for x in batches)
-        found[f"{NATIVE}, {recipe}"] = tuple(partial(native.answer, x) for x in batches)
+        batches = [[np.ascontiguousarray(x) for x in _parts(narrow, batch)] for batch in BATCHES]
+        found[f"{ONNX}, {recipe}"] = tuple(_onnx_call(graph, each, threads) for each in batches)
+        found[f"{NATIVE}, {recipe}"] = tuple(_in_turn([partial(native.answer, x) for x in each]) for each in batches)
     return found
 
 
@@ -125,13 +128,24 @@ def _float_call(answer: FloatAnswer, x: Tensor, threads: int) -> Call:
     return call
 
 
-def _onnx_call(graph: IntGraph, x: Words, threads: int) -> Call:
+def _parts(x: Sliced, batch: int) -> list[Sliced]:
+    """[T, N, ...] as batches: the images differ in how much fires, so that one alone would say little."""
+    return [x[:, first : first + batch] for first in range(0, x.shape[1], batch)]
+
+
+def _in_turn(calls: Sequence[Call]) -> Call:
+    """One call that does the next of several each time."""
+    turn = itertools.cycle(calls)
+    return lambda: next(turn)()
+
+
+def _onnx_call(graph: IntGraph, batches: Sequence[Words], threads: int) -> Call:
     """model.onnx as a user runs it: the answer alone, without the checks of `OnnxSession`."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     content = build_model(graph).SerializeToString()
     session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    return partial(session.run, ["logits"], {"x": x})
+    return _in_turn([partial(session.run, ["logits"], {"x": x}) for x in batches])
 
 
 def _require_equal(graph: IntGraph, native: NativeSession, x: Words, *, place: str) -> None:
@@ -312,7 +326,7 @@ def digits_section(*, rounds: int) -> str:
     native, image = intsnn.compile(graph, threads=1), np.ascontiguousarray(x[:, :1])
     _require_equal(graph, native, x, place="digits")
     floats = {name: _float_call(answer, test[:, :1], 1) for name, answer in baselines(network.eval()).items()}
-    calls: dict[str, Call] = {NATIVE: partial(native.answer, image), ONNX: _onnx_call(graph, image, 1), **floats}
+    calls: dict[str, Call] = {NATIVE: partial(native.answer, image), ONNX: _onnx_call(graph, [image], 1), **floats}
     found = interleaved(calls, rounds=rounds)
     header = ["engine", "us an image", "quartiles", "native is faster"]
     rows = [

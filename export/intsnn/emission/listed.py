@@ -18,7 +18,7 @@ from intsnn.emission.sums import Sums, accumulator, ask_for_sums, sums_pointer
 from intsnn.emission.text import loop, row_major
 
 _SLICE_BYTES = 32 * 1024  # of weights; they stay in a first cache of 48 KiB beside the sums that pass through
-_MANY = 96  # channels, from which filling a list up to fours costs less than it saves
+_MANY = 96  # channels, from which filling a list up to eights costs less than the shorter loop saves
 _SLACK = 64  # entries that a list needs behind its last one (kernels/lists.h)
 
 
@@ -78,7 +78,7 @@ def _entry(sums: Sums) -> str:
 
 def _pad(sums: Sums) -> int:
     """Entries that are added at a time: the list of a place is filled up to a multiple of it."""
-    return 4 if sums.source.inner >= _MANY else 2
+    return 8 if sums.source.inner >= _MANY else 4
 
 
 def _vectors(sums: Sums, block: int) -> list[str]:
