@@ -20,7 +20,7 @@ from intsnn.compiling.compiler import Compiler, host_flags
 from intsnn.emission.memory import ALIGNMENT
 from intsnn.emission.source import Source, host_source
 from intsnn.errors import InputError
-from intsnn.execution.interpreter import Trace, checked_input, checked_steps
+from intsnn.execution.interpreter import Trace, checked_run, checked_steps
 from intsnn.graph import IntGraph, IntNeuron, Shape
 from intsnn.graph.windows import weight_rows
 
@@ -212,7 +212,7 @@ class NativeSession:
         return answers.astype(np.int64)
 
     def _checked(self, x: npt.ArrayLike) -> npt.NDArray[np.integer]:
-        array = checked_input(self.graph, x)
+        array = checked_run(self.graph, x)
         if len(array) > self._longest_run:
             raise InputError(
                 f"the input must have at most {self._longest_run} steps, for which the readout is proved to fit int32"
@@ -221,7 +221,7 @@ class NativeSession:
             )
         return self._stored(array)
 
-    def _stored(self, array: IntArray) -> npt.NDArray[np.integer]:
+    def _stored(self, array: npt.NDArray[np.integer]) -> npt.NDArray[np.integer]:
         return np.ascontiguousarray(array, dtype=np.int8 if self.graph.input.signed else np.uint8)
 
     def _outputs(self, x: npt.NDArray[np.integer], kind: type[np.integer]) -> dict[str, npt.NDArray[np.integer]]:

@@ -1,7 +1,7 @@
 """The sums of a synapse on a host, as C: what is not 0 is listed, and each entry adds its row of weights.
 
 Rows are added in vector registers, in the narrowest integers that cannot overflow, a block of output channels at a
-time; before they could, the registers are added to the sums. The weights are walked in slices that stay in the first
+time; before they could, the registers are added to the sums. The weights are walked in slices that stay in a near
 cache: all places and steps of a slice, then the next slice.
 """
 
@@ -17,8 +17,8 @@ from intsnn.emission.stages import Stage
 from intsnn.emission.sums import Sums, accumulator, ask_for_sums, sums_pointer
 from intsnn.emission.text import loop, row_major
 
-_SLICE_BYTES = 32 * 1024  # of weights; they stay in a first cache of 48 KiB beside the sums that pass through
-_MANY = 96  # channels, from which filling a list up to eights costs less than the shorter loop saves
+_SLICE_BYTES = 200 * 1024  # of weights: a small part of a second cache, beside sums and lists
+_PAD = 4  # entries that are added at a time: the list of a place is filled up to a multiple of it
 _SLACK = 64  # entries that a list needs behind its last one (kernels/lists.h)
 
 
@@ -28,7 +28,7 @@ def list_lines(context: Context, stage: Stage, sums: Sums, read: Read, block: in
     store, width, name = sums.source, sums.axes[-1].size, sums.name
     kind = {"bits": store.is_bits, "counts": sums.repeats > 0}
     what = next((word for word, holds in kind.items() if holds), f"{store.element}_")
-    size = f"{store.rows // width}, {width}, {store.inner}, {_pad(sums)}"
+    size = f"{store.rows // width}, {width}, {store.inner}, {_PAD}"
     into = [context.scratch_pointer(f"list_{name}", const=False)]
     into += [context.scratch_pointer(f"found_{name}", const=False)] if sums.has_values else []
     into += [context.scratch_pointer(f"start_{name}", const=False)]
@@ -61,7 +61,7 @@ def _ask(context: Context, stage: Stage, sums: Sums, block: int) -> None:
     """The memory that the stage needs for it: list, values, the start of each place, the sums of a block."""
     store, name = sums.source, sums.name
     values = store.rows * store.inner
-    values += store.rows * _pad(sums)
+    values += store.rows * _PAD
     context.ask(stage, f"list_{name}", _entry(sums), values * (sums.repeats or 1) + _SLACK)
     context.ask(stage, f"start_{name}", "uint32", store.rows + 1)
     ask_for_sums(context, stage, sums, block)
@@ -74,11 +74,6 @@ def _ask(context: Context, stage: Stage, sums: Sums, block: int) -> None:
 def _entry(sums: Sums) -> str:
     """The element of a list: a place of a line and its channel as one number."""
     return "uint16" if sums.axes[-1].size * (sums.source.inner + 1) <= 2**16 else "uint32"
-
-
-def _pad(sums: Sums) -> int:
-    """Entries that are added at a time: the list of a place is filled up to a multiple of it."""
-    return 8 if sums.source.inner >= _MANY else 4
 
 
 def _vectors(sums: Sums, block: int) -> list[str]:
@@ -96,7 +91,7 @@ def _vectors(sums: Sums, block: int) -> list[str]:
 
 def _add(sums: Sums, block: int) -> list[str]:
     """`_load`: a piece of a row, widened; `_add`: the rows of entries `from` to `to` - 1, times their values."""
-    name, (element, _), upper, pad = sums.name, accumulator(sums), sums.name.upper(), _pad(sums)
+    name, (element, _), upper = sums.name, accumulator(sums), sums.name.upper()
     factor = f" * ({element}_t)found[e]" if sums.has_values else ""
     found = f", const nn_{sums.source.element} *restrict found" if sums.has_values else ""
     return [
@@ -108,9 +103,9 @@ def _add(sums: Sums, block: int) -> list[str]:
         f"NN_INLINE void {name}_add({name}_vector *restrict total, uintptr_t rows,",
         f"const nn_{_entry(sums)} *restrict list, int from, int to{found})",
         "{",
-        f"for (; from < to; from += {pad})",
-        f"NN_UNROLL({pad})",
-        f"for (int e = from; e < from + {pad}; e++) {{",
+        f"for (; from < to; from += {_PAD})",
+        f"NN_UNROLL({_PAD})",
+        f"for (int e = from; e < from + {_PAD}; e++) {{",
         f"const nn_int8 *row = (const nn_int8 *)(rows + (uintptr_t)list[e] * {block});",
         "NN_UNROLL(16)",
         f"for (int v = 0; v < (int){upper}_VECTORS; v++)",
@@ -197,7 +192,7 @@ def _filled(context: Context, sums: Sums, block: int) -> list[str]:
 
 def _added(sums: Sums) -> list[str]:
     """The entries of one window and slice, added to `out`; flushed before the registers could overflow."""
-    name, most = sums.name, accumulator(sums)[1] // _pad(sums) * _pad(sums)
+    name, most = sums.name, accumulator(sums)[1] // _PAD * _PAD
     values = ", found" if sums.has_values else ""
     pieces = [
         f"for (; to - from > {most}; from += {most}) {{",

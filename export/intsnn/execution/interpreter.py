@@ -146,6 +146,11 @@ def evaluate(graph: IntGraph, x: npt.ArrayLike, *, accumulate: Accumulate = exac
 
 def checked_input(graph: IntGraph, x: npt.ArrayLike) -> IntArray:
     """X as int64 [T, N, *shape], after shape, number of steps, type and range are checked."""
+    return checked_run(graph, x).astype(np.int64)
+
+
+def checked_run(graph: IntGraph, x: npt.ArrayLike) -> npt.NDArray[np.integer]:
+    """X [T, N, *shape] as the array that it is, after shape, number of steps, type and range are checked."""
     array = checked_steps(graph, x)
     if graph.time_steps not in (None, array.shape[0]):
         raise InputError(
@@ -155,8 +160,8 @@ def checked_input(graph: IntGraph, x: npt.ArrayLike) -> IntArray:
     return array
 
 
-def checked_steps(graph: IntGraph, x: npt.ArrayLike) -> IntArray:
-    """Some steps of a run as int64 [steps, N, *shape], after shape, type and range are checked."""
+def checked_steps(graph: IntGraph, x: npt.ArrayLike) -> npt.NDArray[np.integer]:
+    """Some steps of a run, [steps, N, *shape], after shape, type and range are checked."""
     array, node = np.asarray(x), graph.input
     if array.ndim != 2 + len(node.shape) or array.shape[2:] != node.shape or 0 in array.shape:
         expected = ", ".join(["T", "N", *map(str, node.shape)])
@@ -175,7 +180,7 @@ def checked_steps(graph: IntGraph, x: npt.ArrayLike) -> IntArray:
             f"the input must lie in [{word.low}, {word.high}] (got [{array.min()}, {array.max()}])",
             hints=["clip it, or quantize the network with more input bits"],
         )
-    return array.astype(np.int64)
+    return array
 
 
 def _evaluated(node: IntNode, inputs: tuple[IntArray, ...], accumulate: Accumulate) -> Evaluation:
