@@ -145,7 +145,18 @@ def evaluate(graph: IntGraph, x: npt.ArrayLike, *, accumulate: Accumulate = exac
 
 
 def checked_input(graph: IntGraph, x: npt.ArrayLike) -> IntArray:
-    """X as int64 [T, N, *shape], after shape, type and range are checked."""
+    """X as int64 [T, N, *shape], after shape, type, range and the graph's own T are checked."""
+    array = checked_frames(graph, x)
+    if graph.time_steps not in (None, len(array)):
+        raise InputError(
+            f"the input must have {graph.time_steps} steps, for which this graph has its norms (got {len(array)})",
+            hints=["a norm with one set of statistics per time step fixes T: give as many steps as in training"],
+        )
+    return array
+
+
+def checked_frames(graph: IntGraph, x: npt.ArrayLike) -> IntArray:
+    """The same of some of a sample's steps: any T."""
     array, node = np.asarray(x), graph.input
     if array.ndim != 2 + len(node.shape) or array.shape[2:] != node.shape or 0 in array.shape:
         expected = ", ".join(["T", "N", *map(str, node.shape)])
@@ -157,11 +168,6 @@ def checked_input(graph: IntGraph, x: npt.ArrayLike) -> IntArray:
         raise InputError(
             f"the input of an integer graph must be integers (got {array.dtype})",
             hints=[f"divide real values by the input scale {node.scale!r} and round; a student does it for you"],
-        )
-    if graph.time_steps not in (None, array.shape[0]):
-        raise InputError(
-            f"the input must have {graph.time_steps} steps, for which this graph has its norms (got {len(array)})",
-            hints=["a norm with one set of statistics per time step fixes T: give as many steps as in training"],
         )
     word = IntType(node.bit_width, node.signed)
     if int(array.min()) < word.low or int(array.max()) > word.high:
