@@ -92,21 +92,21 @@ def recipes(names: list[str]) -> int:
     with tempfile.TemporaryDirectory() as folder:
         for name in names:
             _mdcompress(folder, "run", "--recipe", name)
-            measured = _mdcompress(folder, "export", "--run", name, "--force", "--samples", str(WHOLE_SPLIT))
+            document = _mdcompress(folder, "export", "--run", name, "--force", "--samples", str(WHOLE_SPLIT))
+            measured: dict[str, int] = json.loads(document)["measured"]
             counts = {key: measured[f"parity_{key}"] for key in ("samples", "values", "spikes")}
             print(f"{name}: {', '.join(f'{count:,} {key}' for key, count in counts.items())}: 0 differ", flush=True)
     return 0
 
 
-def _mdcompress(folder: str, *arguments: str) -> dict[str, int]:
-    """The figures of one command; SystemExit where it fails."""
+def _mdcompress(folder: str, *arguments: str) -> str:
+    """What one command prints; SystemExit where it fails."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "export")])}
     command = [sys.executable, "-m", "mdcompress", *arguments, "--json"]
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise SystemExit(f"{' '.join(arguments)} failed:\n{done.stderr}")
-    measured: dict[str, int] = json.loads(done.stdout)["measured"]
-    return measured
+    return done.stdout
 
 
 def frameworks() -> int:
