@@ -1,0 +1,144 @@
+"""Compilers, levels of optimization and vector instructions all give the interpreter's values; sanitizers are silent."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import intsnn.native.source as source_module
+from intsnn.execution.interpreter import run
+from intsnn.native.cache import shared_library
+from intsnn.native.memory import Layout, Lifetime, placed
+from intsnn.native.source import host_source
+from tests.support.native_sessions import (
+    FORMS,
+    Build,
+    assert_same,
+    builds,
+    changing_input,
+    hand_graphs,
+    library_of,
+    sessions,
+    spikes_of_equal_runs,
+)
+from tests.support.paths import ROOT
+
+GRAPHS = tuple(hand_graphs().values())
+PLAIN, OPTIMIZED = builds("-O0"), builds("-O3")
+TRAPS = {"gcc": "-fsanitize-undefined-trap-on-error", "zig": "-fsanitize-trap=undefined"}
+UNDEFINED = tuple(
+    build
+    for name, trap in TRAPS.items()
+    for build in builds("-O0", "-fsanitize=undefined", trap, "-nostdlib")
+    if build.name in (f"{name} -O0 native",)
+)
+POISON, GAP = 0xA5, 256
+
+
+@pytest.mark.parametrize("build", PLAIN, ids=lambda build: build.name)
+def test_all_graphs_are_equal_without_optimization(build: Build) -> None:
+    assert spikes_of_equal_runs(sessions(GRAPHS, build)) > 1000
+
+
+@pytest.mark.parametrize("form", FORMS[1:])
+def test_all_graphs_are_equal_with_either_form_of_every_synapse(form: str) -> None:
+    assert spikes_of_equal_runs(sessions(GRAPHS, PLAIN[0], form=form)) > 1000  # type: ignore[arg-type]  # is a Form
+
+
+@pytest.mark.parametrize("k", range(len(OPTIMIZED)), ids=[build.name for build in OPTIMIZED])
+def test_graphs_are_equal_with_all_optimization(k: int) -> None:
+    """Each graph in one build, each build with its share: compiling takes long."""
+    share = GRAPHS[(k + 1) % len(OPTIMIZED) :: len(OPTIMIZED)]
+    assert spikes_of_equal_runs(sessions(share, OPTIMIZED[k])) > 100
+
+
+@pytest.mark.parametrize("build", UNDEFINED, ids=lambda build: build.name)
+def test_nothing_undefined_is_done(build: Build) -> None:
+    every = 1 if build.name.startswith("gcc") else 7  # zig takes minutes for all of them
+    library = library_of(GRAPHS[::every], build)
+    command = [sys.executable, "-m", "tests.support.native_sessions", str(library), str(every)]
+    done = subprocess.run(command, cwd=ROOT, env=_environment(), capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and "spikes equal" in done.stdout, done.stderr
+
+
+def test_what_is_undefined_ends_the_process(tmp_path: Path) -> None:
+    """The check above can fail."""
+    build = UNDEFINED[0]
+    text = '__attribute__((visibility("default"))) int wrong(int a) { return a + 1; }\n'
+    library = shared_library(text, compiler=build.compiler, flags=build.flags)
+    (tmp_path / "call.py").write_text(f"import ctypes\nctypes.CDLL({str(library)!r}).wrong(2**31 - 1)\n")
+    done = subprocess.run([sys.executable, tmp_path / "call.py"], capture_output=True, check=False)
+    assert done.returncode < 0
+
+
+def test_no_address_outside_of_what_is_given_is_touched() -> None:
+    """Arrays of NumPy have zones around them that must not be touched, where this library stands before all others."""
+    gcc = shutil.which("gcc")
+    runtime = "" if gcc is None else _printed(gcc, "-print-file-name=libasan.so")
+    if not Path(runtime).is_absolute():
+        return  # the folder of C is tested so with zig
+    build = next(build for build in builds("-O0", "-fsanitize=address") if build.compiler.command == (gcc,))
+    library = library_of(GRAPHS, build)
+    command = [sys.executable, "-m", "tests.support.native_sessions", str(library), "1"]
+    environment = {**_environment(), "LD_PRELOAD": runtime, "ASAN_OPTIONS": "detect_leaks=0"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and "spikes equal" in done.stdout, done.stderr[-3000:]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_no_tensor_leaves_its_place_and_none_is_read_before_it_is_written(
+    form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each tensor at a place of its own between gaps; tensors and gaps hold garbage before every run."""
+    layouts: list[tuple[Layout, list[Lifetime]]] = []
+
+    def apart(tensors: list[Lifetime]) -> Layout:
+        offsets, at = {}, GAP
+        for tensor in tensors:
+            offsets[tensor.name] = at
+            at += -(-tensor.size // 64) * 64 + GAP
+        layouts.append((Layout(offsets, at), tensors))
+        return layouts[-1][0]
+
+    monkeypatch.setattr(source_module, "placed", apart)
+    found = sessions(GRAPHS, PLAIN[0], form=form)  # type: ignore[arg-type]  # is a Form
+    for session, (layout, tensors) in zip(found, layouts[-len(GRAPHS) :], strict=True):
+        x = changing_input(session.graph)
+        net = session._net()
+        net[: layout.size] = POISON
+        session._nets.append(net)
+        assert_same(session.run(x), run(session.graph, x))
+        gaps = np.ones(layout.size, dtype=bool)
+        for tensor in tensors:
+            gaps[layout.offsets[tensor.name] :][: tensor.size] = False
+        assert gaps.sum() >= GAP and (net[: layout.size][gaps] == POISON).all()
+
+
+def test_memory_is_shared_over_a_step() -> None:
+    """Without which the test above would say less."""
+    graph = hand_graphs()["residual"]
+    seen: list[tuple[int, int]] = []
+
+    def counted(tensors: list[Lifetime]) -> Layout:
+        layout = placed(tensors)
+        seen.append((layout.size, sum(tensor.size for tensor in tensors)))
+        return layout
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(source_module, "placed", counted)
+        host_source(graph)
+    assert seen[0][0] < seen[0][1]
+
+
+def _environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "export")])}
+
+
+def _printed(*command: str) -> str:
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()

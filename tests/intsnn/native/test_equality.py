@@ -1,0 +1,175 @@
+"""A native session computes what the interpreter computes: every spike, membrane and answer, in every way to run it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from intsnn.arithmetic import IntArray
+from intsnn.execution.interpreter import run
+from intsnn.graph import IntGraph
+from intsnn.native.session import Form, NativeSession, compile
+from tests.support.graph_builder import GraphBuilder
+from tests.support.hand_made_graphs import norm_per_step_graph
+from tests.support.intgraphs import dense_graph, graph_inputs, random_input, residual_graph
+from tests.support.native_sessions import FORMS, assert_same, changing_input, quick_flags
+from tests.support.wide_graphs import any_graphs
+
+MODES = ("sum", "last", "max", "steps")
+
+
+def quick(graph: IntGraph, *, form: Form = "auto", threads: int = 1) -> NativeSession:
+    """A session that is compiled soon; of one graph all are one library."""
+    return compile(graph, threads=threads, flags=quick_flags(), synapses=form)
+
+
+def streamed(session: NativeSession, x: IntArray) -> list[IntArray]:
+    """The readout after each step of samples side by side."""
+    session.reset(x.shape[1])
+    return [session.step(frame) for frame in x]
+
+
+def readouts(graph: IntGraph, x: IntArray) -> list[IntArray]:
+    """The interpreter's readout after each step: of a shorter run, or the step's own."""
+    if graph.output.mode == "steps":
+        return list(run(graph, x).output)
+    if graph.time_steps is not None:  # it cannot run shorter
+        return [run(graph, x).output]
+    return [run(graph, x[: t + 1]).output for t in range(len(x))]
+
+
+def mode_graph(mode: str) -> IntGraph:
+    """A convolution and a linear layer; currents of both signs in the readout."""
+    build = GraphBuilder(np.random.default_rng(14))
+    x = build.neuron(build.requant(build.conv(build.input((2, 5, 5)), 6)), leak=3)
+    x = build.neuron(build.requant(build.linear(build.flatten(x), 9)), reset="soft", leak=2)
+    build.readout(build.requant(build.linear(x, 4)), mode=mode)  # type: ignore[arg-type]  # one of MODES
+    return build.graph()
+
+
+@settings(max_examples=30)
+@given(st.data())
+def test_drawn_graphs_are_equal_however_they_are_run(data: st.DataObject) -> None:
+    graph = data.draw(any_graphs())
+    x = data.draw(graph_inputs(graph))
+    expected = run(graph, x)
+    for form in FORMS:
+        session = quick(graph, form=form, threads=2)
+        assert_same(session.run(x), expected)
+        assert np.array_equal(session.answer(x), expected.output)
+        seen = session.spikes(x)
+        assert list(seen) == list(expected.spikes)
+        assert all(np.array_equal(seen[name], spikes) for name, spikes in expected.spikes.items())
+    steps = streamed(session, x)
+    assert all(np.array_equal(*pair) for pair in zip(reversed(steps), reversed(readouts(graph, x)), strict=False))
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("mode", MODES)
+def test_answer_after_every_step_is_that_of_a_run_of_as_many(mode: str, form: Form) -> None:
+    graph = mode_graph(mode)
+    x = changing_input(graph, samples=3)
+    wanted = readouts(graph, x)
+    assert len({each.tobytes() for each in wanted}) > 3
+    assert np.array_equal(streamed(quick(graph, form=form), x), wanted)
+
+
+@pytest.mark.parametrize("time_steps", [1, 3, 4, 5, 8, 9])
+@pytest.mark.parametrize("mode", MODES)
+def test_any_number_of_steps_is_equal(mode: str, time_steps: int) -> None:
+    graph = mode_graph(mode)
+    x = random_input(graph, time_steps=time_steps)
+    assert_same(quick(graph).run(x), run(graph, x))
+
+
+@pytest.mark.parametrize("pattern", ["aaaaaa", "abcdef", "aabbcc", "abbbba", "aaaaba", "abaaaa", "aaaabbbb"])
+def test_input_that_stands_still_for_some_steps_is_equal(pattern: str) -> None:
+    """A layer that reads the input is not summed again where the input is that of the step before."""
+    graph = residual_graph()
+    frames = random_input(graph, time_steps=6)
+    x = frames[["abcdef".index(letter) for letter in pattern]]
+    x[:, 1] = frames[[(t * t) % 3 for t in range(len(pattern))], 1]  # another sample stands still at other times
+    for form in FORMS:
+        assert_same(quick(graph, form=form).run(x), run(graph, x))
+
+
+def test_norms_of_each_step_are_those_of_the_step() -> None:
+    graph = norm_per_step_graph(time_steps=7)
+    x = random_input(graph)
+    expected, session = run(graph, x), quick(graph)
+    assert_same(session.run(x), expected)
+    assert np.array_equal(streamed(session, x)[-1], expected.output)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5, 16])
+def test_threads_share_the_samples_and_change_nothing(threads: int) -> None:
+    graph = residual_graph()
+    x = random_input(graph, samples=7)
+    session, expected = quick(graph, threads=threads), run(graph, x)
+    assert session.threads == threads
+    for _ in range(2):  # the second run finds what the first left
+        assert_same(session.run(x), expected)
+        assert np.array_equal(session.answer(x), expected.output)
+
+
+def test_nothing_is_left_of_runs_and_streams_before() -> None:
+    graph = dense_graph()
+    session, x = quick(graph), random_input(graph, samples=4)
+    expected = run(graph, x)
+    session.reset(4)
+    first = [session.step(frame) for frame in x[:2]]
+    assert_same(session.run(x[:, :3]), run(graph, x[:, :3]))  # a run between steps does not touch the streams
+    assert np.array_equal([*first, *(session.step(frame) for frame in x[2:])], readouts(graph, x))
+    session.reset(4)
+    assert np.array_equal([session.step(frame) for frame in x][-1], expected.output)
+    assert_same(session.run(x), expected)
+
+
+def test_streams_side_by_side_are_streams_alone() -> None:
+    graph = residual_graph()
+    session, x = quick(graph), random_input(graph, samples=5)
+    together = np.array(streamed(session, x))
+    for n in range(5):
+        assert np.array_equal(together[:, n : n + 1], streamed(session, x[:, n : n + 1]))
+
+
+def test_first_step_resets_to_as_many_streams_as_it_has() -> None:
+    graph = dense_graph()
+    session, x = quick(graph), random_input(graph, samples=3)
+    assert np.array_equal([session.step(frame) for frame in x], readouts(graph, x))
+
+
+def test_types_of_what_is_given_back() -> None:
+    graph = dense_graph()
+    session, x = quick(graph), random_input(graph)
+    trace = session.run(x)
+    assert trace.output.dtype == session.answer(x).dtype == session.step(x[0]).dtype == np.int64
+    assert {values.dtype for values in (*trace.spikes.values(), *trace.membranes.values())} == {np.dtype(np.int64)}
+    assert {values.dtype for values in session.spikes(x).values()} == {np.dtype(np.uint8)}
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.int16, np.int64, ">i4", bool])
+def test_any_integers_in_any_layout_are_read(kind: str | type) -> None:
+    graph = dense_graph()
+    x = random_input(graph).astype(kind)
+    turned = np.asfortranarray(x)[:, ::-1]
+    for form in (x, turned, turned.tolist()):
+        assert np.array_equal(quick(graph).answer(form), run(graph, form).output)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("share", [0, 1, 30, 100])
+def test_any_share_of_active_inputs_is_equal(share: int, form: Form) -> None:
+    """Below and above the rate at which a layer is summed densely: nothing, one spike, some, all."""
+    build = GraphBuilder(np.random.default_rng(3))
+    current = build.conv(build.input((70, 6, 7), bit_width=1), 130, bit_width=2)
+    build.readout(build.conv(build.neuron(build.requant(current)), 3), mode="steps")
+    graph = build.graph()
+    random = np.random.default_rng(share)
+    x = (random.random((2, 2, 70, 6, 7)) < share / 100).astype(np.int64)
+    if share == 1:
+        x[:] = 0
+        x[..., 69, 5, 6] = 1
+    assert_same(quick(graph, form=form).run(x), run(graph, x))
