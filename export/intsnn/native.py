@@ -183,25 +183,26 @@ class NativeSession:
             InputError: x does not fit, N is not that of the reset, or the stream is longer than is proved.
         """
         array = np.asarray(x)
-        if array.ndim != 1 + len(self.graph.input.shape):
+        if array.shape[1:] != self.graph.input.shape or not array.shape[:1] > (0,):
             expected = ", ".join(["N", *map(str, self.graph.input.shape)])
             raise InputError(
                 f"a step must have shape [{expected}] (got {list(array.shape)})",
                 hints=["one sample of shape [...] is x[None]; whole sequences go to run or answer"],
             )
+        frames = self._stored(checked_steps(self.graph, array[None]))[0]
         if self._stream is None:
-            self.reset(len(array))
+            self.reset(len(frames))
         stream = self._stream
         assert stream is not None
-        frames = self._stored(checked_steps(self.graph, array[None]))[0]
         if len(frames) != len(stream.nets):
             raise InputError(
                 f"a step must have {len(stream.nets)} samples, as the reset said (got {len(frames)})",
                 hints=[f"call reset({len(frames)}) before a new set of streams"],
             )
         if stream.steps >= self._longest_run:
+            norms, proof = "for which this graph has its norms", "for which the readout is proved to fit int32"
             raise InputError(
-                f"a stream must have at most {self._longest_run} steps, for which the readout is proved to fit int32",
+                f"a stream must have at most {self._longest_run} steps, {norms if self.graph.time_steps else proof}",
                 hints=["call reset() where a new sample begins"],
             )
         stream.steps += 1

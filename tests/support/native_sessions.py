@@ -19,13 +19,13 @@ from typing import cast
 import numpy as np
 
 from intsnn.arithmetic import IntArray
+from intsnn.compiling.cache import load_library, shared_library
+from intsnn.compiling.compiler import Compiler, find_compiler, host_flags
+from intsnn.compiling.processor import processor_features
+from intsnn.emission.source import Source, host_source
 from intsnn.execution.interpreter import Trace, run
 from intsnn.graph import IntGraph
-from intsnn.native.cache import load_library, shared_library
-from intsnn.native.compiler import Compiler, find_compiler, host_flags
-from intsnn.native.processor import processor_features
-from intsnn.native.session import Form, NativeSession
-from intsnn.native.source import Source, host_source
+from intsnn.native import Form, NativeSession
 from tests.support.c_programs import ZIG
 from tests.support.hand_made_graphs import wide_hand_made_graphs
 from tests.support.intgraphs import dense_graph, random_input, residual_graph
@@ -84,7 +84,7 @@ def sessions(graphs: Sequence[IntGraph], build: Build, *, form: Form = "auto") -
 
 def library_of(graphs: Sequence[IntGraph], build: Build) -> Path:
     """The library of these graphs: the kernels once, the functions of graph k with its number in their names."""
-    folder = files("intsnn.native") / "kernels"
+    folder = files("intsnn.emission") / "kernels"
     kernels = "\n".join((folder / name).read_text(encoding="utf-8") for name in _KERNELS) + "\n"
     texts = [kernels]
     for k, graph in enumerate(graphs):

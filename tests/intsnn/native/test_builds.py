@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import intsnn.native.source as source_module
+import intsnn.emission.source as source_module
+from intsnn.compiling.cache import shared_library
+from intsnn.emission.memory import Layout, Lifetime, placed
+from intsnn.emission.source import host_source
 from intsnn.execution.interpreter import run
-from intsnn.native.cache import shared_library
-from intsnn.native.memory import Layout, Lifetime, placed
-from intsnn.native.source import host_source
 from tests.support.native_sessions import (
     FORMS,
     Build,

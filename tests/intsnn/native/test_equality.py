@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from intsnn.arithmetic import IntArray
 from intsnn.execution.interpreter import run
 from intsnn.graph import IntGraph
-from intsnn.native.session import Form, NativeSession, compile
+from intsnn.native import Form, NativeSession, compile
 from tests.support.graph_builder import GraphBuilder
 from tests.support.hand_made_graphs import norm_per_step_graph
 from tests.support.intgraphs import dense_graph, graph_inputs, random_input, residual_graph

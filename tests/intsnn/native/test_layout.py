@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from intsnn.emission.stages import Stage, read_names, stages
+from intsnn.emission.storage import Store, stores
 from intsnn.graph import IntFlatten, IntGraph, IntLinear
 from intsnn.graph.bounds import channel_bounds
-from intsnn.native.stages import Stage, read_names, stages
-from intsnn.native.storage import Store, stores
 from tests.support.graph_builder import GraphBuilder, NeuronOptions
 from tests.support.intgraphs import residual_graph
 

@@ -6,8 +6,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from intsnn.native.memory import ALIGNMENT, Lifetime, placed
-from intsnn.native.tables import Tables
+from intsnn.emission.memory import ALIGNMENT, Lifetime, placed
+from intsnn.emission.tables import Tables
 
 TENSORS = st.lists(
     st.tuples(st.integers(1, 300), st.integers(0, 6), st.integers(0, 4)).map(lambda it: (it[0], it[1], it[1] + it[2])),

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from intsnn.arithmetic import Bounds, IntArray
+from intsnn.emission import walked
+from intsnn.emission.storage import Element, Store
+from intsnn.emission.sums import Sums, accumulator, block_size, sums_of
+from intsnn.emission.targets import HOST, MICROCONTROLLER
 from intsnn.graph import IntConv, IntLinear
-from intsnn.native import walked
-from intsnn.native.storage import Element, Store
-from intsnn.native.sums import Sums, accumulator, block_size, sums_of
-from intsnn.native.targets import HOST, MICROCONTROLLER
 
 ONE = (1, 1)
 
@@ -87,7 +87,8 @@ def test_additions_leave_out_what_the_padding_hides() -> None:
 
 
 @pytest.mark.parametrize(
-    ("outputs", "host", "micro"), [(3, 16, 3), (64, 64, 64), (70, 80, 64), (128, 128, 64), (200, 64, 64), (256, 128, 64)]
+    ("outputs", "host", "micro"),
+    [(3, 16, 3), (64, 64, 64), (70, 80, 64), (128, 128, 64), (200, 64, 64), (256, 128, 64)],
 )
 def test_blocks_of_output_channels(outputs: int, host: int, micro: int) -> None:
     layer = [sums(filled(1, outputs=outputs))]
