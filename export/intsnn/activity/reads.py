@@ -66,16 +66,15 @@ def read_tensors(
     """
     needed, found = _needed(graph), dict[str, Planes]()
     for node in graph:
-        match node:
-            case IntInput():
-                found[node.name] = packed(x, words[node.name], pack=pack)
-            case IntNeuron():
-                found[node.name] = packed(spikes[node.name], words[node.name], pack=pack)
-            case _ if node.name in needed:
-                read = [found[name] for name in node.inputs]
-                found[node.name] = _written(node, read, words[node.name], samples=x.shape[1], pack=pack)
-            case _:
-                continue
+        if isinstance(node, IntInput):
+            found[node.name] = packed(x, words[node.name], pack=pack)
+        elif isinstance(node, IntNeuron):
+            found[node.name] = packed(spikes[node.name], words[node.name], pack=pack)
+        elif node.name in needed:
+            read = [found[name] for name in node.inputs]
+            found[node.name] = _written(node, read, words[node.name], samples=x.shape[1], pack=pack)
+        else:
+            continue
         yield node, found[node.name]
 
 
