@@ -16,7 +16,7 @@ ONE = (1, 1)
 
 
 def sums(
-    weight: IntArray, *, element: Element = "bit", read: Bounds = Bounds(0, 1), interval: Bounds = Bounds(-9999, 9999)
+    weight: IntArray, *, element: Element = "bit", read: Bounds = Bounds(0, 1), interval: Bounds = Bounds(-(10**6), 10**6)
 ) -> Sums:
     """A convolution 3x3 over 4 channels, or as many as the weight has."""
     shape = (weight.shape[0], 5, 5)
