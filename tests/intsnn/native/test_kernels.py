@@ -33,7 +33,8 @@ SEEN bits{size}(const void *bits, int lines, int width, int channels, uint{size}
 {{ nn_list_bits{size}(bits, lines, width, channels, list, start); }}
 SEEN counts{size}(const uint8_t *v, int lines, int width, int channels, int most, uint{size}_t *list, uint32_t *start)
 {{ nn_list_counts{size}(v, lines, width, channels, most, list, start); }}
-SEEN values{size}(const int16_t *v, int lines, int width, int channels, uint{size}_t *list, int16_t *found, uint32_t *start)
+SEEN values{size}(const int16_t *v, int lines, int width, int channels, uint{size}_t *list, int16_t *found,
+                  uint32_t *start)
 {{ nn_list_int16_{size}(v, lines, width, channels, list, found, start); }}
 """
     for size in (16, 32)
