@@ -93,8 +93,8 @@ def recipes(names: list[str]) -> int:
         for name in names:
             _mdcompress(folder, "run", "--recipe", name)
             document = _mdcompress(folder, "export", "--run", name, "--force", "--samples", str(WHOLE_SPLIT))
-            measured: dict[str, int] = json.loads(document)["measured"]
-            counts = {key: measured[f"parity_{key}"] for key in ("samples", "values", "spikes")}
+            measured: dict[str, float] = json.loads(document)["measured"]
+            counts = {key: int(measured[f"parity_{key}"]) for key in ("samples", "values", "spikes")}
             print(f"{name}: {', '.join(f'{count:,} {key}' for key, count in counts.items())}: 0 differ", flush=True)
     return 0
 

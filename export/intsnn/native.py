@@ -183,7 +183,7 @@ class NativeSession:
             InputError: x does not fit, N is not that of the reset, or the stream is longer than is proved.
         """
         array = np.asarray(x)
-        if array.shape[1:] != self.graph.input.shape or not array.shape[:1] > (0,):
+        if array.shape[1:] != self.graph.input.shape or not len(array):
             expected = ", ".join(["N", *map(str, self.graph.input.shape)])
             raise InputError(
                 f"a step must have shape [{expected}] (got {list(array.shape)})",

@@ -1,4 +1,4 @@
-"""Compilers, levels of optimization and vector instructions all give the interpreter's values; sanitizers are silent."""
+"""Compilers, levels of optimization and vector instructions give the interpreter's values; sanitizers are silent."""
 
 from __future__ import annotations
 

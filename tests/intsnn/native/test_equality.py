@@ -13,7 +13,7 @@ from intsnn.graph import IntGraph
 from intsnn.native import Form, NativeSession, compile
 from tests.support.graph_builder import GraphBuilder
 from tests.support.hand_made_graphs import norm_per_step_graph
-from tests.support.intgraphs import dense_graph, graph_inputs, random_input, residual_graph
+from tests.support.intgraphs import dense_graph, graph_inputs, random_input, residual_graph, with_changed_node
 from tests.support.native_sessions import FORMS, assert_same, changing_input, quick_flags
 from tests.support.wide_graphs import any_graphs
 
@@ -173,3 +173,20 @@ def test_any_share_of_active_inputs_is_equal(share: int, form: Form) -> None:
         x[:] = 0
         x[..., 69, 5, 6] = 1
     assert_same(quick(graph, form=form).run(x), run(graph, x))
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("bit_width", [1, 3, 8])
+@pytest.mark.parametrize("weight", [7, -7, 127, -127])
+def test_largest_sums_do_not_overflow_on_their_way(weight: int, bit_width: int, form: Form) -> None:
+    """Rows are added in registers of 8 or 16 bits: all inputs at their largest, all weights of one sign."""
+    build = GraphBuilder(np.random.default_rng(0))
+    conv = build.conv(build.input((40, 3, 3), bit_width=bit_width), 3, bit_width=8)
+    build.readout(conv, mode="steps")
+    graph = build.graph()
+    graph = with_changed_node(graph, conv, weight=np.full((3, 40, 3, 3), weight))
+    x = np.full((2, 1, 40, 3, 3), 2**bit_width - 1)
+    x[1, 0, ::2] = 0
+    expected = run(graph, x)
+    assert abs(expected.output).max() == 360 * abs(weight) * (2**bit_width - 1)
+    assert_same(quick(graph, form=form).run(x), expected)

@@ -51,7 +51,7 @@ def test_tensors_lie_in_the_narrowest_element() -> None:
     build.readout(build.flatten(build.add(both, counts)), mode="last")
     found = lying(build.graph())
     elements = [found[name].element for name in (pixels, current, spikes, counts, both)]
-    assert elements == ["uint8", "int16", "bit", "uint8", "uint8"]
+    assert elements == ["uint8", "int8", "bit", "uint8", "uint8"]
     assert {found[name].order for name in (pixels, current, spikes, counts, both)} == {"last"}
     assert found[spikes].words == 2
 
@@ -73,7 +73,7 @@ def test_residual_block_is_one_stage_per_convolution() -> None:
     ]
     assert [stage.index for stage in found] == list(range(11))
     stem = found[1]
-    assert stem.stored == [stem.tail[0].name, stem.tail[1].name]  # the residual current, and the spikes
+    assert stem.stored == [stem.tail[1].name, stem.tail[0].name]  # the spikes, and the residual current
     assert found[2].reads(residual_graph()) == [stem.tail[1].name, stem.tail[0].name]
     assert found[5].stored == [found[5].tail[-1].name]  # its spikes are added at once
 

@@ -13,11 +13,10 @@ from intsnn.emission.targets import HOST, MICROCONTROLLER
 from intsnn.graph import IntConv, IntLinear
 
 ONE = (1, 1)
+BINARY, WIDE = Bounds(0, 1), Bounds(-(10**6), 10**6)
 
 
-def sums(
-    weight: IntArray, *, element: Element = "bit", read: Bounds = Bounds(0, 1), interval: Bounds = Bounds(-9999, 9999)
-) -> Sums:
+def sums(weight: IntArray, *, element: Element = "bit", read: Bounds = BINARY, interval: Bounds = WIDE) -> Sums:
     """A convolution 3x3 over 4 channels, or as many as the weight has."""
     shape = (weight.shape[0], 5, 5)
     node = IntConv("conv", ("x",), shape, weight, 8, ONE, ONE, ONE, 1)
@@ -44,12 +43,10 @@ def test_sums_that_are_proved_to_fit_are_never_flushed() -> None:
 
 
 def test_values_are_multiplied_in_16_bits_or_32() -> None:
-    wide = Bounds(-(10**6), 10**6)
-    pixels = {"element": "uint8", "read": Bounds(0, 255), "interval": wide}
-    assert accumulator(sums(filled(7), **pixels)) == ("int16", 32767 // (7 * 255))  # type: ignore[arg-type]  # as above
-    assert accumulator(sums(filled(127), **pixels)) == ("int32", 0)  # type: ignore[arg-type]  # as above
-    fits = {**pixels, "interval": Bounds(-100, 100)}
-    assert accumulator(sums(filled(1), **fits)) == ("int16", 0)  # type: ignore[arg-type]  # as above
+    pixels = Bounds(0, 255)
+    assert accumulator(sums(filled(7), element="uint8", read=pixels)) == ("int16", 32767 // (7 * 255))
+    assert accumulator(sums(filled(127), element="uint8", read=pixels)) == ("int32", 0)
+    assert accumulator(sums(filled(1), element="uint8", read=pixels, interval=Bounds(-9, 9))) == ("int16", 0)
 
 
 @pytest.mark.parametrize(("read", "repeats"), [((0, 8), 8), ((0, 9), 0), ((0, 3), 3), ((-1, 3), 0)])

@@ -59,7 +59,13 @@ NN_INLINE void nn_unpack(uint8_t *restrict values, const nn_word *restrict words
 #endif
 }
 
-NN_INLINE int32_t nn_bit(const nn_word *words, int place) { return (int32_t)(words[place / 64] >> (place % 64) & 1u); }
+NN_INLINE int32_t nn_bit(const nn_word *words, int place)
+{
+#if !defined(__clang__)
+    __asm__ volatile(""); /* GCC 12 took minutes to look for vectors in a concatenation of bits */
+#endif
+    return (int32_t)(words[place / 64] >> (place % 64) & 1u);
+}
 
 NN_INLINE void nn_set_bit(nn_word *words, int place, int32_t value)
 {

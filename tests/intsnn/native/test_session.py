@@ -1,0 +1,139 @@
+"""What a session refuses, and that what it refused changes nothing."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import pytest
+
+from intsnn.checking.stages import longest_run
+from intsnn.errors import InputError
+from intsnn.execution.interpreter import run
+from intsnn.native.compiler import find_compiler
+from intsnn.native.session import NativeSession, compile, is_compiled
+from tests.support.hand_made_graphs import counts_attention_graph, norm_per_step_graph
+from tests.support.intgraphs import dense_graph, random_input
+from tests.support.native_sessions import quick_flags
+
+WAYS = ("run", "answer", "spikes")
+X = random_input(dense_graph())  # [4, 3, 12]
+
+
+@pytest.fixture
+def session() -> NativeSession:
+    return compile(dense_graph(), threads=1, flags=quick_flags())
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    ("x", "message", "hint"),
+    [
+        (X[0], r"must have shape \[T, N, 12\] \(got \[3, 12\]\)", "put time first"),
+        (X[..., :5], r"must have shape \[T, N, 12\] \(got \[4, 3, 5\]\)", "put time first"),
+        (X[:0], r"must have shape .* \(got \[0, 3, 12\]\)", "put time first"),
+        (X[:, :0], r"must have shape .* \(got \[4, 0, 12\]\)", "put time first"),
+        (X / 255, r"must be integers \(got float64\)", "divide real values by the input scale"),
+        (X - 1 - X.min(), r"must lie in \[0, 255\] \(got \[-1, ", "clip it"),
+        (X + 256 - X.max(), r"must lie in \[0, 255\] \(got \[\d+, 256\]\)", "clip it"),
+    ],
+    ids=["no time", "other shape", "no steps", "no samples", "floats", "below", "above"],
+)
+def test_input_that_does_not_fit_is_refused(
+    session: NativeSession, way: str, x: object, message: str, hint: str
+) -> None:
+    with pytest.raises(InputError, match=message) as error:
+        getattr(session, way)(x)
+    assert error.value.hints[0].startswith(hint)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_more_steps_than_are_proved_are_refused(session: NativeSession, way: str) -> None:
+    assert session._longest_run == longest_run(session.graph) > 4
+    session._longest_run = 3
+    too_many = r"at most 3 steps, for which the readout is proved to fit int32 \(got 4\)"
+    with pytest.raises(InputError, match=too_many) as error:
+        getattr(session, way)(X)
+    assert "reset and step" in error.value.hints[0]
+    getattr(session, way)(X[:3])
+
+
+def test_stream_longer_than_is_proved_is_refused(session: NativeSession) -> None:
+    session._longest_run = 2
+    seen = [session.step(frame) for frame in X[:2]]
+    with pytest.raises(InputError, match="a stream must have at most 2 steps, for which the readout") as error:
+        session.step(X[2])
+    assert "call reset()" in error.value.hints[0]
+    session.reset(3)
+    assert np.array_equal([session.step(frame) for frame in X[:2]], seen)
+
+
+def test_stream_of_a_graph_with_its_own_number_of_steps_ends_there() -> None:
+    graph = norm_per_step_graph(time_steps=4)
+    session, x = compile(graph, threads=1, flags=quick_flags()), random_input(graph)
+    answers = [session.step(frame) for frame in x]
+    assert np.array_equal(answers[-1], run(graph, x).output)
+    with pytest.raises(InputError, match="at most 4 steps, for which this graph has its norms"):
+        session.step(x[0])
+    with pytest.raises(InputError, match=r"must have 4 steps, for which this graph has its norms \(got 3\)"):
+        session.run(x[:3])
+
+
+@pytest.mark.parametrize(
+    ("frame", "message", "hint"),
+    [
+        (X, r"a step must have shape \[N, 12\] \(got \[4, 3, 12\]\)", "one sample"),
+        (X[0, 0], r"a step must have shape \[N, 12\] \(got \[12\]\)", "one sample"),
+        (X[0, :, :5], r"a step must have shape \[N, 12\] \(got \[3, 5\]\)", "one sample"),
+        (X[0, :0], r"a step must have shape \[N, 12\] \(got \[0, 12\]\)", "one sample"),
+        (7, r"a step must have shape \[N, 12\] \(got \[\]\)", "one sample"),
+        (X[0, :2], r"a step must have 3 samples, as the reset said \(got 2\)", r"call reset(2)"),
+        (X[0] / 2, "must be integers", "divide"),
+        (X[0] + 300, "must lie in", "clip"),
+    ],
+    ids=["sequence", "no samples axis", "other shape", "no samples", "number", "fewer samples", "floats", "above"],
+)
+def test_step_that_does_not_fit_is_refused_and_the_stream_goes_on(
+    session: NativeSession, frame: object, message: str, hint: str
+) -> None:
+    session.reset(3)
+    session.step(X[0])
+    with pytest.raises(InputError, match=message) as error:
+        session.step(frame)  # type: ignore[arg-type]  # it is refused
+    assert error.value.hints[0].startswith(hint)
+    assert np.array_equal([session.step(each) for each in X[1:]][-1], run(session.graph, X).output)
+
+
+def test_first_step_that_is_refused_starts_no_stream(session: NativeSession) -> None:
+    with pytest.raises(InputError):
+        session.step(X[0, :2] + 300)
+    assert np.array_equal([session.step(frame) for frame in X][-1], run(session.graph, X).output)
+
+
+@pytest.mark.parametrize("samples", [0, -1])
+def test_reset_to_no_streams_is_refused(session: NativeSession, samples: int) -> None:
+    with pytest.raises(InputError, match=rf"samples must be at least 1 \(got {samples}\)") as error:
+        session.reset(samples)
+    assert "reset(1)" in error.value.hints[0]
+
+
+def test_signed_input_has_its_range() -> None:
+    graph = counts_attention_graph()  # 4 bits with a sign
+    session = compile(graph, threads=1, flags=quick_flags())
+    for value in (-9, 8):
+        with pytest.raises(InputError, match=r"must lie in \[-8, 7\]"):
+            session.run(np.full((2, 1, 4, 4), value))
+
+
+def test_as_many_threads_as_cores_unless_said() -> None:
+    assert 1 <= compile(dense_graph(), flags=quick_flags()).threads <= (os.cpu_count() or 1)
+
+
+def test_what_was_compiled_is_known() -> None:
+    graph = dense_graph(seed=77)
+    compiler = find_compiler()
+    assert not is_compiled(graph, compiler=compiler)
+    compile(graph, flags=quick_flags())
+    assert not is_compiled(graph, compiler=compiler)  # with other flags
+    compile(graph)
+    assert is_compiled(graph, compiler=compiler)
