@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 from pathlib import Path
 
 from intsnn.errors import UsageError
+from intsnn.files import write_atomically
 from mdcompress.pipeline.benching_report import NATIVE, Measured
 
 _COLOR, _NATIVE_COLOR = "#8794a3", "#c2410c"
@@ -43,4 +45,6 @@ def draw_timings(measured: Measured, path: Path) -> None:
             axes.set_xlabel("ms a sample")
             axes.set_title(f"batch {batch}, {threads} {'thread' if threads == 1 else 'threads'}", fontsize=9)
         panels[0].invert_yaxis()
-        figure.savefig(path, metadata={"Date": None})
+        picture = io.BytesIO()
+        figure.savefig(picture, format="svg", metadata={"Date": None})
+    write_atomically(path, picture.getvalue())

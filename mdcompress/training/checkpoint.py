@@ -156,7 +156,8 @@ def _write_durably(path: Path, content: bytes) -> None:
     temporary = path.with_name(f".{path.name}.partial")
     with _explained(path):
         try:
-            with temporary.open("wb") as file:
+            temporary.unlink(missing_ok=True)
+            with temporary.open("xb") as file:  # never through a link that somebody put there
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
@@ -172,6 +173,9 @@ def _explained(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise CheckpointError(
-            f"{path} cannot be written ({error.strerror or error})",
-            hints=["the folder must exist, be writable and have room"],
+            f"{path}: the state of the training cannot be written ({error.strerror or error})",
+            hints=[
+                "the folder must exist, be writable and have room",
+                "the state that was saved before is whole: the same command goes on from there",
+            ],
         ) from error
