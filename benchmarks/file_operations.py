@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import contextlib
 import io
 import os
 import signal
@@ -11,7 +12,19 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-_CHANGING = ("replace", "rename", "unlink", "remove", "mkdir", "rmdir", "chmod", "truncate", "symlink", "fsync", "write")
+_CHANGING = (
+    "replace",
+    "rename",
+    "unlink",
+    "remove",
+    "mkdir",
+    "rmdir",
+    "chmod",
+    "truncate",
+    "symlink",
+    "fsync",
+    "write",
+)
 _OPENED_TO_WRITE = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 
 
@@ -22,6 +35,15 @@ class Died(BaseException):
 def kill_self() -> None:
     """End this process as `kill -9` does."""
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _close(result: object) -> None:
+    """What the system does with an open file of a process that died."""
+    if isinstance(result, io.IOBase):
+        result.close()
+    elif isinstance(result, int) and not isinstance(result, bool) and result > 2:
+        with contextlib.suppress(OSError):
+            os.close(result)
 
 
 class Operations:
@@ -65,6 +87,7 @@ class Operations:
             self.count += 1
             if self._is_dead():
                 if self._end is None:
+                    _close(result)
                     raise Died
                 self._end()
             return result

@@ -20,8 +20,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -104,6 +103,11 @@ class Tally:
     refusals: list[str] = field(default_factory=list)
     differences: list[str] = field(default_factory=list)
     left: list[str] = field(default_factory=list)
+
+    @property
+    def figures(self) -> tuple[int, ...]:
+        """How often."""
+        return (self.kills, len(self.refusals), len(self.differences), len(self.left), self.finished)
 
 
 class Laboratory:
@@ -248,9 +252,7 @@ def at_random(laboratory: Laboratory, cases: Sequence[Case], count: int, seed: i
     return tallies
 
 
-def _go_on(
-    laboratory: Laboratory, case: Case, expected: Files, tally: Tally, what: str, *, threads: int = 1
-) -> None:
+def _go_on(laboratory: Laboratory, case: Case, expected: Files, tally: Tally, what: str, *, threads: int = 1) -> None:
     """Give the command again, and compare."""
     tally.kills += 1
     was_finished = laboratory.files() == expected
@@ -268,20 +270,13 @@ def _go_on(
 
 def table(title: str, tallies: Mapping[str, Tally]) -> str:
     """A row a command, and all that was found wrong below."""
-    rows = [
-        f"| {name} | {each.kills} | {len(each.refusals)} | {len(each.differences)} | {len(each.left)} | {each.finished} |"
-        for name, each in tallies.items()
-    ]
-    sums: Counter[str] = Counter()
-    for each in tallies.values():
-        sums.update(
-            kills=each.kills, refusals=len(each.refusals), differences=len(each.differences), left=len(each.left),
-            finished=each.finished,
-        )  # fmt: skip
-    rows.append("| all | " + " | ".join(str(sums[name]) for name in ("kills", "refusals", "differences", "left", "finished")) + " |")
+    columns = ("kills", "refused", "other bytes", "leftovers", "killed after its end")
+    figures = {name: each.figures for name, each in tallies.items()}
+    figures["all"] = tuple(map(sum, zip(*figures.values(), strict=True)))
+    rows = [f"| {' | '.join([name, *map(str, counts)])} |" for name, counts in figures.items()]
     wrong = [line for each in tallies.values() for line in (*each.refusals, *each.differences, *each.left)]
-    head = f"{title}\n\n| command | kills | refused | other bytes | leftovers | killed after its end |\n|---|--:|--:|--:|--:|--:|\n"
-    return "\n".join([head + "\n".join(rows), "", *wrong])
+    head = [title, "", f"| command | {' | '.join(columns)} |", f"|---|{'--:|' * len(columns)}"]
+    return "\n".join([*head, *rows, "", *wrong])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -302,8 +297,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             sys.stderr.write(f"{case.name}: {tallies[case.name]}\n")
         if chosen.random:
             random_ones = at_random(laboratory, cases, chosen.random, chosen.seed)
-    print(table("SIGKILL after each file operation", tallies))
-    print(table(f"SIGKILL, SIGTERM, SIGINT at random moments, 1 and 2 threads, seed {chosen.seed}", random_ones))
+    if tallies:
+        print(table("SIGKILL after each file operation", tallies))
+    if random_ones:
+        print(table(f"SIGKILL, SIGTERM, SIGINT at random moments, 1 and 2 threads, seed {chosen.seed}", random_ones))
     found = [*tallies.values(), *random_ones.values()]
     return int(any(each.refusals or each.differences or each.left for each in found))
 

@@ -121,7 +121,8 @@ def _settle(folder: Path, *, keep: str | None) -> bool:
             continue
         _place(hidden)
         name = hidden.name.removeprefix(COMMIT)
-        discard_states(tuple(folder.glob(f"{name}.last-*.safetensors")))
+        for state in folder.glob(f"{name}.last-*"):  # of the training that has ended in this result
+            _remove(state)
         if name == keep:
             found = True
         else:
@@ -132,8 +133,8 @@ def _settle(folder: Path, *, keep: str | None) -> bool:
 def discard_states(checkpoints: Sequence[Path]) -> None:
     """Delete states of trainings, with what they come from."""
     for path in checkpoints:
-        path.unlink(missing_ok=True)
         path.with_suffix(".json").unlink(missing_ok=True)
+        path.unlink(missing_ok=True)  # last: by it the other is found
 
 
 def _place(hidden: Path) -> None:
@@ -161,7 +162,7 @@ def _set_outdated_aside(hidden: Path) -> None:
     names = hidden / _OUTDATED
     for name in names.read_text("utf-8").splitlines() if names.is_file() else ():
         target = hidden.parent / name
-        if Path(name).name == name and (target.exists() or target.is_symlink()):
+        if name not in ("", ".", "..") and Path(name).name == name and (target.exists() or target.is_symlink()):
             _set_aside(target, hidden)
 
 

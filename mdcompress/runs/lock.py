@@ -60,15 +60,18 @@ def _taken(folder: Path, command: str) -> int:
             if path.is_symlink():
                 path.unlink()  # not ours, whatever it leads to
             handle = os.open(path, os.O_RDWR | os.O_CREAT | _NO_LINKS, 0o644)
-            if not _lock(handle):
+            try:
+                if not _lock(handle):
+                    raise _in_use(folder)
+                if _is_at(path, handle):  # else its owner has just removed it
+                    with contextlib.suppress(OSError):  # a full disk: then others are not told who this is
+                        os.truncate(handle, 0)
+                        os.write(handle, f"`{command}` (process {os.getpid()})".encode())
+                    return handle
+            except BaseException:
                 os.close(handle)
-                raise _in_use(folder)
-            if _is_at(path, handle):
-                break
-            os.close(handle)  # its owner has just removed it
-        os.truncate(handle, 0)
-        os.write(handle, f"`{command}` (process {os.getpid()})".encode())
-    return handle
+                raise
+            os.close(handle)
 
 
 def _give_back(folder: Path, handle: int) -> None:

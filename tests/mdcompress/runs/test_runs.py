@@ -177,7 +177,10 @@ def test_stage_that_fails_while_it_writes_leaves_nothing_behind(run: RunDirector
     finish_train_and_quantize(run)
     before = {path.name: path.read_bytes() for path in run.path.iterdir()}
     started = run.start(Stage.QUANTIZE, Origin((), {}, "name: other\n", "", 0))
-    with pytest.raises(RunError, match=r"`quantize` cannot be written \(disk full\)"), started.writing(measured={}, summary="") as folder:
+    with (
+        pytest.raises(RunError, match=r"`quantize` cannot be written \(disk full\)"),
+        started.writing(measured={}, summary="") as folder,
+    ):
         (folder / STUDENT).write_text("half a stud")
         raise OSError("disk full")
     assert {path.name: path.read_bytes() for path in run.path.iterdir()} == before
