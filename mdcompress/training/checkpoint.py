@@ -46,7 +46,7 @@ class TrainingState:
     """All that a training needs to go on after `step` of `epoch` (both from 1; step 0: the epoch has not begun).
 
     `best`: the network at the best epoch so far; empty before the first is scored. `average`: the moving average of
-    its weights; empty where none is kept.
+    its weights; empty where none is kept. `threads`: torch's number of them; 0 where an earlier version wrote the state.
     """
 
     epoch: int
@@ -57,6 +57,7 @@ class TrainingState:
     best: Tensors
     optimizer: Tensors
     average: Tensors
+    threads: int = 0
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,7 @@ class _Header:
     step: int
     tally: Tally
     history: tuple[EpochRecord, ...]
+    threads: int = 0
 
 
 def write_checkpoint(path: Path, state: TrainingState, *, identity: Identity) -> None:
@@ -77,7 +79,7 @@ def write_checkpoint(path: Path, state: TrainingState, *, identity: Identity) ->
         state: what to keep.
         identity: what the training is, item by item (network, recipe, seed …); compared when it is resumed.
     """
-    header = _Header(FORMAT, dict(identity), state.epoch, state.step, state.tally, state.history)
+    header = _Header(FORMAT, dict(identity), state.epoch, state.step, state.tally, state.history, state.threads)
     parts = {"model": state.model, "best": state.best, "optimizer": state.optimizer, "average": state.average}
     tensors = {
         f"{part}/{name}": tensor.detach().cpu().contiguous().clone()  # a clone: tied weights share memory
@@ -105,6 +107,7 @@ def read_checkpoint(path: Path, *, identity: Identity) -> TrainingState:
         best=part("best/"),
         optimizer=part("optimizer/"),
         average=part("average/"),
+        threads=header.threads,
     )
 
 
