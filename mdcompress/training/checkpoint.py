@@ -46,7 +46,7 @@ class TrainingState:
     """All that a training needs to go on after `step` of `epoch` (both from 1; step 0: the epoch has not begun).
 
     `best`: the network at the best epoch so far; empty before the first is scored. `average`: the moving average of
-    its weights; empty where none is kept. `threads`: torch's number of them; 0 where an earlier version wrote the state.
+    its weights; empty where none is kept. `threads`: how many torch had; 0 where an earlier version wrote the state.
     """
 
     epoch: int
