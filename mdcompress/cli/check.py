@@ -71,7 +71,10 @@ def command(files: tuple[Path, ...], console: Console) -> None:
 
 def verdict(file: Path) -> Verdict:
     """Check one file by the rules of its kind."""
+    from mdcompress.runs import settle
+
     try:
+        settle(file.parent)
         return Verdict(file, f"valid {_read_as_its_kind(file)}")
     except InvalidFileError as error:
         count = len(error.problems)

@@ -46,7 +46,7 @@ class TrainingState:
     """All that a training needs to go on after `step` of `epoch` (both from 1; step 0: the epoch has not begun).
 
     `best`: the network at the best epoch so far; empty before the first is scored. `average`: the moving average of
-    its weights; empty where none is kept.
+    its weights; empty where none is kept. `threads`: how many torch had; 0 where an earlier version wrote the state.
     """
 
     epoch: int
@@ -57,6 +57,7 @@ class TrainingState:
     best: Tensors
     optimizer: Tensors
     average: Tensors
+    threads: int = 0
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,7 @@ class _Header:
     step: int
     tally: Tally
     history: tuple[EpochRecord, ...]
+    threads: int = 0
 
 
 def write_checkpoint(path: Path, state: TrainingState, *, identity: Identity) -> None:
@@ -77,7 +79,7 @@ def write_checkpoint(path: Path, state: TrainingState, *, identity: Identity) ->
         state: what to keep.
         identity: what the training is, item by item (network, recipe, seed …); compared when it is resumed.
     """
-    header = _Header(FORMAT, dict(identity), state.epoch, state.step, state.tally, state.history)
+    header = _Header(FORMAT, dict(identity), state.epoch, state.step, state.tally, state.history, state.threads)
     parts = {"model": state.model, "best": state.best, "optimizer": state.optimizer, "average": state.average}
     tensors = {
         f"{part}/{name}": tensor.detach().cpu().contiguous().clone()  # a clone: tied weights share memory
@@ -105,6 +107,7 @@ def read_checkpoint(path: Path, *, identity: Identity) -> TrainingState:
         best=part("best/"),
         optimizer=part("optimizer/"),
         average=part("average/"),
+        threads=header.threads,
     )
 
 
@@ -156,7 +159,8 @@ def _write_durably(path: Path, content: bytes) -> None:
     temporary = path.with_name(f".{path.name}.partial")
     with _explained(path):
         try:
-            with temporary.open("wb") as file:
+            temporary.unlink(missing_ok=True)
+            with temporary.open("xb") as file:  # never through a link that somebody put there
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
@@ -172,6 +176,9 @@ def _explained(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise CheckpointError(
-            f"{path} cannot be written ({error.strerror or error})",
-            hints=["the folder must exist, be writable and have room"],
+            f"{path}: the state of the training cannot be written ({error.strerror or error})",
+            hints=[
+                "the folder must exist, be writable and have room",
+                "the state that was saved before is whole: the same command goes on from there",
+            ],
         ) from error

@@ -181,7 +181,8 @@ class _Loop:
         if policy is not None and self.job.processes.broadcast(policy.path.exists()):
             state = read_checkpoint(policy.path, identity=policy.identity)
             self._restore(state, policy.path)
-            self._report(Resumed(self.epoch, self.step, self.history))
+            threads = (state.threads, torch.get_num_threads())
+            self._report(Resumed(self.epoch, self.step, self.history, threads))
         else:
             self._save()
         if self.job.start_counts and not self.history and (self.epoch, self.step) == (1, 0):
@@ -350,6 +351,7 @@ class _Loop:
             best=self.best,
             optimizer=optimizer_tensors(self.optimizer),
             average=self.average,
+            threads=torch.get_num_threads(),
         )
         write_checkpoint(policy.path, state, identity=policy.identity)
 

@@ -14,11 +14,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from intsnn.native.cache import shared_library
+from intsnn.compiling.cache import shared_library
 from tests.support.native_sessions import Build, builds
 
 SLACK, GUARD = 64, 0xEE
-KERNELS = files("intsnn.native") / "kernels"
+KERNELS = files("intsnn.emission") / "kernels"
 SEEN = '#define SEEN __attribute__((visibility("default"))) void\n'
 SHARED = """
 SEEN pack(void *words, uint8_t *values, int n) { nn_pack(words, values, n); }
