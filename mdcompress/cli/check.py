@@ -182,13 +182,14 @@ def _read_activity(file: Path) -> str:
 
 
 def _read_model(file: Path) -> str:
-    from intsnn.onnx.file import read_onnx
+    from intsnn.onnx.file import has_digest, read_onnx
     from mdcompress.runs.manifest import require_as_written
 
     graph = read_onnx(file)
     require_as_written(file)
     _require_golden_of(graph, file)
-    return f"integer graph of {len(graph)} nodes"
+    unproved = "" if has_digest(file) else " (without a digest: a changed weight would not show; export again)"
+    return f"integer graph of {len(graph)} nodes{unproved}"
 
 
 def _require_golden_of(graph: IntGraph, file: Path) -> None:
