@@ -194,14 +194,14 @@ def _read_model(file: Path) -> str:
 
 def _require_golden_of(graph: IntGraph, file: Path) -> None:
     """A golden.npz beside model.onnx must be of this graph, by its fingerprint."""
-    from intsnn.execution.golden import read_golden
+    from intsnn.execution.golden import golden_hash
     from intsnn.graph.fingerprint import fingerprint
     from mdcompress.runs import GOLDEN_FILE, MODEL_FILE
 
     golden = file.with_name(GOLDEN_FILE)
     if file.name != MODEL_FILE or not golden.is_file():
         return
-    found, expected = read_golden(golden).graph_hash, fingerprint(graph)
+    found, expected = golden_hash(golden), fingerprint(graph)
     if found != expected:
         message = f"must be of the graph that {golden} belongs to, {found[:12]} (got {expected[:12]})"
         raise InvalidFileError(

@@ -1,4 +1,4 @@
-"""A checkpoint's state against the training that is to go on from it: what does not fit is said before anything changes.
+"""A checkpoint's state and the training that is to go on from it -> what does not fit, before anything changes.
 
 Optimizers write into memory of the sizes that they were given: a state of another shape is no exception there, but a
 crash of the process or another result.
