@@ -30,7 +30,7 @@ def image_folder(loading: Loading) -> DataSplits:
     """Colour images of one size, x = pixel / 255, shape [3, H, W]; classes are the names of the folders."""
     require_files(loading, [Path("train"), Path("test")], layout=LAYOUT)
     train = _listing(loading, "train")
-    shape = _pixels(Path(train.samples[0][0]), None).shape
+    shape = pixels_of(Path(train.samples[0][0]), None).shape
     validation = _listing(loading, "val") if (loading.folder / "val").exists() else None
     test = _listing(loading, "test")
     for part in (test, *([validation] if validation else [])):
@@ -74,7 +74,7 @@ def _samples(listing: ImageFolder, loading: Loading, *, shape: tuple[int, ...]) 
 
 def _reader(paths: list[Path], shape: tuple[int, ...]) -> Callable[[Indices], Pixels]:
     def read(indices: Indices) -> Pixels:
-        return np.stack([_pixels(paths[index], shape) for index in indices])
+        return np.stack([pixels_of(paths[index], shape) for index in indices])
 
     return read
 
@@ -82,7 +82,7 @@ def _reader(paths: list[Path], shape: tuple[int, ...]) -> Callable[[Indices], Pi
 MOST_PIXELS = 1 << 24  # of the first image, 4096 x 4096: no spiking network has taken larger ones
 
 
-def _pixels(path: Path, shape: tuple[int, ...] | None) -> Pixels:
+def pixels_of(path: Path, shape: tuple[int, ...] | None) -> Pixels:
     """Red, green and blue of an image file, uint8 [3, H, W]; its size is known before it is decoded.
 
     `shape`: what it must have; None: any of at most MOST_PIXELS.
