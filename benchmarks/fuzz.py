@@ -78,6 +78,7 @@ def _campaign(found: Format, *, count: int, seed: int, keep: Path | None) -> Tal
             pipe.send(None)
         process.join(SECONDS)
         process.kill()
+    sys.stderr.write(f"{found.name}: {dict(tally.counts)}\n")
     return tally
 
 

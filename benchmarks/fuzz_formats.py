@@ -260,7 +260,7 @@ def _write_nir(path: Path) -> None:
 
     drawn = np.random.default_rng(0)
     neuron = {name: np.full(4, value) for name, value in (("tau", 2.0), ("r", 1.0), ("v_leak", 0.0))}
-    neurons = [nir.LIF(**neuron, v_threshold=np.ones(4), v_reset=np.zeros(4)) for _ in range(2)]
+    neurons = [nir.LIF(**neuron, v_threshold=np.ones(4)) for _ in range(2)]
     conv = nir.Conv1d(6, drawn.normal(size=(4, 2, 3)), 1, 1, 1, 1, drawn.normal(size=4))
     listed = (conv, nir.Flatten({"input": np.array([4, 6])}, 0, -1), nir.Affine(drawn.normal(size=(4, 24)), np.ones(4)))
     write_nir(nir.NIRGraph.from_list(*listed, neurons[0], nir.Linear(drawn.normal(size=(4, 4))), neurons[1]), path)
@@ -321,9 +321,8 @@ def _write_atis(path: Path) -> None:
     import random
 
     drawn = random.Random(0)
-    path.write_bytes(
-        b"".join(bytes([drawn.randrange(34), drawn.randrange(34), *drawn.randbytes(3)]) for _ in range(200))
-    )
+    events = (bytes([drawn.randrange(34), drawn.randrange(34), *drawn.randbytes(3)]) for _ in range(200))
+    path.write_bytes(b"".join(events))
 
 
 def _write_gesture(path: Path) -> None:

@@ -24,7 +24,8 @@ Mutation = Callable[[bytes, random.Random], bytes]
 SIZES = (0x7FFFFFFF, 0xFFFFFFFF, 0x80000000, 0x10000000, 0)
 NUMBERS = (
     "0", "-1", "1e308", "-1e308", "1e999", ".nan", "NaN", "Infinity", "null", "true", "[]", "{}", '""', '"x"', "0.5",
-    "1000000000", "999999999999999999999999", "-0.0", "1e-320", "[[[[1]]]]", "0x10", "2024-01-01", "!!python/object:os.x",
+    "1000000000", "999999999999999999999999", "-0.0", "1e-320", "[[[[1]]]]", "0x10", "2024-01-01",
+    "!!python/object:os.x",
 )  # fmt: skip
 _DEEP = 20_000  # brackets that open and never close
 
@@ -169,10 +170,7 @@ def _edit_safetensors(content: bytes, drawn: random.Random) -> bytes:
     header, rest = content[8 : 8 + length], content[8 + length :]
     if drawn.random() < 0.3:
         return content[: 8 + length] + _extreme_floats(rest, drawn)
-    if drawn.random() < 0.3:
-        header = _edit_json(header, drawn)
-    else:
-        header = _edit_text(header, drawn)
+    header = _edit_json(header, drawn) if drawn.random() < 0.3 else _edit_text(header, drawn)
     return len(header).to_bytes(8, "little") + header + rest
 
 
@@ -198,13 +196,14 @@ def _edit_json(content: bytes, drawn: random.Random) -> bytes:
     return json.dumps(values).encode()
 
 
+_FLOATS = (0.0, -1.0, 1e30, -1e30, float("nan"), float("inf"), 1e-40)
+
+
 def _extreme_floats(content: bytes, drawn: random.Random) -> bytes:
     changed = bytearray(content)
     for _ in range(drawn.choice((1, 4))):
         at = drawn.randrange(max(1, len(changed) // 4)) * 4
-        changed[at : at + 4] = struct.pack(
-            "<f", drawn.choice((0.0, -1.0, 1e30, -1e30, float("nan"), float("inf"), 1e-40))
-        )
+        changed[at : at + 4] = struct.pack("<f", drawn.choice(_FLOATS))
     return bytes(changed[: len(content)])
 
 

@@ -1,4 +1,4 @@
-"""The process that reads damaged files: content -> a kind (refused, same, other, silent, traceback, memory) and words."""
+"""The process that reads damaged files: content -> a kind (refused, same, other, silent, traceback, memory), words."""
 
 from __future__ import annotations
 

@@ -178,7 +178,7 @@ def _other_form(tensor: Tensor) -> str:
 
 
 def _of_other_forms(content: object, expected: Mapping[str, Tensor]) -> Iterator[str]:
-    """`stem.weight is sparse` of each of the network's tensors that is not plain, one level below the file's own too."""
+    """`stem.weight is sparse` of each of the network's tensors that is not plain, in the file or one level below."""
     if not isinstance(content, dict):
         return
     for tensors in (content, *(inner for inner in content.values() if isinstance(inner, dict))):
