@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import pickle
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -457,5 +458,37 @@ def test_a_student_whose_tensor_has_another_type_is_an_error(tmp_path: Path, stu
     save_file(
         {**tensors, "layers.head.layer.bias": tensors["layers.head.layer.bias"].double()}, path, metadata=metadata
     )
-    with pytest.raises(CheckpointError, match="of another type: layers.head.layer.bias is torch.float64"):
+    with pytest.raises(CheckpointError, match=r"of another type: layers\.head\.layer\.bias is torch\.float64"):
         load_student(path)
+
+
+def test_an_archive_whose_directory_is_damaged_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "net.pt"
+    torch.save(network().state_dict(), path)
+    content = bytearray(path.read_bytes())
+    at = content.rindex(b"PK\x01\x02")
+    content[at + 46 : at + 48] = b"\xff\xff"  # behind the fixed part: a name and extra fields of another length
+    content[at + 30 : at + 32] = b"\x10\x00"
+    path.write_bytes(bytes(content))
+    with pytest.raises(CheckpointError, match=r"net\.pt"):
+        load_weights(network(), path)
+
+
+def test_a_compressed_archive_is_an_error_before_it_is_expanded(tmp_path: Path) -> None:
+    path, packed = tmp_path / "net.pt", tmp_path / "packed.pt"
+    torch.save({**network().state_dict(), "zeros": torch.zeros(1_000_000)}, path)
+    with zipfile.ZipFile(path) as source, zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as target:
+        for name in source.namelist():
+            target.writestr(name, source.read(name))
+    with pytest.raises(CheckpointError, match="not compressed"):
+        load_weights(network(), packed)
+
+
+def test_a_storage_larger_than_its_file_is_an_error_before_memory_is_taken(tmp_path: Path) -> None:
+    path = tmp_path / "net.pt"
+    torch.save({"x": torch.zeros(70_000)}, path, _use_new_zipfile_serialization=False)
+    content, size = path.read_bytes(), (70_000).to_bytes(4, "little")
+    assert size in content
+    path.write_bytes(content.replace(size, (0x7FFFFFFF).to_bytes(4, "little")))
+    with pytest.raises(CheckpointError, match="must hold the 2,147,483,647 numbers"):
+        load_weights(network(), path)
