@@ -8,6 +8,7 @@ field of a header or of a message edited.
 from __future__ import annotations
 
 import gzip
+import importlib
 import io
 import json
 import random
@@ -306,9 +307,9 @@ def _edit_png(content: bytes, drawn: random.Random) -> bytes:
 
 def _edit_hdf5(content: bytes, drawn: random.Random) -> bytes:
     """A dataset given other numbers, another shape or type, or lost."""
-    import h5py
     import numpy as np
 
+    h5py = importlib.import_module("h5py")  # it has no types
     stream = io.BytesIO(content)
     with h5py.File(stream, "r+") as file:
         names: list[str] = []

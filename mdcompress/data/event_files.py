@@ -11,6 +11,7 @@ import struct
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,7 +38,7 @@ MOST_MICROSECONDS = 1 << 40  # twelve days: times of a recording, and T times as
 _OVERFLOW_ROW, _OVERFLOW_US = 240, 2**13  # an ATIS event of this y is none: later times are so much later
 _AEDAT_START = b"#!AER-DAT4.0\r\n"
 
-Column = NDArray[np.generic]
+Column = NDArray[Any]  # integers, floats or truth values, as a format has them
 
 
 def read_atis(path: Path) -> Events:
