@@ -132,11 +132,12 @@ def bench(workspace: Workspace, choice: BenchChoice) -> Report:
 
 def bench_file(model: Path, choice: BenchChoice) -> Report:
     """Time onnxruntime and native code on any model.onnx, with the inputs of the golden.npz beside it."""
-    from intsnn.execution.golden import read_golden
+    from intsnn.execution.golden import golden_input
 
     _require_output(choice)
     require_files([model])
-    graph, x = read_graph(model), read_golden(model.with_name(GOLDEN_FILE)).x[:, : choice.wanted]
+    graph = read_graph(model)
+    x = golden_input(model.with_name(GOLDEN_FILE), graph)[:, : choice.wanted]
     engines, missing = _integer_engines(model, graph, x)
     alone = "a model.onnx alone has none: give the run, `--run FOLDER`"
     return _report(Bench(model, graph, x, engines, {FLOAT: alone, STUDENT: alone, **missing}), choice)

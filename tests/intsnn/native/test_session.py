@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from intsnn.checking.stages import longest_run
+from intsnn.compiling.compiler import find_compiler
 from intsnn.errors import InputError
 from intsnn.execution.interpreter import run
-from intsnn.compiling.compiler import find_compiler
 from intsnn.native import NativeSession, compile, is_compiled
 from tests.support.hand_made_graphs import counts_attention_graph, norm_per_step_graph
 from tests.support.intgraphs import dense_graph, random_input
