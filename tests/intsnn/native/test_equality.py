@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from intsnn.arithmetic import IntArray
 from intsnn.execution.interpreter import run
-from intsnn.graph import IntGraph
+from intsnn.graph import IntGraph, IntRequant
 from intsnn.native import Form, NativeSession, compile
-from tests.support.graph_builder import GraphBuilder
+from tests.support.graph_builder import GraphBuilder, NeuronOptions
 from tests.support.hand_made_graphs import norm_per_step_graph
 from tests.support.intgraphs import dense_graph, graph_inputs, random_input, residual_graph, with_changed_node
 from tests.support.native_sessions import FORMS, assert_same, changing_input, quick_flags
@@ -190,3 +190,18 @@ def test_largest_sums_do_not_overflow_on_their_way(weight: int, bit_width: int, 
     expected = run(graph, x)
     assert abs(expected.output).max() == 360 * abs(weight) * (2**bit_width - 1)
     assert_same(quick(graph, form=form).run(x), expected)
+
+
+def test_both_states_of_a_neuron_saturate_at_both_ends() -> None:
+    """A membrane without memory shows the synaptic current that was kept from the step before."""
+    build, zero = GraphBuilder(np.random.default_rng(0)), np.zeros(1, np.int64)
+    x = build.input((1,), signed=True)
+    current = build._add(IntRequant("current", (x,), (1,), np.array([1]), zero, 0, 1.0))
+    options = NeuronOptions(synapse_shift=0)
+    neuron = build.neuron(current, reset="none", leak=0, guard_bits=0, bit_width=4, per_channel=False, options=options)
+    build.readout(neuron, mode="last")
+    graph = with_changed_node(build.graph(), neuron, threshold=np.array([1000]), synapse_drive=zero)
+    values = np.array([-127, 0, 127, 0, 0, -127, 0]).reshape(7, 1, 1)
+    expected = run(graph, values)
+    assert expected.membranes[neuron].ravel().tolist() == [-8, -8, 7, 7, 7, -8, -8]
+    assert_same(quick(graph).run(values), expected)

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from intsnn.compiling.cache import shared_library
 from tests.support.native_sessions import Build, builds
 
-SLACK, GUARD = 64, 0xEE
+SLACK, GUARD, PAD = 64, 0xEE, 4
 KERNELS = files("intsnn.emission") / "kernels"
-SEEN = '#define SEEN __attribute__((visibility("default"))) void\n'
+SEEN = f'#define PAD {PAD}\n#define SEEN __attribute__((visibility("default"))) void\n'
 SHARED = """
 SEEN pack(void *words, uint8_t *values, int n) { nn_pack(words, values, n); }
 SEEN unpack(uint8_t *values, const void *words, int n) { nn_unpack(values, words, n); }
@@ -30,12 +30,12 @@ SEEN half_even(int32_t a, int32_t level, int32_t *value) { *value = nn_half_even
 LISTS = "".join(
     f"""
 SEEN bits{size}(const void *bits, int lines, int width, int channels, uint{size}_t *list, uint32_t *start)
-{{ nn_list_bits{size}(bits, lines, width, channels, list, start); }}
+{{ nn_list_bits{size}(bits, lines, width, channels, PAD, list, start); }}
 SEEN counts{size}(const uint8_t *v, int lines, int width, int channels, int most, uint{size}_t *list, uint32_t *start)
-{{ nn_list_counts{size}(v, lines, width, channels, most, list, start); }}
+{{ nn_list_counts{size}(v, lines, width, channels, PAD, most, list, start); }}
 SEEN values{size}(const int16_t *v, int lines, int width, int channels, uint{size}_t *list, int16_t *found,
                   uint32_t *start)
-{{ nn_list_int16_{size}(v, lines, width, channels, list, found, start); }}
+{{ nn_list_int16_{size}(v, lines, width, channels, PAD, list, found, start); }}
 """
     for size in (16, 32)
 )
@@ -59,13 +59,18 @@ def in_words(values: npt.NDArray[np.int64], bits: int) -> npt.NDArray[np.unsigne
 
 
 def listed(values: npt.NDArray[np.int64]) -> tuple[list[list[int]], list[int]]:
-    """For each place of [lines, width, channels] its entries, as often as the value says; where each begins."""
+    """For each place of [lines, width, channels] its entries, as often as the value says; where each begins.
+
+    An entry is place * (channels + 1) + channel; a place is filled up to a multiple of PAD with channel `channels`.
+    """
     width, channels = values.shape[1:]
     entries = [
-        [place * channels + c for c in range(channels) for _ in range(abs(int(line[place, c])))]
+        [place * (channels + 1) + c for c in range(channels) for _ in range(abs(int(line[place, c])))]
         for line in values
         for place in range(width)
     ]
+    for k, each in enumerate(entries):
+        each += [k % width * (channels + 1) + channels] * (-len(each) % PAD)
     return entries, [0, *np.cumsum([len(each) for each in entries]).tolist()]
 
 
@@ -87,6 +92,11 @@ def compiled(build: Build, kernels: tuple[str, ...], more: str) -> ctypes.CDLL:
 
 def address(array: npt.NDArray[np.generic]) -> ctypes.c_void_p:
     return ctypes.c_void_p(array.ctypes.data)
+
+
+def room(values: npt.NDArray[np.int64]) -> int:
+    """Entries that the list of a map can have."""
+    return int(np.abs(values).sum()) + PAD * values.shape[0] * values.shape[1]
 
 
 def guarded(count: int, kind: str) -> npt.NDArray[np.unsignedinteger]:
@@ -118,7 +128,7 @@ def test_bits_are_listed_place_by_place(host: ctypes.CDLL, size: int) -> None:
     def holds(drawn_map: tuple[int, int, int, int, int]) -> None:
         *shape, seed, quarter = drawn_map
         values = drawn(tuple(shape), seed, quarter, 1)
-        seen, start = guarded(values.size, f"uint{size}"), np.zeros(shape[0] * shape[1] + 1, np.uint32)
+        seen, start = guarded(room(values), f"uint{size}"), np.zeros(shape[0] * shape[1] + 1, np.uint32)
         words = in_words(values, 64)
         getattr(host, f"bits{size}")(address(words), *shape, address(seen), address(start))
         assert_listed(seen, start, values)
@@ -127,12 +137,13 @@ def test_bits_are_listed_place_by_place(host: ctypes.CDLL, size: int) -> None:
 
 
 def test_entries_reach_the_end_of_16_bits(host: ctypes.CDLL) -> None:
-    values = np.zeros((1, 1024, 64), np.int64)
-    values[0, 1023, 63] = values[0, 512, 0] = values[0, 511, 63] = 1
-    seen, start = guarded(3, "uint16"), np.zeros(1025, np.uint32)
+    values = np.zeros((1, 1024, 63), np.int64)  # with the filler's channel 64 a place
+    values[0, 1023, 62] = values[0, 512, 0] = values[0, 511, 62] = 1
+    seen, start = guarded(3 * PAD, "uint16"), np.zeros(1025, np.uint32)
     words = in_words(values, 64)
-    host.bits16(address(words), 1, 1024, 64, address(seen), address(start))
-    assert seen[:3].tolist() == [32767, 32768, 65535]
+    host.bits16(address(words), 1, 1024, 63, address(seen), address(start))
+    assert seen[: 3 * PAD : PAD].tolist() == [32766, 32768, 65534]
+    assert seen[PAD - 1 : 3 * PAD : PAD].tolist() == [32767, 32831, 65535]
 
 
 @pytest.mark.parametrize("size", [16, 32])
@@ -143,7 +154,7 @@ def test_counts_are_listed_as_often_as_they_say(host: ctypes.CDLL, size: int, mo
     def holds(drawn_map: tuple[int, int, int, int, int]) -> None:
         *shape, seed, quarter = drawn_map
         values = drawn(tuple(shape), seed, quarter, most)
-        seen, start = guarded(int(values.sum()), f"uint{size}"), np.zeros(shape[0] * shape[1] + 1, np.uint32)
+        seen, start = guarded(room(values), f"uint{size}"), np.zeros(shape[0] * shape[1] + 1, np.uint32)
         counts = values.astype(np.uint8)
         getattr(host, f"counts{size}")(address(counts), *shape, most, address(seen), address(start))
         assert_listed(seen, start, values, order=sorted)
@@ -154,12 +165,14 @@ def test_counts_are_listed_as_often_as_they_say(host: ctypes.CDLL, size: int, mo
 @pytest.mark.parametrize("size", [16, 32])
 def test_values_that_are_not_0_are_listed_with_their_values(host: ctypes.CDLL, size: int) -> None:
     values = np.random.default_rng(0).integers(-1, 2, (3, 4, 70)) * 300
-    signed, room = values.astype(np.int16), values.size + SLACK
-    seen, found = guarded(values.size, f"uint{size}"), np.zeros(room, np.int16)
+    signed = values.astype(np.int16)
+    seen, found = guarded(room(values), f"uint{size}"), np.full(room(values) + SLACK, 7, np.int16)
     start = np.zeros(13, np.uint32)
     getattr(host, f"values{size}")(address(signed), 3, 4, 70, address(seen), address(found), address(start))
     assert_listed(seen, start, (values != 0).astype(np.int64))
-    assert np.array_equal(found[: start[-1]], values[values != 0])
+    is_filler = seen[: start[-1]] % 71 == 70
+    assert np.array_equal(found[: start[-1]][~is_filler], values[values != 0])
+    assert not found[: start[-1]][is_filler].any()
 
 
 @pytest.mark.parametrize("n", [1, 31, 32, 33, 63, 64, 65, 127, 128, 130])

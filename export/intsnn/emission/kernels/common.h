@@ -1,3 +1,4 @@
+#include <stddef.h>
 #include <stdint.h>
 #if __STDC_HOSTED__
 #include <string.h>
