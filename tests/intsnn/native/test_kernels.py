@@ -96,7 +96,8 @@ def address(array: npt.NDArray[np.generic]) -> ctypes.c_void_p:
 
 def room(values: npt.NDArray[np.int64]) -> int:
     """Entries that the list of a map can have."""
-    return int(np.abs(values).sum()) + PAD * values.shape[0] * values.shape[1]
+    lines, width, _ = values.shape
+    return int(np.abs(values).sum()) + PAD * lines * width
 
 
 def guarded(count: int, kind: str) -> npt.NDArray[np.unsignedinteger]:

@@ -3,7 +3,6 @@
 #if __STDC_HOSTED__
 #include <string.h>
 #else /* every program has these two: compilers call them */
-#include <stddef.h>
 void *memcpy(void *restrict to, const void *restrict from, size_t size);
 void *memset(void *place, int value, size_t size);
 #endif
