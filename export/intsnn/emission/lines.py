@@ -16,7 +16,6 @@ from intsnn.emission.context import Context, element_type
 from intsnn.emission.relayout import Read
 from intsnn.emission.stages import Stage
 from intsnn.emission.storage import Store, membrane_element
-from intsnn.emission.text import identifier
 from intsnn.graph import IntAdd, IntMultiply, IntNeuron, IntNode, IntRecurrentNeuron, IntRequant
 
 
@@ -108,7 +107,12 @@ def _node(line: _Line, node: IntRequant | IntNeuron | IntAdd | IntMultiply) -> s
 def _value(line: _Line, tensor: str) -> str:
     """The C of a tensor's value at i."""
     if tensor not in line.values:
-        line.values[tensor] = _piece(line, identifier(f"in {tensor}"), line.reads[tensor].store, line.reads[tensor].at)
+        line.values[tensor] = _piece(
+            line,
+            f"in_{line.context.id(line.context.graph.node(tensor))}",
+            line.reads[tensor].store,
+            line.reads[tensor].at,
+        )
     return line.values[tensor]
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from intsnn.emission.context import Context, element_type
 from intsnn.emission.stages import Stage
 from intsnn.emission.storage import Order, Store
-from intsnn.emission.text import identifier, loop
+from intsnn.emission.text import loop
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def read_as(context: Context, stage: Stage, tensor: str, order: Order) -> tuple[
     store = context.stores[tensor]
     if store.order == order or len(store.shape) == 1:
         return Read(store, context.pointer(tensor)), []
-    wanted, name = replace(store, order=order), f"turned_{identifier(tensor)}_{stage.index}"
+    wanted, name = replace(store, order=order), f"turned_{context.id(context.graph.node(tensor))}_{stage.index}"
     element = "word" if wanted.is_bits else wanted.element
     context.ask(stage, name, element, wanted.rows * (wanted.words if wanted.is_bits else wanted.inner))
     source = Read(store, context.pointer(tensor))

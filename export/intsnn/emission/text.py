@@ -7,8 +7,9 @@ from collections.abc import Iterable, Sequence
 
 
 def identifier(name: str) -> str:
-    """A name as C allows it: letters, digits and underscores; no two in a row, none at the ends."""
-    return re.sub(r"[^A-Za-z0-9]+", "_", name).strip("_") or "node"
+    """A name as C allows it: letters, digits and underscores; no two in a row, none at the ends, no digit first."""
+    found = re.sub(r"[^A-Za-z0-9]+", "_", name).strip("_") or "node"
+    return f"n_{found}" if found[0].isdigit() else found
 
 
 def indented(lines: Iterable[str]) -> str:
