@@ -70,12 +70,11 @@ def analog_file(model: Path, choice: NoiseChoice, *, note: Callable[[str], None]
     serves for it and the second is judged. `note`: is told what a user should hear by the way.
     """
     from intsnn.analog.accuracy import Samples
-    from intsnn.execution.golden import golden_input
+    from intsnn.execution.golden import read_golden
 
     hardware, spec = _descriptions(choice)
     require_files([model])
-    graph = read_graph(model)
-    x = golden_input(model.with_name(GOLDEN_FILE), graph)
+    graph, x = read_graph(model), read_golden(model.with_name(GOLDEN_FILE)).x
     calibration: npt.NDArray[np.integer] | None = None
     if spec.needs_calibration:
         half = x.shape[1] // 2
