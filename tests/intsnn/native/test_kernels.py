@@ -97,7 +97,8 @@ def address(array: npt.NDArray[np.generic]) -> ctypes.c_void_p:
 def room(values: npt.NDArray[np.int64]) -> int:
     """Entries that the list of a map can have."""
     lines, width, _ = values.shape
-    return int(np.abs(values).sum()) + PAD * lines * width
+    entries: int = int(np.abs(values).sum()) + PAD * lines * width
+    return entries
 
 
 def guarded(count: int, kind: str) -> npt.NDArray[np.unsignedinteger]:
