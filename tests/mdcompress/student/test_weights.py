@@ -418,7 +418,9 @@ def test_a_count_that_is_no_integer_is_an_error(tmp_path: Path) -> None:
 @pytest.mark.parametrize("key", [0, b"bytes", None, ("a", 1), 1.5, True])
 def test_a_key_that_is_no_text_is_no_tensor_of_the_network(tmp_path: Path, key: object) -> None:
     content: dict[object, Tensor] = {key: torch.zeros(1)}
-    torch.save({**content, **network().state_dict()}, tmp_path / "net.pt")
+    state: dict[object, Tensor] = {**content}
+    state.update(network().state_dict())
+    torch.save(state, tmp_path / "net.pt")
     target = digits_snn(channels=4)
     load_weights(target, tmp_path / "net.pt")
     assert torch.equal(outputs(target), outputs(network()))
