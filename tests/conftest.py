@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: small tensors lose time on a second thread
 
@@ -17,6 +18,15 @@ from tests.support.training_cases import tiny_student, trained_teacher
 settings.register_profile("ci", derandomize=True, deadline=None)  # the same examples in every run that decides
 settings.register_profile("dev", deadline=None)
 settings.load_profile("ci" if os.environ.get("CI") else "dev")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Compiled libraries go to a folder of this session: nothing is written to the user's cache, nor taken from it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MDCOMPRESS_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.delenv("CC", raising=False)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import math
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from intsnn.arithmetic import IntArray
-from intsnn.checking.stages import longest_run
+from intsnn.checking.stages import require_proved_steps
 from intsnn.compiling.cache import load_library, shared_library, stored_library
 from intsnn.compiling.compiler import Compiler, host_flags
 from intsnn.emission.memory import ALIGNMENT
@@ -22,7 +21,7 @@ from intsnn.emission.source import Source, host_source
 from intsnn.errors import InputError
 from intsnn.execution.interpreter import Trace, checked_run, checked_steps
 from intsnn.graph import IntGraph, IntNeuron, Shape
-from intsnn.graph.windows import weight_rows
+from intsnn.graph.windows import multiplications
 
 _NAME = "network"
 Form = Literal["auto", "events", "dense"]  # how synapses are summed: as fits, active inputs alone, all inputs
@@ -60,10 +59,11 @@ def compile(
     return NativeSession(graph, library, source, threads=threads or _cores(), synapses=synapses)
 
 
-def is_compiled(graph: IntGraph, *, compiler: Compiler) -> bool:
-    """Whether `compile` with this compiler finds its library in the cache."""
-    text = host_text(host_source(graph, _NAME))
-    return stored_library(text, compiler=compiler, flags=host_flags(compiler)) is not None
+def stored_session(graph: IntGraph, *, compiler: Compiler) -> NativeSession | None:
+    """What `compile` with this compiler gives, if its library is in the cache; nothing is compiled."""
+    source = host_source(graph, _NAME)
+    library = stored_library(host_text(source), compiler=compiler, flags=host_flags(compiler))
+    return None if library is None else NativeSession(graph, load_library(library), source, threads=_cores())
 
 
 def host_text(source: Source) -> str:
@@ -84,7 +84,7 @@ class NativeSession:
         self._form = synapses
         self.threads = threads
         self._library = _typed(library)
-        self._longest_run = longest_run(graph)
+        self._longest_run = source.longest_run
         self._channels_last = source.channels_last
         self._tables = _aligned(len(source.block))
         self._tables[: len(source.block)] = np.frombuffer(source.block, np.uint8)
@@ -94,7 +94,7 @@ class NativeSession:
         self._neuron_sizes = np.array([int(np.prod(node.shape)) for node in graph.neurons] or [0], dtype=np.int64)
         self._sizes = _address(self._neuron_sizes)
         self._out, self._per_step = graph.output.shape, graph.output.mode == "steps"
-        self._is_large = _multiplications(graph) >= _LARGE
+        self._is_large = sum(map(multiplications, graph.all_synapses)) >= _LARGE
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="intsnn") if threads > 1 else None
 
     def run(self, x: npt.ArrayLike) -> Trace:
@@ -214,12 +214,8 @@ class NativeSession:
 
     def _checked(self, x: npt.ArrayLike) -> npt.NDArray[np.integer]:
         array = checked_run(self.graph, x)
-        if len(array) > self._longest_run:
-            raise InputError(
-                f"the input must have at most {self._longest_run} steps, for which the readout is proved to fit int32"
-                f" (got {len(array)})",
-                hints=["run the sequence in parts with reset and step, and add up the answers in 64 bit"],
-            )
+        hint = "run the sequence in parts with reset and step, and add up the answers in 64 bit"
+        require_proved_steps(len(array), self._longest_run, hint=hint)
         return self._stored(array)
 
     def _stored(self, array: npt.NDArray[np.integer]) -> npt.NDArray[np.integer]:
@@ -295,10 +291,6 @@ class _Stream:
 
 
 _LARGE = 20_000_000  # multiplications of a step, as a dense layer has them, from which threads gain more than they wait
-
-
-def _multiplications(graph: IntGraph) -> int:
-    return sum(math.prod(node.shape) * int(weight_rows(node).shape[2]) for node in graph.all_synapses)
 
 
 def _cores() -> int:

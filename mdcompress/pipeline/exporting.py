@@ -11,7 +11,7 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from intsnn.arithmetic import IntType
-from mdcompress.pipeline.c_export import ANY_C, CForm, c_package
+from mdcompress.pipeline.c_export import ANY_C, CForm, CPackage, c_package
 from mdcompress.pipeline.networks import first_samples, load_splits
 from mdcompress.pipeline.report import Report
 from mdcompress.pipeline.workspace import Workspace
@@ -20,7 +20,11 @@ from mdcompress.runs import ACTIVITY_FILE, C_FOLDER, GOLDEN_FILE, MODEL_FILE, NI
 from mdcompress.runs.manifest import Stage
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from intsnn.activity import Activity
     from intsnn.engines import EngineChoice, Session, Work
+    from intsnn.execution.parity import ParityReport
     from intsnn.graph import IntGraph
 
 DEFAULT_SAMPLES = 64
@@ -83,11 +87,33 @@ def export(
     parity = verify_graph(student, graph, x, native=native)
     require_equal(parity)
     integers = student.quantize_input(x).numpy()
-    activity, keeps_steps = measure(graph, [integers], engine=native or engine), graph.output.mode == "steps"
+    activity = measure(graph, [integers], engine=native or engine)
     as_c = None
     if form is ExportFormat.C:
         as_c = c_package(graph, integers, activity=activity, name=workspace.recipe.name, form=c_form)
-    summary = "\n".join(
+    measured = {
+        "parity_samples": parity.samples,
+        "parity_values": parity.values,
+        "parity_spikes": parity.spikes,
+        "mean_spike_rate": activity.mean_rate,
+        **(as_c.measured if as_c else {}),
+    }
+    with started.writing(measured=measured, summary=_summary(graph, parity, activity, as_c)) as folder:
+        write_onnx(graph, folder / MODEL_FILE)
+        write_golden(graph, folder / GOLDEN_FILE, x=integers, trace=None if native is None else native.run(integers))
+        write_activity(activity, folder / ACTIVITY_FILE)
+        if as_nir is not None:
+            (folder / NIR_FILE).write_bytes(as_nir)
+        if as_c is not None:
+            as_c.write(folder / C_FOLDER)
+    report = workspace.report(Stage.EXPORT)
+    return replace(report, paths=(*report.paths, *_other_forms(workspace, as_nir, as_c)))
+
+
+def _summary(graph: IntGraph, parity: ParityReport, activity: Activity, as_c: CPackage | None) -> str:
+    """What the run's record and the terminal say of an export."""
+    keeps_steps = graph.output.mode == "steps"
+    return "\n".join(
         [
             f"parity     {parity}",
             f"activity   mean spike rate {100 * activity.mean_rate:.1f} %",
@@ -96,29 +122,16 @@ def export(
             *([as_c.summary] if as_c else []),
         ]
     )
-    measured = {
-        "parity_samples": parity.samples,
-        "parity_values": parity.values,
-        "parity_spikes": parity.spikes,
-        "mean_spike_rate": activity.mean_rate,
-        **(as_c.measured if as_c else {}),
-    }
-    with started.writing(measured=measured, summary=summary) as folder:
-        write_onnx(graph, folder / MODEL_FILE)
-        write_golden(graph, folder / GOLDEN_FILE, x=integers, trace=None if native is None else native.run(integers))
-        write_activity(activity, folder / ACTIVITY_FILE)
-        if as_nir is not None:
-            (folder / NIR_FILE).write_bytes(as_nir)
-        if as_c is not None:
-            as_c.write(folder / C_FOLDER)
+
+
+def _other_forms(workspace: Workspace, as_nir: bytes | None, as_c: CPackage | None) -> list[Path]:
+    """The files beside model.onnx that were written; those of the student before, in another form, go."""
     nir_file, c_folder = workspace.run.file(NIR_FILE), workspace.run.file(C_FOLDER)
     if as_nir is None:
-        nir_file.unlink(missing_ok=True)  # of the student before
+        nir_file.unlink(missing_ok=True)
     if as_c is None:
         shutil.rmtree(c_folder, ignore_errors=True)
-    more = [*([] if as_nir is None else [nir_file]), *(c_folder / name for name in (as_c.files if as_c else ()))]
-    report = workspace.report(Stage.EXPORT)
-    return replace(report, paths=(*report.paths, *more))
+    return [*([] if as_nir is None else [nir_file]), *(c_folder / name for name in (as_c.files if as_c else ()))]
 
 
 def _native(workspace: Workspace, graph: IntGraph, engine: EngineChoice, work: Work) -> Session | None:

@@ -6,16 +6,16 @@ that no integer overflows. Run it after lowering, after reading a file, and befo
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from intsnn.checking.proofs import PROOFS
 from intsnn.checking.rules import STAGES
 from intsnn.checking.violations import Violation
-from intsnn.errors import GraphError
+from intsnn.errors import GraphError, InputError
 from intsnn.graph import IntGraph
-from intsnn.graph.bounds import INT32, bounds, channel_bounds
+from intsnn.graph.bounds import INT32, ChannelBounds, bounds, channel_bounds
 
-__all__ = ["bounds", "check", "longest_run"]
+__all__ = ["bounds", "check", "checked_bounds", "longest_run", "require_proved_steps"]
 
 
 def check(graph: IntGraph) -> None:
@@ -27,21 +27,42 @@ def check(graph: IntGraph) -> None:
     Raises:
         GraphError: with every violated rule of the first stage that fails, each with its node and a hint.
     """
+    checked_bounds(graph)
+
+
+def checked_bounds(graph: IntGraph) -> dict[str, ChannelBounds]:
+    """`check`, and the proved interval of every channel, which it takes, by node name."""
     for stage in STAGES:
         _require_none((rule.__name__, violation) for rule in stage for violation in rule(graph))
     proved = channel_bounds(graph)
     _require_none((proof.__name__, violation) for proof in PROOFS for violation in proof(graph, proved))
+    return proved
 
 
-def longest_run(graph: IntGraph) -> int:
-    """T up to which the readout is proved to fit int32: the graph's own T, or MAX_TIME_STEPS or more."""
+def longest_run(graph: IntGraph, proved: Mapping[str, ChannelBounds] | None = None) -> int:
+    """T up to which the readout is proved to fit int32: the graph's own T, or MAX_TIME_STEPS or more.
+
+    Args:
+        graph: legal.
+        proved: of `checked_bounds`; None: they are worked out.
+    """
     readout = graph.output
     if graph.time_steps is not None:
         return graph.time_steps
     if readout.mode != "sum":
         return INT32.high
-    magnitude = channel_bounds(graph)[readout.inputs[0]].hull.magnitude
-    return INT32.high // max(magnitude, 1)
+    proved = channel_bounds(graph) if proved is None else proved
+    return INT32.high // max(proved[readout.inputs[0]].hull.magnitude, 1)
+
+
+def require_proved_steps(time_steps: int, longest: int, *, hint: str) -> None:
+    """InputError unless a run of so many steps is proved: at most `longest`, which `longest_run` gives."""
+    if time_steps > longest:
+        raise InputError(
+            f"the input must have at most {longest} steps, for which the readout is proved to fit int32"
+            f" (got {time_steps})",
+            hints=[hint],
+        )
 
 
 def _require_none(found: Iterable[tuple[str, Violation]]) -> None:

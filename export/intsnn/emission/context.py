@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from intsnn.emission.memory import STEP_ALIGNMENT, rounded_up
 from intsnn.emission.stages import Stage
 from intsnn.emission.storage import ELEMENT_BYTES, Store
 from intsnn.emission.tables import Tables
 from intsnn.emission.targets import Target
 from intsnn.emission.text import identifier, loop
-from intsnn.graph import IntGraph, IntNeuron, IntNode
+from intsnn.graph import IntGraph, IntNode
 from intsnn.graph.bounds import ChannelBounds
 
 
@@ -35,7 +36,6 @@ class Context:
     stores: Mapping[str, Store]
     stages: Sequence[Stage]
     tables: Tables
-    offsets: Mapping[str, int] = field(default_factory=dict)
     scratch: dict[str, Scratch] = field(default_factory=dict)
     members: dict[str, tuple[str, int, str]] = field(default_factory=dict)  # name -> element, values, part
 
@@ -47,24 +47,29 @@ class Context:
         """The C name of a stage."""
         return f"stage{stage.index}_{identifier(stage.nodes[0].name)}"
 
-    def neuron_index(self, node: IntNeuron) -> int:
-        """The place of a neuron among the neurons."""
-        return self.graph.neurons.index(node)
-
     @property
     def net(self) -> str:
         """The parameter that every function has."""
         return f"struct {self.name} *net"
 
+    @property
+    def input_type(self) -> str:
+        """The C type of an input value."""
+        return "int8_t" if self.graph.input.signed else "uint8_t"
+
     def pointer(self, tensor: str, *, const: bool = True) -> str:
         """The C of a pointer to a stored tensor at step t."""
         store = self.stores[tensor]
-        return self._at(tensor, element_type(store), store.step_bytes, const=const)
+        return self._at(self.tensor_place(tensor), element_type(store), store.step_bytes, const=const)
 
     def scratch_pointer(self, name: str, *, const: bool = True, step: str = "t") -> str:
         """The C of a pointer to scratch memory at a step."""
         part = self.scratch[name]
-        return self._at(name, part.element, part.step_bytes, const=const, step=step)
+        return self._at(scratch_place(name), part.element, part.step_bytes, const=const, step=step)
+
+    def tensor_place(self, tensor: str) -> str:
+        """The C name of the constant that says where a stored tensor begins."""
+        return f"tensor_{self.id(self.graph.node(tensor))}"
 
     def member(self, name: str, element: str, count: int, part: str) -> str:
         """Ask for an array of the network's state; the C of it."""
@@ -74,17 +79,16 @@ class Context:
     def ask(self, stage: Stage, name: str, element: str, count: int) -> None:
         """Ask for scratch memory of a stage, `count` elements a step."""
         size = count * (self.target.word_bits // 8 if element == "word" else ELEMENT_BYTES_OF[element])
-        self.scratch[name] = Scratch(name, f"nn_{element}", -(-size // 8) * 8, stage.index)
+        self.scratch[name] = Scratch(name, f"nn_{element}", rounded_up(size, STEP_ALIGNMENT), stage.index)
 
     def steps(self) -> list[str]:
         """The head of the loop over the steps of a block."""
         return [loop("t", "steps")] if self.target.steps > 1 else ["{ const int t = 0; (void)t;"]
 
-    def _at(self, name: str, element: str, step_bytes: int, *, const: bool, step: str = "t") -> str:
-        padded = -(-step_bytes // 8) * 8
-        step = f" + {step} * {padded}" if self.target.steps > 1 else ""
+    def _at(self, place: str, element: str, step_bytes: int, *, const: bool, step: str = "t") -> str:
+        step = f" + {step} * {rounded_up(step_bytes, STEP_ALIGNMENT)}" if self.target.steps > 1 else ""
         words = "const " if const else ""
-        return f"(({words}{element} *)(void *)(net->block + {self.offsets.get(name, 0)}{step}))"
+        return f"(({words}{element} *)(void *)(net->block + {place}{step}))"
 
 
 ELEMENT_BYTES_OF: Mapping[str, int] = {
@@ -92,6 +96,11 @@ ELEMENT_BYTES_OF: Mapping[str, int] = {
     "uint16": 2,
     "uint32": 4,
 }
+
+
+def scratch_place(name: str) -> str:
+    """The C name of the constant that says where scratch memory begins."""
+    return f"own_{name}"
 
 
 def element_type(store: Store) -> str:

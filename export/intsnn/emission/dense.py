@@ -12,6 +12,7 @@ import numpy as np
 
 from intsnn.arithmetic import IntArray
 from intsnn.emission.context import Context
+from intsnn.emission.memory import rounded_up
 from intsnn.emission.relayout import Read
 from intsnn.emission.stages import Stage
 from intsnn.emission.sums import Sums, accumulator, sums_pointer
@@ -66,7 +67,7 @@ def choice_lines(context: Context, sums: Sums, read: Read, block: int) -> list[s
 
 def dense_function(context: Context, sums: Sums, block: int) -> list[str]:
     """`<name>_dense`: the sums of one step and one block, all places."""
-    name, blocks = sums.name, -(-sums.outputs // block)
+    name, blocks = sums.name, sums.blocks(block)
     groups = block // _LANES
     at_once = next(size for size in (4, 3, 2, 1) if groups % size == 0)
     parts, size = groups // at_once, _taps(sums) * _channels(sums) * at_once * _LANES
@@ -130,7 +131,7 @@ def _tile(outputs: int) -> int:
 
 def _channels(sums: Sums) -> int:
     """Input channels, filled up to fours."""
-    return -(-sums.source.inner // 4) * 4
+    return rounded_up(sums.source.inner, 4)
 
 
 def _taps(sums: Sums) -> int:

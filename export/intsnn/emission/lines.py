@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from intsnn.arithmetic import IntType
 from intsnn.emission.context import Context, element_type
+from intsnn.emission.memory import rounded_up
 from intsnn.emission.relayout import Read
 from intsnn.emission.stages import Stage
 from intsnn.emission.storage import Store, membrane_element
@@ -57,7 +58,7 @@ def line_function(
         longest: the largest n.
         sums: C type of the head's values; None: there is no head.
     """
-    line = _Line(context, stage, store, reads, -(-longest // store.word_bits) * store.word_bits)
+    line = _Line(context, stage, store, reads, rounded_up(longest, store.word_bits))
     if stage.head is not None:
         line.values[stage.head.name] = "((int32_t)sums[i])"
         _stored(line, stage.head)
@@ -107,12 +108,8 @@ def _node(line: _Line, node: IntRequant | IntNeuron | IntAdd | IntMultiply) -> s
 def _value(line: _Line, tensor: str) -> str:
     """The C of a tensor's value at i."""
     if tensor not in line.values:
-        line.values[tensor] = _piece(
-            line,
-            f"in_{line.context.id(line.context.graph.node(tensor))}",
-            line.reads[tensor].store,
-            line.reads[tensor].at,
-        )
+        read, name = line.reads[tensor], line.context.id(line.context.graph.node(tensor))
+        line.values[tensor] = _piece(line, f"in_{name}", read.store, read.at)
     return line.values[tensor]
 
 
@@ -245,9 +242,7 @@ def _last(line: _Line, node: IntNeuron, name: str) -> str:
     if not keeps_last(node):
         return ""
     store = last_store(node, line.store)
-    element = "word" if store.is_bits else store.element
-    count = store.rows * (store.words if store.is_bits else store.inner)
-    kept = line.context.member(f"last_{name}", element, count, node.name)
+    kept = line.context.member(f"last_{name}", *store.held, node.name)
     if node.timing == "same_step":
         return ""
     return _piece(line, f"before_{name}", store, kept)
@@ -324,7 +319,7 @@ def _spikes_to(line: _Line, store: Store, pointer: str, name: str) -> str:
 
 def _traced(line: _Line, node: IntNeuron, name: str) -> list[str]:
     """Spikes and membranes in row-major order, for those who ask; spikes as they lie in memory where that is asked."""
-    k, store = line.context.neuron_index(node), line.store
+    k, store = line.context.graph.neurons.index(node), line.store
     size = store.rows * store.inner
     place, stride = ("at * {0} + row", store.rows) if store.order == "last" else (f"row * {store.inner} + at", 1)
     step = f"(size_t)t * net->samples * {size} + " if line.context.target.steps > 1 else ""

@@ -51,7 +51,7 @@ def listed_sums(context: Context, stage: Stage, sums: Sums, block: int) -> list[
 def in_blocks(sums: Sums, block: int) -> IntArray:
     """[K, Ci, Co] -> [blocks, K, Ci, block], zeros behind the last channel."""
     places, channels, outputs = sums.weight.shape
-    blocks = -(-outputs // block)
+    blocks = sums.blocks(block)
     wide = np.zeros((places, channels, blocks * block), np.int64)
     wide[:, :, :outputs] = sums.weight
     return wide.reshape(places, channels, blocks, block).transpose(2, 0, 1, 3)
@@ -60,8 +60,7 @@ def in_blocks(sums: Sums, block: int) -> IntArray:
 def _ask(context: Context, stage: Stage, sums: Sums, block: int) -> None:
     """The memory that the stage needs for it: list, values, the start of each place, the sums of a block."""
     store, name = sums.source, sums.name
-    values = store.rows * store.inner
-    values += store.rows * _PAD
+    values = store.rows * (store.inner + _PAD)
     context.ask(stage, f"list_{name}", _entry(sums), values * (sums.repeats or 1) + _SLACK)
     context.ask(stage, f"start_{name}", "uint32", store.rows + 1)
     ask_for_sums(context, stage, sums, block)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 ALIGNMENT = 64  # a cache line, and the widest vector
+STEP_ALIGNMENT = 8  # the widest word: the next step of a tensor begins where one may
 
 
 @dataclass(frozen=True)
@@ -35,8 +36,13 @@ def placed(tensors: Sequence[Lifetime], *, alignment: int = ALIGNMENT) -> Layout
         for low, high, other in sorted(taken, key=lambda each: each[0]):
             meets = tensor.first <= other.last and other.first <= tensor.last
             if meets and low < start + tensor.size and start < high:
-                start = -(-high // alignment) * alignment
+                start = rounded_up(high, alignment)
         offsets[tensor.name] = start
         taken.append((start, start + tensor.size, tensor))
     size = max((high for _, high, _ in taken), default=0)
-    return Layout(offsets, -(-size // alignment) * alignment)
+    return Layout(offsets, rounded_up(size, alignment))
+
+
+def rounded_up(size: int, multiple: int) -> int:
+    """The smallest multiple that is no less."""
+    return -(-size // multiple) * multiple

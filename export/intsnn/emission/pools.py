@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from intsnn.emission.context import Context
+from intsnn.emission.memory import rounded_up
 from intsnn.emission.relayout import Read, read_as, stored
 from intsnn.emission.stages import Stage
 from intsnn.emission.text import loop, row_major
@@ -47,7 +48,7 @@ def _values(node: IntPool, read: Read, out: Read) -> tuple[list[str], list[str],
     every = f"for (int c = 0; c < {channels}; c++)"
     first = [f"int32_t found[{channels}];", f"{every} found[c] = {'0' if is_sum else 'INT32_MIN'};"]
     if read.store.is_bits:
-        room = -(-channels // read.store.word_bits) * read.store.word_bits
+        room = rounded_up(channels, read.store.word_bits)
         each = [f"uint8_t ones[{room}];", f"nn_unpack(ones, {read.at} + from * {read.store.words}, {channels});"]
         value = "(int32_t)ones[c]"
     else:
@@ -55,7 +56,7 @@ def _values(node: IntPool, read: Read, out: Read) -> tuple[list[str], list[str],
         value = "(int32_t)values[c]"
     each.append(f"{every} found[c] = {f'found[c] + {value}' if is_sum else f'nn_larger(found[c], {value})'};")
     if out.store.is_bits:
-        room = -(-channels // out.store.word_bits) * out.store.word_bits
+        room = rounded_up(channels, out.store.word_bits)
         last = [
             f"uint8_t bits[{room}];",
             f"{every} bits[c] = (uint8_t)found[c];",

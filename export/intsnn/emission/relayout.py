@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from intsnn.emission.context import Context, element_type
+from intsnn.emission.context import Context
 from intsnn.emission.stages import Stage
 from intsnn.emission.storage import Order, Store
 from intsnn.emission.text import loop
@@ -42,8 +42,7 @@ def read_as(context: Context, stage: Stage, tensor: str, order: Order) -> tuple[
     if store.order == order or len(store.shape) == 1:
         return Read(store, context.pointer(tensor)), []
     wanted, name = replace(store, order=order), f"turned_{context.id(context.graph.node(tensor))}_{stage.index}"
-    element = "word" if wanted.is_bits else wanted.element
-    context.ask(stage, name, element, wanted.rows * (wanted.words if wanted.is_bits else wanted.inner))
+    context.ask(stage, name, *wanted.held)
     source = Read(store, context.pointer(tensor))
     copy = Read(wanted, context.scratch_pointer(name, const=False))
     made = [*copy.cleared(), *over(store.shape, [copy.write(names(store.shape), source.value(names(store.shape)))])]
@@ -64,6 +63,3 @@ def over(shape: tuple[int, ...], body: list[str]) -> list[str]:
     """A loop for each axis of a shape around lines."""
     heads = [loop(name, size) for name, size in zip(names(shape), shape, strict=True)]
     return [*heads, *body, *("}" for _ in heads)]
-
-
-__all__ = ["Read", "element_type", "names", "over", "read_as", "stored"]

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.resources import files
 
-from intsnn.checking.stages import check
-from intsnn.emission.context import ELEMENT_BYTES_OF, Context
-from intsnn.emission.memory import Lifetime, placed
+from intsnn.checking.stages import checked_bounds, longest_run
+from intsnn.emission.context import ELEMENT_BYTES_OF, Context, scratch_place
+from intsnn.emission.memory import STEP_ALIGNMENT, Layout, Lifetime, placed, rounded_up
 from intsnn.emission.stages import Stage, stages
 from intsnn.emission.storage import stores
 from intsnn.emission.tables import Table, Tables
@@ -21,7 +21,6 @@ from intsnn.emission.targets import HOST, MICROCONTROLLER, Target
 from intsnn.emission.text import indented
 from intsnn.emission.writing import is_shared, stage_functions
 from intsnn.graph import IntFlatten, IntGraph, IntInput
-from intsnn.graph.bounds import channel_bounds
 
 
 @dataclass(frozen=True)
@@ -30,7 +29,8 @@ class Source:
 
     header, code: the texts. tables: the constants, in order; block: their bytes, where they do not stand in the code.
     state: bytes that last from step to step, by the node they belong to; buffer_bytes: memory that the stages share.
-    channels_last: neurons whose spikes lie in memory with the channels last.
+    channels_last: neurons whose spikes lie in memory with the channels last. longest_run: T up to which the readout is
+    proved to fit int32.
     """
 
     name: str
@@ -41,6 +41,7 @@ class Source:
     state: Mapping[str, int]
     buffer_bytes: int
     channels_last: frozenset[str]
+    longest_run: int
 
 
 def host_source(graph: IntGraph, name: str = "network") -> Source:
@@ -70,19 +71,21 @@ def portable_source(graph: IntGraph, name: str = "network") -> Source:
 
 
 def _source(graph: IntGraph, name: str, target: Target) -> Source:
-    check(graph)
-    proved = channel_bounds(graph)
+    proved = checked_bounds(graph)
     lying = stores(graph, proved, target.word_bits)
     found = stages(graph, lying)
     context = Context(graph, name, target, proved, lying, found, Tables(target.has_tables, name))
-    for stage in found:  # asks for scratch memory and tables
-        stage_functions(context, stage)
-    layout = placed(_lifetimes(context))
-    context = replace(context, offsets=layout.offsets, tables=Tables(target.has_tables, name), members={})
     functions = [line for stage in found for line in stage_functions(context, stage)]
+    layout = placed(_lifetimes(context))
     header = indented(_header(context, layout.size))
     code = _kernels(target) + indented(
-        [*context.tables.definitions, "", *functions, *_whole(context), *(_host(context) if target is HOST else [])]
+        [
+            *context.tables.definitions,
+            *_places(layout),
+            *functions,
+            *_whole(context),
+            *(_host(context) if target is HOST else []),
+        ]
     )
     return Source(
         name=name,
@@ -95,6 +98,7 @@ def _source(graph: IntGraph, name: str, target: Target) -> Source:
         channels_last=frozenset(
             node.name for node in graph.neurons if len(node.shape) > 1 and lying[node.name].order == "last"
         ),
+        longest_run=longest_run(graph, proved),
     )
 
 
@@ -105,13 +109,27 @@ def _lifetimes(context: Context) -> list[Lifetime]:
         for tensor in stage.reads(context.graph):
             last[tensor] = stage.index
     found = [
-        Lifetime(tensor, -(-context.stores[tensor].step_bytes // 8) * 8 * steps, stage.index, last[tensor])
+        Lifetime(
+            context.tensor_place(tensor),
+            rounded_up(context.stores[tensor].step_bytes, STEP_ALIGNMENT) * steps,
+            stage.index,
+            last[tensor],
+        )
         for stage in context.stages
         for tensor in stage.stored
         if tensor in last
     ]
-    own = [Lifetime(each.name, each.step_bytes * steps, each.stage, each.stage) for each in context.scratch.values()]
+    own = (
+        Lifetime(scratch_place(each.name), each.step_bytes * steps, each.stage, each.stage)
+        for each in context.scratch.values()
+    )
     return [*found, *own]
+
+
+def _places(layout: Layout) -> list[str]:
+    """Where each tensor begins in the block that they share, as constants."""
+    named = [f"{name} = {offset}," for name, offset in layout.offsets.items()]
+    return ["", "/* where tensors begin in the block that they share */", "enum {", *named, "};", ""] if named else [""]
 
 
 def _state_bytes(context: Context) -> dict[str, int]:
@@ -157,14 +175,8 @@ def _header(context: Context, size: int) -> list[str]:
         lines.append(f"{word if element == 'word' else element + '_t'} {member}[{count}];")
     lines += [f"int32_t answer[{_answers(context)}];", "int32_t step;"]
     if not context.target.has_tables:
-        lines += [
-            "int32_t arrived;",
-            "int32_t turn;",
-            "int32_t form;",
-            "int32_t steps;",
-            f"int32_t from[{context.target.steps}];",
-        ]
-        lines.append("const unsigned char *tables;")
+        numbers = ("arrived", "turn", "form", "steps", f"from[{context.target.steps}]")
+        lines += [*(f"int32_t {number};" for number in numbers), "const unsigned char *tables;"]
     trace = ["uint8_t *spikes[{0}];", "int32_t *membranes[{0}];"] if graph.neurons else []
     lines += [f"#ifdef {upper}_TRACE", *(each.format(len(graph.neurons)) for each in trace)]
     lines += ["size_t samples;", "int as_stored;"] if context.target.steps > 1 else []
@@ -173,7 +185,7 @@ def _header(context: Context, size: int) -> list[str]:
 
 
 def _declarations(context: Context) -> list[str]:
-    name, x = context.name, input_type(context)
+    name, x = context.name, context.input_type
     return [
         "/* State to rest: before the first step of every sample. */",
         f"void {name}_reset(struct {name} *net);",
@@ -183,11 +195,6 @@ def _declarations(context: Context) -> list[str]:
         f"void {name}_answer(const struct {name} *net, int32_t *logits);",
         "",
     ]
-
-
-def input_type(context: Context) -> str:
-    """The C type of an input value."""
-    return "int8_t" if context.graph.input.signed else "uint8_t"
 
 
 def _done(context: Context) -> list[Stage]:
@@ -207,7 +214,7 @@ def _call(context: Context, stage: Stage) -> str:
 
 def _block(context: Context) -> tuple[list[str], list[str]]:
     """A few steps of one sample, by several threads: after each stage they wait for each other. And one step alone."""
-    name, x, size = context.name, input_type(context), math.prod(context.graph.input.shape)
+    name, x, size = context.name, context.input_type, math.prod(context.graph.input.shape)
     calls = []
     for stage in _done(context):
         call = _call(context, stage)
@@ -238,7 +245,7 @@ def _block(context: Context) -> tuple[list[str], list[str]]:
 def _whole(context: Context) -> list[str]:
     """reset, step and answer."""
     name, graph = context.name, context.graph
-    x, start = input_type(context), "INT32_MIN" if graph.output.mode == "max" else "0"
+    x, start = context.input_type, "INT32_MIN" if graph.output.mode == "max" else "0"
     reset = [f"memset(net->{member}, 0, sizeof net->{member});" for member in context.members if member[0] in "il"]
     for node in graph.neurons:
         member = f"v_{context.id(node)}"
@@ -246,9 +253,8 @@ def _whole(context: Context) -> list[str]:
         reset.append(f"for (int i = 0; i < {count}; i++) net->{member}[i] = {node.initial};")
     reset.append(f"for (int i = 0; i < {_answers(context)}; i++) net->answer[i] = {start};")
     many = context.target.steps > 1
-    block, step = (
-        _block(context) if many else ([], [*(_call(context, stage) for stage in _done(context)), "net->step++;"])
-    )
+    calls = [_call(context, stage) for stage in _done(context)]
+    block, step = _block(context) if many else ([], [*calls, "net->step++;"])
     seen, size = ("NN_VISIBLE " if many else ""), math.prod(graph.output.shape)
     last = f" + (net->steps - 1) * {size}" if graph.output.mode == "steps" and many else ""
     return [
@@ -280,7 +286,7 @@ def is_folded(context: Context, stage: Stage) -> bool:
 
 def _host(context: Context) -> list[str]:
     """Whole samples `first` to `last` - 1 of x [T, N, ...]; the answers into logits [N, ...] or [T, N, ...]."""
-    name, graph, x = context.name, context.graph, input_type(context)
+    name, graph, x = context.name, context.graph, context.input_type
     size, count = math.prod(graph.input.shape), math.prod(graph.output.shape)
     steps, upper = context.target.steps, name.upper()
     by_step = graph.output.mode == "steps"

@@ -85,6 +85,11 @@ class Store:
         return self.words * self.word_bits // 8 if self.is_bits else self.inner * ELEMENT_BYTES[self.element]
 
     @property
+    def held(self) -> tuple[str, int]:
+        """What a step is an array of, words or the element, and how many."""
+        return ("word", self.rows * self.words) if self.is_bits else (self.element, self.rows * self.inner)
+
+    @property
     def step_bytes(self) -> int:
         """Bytes of a step."""
         return self.rows * self.row_bytes

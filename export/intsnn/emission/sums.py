@@ -10,6 +10,7 @@ import numpy as np
 
 from intsnn.arithmetic import Bounds, IntArray, IntType
 from intsnn.emission.context import Context
+from intsnn.emission.memory import rounded_up
 from intsnn.emission.stages import Stage
 from intsnn.emission.storage import Store
 from intsnn.emission.targets import Target
@@ -81,24 +82,9 @@ class Sums:
         """Output places."""
         return math.prod(axis.outputs for axis in self.axes)
 
-    @property
-    def additions(self) -> int:
-        """Synaptic additions of a step in which every input is active."""
-        reads = math.prod(_reads(axis) for axis in self.axes)
-        return reads * int(self.weight.shape[1]) * int(self.weight.shape[2])
-
-
-def _reads(axis: Axis) -> int:
-    """Pairs of an output and a kernel place that read an input."""
-    found = 0
-    for out in range(axis.outputs):
-        for tap in range(axis.kernel):
-            if axis.transposed:
-                far = out + axis.padding - tap * axis.dilation
-                found += far >= 0 and far % axis.stride == 0 and far // axis.stride < axis.size
-            else:
-                found += 0 <= out * axis.stride + tap * axis.dilation - axis.padding < axis.size
-    return found
+    def blocks(self, size: int) -> int:
+        """Blocks of `size` output channels; the last may be shorter."""
+        return -(-self.outputs // size)
 
 
 def sums_of(name: str, part: str, node: Synapse, source: Store, interval: Bounds, read: Bounds) -> Sums:
@@ -142,7 +128,7 @@ def accumulator(sums: Sums) -> tuple[str, int]:
 
 def ask_for_sums(context: Context, stage: Stage, sums: Sums, size: int) -> None:
     """Ask for the memory of the sums of a block of `size` channels; of every block, where threads share the blocks."""
-    blocks = 1 if sums.shared else -(-sums.outputs // size)
+    blocks = 1 if sums.shared else sums.blocks(size)
     context.ask(stage, f"sums_{sums.name}", sums.element, sums.places * size * blocks)
 
 
@@ -159,9 +145,9 @@ def block_size(target: Target, sums: Sequence[Sums]) -> int:
     if not target.has_lists:
         return outputs if whole or outputs <= _SMALL_BLOCK else _SMALL_BLOCK
     if whole:
-        return -(-outputs // 16) * 16
+        return rounded_up(outputs, 16)
     wide = all(accumulator(each)[0] != "int32" and each.source.inner <= 256 for each in sums)
     largest = 2 * _SMALL_BLOCK if wide else _SMALL_BLOCK
     if outputs <= largest:
-        return -(-outputs // 16) * 16
+        return rounded_up(outputs, 16)
     return largest if outputs % largest == 0 or outputs > 512 else _SMALL_BLOCK

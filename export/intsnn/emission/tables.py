@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from intsnn.arithmetic import Bounds
-from intsnn.emission.memory import ALIGNMENT
+from intsnn.emission.memory import ALIGNMENT, rounded_up
 from intsnn.emission.storage import element_for
 
 _PER_LINE = 24
@@ -31,7 +31,7 @@ class Table:
 
 @dataclass
 class Tables:
-    """Arrays in the order in which they were added; equal ones of one part are kept once."""
+    """Arrays in the order in which they were added; one that is added again under its name is kept once."""
 
     in_source: bool
     prefix: str
@@ -46,7 +46,7 @@ class Tables:
         if table.name not in self._offsets:
             self.all.append(table)
             self._offsets[table.name] = self._size
-            self._size += -(-table.size // ALIGNMENT) * ALIGNMENT
+            self._size += rounded_up(table.size, ALIGNMENT)
         if self.in_source:
             return table.name
         return f"((const nn_{element} *)(net->tables + {self._offsets[table.name]}))"

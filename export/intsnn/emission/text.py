@@ -34,7 +34,7 @@ def row_major(names: Sequence[str], sizes: Sequence[int]) -> str:
     return found or "0"
 
 
-def loop(name: str, count: int | str, *, start: int | str = 0, step: int = 1) -> str:
+def loop(name: str, count: int | str, *, start: int | str = 0, step: int | str = 1) -> str:
     """The head of a loop, with its opening brace."""
     advance = f"{name}++" if step == 1 else f"{name} += {step}"
     return f"for (int {name} = {start}; {name} < {count}; {advance}) {{"

@@ -11,6 +11,7 @@ import numpy as np
 from intsnn.arithmetic import IntArray, IntType
 from intsnn.emission.context import Context
 from intsnn.emission.listed import in_blocks
+from intsnn.emission.memory import rounded_up
 from intsnn.emission.relayout import Read
 from intsnn.emission.sums import Sums
 from intsnn.emission.text import row_major
@@ -68,7 +69,7 @@ def _packed(rows: IntArray, bits: int) -> IntArray:
     if bits == 8:
         return rows
     fields = 8 // bits
-    room = -(-rows.shape[-1] // fields) * fields
+    room = rounded_up(rows.shape[-1], fields)
     raised = np.zeros((*rows.shape[:-1], room), np.int64)
     raised[..., : rows.shape[-1]] = rows + 2 ** (bits - 1)
     packed: IntArray = (raised.reshape(*rows.shape[:-1], -1, fields) << bits * np.arange(fields)).sum(axis=-1)

@@ -39,7 +39,7 @@ def _head_stage(context: Context, stage: Stage) -> list[str]:
     parameters = [context.net]
     lines = []
     if isinstance(stage.head, IntInput):
-        kind = "int8_t" if context.graph.input.signed else "uint8_t"
+        kind = context.input_type
         parameters += [f"const {kind} *frames", "size_t stride"] if many else [f"const {kind} *x"]
         lines = [f"const {kind} *x = frames + (size_t)t * stride;"] if many else []
     parameters += ["int steps"] if many else []
@@ -129,7 +129,7 @@ class _Synapse:
 
 def _synaptic_steps(context: Context, stage: Stage, synapse: _Synapse, turned: list[str], block: int) -> list[str]:
     """All steps of a block of channels, then the next block."""
-    sums, blocks = synapse.sums, -(-synapse.sums.outputs // block)
+    sums, blocks = synapse.sums, synapse.sums.blocks(block)
     before = synapse.before(context, stage, block)
     if synapse.once and synapse.listed(context):
         before = ["if (net->from[t] == t) {", *before, "}"]
@@ -140,13 +140,13 @@ def _synaptic_steps(context: Context, stage: Stage, synapse: _Synapse, turned: l
             call = f"{sums.name}_sums(net, block, t, t + 1, begin, end);"
             filled = [*context.steps(), f"if (net->from[t] == t) {call}", "}"]
     step = "net->from[t]" if synapse.once else "t"
-    line = [*synapse.at_place(context, block, "sums", step=step), *_calls(stage, context, sums.outputs, block, "sums")]
+    line = [*synapse.at_place(context, block, "sums", step=step), *_calls(stage, context, sums, block, "sums")]
     first = [*context.steps(), *before, *turned, "}"] if before or turned else []
     if context.target.steps == 1:
         return [*first, loop("block", blocks), *filled, *context.steps(), *_over_places(sums, line), "}", "}"]
     if first:
         first = [first[0], "if (t % parts != part) continue;", *first[1:], "NN_WAIT(net, parts);"]
-    mine = loop("block", blocks, start="part", step=1).replace("block++", "block += parts")
+    mine = loop("block", blocks, start="part", step="parts")
     if sums.shared:
         size = sums.shared.outputs
         first.append(f"const int begin = {size} * part / parts, end = {size} * (part + 1) / parts;")
@@ -160,7 +160,7 @@ def _recurrent_steps(
     context: Context, stage: Stage, back: _Synapse, synapse: _Synapse | None, turned: list[str], block: int
 ) -> list[str]:
     """Step after step, since a step reads the spikes of all channels of the one before."""
-    blocks = -(-back.sums.outputs // block)
+    blocks = back.sums.blocks(block)
     parts = [back, *([synapse] if synapse else [])]
     filled = [
         f"{part.sums.name}_sums(net, block, t, t + 1, 0, {part.sums.shared.outputs if part.sums.shared else 0});"
@@ -170,7 +170,7 @@ def _recurrent_steps(
     own, wide = back.at_place(context, block, "own"), [f"int32_t back[{block}];"]
     wide.append(f"for (int i = 0; i < {block}; i++) back[i] = own[i];")
     line = [*(synapse.at_place(context, block, "sums") if synapse else []), *own, *wide]
-    line += _calls(stage, context, back.sums.outputs, block, "sums, back" if synapse else "back")
+    line += _calls(stage, context, back.sums, block, "sums, back" if synapse else "back")
     node = stage.recurrent
     assert node is not None
     kept = f"net->last_{context.id(node)}"
@@ -194,10 +194,10 @@ def _over_places(sums: Sums, body: list[str], *, shared: Axis | None = None) -> 
     return [*heads, f"const int row = {row};", *body, *("}" for _ in heads)]
 
 
-def _calls(stage: Stage, context: Context, outputs: int, block: int, given: str) -> list[str]:
+def _calls(stage: Stage, context: Context, sums: Sums, block: int, given: str) -> list[str]:
     """The call of the line for a block; the last block may be shorter."""
-    blocks = -(-outputs // block)
-    rest = outputs - (blocks - 1) * block
+    blocks = sums.blocks(block)
+    rest = sums.outputs - (blocks - 1) * block
     call = f"{context.title(stage)}_line(net, t, row, block * {block}, {{}}, {given});"
     if rest == block:
         return [call.format(block)]
@@ -223,8 +223,7 @@ def _recurrent(context: Context, stage: Stage) -> _Synapse | None:
     read = Read(store, f"net->last_{own}")
     interval, spikes = recurrent_bounds(node).accumulator.hull, Bounds(0, node.max_spikes)
     sums = sums_of(f"{context.title(stage)}_back", node.name, node.recurrent_synapse, store, interval, spikes)
-    element = "word" if store.is_bits else store.element
-    context.ask(stage, f"next_{own}", element, store.rows * (store.words if store.is_bits else store.inner))
+    context.ask(stage, f"next_{own}", *store.held)
     return _Synapse(sums, read, [], once=False)
 
 

@@ -93,9 +93,8 @@ def _chosen(graph: IntGraph, work: Work) -> Engine:
     found = _compiler() if saved > 0 else ""
     if isinstance(found, str):
         return Engine(name, _session(graph, name), (found,) if pays else ())
-    if pays or _is_compiled(graph, found):
-        return Engine("native", _native(graph, found, _FAST))
-    return Engine(name, _session(graph, name))
+    native = _native(graph, found, _FAST) if pays else _stored(graph, found)
+    return Engine(name, _session(graph, name)) if native is None else Engine("native", native)
 
 
 def _compiler() -> Compiler | str:
@@ -131,10 +130,10 @@ def _native(graph: IntGraph, compiler: Compiler, effort: tuple[str, ...]) -> Ses
     return compile_graph(graph, compiler=compiler, flags=(*host_flags(compiler), *effort))
 
 
-def _is_compiled(graph: IntGraph, compiler: Compiler) -> bool:
-    from intsnn.native import is_compiled
+def _stored(graph: IntGraph, compiler: Compiler) -> Session | None:
+    from intsnn.native import stored_session
 
-    return is_compiled(graph, compiler=compiler)
+    return stored_session(graph, compiler=compiler)
 
 
 def _read(path: Path | str) -> IntGraph:

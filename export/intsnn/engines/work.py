@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from intsnn.graph import IntGraph, IntMatMul
-from intsnn.graph.windows import weight_rows
+from intsnn.graph.windows import multiplications
 
 EngineName = Literal["native", "onnxruntime", "interpreter"]
 
@@ -42,7 +42,7 @@ class Size:
     @classmethod
     def of(cls, graph: IntGraph) -> Size:
         """The size of a graph."""
-        synapses = sum(math.prod(node.shape) * weight_rows(node).shape[2] for node in graph.all_synapses)
+        synapses = sum(map(multiplications, graph.all_synapses))
         products = sum(
             math.prod(node.shape) * graph.node(node.inputs[0]).shape[-1] for node in graph.of_type(IntMatMul)
         )

@@ -85,6 +85,11 @@ def weight_rows(node: Synapse) -> IntArray:
     return weight.reshape(node.groups, weight.shape[0] // node.groups, -1)
 
 
+def multiplications(node: Synapse) -> int:
+    """Products of one step of one sample, where every output reads its whole window."""
+    return math.prod(node.shape) * int(weight_rows(node).shape[2])
+
+
 def mirrored(weight: IntArray, groups: int) -> IntArray:
     """The weight of the convolution that a transposed one is: [Ci, Co/groups, *kernel] -> [Co, Ci/groups, *kernel].
 

@@ -11,8 +11,7 @@ import numpy.typing as npt
 from onnx import ModelProto
 
 from intsnn.arithmetic import IntArray
-from intsnn.checking.stages import longest_run
-from intsnn.errors import InputError
+from intsnn.checking.stages import longest_run, require_proved_steps
 from intsnn.execution.interpreter import Trace, checked_input
 from intsnn.graph import IntGraph
 from intsnn.onnx.file import load_model, read_model
@@ -57,17 +56,10 @@ class OnnxSession:
 
     def _fetch(self, names: list[str], x: npt.ArrayLike) -> list[npt.NDArray[np.integer]]:
         array = checked_input(self.graph, x)
-        self._require_proved(array.shape[0])
+        hint = "run the sequence in parts with the streaming model and add up the answers in 64 bit"
+        require_proved_steps(len(array), self.longest_run, hint=hint)
         stored = array.astype(np.int8 if self.graph.input.signed else np.uint8)
         return [np.asarray(value) for value in self.session.run(names, {INPUT: stored})]
-
-    def _require_proved(self, time_steps: int) -> None:
-        if time_steps > self.longest_run:
-            raise InputError(
-                f"the input must have at most {self.longest_run} steps, for which the readout is proved to fit int32"
-                f" (got {time_steps})",
-                hints=["run the sequence in parts with the streaming model and add up the answers in 64 bit"],
-            )
 
 
 def open_session(source: Source, *, threads: int = 1) -> OnnxSession:

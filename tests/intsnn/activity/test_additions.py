@@ -14,6 +14,7 @@ from intsnn.activity.additions import synaptic_additions
 from intsnn.arithmetic import IntArray
 from intsnn.execution.interpreter import evaluate
 from intsnn.graph import IntGraph, IntMatMul
+from tests.support.graph_builder import GraphBuilder
 from tests.support.hand_made_graphs import attention_graph
 from tests.support.intgraphs import dense_graph, graph_inputs, random_input, residual_graph
 from tests.support.wide_graphs import weighted_graphs
@@ -52,6 +53,17 @@ def test_first_layer_of_full_input_adds_the_most() -> None:
     x = np.ones_like(random_input(graph))
     first = synaptic_additions(graph, measure(graph, [x]))[0]
     assert first.mean == first.most == 4 * 2 * (8 * 8 * 9 - 4 * 8 * 3 + 4)  # the padding is read by none
+
+
+def test_the_most_by_hand() -> None:
+    """A linear layer over a map: all weights. A convolution: windows of 5 places read 2, 3, 3, 3, 2 of them."""
+    build = GraphBuilder(np.random.default_rng(0))
+    spikes = build.neuron(build.requant(build.conv(build.input((4, 5, 5), bit_width=1), 3)))
+    build.readout(build.linear(build.flatten(spikes), 2))
+    graph = build.graph()
+    convolution, linear = synaptic_additions(graph, measure(graph, [random_input(graph)]))
+    assert convolution.most == (3 + 3 + 3 + 2 + 2) ** 2 * 4 * 3
+    assert linear.most == 2 * 3 * 5 * 5
 
 
 def test_matrix_products_count_their_active_pairs() -> None:

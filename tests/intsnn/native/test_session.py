@@ -11,7 +11,7 @@ from intsnn.checking.stages import longest_run
 from intsnn.compiling.compiler import find_compiler
 from intsnn.errors import InputError
 from intsnn.execution.interpreter import run
-from intsnn.native import NativeSession, compile, is_compiled
+from intsnn.native import NativeSession, compile, stored_session
 from tests.support.hand_made_graphs import counts_attention_graph, norm_per_step_graph
 from tests.support.intgraphs import dense_graph, random_input
 from tests.support.native_sessions import quick_flags
@@ -132,8 +132,8 @@ def test_as_many_threads_as_cores_unless_said() -> None:
 def test_what_was_compiled_is_known() -> None:
     graph = dense_graph(seed=77)
     compiler = find_compiler()
-    assert not is_compiled(graph, compiler=compiler)
+    assert stored_session(graph, compiler=compiler) is None
     compile(graph, flags=quick_flags())
-    assert not is_compiled(graph, compiler=compiler)  # with other flags
+    assert stored_session(graph, compiler=compiler) is None  # with other flags
     compile(graph)
-    assert is_compiled(graph, compiler=compiler)
+    assert stored_session(graph, compiler=compiler) is not None
