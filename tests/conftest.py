@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: small tensors lose time on a second thread
 
 import pytest
+from filelock import FileLock
 from hypothesis import settings
 from torch import nn
 
 from mdcompress.student import Student
-from tests.support.main_run import MainRun, run_main_job
+from tests.support.main_run import MainRun, main_job_in
 from tests.support.training_cases import tiny_student, trained_teacher
 
 settings.register_profile("ci", derandomize=True, deadline=None)  # the same examples in every run that decides
@@ -20,19 +22,27 @@ settings.register_profile("dev", deadline=None)
 settings.load_profile("ci" if os.environ.get("CI") else "dev")
 
 
+@pytest.fixture(scope="session")
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of this run of the tests, the same for all of its processes (`pytest -n`)."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+
 @pytest.fixture(autouse=True, scope="session")
-def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def _own_cache(shared_folder: Path) -> Iterator[None]:
     """Compiled libraries go to a folder of this session: nothing is written to the user's cache, nor taken from it."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MDCOMPRESS_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("MDCOMPRESS_CACHE", str(shared_folder / "cache"))
         patch.delenv("CC", raising=False)
         yield
 
 
 @pytest.fixture(scope="session")
-def main_run(tmp_path_factory: pytest.TempPathFactory) -> MainRun:
-    """The README's first command, run once for the whole session (about a minute)."""
-    return run_main_job(tmp_path_factory.mktemp("main"))
+def main_run(shared_folder: Path) -> MainRun:
+    """The README's first command, run once for all processes of the tests (about a minute)."""
+    with FileLock(shared_folder / "main.lock"):
+        return main_job_in(shared_folder / "main")
 
 
 @pytest.fixture(scope="module")

@@ -32,7 +32,7 @@ from tests.support.intgraphs import dense_graph, random_input, residual_graph
 
 FORMS: tuple[Form, ...] = ("auto", "events", "dense")
 _FLAGS = ("-std=c11", "-shared", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wextra", "-Werror")
-_FUNCTIONS = ("size", "tables", "form", "reset", "step", "answer", "run")
+_FUNCTIONS = ("size", "tables", "form", "as_stored", "reset", "step", "answer", "run")
 _KERNELS = ("common.h", "bits64.h", "lists.h")
 
 
@@ -99,7 +99,7 @@ def _opened(graphs: Sequence[IntGraph], sources: Sequence[Source], path: Path, f
     library, found = load_library(path), []
     for k, (graph, source) in enumerate(zip(graphs, sources, strict=True)):
         named = SimpleNamespace(**{f"network_{name}": getattr(library, f"network{k}_{name}") for name in _FUNCTIONS})
-        found.append(NativeSession(graph, cast("object", named), source.block, threads=1, synapses=form))  # type: ignore[arg-type]  # has the same functions
+        found.append(NativeSession(graph, cast("object", named), source, threads=1, synapses=form))  # type: ignore[arg-type]  # has the same functions
     return found
 
 

@@ -65,11 +65,15 @@ class Context:
     def scratch_pointer(self, name: str, *, const: bool = True, step: str = "t") -> str:
         """The C of a pointer to scratch memory at a step."""
         part = self.scratch[name]
-        return self._at(scratch_place(name), part.element, part.step_bytes, const=const, step=step)
+        return self._at(self.scratch_place(name), part.element, part.step_bytes, const=const, step=step)
 
     def tensor_place(self, tensor: str) -> str:
         """The C name of the constant that says where a stored tensor begins."""
-        return f"tensor_{self.id(self.graph.node(tensor))}"
+        return f"{self.name}_tensor_{self.id(self.graph.node(tensor))}"
+
+    def scratch_place(self, name: str) -> str:
+        """The C name of the constant that says where scratch memory begins."""
+        return f"{self.name}_own_{name}"
 
     def member(self, name: str, element: str, count: int, part: str) -> str:
         """Ask for an array of the network's state; the C of it."""
@@ -96,11 +100,6 @@ ELEMENT_BYTES_OF: Mapping[str, int] = {
     "uint16": 2,
     "uint32": 4,
 }
-
-
-def scratch_place(name: str) -> str:
-    """The C name of the constant that says where scratch memory begins."""
-    return f"own_{name}"
 
 
 def element_type(store: Store) -> str:

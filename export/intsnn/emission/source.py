@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 
 from intsnn.checking.stages import checked_bounds, longest_run
-from intsnn.emission.context import ELEMENT_BYTES_OF, Context, scratch_place
+from intsnn.emission.context import ELEMENT_BYTES_OF, Context
 from intsnn.emission.memory import STEP_ALIGNMENT, Layout, Lifetime, placed, rounded_up
 from intsnn.emission.stages import Stage, stages
 from intsnn.emission.storage import stores
@@ -120,7 +120,7 @@ def _lifetimes(context: Context) -> list[Lifetime]:
         if tensor in last
     ]
     own = (
-        Lifetime(scratch_place(each.name), each.step_bytes * steps, each.stage, each.stage)
+        Lifetime(context.scratch_place(each.name), each.step_bytes * steps, each.stage, each.stage)
         for each in context.scratch.values()
     )
     return [*found, *own]
