@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -22,11 +23,12 @@ def test_the_first_command_prints_accuracies_parity_and_hardware(main_run: MainR
 
 
 @pytest.mark.slow
-def test_every_other_command_works_after_it_in_its_order(main_run: MainRun) -> None:
+def test_every_other_command_works_after_it_in_its_order(main_run: MainRun, tmp_path: Path) -> None:
+    folder = shutil.copytree(main_run.folder, tmp_path / "main")
     lines = [line for block in readme_blocks("bash")[1:] for line in commands(block)]
     assert len(lines) >= 8
     for line in lines:
-        result = run_command(line, main_run.folder)
+        result = run_command(line, folder)
         assert result.returncode == 0, f"{' '.join(line)}\n{result.stderr}"
 
 
