@@ -17,12 +17,14 @@ if TYPE_CHECKING:
     from intsnn.execution.interpreter import Trace, evaluate, run
     from intsnn.execution.parity import ParityReport, compare
     from intsnn.graph import IntGraph
+    from intsnn.microcontroller.writing import CPackage, write_c
     from intsnn.native import NativeSession, compile
     from intsnn.onnx.file import build_model, read_onnx, write_onnx
     from intsnn.onnx.runtime import run_onnx
 
 _ROOMS = {
     "Activity": "activity",
+    "CPackage": "microcontroller.writing",
     "IntGraph": "graph",
     "NativeSession": "native",
     "ParityReport": "execution.parity",
@@ -43,11 +45,13 @@ _ROOMS = {
     "run_onnx": "onnx.runtime",
     "spikesim": "estimation.spikesim.rules",
     "write_activity": "activity",
+    "write_c": "microcontroller.writing",
     "write_onnx": "onnx.file",
 }
 
 __all__ = [
     "Activity",
+    "CPackage",
     "IntGraph",
     "NativeSession",
     "ParityReport",
@@ -68,6 +72,7 @@ __all__ = [
     "run_onnx",
     "spikesim",
     "write_activity",
+    "write_c",
     "write_onnx",
 ]
 

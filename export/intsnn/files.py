@@ -1,12 +1,14 @@
-"""Writing a file whole or not at all: under a temporary name beside it, then renamed."""
+"""Writing files whole or not at all: under a temporary name beside them, then renamed."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
-from intsnn.errors import MissingFileError
+from intsnn.errors import MissingFileError, UsageError
 
 
 def names_a_file(name_or_path: str | Path) -> bool:
@@ -31,3 +33,23 @@ def write_atomically(path: str | Path, content: bytes) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def write_folder(folder: str | Path, files: Mapping[str, bytes]) -> None:
+    """Write files into a folder, which is made where there is none; none of them where one cannot be written."""
+    folder = Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder}: must be a folder (this is a file)", hints=["choose another path"])
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    made = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        made.chmod(0o755)  # mkdtemp makes it private to the user
+        for name, content in files.items():
+            (made / name).write_bytes(content)
+        if not folder.exists():
+            made.rename(folder)
+            return
+        for name in files:
+            (made / name).replace(folder / name)
+    finally:
+        shutil.rmtree(made, ignore_errors=True)

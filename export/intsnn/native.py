@@ -75,6 +75,12 @@ class NativeSession:
     """A compiled graph. `run` and `answer` take whole samples; `reset` and `step` one step after the other.
 
     Not for use by several threads at once: it spreads the samples over threads itself.
+
+    Attributes:
+        graph: what was compiled.
+        threads: how many share the samples.
+        max_steps: the most steps of a run, and of a stream from one `reset` to the next: what the graph has norms for,
+            or up to which the sums of the readout are proved to fit int32. None: any number.
     """
 
     def __init__(
@@ -84,7 +90,7 @@ class NativeSession:
         self._form = synapses
         self.threads = threads
         self._library = _typed(library)
-        self._longest_run = source.longest_run
+        self.max_steps = source.longest_run
         self._channels_last = source.channels_last
         self._tables = _aligned(len(source.block))
         self._tables[: len(source.block)] = np.frombuffer(source.block, np.uint8)
@@ -199,10 +205,10 @@ class NativeSession:
                 f"a step must have {len(stream.nets)} samples, as the reset said (got {len(frames)})",
                 hints=[f"call reset({len(frames)}) before a new set of streams"],
             )
-        if stream.steps >= self._longest_run:
+        if self.max_steps is not None and stream.steps >= self.max_steps:
             norms, proof = "for which this graph has its norms", "for which the readout is proved to fit int32"
             raise InputError(
-                f"a stream must have at most {self._longest_run} steps, {norms if self.graph.time_steps else proof}",
+                f"a stream must have at most {self.max_steps} steps, {norms if self.graph.time_steps else proof}",
                 hints=["call reset() where a new sample begins"],
             )
         stream.steps += 1
@@ -215,7 +221,7 @@ class NativeSession:
     def _checked(self, x: npt.ArrayLike) -> npt.NDArray[np.integer]:
         array = checked_run(self.graph, x)
         hint = "run the sequence in parts with reset and step, and add up the answers in 64 bit"
-        require_proved_steps(len(array), self._longest_run, hint=hint)
+        require_proved_steps(len(array), self.max_steps, hint=hint)
         return self._stored(array)
 
     def _stored(self, array: npt.NDArray[np.integer]) -> npt.NDArray[np.integer]:

@@ -60,7 +60,11 @@ if TYPE_CHECKING:
     type=click.Choice(get_args(ReaderReset)),
     help="What the reader of model.nir does at a spike: soft for sinabs, hard for the others (the default).",
 )
-@click.option("--name", metavar="NAME", help="What the C is called; else as the recipe (4bit: net_4bit).")
+@click.option(
+    "--name",
+    metavar="NAME",
+    help="What the C is called; else as the recipe, whatever the run is called (4bit: net_4bit).",
+)
 @click.option(
     "--max-flash", callback=byte_size, metavar="BYTES", help="Exit with 3 if the C takes more, for example 64KiB."
 )

@@ -11,7 +11,8 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from intsnn.arithmetic import IntType
-from mdcompress.pipeline.c_export import ANY_C, CForm, CPackage, c_package
+from intsnn.files import write_folder
+from mdcompress.pipeline.c_export import ANY_C, CForm, c_figures, c_summary
 from mdcompress.pipeline.networks import first_samples, load_splits
 from mdcompress.pipeline.report import Report
 from mdcompress.pipeline.workspace import Workspace
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from intsnn.engines import EngineChoice, Session, Work
     from intsnn.execution.parity import ParityReport
     from intsnn.graph import IntGraph
+    from intsnn.microcontroller.writing import CPackage
 
 DEFAULT_SAMPLES = 64
 
@@ -90,13 +92,16 @@ def export(
     activity = measure(graph, [integers], engine=native or engine)
     as_c = None
     if form is ExportFormat.C:
-        as_c = c_package(graph, integers, activity=activity, name=workspace.recipe.name, form=c_form)
+        from intsnn.microcontroller.writing import c_package
+
+        name = c_form.name_for(workspace.recipe)
+        as_c = c_package(graph, name=name, x=integers, limits=c_form.limits, activity=activity)
     measured = {
         "parity_samples": parity.samples,
         "parity_values": parity.values,
         "parity_spikes": parity.spikes,
         "mean_spike_rate": activity.mean_rate,
-        **(as_c.measured if as_c else {}),
+        **(c_figures(as_c) if as_c else {}),
     }
     with started.writing(measured=measured, summary=_summary(graph, parity, activity, as_c)) as folder:
         write_onnx(graph, folder / MODEL_FILE)
@@ -105,7 +110,7 @@ def export(
         if as_nir is not None:
             (folder / NIR_FILE).write_bytes(as_nir)
         if as_c is not None:
-            as_c.write(folder / C_FOLDER)
+            write_folder(folder / C_FOLDER, as_c.files)
     report = workspace.report(Stage.EXPORT)
     return replace(report, paths=(*report.paths, *_other_forms(workspace, as_nir, as_c)))
 
@@ -119,7 +124,7 @@ def _summary(graph: IntGraph, parity: ParityReport, activity: Activity, as_c: CP
             f"activity   mean spike rate {100 * activity.mean_rate:.1f} %",
             f"input      {_input_in_words(graph)}",
             *(["output     logits are int32 [T, N, K]: the answer is their mean over T"] if keeps_steps else []),
-            *([as_c.summary] if as_c else []),
+            *([c_summary(as_c)] if as_c else []),
         ]
     )
 

@@ -19,7 +19,9 @@ from intsnn.microcontroller.package import package
 
 NAME = "drawn"
 WARNINGS = ("-std=c11", "-Wall", "-Wextra", "-Wconversion", "-Wpedantic", "-Werror")
+WARNINGS_OF_CPP = ("-std=c++11", *WARNINGS[1:])
 ZIG = (sys.executable, "-m", "ziglang", "cc")
+ZIG_OF_CPP = (*ZIG[:-1], "c++")
 
 
 @dataclass(frozen=True)
@@ -54,10 +56,26 @@ def write_package(graph: IntGraph, x: IntArray, folder: Path, *, name: str = NAM
     return report
 
 
-def compile_here(folder: Path, compilation: Compilation, sources: Sequence[str], *, flags: Sequence[str] = ()) -> Path:
+def cpp_compilers() -> tuple[Compilation, ...]:
+    """g++ where there is one, and zig's."""
+    gpp = shutil.which("g++")
+    return (
+        Compilation("zig c++", (*ZIG_OF_CPP, "-fno-sanitize=undefined")),
+        *([Compilation("g++", (gpp,))] if gpp else []),
+    )
+
+
+def compile_here(
+    folder: Path,
+    compilation: Compilation,
+    sources: Sequence[str],
+    *,
+    flags: Sequence[str] = (),
+    warnings: Sequence[str] = WARNINGS,
+) -> Path:
     """A program of these sources, compiled without a warning."""
     program = folder / "program"
-    command = [*compilation.command, *WARNINGS, *flags, "-o", str(program), *sources]
+    command = [*compilation.command, *warnings, *flags, "-o", str(program), *sources]
     result = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=120)
     assert result.returncode == 0 and not result.stderr, f"{compilation.name}: {result.stderr}"
     return program

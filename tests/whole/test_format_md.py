@@ -251,7 +251,7 @@ def test_the_c_form_declares_what_the_page_says() -> None:
     (block,) = re.findall(r"^## C\n.*?^```c\n(.*?)^```", FORMAT, re.MULTILINE | re.DOTALL)
     header = portable_source(one_neuron_graph(plain_neuron(), signed=False), "net").header
     said = [line.split("/*")[0].strip().rstrip(";").replace("NAME", "net") for line in block.splitlines()]
-    assert len(said) == 7
+    assert len(said) == 8
     for line in said:
         wanted = line.replace("net_", "NET_") if line.startswith("#define") else line
         assert wanted in header, wanted

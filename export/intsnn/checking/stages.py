@@ -39,8 +39,10 @@ def checked_bounds(graph: IntGraph) -> dict[str, ChannelBounds]:
     return proved
 
 
-def longest_run(graph: IntGraph, proved: Mapping[str, ChannelBounds] | None = None) -> int:
-    """T up to which the readout is proved to fit int32: the graph's own T, or MAX_TIME_STEPS or more.
+def longest_run(graph: IntGraph, proved: Mapping[str, ChannelBounds] | None = None) -> int | None:
+    """The most steps between two resets: the graph's own T, or that up to which the sums of the readout fit int32.
+
+    At least MAX_TIME_STEPS where the graph has no T of its own; None, any number, where the readout sums nothing.
 
     Args:
         graph: legal.
@@ -50,14 +52,14 @@ def longest_run(graph: IntGraph, proved: Mapping[str, ChannelBounds] | None = No
     if graph.time_steps is not None:
         return graph.time_steps
     if readout.mode != "sum":
-        return INT32.high
+        return None
     proved = channel_bounds(graph) if proved is None else proved
     return INT32.high // max(proved[readout.inputs[0]].hull.magnitude, 1)
 
 
-def require_proved_steps(time_steps: int, longest: int, *, hint: str) -> None:
+def require_proved_steps(time_steps: int, longest: int | None, *, hint: str) -> None:
     """InputError unless a run of so many steps is proved: at most `longest`, which `longest_run` gives."""
-    if time_steps > longest:
+    if longest is not None and time_steps > longest:
         raise InputError(
             f"the input must have at most {longest} steps, for which the readout is proved to fit int32"
             f" (got {time_steps})",

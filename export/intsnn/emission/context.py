@@ -92,7 +92,7 @@ class Context:
     def _at(self, place: str, element: str, step_bytes: int, *, const: bool, step: str = "t") -> str:
         step = f" + {step} * {rounded_up(step_bytes, STEP_ALIGNMENT)}" if self.target.steps > 1 else ""
         words = "const " if const else ""
-        return f"(({words}{element} *)(void *)(net->block + {place}{step}))"
+        return f"(({words}{element} *)(void *)((unsigned char *)net->block + {place}{step}))"
 
 
 ELEMENT_BYTES_OF: Mapping[str, int] = {

@@ -29,8 +29,8 @@ class Source:
 
     header, code: the texts. tables: the constants, in order; block: their bytes, where they do not stand in the code.
     state: bytes that last from step to step, by the node they belong to; buffer_bytes: memory that the stages share.
-    channels_last: neurons whose spikes lie in memory with the channels last. longest_run: T up to which the readout is
-    proved to fit int32.
+    channels_last: neurons whose spikes lie in memory with the channels last. longest_run: the most steps between two
+    resets; None: any number.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Source:
     state: Mapping[str, int]
     buffer_bytes: int
     channels_last: frozenset[str]
-    longest_run: int
+    longest_run: int | None
 
 
 def host_source(graph: IntGraph, name: str = "network") -> Source:
@@ -75,15 +75,16 @@ def _source(graph: IntGraph, name: str, target: Target) -> Source:
     lying = stores(graph, proved, target.word_bits)
     found = stages(graph, lying)
     context = Context(graph, name, target, proved, lying, found, Tables(target.has_tables, name))
+    longest = longest_run(graph, proved)
     functions = [line for stage in found for line in stage_functions(context, stage)]
     layout = placed(_lifetimes(context))
-    header = indented(_header(context, layout.size))
+    header = _header(context, layout.size, longest)
     code = _kernels(target) + indented(
         [
             *context.tables.definitions,
             *_places(layout),
             *functions,
-            *_whole(context),
+            *_whole(context, longest),
             *(_host(context) if target is HOST else []),
         ]
     )
@@ -98,7 +99,7 @@ def _source(graph: IntGraph, name: str, target: Target) -> Source:
         channels_last=frozenset(
             node.name for node in graph.neurons if len(node.shape) > 1 and lying[node.name].order == "last"
         ),
-        longest_run=longest_run(graph, proved),
+        longest_run=longest,
     )
 
 
@@ -153,44 +154,73 @@ def _kernels(target: Target) -> str:
     return "\n".join((folder / name).read_text(encoding="utf-8") for name in names) + "\n"
 
 
-def _header(context: Context, size: int) -> list[str]:
-    name, graph = context.name, context.graph
-    upper = name.upper()
-    word = f"uint{context.target.word_bits}_t"
-    lines = [
-        f"#ifndef {upper}_H",
-        f"#define {upper}_H",
-        "#include <stddef.h>",
-        "#include <stdint.h>",
-        "",
+def _header(context: Context, size: int, longest: int | None) -> str:
+    """What C and C++ both read: functions with C's names."""
+    upper = context.name.upper()
+    parts = [
+        indented([f"#ifndef {upper}_H", f"#define {upper}_H", "#include <stddef.h>", "#include <stdint.h>", ""]),
+        indented([*_constants(context, longest), "", *_struct(context, size), ""]),
+        '#ifdef __cplusplus\nextern "C" {\n#endif\n',
+        indented(_declarations(context, longest)),
+        "#ifdef __cplusplus\n}\n#endif\n#endif\n",
+    ]
+    return "".join(parts)
+
+
+def _constants(context: Context, longest: int | None) -> list[str]:
+    graph, upper = context.graph, context.name.upper()
+    steps, why = (
+        ("INT32_MAX", "no limit: nothing is summed over the steps")
+        if longest is None
+        else (
+            str(longest),
+            "the network has its norms for so many"
+            if graph.time_steps
+            else "up to here every sum of the answer fits int32",
+        )
+    )
+    return [
         f"#define {upper}_INPUT_SIZE {math.prod(graph.input.shape)}",
         f"#define {upper}_OUTPUT_SIZE {math.prod(graph.output.shape)}",
         f"#define {upper}_NEURONS {len(graph.neurons)}",
-        "",
-        f"struct {name} {{",
+        "/* The most steps from one reset to the next */",
+        f"#define {upper}_MAX_STEPS {steps} /* {why} */",
     ]
+
+
+def _struct(context: Context, size: int) -> list[str]:
+    name, graph = context.name, context.graph
+    word = f"uint{context.target.word_bits}_t"
+    lines = [f"struct {name} {{"]
     if size:
-        lines.append(f"_Alignas(8) unsigned char block[{size}];")
+        lines.append(f"uint64_t block[{size // 8}]; /* of any type: the widest sets its alignment */")
     for member, (element, count, _) in context.members.items():
         lines.append(f"{word if element == 'word' else element + '_t'} {member}[{count}];")
-    lines += [f"int32_t answer[{_answers(context)}];", "int32_t step;"]
+    lines.append(f"int32_t answer[{_answers(context)}];")
+    lines += ["int32_t step;"] if _counts_steps(context) else []
     if not context.target.has_tables:
         numbers = ("arrived", "turn", "form", "steps", f"from[{context.target.steps}]")
         lines += [*(f"int32_t {number};" for number in numbers), "const unsigned char *tables;"]
     trace = ["uint8_t *spikes[{0}];", "int32_t *membranes[{0}];"] if graph.neurons else []
-    lines += [f"#ifdef {upper}_TRACE", *(each.format(len(graph.neurons)) for each in trace)]
+    lines += [f"#ifdef {name.upper()}_TRACE", *(each.format(len(graph.neurons)) for each in trace)]
     lines += ["size_t samples;", "int as_stored;"] if context.target.steps > 1 else []
-    lines += ["#endif", "};", ""]
-    return [*lines, *_declarations(context), "#endif"]
+    return [*lines, "#endif", "};"]
 
 
-def _declarations(context: Context) -> list[str]:
+def _counts_steps(context: Context) -> bool:
+    """Whether the network must know its step: for the norms of each, or to end before a sum overflows."""
+    has_end = context.target is MICROCONTROLLER and context.graph.output.mode == "sum"  # on a host the caller counts
+    return context.graph.time_steps is not None or has_end
+
+
+def _declarations(context: Context, longest: int | None) -> list[str]:
     name, x = context.name, context.input_type
+    end = f" After {name.upper()}_MAX_STEPS steps it does nothing and returns 0."
     return [
         "/* State to rest: before the first step of every sample. */",
         f"void {name}_reset(struct {name} *net);",
-        "/* One step of one sample; x is row-major, channels first. */",
-        f"void {name}_step(struct {name} *net, const {x} *x);",
+        f"/* One step of one sample; x is row-major, channels first. Returns 1.{'' if longest is None else end} */",
+        f"int {name}_step(struct {name} *net, const {x} *x);",
         "/* The readout so far. */",
         f"void {name}_answer(const struct {name} *net, int32_t *logits);",
         "",
@@ -232,7 +262,7 @@ def _block(context: Context) -> tuple[list[str], list[str]]:
         "}",
         *calls,
         "if (part == 0) {",
-        "net->step += steps;",
+        *(["net->step += steps;"] if _counts_steps(context) else []),
         "net->steps = steps;",
         "}",
         "NN_WAIT(net, parts);",
@@ -242,7 +272,15 @@ def _block(context: Context) -> tuple[list[str], list[str]]:
     return function, [f"{name}_block(net, x, 0, 1, 0, 1);"]
 
 
-def _whole(context: Context) -> list[str]:
+def _step(context: Context, longest: int | None) -> list[str]:
+    """The stages in turn, where the network may take another step: a host's caller sees to that."""
+    calls = [_call(context, stage) for stage in _done(context)]
+    if longest is None:
+        return calls
+    return [f"if (net->step >= {context.name.upper()}_MAX_STEPS) return 0;", *calls, "net->step++;"]
+
+
+def _whole(context: Context, longest: int | None) -> list[str]:
     """reset, step and answer."""
     name, graph = context.name, context.graph
     x, start = context.input_type, "INT32_MIN" if graph.output.mode == "max" else "0"
@@ -253,8 +291,7 @@ def _whole(context: Context) -> list[str]:
         reset.append(f"for (int i = 0; i < {count}; i++) net->{member}[i] = {node.initial};")
     reset.append(f"for (int i = 0; i < {_answers(context)}; i++) net->answer[i] = {start};")
     many = context.target.steps > 1
-    calls = [_call(context, stage) for stage in _done(context)]
-    block, step = _block(context) if many else ([], [*calls, "net->step++;"])
+    block, step = _block(context) if many else ([], _step(context, longest))
     seen, size = ("NN_VISIBLE " if many else ""), math.prod(graph.output.shape)
     last = f" + (net->steps - 1) * {size}" if graph.output.mode == "steps" and many else ""
     return [
@@ -262,13 +299,14 @@ def _whole(context: Context) -> list[str]:
         f"{seen}void {name}_reset(struct {name} *net)",
         "{",
         *reset,
-        "net->step = 0;",
+        *(["net->step = 0;"] if _counts_steps(context) else []),
         *(["net->steps = 1;"] if many else []),
         "}",
         "",
-        f"{seen}void {name}_step(struct {name} *net, const {x} *x)",
+        f"{seen}int {name}_step(struct {name} *net, const {x} *x)",
         "{",
         *step,
+        "return 1;",
         "}",
         "",
         f"{seen}void {name}_answer(const struct {name} *net, int32_t *logits)",

@@ -1,4 +1,4 @@
-"""Emitted code -> what it takes of a microcontroller's flash and RAM, layer by layer, and whether that is allowed.
+"""Emitted code -> what it takes of a microcontroller's flash and RAM, layer by layer.
 
 Constants and state are known from the source. The size of the code and the depth of the stack are measured: the source
 is compiled for a Cortex-M4 with the compiler of the package `ziglang`, where that is installed.
@@ -6,13 +6,12 @@ is compiled for a Cortex-M4 with the compiler of the package `ziglang`, where th
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
 from intsnn.emission.source import Source
 from intsnn.emission.tables import Table
-from intsnn.errors import CompilerError, MemoryLimitError
 from intsnn.graph import IntGraph
 from intsnn.microcontroller.measuring import measured_sizes
 from intsnn.microcontroller.object_file import ObjectSizes
@@ -23,7 +22,7 @@ PURPOSES: tuple[Purpose, ...] = get_args(Purpose)
 KEPT_IN: Mapping[Purpose, Memory] = {"weights": "flash", "parameters": "flash", "state": "RAM", "buffers": "RAM"}
 INSTALL = "pip install 'mdcompress[native]' brings the compiler"
 SHARED = "all layers in turn"  # whose buffers are one memory
-_NAMED = 3  # parts that a message names
+UNMEASURED: Mapping[Memory, str] = {"flash": "code", "RAM": "stack"}  # where nothing was compiled
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,7 @@ class Part:
 
 @dataclass(frozen=True)
 class MemoryReport:
-    """What the code of a network takes.
+    """What the code of a network takes: exactly where it was measured, else at least.
 
     parts: of constants and of the state, in the order of the layers. measured: None where there was no compiler to
     measure with.
@@ -79,11 +78,22 @@ class MemoryReport:
         return {**shares, **more, **({"stack": self.measured.stack_bytes} if memory == "RAM" else {})}
 
     def in_words(self, memory: Memory) -> str:
-        """`31,204 bytes (weights 27,000, parameters 1,204, code 3,000)`."""
+        """`31,204 bytes (weights 27,000, parameters 1,204, code 3,000)`; `at least ...` where nothing was compiled."""
         shares = self.shares(memory)
         named = ", ".join(f"{purpose} {count:,}" for purpose, count in shares.items())
-        missing = "" if self.measured else f"; {_MEASURED[memory]} not measured: {INSTALL}"
-        return f"{sum(shares.values()):,} bytes ({named}{missing})"
+        missing = "" if self.measured else f"; the {UNMEASURED[memory]} comes on top, not measured: {INSTALL}"
+        return f"{self.least}{sum(shares.values()):,} bytes ({named}{missing})"
+
+    @property
+    def least(self) -> str:
+        """`at least ` before a number of bytes that is not all; nothing where it is."""
+        return "" if self.measured else "at least "
+
+    @property
+    def figures(self) -> Mapping[str, int]:
+        """`flash_bytes` and `ram_bytes`; `..._at_least` where nothing was compiled."""
+        end = "" if self.measured else "_at_least"
+        return {f"flash_bytes{end}": self.flash_bytes, f"ram_bytes{end}": self.ram_bytes}
 
 
 def memory_report(graph: IntGraph, source: Source) -> MemoryReport:
@@ -102,39 +112,5 @@ def memory_report(graph: IntGraph, source: Source) -> MemoryReport:
     )
 
 
-def require_memory(report: MemoryReport, memory: Memory, limit: int | None) -> None:
-    """Hold a report to a limit in bytes; none where it is None.
-
-    Raises:
-        MemoryLimitError: it takes more; the message names what takes most.
-        CompilerError: what is known stays below, and the rest was not measured.
-    """
-    taken = report.flash_bytes if memory == "flash" else report.ram_bytes
-    if limit is None or (taken <= limit and report.measured):
-        return
-    option = f"--max-{memory.lower()}"
-    if taken <= limit:
-        raise CompilerError(f"{option} must know the {_MEASURED[memory]} too (it was not measured)", hints=[INSTALL])
-    largest = ", ".join(f"{name} {count:,}" for name, count in _largest(report, memory))
-    raise MemoryLimitError(
-        f"the network must take at most {limit:,} bytes of {memory} (it takes {taken:,}; most: {largest})",
-        hints=[f"give layers fewer {_WAYS[memory]}, or raise {option}"],
-    )
-
-
-_MEASURED: Mapping[Memory, str] = {"flash": "code", "RAM": "stack"}
-_WAYS: Mapping[Memory, str] = {
-    "flash": "bits or channels (`quantize.weight`; `mdcompress sensitivity` says which)",
-    "RAM": "channels or smaller maps",
-}
-
-
 def _purpose(table: Table) -> Purpose:
     return "weights" if table.name.endswith("_weight") else "parameters"
-
-
-def _largest(report: MemoryReport, memory: Memory) -> Sequence[tuple[str, int]]:
-    parts = [part for part in report.parts if KEPT_IN[part.purpose] == memory]
-    found = [(f"{part.purpose} of {part.layer}", part.bytes) for part in parts]
-    found += [(name, count) for name, count in report.shares(memory).items() if name not in PURPOSES]
-    return sorted(found, key=lambda each: -each[1])[:_NAMED]

@@ -8,7 +8,8 @@ from intsnn.emission.source import Source
 from intsnn.graph import IntGraph
 from intsnn.microcontroller.footprint_report import MemoryReport
 from intsnn.microcontroller.golden_test import Vectors, test_program
-from intsnn.microcontroller.package_readme import LayerAdditions, readme
+from intsnn.microcontroller.memory_table import LayerAdditions
+from intsnn.microcontroller.package_readme import readme
 from intsnn.microcontroller.placeholders import filled
 
 CROSS_COMPILER = "arm-none-eabi-gcc -mcpu=cortex-m4 -mthumb"
@@ -41,7 +42,7 @@ def package(
         f"{name}.h": source.header,
         f"test_{name}.c": test_program(graph, vectors, name),
         "Makefile": makefile(name),
-        "README.md": readme(graph, name=name, steps=steps, report=report, additions=additions),
+        "README.md": readme(graph, source, steps=steps, report=report, additions=additions),
     }
     return {file: text.encode() for file, text in texts.items()}
 

@@ -2,44 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Protocol, assert_never
+from collections.abc import Sequence
+from typing import assert_never
 
 from intsnn.arithmetic import IntType
+from intsnn.emission.source import Source
 from intsnn.graph import IntGraph, IntInput, IntReadout
-from intsnn.microcontroller.footprint_report import PURPOSES, MemoryReport
+from intsnn.microcontroller.footprint_report import INSTALL, MemoryReport
+from intsnn.microcontroller.memory_table import LayerAdditions, memory_table, memory_words
 from intsnn.microcontroller.placeholders import filled
 
 
-class LayerAdditions(Protocol):
-    """Synaptic additions of one layer in one step: with no input at 0, and as measured (mean)."""
-
-    @property
-    def name(self) -> str:
-        """The layer."""
-        ...
-
-    @property
-    def most(self) -> int:
-        """With no input at 0."""
-        ...
-
-    @property
-    def mean(self) -> float:
-        """As measured, over samples and steps."""
-        ...
-
-
 def readme(
-    graph: IntGraph, *, name: str, steps: int, report: MemoryReport, additions: Sequence[LayerAdditions] = ()
+    graph: IntGraph, source: Source, *, steps: int, report: MemoryReport, additions: Sequence[LayerAdditions] = ()
 ) -> str:
     """The text of README.md. steps: time steps of the golden vectors, for which the network was trained."""
+    name = source.name
     word = IntType(graph.input.bit_width, graph.input.signed)
     values = {
         "NAME": name,
         "UPPER": name.upper(),
         "STEPS": str(steps),
-        "EXACTLY": f" The network runs for exactly {graph.time_steps} steps." if graph.time_steps else "",
+        "STREAM": _stream(graph, source),
         "WORD": "int8_t" if graph.input.signed else "uint8_t",
         "LOW": str(word.low),
         "HIGH": str(word.high),
@@ -50,47 +34,9 @@ def readme(
         "ANSWER": _answer(graph.output),
         "MEMORY": "\n".join(f"- **{what}** {words}" for what, words in memory_words(report, additions).items()),
         "TABLE": memory_table(report, additions),
+        "COMPILED": _COMPILED if report.measured else _NOT_COMPILED,
     }
     return filled(_README, values)
-
-
-def memory_words(report: MemoryReport, additions: Sequence[LayerAdditions] = ()) -> dict[str, str]:
-    """Flash, RAM and synaptic additions, each in a line."""
-    words = {"flash": report.in_words("flash"), "RAM": report.in_words("RAM")}
-    if additions:
-        most, mean = sum(each.most for each in additions), sum(each.mean for each in additions)
-        words["additions"] = f"{most:,} synaptic additions a step at most, {mean:,.0f} measured (mean)"
-    return words
-
-
-def memory_table(report: MemoryReport, additions: Sequence[LayerAdditions] = ()) -> str:
-    """One row a layer, in Markdown: bytes by purpose, synaptic additions a step."""
-    counted = {each.name: each for each in additions}
-    header = ["layer", *(f"{purpose} [bytes]" for purpose in PURPOSES)]
-    if additions:
-        header += ["additions a step, at most", "measured"]
-    rows = [_row(layer, report, counted) for layer in dict.fromkeys([*report.layers, *counted])]
-    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-    rule = [f"{'-' * width}" if at == 0 else f"{'-' * (width - 1)}:" for at, width in enumerate(widths)]
-    return "\n".join(_line(cells, widths) for cells in (header, rule, *rows))
-
-
-def _row(layer: str, report: MemoryReport, counted: Mapping[str, LayerAdditions]) -> list[str]:
-    cells = [layer, *(_number(report.of(layer, purpose)) for purpose in PURPOSES)]
-    if not counted:
-        return cells
-    found = counted.get(layer)
-    return [*cells, *(["-", "-"] if found is None else [f"{found.most:,}", f"{found.mean:,.0f}"])]
-
-
-def _number(count: int) -> str:
-    return f"{count:,}" if count else "-"
-
-
-def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
-    first, *others = (cell.ljust(width) if at == 0 else cell.rjust(width) for at, (cell, width) in
-                      enumerate(zip(cells, widths, strict=True)))  # fmt: skip
-    return f"| {' | '.join([first, *others])} |"
 
 
 def _shape(shape: Sequence[int]) -> str:
@@ -120,6 +66,35 @@ def _answer(readout: IntReadout) -> str:
         case _:
             assert_never(readout.mode)
 
+
+def steps_words(name: str, max_steps: int | None) -> str:
+    """How many steps there may be from one reset to the next, in a line."""
+    return (
+        "any number from one reset to the next"
+        if max_steps is None
+        else (f"at most {max_steps:,} from one reset to the next ({name.upper()}_MAX_STEPS)")
+    )
+
+
+def _stream(graph: IntGraph, source: Source) -> str:
+    """How long a stream may go on without a reset."""
+    limit = f"`{source.name.upper()}_MAX_STEPS`"
+    if source.longest_run is None:
+        return f"A stream may go on without it for ever\n  ({limit} is `INT32_MAX`): nothing is summed over the steps."
+    end = f"After so many `{source.name}_step` does nothing and returns 0, else 1."
+    if graph.time_steps is not None:
+        return f"The network has norms for\n  {limit} = {graph.time_steps} steps: a sample has exactly so many. {end}"
+    proof = "up to which every sum of the answer is proved\n  to fit int32"
+    return f"A stream goes on without it for at\n  most {limit} = {source.longest_run:,} steps, {proof}. {end}"
+
+
+_COMPILED = """\
+Compiled with `-Os` for a Cortex-M4; the stack is that of the deepest call. `memcpy` and `memset` come with the compiler
+and are not counted."""
+
+_NOT_COMPILED = f"""\
+These are the tables and the struct: nothing was compiled when this was written. Code and stack come on top; {INSTALL},
+and an export with it measures them."""
 
 _README = """\
 # @NAME@
@@ -159,10 +134,10 @@ int classify(const @WORD@ *x)
 
 - **Input** `x`: `@UPPER@_INPUT_SIZE` values of shape @INPUT_SHAPE@, row-major, channels first, `@WORD@` in
   @LOW@..@HIGH@: `round(real value / @SCALE@)`, clipped to that range. @WORKED@.
-- **Steps**: one call a time step; it was trained for @STEPS@.@EXACTLY@ `@NAME@_reset` before each sample; a stream goes
-  on without.
+- **Steps**: one call a time step; it was trained for @STEPS@. `@NAME@_reset` before each sample. @STREAM@
 - **Output**: `@UPPER@_OUTPUT_SIZE` values of shape @OUTPUT_SHAPE@. @ANSWER@
 
+- **C++**: the header has `extern "C"`; compile `@NAME@.c` as C and link it.
 - **Several networks** stand side by side in one program: export each under a name of its own (`--name`), and give each
   stream of samples a struct of its own.
 
@@ -172,7 +147,7 @@ int classify(const @WORD@ *x)
 
 @TABLE@
 
-Compiled with `-Os` for a Cortex-M4; the stack is that of the deepest call. The input and the logits are the caller's.
+@COMPILED@ The input and the logits are the caller's.
 
 ## Test
 

@@ -34,7 +34,7 @@ class OnnxSession:
 
     graph: IntGraph
     session: InferenceSession
-    longest_run: int
+    longest_run: int | None
 
     def run(self, x: npt.ArrayLike) -> Trace:
         """Everything the model computes from integer x [T, N, *input shape]: output, spikes, membranes."""

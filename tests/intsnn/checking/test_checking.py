@@ -93,9 +93,7 @@ def test_bounds_of_a_summing_readout_hold_for_the_longest_promised_run() -> None
     step = bounds(graph)[graph.output.inputs[0]]
     assert bounds(graph)["readout"] == Bounds(step.low * MAX_TIME_STEPS, step.high * MAX_TIME_STEPS)
     assert longest_run(graph) == (2**31 - 1) // step.magnitude
-    assert {longest_run(with_changed_node(graph, "readout", mode=mode)) for mode in ("steps", "last", "max")} == {
-        2**31 - 1
-    }
+    assert {longest_run(with_changed_node(graph, "readout", mode=mode)) for mode in ("steps", "last", "max")} == {None}
     assert longest_run(norm_per_step_graph(time_steps=3)) == 3
 
 
@@ -165,7 +163,8 @@ def test_bounds_of_a_potential_are_those_of_the_whole_step() -> None:
 @pytest.mark.parametrize("graph", wide_hand_made_graphs().values(), ids=wide_hand_made_graphs())
 def test_hand_made_graphs_of_every_kind_are_legal(graph: IntGraph) -> None:
     check(graph)
-    assert longest_run(graph) >= (graph.time_steps or MAX_TIME_STEPS)
+    longest = longest_run(graph)
+    assert longest is None or longest >= (graph.time_steps or MAX_TIME_STEPS)
 
 
 # --- bounds as a property --------------------------------------------------------------------------------------------

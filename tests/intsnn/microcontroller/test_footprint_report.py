@@ -1,4 +1,4 @@
-"""What emitted code takes: the parts, their sums, limits and words."""
+"""What emitted code takes: the parts, their sums and words."""
 
 from __future__ import annotations
 
@@ -7,18 +7,15 @@ import math
 import pytest
 
 from intsnn.emission.source import portable_source
-from intsnn.errors import CompilerError, MemoryLimitError
 from intsnn.graph import IntGraph
 from intsnn.microcontroller.footprint_report import (
     SHARED,
-    Memory,
     MemoryReport,
     Part,
     memory_report,
-    require_memory,
 )
+from intsnn.microcontroller.memory_table import memory_table
 from intsnn.microcontroller.object_file import ObjectSizes
-from intsnn.microcontroller.package_readme import memory_table
 from tests.support.hand_made_graphs import wide_hand_made_graphs
 from tests.support.intgraphs import dense_graph, residual_graph
 
@@ -42,41 +39,13 @@ def test_flash_is_code_and_constants_and_ram_is_state_and_stack() -> None:
 
 def test_report_in_words() -> None:
     assert MEASURED.in_words("RAM") == "1,104 bytes (state 300, buffers 700, padding 8, stack 96)"
-    assert UNMEASURED.in_words("flash").startswith("1,424 bytes (weights 1,400, parameters 24; code not measured: pip")
+    words = "at least 1,424 bytes (weights 1,400, parameters 24; the code comes on top, not measured: pip"
+    assert UNMEASURED.in_words("flash").startswith(words)
 
 
-@pytest.mark.parametrize(
-    ("memory", "limit", "message"),
-    [
-        (
-            "flash",
-            1999,
-            "at most 1,999 bytes of flash .it takes 2,000; most: weights of conv 1,000, code 576,",
-        ),
-        (
-            "RAM",
-            10,
-            "at most 10 bytes of RAM .it takes 1,104; most: buffers of all layers in turn 700,",
-        ),
-    ],
-)
-def test_limit_that_is_passed_names_what_takes_most(memory: Memory, limit: int, message: str) -> None:
-    with pytest.raises(MemoryLimitError, match=message) as raised:
-        require_memory(MEASURED, memory, limit)
-    assert raised.value.exit_code == 3 and f"--max-{memory.lower()}" in raised.value.hints[0]
-
-
-def test_limit_that_is_kept_is_silent() -> None:
-    require_memory(MEASURED, "flash", 2000)
-    require_memory(MEASURED, "RAM", None)
-    require_memory(UNMEASURED, "RAM", None)
-
-
-def test_limit_needs_what_was_not_measured_unless_it_is_passed_without() -> None:
-    with pytest.raises(CompilerError, match="--max-ram must know the stack too"):
-        require_memory(UNMEASURED, "RAM", 4000)
-    with pytest.raises(MemoryLimitError):
-        require_memory(UNMEASURED, "RAM", 900)
+def test_figures_that_were_not_measured_have_names_that_say_so() -> None:
+    assert MEASURED.figures == {"flash_bytes": 2000, "ram_bytes": 1104}
+    assert UNMEASURED.figures == {"flash_bytes_at_least": 1424, "ram_bytes_at_least": 1000}
 
 
 @pytest.mark.parametrize("graph", [dense_graph(), residual_graph(), *wide_hand_made_graphs().values()])

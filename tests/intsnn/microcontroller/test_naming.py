@@ -20,6 +20,11 @@ from intsnn.microcontroller.naming import c_name, require_c_name
         ("my-net v2.1", "my_net_v2_1"),
         ("_hidden", "net_hidden"),
         ("double", "net_double"),
+        ("class", "net_class"),
+        ("xor_eq", "net_xor_eq"),
+        ("New", "New"),
+        ("String", "net_String"),
+        ("stdint", "net_stdint"),
         ("größe", "gr__e"),
         ("", "net_"),
     ],
@@ -35,7 +40,7 @@ def test_every_name_becomes_an_identifier_that_is_allowed(name: str) -> None:
     assert c_name(written) == written
 
 
-@pytest.mark.parametrize("name", ["4bit", "a-b", "while", "", "_x", "a b", "é"])
+@pytest.mark.parametrize("name", ["4bit", "a-b", "while", "template", "and", "math", "STDIO", "", "_x", "a b", "é"])
 def test_chosen_name_that_c_forbids_is_refused_with_one_that_works(name: str) -> None:
     with pytest.raises(UsageError, match="must be letters, digits and underscores") as raised:
         require_c_name(name)

@@ -13,11 +13,12 @@ from intsnn.errors import InputError
 from intsnn.execution.interpreter import run
 from intsnn.native import NativeSession, compile, stored_session
 from tests.support.hand_made_graphs import counts_attention_graph, norm_per_step_graph
-from tests.support.intgraphs import dense_graph, random_input
+from tests.support.intgraphs import dense_graph, random_input, with_changed_node
 from tests.support.native_sessions import quick_flags
 
 WAYS = ("run", "answer", "spikes")
 X = random_input(dense_graph())  # [4, 3, 12]
+MOST = 51_130_563  # steps, until a sum of currents up to 42 could leave int32
 
 
 @pytest.fixture
@@ -49,8 +50,8 @@ def test_input_that_does_not_fit_is_refused(
 
 @pytest.mark.parametrize("way", WAYS)
 def test_more_steps_than_are_proved_are_refused(session: NativeSession, way: str) -> None:
-    assert session._longest_run == longest_run(session.graph) > 4
-    session._longest_run = 3
+    assert session.max_steps == longest_run(session.graph) == MOST
+    session.max_steps = 3
     too_many = r"at most 3 steps, for which the readout is proved to fit int32 \(got 4\)"
     with pytest.raises(InputError, match=too_many) as error:
         getattr(session, way)(X)
@@ -59,13 +60,24 @@ def test_more_steps_than_are_proved_are_refused(session: NativeSession, way: str
 
 
 def test_stream_longer_than_is_proved_is_refused(session: NativeSession) -> None:
-    session._longest_run = 2
+    session.max_steps = 2
     seen = [session.step(frame) for frame in X[:2]]
     with pytest.raises(InputError, match="a stream must have at most 2 steps, for which the readout") as error:
         session.step(X[2])
     assert "call reset()" in error.value.hints[0]
     session.reset(3)
     assert np.array_equal([session.step(frame) for frame in X[:2]], seen)
+
+
+def test_stream_that_sums_nothing_has_no_end(session: NativeSession) -> None:
+    assert compile(norm_per_step_graph(time_steps=3), flags=quick_flags()).max_steps == 3
+    endless = compile(with_changed_node(dense_graph(), "readout", mode="last"), threads=1, flags=quick_flags())
+    assert endless.max_steps is None and session.max_steps is not None
+    endless.reset(3)
+    assert endless._stream is not None
+    endless._stream.steps = 2**40
+    assert np.array_equal(endless.step(X[0]), run(endless.graph, X[:1]).output)
+    assert np.array_equal(endless.run(X).output, run(endless.graph, X).output)
 
 
 def test_stream_of_a_graph_with_its_own_number_of_steps_ends_there() -> None:

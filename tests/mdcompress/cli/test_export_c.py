@@ -44,6 +44,7 @@ def test_report_of_memory_and_additions_is_printed_recorded_and_in_the_readme() 
     assert record is not None and record.summary + "\n" == result.out
     lines = {line.split()[0]: line for line in result.out.splitlines() if line.strip()}
     assert "bytes (weights 2,368" in lines["flash"] and "code" in lines["flash"]  # 64 * 32 + 32 * 10 at 8 bits
+    assert "from one reset to the next (TINY_MAX_STEPS)" in lines["steps"]
     assert "stack" in lines["RAM"] and "2,368 synaptic additions a step at most" in lines["additions"]
     assert record.measured["synaptic_additions_most"] == 2368
     assert 0 < record.measured["synaptic_additions"] < 2368
@@ -94,6 +95,21 @@ def test_network_that_is_too_large_is_not_written_and_what_takes_most_is_named(
     assert snapshot(finished) == before
 
 
+def test_limits_that_are_both_passed_are_both_named_with_the_table_and_nothing_is_written(finished: Path) -> None:
+    before = snapshot(finished)
+    result = invoke("export", "--force", "--format", "c", "--max-flash", "2KiB", "--max-ram", "64")
+    assert result.code == 3
+    assert "at most 2,048 bytes of flash" in result.err and "at most 64 bytes of RAM" in result.err
+    assert "| hidden" in result.err and "--max-flash" in result.err and "--max-ram" in result.err
+    assert snapshot(finished) == before
+
+
+def test_c_is_called_as_the_recipe_wherever_the_run_stands() -> None:
+    RUN.path.rename("elsewhere")
+    assert invoke("export", "--run", "elsewhere", "--force", "--format", "c").code == 0
+    assert names(Path("elsewhere/c")) == FILES
+
+
 def test_network_that_fits_is_written() -> None:
     assert invoke("export", "--force", "--format", "c", "--max-ram", "4K", "--max-flash", "16KiB").code == 0
 
@@ -130,12 +146,14 @@ def test_without_a_compiler_the_code_is_said_to_be_unmeasured(monkeypatch: pytes
     result = invoke("export", "--force", "--format", "c", "--json")
     assert result.code == 0
     summary = RUN.manifest().stages["export"].summary
-    assert "code not measured: pip install" in summary and "stack not measured: pip install" in summary
-    assert json.loads(result.out)["measured"]["flash_bytes"] < 4096
+    for line in ("flash      at least ", "RAM        at least ", "the code comes on top", "the stack comes on top"):
+        assert line in summary
+    measured = json.loads(result.out)["measured"]
+    assert measured["flash_bytes_at_least"] < 4096 and "flash_bytes" not in measured
     limited = invoke("export", "--force", "--format", "c", "--max-flash", "64KiB")
     assert (
         limited.code == 1
-        and "--max-flash must know the code too" in limited.err
+        and "--max-flash (in Python `max_flash`) must know the code too" in limited.err
         and "mdcompress[native]" in limited.err
     )
     assert invoke("export", "--force", "--format", "c", "--max-flash", "1KiB").code == 3  # that is sure

@@ -44,11 +44,11 @@ NN_INLINE int32_t nn_half_even(int32_t a, int32_t level)
 }
 
 /* A piece of a row to the places that it has in row-major order */
-#define NN_TRACE(name, to_type, from_type)                                                                       \
+#define NN_COPIED(name, to_type, from_type)                                                                      \
     NN_SHARED void nn_trace_##name(to_type *to, const from_type *from, int n, int stride)                        \
     {                                                                                                            \
         for (int i = 0; i < n; i++) to[(size_t)i * (size_t)stride] = from[i];                                    \
     }
-NN_TRACE(uint8, uint8_t, uint8_t)
-NN_TRACE(int8, int32_t, nn_int8)
-NN_TRACE(int16, int32_t, nn_int16)
+NN_COPIED(uint8, uint8_t, uint8_t)
+NN_COPIED(int8, int32_t, nn_int8)
+NN_COPIED(int16, int32_t, nn_int16)
