@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import shlex
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from intsnn.compiling.cache import load_library, shared_library, stored_library
 from intsnn.compiling.compiler import Compiler, host_flags
 from intsnn.emission.memory import ALIGNMENT
 from intsnn.emission.source import Source, host_source
-from intsnn.errors import InputError
+from intsnn.errors import InputError, UsageError
 from intsnn.execution.interpreter import Trace, checked_run, checked_steps
 from intsnn.graph import IntGraph, IntNeuron, Shape
 from intsnn.graph.windows import multiplications
@@ -52,11 +53,37 @@ def compile(
     Raises:
         CompilerError: there is no C compiler, or it fails.
         GraphError: the graph breaks a rule of FORMAT.md.
-        UsageError: the cache folder, or a library in it, belongs to someone else.
+        UsageError: an argument is none of those above; or the cache folder, or a library in it, belongs to someone else.
     """
+    _require_options(threads, compiler, flags, synapses)
     source = host_source(graph, _NAME)
     library = load_library(shared_library(host_text(source), compiler=compiler, flags=flags))
     return NativeSession(graph, library, source, threads=threads or _cores(), synapses=synapses)
+
+
+def _require_options(threads: object, compiler: object, flags: object, synapses: object) -> None:
+    if threads is not None and not _is_count(threads):
+        raise UsageError(
+            f"threads must be a whole number, at least 1 (got {threads!r})", hints=["None is one for each core"]
+        )
+    if compiler is not None and not isinstance(compiler, Compiler):
+        raise UsageError(
+            f"compiler must be a Compiler (got {compiler!r})",
+            hints=["set the variable CC to choose one; intsnn.compiling.compiler.find_compiler() gives what is used"],
+        )
+    is_list = isinstance(flags, Sequence) and not isinstance(flags, str)
+    if flags is not None and not (is_list and all(isinstance(flag, str) for flag in flags)):
+        hint = f"flags={shlex.split(flags)!r}" if isinstance(flags, str) else 'for example flags=["-std=c11", "-O1"]'
+        raise UsageError(f"flags must be a list of words (got {flags!r})", hints=[hint])
+    if synapses not in _FORMS:
+        raise UsageError(
+            f"synapses must be one of {', '.join(_FORMS)} (got {synapses!r})", hints=["`auto` is the fastest"]
+        )
+
+
+def _is_count(value: object) -> bool:
+    """Whether it is a whole number, Python's or NumPy's, of at least 1."""
+    return isinstance(value, int | np.integer) and not isinstance(value, bool) and value >= 1
 
 
 def stored_session(graph: IntGraph, *, compiler: Compiler) -> NativeSession | None:
@@ -167,10 +194,12 @@ class NativeSession:
             samples: N of the steps that follow.
 
         Raises:
-            InputError: it is less than 1.
+            InputError: it is no whole number, or less than 1.
         """
-        if samples < 1:
-            raise InputError(f"samples must be at least 1 (got {samples})", hints=["reset(1) for a single stream"])
+        if not _is_count(samples):
+            raise InputError(
+                f"samples must be a whole number, at least 1 (got {samples!r})", hints=["reset(1) for a single stream"]
+            )
         self._stream = _Stream([self._net() for _ in range(samples)])
         for net in self._stream.nets:
             self._library.network_reset(_address(net))

@@ -6,12 +6,13 @@ that no integer overflows. Run it after lowering, after reading a file, and befo
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 
 from intsnn.checking.proofs import PROOFS
 from intsnn.checking.rules import STAGES
 from intsnn.checking.violations import Violation
-from intsnn.errors import GraphError, InputError
+from intsnn.errors import GraphError, InputError, UsageError
 from intsnn.graph import IntGraph
 from intsnn.graph.bounds import INT32, ChannelBounds, bounds, channel_bounds
 
@@ -26,17 +27,33 @@ def check(graph: IntGraph) -> None:
 
     Raises:
         GraphError: with every violated rule of the first stage that fails, each with its node and a hint.
+        UsageError: it is no integer graph.
     """
     checked_bounds(graph)
 
 
 def checked_bounds(graph: IntGraph) -> dict[str, ChannelBounds]:
     """`check`, and the proved interval of every channel, which it takes, by node name."""
+    require_graph(graph)
     for stage in STAGES:
         _require_none((rule.__name__, violation) for rule in stage for violation in rule(graph))
     proved = channel_bounds(graph)
     _require_none((proof.__name__, violation) for proof in PROOFS for violation in proof(graph, proved))
     return proved
+
+
+def require_graph(graph: object) -> None:
+    """UsageError where something else was given, with the function that makes an integer graph of it."""
+    if isinstance(graph, IntGraph):
+        return
+    is_path = isinstance(graph, str | os.PathLike)
+    seen = repr(os.fspath(graph)) if is_path else type(graph).__name__
+    hints = (
+        [f"read the file: intsnn.read_onnx({seen})"]
+        if is_path
+        else ["a student becomes one: mdcompress.lower(student)"]
+    )
+    raise UsageError(f"the graph must be an IntGraph (got {seen})", hints=hints)
 
 
 def longest_run(graph: IntGraph, proved: Mapping[str, ChannelBounds] | None = None) -> int | None:

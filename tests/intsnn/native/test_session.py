@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from intsnn.checking.stages import longest_run
+from intsnn.checking.stages import check, longest_run
 from intsnn.compiling.compiler import find_compiler
-from intsnn.errors import InputError
+from intsnn.emission.source import portable_source
+from intsnn.errors import InputError, UsageError
 from intsnn.execution.interpreter import run
 from intsnn.native import NativeSession, compile, stored_session
 from tests.support.hand_made_graphs import counts_attention_graph, norm_per_step_graph
@@ -122,11 +124,52 @@ def test_first_step_that_is_refused_starts_no_stream(session: NativeSession) -> 
     assert np.array_equal([session.step(frame) for frame in X][-1], run(session.graph, X).output)
 
 
-@pytest.mark.parametrize("samples", [0, -1])
-def test_reset_to_no_streams_is_refused(session: NativeSession, samples: int) -> None:
-    with pytest.raises(InputError, match=rf"samples must be at least 1 \(got {samples}\)") as error:
-        session.reset(samples)
+@pytest.mark.parametrize("samples", [0, -1, 1.5, 2.0, "2", True, None])
+def test_reset_to_no_number_of_streams_is_refused(session: NativeSession, samples: object) -> None:
+    with pytest.raises(InputError, match=rf"samples must be a whole number, at least 1 \(got {samples!r}\)") as error:
+        session.reset(samples)  # type: ignore[arg-type]  # it is refused
     assert "reset(1)" in error.value.hints[0]
+
+
+def test_counts_of_numpy_are_counts(session: NativeSession) -> None:
+    session.reset(np.int64(3))  # type: ignore[arg-type]  # as a shape may have it
+    assert np.array_equal([session.step(frame) for frame in X][-1], run(session.graph, X).output)
+    assert compile(dense_graph(), threads=np.int8(2), flags=quick_flags()).threads == 2  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("options", "message", "hint"),
+    [
+        ({"threads": 0}, r"threads must be a whole number, at least 1 \(got 0\)", "None is one for each core"),
+        ({"threads": -1}, r"threads must be .* \(got -1\)", "None"),
+        ({"threads": 1.5}, r"threads must be .* \(got 1.5\)", "None"),
+        ({"threads": True}, r"threads must be .* \(got True\)", "None"),
+        ({"flags": "-O2 -g"}, r"flags must be a list of words \(got '-O2 -g'\)", "flags=['-O2', '-g']"),
+        ({"flags": [2]}, r"flags must be a list of words \(got \[2\]\)", "for example"),
+        ({"flags": 2}, r"flags must be a list of words \(got 2\)", "for example"),
+        ({"synapses": "sparse"}, r"synapses must be one of auto, events, dense \(got 'sparse'\)", "`auto`"),
+        ({"compiler": "gcc"}, r"compiler must be a Compiler \(got 'gcc'\)", "set the variable CC"),
+    ],
+)
+def test_option_that_there_is_not_is_refused(options: dict[str, object], message: str, hint: str) -> None:
+    with pytest.raises(UsageError, match=message) as error:
+        compile(dense_graph(), **options)  # type: ignore[arg-type]  # it is refused
+    assert error.value.hints[0].startswith(hint)
+
+
+@pytest.mark.parametrize(
+    ("graph", "message", "hint"),
+    [
+        ("runs/4bit/model.onnx", r"must be an IntGraph \(got 'runs/4bit/model.onnx'\)", "intsnn.read_onnx('runs/4bit/"),
+        (Path("model.onnx"), r"must be an IntGraph \(got 'model.onnx'\)", "intsnn.read_onnx('model.onnx')"),
+        (np.zeros(3), r"must be an IntGraph \(got ndarray\)", "mdcompress.lower(student)"),
+    ],
+)
+def test_what_is_no_graph_is_refused_with_what_makes_one(graph: object, message: str, hint: str) -> None:
+    for function in (compile, check, portable_source):
+        with pytest.raises(UsageError, match=message) as error:
+            function(graph)  # type: ignore[operator]  # it is refused
+        assert hint in error.value.hints[0]
 
 
 def test_signed_input_has_its_range() -> None:
