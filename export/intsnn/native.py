@@ -53,7 +53,7 @@ def compile(
     Raises:
         CompilerError: there is no C compiler, or it fails.
         GraphError: the graph breaks a rule of FORMAT.md.
-        UsageError: an argument is none of those above; or the cache folder, or a library in it, belongs to someone else.
+        UsageError: an argument is none of these; or the cache folder, or a library in it, belongs to someone else.
     """
     _require_options(threads, compiler, flags, synapses)
     source = host_source(graph, _NAME)
@@ -71,8 +71,7 @@ def _require_options(threads: object, compiler: object, flags: object, synapses:
             f"compiler must be a Compiler (got {compiler!r})",
             hints=["set the variable CC to choose one; intsnn.compiling.compiler.find_compiler() gives what is used"],
         )
-    is_list = isinstance(flags, Sequence) and not isinstance(flags, str)
-    if flags is not None and not (is_list and all(isinstance(flag, str) for flag in flags)):
+    if flags is not None and not _are_words(flags):
         hint = f"flags={shlex.split(flags)!r}" if isinstance(flags, str) else 'for example flags=["-std=c11", "-O1"]'
         raise UsageError(f"flags must be a list of words (got {flags!r})", hints=[hint])
     if synapses not in _FORMS:
@@ -83,7 +82,12 @@ def _require_options(threads: object, compiler: object, flags: object, synapses:
 
 def _is_count(value: object) -> bool:
     """Whether it is a whole number, Python's or NumPy's, of at least 1."""
-    return isinstance(value, int | np.integer) and not isinstance(value, bool) and value >= 1
+    return isinstance(value, int | np.integer) and not isinstance(value, bool) and int(value) >= 1
+
+
+def _are_words(value: object) -> bool:
+    is_list = isinstance(value, Sequence) and not isinstance(value, str)
+    return is_list and all(isinstance(word, str) for word in value)
 
 
 def stored_session(graph: IntGraph, *, compiler: Compiler) -> NativeSession | None:

@@ -46,14 +46,15 @@ def require_graph(graph: object) -> None:
     """UsageError where something else was given, with the function that makes an integer graph of it."""
     if isinstance(graph, IntGraph):
         return
-    is_path = isinstance(graph, str | os.PathLike)
-    seen = repr(os.fspath(graph)) if is_path else type(graph).__name__
-    hints = (
-        [f"read the file: intsnn.read_onnx({seen})"]
-        if is_path
-        else ["a student becomes one: mdcompress.lower(student)"]
+    if isinstance(graph, str | os.PathLike):
+        path = os.fspath(graph)
+        raise UsageError(
+            f"the graph must be an IntGraph (got {path!r})", hints=[f"read the file: intsnn.read_onnx({path!r})"]
+        )
+    raise UsageError(
+        f"the graph must be an IntGraph (got {type(graph).__name__})",
+        hints=["a student becomes one: mdcompress.lower(student)"],
     )
-    raise UsageError(f"the graph must be an IntGraph (got {seen})", hints=hints)
 
 
 def longest_run(graph: IntGraph, proved: Mapping[str, ChannelBounds] | None = None) -> int | None:

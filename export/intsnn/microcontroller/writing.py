@@ -11,6 +11,7 @@ import numpy.typing as npt
 from intsnn.activity import Activity, measure
 from intsnn.activity.additions import SynapticAdditions, synaptic_additions
 from intsnn.emission.source import portable_source
+from intsnn.errors import UsageError
 from intsnn.execution.interpreter import checked_input
 from intsnn.files import write_folder
 from intsnn.graph import IntGraph
@@ -76,10 +77,13 @@ def write_c(
     Raises:
         GraphError: the graph breaks a rule of FORMAT.md.
         InputError: x does not fit the graph.
-        UsageError: C or C++ does not allow the name.
+        UsageError: C or C++ does not allow the name, or a limit is no number of bytes.
         MemoryLimitError: it takes more than it may; nothing is written.
         CompilerError: a limit is set, and nothing is there to measure the code with.
     """
+    for limit, given in (("max_flash", max_flash), ("max_ram", max_ram)):
+        if given is not None and (not isinstance(given, int) or given < 1):
+            raise UsageError(f"{limit} must be a whole number of bytes (got {given!r})", hints=["64 KiB are 64 * 1024"])
     made = c_package(graph, name=name, x=x, limits={"flash": max_flash, "RAM": max_ram})
     write_folder(folder, made.files)
     return made

@@ -43,6 +43,8 @@ def test_folder_of_the_user_keeps_what_else_is_in_it(tmp_path: Path) -> None:
     ("change", "error", "message"),
     [
         ({"name": "class"}, UsageError, "no keyword of C or C"),
+        ({"max_flash": "64KiB"}, UsageError, r"max_flash must be a whole number of bytes \(got '64KiB'\)"),
+        ({"max_ram": 0}, UsageError, r"max_ram must be a whole number of bytes \(got 0\)"),
         ({"x": X[..., :3]}, InputError, "must have shape"),
         ({"max_flash": 64, "max_ram": 8}, MemoryLimitError, "(?s)64 bytes of flash.*8 bytes of RAM"),
     ],

@@ -168,7 +168,7 @@ def test_option_that_there_is_not_is_refused(options: dict[str, object], message
 def test_what_is_no_graph_is_refused_with_what_makes_one(graph: object, message: str, hint: str) -> None:
     for function in (compile, check, portable_source):
         with pytest.raises(UsageError, match=message) as error:
-            function(graph)  # type: ignore[operator]  # it is refused
+            function(graph)  # type: ignore[arg-type]  # it is refused
         assert hint in error.value.hints[0]
 
 
