@@ -86,8 +86,9 @@ def _is_count(value: object) -> bool:
 
 
 def _are_words(value: object) -> bool:
-    is_list = isinstance(value, Sequence) and not isinstance(value, str)
-    return is_list and all(isinstance(word, str) for word in value)
+    if isinstance(value, str) or not isinstance(value, Sequence):
+        return False
+    return all(isinstance(word, str) for word in value)
 
 
 def stored_session(graph: IntGraph, *, compiler: Compiler) -> NativeSession | None:

@@ -12,7 +12,7 @@ import numpy as np
 
 from intsnn.errors import UsageError
 from mdcompress.pipeline.estimating import read_graph, require_files
-from mdcompress.pipeline.evaluating import integers_for
+from mdcompress.pipeline.evaluating import engine_in_words, integers_for
 from mdcompress.pipeline.networks import load_splits
 from mdcompress.pipeline.report import JsonValue, Report, percent, table
 from mdcompress.pipeline.workspace import Workspace
@@ -95,7 +95,7 @@ def _exact_session(graph: IntGraph, choice: NoiseChoice, samples: Samples, note:
 
     steps, count, *_ = samples.x.shape
     opened = open_engine(graph, choice.engine, work=Work(samples=count, time_steps=steps))
-    for sentence in opened.notes:
+    for sentence in (*opened.notes, engine_in_words(opened.name)):
         note(sentence)
     return opened.session
 

@@ -21,10 +21,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from intsnn.errors import MissingFileError, ParityError, UsageError
+from intsnn.errors import CompilerError, MissingFileError, ParityError, UsageError
 from mdcompress.errors import RunError
 from mdcompress.pipeline.benching_picture import draw_timings, require_plots
-from mdcompress.pipeline.benching_report import FLOAT, NATIVE, ONNX, STUDENT, Measured, bench_document, bench_text
+from mdcompress.pipeline.benching_report import (
+    FLOAT,
+    NATIVE,
+    ONNX,
+    STUDENT,
+    Measured,
+    bench_document,
+    bench_text,
+    said_in_a_line,
+)
 from mdcompress.pipeline.estimating import read_graph, require_files
 from mdcompress.pipeline.networks import (
     at_steps,
@@ -121,7 +130,7 @@ def bench(workspace: Workspace, choice: BenchChoice) -> Report:
     try:
         own = fitted(workspace, trained_network(workspace, teacher_weights(workspace)), splits).network
     except (MissingFileError, RunError) as error:  # the weights may have moved since: the student stands by itself
-        missing[FLOAT] = error.message
+        missing[FLOAT] = said_in_a_line(error)
     else:
         engines = [*_float_engines(at_steps(workspace, own, splits, steps), real), *engines]
     x = student.quantize_input(real).cpu().numpy()
@@ -152,14 +161,13 @@ def _require_output(choice: BenchChoice) -> None:
 
 def _integer_engines(model: Path, graph: IntGraph, x: IntArray) -> tuple[tuple[Engine, ...], dict[str, str]]:
     """onnxruntime and native code, and why one of them is not there."""
-    from intsnn.errors import CompilerError
     from intsnn.native import compile as compile_graph
 
     engines, missing = [_onnx_engine(model, graph, x)], {}
     try:
         compile_graph(graph, threads=1)
-    except CompilerError as error:
-        missing[NATIVE] = " ".join([error.message, *error.hints])
+    except (CompilerError, UsageError) as error:  # no compiler, or no folder of its own for what it writes
+        missing[NATIVE] = said_in_a_line(error)
     else:
         engines.append(_native_engine(graph, x))
     return tuple(engines), missing

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from intsnn.errors import IntsnnError
 from mdcompress.pipeline.report import JsonValue, table
 from mdcompress.pipeline.timing import Timing, times_as_fast
 
@@ -33,15 +34,27 @@ class Measured:
         engines = next(iter(self.timings.values()))
         return FLOAT if FLOAT in engines else ONNX
 
+    @property
+    def base_in_words(self) -> str:
+        """The base as a table's head has it; of several memory formats the faster one is meant."""
+        formats = sum(name.startswith(FLOAT) for name in next(iter(self.timings.values())))
+        return {0: ONNX, 1: f"the {FLOAT}"}.get(formats, f"the faster {FLOAT}")
+
     def fastest_base(self, engines: Mapping[str, Timing]) -> Timing:
         """The faster of the float network's memory formats; else the base itself."""
         return min((found for name, found in engines.items() if name.startswith(self.base)), key=lambda one: one.median)
 
 
+def said_in_a_line(error: IntsnnError) -> str:
+    """An error's message and hints: `there is none (got 3); hint: do this; do that`."""
+    hints = f"hint: {'; '.join(error.hints)}" if error.hints else ""
+    return " ".join("; ".join(filter(None, [error.message, hints])).split())
+
+
 def bench_text(measured: Measured) -> str:
     """A headline, the table, and which engines are not there."""
     figures = ["ms a sample", "quartiles", "samples/s", "10^9 additions/s"]
-    against = f"times as fast as the {measured.base}" if measured.base == FLOAT else f"times as fast as {measured.base}"
+    against = f"times as fast as {measured.base_in_words}"
     numbers = ["batch", "threads", *figures, against]
     rows = [
         [str(batch), str(threads), name, *_cells(measured, timing, batch), str(times_as_fast(timing, base))]

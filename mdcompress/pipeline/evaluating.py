@@ -38,7 +38,13 @@ def evaluate(workspace: Workspace, file: Path | None, *, engine: EngineChoice = 
     """Evaluate a student, a float network's weights or a model.onnx on the recipe's test split.
 
     Without `file` it is the run's newest student. A `.safetensors` says itself which of the two it is; weights are
-    those of the recipe's network, which runs at each T of `teacher.time_steps`. `engine`: what runs a model.onnx.
+    those of the recipe's network, which runs at each T of `teacher.time_steps`. `engine`: what runs a model.onnx; a
+    student and a float network run in torch alone. Which it was is said by the way, and stands in the document.
+
+    Raises:
+        UsageError: an engine is chosen for what no engine runs, or the file is of another kind.
+        MissingFileError: there is no such file.
+        CompilerError: `native` is chosen, and there is no C compiler.
     """
     path = file or workspace.newest_student()
     if path.is_dir():
@@ -52,6 +58,11 @@ def evaluate(workspace: Workspace, file: Path | None, *, engine: EngineChoice = 
     require_as_written(path)
     from mdcompress.student.weights import WEIGHT_SUFFIXES, holds_student
 
+    if path.suffix != ".onnx" and engine != "auto":
+        raise UsageError(
+            f"{path}: --engine {engine} must be for a model.onnx (a student and weights run in torch alone)",
+            hints=["leave --engine out, or evaluate what `mdcompress export` wrote"],
+        )
     match path.suffix:
         case ".onnx":
             return _evaluate_model(workspace, path, engine)
@@ -75,6 +86,12 @@ def integers_for(node: IntInput, x: npt.NDArray[np.floating]) -> npt.NDArray[np.
     return np.clip(np.rint(x.astype(np.float64) / node.scale), word.low, word.high).astype(np.int64)
 
 
+def engine_in_words(name: str) -> str:
+    """Which engine gave the answers, in a line."""
+    what = {"native": "C compiled for this machine", "interpreter": "integers in NumPy"}
+    return f"engine     {name}{f' ({what[name]})' if name in what else ''}"
+
+
 def _evaluate_student(workspace: Workspace, path: Path) -> Evaluated:
     from mdcompress.evaluation import evaluate as evaluate_network
     from mdcompress.student.weights import load_student
@@ -83,7 +100,7 @@ def _evaluate_student(workspace: Workspace, path: Path) -> Evaluated:
     *shorter, longest = workspace.recipe.student_step_counts
     fewer = accuracies_at(student, test, shorter)
     metrics = evaluate_network(student, test, graph=student.graph, time_steps=longest)
-    return _evaluated(path, fewer, metrics)
+    return _evaluated(workspace, path, fewer, metrics)
 
 
 def _evaluate_float_network(workspace: Workspace, path: Path) -> Evaluated:
@@ -95,13 +112,14 @@ def _evaluate_float_network(workspace: Workspace, path: Path) -> Evaluated:
     *shorter, longest = workspace.recipe.teacher.time_steps or (workspace.recipe.data.time_steps,)
     fewer = float_accuracies_at(workspace, found.network, splits, shorter)
     metrics = evaluate_network(found.network, splits.test, graph=found.graph, time_steps=longest)
-    return _evaluated(path, fewer, metrics)
+    return _evaluated(workspace, path, fewer, metrics)
 
 
-def _evaluated(path: Path, fewer: Mapping[int, float], metrics: Metrics) -> Evaluated:
+def _evaluated(workspace: Workspace, path: Path, fewer: Mapping[int, float], metrics: Metrics) -> Evaluated:
     """`fewer`: T -> accuracy at the T below that of the metrics."""
     accuracies = {**fewer, metrics.time_steps: metrics.accuracy}
-    document: JsonValue = {"file": str(path), **_parsed(metrics.to_json()), **_at_each(accuracies)}
+    workspace.note(engine_in_words("torch"))
+    document: JsonValue = {"file": str(path), "engine": "torch", **_parsed(metrics.to_json()), **_at_each(accuracies)}
     neurons = _neurons(metrics)
     if fewer:
         neurons = f"Neurons at T = {metrics.time_steps}:\n\n{neurons}"
@@ -117,12 +135,14 @@ def _evaluate_model(workspace: Workspace, path: Path, engine: EngineChoice) -> E
     opened = open_engine(path, engine, work=work)
     for note in opened.notes:
         workspace.note_once(note)
+    workspace.note(engine_in_words(opened.name))
     scores = [_score(opened.session, test, steps) for steps in counts]
     accuracies = {each.time_steps: each.correct / each.samples for each in scores}
     samples, time_steps = scores[-1].samples, scores[-1].time_steps
     accuracy = accuracies[time_steps]
     document: JsonValue = {
-        "file": str(path), "accuracy": accuracy, "samples": samples, "time_steps": time_steps, **_at_each(accuracies),
+        "file": str(path), "engine": opened.name, "accuracy": accuracy,
+        "samples": samples, "time_steps": time_steps, **_at_each(accuracies),
     }  # fmt: skip
     return Evaluated(Report(_headlines(path, accuracies, samples), document, (path,), accuracy), accuracy)
 

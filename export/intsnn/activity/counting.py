@@ -19,7 +19,6 @@ import numpy.typing as npt
 from intsnn.activity.occupancy import Cut, count_occupancy, input_uses, mapped, sharing, windows
 from intsnn.activity.planes import Words, back_in_order, count_ones, in_memory_order, pack_bits
 from intsnn.arithmetic import IntArray
-from intsnn.errors import CompilerError
 from intsnn.graph import Synapse
 
 _WORTH_ASKING = 10**7  # values: NumPy counts 2e9 a second, so that below it a compiler is not looked for
@@ -192,11 +191,10 @@ def counting_for(values: int) -> Counting:
     if values < _WORTH_ASKING:
         return NumpyCounting()
     from intsnn.compiling.cache import load_library, shared_library, stored_library
-    from intsnn.compiling.compiler import find_compiler, host_flags
+    from intsnn.compiling.compiler import Compiler, host_flags, usable_compiler
 
-    try:
-        compiler = find_compiler()
-    except CompilerError:
+    compiler = usable_compiler()
+    if not isinstance(compiler, Compiler):
         return NumpyCounting()  # whoever opened the session has said that there is none
     stored = stored_library(_source(), compiler=compiler, flags=host_flags(compiler))
     if stored is None and values < _WORTH_COMPILING:

@@ -20,7 +20,7 @@ from functools import cache
 from pathlib import Path
 
 from intsnn.compiling.folder import OTHER_DISK, StorageError, cache_folder, working_folder
-from intsnn.errors import CompilerError
+from intsnn.errors import CompilerError, UsageError
 
 INSTALL = "pip install 'mdcompress[native]' brings a C compiler; or set CC to one"
 LIBRARY_SUFFIX = ".dll" if sys.platform == "win32" else ".so"
@@ -58,6 +58,10 @@ class Compiler:
         return f"{shlex.join(self.command)} ({self.version})"
 
 
+class ChosenCompilerError(CompilerError):
+    """The compiler that `$CC` names does not work: no other is taken, as somebody asked for it."""
+
+
 def find_compiler() -> Compiler:
     """The C compiler of this machine: `$CC`, else cc, gcc or clang on the PATH, else the package `ziglang`.
 
@@ -65,10 +69,28 @@ def find_compiler() -> Compiler:
     over; `$CC` is not, as somebody asked for it.
 
     Raises:
-        CompilerError: there is none, or `$CC` does not work.
+        ChosenCompilerError: `$CC` does not work.
+        CompilerError: there is none.
         UsageError: the cache folder, in which candidates are tried, is not the user's own (`intsnn.compiling.folder`).
     """
     return _found(os.environ.get("CC", "").strip(), os.environ.get("PATH", ""))
+
+
+def usable_compiler() -> Compiler | CompilerError | UsageError:
+    """The C compiler, or what keeps it from compiling here: for those who can do without."""
+    try:
+        cache_folder()  # the compiler may be known from before, and the folder be another one since
+        return find_compiler()
+    except (CompilerError, UsageError) as error:
+        return error
+
+
+def chosen_is_missing() -> bool:
+    """Whether `$CC` names a program that is not there, which is seen without running anything."""
+    try:
+        return any(not shutil.which(word) for word in _split(os.environ.get("CC", "").strip())[:1])
+    except CompilerError:
+        return True
 
 
 def host_flags(compiler: Compiler) -> tuple[str, ...]:
@@ -103,9 +125,10 @@ def _found(chosen: str, path: str) -> Compiler:
         except StorageError:
             raise
         except CompilerError as error:
-            hints = dict.fromkeys(["set CC to another compiler, or unset it to have one looked for", *error.hints])
-            raise CompilerError(
-                f"CC={chosen}: must be a C compiler that works here. {error.message}", hints=list(hints)
+            own = "set CC to another compiler, or unset it to have one looked for"
+            hints = dict.fromkeys([own, *(hint for hint in error.hints if hint != INSTALL)])
+            raise ChosenCompilerError(
+                f"CC={chosen}: must be a C compiler that works here; {error.message}", hints=list(hints)
             ) from error
     tried: list[CompilerError] = []
     for command in _candidates(path):
@@ -134,7 +157,7 @@ def _split(chosen: str) -> tuple[str, ...]:
         words = [chosen] if shutil.which(chosen) else shlex.split(chosen)
     except ValueError as error:
         raise CompilerError(f"it must be words of a shell ({error})") from error
-    return (_absolute(shutil.which(words[0])) or words[0], *words[1:])
+    return (_absolute(shutil.which(words[0])) or words[0], *words[1:]) if words else ()
 
 
 def _candidates(path: str) -> list[tuple[str, ...]]:

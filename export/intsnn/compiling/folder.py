@@ -38,15 +38,28 @@ def cache_folder() -> Path:
 
     Raises:
         UsageError: the folder belongs to someone else, others can write to it, or the chosen one cannot be made.
-        StorageError: the disk is full.
+        StorageError: the disk is full, or there is no temporary folder either.
     """
+    kept = _kept_place()
+    return _made(_temporary_place() if kept is None else kept)
+
+
+def unkept() -> str | None:
+    """The sentence that says that compiled libraries go with the process, and why; None where they are kept."""
+    if _kept_place() is not None:
+        return None
+    usual = _usual_place()
+    why = "there is no home folder" if usual is None else f"{usual} cannot be written"
+    return f"compiled code is not kept for the next time ({why}): {OTHER_FOLDER}"
+
+
+def _kept_place() -> Path | None:
+    """The chosen place, else the usual one; None where there is neither."""
     chosen = os.environ.get(VARIABLE)
     if chosen:
-        return _made(Path(chosen).expanduser())
+        return Path(chosen).expanduser()
     usual = _usual_place()
-    if usual is None or not _can_be_written(usual / "native"):
-        return _made(_temporary_place())
-    return _made(usual)
+    return usual if usual is not None and _can_be_written(usual / "native") else None
 
 
 @contextmanager
@@ -133,7 +146,13 @@ def _can_be_written(place: Path) -> bool:
 @cache
 def _temporary_place() -> Path:
     """One private folder for this process, removed at its end."""
-    place = Path(tempfile.mkdtemp(prefix="mdcompress-"))
+    try:
+        place = Path(tempfile.mkdtemp(prefix="mdcompress-"))
+    except OSError as error:
+        raise StorageError(
+            f"there must be a folder for compiled libraries (no home folder, and no temporary one: {error.strerror})",
+            hints=[OTHER_FOLDER],
+        ) from error
     atexit.register(shutil.rmtree, place, ignore_errors=True)
     return place
 

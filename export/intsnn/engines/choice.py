@@ -1,7 +1,8 @@
 """A graph, or a model.onnx, and an engine's name or `auto` -> an engine that is open.
 
 `auto` takes the engine that is done first, the time to compile and to load included. Where the compiled one would be,
-and there is no C compiler, it takes the next and notes what is missed. Rooms that one engine needs are loaded for it.
+and there is no C compiler or no folder for what it writes, it takes the next and notes what is missed. Rooms that one
+engine needs are loaded for it.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Literal, assert_never, get_args
 
 from intsnn.engines.session import InterpreterSession, Session
 from intsnn.engines.work import EngineName, Size, Work, compiling_seconds, seconds
-from intsnn.errors import CompilerError, UsageError
+from intsnn.errors import CompilerError, IntsnnError, UsageError
 from intsnn.graph import IntGraph
 
 if TYPE_CHECKING:
@@ -57,7 +58,9 @@ def open_engine(source: IntGraph | Path | str, engine: EngineChoice = AUTO, *, w
             f"engine must be one of {', '.join(CHOICES)} (got {engine!r})", hints=["`auto` chooses itself"]
         )
     graph = source if isinstance(source, IntGraph) else _read(source)
-    return _chosen(graph, work) if engine == "auto" else Engine(engine, _session(graph, engine))
+    if engine == "auto":
+        return _chosen(graph, work)
+    return Engine(engine, _session(graph, engine), _kept() if engine == "native" else ())
 
 
 @dataclass(frozen=True)
@@ -77,11 +80,11 @@ def open_native(graph: IntGraph, *, work: Work) -> Native:
         CompilerError: there is a compiler, and it fails.
     """
     found = _compiler()
-    if isinstance(found, str):
-        return Native(None, (found,))
+    if isinstance(found, IntsnnError):
+        return Native(None, (_missed(found, "the network is not run as native code"),))
     size = Size.of(graph)
     saved = seconds("onnxruntime", size, work) - seconds("native", size, work)
-    return Native(_native(graph, found, _FAST if saved > compiling_seconds(size) else _SOON))
+    return Native(_native(graph, found, _FAST if saved > compiling_seconds(size) else _SOON), _kept())
 
 
 def _chosen(graph: IntGraph, work: Work) -> Engine:
@@ -90,21 +93,53 @@ def _chosen(graph: IntGraph, work: Work) -> Engine:
     name = min(others, key=lambda other: seconds(other, size, work))
     saved = seconds(name, size, work) - seconds("native", size, work)
     pays = saved > compiling_seconds(size)
-    found = _compiler() if saved > 0 else ""
-    if isinstance(found, str):
-        return Engine(name, _session(graph, name), (found,) if pays else ())
+    found = _compiler() if saved > 0 or _chosen_is_missing() else None
+    if isinstance(found, IntsnnError) and (pays or _is_chosen(found)):
+        said = _missed(found, f"the network is not run as native code, but by {name}")
+        return Engine(name, _session(graph, name), (said,))
+    if found is None or isinstance(found, IntsnnError):
+        return Engine(name, _session(graph, name))
     native = _native(graph, found, _FAST) if pays else _stored(graph, found)
-    return Engine(name, _session(graph, name)) if native is None else Engine("native", native)
+    return Engine(name, _session(graph, name)) if native is None else Engine("native", native, _kept())
 
 
-def _compiler() -> Compiler | str:
-    """The C compiler, or the sentence that says what is missed without it."""
-    from intsnn.compiling.compiler import INSTALL, find_compiler
+def _compiler() -> Compiler | CompilerError | UsageError:
+    from intsnn.compiling.compiler import usable_compiler
 
-    try:
-        return find_compiler()
-    except CompilerError as error:
-        return f"no C compiler works here, so the network is not run as native code ({error.message}): {INSTALL}"
+    return usable_compiler()
+
+
+def _missed(error: IntsnnError, instead: str) -> str:
+    """One sentence: why nothing is compiled, what is done, and what helps."""
+    from intsnn.compiling.folder import StorageError
+
+    if _is_chosen(error):
+        why = "the compiler that CC names does not work"
+    elif isinstance(error, UsageError | StorageError):
+        why = "compiled code has no folder here"
+    else:
+        why = "no C compiler works here"
+    return f"{why}, so {instead} ({error.message.splitlines()[0]}): {error.hints[0]}"
+
+
+def _is_chosen(error: IntsnnError) -> bool:
+    from intsnn.compiling.compiler import ChosenCompilerError
+
+    return isinstance(error, ChosenCompilerError)
+
+
+def _chosen_is_missing() -> bool:
+    from intsnn.compiling.compiler import chosen_is_missing
+
+    return chosen_is_missing()
+
+
+def _kept() -> tuple[str, ...]:
+    """What a user should hear of the folder of compiled code."""
+    from intsnn.compiling.folder import unkept
+
+    said = unkept()
+    return () if said is None else (said,)
 
 
 def _session(graph: IntGraph, engine: EngineName) -> Session:

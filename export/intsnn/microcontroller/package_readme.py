@@ -136,7 +136,6 @@ int classify(const @WORD@ *x)
   @LOW@..@HIGH@: `round(real value / @SCALE@)`, clipped to that range. @WORKED@.
 - **Steps**: one call a time step; it was trained for @STEPS@. `@NAME@_reset` before each sample. @STREAM@
 - **Output**: `@UPPER@_OUTPUT_SIZE` values of shape @OUTPUT_SHAPE@. @ANSWER@
-
 - **C++**: the header has `extern "C"`; compile `@NAME@.c` as C and link it.
 - **Several networks** stand side by side in one program: export each under a name of its own (`--name`), and give each
   stream of samples a struct of its own.

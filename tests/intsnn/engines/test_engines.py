@@ -1,7 +1,10 @@
 """Sessions of all engines give the same values, and `auto` takes the one that is done first."""
 
+import errno
 import subprocess
 import sys
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from intsnn import write_onnx
+from intsnn.activity.counting import NumpyCounting, counting_for
+from intsnn.compiling import folder
+from intsnn.compiling.compiler import find_compiler
 from intsnn.engines import CHOICES, EngineName, Work, open_engine, open_native
 from intsnn.engines.work import Size, compiling_seconds, seconds
 from intsnn.errors import CompilerError, UsageError
@@ -94,6 +100,103 @@ def test_without_a_compiler_there_is_no_witness_and_the_same_sentence(monkeypatc
     hide_compilers(monkeypatch)
     found = open_native(dense_graph(), work=NO_WORK)
     assert found.session is None and "no C compiler works here" in found.notes[0]
+
+
+def foreign_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Someone else can write where compiled code is kept."""
+    (tmp_path / "native").mkdir()
+    (tmp_path / "native").chmod(0o777)
+    monkeypatch.setenv("MDCOMPRESS_CACHE", str(tmp_path))
+
+
+def folder_that_cannot_be_made(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("MDCOMPRESS_CACHE", str(tmp_path / "file" / "cache"))
+
+
+def no_folder_at_all(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    home_that_is_a_file(monkeypatch, tmp_path)
+
+    def none(*_: object, **__: object) -> str:
+        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found")
+
+    monkeypatch.setattr(tempfile, "mkdtemp", none)
+
+
+def home_that_is_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "home").write_text("")
+    for name in ("MDCOMPRESS_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(folder, "_temporary_place", folder._temporary_place.__wrapped__)
+
+
+def no_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def none() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    home_that_is_a_file(monkeypatch, tmp_path)
+    monkeypatch.setattr(Path, "home", none)
+
+
+@pytest.mark.parametrize("spoil", [foreign_folder, folder_that_cannot_be_made, no_folder_at_all])
+def test_without_a_folder_of_its_own_auto_goes_on_and_says_what_is_missed(
+    spoil: Callable[[pytest.MonkeyPatch, Path], None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    find_compiler()  # it is known from before: a process may find the folder spoilt later
+    spoil(monkeypatch, tmp_path)
+    opened = open_engine(residual_graph(), work=MUCH_WORK)
+    (note,) = opened.notes
+    begin = "compiled code has no folder here, so the network is not run as native code"
+    assert opened.name == "onnxruntime" and note.startswith(f"{begin}, but by onnxruntime (")
+    assert "set MDCOMPRESS_CACHE to a folder that is yours" in note and "\n" not in note
+    witness = open_native(dense_graph(), work=NO_WORK)
+    assert witness.session is None and witness.notes[0].startswith(f"{begin} (")
+    assert isinstance(counting_for(10**12), NumpyCounting)
+    with pytest.raises((UsageError, CompilerError), match=r"file|native|must be a folder"):
+        open_engine(dense_graph(), "native", work=NO_WORK)
+
+
+@pytest.mark.parametrize("spoil", [home_that_is_a_file, no_home])
+def test_without_a_home_code_is_compiled_for_this_process_and_that_is_said(
+    spoil: Callable[[pytest.MonkeyPatch, Path], None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    spoil(monkeypatch, tmp_path)
+    monkeypatch.setattr(folder, "_temporary_place", lambda: tmp_path)
+    tmp_path.chmod(0o700)
+    for notes in (
+        open_engine(residual_graph(), work=MUCH_WORK).notes,
+        open_engine(residual_graph(), "native", work=MUCH_WORK).notes,
+        open_native(residual_graph(), work=MUCH_WORK).notes,
+    ):
+        (note,) = notes
+        assert note.startswith("compiled code is not kept for the next time (")
+        assert "set MDCOMPRESS_CACHE to a folder that is yours" in note
+    assert len(list((tmp_path / "native").glob("*.so"))) == 1
+    assert open_engine(dense_graph(), work=NO_WORK).notes == ()  # nothing is compiled for it
+
+
+@pytest.mark.parametrize("work", [MUCH_WORK, NO_WORK])
+def test_compiler_that_was_chosen_and_does_not_work_is_said_however_little_it_matters(
+    work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CC", "nonsense")
+    opened = open_engine(residual_graph(), work=work)
+    (note,) = opened.notes
+    assert opened.name == ("onnxruntime" if work == MUCH_WORK else "interpreter")
+    assert note == (
+        f"the compiler that CC names does not work, so the network is not run as native code, but by {opened.name} "
+        "(CC=nonsense: must be a C compiler that works here; nonsense cannot be run (No such file or directory)): "
+        "set CC to another compiler, or unset it to have one looked for"
+    )
+    (note,) = open_native(residual_graph(), work=work).notes
+    assert note.startswith("the compiler that CC names does not work, so the network is not run as native code (CC=")
+
+
+def test_compiler_that_was_chosen_and_works_is_not_spoken_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CC", " ".join(find_compiler().command))
+    assert open_engine(residual_graph(), work=MUCH_WORK).notes == ()
+    assert open_engine(residual_graph(), work=NO_WORK).notes == ()
 
 
 def test_native_without_a_compiler_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -111,7 +111,7 @@ def test_without_a_compiler_native_code_is_said_to_be_missing(model: Path, monke
     result = invoke("bench", str(model), *FAST, "--batch", "4")
     assert result.code == 0, result.err
     assert [row[2] for row in table_rows(result.out)] == ["onnxruntime"]
-    reason = "there must be a C compiler (found none) pip install 'mdcompress[native]'"
+    reason = "there must be a C compiler (found none); hint: pip install 'mdcompress[native]'"
     assert f"- native is not there: {reason}" in result.out
     document = json.loads(invoke("bench", str(model), *FAST, "--batch", "4", "--json").out)
     assert document["missing"]["native"] == reason

@@ -54,6 +54,43 @@ def test_every_engine_gives_the_same_result(finished: Path, command: list[str]) 
     assert len(results) == 1 and "accuracy" in results.pop()
 
 
+@pytest.mark.parametrize("engine", ["native", "onnxruntime", "interpreter"])
+def test_engine_that_was_used_is_said_and_stands_in_the_document(finished: Path, engine: str) -> None:
+    done = succeeded("eval", MODEL, "--engine", engine, "--json")
+    assert done.err.startswith(f"engine     {engine}") and json.loads(done.out)["engine"] == engine
+    assert f"engine     {engine}" in succeeded("analog", "--samples", "20", "--noise", "0", "--engine", engine).err
+    assert succeeded("eval", MODEL, "--engine", engine, "-q").err == ""
+
+
+@pytest.mark.parametrize("file", ["distilled.safetensors", "teacher.safetensors"])
+def test_what_torch_runs_is_said_too_and_takes_no_engine(finished: Path, file: str) -> None:
+    path = f"runs/tiny/{file}"
+    done = succeeded("eval", path, "--json")
+    assert done.err == "engine     torch\n" and json.loads(done.out)["engine"] == "torch"
+    refused = invoke("eval", path, "--engine", "native")
+    assert refused.code == 2 and "--engine native must be for a model.onnx" in refused.err
+
+
+def test_chosen_compiler_that_does_not_work_is_said_once_and_what_serves_instead(
+    finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CC", "nonsense")
+    done = succeeded("eval", MODEL)
+    assert done.err.count("the compiler that CC names does not work") == 1 and "but by " in done.err
+    assert succeeded("export", "--force").err.count("the compiler that CC names does not work") == 1
+    bench = succeeded("bench", "--rounds", "1", "--batch", "4").out
+    assert "- native is not there: CC=nonsense: must be a C compiler that works here" in bench
+
+
+def test_folder_of_compiled_code_that_cannot_be_made_ends_no_command(
+    finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MDCOMPRESS_CACHE", str(finished / MODEL / "cache"))
+    assert "student = interpreter = onnxruntime on 64" in (done := succeeded("export", "--force")).out
+    assert done.err.count("compiled code has no folder here") == 1
+    assert "- native is not there: " in succeeded("bench", "--rounds", "1", "--batch", "4").out
+
+
 def test_without_a_compiler_export_has_three_witnesses_and_one_sentence(
     finished: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
