@@ -170,7 +170,7 @@ def _common(does: str, units: list[ValueUnit]) -> ValueUnit:
         scales = " and ".join(f"{unit.scale:g}" for unit in units)
         raise PlanError(
             f"{does} spike tensors of different scales ({scales})",
-            hints=["pool both branches alike before adding them"],
+            hints=["pool both branches alike, or by the maximum, or join them behind a layer with weights"],
         )
     return first
 

@@ -15,7 +15,7 @@ from intsnn.activity.planes import SAMPLES, Planes, Words, count_ones, unpacked
 from intsnn.activity.reads import Integers, read_tensors, words_of
 from intsnn.engines import AUTO, EngineChoice, Session, Size, Work, open_engine
 from intsnn.errors import InputError
-from intsnn.execution.interpreter import checked_input
+from intsnn.execution.interpreter import checked_run
 from intsnn.graph import IntGraph, IntMatMul, IntNeuron, IntRecurrentNeuron, Synapse
 
 _VALUES_AT_ONCE = 1 << 28  # spikes of all neurons, samples and steps held at a time, in bytes
@@ -49,7 +49,7 @@ def measure(
     totals: dict[str, FloatArray] = {}
     time_steps = samples = 0
     for batch in batches:
-        array = checked_input(graph, batch)
+        array = checked_run(graph, batch)
         if samples and len(array) != time_steps:
             raise InputError(f"every batch must have the same number of steps (got {time_steps} and {len(array)})")
         time_steps, samples = len(array), samples + array.shape[1]

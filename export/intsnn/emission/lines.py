@@ -11,12 +11,12 @@ from typing import assert_never
 import numpy as np
 import numpy.typing as npt
 
-from intsnn.arithmetic import IntType
+from intsnn.arithmetic import Bounds, IntType
 from intsnn.emission.context import Context, element_type
 from intsnn.emission.memory import rounded_up
 from intsnn.emission.relayout import Read
 from intsnn.emission.stages import Stage
-from intsnn.emission.storage import Store, membrane_element
+from intsnn.emission.storage import Store, element_for, membrane_element
 from intsnn.graph import IntAdd, IntMultiply, IntNeuron, IntNode, IntRecurrentNeuron, IntRequant
 
 
@@ -130,9 +130,9 @@ def _parameter(line: _Line, node: IntNode, name: str, values: npt.NDArray[np.int
     """A parameter [C] or [1], or of a requant [T, C] or [T, 1], at i: a number where all are equal."""
     if int(values.min()) == int(values.max()):
         return _number(int(values.flat[0]))
-    context, element = line.context, _element(values)
+    context, element = line.context, element_for(Bounds(int(values.min()), int(values.max())))
     local = f"{name}_{context.id(node)}"
-    table = context.tables.add(f"{context.id(node)}_{name}", values, part=node.name, element=element)
+    table = context.tables.add(f"{context.id(node)}_{name}", values, part=node.name)
     by_step, channels = values.ndim == 2, values.shape[-1]
     step = f" + nn_smaller(net->step + t, {len(values) - 1}) * {channels}" if by_step else ""
     if channels == 1:
@@ -144,11 +144,6 @@ def _parameter(line: _Line, node: IntNode, name: str, values: npt.NDArray[np.int
     rows = line.store.rows // channels
     line.before.append(f"const int32_t {local} = ({table}{step})[row / {rows}];")
     return local
-
-
-def _element(values: npt.NDArray[np.integer]) -> str:
-    low, high = int(values.min()), int(values.max())
-    return next(f"int{bits}" for bits in (8, 16, 32) if IntType(bits, signed=True).holds(low, high))
 
 
 def _number(value: int) -> str:

@@ -2,8 +2,10 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -149,3 +151,24 @@ def test_little_is_counted_by_numpy_until_the_c_is_there(monkeypatch: pytest.Mon
     assert isinstance(counting_for(10**8), NumpyCounting)
     assert isinstance(counting_for(10**12), CompiledCounting)
     assert isinstance(counting_for(10**8), CompiledCounting)
+
+
+class SeeingSession(InterpreterSession):
+    """The interpreter, which notes the type of what it is given."""
+
+    seen: ClassVar[list[np.dtype[np.generic]]] = []
+
+    def spikes(self, x: npt.ArrayLike) -> dict[str, npt.NDArray[np.integer]]:
+        """As the interpreter."""
+        self.seen.append(np.asarray(x).dtype)
+        return super().spikes(x)
+
+
+def test_input_stays_in_its_type_and_every_type_counts_the_same() -> None:
+    graph = residual_graph()
+    x = random_input(graph)
+    activities = [
+        measure(graph, [x.astype(kind)], engine=SeeingSession(graph)) for kind in (np.uint8, np.int16, np.int64)
+    ]
+    assert SeeingSession.seen == [np.uint8, np.int16, np.int64]
+    assert activities[0] == activities[1] == activities[2] and activities[0].mean_rate > 0

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 
 from intsnn.emission.source import portable_source
-from intsnn.graph import IntGraph
+from intsnn.graph import IntGraph, IntRequant
 from intsnn.microcontroller.footprint_report import (
     SHARED,
     MemoryReport,
@@ -17,7 +18,7 @@ from intsnn.microcontroller.footprint_report import (
 from intsnn.microcontroller.memory_table import memory_table
 from intsnn.microcontroller.object_file import ObjectSizes
 from tests.support.hand_made_graphs import wide_hand_made_graphs
-from tests.support.intgraphs import dense_graph, residual_graph
+from tests.support.intgraphs import dense_graph, residual_graph, with_changed_node
 
 PARTS = (
     Part("conv", "weights", 1000),
@@ -64,3 +65,13 @@ def test_table_has_a_row_for_each_layer_that_takes_anything() -> None:
     lines = memory_table(MEASURED).splitlines()
     assert [line.split("|")[1].strip() for line in lines[2:]] == ["conv", "lif", "head", SHARED]
     assert len({len(line) for line in lines}) == 1
+
+
+def test_parameters_from_0_to_255_take_a_byte_each() -> None:
+    graph = dense_graph()
+    requant = graph.of_type(IntRequant)[0]
+    bias = np.arange(len(requant.bias)) * 28  # 0 to 252: more than int8 holds
+    changed = with_changed_node(graph, requant.name, bias=bias, multiplier=np.ones_like(bias))
+    tables = {table.name: table for table in portable_source(changed, "net").tables if table.part == requant.name}
+    (table,) = tables.values()
+    assert (table.element, table.size) == ("uint8", len(bias)) and table.values.max() == 252

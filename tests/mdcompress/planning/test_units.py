@@ -75,6 +75,8 @@ def test_branches_of_a_spike_sum_with_other_scales_are_refused() -> None:
     with pytest.raises(PlanError, match=r"'add' adds spike tensors of different scales \(0.25 and 1\)") as caught:
         units_of(_spike_sum(nn.AvgPool2d(2), nn.MaxPool2d(2)))
     assert "pool both branches alike" in caught.value.hints[0]
+    behind = [nn.Sequential(pool, conv(1)) for pool in (nn.AvgPool2d(2), nn.MaxPool2d(2))]
+    assert len(units_of(_spike_sum(*behind)).streams) == 2  # the hint works: their currents are one stream
 
 
 def _residual(neuron1: nn.Module, neuron2: nn.Module, *, left: nn.Module, right: nn.Module) -> nn.Module:
