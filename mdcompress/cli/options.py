@@ -16,6 +16,7 @@ from mdcompress.cli.console import Console, OutputFormat
 from mdcompress.data.names import Download
 from mdcompress.pipeline.workspace import Compute
 from mdcompress.runs import Overwrite
+from mdcompress.trust.asking import Trust
 
 Callback = Callable[..., None]
 Decorator = Callable[[Callback], Callback]
@@ -117,7 +118,7 @@ def selection_options(callback: Callback) -> Callback:
 
 
 def compute_options(callback: Callback) -> Callback:
-    """--device, --data-folder, --download as `compute`."""
+    """--device, --data-folder, --download, --trust as `compute`."""
     return _gather(
         callback,
         "compute",
@@ -128,6 +129,9 @@ def compute_options(callback: Callback) -> Callback:
             ),
             "data_folder": click.option("--data-folder", type=click.Path(path_type=Path), help="Where the data lie."),
             "download": _choice("--download", Download.ALLOWED, Download.NEVER, help="Fetch missing data."),
+            "trust": _choice(
+                "--trust", Trust.GIVEN, Trust.ASKED_FOR, help="Run the code that the recipe's file names; remembered."
+            ),
         },
     )
 
