@@ -137,9 +137,19 @@ def test_a_library_planted_in_the_working_folder_is_not_imported(name: str, tmp_
     assert not (tmp_path / "ran").exists()
 
 
-@pytest.mark.parametrize(("answer", "ran"), [("y", True), ("n", False), ("", False)])
-def test_on_a_terminal_the_user_is_asked(stranger: Path, answer: str, ran: bool) -> None:
-    """A process of its own on a real pseudo-terminal; what is imported ends it."""
+def test_a_yes_on_a_terminal_is_consent_and_remembered(stranger: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mdcompress.cli.opening._can_answer", lambda: True)
+    monkeypatch.setattr("click.confirm", lambda question, **_: "Run it, now and whenever" in question)
+    assert "code of a stranger" in invoke("eval", "runs/tiny/model.onnx").err
+    (stranger / "ran").unlink()
+    monkeypatch.setattr("mdcompress.cli.opening._can_answer", lambda: False)
+    invoke("eval", "runs/tiny/model.onnx")
+    assert (stranger / "ran").exists()
+
+
+@pytest.mark.parametrize("answer", ["n", ""])
+def test_on_a_terminal_the_user_is_asked(stranger: Path, answer: str) -> None:
+    """A process of its own on a real pseudo-terminal."""
     controller, terminal = pty.openpty()
     command = [sys.executable, "-m", "mdcompress", "quantize", "--run", "tiny", "--dry-run"]
     process = subprocess.Popen(
@@ -152,9 +162,9 @@ def test_on_a_terminal_the_user_is_asked(stranger: Path, answer: str, ran: bool)
         for code in ("model.builder: strangers_code:build", "data.name: strangers_code:load"):
             assert f"{code} ({stranger}/strangers_code.py)" in said
         os.write(controller, f"{answer}\n".encode())
-        assert process.wait(timeout=60) == (1 if ran else 2)
+        assert process.wait(timeout=60) == 2
     os.close(controller)
-    assert (stranger / "ran").exists() == ran
+    assert not (stranger / "ran").exists()
 
 
 def _read_until(controller: int, words: str) -> str:
