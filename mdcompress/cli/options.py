@@ -68,19 +68,20 @@ class Selection:
     weights: str | None = None
     seed: int | None = None
     nir: tuple[str, ...] = ()
+    threads: int | None = None
 
     def __str__(self) -> str:
         """The options as typed, quoted for a shell."""
-        seed = None if self.seed is None else str(self.seed)
+        seed, threads = (None if number is None else str(number) for number in (self.seed, self.threads))
         given = [("--recipe", self.recipe), ("--run", self.run), *(("--set", setting) for setting in self.settings)]
         given += [("--model", self.model), *(("--nir", option) for option in self.nir)]
-        given += [("--weights", self.weights), ("--seed", seed)]
+        given += [("--weights", self.weights), ("--seed", seed), ("--threads", threads)]
         return shlex.join(word for option, value in given if value is not None for word in (option, value))
 
     @property
     def changes(self) -> tuple[str, ...]:
         """All changes as `key.path=value` items; the named options win over `--set`."""
-        named = {"model.builder": self.model, "model.weights": self.weights, "seed": self.seed}
+        named = {"model.builder": self.model, "model.weights": self.weights, "seed": self.seed, "threads": self.threads}
         given = (f"{key}={json.dumps(value)}" for key, value in named.items() if value is not None)
         return (*self.settings, *given, *(f"model.nir.{option}" for option in self.nir))
 
@@ -91,7 +92,7 @@ def run_options(callback: Callback) -> Callback:
 
 
 def selection_options(callback: Callback) -> Callback:
-    """--recipe, --run, --set, --model, --nir, --weights and --seed as `selection`."""
+    """--recipe, --run, --set, --model, --nir, --weights, --seed and --threads as `selection`."""
     return _gather(
         callback,
         "selection",
@@ -113,6 +114,11 @@ def selection_options(callback: Callback) -> Callback:
                 "--weights", metavar="FILE", help="Trained float weights (.safetensors, .pt, .ckpt, ...)."
             ),
             "seed": click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Start of all random numbers."),
+            "threads": click.option(
+                "--threads",
+                type=click.IntRange(1),
+                help="Threads of torch; else 1 for small networks. Part of the settings, as results may depend on it.",
+            ),
         },
     )
 

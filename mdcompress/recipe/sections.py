@@ -182,6 +182,13 @@ class Recipe(RecipeSection):
     seed: Annotated[int, ReadBy(Stage.TRAIN, Stage.QUANTIZE, Stage.DISTILL)] = Field(
         0, ge=0, le=2**32 - 1, description="Start of all random numbers."
     )
+    threads: Annotated[int | None, ReadBy(Stage.TRAIN, Stage.QUANTIZE, Stage.DISTILL)] = Field(
+        None,
+        ge=1,
+        description="Threads that torch computes with on a CPU; with another number a training ends elsewhere. null: 1 "
+        "where a batch takes fewer than 10^9 multiply-adds, which more threads make no faster; else as many as torch "
+        "takes (the cores, or OMP_NUM_THREADS).",
+    )
 
     @property
     def named_code(self) -> tuple[NamedCode, ...]:
