@@ -57,7 +57,7 @@ def test_each_student_is_a_run_of_its_own_under_the_one_teacher(here: Path) -> N
     result = invoke("distill", "--json")
     assert result.code == 0, result.err
     document = json.loads(result.out)
-    assert set(document["teacher"]) == {"test_accuracy", "test_accuracy_T2"}
+    assert set(document["teacher"]) == {"test_accuracy", "test_accuracy_T2", "threads"}
     assert [found["time_steps"] for found in document["students"]] == [1, 2]
     for steps in (1, 2):
         record = json.loads((RUN / f"T{steps}" / "run.json").read_text())["stages"]["distill"]
