@@ -54,7 +54,7 @@ class Row:
 def run_python(folder: Path, *arguments: str) -> str:
     """Run Python in `folder`; what it printed."""
     paths = os.pathsep.join([str(ROOT), str(ROOT / "export")])
-    environment = {**os.environ, "PYTHONPATH": paths, "PYTHONWARNINGS": "ignore"}
+    environment = {**os.environ, "PYTHONPATH": paths, "PYTHONWARNINGS": "ignore", "MDCOMPRESS_TRUST": str(folder)}
     done = subprocess.run(
         [sys.executable, *arguments], cwd=folder, env=environment, capture_output=True, text=True, check=False
     )

@@ -38,6 +38,15 @@ def _own_cache(shared_folder: Path) -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _own_state(shared_folder: Path) -> Iterator[None]:
+    """Recipes that the tests write may name code; what they agree to is not remembered for the user, nor taken over."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MDCOMPRESS_STATE", str(shared_folder / "state"))
+        patch.setenv("MDCOMPRESS_TRUST", str(shared_folder))
+        yield
+
+
 @pytest.fixture(scope="session")
 def main_run(shared_folder: Path) -> MainRun:
     """The README's first command, run once for all processes of the tests (about a minute)."""

@@ -9,7 +9,6 @@ import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NoReturn
 
 import click
@@ -81,7 +80,6 @@ class CommandGroup(click.Group):
         """Run and exit: 0 done, 1 could not, 2 wrong usage or invalid file, 3 a check failed, 130 interrupted."""
         arguments = list(sys.argv[1:] if args is None else args)
         invocation = Invocation(tuple(arguments))
-        _search_working_directory()
         # Brevitas imports torch's builder of C++ extensions, which warns of a machine without CUDA
         logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
         try:
@@ -110,13 +108,6 @@ def main(context: click.Context) -> None:
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
         context.exit(WITHOUT_COMMAND)
-
-
-def _search_working_directory() -> None:
-    """`my_network:build` is looked up in the working directory too; last, so that nothing there hides a library."""
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.append(here)
 
 
 def _cause(error: BaseException) -> BaseException:

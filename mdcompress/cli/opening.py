@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,8 +18,10 @@ from mdcompress.errors import RunError
 from mdcompress.pipeline.report import Report, written
 from mdcompress.pipeline.workspace import Compute, Workspace
 from mdcompress.processes import started_processes
-from mdcompress.recipe import Recipe, load_kept_recipe, load_recipe
+from mdcompress.recipe import Recipe, find_recipe, load_kept_recipe, load_recipe
 from mdcompress.runs import RECIPE_FILE, RUNS_FOLDER, Overwrite, RunDirectory, chosen_run, named_run, only_run
+from mdcompress.trust import Consent, NamedCode
+from mdcompress.trust.asking import FileConsent
 
 WITHOUT_DATA = Compute("cpu", None, Download.NEVER)  # what a command is given that trains nothing and loads nothing
 
@@ -59,6 +62,7 @@ def _opened(selection: Selection, console: Console, compute: Compute, overwrite:
         command=click.get_current_context().ensure_object(Invocation).command,
         selection=str(selection),
         listener=ConsoleListener(console),
+        consent=_consent(selection, run, recipe, compute=compute, console=console),
     )
 
 
@@ -74,6 +78,35 @@ def beside(file: Path | None, selection: Selection) -> Selection:
     if file is None or selection.recipe or selection.run or not file.with_name(RECIPE_FILE).is_file():
         return selection
     return replace(selection, run=str(file.parent))
+
+
+def _consent(selection: Selection, run: RunDirectory, recipe: Recipe, *, compute: Compute, console: Console) -> Consent:
+    """What the command line names, its user has chosen; the rest of the recipe is the word of a file."""
+    file = run.file(RECIPE_FILE) if selection.recipe is None else find_recipe(selection.recipe)
+    return FileConsent(
+        file=file,
+        named=recipe.named_code,
+        typed=frozenset(code for code in recipe.named_code if _is_typed(code, selection)),
+        folders=(run.path,),
+        trust=compute.trust,
+        ask=_ask if _can_answer() else None,
+        tell=console.note,
+    )
+
+
+def _is_typed(code: NamedCode, selection: Selection) -> bool:
+    """Whether an option names it: `--model`, or `--set` of its key or its section."""
+    keys = {change.partition("=")[0].strip() for change in selection.changes}
+    return not keys.isdisjoint({code.key, code.key.partition(".")[0]})
+
+
+def _ask(question: str) -> bool:
+    return click.confirm(question, default=False, err=True)
+
+
+def _can_answer() -> bool:
+    """Whether there is a terminal on which to ask; several processes would all ask."""
+    return started_processes() == 1 and sys.stdin.isatty() and sys.stderr.isatty()
 
 
 def _run_and_recipe(selection: Selection) -> tuple[RunDirectory, Recipe]:

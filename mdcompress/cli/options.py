@@ -16,6 +16,7 @@ from mdcompress.cli.console import Console, OutputFormat
 from mdcompress.data.names import Download
 from mdcompress.pipeline.workspace import Compute
 from mdcompress.runs import Overwrite
+from mdcompress.trust.asking import Trust
 
 Callback = Callable[..., None]
 Decorator = Callable[[Callback], Callback]
@@ -67,19 +68,20 @@ class Selection:
     weights: str | None = None
     seed: int | None = None
     nir: tuple[str, ...] = ()
+    threads: int | None = None
 
     def __str__(self) -> str:
         """The options as typed, quoted for a shell."""
-        seed = None if self.seed is None else str(self.seed)
+        seed, threads = (None if number is None else str(number) for number in (self.seed, self.threads))
         given = [("--recipe", self.recipe), ("--run", self.run), *(("--set", setting) for setting in self.settings)]
         given += [("--model", self.model), *(("--nir", option) for option in self.nir)]
-        given += [("--weights", self.weights), ("--seed", seed)]
+        given += [("--weights", self.weights), ("--seed", seed), ("--threads", threads)]
         return shlex.join(word for option, value in given if value is not None for word in (option, value))
 
     @property
     def changes(self) -> tuple[str, ...]:
         """All changes as `key.path=value` items; the named options win over `--set`."""
-        named = {"model.builder": self.model, "model.weights": self.weights, "seed": self.seed}
+        named = {"model.builder": self.model, "model.weights": self.weights, "seed": self.seed, "threads": self.threads}
         given = (f"{key}={json.dumps(value)}" for key, value in named.items() if value is not None)
         return (*self.settings, *given, *(f"model.nir.{option}" for option in self.nir))
 
@@ -90,7 +92,7 @@ def run_options(callback: Callback) -> Callback:
 
 
 def selection_options(callback: Callback) -> Callback:
-    """--recipe, --run, --set, --model, --nir, --weights and --seed as `selection`."""
+    """--recipe, --run, --set, --model, --nir, --weights, --seed and --threads as `selection`."""
     return _gather(
         callback,
         "selection",
@@ -112,12 +114,17 @@ def selection_options(callback: Callback) -> Callback:
                 "--weights", metavar="FILE", help="Trained float weights (.safetensors, .pt, .ckpt, ...)."
             ),
             "seed": click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Start of all random numbers."),
+            "threads": click.option(
+                "--threads",
+                type=click.IntRange(1),
+                help="Threads of torch; else 1 for small networks. Part of the settings, as results may depend on it.",
+            ),
         },
     )
 
 
 def compute_options(callback: Callback) -> Callback:
-    """--device, --data-folder, --download as `compute`."""
+    """--device, --data-folder, --download, --trust as `compute`."""
     return _gather(
         callback,
         "compute",
@@ -128,6 +135,9 @@ def compute_options(callback: Callback) -> Callback:
             ),
             "data_folder": click.option("--data-folder", type=click.Path(path_type=Path), help="Where the data lie."),
             "download": _choice("--download", Download.ALLOWED, Download.NEVER, help="Fetch missing data."),
+            "trust": _choice(
+                "--trust", Trust.GIVEN, Trust.ASKED_FOR, help="Run the code that the recipe's file names; remembered."
+            ),
         },
     )
 

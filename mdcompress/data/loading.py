@@ -18,10 +18,16 @@ from mdcompress.data.names import (
 )
 from mdcompress.data.splits import DataSplits
 from mdcompress.errors import DataError
+from mdcompress.trust import REFUSED, Consent
 
 
 def load_data(
-    spec: DataSource, *, seed: int, folder: Path | None = None, download: Download = Download.NEVER
+    spec: DataSource,
+    *,
+    seed: int,
+    folder: Path | None = None,
+    download: Download = Download.NEVER,
+    consent: Consent = REFUSED,
 ) -> DataSplits:
     """Training, validation and test batches of the data set that `spec` names.
 
@@ -30,8 +36,14 @@ def load_data(
         seed: of the order and the random encoding of training samples; no split depends on it.
         folder: where files lie; goes before `spec.folder`; without either it is `data/`.
         download: whether missing files may be fetched into the folder.
+        consent: whether the code of a `package.module:function` may run; `mdcompress.trust.GIVEN` where the program
+            that calls has chosen it. A recipe's file is no such choice.
+
+    Raises:
+        UsageError: there is no consent.
+        DataError: the set is missing, incomplete or of the wrong shape.
     """
-    return _load(_request(spec, seed=seed, folder=folder, download=download))
+    return _load(replace(_request(spec, seed=seed, folder=folder, download=download), consent=consent))
 
 
 def _request(spec: DataSource, *, seed: int, folder: Path | None, download: Download) -> Loading:

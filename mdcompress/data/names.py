@@ -7,6 +7,8 @@ from enum import Enum
 from pathlib import Path
 from typing import Literal, Protocol
 
+from mdcompress.trust import REFUSED, Consent
+
 Encoding = Literal["direct", "rate", "events"]
 ENCODINGS: tuple[Encoding, ...] = ("direct", "rate", "events")
 
@@ -55,7 +57,7 @@ class DataSource(Protocol):
 
 @dataclass(frozen=True)
 class Loading:
-    """A checked request for data: what, over how many steps T, in batches of how many, from where."""
+    """A checked request for data: what, over how many steps T, from where, in what batches; may code run?"""
 
     name: str
     time_steps: int
@@ -64,3 +66,4 @@ class Loading:
     seed: int
     folder: Path
     download: Download
+    consent: Consent = REFUSED

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Sized
 from pathlib import Path
@@ -15,6 +14,7 @@ from mdcompress.data.batches import Batch, StoredBatches, leading
 from mdcompress.data.names import Loading
 from mdcompress.data.splits import DataSplits
 from mdcompress.errors import DataError
+from mdcompress.trust import NamedCode, import_named
 
 PARTS = ("train", "validation", "test")
 HINT = (
@@ -68,7 +68,7 @@ class OwnBatches:
 
 def own_loaders(loading: Loading) -> DataSplits:
     """Splits from the user's function, which is called with time_steps, batch_size, seed, and folder where it asks."""
-    returned = _called(_function(loading.name), loading)
+    returned = _called(_function(loading), loading)
     sources, classes = _unpacked(returned, loading.name)
     train, validation, test = (
         _batches(source, time_steps=loading.time_steps, place=f"{loading.name}, {part}")
@@ -78,10 +78,11 @@ def own_loaders(loading: Loading) -> DataSplits:
     return DataSplits(train, validation, test, classes=classes, sample_shape=tuple(x.shape[2:]))
 
 
-def _function(name: str) -> Callable[..., object]:
-    module_name, _, attribute = name.partition(":")
+def _function(loading: Loading) -> Callable[..., object]:
+    name, code = loading.name, NamedCode("data.name", loading.name)
+    module_name, attribute = code.module, code.function
     try:
-        found: object = getattr(importlib.import_module(module_name), attribute, None)
+        found: object = getattr(import_named(code, loading.consent), attribute, None)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
             raise  # the user's module is there and lacks a module of its own: the traceback says which

@@ -32,7 +32,7 @@ def draw_timings(measured: Measured, path: Path) -> None:
     from matplotlib.figure import Figure
 
     count = len(measured.timings)
-    with matplotlib.rc_context({"svg.hashsalt": "mdcompress", "svg.fonttype": "none"}):
+    with matplotlib.rc_context({"svg.hashsalt": "mdcompress", "svg.fonttype": "none", "text.usetex": False}):
         figure = Figure(figsize=(4.6 * count, 3.2), layout="constrained")
         FigureCanvasAgg(figure)
         panels = figure.subplots(1, count, squeeze=False, sharex=True, sharey=True)[0]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,7 @@ from mdcompress.pipeline.accuracies import accuracies_at, in_words, recorded
 from mdcompress.pipeline.networks import at_steps, fitted, load_splits, teacher_weights, torch_device, trained_network
 from mdcompress.pipeline.report import Report, percent, table
 from mdcompress.pipeline.resuming import refuse_other_trainings, resumable
+from mdcompress.pipeline.threads import own_threads_afterwards, use_threads
 from mdcompress.pipeline.workspace import Workspace
 from mdcompress.runs import (
     DISTILLED_FILE,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from mdcompress.training import EpochRecord
 
 
+@own_threads_afterwards()
 def distill(workspace: Workspace) -> Report:
     """Train the quantized student under its float teacher."""
     workspace.refuse_to_overwrite(Stage.DISTILL)
@@ -45,6 +47,7 @@ def distill(workspace: Workspace) -> Report:
     refuse_other_trainings(workspace, started)
     student, own, splits = load_student(quantized), trained_network(workspace, weights), load_splits(workspace)
     teacher = fitted(workspace, own, splits)
+    threads = use_threads(workspace, teacher.graph)
     _note_what_little_is_trained(workspace, student)
     workspace.processes.wait()  # all have read what is there before one of them writes
     with resumable(workspace, started) as training:
@@ -63,7 +66,7 @@ def distill(workspace: Workspace) -> Report:
         )
     if workspace.writes:
         mismatch = _mismatch(workspace, quantized, student, teacher, splits)
-        _write(workspace, started, student, splits, mismatch=mismatch, history=training.history())
+        _write(workspace, started, student, splits, mismatch=mismatch, history=training.history(), threads=threads)
         workspace.run.discard_checkpoints(started.stage)
     workspace.processes.wait()
     return workspace.report(Stage.DISTILL)
@@ -89,6 +92,7 @@ def _write(
     *,
     mismatch: MismatchReport,
     history: Sequence[EpochRecord],
+    threads: Mapping[str, float],
 ) -> None:
     """Score the student on the test split, and write it with all that is known of its training."""
     from mdcompress.student.weights import save_student
@@ -103,6 +107,7 @@ def _write(
         "best_epoch": best,
         "membrane_mismatch_before": mismatch.membrane_before,
         "membrane_mismatch_after": mismatch.membrane_after,
+        **threads,
     }
     with started.writing(measured=measured, summary=_summary(recipe, accuracies, mismatch, best)) as folder:
         provenance = {"recipe": recipe.name, "mdcompress": __version__, "stage": Stage.DISTILL.value}

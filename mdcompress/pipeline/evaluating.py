@@ -14,6 +14,7 @@ from intsnn.errors import MissingFileError, UsageError
 from mdcompress.pipeline.accuracies import accuracies_at, float_accuracies_at
 from mdcompress.pipeline.networks import fitted, load_splits, torch_device, trained_network
 from mdcompress.pipeline.report import JsonValue, Report, percent, table
+from mdcompress.pipeline.threads import own_threads_afterwards, use_threads
 from mdcompress.pipeline.workspace import Workspace
 from mdcompress.runs.manifest import require_as_written
 
@@ -34,6 +35,7 @@ class Evaluated:
     accuracy: float
 
 
+@own_threads_afterwards()
 def evaluate(workspace: Workspace, file: Path | None, *, engine: EngineChoice = "auto") -> Evaluated:
     """Evaluate a student, a float network's weights or a model.onnx on the recipe's test split.
 
@@ -109,6 +111,7 @@ def _evaluate_float_network(workspace: Workspace, path: Path) -> Evaluated:
 
     splits = load_splits(workspace)
     found = fitted(workspace, trained_network(workspace, path), splits)
+    use_threads(workspace, found.graph)
     *shorter, longest = workspace.recipe.teacher.time_steps or (workspace.recipe.data.time_steps,)
     fewer = float_accuracies_at(workspace, found.network, splits, shorter)
     metrics = evaluate_network(found.network, splits.test, graph=found.graph, time_steps=longest)

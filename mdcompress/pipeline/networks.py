@@ -27,10 +27,17 @@ TRACED_SAMPLES = 2  # two, so that a batch can be told from a single sample
 
 def load_splits(workspace: Workspace) -> DataSplits:
     """The recipe's data."""
+    workspace.agree("data.name")
     from mdcompress.data import load_data
 
     compute, recipe = workspace.compute, workspace.recipe
-    return load_data(recipe.data, seed=recipe.seed, folder=compute.data_folder, download=compute.download)
+    return load_data(
+        recipe.data,
+        seed=recipe.seed,
+        folder=compute.data_folder,
+        download=compute.download,
+        consent=workspace.consent,
+    )
 
 
 def fresh_network(workspace: Workspace) -> nn.Module:
@@ -39,6 +46,7 @@ def fresh_network(workspace: Workspace) -> nn.Module:
     Raises:
         TraceError: one of its neurons has no integer form, before any work is done on it.
     """
+    workspace.agree("model.builder")
     from mdcompress.adapters import find_neurons
     from mdcompress.nir import from_nir
     from mdcompress.tracing.unwrapping import unwrapped
@@ -48,7 +56,7 @@ def fresh_network(workspace: Workspace) -> nn.Module:
     if model.is_nir:
         return from_nir(model.builder, model.nir).to(device)
     with seeded(workspace.recipe.seed):
-        network = build_network(model.builder).to(device)
+        network = build_network(model.builder, consent=workspace.consent).to(device)
     find_neurons(unwrapped(network))
     return network
 

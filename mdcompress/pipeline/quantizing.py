@@ -15,6 +15,7 @@ from mdcompress.pipeline.networks import (
     trained_network,
 )
 from mdcompress.pipeline.report import Report, percent, table
+from mdcompress.pipeline.threads import own_threads_afterwards, use_threads
 from mdcompress.pipeline.workspace import Workspace
 from mdcompress.runs import PLAN_FILE, QUANTIZED_FILE, Overwrite
 from mdcompress.runs.manifest import Stage
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from mdcompress.planning import QuantPlan
 
 
+@own_threads_afterwards()
 def quantize(workspace: Workspace) -> Report:
     """Quantize the float network and find its scales, without training."""
     workspace.require_one_student()
@@ -38,6 +40,7 @@ def quantize(workspace: Workspace) -> Report:
     recipe, started = workspace.recipe, workspace.start(Stage.QUANTIZE, weights)
     own, splits = trained_network(workspace, weights), load_splits(workspace)
     network, graph, plan = traced_and_planned(workspace, own, splits)
+    threads = use_threads(workspace, graph)
     samples = calibration(splits, recipe.data.calibration_samples, seed=recipe.seed)
     steps = recipe.student_time_steps
     with seeded(recipe.seed):
@@ -58,7 +61,7 @@ def quantize(workspace: Workspace) -> Report:
         f"teacher    test accuracy {percent(accuracies['teacher_test_accuracy'])}{teachers}\n"
         f"quantized  test accuracy {percent(accuracies['test_accuracy'])}{students}"
     )
-    with started.writing(measured=accuracies, summary=summary) as folder:
+    with started.writing(measured={**accuracies, **threads}, summary=summary) as folder:
         (folder / PLAN_FILE).write_text(plan_text(plan), "utf-8")
         provenance = {"recipe": recipe.name, "mdcompress": __version__, "stage": Stage.QUANTIZE.value}
         save_student(student, folder / QUANTIZED_FILE, provenance=provenance)

@@ -20,6 +20,7 @@ from mdcompress.pipeline.networks import (
     trained_network,
 )
 from mdcompress.pipeline.report import JsonValue, Report, percent, table
+from mdcompress.pipeline.threads import own_threads_afterwards, use_threads
 from mdcompress.pipeline.workspace import Workspace
 from mdcompress.recipe import Recipe, dump_recipe
 from mdcompress.runs import Destination, make_folder, write_text
@@ -54,6 +55,7 @@ class SensitivityChoice:
     output: Destination | None = None
 
 
+@own_threads_afterwards()
 def sensitivity(workspace: Workspace, choice: SensitivityChoice) -> Report:
     """Measure, print, and write where asked; the run is only read."""
     if choice.output is not None:
@@ -85,6 +87,7 @@ def _measured(workspace: Workspace, weights: Path, choice: SensitivityChoice) ->
             f"the network has no spiking neuron ({workspace.model.builder})",
             hints=["put one behind each layer but the last, for example mdcompress.zoo.LIF instead of nn.ReLU"],
         )
+    use_threads(workspace, network.graph)
     device, steps = torch_device(workspace), recipe.student_time_steps
     calibration = first_samples(splits.train, choice.samples, seed=recipe.seed)[:steps]
     x, y = _labelled(splits.validation, choice.samples, seed=recipe.seed)

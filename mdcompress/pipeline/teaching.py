@@ -15,6 +15,7 @@ from mdcompress.pipeline.networks import (
 )
 from mdcompress.pipeline.report import Report
 from mdcompress.pipeline.resuming import refuse_other_trainings, resumable
+from mdcompress.pipeline.threads import own_threads_afterwards, use_threads
 from mdcompress.pipeline.workspace import Workspace
 from mdcompress.runs import TEACHER_FILE, TEACHER_HISTORY_FILE, TEACHER_PICTURE_FILE
 from mdcompress.runs.manifest import Stage
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 
+@own_threads_afterwards()
 def train(workspace: Workspace) -> Report:
     """Train the float network on the recipe's data."""
     if workspace.model.trained is not None:
@@ -43,6 +45,7 @@ def train(workspace: Workspace) -> Report:
     network, graph, _ = traced_and_planned(workspace, own, splits)  # what `quantize` would refuse is refused now
     require_steps(workspace, network, graph)
     _note_what_is_not_trained(workspace, network)
+    threads = use_threads(workspace, graph)
     with resumable(workspace, started) as training:
         train_network(
             network,
@@ -60,7 +63,7 @@ def train(workspace: Workspace) -> Report:
         time_steps = recipe.teacher.time_steps or (recipe.data.time_steps,)
         accuracies = float_accuracies_at(workspace, network, splits, time_steps)
         summary = f"teacher    test accuracy {in_words(accuracies)}"
-        with started.writing(measured=recorded(accuracies), summary=summary) as folder:
+        with started.writing(measured={**recorded(accuracies), **threads}, summary=summary) as folder:
             save_weights(own, folder / TEACHER_FILE)
             write_history(training.history(), folder / TEACHER_HISTORY_FILE)
             draw_training(training.history(), folder / TEACHER_PICTURE_FILE)

@@ -17,6 +17,8 @@ from mdcompress.recipe import ModelSpec, Recipe, dump_recipe
 from mdcompress.recipe.keys import recipe_keys
 from mdcompress.runs import DISTILLED_FILE, QUANTIZED_FILE, RECIPE_FILE, Origin, Overwrite, RunDirectory, StartedStage
 from mdcompress.runs.manifest import Defaults, Stage, StageRecord
+from mdcompress.trust import REFUSED, Consent
+from mdcompress.trust.asking import Trust
 
 if TYPE_CHECKING:
     from mdcompress.training.history import Progress
@@ -39,11 +41,12 @@ class Listener(Protocol):
 
 @dataclass(frozen=True)
 class Compute:
-    """Where to compute, and where the data are."""
+    """Where to compute, where the data are, and whether the user trusts the code that a file names."""
 
     device: str
     data_folder: Path | None
     download: Download
+    trust: Trust = Trust.ASKED_FOR
 
 
 @dataclass(frozen=True)
@@ -51,8 +54,8 @@ class Workspace:
     """One run with all a stage needs.
 
     command: the command line as typed, for the record. selection: the options that choose this run and recipe, for
-    hints. settings: the resolved recipe's fields, `key.path -> JSON value`. processes: those that train together. said:
-    what was said by `note_once`.
+    hints. settings: the resolved recipe's fields, `key.path -> JSON value`. consent: to the code that the recipe names.
+    processes: those that train together. said: what was said by `note_once`.
     """
 
     run: RunDirectory
@@ -62,6 +65,7 @@ class Workspace:
     command: str
     selection: str
     listener: Listener
+    consent: Consent = REFUSED
     processes: Processes = ALONE
     said: set[str] = field(default_factory=set, compare=False, repr=False)
 
@@ -102,6 +106,12 @@ class Workspace:
         if self.writes and message not in self.said:
             self.said.add(message)
             self.listener.note(message)
+
+    def agree(self, key: str) -> None:
+        """UsageError where the user does not agree to run what the recipe names at `key`; asked before torch loads."""
+        for code in self.recipe.named_code:
+            if code.key == key and not code.is_own:
+                self.consent.require(code)
 
     def command_for(self, stage: Stage) -> str:
         """The command line that performs a stage of this run."""

@@ -15,6 +15,7 @@ from mdcompress.recipe.nir import NirSpec
 from mdcompress.recipe.policies import CalibrateSpec, QuantizeSpec
 from mdcompress.recipe.values import Builder, DataName, RunName, StepCounts, is_nir_file
 from mdcompress.runs.manifest import Stage
+from mdcompress.trust.names import NamedCode
 
 
 class ModelSpec(RecipeSection):
@@ -181,6 +182,20 @@ class Recipe(RecipeSection):
     seed: Annotated[int, ReadBy(Stage.TRAIN, Stage.QUANTIZE, Stage.DISTILL)] = Field(
         0, ge=0, le=2**32 - 1, description="Start of all random numbers."
     )
+    threads: Annotated[int | None, ReadBy(Stage.TRAIN, Stage.QUANTIZE, Stage.DISTILL)] = Field(
+        None,
+        ge=1,
+        description="Threads that torch computes with on a CPU; with another number a training ends elsewhere. null: 1 "
+        "where a batch takes fewer than 10^9 multiply-adds, which more threads make no faster; else as many as torch "
+        "takes (the cores, or OMP_NUM_THREADS).",
+    )
+
+    @property
+    def named_code(self) -> tuple[NamedCode, ...]:
+        """All code that the recipe names by import path."""
+        network = [] if self.model is None or self.model.is_nir else [NamedCode("model.builder", self.model.builder)]
+        loaders = [NamedCode("data.name", self.data.name)] if ":" in self.data.name else []
+        return (*network, *loaders)
 
     @property
     def student_step_counts(self) -> tuple[int, ...]:

@@ -69,7 +69,7 @@ def _figure(panels: int, path: Path) -> Iterator[list[Axes]]:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    with matplotlib.rc_context({"svg.hashsalt": "mdcompress", "svg.fonttype": "none"}):
+    with matplotlib.rc_context({"svg.hashsalt": "mdcompress", "svg.fonttype": "none", "text.usetex": False}):
         figure = Figure(figsize=(4.6 * panels, 3.8), layout="constrained")
         FigureCanvasAgg(figure)
         yield list(figure.subplots(1, panels, squeeze=False)[0])

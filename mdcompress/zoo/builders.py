@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from torch import nn
 
 from intsnn.errors import UsageError
+from mdcompress.trust import REFUSED, Consent, NamedCode, import_named
 
 
-def build_network(builder: str) -> nn.Module:
+def build_network(builder: str, *, consent: Consent = REFUSED) -> nn.Module:
     """Call the function at import path `package.module:function` and check that it returns a module.
 
     The current folder is searched too, as `python -m` does.
 
+    Args:
+        builder: the import path.
+        consent: whether code may run that is not of mdcompress.zoo; `mdcompress.trust.GIVEN` where the program that
+            calls has chosen it.
+
     Raises:
-        UsageError: a part of the path is wrong; it is named.
+        UsageError: a part of the path is wrong, which is named; or there is no consent.
     """
     module_name, _, name = builder.partition(":")
     if module_name.endswith(".py"):
@@ -31,11 +35,8 @@ def build_network(builder: str) -> nn.Module:
         raise UsageError(
             f"a network is named as module:function (got {builder!r})", hints=["for example mdcompress.zoo:digits_snn"]
         )
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.insert(0, here)
     try:
-        module = importlib.import_module(module_name)
+        module = import_named(NamedCode("model.builder", builder), consent)
     except ImportError as error:
         raise UsageError(
             f"the module {module_name!r} of {builder!r} cannot be imported: {error}",

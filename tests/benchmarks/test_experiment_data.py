@@ -18,6 +18,7 @@ from mdcompress.data.batches import Batch
 from mdcompress.data.loading import load_data
 from mdcompress.errors import DataError
 from mdcompress.recipe import DataSpec
+from mdcompress.trust import GIVEN
 
 SMALL = Sizes(train=12, validation=8, teacher=16, tuning=6)
 
@@ -66,7 +67,7 @@ def colour(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, np.ndar
 
 def load(name: str, folder: Path, *, seed: int = 0, time_steps: int = 2) -> DataSplits:
     spec = DataSpec(name=f"benchmarks.experiment_data:{name}", time_steps=time_steps, batch_size=5)
-    return load_data(spec, seed=seed, folder=folder)
+    return load_data(spec, seed=seed, folder=folder, consent=GIVEN)
 
 
 def all_of(batches: Iterable[Batch]) -> tuple[torch.Tensor, torch.Tensor]:

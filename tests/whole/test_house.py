@@ -103,6 +103,13 @@ def test_pre_commit_runs_what_ci_runs() -> None:
     assert entries == [line for line in script.splitlines() if line.startswith(("ruff", "mypy", "lint-imports"))]
 
 
+def test_the_oldest_onnxruntime_that_is_declared_is_the_one_that_ci_tries() -> None:
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["dependencies"]
+    (oldest,) = (found[1] for one in declared if (found := re.fullmatch(r"onnxruntime>=([\d.]+)", one)))
+    script = (ROOT / ".ci" / "run").read_text("utf-8")
+    assert f" onnxruntime=={oldest}\n" in script and f" MDCOMPRESS_ONNXRUNTIME={oldest} pytest " in script
+
+
 @pytest.mark.parametrize("package", PACKAGES)
 def test_a_users_type_checker_sees_the_types(package: str) -> None:
     assert files(package).joinpath("py.typed").is_file()

@@ -31,6 +31,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     for file in EXAMPLE.glob("*.py"):
         shutil.copy(file, tmp_path)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MDCOMPRESS_TRUST")  # the page's commands name the network, and so need no consent
     monkeypatch.syspath_prepend(tmp_path)
     assert blocks("bash")[0].splitlines()[0] == "python train.py"
     monkeypatch.setattr(sys, "argv", ["train.py", "--epochs", "2"])

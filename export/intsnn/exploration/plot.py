@@ -35,7 +35,7 @@ def write_plot(exploration: Exploration, path: Path) -> None:
     against = [("latency_ns", 1e-3, "latency, us"), ("area_um2", 1e-6, "area, mm2")]
     if any(design.accuracy is not None for design in exploration.designs):
         against.append(("accuracy", 100.0, "accuracy, %"))
-    with matplotlib.rc_context({"svg.hashsalt": "mdcompress", "svg.fonttype": "none"}):
+    with matplotlib.rc_context({"svg.hashsalt": "mdcompress", "svg.fonttype": "none", "text.usetex": False}):
         figure = Figure(figsize=(5.2 * len(against), 4.6), layout="constrained")
         FigureCanvasAgg(figure)
         panels = figure.subplots(1, len(against), squeeze=False)[0]

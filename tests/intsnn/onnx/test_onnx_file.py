@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnx.shape_inference
+import onnxruntime
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -43,6 +45,11 @@ from tests.support.streaming import run_streaming
 from tests.support.wide_graphs import any_graphs
 
 INTEGER_TYPES = {TensorProto.UINT8, TensorProto.INT8, TensorProto.INT32, TensorProto.INT64, TensorProto.UINT32}
+
+
+def test_onnxruntime_is_the_one_that_ci_asked_for() -> None:
+    """CI runs this file a second time, with the oldest release that is declared."""
+    assert onnxruntime.__version__ == os.environ.get("MDCOMPRESS_ONNXRUNTIME", onnxruntime.__version__)
 
 
 def _graphs() -> list[IntGraph]:

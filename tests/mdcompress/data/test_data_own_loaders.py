@@ -15,6 +15,7 @@ from mdcompress.data.loading import load_data
 from mdcompress.data.names import DEFAULT_FOLDER
 from mdcompress.data.splits import DataSplits, calibration
 from mdcompress.errors import DataError
+from mdcompress.trust import GIVEN
 
 Loaders = Callable[..., object]  # a user's function, wrong ones too
 Parts = tuple[list[Batch], list[Batch], list[Batch]]
@@ -47,7 +48,7 @@ def own(monkeypatch: pytest.MonkeyPatch) -> Own:
         vars(module)["loaders"] = function
         monkeypatch.setitem(sys.modules, "own_data", module)
         spec = SimpleNamespace(name=name, time_steps=T, encoding="direct", batch_size=4, folder=None)
-        return load_data(spec, seed=seed, folder=folder)
+        return load_data(spec, seed=seed, folder=folder, consent=GIVEN)
 
     return load
 

@@ -142,8 +142,11 @@ def test_every_setting_of_a_recipe_has_its_default(earlier: Workspace) -> None:
 
 
 def test_key_of_a_recipe_that_trains_a_teacher_lies_in_a_section_that_names_stored_teachers() -> None:
-    """`benchmarks.experiment_students` keeps teachers under a digest of these sections and the seed."""
+    """`benchmarks.experiment_students` keeps teachers under a digest of these sections and the seed.
+
+    It calls the library, where the number of threads is torch's: `threads` is read by the commands alone.
+    """
     from mdcompress.recipe.keys import recipe_keys
 
     read = {key.path.partition(".")[0] for key in recipe_keys(Recipe) if Stage.TRAIN in (key.stages or ())}
-    assert read == {"model", "teacher", "data", "train", "seed"}
+    assert read == {"model", "teacher", "data", "train", "seed", "threads"}

@@ -18,6 +18,7 @@ from mdcompress.evaluation import evaluate
 from mdcompress.recipe import RECIPE_SCHEMA, Recipe, load_recipe
 from mdcompress.student.weights import load_student, load_weights
 from mdcompress.training import EpochRecord, Event
+from mdcompress.trust import GIVEN
 from mdcompress.zoo.builders import build_network
 from tests.support.command_line import TINY_RECIPE, invoke, write_tiny_files
 from tests.support.training_cases import assert_same_state, state_of
@@ -56,7 +57,7 @@ def test_each_student_is_a_run_of_its_own_under_the_one_teacher(here: Path) -> N
     result = invoke("distill", "--json")
     assert result.code == 0, result.err
     document = json.loads(result.out)
-    assert set(document["teacher"]) == {"test_accuracy", "test_accuracy_T2"}
+    assert set(document["teacher"]) == {"test_accuracy", "test_accuracy_T2", "threads"}
     assert [found["time_steps"] for found in document["students"]] == [1, 2]
     for steps in (1, 2):
         record = json.loads((RUN / f"T{steps}" / "run.json").read_text())["stages"]["distill"]
@@ -259,7 +260,7 @@ def test_network_at_fewer_steps_has_the_statistics_of_its_calibration_samples(
     assert quantized.code == 0, quantized.err
 
     recipe = load_recipe("normed.yaml")
-    network = build_network("normed_network:Normed").eval()
+    network = build_network("normed_network:Normed", consent=GIVEN).eval()
     load_weights(network, "runs/normed/teacher.safetensors")
     splits = load_data(recipe.data, seed=0)
     samples = [x[:1] for x, _ in calibration(splits, 128, seed=0)]

@@ -9,6 +9,7 @@ import pytest
 from torch import nn
 
 from intsnn.errors import UsageError
+from mdcompress.trust import GIVEN
 from mdcompress.zoo.builders import build_network
 
 MODULE = """\
@@ -53,9 +54,15 @@ def test_shipped_networks_are_built_by_name() -> None:
 
 @pytest.mark.parametrize("name", ["make", "Net"])
 def test_a_file_in_the_current_folder_is_found(folder: Path, name: str) -> None:
-    assert isinstance(build_network(f"own_network:{name}"), nn.Module)
-    build_network(f"own_network:{name}")
+    assert isinstance(build_network(f"own_network:{name}", consent=GIVEN), nn.Module)
+    build_network(f"own_network:{name}", consent=GIVEN)
     assert sys.path.count(str(folder)) == 1
+
+
+def test_code_of_ones_own_runs_only_where_the_program_says_so(folder: Path) -> None:
+    with pytest.raises(UsageError, match=r"model\.builder: own_network:make is code to be run"):
+        build_network("own_network:make")
+    assert "own_network" not in sys.modules and str(folder) not in sys.path
 
 
 @pytest.mark.parametrize(
@@ -80,10 +87,10 @@ def test_a_file_in_the_current_folder_is_found(folder: Path, name: str) -> None:
 )
 def test_what_cannot_be_built_is_named(folder: Path, builder: str, says: str, hint: str) -> None:
     with pytest.raises(UsageError) as caught:
-        build_network(builder)
+        build_network(builder, consent=GIVEN)
     assert says in caught.value.message and hint in caught.value.hints[0]
 
 
 def test_an_error_inside_the_users_function_is_the_users(folder: Path) -> None:
     with pytest.raises(RuntimeError, match="no data here"):
-        build_network("own_network:fails")
+        build_network("own_network:fails", consent=GIVEN)
