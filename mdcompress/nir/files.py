@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import io
+import math
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,7 @@ def _read(nir: Any, path: Path) -> Any:
         raise MissingFileError(
             f"{path}: there must be a NIR file (there is none)", hints=["export the network, or give another path"]
         )
+    _require_room(path)
     # types are checked when the network runs: exporters leave shapes of neurons open, which nir calls an error
     options = {"type_check": False} if "type_check" in inspect.signature(nir.read).parameters else {}
     try:
@@ -74,3 +76,38 @@ def _read(nir: Any, path: Path) -> Any:
         raise InvalidFileError(
             f"{path} cannot be read as a NIR graph", [problem], hints=["write it again with nir.write"]
         ) from error
+
+
+MOST_BYTES = 1 << 30  # of all arrays: 268 million float32
+_GZIP = 1032  # the most that deflate, which HDF5 packs arrays with, makes of a byte
+
+
+def _require_room(path: Path) -> None:
+    """The arrays of a file are as large as their headers say, or the file is no NIR; nothing is expanded.
+
+    A few bytes of HDF5 can declare an array of any size whose values were never written.
+    """
+    h5py = importlib.import_module("h5py")  # nir reads with it
+    declared, faults = 0, list[str]()
+
+    def count(name: str, found: object) -> None:
+        nonlocal declared
+        if isinstance(found, h5py.Dataset):
+            size = math.prod(found.shape or ()) * found.dtype.itemsize
+            declared += size
+            if size > _GZIP * (found.id.get_storage_size() + found.dtype.itemsize):
+                faults.append(f"array {name!r} must be in the file ({size:,} bytes are declared, and not written)")
+
+    try:
+        with h5py.File(path) as file:
+            file.visititems(count)
+    except Exception as error:  # damaged: h5py has an error for each place
+        faults = [f"must be a file of NIR ({type(error).__name__}: {error})"]
+    if declared > MOST_BYTES:
+        faults.append(f"its arrays must have at most {MOST_BYTES:,} bytes (they have {declared:,})")
+    if faults:
+        raise InvalidFileError(
+            f"{path} cannot be read as a NIR graph",
+            [Problem(str(path), 0, 0, "", fault) for fault in faults[:1]],
+            hints=["write it again with nir.write"],
+        )

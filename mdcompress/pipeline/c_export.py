@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from intsnn.files import write_atomically
 from mdcompress.runs import C_FOLDER
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class CPackage:
         """Write the files into a new folder."""
         folder.mkdir()
         for name, content in self.files.items():
-            (folder / name).write_bytes(content)
+            write_atomically(folder / name, content)
 
 
 def c_package(graph: IntGraph, x: IntArray, *, activity: Activity, name: str, form: CForm) -> CPackage:

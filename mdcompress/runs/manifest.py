@@ -15,6 +15,7 @@ from intsnn.errors import InvalidFileError, Problem
 from mdcompress.errors import RunError
 
 MANIFEST_NAME = "run.json"
+PICTURE_SUFFIX = ".svg"  # no stage reads one, and all that it shows stands in other files
 _BLOCK_BYTES = 1 << 20  # hashed piece by piece, so that a file larger than memory can be
 
 
@@ -129,7 +130,8 @@ def stale_reasons(
     """Why the files of a finished stage are no longer what its inputs and settings would give; empty where they are.
 
     An input that is gone is no reason: the result was made from it and stays valid (the run may have been copied to
-    another machine). An input that is another file now is one, and so is anything that makes a stage before stale.
+    another machine). Nor is a picture that is gone. An input that is another file now is one, and so is anything that
+    makes a stage before stale.
 
     Args:
         folder: the run directory.
@@ -211,6 +213,8 @@ def _output_reasons(folder: Path, stage: Stage, record: StageRecord) -> tuple[st
     reasons = []
     for name, expected in record.outputs.items():
         path = folder / name
+        if not path.is_file() and path.suffix == PICTURE_SUFFIX:
+            continue
         if not path.is_file():
             reasons.append(f"{path} is gone")
         elif file_hash(path) != expected:

@@ -143,9 +143,9 @@ def _require_weights(path: Path) -> None:
             hints=["fetch it again: pages of failed downloads and pointers to large files have such beginnings"],
         )
     if not zipfile.is_zipfile(path):
+        _require_written_sizes(path)
         return
-    with zipfile.ZipFile(path) as archive:
-        outside = archive.namelist()
+    outside = _members(path)
     inside = [name.partition("/")[2] for name in outside]
     if "constants.pkl" in inside or any(name.startswith("code/") for name in inside):
         raise CheckpointError(
@@ -157,6 +157,49 @@ def _require_weights(path: Path) -> None:
             f"{path} must hold a state dict (found a program of torch.export: code)",
             hints=[f"save its weights alone: torch.save(torch.export.load({path.name!r}).state_dict, 'weights.pt')"],
         )
+
+
+def _members(path: Path) -> list[str]:
+    """The names in an archive; CheckpointError where one of them is larger than what the file holds of it."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+    except Exception as error:  # zipfile has a handful for bytes that it did not write
+        raise CheckpointError(
+            f"{path} must be a whole file that torch.save wrote ({error})", hints=["fetch it, or write it, again"]
+        ) from error
+    for member in members:
+        if member.file_size != member.compress_size:
+            raise CheckpointError(
+                f"{path} must hold its tensors as torch.save writes them, not compressed (found {member.filename!r}, "
+                f"{member.compress_size:,} bytes for {member.file_size:,})",
+                hints=["unpack the archive, or save the weights again with torch.save"],
+            )
+    return [member.filename for member in members]
+
+
+def _require_written_sizes(path: Path) -> None:
+    """Of a file of before torch 1.6: no storage is larger than the file, since memory is taken before it is read."""
+    size = path.stat().st_size
+    for numbers in _storage_sizes(path):
+        if not 0 <= numbers <= size:
+            raise CheckpointError(
+                f"{path} must hold the {numbers:,} numbers of a tensor that it names (it has {size:,} bytes)",
+                hints=["fetch it, or write it, again"],
+            )
+
+
+def _storage_sizes(path: Path) -> list[int]:
+    """The number that stands last before each reference to a storage: how many numbers it has."""
+    found, last = list[int](), 0
+    with contextlib.suppress(Exception):  # damaged: torch's reader says where
+        for stream in _pickles(path):
+            for opcode, argument, _ in pickletools.genops(stream):
+                if isinstance(argument, int) and opcode.name.startswith(("BININT", "LONG", "INT")):
+                    last = argument
+                elif opcode.name == "BINPERSID":
+                    found.append(last)
+    return found
 
 
 def _refusal(path: Path, refused: Sequence[str]) -> CheckpointError:

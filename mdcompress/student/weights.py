@@ -20,7 +20,7 @@ from mdcompress.adapters.state import state_names
 from mdcompress.errors import CheckpointError, MdcompressError
 from mdcompress.lifting import Lifted
 from mdcompress.planning import plan_from_json, plan_to_json
-from mdcompress.student.checkpoints import Loaded, differences, state_in
+from mdcompress.student.checkpoints import Loaded, differences, shortened, state_in
 from mdcompress.student.graph_text import graph_from_json, graph_to_json
 from mdcompress.student.norm_text import norms_to_json, set_norms
 from mdcompress.student.student import Student
@@ -79,9 +79,10 @@ def load_weights(network: nn.Module, path: str | Path) -> Loaded:
     states = state_names(own)
     expected = {name: tensor for name, tensor in own.state_dict().items() if name not in states}
     tensors, loaded = state_in(content, expected, path=path, without=states)
-    _check_finite(path, tensors)
-    _require_known_numbers(network, tensors, path)
-    restore(own, tensors, without=states)
+    converted = {name: _converted(path, name, tensor, expected[name]) for name, tensor in tensors.items()}
+    _check_numbers(path, converted)
+    _require_known_numbers(network, converted, path)
+    restore(own, converted, without=states)
     return loaded
 
 
@@ -126,7 +127,7 @@ def load_student(path: str | Path) -> Student:
             f"{path} must be a student ({STUDENT_FORMAT}); its format is {metadata.get('format', 'not given')!r}",
             hints=["`mdcompress quantize` writes students; weights of a float network go to --weights"],
         )
-    _check_finite(path, tensors)
+    _check_numbers(path, tensors)
     try:
         graph, plan = graph_from_json(metadata["graph"]), plan_from_json(metadata["plan"])
         student = Student(graph, plan)
@@ -138,6 +139,11 @@ def load_student(path: str | Path) -> Student:
         ) from error
     if differing := differences(tensors, student.state_dict()):
         raise CheckpointError(f"{path} does not fit its own description: {differing}", hints=["quantize again"])
+    types = {name: tensor.dtype for name, tensor in student.state_dict().items()}
+    if other := [f"{name} is {tensor.dtype}" for name, tensor in tensors.items() if tensor.dtype != types[name]]:
+        raise CheckpointError(
+            f"{path} does not fit its own description: of another type: {shortened(other)}", hints=["quantize again"]
+        )
     restore(student, tensors)
     return student.eval()
 
@@ -248,10 +254,44 @@ def _require_known_numbers(network: nn.Module, tensors: Mapping[str, Tensor], pa
         )
 
 
-def _check_finite(path: Path, tensors: Mapping[str, Tensor]) -> None:
+def _converted(path: Path, name: str, tensor: Tensor, own: Tensor) -> Tensor:
+    """A tensor of a file in the type that the network has; CheckpointError where numbers would become others.
+
+    Floats are rounded to the network's, as torch does; what that type cannot hold is refused, not made infinite.
+    """
+    if tensor.is_complex() or (tensor.dtype == torch.bool) != (own.dtype == torch.bool):
+        raise _of_other_type(path, name, tensor, own)
+    found = tensor.to(own.dtype)
+    if own.is_floating_point():
+        beyond = torch.isinf(found) & ~torch.isinf(tensor.double())
+        fits = not bool(beyond.any())
+    else:
+        fits = torch.equal(found.double(), tensor.double())
+    if not fits:
+        raise _of_other_type(path, name, tensor, own)
+    return found
+
+
+def _of_other_type(path: Path, name: str, tensor: Tensor, own: Tensor) -> CheckpointError:
+    types = [str(one.dtype).removeprefix("torch.") for one in (own, tensor)]
+    return CheckpointError(
+        f"{path}: every number must fit the network's types, but {name!r}, {types[0]} there, holds {types[1]} that do "
+        "not",
+        hints=["save the network in the types that it is trained in"],
+    )
+
+
+def _check_numbers(path: Path, tensors: Mapping[str, Tensor]) -> None:
     for name, tensor in tensors.items():
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+        if not tensor.is_floating_point():
+            continue
+        if not bool(torch.isfinite(tensor.double()).all()):
             raise CheckpointError(
                 f"{path}: all weights must be finite, but {name!r} holds NaN or infinity",
                 hints=["the training that made them diverged; use an earlier checkpoint"],
+            )
+        if name.rpartition(".")[2] == "running_var" and bool((tensor < 0).any()):
+            raise CheckpointError(
+                f"{path}: a variance must not be negative, but {name!r} holds {float(tensor.min()):g}",
+                hints=["the file is damaged, or of another network: write it again"],
             )

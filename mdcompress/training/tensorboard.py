@@ -20,13 +20,16 @@ def tensorboard_log(folder: Path) -> Iterator[Progress]:
     """What it yields writes each epoch into `folder`; nothing is written where tensorboard is not installed.
 
     The folder is begun anew: a resumed training writes the epochs before its interruption again, so that none is there
-    twice.
+    twice. A link in its place is removed, not followed.
     """
     if importlib.util.find_spec("tensorboard") is None:
         yield _ignore
         return
     from torch.utils.tensorboard import SummaryWriter
 
+    for place in (folder.parent, folder):
+        if place.is_symlink():
+            place.unlink()
     shutil.rmtree(folder, ignore_errors=True)
     with SummaryWriter(str(folder)) as writer:
         yield _Log(writer)

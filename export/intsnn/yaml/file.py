@@ -18,6 +18,8 @@ from intsnn.yaml.wording import RuleError, near_value_hint, seen, validation_pro
 __all__ = [
     "Count",
     "NotNegative",
+    "Physical",
+    "PhysicalOrZero",
     "Positive",
     "RuleError",
     "StrictModel",
@@ -29,6 +31,8 @@ __all__ = [
 
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
+Physical = Annotated[float, Field(ge=1e-30, le=1e30)]  # any unit; products of a few do not leave float64
+PhysicalOrZero = Annotated[float, Field(ge=0, le=1e30)]
 Count = Annotated[int, Field(ge=1)]
 Text = Annotated[str, Field(min_length=1)]
 

@@ -5,6 +5,7 @@ import importlib.util
 import io
 import socket
 import struct
+import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -243,11 +244,11 @@ def pickled_npy() -> bytes:
 @pytest.mark.parametrize(
     ("source", "content", "said"),
     [
-        (NMNIST, as_atis(random_events(9, width=34, height=34))[:-2], "broadcast"),
-        (CIFAR10_DVS, as_aedat4(random_events(9, width=34, height=34))[:-2], "failed to fill whole buffer"),
-        (CIFAR10_DVS, b"#!AER-DAT3.1\r\n", "wrong magic number"),
-        (DVS_GESTURE, b"", "No data left"),
-        (DVS_GESTURE, pickled_npy(), "allow_pickle=False"),
+        (NMNIST, as_atis(random_events(9, width=34, height=34))[:-2], "it must hold 5 bytes for each event"),
+        (CIFAR10_DVS, as_aedat4(random_events(9, width=34, height=34))[:-2], "it must hold whole packets"),
+        (CIFAR10_DVS, b"#!AER-DAT3.1\r\n", "it must begin with"),
+        (DVS_GESTURE, b"", "EOF"),
+        (DVS_GESTURE, pickled_npy(), "it must hold numbers"),
     ],
 )
 def test_a_damaged_or_foreign_recording_is_an_error_that_names_the_file(
@@ -258,6 +259,87 @@ def test_a_damaged_or_foreign_recording_is_an_error_that_names_the_file(
     samples = RecordingSamples((path,), np.zeros(1, dtype=np.int64), source, 2)
     with pytest.raises(DataError, match=f"{path}: must be a whole recording .*{said}"):
         samples.frames(np.array([0]), EVALUATION)
+
+
+def gesture(*rows: tuple[float, ...]) -> bytes:
+    content = io.BytesIO()
+    np.save(content, np.array(rows))
+    return content.getvalue()
+
+
+def frames_of(path: Path, source: RecordingSet) -> torch.Tensor:
+    return RecordingSamples((path,), np.zeros(1, dtype=np.int64), source, 2).frames(np.array([0]), EVALUATION)
+
+
+WHOLE = [(1.0, 2.0, 1.0, 3.0), (1.0, 2.0, 0.0, 4.0)]
+
+
+@pytest.mark.parametrize(
+    ("source", "content", "most"),
+    [
+        (NMNIST, as_atis(random_events(9, width=34, height=34)), 8),  # a cut between two events cannot be told
+        (NCALTECH101, as_atis(random_events(9, width=34, height=34)), 8),
+        (CIFAR10_DVS, as_aedat4(random_events(9, width=34, height=34)), 1),  # nor one behind the header
+        (DVS_GESTURE, gesture(*WHOLE), 0),
+    ],
+)
+def test_a_recording_that_is_cut_anywhere_is_an_error(
+    tmp_path: Path, source: RecordingSet, content: bytes, most: int
+) -> None:
+    path, whole_cuts = tmp_path / f"0{source.suffix}", 0
+    for end in range(1, len(content)):
+        path.write_bytes(content[:end])
+        try:
+            frames_of(path, source)
+        except DataError as error:
+            assert str(path) in str(error)
+        else:
+            whole_cuts += 1
+    assert whole_cuts <= most
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ((float("nan"), 0, 0, 0), "x must be an integer in"),
+        ((0, float("inf"), 0, 0), "y must be an integer in"),
+        ((0, -1, 0, 0), "y must be an integer in"),
+        ((0, 0, 2, 0), "p must be an integer in"),
+        ((0, 0, 0.5, 0), "p must be an integer in"),
+        ((0, 0, 0, -1), "t must be an integer in"),
+        ((0, 0, 0, 1e18), "t must be an integer in"),
+        ((0, 0, 0, float("nan")), "t must be an integer in"),
+        ((70_000, 0, 0, 0), "x must be an integer in"),  # wrapped to 4464 before
+        ((128, 0, 0, 0), "must lie on the sensor"),
+    ],
+)
+def test_an_event_out_of_range_is_an_error(tmp_path: Path, row: tuple[float, ...], said: str) -> None:
+    (tmp_path / "0.npy").write_bytes(gesture(*WHOLE, row))
+    with pytest.raises(DataError, match=said):
+        frames_of(tmp_path / "0.npy", DVS_GESTURE)
+
+
+def test_a_header_that_promises_more_than_the_file_has_is_an_error(tmp_path: Path) -> None:
+    content = gesture(*WHOLE).replace(b"(2, 4)", b"(99999999999, 4)".ljust(16))
+    (tmp_path / "0.npy").write_bytes(content.replace(b" " * 10 + b"\n", b"\n"))
+    with pytest.raises(DataError, match="it must hold numbers"):
+        frames_of(tmp_path / "0.npy", DVS_GESTURE)
+
+
+def test_a_recording_of_a_gigabyte_is_an_error_before_it_is_read(tmp_path: Path) -> None:
+    with (tmp_path / "0.bin").open("wb") as stream:
+        stream.truncate(1 << 30)
+    with pytest.raises(DataError, match="it must have at most"):
+        frames_of(tmp_path / "0.bin", NMNIST)
+
+
+@given(st.lists(st.tuples(*[st.integers(0, 255)] * 2, st.sampled_from([0, 33, 240]), st.integers(0, 255)), max_size=20))
+def test_overflow_events_count_as_tonic_counts_them(rows: list[tuple[int, ...]]) -> None:
+    raw = b"".join(bytes([x, y, p, 0, t]) for x, p, y, t in rows)
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "0.bin").write_bytes(raw)
+        theirs = tonic_module("io").read_mnist_file(io.BytesIO(raw), dtype=EVENT_TYPE, is_stream=True)
+        assert np.array_equal(read_atis(Path(folder) / "0.bin"), theirs)
 
 
 def test_an_incomplete_set_says_how_much_is_there_and_how_it_should_lie(tmp_path: Path) -> None:

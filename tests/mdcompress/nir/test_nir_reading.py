@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -363,3 +364,44 @@ def test_without_the_package_it_says_what_to_install(monkeypatch: pytest.MonkeyP
     with pytest.raises(UsageError) as caught:
         md.from_nir("any.nir")
     assert caught.value.hints == ("pip install 'mdcompress[nir]'",)
+
+
+# --- files that anyone may have written ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("node", "said"),
+    [
+        (nir.Conv1d(6, of(1.0, 4, 2, 3), 1, 1, 1, 0, of(0.0, 4)), "its attributes must describe such a node"),
+        (nir.Conv1d(6, of(1.0, 4, 2, 3), 0, 1, 1, 1, of(0.0, 4)), "its attributes must describe such a node"),
+        (nir.Conv1d(6, of(1.0, 4, 2, 3), 1, 1, 1, 3, of(0.0, 4)), "its attributes must describe such a node"),
+        (nir.Affine(of(1.0, 3, 3), of(1.0, 7)), "its attributes must describe such a node"),
+        (nir.Linear(of(1e308, 3, 3)), "its weight must be finite"),
+        (nir.Affine(of(1.0, 3, 3), of(float("nan"))), "its bias must be finite"),
+    ],
+    ids=["groups 0", "stride 0", "groups 3", "bias 7", "1e308", "nan"],
+)
+def test_attributes_that_describe_no_layer_are_an_error_that_names_the_node(node: object, said: str) -> None:
+    graph = nir.NIRGraph(
+        {
+            "input": nir.Input({"input": np.array([2, 6])}),
+            "layer": node,
+            "output": nir.Output({"output": np.array([3])}),
+        },
+        [("input", "layer"), ("layer", "output")],
+        **({"type_check": False} if "type_check" in inspect.signature(nir.NIRGraph).parameters else {}),
+    )
+    with pytest.raises(TraceError, match=f"'layer'.*{said}"):
+        md.from_nir(graph, None, **EULER)
+
+
+def test_an_array_that_is_declared_and_not_written_is_an_error_before_memory_is_taken(tmp_path: Path) -> None:
+    h5py, path = pytest.importorskip("h5py"), tmp_path / "network.nir"
+    md.write_nir(listed(nir.Linear(np.eye(3)), lif()), path)
+    with h5py.File(path, "r+") as file:
+        names: list[str] = []
+        file.visit(lambda name: names.append(name) if name.endswith("weight") else None)
+        del file[names[0]]
+        file.create_dataset(names[0], shape=(1 << 16, 1 << 16), dtype="f8", chunks=(1024, 1024))
+    with pytest.raises(InvalidFileError, match="34,359,738,368 bytes are declared, and not written"):
+        md.from_nir(path, None, **EULER)
