@@ -19,8 +19,6 @@ from mdcompress.runs import ACTIVITY_FILE, C_FOLDER, GOLDEN_FILE, MODEL_FILE, NI
 from mdcompress.runs.manifest import Stage
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from intsnn.activity import Activity
     from intsnn.engines import EngineChoice, Session, Work
     from intsnn.execution.parity import ParityReport
