@@ -85,8 +85,8 @@ def held(folder: Path, command: str, *, name: str | None = None) -> Iterator[boo
     """
     with locked(folder, command):
         yield _settle(folder, keep=name)
-        if name is not None:
-            discard(folder, name)
+    if name is not None:
+        discard(folder, name)  # the last that a command does: before, its result is known to be its own
 
 
 def settle(folder: Path) -> None:
