@@ -37,7 +37,8 @@ if TYPE_CHECKING:
 def distill(workspace: Workspace) -> Report:
     """Train the quantized student under its float teacher."""
     with workspace.held():
-        return workspace.report(Stage.DISTILL) if workspace.has_finished(Stage.DISTILL) else _distill(workspace)
+        finished = workspace.processes.broadcast(workspace.has_finished(Stage.DISTILL))  # all decide alike
+        return workspace.report(Stage.DISTILL) if finished else _distill(workspace)
 
 
 def _distill(workspace: Workspace) -> Report:

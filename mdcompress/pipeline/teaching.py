@@ -31,7 +31,8 @@ def train(workspace: Workspace) -> Report:
             hints=[*([] if workspace.model.is_nir else ["leave --weights out"]), "go on with `mdcompress quantize`"],
         )
     with workspace.held():
-        return workspace.report(Stage.TRAIN) if workspace.has_finished(Stage.TRAIN) else _train(workspace)
+        finished = workspace.processes.broadcast(workspace.has_finished(Stage.TRAIN))  # all decide alike
+        return workspace.report(Stage.TRAIN) if finished else _train(workspace)
 
 
 def _train(workspace: Workspace) -> Report:
