@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import _compat_pickle
 import contextlib
+import io
 import pickle
 import pickletools
 import tarfile
@@ -192,13 +193,20 @@ def _require_written_sizes(path: Path) -> None:
 def _storage_sizes(path: Path) -> list[int]:
     """The number that stands last before each reference to a storage: how many numbers it has."""
     found, last = list[int](), 0
-    with contextlib.suppress(Exception):  # damaged: torch's reader says where
-        for stream in _pickles(path):
+    stream = io.BytesIO(path.read_bytes())  # of a file, `read` takes the memory that a damaged length asks for
+    try:
+        for _ in range(_LEGACY_PICKLES):
             for opcode, argument, _ in pickletools.genops(stream):
                 if isinstance(argument, int) and opcode.name.startswith(("BININT", "LONG", "INT")):
                     last = argument
                 elif opcode.name == "BINPERSID":
                     found.append(last)
+    except Exception as error:  # pickletools has ValueError, and what text in the wrong place gives
+        if found or _names_in(path):
+            raise CheckpointError(
+                f"{path} must hold tensors only, in a whole file ({error})",
+                hints=["save the state dict alone: torch.save(network.state_dict(), path)"],
+            ) from error
     return found
 
 
