@@ -31,8 +31,10 @@ def write_atomically(path: str | Path, content: bytes) -> None:
         )
     try:
         _write(path, content)
-    except OSError as error:  # a full disk has no name of its own
-        raise OSError(error.errno, error.strerror, str(path)) from error
+    except OSError as error:
+        if error.errno is None:  # its text is all that it has
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error  # a full disk has no name of its own
 
 
 def _write(path: Path, content: bytes) -> None:

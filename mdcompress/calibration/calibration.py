@@ -61,11 +61,6 @@ def calibrate(
             hints=["give some training data"],
         )
     reach = input_reach(inputs, spec, bit_width=student.input.largest_bit_width)
-    if reach == 0.0:
-        raise CalibrationError(
-            f"calibrate.input: {spec.input} must find a range above 0 (got 0: most of the calibration inputs are 0)",
-            hints=["set calibrate.input to max", "or raise calibrate.percentile"],
-        )
     student.input.fit(torch.cat([torch.unique(x) for x in inputs]), reach=reach)
     with torch.no_grad(), evaluating(student):
         fit_units(student, inputs, spec)

@@ -220,13 +220,5 @@ def test_numbers_beyond_any_integer_are_an_error_of_ours(weights: float, inputs:
 def test_inputs_that_are_all_zero_are_an_error(way: str) -> None:
     x = torch.zeros(4, 6, 1, 8, 8)
     recipe = Recipe.model_validate({"name": "r", "calibrate": {"input": way}})
-    with pytest.raises(CalibrationError, match=r"must hold a non-zero value|must find a range above 0"):
-        compress(digits_snn(channels=4).eval(), x, recipe, [x])
-
-
-def test_a_percentile_of_inputs_that_is_zero_is_an_error_that_says_so() -> None:
-    x = torch.zeros(4, 6, 1, 8, 8)
-    x[0, 0, 0, 0, 0] = 1.0
-    recipe = Recipe.model_validate({"name": "r", "calibrate": {"input": "percentile", "percentile": 50.0}})
-    with pytest.raises(CalibrationError, match=r"calibrate\.input: percentile must find a range above 0"):
+    with pytest.raises(CalibrationError, match="must hold a non-zero value"):
         compress(digits_snn(channels=4).eval(), x, recipe, [x])
