@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from intsnn.errors import IntsnnError, InvalidFileError, MissingFileError, Problem
+from intsnn.errors import IntsnnError, InvalidFileError, MissingFileError, Problem, reading
 from mdcompress.cli.console import Console, problem_documents
 from mdcompress.cli.options import example, output_options
 from mdcompress.pipeline.report import JsonValue, Report
@@ -75,7 +75,8 @@ def verdict(file: Path) -> Verdict:
 
     try:
         settle(file.parent)
-        return Verdict(file, f"valid {_read_as_its_kind(file)}")
+        with reading(file, KINDS):
+            return Verdict(file, f"valid {_read_as_its_kind(file)}")
     except InvalidFileError as error:
         count = len(error.problems)
         return Verdict(file, f"invalid ({count} problem{'s' if count != 1 else ''})", error)

@@ -1,5 +1,6 @@
-"""A recording's file -> events, every byte of it and every value in range. tonic (GPL-3, the extra `events`) fetches,
-and reads AEDAT 4; it is imported here alone.
+"""A recording's file -> events, every byte of it and every value in range.
+
+tonic (GPL-3, the extra `events`) fetches, and is imported here alone; aedat reads AEDAT 4.
 """
 
 from __future__ import annotations
@@ -7,8 +8,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import math
-import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mdcompress.data.aedat_file import require_whole_packets
 from mdcompress.data.event_camera import EVENT_TYPE, Events
 from mdcompress.errors import DataError
 
@@ -33,10 +34,10 @@ def tonic_module(name: str) -> ModuleType:
         ) from error
 
 
-MOST_BYTES = 1 << 26  # of a recording; the largest of the sets named here has 2^24
+MOST_BYTES = 1 << 25  # of a recording; the largest of the sets named here has 2^24
 MOST_MICROSECONDS = 1 << 40  # twelve days: times of a recording, and T times as much fits int64
 _OVERFLOW_ROW, _OVERFLOW_US = 240, 2**13  # an ATIS event of this y is none: later times are so much later
-_AEDAT_START = b"#!AER-DAT4.0\r\n"
+MOST_EVENTS = 1 << 23  # of a recording; those of CIFAR10-DVS have some 2^18
 
 Column = NDArray[Any]  # integers, floats or truth values, as a format has them
 
@@ -62,14 +63,29 @@ def read_atis_from_corner(path: Path) -> Events:
 
 
 def read_aedat4(path: Path) -> Events:
-    """CIFAR10-DVS as tonic fetches it: AEDAT 4, which tonic reads with the package aedat."""
+    """CIFAR10-DVS as tonic fetches it: AEDAT 4, read with the package aedat."""
     if importlib.util.find_spec("aedat") is None:
         raise DataError(
             "AEDAT 4 files are read by the package aedat (got: it is not installed)", hints=["pip install aedat"]
         )
-    _require_whole_packets(_content(path))
-    packets = tonic_module("io").read_aedat4(str(path))
-    return _events({"x": packets["x"], "y": packets["y"], "t": packets["t"], "p": packets["on"]})
+    require_whole_packets(_content(path))
+    events = np.concatenate(list(_packets(importlib.import_module("aedat").Decoder(str(path)))))
+    return _events({"x": events["x"], "y": events["y"], "t": events["t"], "p": events["on"]})
+
+
+def _packets(decoder: Any) -> Iterator[Column]:
+    """The events of an aedat.Decoder's first stream of events, packet by packet; each is expanded when it is read."""
+    streams = [number for number, stream in decoder.id_to_stream().items() if stream["type"] == "events"]
+    if not streams:
+        raise DataError("it must have a stream of events (it has none)")
+    count = 0
+    for packet in decoder:
+        if packet["stream_id"] != min(streams):
+            continue
+        count += len(packet["events"])
+        if count > MOST_EVENTS:
+            raise DataError(f"it must have at most {MOST_EVENTS:,} events, as recordings do")
+        yield packet["events"]
 
 
 def read_gesture(path: Path) -> Events:
@@ -101,40 +117,6 @@ def _rows(path: Path) -> Column:
         )
     rows: Column = np.load(path, allow_pickle=False)
     return rows
-
-
-def _require_whole_packets(content: bytes) -> None:
-    """AEDAT 4: a header, packets (stream, size, content), and where the header says so a table after them.
-
-    All sizes are 32 bits, little-endian; the header is a flatbuffer, the table's position its second field.
-    """
-    at = len(_AEDAT_START)
-    if not content.startswith(_AEDAT_START):
-        raise DataError(f"it must begin with {_AEDAT_START!r} (got {content[:at]!r})")
-    try:
-        end = _end_of_packets(content, at + 4)
-        at += 4 + _number("<I", content, at)
-        while at < end:
-            at += 8 + _number("<I", content, at + 4)
-    except struct.error as error:
-        raise DataError(f"it must hold whole packets (it ends inside one: {error})") from error
-    if at != end or end > len(content):
-        raise DataError(f"it must hold whole packets to byte {end} (the last one ends at byte {at} of {len(content)})")
-
-
-def _end_of_packets(content: bytes, header: int) -> int:
-    """Where the table begins; without one the end of the file."""
-    root = header + _number("<I", content, header)
-    fields = root - _number("<i", content, root)
-    place = _number("<H", content, fields + 6) if _number("<H", content, fields) > 6 else 0
-    table = _number("<q", content, root + place) if place else -1
-    return len(content) if table < 0 else table
-
-
-def _number(form: str, content: bytes, at: int) -> int:
-    if at < 0:
-        raise struct.error(f"a place before the file, {at}")
-    return int(struct.unpack_from(form, content, at)[0])
 
 
 def _events(columns: Mapping[str, Column]) -> Events:

@@ -15,6 +15,7 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
+from intsnn.errors import reading
 from mdcompress.errors import DataError
 
 UNSIGNED_BYTE = 0x08
@@ -30,11 +31,13 @@ def read_idx(path: Path, *, most: int) -> NDArray[np.uint8]:
     Raises:
         DataError: the file is damaged, of another kind, or holds more.
     """
-    try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
-            return _read(path, stream, most)
-    except (OSError, EOFError, zlib.error) as error:  # gzip's three ways to say damaged
-        raise _damaged(path, f"must be a whole {'gzip ' if path.suffix == '.gz' else ''}file ({error})") from error
+    with reading(path, "an idx file"):
+        try:
+            with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
+                return _read(path, stream, most)
+        except (OSError, EOFError, zlib.error) as error:  # gzip's three ways to say damaged
+            kind = "gzip file" if path.suffix == ".gz" else "file"
+            raise _damaged(path, f"must be a whole {kind} ({error})") from error
 
 
 def _read(path: Path, stream: IO[bytes] | gzip.GzipFile, most: int) -> NDArray[np.uint8]:

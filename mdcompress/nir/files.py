@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import inspect
 import io
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from intsnn.errors import InvalidFileError, MissingFileError, Problem, UsageError
+from intsnn.errors import InvalidFileError, MissingFileError, Problem, UsageError, reading
 from intsnn.files import write_atomically
 
 
@@ -22,6 +24,13 @@ def nir_package() -> Any:
             "the package nir must be installed to read and write NIR (it is not)",
             hints=["pip install 'mdcompress[nir]'"],
         ) from error
+
+
+@contextlib.contextmanager
+def reading_nir(source: Any) -> Iterator[None]:
+    """`intsnn.errors.reading` of a path; nothing of a graph, whose errors are its maker's."""
+    with reading(source, "a graph of NIR") if isinstance(source, str | Path) else contextlib.nullcontext():
+        yield
 
 
 def graph_of(source: Any) -> Any:

@@ -11,7 +11,7 @@ from typing import Literal
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from intsnn.errors import InvalidFileError, Problem
+from intsnn.errors import InvalidFileError, Problem, reading
 from mdcompress.errors import RunError
 
 MANIFEST_NAME = "run.json"
@@ -89,13 +89,14 @@ def read_manifest(folder: Path) -> Manifest:
     path = folder / MANIFEST_NAME
     if not path.exists():
         return Manifest()
-    try:
-        return _ADAPTER.validate_json(path.read_bytes())
-    except (OSError, ValidationError) as error:
-        raise RunError(
-            f"{path} must be the record of a run that mdcompress wrote (got: {_first_line(error)})",
-            hints=[f"move {folder} away, or choose another run with --run"],
-        ) from error
+    with reading(path, "the record of a run"):
+        try:
+            return _ADAPTER.validate_json(path.read_bytes())
+        except (OSError, ValidationError) as error:
+            raise RunError(
+                f"{path} must be the record of a run that mdcompress wrote (got: {_first_line(error)})",
+                hints=[f"move {folder} away, or choose another run with --run"],
+            ) from error
 
 
 def manifest_text(manifest: Manifest) -> str:

@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from intsnn.errors import MissingFileError
+from intsnn.errors import MissingFileError, reading
 from intsnn.files import write_atomically
 from mdcompress.adapters.state import state_names
 from mdcompress.errors import CheckpointError, MdcompressError
@@ -68,19 +68,19 @@ def load_weights(network: nn.Module, path: str | Path) -> Loaded:
         MissingFileError: there is no such file.
         CheckpointError: a truncated, foreign or pickled file, another network, or NaN.
     """
-    path = Path(path)
-    content, metadata = _read(path)
-    if metadata.get("format") == STUDENT_FORMAT:
-        raise CheckpointError(
-            f"{path} must hold the weights of a float network (found a student, {STUDENT_FORMAT})",
-            hints=["read a student with mdcompress.load_student(path): it needs no network"],
-        )
-    own = inner(unwrapped(network))
+    path, own = Path(path), inner(unwrapped(network))
     states = state_names(own)
     expected = {name: tensor for name, tensor in own.state_dict().items() if name not in states}
-    tensors, loaded = state_in(content, expected, path=path, without=states)
-    converted = {name: _converted(path, name, tensor, expected[name]) for name, tensor in tensors.items()}
-    _check_numbers(path, converted)
+    with reading(path, "a file of weights"):
+        content, metadata = _read(path)
+        if metadata.get("format") == STUDENT_FORMAT:
+            raise CheckpointError(
+                f"{path} must hold the weights of a float network (found a student, {STUDENT_FORMAT})",
+                hints=["read a student with mdcompress.load_student(path): it needs no network"],
+            )
+        tensors, loaded = state_in(content, expected, path=path, without=states)
+        converted = {name: _converted(path, name, tensor, expected[name]) for name, tensor in tensors.items()}
+        _check_numbers(path, converted)
     _require_known_numbers(network, converted, path)
     restore(own, converted, without=states)
     return loaded
@@ -120,7 +120,11 @@ def load_student(path: str | Path) -> Student:
         MissingFileError: there is no such file.
         CheckpointError: a truncated or foreign file, or one that is not a student.
     """
-    path = Path(path)
+    with reading(path, "a student"):
+        return _student(Path(path))
+
+
+def _student(path: Path) -> Student:
     tensors, metadata = _read_safetensors(path)
     if metadata.get("format") != STUDENT_FORMAT:
         raise CheckpointError(
@@ -150,7 +154,7 @@ def load_student(path: str | Path) -> Student:
 
 def holds_student(path: str | Path) -> bool:
     """Whether a safetensors file is a student, not the weights of a float network; raises as `load_student` does."""
-    with _opened(Path(path)) as file:
+    with reading(path, "a student"), _opened(Path(path)) as file:
         metadata: Mapping[str, str] = file.metadata() or {}
     return metadata.get("format") == STUDENT_FORMAT
 

@@ -20,6 +20,7 @@ import safetensors.torch
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from torch import Tensor
 
+from intsnn.errors import reading
 from mdcompress.errors import CheckpointError
 from mdcompress.training.history import EpochRecord
 
@@ -122,6 +123,11 @@ def read_history(path: Path) -> tuple[EpochRecord, ...]:
 
 
 def _read(path: Path) -> tuple[_Header, dict[str, Tensor]]:
+    with reading(path, "the state of a training"):
+        return _checked(path)
+
+
+def _checked(path: Path) -> tuple[_Header, dict[str, Tensor]]:
     try:
         content = path.read_bytes()  # in one go: a training that still runs may put another file in its place
         tensors = safetensors.torch.load(content)

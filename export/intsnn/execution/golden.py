@@ -17,13 +17,14 @@ import numpy as np
 import numpy.typing as npt
 
 from intsnn.arithmetic import IntArray
-from intsnn.errors import InvalidFileError, MissingFileError, ParityError, Problem
+from intsnn.errors import InvalidFileError, MissingFileError, ParityError, Problem, reading
 from intsnn.execution.interpreter import Trace, checked_input, run
 from intsnn.execution.parity import ParityReport, compare
 from intsnn.files import write_atomically
 from intsnn.graph import IntGraph
 from intsnn.graph.fingerprint import fingerprint
 
+_KIND = "an archive of golden values"  # for errors
 _SPIKES, _MEMBRANES = "spikes/", "membranes/"
 _WORDS = (np.uint8, np.int8, np.int16, np.int32, np.int64)  # the narrowest that holds the values is written
 
@@ -57,32 +58,35 @@ def write_golden(graph: IntGraph, path: str | Path, *, x: npt.ArrayLike, trace: 
 def read_golden(path: str | Path) -> Golden:
     """Read a golden.npz; InvalidFileError where it is foreign or damaged, or its arrays do not fit each other."""
     path = Path(path)
-    headers = _headers(path)
-    _require_one_run(path, headers)
-    _require_room(path, sum(header.size for header in headers.values()))
-    arrays = _arrays(path)
-    trace = Trace(_wide(arrays["output"]), _part(arrays, _SPIKES), _part(arrays, _MEMBRANES))
-    return Golden(str(arrays["graph_hash"]), _wide(arrays["input"]), trace)
+    with reading(path, _KIND):
+        headers = _headers(path)
+        _require_one_run(path, headers)
+        _require_room(path, sum(header.size for header in headers.values()))
+        arrays = _arrays(path)
+        trace = Trace(_wide(arrays["output"]), _part(arrays, _SPIKES), _part(arrays, _MEMBRANES))
+        return Golden(str(arrays["graph_hash"]), _wide(arrays["input"]), trace)
 
 
 def golden_hash(path: str | Path) -> str:
     """The fingerprint of the graph that a golden.npz belongs to. Headers are read, and of the arrays this one alone."""
     path = Path(path)
-    headers = _headers(path)
-    _require_one_run(path, headers)
-    return str(_arrays(path, only="graph_hash")["graph_hash"])
+    with reading(path, _KIND):
+        headers = _headers(path)
+        _require_one_run(path, headers)
+        return str(_arrays(path, only="graph_hash")["graph_hash"])
 
 
 def golden_input(path: str | Path, graph: IntGraph) -> IntArray:
     """The input of a golden.npz for a graph, [T, N, ...]; the other arrays are not expanded."""
     path = Path(path)
-    headers = _headers(path)
-    _require_one_run(path, headers)
-    found = headers["input"]
-    if found.shape[2:] != graph.input.shape:
-        raise _invalid(path, f"its input must be [T, N, {list(graph.input.shape)}] (got {list(found.shape)})")
-    _require_room(path, found.size)
-    return _wide(_arrays(path, only="input")["input"])
+    with reading(path, _KIND):
+        headers = _headers(path)
+        _require_one_run(path, headers)
+        found = headers["input"]
+        if found.shape[2:] != graph.input.shape:
+            raise _invalid(path, f"its input must be [T, N, {list(graph.input.shape)}] (got {list(found.shape)})")
+        _require_room(path, found.size)
+        return _wide(_arrays(path, only="input")["input"])
 
 
 def check_golden(graph: IntGraph, path: str | Path) -> ParityReport:
@@ -121,7 +125,10 @@ def _headers(path: Path) -> Mapping[str, _Header]:
         raise MissingFileError(f"{path}: there must be a golden.npz (got none)", hints=["run the export first"])
     try:
         with zipfile.ZipFile(path) as archive:
-            return {member.filename.removesuffix(".npy"): _header(archive, member) for member in archive.infolist()}
+            names = [member.filename.removesuffix(".npy") for member in archive.infolist()]
+            if len({*names}) < len(names):
+                raise ValueError("it has arrays of the same name")
+            return {name: _header(archive, member) for name, member in zip(names, archive.infolist(), strict=True)}
     except Exception as error:  # NumPy and zipfile raise a dozen kinds for bytes they did not write
         raise _invalid(path, f"must be an archive of arrays ({error})") from None
 

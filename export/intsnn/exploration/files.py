@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 
-from intsnn.errors import InvalidFileError, MissingFileError, Problem
+from intsnn.errors import InvalidFileError, MissingFileError, Problem, reading
 from intsnn.exploration.design_space import DesignPoint
 from intsnn.exploration.exploration import Accuracy, Design, Exploration
 from intsnn.report.words import markdown_table, percent, readable
@@ -90,6 +90,11 @@ def read_accuracies(path: Path) -> Accuracy:
     """
     if not path.is_file():
         raise MissingFileError(f"{path}: no such file", hints=["give a CSV with accuracies"])
+    with reading(path, "a table of accuracies"):
+        return _accuracies(path)
+
+
+def _accuracies(path: Path) -> Accuracy:
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, strict=True)

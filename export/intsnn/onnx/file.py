@@ -17,7 +17,7 @@ from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
 
 from intsnn.arithmetic import IntArray
 from intsnn.checking.attributes import is_weight_bit_width
-from intsnn.errors import InvalidFileError, MissingFileError, Problem
+from intsnn.errors import InvalidFileError, MissingFileError, Problem, reading
 from intsnn.files import write_atomically
 from intsnn.graph import FORMAT_VERSION, NODE_TYPES, IntConvTranspose, IntGraph, IntNode
 from intsnn.graph.fingerprint import digest
@@ -82,7 +82,8 @@ def read_onnx(path: str | Path) -> IntGraph:
         InvalidFileError: it is no such model, or its nodes are not those that the graph in it would write.
         GraphError: the graph breaks a rule of FORMAT.md.
     """
-    return read_model(load_model(path), name=str(path))
+    with reading(path, "a model of mdcompress"):
+        return read_model(load_model(path), name=str(path))
 
 
 def load_model(path: str | Path) -> ModelProto:

@@ -11,7 +11,7 @@ from typing import Annotated, TypeVar, assert_never
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from intsnn.errors import InvalidFileError, MissingFileError, Problem, UsageError
+from intsnn.errors import InvalidFileError, MissingFileError, Problem, UsageError, reading
 from intsnn.yaml.tree import KeyPath, Place, PlainValue, YamlTree, parse_tree, problem_at
 from intsnn.yaml.wording import RuleError, near_value_hint, seen, validation_problems
 
@@ -67,7 +67,8 @@ def read_yaml(path: Path, model: type[ModelT], *, schema: str, changes: Sequence
     if not path.is_file():
         what = "a folder, not a file" if path.is_dir() else "no such file"
         raise MissingFileError(f"{path}: {what}", hints=["give the path of a .yaml file"])
-    return read_yaml_text(_read_text(path, schema), str(path), model, schema=schema, changes=changes)
+    with reading(path, f"a file of {schema}"):
+        return read_yaml_text(_read_text(path, schema), str(path), model, schema=schema, changes=changes)
 
 
 def read_yaml_text(text: str, name: str, model: type[ModelT], *, schema: str, changes: Sequence[str] = ()) -> ModelT:
