@@ -4,7 +4,7 @@
 
 A process of its own reads each file, with 10 s and 1 GiB of memory more than it had before. Counted are tracebacks,
 hangs, crashes, files that need more memory, and silent changes: another meaning without a word, of formats with a
-digest of ours. `--only NAME` takes one format; `--keep FOLDER` writes each file that was counted there. Exit code 1:
+digest of ours. Refused files are unforeseen where only the last resort of a reader saw it. `--only NAME` takes one format; `--keep FOLDER` writes each file that was counted there. Exit code 1:
 any.
 """
 
@@ -28,8 +28,8 @@ from benchmarks.fuzz_process import serve
 
 SECONDS = 10.0  # of one file
 STARTING = 300.0  # seconds that a process may take to import torch and read the whole file
-COLUMNS = ("refused", "same", "other", "traceback", "hang", "crash", "memory", "silent")
-FAULTS = COLUMNS[3:]
+COLUMNS = ("refused", "unforeseen", "same", "other", "traceback", "hang", "crash", "memory", "silent")
+FAULTS = COLUMNS[4:]
 _SHOWN = 3  # faults of each format that are printed
 
 

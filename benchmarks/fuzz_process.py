@@ -36,7 +36,7 @@ def _limit_memory() -> None:
 
 
 def _read(found: Format, path: Path, meaning: str) -> tuple[str, str]:
-    from intsnn.errors import IntsnnError
+    from intsnn.errors import IntsnnError, UnreadableFileError
 
     try:
         seen = found.read(path)
@@ -45,7 +45,7 @@ def _read(found: Format, path: Path, meaning: str) -> tuple[str, str]:
     except (IntsnnError, OSError) as error:
         if isinstance(error.__cause__, MemoryError):
             return "memory", str(error)
-        return "refused", str(error)
+        return "unforeseen" if isinstance(error, UnreadableFileError) else "refused", str(error)
     except BaseException as error:  # a panic of a library in Rust is no Exception
         kind = "memory" if "allocate memory" in str(error) else "traceback"
         return kind, "".join(traceback.format_exception(error)[-3:])
