@@ -4,8 +4,8 @@
 
 A process of its own reads each file, with 10 s and 1 GiB of memory more than it had before. Counted are tracebacks,
 hangs, crashes, files that need more memory, and silent changes: another meaning without a word, of formats with a
-digest of ours. Refused files are unforeseen where only the last resort of a reader saw it. `--only NAME` takes one format; `--keep FOLDER` writes each file that was counted there. Exit code 1:
-any.
+digest of ours. Refused files are unforeseen where only the last resort of a reader saw it. `--only NAME` takes one
+format; `--keep FOLDER` writes each file that was counted there. Exit code 1: any.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Commands on a disk that is full, read-only, not theirs or in use, and on folders with links that somebody put there."""
+"""Commands on a folder that is full, read-only, not theirs or in use, or has links that somebody put there."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ def finished(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypat
     return tmp_path
 
 
-@pytest.mark.parametrize(("command", "number"), zip(WRITING, itertools.cycle(REASONS), strict=False))
+@pytest.mark.parametrize(("command", "number"), [*zip(WRITING, itertools.cycle(REASONS))])
 def test_file_that_cannot_be_written_is_named_and_nothing_is_lost(
     finished: Path, monkeypatch: pytest.MonkeyPatch, command: str, number: int
 ) -> None:
     before, (folder, file) = snapshot(finished), WRITING[command]
     make = tempfile.mkstemp
 
-    def made(*, prefix: str, dir: Path) -> tuple[int, str]:  # noqa: A002  # as tempfile has it
+    def made(*, prefix: str, dir: Path) -> tuple[int, str]:  # as tempfile has it
         if prefix == f".{file}.":
             raise OSError(number, os.strerror(number))
         return make(prefix=prefix, dir=dir)
