@@ -15,6 +15,7 @@ from typing import Literal, assert_never
 from mdcompress.errors import DataError
 
 MOST_IN_PACKET = 1 << 26  # bytes of an expanded packet: four million events; cameras write some thousand
+_LEAST = 12  # bytes of a flatbuffer with its size and its kind
 _START = b"#!AER-DAT4.0\r\n"
 _LZ4, _ZSTD = b"\x04\x22\x4d\x18", b"\x28\xb5\x2f\xfd"  # how their frames begin
 _LZ4_MOST = 255  # bytes that LZ4 makes of one at most
@@ -88,6 +89,8 @@ def _expanded(packet: bytes, packing: Packing) -> int:
     """Bytes that a packet expands to at most, by the headers of its frames and blocks."""
     match packing:
         case "none":
+            if len(packet) < _LEAST:
+                raise DataError(f"its packets must have at least {_LEAST} bytes (got {len(packet)})")
             return len(packet)
         case "lz4":
             return _of_frames(packet, _LZ4, _lz4_frame)

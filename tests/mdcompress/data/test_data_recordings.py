@@ -309,6 +309,7 @@ def test_a_packet_that_would_expand_too_far_is_an_error_before_it_does(tmp_path:
 def test_packets_that_are_packed_otherwise_are_errors(tmp_path: Path) -> None:
     path = tmp_path / "0.aedat4"
     for packing, pack, said in (
+        (0, lambda _: b"EVTS", "at least 12 bytes"),
         (5, as_lz4, "packed in a way from 0 to 4"),
         (1, as_zstd, "must begin with 04 22 4d 18"),
         (3, as_lz4, "must begin with 28 b5 2f fd"),
