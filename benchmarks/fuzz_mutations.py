@@ -226,9 +226,9 @@ def _edit_zip(content: bytes, drawn: random.Random) -> bytes:
         case _:
             members[name] = _edit_header(value, drawn)
     out = io.BytesIO()
-    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(out, "w") as archive:
         for known, inner in members.items():
-            archive.writestr(known, inner)
+            archive.writestr(zipfile.ZipInfo(known), inner, zipfile.ZIP_DEFLATED)  # of 1980: the same bytes every day
     return out.getvalue()
 
 
@@ -244,8 +244,8 @@ def _edit_header(value: bytes, drawn: random.Random) -> bytes:
 def _edit_gzip(content: bytes, drawn: random.Random) -> bytes:
     plain = gzip.decompress(content)
     if drawn.random() < 0.1:
-        return gzip.compress(plain[:16] + b"\0" * (1 << 28), 1)
-    return gzip.compress(_damaged(plain, drawn))
+        return gzip.compress(plain[:16] + b"\0" * (1 << 28), 1, mtime=0)
+    return gzip.compress(_damaged(plain, drawn), mtime=0)
 
 
 def _edit_onnx(content: bytes, drawn: random.Random) -> bytes:

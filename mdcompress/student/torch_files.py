@@ -169,7 +169,7 @@ def _members(path: Path) -> list[zipfile.ZipInfo]:
 
 
 def _require_uncompressed(path: Path, members: Sequence[zipfile.ZipInfo]) -> None:
-    """No member is larger than what the file holds of it: a small file cannot ask for much memory."""
+    """No member is larger than what the file holds of it, nor are all together: a small file asks for little memory."""
     for member in members:
         if member.file_size != member.compress_size:
             raise CheckpointError(
@@ -177,6 +177,12 @@ def _require_uncompressed(path: Path, members: Sequence[zipfile.ZipInfo]) -> Non
                 f"{member.compress_size:,} bytes for {member.file_size:,})",
                 hints=["unpack the archive, or save the weights again with torch.save"],
             )
+    size, declared = path.stat().st_size, sum(member.file_size for member in members)
+    if declared > size:
+        raise CheckpointError(
+            f"{path} must hold all that it names ({declared:,} bytes are named, it has {size:,})",
+            hints=["fetch it, or write it, again"],
+        )
 
 
 def _require_written_sizes(path: Path) -> None:

@@ -486,6 +486,21 @@ def test_a_compressed_archive_is_an_error_before_it_is_expanded(tmp_path: Path) 
         load_weights(network(), packed)
 
 
+def test_an_archive_that_names_the_same_bytes_again_and_again_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "net.pt"
+    torch.save({"x": torch.zeros(100_000)}, path)
+    with zipfile.ZipFile(path, "a") as archive:
+        one = archive.getinfo("net/data/0")
+        for number in range(1, 9):
+            other = copy.copy(one)
+            other.filename = other.orig_filename = f"net/data/{number}"
+            archive.filelist.append(other)
+        archive.writestr("net/more", b"")  # so that the list is written again
+    assert path.stat().st_size < 500_000
+    with pytest.raises(CheckpointError, match="must hold all that it names"):
+        load_weights(network(), path)
+
+
 def test_a_storage_larger_than_its_file_is_an_error_before_memory_is_taken(tmp_path: Path) -> None:
     path = tmp_path / "net.pt"
     torch.save({"x": torch.zeros(70_000)}, path, _use_new_zipfile_serialization=False)
