@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from mdcompress.errors import RunError
-from mdcompress.runs.lock import is_locked, locked
+from mdcompress.runs.lock import LOCK_NAME, is_locked, locked
 from mdcompress.runs.manifest import MANIFEST_NAME
 
 WRITING, COMMIT = ".mdcompress-writing-", ".mdcompress-commit-"
@@ -90,10 +90,24 @@ def held(folder: Path, command: str, *, name: str | None = None) -> Iterator[boo
 
 
 def settle(folder: Path) -> None:
-    """Finish the result of an interrupted command, where there is one that counts and nobody is at it."""
-    if interrupted(folder) and not is_locked(folder):
+    """Finish the result of an interrupted command where it counts, and remove it where it does not.
+
+    For a command that only reads. Nothing is done where a command is at work. What counts for nothing stays where it
+    cannot be removed.
+
+    Raises:
+        RunError: what counts cannot be moved into its place.
+    """
+    if not (interrupted(folder) or any(folder.glob(f"{WRITING}*")) or (folder / LOCK_NAME).exists()):
+        return
+    if is_locked(folder):
+        return
+    try:
         with held(folder, "mdcompress"):
             pass
+    except RunError:
+        if interrupted(folder):
+            raise
 
 
 def interrupted(folder: Path) -> bool:
@@ -101,14 +115,17 @@ def interrupted(folder: Path) -> bool:
     return any(not path.is_symlink() for path in folder.glob(f"{COMMIT}*"))
 
 
+def left_in_run(folder: Path) -> tuple[Path, ...]:
+    """What killed commands left in a run that counts for nothing."""
+    found = [path for pattern in _LEFT_IN_RUNS for path in folder.glob(pattern)]
+    origins = folder.glob("*.last-*.json")
+    return (*found, *(path for path in origins if not path.with_suffix(".safetensors").exists()))
+
+
 def remove_left(folder: Path) -> None:
-    """Remove what killed commands left in a run that counts for nothing."""
-    for pattern in _LEFT_IN_RUNS:
-        for path in folder.glob(pattern):
-            _remove(path)
-    for origin in folder.glob("*.last-*.json"):
-        if not origin.with_suffix(".safetensors").exists():
-            origin.unlink()
+    """Remove all of that."""
+    for path in left_in_run(folder):
+        _remove(path)
 
 
 def _settle(folder: Path, *, keep: str | None) -> bool:
@@ -160,7 +177,8 @@ def _turn(name: str) -> tuple[bool, bool, str]:
 
 def _set_outdated_aside(hidden: Path) -> None:
     names = hidden / _OUTDATED
-    for name in names.read_text("utf-8").splitlines() if names.is_file() else ():
+    is_ours = names.is_file() and not names.is_symlink()
+    for name in names.read_text("utf-8", errors="replace").splitlines() if is_ours else ():
         target = hidden.parent / name
         if name not in ("", ".", "..") and Path(name).name == name and (target.exists() or target.is_symlink()):
             _set_aside(target, hidden)

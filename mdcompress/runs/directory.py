@@ -23,10 +23,12 @@ from mdcompress.runs.commit import (
     discard_states,
     held,
     interrupted,
+    left_in_run,
     note_outdated,
     remove_left,
     settle,
 )
+from mdcompress.runs.lock import is_locked
 from mdcompress.runs.manifest import (
     MANIFEST_NAME,
     NO_DEFAULTS,
@@ -286,8 +288,11 @@ class RunDirectory:
             yield
 
     def settle(self) -> None:
-        """Finish the result of an interrupted command, for one that only reads."""
+        """Finish or remove what an interrupted command left, for one that only reads."""
         settle(self.path)
+        if left_in_run(self.path) and not is_locked(self.path):
+            with contextlib.suppress(RunError), self.held("mdcompress"):
+                pass  # where it cannot be removed it does no harm
 
     def checkpoints(self, stage: Stage) -> tuple[Path, ...]:
         """The states that a stage kept while it worked, of every kind."""

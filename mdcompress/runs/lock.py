@@ -17,7 +17,7 @@ from mdcompress.errors import RunError
 from mdcompress.runs.writing import as_run_error, make_folder
 
 LOCK_NAME = ".mdcompress-lock"
-_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}  # a file system without locks: nobody is kept out there
+_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}  # a file system without locks
 _FAR = 1 << 30  # the byte that Windows locks: others cannot read a locked one, and the text stands before it
 
 
@@ -41,13 +41,15 @@ def locked(folder: Path, command: str) -> Iterator[None]:
 
 
 def is_locked(folder: Path) -> bool:
-    """Whether a command is writing to the folder now."""
+    """Whether a command is writing to the folder now; where a file system has no locks, whether one may be."""
     try:
         handle = os.open(folder / LOCK_NAME, os.O_RDWR | _NO_LINKS)
     except OSError:
         return False
     try:
         return not _lock(handle)
+    except OSError:
+        return True
     finally:
         os.close(handle)
 
@@ -61,7 +63,7 @@ def _taken(folder: Path, command: str) -> int:
                 path.unlink()  # not ours, whatever it leads to
             handle = os.open(path, os.O_RDWR | os.O_CREAT | _NO_LINKS, 0o644)
             try:
-                if not _lock(handle):
+                if not _is_free(handle):
                     raise _in_use(folder)
                 if _is_at(path, handle):  # else its owner has just removed it
                     with contextlib.suppress(OSError):  # a full disk: then others are not told who this is
@@ -72,6 +74,16 @@ def _taken(folder: Path, command: str) -> int:
                 os.close(handle)
                 raise
             os.close(handle)
+
+
+def _is_free(handle: int) -> bool:
+    """Lock an open file; whether nobody else has. Where a file system has no locks, nobody is kept out."""
+    try:
+        return _lock(handle)
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        return True
 
 
 def _give_back(folder: Path, handle: int) -> None:
@@ -133,7 +145,4 @@ else:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
-        except OSError as error:
-            if error.errno not in _NO_LOCKS:
-                raise
         return True

@@ -176,6 +176,53 @@ def test_what_killed_commands_of_any_version_left_is_removed(run: RunDirectory) 
     assert contents(run.path).keys() == {*SECOND, "recipe.yaml", "run.json"}
 
 
+def fill_with_rubbish(run: RunDirectory) -> None:
+    write_stage(run, Stage.EXPORT, SECOND)
+    (run.path / f"{WRITING}abc").mkdir()
+    for name in (f"{WRITING}abc/model.onnx", LOCK_NAME, *LEFT[1:], "train.last-0.json"):
+        (run.path / name).write_text("left")
+
+
+def test_command_that_only_reads_removes_what_counts_for_nothing_too(run: RunDirectory) -> None:
+    fill_with_rubbish(run)
+    with locked(run.path, COMMAND):
+        run.settle()
+        assert (run.path / f"{WRITING}abc" / "model.onnx").exists() and (run.path / LEFT[1]).exists()
+    run.settle()
+    assert contents(run.path).keys() == {*SECOND, "recipe.yaml", "run.json"}
+
+
+def test_command_that_only_reads_works_where_nothing_can_be_removed(
+    run: RunDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill_with_rubbish(run)
+
+    def denied(*_: object, **__: object) -> int:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr("mdcompress.runs.lock.os.open", denied)
+    run.settle()
+    assert (run.path / f"{WRITING}abc").exists()
+    (run.path / f"{COMMIT}export").mkdir()
+    with pytest.raises(RunError, match="must be writable"):
+        run.settle()
+
+
+def test_file_of_a_lock_is_a_command_at_work_where_there_are_no_locks(
+    run: RunDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill_with_rubbish(run)
+
+    def unknown(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr("fcntl.flock", unknown)
+    run.settle()
+    assert (run.path / f"{WRITING}abc").exists()
+    with run.held(COMMAND):
+        assert not (run.path / f"{WRITING}abc").exists()
+
+
 def test_state_of_an_interrupted_training_stays(run: RunDirectory) -> None:
     run.path.mkdir()
     for name in ("train.last-0.json", "train.last-0.safetensors"):
