@@ -242,10 +242,6 @@ def _write_checkpoint(path: Path) -> None:
 
 def _read_checkpoint(path: Path) -> str:
     """The training goes on from it: its end is the same."""
-    if not path.stat().st_size:
-        from mdcompress.training import read_history
-
-        return repr(read_history(path))
     return _train(path)
 
 

@@ -112,7 +112,7 @@ def settle(folder: Path) -> None:
 
 def interrupted(folder: Path) -> bool:
     """Whether a result that counts is not in its place yet."""
-    return any(not path.is_symlink() for path in folder.glob(f"{COMMIT}*"))
+    return any(path.is_dir() and not path.is_symlink() for path in folder.glob(f"{COMMIT}*"))
 
 
 def left_in_run(folder: Path) -> tuple[Path, ...]:
