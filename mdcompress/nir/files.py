@@ -87,36 +87,56 @@ def _read(nir: Any, path: Path) -> Any:
         ) from error
 
 
-MOST_BYTES = 1 << 30  # of all arrays: 268 million float32
+MOST_BYTES = 1 << 28  # of all arrays, or where that is more, so many times the file: 67 million float32
+MOST_TIMES = 4
+MOST_OBJECTS = 100_000  # arrays and groups; a node has some ten
+MOST_DEPTH = 32  # groups in groups: a graph inside a graph takes three
 _GZIP = 1032  # the most that deflate, which HDF5 packs arrays with, makes of a byte
 
 
 def _require_room(path: Path) -> None:
-    """The arrays of a file are as large as their headers say, or the file is no NIR; nothing is expanded.
+    """The arrays of a file are in it, as large as their headers say, or the file is no NIR; nothing is expanded.
 
-    A few bytes of HDF5 can declare an array of any size whose values were never written.
+    A few bytes of HDF5 can declare an array of any size whose values were never written, name one array a thousand
+    times, or take values from another file.
     """
     h5py = importlib.import_module("h5py")  # nir reads with it
-    declared, faults = 0, list[str]()
-
-    def count(name: str, found: object) -> None:
-        nonlocal declared
-        if isinstance(found, h5py.Dataset):
-            size = math.prod(found.shape or ()) * found.dtype.itemsize
-            declared += size
-            if size > _GZIP * (found.id.get_storage_size() + found.dtype.itemsize):
-                faults.append(f"array {name!r} must be in the file ({size:,} bytes are declared, and not written)")
-
+    declared, most = 0, max(MOST_BYTES, MOST_TIMES * path.stat().st_size)
     try:
         with h5py.File(path) as file:
-            file.visititems(count)
-    except Exception as error:  # damaged: h5py has an error for each place
-        faults = [f"must be a file of NIR ({type(error).__name__}: {error})"]
-    if declared > MOST_BYTES:
-        faults.append(f"its arrays must have at most {MOST_BYTES:,} bytes (they have {declared:,})")
-    if faults:
+            for count, (name, found) in enumerate(_objects(h5py, file)):
+                declared += _size(name, found) if isinstance(found, h5py.Dataset) else 0
+                if declared > most:
+                    raise ValueError(f"its arrays must have at most {most:,} bytes (they have more)")
+                if count == MOST_OBJECTS:
+                    raise ValueError(f"it must have at most {MOST_OBJECTS:,} arrays and groups (it has more)")
+    except Exception as error:  # ours, and where the file is damaged h5py's, which has one for each place
+        fault = str(error) if isinstance(error, ValueError) else f"must be a file of NIR ({error})"
         raise InvalidFileError(
             f"{path} cannot be read as a NIR graph",
-            [Problem(str(path), 0, 0, "", fault) for fault in faults[:1]],
+            [Problem(str(path), 0, 0, "", fault)],
             hints=["write it again with nir.write"],
-        )
+        ) from error
+
+
+def _objects(h5py: Any, group: Any, *, depth: int = 0) -> Iterator[tuple[str, Any]]:
+    """Every array and group below a group, as often as it is named; ValueError for links, which nir never writes."""
+    if depth > MOST_DEPTH:
+        raise ValueError(f"its groups must be at most {MOST_DEPTH} in each other ({group.name!r} is deeper)")
+    for name in group:
+        if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+            raise ValueError(f"{name!r} in {group.name!r} must be in the file (it is a link)")
+        found = group[name]
+        yield f"{group.name}/{name}".lstrip("/"), found
+        if isinstance(found, h5py.Group):
+            yield from _objects(h5py, found, depth=depth + 1)
+
+
+def _size(name: str, found: Any) -> int:
+    """Bytes of an h5py.Dataset; ValueError where its values are not in the file."""
+    if found.external or found.is_virtual:
+        raise ValueError(f"array {name!r} must be in the file (its values are in another one)")
+    size = int(math.prod(found.shape or ()) * found.dtype.itemsize)
+    if size > _GZIP * (found.id.get_storage_size() + found.dtype.itemsize):
+        raise ValueError(f"array {name!r} must be in the file ({size:,} bytes are declared, and not written)")
+    return size
