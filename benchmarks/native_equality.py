@@ -174,6 +174,7 @@ def main() -> int:
     many = parts.add_parser("drawn", help="drawn graphs")
     many.add_argument("--count", type=int, default=1000, help="graphs (default 1000)")
     many.add_argument("--seed", type=int, default=16, help="of the draws (default 16)")
+    many.add_argument("--compilation", type=int, default=0, help="of tests.support.c_programs.compilations, for it")
     many.add_argument("--portable", action="store_true", help="the form for a microcontroller, with sanitizers")
     options = parser.parse_args()
     match options.part:
@@ -182,7 +183,7 @@ def main() -> int:
         case "frameworks":
             return frameworks()
         case _:
-            compared = portable(compilations()[-1]) if options.portable else on_host
+            compared = portable(compilations()[options.compilation]) if options.portable else on_host
             return drawn(options.count, start=options.seed, compared=compared)
 
 

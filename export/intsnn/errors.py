@@ -2,6 +2,7 @@
 
 IntsnnError                 base: message, hints, exit code
 ├── InvalidFileError        a file breaks its schema; carries every problem with its place (exit 2)
+│   └── UnreadableFileError a reader met what no rule of it foresees
 ├── UsageError              a call or command line asks for something that is not offered (exit 2)
 ├── MissingFileError        a file or folder that must exist does not
 ├── GraphError              an integer graph breaks a rule of FORMAT.md; names rule and node
@@ -14,8 +15,10 @@ IntsnnError                 base: message, hints, exit code
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 
 class IntsnnError(Exception):
@@ -70,6 +73,10 @@ class InvalidFileError(IntsnnError):
         return "\n".join([*lines, *(f"    hint: {hint}" for hint in self.hints)])
 
 
+class UnreadableFileError(InvalidFileError):
+    """A reader met in a file what no rule of it foresees; its cause is the exception that this gave."""
+
+
 class UsageError(IntsnnError):
     """A call or command line asks for something that is not offered."""
 
@@ -106,3 +113,28 @@ class ParityError(IntsnnError):
     """Two executions that must be equal differ."""
 
     exit_code = 3
+
+
+@contextlib.contextmanager
+def reading(path: str | Path, kind: str) -> Iterator[None]:
+    """The last resort of a reader: what nobody foresaw in bytes that anyone may have written names the file.
+
+    Errors of ours and of the operating system pass as they are. Everything else is the cause of the error, and
+    `--debug` shows it.
+
+    Args:
+        path: the file.
+        kind: what it must be, `a hardware description`.
+    """
+    try:
+        yield
+    except (IntsnnError, OSError):
+        raise
+    except Exception as error:
+        seen = (str(error).strip().splitlines() or [""])[0]
+        message = f"must be {kind}, whole and unchanged ({type(error).__name__}: {seen})"
+        raise UnreadableFileError(
+            f"{path} cannot be read",
+            [Problem(str(path), 0, 0, "", message)],
+            hints=["write or fetch the file again; if it is whole, please report it with the traceback of --debug"],
+        ) from error

@@ -18,12 +18,28 @@ def names_a_file(name_or_path: str | Path) -> bool:
 
 
 def write_atomically(path: str | Path, content: bytes) -> None:
-    """Write `content` to `path`; a reader sees the old file or the new one, never a part."""
+    """Write `content` to `path`; a reader sees the old file or the new one, never a part.
+
+    A link at `path` is replaced, not followed.
+
+    Raises:
+        MissingFileError: there is no such folder.
+        OSError: that of the operating system, with `path` as its file name.
+    """
     path = Path(path)
     if not path.parent.is_dir():
         raise MissingFileError(
             f"{path}: the folder {path.parent} must exist (there is none)", hints=["create it, or choose another path"]
         )
+    try:
+        _write(path, content)
+    except OSError as error:
+        if error.errno is None:  # its text is all that it has
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error  # a full disk has no name of its own
+
+
+def _write(path: Path, content: bytes) -> None:
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:

@@ -26,11 +26,20 @@ _FAR_BELOW = 0.03  # what an error below -threshold counts in the range search, 
 def input_reach(inputs: Sequence[Tensor], spec: CalibrateSpec, *, bit_width: int) -> float | None:
     """The largest input that gets an integer of its own; None: the largest seen.
 
+    Every scale has an integer for 0. Where most inputs are 0, so that this would be the reach, the others alone say it.
+
     Args:
         inputs: real x [T, N, ...] each.
         spec: `input` says how it is found.
         bit_width: of the input's word.
     """
+    if reach := _reach(inputs, spec, bit_width=bit_width):
+        return reach
+    others = [x[x != 0] for x in inputs]
+    return _reach(others, spec, bit_width=bit_width) if any(x.numel() for x in others) else None
+
+
+def _reach(inputs: Sequence[Tensor], spec: CalibrateSpec, *, bit_width: int) -> float | None:
     match spec.input:
         case "max":
             return None

@@ -7,12 +7,12 @@ from pathlib import Path
 import click
 
 from mdcompress.cli.console import Console
-from mdcompress.cli.opening import open_workspace
+from mdcompress.cli.opening import open_destination, open_workspace
 from mdcompress.cli.options import Selection, compute_options, example, force_option, output_options, run_options
 from mdcompress.pipeline.benching import BenchChoice, bench, bench_file
 from mdcompress.pipeline.report import written
 from mdcompress.pipeline.workspace import Compute
-from mdcompress.runs import Destination, Overwrite
+from mdcompress.runs import Overwrite
 
 
 @click.command(
@@ -68,7 +68,7 @@ def command(
     is not there is named. With a MODEL.onnx the inputs are those of the golden.npz beside it, and only onnxruntime
     and native code are timed. Exit code 3 if integer answers differ.
     """
-    destination = None if output is None else Destination(output, overwrite)
+    destination = open_destination(output, overwrite)
     choice = BenchChoice(batches, threads, rounds, samples, destination)
     if model is None:
         report = bench(open_workspace(selection, console=console, compute=compute), choice)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from intsnn.errors import IntsnnError, InvalidFileError, MissingFileError, Problem
+from intsnn.errors import IntsnnError, InvalidFileError, MissingFileError, Problem, reading
 from mdcompress.cli.console import Console, problem_documents
 from mdcompress.cli.options import example, output_options
 from mdcompress.pipeline.report import JsonValue, Report
@@ -71,8 +71,12 @@ def command(files: tuple[Path, ...], console: Console) -> None:
 
 def verdict(file: Path) -> Verdict:
     """Check one file by the rules of its kind."""
+    from mdcompress.runs import settle
+
     try:
-        return Verdict(file, f"valid {_read_as_its_kind(file)}")
+        settle(file.parent)
+        with reading(file, KINDS):
+            return Verdict(file, f"valid {_read_as_its_kind(file)}")
     except InvalidFileError as error:
         count = len(error.problems)
         return Verdict(file, f"invalid ({count} problem{'s' if count != 1 else ''})", error)
@@ -182,25 +186,26 @@ def _read_activity(file: Path) -> str:
 
 
 def _read_model(file: Path) -> str:
-    from intsnn.onnx.file import read_onnx
+    from intsnn.onnx.file import has_digest, read_onnx
     from mdcompress.runs.manifest import require_as_written
 
     graph = read_onnx(file)
     require_as_written(file)
     _require_golden_of(graph, file)
-    return f"integer graph of {len(graph)} nodes"
+    unproved = "" if has_digest(file) else " (without a digest: a changed weight would not show; export again)"
+    return f"integer graph of {len(graph)} nodes{unproved}"
 
 
 def _require_golden_of(graph: IntGraph, file: Path) -> None:
     """A golden.npz beside model.onnx must be of this graph, by its fingerprint."""
-    from intsnn.execution.golden import read_golden
+    from intsnn.execution.golden import golden_hash
     from intsnn.graph.fingerprint import fingerprint
     from mdcompress.runs import GOLDEN_FILE, MODEL_FILE
 
     golden = file.with_name(GOLDEN_FILE)
     if file.name != MODEL_FILE or not golden.is_file():
         return
-    found, expected = read_golden(golden).graph_hash, fingerprint(graph)
+    found, expected = golden_hash(golden), fingerprint(graph)
     if found != expected:
         message = f"must be of the graph that {golden} belongs to, {found[:12]} (got {expected[:12]})"
         raise InvalidFileError(

@@ -8,7 +8,7 @@ from typing import Literal
 import click
 
 from mdcompress.cli.console import Console
-from mdcompress.cli.opening import open_workspace
+from mdcompress.cli.opening import open_destination, open_workspace
 from mdcompress.cli.options import Selection, example, force_option, hardware_option, output_options, run_options
 from mdcompress.pipeline.estimating import (
     ActivityChoice,
@@ -72,7 +72,7 @@ def command(
             raise click.UsageError("--against shows a comparison and keeps nothing; leave --output away")
         console.show(_compare(model, hardware, choice, held, selection, console))
         return
-    destination = None if output is None else Destination(output, overwrite)
+    destination = open_destination(output, overwrite)
     if model is not None:
         report = _estimate_model(model, hardware, choice, destination, selection)
     elif destination is not None:

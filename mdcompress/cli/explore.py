@@ -11,12 +11,12 @@ import click
 from intsnn.exploration.design_space import DesignSpace
 from intsnn.hardware.chip import Encoding, Gating, KernelMapping, ScheduleRule
 from mdcompress.cli.console import Console
-from mdcompress.cli.opening import open_workspace
+from mdcompress.cli.opening import open_destination, open_workspace
 from mdcompress.cli.options import Selection, example, force_option, hardware_option, output_options, run_options
 from mdcompress.pipeline.estimating import ActivityChoice
 from mdcompress.pipeline.exploring import Aim, explore, explore_file
 from mdcompress.pipeline.report import written
-from mdcompress.runs import Destination, Overwrite
+from mdcompress.runs import Overwrite
 
 Value = TypeVar("Value")
 
@@ -120,7 +120,7 @@ def command(
     """
     choice = ActivityChoice(activity, rate, time_steps)
     space = DesignSpace(**axes, time_steps=steps)  # type: ignore[arg-type]  # parsed above
-    aim = Aim(space, accuracies, None if output is None else Destination(output, overwrite))
+    aim = Aim(space, accuracies, open_destination(output, overwrite))
     if model is None:
         workspace = open_workspace(selection, console=console)
         report = explore(workspace, hardware, choice=choice, aim=aim)

@@ -19,7 +19,18 @@ from mdcompress.pipeline.report import Report, written
 from mdcompress.pipeline.workspace import Compute, Workspace
 from mdcompress.processes import started_processes
 from mdcompress.recipe import Recipe, find_recipe, load_kept_recipe, load_recipe
-from mdcompress.runs import RECIPE_FILE, RUNS_FOLDER, Overwrite, RunDirectory, chosen_run, named_run, only_run
+from mdcompress.runs import (
+    RECIPE_FILE,
+    RUNS_FOLDER,
+    Destination,
+    Overwrite,
+    RunDirectory,
+    chosen_run,
+    held_destination,
+    named_run,
+    only_run,
+    settle,
+)
 from mdcompress.trust import Consent, NamedCode
 from mdcompress.trust.asking import FileConsent
 
@@ -66,6 +77,14 @@ def _opened(selection: Selection, console: Console, compute: Compute, overwrite:
     )
 
 
+def open_destination(output: Path | None, overwrite: Overwrite) -> Destination | None:
+    """The folder that `--output` means, kept from other commands until this one has ended; None without one."""
+    if output is None:
+        return None
+    context = click.get_current_context()
+    return context.with_resource(held_destination(output, overwrite, context.ensure_object(Invocation).command))
+
+
 def show(report: Report, *, workspace: Workspace, console: Console) -> None:
     """Print a stage's report and what it wrote, once where several processes worked on it."""
     if workspace.writes:
@@ -75,6 +94,8 @@ def show(report: Report, *, workspace: Workspace, console: Console) -> None:
 
 def beside(file: Path | None, selection: Selection) -> Selection:
     """A file in the folder of a run means that run, where no other is named."""
+    if file is not None:
+        settle(file.parent)
     if file is None or selection.recipe or selection.run or not file.with_name(RECIPE_FILE).is_file():
         return selection
     return replace(selection, run=str(file.parent))
@@ -112,8 +133,11 @@ def _can_answer() -> bool:
 def _run_and_recipe(selection: Selection) -> tuple[RunDirectory, Recipe]:
     if selection.recipe is not None:
         recipe = load_recipe(selection.recipe, changes=selection.changes)
-        return (chosen_run(selection.run) if selection.run else named_run(recipe.name)), recipe
+        run = chosen_run(selection.run) if selection.run else named_run(recipe.name)
+        run.settle()
+        return run, recipe
     run = chosen_run(selection.run) if selection.run else only_run()
+    run.settle()
     kept = run.file(RECIPE_FILE)
     if not kept.is_file():
         meant = RUNS_FOLDER / run.path

@@ -77,9 +77,18 @@ class _Bar:
 
 
 def resumed_line(title: str, event: Resumed) -> str:
-    """`distill: going on with epoch 3, after step 12, …`; without the step where the epoch had not begun."""
+    """`distill: going on with epoch 3, after step 12, …`; without the step where the epoch had not begun.
+
+    Where torch has another number of threads than before, that is said too.
+    """
     within = f", after step {event.step}" if event.step else ""
-    return f"{title}: going on with epoch {event.epoch}{within}, from the state of an interrupted run"
+    before, now = event.threads
+    threads = (
+        f"; torch had {before} thread{'s' if before > 1 else ''} and has {now} now, with which the last bits of the "
+        f"result differ (to keep them: OMP_NUM_THREADS={before})"
+    )
+    otherwise = threads if before not in (0, now) else ""
+    return f"{title}: going on with epoch {event.epoch}{within}, from the state of an interrupted run{otherwise}"
 
 
 def stopped_line(title: str, event: Stopped) -> str:

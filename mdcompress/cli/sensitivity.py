@@ -9,7 +9,7 @@ import click
 
 from intsnn.weight_bits import WEIGHT_BITS
 from mdcompress.cli.console import Console
-from mdcompress.cli.opening import open_workspace
+from mdcompress.cli.opening import open_destination, open_workspace
 from mdcompress.cli.options import (
     Selection,
     compute_options,
@@ -20,7 +20,7 @@ from mdcompress.cli.options import (
 )
 from mdcompress.pipeline.report import written
 from mdcompress.pipeline.workspace import Compute
-from mdcompress.runs import Destination, Overwrite
+from mdcompress.runs import Overwrite
 
 if TYPE_CHECKING:
     from mdcompress.bits.sensitivity import Measure
@@ -109,7 +109,7 @@ def command(
         bits={"weight": bits, "membrane": membrane_bits},
         samples=samples,
         budget=Budget(budget, size, membrane_budget, measure),
-        output=None if output is None else Destination(output, overwrite),
+        output=open_destination(output, overwrite),
     )
     report = sensitivity(open_workspace(selection, console=console, compute=compute), choice)
     console.show(report)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from mdcompress.data.files import incomplete, require_files
 from mdcompress.data.names import Loading
 from mdcompress.data.samples import ImageSamples, Pixels
 from mdcompress.data.splits import DataSplits, LabelledSet, split_training
-from mdcompress.errors import DataError
+from mdcompress.errors import DataError, MdcompressError
 
 LAYOUT = """\
 ├── train/
@@ -28,7 +30,7 @@ def image_folder(loading: Loading) -> DataSplits:
     """Colour images of one size, x = pixel / 255, shape [3, H, W]; classes are the names of the folders."""
     require_files(loading, [Path("train"), Path("test")], layout=LAYOUT)
     train = _listing(loading, "train")
-    shape = _pixels(Path(train.samples[0][0])).shape
+    shape = pixels_of(Path(train.samples[0][0]), None).shape
     validation = _listing(loading, "val") if (loading.folder / "val").exists() else None
     test = _listing(loading, "test")
     for part in (test, *([validation] if validation else [])):
@@ -72,22 +74,39 @@ def _samples(listing: ImageFolder, loading: Loading, *, shape: tuple[int, ...]) 
 
 def _reader(paths: list[Path], shape: tuple[int, ...]) -> Callable[[Indices], Pixels]:
     def read(indices: Indices) -> Pixels:
-        images = [_pixels(paths[index]) for index in indices]
-        for index, image in zip(indices, images, strict=True):
-            if image.shape != shape:
-                raise _odd_size(paths[index], image.shape, shape)
-        return np.stack(images)
+        return np.stack([pixels_of(paths[index], shape) for index in indices])
 
     return read
 
 
-def _pixels(path: Path) -> Pixels:
-    """Red, green and blue of an image file, uint8 [3, H, W]."""
+MOST_PIXELS = 1 << 24  # of the first image, 4096 x 4096: no spiking network has taken larger ones
+
+
+def pixels_of(path: Path, shape: tuple[int, ...] | None) -> Pixels:
+    """Red, green and blue of an image file, uint8 [3, H, W]; its size is known before it is decoded.
+
+    `shape`: what it must have; None: any of at most MOST_PIXELS.
+    """
     try:
-        with Image.open(path) as image:
+        with warnings.catch_warnings(action="ignore"), Image.open(path) as image:  # of sizes: they are held below
+            _require_size(path, (3, image.height, image.width), shape)
             return np.asarray(image.convert("RGB")).transpose(2, 0, 1)
-    except (OSError, ValueError, SyntaxError) as error:  # as Pillow's decoders say damage
-        raise DataError(f"{path}: must be a whole image ({error})", hints=["replace or delete the file"]) from error
+    except (MdcompressError, MemoryError):
+        raise
+    except Exception as error:  # OSError, SyntaxError, struct.error, DecompressionBombError …: each decoder has its own
+        raise DataError(
+            f"{path}: must be a whole image ({type(error).__name__}: {error})", hints=["replace or delete the file"]
+        ) from error
+
+
+def _require_size(path: Path, seen: tuple[int, ...], wanted: tuple[int, ...] | None) -> None:
+    if wanted is not None and seen != wanted:
+        raise _odd_size(path, seen, wanted)
+    if math.prod(seen[1:]) > MOST_PIXELS:
+        raise DataError(
+            f"{path}: must have at most {MOST_PIXELS:,} pixels (got {seen[2]} x {seen[1]})",
+            hints=["resize or crop the images to one size"],
+        )
 
 
 def _odd_size(path: Path, seen: tuple[int, ...], wanted: tuple[int, ...]) -> DataError:

@@ -22,6 +22,7 @@ LAYOUT = """\
     └── t10k-labels-idx1-ubyte"""
 PARTS = ("train", "t10k")
 KINDS = ("images-idx3", "labels-idx1")
+MOST = {"images-idx3": 60_000 * 28 * 28, "labels-idx1": 60_000}  # values of the training images, which are more
 DIGITS = tuple(str(digit) for digit in range(10))
 
 
@@ -38,11 +39,16 @@ def mnist(loading: Loading) -> DataSplits:
 
 
 def _samples(loading: Loading, folder: Path, part: str) -> ImageSamples:
-    images, labels = (read_idx(_present(loading, _plain(folder, part, kind))) for kind in KINDS)
+    images, labels = (read_idx(_present(loading, _plain(folder, part, kind)), most=MOST[kind]) for kind in KINDS)
     if images.ndim != 3 or labels.shape != images.shape[:1]:
         raise DataError(
             f"{loading.folder / folder}: `{part}` must hold images [S, H, W] and S labels "
             f"(got {list(images.shape)} and {list(labels.shape)})",
+            hints=["delete the files and fetch them again (`--download`)"],
+        )
+    if len(labels) and int(labels.max()) >= len(DIGITS):
+        raise DataError(
+            f"{loading.folder / folder}: the labels of `{part}` must be 0 to {len(DIGITS) - 1} (got {labels.max()})",
             hints=["delete the files and fetch them again (`--download`)"],
         )
     pixels = images[:, None]

@@ -49,16 +49,13 @@ class RecordingSamples:
         try:
             events = self.source.read(path)
             return bin_events(events, self.time_steps, height=self.source.height, width=self.source.width)
-        except (
-            DataError,
-            ValueError,
-            EOFError,
-            RuntimeError,
-            OSError,
-        ) as error:  # as NumPy, tonic and aedat say damage
+        except BaseException as error:  # as NumPy, tonic and aedat say damage; aedat's panics are no Exceptions
+            if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+                raise
+            hint = "delete the file and fetch the set again (`--download`)"
             raise DataError(
                 f"{path}: must be a whole recording of the data set ({error})",
-                hints=["delete the file and fetch the set again (`--download`)"],
+                hints=error.hints if isinstance(error, DataError) and error.hints else [hint],
             ) from error
 
 

@@ -11,6 +11,7 @@ from brevitas.function.ops_ste import round_ste
 from torch import Tensor
 
 from intsnn.arithmetic import ACCUMULATOR_LIMIT, IntType
+from mdcompress.errors import CalibrationError
 
 if TYPE_CHECKING:
     from mdcompress.recipe import BatchNormPolicy
@@ -41,9 +42,19 @@ def requant_constants(
         bias: b [C], real, in output units.
         accumulator_bound: A [C], the proved bound of |acc|.
         policy: bit widths and mode.
+
+    Raises:
+        CalibrationError: m, b or A is not finite.
     """
     multiplier, bias = multiplier.double(), bias.double()  # B and its 2^(S-1) together need more than 24 bits
     reach = accumulator_bound.double().clamp_min(1.0)  # a channel of zeros still has an M that must fit its word
+    for name, values in (("multiplier", multiplier), ("offset", bias), ("accumulator's bound", reach)):
+        if not bool(torch.isfinite(values).all()):
+            raise CalibrationError(
+                f"a layer's {name} must be finite in integers (got {float(values.detach().abs().max())}): its weights, "
+                "its norm's statistics or its inputs are too large or too far apart",
+                hints=["look for weights above 1e15 and variances near 0", "scale the data to about [0, 1]"],
+            )
     shift = _largest_shift(multiplier.detach(), bias.detach(), reach, policy)
     factor = 2.0**shift
     if policy.mode == "power_of_two":

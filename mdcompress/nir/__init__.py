@@ -7,7 +7,7 @@ from typing import Any
 
 from intsnn.graph import IntGraph
 from mdcompress.nir.dequantizing import STEPS, Reader, dequantized
-from mdcompress.nir.files import graph_of, nir_bytes, nir_package, write_nir
+from mdcompress.nir.files import graph_of, nir_bytes, nir_package, reading_nir, write_nir
 from mdcompress.nir.integers import holds_integers, integers_of, metadata_of, reader_of
 from mdcompress.nir.interpretation import interpret
 from mdcompress.nir.network import NirNetwork
@@ -35,12 +35,13 @@ def from_nir(source: str | Path | Any, spec: NirSpec | None = None, **options: o
         UsageError: keys are missing; all are listed.
         TraceError: nodes have no canonical form; all are named.
     """
-    graph = graph_of(source)
-    wiring = wire(graph)
-    if spec is None and holds_integers(graph):
-        spec = _own_spec(reader_of(graph))
-    how = interpret(nir_spec(spec, options), (one.kind for one in wiring.wires))
-    return NirNetwork(wiring, how).eval()
+    with reading_nir(source):
+        graph = graph_of(source)
+        wiring = wire(graph)
+        if spec is None and holds_integers(graph):
+            spec = _own_spec(reader_of(graph))
+        how = interpret(nir_spec(spec, options), (one.kind for one in wiring.wires))
+        return NirNetwork(wiring, how).eval()
 
 
 def to_nir(source: Student | IntGraph, *, step: ReaderStep = "euler", reset: ReaderReset = "hard") -> Any:
@@ -76,7 +77,8 @@ def integers_from_nir(source: str | Path | Any) -> IntGraph:
     Raises:
         InvalidFileError: it holds none, or floats or integers were changed since.
     """
-    return integers_of(graph_of(source))
+    with reading_nir(source):
+        return integers_of(graph_of(source))
 
 
 def _own_spec(reader: Reader) -> NirSpec:

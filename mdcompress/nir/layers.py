@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -12,6 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mdcompress.nir.neurons import refused
+
+_MOST_SIZE = 65_535  # of windows, steps, edges and groups: larger ones ask for memory that no map needs
 
 FloatWeights: TypeAlias = nn.Linear | nn.Conv1d | nn.Conv2d
 
@@ -22,13 +23,13 @@ def layer_of(name: str, node: Any) -> nn.Module:
         case "Affine" | "Linear" | "Conv1d" | "Conv2d":
             return weights_of(name, node)
         case "SumPool2d":
-            return SumPool2d(_pair(node.kernel_size), _pair(node.stride), _pair(node.padding))
+            return SumPool2d(*_window(node))
         case "AvgPool2d":
-            return nn.AvgPool2d(_pair(node.kernel_size), _pair(node.stride), _pair(node.padding))
+            return nn.AvgPool2d(*_window(node))
         case "Scale":
             return _scale_of(name, np.asarray(node.scale, np.float64))
         case "Flatten":
-            return _flatten_of(int(node.start_dim), int(node.end_dim))
+            return _flatten_of(_axis(node.start_dim), _axis(node.end_dim))
         case "Delay":
             raise refused(name, "Delay", "a graph of integers keeps no tensor for later steps", "train without delays")
         case kind:
@@ -80,8 +81,8 @@ def weights_of(name: str, node: Any) -> FloatWeights:
     if rank == 0:
         module = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None)
     else:
-        groups, window = int(node.groups), tuple(weight.shape[2:])
-        padding = node.padding if isinstance(node.padding, str) else _sizes(node.padding, rank)
+        (groups,), window = _sizes(node.groups, 1), tuple(weight.shape[2:])
+        padding = node.padding if isinstance(node.padding, str) else _sizes(node.padding, rank, least=0)
         geometry = (window, _sizes(node.stride, rank), padding, _sizes(node.dilation, rank), groups)
         make: Any = nn.Conv1d if rank == 1 else nn.Conv2d
         module = make(weight.shape[1] * groups, weight.shape[0], *geometry, bias=bias is not None)
@@ -112,16 +113,28 @@ def _flatten_of(start: int, end: int) -> nn.Module:
     return nn.Flatten(*(axis + 1 if axis >= 0 else axis for axis in (start, end)))
 
 
+def _axis(value: Any) -> int:
+    """The number of an axis; ValueError where it is none."""
+    number = float(value)
+    if not number.is_integer():
+        raise ValueError(f"an axis must be an integer (got {number})")
+    return int(number)
+
+
 def _tensor(values: Any) -> Tensor:
     return torch.tensor(np.asarray(values, dtype=np.float64), dtype=torch.get_default_dtype())
 
 
-def _pair(value: Any) -> tuple[int, int]:
-    height, width = _sizes(value, 2)
-    return height, width
+def _window(node: Any) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
+    """Size, stride and padding of a pooling node."""
+    (height, width), (down, right) = _sizes(node.kernel_size, 2), _sizes(node.stride, 2)
+    above, left = _sizes(node.padding, 2, least=0)
+    return (height, width), (down, right), (above, left)
 
 
-def _sizes(value: Any, rank: int) -> tuple[int, ...]:
-    """One number per axis, of a number or an array."""
-    values: Iterable[int] = np.broadcast_to(np.asarray(value).reshape(-1), rank)
+def _sizes(value: Any, rank: int, *, least: int = 1) -> tuple[int, ...]:
+    """One integer per axis, of a number or an array; ValueError where it is none."""
+    values = np.broadcast_to(np.asarray(value, np.float64).reshape(-1), rank)
+    if not ((values >= least) & (values <= _MOST_SIZE) & (values == np.floor(values))).all():
+        raise ValueError(f"sizes must be integers from {least} to {_MOST_SIZE} (got {values.tolist()})")
     return tuple(int(size) for size in values)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor, nn
 
 from mdcompress import lifting
@@ -54,6 +55,7 @@ class NirNetwork(nn.Module):
         self._wiring = wiring
         self._paths: dict[str, str] = {}
         for name, module in _modules_of(wiring, interpretation).items():
+            _require_finite(name, module)
             self._paths[name] = _attach(self, name, module)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -87,10 +89,21 @@ def _modules_of(wiring: Wiring, how: Interpretation) -> dict[str, nn.Module]:
             modules[one.name] = _module_of(one, wiring, how)
         except TraceError as error:
             errors.append(error)
+        except Exception as error:  # whatever NumPy and torch say of attributes that anyone may have written
+            reason = f"its attributes must describe such a node ({type(error).__name__}: {error})"
+            errors.append(refused(one.name, one.kind, reason, "export the network again"))
     if errors:
         hints = list(dict.fromkeys(hint for error in errors for hint in error.hints))
         raise TraceError("\n".join(error.message for error in errors), hints=hints)
     return modules
+
+
+def _require_finite(name: str, module: nn.Module) -> None:
+    """Weights in torch's type: 1e308 of a file is infinite in float32."""
+    for part, tensor in module.named_parameters():
+        if not bool(torch.isfinite(tensor).all()):
+            hint = "a file's numbers must be finite, and fit float32"
+            raise refused(name, type(module).__name__, f"its {part} must be finite (it holds NaN or infinity)", hint)
 
 
 def _module_of(one: Wire, wiring: Wiring, how: Interpretation) -> nn.Module:

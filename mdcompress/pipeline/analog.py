@@ -70,11 +70,12 @@ def analog_file(model: Path, choice: NoiseChoice, *, note: Callable[[str], None]
     serves for it and the second is judged. `note`: is told what a user should hear by the way.
     """
     from intsnn.analog.accuracy import Samples
-    from intsnn.execution.golden import read_golden
+    from intsnn.execution.golden import golden_input
 
     hardware, spec = _descriptions(choice)
     require_files([model])
-    graph, x = read_graph(model), read_golden(model.with_name(GOLDEN_FILE)).x
+    graph = read_graph(model)
+    x = golden_input(model.with_name(GOLDEN_FILE), graph)
     calibration: npt.NDArray[np.integer] | None = None
     if spec.needs_calibration:
         half = x.shape[1] // 2

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from intsnn.errors import CompilerError, MissingFileError, ParityError, UsageError
+from intsnn.files import write_atomically
 from mdcompress.errors import RunError
 from mdcompress.pipeline.benching_picture import draw_timings, require_plots
 from mdcompress.pipeline.benching_report import (
@@ -47,7 +48,7 @@ from mdcompress.pipeline.networks import (
 from mdcompress.pipeline.report import Report
 from mdcompress.pipeline.timing import Call, Timing, interleaved
 from mdcompress.pipeline.workspace import Workspace
-from mdcompress.runs import GOLDEN_FILE, MODEL_FILE, Destination, make_folder, write_text
+from mdcompress.runs import GOLDEN_FILE, MODEL_FILE, Destination
 from mdcompress.runs.manifest import Stage
 
 if TYPE_CHECKING:
@@ -140,11 +141,12 @@ def bench(workspace: Workspace, choice: BenchChoice) -> Report:
 
 def bench_file(model: Path, choice: BenchChoice) -> Report:
     """Time onnxruntime and native code on any model.onnx, with the inputs of the golden.npz beside it."""
-    from intsnn.execution.golden import read_golden
+    from intsnn.execution.golden import golden_input
 
     _require_output(choice)
     require_files([model])
-    graph, x = read_graph(model), read_golden(model.with_name(GOLDEN_FILE)).x[:, : choice.wanted]
+    graph = read_graph(model)
+    x = golden_input(model.with_name(GOLDEN_FILE), graph)[:, : choice.wanted]
     engines, missing = _integer_engines(model, graph, x)
     alone = "a model.onnx alone has none: give the run, `--run FOLDER`"
     return _report(Bench(model, graph, x, engines, {FLOAT: alone, STUDENT: alone, **missing}), choice)
@@ -259,12 +261,11 @@ def _report(subject: Bench, choice: BenchChoice) -> Report:
     text, document = bench_text(measured), bench_document(measured)
     if choice.output is None:
         return Report(text, document, (subject.model,))
-    folder = choice.output.folder
-    make_folder(folder)
-    write_text(folder / JSON_FILE, json.dumps(document, indent=2) + "\n")
-    write_text(folder / TABLE_FILE, text + "\n")
-    draw_timings(measured, folder / PICTURE_FILE)
-    return Report(text, document, tuple(folder / name for name in (JSON_FILE, TABLE_FILE, PICTURE_FILE)))
+    with choice.output.writing("the timings") as folder:
+        write_atomically(folder / JSON_FILE, f"{json.dumps(document, indent=2)}\n".encode())
+        write_atomically(folder / TABLE_FILE, f"{text}\n".encode())
+        draw_timings(measured, folder / PICTURE_FILE)
+    return Report(text, document, tuple(choice.output.folder / name for name in (JSON_FILE, TABLE_FILE, PICTURE_FILE)))
 
 
 def _require_samples(subject: Bench, choice: BenchChoice) -> None:

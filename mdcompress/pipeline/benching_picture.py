@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from intsnn.errors import UsageError
+from intsnn.files import write_atomically
 from mdcompress.pipeline.benching_report import NATIVE, Measured
 from mdcompress.pipeline.timing import Timing
 
@@ -46,7 +48,9 @@ def draw_timings(measured: Measured, path: Path) -> None:
             axes.set_title(f"batch {batch}, {threads} {'thread' if threads == 1 else 'threads'}", fontsize=9)
             axes.grid(visible=True, axis="x", which="both", alpha=0.3)
         panels[0].invert_yaxis()
-        figure.savefig(path, metadata={"Date": None})
+        picture = io.BytesIO()
+        figure.savefig(picture, format="svg", metadata={"Date": None})
+    write_atomically(path, picture.getvalue())
 
 
 def _draw(axes: Axes, place: int, timing: Timing, *, batch: int, color: str) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from intsnn.files import write_atomically
 from mdcompress._version import __version__
 from mdcompress.pipeline.accuracies import accuracies_at, in_words, recorded
 from mdcompress.pipeline.networks import at_steps, fitted, load_splits, teacher_weights, torch_device, trained_network
@@ -37,6 +38,12 @@ if TYPE_CHECKING:
 @own_threads_afterwards()
 def distill(workspace: Workspace) -> Report:
     """Train the quantized student under its float teacher."""
+    with workspace.held():
+        finished = workspace.processes.broadcast(workspace.has_finished(Stage.DISTILL))  # all decide alike
+        return workspace.report(Stage.DISTILL) if finished else _distill(workspace)
+
+
+def _distill(workspace: Workspace) -> Report:
     workspace.refuse_to_overwrite(Stage.DISTILL)
     workspace.require(Stage.QUANTIZE)
     weights, quantized = teacher_weights(workspace), workspace.run.file(QUANTIZED_FILE)
@@ -67,7 +74,6 @@ def distill(workspace: Workspace) -> Report:
     if workspace.writes:
         mismatch = _mismatch(workspace, quantized, student, teacher, splits)
         _write(workspace, started, student, splits, mismatch=mismatch, history=training.history(), threads=threads)
-        workspace.run.discard_checkpoints(started.stage)
     workspace.processes.wait()
     return workspace.report(Stage.DISTILL)
 
@@ -113,8 +119,8 @@ def _write(
         provenance = {"recipe": recipe.name, "mdcompress": __version__, "stage": Stage.DISTILL.value}
         save_student(student, folder / DISTILLED_FILE, provenance=provenance)
         write_history(history, folder / HISTORY_FILE)
-        (folder / MISMATCH_FILE).write_text(mismatch.to_json(), "utf-8")
-        (folder / MISMATCH_TABLE_FILE).write_text(mismatch_table(mismatch) + "\n", "utf-8")
+        write_atomically(folder / MISMATCH_FILE, mismatch.to_json().encode())
+        write_atomically(folder / MISMATCH_TABLE_FILE, f"{mismatch_table(mismatch)}\n".encode())
         draw_mismatch(mismatch, folder / MISMATCH_PICTURE_FILE)
         draw_training(history, folder / TRAINING_PICTURE_FILE)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from intsnn.errors import UsageError
+from intsnn.files import write_atomically
 from mdcompress.pipeline.report import JsonValue, Report
 from mdcompress.pipeline.workspace import Workspace
 from mdcompress.runs import (
@@ -22,8 +23,7 @@ from mdcompress.runs import (
     MODEL_FILE,
     RUNS_FOLDER,
     Destination,
-    make_folder,
-    write_text,
+    settle,
 )
 from mdcompress.runs.manifest import Stage, require_as_written
 
@@ -62,6 +62,14 @@ class ActivityChoice:
 
 def estimate(workspace: Workspace, hardware: str, *, choice: ActivityChoice) -> Report:
     """Price the run's model.onnx and keep the figures in the run."""
+    with workspace.held():
+        if not workspace.has_finished(Stage.ESTIMATE, estimate_settings(hardware, choice)):
+            return _estimate(workspace, hardware, choice)
+    document = json.loads(workspace.run.file(HARDWARE_JSON_FILE).read_text("utf-8"))
+    return replace(workspace.report(Stage.ESTIMATE), document=document)
+
+
+def _estimate(workspace: Workspace, hardware: str, choice: ActivityChoice) -> Report:
     from intsnn.report import summary_table, to_json
 
     beside = workspace.run.path / "hardware" / require_hardware(hardware)
@@ -92,8 +100,9 @@ def estimate_file(model: Path, hardware: str, *, choice: ActivityChoice, output:
     figures = _priced(model, hardware, choice)
     paths: tuple[Path, ...] = ()
     if output is not None:
-        make_folder(output.folder)
-        paths = write_figures(figures, output.folder)
+        with output.writing("the hardware report") as folder:
+            names = write_figures(figures, folder)
+        paths = tuple(output.folder / name for name in names)
     return Report(summary_table(figures), json.loads(to_json(figures)), paths)
 
 
@@ -178,8 +187,8 @@ def estimate_settings(hardware: str, choice: ActivityChoice) -> Mapping[str, str
     }
 
 
-def write_figures(figures: HardwareReport, folder: Path) -> tuple[Path, ...]:
-    """Write hardware.json, hardware.md and report.html; returns their paths."""
+def write_figures(figures: HardwareReport, folder: Path) -> tuple[str, ...]:
+    """Write hardware.json, hardware.md and report.html; returns their names."""
     from intsnn.report import to_html, to_json, to_markdown
 
     texts = {
@@ -188,8 +197,8 @@ def write_figures(figures: HardwareReport, folder: Path) -> tuple[Path, ...]:
         HARDWARE_PAGE_FILE: to_html(figures),
     }
     for name, text in texts.items():
-        write_text(folder / name, text)
-    return tuple(folder / name for name in texts)
+        write_atomically(folder / name, text.encode())
+    return tuple(texts)
 
 
 def _priced(model: Path, hardware: str, choice: ActivityChoice) -> HardwareReport:
@@ -237,10 +246,14 @@ def require_hardware(hardware: str) -> str:
 
 
 def require_files(paths: list[Path]) -> None:
-    """MissingFileError for the first file that is not there, with what to do about it."""
+    """MissingFileError for the first file that is not there, with what to do about it.
+
+    What an interrupted command left beside them is finished before.
+    """
     from intsnn.errors import MissingFileError
 
     for path in paths:
+        settle(path.parent)
         if path.name == ACTIVITY_FILE and not path.is_file():
             raise MissingFileError(
                 f"{path}: the spike counts must be there (no such file)",

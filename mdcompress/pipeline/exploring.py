@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import importlib.util
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from intsnn.errors import UsageError
+from intsnn.files import write_atomically
 from mdcompress.pipeline.estimating import ActivityChoice, read_counts, read_graph, require_files
 from mdcompress.pipeline.report import JsonValue, Report
 from mdcompress.pipeline.workspace import Workspace
-from mdcompress.runs import MODEL_FILE, Destination, make_folder, write_text
+from mdcompress.runs import MODEL_FILE, Destination
 from mdcompress.runs.manifest import Stage
 
 if TYPE_CHECKING:
@@ -43,7 +45,7 @@ def explore_file(model: Path, hardware: str, *, choice: ActivityChoice, aim: Aim
         aim.output.require_free(CSV_FILE, PICTURE_FILE)
     require_files([model, *filter(None, [choice.file_for(model)])])
     found = _explored(model, hardware, choice, aim)
-    paths = () if aim.output is None else _write(found, aim.output.folder)
+    paths = () if aim.output is None else _write(found, aim.output)
     return Report(pareto_table(found), _document(found), paths)
 
 
@@ -63,15 +65,15 @@ def _explored(model: Path, hardware: str, choice: ActivityChoice, aim: Aim) -> E
     return explore_designs(graph, read_counts(graph, model, choice), spec, space=aim.space, accuracy=accuracy)
 
 
-def _write(found: Exploration, folder: Path) -> tuple[Path, ...]:
+def _write(found: Exploration, output: Destination) -> tuple[Path, ...]:
     from intsnn.exploration.files import csv_text
     from intsnn.exploration.plot import write_plot
 
-    make_folder(folder)
-    paths = (folder / CSV_FILE, folder / PICTURE_FILE)
-    write_text(paths[0], csv_text(found))
-    write_plot(found, paths[1])
-    return paths
+    with output.writing("the table and picture of the designs") as folder:
+        write_atomically(folder / CSV_FILE, csv_text(found).encode())
+        if importlib.util.find_spec("matplotlib") is not None:
+            write_plot(found, folder / PICTURE_FILE)
+    return tuple(path for name in (CSV_FILE, PICTURE_FILE) if (path := output.folder / name).is_file())
 
 
 def _document(found: Exploration) -> JsonValue:

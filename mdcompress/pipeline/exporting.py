@@ -5,13 +5,11 @@ With ExportFormat.NIR also model.nir, with ExportFormat.C the folder c/, from th
 
 from __future__ import annotations
 
-import shutil
-from dataclasses import replace
 from enum import Enum
 from typing import TYPE_CHECKING
 
 from intsnn.arithmetic import IntType
-from intsnn.files import write_folder
+from intsnn.files import write_atomically, write_folder
 from mdcompress.pipeline.c_export import ANY_C, CForm, c_figures, c_summary
 from mdcompress.pipeline.networks import first_samples, load_splits
 from mdcompress.pipeline.report import Report
@@ -21,8 +19,6 @@ from mdcompress.runs import ACTIVITY_FILE, C_FOLDER, GOLDEN_FILE, MODEL_FILE, NI
 from mdcompress.runs.manifest import Stage
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from intsnn.activity import Activity
     from intsnn.engines import EngineChoice, Session, Work
     from intsnn.execution.parity import ParityReport
@@ -69,6 +65,28 @@ def export(
         CompilerError: `native` is asked for and there is no C compiler, or the compiler fails.
     """
     workspace.require_one_student()
+    with workspace.held():
+        if workspace.has_finished(Stage.EXPORT):
+            return workspace.report(Stage.EXPORT)
+        return _export(
+            workspace,
+            samples=samples,
+            form=form,
+            reader=(nir_step, nir_reset),
+            c_form=c_form,
+            engine=engine,
+        )
+
+
+def _export(
+    workspace: Workspace,
+    *,
+    samples: int,
+    form: ExportFormat,
+    reader: tuple[ReaderStep, ReaderReset],
+    c_form: CForm,
+    engine: EngineChoice,
+) -> Report:
     workspace.refuse_to_overwrite(Stage.EXPORT)
     newest = workspace.newest_student()
     from intsnn.activity import measure, write_activity
@@ -84,7 +102,7 @@ def export(
     x = first_samples(load_splits(workspace).test, samples, seed=workspace.recipe.seed)
     x = x[: workspace.recipe.student_time_steps]
     graph = lower(student)
-    as_nir = _as_nir(graph, nir_step, nir_reset) if form is ExportFormat.NIR else None
+    as_nir = _as_nir(graph, *reader) if form is ExportFormat.NIR else None
     native = _native(workspace, graph, engine, Work(samples=x.shape[1], time_steps=len(x)))
     parity = verify_graph(student, graph, x, native=native)
     require_equal(parity)
@@ -108,11 +126,10 @@ def export(
         write_golden(graph, folder / GOLDEN_FILE, x=integers, trace=None if native is None else native.run(integers))
         write_activity(activity, folder / ACTIVITY_FILE)
         if as_nir is not None:
-            (folder / NIR_FILE).write_bytes(as_nir)
+            write_atomically(folder / NIR_FILE, as_nir)
         if as_c is not None:
             write_folder(folder / C_FOLDER, as_c.files)
-    report = workspace.report(Stage.EXPORT)
-    return replace(report, paths=(*report.paths, *_other_forms(workspace, as_nir, as_c)))
+    return workspace.report(Stage.EXPORT)
 
 
 def _summary(graph: IntGraph, parity: ParityReport, activity: Activity, as_c: CPackage | None) -> str:
@@ -127,16 +144,6 @@ def _summary(graph: IntGraph, parity: ParityReport, activity: Activity, as_c: CP
             *([c_summary(as_c)] if as_c else []),
         ]
     )
-
-
-def _other_forms(workspace: Workspace, as_nir: bytes | None, as_c: CPackage | None) -> list[Path]:
-    """The files beside model.onnx that were written; those of the student before, in another form, go."""
-    nir_file, c_folder = workspace.run.file(NIR_FILE), workspace.run.file(C_FOLDER)
-    if as_nir is None:
-        nir_file.unlink(missing_ok=True)
-    if as_c is None:
-        shutil.rmtree(c_folder, ignore_errors=True)
-    return [*([] if as_nir is None else [nir_file]), *(c_folder / name for name in (as_c.files if as_c else ()))]
 
 
 def _native(workspace: Workspace, graph: IntGraph, engine: EngineChoice, work: Work) -> Session | None:

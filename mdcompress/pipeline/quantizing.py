@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from intsnn.files import write_atomically
 from mdcompress._version import __version__
 from mdcompress.pipeline.networks import (
     at_steps,
@@ -29,6 +30,11 @@ if TYPE_CHECKING:
 def quantize(workspace: Workspace) -> Report:
     """Quantize the float network and find its scales, without training."""
     workspace.require_one_student()
+    with workspace.held():
+        return workspace.report(Stage.QUANTIZE) if workspace.has_finished(Stage.QUANTIZE) else _quantize(workspace)
+
+
+def _quantize(workspace: Workspace) -> Report:
     workspace.refuse_to_overwrite(Stage.QUANTIZE)
     weights = teacher_weights(workspace)
     from mdcompress.calibration import calibrate
@@ -62,7 +68,7 @@ def quantize(workspace: Workspace) -> Report:
         f"quantized  test accuracy {percent(accuracies['test_accuracy'])}{students}"
     )
     with started.writing(measured={**accuracies, **threads}, summary=summary) as folder:
-        (folder / PLAN_FILE).write_text(plan_text(plan), "utf-8")
+        write_atomically(folder / PLAN_FILE, plan_text(plan).encode())
         provenance = {"recipe": recipe.name, "mdcompress": __version__, "stage": Stage.QUANTIZE.value}
         save_student(student, folder / QUANTIZED_FILE, provenance=provenance)
     if workspace.overwrite is Overwrite.REPLACE:

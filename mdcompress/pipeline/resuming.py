@@ -80,9 +80,9 @@ def _has_begun(checkpoint: Path) -> bool:
     try:
         with safe_open(checkpoint, framework="numpy") as file:
             header = json.loads(file.metadata()["mdcompress"])
-    except (SafetensorError, OSError, LookupError, TypeError, ValueError):
+            return (header["epoch"], header["step"]) != (1, 0)
+    except (SafetensorError, OSError, LookupError, TypeError, ValueError, RecursionError):
         return True  # damaged or foreign: its error is on the way, and the file stays for people to look at
-    return (header["epoch"], header["step"]) != (1, 0)
 
 
 def refuse_other_trainings(workspace: Workspace, started: StartedStage) -> None:

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from intsnn.files import write_atomically
 from mdcompress.errors import PlanError
 from mdcompress.pipeline.networks import (
     at_steps,
@@ -23,7 +24,7 @@ from mdcompress.pipeline.report import JsonValue, Report, percent, table
 from mdcompress.pipeline.threads import own_threads_afterwards, use_threads
 from mdcompress.pipeline.workspace import Workspace
 from mdcompress.recipe import Recipe, dump_recipe
-from mdcompress.runs import Destination, make_folder, write_text
+from mdcompress.runs import Destination
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -67,12 +68,12 @@ def sensitivity(workspace: Workspace, choice: SensitivityChoice) -> Report:
     document: JsonValue = {**json.loads(found.to_json()), "chosen": _chosen(found, allocations)}
     if choice.output is None:
         return Report(text, document)
-    make_folder(choice.output.folder)
     files = {JSON_FILE: json.dumps(document, indent=2) + "\n", CSV_FILE: found.to_csv(), TABLE_FILE: text + "\n"}
     if allocations:
         files[RECIPE_FILE] = dump_recipe(mixed_recipe(workspace.recipe, weights, allocations))
-    for name, content in files.items():
-        write_text(choice.output.folder / name, content)
+    with choice.output.writing("the result of `sensitivity`") as folder:
+        for name, content in files.items():
+            write_atomically(folder / name, content.encode())
     return Report(text, document, tuple(choice.output.folder / name for name in files))
 
 

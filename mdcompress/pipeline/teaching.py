@@ -32,6 +32,12 @@ def train(workspace: Workspace) -> Report:
             f"there is nothing to train: the network has its weights ({workspace.model.trained})",
             hints=[*([] if workspace.model.is_nir else ["leave --weights out"]), "go on with `mdcompress quantize`"],
         )
+    with workspace.held():
+        finished = workspace.processes.broadcast(workspace.has_finished(Stage.TRAIN))  # all decide alike
+        return workspace.report(Stage.TRAIN) if finished else _train(workspace)
+
+
+def _train(workspace: Workspace) -> Report:
     workspace.refuse_to_overwrite(Stage.TRAIN)
     from mdcompress.student.weights import save_weights
     from mdcompress.training import train_network, write_history
@@ -67,7 +73,6 @@ def train(workspace: Workspace) -> Report:
             save_weights(own, folder / TEACHER_FILE)
             write_history(training.history(), folder / TEACHER_HISTORY_FILE)
             draw_training(training.history(), folder / TEACHER_PICTURE_FILE)
-        workspace.run.discard_checkpoints(started.stage)
     workspace.processes.wait()
     return workspace.report(Stage.TRAIN)
 

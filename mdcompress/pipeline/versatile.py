@@ -8,11 +8,12 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from mdcompress.errors import RunError
 from mdcompress.pipeline.networks import teacher_weights
 from mdcompress.pipeline.report import JsonValue, Report, percent, table
 from mdcompress.pipeline.workspace import Workspace
 from mdcompress.recipe import dump_recipe
-from mdcompress.runs import RunDirectory, make_folder
+from mdcompress.runs import RunDirectory
 from mdcompress.runs.manifest import Stage
 
 
@@ -24,9 +25,9 @@ def student_runs(workspace: Workspace) -> tuple[Workspace, ...]:
 
 def keep_recipe(workspace: Workspace) -> None:
     """Write the recipe of all students beside their runs, so that `--run` alone means them all."""
-    if workspace.writes:
-        make_folder(workspace.run.path)
-        workspace.run.write_recipe(dump_recipe(workspace.recipe))
+    with workspace.held():
+        if workspace.writes:
+            workspace.run.write_recipe(dump_recipe(workspace.recipe))
     workspace.processes.wait()
 
 
@@ -94,4 +95,9 @@ def _student_run(workspace: Workspace, steps: int, weights: Path) -> Workspace:
         }
     )
     folder = workspace.student_folder(steps)
+    if folder.is_symlink():
+        raise RunError(
+            f"{folder} must be a folder of the run (it is a link to {folder.resolve()})",
+            hints=["remove the link, or give the run another folder with --run"],
+        )
     return replace(workspace, run=RunDirectory(folder), recipe=own, selection=f"--run {folder}")

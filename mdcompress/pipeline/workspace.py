@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
@@ -148,6 +149,20 @@ class Workspace:
     def stale(self, stage: Stage, extra: Mapping[str, str] | None = None) -> tuple[str, ...]:
         """Why the stage has to be run (again). `extra`: settings of the stage that are not in the recipe."""
         return self.run.stale(stage, {**self.settings, **(extra or {})}, defaults=self.defaults)
+
+    def held(self) -> AbstractContextManager[None]:
+        """Keep other commands from writing to the run while a stage works, and finish what a killed one left in it."""
+        return self.run.held(self.command) if self.writes else contextlib.nullcontext()
+
+    def has_finished(self, stage: Stage, extra: Mapping[str, str] | None = None) -> bool:
+        """Whether the stage's result is that of this very command, which was killed at its end or is given again."""
+        record = self.run.record(stage)
+        if self.overwrite is Overwrite.REPLACE or record is None or record.command != self.command:
+            return False
+        if self.stale(stage, extra):
+            return False
+        self.note(f"{stage.value}: up to date")
+        return True
 
     def refuse_to_overwrite(self, stage: Stage, *hints: str) -> None:
         """RunError where the stage has left files and --force was not given. hints: ways out, if not the usual ones."""

@@ -1,5 +1,7 @@
 """The run directory: its files, its record, what is stale."""
 
+from mdcompress.runs.commit import discard_states, settle
+from mdcompress.runs.destination import Destination, Overwrite, held_destination
 from mdcompress.runs.directory import (
     ACTIVITY_FILE,
     C_FOLDER,
@@ -24,19 +26,15 @@ from mdcompress.runs.directory import (
     TEACHER_PICTURE_FILE,
     TENSORBOARD_FOLDER,
     TRAINING_PICTURE_FILE,
-    Destination,
     Origin,
-    Overwrite,
     RunDirectory,
     StartedStage,
     chosen_run,
-    discard_states,
     existing_runs,
-    make_folder,
     named_run,
     only_run,
-    write_text,
 )
+from mdcompress.runs.writing import make_folder, write_text
 
 __all__ = [
     "ACTIVITY_FILE",
@@ -70,8 +68,10 @@ __all__ = [
     "chosen_run",
     "discard_states",
     "existing_runs",
+    "held_destination",
     "make_folder",
     "named_run",
     "only_run",
+    "settle",
     "write_text",
 ]

@@ -5,13 +5,10 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import shutil
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from enum import Enum
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
@@ -19,6 +16,19 @@ from pydantic import TypeAdapter, ValidationError
 from intsnn.files import write_atomically
 from mdcompress._version import __version__
 from mdcompress.errors import RunError
+from mdcompress.runs.commit import (
+    RECIPE_NAME,
+    committed,
+    discard,
+    discard_states,
+    held,
+    interrupted,
+    left_in_run,
+    note_outdated,
+    remove_left,
+    settle,
+)
+from mdcompress.runs.lock import is_locked
 from mdcompress.runs.manifest import (
     MANIFEST_NAME,
     NO_DEFAULTS,
@@ -31,10 +41,11 @@ from mdcompress.runs.manifest import (
     read_manifest,
     stale_reasons,
 )
+from mdcompress.runs.writing import make_folder, write_text
 
 RUNS_FOLDER = Path("runs")  # under the working directory
 
-RECIPE_FILE = "recipe.yaml"
+RECIPE_FILE = RECIPE_NAME
 TEACHER_FILE, TEACHER_HISTORY_FILE = "teacher.safetensors", "teacher_history.csv"
 TEACHER_PICTURE_FILE = "teacher_training.svg"  # pictures: only where matplotlib is installed
 PLAN_FILE, QUANTIZED_FILE = "plan.yaml", "quantized.safetensors"
@@ -63,30 +74,6 @@ STAGE_FILES: Mapping[Stage, tuple[str, ...]] = {
 }
 
 
-class Overwrite(Enum):
-    """Whether a stage may replace the files it wrote before."""
-
-    NEVER = "never"
-    REPLACE = "replace"
-
-
-@dataclass(frozen=True)
-class Destination:
-    """A folder of the user's own for results, and whether those in it may be replaced."""
-
-    folder: Path
-    overwrite: Overwrite
-
-    def require_free(self, *names: str) -> None:
-        """RunError where files of these names are there and may not be replaced."""
-        found = [name for name in names if (self.folder / name).exists()]
-        if found and self.overwrite is Overwrite.NEVER:
-            raise RunError(
-                f"{self.folder} must not hold such results yet (found {', '.join(found)})",
-                hints=["choose another folder, or add --force to replace them"],
-            )
-
-
 @dataclass(frozen=True)
 class Origin:
     """Where a stage's result comes from.
@@ -111,6 +98,7 @@ class StartedStage:
     origin: Origin
     inputs: Mapping[str, str]
     started: float
+    place: tuple[int, int] | None = None  # device and number of the run's folder; None where there was none yet
 
     @property
     def checkpoint(self) -> Path:
@@ -169,13 +157,22 @@ class StartedStage:
         """A folder to write the stage's files into, under their final names.
 
         When the block ends without an exception they move into the run and are recorded; else nothing has happened.
+        Files of the stage's result before that the new one has not are removed.
         """
+        self._require_same_place()
         make_folder(self.run.path)
-        with _staging_folder(self.run.path) as folder:
-            yield folder
-            outputs = self.run.move_in(folder)
-        self.run.write_recipe(self.origin.recipe)
-        record = StageRecord(
+        with committed(self.run.path, self.stage.value, what=f"the result of `{self.stage.value}`") as staging:
+            yield staging
+            outputs = _hashes(staging)
+            note_outdated(staging, self._outdated(outputs))
+            manifest = self.run.manifest().with_record(self.stage, self._record(outputs, measured, summary))
+            write_atomically(staging / RECIPE_FILE, self.origin.recipe.encode())
+            write_atomically(staging / MANIFEST_NAME, manifest_text(manifest).encode())
+        self.run.discard_checkpoints(self.stage)
+        discard(self.run.path, self.stage.value)
+
+    def _record(self, outputs: Mapping[str, str], measured: Mapping[str, float], summary: str) -> StageRecord:
+        return StageRecord(
             inputs=self.inputs,
             outputs=outputs,
             settings=self.origin.settings,
@@ -187,7 +184,20 @@ class StartedStage:
             measured=measured,
             summary=summary,
         )
-        self.run.write_manifest(self.run.manifest().with_record(self.stage, record))
+
+    def _outdated(self, outputs: Mapping[str, str]) -> tuple[str, ...]:
+        """Files and folders in the run that the result before had and this one has not."""
+        before = self.run.record(self.stage)
+        had = {} if before is None else before.outputs
+        return tuple(sorted({Path(name).parts[0] for name in had} - {Path(name).parts[0] for name in outputs}))
+
+    def _require_same_place(self) -> None:
+        """RunError where the run was moved away since the stage began: what follows would stand beside nothing."""
+        if self.place is not None and self.place != _place_of(self.run.path):
+            raise RunError(
+                f"{self.run.path} must stay where it is while `{self.stage.value}` works (it was moved or replaced)",
+                hints=["nothing was written: give the command again, with --run and the folder's new place"],
+            )
 
 
 @dataclass(frozen=True)
@@ -205,8 +215,11 @@ class RunDirectory:
         return tuple(self.file(name) for name in STAGE_FILES[stage])
 
     def written_files(self, stage: Stage) -> tuple[Path, ...]:
-        """The paths of those that a finished stage wrote."""
-        return tuple(path for path in self.files(stage) if path.name in self.manifest().stages[stage.value].outputs)
+        """The paths of those that a finished stage wrote and that are there, the main one first."""
+        outputs = self.manifest().stages[stage.value].outputs
+        first = [name for name in STAGE_FILES[stage] if name in outputs]
+        names = dict.fromkeys([*first, *outputs])
+        return tuple(path for path in map(self.file, names) if path.is_file())
 
     def manifest(self) -> Manifest:
         """The finished stages."""
@@ -261,7 +274,25 @@ class RunDirectory:
     def start(self, stage: Stage, origin: Origin) -> StartedStage:
         """Begin a stage: hash what it reads."""
         inputs = {self._input_name(path): file_hash(path) for path in origin.inputs}
-        return StartedStage(self, stage, origin, inputs, time.monotonic())
+        return StartedStage(self, stage, origin, inputs, time.monotonic(), _place_of(self.path))
+
+    @contextlib.contextmanager
+    def held(self, command: str) -> Iterator[None]:
+        """Keep other commands from writing to the run, and finish or remove what an interrupted one left in it.
+
+        Raises:
+            RunError: another command is writing to it, or it is not writable.
+        """
+        with held(self.path, command):
+            remove_left(self.path)
+            yield
+
+    def settle(self) -> None:
+        """Finish or remove what an interrupted command left, for one that only reads."""
+        settle(self.path)
+        if left_in_run(self.path) and not is_locked(self.path):
+            with contextlib.suppress(RunError), self.held("mdcompress"):
+                pass  # where it cannot be removed it does no harm
 
     def checkpoints(self, stage: Stage) -> tuple[Path, ...]:
         """The states that a stage kept while it worked, of every kind."""
@@ -278,20 +309,6 @@ class RunDirectory:
     def write_manifest(self, manifest: Manifest) -> None:
         """Replace run.json."""
         write_text(self.file(MANIFEST_NAME), manifest_text(manifest))
-
-    def move_in(self, folder: Path) -> Mapping[str, str]:
-        """Move all that a folder holds into the run; the SHA-256 of each file by its path in the run.
-
-        A folder in it takes the place of the one that has its name in the run, with all that is in there.
-        """
-        files = (path for path in sorted(folder.rglob("*")) if path.is_file())
-        hashes = {path.relative_to(folder).as_posix(): file_hash(path) for path in files}
-        with _as_run_error(self.path):
-            for path in sorted(folder.iterdir()):
-                if path.is_dir() and self.file(path.name).exists():
-                    self.file(path.name).replace(folder / f".before-{path.name}")  # goes with the staging folder
-                path.replace(self.file(path.name))
-        return hashes
 
     def _input_name(self, path: Path) -> str:
         """The bare name of a file of the run; the whole path of one outside."""
@@ -319,8 +336,8 @@ def existing_runs() -> Sequence[RunDirectory]:
     """The runs under `runs/`, by name."""
     if not RUNS_FOLDER.is_dir():
         return ()
-    folders = (path.parent for path in RUNS_FOLDER.glob(f"*/{RECIPE_FILE}"))
-    return tuple(RunDirectory(path) for path in sorted(folders))
+    folders = [path for path in sorted(RUNS_FOLDER.iterdir()) if (path / RECIPE_FILE).exists() or interrupted(path)]
+    return tuple(RunDirectory(path) for path in folders)
 
 
 def only_run() -> RunDirectory:
@@ -339,41 +356,15 @@ def only_run() -> RunDirectory:
     )
 
 
-def discard_states(checkpoints: Sequence[Path]) -> None:
-    """Delete states of trainings, with what they come from."""
-    for path in checkpoints:
-        path.unlink(missing_ok=True)
-        path.with_suffix(".json").unlink(missing_ok=True)
+def _hashes(folder: Path) -> Mapping[str, str]:
+    """The SHA-256 of each file in a folder and those below, by its path in there."""
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    return {path.relative_to(folder).as_posix(): file_hash(path) for path in files}
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a text file whole or not at all; RunError where that cannot be."""
-    with _as_run_error(path):
-        write_atomically(path, text.encode())
-
-
-def make_folder(path: Path) -> None:
-    """Make a folder and those above it; RunError where that cannot be."""
-    with _as_run_error(path):
-        path.mkdir(parents=True, exist_ok=True)
-
-
-@contextlib.contextmanager
-def _staging_folder(run: Path) -> Iterator[Path]:
-    with _as_run_error(run):
-        folder = Path(tempfile.mkdtemp(prefix=".writing-", dir=run))  # beside its goal: a rename across disks is a copy
+def _place_of(folder: Path) -> tuple[int, int] | None:
     try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def _as_run_error(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise RunError(
-            f"{path} must be writable (got: {error.strerror})",
-            hints=["choose another folder, or free this one"],
-        ) from error
+        found = folder.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino

@@ -11,10 +11,11 @@ from typing import Literal
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from intsnn.errors import InvalidFileError, Problem
+from intsnn.errors import InvalidFileError, Problem, reading
 from mdcompress.errors import RunError
 
 MANIFEST_NAME = "run.json"
+PICTURE_SUFFIX = ".svg"  # no stage reads one, and all that it shows stands in other files
 _BLOCK_BYTES = 1 << 20  # hashed piece by piece, so that a file larger than memory can be
 
 
@@ -88,13 +89,14 @@ def read_manifest(folder: Path) -> Manifest:
     path = folder / MANIFEST_NAME
     if not path.exists():
         return Manifest()
-    try:
-        return _ADAPTER.validate_json(path.read_bytes())
-    except (OSError, ValidationError) as error:
-        raise RunError(
-            f"{path} must be the record of a run that mdcompress wrote (got: {_first_line(error)})",
-            hints=[f"move {folder} away, or choose another run with --run"],
-        ) from error
+    with reading(path, "the record of a run"):
+        try:
+            return _ADAPTER.validate_json(path.read_bytes())
+        except (OSError, ValidationError) as error:
+            raise RunError(
+                f"{path} must be the record of a run that mdcompress wrote (got: {_first_line(error)})",
+                hints=[f"move {folder} away, or choose another run with --run"],
+            ) from error
 
 
 def manifest_text(manifest: Manifest) -> str:
@@ -129,7 +131,8 @@ def stale_reasons(
     """Why the files of a finished stage are no longer what its inputs and settings would give; empty where they are.
 
     An input that is gone is no reason: the result was made from it and stays valid (the run may have been copied to
-    another machine). An input that is another file now is one, and so is anything that makes a stage before stale.
+    another machine). Nor is a picture that is gone. An input that is another file now is one, and so is anything that
+    makes a stage before stale.
 
     Args:
         folder: the run directory.
@@ -211,6 +214,8 @@ def _output_reasons(folder: Path, stage: Stage, record: StageRecord) -> tuple[st
     reasons = []
     for name, expected in record.outputs.items():
         path = folder / name
+        if not path.is_file() and path.suffix == PICTURE_SUFFIX:
+            continue
         if not path.is_file():
             reasons.append(f"{path} is gone")
         elif file_hash(path) != expected:

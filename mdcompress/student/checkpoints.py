@@ -143,21 +143,48 @@ def _differing(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) ->
 # ------------------------------------------------------------------ what may be meant
 
 
-def _entries(content: object, keys: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], dict[str, Tensor]]]:
-    """The tensors of every dictionary in a file with the keys that lead to it, the outer ones first."""
-    if not isinstance(content, dict):
+def _entries(
+    content: object, keys: tuple[str, ...] = (), seen: set[int] | None = None
+) -> Iterator[tuple[tuple[str, ...], dict[str, Tensor]]]:
+    """The tensors of every dictionary in a file with the keys that lead to it, the outer ones first.
+
+    `seen`: inner dictionaries that were walked already. One that a file names a thousand times is walked once.
+    """
+    seen = set() if seen is None else seen
+    if not isinstance(content, dict) or id(content) in seen:
         return
+    if len(keys) > 1:
+        seen.add(id(content))
     tensors = {name: value for name, value in content.items() if isinstance(name, str) and _is_plain(value)}
     if tensors or not (content or keys):
         yield keys, tensors
     if len(keys) < _DEPTH:
         for key, value in content.items():
-            yield from _entries(value, (*keys, str(key)))
+            yield from _entries(value, (*keys, str(key)), seen)
 
 
 def _is_plain(value: object) -> bool:
     """Whether a value is a tensor whose numbers are there, one for each place."""
-    return isinstance(value, Tensor) and value.layout is torch.strided and not (value.is_meta or value.is_quantized)
+    return isinstance(value, Tensor) and not _other_form(value)
+
+
+def _other_form(tensor: Tensor) -> str:
+    """How a tensor is stored where it is not number by number; else empty."""
+    if tensor.is_nested:
+        return "nested"
+    if tensor.layout is not torch.strided:
+        return "sparse"
+    return "quantized" if tensor.is_quantized else "without values" if tensor.is_meta else ""
+
+
+def _of_other_forms(content: object, expected: Mapping[str, Tensor]) -> Iterator[str]:
+    """`stem.weight is sparse` of each of the network's tensors that is not plain, in the file or one level below."""
+    if not isinstance(content, dict):
+        return
+    for tensors in (content, *(inner for inner in content.values() if isinstance(inner, dict))):
+        for name in expected:
+            if isinstance(tensor := tensors.get(name), Tensor) and (form := _other_form(tensor)):
+                yield f"{name} is {form}"
 
 
 def _readings(
@@ -207,7 +234,13 @@ def _without_wrappers(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor],
 
 
 def _equal(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
-    return all(torch.equal(tensor, other[name]) for name, tensor in one.items())
+    return all(tensor.dtype == other[name].dtype and _same(tensor, other[name]) for name, tensor in one.items())
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    """Byte by byte: not every type that a file may have can be compared."""
+    left, right = (tensor.contiguous().reshape(-1).view(torch.uint8) for tensor in (one, other))
+    return torch.equal(left, right)
 
 
 # ------------------------------------------------------------------ what is wrong, in words
@@ -226,10 +259,14 @@ def _no_fit(content: object, readings: list[_Reading], expected: Mapping[str, Te
             f"{path} must hold a state dict of tensors (found {_in_words(content)})",
             hints=["save it with torch.save(network.state_dict(), path)"],
         )
+    others = list(_of_other_forms(content, expected))
+    forms = f"; not plain numbers: {shortened(others)}" if others else ""
     place = f"{path}: {closest.how.place}," if closest.how != Loaded() else f"{path}"
     return CheckpointError(
-        f"{place} does not fit the network: {differences(closest.tensors, expected)}",
-        hints=["these are weights of another network, or of the same one built with other options"],
+        f"{place} does not fit the network: {differences(closest.tensors, expected)}{forms}",
+        hints=["save plain tensors: tensor.to_dense(), tensor.dequantize()"]
+        if others
+        else ["these are weights of another network, or of the same one built with other options"],
     )
 
 

@@ -40,6 +40,7 @@ from intsnn.graph import (
 )
 from intsnn.weight_bits import TERNARY_BITS
 from mdcompress._version import __version__
+from mdcompress.errors import CalibrationError
 from mdcompress.graph import (
     ActivationSpec,
     AddSpec,
@@ -286,5 +287,10 @@ def _array(values: Tensor) -> IntArray:
     """Integers carried in float, as int64."""
     array = values.detach().cpu().double().numpy()
     integers: IntArray = np.rint(array).astype(np.int64)
-    assert np.array_equal(integers, array), "a layer carried a value that is not an integer"
+    if not np.array_equal(integers, array):
+        raise CalibrationError(
+            "every constant of a layer must be an integer that int64 holds "
+            f"(got {array.flat[int(np.argmax(integers != array))]:g})",
+            hints=["a scale or a weight of the student is far too large or too small: quantize again"],
+        )
     return integers

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import _compat_pickle
 import contextlib
+import io
 import pickle
 import pickletools
 import tarfile
@@ -95,11 +96,7 @@ def read_torch(path: Path) -> object:
     except (pickle.UnpicklingError, KeyError, AttributeError, TypeError) as error:  # torch advises to run the code
         raise _refusal(path, [name for name in names if _is_refused(name)]) from error
     except Exception as error:  # whatever torch meets in bytes that anyone may have written
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise CheckpointError(
-            f"{path} must hold tensors only, in a whole file ({first})",
-            hints=["save the state dict alone: torch.save(network.state_dict(), path)"],
-        ) from error
+        raise _damaged(path, error) from error
 
 
 def _loaded(path: Path, stand_ins: dict[str, type]) -> object:
@@ -143,9 +140,10 @@ def _require_weights(path: Path) -> None:
             hints=["fetch it again: pages of failed downloads and pointers to large files have such beginnings"],
         )
     if not zipfile.is_zipfile(path):
+        _require_written_sizes(path)
         return
-    with zipfile.ZipFile(path) as archive:
-        outside = archive.namelist()
+    members = _members(path)
+    outside = [member.filename for member in members]
     inside = [name.partition("/")[2] for name in outside]
     if "constants.pkl" in inside or any(name.startswith("code/") for name in inside):
         raise CheckpointError(
@@ -157,6 +155,74 @@ def _require_weights(path: Path) -> None:
             f"{path} must hold a state dict (found a program of torch.export: code)",
             hints=[f"save its weights alone: torch.save(torch.export.load({path.name!r}).state_dict, 'weights.pt')"],
         )
+    _require_uncompressed(path, members)
+
+
+def _members(path: Path) -> list[zipfile.ZipInfo]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.infolist()
+    except Exception as error:  # zipfile has a handful for bytes that it did not write
+        raise CheckpointError(
+            f"{path} must be a whole file that torch.save wrote ({error})", hints=["fetch it, or write it, again"]
+        ) from error
+
+
+def _require_uncompressed(path: Path, members: Sequence[zipfile.ZipInfo]) -> None:
+    """No member is larger than what the file holds of it, nor are all together: a small file asks for little memory."""
+    for member in members:
+        if member.file_size != member.compress_size:
+            raise CheckpointError(
+                f"{path} must hold its tensors as torch.save writes them, not compressed (found {member.filename!r}, "
+                f"{member.compress_size:,} bytes for {member.file_size:,})",
+                hints=["unpack the archive, or save the weights again with torch.save"],
+            )
+    size, declared = path.stat().st_size, sum(member.file_size for member in members)
+    if declared > size:
+        raise CheckpointError(
+            f"{path} must hold all that it names ({declared:,} bytes are named, it has {size:,})",
+            hints=["fetch it, or write it, again"],
+        )
+
+
+def _require_written_sizes(path: Path) -> None:
+    """Of a file of before torch 1.6: no storage is larger than the file, since memory is taken before it is read."""
+    size = path.stat().st_size
+    for numbers in _storage_sizes(path):
+        if not 0 <= numbers <= size:
+            raise CheckpointError(
+                f"{path} must hold the {numbers:,} numbers of a tensor that it names (it has {size:,} bytes)",
+                hints=["fetch it, or write it, again"],
+            )
+
+
+def _storage_sizes(path: Path) -> list[int]:
+    """The number that stands last before each reference to a storage: how many numbers it has."""
+    found, last = list[int](), 0
+    content = path.read_bytes()
+    stream = io.BytesIO(content)  # of a file, `read` takes the memory that a damaged length asks for
+    try:
+        for _ in range(_LEGACY_PICKLES):
+            if stream.tell() == len(content):  # one pickle is all: no file of torch.save, as its reader will say
+                break
+            for opcode, argument, _ in pickletools.genops(stream):
+                if isinstance(argument, int) and opcode.name.startswith(("BININT", "LONG", "INT")):
+                    last = argument
+                elif opcode.name == "BINPERSID":
+                    found.append(last)
+    except Exception as error:  # pickletools has ValueError, and what text in the wrong place gives
+        if refused := [name for name in _names_in(path) if _is_refused(name)]:
+            raise _refusal(path, refused) from error
+        raise _damaged(path, error) from error
+    return found
+
+
+def _damaged(path: Path, error: Exception) -> CheckpointError:
+    first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return CheckpointError(
+        f"{path} must hold tensors only, in a whole file ({first})",
+        hints=["save the state dict alone: torch.save(network.state_dict(), path)"],
+    )
 
 
 def _refusal(path: Path, refused: Sequence[str]) -> CheckpointError:

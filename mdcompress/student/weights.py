@@ -14,13 +14,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from intsnn.errors import MissingFileError
+from intsnn.errors import MissingFileError, reading
 from intsnn.files import write_atomically
 from mdcompress.adapters.state import state_names
 from mdcompress.errors import CheckpointError, MdcompressError
 from mdcompress.lifting import Lifted
 from mdcompress.planning import plan_from_json, plan_to_json
-from mdcompress.student.checkpoints import Loaded, differences, state_in
+from mdcompress.student.checkpoints import Loaded, differences, shortened, state_in
 from mdcompress.student.graph_text import graph_from_json, graph_to_json
 from mdcompress.student.norm_text import norms_to_json, set_norms
 from mdcompress.student.student import Student
@@ -68,20 +68,21 @@ def load_weights(network: nn.Module, path: str | Path) -> Loaded:
         MissingFileError: there is no such file.
         CheckpointError: a truncated, foreign or pickled file, another network, or NaN.
     """
-    path = Path(path)
-    content, metadata = _read(path)
-    if metadata.get("format") == STUDENT_FORMAT:
-        raise CheckpointError(
-            f"{path} must hold the weights of a float network (found a student, {STUDENT_FORMAT})",
-            hints=["read a student with mdcompress.load_student(path): it needs no network"],
-        )
-    own = inner(unwrapped(network))
+    path, own = Path(path), inner(unwrapped(network))
     states = state_names(own)
     expected = {name: tensor for name, tensor in own.state_dict().items() if name not in states}
-    tensors, loaded = state_in(content, expected, path=path, without=states)
-    _check_finite(path, tensors)
-    _require_known_numbers(network, tensors, path)
-    restore(own, tensors, without=states)
+    with reading(path, "a file of weights"):
+        content, metadata = _read(path)
+        if metadata.get("format") == STUDENT_FORMAT:
+            raise CheckpointError(
+                f"{path} must hold the weights of a float network (found a student, {STUDENT_FORMAT})",
+                hints=["read a student with mdcompress.load_student(path): it needs no network"],
+            )
+        tensors, loaded = state_in(content, expected, path=path, without=states)
+        converted = {name: _converted(path, name, tensor, expected[name]) for name, tensor in tensors.items()}
+        _check_numbers(path, converted)
+    _require_known_numbers(network, converted, path)
+    restore(own, converted, without=states)
     return loaded
 
 
@@ -119,14 +120,18 @@ def load_student(path: str | Path) -> Student:
         MissingFileError: there is no such file.
         CheckpointError: a truncated or foreign file, or one that is not a student.
     """
-    path = Path(path)
+    with reading(path, "a student"):
+        return _student(Path(path))
+
+
+def _student(path: Path) -> Student:
     tensors, metadata = _read_safetensors(path)
     if metadata.get("format") != STUDENT_FORMAT:
         raise CheckpointError(
             f"{path} must be a student ({STUDENT_FORMAT}); its format is {metadata.get('format', 'not given')!r}",
             hints=["`mdcompress quantize` writes students; weights of a float network go to --weights"],
         )
-    _check_finite(path, tensors)
+    _check_numbers(path, tensors)
     try:
         graph, plan = graph_from_json(metadata["graph"]), plan_from_json(metadata["plan"])
         student = Student(graph, plan)
@@ -138,13 +143,18 @@ def load_student(path: str | Path) -> Student:
         ) from error
     if differing := differences(tensors, student.state_dict()):
         raise CheckpointError(f"{path} does not fit its own description: {differing}", hints=["quantize again"])
+    types = {name: tensor.dtype for name, tensor in student.state_dict().items()}
+    if other := [f"{name} is {tensor.dtype}" for name, tensor in tensors.items() if tensor.dtype != types[name]]:
+        raise CheckpointError(
+            f"{path} does not fit its own description: of another type: {shortened(other)}", hints=["quantize again"]
+        )
     restore(student, tensors)
     return student.eval()
 
 
 def holds_student(path: str | Path) -> bool:
     """Whether a safetensors file is a student, not the weights of a float network; raises as `load_student` does."""
-    with _opened(Path(path)) as file:
+    with reading(path, "a student"), _opened(Path(path)) as file:
         metadata: Mapping[str, str] = file.metadata() or {}
     return metadata.get("format") == STUDENT_FORMAT
 
@@ -248,10 +258,44 @@ def _require_known_numbers(network: nn.Module, tensors: Mapping[str, Tensor], pa
         )
 
 
-def _check_finite(path: Path, tensors: Mapping[str, Tensor]) -> None:
+def _converted(path: Path, name: str, tensor: Tensor, own: Tensor) -> Tensor:
+    """A tensor of a file in the type that the network has; CheckpointError where numbers would become others.
+
+    Floats are rounded to the network's, as torch does; what that type cannot hold is refused, not made infinite.
+    """
+    if tensor.is_complex() or (tensor.dtype == torch.bool) != (own.dtype == torch.bool):
+        raise _of_other_type(path, name, tensor, own)
+    found = tensor.to(own.dtype)
+    if own.is_floating_point():
+        beyond = torch.isinf(found) & ~torch.isinf(tensor.double())
+        fits = not bool(beyond.any())
+    else:
+        fits = torch.equal(found.double(), tensor.double())
+    if not fits:
+        raise _of_other_type(path, name, tensor, own)
+    return found
+
+
+def _of_other_type(path: Path, name: str, tensor: Tensor, own: Tensor) -> CheckpointError:
+    types = [str(one.dtype).removeprefix("torch.") for one in (own, tensor)]
+    return CheckpointError(
+        f"{path}: every number must fit the network's types, but {name!r}, {types[0]} there, holds {types[1]} that do "
+        "not",
+        hints=["save the network in the types that it is trained in"],
+    )
+
+
+def _check_numbers(path: Path, tensors: Mapping[str, Tensor]) -> None:
     for name, tensor in tensors.items():
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+        if not tensor.is_floating_point():
+            continue
+        if not bool(torch.isfinite(tensor.double()).all()):
             raise CheckpointError(
                 f"{path}: all weights must be finite, but {name!r} holds NaN or infinity",
                 hints=["the training that made them diverged; use an earlier checkpoint"],
+            )
+        if name.rpartition(".")[2] == "running_var" and bool((tensor < 0).any()):
+            raise CheckpointError(
+                f"{path}: a variance must not be negative, but {name!r} holds {float(tensor.min()):g}",
+                hints=["the file is damaged, or of another network: write it again"],
             )

@@ -1,14 +1,15 @@
 """A training's state -> one safetensors file and back, so that a killed training goes on where it was.
 
 Tensors `model/<name>`, `best/<name>`, `average/<name>`, `optimizer/<number>/<name>`; everything else is JSON text in
-the file's metadata. Nothing in it is pickled, so a file can be read without running code from it. Random generators
-have no state in it: theirs follows from (seed, epoch, step), see `determinism`.
+the file's metadata, beside a SHA-256 of the whole file. Nothing in it is pickled, so a file can be read without running
+code from it. Random generators have no state in it: theirs follows from (seed, epoch, step), see `determinism`.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -16,13 +17,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import safetensors.torch
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 from torch import Tensor
 
+from intsnn.errors import reading
 from mdcompress.errors import CheckpointError
 from mdcompress.training.history import EpochRecord
 
-FORMAT = "mdcompress.training/1"
+FORMAT = "mdcompress.training/2"  # 1 had no digest
+_NO_DIGEST = "0" * 64  # what stands in its place while it is computed
 
 Tensors = Mapping[str, Tensor]
 Identity = Mapping[str, str]
@@ -46,7 +49,7 @@ class TrainingState:
     """All that a training needs to go on after `step` of `epoch` (both from 1; step 0: the epoch has not begun).
 
     `best`: the network at the best epoch so far; empty before the first is scored. `average`: the moving average of
-    its weights; empty where none is kept.
+    its weights; empty where none is kept. `threads`: how many torch had; 0 where an earlier version wrote the state.
     """
 
     epoch: int
@@ -57,16 +60,20 @@ class TrainingState:
     best: Tensors
     optimizer: Tensors
     average: Tensors
+    threads: int = 0
 
 
 @dataclass(frozen=True)
 class _Header:
+    __pydantic_config__ = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
     format: str
     identity: dict[str, str]
     epoch: int
     step: int
     tally: Tally
     history: tuple[EpochRecord, ...]
+    threads: int = 0
 
 
 def write_checkpoint(path: Path, state: TrainingState, *, identity: Identity) -> None:
@@ -77,15 +84,16 @@ def write_checkpoint(path: Path, state: TrainingState, *, identity: Identity) ->
         state: what to keep.
         identity: what the training is, item by item (network, recipe, seed …); compared when it is resumed.
     """
-    header = _Header(FORMAT, dict(identity), state.epoch, state.step, state.tally, state.history)
+    header = _Header(FORMAT, dict(identity), state.epoch, state.step, state.tally, state.history, state.threads)
     parts = {"model": state.model, "best": state.best, "optimizer": state.optimizer, "average": state.average}
     tensors = {
         f"{part}/{name}": tensor.detach().cpu().contiguous().clone()  # a clone: tied weights share memory
         for part, named in parts.items()
         for name, tensor in named.items()
     }
-    metadata = {"mdcompress": json.dumps(dataclasses.asdict(header))}
-    _write_durably(path, safetensors.torch.save(tensors, metadata))
+    metadata = {"mdcompress": json.dumps(dataclasses.asdict(header)), "digest": _NO_DIGEST}
+    content = safetensors.torch.save(tensors, metadata)
+    _write_durably(path, content.replace(_NO_DIGEST.encode(), _digest(content).encode(), 1))
 
 
 def read_checkpoint(path: Path, *, identity: Identity) -> TrainingState:
@@ -105,6 +113,7 @@ def read_checkpoint(path: Path, *, identity: Identity) -> TrainingState:
         best=part("best/"),
         optimizer=part("optimizer/"),
         average=part("average/"),
+        threads=header.threads,
     )
 
 
@@ -114,31 +123,57 @@ def read_history(path: Path) -> tuple[EpochRecord, ...]:
 
 
 def _read(path: Path) -> tuple[_Header, dict[str, Tensor]]:
-    foreign = ["a checkpoint is a .safetensors file that this training wrote; give another path, or move the file away"]
+    with reading(path, "the state of a training"):
+        return _checked(path)
+
+
+def _checked(path: Path) -> tuple[_Header, dict[str, Tensor]]:
     try:
         content = path.read_bytes()  # in one go: a training that still runs may put another file in its place
         tensors = safetensors.torch.load(content)
-    except (safetensors.SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path} must be a whole safetensors file ({error})", hints=foreign) from error
-    try:
-        header = TypeAdapter(_Header).validate_python(json.loads(_metadata(content).get("mdcompress", "")))
-    except (ValidationError, json.JSONDecodeError) as error:
+    except Exception as error:  # an OSError, or what safetensors and torch raise for bytes that they did not write
+        raise CheckpointError(f"{path} must be a whole safetensors file ({error})", hints=_FOREIGN) from error
+    texts = _metadata(content)
+    header = _header(path, texts.get("mdcompress", ""))
+    found, expected = _digest(content, texts.get("digest", "")), texts.get("digest")
+    if found != expected:
         raise CheckpointError(
-            f"{path} is a safetensors file, but no checkpoint of a training", hints=foreign
-        ) from error
-    if header.format != FORMAT:
-        raise CheckpointError(
-            f"{path} must have the format {FORMAT} (got {header.format})",
-            hints=["resume with the version that wrote it, or move the file away to start anew"],
+            f"{path} must be as the training wrote it, by the digest in it (it was changed, or is damaged)",
+            hints=["take a copy from before, or move the file away to start anew"],
         )
     return header, tensors
+
+
+_FOREIGN = ["a checkpoint is a .safetensors file that this training wrote; give another path, or move the file away"]
+
+
+def _header(path: Path, text: str) -> _Header:
+    """Everything but the tensors. The format comes first: the rest may look otherwise in another one."""
+    with contextlib.suppress(ValueError, RecursionError):
+        about = json.loads(text)
+        if isinstance(about, dict) and isinstance(about.get("format"), str) and about["format"] != FORMAT:
+            raise CheckpointError(
+                f"{path} must have the format {FORMAT} (got {about['format']})",
+                hints=["resume with the version that wrote it, or move the file away to start anew"],
+            )
+    try:
+        return TypeAdapter(_Header).validate_json(text)
+    except ValidationError as error:
+        raise CheckpointError(
+            f"{path} is a safetensors file, but no checkpoint of a training", hints=_FOREIGN
+        ) from error
 
 
 def _metadata(content: bytes) -> dict[str, str]:
     """The texts in a safetensors file: 8 bytes of length, little-endian, then a JSON header of that length."""
     length = int.from_bytes(content[:8], "little")
-    texts: dict[str, str] = json.loads(content[8 : 8 + length]).get("__metadata__", {})
+    texts: dict[str, str] = json.loads(content[8 : 8 + length]).get("__metadata__") or {}
     return texts
+
+
+def _digest(content: bytes, written: str = _NO_DIGEST) -> str:
+    """SHA-256 of a file's bytes, with zeros where the digest itself is `written`."""
+    return hashlib.sha256(content.replace(written.encode(), _NO_DIGEST.encode(), 1) if written else content).hexdigest()
 
 
 def _require_same(path: Path, found: Identity, wanted: Identity) -> None:
@@ -156,7 +191,8 @@ def _write_durably(path: Path, content: bytes) -> None:
     temporary = path.with_name(f".{path.name}.partial")
     with _explained(path):
         try:
-            with temporary.open("wb") as file:
+            temporary.unlink(missing_ok=True)
+            with temporary.open("xb") as file:  # never through a link that somebody put there
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
@@ -172,6 +208,9 @@ def _explained(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise CheckpointError(
-            f"{path} cannot be written ({error.strerror or error})",
-            hints=["the folder must exist, be writable and have room"],
+            f"{path}: the state of the training cannot be written ({error.strerror or error})",
+            hints=[
+                "the folder must exist, be writable and have room",
+                "the state that was saved before is whole: the same command goes on from there",
+            ],
         ) from error

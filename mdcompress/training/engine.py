@@ -29,6 +29,7 @@ from mdcompress.training.checkpoint import (
     write_checkpoint,
 )
 from mdcompress.training.determinism import Batch, reproducible, seed_step, seeded_batches
+from mdcompress.training.fitting import Place, misfit
 from mdcompress.training.history import (
     EpochRecord,
     Event,
@@ -181,7 +182,8 @@ class _Loop:
         if policy is not None and self.job.processes.broadcast(policy.path.exists()):
             state = read_checkpoint(policy.path, identity=policy.identity)
             self._restore(state, policy.path)
-            self._report(Resumed(self.epoch, self.step, self.history))
+            threads = (state.threads, torch.get_num_threads())
+            self._report(Resumed(self.epoch, self.step, self.history, threads))
         else:
             self._save()
         if self.job.start_counts and not self.history and (self.epoch, self.step) == (1, 0):
@@ -350,19 +352,21 @@ class _Loop:
             best=self.best,
             optimizer=optimizer_tensors(self.optimizer),
             average=self.average,
+            threads=torch.get_num_threads(),
         )
         write_checkpoint(policy.path, state, identity=policy.identity)
 
     def _restore(self, state: TrainingState, path: Path) -> None:
-        try:
-            restore(self.job.network, state.model)
-            load_optimizer_tensors(self.optimizer, state.optimizer)
-            for name, tensor in self.average.items():
-                tensor.copy_(state.average[name])
-        except (ValueError, KeyError) as error:
+        place = Place(epochs=self.job.epochs, steps=self.steps, averages=self.job.settings.ema is not None)
+        own = self.job.network.state_dict()
+        if words := misfit(state, model=own, optimizer=self.optimizer, parameters=self.trained, place=place):
             raise CheckpointError(
-                f"{path} does not fit the network ({error})", hints=["move the file away to start anew"]
-            ) from error
+                f"{path} does not fit the network and its training: {words}", hints=["move the file away to start anew"]
+            )
+        restore(self.job.network, state.model)
+        load_optimizer_tensors(self.optimizer, state.optimizer)
+        for name, tensor in self.average.items():
+            tensor.copy_(state.average[name])
         self.epoch, self.step, self.tally, self.history = state.epoch, state.step, state.tally, state.history
         self.best = dict(state.best)
 

@@ -14,11 +14,16 @@ from intsnn.files import write_atomically
 
 @dataclass(frozen=True)
 class Resumed:
-    """A checkpoint was found: training goes on after `step` of `epoch`. `history`: the epochs done before."""
+    """A checkpoint was found: training goes on after `step` of `epoch`. `history`: the epochs done before.
+
+    threads: how many torch had when the state was written (0: not known) and has now. With another number sums are
+    added up in another order, and the last bits of what is trained differ.
+    """
 
     epoch: int
     step: int
     history: tuple[EpochRecord, ...]
+    threads: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from intsnn.files import write_atomically
 from mdcompress.evaluation.mismatch import MismatchReport
 from mdcompress.training.history import EpochRecord, best_epoch
 
@@ -73,7 +75,9 @@ def _figure(panels: int, path: Path) -> Iterator[list[Axes]]:
         figure = Figure(figsize=(4.6 * panels, 3.8), layout="constrained")
         FigureCanvasAgg(figure)
         yield list(figure.subplots(1, panels, squeeze=False)[0])
-        figure.savefig(path, metadata={"Date": None})
+        picture = io.BytesIO()
+        figure.savefig(picture, format="svg", metadata={"Date": None})
+        write_atomically(path, picture.getvalue())
 
 
 def _draw_accuracy(axes: Axes, history: Sequence[EpochRecord]) -> None:

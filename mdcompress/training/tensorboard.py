@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, assert_never
 
+from mdcompress.runs.writing import as_run_error
 from mdcompress.training.history import EpochRecord, Event, Progress, Resumed, StepRecord, Stopped
 
 if TYPE_CHECKING:
@@ -20,25 +21,37 @@ def tensorboard_log(folder: Path) -> Iterator[Progress]:
     """What it yields writes each epoch into `folder`; nothing is written where tensorboard is not installed.
 
     The folder is begun anew: a resumed training writes the epochs before its interruption again, so that none is there
-    twice.
+    twice. A link in its place is removed, not followed.
+
+    Raises:
+        RunError: it cannot be written.
     """
     if importlib.util.find_spec("tensorboard") is None:
         yield _ignore
         return
     from torch.utils.tensorboard import SummaryWriter
 
-    shutil.rmtree(folder, ignore_errors=True)
-    with SummaryWriter(str(folder)) as writer:
-        yield _Log(writer)
+    with as_run_error(folder):
+        for place in (folder.parent, folder):
+            if place.is_symlink():
+                place.unlink()
+        shutil.rmtree(folder, ignore_errors=True)
+        writer = SummaryWriter(str(folder))
+    with writer:
+        yield _Log(writer, folder)
 
 
 class _Log:
     """Writes epochs as they end."""
 
-    def __init__(self, writer: SummaryWriter) -> None:
-        self._writer = writer
+    def __init__(self, writer: SummaryWriter, folder: Path) -> None:
+        self._writer, self._folder = writer, folder
 
     def __call__(self, event: Event) -> None:
+        with as_run_error(self._folder):
+            self._tell(event)
+
+    def _tell(self, event: Event) -> None:
         match event:
             case Resumed():
                 for record in event.history:

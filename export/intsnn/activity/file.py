@@ -11,6 +11,7 @@ from pydantic import ConfigDict, Field, model_validator
 
 from intsnn.activity.activity import Activity, NeuronActivity, ProductActivity, SynapseActivity
 from intsnn.activity.occupancy import Cut, Occupancy
+from intsnn.errors import reading
 from intsnn.files import write_atomically
 from intsnn.yaml.file import RuleError, StrictModel, read_yaml
 
@@ -44,15 +45,16 @@ def read_activity(path: str | Path) -> Activity:
         MissingFileError: there is no such file.
         InvalidFileError: with every fault and its place.
     """
-    file = read_yaml(
-        Path(path), _ActivityFile, schema=ACTIVITY_SCHEMA
-    )  # JSON is YAML, and this reader knows the places
-    parts = {
-        "neurons": tuple(NeuronActivity(**dict(neuron)) for neuron in file.neurons),
-        "synapses": tuple(_read_synapse(entry) for entry in file.synapses),
-        "products": tuple(ProductActivity(**dict(product)) for product in file.products),
-    }
-    return Activity(**{**dict(file), **parts})
+    with reading(path, f"a file of {ACTIVITY_SCHEMA}"):
+        file = read_yaml(
+            Path(path), _ActivityFile, schema=ACTIVITY_SCHEMA
+        )  # JSON is YAML, and this reader knows the places
+        parts = {
+            "neurons": tuple(NeuronActivity(**dict(neuron)) for neuron in file.neurons),
+            "synapses": tuple(_read_synapse(entry) for entry in file.synapses),
+            "products": tuple(ProductActivity(**dict(product)) for product in file.products),
+        }
+        return Activity(**{**dict(file), **parts})
 
 
 def _read_synapse(entry: _SynapseEntry) -> SynapseActivity:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 
-from intsnn.errors import InvalidFileError, MissingFileError, Problem
+from intsnn.errors import InvalidFileError, MissingFileError, Problem, reading
 from intsnn.exploration.design_space import DesignPoint
 from intsnn.exploration.exploration import Accuracy, Design, Exploration
 from intsnn.report.words import markdown_table, percent, readable
@@ -90,10 +90,19 @@ def read_accuracies(path: Path) -> Accuracy:
     """
     if not path.is_file():
         raise MissingFileError(f"{path}: no such file", hints=["give a CSV with accuracies"])
-    with path.open(newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
-        columns = tuple(reader.fieldnames or ())
-        rows = list(enumerate(reader, start=2))
+    with reading(path, "a table of accuracies"):
+        return _accuracies(path)
+
+
+def _accuracies(path: Path) -> Accuracy:
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file, strict=True)
+            columns = tuple(reader.fieldnames or ())
+            rows = list(enumerate(reader, start=2))
+    except (UnicodeDecodeError, csv.Error) as error:
+        problem = Problem(str(path), 0, 0, "", f"must be comma-separated text in UTF-8 ({error})", "save it as CSV")
+        raise InvalidFileError(f"{path} is not a valid table of accuracies", [problem]) from error
     axes = tuple(column for column in columns if column in AXES)
     problems = _column_problems(path, columns)
     table: dict[tuple[str, ...], float] = {}
@@ -123,6 +132,11 @@ def _column_problems(path: Path, columns: Sequence[str]) -> list[Problem]:
         for column in columns
         if column not in known
     ]
+    found += [
+        Problem(str(path), 1, 1, column, "the column must be there once")
+        for column in dict.fromkeys(columns)
+        if columns.count(column) > 1
+    ]
     if "accuracy" not in columns:
         found.append(Problem(str(path), 1, 1, "accuracy", "the column must be there", f"columns: {', '.join(known)}"))
     return found
@@ -132,6 +146,8 @@ def _row_problems(
     path: Path, line: int, row: Mapping[str, str | None], axes: Sequence[str], table: dict[tuple[str, ...], float]
 ) -> list[Problem]:
     """Put one row into the table; what is wrong with it."""
+    if None in row or None in row.values():
+        return [Problem(str(path), line, 1, "", f"the row must have {len(axes) + 1} fields, one for each column")]
     key = tuple(_plain(row[axis]) for axis in axes)
     try:
         accuracy = float(row["accuracy"] or "")

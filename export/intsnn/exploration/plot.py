@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from intsnn.errors import UsageError
 from intsnn.exploration.exploration import Design, Exploration
+from intsnn.files import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -46,7 +48,9 @@ def write_plot(exploration: Exploration, path: Path) -> None:
         panels[0].legend(loc="best", frameon=False)
         figure.suptitle(f"{exploration.hardware}: {len(exploration.designs)} designs")
         metadata = {"Date": None} if path.suffix == ".svg" else None
-        figure.savefig(path, metadata=metadata)
+        picture = io.BytesIO()
+        figure.savefig(picture, format=path.suffix[1:], metadata=metadata)
+    write_atomically(path, picture.getvalue())
 
 
 def _panel(axes: Axes, exploration: Exploration, name: str, factor: float) -> None:

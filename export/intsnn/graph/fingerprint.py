@@ -1,13 +1,15 @@
-"""fingerprint(graph): the content hash that ties an activity or golden values to their graph."""
+"""fingerprint(graph): the content hash that ties an activity or golden values to their graph; digest(graph): of all."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import fields
 
 import numpy as np
 
 from intsnn.graph.graph import IntGraph
+from intsnn.graph.nodes import IntNode
 
 
 def fingerprint(graph: IntGraph) -> str:
@@ -23,6 +25,19 @@ def fingerprint(graph: IntGraph) -> str:
             elif field.name != "scale":  # metadata: no arithmetic depends on it
                 digest.update(f"\n{field.name}={_plain(value)}".encode())
     return digest.hexdigest()
+
+
+def digest(graph: IntGraph) -> str:
+    """SHA-256 over all that a model.onnx holds of a graph: its fingerprint, each scale, and its own metadata."""
+    scales = [[node.name, repr(_scale(node))] for node in graph]
+    text = json.dumps([fingerprint(graph), scales, sorted(graph.metadata.items())])
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _scale(node: IntNode) -> float | None:
+    """What one unit is worth; None of a node that says nothing of it."""
+    scale = getattr(node, "scale", None)
+    return None if scale is None else float(scale)
 
 
 def _plain(value: object) -> str:

@@ -16,7 +16,7 @@ from typing import Annotated, Literal, Self, assert_never
 
 from pydantic import Field, model_validator
 
-from intsnn.yaml.file import Count, Positive, RuleError, StrictModel, Text
+from intsnn.yaml.file import Count, Physical, RuleError, StrictModel, Text
 
 Encoding = Literal["offset", "differential"]
 KernelMapping = Literal["kernel_split", "im2col"]
@@ -29,9 +29,9 @@ QUANTITIES: tuple[Quantity, ...] = ("energy_pj", "area_um2", "leakage_uw", "late
 class Technology(StrictModel):
     """Node, supply and clock of the digital parts. Designs are comparable only where these are equal."""
 
-    node_nm: Positive
-    voltage_v: Positive
-    clock_mhz: Positive
+    node_nm: Physical
+    voltage_v: Physical
+    clock_mhz: Physical
 
     @property
     def clock_ns(self) -> float:
@@ -126,7 +126,7 @@ class Interconnect(StrictModel):
     """
 
     encoding: Literal["bitmap", "address_event", "smaller"]
-    hops: Positive | Literal["mesh"]
+    hops: Physical | Literal["mesh"]
 
 
 class Schedule(StrictModel):

@@ -22,21 +22,21 @@ from intsnn.hardware.chip import (
     Tile,
 )
 from intsnn.hardware.spikesim_spec import Excluded, Floorplan
-from intsnn.yaml.file import NotNegative, Positive, RuleError, StrictModel, Text
+from intsnn.yaml.file import Physical, PhysicalOrZero, RuleError, StrictModel, Text
 
 HARDWARE_SCHEMA = "mdcompress.hardware/1"
 
-Price = NotNegative | tuple[NotNegative, ...]
+Price = PhysicalOrZero | tuple[PhysicalOrZero, ...]
 
 
 class Scaling(StrictModel):
     """Factors from the published numbers to this technology, and the rule they come from."""
 
     rule: Text
-    energy: Positive = 1.0
-    area: Positive = 1.0
-    leakage: Positive = 1.0
-    latency: Positive = 1.0
+    energy: Physical = 1.0
+    area: Physical = 1.0
+    leakage: Physical = 1.0
+    latency: Physical = 1.0
 
 
 class Cost(StrictModel):
@@ -49,8 +49,8 @@ class Cost(StrictModel):
     energy_pj: Price | None = None
     area_um2: Price | None = None
     leakage_uw: Price | None = None
-    latency_ns: NotNegative | None = None
-    bits: Annotated[tuple[Positive, ...], Field(min_length=1)] | None = None
+    latency_ns: PhysicalOrZero | None = None
+    bits: Annotated[tuple[Physical, ...], Field(min_length=1)] | None = None
     interpolation: Literal["linear", "quadratic", "inside"] | None = None
     missing: Mapping[Quantity, Text] = {}
     scaling: Scaling | None = None

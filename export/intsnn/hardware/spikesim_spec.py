@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 
-from intsnn.yaml.file import Count, NotNegative, Positive, StrictModel, Text
+from intsnn.yaml.file import Count, Physical, PhysicalOrZero, StrictModel, Text
 
 SPIKESIM_SCHEMA = "mdcompress.spikesim/1"
 
@@ -19,8 +19,8 @@ AreaMultiplier = Literal["tile", "tile_group", "pe_crossbar", "pe_group", "input
 class DeviceValues(StrictModel):
     """One number for each device the tool knows."""
 
-    rram: NotNegative
-    sram: NotNegative
+    rram: PhysicalOrZero
+    sram: PhysicalOrZero
 
     def of(self, device: Device) -> float:
         """The number of one device."""
@@ -31,7 +31,7 @@ class SpikeSimEnergy(StrictModel):
     """One term of the energy of a PE cycle: energy_pj x the multiplier named by `per`."""
 
     component: Text
-    energy_pj: NotNegative | DeviceValues
+    energy_pj: PhysicalOrZero | DeviceValues
     per: EnergyMultiplier
     source: Text
 
@@ -40,7 +40,7 @@ class SpikeSimArea(StrictModel):
     """One term of the area: area_um2 x the multiplier named by `per`."""
 
     component: Text
-    area_um2: NotNegative | DeviceValues
+    area_um2: PhysicalOrZero | DeviceValues
     per: AreaMultiplier
     source: Text
 
@@ -48,8 +48,8 @@ class SpikeSimArea(StrictModel):
 class SpikeSimTechnology(StrictModel):
     """Node of the constants, clock of the PE cycle."""
 
-    node_nm: Positive
-    clock_mhz: Positive
+    node_nm: Physical
+    clock_mhz: Physical
 
 
 class SpikeSimCrossbar(StrictModel):

@@ -2,7 +2,8 @@
 
 `read_onnx` gives exactly the graph that `write_onnx` was given. Reading takes the topology and the scalars from each
 node's metadata and the arrays from the initializers, checks the graph, and then builds the model anew: a file whose
-ONNX nodes are not the ones its metadata describe is refused. Nothing is executed, no other file is opened.
+ONNX nodes are not the ones its metadata describe is refused, and so is one whose graph does not have the digest that
+the file was given. Nothing is executed, no other file is opened.
 """
 
 from __future__ import annotations
@@ -16,11 +17,21 @@ from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
 
 from intsnn.arithmetic import IntArray
 from intsnn.checking.attributes import is_weight_bit_width
-from intsnn.errors import InvalidFileError, MissingFileError, Problem
+from intsnn.errors import InvalidFileError, MissingFileError, Problem, reading
 from intsnn.files import write_atomically
 from intsnn.graph import FORMAT_VERSION, NODE_TYPES, IntConvTranspose, IntGraph, IntNode
+from intsnn.graph.fingerprint import digest
 from intsnn.graph.windows import mirrored
-from intsnn.onnx.metadata import FORMAT_KEY, KIND_KEY, PREFIX, attribute_names, attribute_value, graph_metadata
+from intsnn.onnx.metadata import (
+    DIGEST_KEY,
+    FORMAT_KEY,
+    KIND_KEY,
+    PREFIX,
+    attribute_names,
+    attribute_value,
+    graph_metadata,
+    unknown_properties,
+)
 from intsnn.onnx.model import build_model, build_streaming_model, neuron_outputs
 from intsnn.onnx.writer import weight_zero_point
 
@@ -71,7 +82,8 @@ def read_onnx(path: str | Path) -> IntGraph:
         InvalidFileError: it is no such model, or its nodes are not those that the graph in it would write.
         GraphError: the graph breaks a rule of FORMAT.md.
     """
-    return read_model(load_model(path), name=str(path))
+    with reading(path, "a model of mdcompress"):
+        return read_model(load_model(path), name=str(path))
 
 
 def load_model(path: str | Path) -> ModelProto:
@@ -106,7 +118,22 @@ def read_model(model: ModelProto, *, name: str = "model.onnx") -> IntGraph:
     graph = IntGraph(tuple(nodes), graph_metadata(properties))
     differences = _differences(model, graph, name)  # builds the graph's own model, and so checks every rule of it
     _require_none(list(differences), f"{name} does not match its own metadata")
+    _require_digest(properties, graph, name)
     return graph
+
+
+def has_digest(path: str | Path) -> bool:
+    """Whether a model.onnx says what its digest is; those that versions before wrote do not."""
+    return any(entry.key == DIGEST_KEY for entry in load_model(path).metadata_props)
+
+
+def _require_digest(properties: Mapping[str, str], graph: IntGraph, name: str) -> None:
+    """The graph is the one that was written. A file without a digest is of a version before: nothing can be said."""
+    found = digest(graph)
+    expected = properties.get(DIGEST_KEY, found)
+    if found != expected:
+        message = f"the graph must have the digest that it was written with, {expected[:12]} (got {found[:12]})"
+        _require_none([Problem(name, 0, 0, DIGEST_KEY, message)], f"{name} was changed after it was written")
 
 
 def _require_none(problems: Sequence[Problem], message: str) -> None:
@@ -121,6 +148,9 @@ def _require_version(properties: Mapping[str, str], name: str) -> None:
     if text is None:
         hint = "only files from `mdcompress export` hold an integer graph; other ONNX models cannot be read"
         raise _foreign(name, f"must be written by mdcompress (it has no {FORMAT_KEY})", hint)
+    if unknown := unknown_properties(properties):
+        hint = "the file is damaged, or of a later version: export again"
+        raise _foreign(name, f"must have no other property of {PREFIX}* (it has {unknown[0]!r})", hint)
     if text != str(FORMAT_VERSION):
         hint = "install the version of mdcompress that wrote it, or export the network again with this one"
         raise _foreign(name, f"must have format version {FORMAT_VERSION} (got {text!r})", hint)
@@ -213,6 +243,10 @@ def _differences(model: ModelProto, graph: IntGraph, name: str) -> Iterator[Prob
         ("output", model.graph.output, built.graph.output),
         ("function", model.functions, built.functions),
         ("opset", model.opset_import, built.opset_import),
+        ("value_info", model.graph.value_info, built.graph.value_info),
+        ("sparse_initializer", model.graph.sparse_initializer, built.graph.sparse_initializer),
+        ("quantization_annotation", model.graph.quantization_annotation, built.graph.quantization_annotation),
+        ("training_info", model.training_info, built.training_info),
     )
     for part, seen, expected in parts:
         place = _first_difference(seen, expected)

@@ -12,10 +12,12 @@ from dataclasses import fields
 
 from intsnn.arithmetic import Bounds
 from intsnn.graph import FORMAT_VERSION, IntGraph, IntNode
+from intsnn.graph.fingerprint import digest
 
 PREFIX = "mdcompress."
 KIND_KEY = f"{PREFIX}kind"
 FORMAT_KEY = f"{PREFIX}format_version"
+DIGEST_KEY = f"{PREFIX}digest"  # files of versions before have none
 ORIGIN_PREFIX = f"{PREFIX}origin."  # the graph's own metadata: recipe, policy, tool version
 
 
@@ -32,13 +34,20 @@ def attribute_names(kind: type[IntNode]) -> Iterator[str]:
 
 
 def model_metadata(graph: IntGraph) -> dict[str, str]:
-    """What stands on the model: the format's version and the graph's own metadata."""
-    return {FORMAT_KEY: str(FORMAT_VERSION)} | {ORIGIN_PREFIX + key: text for key, text in graph.metadata.items()}
+    """What stands on the model: the format's version, the graph's digest and its own metadata."""
+    own = {ORIGIN_PREFIX + key: text for key, text in graph.metadata.items()}
+    return {FORMAT_KEY: str(FORMAT_VERSION), DIGEST_KEY: digest(graph)} | own
 
 
 def graph_metadata(properties: Mapping[str, str]) -> dict[str, str]:
     """The graph's own metadata, from the model's properties."""
     return {key.removeprefix(ORIGIN_PREFIX): text for key, text in properties.items() if key.startswith(ORIGIN_PREFIX)}
+
+
+def unknown_properties(properties: Mapping[str, str]) -> list[str]:
+    """Keys of the model's properties that begin as ours do, and that no version of the format has."""
+    ours = [key for key in properties if key.startswith(PREFIX) and not key.startswith(ORIGIN_PREFIX)]
+    return [key for key in ours if key not in (FORMAT_KEY, DIGEST_KEY)]
 
 
 def attribute_value(text: str) -> object:

@@ -11,13 +11,15 @@ from typing import Annotated, TypeVar, assert_never
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from intsnn.errors import InvalidFileError, MissingFileError, Problem, UsageError
+from intsnn.errors import InvalidFileError, MissingFileError, Problem, UsageError, reading
 from intsnn.yaml.tree import KeyPath, Place, PlainValue, YamlTree, parse_tree, problem_at
 from intsnn.yaml.wording import RuleError, near_value_hint, seen, validation_problems
 
 __all__ = [
     "Count",
     "NotNegative",
+    "Physical",
+    "PhysicalOrZero",
     "Positive",
     "RuleError",
     "StrictModel",
@@ -29,6 +31,8 @@ __all__ = [
 
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
+Physical = Annotated[float, Field(ge=1e-30, le=1e30)]  # any unit; products of a few do not leave float64
+PhysicalOrZero = Annotated[float, Field(ge=0, le=1e30)]
 Count = Annotated[int, Field(ge=1)]
 Text = Annotated[str, Field(min_length=1)]
 
@@ -63,7 +67,8 @@ def read_yaml(path: Path, model: type[ModelT], *, schema: str, changes: Sequence
     if not path.is_file():
         what = "a folder, not a file" if path.is_dir() else "no such file"
         raise MissingFileError(f"{path}: {what}", hints=["give the path of a .yaml file"])
-    return read_yaml_text(_read_text(path, schema), str(path), model, schema=schema, changes=changes)
+    with reading(path, f"a file of {schema}"):
+        return read_yaml_text(_read_text(path, schema), str(path), model, schema=schema, changes=changes)
 
 
 def read_yaml_text(text: str, name: str, model: type[ModelT], *, schema: str, changes: Sequence[str] = ()) -> ModelT:

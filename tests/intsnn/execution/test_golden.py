@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from intsnn.errors import InputError, IntsnnError, InvalidFileError, MissingFileError, ParityError
-from intsnn.execution.golden import check_golden, read_golden, write_golden
+from intsnn.execution.golden import check_golden, golden_hash, golden_input, read_golden, write_golden
 from intsnn.execution.interpreter import run
 from intsnn.execution.parity import compare, require_equal
 from intsnn.graph import IntGraph
@@ -167,3 +168,55 @@ def test_any_change_of_a_node_changes_the_hash(data: st.DataObject, graph: IntGr
         changed = replace(node, name=f"{node.name}_")
     nodes = (*graph.nodes[:position], changed, *graph.nodes[position + 1 :])
     assert fingerprint(IntGraph(nodes)) != fingerprint(graph)
+
+
+def with_zeros(path: Path, name: str, shape: tuple[int, ...]) -> None:
+    """A golden file with an array of zeros, which a thousandth of its size holds."""
+    with np.load(path) as archive:
+        arrays = {key: archive[key] for key in archive.files}
+    np.savez_compressed(path, allow_pickle=False, **{**arrays, name: np.zeros(shape, np.uint8)})
+
+
+def test_the_hash_is_read_without_the_arrays(tmp_path: Path) -> None:
+    """1 MB of golden values took 3.6 GB in `check`, which needs the hash alone."""
+    path, graph = tmp_path / "golden.npz", dense_graph()
+    write_golden(graph, path, x=random_input(graph, time_steps=4))
+    with_zeros(path, "membranes/none", (4, 3, 8_000_000))
+    tracemalloc.start()
+    try:
+        assert golden_hash(path) == fingerprint(graph)
+        assert golden_input(path, graph).shape == (4, 3, *graph.input.shape)
+        assert tracemalloc.get_traced_memory()[1] < 8_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_arrays_of_more_values_than_are_expanded_at_once_are_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, graph = tmp_path / "golden.npz", dense_graph()
+    write_golden(graph, path, x=random_input(graph, time_steps=4))
+    monkeypatch.setattr("intsnn.execution.golden.MOST_VALUES", 100)
+    for read in (read_golden, lambda path: golden_input(path, graph)):
+        with pytest.raises(InvalidFileError, match="must hold at most 100 values"):
+            read(path)
+    assert golden_hash(path) == fingerprint(graph)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "said"),
+    [
+        ("membranes/x", (5, 3, 2), "must be of the steps and samples of the input"),
+        ("spikes/x", (4,), "must be of the steps and samples of the input"),
+        ("input", (4, 3, 5), "must be"),
+        ("graph_hash", (2,), "must be a text of at most 64 letters"),
+    ],
+)
+def test_arrays_that_are_not_of_one_run_are_an_error(
+    tmp_path: Path, name: str, shape: tuple[int, ...], said: str
+) -> None:
+    path, graph = tmp_path / "golden.npz", dense_graph()
+    write_golden(graph, path, x=random_input(graph, time_steps=4))
+    with_zeros(path, name, shape)
+    with pytest.raises(InvalidFileError, match=said):
+        golden_input(path, graph)

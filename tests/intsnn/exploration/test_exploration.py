@@ -367,3 +367,24 @@ def test_a_mapping_whose_items_have_no_price_is_left_out(graph: IntGraph, activi
     assert [one.reason for one in found.infeasible] == [
         "rram_64x64_65nm neither prices nor excludes pe_transfer (kernel_split)"
     ]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"\xff\xfe", "must be comma-separated text in UTF-8"),
+        (b"adc_bits,accuracy\n4,0.5\x00\n", "must"),
+        (b'adc_bits,accuracy\n4,"0.5\n', "must"),
+        (b"adc_bits,accuracy\n" + b"9" * 200_000 + b",0.5\n", "field larger than field limit"),
+        (b"adc_bits,accuracy\n4\n", "the row must have 2 fields"),
+        (b"adc_bits,accuracy\n4,0.5,6\n", "the row must have 2 fields"),
+        (b"adc_bits,accuracy,accuracy\n4,0.5,0.6\n", "the column must be there once"),
+        (b"adc_bits,accuracy\n4,nan\n", "must lie in [0, 1]"),
+        (b"", "the column must be there"),
+    ],
+)
+def test_a_damaged_table_of_accuracies_is_an_error(tmp_path: Path, content: bytes, said: str) -> None:
+    (tmp_path / "accuracies.csv").write_bytes(content)
+    with pytest.raises(InvalidFileError) as caught:
+        read_accuracies(tmp_path / "accuracies.csv")
+    assert said in str(caught.value)

@@ -17,6 +17,7 @@ from intsnn.graph import IntGraph
 from intsnn.hardware import HardwareSpec, load_hardware, shipped_hardware
 from intsnn.hardware.chip import Item
 from tests.support.crossbar_by_hand import hardware_spec
+from tests.support.descriptions import read_description
 from tests.support.intgraphs import GraphBuilder, random_input, residual_graph
 from tests.support.narrowing import available, components_of
 
@@ -256,3 +257,12 @@ def test_a_converter_outside_the_table_is_an_error_in_every_estimate() -> None:
     graph = residual_graph()
     with pytest.raises(HardwareError, match="from 4 to 10 bits \\(got 12\\)"):
         estimate(graph, assume(graph, rate=0.1, time_steps=1), hardware.model_copy(update={"crossbar": crossbar}))
+
+
+@pytest.mark.parametrize(
+    "change", ["crossbar.costs.adc_conversion.energy_pj=1e308", "scaling.energy=1e308", "technology.clock_mhz=1e-320"]
+)
+def test_a_price_that_overflows_a_report_is_an_error_in_the_file(change: str) -> None:
+    """A sum of energies overflowed, or the JSON of a report held an infinity."""
+    with pytest.raises(InvalidFileError, match=r"1e-?308|1e\+?308|1e-320|9.99"):
+        read_description("rram_64x64_65nm", change)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,9 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from intsnn.errors import GraphError, IntsnnError, InvalidFileError, MissingFileError
 from intsnn.graph import IntGraph, IntLinear
+from intsnn.graph.fingerprint import digest
 from intsnn.onnx.file import build_model, load_model, read_model, read_onnx, write_onnx, write_streaming_onnx
+from intsnn.onnx.metadata import DIGEST_KEY
 from tests.support.hand_made_graphs import maps_graph, neuron_graph, norm_per_step_graph, wide_hand_made_graphs
 from tests.support.intgraphs import dense_graph, residual_graph, with_changed_node
 from tests.support.wide_graphs import any_graphs
@@ -149,7 +152,7 @@ def test_a_name_that_is_no_text_is_an_error(tmp_path: Path, text: bytes) -> None
 
 def test_a_tampered_weight_shows_up() -> None:
     """Two weights of one filter swapped: the bounds stay, the graph is legal, and it is not the graph written."""
-    graph, model = dense_graph(), build_model(dense_graph())
+    graph, model = dense_graph(), _without_digest(build_model(dense_graph()))
     tensor = next(t for t in model.graph.initializer if t.name == "layers.1.linear/weight")
     array = numpy_helper.to_array(tensor).copy()
     column = array[:, 0]
@@ -161,6 +164,36 @@ def test_a_tampered_weight_shows_up() -> None:
     changed = read.node("layers.1.linear")
     assert isinstance(changed, IntLinear)
     assert changed.weight[0, 0] == int(array[0, 0]) - 8
+    model.metadata_props.add(key=DIGEST_KEY, value=digest(graph))
+    with pytest.raises(InvalidFileError, match="was changed after it was written"):
+        read_model(model)
+
+
+def _without_digest(model: ModelProto) -> ModelProto:
+    """As versions before wrote it."""
+    model.metadata_props.remove(next(entry for entry in model.metadata_props if entry.key == DIGEST_KEY))
+    return model
+
+
+def test_a_file_of_a_version_before_has_no_digest_and_is_read() -> None:
+    assert read_model(_without_digest(build_model(residual_graph()))) == residual_graph()
+
+
+def test_a_scale_or_an_origin_that_was_changed_shows_in_the_digest() -> None:
+    graph = replace(residual_graph(), metadata={"recipe": "4bit"})
+    other = with_changed_node(graph, "readout", scale=0.125)
+    assert len({digest(graph), digest(other), digest(replace(graph, metadata={"recipe": "2bit"}))}) == 3
+    model = build_model(graph)
+    next(entry for entry in model.metadata_props if entry.value == "4bit").value = "2bit"
+    with pytest.raises(InvalidFileError, match="was changed after it was written"):
+        read_model(model)
+
+
+def test_a_digest_whose_key_was_damaged_is_no_file_of_a_version_before() -> None:
+    model = build_model(dense_graph())
+    next(entry for entry in model.metadata_props if entry.key == DIGEST_KEY).key = "mdcompress.digesu"
+    with pytest.raises(InvalidFileError, match="must have no other property"):
+        read_model(model)
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=_WRITES_FILES)
@@ -255,6 +288,19 @@ def _change_scan(model: ModelProto) -> None:
     next(node for node in scan.attribute[0].g.node if node.op_type == "GreaterOrEqual").op_type = "Greater"
 
 
+def _declare_value(model: ModelProto) -> None:
+    """A tensor inside, said to be of another shape than it has: onnxruntime believes it."""
+    info = helper.make_tensor_value_info("layers.1.conv", TensorProto.FLOAT, [1])
+    model.graph.value_info.append(info)
+
+
+def _add_sparse(model: ModelProto) -> None:
+    """A second initializer of a weight's name."""
+    values = numpy_helper.from_array(np.ones(1, np.float32), "layers.1.conv/weight")
+    places = numpy_helper.from_array(np.zeros(1, np.int64), "places")
+    model.graph.sparse_initializer.append(helper.make_sparse_tensor(values, places, [4, 2, 3, 3]))
+
+
 def _set_ir(model: ModelProto) -> None:
     model.ir_version = 11
 
@@ -284,6 +330,8 @@ def _set_ir(model: ModelProto) -> None:
         (_drop_function, InvalidFileError, "function "),
         (_change_scan, InvalidFileError, "function 'LIF_hard_1d'"),
         (_set_ir, InvalidFileError, "ir_version: must be 10 \\(got 11\\)"),
+        (_declare_value, InvalidFileError, "value_info list"),
+        (_add_sparse, InvalidFileError, "sparse_initializer list"),
         (lambda model: model.graph.initializer.pop(), InvalidFileError, "initializer"),
         (lambda model: model.graph.node.pop(0), InvalidFileError, "node "),
         (lambda model: model.graph.node.pop(1), GraphError, "input_first_and_readout_last"),

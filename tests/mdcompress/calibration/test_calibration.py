@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from intsnn.errors import InputError
 from mdcompress.adapters import simulate
 from mdcompress.calibration import calibrate
+from mdcompress.compression import compress
 from mdcompress.errors import CalibrationError
 from mdcompress.evaluation.verification import verify
 from mdcompress.layers.neuron import MembraneUnit
@@ -201,3 +202,23 @@ def test_a_silent_network_is_calibrated_too() -> None:
     student = calibrate(quantize(network, graph, chosen), [torch.rand(3, 5, 4)]).eval()
     report = verify(student, torch.rand(3, 5, 4))
     assert report.equal and report.spikes == 0
+
+
+@pytest.mark.parametrize(("weights", "inputs"), [(1e30, 1.0), (1e37, 1.0), (1.0, 1e30)])
+def test_numbers_beyond_any_integer_are_an_error_of_ours(weights: float, inputs: float) -> None:
+    torch.manual_seed(0)
+    network, x = digits_snn(channels=4).eval(), torch.rand(4, 6, 1, 8, 8) * inputs
+    with torch.no_grad():
+        for parameter in network.parameters():
+            if parameter.dim() > 1:
+                parameter.mul_(weights)
+    with pytest.raises(CalibrationError, match="must be finite in integers"):
+        compress(network, x, "4bit", [x])
+
+
+@pytest.mark.parametrize("way", ["max", "percentile", "mse"])
+def test_inputs_that_are_all_zero_are_an_error(way: str) -> None:
+    x = torch.zeros(4, 6, 1, 8, 8)
+    recipe = Recipe.model_validate({"name": "r", "calibrate": {"input": way}})
+    with pytest.raises(CalibrationError, match="must hold a non-zero value"):
+        compress(digits_snn(channels=4).eval(), x, recipe, [x])

@@ -88,6 +88,17 @@ def test_inputs_on_a_grid_keep_it_whatever_is_asked_for() -> None:
     assert float(student.input.scale) == pytest.approx(1 / 16)
 
 
+@pytest.mark.parametrize("way", ["percentile", "mse"])
+def test_where_most_inputs_are_zero_the_others_say_how_far_the_integers_reach(way: str) -> None:
+    """Of 200,704 values 300 are not 0: the percentile is 0, and none of them need be among those sampled."""
+    x, others = torch.zeros(4, 784, 1, 8, 8), 0.5 + torch.rand(300, generator=torch.Generator().manual_seed(0))
+    x.view(-1)[1:600:2] = others
+    student = calibrate(fresh(), [x], spec=only(input=way, percentile=50))
+    expected = float(others.sort().values[150]) if way == "percentile" else float(others.max())
+    assert float(student.input.scale) * 255 == pytest.approx(expected, rel=1e-3)
+    assert verify(student.eval(), x[:, :8]).equal
+
+
 def test_a_percentile_of_the_membranes_has_the_largest_integer() -> None:
     """Brute force on one neuron layer: 100 % of its stored potentials have an integer, nothing clips."""
     torch.manual_seed(0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import inspect
@@ -23,6 +24,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
+from benchmarks.file_operations import Died, Operations
 from intsnn import analog
 from intsnn import hardware as hardware_room
 from mdcompress.pipeline.report import JsonValue
@@ -173,6 +175,59 @@ def test_dry_run_prints_each_node_and_writes_nothing(empty: Path) -> None:
 def test_dry_run_is_one_json_document_too(finished: Path) -> None:
     rows = json.loads(invoke("quantize", "--dry-run", "--weights", "runs/tiny/teacher.safetensors", "--json").out)
     assert [row["node"] for row in rows if row["kind"] == "synapse"] == ["hidden", "head"]
+
+
+# ---------------------------------------------------------------------- killed after a file operation
+
+
+@pytest.mark.parametrize(
+    ("arguments", "folder", "at_once"),
+    [
+        (["explore", "--crossbar", "32,64", "--output", "designs"], "designs", 3),
+        (["estimate-hw", "--output", "figures"], "figures", 2),
+        (["estimate-hw"], "runs/tiny", 4),
+        (["export", "--samples", "4", "--engine", "interpreter", "--format", "c"], "runs/tiny", 12),
+    ],
+)  # fmt: skip
+def test_command_that_is_killed_after_a_file_operation_goes_on_when_it_is_given_again(
+    finished: Path, arguments: list[str], folder: str, at_once: int
+) -> None:
+    remove(Stage.ESTIMATE, *([Stage.EXPORT] if arguments[0] == "export" else []))
+    shutil.copytree(finished / "runs", finished / "before")
+    with Operations(finished) as operations:
+        whole = invoke(*arguments)
+    assert whole.code == 0, whole.err
+    expected = {name: content for name, content in snapshot(Path(folder)).items() if name != "run.json"}
+    for last in range(1, operations.count, at_once):  # after the last one it has ended
+        shutil.rmtree(folder)
+        if folder == "runs/tiny":
+            shutil.copytree("before/tiny", folder)
+        with Operations(finished, last=last), contextlib.suppress(Died):
+            invoke(*arguments)
+        again = invoke(*arguments)
+        assert again.code == 0 and again.out == whole.out, f"operation {last}: {again.err}"
+        found = {name: content for name, content in snapshot(Path(folder)).items() if name != "run.json"}
+        assert found == expected, f"operation {last}: {found.keys() ^ expected.keys()}"
+
+
+def test_same_command_with_a_finished_result_shows_it(finished: Path) -> None:
+    first = invoke("export", "--samples", "8", "--force")
+    assert first.code == 0, first.err
+    assert "must not hold a result of `export` yet" in invoke("export", "--samples", "8").err
+    remove(Stage.ESTIMATE, Stage.EXPORT)
+    first = invoke("export", "--samples", "8")
+    before = snapshot(finished)
+    again = invoke("export", "--samples", "8")
+    assert (again.code, again.out) == (0, first.out) and "export: up to date" in again.err
+    assert snapshot(finished) == before
+    assert invoke("export", "--samples", "9").code == 1  # another one would replace it
+
+
+def test_run_without_its_pictures_is_up_to_date(finished: Path) -> None:
+    for picture in RUN.path.glob("*.svg"):
+        picture.unlink()
+    result = invoke("run")
+    assert result.code == 0 and result.err.count("up to date") == len(Stage), result.err
 
 
 # ---------------------------------------------------------------------- stage by stage

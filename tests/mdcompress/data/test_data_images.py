@@ -2,10 +2,13 @@
 
 import gzip
 import hashlib
+import io
 import pickle
 import socket
 import struct
 import sys
+import tracemalloc
+import zlib
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,6 +24,7 @@ from torchvision.datasets.mnist import read_image_file
 
 from mdcompress.data.batches import Batch
 from mdcompress.data.idx_file import read_idx
+from mdcompress.data.image_folder import pixels_of
 from mdcompress.data.loading import load_data
 from mdcompress.data.names import Download
 from mdcompress.errors import DataError
@@ -92,8 +96,8 @@ def test_mnist_is_read_from_plain_and_from_compressed_files(
 def test_idx_files_are_read_as_torchvision_reads_them(tmp_path: Path) -> None:
     write_mnist(tmp_path)
     path = tmp_path / "MNIST/raw/train-images-idx3-ubyte"
-    assert read_idx(path).any()
-    assert np.array_equal(read_idx(path), read_image_file(str(path)).numpy())
+    assert read_idx(path, most=10**6).any()
+    assert np.array_equal(read_idx(path, most=10**6), read_image_file(str(path)).numpy())
 
 
 def test_the_folder_of_the_recipe_is_used_unless_another_is_given(tmp_path: Path) -> None:
@@ -125,15 +129,17 @@ def test_missing_mnist_says_where_it_looked_what_it_wants_and_how_to_fetch_it(tm
         (b"", "must start with 00 00 08 (got nothing)"),
         (b"\x00\x00\x0d\x03rest", "must start with 00 00 08 (got 00 00 0d)"),
         (idx(np.zeros((2, 3), dtype=np.uint8))[:-1], "must hold 6 values for its shape [2, 3] (got 5)"),
-        (idx(np.zeros((2, 3), dtype=np.uint8)) + b"\x00", "must hold 6 values for its shape [2, 3] (got 7)"),
-        (b"\x00\x00\x08\x02\x00\x00\x00\x01", "must hold 1 values for its shape [1] (got 0)"),
+        (idx(np.zeros((2, 3), dtype=np.uint8)) + b"\x00", "must hold 6 values for its shape [2, 3] (got more)"),
+        (b"\x00\x00\x08\x00x", "must hold the sizes of its 0 axes, at least 1"),
+        (b"\x00\x00\x08\x03" + b"\xff" * 12, "must hold at most 1,000,000 values (its header says [4294967295"),
+        (b"\x00\x00\x08\x02\x00\x00\x00\x01", "must hold the sizes of its 2 axes, at least 1 (got 4 bytes)"),
     ],
 )
 def test_a_damaged_idx_file_is_an_error(tmp_path: Path, content: bytes, said: str) -> None:
     path = tmp_path / "train-images-idx3-ubyte"
     path.write_bytes(content)
     with pytest.raises(DataError) as raised:
-        read_idx(path)
+        read_idx(path, most=10**6)
     assert said in str(raised.value) and str(path) in str(raised.value)
 
 
@@ -144,7 +150,7 @@ def test_a_damaged_gzip_file_is_an_error(tmp_path: Path, damage: Callable[[bytes
     path = tmp_path / "labels.gz"
     path.write_bytes(damage(gzip.compress(idx(RANDOM.integers(0, 9, 2000, dtype=np.uint8)))))
     with pytest.raises(DataError, match="must be a whole gzip file"):
-        read_idx(path)
+        read_idx(path, most=10**6)
 
 
 def test_labels_that_do_not_fit_the_images_are_an_error(tmp_path: Path) -> None:
@@ -379,3 +385,51 @@ def test_a_missing_part_is_an_error_that_offers_no_download(tmp_path: Path) -> N
     with pytest.raises(DataError, match=r"test is missing \(1 of 2\)") as raised:
         load_data(spec("image_folder"), seed=0, folder=tmp_path, download=Download.ALLOWED)
     assert "--download" not in str(raised.value)
+
+
+def test_a_gzip_file_of_zeros_is_not_expanded_beyond_its_header(tmp_path: Path) -> None:
+    """A compressed label file of 2 MB took 2 GB."""
+    path = tmp_path / "train-labels-idx1-ubyte.gz"
+    path.write_bytes(gzip.compress(idx(np.zeros(10, np.uint8)) + bytes(1 << 26), 1))
+    tracemalloc.start()
+    try:
+        with pytest.raises(DataError, match="must hold 10 values"):
+            read_idx(path, most=60_000)
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_label_beyond_the_classes_is_an_error(tmp_path: Path) -> None:
+    write_mnist(tmp_path)
+    path = tmp_path / "MNIST/raw/t10k-labels-idx1-ubyte"
+    content = path.read_bytes()
+    path.write_bytes(content[:-1] + b"\x63")
+    with pytest.raises(DataError, match="must be 0 to 9 \\(got 99\\)"):
+        load_data(spec("mnist"), seed=0, folder=tmp_path)
+
+
+def test_a_picture_of_more_pixels_than_pillow_decodes_is_an_error_of_ours(tmp_path: Path) -> None:
+    path, content = tmp_path / "large.png", io.BytesIO()
+    Image.fromarray(np.zeros((2, 2, 3), np.uint8)).save(content, "PNG")
+    whole = content.getvalue()
+    for height, width in ((30_000, 30_000), (5_000, 5_000)):  # above Pillow's limit, and above ours
+        header = b"IHDR" + width.to_bytes(4, "big") + height.to_bytes(4, "big") + whole[24:29]
+        path.write_bytes(whole[:12] + header + zlib.crc32(header).to_bytes(4, "big") + whole[33:])
+        with pytest.raises(DataError, match=f"{path}"):
+            pixels_of(path, None)
+        with pytest.raises(DataError, match=f"{path}"):
+            pixels_of(path, (3, 2, 2))
+
+
+def test_a_picture_that_is_cut_anywhere_is_an_error_or_has_all_its_pixels(tmp_path: Path) -> None:
+    path, content, refused = tmp_path / "cut.png", io.BytesIO(), 0
+    pixels = RANDOM.integers(0, 255, (8, 8, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(content, "PNG")
+    for end in range(len(content.getvalue())):
+        path.write_bytes(content.getvalue()[:end])
+        try:
+            assert np.array_equal(pixels_of(path, (3, 8, 8)), pixels.transpose(2, 0, 1))
+        except DataError as error:
+            refused += "must be a whole image" in str(error)
+    assert refused >= len(content.getvalue()) - 24  # sums of checks and a last chunk that holds nothing

@@ -5,6 +5,7 @@ import importlib.util
 import io
 import socket
 import struct
+import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -65,18 +66,25 @@ DESCRIPTION = """<dv version="2.0"><node name="outInfo"><node name="0">
 <attr key="sizeX" type="int">128</attr><attr key="sizeY" type="int">128</attr></node></node></node></dv>"""
 
 
-def flat(identifier: bytes, *, slots: int, slot: int, content: Callable[[flatbuffers.Builder], int]) -> bytes:
-    """A size-prefixed flatbuffer with a table of one field."""
+def flat(
+    identifier: bytes, *, slots: int, slot: int, content: Callable[[flatbuffers.Builder], int], first: int = 0
+) -> bytes:
+    """A size-prefixed flatbuffer with a table of one field; or of two, where the first is a number."""
     builder = flatbuffers.Builder(1024)
     offset = content(builder)
     builder.StartObject(slots)
+    builder.PrependInt32Slot(0, first, 0)
     builder.PrependUOffsetTRelativeSlot(slot, offset, 0)
     builder.FinishSizePrefixed(builder.EndObject(), identifier)
     return bytes(builder.Output())
 
 
-def as_aedat4(events: np.ndarray) -> bytes:
-    """AEDAT 4.0, uncompressed: header, one packet of stream 0 with structs (t int64, x int16, y int16, on bool)."""
+def as_it_is(packet: bytes) -> bytes:
+    return packet
+
+
+def as_aedat4(events: np.ndarray, *, packing: int = 0, pack: Callable[[bytes], bytes] = as_it_is) -> bytes:
+    """AEDAT 4.0: header, one packet of stream 0 with structs (t int64, x int16, y int16, on bool), packed."""
 
     def structs(builder: flatbuffers.Builder) -> int:
         builder.StartVector(16, len(events), 8)
@@ -90,8 +98,8 @@ def as_aedat4(events: np.ndarray) -> bytes:
         offset: int = builder.EndVector()
         return offset
 
-    header = flat(b"IOHE", slots=3, slot=2, content=lambda builder: builder.CreateString(DESCRIPTION))
-    packet = flat(b"EVTS", slots=1, slot=0, content=structs)
+    header = flat(b"IOHE", slots=3, slot=2, first=packing, content=lambda builder: builder.CreateString(DESCRIPTION))
+    packet = pack(flat(b"EVTS", slots=1, slot=0, content=structs))
     return b"#!AER-DAT4.0\r\n" + header + struct.pack("<II", 0, len(packet)) + packet
 
 
@@ -243,11 +251,11 @@ def pickled_npy() -> bytes:
 @pytest.mark.parametrize(
     ("source", "content", "said"),
     [
-        (NMNIST, as_atis(random_events(9, width=34, height=34))[:-2], "broadcast"),
-        (CIFAR10_DVS, as_aedat4(random_events(9, width=34, height=34))[:-2], "failed to fill whole buffer"),
-        (CIFAR10_DVS, b"#!AER-DAT3.1\r\n", "wrong magic number"),
-        (DVS_GESTURE, b"", "No data left"),
-        (DVS_GESTURE, pickled_npy(), "allow_pickle=False"),
+        (NMNIST, as_atis(random_events(9, width=34, height=34))[:-2], "it must hold 5 bytes for each event"),
+        (CIFAR10_DVS, as_aedat4(random_events(9, width=34, height=34))[:-2], "it must hold whole packets"),
+        (CIFAR10_DVS, b"#!AER-DAT3.1\r\n", "it must begin with"),
+        (DVS_GESTURE, b"", "EOF"),
+        (DVS_GESTURE, pickled_npy(), "it must hold numbers"),
     ],
 )
 def test_a_damaged_or_foreign_recording_is_an_error_that_names_the_file(
@@ -258,6 +266,148 @@ def test_a_damaged_or_foreign_recording_is_an_error_that_names_the_file(
     samples = RecordingSamples((path,), np.zeros(1, dtype=np.int64), source, 2)
     with pytest.raises(DataError, match=f"{path}: must be a whole recording .*{said}"):
         samples.frames(np.array([0]), EVALUATION)
+
+
+def as_lz4(packet: bytes) -> bytes:
+    """A frame with one plain block of at most 64 KiB; the last byte of its head is a checksum of those before."""
+    return bytes.fromhex("04224d18 604082") + struct.pack("<I", 1 << 31 | len(packet)) + packet + bytes(4)
+
+
+def as_zstd(packet: bytes) -> bytes:
+    """A frame of one segment that gives its size less 256, with one plain block."""
+    size = struct.pack("<H", len(packet) - 256) + (1 | len(packet) << 3).to_bytes(3, "little")
+    return bytes.fromhex("28b52ffd 60") + size + packet
+
+
+@pytest.mark.parametrize(("packing", "pack"), [(1, as_lz4), (2, as_lz4), (3, as_zstd), (4, as_zstd)])
+def test_packed_packets_are_read(tmp_path: Path, packing: int, pack: Callable[[bytes], bytes]) -> None:
+    events = random_events(60, width=128, height=128)
+    (tmp_path / "0.aedat4").write_bytes(as_aedat4(events, packing=packing, pack=pack))
+    assert np.array_equal(read_aedat4(tmp_path / "0.aedat4"), events)
+
+
+_ZSTD_WINDOW = bytes.fromhex("28b52ffd 00 58")  # of 2 MiB
+BOMBS = {
+    "lz4 blocks": (1, bytes.fromhex("04224d18 607073") + 17 * (struct.pack("<I", 1 << 16) + bytes(1 << 16)) + bytes(4)),
+    "lz4 frames": (1, 17 * (bytes.fromhex("04224d18 607073") + struct.pack("<I", 1 << 16) + bytes(1 << 16) + bytes(4))),
+    "zstd, a byte so many times": (3, _ZSTD_WINDOW + 33 * b"\xfa\xff\xff\0" + b"\xfb\xff\xff\0"),
+    "zstd, packed blocks": (3, _ZSTD_WINDOW + 513 * b"\x0c\0\0\0" + b"\x0d\0\0\0"),
+    "zstd window": (3, bytes.fromhex("28b52ffd 00 88 010000")),
+    "zstd size": (3, bytes.fromhex("28b52ffd a0 00000010 010000")),
+}
+
+
+@pytest.mark.parametrize("bomb", BOMBS)
+def test_a_packet_that_would_expand_too_far_is_an_error_before_it_does(tmp_path: Path, bomb: str) -> None:
+    packing, packet = BOMBS[bomb]
+    path = tmp_path / "0.aedat4"
+    path.write_bytes(as_aedat4(random_events(9, width=34, height=34), packing=packing, pack=lambda _: packet))
+    with pytest.raises(DataError, match=r"at most 67,108,864 bytes \(one can to \d{2,3},\d{3},\d{3}"):
+        frames_of(path, CIFAR10_DVS)
+
+
+def test_packets_that_are_packed_otherwise_are_errors(tmp_path: Path) -> None:
+    path = tmp_path / "0.aedat4"
+    for packing, pack, said in (
+        (0, lambda _: b"EVTS", "at least 12 bytes"),
+        (5, as_lz4, "packed in a way from 0 to 4"),
+        (1, as_zstd, "must begin with 04 22 4d 18"),
+        (3, as_lz4, "must begin with 28 b5 2f fd"),
+        (1, lambda packet: as_lz4(packet)[:-1], "it ends inside one"),
+        (3, lambda packet: as_zstd(packet)[:-1], "whole recording"),
+        (1, lambda _: bytes.fromhex("04224d18 600082"), "of a size from 4 to 7"),
+    ):
+        path.write_bytes(as_aedat4(random_events(60, width=34, height=34), packing=packing, pack=pack))
+        with pytest.raises(DataError, match=said):
+            frames_of(path, CIFAR10_DVS)
+
+
+def test_more_events_than_recordings_have_are_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mdcompress.data.event_files.MOST_EVENTS", 8)
+    (tmp_path / "0.aedat4").write_bytes(as_aedat4(random_events(9, width=34, height=34)))
+    with pytest.raises(DataError, match="at most 8 events"):
+        frames_of(tmp_path / "0.aedat4", CIFAR10_DVS)
+
+
+def gesture(*rows: tuple[float, ...]) -> bytes:
+    content = io.BytesIO()
+    np.save(content, np.array(rows))
+    return content.getvalue()
+
+
+def frames_of(path: Path, source: RecordingSet) -> torch.Tensor:
+    return RecordingSamples((path,), np.zeros(1, dtype=np.int64), source, 2).frames(np.array([0]), EVALUATION)
+
+
+WHOLE = [(1.0, 2.0, 1.0, 3.0), (1.0, 2.0, 0.0, 4.0)]
+
+
+@pytest.mark.parametrize(
+    ("source", "content", "most"),
+    [
+        (NMNIST, as_atis(random_events(9, width=34, height=34)), 8),  # a cut between two events cannot be told
+        (NCALTECH101, as_atis(random_events(9, width=34, height=34)), 8),
+        (CIFAR10_DVS, as_aedat4(random_events(9, width=34, height=34)), 1),  # nor one behind the header
+        (DVS_GESTURE, gesture(*WHOLE), 0),
+    ],
+)
+def test_a_recording_that_is_cut_anywhere_is_an_error(
+    tmp_path: Path, source: RecordingSet, content: bytes, most: int
+) -> None:
+    path, whole_cuts = tmp_path / f"0{source.suffix}", 0
+    for end in range(1, len(content)):
+        path.write_bytes(content[:end])
+        try:
+            frames_of(path, source)
+        except DataError as error:
+            assert str(path) in str(error)
+        else:
+            whole_cuts += 1
+    assert whole_cuts <= most
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ((float("nan"), 0, 0, 0), "x must be an integer in"),
+        ((0, float("inf"), 0, 0), "y must be an integer in"),
+        ((0, -1, 0, 0), "y must be an integer in"),
+        ((0, 0, 2, 0), "p must be an integer in"),
+        ((0, 0, 0.5, 0), "p must be an integer in"),
+        ((0, 0, 0, -1), "t must be an integer in"),
+        ((0, 0, 0, 1e18), "t must be an integer in"),
+        ((0, 0, 0, float("nan")), "t must be an integer in"),
+        ((70_000, 0, 0, 0), "x must be an integer in"),  # wrapped to 4464 before
+        ((128, 0, 0, 0), "must lie on the sensor"),
+    ],
+)
+def test_an_event_out_of_range_is_an_error(tmp_path: Path, row: tuple[float, ...], said: str) -> None:
+    (tmp_path / "0.npy").write_bytes(gesture(*WHOLE, row))
+    with pytest.raises(DataError, match=said):
+        frames_of(tmp_path / "0.npy", DVS_GESTURE)
+
+
+def test_a_header_that_promises_more_than_the_file_has_is_an_error(tmp_path: Path) -> None:
+    content = gesture(*WHOLE).replace(b"(2, 4)", b"(99999999999, 4)".ljust(16))
+    (tmp_path / "0.npy").write_bytes(content.replace(b" " * 10 + b"\n", b"\n"))
+    with pytest.raises(DataError, match="it must hold numbers"):
+        frames_of(tmp_path / "0.npy", DVS_GESTURE)
+
+
+def test_a_recording_of_a_gigabyte_is_an_error_before_it_is_read(tmp_path: Path) -> None:
+    with (tmp_path / "0.bin").open("wb") as stream:
+        stream.truncate(1 << 30)
+    with pytest.raises(DataError, match="it must have at most"):
+        frames_of(tmp_path / "0.bin", NMNIST)
+
+
+@given(st.lists(st.tuples(*[st.integers(0, 255)] * 2, st.sampled_from([0, 33, 240]), st.integers(0, 255)), max_size=20))
+def test_overflow_events_count_as_tonic_counts_them(rows: list[tuple[int, ...]]) -> None:
+    raw = b"".join(bytes([x, y, p, 0, t]) for x, p, y, t in rows)
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "0.bin").write_bytes(raw)
+        theirs = tonic_module("io").read_mnist_file(io.BytesIO(raw), dtype=EVENT_TYPE, is_stream=True)
+        assert np.array_equal(read_atis(Path(folder) / "0.bin"), theirs)
 
 
 def test_an_incomplete_set_says_how_much_is_there_and_how_it_should_lie(tmp_path: Path) -> None:

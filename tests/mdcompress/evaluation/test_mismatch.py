@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from mdcompress.errors import DataError
+from mdcompress.errors import DataError, RunError
 from mdcompress.evaluation.mismatch import LayerMismatch, MismatchReport, measure_mismatch
 from mdcompress.pipeline.distilling import mismatch_table
 from mdcompress.student.observation import observe
@@ -141,6 +141,24 @@ def test_the_log_has_the_loss_on_validation_that_decides(tmp_path: Path) -> None
     log = EventAccumulator(str(tmp_path))
     log.Reload()
     assert [each.value for each in log.Scalars("loss/validation_total_T3")] == [2.5]
+
+
+def test_link_in_place_of_the_log_is_removed_and_what_it_leads_to_stays(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "train").write_text("untouched")
+    (tmp_path / "tensorboard").symlink_to(tmp_path / "mine")
+    with tensorboard_log(tmp_path / "tensorboard" / "train") as tell:
+        tell(HISTORY[0])
+    assert (tmp_path / "mine" / "train").read_text() == "untouched"
+    assert not (tmp_path / "tensorboard").is_symlink() and list((tmp_path / "tensorboard" / "train").iterdir())
+
+
+def test_log_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    (tmp_path / "log").write_text("a file")
+    with pytest.raises(RunError, match="log must be writable"), tensorboard_log(tmp_path / "log"):
+        pass
 
 
 def test_without_tensorboard_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -363,3 +364,53 @@ def test_without_the_package_it_says_what_to_install(monkeypatch: pytest.MonkeyP
     with pytest.raises(UsageError) as caught:
         md.from_nir("any.nir")
     assert caught.value.hints == ("pip install 'mdcompress[nir]'",)
+
+
+# --- files that anyone may have written ------------------------------------------------------------------------------
+
+
+def flatten_from(start: float) -> object:
+    """Changed afterwards: newer releases of nir compute with it first."""
+    node = nir.Flatten({"input": np.array([2, 6])}, 0, -1)
+    node.start_dim = start
+    return node
+
+
+def conv1d(**changed: float) -> object:
+    """Without a shape of its input, from which nir would compute before we see the node."""
+    sizes = {"stride": 1, "padding": 1, "dilation": 1, "groups": 1, **changed}
+    return nir.Conv1d(None, of(1.0, 4, 2, 3), **sizes, bias=of(0.0, 4))
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: conv1d(groups=0), "its attributes must describe such a node .*sizes must be integers from 1"),
+        (lambda: conv1d(groups=3), "its attributes must describe such a node"),
+        (lambda: conv1d(stride=0), "sizes must be integers from 1 to 65535 \\(got \\[0.0\\]"),
+        (lambda: conv1d(stride=1.5), "sizes must be integers from 1 to 65535 \\(got \\[1.5\\]"),
+        (lambda: conv1d(dilation=-1), "sizes must be integers from 1"),
+        (lambda: conv1d(padding=-1), "sizes must be integers from 0"),
+        (lambda: conv1d(padding=1 << 40), "sizes must be integers from 0"),
+        (lambda: nir.SumPool2d(np.array([2, 2]), np.array([0, 2]), np.array([0, 0])), "sizes must be integers from 1"),
+        (lambda: nir.AvgPool2d(np.array([2, 0]), np.array([2, 2]), np.array([0, 0])), "sizes must be integers from 1"),
+        (lambda: flatten_from(0.5), "an axis must be an integer"),
+        (lambda: nir.Affine(of(1.0, 3, 3), of(1.0, 7)), "its attributes must describe such a node"),
+        (lambda: nir.Linear(of(1e308, 3, 3)), "its weight must be finite"),
+        (lambda: nir.Affine(of(1.0, 3, 3), of(float("nan"))), "its bias must be finite"),
+    ],
+)
+def test_attributes_that_describe_no_layer_are_an_error_that_names_the_node(
+    make: Callable[[], object], said: str
+) -> None:
+    graph = nir.NIRGraph(
+        {
+            "input": nir.Input({"input": np.array([2, 6])}),
+            "layer": make(),
+            "output": nir.Output({"output": np.array([3])}),
+        },
+        [("input", "layer"), ("layer", "output")],
+        **({"type_check": False} if "type_check" in inspect.signature(nir.NIRGraph).parameters else {}),
+    )
+    with pytest.raises(TraceError, match=f"'layer'.*{said}"):
+        md.from_nir(graph, None, **EULER)

@@ -247,7 +247,7 @@ def test_neurons_that_nir_does_not_have_are_refused_by_name(options: NeuronArgum
     with pytest.raises(ExportError, match=says) as caught:
         md.to_nir(graph)
     assert "layers.3.neuron" in caught.value.message
-    assert ("to_nir(student, reset='soft')" in caught.value.hints[0]) == (says == "its reset is soft")
+    assert ("export with reset='soft'" in caught.value.hints[0]) == (says == "its reset is soft")
 
 
 def with_node(change: Callable[[IntNode], IntNode]) -> IntGraph:

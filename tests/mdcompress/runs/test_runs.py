@@ -139,6 +139,15 @@ def test_output_that_is_gone_is_missed(run: RunDirectory) -> None:
     assert run.stale(Stage.QUANTIZE, SETTINGS) == (f"{run.file(STUDENT)} is gone",)
 
 
+def test_picture_that_is_gone_leaves_the_result_valid(run: RunDirectory) -> None:
+    finish(run, Stage.TRAIN, {TEACHER: "weights", "teacher_training.svg": "<svg/>"})
+    run.file("teacher_training.svg").unlink()
+    assert run.stale(Stage.TRAIN, SETTINGS) == ()
+    assert run.written_files(Stage.TRAIN) == (run.file(TEACHER),)
+    run.file("teacher_training.svg").write_text("another")
+    assert "is not what `train` wrote" in run.stale(Stage.TRAIN, SETTINGS)[0]
+
+
 def test_input_that_is_gone_leaves_the_result_valid(run: RunDirectory) -> None:
     finish_train_and_quantize(run)
     run.file(TEACHER).unlink()
@@ -177,7 +186,10 @@ def test_stage_that_fails_while_it_writes_leaves_nothing_behind(run: RunDirector
     finish_train_and_quantize(run)
     before = {path.name: path.read_bytes() for path in run.path.iterdir()}
     started = run.start(Stage.QUANTIZE, Origin((), {}, "name: other\n", "", 0))
-    with pytest.raises(OSError, match="disk full"), started.writing(measured={}, summary="") as folder:
+    with (
+        pytest.raises(RunError, match=r"`quantize` cannot be written \(disk full\)"),
+        started.writing(measured={}, summary="") as folder,
+    ):
         (folder / STUDENT).write_text("half a stud")
         raise OSError("disk full")
     assert {path.name: path.read_bytes() for path in run.path.iterdir()} == before

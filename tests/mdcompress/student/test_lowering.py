@@ -169,3 +169,14 @@ def test_more_samples_than_fit_at_once_are_compared_in_parts() -> None:
     x = torch.rand(2, 300, 3)
     report = verify(compress(network, x[:, :8], "8bit", [x]), x)
     assert report.equal and report.samples == 300 and report.values == 2 * 2 * 300 * 2
+
+
+def test_the_answer_of_a_mean_is_logits_times_scale_over_t(student: Student) -> None:
+    """FORMAT.md, "Nodes": T belongs to the run, so the scale is that of the sum."""
+    graph, evaluated = lower(student), copy.deepcopy(student).eval()
+    with torch.no_grad():
+        answer = evaluated(data())
+    logits = run(graph, evaluated.quantize_input(data()).numpy()).output
+    readout = graph.node("readout")
+    assert isinstance(readout, IntReadout) and readout.mode == "sum" and bool(answer.any())
+    assert torch.allclose(answer.double(), torch.from_numpy(logits * readout.scale / len(data())), rtol=1e-6, atol=0)

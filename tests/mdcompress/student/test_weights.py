@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import pickle
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -358,3 +359,153 @@ def test_a_wrapped_network_is_saved_under_its_own_names(wrapper: type[nn.Module]
     own = network()
     save_weights(wrapper(own), tmp_path / "network.safetensors")
     assert load_file(tmp_path / "network.safetensors").keys() == own.state_dict().keys()
+
+
+# --- numbers that would become others --------------------------------------------------------------------------------
+
+WEIGHT = "stem.conv.weight"
+
+
+def with_weight(change: Callable[[Tensor], Tensor]) -> dict[str, object]:
+    state = network().state_dict()
+    return {**state, WEIGHT: change(state[WEIGHT])}
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda w: torch.full_like(w, 1e300, dtype=torch.float64), "holds float64 that do not"),
+        (lambda w: torch.full_like(w, float("nan"), dtype=torch.float64), "holds NaN or infinity"),
+        (lambda w: torch.full(w.shape, complex(float("nan"), 0), dtype=torch.complex64), "holds complex64 that do not"),
+        (lambda w: torch.full(w.shape, complex(1, 5), dtype=torch.complex64), "holds complex64 that do not"),
+        (lambda w: torch.ones_like(w, dtype=torch.bool), "holds bool that do not"),
+        (lambda w: w.to_sparse(), f"{WEIGHT} is sparse"),
+        (lambda w: w.flatten(1).to_sparse_csr(), f"{WEIGHT} is sparse"),
+        (lambda w: torch.quantize_per_tensor(w, 0.1, 0, torch.qint8), f"{WEIGHT} is quantized"),
+        (lambda w: w.to("meta"), f"{WEIGHT} is without values"),
+        (lambda w: torch.nested.nested_tensor([w[0], w[0, :, :2]]), f"{WEIGHT} is nested"),
+        (lambda w: w[:1, :1, :1, :1].expand(1000, 1000, 1000, 1), f"{WEIGHT} is \\[1000, 1000, 1000, 1\\]"),
+    ],
+    ids=["1e300", "nan64", "complex nan", "complex", "bool", "coo", "csr", "quantized", "meta", "nested", "expanded"],
+)
+@pytest.mark.filterwarnings("ignore")  # torch's own, of tensors that are prototypes or deprecated there
+def test_numbers_that_the_network_cannot_hold_are_an_error_and_nothing_changes(
+    tmp_path: Path, change: Callable[[Tensor], Tensor], words: str
+) -> None:
+    torch.save(with_weight(change), tmp_path / "net.pt")
+    target = network()
+    before = copy.deepcopy(target.state_dict())
+    with pytest.raises(CheckpointError, match=words):
+        load_weights(target, tmp_path / "net.pt")
+    assert all(torch.equal(tensor, before[name]) for name, tensor in target.state_dict().items())
+
+
+@pytest.mark.parametrize("kind", [torch.float64, torch.float16, torch.bfloat16, torch.float8_e4m3fn])
+def test_floats_of_another_width_are_rounded_as_torch_does(tmp_path: Path, kind: torch.dtype) -> None:
+    torch.save(with_weight(lambda weight: weight.to(kind)), tmp_path / "net.pt")
+    target = digits_snn(channels=4)
+    load_weights(target, tmp_path / "net.pt")
+    assert torch.equal(target.state_dict()[WEIGHT], network().state_dict()[WEIGHT].to(kind).float())
+
+
+def test_a_count_that_is_no_integer_is_an_error(tmp_path: Path) -> None:
+    name = "stem.norm.num_batches_tracked"
+    torch.save({**network().state_dict(), name: torch.tensor(1.5)}, tmp_path / "net.pt")
+    with pytest.raises(CheckpointError, match=f"{name}.*int64 there, holds float32"):
+        load_weights(network(), tmp_path / "net.pt")
+
+
+@pytest.mark.parametrize("key", [0, b"bytes", None, ("a", 1), 1.5, True])
+def test_a_key_that_is_no_text_is_no_tensor_of_the_network(tmp_path: Path, key: object) -> None:
+    content: dict[object, Tensor] = {key: torch.zeros(1)}
+    entries: list[tuple[object, Tensor]] = [*content.items(), *network().state_dict().items()]
+    torch.save(dict(entries), tmp_path / "net.pt")
+    target = digits_snn(channels=4)
+    load_weights(target, tmp_path / "net.pt")
+    assert torch.equal(outputs(target), outputs(network()))
+    torch.save(content, tmp_path / "other.pt")
+    with pytest.raises(CheckpointError, match="must hold a state dict of tensors"):
+        load_weights(target, tmp_path / "other.pt")
+
+
+def test_a_dictionary_that_a_file_names_a_million_times_is_walked_once(tmp_path: Path) -> None:
+    """Three levels of 300 keys each, all the same object: 27 million places in a file of a few kilobytes."""
+    inner: dict[str, object] = {"x": 1}
+    for _ in range(3):
+        inner = {str(number): inner for number in range(300)}
+    torch.save(inner, tmp_path / "net.pt")
+    with pytest.raises(CheckpointError, match="must hold a state dict of tensors"):
+        load_weights(network(), tmp_path / "net.pt")
+
+
+@pytest.mark.parametrize("kind", ["network", "student"])
+def test_a_negative_variance_is_an_error(tmp_path: Path, student: Student, kind: str) -> None:
+    path = tmp_path / "file.safetensors"
+    save_student(student, path) if kind == "student" else save_weights(network(), path)
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata()
+    tensors = load_file(path)
+    name = next(name for name in tensors if name.endswith("norm.running_var"))
+    save_file({**tensors, name: tensors[name] - 100}, path, metadata=metadata)
+    with pytest.raises(CheckpointError, match=f"a variance must not be negative, but '{name}' holds -"):
+        load_student(path) if kind == "student" else load_weights(network(), path)
+
+
+def test_a_student_whose_tensor_has_another_type_is_an_error(tmp_path: Path, student: Student) -> None:
+    path = tmp_path / "file.safetensors"
+    save_student(student, path)
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata()
+    tensors = load_file(path)
+    save_file(
+        {**tensors, "layers.head.layer.bias": tensors["layers.head.layer.bias"].double()}, path, metadata=metadata
+    )
+    with pytest.raises(CheckpointError, match=r"of another type: layers\.head\.layer\.bias is torch\.float64"):
+        load_student(path)
+
+
+def test_an_archive_whose_directory_is_damaged_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "net.pt"
+    torch.save(network().state_dict(), path)
+    content = bytearray(path.read_bytes())
+    at = content.rindex(b"PK\x01\x02")
+    content[at + 46 : at + 48] = b"\xff\xff"  # behind the fixed part: a name and extra fields of another length
+    content[at + 30 : at + 32] = b"\x10\x00"
+    path.write_bytes(bytes(content))
+    with pytest.raises(CheckpointError, match=r"net\.pt"):
+        load_weights(network(), path)
+
+
+def test_a_compressed_archive_is_an_error_before_it_is_expanded(tmp_path: Path) -> None:
+    path, packed = tmp_path / "net.pt", tmp_path / "packed.pt"
+    torch.save({**network().state_dict(), "zeros": torch.zeros(1_000_000)}, path)
+    with zipfile.ZipFile(path) as source, zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as target:
+        for name in source.namelist():
+            target.writestr(name, source.read(name))
+    with pytest.raises(CheckpointError, match="not compressed"):
+        load_weights(network(), packed)
+
+
+def test_an_archive_that_names_the_same_bytes_again_and_again_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "net.pt"
+    torch.save({"x": torch.zeros(100_000)}, path)
+    with zipfile.ZipFile(path, "a") as archive:
+        one = archive.getinfo("net/data/0")
+        for number in range(1, 9):
+            other = copy.copy(one)
+            other.filename = other.orig_filename = f"net/data/{number}"
+            archive.filelist.append(other)
+        archive.writestr("net/more", b"")  # so that the list is written again
+    assert path.stat().st_size < 500_000
+    with pytest.raises(CheckpointError, match="must hold all that it names"):
+        load_weights(network(), path)
+
+
+def test_a_storage_larger_than_its_file_is_an_error_before_memory_is_taken(tmp_path: Path) -> None:
+    path = tmp_path / "net.pt"
+    torch.save({"x": torch.zeros(70_000)}, path, _use_new_zipfile_serialization=False)
+    content, size = path.read_bytes(), (70_000).to_bytes(4, "little")
+    assert size in content
+    path.write_bytes(content.replace(size, (0x7FFFFFFF).to_bytes(4, "little")))
+    with pytest.raises(CheckpointError, match="must hold the 2,147,483,647 numbers"):
+        load_weights(network(), path)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import copy
+import hashlib
+import json
 import pickle
+from collections.abc import Callable
 from pathlib import Path
-from typing import TypedDict, Unpack
+from typing import Any, TypedDict, Unpack
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 
 from mdcompress.compression import compress
 from mdcompress.errors import CheckpointError, TrainingError
@@ -161,23 +165,130 @@ def test_a_file_that_is_no_checkpoint_is_an_error_and_is_left_alone(
 
 def test_a_checkpoint_of_a_later_format_is_an_error(uninterrupted: Path, tmp_path: Path) -> None:
     path = tmp_path / "last"
-    path.write_bytes(uninterrupted.read_bytes().replace(b"mdcompress.training/1", b"mdcompress.training/9"))
-    with pytest.raises(CheckpointError, match=r"format mdcompress.training/1 \(got mdcompress.training/9\)"):
+    path.write_bytes(uninterrupted.read_bytes().replace(b"mdcompress.training/2", b"mdcompress.training/9"))
+    with pytest.raises(CheckpointError, match=r"format mdcompress.training/2 \(got mdcompress.training/9\)"):
         read_history(path)
 
 
-def test_a_checkpoint_whose_tensors_do_not_fit_is_an_error(
-    uninterrupted: Path, student: Student, teacher: nn.Module, tmp_path: Path
-) -> None:
-    from safetensors import safe_open
+def test_one_changed_bit_anywhere_is_an_error(uninterrupted: Path, tmp_path: Path) -> None:
+    whole, path = uninterrupted.read_bytes(), tmp_path / "last"
+    for place in [*range(0, len(whole), 997), len(whole) - 1]:
+        content = bytearray(whole)
+        content[place] ^= 1
+        path.write_bytes(bytes(content))
+        with pytest.raises(CheckpointError):
+            read_history(path)
+    assert read_history(uninterrupted)
 
-    with safe_open(uninterrupted, framework="pt") as file:
-        metadata = file.metadata()
-    tensors = {name: tensor for name, tensor in load_file(uninterrupted).items() if not name.startswith("model/")}
-    path = tmp_path / "last"
-    save_file(tensors, path, metadata=metadata)
-    with pytest.raises(CheckpointError, match="does not fit the network"):
+
+Parts = dict[str, Tensor]
+Header = dict[str, Any]
+
+
+def rewritten(whole: Path, path: Path, change: Callable[[Parts, Header], object]) -> None:
+    """A checkpoint with other content and the digest of that content, as somebody might write one by hand."""
+    with safe_open(whole, framework="pt") as file:
+        texts = file.metadata()
+    tensors, header = load_file(whole), json.loads(texts["mdcompress"])
+    change(tensors, header)
+    save_file(tensors, path, metadata={"mdcompress": json.dumps(header), "digest": "0" * 64})
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"0" * 64, hashlib.sha256(content).hexdigest().encode(), 1))
+
+
+def setting(name: str, value: object) -> Callable[[Parts, Header], object]:
+    """Another entry of the header."""
+    return lambda _tensors, header: header.update({name: value})
+
+
+def without(prefix: str) -> Callable[[Parts, Header], object]:
+    """All tensors of a beginning are missing."""
+
+    def change(tensors: Parts, _header: Header) -> None:
+        for name in [name for name in tensors if name.startswith(prefix)]:
+            del tensors[name]
+
+    return change
+
+
+def put(name: str, make: Callable[[Tensor], Tensor]) -> Callable[[Parts, Header], object]:
+    """Another tensor in the place of one."""
+    return lambda tensors, _header: tensors.update({name: make(tensors[name])})
+
+
+def filled(value: float) -> Callable[[Tensor], Tensor]:
+    return lambda tensor: torch.full_like(tensor, value)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (setting("epoch", 99), "its epoch must be 1 to 3, and is 99"),
+        (setting("epoch", 0), "its epoch must be 1 to 3, and is 0"),
+        (setting("epoch", -1), "its epoch must be 1 to 3, and is -1"),
+        (setting("epoch", 2), "its history must hold the epochs before epoch 2"),
+        (setting("step", 7), "its step must be 0 to 0 in epoch 3, and is 7"),
+        (setting("step", -1), "its step must be 0 to 0 in epoch 3, and is -1"),
+        (setting("history", []), "its history must hold the epochs before epoch 3"),
+        (setting("tally", {"losses": {}, "correct": 5, "samples": 3, "seconds": 0.0}), "its sums must be those of 0"),
+        (without("model/"), "tensors of `model` are in one of them only"),
+        (without("best/"), "tensors of `best` are in one of them only"),
+        (without("optimizer/"), "it must hold the optimizer's state, and holds none"),
+        (without("optimizer/0/exp_avg_sq"), "optimizer/0 must hold step, exp_avg, exp_avg_sq, and holds exp_avg, step"),
+        (put("optimizer/0/exp_avg", lambda tensor: tensor.flatten()[:1]), "optimizer/0/exp_avg must be float32"),
+        (put("optimizer/0/exp_avg", lambda tensor: tensor.double()), "and is float64"),
+        (put("optimizer/0/exp_avg_sq", filled(-1.0)), "optimizer/0/exp_avg_sq must not be negative"),
+        (put("optimizer/0/step", filled(float("nan"))), "optimizer/0/step must be finite"),
+        (put("optimizer/0/step", filled(0.5)), "optimizer/0/step must be a number of steps"),
+        (put("model/HEAD", filled(float("nan"))), "must be finite, and holds NaN or infinity"),
+        (put("best/HEAD", filled(float("inf"))), "must be finite, and holds NaN or infinity"),
+        (put("model/HEAD", lambda tensor: tensor.half()), "and is float16"),
+        (lambda tensors, _: tensors.update({"optimizer/99/step": torch.ones(())}), "optimizer/99 must be one of its"),
+        (lambda tensors, _: tensors.update({"optimizer/x/step": torch.ones(())}), "optimizer/x must be one of its"),
+        (lambda tensors, _: tensors.update({"average/w": torch.ones(1)}), "of `average` are in one of them only"),
+    ],
+)
+def test_a_state_that_no_training_wrote_is_an_error_even_with_its_digest(
+    uninterrupted: Path,
+    student: Student,
+    teacher: nn.Module,
+    tmp_path: Path,
+    change: Callable[[Parts, Header], object],
+    words: str,
+) -> None:
+    """An optimizer state of another shape crashed the process; the others trained on to another result."""
+    path, head = tmp_path / "last", next(name for name, _ in student.named_parameters() if "head" in name)
+
+    def with_names(tensors: Parts, header: Header) -> None:
+        stand_ins = {f"{part}/HEAD": f"{part}/{head}" for part in ("model", "best")}
+        tensors.update({short: tensors.pop(name) for short, name in stand_ins.items()})
+        change(tensors, header)
+        tensors.update({name: tensors.pop(short) for short, name in stand_ins.items() if short in tensors})
+
+    rewritten(uninterrupted, path, with_names)
+    before, content = state_of(student), path.read_bytes()
+    with pytest.raises(CheckpointError) as caught:
         changed_run(path, student, teacher)
+    assert "does not fit the network and its training" in str(caught.value)
+    assert words in str(caught.value)
+    assert_same_state(student, before)
+    assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize("value", [float("nan"), "1", None, 1.5, True])
+def test_a_header_of_another_type_is_an_error(uninterrupted: Path, tmp_path: Path, value: object) -> None:
+    rewritten(uninterrupted, tmp_path / "last", setting("epoch", value))
+    with pytest.raises(CheckpointError, match="no checkpoint of a training"):
+        read_history(tmp_path / "last")
+
+
+def test_nan_in_the_history_is_an_error(uninterrupted: Path, tmp_path: Path) -> None:
+    def change(_tensors: Parts, header: Header) -> None:
+        header["history"][0]["validation"][0]["loss"] = float("nan")
+
+    rewritten(uninterrupted, tmp_path / "last", change)
+    with pytest.raises(CheckpointError, match="no checkpoint of a training"):
+        read_history(tmp_path / "last")
 
 
 def test_a_tensor_of_another_shape_is_an_error() -> None:

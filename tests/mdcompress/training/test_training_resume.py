@@ -18,6 +18,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from mdcompress.cli.progress import resumed_line
 from mdcompress.errors import CheckpointError, TrainingError
 from mdcompress.recipe import OptimizerSpec, TeacherSpec
 from mdcompress.student import Student
@@ -67,6 +68,34 @@ def test_a_training_stopped_after_any_step_ends_in_the_same_bits(
     ends = load_file(path), load_file(uninterrupted)
     assert ends[0].keys() == ends[1].keys()
     assert all(torch.equal(ends[0][name], ends[1][name]) for name in ends[0])
+
+
+def test_resumption_with_another_number_of_threads_says_so(
+    quantized: Student, teacher: nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, now = tmp_path / "last", torch.get_num_threads()
+    with pytest.raises(StoppedError):
+        run(copy.deepcopy(quantized), teacher, path, stop_at=6)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: now + 1)
+    resumed = run(copy.deepcopy(quantized), teacher, path)[0]
+    assert isinstance(resumed, Resumed) and resumed.threads == (now, now + 1)
+    assert f"torch had {now} thread" in resumed_line("distill", resumed)
+    assert f"and has {now + 1} now" in resumed_line("distill", resumed)
+
+
+def test_resumption_with_as_many_threads_or_of_an_unknown_number_says_nothing() -> None:
+    for threads in ((2, 2), (0, 4)):
+        assert "thread" not in resumed_line("train", Resumed(2, 0, (), threads))
+
+
+def test_planted_link_in_place_of_the_unfinished_state_is_not_followed(
+    quantized: Student, teacher: nn.Module, tmp_path: Path
+) -> None:
+    mine = tmp_path / "mine"
+    mine.write_text("untouched")
+    (tmp_path / ".last.partial").symlink_to(mine)
+    run(copy.deepcopy(quantized), teacher, tmp_path / "last")
+    assert mine.read_text() == "untouched" and not (tmp_path / ".last.partial").exists()
 
 
 def test_a_checkpoint_does_not_change_the_result(quantized: Student, teacher: nn.Module, uninterrupted: Path) -> None:
