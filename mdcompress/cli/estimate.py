@@ -37,6 +37,9 @@ from mdcompress.runs import Destination, Overwrite
 @click.option("--activity", type=click.Path(path_type=Path), help="Spike counts; without it the file beside the model.")
 @click.option("--rate", type=click.FloatRange(0, 1), help="Assume that every neuron fires at this rate instead.")
 @click.option("--time-steps", type=click.IntRange(1), help="Number of steps that an assumed rate is for.")
+@click.option(
+    "--constant-input", is_flag=True, help="With --rate: the input is the same in every step (a still image)."
+)
 @click.option("--output", type=click.Path(path_type=Path), help="Folder for the figures, instead of the run.")
 @click.option(
     "--against",
@@ -54,6 +57,7 @@ def command(
     activity: Path | None,
     rate: float | None,
     time_steps: int | None,
+    constant_input: bool,
     output: Path | None,
     against: str | None,
     against_hardware: str | None,
@@ -65,7 +69,7 @@ def command(
 
     Reads the run's model.onnx and activity, or any MODEL.onnx that mdcompress exported. Needs no torch.
     """
-    choice = ActivityChoice(activity, rate, time_steps)
+    choice = ActivityChoice(activity, rate, time_steps, constant_input)
     held = _held_against(against, against_hardware, "any" if across_technologies else "equal")
     if held is not None:
         if output is not None:

@@ -53,8 +53,16 @@ def _words(flag: str, name: str, allowed: Any, *, help: str) -> Callable[..., Ca
     return _values(flag, name, word, help=f"{help}: {', '.join(words)}.", what=" or ".join(words))
 
 
-def _budget(text: str) -> int | None:
+def _budget(text: str) -> int | str | None:
+    if text.startswith("+") and text.endswith("%"):
+        float(text[1:-1])
+        return text
     return None if text == "none" else int(text)
+
+
+def _side(text: str) -> int | str:
+    rows, between, columns = text.partition("x")
+    return f"{int(rows)}x{int(columns)}" if between else int(text)
 
 
 @click.command(
@@ -70,7 +78,10 @@ def _budget(text: str) -> int | None:
 @click.option("--activity", type=click.Path(path_type=Path), help="Spike counts; without it the file beside the model.")
 @click.option("--rate", type=click.FloatRange(0, 1), help="Assume that every neuron fires at this rate instead.")
 @click.option("--time-steps", type=click.IntRange(1), help="Number of steps that an assumed rate is for.")
-@_values("--crossbar", "crossbar", int, help="Sides of square arrays.")
+@click.option(
+    "--constant-input", is_flag=True, help="With --rate: the input is the same in every step (a still image)."
+)
+@_values("--crossbar", "crossbar", _side, help="Sides of square arrays, or rows x columns: 128x64.")
 @_values("--cell-bits", "cell_bits", int, help="Bits of a cell.")
 @_values(
     "--adc-bits", "adc_bits", _adc_bits, help="Resolutions of the converters, or lossless.", what="numbers or lossless"
@@ -84,8 +95,8 @@ def _budget(text: str) -> int | None:
     "--array-budget",
     "array_budget",
     _budget,
-    help="Arrays that copies of layers may fill, or none.",
-    what="numbers or none",
+    help="Arrays that copies of layers may fill, +5% more than one copy of each, or none.",
+    what="numbers, +5% or none",
 )
 @_values("--weight-bits", "weight_bits", float, help="Bits of every weight; else the network's own.")
 @_values("--membrane-bits", "membrane_bits", int, help="Bits of every membrane; else the network's own.")
@@ -106,6 +117,7 @@ def command(
     activity: Path | None,
     rate: float | None,
     time_steps: int | None,
+    constant_input: bool,
     accuracies: Path | None,
     output: Path | None,
     overwrite: Overwrite,
@@ -118,7 +130,7 @@ def command(
     Prices every combination of the values given, on the prices of one hardware description, and prints the designs that
     no other beats in energy, latency, area and, where given, accuracy. Needs no torch.
     """
-    choice = ActivityChoice(activity, rate, time_steps)
+    choice = ActivityChoice(activity, rate, time_steps, constant_input)
     space = DesignSpace(**axes, time_steps=steps)  # type: ignore[arg-type]  # parsed above
     aim = Aim(space, accuracies, None if output is None else Destination(output, overwrite))
     if model is None:

@@ -35,11 +35,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ActivityChoice:
-    """Where spike counts come from: a file, an assumed firing rate with T, or neither: the file beside the model."""
+    """Where spike counts come from: a file, an assumed firing rate with T, or neither: the file beside the model.
+
+    constant_input: whether an assumed activity is of an input that is the same in every step.
+    """
 
     file: Path | None = None
     rate: float | None = None
     time_steps: int | None = None
+    constant_input: bool = False
 
     def __post_init__(self) -> None:
         if self.file is not None and self.rate is not None:
@@ -51,6 +55,11 @@ class ActivityChoice:
             raise UsageError(
                 f"an assumed activity needs a rate and a number of steps (got {given} alone; {missing} is missing)",
                 hints=["give both, for example `--rate 0.1 --time-steps 4`"],
+            )
+        if self.constant_input and self.rate is None:
+            raise UsageError(
+                "--constant-input belongs to an assumed activity (got no --rate)",
+                hints=["a measured activity knows whether its input stays the same"],
             )
 
     def file_for(self, model: Path) -> Path | None:
@@ -175,6 +184,7 @@ def estimate_settings(hardware: str, choice: ActivityChoice) -> Mapping[str, str
         "hardware": json.dumps(hardware),
         "rate": json.dumps(choice.rate),
         "time_steps": json.dumps(choice.time_steps),
+        **({"constant_input": "true"} if choice.constant_input else {}),
     }
 
 
@@ -215,7 +225,7 @@ def read_counts(graph: IntGraph, model: Path, choice: ActivityChoice) -> Activit
     from intsnn.activity import assume, read_activity
 
     if choice.rate is not None and choice.time_steps is not None:
-        return assume(graph, rate=choice.rate, time_steps=choice.time_steps)
+        return assume(graph, rate=choice.rate, time_steps=choice.time_steps, constant_input=choice.constant_input)
     return read_activity(choice.file or model.with_name(ACTIVITY_FILE))
 
 

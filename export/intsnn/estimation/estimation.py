@@ -66,7 +66,7 @@ def estimate(
 
 
 def _by_components(graph: IntGraph, activity: Activity, hardware: HardwareSpec, demand: Demand) -> HardwareReport:
-    mapping = place(demand, hardware)
+    mapping = place(demand, hardware, constant_steps=activity.constant_steps)
     counts = count(mapping, activity)
     when = timeline(mapping, time_steps=activity.time_steps)
     prices = price(counts, hardware, latency_ns=when.latency_ns)

@@ -30,7 +30,7 @@ from intsnn.estimation.events import (
     count_events,
 )
 from intsnn.estimation.schedule import latency_of
-from intsnn.exploration.design_space import Axis, DesignPoint, DesignSpace, hardware_at
+from intsnn.exploration.design_space import Axis, DesignPoint, DesignSpace, hardware_at, sides
 from intsnn.graph import IntGraph
 from intsnn.graph.fingerprint import fingerprint
 from intsnn.hardware.chip import Item
@@ -158,7 +158,7 @@ class _Pricing:
     def design(self, point: DesignPoint, accuracy: Accuracy | None) -> Design:
         """Map, count, schedule and price one design."""
         hardware = self._chips(replace(point, weight_bits=None, membrane_bits=None, time_steps=1))
-        mapping = replace(self._mappings(_placed_alike(point)), hardware=hardware)
+        mapping = replace(self._mappings(self._placed_alike(point)), hardware=hardware)
         copies = point.array_budget if hardware.interconnect.hops == "mesh" else None
         events = self._events(replace(point, column_mux=1, schedule="layer_by_layer", array_budget=copies))
         digital = self._digital(point.weight_bits, point.membrane_bits)
@@ -180,18 +180,30 @@ class _Pricing:
         return legal_hardware_at(point, self._hardware)
 
     def _mapping(self, point: DesignPoint) -> Mapping:
-        return place(self._demands(point.weight_bits, point.membrane_bits), hardware_at(point, self._hardware))
+        hardware = hardware_at(point, self._hardware)
+        constant_steps = point.time_steps if self._activity.constant_input else 1
+        demand = self._demands(point.weight_bits, point.membrane_bits)
+        return place(demand, hardware, constant_steps=constant_steps)
+
+    def _placed_alike(self, point: DesignPoint) -> DesignPoint:
+        """One point for all that are placed alike: converters and what runs when do not matter to a mapping.
+
+        Steps do where the input is the same in all of them.
+        """
+        steps = point.time_steps if self._activity.constant_input else 1
+        alike = replace(point, adc_bits="lossless", column_mux=1, gating="none", schedule="layer_by_layer")
+        return replace(alike, time_steps=steps)
 
     def _tallied_events(self, point: DesignPoint) -> Tally:
         hardware = hardware_at(point, self._hardware)
-        mapping = replace(self._mappings(_placed_alike(point)), hardware=hardware)
+        mapping = replace(self._mappings(self._placed_alike(point)), hardware=hardware)
         return _tally(count_events(mapping, self._activities(point.time_steps)))
 
     def _digital_instances(self, weight_bits: float | None, membrane_bits: int | None) -> Tally:
         return _tally(count_digital_instances(place(self._demands(weight_bits, membrane_bits), self._hardware)))
 
     def _latency(self, point: DesignPoint) -> float:
-        mapping = self._mappings(_placed_alike(point))
+        mapping = self._mappings(self._placed_alike(point))
         mapping = replace(mapping, hardware=hardware_at(point, self._hardware))
         return latency_of(mapping, time_steps=point.time_steps)
 
@@ -209,9 +221,10 @@ def legal_hardware_at(point: DesignPoint, described: HardwareSpec) -> HardwareSp
     Raises:
         HardwareError: there is no such chip, or the description has no price for it.
     """
-    if point.column_mux > point.crossbar:
+    _, columns = sides(point.crossbar)
+    if point.column_mux > columns:
         raise HardwareError(
-            f"column_mux must be at most the array's {point.crossbar} columns (got {point.column_mux})",
+            f"column_mux must be at most the array's {columns} columns (got {point.column_mux})",
             hints=["explore smaller multiplexers or larger arrays"],
         )
     hardware = hardware_at(point, described)
@@ -243,11 +256,6 @@ def _require_priced(hardware: HardwareSpec, described: HardwareSpec) -> None:
 def _require_steps(graph: IntGraph, point: DesignPoint) -> None:
     if graph.time_steps not in (None, point.time_steps):
         raise HardwareError(f"the graph has norms for {graph.time_steps} steps (got {point.time_steps})")
-
-
-def _placed_alike(point: DesignPoint) -> DesignPoint:
-    """One point for all that are placed alike: converters, steps and what runs when do not matter to a mapping."""
-    return replace(point, adc_bits="lossless", column_mux=1, gating="none", schedule="layer_by_layer", time_steps=1)
 
 
 def _tally(counts: Iterator[EventCount] | Iterator[InstanceCount], start: Tally | None = None) -> Tally:

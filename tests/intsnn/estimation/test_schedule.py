@@ -75,6 +75,32 @@ def test_steps_of_a_row_pipeline_follow_each_other_without_a_gap_in_the_busiest_
     assert found["layers.4.conv", 2] == (784 + 3072, 784 + 4608)
 
 
+def holding(rule: str) -> Mapping:
+    """The network of `two_convolutions`, whose first layer keeps its sums: a still input of 3 steps."""
+    hardware = with_rule(rule)
+    buffers = {"input_reuse": "none", "constant_input": "hold"}
+    held = HardwareSpec.model_validate({**hardware.model_dump(), "buffers": buffers})
+    return map_graph(two_convolutions(), held, constant_steps=3)
+
+
+def test_held_sums_take_no_time_after_the_first_step_by_hand() -> None:
+    """The steps of `layer_by_layer` without the 1536 ns of the first layer in the last two of three.
+
+    In a row pipeline the neurons follow the first layer in step 0 and each other from then on, 16 ns a row; the last
+    layer, 1536 ns a step, starts at 784 and is never late again.
+    """
+    serial = timeline(holding("layer_by_layer"), time_steps=3)
+    assert by_node(serial)["layers.4.conv", 2] == (3136 + 2 * (64 + 1536) - 1536, 3136 + 2 * (64 + 1536))
+    assert ("layers.1.conv", 1) not in by_node(serial)
+    piped = timeline(holding("row_pipeline"), time_steps=3)
+    found = by_node(piped)
+    assert ("layers.1.conv", 1) not in found and found["layers.1.conv", 0] == (0, 1536)
+    assert found["layers.3.neuron", 0] == (384, 1552)
+    assert found["layers.3.neuron", 1] == (1552, 1552 + 64)
+    assert found["layers.4.conv", 2] == (784 + 2 * 1536, 784 + 3 * 1536)
+    assert (piped.latency_ns, piped.interval_ns) == (784 + 3 * 1536, 3 * 1536)
+
+
 def flowing(mapping: Mapping, busy: dict[str, float], time_steps: int) -> dict[tuple[str, int, int], float]:
     """When each row ends, row by row: an independent simulation of the pipeline."""
     rows = {flow.name: len(flow.needs) for flow in mapping.flows}

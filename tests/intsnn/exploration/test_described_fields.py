@@ -188,5 +188,5 @@ def test_a_design_that_breaks_a_rule_of_descriptions_is_none() -> None:
     for wrong in ({"cell_bits": 9}, {"adc_bits": 17}, {"encoding": "gray"}, {"array_budget": 0}):
         with pytest.raises(HardwareError):
             legal_hardware_at(DesignPoint(**{**vars(POINT), **wrong}), described)
-    with pytest.raises(UsageError, match="must be at most columns, 32"):
+    with pytest.raises(UsageError, match="must be at most the 32 columns of an array"):
         checked(hardware_at(DesignPoint(**{**vars(POINT), "column_mux": 33}), described))

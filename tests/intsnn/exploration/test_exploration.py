@@ -203,10 +203,24 @@ def test_a_value_that_no_design_can_have_is_an_error() -> None:
         DesignSpace(cell_bits=(1, 0))
 
 
-def test_arrays_that_are_not_square_need_sides_to_explore(graph: IntGraph, activity: Activity) -> None:
+def test_arrays_need_not_be_square(graph: IntGraph, activity: Activity) -> None:
+    """The axis takes rows and columns, is left as the description has them, and gives its figures."""
     wide = spec(crossbar={**spec().crossbar.model_dump(), "columns": 128})
-    with pytest.raises(UsageError, match="64 x 128"):
-        explore(graph, activity, wide, space=DesignSpace())
+    (kept,), (asked,) = (
+        explore(graph, activity, hardware, space=space).designs
+        for hardware, space in ((wide, DesignSpace()), (spec(), DesignSpace(crossbar=("64x128",))))
+    )
+    assert kept.point.crossbar == asked.point.crossbar == "64x128"
+    report = estimate(graph, activity, wide)
+    for design in (kept, asked):
+        found = (design.energy_pj, design.latency_ns, design.area_um2)
+        assert found == pytest.approx((report.energy_pj, report.latency_ns, report.area_um2), rel=1e-12)
+
+
+@pytest.mark.parametrize("size", ["64x", "x64", "64x0", "64x64x64", "wide", "-4x4"])
+def test_other_words_for_a_size_are_refused(size: str) -> None:
+    with pytest.raises(UsageError, match="rows and columns"):
+        DesignSpace(crossbar=(size,))
 
 
 def test_an_activity_of_another_graph_is_an_error(activity: Activity) -> None:

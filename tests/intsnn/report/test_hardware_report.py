@@ -203,7 +203,7 @@ def test_the_scaling_factors_follow_from_the_papers_polynomials() -> None:
         ("    bits: [4, 5, 6, 7, 8, 10]\n", "    bits: [5, 4, 6, 7, 8, 10]\n", "must rise from entry to entry"),
         ("    interpolation: inside\n", "", "bits and interpolation go together"),
         ('    source: "SpikeSim ela_spikesim.py, 65 nm"\n', "", "source"),
-        ("  column_mux: 8\n", "  column_mux: 65\n", "must be at most columns, 64"),
+        ("  column_mux: 8\n", "  column_mux: 65\n", "must be at most the 64 columns of an array"),
         ("  rows: 64\n", "  rows: 0\n", "rows"),
         ("schema: mdcompress.hardware/1", "schema: mdcompress.recipe/1", "mdcompress.hardware/1"),
     ],
