@@ -90,7 +90,7 @@ def test_markdown_has_every_section_node_component_and_source(report: HardwareRe
     for words in ("SATA_Sim", "Stillmaker & Baas 2017", "CACTI 7", "NeuroSim", "synaptic operation", "T = 4"):
         assert words in text
     assert "Less than 10% of the cells are used" in text
-    assert "29 arrays in 5 PEs on 5 tiles" in text
+    assert "6 arrays in 6 PEs on 5 tiles" in text
 
 
 def test_tables_are_well_formed(report: HardwareReport) -> None:
