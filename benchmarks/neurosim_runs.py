@@ -126,11 +126,12 @@ def _scaled(synapse: SynapseActivity, rate: float) -> SynapseActivity:
 
 
 def as_in_the_runs(hardware: HardwareSpec, rule: ScheduleRule) -> HardwareSpec:
-    """A description with the structure of the runs: split kernels, one copy of each layer, inputs read in every step."""
+    """A description with the structure of the runs: one way of mapping, one copy of each layer, inputs read anew."""
+    mapping = "kernel_split" if hardware.crossbar.mapping == "auto" else hardware.crossbar.mapping
     return HardwareSpec.model_validate(
         {
             **hardware.model_dump(),
-            "crossbar": {**hardware.crossbar.model_dump(), "mapping": "kernel_split"},
+            "crossbar": {**hardware.crossbar.model_dump(), "mapping": mapping},
             "buffers": {**hardware.buffers.model_dump(), "constant_input": "repeat"},
             "schedule": {"rule": rule},
             "duplication": {},
