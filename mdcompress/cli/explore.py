@@ -50,7 +50,9 @@ def _words(flag: str, name: str, allowed: Any, *, help: str) -> Callable[..., Ca
             raise ValueError(text)
         return text
 
-    return _values(flag, name, word, help=f"{help}: {', '.join(words)}.", what=" or ".join(words))
+    return _values(
+        flag, name, word, help=f"{help}: {', '.join(words)}.", what=f"{', '.join(words[:-1])} or {words[-1]}"
+    )
 
 
 def _budget(text: str) -> int | str | None:

@@ -37,7 +37,8 @@ def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_model_is_held_against_a_named_baseline(model: Path, name: str) -> None:
     result = invoke("estimate-hw", str(model), "--against", name)
     assert result.code == 0, result.err
-    assert f"| figure | {model} | {name} | ratio |" in result.out
+    heads = "int8 | ratio" if name == "int8" else f"int8 | ratio to int8 | {name} | ratio to {name}"
+    assert f"| figure | {model} | {heads} |" in result.out
     assert "EDAP" in result.out and "the same spikes" in result.out
     assert sorted(path.name for path in model.parent.iterdir()) == ["activity.json", "model.onnx"]
 
@@ -47,6 +48,9 @@ def test_a_comparison_is_one_json_document(model: Path) -> None:
     edap = document["figures"][0]
     assert edap["figure"] == "edap_pj_ns_um2" and edap["gain"] == pytest.approx(edap["against"] / edap["value"])
     assert document["against"] == "float32" and document["assumptions"]
+    (beside,) = document["beside"]
+    alone = json.loads(invoke("estimate-hw", str(model), "--against", "int8", "--json").out)
+    assert beside == alone and alone["against"] == "int8" and alone["beside"] == []
 
 
 def test_a_model_is_held_against_another_model_with_its_own_activity(model: Path) -> None:
@@ -154,7 +158,11 @@ def test_accuracies_join_the_exploration(model: Path) -> None:
         (("--cell-bits", "1,9"), 2, "cell_bits must be between 1 and 8 (got 9)"),
         (("--adc-bits", "17"), 2, "adc_bits must be between 1 and 16 (got 17)"),
         (("--weight-bits", "nan"), 2, "weight_bits must be between 1 and 64 (got nan)"),
-        (("--encoding", "ternary"), 2, "must be offset or differential, with commas between them"),
+        (
+            ("--encoding", "ternary"),
+            2,
+            "must be offset, differential, analog_differential or twos_complement, with commas",
+        ),
         (("--crossbar", "0"), 2, "crossbar must be at least 1"),
         (("--hardware", "spikesim"), 2, "know no bit widths"),
         (("--steps", "9"), 2, "time_steps must lie between 1 and the activity's 4"),
