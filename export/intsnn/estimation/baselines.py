@@ -40,8 +40,8 @@ _SAME = (
     "{name}: every batch norm multiplies and adds at {bits} bits",
 )
 _AS_INTEGER = (
-    "{name}: a {bits}-bit float is priced as a {bits}-bit integer: aligning exponents and normalizing would cost more, so the "
-    "ratios understate the cost of floating point"
+    "{name}: a {bits}-bit float is priced as a {bits}-bit integer: aligning exponents and normalizing would cost more, "
+    "so the ratios understate the cost of floating point"
 )
 
 

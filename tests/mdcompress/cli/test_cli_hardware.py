@@ -161,7 +161,7 @@ def test_accuracies_join_the_exploration(model: Path) -> None:
         (
             ("--encoding", "ternary"),
             2,
-            "must be offset, differential, analog_differential or twos_complement, with commas",
+            "offset, differential, analog_differential or twos_complement, with commas",
         ),
         (("--crossbar", "0"), 2, "crossbar must be at least 1"),
         (("--hardware", "spikesim"), 2, "know no bit widths"),
