@@ -12,6 +12,7 @@ import pytest
 
 import intsnn
 from intsnn.activity import measure, write_activity
+from intsnn.execution.golden import write_golden
 from intsnn.graph import IntGraph
 from intsnn.onnx.file import write_onnx
 from tests.support.command_line import copy_finished_run, environment, invoke, snapshot, spawn
@@ -210,3 +211,22 @@ def test_the_command_runs_as_a_program(model: Path, tmp_path: Path) -> None:
     result = spawn("explore", str(model), "--column-mux", "4,8", "-q", "--output", "designs", folder=tmp_path)
     assert result.code == 0, result.err
     assert result.out.split() == ["designs/exploration.csv", "designs/exploration.svg"]
+
+
+def test_explore_measures_accuracies_on_chips_where_they_matter(model: Path) -> None:
+    """Half of the golden samples calibrate, half judge; the sentences say on what, and what it saves."""
+    graph = residual_graph()
+    write_golden(graph, model.with_name("golden.npz"), x=random_input(graph, samples=8))
+    arguments = ("explore", str(model), "--accuracy", "--adc-bits", "lossless,5,6", "--chips", "2", "--loss", "100")
+    result = invoke(*arguments)
+    assert result.code == 0, result.err
+    assert "Judged by agreement with the exact network on 4 samples, 2 chips of `calibrated`" in result.out
+    assert "of the best with lossless converters" in result.out
+    document = json.loads(invoke(*arguments, "--json").out)
+    assert document["judgement"]["samples"] == 4 and document["judgement"]["exact"] == 1
+    assert all(design["accuracy"] is not None for design in document["designs"] if design["pareto"])
+
+
+def test_accuracies_are_measured_or_read_not_both(model: Path) -> None:
+    result = invoke("explore", str(model), "--accuracy", "--accuracies", "table.csv")
+    assert result.code == 2 and "got --accuracy and --accuracies" in result.err
