@@ -52,8 +52,8 @@ def _hardware(reading: Reading) -> HardwareSpec:
             conversion_pj, conducting = _silent_adc_pj() / CONVERSIONS, SENSING_NS / pulse_ns
         case _:
             assert_never(reading)
-    costs["adc_conversion"] |= {
-        "bits": None, "interpolation": None, "energy_pj": conversion_pj, "area_um2": 92.0,
+    costs["adc_conversion"] = {
+        "energy_pj": conversion_pj, "area_um2": 92.0, "latency_ns": 10.0, "missing": {"leakage_uw": "in the energy"},
         "source": "NeuroSim runs at 22 nm: ADC energy over conversions, ADC area over converters",
     }  # fmt: skip
     costs["cell_read"]["energy_pj"] *= conducting

@@ -155,8 +155,8 @@ def _with_converters(hardware: HardwareSpec, which: Converters) -> HardwareSpec:
     """The shipped description with another source's energy of a conversion; areas are not compared."""
     bits, energy_pj, source = CONVERTERS[which]
     document = hardware.model_dump()
-    document["costs"]["adc_conversion"] |= {
-        "bits": bits, "energy_pj": energy_pj, "area_um2": None, "interpolation": "linear", "source": source,
+    document["costs"]["adc_conversion"] = {
+        "bits": bits, "energy_pj": energy_pj, "latency_ns": 10.0, "interpolation": "linear", "source": source,
         "missing": {"area_um2": source, "leakage_uw": source},
     }  # fmt: skip
     return HardwareSpec.model_validate(document)
@@ -179,6 +179,9 @@ def _with_arrays(hardware: HardwareSpec, run: Run) -> HardwareSpec:
 def _scaled_prices(hardware: HardwareSpec, factor: float, *, only: str | None = None) -> HardwareSpec:
     """Every energy, or that of one item, times a factor."""
     document = hardware.model_dump()
+    converters = hardware.cost(Item.ADC_CONVERSION)
+    assert converters is not None
+    document["costs"]["adc_conversion"] = converters.model_dump()  # in numbers, where a name stands for them
     for section in ("components", "costs"):
         for name, cost in document[section].items():
             if isinstance(cost, dict) and cost["energy_pj"] is not None and only in (None, name):

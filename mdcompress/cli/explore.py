@@ -99,6 +99,7 @@ def _side(text: str) -> int | str:
 @_values(
     "--adc-bits", "adc_bits", _adc_bits, help="Resolutions of the converters, or lossless.", what="numbers or lossless"
 )
+@_values("--converter", "converter", str, help="Converters by name, of the description or shipped.", what="names")
 @_values("--column-mux", "column_mux", int, help="Columns that share a converter.")
 @_words("--encoding", "encoding", Encoding, help="Encodings of the sign")
 @_words("--mapping", "mapping", KernelMapping, help="How kernels lie on arrays")
@@ -118,7 +119,8 @@ def _side(text: str) -> int | str:
     "--accuracies",
     type=click.Path(path_type=Path),
     help="CSV: a column accuracy, from 0 to 1, and any of crossbar, cell_bits, adc_bits, column_mux, encoding, "
-    "mapping, gating, schedule, array_budget, weight_bits, membrane_bits, time_steps. Only designs in it are compared.",
+    "mapping, gating, schedule, array_budget, weight_bits, membrane_bits, time_steps, converter. "
+    "Only designs in it are compared.",
 )
 @click.option("--accuracy", is_flag=True, help="Run the designs for which it matters on simulated chips.")
 @click.option(

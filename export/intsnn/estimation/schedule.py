@@ -174,7 +174,7 @@ def array_read_ns(hardware: HardwareSpec) -> float:
     clock_ns = hardware.technology.clock_ns
     match hardware.crossbar.readout:
         case "converter":
-            column_ns = hardware.latency_ns(Item.ADC_CONVERSION)
+            column_ns = hardware.latency_ns(Item.ADC_CONVERSION, hardware.crossbar.resolution)
         case "adder_tree":
             column_ns = clock_ns
         case readout:

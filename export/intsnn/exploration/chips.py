@@ -102,7 +102,7 @@ class ChipAccuracy:
 
 def alike(point: DesignPoint) -> DesignPoint:
     """One point for all designs of one accuracy."""
-    return replace(point, column_mux=1, gating="none", schedule="layer_by_layer", array_budget=None)
+    return replace(point, column_mux=1, gating="none", schedule="layer_by_layer", array_budget=None, converter=None)
 
 
 def judged(

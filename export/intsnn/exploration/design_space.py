@@ -10,7 +10,7 @@ from typing import Literal
 
 from intsnn.errors import UsageError
 from intsnn.hardware.chip import Encoding, Gating, KernelMapping, ScheduleRule, lossless_bits
-from intsnn.hardware.spec import HardwareSpec
+from intsnn.hardware.spec import HardwareSpec, with_converter
 
 AdcBits = int | Literal["lossless"]
 Axis = Literal[
@@ -26,6 +26,7 @@ Axis = Literal[
     "weight_bits",
     "membrane_bits",
     "time_steps",
+    "converter",
 ]
 
 _MOST = {"cell_bits": 8, "adc_bits": 16, "weight_bits": 64, "membrane_bits": 64}  # as in a description, and words
@@ -37,7 +38,8 @@ class DesignPoint:
 
     weight_bits, membrane_bits: None for the network's own. mapping, gating, schedule: as in a description
     (hardware/spec.py). array_budget: arrays of the chip that copies of layers may fill, or "+5%" for so many more than
-    one copy of each takes; None: one copy of each layer.
+    one copy of each takes; None: one copy of each layer. converter: name of the converters' price, a component of the
+    description or a shipped one (converters.py); None: the price that the description writes out.
     """
 
     crossbar: int | str
@@ -52,6 +54,7 @@ class DesignPoint:
     weight_bits: float | None
     membrane_bits: int | None
     time_steps: int
+    converter: str | None = None
 
     @property
     def exact(self) -> bool:
@@ -78,6 +81,7 @@ class DesignSpace:
     weight_bits: tuple[float, ...] = ()
     membrane_bits: tuple[int, ...] = ()
     time_steps: tuple[int, ...] = ()
+    converter: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -109,10 +113,16 @@ class DesignSpace:
             weight_bits=None,
             membrane_bits=None,
             time_steps=time_steps,
+            converter=hardware.converter,
         )
         names = [field.name for field in fields(self)]
         grid = itertools.product(*(getattr(self, name) or (getattr(described, name),) for name in names))
         return (DesignPoint(**dict(zip(names, values, strict=True))) for values in grid)
+
+
+def priced_with(described: HardwareSpec, converter: str | None) -> HardwareSpec:
+    """The description with the converters of a point."""
+    return described if converter in (None, described.converter) else with_converter(described, converter)
 
 
 def sides(crossbar: int | str) -> tuple[int, int]:
@@ -150,4 +160,5 @@ def hardware_at(point: DesignPoint, described: HardwareSpec) -> HardwareSpec:
     )
     duplication = described.duplication.model_copy(update={"arrays": point.array_budget})
     schedule = described.schedule.model_copy(update={"rule": point.schedule})
+    described = priced_with(described, point.converter)
     return described.model_copy(update={"crossbar": crossbar, "duplication": duplication, "schedule": schedule})

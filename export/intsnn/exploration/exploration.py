@@ -22,7 +22,7 @@ import numpy.typing as npt
 from intsnn.activity import Activity, first_steps
 from intsnn.engines import InterpreterSession, Session
 from intsnn.errors import HardwareError, UsageError
-from intsnn.estimation.costs import LEAKAGE, ItemTotals, Tally, leakage_pj, price_items, price_list_of
+from intsnn.estimation.costs import LEAKAGE, ItemTotals, PriceList, Tally, leakage_pj, price_items, price_list_of
 from intsnn.estimation.events import (
     EventCount,
     InstanceCount,
@@ -32,10 +32,11 @@ from intsnn.estimation.events import (
 )
 from intsnn.estimation.schedule import latency_of
 from intsnn.exploration.chips import ChipAccuracy, Trial, judged
-from intsnn.exploration.design_space import Axis, DesignPoint, DesignSpace, hardware_at, sides
+from intsnn.exploration.design_space import Axis, DesignPoint, DesignSpace, hardware_at, priced_with, sides
 from intsnn.graph import IntGraph
 from intsnn.graph.fingerprint import fingerprint
 from intsnn.hardware.chip import Item
+from intsnn.hardware.cost import Cost
 from intsnn.hardware.spec import HardwareSpec
 from intsnn.mapping import Mapping, place
 from intsnn.mapping.demand import Demand, demand_of
@@ -201,7 +202,8 @@ class _Pricing:
 
     def __init__(self, demand: Demand, activity: Activity, hardware: HardwareSpec) -> None:
         self._demand, self._activity, self._hardware = demand, activity, hardware
-        self._price_list = price_list_of(hardware)
+        self._price_lists = cache(self._price_list)
+        self._converter_costs = cache(self._converter_cost)
         self._chips = cache(self._chip)
         self._demands = cache(self._demand_with)
         self._activities = cache(self._first_steps)
@@ -215,11 +217,12 @@ class _Pricing:
         hardware = self._chips(replace(point, weight_bits=None, membrane_bits=None, time_steps=1))
         mapping = replace(self._mappings(self._placed_alike(point)), hardware=hardware)
         copies = point.array_budget if hardware.interconnect.hops == "mesh" else None
-        events = self._events(replace(point, column_mux=1, schedule="layer_by_layer", array_budget=copies))
+        alike = replace(point, column_mux=1, schedule="layer_by_layer", array_budget=copies, converter=None)
+        events = self._events(alike)
         digital = self._digital(point.weight_bits, point.membrane_bits)
         instances = _tally(count_array_instances(mapping), start=digital)
-        totals = price_items(events, instances, self._price_list)
-        latency_ns = self._latencies(replace(point, adc_bits="lossless", gating="none"))
+        totals = price_items(events, instances, self._price_lists(point.converter))
+        latency_ns = self._latencies(self._timed_alike(point))
         leaked = leakage_pj(totals.leakage_uw, latency_ns)
         return Design(
             point=point,
@@ -230,6 +233,18 @@ class _Pricing:
             energy_in=_energy_dominant(totals, events, leaked),
             area_in=_area_dominant(totals, instances),
         )
+
+    def _price_list(self, converter: str | None) -> PriceList:
+        return price_list_of(priced_with(self._hardware, converter))
+
+    def _timed_alike(self, point: DesignPoint) -> DesignPoint:
+        """One point for all that take the same time: bits matter where a conversion takes longer for more of them."""
+        cost = self._converter_costs(point.converter)
+        alike = replace(point, gating="none")
+        return alike if cost is not None and isinstance(cost.latency_ns, tuple) else replace(alike, adc_bits="lossless")
+
+    def _converter_cost(self, converter: str | None) -> Cost | None:
+        return priced_with(self._hardware, converter).cost(Item.ADC_CONVERSION)
 
     def _chip(self, point: DesignPoint) -> HardwareSpec:
         return legal_hardware_at(point, self._hardware)
@@ -247,7 +262,7 @@ class _Pricing:
         """
         steps = point.time_steps if self._activity.constant_input else 1
         alike = replace(point, adc_bits="lossless", column_mux=1, gating="none", schedule="layer_by_layer")
-        return replace(alike, time_steps=steps)
+        return replace(alike, converter=None, time_steps=steps)
 
     def _tallied_events(self, point: DesignPoint) -> Tally:
         hardware = hardware_at(point, self._hardware)

@@ -181,8 +181,9 @@ def test_what_cannot_be_explored_is_an_error(model: Path, arguments: tuple[str, 
     ("old", "new", "messages"),
     [
         ("technology: {", "technology {", ("not a valid hardware description", "this is not YAML")),
-        ("    interpolation: inside\n", "", ("costs.adc_conversion: bits and interpolation go together\n",)),
-        ("rows: 64", "rows: 1024", ("adc_conversion is priced from 4 to 10 bits (got 12)", "inside the table")),
+        ("    interpolation: quadratic\n", "", ("components.multiplier: bits and interpolation go together\n",)),
+        ("n: jia_2020_65nm\n", "n: jia_65nm\n", ("there is no component 'jia_65nm'", "did you mean `jia_2020_65nm`?")),
+        ("rows: 64", "rows: 1024", ("adc_conversion is priced from 1 to 10 bits (got 12)", "inside the table")),
     ],
 )
 def test_check_says_what_is_wrong_with_a_description(tmp_path: Path, old: str, new: str, messages: list[str]) -> None:
