@@ -12,7 +12,7 @@ import math
 from functools import cache
 from typing import Literal, assert_never
 
-from benchmarks.neurosim_runs import activity_at, network, network_demand, printed
+from benchmarks.neurosim_runs import activity_at, as_in_the_runs, network, network_demand, printed
 from intsnn.estimation.estimation import estimate
 from intsnn.estimation.report import HardwareReport
 from intsnn.hardware import HardwareSpec, load_hardware
@@ -39,7 +39,7 @@ def report_at(rate: float, reading: Reading) -> HardwareReport:
 def _hardware(reading: Reading) -> HardwareSpec:
     shipped = load_hardware("rram_128x128_22nm")
     assert isinstance(shipped, HardwareSpec)
-    document = shipped.model_dump()
+    document = as_in_the_runs(shipped, "row_pipeline").model_dump()
     document["crossbar"] |= {
         "rows": 64, "columns": 64, "cell": {"kind": "rram", "bits": 4}, "adc_bits": ADC_BITS
     }  # fmt: skip
@@ -52,8 +52,8 @@ def _hardware(reading: Reading) -> HardwareSpec:
             conversion_pj, conducting = _silent_adc_pj() / CONVERSIONS, SENSING_NS / pulse_ns
         case _:
             assert_never(reading)
-    costs["adc_conversion"] |= {
-        "bits": None, "interpolation": None, "energy_pj": conversion_pj, "area_um2": 92.0,
+    costs["adc_conversion"] = {
+        "energy_pj": conversion_pj, "area_um2": 92.0, "latency_ns": 10.0, "missing": {"leakage_uw": "in the energy"},
         "source": "NeuroSim runs at 22 nm: ADC energy over conversions, ADC area over converters",
     }  # fmt: skip
     costs["cell_read"]["energy_pj"] *= conducting

@@ -22,7 +22,7 @@ from typing import Literal, assert_never
 import numpy as np
 
 from benchmarks.neurosim_22nm import section as section_at_22nm
-from benchmarks.neurosim_runs import Run, activity_at, network, network_demand, recorded_runs
+from benchmarks.neurosim_runs import Run, activity_at, as_in_the_runs, network, network_demand, recorded_runs
 from intsnn.estimation.costs import price_of
 from intsnn.estimation.estimation import estimate
 from intsnn.estimation.report import HardwareReport
@@ -114,6 +114,7 @@ def report_of(run: Run, which: Which) -> HardwareReport | None:
 def _description(which: Which) -> HardwareSpec:
     hardware = load_hardware(ANCHORED if which == "anchored" else "rram_64x64_65nm")
     assert isinstance(hardware, HardwareSpec)
+    hardware = as_in_the_runs(hardware, "layer_by_layer")
     match which:
         case "ISAAC" | "NeuroSim" | "SpikeSim":
             return _with_converters(hardware, which)
@@ -154,8 +155,8 @@ def _with_converters(hardware: HardwareSpec, which: Converters) -> HardwareSpec:
     """The shipped description with another source's energy of a conversion; areas are not compared."""
     bits, energy_pj, source = CONVERTERS[which]
     document = hardware.model_dump()
-    document["costs"]["adc_conversion"] |= {
-        "bits": bits, "energy_pj": energy_pj, "area_um2": None, "interpolation": "linear", "source": source,
+    document["costs"]["adc_conversion"] = {
+        "bits": bits, "energy_pj": energy_pj, "latency_ns": 10.0, "interpolation": "linear", "source": source,
         "missing": {"area_um2": source, "leakage_uw": source},
     }  # fmt: skip
     return HardwareSpec.model_validate(document)
@@ -178,6 +179,9 @@ def _with_arrays(hardware: HardwareSpec, run: Run) -> HardwareSpec:
 def _scaled_prices(hardware: HardwareSpec, factor: float, *, only: str | None = None) -> HardwareSpec:
     """Every energy, or that of one item, times a factor."""
     document = hardware.model_dump()
+    converters = hardware.cost(Item.ADC_CONVERSION)
+    assert converters is not None
+    document["costs"]["adc_conversion"] = converters.model_dump()  # in numbers, where a name stands for them
     for section in ("components", "costs"):
         for name, cost in document[section].items():
             if isinstance(cost, dict) and cost["energy_pj"] is not None and only in (None, name):

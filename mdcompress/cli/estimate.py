@@ -13,6 +13,7 @@ from mdcompress.cli.options import Selection, example, force_option, hardware_op
 from mdcompress.pipeline.estimating import (
     ActivityChoice,
     Against,
+    Priced,
     compare_file,
     compare_run,
     estimate,
@@ -34,9 +35,17 @@ from mdcompress.runs import Destination, Overwrite
 @click.argument("model", metavar="[MODEL.onnx]", required=False, type=click.Path(path_type=Path))
 @run_options
 @hardware_option
+@click.option(
+    "--converter",
+    metavar="NAME",
+    help="Price of the converters by name, instead of the description's; not of --against-hardware.",
+)
 @click.option("--activity", type=click.Path(path_type=Path), help="Spike counts; without it the file beside the model.")
 @click.option("--rate", type=click.FloatRange(0, 1), help="Assume that every neuron fires at this rate instead.")
 @click.option("--time-steps", type=click.IntRange(1), help="Number of steps that an assumed rate is for.")
+@click.option(
+    "--constant-input", is_flag=True, help="With --rate: the input is the same in every step (a still image)."
+)
 @click.option("--output", type=click.Path(path_type=Path), help="Folder for the figures, instead of the run.")
 @click.option(
     "--against",
@@ -51,9 +60,11 @@ def command(
     model: Path | None,
     selection: Selection,
     hardware: str,
+    converter: str | None,
     activity: Path | None,
     rate: float | None,
     time_steps: int | None,
+    constant_input: bool,
     output: Path | None,
     against: str | None,
     against_hardware: str | None,
@@ -65,22 +76,23 @@ def command(
 
     Reads the run's model.onnx and activity, or any MODEL.onnx that mdcompress exported. Needs no torch.
     """
-    choice = ActivityChoice(activity, rate, time_steps)
+    choice = ActivityChoice(activity, rate, time_steps, constant_input)
+    priced = Priced(hardware, converter)
     held = _held_against(against, against_hardware, "any" if across_technologies else "equal")
     if held is not None:
         if output is not None:
             raise click.UsageError("--against shows a comparison and keeps nothing; leave --output away")
-        console.show(_compare(model, hardware, choice, held, selection, console))
+        console.show(_compare(model, priced, choice, held, selection, console))
         return
     destination = open_destination(output, overwrite)
     if model is not None:
-        report = _estimate_model(model, hardware, choice, destination, selection)
+        report = _estimate_model(model, priced, choice, destination, selection)
     elif destination is not None:
         workspace = open_workspace(selection, console=console)
-        report = estimate_elsewhere(workspace, hardware, choice=choice, output=destination)
+        report = estimate_elsewhere(workspace, priced, choice=choice, output=destination)
     else:
         workspace = open_workspace(selection, console=console, overwrite=overwrite)
-        report = estimate(workspace, hardware, choice=choice)
+        report = estimate(workspace, priced, choice=choice)
     console.show(report)
     if report.paths:
         console.note(written(report.paths))
@@ -96,16 +108,16 @@ def _held_against(against: str | None, hardware: str | None, technologies: Liter
 
 def _compare(
     model: Path | None,
-    hardware: str,
+    priced: Priced,
     choice: ActivityChoice,
     against: Against,
     selection: Selection,
     console: Console,
 ) -> Report:
     if model is None:
-        return compare_run(open_workspace(selection, console=console), hardware, choice=choice, against=against)
+        return compare_run(open_workspace(selection, console=console), priced, choice=choice, against=against)
     _refuse_both(selection)
-    return compare_file(model, hardware, choice=choice, against=against)
+    return compare_file(model, priced, choice=choice, against=against)
 
 
 def _refuse_both(selection: Selection) -> None:
@@ -114,7 +126,7 @@ def _refuse_both(selection: Selection) -> None:
 
 
 def _estimate_model(
-    model: Path, hardware: str, choice: ActivityChoice, output: Destination | None, selection: Selection
+    model: Path, priced: Priced, choice: ActivityChoice, output: Destination | None, selection: Selection
 ) -> Report:
     _refuse_both(selection)
-    return estimate_file(model, hardware, choice=choice, output=output)
+    return estimate_file(model, priced, choice=choice, output=output)

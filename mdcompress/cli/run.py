@@ -47,12 +47,12 @@ def command(
     Stages that have finished are not done again; an interrupted run is continued by the same command. With --force,
     stages whose inputs or settings changed are done again, and what follows from them.
     """
-    from mdcompress.pipeline.estimating import require_hardware
+    from mdcompress.pipeline.estimating import Priced
     from mdcompress.pipeline.quantizing import preview
     from mdcompress.pipeline.whole import run_all
 
     workspace = open_training(selection, console=console, compute=compute, overwrite=overwrite)
-    require_hardware(hardware)
+    Priced(hardware).load()
     if action is Action.PREVIEW:
         console.show(preview(workspace))
         return

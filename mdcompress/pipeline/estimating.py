@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 from intsnn.errors import UsageError
 from intsnn.files import write_atomically
-from mdcompress.pipeline.report import JsonValue, Report
+from mdcompress.pipeline.report import Report
 from mdcompress.pipeline.workspace import Workspace
 from mdcompress.runs import (
     ACTIVITY_FILE,
@@ -31,15 +31,21 @@ if TYPE_CHECKING:
     from intsnn.activity import Activity
     from intsnn.estimation.report import HardwareReport
     from intsnn.graph import IntGraph
+    from intsnn.hardware import Hardware
+    from intsnn.report.comparison import Comparison
 
 
 @dataclass(frozen=True)
 class ActivityChoice:
-    """Where spike counts come from: a file, an assumed firing rate with T, or neither: the file beside the model."""
+    """Where spike counts come from: a file, an assumed firing rate with T, or neither: the file beside the model.
+
+    constant_input: whether an assumed activity is of an input that is the same in every step.
+    """
 
     file: Path | None = None
     rate: float | None = None
     time_steps: int | None = None
+    constant_input: bool = False
 
     def __post_init__(self) -> None:
         if self.file is not None and self.rate is not None:
@@ -52,6 +58,11 @@ class ActivityChoice:
                 f"an assumed activity needs a rate and a number of steps (got {given} alone; {missing} is missing)",
                 hints=["give both, for example `--rate 0.1 --time-steps 4`"],
             )
+        if self.constant_input and self.rate is None:
+            raise UsageError(
+                "--constant-input belongs to an assumed activity (got no --rate)",
+                hints=["a measured activity knows whether its input stays the same"],
+            )
 
     def file_for(self, model: Path) -> Path | None:
         """The file to read; None where a rate is assumed. MissingFileError comes from whoever reads it."""
@@ -60,19 +71,45 @@ class ActivityChoice:
         return self.file or model.with_name(ACTIVITY_FILE)
 
 
-def estimate(workspace: Workspace, hardware: str, *, choice: ActivityChoice) -> Report:
+@dataclass(frozen=True)
+class Priced:
+    """What a network is priced on: a description, by name or path, and the converters' price by name; None: its own."""
+
+    hardware: str
+    converter: str | None = None
+
+    def load(self) -> Hardware:
+        """The description with these converters; the error of one that is not there, before anything else is done."""
+        from intsnn.hardware import HardwareSpec, load_hardware, with_converter
+
+        described = load_hardware(self.hardware)
+        if self.converter is None:
+            return described
+        if not isinstance(described, HardwareSpec):
+            raise UsageError(
+                f"{described.name} has rules of its own that know no converters (got --converter {self.converter})",
+                hints=["leave --converter away, or choose a description such as rram_64x64_65nm"],
+            )
+        return with_converter(described, self.converter)
+
+    def file(self) -> Path | None:
+        """The description's file, where it is given as a path and not as a shipped name."""
+        return Path(self.hardware) if Path(self.hardware).is_file() else None
+
+
+def estimate(workspace: Workspace, priced: Priced, *, choice: ActivityChoice) -> Report:
     """Price the run's model.onnx and keep the figures in the run."""
     with workspace.held():
-        if not workspace.has_finished(Stage.ESTIMATE, estimate_settings(hardware, choice)):
-            return _estimate(workspace, hardware, choice)
+        if not workspace.has_finished(Stage.ESTIMATE, estimate_settings(priced, choice)):
+            return _estimate(workspace, priced, choice)
     document = json.loads(workspace.run.file(HARDWARE_JSON_FILE).read_text("utf-8"))
     return replace(workspace.report(Stage.ESTIMATE), document=document)
 
 
-def _estimate(workspace: Workspace, hardware: str, choice: ActivityChoice) -> Report:
+def _estimate(workspace: Workspace, priced: Priced, choice: ActivityChoice) -> Report:
     from intsnn.report import summary_table, to_json
 
-    beside = workspace.run.path / "hardware" / require_hardware(hardware)
+    beside = workspace.run.path / "hardware" / priced.load().name
     workspace.refuse_to_overwrite(
         Stage.ESTIMATE,
         f"keep both: `--output {beside}` writes these figures into a folder of their own",
@@ -80,24 +117,24 @@ def _estimate(workspace: Workspace, hardware: str, choice: ActivityChoice) -> Re
     )
     workspace.require(Stage.EXPORT)
     model = workspace.run.file(MODEL_FILE)
-    extra = estimate_settings(hardware, choice)
-    inputs = [model, *filter(None, [choice.file_for(model), _description_file(hardware)])]
+    extra = estimate_settings(priced, choice)
+    inputs = [model, *filter(None, [choice.file_for(model), priced.file()])]
     require_files(inputs)
     started = workspace.start(Stage.ESTIMATE, *inputs, extra=extra)
-    figures = _priced(model, hardware, choice)
+    figures = _priced(model, priced, choice)
     summary = summary_table(figures)
     with started.writing(measured=_totals(figures), summary=summary) as folder:
         write_figures(figures, folder)
     return Report(summary, json.loads(to_json(figures)), workspace.report(Stage.ESTIMATE).paths)
 
 
-def estimate_file(model: Path, hardware: str, *, choice: ActivityChoice, output: Destination | None) -> Report:
+def estimate_file(model: Path, priced: Priced, *, choice: ActivityChoice, output: Destination | None) -> Report:
     """Price any model.onnx that mdcompress wrote; `output`: where the report in its three forms goes."""
     from intsnn.report import summary_table, to_json
 
     if output is not None:
         output.require_free(HARDWARE_JSON_FILE, HARDWARE_TABLE_FILE, HARDWARE_PAGE_FILE)
-    figures = _priced(model, hardware, choice)
+    figures = _priced(model, priced, choice)
     paths: tuple[Path, ...] = ()
     if output is not None:
         with output.writing("the hardware report") as folder:
@@ -106,18 +143,19 @@ def estimate_file(model: Path, hardware: str, *, choice: ActivityChoice, output:
     return Report(summary_table(figures), json.loads(to_json(figures)), paths)
 
 
-def estimate_elsewhere(workspace: Workspace, hardware: str, *, choice: ActivityChoice, output: Destination) -> Report:
+def estimate_elsewhere(workspace: Workspace, priced: Priced, *, choice: ActivityChoice, output: Destination) -> Report:
     """Price the run's model.onnx into another folder; the run is only read."""
-    require_hardware(hardware)
+    priced.load()
     workspace.require(Stage.EXPORT)
-    return estimate_file(workspace.run.file(MODEL_FILE), hardware, choice=choice, output=output)
+    return estimate_file(workspace.run.file(MODEL_FILE), priced, choice=choice, output=output)
 
 
 @dataclass(frozen=True)
 class Against:
     """What the figures are held against: a named baseline, a run, or a model.onnx with its activity beside it.
 
-    hardware: where that one is priced; None: on the same. technologies: whether node, supply and clock must be equal.
+    hardware: where that one is priced, with the converters of its own; None: on the same. technologies: whether node,
+    supply and clock must be equal.
     """
 
     what: str
@@ -125,43 +163,51 @@ class Against:
     technologies: Literal["equal", "any"] = "equal"
 
 
-def compare_run(workspace: Workspace, hardware: str, *, choice: ActivityChoice, against: Against) -> Report:
+def compare_run(workspace: Workspace, priced: Priced, *, choice: ActivityChoice, against: Against) -> Report:
     """The run's figures beside another design's; the run is only read."""
     workspace.require(Stage.EXPORT)
-    return compare_file(workspace.run.file(MODEL_FILE), hardware, choice=choice, against=against)
+    return compare_file(workspace.run.file(MODEL_FILE), priced, choice=choice, against=against)
 
 
-def compare_file(model: Path, hardware: str, *, choice: ActivityChoice, against: Against) -> Report:
-    """A model's figures beside another design's."""
-    from intsnn.report.comparison import Technologies, compare
+def compare_file(model: Path, priced: Priced, *, choice: ActivityChoice, against: Against) -> Report:
+    """A model's figures beside another design's.
 
-    figures = _priced(model, hardware, choice)
-    other, assumptions = _other(model, hardware, choice, against)
-    comparison = compare(
-        figures,
-        other,
-        names=(str(model), against.what),
-        assumptions=assumptions,
-        technologies=Technologies(against.technologies),
-    )
-    document: JsonValue = asdict(comparison.document())
-    return Report(comparison.table(), document)
+    Beside a network of real values stands one of 8-bit integers too: nobody maps floats on cells.
+    """
+    from intsnn.report.comparison import Technologies, compare, joint_table
+
+    figures = _priced(model, priced, choice)
+
+    def held_against(what: Against) -> Comparison:
+        other, assumptions = _other(model, priced, choice, what)
+        return compare(
+            figures,
+            other,
+            names=(str(model), what.what),
+            assumptions=assumptions,
+            technologies=Technologies(what.technologies),
+        )
+
+    asked = held_against(against)
+    beside = [held_against(replace(against, what="int8"))] if against.what in ("float32", "float16") else []
+    document = replace(asked.document(), beside=tuple(one.document() for one in beside))
+    return Report(joint_table([*beside, asked]), asdict(document))
 
 
 def _other(
-    model: Path, hardware: str, choice: ActivityChoice, against: Against
+    model: Path, priced: Priced, choice: ActivityChoice, against: Against
 ) -> tuple[HardwareReport, tuple[str, ...]]:
     """The figures of what is held against, and what they assume."""
     from intsnn.estimation.baselines import estimate_baseline, named_baseline, named_baselines
 
-    other_hardware = against.hardware or hardware
+    there = priced if against.hardware is None else Priced(against.hardware)
     if against.what in named_baselines():
         graph = read_graph(model)
-        figures = estimate_baseline(graph, read_counts(graph, model, choice), other_hardware, name=against.what)
+        figures = estimate_baseline(graph, read_counts(graph, model, choice), there.load(), name=against.what)
         return figures, named_baseline(against.what).assumptions
     other = _other_model(against.what, named_baselines())
     mine = replace(choice, file=None)  # a file of counts belongs to one model; the other's lies beside it
-    return _priced(other, other_hardware, mine), ()
+    return _priced(other, there, mine), ()
 
 
 def _other_model(what: str, baselines: Sequence[str]) -> Path:
@@ -178,12 +224,14 @@ def _other_model(what: str, baselines: Sequence[str]) -> Path:
     )
 
 
-def estimate_settings(hardware: str, choice: ActivityChoice) -> Mapping[str, str]:
+def estimate_settings(priced: Priced, choice: ActivityChoice) -> Mapping[str, str]:
     """What the figures depend on besides files, `key -> JSON value`."""
     return {
-        "hardware": json.dumps(hardware),
+        "hardware": json.dumps(priced.hardware),
         "rate": json.dumps(choice.rate),
         "time_steps": json.dumps(choice.time_steps),
+        **({"constant_input": "true"} if choice.constant_input else {}),
+        **({} if priced.converter is None else {"converter": json.dumps(priced.converter)}),
     }
 
 
@@ -201,10 +249,10 @@ def write_figures(figures: HardwareReport, folder: Path) -> tuple[str, ...]:
     return tuple(texts)
 
 
-def _priced(model: Path, hardware: str, choice: ActivityChoice) -> HardwareReport:
+def _priced(model: Path, priced: Priced, choice: ActivityChoice) -> HardwareReport:
     from intsnn.estimation.estimation import estimate as price
 
-    require_hardware(hardware)
+    hardware = priced.load()
     require_files([model])
     graph = read_graph(model)
     require_as_written(model)
@@ -224,25 +272,13 @@ def read_counts(graph: IntGraph, model: Path, choice: ActivityChoice) -> Activit
     from intsnn.activity import assume, read_activity
 
     if choice.rate is not None and choice.time_steps is not None:
-        return assume(graph, rate=choice.rate, time_steps=choice.time_steps)
+        return assume(graph, rate=choice.rate, time_steps=choice.time_steps, constant_input=choice.constant_input)
     return read_activity(choice.file or model.with_name(ACTIVITY_FILE))
 
 
 def _totals(figures: HardwareReport) -> Mapping[str, float]:
     """The totals that the hardware's rules can give, by key."""
     return {total.key: total.figure for total in figures.totals() if isinstance(total.figure, float)}
-
-
-def _description_file(hardware: str) -> Path | None:
-    """The file, where --hardware is a path and not a shipped name."""
-    return Path(hardware) if Path(hardware).is_file() else None
-
-
-def require_hardware(hardware: str) -> str:
-    """The description's name; the error of one that is not there or breaks its schema, before anything else is done."""
-    from intsnn.hardware import load_hardware
-
-    return load_hardware(hardware).name
 
 
 def require_files(paths: list[Path]) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from mdcompress.errors import RunError
 from mdcompress.pipeline.distilling import distill, untrained_in_words
-from mdcompress.pipeline.estimating import ActivityChoice, estimate, estimate_settings
+from mdcompress.pipeline.estimating import ActivityChoice, Priced, estimate, estimate_settings
 from mdcompress.pipeline.exporting import export
 from mdcompress.pipeline.networks import teacher_weights, torch_device
 from mdcompress.pipeline.quantizing import quantize
@@ -79,7 +79,7 @@ def _run_one(workspace: Workspace, hardware: str) -> WholeRun:
         Stage.QUANTIZE: lambda: quantize(workspace),
         Stage.DISTILL: lambda: distill(workspace),
         Stage.EXPORT: lambda: export(workspace),
-        Stage.ESTIMATE: lambda: estimate(workspace, hardware, choice=MEASURED),
+        Stage.ESTIMATE: lambda: estimate(workspace, Priced(hardware), choice=MEASURED),
     }
     if workspace.model.trained is not None:
         del steps[Stage.TRAIN]
@@ -132,7 +132,7 @@ def _reasons_to_work(workspace: Workspace, stage: Stage, extra: Mapping[str, str
 
 
 def _pricing(hardware: str) -> Mapping[str, str]:
-    return estimate_settings(hardware, MEASURED)
+    return estimate_settings(Priced(hardware), MEASURED)
 
 
 def _summarised(workspace: Workspace, stages: tuple[Stage, ...]) -> WholeRun:

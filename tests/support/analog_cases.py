@@ -20,7 +20,7 @@ from intsnn.analog.spec import (
     Wires,
 )
 from intsnn.hardware import HardwareSpec
-from tests.support.crossbar_by_hand import small_hardware
+from tests.support.crossbar_by_hand import ENCODINGS, MAPPINGS, small_hardware
 
 TEST = "test"
 FLAT = Line(slope=0, offset=0.05, low=0, high=1)
@@ -84,11 +84,12 @@ def with_adc(hardware: HardwareSpec, bits: int) -> HardwareSpec:
 
 @st.composite
 def crossbars(draw: st.DrawFn) -> HardwareSpec:
-    """Any size, cells of 1 to 4 bits, either encoding and mapping."""
+    """Any size, cells of 1 to 4 bits, every encoding and mapping."""
+    encoding = draw(st.sampled_from(ENCODINGS))
     return small_hardware(
         rows=draw(st.sampled_from((1, 2, 5, 16, 64))),
-        columns=draw(st.sampled_from((1, 3, 8, 64))),
+        columns=draw(st.sampled_from((1, 3, 8, 64))) * (2 if encoding == "analog_differential" else 1),
         cell_bits=draw(st.integers(1, 4)),
-        encoding=draw(st.sampled_from(("offset", "differential"))),
-        mapping=draw(st.sampled_from(("kernel_split", "im2col"))),
+        encoding=encoding,
+        mapping=draw(st.sampled_from(MAPPINGS)),
     )

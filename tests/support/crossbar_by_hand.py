@@ -19,6 +19,8 @@ Row = tuple[int, int, int]
 PlacedCell = tuple[int, int, int, int, int, int, Row]
 
 
+ENCODINGS: tuple[Encoding, ...] = ("offset", "differential", "analog_differential", "twos_complement")
+MAPPINGS: tuple[KernelMapping, ...] = ("kernel_split", "im2col", "auto")
 InputReuse = Literal["none", "line_buffer"]
 
 
@@ -32,6 +34,7 @@ class CrossbarOptions(TypedDict, total=False):
     transport: Literal["bitmap", "address_event", "smaller"]
     column_mux: int
     joining: Literal["after_sum", "at_array"]
+    constant_input: Literal["repeat", "hold"]
 
 
 def hardware_spec(name: str) -> HardwareSpec:
@@ -39,6 +42,20 @@ def hardware_spec(name: str) -> HardwareSpec:
     found = load_hardware(name)
     assert isinstance(found, HardwareSpec)
     return found
+
+
+def plain_hardware(name: str = "rram_64x64_65nm") -> HardwareSpec:
+    """The shipped description with split kernels, layer after layer, one copy of each, its input read in every step."""
+    shipped = hardware_spec(name)
+    return HardwareSpec.model_validate(
+        {
+            **shipped.model_dump(),
+            "crossbar": {**shipped.crossbar.model_dump(), "mapping": "kernel_split"},
+            "buffers": {**shipped.buffers.model_dump(), "constant_input": "repeat"},
+            "schedule": {"rule": "layer_by_layer"},
+            "duplication": {},
+        }
+    )
 
 
 def small_hardware(
@@ -53,6 +70,7 @@ def small_hardware(
     transport: Literal["bitmap", "address_event", "smaller"] = "bitmap",
     column_mux: int = 1,
     joining: Literal["after_sum", "at_array"] = "after_sum",
+    constant_input: Literal["repeat", "hold"] = "repeat",
 ) -> HardwareSpec:
     """The shipped description with another crossbar."""
     shipped = hardware_spec("rram_64x64_65nm")
@@ -71,8 +89,10 @@ def small_hardware(
         {
             **shipped.model_dump(),
             "crossbar": crossbar,
-            "buffers": {**shipped.buffers.model_dump(), "input_reuse": input_reuse},
+            "buffers": {"input_reuse": input_reuse, "place": "local", "constant_input": constant_input},
             "interconnect": {"encoding": transport, "hops": 2},
+            "schedule": {"rule": "layer_by_layer"},
+            "duplication": {},
         }
     )
 
@@ -101,20 +121,33 @@ def slices_of(node: Synapse, crossbar: Crossbar) -> int:
     """Digits in base 2^(cell bits) of the largest number that a column can be asked to hold."""
     bits = math.ceil(node.bit_width)
     largest = 2**bits - 1
-    if crossbar.encoding == "differential":  # the format's largest magnitude, or the one that the layer has beyond it
+    if crossbar.encoding == "twos_complement":  # below the sign bit, which has a column of its own
+        largest = 2 ** max(bits - 1, 1) - 1
+    if "differential" in crossbar.encoding:  # the format's largest magnitude, or the one that the layer has beyond it
         largest = max(2 ** (bits - 1) - 1, int(np.abs(node.weight).max()), 1)
     digits = 1
     while largest >= 2 ** (digits * crossbar.cell.bits):
         digits += 1
-    return digits
+    return digits + 1 if crossbar.encoding == "twos_complement" else digits
+
+
+def is_split(node: Synapse, crossbar: Crossbar) -> bool:
+    """Whether each kernel position has its own arrays; `auto`: where both ways take as many blocks of rows."""
+    if crossbar.mapping != "auto":
+        return crossbar.mapping == "kernel_split"
+    blocks = {split: {cell[:3:2] for cell in _cells(node, crossbar, split=split)} for split in (True, False)}
+    return len(blocks[True]) == len(blocks[False])
 
 
 def place_cells(node: Synapse, crossbar: Crossbar) -> list[PlacedCell]:
     """Every cell of every weight: its array, its row and column in it, and the weight row that drives it."""
+    return _cells(node, crossbar, split=is_split(node, crossbar))
+
+
+def _cells(node: Synapse, crossbar: Crossbar, *, split: bool) -> list[PlacedCell]:
     groups, inputs, outputs, kernel = _shape(node)
-    signs = 2 if crossbar.encoding == "differential" else 1
+    signs = 2 if "differential" in crossbar.encoding else 1
     slices = slices_of(node, crossbar)
-    split = crossbar.mapping == "kernel_split"
     height, width = (inputs if split else inputs * kernel), outputs * slices * signs
     fit = 1
     while fit < groups and (fit + 1) * height <= crossbar.rows and (fit + 1) * width <= crossbar.columns:

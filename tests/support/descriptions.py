@@ -32,4 +32,5 @@ def keys_of(point: DesignPoint) -> tuple[str, ...]:
         f"crossbar.gating={point.gating}",
         f"schedule.rule={point.schedule}",
         f"duplication.arrays={'null' if point.array_budget is None else point.array_budget}",
+        *(() if point.converter is None else (f"costs.adc_conversion={point.converter}",)),
     )

@@ -87,7 +87,8 @@ class ProductActivity:
 class Activity:
     """Activity of a graph: measured on `samples` inputs, or assumed from one firing rate (samples = 0).
 
-    graph: fingerprint of the graph it belongs to.
+    graph: fingerprint of the graph it belongs to. constant_input: whether every sample's input is the same in all
+    steps, as of a still image.
     """
 
     source: Literal["measured", "assumed"]
@@ -97,6 +98,12 @@ class Activity:
     neurons: tuple[NeuronActivity, ...]
     synapses: tuple[SynapseActivity, ...]
     products: tuple[ProductActivity, ...] = ()
+    constant_input: bool = False
+
+    @property
+    def constant_steps(self) -> int:
+        """T where the input is the same in every step, else 1."""
+        return self.time_steps if self.constant_input else 1
 
     @property
     def mean_rate(self) -> float:
@@ -154,7 +161,7 @@ def _first_of(part: PartT, steps: int) -> PartT:
     return replace(part, **cut)
 
 
-def assume(graph: IntGraph, *, rate: float, time_steps: int) -> Activity:
+def assume(graph: IntGraph, *, rate: float, time_steps: int, constant_input: bool = False) -> Activity:
     """The activity expected if every neuron fires with probability `rate` in every step, independently of all others.
 
     A neuron that counts up to L spikes has L chances of rate / L each, so the mean is `rate` for every neuron. Inputs
@@ -165,6 +172,7 @@ def assume(graph: IntGraph, *, rate: float, time_steps: int) -> Activity:
         graph: the network.
         rate: spikes per neuron and step, in [0, 1] for a binary neuron.
         time_steps: T.
+        constant_input: whether the input is to be taken as the same in every step, as of a still image.
 
     Returns:
         The activity, with `samples` 0.
@@ -186,7 +194,8 @@ def assume(graph: IntGraph, *, rate: float, time_steps: int) -> Activity:
         means[name] = np.repeat(expected[:, None], time_steps, axis=1)
     for recurrent in graph.of_type(IntRecurrentNeuron):
         means[recurrent.recurrent_synapse.name][:, 0] = 0  # nothing has fired before the first step
-    return activity_of(graph, means, {}, source="assumed", samples=0, time_steps=time_steps)
+    found = activity_of(graph, means, {}, source="assumed", samples=0, time_steps=time_steps)
+    return replace(found, constant_input=constant_input)
 
 
 def activity_of(

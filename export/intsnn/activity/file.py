@@ -112,6 +112,7 @@ class _ActivityFile(StrictModel):
     neurons: tuple[_NeuronEntry, ...]
     synapses: tuple[_SynapseEntry, ...]
     products: tuple[_ProductEntry, ...] = ()
+    constant_input: bool = False  # files of before say nothing
 
     @model_validator(mode="after")
     def _every_step_is_there(self) -> Self:

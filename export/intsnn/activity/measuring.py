@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -47,12 +47,13 @@ def measure(
     counter = _Counter(graph, tuple(cuts))
     tools: _Tools | None = None
     totals: dict[str, FloatArray] = {}
-    time_steps = samples = 0
+    time_steps, samples, constant = 0, 0, True
     for batch in batches:
         array = checked_run(graph, batch)
         if samples and len(array) != time_steps:
             raise InputError(f"every batch must have the same number of steps (got {time_steps} and {len(array)})")
         time_steps, samples = len(array), samples + array.shape[1]
+        constant = constant and np.array_equal(array[1:], array[:-1])
         tools = tools or _Tools.opened(graph, engine, _work(batches, array))
         for part in _parts(graph, array):
             for name, counts in counter.counted(part, tools.session.spikes(part), tools.counting):
@@ -62,7 +63,8 @@ def measure(
             "the activity needs at least one batch (got none)", hints=["give batches of shape [T, N, ...]"]
         )
     means = {name: counts / samples for name, counts in totals.items()}
-    return activity_of(graph, means, counter.cuts, source="measured", samples=samples, time_steps=time_steps)
+    found = activity_of(graph, means, counter.cuts, source="measured", samples=samples, time_steps=time_steps)
+    return replace(found, constant_input=constant)
 
 
 @dataclass(frozen=True)

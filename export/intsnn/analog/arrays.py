@@ -14,6 +14,8 @@ and kernel place (im2col). A weight is stored as
     1-bit offset  q = (w + 1)/2, w in {-1, 1};           sum w*s = 2 * sum q*s - (sum s)
     differential  q+ = max(w, 0), q- = max(-w, 0);       sum w*s = sum q+*s - sum q-*s
                   (a layer with a weight of -2^(b-1) has slices for magnitudes of b bits, mapping.py)
+    analog differential  as differential; a converter sees the difference of the two columns
+    two's complement     q = w mod 2^b, b at least 2: the bits below the sign in slices, and the sign bit as the last
 
 and the digits of q in base 2^(cell bits) are the levels of its S cells.
 """
@@ -40,13 +42,15 @@ Sums = npt.NDArray[np.float32]
 class LayerArrays:
     """One synapse on its arrays.
 
-    levels: [A, Q, N, R, C]. scale, offset: sum w*s = scale * (joined sums of levels) - offset * (sum s).
+    levels: [A, Q, N, R, C]. digits: what a code of each slice and polarity counts, [S*P_c]. scale, offset:
+    sum w*s = scale * (joined sums of levels) - offset * (sum s).
     """
 
     node: Synapse
     layer: LayerMapping
     cell_bits: int
     levels: IntArray
+    digits: FloatArray
     scale: int
     offset: int
 
@@ -63,14 +67,18 @@ class LayerArrays:
         by_block = _padded_to(by_pack, 3, blocks * rows).reshape(places, packs, reads, blocks, rows)
         return np.ascontiguousarray(by_block.swapaxes(2, 3))
 
+    def coded(self, sums: Sums) -> Sums:
+        """What converters see of the column sums [..., C]: the sums, or the differences of pairs."""
+        if self.layer.codes == self.layer.polarity:
+            return sums
+        return sums[..., 0::2] - sums[..., 1::2]
+
     def joined(self, sums: FloatArray) -> FloatArray:
-        """Sums of column values [Q, B*P, C] -> scale * sum over slices and polarities, [B*P, G, Co/G]."""
+        """Sums of codes [Q, B*P, codes] -> scale * sum over slices and polarities, [B*P, G, Co/G]."""
         layer = self.layer
         packs, reads, _ = sums.shape
-        digits = 2.0 ** (self.cell_bits * np.arange(layer.slices))
-        signs = np.array([1.0, -1.0])[: layer.polarity]
         columns = sums.reshape(packs, reads, layer.groups_per_array, layer.out_per_group, -1)
-        outputs = columns @ (self.scale * np.multiply.outer(digits, signs).ravel())
+        outputs = columns @ (self.scale * self.digits)
         by_group: FloatArray = outputs.swapaxes(0, 1).reshape(reads, -1, layer.out_per_group)[:, : layer.groups]
         return by_group
 
@@ -84,16 +92,31 @@ class LayerArrays:
 
 def cut(node: Synapse, layer: LayerMapping, crossbar: Crossbar) -> LayerArrays:
     """Place every weight of a layer on its arrays."""
+    cell_bits, slices = crossbar.cell.bits, layer.slices
+    if crossbar.encoding == "twos_complement":
+        below = max(2, math.ceil(node.bit_width)) - 1
+        weight = weight_rows(node).reshape(layer.out_channels, layer.in_per_group, -1, 1)
+        low = _digits(weight & (2**below - 1), slices - 1, cell_bits)
+        levels = np.concatenate([low, (weight < 0)[..., None, :].astype(np.int64)], axis=-2)
+        digits = np.append(2.0 ** (cell_bits * np.arange(slices - 1)), -(2.0**below))
+        return LayerArrays(node, layer, cell_bits, _placed_levels(levels, layer), digits, 1, 0)
     stored, scale, offset = _stored(node, layer, crossbar)
-    shifts = crossbar.cell.bits * np.arange(layer.slices)
-    levels = (stored[..., None, :] >> shifts[:, None]) & (2**crossbar.cell.bits - 1)  # [Co, Ci/G, K, S, P]
-    return LayerArrays(node, layer, crossbar.cell.bits, _placed_levels(levels, layer), scale, offset)
+    signs = np.array([1.0, -1.0])[: layer.codes]
+    digits = np.multiply.outer(2.0 ** (cell_bits * np.arange(slices)), signs).ravel()
+    levels = _digits(stored, slices, cell_bits)
+    return LayerArrays(node, layer, cell_bits, _placed_levels(levels, layer), digits, scale, offset)
+
+
+def _digits(stored: IntArray, slices: int, cell_bits: int) -> IntArray:
+    """Digits in base 2^(cell bits), the lowest first: [Co, Ci/G, K, P] -> [Co, Ci/G, K, S, P]."""
+    found: IntArray = (stored[..., None, :] >> (cell_bits * np.arange(slices))[:, None]) & (2**cell_bits - 1)
+    return found
 
 
 def _stored(node: Synapse, layer: LayerMapping, crossbar: Crossbar) -> tuple[IntArray, int, int]:
     """The stored integers [Co, Ci/G, K, P], scale and offset."""
     weight = weight_rows(node).reshape(layer.out_channels, layer.in_per_group, -1, 1)
-    if crossbar.encoding == "differential":
+    if crossbar.polarity == 2:
         magnitudes = np.concatenate([np.maximum(weight, 0), np.maximum(-weight, 0)], axis=-1)
         held = 2 ** (layer.slices * crossbar.cell.bits) - 1
         assert int(magnitudes.max()) <= held, f"{node.name}: {layer.slices} cells hold magnitudes up to {held}"

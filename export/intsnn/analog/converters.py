@@ -1,6 +1,7 @@
 """Column sums in levels -> what the converters make of them.
 
     value = step * clip(round(sum / step + noise), 0, 2^bits - 1)
+            step * clip(round(sum / step + noise), -(2^(bits-1) - 1), 2^(bits-1) - 1)   of differences of pairs
 
 The step is at least 1: a converter with codes to spare is set to one code a level, and is then lossless. A step that
 is no power of two costs nothing, since it is one factor of a whole layer and goes into the M_c of its requantization.
@@ -22,11 +23,12 @@ Sums = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Converter:
-    """Levels of one code, highest code, and standard deviation of a code."""
+    """Levels of one code, highest and lowest code, and standard deviation of a code."""
 
     step: float
     highest: int
     noise_codes: float = 0.0
+    lowest: int = 0
 
     def convert(self, sums: Sums, random: np.random.Generator) -> Sums:
         """Values in levels, of the shape of the sums."""
@@ -34,7 +36,7 @@ class Converter:
         if self.noise_codes:
             codes += np.float32(self.noise_codes) * random.standard_normal(codes.shape, dtype=np.float32)
         np.rint(codes, out=codes)
-        np.maximum(codes, 0, out=codes)
+        np.maximum(codes, np.float32(self.lowest), out=codes)
         np.minimum(codes, np.float32(self.highest), out=codes)
         if self.step != 1:
             codes *= np.float32(self.step)
@@ -48,8 +50,9 @@ def full_scale(crossbar: Crossbar, *, noise_codes: float = 0.0) -> Converter:
 
 def reaching(most: float, crossbar: Crossbar, *, noise_codes: float = 0.0) -> Converter:
     """The finest step of at least one level whose highest code reaches a sum of `most` levels."""
-    highest = 2**crossbar.resolution - 1
-    return Converter(max(1.0, most / highest), highest, noise_codes)
+    signed = crossbar.columns_of_a_code == 2
+    highest = 2 ** (crossbar.resolution - signed) - 1
+    return Converter(max(1.0, most / max(highest, 1)), highest, noise_codes, -highest if signed else 0)
 
 
 def percentile_of(histogram: IntArray, percentile: float) -> float:

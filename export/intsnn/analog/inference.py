@@ -97,10 +97,10 @@ def is_undisturbed(spec: AnalogSpec, hardware: HardwareSpec) -> bool:
     """Whether nothing in a description changes a sum, so that every value is the exact network's.
 
     No cell deviates, drifts or sticks, wires have no resistance, converters tell every sum apart, and columns have no
-    gains fitted to data.
+    gains fitted to data. A range that is set to what it sees makes a lossless converter no finer and no coarser.
     """
     converter = full_scale(hardware.crossbar, noise_codes=spec.converters.noise_codes)
-    lossless = spec.converters.range == "full_scale" and converter.step == 1 and not converter.noise_codes
+    lossless = converter.step == 1 and not converter.noise_codes
     exact_cells = spec.drift is None and spec.wires is None and spec.is_noiseless
     return lossless and exact_cells and spec.column_gains == "none"
 
@@ -114,17 +114,21 @@ def run_analog(chip: AnalogChip, x: npt.ArrayLike) -> AnalogRun:
 def analog_sums(chip: AnalogChip, reads: dict[str, ReadCounts]) -> Accumulate:
     """The chip's synapses, for one run of the interpreter; what each of them reads is added to `reads`.
 
-    A recurrent layer is read step by step: its read noise goes on from step to step.
+    A recurrent layer is read step by step: its read noise goes on from step to step. A layer whose sums the hardware
+    holds is read once for all steps of an input that stays the same, with one noise for all of them.
     """
     streams = {
         name: np.random.Generator(np.random.SFC64((chip.seed, _READING, index)))  # the fastest for normal float32
         for index, name in enumerate(chip.layers)
     }
 
+    held = {name for name, layer in chip.layers.items() if layer.arrays.layer.is_held_by(chip.hardware.buffers)}
+
     def accumulate(node: Synapse, x: IntArray) -> IntArray:
-        sums, counts = chip.layers[node.name].accumulate(x, streams[node.name])
+        once = node.name in held and np.array_equal(x[1:], x[:-1])
+        sums, counts = chip.layers[node.name].accumulate(x[:1] if once else x, streams[node.name])
         reads[node.name] = reads.get(node.name, ReadCounts()) + counts
-        return sums
+        return sums.repeat(len(x), axis=0) if once else sums
 
     return accumulate
 

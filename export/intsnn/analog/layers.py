@@ -3,7 +3,7 @@
 An input of b bits is read bit by bit, the lowest first; the top bit of a signed word counts -2^(b-1). For each bit:
 
     sums   = drive @ levels (+ N * sqrt(drive @ variance))           every array, every column, in levels
-    values = gains * convert(sums)
+    values = gains * convert(sums)                                   of sums, or of the differences of pairs
 
 and the values are joined over arrays, slices and polarities (arrays.py), exactly as digital adders do.
 """
@@ -48,7 +48,7 @@ class ReadCounts:
 class AnalogLayer:
     """A layer's arrays as they came out.
 
-    levels, variance: [A, Q, N, R, C] of one pulse, in levels. gains: [A, Q, N, 1, C], None for 1. signed: whether
+    levels, variance: [A, Q, N, R, C] of one pulse, in levels. gains: [A, Q, N, 1, codes], None for 1. signed: whether
     inputs are two's complement.
     """
 
@@ -79,14 +79,14 @@ class AnalogLayer:
             yield (x >> bit) & 1, -(2**bit) if self.signed and bit == bits - 1 else 2**bit
 
     def _values(self, drive: Sums, random: np.random.Generator) -> FloatArray:
-        """[A, Q, N, reads, R] -> what the converters give, added over kernel places and row blocks: [Q, reads, C]."""
+        """[A, Q, N, reads, R] -> what the converters give, added over places and row blocks: [Q, reads, codes]."""
         sums = drive @ self.levels
         if self.variance is not None:
             noise = random.standard_normal(sums.shape, dtype=np.float32)
             spread = drive @ self.variance
             noise *= np.sqrt(spread, out=spread)
             sums += noise
-        values = self.converter.convert(sums, random)
+        values = self.converter.convert(self.arrays.coded(sums), random)
         if self.gains is not None:
             values *= self.gains
         added: FloatArray = values.sum(axis=(0, 2), dtype=np.float64)
@@ -98,14 +98,15 @@ def calibrated(layer: AnalogLayer, x: IntArray, spec: AnalogSpec, crossbar: Cros
     arrays, ideal = layer.arrays, layer.arrays.levels.astype(np.float32)
     most = 2 * crossbar.rows * (2**crossbar.cell.bits - 1)
     histogram = np.zeros(most + 1, dtype=np.int64)
-    product, square = np.zeros((2, *ideal.shape[:3], 1, ideal.shape[-1]))
+    product, square = np.zeros((2, *arrays.coded(ideal[..., :1, :]).shape))
     for part in _parts(arrays, x.reshape(-1, *x.shape[2:])):
         for plane, _ in layer.planes(part):
             drive = arrays.drive(plane)
-            sums = drive @ layer.levels
-            counted = np.clip(np.rint(_used_columns(arrays, sums)), 0, most).astype(np.int64)
+            sums = arrays.coded(drive @ layer.levels)
+            reached = np.abs(sums) if crossbar.columns_of_a_code == 2 else sums
+            counted = np.clip(np.rint(_used_columns(arrays, reached)), 0, most).astype(np.int64)
             histogram += np.bincount(counted, minlength=most + 1)
-            product += np.einsum("aqnbc,aqnbc->aqnc", sums, drive @ ideal, dtype=np.float64)[..., None, :]
+            product += np.einsum("aqnbc,aqnbc->aqnc", sums, arrays.coded(drive @ ideal), dtype=np.float64)[..., None, :]
             square += np.einsum("aqnbc,aqnbc->aqnc", sums, sums, dtype=np.float64)[..., None, :]
     if spec.converters.percentile is not None:
         reach = percentile_of(histogram, spec.converters.percentile)
@@ -132,8 +133,8 @@ def _groups_in_packs(arrays: LayerArrays) -> IntArray:
 
 
 def _used_columns(arrays: LayerArrays, sums: Sums) -> Sums:
-    """The sums of columns that hold an output, flat."""
-    width = arrays.levels.shape[-1] // arrays.layer.groups_per_array
+    """The sums of columns, or pairs of columns, that hold an output, flat."""
+    width = sums.shape[-1] // arrays.layer.groups_per_array
     parts = [sums[:, pack, ..., : groups * width].ravel() for pack, groups in enumerate(_groups_in_packs(arrays))]
     return np.concatenate(parts)
 
@@ -141,7 +142,7 @@ def _used_columns(arrays: LayerArrays, sums: Sums) -> Sums:
 def _counted(arrays: LayerArrays, drive: Sums) -> ReadCounts:
     places, _, blocks, reads, _ = drive.shape
     pulses = drive.sum(axis=-1)  # of one array: exact in float32
-    width = arrays.levels.shape[-1] // arrays.layer.groups_per_array
+    width = arrays.layer.converted
     active = (pulses > 0).sum(axis=(0, 2, 3)) @ _groups_in_packs(arrays)
     return ReadCounts(
         row_activations=int(pulses.sum(dtype=np.float64)) * arrays.layer.column_blocks,

@@ -16,12 +16,10 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import groupby
 
-import numpy as np
-
 from intsnn.errors import HardwareError
 from intsnn.estimation.events import EventCount, EventCounts, InstanceCount
 from intsnn.hardware.chip import Item, Quantity
-from intsnn.hardware.spec import Cost, HardwareSpec
+from intsnn.hardware.spec import HardwareSpec
 
 LEAKAGE = "leakage"
 Tally = Mapping[tuple[Item, float | None], float]  # counts by item and width
@@ -139,27 +137,7 @@ def price_of(item: Item, quantity: Quantity, hardware: HardwareSpec, *, bits: fl
             f"{hardware.name} neither prices nor excludes {item.value}, which is counted",
             hints=[f"write costs.{item.value}, or excluded.{item.value} with the reason"],
         )
-    published = None if cost is None else getattr(cost, quantity)
-    if cost is None or published is None:
-        return None
-    number = _at_width(item, published, cost, bits) if isinstance(published, tuple) else float(published)
-    return number * cost.factor(quantity)
-
-
-def _at_width(item: Item, published: tuple[float, ...], cost: Cost, bits: float | None) -> float:
-    assert bits is not None and cost.bits is not None, f"{item.value}: a table over bits needs a width"
-    power = 2 if cost.interpolation == "quadratic" else 1
-    low, high = cost.bits[0], cost.bits[-1]
-    if cost.interpolation == "inside" and not low <= bits <= high:
-        raise HardwareError(
-            f"{item.value} is priced from {low:g} to {high:g} bits (got {bits:g})",
-            hints=["choose a width inside the table, or add this width with its source"],
-        )
-    if bits < low:
-        return published[0] * (bits / low) ** power
-    if bits > high:
-        return published[-1] * (bits / high) ** power
-    return float(np.interp(bits**power, [width**power for width in cost.bits], published))
+    return None if cost is None else cost.at(quantity, bits, name=item.value)
 
 
 def _energy(event: EventCount, price_list: PriceList) -> EnergyPart | None:

@@ -27,7 +27,7 @@ from intsnn.graph import IntGraph
 from intsnn.graph.fingerprint import fingerprint
 from intsnn.hardware import Hardware, HardwareSpec, SpikeSimSpec, load_hardware
 from intsnn.hardware.chip import QUANTITIES, Item
-from intsnn.hardware.spec import Cost
+from intsnn.hardware.cost import Cost
 from intsnn.mapping import LayerMapping, Mapping, place
 from intsnn.mapping.demand import Demand, DigitalNode, SynapseDemand, demand_of
 
@@ -66,7 +66,7 @@ def estimate(
 
 
 def _by_components(graph: IntGraph, activity: Activity, hardware: HardwareSpec, demand: Demand) -> HardwareReport:
-    mapping = place(demand, hardware)
+    mapping = place(demand, hardware, constant_steps=activity.constant_steps)
     counts = count(mapping, activity)
     when = timeline(mapping, time_steps=activity.time_steps)
     prices = price(counts, hardware, latency_ns=when.latency_ns)

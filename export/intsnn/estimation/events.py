@@ -1,24 +1,28 @@
 """A mapped graph and its activity -> how often each item happens, per node and step, and how many of each are built.
 
 Counting only: no energy, no area. Per synapse and step, with p positions, b input bits (one after another),
-K_a arrays per PE, N_r, N_c blocks, S slices, P polarities, `columns` = Co*S*P, and `pulses` from the activity:
+K_a arrays per PE, N_r, N_c blocks, S slices, P polarities, P_c codes of a slice, and `pulses` from the activity:
 
     row_activation       pulses * N_c
     cell_read            pulses * (Co/G)*S*P
-    column reads         array reads * (Co/G)*S*P; array reads p*b*G*K_a*N_r, or those that gating leaves (gating.py)
-    words                (Co/G)*S*P of an array read, or (Co/G)*P where slices are joined at the array
+    column reads         array reads * (Co/G)*S*P_c; array reads p*b*G*K_a*N_r, or those that gating leaves (gating.py)
+    words                (Co/G)*S*P_c of an array read, or (Co/G)*P_c where slices are joined at the array
     adc_conversion       column reads, and mux_switch the same; none where adder trees read the columns
     adder_tree_add       column reads * (X_r - 1), where adder trees read the columns: every adder counts as switching
     partial_sum_add      (array reads - outputs that have one) * words;  partial_sum_store the same
-    shift_add            p*Co*P*(S*b - 1), or where slices are joined at the array
-                         array reads * (Co/G)*P*(S - 1) + p*Co*P*(b - 1)
-    popcount_add         pulses + p*G*(b - 1) (offset), 0 (differential)
-    sign_subtract        p*Co
+    shift_add            p*Co*P_c*(S*b - 1), or where slices are joined at the array
+                         array reads * (Co/G)*P_c*(S - 1) + p*Co*P_c*(b - 1)
+    popcount_add         pulses + p*G*(b - 1) (offset), 0 (all others)
+    sign_subtract        p*Co (offset, differential); 0 where currents are subtracted, or the sign bit has its column
     buffer_write         inputs*b;  buffer_read  windows*K*Ci*b, or inputs*b with a line buffer
     spike_transfer       hops * (bitmap: inputs*b | address_event: active*(address bits + b where b > 1));
                          from a global buffer as often as inputs are read: buffer_read / buffer_write times as much
     pe_transfer          where K_a > 1: windows*K*Ci*b*N_c, the inputs of every array, + array reads * words * word bits
     partial_sum_transfer hops * (PE reads - outputs that have one) * words * partial-sum bits
+
+A layer whose sums are held (`held_steps`) does all of this in the first step alone, and more:
+
+    buffer_write         p*Co*sum bits, in the first step;  buffer_read the same in each of the others
 
 A digital node of e elements takes e * operations of each kind; its state words are read and written once, waiting
 operands written once and read as often as its products need them; what it multiplies moves as a layer's input does.
@@ -44,7 +48,7 @@ from intsnn.activity import Activity, ProductActivity, SynapseActivity
 from intsnn.arithmetic import Bounds, tree_bits, word_bits
 from intsnn.errors import HardwareError
 from intsnn.estimation.gating import Reads, converted_reads
-from intsnn.hardware.chip import Crossbar, Item
+from intsnn.hardware.chip import Crossbar, Encoding, Item
 from intsnn.hardware.spec import HardwareSpec
 from intsnn.mapping import DigitalMapping, LayerMapping, Mapping
 from intsnn.mapping.operations import Operation
@@ -143,13 +147,30 @@ def _layer_events(layer: LayerMapping, mapping: Mapping, activity: Activity) -> 
     counts = {
         **_crossbar_counts(layer, seen),
         **_conversion_counts(layer, hardware, seen),
-        **_correction_counts(layer, seen),
+        **_correction_counts(layer, hardware.crossbar.encoding, seen),
         **_movement_counts(layer, hardware, seen, input_hops=_hops(hardware, mapping.tiles)),
     }
+    if layer.held_steps > 1:
+        counts = _read_once(counts, held_bits(layer, hardware))
     widths = _layer_bits(layer, hardware)
     for item, steps in counts.items():
         if steps.any():
             yield EventCount(layer.name, item, widths.get(item), tuple(steps.tolist()))
+
+
+def _read_once(counts: dict[Item, FloatArray], held: int) -> dict[Item, FloatArray]:
+    """Everything in the first step; its sums, of so many bits, wait in a buffer for the other steps."""
+    first = np.zeros_like(counts[Item.BUFFER_WRITE])
+    first[0] = 1.0
+    once = {item: steps * first for item, steps in counts.items()}
+    once[Item.BUFFER_WRITE] += held * first
+    once[Item.BUFFER_READ] += held * (1 - first)
+    return once
+
+
+def held_bits(layer: LayerMapping, hardware: HardwareSpec) -> int:
+    """Bits of the sums that wait in a buffer for the steps that follow; 0 of a layer that is read in every step."""
+    return layer.positions * layer.out_channels * _sum_bits(layer, hardware) if layer.held_steps > 1 else 0
 
 
 def _crossbar_counts(layer: LayerMapping, seen: SynapseActivity) -> dict[Item, FloatArray]:
@@ -161,10 +182,10 @@ def _crossbar_counts(layer: LayerMapping, seen: SynapseActivity) -> dict[Item, F
 
 
 def _conversion_counts(layer: LayerMapping, hardware: HardwareSpec, seen: SynapseActivity) -> dict[Item, FloatArray]:
-    crossbar, columns = hardware.crossbar, layer.out_per_group * layer.slices * layer.polarity
+    crossbar, columns = hardware.crossbar, layer.converted
     reads = converted_reads(layer, seen, crossbar.gating)
     column_reads = reads.arrays * columns
-    words = columns if crossbar.joining == "after_sum" else layer.out_per_group * layer.polarity
+    words = columns if crossbar.joining == "after_sum" else layer.out_per_group * layer.codes
     additions = (reads.arrays - reads.outputs) * words
     hops = 1.0 if hardware.interconnect.hops != "mesh" else _hops(hardware, layer.tiles)
     counts = {
@@ -190,22 +211,30 @@ def _bus_bits(layer: LayerMapping, sent: FloatArray) -> FloatArray:
 
 def _joins(layer: LayerMapping, crossbar: Crossbar, reads: Reads) -> FloatArray:
     """Shifted additions: of the slices, after the sum or at every array, and of the input bits, once for an output."""
-    outputs = layer.positions * layer.out_channels * layer.polarity
+    outputs = layer.positions * layer.out_channels * layer.codes
     match crossbar.joining:
         case "after_sum":
             return np.full_like(reads.outputs, outputs * (layer.slices * layer.input_bits - 1))
         case "at_array":
-            at_arrays = reads.arrays * (layer.out_per_group * layer.polarity * (layer.slices - 1))
+            at_arrays = reads.arrays * (layer.out_per_group * layer.codes * (layer.slices - 1))
             return at_arrays + outputs * (layer.input_bits - 1)
         case joining:
             assert_never(joining)
 
 
-def _correction_counts(layer: LayerMapping, seen: SynapseActivity) -> dict[Item, FloatArray]:
+def _correction_counts(layer: LayerMapping, encoding: Encoding, seen: SynapseActivity) -> dict[Item, FloatArray]:
     pulses = np.array(seen.row_pulses)
-    joined_bits = layer.positions * layer.groups * (layer.input_bits - 1)
-    counts = {Item.SIGN_SUBTRACT: np.full_like(pulses, layer.positions * layer.out_channels)}
-    return counts if layer.polarity == 2 else {**counts, Item.POPCOUNT_ADD: pulses + joined_bits}
+    subtractions = np.full_like(pulses, layer.positions * layer.out_channels)
+    match encoding:
+        case "offset":
+            joined_bits = layer.positions * layer.groups * (layer.input_bits - 1)
+            return {Item.SIGN_SUBTRACT: subtractions, Item.POPCOUNT_ADD: pulses + joined_bits}
+        case "differential":
+            return {Item.SIGN_SUBTRACT: subtractions}
+        case "analog_differential" | "twos_complement":
+            return {}
+        case _:
+            assert_never(encoding)
 
 
 def _movement_counts(
@@ -263,9 +292,7 @@ def sent_bits(layer: LayerMapping, hardware: HardwareSpec) -> int:
 
 def _layer_bits(layer: LayerMapping, hardware: HardwareSpec) -> dict[Item, float]:
     """Width of each item whose cost depends on one."""
-    summed = partial_sum_bits(layer, hardware)
-    slices = (layer.slices - 1) * hardware.crossbar.cell.bits if hardware.crossbar.joining == "after_sum" else 0
-    joined = summed + slices + layer.input_bits - 1
+    summed, joined = partial_sum_bits(layer, hardware), _sum_bits(layer, hardware)
     return {
         Item.ADC_CONVERSION: hardware.crossbar.resolution,
         Item.ADDER_TREE_ADD: tree_bits(hardware.crossbar.rows, hardware.crossbar.cell.bits),
@@ -277,10 +304,17 @@ def _layer_bits(layer: LayerMapping, hardware: HardwareSpec) -> dict[Item, float
     }
 
 
+def _sum_bits(layer: LayerMapping, hardware: HardwareSpec) -> int:
+    """Width of a sum over all arrays, slices and input bits (equations above)."""
+    slices = (layer.slices - 1) * hardware.crossbar.cell.bits if hardware.crossbar.joining == "after_sum" else 0
+    return partial_sum_bits(layer, hardware) + slices + layer.input_bits - 1
+
+
 def _layer_instances(layer: LayerMapping, hardware: HardwareSpec) -> Iterator[InstanceCount]:
     crossbar, arrays = hardware.crossbar, layer.arrays
     converters = arrays * crossbar.converters
     summing = converters if layer.array_kernel * layer.row_blocks > 1 else 0
+    counters = arrays // layer.column_blocks if crossbar.encoding == "offset" else 0
     counts = {
         Item.ROW_ACTIVATION: arrays * crossbar.rows,
         Item.CELL_READ: arrays * crossbar.rows * crossbar.columns,
@@ -290,9 +324,9 @@ def _layer_instances(layer: LayerMapping, hardware: HardwareSpec) -> Iterator[In
         Item.PARTIAL_SUM_ADD: summing,
         Item.PARTIAL_SUM_STORE: summing,
         Item.SHIFT_ADD: converters if layer.slices * layer.input_bits > 1 else 0,
-        Item.SIGN_SUBTRACT: converters,
-        Item.POPCOUNT_ADD: (crossbar.rows - 1) * (arrays // layer.column_blocks) if layer.polarity == 1 else 0,
-        Item.BUFFER_BIT: layer.inputs * layer.input_bits,
+        Item.SIGN_SUBTRACT: converters if crossbar.encoding in ("offset", "differential") else 0,
+        Item.POPCOUNT_ADD: (crossbar.rows - 1) * counters,
+        Item.BUFFER_BIT: layer.inputs * layer.input_bits + held_bits(layer, hardware),
         Item.TILE: layer.tiles,
     }
     widths = _layer_bits(layer, hardware)

@@ -14,8 +14,9 @@ from typing import Literal
 from intsnn.estimation.costs import price
 from intsnn.estimation.events import EventCounts
 from intsnn.estimation.schedule import timeline
-from intsnn.hardware.chip import QUANTITIES, Quantity
-from intsnn.hardware.spec import Cost, HardwareSpec
+from intsnn.hardware.chip import QUANTITIES, Item, Quantity
+from intsnn.hardware.cost import Cost
+from intsnn.hardware.spec import HardwareSpec
 from intsnn.mapping import Mapping as ChipMapping
 
 FACTORS = (0.5, 2.0)
@@ -87,14 +88,17 @@ def _shared(hardware: HardwareSpec) -> Mapping[PriceKey, tuple[str, ...]]:
     """Each price and the items it prices."""
     items: dict[PriceKey, tuple[str, ...]] = {}
     for item, priced in hardware.costs.items():
-        key = PriceKey("components", priced) if isinstance(priced, str) else PriceKey("costs", item)
+        own = isinstance(priced, str) and priced in hardware.components
+        key = PriceKey("components", str(priced)) if own else PriceKey("costs", item)
         items[key] = (*items.get(key, ()), item)
     return items
 
 
 def _cost(hardware: HardwareSpec, key: PriceKey) -> Cost:
-    cost = hardware.components[key.name] if key.section == "components" else hardware.costs[key.name]
-    assert isinstance(cost, Cost), f"{key} names a component, not a price"
+    if key.section == "components":
+        return hardware.components[key.name].tabled(hardware.technology.node_nm)
+    cost = hardware.cost(next(item for item in Item if item.value == key.name))
+    assert cost is not None, f"costs.{key.name} prices nothing"
     return cost
 
 

@@ -82,7 +82,7 @@ def _column_reads_left(mapping: Mapping, activity: Activity, gating: Gating) -> 
 
 def _column_reads(mapping: Mapping, activity: Activity, gating: Gating) -> float:
     return math.fsum(
-        float(converted_reads(layer, activity.synapse(layer.name), gating).arrays.sum()) * layer.columns / layer.groups
+        float(converted_reads(layer, activity.synapse(layer.name), gating).arrays.sum()) * layer.converted
         for layer in mapping.layers
     )
 

@@ -3,15 +3,16 @@
 M columns share a converter or an adder tree, one clock a tree; an array read is rounded up to whole clocks; D copies of
 a layer work on D positions at a time:
 
-    synapse   ceil(positions / D) * input bits * (t_read + M*t_convert + one clock to accumulate)
+    synapse   ceil(positions / D) * input bits * (t_read + M*t_convert + one clock to accumulate); 0 in the steps
+              for which its sums are held
     neuron, pool, sum, product, readout   ceil(elements / lanes) clocks
     requantization   0: a pipeline stage of the node that reads it
 
 layer_by_layer: nothing overlaps. In each of T steps every node runs once, after the one before it.
-row_pipeline: every node works at the same time, step after step and row after row. With d the time of one row and A_i
+row_pipeline: every node works at the same time, step after step and row after row. With d_i the time of row i and A_i
 the time when the rows that row i reads exist (latest over the inputs of a sum), i counting the rows of all steps:
 
-    end_i = max(end_{i-1}, A_i) + d = d*(i + 1) + max_{j <= i} (A_j - d*j)
+    end_i = max(end_{i-1}, A_i) + d_i = D_i + max_{j <= i} (A_j - D_{j-1}),    D_i = d_0 + ... + d_i
 
 A recurrent synapse and its neuron take turns, row by row, since each needs what the other wrote in the step before: d
 is the sum of their times, so a step never begins before the last row of the step before it is done.
@@ -35,6 +36,7 @@ from intsnn.mapping import Mapping
 from intsnn.mapping.flows import Flow
 
 FloatArray = npt.NDArray[np.float64]
+Steps = tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -70,78 +72,88 @@ class Timeline:
 
 def schedule(mapping: Mapping, *, time_steps: int) -> tuple[Busy, ...]:
     """Busy time of every node."""
-    read_ns, clock_ns = array_read_ns(mapping.hardware), mapping.hardware.technology.clock_ns
-    arrays = [Busy(layer.name, time_steps * layer.rounds * layer.input_bits * read_ns) for layer in mapping.layers]
-    digital = [Busy(node.name, time_steps * node.clocks * clock_ns) for node in mapping.digital]
-    return (*arrays, *digital)
+    return tuple(Busy(name, math.fsum(steps)) for name, steps in _step_times(mapping, time_steps).items())
 
 
 def timeline(mapping: Mapping, *, time_steps: int) -> Timeline:
     """When every node works under the hardware's own rule."""
-    busy = {one.node: one.time_ns for one in schedule(mapping, time_steps=time_steps)}
+    busy = _step_times(mapping, time_steps)
     match mapping.hardware.schedule.rule:
         case "layer_by_layer":
-            return _layer_by_layer(mapping, busy, time_steps)
+            return _layer_by_layer(mapping, busy)
         case "row_pipeline":
-            return _row_pipeline(mapping, busy, time_steps)
+            return _row_pipeline(mapping, busy)
         case rule:
             assert_never(rule)
 
 
 def latency_of(mapping: Mapping, *, time_steps: int) -> float:
     """Time of one inference under the hardware's own rule, ns: that of the timeline, without its intervals."""
-    busy = {one.node: one.time_ns for one in schedule(mapping, time_steps=time_steps)}
+    busy = _step_times(mapping, time_steps)
     match mapping.hardware.schedule.rule:
         case "layer_by_layer":
-            return math.fsum(busy.values())
+            return math.fsum(sum(steps) for steps in busy.values())
         case "row_pipeline":
-            return max(float(end[-1, -1]) for end in _row_ends(mapping, busy, time_steps).values())
+            return max(float(end[-1, -1]) for end in _row_ends(mapping, busy).values())
         case rule:
             assert_never(rule)
 
 
-def _layer_by_layer(mapping: Mapping, busy: ByName[str, float], time_steps: int) -> Timeline:
-    latency_ns = math.fsum(busy.values())
-    members = [name for flow in mapping.flows for name in flow.members]
-    steps = {name: busy[name] / time_steps for name in members if busy.get(name)}
+def _step_times(mapping: Mapping, time_steps: int) -> dict[str, tuple[float, ...]]:
+    """What each node is busy in each step, ns; a layer whose sums are held is busy in the first of them alone."""
+    read_ns, clock_ns = array_read_ns(mapping.hardware), mapping.hardware.technology.clock_ns
+    found: dict[str, tuple[float, ...]] = {}
+    for layer in mapping.layers:
+        step_ns, read = layer.rounds * layer.input_bits * read_ns, time_steps // layer.held_steps
+        found[layer.name] = (step_ns,) * read + (0.0,) * (time_steps - read)
+    return found | {node.name: (node.clocks * clock_ns,) * time_steps for node in mapping.digital}
+
+
+def _layer_by_layer(mapping: Mapping, busy: ByName[str, Steps]) -> Timeline:
+    members = [name for flow in mapping.flows for name in flow.members if name in busy]
     found, now = [], 0.0
-    for step in range(time_steps):
-        for node, step_ns in steps.items():
-            found.append(Interval(node, step, now, now + step_ns))
-            now += step_ns
+    for step in range(len(next(iter(busy.values())))):
+        for node in members:
+            if busy[node][step]:
+                found.append(Interval(node, step, now, now + busy[node][step]))
+                now += busy[node][step]
+    latency_ns = math.fsum(sum(steps) for steps in busy.values())
     return Timeline("layer_by_layer", latency_ns, latency_ns, tuple(found))
 
 
-def _row_pipeline(mapping: Mapping, busy: ByName[str, float], time_steps: int) -> Timeline:
+def _row_pipeline(mapping: Mapping, busy: ByName[str, Steps]) -> Timeline:
     found: list[Interval] = []
-    ends = _row_ends(mapping, busy, time_steps)
+    ends = _row_ends(mapping, busy)
     for flow in mapping.flows:
         found += _turns(flow, busy, ends[flow.name])
     latency_ns = max(float(end[-1, -1]) for end in ends.values())
-    busiest = max(_flow_ns(flow, busy) for flow in mapping.flows)
+    busiest = max(float(_flow_ns(flow, busy).sum()) for flow in mapping.flows)
     return Timeline("row_pipeline", latency_ns, busiest, tuple(found))
 
 
-def _turns(flow: Flow, busy: ByName[str, float], ends: FloatArray) -> list[Interval]:
+def _turns(flow: Flow, busy: ByName[str, Steps], ends: FloatArray) -> list[Interval]:
     """From a member's turn in the first row of a step to its turn in the last, step by step."""
-    found, left = [], _flow_ns(flow, busy) / ends.size
+    found, rows = [], ends.shape[1]
+    left = _flow_ns(flow, busy) / rows
     for name in flow.members:
-        turn_ns = busy.get(name, 0.0) / ends.size
+        turn_ns = np.array(busy.get(name, 0.0)) / rows
         start, left = left, left - turn_ns
-        if turn_ns:
+        if turn_ns.any():
             both = zip((ends[:, 0] - start).tolist(), (ends[:, -1] - left).tolist(), strict=True)
-            found += [Interval(name, step, first, last) for step, (first, last) in enumerate(both)]
+            found += [Interval(name, step, *pair) for step, pair in enumerate(both) if turn_ns[step]]
     return found
 
 
-def _flow_ns(flow: Flow, busy: ByName[str, float]) -> float:
-    """Time of all that work in turn."""
-    return sum(busy.get(name, 0.0) for name in flow.members)
+def _flow_ns(flow: Flow, busy: ByName[str, Steps]) -> FloatArray:
+    """Time of all that work in turn, in each step; one 0 where none takes time."""
+    total: FloatArray = np.sum([np.array(busy.get(name, (0.0,))) for name in flow.members], axis=0)
+    return total
 
 
-def _row_ends(mapping: Mapping, busy: ByName[str, float], time_steps: int) -> dict[str, FloatArray]:
+def _row_ends(mapping: Mapping, busy: ByName[str, Steps]) -> dict[str, FloatArray]:
     """When each row is done, [T, rows] by node, in the order of the graph; the input is there from the start."""
     ends: dict[str, FloatArray] = {}
+    time_steps = len(next(iter(busy.values())))
     for flow in mapping.flows:
         needs = np.array(flow.needs)
         ready = np.zeros((time_steps, len(needs)))
@@ -150,9 +162,9 @@ def _row_ends(mapping: Mapping, busy: ByName[str, float], time_steps: int) -> di
         if not flow.inputs:
             ends[flow.name] = ready
             continue
-        row_ns = _flow_ns(flow, busy) / ready.size
-        rows = np.arange(ready.size)
-        done = row_ns * (rows + 1) + np.maximum.accumulate(ready.ravel() - row_ns * rows)
+        row_ns = np.broadcast_to(_flow_ns(flow, busy)[:, None] / len(needs), ready.shape).ravel()
+        before = np.cumsum(row_ns) - row_ns
+        done = before + row_ns + np.maximum.accumulate(ready.ravel() - before)
         ends[flow.name] = done.reshape(ready.shape).astype(np.float64)
     return ends
 
@@ -162,7 +174,7 @@ def array_read_ns(hardware: HardwareSpec) -> float:
     clock_ns = hardware.technology.clock_ns
     match hardware.crossbar.readout:
         case "converter":
-            column_ns = hardware.latency_ns(Item.ADC_CONVERSION)
+            column_ns = hardware.latency_ns(Item.ADC_CONVERSION, hardware.crossbar.resolution)
         case "adder_tree":
             column_ns = clock_ns
         case readout:

@@ -12,7 +12,7 @@ not compared at all. With accuracies, all designs that have one are compared.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 
@@ -20,8 +20,9 @@ import numpy as np
 import numpy.typing as npt
 
 from intsnn.activity import Activity, first_steps
+from intsnn.engines import InterpreterSession, Session
 from intsnn.errors import HardwareError, UsageError
-from intsnn.estimation.costs import LEAKAGE, ItemTotals, Tally, leakage_pj, price_items, price_list_of
+from intsnn.estimation.costs import LEAKAGE, ItemTotals, PriceList, Tally, leakage_pj, price_items, price_list_of
 from intsnn.estimation.events import (
     EventCount,
     InstanceCount,
@@ -30,10 +31,12 @@ from intsnn.estimation.events import (
     count_events,
 )
 from intsnn.estimation.schedule import latency_of
-from intsnn.exploration.design_space import Axis, DesignPoint, DesignSpace, hardware_at
+from intsnn.exploration.chips import ChipAccuracy, Trial, judged
+from intsnn.exploration.design_space import Axis, DesignPoint, DesignSpace, hardware_at, priced_with, sides
 from intsnn.graph import IntGraph
 from intsnn.graph.fingerprint import fingerprint
 from intsnn.hardware.chip import Item
+from intsnn.hardware.cost import Cost
 from intsnn.hardware.spec import HardwareSpec
 from intsnn.mapping import Mapping, place
 from intsnn.mapping.demand import Demand, demand_of
@@ -82,16 +85,36 @@ class Infeasible:
 
 
 @dataclass(frozen=True)
+class Judgement:
+    """How the accuracies of an exploration were measured.
+
+    exact: accuracy of the exact network, at the T of the space that is best for it. least: what a compared design must
+    reach. runs: groups of designs that were run on chips. labelled: whether answers are held against labels, else
+    against the exact network.
+    """
+
+    analog: str
+    chips: int
+    samples: int
+    exact: float
+    least: float
+    runs: int
+    labelled: bool
+
+
+@dataclass(frozen=True)
 class Exploration:
     """Every design of a space, in the order of the space. hardware: the description whose prices they have.
 
     accuracies_given: whether designs were asked for their accuracy; then only those that have one are compared.
+    judgement: how accuracies were measured here, None where they were not.
     """
 
     hardware: str
     designs: tuple[Design, ...]
     infeasible: tuple[Infeasible, ...]
     accuracies_given: bool = False
+    judgement: Judgement | None = None
 
     @property
     def pareto(self) -> tuple[Design, ...]:
@@ -106,6 +129,8 @@ def explore(
     *,
     space: DesignSpace,
     accuracy: Accuracy | None = None,
+    trial: Trial | None = None,
+    exact: Session | None = None,
 ) -> Exploration:
     """Price every design of a space.
 
@@ -115,6 +140,8 @@ def explore(
         hardware: prices, and what the space leaves as it is.
         space: the values of each axis.
         accuracy: of a design, in [0, 1]; None where it is not known.
+        trial: measure accuracies on chips, of the designs for which they can matter (chips.py); not with `accuracy`.
+        exact: with `trial`, a session of the network for exact answers; None: the interpreter.
 
     Raises:
         HardwareError: the activity is of another graph, or no design of the space can be priced.
@@ -137,8 +164,37 @@ def explore(
         raise HardwareError(
             f"no design of the space can be priced; the first: {infeasible[0].reason}", hints=["widen the space"]
         )
+    if trial is not None:
+        return _judged(hardware, designs, tuple(infeasible), trial, exact or InterpreterSession(graph))
     known = accuracy is not None
     return Exploration(hardware.name, _with_pareto(designs, known=known), tuple(infeasible), known)
+
+
+def _judged(
+    hardware: HardwareSpec,
+    designs: Sequence[Design],
+    infeasible: tuple[Infeasible, ...],
+    trial: Trial,
+    exact: Session,
+) -> Exploration:
+    """The exploration with accuracies from chips; only designs that are accurate enough are compared."""
+    on_chips = ChipAccuracy(exact, hardware, trial)
+    costs, points = np.array([_costs(design)[:3] for design in designs]), [design.point for design in designs]
+    best = max(map(on_chips.exact_accuracy, {point.time_steps for point in points}))
+    least = best - trial.loss
+    found = judged(points, costs, on_chips, ceiling=on_chips.exact_accuracy, least=least)
+    known = [replace(design, accuracy=value) for design, value in zip(designs, found, strict=True)]
+    judgement = Judgement(
+        analog=trial.analog.name,
+        chips=trial.chips,
+        samples=trial.samples.x.shape[1],
+        exact=best,
+        least=least,
+        runs=on_chips.runs,
+        labelled=trial.samples.labels is not None,
+    )
+    compared = _with_pareto(known, known=True, least=least)
+    return Exploration(hardware.name, compared, infeasible, accuracies_given=True, judgement=judgement)
 
 
 class _Pricing:
@@ -146,7 +202,8 @@ class _Pricing:
 
     def __init__(self, demand: Demand, activity: Activity, hardware: HardwareSpec) -> None:
         self._demand, self._activity, self._hardware = demand, activity, hardware
-        self._price_list = price_list_of(hardware)
+        self._price_lists = cache(self._price_list)
+        self._converter_costs = cache(self._converter_cost)
         self._chips = cache(self._chip)
         self._demands = cache(self._demand_with)
         self._activities = cache(self._first_steps)
@@ -158,13 +215,14 @@ class _Pricing:
     def design(self, point: DesignPoint, accuracy: Accuracy | None) -> Design:
         """Map, count, schedule and price one design."""
         hardware = self._chips(replace(point, weight_bits=None, membrane_bits=None, time_steps=1))
-        mapping = replace(self._mappings(_placed_alike(point)), hardware=hardware)
+        mapping = replace(self._mappings(self._placed_alike(point)), hardware=hardware)
         copies = point.array_budget if hardware.interconnect.hops == "mesh" else None
-        events = self._events(replace(point, column_mux=1, schedule="layer_by_layer", array_budget=copies))
+        alike = replace(point, column_mux=1, schedule="layer_by_layer", array_budget=copies, converter=None)
+        events = self._events(alike)
         digital = self._digital(point.weight_bits, point.membrane_bits)
         instances = _tally(count_array_instances(mapping), start=digital)
-        totals = price_items(events, instances, self._price_list)
-        latency_ns = self._latencies(replace(point, adc_bits="lossless", gating="none"))
+        totals = price_items(events, instances, self._price_lists(point.converter))
+        latency_ns = self._latencies(self._timed_alike(point))
         leaked = leakage_pj(totals.leakage_uw, latency_ns)
         return Design(
             point=point,
@@ -176,22 +234,46 @@ class _Pricing:
             area_in=_area_dominant(totals, instances),
         )
 
+    def _price_list(self, converter: str | None) -> PriceList:
+        return price_list_of(priced_with(self._hardware, converter))
+
+    def _timed_alike(self, point: DesignPoint) -> DesignPoint:
+        """One point for all that take the same time: bits matter where a conversion takes longer for more of them."""
+        cost = self._converter_costs(point.converter)
+        alike = replace(point, gating="none")
+        return alike if cost is not None and isinstance(cost.latency_ns, tuple) else replace(alike, adc_bits="lossless")
+
+    def _converter_cost(self, converter: str | None) -> Cost | None:
+        return priced_with(self._hardware, converter).cost(Item.ADC_CONVERSION)
+
     def _chip(self, point: DesignPoint) -> HardwareSpec:
         return legal_hardware_at(point, self._hardware)
 
     def _mapping(self, point: DesignPoint) -> Mapping:
-        return place(self._demands(point.weight_bits, point.membrane_bits), hardware_at(point, self._hardware))
+        hardware = hardware_at(point, self._hardware)
+        constant_steps = point.time_steps if self._activity.constant_input else 1
+        demand = self._demands(point.weight_bits, point.membrane_bits)
+        return place(demand, hardware, constant_steps=constant_steps)
+
+    def _placed_alike(self, point: DesignPoint) -> DesignPoint:
+        """One point for all that are placed alike: converters and what runs when do not matter to a mapping.
+
+        Steps do where the input is the same in all of them.
+        """
+        steps = point.time_steps if self._activity.constant_input else 1
+        alike = replace(point, adc_bits="lossless", column_mux=1, gating="none", schedule="layer_by_layer")
+        return replace(alike, converter=None, time_steps=steps)
 
     def _tallied_events(self, point: DesignPoint) -> Tally:
         hardware = hardware_at(point, self._hardware)
-        mapping = replace(self._mappings(_placed_alike(point)), hardware=hardware)
+        mapping = replace(self._mappings(self._placed_alike(point)), hardware=hardware)
         return _tally(count_events(mapping, self._activities(point.time_steps)))
 
     def _digital_instances(self, weight_bits: float | None, membrane_bits: int | None) -> Tally:
         return _tally(count_digital_instances(place(self._demands(weight_bits, membrane_bits), self._hardware)))
 
     def _latency(self, point: DesignPoint) -> float:
-        mapping = self._mappings(_placed_alike(point))
+        mapping = self._mappings(self._placed_alike(point))
         mapping = replace(mapping, hardware=hardware_at(point, self._hardware))
         return latency_of(mapping, time_steps=point.time_steps)
 
@@ -209,9 +291,10 @@ def legal_hardware_at(point: DesignPoint, described: HardwareSpec) -> HardwareSp
     Raises:
         HardwareError: there is no such chip, or the description has no price for it.
     """
-    if point.column_mux > point.crossbar:
+    _, columns = sides(point.crossbar)
+    if point.column_mux > columns:
         raise HardwareError(
-            f"column_mux must be at most the array's {point.crossbar} columns (got {point.column_mux})",
+            f"column_mux must be at most the array's {columns} columns (got {point.column_mux})",
             hints=["explore smaller multiplexers or larger arrays"],
         )
     hardware = hardware_at(point, described)
@@ -245,11 +328,6 @@ def _require_steps(graph: IntGraph, point: DesignPoint) -> None:
         raise HardwareError(f"the graph has norms for {graph.time_steps} steps (got {point.time_steps})")
 
 
-def _placed_alike(point: DesignPoint) -> DesignPoint:
-    """One point for all that are placed alike: converters, steps and what runs when do not matter to a mapping."""
-    return replace(point, adc_bits="lossless", column_mux=1, gating="none", schedule="layer_by_layer", time_steps=1)
-
-
 def _tally(counts: Iterator[EventCount] | Iterator[InstanceCount], start: Tally | None = None) -> Tally:
     """Counts summed by item and width, with those of `start`."""
     found: dict[tuple[Item, float | None], float] = dict(start or {})
@@ -278,11 +356,11 @@ def _area_dominant(totals: ItemTotals, instances: Tally) -> Dominant:
     return Dominant(item.value, totals.area_um2[item] / sum(totals.area_um2.values()), why)
 
 
-def _with_pareto(designs: list[Design], *, known: bool) -> tuple[Design, ...]:
+def _with_pareto(designs: list[Design], *, known: bool, least: float = 0.0) -> tuple[Design, ...]:
     """Each design with whether it belongs to the Pareto set of its compared group."""
     groups: dict[tuple[float, ...], list[int]] = {}
     for index, design in enumerate(designs):
-        if _is_compared(design, known=known):
+        if _is_compared(design, known=known, least=least):
             groups.setdefault(_compared_group(design, known=known), []).append(index)
     found: set[int] = set()
     for members in groups.values():
@@ -291,8 +369,8 @@ def _with_pareto(designs: list[Design], *, known: bool) -> tuple[Design, ...]:
     return tuple(replace(one, pareto=index in found) for index, one in enumerate(designs))
 
 
-def _is_compared(design: Design, *, known: bool) -> bool:
-    return design.accuracy is not None if known else design.point.exact
+def _is_compared(design: Design, *, known: bool, least: float) -> bool:
+    return design.accuracy is not None and design.accuracy >= least if known else design.point.exact
 
 
 def _compared_group(design: Design, *, known: bool) -> tuple[float, ...]:

@@ -12,16 +12,19 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
+from fractions import Fraction
 from typing import Annotated, Literal, Self, assert_never
 
 from pydantic import Field, model_validator
 
 from intsnn.yaml.file import Count, Physical, RuleError, StrictModel, Text
 
-Encoding = Literal["offset", "differential"]
-KernelMapping = Literal["kernel_split", "im2col"]
+Encoding = Literal["offset", "differential", "analog_differential", "twos_complement"]
+Placing = Literal["kernel_split", "im2col"]  # of one layer
+KernelMapping = Literal["kernel_split", "im2col", "auto", "neurosim"]
 Gating = Literal["none", "pe", "array"]
 ScheduleRule = Literal["layer_by_layer", "row_pipeline"]
+ArrayBudget = Count | Annotated[str, Field(pattern=r"^\+\d+(\.\d+)?%$")]
 Quantity = Literal["energy_pj", "area_um2", "leakage_uw", "latency_ns"]
 QUANTITIES: tuple[Quantity, ...] = ("energy_pj", "area_um2", "leakage_uw", "latency_ns")
 
@@ -50,12 +53,17 @@ class Crossbar(StrictModel):
     """One array and how weights lie in it.
 
     encoding: `offset` stores w + 2^(b-1) and subtracts 2^(b-1) times the number of active rows; `differential` stores
-    the magnitude in a positive or a negative column. mapping: `kernel_split` gives each kernel position its own arrays,
-    `im2col` unrolls the kernel along the rows. readout: how a column is summed, by an analog-to-digital `converter` on
-    currents or by a digital `adder_tree` over the rows. column_mux: columns that share a converter or tree. adc_bits:
-    resolution, or `lossless`: ceil(log2(rows * (2^cell_bits - 1) + 1)); a tree is always lossless. gating: `array`
-    skips an array none of whose rows is active, `pe` skips a PE all of whose arrays are idle. joining: the slices of a
-    weight are shifted and added once, `after_sum` over all arrays, or `at_array` before anything is summed or sent.
+    the magnitude in a positive or a negative column, each converted, and subtracts the codes; `analog_differential`
+    subtracts the two currents before the converter, which then gives a signed code; `twos_complement` stores the bits
+    below the sign in slices and the sign bit in a column of its own, which counts -2^(b-1). mapping: `kernel_split`
+    gives each kernel position its own arrays, `im2col` unrolls the kernel along the rows, `auto` and `neurosim` choose
+    one of the two for each layer (mapping/placing.py). readout: how a column is summed, by an analog-to-digital
+    `converter` on currents or by a digital `adder_tree` over the rows. column_mux: columns, or subtracted pairs of
+    columns, that share a converter or tree. adc_bits: resolution, or `lossless`: ceil(log2(levels)) for the
+    rows * (2^cell_bits - 1) + 1 sums of a column, or nearly twice as many of a subtracted pair; a tree is always
+    lossless. gating: `array` skips an array none of whose rows is active, `pe` skips a PE all of whose arrays are idle.
+    joining: the slices of a weight are shifted and added once, `after_sum` over all arrays, or `at_array` before
+    anything is summed or sent.
     """
 
     rows: Count
@@ -72,7 +80,17 @@ class Crossbar(StrictModel):
     @property
     def lossless_adc_bits(self) -> int:
         """Smallest resolution that tells every column sum apart."""
-        return math.ceil(math.log2(self.rows * (2**self.cell.bits - 1) + 1))
+        return lossless_bits(self.rows, self.cell.bits, self.encoding)
+
+    @property
+    def polarity(self) -> Literal[1, 2]:
+        """P: columns of opposite sign that hold a slice of a weight."""
+        return 2 if self.encoding in ("differential", "analog_differential") else 1
+
+    @property
+    def columns_of_a_code(self) -> Literal[1, 2]:
+        """Columns that give one code: two where their currents are subtracted."""
+        return 2 if self.encoding == "analog_differential" else 1
 
     @property
     def resolution(self) -> int:
@@ -82,17 +100,34 @@ class Crossbar(StrictModel):
     @property
     def converters(self) -> int:
         """Converters, or adder trees, of one array."""
-        return math.ceil(self.columns / self.column_mux)
+        return math.ceil(self.columns // self.columns_of_a_code / self.column_mux)
 
     @model_validator(mode="after")
     def _mux_fits(self) -> Self:
-        if self.column_mux > self.columns:
-            message = f"must be at most columns, {self.columns} (got {self.column_mux})"
-            raise RuleError(message, field="column_mux", hint="write the number of columns that share one converter")
+        most = max(1, self.columns // self.columns_of_a_code)
+        if self.column_mux > most:
+            words = "columns" if self.columns_of_a_code == 1 else "pairs of columns"
+            message = f"must be at most the {most} {words} of an array (got {self.column_mux})"
+            raise RuleError(message, field="column_mux", hint=f"write the number of {words} that share one converter")
+        if self.columns_of_a_code == 2 and self.readout == "adder_tree":
+            message = "currents are subtracted before a converter: an adder tree has none (got analog_differential)"
+            raise RuleError(message, field="encoding", hint="write differential, offset or twos_complement")
+        if self.columns_of_a_code == 2 and self.columns % 2:
+            message = f"the columns of a pair lie on one array: columns must be even (got {self.columns})"
+            raise RuleError(message, field="columns", hint="write an even number, or another encoding")
+        if self.columns_of_a_code == 2 and self.adc_bits == 1:
+            message = "the code of a subtracted pair has a sign: adc_bits must be at least 2 (got 1)"
+            raise RuleError(message, field="adc_bits", hint="write 2 or more bits, or another encoding")
         if self.readout == "adder_tree" and self.adc_bits != "lossless":
             message = f"an adder tree sums exactly: adc_bits must be lossless (got {self.adc_bits})"
             raise RuleError(message, field="adc_bits", hint="write `lossless`, or read the columns by a converter")
         return self
+
+
+def lossless_bits(rows: int, cell_bits: int, encoding: Encoding) -> int:
+    """ceil(log2) of the number of sums that a code must tell apart."""
+    most = rows * (2**cell_bits - 1)
+    return math.ceil(math.log2(2 * most + 1 if encoding == "analog_differential" else most + 1))
 
 
 class Tile(StrictModel):
@@ -112,10 +147,14 @@ class Buffers(StrictModel):
 
     place: a `local` buffer stands beside the layer's arrays, so an input travels to it once; from a `global` buffer
     every read travels to the arrays.
+    constant_input: what is done where the network's input is the same in every step, in the layers that read it
+    through nodes without state: `repeat` reads their arrays anew in each step, `hold` reads them in the first and keeps
+    the sums in a buffer for the others.
     """
 
     input_reuse: Literal["none", "line_buffer"]
     place: Literal["local", "global"] = "local"
+    constant_input: Literal["repeat", "hold"] = "repeat"
 
 
 class Interconnect(StrictModel):
@@ -139,9 +178,21 @@ class Schedule(StrictModel):
 
 
 class Duplication(StrictModel):
-    """arrays: budget of the whole chip, spent on copies of the slowest layers; null: one copy of each layer."""
+    """arrays: budget of the whole chip, spent on copies of the slowest layers; null: one copy of each layer.
 
-    arrays: Count | None = None
+    A number of arrays, or how many more than one copy of each layer takes: "+5%".
+    """
+
+    arrays: ArrayBudget | None = None
+
+    def budget(self, once: int) -> int | None:
+        """Arrays of the chip, where one copy of each layer takes `once`; None: no copies."""
+        return self.arrays if not isinstance(self.arrays, str) else once + math.floor(once * _share(self.arrays))
+
+
+def _share(more: str) -> Fraction:
+    """The share that "+5%" means."""
+    return Fraction(more.removeprefix("+").removesuffix("%")) / 100
 
 
 class Group(Enum):
@@ -286,7 +337,7 @@ class Item(Enum):
         "buffer_bit",
         Group.BUFFER,
         None,
-        "bit of activation buffer (weight-layer inputs, waiting operands, norms by step)",
+        "bit of activation buffer (weight-layer inputs, held sums, waiting operands, norms by step)",
     )
     MEMBRANE_READ = Counted(
         "membrane_read", Group.MEMBRANE, "one bit of a state word read (membrane, synapse, last spikes, readout)", None
@@ -362,7 +413,7 @@ class Item(Enum):
         Group.INTERCONNECT,
         "one bit on the bus of a PE of several arrays: of an input to an array, or of an array's word to its adders",
         None,
-        counted_on=lambda crossbar: crossbar.mapping == "kernel_split",
+        counted_on=lambda crossbar: crossbar.mapping != "im2col",
     )
     PARTIAL_SUM_TRANSFER = Counted(
         "partial_sum_transfer", Group.INTERCONNECT, "one bit of a partial sum moved from PE to PE", None

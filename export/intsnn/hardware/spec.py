@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Literal, Self
+from typing import Self
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, model_validator
 
-from intsnn.errors import HardwareError
+from intsnn.errors import HardwareError, UsageError
 from intsnn.hardware.chip import (
     QUANTITIES,
     Buffers,
@@ -16,72 +16,16 @@ from intsnn.hardware.chip import (
     Interconnect,
     Item,
     Neuron,
-    Quantity,
     Schedule,
     Technology,
     Tile,
 )
+from intsnn.hardware.converters import converter_hint, shipped_converters
+from intsnn.hardware.cost import Cost
 from intsnn.hardware.spikesim_spec import Excluded, Floorplan
-from intsnn.yaml.file import Physical, PhysicalOrZero, RuleError, StrictModel, Text
+from intsnn.yaml.file import RuleError, StrictModel, Text, checked
 
 HARDWARE_SCHEMA = "mdcompress.hardware/1"
-
-Price = PhysicalOrZero | tuple[PhysicalOrZero, ...]
-
-
-class Scaling(StrictModel):
-    """Factors from the published numbers to this technology, and the rule they come from."""
-
-    rule: Text
-    energy: Physical = 1.0
-    area: Physical = 1.0
-    leakage: Physical = 1.0
-    latency: Physical = 1.0
-
-
-class Cost(StrictModel):
-    """Price of an item as its source publishes it; with `bits`, each price is a list over those widths.
-
-    interpolation between widths: `linear` and `quadratic` in bits, extended in proportion beyond the table's ends;
-    `inside` is linear and an error beyond them. missing: the quantities the source does not give, each with a reason.
-    """
-
-    energy_pj: Price | None = None
-    area_um2: Price | None = None
-    leakage_uw: Price | None = None
-    latency_ns: PhysicalOrZero | None = None
-    bits: Annotated[tuple[Physical, ...], Field(min_length=1)] | None = None
-    interpolation: Literal["linear", "quadratic", "inside"] | None = None
-    missing: Mapping[Quantity, Text] = {}
-    scaling: Scaling | None = None
-    source: Text
-
-    @model_validator(mode="after")
-    def _tables_fit(self) -> Self:
-        for quantity in QUANTITIES:
-            price = getattr(self, quantity)
-            if isinstance(price, tuple) and len(price) != len(self.bits or ()):
-                message = f"must have one number for each of `bits` (got {len(price)} for {len(self.bits or ())})"
-                raise RuleError(message, field=quantity, hint="write bits: [...] and lists of its length")
-            if (price is not None) and quantity in self.missing:
-                raise RuleError(f"{quantity} is both given and missing", field="missing", hint="remove one of them")
-        if (self.bits is None) != (self.interpolation is None):
-            raise RuleError("bits and interpolation go together", hint="give both, or neither for one price")
-        if self.bits is not None and any(low >= high for low, high in zip(self.bits, self.bits[1:], strict=False)):
-            raise RuleError("must rise from entry to entry", field="bits", hint="sort the widths, without repeats")
-        return self
-
-    def factor(self, quantity: Quantity) -> float:
-        """Factor from the published number to this technology."""
-        if self.scaling is None:
-            return 1.0
-        factors = {
-            "energy_pj": self.scaling.energy,
-            "area_um2": self.scaling.area,
-            "leakage_uw": self.scaling.leakage,
-            "latency_ns": self.scaling.latency,
-        }
-        return factors[quantity]
 
 
 class HardwareSpec(StrictModel):
@@ -120,10 +64,7 @@ class HardwareSpec(StrictModel):
                 hint = f"write costs.{name}, or excluded.{name} with the reason, not both"
                 raise RuleError(f"every counted item is priced or excluded, {name} is {state}", hint=hint)
         for name, priced in self.costs.items():
-            if isinstance(priced, str) and priced not in self.components:
-                hint = f"components: {', '.join(self.components) or 'none'}"
-                raise RuleError(f"costs.{name}: there is no component {priced!r}", field="costs", hint=hint)
-            _check_quantities(known[name], self._resolved(priced))
+            _check_quantities(known[name], self._named(name, priced).tabled(self.technology.node_nm))
         return self
 
     @property
@@ -133,27 +74,63 @@ class HardwareSpec(StrictModel):
         counted = (item.value for item in Item if item.meaning.counted_on(self.crossbar))
         return tuple(sorted(name for name in counted if name not in there))
 
+    @property
+    def converter(self) -> str | None:
+        """Name of the price of the converters; None where it is written out, or where there are none."""
+        priced = self.costs.get(Item.ADC_CONVERSION.value)
+        return priced if isinstance(priced, str) else None
+
     def cost(self, item: Item) -> Cost | None:
-        """The item's prices, its own or its component's; None where it is excluded."""
+        """The item's prices in numbers, its own or its component's; None where it is excluded."""
         priced = self.costs.get(item.value)
-        return None if priced is None else self._resolved(priced)
+        return None if priced is None else self._named(item.value, priced).tabled(self.technology.node_nm)
 
-    def _resolved(self, priced: Cost | str) -> Cost:
-        return self.components[priced] if isinstance(priced, str) else priced
+    def _named(self, name: str, priced: Cost | str) -> Cost:
+        """The price that stands there, or that of the component, or of the shipped converter, that it names."""
+        if isinstance(priced, Cost):
+            return priced
+        converters = shipped_converters() if name == Item.ADC_CONVERSION.value else {}
+        found = self.components.get(priced) or converters.get(priced)
+        if found is not None:
+            return found
+        hint = f"components: {', '.join(self.components) or 'none'}"
+        if name == Item.ADC_CONVERSION.value:
+            hint = f"{converter_hint(priced, self.components)}; {hint}"
+        raise RuleError(f"costs.{name}: there is no component {priced!r}", field="costs", hint=hint)
 
-    def latency_ns(self, item: Item) -> float:
-        """Time of one event of a timed item, ns.
+    def latency_ns(self, item: Item, bits: float | None = None) -> float:
+        """Time of one event of a timed item, ns; `bits` where its time depends on a width.
 
         Raises:
             HardwareError: the description excludes it or gives no time.
         """
         cost = self.cost(item)
-        if cost is None or cost.latency_ns is None:
+        time_ns = None if cost is None else cost.at("latency_ns", bits, name=item.value)
+        if time_ns is None:
             raise HardwareError(
                 f"{self.name}: the latency needs costs.{item.value}.latency_ns (got none)",
                 hints=[f"price {item.value}, or leave latency to another description"],
             )
-        return cost.latency_ns * cost.factor("latency_ns")
+        return time_ns
+
+
+def with_converter(hardware: HardwareSpec, name: str) -> HardwareSpec:
+    """The description with its converters priced by another name: one of its components, or a shipped converter.
+
+    Raises:
+        HardwareError: there is no such price, or the description has no converters.
+    """
+    key = Item.ADC_CONVERSION.value
+    if hardware.crossbar.readout != "converter" or key in hardware.excluded:
+        raise HardwareError(
+            f"{hardware.name} has no converters to price (got converter {name})",
+            hints=["leave the converter away, or choose a description whose `readout` is `converter`"],
+        )
+    changed = hardware.model_copy(update={"costs": {**hardware.costs, key: name}})
+    try:
+        return checked(changed)
+    except UsageError as error:
+        raise HardwareError(f"{hardware.name}: {error.message}", hints=error.hints) from error
 
 
 def _check_quantities(item: Item, cost: Cost) -> None:

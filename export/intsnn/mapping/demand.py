@@ -45,8 +45,9 @@ from intsnn.graph import (
     Synapse,
 )
 from intsnn.graph.bounds import TensorRole, bounds, carries, read_bounds, recurrent_bounds
+from intsnn.graph.state import stateless_tensors
 from intsnn.graph.windows import weight_rows
-from intsnn.hardware.chip import Item
+from intsnn.hardware.chip import Buffers, Item
 from intsnn.mapping.flows import Flow, flows_of
 from intsnn.mapping.operations import (
     Operation,
@@ -66,7 +67,9 @@ class SynapseDemand:
     positions: output positions, Ho*Wo; windows: places at which the kernel is applied, the same, or the input's places
     of a transposed convolution; kernel: K; groups: G; in_per_group, out_per_group: Ci/G, Co/G; inputs: values read;
     input_bits: bits of one of them; weight_bits: bits of a weight b_w, 1.58 for three values; narrow_range: whether
-    every weight lies in +-(2^(b_w-1) - 1), so that a magnitude takes one bit less than a weight.
+    every weight lies in +-(2^(b_w-1) - 1), so that a magnitude takes one bit less than a weight. of_the_input: whether
+    it reads the network's input through nodes without state, so that what it sums is the same in each step where the
+    input is.
     """
 
     name: str
@@ -82,11 +85,16 @@ class SynapseDemand:
     input_bits: int
     weight_bits: float
     narrow_range: bool
+    of_the_input: bool = False
 
     @property
     def magnitude_bits(self) -> int:
         """Bits of a weight without its sign, at least 1: b_w - 1, or b_w where a weight of the layer is -2^(b_w-1)."""
         return max(1, math.ceil(self.weight_bits) - int(self.narrow_range))
+
+    def is_held_by(self, buffers: Buffers) -> bool:
+        """Whether a chip keeps the layer's sums for the steps in which the network's input stays the same."""
+        return self.of_the_input and buffers.constant_input == "hold"
 
 
 @dataclass(frozen=True)
@@ -192,7 +200,7 @@ def demand_of(graph: IntGraph) -> Demand:
             "a crossbar chip needs a synapse (the graph has none)",
             hints=["give a graph with a conv or linear node"],
         )
-    facts = _Facts(graph, bounds(graph), read_bounds(graph), carries(graph))
+    facts = _Facts(graph, bounds(graph), read_bounds(graph), carries(graph), stateless_tensors(graph))
     return Demand(tuple(part for node in graph for part in _parts(node, facts)), flows_of(graph))
 
 
@@ -204,6 +212,7 @@ class _Facts:
     proved: Mapping[str, Bounds]
     read: Mapping[str, Bounds]
     carried: Mapping[str, TensorRole]
+    stateless: frozenset[str]
 
     def of_inputs(self, node: IntNode) -> list[Bounds]:
         return [self.proved[name] for name in node.inputs]
@@ -290,6 +299,7 @@ def _synapse_demand(node: Synapse, facts: _Facts) -> SynapseDemand:
         input_bits=word_bits(facts.read[node.name]),
         weight_bits=node.bit_width,
         narrow_range=int(node.weight.min()) > -(2 ** (math.ceil(node.bit_width) - 1)),
+        of_the_input=node.inputs[0] in facts.stateless,
     )
 
 

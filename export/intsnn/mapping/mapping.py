@@ -2,10 +2,14 @@
 
 For a layer with G groups, K = kh*kw, b_w weight bits, cells of b_c bits and arrays of X_r rows and X_c columns:
 
-    P   = 1 (offset) | 2 (differential)                     columns of opposite sign
-    S   = ceil(b_w / b_c) (offset) | ceil(b_m / b_c) (differential)                            weight slices
+    P   = 1 (offset, two's complement) | 2 (differential)                                      columns of opposite sign
+    P_c = 2 (differential) | 1 (all others, of a pair subtracted before conversion too)         codes of a slice
+    S   = ceil(b_w / b_c) (offset) | ceil(b_m / b_c) (differential) | 1 + ceil((b_2 - 1) / b_c) (two's complement)
+                                                                                               weight slices
+    b_2 = b_w, at least 2
     b_m = b_w - 1, at least 1; b_w where a weight of the layer is -2^(b_w-1)                   bits of a magnitude
     kernel_split:  rows = Ci/G,    K_a = K, a PE is K arrays        im2col:  rows = K*Ci/G,  K_a = 1, a PE is an array
+                   (of every layer, or of each the way that placing.py chooses)
     N_r = ceil(rows / X_r),  N_c = ceil((Co/G)*S*P / X_c)           blocks of rows and of columns
     G_a = min(G, floor(X_r / rows), floor(X_c / ((Co/G)*S*P))), at least 1    groups in one array, as diagonal blocks
     PEs = D*ceil(G / G_a)*N_r*N_c;  arrays = K_a*PEs;  tiles = ceil(PEs / PEs of a tile)
@@ -22,13 +26,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import assert_never
 
 from intsnn.graph import IntGraph
-from intsnn.hardware.chip import Crossbar
+from intsnn.hardware.chip import Crossbar, Placing
 from intsnn.hardware.spec import HardwareSpec
 from intsnn.mapping.demand import Demand, DigitalNode, SynapseDemand, demand_of
 from intsnn.mapping.duplication import Replicable, duplicates
 from intsnn.mapping.flows import Flow
+from intsnn.mapping.placing import placings
 
 __all__ = [
     "DigitalMapping",
@@ -45,12 +51,14 @@ __all__ = [
 class LayerMapping(SynapseDemand):
     """One synapse on arrays: what it asks for (demand.py), and its place.
 
-    slices: S; polarity: P; array_kernel: K_a; rows: used rows of each array row block (N_r entries); column_blocks:
-    N_c; groups_per_array: G_a; copies: D. PEs and tiles are those of all copies.
+    slices: S; polarity: P; codes: P_c; array_kernel: K_a; rows: used rows of each array row block (N_r entries);
+    column_blocks: N_c; groups_per_array: G_a; copies: D. PEs and tiles are those of all copies. held_steps: steps that
+    one reading of the arrays serves, its sums kept in a buffer: all of them where the input stays the same, else 1.
     """
 
     slices: int
     polarity: int
+    codes: int
     array_kernel: int
     rows: tuple[int, ...]
     column_blocks: int
@@ -59,6 +67,7 @@ class LayerMapping(SynapseDemand):
     tiles: int
     utilisation: float
     copies: int = 1
+    held_steps: int = 1
 
     @property
     def rounds(self) -> int:
@@ -84,6 +93,11 @@ class LayerMapping(SynapseDemand):
     def columns(self) -> int:
         """Used columns of one block of rows over all outputs: Co*S*P."""
         return self.out_channels * self.slices * self.polarity
+
+    @property
+    def converted(self) -> int:
+        """Codes of one read of an array for a group: (Co/G)*S*P_c."""
+        return self.out_per_group * self.slices * self.codes
 
     @property
     def synaptic_operations(self) -> int:
@@ -128,35 +142,49 @@ class Mapping:
         return sum(layer.tiles for layer in self.layers)
 
 
-def map_graph(graph: IntGraph, hardware: HardwareSpec) -> Mapping:
+def map_graph(graph: IntGraph, hardware: HardwareSpec, *, constant_steps: int = 1) -> Mapping:
     """Place every node of a legal graph.
+
+    Args:
+        graph: the network.
+        hardware: the chip.
+        constant_steps: T where the network's input is the same in every step, else 1.
 
     Raises:
         HardwareError: the graph has no synapse, or the array budget does not hold one copy of every layer.
     """
-    return place(demand_of(graph), hardware)
+    return place(demand_of(graph), hardware, constant_steps=constant_steps)
 
 
-def place(demand: Demand, hardware: HardwareSpec) -> Mapping:
+def place(demand: Demand, hardware: HardwareSpec, *, constant_steps: int = 1) -> Mapping:
     """Place every node; copies of layers as the hardware's array budget allows.
+
+    Args:
+        demand: of the network.
+        hardware: the chip.
+        constant_steps: T where the network's input is the same in every step, else 1.
 
     Raises:
         HardwareError: the budget does not hold one copy of every layer.
     """
-    single = tuple(_place_layer(layer, hardware) for layer in demand.layers)
-    budget = hardware.duplication.arrays
-    copies = (1,) * len(single) if budget is None else _copies(single, budget)
+    ways = placings(demand.layers, hardware.crossbar)
+    single = tuple(
+        _place_layer(layer, hardware, way, held_steps=constant_steps if layer.is_held_by(hardware.buffers) else 1)
+        for layer, way in zip(demand.layers, ways, strict=True)
+    )
+    budget = hardware.duplication.budget(sum(layer.arrays for layer in single))
+    copies = (1,) * len(single) if budget is None else _copies(single, budget, constant_steps)
     layers = tuple(_copied(layer, number, hardware) for layer, number in zip(single, copies, strict=True))
     digital = tuple(_place_digital(node, hardware) for node in demand.digital)
     return Mapping(hardware, layers, digital, demand.flows)
 
 
-def _place_layer(layer: SynapseDemand, hardware: HardwareSpec) -> LayerMapping:
+def _place_layer(layer: SynapseDemand, hardware: HardwareSpec, way: Placing, *, held_steps: int) -> LayerMapping:
     crossbar = hardware.crossbar
-    polarity = 1 if crossbar.encoding == "offset" else 2
+    polarity = crossbar.polarity
     slices = weight_slices(layer, crossbar)
     columns = layer.out_per_group * slices * polarity
-    array_kernel = layer.kernel if crossbar.mapping == "kernel_split" else 1
+    array_kernel = layer.kernel if way == "kernel_split" else 1
     rows = row_blocks(layer.in_per_group * layer.kernel // array_kernel, crossbar.rows)
     column_blocks = math.ceil(columns / crossbar.columns)
     together = max(1, min(layer.groups, crossbar.rows // sum(rows), crossbar.columns // columns))
@@ -168,6 +196,7 @@ def _place_layer(layer: SynapseDemand, hardware: HardwareSpec) -> LayerMapping:
         **vars(layer),
         slices=slices,
         polarity=polarity,
+        codes=polarity // crossbar.columns_of_a_code,
         array_kernel=array_kernel,
         rows=rows,
         column_blocks=column_blocks,
@@ -175,13 +204,22 @@ def _place_layer(layer: SynapseDemand, hardware: HardwareSpec) -> LayerMapping:
         pes=pes,
         tiles=math.ceil(pes / hardware.tile.pe),
         utilisation=utilisation,
+        held_steps=held_steps,
     )
 
 
 def weight_slices(layer: SynapseDemand, crossbar: Crossbar) -> int:
     """S: cells of one weight and sign. A ternary weight (1.58 bits) takes 2 bits."""
-    stored_bits = layer.magnitude_bits if crossbar.encoding == "differential" else math.ceil(layer.weight_bits)
-    return math.ceil(stored_bits / crossbar.cell.bits)
+    match crossbar.encoding:
+        case "offset":
+            return math.ceil(math.ceil(layer.weight_bits) / crossbar.cell.bits)
+        case "differential" | "analog_differential":
+            return math.ceil(layer.magnitude_bits / crossbar.cell.bits)
+        case "twos_complement":
+            below_the_sign = max(2, math.ceil(layer.weight_bits)) - 1
+            return 1 + math.ceil(below_the_sign / crossbar.cell.bits)
+        case encoding:
+            assert_never(encoding)
 
 
 def row_blocks(rows: int, most: int) -> tuple[int, ...]:
@@ -190,8 +228,12 @@ def row_blocks(rows: int, most: int) -> tuple[int, ...]:
     return (most,) * full + ((rest,) if rest else ())
 
 
-def _copies(layers: tuple[LayerMapping, ...], budget: int) -> tuple[int, ...]:
-    return duplicates([Replicable(layer.positions, layer.input_bits, layer.arrays) for layer in layers], budget)
+def _copies(layers: tuple[LayerMapping, ...], budget: int, steps: int) -> tuple[int, ...]:
+    """Copies by the reads of all steps, as long as some layers are read once for several."""
+    reads = [layer.input_bits * (steps // layer.held_steps) for layer in layers]
+    return duplicates(
+        [Replicable(layer.positions, number, layer.arrays) for layer, number in zip(layers, reads, strict=True)], budget
+    )
 
 
 def _copied(layer: LayerMapping, copies: int, hardware: HardwareSpec) -> LayerMapping:

@@ -1,6 +1,7 @@
 """Weights on arrays: against a placement cell by cell, a reading loop by loop, and the exact interpreter."""
 
 import itertools
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -17,10 +18,10 @@ from intsnn.execution.interpreter import evaluate, run
 from intsnn.graph import IntGraph, IntLinear, Synapse
 from intsnn.graph.bounds import bounds
 from intsnn.hardware import HardwareSpec
-from intsnn.hardware.chip import Encoding, KernelMapping
+from intsnn.hardware.chip import Crossbar, Encoding, KernelMapping
 from intsnn.mapping import map_graph
 from tests.support.analog_cases import analog, crossbars
-from tests.support.crossbar_by_hand import place_cells, pulses, small_hardware, weights_by_row
+from tests.support.crossbar_by_hand import ENCODINGS, MAPPINGS, place_cells, pulses, small_hardware, weights_by_row
 from tests.support.intgraphs import GraphBuilder, dense_graph, graph_inputs, random_input, residual_graph
 from tests.support.narrowing import present
 from tests.support.wide_graphs import weighted_graphs
@@ -93,16 +94,34 @@ def test_the_lowest_weight_of_a_format_is_exact_on_differential_columns(cell_bit
 
 def code_of(weight: int, bit_width: float, encoding: Encoding, sign: int) -> int:
     """What one column stores of a weight."""
-    if encoding == "differential":
+    if encoding == "twos_complement":
+        return weight % (1 << max(2, math.ceil(bit_width)))
+    if "differential" in encoding:
         return max(weight, 0) if sign == 0 else max(-weight, 0)
     return (weight + 1) // 2 if bit_width == 1 else weight + {1.58: 2}.get(bit_width, 1 << int(bit_width - 1))
+
+
+def top_bit(node: Synapse) -> int:
+    """The sign bit of a two's-complement weight."""
+    return max(2, math.ceil(node.bit_width)) - 1
+
+
+def digit_of(weight: int, node: Synapse, crossbar: Crossbar, *, part: int, parts: int) -> int:
+    """What cell `part` of a weight's `parts` holds."""
+    signs, cell = (2 if "differential" in crossbar.encoding else 1), crossbar.cell.bits
+    code = code_of(weight, node.bit_width, crossbar.encoding, part % signs)
+    if crossbar.encoding == "twos_complement":
+        if part == parts - 1:
+            return code >> top_bit(node)
+        code %= 1 << top_bit(node)
+    return (code >> (part // signs * cell)) % (1 << cell)
 
 
 @settings(max_examples=40, deadline=None)
 @given(graph=weighted_graphs(), hardware=crossbars())
 def test_every_cell_lies_where_a_placement_one_by_one_puts_it(graph: IntGraph, hardware: HardwareSpec) -> None:
     crossbar = hardware.crossbar
-    signs = 2 if crossbar.encoding == "differential" else 1
+    signs = 2 if "differential" in crossbar.encoding else 1
     nodes = {node.name: node for node in graph.all_synapses}
     for name, arrays in placed_levels(graph, hardware).items():
         node, expected = nodes[name], np.zeros_like(arrays.levels)
@@ -111,15 +130,14 @@ def test_every_cell_lies_where_a_placement_one_by_one_puts_it(graph: IntGraph, h
         parts = arrays.layer.slices * signs
         for index, (a, q, n, block, row, column, (g, i, k)) in enumerate(place_cells(node, crossbar)):
             part, o = index % parts, index // parts % outputs
-            code = code_of(int(weight[g * outputs + o, i, k]), node.bit_width, crossbar.encoding, part % signs)
-            digit = (code >> (part // signs * crossbar.cell.bits)) % 2**crossbar.cell.bits
+            digit = digit_of(int(weight[g * outputs + o, i, k]), node, crossbar, part=part, parts=parts)
             expected[a, q, n, row, block * crossbar.columns + column] = digit
         assert np.array_equal(arrays.levels, expected), name
 
 
 def converted(total: int, converter: Converter) -> float:
     """A converter in Python's numbers; ties to even, as np.rint."""
-    return converter.step * min(max(round(total / converter.step), 0), converter.highest)
+    return converter.step * min(max(round(total / converter.step), converter.lowest), converter.highest)
 
 
 def read_by_hand(
@@ -127,7 +145,7 @@ def read_by_hand(
 ) -> dict[tuple[int, int], float]:
     """Accumulators of one sample [*input shape], as {(position, output): value}, cell by cell and pulse by pulse."""
     crossbar, cells = hardware.crossbar, place_cells(node, hardware.crossbar)
-    signs = 2 if crossbar.encoding == "differential" else 1
+    signs = 2 if "differential" in crossbar.encoding else 1
     weight = weights_by_row(node)
     outputs, parts = len(weight) // max(row[0] + 1 for *_, row in cells), len(cells) // weight.size
     found: dict[tuple[int, int], float] = {}
@@ -138,17 +156,22 @@ def read_by_hand(
         meaning: dict[ColumnPlace, tuple[int, int, int]] = {}
         for index, (a, q, n, block, _, column, (g, i, k)) in enumerate(cells):
             part, o = index % parts, index // parts % outputs
-            code = code_of(int(weight[g * outputs + o, i, k]), node.bit_width, crossbar.encoding, part % signs)
-            digit = (code >> (part // signs * crossbar.cell.bits)) % 2**crossbar.cell.bits
-            place = (a, q, n, block, column)
-            meaning[place] = (g * outputs + o, part // signs, part % signs)
-            sums[place] = sums.get(place, 0) + digit * rows[g, i, k]
+            digit = digit_of(int(weight[g * outputs + o, i, k]), node, crossbar, part=part, parts=parts)
+            pair = crossbar.encoding == "analog_differential"
+            place = (a, q, n, block, column // 2 if pair else column)
+            meaning[place] = (g * outputs + o, part // signs, 0 if pair else part % signs)
+            sums[place] = sums.get(place, 0) + digit * rows[g, i, k] * (-1 if pair and part % 2 else 1)
         significance = -(2**bit) if signed and bit == bits - 1 else 2**bit
         for place, total in sums.items():
             o, part, sign = meaning[place]
-            value = converted(total, converter) * 2 ** (part * crossbar.cell.bits) * (1 - 2 * sign)
-            found[position, o] = found.get((position, o), 0) + significance * value * (2 if binary(node, signs) else 1)
-        if signs == 1:
+            counts = 2 ** (part * crossbar.cell.bits) * (1 - 2 * sign)
+            if crossbar.encoding == "twos_complement" and part == parts - 1:
+                counts = -(2 ** top_bit(node))
+            value = converted(total, converter) * counts
+            found[position, o] = found.get((position, o), 0) + significance * value * (
+                2 if binary(node, crossbar) else 1
+            )
+        if crossbar.encoding == "offset":
             offset = 1 if node.bit_width == 1 else 2 ** (int(np.ceil(node.bit_width)) - 1)
             for (g, _, _), pulse in rows.items():
                 for o in range(outputs):
@@ -156,8 +179,8 @@ def read_by_hand(
     return found
 
 
-def binary(node: Synapse, signs: int) -> bool:
-    return node.bit_width == 1 and signs == 1
+def binary(node: Synapse, crossbar: Crossbar) -> bool:
+    return node.bit_width == 1 and crossbar.encoding == "offset"
 
 
 @settings(max_examples=25, deadline=None)
@@ -172,6 +195,8 @@ def test_clipping_converters_give_what_a_reading_loop_by_loop_gives(
 ) -> None:
     """One layer of a drawn graph at a time, on the inputs that the exact network gives it."""
     chip, proved = make_chip(graph, hardware, spec=IDEAL), bounds(graph)
+    if hardware.crossbar.encoding == "analog_differential":
+        converter = replace(converter, lowest=-converter.highest)
     layers = {name: replace(layer, converter=converter) for name, layer in chip.layers.items()}
     chip = replace(chip, layers=layers)
     x, spiking = data.draw(graph_inputs(graph))[:, :1], {neuron.name for neuron in graph.neurons}
@@ -205,8 +230,8 @@ def test_ideal_cells_give_every_value_of_the_interpreter(
 
 
 @pytest.mark.parametrize("graph", [dense_graph(), residual_graph()])
-@pytest.mark.parametrize("encoding", ["offset", "differential"])
-@pytest.mark.parametrize("mapping", ["kernel_split", "im2col"])
+@pytest.mark.parametrize("encoding", ENCODINGS)
+@pytest.mark.parametrize("mapping", MAPPINGS)
 @pytest.mark.parametrize("cell_bits", [1, 2, 3, 8])
 def test_ideal_cells_give_a_network_that_fires_its_trace(
     graph: IntGraph, encoding: Encoding, mapping: KernelMapping, cell_bits: int

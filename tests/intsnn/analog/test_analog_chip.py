@@ -1,6 +1,7 @@
 """Chips: a network on cells that are not ideal, its seeds, its reads, and what calibration mends."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +21,7 @@ from intsnn.hardware import HardwareSpec
 from intsnn.hardware.chip import Encoding, Gating, Item, KernelMapping
 from intsnn.mapping import map_graph
 from tests.support.analog_cases import Parts, analog, drift, reading, relative_programming, stuck, wires, with_adc
-from tests.support.crossbar_by_hand import pulses, small_hardware
+from tests.support.crossbar_by_hand import ENCODINGS, pulses, small_hardware
 from tests.support.intgraphs import GraphBuilder, dense_graph, random_input, residual_graph
 
 HARDWARE = small_hardware(rows=16, columns=16, cell_bits=2)
@@ -54,7 +55,7 @@ def no_effect() -> AnalogSpec:
 
 
 @pytest.mark.parametrize("graph", [dense_graph(), residual_graph()])
-@pytest.mark.parametrize("encoding", ["offset", "differential"])
+@pytest.mark.parametrize("encoding", ENCODINGS)
 @pytest.mark.parametrize("minimum", [0.0, 4.0])
 def test_parts_of_size_zero_are_ideal(graph: IntGraph, encoding: Encoding, minimum: float) -> None:
     spec = no_effect().model_copy(update={"conductance": analog(minimum_us=minimum).conductance})
@@ -157,14 +158,23 @@ class ChipSession(InterpreterSession):
 
 @pytest.mark.parametrize("gating", ["none", "array"])
 @pytest.mark.parametrize("mapping", ["kernel_split", "im2col"])
-def test_reads_of_a_noisy_run_are_the_events_that_the_estimator_counts(mapping: KernelMapping, gating: Gating) -> None:
-    """The activity of the noisy network, counted by activity.py, against what the arrays really read."""
+@pytest.mark.parametrize("constant_input", ["repeat", "hold"])
+def test_reads_of_a_noisy_run_are_the_events_that_the_estimator_counts(
+    mapping: KernelMapping, gating: Gating, constant_input: Literal["repeat", "hold"]
+) -> None:
+    """The activity of the noisy network on a still input, against what the arrays really read."""
     graph = residual_graph()
-    hardware = small_hardware(rows=16, columns=16, cell_bits=2, mapping=mapping, gating=gating)
+    hardware = small_hardware(
+        rows=16, columns=16, cell_bits=2, mapping=mapping, gating=gating, constant_input=constant_input
+    )
     x, chip = random_input(graph), make_chip(residual_graph(), hardware, spec=noisy_spec())
+    x = x[:1].repeat(len(x), axis=0)
     noisy, samples = run_analog(chip, x), x.shape[1]
     assert any((noisy.trace.spikes[name] != spikes).any() for name, spikes in run(graph, x).spikes.items())
-    counts = count(map_graph(graph, hardware), measure(graph, [x], engine=ChipSession(graph, chip)))
+    activity = measure(graph, [x], engine=ChipSession(graph, chip))
+    mapping_ = map_graph(graph, hardware, constant_steps=activity.constant_steps)
+    assert any(layer.held_steps == len(x) for layer in mapping_.layers) == (constant_input == "hold")
+    counts = count(mapping_, activity)
     for name, reads in noisy.reads.items():
         events = {event.item: event.total for event in counts.events if event.node == name}
         assert events[Item.ROW_ACTIVATION] * samples == pytest.approx(reads.row_activations, rel=1e-12)
@@ -244,6 +254,7 @@ UNDISTURBED = [
     analog(minimum_us=2, programming=relative_programming(0.0), reading=reading(), stuck=stuck(0, 0)),
     load_analog("ideal"),
     load_analog("rram_wan_1day").scaled(0),
+    analog(converters=Converters(range="calibrated", percentile=99, source="test")),
 ]
 DISTURBED = [
     load_analog("rram_wan_1day"),
@@ -256,7 +267,6 @@ DISTURBED = [
     analog(stuck=stuck(0, 0.01)),
     analog(wires=wires(0, 0)),
     analog(converters=Converters(range="full_scale", noise_codes=0.1, source="test")),
-    analog(converters=Converters(range="calibrated", percentile=99, source="test")),
     analog(column_gains="calibrated"),
 ]
 
@@ -266,7 +276,7 @@ DISTURBED = [
 def test_a_chip_that_nothing_disturbs_gives_the_exact_trace(graph: IntGraph, spec: AnalogSpec) -> None:
     assert is_undisturbed(spec, HARDWARE)
     x = random_input(graph)
-    found, exact = run_analog(make_chip(graph, HARDWARE, spec=spec), x).trace, run(graph, x)
+    found, exact = run_analog(make_chip(graph, HARDWARE, spec=spec, calibration=x), x).trace, run(graph, x)
     assert np.array_equal(found.output, exact.output)
     for name, spikes in exact.spikes.items():
         assert np.array_equal(found.spikes[name], spikes)

@@ -31,7 +31,16 @@ from intsnn.graph.bounds import bounds
 from intsnn.hardware import HardwareSpec
 from intsnn.hardware.chip import Item
 from intsnn.mapping import map_graph
-from tests.support.crossbar_by_hand import CrossbarOptions, Row, place_cells, pulses, slices_of, small_hardware
+from tests.support.crossbar_by_hand import (
+    ENCODINGS,
+    MAPPINGS,
+    CrossbarOptions,
+    Row,
+    place_cells,
+    pulses,
+    slices_of,
+    small_hardware,
+)
 from tests.support.intgraphs import GraphBuilder, random_input
 from tests.support.wide_graphs import any_graphs, graphs_of_any_length
 
@@ -150,6 +159,7 @@ def brute_force(node: Synapse, inputs: IntArray, hardware: HardwareSpec, bits: i
         pes[pack, row_block, column_block].add(kernel)
     found, gating, word = Counter[Item](), hardware.crossbar.gating, words_of(node, hardware)
     slices = slices_of(node, hardware.crossbar)
+    of_a_code = 2 if hardware.crossbar.encoding == "analog_differential" else 1
     on_bus = {array for array in arrays if len(pes[array[1:]]) > 1}
     fed = sum(len({row for row, _, _ in arrays[array]}) for array in on_bus)
     found[Item.PE_TRANSFER] += fed * feedings(node, inputs, bits)
@@ -162,7 +172,7 @@ def brute_force(node: Synapse, inputs: IntArray, hardware: HardwareSpec, bits: i
             found[Item.ROW_ACTIVATION] += len(active[array])
             found[Item.CELL_READ] += sum(read[source] for _, _, source in cells)
             if gating == "none" or (gating == "pe" and array[1:] in working_pes) or active[array]:
-                columns = {column for _, column, _ in cells}
+                columns = {column // of_a_code * of_a_code for _, column, _ in cells}
                 found[Item.ADC_CONVERSION] += len(columns)
                 for column in columns:
                     words[word(array, column)].add((array[0], array[2]))
@@ -181,7 +191,7 @@ def words_of(node: Synapse, hardware: HardwareSpec) -> Callable[[ArrayPlace, int
     A weight's columns stand side by side; one that lies on two arrays is joined as if it lay on one.
     """
     crossbar = hardware.crossbar
-    signs = 2 if crossbar.encoding == "differential" else 1
+    signs = 2 if "differential" in crossbar.encoding else 1
     slices = slices_of(node, crossbar)
 
     def word(array: ArrayPlace, column: int) -> Word:
@@ -220,12 +230,13 @@ def spike_or_word_bits(graph: IntGraph, node: Synapse) -> int:
 def test_counts_equal_a_crossbar_read_pulse_by_pulse(data: st.DataObject) -> None:
     graph = data.draw(any_graphs().filter(lambda graph: 0 < len(graph.all_synapses) <= 3))
     x = random_input(graph, time_steps=graph.time_steps or data.draw(st.integers(1, 2)), samples=1)
+    encoding = data.draw(st.sampled_from(ENCODINGS))
     hardware = small_hardware(
         rows=data.draw(st.integers(1, 9)),
-        columns=data.draw(st.integers(1, 9)),
+        columns=data.draw(st.integers(1, 9)) * (2 if encoding == "analog_differential" else 1),
         cell_bits=data.draw(st.integers(1, 4)),
-        encoding=data.draw(st.sampled_from(("offset", "differential"))),
-        mapping=data.draw(st.sampled_from(("kernel_split", "im2col"))),
+        encoding=encoding,
+        mapping=data.draw(st.sampled_from(MAPPINGS)),
         gating=data.draw(st.sampled_from(("none", "pe", "array"))),
         joining=data.draw(st.sampled_from(("after_sum", "at_array"))),
     )
@@ -241,15 +252,67 @@ def test_counts_equal_a_crossbar_read_pulse_by_pulse(data: st.DataObject) -> Non
             expected = brute_force(node, read[t, 0], hardware, bits)
             expected[Item.POPCOUNT_ADD] += positions * groups * (bits - 1)
             expected[Item.PARTIAL_SUM_TRANSFER] *= codes[node.name]
-            sums = channels * positions * (2 if hardware.crossbar.encoding == "differential" else 1)
+            encoding = hardware.crossbar.encoding
+            sums = channels * positions * (2 if encoding == "differential" else 1)
             joined = slices_of(node, hardware.crossbar) if hardware.crossbar.joining == "after_sum" else 1
             expected[Item.SHIFT_ADD] += sums * (joined * bits - 1)
             expected[Item.MUX_SWITCH] = expected[Item.ADC_CONVERSION]
             expected[Item.PARTIAL_SUM_STORE] = expected[Item.PARTIAL_SUM_ADD]
-            if hardware.crossbar.encoding == "differential":
-                del expected[Item.POPCOUNT_ADD]
+            if encoding != "offset":
+                expected[Item.POPCOUNT_ADD] = 0
+            expected[Item.SIGN_SUBTRACT] = channels * positions if encoding in ("offset", "differential") else 0
             for item, number in expected.items():
                 assert steps.get((node.name, item), (0,) * len(x))[t] == number, (node.name, item)
+
+
+def still_network() -> IntGraph:
+    """8-bit input of 4 -> 3 outputs of 4-bit weights -> neurons -> 2 outputs."""
+    build = GraphBuilder(np.random.default_rng(0))
+    first = build.requant(build.linear(build.input((4,), bit_width=8), 3, bit_width=4))
+    build.readout(build.linear(build.neuron(first), 2, bit_width=4))
+    return build.graph()
+
+
+def test_a_layer_that_reads_a_still_input_works_once_by_hand() -> None:
+    """Three sums wait for two steps. Width: 2-bit codes, two blocks of rows, 4 slices of 1 bit, 8 input bits.
+
+    In the first step all is as without holding; in the others the sums are read again, and nothing else happens.
+    """
+    graph = still_network()
+    x = np.array([5, 0, 255, 7]).reshape(1, 1, 4).repeat(3, axis=0)
+    activity = measure(graph, [x])
+    assert activity.constant_input and activity.constant_steps == 3
+    found, bits = [], []
+    ways: tuple[Literal["repeat", "hold"], ...] = ("repeat", "hold")
+    for way in ways:
+        hardware = small_hardware(rows=2, columns=8, cell_bits=1, constant_input=way)
+        counts = count(map_graph(graph, hardware, constant_steps=3), activity)
+        found.append({(event.node, event.item): event.steps for event in counts.events})
+        bits.append(counts.built(Item.BUFFER_BIT))
+    (repeated, held), first = found, graph.all_synapses[0].name
+    width = 2 + 1 + 3 + 7  # codes of 2 rows, two blocks of rows, 4 slices, 8 input bits
+    assert bits[1] == bits[0] + 3 * width
+    for (node, item), steps in repeated.items():
+        if node != first:
+            assert held[node, item] == steps
+        elif item is Item.BUFFER_WRITE:
+            assert held[node, item] == (steps[0] + 3 * width, 0, 0)
+        elif item is Item.BUFFER_READ:
+            assert held[node, item] == (steps[0], 3 * width, 3 * width)
+        else:
+            assert held[node, item] == (steps[0], 0, 0)
+
+
+def test_only_an_input_that_stays_the_same_is_held() -> None:
+    graph = still_network()
+    x = np.array([5, 0, 255, 7]).reshape(1, 1, 4).repeat(3, axis=0)
+    x[2, 0, 1] = 1
+    assert measure(graph, [x]).constant_steps == 1
+    assert measure(graph, [x[:2], x[1:]]).constant_steps == 1
+    assert measure(graph, [x[:2], x[:2]]).constant_steps == 2
+    hardware = small_hardware(rows=2, columns=8, cell_bits=1, constant_input="hold")
+    assert [layer.held_steps for layer in map_graph(graph, hardware, constant_steps=3).layers] == [3, 1]
+    assert [layer.held_steps for layer in map_graph(graph, hardware).layers] == [1, 1]
 
 
 def dense(inputs: int, *, bits: int = 1) -> IntGraph:

@@ -36,29 +36,22 @@ def test_anchors_are_met_and_predictions_are_within_two() -> None:
         assert (0.95 < ratio < 1.05) if run.name in ANCHORS else (0.5 < ratio < 2), run.name
 
 
-def test_with_shipped_prices_every_direction_is_neurosims_and_the_one_miss_is_known() -> None:
-    """The survey's converters dominate: cell bits weigh a little more than twice NeuroSim's where spikes are fewest."""
-    found = slopes("shipped")
-    assert all(slope.ratio > 0 for slope in found)
-    (missed,) = (slope for slope in found if not slope.holds)
-    assert (missed.parameter, missed.low) == ("cell bits", "65_x64_cell1_r0.05")
-    assert 2 < missed.ratio < 2.1
+def test_with_shipped_prices_every_slope_has_neurosims_direction_and_is_within_two() -> None:
+    for slope in slopes("shipped"):
+        assert slope.holds, f"{slope.parameter} from {slope.low}: ratio {slope.ratio:.2f}"
 
 
 def test_no_other_price_of_converters_meets_more_slopes_than_the_shipped_one() -> None:
-    """So the miss is no matter of that price alone."""
     priced: tuple[Which, ...] = ("shipped", *CONVERTERS)
     held = {which: sum(slope.holds for slope in slopes(which)) for which in priced}
-    assert len(held) == 4 and max(held.values()) == held["shipped"] == 17
-    assert list(held.values()).count(17) == 1
+    assert len(held) == 4 and max(held.values()) == held["shipped"] == 18
 
 
 def test_the_bus_mends_the_slopes_of_adc_bits_and_joined_slices_those_of_cell_bits() -> None:
     missed = {which: [slope for slope in slopes(which) if not slope.holds] for which in TRANSPORTS}
     assert "ADC bits" in {slope.parameter for slope in missed["unpriced"]}
     assert "ADC bits" not in {slope.parameter for which in ("slices apart", "by length") for slope in missed[which]}
-    cells = {which: sum(slope.parameter == "cell bits" for slope in found) for which, found in missed.items()}
-    assert cells["slices apart"] == 2 > 1 == cells["by length"]
+    assert {slope.parameter for slope in missed["slices apart"]} == {"cell bits"}
 
 
 @pytest.mark.parametrize(("rate", "pulse", "sensing"), [(0.05, 2, 2), (0.15, 2.2, 2), (0.4, 3.1, 2.5)])
@@ -82,4 +75,4 @@ def test_the_page_has_both_absolute_figures_of_every_run() -> None:
     text = page()
     for run in recorded_runs():
         assert f"| {run.name}" in text
-    assert text.count("**no**") == 1 and "Missed with the shipped prices: 1 of 18" in text
+    assert text.count("**no**") == 0 and "Missed with the shipped prices: 0 of 18" in text

@@ -14,13 +14,13 @@ from intsnn.hardware import HardwareSpec
 from intsnn.mapping import Mapping, map_graph
 from intsnn.mapping.demand import demand_of
 from intsnn.mapping.flows import Flow, flows_of
-from tests.support.crossbar_by_hand import hardware_spec
+from tests.support.crossbar_by_hand import hardware_spec, plain_hardware
 from tests.support.graph_builder import TransposedWindow, Window
 from tests.support.hand_made_graphs import neuron_graph
 from tests.support.intgraphs import GraphBuilder, residual_graph
 from tests.support.wide_graphs import graphs_of_any_length, weighted_graphs
 
-HARDWARE = hardware_spec("rram_64x64_65nm")
+HARDWARE = plain_hardware()
 
 
 def with_rule(rule: str, hardware: HardwareSpec = HARDWARE, *, arrays: int | None = None) -> HardwareSpec:
@@ -73,6 +73,32 @@ def test_steps_of_a_row_pipeline_follow_each_other_without_a_gap_in_the_busiest_
     found = by_node(timeline(placed("row_pipeline"), time_steps=3))
     assert found["layers.1.conv", 2] == (3072, 4608)
     assert found["layers.4.conv", 2] == (784 + 3072, 784 + 4608)
+
+
+def holding(rule: str) -> Mapping:
+    """The network of `two_convolutions`, whose first layer keeps its sums: a still input of 3 steps."""
+    hardware = with_rule(rule)
+    buffers = {"input_reuse": "none", "constant_input": "hold"}
+    held = HardwareSpec.model_validate({**hardware.model_dump(), "buffers": buffers})
+    return map_graph(two_convolutions(), held, constant_steps=3)
+
+
+def test_held_sums_take_no_time_after_the_first_step_by_hand() -> None:
+    """The steps of `layer_by_layer` without the 1536 ns of the first layer in the last two of three.
+
+    In a row pipeline the neurons follow the first layer in step 0 and each other from then on, 16 ns a row; the last
+    layer, 1536 ns a step, starts at 784 and is never late again.
+    """
+    serial = timeline(holding("layer_by_layer"), time_steps=3)
+    assert by_node(serial)["layers.4.conv", 2] == (3136 + 2 * (64 + 1536) - 1536, 3136 + 2 * (64 + 1536))
+    assert ("layers.1.conv", 1) not in by_node(serial)
+    piped = timeline(holding("row_pipeline"), time_steps=3)
+    found = by_node(piped)
+    assert ("layers.1.conv", 1) not in found and found["layers.1.conv", 0] == (0, 1536)
+    assert found["layers.3.neuron", 0] == (384, 1552)
+    assert found["layers.3.neuron", 1] == (1552, 1552 + 64)
+    assert found["layers.4.conv", 2] == (784 + 2 * 1536, 784 + 3 * 1536)
+    assert (piped.latency_ns, piped.interval_ns) == (784 + 3 * 1536, 3 * 1536)
 
 
 def flowing(mapping: Mapping, busy: dict[str, float], time_steps: int) -> dict[tuple[str, int, int], float]:

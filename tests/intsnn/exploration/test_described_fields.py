@@ -19,6 +19,7 @@ from intsnn.exploration.exploration import explore, legal_hardware_at
 from intsnn.graph import IntGraph
 from intsnn.hardware import HardwareSpec, load_hardware
 from intsnn.hardware.chip import Item
+from intsnn.hardware.converters import shipped_converters
 from intsnn.yaml.file import checked
 from intsnn.yaml.tree import parse_tree
 from tests.support.descriptions import keys_of, read_description
@@ -37,7 +38,7 @@ REFUSED = {
     ("crossbar", "readout"),
     ("crossbar", "cell", "bits"),
 }  # digital cells are explored at the bits of their price
-OF_ONE_COST = {"energy_pj", "area_um2", "leakage_uw", "latency_ns", "bits", "interpolation", "missing"}
+OF_ONE_COST = {"energy_pj", "area_um2", "leakage_uw", "latency_ns", "bits", "interpolation", "missing", "survey"}
 
 
 def leaves(value: object, path: KeyPath = ()) -> Iterator[tuple[KeyPath, object]]:
@@ -67,6 +68,7 @@ def others(path: KeyPath, value: object, components: list[str]) -> Iterator[obje
         case str():
             yield from (
                 *words_at(path),
+                1000,
                 *components,
                 f"another {value}",
                 {"area_um2": 1, "leakage_uw": 1, "source": "here"},
@@ -112,7 +114,7 @@ def every_item_spoken_of(name: str) -> HardwareSpec:
 def changed_one_by_one(name: str) -> dict[KeyPath, HardwareSpec]:
     """The description with each of its values, one at a time, at another legal one."""
     described = every_item_spoken_of(name)
-    components = list(described.components)
+    components = [*described.components, *shipped_converters()]
     found: dict[KeyPath, HardwareSpec] = {}
     for path, value in plain(described).items():
         for other in others(path, value, components if path[0] == "costs" else []):
@@ -188,5 +190,5 @@ def test_a_design_that_breaks_a_rule_of_descriptions_is_none() -> None:
     for wrong in ({"cell_bits": 9}, {"adc_bits": 17}, {"encoding": "gray"}, {"array_budget": 0}):
         with pytest.raises(HardwareError):
             legal_hardware_at(DesignPoint(**{**vars(POINT), **wrong}), described)
-    with pytest.raises(UsageError, match="must be at most columns, 32"):
+    with pytest.raises(UsageError, match="must be at most the 32 columns of an array"):
         checked(hardware_at(DesignPoint(**{**vars(POINT), "column_mux": 33}), described))

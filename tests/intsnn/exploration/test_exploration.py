@@ -117,6 +117,9 @@ def test_leakage_can_dominate(graph: IntGraph) -> None:
     """A chip whose prices are all for leakage."""
     hardware = spec()
     document = hardware.model_dump()
+    document["costs"]["adc_conversion"] = {
+        "energy_pj": 0.0, "area_um2": 1.0, "leakage_uw": 1.0, "latency_ns": 10.0, "source": "by this test"
+    }  # fmt: skip
     for section in ("components", "costs"):
         for name, cost in document[section].items():
             if isinstance(cost, dict) and cost["energy_pj"] is not None:
@@ -166,7 +169,7 @@ def test_designs_that_cannot_be_priced_are_kept_with_their_reason(graph: IntGrap
     space = DesignSpace(cell_bits=(2, 8), array_budget=(None, 3), column_mux=(8, 128))
     found = explore(graph, activity, spec(), space=space)
     reasons = {one.reason for one in found.infeasible}
-    assert any("from 4 to 10 bits" in reason for reason in reasons)
+    assert any("from 1 to 10 bits" in reason for reason in reasons)
     assert any("one copy of every layer" in reason for reason in reasons)
     assert any("column_mux must be at most" in reason for reason in reasons)
     assert len(found.designs) == 1
@@ -180,7 +183,7 @@ def test_a_space_without_any_design_is_an_error(graph: IntGraph, activity: Activ
 def test_an_empty_axis_keeps_what_is_there(graph: IntGraph, activity: Activity) -> None:
     (design,) = explore(graph, activity, spec(), space=DesignSpace()).designs
     assert design.point == DesignPoint(
-        64, 2, "lossless", 8, "offset", "kernel_split", "none", "layer_by_layer", None, None, None, 3
+        64, 2, "lossless", 8, "offset", "auto", "none", "row_pipeline", "+25%", None, None, 3, "jia_2020_65nm"
     )
     report = estimate(graph, activity, spec())
     assert design.energy_pj == pytest.approx(report.energy_pj, rel=1e-12)
@@ -203,10 +206,24 @@ def test_a_value_that_no_design_can_have_is_an_error() -> None:
         DesignSpace(cell_bits=(1, 0))
 
 
-def test_arrays_that_are_not_square_need_sides_to_explore(graph: IntGraph, activity: Activity) -> None:
+def test_arrays_need_not_be_square(graph: IntGraph, activity: Activity) -> None:
+    """The axis takes rows and columns, is left as the description has them, and gives its figures."""
     wide = spec(crossbar={**spec().crossbar.model_dump(), "columns": 128})
-    with pytest.raises(UsageError, match="64 x 128"):
-        explore(graph, activity, wide, space=DesignSpace())
+    (kept,), (asked,) = (
+        explore(graph, activity, hardware, space=space).designs
+        for hardware, space in ((wide, DesignSpace()), (spec(), DesignSpace(crossbar=("64x128",))))
+    )
+    assert kept.point.crossbar == asked.point.crossbar == "64x128"
+    report = estimate(graph, activity, wide)
+    for design in (kept, asked):
+        found = (design.energy_pj, design.latency_ns, design.area_um2)
+        assert found == pytest.approx((report.energy_pj, report.latency_ns, report.area_um2), rel=1e-12)
+
+
+@pytest.mark.parametrize("size", ["64x", "x64", "64x0", "64x64x64", "wide", "-4x4"])
+def test_other_words_for_a_size_are_refused(size: str) -> None:
+    with pytest.raises(UsageError, match="rows and columns"):
+        DesignSpace(crossbar=(size,))
 
 
 def test_an_activity_of_another_graph_is_an_error(activity: Activity) -> None:
@@ -234,7 +251,7 @@ def test_the_csv_has_every_design_once(found: Exploration, graph: IntGraph, acti
     assert rows[0]["adc_bits"] == "lossless" and rows[0]["array_budget"] == ""
     space = DesignSpace(cell_bits=(2, 8))
     (good, bad) = csv.DictReader(io.StringIO(csv_text(explore(graph, activity, spec(), space=space))))
-    assert good["infeasible"] == "" and "from 4 to 10 bits" in bad["infeasible"] and bad["energy_pj"] == ""
+    assert good["infeasible"] == "" and "from 1 to 10 bits" in bad["infeasible"] and bad["energy_pj"] == ""
 
 
 def test_the_table_shows_the_axes_that_differ_and_what_was_left_out(
@@ -246,7 +263,7 @@ def test_the_table_shows_the_axes_that_differ_and_what_was_left_out(
     for words in ("dominated by no other", "the CSV has all", "too coarse for exact sums", "No accuracy is given"):
         assert words in table
     small = pareto_table(explore(graph, activity, spec(), space=DesignSpace(cell_bits=(2, 8))))
-    assert "1 design left out: adc_conversion is priced from 4 to 10 bits (got 14)." in small
+    assert "1 design left out: adc_conversion is priced from 1 to 10 bits (got 14)." in small
     budgets = DesignSpace(cell_bits=(2, 8), array_budget=(None, 1, 2, 3, 4, 5, 6))
     assert "more left out; the CSV says why" in pareto_table(explore(graph, activity, spec(), space=budgets))
 

@@ -11,7 +11,7 @@ import pytest
 
 from intsnn.hardware import HardwareSpec
 from intsnn.hardware.chip import QUANTITIES
-from intsnn.hardware.spec import Cost
+from intsnn.hardware.cost import Cost
 from tests.support.crossbar_by_hand import hardware_spec
 from tests.support.paths import DATA, ROOT
 
@@ -52,21 +52,18 @@ def wiring() -> Published:
 
 
 def rram(nm: int) -> Published:
-    """Drivers, cells, multiplexers and converters of the two RRAM descriptions; converters by the survey's formula."""
+    """Drivers, cells and multiplexers of the two RRAM descriptions; converters: test_converters.py."""
     driver, cell = SOURCES["dac_driver"]["isaac_32nm_1b"], SOURCES["cells"]["rram_neurosim_v14"]
     mean_siemens = (1 / cell["ron"] + 1 / cell["roff"]) / 2
+    watts = {65: 0.121272, 22: 0.072341}[nm] * cell["v_read"][str(nm)] / 0.5 * mean_siemens  # SarADC.cpp, LSTP
     multiplexer = SOURCES["adc"]["spikesim_65nm_4b"]
-    converters = [murmann(bits, nm) for bits in ((4, 5, 6, 7, 8, 10) if nm == 65 else range(4, 11))]
     return {
         ("row_activation", "energy_pj"): driver["energy_per_row"],
         ("row_activation", "area_um2"): driver["area"],
-        ("cell_read", "energy_pj"): cell["v_read"][str(nm)] ** 2 * mean_siemens * cell["read_pulse_ns"] * 1e3,
+        ("cell_read", "energy_pj"): watts * cell["read_pulse_ns"] * 1e3,
         ("cell_read", "area_um2"): cell["area_F2_1T1R"] * (nm * 1e-3) ** 2,
         ("cell_read", "leakage_uw"): 0,  # non-volatile
         ("cell_read", "latency_ns"): cell["read_pulse_ns"],
-        ("adc_conversion", "energy_pj"): [energy for energy, _ in converters],
-        ("adc_conversion", "area_um2"): [area for _, area in converters],
-        ("adc_conversion", "latency_ns"): 10,  # the survey's formula is taken at 100 MS/s
         ("mux_switch", "energy_pj"): multiplexer["mux_energy"],
         ("mux_switch", "area_um2"): multiplexer["mux_area"],
     }

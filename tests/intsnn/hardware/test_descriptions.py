@@ -255,7 +255,7 @@ def test_a_converter_outside_the_table_is_an_error_in_every_estimate() -> None:
     hardware = hardware_spec("rram_128x128_22nm")
     crossbar = hardware.crossbar.model_copy(update={"rows": 1024})
     graph = residual_graph()
-    with pytest.raises(HardwareError, match="from 4 to 10 bits \\(got 12\\)"):
+    with pytest.raises(HardwareError, match="from 1 to 10 bits \\(got 12\\)"):
         estimate(graph, assume(graph, rate=0.1, time_steps=1), hardware.model_copy(update={"crossbar": crossbar}))
 
 

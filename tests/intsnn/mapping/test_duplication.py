@@ -5,12 +5,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from intsnn.activity import assume
 from intsnn.errors import HardwareError
 from intsnn.estimation.estimation import estimate
 from intsnn.estimation.events import count
 from intsnn.hardware import HardwareSpec
+from intsnn.hardware.chip import Duplication
 from intsnn.mapping import map_graph
 from intsnn.mapping.duplication import Replicable, duplicates
 from tests.support.crossbar_by_hand import small_hardware
@@ -60,7 +62,7 @@ def test_greedy_is_as_fast_as_the_best_of_all_choices(layers: list[Replicable], 
     assert slowest(chosen) == min(slowest(copies) for copies in every if arrays(copies) <= budget)
 
 
-def with_budget(arrays: int | None) -> HardwareSpec:
+def with_budget(arrays: int | str | None) -> HardwareSpec:
     hardware = small_hardware(rows=64, columns=64, cell_bits=2)
     return HardwareSpec.model_validate({**hardware.model_dump(), "duplication": {"arrays": arrays}})
 
@@ -78,6 +80,34 @@ def test_copies_are_built_and_leave_the_events_alone() -> None:
     assert fast.latency_ns < slow.latency_ns and fast.area_um2 > slow.area_um2
     assert any("Copies that work side by side" in note for note in fast.notes)
     assert [node.copies for node in fast.nodes if node.copies] == [layer.copies for layer in many.layers]
+
+
+@pytest.mark.parametrize(("more", "arrays"), [("+0%", 0), ("+5%", 5), ("+12.5%", 13), ("+99%", 105), ("+100%", 107)])
+def test_a_budget_may_be_so_many_more_arrays_than_one_copy_takes(more: str, arrays: int) -> None:
+    assert Duplication(arrays=more).budget(107) == 107 + arrays
+
+
+@pytest.mark.parametrize("wrong", ["5%", "+5", "+%", "+-5%", "+1e2%", ""])
+def test_other_words_for_a_budget_are_refused(wrong: str) -> None:
+    with pytest.raises(ValidationError):
+        Duplication(arrays=wrong)
+
+
+def test_a_layer_read_once_for_all_steps_needs_fewer_copies() -> None:
+    """Input of 8 bits, 25 positions: 200 reads a step against 25 of the second layer; held over 8 steps they are equal.
+
+    100 arrays more than one copy: without holding they go to the first layer until it is as fast as the second.
+    """
+    build = GraphBuilder(np.random.default_rng(0))
+    x = build.neuron(build.requant(build.conv(build.input((1, 5, 5), bit_width=8), 2, bit_width=2)))
+    build.readout(build.conv(x, 2, bit_width=2))
+    hardware = with_budget("+300%")
+    held = HardwareSpec.model_validate(
+        {**hardware.model_dump(), "buffers": {"input_reuse": "none", "constant_input": "hold"}}
+    )
+    repeated = [layer.copies for layer in map_graph(build.graph(), hardware, constant_steps=8).layers]
+    once = [layer.copies for layer in map_graph(build.graph(), held, constant_steps=8).layers]
+    assert repeated[0] > repeated[1] and once[0] == once[1] > 1
 
 
 def test_a_budget_that_does_not_hold_the_network_is_an_error() -> None:

@@ -12,7 +12,14 @@ from intsnn.graph import IntGraph, IntInput, IntLinear, IntNeuron, IntRequant, S
 from intsnn.hardware.chip import Encoding, Item
 from intsnn.mapping import DigitalMapping, LayerMapping, map_graph
 from intsnn.mapping.operations import signed_digits
-from tests.support.crossbar_by_hand import CrossbarOptions, hardware_spec, place_cells, small_hardware
+from tests.support.crossbar_by_hand import (
+    ENCODINGS,
+    MAPPINGS,
+    CrossbarOptions,
+    hardware_spec,
+    place_cells,
+    small_hardware,
+)
 from tests.support.graph_builder import Reset
 from tests.support.intgraphs import GraphBuilder, residual_graph
 from tests.support.wide_graphs import any_graphs
@@ -84,6 +91,10 @@ def test_a_linear_layer_is_a_one_by_one_kernel() -> None:
         (4, [-7, 7], 2, "differential", 2), (4, [-7, 7], 3, "differential", 1), (4, [0, 0], 3, "differential", 1),
         (4, [-8, 7], 2, "differential", 2), (4, [-8, 7], 3, "differential", 2), (4, [-8, 7], 1, "differential", 4),
         (1, [-1, 1], 2, "differential", 1), (1.58, [-1, 1], 1, "differential", 1), (2, [-2, 1], 1, "differential", 2),
+        (4, [-8, 7], 2, "analog_differential", 2), (4, [-7, 7], 3, "analog_differential", 1),
+        (4, [-8, 7], 1, "twos_complement", 4), (4, [-8, 7], 2, "twos_complement", 3),
+        (1, [-1, 1], 2, "twos_complement", 2), (1.58, [-1, 1], 1, "twos_complement", 2),
+        (8, [-128, 0], 8, "twos_complement", 2),
     ],
 )  # fmt: skip
 def test_weight_slices_by_hand(
@@ -97,16 +108,35 @@ def test_weight_slices_by_hand(
     assert map_graph(build.graph(), hardware).layers[0].slices == slices
 
 
+def test_each_layer_lies_the_way_that_takes_fewer_arrays_by_hand() -> None:
+    """64 rows. 3 channels: 9 arrays or 27 rows, 1 array. 64: 9 or 576 rows, 9: split. 70: 18 or 630 rows, 10."""
+    ways = [mapped(one_conv((channels, 8)), mapping="auto").array_kernel for channels in (3, 64, 70)]
+    assert ways == [1, 9, 1]
+
+
+def test_the_rule_of_neurosim_by_hand() -> None:
+    """Most kernels are 3x3; of them those of 64 rows or more are split: 9 * 8 = 72 rows, not 9 * 3 = 27, nor a 5x5."""
+    build = GraphBuilder(np.random.default_rng(0))
+    x = build.input((3, 6, 6), bit_width=1)
+    for channels, kernel, padding in ((8, 3, 1), (8, 3, 1), (8, 5, 2), (8, 1, 0)):
+        conv = build.conv(x, channels, kernel=(kernel, kernel), padding=(padding, padding))
+        x = build.neuron(build.requant(conv))
+    build.readout(build.conv(x, 2))
+    found = map_graph(build.graph(), small_hardware(rows=64, columns=64, cell_bits=2, mapping="neurosim")).layers
+    assert [layer.array_kernel for layer in found] == [1, 9, 1, 1, 9]
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_arrays_and_utilisation_equal_a_placement_cell_by_cell(data: st.DataObject) -> None:
     graph = data.draw(any_graphs())
+    encoding = data.draw(st.sampled_from(ENCODINGS))
     hardware = small_hardware(
         rows=data.draw(st.integers(1, 9)),
-        columns=data.draw(st.integers(1, 9)),
+        columns=data.draw(st.integers(1, 9)) * (2 if encoding == "analog_differential" else 1),
         cell_bits=data.draw(st.integers(1, 4)),
-        encoding=data.draw(st.sampled_from(("offset", "differential"))),
-        mapping=data.draw(st.sampled_from(("kernel_split", "im2col"))),
+        encoding=encoding,
+        mapping=data.draw(st.sampled_from(MAPPINGS)),
     )
     if not graph.all_synapses:
         with pytest.raises(HardwareError, match="needs a synapse"):
