@@ -40,15 +40,17 @@ def _read(found: Format, path: Path, meaning: str) -> tuple[str, str]:
 
     try:
         seen = found.read(path)
-    except MemoryError as error:
-        return "memory", repr(error)
-    except (IntsnnError, OSError) as error:
-        if isinstance(error.__cause__, MemoryError):
-            return "memory", str(error)
-        return "unforeseen" if isinstance(error, UnreadableFileError) else "refused", str(error)
     except BaseException as error:  # a panic of a library in Rust is no Exception
-        kind = "memory" if "allocate memory" in str(error) else "traceback"
-        return kind, "".join(traceback.format_exception(error)[-3:])
+        if _wants_memory(error) or _wants_memory(error.__cause__):
+            return "memory", repr(error)
+        if isinstance(error, IntsnnError | OSError):
+            return "unforeseen" if isinstance(error, UnreadableFileError) else "refused", str(error)
+        return "traceback", "".join(traceback.format_exception(error)[-3:])
     if seen == meaning:
         return "same", ""
     return ("silent" if found.has_digest else "other"), ""
+
+
+def _wants_memory(error: BaseException | None) -> bool:
+    """Whether there was not enough; torch has no class for it."""
+    return isinstance(error, MemoryError) or "allocate memory" in str(error)

@@ -62,15 +62,31 @@ class NirNetwork(nn.Module):
         """Run x [T, N, *shape]; several edges into a node are summed."""
         values = {self._wiring.input: x}
         for one in self._wiring.wires:
-            module, total = self.get_submodule(self._paths[one.name]), _sum(values, one.sources)
-            match module:
-                case CanonicalNeuron():
-                    values[one.name] = module(total)
-                case CanonicalIntegrator():
-                    _, values[one.name] = module(total)
-                case _:
-                    values[one.name] = per_step(module, total)
+            module = self.get_submodule(self._paths[one.name])
+            try:
+                values[one.name] = _answer(module, _sum(values, one.sources))
+            except torch.OutOfMemoryError:
+                raise
+            except RuntimeError as error:  # as torch says that shapes do not fit
+                shapes = ", ".join(str(list(values[source].shape)) for source in one.sources)
+                reason = f"it must take what it reads, {shapes} ({error})"
+                raise refused(
+                    one.name, one.kind, reason, "hold the input and the nodes' shapes to each other"
+                ) from error
         return _sum(values, self._wiring.sources)
+
+
+def _answer(module: nn.Module, x: Tensor) -> Tensor:
+    """What a node's module gives for all steps; of an integrator its potentials."""
+    match module:
+        case CanonicalNeuron():
+            found: Tensor = module(x)
+            return found
+        case CanonicalIntegrator():
+            potentials: Tensor = module(x)[1]
+            return potentials
+        case _:
+            return per_step(module, x)
 
 
 def _sum(values: Mapping[str, Tensor], sources: tuple[str, ...]) -> Tensor:

@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 import mdcompress as md
 from intsnn.errors import InvalidFileError
+from mdcompress.errors import TraceError
 
 nir = pytest.importorskip("nir")
 h5py = importlib.import_module("h5py")
@@ -67,6 +69,16 @@ def _many(file: Any) -> None:
         inner[f"x{number}"] = file["kept"]
     for number in range(60):
         file[f"node/y{number}"] = inner
+
+
+def test_layer_that_cannot_take_what_it_reads_is_named() -> None:
+    neuron = nir.LIF(tau=np.full(3, 2.0), r=np.ones(3), v_leak=np.zeros(3), v_threshold=np.ones(3))
+    graph = nir.NIRGraph.from_list(nir.Linear(np.eye(3)), neuron)
+    network = md.from_nir(graph, None, dt=0.5, reset="hard", comparator="greater", discretization="euler")
+    said = r"NIR node 'linear' \(Linear\) cannot become integers: it must take what it reads, \[2, 1, 4\]"
+    with pytest.raises(TraceError, match=said):
+        network(torch.ones(2, 1, 4))
+    assert network(torch.ones(2, 1, 3)).shape == (2, 1, 3)
 
 
 @pytest.mark.parametrize(
