@@ -97,7 +97,7 @@ def _shared(hardware: HardwareSpec) -> Mapping[PriceKey, tuple[str, ...]]:
 def _cost(hardware: HardwareSpec, key: PriceKey) -> Cost:
     if key.section == "components":
         return hardware.components[key.name].tabled(hardware.technology.node_nm)
-    cost = hardware.cost(Item(key.name))
+    cost = hardware.cost(next(item for item in Item if item.value == key.name))
     assert cost is not None, f"costs.{key.name} prices nothing"
     return cost
 
