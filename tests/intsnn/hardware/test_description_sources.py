@@ -91,8 +91,9 @@ def murmann(bits: int, nm: int) -> tuple[float, float]:
     return energy, math.exp(area + 0.29912426192653485 * math.log(energy))
 
 
+IMPULSE: Published = {("membrane_operation", "energy_pj"): [1 / 0.99]}  # arXiv:2105.08217: 0.99 TOPS/W, 11 bits
 PUBLISHED = {
-    "rram_64x64_65nm": logic() | memory(65) | wiring() | rram(65),
+    "rram_64x64_65nm": logic() | memory(65) | wiring() | rram(65) | IMPULSE,
     "rram_128x128_22nm": logic() | memory(22) | wiring() | rram(22),
     "sram_digital": logic() | memory(22) | wiring() | sram(),
 }
