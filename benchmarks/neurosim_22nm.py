@@ -141,7 +141,7 @@ energy holds the column's current; cells that conduct for 10 ns beside it, at a 
 at 15 %, are charged twice over. The last two columns mend that. An earlier figure also let pools raise the rate of the
 layers behind them, which the runs do not. The description's own pulse stays 10 ns: its converters take 10 ns a column.
 
-What remains is price, not count. Cells: V^2 G here; NeuroSim's fit to circuit simulation draws G * 0.0796 V^2 at 22 nm
-(0.072341 * 0.55/0.5), a quarter of 0.55^2, which would leave 0.14 uJ. Row drivers: ISAAC's 0.417 pJ a row, which is
+What remains is price, not count. Cells take what NeuroSim's fit to circuit simulation draws, G * 0.0796 V^2 at 22 nm
+(0.072341 * 0.55/0.5), a quarter of 0.55^2. Row drivers: ISAAC's 0.417 pJ a row, which is
 4 mW over 1024 drivers for 128 conversions at 1.2 GS/s, at 32 nm, unscaled; NeuroSim's take about 0.03 pJ. Transport is
 0.79 of NeuroSim's."""

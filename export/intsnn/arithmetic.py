@@ -80,13 +80,13 @@ def joined(*intervals: Bounds) -> Bounds:
 
 
 def tree_bits(rows: int, cell_bits: int) -> float:
-    """Mean width of the rows - 1 adders of a tree: level l adds words of cell bits + l, pair by pair (l from 0)."""
+    """Mean width of the rows - 1 adders of a tree, by their results: level l gives cell bits + l + 1 (l from 0)."""
     bits, adders, words, level = 0, 0, rows, 0
     while words > 1:
         pairs = words // 2
-        bits, adders = bits + pairs * (cell_bits + level), adders + pairs
+        bits, adders = bits + pairs * (cell_bits + level + 1), adders + pairs
         words, level = words - pairs, level + 1
-    return bits / adders if adders else float(cell_bits)
+    return bits / adders if adders else float(cell_bits + 1)
 
 
 def is_number(value: object) -> TypeGuard[int | float]:

@@ -26,12 +26,15 @@ A layer whose sums are held (`held_steps`) does all of this in the first step al
 
 A digital node of e elements takes e * operations of each kind; its state words are read and written once, waiting
 operands written once and read as often as its products need them; what it multiplies moves as a layer's input does.
+Where membranes are fused, the additions and comparisons of a neuron happen in the memory of its
+words, each a `membrane_operation`: one after another: no word is read or written apart.
 A row of a norm by step is read from its table once in a step. Every product of a matrix product counts, active or not.
 
 Copies of a layer share its work, so events do not depend on D. An idle array sends nothing, but must be sent its inputs
 to be known as idle. Widths: words ADC bits, and (S-1)*cell bits more where slices are joined at the array; partial sums
 ceil(log2(K_a*N_r)) more than words; shifted sums ADC bits + ceil(log2(K_a*N_r)) + (S-1)*cell bits
-+ b - 1; row counts the word of K*Ci/G; tree additions the mean over the tree; addresses ceil(log2(inputs)), at least 1.
++ b - 1; row counts the word of K*Ci/G; addresses ceil(log2(inputs)), at least 1. An adder has the width of
+its result, everywhere; those of a tree the mean over the tree.
 """
 
 from __future__ import annotations
@@ -341,8 +344,8 @@ def _digital_events(node: DigitalMapping, time_steps: int) -> Iterator[EventCoun
             each = float(node.elements * operation.per_element)
             yield EventCount(node.name, operation.item, _width(operation), (each,) * time_steps)
     moved = {
-        Item.MEMBRANE_READ: node.elements * node.state_bits,
-        Item.MEMBRANE_WRITE: node.elements * node.state_bits,
+        Item.MEMBRANE_READ: 0 if node.in_memory else node.elements * node.state_bits,
+        Item.MEMBRANE_WRITE: 0 if node.in_memory else node.elements * node.state_bits,
         Item.BUFFER_WRITE: node.waiting_bits,
         Item.BUFFER_READ: sum(one.values * one.bits * one.reads for one in node.operands) + node.table.row_bits,
     }
@@ -369,7 +372,8 @@ def _operand_transfer(node: DigitalMapping, mapping: Mapping, seen: ProductActiv
 def _digital_instances(node: DigitalMapping) -> Iterator[InstanceCount]:
     for operation in node.operations:
         if operation.per_element:
-            yield InstanceCount(node.name, operation.item, _width(operation), node.lanes * operation.per_element)
+            built = node.lanes * (1 if operation.item is Item.MEMBRANE_OPERATION else operation.per_element)
+            yield InstanceCount(node.name, operation.item, _width(operation), built)
     held = node.waiting_bits + node.table.rows * node.table.row_bits
     for item, bits in ((Item.MEMBRANE_BIT, node.elements * node.state_bits), (Item.BUFFER_BIT, held)):
         if bits:

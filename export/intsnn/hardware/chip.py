@@ -137,9 +137,14 @@ class Tile(StrictModel):
 
 
 class Neuron(StrictModel):
-    """Lanes that each layer of neurons, pools, sums and readouts has: results per clock."""
+    """parallelism: lanes that each layer of neurons, pools, sums and readouts has: results per clock.
+
+    membrane: `memory` reads a membrane's word, updates it in a lane and writes it back; `fused` adds and compares
+    inside the memory that holds it, a clock and an access for each operation (IMPULSE, arXiv:2105.08217).
+    """
 
     parallelism: Count
+    membrane: Literal["memory", "fused"] = "memory"
 
 
 class Buffers(StrictModel):
@@ -214,6 +219,10 @@ def _on_every_crossbar(_: Crossbar) -> bool:
     return True
 
 
+def _with_every_neuron(_: Neuron) -> bool:
+    return True
+
+
 @dataclass(frozen=True)
 class Counted:
     """An item's key under `costs`, and its meaning.
@@ -221,8 +230,8 @@ class Counted:
     group: the part of the chip. event: what one count is, None where nothing happens. instance: what one unit is, None
     where nothing is built. by_width: whether the cost depends on a bit width (a table over bits). timed: whether
     latency_ns is needed. per_active_row: what the remark on sparsity calls an item that happens for active rows only,
-    so that fewer spikes cost less of it; "" for all others. counted_on: the crossbars that can have the item at all; a
-    description of others need not speak of it.
+    so that fewer spikes cost less of it; "" for all others. counted_on, counted_with: the crossbars and the neurons
+    that can have the item at all; a description of others need not speak of it.
     """
 
     key: str
@@ -233,6 +242,11 @@ class Counted:
     timed: bool = False
     per_active_row: str = ""
     counted_on: Callable[[Crossbar], bool] = _on_every_crossbar
+    counted_with: Callable[[Neuron], bool] = _with_every_neuron
+
+    def is_counted(self, crossbar: Crossbar, neuron: Neuron) -> bool:
+        """Whether a chip of these can have the item."""
+        return self.counted_on(crossbar) and self.counted_with(neuron)
 
     def has(self, quantity: Quantity) -> bool:
         """Whether a price of the item has this quantity."""
@@ -344,6 +358,14 @@ class Item(Enum):
     )
     MEMBRANE_WRITE = Counted("membrane_write", Group.MEMBRANE, "one bit of a state word written", None)
     MEMBRANE_BIT = Counted("membrane_bit", Group.MEMBRANE, None, "bit of membrane, synapse or readout memory")
+    MEMBRANE_OPERATION = Counted(
+        "membrane_operation",
+        Group.MEMBRANE,
+        "one addition to a state word, or comparison of it, inside its memory (fused membranes)",
+        "adder at the memory's columns (one per lane)",
+        by_width=True,
+        counted_with=lambda neuron: neuron.membrane == "fused",
+    )
     NEURON_ADD = Counted(
         "neuron_add",
         Group.NEURON,

@@ -71,7 +71,7 @@ class HardwareSpec(StrictModel):
     def unpriced(self) -> tuple[str, ...]:
         """Items that a chip of this structure counts and the description neither prices nor excludes: none is valid."""
         there = {*self.costs, *self.excluded}
-        counted = (item.value for item in Item if item.meaning.counted_on(self.crossbar))
+        counted = (item.value for item in Item if item.meaning.is_counted(self.crossbar, self.neuron))
         return tuple(sorted(name for name in counted if name not in there))
 
     @property

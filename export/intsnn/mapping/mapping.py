@@ -29,11 +29,12 @@ from dataclasses import dataclass, replace
 from typing import assert_never
 
 from intsnn.graph import IntGraph
-from intsnn.hardware.chip import Crossbar, Placing
+from intsnn.hardware.chip import Crossbar, Item, Placing
 from intsnn.hardware.spec import HardwareSpec
 from intsnn.mapping.demand import Demand, DigitalNode, SynapseDemand, demand_of
 from intsnn.mapping.duplication import Replicable, duplicates
 from intsnn.mapping.flows import Flow
+from intsnn.mapping.operations import in_memory
 from intsnn.mapping.placing import placings
 
 __all__ = [
@@ -112,9 +113,14 @@ class DigitalMapping(DigitalNode):
     lanes: int
 
     @property
+    def in_memory(self) -> int:
+        """Operations of one element inside the memory of its words, one after another; 0 where words are read."""
+        return sum(one.per_element for one in self.operations if one.item is Item.MEMBRANE_OPERATION)
+
+    @property
     def clocks(self) -> int:
         """Clocks of one step."""
-        return math.ceil(self.elements / self.lanes) if self.clocked else 0
+        return math.ceil(self.elements / self.lanes) * max(1, self.in_memory) if self.clocked else 0
 
 
 @dataclass(frozen=True)
@@ -248,4 +254,5 @@ def _place_digital(node: DigitalNode, hardware: HardwareSpec) -> DigitalMapping:
     keeps = hardware.buffers.input_reuse == "line_buffer"
     operands = tuple(replace(one, reads=1) if keeps and one.kept else one for one in node.operands)
     lanes = min(hardware.neuron.parallelism, node.elements)
-    return DigitalMapping(**vars(replace(node, operands=operands)), lanes=lanes)
+    operations = in_memory(node.operations) if hardware.neuron.membrane == "fused" else node.operations
+    return DigitalMapping(**vars(replace(node, operands=operands, operations=operations)), lanes=lanes)

@@ -54,6 +54,18 @@ def neuron_operations(node: IntNeuron, current: Bounds) -> tuple[Operation, ...]
     return tuple(Operation(item, count, width) for item, count in counts)
 
 
+def in_memory(operations: tuple[Operation, ...]) -> tuple[Operation, ...]:
+    """A neuron's additions and comparisons as operations of its membrane's memory; those of other nodes as they are.
+
+    The pipeline register of a lane is gone: a word never leaves its memory.
+    """
+    if all(operation.item is not Item.NEURON_STORE for operation in operations):
+        return operations
+    worked = [one for one in operations if one.item is not Item.NEURON_STORE]
+    number = sum(one.per_element for one in worked)
+    return (Operation(Item.MEMBRANE_OPERATION, number, max(one.word for one in worked)),)
+
+
 def spike_bits(node: IntNeuron) -> int:
     """Bits of what a neuron fires in a step: 1 where spikes are binary."""
     return node.max_spikes.bit_length()

@@ -26,6 +26,7 @@ from tests.support.intgraphs import GraphBuilder, dense_graph, random_input, res
 GRAPHS = [residual_graph(), dense_graph(), *wide_hand_made_graphs().values()]
 CONVERTERS = "rram_64x64_65nm"
 TREES = "sram_digital"
+MEMBRANE = "{bits: [11], energy_pj: 1, area_um2: 1, leakage_uw: 1, interpolation: linear, source: this test}"
 CHIPS = [
     small_hardware(rows=8, columns=8, cell_bits=2),
     *(
@@ -38,6 +39,7 @@ CHIPS = [
             ("differential", "im2col", "at_array"),
         )
     ),
+    read_description(CONVERTERS, "neuron.membrane=fused", f"costs.membrane_operation={MEMBRANE}"),
 ]
 
 
@@ -70,7 +72,7 @@ def test_an_item_is_counted_only_on_the_crossbars_that_can_have_it() -> None:
     for chip, counts in COUNTS:
         both: tuple[EventCount | InstanceCount, ...] = (*counts.events, *counts.instances)
         for one in both:
-            assert one.item.meaning.counted_on(chip.crossbar), one
+            assert one.item.meaning.is_counted(chip.crossbar, chip.neuron), one
 
 
 def test_what_happens_for_active_rows_only_is_said_to() -> None:
@@ -93,7 +95,7 @@ def test_every_timed_item_takes_time() -> None:
         cost = described.cost(item)
         if not item.meaning.timed:
             continue
-        assert cost is not None and isinstance(cost.latency_ns, float | int)
+        assert cost is not None and isinstance(cost.latency_ns, float)
         slower = replace_cost(described, item, latency_ns=cost.latency_ns + 100)
         assert latency_of(map_graph(graph, slower), time_steps=1) > before, item
 

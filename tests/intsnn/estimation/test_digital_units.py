@@ -21,6 +21,7 @@ from intsnn.graph.bounds import bounds
 from intsnn.hardware.chip import Item
 from intsnn.mapping import DigitalMapping, map_graph
 from tests.support.crossbar_by_hand import CrossbarOptions, InputReuse, small_hardware
+from tests.support.descriptions import read_description
 from tests.support.digital_by_hand import Part, State, Words, product, products, update
 from tests.support.graph_builder import GraphBuilder
 from tests.support.hand_made_graphs import NEURON_KINDS, attention_graph, counts_attention_graph, neuron_graph
@@ -82,6 +83,31 @@ def test_every_kind_of_neuron_is_computed_by_the_operations_it_is_priced_for(kin
             check_neuron(step, priced[step.node.name])
             fired += int(step.spikes.sum())
     assert fired
+
+
+@pytest.mark.parametrize("kind", NEURON_KINDS)
+def test_fused_membranes_do_the_same_operations_in_their_memory_and_read_no_words(kind: str) -> None:
+    """An access for each addition and comparison of the unit that computes the values, one after another."""
+    graph = neuron_graph(kind)
+    x = random_input(graph)
+    price = "{bits: [11], energy_pj: 1, area_um2: 1, leakage_uw: 0, interpolation: linear, source: this test}"
+    changes = ("neuron.membrane=fused", f"costs.membrane_operation={price}")
+    mapping = map_graph(graph, read_description("rram_64x64_65nm", *changes))
+    counted = count(mapping, measure(graph, [x]))
+    events = {(event.node, event.item): event.steps[0] for event in counted.events}
+    built = {(one.node, one.item): one.count for one in counted.instances}
+    nodes = {node.name: node for node in mapping.digital}
+    for step in evaluate(graph, x):
+        if not isinstance(step.node, IntNeuron):
+            continue
+        most, _ = computed(step)
+        name, elements, done = step.node.name, math.prod(step.node.shape), sum(most.values())
+        assert events[name, Item.MEMBRANE_OPERATION] == elements * done
+        assert built[name, Item.MEMBRANE_OPERATION] == nodes[name].lanes
+        assert nodes[name].clocks == math.ceil(elements / nodes[name].lanes) * done
+        apart = {Item.MEMBRANE_READ, Item.MEMBRANE_WRITE, Item.NEURON_ADD, Item.NEURON_COMPARE, Item.NEURON_STORE}
+        assert not apart & {item for node, item in (*events, *built) if node == name}
+        assert (name, Item.MEMBRANE_BIT) in built
 
 
 @settings(max_examples=60, deadline=None)
@@ -199,7 +225,7 @@ def test_words_of_several_bits_need_a_multiplier(bits: int, item: Item, number: 
     (node,) = (one for one in digital(one_product(bits=bits)).values() if one.pairs)
     assert {one.item: one.per_element * node.elements for one in node.operations} == {item: number, Item.PRODUCT_ADD: 9}
     widths = {one.item: one.bits for one in node.operations}
-    assert widths[Item.PRODUCT_ADD] == (1 if bits == 1 else word_bits(Bounds(0, 15 * 15)))
+    assert widths[Item.PRODUCT_ADD] == (2 if bits == 1 else word_bits(Bounds(0, 15 * 15)) + 1)
 
 
 @pytest.mark.parametrize("graph", [attention_graph(), counts_attention_graph()], ids=["spikes", "counts"])

@@ -44,7 +44,7 @@ def test_with_shipped_prices_every_slope_has_neurosims_direction_and_is_within_t
 def test_no_other_price_of_converters_meets_more_slopes_than_the_shipped_one() -> None:
     priced: tuple[Which, ...] = ("shipped", *CONVERTERS)
     held = {which: sum(slope.holds for slope in slopes(which)) for which in priced}
-    assert len(held) == 4 and max(held.values()) == held["shipped"] == 18
+    assert len(held) == 5 and max(held.values()) == held["shipped"] == 18
 
 
 def test_the_bus_mends_the_slopes_of_adc_bits_and_joined_slices_those_of_cell_bits() -> None:

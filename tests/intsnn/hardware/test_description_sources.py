@@ -24,10 +24,8 @@ def logic() -> Published:
     """SATA's kernels at 2 to 32 bits, and a bit of its AND of 16."""
     names = {"pJ": "energy_pj", "um2": "area_um2", "leak_uW": "leakage_uw"}
     parts = ("adder", "comparator", "register", "multiplier")
-    an_and = SOURCES["digital"]["sata_training_16b_units_pJ"]["and"] / 16
-    return {(part, names[key]): SATA[part][key] for part in parts for key in names} | {
-        ("product_and", "energy_pj"): an_and
-    }
+    gates = {("product_and", names[key]): SATA["and16"][key] / 16 for key in names}
+    return {(part, names[key]): SATA[part][key] for part in parts for key in names} | gates
 
 
 def memory(nm: int) -> Published:
@@ -73,9 +71,10 @@ def sram() -> Published:
     """Rows as wires, cells as ANDs: 22 nm, 128 columns."""
     area_f2 = SOURCES["cells"]["sram_areas_F2"][">=22nm"]
     row_um = 128 * math.sqrt(area_f2) * 0.022
-    return {
+    tree = {("tree_adder", quantity): number for (part, quantity), number in logic().items() if part == "adder"}
+    return tree | {
         ("row_activation", "energy_pj"): SOURCES["interconnect"]["wire_cap_fF_per_um"] * 1e-3 * row_um * 0.8**2,
-        ("cell_read", "energy_pj"): SOURCES["digital"]["sata_training_16b_units_pJ"]["and"] / 16,
+        ("cell_read", "energy_pj"): SATA["and16"]["pJ"] / 16,
         ("cell_read", "area_um2"): area_f2 * 0.022**2,
         ("cell_read", "leakage_uw"): CACTI["22nm_8KB_w64"]["leak_uW"] / 65536,
         ("cell_read", "latency_ns"): 0,  # inside the trees' clock
@@ -92,8 +91,9 @@ def murmann(bits: int, nm: int) -> tuple[float, float]:
     return energy, math.exp(area + 0.29912426192653485 * math.log(energy))
 
 
+IMPULSE: Published = {("membrane_operation", "energy_pj"): [1 / 0.99]}  # arXiv:2105.08217: 0.99 TOPS/W, 11 bits
 PUBLISHED = {
-    "rram_64x64_65nm": logic() | memory(65) | wiring() | rram(65),
+    "rram_64x64_65nm": logic() | memory(65) | wiring() | rram(65) | IMPULSE,
     "rram_128x128_22nm": logic() | memory(22) | wiring() | rram(22),
     "sram_digital": logic() | memory(22) | wiring() | sram(),
 }

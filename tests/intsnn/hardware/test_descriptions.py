@@ -45,7 +45,7 @@ def test_every_price_names_its_source_and_every_excluded_item_its_reason(name: s
         cost = hardware.cost(item)
         if cost is None:
             known = len(hardware.excluded.get(item.value, "")) > 10
-            assert known or not item.meaning.counted_on(hardware.crossbar), item
+            assert known or not item.meaning.is_counted(hardware.crossbar, hardware.neuron), item
         else:
             assert len(cost.source) > 10
 
@@ -158,11 +158,12 @@ def digital_macro() -> HardwareReport:
     return estimate(graph, measure(graph, [x]), hardware.model_copy(update={"crossbar": crossbar}))
 
 
-def test_a_digital_macro_has_the_efficiency_and_density_of_a_published_one_within_three_and_two_from_below() -> None:
+def test_a_digital_macro_has_the_efficiency_and_density_of_a_published_one_within_half_and_four_from_below() -> None:
     """Chih et al., ISSCC 2021, pp. 252-254, doi 10.1109/ISSCC42613.2021.9365766: 89 TOPS/W and 16.3 TOPS/mm2 at 22 nm.
 
     The two figures are those of the paper's title; that they are for 4-bit inputs and weights on 256 x 64 of them is an
-    assumption of this test. Below: every adder counts as switching, and a clock to accumulate follows each tree's.
+    assumption of this test. Below: adders of a tree have the width of their
+    result, and a clock to accumulate follows each tree's.
     """
     report = digital_macro()
     energy_pj = math.fsum(component(report, name) for name in MACRO)
@@ -170,8 +171,8 @@ def test_a_digital_macro_has_the_efficiency_and_density_of_a_published_one_withi
     (layer,) = (busy for busy in available(report.latency) if "linear" in busy.node)
     tops_per_w = report.dense_operations / energy_pj
     tops_per_mm2 = report.dense_operations / layer.time_ns * 1e3 / area_um2
-    assert 89 / 3 < tops_per_w < 89
-    assert 16.3 / 2 < tops_per_mm2 < 16.3
+    assert 89 / 1.5 < tops_per_w < 89
+    assert 16.3 / 4 < tops_per_mm2 < 16.3
 
 
 def test_an_accumulation_at_22_nm_costs_what_another_model_says_of_words_between_16_and_32_bits() -> None:
@@ -198,7 +199,7 @@ def test_a_digital_chip_has_no_converter_and_is_exact() -> None:
     ("name", "old", "new", "message"),
     [
         ("sram_digital", "  adc_bits: lossless ", "  adc_bits: 4 ", "an adder tree sums exactly"),
-        ("sram_digital", "  adder_tree_add: adder\n", "", "adder_tree_add is neither priced nor excluded"),
+        ("sram_digital", "  adder_tree_add: tree_adder\n", "", "adder_tree_add is neither priced nor excluded"),
         ("sram_digital", "rule: row_pipeline", "rule: pipelined", "must be one of"),
         ("rram_64x64_65nm", "  pe_transfer: bus\n", "", "pe_transfer is neither priced nor excluded"),
         ("rram_64x64_65nm", "hops: 1", "hops: ring", "interconnect.hops"),
