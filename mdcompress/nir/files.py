@@ -7,6 +7,7 @@ import importlib
 import inspect
 import io
 import math
+import mmap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -91,6 +92,7 @@ MOST_BYTES = 1 << 28  # of all arrays, or where that is more, so many times the 
 MOST_TIMES = 4
 MOST_OBJECTS = 100_000  # arrays and groups; a node has some ten
 MOST_DEPTH = 32  # groups in groups: a graph inside a graph takes three
+_HEAP, _HEAD = b"GCOL\x01\0\0\0", 16  # how a heap begins, and the bytes of its head and of an object's
 _GZIP = 1032  # the most that deflate, which HDF5 packs arrays with, makes of a byte
 
 
@@ -103,6 +105,7 @@ def _require_room(path: Path) -> None:
     h5py = importlib.import_module("h5py")  # nir reads with it
     declared, most = 0, max(MOST_BYTES, MOST_TIMES * path.stat().st_size)
     try:
+        _require_heaps(path)
         with h5py.File(path) as file:
             for count, (name, found) in enumerate(_objects(h5py, file)):
                 declared += _size(name, found) if isinstance(found, h5py.Dataset) else 0
@@ -117,6 +120,32 @@ def _require_room(path: Path) -> None:
             [Problem(str(path), 0, 0, "", fault)],
             hints=["write it again with nir.write"],
         ) from error
+
+
+def _require_heaps(path: Path) -> None:
+    """ValueError where a heap of texts is damaged: HDF5's library follows sizes of 0 in it without end.
+
+    A heap has 16 bytes with its size, then objects: a number (0: the rest is free), a size, and so many bytes, filled
+    up to 8 (The HDF Group, "HDF5 File Format Specification 3.0", III.E).
+    """
+    with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        start = content.find(_HEAP)
+        while start >= 0:
+            end, at = start + _size_at(content, start), start + _HEAD
+            while at + _HEAD <= end:
+                number, size = int.from_bytes(content[at : at + 2], "little"), _size_at(content, at)
+                step = _HEAD + -(-size // 8) * 8 if number else size
+                if not _HEAD <= step <= end - at:
+                    raise ValueError(f"its texts must be whole (one of {size} bytes is in a heap to byte {end})")
+                at += step
+            if end > len(content):
+                raise ValueError(f"its texts must be whole (a heap ends at byte {end} of {len(content)})")
+            start = content.find(_HEAP, start + 1)
+
+
+def _size_at(content: mmap.mmap, at: int) -> int:
+    """The size in a heap's head, or in that of an object in it."""
+    return int.from_bytes(content[at + 8 : at + _HEAD], "little")
 
 
 def _objects(h5py: Any, group: Any, *, depth: int = 0) -> Iterator[tuple[str, Any]]:

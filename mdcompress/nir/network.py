@@ -67,7 +67,7 @@ class NirNetwork(nn.Module):
                 values[one.name] = _answer(module, _sum(values, one.sources))
             except torch.OutOfMemoryError:
                 raise
-            except RuntimeError as error:  # as torch says that shapes do not fit
+            except (RuntimeError, IndexError, ValueError) as error:  # as torch says that shapes do not fit
                 shapes = ", ".join(str(list(values[source].shape)) for source in one.sources)
                 reason = f"it must take what it reads, {shapes} ({error})"
                 raise refused(

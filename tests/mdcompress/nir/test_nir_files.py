@@ -71,6 +71,21 @@ def _many(file: Any) -> None:
         file[f"node/y{number}"] = inner
 
 
+@pytest.mark.parametrize("size", [0, 8, 1 << 40])
+def test_heap_of_texts_that_leads_nowhere_is_an_error_and_no_hang(path: Path, size: int) -> None:
+    """The object of the free rest, of which HDF5 takes the size as the way to the next one."""
+    content = bytearray(path.read_bytes())
+    start = content.index(b"GCOL")
+    end, at = start + int.from_bytes(content[start + 8 : start + 16], "little"), start + 16
+    while content[at]:
+        at += 16 + -(-int.from_bytes(content[at + 8 : at + 16], "little") // 8) * 8
+    assert int.from_bytes(content[at + 8 : at + 16], "little") == end - at
+    content[at + 8 : at + 16] = size.to_bytes(8, "little")
+    path.write_bytes(content)
+    with pytest.raises(InvalidFileError, match="its texts must be whole"):
+        md.from_nir(path, None, dt=0.5, reset="hard", comparator="greater", discretization="euler")
+
+
 def test_layer_that_cannot_take_what_it_reads_is_named() -> None:
     neuron = nir.LIF(tau=np.full(3, 2.0), r=np.ones(3), v_leak=np.zeros(3), v_threshold=np.ones(3))
     graph = nir.NIRGraph.from_list(nir.Linear(np.eye(3)), neuron)
