@@ -52,7 +52,7 @@ class Cost(StrictModel):
         self._refuse_beside_a_survey()
         for quantity in QUANTITIES:
             price = getattr(self, quantity)
-            if isinstance(price, tuple) and len(price) != len(self.bits or ()):
+            if isinstance(price, tuple) and (self.bits is None or len(price) != len(self.bits)):
                 message = f"must have one number for each of `bits` (got {len(price)} for {len(self.bits or ())})"
                 raise RuleError(message, field=quantity, hint="write bits: [...] and lists of its length")
             if (price is not None) and quantity in self.missing:
