@@ -154,7 +154,11 @@ def test_accuracies_join_the_exploration(model: Path) -> None:
         (("--cell-bits", "1,9"), 2, "cell_bits must be between 1 and 8 (got 9)"),
         (("--adc-bits", "17"), 2, "adc_bits must be between 1 and 16 (got 17)"),
         (("--weight-bits", "nan"), 2, "weight_bits must be between 1 and 64 (got nan)"),
-        (("--encoding", "ternary"), 2, "must be offset or differential, with commas between them"),
+        (
+            ("--encoding", "ternary"),
+            2,
+            "must be offset or differential or analog_differential or twos_complement, with commas",
+        ),
         (("--crossbar", "0"), 2, "crossbar must be at least 1"),
         (("--hardware", "spikesim"), 2, "know no bit widths"),
         (("--steps", "9"), 2, "time_steps must lie between 1 and the activity's 4"),
@@ -184,6 +188,33 @@ def test_check_says_what_is_wrong_with_a_description(tmp_path: Path, old: str, n
     mine.write_text(text.replace(old, new))
     result = invoke("check", str(mine))
     assert result.code == 2 and all(message in result.err for message in messages), result.err
+
+
+def test_a_named_converter_prices_an_estimate_and_is_an_axis(model: Path) -> None:
+    """The cheaper converter costs less, says its source, and is one row of an exploration."""
+    energies = {}
+    for name in ("survey", "timely_65nm"):
+        result = invoke("estimate-hw", str(model), "--converter", name, "--json")
+        document = json.loads(result.out)
+        energies[name] = document["totals"]["energy_pj"]
+        sources = {entry["component"]: entry["source"] for entry in document["provenance"]}
+        assert ("TIMELY" if name == "timely_65nm" else "Murmann") in sources["adc_conversion"]
+    assert energies["timely_65nm"] < energies["survey"]
+    explored = json.loads(invoke("explore", str(model), "--converter", "survey,timely_65nm", "--json").out)
+    assert {one["point"]["converter"]: one["energy_pj"] for one in explored["designs"]} == pytest.approx(energies)
+
+
+@pytest.mark.parametrize(
+    ("hardware", "converter", "message"),
+    [
+        ("rram_64x64_65nm", "timly_65nm", "did you mean `timely_65nm`?"),
+        ("sram_digital", "timely_65nm", "has no converters to price"),
+        ("spikesim", "timely_65nm", "know no converters"),
+    ],
+)
+def test_a_converter_that_cannot_be_is_an_error(model: Path, hardware: str, converter: str, message: str) -> None:
+    result = invoke("estimate-hw", str(model), "--hardware", hardware, "--converter", converter)
+    assert result.code and message in result.err, result.err
 
 
 def test_exploring_imports_no_torch(model: Path) -> None:
