@@ -12,7 +12,7 @@ import math
 from functools import cache
 from typing import Literal, assert_never
 
-from benchmarks.neurosim_runs import activity_at, network, network_demand, printed
+from benchmarks.neurosim_runs import activity_at, as_in_the_runs, network, network_demand, printed
 from intsnn.estimation.estimation import estimate
 from intsnn.estimation.report import HardwareReport
 from intsnn.hardware import HardwareSpec, load_hardware
@@ -39,7 +39,7 @@ def report_at(rate: float, reading: Reading) -> HardwareReport:
 def _hardware(reading: Reading) -> HardwareSpec:
     shipped = load_hardware("rram_128x128_22nm")
     assert isinstance(shipped, HardwareSpec)
-    document = shipped.model_dump()
+    document = as_in_the_runs(shipped, "row_pipeline").model_dump()
     document["crossbar"] |= {
         "rows": 64, "columns": 64, "cell": {"kind": "rram", "bits": 4}, "adc_bits": ADC_BITS
     }  # fmt: skip

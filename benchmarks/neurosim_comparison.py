@@ -22,7 +22,7 @@ from typing import Literal, assert_never
 import numpy as np
 
 from benchmarks.neurosim_22nm import section as section_at_22nm
-from benchmarks.neurosim_runs import Run, activity_at, network, network_demand, recorded_runs
+from benchmarks.neurosim_runs import Run, activity_at, as_in_the_runs, network, network_demand, recorded_runs
 from intsnn.estimation.costs import price_of
 from intsnn.estimation.estimation import estimate
 from intsnn.estimation.report import HardwareReport
@@ -115,6 +115,7 @@ def report_of(run: Run, which: Which) -> HardwareReport | None:
 def _description(which: Which) -> HardwareSpec:
     hardware = load_hardware(ANCHORED if which == "anchored" else "rram_64x64_65nm")
     assert isinstance(hardware, HardwareSpec)
+    hardware = as_in_the_runs(hardware, "layer_by_layer")
     match which:
         case "survey" | "ISAAC" | "NeuroSim" | "SpikeSim":
             return _with_converters(hardware, which)

@@ -16,6 +16,8 @@ import numpy as np
 from intsnn.activity import Activity, SynapseActivity, assume
 from intsnn.arithmetic import IntArray
 from intsnn.graph import IntConv, IntGraph, IntInput, IntNeuron, IntNode, IntPool, IntReadout, IntRequant
+from intsnn.hardware import HardwareSpec
+from intsnn.hardware.chip import ScheduleRule
 from intsnn.mapping.demand import Demand, demand_of
 
 RUNS = Path(__file__).resolve().parents[1] / "tests" / "data" / "neurosim_runs.json"
@@ -120,4 +122,18 @@ def _scaled(synapse: SynapseActivity, rate: float) -> SynapseActivity:
         row_activations=tuple(rate * count for count in synapse.row_activations),
         row_pulses=tuple(rate * count for count in synapse.row_pulses),
         input_sum=tuple(rate * count for count in synapse.input_sum),
+    )
+
+
+def as_in_the_runs(hardware: HardwareSpec, rule: ScheduleRule) -> HardwareSpec:
+    """A description with the structure of the runs: one way of mapping, one copy of each layer, inputs read anew."""
+    mapping = "kernel_split" if hardware.crossbar.mapping == "auto" else hardware.crossbar.mapping
+    return HardwareSpec.model_validate(
+        {
+            **hardware.model_dump(),
+            "crossbar": {**hardware.crossbar.model_dump(), "mapping": mapping},
+            "buffers": {**hardware.buffers.model_dump(), "constant_input": "repeat"},
+            "schedule": {"rule": rule},
+            "duplication": {},
+        }
     )

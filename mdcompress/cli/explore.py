@@ -12,10 +12,20 @@ from intsnn.exploration.design_space import DesignSpace
 from intsnn.hardware.chip import Encoding, Gating, KernelMapping, ScheduleRule
 from mdcompress.cli.console import Console
 from mdcompress.cli.opening import open_workspace
-from mdcompress.cli.options import Selection, example, force_option, hardware_option, output_options, run_options
+from mdcompress.cli.options import (
+    AnalogOption,
+    Selection,
+    compute_options,
+    example,
+    force_option,
+    hardware_option,
+    output_options,
+    run_options,
+)
 from mdcompress.pipeline.estimating import ActivityChoice
-from mdcompress.pipeline.exploring import Aim, explore, explore_file
+from mdcompress.pipeline.exploring import Aim, Judging, explore, explore_file
 from mdcompress.pipeline.report import written
+from mdcompress.pipeline.workspace import Compute
 from mdcompress.runs import Destination, Overwrite
 
 Value = TypeVar("Value")
@@ -50,7 +60,9 @@ def _words(flag: str, name: str, allowed: Any, *, help: str) -> Callable[..., Ca
             raise ValueError(text)
         return text
 
-    return _values(flag, name, word, help=f"{help}: {', '.join(words)}.", what=" or ".join(words))
+    return _values(
+        flag, name, word, help=f"{help}: {', '.join(words)}.", what=f"{', '.join(words[:-1])} or {words[-1]}"
+    )
 
 
 def _budget(text: str) -> int | str | None:
@@ -69,6 +81,7 @@ def _side(text: str) -> int | str:
     "explore",
     epilog=example(
         "mdcompress explore --crossbar 32,64,128 --cell-bits 1,2,4 --column-mux 4,8,16 --output designs",
+        "mdcompress explore --accuracy --crossbar 64,128 --adc-bits lossless,4,5,6 --encoding offset,differential",
         "mdcompress explore model.onnx --rate 0.1 --time-steps 4 --adc-bits lossless,6 --encoding offset,differential",
     ),
 )
@@ -109,6 +122,27 @@ def _side(text: str) -> int | str:
     "mapping, gating, schedule, array_budget, weight_bits, membrane_bits, time_steps, converter. "
     "Only designs in it are compared.",
 )
+@click.option("--accuracy", is_flag=True, help="Run the designs for which it matters on simulated chips.")
+@click.option(
+    "--analog",
+    cls=AnalogOption,
+    metavar="NAME|FILE",
+    default="calibrated",
+    show_default=True,
+    help="With --accuracy: cells, wires and the range of converters.",
+)
+@click.option("--chips", type=click.IntRange(1), default=3, show_default=True, help="With --accuracy: chips a design.")
+@click.option(
+    "--samples", type=click.IntRange(1), default=200, show_default=True, help="With --accuracy: samples at most."
+)
+@click.option(
+    "--loss",
+    type=click.FloatRange(0, 100),
+    default=1.0,
+    show_default=True,
+    help="With --accuracy: points that a compared design may lose against the exact network.",
+)
+@compute_options
 @click.option("--output", type=click.Path(path_type=Path), help="Folder for exploration.csv and exploration.svg.")
 @force_option
 @output_options
@@ -121,6 +155,12 @@ def command(
     time_steps: int | None,
     constant_input: bool,
     accuracies: Path | None,
+    accuracy: bool,
+    analog: str,
+    chips: int,
+    samples: int,
+    loss: float,
+    compute: Compute,
     output: Path | None,
     overwrite: Overwrite,
     console: Console,
@@ -130,13 +170,16 @@ def command(
     """Explore crossbar designs for a network.
 
     Prices every combination of the values given, on the prices of one hardware description, and prints the designs that
-    no other beats in energy, latency, area and, where given, accuracy. Needs no torch.
+    no other beats in energy, latency, area and, where given or measured, accuracy. Converters too coarse for exact sums
+    compete only with an accuracy: --accuracy measures it on validation samples of the run, or as agreement with the
+    exact network on the golden.npz beside MODEL.onnx. Needs no torch but for a run's samples.
     """
     choice = ActivityChoice(activity, rate, time_steps, constant_input)
     space = DesignSpace(**axes, time_steps=steps)  # type: ignore[arg-type]  # parsed above
-    aim = Aim(space, accuracies, None if output is None else Destination(output, overwrite))
+    judging = Judging(analog, chips, samples, loss) if accuracy else None
+    aim = Aim(space, accuracies, None if output is None else Destination(output, overwrite), judging)
     if model is None:
-        workspace = open_workspace(selection, console=console)
+        workspace = open_workspace(selection, console=console, compute=compute)
         report = explore(workspace, hardware, choice=choice, aim=aim)
     elif selection != Selection():
         raise click.UsageError("either MODEL.onnx or a run (--recipe, --run, --set) is explored; give one of them")

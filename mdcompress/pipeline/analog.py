@@ -57,8 +57,8 @@ def analog(workspace: Workspace, choice: NoiseChoice) -> Report:
     seed, wanted = workspace.recipe.seed, choice.samples
     calibration = None
     if spec.needs_calibration:
-        calibration = _samples(graph, splits.train.first(CALIBRATION_SAMPLES, seed=seed), CALIBRATION_SAMPLES).x
-    samples = _samples(graph, splits.test.first(wanted, seed=seed), wanted)
+        calibration = samples_of(graph, splits.train.first(CALIBRATION_SAMPLES, seed=seed), CALIBRATION_SAMPLES).x
+    samples = samples_of(graph, splits.test.first(wanted, seed=seed), wanted)
     exact = _exact_session(graph, choice, samples, workspace.note_once)
     return _swept(model, exact, samples, (hardware, spec), choice=choice, calibration=calibration)
 
@@ -74,19 +74,29 @@ def analog_file(model: Path, choice: NoiseChoice, *, note: Callable[[str], None]
 
     hardware, spec = _descriptions(choice)
     require_files([model])
-    graph, x = read_graph(model), read_golden(model.with_name(GOLDEN_FILE)).x
+    graph = read_graph(model)
     calibration: npt.NDArray[np.integer] | None = None
     if spec.needs_calibration:
-        half = x.shape[1] // 2
-        if half == 0:
-            raise UsageError(
-                f"{spec.name}: a calibration needs samples besides those that are judged (got {x.shape[1]})",
-                hints=["export with more samples: `--samples 64`"],
-            )
-        calibration, x = x[:, :half], x[:, half:]
+        calibration, x = golden_halves(model)
+    else:
+        x = read_golden(model.with_name(GOLDEN_FILE)).x
     samples = Samples(x[:, : choice.samples])
     exact = _exact_session(graph, choice, samples, note)
     return _swept(model, exact, samples, (hardware, spec), choice=choice, calibration=calibration)
+
+
+def golden_halves(model: Path) -> tuple[npt.NDArray[np.integer], npt.NDArray[np.integer]]:
+    """The golden inputs beside a model: the first half to calibrate on, the second to judge on."""
+    from intsnn.execution.golden import read_golden
+
+    x = read_golden(model.with_name(GOLDEN_FILE)).x
+    half = x.shape[1] // 2
+    if half == 0:
+        raise UsageError(
+            f"{model}: a calibration needs samples besides those that are judged (got {x.shape[1]})",
+            hints=["export with more samples: `--samples 64`"],
+        )
+    return x[:, :half], x[:, half:]
 
 
 def _exact_session(graph: IntGraph, choice: NoiseChoice, samples: Samples, note: Callable[[str], None]) -> Session:
@@ -115,7 +125,7 @@ def _descriptions(choice: NoiseChoice) -> tuple[HardwareSpec, AnalogSpec]:
     return hardware, spec.model_copy(update={"column_gains": gains})
 
 
-def _samples(graph: IntGraph, batches: Batches, most: int) -> Samples:
+def samples_of(graph: IntGraph, batches: Batches, most: int) -> Samples:
     """At most `most` samples of the batches as integers of the graph's input, with their labels."""
     from intsnn.analog.accuracy import Samples
 

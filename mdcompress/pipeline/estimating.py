@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from intsnn.errors import UsageError
-from mdcompress.pipeline.report import JsonValue, Report
+from mdcompress.pipeline.report import Report
 from mdcompress.pipeline.workspace import Workspace
 from mdcompress.runs import (
     ACTIVITY_FILE,
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from intsnn.estimation.report import HardwareReport
     from intsnn.graph import IntGraph
     from intsnn.hardware import Hardware
+    from intsnn.report.comparison import Comparison
 
 
 @dataclass(frozen=True)
@@ -160,20 +161,28 @@ def compare_run(workspace: Workspace, priced: Priced, *, choice: ActivityChoice,
 
 
 def compare_file(model: Path, priced: Priced, *, choice: ActivityChoice, against: Against) -> Report:
-    """A model's figures beside another design's."""
-    from intsnn.report.comparison import Technologies, compare
+    """A model's figures beside another design's.
+
+    Beside a network of real values stands one of 8-bit integers too: nobody maps floats on cells.
+    """
+    from intsnn.report.comparison import Technologies, compare, joint_table
 
     figures = _priced(model, priced, choice)
-    other, assumptions = _other(model, priced, choice, against)
-    comparison = compare(
-        figures,
-        other,
-        names=(str(model), against.what),
-        assumptions=assumptions,
-        technologies=Technologies(against.technologies),
-    )
-    document: JsonValue = asdict(comparison.document())
-    return Report(comparison.table(), document)
+
+    def held_against(what: Against) -> Comparison:
+        other, assumptions = _other(model, priced, choice, what)
+        return compare(
+            figures,
+            other,
+            names=(str(model), what.what),
+            assumptions=assumptions,
+            technologies=Technologies(what.technologies),
+        )
+
+    asked = held_against(against)
+    beside = [held_against(replace(against, what="int8"))] if against.what in ("float32", "float16") else []
+    document = replace(asked.document(), beside=tuple(one.document() for one in beside))
+    return Report(joint_table([*beside, asked]), asdict(document))
 
 
 def _other(

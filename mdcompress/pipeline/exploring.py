@@ -1,7 +1,11 @@
-"""`explore`: model.onnx, its activity, a hardware description, a space of designs -> CSV and picture. No torch here."""
+"""`explore`: model.onnx, its activity, a hardware description, a space of designs -> CSV and picture.
+
+Torch is loaded where a run's validation samples judge the designs, and nowhere else.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,40 +18,105 @@ from mdcompress.runs import MODEL_FILE, Destination, make_folder, write_text
 from mdcompress.runs.manifest import Stage
 
 if TYPE_CHECKING:
+    from intsnn.exploration.chips import Trial
     from intsnn.exploration.design_space import DesignSpace
     from intsnn.exploration.exploration import Design, Exploration
+    from intsnn.graph import IntGraph
 
 CSV_FILE, PICTURE_FILE = "exploration.csv", "exploration.svg"
 
 
 @dataclass(frozen=True)
+class Judging:
+    """How designs are judged on chips.
+
+    analog: a description's name or file. points: of accuracy, that an accurate design may lose.
+    """
+
+    analog: str = "calibrated"
+    chips: int = 3
+    samples: int = 200
+    points: float = 1.0
+
+
+@dataclass(frozen=True)
 class Aim:
-    """What is explored and where it goes: the space, accuracies measured elsewhere, a folder for the results."""
+    """What is explored and where it goes.
+
+    accuracies: a file of those measured elsewhere; judging: measure them here instead.
+    """
 
     space: DesignSpace
     accuracies: Path | None = None
     output: Destination | None = None
+    judging: Judging | None = None
+
+    def __post_init__(self) -> None:
+        if self.accuracies is not None and self.judging is not None:
+            raise UsageError(
+                "accuracies are either measured here or read (got --accuracy and --accuracies)",
+                hints=["give one of them"],
+            )
 
 
 def explore(workspace: Workspace, hardware: str, *, choice: ActivityChoice, aim: Aim) -> Report:
-    """Explore designs for the run's model.onnx; the run is only read."""
+    """Explore designs for the run's model.onnx; the run is only read.
+
+    Designs are judged on validation samples, and calibrated on training samples: the test part chooses no design.
+    """
     workspace.require(Stage.EXPORT)
-    return explore_file(workspace.run.file(MODEL_FILE), hardware, choice=choice, aim=aim)
+    model = workspace.run.file(MODEL_FILE)
+    return _explored_file(model, hardware, choice, aim, lambda graph, judging: _run_trial(workspace, graph, judging))
 
 
 def explore_file(model: Path, hardware: str, *, choice: ActivityChoice, aim: Aim) -> Report:
-    """Explore designs for any model.onnx that mdcompress wrote."""
+    """Explore designs for any model.onnx that mdcompress wrote.
+
+    Designs are judged by their agreement with the exact network, on half of the samples of the golden.npz beside it;
+    the other half calibrates.
+    """
+    return _explored_file(model, hardware, choice, aim, lambda graph, judging: _golden_trial(model, judging))
+
+
+def _explored_file(
+    model: Path, hardware: str, choice: ActivityChoice, aim: Aim, trial: Callable[[IntGraph, Judging], Trial]
+) -> Report:
     from intsnn.exploration.files import pareto_table
 
     if aim.output is not None:
         aim.output.require_free(CSV_FILE, PICTURE_FILE)
     require_files([model, *filter(None, [choice.file_for(model)])])
-    found = _explored(model, hardware, choice, aim)
+    found = _explored(model, hardware, choice, aim, trial)
     paths = () if aim.output is None else _write(found, aim.output.folder)
     return Report(pareto_table(found), _document(found), paths)
 
 
-def _explored(model: Path, hardware: str, choice: ActivityChoice, aim: Aim) -> Exploration:
+def _run_trial(workspace: Workspace, graph: IntGraph, judging: Judging) -> Trial:
+    from intsnn.analog import load_analog
+    from intsnn.exploration.chips import Trial
+    from mdcompress.pipeline.analog import CALIBRATION_SAMPLES, samples_of
+    from mdcompress.pipeline.networks import load_splits
+
+    splits, seed = load_splits(workspace), workspace.recipe.seed
+    calibration = samples_of(graph, splits.train.first(CALIBRATION_SAMPLES, seed=seed), CALIBRATION_SAMPLES)
+    samples = samples_of(graph, splits.validation.first(judging.samples, seed=seed), judging.samples)
+    return Trial(load_analog(judging.analog), judging.chips, samples, calibration.x, judging.points / 100)
+
+
+def _golden_trial(model: Path, judging: Judging) -> Trial:
+    from intsnn.analog import load_analog
+    from intsnn.analog.accuracy import Samples
+    from intsnn.exploration.chips import Trial
+    from mdcompress.pipeline.analog import golden_halves
+
+    calibration, x = golden_halves(model)
+    samples = Samples(x[:, : judging.samples])
+    return Trial(load_analog(judging.analog), judging.chips, samples, calibration, judging.points / 100)
+
+
+def _explored(
+    model: Path, hardware: str, choice: ActivityChoice, aim: Aim, trial: Callable[[IntGraph, Judging], Trial]
+) -> Exploration:
     from intsnn.exploration.exploration import explore as explore_designs
     from intsnn.exploration.files import read_accuracies
     from intsnn.hardware import HardwareSpec, load_hardware
@@ -60,7 +129,14 @@ def _explored(model: Path, hardware: str, choice: ActivityChoice, aim: Aim) -> E
         )
     accuracy = None if aim.accuracies is None else read_accuracies(aim.accuracies)
     graph = read_graph(model)
-    return explore_designs(graph, read_counts(graph, model, choice), spec, space=aim.space, accuracy=accuracy)
+    return explore_designs(
+        graph,
+        read_counts(graph, model, choice),
+        spec,
+        space=aim.space,
+        accuracy=accuracy,
+        trial=None if aim.judging is None else trial(graph, aim.judging),
+    )
 
 
 def _write(found: Exploration, folder: Path) -> tuple[Path, ...]:
@@ -79,6 +155,7 @@ def _document(found: Exploration) -> JsonValue:
         "hardware": found.hardware,
         "designs": [_design(design) for design in found.designs],
         "infeasible": [{**asdict(one.point), "reason": one.reason} for one in found.infeasible],
+        "judgement": None if found.judgement is None else asdict(found.judgement),
     }
 
 

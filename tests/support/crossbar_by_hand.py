@@ -44,6 +44,20 @@ def hardware_spec(name: str) -> HardwareSpec:
     return found
 
 
+def plain_hardware(name: str = "rram_64x64_65nm") -> HardwareSpec:
+    """The shipped description with split kernels, layer after layer, one copy of each, its input read in every step."""
+    shipped = hardware_spec(name)
+    return HardwareSpec.model_validate(
+        {
+            **shipped.model_dump(),
+            "crossbar": {**shipped.crossbar.model_dump(), "mapping": "kernel_split"},
+            "buffers": {**shipped.buffers.model_dump(), "constant_input": "repeat"},
+            "schedule": {"rule": "layer_by_layer"},
+            "duplication": {},
+        }
+    )
+
+
 def small_hardware(
     *,
     rows: int,

@@ -97,10 +97,10 @@ def is_undisturbed(spec: AnalogSpec, hardware: HardwareSpec) -> bool:
     """Whether nothing in a description changes a sum, so that every value is the exact network's.
 
     No cell deviates, drifts or sticks, wires have no resistance, converters tell every sum apart, and columns have no
-    gains fitted to data.
+    gains fitted to data. A range that is set to what it sees makes a lossless converter no finer and no coarser.
     """
     converter = full_scale(hardware.crossbar, noise_codes=spec.converters.noise_codes)
-    lossless = spec.converters.range == "full_scale" and converter.step == 1 and not converter.noise_codes
+    lossless = converter.step == 1 and not converter.noise_codes
     exact_cells = spec.drift is None and spec.wires is None and spec.is_noiseless
     return lossless and exact_cells and spec.column_gains == "none"
 

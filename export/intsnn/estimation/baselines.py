@@ -34,13 +34,14 @@ class Baseline:
 
 _SAME = (
     "the baseline has the same layers, the same T, the same input and the same spikes as the network",
-    "its weights, membranes, accumulators and currents have {bits} bits each; sums of spikes keep their width",
-    "a weight takes as many cells as its {bits} bits need; converters have the resolution that the description names",
-    "every batch norm multiplies and adds at {bits} bits",
+    "{name}: weights, membranes, accumulators and currents have {bits} bits each; sums of spikes keep their width",
+    "{name}: a weight takes as many cells as its {bits} bits need; converters have the resolution that the description "
+    "names; a budget for copies that is a share of the arrays is the same share of more arrays",
+    "{name}: every batch norm multiplies and adds at {bits} bits",
 )
 _AS_INTEGER = (
-    "a {bits}-bit float is priced as a {bits}-bit integer: aligning exponents and normalizing would cost more, so the "
-    "ratios understate the cost of floating point"
+    "{name}: a {bits}-bit float is priced as a {bits}-bit integer: aligning exponents and normalizing would cost more, "
+    "so the ratios understate the cost of floating point"
 )
 
 
@@ -77,4 +78,4 @@ def estimate_baseline(
 
 
 def _baseline(name: str, bits: int, assumptions: tuple[str, ...]) -> Baseline:
-    return Baseline(name, bits, tuple(text.format(bits=bits) for text in assumptions))
+    return Baseline(name, bits, tuple(text.format(name=name, bits=bits) for text in assumptions))

@@ -12,7 +12,7 @@ not compared at all. With accuracies, all designs that have one are compared.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 
@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from intsnn.activity import Activity, first_steps
+from intsnn.engines import InterpreterSession, Session
 from intsnn.errors import HardwareError, UsageError
 from intsnn.estimation.costs import LEAKAGE, ItemTotals, PriceList, Tally, leakage_pj, price_items, price_list_of
 from intsnn.estimation.events import (
@@ -30,6 +31,7 @@ from intsnn.estimation.events import (
     count_events,
 )
 from intsnn.estimation.schedule import latency_of
+from intsnn.exploration.chips import ChipAccuracy, Trial, judged
 from intsnn.exploration.design_space import Axis, DesignPoint, DesignSpace, hardware_at, priced_with, sides
 from intsnn.graph import IntGraph
 from intsnn.graph.fingerprint import fingerprint
@@ -83,16 +85,36 @@ class Infeasible:
 
 
 @dataclass(frozen=True)
+class Judgement:
+    """How the accuracies of an exploration were measured.
+
+    exact: accuracy of the exact network, at the T of the space that is best for it. least: what a compared design must
+    reach. runs: groups of designs that were run on chips. labelled: whether answers are held against labels, else
+    against the exact network.
+    """
+
+    analog: str
+    chips: int
+    samples: int
+    exact: float
+    least: float
+    runs: int
+    labelled: bool
+
+
+@dataclass(frozen=True)
 class Exploration:
     """Every design of a space, in the order of the space. hardware: the description whose prices they have.
 
     accuracies_given: whether designs were asked for their accuracy; then only those that have one are compared.
+    judgement: how accuracies were measured here, None where they were not.
     """
 
     hardware: str
     designs: tuple[Design, ...]
     infeasible: tuple[Infeasible, ...]
     accuracies_given: bool = False
+    judgement: Judgement | None = None
 
     @property
     def pareto(self) -> tuple[Design, ...]:
@@ -107,6 +129,8 @@ def explore(
     *,
     space: DesignSpace,
     accuracy: Accuracy | None = None,
+    trial: Trial | None = None,
+    exact: Session | None = None,
 ) -> Exploration:
     """Price every design of a space.
 
@@ -116,6 +140,8 @@ def explore(
         hardware: prices, and what the space leaves as it is.
         space: the values of each axis.
         accuracy: of a design, in [0, 1]; None where it is not known.
+        trial: measure accuracies on chips, of the designs for which they can matter (chips.py); not with `accuracy`.
+        exact: with `trial`, a session of the network for exact answers; None: the interpreter.
 
     Raises:
         HardwareError: the activity is of another graph, or no design of the space can be priced.
@@ -138,8 +164,37 @@ def explore(
         raise HardwareError(
             f"no design of the space can be priced; the first: {infeasible[0].reason}", hints=["widen the space"]
         )
+    if trial is not None:
+        return _judged(hardware, designs, tuple(infeasible), trial, exact or InterpreterSession(graph))
     known = accuracy is not None
     return Exploration(hardware.name, _with_pareto(designs, known=known), tuple(infeasible), known)
+
+
+def _judged(
+    hardware: HardwareSpec,
+    designs: Sequence[Design],
+    infeasible: tuple[Infeasible, ...],
+    trial: Trial,
+    exact: Session,
+) -> Exploration:
+    """The exploration with accuracies from chips; only designs that are accurate enough are compared."""
+    on_chips = ChipAccuracy(exact, hardware, trial)
+    costs, points = np.array([_costs(design)[:3] for design in designs]), [design.point for design in designs]
+    best = max(map(on_chips.exact_accuracy, {point.time_steps for point in points}))
+    least = best - trial.loss
+    found = judged(points, costs, on_chips, ceiling=on_chips.exact_accuracy, least=least)
+    known = [replace(design, accuracy=value) for design, value in zip(designs, found, strict=True)]
+    judgement = Judgement(
+        analog=trial.analog.name,
+        chips=trial.chips,
+        samples=trial.samples.x.shape[1],
+        exact=best,
+        least=least,
+        runs=on_chips.runs,
+        labelled=trial.samples.labels is not None,
+    )
+    compared = _with_pareto(known, known=True, least=least)
+    return Exploration(hardware.name, compared, infeasible, accuracies_given=True, judgement=judgement)
 
 
 class _Pricing:
@@ -305,11 +360,11 @@ def _area_dominant(totals: ItemTotals, instances: Tally) -> Dominant:
     return Dominant(item.value, totals.area_um2[item] / sum(totals.area_um2.values()), why)
 
 
-def _with_pareto(designs: list[Design], *, known: bool) -> tuple[Design, ...]:
+def _with_pareto(designs: list[Design], *, known: bool, least: float = 0.0) -> tuple[Design, ...]:
     """Each design with whether it belongs to the Pareto set of its compared group."""
     groups: dict[tuple[float, ...], list[int]] = {}
     for index, design in enumerate(designs):
-        if _is_compared(design, known=known):
+        if _is_compared(design, known=known, least=least):
             groups.setdefault(_compared_group(design, known=known), []).append(index)
     found: set[int] = set()
     for members in groups.values():
@@ -318,8 +373,8 @@ def _with_pareto(designs: list[Design], *, known: bool) -> tuple[Design, ...]:
     return tuple(replace(one, pareto=index in found) for index, one in enumerate(designs))
 
 
-def _is_compared(design: Design, *, known: bool) -> bool:
-    return design.accuracy is not None if known else design.point.exact
+def _is_compared(design: Design, *, known: bool, least: float) -> bool:
+    return design.accuracy is not None and design.accuracy >= least if known else design.point.exact
 
 
 def _compared_group(design: Design, *, known: bool) -> tuple[float, ...]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from intsnn.errors import InvalidFileError, MissingFileError, Problem
 from intsnn.exploration.design_space import DesignPoint
-from intsnn.exploration.exploration import Accuracy, Design, Exploration
+from intsnn.exploration.exploration import Accuracy, Design, Exploration, Judgement
 from intsnn.report.words import markdown_table, percent, readable
 
 _REASONS = 4  # reasons for leaving designs out that a table lists
@@ -59,7 +59,7 @@ def pareto_table(exploration: Exploration, *, rows: int = 20) -> str:
         tail.append(f"The {rows} with the least energy are shown; the CSV has all.")
     tail += _left_out(exploration)
     coarse = sum(not design.point.exact for design in exploration.designs)
-    if coarse:
+    if coarse and exploration.judgement is None:
         tail.append(
             f"{_count(coarse)} {'has' if coarse == 1 else 'have'} converters too coarse for exact sums: they are "
             "compared only if their accuracy is known."
@@ -71,11 +71,32 @@ def pareto_table(exploration: Exploration, *, rows: int = 20) -> str:
 def _accuracies_in_words(exploration: Exploration) -> list[str]:
     """With which others a design was compared, and how many were not."""
     unknown = sum(design.accuracy is None for design in exploration.designs)
+    if exploration.judgement is not None:
+        return _judged_in_words(exploration, exploration.judgement)
     if not exploration.accuracies_given:
         return ["No accuracy is given: designs are compared with those of the same weight bits, membrane bits and T."]
     if not unknown:
         return []
     return [f"{_count(unknown)} without an accuracy in the table: only designs that have one are compared."]
+
+
+def _judged_in_words(exploration: Exploration, how: Judgement) -> list[str]:
+    """On what designs were judged, and what the cheapest accurate one saves against the cheapest exact one."""
+    figure = "accuracy" if how.labelled else "agreement with the exact network"
+    chips = f"{how.chips} chip{'' if how.chips == 1 else 's'}"
+    lines = [
+        f"Judged by {figure} on {how.samples} samples, {chips} of `{how.analog}`: {how.runs} kinds of arrays and "
+        f"converters were run. The exact network has {how.exact:.2%}; designs below {how.least:.2%} are not compared.",
+    ]
+    exact = [one for one in exploration.designs if one.point.exact]
+    if exploration.pareto and exact:
+        cheapest, lossless = exploration.pareto[0], min(exact, key=lambda one: one.energy_pj)
+        lines.append(
+            f"Least energy: {readable(cheapest.energy_pj * 1e-6)} uJ at {cheapest.accuracy:.2%}, "
+            f"{readable(lossless.energy_pj / cheapest.energy_pj)} times less than the "
+            f"{readable(lossless.energy_pj * 1e-6)} uJ of the best with lossless converters."
+        )
+    return lines
 
 
 def read_accuracies(path: Path) -> Accuracy:

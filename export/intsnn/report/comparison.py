@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -67,12 +68,13 @@ class ComparedNumbers:
 
 @dataclass(frozen=True)
 class ComparisonDocument:
-    """A comparison as plain values."""
+    """A comparison as plain values. beside: the same network against other designs, where several were asked for."""
 
     name: str
     against: str
     figures: tuple[ComparedNumbers, ...]
     assumptions: tuple[str, ...]
+    beside: tuple[ComparisonDocument, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -97,9 +99,7 @@ class Comparison:
 
     def table(self) -> str:
         """Both figures and the ratio, as a Markdown table, then the assumptions."""
-        rows = ((f"{one.label} ({one.unit})", _text(one.figure), _text(one.against), one.words) for one in self.figures)
-        table = markdown_table(("figure", self.name, self.against, "ratio"), rows)
-        return "\n".join([table, "", *(f"- {text}" for text in self.assumptions)])
+        return joint_table((self,))
 
     def document(self) -> ComparisonDocument:
         """The comparison as plain values."""
@@ -112,6 +112,35 @@ class Comparison:
             ),
             self.assumptions,
         )
+
+
+def joint_table(comparisons: Sequence[Comparison]) -> str:
+    """One network against several designs: its figures once, each design's and the ratio; then what is assumed.
+
+    Args:
+        comparisons: at least one, all of the same network.
+    """
+    first = comparisons[0]
+    rows = (
+        (
+            f"{one.label} ({one.unit})",
+            _text(one.figure),
+            *_beside(tuple(found.figure(one.key) for found in comparisons)),
+        )
+        for one in first.figures
+    )
+    heads = [head for found in comparisons for head in (found.against, f"ratio to {found.against}")]
+    if len(comparisons) == 1:
+        heads[1] = "ratio"
+    table = markdown_table(("figure", first.name, *heads), rows)
+    assumptions = dict.fromkeys(text for found in comparisons for text in found.assumptions)
+    return "\n".join([table, "", *(f"- {text}" for text in assumptions)])
+
+
+def _beside(figures: Sequence[ComparedFigure]) -> Iterator[str]:
+    for one in figures:
+        yield _text(one.against)
+        yield one.words
 
 
 def compare(

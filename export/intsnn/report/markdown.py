@@ -15,6 +15,7 @@ from intsnn.report.context import (
     spikesim_figures,
     spikesim_scope,
 )
+from intsnn.report.published import published_in_words
 from intsnn.report.words import figure_in_words, markdown_table, or_dash, percent, readable
 
 TableCells = tuple[Sequence[str], Sequence[Sequence[str]]]  # heads and rows of a table
@@ -24,7 +25,16 @@ SENSITIVITY_WORDS = (
     "One price at a time is halved and doubled, and the chip is scheduled and priced again. Ratios to the totals; "
     "prices that move none by 0.05 % are left out."
 )
-_SHORT = ("energy_pj", "latency_ns", "area_um2", "power_mw", "edap_pj_ns_um2", "effective_tops_per_w")
+_SHORT = (
+    "energy_pj",
+    "latency_ns",
+    "area_um2",
+    "power_mw",
+    "edap_pj_ns_um2",
+    "dense_tops_per_w",
+    "effective_tops_per_w",
+    "pj_per_synaptic_operation",
+)
 
 
 def summary_table(report: HardwareReport) -> str:
@@ -32,7 +42,8 @@ def summary_table(report: HardwareReport) -> str:
     keys = _SHORT if report.floorplan.factor == 1 else (*_SHORT, "floorplan_um2")
     shown = [total for total in report.totals() if total.key in keys]
     table = markdown_table(("figure", "value"), ((total.label, _quantity(total)) for total in shown))
-    return "\n\n".join([table, "\n".join([_where_energy_goes(report), *_reasons(report, shown)])])
+    beside = [f"- {line}" for line in published_in_words(report)]
+    return "\n\n".join([table, "\n".join([_where_energy_goes(report), *beside, *_reasons(report, shown)])])
 
 
 def _where_energy_goes(report: HardwareReport) -> str:
@@ -180,7 +191,8 @@ def _context(report: HardwareReport) -> list[str]:
     else:
         columns = ("figure", "SpikeSim's formulas", "here", "here / SpikeSim")
         beside = markdown_table(columns, (_beside(one) for one in figures))
-    return ["## Beside other models", f"SpikeSim: {spikesim_scope(report)}.", beside, *_proxy(report)]
+    chips = published_in_words(report)
+    return ["## Beside other models", *chips, f"SpikeSim: {spikesim_scope(report)}.", beside, *_proxy(report)]
 
 
 def _beside(one: SpikeSimFigure) -> tuple[str, str, str, str]:

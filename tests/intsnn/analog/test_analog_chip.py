@@ -254,6 +254,7 @@ UNDISTURBED = [
     analog(minimum_us=2, programming=relative_programming(0.0), reading=reading(), stuck=stuck(0, 0)),
     load_analog("ideal"),
     load_analog("rram_wan_1day").scaled(0),
+    analog(converters=Converters(range="calibrated", percentile=99, source="test")),
 ]
 DISTURBED = [
     load_analog("rram_wan_1day"),
@@ -266,7 +267,6 @@ DISTURBED = [
     analog(stuck=stuck(0, 0.01)),
     analog(wires=wires(0, 0)),
     analog(converters=Converters(range="full_scale", noise_codes=0.1, source="test")),
-    analog(converters=Converters(range="calibrated", percentile=99, source="test")),
     analog(column_gains="calibrated"),
 ]
 
@@ -276,7 +276,7 @@ DISTURBED = [
 def test_a_chip_that_nothing_disturbs_gives_the_exact_trace(graph: IntGraph, spec: AnalogSpec) -> None:
     assert is_undisturbed(spec, HARDWARE)
     x = random_input(graph)
-    found, exact = run_analog(make_chip(graph, HARDWARE, spec=spec), x).trace, run(graph, x)
+    found, exact = run_analog(make_chip(graph, HARDWARE, spec=spec, calibration=x), x).trace, run(graph, x)
     assert np.array_equal(found.output, exact.output)
     for name, spikes in exact.spikes.items():
         assert np.array_equal(found.spikes[name], spikes)

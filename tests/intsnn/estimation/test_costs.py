@@ -15,7 +15,7 @@ from intsnn.graph import IntGraph
 from intsnn.hardware import HardwareSpec
 from intsnn.hardware.chip import Encoding, Gating, Item, KernelMapping, Quantity
 from intsnn.mapping import map_graph
-from tests.support.crossbar_by_hand import hardware_spec, small_hardware
+from tests.support.crossbar_by_hand import hardware_spec, plain_hardware, small_hardware
 from tests.support.intgraphs import GraphBuilder, dense_graph, random_input, residual_graph
 from tests.support.narrowing import available, components_of, present
 from tests.support.wide_graphs import graphs_of_any_length, weighted_graphs
@@ -167,8 +167,9 @@ def test_every_total_is_the_sum_of_its_parts(graph: IntGraph, data: st.DataObjec
 @settings(max_examples=20, deadline=None)
 @given(graphs_of_any_length(), st.floats(0, 1), st.integers(1, 4))
 def test_more_steps_cost_more_energy_and_time_and_no_area(graph: IntGraph, rate: float, time_steps: int) -> None:
+    hardware = plain_hardware()
     short, long = (
-        estimate(graph, assume(graph, rate=rate, time_steps=t), HARDWARE) for t in (time_steps, time_steps + 1)
+        estimate(graph, assume(graph, rate=rate, time_steps=t), hardware) for t in (time_steps, time_steps + 1)
     )
     assert short.energy_pj < long.energy_pj
     assert close(long.latency_ns * time_steps, short.latency_ns * (time_steps + 1))

@@ -14,13 +14,13 @@ from intsnn.hardware import HardwareSpec
 from intsnn.mapping import Mapping, map_graph
 from intsnn.mapping.demand import demand_of
 from intsnn.mapping.flows import Flow, flows_of
-from tests.support.crossbar_by_hand import hardware_spec
+from tests.support.crossbar_by_hand import hardware_spec, plain_hardware
 from tests.support.graph_builder import TransposedWindow, Window
 from tests.support.hand_made_graphs import neuron_graph
 from tests.support.intgraphs import GraphBuilder, residual_graph
 from tests.support.wide_graphs import graphs_of_any_length, weighted_graphs
 
-HARDWARE = hardware_spec("rram_64x64_65nm")
+HARDWARE = plain_hardware()
 
 
 def with_rule(rule: str, hardware: HardwareSpec = HARDWARE, *, arrays: int | None = None) -> HardwareSpec:

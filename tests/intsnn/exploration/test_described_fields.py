@@ -68,6 +68,7 @@ def others(path: KeyPath, value: object, components: list[str]) -> Iterator[obje
         case str():
             yield from (
                 *words_at(path),
+                1000,
                 *components,
                 f"another {value}",
                 {"area_um2": 1, "leakage_uw": 1, "source": "here"},

@@ -183,7 +183,7 @@ def test_a_space_without_any_design_is_an_error(graph: IntGraph, activity: Activ
 def test_an_empty_axis_keeps_what_is_there(graph: IntGraph, activity: Activity) -> None:
     (design,) = explore(graph, activity, spec(), space=DesignSpace()).designs
     assert design.point == DesignPoint(
-        64, 2, "lossless", 8, "offset", "kernel_split", "none", "layer_by_layer", None, None, None, 3, "jia_2020_65nm"
+        64, 2, "lossless", 8, "offset", "auto", "none", "row_pipeline", "+25%", None, None, 3, "jia_2020_65nm"
     )
     report = estimate(graph, activity, spec())
     assert design.energy_pj == pytest.approx(report.energy_pj, rel=1e-12)

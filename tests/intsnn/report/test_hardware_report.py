@@ -15,8 +15,10 @@ from intsnn.estimation.remarks import ASSUMED
 from intsnn.estimation.report import Floorplan, HardwareReport
 from intsnn.hardware import HardwareSpec, SpikeSimSpec, load_hardware, shipped_hardware
 from intsnn.hardware.chip import Item
-from intsnn.report import summary_table, to_json, to_markdown
+from intsnn.report import summary_table, to_html, to_json, to_markdown
 from intsnn.report.markdown import node_cells
+from intsnn.report.published import published_in_words
+from intsnn.report.words import readable
 from tests.support.crossbar_by_hand import hardware_spec, small_hardware
 from tests.support.intgraphs import GraphBuilder, dense_graph, random_input, residual_graph
 from tests.support.paths import ROOT
@@ -90,7 +92,7 @@ def test_markdown_has_every_section_node_component_and_source(report: HardwareRe
     for words in ("SATA_Sim", "Stillmaker & Baas 2017", "CACTI 7", "NeuroSim", "synaptic operation", "T = 4"):
         assert words in text
     assert "Less than 10% of the cells are used" in text
-    assert "29 arrays in 5 PEs on 5 tiles" in text
+    assert "6 arrays in 6 PEs on 5 tiles" in text
 
 
 def test_tables_are_well_formed(report: HardwareReport) -> None:
@@ -104,9 +106,19 @@ def test_tables_are_well_formed(report: HardwareReport) -> None:
 def test_the_summary_is_short_and_carries_units(report: HardwareReport) -> None:
     table, remarks = summary_table(report).split("\n\n")
     lines = table.split("\n")
-    assert len(lines) == 8
+    assert len(lines) == 10
     assert remarks.startswith("- Most energy: ")
     assert any("uJ |" in line for line in lines) and any("mm2 |" in line for line in lines)
+
+
+def test_a_report_stands_beside_published_chips(report: HardwareReport) -> None:
+    """The same sentence in the table, the page and the terminal: ours first, then each chip's pJ an operation."""
+    (line,) = published_in_words(report)
+    assert line.startswith(f"Beside silicon: {readable(report.pj_per_synaptic_operation)} pJ a synaptic operation here")
+    for name, number in (("Tianjic", "1.54"), ("TrueNorth", "2.5"), ("ODIN", "12.7"), ("Loihi", "23.6")):
+        assert f"{name} {number}" in line
+    for text in (summary_table(report), to_markdown(report), to_html(report)):
+        assert line in text
 
 
 def test_a_figure_over_zero_spikes_is_unavailable_and_not_zero() -> None:
@@ -118,6 +130,7 @@ def test_a_figure_over_zero_spikes_is_unavailable_and_not_zero() -> None:
         _ = report.pj_per_synaptic_operation
     assert json.loads(to_json(report))["totals"]["pj_per_synaptic_operation"] is None
     assert report.energy_pj > 0 == report.effective_operations
+    assert published_in_words(report) == ()
 
 
 def test_gating_is_noted_as_an_estimate() -> None:

@@ -23,7 +23,7 @@ from intsnn.report.html.palette import colours
 from intsnn.report.html.rates import activity_section
 from intsnn.report.html.timeline import time_section
 from intsnn.report.html.tornado import sensitivity_section
-from tests.support.crossbar_by_hand import hardware_spec, small_hardware
+from tests.support.crossbar_by_hand import hardware_spec, plain_hardware, small_hardware
 from tests.support.elements import attribute, part, percent
 from tests.support.intgraphs import GraphBuilder, dense_graph, random_input, residual_graph
 from tests.support.narrowing import available, present
@@ -108,7 +108,9 @@ def _legend(picture: Element) -> dict[str, str]:
     }
 
 
-def test_the_gantt_picture_of_layer_by_layer_fills_the_time_without_overlap(report: HardwareReport) -> None:
+def test_the_gantt_picture_of_layer_by_layer_fills_the_time_without_overlap() -> None:
+    graph = residual_graph()
+    report = estimate(graph, measure(graph, [random_input(graph)]), plain_hardware())
     picture = drawn(time_section(report))
     spans = [
         (percent(one, "x"), percent(one, "x") + percent(one, "width"))

@@ -26,7 +26,8 @@ def test_a_model_is_measured_on_its_golden_inputs(model: Path) -> None:
     result = invoke("analog", str(model), "--chips", "2", "--noise", "0", "--noise", "3", "--json")
     assert result.code == 0, result.err
     document = json.loads(result.out)
-    assert (document["samples"], document["seeds"], document["exact_accuracy"]) == (20, [0, 1], None)
+    found = (document["samples"], document["seeds"], document["exact_accuracy"])
+    assert found == (10, [0, 1], None)  # the other half of the samples calibrates
     assert [point["noise"] for point in document["points"]] == [0, 3]
     assert document["points"][0]["agreement"]["mean"] == 1.0 and document["points"][0]["accuracy"] is None
 
@@ -50,7 +51,7 @@ def test_column_gains_can_be_had_with_any_description_and_left_out_of_one_that_h
     gained = json.loads(invoke(*arguments, "calibrated", "--analog", "rram_wan_1day").out)
     plain = json.loads(invoke(*arguments, "none", "--analog", "rram_wires_1ohm").out)
     assert (gained["column_gains"], gained["samples"]) == ("calibrated", 10)  # half of the samples calibrates
-    assert (plain["column_gains"], plain["samples"]) == ("none", 20)
+    assert (plain["column_gains"], plain["samples"]) == ("none", 10)
     shown = invoke("analog", str(model), "--chips", "1", "--noise", "0", "--column-gains", "calibrated").out
     assert "rram_wan_1day with calibrated column gains: 1 chip," in shown
 

@@ -12,6 +12,7 @@ import pytest
 
 import intsnn
 from intsnn.activity import measure, write_activity
+from intsnn.execution.golden import write_golden
 from intsnn.graph import IntGraph
 from intsnn.onnx.file import write_onnx
 from tests.support.command_line import copy_finished_run, environment, invoke, snapshot, spawn
@@ -37,7 +38,8 @@ def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_model_is_held_against_a_named_baseline(model: Path, name: str) -> None:
     result = invoke("estimate-hw", str(model), "--against", name)
     assert result.code == 0, result.err
-    assert f"| figure | {model} | {name} | ratio |" in result.out
+    heads = "int8 | ratio" if name == "int8" else f"int8 | ratio to int8 | {name} | ratio to {name}"
+    assert f"| figure | {model} | {heads} |" in result.out
     assert "EDAP" in result.out and "the same spikes" in result.out
     assert sorted(path.name for path in model.parent.iterdir()) == ["activity.json", "model.onnx"]
 
@@ -47,6 +49,9 @@ def test_a_comparison_is_one_json_document(model: Path) -> None:
     edap = document["figures"][0]
     assert edap["figure"] == "edap_pj_ns_um2" and edap["gain"] == pytest.approx(edap["against"] / edap["value"])
     assert document["against"] == "float32" and document["assumptions"]
+    (beside,) = document["beside"]
+    alone = json.loads(invoke("estimate-hw", str(model), "--against", "int8", "--json").out)
+    assert beside == alone and alone["against"] == "int8" and alone["beside"] == []
 
 
 def test_a_model_is_held_against_another_model_with_its_own_activity(model: Path) -> None:
@@ -157,7 +162,7 @@ def test_accuracies_join_the_exploration(model: Path) -> None:
         (
             ("--encoding", "ternary"),
             2,
-            "must be offset or differential or analog_differential or twos_complement, with commas",
+            "offset, differential, analog_differential or twos_complement, with commas",
         ),
         (("--crossbar", "0"), 2, "crossbar must be at least 1"),
         (("--hardware", "spikesim"), 2, "know no bit widths"),
@@ -234,3 +239,22 @@ def test_the_command_runs_as_a_program(model: Path, tmp_path: Path) -> None:
     result = spawn("explore", str(model), "--column-mux", "4,8", "-q", "--output", "designs", folder=tmp_path)
     assert result.code == 0, result.err
     assert result.out.split() == ["designs/exploration.csv", "designs/exploration.svg"]
+
+
+def test_explore_measures_accuracies_on_chips_where_they_matter(model: Path) -> None:
+    """Half of the golden samples calibrate, half judge; the sentences say on what, and what it saves."""
+    graph = residual_graph()
+    write_golden(graph, model.with_name("golden.npz"), x=random_input(graph, samples=8))
+    arguments = ("explore", str(model), "--accuracy", "--adc-bits", "lossless,5,6", "--chips", "2", "--loss", "100")
+    result = invoke(*arguments)
+    assert result.code == 0, result.err
+    assert "Judged by agreement with the exact network on 4 samples, 2 chips of `calibrated`" in result.out
+    assert "of the best with lossless converters" in result.out
+    document = json.loads(invoke(*arguments, "--json").out)
+    assert document["judgement"]["samples"] == 4 and document["judgement"]["exact"] == 1
+    assert all(design["accuracy"] is not None for design in document["designs"] if design["pareto"])
+
+
+def test_accuracies_are_measured_or_read_not_both(model: Path) -> None:
+    result = invoke("explore", str(model), "--accuracy", "--accuracies", "table.csv")
+    assert result.code == 2 and "got --accuracy and --accuracies" in result.err

@@ -7,13 +7,15 @@ from intsnn.report.context import SpikeSimFigure, arithmetic_proxy, spikesim_fig
 from intsnn.report.html.blocks import Section, prose_table, table
 from intsnn.report.html.markup import Html, tag
 from intsnn.report.markdown import node_cells, provenance_cells, proxy_in_words
+from intsnn.report.published import published_in_words
 from intsnn.report.words import best_unit, figure_in_words, readable
 
 
 def comparison_section(report: HardwareReport) -> Section:
-    """SpikeSim's formulas with both figures and the ratio, and the arithmetic proxy."""
+    """Published chips, SpikeSim's formulas with both figures and the ratio, and the arithmetic proxy."""
     figures, proxy = spikesim_figures(report), arithmetic_proxy(report)
-    content = [tag("h3", "SpikeSim"), tag("p", f"What SpikeSim gives: {spikesim_scope(report)}.")]
+    content = [tag("p", line) for line in published_in_words(report)]
+    content += [tag("h3", "SpikeSim"), tag("p", f"What SpikeSim gives: {spikesim_scope(report)}.")]
     if isinstance(figures, Unavailable):
         content.append(tag("p", f"Not available: {figures.reason}."))
     else:
