@@ -202,6 +202,7 @@ class _Pricing:
 
     def __init__(self, demand: Demand, activity: Activity, hardware: HardwareSpec) -> None:
         self._demand, self._activity, self._hardware = demand, activity, hardware
+        self._described = cache(self._with_converters)
         self._price_lists = cache(self._price_list)
         self._converter_costs = cache(self._converter_cost)
         self._chips = cache(self._chip)
@@ -234,8 +235,11 @@ class _Pricing:
             area_in=_area_dominant(totals, instances),
         )
 
+    def _with_converters(self, converter: str | None) -> HardwareSpec:
+        return priced_with(self._hardware, converter)
+
     def _price_list(self, converter: str | None) -> PriceList:
-        return price_list_of(priced_with(self._hardware, converter))
+        return price_list_of(self._described(converter))
 
     def _timed_alike(self, point: DesignPoint) -> DesignPoint:
         """One point for all that take the same time: bits matter where a conversion takes longer for more of them."""
@@ -244,10 +248,10 @@ class _Pricing:
         return alike if cost is not None and isinstance(cost.latency_ns, tuple) else replace(alike, adc_bits="lossless")
 
     def _converter_cost(self, converter: str | None) -> Cost | None:
-        return priced_with(self._hardware, converter).cost(Item.ADC_CONVERSION)
+        return self._described(converter).cost(Item.ADC_CONVERSION)
 
     def _chip(self, point: DesignPoint) -> HardwareSpec:
-        return legal_hardware_at(point, self._hardware)
+        return legal_hardware_at(point, self._described(point.converter))
 
     def _mapping(self, point: DesignPoint) -> Mapping:
         hardware = hardware_at(point, self._hardware)
@@ -274,7 +278,7 @@ class _Pricing:
 
     def _latency(self, point: DesignPoint) -> float:
         mapping = self._mappings(self._placed_alike(point))
-        mapping = replace(mapping, hardware=hardware_at(point, self._hardware))
+        mapping = replace(mapping, hardware=hardware_at(point, self._described(point.converter)))
         return latency_of(mapping, time_steps=point.time_steps)
 
     def _demand_with(self, weight_bits: float | None, membrane_bits: int | None) -> Demand:

@@ -49,7 +49,8 @@ class Cost(StrictModel):
 
     @model_validator(mode="after")
     def _tables_fit(self) -> Self:
-        self._refuse_beside_a_survey()
+        if self.survey is not None:
+            self._refuse_beside_a_survey()
         for quantity in QUANTITIES:
             price = getattr(self, quantity)
             if isinstance(price, tuple) and (self.bits is None or len(price) != len(self.bits)):
@@ -65,7 +66,7 @@ class Cost(StrictModel):
 
     def _refuse_beside_a_survey(self) -> None:
         given = [key for key in (*QUANTITIES, "bits", "interpolation", "scaling") if getattr(self, key) is not None]
-        if self.survey is not None and (given or self.missing):
+        if given or self.missing:
             key = (*given, "missing")[0]
             message = f"the survey gives every number: {key} must not stand beside it"
             raise RuleError(message, field=key, hint=f"remove {key}, or remove survey and write tables")

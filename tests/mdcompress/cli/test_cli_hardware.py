@@ -195,6 +195,33 @@ def test_check_says_what_is_wrong_with_a_description(tmp_path: Path, old: str, n
     assert result.code == 2 and all(message in result.err for message in messages), result.err
 
 
+def test_a_named_converter_prices_an_estimate_and_is_an_axis(model: Path) -> None:
+    """The cheaper converter costs less, says its source, and is one row of an exploration."""
+    energies = {}
+    for name in ("survey", "timely_65nm"):
+        result = invoke("estimate-hw", str(model), "--converter", name, "--json")
+        document = json.loads(result.out)
+        energies[name] = document["totals"]["energy_pj"]
+        sources = {entry["component"]: entry["source"] for entry in document["provenance"]}
+        assert ("TIMELY" if name == "timely_65nm" else "Murmann") in sources["adc_conversion"]
+    assert energies["timely_65nm"] < energies["survey"]
+    explored = json.loads(invoke("explore", str(model), "--converter", "survey,timely_65nm", "--json").out)
+    assert {one["point"]["converter"]: one["energy_pj"] for one in explored["designs"]} == pytest.approx(energies)
+
+
+@pytest.mark.parametrize(
+    ("hardware", "converter", "message"),
+    [
+        ("rram_64x64_65nm", "timly_65nm", "did you mean `timely_65nm`?"),
+        ("sram_digital", "timely_65nm", "has no converters to price"),
+        ("spikesim", "timely_65nm", "know no converters"),
+    ],
+)
+def test_a_converter_that_cannot_be_is_an_error(model: Path, hardware: str, converter: str, message: str) -> None:
+    result = invoke("estimate-hw", str(model), "--hardware", hardware, "--converter", converter)
+    assert result.code and message in result.err, result.err
+
+
 def test_exploring_imports_no_torch(model: Path) -> None:
     script = (
         "import sys; from mdcompress.cli import main\n"
