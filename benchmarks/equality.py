@@ -1,13 +1,16 @@
 """Student = interpreter = onnxruntime = native: every digits recipe, every framework's networks, drawn graphs.
 
-    python -m benchmarks native_equality recipes
-    python -m benchmarks native_equality frameworks
-    python -m benchmarks native_equality drawn --count 1000 --seed 16
-    python -m benchmarks native_equality drawn --count 300 --seed 17 --portable
+    python -m benchmarks equality recipes
+    python -m benchmarks equality frameworks
+    python -m benchmarks equality students --count 5000 --seed 1 --samples 300
+    python -m benchmarks equality graphs --count 1000 --seed 16
+    python -m benchmarks equality graphs --count 300 --seed 17 --portable
 
 `recipes` trains each shipped recipe on the embedded digits and compares the whole test split. `frameworks` runs
-`tests/frameworks` and counts what its networks are compared on. `drawn` compares the interpreter with native code of
-drawn graphs, or with that for a microcontroller, compiled for this machine. Exit code 1: something differs.
+`tests/frameworks` and counts what its networks are compared on. `students` compresses drawn networks of PyTorch by
+drawn recipes, and compares the student, the interpreter and onnxruntime, whichever version is installed. `graphs`
+compares the interpreter with native code of drawn graphs, or with that for a microcontroller, compiled for this
+machine. Exit code 1: something differs.
 """
 
 from __future__ import annotations
@@ -23,7 +26,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import onnxruntime
 import pytest
+import torch
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
@@ -31,16 +36,21 @@ from intsnn.arithmetic import IntArray
 from intsnn.execution.interpreter import run
 from intsnn.execution.parity import ParityReport, compare
 from intsnn.graph import IntGraph
-from intsnn.native import compile
+from intsnn.native import compile as compile_native
+from mdcompress.compression import compress
 from mdcompress.evaluation import verification
+from mdcompress.student.lowering import lower
 from tests.support.c_programs import Compilation, compilations, run_golden_test, write_package
 from tests.support.intgraphs import graph_inputs
 from tests.support.native_sessions import FORMS, quick_flags
+from tests.support.networks import NETWORKS, make_input, make_network
+from tests.support.networks import recipes as drawn_recipes
 from tests.support.wide_graphs import any_graphs
 
 ROOT = Path(__file__).resolve().parents[1]
 DIGITS_RECIPES = ("2bit", "4bit", "8bit", "ternary")
 WHOLE_SPLIT = 1_000_000  # samples: as many as there are
+Comparison = Callable[[IntGraph, IntArray], list[ParityReport]]
 WITNESSES = ("student", "interpreter", "onnxruntime", "native")
 
 
@@ -117,8 +127,8 @@ def frameworks() -> int:
     return code
 
 
-def drawn(count: int, *, start: int, compared: Callable[[IntGraph, IntArray], list[ParityReport]]) -> int:
-    """Compare drawn graphs on drawn inputs."""
+def drawn(count: int, *, start: int, compared: Callable[[st.DataObject], list[ParityReport]]) -> int:
+    """Compare so many draws."""
     tally, began = Tally(), time.monotonic()
 
     @seed(start)
@@ -131,8 +141,7 @@ def drawn(count: int, *, start: int, compared: Callable[[IntGraph, IntArray], li
     )
     @given(st.data())
     def all_of_them(data: st.DataObject) -> None:
-        graph = data.draw(any_graphs())
-        for report in compared(graph, data.draw(graph_inputs(graph))):
+        for report in compared(data):
             tally.add(report)
         if tally.runs % 100 == 0:
             print(f"{tally}; {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
@@ -142,16 +151,43 @@ def drawn(count: int, *, start: int, compared: Callable[[IntGraph, IntArray], li
     return 1 if tally.differing else 0
 
 
+def of_graphs(
+    compared: Callable[[IntGraph, IntArray], list[ParityReport]],
+) -> Callable[[st.DataObject], list[ParityReport]]:
+    """A drawn graph on a drawn input."""
+
+    def one(data: st.DataObject) -> list[ParityReport]:
+        graph = data.draw(any_graphs())
+        return compared(graph, data.draw(graph_inputs(graph)))
+
+    return one
+
+
+def of_students(samples: int) -> Callable[[st.DataObject], list[ParityReport]]:
+    """A drawn network, compressed by a drawn recipe, on its calibration and on input beyond the calibrated range."""
+
+    def one(data: st.DataObject) -> list[ParityReport]:
+        draw = data.draw(NETWORKS)
+        network, calibration = make_network(draw)
+        student = compress(network, calibration[:, :1], data.draw(drawn_recipes()), [calibration])
+        x = torch.cat([calibration, 1.5 * make_input(draw, samples=samples)], dim=1)
+        return [verification.verify_graph(student, lower(student), x, native=None)]
+
+    return one
+
+
 def on_host(graph: IntGraph, x: IntArray) -> list[ParityReport]:
     """Native code in each form of its synapses, against the interpreter."""
     expected, flags = run(graph, x), quick_flags()
     return [
-        compare(expected, compile(graph, threads=1, flags=flags, synapses=form).run(x), names=("interpreter", form))
+        compare(
+            expected, compile_native(graph, threads=1, flags=flags, synapses=form).run(x), names=("interpreter", form)
+        )
         for form in FORMS
     ]
 
 
-def portable(compilation: Compilation) -> Callable[[IntGraph, IntArray], list[ParityReport]]:
+def portable(compilation: Compilation) -> Comparison:
     """Code for a microcontroller with its golden test, which ends the program where something differs."""
 
     def compared(graph: IntGraph, x: IntArray) -> list[ParityReport]:
@@ -171,7 +207,11 @@ def main() -> int:
     one = parts.add_parser("recipes", help="recipes on the embedded digits, whole test split")
     one.add_argument("--names", nargs="+", default=list(DIGITS_RECIPES), help="which (default: all)")
     parts.add_parser("frameworks", help="networks of tests/frameworks")
-    many = parts.add_parser("drawn", help="drawn graphs")
+    pupils = parts.add_parser("students", help="drawn networks, compressed by drawn recipes")
+    pupils.add_argument("--count", type=int, default=1000, help="networks (default 1000)")
+    pupils.add_argument("--seed", type=int, default=1, help="of the draws (default 1)")
+    pupils.add_argument("--samples", type=int, default=300, help="inputs of each (default 300)")
+    many = parts.add_parser("graphs", help="drawn graphs")
     many.add_argument("--count", type=int, default=1000, help="graphs (default 1000)")
     many.add_argument("--seed", type=int, default=16, help="of the draws (default 16)")
     many.add_argument("--compilation", type=int, default=0, help="of tests.support.c_programs.compilations, for it")
@@ -182,9 +222,12 @@ def main() -> int:
             return recipes(options.names)
         case "frameworks":
             return frameworks()
+        case "students":
+            print(f"onnxruntime {onnxruntime.__version__}", flush=True)
+            return drawn(options.count, start=options.seed, compared=of_students(options.samples))
         case _:
             compared = portable(compilations()[options.compilation]) if options.portable else on_host
-            return drawn(options.count, start=options.seed, compared=compared)
+            return drawn(options.count, start=options.seed, compared=of_graphs(compared))
 
 
 if __name__ == "__main__":
