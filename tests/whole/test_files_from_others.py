@@ -48,6 +48,7 @@ RUNS_CODE: Mapping[str, tuple[str, ...]] = {
         "eval --recipe fresh.yaml mine.safetensors",
     ),
     "analog": ("analog --run tiny --chips 1",),
+    "explore": ("explore --run tiny --crossbar 32 --adc-bits 4 --accuracy --samples 8",),
     "bench": ("bench --run tiny --rounds 1",),
 }
 RUNS_NONE: Mapping[str, tuple[str, ...]] = {

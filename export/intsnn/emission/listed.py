@@ -172,10 +172,10 @@ def _filled(context: Context, sums: Sums, block: int) -> list[str]:
         step = [f"if ({chosen}) continue;", *step]
         every = f"for (int t = first; t < last; t++) if ({chosen}) {name}_dense(net, block, t, begin, end);"
         dense = ["#if defined(NN_DENSE)", every, "#endif"]
-    size, cleared = sums.places * block, f"memset({out}, 0, {sums.places * block} * sizeof(*{out}));"
+    size, cleared = sums.places * block, f"nn_clear({out}, {sums.places * block} * sizeof(*{out}));"
     if sums.shared:
         size //= sums.shared.outputs
-        cleared = f"memset({out} + begin * {size}, 0, (size_t)((end - begin) * {size}) * sizeof(*{out}));"
+        cleared = f"nn_clear({out} + begin * {size}, (size_t)((end - begin) * {size}) * sizeof(*{out}));"
     return [
         f"NN_ALONE void {name}_sums({context.net}, int block, int first, int last, int begin, int end)",
         "{",

@@ -33,7 +33,7 @@ class Read:
 
     def cleared(self) -> list[str]:
         """The C that clears bits before they are written one by one."""
-        return [f"memset({self.at}, 0, {self.store.step_bytes});"] if self.store.is_bits else []
+        return [f"nn_clear({self.at}, {self.store.step_bytes});"] if self.store.is_bits else []
 
 
 def read_as(context: Context, stage: Stage, tensor: str, order: Order) -> tuple[Read, list[str]]:

@@ -49,6 +49,17 @@ def test_drawn_graphs_are_equal_and_defined(compilation: Compilation) -> None:
     holds()
 
 
+@pytest.mark.parametrize("compilation", compilations(), ids=lambda one: one.name)
+def test_a_block_of_as_many_words_as_bytes_are_cleared_compiles_without_a_warning(compilation: Compilation) -> None:
+    """Found by drawing: GCC warns of a memset whose bytes are as many as the array has elements."""
+    build = GraphBuilder(np.random.default_rng(0))
+    build.readout(build.input((1, 2), bit_width=1), mode="steps")
+    graph = build.graph()
+    with tempfile.TemporaryDirectory() as folder:
+        write_package(graph, np.ones((1, 1, 1, 2), np.int64), Path(folder))
+        assert EQUAL in run_golden_test(Path(folder), compilation)
+
+
 @pytest.mark.parametrize("graph", wide_hand_made_graphs().values(), ids=wide_hand_made_graphs())
 def test_every_kind_of_node_and_neuron_is_equal_and_defined(graph: IntGraph, tmp_path: Path) -> None:
     write_package(graph, random_input(graph), tmp_path)

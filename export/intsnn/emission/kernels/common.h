@@ -24,6 +24,12 @@ void *memset(void *place, int value, size_t size);
 #define NN_ALIAS
 #endif
 
+/* Zeros; a function of its own, since GCC takes a number of bytes that equals one of elements for a mistake. */
+NN_INLINE void nn_clear(void *place, size_t size)
+{
+    memset(place, 0, size);
+}
+
 typedef int8_t NN_ALIAS nn_int8;
 typedef uint8_t NN_ALIAS nn_uint8;
 typedef int16_t NN_ALIAS nn_int16;
