@@ -27,6 +27,7 @@ from intsnn.execution.interpreter import Trace, run
 from intsnn.graph import IntGraph
 from intsnn.native import Form, NativeSession
 from tests.support.c_programs import ZIG
+from tests.support.graph_builder import GraphBuilder
 from tests.support.hand_made_graphs import wide_hand_made_graphs
 from tests.support.intgraphs import dense_graph, random_input, residual_graph
 
@@ -73,7 +74,15 @@ def _instructions() -> list[str]:
 
 def hand_graphs() -> dict[str, IntGraph]:
     """Every kind of node and neuron, by name."""
-    return {**wide_hand_made_graphs(), "dense": dense_graph(), "residual": residual_graph()}
+    return {**wide_hand_made_graphs(), "dense": dense_graph(), "residual": residual_graph(), "seven": _seven_wide()}
+
+
+def _seven_wide() -> IntGraph:
+    """Maps of 7 places a line: no number of places that are summed at a time divides it."""
+    build = GraphBuilder(np.random.default_rng(7))
+    x = build.neuron(build.requant(build.conv(build.input((3, 7, 7)), 5)))
+    build.readout(build.requant(build.conv(x, 4)), mode="steps")
+    return build.graph()
 
 
 def sessions(graphs: Sequence[IntGraph], build: Build, *, form: Form = "auto") -> list[NativeSession]:

@@ -199,7 +199,7 @@ def _struct(context: Context, size: int) -> list[str]:
     lines.append(f"int32_t answer[{_answers(context)}];")
     lines += ["int32_t step;"] if _counts_steps(context) else []
     if not context.target.has_tables:
-        numbers = ("arrived", "turn", "form", "steps", f"from[{context.target.steps}]")
+        numbers = ("arrived", "turn", "form", f"from[{context.target.steps}]")
         lines += [*(f"int32_t {number};" for number in numbers), "const unsigned char *tables;"]
     trace = ["uint8_t *spikes[{0}];", "int32_t *membranes[{0}];"] if graph.neurons else []
     lines += [f"#ifdef {name.upper()}_TRACE", *(each.format(len(graph.neurons)) for each in trace)]
@@ -261,11 +261,7 @@ def _block(context: Context) -> tuple[list[str], list[str]]:
         "}",
         "}",
         *calls,
-        "if (part == 0) {",
-        *(["net->step += steps;"] if _counts_steps(context) else []),
-        "net->steps = steps;",
-        "}",
-        "NN_WAIT(net, parts);",
+        *(["if (part == 0) net->step += steps;", "NN_WAIT(net, parts);"] if _counts_steps(context) else []),
         "}",
         "",
     ]
@@ -293,14 +289,12 @@ def _whole(context: Context, longest: int | None) -> list[str]:
     many = context.target.steps > 1
     block, step = _block(context) if many else ([], _step(context, longest))
     seen, size = ("NN_VISIBLE " if many else ""), math.prod(graph.output.shape)
-    last = f" + (net->steps - 1) * {size}" if graph.output.mode == "steps" and many else ""
     return [
         *block,
         f"{seen}void {name}_reset(struct {name} *net)",
         "{",
         *reset,
         *(["net->step = 0;"] if _counts_steps(context) else []),
-        *(["net->steps = 1;"] if many else []),
         "}",
         "",
         f"{seen}int {name}_step(struct {name} *net, const {x} *x)",
@@ -311,7 +305,7 @@ def _whole(context: Context, longest: int | None) -> list[str]:
         "",
         f"{seen}void {name}_answer(const struct {name} *net, int32_t *logits)",
         "{",
-        f"memcpy(logits, net->answer{last}, {size} * sizeof *logits);",
+        f"memcpy(logits, net->answer, {size} * sizeof *logits);",
         "}",
         "",
     ]

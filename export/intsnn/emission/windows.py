@@ -56,9 +56,7 @@ class Axis:
     @property
     def may_leave(self) -> bool:
         """Whether a window can read outside of the input."""
-        if self.transposed:
-            return True
-        return self.padding > 0 or (self.outputs - 1) * self.stride + (self.kernel - 1) * self.dilation >= self.size
+        return self.transposed or self.padding > 0  # without padding a window ends within the input (rule `shapes_fit`)
 
     def visited(self) -> list[str]:
         """The head of the loop over the kernel with the input place; places outside are left out."""

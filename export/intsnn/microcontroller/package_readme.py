@@ -100,8 +100,8 @@ _README = """\
 # @NAME@
 
 A spiking network in integers, as C11 without a library: no floating point, no allocation, no variables but the struct
-that you give. Written by `mdcompress export --format c`; the next export replaces this folder, so copy it into your
-project.
+that you give. Written by `mdcompress export --format c`, or by `intsnn.write_c` from Python; what is written next time
+takes the place of these files, so copy them into your project.
 
 | file | what it is |
 |---|---|

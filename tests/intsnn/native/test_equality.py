@@ -56,8 +56,9 @@ def test_drawn_graphs_are_equal_however_they_are_run(data: st.DataObject) -> Non
     x = data.draw(graph_inputs(graph))
     expected = run(graph, x)
     for form in FORMS:
-        session = quick(graph, form=form, threads=2)
+        session = quick(graph, form=form, threads=5)
         assert_same(session.run(x), expected)
+        assert_same(sharing_samples(session).run(x), expected)
         assert np.array_equal(session.answer(x), expected.output)
         seen = session.spikes(x)
         assert list(seen) == list(expected.spikes)
@@ -112,6 +113,60 @@ def test_threads_share_the_samples_and_change_nothing(threads: int) -> None:
     for _ in range(2):  # the second run finds what the first left
         assert_same(session.run(x), expected)
         assert np.array_equal(session.answer(x), expected.output)
+
+
+@pytest.mark.parametrize("threads", [2, 3, 5])
+@pytest.mark.parametrize("samples", [1, 2])
+def test_threads_share_one_sample_and_change_nothing(samples: int, threads: int) -> None:
+    """Each does some blocks of channels or lines of a map, and none goes on before the others have done theirs."""
+    norms = norm_per_step_graph(time_steps=7)
+    for graph in (residual_graph(), wide_graph(), norms, *(mode_graph(mode) for mode in MODES)):
+        x = changing_input(graph, samples=samples)
+        session, expected = sharing_samples(quick(graph, threads=threads)), run(graph, x)
+        assert {parts for *_, parts in session._shares(samples)} == {threads // min(threads, samples)}
+        for _ in range(3):
+            assert_same(session.run(x), expected)
+
+
+def sharing_samples(session: NativeSession) -> NativeSession:
+    """The session as if its network were large, so that threads share one sample where there are fewer samples."""
+    session._is_large = True
+    return session
+
+
+def wide_graph() -> IntGraph:
+    """Several blocks of channels: spikes, a map of one line, a layer without a map, a recurrent one."""
+    build = GraphBuilder(np.random.default_rng(3))
+    x = build.neuron(build.requant(build.conv(build.input((3, 5, 4)), 150)))
+    x = build.neuron(build.requant(build.conv(x, 130, bit_width=2)), leak=2)
+    x = build.neuron(build.requant(build.linear(build.flatten(x), 200)), reset="soft")
+    x = build.neuron(build.requant(build.linear(x, 70)), options=NeuronOptions(recurrent="dense"))
+    build.readout(build.requant(build.linear(x, 5)))
+    return build.graph()
+
+
+def test_spikes_alone_do_not_change_how_a_later_run_writes_them() -> None:
+    graph = residual_graph()
+    session, x = quick(graph), random_input(graph)
+    expected = run(graph, x)
+    for _ in range(2):
+        assert all(np.array_equal(values, expected.spikes[name]) for name, values in session.spikes(x).items())
+        assert_same(session.run(x), expected)
+
+
+@pytest.mark.parametrize("bit_width", [2, 7, 8, 9, 15, 16])
+def test_membranes_fill_their_word_to_both_ends(bit_width: int) -> None:
+    """No spike resets them: they go up to the largest value, and down to the least."""
+    build = GraphBuilder(np.random.default_rng(1))
+    current = build.requant(build.linear(build.input((4,)), 12, bit_width=8))
+    neuron = build.neuron(current, reset="none", guard_bits=0, bit_width=bit_width)
+    build.readout(build.requant(build.linear(neuron, 2)))
+    graph = build.graph()
+    x = np.full((2**bit_width // 16 + 20, 1, 4), 255)
+    expected = run(graph, x)
+    (membranes,) = expected.membranes.values()
+    assert (membranes.min(), membranes.max()) == (-(2 ** (bit_width - 1)), 2 ** (bit_width - 1) - 1)
+    assert_same(quick(graph).run(x), expected)
 
 
 def test_nothing_is_left_of_runs_and_streams_before() -> None:
@@ -173,6 +228,18 @@ def test_any_share_of_active_inputs_is_equal(share: int, form: Form) -> None:
         x[:] = 0
         x[..., 69, 5, 6] = 1
     assert_same(quick(graph, form=form).run(x), run(graph, x))
+
+
+@pytest.mark.parametrize("features", [2**16 - 1, 2**16, 2**17])
+def test_more_inputs_than_16_bits_can_name_are_told_apart(features: int) -> None:
+    """Only the last inputs are active; in 16 bits their numbers would be those of the first."""
+    build = GraphBuilder(np.random.default_rng(3))
+    build.readout(build.linear(build.input((features,), bit_width=1), 2), mode="steps")
+    x = np.zeros((1, 1, features), np.int64)
+    x[..., -3:] = 1
+    graph = build.graph()
+    assert graph.synapses[0].weight[:, -3:].any()
+    assert_same(quick(graph).run(x), run(graph, x))
 
 
 @pytest.mark.parametrize("form", FORMS)
