@@ -4,7 +4,7 @@ import errno
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import intsnn.native
 from intsnn import write_onnx
 from intsnn.activity.counting import NumpyCounting, counting_for
 from intsnn.compiling import folder
-from intsnn.compiling.compiler import find_compiler
-from intsnn.engines import CHOICES, EngineName, Work, open_engine, open_native
+from intsnn.compiling.compiler import find_compiler, host_flags
+from intsnn.engines import CHOICES, EngineName, InterpreterSession, Work, open_engine, open_native
 from intsnn.engines.work import Size, compiling_seconds, seconds
 from intsnn.errors import CompilerError, UsageError
 from intsnn.execution.interpreter import run
@@ -211,6 +212,21 @@ def test_a_witness_for_little_work_is_compiled_soon_and_equal() -> None:
     session = open_native(graph, work=NO_WORK).session
     x = random_input(graph)
     assert session is not None and compare(run(graph, x), session.run(x)).equal
+
+
+@pytest.mark.parametrize(("work", "effort"), [(NO_WORK, ("-O0",)), (MUCH_WORK, ())])
+def test_a_witness_is_compiled_with_as_much_trouble_as_its_work_is_worth(
+    work: Work, effort: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken = []
+
+    def compiled(graph: IntGraph, *, flags: Sequence[str], **_: object) -> InterpreterSession:
+        taken.append(tuple(flags))
+        return InterpreterSession(graph)
+
+    monkeypatch.setattr(intsnn.native, "compile", compiled)
+    open_native(residual_graph(), work=work)
+    assert taken == [(*host_flags(find_compiler()), *effort)]
 
 
 def test_an_engine_that_there_is_not_is_an_error() -> None:

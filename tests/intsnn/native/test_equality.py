@@ -145,6 +145,30 @@ def wide_graph() -> IntGraph:
     return build.graph()
 
 
+def test_spikes_alone_do_not_change_how_a_later_run_writes_them() -> None:
+    graph = residual_graph()
+    session, x = quick(graph), random_input(graph)
+    expected = run(graph, x)
+    for _ in range(2):
+        assert all(np.array_equal(values, expected.spikes[name]) for name, values in session.spikes(x).items())
+        assert_same(session.run(x), expected)
+
+
+@pytest.mark.parametrize("bit_width", [2, 7, 8, 9, 15, 16])
+def test_membranes_fill_their_word_to_both_ends(bit_width: int) -> None:
+    """No spike resets them: they go up to the largest value, and down to the least."""
+    build = GraphBuilder(np.random.default_rng(1))
+    current = build.requant(build.linear(build.input((4,)), 12, bit_width=8))
+    neuron = build.neuron(current, reset="none", guard_bits=0, bit_width=bit_width)
+    build.readout(build.requant(build.linear(neuron, 2)))
+    graph = build.graph()
+    x = np.full((2**bit_width // 16 + 20, 1, 4), 255)
+    expected = run(graph, x)
+    (membranes,) = expected.membranes.values()
+    assert (membranes.min(), membranes.max()) == (-(2 ** (bit_width - 1)), 2 ** (bit_width - 1) - 1)
+    assert_same(quick(graph).run(x), expected)
+
+
 def test_nothing_is_left_of_runs_and_streams_before() -> None:
     graph = dense_graph()
     session, x = quick(graph), random_input(graph, samples=4)
