@@ -1,6 +1,6 @@
 """8-, 4- and 2-bit students beside the float32 mapping of the same network, on every crossbar description.
 
-    python -m benchmarks quantized_versus_float > docs/results/quantized_versus_float.md
+    python -m benchmarks quantized_versus_float > page.md
 
 Two networks. `digits_snn`: trained and distilled, accuracies and spikes measured on the whole test split. MS-ResNet-18
 at 32x32, T = 4: sizes and widths of the lowered students with untrained weights, and an assumed spike rate.
@@ -138,7 +138,7 @@ def main() -> None:
 _HEAD = """\
 # Quantized students beside the float32 mapping of the same network
 
-`python -m benchmarks quantized_versus_float > docs/results/quantized_versus_float.md` writes this page (seed 0).
+`python -m benchmarks quantized_versus_float > page.md` writes this page (seed 0).
 
 Each student is held against its own network mapped with 32-bit weights, membranes and accumulators on the same hardware
 (`mdcompress estimate-hw --against float32`). Operations are dense: 2 for each weight x input pair, times T. Shipped
