@@ -17,7 +17,7 @@ from intsnn.activity import Activity, read_activity
 from intsnn.estimation.estimation import estimate
 from intsnn.estimation.report import HardwareReport
 from intsnn.graph import IntGraph
-from intsnn.hardware import HardwareSpec, load_hardware, with_converter
+from intsnn.hardware import HardwareSpec, load_hardware, with_converter, with_sections
 from intsnn.onnx.file import read_onnx
 from intsnn.report.words import markdown_table, readable
 
@@ -47,14 +47,6 @@ OTHERS: tuple[tuple[str, Mapping[str, Mapping[str, Any]]], ...] = (
 CONVERTERS = ("jia_2020_65nm", "survey", "isaac_32nm", "timely_65nm", "neurosim_sar_65nm")
 
 
-def changed(hardware: HardwareSpec, sections: Mapping[str, Mapping[str, Any]]) -> HardwareSpec:
-    """The description with other values in some sections."""
-    document = hardware.model_dump()
-    return HardwareSpec.model_validate(
-        {**document, **{name: {**document[name], **values} for name, values in sections.items()}}
-    )
-
-
 def main() -> None:
     """Write or print the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -72,13 +64,13 @@ def page(graph: IntGraph, activity: Activity) -> str:
     """The whole page."""
     shipped = load_hardware(SHIPPED)
     assert isinstance(shipped, HardwareSpec)
-    waterfall, hardware = [], with_converter(changed(shipped, PLAIN), SURVEY)
+    waterfall, hardware = [], with_converter(with_sections(shipped, **PLAIN), SURVEY)
     words = f"split kernels, layer after layer, one copy, every step read anew, converters as `{SURVEY}`"
     for choice, sections in ((words, {}), *CHOICES):
-        hardware = changed(hardware, sections)
+        hardware = with_sections(hardware, **sections)
         waterfall.append((choice, estimate(graph, activity, hardware)))
     waterfall.append((f"converters as measured on a chip, `{shipped.converter}`", estimate(graph, activity, shipped)))
-    others = [(words, estimate(graph, activity, changed(shipped, sections))) for words, sections in OTHERS]
+    others = [(words, estimate(graph, activity, with_sections(shipped, **sections))) for words, sections in OTHERS]
     converters = [(f"`{name}`", estimate(graph, activity, with_converter(shipped, name))) for name in CONVERTERS]
     return "\n\n".join(
         [

@@ -16,7 +16,7 @@ import numpy as np
 from intsnn.activity import Activity, SynapseActivity, assume
 from intsnn.arithmetic import IntArray
 from intsnn.graph import IntConv, IntGraph, IntInput, IntNeuron, IntNode, IntPool, IntReadout, IntRequant
-from intsnn.hardware import HardwareSpec
+from intsnn.hardware import HardwareSpec, with_sections
 from intsnn.hardware.chip import ScheduleRule
 from intsnn.mapping.demand import Demand, demand_of
 
@@ -128,12 +128,10 @@ def _scaled(synapse: SynapseActivity, rate: float) -> SynapseActivity:
 def as_in_the_runs(hardware: HardwareSpec, rule: ScheduleRule) -> HardwareSpec:
     """A description with the structure of the runs: one way of mapping, one copy of each layer, inputs read anew."""
     mapping = "kernel_split" if hardware.crossbar.mapping == "auto" else hardware.crossbar.mapping
-    return HardwareSpec.model_validate(
-        {
-            **hardware.model_dump(),
-            "crossbar": {**hardware.crossbar.model_dump(), "mapping": mapping},
-            "buffers": {**hardware.buffers.model_dump(), "constant_input": "repeat"},
-            "schedule": {"rule": rule},
-            "duplication": {},
-        }
+    return with_sections(
+        hardware,
+        crossbar={"mapping": mapping},
+        buffers={"constant_input": "repeat"},
+        schedule={"rule": rule},
+        duplication={"arrays": None},
     )

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from mdcompress.errors import CheckpointError
+from mdcompress.student.torch_files import shortened
 
 _KEYS = ("state_dict", "model", "net", "model_state_dict", "network", "network_state_dict", "net_state_dict", "weights")
 _DEPTH = 3  # of dictionaries: {"callbacks": {"EMA": {"state_dict": ...}}}
@@ -120,12 +121,6 @@ def state_in(
 def differences(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> str:
     """What keeps tensors from fitting a network, in words: missing and unknown names, other shapes; else empty."""
     return "; ".join(f"{what}: {shortened(names)}" for what, names in _differing(tensors, expected).items() if names)
-
-
-def shortened(names: tuple[str, ...] | list[str]) -> str:
-    """The first names, and how many more there are."""
-    more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
-    return ", ".join(names[:_NAMES_SHOWN]) + more
 
 
 def _differing(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> Mapping[str, list[str]]:

@@ -229,9 +229,9 @@ def _refusal(path: Path, refused: Sequence[str]) -> CheckpointError:
     """What a reader that runs nothing could not read; `refused`: the names that it will not look up."""
     if any(name.startswith("torch.nn.modules.") for name in refused):
         own_first = sorted(refused, key=lambda name: name.startswith("torch."))
-        must, found = "hold a state dict of tensors", f"a whole pickled network, of {_shortened(own_first)}"
+        must, found = "hold a state dict of tensors", f"a whole pickled network, of {shortened(own_first)}"
     else:
-        must, found = "hold tensors only, in a file that torch.save wrote", _shortened(refused)
+        must, found = "hold tensors only, in a file that torch.save wrote", shortened(refused)
     if refused:
         found += "; reading it runs code that the file names, so it is not read"
     elif _protocol(path) > 2:
@@ -244,7 +244,8 @@ def _refusal(path: Path, refused: Sequence[str]) -> CheckpointError:
     )
 
 
-def _shortened(names: Sequence[str]) -> str:
+def shortened(names: Sequence[str]) -> str:
+    """The first names, and how many more there are."""
     more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
     return ", ".join(names[:_NAMES_SHOWN]) + more
 

@@ -20,11 +20,11 @@ from mdcompress.adapters.state import state_names
 from mdcompress.errors import CheckpointError, MdcompressError
 from mdcompress.lifting import Lifted
 from mdcompress.planning import plan_from_json, plan_to_json
-from mdcompress.student.checkpoints import Loaded, differences, shortened, state_in
+from mdcompress.student.checkpoints import Loaded, differences, state_in
 from mdcompress.student.graph_text import graph_from_json, graph_to_json
 from mdcompress.student.norm_text import norms_to_json, set_norms
 from mdcompress.student.student import Student
-from mdcompress.student.torch_files import TORCH_SUFFIXES, read_torch
+from mdcompress.student.torch_files import TORCH_SUFFIXES, read_torch, shortened
 from mdcompress.tracing.conventions import inner
 from mdcompress.tracing.unwrapping import unwrapped
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from intsnn.arithmetic import IntArray
 from intsnn.graph import IntConv, IntConvTranspose, IntLinear, Sizes, Synapse
-from intsnn.hardware import HardwareSpec, load_hardware
+from intsnn.hardware import HardwareSpec, load_hardware, with_sections
 from intsnn.hardware.chip import Crossbar, Encoding, Gating, KernelMapping
 
 # row of the weight matrix a cell belongs to, to find its pulse again: (group, input channel, kernel position)
@@ -46,15 +46,12 @@ def hardware_spec(name: str) -> HardwareSpec:
 
 def plain_hardware(name: str = "rram_64x64_65nm") -> HardwareSpec:
     """The shipped description with split kernels, layer after layer, one copy of each, its input read in every step."""
-    shipped = hardware_spec(name)
-    return HardwareSpec.model_validate(
-        {
-            **shipped.model_dump(),
-            "crossbar": {**shipped.crossbar.model_dump(), "mapping": "kernel_split"},
-            "buffers": {**shipped.buffers.model_dump(), "constant_input": "repeat"},
-            "schedule": {"rule": "layer_by_layer"},
-            "duplication": {},
-        }
+    return with_sections(
+        hardware_spec(name),
+        crossbar={"mapping": "kernel_split"},
+        buffers={"constant_input": "repeat"},
+        schedule={"rule": "layer_by_layer"},
+        duplication={"arrays": None},
     )
 
 

@@ -133,7 +133,7 @@ def sweep_noise(
         samples=samples.x.shape[1],
         time_steps=len(samples.x),
         seeds=tuple(seeds),
-        exact_accuracy=None if samples.labels is None else _share(reference, samples.labels),
+        exact_accuracy=None if samples.labels is None else share(reference, samples.labels),
         points=tuple(points),
     )
 
@@ -153,9 +153,10 @@ def _document(spread: Spread | None) -> dict[str, object] | None:
 
 def _point(noise: float, found: Sequence[IntArray], exact: IntArray, samples: Samples) -> NoisePoint:
     labels = samples.labels
-    accuracy = None if labels is None else Spread(tuple(_share(one, labels) for one in found))
-    return NoisePoint(noise, accuracy, Spread(tuple(_share(one, exact) for one in found)))
+    accuracy = None if labels is None else Spread(tuple(share(one, labels) for one in found))
+    return NoisePoint(noise, accuracy, Spread(tuple(share(one, exact) for one in found)))
 
 
-def _share(found: npt.NDArray[np.integer], wanted: npt.NDArray[np.integer]) -> float:
+def share(found: npt.NDArray[np.integer], wanted: npt.NDArray[np.integer]) -> float:
+    """The share of answers that are as wanted."""
     return float((found == wanted).mean())

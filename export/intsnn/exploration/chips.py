@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from intsnn.analog.accuracy import Samples, answers
+from intsnn.analog.accuracy import Samples, answers, share
 from intsnn.analog.inference import is_undisturbed, make_chip, run_analog
 from intsnn.analog.spec import AnalogSpec
 from intsnn.engines import Session
@@ -69,7 +69,7 @@ class ChipAccuracy:
     def exact_accuracy(self, time_steps: int) -> float:
         """Of the exact network after so many steps; 1 without labels."""
         labels = self._trial.samples.labels
-        return 1.0 if labels is None else _share(self._reference(time_steps), labels)
+        return 1.0 if labels is None else share(self._reference(time_steps), labels)
 
     def __call__(self, point: DesignPoint) -> float | None:
         """Mean over the chips, at most the exact network's; None for other weights or membranes, another network."""
@@ -91,7 +91,7 @@ class ChipAccuracy:
         shares = []
         for seed in seeds:
             chip = make_chip(self._exact.graph, hardware, spec=trial.analog, seed=seed, calibration=calibration)
-            shares.append(_share(answers(run_analog(chip, x).trace.output), wanted))
+            shares.append(share(answers(run_analog(chip, x).trace.output), wanted))
         return min(float(np.mean(shares)), self.exact_accuracy(time_steps))
 
     def _reference(self, time_steps: int) -> npt.NDArray[np.integer]:
@@ -130,7 +130,7 @@ def judged(
     for group in sorted(groups, key=lambda one: (-_bits(one), min(costs[index, 0] for index in groups[one]))):
         family, members = replace(group, adc_bits="lossless"), groups[group]
         best = [index for index, value in enumerate(found) if value is not None and value >= ceiling(group.time_steps)]
-        if family in too_coarse or all(_beaten(costs[index], costs[best]) for index in members):
+        if family in too_coarse or all(beaten(costs[index], costs[best]) for index in members):
             continue
         value = accuracy(group)
         for index in members:
@@ -145,10 +145,6 @@ def _bits(group: DesignPoint) -> float:
     return math.inf if group.exact or group.adc_bits == "lossless" else group.adc_bits
 
 
-def _beaten(cost: FloatArray, others: FloatArray) -> bool:
+def beaten(cost: FloatArray, others: FloatArray) -> bool:
     """Whether one of the others [n, objectives] is as good in all and better in one."""
     return bool(((others <= cost).all(axis=1) & (others < cost).any(axis=1)).any())
-
-
-def _share(found: npt.NDArray[np.integer], wanted: npt.NDArray[np.integer]) -> float:
-    return float((found == wanted).mean())

@@ -31,7 +31,7 @@ from intsnn.estimation.events import (
     count_events,
 )
 from intsnn.estimation.schedule import latency_of
-from intsnn.exploration.chips import ChipAccuracy, Trial, judged
+from intsnn.exploration.chips import ChipAccuracy, Trial, beaten, judged
 from intsnn.exploration.design_space import Axis, DesignPoint, DesignSpace, hardware_at, priced_with, sides
 from intsnn.graph import IntGraph
 from intsnn.graph.fingerprint import fingerprint
@@ -394,6 +394,5 @@ def non_dominated(costs: FloatArray) -> npt.NDArray[np.bool_]:
     """Which rows of [n, objectives] no other row dominates, [n]: less is better."""
     free = np.ones(len(costs), dtype=np.bool_)
     for index, row in enumerate(costs):
-        dominates = (costs <= row).all(axis=1) & (costs < row).any(axis=1)
-        free[index] = not dominates.any()
+        free[index] = not beaten(row, costs)
     return free

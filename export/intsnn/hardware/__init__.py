@@ -1,7 +1,7 @@
 """Descriptions of crossbar hardware: what they hold, and the ones that are shipped."""
 
 from intsnn.hardware.loading import Hardware, load_hardware, load_spikesim, shipped_hardware
-from intsnn.hardware.spec import HARDWARE_SCHEMA, HardwareSpec, with_converter
+from intsnn.hardware.spec import HARDWARE_SCHEMA, HardwareSpec, with_converter, with_sections
 from intsnn.hardware.spikesim_spec import SPIKESIM_SCHEMA, SpikeSimSpec
 
 __all__ = [
@@ -14,4 +14,5 @@ __all__ = [
     "load_spikesim",
     "shipped_hardware",
     "with_converter",
+    "with_sections",
 ]

@@ -114,6 +114,18 @@ class HardwareSpec(StrictModel):
         return time_ns
 
 
+def with_sections(hardware: HardwareSpec, **sections: Mapping[str, object]) -> HardwareSpec:
+    """A copy with other values in some sections, held to every rule: `with_sections(chip, crossbar={"columns": 128})`.
+
+    Raises:
+        ValidationError: there is no such description.
+    """
+    document = hardware.model_dump()
+    return HardwareSpec.model_validate(
+        {**document, **{name: {**document[name], **values} for name, values in sections.items()}}
+    )
+
+
 def with_converter(hardware: HardwareSpec, name: str) -> HardwareSpec:
     """The description with its converters priced by another name: one of its components, or a shipped converter.
 

@@ -6,14 +6,12 @@ import errno
 import itertools
 import os
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
 
 from mdcompress.runs.lock import LOCK_NAME, locked
-from tests.support.command_line import copy_finished_run, invoke, snapshot
+from tests.support.command_line import invoke, snapshot
 
 WRITING = {  # command -> the folder it writes to, and a file that it writes second or later
     "explore --crossbar 32,64 --output designs": ("designs", "exploration.svg"),
@@ -24,22 +22,9 @@ WRITING = {  # command -> the folder it writes to, and a file that it writes sec
     "bench --batch 1 --rounds 1 --output timings": ("timings", "bench.md"),
 }
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 REASONS = (errno.ENOSPC, errno.EACCES, errno.EROFS)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture
-def finished(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    copy_finished_run(tmp_path_factory.getbasetemp(), tmp_path)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
 
 
 @pytest.mark.parametrize(("command", "number"), [*zip(WRITING, itertools.cycle(REASONS))])

@@ -13,7 +13,6 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,28 +31,13 @@ from mdcompress.pipeline.workspace import flattened
 from mdcompress.recipe import recipes_folder
 from mdcompress.runs import STAGE_FILES, RunDirectory
 from mdcompress.runs.manifest import Stage
-from tests.support.command_line import copy_finished_run, environment, invoke, snapshot, spawn, write_tiny_files
+from tests.support.command_line import environment, invoke, snapshot, spawn, write_tiny_files
 
 if TYPE_CHECKING:
     from mdcompress.student import Student
 
 RUN = RunDirectory(Path("runs/tiny"))
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """Two threads on two busy cores wait for each other: a test of 0.3 s takes 7 s then."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture
-def finished(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    copy_finished_run(tmp_path_factory.getbasetemp(), tmp_path)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture

@@ -10,17 +10,11 @@ import pytest
 from mdcompress.runs import RunDirectory
 from mdcompress.runs.manifest import Stage
 from tests.support.c_programs import compilations, run_golden_test
-from tests.support.command_line import copy_finished_run, invoke, snapshot
+from tests.support.command_line import invoke, snapshot
 
 RUN = RunDirectory(Path("runs/tiny"))
+pytestmark = pytest.mark.usefixtures("finished")
 FILES = ["Makefile", "README.md", "test_tiny.c", "tiny.c", "tiny.h"]
-
-
-@pytest.fixture(autouse=True)
-def finished(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    copy_finished_run(tmp_path_factory.getbasetemp(), tmp_path)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
 
 
 def names(folder: Path) -> list[str]:
