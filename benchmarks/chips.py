@@ -29,7 +29,7 @@ from intsnn.estimation.report import HardwareReport
 from intsnn.graph import IntGraph, IntInput, IntLinear, IntNeuron, IntNode, IntReadout, IntRequant
 from intsnn.graph.bounds import bounds
 from intsnn.hardware import HardwareSpec, load_hardware
-from intsnn.hardware.chip import Item
+from intsnn.hardware.catalogue import Item
 
 FOLDER = Path(__file__).resolve().parent / "chip_descriptions"
 Kind = Literal["fitted", "sum", "predicted"]

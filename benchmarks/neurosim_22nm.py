@@ -16,7 +16,7 @@ from benchmarks.neurosim_runs import activity_at, as_in_the_runs, network, netwo
 from intsnn.estimation.estimation import estimate
 from intsnn.estimation.report import HardwareReport
 from intsnn.hardware import HardwareSpec, load_hardware
-from intsnn.hardware.chip import Item
+from intsnn.hardware.catalogue import Item
 
 Reading = Literal["pulse", "sensing"]
 RATES = (0.05, 0.15, 0.40)

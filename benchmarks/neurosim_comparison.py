@@ -27,7 +27,7 @@ from intsnn.estimation.costs import price_of
 from intsnn.estimation.estimation import estimate
 from intsnn.estimation.report import HardwareReport
 from intsnn.hardware import HardwareSpec, load_hardware
-from intsnn.hardware.chip import Item
+from intsnn.hardware.catalogue import Item
 from intsnn.mapping.widths import with_weight_bits
 
 REPOSITORY = Path(__file__).resolve().parents[1]

@@ -164,7 +164,7 @@ def _read_recipe(file: Path) -> str:
 def _read_hardware(file: Path) -> str:
     from intsnn.estimation.costs import price_of
     from intsnn.hardware import HardwareSpec, load_hardware
-    from intsnn.hardware.chip import Item
+    from intsnn.hardware.catalogue import Item
 
     hardware = load_hardware(file)
     if isinstance(hardware, HardwareSpec) and hardware.crossbar.readout == "converter":

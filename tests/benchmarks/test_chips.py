@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from benchmarks.chips import FOLDER, Figure, description, figures, macro, page
-from intsnn.hardware.chip import Item
+from intsnn.hardware.catalogue import Item
 from tests.support.paths import ROOT
 
 FOUND = figures()

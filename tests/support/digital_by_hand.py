@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from intsnn.arithmetic import Bounds, word_bits
 from intsnn.graph import IntNeuron, IntRecurrentNeuron
-from intsnn.hardware.chip import Item
+from intsnn.hardware.catalogue import Item
 from tests.support.naive import Place, recurrent_current
 
 Part = tuple[str, Item]

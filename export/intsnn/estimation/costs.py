@@ -18,7 +18,7 @@ from itertools import groupby
 
 from intsnn.errors import HardwareError
 from intsnn.estimation.events import EventCount, EventCounts, InstanceCount
-from intsnn.hardware.chip import Item, Quantity
+from intsnn.hardware.catalogue import Item, Quantity
 from intsnn.hardware.spec import HardwareSpec
 
 LEAKAGE = "leakage"
@@ -92,7 +92,7 @@ def price_items(events: Tally, instances: Tally, price_list: PriceList) -> ItemT
 
 
 def price_list_of(hardware: HardwareSpec) -> PriceList:
-    """The prices of a description, each worked out once, of counts that the catalogue of items knows (chip.py)."""
+    """The prices of a description, each worked out once, of counts that the catalogue of items knows."""
 
     @cache
     def listed(item: Item, quantity: Quantity, bits: float | None) -> float | None:

@@ -26,7 +26,7 @@ from intsnn.estimation.spikesim.estimation import estimate_by_spikesim
 from intsnn.graph import IntGraph
 from intsnn.graph.fingerprint import fingerprint
 from intsnn.hardware import Hardware, HardwareSpec, SpikeSimSpec, load_hardware
-from intsnn.hardware.chip import QUANTITIES, Item
+from intsnn.hardware.catalogue import QUANTITIES, Item
 from intsnn.hardware.cost import Cost
 from intsnn.mapping import LayerMapping, Mapping, place
 from intsnn.mapping.demand import Demand, DigitalNode, SynapseDemand, demand_of

@@ -51,7 +51,8 @@ from intsnn.activity import Activity, ProductActivity, SynapseActivity
 from intsnn.arithmetic import Bounds, tree_bits, word_bits
 from intsnn.errors import HardwareError
 from intsnn.estimation.gating import Reads, converted_reads
-from intsnn.hardware.chip import Crossbar, Encoding, Item
+from intsnn.hardware.catalogue import Item
+from intsnn.hardware.chip import Crossbar, Encoding
 from intsnn.hardware.spec import HardwareSpec
 from intsnn.mapping import DigitalMapping, LayerMapping, Mapping
 from intsnn.mapping.operations import Operation

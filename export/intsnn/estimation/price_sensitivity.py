@@ -14,7 +14,7 @@ from typing import Literal
 from intsnn.estimation.costs import price
 from intsnn.estimation.events import EventCounts
 from intsnn.estimation.schedule import timeline
-from intsnn.hardware.chip import QUANTITIES, Item, Quantity
+from intsnn.hardware.catalogue import QUANTITIES, Item, Quantity
 from intsnn.hardware.cost import Cost
 from intsnn.hardware.spec import HardwareSpec
 from intsnn.mapping import Mapping as ChipMapping

@@ -8,7 +8,8 @@ from typing import assert_never
 from intsnn.activity import Activity
 from intsnn.estimation.costs import EnergyPart
 from intsnn.estimation.gating import active_reads, converted_reads, every_read
-from intsnn.hardware.chip import Gating, Item
+from intsnn.hardware.catalogue import Item
+from intsnn.hardware.chip import Gating
 from intsnn.mapping import LayerMapping, Mapping
 
 ASSUMED = (

@@ -30,7 +30,7 @@ from typing import assert_never
 import numpy as np
 import numpy.typing as npt
 
-from intsnn.hardware.chip import Item
+from intsnn.hardware.catalogue import Item
 from intsnn.hardware.spec import HardwareSpec
 from intsnn.mapping import Mapping
 from intsnn.mapping.flows import Flow

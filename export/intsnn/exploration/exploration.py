@@ -35,7 +35,7 @@ from intsnn.exploration.chips import ChipAccuracy, Trial, beaten, judged
 from intsnn.exploration.design_space import Axis, DesignPoint, DesignSpace, hardware_at, priced_with, sides
 from intsnn.graph import IntGraph
 from intsnn.graph.fingerprint import fingerprint
-from intsnn.hardware.chip import Item
+from intsnn.hardware.catalogue import Item
 from intsnn.hardware.cost import Cost
 from intsnn.hardware.spec import HardwareSpec
 from intsnn.mapping import Mapping, place

@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from intsnn.errors import HardwareError
-from intsnn.hardware.chip import QUANTITIES, Quantity
+from intsnn.hardware.catalogue import QUANTITIES, Quantity
 from intsnn.hardware.survey import Survey, curve
 from intsnn.yaml.file import Physical, PhysicalOrZero, RuleError, StrictModel, Text
 

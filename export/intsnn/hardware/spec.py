@@ -8,18 +8,8 @@ from typing import Self
 from pydantic import ConfigDict, model_validator
 
 from intsnn.errors import HardwareError, UsageError
-from intsnn.hardware.chip import (
-    QUANTITIES,
-    Buffers,
-    Crossbar,
-    Duplication,
-    Interconnect,
-    Item,
-    Neuron,
-    Schedule,
-    Technology,
-    Tile,
-)
+from intsnn.hardware.catalogue import QUANTITIES, Item
+from intsnn.hardware.chip import Buffers, Crossbar, Duplication, Interconnect, Neuron, Schedule, Technology, Tile
 from intsnn.hardware.converters import converter_hint, shipped_converters
 from intsnn.hardware.cost import Cost
 from intsnn.hardware.spikesim_spec import Excluded, Floorplan

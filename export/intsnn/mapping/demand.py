@@ -47,7 +47,8 @@ from intsnn.graph import (
 from intsnn.graph.bounds import TensorRole, bounds, carries, read_bounds, recurrent_bounds
 from intsnn.graph.state import stateless_tensors
 from intsnn.graph.windows import weight_rows
-from intsnn.hardware.chip import Buffers, Item
+from intsnn.hardware.catalogue import Item
+from intsnn.hardware.chip import Buffers
 from intsnn.mapping.flows import Flow, flows_of
 from intsnn.mapping.operations import (
     Operation,

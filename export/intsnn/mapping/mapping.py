@@ -29,7 +29,8 @@ from dataclasses import dataclass, replace
 from typing import assert_never
 
 from intsnn.graph import IntGraph
-from intsnn.hardware.chip import Crossbar, Item, Placing
+from intsnn.hardware.catalogue import Item
+from intsnn.hardware.chip import Crossbar, Placing
 from intsnn.hardware.spec import HardwareSpec
 from intsnn.mapping.demand import Demand, DigitalNode, SynapseDemand, demand_of
 from intsnn.mapping.duplication import Replicable, duplicates

@@ -20,7 +20,7 @@ import numpy as np
 
 from intsnn.arithmetic import Bounds, IntArray, IntType, joined, tree_bits, word_bits
 from intsnn.graph import IntMatMul, IntMultiply, IntNeuron, IntRequant
-from intsnn.hardware.chip import Item
+from intsnn.hardware.catalogue import Item
 
 _SPIKE = Bounds(0, 1)
 

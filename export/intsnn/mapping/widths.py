@@ -13,7 +13,7 @@ from dataclasses import replace
 from intsnn.errors import UsageError
 from intsnn.graph import IntRequant
 from intsnn.graph.bounds import TensorRole
-from intsnn.hardware.chip import Item
+from intsnn.hardware.catalogue import Item
 from intsnn.mapping.demand import Demand, DigitalNode, SynapseDemand
 from intsnn.mapping.operations import Operation
 

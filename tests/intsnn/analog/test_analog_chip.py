@@ -18,7 +18,8 @@ from intsnn.estimation.events import count
 from intsnn.execution.interpreter import run
 from intsnn.graph import IntGraph, Synapse
 from intsnn.hardware import HardwareSpec
-from intsnn.hardware.chip import Encoding, Gating, Item, KernelMapping
+from intsnn.hardware.catalogue import Item
+from intsnn.hardware.chip import Encoding, Gating, KernelMapping
 from intsnn.mapping import map_graph
 from tests.support.analog_cases import Parts, analog, drift, reading, relative_programming, stuck, wires, with_adc
 from tests.support.crossbar_by_hand import ENCODINGS, pulses, small_hardware

@@ -14,7 +14,7 @@ from intsnn.estimation.estimation import estimate
 from intsnn.estimation.events import EventCount, EventCounts, InstanceCount, count
 from intsnn.estimation.schedule import latency_of
 from intsnn.hardware import HardwareSpec
-from intsnn.hardware.chip import Item
+from intsnn.hardware.catalogue import Item
 from intsnn.mapping import map_graph
 from intsnn.report.html.palette import COLOURS, colours
 from intsnn.report.words import in_words

@@ -13,7 +13,8 @@ from intsnn.estimation.events import EventCount, EventCounts, InstanceCount
 from intsnn.estimation.schedule import array_read_ns, schedule
 from intsnn.graph import IntGraph
 from intsnn.hardware import HardwareSpec
-from intsnn.hardware.chip import Encoding, Gating, Item, KernelMapping, Quantity
+from intsnn.hardware.catalogue import Item, Quantity
+from intsnn.hardware.chip import Encoding, Gating, KernelMapping
 from intsnn.mapping import map_graph
 from tests.support.crossbar_by_hand import hardware_spec, plain_hardware, small_hardware
 from tests.support.intgraphs import GraphBuilder, dense_graph, random_input, residual_graph

@@ -18,7 +18,7 @@ from intsnn.estimation.events import count
 from intsnn.execution.interpreter import Evaluation, evaluate
 from intsnn.graph import IntGraph, IntMatMul, IntMultiply, IntNeuron, IntSum
 from intsnn.graph.bounds import bounds
-from intsnn.hardware.chip import Item
+from intsnn.hardware.catalogue import Item
 from intsnn.mapping import DigitalMapping, map_graph
 from tests.support.crossbar_by_hand import CrossbarOptions, InputReuse, small_hardware
 from tests.support.descriptions import read_description

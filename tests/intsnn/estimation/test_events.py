@@ -29,7 +29,7 @@ from intsnn.graph import (
 )
 from intsnn.graph.bounds import bounds
 from intsnn.hardware import HardwareSpec
-from intsnn.hardware.chip import Item
+from intsnn.hardware.catalogue import Item
 from intsnn.mapping import map_graph
 from tests.support.crossbar_by_hand import (
     ENCODINGS,

@@ -25,7 +25,8 @@ from intsnn.exploration.design_space import DesignSpace
 from intsnn.exploration.exploration import explore
 from intsnn.graph import IntGraph, IntRecurrentNeuron
 from intsnn.hardware import HardwareSpec, shipped_hardware
-from intsnn.hardware.chip import Encoding, Item, KernelMapping
+from intsnn.hardware.catalogue import Item
+from intsnn.hardware.chip import Encoding, KernelMapping
 from intsnn.mapping import map_graph
 from intsnn.mapping.demand import demand_of
 from intsnn.mapping.widths import of_one_width, with_membrane_bits

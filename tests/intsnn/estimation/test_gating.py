@@ -17,7 +17,7 @@ from intsnn.estimation.gating import active_reads, converted_reads, cut_of, ever
 from intsnn.execution.interpreter import evaluate
 from intsnn.graph import IntGraph, Synapse
 from intsnn.hardware import HardwareSpec
-from intsnn.hardware.chip import Item
+from intsnn.hardware.catalogue import Item
 from intsnn.mapping import map_graph
 from tests.support.crossbar_by_hand import Row, place_cells, pulses, small_hardware
 from tests.support.intgraphs import GraphBuilder, random_input, residual_graph

@@ -5,7 +5,7 @@ import pytest
 from benchmarks.neurosim_22nm import CONVERSIONS, RATES, Reading, recorded_uj, report_at
 from benchmarks.neurosim_comparison import ANCHORS, CONVERTERS, PAIRS, TRANSPORTS, Slope, Which, page, report_of, slopes
 from benchmarks.neurosim_runs import recorded_runs
-from intsnn.hardware.chip import Item
+from intsnn.hardware.catalogue import Item
 from tests.support.narrowing import present
 
 

@@ -18,7 +18,7 @@ from intsnn.exploration.design_space import DesignPoint, DesignSpace, hardware_a
 from intsnn.exploration.exploration import explore, legal_hardware_at
 from intsnn.graph import IntGraph
 from intsnn.hardware import HardwareSpec, load_hardware
-from intsnn.hardware.chip import Item
+from intsnn.hardware.catalogue import Item
 from intsnn.hardware.converters import shipped_converters
 from intsnn.yaml.file import checked
 from intsnn.yaml.tree import parse_tree

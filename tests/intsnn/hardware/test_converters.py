@@ -14,7 +14,7 @@ from intsnn.estimation.schedule import array_read_ns
 from intsnn.exploration.design_space import DesignSpace
 from intsnn.exploration.exploration import explore
 from intsnn.hardware import HardwareSpec, with_converter
-from intsnn.hardware.chip import Item, Quantity
+from intsnn.hardware.catalogue import Item, Quantity
 from intsnn.hardware.converters import shipped_converters
 from tests.intsnn.hardware.test_description_sources import murmann
 from tests.support.crossbar_by_hand import hardware_spec

@@ -10,7 +10,7 @@ import math
 import pytest
 
 from intsnn.hardware import HardwareSpec
-from intsnn.hardware.chip import QUANTITIES
+from intsnn.hardware.catalogue import QUANTITIES
 from intsnn.hardware.cost import Cost
 from tests.support.crossbar_by_hand import hardware_spec
 from tests.support.paths import DATA, ROOT

@@ -15,7 +15,7 @@ from intsnn.estimation.report import HardwareReport
 from intsnn.estimation.spikesim.rules import SpikeSimLayer, spikesim
 from intsnn.graph import IntGraph
 from intsnn.hardware import HardwareSpec, load_hardware, shipped_hardware
-from intsnn.hardware.chip import Item
+from intsnn.hardware.catalogue import Item
 from tests.support.crossbar_by_hand import hardware_spec
 from tests.support.descriptions import read_description
 from tests.support.intgraphs import GraphBuilder, random_input, residual_graph

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from intsnn.arithmetic import Bounds, joined, word_bits
 from intsnn.errors import HardwareError
 from intsnn.graph import IntGraph, IntInput, IntLinear, IntNeuron, IntRequant, Sizes
-from intsnn.hardware.chip import Encoding, Item
+from intsnn.hardware.catalogue import Item
+from intsnn.hardware.chip import Encoding
 from intsnn.mapping import DigitalMapping, LayerMapping, map_graph
 from intsnn.mapping.operations import signed_digits
 from tests.support.crossbar_by_hand import (

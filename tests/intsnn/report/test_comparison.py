@@ -14,7 +14,7 @@ from intsnn.estimation.baselines import estimate_baseline, named_baseline, named
 from intsnn.estimation.estimation import estimate
 from intsnn.estimation.report import HardwareReport
 from intsnn.graph import IntGraph
-from intsnn.hardware.chip import Item
+from intsnn.hardware.catalogue import Item
 from intsnn.mapping.demand import Demand, demand_of
 from intsnn.mapping.widths import of_one_width, with_membrane_bits, with_weight_bits
 from intsnn.report.comparison import COMPARED, Technologies, compare

@@ -14,7 +14,7 @@ from intsnn.estimation.estimation import estimate
 from intsnn.estimation.remarks import ASSUMED
 from intsnn.estimation.report import Floorplan, HardwareReport
 from intsnn.hardware import HardwareSpec, SpikeSimSpec, load_hardware, shipped_hardware
-from intsnn.hardware.chip import Item
+from intsnn.hardware.catalogue import Item
 from intsnn.report import summary_table, to_html, to_json, to_markdown
 from intsnn.report.markdown import node_cells
 from intsnn.report.published import published_in_words

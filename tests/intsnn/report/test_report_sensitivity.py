@@ -17,7 +17,8 @@ from intsnn.estimation.report import Unavailable
 from intsnn.estimation.spikesim.estimation import estimate_by_spikesim
 from intsnn.graph import IntGraph
 from intsnn.hardware import HardwareSpec, load_spikesim
-from intsnn.hardware.chip import Item, Schedule, ScheduleRule
+from intsnn.hardware.catalogue import Item
+from intsnn.hardware.chip import Schedule, ScheduleRule
 from intsnn.mapping import map_graph
 from intsnn.mapping.placement import UsedCells, placed_layers
 from intsnn.report import to_markdown

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from intsnn.estimation.costs import LEAKAGE
 from intsnn.estimation.report import HardwareReport, or_none
-from intsnn.hardware.chip import Group
+from intsnn.hardware.catalogue import Group
 
 COLOURS = 12  # .c0 to .c11 in style.css
 _KNOWN = (*(group.value for group in Group), LEAKAGE)
