@@ -1,4 +1,4 @@
-"""Points -> line charts, and pairs of amounts -> bars, as SVG whose lines differ by dash and marker, not colour alone."""
+"""Points -> line charts, pairs of amounts -> bars, as SVG whose lines differ by dash and marker, not colour alone."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from mdcompress.pages.histories import Points
 
 LOOKS = 7  # .l0 to .l6 in run.css
 _WIDTH, _HEIGHT = 420.0, 250.0  # the chart's own px; it is scaled to its place
+_VIEW = f"0 0 {_WIDTH:.0f} {_HEIGHT:.0f}"
 _LEFT, _RIGHT, _TOP, _BOTTOM = 54.0, 12.0, 12.0, 38.0
 _TICKS = 5
 _MARKED = 40  # more points than this are a line without markers
@@ -53,13 +54,21 @@ def line_chart(lines: Mapping[str, Points], *, y_label: str, kept: int | None, l
     low, high = _widened(min(values), max(values), logarithmic=logarithmic and min(values) > 0)
     y = Axis(low, high, _HEIGHT - _BOTTOM, _TOP, logarithmic and low > 0)
     drawn = (_line(points, index, x, y) for index, points in enumerate(lines.values()))
-    chart = tag(
-        "svg",
-        join([*_grid(x, y, y_label), *_kept(kept, x), *drawn]),
-        viewBox=f"0 0 {number(_WIDTH)} {number(_HEIGHT)}",
-        class_="chart",
-    )
+    chart = tag("svg", join([*_grid(x, y, "epoch", y_label), *_kept(kept, x), *drawn]), viewBox=_VIEW, class_="chart")
     return tag("div", chart, line_legend(list(lines), kept))
+
+
+def scatter_chart(points: Mapping[str, tuple[float, float]], *, x_label: str, y_label: str) -> Html:
+    """A point with a marker of its own for each name, which a legend has too, and stands beside the point."""
+    xs, ys = [x for x, _ in points.values()], [y for _, y in points.values()]
+    x = Axis(*_widened(min(xs), max(xs), logarithmic=False), _LEFT + 8, _WIDTH - _RIGHT - 8)
+    y = Axis(*_widened(min(ys), max(ys), logarithmic=False), _HEIGHT - _BOTTOM, _TOP)
+    drawn = [
+        _point(name, index, x.place(point[0]), y.place(point[1])) for index, (name, point) in enumerate(points.items())
+    ]
+    chart = tag("svg", join([*_grid(x, y, x_label, y_label), *drawn]), viewBox=_VIEW, class_="chart")
+    entries = (tag("li", _mark(index), name) for index, name in enumerate(points))
+    return tag("div", chart, tag("ul", *entries, class_="legend"))
 
 
 def line_legend(names: Sequence[str], kept: int | None = None) -> Html:
@@ -132,16 +141,27 @@ def _sample(index: int) -> Html:
     return tag("svg", line, marker(index, 15, 6), class_="sample", viewBox="0 0 30 12")
 
 
-def _grid(x: Axis, y: Axis, y_label: str) -> list[Html]:
+def _mark(index: int) -> Html:
+    return tag("svg", marker(index, 15, 6), class_="sample", viewBox="0 0 30 12")
+
+
+def _point(name: str, index: int, x: float, y: float) -> Html:
+    """The point and its name: to the left of it in the right half of the chart."""
+    left = x > _WIDTH / 2
+    words = tag("text", name, x=x - 9 if left else x + 9, y=y + 4, class_="named end" if left else "named")
+    return tag("g", marker(index, x, y, title=name), words)
+
+
+def _grid(x: Axis, y: Axis, x_label: str, y_label: str) -> list[Html]:
     right, bottom = _WIDTH - _RIGHT, _HEIGHT - _BOTTOM
     drawn = [tag("line", x1=_LEFT, x2=right, y1=bottom, y2=bottom, class_="axis")]
     for tick in y.ticks:
         place = y.place(tick)
         drawn.append(tag("line", x1=_LEFT, x2=right, y1=place, y2=place, class_="grid"))
         drawn.append(tag("text", f"{tick:g}", x=_LEFT - 6, y=place + 4, class_="tick end"))
-    whole = [tick for tick in x.ticks if tick == int(tick)]
-    drawn += [tag("text", f"{tick:g}", x=x.place(tick), y=bottom + 15, class_="tick middle") for tick in whole]
-    drawn.append(tag("text", "epoch", x=(_LEFT + right) / 2, y=_HEIGHT - 5, class_="tick middle"))
+    ticks = [tick for tick in x.ticks if x_label != "epoch" or tick == int(tick)]
+    drawn += [tag("text", f"{tick:g}", x=x.place(tick), y=bottom + 15, class_="tick middle") for tick in ticks]
+    drawn.append(tag("text", x_label, x=(_LEFT + right) / 2, y=_HEIGHT - 5, class_="tick middle"))
     middle = (_TOP + bottom) / 2
     turned = f"rotate(-90 12 {number(middle)})"
     return [*drawn, tag("text", y_label, x=12, y=middle, transform=turned, class_="tick middle")]

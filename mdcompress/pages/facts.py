@@ -27,6 +27,7 @@ from mdcompress.runs import (
     HARDWARE_JSON_FILE,
     HISTORY_FILE,
     MISMATCH_FILE,
+    MODEL_FILE,
     PLAN_FILE,
     RECIPE_FILE,
     TEACHER_HISTORY_FILE,
@@ -53,7 +54,7 @@ class PlannedLayer(StrictModel):
     membrane: MembranePolicy | None = None
     batch_norm: BatchNormPolicy | None = None
     input: InputPolicy | None = None
-    origin: dict[str, str] = {}
+    origin: dict[str, str] = Field(default_factory=dict)
 
 
 class PlanFile(StrictModel):
@@ -97,9 +98,6 @@ class HardwareTotals:
     """The totals of hardware.json by key, in the units of the keys; None where the rules give none."""
 
     hardware: str
-    technology: Mapping[str, float | None]
-    time_steps: int
-    activity: str
     totals: Mapping[str, float | None]
 
 
@@ -127,6 +125,17 @@ class RunFacts:
     def recipe_text(self) -> str:
         """The resolved recipe as YAML."""
         return dump_recipe(self.recipe)
+
+    @property
+    def layers(self) -> tuple[PlannedLayer, ...]:
+        """The nodes of the plan; none where there is no plan."""
+        return () if self.plan is None else self.plan.nodes
+
+    @property
+    def model_bytes(self) -> int | None:
+        """The size of model.onnx; None where there is none."""
+        path = self.folder / MODEL_FILE
+        return path.stat().st_size if path.is_file() else None
 
     def measured(self, stage: Stage, figure: str) -> float | None:
         """A figure that a stage found; None where it has not been run or an earlier version did not keep it."""
@@ -165,16 +174,8 @@ def read_hardware(run: RunDirectory) -> HardwareTotals | None:
         return None
     with reading(path, "the hardware figures of a run"):
         found = json.loads(path.read_bytes())
-        return TypeAdapter(HardwareTotals).validate_python(
-            {
-                "hardware": found["hardware"],
-                "technology": found["technology"],
-                "time_steps": found["workload"]["time_steps"],
-                "activity": found["workload"]["activity"],
-                "totals": found["totals"],
-            },
-            strict=True,
-        )
+        wanted = {"hardware": found["hardware"], "totals": found["totals"]}
+        return TypeAdapter(HardwareTotals).validate_json(json.dumps(wanted), strict=True)
 
 
 def _plan(run: RunDirectory, manifest: Manifest) -> PlanFile | None:
@@ -199,7 +200,7 @@ def read_mismatch(path: Path) -> MismatchFile:
 
 
 def _written(run: RunDirectory, manifest: Manifest, stage: Stage, name: str) -> Path | None:
-    """A file of a finished stage; None where it has not been run, or where the file is gone or no longer what it was."""
+    """A file of a finished stage; None where it has not been run, or the file is gone or no longer what it was."""
     record, path = manifest.record(stage), run.file(name)
     if record is None or not path.is_file() or file_hash(path) != record.outputs.get(name):
         return None

@@ -35,7 +35,9 @@ def to_html(report: HardwareReport, *, of: str = "") -> str:
     """
     title = f"Hardware figures: {' on '.join(filter(None, (of, report.hardware)))}"
     part = Part(header(report, of=of), hardware_sections(report))
-    return document(title, (part,), footer="Written by mdcompress estimate-hw. The same figures stand in hardware.json.")
+    return document(
+        title, (part,), footer="Written by mdcompress estimate-hw. The same figures stand in hardware.json."
+    )
 
 
 def hardware_sections(report: HardwareReport) -> tuple[Section, ...]:
