@@ -12,7 +12,7 @@ from mdcompress.pipeline.report import Report, table
 from mdcompress.runs import Destination, chosen_run
 
 if TYPE_CHECKING:
-    from mdcompress.pages import Comparison
+    from mdcompress.pipeline.pages import Comparison
 
 CSV_FILE, JSON_FILE, PAGE_FILE = "comparison.csv", "comparison.json", "comparison.html"
 COMPARISON_SCHEMA = "mdcompress.comparison/1"
@@ -30,7 +30,7 @@ def compare(runs: Sequence[str], *, hardwares: Literal["equal", "any"], output: 
         UsageError: there are fewer than two runs, or one is there twice.
         RunError: a result is stale, or runs cannot stand side by side.
     """
-    from mdcompress.pages import compare_runs
+    from mdcompress.pipeline.pages import compare_runs
 
     if output is not None:
         output.require_free(CSV_FILE, JSON_FILE, PAGE_FILE)
@@ -44,7 +44,7 @@ def compare(runs: Sequence[str], *, hardwares: Literal["equal", "any"], output: 
 
 
 def _write(found: Comparison, output: Destination) -> Sequence[str]:
-    from mdcompress.pages import comparison_page
+    from mdcompress.pipeline.pages import comparison_page
 
     document = {"schema": COMPARISON_SCHEMA, **asdict(found)}
     texts = {
@@ -60,7 +60,7 @@ def _write(found: Comparison, output: Destination) -> Sequence[str]:
 
 def _text(found: Comparison) -> str:
     """Runs as columns, since there are more figures than runs."""
-    from mdcompress.pages import comparison_columns
+    from mdcompress.pipeline.pages import comparison_columns
 
     heads, rows = comparison_columns(found)
     names = [row[0] for row in rows]

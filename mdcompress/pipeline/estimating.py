@@ -166,9 +166,10 @@ def estimate_elsewhere(workspace: Workspace, priced: Priced, *, choice: Activity
 
 def _page_of_run(workspace: Workspace, figures: HardwareReport) -> str:
     """All that is known of the run, and these figures."""
-    from mdcompress.pages import read_facts, run_page
+    from mdcompress.pipeline.pages import read_facts, run_page
+    from mdcompress.pipeline.sizes import run_sizes
 
-    return run_page(read_facts(workspace.run), figures)
+    return run_page(read_facts(workspace.run), figures, sizes=run_sizes(workspace.run))
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from mdcompress.pipeline.report import JsonValue, byte_count, table
 from mdcompress.runs import DISTILLED_FILE, MODEL_FILE, QUANTIZED_FILE, RunDirectory
 from mdcompress.runs.manifest import Stage
 
+SIZE_COLUMNS = ("form", "weights", "constants", "together", "ratio", "state", "state ratio")
 _FORMS_IN_WORDS = {"float32": "float32", "int8": "int8", "deployed": "as deployed"}
 
 
@@ -101,9 +102,13 @@ def files_line(sizes: Sizes) -> str:
 
 def size_table(sizes: Sizes) -> str:
     """Bytes of weights, constants and state in each form, and how many times fewer the deployed ones are."""
+    return table(SIZE_COLUMNS, size_rows(sizes), numbers=SIZE_COLUMNS[1:])
+
+
+def size_rows(sizes: Sizes) -> list[list[str]]:
+    """The rows of that table, below SIZE_COLUMNS."""
     found = sizes.compression
-    header = ["form", "weights", "constants", "together", "ratio", "state", "state ratio"]
-    rows = [
+    return [
         [
             _FORMS_IN_WORDS[form],
             *map(byte_count, (size.weights, size.constants, size.parameters)),
@@ -114,7 +119,6 @@ def size_table(sizes: Sizes) -> str:
         for form in FORMS
         for size in (found.size(form),)
     ]
-    return table(header, rows, numbers=header[1:])
 
 
 def _numbers(counts: Mapping[float, int]) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from intsnn.report.html.markup import Html, join, number, share, tag
-from mdcompress.pages.histories import Points
+from mdcompress.pipeline.pages.histories import Points
 
 LOOKS = 7  # .l0 to .l6 in run.css
 _WIDTH, _HEIGHT = 420.0, 250.0  # the chart's own px; it is scaled to its place

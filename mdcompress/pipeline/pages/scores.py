@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from mdcompress.pages.facts import RunFacts
+from mdcompress.pipeline.pages.facts import RunFacts
 from mdcompress.runs.manifest import Stage
 
 Network = Literal["teacher", "quantized", "distilled"]

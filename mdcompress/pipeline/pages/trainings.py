@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from intsnn.report.html.blocks import Section, figure
+from intsnn.report.html.blocks import Section, figure, table
 from intsnn.report.html.markup import Html, tag
-from mdcompress.pages.blocks import missing, percent, stacked_table
-from mdcompress.pages.charts import Pair, line_chart, pair_legend, paired_bars
-from mdcompress.pages.facts import MismatchFile, RunFacts
-from mdcompress.pages.histories import Curves, Points
+from mdcompress.pipeline.pages.blocks import missing, percent
+from mdcompress.pipeline.pages.charts import Pair, line_chart, pair_legend, paired_bars
+from mdcompress.pipeline.pages.facts import MismatchFile, RunFacts
+from mdcompress.pipeline.pages.histories import Curves, Points
 from mdcompress.runs.manifest import Stage
 
 _NOT_DISTILLED = "`distill` has not been run."
@@ -124,7 +124,7 @@ def _curve_numbers(lines: Mapping[str, Points]) -> Html:
         (f"{epoch:.0f}", *("-" if epoch not in at[name] else f"{at[name][epoch]:.4g}" for name in lines))
         for epoch in epochs
     )
-    return stacked_table(("epoch", *lines), rows, numbers=("epoch", *lines))
+    return table(("epoch", *lines), rows)
 
 
 def _mismatch_numbers(found: MismatchFile) -> Html:
@@ -139,7 +139,7 @@ def _mismatch_numbers(found: MismatchFile) -> Html:
         )
         for layer in found.layers
     )
-    return stacked_table(columns, rows, numbers=columns[1:])
+    return table(columns, rows)
 
 
 def _rate_numbers(found: MismatchFile) -> Html:
@@ -153,7 +153,7 @@ def _rate_numbers(found: MismatchFile) -> Html:
         )
         for layer in found.layers
     )
-    return stacked_table(columns, rows, numbers=columns[1:])
+    return table(columns, rows)
 
 
 def _exported_rate(run: RunFacts) -> tuple[Html, ...]:

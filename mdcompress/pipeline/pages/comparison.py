@@ -13,8 +13,8 @@ from intsnn.estimation.report import TOTALS, Total, Unavailable
 from intsnn.report.markdown import quantity
 from mdcompress.data.names import DATA_SETS
 from mdcompress.errors import RunError
-from mdcompress.pages.facts import HardwareTotals, RunFacts, read_facts, read_hardware
-from mdcompress.pages.scores import final_score, scores_of
+from mdcompress.pipeline.pages.facts import HardwareTotals, RunFacts, read_facts, read_hardware
+from mdcompress.pipeline.pages.scores import final_score, scores_of
 from mdcompress.runs import RunDirectory
 from mdcompress.runs.manifest import Stage, StageRecord
 
@@ -29,7 +29,8 @@ class ComparedRun:
     """One run. Accuracies in [0, 1], on test_samples; bits as they occur; units in the names; None: not measured.
 
     network: which one is compared, the distilled student where there is one. membrane_mismatch: squared thresholds,
-    mean over layers. spike_rate: spikes per neuron and step of the exported network.
+    mean over layers.
+    parameter_bytes: weights and constants as deployed. spike_rate: spikes per neuron and step of the exported network.
     """
 
     run: str
@@ -42,7 +43,8 @@ class ComparedRun:
     test_samples: int | None
     membrane_mismatch: float | None
     spike_rate: float | None
-    model_bytes: int | None
+    parameter_bytes: float | None
+    ratio_to_float32: float | None
     hardware: str | None
     energy_pj: float | None
     latency_ns: float | None
@@ -200,7 +202,8 @@ def _compared(run: RunFacts, hardware: HardwareTotals | None) -> ComparedRun:
         test_samples=None if score is None else score.samples,
         membrane_mismatch=None if score is None else score.mismatch,
         spike_rate=run.measured(Stage.EXPORT, "mean_spike_rate"),
-        model_bytes=run.model_bytes,
+        parameter_bytes=run.measured(Stage.EXPORT, "deployed_parameter_bytes"),
+        ratio_to_float32=run.measured(Stage.EXPORT, "ratio_to_float32"),
         hardware=None if hardware is None else hardware.hardware,
         **{key: totals.get(key) for key in COMPARED_TOTALS},
     )

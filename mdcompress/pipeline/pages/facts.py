@@ -13,7 +13,7 @@ from pydantic import ConfigDict, Field, TypeAdapter
 from intsnn.errors import reading
 from intsnn.yaml.file import StrictModel, read_yaml
 from mdcompress.errors import RunError
-from mdcompress.pages.histories import Curves, read_curves
+from mdcompress.pipeline.pages.histories import Curves, read_curves
 from mdcompress.recipe import (
     BatchNormPolicy,
     InputPolicy,
@@ -27,7 +27,6 @@ from mdcompress.runs import (
     HARDWARE_JSON_FILE,
     HISTORY_FILE,
     MISMATCH_FILE,
-    MODEL_FILE,
     PLAN_FILE,
     RECIPE_FILE,
     TEACHER_HISTORY_FILE,
@@ -130,12 +129,6 @@ class RunFacts:
     def layers(self) -> tuple[PlannedLayer, ...]:
         """The nodes of the plan; none where there is no plan."""
         return () if self.plan is None else self.plan.nodes
-
-    @property
-    def model_bytes(self) -> int | None:
-        """The size of model.onnx; None where there is none."""
-        path = self.folder / MODEL_FILE
-        return path.stat().st_size if path.is_file() else None
 
     def measured(self, stage: Stage, figure: str) -> float | None:
         """A figure that a stage found; None where it has not been run or an earlier version did not keep it."""

@@ -5,29 +5,31 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from intsnn.estimation.report import HardwareReport
-from intsnn.report.html.blocks import Section
+from intsnn.report.html.blocks import Section, table
 from intsnn.report.html.header import header as hardware_header
 from intsnn.report.html.markup import Html, tag
 from intsnn.report.html.page import Part, document, hardware_sections
-from mdcompress.pages.blocks import facts as listed
-from mdcompress.pages.blocks import missing, percent, stacked_table, style
-from mdcompress.pages.facts import RunFacts
-from mdcompress.pages.layers import layers_section
-from mdcompress.pages.scores import scores_of
-from mdcompress.pages.sizes import sizes_section
-from mdcompress.pages.trainings import mismatch_section, rates_section, training_section
+from mdcompress.pipeline.pages.blocks import facts as listed
+from mdcompress.pipeline.pages.blocks import missing, percent, style
+from mdcompress.pipeline.pages.facts import RunFacts
+from mdcompress.pipeline.pages.layers import layers_section
+from mdcompress.pipeline.pages.scores import scores_of
+from mdcompress.pipeline.pages.sizes import sizes_section
+from mdcompress.pipeline.pages.trainings import mismatch_section, rates_section, training_section
+from mdcompress.pipeline.sizes import Sizes
 from mdcompress.runs.manifest import Stage
 
+_SAID_OF_SIZES = ("size ", "numbers ")  # lines of an export's summary that stand under Sizes
 _FOOTER = "Written by mdcompress estimate-hw from the files of the run; hardware.json has the figures of the hardware."
 
 
-def run_page(run: RunFacts, hardware: HardwareReport) -> str:
-    """The page of a run; the same run and figures give the same text."""
+def run_page(run: RunFacts, hardware: HardwareReport, *, sizes: Sizes | None) -> str:
+    """The page of a run; the same run and figures give the same text. `sizes`: None where nothing was exported."""
     own = Part(
         _header(run),
         (
             _accuracy_section(run),
-            sizes_section(run),
+            sizes_section(sizes),
             training_section(run),
             mismatch_section(run),
             rates_section(run),
@@ -78,8 +80,8 @@ def _accuracy_section(run: RunFacts) -> Section:
         )
         for score in scores
     )
-    table = stacked_table(columns, rows, numbers=columns[1:])
-    return Section("accuracy", "Accuracy", (table, *_notes_on_accuracy(run)))
+    shown = table(columns, rows)
+    return Section("accuracy", "Accuracy", (shown, *_notes_on_accuracy(run)))
 
 
 def _notes_on_accuracy(run: RunFacts) -> Iterator[Html]:
@@ -98,8 +100,8 @@ def _parity_section(run: RunFacts) -> Section:
     record = run.manifest.record(Stage.EXPORT)
     if record is None:
         return Section("parity", "Parity", (missing("`export` has not been run."),))
-    lines = (line.partition(" ") for line in record.summary.splitlines() if line.strip())
-    entries = tag("div", listed((name, words.strip()) for name, _, words in lines), class_="words")
+    lines = (line.partition(" ") for line in record.summary.splitlines() if not line.startswith(_SAID_OF_SIZES))
+    entries = tag("div", listed((name, words.strip()) for name, _, words in lines if name), class_="words")
     spikes = run.measured(Stage.EXPORT, "parity_spikes")
     counted = () if spikes is None else (tag("p", f"{spikes:,.0f} of the compared values are spikes that were fired."),)
     return Section("parity", "Parity of the export", (entries, *counted))
@@ -107,9 +109,9 @@ def _parity_section(run: RunFacts) -> Section:
 
 def _stages_section(run: RunFacts) -> Section:
     columns = ("stage", "took", "finished", "version", "command")
-    table = stacked_table(columns, _stage_rows(run), numbers=("took",))
+    shown = table(columns, _stage_rows(run))
     recipe = tag("details", tag("summary", "The recipe in full"), tag("pre", run.recipe_text))
-    return Section("stages", "How it was made", (table, recipe))
+    return Section("stages", "How it was made", (shown, recipe))
 
 
 def _stage_rows(run: RunFacts) -> Iterable[tuple[str | Html, ...]]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from intsnn.report.html.blocks import Section
+from intsnn.report.html.blocks import Section, table
 from intsnn.report.html.markup import Html, tag
-from mdcompress.pages.blocks import DASH, missing, stacked_table
-from mdcompress.pages.facts import PlanFile, PlannedLayer, RunFacts
+from mdcompress.pipeline.pages.blocks import DASH, missing
+from mdcompress.pipeline.pages.facts import PlanFile, PlannedLayer, RunFacts
 
 _COLUMNS = ("layer", "kind", "shape", "weights", "membrane", "scale and offset", "set by")
 
@@ -16,8 +16,8 @@ def layers_section(run: RunFacts) -> Section:
     """Each layer and its bits."""
     if run.plan is None:
         return Section("layers", "Layers and bits", (missing("plan.yaml is not there, or not what `quantize` wrote."),))
-    table = stacked_table(_COLUMNS, (_cells(layer) for layer in run.plan.nodes))
-    return Section("layers", "Layers and bits", (table, *_findings(run.plan)))
+    shown = table(_COLUMNS, (_cells(layer) for layer in run.plan.nodes))
+    return Section("layers", "Layers and bits", (shown, *_findings(run.plan)))
 
 
 def _cells(layer: PlannedLayer) -> tuple[str, ...]:
@@ -43,4 +43,4 @@ def _findings(plan: PlanFile) -> tuple[Html, ...]:
     if not plan.findings:
         return ()
     rows = ((one.name, one.place, one.words) for one in plan.findings)
-    return tag("h3", "Read off the network's code"), stacked_table(("neuron", "place", "read as"), rows)
+    return tag("h3", "Read off the network's code"), table(("neuron", "place", "read as"), rows)

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from intsnn.estimation.report import TOTALS
-from intsnn.report.html.blocks import Section, figure
+from intsnn.report.html.blocks import Section, figure, table
 from intsnn.report.html.markup import Html, share, tag
 from intsnn.report.html.page import Part, document
-from mdcompress.pages.blocks import DASH, percent, stacked_table, style
-from mdcompress.pages.charts import scatter_chart
-from mdcompress.pages.comparison import COMPARED_TOTALS, ComparedRun, Comparison
+from mdcompress.pipeline.pages.blocks import DASH, percent, style
+from mdcompress.pipeline.pages.charts import scatter_chart
+from mdcompress.pipeline.pages.comparison import COMPARED_TOTALS, ComparedRun, Comparison
+from mdcompress.pipeline.report import byte_count
 
+_BESIDE = 6  # runs that have room beside each other on a wide screen
 _DRAWN = ("energy_pj", "latency_ns", "area_um2", "edap_pj_ns_um2")
 _LABELS = {kind.key: kind.label for kind in TOTALS}
 
@@ -20,7 +22,8 @@ def comparison_columns(comparison: Comparison) -> tuple[Sequence[str], Sequence[
     """Heads and rows of the table, as the command line and the page have it."""
     heads = (
         "run", "network", "T", "weight bits", "membrane bits", "teacher", "test accuracy", "test samples",
-        "membrane mismatch", "spike rate", "model.onnx", "hardware", *(_LABELS[key] for key in COMPARED_TOTALS),
+        "membrane mismatch", "spike rate", "size", "smaller than float32", "hardware",
+        *(_LABELS[key] for key in COMPARED_TOTALS),
     )  # fmt: skip
     return heads, [_row(run) for run in comparison.runs]
 
@@ -49,7 +52,8 @@ def _row(run: ComparedRun) -> tuple[str, ...]:
         DASH if run.test_samples is None else f"{run.test_samples:,}",
         DASH if run.membrane_mismatch is None else f"{run.membrane_mismatch:.4f}",
         DASH if run.spike_rate is None else f"{100 * run.spike_rate:.1f} %",
-        DASH if run.model_bytes is None else f"{run.model_bytes:,} bytes",
+        DASH if run.parameter_bytes is None else byte_count(run.parameter_bytes),
+        DASH if run.ratio_to_float32 is None else f"{run.ratio_to_float32:.1f} x",
         run.hardware or "not priced",
         *(run.in_words(key) for key in COMPARED_TOTALS),
     )
@@ -66,7 +70,16 @@ def _introduction(comparison: Comparison) -> str:
 def _table_section(comparison: Comparison) -> Section:
     heads, rows = comparison_columns(comparison)
     words = "A dash: not measured. Membrane mismatch: with the teacher, squared thresholds, mean over layers."
-    return Section("figures", "Figures", (stacked_table(heads, rows, numbers=heads[2:]), tag("p", words)))
+    beside = (rows[start : start + _BESIDE] for start in range(0, len(rows), _BESIDE))
+    tables = (_turned(heads, chosen) for chosen in beside)
+    return Section("figures", "Figures", (*tables, tag("p", words)))
+
+
+def _turned(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Html:
+    """A column for each run: there are more figures than runs."""
+    names = [row[0] for row in rows]
+    lines = ([head, *(row[index] for row in rows)] for index, head in enumerate(heads) if index)
+    return table(["", *names], lines)
 
 
 def _pictures(comparison: Comparison) -> list[Section]:
@@ -87,9 +100,7 @@ def _bars(runs: Sequence[ComparedRun], key: str) -> Html | None:
     most = max(amounts.values()) or 1.0
     rows = (_bar(run, key, amounts[run.run] / most) for run in runs if run.run in amounts)
     words = ", ".join(f"{run.run} {run.in_words(key)}" for run in runs if run.run in amounts)
-    numbers = stacked_table(
-        ("run", _LABELS[key]), ((run.run, run.in_words(key)) for run in runs), numbers=(_LABELS[key],)
-    )
+    numbers = table(("run", _LABELS[key]), ((run.run, run.in_words(key)) for run in runs))
     return figure(_LABELS[key], tag("div", *rows, class_="rows"), alt=f"Bars: {words}.", numbers=numbers)
 
 
@@ -113,5 +124,5 @@ def _accuracy_against_energy(runs: Sequence[ComparedRun]) -> Html | None:
         "Test accuracy against energy per inference",
         scatter_chart(points, x_label="energy per inference, uJ", y_label="test accuracy, %"),
         alt=", ".join(f"{name}: {accuracy:.2f} % at {energy:.4g} uJ" for name, (energy, accuracy) in points.items()),
-        numbers=stacked_table(heads, rows, numbers=heads[1:]),
+        numbers=table(heads, rows),
     )
