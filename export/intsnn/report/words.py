@@ -13,8 +13,6 @@ _PREFIXES: dict[str, tuple[tuple[float, str], ...]] = {
     "um2": ((1, "um2"), (1e6, "mm2")),
     "pJ ns": ((1, "pJ ns"), (1e6, "nJ us"), (1e9, "uJ us"), (1e15, "mJ ms")),
     "pJ ns um2": ((1, "pJ ns um2"), (1e12, "nJ us mm2"), (1e15, "uJ us mm2"), (1e21, "mJ ms mm2")),
-    "TOPS/W": ((1e-6, "MOPS/W"), (1e-3, "GOPS/W"), (1, "TOPS/W")),
-    "TOPS/mm2": ((1e-6, "MOPS/mm2"), (1e-3, "GOPS/mm2"), (1, "TOPS/mm2")),
     "mW": ((1e-3, "uW"), (1, "mW"), (1e3, "W")),
 }
 
@@ -51,12 +49,6 @@ def best_unit(largest: float, unit: str) -> tuple[float, str]:
     known = _PREFIXES.get(unit, ((1.0, unit),))
     fitting = [choice for choice in known if abs(largest) >= choice[0]]
     return fitting[-1] if fitting else known[0]
-
-
-def with_unit(value: float, unit: str) -> str:
-    """A figure in the prefix that suits it: 12770 pJ -> 12.77 nJ."""
-    divisor, word = best_unit(value, unit)
-    return f"{readable(value / divisor)} {word}"
 
 
 def in_words(name: str) -> str:

@@ -98,8 +98,8 @@ def compare_runs(folders: Sequence[RunDirectory], *, hardwares: Hardwares = "equ
     """
     _require_several(folders)
     runs = [(read_facts(folder), read_hardware(folder)) for folder in folders]
-    for folder, (facts, _) in zip(folders, runs, strict=True):
-        _require_current(folder, facts)
+    for folder, (run, _) in zip(folders, runs, strict=True):
+        _require_current(folder, run)
     facts = [one for one, _ in runs]
     _require_equal(facts, _data, "data", "compare runs of one data set")
     _require_same_test_part(facts)

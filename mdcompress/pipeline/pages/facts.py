@@ -163,8 +163,11 @@ def read_facts(run: RunDirectory) -> RunFacts:
 def read_hardware(run: RunDirectory) -> HardwareTotals | None:
     """The totals of hardware.json; None where `estimate-hw` has not been run."""
     path = _written(run, run.manifest(), Stage.ESTIMATE, HARDWARE_JSON_FILE)
-    if path is None:
-        return None
+    return None if path is None else read_totals(path)
+
+
+def read_totals(path: Path) -> HardwareTotals:
+    """Read the totals of a hardware.json; UnreadableFileError where it is none."""
     with reading(path, "the hardware figures of a run"):
         found = json.loads(path.read_bytes())
         wanted = {"hardware": found["hardware"], "totals": found["totals"]}
