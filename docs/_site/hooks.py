@@ -44,9 +44,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Links for the site, and the bars of tables as this Markdown reads them."""
-    return "\n".join(
-        _line(line) for line in with_links(markdown, page.file.src_uri, config.extra["repository"]).split("\n")
-    )
+    led = with_links(markdown, page.file.src_uri, config.extra["repository"])
+    return "\n".join(map(_line, led.split("\n")))
 
 
 def with_links(markdown: str, page: str, repository: str) -> str:
