@@ -16,8 +16,8 @@ from mdcompress.cli.group import COMMANDS, main
 _INTRODUCTION = """\
 # Commands
 
-This page is written by `python -m mdcompress.cli.commands_page` from the command line itself; `mdcompress COMMAND
---help` says the same. Results go to stdout, everything else to stderr; `--json` and `--quiet` are other forms of the result.
+This page is written by `python -m mdcompress.cli.commands_page` from the command line itself; `--help` of each command
+says the same. Results go to stdout, everything else to stderr; `--json` and `--quiet` are other forms of the result.
 
 | exit code | means |
 |---|---|
