@@ -9,6 +9,7 @@ from intsnn.report.html.blocks import Section, table
 from intsnn.report.html.header import header as hardware_header
 from intsnn.report.html.markup import Html, tag
 from intsnn.report.html.page import Part, document, hardware_sections
+from mdcompress._version import __version__
 from mdcompress.pipeline.pages.blocks import facts as listed
 from mdcompress.pipeline.pages.blocks import missing, percent, style
 from mdcompress.pipeline.pages.facts import RunFacts
@@ -58,7 +59,7 @@ def _header(run: RunFacts) -> Html:
         ("network", f"{network}, weights {weights}"),
         ("data", f"{data.name}, T = {data.time_steps}, {data.encoding} encoding"),
         ("seed", str(recipe.seed)),
-        ("mdcompress", newest.version),
+        ("mdcompress", __version__),
         ("finished", newest.finished),
     )
     return tag(
