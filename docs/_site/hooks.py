@@ -96,8 +96,8 @@ def notebook_page(notebook: File) -> str:
     """A notebook as it was executed, with a link to its file."""
     from nbconvert import MarkdownExporter
 
-    exporter: Any = MarkdownExporter()
-    text, resources = exporter.from_filename(notebook.abs_src_path)
+    exporter: Any = MarkdownExporter  # nbconvert ships no types
+    text, resources = exporter().from_filename(notebook.abs_src_path)
     if resources.get("outputs"):
         pictures = ", ".join(resources["outputs"])
         raise ValueError(f"{notebook.src_uri}: the output of a notebook must be text (it has {pictures})")
