@@ -28,9 +28,9 @@ _OF_A_FOLDER = ("image_folder",)  # sets whose name does not say which samples t
 class ComparedRun:
     """One run. Accuracies in [0, 1], on test_samples; bits as they occur; units in the names; None: not measured.
 
-    network: which one is compared, the distilled student where there is one. membrane_mismatch: squared thresholds,
-    mean over layers.
-    parameter_bytes: weights and constants as deployed. spike_rate: spikes per neuron and step of the exported network.
+    run: the folder's name, or where two have one name, the folder. network: which one is compared, the distilled
+    student where there is one. membrane_mismatch: squared thresholds, mean over layers. parameter_bytes: weights and
+    constants as deployed. spike_rate: spikes per neuron and step of the exported network.
     """
 
     run: str
@@ -105,7 +105,11 @@ def compare_runs(folders: Sequence[RunDirectory], *, hardwares: Hardwares = "equ
     _require_same_test_part(facts)
     if hardwares == "equal":
         _require_same_hardware([one for one, hardware in runs if hardware is not None])
-    return Comparison(facts[0].recipe.data.name, tuple(_compared(*run) for run in runs))
+    names = [run.name for run in facts]
+    if len(set(names)) < len(names):
+        names = [str(folder.path) for folder in folders]
+    rows = (_compared(name, *run) for name, run in zip(names, runs, strict=True))
+    return Comparison(facts[0].recipe.data.name, tuple(rows))
 
 
 def _require_several(folders: Sequence[RunDirectory]) -> None:
@@ -187,12 +191,12 @@ def _descriptions(record: StageRecord) -> list[str]:
     return [f"SHA-256 {digest[:8]}" for name, digest in record.inputs.items() if name.endswith((".yaml", ".yml"))]
 
 
-def _compared(run: RunFacts, hardware: HardwareTotals | None) -> ComparedRun:
+def _compared(name: str, run: RunFacts, hardware: HardwareTotals | None) -> ComparedRun:
     score = final_score(run)
     teacher = next((one for one in scores_of(run) if one.network == "teacher"), None)
     totals = {} if hardware is None else hardware.totals
     return ComparedRun(
-        run=run.name,
+        run=name,
         network=None if score is None else score.network,
         time_steps=max(run.recipe.student_step_counts),
         weight_bits=_bits([layer.weight.bit_width for layer in run.layers if layer.weight is not None]),

@@ -117,8 +117,9 @@ class RunFacts:
 
     @property
     def name(self) -> str:
-        """The folder's name, by which people tell runs apart."""
-        return self.folder.resolve().name
+        """The folder's name, by which people tell runs apart; of one of several students `4bit/T2`."""
+        place = self.folder.resolve()
+        return f"{place.parent.name}/{place.name}" if (place.parent / RECIPE_FILE).is_file() else place.name
 
     @property
     def recipe_text(self) -> str:

@@ -73,6 +73,13 @@ def test_json_csv_and_page_have_the_same_figures() -> None:
     assert again.code == 1 and "comparison.csv" in again.err and "--force" in again.err
 
 
+def test_runs_of_one_name_are_told_apart_by_their_folders() -> None:
+    shutil.copytree(TINY, Path("elsewhere/tiny"))
+    done = invoke("compare", "tiny", "elsewhere/tiny", "--output", "side")
+    assert done.code == 0, done.err
+    assert re.search(r"^\| digits +\| +runs/tiny \| +elsewhere/tiny \|$", done.out, flags=re.MULTILINE)
+
+
 def test_a_stage_that_was_not_run_is_a_dash_or_said() -> None:
     manifest = json.loads((TWIN / "run.json").read_text())
     for stage in ("estimate-hw", "export", "distill"):

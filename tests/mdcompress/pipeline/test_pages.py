@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
@@ -130,6 +131,11 @@ def test_figures_in_another_folder_come_with_the_page_of_the_run() -> None:
     page = page_of(Path("figures"))
     assert words(part(page, ".//h1")) == "tiny"
     assert words(part(page, ".//div[@id='hardware']//h2")) == "tiny on sram_digital"
+
+
+def test_one_of_several_students_is_named_with_its_run() -> None:
+    shutil.copytree(RUN, RUN / "T2")
+    assert read_facts(RunDirectory(RUN / "T2")).name == "tiny/T2"
 
 
 def test_words_from_files_are_escaped() -> None:
