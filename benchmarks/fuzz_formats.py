@@ -99,7 +99,8 @@ def _read_record(path: Path) -> str:
 
 
 def _write_history(path: Path) -> None:
-    from mdcompress.training.history import EpochRecord, Validation, untrained, write_history
+    from mdcompress.training import EpochRecord, Validation, write_history
+    from mdcompress.training.history import untrained
 
     def scored(accuracy: float) -> tuple[Validation, ...]:
         return (Validation(4, accuracy, 0.5, 0.75),)

@@ -93,7 +93,16 @@ def _of_student(run: RunFacts) -> tuple[Html, ...]:
         return (heading, missing(_why_not(run, "history.csv")))
     if run.distillation.epochs == 0:
         return (heading, missing("There was nothing to train: distill.epochs is 0."))
-    return (heading, _charts(run.distillation, "Student"))
+    return (heading, *_what_was_kept(run), _charts(run.distillation, "Student"))
+
+
+def _what_was_kept(run: RunFacts) -> Iterator[Html]:
+    """What `distill` said of the epoch that it kept and of those that it refused."""
+    record = run.manifest.record(Stage.DISTILL)
+    for line in [] if record is None else record.summary.splitlines():
+        name, _, words = line.partition(" ")
+        if name in ("kept", "refused"):
+            yield tag("p", tag("b", name), f" {words.strip()}")
 
 
 def _charts(curves: Curves, whose: str) -> Html:
