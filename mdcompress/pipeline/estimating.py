@@ -257,14 +257,14 @@ def estimate_settings(priced: Priced, choice: ActivityChoice) -> Mapping[str, st
     }
 
 
-def write_figures(figures: HardwareReport, folder: Path, *, page: str) -> tuple[str, ...]:
-    """Write hardware.json, hardware.md and, as report.html, the page; returns their names."""
-    from intsnn.report import to_json, to_markdown
+def write_figures(figures: HardwareReport, folder: Path, *, page: str | None = None) -> tuple[str, ...]:
+    """Write hardware.json, hardware.md and report.html; returns their names. No `page`: that of the figures alone."""
+    from intsnn.report import to_html, to_json, to_markdown
 
     texts = {
         HARDWARE_JSON_FILE: to_json(figures),
         HARDWARE_TABLE_FILE: to_markdown(figures),
-        HARDWARE_PAGE_FILE: page,
+        HARDWARE_PAGE_FILE: to_html(figures) if page is None else page,
     }
     for name, text in texts.items():
         write_atomically(folder / name, text.encode())

@@ -51,6 +51,12 @@ def best_unit(largest: float, unit: str) -> tuple[float, str]:
     return fitting[-1] if fitting else known[0]
 
 
+def with_unit(value: float, unit: str) -> str:
+    """A figure in the prefix that suits it: 12770 pJ -> 12.77 nJ."""
+    divisor, word = best_unit(value, unit)
+    return f"{readable(value / divisor)} {word}"
+
+
 def in_words(name: str) -> str:
     """pool_and_add -> pool and add; adc -> ADC."""
     return "ADC" if name == "adc" else name.replace("_", " ")

@@ -15,7 +15,7 @@ from intsnn.estimation.report import Basis, Floorplan, HardwareReport, NotModell
 from intsnn.hardware import shipped_hardware
 from intsnn.report import summary_table, to_html, to_markdown
 from intsnn.report.html.markup import Html, number, share, tag
-from intsnn.report.words import best_unit, readable
+from intsnn.report.words import best_unit, readable, with_unit
 from tests.support.crossbar_by_hand import small_hardware
 from tests.support.elements import attribute, part, percent, words
 from tests.support.intgraphs import GraphBuilder, graph_inputs, random_input, residual_graph
@@ -237,6 +237,7 @@ def test_markup_by_hand() -> None:
 def test_units_by_hand() -> None:
     assert best_unit(12770.0, "pJ") == (1e3, "nJ")
     assert best_unit(0.5, "pJ") == (1, "pJ")
+    assert with_unit(12770.0, "pJ") == "12.77 nJ"
     assert best_unit(3.577e24, "pJ ns um2") == (1e21, "mJ ms mm2")
     assert best_unit(0.074, "TOPS/W") == (1.0, "TOPS/W"), "a card that says TOPS/W has no GOPS/W"
     assert best_unit(5943.0, "inferences/s") == (1.0, "inferences/s")
