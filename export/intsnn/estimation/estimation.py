@@ -100,6 +100,7 @@ def _mapped_nodes(demand: Demand, mapping: Mapping, activity: Activity) -> tuple
 
 def _layer_summary(node: SynapseDemand, layer: LayerMapping, activity: Activity) -> NodeSummary:
     seen = activity.synapse(node.name)
+    read = layer.read_steps(activity.time_steps)
     return NodeSummary(
         name=node.name,
         kind=node.kind,
@@ -111,8 +112,8 @@ def _layer_summary(node: SynapseDemand, layer: LayerMapping, activity: Activity)
         input_rate=seen.rate,
         idle_arrays=idle_share(layer, activity),
         copies=layer.copies,
-        dense_operations=2 * layer.synaptic_operations * activity.time_steps,
-        effective_operations=math.fsum(seen.row_activations) * layer.out_per_group,
+        dense_operations=2 * layer.synaptic_operations * read,
+        effective_operations=math.fsum(seen.row_activations[:read]) * layer.out_per_group,
     )
 
 

@@ -48,9 +48,10 @@ def or_none(figure: Known | Unavailable) -> Known | None:
 
 DEFINITIONS = (
     "A dense operation is a multiplication or an addition: 2 for each weight x input pair of every synapse and "
-    "for each pair of activations of every matrix product, times T, whether the input is zero or not.",
+    "for each pair of activations of every matrix product, whether the input is zero or not, in each step in which the "
+    "chip computes it: all T, or the first alone of a layer whose sums are held.",
     "An effective operation is one synaptic operation: the addition of one weight for one input that is not zero "
-    "(a multi-bit input counts once), or a pair of activations of which neither is zero.",
+    "(a multi-bit input counts once), or a pair of activations of which neither is zero, in the same steps.",
     "TOPS/W = operations / energy; TOPS/mm2 = operations / (latency x area); power = energy / latency.",
     "Throughput = 1 / interval, the time after which the next inference may start: the latency where nothing overlaps.",
     "EDP = energy x latency; EDAP = energy x latency x area. Area is the sum of components in all of these.",
@@ -288,7 +289,7 @@ class HardwareReport:
 
     @property
     def dense_operations(self) -> float:
-        """2 * weight x input pairs * T."""
+        """2 * weight x input pairs * the steps in which they are computed."""
         return math.fsum(node.dense_operations for node in self.nodes)
 
     @property

@@ -104,7 +104,7 @@ def _step_times(mapping: Mapping, time_steps: int) -> dict[str, tuple[float, ...
     read_ns, clock_ns = array_read_ns(mapping.hardware), mapping.hardware.technology.clock_ns
     found: dict[str, tuple[float, ...]] = {}
     for layer in mapping.layers:
-        step_ns, read = layer.rounds * layer.input_bits * read_ns, time_steps // layer.held_steps
+        step_ns, read = layer.rounds * layer.input_bits * read_ns, layer.read_steps(time_steps)
         found[layer.name] = (step_ns,) * read + (0.0,) * (time_steps - read)
     return found | {node.name: (node.clocks * clock_ns,) * time_steps for node in mapping.digital}
 

@@ -101,6 +101,10 @@ class LayerMapping(SynapseDemand):
         """Codes of one read of an array for a group: (Co/G)*S*P_c."""
         return self.out_per_group * self.slices * self.codes
 
+    def read_steps(self, time_steps: int) -> int:
+        """Of so many steps, those in which the arrays are read: all, or the first where its sums are held."""
+        return time_steps // self.held_steps
+
     @property
     def synaptic_operations(self) -> int:
         """Weight x input pairs of one step: windows * Co * K * Ci/G, padding included (dense operations / 2)."""
