@@ -17,7 +17,7 @@ from functools import cache
 from itertools import groupby
 
 from intsnn.errors import HardwareError
-from intsnn.estimation.events import EventCount, EventCounts, InstanceCount
+from intsnn.estimation.counts import EventCount, EventCounts, InstanceCount
 from intsnn.hardware.catalogue import Item, Quantity
 from intsnn.hardware.spec import HardwareSpec
 
@@ -60,8 +60,8 @@ class Prices:
     area: tuple[AreaPart, ...]
 
 
-def price(counts: EventCounts, hardware: HardwareSpec, *, latency_ns: float) -> Prices:
-    """Price every event and instance; `latency_ns` of the whole inference is how long the chip leaks.
+def price(counts: EventCounts, hardware: HardwareSpec, *, leaking_ns: float) -> Prices:
+    """Price every event and instance; `leaking_ns` is how long the chip leaks for one inference.
 
     Raises:
         HardwareError: a width lies outside a table that must not be extended.
@@ -69,7 +69,7 @@ def price(counts: EventCounts, hardware: HardwareSpec, *, latency_ns: float) -> 
     price_list = price_list_of(hardware)
     energy = [part for event in counts.events if (part := _energy(event, price_list))]
     area = [piece for built in counts.instances if (piece := _area(built, price_list))]
-    return Prices((*energy, *_leakage(counts, price_list, latency_ns)), tuple(area))
+    return Prices((*energy, *_leakage(counts, price_list, leaking_ns)), tuple(area))
 
 
 @dataclass(frozen=True)
@@ -155,9 +155,9 @@ def _area(built: InstanceCount, price_list: PriceList) -> AreaPart | None:
     return AreaPart(built.node, built.item.value, built.item.meaning.group.value, built.count * each)
 
 
-def _leakage(counts: EventCounts, price_list: PriceList, latency_ns: float) -> list[EnergyPart]:
+def _leakage(counts: EventCounts, price_list: PriceList, leaking_ns: float) -> list[EnergyPart]:
     """One part for each node that leaks, the same in every step."""
-    step_ns = latency_ns / counts.time_steps
+    step_ns = leaking_ns / counts.time_steps
     parts = []
     for node, built in groupby(counts.instances, key=lambda instance: instance.node):
         each = [(one.count, price_list(one.item, "leakage_uw", one.bits)) for one in built]

@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from intsnn.estimation.costs import price
-from intsnn.estimation.events import EventCounts
+from intsnn.estimation.counts import EventCounts
+from intsnn.estimation.loading import leaking_ns
 from intsnn.estimation.schedule import timeline
 from intsnn.hardware.catalogue import QUANTITIES, Item, Quantity
 from intsnn.hardware.cost import Cost
@@ -61,7 +62,7 @@ class PriceKey:
 def sensitivities(mapping: ChipMapping, counts: EventCounts) -> tuple[PriceSensitivity, ...]:
     """One entry for each price that changes a total, in the order of the description."""
     latency_ns = timeline(mapping, time_steps=counts.time_steps).latency_ns
-    base = _outcome(counts, mapping.hardware, latency_ns)
+    base = _outcome(counts, mapping, latency_ns)
     found = []
     for key, items in _shared(mapping.hardware).items():
         part = _of_items(counts, items)
@@ -69,7 +70,7 @@ def sensitivities(mapping: ChipMapping, counts: EventCounts) -> tuple[PriceSensi
             if quantity == "latency_ns":  # changes the schedule, and with it what every item leaks
                 low, high = (_rescheduled(mapping, counts, key, factor) for factor in FACTORS)
             else:  # changes nothing but the items that it prices
-                low, high = (_repriced(mapping.hardware, part, base, (key, quantity, factor)) for factor in FACTORS)
+                low, high = (_repriced(mapping, part, base, (key, quantity, factor)) for factor in FACTORS)
             if base not in (low, high):
                 found.append(PriceSensitivity(key.name, quantity, items, low, high))
     return tuple(found)
@@ -113,16 +114,16 @@ def _of_items(counts: EventCounts, items: tuple[str, ...]) -> EventCounts:
 
 def _rescheduled(mapping: ChipMapping, counts: EventCounts, key: PriceKey, factor: float) -> Outcome:
     changed = replace(mapping, hardware=scaled(mapping.hardware, key, quantity="latency_ns", by=factor))
-    return _outcome(counts, changed.hardware, timeline(changed, time_steps=counts.time_steps).latency_ns)
+    return _outcome(counts, changed, timeline(changed, time_steps=counts.time_steps).latency_ns)
 
 
 def _repriced(
-    hardware: HardwareSpec, part: EventCounts, base: Outcome, change: tuple[PriceKey, Quantity, float]
+    mapping: ChipMapping, part: EventCounts, base: Outcome, change: tuple[PriceKey, Quantity, float]
 ) -> Outcome:
     """The totals with the difference that the change makes to the counts it concerns."""
     key, quantity, factor = change
-    before = _outcome(part, hardware, base.latency_ns)
-    after = _outcome(part, scaled(hardware, key, quantity=quantity, by=factor), base.latency_ns)
+    changed = replace(mapping, hardware=scaled(mapping.hardware, key, quantity=quantity, by=factor))
+    before, after = (_outcome(part, one, base.latency_ns) for one in (mapping, changed))
     return Outcome(
         base.energy_pj + (after.energy_pj - before.energy_pj),
         base.latency_ns,
@@ -130,7 +131,7 @@ def _repriced(
     )
 
 
-def _outcome(counts: EventCounts, hardware: HardwareSpec, latency_ns: float) -> Outcome:
-    prices = price(counts, hardware, latency_ns=latency_ns)
+def _outcome(counts: EventCounts, mapping: ChipMapping, latency_ns: float) -> Outcome:
+    prices = price(counts, mapping.hardware, leaking_ns=leaking_ns(mapping, latency_ns))
     energy_pj = math.fsum(part.energy_pj for part in prices.energy)
     return Outcome(energy_pj, latency_ns, math.fsum(piece.area_um2 for piece in prices.area))

@@ -29,6 +29,12 @@ def remarks(mapping: Mapping, activity: Activity, energy: tuple[EnergyPart, ...]
     copied = [f"{layer.name} x {layer.copies}" for layer in mapping.layers if layer.copies > 1]
     if copied:
         notes.append(f"Copies that work side by side: {', '.join(copied)}.")
+    if mapping.reload is not None:
+        taken = sum(layer.arrays for layer in mapping.layers)
+        notes.append(
+            f"One copy of every layer takes {taken:,} arrays: {len(mapping.groups)} groups of layers take turns, each "
+            f"loaded for {mapping.reload.samples:,} inference{'s' if mapping.reload.samples > 1 else ''} at a time."
+        )
     if crossbar.resolution < crossbar.lossless_adc_bits:
         notes.append(
             f"Converters have {crossbar.resolution} bits, exact column sums need {crossbar.lossless_adc_bits}: a chip "

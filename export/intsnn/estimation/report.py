@@ -10,8 +10,9 @@ from typing import Literal, TypeVar
 from intsnn.activity import Activity
 from intsnn.errors import HardwareError
 from intsnn.estimation.costs import LEAKAGE, AreaPart, EnergyPart
-from intsnn.estimation.events import EventCounts
+from intsnn.estimation.counts import EventCounts
 from intsnn.estimation.price_sensitivity import PriceSensitivity, sensitivities
+from intsnn.estimation.programming import Programming
 from intsnn.estimation.schedule import Busy, Timeline
 from intsnn.graph import IntGraph, Shape
 from intsnn.mapping import Mapping
@@ -56,6 +57,7 @@ DEFINITIONS = (
     "Throughput = 1 / interval, the time after which the next inference may start: the latency where nothing overlaps.",
     "EDP = energy x latency; EDAP = energy x latency x area. Area is the sum of components in all of these.",
     "Leakage power = leakage energy / latency; dynamic power is the rest.",
+    "Where inferences share loads of weights, the latency is that of their batch; power and TOPS/mm2 count all of it.",
 )
 
 
@@ -183,12 +185,17 @@ class Total:
     figure: Figure
 
 
+NO_PROGRAMMING = Unavailable("these rules know no writing of weights")
+
+
 @dataclass(frozen=True)
 class HardwareReport:
     """Everything known about one network on one hardware. Totals are sums of the parts.
 
     A figure that the hardware's rules cannot give raises HardwareError when read; in tables and JSON it is absent,
     with its reason. latency: what each node is busy; timeline: when, and None where nothing overlaps in any rule.
+    programming: what writing the weights takes. batch: inferences that one latency serves, more than 1 only where
+    several share the loads of weights.
     """
 
     hardware: str
@@ -204,6 +211,8 @@ class HardwareReport:
     notes: tuple[str, ...]
     floorplan: Floorplan
     timeline: Timeline | None = None
+    programming: Programming | Unavailable = NO_PROGRAMMING
+    batch: int = 1
     basis: Basis | None = field(default=None, repr=False, compare=False)
 
     @property
@@ -249,8 +258,8 @@ class HardwareReport:
 
     @property
     def power_mw(self) -> float:
-        """Mean power while an inference runs: pJ/ns = mW."""
-        return _ratio(self.energy_pj, self.latency_ns, "latency")
+        """Mean power while inferences run: pJ/ns = mW."""
+        return _ratio(self.batch * self.energy_pj, self.latency_ns, "latency")
 
     @property
     def leakage_pj(self) -> float:
@@ -269,13 +278,13 @@ class HardwareReport:
     @property
     def leakage_power_mw(self) -> float:
         """Leakage energy / latency: pJ/ns = mW."""
-        return _ratio(self.leakage_pj, self.latency_ns, "latency")
+        return _ratio(self.batch * self.leakage_pj, self.latency_ns, "latency")
 
     @property
     def dynamic_power_mw(self) -> float:
         """What is not leakage / latency: pJ/ns = mW."""
         dynamic = math.fsum(part.energy_pj for part in self.energy if part.component != LEAKAGE)
-        return _ratio(dynamic, self.latency_ns, "latency")
+        return _ratio(self.batch * dynamic, self.latency_ns, "latency")
 
     @property
     def edp_pj_ns(self) -> float:
@@ -310,12 +319,13 @@ class HardwareReport:
     @property
     def dense_tops_per_mm2(self) -> float:
         """Dense operations per time and area: 1 op/(ns*um2) = 1e3 TOPS/mm2."""
-        return 1e3 * _ratio(self.dense_operations, self.latency_ns * self.area_um2, "latency x area")
+        return 1e3 * _ratio(self.batch * self.dense_operations, self.latency_ns * self.area_um2, "latency x area")
 
     @property
     def effective_tops_per_mm2(self) -> float:
         """Synaptic operations per time and area: 1 op/(ns*um2) = 1e3 TOPS/mm2."""
-        return 1e3 * _ratio(self.effective_operations, self.latency_ns * self.area_um2, "latency x area")
+        operations = self.batch * self.effective_operations
+        return 1e3 * _ratio(operations, self.latency_ns * self.area_um2, "latency x area")
 
     @property
     def pj_per_synaptic_operation(self) -> float:

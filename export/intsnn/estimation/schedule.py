@@ -17,6 +17,12 @@ the time when the rows that row i reads exist (latest over the inputs of a sum),
 A recurrent synapse and its neuron take turns, row by row, since each needs what the other wrote in the step before: d
 is the sum of their times, so a step never begins before the last row of the step before it is done.
 
+Where layers take turns on the arrays (mapping/reloading.py), each group is loaded, then runs all steps of all samples
+of a batch under the rule, then the next one is; the latency is that of the whole batch, up to its last result, and the
+interval the latency over the samples:
+
+    sum over groups of  load + latency of the group + (samples - 1) * interval of the group
+
 The next inference may enter when the busiest node is free; membranes are ready for it, and buffers never fill up.
 """
 
@@ -24,16 +30,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping as ByName
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import assert_never
 
 import numpy as np
 import numpy.typing as npt
 
+from intsnn.estimation.loading import group_loads
 from intsnn.hardware.catalogue import Item
 from intsnn.hardware.spec import HardwareSpec
 from intsnn.mapping import Mapping
 from intsnn.mapping.flows import Flow
+from intsnn.mapping.reloading import Reload
 
 FloatArray = npt.NDArray[np.float64]
 Steps = tuple[float, ...]
@@ -71,12 +79,20 @@ class Timeline:
 
 
 def schedule(mapping: Mapping, *, time_steps: int) -> tuple[Busy, ...]:
-    """Busy time of every node."""
-    return tuple(Busy(name, math.fsum(steps)) for name, steps in _step_times(mapping, time_steps).items())
+    """Busy time of every node, loads apart; a layer in several parts works on every position for each of them."""
+    turns = mapping.reload
+    parts = {} if turns is None else {layer.name: len(turns.parts_of(layer.name)) for layer in mapping.layers}
+    busy = _step_times(mapping, time_steps).items()
+    return tuple(Busy(name, math.fsum(steps) * parts.get(name, 1)) for name, steps in busy)
 
 
 def timeline(mapping: Mapping, *, time_steps: int) -> Timeline:
-    """When every node works under the hardware's own rule."""
+    """When every node works under the hardware's own rule.
+
+    Where layers take turns: group after group, first its load, then all of its samples; intervals are of the first.
+    """
+    if mapping.reload is not None:
+        return _group_after_group(mapping, mapping.reload, time_steps)
     busy = _step_times(mapping, time_steps)
     match mapping.hardware.schedule.rule:
         case "layer_by_layer":
@@ -89,6 +105,8 @@ def timeline(mapping: Mapping, *, time_steps: int) -> Timeline:
 
 def latency_of(mapping: Mapping, *, time_steps: int) -> float:
     """Time of one inference under the hardware's own rule, ns: that of the timeline, without its intervals."""
+    if mapping.reload is not None:
+        return _group_after_group(mapping, mapping.reload, time_steps).latency_ns
     busy = _step_times(mapping, time_steps)
     match mapping.hardware.schedule.rule:
         case "layer_by_layer":
@@ -97,6 +115,29 @@ def latency_of(mapping: Mapping, *, time_steps: int) -> float:
             return max(float(end[-1, -1]) for end in _row_ends(mapping, busy).values())
         case rule:
             assert_never(rule)
+
+
+def _group_after_group(mapping: Mapping, reload: Reload, time_steps: int) -> Timeline:
+    now, found = 0.0, list[Interval]()
+    for index, load in enumerate(group_loads(mapping, reload)):
+        alone = timeline(_group(mapping, reload, index), time_steps=time_steps)
+        now += load.time_ns
+        found += [replace(one, start_ns=one.start_ns + now, end_ns=one.end_ns + now) for one in alone.intervals]
+        now += alone.latency_ns + (reload.samples - 1) * alone.interval_ns
+    return Timeline(mapping.hardware.schedule.rule, now, now / reload.samples, tuple(found))
+
+
+def _group(mapping: Mapping, reload: Reload, index: int) -> Mapping:
+    """What works while a group is loaded; what it reads of other groups is there from the start."""
+    layers = mapping.groups[index]
+    loaded = {layer.name for layer in layers}
+    flows = [one for one in mapping.flows if one.inputs and (reload.stages[one.name] == index or one.name in loaded)]
+    rows = {one.name: len(one.needs) for one in mapping.flows}
+    others = dict.fromkeys(name for one in flows for name in one.inputs)
+    there = {one.name for one in flows}
+    sources = tuple(Flow(name, (), (0,) * rows[name]) for name in others if name not in there)
+    digital = tuple(node for node in mapping.digital if reload.stage_of(node) == index)
+    return Mapping(mapping.hardware, layers, digital, (*sources, *flows))
 
 
 def _step_times(mapping: Mapping, time_steps: int) -> dict[str, tuple[float, ...]]:

@@ -23,19 +23,17 @@ from intsnn.activity import Activity, first_steps
 from intsnn.engines import InterpreterSession, Session
 from intsnn.errors import HardwareError, UsageError
 from intsnn.estimation.costs import LEAKAGE, ItemTotals, PriceList, Tally, leakage_pj, price_items, price_list_of
-from intsnn.estimation.events import (
-    EventCount,
-    InstanceCount,
-    count_array_instances,
-    count_digital_instances,
-    count_events,
-)
+from intsnn.estimation.counts import EventCount, InstanceCount
+from intsnn.estimation.events import count_events
+from intsnn.estimation.instances import count_array_instances, count_digital_instances, count_instances
+from intsnn.estimation.loading import leaking_ns
 from intsnn.estimation.schedule import latency_of
 from intsnn.exploration.chips import ChipAccuracy, Trial, beaten, judged
 from intsnn.exploration.design_space import Axis, DesignPoint, DesignSpace, hardware_at, priced_with, sides
 from intsnn.graph import IntGraph
 from intsnn.graph.fingerprint import fingerprint
 from intsnn.hardware.catalogue import Item
+from intsnn.hardware.chip import Duplication
 from intsnn.hardware.cost import Cost
 from intsnn.hardware.spec import HardwareSpec
 from intsnn.mapping import Mapping, place
@@ -217,14 +215,20 @@ class _Pricing:
         """Map, count, schedule and price one design."""
         hardware = self._chips(replace(point, weight_bits=None, membrane_bits=None, time_steps=1))
         mapping = replace(self._mappings(self._placed_alike(point)), hardware=hardware)
-        copies = point.array_budget if hardware.interconnect.hops == "mesh" else None
-        alike = replace(point, column_mux=1, schedule="layer_by_layer", array_budget=copies, converter=None)
+        turns = mapping.reload is not None
+        copies = point.array_budget if turns or hardware.interconnect.hops == "mesh" else None
+        alike = replace(point, schedule="layer_by_layer", array_budget=copies)
+        if not _fills_an_area(alike):
+            alike = replace(alike, column_mux=1, converter=None)
         events = self._events(alike)
-        digital = self._digital(point.weight_bits, point.membrane_bits)
-        instances = _tally(count_array_instances(mapping), start=digital)
+        if turns:
+            instances = _tally(count_instances(mapping, point.time_steps))
+        else:
+            digital = self._digital(point.weight_bits, point.membrane_bits)
+            instances = _tally(count_array_instances(mapping), start=digital)
         totals = price_items(events, instances, self._price_lists(point.converter))
         latency_ns = self._latencies(self._timed_alike(point))
-        leaked = leakage_pj(totals.leakage_uw, latency_ns)
+        leaked = leakage_pj(totals.leakage_uw, leaking_ns(mapping, latency_ns))
         return Design(
             point=point,
             energy_pj=sum(totals.energy_pj.values()) + leaked,
@@ -245,6 +249,8 @@ class _Pricing:
         """One point for all that take the same time: bits matter where a conversion takes longer for more of them."""
         cost = self._converter_costs(point.converter)
         alike = replace(point, gating="none")
+        if _fills_an_area(point):
+            return alike
         return alike if cost is not None and isinstance(cost.latency_ns, tuple) else replace(alike, adc_bits="lossless")
 
     def _converter_cost(self, converter: str | None) -> Cost | None:
@@ -254,7 +260,7 @@ class _Pricing:
         return legal_hardware_at(point, self._described(point.converter))
 
     def _mapping(self, point: DesignPoint) -> Mapping:
-        hardware = hardware_at(point, self._hardware)
+        hardware = hardware_at(point, self._described(point.converter))
         constant_steps = point.time_steps if self._activity.constant_input else 1
         demand = self._demands(point.weight_bits, point.membrane_bits)
         return place(demand, hardware, constant_steps=constant_steps)
@@ -262,19 +268,20 @@ class _Pricing:
     def _placed_alike(self, point: DesignPoint) -> DesignPoint:
         """One point for all that are placed alike: converters and what runs when do not matter to a mapping.
 
-        Steps do where the input is the same in all of them.
+        Steps do where the input is the same in all of them, converters where arrays fill an area.
         """
         steps = point.time_steps if self._activity.constant_input else 1
-        alike = replace(point, adc_bits="lossless", column_mux=1, gating="none", schedule="layer_by_layer")
-        return replace(alike, converter=None, time_steps=steps)
+        alike = replace(point, gating="none", schedule="layer_by_layer", time_steps=steps)
+        return alike if _fills_an_area(point) else replace(alike, adc_bits="lossless", column_mux=1, converter=None)
 
     def _tallied_events(self, point: DesignPoint) -> Tally:
-        hardware = hardware_at(point, self._hardware)
+        hardware = hardware_at(point, self._described(point.converter))
         mapping = replace(self._mappings(self._placed_alike(point)), hardware=hardware)
         return _tally(count_events(mapping, self._activities(point.time_steps)))
 
     def _digital_instances(self, weight_bits: float | None, membrane_bits: int | None) -> Tally:
-        return _tally(count_digital_instances(place(self._demands(weight_bits, membrane_bits), self._hardware)))
+        alone = self._hardware.model_copy(update={"duplication": Duplication()})
+        return _tally(count_digital_instances(place(self._demands(weight_bits, membrane_bits), alone)))
 
     def _latency(self, point: DesignPoint) -> float:
         mapping = self._mappings(self._placed_alike(point))
@@ -287,6 +294,10 @@ class _Pricing:
 
     def _first_steps(self, time_steps: int) -> Activity:
         return first_steps(self._activity, time_steps)
+
+
+def _fills_an_area(point: DesignPoint) -> bool:
+    return Duplication(arrays=point.array_budget).is_area
 
 
 def legal_hardware_at(point: DesignPoint, described: HardwareSpec) -> HardwareSpec:

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from intsnn.activity import Activity, assume, measure
 from intsnn.arithmetic import IntArray, word_bits
 from intsnn.errors import HardwareError
-from intsnn.estimation.events import count, partial_sum_bits
+from intsnn.estimation.events import count
 from intsnn.estimation.gating import cut_of
+from intsnn.estimation.sum_widths import partial_sum_bits
 from intsnn.execution.interpreter import evaluate
 from intsnn.graph import (
     IntConv,

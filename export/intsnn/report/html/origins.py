@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from intsnn.estimation.report import Figure, HardwareReport, Unavailable, or_none
 from intsnn.report.context import SpikeSimFigure, arithmetic_proxy, spikesim_figures, spikesim_scope
-from intsnn.report.html.blocks import Section, prose_table, table
+from intsnn.report.html.blocks import Section, bullets, prose_table, table
 from intsnn.report.html.markup import Html, tag
 from intsnn.report.markdown import node_cells, provenance_cells, proxy_in_words
+from intsnn.report.programming import programming_in_words
 from intsnn.report.published import published_in_words
 from intsnn.report.words import best_unit, figure_in_words, readable
 
@@ -24,6 +25,11 @@ def comparison_section(report: HardwareReport) -> Section:
     if proxy is not None:
         content += [tag("h3", "Arithmetic proxy"), tag("p", proxy_in_words(proxy))]
     return Section("comparison", "Beside other models", tuple(content))
+
+
+def loading_section(report: HardwareReport) -> Section:
+    """What writing the weights takes, how often it happens, and when cells are worn out."""
+    return Section("loading", "Writing the weights", (bullets(programming_in_words(report)),))
 
 
 def nodes_section(report: HardwareReport) -> Section:

@@ -10,7 +10,13 @@ from intsnn.report.html.breakdown import area_section, energy_section
 from intsnn.report.html.chip import mapping_section
 from intsnn.report.html.header import header, totals_section
 from intsnn.report.html.markup import Html, tag
-from intsnn.report.html.origins import comparison_section, limits_section, nodes_section, origins_section
+from intsnn.report.html.origins import (
+    comparison_section,
+    limits_section,
+    loading_section,
+    nodes_section,
+    origins_section,
+)
 from intsnn.report.html.rates import activity_section
 from intsnn.report.html.timeline import time_section
 from intsnn.report.html.tornado import sensitivity_section
@@ -24,6 +30,7 @@ def to_html(report: HardwareReport) -> str:
         time_section(report),
         area_section(report),
         mapping_section(report),
+        loading_section(report),
         activity_section(report),
         sensitivity_section(report),
         comparison_section(report),
