@@ -75,6 +75,7 @@ def others(path: KeyPath, value: object, components: list[str]) -> Iterator[obje
             )
         case None:
             yield from (1000, 1, 0.5, "another text", {"rule": "another rule", "energy": 0.5})
+            yield {"least": 1, "most": 2, "source": "here"}
         case {}:
             return
         case _:

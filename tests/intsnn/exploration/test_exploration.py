@@ -166,11 +166,11 @@ def test_with_accuracies_all_designs_that_have_one_are_compared(graph: IntGraph,
 
 
 def test_designs_that_cannot_be_priced_are_kept_with_their_reason(graph: IntGraph, activity: Activity) -> None:
-    space = DesignSpace(cell_bits=(2, 8), array_budget=(None, 3), column_mux=(8, 128))
+    space = DesignSpace(cell_bits=(2, 8), array_budget=(None, 3), column_mux=(8, 128), mapping=("kernel_split",))
     found = explore(graph, activity, spec(), space=space)
     reasons = {one.reason for one in found.infeasible}
     assert any("from 1 to 10 bits" in reason for reason in reasons)
-    assert any("one copy of every layer" in reason for reason in reasons)
+    assert any("must hold one PE of every layer: 9 arrays" in reason for reason in reasons)
     assert any("column_mux must be at most" in reason for reason in reasons)
     assert len(found.designs) == 1
 
@@ -264,7 +264,7 @@ def test_the_table_shows_the_axes_that_differ_and_what_was_left_out(
         assert words in table
     small = pareto_table(explore(graph, activity, spec(), space=DesignSpace(cell_bits=(2, 8))))
     assert "1 design left out: adc_conversion is priced from 1 to 10 bits (got 14)." in small
-    budgets = DesignSpace(cell_bits=(2, 8), array_budget=(None, 1, 2, 3, 4, 5, 6))
+    budgets = DesignSpace(cell_bits=(2, 8), array_budget=(None, 1, 2, 3, 4, 5, 6), mapping=("kernel_split",))
     assert "more left out; the CSV says why" in pareto_table(explore(graph, activity, spec(), space=budgets))
 
 

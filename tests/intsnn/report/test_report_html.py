@@ -129,7 +129,7 @@ def test_every_shipped_description_gives_a_page(name: str) -> None:
     report = estimate(graph, measure(graph, [random_input(graph)]), name)
     page = parsed(to_html(report))
     assert words(part(page, "body/header/h1")) == name
-    assert len(list(page.iter("section"))) == 11
+    assert len(list(page.iter("section"))) == 12
 
 
 def test_figures_that_the_rules_cannot_give_are_absent_with_their_reason() -> None:
