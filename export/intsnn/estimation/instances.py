@@ -7,7 +7,8 @@ between groups (loading.py). All of it stands under the node `shared`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from intsnn.estimation.counts import InstanceCount
 from intsnn.estimation.loading import SHARED, waiting_bits
@@ -22,7 +23,7 @@ from intsnn.mapping.reloading import Reload
 def count_instances(mapping: Mapping, time_steps: int) -> Iterator[InstanceCount]:
     """What is built; it depends on the number of steps only where layers take turns, for what waits of all steps."""
     if mapping.reload is not None:
-        yield from _shared_instances(mapping, mapping.reload, time_steps)
+        yield from with_waiting(shared_instances(mapping, mapping.reload), mapping, mapping.reload, time_steps)
         return
     yield from count_array_instances(mapping)
     yield from count_digital_instances(mapping)
@@ -45,7 +46,8 @@ def width_of(operation: Operation) -> float | None:
     return operation.bits if operation.item.meaning.by_width else None
 
 
-def _shared_instances(mapping: Mapping, reload: Reload, time_steps: int) -> Iterator[InstanceCount]:
+def shared_instances(mapping: Mapping, reload: Reload) -> tuple[InstanceCount, ...]:
+    """Of each item as many as the group that needs most, at the widest width, where layers take turns."""
     most: dict[Item, int] = {}
     widest: dict[Item, float] = {}
     for index, layers in enumerate(mapping.groups):
@@ -55,9 +57,16 @@ def _shared_instances(mapping: Mapping, reload: Reload, time_steps: int) -> Iter
             if one.bits is not None:
                 widest[one.item] = max(widest.get(one.item, 0.0), one.bits)
         most = {item: max(most.get(item, 0), needed.get(item, 0)) for item in (*most, *needed)}
-    most[Item.BUFFER_BIT] += waiting_bits(mapping, reload, time_steps)
-    for item, number in most.items():
-        yield InstanceCount(SHARED, item, widest.get(item), number)
+    return tuple(InstanceCount(SHARED, item, widest.get(item), number) for item, number in most.items())
+
+
+def with_waiting(
+    shared: Iterable[InstanceCount], mapping: Mapping, reload: Reload, time_steps: int
+) -> Iterator[InstanceCount]:
+    """The same with the buffer for what waits between groups."""
+    waiting = waiting_bits(mapping, reload, time_steps)
+    for one in shared:
+        yield replace(one, count=one.count + waiting) if one.item is Item.BUFFER_BIT else one
 
 
 def _group_instances(

@@ -99,14 +99,18 @@ def _cells(layer: LayerMapping, part: Part, columns: int) -> int:
     """Cells of a part: PEs in the order pack by pack, by blocks of columns, by blocks of rows."""
     if part.pes == layer.pes_of_a_copy:
         return weight_cells(layer)
-    width = layer.out_per_group * layer.slices * layer.polarity
-    cells = 0
-    for index in range(part.first, part.first + part.pes):
-        block, row = divmod(index, layer.row_blocks)
-        pack, column = divmod(block, layer.column_blocks)
-        groups = min(layer.groups_per_array, layer.groups - pack * layer.groups_per_array)
-        cells += groups * layer.rows[row] * min(columns, width - column * columns)
-    return cells * layer.array_kernel
+    after = _cells_before(layer, part.first + part.pes, columns)
+    return layer.array_kernel * (after - _cells_before(layer, part.first, columns))
+
+
+def _cells_before(layer: LayerMapping, pes: int, columns: int) -> int:
+    """Cells of the first PEs, for one of a PE's arrays. Packs of several groups are a PE each."""
+    width, height = layer.out_per_group * layer.slices * layer.polarity, sum(layer.rows)
+    pack, within = divmod(pes, layer.row_blocks * layer.column_blocks)
+    column, row = divmod(within, layer.row_blocks)
+    groups = min(pack * layer.groups_per_array, layer.groups)
+    whole = groups * height * width + height * min(column * columns, width)
+    return whole + row * layer.rows[0] * min(columns, max(0, width - column * columns))
 
 
 def reload_events(mapping: Mapping, reload: Reload, time_steps: int) -> Iterator[EventCount]:

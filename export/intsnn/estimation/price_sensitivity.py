@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from intsnn.estimation.costs import price
+from intsnn.estimation.costs import price, total_energy_pj
 from intsnn.estimation.counts import EventCounts
 from intsnn.estimation.loading import leaking_ns
 from intsnn.estimation.schedule import timeline
@@ -133,5 +133,4 @@ def _repriced(
 
 def _outcome(counts: EventCounts, mapping: ChipMapping, latency_ns: float) -> Outcome:
     prices = price(counts, mapping.hardware, leaking_ns=leaking_ns(mapping, latency_ns))
-    energy_pj = math.fsum(part.energy_pj for part in prices.energy)
-    return Outcome(energy_pj, latency_ns, math.fsum(piece.area_um2 for piece in prices.area))
+    return Outcome(total_energy_pj(prices.energy), latency_ns, math.fsum(piece.area_um2 for piece in prices.area))

@@ -9,7 +9,7 @@ from typing import Literal, TypeVar
 
 from intsnn.activity import Activity
 from intsnn.errors import HardwareError
-from intsnn.estimation.costs import LEAKAGE, AreaPart, EnergyPart
+from intsnn.estimation.costs import LEAKAGE, AreaPart, EnergyPart, total_energy_pj
 from intsnn.estimation.counts import EventCounts
 from intsnn.estimation.price_sensitivity import PriceSensitivity, sensitivities
 from intsnn.estimation.programming import Programming
@@ -218,7 +218,7 @@ class HardwareReport:
     @property
     def energy_pj(self) -> float:
         """Energy of one inference, pJ."""
-        return math.fsum(part.energy_pj for part in self.energy)
+        return total_energy_pj(self.energy)
 
     @property
     def energy_per_step_pj(self) -> tuple[float, ...]:

@@ -82,7 +82,7 @@ def schedule(mapping: Mapping, *, time_steps: int) -> tuple[Busy, ...]:
     """Busy time of every node, loads apart; a layer in several parts works on every position for each of them."""
     turns = mapping.reload
     parts = {} if turns is None else {layer.name: len(turns.parts_of(layer.name)) for layer in mapping.layers}
-    busy = _step_times(mapping, time_steps).items()
+    busy = step_times(mapping, time_steps).items()
     return tuple(Busy(name, math.fsum(steps) * parts.get(name, 1)) for name, steps in busy)
 
 
@@ -93,7 +93,7 @@ def timeline(mapping: Mapping, *, time_steps: int) -> Timeline:
     """
     if mapping.reload is not None:
         return _group_after_group(mapping, mapping.reload, time_steps)
-    busy = _step_times(mapping, time_steps)
+    busy = step_times(mapping, time_steps)
     match mapping.hardware.schedule.rule:
         case "layer_by_layer":
             return _layer_by_layer(mapping, busy)
@@ -105,14 +105,24 @@ def timeline(mapping: Mapping, *, time_steps: int) -> Timeline:
 
 def latency_of(mapping: Mapping, *, time_steps: int) -> float:
     """Time of one inference under the hardware's own rule, ns: that of the timeline, without its intervals."""
+    return latencies_of_steps(mapping, time_steps)[-1]
+
+
+def latencies_of_steps(mapping: Mapping, time_steps: int) -> Steps:
+    """Time of an inference of one step, of two, up to so many, ns: no step waits for one that follows it."""
     if mapping.reload is not None:
-        return _group_after_group(mapping, mapping.reload, time_steps).latency_ns
-    busy = _step_times(mapping, time_steps)
+        return _latencies_of_groups(mapping, mapping.reload, time_steps)
+    return _latencies(mapping, step_times(mapping, time_steps))
+
+
+def _latencies(mapping: Mapping, busy: ByName[str, Steps]) -> Steps:
     match mapping.hardware.schedule.rule:
         case "layer_by_layer":
-            return math.fsum(sum(steps) for steps in busy.values())
+            number = len(next(iter(busy.values())))
+            return tuple(math.fsum(sum(steps[: last + 1]) for steps in busy.values()) for last in range(number))
         case "row_pipeline":
-            return max(float(end[-1, -1]) for end in _row_ends(mapping, busy).values())
+            ends = np.array([end[:, -1] for end in _row_ends(mapping, busy).values()])
+            return tuple(ends.max(axis=0).tolist())
         case rule:
             assert_never(rule)
 
@@ -121,10 +131,37 @@ def _group_after_group(mapping: Mapping, reload: Reload, time_steps: int) -> Tim
     now, found = 0.0, list[Interval]()
     for index, load in enumerate(group_loads(mapping, reload)):
         alone = timeline(_group(mapping, reload, index), time_steps=time_steps)
-        now += load.time_ns
-        found += [replace(one, start_ns=one.start_ns + now, end_ns=one.end_ns + now) for one in alone.intervals]
-        now += alone.latency_ns + (reload.samples - 1) * alone.interval_ns
+        start = now + load.time_ns
+        found += [replace(one, start_ns=one.start_ns + start, end_ns=one.end_ns + start) for one in alone.intervals]
+        now = start + _of_all_samples(alone.latency_ns, alone.interval_ns, reload.samples)
     return Timeline(mapping.hardware.schedule.rule, now, now / reload.samples, tuple(found))
+
+
+def _latencies_of_groups(mapping: Mapping, reload: Reload, time_steps: int) -> Steps:
+    now = [0.0] * time_steps
+    for index, load in enumerate(group_loads(mapping, reload)):
+        group = _group(mapping, reload, index)
+        times = step_times(group, time_steps)
+        for last, latency_ns in enumerate(_latencies(group, times)):
+            start = now[last] + load.time_ns
+            interval_ns = _interval_ns(group, times, latency_ns, last + 1) if reload.samples > 1 else 0.0
+            now[last] = start + _of_all_samples(latency_ns, interval_ns, reload.samples)
+    return tuple(now)
+
+
+def _of_all_samples(latency_ns: float, interval_ns: float, samples: int) -> float:
+    return latency_ns + (samples - 1) * interval_ns
+
+
+def _interval_ns(mapping: Mapping, busy: ByName[str, Steps], latency_ns: float, steps: int) -> float:
+    """Time from one inference of so many steps to the next where they follow each other."""
+    match mapping.hardware.schedule.rule:
+        case "layer_by_layer":
+            return latency_ns
+        case "row_pipeline":
+            return max(float(_flow_ns(flow, busy)[:steps].sum()) for flow in mapping.flows)
+        case rule:
+            assert_never(rule)
 
 
 def _group(mapping: Mapping, reload: Reload, index: int) -> Mapping:
@@ -140,7 +177,7 @@ def _group(mapping: Mapping, reload: Reload, index: int) -> Mapping:
     return Mapping(mapping.hardware, layers, digital, (*sources, *flows))
 
 
-def _step_times(mapping: Mapping, time_steps: int) -> dict[str, tuple[float, ...]]:
+def step_times(mapping: Mapping, time_steps: int) -> dict[str, tuple[float, ...]]:
     """What each node is busy in each step, ns; a layer whose sums are held is busy in the first of them alone."""
     read_ns, clock_ns = array_read_ns(mapping.hardware), mapping.hardware.technology.clock_ns
     found: dict[str, tuple[float, ...]] = {}
@@ -168,8 +205,12 @@ def _row_pipeline(mapping: Mapping, busy: ByName[str, Steps]) -> Timeline:
     for flow in mapping.flows:
         found += _turns(flow, busy, ends[flow.name])
     latency_ns = max(float(end[-1, -1]) for end in ends.values())
-    busiest = max(float(_flow_ns(flow, busy).sum()) for flow in mapping.flows)
-    return Timeline("row_pipeline", latency_ns, busiest, tuple(found))
+    return Timeline(
+        "row_pipeline",
+        latency_ns,
+        _interval_ns(mapping, busy, latency_ns, len(next(iter(busy.values())))),
+        tuple(found),
+    )
 
 
 def _turns(flow: Flow, busy: ByName[str, Steps], ends: FloatArray) -> list[Interval]:
@@ -187,8 +228,8 @@ def _turns(flow: Flow, busy: ByName[str, Steps], ends: FloatArray) -> list[Inter
 
 def _flow_ns(flow: Flow, busy: ByName[str, Steps]) -> FloatArray:
     """Time of all that work in turn, in each step; one 0 where none takes time."""
-    total: FloatArray = np.sum([np.array(busy.get(name, (0.0,))) for name in flow.members], axis=0)
-    return total
+    first, *others = (np.array(busy.get(name, (0.0,))) for name in flow.members)
+    return sum(others, start=first)
 
 
 def _row_ends(mapping: Mapping, busy: ByName[str, Steps]) -> dict[str, FloatArray]:

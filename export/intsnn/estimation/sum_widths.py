@@ -22,9 +22,10 @@ from intsnn.mapping import LayerMapping
 
 def layer_bits(layer: LayerMapping, hardware: HardwareSpec) -> dict[Item, float]:
     """Width of each item whose cost depends on one."""
-    summed, joined = partial_sum_bits(layer, hardware), sum_bits(layer, hardware)
+    resolution, summed = hardware.crossbar.resolution, partial_sum_bits(layer, hardware)
+    joined = _joined_bits(layer, hardware, summed)
     return {
-        Item.ADC_CONVERSION: hardware.crossbar.resolution,
+        Item.ADC_CONVERSION: resolution,
         Item.ADDER_TREE_ADD: tree_bits(hardware.crossbar.rows, hardware.crossbar.cell.bits),
         Item.PARTIAL_SUM_ADD: summed,
         Item.PARTIAL_SUM_STORE: summed,
@@ -48,10 +49,14 @@ def sent_bits(layer: LayerMapping, hardware: HardwareSpec) -> int:
 
 def sum_bits(layer: LayerMapping, hardware: HardwareSpec) -> int:
     """Width of a sum over all arrays, slices and input bits."""
-    slices = (layer.slices - 1) * hardware.crossbar.cell.bits if hardware.crossbar.joining == "after_sum" else 0
-    return partial_sum_bits(layer, hardware) + slices + layer.input_bits - 1
+    return _joined_bits(layer, hardware, partial_sum_bits(layer, hardware))
 
 
 def held_bits(layer: LayerMapping, hardware: HardwareSpec) -> int:
     """Bits of the sums that wait in a buffer for the steps that follow; 0 of a layer that is read in every step."""
     return layer.positions * layer.out_channels * sum_bits(layer, hardware) if layer.held_steps > 1 else 0
+
+
+def _joined_bits(layer: LayerMapping, hardware: HardwareSpec, summed: int) -> int:
+    slices = (layer.slices - 1) * hardware.crossbar.cell.bits if hardware.crossbar.joining == "after_sum" else 0
+    return summed + slices + layer.input_bits - 1

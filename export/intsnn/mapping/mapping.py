@@ -27,6 +27,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import assert_never
 
 from intsnn.arithmetic import tree_bits
@@ -152,7 +153,7 @@ class Mapping:
     flows: tuple[Flow, ...] = ()
     reload: Reload | None = None
 
-    @property
+    @cached_property
     def groups(self) -> tuple[tuple[LayerMapping, ...], ...]:
         """What is on the arrays at the same time: every layer, or the layers and parts of each group in turn."""
         if self.reload is None:
