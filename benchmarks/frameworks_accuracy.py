@@ -3,7 +3,7 @@
     python -m benchmarks frameworks_accuracy --seeds 0 1 2 > docs/results/frameworks.md
 
 For each framework and seed the example's own `train.py` writes a state dict. Then `mdcompress quantize` gives the 8-bit
-student (calibrated only), `quantize` and `distill` the 4-bit one, and `export` and `estimate-hw` finish both. The
+student (calibrated only), `quantize` and `distill` the 4-bit one, and `export` finishes both. The
 network's file is used as it is; neither training sees the test images. With `--rows FILE` each row is kept there
 when it is done, and a row that the file has is not measured again.
 """
@@ -35,7 +35,7 @@ FACTORIES = {
 
 @dataclass(frozen=True)
 class Row:
-    """One network of one seed: test accuracies in percent, energies in microjoules, values compared at export.
+    """One network of one seed: test accuracies in percent, values compared at export.
 
     `export` fails where one value of student, interpreter and onnxruntime differs, and this script with it.
     """

@@ -9,13 +9,15 @@ from typing import Literal, TypeVar
 
 from intsnn.activity import Activity
 from intsnn.errors import HardwareError
+from intsnn.estimation.assumptions import Assumption, assumptions
 from intsnn.estimation.costs import LEAKAGE, AreaPart, EnergyPart, total_energy_pj
 from intsnn.estimation.counts import EventCounts
-from intsnn.estimation.price_sensitivity import PriceSensitivity, sensitivities
+from intsnn.estimation.price_sensitivity import Outcome, PriceSensitivity, sensitivities
 from intsnn.estimation.programming import Programming
 from intsnn.estimation.schedule import Busy, Timeline
 from intsnn.graph import IntGraph, Shape
 from intsnn.mapping import Mapping
+from intsnn.mapping.demand import Demand
 
 Known = TypeVar("Known")
 
@@ -137,13 +139,14 @@ class Floorplan:
 class Basis:
     """What the figures were computed from, for pictures, sensitivities and comparison lines.
 
-    mapping, counts: None under rules that place and count nothing (SpikeSim's).
+    mapping, counts, demand: None under rules that place and count nothing (SpikeSim's).
     """
 
     graph: IntGraph
     activity: Activity
     mapping: Mapping | None = None
     counts: EventCounts | None = None
+    demand: Demand | None = None
 
 
 @dataclass(frozen=True)
@@ -341,6 +344,15 @@ class HardwareReport:
             return float(getattr(self, key))
         except HardwareError as error:  # absent from tables with its reason, not hidden: reading it raises
             return Unavailable(error.message, error.hints)
+
+    @cached_property
+    def assumptions(self) -> tuple[Assumption, ...]:
+        """What each assumption of the description moves; () where nothing was mapped."""
+        basis = self.basis
+        if basis is None or basis.mapping is None or basis.demand is None:
+            return ()
+        base = Outcome(self.energy_pj, self.latency_ns, self.area_um2)
+        return assumptions(basis.demand, basis.activity, basis.mapping.hardware, base=base)
 
     @cached_property
     def sensitivities(self) -> tuple[PriceSensitivity, ...]:
