@@ -14,7 +14,7 @@ from typing import Literal
 from intsnn.estimation.costs import price, total_energy_pj
 from intsnn.estimation.counts import EventCounts
 from intsnn.estimation.loading import leaking_ns
-from intsnn.estimation.schedule import timeline
+from intsnn.estimation.schedule import latency_of
 from intsnn.hardware.catalogue import QUANTITIES, Item, Quantity
 from intsnn.hardware.cost import Cost
 from intsnn.hardware.spec import HardwareSpec
@@ -61,16 +61,24 @@ class PriceKey:
 
 def sensitivities(mapping: ChipMapping, counts: EventCounts) -> tuple[PriceSensitivity, ...]:
     """One entry for each price that changes a total, in the order of the description."""
-    latency_ns = timeline(mapping, time_steps=counts.time_steps).latency_ns
+    latency_ns = latency_of(mapping, time_steps=counts.time_steps)
     base = _outcome(counts, mapping, latency_ns)
+    built = EventCounts(counts.time_steps, (), counts.instances)  # what leaks
     found = []
     for key, items in _shared(mapping.hardware).items():
         part = _of_items(counts, items)
         for quantity in _given(_cost(mapping.hardware, key)):
+            changes = [
+                replace(mapping, hardware=scaled(mapping.hardware, key, quantity=quantity, by=one)) for one in FACTORS
+            ]
             if quantity == "latency_ns":  # changes the schedule, and with it what every item leaks
-                low, high = (_rescheduled(mapping, counts, key, factor) for factor in FACTORS)
+                times = [latency_of(one, time_steps=counts.time_steps) for one in changes]
+                concerned = built
             else:  # changes nothing but the items that it prices
-                low, high = (_repriced(mapping, part, base, (key, quantity, factor)) for factor in FACTORS)
+                times, concerned = [latency_ns, latency_ns], part
+            before = _outcome(concerned, mapping, latency_ns)
+            afters = (_outcome(concerned, one, time) for one, time in zip(changes, times, strict=True))
+            low, high = (_moved(base, before, after) for after in afters)
             if base not in (low, high):
                 found.append(PriceSensitivity(key.name, quantity, items, low, high))
     return tuple(found)
@@ -112,21 +120,11 @@ def _of_items(counts: EventCounts, items: tuple[str, ...]) -> EventCounts:
     return EventCounts(counts.time_steps, events, tuple(one for one in counts.instances if one.item.value in items))
 
 
-def _rescheduled(mapping: ChipMapping, counts: EventCounts, key: PriceKey, factor: float) -> Outcome:
-    changed = replace(mapping, hardware=scaled(mapping.hardware, key, quantity="latency_ns", by=factor))
-    return _outcome(counts, changed, timeline(changed, time_steps=counts.time_steps).latency_ns)
-
-
-def _repriced(
-    mapping: ChipMapping, part: EventCounts, base: Outcome, change: tuple[PriceKey, Quantity, float]
-) -> Outcome:
-    """The totals with the difference that the change makes to the counts it concerns."""
-    key, quantity, factor = change
-    changed = replace(mapping, hardware=scaled(mapping.hardware, key, quantity=quantity, by=factor))
-    before, after = (_outcome(part, one, base.latency_ns) for one in (mapping, changed))
+def _moved(base: Outcome, before: Outcome, after: Outcome) -> Outcome:
+    """The totals with the difference that a change makes to the counts it concerns."""
     return Outcome(
         base.energy_pj + (after.energy_pj - before.energy_pj),
-        base.latency_ns,
+        after.latency_ns,
         base.area_um2 + (after.area_um2 - before.area_um2),
     )
 
