@@ -7,12 +7,20 @@ from dataclasses import dataclass
 from importlib.resources import files
 
 from intsnn.estimation.report import HardwareReport
+from intsnn.report.html.assumptions import assumptions_section
 from intsnn.report.html.blocks import Section, section
 from intsnn.report.html.breakdown import area_section, energy_section
 from intsnn.report.html.chip import mapping_section
+from intsnn.report.html.glance import glance_section
 from intsnn.report.html.header import header, totals_section
 from intsnn.report.html.markup import Html, tag
-from intsnn.report.html.origins import comparison_section, limits_section, nodes_section, origins_section
+from intsnn.report.html.origins import (
+    comparison_section,
+    limits_section,
+    loading_section,
+    nodes_section,
+    origins_section,
+)
 from intsnn.report.html.rates import activity_section
 from intsnn.report.html.timeline import time_section
 from intsnn.report.html.tornado import sensitivity_section
@@ -44,16 +52,19 @@ def hardware_sections(report: HardwareReport) -> tuple[Section, ...]:
     """All that a page says of the hardware, for a page that says more than that."""
     return (
         totals_section(report),
+        glance_section(report),
+        assumptions_section(report),
+        limits_section(report),
         energy_section(report),
         time_section(report),
         area_section(report),
         mapping_section(report),
+        loading_section(report),
         activity_section(report),
         sensitivity_section(report),
         comparison_section(report),
         nodes_section(report),
         origins_section(report),
-        limits_section(report),
     )
 
 
