@@ -31,7 +31,7 @@ says the same. Results go to stdout, everything else to stderr; `--json` and `--
 
 def commands_page() -> str:
     """The page."""
-    context = click.Context(main, info_name="mdcompress")
+    context = click.Context(main, info_name="mdcompress", **main.context_settings)
     return "\n".join([_INTRODUCTION, *(_section(name, context) for name in COMMANDS)])
 
 
