@@ -293,6 +293,22 @@ def _read_idx(path: Path) -> str:
     return _hash(found.shape, found.tobytes())
 
 
+def _write_cifar(path: Path) -> None:
+    import pickle
+
+    import numpy as np
+
+    pixels = np.random.default_rng(0).integers(0, 255, (2, 3072), dtype=np.uint8)
+    path.write_bytes(pickle.dumps({"data": pixels, "labels": [3, 7], "filenames": ["a.png", "b.png"]}, protocol=2))
+
+
+def _read_cifar(path: Path) -> str:
+    from mdcompress.data.cifar import read_batch
+
+    found = read_batch(path, labels="labels", classes=10)
+    return _hash(found.pixels.shape, found.pixels.tobytes(), found.labels.tolist())
+
+
 def _write_picture(form: str) -> Writer:
     def write(path: Path) -> None:
         import numpy as np
@@ -368,6 +384,7 @@ FORMATS = (
     Format("nir", "network.nir", "hdf5", _write_nir, _read_nir),
     Format("idx", "train-images-idx3-ubyte", "bytes", _write_idx, _read_idx),
     Format("idx.gz", "train-images-idx3-ubyte.gz", "gzip", _write_idx, _read_idx),
+    Format("cifar", "data_batch_1", "bytes", _write_cifar, _read_cifar),
     Format("png", "image.png", "png", _write_picture("PNG"), _read_picture),
     Format("jpeg", "image.jpg", "bytes", _write_picture("JPEG"), _read_picture),
     Format("nmnist", "00002.bin", "bytes", _write_atis, _read_recording("NMNIST")),

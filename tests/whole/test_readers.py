@@ -28,6 +28,7 @@ INSIDE = {  # what each reader calls once the file is open
     "nir": "mdcompress.nir.wire",
     "idx": "mdcompress.data.idx_file._read",
     "idx.gz": "mdcompress.data.idx_file._read",
+    "cifar": "mdcompress.data.pickle_file._carried_out",
     "png": "PIL.Image.open",
     "jpeg": "PIL.Image.open",
     "nmnist": "numpy.frombuffer",
