@@ -309,6 +309,19 @@ def _read_cifar(path: Path) -> str:
     return _hash(found.pixels.shape, found.pixels.tobytes(), found.labels.tolist())
 
 
+_WNIDS = ("n01443537", "n02124075")
+
+
+def _write_annotations(path: Path) -> None:
+    path.write_text("".join(f"val_{number}.JPEG\t{_WNIDS[number % 2]}\t0\t32\t44\t62\n" for number in range(20)))
+
+
+def _read_annotations(path: Path) -> str:
+    from mdcompress.data.tiny_imagenet import read_annotations
+
+    return repr(read_annotations(path, _WNIDS))
+
+
 def _write_picture(form: str) -> Writer:
     def write(path: Path) -> None:
         import numpy as np
@@ -385,6 +398,7 @@ FORMATS = (
     Format("idx", "train-images-idx3-ubyte", "bytes", _write_idx, _read_idx),
     Format("idx.gz", "train-images-idx3-ubyte.gz", "gzip", _write_idx, _read_idx),
     Format("cifar", "data_batch_1", "bytes", _write_cifar, _read_cifar),
+    Format("tiny-imagenet", "val_annotations.txt", "text", _write_annotations, _read_annotations),
     Format("png", "image.png", "png", _write_picture("PNG"), _read_picture),
     Format("jpeg", "image.jpg", "bytes", _write_picture("JPEG"), _read_picture),
     Format("nmnist", "00002.bin", "bytes", _write_atis, _read_recording("NMNIST")),

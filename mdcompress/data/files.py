@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -33,7 +34,7 @@ def fetching(loading: Loading) -> Iterator[None]:
     try:
         with contextlib.redirect_stdout(sys.stderr):  # stdout carries results only
             yield
-    except (OSError, RuntimeError) as error:  # no network; torchvision's and tonic's md5 mismatch is a RuntimeError
+    except (OSError, RuntimeError, zipfile.BadZipFile) as error:  # no network; RuntimeError: another md5
         raise DataError(
             f"data set `{loading.name}` could not be fetched into {loading.folder}: {error}",
             hints=["try again, or fetch it by hand and set data.folder"],

@@ -29,6 +29,7 @@ INSIDE = {  # what each reader calls once the file is open
     "idx": "mdcompress.data.idx_file._read",
     "idx.gz": "mdcompress.data.idx_file._read",
     "cifar": "mdcompress.data.pickle_file._carried_out",
+    "tiny-imagenet": "mdcompress.data.tiny_imagenet._is_plain",
     "png": "PIL.Image.open",
     "jpeg": "PIL.Image.open",
     "nmnist": "numpy.frombuffer",

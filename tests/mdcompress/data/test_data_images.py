@@ -32,6 +32,7 @@ from mdcompress.data.names import Download
 from mdcompress.data.pickle_file import read_pickle
 from mdcompress.errors import DataError
 from tests.support.data_batches import whole
+from tests.support.official_sets import as_python_2_pickled
 
 RANDOM = np.random.default_rng(0)
 
@@ -209,11 +210,6 @@ def test_a_download_that_fails_is_an_error_that_names_the_cause(
 
 
 CifarBatch = dict[str, NDArray[np.uint8] | list[int]]  # pixels, and classes under the name of their kind
-
-
-def as_python_2_pickled(content: object) -> bytes:
-    """A pickle whose booleans are integers, as in the official files: dtype('u1', 0, 1)."""
-    return pickle.dumps(content, protocol=2).replace(b"\x89\x88\x87", b"K\x00K\x01\x87")
 
 
 def cifar_batch(count: int, *, first: int, key: str, classes: int) -> CifarBatch:

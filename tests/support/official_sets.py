@@ -1,0 +1,74 @@
+"""Small data sets in the official layouts, as tests write them: a few samples that a small network can tell apart."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from torchvision import datasets
+
+Pixels = NDArray[np.uint8]
+
+
+def image_of(label: int, number: int, *, side: int) -> Pixels:
+    """A noisy image [H, W, 3] that is brighter in a band of its class."""
+    drawn = np.random.default_rng([label, number])
+    pixels = drawn.integers(0, 100, (side, side, 3), dtype=np.uint8)
+    band = side // 4
+    pixels[band * (label % 4) : band * (label % 4 + 1), :, label % 3] += 150
+    return pixels
+
+
+def as_python_2_pickled(content: object) -> bytes:
+    """A pickle whose booleans are integers, as in the official files: dtype('u1', 0, 1)."""
+    return pickle.dumps(content, protocol=2).replace(b"\x89\x88\x87", b"K\x00K\x01\x87")
+
+
+def write_cifar(folder: Path, source: type[datasets.CIFAR10], *, of_each: int = 2) -> None:
+    """CIFAR-10 or CIFAR-100: pickles with `of_each` images of each class in each file."""
+    key, classes = ("labels", 10) if source is datasets.CIFAR10 else ("fine_labels", 100)
+    place = folder / source.base_folder
+    place.mkdir()
+    for part, (name, _) in enumerate([*source.train_list, *source.test_list]):
+        listed = [(label, part * of_each + number) for label in range(classes) for number in range(of_each)]
+        pixels = np.stack([image_of(*one, side=32).transpose(2, 0, 1).reshape(-1) for one in listed])
+        held = {"data": pixels, key: [label for label, _ in listed], "filenames": [f"{one}.png" for one in listed]}
+        (place / name).write_bytes(as_python_2_pickled(held))
+    meta = {source.meta["key"]: [f"class {number}" for number in range(classes)]}
+    (place / source.meta["filename"]).write_bytes(as_python_2_pickled(meta))
+
+
+WNIDS = ("n02124075", "n01443537", "n07920052")  # in no order, as in the official file
+
+
+def write_tiny_imagenet(folder: Path, *, train: int = 6, test: int = 3) -> None:
+    """Tiny-ImageNet: so many images of each of three classes, every third one grey, as some official ones are."""
+    place = folder / "tiny-imagenet-200"
+    (place / "val/images").mkdir(parents=True)
+    (place / "wnids.txt").write_text("\n".join(WNIDS))
+    names = (
+        "n00001740\tentity",
+        "n01443537\tgoldfish, Carassius auratus",
+        "n02124075\tEgyptian cat",
+        "n07920052\tespresso",
+    )
+    (place / "words.txt").write_text("\n".join(names) + "\n")
+    annotations = []
+    for label, wnid in enumerate(WNIDS):
+        (place / "train" / wnid / "images").mkdir(parents=True)
+        (place / "train" / wnid / f"{wnid}_boxes.txt").write_text(f"{wnid}_0.JPEG\t0\t10\t63\t58\n")
+        for number in range(train):
+            _save(place / "train" / wnid / "images" / f"{wnid}_{number}.JPEG", label, number)
+        for number in range(test):
+            name = f"val_{number * len(WNIDS) + label}.JPEG"
+            _save(place / "val/images" / name, label, train + number)
+            annotations.append(f"{name}\t{wnid}\t0\t32\t44\t62\n")
+    (place / "val/val_annotations.txt").write_text("".join(annotations))
+
+
+def _save(path: Path, label: int, number: int) -> None:
+    image = Image.fromarray(image_of(label, number, side=64))
+    (image.convert("L") if number % 3 == 2 else image).save(path, quality=95)
