@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import pickle
+import struct
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from torchvision import datasets
+
+from mdcompress.data.event_camera import EVENT_TYPE
 
 Pixels = NDArray[np.uint8]
 
@@ -72,3 +75,29 @@ def write_tiny_imagenet(folder: Path, *, train: int = 6, test: int = 3) -> None:
 def _save(path: Path, label: int, number: int) -> None:
     image = Image.fromarray(image_of(label, number, side=64))
     (image.convert("L") if number % 3 == 2 else image).save(path, quality=95)
+
+
+def random_events(count: int, *, width: int, height: int, seed: int) -> NDArray[np.void]:
+    """Events anywhere on a sensor, within 300 ms."""
+    drawn = np.random.default_rng(seed)
+    events = np.empty(count, dtype=EVENT_TYPE)
+    events["x"], events["y"] = drawn.integers(0, width, count), drawn.integers(0, height, count)
+    events["t"] = np.sort(drawn.integers(0, 300_000, count))
+    events["p"] = drawn.integers(0, 2, count)
+    return events
+
+
+def as_atis(events: NDArray[np.void]) -> bytes:
+    """40-bit events, most significant bit first: x 8, y 8, polarity 1, time 23."""
+    return b"".join(struct.pack(">BBBH", x, y, int(p) << 7 | t >> 16, t & 0xFFFF) for x, y, t, p in events.tolist())
+
+
+def write_ncaltech101(folder: Path, *, of_each: int) -> None:
+    """N-Caltech101 of three classes, whose events are most often in a band of their class."""
+    for label, name in enumerate(("BACKGROUND_Google", "airplanes", "yin_yang")):
+        place = folder / "NCALTECH101/Caltech101" / name
+        place.mkdir(parents=True)
+        for number in range(of_each):
+            events = random_events(400, width=240, height=180, seed=100 * label + number)
+            events["y"][:300] = 60 * label + events["y"][:300] // 3
+            (place / f"image_{number:04}.bin").write_bytes(as_atis(events))

@@ -17,12 +17,11 @@ from mdcompress.data.names import DATA_SETS, Download
 from mdcompress.data.splits import DataSplits
 from mdcompress.errors import DataError
 from mdcompress.recipe.sections import DataSpec
-from tests.support.data_batches import whole
+from tests.support.data_batches import data_section, whole
 
 
 def spec(**changed: object) -> SimpleNamespace:
-    section = {"name": "digits", "time_steps": 2, "encoding": "direct", "batch_size": 64, "folder": None}
-    return SimpleNamespace(**{**section, **changed})
+    return data_section(**{"name": "digits", "batch_size": 64, **changed})
 
 
 def parts(splits: DataSplits) -> tuple[Batches, Batches, Batches]:

@@ -12,7 +12,6 @@ import warnings
 import zlib
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Literal, Never
 
 import numpy as np
@@ -31,7 +30,7 @@ from mdcompress.data.loading import load_data
 from mdcompress.data.names import Download
 from mdcompress.data.pickle_file import read_pickle
 from mdcompress.errors import DataError
-from tests.support.data_batches import whole
+from tests.support.data_batches import data_section, whole
 from tests.support.official_sets import as_python_2_pickled
 
 RANDOM = np.random.default_rng(0)
@@ -46,9 +45,7 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
 
 
-def spec(name: str, **changed: object) -> SimpleNamespace:
-    section = {"name": name, "time_steps": 2, "encoding": "direct", "batch_size": 8, "folder": None}
-    return SimpleNamespace(**{**section, **changed})
+spec = data_section
 
 
 def pixel_set(batches: Iterable[Batch]) -> list[tuple[float, ...]]:

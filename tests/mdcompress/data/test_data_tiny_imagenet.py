@@ -5,7 +5,6 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,10 +16,10 @@ from mdcompress.data.names import Download
 from mdcompress.data.splits import DataSplits
 from mdcompress.data.tiny_imagenet import read_annotations, read_wnids, read_words
 from mdcompress.errors import DataError
-from tests.support.data_batches import whole
+from tests.support.data_batches import data_section, whole
 from tests.support.official_sets import WNIDS, write_tiny_imagenet
 
-SPEC = SimpleNamespace(name="tiny_imagenet", time_steps=2, encoding="direct", batch_size=4, folder=None)
+SPEC = data_section("tiny_imagenet", batch_size=4)
 
 
 def loaded(folder: Path, *, download: Download = Download.NEVER) -> DataSplits:
