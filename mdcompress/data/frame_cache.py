@@ -84,7 +84,7 @@ def _kept(place: Path, made_of: str, shape: Shape) -> Counts | None:
     try:
         with place.open("rb") as file:
             content = file.read(MOST_HEAD + 2 * most)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     line, _, packed = content.partition(b"\n")
     for kind in _TYPES:
@@ -99,11 +99,13 @@ def _kept(place: Path, made_of: str, shape: Shape) -> Counts | None:
 
 
 def _unpacked(packed: bytes, size: int) -> bytes:
-    """At most size + 1 bytes; none of a damaged file."""
+    """What was packed; none of a damaged file, or of one that would expand beyond `size` bytes."""
+    unpacking = zlib.decompressobj()
     try:
-        return zlib.decompressobj().decompress(packed, size + 1)
+        content = unpacking.decompress(packed, size + 1)
     except zlib.error:
         return b""
+    return content if unpacking.eof and not unpacking.unused_data else b""
 
 
 def _digest(made_of: str, content: bytes) -> str:
