@@ -181,7 +181,7 @@ class Recipe(RecipeSection):
     def _no_key_is_idle(cls, value: object) -> object:
         for idle in value.idle_keys() if isinstance(value, RecipeSection) else ():
             raise RuleError(
-                f"must be {idle.default}, as it has no effect: it is read only where {idle.where.words} "
+                f"must be {idle.spelled_default}, as it has no effect: it is read only where {idle.where.words} "
                 f"{seen(idle.value)}",
                 hint=f"delete it, or see to it that {idle.where.words}",
                 field=".".join(map(str, idle.path)),
