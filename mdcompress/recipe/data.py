@@ -8,6 +8,7 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 from intsnn.yaml.file import RuleError
+from intsnn.yaml.wording import seen
 from mdcompress.data.names import (
     DATA_SETS,
     DEFAULT_FOLDER,
@@ -122,7 +123,7 @@ _OF_IMAGES, _OF_EVENTS = ("crop", "cutout"), ("roll", "drop")
 
 def _misfit(key: str, data: DataSpec) -> tuple[str, str] | None:
     """Why samples of `data` cannot be varied so, and a way out; None where they can."""
-    given = f"(got {getattr(data.augment, key)!r})"
+    given = seen(getattr(data.augment, key))
     if ":" in data.name:
         return f"is for the named data sets {given}", "delete it; loaders of one's own vary their samples themselves"
     are_events = data.encoding == "events" or data.name in EVENT_SETS

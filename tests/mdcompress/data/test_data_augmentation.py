@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -179,7 +178,6 @@ def labels_of(batches: object, *, epoch: int) -> torch.Tensor:
     return whole(batches)[1]
 
 
-@pytest.mark.parametrize("key", ["crop", "flip", "cutout", "roll", "drop"])
-def test_each_key_alone_varies_samples(key: str) -> None:
-    value = {"flip": True, "drop": 0.5}.get(key, 2)
-    assert varies(replace(NoAugment(), **{key: value})) and not varies(NoAugment())
+def test_each_key_alone_varies_samples() -> None:
+    alone = (NoAugment(crop=1), NoAugment(flip=True), NoAugment(cutout=1), NoAugment(roll=1), NoAugment(drop=0.1))
+    assert all(map(varies, alone)) and not varies(NoAugment())

@@ -16,12 +16,12 @@ from mdcompress.data.loading import load_data
 from mdcompress.data.names import DATA_SETS, Download
 from mdcompress.data.splits import DataSplits
 from mdcompress.errors import DataError
-from mdcompress.recipe.sections import DataSpec
+from mdcompress.recipe import DataSpec
 from tests.support.data_batches import data_section, whole
 
 
 def spec(**changed: object) -> SimpleNamespace:
-    return data_section(**{"name": "digits", "batch_size": 64, **changed})
+    return data_section("digits", **{"batch_size": 64, **changed})
 
 
 def parts(splits: DataSplits) -> tuple[Batches, Batches, Batches]:

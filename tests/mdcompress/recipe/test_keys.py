@@ -187,7 +187,7 @@ def test_key_that_has_an_effect_or_its_default_stands(changes: list[str]) -> Non
             )
             for name in ("digits", "mnist", "digits_events", "nmnist", "dvs_gesture")
         ),
-        (["name='my_data:load'", "augment.flip=true"], "flip", "is for the named data sets (got True)"),
+        (["name='my_data:load'", "augment.flip=true"], "flip", "is for the named data sets (got true)"),
     ],
 )
 def test_augmentation_that_makes_no_sense_is_an_error(changes: list[str], key: str, message: str) -> None:
