@@ -379,6 +379,28 @@ def _read_recording(name: str) -> Reader:
     return read
 
 
+_FRAMES, _MADE_OF = (2, 2, 8, 8), "binning 1 of a recording"
+
+
+def _write_frames(path: Path) -> None:
+    import numpy as np
+
+    from mdcompress.data.frame_cache import packed_frames
+
+    path.write_bytes(packed_frames(np.random.default_rng(0).integers(0, 300, _FRAMES, dtype=np.int32), _MADE_OF))
+
+
+def _read_frames(path: Path) -> str:
+    """Frames that do not fit are made anew: here they are refused."""
+    from mdcompress.data.frame_cache import kept_frames
+    from mdcompress.errors import DataError
+
+    found = kept_frames(path, _MADE_OF, _FRAMES)
+    if found is None:
+        raise DataError(f"{path}: is binned anew")
+    return _hash(found.shape, found.tolist())
+
+
 FORMATS = (
     Format("recipe", "recipe.yaml", "text", _write_recipe, _read_recipe),
     Format("hardware", "hardware.yaml", "text", _write_hardware("rram_64x64_65nm"), _read_hardware),
@@ -404,5 +426,6 @@ FORMATS = (
     Format("nmnist", "00002.bin", "bytes", _write_atis, _read_recording("NMNIST")),
     Format("ncaltech101", "image_0001.bin", "bytes", _write_atis, _read_recording("NCALTECH101")),
     Format("aedat4", "0.aedat4", "bytes", _write_aedat, _read_recording("CIFAR10_DVS")),
+    Format("frames", "image_0001.frames", "bytes", _write_frames, _read_frames, has_digest=True),
     Format("gesture", "0.npy", "bytes", _write_gesture, _read_recording("DVS_GESTURE")),
 )

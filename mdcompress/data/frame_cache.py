@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from intsnn.errors import reading
 from intsnn.files import write_atomically
 from mdcompress.errors import DataError
 
@@ -44,13 +45,13 @@ class FrameCache:
             DataError: they cannot be kept.
         """
         place, made_of = self.place(path, shape), self._made_of(path, shape)
-        found = _kept(place, made_of, shape)
+        found = kept_frames(place, made_of, shape)
         if found is not None:
             return found
         frames = make()
         try:
             place.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(place, _packed(frames, made_of))
+            write_atomically(place, packed_frames(frames, made_of))
         except OSError as error:
             raise DataError(
                 f"{place}: binned recordings must be kept here ({error.strerror})",
@@ -70,7 +71,8 @@ class FrameCache:
         return f"binning {BINNING} of {self.name} to {list(shape)}: {state.st_size} bytes of {state.st_mtime_ns} ns"
 
 
-def _packed(frames: NDArray[np.int32], made_of: str) -> bytes:
+def packed_frames(frames: NDArray[np.int32], made_of: str) -> bytes:
+    """The content of a file of frames; `made_of` says what decides them."""
     most = int(frames.max(initial=0))
     narrow = frames.astype(next(kind for kind in _TYPES if most <= np.iinfo(kind).max))
     content = narrow.tobytes()
@@ -78,14 +80,17 @@ def _packed(frames: NDArray[np.int32], made_of: str) -> bytes:
     return json.dumps(head).encode() + b"\n" + zlib.compress(content, level=1)
 
 
-def _kept(place: Path, made_of: str, shape: Shape) -> Counts | None:
+def kept_frames(place: Path, made_of: str, shape: Shape) -> Counts | None:
     """The frames in a file, where it holds all of those that are asked for and nothing else; else None."""
     most = math.prod(shape) * np.dtype(np.int32).itemsize
     try:
-        with place.open("rb") as file:
-            content = file.read(MOST_HEAD + 2 * most)
+        with reading(place, "frames of a recording"), place.open("rb") as file:
+            return _unpacked_frames(file.read(MOST_HEAD + 2 * most), made_of, shape)
     except (FileNotFoundError, NotADirectoryError):
         return None
+
+
+def _unpacked_frames(content: bytes, made_of: str, shape: Shape) -> Counts | None:
     line, _, packed = content.partition(b"\n")
     for kind in _TYPES:
         size = math.prod(shape) * np.dtype(kind).itemsize

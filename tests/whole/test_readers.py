@@ -35,6 +35,7 @@ INSIDE = {  # what each reader calls once the file is open
     "nmnist": "numpy.frombuffer",
     "ncaltech101": "numpy.frombuffer",
     "aedat4": "mdcompress.data.event_files.require_whole_packets",
+    "frames": "mdcompress.data.frame_cache._unpacked",
     "gesture": "mdcompress.data.event_files._rows",
 }
 OWN_WORDS = {"png", "jpeg", "nmnist", "ncaltech101", "aedat4", "gesture"}  # DataError, whatever a library says
