@@ -379,6 +379,30 @@ def _read_recording(name: str) -> Reader:
     return read
 
 
+def _write_shd(path: Path) -> None:
+    import h5py
+    import numpy as np
+
+    drawn = np.random.default_rng(0)
+    with h5py.File(path, "w") as file:
+        for name, kind, high in (("times", np.float32, 1.0), ("units", np.uint16, 700)):
+            part = file.create_dataset(f"spikes/{name}", (3,), dtype=h5py.vlen_dtype(kind))
+            for index in range(3):
+                part[index] = drawn.uniform(0, high, 40).astype(kind)
+        file["labels"] = np.arange(3)
+
+
+def _read_shd(path: Path) -> str:
+    import numpy as np
+
+    from mdcompress.data.batches import EVALUATION
+    from mdcompress.data.shd import read_spikes
+
+    found = read_spikes(path, 4)
+    count = min(len(found.labels), 8)
+    return _hash(found.labels.tolist(), found.frames(np.arange(count), EVALUATION).numpy().tobytes())
+
+
 _FRAMES, _MADE_OF = (2, 2, 8, 8), "binning 1 of a recording"
 
 
@@ -427,5 +451,6 @@ FORMATS = (
     Format("ncaltech101", "image_0001.bin", "bytes", _write_atis, _read_recording("NCALTECH101")),
     Format("aedat4", "0.aedat4", "bytes", _write_aedat, _read_recording("CIFAR10_DVS")),
     Format("frames", "image_0001.frames", "bytes", _write_frames, _read_frames, has_digest=True),
+    Format("shd", "shd_train.h5", "hdf5", _write_shd, _read_shd),
     Format("gesture", "0.npy", "bytes", _write_gesture, _read_recording("DVS_GESTURE")),
 )

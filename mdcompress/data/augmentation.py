@@ -91,13 +91,14 @@ class VariedFrames:
         return torch.stack([self._varied(frames[:, n], key) for n, key in enumerate(keys)], dim=1)
 
     def _varied(self, frames: Tensor, key: str) -> Tensor:
-        """Frames [T, 2, H, W] of one sample."""
+        """Frames [T, 2, H, W] of one sample, or [T, C]."""
         mirrored, down, right = random_words(3, key)
         if self.augment.flip and _below(2, mirrored):
             frames = functional.horizontal_flip(frames)
         if most := self.augment.roll:
             shifts = (_below(2 * most + 1, down) - most, _below(2 * most + 1, right) - most)
-            frames = frames.roll(shifts, dims=(-2, -1))
+            axes = min(frames.ndim - 1, len(shifts))  # never over time
+            frames = frames.roll(shifts[-axes:], dims=(-2, -1)[-axes:])
         return _thinned(frames, self.augment.drop, key=f"drop {key}") if self.augment.drop else frames
 
 

@@ -16,6 +16,7 @@ from mdcompress.data.names import RECORDED_SETS, DataSource, Loading
 from mdcompress.data.randomness import random_words
 from mdcompress.data.recordings import frame_shape
 from mdcompress.data.samples import ImageSamples
+from mdcompress.data.shd import CHANNELS
 from mdcompress.data.splits import DataSplits
 
 IMAGE_SHAPES: Mapping[str, tuple[int, int, int]] = {
@@ -38,6 +39,8 @@ def described(spec: DataSource, *, seed: int) -> DataSplits | None:
         batch = _images(loading, IMAGE_SHAPES[loading.name])
     elif loading.name in RECORDED_SETS:
         batch = _counts(loading, frame_shape(recorded_set(loading.name), loading.size))
+    elif loading.name == "shd":
+        batch = _counts(loading, (CHANNELS,))
     else:
         return None
     batches = StoredBatches([batch])

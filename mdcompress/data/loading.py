@@ -122,6 +122,10 @@ def _load(loading: Loading) -> DataSplits:
             from mdcompress.data.image_folder import image_folder
 
             return image_folder(loading)
+        case "shd":
+            from mdcompress.data.shd import shd
+
+            return shd(loading)
         case "nmnist" | "ncaltech101" | "cifar10_dvs" | "dvs_gesture":
             from mdcompress.data.recordings import recordings
 

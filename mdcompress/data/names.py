@@ -13,7 +13,7 @@ Encoding = Literal["direct", "rate", "events"]
 ENCODINGS: tuple[Encoding, ...] = ("direct", "rate", "events")
 
 IMAGE_SETS = ("digits", "mnist", "fashion_mnist", "cifar10", "cifar100", "tiny_imagenet", "image_folder")
-EVENT_SETS = ("digits_events", "nmnist", "ncaltech101", "cifar10_dvs", "dvs_gesture")
+EVENT_SETS = ("digits_events", "nmnist", "ncaltech101", "cifar10_dvs", "dvs_gesture", "shd")
 DATA_SETS = (*IMAGE_SETS, *EVENT_SETS)
 RECORDED_SETS = ("nmnist", "ncaltech101", "cifar10_dvs", "dvs_gesture")
 MIRRORED_SETS = ("fashion_mnist", "cifar10", "cifar100", "tiny_imagenet", "image_folder", "ncaltech101", "cifar10_dvs")

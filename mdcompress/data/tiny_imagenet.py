@@ -110,7 +110,11 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
     size = path.stat().st_size
     if size > MOST_BYTES:
         raise DataError(f"{path}: must have at most {MOST_BYTES:,} bytes (got {size:,})", hints=[HINT])
-    for number, line in enumerate(path.read_text("utf-8").splitlines(), start=1):
+    try:
+        text = path.read_text("utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: must be text in UTF-8 ({error})", hints=[HINT]) from error
+    for number, line in enumerate(text.splitlines(), start=1):
         if line.strip():
             yield number, line
 

@@ -6,6 +6,7 @@ import pickle
 import struct
 from pathlib import Path
 
+import h5py
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -90,6 +91,23 @@ def random_events(count: int, *, width: int, height: int, seed: int) -> NDArray[
 def as_atis(events: NDArray[np.void]) -> bytes:
     """40-bit events, most significant bit first: x 8, y 8, polarity 1, time 23."""
     return b"".join(struct.pack(">BBBH", x, y, int(p) << 7 | t >> 16, t & 0xFFFF) for x, y, t, p in events.tolist())
+
+
+def write_shd(folder: Path, *, train: int = 40, test: int = 20) -> None:
+    """SHD: recordings in float16 and uint16 of any length, as the official files have them; labels go round."""
+    (folder / "SHD").mkdir()
+    for name, count, first in (("train", train, 0), ("test", test, train)):
+        with h5py.File(folder / f"SHD/shd_{name}.h5", "w") as file:
+            spikes = file.create_group("spikes")
+            times = spikes.create_dataset("times", (count,), dtype=h5py.vlen_dtype(np.float16))
+            units = spikes.create_dataset("units", (count,), dtype=h5py.vlen_dtype(np.uint16))
+            for index in range(count):
+                drawn = np.random.default_rng(first + index)
+                length = int(drawn.integers(50, 200))
+                times[index] = np.sort(drawn.uniform(0, 1.2, length)).astype(np.float16)
+                units[index] = (35 * (index % 20) + drawn.integers(0, 35, length)).astype(np.uint16)
+            file["labels"] = (np.arange(count) % 20).astype(np.int64)
+            file["extra/keys"], file["extra/speaker"] = np.array([b"zero", b"eins"]), np.zeros(count, np.int64)
 
 
 def write_ncaltech101(folder: Path, *, of_each: int) -> None:

@@ -185,7 +185,7 @@ def test_key_that_has_an_effect_or_its_default_stands(changes: list[str]) -> Non
                 "flip",
                 f"is not for {name}, whose samples are of another class in a",
             )
-            for name in ("digits", "mnist", "digits_events", "nmnist", "dvs_gesture")
+            for name in ("digits", "mnist", "digits_events", "nmnist", "dvs_gesture", "shd")
         ),
         (["name='my_data:load'", "augment.flip=true"], "flip", "is for the named data sets (got true)"),
     ],
