@@ -57,5 +57,5 @@ def test_samples_are_encoded_as_the_recipe_says() -> None:
 def test_samples_have_the_size_of_the_recipe() -> None:
     splits = stand_in("ncaltech101", size=48)
     assert splits is not None and splits.sample_shape == (2, 48, 48)
-    with pytest.raises(DataError, match="data.size: must be at most 34"):
+    with pytest.raises(DataError, match=r"data\.size: must be at most 34"):
         stand_in("nmnist", size=48)

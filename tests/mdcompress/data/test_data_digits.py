@@ -20,8 +20,8 @@ from mdcompress.recipe import DataSpec
 from tests.support.data_batches import data_section, whole
 
 
-def spec(**changed: object) -> SimpleNamespace:
-    return data_section("digits", **{"batch_size": 64, **changed})
+def spec(name: str = "digits", **changed: object) -> SimpleNamespace:
+    return data_section(name, **{"batch_size": 64, **changed})
 
 
 def parts(splits: DataSplits) -> tuple[Batches, Batches, Batches]:
