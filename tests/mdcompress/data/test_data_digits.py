@@ -20,8 +20,9 @@ from mdcompress.recipe import DataSpec
 from tests.support.data_batches import data_section, whole
 
 
-def spec(name: str = "digits", **changed: object) -> SimpleNamespace:
-    return data_section(name, **{"batch_size": 64, **changed})
+def spec(**changed: object) -> SimpleNamespace:
+    section = {"batch_size": 64, **changed}
+    return data_section(str(section.pop("name", "digits")), **section)
 
 
 def parts(splits: DataSplits) -> tuple[Batches, Batches, Batches]:
