@@ -180,6 +180,17 @@ def hardware_option(callback: Callback) -> Callback:
     )(callback)
 
 
+def picture_option(callback: Callback) -> Callback:
+    """--picture as `pictures`."""
+    return click.option(
+        "--picture",
+        "pictures",
+        type=click.Choice(["png", "pdf"]),
+        multiple=True,
+        help="Write each picture in this format too, beside the SVG; may be repeated.",
+    )(callback)
+
+
 def engine_option(what: str) -> Decorator:
     """--engine; `what` it does, as its help begins."""
     return click.option(

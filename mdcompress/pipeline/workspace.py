@@ -56,7 +56,7 @@ class Workspace:
 
     command: the command line as typed, for the record. selection: the options that choose this run and recipe, for
     hints. settings: the resolved recipe's fields, `key.path -> JSON value`. consent: to the code that the recipe names.
-    processes: those that train together. said: what was said by `note_once`.
+    processes: those that train together. pictures: formats of pictures besides SVG. said: what was said by `note_once`.
     """
 
     run: RunDirectory
@@ -68,6 +68,7 @@ class Workspace:
     listener: Listener
     consent: Consent = REFUSED
     processes: Processes = ALONE
+    pictures: tuple[str, ...] = ()
     said: set[str] = field(default_factory=set, compare=False, repr=False)
 
     @property
