@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from intsnn.errors import UsageError
 from intsnn.files import write_atomically
@@ -90,11 +90,12 @@ def figure(
             write_atomically(path, content.getvalue())
 
 
-def log_scale(axis: Axis) -> None:
+def log_scale(axes: Axes, which: Literal["x", "y"]) -> None:
     """A logarithmic axis with few ticks, each a plain number; call it once the numbers are drawn."""
     from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
-    axis.axes.set(**{f"{axis.axis_name}scale": "log"})
+    axis: Axis = axes.xaxis if which == "x" else axes.yaxis
+    (axes.set_xscale if which == "x" else axes.set_yscale)("log")
     low, high = sorted(axis.get_view_interval())
     decades = math.log10(high / low) if low > 0 else 1.0
     if decades < 0.7:

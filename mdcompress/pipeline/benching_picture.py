@@ -27,7 +27,7 @@ def draw_timings(measured: Measured, paths: Sequence[Path]) -> None:
                 _draw(axes, place, timing, batch=batch, native=name == NATIVE)
             axes.set_yticks(range(len(engines)), list(engines) if axes is first else [""] * len(engines))
             axes.set_ylim(len(engines) - 0.3, -0.6)
-            log_scale(axes.xaxis)
+            log_scale(axes, "x")
             axes.set_xlabel("ms a sample")
             axes.set_title(f"batch {batch}, {threads} {'thread' if threads == 1 else 'threads'}", fontsize=9)
             axes.grid(visible=True, axis="x", which="both", alpha=0.3)

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 @own_threads_afterwards()
 def distill(workspace: Workspace) -> Report:
     """Train the quantized student under its float teacher."""
-    with workspace.held():
+    with workspace.held(), workspace.listener.stage(Stage.DISTILL.value):
         finished = workspace.processes.broadcast(workspace.has_finished(Stage.DISTILL))  # all decide alike
         return workspace.report(Stage.DISTILL) if finished else _distill(workspace)
 
@@ -73,6 +73,7 @@ def _distill(workspace: Workspace) -> Report:
             processes=workspace.processes,
         )
     if workspace.writes:
+        workspace.listener.doing("mismatch and test accuracy")
         mismatch = _mismatch(workspace, quantized, student, teacher, splits)
         _write(workspace, started, student, splits, mismatch=mismatch, history=training.history(), threads=threads)
     workspace.processes.wait()

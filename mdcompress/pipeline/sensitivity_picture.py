@@ -40,7 +40,7 @@ def _draw(axes: Axes, found: BitSensitivity, part: Part) -> None:
         )  # fmt: skip
     axes.axhline(found.baseline.logits, color=INK, linewidth=0.8, linestyle="--", label="none lowered")
     if all(row.distance.logits > 0 for row in rows):
-        log_scale(axes.yaxis)
+        log_scale(axes, "y")
     name_layers(axes, names)
     axes.set_title(f"{part}s of one layer lowered", fontsize=9)
     axes.set_ylabel("KL of answers, nats")

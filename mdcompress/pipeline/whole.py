@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import assert_never
 
 from mdcompress.errors import RunError
 from mdcompress.pipeline.distilling import distill, untrained_in_words
@@ -93,9 +94,25 @@ def _run_one(workspace: Workspace, hardware: str) -> WholeRun:
     extra = {Stage.ESTIMATE: _pricing(hardware)}
     stale = tuple(stage for stage in steps if workspace.stale(stage, extra.get(stage, {})))
     _check_first(workspace, workspace.processes.broadcast(stale))
-    for stage, perform in steps.items():
-        _bring_up_to_date(workspace, stage, perform, extra.get(stage, {}))
+    with workspace.listener.job({stage.value: _work(workspace.recipe, stage) for stage in stale}):
+        for stage, perform in steps.items():
+            _bring_up_to_date(workspace, stage, perform, extra.get(stage, {}))
     return _summarised(workspace, tuple(steps))
+
+
+def _work(recipe: Recipe, stage: Stage) -> float:
+    """About how much work a stage is, in epochs of the teacher, as it is for the recipe 4bit and its digits."""
+    match stage:
+        case Stage.TRAIN:
+            return recipe.teacher.epochs  # of 1.2 s each, where one of the distillation takes 3.3 s
+        case Stage.DISTILL:
+            return 2.7 * recipe.distill.epochs
+        case Stage.QUANTIZE:
+            return 3
+        case Stage.EXPORT | Stage.ESTIMATE:
+            return 1
+        case _:
+            assert_never(stage)
 
 
 def _check_first(workspace: Workspace, stages: tuple[Stage, ...]) -> None:

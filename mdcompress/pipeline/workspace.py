@@ -35,6 +35,18 @@ class Listener(Protocol):
         """A line about what is going on."""
         ...
 
+    def doing(self, what: str) -> None:
+        """What the stage is at now, in a few words; no line."""
+        ...
+
+    def job(self, parts: Mapping[str, float]) -> AbstractContextManager[None]:
+        """Follow several stages as one job; `parts`: stage -> its share of the work, in any unit."""
+        ...
+
+    def stage(self, title: str) -> AbstractContextManager[None]:
+        """Follow one stage, of the job that is under way or alone."""
+        ...
+
     def training(self, title: str) -> AbstractContextManager[Progress]:
         """Follow a training: what it yields is told of every step and epoch."""
         ...

@@ -41,9 +41,9 @@ def draw_mismatch(report: MismatchReport, *paths: Path, title: str) -> None:
             (0.2, report.after, AFTER, "///", "distilled"),
         ):
             x = [place + offset for place in places]
-            look = {"color": color, "hatch": hatch, "edgecolor": "white", "label": label}
-            axes[0].bar(x, [layers[name].membrane for name in names], 0.4, **look)
-            axes[1].bar(x, [layers[name].student_rate for name in names], 0.4, **look)
+            heights = ([layers[name].membrane for name in names], [layers[name].student_rate for name in names])
+            for panel, values in zip(axes, heights, strict=True):
+                panel.bar(x, values, 0.4, color=color, hatch=hatch, edgecolor="white", label=label)
         rates = [report.after[name].teacher_rate for name in names]
         axes[1].plot(places, rates, "_", color=TEACHER, markersize=14, label="teacher")
         axes[0].set_ylabel("membrane mismatch, thresholds squared")
@@ -89,7 +89,7 @@ def _draw_losses(axes: Axes, history: Sequence[EpochRecord], names: Sequence[str
             label=name.partition("/")[2] or name,
         )
     if all(record.losses[name] > 0 for record in trained for name in names):
-        log_scale(axes.yaxis)
+        log_scale(axes, "y")
     _name_epochs(axes, history)
     axes.set_ylabel(label)
     legend_beside(axes)

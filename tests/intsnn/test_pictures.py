@@ -40,7 +40,7 @@ def test_no_two_of_many_series_look_alike() -> None:
 def test_logarithmic_ticks_are_plain_numbers(tmp_path: Path, values: tuple[float, float], shown: set[str]) -> None:
     with figure([tmp_path / "log.svg"], title="t") as (axes,):
         axes.plot([0, 1], values)
-        log_scale(axes.yaxis)
+        log_scale(axes, "y")
     text = (tmp_path / "log.svg").read_text()
     assert all(f">{word}<" in text for word in shown) and "mathdefault" not in text
 

@@ -58,9 +58,9 @@ def _panel(axes: Axes, exploration: Exploration, name: str, factor: float) -> No
         y = [_energy(design) for design in known]
         if known:
             axes.scatter(x, y, s=size, c=color, marker=marker, label=label, linewidths=0.8 if marker == "x" else 0)
-    log_scale(axes.yaxis)
+    log_scale(axes, "y")
     if name != "accuracy":
-        log_scale(axes.xaxis)
+        log_scale(axes, "x")
     axes.grid(visible=True, which="major", alpha=0.3)
 
 

@@ -42,7 +42,7 @@ def draw_comparison(comparisons: Sequence[Comparison], paths: Sequence[Path]) ->
         axes.invert_yaxis()
         axes.set_xlabel("times better (right of 1) or worse (left of 1)")
         axes.margins(x=0.15)
-        log_scale(axes.xaxis)
+        log_scale(axes, "x")
         legend_beside(axes)
 
 
