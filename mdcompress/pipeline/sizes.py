@@ -24,8 +24,9 @@ class Sizes:
 
     @property
     def text(self) -> str:
-        """Three lines and a table, for people."""
-        return f"{size_lines(self)}\n{files_line(self)}\n\n{size_table(self)}"
+        """Lines and a table, for people."""
+        files = [files_line(self)] if self.files else []
+        return "\n".join([size_lines(self), *files, "", size_table(self)])
 
     def document(self) -> Mapping[str, JsonValue]:
         """As JSON: bytes by form, numbers by bits, ratios, files."""

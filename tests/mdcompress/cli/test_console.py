@@ -61,7 +61,8 @@ def test_notes_go_to_stderr_and_not_at_all_where_only_paths_are_wanted(capsys: p
 
 def test_percent_and_sizes_are_for_people(tmp_path: Path) -> None:
     assert percent(0.98333) == "98.33 %" and percent(1) == "100.00 %"
-    for count, words in ((0, "0 bytes"), (999, "999 bytes"), (51_200, "51.2 KB"), (2_300_000, "2.3 MB"), (250_000, "250 KB")):
+    known = {0: "0 bytes", 999: "999 bytes", 51_200: "51.2 KB", 250_000: "250 KB", 2_300_000: "2.3 MB"}
+    for count, words in known.items():
         path = tmp_path / f"{count}.bin"
         path.write_bytes(b"x" * count)
         assert size(path) == words
