@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from intsnn.exploration.exploration import Design, Exploration
+from intsnn.exploration.exploration import Exploration
 from intsnn.exploration.files import design_name, differing_axes
+from intsnn.exploration.pricing import Design
 from intsnn.pictures import BLUE, GREY, ORANGE, figure, log_scale
 
 if TYPE_CHECKING:
