@@ -20,6 +20,7 @@ from mdcompress.cli.options import (
     force_option,
     hardware_option,
     output_options,
+    picture_option,
     run_options,
 )
 from mdcompress.pipeline.estimating import ActivityChoice
@@ -148,6 +149,7 @@ def _side(text: str) -> int | str:
 )
 @compute_options
 @click.option("--output", type=click.Path(path_type=Path), help="Folder for exploration.csv and exploration.svg.")
+@picture_option
 @force_option
 @output_options
 def command(
@@ -166,6 +168,7 @@ def command(
     loss: float,
     compute: Compute,
     output: Path | None,
+    pictures: tuple[str, ...],
     overwrite: Overwrite,
     console: Console,
     steps: tuple[int, ...],
@@ -181,7 +184,7 @@ def command(
     choice = ActivityChoice(activity, rate, time_steps, constant_input)
     space = DesignSpace(**axes, time_steps=steps)  # type: ignore[arg-type]  # parsed above
     judging = Judging(analog, chips, samples, loss) if accuracy else None
-    aim = Aim(space, accuracies, open_destination(output, overwrite), judging)
+    aim = Aim(space, accuracies, open_destination(output, overwrite), judging, pictures)
     if model is None:
         workspace = open_workspace(selection, console=console, compute=compute)
         report = explore(workspace, hardware, choice=choice, aim=aim)

@@ -53,9 +53,16 @@ def open_workspace(
     return _opened(selection, console, compute, overwrite)
 
 
-def open_training(selection: Selection, *, console: Console, compute: Compute, overwrite: Overwrite) -> Workspace:
+def open_training(
+    selection: Selection,
+    *,
+    console: Console,
+    compute: Compute,
+    overwrite: Overwrite,
+    pictures: tuple[str, ...] = (),
+) -> Workspace:
     """`open_workspace` for a command that trains: where torchrun started several processes, they meet here."""
-    workspace = _opened(selection, console, compute, overwrite)
+    workspace = replace(_opened(selection, console, compute, overwrite), pictures=pictures)
     if started_processes() == 1:
         return workspace
     from mdcompress.training.launch import join_processes  # brings torch: only where several processes were started

@@ -16,6 +16,7 @@ from mdcompress.cli.options import (
     example,
     force_option,
     output_options,
+    picture_option,
     selection_options,
 )
 from mdcompress.pipeline.report import written
@@ -80,6 +81,7 @@ def _several(parameter: click.Parameter, text: str, allowed: range | tuple[float
     help="The loss whose sum over layers the choice keeps small.",
 )
 @click.option("--output", type=click.Path(path_type=Path), help="Folder for the tables and the chosen recipe.")
+@picture_option
 @force_option
 @output_options
 def command(
@@ -93,6 +95,7 @@ def command(
     membrane_budget: float | None,
     measure: Measure,
     output: Path | None,
+    pictures: tuple[str, ...],
     overwrite: Overwrite,
     console: Console,
 ) -> None:
@@ -110,6 +113,7 @@ def command(
         samples=samples,
         budget=Budget(budget, size, membrane_budget, measure),
         output=open_destination(output, overwrite),
+        pictures=pictures,
     )
     report = sensitivity(open_workspace(selection, console=console, compute=compute), choice)
     console.show(report)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from intsnn.files import write_atomically
+from intsnn.pictures import picture_paths
 from mdcompress._version import __version__
 from mdcompress.pipeline.accuracies import accuracies_at, in_words, recorded
 from mdcompress.pipeline.networks import at_steps, fitted, load_splits, teacher_weights, torch_device, trained_network
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 @own_threads_afterwards()
 def distill(workspace: Workspace) -> Report:
     """Train the quantized student under its float teacher."""
-    with workspace.held():
+    with workspace.held(), workspace.listener.stage(Stage.DISTILL.value):
         finished = workspace.processes.broadcast(workspace.has_finished(Stage.DISTILL))  # all decide alike
         return workspace.report(Stage.DISTILL) if finished else _distill(workspace)
 
@@ -72,6 +73,7 @@ def _distill(workspace: Workspace) -> Report:
             processes=workspace.processes,
         )
     if workspace.writes:
+        workspace.listener.doing("mismatch and test accuracy")
         mismatch = _mismatch(workspace, quantized, student, teacher, splits)
         _write(workspace, started, student, splits, mismatch=mismatch, history=training.history(), threads=threads)
     workspace.processes.wait()
@@ -121,8 +123,10 @@ def _write(
         write_history(history, folder / HISTORY_FILE)
         write_atomically(folder / MISMATCH_FILE, mismatch.to_json().encode())
         write_atomically(folder / MISMATCH_TABLE_FILE, f"{mismatch_table(mismatch)}\n".encode())
-        draw_mismatch(mismatch, folder / MISMATCH_PICTURE_FILE)
-        draw_training(history, folder / TRAINING_PICTURE_FILE)
+        mismatches = picture_paths(folder / MISMATCH_PICTURE_FILE, workspace.pictures)
+        draw_mismatch(mismatch, *mismatches, title=f"{recipe.name}: student against teacher, layer by layer")
+        trainings = picture_paths(folder / TRAINING_PICTURE_FILE, workspace.pictures)
+        draw_training(history, *trainings, title=f"{recipe.name}: distillation")
 
 
 def untrained_in_words(recipe: Recipe) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import itertools
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,8 +26,10 @@ from mdcompress.recipe import DistillSpec, MembraneLossSpec, RateLossSpec, Train
 from mdcompress.student import Observation, Student
 from mdcompress.student.observation import observe
 from mdcompress.tracing import trace
+from mdcompress.tracing.conventions import fit
 from mdcompress.tracing.unwrapping import unwrapped
 from mdcompress.training.determinism import Batch, reproducible, seeded_batches
+from mdcompress.training.devices import usable_device
 from mdcompress.training.engine import CheckpointPolicy, Job, PassLoss, count_batches, run_job
 from mdcompress.training.gradual import GradualBits
 from mdcompress.training.history import Progress, Validation
@@ -90,7 +93,7 @@ def distill(
         CheckpointError: the checkpoint is damaged, or of another training.
         DataError: there is no batch, or it cannot be walked again.
     """
-    device = torch.device(device)
+    device = usable_device(device)
     student.to(device)
     if spec.epochs == 0:
         return student.eval()
@@ -177,6 +180,8 @@ class _Teacher:
                 "distill.logits, membrane and rates compare with a teacher (got none)",
                 hints=["give teacher=, the float network", "or switch them off, e.g. `logits: null`, `membrane: null`"],
             )
+        if not isinstance(teacher, Student):
+            teacher = _fitted(teacher, student.graph)
         graph = teacher.graph if isinstance(teacher, Student) else _traced(teacher, student.graph)
         _check_fits(graph, student.graph, spec)
         network = copy.deepcopy(unwrapped(teacher)).to(device)
@@ -248,6 +253,7 @@ class _Distillation:
         return Validation(metrics.time_steps, metrics.accuracy, metrics.loss, total / metrics.samples)
 
     def _target(self, x: Tensor) -> Observation | None:
+        self._student.require_shape(x)
         return None if self._teacher is None else self._teacher.observe(x)
 
     def _losses(self, x: Tensor, y: Tensor, steps: int, target: Observation | None) -> tuple[Observation, LossParts]:
@@ -267,6 +273,13 @@ def check_steps(steps: int, x: Tensor, *, key: str) -> None:
             f"{key} must be at most the {len(x)} steps of the data (got {steps})",
             hints=["load the data with more steps (data.time_steps), or leave the larger numbers out"],
         )
+
+
+def _fitted(teacher: nn.Module, graph: SnnGraph) -> nn.Module:
+    """The teacher as it takes [T, N, ...]: as it came, or as `compress` found that it wants to be called."""
+    device = next((tensor.device for tensor in tensors_of(teacher).values()), None)
+    image = torch.linspace(0, 1, 2 * math.prod(graph.input.shape), device=device).reshape(2, *graph.input.shape)
+    return fit(teacher, image.expand(graph.time_steps, *image.shape)).network
 
 
 def _traced(teacher: nn.Module, graph: SnnGraph) -> SnnGraph:
