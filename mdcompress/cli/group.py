@@ -27,6 +27,7 @@ COMMANDS: Mapping[str, str] = {  # in the order of their use; the value is the m
     "export": "mdcompress.cli.export",
     "estimate-hw": "mdcompress.cli.estimate",
     "explore": "mdcompress.cli.explore",
+    "search": "mdcompress.cli.search",
     "eval": "mdcompress.cli.evaluate",
     "analog": "mdcompress.cli.analog",
     "bench": "mdcompress.cli.bench",
