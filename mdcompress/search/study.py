@@ -201,10 +201,14 @@ def _opened(journal: Path, question: Question) -> Study:
     with reading(journal, "the journal of a search"):
         storage = JournalStorage(JournalFileBackend(str(journal), lock_obj=_JournalLock(str(journal))))
         directions = [StudyDirection.MAXIMIZE, *(StudyDirection.MINIMIZE for _ in question.costs)]
-        study = optuna.create_study(storage=storage, study_name=_NAME, directions=directions, load_if_exists=True)
+        if not optuna.get_all_study_names(storage):
+            optuna.create_study(storage=storage, study_name=_NAME, directions=directions)
+        study = optuna.load_study(storage=storage, study_name=_NAME)
         if _SETTINGS not in study.user_attrs:
             study.set_user_attr(_SETTINGS, question.all_settings)
         _require_same(journal, dict(study.user_attrs[_SETTINGS]), question.all_settings)
+        if study.directions != directions:
+            raise ValueError(f"the study must have {len(directions)} objectives (got {len(study.directions)})")
         for one in study.get_trials(deepcopy=False):
             _within(question, one.params)
     return study

@@ -44,9 +44,9 @@ def evaluated(indices: Mapping[str, int]) -> Outcome:
     return outcome(indices, accuracy=accuracy, samples=100, designs=[design(accuracy, energy)], reason=reason)
 
 
-def question(seed: int = 0, **settings: str) -> Question:
+def question(seed: int = 0, sizes: Mapping[str, int] = SIZES, **settings: str) -> Question:
     """What the search asks."""
-    return Question(sizes=SIZES, costs=("energy",), seed=seed, settings={"network": "a formula", **settings})
+    return Question(sizes=sizes, costs=("energy",), seed=seed, settings={"network": "a formula", **settings})
 
 
 def opened(folder: Path, seed: int = 0, **settings: str) -> SearchStudy:
