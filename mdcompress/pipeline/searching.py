@@ -60,7 +60,8 @@ class SearchChoice:
     bits: of each part that is searched, what every layer may have. time_steps: what T may be; empty: 1, 2, 4, ... and
     that of the data. hardware: a description's name or file; space: designs around it. costs: what is kept low beside
     a high accuracy. trials: how many the study shall have in all. starts: `ranked` tries, behind uniform bits, bits
-    that go to the layers that lose most without them. seed: of the search. output: folder of the study; None: in the run.
+    that go to the layers that lose most without them. seed: of the search. output: the study's
+    folder; None: in the run.
     """
 
     bits: Mapping[SearchedPart, Sequence[float]]

@@ -52,7 +52,8 @@ class SearchResult:
 
     recipe, hardware: the names of what the search began with. costs: what was kept low. float_accuracy: of the float
     network, least: what a compared student has, both on `samples` validation samples. outcomes: by trial; students:
-    what each of them is. starts: name and kind of the first students, by trial. running: trials that other processes are at.
+    what each of them is. starts: name and kind of the first students, by trial. running: trials that
+    other processes are at.
     """
 
     recipe: str

@@ -3,9 +3,9 @@
 A trial's draw depends on the seed, on its place among all trials and on what is known when it is drawn: not on the
 process that draws. So a search of one process that was killed goes on as if it had not been.
 
-Parameters are drawn one by one: what layers lose about adds up, and of some ten parameters and more the joint estimator
-learns too little from some fifty trials. Few values make the estimator draw the same student again and again; its
-neighbour, one step away in one parameter, is tried instead.
+Parameters are drawn one by one: what layers lose about adds up, and a joint estimator has too much to learn from a few
+dozen trials. With few values the estimator draws the same student again and again; its neighbour, a step away in one
+parameter, is tried instead.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@
 
 Trials are drawn one process at a time (`runs.lock.turn`). A trial that was drawn and whose folder nobody has locked is
 that of a killed process: the next that asks for work takes it, under its number. A trial that was killed while it was
-drawn has failed for good, and the next is in its place. So no number is evaluated by two processes, and none is lost.
+drawn has failed for good, and the next has its number. So no number is evaluated by two processes, and none is lost.
 """
 
 from __future__ import annotations
@@ -82,12 +82,12 @@ class SearchStudy:
 
     def outcomes(self) -> dict[int, Outcome]:
         """What has been found so far, by trial."""
-        ended = [one for one in self.study.get_trials(deepcopy=False) if one.state in _ENDED]
-        return {one.number: read_outcome(self._file(one.number)) for one in ended}
+        ended = [number for number, one in self._trials().items() if one.state is not TrialState.RUNNING]
+        return {number: read_outcome(self._file(number)) for number in ended}
 
     def running(self) -> int:
         """How many trials are being evaluated, or were by processes that were killed."""
-        return sum(one.state is TrialState.RUNNING for one in self.study.get_trials(deepcopy=False))
+        return sum(one.state is TrialState.RUNNING for one in self._trials().values())
 
     def started(self, outcomes: Mapping[int, Outcome]) -> dict[int, tuple[str, StartKind]]:
         """Name and kind of each start that has ended, by its trial."""
@@ -110,33 +110,39 @@ class SearchStudy:
         while True:
             with contextlib.ExitStack() as claim:
                 with self.turn():
-                    drawn = self._claimed(trials, claim)
-                if drawn is None:
+                    number = self._claimed(trials, claim)
+                if number is None:
                     return
-                number, indices = drawn
-                found = self._known(number, indices) or evaluate(indices)
+                drawn = self._trials()[number]
+                found = self._known(number, drawn.params) or evaluate(drawn.params)
                 write_atomically(self._file(number), outcome_bytes(found))
-                self._end(number, found)
+                self._end(drawn, found)
             tell(number, found)
 
     def turn(self) -> AbstractContextManager[None]:
         """Only one process of the study is inside at a time."""
         return turn(self.folder / _TURN_FILE)
 
-    def _claimed(self, trials: int, claim: contextlib.ExitStack) -> tuple[int, Indices] | None:
+    def _trials(self) -> dict[int, FrozenTrial]:
+        """All that were drawn, numbered in their order: those that a kill left undrawn have no number."""
+        drawn = (one for one in self.study.get_trials(deepcopy=False) if one.state is not TrialState.FAIL)
+        return dict(enumerate(drawn))
+
+    def _claimed(self, trials: int, claim: contextlib.ExitStack) -> int | None:
         """A trial of a killed process or a new one, locked until the claim is closed; None where all are given out."""
-        known = self.study.get_trials(deepcopy=False)
-        for one in known:
-            if one.state is TrialState.RUNNING and not is_locked(self._place(one.number)):
+        for number, one in self._trials().items():
+            if one.state is TrialState.RUNNING and not is_locked(self._place(number)):
                 if one.params.keys() == self.question.sizes.keys():
-                    claim.enter_context(self._lock(one.number))
-                    return one.number, _indices(one)
-                self.study.tell(one.number, state=TrialState.FAIL)
-        if sum(one.state is not TrialState.FAIL for one in self.study.get_trials(deepcopy=False)) >= trials:
+                    claim.enter_context(self._lock(number))
+                    _remove_half_written(self._file(number))
+                    return number
+                self.study.tell(one.number, state=TrialState.FAIL)  # it was the last: whoever draws one waits for this
+        number = len(self._trials())
+        if number >= trials:
             return None
-        trial = self.study.ask(distributions_of(self.question.sizes))
-        claim.enter_context(self._lock(trial.number))
-        return trial.number, dict(trial.params)
+        claim.enter_context(self._lock(number))
+        self.study.ask(distributions_of(self.question.sizes))
+        return number
 
     def _known(self, number: int, indices: Indices) -> Outcome | None:
         """What is known already: the result of a process that was killed before it could say so, or of a same student.
@@ -147,13 +153,13 @@ class SearchStudy:
             return found
         return next((one for one in self.outcomes().values() if one.indices == indices), None)
 
-    def _end(self, number: int, found: Outcome) -> None:
+    def _end(self, drawn: FrozenTrial, found: Outcome) -> None:
         if not found.is_compared or found.accuracy is None:
-            self.study.tell(number, state=TrialState.PRUNED)
+            self.study.tell(drawn.number, state=TrialState.PRUNED)
             return
         # the least of each cost: a design has all of them at once where one cost is asked about
         least = [min(design.cost(cost) for design in found.designs) for cost in self.question.costs]
-        self.study.tell(number, [found.accuracy, *least])
+        self.study.tell(drawn.number, [found.accuracy, *least])
 
     def _lock(self, number: int) -> AbstractContextManager[None]:
         return locked(self._place(number), f"mdcompress search, trial {number}")
@@ -163,9 +169,6 @@ class SearchStudy:
 
     def _file(self, number: int) -> Path:
         return self.folder / TRIALS_FOLDER / f"{number}.json"
-
-
-_ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
 def open_study(folder: Path, question: Question, starts: Callable[[], Sequence[Start]]) -> SearchStudy:
@@ -234,8 +237,9 @@ def _within(question: Question, indices: Mapping[str, int]) -> Indices:
     return dict(indices)
 
 
-def _indices(trial: FrozenTrial) -> Indices:
-    return dict(trial.params)
+def _remove_half_written(file: Path) -> None:
+    for path in file.parent.glob(f".{file.name}.*"):
+        path.unlink(missing_ok=True)
 
 
 class _JournalLock(JournalFileOpenLock):

@@ -16,6 +16,8 @@ INSIDE = {  # what each reader calls once the file is open
     "spikesim": "intsnn.yaml.tree.parse_tree",
     "analog": "intsnn.yaml.file.parse_tree",
     "run.json": "mdcompress.runs.manifest._ADAPTER.validate_json",
+    "search": "mdcompress.search.study._within",
+    "trial": "mdcompress.search.outcome._ADAPTER.validate_json",
     "accuracies": "intsnn.exploration.files._column_problems",
     "model.onnx": "intsnn.onnx.file.graph_metadata",
     "golden.npz": "intsnn.execution.golden._misfits",

@@ -88,9 +88,8 @@ def test_wherever_it_is_killed_nothing_is_lost(
     with pytest.raises(KilledError):
         study.work(counted, trials=TRIALS, tell=lambda number, found: None)
     monkeypatch.undo()
-    after = work(tmp_path)
-    assert [one.indices for one in after.values()] == [one.indices for one in undisturbed.values()]
-    assert list(after.values()) == list(undisturbed.values())
+    assert work(tmp_path) == undisturbed
+    assert not list((tmp_path / "working").iterdir()) and not list((tmp_path / "trials").glob(".*"))
 
 
 def test_two_processes_evaluate_every_trial_once(tmp_path: Path) -> None:
