@@ -182,7 +182,7 @@ class Students:
         from mdcompress.search.outcome import outcome
 
         first = self._standard.first
-        if first < self.samples:
+        if first < self.samples and self._standard.epochs == 0:  # what a training makes of a student is not seen yet
             choice = self.space.choice(indices)
             seen = self._answers(self._calibrated(choice, first), choice.time_steps, first).accuracy
             if upper_bound(seen, first) < self.least:
@@ -194,7 +194,7 @@ class Students:
 
         choice, recipe = self.space.choice(indices), self._workspace.recipe
         student = self._calibrated(choice, recipe.data.calibration_samples)
-        self._distil(student)
+        self._distil(student, choice)
         found = self._answers(student, choice.time_steps, self.samples)
         accuracy = found.accuracy
         return outcome(
@@ -222,13 +222,13 @@ class Students:
             student = quantize(start, network.graph, plan(recipe, network.graph))
             return calibrate(student, [x[:steps] for x, _ in batches], spec=recipe.calibrate, teacher=start)
 
-    def _distil(self, student: Student) -> None:
+    def _distil(self, student: Student, choice: StudentChoice) -> None:
         """A short training, where one is asked for."""
         if self._standard.epochs == 0:
             return
         from mdcompress.training import distill
 
-        recipe = self._workspace.recipe
+        recipe = self.recipe(choice, name="student")
         distill(
             student,
             teacher=self._network.module,
@@ -248,7 +248,7 @@ class Students:
         from intsnn.engines import Work, open_engine
         from mdcompress.student.lowering import lower
 
-        graph = lower(student)
+        graph = lower(student.cpu())
         opened = open_engine(graph, work=Work(samples=samples + min(samples, COUNTED_SAMPLES), time_steps=steps))
         for note in opened.notes:
             self._workspace.note_once(note)

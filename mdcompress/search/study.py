@@ -82,8 +82,8 @@ class SearchStudy:
 
     def outcomes(self) -> dict[int, Outcome]:
         """What has been found so far, by trial."""
-        ended = [number for number, one in self._trials().items() if one.state is not TrialState.RUNNING]
-        return {number: read_outcome(self._file(number)) for number in ended}
+        ended = (number for number, one in self._trials().items() if one.state is not TrialState.RUNNING)
+        return {number: read_outcome(file) for number in ended if (file := self._file(number)).is_file()}
 
     def running(self) -> int:
         """How many trials are being evaluated, or were by processes that were killed."""
@@ -129,9 +129,13 @@ class SearchStudy:
         return dict(enumerate(drawn))
 
     def _claimed(self, trials: int, claim: contextlib.ExitStack) -> int | None:
-        """A trial of a killed process or a new one, locked until the claim is closed; None where all are given out."""
+        """A trial of a killed process or a new one, locked until the claim is closed; None where all are given out.
+
+        A trial whose file somebody has deleted is evaluated again.
+        """
         for number, one in self._trials().items():
-            if one.state is TrialState.RUNNING and not is_locked(self._place(number)):
+            is_open = one.state is TrialState.RUNNING or not self._file(number).is_file()
+            if is_open and not is_locked(self._place(number)):
                 if one.params.keys() == self.question.sizes.keys():
                     claim.enter_context(self._lock(number))
                     _remove_half_written(self._file(number))
@@ -154,6 +158,8 @@ class SearchStudy:
         return next((one for one in self.outcomes().values() if one.indices == indices), None)
 
     def _end(self, drawn: FrozenTrial, found: Outcome) -> None:
+        if drawn.state is not TrialState.RUNNING:
+            return  # the study knows
         if not found.is_compared or found.accuracy is None:
             self.study.tell(drawn.number, state=TrialState.PRUNED)
             return

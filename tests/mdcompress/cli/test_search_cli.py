@@ -138,6 +138,29 @@ def test_hopeless_students_are_left_after_a_first_look(folder: Path) -> None:
     assert any(one["samples"] == 100 and one["designs"] == 0 for one in left), left
 
 
+def test_students_can_be_trained_for_a_while(folder: Path) -> None:
+    """At fewer steps than the float network has, and without a first look, which would not see the training."""
+    space = ("--bits", "2", "--membrane-bits", "2", "--steps", "1", "--starts", "uniform", "--against", "energy")
+    found = []
+    for epochs in ("0", "2"):
+        limits = (
+            "--trials",
+            "1",
+            "--samples",
+            "200",
+            "--loss",
+            "95",
+            "--epochs",
+            epochs,
+            "--output",
+            f"trained{epochs}",
+        )
+        result = invoke("search", "--run", "tiny", *space, *limits, "--json")
+        assert result.code == 0, result.err
+        found += json.loads(result.out)["trials"]
+    assert found[0]["accuracy"] < found[1]["accuracy"] and found[1]["samples"] == found[0]["samples"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [

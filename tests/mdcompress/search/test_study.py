@@ -173,4 +173,6 @@ def test_a_trial_whose_file_is_damaged_is_named(tmp_path: Path) -> None:
     )
     with pytest.raises(InvalidFileError, match=r"3\.json") as caught:
         opened(tmp_path).outcomes()
-    assert "samples" in str(caught.value)
+    assert "samples" in str(caught.value) and "delete it" in str(caught.value)
+    (tmp_path / "trials" / "3.json").unlink()
+    assert work(tmp_path) == found
