@@ -16,7 +16,7 @@ import itertools
 import json
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -167,8 +167,12 @@ class SearchStudy:
         least = [min(design.cost(cost) for design in found.designs) for cost in self.question.costs]
         self.study.tell(drawn.number, [found.accuracy, *least])
 
-    def _lock(self, number: int) -> AbstractContextManager[None]:
-        return locked(self._place(number), f"mdcompress search, trial {number}")
+    @contextlib.contextmanager
+    def _lock(self, number: int) -> Iterator[None]:
+        with locked(self._place(number), f"mdcompress search, trial {number}"):
+            yield
+        with contextlib.suppress(OSError):  # gone, where no killed process has left it
+            self._place(number).rmdir()
 
     def _place(self, number: int) -> Path:
         return self.folder / WORKING_FOLDER / str(number)

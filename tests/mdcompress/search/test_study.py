@@ -51,6 +51,7 @@ def test_a_search_that_is_killed_goes_on_as_if_it_had_not_been(undisturbed: dict
     assert len(before) == 5 and opened(folder).running() == 1
     assert work(folder) == undisturbed
     assert {name: (folder / "trials" / name).read_bytes() for name in before} == before
+    assert not list((folder / "working").iterdir())
 
 
 class KilledError(BaseException):
