@@ -51,7 +51,7 @@ def question(seed: int = 0, sizes: Mapping[str, int] = SIZES, **settings: str) -
 
 def opened(folder: Path, seed: int = 0, **settings: str) -> SearchStudy:
     """The study in a folder."""
-    return open_study(folder, question(seed, **settings), lambda: STARTS)
+    return open_study(folder, question(seed, SIZES, **settings), lambda: STARTS)
 
 
 def work(folder: Path, *, seed: int = 0) -> dict[int, Outcome]:

@@ -13,7 +13,7 @@ import pytest
 from intsnn.hardware import load_hardware
 from mdcompress.data import Batches, DataSplits, load_data
 from mdcompress.evaluation import evaluate
-from mdcompress.pipeline import searching
+from mdcompress.pipeline import networks
 from mdcompress.pipeline.searched_students import upper_bound
 from mdcompress.pipeline.workspace import Workspace
 from mdcompress.recipe import load_recipe
@@ -38,7 +38,7 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, F
     """A folder with a finished run and a search of it, in which the test split cannot be read."""
     folder = tmp_path_factory.mktemp("searched")
     copy_finished_run(tmp_path_factory.getbasetemp(), folder)
-    load = searching.load_splits
+    load = networks.load_splits
 
     def without_test(workspace: Workspace) -> DataSplits:
         untouchable: Batches = Untouchable()  # type: ignore[assignment]  # all that it may be asked fails
@@ -46,7 +46,7 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, F
 
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        patch.setattr(searching, "load_splits", without_test)
+        patch.setattr("mdcompress.pipeline.searching.load_splits", without_test)
         yield folder, invoke(*SEARCH)
 
 
