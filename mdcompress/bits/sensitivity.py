@@ -136,7 +136,7 @@ def measure_sensitivity(
     """
     x, y = samples
     highest = _highest(plan(recipe, graph))
-    counts = _counts(graph)
+    counts = layer_counts(graph)
     with evaluating(network), torch.no_grad():
         target = observe(network, graph, x)
     check_labels(target.logits.mean(0), y)
@@ -162,6 +162,15 @@ def bit_override(node: str, part: Part, bit_width: float) -> Override:
     return Override.model_validate({"match": node, part: policy})
 
 
+def layer_counts(graph: SnnGraph) -> dict[Part, dict[str, int]]:
+    """Weights of each synapse, once where several places share them, and neurons of each neuron layer."""
+    owners = [node for node in graph.of(SynapseSpec, RecurrentSpec) if graph.places(node)[0] is node]
+    return {
+        "weight": {node.name: math.prod(node.spec.weight_shape) for node in owners},
+        "membrane": {node.name: math.prod(node.shape) for node in graph.of(NeuronModel)},
+    }
+
+
 def with_bits(recipe: Recipe, common: Mapping[Part, float], overrides: Sequence[Override]) -> Recipe:
     """The recipe with common bits for all layers, then the bits of some."""
     everywhere = tuple(bit_override("**", part, width) for part, width in common.items())
@@ -180,15 +189,6 @@ def _highest(chosen: QuantPlan) -> dict[Part, float]:
     if membranes:
         found["membrane"] = max(membranes)
     return found
-
-
-def _counts(graph: SnnGraph) -> dict[Part, dict[str, int]]:
-    """Weights of each synapse, once where several places share them, and neurons of each neuron layer."""
-    owners = [node for node in graph.of(SynapseSpec, RecurrentSpec) if graph.places(node)[0] is node]
-    return {
-        "weight": {node.name: math.prod(node.spec.weight_shape) for node in owners},
-        "membrane": {node.name: math.prod(node.shape) for node in graph.of(NeuronModel)},
-    }
 
 
 def _layers(counts: Mapping[Part, Mapping[str, int]]) -> Iterator[tuple[Part, str]]:

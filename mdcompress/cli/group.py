@@ -30,6 +30,7 @@ COMMANDS: Mapping[str, str] = {  # in the order of their use; the value is the m
     "estimate-hw": "mdcompress.cli.estimate",
     "compare": "mdcompress.cli.compare",
     "explore": "mdcompress.cli.explore",
+    "search": "mdcompress.cli.search",
     "eval": "mdcompress.cli.evaluate",
     "analog": "mdcompress.cli.analog",
     "bench": "mdcompress.cli.bench",

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from intsnn.weight_bits import WEIGHT_BITS
+from mdcompress.cli.bit_widths import membrane_bits as membrane_widths
+from mdcompress.cli.bit_widths import weight_bits as weight_widths
 from mdcompress.cli.console import Console
 from mdcompress.cli.opening import open_destination, open_workspace
 from mdcompress.cli.options import (
@@ -27,24 +28,6 @@ if TYPE_CHECKING:
     from mdcompress.bits.sensitivity import Measure
 
 
-def _weight_bits(_context: click.Context, parameter: click.Parameter, text: str) -> tuple[float, ...]:
-    return _several(parameter, text, WEIGHT_BITS)
-
-
-def _membrane_bits(_context: click.Context, parameter: click.Parameter, text: str) -> tuple[float, ...]:
-    return _several(parameter, text, range(2, 17))
-
-
-def _several(parameter: click.Parameter, text: str, allowed: range | tuple[float, ...]) -> tuple[float, ...]:
-    """`2,3,4` as numbers; an empty text is none."""
-    words = [word.strip() for word in text.split(",") if word.strip()]
-    known = {f"{value:g}": value for value in allowed}
-    if not set(words) <= set(known):
-        names = ", ".join(known)
-        raise click.BadParameter(f"must be of {names}, with commas between them (got {text!r})", param=parameter)
-    return tuple(dict.fromkeys(known[word] for word in words))
-
-
 @click.command(
     "sensitivity",
     epilog=example(
@@ -54,10 +37,10 @@ def _several(parameter: click.Parameter, text: str, allowed: range | tuple[float
 )
 @selection_options
 @compute_options
-@click.option("--bits", callback=_weight_bits, default="2,3,4,5,6", show_default=True, help="Bits of weights to try.")
+@click.option("--bits", callback=weight_widths, default="2,3,4,5,6", show_default=True, help="Bits of weights to try.")
 @click.option(
     "--membrane-bits",
-    callback=_membrane_bits,
+    callback=membrane_widths,
     default="2,3,4,6",
     show_default=True,
     help="Bits of membranes to try.",

@@ -51,6 +51,7 @@ RUNS_CODE: Mapping[str, tuple[str, ...]] = {
     "analog": ("analog --run tiny --chips 1",),
     "explore": ("explore --run tiny --crossbar 32 --adc-bits 4 --accuracy --samples 8",),
     "bench": ("bench --run tiny --rounds 1",),
+    "search": ("search --run tiny --trials 1", "search --recipe fresh.yaml --weights mine.safetensors"),
 }
 RUNS_NONE: Mapping[str, tuple[str, ...]] = {
     "check": ("check fresh.yaml runs/tiny/recipe.yaml runs/tiny/model.onnx runs/tiny/activity.json",),
