@@ -20,9 +20,9 @@ from mdcompress.layers.step_norms import (
     affine_of,
     follows_batches,
     norm_layer,
-    over_steps,
     statistics_in_use,
     statistics_of,
+    view_over_steps,
 )
 
 if TYPE_CHECKING:
@@ -71,7 +71,8 @@ class QuantAffine(nn.Module):
             statistics = statistics_of(self.norm, x, input_unit, None)
         constants = self._constants(statistics, input_unit, unit)
         x = x if self.training else x.double()
-        return requantize(x, over_steps(constants.multiplier, x), over_steps(constants.bias, x), constants.shift)
+        view = view_over_steps(constants.multiplier, x)
+        return requantize(x, constants.multiplier, constants.bias, constants.shift, view=view)
 
     def integers(self, input_unit: Tensor, unit: Tensor) -> RequantConstants:
         """The integers that evaluation uses and export writes, from running statistics."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import brevitas.nn as qnn
 import torch
 from brevitas.core.function_wrapper import CeilSte
+from brevitas.core.quant import RescalingIntQuant
 from brevitas.core.stats import AbsMax
 from brevitas.core.zero_point import ZeroZeroPoint
 from brevitas.function.ops_ste import round_ste
@@ -26,6 +27,7 @@ from brevitas.inject.enum import (
 )
 from brevitas.quant.solver import ActQuantSolver, WeightQuantSolver
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from intsnn.weight_bits import TERNARY_BITS
 from mdcompress.graph import SynapseSpec
@@ -58,10 +60,11 @@ def quantized_layer(spec: SynapseSpec, policy: WeightPolicy) -> BrevitasLayer:
     """A Brevitas layer that holds the weight and its quantizer; its own forward is not used."""
     with torch.random.fork_rng(devices=[]):  # Brevitas draws initial weights; the caller's random numbers stay theirs
         layer = _brevitas_layer(spec, _weight_quantizer(policy))
+    layer.integer_limits = weight_limits(policy)
     nn.init.ones_(layer.weight)  # so that the scale made next is the same in every process
     layer.quant_weight()  # creates the scale parameter, so that state dicts hold it from the start
     _prepare_range(layer, policy)
-    return layer
+    return layer.to(memory_format=torch.channels_last) if layer.weight.dim() == 4 else layer  # as maps are laid out
 
 
 def _prepare_range(layer: BrevitasLayer, policy: WeightPolicy) -> None:
@@ -112,7 +115,7 @@ def change_weight_policy(layer: BrevitasLayer, policy: WeightPolicy) -> None:
     parameter = None if policy.range == "max" else _scaling(layer).value
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         proxy = type(layer.weight_quant)(layer, _weight_quantizer(policy)).to(layer.weight.device)
-        layer.weight_quant = proxy
+        layer.weight_quant, layer.integer_limits = proxy, weight_limits(policy)
         kept = layer.weight.detach().clone()
         layer.weight.fill_(1.0)
         layer.quant_weight()
@@ -124,9 +127,35 @@ def change_weight_policy(layer: BrevitasLayer, policy: WeightPolicy) -> None:
 
 def integer_weight(layer: BrevitasLayer) -> IntegerWeight:
     """The layer's weight as integers and scale."""
+    quantizer = layer.weight_quant.tensor_quant
+    if isinstance(quantizer, RescalingIntQuant):
+        threshold = quantizer.int_scaling_impl(quantizer.msb_clamp_bit_width_impl())
+        scale = quantizer.scaling_impl(layer.weight, threshold)
+        return IntegerWeight(_Levels.apply(layer.weight, scale, *layer.integer_limits), scale.flatten())
     quantized = layer.quant_weight()
     # not quantized.int(): it refuses exact binary weights whose value/scale is one float32 rounding off an integer
     return IntegerWeight(round_ste(quantized.value / quantized.scale), quantized.scale.flatten())
+
+
+class _Levels(torch.autograd.Function):
+    """Forward q = clip(round(w/s), low, high), what Brevitas' IntQuant rounds to; backward its: 0 where clipped."""
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, scale: Tensor, low: int, high: int) -> Tensor:
+        rounded = (weight / scale).round_()
+        ctx.save_for_backward(rounded, weight, scale)
+        ctx.limits = (low - 0.5, high + 0.5)
+        return rounded.clamp(low, high)
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]  # torch annotates it nowhere
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor | None, None, None]:
+        rounded, weight, scale = ctx.saved_tensors
+        inside = torch.ops.aten.hardtanh_backward(gradients[0], rounded, *ctx.limits)  # g where low <= q <= high
+        to_scale = None
+        if ctx.needs_input_grad[1]:
+            to_scale = -(inside * weight).sum_to_size(scale.shape) / scale.square()
+        return inside / scale, to_scale, None, None
 
 
 def fit_weight_range(layer: BrevitasLayer, policy: WeightPolicy) -> None:

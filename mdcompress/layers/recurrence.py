@@ -26,7 +26,7 @@ class RecurrentIntegers:
     weight: Tensor
     multiplier: Tensor
     bias: Tensor
-    shift: int
+    shift: Tensor
 
     @property
     def constants(self) -> tuple[Tensor, Tensor, Tensor]:
@@ -46,7 +46,7 @@ class RecurrentIntegers:
         """[N, *shape] to [N, *shape]."""
         sums = self._sums(spikes)
         view = (1, -1, *(1 for _ in sums.shape[2:]))
-        return requantize(sums, self.multiplier.view(view), self.bias.view(view), self.shift)
+        return requantize(sums, self.multiplier, self.bias, self.shift, view=view)
 
     def to_spikes(self, gradient: Tensor) -> Tensor:
         """The gradient of the spikes [N, *shape], from that of what they add; the map is linear but for its floor."""

@@ -151,7 +151,7 @@ def _lowered_synapse(
 ) -> Iterator[IntNode]:
     layer = student.synapse(node.name)
     unit = student.current_unit(node.name, streams)
-    integers = layer.integers(student.input_scale(node.inputs[0]), unit)
+    integers = layer.integers(student.input_scale(node.inputs[0], streams), unit)
     _check_multiplier(node.name, layer, integers)
     bits = float(layer.weight_policy.bit_width)
     yield _weight_node(node.name, inputs, node.shape, spec, integers.weight, bits)
@@ -218,7 +218,7 @@ def _without_offset(
     if activation_quantizer is None:
         return requant
     unit = student.current_unit(student.graph.node(activation_quantizer).inputs[0], streams)
-    offset = student.activation_quantizer(activation_quantizer).integers(unit).offset
+    offset = student.activation_quantizer(activation_quantizer).offset
     surplus = offset * integers.weight.double().flatten(1).sum(1)
     return replace(requant, bias=requant.bias - requant.multiplier * surplus)
 
@@ -227,7 +227,7 @@ def _requant(
     name: str, inputs: tuple[str, ...], shape: TensorShape, constants: RequantConstants, unit: float
 ) -> IntRequant:
     multiplier, bias = _array(constants.multiplier), _array(constants.bias)
-    return IntRequant(name, inputs, shape, multiplier, bias, constants.shift, unit)
+    return IntRequant(name, inputs, shape, multiplier, bias, int(constants.shift), unit)
 
 
 def _lowered_neuron(student: Student, node: SnnNode, inputs: tuple[str, ...], streams: dict[str, Tensor]) -> IntNeuron:
@@ -247,7 +247,7 @@ def _lowered_neuron(student: Student, node: SnnNode, inputs: tuple[str, ...], st
         soft_amount=_array(integers.soft_amount) if soft else _UNUSED,
         guard_bits=integers.guard_bits,
         bit_width=integers.bit_width,
-        initial=integers.initial,
+        initial=int(integers.initial),
         scale=float(fine_scale) * 2.0**integers.guard_bits,
         spike=integers.spike,
         max_spikes=integers.max_spikes,
@@ -279,13 +279,13 @@ def _with_recurrence(student: Student, neuron: IntNeuron, name: str, streams: di
         recurrent_groups=groups,
         recurrent_multiplier=_array(integers.requant.multiplier),
         recurrent_bias=_array(integers.requant.bias),
-        recurrent_shift=integers.requant.shift,
+        recurrent_shift=int(integers.requant.shift),
     )
 
 
-def _array(values: Tensor) -> IntArray:
-    """Integers carried in float, as int64."""
-    array = values.detach().cpu().double().numpy()
+def _array(values: Tensor | float) -> IntArray:
+    """Integers carried in float, as int64, a number as an array of one."""
+    array = torch.atleast_1d(torch.as_tensor(values, dtype=torch.float64).detach()).cpu().numpy()
     integers: IntArray = np.rint(array).astype(np.int64)
     if not np.array_equal(integers, array):
         raise CalibrationError(

@@ -195,15 +195,14 @@ class Student(nn.Module):
         """The neuron layer of that node."""
         return self._neurons[name]
 
-    def input_scale(self, name: str) -> float:
+    def input_scale(self, name: str, streams: Mapping[str, Tensor]) -> float | Tensor:
         """Real value of one integer of a tensor of spikes, counts, input or quantized currents."""
         unit = self.value_units[name]
         if unit.activation_quantizer is not None:
             source = self.graph.node(unit.activation_quantizer).inputs[0]
-            with torch.no_grad():
-                current = self.current_unit(source, self.stream_units())
-            return unit.scale * self.activation_quantizer(unit.activation_quantizer).scale(current)
-        return unit.scale * (float(self.input.scale) if unit.from_input else 1.0)
+            scale = self.activation_quantizer(unit.activation_quantizer).scale(self.current_unit(source, streams))
+            return (unit.scale * scale).float()
+        return unit.scale * (self.input.real_scale() if unit.from_input else 1.0)
 
     def stream_units(self) -> dict[str, Tensor]:
         """The real value of one integer of each stream of currents; differentiable where learned."""
@@ -218,7 +217,8 @@ class Student(nn.Module):
         """Real value of one integer of any tensor: values or currents."""
         if name in self._stream_of:
             return self.current_unit(name, streams)
-        return torch.tensor(self.input_scale(name), device=self.input.scale.device)
+        scale, device = self.input_scale(name, streams), self.input.scale.device
+        return scale if isinstance(scale, Tensor) else torch.full((), scale, device=device)
 
     def fine_scale(self, name: str, streams: Mapping[str, Tensor]) -> Tensor:
         """Real value of one unit of s_f of a neuron."""
@@ -284,7 +284,8 @@ class Student(nn.Module):
                     values[node.name] = self.input(x)
                 case SynapseSpec():
                     unit = self.current_unit(node.name, streams)
-                    values[node.name] = self.synapse(node.name)(sources[0], self.input_scale(node.inputs[0]), unit)
+                    scale = self.input_scale(node.inputs[0], streams)
+                    values[node.name] = self.synapse(node.name)(sources[0], scale, unit)
                 case AffineSpec():
                     units = (self.real_unit(name, streams) for name in (node.inputs[0], node.name))
                     values[node.name] = self.affine(node.name)(sources[0], *units)
@@ -320,7 +321,7 @@ class Student(nn.Module):
         """A activation quantizer as the neuron that the integer graph has for it."""
         layer = self.activation_quantizer(name)
         membranes = layer.membranes(current, unit)
-        return Firing(values + layer.integers(unit).offset, membranes, membranes)
+        return Firing(values + layer.offset, membranes, membranes)
 
     def _check_shape(self, x: Tensor) -> None:
         shape, fixed = self.graph.input.shape, self.graph.fixed_steps

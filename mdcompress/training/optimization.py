@@ -75,11 +75,17 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 
 def load_optimizer_tensors(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """The inverse of `optimizer_tensors`; rates and decay stay those of `optimizer`."""
+    """The inverse of `optimizer_tensors`; rates and decay stay those of `optimizer`.
+
+    A tensor of a parameter's shape is laid out as the parameter is: fused optimizers walk both in memory's order.
+    """
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         number, _, name = key.partition("/")
-        state.setdefault(int(number), {})[name] = value
+        parameter = parameters[int(number)].detach()
+        fits = value.shape == parameter.shape
+        state.setdefault(int(number), {})[name] = torch.empty_like(parameter).copy_(value) if fits else value
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
