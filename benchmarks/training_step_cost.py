@@ -60,7 +60,8 @@ def steps_of(subject: Subject) -> dict[str, Step]:
     with torch.no_grad():
         teacher.train()(x)  # batch norms take statistics of their own, so that currents have a usual size
     graph = trace(teacher.eval(), x[:, :2])
-    student = md.compress(teacher, x[:, :2], recipe, [x]).train()
+    quick = recipe.calibrate.model_copy(update={"weights": "nearest", "offsets": "keep"})  # what a step costs is alike
+    student = md.compress(teacher, x[:, :2], recipe.model_copy(update={"calibrate": quick}), [x]).train()
     floating = copy.deepcopy(teacher).train()
 
     def step(network: nn.Module, loss: Callable[[], Tensor]) -> Step:

@@ -6,64 +6,36 @@ Each is one line of FORMAT.md. In float64 (evaluation) every value is below 2^53
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from mdcompress.graph import FloorKind, Rearm, ResetKind, ResetTiming, SpikeKind
 
 
 class _Requantize(torch.autograd.Function):
-    """Forward floor((acc*M + B) / 2^S); backward that of (acc*M + B) / 2^S. `view`: M and B against the accumulator."""
+    """Forward floor((acc*M + B) / 2^S); backward that of (acc*M + B) / 2^S."""
 
     @staticmethod
-    def forward(
-        ctx: Any, accumulator: Tensor, multiplier: Tensor, bias: Tensor, shift: Tensor | int, view: Sequence[int] | None
-    ) -> Tensor:
-        step = torch.exp2(-shift) if isinstance(shift, Tensor) else 2.0**-shift  # exact: a power of two
-        factor, offset = (_against(accumulator, values * step, view) for values in (multiplier, bias))
-        ctx.save_for_backward(accumulator, factor)
-        ctx.step, ctx.shapes, ctx.dtype = step, (multiplier.shape, bias.shape, offset.shape), multiplier.dtype
-        return torch.addcmul(offset, accumulator, factor).floor_()
+    def forward(ctx: Any, accumulator: Tensor, multiplier: Tensor, bias: Tensor, factor: Tensor | float) -> Tensor:
+        ctx.save_for_backward(accumulator, multiplier)
+        ctx.factor, ctx.bias_shape = factor, bias.shape
+        return torch.addcmul(bias, accumulator, multiplier).div_(factor).floor_()
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]  # torch annotates it nowhere
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        accumulator, factor = ctx.saved_tensors
-        (gradient,), (of_multiplier, of_bias, offset) = gradients, ctx.shapes
-        to_accumulator, to_multiplier, to_bias = None, None, None
-        if ctx.needs_input_grad[1]:
-            summed = (gradient * accumulator).sum_to_size(factor.shape)
-            to_multiplier = (summed.to(ctx.dtype) * ctx.step).reshape(of_multiplier)
-        if ctx.needs_input_grad[2]:
-            to_bias = (gradient.sum_to_size(offset).to(ctx.dtype) * ctx.step).reshape(of_bias)
-        if ctx.needs_input_grad[0]:
-            to_accumulator = gradient * factor
-        return to_accumulator, to_multiplier, to_bias, None, None
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        accumulator, multiplier = ctx.saved_tensors
+        gradient = gradients[0] / ctx.factor
+        to_multiplier = (gradient * accumulator).sum_to_size(multiplier.shape)
+        return gradient * multiplier, to_multiplier, gradient.sum_to_size(ctx.bias_shape), None
 
 
-def requantize(
-    accumulator: Tensor, multiplier: Tensor, bias: Tensor, shift: Tensor | int, *, view: Sequence[int] | None = None
-) -> Tensor:
-    """j = (acc*M + B) >> S, in the accumulator's type.
-
-    Args:
-        accumulator: acc, of any shape.
-        multiplier: M, and bias: B; they broadcast against acc, in the shape `view` where there is one.
-        shift: S.
-        view: see there.
-    """
-    result: Tensor = _Requantize.apply(accumulator, multiplier, bias, shift, view)
+def requantize(accumulator: Tensor, multiplier: Tensor, bias: Tensor, factor: Tensor | float) -> Tensor:
+    """j = (acc*M + B) >> S with 2^S = factor; M and B broadcast against acc, in its type."""
+    result: Tensor = _Requantize.apply(accumulator, multiplier, bias, factor)
     return result
-
-
-def _against(values: Tensor, constants: Tensor, view: Sequence[int] | None) -> Tensor:
-    constants = constants.to(values.dtype)
-    return constants if view is None else constants.reshape(view)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from intsnn.arithmetic import ACCUMULATOR_LIMIT, IntType
 from mdcompress.graph import NeuronModel, Numbers, channel_values, count_limit, typical
+from mdcompress.layers.constants import channel_constants, constant
 from mdcompress.layers.firing import after_reset, integrate_and_fire
 from mdcompress.layers.host_values import HostValue
 from mdcompress.layers.integer_ops import Firing, NeuronIntegers
@@ -92,16 +93,16 @@ class QuantNeuron(nn.Module):
         synapse_half = self._half(synapse_shift) if self.has_synapse else 0
         above = 1 if model.spike == "binary" and model.comparator == "greater" else 0  # x > theta: x >= theta + 1
         device, shares = fine_scale.device, _shares(model.current_gain)
-        unit = fine_scale.double() if shares == 1.0 else fine_scale.double() * _channels(shares, device)
+        unit = fine_scale.double() if shares == 1.0 else fine_scale.double() * channel_constants(shares, device)
 
         def fine(value: Numbers, added: int = 0) -> Tensor:
             """round(value / unit) + added; a constant where the unit has no part in it."""
             if not any(channel_values(value)):
-                return _channels(float(added), device)
-            rounded: Tensor = round_ste(_channels(value, device) / unit)
+                return channel_constants(float(added), device)
+            rounded: Tensor = round_ste(channel_constants(value, device) / unit)
             return rounded + added if added else rounded
 
-        nothing = _channels(0.0, device)
+        nothing = channel_constants(0.0, device)
         counts = model.spike != "binary" or model.rearm == "double"
         never = model.output == "membrane"
         return NeuronIntegers(
@@ -117,13 +118,13 @@ class QuantNeuron(nn.Module):
             max_spikes=count_limit(model),
             floor=model.floor,
             rearm=model.rearm,
-            threshold=_channels(float(NEVER), device) if never else fine(model.threshold, half + above),
+            threshold=channel_constants(float(NEVER), device) if never else fine(model.threshold, half + above),
             level=fine(model.threshold).clamp_min(1.0) if counts else nothing,
             soft_amount=fine(model.soft_amount) if model.reset == "soft" else nothing,
             drive=fine(model.drive, half - synapse_half),
             reset_value=fine(model.reset_value, half) if model.reset == "hard" else nothing,
             floor_value=fine(model.floor_value, half) if model.floor != "none" else nothing,
-            synapse_drive=_channels(float(synapse_half), device),
+            synapse_drive=channel_constants(float(synapse_half), device),
             rounding_offset=half,
         )
 
@@ -153,7 +154,7 @@ class QuantNeuron(nn.Module):
         shares = _shares(self.model.current_gain)
         if not isinstance(shares, tuple) or len(shares) == 1:
             return None
-        return _channels(shares, values.device).to(values.dtype).reshape(-1, *(1 for _ in values.shape[3:]))
+        return channel_constants(shares, values.device).to(values.dtype).reshape(-1, *(1 for _ in values.shape[3:]))
 
     def _half(self, shift: int) -> int:
         return 2 ** (shift - 1) if self.policy.rounding == "half_up" and shift > 0 else 0
@@ -171,16 +172,9 @@ class QuantNeuron(nn.Module):
 
 
 @functools.lru_cache(maxsize=1024)
-def _channels(value: Numbers, device: torch.device) -> Tensor:
-    """A number, or one for each channel, as float64 on a device. Shared: it is never written to."""
-    with torch.inference_mode(False):  # gradients may flow by it later
-        return torch.tensor(channel_values(value), dtype=torch.float64, device=device)
-
-
-@functools.lru_cache(maxsize=1024)
 def _leak(decay: Numbers, bits: int, device: torch.device) -> Tensor | float:
     """D = round(decay * 2^R), a number where channels are alike."""
-    leak = (_channels(decay, torch.device("cpu")) * 2.0**bits).round()
+    leak = (torch.tensor(channel_values(decay), dtype=torch.float64) * 2.0**bits).round()
     return leak.item() if leak.numel() == 1 else leak.to(device)
 
 
@@ -211,7 +205,8 @@ class MembraneUnit(nn.Module):
 
     def forward(self) -> Tensor:
         """Real value of one integer of the stream, a scalar."""
-        return self.quantizer.scale() * (2.0**-self.guard_bits / self.factor)
+        scale = self.quantizer.scale()
+        return scale * constant(2.0**-self.guard_bits / self.factor, scale)
 
 
 class ReadoutUnit(nn.Module):

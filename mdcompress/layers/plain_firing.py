@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from mdcompress.layers.constants import constant
 from mdcompress.layers.integer_ops import NeuronIntegers
 
 _CONSTANTS = ("threshold", "soft_amount", "drive", "reset_value")
@@ -50,17 +51,18 @@ class _Plain(torch.autograd.Function):
         own = [against(constant, current) for constant in constants]
         threshold, soft_amount, drive, reset_value = own
         leak = against(integers.leak, current) if isinstance(integers.leak, Tensor) else integers.leak
-        half = 2 ** (integers.bit_width - 1)
+        before = against(integers.initial, current) if isinstance(integers.initial, Tensor) else integers.initial
+        half, shrink = 2 ** (integers.bit_width - 1), constant(2.0**-integers.guard_bits, current)
+        rest = _stored(reset_value, integers) if integers.reset == "hard" else None
         potentials = current + drive
         spikes, membranes = torch.empty_like(potentials), torch.empty_like(potentials)
-        before = against(integers.initial, current) if isinstance(integers.initial, Tensor) else integers.initial
         for x, spike, stored in zip(potentials.unbind(), spikes.unbind(), membranes.unbind(), strict=True):
             _leak_into(x, before, leak)
             torch.ge(x, threshold, out=spike)
             left = torch.addcmul(x, spike, soft_amount, value=-1) if integers.reset == "soft" else x
-            torch.mul(left, 2.0**-integers.guard_bits, out=stored).floor_().clamp_(-half, half - 1)
-            if integers.reset == "hard":
-                stored.lerp_(_stored(reset_value, integers), spike)
+            torch.mul(left, shrink, out=stored).floor_().clamp_(-half, half - 1)
+            if rest is not None:
+                stored.lerp_(rest, spike)
             before = stored
         ctx.save_for_backward(spikes, potentials, *own)
         ctx.integers, ctx.leak = integers, leak

@@ -149,11 +149,5 @@ def affine_of(norm: Norm, statistics: Statistics) -> Affine:
             assert_never(norm)
 
 
-def view_over_steps(constants: Tensor, values: Tensor) -> tuple[int, ...]:
-    """The shape in which constants [C], [1], [T, C] or [T, 1] stand against values [T, N, C, ...]."""
-    steps = constants.shape[0] if constants.dim() == 2 else 1
-    return (steps, 1, constants.shape[-1], *(1 for _ in values.shape[3:]))
-
-
 def _stacked(steps: Sequence[Statistics]) -> Statistics:
     return torch.stack([mean for mean, _ in steps]), torch.stack([variance for _, variance in steps])

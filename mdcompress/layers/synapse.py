@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mdcompress.graph import SynapseSpec
-from mdcompress.layers.integer_ops import requantize
+from mdcompress.layers.constants import constant
 from mdcompress.layers.norms import Affine
 from mdcompress.layers.quantizers import (
     BrevitasLayer,
@@ -24,7 +24,7 @@ from mdcompress.layers.quantizers import (
     quantized_layer,
 )
 from mdcompress.layers.recurrence import RecurrentIntegers
-from mdcompress.layers.requant import RequantConstants, requant_constants
+from mdcompress.layers.requant import RequantConstants, requant_constants, requantized
 from mdcompress.layers.step_norms import (
     Norm,
     NormOwner,
@@ -36,7 +36,6 @@ from mdcompress.layers.step_norms import (
     norm_layer,
     statistics_in_use,
     statistics_of,
-    view_over_steps,
 )
 
 if TYPE_CHECKING:
@@ -186,22 +185,20 @@ class QuantSynapse(nn.Module):
         sums = self._accumulate(x.flatten(0, 1), weight, reach)
         accumulator = sums.unflatten(0, x.shape[:2])
         statistics = self._batch_statistics(accumulator, weight.scale * input_scale) if self.training else None
-        constants = self._constants(weight, statistics, input_scale, unit, reach)
         accumulator = accumulator if self.training else accumulator.double()
-        view = view_over_steps(constants.multiplier, accumulator)
-        return requantize(accumulator, constants.multiplier, constants.bias, constants.shift, view=view)
+        real = self._real_map(weight, statistics, input_scale, unit)
+        return requantized(accumulator, *real, reach, self.norm_policy)
 
     def integers(self, input_scale: float | Tensor, unit: Tensor) -> SynapseIntegers:
         """The integers that evaluation uses and export writes, from running statistics."""
         weight = integer_weight(self.layer)
-        constants = self._constants(weight, None, input_scale, unit, self._reach(weight))
-        return SynapseIntegers(weight.values, constants)
+        return SynapseIntegers(weight.values, self._constants(weight, input_scale, unit))
 
     def recurrence(self, unit: Tensor) -> RecurrentIntegers:
         """The layer as a neuron's recurrent synapse, with currents in units of `unit`; gradients flow into it."""
         weight = integer_weight(self.layer)
-        constants = self._constants(weight, None, 1.0, unit, self._reach(weight))
-        return RecurrentIntegers(self.spec, weight.values, constants.multiplier, constants.bias, constants.shift)
+        constants = self._constants(weight, 1.0, unit)
+        return RecurrentIntegers(self.spec, weight.values, constants.multiplier, constants.bias, constants.factor)
 
     def gain(self) -> Tensor:
         """The real factor of each channel, g of the batch norm or 1, [C] or [T, C] (from running statistics)."""
@@ -247,17 +244,20 @@ class QuantSynapse(nn.Module):
         affine = affine_of(self.norm, statistics or statistics_in_use(self.norm))
         return affine if bias is None else Affine(affine.gain, affine.offset + affine.gain * bias)
 
-    def _constants(
-        self,
-        weight: IntegerWeight,
-        statistics: Statistics | None,
-        input_scale: float | Tensor,
-        unit: Tensor,
-        reach: Tensor,
-    ) -> RequantConstants:
-        affine = self._affine(statistics)
-        multiplier = affine.gain * weight.scale * (unit.reciprocal() * input_scale)
-        return requant_constants(multiplier, affine.offset / unit, reach, self.norm_policy)
+    def _constants(self, weight: IntegerWeight, input_scale: float | Tensor, unit: Tensor) -> RequantConstants:
+        real = self._real_map(weight, None, input_scale, unit)
+        return requant_constants(*real, self._reach(weight), self.norm_policy)
+
+    def _real_map(
+        self, weight: IntegerWeight, statistics: Statistics | None, input_scale: float | Tensor, unit: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """m = g*s_w*s_in/s_f and b/s_f."""
+        affine, per_unit = self._affine(statistics), unit.reciprocal()
+        if not isinstance(input_scale, float):
+            per_unit = per_unit * input_scale
+        elif input_scale != 1.0:
+            per_unit = per_unit * constant(input_scale, per_unit)
+        return affine.gain * weight.scale * per_unit, affine.offset / unit
 
 
 def _convolved(spec: SynapseSpec, x: Tensor, weight: Tensor) -> Tensor:

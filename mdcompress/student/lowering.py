@@ -227,7 +227,7 @@ def _requant(
     name: str, inputs: tuple[str, ...], shape: TensorShape, constants: RequantConstants, unit: float
 ) -> IntRequant:
     multiplier, bias = _array(constants.multiplier), _array(constants.bias)
-    return IntRequant(name, inputs, shape, multiplier, bias, int(constants.shift), unit)
+    return IntRequant(name, inputs, shape, multiplier, bias, constants.shift, unit)
 
 
 def _lowered_neuron(student: Student, node: SnnNode, inputs: tuple[str, ...], streams: dict[str, Tensor]) -> IntNeuron:
@@ -279,7 +279,7 @@ def _with_recurrence(student: Student, neuron: IntNeuron, name: str, streams: di
         recurrent_groups=groups,
         recurrent_multiplier=_array(integers.requant.multiplier),
         recurrent_bias=_array(integers.requant.bias),
-        recurrent_shift=int(integers.requant.shift),
+        recurrent_shift=integers.requant.shift,
     )
 
 

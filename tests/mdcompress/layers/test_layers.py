@@ -36,8 +36,8 @@ def doubles(*values: float) -> Tensor:
 
 def test_requantization_floors_and_the_half_rounds() -> None:
     accumulator = doubles(7, -7, 3, -3).view(-1, 1)
-    assert requantize(accumulator, doubles(3), doubles(0), 2).flatten().tolist() == [5, -6, 2, -3]  # 5.25, -5.25, …
-    assert requantize(accumulator, doubles(3), doubles(2), 2).flatten().tolist() == [5, -5, 2, -2]  # half up: 2.25, …
+    assert requantize(accumulator, doubles(3), doubles(0), 4.0).flatten().tolist() == [5, -6, 2, -3]  # 5.25, -5.25, …
+    assert requantize(accumulator, doubles(3), doubles(2), 4.0).flatten().tolist() == [5, -5, 2, -2]  # half up: 2.25, …
 
 
 def test_constants_on_paper() -> None:
@@ -230,7 +230,7 @@ def test_gradients_of_requantization_are_those_of_the_real_map() -> None:
     multiplier = torch.tensor([[[3.0], [-7.0], [12.0]]], dtype=DOUBLE, requires_grad=True)
     bias = torch.tensor([[[5.0], [0.0], [-9.0]]], dtype=DOUBLE, requires_grad=True)
     weights = torch.rand(4, 3, 2, generator=generator, dtype=DOUBLE)
-    found = torch.autograd.grad((requantize(accumulator, multiplier, bias, 3) * weights).sum(),
+    found = torch.autograd.grad((requantize(accumulator, multiplier, bias, 8.0) * weights).sum(),
                                 (accumulator, multiplier, bias))  # fmt: skip
     smooth = (accumulator * multiplier + bias) / 8
     expected = torch.autograd.grad((smooth * weights).sum(), (accumulator, multiplier, bias))
