@@ -157,12 +157,12 @@ def against(constant: Tensor, current: Tensor) -> Tensor:
 
 def _leak_into(x: Tensor, before: Tensor | int, leak: Tensor | float) -> None:
     """X + D*v in place."""
-    if not isinstance(before, Tensor):
-        assert before == 0, "another number is a tensor"
-    elif isinstance(leak, Tensor):
+    if isinstance(before, Tensor) and isinstance(leak, Tensor):
         x.addcmul_(before, leak)
-    else:
+    elif isinstance(before, Tensor) and not isinstance(leak, Tensor):
         x.add_(before, alpha=leak)
+    elif before != 0:
+        x.add_(leak * before)
 
 
 def _stored(x: Tensor, integers: NeuronIntegers) -> Tensor:

@@ -34,6 +34,7 @@ from mdcompress.graph import (
 )
 from mdcompress.layers.activation import ActivationQuantizer
 from mdcompress.layers.affine import QuantAffine
+from mdcompress.layers.constants import constant
 from mdcompress.layers.firing import after_reset
 from mdcompress.layers.input import QuantInput
 from mdcompress.layers.integer_ops import Firing
@@ -44,7 +45,7 @@ from mdcompress.layers.synapse import QuantSynapse
 from mdcompress.modes import evaluating
 from mdcompress.planning import QuantPlan
 from mdcompress.planning.units import assign_units
-from mdcompress.student.observed import Observation
+from mdcompress.student.observed import Computed, Observation
 from mdcompress.student.streams import layer_key, make_streams
 
 _LARGEST_CURRENT = 2**22  # what an affine layer takes for the bound of currents; lowering proves the real one
@@ -211,7 +212,7 @@ class Student(nn.Module):
     def current_unit(self, name: str, streams: Mapping[str, Tensor]) -> Tensor:
         """Real value of one integer of the tensor of currents `name`."""
         stream = self._stream_of[name]
-        return streams[stream.name] * stream.currents[name]
+        return _times(streams[stream.name], stream.currents[name])
 
     def real_unit(self, name: str, streams: Mapping[str, Tensor]) -> Tensor:
         """Real value of one integer of any tensor: values or currents."""
@@ -223,7 +224,7 @@ class Student(nn.Module):
     def fine_scale(self, name: str, streams: Mapping[str, Tensor]) -> Tensor:
         """Real value of one unit of s_f of a neuron."""
         reader = self._readers[name]
-        return streams[reader.stream] * reader.factor
+        return _times(streams[reader.stream], reader.factor)
 
     # ------------------------------------------------------------------ running
 
@@ -235,11 +236,13 @@ class Student(nn.Module):
     def observe(self, x: Tensor) -> Observation:
         """Forward, with per-step logits, spikes and potentials before reset in real units; gradients flow."""
         result = self.run(x)
-        potentials = {
-            name: (firing.potentials - self.neuron(name).rounding_offset)
-            * self.fine_scale(name, result.units).to(firing.potentials.dtype)
-            for name, firing in result.firings.items()
-        }
+
+        def real_potentials(name: str) -> Tensor:
+            integers = result.firings[name].potentials
+            scale = self.fine_scale(name, result.units).to(integers.dtype)
+            return (integers - constant(self.neuron(name).rounding_offset, integers)) * scale
+
+        potentials = Computed(result.firings, real_potentials)
         spikes = {name: firing.spikes for name, firing in result.firings.items()}
         logits = (result.steps - self._readout_offset(result.steps)) * self._readout_scale(result.units)
         return Observation(self._real_output(result, x.shape[0]), logits, potentials, spikes)
@@ -364,6 +367,10 @@ class Student(nn.Module):
         output = (result.readout - self._readout_offset(result.steps) * steps) * self._readout_scale(result.units)
         output = output / time_steps if self._mode == "mean" else output
         return output.float()
+
+
+def _times(unit: Tensor, factor: float) -> Tensor:
+    return unit if factor == 1.0 else unit * constant(factor, unit)
 
 
 def _integers(values: Tensor) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
