@@ -89,10 +89,15 @@ def load_optimizer_tensors(optimizer: torch.optim.Optimizer, tensors: Mapping[st
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
-def clip_gradient(parameters: Iterable[nn.Parameter], limit: float | None) -> float:
-    """Scale the gradient to norm `limit` where it is longer (None: never); its norm before, in L2."""
-    norm = nn.utils.clip_grad_norm_(parameters, math.inf if limit is None else limit)
-    return float(norm)
+def clip_gradient(parameters: Iterable[nn.Parameter], limit: float | None) -> Tensor:
+    """Scale the gradient to norm `limit` where it is longer (None: never); its norm before, in L2, one element."""
+    trained = [parameter for parameter in parameters if parameter.grad is not None]
+    on_cpu = all(parameter.device.type == "cpu" for parameter in trained)
+    foreach = False if on_cpu else None  # torch's own choice reads the norm back for each tensor on a CPU
+    norm = nn.utils.get_total_norm([parameter.grad for parameter in trained], foreach=foreach)
+    if limit is not None:
+        nn.utils.clip_grads_with_norm_(trained, limit, norm, foreach=foreach)
+    return norm
 
 
 def _is_kernel(parameter: Tensor) -> bool:
