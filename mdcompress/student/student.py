@@ -6,7 +6,7 @@ carries currents), so that `intsnn` and onnxruntime, given the lowered graph, ag
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import assert_never
 
@@ -25,7 +25,6 @@ from mdcompress.graph import (
     LayerSpec,
     NeuronModel,
     ReadoutMode,
-    RearrangingSpec,
     RecurrentSpec,
     SnnGraph,
     SnnNode,
@@ -67,6 +66,14 @@ class Pass:
     units: Mapping[str, Tensor]
     currents: Mapping[str, Tensor]
     digits: Mapping[str, Firing]
+
+
+@dataclass(frozen=True)
+class NodeValue:
+    """What a node wrote, None for a recurrent synapse; how it fired, where it is a neuron or counts levels."""
+
+    value: Tensor | None
+    firing: Firing | None = None
 
 
 def _fire(neuron: QuantNeuron, current: Tensor, fine_scale: Tensor, recurrence: RecurrentIntegers | None) -> Firing:
@@ -270,42 +277,63 @@ class Student(nn.Module):
         fire: runs a neuron layer on integer currents (calibration puts the float neuron there).
         quantize_activation: an activation quantizer (calibration fits it first).
         """
-        self._check_shape(x)
         streams = self.stream_units()
         values: dict[str, Tensor] = {}
         firings: dict[str, Firing] = {}
         digits: dict[str, Firing] = {}
         for node in self.graph:
             sources = [values[name] for name in node.inputs if name in values]
-            if isinstance(node.spec, RearrangingSpec):
-                values[node.name] = rearrange(node.spec, node.shape, sources)
-                continue
-            match node.spec:
-                case RecurrentSpec():
-                    pass  # its neuron runs it, step by step
-                case InputSpec():
-                    values[node.name] = self.input(x)
-                case SynapseSpec():
-                    unit = self.current_unit(node.name, streams)
-                    scale = self.input_scale(node.inputs[0], streams)
-                    values[node.name] = self.synapse(node.name)(sources[0], scale, unit)
-                case AffineSpec():
-                    units = (self.real_unit(name, streams) for name in (node.inputs[0], node.name))
-                    values[node.name] = self.affine(node.name)(sources[0], *units)
-                case ActivationSpec():
-                    unit = self.current_unit(node.inputs[0], streams)
-                    values[node.name] = quantize_activation(self.activation_quantizer(node.name), sources[0], unit)
-                    digits[node.name] = self._counted(node.name, values[node.name], sources[0], unit)
-                case NeuronModel():
-                    fine_scale = self.fine_scale(node.name, streams)
-                    recurrence = self._recurrence(node, streams)
-                    firings[node.name] = fire(self.neuron(node.name), values[node.inputs[0]], fine_scale, recurrence)
-                    values[node.name] = self._written(node, firings[node.name], fine_scale)
-                case _:
-                    assert_never(node.spec)
+            found = self.node_value(node, sources, x, streams, fire=fire, quantize_activation=quantize_activation)
+            if found.value is not None:
+                values[node.name] = found.value
+            if found.firing is not None:
+                (firings if isinstance(node.spec, NeuronModel) else digits)[node.name] = found.firing
         currents = {name: values[name] for name in self._stream_of if name in values}
         readout = self.graph.readout
         return Pass(values[readout.name], values[readout.inputs[0]], firings, streams, currents, digits)
+
+    def node_value(
+        self,
+        node: SnnNode,
+        sources: Sequence[Tensor],
+        x: Tensor,
+        streams: Mapping[str, Tensor],
+        *,
+        fire: Fire = _fire,
+        quantize_activation: QuantizeActivation = _quantize_activation,
+    ) -> NodeValue:
+        """Run one node.
+
+        Args:
+            node: of the graph.
+            sources: the integers that it reads; those of a recurrent synapse are not among them.
+            x: the network's input, which the graph's input node reads.
+            streams: `stream_units()`.
+            fire: as in `run`.
+            quantize_activation: as in `run`.
+        """
+        match node.spec:
+            case RecurrentSpec():
+                return NodeValue(None)  # its neuron runs it, step by step
+            case InputSpec():
+                self._check_shape(x)
+                return NodeValue(self.input(x))
+            case SynapseSpec():
+                unit, scale = self.current_unit(node.name, streams), self.input_scale(node.inputs[0], streams)
+                return NodeValue(self.synapse(node.name)(sources[0], scale, unit))
+            case AffineSpec():
+                units = (self.real_unit(name, streams) for name in (node.inputs[0], node.name))
+                return NodeValue(self.affine(node.name)(sources[0], *units))
+            case ActivationSpec():
+                unit = self.current_unit(node.inputs[0], streams)
+                values = quantize_activation(self.activation_quantizer(node.name), sources[0], unit)
+                return NodeValue(values, self._counted(node.name, values, sources[0], unit))
+            case NeuronModel():
+                fine_scale = self.fine_scale(node.name, streams)
+                firing = fire(self.neuron(node.name), sources[0], fine_scale, self._recurrence(node, streams))
+                return NodeValue(self._written(node, firing, fine_scale), firing)
+            case _:
+                return NodeValue(rearrange(node.spec, node.shape, sources))
 
     def _recurrence(self, node: SnnNode, streams: Mapping[str, Tensor]) -> RecurrentIntegers | None:
         """What a recurrent neuron's spikes add to its next currents; None for the others."""
