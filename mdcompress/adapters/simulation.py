@@ -124,7 +124,9 @@ class _Neuron:
         """Put the membrane after the reset into v."""
         match self.model.reset:
             case "hard":
-                torch.lerp(h, self._reset_value, spike, out=v)  # exact at 0 and 1, and a fraction of the time of `where`
+                torch.lerp(
+                    h, self._reset_value, spike, out=v
+                )  # exact at 0 and 1, and a fraction of the time of `where`
             case "soft":
                 torch.addcmul(h, spike, self._soft_amount, value=-1, out=v)
             case "none":

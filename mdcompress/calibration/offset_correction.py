@@ -39,10 +39,10 @@ def correct_offsets(student: Student, teacher: nn.Module, inputs: Sequence[Tenso
     with uncompiled(), evaluating(teacher), fresh_state(teacher):
         targets = _teacher_means(teacher, modules, corrected, inputs)
     streams = student.stream_units()
-    for node, sources in walk(student, inputs):
+    for node, read in walk(student, inputs):
         if node.name in corrected:
             spec, unit = corrected[node.name].spec, student.current_unit(node.name, streams)
-            currents = (student.node_value(node, read, read[0], streams).value for read in sources)
+            currents = (student.node_value(node, each, each[0], streams).value for each in read)
             found = _mean(spec, (each for each in currents if each is not None), unit)
             offsets[node.name].add_((targets[node.name] - found).to(offsets[node.name]))
             if node.name == last:

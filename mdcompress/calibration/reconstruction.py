@@ -144,7 +144,8 @@ def _feedback(gram: Tensor, order: Tensor, damping: float) -> Tensor:
     damped = gram[backwards][:, backwards]
     damped.diagonal().add_(damping)
     upper = torch.linalg.cholesky(damped).flip(0, 1)
-    return upper / upper.diagonal()
+    feedback: Tensor = upper / upper.diagonal()
+    return feedback
 
 
 def _decays(student: Student) -> dict[str, float]:

@@ -1,4 +1,6 @@
-"""The integer neuron over time, step by step: exact forward (FORMAT.md, "Neuron"), backward through time with straight-through parts.
+"""The integer neuron over time: exact forward (FORMAT.md, "Neuron"), backward through time, straight through in parts.
+
+Here every neuron goes step by step but the plain one, which `plain_firing` runs over all steps at once.
 
 Not differentiated, as usual: the reset decision. Passed straight through: floor shifts, and stored words inside their
 range. A comparison has the surrogate of `mdcompress.zoo`, f((x - theta)/theta), differentiated in x and in theta; a

@@ -42,10 +42,11 @@ def requantize(accumulator: Tensor, multiplier: Tensor, bias: Tensor, factor: Te
 class NeuronIntegers:
     """The integers of a neuron layer, in units of s_f s_f (`intsnn.IntNeuron` has the equations and the same names).
 
-    leak, synapse_leak: integers, a number or a tensor [C]; synapse_leak is None without a synaptic state.
-    initial: what is stored before the first step, a tensor of one element. threshold, level, soft_amount, drive, reset_value, floor_value, synapse_drive: likewise, differentiable in the
-    scale. What the options do not read is a zero. rounding_offset: the part of threshold and potential that is there
-    for rounding; the backward pass takes it off again.
+    leak, synapse_leak: integers, a number or a tensor [C]; synapse_leak is None without a synaptic state. initial: what
+    is stored before the first step, one number. threshold, level, soft_amount, drive, reset_value, floor_value,
+    synapse_drive: tensors [1] or [C], differentiable in the scale. What the options do not read is a zero.
+    rounding_offset: the part of threshold and potential that is there for rounding; the backward pass takes it off
+    again.
     """
 
     leak: Tensor | float

@@ -91,7 +91,7 @@ class _Moments(torch.autograd.Function):
         return mean.flatten(), variance
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]  # torch annotates it nowhere
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
         values, mean = ctx.saved_tensors
         count = values.numel() // mean.numel()

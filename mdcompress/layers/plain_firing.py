@@ -72,7 +72,7 @@ class _Plain(torch.autograd.Function):
         return spikes, potentials, membranes
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]  # torch annotates it nowhere
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
         spikes, potentials, *constants = ctx.saved_tensors
         run = _Back(ctx.integers, spikes, potentials, dict(zip(_CONSTANTS, constants, strict=True)))
@@ -133,9 +133,7 @@ class _Back:
         found: Tensor = torch.ops.aten.hardtanh_backward(share, potentials, -half * scale - 0.5, half * scale - 0.5)
         return found
 
-    def add_constants(
-        self, to_current: Tensor, kept: Tensor, leak: Tensor | float, wanted: dict[str, bool]
-    ) -> None:
+    def add_constants(self, to_current: Tensor, kept: Tensor, leak: Tensor | float, wanted: dict[str, bool]) -> None:
         """The gradients of drive, soft amount and reset value."""
         if wanted["drive"]:
             self.sums["drive"] = to_current.sum_to_size(self._of["drive"].shape)

@@ -15,7 +15,6 @@ from brevitas.core.function_wrapper import CeilSte
 from brevitas.core.quant import BinaryQuant
 from brevitas.core.stats import AbsMax
 from brevitas.core.zero_point import ZeroZeroPoint
-from brevitas.function.ops_ste import round_ste
 from brevitas.inject.enum import (
     BitWidthImplType,
     FloatToIntImplType,
@@ -137,13 +136,14 @@ def integer_weight(layer: BrevitasLayer) -> IntegerWeight:
 def _weight_scale(layer: BrevitasLayer) -> Tensor:
     """s, broadcasting against the weight: of a range of its own, or as Brevitas finds it in the largest weight."""
     if layer.step_size is not None:
-        return layer.step_size(_scaling(layer).value)
+        step: Tensor = layer.step_size(_scaling(layer).value)
+        return step
     quantizer = layer.weight_quant.tensor_quant
     if isinstance(quantizer, BinaryQuant):
         scale: Tensor = quantizer.scaling_impl(layer.weight)
-        return scale
-    threshold = quantizer.int_scaling_impl(quantizer.msb_clamp_bit_width_impl())
-    scale = quantizer.scaling_impl(layer.weight, threshold)
+    else:
+        threshold = quantizer.int_scaling_impl(quantizer.msb_clamp_bit_width_impl())
+        scale = quantizer.scaling_impl(layer.weight, threshold)
     return scale
 
 
@@ -170,7 +170,7 @@ class _Levels(torch.autograd.Function):
         return rounded.clamp(low, high)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]  # torch annotates it nowhere
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
         rounded, weight, scale = ctx.saved_tensors
         inside = torch.ops.aten.hardtanh_backward(gradients[0], rounded, *ctx.limits)  # g where low <= q <= high

@@ -17,9 +17,10 @@ _CONVOLUTIONS = {"conv1d": F.conv1d, "conv2d": F.conv2d, "conv3d": F.conv3d}
 
 @dataclass(frozen=True)
 class RecurrentIntegers:
-    """j_r = (acc*M + B) >> S with acc = sum q_w * s_prev and 2^S = factor (FORMAT.md, "Neuron"), in the unit of the neuron's currents.
+    """j_r = (acc*M + B) >> S with acc = sum q_w * s_prev (FORMAT.md, "Neuron"), in the unit of the neuron's currents.
 
     weight: integers carried in float, of `spec.weight_shape`; multiplier, bias: [C] or [1]. All three differentiable.
+    factor: 2^S.
     """
 
     spec: SynapseSpec

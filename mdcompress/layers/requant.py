@@ -106,7 +106,7 @@ class _Constants(torch.autograd.Function):
         return m.clone(), b.clone(), found.factor  # no views of each other: autograd tracks each
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]  # torch annotates it nowhere
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None, None]:
         (slope,) = ctx.saved_tensors
         to_m, to_b = ((each * one).to(dtype) for each, one, dtype in zip(gradients, slope, ctx.types, strict=False))
@@ -127,7 +127,7 @@ class _Requantized(torch.autograd.Function):
         return torch.addcmul(offset, accumulator, factor).floor_()
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]  # torch annotates it nowhere
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         accumulator, factor, slope = ctx.saved_tensors
         (gradient,) = gradients
@@ -175,9 +175,7 @@ def _rounded(multiplier: Tensor, bias: Tensor, reach: Tensor, policy: BatchNormP
     return _Rounded(integers, slope, factor)
 
 
-def _twice_the_factor(
-    size: Tensor, largest: Tensor, reach: Tensor, limits: _Limits, policy: BatchNormPolicy
-) -> Tensor:
+def _twice_the_factor(size: Tensor, largest: Tensor, reach: Tensor, limits: _Limits, policy: BatchNormPolicy) -> Tensor:
     """2^(S+1) of |m| and |b|, [2, ...]: S the largest at which neither M nor a current is too large."""
     of_m, of_b = (size * limits.growth).unbind()
     largest_current = torch.addcmul(of_b, reach, of_m).max()

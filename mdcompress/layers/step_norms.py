@@ -126,7 +126,7 @@ def statistics_of(norm: Norm, values: Tensor, scale: Tensor, offset: Tensor | No
     """Mean and variance of values*scale + offset over the batch [T, N, C, ...]; running ones are updated too."""
     match norm:
         case StepNorms():
-            steps = zip(norm.of_step, values.split(1), strict=True)
+            steps = zip(norm.of_step, torch.split(values, 1), strict=True)
             return _stacked([batch_statistics(own, step, scale, offset) for own, step in steps])
         case ScaledNorm(norm=one) | (BatchNorm() as one):
             return batch_statistics(one, values, scale, offset)

@@ -69,7 +69,7 @@ class _Step(torch.autograd.Function):
         return step
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]  # torch annotates it nowhere
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         size: StepSize = ctx.size
         return size.to_parameter(gradients[0], *ctx.saved_tensors), None

@@ -183,7 +183,7 @@ class QuantSynapse(nn.Module):
         weight = integer_weight(self.layer)
         reach = self._reach(weight)
         sums = self._accumulate(x.flatten(0, 1), weight, reach)
-        accumulator = sums.unflatten(0, x.shape[:2])
+        accumulator = sums.reshape(*x.shape[:2], *sums.shape[1:])
         statistics = self._batch_statistics(accumulator, weight.scale * input_scale) if self.training else None
         accumulator = accumulator if self.training else accumulator.double()
         real = self._real_map(weight, statistics, input_scale, unit)

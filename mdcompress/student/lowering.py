@@ -217,7 +217,6 @@ def _without_offset(
     requant, activation_quantizer = integers.requant, student.value_units[source].activation_quantizer
     if activation_quantizer is None:
         return requant
-    unit = student.current_unit(student.graph.node(activation_quantizer).inputs[0], streams)
     offset = student.activation_quantizer(activation_quantizer).offset
     surplus = offset * integers.weight.double().flatten(1).sum(1)
     return replace(requant, bias=requant.bias - requant.multiplier * surplus)
@@ -285,7 +284,7 @@ def _with_recurrence(student: Student, neuron: IntNeuron, name: str, streams: di
 
 def _array(values: Tensor | float) -> IntArray:
     """Integers carried in float, as int64, a number as an array of one."""
-    array = torch.atleast_1d(torch.as_tensor(values, dtype=torch.float64).detach()).cpu().numpy()
+    array = np.atleast_1d(torch.as_tensor(values, dtype=torch.float64).detach().cpu().numpy())
     integers: IntArray = np.rint(array).astype(np.int64)
     if not np.array_equal(integers, array):
         raise CalibrationError(

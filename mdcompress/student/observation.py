@@ -112,9 +112,7 @@ class _Call:
     run: Simulation | None = None
 
 
-def _calls_of(
-    node: SnnNode, calls: Mapping[str, Sequence[_Call]], graph: SnnGraph, x: Tensor
-) -> Sequence[_Call]:
+def _calls_of(node: SnnNode, calls: Mapping[str, Sequence[_Call]], graph: SnnGraph, x: Tensor) -> Sequence[_Call]:
     """A neuron's calls; of one in several places those of this place."""
     if not node.calls:
         return calls[node.module]

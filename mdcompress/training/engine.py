@@ -314,9 +314,7 @@ class _Loop:
                 self._require_finite({"gradient's norm": float(figures.norm)}, each.step)
                 self.tally = _add(self.tally, parts, round(correct), each.samples)
                 losses.append(parts["total"])
-            record = StepRecord(
-                self.epoch, self.job.epochs, each.step, self.steps, each.rate, statistics.fmean(losses)
-            )
+            record = StepRecord(self.epoch, self.job.epochs, each.step, self.steps, each.rate, statistics.fmean(losses))
             if each is unread[-1] and self._is_saved_now():
                 self._save()
             self._report(record)

@@ -94,7 +94,7 @@ def clip_gradient(parameters: Iterable[nn.Parameter], limit: float | None) -> Te
     trained = [parameter for parameter in parameters if parameter.grad is not None]
     on_cpu = all(parameter.device.type == "cpu" for parameter in trained)
     foreach = False if on_cpu else None  # torch's own choice reads the norm back for each tensor on a CPU
-    norm = nn.utils.get_total_norm([parameter.grad for parameter in trained], foreach=foreach)
+    norm = nn.utils.get_total_norm([p.grad for p in trained if p.grad is not None], foreach=foreach)
     if limit is not None:
         nn.utils.clip_grads_with_norm_(trained, limit, norm, foreach=foreach)
     return norm
