@@ -124,18 +124,17 @@ def _compensated(weight: Tensor, scale: Tensor, gram: Tensor, limits: tuple[int,
     damping = _DAMPING * float(diagonal.mean()) or 1.0
     order = diagonal.argsort(descending=True, stable=True)
     feedback = _feedback(gram, order, damping)
-    left = weight[:, order]
+    left = weight.T[order]  # an input's weights lie side by side: they are rounded together
     values, errors = torch.empty_like(left), torch.empty_like(left)
     for start in range(0, len(order), _BLOCK):
         stop = min(start + _BLOCK, len(order))
-        block = left[:, start:stop] + errors[:, :start] @ feedback[:start, start:stop]
+        block = left[start:stop] + feedback[:start, start:stop].T @ errors[:start]
         for column in range(start, stop):
             place = column - start
-            wanted = block[:, place] / scale
-            values[:, column] = wanted.round_().clamp_(*limits)
-            errors[:, column] = left[:, column] - values[:, column] * scale
-            block[:, place + 1 :].addr_(errors[:, column], feedback[column, column + 1 : stop])
-    return values[:, order.argsort()]
+            value = torch.div(block[place], scale, out=values[column]).round_().clamp_(*limits)
+            torch.sub(left[column], value * scale, out=errors[column])
+            block[place + 1 :].addr_(feedback[column, column + 1 : stop], errors[column])
+    return values[order.argsort()].T.contiguous()
 
 
 def _feedback(gram: Tensor, order: Tensor, damping: float) -> Tensor:

@@ -303,8 +303,8 @@ def test_the_surrogate_of_a_plain_neuron_is_the_derivative_of_the_arc_tangent() 
     found = torch.autograd.grad(integrate_and_fire(current, neuron).spikes.sum(), (current, neuron.threshold))
 
     def smooth(x: Tensor, theta: Tensor) -> Tensor:
-        angle: Tensor = torch.atan(math.pi * (x - theta) / theta)
-        return angle / math.pi
+        found: Tensor = torch.atan(math.pi * (x - theta) / theta) / math.pi
+        return found
 
     assert torch.autograd.gradcheck(smooth, (current, neuron.threshold))
     expected = torch.autograd.grad(smooth(current, neuron.threshold).sum(), (current, neuron.threshold))
