@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -63,7 +63,7 @@ def _require_same_classes(train: ImageFolder, part: ImageFolder) -> None:
 
 def _samples(listing: ImageFolder, loading: Loading, *, shape: tuple[int, ...]) -> ImageSamples:
     return ImageSamples(
-        read=_reader([Path(path) for path, _ in listing.samples], shape),
+        read=Pictures(tuple(Path(path) for path, _ in listing.samples), shape),
         labels=np.asarray(listing.targets, dtype=np.int64),
         image_shape=shape,
         white=255,
@@ -72,11 +72,16 @@ def _samples(listing: ImageFolder, loading: Loading, *, shape: tuple[int, ...]) 
     )
 
 
-def _reader(paths: list[Path], shape: tuple[int, ...]) -> Callable[[Indices], Pixels]:
-    def read(indices: Indices) -> Pixels:
-        return np.stack([pixels_of(paths[index], shape) for index in indices])
+@dataclass(frozen=True)
+class Pictures:
+    """Image files of one shape [3, H, W], decoded when they are asked for by their indices."""
 
-    return read
+    paths: tuple[Path, ...]
+    shape: tuple[int, ...]
+
+    def __call__(self, indices: Indices) -> Pixels:
+        """The images at `indices`, uint8 [N, 3, H, W]."""
+        return np.stack([pixels_of(self.paths[index], self.shape) for index in indices])
 
 
 MOST_PIXELS = 1 << 24  # of the first image, 4096 x 4096: no spiking network has taken larger ones
@@ -111,6 +116,6 @@ def _require_size(path: Path, seen: tuple[int, ...], wanted: tuple[int, ...] | N
 
 def _odd_size(path: Path, seen: tuple[int, ...], wanted: tuple[int, ...]) -> DataError:
     return DataError(
-        f"{path}: must be {wanted[2]} x {wanted[1]} pixels, as the first training image is (got {seen[2]} x {seen[1]})",
+        f"{path}: must be {wanted[2]} x {wanted[1]} pixels, as the other images are (got {seen[2]} x {seen[1]})",
         hints=["resize or crop the images to one size"],
     )
