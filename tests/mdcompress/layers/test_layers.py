@@ -280,7 +280,8 @@ def straight_through(real: Tensor, rounded: Tensor, slope: Tensor | float) -> Te
 
 def levels_clipped(m: Tensor, factor: Tensor, policy: BatchNormPolicy) -> Tensor:
     """1 where round(m*2^S) would be one beyond its word."""
-    return ((m.detach() * factor).abs() > 2 ** (policy.scale_bit_width - 1) - 1).to(m.dtype)
+    beyond: Tensor = (m.detach() * factor).abs() > 2 ** (policy.scale_bit_width - 1) - 1
+    return beyond.to(m.dtype)
 
 
 def test_moments_of_channels_are_those_of_torch_and_so_are_their_gradients() -> None:
