@@ -68,9 +68,12 @@ def potential_distance(
         pool: whose potentials make one distribution of POOLED: those of a channel, or of the whole layer.
         moments_of: mean and variance of potentials, for moments and for d = variance.
     """
+    from torch.nn import functional
+
     match distance:
         case "mse":
-            return (student - teacher).square().mean() / _divisor(teacher, threshold, normalize, moments_of)
+            distance_of = functional.mse_loss(student, teacher)  # one pass forward, one back
+            return distance_of / _divisor(teacher, threshold, normalize, moments_of)
         case "cosine":
             difference = _directions(student, threshold) - _directions(teacher, threshold)
             return difference.square().sum(-1).mean() / 2

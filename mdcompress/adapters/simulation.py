@@ -44,6 +44,8 @@ def simulate(
     recurrent: the map of a step's spikes [N, ...] to what they add to the next step's currents. surrogate: what stands
     in for the derivative of a spike, as in `mdcompress.zoo.LIF`; it changes no value. None: spikes have no gradient.
     """
+    if recurrent is None and _is_plain(model) and not (currents.requires_grad and torch.is_grad_enabled()):
+        return _simulated_plainly(model, currents)
     neuron = _Neuron(model, currents[0], surrogate)
     zero = torch.zeros_like(currents[0])
     state = _State(zero + neuron.initial, zero, zero)
@@ -64,6 +66,26 @@ def simulate(
     )
 
 
+def _is_plain(model: NeuronModel) -> bool:
+    """Spikes of 0 and 1, a reset in the step of its spike, or none, no synaptic state, no floor."""
+    options = (model.spike, model.timing, model.floor, model.rearm, model.output, model.synapse_decay)
+    return options == ("binary", "same_step", "none", "plain", "spikes", None)
+
+
+def _simulated_plainly(model: NeuronModel, currents: Tensor) -> Simulation:
+    """The same numbers to the last bit, written where they stay; no gradient."""
+    currents = currents.detach()
+    neuron = _Neuron(model, currents[0], None)
+    spikes, potentials, membranes = (torch.empty_like(currents) for _ in range(3))
+    before: Tensor = neuron.initial
+    for x, spike, h, v in zip(currents, spikes, potentials, membranes, strict=True):
+        neuron.charge_into(h, x, before)
+        neuron.fire_into(spike, h)
+        neuron.reset_into(v, h, spike)
+        before = v
+    return Simulation(spikes, potentials, membranes, currents)
+
+
 class _Neuron:
     """One step of a model; its numbers broadcast over a step [N, C, ...] of `like`. A reset is not differentiated."""
 
@@ -82,6 +104,33 @@ class _Neuron:
     def _number(self, value: Numbers) -> Tensor:
         tensor = torch.tensor(value, dtype=self._like.dtype, device=self._like.device)
         return tensor.reshape(-1, *(1 for _ in self._like.shape[2:])) if tensor.dim() else tensor
+
+    def charge_into(self, h: Tensor, x: Tensor, before: Tensor) -> None:
+        """Put the potential of a plain neuron into h."""
+        if before.dim() == h.dim():
+            torch.mul(before, self._decay, out=h)
+        else:
+            h.copy_(self._decay * before)
+        h.add_(x if self.model.input_gain == 1.0 else self._gain * x)
+        if self.model.drive != 0.0:
+            h.add_(self._drive)
+
+    def fire_into(self, spike: Tensor, h: Tensor) -> None:
+        """Put the spikes into `spike`, 0 or 1."""
+        compare = torch.ge if self.model.comparator == "greater_equal" else torch.gt
+        compare(h, self._threshold, out=spike)
+
+    def reset_into(self, v: Tensor, h: Tensor, spike: Tensor) -> None:
+        """Put the membrane after the reset into v."""
+        match self.model.reset:
+            case "hard":
+                torch.lerp(
+                    h, self._reset_value, spike, out=v
+                )  # exact at 0 and 1, and a fraction of the time of `where`
+            case "soft":
+                torch.addcmul(h, spike, self._soft_amount, value=-1, out=v)
+            case "none":
+                v.copy_(h)
 
     def step(self, x: Tensor, state: _State) -> tuple[Tensor, _State]:
         """Currents of a step and the state before it to the potential before reset and the state after it."""

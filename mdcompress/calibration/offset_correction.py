@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from mdcompress.adapters.state import first_tensor, fresh_state, run_fresh
-from mdcompress.calibration.layer_taps import first_of, layer_currents
+from mdcompress.calibration.layer_walk import first_of, walk
 from mdcompress.graph import SnnNode, SynapseSpec
 from mdcompress.layers.norms import BatchNorm
 from mdcompress.layers.synapse import QuantSynapse
@@ -35,11 +35,18 @@ def correct_offsets(student: Student, teacher: nn.Module, inputs: Sequence[Tenso
     alone = [node for node in synapses if sources[_source(node)] == 1 and _source(node) in modules]
     offsets = {node.name: offset for node in alone if (offset := _offset(student.synapse(node.name))) is not None}
     corrected = {node.name: node for node in alone if node.name in offsets}
+    last = next(reversed(corrected), None)
     with uncompiled(), evaluating(teacher), fresh_state(teacher):
         targets = _teacher_means(teacher, modules, corrected, inputs)
-    for name, offset in offsets.items():
-        layer, unit = student.synapse(name), student.current_unit(name, student.stream_units())
-        offset.add_((targets[name] - _mean(layer.spec, layer_currents(student, layer, inputs), unit)).to(offset))
+    streams = student.stream_units()
+    for node, read in walk(student, inputs):
+        if node.name in corrected:
+            spec, unit = corrected[node.name].spec, student.current_unit(node.name, streams)
+            currents = (student.node_value(node, each, each[0], streams).value for each in read)
+            found = _mean(spec, (each for each in currents if each is not None), unit)
+            offsets[node.name].add_((targets[node.name] - found).to(offsets[node.name]))
+            if node.name == last:
+                return
 
 
 def _source(node: SnnNode[SynapseSpec]) -> str:

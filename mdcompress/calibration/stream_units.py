@@ -75,7 +75,7 @@ def _bound(student: Student, stream: Stream, units: Mapping[str, Tensor]) -> flo
     bound = _SMALLEST_READOUT
     for node in student.graph.of(SynapseSpec):
         if node.name in stream.currents:
-            largest = student.synapse(node.name).current_bound(student.input_scale(node.inputs[0]))
+            largest = student.synapse(node.name).current_bound(student.input_scale(node.inputs[0], units))
             bound += largest / stream.currents[node.name]
     for affine in student.graph.of(AffineSpec):
         if affine.name in stream.currents:

@@ -124,7 +124,8 @@ def check_labels(logits: Tensor, y: Tensor) -> None:
             f"labels must be {count} class numbers, int64 [{count}] (got {y.dtype} {list(y.shape)})",
             hints=["give batches (x [T, N, ...], y [N]): time first, then samples"],
         )
-    smallest, largest = int(y.min()), int(y.max())
+    labels = y.cpu().numpy()
+    smallest, largest = int(labels.min()), int(labels.max())
     if smallest < 0 or largest >= classes:
         raise DataError(
             f"labels must lie in 0..{classes - 1}, as the network has {classes} logits (got {smallest}..{largest})",

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from intsnn.arithmetic import IntType
 from mdcompress.errors import CalibrationError
+from mdcompress.layers.host_values import HostValue
 
 MEMBRANE_BITS = 16  # of the memory that the neuron writes and never reads
 
@@ -39,12 +40,12 @@ class ActivationQuantizer(nn.Module):
     def __init__(self, bit_width: int) -> None:
         super().__init__()
         self.word = IntType(bit_width, signed=True)
+        self._read_largest = HostValue()
         self.register_buffer("largest", torch.zeros((), dtype=torch.float64))  # real; 0: not calibrated
 
     def forward(self, current: Tensor, unit: Tensor) -> Tensor:
         """Integer currents in units of `unit` to the integers q, in float."""
-        level = self.integers(unit).level
-        rounded: Tensor = round_ste(current.double() / level)
+        rounded: Tensor = round_ste(current.double() / self._level(unit))
         return rounded.clamp(self.word.low, self.word.high).to(current.dtype)
 
     def fit(self, current: Tensor, unit: Tensor) -> None:
@@ -53,19 +54,27 @@ class ActivationQuantizer(nn.Module):
 
     def integers(self, unit: Tensor) -> ActivationIntegers:
         """The integers that evaluation uses and export writes."""
-        if not float(self.largest) > 0.0:
+        return ActivationIntegers(int(self._level(unit)), self.offset, self.word.high - self.word.low)
+
+    @property
+    def offset(self) -> int:
+        """How many levels below zero are counted."""
+        return -self.word.low
+
+    def _level(self, unit: Tensor) -> Tensor:
+        """L, float64; no gradient flows into the unit by it."""
+        if not self._read_largest(self.largest) > 0.0:
             raise CalibrationError(
                 "a synapse reads currents whose range is not known: the student must be calibrated first",
                 hints=["call mdcompress.calibrate(student, batches) with some training data"],
             )
-        level = max(1, round(float(self.largest) / self.word.high / float(unit)))
-        return ActivationIntegers(level, -self.word.low, self.word.high - self.word.low)
+        return (self.largest / self.word.high / unit.detach().double()).round().clamp_min(1.0)
 
-    def scale(self, unit: Tensor) -> float:
-        """Real value of one q."""
-        return self.integers(unit).level * float(unit)
+    def scale(self, unit: Tensor) -> Tensor:
+        """Real value of one q, float64; no gradient flows into the unit by it."""
+        return self._level(unit) * unit.detach().double()
 
     def membranes(self, current: Tensor, unit: Tensor) -> Tensor:
         """What the integer neuron stores: its potential, clipped to MEMBRANE_BITS."""
-        integers, word = self.integers(unit), IntType(MEMBRANE_BITS, signed=True)
-        return (current + integers.offset * integers.level).clamp(word.low, word.high)
+        word = IntType(MEMBRANE_BITS, signed=True)
+        return (current + self.offset * self._level(unit)).clamp(word.low, word.high)

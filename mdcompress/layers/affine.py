@@ -8,9 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from mdcompress.graph import AffineSpec
-from mdcompress.layers.integer_ops import requantize
 from mdcompress.layers.norms import Affine
-from mdcompress.layers.requant import RequantConstants, requant_constants
+from mdcompress.layers.requant import RequantConstants, requant_constants, requantized
 from mdcompress.layers.step_norms import (
     Norm,
     NormOwner,
@@ -20,7 +19,6 @@ from mdcompress.layers.step_norms import (
     affine_of,
     follows_batches,
     norm_layer,
-    over_steps,
     statistics_in_use,
     statistics_of,
 )
@@ -69,13 +67,12 @@ class QuantAffine(nn.Module):
         statistics = None
         if self.training and self.norm is not None and follows_batches(self.norm):
             statistics = statistics_of(self.norm, x, input_unit, None)
-        constants = self._constants(statistics, input_unit, unit)
         x = x if self.training else x.double()
-        return requantize(x, over_steps(constants.multiplier, x), over_steps(constants.bias, x), constants.shift)
+        return requantized(x, *self._real_map(statistics, input_unit, unit), self.policy)
 
     def integers(self, input_unit: Tensor, unit: Tensor) -> RequantConstants:
         """The integers that evaluation uses and export writes, from running statistics."""
-        return self._constants(None, input_unit, unit)
+        return requant_constants(*self._real_map(None, input_unit, unit), self.policy)
 
     def current_bound(self, input_unit: float) -> float:
         """No output of this layer can be larger, in real units."""
@@ -87,8 +84,10 @@ class QuantAffine(nn.Module):
             return Affine(torch.ones(1), torch.zeros(1))
         return affine_of(self.norm, statistics or statistics_in_use(self.norm))
 
-    def _constants(self, statistics: Statistics | None, input_unit: Tensor, unit: Tensor) -> RequantConstants:
+    def _real_map(
+        self, statistics: Statistics | None, input_unit: Tensor, unit: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """m, b and the bound of |x|."""
         affine = self._affine(statistics)
         gain, offset = affine.gain.to(unit.device), affine.offset.to(unit.device)
-        bound = torch.full_like(gain, self.largest_input)
-        return requant_constants(gain * (input_unit / unit), offset / unit, bound, self.policy)
+        return gain * (input_unit / unit), offset / unit, torch.full_like(gain, self.largest_input)

@@ -1,4 +1,6 @@
-"""The integer neuron over time: exact forward (FORMAT.md, "Neuron"), backward through time with straight-through parts.
+"""The integer neuron over time: exact forward (FORMAT.md, "Neuron"), backward through time, straight through in parts.
+
+Here every neuron goes step by step but the plain one, which `plain_firing` runs over all steps at once.
 
 Not differentiated, as usual: the reset decision. Passed straight through: floor shifts, and stored words inside their
 range. A comparison has the surrogate of `mdcompress.zoo`, f((x - theta)/theta), differentiated in x and in theta; a
@@ -14,6 +16,7 @@ import torch
 from torch import Tensor
 
 from mdcompress.layers.integer_ops import Firing, NeuronIntegers
+from mdcompress.layers.plain_firing import against, fire_plainly, is_plain
 from mdcompress.layers.recurrence import RecurrentIntegers
 from mdcompress.zoo.neurons import surrogate_derivative
 
@@ -27,7 +30,9 @@ def integrate_and_fire(
 
     recurrence: what the spikes of a step add to the next step's currents.
     """
-    constants = [_broadcast(getattr(integers, name), current) for name in _LEARNED]
+    if recurrence is None and is_plain(integers):
+        return Firing(*fire_plainly(current, integers))
+    constants = [against(getattr(integers, name), current) for name in _LEARNED]
     if recurrence is not None:
         recurrence = recurrence.to(current.dtype)
         constants += recurrence.constants
@@ -37,14 +42,8 @@ def integrate_and_fire(
 
 def after_reset(integers: NeuronIntegers, potentials: Tensor, spikes: Tensor) -> Tensor:
     """x' of a sequence: what is stored after the shift. Both [T, N, ...]; potentials in units of s_f."""
-    constants = {name: _broadcast(getattr(integers, name).detach(), potentials) for name in _LEARNED}
+    constants = {name: against(getattr(integers, name).detach(), potentials) for name in _LEARNED}
     return _Cell(integers, constants, potentials).reset(potentials, spikes)
-
-
-def _broadcast(value: Tensor, current: Tensor) -> Tensor:
-    """[1] or [C] against [..., N, C, *rest] of a sequence."""
-    value = value.to(current.dtype)
-    return value if value.numel() == 1 else value.reshape(-1, *(1 for _ in current.shape[3:]))
 
 
 def _leaked(x: Tensor, state: Tensor, leak: Tensor | float) -> Tensor:
@@ -70,14 +69,14 @@ class _Cell:
         self.synapse_leak = None if integers.synapse_leak is None else self._factor(integers.synapse_leak, current)
         self.limits = (-(2 ** (integers.bit_width - 1)), 2 ** (integers.bit_width - 1) - 1)
 
-    def _factor(self, leak: Tensor, current: Tensor) -> Tensor | float:
-        return float(leak) if leak.numel() == 1 else _broadcast(leak, current)
+    def _factor(self, leak: Tensor | float, current: Tensor) -> Tensor | float:
+        return against(leak, current) if isinstance(leak, Tensor) else leak
 
     def start(self, like: Tensor) -> _State:
         """The state before the first step."""
         zero = torch.zeros_like(like)
         synapse = None if self.synapse_leak is None else zero
-        return _State(torch.full_like(like, self.integers.initial), synapse, zero)
+        return _State(zero + self.integers.initial, synapse, zero)
 
     def synaptic(self, current: Tensor, state: _State) -> Tensor:
         """y = D_s*i + j + c_s, or j."""
@@ -190,7 +189,7 @@ class _IntegrateAndFire(torch.autograd.Function):
         cell = _Cell(ctx.integers, dict(zip(_LEARNED, constants, strict=False)), spikes)
         backward = _Backward(cell, spikes, above)
         recurrence = None if ctx.recurrence is None else ctx.recurrence.of(constants[len(_LEARNED) :])
-        before = torch.cat([torch.full_like(membranes[:1], cell.integers.initial), membranes[:-1]])
+        before = torch.cat([torch.zeros_like(membranes[:1]) + cell.integers.initial, membranes[:-1]])
         direct = None  # without recurrence a step's spikes reach no later potential: all steps at once
         if recurrence is None:
             direct = backward.through_spikes(potentials, before, gradients[0]) + gradients[1]

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from intsnn.arithmetic import IntType
 from mdcompress.errors import CalibrationError
+from mdcompress.layers.host_values import HostValue
 
 _ON_GRID = 1e-3  # largest distance from a grid point, in grid steps, that float32 images stored as k/255 show
 
@@ -21,6 +22,7 @@ class QuantInput(nn.Module):
     def __init__(self, bit_width: int) -> None:
         super().__init__()
         self.largest_bit_width = bit_width
+        self._read_scale, self._read_sign, self._read_bits = HostValue(), HostValue(), HostValue()
         self.register_buffer("scale", torch.zeros((), dtype=torch.float64))  # 0: not calibrated
         self.register_buffer("signed", torch.tensor(False))
         self.register_buffer("bit_width", torch.tensor(bit_width))
@@ -28,16 +30,20 @@ class QuantInput(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Integers in float, of x's shape."""
         word = self.word()
-        return (x.double() / self.scale).round().clamp(word.low, word.high).float()
+        return (x.double() / self.scale).round_().clamp_(word.low, word.high).float()
 
     def word(self) -> IntType:
         """The range of the integers; CalibrationError before calibration."""
-        if not float(self.scale) > 0.0:
+        if not self.real_scale() > 0.0:
             raise CalibrationError(
                 "the student has no input scale yet: it must be calibrated first",
                 hints=["call mdcompress.calibrate(student, batches) with some training data"],
             )
-        return IntType(int(self.bit_width), bool(self.signed))
+        return IntType(round(self._read_bits(self.bit_width)), bool(self._read_sign(self.signed)))
+
+    def real_scale(self) -> float:
+        """The real value of one integer; 0 before calibration."""
+        return self._read_scale(self.scale)
 
     def fit(self, values: Tensor, *, reach: float | None = None) -> None:
         """Choose scale and word from calibration values of any shape.

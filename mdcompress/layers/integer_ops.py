@@ -19,22 +19,22 @@ class _Requantize(torch.autograd.Function):
     """Forward floor((acc*M + B) / 2^S); backward that of (acc*M + B) / 2^S."""
 
     @staticmethod
-    def forward(ctx: Any, accumulator: Tensor, multiplier: Tensor, bias: Tensor, shift: int) -> Tensor:
+    def forward(ctx: Any, accumulator: Tensor, multiplier: Tensor, bias: Tensor, factor: Tensor | float) -> Tensor:
         ctx.save_for_backward(accumulator, multiplier)
-        ctx.shift, ctx.bias_shape = shift, bias.shape
-        return torch.addcmul(bias, accumulator, multiplier).mul_(2.0**-shift).floor_()
+        ctx.factor, ctx.bias_shape = factor, bias.shape
+        return torch.addcmul(bias, accumulator, multiplier).div_(factor).floor_()
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
         accumulator, multiplier = ctx.saved_tensors
-        gradient = gradients[0] * 2.0**-ctx.shift
+        gradient = gradients[0] / ctx.factor
         to_multiplier = (gradient * accumulator).sum_to_size(multiplier.shape)
         return gradient * multiplier, to_multiplier, gradient.sum_to_size(ctx.bias_shape), None
 
 
-def requantize(accumulator: Tensor, multiplier: Tensor, bias: Tensor, shift: int) -> Tensor:
-    """j = (acc*M + B) >> S; M and B broadcast against acc."""
-    result: Tensor = _Requantize.apply(accumulator, multiplier, bias, shift)
+def requantize(accumulator: Tensor, multiplier: Tensor, bias: Tensor, factor: Tensor | float) -> Tensor:
+    """j = (acc*M + B) >> S with 2^S = factor; M and B broadcast against acc, in its type."""
+    result: Tensor = _Requantize.apply(accumulator, multiplier, bias, factor)
     return result
 
 
@@ -42,18 +42,19 @@ def requantize(accumulator: Tensor, multiplier: Tensor, bias: Tensor, shift: int
 class NeuronIntegers:
     """The integers of a neuron layer, in units of s_f s_f (`intsnn.IntNeuron` has the equations and the same names).
 
-    leak, synapse_leak: integer-valued tensors [1] or [C]; synapse_leak is None without a synaptic state.
-    threshold, level, soft_amount, drive, reset_value, floor_value, synapse_drive: likewise, differentiable in the
-    scale. What the options do not read is a zero. rounding_offset: the part of threshold and potential that is there
-    for rounding; the backward pass takes it off again.
+    leak, synapse_leak: integers, a number or a tensor [C]; synapse_leak is None without a synaptic state. initial: what
+    is stored before the first step, one number. threshold, level, soft_amount, drive, reset_value, floor_value,
+    synapse_drive: tensors [1] or [C], differentiable in the scale. What the options do not read is a zero.
+    rounding_offset: the part of threshold and potential that is there for rounding; the backward pass takes it off
+    again.
     """
 
-    leak: Tensor
-    synapse_leak: Tensor | None
+    leak: Tensor | float
+    synapse_leak: Tensor | float | None
     synapse_shift: int
     guard_bits: int
     bit_width: int
-    initial: int
+    initial: Tensor | int
     reset: ResetKind
     timing: ResetTiming
     spike: SpikeKind

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,9 @@ from torch import Tensor, nn
 
 from intsnn.arithmetic import ACCUMULATOR_LIMIT, IntType
 from mdcompress.graph import NeuronModel, Numbers, channel_values, count_limit, typical
+from mdcompress.layers.constants import channel_constants, constant
 from mdcompress.layers.firing import after_reset, integrate_and_fire
+from mdcompress.layers.host_values import HostValue
 from mdcompress.layers.integer_ops import Firing, NeuronIntegers
 from mdcompress.layers.quantizers import MembraneQuantizer
 from mdcompress.layers.recurrence import RecurrentIntegers
@@ -40,6 +43,7 @@ class QuantNeuron(nn.Module):
     def __init__(self, model: NeuronModel, policy: MembranePolicy, *, guard_bits: int) -> None:
         super().__init__()
         self.model, self.policy, self.guard_bits = model, policy, guard_bits
+        self._read_shift = HostValue()
         if self.has_synapse:
             self.register_buffer("synapse_shift", torch.tensor(guard_bits))
 
@@ -85,36 +89,42 @@ class QuantNeuron(nn.Module):
         its own half to y, which the drive takes off again.
         """
         model, bits, half = self.model, self.guard_bits, self.rounding_offset
-        synapse_half = self._half(int(self.synapse_shift)) if self.has_synapse else 0
+        synapse_shift = round(self._read_shift(self.synapse_shift)) if self.has_synapse else 0
+        synapse_half = self._half(synapse_shift) if self.has_synapse else 0
         above = 1 if model.spike == "binary" and model.comparator == "greater" else 0  # x > theta: x >= theta + 1
-        unit = fine_scale.double() * self._channels(_shares(model.current_gain)).to(fine_scale.device)
+        device, shares = fine_scale.device, _shares(model.current_gain)
+        unit = fine_scale.double() if shares == 1.0 else fine_scale.double() * channel_constants(shares, device)
 
-        def fine(value: Numbers) -> Tensor:
-            rounded: Tensor = round_ste(self._channels(value).to(fine_scale.device) / unit)
-            return rounded
+        def fine(value: Numbers, added: int = 0) -> Tensor:
+            """round(value / unit) + added; a constant where the unit has no part in it."""
+            if not any(channel_values(value)):
+                return channel_constants(float(added), device)
+            rounded: Tensor = round_ste(channel_constants(value, device) / unit)
+            return rounded + added if added else rounded
 
-        nothing = torch.zeros(1, dtype=torch.float64, device=fine_scale.device)
+        nothing = channel_constants(0.0, device)
         counts = model.spike != "binary" or model.rearm == "double"
+        never = model.output == "membrane"
         return NeuronIntegers(
-            leak=self._leak(model.decay, bits).to(fine_scale.device),
-            synapse_leak=self._synapse_leak(fine_scale),
-            synapse_shift=int(self.synapse_shift) if self.has_synapse else 0,
+            leak=_leak(model.decay, bits, device),
+            synapse_leak=self._synapse_leak(synapse_shift, device),
+            synapse_shift=synapse_shift,
             guard_bits=bits,
             bit_width=self.policy.bit_width,
-            initial=self._initial(fine(model.initial)),
+            initial=self._initial(fine(model.initial)) if any(channel_values(model.initial)) else 0,
             reset=model.reset,
             timing=model.timing,
             spike=model.spike,
             max_spikes=count_limit(model),
             floor=model.floor,
             rearm=model.rearm,
-            threshold=nothing + NEVER if model.output == "membrane" else fine(model.threshold) + (half + above),
+            threshold=channel_constants(float(NEVER), device) if never else fine(model.threshold, half + above),
             level=fine(model.threshold).clamp_min(1.0) if counts else nothing,
             soft_amount=fine(model.soft_amount) if model.reset == "soft" else nothing,
-            drive=fine(model.drive) + (half - synapse_half),
-            reset_value=fine(model.reset_value) + half if model.reset == "hard" else nothing,
-            floor_value=fine(model.floor_value) + half if model.floor != "none" else nothing,
-            synapse_drive=nothing + synapse_half,
+            drive=fine(model.drive, half - synapse_half),
+            reset_value=fine(model.reset_value, half) if model.reset == "hard" else nothing,
+            floor_value=fine(model.floor_value, half) if model.floor != "none" else nothing,
+            synapse_drive=channel_constants(float(synapse_half), device),
             rounding_offset=half,
         )
 
@@ -141,28 +151,31 @@ class QuantNeuron(nn.Module):
 
     def _share_of(self, values: Tensor) -> Tensor | None:
         """Each channel's share of the gain against [T, N, C, ...]; None where all are alike."""
-        share = self._channels(_shares(self.model.current_gain)).to(values)
-        return None if share.numel() == 1 else share.reshape(-1, *(1 for _ in values.shape[3:]))
+        shares = _shares(self.model.current_gain)
+        if not isinstance(shares, tuple) or len(shares) == 1:
+            return None
+        return channel_constants(shares, values.device).to(values.dtype).reshape(-1, *(1 for _ in values.shape[3:]))
 
     def _half(self, shift: int) -> int:
         return 2 ** (shift - 1) if self.policy.rounding == "half_up" and shift > 0 else 0
 
-    def _initial(self, fine: Tensor) -> int:
-        """v(0), stored like every membrane, so that it equals what a reset to the same value leaves."""
-        word = IntType(self.policy.bit_width, signed=True)
-        stored = (int(fine.detach()[0]) + self.rounding_offset) >> self.guard_bits
-        return min(max(stored, word.low), word.high)
-
-    def _leak(self, decay: Numbers, bits: int) -> Tensor:
-        return (self._channels(decay) * 2.0**bits).round()
-
-    def _synapse_leak(self, fine_scale: Tensor) -> Tensor | None:
+    def _synapse_leak(self, shift: int, device: torch.device) -> Tensor | float | None:
         if not self.has_synapse or self.model.synapse_decay is None:
             return None
-        return self._leak(self.model.synapse_decay, int(self.synapse_shift)).to(fine_scale.device)
+        return _leak(self.model.synapse_decay, shift, device)
 
-    def _channels(self, value: Numbers) -> Tensor:
-        return torch.tensor(channel_values(value), dtype=torch.float64)
+    def _initial(self, fine: Tensor) -> Tensor:
+        """v(0), stored like every membrane, so that it equals what a reset to the same value leaves."""
+        word = IntType(self.policy.bit_width, signed=True)
+        stored = ((fine.detach()[:1] + self.rounding_offset) * 2.0**-self.guard_bits).floor()
+        return stored.clamp(word.low, word.high)
+
+
+@functools.lru_cache(maxsize=1024)
+def _leak(decay: Numbers, bits: int, device: torch.device) -> Tensor | float:
+    """D = round(decay * 2^R), a number where channels are alike."""
+    leak = (torch.tensor(channel_values(decay), dtype=torch.float64) * 2.0**bits).round()
+    return leak.item() if leak.numel() == 1 else leak.to(device)
 
 
 class MembraneUnit(nn.Module):
@@ -192,7 +205,8 @@ class MembraneUnit(nn.Module):
 
     def forward(self) -> Tensor:
         """Real value of one integer of the stream, a scalar."""
-        return self.quantizer.scale() * (2.0**-self.guard_bits / self.factor)
+        scale = self.quantizer.scale()
+        return scale * constant(2.0**-self.guard_bits / self.factor, scale)
 
 
 class ReadoutUnit(nn.Module):

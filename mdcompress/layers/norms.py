@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.overrides import handle_torch_function, has_torch_function_unary
 
 BatchNorm: TypeAlias = _BatchNorm
+_CHANNELS = 2  # the axis, in [T, N, C, ...]
 _CLASSES = (nn.BatchNorm1d, nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
@@ -54,15 +57,47 @@ def running_statistics(norm: BatchNorm) -> tuple[Tensor, Tensor]:
 
 
 def batch_statistics(norm: BatchNorm, values: Tensor, scale: Tensor, offset: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Mean and variance of values*scale + offset over the batch [N, C, ...]; running statistics are updated too."""
-    axes = [0, *range(2, values.dim())]
-    variance, mean = torch.var_mean(values, dim=axes, correction=0)
-    mean, variance = mean * scale, variance * scale.square()
+    """Mean and variance of values*scale + offset over the batch [T, N, C, ...]; running statistics are updated too."""
+    mean, variance, count = channel_moments(values)
+    mean, variance = mean * scale, variance * (scale * scale)
     if offset is not None:
         mean = mean + offset
-    count = values.numel() // values.shape[1]
-    _update_running(norm, mean.detach(), variance.detach() * count / max(count - 1, 1))
+    _update_running(norm, mean.detach(), variance.detach() * (count / max(count - 1, 1)))
     return mean, variance
+
+
+def channel_moments(values: Tensor) -> tuple[Tensor, Tensor, int]:
+    """Mean and (biased) variance of each channel of [T, N, C, ...], [C] each, and of how many values; differentiable.
+
+    Where processes share a batch, theirs are those of all (`mdcompress.training.statistics`).
+    """
+    if has_torch_function_unary(values):
+        shared: tuple[Tensor, Tensor, int] = handle_torch_function(channel_moments, (values,), values)
+        return shared
+    mean, variance = _Moments.apply(values)
+    return mean, variance, values.numel() // values.shape[_CHANNELS]
+
+
+class _Moments(torch.autograd.Function):
+    """m = mean(x), v = mean((x - m)^2) in two sums; backward dx = g_m/n + 2 g_v (x - m)/n in one pass."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor) -> tuple[Tensor, Tensor]:
+        axes = [axis for axis in range(values.dim()) if axis != _CHANNELS]
+        mean = values.mean(axes, keepdim=True)
+        distances = values - mean
+        variance = distances.mul_(distances).mean(axes)
+        ctx.save_for_backward(values, mean)
+        return mean.flatten(), variance
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        values, mean = ctx.saved_tensors
+        count = values.numel() // mean.numel()
+        to_mean, slope = (gradient.view_as(mean) / count for gradient in gradients)
+        slope = 2.0 * slope
+        return torch.addcmul(to_mean - slope * mean, values, slope)
 
 
 def _update_running(norm: BatchNorm, mean: Tensor, variance: Tensor) -> None:

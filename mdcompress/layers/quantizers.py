@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import brevitas.nn as qnn
 import torch
 from brevitas.core.function_wrapper import CeilSte
+from brevitas.core.quant import BinaryQuant
 from brevitas.core.stats import AbsMax
 from brevitas.core.zero_point import ZeroZeroPoint
-from brevitas.function.ops_ste import round_ste
 from brevitas.inject.enum import (
     BitWidthImplType,
     FloatToIntImplType,
@@ -26,18 +26,19 @@ from brevitas.inject.enum import (
 )
 from brevitas.quant.solver import ActQuantSolver, WeightQuantSolver
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from intsnn.weight_bits import TERNARY_BITS
 from mdcompress.graph import SynapseSpec
-from mdcompress.layers.step_sizes import StepGradient
+from mdcompress.layers.step_sizes import SMALLEST_SCALE, StepSize
 
 if TYPE_CHECKING:
     from mdcompress.recipe import MembranePolicy, WeightPolicy
 
-_SMALLEST_SCALE = 1e-10  # a channel of zeros still has a scale
 _RANGE_CANDIDATES = 96  # fractions of the largest absolute weight tried by the least-squares search
 _SMALLEST_RANGE = 0.05  # the last of them
 _POWER_CANDIDATES = 6  # powers of two from the largest weight's down: 2^-5 is below the smallest range
+_CACHED = 65_536  # weights that are searched at once: they stay in a core's cache while 96 ranges are tried
 _EXACT = 1e-10  # of the weights' squares: what float32 loses of weights that are integers times a scale
 _ON_GRID, _ON_GRID_LEAST = 1e-4, 8  # how far from an integer such a weight may lie; weights that are no chance
 _WITHIN = 0.49  # how far from an integer a weight may lie that shall round to it, whatever float32 makes of it
@@ -61,28 +62,31 @@ def quantized_layer(spec: SynapseSpec, policy: WeightPolicy) -> BrevitasLayer:
     nn.init.ones_(layer.weight)  # so that the scale made next is the same in every process
     layer.quant_weight()  # creates the scale parameter, so that state dicts hold it from the start
     _prepare_range(layer, policy)
-    return layer
+    return layer.to(memory_format=torch.channels_last) if layer.weight.dim() == 4 else layer  # as maps are laid out
 
 
 def _prepare_range(layer: BrevitasLayer, policy: WeightPolicy) -> None:
-    """Fix the range of `mse` policies; balance the gradient of learned ones (`step_sizes`)."""
+    """Say what the weight rounds to, and what divides the range; fix that of `mse` policies."""
+    layer.integer_limits, layer.step_size = weight_limits(policy), None
     if policy.range == "max":
         return
-    scaling = _scaling(layer)
+    parameter = _scaling(layer).value
     if policy.range == "mse":
-        scaling.value.requires_grad_(False)
-    logarithmic, largest = policy.scale == "power_of_two", weight_limits(policy)[1]
-    parameter = scaling.value.detach().flatten()
-    reached = parameter.ceil().exp2() if logarithmic else parameter
-    gradient = StepGradient(
-        float((reached / integer_weight(layer).scale.detach())[0]),
+        parameter.requires_grad_(False)
+    layer.step_size = StepSize(
+        _levels_of_a_range(policy),
         count=layer.weight.numel() // parameter.numel(),
-        largest=largest,
-        trained="log2_range" if logarithmic else "range",
+        largest=weight_limits(policy)[1],
+        trained="log2_range" if policy.scale == "power_of_two" else "range",
     )
-    scaling.stats_scaling_impl.restrict_clamp_scaling = nn.Sequential(
-        gradient, scaling.stats_scaling_impl.restrict_clamp_scaling
-    )
+
+
+def _levels_of_a_range(policy: WeightPolicy) -> int:
+    """What Brevitas divides a range by: the size of the smallest integer, or 2^(b-1) for powers of two."""
+    low, high = weight_limits(policy)
+    if policy.bit_width == 1:
+        return 1
+    return high + 1 if policy.scale == "power_of_two" else -low
 
 
 def _brevitas_layer(spec: SynapseSpec, quantizer: type) -> BrevitasLayer:
@@ -124,9 +128,57 @@ def change_weight_policy(layer: BrevitasLayer, policy: WeightPolicy) -> None:
 
 def integer_weight(layer: BrevitasLayer) -> IntegerWeight:
     """The layer's weight as integers and scale."""
-    quantized = layer.quant_weight()
-    # not quantized.int(): it refuses exact binary weights whose value/scale is one float32 rounding off an integer
-    return IntegerWeight(round_ste(quantized.value / quantized.scale), quantized.scale.flatten())
+    scale, (low, high) = _weight_scale(layer), layer.integer_limits
+    if isinstance(layer.weight_quant.tensor_quant, BinaryQuant):
+        return IntegerWeight(_Signs.apply(layer.weight), scale.flatten())
+    return IntegerWeight(_Levels.apply(layer.weight, scale, low, high), scale.flatten())
+
+
+def _weight_scale(layer: BrevitasLayer) -> Tensor:
+    """s, broadcasting against the weight: of a range of its own, or as Brevitas finds it in the largest weight."""
+    if layer.step_size is not None:
+        step: Tensor = layer.step_size(_scaling(layer).value)
+        return step
+    quantizer = layer.weight_quant.tensor_quant
+    if isinstance(quantizer, BinaryQuant):
+        scale: Tensor = quantizer.scaling_impl(layer.weight)
+    else:
+        threshold = quantizer.int_scaling_impl(quantizer.msb_clamp_bit_width_impl())
+        scale = quantizer.scaling_impl(layer.weight, threshold)
+    return scale
+
+
+class _Signs(torch.autograd.Function):
+    """Forward 1 where w >= 0, else -1; backward straight through, as Brevitas' BinaryQuant."""
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor) -> Tensor:
+        return torch.where(weight >= 0, 1.0, -1.0).to(weight.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        return gradients[0]
+
+
+class _Levels(torch.autograd.Function):
+    """Forward q = clip(round(w/s), low, high), what Brevitas' IntQuant rounds to; backward its: 0 where clipped."""
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, scale: Tensor, low: int, high: int) -> Tensor:
+        rounded = (weight / scale).round_()
+        ctx.save_for_backward(rounded, weight, scale)
+        ctx.limits = (low - 0.5, high + 0.5)
+        return rounded.clamp(low, high)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
+        rounded, weight, scale = ctx.saved_tensors
+        inside = torch.ops.aten.hardtanh_backward(gradients[0], rounded, *ctx.limits)  # g where low <= q <= high
+        to_scale = None
+        if ctx.needs_input_grad[1]:
+            to_scale = (inside * weight).sum_to_size(scale.shape) / -scale.square()
+        return inside / scale if ctx.needs_input_grad[0] else None, to_scale, None, None
 
 
 def fit_weight_range(layer: BrevitasLayer, policy: WeightPolicy) -> None:
@@ -166,13 +218,18 @@ def least_squares_scale(rows: Tensor, policy: WeightPolicy) -> Tensor:
     Weights that are integers times a scale already, as those of a Brevitas layer, keep it where the policy holds them.
     One bit: s = mean|w| is the closed form (Rastegari et al. 2016, eq. 6).
     """
+    few = torch.split(rows, max(1, _CACHED // rows.shape[1]))
+    return torch.cat([_least_squares_scale(part, policy) for part in few])
+
+
+def _least_squares_scale(rows: Tensor, policy: WeightPolicy) -> Tensor:
     if policy.bit_width == 1:
-        first = rows.abs().mean(dim=1).clamp_min(_SMALLEST_SCALE)
+        first = rows.abs().mean(dim=1).clamp_min(SMALLEST_SCALE)
     else:
-        first = rows.abs().amax(dim=1).clamp_min(_SMALLEST_SCALE) / weight_limits(policy)[1]
+        first = rows.abs().amax(dim=1).clamp_min(SMALLEST_SCALE) / weight_limits(policy)[1]
     best, least = first, torch.full_like(first, float("inf"))
     for scale in _candidate_scales(first, policy):
-        error = (rows - _fake_quantize(rows, scale[:, None], policy)).square().sum(dim=1)
+        error = _fake_quantize(rows, scale[:, None], policy).sub_(rows).square_().sum(dim=1)
         best, least = torch.where(error < least, scale, best), torch.minimum(error, least)
     inexact = least > _EXACT * rows.square().sum(dim=1)
     if policy.scale == "float" and policy.bit_width != 1 and bool(inexact.any()):
@@ -186,7 +243,7 @@ def _own_scale(rows: Tensor, largest: int) -> Tensor:
     reach = rows.abs().amax(dim=1)
     found = torch.zeros_like(reach)
     for integer in range(largest, 0, -1):
-        levels = rows / (reach / integer).clamp_min(_SMALLEST_SCALE)[:, None]
+        levels = rows / (reach / integer).clamp_min(SMALLEST_SCALE)[:, None]
         on_grid = (levels - levels.round()).abs().amax(dim=1) <= _ON_GRID
         found = torch.where(on_grid, reach / integer, found)
     return torch.where((rows != 0).sum(dim=1) >= _ON_GRID_LEAST, found, torch.zeros_like(found))
@@ -218,7 +275,7 @@ def _fake_quantize(rows: Tensor, scale: Tensor, policy: WeightPolicy) -> Tensor:
     if policy.bit_width == 1:
         return torch.where(rows >= 0, scale, -scale)
     low, high = weight_limits(policy)
-    return (rows / scale).round().clamp(low, high) * scale
+    return (rows / scale).round_().clamp_(low, high).mul_(scale)
 
 
 def _scaling(layer: BrevitasLayer) -> Any:
@@ -237,7 +294,7 @@ def _weight_quantizer(policy: WeightPolicy) -> type:
         "float_to_int_impl_type": FloatToIntImplType.ROUND,
         "scaling_impl_type": (ScalingImplType.STATS if policy.range == "max" else ScalingImplType.PARAMETER_FROM_STATS),
         "scaling_stats_op": StatsOp.MAX,
-        "scaling_min_val": _SMALLEST_SCALE,
+        "scaling_min_val": SMALLEST_SCALE,
         "scaling_per_output_type": (
             ScalingPerOutputType.CHANNEL if policy.granularity == "per_channel" else ScalingPerOutputType.TENSOR
         ),
@@ -297,16 +354,15 @@ class MembraneQuantizer(nn.Module):
                 "float_to_int_impl_type": FloatToIntImplType.FLOOR,
                 "scaling_impl_type": ScalingImplType.PARAMETER,
                 "scaling_init": initial_range,
-                "scaling_min_val": _SMALLEST_SCALE,
+                "scaling_min_val": SMALLEST_SCALE,
                 "scaling_per_output_type": ScalingPerOutputType.TENSOR,
                 "restrict_scaling_type": RestrictValueType.FP,
             },
         )
         identity = qnn.QuantIdentity(act_quant=quantizer)
-        scaling, half = _membrane_scaling(identity), 2 ** (policy.bit_width - 1)
-        scaling.value.requires_grad_(policy.scale == "learned")
-        gradient = StepGradient(half, count=self._neurons, largest=half - 1)
-        scaling.restrict_clamp_scaling = nn.Sequential(gradient, scaling.restrict_clamp_scaling)
+        half = 2 ** (policy.bit_width - 1)
+        _membrane_scaling(identity).value.requires_grad_(policy.scale == "learned")
+        self._step_size = StepSize(half, count=self._neurons, largest=half - 1)
         return identity
 
     @property
@@ -322,9 +378,7 @@ class MembraneQuantizer(nn.Module):
 
     def scale(self) -> Tensor:
         """s_v, a positive scalar; differentiable where the policy says learned."""
-        scale = self.identity.act_quant.scale()
-        assert isinstance(scale, Tensor)
-        return scale
+        return self._step_size(self._range)
 
     def set_range(self, value: float) -> None:
         """Set the stored range [-value, value), in real units."""

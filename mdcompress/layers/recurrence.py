@@ -20,13 +20,14 @@ class RecurrentIntegers:
     """j_r = (acc*M + B) >> S with acc = sum q_w * s_prev (FORMAT.md, "Neuron"), in the unit of the neuron's currents.
 
     weight: integers carried in float, of `spec.weight_shape`; multiplier, bias: [C] or [1]. All three differentiable.
+    factor: 2^S.
     """
 
     spec: SynapseSpec
     weight: Tensor
     multiplier: Tensor
     bias: Tensor
-    shift: int
+    factor: Tensor
 
     @property
     def constants(self) -> tuple[Tensor, Tensor, Tensor]:
@@ -46,7 +47,7 @@ class RecurrentIntegers:
         """[N, *shape] to [N, *shape]."""
         sums = self._sums(spikes)
         view = (1, -1, *(1 for _ in sums.shape[2:]))
-        return requantize(sums, self.multiplier.view(view), self.bias.view(view), self.shift)
+        return requantize(sums, self.multiplier.view(view), self.bias.view(view), self.factor)
 
     def to_spikes(self, gradient: Tensor) -> Tensor:
         """The gradient of the spikes [N, *shape], from that of what they add; the map is linear but for its floor."""

@@ -1,17 +1,22 @@
-"""A real affine map of an accumulator as integers: j = (acc*M_c + B_c) >> S (FORMAT.md, "Requant")."""
+"""A real affine map of an accumulator as integers: j = (acc*M_c + B_c) >> S (FORMAT.md, "Requant").
+
+All of it is computed where the tensors are: no number is read back from a device.
+"""
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
-from brevitas.function.ops_ste import round_ste
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from intsnn.arithmetic import ACCUMULATOR_LIMIT, IntType
 from mdcompress.errors import CalibrationError
+from mdcompress.layers.constants import constant
 
 if TYPE_CHECKING:
     from mdcompress.recipe import BatchNormPolicy
@@ -21,11 +26,16 @@ _LARGEST_SHIFT = 30  # an int32 shift
 
 @dataclass(frozen=True)
 class RequantConstants:
-    """Integer-valued M [C] and B [C] (rounding half included) and the shift S; differentiable in M and B."""
+    """Integer-valued M and B [C] or [T, C] (rounding half included), differentiable, and 2^S, one element."""
 
     multiplier: Tensor
     bias: Tensor
-    shift: int
+    factor: Tensor
+
+    @property
+    def shift(self) -> int:
+        """S, read from the device."""
+        return round(math.log2(float(self.factor)))
 
 
 def requant_constants(
@@ -36,60 +46,183 @@ def requant_constants(
     M = round(m*2^S) in `scale_bit_width` signed bits (or +-2^k) and B = round(b*2^S) in `shift_bit_width` signed bits,
     both on a power-of-two grid where they are larger than that; B then gets 2^(S-1), so that the floor shift rounds
     half up. S is the largest shift at which M fits its bits and A*|M| + |B| < 2^30, for the accumulator bound A.
+    Rounding is passed straight through; what a grid clips is not.
 
     Args:
-        multiplier: m [C], real.
-        bias: b [C], real, in output units.
+        multiplier: m [C] or [T, C], real.
+        bias: b, likewise, in output units.
         accumulator_bound: A [C], the proved bound of |acc|.
         policy: bit widths and mode.
 
     Raises:
-        CalibrationError: m, b or A is not finite.
+        CalibrationError: m, b or A is not finite. Not where gradients are recorded, since the look waits for the
+            device: a training step then has a gradient that is not finite either, which its loop refuses.
     """
-    multiplier, bias = multiplier.double(), bias.double()  # B and its 2^(S-1) together need more than 24 bits
-    reach = accumulator_bound.double().clamp_min(1.0)  # a channel of zeros still has an M that must fit its word
-    for name, values in (("multiplier", multiplier), ("offset", bias), ("accumulator's bound", reach)):
+    return RequantConstants(*_Constants.apply(*_checked(multiplier, bias, accumulator_bound), policy))
+
+
+def requantized(
+    accumulator: Tensor, multiplier: Tensor, bias: Tensor, accumulator_bound: Tensor, policy: BatchNormPolicy
+) -> Tensor:
+    """j = (acc*M + B) >> S with the constants of m and b, in acc's type; differentiable as acc*m + b with M for m.
+
+    Args:
+        accumulator: acc [T, N, C, ...].
+        multiplier: as in `requant_constants`; so are the others, and what is raised.
+        bias: see there.
+        accumulator_bound: see there.
+        policy: see there.
+    """
+    real = _checked(multiplier, bias, accumulator_bound)
+    currents: Tensor = _Requantized.apply(accumulator, *real, policy)
+    return currents
+
+
+def _checked(multiplier: Tensor, bias: Tensor, accumulator_bound: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The same; CalibrationError where they are not finite."""
+    named = {"multiplier": multiplier, "offset": bias, "accumulator's bound": accumulator_bound}
+    for name, values in () if torch.is_grad_enabled() else named.items():
         if not bool(torch.isfinite(values).all()):
             raise CalibrationError(
                 f"a layer's {name} must be finite in integers (got {float(values.detach().abs().max())}): its weights, "
                 "its norm's statistics or its inputs are too large or too far apart",
                 hints=["look for weights above 1e15 and variances near 0", "scale the data to about [0, 1]"],
             )
-    shift = _largest_shift(multiplier.detach(), bias.detach(), reach, policy)
-    factor = 2.0**shift
+    return multiplier, bias, accumulator_bound
+
+
+class _Constants(torch.autograd.Function):
+    """Forward M, B and 2^S of m, b and A; backward dM/dm = dB/db = 2^S, but 0 where a grid clips."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, multiplier: Tensor, bias: Tensor, reach: Tensor, policy: BatchNormPolicy
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        found = _rounded(multiplier, bias, reach, policy)
+        ctx.save_for_backward(found.slope * found.factor)
+        ctx.types = (multiplier.dtype, bias.dtype)
+        ctx.mark_non_differentiable(found.factor)
+        m, b = found.integers.unbind()
+        return m.clone(), b.clone(), found.factor  # no views of each other: autograd tracks each
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        (slope,) = ctx.saved_tensors
+        to_m, to_b = ((each * one).to(dtype) for each, one, dtype in zip(gradients, slope, ctx.types, strict=False))
+        return to_m, to_b, None, None
+
+
+class _Requantized(torch.autograd.Function):
+    """Forward floor(acc*M*2^-S + B*2^-S); backward that without the floor, and of M and B as in `_Constants`."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, accumulator: Tensor, multiplier: Tensor, bias: Tensor, reach: Tensor, policy: BatchNormPolicy
+    ) -> Tensor:
+        found = _rounded(multiplier, bias, reach, policy)
+        scaled = (found.integers / found.factor).to(accumulator.dtype)  # exact: a power of two
+        factor, offset = _over_steps(scaled, accumulator).unbind()
+        ctx.save_for_backward(accumulator, factor, found.slope)
+        return torch.addcmul(offset, accumulator, factor).floor_()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        accumulator, factor, slope = ctx.saved_tensors
+        (gradient,) = gradients
+        to_m, to_b, to_accumulator = None, None, None
+        if ctx.needs_input_grad[1]:
+            to_m = (gradient * accumulator).sum_to_size(factor.shape).reshape(slope[0].shape) * slope[0]
+        if ctx.needs_input_grad[2]:
+            to_b = gradient.sum_to_size(factor.shape).reshape(slope[1].shape) * slope[1]
+        if ctx.needs_input_grad[0]:
+            to_accumulator = gradient * factor
+        return to_accumulator, to_m, to_b, None, None
+
+
+def _over_steps(constants: Tensor, values: Tensor) -> Tensor:
+    """Constants [2, C], or [2, T, C], against values [T, N, C, ...]."""
+    steps = constants.shape[1] if constants.dim() == 3 else 1
+    return constants.view(2, steps, 1, constants.shape[-1], *(1 for _ in values.shape[3:]))
+
+
+@dataclass(frozen=True)
+class _Rounded:
+    """M and B, [2, ...]; their slopes in m and b, over 2^S, in the type of m; 2^S."""
+
+    integers: Tensor
+    slope: Tensor
+    factor: Tensor
+
+
+def _rounded(multiplier: Tensor, bias: Tensor, reach: Tensor, policy: BatchNormPolicy) -> _Rounded:
+    """The integers of m, b [C] or [T, C] and A [C]; float64: B and its 2^(S-1) together need more than 24 bits."""
+    real = torch.stack([multiplier, bias]).double()
+    limits = _limits(policy, real.dim(), real.device)
+    size = real.abs()
+    largest = size.amax([*range(1, real.dim())], keepdim=True)
+    twice = _twice_the_factor(size, largest, reach.double().clamp_min(1.0), limits, policy)
+    factor = twice * constant(0.5, twice)
+    values = real * factor
+    grid = _grid(largest * factor, limits)
+    levels = values / grid
+    clipped = levels.clamp(limits.lowest, limits.highest)
+    integers, slope = clipped.round() * grid, (clipped == levels).to(multiplier.dtype)
     if policy.mode == "power_of_two":
-        rounded = _round_to_power_of_two(multiplier * factor)
-    else:
-        rounded = _round_to_grid(multiplier * factor, policy.scale_bit_width)
-    half = 2.0 ** (shift - 1) if shift > 0 else 0.0
-    return RequantConstants(rounded, _round_to_grid(bias * factor, policy.shift_bit_width) + half, shift)
+        integers[0], slope[0] = _to_power_of_two(values[0])
+    integers[1].add_((factor * constant(0.5, factor)).floor_())  # 2^(S-1), and 0 where S is 0
+    return _Rounded(integers, slope, factor)
 
 
-def _largest_shift(m: Tensor, b: Tensor, accumulator_bound: Tensor, policy: BatchNormPolicy) -> int:
-    largest_m = max(float(m.abs().max()), 2.0**-_LARGEST_SHIFT)
-    if policy.mode == "power_of_two":
-        fills, growth = _LARGEST_SHIFT, math.sqrt(2.0)  # rounding to a power of two can grow |M| by sqrt(2)
-    else:
-        fills, growth = math.floor(math.log2((_largest_word(policy.scale_bit_width) + 0.5) / largest_m)), 1.0
-    b_growth = 1.0 + 1.0 / _largest_word(policy.shift_bit_width)  # rounding to a grid
-    largest_current = float((accumulator_bound * m.abs() * growth + b.abs() * b_growth).max())
-    room = (ACCUMULATOR_LIMIT - 2 - float(accumulator_bound.max())) / (largest_current + 1.0)
-    return max(0, min(fills, math.floor(math.log2(max(room, 1.0))), _LARGEST_SHIFT))
+def _twice_the_factor(size: Tensor, largest: Tensor, reach: Tensor, limits: _Limits, policy: BatchNormPolicy) -> Tensor:
+    """2^(S+1) of |m| and |b|, [2, ...]: S the largest at which neither M nor a current is too large."""
+    of_m, of_b = (size * limits.growth).unbind()
+    largest_current = torch.addcmul(of_b, reach, of_m).max()
+    one = constant(1.0, reach)
+    room = (constant(ACCUMULATOR_LIMIT - 2, reach) - reach.max()) / (largest_current + one)
+    if policy.mode != "power_of_two":
+        fits = constant(_largest_word(policy.scale_bit_width) + 0.5, reach) / largest[0].clamp_min(2.0**-_LARGEST_SHIFT)
+        room = torch.minimum(room, fits.view(()))
+    exponent = torch.frexp(room.clamp_min(1.0)).exponent  # floor(log2 v) + 1, exact
+    return exponent.clamp_max(_LARGEST_SHIFT + 1).double().exp2_()
 
 
-def _round_to_power_of_two(values: Tensor) -> Tensor:
-    """Sign(v) * 2^round(log2|v|), 0 below 1/sqrt(2): integers that a shift can multiply by."""
-    exponent = round_ste(values.abs().clamp_min(2.0**-_LARGEST_SHIFT).log2())
-    return torch.where(exponent < 0, values * 0.0, values.sign() * exponent.exp2())
+def _grid(largest: Tensor, limits: _Limits) -> Tensor:
+    """2^G of each row, G >= 0 the least at which the largest value of the row rounds into its word."""
+    ratio = largest / limits.beyond
+    exponent = torch.frexp(ratio.nextafter(constant(0.0, ratio))).exponent  # ceil(log2 v), exact for powers of two too
+    return exponent.clamp_min(0).double().exp2_()
 
 
-def _round_to_grid(values: Tensor, bit_width: int) -> Tensor:
-    """Round to multiples of 2^G, G >= 0 the least for which every value rounds into `bit_width` signed bits."""
-    limit = _largest_word(bit_width)
-    largest = float(values.detach().abs().max())
-    grid = 2.0 ** max(0, math.ceil(math.log2(max(largest, 1e-9) / (limit + 0.5))))
-    rounded: Tensor = round_ste((values / grid).clamp(-limit, limit))
-    return rounded * grid
+def _to_power_of_two(values: Tensor) -> tuple[Tensor, Tensor]:
+    """Sign(v) * 2^round(log2|v|), integers that a shift can multiply by, 0 below 1/sqrt(2); and their slope."""
+    size = values.abs().clamp_min(2.0**-_LARGEST_SHIFT)
+    exponent = size.log2().round()
+    rounded = torch.where(exponent < 0, 0.0, values.sign() * exponent.exp2())
+    return rounded, rounded.abs() / size
+
+
+@dataclass(frozen=True)
+class _Limits:
+    """Of M and B, [2, 1, ...] each: the words' ends, half a unit beyond, and how much rounding can make of a value."""
+
+    lowest: Tensor
+    highest: Tensor
+    beyond: Tensor
+    growth: Tensor
+
+
+@functools.lru_cache(maxsize=64)
+def _limits(policy: BatchNormPolicy, axes: int, device: torch.device) -> _Limits:
+    words = [float(_largest_word(bits)) for bits in (policy.scale_bit_width, policy.shift_bit_width)]
+    growth = [math.sqrt(2.0) if policy.mode == "power_of_two" else 1.0, 1.0 + 1.0 / words[1]]
+    with torch.inference_mode(False):
+        highest, grown = (
+            torch.tensor(values, dtype=torch.float64, device=device).view(2, *(1 for _ in range(axes - 1)))
+            for values in (words, growth)
+        )
+        return _Limits(-highest, highest, highest + 0.5, grown)
 
 
 def _largest_word(bit_width: int) -> int:

@@ -126,10 +126,10 @@ def statistics_of(norm: Norm, values: Tensor, scale: Tensor, offset: Tensor | No
     """Mean and variance of values*scale + offset over the batch [T, N, C, ...]; running ones are updated too."""
     match norm:
         case StepNorms():
-            steps = zip(norm.of_step, values, strict=True)
+            steps = zip(norm.of_step, torch.split(values, 1), strict=True)
             return _stacked([batch_statistics(own, step, scale, offset) for own, step in steps])
         case ScaledNorm(norm=one) | (BatchNorm() as one):
-            return batch_statistics(one, values.flatten(0, 1), scale, offset)
+            return batch_statistics(one, values, scale, offset)
         case _:
             assert_never(norm)
 
@@ -147,12 +147,6 @@ def affine_of(norm: Norm, statistics: Statistics) -> Affine:
             return norm_affine(norm, *statistics)
         case _:
             assert_never(norm)
-
-
-def over_steps(constants: Tensor, values: Tensor) -> Tensor:
-    """Constants [C], [1], [T, C] or [T, 1] against values [T, N, C, ...]."""
-    rows = constants.to(values.dtype).reshape(-1 if constants.dim() == 2 else 1, 1, constants.shape[-1])
-    return rows.reshape(*rows.shape, *(1 for _ in values.shape[3:]))
 
 
 def _stacked(steps: Sequence[Statistics]) -> Statistics:

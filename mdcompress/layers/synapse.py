@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mdcompress.graph import SynapseSpec
-from mdcompress.layers.integer_ops import requantize
+from mdcompress.layers.constants import constant
 from mdcompress.layers.norms import Affine
 from mdcompress.layers.quantizers import (
     BrevitasLayer,
@@ -24,7 +24,7 @@ from mdcompress.layers.quantizers import (
     quantized_layer,
 )
 from mdcompress.layers.recurrence import RecurrentIntegers
-from mdcompress.layers.requant import RequantConstants, requant_constants
+from mdcompress.layers.requant import RequantConstants, requant_constants, requantized
 from mdcompress.layers.step_norms import (
     Norm,
     NormOwner,
@@ -34,7 +34,6 @@ from mdcompress.layers.step_norms import (
     affine_of,
     follows_batches,
     norm_layer,
-    over_steps,
     statistics_in_use,
     statistics_of,
 )
@@ -179,48 +178,57 @@ class QuantSynapse(nn.Module):
                 assert norm is not None
                 adopt(self.norm, norm)
 
-    def forward(self, x: Tensor, input_scale: float, unit: Tensor) -> Tensor:
+    def forward(self, x: Tensor, input_scale: float | Tensor, unit: Tensor) -> Tensor:
         """Integers x [T, N, ...] to integer currents [T, N, ...] in units of `unit` (a real scalar)."""
         weight = integer_weight(self.layer)
-        sums = self._accumulate(x.flatten(0, 1), weight)
+        reach = self._reach(weight)
+        sums = self._accumulate(x.flatten(0, 1), weight, reach)
         accumulator = sums.reshape(*x.shape[:2], *sums.shape[1:])
         statistics = self._batch_statistics(accumulator, weight.scale * input_scale) if self.training else None
-        constants = self._constants(weight, statistics, input_scale, unit)
-        sums = accumulator if self.training else accumulator.double()
-        return requantize(
-            sums, over_steps(constants.multiplier, sums), over_steps(constants.bias, sums), constants.shift
-        )
+        accumulator = accumulator if self.training else accumulator.double()
+        real = self._real_map(weight, statistics, input_scale, unit)
+        return requantized(accumulator, *real, reach, self.norm_policy)
 
-    def integers(self, input_scale: float, unit: Tensor) -> SynapseIntegers:
+    def integers(self, input_scale: float | Tensor, unit: Tensor) -> SynapseIntegers:
         """The integers that evaluation uses and export writes, from running statistics."""
         weight = integer_weight(self.layer)
-        return SynapseIntegers(weight.values, self._constants(weight, None, input_scale, unit))
+        return SynapseIntegers(weight.values, self._constants(weight, input_scale, unit))
 
     def recurrence(self, unit: Tensor) -> RecurrentIntegers:
         """The layer as a neuron's recurrent synapse, with currents in units of `unit`; gradients flow into it."""
         weight = integer_weight(self.layer)
-        constants = self._constants(weight, None, 1.0, unit)
-        return RecurrentIntegers(self.spec, weight.values, constants.multiplier, constants.bias, constants.shift)
+        constants = self._constants(weight, 1.0, unit)
+        return RecurrentIntegers(self.spec, weight.values, constants.multiplier, constants.bias, constants.factor)
 
     def gain(self) -> Tensor:
         """The real factor of each channel, g of the batch norm or 1, [C] or [T, C] (from running statistics)."""
         return self._affine(None).gain
 
-    def current_bound(self, input_scale: float) -> float:
+    def current_bound(self, input_scale: float | Tensor) -> float:
         """No current of this layer can be larger, in real units (from running statistics)."""
         weight, affine = integer_weight(self.layer), self._affine(None)
-        bound = weight.values.detach().abs().flatten(1).sum(1) * self.largest_input * weight.scale * input_scale
+        bound = self._reach(weight) * weight.scale * input_scale
         return float((bound * affine.gain.abs() + affine.offset.abs()).detach().max())
 
-    def _accumulate(self, x: Tensor, weight: IntegerWeight) -> Tensor:
-        bound = float(weight.values.detach().abs().flatten(1).sum(1).max()) * self.largest_input
-        # not on a GPU: TF32 keeps 11 bits of a factor, and a Winograd convolution sums fractions
-        exact = bound <= _EXACT_IN_FLOAT32 and x.device.type == "cpu"
-        dtype = torch.float32 if self.training or exact else torch.float64
+    def _reach(self, weight: IntegerWeight) -> Tensor:
+        """The largest |acc| that each row of integers allows, [C]."""
+        values = weight.values.detach()
+        return values.abs().sum([*range(1, values.dim())]) * self.largest_input
+
+    def _accumulate(self, x: Tensor, weight: IntegerWeight, reach: Tensor) -> Tensor:
+        dtype = torch.float32 if self.training or self._is_exact_in_float32(reach) else torch.float64
         values, x = weight.values.to(dtype), x.to(dtype)
         if self.spec.operator == "linear":
             return F.linear(x, values)
-        return _convolved(self.spec, x, values)
+        if self.spec.operator != "conv2d":
+            return _convolved(self.spec, x, values)
+        # channels beside each other: half the time of a convolution, and constants of channels lie along a row
+        x = x.contiguous(memory_format=torch.channels_last)
+        return _convolved(self.spec, x, values).contiguous(memory_format=torch.channels_last)
+
+    def _is_exact_in_float32(self, reach: Tensor) -> bool:
+        # not on a GPU: TF32 keeps 11 bits of a factor, and a Winograd convolution sums fractions
+        return reach.device.type == "cpu" and float(reach.max()) < _EXACT_IN_FLOAT32
 
     def _batch_statistics(self, accumulator: Tensor, scale: Tensor) -> Statistics | None:
         """Mean and variance of acc*scale over this batch; running statistics are updated on the way. None: those."""
@@ -236,13 +244,20 @@ class QuantSynapse(nn.Module):
         affine = affine_of(self.norm, statistics or statistics_in_use(self.norm))
         return affine if bias is None else Affine(affine.gain, affine.offset + affine.gain * bias)
 
-    def _constants(
-        self, weight: IntegerWeight, statistics: Statistics | None, input_scale: float, unit: Tensor
-    ) -> RequantConstants:
-        affine = self._affine(statistics)
-        multiplier = affine.gain * weight.scale * (input_scale / unit)
-        bound = weight.values.detach().abs().flatten(1).sum(1) * self.largest_input
-        return requant_constants(multiplier, affine.offset / unit, bound, self.norm_policy)
+    def _constants(self, weight: IntegerWeight, input_scale: float | Tensor, unit: Tensor) -> RequantConstants:
+        real = self._real_map(weight, None, input_scale, unit)
+        return requant_constants(*real, self._reach(weight), self.norm_policy)
+
+    def _real_map(
+        self, weight: IntegerWeight, statistics: Statistics | None, input_scale: float | Tensor, unit: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """m = g*s_w*s_in/s_f and b/s_f."""
+        affine, per_unit = self._affine(statistics), unit.reciprocal()
+        if not isinstance(input_scale, float):
+            per_unit = per_unit * input_scale
+        elif input_scale != 1.0:
+            per_unit = per_unit * constant(input_scale, per_unit)
+        return affine.gain * weight.scale * per_unit, affine.offset / unit
 
 
 def _convolved(spec: SynapseSpec, x: Tensor, weight: Tensor) -> Tensor:

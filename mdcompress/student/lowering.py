@@ -151,7 +151,7 @@ def _lowered_synapse(
 ) -> Iterator[IntNode]:
     layer = student.synapse(node.name)
     unit = student.current_unit(node.name, streams)
-    integers = layer.integers(student.input_scale(node.inputs[0]), unit)
+    integers = layer.integers(student.input_scale(node.inputs[0], streams), unit)
     _check_multiplier(node.name, layer, integers)
     bits = float(layer.weight_policy.bit_width)
     yield _weight_node(node.name, inputs, node.shape, spec, integers.weight, bits)
@@ -217,8 +217,7 @@ def _without_offset(
     requant, activation_quantizer = integers.requant, student.value_units[source].activation_quantizer
     if activation_quantizer is None:
         return requant
-    unit = student.current_unit(student.graph.node(activation_quantizer).inputs[0], streams)
-    offset = student.activation_quantizer(activation_quantizer).integers(unit).offset
+    offset = student.activation_quantizer(activation_quantizer).offset
     surplus = offset * integers.weight.double().flatten(1).sum(1)
     return replace(requant, bias=requant.bias - requant.multiplier * surplus)
 
@@ -247,7 +246,7 @@ def _lowered_neuron(student: Student, node: SnnNode, inputs: tuple[str, ...], st
         soft_amount=_array(integers.soft_amount) if soft else _UNUSED,
         guard_bits=integers.guard_bits,
         bit_width=integers.bit_width,
-        initial=integers.initial,
+        initial=int(integers.initial),
         scale=float(fine_scale) * 2.0**integers.guard_bits,
         spike=integers.spike,
         max_spikes=integers.max_spikes,
@@ -283,9 +282,9 @@ def _with_recurrence(student: Student, neuron: IntNeuron, name: str, streams: di
     )
 
 
-def _array(values: Tensor) -> IntArray:
-    """Integers carried in float, as int64."""
-    array = values.detach().cpu().double().numpy()
+def _array(values: Tensor | float) -> IntArray:
+    """Integers carried in float, as int64, a number as an array of one."""
+    array = np.atleast_1d(torch.as_tensor(values, dtype=torch.float64).detach().cpu().numpy())
     integers: IntArray = np.rint(array).astype(np.int64)
     if not np.array_equal(integers, array):
         raise CalibrationError(

@@ -38,14 +38,15 @@ from mdcompress.graph import (
 )
 from mdcompress.layers.rearranging import rearrange
 from mdcompress.modes import modules_of
-from mdcompress.student.observed import Observation
+from mdcompress.student.observed import Computed, Observation
 from mdcompress.tracing.batch_first import takes_batch_first
 from mdcompress.tracing.unwrapping import uncompiled, unwrapped
+from mdcompress.zoo.neurons import IF, LIF
 
 if TYPE_CHECKING:
     from torch.utils.hooks import RemovableHandle
 
-    from mdcompress.adapters.simulation import RecurrentMap
+    from mdcompress.adapters.simulation import RecurrentMap, Simulation
 
 
 def observe(network: nn.Module, graph: SnnGraph, x: Tensor) -> Observation:
@@ -75,19 +76,25 @@ def observe(network: nn.Module, graph: SnnGraph, x: Tensor) -> Observation:
     readout, neurons = graph.readout, graph.of(NeuronModel)
     (source, between), membrane = graph.answer, graph.membrane_readout
     heads = () if readout.spec.mode == "steps" or membrane is not None else _logit_modules(source, modules)
-    with uncompiled(), _captured(modules, {node.module for node in neurons}, heads) as seen:
+    with uncompiled(), _captured(modules, neurons, heads) as seen:
         output = run_fresh(network, x)
-    potentials, spikes, logits = {}, {}, output
-    for node in neurons:
+    calls = {node.name: _calls_of(node, seen.calls, graph, x) for node in neurons}
+
+    def simulated(name: str) -> Simulation:
+        node = by_name[name]
         module = modules[node.module]
-        first = takes_batch_first(module, adapters)
-        layer, calls = input_layer(module), _calls_of(node, seen.currents, graph, x)
-        calls = calls if layer is None else [layer(read) for read in calls]
-        currents = _over_time(calls, x, node.shape, batch_first=first)
-        simulation = simulate(node.spec, currents, recurrent=_recurrence(module, node.spec))
-        potentials[node.name], spikes[node.name] = simulation.potentials, simulation.spikes
-        if node is membrane:
-            logits = _moved(between, simulation.membranes)
+        if (run := _whole_run(calls[name], x, node.shape)) is not None:
+            return run
+        layer, currents = input_layer(module), [call.currents for call in calls[name]]
+        read = currents if layer is None else [layer(each) for each in currents]
+        over_time = _over_time(read, x, node.shape, batch_first=takes_batch_first(module, adapters))
+        return simulate(node.spec, over_time, recurrent=_recurrence(module, node.spec))
+
+    by_name = {node.name: node for node in neurons}
+    simulations = Computed(by_name, simulated)
+    potentials = Computed(by_name, lambda name: simulations[name].potentials)
+    spikes = Computed(by_name, lambda name: simulations[name].spikes)
+    logits = output if membrane is None else _moved(between, simulations[membrane.name].membranes)
     first = any(takes_batch_first(module, adapters) for module in modules.values())
     if heads:
         tokens = heads == (source.module,) and isinstance(modules[source.module], nn.Linear) and len(source.shape) > 1
@@ -97,8 +104,16 @@ def observe(network: nn.Module, graph: SnnGraph, x: Tensor) -> Observation:
     return Observation(output, logits, potentials, spikes)
 
 
-def _calls_of(node: SnnNode, calls: Mapping[str, Sequence[Tensor]], graph: SnnGraph, x: Tensor) -> Sequence[Tensor]:
-    """The currents of a neuron's calls; of one in several places those of this place."""
+@dataclass(frozen=True)
+class _Call:
+    """What a neuron read when it was called, and what it did where that was recorded."""
+
+    currents: Tensor
+    run: Simulation | None = None
+
+
+def _calls_of(node: SnnNode, calls: Mapping[str, Sequence[_Call]], graph: SnnGraph, x: Tensor) -> Sequence[_Call]:
+    """A neuron's calls; of one in several places those of this place."""
     if not node.calls:
         return calls[node.module]
     if len(x) != graph.time_steps:
@@ -108,6 +123,12 @@ def _calls_of(node: SnnNode, calls: Mapping[str, Sequence[Tensor]], graph: SnnGr
             hints=["give as many steps as the network was traced with, or every place a neuron of its own"],
         )
     return [calls[node.module][call] for call in node.calls]
+
+
+def _whole_run(calls: Sequence[_Call], x: Tensor, shape: TensorShape) -> Simulation | None:
+    """What the neuron did, where one call was all steps and was recorded."""
+    run = calls[0].run
+    return run if len(calls) == 1 and run is not None and run.spikes.shape == (*x.shape[:2], *shape) else None
 
 
 def _over_time(calls: Sequence[Tensor], x: Tensor, shape: TensorShape, *, batch_first: bool) -> Tensor:
@@ -164,33 +185,54 @@ def _logit_modules(source: SnnNode, modules: Mapping[str, nn.Module]) -> tuple[s
 
 @dataclass(frozen=True)
 class _Seen:
-    """What hooks saw: the currents of every neuron's calls, and the outputs of the last layer's."""
+    """What hooks saw: every neuron's calls, and the outputs of the last layer's."""
 
-    currents: dict[str, list[Tensor]]
+    calls: dict[str, list[_Call]]
     logits: list[Tensor]
 
 
 @contextlib.contextmanager
-def _captured(modules: Mapping[str, nn.Module], neurons: Collection[str], heads: Sequence[str]) -> Iterator[_Seen]:
-    seen = _Seen({name: [] for name in neurons}, [])
+def _captured(
+    modules: Mapping[str, nn.Module], neurons: Collection[SnnNode[NeuronModel]], heads: Sequence[str]
+) -> Iterator[_Seen]:
+    models = {node.module: node.spec for node in neurons}
+    seen = _Seen({name: [] for name in models}, [])
+    recorded = {name for name in models if _is_own(modules[name]) and not torch.is_grad_enabled()}
     handles: list[RemovableHandle] = []
 
     def watch_currents(name: str) -> None:
         def keep(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            seen.currents[name].append(inputs[0])
+            seen.calls[name].append(_Call(inputs[0]))
 
         handles.append(modules[name].register_forward_pre_hook(keep))
+
+    def record(name: str) -> None:
+        """Run the neuron once: as its description, which is what its own forward computes, to the last bit."""
+
+        def forward(currents: Tensor) -> Tensor:
+            run = simulate(models[name], currents)
+            seen.calls[name].append(_Call(currents, run))
+            return run.spikes
+
+        modules[name].__dict__["forward"] = forward
 
     def keep_logits(_: nn.Module, __: object, output: object) -> None:
         logits = first_tensor(output)
         seen.logits.append(logits.view_as(logits))  # a container may give the output itself another axis in place
 
     try:
-        for name in neurons:
-            watch_currents(name)
+        for name in models:
+            (record if name in recorded else watch_currents)(name)
         for head in heads:
             handles.append(modules[head].register_forward_hook(keep_logits))
         yield seen
     finally:
         for handle in handles:
             handle.remove()
+        for name in recorded:
+            modules[name].__dict__.pop("forward", None)
+
+
+def _is_own(module: nn.Module) -> bool:
+    """Whether the neuron's own forward stands in `mdcompress.zoo`, and in nothing put over it."""
+    return type(module) in (LIF, IF) and "forward" not in module.__dict__

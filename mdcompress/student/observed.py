@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 from torch import Tensor
+
+ValueT = TypeVar("ValueT")
 
 
 @dataclass(frozen=True)
@@ -20,3 +23,24 @@ class Observation:
     logits: Tensor
     potentials: Mapping[str, Tensor]
     spikes: Mapping[str, Tensor]
+
+
+class Computed(Mapping[str, ValueT]):
+    """A value for each name, computed when it is first asked for: what no loss compares costs nothing."""
+
+    def __init__(self, names: Collection[str], compute: Callable[[str], ValueT]) -> None:
+        self._names, self._compute = tuple(names), compute
+        self._known: dict[str, ValueT] = {}
+
+    def __getitem__(self, name: str) -> ValueT:
+        if name not in self._names:
+            raise KeyError(name)
+        if name not in self._known:
+            self._known[name] = self._compute(name)
+        return self._known[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)

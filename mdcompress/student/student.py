@@ -7,7 +7,7 @@ carries currents), so that `intsnn` and onnxruntime, given the lowered graph, ag
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import assert_never
 
@@ -26,7 +26,6 @@ from mdcompress.graph import (
     LayerSpec,
     NeuronModel,
     ReadoutMode,
-    RearrangingSpec,
     RecurrentSpec,
     SnnGraph,
     SnnNode,
@@ -35,6 +34,7 @@ from mdcompress.graph import (
 )
 from mdcompress.layers.activation import ActivationQuantizer
 from mdcompress.layers.affine import QuantAffine
+from mdcompress.layers.constants import constant
 from mdcompress.layers.firing import after_reset
 from mdcompress.layers.input import QuantInput
 from mdcompress.layers.integer_ops import Firing
@@ -46,7 +46,7 @@ from mdcompress.modes import evaluating
 from mdcompress.planning import QuantPlan
 from mdcompress.planning.formats import format_plan
 from mdcompress.planning.units import assign_units
-from mdcompress.student.observed import Observation
+from mdcompress.student.observed import Computed, Observation
 from mdcompress.student.streams import layer_key, make_streams
 
 _LARGEST_CURRENT = 2**22  # what an affine layer takes for the bound of currents; lowering proves the real one
@@ -68,6 +68,14 @@ class Pass:
     units: Mapping[str, Tensor]
     currents: Mapping[str, Tensor]
     digits: Mapping[str, Firing]
+
+
+@dataclass(frozen=True)
+class NodeValue:
+    """What a node wrote, None for a recurrent synapse; how it fired, where it is a neuron or counts levels."""
+
+    value: Tensor | None
+    firing: Firing | None = None
 
 
 def _fire(neuron: QuantNeuron, current: Tensor, fine_scale: Tensor, recurrence: RecurrentIntegers | None) -> Firing:
@@ -214,15 +222,14 @@ class Student(nn.Module):
         """The neuron layer of that node."""
         return self._neurons[name]
 
-    def input_scale(self, name: str) -> float:
+    def input_scale(self, name: str, streams: Mapping[str, Tensor]) -> float | Tensor:
         """Real value of one integer of a tensor of spikes, counts, input or quantized currents."""
         unit = self.value_units[name]
         if unit.activation_quantizer is not None:
             source = self.graph.node(unit.activation_quantizer).inputs[0]
-            with torch.no_grad():
-                current = self.current_unit(source, self.stream_units())
-            return unit.scale * self.activation_quantizer(unit.activation_quantizer).scale(current)
-        return unit.scale * (float(self.input.scale) if unit.from_input else 1.0)
+            scale = self.activation_quantizer(unit.activation_quantizer).scale(self.current_unit(source, streams))
+            return (unit.scale * scale).float()
+        return unit.scale * (self.input.real_scale() if unit.from_input else 1.0)
 
     def stream_units(self) -> dict[str, Tensor]:
         """The real value of one integer of each stream of currents; differentiable where learned."""
@@ -231,18 +238,19 @@ class Student(nn.Module):
     def current_unit(self, name: str, streams: Mapping[str, Tensor]) -> Tensor:
         """Real value of one integer of the tensor of currents `name`."""
         stream = self._stream_of[name]
-        return streams[stream.name] * stream.currents[name]
+        return _times(streams[stream.name], stream.currents[name])
 
     def real_unit(self, name: str, streams: Mapping[str, Tensor]) -> Tensor:
         """Real value of one integer of any tensor: values or currents."""
         if name in self._stream_of:
             return self.current_unit(name, streams)
-        return torch.tensor(self.input_scale(name), device=self.input.scale.device)
+        scale, device = self.input_scale(name, streams), self.input.scale.device
+        return scale if isinstance(scale, Tensor) else torch.full((), scale, device=device)
 
     def fine_scale(self, name: str, streams: Mapping[str, Tensor]) -> Tensor:
         """Real value of one unit of s_f of a neuron."""
         reader = self._readers[name]
-        return streams[reader.stream] * reader.factor
+        return _times(streams[reader.stream], reader.factor)
 
     # ------------------------------------------------------------------ running
 
@@ -254,11 +262,13 @@ class Student(nn.Module):
     def observe(self, x: Tensor) -> Observation:
         """Forward, with per-step logits, spikes and potentials before reset in real units; gradients flow."""
         result = self.run(x)
-        potentials = {
-            name: (firing.potentials - self.neuron(name).rounding_offset)
-            * self.fine_scale(name, result.units).to(firing.potentials.dtype)
-            for name, firing in result.firings.items()
-        }
+
+        def real_potentials(name: str) -> Tensor:
+            integers = result.firings[name].potentials
+            scale = self.fine_scale(name, result.units).to(integers.dtype)
+            return (integers - constant(self.neuron(name).rounding_offset, integers)) * scale
+
+        potentials = Computed(result.firings, real_potentials)
         spikes = {name: firing.spikes for name, firing in result.firings.items()}
         logits = (result.steps - self._readout_offset(result.steps)) * self._readout_scale(result.units)
         return Observation(self._real_output(result, x.shape[0]), logits, potentials, spikes)
@@ -286,42 +296,64 @@ class Student(nn.Module):
         fire: runs a neuron layer on integer currents (calibration puts the float neuron there).
         quantize_activation: an activation quantizer (calibration fits it first).
         """
-        self.require_shape(x)
-        self._require_steps(x)
         streams = self.stream_units()
         values: dict[str, Tensor] = {}
         firings: dict[str, Firing] = {}
         digits: dict[str, Firing] = {}
         for node in self.graph:
             sources = [values[name] for name in node.inputs if name in values]
-            if isinstance(node.spec, RearrangingSpec):
-                values[node.name] = rearrange(node.spec, node.shape, sources)
-                continue
-            match node.spec:
-                case RecurrentSpec():
-                    pass  # its neuron runs it, step by step
-                case InputSpec():
-                    values[node.name] = self.input(x)
-                case SynapseSpec():
-                    unit = self.current_unit(node.name, streams)
-                    values[node.name] = self.synapse(node.name)(sources[0], self.input_scale(node.inputs[0]), unit)
-                case AffineSpec():
-                    units = (self.real_unit(name, streams) for name in (node.inputs[0], node.name))
-                    values[node.name] = self.affine(node.name)(sources[0], *units)
-                case ActivationSpec():
-                    unit = self.current_unit(node.inputs[0], streams)
-                    values[node.name] = quantize_activation(self.activation_quantizer(node.name), sources[0], unit)
-                    digits[node.name] = self._counted(node.name, values[node.name], sources[0], unit)
-                case NeuronModel():
-                    fine_scale = self.fine_scale(node.name, streams)
-                    recurrence = self._recurrence(node, streams)
-                    firings[node.name] = fire(self.neuron(node.name), values[node.inputs[0]], fine_scale, recurrence)
-                    values[node.name] = self._written(node, firings[node.name], fine_scale)
-                case _:
-                    assert_never(node.spec)
+            found = self.node_value(node, sources, x, streams, fire=fire, quantize_activation=quantize_activation)
+            if found.value is not None:
+                values[node.name] = found.value
+            if found.firing is not None:
+                (firings if isinstance(node.spec, NeuronModel) else digits)[node.name] = found.firing
         currents = {name: values[name] for name in self._stream_of if name in values}
         readout = self.graph.readout
         return Pass(values[readout.name], values[readout.inputs[0]], firings, streams, currents, digits)
+
+    def node_value(
+        self,
+        node: SnnNode,
+        sources: Sequence[Tensor],
+        x: Tensor,
+        streams: Mapping[str, Tensor],
+        *,
+        fire: Fire = _fire,
+        quantize_activation: QuantizeActivation = _quantize_activation,
+    ) -> NodeValue:
+        """Run one node.
+
+        Args:
+            node: of the graph.
+            sources: the integers that it reads; those of a recurrent synapse are not among them.
+            x: the network's input, which the graph's input node reads.
+            streams: `stream_units()`.
+            fire: as in `run`.
+            quantize_activation: as in `run`.
+        """
+        match node.spec:
+            case RecurrentSpec():
+                return NodeValue(None)  # its neuron runs it, step by step
+            case InputSpec():
+                self.require_shape(x)
+                self._require_steps(x)
+                return NodeValue(self.input(x))
+            case SynapseSpec():
+                unit, scale = self.current_unit(node.name, streams), self.input_scale(node.inputs[0], streams)
+                return NodeValue(self.synapse(node.name)(sources[0], scale, unit))
+            case AffineSpec():
+                units = (self.real_unit(name, streams) for name in (node.inputs[0], node.name))
+                return NodeValue(self.affine(node.name)(sources[0], *units))
+            case ActivationSpec():
+                unit = self.current_unit(node.inputs[0], streams)
+                values = quantize_activation(self.activation_quantizer(node.name), sources[0], unit)
+                return NodeValue(values, self._counted(node.name, values, sources[0], unit))
+            case NeuronModel():
+                fine_scale = self.fine_scale(node.name, streams)
+                firing = fire(self.neuron(node.name), sources[0], fine_scale, self._recurrence(node, streams))
+                return NodeValue(self._written(node, firing, fine_scale), firing)
+            case _:
+                return NodeValue(rearrange(node.spec, node.shape, sources))
 
     def _recurrence(self, node: SnnNode, streams: Mapping[str, Tensor]) -> RecurrentIntegers | None:
         """What a recurrent neuron's spikes add to its next currents; None for the others."""
@@ -340,7 +372,7 @@ class Student(nn.Module):
         """A activation quantizer as the neuron that the integer graph has for it."""
         layer = self.activation_quantizer(name)
         membranes = layer.membranes(current, unit)
-        return Firing(values + layer.integers(unit).offset, membranes, membranes)
+        return Firing(values + layer.offset, membranes, membranes)
 
     def require_shape(self, x: Tensor) -> None:
         """InputError unless x is [T, N, ...] with samples of the input's shape."""
@@ -395,6 +427,10 @@ class Student(nn.Module):
         output = (result.readout - self._readout_offset(result.steps) * steps) * self._readout_scale(result.units)
         output = output / time_steps if self._mode == "mean" else output
         return output.float()
+
+
+def _times(unit: Tensor, factor: float) -> Tensor:
+    return unit if factor == 1.0 else unit * constant(factor, unit)
 
 
 def _integers(values: Tensor) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:

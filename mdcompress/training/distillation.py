@@ -233,7 +233,7 @@ class _Distillation:
         for steps in self._spec.time_steps or (len(x),):
             check_steps(steps, x, key="distill.time_steps")
             seen, loss = self._losses(x, y, steps, target)
-            right = (seen.logits.detach().mean(0).argmax(1) == y).sum()
+            right = (seen.logits.detach().mean(0).argmax(1) == y.to(x.device, non_blocking=True)).sum()
             yield PassLoss(loss.total, loss.named(), right)
 
     def validation(self, batches: Iterable[Batch], time_steps: int | None) -> Validation:
@@ -260,7 +260,8 @@ class _Distillation:
         """What the student does in the first `steps` steps of x, and its losses; `target`: the teacher on all of x."""
         graph, spec, beside = self._student.graph, self._spec, None
         seen = observe(self._student, graph, x[:steps])
-        check_labels(seen.logits.detach().mean(0), y)
+        check_labels(seen.logits[0], y)  # where they are: on the host no step waits for them
+        y = y.to(x.device, non_blocking=True)
         if self._teacher is not None and target is not None:
             beside = self._teacher.beside(steps, x, target, spec)
         return seen, distillation_loss(seen, beside, y=y, graph=graph, spec=spec, moments_of=self._moments_of)

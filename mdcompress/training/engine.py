@@ -57,6 +57,8 @@ from mdcompress.training.statistics import global_statistics
 if TYPE_CHECKING:
     from mdcompress.recipe import TrainSpec
 
+_SECONDS_UNREAD = 0.5  # how long losses may stay on the device: reading them waits for the steps before
+
 
 @dataclass(frozen=True)
 class PassLoss:
@@ -68,7 +70,10 @@ class PassLoss:
 
 
 class Objective(Protocol):
-    """What is minimised: the loss of each pass over a batch (one pass for each T the network is trained at)."""
+    """What is minimised: the loss of each pass over a batch (one pass for each T the network is trained at).
+
+    x is on the network's device, y where the loader left it.
+    """
 
     def __call__(self, x: Tensor, y: Tensor) -> Iterator[PassLoss]:
         """One loss for each pass. Each is an optimizer step, which is done before the next loss is computed."""
@@ -154,6 +159,25 @@ def run_job(job: Job) -> None:
         loop.finish()
 
 
+@dataclass(frozen=True)
+class _PassFigures:
+    """What one pass was worth, still on the device: names of the losses; their values and the number right; norm."""
+
+    names: tuple[str, ...]
+    whole: Tensor
+    norm: Tensor
+
+
+@dataclass(frozen=True)
+class _Unread:
+    """A step whose figures nobody has read yet."""
+
+    step: int
+    rate: float
+    samples: int
+    passes: list[_PassFigures]
+
+
 class _Loop:
     """The state of a running job; epoch and step count from 1, `step` is the last one done in `epoch`."""
 
@@ -163,6 +187,8 @@ class _Loop:
         self.optimizer = make_optimizer(job.network, job.settings.optimizer)
         self.trained = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
         self.epoch, self.step, self.tally = 1, 0, EMPTY_TALLY
+        self.unread: list[_Unread] = []
+        self.broken = torch.zeros((), device=job.device)
         self.history: tuple[EpochRecord, ...] = ()
         self.best: dict[str, Tensor] = {}
         self.average = {} if job.settings.ema is None else snapshot(job.network)
@@ -193,16 +219,18 @@ class _Loop:
     def train_epoch(self) -> None:
         """The steps of the epoch that are not done yet, then validation."""
         self._enter_epoch()
-        seen, started = 0, time.monotonic()
+        seen, started, settled = 0, time.monotonic(), time.monotonic()
         for step, (x, y) in seeded_batches(self.job.train, seed=self.job.seed, epoch=self.epoch):
             seen = step
             self.recent.append((x, y))
             if step <= self.step:
                 continue  # done before the interruption; walked over so that the loader is where it was
-            finished = self._train_step(step, *(part.to(self.job.device, non_blocking=True) for part in (x, y)))
+            self._train_step(step, x.to(self.job.device, non_blocking=True), y)
             started = self._account(started)
-            self._save_sometimes()
-            self._report(finished)
+            if self._is_saved_now() or time.monotonic() - settled > _SECONDS_UNREAD:
+                self._settle()
+                settled = time.monotonic()
+        self._settle()
         if seen < self.step or seen == 0:
             raise TrainingError(
                 f"epoch {self.epoch} must give the batches it gave before (now {seen}, before {self.step})",
@@ -237,36 +265,59 @@ class _Loop:
         """How many epochs were done when the average began."""
         return 0 if self.job.stages is None else self.job.stages.began(self.epoch - 1)
 
-    def _train_step(self, step: int, x: Tensor, y: Tensor) -> StepRecord:
+    def _train_step(self, step: int, x: Tensor, y: Tensor) -> None:
+        """One step, of which nothing is read back; `_settle` does that."""
         done = (self.epoch - 1) * self.steps + step - 1
         rate = learning_rate(self.job.settings, done=done, total=self.job.epochs * self.steps)
         set_learning_rate(self.optimizer, rate)
-        losses = self._descend(step, x, y)
+        self.unread.append(_Unread(step, rate, len(y), self._descend(step, x, y)))
         if self.job.settings.ema is not None:
             averaged = done - self.steps * self._stage_began()
             update_average(self.average, self.job.network, decay=decay_after(averaged, self.job.settings.ema))
         self.step = step
-        return StepRecord(self.epoch, self.job.epochs, step, self.steps, rate, statistics.fmean(losses))
 
-    def _descend(self, step: int, x: Tensor, y: Tensor) -> list[float]:
-        """One optimizer step for each pass over the batch, with gradients summed over processes; the losses."""
-        processes, losses = self.job.processes, []
+    def _descend(self, step: int, x: Tensor, y: Tensor) -> list[_PassFigures]:
+        """One optimizer step for each pass over the batch, with gradients summed over processes."""
+        processes, figures = self.job.processes, []
         mine = share(processes, x, y)
         if processes.size > 1:
             seed_step(self.job.seed, self.epoch, step, rank=processes.rank)  # other samples, other dropout
-        with global_statistics(self.job.network, processes):
+        with global_statistics(processes):
             for loss in self.job.objective(mine.x, mine.y):
-                parts, correct = whole_batch(processes, mine, loss.parts, loss.correct)
-                self._require_finite(parts, step)
+                whole = whole_batch(processes, mine, loss.parts, loss.correct)
                 self.optimizer.zero_grad(set_to_none=True)
                 torch.autograd.backward(loss.total * mine.weight)
                 sum_gradients(processes, self.trained)
                 norm = clip_gradient(self.trained, self.job.settings.grad_clip)
-                self._require_finite({"gradient's norm": norm}, step)
+                self._hold_back_unless_finite(whole.sum() + norm)
                 self.optimizer.step()
-                self.tally = _add(self.tally, parts, correct, len(y))
+                figures.append(_PassFigures(tuple(loss.parts), whole, norm))
+        return figures
+
+    def _hold_back_unless_finite(self, figures: Tensor) -> None:
+        """From the first figure that is not finite on no step changes the network, on the device's own word.
+
+        What fused optimizers have for scaled losses: they leave all as it is where their `found_inf` is 1.
+        """
+        self.broken = torch.maximum(self.broken, (~torch.isfinite(figures)).float())
+        self.optimizer.found_inf = self.broken  # type: ignore[attr-defined]  # as GradScaler sets it
+
+    def _settle(self) -> None:
+        """Read what the last steps were worth, check it, add it up and report it; write the state where it is time."""
+        unread, self.unread = self.unread, []
+        for each in unread:
+            losses = []
+            for figures in each.passes:
+                *values, correct = figures.whole.tolist()
+                parts = dict(zip(figures.names, values, strict=True))
+                self._require_finite(parts, each.step)
+                self._require_finite({"gradient's norm": float(figures.norm)}, each.step)
+                self.tally = _add(self.tally, parts, round(correct), each.samples)
                 losses.append(parts["total"])
-        return losses
+            record = StepRecord(self.epoch, self.job.epochs, each.step, self.steps, each.rate, statistics.fmean(losses))
+            if each is unread[-1] and self._is_saved_now():
+                self._save()
+            self._report(record)
 
     def _finish_epoch(self, started: float) -> None:
         with holding(self.job.network, self.average) if self.average else contextlib.nullcontext():
@@ -311,7 +362,7 @@ class _Loop:
         """Every process does it: all have the same network afterwards."""
         processes = self.job.processes
         if score.remeasure is not None and self.recent and not self._norms_are_frozen():
-            with torch.no_grad(), global_statistics(self.job.network, processes):
+            with torch.no_grad(), global_statistics(processes):
                 score.remeasure([share(processes, x, y).x.to(self.job.device) for x, y in self.recent])
 
     def _account(self, started: float) -> float:
@@ -335,9 +386,8 @@ class _Loop:
 
     # ------------------------------------------------------------------ checkpoint
 
-    def _save_sometimes(self) -> None:
-        if self.job.checkpoint is not None and self.step % self.job.checkpoint.every == 0:
-            self._save()
+    def _is_saved_now(self) -> bool:
+        return self.job.checkpoint is not None and self.step % self.job.checkpoint.every == 0
 
     def _save(self) -> None:
         policy = self.job.checkpoint

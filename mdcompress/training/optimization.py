@@ -75,18 +75,29 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 
 def load_optimizer_tensors(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """The inverse of `optimizer_tensors`; rates and decay stay those of `optimizer`."""
+    """The inverse of `optimizer_tensors`; rates and decay stay those of `optimizer`.
+
+    A tensor of a parameter's shape is laid out as the parameter is: fused optimizers walk both in memory's order.
+    """
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         number, _, name = key.partition("/")
-        state.setdefault(int(number), {})[name] = value
+        parameter = parameters[int(number)].detach()
+        fits = value.shape == parameter.shape
+        state.setdefault(int(number), {})[name] = torch.empty_like(parameter).copy_(value) if fits else value
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
-def clip_gradient(parameters: Iterable[nn.Parameter], limit: float | None) -> float:
-    """Scale the gradient to norm `limit` where it is longer (None: never); its norm before, in L2."""
-    norm = nn.utils.clip_grad_norm_(parameters, math.inf if limit is None else limit)
-    return float(norm)
+def clip_gradient(parameters: Iterable[nn.Parameter], limit: float | None) -> Tensor:
+    """Scale the gradient to norm `limit` where it is longer (None: never); its norm before, in L2, one element."""
+    trained = [parameter for parameter in parameters if parameter.grad is not None]
+    on_cpu = all(parameter.device.type == "cpu" for parameter in trained)
+    foreach = False if on_cpu else None  # torch's own choice reads the norm back for each tensor on a CPU
+    norm = nn.utils.get_total_norm([p.grad for p in trained if p.grad is not None], foreach=foreach)
+    if limit is not None:
+        nn.utils.clip_grads_with_norm_(trained, limit, norm, foreach=foreach)
+    return norm
 
 
 def _is_kernel(parameter: Tensor) -> bool:

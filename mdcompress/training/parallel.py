@@ -38,15 +38,15 @@ def share(processes: Processes, x: Tensor, y: Tensor) -> Share:
     return Share(x[:, mine], y[mine], len(y[mine]) / count, 1.0)
 
 
-def whole_batch(
-    processes: Processes, part: Share, parts: Mapping[str, Tensor], correct: Tensor
-) -> tuple[dict[str, float], int]:
-    """Losses and number of correct answers of the whole batch, from those of each share; equal in every process."""
+def whole_batch(processes: Processes, part: Share, parts: Mapping[str, Tensor], correct: Tensor) -> Tensor:
+    """Losses and number of correct answers of the whole batch, from those of each share; equal in every process.
+
+    float64 [number of parts + 1], on the device: who reads it waits for the step.
+    """
+    losses = torch.stack([loss.detach() for loss in parts.values()]).double()
     if processes.size == 1:
-        return {name: loss.item() for name, loss in parts.items()}, int(correct)
-    mine = [loss.detach().double() * part.weight for loss in parts.values()]
-    values = processes.sum(torch.stack([*mine, correct.double() * part.correct_weight])).tolist()
-    return dict(zip(parts, values[:-1], strict=True)), round(values[-1])
+        return torch.cat([losses, correct.double()[None]])
+    return processes.sum(torch.cat([losses * part.weight, correct.double()[None] * part.correct_weight]))
 
 
 def sum_gradients(processes: Processes, parameters: Sequence[nn.Parameter]) -> None:

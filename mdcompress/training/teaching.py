@@ -118,6 +118,7 @@ class _Task:
             with torch.autocast(x.device.type, torch.bfloat16, enabled=self._spec.autocast == "bfloat16"):
                 output = run_time_first(self._network, x[:steps])
             logits = mean_logits(output.float())
-            check_labels(logits, y)
+            check_labels(logits, y)  # where they are: on the host no step waits for them
+            y = y.to(x.device, non_blocking=True)
             loss = task_loss(logits[None], y)
             yield PassLoss(loss, {"total": loss}, (logits.detach().argmax(1) == y).sum())

@@ -64,7 +64,8 @@ def composed(
 ) -> tuple[Tensor, Tensor]:
     """The integer neuron from differentiable parts: autograd goes through time by itself."""
     half = 2 ** (n.bit_width - 1)
-    v, i, s = torch.full_like(current[0], n.initial), torch.zeros_like(current[0]), torch.zeros_like(current[0])
+    zero = torch.zeros_like(current[0])
+    v, i, s = zero + n.initial, zero, zero
     spikes, potentials = [], []
     for j in current:
         j = j + recurrent(s)

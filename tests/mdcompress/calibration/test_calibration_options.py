@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from mdcompress.calibration import calibrate
-from mdcompress.calibration.layer_taps import first_of, layer_currents, layer_inputs
+from mdcompress.calibration.layer_walk import first_of, walk
 from mdcompress.calibration.ranges import best_reach, percentile_of
 from mdcompress.calibration.reconstruction import _columns, round_rows
 from mdcompress.compression import compress
@@ -32,6 +32,7 @@ from mdcompress.student.observation import observe
 from mdcompress.student.quantizing import quantize
 from mdcompress.tracing import trace
 from mdcompress.zoo import LIF, digits_snn
+from tests.support.narrowed import batch_norm
 from tests.support.networks import NETWORKS, NetworkDraw, make_input, make_network, recipes
 
 
@@ -324,19 +325,31 @@ def test_corrected_offsets_make_the_mean_current_of_each_channel_that_of_the_flo
     assert report.equal and report.spikes > 0
 
 
-def test_a_layer_is_shown_at_most_so_many_samples_and_the_layers_behind_it_are_not_run() -> None:
-    student, x = calibrate(fresh(), [data(samples=30)]), data(samples=30)
+def test_samples_are_taken_from_the_first_batches_up_to_the_number_asked_for() -> None:
+    x = data(samples=30)
     assert [part.shape[1] for part in first_of([x, x, x], 70)] == [30, 30, 10]
     assert [part.shape[1] for part in first_of([x], 70)] == [30]
+
+
+def test_a_walk_shows_what_each_layer_reads_and_runs_it_once_as_it_then_is() -> None:
+    student, batches = calibrate(fresh(), [data(samples=30)]).eval(), [data(samples=5), data(seed=3, samples=7)]
+    before = [student.run(x) for x in batches]
     ran: list[str] = []
-    for name in ("stem.conv", "head"):
+    for name in ("stem.conv", "conv3.conv", "head"):
         student.synapse(name).register_forward_pre_hook(lambda _m, _x, name=name: ran.append(name))
-    student.eval()
-    (read,) = layer_inputs(student, student.synapse("stem.conv"), [x])
-    assert torch.equal(read, student.input(x)) and ran == ["stem.conv"]
-    whole = student.run(x).currents["conv3.conv"]
-    (currents,) = layer_currents(student, student.synapse("conv3.conv"), [x])
-    assert torch.equal(currents, whole) and ran.count("head") == 1
+    read = {}
+    for node, sources in walk(student, batches):
+        read[node.name] = sources
+        if node.name == "conv3.conv":
+            bias = batch_norm(student.synapse("conv3.conv").norm).bias
+            bias.data.add_(1.0)
+    assert ran == ["stem.conv"] * 2 + ["conv3.conv"] * 2 + ["head"] * 2
+    after = [student.run(x) for x in batches]
+    for place, (x, one, other) in enumerate(zip(batches, before, after, strict=True)):
+        assert torch.equal(read["stem.conv"][place][0], student.input(x))
+        assert torch.equal(read["neuron1"][place][0], one.currents["stem.conv"])
+        assert torch.equal(read["neuron3"][place][0], other.currents["conv3.conv"])
+        assert not torch.equal(one.currents["conv3.conv"], other.currents["conv3.conv"])
 
 
 class Shared(nn.Module):

@@ -107,7 +107,7 @@ def test_those_of_a_moving_average_are_its_own(quantized: Student, teacher: nn.M
 def test_over_processes_they_are_those_of_the_whole_batch() -> None:
     student = tiny_student(float_network())
     other, x = copy.deepcopy(student), Shuffled().x[:, :6]
-    with global_statistics(student, Second()):
+    with global_statistics(Second()):
         measure_statistics(student, [x, x])
     measure_statistics(other, [torch.cat([x, x], dim=1)])
     for found, wanted in zip(statistics(student), statistics(other), strict=True):

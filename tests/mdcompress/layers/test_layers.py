@@ -18,7 +18,8 @@ from mdcompress.layers.firing import integrate_and_fire
 from mdcompress.layers.input import QuantInput
 from mdcompress.layers.integer_ops import NeuronIntegers, requantize
 from mdcompress.layers.neuron import MembraneUnit, QuantNeuron, ReadoutUnit
-from mdcompress.layers.requant import requant_constants
+from mdcompress.layers.norms import channel_moments
+from mdcompress.layers.requant import requant_constants, requantized
 from mdcompress.layers.synapse import QuantSynapse
 from mdcompress.recipe import BatchNormPolicy, MembranePolicy, WeightPolicy
 from mdcompress.zoo.neurons import surrogate_derivative
@@ -36,8 +37,8 @@ def doubles(*values: float) -> Tensor:
 
 def test_requantization_floors_and_the_half_rounds() -> None:
     accumulator = doubles(7, -7, 3, -3).view(-1, 1)
-    assert requantize(accumulator, doubles(3), doubles(0), 2).flatten().tolist() == [5, -6, 2, -3]  # 5.25, -5.25, …
-    assert requantize(accumulator, doubles(3), doubles(2), 2).flatten().tolist() == [5, -5, 2, -2]  # half up: 2.25, …
+    assert requantize(accumulator, doubles(3), doubles(0), 4.0).flatten().tolist() == [5, -6, 2, -3]  # 5.25, -5.25, …
+    assert requantize(accumulator, doubles(3), doubles(2), 4.0).flatten().tolist() == [5, -5, 2, -2]  # half up: 2.25, …
 
 
 def test_constants_on_paper() -> None:
@@ -230,10 +231,84 @@ def test_gradients_of_requantization_are_those_of_the_real_map() -> None:
     multiplier = torch.tensor([[[3.0], [-7.0], [12.0]]], dtype=DOUBLE, requires_grad=True)
     bias = torch.tensor([[[5.0], [0.0], [-9.0]]], dtype=DOUBLE, requires_grad=True)
     weights = torch.rand(4, 3, 2, generator=generator, dtype=DOUBLE)
-    found = torch.autograd.grad((requantize(accumulator, multiplier, bias, 3) * weights).sum(),
+    found = torch.autograd.grad((requantize(accumulator, multiplier, bias, 8.0) * weights).sum(),
                                 (accumulator, multiplier, bias))  # fmt: skip
     smooth = (accumulator * multiplier + bias) / 8
     expected = torch.autograd.grad((smooth * weights).sum(), (accumulator, multiplier, bias))
+    for one, other in zip(found, expected, strict=True):
+        assert torch.allclose(one, other)
+
+
+@pytest.mark.parametrize("steps", [False, True], ids=["one norm", "a norm a step"])
+@pytest.mark.parametrize("mode", ["quantize", "power_of_two"])
+def test_gradients_of_requantized_currents_are_those_of_composed_parts(
+    mode: Literal["quantize", "power_of_two"], steps: bool
+) -> None:
+    """Straight through the roundings of M and B; the composed map has their rounded values and plain autograd."""
+    generator = torch.Generator().manual_seed(0)
+    policy = BatchNormPolicy(mode=mode)
+    accumulator = torch.randint(-50, 50, (4, 2, 3, 5, 5), generator=generator).to(DOUBLE).requires_grad_()
+    shape = (4, 3) if steps else (3,)
+    m = (torch.rand(shape, generator=generator, dtype=DOUBLE) + 0.1).requires_grad_()
+    b = (10.0 * torch.randn(shape, generator=generator, dtype=DOUBLE)).requires_grad_()
+    reach, weights = doubles(450, 450, 450), torch.randn(4, 2, 3, 5, 5, generator=generator, dtype=DOUBLE)
+    found = requantized(accumulator, m, b, reach, policy)
+    constants = requant_constants(m.detach(), b.detach(), reach, policy)
+    view = (4 if steps else 1, 1, 3, 1, 1)
+    slope_of_m = 1.0 if mode == "quantize" else constants.multiplier / constants.factor / m.detach()
+    multiplier, bias = (
+        straight_through(real, rounded / constants.factor, slope).view(view)
+        for real, rounded, slope in (
+            (m, constants.multiplier, slope_of_m),
+            (b, constants.bias, 1.0),
+        )
+    )
+    composed = accumulator * multiplier + bias
+    assert torch.equal(found, composed.floor()) and len(set(found.flatten().tolist())) > 50
+    inputs = (accumulator, m, b)
+    ours = torch.autograd.grad((found * weights).sum(), inputs)
+    theirs = torch.autograd.grad((composed * weights).sum(), inputs)
+    clipped = levels_clipped(m, constants.factor, policy) if mode == "quantize" else torch.zeros_like(m)
+    assert torch.allclose(ours[0], theirs[0]) and torch.allclose(ours[2], theirs[2])
+    assert torch.allclose(ours[1], theirs[1] * (1.0 - clipped))
+
+
+def straight_through(real: Tensor, rounded: Tensor, slope: Tensor | float) -> Tensor:
+    """The rounded value, with a gradient of `slope` for the real one."""
+    return rounded + (real - real.detach()) * slope
+
+
+def levels_clipped(m: Tensor, factor: Tensor, policy: BatchNormPolicy) -> Tensor:
+    """1 where round(m*2^S) would be one beyond its word."""
+    beyond: Tensor = (m.detach() * factor).abs() > 2 ** (policy.scale_bit_width - 1) - 1
+    return beyond.to(m.dtype)
+
+
+def test_moments_of_channels_are_those_of_torch_and_so_are_their_gradients() -> None:
+    generator = torch.Generator().manual_seed(0)
+    values = (3.0 + torch.randn(2, 3, 4, 5, generator=generator, dtype=DOUBLE)).requires_grad_()
+    mean, variance, count = channel_moments(values)
+    expected = torch.var_mean(values, dim=(0, 1, 3), correction=0)
+    assert count == 30 and torch.allclose(mean, expected[1]) and torch.allclose(variance, expected[0])
+    weights = torch.randn(2, 4, generator=generator, dtype=DOUBLE)
+    found = torch.autograd.grad((mean * weights[0] + variance * weights[1]).sum(), values)[0]
+    wanted = torch.autograd.grad((expected[1] * weights[0] + expected[0] * weights[1]).sum(), values)[0]
+    assert torch.allclose(found, wanted)
+    assert torch.autograd.gradcheck(lambda x: channel_moments(x)[:2], (values,))
+
+
+def test_the_surrogate_of_a_plain_neuron_is_the_derivative_of_the_arc_tangent() -> None:
+    """One step, no reset before it: ds/dx = f(d)/theta, d = (x - theta)/theta, whose integral is atan(pi d)/pi."""
+    neuron = integers(threshold=doubles(100).requires_grad_())
+    current = torch.linspace(-300, 500, 81, dtype=DOUBLE).view(1, -1).requires_grad_()
+    found = torch.autograd.grad(integrate_and_fire(current, neuron).spikes.sum(), (current, neuron.threshold))
+
+    def smooth(x: Tensor, theta: Tensor) -> Tensor:
+        found: Tensor = torch.atan(math.pi * (x - theta) / theta) / math.pi
+        return found
+
+    assert torch.autograd.gradcheck(smooth, (current, neuron.threshold))
+    expected = torch.autograd.grad(smooth(current, neuron.threshold).sum(), (current, neuron.threshold))
     for one, other in zip(found, expected, strict=True):
         assert torch.allclose(one, other)
 
@@ -254,7 +329,7 @@ class _Step(torch.autograd.Function):
 def differentiable_neuron(current: Tensor, neuron: NeuronIntegers) -> tuple[Tensor, Tensor]:
     """The same neuron out of ordinary operations: straight-through floor, clamp, and a reset that is not derived."""
     low, high = -(2 ** (neuron.bit_width - 1)), 2 ** (neuron.bit_width - 1) - 1
-    v = torch.full_like(current[0], neuron.initial)
+    v = torch.zeros_like(current[0]) + neuron.initial
     spikes, potentials = [], []
     for j in current:
         x = neuron.leak * v + j + neuron.drive

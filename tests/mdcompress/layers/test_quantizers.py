@@ -56,6 +56,15 @@ def drawn_weight(spec: SynapseSpec = LINEAR, *, seed: int = 0) -> Tensor:
     return rows * torch.logspace(-3, 1, spec.weight_shape[0]).view(-1, *(1 for _ in spec.weight_shape[1:]))
 
 
+@pytest.mark.parametrize("spec", [LINEAR, CONV], ids=["linear", "conv"])
+def test_integers_and_scale_are_those_of_brevitas(spec: SynapseSpec) -> None:
+    for policy in POLICIES:
+        layer = layer_with(drawn_weight(spec), policy, spec=spec)
+        found, expected = integer_weight(layer), layer.quant_weight()
+        assert torch.equal(found.scale, expected.scale.flatten()), policy
+        assert torch.equal(found.values, (expected.value / expected.scale).round()), policy
+
+
 # --- by hand ---------------------------------------------------------------------------------------------------------
 
 

@@ -96,7 +96,7 @@ def test_what_last_spikes_add_by_hand() -> None:
     spec = SynapseSpec("linear", (2, 2), (1, 1), (0, 0), (1, 1), 1, False, None)
     current = torch.full((4, 1, 2), 4.0, dtype=torch.float64)
     fine_scale = torch.tensor(1.0)
-    firing = neuron(current, fine_scale, recurrence=RecurrentIntegers(spec, weight, one, 0 * one, 0))
+    firing = neuron(current, fine_scale, recurrence=RecurrentIntegers(spec, weight, one, 0 * one, one[0]))
     assert firing.spikes[:, 0].tolist() == [[1, 1], [0, 0], [1, 1], [1, 1]]
     assert firing.membranes[:, 0].tolist() == [[0, 0], [3, 3], [3, 3], [2, 2]]
 
@@ -105,7 +105,9 @@ def test_a_convolution_of_last_spikes_by_hand() -> None:
     """One spike in the middle of 3 places, kernel (1, 2, 4), M = 3, B = 1, S = 1: (4*3 + 1) >> 1 to the left."""
     spec = SynapseSpec("conv1d", (1, 1, 3), (1,), (1,), (1,), 1, False, None)
     weight, factor = torch.tensor([[[1.0, 2.0, 4.0]]]), torch.tensor([3.0])
-    added = RecurrentIntegers(spec, weight, factor, torch.tensor([1.0]), 1)(torch.tensor([[[0.0, 1.0, 0.0]]]))
+    added = RecurrentIntegers(spec, weight, factor, torch.tensor([1.0]), torch.tensor(2.0))(
+        torch.tensor([[[0.0, 1.0, 0.0]]])
+    )
     assert added.tolist() == [[[6.0, 3.0, 2.0]]]
 
 
@@ -177,8 +179,8 @@ def test_one_weight_for_each_neuron_is_lowered_to_a_diagonal() -> None:
 def on_maps(integers: NeuronIntegers, *, rank: int) -> NeuronIntegers:
     """Its numbers [C] as [C, 1, ...]."""
 
-    def mapped(values: Tensor) -> Tensor:
-        return values.reshape(-1, *(1,) * rank)
+    def mapped(values: Tensor | float) -> Tensor:
+        return torch.as_tensor(values, dtype=torch.float64).reshape(-1, *(1,) * rank)
 
     return replace(
         integers,
@@ -206,7 +208,7 @@ def test_gradients_through_recurrence_equal_those_of_composed_parts(model: Neuro
     current = torch.randint(-1500, 4000, shape, generator=generator).double().requires_grad_()
     weight = torch.randint(-7, 8, spec.weight_shape, generator=generator).double().requires_grad_()
     factor, bias = (torch.randint(-900, 900, (3,), generator=generator).double().requires_grad_() for _ in range(2))
-    recurrence = RecurrentIntegers(spec, weight, factor, bias, 3)
+    recurrence = RecurrentIntegers(spec, weight, factor, bias, torch.tensor(8.0))
     losses = [torch.rand(shape, generator=generator, dtype=torch.float64) for _ in range(2)]
 
     def added(spikes: Tensor) -> Tensor:

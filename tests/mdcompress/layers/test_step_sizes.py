@@ -20,7 +20,7 @@ from mdcompress.layers.quantizers import (
     quantized_layer,
     weight_limits,
 )
-from mdcompress.layers.step_sizes import StepGradient, lsq_scale
+from mdcompress.layers.step_sizes import StepSize, lsq_scale
 from mdcompress.planning import plan
 from mdcompress.recipe import MembranePolicy, Recipe, WeightPolicy
 from mdcompress.student import Student
@@ -91,7 +91,7 @@ def test_one_gradient_step_on_the_range_moves_the_step_size_as_lsq_would() -> No
     learning_rate, step = 0.01, torch.tensor(1.0)
     parameter = nn.Parameter(torch.tensor([3.0]))  # the range: s = p/3
     weight = torch.tensor([3.6, -1.2])
-    used = StepGradient(3.0, count=2, largest=3)(parameter) / 3.0
+    used = StepSize(3.0, count=2, largest=3)(parameter)
     torch.autograd.backward(plain_fake_quantizer(weight, used, WeightPolicy(bit_width=3)).sum())
     with torch.no_grad():
         moved = (parameter - learning_rate * gradient(parameter)) / 3.0
@@ -101,8 +101,8 @@ def test_one_gradient_step_on_the_range_moves_the_step_size_as_lsq_would() -> No
 def test_a_logarithm_moves_the_step_size_as_far_to_first_order() -> None:
     """s = 2^p/4 at p = 1: s = 0.5 and ds/dp = s*ln 2."""
     parameter = nn.Parameter(torch.tensor([1.0]))
-    used = StepGradient(4.0, count=5, largest=7, trained="log2_range")(parameter).exp2() / 4.0
-    (6.0 * used).sum().backward()
+    used = StepSize(4.0, count=5, largest=7, trained="log2_range")(parameter)
+    torch.autograd.backward((6.0 * used).sum())
     small = 1e-4
     assert parameter.grad is not None
     moved = float((parameter.detach() - small * parameter.grad).exp2() / 4.0)

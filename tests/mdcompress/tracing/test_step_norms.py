@@ -19,7 +19,6 @@ from mdcompress.layers.step_norms import (
     ScaledNorm,
     StepNorms,
     affine_of,
-    over_steps,
     plain_norms,
     statistics_in_use,
     statistics_of,
@@ -330,14 +329,6 @@ def test_a_scaled_norm_is_its_norm_times_the_factor_of_the_step() -> None:
     assert torch.equal(affine.gain, torch.stack([2.0 * plain.gain, -0.5 * plain.gain]))
     assert torch.equal(affine.offset, torch.stack([2.0 * plain.offset, -0.5 * plain.offset]))
     assert plain_norms(norm) == (norm.norm,) and statistics_in_use(norm) == running_statistics(norm.norm)
-
-
-def test_constants_stand_against_steps_and_channels() -> None:
-    values = torch.zeros(2, 5, 3, 4, 4)
-    assert over_steps(torch.arange(3), values).shape == (1, 1, 3, 1, 1)
-    assert over_steps(torch.arange(1), values).shape == (1, 1, 1, 1, 1)
-    rows = over_steps(torch.arange(6).reshape(2, 3), values)
-    assert rows.shape == (2, 1, 3, 1, 1) and rows.dtype == values.dtype and rows[1].flatten().tolist() == [3, 4, 5]
 
 
 def test_a_student_with_norms_by_step_is_saved_and_read_back(tmp_path: Path) -> None:

@@ -74,7 +74,7 @@ def test_one_sgd_step_by_hand() -> None:
         layer.weight.copy_(torch.eye(2))
     optimizer = make_optimizer(layer, OptimizerSpec(name="sgd", lr=0.5, weight_decay=0.1, momentum=0.0))
     layer.weight.grad = torch.tensor([[3.0, 4.0], [0.0, 0.0]])
-    assert clip_gradient(list(layer.parameters()), 1.0) == pytest.approx(5.0)
+    assert float(clip_gradient(list(layer.parameters()), 1.0)) == pytest.approx(5.0)
     optimizer.step()
     expected = torch.tensor([[1 - 0.5 * (0.6 + 0.1), -0.4], [0.0, 1 - 0.05]])
     torch.testing.assert_close(layer.weight.detach(), expected)
@@ -83,7 +83,7 @@ def test_one_sgd_step_by_hand() -> None:
 def test_without_a_limit_the_gradient_is_left_as_it_is() -> None:
     layer = nn.Linear(2, 1, bias=False)
     layer.weight.grad = torch.tensor([[30.0, 40.0]])
-    assert clip_gradient(list(layer.parameters()), None) == pytest.approx(50.0)
+    assert float(clip_gradient(list(layer.parameters()), None)) == pytest.approx(50.0)
     assert torch.equal(layer.weight.grad, torch.tensor([[30.0, 40.0]]))
 
 
