@@ -32,6 +32,7 @@ FROM_ROUNDING: tuple[Variant, ...] = ("rounding only", "rounding, + both")
 NEAR: Variant = "near"
 NEARER = (
     "train.optimizer.lr=2e-3", "distill.membrane.distance=mse", "distill.membrane.weight=10", "distill.best=loss",
+    "distill.guard=none",
 )  # fmt: skip
 KEPT_WEIGHTS = ("distill.weights=keep", "train.batch_norm.freeze_after=0")  # at many bits
 ROUNDING = ("calibrate.weights=nearest", "calibrate.statistics=keep", "calibrate.offsets=keep")

@@ -97,8 +97,7 @@ def key_of(task: Task, seed: int) -> str:
             training = (recipe.train.model_dump_json(), str(recipe.distill.epochs))
             return digest("control", _teacher_key(recipe, task.input_steps), *training)
         case "student":
-            written = dump_recipe(_without_words(recipe)).replace("threads: null\n", "")  # keys are older than that one
-            texts = (written, *code_of(recipe))
+            texts = (_without_newer_keys(dump_recipe(_without_words(recipe))), *code_of(recipe))
             return digest("student", *texts, str(task.input_steps))
         case _:
             assert_never(task.kind)
@@ -146,6 +145,15 @@ def code_of(recipe: Recipe) -> tuple[str, ...]:
     """
     assert recipe.model is not None
     return tuple(_code(path.partition(":")[0]) for path in (recipe.model.builder, recipe.data.name) if ":" in path)
+
+
+def _without_newer_keys(written: str) -> str:
+    """A recipe's text without the lines of keys that are newer than the stored results, where they change nothing.
+
+    By loss that is `guard: none`: an epoch was kept whatever its accuracy. By accuracy the guard has no effect.
+    """
+    newer = ["threads: null", "  guard: none", *(["  guard: accuracy"] if "  best: accuracy\n" in written else [])]
+    return "".join(line for line in written.splitlines(keepends=True) if line.rstrip("\n") not in newer)
 
 
 def _code(module: str) -> str:

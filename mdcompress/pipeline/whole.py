@@ -7,9 +7,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from mdcompress.errors import RunError
-from mdcompress.pipeline.distilling import distill, untrained_in_words
+from mdcompress.pipeline.distilling import distill
 from mdcompress.pipeline.estimating import ActivityChoice, Priced, estimate, estimate_settings
 from mdcompress.pipeline.exporting import export
+from mdcompress.pipeline.kept_epoch import kept_in_words
 from mdcompress.pipeline.networks import teacher_weights, torch_device
 from mdcompress.pipeline.quantizing import quantize
 from mdcompress.pipeline.report import JsonValue, Report, percent, table, written
@@ -139,11 +140,10 @@ def _summarised(workspace: Workspace, stages: tuple[Stage, ...]) -> WholeRun:
     records = {stage: workspace.run.manifest().stages[stage.value] for stage in stages}
     accuracies = _accuracies(records)
     distilled = records[Stage.DISTILL].measured
-    kept = [f"distilled  {untrained_in_words(workspace.recipe)}"] if distilled.get("best_epoch") == 0 else []
     text = "\n\n".join(
         [
             _accuracy_table(workspace.recipe, accuracies, distilled),
-            *kept,
+            *filter(None, [kept_in_words(workspace.recipe, distilled)]),
             records[Stage.EXPORT].summary,
             records[Stage.ESTIMATE].summary,
         ]

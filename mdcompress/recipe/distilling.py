@@ -17,6 +17,8 @@ LossSteps = Literal["steps", "mean"]  # whether time is averaged before the loss
 Align = Literal["first_steps", "mean", "last_step"]
 RateAlign = Literal["first_steps", "mean"]
 RateUnit = Literal["neuron", "channel"]
+Criterion = Literal["accuracy", "loss"]
+Guard = Literal["accuracy", "none"]
 
 
 def _one_of(distances: tuple[Distance, ...]) -> str:
@@ -72,7 +74,8 @@ class MembraneLossSpec(LayerLossSpec):
     normalize: Annotated[Normalize, ReadWhere(_one_of(NORMALIZED), lambda given: given["distance"] in NORMALIZED)] = (
         Field(
             "threshold",
-            description="What potentials are measured in: the threshold, the teacher's spread, or as they are.",
+            description="What potentials are measured in: the threshold (a third of the teacher's spread where that is "
+            "more), the teacher's spread, or as they are.",
         )
     )
     align: Align = Field(
@@ -120,10 +123,15 @@ class DistillSpec(RecipeSection):
         description="What is trained: `train`, everything; `keep`, all but weights and their ranges, so that their "
         "integers stay as they were calibrated: gain and offset of batch norms, biases, ranges of membranes.",
     )
-    best: Literal["accuracy", "loss"] = Field(
+    best: Criterion = Field(
         "accuracy",
         description="The epoch that is kept: `accuracy`, the one of the highest on validation samples; `loss`, the one "
         "of the lowest sum of the losses above on them. Keep by loss what is to follow its teacher.",
+    )
+    guard: Annotated[Guard, ReadWhere("best is loss", lambda given: given["best"] == "loss")] = Field(
+        "accuracy",
+        description="`accuracy`: an epoch is not kept that is less accurate on validation samples than the calibrated "
+        "student by more than chance; `none`: the lowest loss is kept, whatever the accuracy.",
     )
     time_steps: Annotated[StepCounts | None, ReadBy(Stage.QUANTIZE, Stage.DISTILL, Stage.EXPORT)] = Field(
         None,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import itertools
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 
 from mdcompress.calibration.norm_statistics import has_statistics, with_statistics
 from mdcompress.errors import TrainingError
-from mdcompress.evaluation import check_labels, evaluate
+from mdcompress.evaluation import check_labels, evaluate, mean_logits
 from mdcompress.graph import SnnGraph
 from mdcompress.layers.synapse import QuantSynapse
 from mdcompress.losses import LossParts, Moments, distillation_loss, layer_weights, own_moments
@@ -26,6 +27,7 @@ from mdcompress.student import Observation, Student
 from mdcompress.student.observation import observe
 from mdcompress.tracing import trace
 from mdcompress.tracing.unwrapping import unwrapped
+from mdcompress.training.choosing import Choice
 from mdcompress.training.determinism import Batch, reproducible, seeded_batches
 from mdcompress.training.engine import CheckpointPolicy, Job, PassLoss, count_batches, run_job
 from mdcompress.training.gradual import GradualBits
@@ -57,9 +59,9 @@ def distill(
     """Train `student` in place to the losses of `spec`; returned is the same object, at its best epoch.
 
     Best is the highest validation accuracy (mean over the T of `spec.time_steps`), then the lowest loss, then the
-    earliest epoch; with `spec.best: loss` the lowest sum of the trained losses on validation. The student as it came is
-    epoch 0, so that none comes back worse by that. With `spec.weights: keep` weights and their ranges are not trained;
-    afterwards they can be, as before.
+    earliest epoch; with `spec.best: loss` the lowest sum of the trained losses on validation, of the epochs that
+    `spec.guard` does not refuse. The student as it came is epoch 0, so that none comes back worse by that. With
+    `spec.weights: keep` weights and their ranges are not trained; afterwards they can be, as before.
 
     A batch is an optimizer step for each listed T, in turn, on the batch's first T steps. The teacher runs on all
     steps; at fewer, potentials and rates that are aligned by first steps are those of the teacher at T, with the
@@ -96,7 +98,7 @@ def distill(
         return student.eval()
     stages = GradualBits(student, spec.gradual)
     target = _Teacher.of(teacher, student, spec, train, seed, device)
-    validated = _Distillation(student, target, spec, own_moments).validation if spec.best == "loss" else None
+    validated = _Distillation(student, target, spec, own_moments).validation
     steps = {"seed": str(seed), "processes": str(processes.size), "batches": str(count_batches(train))}
     identity = {**_identity(student, target, spec, settings), **steps}
     job = Job(
@@ -113,10 +115,16 @@ def distill(
         processes=processes,
         stages=stages,
         start_counts=True,
+        choice=choice_of(spec),
     )
     with _weights_kept(student) if spec.weights == "keep" else contextlib.nullcontext():
         run_job(job)
     return student
+
+
+def choice_of(spec: DistillSpec) -> Choice:
+    """How a distillation chooses the epoch that it keeps."""
+    return Choice(spec.best, spec.guard)
 
 
 def _identity(student: Student, target: _Teacher | None, spec: DistillSpec, settings: TrainSpec) -> dict[str, str]:
@@ -236,16 +244,25 @@ class _Distillation:
 
         One process does it, however many train: moments are of its batches.
         """
-        total = 0.0
+        sums, right = dict[str, Tensor](), list[Tensor]()
 
         def answer(x: Tensor, y: Tensor, steps: int) -> Tensor:
-            nonlocal total
             seen, loss = self._losses(x, y, steps, self._target(x))
-            total += float(loss.total) * len(y)
+            for name, part in loss.named().items():
+                sums[name] = sums.get(name, torch.zeros_like(part)) + part * len(y)
+            right.append(mean_logits(seen.output).argmax(1) == y)
             return seen.output
 
         metrics = evaluate(self._student, batches, time_steps=time_steps, answer=answer)
-        return Validation(metrics.time_steps, metrics.accuracy, metrics.loss, total / metrics.samples)
+        losses = {name: float(loss) / metrics.samples for name, loss in sums.items()}
+        _require_finite(losses, metrics.time_steps)
+        return Validation(
+            time_steps=metrics.time_steps,
+            accuracy=metrics.accuracy,
+            loss=metrics.loss,
+            total=losses["total"],
+            right="".join(map(str, torch.cat(right).int().tolist())),
+        )
 
     def _target(self, x: Tensor) -> Observation | None:
         return None if self._teacher is None else self._teacher.observe(x)
@@ -258,6 +275,16 @@ class _Distillation:
         if self._teacher is not None and target is not None:
             beside = self._teacher.beside(steps, x, target, spec)
         return seen, distillation_loss(seen, beside, y=y, graph=graph, spec=spec, moments_of=self._moments_of)
+
+
+def _require_finite(losses: Mapping[str, float], time_steps: int) -> None:
+    """TrainingError for the part that is not, before the sum that it breaks."""
+    for name, loss in sorted(losses.items(), key=lambda named: named[0] == "total"):
+        if not math.isfinite(loss):
+            raise TrainingError(
+                f"the loss must stay finite: {name} is {loss} on validation samples at T={time_steps}",
+                hints=["lower optimizer.lr", "look for NaN in the data and in the teacher's answers"],
+            )
 
 
 def check_steps(steps: int, x: Tensor, *, key: str) -> None:

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 from intsnn.files import write_atomically
 from mdcompress.evaluation.mismatch import MismatchReport
-from mdcompress.training.history import EpochRecord, best_epoch
+from mdcompress.training.choosing import BY_ACCURACY, Choice, best_epoch, what_was_kept
+from mdcompress.training.history import EpochRecord
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,16 +23,19 @@ if TYPE_CHECKING:
 BEFORE, AFTER, TEACHER = "#8794a3", "#c2410c", "#1f2937"
 
 
-def draw_training(history: Sequence[EpochRecord], path: Path) -> None:
-    """Accuracies, loss parts, each layer's membrane and firing-rate loss over the epochs; no epochs, no picture."""
+def draw_training(history: Sequence[EpochRecord], path: Path, *, choice: Choice = BY_ACCURACY) -> None:
+    """Accuracies, loss parts, each layer's membrane and firing-rate loss over the epochs; no epochs, no picture.
+
+    The epoch that is kept by `choice` is marked in each, and beside it the most accurate and that of the lowest loss.
+    """
     if not history or not _can_draw():
         return
     names = list(dict.fromkeys(name for record in history for name in record.losses))
     layers = {part: [name for name in names if name.startswith(f"{part}/")] for part in ("membrane", "rates")}
     panels = 2 + sum(bool(found) for found in layers.values())
     with _figure(panels, path) as axes:
-        _draw_accuracy(axes[0], history)
-        _draw_totals(axes[1], history)
+        _draw_accuracy(axes[0], history, choice)
+        _draw_totals(axes[1], history, choice)
         _draw_losses(axes[1], history, [name for name in names if "/" not in name], "loss")
         for panel, (part, found) in zip(axes[2:], ((p, f) for p, f in layers.items() if f), strict=True):
             _draw_losses(panel, history, found, f"{part} loss of each layer")
@@ -80,25 +84,35 @@ def _figure(panels: int, path: Path) -> Iterator[list[Axes]]:
         write_atomically(path, picture.getvalue())
 
 
-def _draw_accuracy(axes: Axes, history: Sequence[EpochRecord]) -> None:
+def _draw_accuracy(axes: Axes, history: Sequence[EpochRecord], choice: Choice) -> None:
     trained = [(record.epoch, 100 * record.train_accuracy) for record in history if record.train_accuracy is not None]
     axes.plot(*zip(*trained, strict=True), color=BEFORE, marker=".", label="training")
     epochs = [record.epoch for record in history]
     for index, score in enumerate(history[0].validation):
         values = [100 * record.validation[index].accuracy for record in history]
         axes.plot(epochs, values, marker=".", label=f"validation, T={score.time_steps}")
-    axes.axvline(best_epoch(history).epoch, color=AFTER, linewidth=0.8, linestyle=":", label="best")
+    _mark_epochs(axes, history, choice)
     _name_epochs(axes, history)
     axes.set_ylabel("accuracy, %")
     axes.legend(frameon=False, fontsize=8)
 
 
-def _draw_totals(axes: Axes, history: Sequence[EpochRecord]) -> None:
-    """The trained losses on validation, where the lowest decides which epoch is kept."""
+def _draw_totals(axes: Axes, history: Sequence[EpochRecord], choice: Choice) -> None:
+    """The trained losses of a student on validation."""
     found = [(each.epoch, each.validation_total) for each in history if each.validation_total is not None]
     if found:
         axes.plot(*zip(*found, strict=True), color=TEACHER, marker=".", linestyle="--", label="total, validation")
-        axes.axvline(best_epoch(history).epoch, color=AFTER, linewidth=0.8, linestyle=":")
+        _mark_epochs(axes, history, choice)
+
+
+def _mark_epochs(axes: Axes, history: Sequence[EpochRecord], choice: Choice) -> None:
+    """The epoch that is kept, and those that the criteria alone would keep; of a float network there is one."""
+    marks = [(best_epoch(history, choice), "kept", "-")]
+    if history[0].validation_total is not None:
+        found = what_was_kept(history, choice)
+        marks += [(found.most_accurate, "most accurate", "--"), (found.lowest_loss, "lowest loss", ":")]
+    for record, label, style in marks:
+        axes.axvline(record.epoch, color=AFTER, linewidth=0.9, linestyle=style, label=label)
 
 
 def _draw_losses(axes: Axes, history: Sequence[EpochRecord], names: Sequence[str], label: str) -> None:
