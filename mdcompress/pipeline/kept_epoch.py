@@ -26,7 +26,7 @@ def kept_measured(history: Sequence[EpochRecord], choice: Choice) -> dict[str, f
     """As the run's record has them: `best_epoch`, how many epochs were refused; epoch and scores of each of four.
 
     They are the epoch that is kept, epoch 0 (the calibrated student), the most accurate and that of the lowest total
-    loss; of each validation accuracy, loss on the labels, and total loss. Means over the T of validation.
+    loss; of each validation accuracy, loss on the labels, total loss and spikes per neuron and step. Means over the T of validation.
     """
     from mdcompress.training import what_was_kept
 
@@ -45,6 +45,7 @@ def kept_measured(history: Sequence[EpochRecord], choice: Choice) -> dict[str, f
             "validation_accuracy": record.validation_accuracy,
             "validation_label_loss": record.validation_loss,
             "validation_total_loss": record.validation_total or 0.0,
+            "validation_rate": record.validation_rate or 0.0,
         }
         for name, record in records.items()
     }
@@ -91,10 +92,11 @@ def _scores(measured: Mapping[str, float]) -> str:
             percent(measured[f"{first[epoch]}_validation_accuracy"]),
             f"{measured[f'{first[epoch]}_validation_label_loss']:.4f}",
             f"{measured[f'{first[epoch]}_validation_total_loss']:.4f}",
+            percent(measured[f"{first[epoch]}_validation_rate"]),
         ]
         for epoch, words in names.items()
     ]
-    header = ["epoch", "validation accuracy", "loss on labels", "total loss"]
+    header = ["epoch", "validation accuracy", "loss on labels", "total loss", "spike rate"]
     return table(header, rows, numbers=header[1:])
 
 

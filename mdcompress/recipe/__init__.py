@@ -8,6 +8,7 @@ from mdcompress.recipe.distilling import (
     LogitLossSpec,
     MembraneLossSpec,
     RateLossSpec,
+    SparsitySpec,
     TaskLossSpec,
 )
 from mdcompress.recipe.files import (
@@ -61,6 +62,7 @@ __all__ = [
     "QuantizeSpec",
     "RateLossSpec",
     "Recipe",
+    "SparsitySpec",
     "TaskLossSpec",
     "TeacherSpec",
     "TrainSpec",

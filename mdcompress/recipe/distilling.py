@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from intsnn.yaml.file import RuleError
 from mdcompress.distances import DISTANCES_IN_WORDS, NORMALIZED, POOLED, Distance, Normalize, Pool
 from mdcompress.recipe.keys import ReadBy, ReadWhere, RecipeSection
-from mdcompress.recipe.values import LayerWeights, NeuronPatterns, StepCounts, WeightBits, as_tuple
+from mdcompress.recipe.values import LayerTargets, LayerWeights, NeuronPatterns, StepCounts, WeightBits, as_tuple
 from mdcompress.runs.manifest import Stage
 
 LossSteps = Literal["steps", "mean"]  # whether time is averaged before the loss or after it
@@ -19,6 +19,7 @@ RateAlign = Literal["first_steps", "mean"]
 RateUnit = Literal["neuron", "channel"]
 Criterion = Literal["accuracy", "loss"]
 Guard = Literal["accuracy", "none"]
+RateOf = Literal["network", "layer"]
 
 
 def _one_of(distances: tuple[Distance, ...]) -> str:
@@ -96,6 +97,20 @@ class RateLossSpec(LayerLossSpec):
     )
 
 
+class SparsitySpec(LayerLossSpec):
+    """Firing rates of the student above a target: fewer spikes, and the energy that they take."""
+
+    weight: float = Field(1.0, ge=0, description="Factor of this loss in the sum: what a spike per neuron and step costs.")
+    target: float = Field(0.0, ge=0, lt=1, description="The rate, in spikes per neuron and step, above which it costs.")
+    per: RateOf = Field(
+        "network",
+        description="Whose rate: `network`, the one of all matched neurons together; `layer`, that of each layer.",
+    )
+    layer_targets: Annotated[LayerTargets, ReadWhere("per is layer", lambda given: given["per"] == "layer")] = Field(
+        {}, description="Targets of single layers, by pattern as in `match`; a later one wins over it and `target`."
+    )
+
+
 class BitStage(RecipeSection):
     """A part of the training in which layers have more bits than planned."""
 
@@ -118,6 +133,7 @@ class DistillSpec(RecipeSection):
         MembraneLossSpec(), description="The teacher's membrane potentials; null: off."
     )
     rates: RateLossSpec | None = Field(None, description="The teacher's firing rates; null: off.")
+    sparsity: SparsitySpec | None = Field(None, description="Firing rates above a target; null: off.")
     weights: Literal["train", "keep"] = Field(
         "train",
         description="What is trained: `train`, everything; `keep`, all but weights and their ranges, so that their "

@@ -18,7 +18,7 @@ from mdcompress.errors import TrainingError
 from mdcompress.evaluation import check_labels, evaluate, mean_logits
 from mdcompress.graph import SnnGraph
 from mdcompress.layers.synapse import QuantSynapse
-from mdcompress.losses import LossParts, Moments, distillation_loss, layer_weights, own_moments
+from mdcompress.losses import LossParts, Moments, distillation_loss, layer_weights, mean_rate, own_moments
 from mdcompress.modes import tensors_of, to_evaluation_mode
 from mdcompress.planning import plan_to_json
 from mdcompress.processes import ALONE, Processes
@@ -244,12 +244,13 @@ class _Distillation:
 
         One process does it, however many train: moments are of its batches.
         """
-        sums, right = dict[str, Tensor](), list[Tensor]()
+        sums, right, rates = dict[str, Tensor](), list[Tensor](), list[Tensor]()
 
         def answer(x: Tensor, y: Tensor, steps: int) -> Tensor:
             seen, loss = self._losses(x, y, steps, self._target(x))
             for name, part in loss.named().items():
                 sums[name] = sums.get(name, torch.zeros_like(part)) + part * len(y)
+            rates.append(mean_rate(seen, self._student.graph) * len(y))
             right.append(mean_logits(seen.output).argmax(1) == y)
             return seen.output
 
@@ -262,6 +263,7 @@ class _Distillation:
             loss=metrics.loss,
             total=losses["total"],
             right="".join(map(str, torch.cat(right).int().tolist())),
+            rate=float(torch.stack(rates).sum()) / metrics.samples,
         )
 
     def _target(self, x: Tensor) -> Observation | None:

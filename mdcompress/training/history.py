@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 
@@ -38,7 +38,8 @@ class Validation:
     """What validation gave at T = `time_steps`; accuracy in [0, 1].
 
     `loss`: cross-entropy with the labels. Of a student besides: `total`, the losses that are trained, with their
-    weights; `right`, a 1 for each sample that it answers rightly and a 0 for each other, in their order.
+    weights; `right`, a 1 for each sample that it answers rightly and a 0 for each other, in their order; `rate`, spikes per
+    neuron and step.
     """
 
     time_steps: int
@@ -46,13 +47,14 @@ class Validation:
     loss: float
     total: float | None = None
     right: str = ""
+    rate: float | None = None
 
 
 @dataclass(frozen=True)
 class EpochRecord:
     """One epoch, counted from 1; epoch 0 is the network as it came, scored before it was trained (`untrained`).
 
-    `losses`: means over the epoch's samples by name: total, task, logits, membrane, membrane/<neuron>; none of epoch 0.
+    `losses`: means over the epoch's samples by name: total, task, logits, membrane, membrane/<neuron>, …; none of epoch 0.
     `train_accuracy`: of the batches as they were trained on; None of epoch 0. `learning_rate`: that of the last step.
     `candidate`: whether its network can be the result, as it cannot where it had more bits than planned
     (`distill.gradual`).
@@ -80,8 +82,18 @@ class EpochRecord:
     @property
     def validation_total(self) -> float | None:
         """Mean over the time steps that are validated; None of a float network."""
-        totals = [score.total for score in self.validation if score.total is not None]
-        return math.fsum(totals) / len(totals) if totals else None
+        return _mean([score.total for score in self.validation])
+
+    @property
+    def validation_rate(self) -> float | None:
+        """Spikes per neuron and step, mean over the time steps that are validated; None of a float network."""
+        return _mean([score.rate for score in self.validation])
+
+
+def _mean(found: Sequence[float | None]) -> float | None:
+    """Of those that are there; None where none is."""
+    values = [value for value in found if value is not None]
+    return math.fsum(values) / len(values) if values else None
 
 
 def untrained(validation: tuple[Validation, ...], *, epochs: int) -> EpochRecord:

@@ -16,8 +16,8 @@ def write_history(history: Iterable[EpochRecord], path: Path, *, choice: Choice 
     """Write one line an epoch, numbers as Python spells them, so that they read back equal.
 
     Columns: epoch, learning_rate, a loss each, train_accuracy; for each t validation_accuracy_T<t>,
-    validation_loss_T<t> and, of a student, validation_total_T<t>; best, 1 for the epoch that the trained network holds;
-    seconds. Epoch 0 has no losses and train_accuracy.
+    validation_loss_T<t> and, of a student, validation_total_T<t> and validation_rate_T<t>; best, 1 for the epoch that
+    the trained network holds; seconds. Epoch 0 has no losses and train_accuracy.
     """
     records = list(history)
     rows = [_row(record) for record in records]
@@ -41,6 +41,7 @@ def _row(record: EpochRecord) -> dict[str, str]:
     for score in record.validation:
         row[f"validation_accuracy_T{score.time_steps}"] = repr(score.accuracy)
         row[f"validation_loss_T{score.time_steps}"] = repr(score.loss)
-        if score.total is not None:
-            row[f"validation_total_T{score.time_steps}"] = repr(score.total)
+        for name, value in (("total", score.total), ("rate", score.rate)):
+            if value is not None:
+                row[f"validation_{name}_T{score.time_steps}"] = repr(value)
     return row

@@ -22,6 +22,12 @@ if TYPE_CHECKING:
 
 BEFORE, AFTER, TEACHER = "#8794a3", "#c2410c", "#1f2937"
 
+_LAYERS = {  # parts of the loss that are made of layers -> what is drawn of them
+    "membrane": "membrane loss of each layer",
+    "rates": "rates loss of each layer",
+    "sparsity": "spikes per neuron and step",
+}
+
 
 def draw_training(history: Sequence[EpochRecord], path: Path, *, choice: Choice = BY_ACCURACY) -> None:
     """Accuracies, loss parts, each layer's membrane and firing-rate loss over the epochs; no epochs, no picture.
@@ -31,14 +37,14 @@ def draw_training(history: Sequence[EpochRecord], path: Path, *, choice: Choice 
     if not history or not _can_draw():
         return
     names = list(dict.fromkeys(name for record in history for name in record.losses))
-    layers = {part: [name for name in names if name.startswith(f"{part}/")] for part in ("membrane", "rates")}
+    layers = {part: [name for name in names if name.startswith(f"{part}/")] for part in _LAYERS}
     panels = 2 + sum(bool(found) for found in layers.values())
     with _figure(panels, path) as axes:
         _draw_accuracy(axes[0], history, choice)
         _draw_totals(axes[1], history, choice)
         _draw_losses(axes[1], history, [name for name in names if "/" not in name], "loss")
         for panel, (part, found) in zip(axes[2:], ((p, f) for p, f in layers.items() if f), strict=True):
-            _draw_losses(panel, history, found, f"{part} loss of each layer")
+            _draw_losses(panel, history, found, _LAYERS[part])
 
 
 def draw_mismatch(report: MismatchReport, path: Path) -> None:

@@ -30,7 +30,7 @@ BY_LOSS = Choice("loss", "accuracy")
 
 
 def validation(right: str, total: float, *, time_steps: int = 4, loss: float = 0.5) -> Validation:
-    return Validation(time_steps, right.count("1") / len(right), loss, total, right)
+    return Validation(time_steps, right.count("1") / len(right), loss, total, right, rate=total / 10)
 
 
 def start(*scores: Validation) -> EpochRecord:
@@ -131,10 +131,10 @@ def test_every_epoch_that_people_ask_about_is_named_with_all_its_scores() -> Non
     assert words[0].startswith("kept       epoch 2 of 3: the lowest total loss on validation samples that is not refused")
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in words[-4:]]
     assert rows == [
-        ["2: kept", "50.00 %", "0.6000", "1.5000"],
-        ["0: calibrated", "60.00 %", "0.4000", "3.0000"],
-        ["1: most accurate", "70.00 %", "0.3000", "2.0000"],
-        ["3: lowest total loss", "10.00 %", "0.9000", "1.0000"],
+        ["2: kept", "50.00 %", "0.6000", "1.5000", "15.00 %"],
+        ["0: calibrated", "60.00 %", "0.4000", "3.0000", "30.00 %"],
+        ["1: most accurate", "70.00 %", "0.3000", "2.0000", "20.00 %"],
+        ["3: lowest total loss", "10.00 %", "0.9000", "1.0000", "10.00 %"],
     ]
 
 
