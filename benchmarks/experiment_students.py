@@ -152,7 +152,7 @@ def _without_newer_keys(written: str) -> str:
 
     By loss that is `guard: none`: an epoch was kept whatever its accuracy. By accuracy the guard has no effect.
     """
-    newer = ["threads: null", "  guard: none", "  sparsity: null", *(["  guard: accuracy"] if "  best: accuracy\n" in written else [])]
+    newer = ["threads: null", "  guard: none", "  sparsity: null", "  teacher: null", *(["  guard: accuracy"] if "  best: accuracy\n" in written else [])]
     return "".join(line for line in written.splitlines(keepends=True) if line.rstrip("\n") not in newer)
 
 

@@ -11,6 +11,7 @@ from mdcompress._version import __version__
 from mdcompress.pipeline.accuracies import accuracies_at, in_words, recorded
 from mdcompress.pipeline.kept_epoch import kept_in_words, kept_measured
 from mdcompress.pipeline.networks import at_steps, fitted, load_splits, teacher_weights, torch_device, trained_network
+from mdcompress.pipeline.other_teacher import other_teacher, other_teacher_weights
 from mdcompress.pipeline.report import Report, percent, table
 from mdcompress.pipeline.resuming import refuse_other_trainings, resumable
 from mdcompress.pipeline.threads import own_threads_afterwards, use_threads
@@ -48,10 +49,11 @@ def _distill(workspace: Workspace) -> Report:
     workspace.refuse_to_overwrite(Stage.DISTILL)
     workspace.require(Stage.QUANTIZE)
     weights, quantized = teacher_weights(workspace), workspace.run.file(QUANTIZED_FILE)
+    others = other_teacher_weights(workspace)
     from mdcompress.student.weights import load_student
     from mdcompress.training import distill as distill_student
 
-    recipe, started = workspace.recipe, workspace.start(Stage.DISTILL, quantized, weights)
+    recipe, started = workspace.recipe, workspace.start(Stage.DISTILL, quantized, weights, *others)
     refuse_other_trainings(workspace, started)
     student, own, splits = load_student(quantized), trained_network(workspace, weights), load_splits(workspace)
     teacher = fitted(workspace, own, splits)
@@ -61,7 +63,7 @@ def _distill(workspace: Workspace) -> Report:
     with resumable(workspace, started) as training:
         distill_student(
             student,
-            teacher=teacher.network,
+            teacher=other_teacher(workspace, splits) or teacher.network,
             train=splits.train,
             validate=splits.validation,
             spec=recipe.distill,

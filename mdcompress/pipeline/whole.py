@@ -12,6 +12,7 @@ from mdcompress.pipeline.estimating import ActivityChoice, Priced, estimate, est
 from mdcompress.pipeline.exporting import export
 from mdcompress.pipeline.kept_epoch import kept_in_words
 from mdcompress.pipeline.networks import teacher_weights, torch_device
+from mdcompress.pipeline.other_teacher import other_teacher_weights
 from mdcompress.pipeline.quantizing import quantize
 from mdcompress.pipeline.report import JsonValue, Report, percent, table, written
 from mdcompress.pipeline.teaching import train
@@ -99,6 +100,8 @@ def _check_first(workspace: Workspace, stages: tuple[Stage, ...]) -> None:
     """
     if workspace.model.trained is not None and Stage.QUANTIZE in stages:
         teacher_weights(workspace)
+    if Stage.DISTILL in stages:
+        other_teacher_weights(workspace)
     if set(stages) - {Stage.ESTIMATE}:  # pricing alone needs no torch
         torch_device(workspace)
 

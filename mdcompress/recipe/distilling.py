@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import pairwise
 from typing import Annotated, Literal
 
@@ -10,7 +11,7 @@ from pydantic import Field, model_validator
 from intsnn.yaml.file import RuleError
 from mdcompress.distances import DISTANCES_IN_WORDS, NORMALIZED, POOLED, Distance, Normalize, Pool
 from mdcompress.recipe.keys import ReadBy, ReadWhere, RecipeSection
-from mdcompress.recipe.values import LayerTargets, LayerWeights, NeuronPatterns, StepCounts, WeightBits, as_tuple
+from mdcompress.recipe.values import ImportPath, LayerTargets, LayerWeights, NeuronPatterns, StepCounts, WeightBits, as_tuple
 from mdcompress.runs.manifest import Stage
 
 LossSteps = Literal["steps", "mean"]  # whether time is averaged before the loss or after it
@@ -20,6 +21,7 @@ RateUnit = Literal["neuron", "channel"]
 Criterion = Literal["accuracy", "loss"]
 Guard = Literal["accuracy", "none"]
 RateOf = Literal["network", "layer"]
+Reads = Literal["steps", "mean"]
 
 
 def _one_of(distances: tuple[Distance, ...]) -> str:
@@ -123,6 +125,25 @@ class BitStage(RecipeSection):
     )
 
 
+class OtherTeacherSpec(RecipeSection):
+    """Another network to learn from than the float network that becomes the student: any with the same classes."""
+
+    builder: ImportPath = Field(
+        description="Import path `module:function` of a function without arguments that returns the nn.Module."
+    )
+    weights: str | None = Field(None, description="Its checkpoint, as `model.weights`; null: as the function returns it.")
+    reads: Reads = Field(
+        "steps",
+        description="What it is given of a batch: `steps`, all of it, [T, N, ...]; `mean`, the mean over the steps, "
+        "[N, ...], as an ANN takes it.",
+    )
+    neurons: Mapping[str, str] = Field(
+        {},
+        description="Which of its neuron layers stands beside which of the student's, `student's name: its name`; one "
+        "that is not named stands beside that of its own name.",
+    )
+
+
 class DistillSpec(RecipeSection):
     """Training of the quantized student: the sum of the losses that are not null."""
 
@@ -134,6 +155,11 @@ class DistillSpec(RecipeSection):
     )
     rates: RateLossSpec | None = Field(None, description="The teacher's firing rates; null: off.")
     sparsity: SparsitySpec | None = Field(None, description="Firing rates above a target; null: off.")
+    teacher: OtherTeacherSpec | None = Field(
+        None,
+        description="Another network to learn from; null: the float network itself, which the student is made of in "
+        "any case.",
+    )
     weights: Literal["train", "keep"] = Field(
         "train",
         description="What is trained: `train`, everything; `keep`, all but weights and their ranges, so that their "
@@ -172,6 +198,25 @@ class DistillSpec(RecipeSection):
                 hint="list the students' numbers of steps, for example `time_steps: [1, 2, 4]`",
                 field="students",
             )
+        return self
+
+    @model_validator(mode="after")
+    def _other_teacher_has_what_is_compared(self) -> DistillSpec:
+        inner = [name for name in ("membrane", "rates") if getattr(self, name) is not None]
+        if self.teacher is None:
+            return self
+        if self.teacher.reads == "mean" and inner:
+            raise RuleError(
+                "must be null where the other teacher reads the mean over the steps: an ANN has no membranes or spikes",
+                hint=f"write `{inner[0]}: null`, and learn from its answers",
+                field=inner[0],
+            )
+        if self.teacher.neurons and not inner:
+            message = "must be empty where neither membranes nor rates are compared"
+            raise RuleError(message, hint="delete it, or give `membrane` back", field="teacher.neurons")
+        if self.logits is None and not inner:
+            message = "must be null where nothing is learned from it: logits, membrane and rates are null"
+            raise RuleError(message, hint="delete it, or give `logits` back", field="teacher")
         return self
 
     @model_validator(mode="after")

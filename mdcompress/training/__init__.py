@@ -13,6 +13,7 @@ from mdcompress.training.history import (
     Validation,
 )
 from mdcompress.training.history_table import write_history
+from mdcompress.training.other_teacher import OtherTeacher
 from mdcompress.training.teaching import teacher_settings, train_network
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "EpochRecord",
     "Event",
     "Kept",
+    "OtherTeacher",
     "Progress",
     "Resumed",
     "StepRecord",

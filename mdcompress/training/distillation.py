@@ -33,6 +33,7 @@ from mdcompress.training.engine import CheckpointPolicy, Job, PassLoss, count_ba
 from mdcompress.training.gradual import GradualBits
 from mdcompress.training.history import Progress, Validation
 from mdcompress.training.identity import spec_items, structure_digest, text_digest, value_digest
+from mdcompress.training.other_teacher import OtherTeacher
 from mdcompress.training.scoring import student_scores
 from mdcompress.training.statistics import moments_over
 
@@ -44,7 +45,7 @@ DEFAULT_SETTINGS = TrainSpec()
 def distill(
     student: Student,
     *,
-    teacher: nn.Module | None,
+    teacher: nn.Module | OtherTeacher | None,
     train: Iterable[Batch],
     validate: Iterable[Batch],
     spec: DistillSpec,
@@ -71,7 +72,8 @@ def distill(
 
     Args:
         student: a calibrated student.
-        teacher: the float network it was traced from (or a finer student); None where no loss needs one.
+        teacher: the float network it was traced from (or a finer student), or another network (`OtherTeacher`); None
+            where no loss needs one. `spec.teacher` is for the command line, which builds it.
         train: batches (x [T, N, ...], y [N]) that can be walked once an epoch; `set_epoch(1..E)` is called if there.
         validate: batches to choose the epoch by.
         spec: the recipe's `distill` section. Without `time_steps` the student is trained on all steps of the batches;
@@ -161,16 +163,22 @@ def _weights_kept(student: Student) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class _Teacher:
-    """A network to learn from, its trace, and what it is at the fewer steps of some students."""
+    """A network to learn from, its trace, and what it is at the fewer steps of some students.
+
+    other: it, where it is not the student's own float network; student: then the student's graph. Its trace is None
+    where its answers alone are compared.
+    """
 
     network: nn.Module
-    graph: SnnGraph
+    graph: SnnGraph | None
     at: Mapping[int, nn.Module]
+    other: OtherTeacher | None = None
+    student: SnnGraph | None = None
 
     @classmethod
     def of(
         cls,
-        teacher: nn.Module | None,
+        teacher: nn.Module | OtherTeacher | None,
         student: Student,
         spec: DistillSpec,
         train: Iterable[Batch],
@@ -185,35 +193,78 @@ class _Teacher:
                 "distill.logits, membrane and rates compare with a teacher (got none)",
                 hints=["give teacher=, the float network", "or switch them off, e.g. `logits: null`, `membrane: null`"],
             )
+        if isinstance(teacher, OtherTeacher):
+            return cls._of_other(teacher.on(device), student, spec, train, seed, device)
         graph = teacher.graph if isinstance(teacher, Student) else _traced(teacher, student.graph)
         _check_fits(graph, student.graph, spec)
         network = copy.deepcopy(unwrapped(teacher)).to(device)
         to_evaluation_mode(network)
-        if spec.time_steps is None or not _aligned_by_first_steps(spec) or not has_statistics(network):
-            return cls(network, graph, {})
+        return cls(network, graph, _at_fewer_steps(network, spec, train, seed, device))
+
+    @classmethod
+    def _of_other(
+        cls,
+        other: OtherTeacher,
+        student: Student,
+        spec: DistillSpec,
+        train: Iterable[Batch],
+        seed: int,
+        device: torch.device,
+    ) -> _Teacher:
+        compared = _compared(student.graph, spec)
         with reproducible(device):
-            first = itertools.islice(seeded_batches(train, seed=seed, epoch=1), STATISTICS_BATCHES)
-            inputs = [x.to(device) for _, (x, _) in first]
-        fewer = [steps for steps in spec.time_steps if any(steps < len(x) for x in inputs)]
-        return cls(network, graph, {steps: with_statistics(network, [x[:steps] for x in inputs]) for steps in fewer})
+            first, _ = next(iter(train))
+        other.check(first.to(device), math.prod(student.graph.readout.shape))
+        if not compared:
+            return cls(other.network, None, {}, other, student.graph)
+        if other.reads == "mean":
+            raise TrainingError(
+                "membranes and rates are compared with those of a teacher that reads every step (it reads the mean)",
+                hints=["an ANN has none: write `membrane: null` and `rates: null`, and learn from its answers"],
+            )
+        graph = _traced(other.network, student.graph)
+        other.check_neurons(graph, student.graph, compared)
+        at = _at_fewer_steps(other.network, spec, train, seed, device)
+        return cls(other.network, graph, at, other, student.graph)
 
     def observe(self, x: Tensor) -> Observation:
         """What the teacher does on x; no gradient."""
-        with torch.no_grad():
-            return observe(self.network, self.graph, x)
+        return self._observed(self.network, x)
 
     def beside(self, steps: int, x: Tensor, seen: Observation, spec: DistillSpec) -> Observation:
         """What a student of `steps` steps is compared with; `seen`: what the teacher does on all of x."""
         if steps not in self.at or steps == len(x):
             return seen
-        with torch.no_grad():
-            own = observe(self.at[steps], self.graph, x[:steps])
+        own = self._observed(self.at[steps], x[:steps])
         near = {section: loss is not None and loss.align == "first_steps" for section, loss in _layer_losses(spec)}
         return replace(
             seen,
             potentials=own.potentials if near["membrane"] else seen.potentials,
             spikes=own.spikes if near["rates"] else seen.spikes,
         )
+
+    def _observed(self, network: nn.Module, x: Tensor) -> Observation:
+        if self.graph is None:
+            assert self.other is not None
+            return self.other.answers_alone(x)
+        with torch.no_grad():
+            seen = observe(network, self.graph, x)
+        if self.other is None or self.student is None:
+            return seen
+        return self.other.named_as_students(seen, self.graph, self.student)
+
+
+def _at_fewer_steps(
+    network: nn.Module, spec: DistillSpec, train: Iterable[Batch], seed: int, device: torch.device
+) -> dict[int, nn.Module]:
+    """The network with the statistics of the first T steps, for each listed T below all steps; where that is needed."""
+    if spec.time_steps is None or not _aligned_by_first_steps(spec) or not has_statistics(network):
+        return {}
+    with reproducible(device):
+        first = itertools.islice(seeded_batches(train, seed=seed, epoch=1), STATISTICS_BATCHES)
+        inputs = [x.to(device) for _, (x, _) in first]
+    fewer = [steps for steps in spec.time_steps if any(steps < len(x) for x in inputs)]
+    return {steps: with_statistics(network, [x[:steps] for x in inputs]) for steps in fewer}
 
 
 def _layer_losses(spec: DistillSpec) -> tuple[tuple[str, MembraneLossSpec | RateLossSpec | None], ...]:
@@ -303,15 +354,16 @@ def _traced(teacher: nn.Module, graph: SnnGraph) -> SnnGraph:
     return trace(teacher, torch.zeros(graph.time_steps, 2, *graph.input.shape, device=device))
 
 
+def _compared(student: SnnGraph, spec: DistillSpec) -> tuple[str, ...]:
+    """The names of the student's neuron layers that a loss compares with the teacher's."""
+    sections = ((section, loss) for section, loss in _layer_losses(spec) if loss is not None)
+    return tuple(dict.fromkeys(name for each, loss in sections for name in layer_weights(student, loss, section=each)))
+
+
 def _check_fits(teacher: SnnGraph, student: SnnGraph, spec: DistillSpec) -> None:
     shapes = {node.name: node.shape for node in teacher}
-    wanted = {
-        name: student.node(name).shape
-        for section, loss in _layer_losses(spec)
-        if loss is not None
-        for name in layer_weights(student, loss, section=section)
-    }
-    for name, shape in wanted.items():
+    for name in _compared(student, spec):
+        shape = student.node(name).shape
         if shapes.get(name) != shape:
             raise TrainingError(
                 f"the teacher must have a neuron layer {name!r} of shape {shape} to compare with "
