@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from itertools import pairwise
 from typing import Annotated, Literal
 
@@ -11,7 +10,7 @@ from pydantic import Field, model_validator
 from intsnn.yaml.file import RuleError
 from mdcompress.distances import DISTANCES_IN_WORDS, NORMALIZED, POOLED, Distance, Normalize, Pool
 from mdcompress.recipe.keys import ReadBy, ReadWhere, RecipeSection
-from mdcompress.recipe.values import ImportPath, LayerTargets, LayerWeights, NeuronPatterns, StepCounts, WeightBits, as_tuple
+from mdcompress.recipe.values import Counterparts, ImportPath, LayerTargets, LayerWeights, NeuronPatterns, StepCounts, WeightBits, as_tuple
 from mdcompress.runs.manifest import Stage
 
 LossSteps = Literal["steps", "mean"]  # whether time is averaged before the loss or after it
@@ -137,7 +136,7 @@ class OtherTeacherSpec(RecipeSection):
         description="What it is given of a batch: `steps`, all of it, [T, N, ...]; `mean`, the mean over the steps, "
         "[N, ...], as an ANN takes it.",
     )
-    neurons: Mapping[str, str] = Field(
+    neurons: Counterparts = Field(
         {},
         description="Which of its neuron layers stands beside which of the student's, `student's name: its name`; one "
         "that is not named stands beside that of its own name.",

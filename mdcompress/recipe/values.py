@@ -135,6 +135,7 @@ LayerWeights = Annotated[
 LayerTargets = Annotated[
     Mapping[str, float], AfterValidator(_layer_targets), Wording("mapping of patterns to numbers from 0 to below 1")
 ]
+Counterparts = Annotated[Mapping[str, str], Wording("mapping of names to names")]
 StepCounts = Annotated[
     tuple[Annotated[int, Field(ge=1)], ...],
     Field(min_length=1),
