@@ -10,7 +10,16 @@ from pydantic import Field, model_validator
 from intsnn.yaml.file import RuleError
 from mdcompress.distances import DISTANCES_IN_WORDS, NORMALIZED, POOLED, Distance, Normalize, Pool
 from mdcompress.recipe.keys import ReadBy, ReadWhere, RecipeSection
-from mdcompress.recipe.values import Counterparts, ImportPath, LayerTargets, LayerWeights, NeuronPatterns, StepCounts, WeightBits, as_tuple
+from mdcompress.recipe.values import (
+    Counterparts,
+    ImportPath,
+    LayerTargets,
+    LayerWeights,
+    NeuronPatterns,
+    StepCounts,
+    WeightBits,
+    as_tuple,
+)
 from mdcompress.runs.manifest import Stage
 
 LossSteps = Literal["steps", "mean"]  # whether time is averaged before the loss or after it
@@ -101,7 +110,9 @@ class RateLossSpec(LayerLossSpec):
 class SparsitySpec(LayerLossSpec):
     """Firing rates of the student above a target: fewer spikes, and the energy that they take."""
 
-    weight: float = Field(1.0, ge=0, description="Factor of this loss in the sum: what a spike per neuron and step costs.")
+    weight: float = Field(
+        1.0, ge=0, description="Factor of this loss in the sum: what a spike per neuron and step costs."
+    )
     target: float = Field(0.0, ge=0, lt=1, description="The rate, in spikes per neuron and step, above which it costs.")
     per: RateOf = Field(
         "network",
@@ -130,7 +141,9 @@ class OtherTeacherSpec(RecipeSection):
     builder: ImportPath = Field(
         description="Import path `module:function` of a function without arguments that returns the nn.Module."
     )
-    weights: str | None = Field(None, description="Its checkpoint, as `model.weights`; null: as the function returns it.")
+    weights: str | None = Field(
+        None, description="Its checkpoint, as `model.weights`; null: as the function returns it."
+    )
     reads: Reads = Field(
         "steps",
         description="What it is given of a batch: `steps`, all of it, [T, N, ...]; `mean`, the mean over the steps, "

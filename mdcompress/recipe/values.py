@@ -98,7 +98,8 @@ def _layer_targets(value: Mapping[str, float]) -> Mapping[str, float]:
         check_pattern(pattern, roles=NEURON_ROLES)
         if not 0 <= rate < 1:
             raise RuleError(
-                f"must be at least 0 and below 1 (got {rate:g} for {pattern!r})", hint="a neuron fires once a step at most"
+                f"must be at least 0 and below 1 (got {rate:g} for {pattern!r})",
+                hint="a neuron fires once a step at most",
             )
     return value
 

@@ -64,7 +64,9 @@ class OtherTeacher:
             name: seen.potentials[its] * (layer_threshold(student, name) / layer_threshold(own, its))
             for name, its in counterparts.items()
         }
-        return replace(seen, potentials=potentials, spikes={name: seen.spikes[its] for name, its in counterparts.items()})
+        return replace(
+            seen, potentials=potentials, spikes={name: seen.spikes[its] for name, its in counterparts.items()}
+        )
 
     def counterparts(self, own: SnnGraph, student: SnnGraph) -> dict[str, str]:
         """The student's firing neurons that have a layer beside them here, and its name."""
@@ -89,7 +91,10 @@ class OtherTeacher:
             other = "mean" if self.reads == "steps" else "steps"
             raise TrainingError(
                 f"the other teacher must answer a batch {read} (it raised {fault})",
-                hints=[f"with `reads: {other}` it is given {_given(other, x)}", "or wrap it in a module that takes this"],
+                hints=[
+                    f"with `reads: {other}` it is given {_given(other, x)}",
+                    "or wrap it in a module that takes this",
+                ],
             )
         if shape != [*x.shape[:2], classes]:
             raise TrainingError(

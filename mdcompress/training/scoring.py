@@ -36,8 +36,7 @@ def student_scores(
         measure_statistics(student, [x[:steps] for steps in counts for x in inputs])
 
     return tuple(
-        Score(None if place else remeasure, partial(validate, batches, steps))
-        for place, steps in enumerate(counts)
+        Score(None if place else remeasure, partial(validate, batches, steps)) for place, steps in enumerate(counts)
     )
 
 

@@ -88,7 +88,9 @@ def test_the_mean_rate_counts_every_neuron_once() -> None:
 
 
 @property_test
-@given(rates=st.lists(shares, min_size=2, max_size=2), target=st.floats(0, 0.99), per=st.sampled_from(["network", "layer"]))
+@given(
+    rates=st.lists(shares, min_size=2, max_size=2), target=st.floats(0, 0.99), per=st.sampled_from(["network", "layer"])
+)
 def test_fewer_spikes_never_cost_more_and_at_the_target_nothing(rates: list[float], target: float, per: RateOf) -> None:
     def cost(wide: float, narrow: float) -> float:
         return sparsity_loss(

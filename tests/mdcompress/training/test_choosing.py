@@ -128,7 +128,9 @@ def test_where_all_are_refused_the_start_is_kept() -> None:
 def test_every_epoch_that_people_ask_about_is_named_with_all_its_scores() -> None:
     recipe = Recipe.model_validate({"name": "mine", "distill": {"best": "loss"}})
     words = kept_in_words(recipe, kept_measured(HISTORY, BY_LOSS)).splitlines()
-    assert words[0].startswith("kept       epoch 2 of 3: the lowest total loss on validation samples that is not refused")
+    assert words[0].startswith(
+        "kept       epoch 2 of 3: the lowest total loss on validation samples that is not refused"
+    )
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in words[-4:]]
     assert rows == [
         ["2: kept", "50.00 %", "0.6000", "1.5000", "15.00 %"],

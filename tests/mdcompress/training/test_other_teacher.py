@@ -118,7 +118,10 @@ def test_its_one_answer_stands_beside_every_step(student: Student, on: str) -> N
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda: OtherTeacher(Ann()), r"must answer a batch \[3, 16, 8\] \(it raised ValueError: an image has no steps\)"),
+        (
+            lambda: OtherTeacher(Ann()),
+            r"must answer a batch \[3, 16, 8\] \(it raised ValueError: an image has no steps\)",
+        ),
         (lambda: OtherTeacher(Ann(5), "mean"), r"\[N, 3\] or \[T, N, 3\].* it gives \[16, 5\] at 3 steps"),
     ],
 )
