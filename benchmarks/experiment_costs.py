@@ -1,8 +1,8 @@
-"""An exported student and its test samples -> what an inference costs: synaptic operations, spikes, energy on designs."""
+"""An exported student and its test samples -> the cost of an inference: synaptic operations, spikes, energy."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from intsnn.activity import measure
 from intsnn.estimation.estimation import estimate
@@ -19,15 +19,16 @@ GATED = ", idle arrays skipped"
 ENERGIES = tuple(f"{name}{gating}" for name in SHIPPED for gating in ("", GATED))  # uJ per inference
 
 
-def costs(student: Student, batches: Batches, *, steps: int) -> dict[str, float]:
-    """OPERATIONS, RATE and ENERGIES of the student's exported graph, means over the samples."""
+def costs(student: Student, batches: Batches, *, steps: int, names: Sequence[str]) -> dict[str, float]:
+    """Those of OPERATIONS, RATE and ENERGIES that are named, of the exported graph; means over the samples."""
     graph: IntGraph = lower(student)
     device = student.input.scale.device
     activity = measure(graph, (student.quantize_input(x[:steps].to(device)).cpu().numpy() for x, _ in batches))
     reports = {name: estimate(graph, activity, design) for name, design in _designs().items()}
     operations = reports[ENERGIES[0]].effective_operations
     energies = {name: report.energy_pj * 1e-6 for name, report in reports.items()}
-    return {OPERATIONS: operations, RATE: 100 * activity.mean_rate, **energies}
+    every = {OPERATIONS: operations, RATE: 100 * activity.mean_rate, **energies}
+    return {name: every[name] for name in names}
 
 
 def _designs() -> Mapping[str, HardwareSpec]:

@@ -343,7 +343,7 @@ def _student_result(task: Task, seed: int, place: Workplace, splits: DataSplits)
         layers=None if tuned else _layers(before[0], after[0]),
         exactness=None if exact is None else exact.exactness,
         test_mismatch=None if tuned else (mean_membrane(before[1]), mean_membrane(after[1])),
-        costs=costs(student, splits.test, steps=longest) if task.costs else None,
+        costs=costs(student, splits.test, steps=longest, names=task.costs) if task.costs else None,
     )
 
 

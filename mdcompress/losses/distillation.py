@@ -66,7 +66,7 @@ def distillation_loss(
     spec: DistillSpec,
     moments_of: Moments = own_moments,
 ) -> LossParts:
-    """L = the sum of task, logits, membrane, rates and sparsity times their weights, over the parts that are switched on.
+    """L = the sum of task, logits, membrane, rates and sparsity, each times its weight, over those switched on.
 
     membrane and rates are sum_l w_l L_l / sum_l w_l over the matched neuron layers l, so that their weights mean the
     same for networks of any depth.

@@ -143,9 +143,9 @@ def sparsity_loss(
     network: L = max(sum_l w_l n_l r_l / sum_l w_l n_l - target, 0)
     layer:   L = sum_l w_l max(r_l - target_l, 0) / sum_l w_l
 
-    r_l = mean_{t,n,u} s: spikes per neuron and step. Linear, so that the pressure on a spike is the same until the target
-    is reached, and none beyond (a target for synaptic operations, squared: Sorbaro et al. 2020, "Optimizing the energy
-    consumption of spiking neural networks for neuromorphic applications"; the form is ours).
+    r_l = mean_{t,n,u} s: spikes per neuron and step. Linear, so that the pressure on a spike is the same until the
+    target is reached, and none beyond (a target for synaptic operations, squared: Sorbaro et al. 2020, "Optimizing the
+    energy consumption of spiking neural networks for neuromorphic applications"; the form is ours).
 
     Args:
         rates: r_l by layer, scalars with a gradient.

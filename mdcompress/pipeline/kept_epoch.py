@@ -1,4 +1,4 @@
-"""The history of a distillation -> which epoch was kept and what the others were worth: figures, and words for people."""
+"""The history of a distillation -> which epoch was kept and what the others were worth: figures and words."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ def kept_measured(history: Sequence[EpochRecord], choice: Choice) -> dict[str, f
     """As the run's record has them: `best_epoch`, how many epochs were refused; epoch and scores of each of four.
 
     They are the epoch that is kept, epoch 0 (the calibrated student), the most accurate and that of the lowest total
-    loss; of each validation accuracy, loss on the labels, total loss and spikes per neuron and step. Means over the T of validation.
+    loss; of each validation accuracy, loss on the labels, total loss and spikes per neuron and step. Means over the T
+    of validation.
     """
     from mdcompress.training import what_was_kept
 

@@ -38,8 +38,8 @@ class Validation:
     """What validation gave at T = `time_steps`; accuracy in [0, 1].
 
     `loss`: cross-entropy with the labels. Of a student besides: `total`, the losses that are trained, with their
-    weights; `right`, a 1 for each sample that it answers rightly and a 0 for each other, in their order; `rate`, spikes per
-    neuron and step.
+    weights; `right`, a 1 for each sample that it answers rightly and a 0 for each other, in their order; `rate`, spikes
+    per neuron and step.
     """
 
     time_steps: int
@@ -54,7 +54,7 @@ class Validation:
 class EpochRecord:
     """One epoch, counted from 1; epoch 0 is the network as it came, scored before it was trained (`untrained`).
 
-    `losses`: means over the epoch's samples by name: total, task, logits, membrane, membrane/<neuron>, …; none of epoch 0.
+    `losses`: means over the epoch's samples by name: total, task, logits, membrane, membrane/<neuron>, …; none at 0.
     `train_accuracy`: of the batches as they were trained on; None of epoch 0. `learning_rate`: that of the last step.
     `candidate`: whether its network can be the result, as it cannot where it had more bits than planned
     (`distill.gradual`).

@@ -104,7 +104,7 @@ class OtherTeacher:
             )
 
     def check_neurons(self, own: SnnGraph, student: SnnGraph, compared: Sequence[str]) -> None:
-        """TrainingError unless each compared layer has one beside it, of the same shape, and each name of the map is one.
+        """TrainingError unless each compared layer has one of its shape beside it, and each name of the map is one.
 
         Args:
             own: its trace.

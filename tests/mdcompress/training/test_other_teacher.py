@@ -223,10 +223,15 @@ class Ann(nn.Module):
     def forward(self, x):
         return self.layers(x)
 """
-RECIPE = TINY_RECIPE.replace(
-    "distill: {epochs: 1}",
-    "distill: {epochs: 1, task: null, logits: {weight: 1}, membrane: null, teacher: {builder: 'tiny_network:Ann', weights: ann.pt, reads: mean}}",
-)
+ANSWERS_OF_ANN = """\
+distill:
+  epochs: 1
+  task: null
+  logits: {weight: 1}
+  membrane: null
+  teacher: {builder: "tiny_network:Ann", weights: ann.pt, reads: mean}
+"""
+RECIPE = TINY_RECIPE.replace("distill: {epochs: 1}\n", ANSWERS_OF_ANN)
 
 
 def _trained_ann(data: DataSplits) -> nn.Module:

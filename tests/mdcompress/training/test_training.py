@@ -39,7 +39,6 @@ from mdcompress.training import (
     Event,
     StepRecord,
     Stopped,
-    Validation,
     best_epoch,
     distill,
     read_history,
