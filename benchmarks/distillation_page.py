@@ -324,8 +324,8 @@ def _near(results: Results) -> str:
     told = (
         f"Both parts as in the recipes, and `{'`, `'.join(NEARER)}`; at 8 and 4 bits `{'`, `'.join(KEPT_WEIGHTS)}` "
         "besides. **They were not tuned as the others were**: the store has no trial of their rate, of their weight or "
-        "of the choice by loss. Kept is the epoch with the lowest loss on validation samples, whatever its accuracy, so "
-        "the mismatch is measured on as many test samples too, which chose "
+        "of the choice by loss. Kept is the epoch with the lowest loss on validation samples, whatever its accuracy, "
+        "so the mismatch is measured on as many test samples too, which chose "
         f"nothing: there its mean over the seeds falls in {falls} of {len(rows)} settings, and that of {fallen} of "
         f"{students} students. The shipped recipes do the same, those of 2 bits and ternary weights at a rate of 5e-4, "
         "and refuse epochs that are less accurate than the calibrated student by more than chance (`distill.guard`)."

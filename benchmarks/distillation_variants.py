@@ -269,8 +269,9 @@ def ablation_tasks(recipes: Sequence[str], chosen: Choice, more: Changes) -> tup
 
 
 def _controls(recipes: Sequence[str], chosen: Choice, more: Changes) -> tuple[Task, ...]:
-    """Of one data set: under the first recipe, and under the first of few bits where it is trained otherwise."""
-    firsts = [recipes[0], *[recipe for recipe in recipes if _setting(recipe) in FEW_BITS][:1]]
+    """Of one data set: under the first recipe of many bits, and under the first of few, where the rate is another."""
+    few, many = ([each for each in recipes if (_setting(each) in FEW_BITS) is wanted][:1] for wanted in (True, False))
+    firsts = [*many, *few]
     changes = [(*more, *chosen.rate(_setting(recipe), "QAT")) for recipe in firsts]
     trained = [load_recipe(recipe, changes=each).train for recipe, each in zip(firsts, changes, strict=True)]
     wanted = zip(firsts, changes, trained, (CONTROL, FEW_BITS_CONTROL), strict=False)
