@@ -52,7 +52,7 @@ By = Mapping[str, Sequence[Result]]  # variant -> its results by seed
 def tasks_of(recipe: str) -> tuple[Task, ...]:
     """The students without a price, those with one; a rate that is the recipe's own already stands once."""
     own_rate = load_recipe(recipe).train.optimizer.lr == 2e-3
-    plain = [(WITHOUT[1], (*COMMON, RATE_OF_ALL))]
+    plain: list[tuple[str, tuple[str, ...]]] = [(WITHOUT[1], (*COMMON, RATE_OF_ALL))]
     if not own_rate:
         plain.insert(0, (WITHOUT[0], COMMON))
     priced = [

@@ -87,7 +87,7 @@ def is_less_accurate(record: EpochRecord, start: EpochRecord) -> bool:
 
 def chance_of_at_most(successes: int, tries: int) -> float:
     """P(X <= successes), X the heads of `tries` throws of a fair coin; 1 for no throw."""
-    return sum(math.comb(tries, heads) for heads in range(successes + 1)) / 2**tries
+    return sum(math.comb(tries, heads) for heads in range(successes + 1)) / (1 << tries)
 
 
 def _candidates(history: Sequence[EpochRecord]) -> list[EpochRecord]:

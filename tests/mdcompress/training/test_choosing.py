@@ -17,7 +17,7 @@ from mdcompress.errors import TrainingError
 from mdcompress.evaluation import evaluate
 from mdcompress.pipeline.kept_epoch import kept_in_words, kept_measured
 from mdcompress.recipe import DistillSpec, Recipe
-from mdcompress.recipe.distilling import Guard, LogitLossSpec
+from mdcompress.recipe.distilling import Guard
 from mdcompress.student import Student
 from mdcompress.training import Choice, EpochRecord, Event, Validation, best_epoch, choice_of, distill, what_was_kept
 from mdcompress.training.choosing import chance_of_at_most, is_less_accurate
@@ -174,10 +174,8 @@ def test_a_student_that_learns_what_is_wrong_is_not_kept_unless_that_is_allowed(
 ) -> None:
     student, events = copy.deepcopy(quantized), list[Event]()
     accuracy = evaluate(student, Shuffled()).accuracy
-    spec = DistillSpec(
-        epochs=3, task=None, membrane=None, logits=LogitLossSpec(), best="loss",
-        **({} if guard == "accuracy" else {"guard": guard}),
-    )  # fmt: skip
+    section = {"epochs": 3, "task": None, "membrane": None, "best": "loss", "guard": guard}
+    spec = DistillSpec.model_validate(section)
     distill(
         student, teacher=_rolled(teacher), train=Shuffled(), validate=Shuffled(), spec=spec, settings=FAST,
         progress=events.append,
