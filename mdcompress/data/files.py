@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from mdcompress.data.names import Loading
+from mdcompress.data.names import NOT_FETCHED, Loading
 from mdcompress.errors import DataError
 
 
@@ -22,7 +22,7 @@ def incomplete(loading: Loading, seen: str, *, layout: str) -> DataError:
     """The error for a set that is not (wholly) in the folder: what was seen, where, and how it should lie there."""
     drawn = "\n".join(f"        {line}" for line in (f"{loading.folder}/", *layout.splitlines()))
     hints = [f"the folder must hold\n{drawn}", "set data.folder to the folder that holds it"]
-    if loading.name != "image_folder":
+    if loading.name not in NOT_FETCHED:
         hints.append("`--download` fetches it (in Python: download=Download.ALLOWED)")
     return DataError(f"data set `{loading.name}` must be in {loading.folder}: {seen}", hints=hints)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -29,26 +29,44 @@ LAYOUT = """\
 def image_folder(loading: Loading) -> DataSplits:
     """Colour images of one size, x = pixel / 255, shape [3, H, W]; classes are the names of the folders."""
     require_files(loading, [Path("train"), Path("test")], layout=LAYOUT)
-    train = _listing(loading, "train")
-    shape = pixels_of(Path(train.samples[0][0]), None).shape
-    validation = _listing(loading, "val") if (loading.folder / "val").exists() else None
-    test = _listing(loading, "test")
+    train = listed(loading, Path("train"), layout=LAYOUT)
+    shape = first_shape(train)
+    validation = listed(loading, Path("val"), layout=LAYOUT) if (loading.folder / "val").exists() else None
+    test = listed(loading, Path("test"), layout=LAYOUT)
     for part in (test, *([validation] if validation else [])):
         _require_same_classes(train, part)
     found = LabelledSet(
-        train=_samples(train, loading, shape=shape),
-        validation=_samples(validation, loading, shape=shape) if validation else None,
-        test=_samples(test, loading, shape=shape),
+        train=image_samples(train.samples, loading, shape=shape),
+        validation=image_samples(validation.samples, loading, shape=shape) if validation else None,
+        test=image_samples(test.samples, loading, shape=shape),
         classes=tuple(train.classes),
     )
     return split_training(found, loading)
 
 
-def _listing(loading: Loading, part: str) -> ImageFolder:
+def listed(loading: Loading, part: Path, *, layout: str) -> ImageFolder:
+    """The images below a folder with a folder for each class."""
     try:
         return ImageFolder(str(loading.folder / part))
     except FileNotFoundError as error:  # no folder of a class, or one without images
-        raise incomplete(loading, f"{part}/: {error}", layout=LAYOUT) from error
+        raise incomplete(loading, f"{part}/: {error}", layout=layout) from error
+
+
+def first_shape(listing: ImageFolder) -> tuple[int, ...]:
+    """[3, H, W] of the first image, which all others must have."""
+    return pixels_of(Path(listing.samples[0][0]), None).shape
+
+
+def image_samples(found: Sequence[tuple[str | Path, int]], loading: Loading, *, shape: tuple[int, ...]) -> ImageSamples:
+    """Files and their classes as samples, decoded when they are asked for."""
+    return ImageSamples(
+        read=_reader([Path(path) for path, _ in found], shape),
+        labels=np.asarray([label for _, label in found], dtype=np.int64),
+        image_shape=shape,
+        white=255,
+        encoding=loading.encoding,
+        time_steps=loading.time_steps,
+    )
 
 
 def _require_same_classes(train: ImageFolder, part: ImageFolder) -> None:
@@ -58,17 +76,6 @@ def _require_same_classes(train: ImageFolder, part: ImageFolder) -> None:
     raise DataError(
         f"{part.root}: must have the classes of {train.root} (differs in {', '.join(odd)})",
         hints=["give train/, val/ and test/ the same folders of classes"],
-    )
-
-
-def _samples(listing: ImageFolder, loading: Loading, *, shape: tuple[int, ...]) -> ImageSamples:
-    return ImageSamples(
-        read=_reader([Path(path) for path, _ in listing.samples], shape),
-        labels=np.asarray(listing.targets, dtype=np.int64),
-        image_shape=shape,
-        white=255,
-        encoding=loading.encoding,
-        time_steps=loading.time_steps,
     )
 
 

@@ -104,6 +104,10 @@ def _load(loading: Loading) -> DataSplits:
             from mdcompress.data.cifar import cifar
 
             return cifar(loading)
+        case "tiny_imagenet":
+            from mdcompress.data.tiny_imagenet import tiny_imagenet
+
+            return tiny_imagenet(loading)
         case "image_folder":
             from mdcompress.data.image_folder import image_folder
 

@@ -12,7 +12,8 @@ from mdcompress.trust import REFUSED, Consent
 Encoding = Literal["direct", "rate", "events"]
 ENCODINGS: tuple[Encoding, ...] = ("direct", "rate", "events")
 
-IMAGE_SETS = ("digits", "mnist", "fashion_mnist", "cifar10", "cifar100", "image_folder")
+IMAGE_SETS = ("digits", "mnist", "fashion_mnist", "cifar10", "cifar100", "tiny_imagenet", "image_folder")
+NOT_FETCHED = ("tiny_imagenet", "image_folder")  # no download of them is known here
 EVENT_SETS = ("digits_events", "nmnist", "ncaltech101", "cifar10_dvs", "dvs_gesture")
 DATA_SETS = (*IMAGE_SETS, *EVENT_SETS)
 

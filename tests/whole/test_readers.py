@@ -30,6 +30,7 @@ INSIDE = {  # what each reader calls once the file is open
     "idx.gz": "mdcompress.data.idx_file._read",
     "png": "PIL.Image.open",
     "jpeg": "PIL.Image.open",
+    "annotations": "mdcompress.data.tiny_imagenet._entry",
     "nmnist": "numpy.frombuffer",
     "ncaltech101": "numpy.frombuffer",
     "aedat4": "mdcompress.data.event_files.require_whole_packets",

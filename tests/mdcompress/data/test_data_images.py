@@ -387,6 +387,64 @@ def test_a_missing_part_is_an_error_that_offers_no_download(tmp_path: Path) -> N
     assert "--download" not in str(raised.value)
 
 
+# --- Tiny-ImageNet ------------------------------------------------------------------------------------------------
+
+
+def write_tiny_imagenet(folder: Path) -> Path:
+    """Two classes in the official layout; image i of a class has pixels of 100 c + i. Boxes and a test part besides."""
+    root = folder / "tiny-imagenet-200"
+    (root / "val" / "images").mkdir(parents=True)
+    (root / "test" / "images").mkdir(parents=True)
+    (root / "test" / "images" / "test_0.JPEG").write_bytes(b"no label, not read")
+    lines = []
+    for label, name in enumerate(("n01443537", "n02056570")):
+        (root / "train" / name / "images").mkdir(parents=True)
+        (root / "train" / name / f"{name}_boxes.txt").write_text("0 0 1 1")
+        for number in range(10):
+            pixels = Image.fromarray(np.full((64, 64, 3), 100 * label + number, dtype=np.uint8))
+            pixels.save(root / "train" / name / "images" / f"{name}_{number}.JPEG", quality=95)
+        for number in range(3):
+            pixels.save(root / "val" / "images" / f"val_{3 * label + number}.JPEG", quality=95)
+            lines.append(f"val_{3 * label + number}.JPEG\t{name}\t0\t32\t44\t62\n")
+    (root / "val" / "val_annotations.txt").write_text("".join(reversed(lines)))
+    return root
+
+
+def test_tiny_imagenet_in_its_official_layout_is_tested_on_its_labelled_part(tmp_path: Path) -> None:
+    write_tiny_imagenet(tmp_path)
+    splits = load_data(spec("tiny_imagenet"), seed=0, folder=tmp_path)
+    assert splits.classes == ("n01443537", "n02056570") and splits.sample_shape == (3, 64, 64)
+    x, y = whole(splits.test)
+    assert y.tolist() == [1, 1, 1, 0, 0, 0]
+    assert torch.equal((x[0, :, 0, 5, 5] * 255).round().long(), 100 * y + 9)
+    assert [torch.bincount(whole(part)[1]).tolist() for part in (splits.train, splits.validation)] == [[9, 9], [1, 1]]
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("val_0.JPEG n01443537", r"val_annotations.txt:1: must be the name of an image, a tab"),
+        ("../../secret.JPEG\tn01443537", "must be the name of an image, a tab"),
+        ("val_0.JPEG\tn99999999\t0", r"must name a class of .*train \(got 'n99999999'\)"),
+        ("val_77.JPEG\tn01443537", "val_77.JPEG must be there"),
+        ("", "names no image"),
+    ],
+)
+def test_a_wrong_list_of_labels_is_an_error_with_its_line(tmp_path: Path, line: str, words: str) -> None:
+    (write_tiny_imagenet(tmp_path) / "val" / "val_annotations.txt").write_text(line)
+    with pytest.raises(DataError, match=words):
+        load_data(spec("tiny_imagenet"), seed=0, folder=tmp_path)
+
+
+def test_a_missing_part_of_tiny_imagenet_is_an_error_with_the_layout(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"train is missing \(3 of 3\)") as raised:
+        load_data(spec("tiny_imagenet"), seed=0, folder=tmp_path)
+    assert "val_annotations.txt" in str(raised.value) and "--download" not in str(raised.value)
+
+
+# --- what is damaged ----------------------------------------------------------------------------------------------
+
+
 def test_a_gzip_file_of_zeros_is_not_expanded_beyond_its_header(tmp_path: Path) -> None:
     """A compressed label file of 2 MB took 2 GB."""
     path = tmp_path / "train-labels-idx1-ubyte.gz"
