@@ -101,9 +101,7 @@ def baseline(found: By) -> str:
 def chosen(found: By) -> str:
     """The largest price whose mean accuracy on validation is at most ALLOWED points below; the baseline, where none."""
     plain = baseline(found)
-    least = (
-        _validation(found[plain]) - ALLOWED - 1e-9
-    )  # accuracies are shares: the difference of two has a rounding error
+    least = _validation(found[plain]) - ALLOWED - 1e-9  # shares differ by a rounding error
     fits = [_priced(weight) for weight in WEIGHTS if _priced(weight) in found]
     fits = [variant for variant in fits if _validation(found[variant]) >= least]
     return fits[-1] if fits else plain

@@ -23,7 +23,7 @@ from mdcompress.losses.distillation import (
     mean_rate,
     stage_ends,
 )
-from mdcompress.losses.parts import logit_loss, membrane_loss, rate_loss, sparsity_loss, task_loss
+from mdcompress.losses.parts import logit_loss, membrane_loss, membrane_mismatch, rate_loss, sparsity_loss, task_loss
 
 __all__ = [
     "MOMENT_FLOOR",
@@ -41,6 +41,7 @@ __all__ = [
     "logit_loss",
     "mean_rate",
     "membrane_loss",
+    "membrane_mismatch",
     "own_moments",
     "rate_loss",
     "sparsity_loss",

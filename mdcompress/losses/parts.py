@@ -101,6 +101,19 @@ def membrane_loss(
     )
 
 
+def membrane_mismatch(student: Tensor, teacher: Tensor, *, threshold: float) -> Tensor:
+    """mean ((h_s - h_t) / theta)^2 over the student's steps: what reports call the mismatch, in squared thresholds.
+
+    Unlike the loss of `normalize: threshold` it is in this unit however wide the potentials of the layer are.
+
+    Args:
+        student: h_s before reset in real units, shape [T_s, N, ...].
+        teacher: h_t, shape [T_t, N, ...] with T_t >= T_s.
+        threshold: theta of the layer.
+    """
+    return membrane_loss(student, teacher, threshold=threshold, normalize="none") / threshold**2
+
+
 def rate_loss(student: Tensor, teacher: Tensor, *, align: RateAlign = "mean", unit: RateUnit = "neuron") -> Tensor:
     """Squared difference of firing rates, the features of an SNN that KDSNN (Xu et al. 2023) distils.
 

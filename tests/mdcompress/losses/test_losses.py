@@ -14,7 +14,14 @@ from torch import Tensor
 from mdcompress.distances import Distance, Normalize
 from mdcompress.errors import TrainingError
 from mdcompress.graph import Carries, InputSpec, NeuronModel, NodeSpec, ReadoutSpec, SnnGraph, SnnNode
-from mdcompress.losses import compared_neurons, distillation_loss, logit_loss, membrane_loss, task_loss
+from mdcompress.losses import (
+    compared_neurons,
+    distillation_loss,
+    logit_loss,
+    membrane_loss,
+    membrane_mismatch,
+    task_loss,
+)
 from mdcompress.recipe import DistillSpec, LogitLossSpec, MembraneLossSpec, TaskLossSpec
 from mdcompress.recipe.distilling import Align, LossSteps
 from mdcompress.student import Observation
@@ -165,6 +172,8 @@ def test_membrane_loss_is_the_mean_square_in_the_unit_asked_for(normalize: Norma
 @pytest.mark.parametrize(("threshold", "unit"), [(0.2, 0.04), (0.1, 0.25 / 9)])  # a third of the spread is 1/6
 def test_potentials_of_a_wide_spread_are_measured_in_a_third_of_it(threshold: float, unit: float) -> None:
     assert membrane_loss(STUDENT, TEACHER, threshold=threshold).item() == pytest.approx(2.5 / unit)
+    mismatch = membrane_mismatch(STUDENT, TEACHER, threshold=threshold)  # of reports: always in squared thresholds
+    assert mismatch.item() == pytest.approx(2.5 / threshold**2)
     distance = membrane_loss(STUDENT, TEACHER, threshold=threshold, distance="emd", pool="layer")
     assert distance.item() == pytest.approx(1.5 / unit**0.5)
 
