@@ -16,7 +16,7 @@ from mdcompress.calibration.norm_statistics import measure_statistics
 from mdcompress.calibration.offset_correction import correct_offsets
 from mdcompress.calibration.ranges import input_reach
 from mdcompress.calibration.reconstruction import reconstruct_weights
-from mdcompress.calibration.stream_units import fit_units
+from mdcompress.calibration.stream_units import fit_units, widen_to_bounds
 from mdcompress.data.inputs import Batch, inputs_of
 from mdcompress.errors import CalibrationError
 from mdcompress.modes import evaluating
@@ -70,4 +70,5 @@ def calibrate(
             measure_statistics(student, inputs)
         if teacher is not None and spec.offsets == "correct":
             correct_offsets(student, teacher, inputs)
+        widen_to_bounds(student)  # last: statistics and offsets say how much a layer can send
     return student

@@ -7,7 +7,7 @@ of the canonical float neuron, which stands in a student's run where the integer
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import assert_never
 
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from mdcompress.adapters import simulate
 from mdcompress.calibration.ranges import stored_range
-from mdcompress.graph import AffineSpec, SynapseSpec
+from mdcompress.graph import AffineSpec, RecurrentSpec, SynapseSpec
 from mdcompress.layers.activation import ActivationQuantizer
 from mdcompress.layers.integer_ops import Firing
 from mdcompress.layers.neuron import MembraneUnit, QuantNeuron, ReadoutUnit
@@ -28,6 +28,8 @@ _SAMPLES_PER_NEURON_LAYER = 100_000  # membrane values kept for the range search
 _SMALLEST_READOUT = 1e-6  # a head of zeros still has a unit
 _READOUT_BITS = 15  # the largest readout current of calibration takes this many bits, unless
 _PROVED_READOUT_BITS = 18  # the largest that the weights allow would take more than this many
+_PROVED_CURRENT_BITS = 28  # the largest current that a neuron can be sent takes no more: sums stay below 2^30
+_ROUNDED = 0.999  # what float32 makes of a unit is no other unit
 
 
 def fit_units(student: Student, inputs: Sequence[Tensor], spec: CalibrateSpec) -> None:
@@ -80,6 +82,31 @@ def _bound(student: Student, stream: Stream, units: Mapping[str, Tensor]) -> flo
             scale = float(student.real_unit(affine.inputs[0], units))
             bound += student.affine(affine.name).current_bound(scale) / stream.currents[affine.name]
     return bound
+
+
+@torch.no_grad()
+def widen_to_bounds(student: Student) -> None:
+    """A coarser unit for neurons that can be sent more than their sums hold; others keep theirs.
+
+    It is for wide words and for networks far out of range: a word of 16 bits, whose currents reach 2^12 times further,
+    stays as it is. 2^2 is left for growth in training. A unit that rounds to powers of two may round down: then twice.
+    """
+    for stream in student.streams:
+        if isinstance(stream.unit, MembraneUnit):
+            bound = max([_bound(student, stream, student.stream_units()), *_recurrent_bounds(student, stream)])
+            least = bound / 2.0**_PROVED_CURRENT_BITS
+            for widened in (least, 2.0 * least):
+                if float(stream.unit()) < _ROUNDED * least:
+                    stream.unit.set(widened)
+
+
+def _recurrent_bounds(student: Student, stream: Stream) -> Iterator[float]:
+    """What the recurrent synapse of each reader can send it, as a real value at factor 1."""
+    neurons = {reader.name: reader.factor for reader in stream.readers}
+    for node in student.graph.of(RecurrentSpec):
+        factor = neurons.get(student.graph.neuron_behind(node).name)
+        if factor is not None:
+            yield student.synapse(node.name).current_bound(1.0) / factor
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from intsnn.errors import InputError
 from mdcompress.adapters import simulate
 from mdcompress.calibration import calibrate
+from mdcompress.calibration.stream_units import widen_to_bounds
 from mdcompress.compression import compress
 from mdcompress.errors import CalibrationError
 from mdcompress.evaluation.verification import verify
@@ -222,3 +223,48 @@ def test_inputs_that_are_all_zero_are_an_error(way: str) -> None:
     recipe = Recipe.model_validate({"name": "r", "calibrate": {"input": way}})
     with pytest.raises(CalibrationError, match="must hold a non-zero value"):
         compress(digits_snn(channels=4).eval(), x, recipe, [x])
+
+
+# --- units that hold what a neuron can be sent ----------------------------------------------------------------------
+
+
+def far_beyond(mode: str) -> tuple[nn.Module, Recipe]:
+    """A network whose norms multiply by 1e6, and powers of two or words of 16 bits with 12 guard bits for it."""
+    torch.manual_seed(0)
+    network = digits_snn(channels=4)
+    with torch.no_grad():
+        network.train()(data())
+        for module in network.eval().modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.weight.fill_(1e6)
+    membrane = {"bit_width": 16, "guard_bits": 12}
+    return network, Recipe.model_validate(
+        {"name": "r", "quantize": {"membrane": membrane, "batch_norm": {"mode": mode}}}
+    )
+
+
+@pytest.mark.parametrize("mode", ["quantize", "power_of_two", "fold"])
+def test_a_layer_that_can_send_more_than_sums_hold_gets_a_coarser_unit(mode: str) -> None:
+    network, recipe = far_beyond(mode)
+    student = compress(network, data()[:, :1], recipe, [data()])
+    assert verify(student, data()).equal
+
+
+def test_the_coarser_unit_is_the_largest_current_over_2_to_28() -> None:
+    """By hand for conv3: it reads averaged spikes of at most 1, so it sends at most sum |w|*|g| + |b - mean*g|."""
+    network, recipe = far_beyond("quantize")
+    student = compress(network, data()[:, :1], recipe, [data()])
+    layer = student.synapse("conv3.conv")
+    assert isinstance(layer.norm, nn.BatchNorm2d) and layer.norm.running_var is not None
+    assert layer.norm.running_mean is not None
+    weight = layer.layer.quant_weight().value.detach().double()
+    gain = (layer.norm.weight / (layer.norm.running_var + layer.norm.eps).sqrt()).detach().double()
+    offset = layer.norm.bias.detach() - layer.norm.running_mean * gain
+    largest = float((weight.abs().flatten(1).sum(1) * gain.abs() + offset.abs()).max())
+    assert float(student.units["conv3/conv"]().detach()) == pytest.approx(largest / 2.0**28, rel=1e-5)
+
+
+def test_a_unit_that_holds_all_currents_stays_as_the_membranes_want_it(once: Student) -> None:
+    kept = {stream.name: float(stream.unit().detach()) for stream in once.streams}
+    widen_to_bounds(once)
+    assert {stream.name: float(stream.unit().detach()) for stream in once.streams} == kept
