@@ -319,9 +319,9 @@ def _write_annotations(path: Path) -> None:
 
 
 def _read_annotations(path: Path) -> str:
-    from mdcompress.data.tiny_imagenet import annotations
+    from mdcompress.data.tiny_imagenet import read_annotations
 
-    return _hash(tuple(annotations(path)))
+    return _hash(tuple(read_annotations(path)))
 
 
 def _write_atis(path: Path) -> None:

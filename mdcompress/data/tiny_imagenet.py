@@ -44,7 +44,7 @@ def tiny_imagenet(loading: Loading) -> DataSplits:
     return split_training(found, loading)
 
 
-def annotations(path: Path) -> list[tuple[str, str]]:
+def read_annotations(path: Path) -> list[tuple[str, str]]:
     """File name and class of each image, line by line; the box that follows in a line is not read.
 
     Raises:
@@ -70,7 +70,7 @@ def _entry(path: Path, line: tuple[int, str]) -> tuple[str, str]:
 def _annotated(loading: Loading, classes: Mapping[str, int]) -> Iterator[tuple[Path, int]]:
     """Each image of the validation part, and its class."""
     path = loading.folder / ANNOTATIONS
-    for number, (name, label) in enumerate(annotations(path), start=1):
+    for number, (name, label) in enumerate(read_annotations(path), start=1):
         image = path.parent / "images" / name
         if label not in classes:
             raise DataError(
