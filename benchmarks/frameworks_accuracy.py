@@ -3,7 +3,7 @@
     python -m benchmarks frameworks_accuracy --seeds 0 1 2 > docs/results/frameworks.md
 
 For each framework and seed the example's own `train.py` writes a state dict. Then `mdcompress quantize` gives the 8-bit
-student (calibrated only), `quantize` and `distill` the 4-bit one, and `export` and `estimate-hw` finish both. The
+student (calibrated only), `quantize` and `distill` the 4-bit one, and `export` finishes both. The
 network's file is used as it is; neither training sees the test images. With `--rows FILE` each row is kept there
 when it is done, and a row that the file has is not measured again.
 """
@@ -35,7 +35,7 @@ FACTORIES = {
 
 @dataclass(frozen=True)
 class Row:
-    """One network of one seed: test accuracies in percent, energies in microjoules, values compared at export.
+    """One network of one seed: test accuracies in percent, values compared at export.
 
     `export` fails where one value of student, interpreter and onnxruntime differs, and this script with it.
     """
@@ -46,8 +46,6 @@ class Row:
     eight: float
     four_calibrated: float
     four: float
-    eight_energy: float
-    four_energy: float
     values: int
 
 
@@ -72,8 +70,7 @@ def measured(folder: Path, framework: str, recipe: str, seed: int, *, stages: Se
             model = ["--model", FACTORIES[framework], "--weights", "weights.pt"]
             chosen = ["--recipe", recipe, *model, "--seed", str(seed)]
         document = json.loads(run_python(folder, "-m", "mdcompress", stage, *chosen, "--json"))
-        figures = document["totals"] if stage == "estimate-hw" else document["measured"]
-        found.update({f"{stage}.{name}": value for name, value in figures.items()})
+        found.update({f"{stage}.{name}": value for name, value in document["measured"].items()})
     return found
 
 
@@ -84,8 +81,8 @@ def measure(framework: str, seed: int) -> Row:
         for file in (ROOT / "docs/examples" / framework).glob("*.py"):
             shutil.copy(file, folder)
         run_python(folder, "train.py", "--seed", str(seed), "--output", "weights.pt")
-        eight = measured(folder, framework, "8bit", seed, stages=["quantize", "export", "estimate-hw"])
-        four = measured(folder, framework, "4bit", seed, stages=["quantize", "distill", "export", "estimate-hw"])
+        eight = measured(folder, framework, "8bit", seed, stages=["quantize", "export"])
+        four = measured(folder, framework, "4bit", seed, stages=["quantize", "distill", "export"])
     return Row(
         framework,
         seed,
@@ -93,8 +90,6 @@ def measure(framework: str, seed: int) -> Row:
         eight=100 * eight["quantize.test_accuracy"],
         four_calibrated=100 * four["quantize.test_accuracy"],
         four=100 * four["distill.test_accuracy"],
-        eight_energy=eight["estimate-hw.energy_pj"] / 1e6,
-        four_energy=four["estimate-hw.energy_pj"] / 1e6,
         values=int(eight["export.parity_values"] + four["export.parity_values"]),
     )
 
@@ -133,7 +128,7 @@ def page(rows: Sequence[Row], seeds: Sequence[int]) -> str:
         f"Python {platform.python_version()}, {os.cpu_count()} shared {platform.machine()} cores, no GPU.",
         "",
         "Each network is trained by the `train.py` in [docs/examples](../examples/) in its framework's own way, and "
-        "compressed by `quantize`, `distill`, `export` and `estimate-hw` with `--model network:... --weights "
+        "compressed by `quantize`, `distill` and `export` with `--model network:... --weights "
         "weights.pt`; its file is used as it is. Embedded digits, T = 4: 1,079 training, 359 validation and 359 test "
         "images, so that one test image is 0.28 points. Epochs, thresholds and widths of the examples were chosen on "
         "seed 0 by the float networks' test accuracy, which makes the float column slightly optimistic; nothing about "
@@ -141,8 +136,8 @@ def page(rows: Sequence[Row], seeds: Sequence[int]) -> str:
         "the seeds. 8 bits are calibrated only, 4 bits (8 in the first and the last layer) also distilled.",
         "",
         "| framework | float, % | 8 bit, % | 8 bit - float, points | 4 bit calibrated, % | 4 bit distilled, % "
-        "| 4 bit - float, points | energy 8 bit, uJ | energy 4 bit, uJ | 4 bit / 8 bit |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        "| 4 bit - float, points |",
+        "|---|---|---|---|---|---|---|",
     ]
     for framework in frameworks:
         mine = [row for row in rows if row.framework == framework]
@@ -153,15 +148,12 @@ def page(rows: Sequence[Row], seeds: Sequence[int]) -> str:
             [row.four_calibrated for row in mine],
             [row.four for row in mine],
             [row.four - row.teacher for row in mine],
-            [row.eight_energy for row in mine],
-            [row.four_energy for row in mine],
-            [row.four_energy / row.eight_energy for row in mine],
         ]
         lines.append(f"| {framework} | {' | '.join(map(spread, columns))} |")
     lines += [
         "",
         f"Student, interpreter and onnxruntime agree on all {sum(row.values for row in rows):,} spikes, membranes and "
-        "outputs that the exports compared. Energies are of `rram_64x64_65nm`.",
+        "outputs that the exports compared.",
         "",
         "| framework | seed | float, % | 8 bit, % | 4 bit calibrated, % | 4 bit distilled, % |",
         "|---|---|---|---|---|---|",

@@ -293,6 +293,35 @@ def _read_idx(path: Path) -> str:
     return _hash(found.shape, found.tobytes())
 
 
+def _write_cifar(path: Path) -> None:
+    import pickle
+
+    import numpy as np
+
+    pixels = np.random.default_rng(0).integers(0, 255, (2, 3072), dtype=np.uint8)
+    path.write_bytes(pickle.dumps({"data": pixels, "labels": [3, 7], "filenames": ["a.png", "b.png"]}, protocol=2))
+
+
+def _read_cifar(path: Path) -> str:
+    from mdcompress.data.cifar import read_batch
+
+    found = read_batch(path, labels="labels", classes=10)
+    return _hash(found.pixels.shape, found.pixels.tobytes(), found.labels.tolist())
+
+
+_WNIDS = ("n01443537", "n02124075")
+
+
+def _write_annotations(path: Path) -> None:
+    path.write_text("".join(f"val_{number}.JPEG\t{_WNIDS[number % 2]}\t0\t32\t44\t62\n" for number in range(20)))
+
+
+def _read_annotations(path: Path) -> str:
+    from mdcompress.data.tiny_imagenet import read_annotations
+
+    return repr(read_annotations(path, _WNIDS))
+
+
 def _write_picture(form: str) -> Writer:
     def write(path: Path) -> None:
         import numpy as np
@@ -311,17 +340,6 @@ def _read_picture(path: Path) -> str:
 
     found = pixels_of(path, None)
     return _hash(found.shape, found.tobytes())
-
-
-def _write_annotations(path: Path) -> None:
-    lines = (f"val_{number}.JPEG\tn0{number}\t0\t{number}\t44\t62\n" for number in range(20))
-    path.write_text("".join(lines))
-
-
-def _read_annotations(path: Path) -> str:
-    from mdcompress.data.tiny_imagenet import read_annotations
-
-    return _hash(tuple(read_annotations(path)))
 
 
 def _write_atis(path: Path) -> None:
@@ -361,6 +379,52 @@ def _read_recording(name: str) -> Reader:
     return read
 
 
+def _write_shd(path: Path) -> None:
+    import h5py
+    import numpy as np
+
+    drawn = np.random.default_rng(0)
+    with h5py.File(path, "w") as file:
+        for name, kind, high in (("times", np.float32, 1.0), ("units", np.uint16, 700)):
+            part = file.create_dataset(f"spikes/{name}", (3,), dtype=h5py.vlen_dtype(kind))
+            for index in range(3):
+                part[index] = drawn.uniform(0, high, 40).astype(kind)
+        file["labels"] = np.arange(3)
+
+
+def _read_shd(path: Path) -> str:
+    import numpy as np
+
+    from mdcompress.data.batches import EVALUATION
+    from mdcompress.data.shd import read_spikes
+
+    found = read_spikes(path, 4)
+    count = min(len(found.labels), 8)
+    return _hash(found.labels.tolist(), found.frames(np.arange(count), EVALUATION).numpy().tobytes())
+
+
+_FRAMES, _MADE_OF = (2, 2, 8, 8), "binning 1 of a recording"
+
+
+def _write_frames(path: Path) -> None:
+    import numpy as np
+
+    from mdcompress.data.frame_cache import packed_frames
+
+    path.write_bytes(packed_frames(np.random.default_rng(0).integers(0, 300, _FRAMES, dtype=np.int32), _MADE_OF))
+
+
+def _read_frames(path: Path) -> str:
+    """Frames that do not fit are made anew: here they are refused."""
+    from mdcompress.data.frame_cache import kept_frames
+    from mdcompress.errors import DataError
+
+    found = kept_frames(path, _MADE_OF, _FRAMES)
+    if found is None:
+        raise DataError(f"{path}: is binned anew")
+    return _hash(found.shape, found.tolist())
+
+
 FORMATS = (
     Format("recipe", "recipe.yaml", "text", _write_recipe, _read_recipe),
     Format("hardware", "hardware.yaml", "text", _write_hardware("rram_64x64_65nm"), _read_hardware),
@@ -379,11 +443,14 @@ FORMATS = (
     Format("nir", "network.nir", "hdf5", _write_nir, _read_nir),
     Format("idx", "train-images-idx3-ubyte", "bytes", _write_idx, _read_idx),
     Format("idx.gz", "train-images-idx3-ubyte.gz", "gzip", _write_idx, _read_idx),
+    Format("cifar", "data_batch_1", "bytes", _write_cifar, _read_cifar),
+    Format("tiny-imagenet", "val_annotations.txt", "text", _write_annotations, _read_annotations),
     Format("png", "image.png", "png", _write_picture("PNG"), _read_picture),
     Format("jpeg", "image.jpg", "bytes", _write_picture("JPEG"), _read_picture),
-    Format("annotations", "val_annotations.txt", "text", _write_annotations, _read_annotations),
     Format("nmnist", "00002.bin", "bytes", _write_atis, _read_recording("NMNIST")),
     Format("ncaltech101", "image_0001.bin", "bytes", _write_atis, _read_recording("NCALTECH101")),
     Format("aedat4", "0.aedat4", "bytes", _write_aedat, _read_recording("CIFAR10_DVS")),
+    Format("frames", "image_0001.frames", "bytes", _write_frames, _read_frames, has_digest=True),
+    Format("shd", "shd_train.h5", "hdf5", _write_shd, _read_shd),
     Format("gesture", "0.npy", "bytes", _write_gesture, _read_recording("DVS_GESTURE")),
 )

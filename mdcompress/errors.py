@@ -6,7 +6,8 @@ IntsnnError (intsnn.errors)
     ├── PlanError           recipe and network do not fit: no match, an impossible pair (exit 2)
     ├── CalibrationError    data do not allow a scale to be found
     ├── CheckpointError     a file of weights is foreign, truncated or of another network
-    ├── DataError           a data set is missing, incomplete or of the wrong shape
+    ├── DataError           a data set is damaged or of the wrong shape
+    │   └── MissingDataError    a data set is not, or not wholly, in its folder
     ├── ExportError         another format cannot hold the integer graph; names the node
     ├── TrainingError       training cannot start, resume or go on (NaN in the loss)
     └── RunError            a run directory is missing, ambiguous, stale or not writable
@@ -39,6 +40,10 @@ class CheckpointError(MdcompressError):
 
 class DataError(MdcompressError):
     """A data set is missing, incomplete or of the wrong shape."""
+
+
+class MissingDataError(DataError):
+    """A data set is not, or not wholly, in its folder."""
 
 
 class ExportError(MdcompressError):

@@ -69,6 +69,9 @@ def _budget(text: str) -> int | str | None:
     if text.startswith("+") and text.endswith("%"):
         float(text[1:-1])
         return text
+    if text.endswith("mm2"):
+        float(text.removesuffix("mm2"))
+        return text
     return None if text == "none" else int(text)
 
 
@@ -109,8 +112,9 @@ def _side(text: str) -> int | str:
     "--array-budget",
     "array_budget",
     _budget,
-    help="Arrays that copies of layers may fill, +5% more than one copy of each, or none.",
-    what="numbers, +5% or none",
+    help="Arrays that copies of layers may fill, +5% more than one copy of each, 20mm2 of them, or none. Fewer than "
+    "one copy of each takes: layers are loaded by turns.",
+    what="numbers, +5%, 20mm2 or none",
 )
 @_values("--weight-bits", "weight_bits", float, help="Bits of every weight; else the network's own.")
 @_values("--membrane-bits", "membrane_bits", int, help="Bits of every membrane; else the network's own.")

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Protocol
+from functools import partial
+from typing import Literal, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mdcompress.data.feeding import IN_TURN, Feed, fed
 from mdcompress.data.randomness import permutation
 
 Batch = tuple[Tensor, Tensor]
@@ -38,16 +40,23 @@ class Batches(Protocol):
         ...
 
 
+Purpose = Literal["encoding", "augmentation"]
+
+
 @dataclass(frozen=True)
 class Draw:
-    """The random key of an encoding: one stream for each (seed, epoch, sample)."""
+    """The random keys of samples: one stream for each (purpose, seed, epoch, sample).
+
+    augments: whether samples may be varied; those of calibration, validation and test are not.
+    """
 
     seed: int
     epoch: int
+    augments: bool = False
 
-    def key(self, sample: int) -> str:
+    def key(self, sample: int, purpose: Purpose = "encoding") -> str:
         """The key of one sample's stream; `sample` is its index in the whole set, so batching does not matter."""
-        return f"encoding seed={self.seed} epoch={self.epoch} sample={sample}"
+        return f"{purpose} seed={self.seed} epoch={self.epoch} sample={sample}"
 
 
 EVALUATION = Draw(seed=0, epoch=0)  # validation and test are encoded the same way in every epoch of every run
@@ -81,18 +90,20 @@ class Order(Enum):
 class SampleBatches:
     """Batches of some samples of a set.
 
-    Shuffled, order and encoding depend on (seed, epoch) alone, so a resumed training sees the batches it would have
-    seen. Fixed, both never change and do not depend on the run's seed.
+    Shuffled, order, encoding and augmentation depend on (seed, epoch) alone, so a resumed training sees the batches it
+    would have seen. Fixed, order and encoding never change and do not depend on the run's seed; nothing is augmented.
     """
 
     def __init__(
-        self, samples: Samples, indices: Indices, *, batch_size: int, order: Order = Order.FIXED, seed: int = 0
-    ) -> None:
+        self, samples: Samples, indices: Indices, *, batch_size: int, order: Order = Order.FIXED, seed: int = 0,
+        feed: Feed = IN_TURN,
+    ) -> None:  # fmt: skip
         self.samples = samples
         self.indices = indices
         self.batch_size = batch_size
         self.order = order
         self.seed = seed
+        self.feed = feed
         self.epoch = 0
 
     def __len__(self) -> int:
@@ -101,10 +112,9 @@ class SampleBatches:
 
     def __iter__(self) -> Iterator[Batch]:
         """The batches of the current epoch."""
-        walk, draw = self._walk(), self._draw()
-        for start in range(0, len(walk), self.batch_size):
-            chosen = walk[start : start + self.batch_size]
-            yield self.samples.frames(chosen, draw), torch.from_numpy(self.samples.labels[chosen])
+        walk, samples, draw = self._walk(), self.samples, self._draw()
+        chosen = [walk[start : start + self.batch_size] for start in range(0, len(walk), self.batch_size)]
+        yield from fed(partial(_batch, samples, draw), chosen, feed=self.feed)
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch whose order and random encoding the next walk has."""
@@ -121,7 +131,11 @@ class SampleBatches:
         return self.indices[permutation(len(self.indices), f"order seed={self.seed} epoch={self.epoch}")]
 
     def _draw(self) -> Draw:
-        return EVALUATION if self.order is Order.FIXED else Draw(self.seed, self.epoch)
+        return EVALUATION if self.order is Order.FIXED else Draw(self.seed, self.epoch, augments=True)
+
+
+def _batch(samples: Samples, draw: Draw, chosen: Indices) -> Batch:
+    return samples.frames(chosen, draw), torch.from_numpy(samples.labels[chosen])
 
 
 class StoredBatches:

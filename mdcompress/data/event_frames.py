@@ -50,3 +50,16 @@ def _require_on_sensor(x: NDArray[np.int64], y: NDArray[np.int64], *, height: in
     raise DataError(
         f"events must lie on the sensor of {width} x {height} pixels (got x={x[first]}, y={y[first]} at event {first})"
     )
+
+
+def reduced(events: Events, size: int, *, height: int, width: int) -> Events:
+    """The events on a sensor of size x size pixels: x' = floor(x * size / W), y' = floor(y * size / H); none is lost.
+
+    tonic's Downsample(target_size=(size, size)) computes the same in floating point, which at x * size / W an integer
+    may come out one below.
+    """
+    x, y = events["x"].astype(np.int64), events["y"].astype(np.int64)
+    _require_on_sensor(x, y, height=height, width=width)
+    moved = events.copy()
+    moved["x"], moved["y"] = x * size // width, y * size // height
+    return moved

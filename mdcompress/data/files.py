@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from mdcompress.data.names import NOT_FETCHED, Loading
-from mdcompress.errors import DataError
+from mdcompress.data.names import Loading
+from mdcompress.errors import DataError, MissingDataError
 
 
 def require_files(loading: Loading, wanted: Sequence[Path], *, layout: str) -> None:
@@ -18,13 +19,13 @@ def require_files(loading: Loading, wanted: Sequence[Path], *, layout: str) -> N
         raise incomplete(loading, f"{missing[0]} is missing ({len(missing)} of {len(wanted)})", layout=layout)
 
 
-def incomplete(loading: Loading, seen: str, *, layout: str) -> DataError:
+def incomplete(loading: Loading, seen: str, *, layout: str) -> MissingDataError:
     """The error for a set that is not (wholly) in the folder: what was seen, where, and how it should lie there."""
     drawn = "\n".join(f"        {line}" for line in (f"{loading.folder}/", *layout.splitlines()))
     hints = [f"the folder must hold\n{drawn}", "set data.folder to the folder that holds it"]
-    if loading.name not in NOT_FETCHED:
+    if loading.name != "image_folder":
         hints.append("`--download` fetches it (in Python: download=Download.ALLOWED)")
-    return DataError(f"data set `{loading.name}` must be in {loading.folder}: {seen}", hints=hints)
+    return MissingDataError(f"data set `{loading.name}` must be in {loading.folder}: {seen}", hints=hints)
 
 
 @contextlib.contextmanager
@@ -33,7 +34,7 @@ def fetching(loading: Loading) -> Iterator[None]:
     try:
         with contextlib.redirect_stdout(sys.stderr):  # stdout carries results only
             yield
-    except (OSError, RuntimeError) as error:  # no network; torchvision's and tonic's md5 mismatch is a RuntimeError
+    except (OSError, RuntimeError, zipfile.BadZipFile) as error:  # no network; RuntimeError: another md5
         raise DataError(
             f"data set `{loading.name}` could not be fetched into {loading.folder}: {error}",
             hints=["try again, or fetch it by hand and set data.folder"],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -29,44 +29,26 @@ LAYOUT = """\
 def image_folder(loading: Loading) -> DataSplits:
     """Colour images of one size, x = pixel / 255, shape [3, H, W]; classes are the names of the folders."""
     require_files(loading, [Path("train"), Path("test")], layout=LAYOUT)
-    train = listed(loading, Path("train"), layout=LAYOUT)
-    shape = first_shape(train)
-    validation = listed(loading, Path("val"), layout=LAYOUT) if (loading.folder / "val").exists() else None
-    test = listed(loading, Path("test"), layout=LAYOUT)
+    train = _listing(loading, "train")
+    shape = pixels_of(Path(train.samples[0][0]), None).shape
+    validation = _listing(loading, "val") if (loading.folder / "val").exists() else None
+    test = _listing(loading, "test")
     for part in (test, *([validation] if validation else [])):
         _require_same_classes(train, part)
     found = LabelledSet(
-        train=image_samples(train.samples, loading, shape=shape),
-        validation=image_samples(validation.samples, loading, shape=shape) if validation else None,
-        test=image_samples(test.samples, loading, shape=shape),
+        train=_samples(train, loading, shape=shape),
+        validation=_samples(validation, loading, shape=shape) if validation else None,
+        test=_samples(test, loading, shape=shape),
         classes=tuple(train.classes),
     )
     return split_training(found, loading)
 
 
-def listed(loading: Loading, part: Path, *, layout: str) -> ImageFolder:
-    """The images below a folder with a folder for each class."""
+def _listing(loading: Loading, part: str) -> ImageFolder:
     try:
         return ImageFolder(str(loading.folder / part))
     except FileNotFoundError as error:  # no folder of a class, or one without images
-        raise incomplete(loading, f"{part}/: {error}", layout=layout) from error
-
-
-def first_shape(listing: ImageFolder) -> tuple[int, ...]:
-    """[3, H, W] of the first image, which all others must have."""
-    return pixels_of(Path(listing.samples[0][0]), None).shape
-
-
-def image_samples(found: Sequence[tuple[str | Path, int]], loading: Loading, *, shape: tuple[int, ...]) -> ImageSamples:
-    """Files and their classes as samples, decoded when they are asked for."""
-    return ImageSamples(
-        read=_reader([Path(path) for path, _ in found], shape),
-        labels=np.asarray([label for _, label in found], dtype=np.int64),
-        image_shape=shape,
-        white=255,
-        encoding=loading.encoding,
-        time_steps=loading.time_steps,
-    )
+        raise incomplete(loading, f"{part}/: {error}", layout=LAYOUT) from error
 
 
 def _require_same_classes(train: ImageFolder, part: ImageFolder) -> None:
@@ -79,11 +61,27 @@ def _require_same_classes(train: ImageFolder, part: ImageFolder) -> None:
     )
 
 
-def _reader(paths: list[Path], shape: tuple[int, ...]) -> Callable[[Indices], Pixels]:
-    def read(indices: Indices) -> Pixels:
-        return np.stack([pixels_of(paths[index], shape) for index in indices])
+def _samples(listing: ImageFolder, loading: Loading, *, shape: tuple[int, ...]) -> ImageSamples:
+    return ImageSamples(
+        read=Pictures(tuple(Path(path) for path, _ in listing.samples), shape),
+        labels=np.asarray(listing.targets, dtype=np.int64),
+        image_shape=shape,
+        white=255,
+        encoding=loading.encoding,
+        time_steps=loading.time_steps,
+    )
 
-    return read
+
+@dataclass(frozen=True)
+class Pictures:
+    """Image files of one shape [3, H, W], decoded when they are asked for by their indices."""
+
+    paths: tuple[Path, ...]
+    shape: tuple[int, ...]
+
+    def __call__(self, indices: Indices) -> Pixels:
+        """The images at `indices`, uint8 [N, 3, H, W]."""
+        return np.stack([pixels_of(self.paths[index], self.shape) for index in indices])
 
 
 MOST_PIXELS = 1 << 24  # of the first image, 4096 x 4096: no spiking network has taken larger ones
@@ -118,6 +116,6 @@ def _require_size(path: Path, seen: tuple[int, ...], wanted: tuple[int, ...] | N
 
 def _odd_size(path: Path, seen: tuple[int, ...], wanted: tuple[int, ...]) -> DataError:
     return DataError(
-        f"{path}: must be {wanted[2]} x {wanted[1]} pixels, as the first training image is (got {seen[2]} x {seen[1]})",
+        f"{path}: must be {wanted[2]} x {wanted[1]} pixels, as the other images are (got {seen[2]} x {seen[1]})",
         hints=["resize or crop the images to one size"],
     )

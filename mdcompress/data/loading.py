@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mdcompress.data.names import (
     DATA_SETS,
@@ -19,6 +20,9 @@ from mdcompress.data.names import (
 from mdcompress.data.splits import DataSplits
 from mdcompress.errors import DataError
 from mdcompress.trust import REFUSED, Consent
+
+if TYPE_CHECKING:
+    from mdcompress.data.recording_sets import RecordingSet
 
 
 def load_data(
@@ -43,10 +47,11 @@ def load_data(
         UsageError: there is no consent.
         DataError: the set is missing, incomplete or of the wrong shape.
     """
-    return _load(replace(_request(spec, seed=seed, folder=folder, download=download), consent=consent))
+    return _load(replace(request(spec, seed=seed, folder=folder, download=download), consent=consent))
 
 
-def _request(spec: DataSource, *, seed: int, folder: Path | None, download: Download) -> Loading:
+def request(spec: DataSource, *, seed: int, folder: Path | None = None, download: Download = Download.NEVER) -> Loading:
+    """A recipe's `data` section as a checked request, without any consent; arguments as in `load_data`."""
     for key, value in (("time_steps", spec.time_steps), ("batch_size", spec.batch_size)):
         if value < 1:
             raise DataError(f"data.{key}: must be at least 1 (got {value})", hints=[f"set data.{key} to 1 or more"])
@@ -59,6 +64,11 @@ def _request(spec: DataSource, *, seed: int, folder: Path | None, download: Down
         seed=seed,
         folder=Path(place).expanduser(),
         download=download,
+        size=spec.size,
+        cache=spec.cache,
+        augment=spec.augment,
+        workers=spec.workers,
+        pin_memory=spec.pin_memory,
     )
 
 
@@ -112,8 +122,14 @@ def _load(loading: Loading) -> DataSplits:
             from mdcompress.data.image_folder import image_folder
 
             return image_folder(loading)
+        case "shd":
+            from mdcompress.data.shd import shd
+
+            return shd(loading)
         case "nmnist" | "ncaltech101" | "cifar10_dvs" | "dvs_gesture":
-            return _recorded(loading)
+            from mdcompress.data.recordings import recordings
+
+            return recordings(recorded_set(loading.name), loading)
         case name if ":" in name:
             from mdcompress.data.own_loaders import own_loaders
 
@@ -122,9 +138,9 @@ def _load(loading: Loading) -> DataSplits:
             raise _unknown(name)
 
 
-def _recorded(loading: Loading) -> DataSplits:
+def recorded_set(name: str) -> RecordingSet:
+    """The description of a set of recordings."""
     from mdcompress.data import recording_sets as sets
-    from mdcompress.data.recordings import recordings
 
     described = {
         "nmnist": sets.NMNIST,
@@ -132,7 +148,7 @@ def _recorded(loading: Loading) -> DataSplits:
         "cifar10_dvs": sets.CIFAR10_DVS,
         "dvs_gesture": sets.DVS_GESTURE,
     }
-    return recordings(described[loading.name], loading)
+    return described[name]
 
 
 def _unknown(name: str) -> DataError:

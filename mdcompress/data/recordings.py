@@ -16,8 +16,9 @@ from torch import Tensor
 
 from mdcompress.data.batches import Draw, Indices
 from mdcompress.data.event_files import tonic_module
-from mdcompress.data.event_frames import bin_events
+from mdcompress.data.event_frames import bin_events, reduced
 from mdcompress.data.files import fetching, incomplete
+from mdcompress.data.frame_cache import Counts, FrameCache
 from mdcompress.data.names import Download, Loading
 from mdcompress.data.recording_sets import Part, RecordingSet
 from mdcompress.data.splits import VALIDATION_FRACTION, DataSplits, LabelledSet, split_in_three, split_training
@@ -28,27 +29,39 @@ TEST_FRACTION = 0.1  # of N-Caltech101 and CIFAR10-DVS, which have no official s
 
 @dataclass(frozen=True)
 class RecordingSamples:
-    """Recordings, each binned when asked for into T frames between its first and last event."""
+    """Recordings, each binned when asked for into T frames between its first and last event.
+
+    size: H and W to which events are reduced; None: those of the sensor. cache: what was binned before, if it is kept.
+    """
 
     paths: tuple[Path, ...]
     labels: NDArray[np.int64]
     source: RecordingSet
     time_steps: int
+    size: int | None = None
+    cache: FrameCache | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape at one step: darker and brighter events of the whole sensor."""
-        return 2, self.source.height, self.source.width
+        return frame_shape(self.source, self.size)
 
     def frames(self, indices: Indices, draw: Draw) -> Tensor:
         """Counts, float32 [T, N, 2, H, W]; nothing is drawn."""
         frames = [self._counts(self.paths[index]) for index in indices]
         return torch.from_numpy(np.stack(frames, axis=1).astype(np.float32))
 
-    def _counts(self, path: Path) -> NDArray[np.int32]:
+    def _counts(self, path: Path) -> Counts:
+        if self.cache is None:
+            return self._binned(path)
+        return self.cache.frames(path, (self.time_steps, *self.shape), make=lambda: self._binned(path))
+
+    def _binned(self, path: Path) -> NDArray[np.int32]:
         try:
-            events = self.source.read(path)
-            return bin_events(events, self.time_steps, height=self.source.height, width=self.source.width)
+            events, (_, height, width) = self.source.read(path), self.shape
+            if self.size is not None:
+                events = reduced(events, self.size, height=self.source.height, width=self.source.width)
+            return bin_events(events, self.time_steps, height=height, width=width)
         except BaseException as error:  # as NumPy, tonic and aedat say damage; aedat's panics are no Exceptions
             if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
                 raise
@@ -59,15 +72,33 @@ class RecordingSamples:
             ) from error
 
 
+def frame_shape(source: RecordingSet, size: int | None) -> tuple[int, ...]:
+    """[2, H, W] of a frame: of the sensor, or reduced to size x size.
+
+    Raises:
+        DataError: the sensor has fewer pixels.
+    """
+    if size is None:
+        return 2, source.height, source.width
+    if size > min(source.height, source.width):
+        raise DataError(
+            f"data.size: must be at most {min(source.height, source.width)}, as the sensor has {source.height} x "
+            f"{source.width} pixels (got {size})",
+            hints=["set data.size to null for the sensor's own"],
+        )
+    return 2, size, size
+
+
 def recordings(source: RecordingSet, loading: Loading) -> DataSplits:
-    """Splits of a recorded set at the sensor's own resolution, shape [2, H, W]; values are counts of events.
+    """Splits of a recorded set, shape [2, H, W] of its sensor or of data.size; values are counts of events.
 
     Test is the set's own, or a fixed tenth of each class; validation is a tenth of what is left.
     """
+    frame_shape(source, loading.size)
     tonic_module("io")  # before anything is listed or fetched: without tonic nothing can be read
     parts = [_listed(source, part, loading) for part in source.parts]
     classes = source.classes or tuple(sorted({source.label_of(path) for path in parts[0]}))
-    samples = [_samples(paths, classes, source=source, time_steps=loading.time_steps) for paths in parts]
+    samples = [_samples(paths, classes, source=source, loading=loading) for paths in parts]
     if len(samples) == 1:
         return split_in_three(samples[0], classes, loading, test=TEST_FRACTION, validation=VALIDATION_FRACTION)
     return split_training(LabelledSet(train=samples[0], test=samples[1], classes=classes), loading)
@@ -99,10 +130,11 @@ def _fetch(source: RecordingSet, part: Part, loading: Loading) -> None:
 
 
 def _samples(
-    paths: tuple[Path, ...], classes: tuple[str, ...], *, source: RecordingSet, time_steps: int
+    paths: tuple[Path, ...], classes: tuple[str, ...], *, source: RecordingSet, loading: Loading
 ) -> RecordingSamples:
     labels = np.array([_label(path, classes, source=source) for path in paths], dtype=np.int64)
-    return RecordingSamples(paths, labels, source=source, time_steps=time_steps)
+    cache = FrameCache(loading.folder, loading.name) if loading.cache else None
+    return RecordingSamples(paths, labels, source, loading.time_steps, size=loading.size, cache=cache)
 
 
 def _label(path: Path, classes: tuple[str, ...], *, source: RecordingSet) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,6 +28,7 @@ class ImageSamples:
         white: the largest pixel value, 255 or the set's own.
         encoding: how an image is spread over time.
         time_steps: T.
+        vary: pixels [N, C, H, W] and a random key of each -> varied pixels, for draws that augment; None: none.
     """
 
     read: Callable[[Indices], Pixels]
@@ -36,6 +37,7 @@ class ImageSamples:
     white: int
     encoding: Encoding
     time_steps: int
+    vary: Callable[[Pixels, Sequence[str]], Pixels] | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -44,7 +46,10 @@ class ImageSamples:
 
     def frames(self, indices: Indices, draw: Draw) -> Tensor:
         """The images at `indices`, encoded: float32 [T, N, ...]."""
-        images = torch.from_numpy(self.read(indices)).to(torch.float32) / self.white
+        pixels = self.read(indices)
+        if self.vary is not None and draw.augments:
+            pixels = self.vary(pixels, [draw.key(int(index), "augmentation") for index in indices])
+        images = torch.from_numpy(pixels).to(torch.float32) / self.white
         keys = [draw.key(int(index)) for index in indices]
         return encode(images, self.encoding, time_steps=self.time_steps, keys=keys)
 

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mdcompress.data.batches import Batches, Indices, Order, SampleBatches, Samples
-from mdcompress.data.names import Loading
+from mdcompress.data.feeding import Feed
+from mdcompress.data.names import Loading, varies
 from mdcompress.data.randomness import permutation
 
 VALIDATION_FRACTION = 0.1  # of the training set, where a data set has no validation split of its own
@@ -100,10 +101,22 @@ def everything(samples: Samples) -> Indices:
 
 
 def training_batches(samples: Samples, indices: Indices, loading: Loading) -> SampleBatches:
-    """Batches in an order of (seed, epoch)."""
-    return SampleBatches(samples, indices, batch_size=loading.batch_size, order=Order.SHUFFLED, seed=loading.seed)
+    """Batches in an order of (seed, epoch), augmented as the recipe says."""
+    if varies(loading.augment):
+        from mdcompress.data.augmentation import augmenting  # brings torchvision, which not every set needs
+
+        samples = augmenting(samples, loading.augment)
+    return SampleBatches(
+        samples,
+        indices,
+        batch_size=loading.batch_size,
+        order=Order.SHUFFLED,
+        seed=loading.seed,
+        feed=Feed(loading.workers, pins=loading.pin_memory),
+    )
 
 
 def fixed_batches(samples: Samples, indices: Indices, loading: Loading) -> SampleBatches:
     """Batches in index order."""
-    return SampleBatches(samples, indices, batch_size=loading.batch_size)
+    feed = Feed(loading.workers, pins=loading.pin_memory)
+    return SampleBatches(samples, indices, batch_size=loading.batch_size, feed=feed)

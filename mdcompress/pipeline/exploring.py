@@ -22,7 +22,8 @@ from mdcompress.runs.manifest import Stage
 if TYPE_CHECKING:
     from intsnn.exploration.chips import Trial
     from intsnn.exploration.design_space import DesignSpace
-    from intsnn.exploration.exploration import Design, Exploration
+    from intsnn.exploration.exploration import Exploration
+    from intsnn.exploration.pricing import Design
     from intsnn.graph import IntGraph
 
 CSV_FILE, PICTURE_FILE = "exploration.csv", "exploration.svg"

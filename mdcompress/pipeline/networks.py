@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from intsnn.errors import MissingFileError, UsageError
-from mdcompress.errors import PlanError, TrainingError
+from mdcompress.errors import MissingDataError, PlanError, TrainingError
 from mdcompress.pipeline.workspace import Workspace
 from mdcompress.runs import TEACHER_FILE
 from mdcompress.runs.manifest import Stage
@@ -38,6 +38,20 @@ def load_splits(workspace: Workspace) -> DataSplits:
         download=compute.download,
         consent=workspace.consent,
     )
+
+
+def load_or_describe(workspace: Workspace) -> DataSplits:
+    """The recipe's data; where they are not there and the set's name says their shape, a stand-in, which is said."""
+    from mdcompress.data.described import described
+
+    try:
+        return load_splits(workspace)
+    except MissingDataError as error:
+        splits = described(workspace.recipe.data, seed=workspace.recipe.seed)
+        if splits is None:
+            raise
+        workspace.note_once(f"{str(error).splitlines()[0]}; shapes are those of the set's description")
+        return splits
 
 
 def fresh_network(workspace: Workspace) -> nn.Module:

@@ -9,6 +9,7 @@ from mdcompress._version import __version__
 from mdcompress.pipeline.networks import (
     at_steps,
     fresh_network,
+    load_or_describe,
     load_splits,
     seeded,
     teacher_weights,
@@ -79,13 +80,14 @@ def _quantize(workspace: Workspace) -> Report:
 def preview(workspace: Workspace) -> Report:
     """What `quantize` would do to every node: its shape, policy, and the rule that set it. Writes nothing.
 
-    Of neurons that were read off the network's code, line and equation come first.
+    Of neurons that were read off the network's code, line and equation come first. A named data set need not
+    be there: the shape of its samples is enough.
     """
     from mdcompress.planning import format_plan
 
     named = workspace.model.trained
     network = fresh_network(workspace) if named is None else trained_network(workspace, teacher_weights(workspace))
-    _, graph, plan = traced_and_planned(workspace, network, load_splits(workspace))
+    _, graph, plan = traced_and_planned(workspace, network, load_or_describe(workspace))
     rows = format_plan(plan, without_batch_norm=_without_batch_norm(graph))
     text = table(
         ["node", "kind", "shape", "policy", "rule"],

@@ -1,6 +1,7 @@
 """A recipe: everything that decides how a network is compressed, as a checked and frozen value."""
 
 from intsnn.weight_bits import TERNARY_BITS, WEIGHT_BITS
+from mdcompress.recipe.data import AugmentSpec, DataSpec
 from mdcompress.recipe.distilling import (
     BitStage,
     DistillSpec,
@@ -32,7 +33,6 @@ from mdcompress.recipe.policies import (
     WeightPolicy,
 )
 from mdcompress.recipe.sections import (
-    DataSpec,
     ModelSpec,
     NormStatisticsSpec,
     OptimizerSpec,
@@ -45,6 +45,7 @@ __all__ = [
     "RECIPE_SCHEMA",
     "TERNARY_BITS",
     "WEIGHT_BITS",
+    "AugmentSpec",
     "BatchNormPolicy",
     "BitStage",
     "CalibrateSpec",

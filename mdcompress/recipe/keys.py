@@ -62,6 +62,11 @@ class IdleKey:
     default: PlainValue
     where: ReadWhere
 
+    @property
+    def spelled_default(self) -> str:
+        """The default as a file spells it: null, true, text without quotes."""
+        return self.default if isinstance(self.default, str) else json.dumps(self.default)
+
     def below(self, *path: str | int) -> IdleKey:
         """The same key, seen from further up."""
         return replace(self, path=(*path, *self.path))

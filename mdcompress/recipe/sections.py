@@ -8,12 +8,12 @@ from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from intsnn.yaml.file import RuleError
 from intsnn.yaml.wording import seen
-from mdcompress.data.names import DATA_SETS, DEFAULT_FOLDER, EVENT_SETS, Encoding
+from mdcompress.recipe.data import DataSpec
 from mdcompress.recipe.distilling import DistillSpec
 from mdcompress.recipe.keys import ReadBy, ReadWhere, RecipeSection
 from mdcompress.recipe.nir import NirSpec
 from mdcompress.recipe.policies import CalibrateSpec, QuantizeSpec
-from mdcompress.recipe.values import Builder, DataName, RunName, StepCounts, is_nir_file
+from mdcompress.recipe.values import Builder, RunName, StepCounts, is_nir_file
 from mdcompress.runs.manifest import Stage
 from mdcompress.trust.names import NamedCode
 
@@ -76,37 +76,6 @@ class TeacherSpec(RecipeSection):
         description="What convolutions and products are computed in during its training; `bfloat16` is faster where "
         "the device has it. Validation and everything after stay float32.",
     )
-
-
-class DataSpec(RecipeSection):
-    """What the network is trained, calibrated and tested on."""
-
-    name: DataName = Field(
-        "digits",
-        description=f"A data set ({', '.join(DATA_SETS)}), or the import path of one's own loaders.",
-    )
-    time_steps: int = Field(4, ge=1, description="T: how many steps a sample is shown.")
-    encoding: Encoding = Field(
-        "direct",
-        description="How an image becomes T frames: `direct` repeats it, `rate` draws spikes with the intensity as "
-        "probability, `events` moves it before a simulated event camera; event sets are binned as they were recorded.",
-    )
-    batch_size: Annotated[int, ReadBy(Stage.TRAIN, Stage.QUANTIZE, Stage.DISTILL)] = Field(
-        64, ge=1, description="Samples in a batch."
-    )
-    calibration_samples: Annotated[int, ReadBy(Stage.QUANTIZE, Stage.DISTILL)] = Field(
-        512, ge=1, description="Training samples from which scales are found."
-    )
-    folder: Annotated[str | None, ReadBy()] = Field(  # says where the samples lie, not what they are
-        None, description=f"Where the data set's files lie; null: {DEFAULT_FOLDER}/."
-    )
-
-    @model_validator(mode="after")
-    def _events_are_not_drawn(self) -> DataSpec:
-        if self.encoding == "rate" and self.name in EVENT_SETS:
-            message = f"must be direct or events for {self.name}, which is made of events (got 'rate')"
-            raise RuleError(message, hint="write `events`", field="encoding")
-        return self
 
 
 class NormStatisticsSpec(RecipeSection):
@@ -214,7 +183,7 @@ class Recipe(RecipeSection):
     def _no_key_is_idle(cls, value: object) -> object:
         for idle in value.idle_keys() if isinstance(value, RecipeSection) else ():
             raise RuleError(
-                f"must be {idle.default}, as it has no effect: it is read only where {idle.where.words} "
+                f"must be {idle.spelled_default}, as it has no effect: it is read only where {idle.where.words} "
                 f"{seen(idle.value)}",
                 hint=f"delete it, or see to it that {idle.where.words}",
                 field=".".join(map(str, idle.path)),

@@ -200,7 +200,7 @@ class _Loop:
             self.recent.append((x, y))
             if step <= self.step:
                 continue  # done before the interruption; walked over so that the loader is where it was
-            finished = self._train_step(step, x.to(self.job.device), y.to(self.job.device))
+            finished = self._train_step(step, *(part.to(self.job.device, non_blocking=True) for part in (x, y)))
             started = self._account(started)
             self._save_sometimes()
             self._report(finished)

@@ -129,7 +129,10 @@ class MembraneShortcutBlock(nn.Module):
 
 
 class MSResNet18(nn.Module):
-    """Membrane-shortcut ResNet-18 with a 3x3 stem for small images."""
+    """Membrane-shortcut ResNet-18 for images of 32 to 64 pixels: a 3x3 stem of stride 1, average pooling at the end.
+
+    Three stages halve the image; what is left, image_size / 8 pixels square, is one mean for each channel.
+    """
 
     def __init__(self, *, in_channels: int = 3, image_size: int = 32, width: int = 64, classes: int = 10) -> None:
         super().__init__()
@@ -181,3 +184,13 @@ def ms_resnet18(**options: int) -> nn.Module:
 def ms_resnet18_100() -> nn.Module:
     """MS-ResNet-18 for 100 classes, as a recipe names it: CIFAR-100."""
     return MSResNet18(classes=100)
+
+
+def ms_resnet18_tiny_imagenet() -> nn.Module:
+    """MS-ResNet-18 for 200 classes of 64 x 64 images, as a recipe names it: Tiny-ImageNet."""
+    return MSResNet18(image_size=64, classes=200)
+
+
+def ms_resnet18_ncaltech101() -> nn.Module:
+    """MS-ResNet-18 for 101 classes of events on 48 x 48 pixels, as a recipe names it: N-Caltech101."""
+    return MSResNet18(in_channels=2, image_size=48, classes=101)

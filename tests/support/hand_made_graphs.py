@@ -123,3 +123,11 @@ def wide_hand_made_graphs() -> dict[str, IntGraph]:
         "norm per step": norm_per_step_graph(),
     }
     return graphs | {f"{rank}-d maps": maps_graph(rank) for rank in (1, 2, 3)}
+
+
+def still_network() -> IntGraph:
+    """8-bit input of 4 -> 3 outputs of 4-bit weights -> neurons -> 2 outputs."""
+    build = GraphBuilder(np.random.default_rng(0))
+    first = build.requant(build.linear(build.input((4,), bit_width=8), 3, bit_width=4))
+    build.readout(build.linear(build.neuron(first), 2, bit_width=4))
+    return build.graph()

@@ -28,15 +28,18 @@ INSIDE = {  # what each reader calls once the file is open
     "nir": "mdcompress.nir.wire",
     "idx": "mdcompress.data.idx_file._read",
     "idx.gz": "mdcompress.data.idx_file._read",
+    "cifar": "mdcompress.data.pickle_file._carried_out",
+    "tiny-imagenet": "mdcompress.data.tiny_imagenet._is_plain",
     "png": "PIL.Image.open",
     "jpeg": "PIL.Image.open",
-    "annotations": "mdcompress.data.tiny_imagenet._entry",
     "nmnist": "numpy.frombuffer",
     "ncaltech101": "numpy.frombuffer",
     "aedat4": "mdcompress.data.event_files.require_whole_packets",
+    "frames": "mdcompress.data.frame_cache._unpacked",
+    "shd": "mdcompress.data.shd.bin_events",
     "gesture": "mdcompress.data.event_files._rows",
 }
-OWN_WORDS = {"png", "jpeg", "nmnist", "ncaltech101", "aedat4", "gesture"}  # DataError, whatever a library says
+OWN_WORDS = {"png", "jpeg", "nmnist", "ncaltech101", "aedat4", "gesture", "shd"}  # DataError, whatever a library says
 
 
 def test_every_format_stands_here() -> None:

@@ -11,18 +11,17 @@ that are excluded, and quantities that are missing with a reason, have no part; 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from itertools import groupby
 
 from intsnn.errors import HardwareError
-from intsnn.estimation.events import EventCount, EventCounts, InstanceCount
+from intsnn.estimation.counts import EventCount, EventCounts, InstanceCount
 from intsnn.hardware.catalogue import Item, Quantity
 from intsnn.hardware.spec import HardwareSpec
 
 LEAKAGE = "leakage"
-Tally = Mapping[tuple[Item, float | None], float]  # counts by item and width
 PriceList = Callable[[Item, Quantity, float | None], float | None]  # of one event or instance at a width
 _PJ_PER_UW_NS = 1e-3
 
@@ -60,8 +59,8 @@ class Prices:
     area: tuple[AreaPart, ...]
 
 
-def price(counts: EventCounts, hardware: HardwareSpec, *, latency_ns: float) -> Prices:
-    """Price every event and instance; `latency_ns` of the whole inference is how long the chip leaks.
+def price(counts: EventCounts, hardware: HardwareSpec, *, leaking_ns: float) -> Prices:
+    """Price every event and instance; `leaking_ns` is how long the chip leaks for one inference.
 
     Raises:
         HardwareError: a width lies outside a table that must not be extended.
@@ -69,26 +68,7 @@ def price(counts: EventCounts, hardware: HardwareSpec, *, latency_ns: float) -> 
     price_list = price_list_of(hardware)
     energy = [part for event in counts.events if (part := _energy(event, price_list))]
     area = [piece for built in counts.instances if (piece := _area(built, price_list))]
-    return Prices((*energy, *_leakage(counts, price_list, latency_ns)), tuple(area))
-
-
-@dataclass(frozen=True)
-class ItemTotals:
-    """Energy of one inference, area and leakage power by item: the sums of the parts that `price` gives one by one."""
-
-    energy_pj: Mapping[Item, float]
-    area_um2: Mapping[Item, float]
-    leakage_uw: float
-
-
-def price_items(events: Tally, instances: Tally, price_list: PriceList) -> ItemTotals:
-    """Price counts that are summed by item and width: the same totals as `price`, for many designs."""
-    leakage = _by_item(instances, "leakage_uw", price_list)
-    return ItemTotals(
-        _by_item(events, "energy_pj", price_list),
-        _by_item(instances, "area_um2", price_list),
-        math.fsum(leakage.values()),
-    )
+    return Prices((*energy, *_leakage(counts, price_list, leaking_ns)), tuple(area))
 
 
 def price_list_of(hardware: HardwareSpec) -> PriceList:
@@ -102,15 +82,6 @@ def price_list_of(hardware: HardwareSpec) -> PriceList:
         return price_of(item, quantity, hardware, bits=bits)
 
     return listed
-
-
-def _by_item(counts: Tally, quantity: Quantity, price_list: PriceList) -> dict[Item, float]:
-    found: dict[Item, float] = {}
-    for (item, bits), number in counts.items():
-        each = price_list(item, quantity, bits)
-        if each is not None:
-            found[item] = found.get(item, 0.0) + number * each
-    return found
 
 
 def leakage_pj(leakage_uw: float, latency_ns: float) -> float:
@@ -155,14 +126,24 @@ def _area(built: InstanceCount, price_list: PriceList) -> AreaPart | None:
     return AreaPart(built.node, built.item.value, built.item.meaning.group.value, built.count * each)
 
 
-def _leakage(counts: EventCounts, price_list: PriceList, latency_ns: float) -> list[EnergyPart]:
-    """One part for each node that leaks, the same in every step."""
-    step_ns = latency_ns / counts.time_steps
-    parts = []
-    for node, built in groupby(counts.instances, key=lambda instance: instance.node):
+def node_leakages(instances: Iterable[InstanceCount], price_list: PriceList) -> Iterator[tuple[str, float]]:
+    """Each node that leaks, and its power, uW."""
+    for node, built in groupby(instances, key=lambda instance: instance.node):
         each = [(one.count, price_list(one.item, "leakage_uw", one.bits)) for one in built]
         power_uw = math.fsum(number * leak for number, leak in each if leak is not None)
         if power_uw:
-            step_pj = power_uw * step_ns * _PJ_PER_UW_NS
-            parts.append(EnergyPart(node, LEAKAGE, LEAKAGE, (step_pj,) * counts.time_steps))
-    return parts
+            yield node, power_uw
+
+
+def total_energy_pj(parts: Iterable[EnergyPart]) -> float:
+    """Energy of all parts over all steps, correctly rounded: the same in whatever order it is added, pJ."""
+    return math.fsum(step for part in parts for step in part.steps_pj)
+
+
+def _leakage(counts: EventCounts, price_list: PriceList, leaking_ns: float) -> list[EnergyPart]:
+    """One part for each node that leaks, the same in every step."""
+    step_ns = leaking_ns / counts.time_steps
+    return [
+        EnergyPart(node, LEAKAGE, LEAKAGE, (leakage_pj(power_uw, step_ns),) * counts.time_steps)
+        for node, power_uw in node_leakages(counts.instances, price_list)
+    ]

@@ -10,6 +10,8 @@ from intsnn.activity import Activity
 from intsnn.errors import HardwareError
 from intsnn.estimation.costs import price
 from intsnn.estimation.events import count
+from intsnn.estimation.loading import SHARED, leaking_ns
+from intsnn.estimation.programming import Programming, programming
 from intsnn.estimation.remarks import idle_share, remarks
 from intsnn.estimation.report import (
     Basis,
@@ -19,9 +21,10 @@ from intsnn.estimation.report import (
     NotModelled,
     Provenance,
     Technology,
+    Unavailable,
     Workload,
 )
-from intsnn.estimation.schedule import schedule, timeline
+from intsnn.estimation.schedule import Timeline, schedule, timeline
 from intsnn.estimation.spikesim.estimation import estimate_by_spikesim
 from intsnn.graph import IntGraph
 from intsnn.graph.fingerprint import fingerprint
@@ -69,7 +72,7 @@ def _by_components(graph: IntGraph, activity: Activity, hardware: HardwareSpec, 
     mapping = place(demand, hardware, constant_steps=activity.constant_steps)
     counts = count(mapping, activity)
     when = timeline(mapping, time_steps=activity.time_steps)
-    prices = price(counts, hardware, latency_ns=when.latency_ns)
+    prices = price(counts, hardware, leaking_ns=leaking_ns(mapping, when.latency_ns))
     return HardwareReport(
         hardware=hardware.name,
         summary=hardware.summary,
@@ -83,14 +86,24 @@ def _by_components(graph: IntGraph, activity: Activity, hardware: HardwareSpec, 
         not_modelled=_left_out(hardware),
         notes=remarks(mapping, activity, prices.energy),
         floorplan=Floorplan(**dict(hardware.floorplan)),
-        basis=Basis(graph, activity, mapping, counts),
+        basis=Basis(graph, activity, mapping, counts, demand),
         timeline=when,
+        programming=_programming(mapping, when),
+        batch=1 if mapping.reload is None else mapping.reload.samples,
     )
+
+
+def _programming(mapping: Mapping, when: Timeline) -> Programming | Unavailable:
+    try:
+        return programming(mapping, when)
+    except HardwareError as error:  # absent from the report with its reason; all other figures stand without it
+        return Unavailable(error.message, error.hints)
 
 
 def _mapped_nodes(demand: Demand, mapping: Mapping, activity: Activity) -> tuple[NodeSummary, ...]:
     layers = {layer.name: layer for layer in mapping.layers}
-    return tuple(
+    shared = () if mapping.reload is None else (NodeSummary(SHARED, "reload", ()),)
+    return shared + tuple(
         _layer_summary(node, layers[node.name], activity)
         if isinstance(node, SynapseDemand)
         else _digital_summary(node, activity)
@@ -100,6 +113,7 @@ def _mapped_nodes(demand: Demand, mapping: Mapping, activity: Activity) -> tuple
 
 def _layer_summary(node: SynapseDemand, layer: LayerMapping, activity: Activity) -> NodeSummary:
     seen = activity.synapse(node.name)
+    read = layer.read_steps(activity.time_steps)
     return NodeSummary(
         name=node.name,
         kind=node.kind,
@@ -111,8 +125,8 @@ def _layer_summary(node: SynapseDemand, layer: LayerMapping, activity: Activity)
         input_rate=seen.rate,
         idle_arrays=idle_share(layer, activity),
         copies=layer.copies,
-        dense_operations=2 * layer.synaptic_operations * activity.time_steps,
-        effective_operations=math.fsum(seen.row_activations) * layer.out_per_group,
+        dense_operations=2 * layer.synaptic_operations * read,
+        effective_operations=math.fsum(seen.row_activations[:read]) * layer.out_per_group,
     )
 
 

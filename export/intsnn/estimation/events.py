@@ -1,7 +1,8 @@
-"""A mapped graph and its activity -> how often each item happens, per node and step, and how many of each are built.
+"""A mapped graph and its activity -> how often each item happens, per node and step.
 
-Counting only: no energy, no area. Per synapse and step, with p positions, b input bits (one after another),
-K_a arrays per PE, N_r, N_c blocks, S slices, P polarities, P_c codes of a slice, and `pulses` from the activity:
+Counting only: no energy, no area; what is built: instances.py. Per synapse and step, with p positions, b input bits
+(one after another), K_a arrays per PE, N_r, N_c blocks, S slices, P polarities, P_c codes of a slice, and `pulses` from
+the activity:
 
     row_activation       pulses * N_c
     cell_read            pulses * (Co/G)*S*P
@@ -31,75 +32,31 @@ words, each a `membrane_operation`: one after another: no word is read or writte
 A row of a norm by step is read from its table once in a step. Every product of a matrix product counts, active or not.
 
 Copies of a layer share its work, so events do not depend on D. An idle array sends nothing, but must be sent its inputs
-to be known as idle. Widths: words ADC bits, and (S-1)*cell bits more where slices are joined at the array; partial sums
-ceil(log2(K_a*N_r)) more than words; shifted sums ADC bits + ceil(log2(K_a*N_r)) + (S-1)*cell bits
-+ b - 1; row counts the word of K*Ci/G; addresses ceil(log2(inputs)), at least 1. An adder has the width of
-its result, everywhere; those of a tree the mean over the tree.
+to be known as idle. What reloading adds: loading.py. Widths: sum_widths.py.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import assert_never
 
 import numpy as np
 import numpy.typing as npt
 
 from intsnn.activity import Activity, ProductActivity, SynapseActivity
-from intsnn.arithmetic import Bounds, tree_bits, word_bits
 from intsnn.errors import HardwareError
+from intsnn.estimation.counts import EventCount, EventCounts
 from intsnn.estimation.gating import Reads, converted_reads
+from intsnn.estimation.instances import count_instances, width_of
+from intsnn.estimation.loading import hops_of, reload_events
+from intsnn.estimation.sum_widths import held_bits, layer_bits, partial_sum_bits, sent_bits
 from intsnn.hardware.catalogue import Item
 from intsnn.hardware.chip import Crossbar, Encoding
 from intsnn.hardware.spec import HardwareSpec
 from intsnn.mapping import DigitalMapping, LayerMapping, Mapping
-from intsnn.mapping.operations import Operation
 
 FloatArray = npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class EventCount:
-    """How often an item happens at a node in each step, mean per sample; `bits` where its cost depends on a width."""
-
-    node: str
-    item: Item
-    bits: float | None
-    steps: tuple[float, ...]
-
-    @property
-    def total(self) -> float:
-        """Over all steps."""
-        return math.fsum(self.steps)
-
-
-@dataclass(frozen=True)
-class InstanceCount:
-    """How many of an item are built for a node."""
-
-    node: str
-    item: Item
-    bits: float | None
-    count: int
-
-
-@dataclass(frozen=True)
-class EventCounts:
-    """Every event of one inference, and every instance of the chip."""
-
-    time_steps: int
-    events: tuple[EventCount, ...]
-    instances: tuple[InstanceCount, ...]
-
-    def total(self, item: Item) -> float:
-        """Events of an item over all nodes and steps."""
-        return math.fsum(event.total for event in self.events if event.item is item)
-
-    def built(self, item: Item) -> int:
-        """Instances of an item on the chip."""
-        return sum(instance.count for instance in self.instances if instance.item is item)
 
 
 def count(mapping: Mapping, activity: Activity) -> EventCounts:
@@ -109,35 +66,22 @@ def count(mapping: Mapping, activity: Activity) -> EventCounts:
         HardwareError: the activity belongs to another graph.
     """
     events = tuple(count_events(mapping, activity))
-    return EventCounts(activity.time_steps, events, tuple(count_instances(mapping)))
+    return EventCounts(activity.time_steps, events, tuple(count_instances(mapping, activity.time_steps)))
 
 
 def count_events(mapping: Mapping, activity: Activity) -> Iterator[EventCount]:
-    """What happens. It does not depend on the sharing of converters, nor on copies unless hops are a mesh's."""
+    """What happens. It does not depend on the sharing of converters, nor on copies unless hops are a mesh's.
+
+    Where layers take turns it depends on the array budget.
+    """
     for layer in mapping.layers:
         yield from _layer_events(layer, mapping, activity)
     for node in mapping.digital:
         yield from _digital_events(node, activity.time_steps)
         if node.pairs:
             yield _operand_transfer(node, mapping, activity.product(node.name))
-
-
-def count_instances(mapping: Mapping) -> Iterator[InstanceCount]:
-    """What is built; it does not depend on what happens."""
-    yield from count_array_instances(mapping)
-    yield from count_digital_instances(mapping)
-
-
-def count_array_instances(mapping: Mapping) -> Iterator[InstanceCount]:
-    """What is built for the synapses."""
-    for layer in mapping.layers:
-        yield from _layer_instances(layer, mapping.hardware)
-
-
-def count_digital_instances(mapping: Mapping) -> Iterator[InstanceCount]:
-    """What is built for all other nodes; it does not depend on the crossbars."""
-    for node in mapping.digital:
-        yield from _digital_instances(node)
+    if mapping.reload is not None:
+        yield from reload_events(mapping, mapping.reload, activity.time_steps)
 
 
 def _layer_events(layer: LayerMapping, mapping: Mapping, activity: Activity) -> Iterator[EventCount]:
@@ -152,11 +96,11 @@ def _layer_events(layer: LayerMapping, mapping: Mapping, activity: Activity) -> 
         **_crossbar_counts(layer, seen),
         **_conversion_counts(layer, hardware, seen),
         **_correction_counts(layer, hardware.crossbar.encoding, seen),
-        **_movement_counts(layer, hardware, seen, input_hops=_hops(hardware, mapping.tiles)),
+        **_movement_counts(layer, hardware, seen, input_hops=hops_of(hardware, mapping.tiles)),
     }
     if layer.held_steps > 1:
         counts = _read_once(counts, held_bits(layer, hardware))
-    widths = _layer_bits(layer, hardware)
+    widths = layer_bits(layer, hardware)
     for item, steps in counts.items():
         if steps.any():
             yield EventCount(layer.name, item, widths.get(item), tuple(steps.tolist()))
@@ -170,11 +114,6 @@ def _read_once(counts: dict[Item, FloatArray], held: int) -> dict[Item, FloatArr
     once[Item.BUFFER_WRITE] += held * first
     once[Item.BUFFER_READ] += held * (1 - first)
     return once
-
-
-def held_bits(layer: LayerMapping, hardware: HardwareSpec) -> int:
-    """Bits of the sums that wait in a buffer for the steps that follow; 0 of a layer that is read in every step."""
-    return layer.positions * layer.out_channels * _sum_bits(layer, hardware) if layer.held_steps > 1 else 0
 
 
 def _crossbar_counts(layer: LayerMapping, seen: SynapseActivity) -> dict[Item, FloatArray]:
@@ -191,7 +130,7 @@ def _conversion_counts(layer: LayerMapping, hardware: HardwareSpec, seen: Synaps
     column_reads = reads.arrays * columns
     words = columns if crossbar.joining == "after_sum" else layer.out_per_group * layer.codes
     additions = (reads.arrays - reads.outputs) * words
-    hops = 1.0 if hardware.interconnect.hops != "mesh" else _hops(hardware, layer.tiles)
+    hops = 1.0 if hardware.interconnect.hops != "mesh" else hops_of(hardware, layer.tiles)
     counts = {
         Item.PARTIAL_SUM_ADD: additions,
         Item.PARTIAL_SUM_STORE: additions,
@@ -260,12 +199,6 @@ def _window_bits(layer: LayerMapping) -> int:
     return layer.windows * layer.kernel * layer.groups * layer.in_per_group * layer.input_bits
 
 
-def _hops(hardware: HardwareSpec, tiles: int) -> float:
-    """Hops of an input, or the mean Manhattan distance of two tiles of a square mesh."""
-    hops = hardware.interconnect.hops
-    return max(1.0, 2 / 3 * math.sqrt(tiles)) if hops == "mesh" else hops
-
-
 def _moved_bits(hardware: HardwareSpec, values: int, bits: int, active: FloatArray) -> FloatArray:
     """Bits that `values` words of `bits` take on the way, `active` of them not 0."""
     payload = bits if bits > 1 else 0
@@ -282,68 +215,11 @@ def _moved_bits(hardware: HardwareSpec, values: int, bits: int, active: FloatArr
             assert_never(encoding)
 
 
-def partial_sum_bits(layer: LayerMapping, hardware: HardwareSpec) -> int:
-    """Width of a sum over a layer's arrays, of columns or of joined slices (equations above)."""
-    return sent_bits(layer, hardware) + math.ceil(math.log2(layer.array_kernel * layer.row_blocks))
-
-
-def sent_bits(layer: LayerMapping, hardware: HardwareSpec) -> int:
-    """Width of what an array sends: a column's code, or a weight's joined slices (equations above)."""
-    crossbar = hardware.crossbar
-    joined = 0 if crossbar.joining == "after_sum" else (layer.slices - 1) * crossbar.cell.bits
-    return crossbar.resolution + joined
-
-
-def _layer_bits(layer: LayerMapping, hardware: HardwareSpec) -> dict[Item, float]:
-    """Width of each item whose cost depends on one."""
-    summed, joined = partial_sum_bits(layer, hardware), _sum_bits(layer, hardware)
-    return {
-        Item.ADC_CONVERSION: hardware.crossbar.resolution,
-        Item.ADDER_TREE_ADD: tree_bits(hardware.crossbar.rows, hardware.crossbar.cell.bits),
-        Item.PARTIAL_SUM_ADD: summed,
-        Item.PARTIAL_SUM_STORE: summed,
-        Item.SHIFT_ADD: joined,
-        Item.SIGN_SUBTRACT: joined,
-        Item.POPCOUNT_ADD: word_bits(Bounds(0, layer.kernel * layer.in_per_group)),
-    }
-
-
-def _sum_bits(layer: LayerMapping, hardware: HardwareSpec) -> int:
-    """Width of a sum over all arrays, slices and input bits (equations above)."""
-    slices = (layer.slices - 1) * hardware.crossbar.cell.bits if hardware.crossbar.joining == "after_sum" else 0
-    return partial_sum_bits(layer, hardware) + slices + layer.input_bits - 1
-
-
-def _layer_instances(layer: LayerMapping, hardware: HardwareSpec) -> Iterator[InstanceCount]:
-    crossbar, arrays = hardware.crossbar, layer.arrays
-    converters = arrays * crossbar.converters
-    summing = converters if layer.array_kernel * layer.row_blocks > 1 else 0
-    counters = arrays // layer.column_blocks if crossbar.encoding == "offset" else 0
-    counts = {
-        Item.ROW_ACTIVATION: arrays * crossbar.rows,
-        Item.CELL_READ: arrays * crossbar.rows * crossbar.columns,
-        Item.ADC_CONVERSION: converters if crossbar.readout == "converter" else 0,
-        Item.MUX_SWITCH: converters if crossbar.readout == "converter" else 0,
-        Item.ADDER_TREE_ADD: converters * (crossbar.rows - 1) if crossbar.readout == "adder_tree" else 0,
-        Item.PARTIAL_SUM_ADD: summing,
-        Item.PARTIAL_SUM_STORE: summing,
-        Item.SHIFT_ADD: converters if layer.slices * layer.input_bits > 1 else 0,
-        Item.SIGN_SUBTRACT: converters if crossbar.encoding in ("offset", "differential") else 0,
-        Item.POPCOUNT_ADD: (crossbar.rows - 1) * counters,
-        Item.BUFFER_BIT: layer.inputs * layer.input_bits + held_bits(layer, hardware),
-        Item.TILE: layer.tiles,
-    }
-    widths = _layer_bits(layer, hardware)
-    for item, number in counts.items():
-        if number:
-            yield InstanceCount(layer.name, item, widths.get(item), number)
-
-
 def _digital_events(node: DigitalMapping, time_steps: int) -> Iterator[EventCount]:
     for operation in node.operations:
         if operation.per_element:
             each = float(node.elements * operation.per_element)
-            yield EventCount(node.name, operation.item, _width(operation), (each,) * time_steps)
+            yield EventCount(node.name, operation.item, width_of(operation), (each,) * time_steps)
     moved = {
         Item.MEMBRANE_READ: 0 if node.in_memory else node.elements * node.state_bits,
         Item.MEMBRANE_WRITE: 0 if node.in_memory else node.elements * node.state_bits,
@@ -366,20 +242,5 @@ def _operand_transfer(node: DigitalMapping, mapping: Mapping, seen: ProductActiv
             )
         journeys = 1 if hardware.buffers.place == "local" else one.reads
         bits = bits + journeys * _moved_bits(hardware, one.values, one.bits, np.array(active))
-    steps = _hops(hardware, mapping.tiles) * bits
+    steps = hops_of(hardware, mapping.tiles) * bits
     return EventCount(node.name, Item.SPIKE_TRANSFER, None, tuple(steps.tolist()))
-
-
-def _digital_instances(node: DigitalMapping) -> Iterator[InstanceCount]:
-    for operation in node.operations:
-        if operation.per_element:
-            built = node.lanes * (1 if operation.item is Item.MEMBRANE_OPERATION else operation.per_element)
-            yield InstanceCount(node.name, operation.item, _width(operation), built)
-    held = node.waiting_bits + node.table.rows * node.table.row_bits
-    for item, bits in ((Item.MEMBRANE_BIT, node.elements * node.state_bits), (Item.BUFFER_BIT, held)):
-        if bits:
-            yield InstanceCount(node.name, item, None, bits)
-
-
-def _width(operation: Operation) -> float | None:
-    return operation.bits if operation.item.meaning.by_width else None

@@ -11,9 +11,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from intsnn.estimation.costs import price
-from intsnn.estimation.events import EventCounts
-from intsnn.estimation.schedule import timeline
+from intsnn.estimation.costs import price, total_energy_pj
+from intsnn.estimation.counts import EventCounts
+from intsnn.estimation.loading import leaking_ns
+from intsnn.estimation.schedule import latency_of
 from intsnn.hardware.catalogue import QUANTITIES, Item, Quantity
 from intsnn.hardware.cost import Cost
 from intsnn.hardware.spec import HardwareSpec
@@ -60,16 +61,24 @@ class PriceKey:
 
 def sensitivities(mapping: ChipMapping, counts: EventCounts) -> tuple[PriceSensitivity, ...]:
     """One entry for each price that changes a total, in the order of the description."""
-    latency_ns = timeline(mapping, time_steps=counts.time_steps).latency_ns
-    base = _outcome(counts, mapping.hardware, latency_ns)
+    latency_ns = latency_of(mapping, time_steps=counts.time_steps)
+    base = _outcome(counts, mapping, latency_ns)
+    built = EventCounts(counts.time_steps, (), counts.instances)  # what leaks
     found = []
     for key, items in _shared(mapping.hardware).items():
         part = _of_items(counts, items)
         for quantity in _given(_cost(mapping.hardware, key)):
+            changes = [
+                replace(mapping, hardware=scaled(mapping.hardware, key, quantity=quantity, by=one)) for one in FACTORS
+            ]
             if quantity == "latency_ns":  # changes the schedule, and with it what every item leaks
-                low, high = (_rescheduled(mapping, counts, key, factor) for factor in FACTORS)
+                times = [latency_of(one, time_steps=counts.time_steps) for one in changes]
+                concerned = built
             else:  # changes nothing but the items that it prices
-                low, high = (_repriced(mapping.hardware, part, base, (key, quantity, factor)) for factor in FACTORS)
+                times, concerned = [latency_ns, latency_ns], part
+            before = _outcome(concerned, mapping, latency_ns)
+            afters = (_outcome(concerned, one, time) for one, time in zip(changes, times, strict=True))
+            low, high = (_moved(base, before, after) for after in afters)
             if base not in (low, high):
                 found.append(PriceSensitivity(key.name, quantity, items, low, high))
     return tuple(found)
@@ -111,26 +120,15 @@ def _of_items(counts: EventCounts, items: tuple[str, ...]) -> EventCounts:
     return EventCounts(counts.time_steps, events, tuple(one for one in counts.instances if one.item.value in items))
 
 
-def _rescheduled(mapping: ChipMapping, counts: EventCounts, key: PriceKey, factor: float) -> Outcome:
-    changed = replace(mapping, hardware=scaled(mapping.hardware, key, quantity="latency_ns", by=factor))
-    return _outcome(counts, changed.hardware, timeline(changed, time_steps=counts.time_steps).latency_ns)
-
-
-def _repriced(
-    hardware: HardwareSpec, part: EventCounts, base: Outcome, change: tuple[PriceKey, Quantity, float]
-) -> Outcome:
-    """The totals with the difference that the change makes to the counts it concerns."""
-    key, quantity, factor = change
-    before = _outcome(part, hardware, base.latency_ns)
-    after = _outcome(part, scaled(hardware, key, quantity=quantity, by=factor), base.latency_ns)
+def _moved(base: Outcome, before: Outcome, after: Outcome) -> Outcome:
+    """The totals with the difference that a change makes to the counts it concerns."""
     return Outcome(
         base.energy_pj + (after.energy_pj - before.energy_pj),
-        base.latency_ns,
+        after.latency_ns,
         base.area_um2 + (after.area_um2 - before.area_um2),
     )
 
 
-def _outcome(counts: EventCounts, hardware: HardwareSpec, latency_ns: float) -> Outcome:
-    prices = price(counts, hardware, latency_ns=latency_ns)
-    energy_pj = math.fsum(part.energy_pj for part in prices.energy)
-    return Outcome(energy_pj, latency_ns, math.fsum(piece.area_um2 for piece in prices.area))
+def _outcome(counts: EventCounts, mapping: ChipMapping, latency_ns: float) -> Outcome:
+    prices = price(counts, mapping.hardware, leaking_ns=leaking_ns(mapping, latency_ns))
+    return Outcome(total_energy_pj(prices.energy), latency_ns, math.fsum(piece.area_um2 for piece in prices.area))

@@ -7,7 +7,7 @@ from typing import assert_never
 
 from intsnn.activity import Activity
 from intsnn.estimation.costs import EnergyPart
-from intsnn.estimation.gating import active_reads, converted_reads, every_read
+from intsnn.estimation.gating import FloatArray, active_reads, converted_reads, every_read
 from intsnn.hardware.catalogue import Item
 from intsnn.hardware.chip import Gating
 from intsnn.mapping import LayerMapping, Mapping
@@ -29,6 +29,12 @@ def remarks(mapping: Mapping, activity: Activity, energy: tuple[EnergyPart, ...]
     copied = [f"{layer.name} x {layer.copies}" for layer in mapping.layers if layer.copies > 1]
     if copied:
         notes.append(f"Copies that work side by side: {', '.join(copied)}.")
+    if mapping.reload is not None:
+        taken = sum(layer.arrays for layer in mapping.layers)
+        notes.append(
+            f"One copy of every layer takes {taken:,} arrays: {len(mapping.groups)} groups of layers take turns, each "
+            f"loaded for {mapping.reload.samples:,} inference{'s' if mapping.reload.samples > 1 else ''} at a time."
+        )
     if crossbar.resolution < crossbar.lossless_adc_bits:
         notes.append(
             f"Converters have {crossbar.resolution} bits, exact column sums need {crossbar.lossless_adc_bits}: a chip "
@@ -77,15 +83,17 @@ def _sparsity(mapping: Mapping, activity: Activity, energy: tuple[EnergyPart, ..
 
 
 def _column_reads_left(mapping: Mapping, activity: Activity, gating: Gating) -> float:
-    """Column reads under a gating over column reads without."""
+    """Column reads under a gating over column reads without, of the steps in which each layer's arrays are read."""
     return _column_reads(mapping, activity, gating) / _column_reads(mapping, activity, "none")
 
 
 def _column_reads(mapping: Mapping, activity: Activity, gating: Gating) -> float:
-    return math.fsum(
-        float(converted_reads(layer, activity.synapse(layer.name), gating).arrays.sum()) * layer.converted
-        for layer in mapping.layers
-    )
+    return math.fsum(float(_arrays_read(layer, activity, gating).sum()) * layer.converted for layer in mapping.layers)
+
+
+def _arrays_read(layer: LayerMapping, activity: Activity, gating: Gating) -> FloatArray:
+    reads = converted_reads(layer, activity.synapse(layer.name), gating).arrays
+    return reads[: layer.read_steps(activity.time_steps)]
 
 
 def _known(mapping: Mapping, activity: Activity) -> str:

@@ -9,12 +9,15 @@ from typing import Literal, TypeVar
 
 from intsnn.activity import Activity
 from intsnn.errors import HardwareError
-from intsnn.estimation.costs import LEAKAGE, AreaPart, EnergyPart
-from intsnn.estimation.events import EventCounts
-from intsnn.estimation.price_sensitivity import PriceSensitivity, sensitivities
+from intsnn.estimation.assumptions import Assumption, assumptions
+from intsnn.estimation.costs import LEAKAGE, AreaPart, EnergyPart, total_energy_pj
+from intsnn.estimation.counts import EventCounts
+from intsnn.estimation.price_sensitivity import Outcome, PriceSensitivity, sensitivities
+from intsnn.estimation.programming import Programming
 from intsnn.estimation.schedule import Busy, Timeline
 from intsnn.graph import IntGraph, Shape
 from intsnn.mapping import Mapping
+from intsnn.mapping.demand import Demand
 
 Known = TypeVar("Known")
 
@@ -48,13 +51,15 @@ def or_none(figure: Known | Unavailable) -> Known | None:
 
 DEFINITIONS = (
     "A dense operation is a multiplication or an addition: 2 for each weight x input pair of every synapse and "
-    "for each pair of activations of every matrix product, times T, whether the input is zero or not.",
+    "for each pair of activations of every matrix product, whether the input is zero or not, in each step in which the "
+    "chip computes it: all T, or the first alone of a layer whose sums are held.",
     "An effective operation is one synaptic operation: the addition of one weight for one input that is not zero "
-    "(a multi-bit input counts once), or a pair of activations of which neither is zero.",
+    "(a multi-bit input counts once), or a pair of activations of which neither is zero, in the same steps.",
     "TOPS/W = operations / energy; TOPS/mm2 = operations / (latency x area); power = energy / latency.",
     "Throughput = 1 / interval, the time after which the next inference may start: the latency where nothing overlaps.",
     "EDP = energy x latency; EDAP = energy x latency x area. Area is the sum of components in all of these.",
     "Leakage power = leakage energy / latency; dynamic power is the rest.",
+    "Where inferences share loads of weights, the latency is that of their batch; power and TOPS/mm2 count all of it.",
 )
 
 
@@ -134,13 +139,14 @@ class Floorplan:
 class Basis:
     """What the figures were computed from, for pictures, sensitivities and comparison lines.
 
-    mapping, counts: None under rules that place and count nothing (SpikeSim's).
+    mapping, counts, demand: None under rules that place and count nothing (SpikeSim's).
     """
 
     graph: IntGraph
     activity: Activity
     mapping: Mapping | None = None
     counts: EventCounts | None = None
+    demand: Demand | None = None
 
 
 @dataclass(frozen=True)
@@ -182,12 +188,17 @@ class Total:
     figure: Figure
 
 
+NO_PROGRAMMING = Unavailable("these rules know no writing of weights")
+
+
 @dataclass(frozen=True)
 class HardwareReport:
     """Everything known about one network on one hardware. Totals are sums of the parts.
 
     A figure that the hardware's rules cannot give raises HardwareError when read; in tables and JSON it is absent,
     with its reason. latency: what each node is busy; timeline: when, and None where nothing overlaps in any rule.
+    programming: what writing the weights takes. batch: inferences that one latency serves, more than 1 only where
+    several share the loads of weights.
     """
 
     hardware: str
@@ -203,12 +214,14 @@ class HardwareReport:
     notes: tuple[str, ...]
     floorplan: Floorplan
     timeline: Timeline | None = None
+    programming: Programming | Unavailable = NO_PROGRAMMING
+    batch: int = 1
     basis: Basis | None = field(default=None, repr=False, compare=False)
 
     @property
     def energy_pj(self) -> float:
         """Energy of one inference, pJ."""
-        return math.fsum(part.energy_pj for part in self.energy)
+        return total_energy_pj(self.energy)
 
     @property
     def energy_per_step_pj(self) -> tuple[float, ...]:
@@ -248,8 +261,8 @@ class HardwareReport:
 
     @property
     def power_mw(self) -> float:
-        """Mean power while an inference runs: pJ/ns = mW."""
-        return _ratio(self.energy_pj, self.latency_ns, "latency")
+        """Mean power while inferences run: pJ/ns = mW."""
+        return _ratio(self.batch * self.energy_pj, self.latency_ns, "latency")
 
     @property
     def leakage_pj(self) -> float:
@@ -268,13 +281,13 @@ class HardwareReport:
     @property
     def leakage_power_mw(self) -> float:
         """Leakage energy / latency: pJ/ns = mW."""
-        return _ratio(self.leakage_pj, self.latency_ns, "latency")
+        return _ratio(self.batch * self.leakage_pj, self.latency_ns, "latency")
 
     @property
     def dynamic_power_mw(self) -> float:
         """What is not leakage / latency: pJ/ns = mW."""
         dynamic = math.fsum(part.energy_pj for part in self.energy if part.component != LEAKAGE)
-        return _ratio(dynamic, self.latency_ns, "latency")
+        return _ratio(self.batch * dynamic, self.latency_ns, "latency")
 
     @property
     def edp_pj_ns(self) -> float:
@@ -288,7 +301,7 @@ class HardwareReport:
 
     @property
     def dense_operations(self) -> float:
-        """2 * weight x input pairs * T."""
+        """2 * weight x input pairs * the steps in which they are computed."""
         return math.fsum(node.dense_operations for node in self.nodes)
 
     @property
@@ -309,12 +322,13 @@ class HardwareReport:
     @property
     def dense_tops_per_mm2(self) -> float:
         """Dense operations per time and area: 1 op/(ns*um2) = 1e3 TOPS/mm2."""
-        return 1e3 * _ratio(self.dense_operations, self.latency_ns * self.area_um2, "latency x area")
+        return 1e3 * _ratio(self.batch * self.dense_operations, self.latency_ns * self.area_um2, "latency x area")
 
     @property
     def effective_tops_per_mm2(self) -> float:
         """Synaptic operations per time and area: 1 op/(ns*um2) = 1e3 TOPS/mm2."""
-        return 1e3 * _ratio(self.effective_operations, self.latency_ns * self.area_um2, "latency x area")
+        operations = self.batch * self.effective_operations
+        return 1e3 * _ratio(operations, self.latency_ns * self.area_um2, "latency x area")
 
     @property
     def pj_per_synaptic_operation(self) -> float:
@@ -330,6 +344,15 @@ class HardwareReport:
             return float(getattr(self, key))
         except HardwareError as error:  # absent from tables with its reason, not hidden: reading it raises
             return Unavailable(error.message, error.hints)
+
+    @cached_property
+    def assumptions(self) -> tuple[Assumption, ...]:
+        """What each assumption of the description moves; () where nothing was mapped."""
+        basis = self.basis
+        if basis is None or basis.mapping is None or basis.demand is None:
+            return ()
+        base = Outcome(self.energy_pj, self.latency_ns, self.area_um2)
+        return assumptions(basis.demand, basis.activity, basis.mapping.hardware, base=base)
 
     @cached_property
     def sensitivities(self) -> tuple[PriceSensitivity, ...]:

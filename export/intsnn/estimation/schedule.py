@@ -17,6 +17,12 @@ the time when the rows that row i reads exist (latest over the inputs of a sum),
 A recurrent synapse and its neuron take turns, row by row, since each needs what the other wrote in the step before: d
 is the sum of their times, so a step never begins before the last row of the step before it is done.
 
+Where layers take turns on the arrays (mapping/reloading.py), each group is loaded, then runs all steps of all samples
+of a batch under the rule, then the next one is; the latency is that of the whole batch, up to its last result, and the
+interval the latency over the samples:
+
+    sum over groups of  load + latency of the group + (samples - 1) * interval of the group
+
 The next inference may enter when the busiest node is free; membranes are ready for it, and buffers never fill up.
 """
 
@@ -24,16 +30,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping as ByName
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import assert_never
 
 import numpy as np
 import numpy.typing as npt
 
+from intsnn.estimation.loading import group_loads
 from intsnn.hardware.catalogue import Item
 from intsnn.hardware.spec import HardwareSpec
 from intsnn.mapping import Mapping
 from intsnn.mapping.flows import Flow
+from intsnn.mapping.reloading import Reload
 
 FloatArray = npt.NDArray[np.float64]
 Steps = tuple[float, ...]
@@ -71,13 +79,21 @@ class Timeline:
 
 
 def schedule(mapping: Mapping, *, time_steps: int) -> tuple[Busy, ...]:
-    """Busy time of every node."""
-    return tuple(Busy(name, math.fsum(steps)) for name, steps in _step_times(mapping, time_steps).items())
+    """Busy time of every node, loads apart; a layer in several parts works on every position for each of them."""
+    turns = mapping.reload
+    parts = {} if turns is None else {layer.name: len(turns.parts_of(layer.name)) for layer in mapping.layers}
+    busy = step_times(mapping, time_steps).items()
+    return tuple(Busy(name, math.fsum(steps) * parts.get(name, 1)) for name, steps in busy)
 
 
 def timeline(mapping: Mapping, *, time_steps: int) -> Timeline:
-    """When every node works under the hardware's own rule."""
-    busy = _step_times(mapping, time_steps)
+    """When every node works under the hardware's own rule.
+
+    Where layers take turns: group after group, first its load, then all of its samples; intervals are of the first.
+    """
+    if mapping.reload is not None:
+        return _group_after_group(mapping, mapping.reload, time_steps)
+    busy = step_times(mapping, time_steps)
     match mapping.hardware.schedule.rule:
         case "layer_by_layer":
             return _layer_by_layer(mapping, busy)
@@ -89,22 +105,84 @@ def timeline(mapping: Mapping, *, time_steps: int) -> Timeline:
 
 def latency_of(mapping: Mapping, *, time_steps: int) -> float:
     """Time of one inference under the hardware's own rule, ns: that of the timeline, without its intervals."""
-    busy = _step_times(mapping, time_steps)
+    return latencies_of_steps(mapping, time_steps)[-1]
+
+
+def latencies_of_steps(mapping: Mapping, time_steps: int) -> Steps:
+    """Time of an inference of one step, of two, up to so many, ns: no step waits for one that follows it."""
+    if mapping.reload is not None:
+        return _latencies_of_groups(mapping, mapping.reload, time_steps)
+    return _latencies(mapping, step_times(mapping, time_steps))
+
+
+def _latencies(mapping: Mapping, busy: ByName[str, Steps]) -> Steps:
     match mapping.hardware.schedule.rule:
         case "layer_by_layer":
-            return math.fsum(sum(steps) for steps in busy.values())
+            number = len(next(iter(busy.values())))
+            return tuple(math.fsum(sum(steps[: last + 1]) for steps in busy.values()) for last in range(number))
         case "row_pipeline":
-            return max(float(end[-1, -1]) for end in _row_ends(mapping, busy).values())
+            ends = np.array([end[:, -1] for end in _row_ends(mapping, busy).values()])
+            return tuple(ends.max(axis=0).tolist())
         case rule:
             assert_never(rule)
 
 
-def _step_times(mapping: Mapping, time_steps: int) -> dict[str, tuple[float, ...]]:
+def _group_after_group(mapping: Mapping, reload: Reload, time_steps: int) -> Timeline:
+    now, found = 0.0, list[Interval]()
+    for index, load in enumerate(group_loads(mapping, reload)):
+        alone = timeline(_group(mapping, reload, index), time_steps=time_steps)
+        start = now + load.time_ns
+        found += [replace(one, start_ns=one.start_ns + start, end_ns=one.end_ns + start) for one in alone.intervals]
+        now = start + _of_all_samples(alone.latency_ns, alone.interval_ns, reload.samples)
+    return Timeline(mapping.hardware.schedule.rule, now, now / reload.samples, tuple(found))
+
+
+def _latencies_of_groups(mapping: Mapping, reload: Reload, time_steps: int) -> Steps:
+    now = [0.0] * time_steps
+    for index, load in enumerate(group_loads(mapping, reload)):
+        group = _group(mapping, reload, index)
+        times = step_times(group, time_steps)
+        for last, latency_ns in enumerate(_latencies(group, times)):
+            start = now[last] + load.time_ns
+            interval_ns = _interval_ns(group, times, latency_ns, last + 1) if reload.samples > 1 else 0.0
+            now[last] = start + _of_all_samples(latency_ns, interval_ns, reload.samples)
+    return tuple(now)
+
+
+def _of_all_samples(latency_ns: float, interval_ns: float, samples: int) -> float:
+    return latency_ns + (samples - 1) * interval_ns
+
+
+def _interval_ns(mapping: Mapping, busy: ByName[str, Steps], latency_ns: float, steps: int) -> float:
+    """Time from one inference of so many steps to the next where they follow each other."""
+    match mapping.hardware.schedule.rule:
+        case "layer_by_layer":
+            return latency_ns
+        case "row_pipeline":
+            return max(float(_flow_ns(flow, busy)[:steps].sum()) for flow in mapping.flows)
+        case rule:
+            assert_never(rule)
+
+
+def _group(mapping: Mapping, reload: Reload, index: int) -> Mapping:
+    """What works while a group is loaded; what it reads of other groups is there from the start."""
+    layers = mapping.groups[index]
+    loaded = {layer.name for layer in layers}
+    flows = [one for one in mapping.flows if one.inputs and (reload.stages[one.name] == index or one.name in loaded)]
+    rows = {one.name: len(one.needs) for one in mapping.flows}
+    others = dict.fromkeys(name for one in flows for name in one.inputs)
+    there = {one.name for one in flows}
+    sources = tuple(Flow(name, (), (0,) * rows[name]) for name in others if name not in there)
+    digital = tuple(node for node in mapping.digital if reload.stage_of(node) == index)
+    return Mapping(mapping.hardware, layers, digital, (*sources, *flows))
+
+
+def step_times(mapping: Mapping, time_steps: int) -> dict[str, tuple[float, ...]]:
     """What each node is busy in each step, ns; a layer whose sums are held is busy in the first of them alone."""
     read_ns, clock_ns = array_read_ns(mapping.hardware), mapping.hardware.technology.clock_ns
     found: dict[str, tuple[float, ...]] = {}
     for layer in mapping.layers:
-        step_ns, read = layer.rounds * layer.input_bits * read_ns, time_steps // layer.held_steps
+        step_ns, read = layer.rounds * layer.input_bits * read_ns, layer.read_steps(time_steps)
         found[layer.name] = (step_ns,) * read + (0.0,) * (time_steps - read)
     return found | {node.name: (node.clocks * clock_ns,) * time_steps for node in mapping.digital}
 
@@ -127,8 +205,12 @@ def _row_pipeline(mapping: Mapping, busy: ByName[str, Steps]) -> Timeline:
     for flow in mapping.flows:
         found += _turns(flow, busy, ends[flow.name])
     latency_ns = max(float(end[-1, -1]) for end in ends.values())
-    busiest = max(float(_flow_ns(flow, busy).sum()) for flow in mapping.flows)
-    return Timeline("row_pipeline", latency_ns, busiest, tuple(found))
+    return Timeline(
+        "row_pipeline",
+        latency_ns,
+        _interval_ns(mapping, busy, latency_ns, len(next(iter(busy.values())))),
+        tuple(found),
+    )
 
 
 def _turns(flow: Flow, busy: ByName[str, Steps], ends: FloatArray) -> list[Interval]:
@@ -146,8 +228,8 @@ def _turns(flow: Flow, busy: ByName[str, Steps], ends: FloatArray) -> list[Inter
 
 def _flow_ns(flow: Flow, busy: ByName[str, Steps]) -> FloatArray:
     """Time of all that work in turn, in each step; one 0 where none takes time."""
-    total: FloatArray = np.sum([np.array(busy.get(name, (0.0,))) for name in flow.members], axis=0)
-    return total
+    first, *others = (np.array(busy.get(name, (0.0,))) for name in flow.members)
+    return sum(others, start=first)
 
 
 def _row_ends(mapping: Mapping, busy: ByName[str, Steps]) -> dict[str, FloatArray]:

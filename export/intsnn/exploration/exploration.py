@@ -1,9 +1,8 @@
 """A network and a space of designs -> energy, latency and area of every design, and the Pareto set of them.
 
-Each design goes through the very mapping, counting, scheduling and pricing of an estimate; what two designs share
-(demand, activity, events) is worked out once. A design is dominated where another is at least as good in every
-objective and better in one; the Pareto set are those that none dominates. Objectives are energy, latency and area, and
-accuracy where it is given.
+Each design goes through the very mapping, counting, scheduling and pricing of an estimate (pricing.py). A design is
+dominated where another is at least as good in every objective and better in one; the Pareto set are those that none
+dominates. Objectives are energy, latency and area, and accuracy where it is given.
 
 Without accuracies nothing says what fewer bits or steps cost in accuracy, so designs are compared only with those of
 the same weight bits, membrane bits and T; designs whose converters are too coarse to compute the graph's integers are
@@ -12,68 +11,26 @@ not compared at all. With accuracies, all designs that have one are compared.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 
 import numpy as np
 import numpy.typing as npt
 
-from intsnn.activity import Activity, first_steps
+from intsnn.activity import Activity
 from intsnn.engines import InterpreterSession, Session
-from intsnn.errors import HardwareError, UsageError
-from intsnn.estimation.costs import LEAKAGE, ItemTotals, PriceList, Tally, leakage_pj, price_items, price_list_of
-from intsnn.estimation.events import (
-    EventCount,
-    InstanceCount,
-    count_array_instances,
-    count_digital_instances,
-    count_events,
-)
-from intsnn.estimation.schedule import latency_of
+from intsnn.errors import HardwareError
 from intsnn.exploration.chips import ChipAccuracy, Trial, beaten, judged
-from intsnn.exploration.design_space import Axis, DesignPoint, DesignSpace, hardware_at, priced_with, sides
+from intsnn.exploration.design_space import Axis, DesignPoint, DesignSpace
+from intsnn.exploration.pricing import Design, Pricing
 from intsnn.graph import IntGraph
 from intsnn.graph.fingerprint import fingerprint
-from intsnn.hardware.catalogue import Item
-from intsnn.hardware.cost import Cost
 from intsnn.hardware.spec import HardwareSpec
-from intsnn.mapping import Mapping, place
-from intsnn.mapping.demand import Demand, demand_of
-from intsnn.mapping.widths import with_membrane_bits, with_weight_bits
-from intsnn.yaml.file import checked
+from intsnn.mapping.demand import demand_of
 
 FloatArray = npt.NDArray[np.float64]
 Accuracy = Callable[[DesignPoint], float | None]
 _NETWORK_AXES: tuple[Axis, ...] = ("weight_bits", "membrane_bits", "time_steps")
-
-
-@dataclass(frozen=True)
-class Dominant:
-    """The component with the largest share of a total, and the product that makes it so large."""
-
-    component: str
-    share: float
-    why: str
-
-
-@dataclass(frozen=True)
-class Design:
-    """One design's figures. accuracy: in [0, 1], None where none is known. pareto: whether no other dominates it."""
-
-    point: DesignPoint
-    energy_pj: float
-    latency_ns: float
-    area_um2: float
-    accuracy: float | None
-    energy_in: Dominant
-    area_in: Dominant
-    pareto: bool = False
-
-    @property
-    def edap_pj_ns_um2(self) -> float:
-        """Energy-delay-area product, pJ*ns*um2."""
-        return self.energy_pj * self.latency_ns * self.area_um2
 
 
 @dataclass(frozen=True)
@@ -152,12 +109,12 @@ def explore(
             "the activity must be of the graph that is explored (its fingerprint is another)",
             hints=["measure the activity again on this graph"],
         )
-    pricing = _Pricing(demand_of(graph), activity, hardware)
+    pricing = Pricing(demand_of(graph), activity, hardware)
     designs, infeasible = [], []
     for point in space.points(hardware, activity.time_steps):
         try:
             _require_steps(graph, point)
-            designs.append(pricing.design(point, accuracy))
+            designs.append(pricing.design(point, None if accuracy is None else accuracy(point)))
         except HardwareError as error:  # part of the answer: which designs there are not, and why
             infeasible.append(Infeasible(point, error.message))
     if not designs:
@@ -197,167 +154,9 @@ def _judged(
     return Exploration(hardware.name, compared, infeasible, accuracies_given=True, judgement=judgement)
 
 
-class _Pricing:
-    """Prices designs of one network; keeps what several designs share."""
-
-    def __init__(self, demand: Demand, activity: Activity, hardware: HardwareSpec) -> None:
-        self._demand, self._activity, self._hardware = demand, activity, hardware
-        self._described = cache(self._with_converters)
-        self._price_lists = cache(self._price_list)
-        self._converter_costs = cache(self._converter_cost)
-        self._chips = cache(self._chip)
-        self._demands = cache(self._demand_with)
-        self._activities = cache(self._first_steps)
-        self._mappings = cache(self._mapping)
-        self._events = cache(self._tallied_events)
-        self._digital = cache(self._digital_instances)
-        self._latencies = cache(self._latency)
-
-    def design(self, point: DesignPoint, accuracy: Accuracy | None) -> Design:
-        """Map, count, schedule and price one design."""
-        hardware = self._chips(replace(point, weight_bits=None, membrane_bits=None, time_steps=1))
-        mapping = replace(self._mappings(self._placed_alike(point)), hardware=hardware)
-        copies = point.array_budget if hardware.interconnect.hops == "mesh" else None
-        alike = replace(point, column_mux=1, schedule="layer_by_layer", array_budget=copies, converter=None)
-        events = self._events(alike)
-        digital = self._digital(point.weight_bits, point.membrane_bits)
-        instances = _tally(count_array_instances(mapping), start=digital)
-        totals = price_items(events, instances, self._price_lists(point.converter))
-        latency_ns = self._latencies(self._timed_alike(point))
-        leaked = leakage_pj(totals.leakage_uw, latency_ns)
-        return Design(
-            point=point,
-            energy_pj=sum(totals.energy_pj.values()) + leaked,
-            latency_ns=latency_ns,
-            area_um2=sum(totals.area_um2.values()),
-            accuracy=None if accuracy is None else accuracy(point),
-            energy_in=_energy_dominant(totals, events, leaked),
-            area_in=_area_dominant(totals, instances),
-        )
-
-    def _with_converters(self, converter: str | None) -> HardwareSpec:
-        return priced_with(self._hardware, converter)
-
-    def _price_list(self, converter: str | None) -> PriceList:
-        return price_list_of(self._described(converter))
-
-    def _timed_alike(self, point: DesignPoint) -> DesignPoint:
-        """One point for all that take the same time: bits matter where a conversion takes longer for more of them."""
-        cost = self._converter_costs(point.converter)
-        alike = replace(point, gating="none")
-        return alike if cost is not None and isinstance(cost.latency_ns, tuple) else replace(alike, adc_bits="lossless")
-
-    def _converter_cost(self, converter: str | None) -> Cost | None:
-        return self._described(converter).cost(Item.ADC_CONVERSION)
-
-    def _chip(self, point: DesignPoint) -> HardwareSpec:
-        return legal_hardware_at(point, self._described(point.converter))
-
-    def _mapping(self, point: DesignPoint) -> Mapping:
-        hardware = hardware_at(point, self._hardware)
-        constant_steps = point.time_steps if self._activity.constant_input else 1
-        demand = self._demands(point.weight_bits, point.membrane_bits)
-        return place(demand, hardware, constant_steps=constant_steps)
-
-    def _placed_alike(self, point: DesignPoint) -> DesignPoint:
-        """One point for all that are placed alike: converters and what runs when do not matter to a mapping.
-
-        Steps do where the input is the same in all of them.
-        """
-        steps = point.time_steps if self._activity.constant_input else 1
-        alike = replace(point, adc_bits="lossless", column_mux=1, gating="none", schedule="layer_by_layer")
-        return replace(alike, converter=None, time_steps=steps)
-
-    def _tallied_events(self, point: DesignPoint) -> Tally:
-        hardware = hardware_at(point, self._hardware)
-        mapping = replace(self._mappings(self._placed_alike(point)), hardware=hardware)
-        return _tally(count_events(mapping, self._activities(point.time_steps)))
-
-    def _digital_instances(self, weight_bits: float | None, membrane_bits: int | None) -> Tally:
-        return _tally(count_digital_instances(place(self._demands(weight_bits, membrane_bits), self._hardware)))
-
-    def _latency(self, point: DesignPoint) -> float:
-        mapping = self._mappings(self._placed_alike(point))
-        mapping = replace(mapping, hardware=hardware_at(point, self._described(point.converter)))
-        return latency_of(mapping, time_steps=point.time_steps)
-
-    def _demand_with(self, weight_bits: float | None, membrane_bits: int | None) -> Demand:
-        demand = self._demand if weight_bits is None else with_weight_bits(self._demand, weight_bits)
-        return demand if membrane_bits is None else with_membrane_bits(demand, membrane_bits)
-
-    def _first_steps(self, time_steps: int) -> Activity:
-        return first_steps(self._activity, time_steps)
-
-
-def legal_hardware_at(point: DesignPoint, described: HardwareSpec) -> HardwareSpec:
-    """The description that a design has, held to every rule of a description.
-
-    Raises:
-        HardwareError: there is no such chip, or the description has no price for it.
-    """
-    _, columns = sides(point.crossbar)
-    if point.column_mux > columns:
-        raise HardwareError(
-            f"column_mux must be at most the array's {columns} columns (got {point.column_mux})",
-            hints=["explore smaller multiplexers or larger arrays"],
-        )
-    hardware = hardware_at(point, described)
-    _require_priced(hardware, described)
-    try:
-        return checked(hardware)
-    except UsageError as error:
-        raise HardwareError(error.message, hints=error.hints) from error
-
-
-def _require_priced(hardware: HardwareSpec, described: HardwareSpec) -> None:
-    """Refuse a design where a price of the description is none of its cells or converters."""
-    crossbar, own = hardware.crossbar, described.crossbar
-    if hardware.unpriced:
-        raise HardwareError(f"{described.name} neither prices nor excludes {hardware.unpriced[0]} ({crossbar.mapping})")
-    if crossbar.readout == "adder_tree":
-        if crossbar.adc_bits != "lossless":
-            raise HardwareError(f"adder trees sum exactly: adc_bits must be lossless (got {crossbar.adc_bits})")
-        if crossbar.cell.bits != own.cell.bits:
-            # a digital cell is a bit of memory and its gate; no price says what one of more bits takes
-            raise HardwareError(f"the digital cells are priced at {own.cell.bits} bit (got {crossbar.cell.bits})")
-        return
-    cost = hardware.cost(Item.ADC_CONVERSION)
-    by_width = cost is None or any(isinstance(price, tuple) for price in (cost.energy_pj, cost.area_um2))
-    if not by_width and crossbar.resolution != own.resolution:
-        raise HardwareError(f"adc_conversion has one price, at {own.resolution} bits (got {crossbar.resolution})")
-
-
 def _require_steps(graph: IntGraph, point: DesignPoint) -> None:
     if graph.time_steps not in (None, point.time_steps):
         raise HardwareError(f"the graph has norms for {graph.time_steps} steps (got {point.time_steps})")
-
-
-def _tally(counts: Iterator[EventCount] | Iterator[InstanceCount], start: Tally | None = None) -> Tally:
-    """Counts summed by item and width, with those of `start`."""
-    found: dict[tuple[Item, float | None], float] = dict(start or {})
-    for one in counts:
-        key = (one.item, one.bits)
-        found[key] = found.get(key, 0.0) + (one.total if isinstance(one, EventCount) else one.count)
-    return found
-
-
-def _energy_dominant(totals: ItemTotals, events: Tally, leaked: float) -> Dominant:
-    whole = sum(totals.energy_pj.values()) + leaked
-    item = max(totals.energy_pj, key=lambda one: totals.energy_pj[one])
-    if leaked > totals.energy_pj[item]:
-        return Dominant(LEAKAGE, leaked / whole, f"{totals.leakage_uw:.4g} uW for the whole inference")
-    count = sum(number for (one, _), number in events.items() if one is item)
-    each = totals.energy_pj[item] / count if count else 0.0
-    why = f"{count:.3g} x {each:.4g} pJ: {item.meaning.event}"
-    return Dominant(item.value, totals.energy_pj[item] / whole if whole else 0.0, why)
-
-
-def _area_dominant(totals: ItemTotals, instances: Tally) -> Dominant:
-    item = max(totals.area_um2, key=lambda one: totals.area_um2[one])
-    count = sum(number for (one, _), number in instances.items() if one is item)
-    each = totals.area_um2[item] / count
-    why = f"{count:.3g} x {each:.4g} um2: {item.meaning.instance}"
-    return Dominant(item.value, totals.area_um2[item] / sum(totals.area_um2.values()), why)
 
 
 def _with_pareto(designs: list[Design], *, known: bool, least: float = 0.0) -> tuple[Design, ...]:

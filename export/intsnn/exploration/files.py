@@ -11,7 +11,8 @@ from pathlib import Path
 
 from intsnn.errors import InvalidFileError, MissingFileError, Problem, reading
 from intsnn.exploration.design_space import DesignPoint
-from intsnn.exploration.exploration import Accuracy, Design, Exploration, Judgement
+from intsnn.exploration.exploration import Accuracy, Exploration, Judgement
+from intsnn.exploration.pricing import Design
 from intsnn.report.words import markdown_table, percent, readable
 
 _REASONS = 4  # reasons for leaving designs out that a table lists

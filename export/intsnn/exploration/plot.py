@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from intsnn.errors import UsageError
-from intsnn.exploration.exploration import Design, Exploration
+from intsnn.exploration.exploration import Exploration
+from intsnn.exploration.pricing import Design
 from intsnn.files import write_atomically
 
 if TYPE_CHECKING:

@@ -106,6 +106,10 @@ def bounds(graph: IntGraph) -> dict[str, Bounds]:
 
 def channel_bounds(graph: IntGraph) -> dict[str, ChannelBounds]:
     """The proved interval of every channel of every tensor, by node name."""
+    return dict(graph.derived(_channel_bounds))
+
+
+def _channel_bounds(graph: IntGraph) -> dict[str, ChannelBounds]:
     found: dict[str, ChannelBounds] = {}
     shapes = {node.name: node.shape for node in graph}
     for node in graph:

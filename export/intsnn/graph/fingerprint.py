@@ -14,6 +14,10 @@ from intsnn.graph.nodes import IntNode
 
 def fingerprint(graph: IntGraph) -> str:
     """SHA-256 over every node's kind, name, wiring, shape and integers: equal where the computation is equal."""
+    return graph.derived(_fingerprint)
+
+
+def _fingerprint(graph: IntGraph) -> str:
     digest = hashlib.sha256()
     for node in graph:
         digest.update(f"\n{node.kind}".encode())

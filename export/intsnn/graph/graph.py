@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TypeVar, assert_never
@@ -33,6 +33,7 @@ from intsnn.graph.nodes import (
 
 FORMAT_VERSION = 1
 NodeT = TypeVar("NodeT", bound=IntNode)
+Derived = TypeVar("Derived")
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +48,7 @@ class IntGraph:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_by_name", {node.name: node for node in self.nodes})
+        object.__setattr__(self, "_derived", {})
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, IntGraph):
@@ -67,6 +69,13 @@ class IntGraph:
         if name not in by_name:
             raise GraphError(f"the integer graph has no node {name!r}", hints=[f"it has: {', '.join(by_name)}"])
         return by_name[name]
+
+    def derived(self, work_out: Callable[[IntGraph], Derived]) -> Derived:
+        """What follows from the graph alone, worked out once: nodes and their arrays never change."""
+        known: dict[object, Derived] = self.__dict__["_derived"]
+        if work_out not in known:
+            known[work_out] = work_out(self)
+        return known[work_out]
 
     def of_type(self, kind: type[NodeT]) -> tuple[NodeT, ...]:
         """The nodes of one type, in order; a recurrent neuron is a neuron too."""

@@ -31,6 +31,7 @@ class Group(Enum):
     POOL_AND_ADD = "pool_and_add"
     INTERCONNECT = "interconnect"
     PRODUCT = "product"
+    WEIGHT_LOADING = "weight_loading"
 
 
 def _on_every_crossbar(_: Crossbar) -> bool:
@@ -49,7 +50,8 @@ class Counted:
     where nothing is built. by_width: whether the cost depends on a bit width (a table over bits). timed: whether
     latency_ns is needed. per_active_row: what the remark on sparsity calls an item that happens for active rows only,
     so that fewer spikes cost less of it; "" for all others. counted_on, counted_with: the crossbars and the neurons
-    that can have the item at all; a description of others need not speak of it.
+    that can have the item at all; a description of others need not speak of it. optional: a description need not
+    speak of it at all; what needs it is then refused, or left out of the report with the reason.
     """
 
     key: str
@@ -61,6 +63,11 @@ class Counted:
     per_active_row: str = ""
     counted_on: Callable[[Crossbar], bool] = _on_every_crossbar
     counted_with: Callable[[Neuron], bool] = _with_every_neuron
+    optional: bool = False
+
+    def must_be_priced(self, crossbar: Crossbar, neuron: Neuron) -> bool:
+        """Whether a description of a chip of these must price or exclude the item."""
+        return self.is_counted(crossbar, neuron) and not self.optional
 
     def is_counted(self, crossbar: Crossbar, neuron: Neuron) -> bool:
         """Whether a chip of these can have the item."""
@@ -245,7 +252,7 @@ class Item(Enum):
     SPIKE_TRANSFER = Counted(
         "spike_transfer",
         Group.INTERCONNECT,
-        "one bit of a synapse's or matrix product's input moved over one hop",
+        "one bit of a synapse's or matrix product's input, or of a weight that is loaded, moved over one hop",
         None,
     )
     PE_TRANSFER = Counted(
@@ -259,3 +266,19 @@ class Item(Enum):
         "partial_sum_transfer", Group.INTERCONNECT, "one bit of a partial sum moved from PE to PE", None
     )
     TILE = Counted("tile", Group.INTERCONNECT, None, "tile: its wiring tree and port to the network")
+    WEIGHT_FETCH = Counted(
+        "weight_fetch",
+        Group.WEIGHT_LOADING,
+        "one bit of a weight read from a memory beside the chip (latency_ns: the time between two bits)",
+        None,
+        timed=True,
+        optional=True,
+    )
+    CELL_WRITE = Counted(
+        "cell_write",
+        Group.WEIGHT_LOADING,
+        "one cell of a weight written (latency_ns: of one row of one array, all its cells at once)",
+        None,
+        timed=True,
+        optional=True,
+    )

@@ -15,7 +15,7 @@ Placing = Literal["kernel_split", "im2col"]  # of one layer
 KernelMapping = Literal["kernel_split", "im2col", "auto", "neurosim"]
 Gating = Literal["none", "pe", "array"]
 ScheduleRule = Literal["layer_by_layer", "row_pipeline"]
-ArrayBudget = Count | Annotated[str, Field(pattern=r"^\+\d+(\.\d+)?%$")]
+ArrayBudget = Count | Annotated[str, Field(pattern=r"^(\+\d+(\.\d+)?%|\d+(\.\d+)? ?mm2)$")]
 
 
 class Technology(StrictModel):
@@ -31,11 +31,20 @@ class Technology(StrictModel):
         return 1000 / self.clock_mhz
 
 
+class Endurance(StrictModel):
+    """Writes that a cell survives: of the published devices the least and the most, and where they are published."""
+
+    least: Physical
+    most: Physical
+    source: Text
+
+
 class Cell(StrictModel):
-    """Memory cell: kind (a word for the reader) and the weight bits it stores."""
+    """Memory cell: kind (a word for the reader), the weight bits it stores, and the writes it survives, if known."""
 
     kind: Text
     bits: Annotated[int, Field(ge=1, le=8)]
+    endurance: Endurance | None = None
 
 
 class Crossbar(StrictModel):
@@ -174,16 +183,30 @@ class Schedule(StrictModel):
 class Duplication(StrictModel):
     """arrays: budget of the whole chip, spent on copies of the slowest layers; null: one copy of each layer.
 
-    A number of arrays, or how many more than one copy of each layer takes: "+5%".
+    A number of arrays, how many more than one copy of each layer takes, "+5%", or what they may fill, "20 mm2". Fewer
+    arrays than one copy of each layer takes mean that weights are reloaded (mapping/reloading.py).
     """
 
     arrays: ArrayBudget | None = None
 
-    def budget(self, once: int) -> int | None:
-        """Arrays of the chip, where one copy of each layer takes `once`; None: no copies."""
-        return self.arrays if not isinstance(self.arrays, str) else once + math.floor(once * _share(self.arrays))
+    @property
+    def is_area(self) -> bool:
+        """Whether the budget is an area."""
+        return isinstance(self.arrays, str) and self.arrays.endswith("mm2")
+
+    def budget(self, once: int, array_um2: float) -> int | None:
+        """Arrays of the chip, where one copy of each layer takes `once`, an array `array_um2`; None: no copies."""
+        if not isinstance(self.arrays, str):
+            return self.arrays
+        if self.is_area:
+            return math.floor(float(self.arrays.removesuffix("mm2")) * 1e6 / array_um2)
+        return once + math.floor(once * Fraction(self.arrays.removeprefix("+").removesuffix("%")) / 100)
 
 
-def _share(more: str) -> Fraction:
-    """The share that "+5%" means."""
-    return Fraction(more.removeprefix("+").removesuffix("%")) / 100
+class Reloading(StrictModel):
+    """samples: inferences that run on a group of layers before the next group's weights are loaded.
+
+    More of them share the energy and the time of a load, and wait for each other: latency and buffers grow.
+    """
+
+    samples: Count = 1

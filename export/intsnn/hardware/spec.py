@@ -9,7 +9,17 @@ from pydantic import ConfigDict, model_validator
 
 from intsnn.errors import HardwareError, UsageError
 from intsnn.hardware.catalogue import QUANTITIES, Item
-from intsnn.hardware.chip import Buffers, Crossbar, Duplication, Interconnect, Neuron, Schedule, Technology, Tile
+from intsnn.hardware.chip import (
+    Buffers,
+    Crossbar,
+    Duplication,
+    Interconnect,
+    Neuron,
+    Reloading,
+    Schedule,
+    Technology,
+    Tile,
+)
 from intsnn.hardware.converters import converter_hint, shipped_converters
 from intsnn.hardware.cost import Cost
 from intsnn.hardware.spikesim_spec import Excluded, Floorplan
@@ -33,6 +43,7 @@ class HardwareSpec(StrictModel):
     interconnect: Interconnect
     schedule: Schedule
     duplication: Duplication = Duplication()
+    reload: Reloading = Reloading()
     floorplan: Floorplan
     components: Mapping[str, Cost] = {}
     costs: Mapping[str, Cost | Text]
@@ -61,7 +72,7 @@ class HardwareSpec(StrictModel):
     def unpriced(self) -> tuple[str, ...]:
         """Items that a chip of this structure counts and the description neither prices nor excludes: none is valid."""
         there = {*self.costs, *self.excluded}
-        counted = (item.value for item in Item if item.meaning.is_counted(self.crossbar, self.neuron))
+        counted = (item.value for item in Item if item.meaning.must_be_priced(self.crossbar, self.neuron))
         return tuple(sorted(name for name in counted if name not in there))
 
     @property

@@ -59,6 +59,7 @@ from intsnn.mapping.operations import (
     requant_operations,
     spike_bits,
 )
+from intsnn.mapping.reloading import Written
 
 
 @dataclass(frozen=True)
@@ -174,10 +175,14 @@ class DigitalNode:
 
 @dataclass(frozen=True)
 class Demand:
-    """Everything a chip has to place, in the order of the graph; `flows` has every node, input and flatten included."""
+    """Everything a chip has to place, in the order of the graph.
+
+    flows, written: of every node, input and flatten included: whom it waits for, and what it writes in a step.
+    """
 
     nodes: tuple[SynapseDemand | DigitalNode, ...]
     flows: tuple[Flow, ...]
+    written: Mapping[str, Written]
 
     @property
     def layers(self) -> tuple[SynapseDemand, ...]:
@@ -202,7 +207,11 @@ def demand_of(graph: IntGraph) -> Demand:
             hints=["give a graph with a conv or linear node"],
         )
     facts = _Facts(graph, bounds(graph), read_bounds(graph), carries(graph), stateless_tensors(graph))
-    return Demand(tuple(part for node in graph for part in _parts(node, facts)), flows_of(graph))
+    written = {
+        node.name: Written(math.prod(node.shape), word_bits(facts.proved[node.name]), facts.is_wide(node.name))
+        for node in graph
+    }
+    return Demand(tuple(part for node in graph for part in _parts(node, facts)), flows_of(graph), written)
 
 
 @dataclass(frozen=True)
@@ -214,6 +223,10 @@ class _Facts:
     read: Mapping[str, Bounds]
     carried: Mapping[str, TensorRole]
     stateless: frozenset[str]
+
+    def is_wide(self, name: str) -> bool:
+        """Whether a tensor holds accumulators or currents, no spikes or counts of them."""
+        return self.carried[name] is not TensorRole.VALUES
 
     def of_inputs(self, node: IntNode) -> list[Bounds]:
         return [self.proved[name] for name in node.inputs]

@@ -15,19 +15,23 @@ For a layer with G groups, K = kh*kw, b_w weight bits, cells of b_c bits and arr
     PEs = D*ceil(G / G_a)*N_r*N_c;  arrays = K_a*PEs;  tiles = ceil(PEs / PEs of a tile)
     utilisation = D*Co*(Ci/G)*K*S*P / (arrays*X_r*X_c), at most 1
 
-D copies of a layer work on D positions at a time (duplication.py). Linear layers are 1x1 kernels, recurrent weights a
-layer of their own beside the one that feeds the neuron. A transposed convolution lies as the convolution that it is
-over its input with stride - 1 zeros between the values: Ci*K rows, every output position a read in which the rows of
-the zeros stay idle. Products of two activations (attention) lie on no array, for cells are written once and both
-operands change in every step: a digital unit multiplies them.
+D copies of a layer work on D positions at a time (duplication.py). Layers that do not fit together take turns, with
+D = 1 (reloading.py). Linear layers are 1x1 kernels, recurrent weights a layer of their own beside the one that feeds
+the neuron. A transposed convolution lies as the convolution that it is over its input with stride - 1 zeros between the
+values: Ci*K rows, every output position a read in which the rows of the zeros stay idle. Products of two activations
+(attention) lie on no array, for cells are written once and both operands change in every step: a digital unit
+multiplies them.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import assert_never
 
+from intsnn.arithmetic import tree_bits
+from intsnn.errors import HardwareError
 from intsnn.graph import IntGraph
 from intsnn.hardware.catalogue import Item
 from intsnn.hardware.chip import Crossbar, Placing
@@ -37,6 +41,7 @@ from intsnn.mapping.duplication import Replicable, duplicates
 from intsnn.mapping.flows import Flow
 from intsnn.mapping.operations import in_memory
 from intsnn.mapping.placing import placings
+from intsnn.mapping.reloading import Reload, part_of, reload_of
 
 __all__ = [
     "DigitalMapping",
@@ -82,6 +87,16 @@ class LayerMapping(SynapseDemand):
         return len(self.rows)
 
     @property
+    def packs(self) -> int:
+        """Groups of groups that share arrays: ceil(G / G_a)."""
+        return math.ceil(self.groups / self.groups_per_array)
+
+    @property
+    def pes_of_a_copy(self) -> int:
+        """PEs that hold every weight once."""
+        return self.packs * self.row_blocks * self.column_blocks
+
+    @property
     def arrays(self) -> int:
         """Arrays of the layer, all copies."""
         return self.array_kernel * self.pes
@@ -100,6 +115,10 @@ class LayerMapping(SynapseDemand):
     def converted(self) -> int:
         """Codes of one read of an array for a group: (Co/G)*S*P_c."""
         return self.out_per_group * self.slices * self.codes
+
+    def read_steps(self, time_steps: int) -> int:
+        """Of so many steps, those in which the arrays are read: all, or the first where its sums are held."""
+        return time_steps // self.held_steps
 
     @property
     def synaptic_operations(self) -> int:
@@ -126,27 +145,37 @@ class DigitalMapping(DigitalNode):
 
 @dataclass(frozen=True)
 class Mapping:
-    """The whole graph on one hardware."""
+    """The whole graph on one hardware. reload: how weights take turns on the arrays; None: all of them stay."""
 
     hardware: HardwareSpec
     layers: tuple[LayerMapping, ...]
     digital: tuple[DigitalMapping, ...]
     flows: tuple[Flow, ...] = ()
+    reload: Reload | None = None
+
+    @cached_property
+    def groups(self) -> tuple[tuple[LayerMapping, ...], ...]:
+        """What is on the arrays at the same time: every layer, or the layers and parts of each group in turn."""
+        if self.reload is None:
+            return (self.layers,)
+        layers = {layer.name: layer for layer in self.layers}
+        pes = self.hardware.tile.pe
+        return tuple(tuple(part_of(layers[one.layer], one, pes) for one in group) for group in self.reload.groups)
 
     @property
     def arrays(self) -> int:
-        """Arrays of the chip."""
-        return sum(layer.arrays for layer in self.layers)
+        """Arrays of the chip: as many as the group that needs most."""
+        return max(sum(layer.arrays for layer in group) for group in self.groups)
 
     @property
     def pes(self) -> int:
         """PEs of the chip."""
-        return sum(layer.pes for layer in self.layers)
+        return max(sum(layer.pes for layer in group) for group in self.groups)
 
     @property
     def tiles(self) -> int:
         """Tiles of the chip."""
-        return sum(layer.tiles for layer in self.layers)
+        return max(sum(layer.tiles for layer in group) for group in self.groups)
 
 
 def map_graph(graph: IntGraph, hardware: HardwareSpec, *, constant_steps: int = 1) -> Mapping:
@@ -158,7 +187,8 @@ def map_graph(graph: IntGraph, hardware: HardwareSpec, *, constant_steps: int = 
         constant_steps: T where the network's input is the same in every step, else 1.
 
     Raises:
-        HardwareError: the graph has no synapse, or the array budget does not hold one copy of every layer.
+        HardwareError: the graph has no synapse, or the array budget is below one copy of every layer, and weights
+            cannot be reloaded.
     """
     return place(demand_of(graph), hardware, constant_steps=constant_steps)
 
@@ -172,18 +202,65 @@ def place(demand: Demand, hardware: HardwareSpec, *, constant_steps: int = 1) ->
         constant_steps: T where the network's input is the same in every step, else 1.
 
     Raises:
-        HardwareError: the budget does not hold one copy of every layer.
+        HardwareError: the budget is below one copy of every layer, and weights cannot be reloaded.
     """
     ways = placings(demand.layers, hardware.crossbar)
     single = tuple(
         _place_layer(layer, hardware, way, held_steps=constant_steps if layer.is_held_by(hardware.buffers) else 1)
         for layer, way in zip(demand.layers, ways, strict=True)
     )
-    budget = hardware.duplication.budget(sum(layer.arrays for layer in single))
-    copies = (1,) * len(single) if budget is None else _copies(single, budget, constant_steps)
-    layers = tuple(_copied(layer, number, hardware) for layer, number in zip(single, copies, strict=True))
     digital = tuple(_place_digital(node, hardware) for node in demand.digital)
+    once = sum(layer.arrays for layer in single)
+    budget = hardware.duplication.budget(once, array_um2(hardware) if hardware.duplication.is_area else 0.0)
+    if budget is None:
+        return Mapping(hardware, single, digital, demand.flows)
+    if budget < once:
+        _require_loading(hardware, once, budget)
+        samples = hardware.reload.samples
+        turns = reload_of(single, demand.flows, demand.written, budget=budget, samples=samples)
+        return Mapping(hardware, single, digital, demand.flows, turns)
+    copies = _copies(single, budget, constant_steps)
+    layers = tuple(_copied(layer, number, hardware) for layer, number in zip(single, copies, strict=True))
     return Mapping(hardware, layers, digital, demand.flows)
+
+
+def array_um2(hardware: HardwareSpec) -> float:
+    """Area of an array as a budget of area counts it: row drivers, cells, and converters or trees."""
+    crossbar = hardware.crossbar
+    trees = crossbar.readout == "adder_tree"
+    built = (
+        (Item.ROW_ACTIVATION, crossbar.rows, None),
+        (Item.CELL_READ, crossbar.rows * crossbar.columns, None),
+        (Item.ADC_CONVERSION, 0 if trees else crossbar.converters, crossbar.resolution),
+        (Item.MUX_SWITCH, 0 if trees else crossbar.converters, None),
+        (
+            Item.ADDER_TREE_ADD,
+            crossbar.converters * (crossbar.rows - 1) if trees else 0,
+            tree_bits(crossbar.rows, crossbar.cell.bits),
+        ),
+    )
+    priced = ((hardware.cost(item), item, number, bits) for item, number, bits in built if number)
+    each = ((cost and cost.at("area_um2", bits, name=item.value), number) for cost, item, number, bits in priced)
+    area = math.fsum(number * one for one, number in each if one)
+    if not area:
+        raise HardwareError(
+            f"a budget of area needs the areas of drivers, cells or converters ({hardware.name} gives none)",
+            hints=["give duplication.arrays as a number of arrays"],
+        )
+    return area
+
+
+def _require_loading(hardware: HardwareSpec, once: int, budget: int) -> None:
+    missing = [item.value for item in (Item.WEIGHT_FETCH, Item.CELL_WRITE) if hardware.cost(item) is None]
+    if missing:
+        raise HardwareError(
+            f"the array budget must hold one copy of every layer, {once:,} arrays (got {budget:,}), or weights must be "
+            f"reloaded, for which {hardware.name} prices no {' and no '.join(missing)}",
+            hints=[
+                f"price {', '.join(missing)} under costs, as rram_64x64_65nm.yaml does",
+                "or raise duplication.arrays, or take larger arrays or fewer weight bits",
+            ],
+        )
 
 
 def _place_layer(layer: SynapseDemand, hardware: HardwareSpec, way: Placing, *, held_steps: int) -> LayerMapping:

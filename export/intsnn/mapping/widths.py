@@ -25,7 +25,9 @@ def of_one_width(demand: Demand, bits: int) -> Demand:
         UsageError: the bits lie outside 1 to 64.
     """
     _check(bits, "bits")
-    return _changed(demand, lambda layer: replace(layer, weight_bits=bits), lambda node: _one_width(node, bits))
+    written = {name: replace(one, bits=bits) if one.wide else one for name, one in demand.written.items()}
+    changed = _changed(demand, lambda layer: replace(layer, weight_bits=bits), lambda node: _one_width(node, bits))
+    return replace(changed, written=written)
 
 
 def with_weight_bits(demand: Demand, bits: float) -> Demand:

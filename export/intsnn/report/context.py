@@ -77,7 +77,7 @@ def arithmetic_proxy(report: HardwareReport) -> ArithmeticProxy | None:
     mac_pj = ADDITION_PJ + MULTIPLICATION_PJ
     return ArithmeticProxy(
         snn_pj=additions * ADDITION_PJ + multiplied * mac_pj,
-        ann_pj=report.dense_operations / 2 / report.workload.time_steps * mac_pj,
+        ann_pj=_pairs_of_a_pass(report, report.basis) * mac_pj,
         additions=additions,
         multiply_additions=multiplied,
     )
@@ -111,6 +111,14 @@ def spikesim_figures(report: HardwareReport) -> tuple[SpikeSimFigure, ...] | Una
     return tuple(
         SpikeSimFigure(key, here[key].label, here[key].unit, there[key].figure, here[key].figure) for key in wanted
     )
+
+
+def _pairs_of_a_pass(report: HardwareReport, basis: Basis) -> float:
+    """Weight x input pairs, and pairs of activations, of one step in which everything is computed."""
+    if basis.mapping is None:
+        return report.dense_operations / 2 / report.workload.time_steps
+    products = sum(node.pairs for node in basis.mapping.digital)
+    return float(products + sum(layer.synaptic_operations for layer in basis.mapping.layers))
 
 
 def _input_bits(basis: Basis) -> Mapping[str, int]:

@@ -10,6 +10,7 @@ from typing import Literal
 from intsnn.activity import NeuronActivity
 from intsnn.estimation.costs import AreaPart
 from intsnn.estimation.price_sensitivity import PriceSensitivity
+from intsnn.estimation.programming import Programming
 from intsnn.estimation.report import (
     DEFINITIONS,
     Basis,
@@ -117,8 +118,9 @@ class ReportDocument:
     """Figures of one inference of one network on one hardware description.
 
     Units stand in the names. `totals` holds null where the hardware's rules cannot give a figure, `unavailable` the
-    reason. area, latency: null where unavailable; timeline: null where the rules give no times. placed, events,
-    instances, neurons, sensitivities: empty under rules that do not know them.
+    reason. area, latency, programming: null where unavailable; timeline: null where the rules give no times. batch:
+    inferences that one latency serves. placed, events, instances, neurons, sensitivities: empty under rules that do not
+    know them.
     """
 
     schema: Literal["mdcompress.hardware_report/1"]
@@ -138,6 +140,8 @@ class ReportDocument:
     area: tuple[AreaPart, ...] | None
     latency: tuple[Busy, ...] | None
     timeline: Timeline | None
+    programming: Programming | None
+    batch: int
     placed: tuple[PlacedEntry, ...]
     events: tuple[EventEntry, ...]
     instances: tuple[InstanceEntry, ...]
@@ -179,6 +183,8 @@ def document(report: HardwareReport) -> ReportDocument:
         area=or_none(report.area),
         latency=or_none(report.latency),
         timeline=report.timeline,
+        programming=or_none(report.programming),
+        batch=report.batch,
         placed=_placed(basis),
         events=_events(basis),
         instances=_instances(basis),

@@ -15,6 +15,7 @@ from intsnn.report.context import (
     spikesim_figures,
     spikesim_scope,
 )
+from intsnn.report.programming import loading_in_words, programming_in_words
 from intsnn.report.published import published_in_words
 from intsnn.report.words import figure_in_words, markdown_table, or_dash, percent, readable
 
@@ -42,7 +43,7 @@ def summary_table(report: HardwareReport) -> str:
     keys = _SHORT if report.floorplan.factor == 1 else (*_SHORT, "floorplan_um2")
     shown = [total for total in report.totals() if total.key in keys]
     table = markdown_table(("figure", "value"), ((total.label, _quantity(total)) for total in shown))
-    beside = [f"- {line}" for line in published_in_words(report)]
+    beside = [f"- {line}" for line in (*published_in_words(report), *loading_in_words(report))]
     return "\n\n".join([table, "\n".join([_where_energy_goes(report), *beside, *_reasons(report, shown)])])
 
 
@@ -78,6 +79,8 @@ def to_markdown(report: HardwareReport) -> str:
         markdown_table(*node_cells(report)),
         "## By component",
         _component_table(report),
+        "## Writing the weights",
+        "\n".join(f"- {line}" for line in programming_in_words(report)),
         *_context(report),
         *_sensitivity(report),
         "## Where the numbers come from",

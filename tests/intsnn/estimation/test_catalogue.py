@@ -10,11 +10,12 @@ import pytest
 from intsnn.activity import assume, measure
 from intsnn.errors import HardwareError
 from intsnn.estimation.costs import price_list_of, price_of
+from intsnn.estimation.counts import EventCount, EventCounts, InstanceCount
 from intsnn.estimation.estimation import estimate
-from intsnn.estimation.events import EventCount, EventCounts, InstanceCount, count
+from intsnn.estimation.events import count
 from intsnn.estimation.schedule import latency_of
-from intsnn.hardware import HardwareSpec
-from intsnn.hardware.catalogue import Item
+from intsnn.hardware import HardwareSpec, with_sections
+from intsnn.hardware.catalogue import Group, Item
 from intsnn.mapping import map_graph
 from intsnn.report.html.palette import COLOURS, colours
 from intsnn.report.words import in_words
@@ -41,6 +42,7 @@ CHIPS = [
     ),
     read_description(CONVERTERS, "neuron.membrane=fused", f"costs.membrane_operation={MEMBRANE}"),
 ]
+TURNS = small_hardware(rows=8, columns=8, cell_bits=2, mapping="im2col")
 
 
 def all_counts() -> Iterator[tuple[HardwareSpec, EventCounts]]:
@@ -48,6 +50,10 @@ def all_counts() -> Iterator[tuple[HardwareSpec, EventCounts]]:
         activity = measure(graph, [random_input(graph, time_steps=graph.time_steps or 3)])
         for chip in CHIPS:
             yield chip, count(map_graph(graph, chip), activity)
+    dense = GRAPHS[1]
+    activity = measure(dense, [random_input(dense, time_steps=3)])
+    turns = with_sections(TURNS, duplication={"arrays": map_graph(dense, TURNS).arrays - 1})
+    yield turns, count(map_graph(dense, turns), activity)
 
 
 COUNTS = tuple(all_counts())
@@ -89,9 +95,11 @@ def test_what_happens_for_active_rows_only_is_said_to() -> None:
 
 
 def test_every_timed_item_takes_time() -> None:
-    graph, described = residual_graph(), read_description(CONVERTERS)
-    before = latency_of(map_graph(graph, described), time_steps=1)
+    graph, stays = residual_graph(), read_description(CONVERTERS)
+    turns = with_sections(stays, duplication={"arrays": 3})
     for item in Item:
+        described = turns if item.meaning.group is Group.WEIGHT_LOADING else stays
+        before = latency_of(map_graph(graph, described), time_steps=1)
         cost = described.cost(item)
         if not item.meaning.timed:
             continue

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from intsnn.activity import assume, measure
 from intsnn.errors import HardwareError
 from intsnn.estimation.costs import LEAKAGE, price, price_of
+from intsnn.estimation.counts import EventCount, EventCounts, InstanceCount
 from intsnn.estimation.estimation import estimate
-from intsnn.estimation.events import EventCount, EventCounts, InstanceCount
 from intsnn.estimation.schedule import array_read_ns, schedule
 from intsnn.graph import IntGraph
 from intsnn.hardware import HardwareSpec
@@ -85,7 +85,7 @@ def test_events_instances_and_leakage_by_hand() -> None:
         InstanceCount("a", Item.NEURON_ADD, 8, 2),
         InstanceCount("b", Item.MEMBRANE_BIT, None, 1000),
     )
-    prices = price(EventCounts(2, events, instances), HARDWARE, latency_ns=5000)
+    prices = price(EventCounts(2, events, instances), HARDWARE, leaking_ns=5000)
     energy: dict[tuple[str, str], object] = {(part.node, part.component): part.steps_pj for part in prices.energy}
     assert energy == {
         ("a", "cell_read"): (pytest.approx(0.7062), pytest.approx(0.3531)),

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from intsnn.activity import Activity, assume, measure
 from intsnn.arithmetic import IntArray, word_bits
 from intsnn.errors import HardwareError
-from intsnn.estimation.events import count, partial_sum_bits
+from intsnn.estimation.events import count
 from intsnn.estimation.gating import cut_of
+from intsnn.estimation.sum_widths import partial_sum_bits
 from intsnn.execution.interpreter import evaluate
 from intsnn.graph import (
     IntConv,
@@ -41,6 +42,7 @@ from tests.support.crossbar_by_hand import (
     slices_of,
     small_hardware,
 )
+from tests.support.hand_made_graphs import still_network
 from tests.support.intgraphs import GraphBuilder, random_input
 from tests.support.wide_graphs import any_graphs, graphs_of_any_length
 
@@ -263,14 +265,6 @@ def test_counts_equal_a_crossbar_read_pulse_by_pulse(data: st.DataObject) -> Non
             expected[Item.SIGN_SUBTRACT] = channels * positions if encoding in ("offset", "differential") else 0
             for item, number in expected.items():
                 assert steps.get((node.name, item), (0,) * len(x))[t] == number, (node.name, item)
-
-
-def still_network() -> IntGraph:
-    """8-bit input of 4 -> 3 outputs of 4-bit weights -> neurons -> 2 outputs."""
-    build = GraphBuilder(np.random.default_rng(0))
-    first = build.requant(build.linear(build.input((4,), bit_width=8), 3, bit_width=4))
-    build.readout(build.linear(build.neuron(first), 2, bit_width=4))
-    return build.graph()
 
 
 def test_a_layer_that_reads_a_still_input_works_once_by_hand() -> None:

@@ -1,6 +1,7 @@
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -19,7 +20,9 @@ from intsnn.graph import IntGraph, Synapse
 from intsnn.hardware import HardwareSpec
 from intsnn.hardware.catalogue import Item
 from intsnn.mapping import map_graph
+from intsnn.report.context import arithmetic_proxy
 from tests.support.crossbar_by_hand import Row, place_cells, pulses, small_hardware
+from tests.support.hand_made_graphs import still_network
 from tests.support.intgraphs import GraphBuilder, random_input, residual_graph
 from tests.support.wide_graphs import any_graphs, graphs_of_any_length
 
@@ -198,6 +201,32 @@ def test_gating_lowers_conversions_and_energy_and_not_latency() -> None:
     for report, words in zip(reports, ("neither is done", "skips idle PEs", "skips idle arrays"), strict=True):
         (note,) = (note for note in report.notes if note.startswith("What sparsity saves"))
         assert words in note and "counted from the spikes" in note and "sparsity saves no time" in note
+
+
+@pytest.mark.parametrize(("way", "reads"), [("repeat", 3), ("hold", 1)])
+def test_operations_and_the_remark_count_the_steps_that_are_computed_by_hand(
+    way: Literal["repeat", "hold"], reads: int
+) -> None:
+    """4 inputs -> 3 sums -> 2 over 3 steps of one input; 2 of the 3 neurons fire, in the last step.
+
+    Arrays of 2 rows and cells of 1 bit: the first layer has 2 blocks of rows, 8 input bits, 3 x 4 columns. 5 and 0 have
+    2 bits that are 1, 255 and 7 have 8: 10 of 16 reads see a spike. The second has 2 blocks and 2 x 4 columns.
+    """
+    graph = still_network()
+    hardware = small_hardware(rows=2, columns=8, cell_bits=1, constant_input=way)
+    layers = map_graph(graph, hardware, constant_steps=3).layers
+    x = np.array([5, 0, 255, 7]).reshape(1, 1, 4).repeat(3, axis=0)
+    activity = measure(graph, [x], cuts=[cut_of(layer) for layer in layers])
+    assert [one.spikes for one in activity.neurons] == [(0, 0, 2)]
+    report = estimate(graph, activity, hardware)
+    assert report.dense_operations == 2 * (12 * reads + 6 * 3)
+    assert report.effective_operations == 3 * 3 * reads + 2 * 2
+    awake = float(active_reads(layers[1], activity.synapse(layers[1].name)).arrays.sum())
+    assert awake == 2, "the two spikes lie in both blocks of rows"
+    left = (10 * 12 * reads + awake * 8) / (16 * 12 * reads + 2 * 8 * 3)
+    assert any(f"skipping idle arrays {left:.2%}" in note for note in report.notes)
+    proxy = arithmetic_proxy(report)
+    assert proxy is not None and proxy.ann_pj == pytest.approx(4.6 * (12 + 6))
 
 
 def test_the_note_names_layers_that_are_only_estimated() -> None:

@@ -15,7 +15,8 @@ from intsnn.errors import HardwareError, UsageError
 from intsnn.estimation.estimation import estimate
 from intsnn.estimation.report import HardwareReport
 from intsnn.exploration.design_space import DesignPoint, DesignSpace, hardware_at
-from intsnn.exploration.exploration import explore, legal_hardware_at
+from intsnn.exploration.exploration import explore
+from intsnn.exploration.pricing import legal_hardware_at
 from intsnn.graph import IntGraph
 from intsnn.hardware import HardwareSpec, load_hardware
 from intsnn.hardware.catalogue import Item
@@ -75,6 +76,7 @@ def others(path: KeyPath, value: object, components: list[str]) -> Iterator[obje
             )
         case None:
             yield from (1000, 1, 0.5, "another text", {"rule": "another rule", "energy": 0.5})
+            yield {"least": 1, "most": 2, "source": "here"}
         case {}:
             return
         case _:

@@ -91,11 +91,33 @@ def murmann(bits: int, nm: int) -> tuple[float, float]:
     return energy, math.exp(area + 0.29912426192653485 * math.log(energy))
 
 
+def writing_rram() -> Published:
+    """NVSim's cell in NVMExplorer: a RESET and a SET. Its endurance is no price: test_reloading.py."""
+    cell = SOURCES["cells"]["rram_nvmexplorer"]
+    return {
+        ("cell_write", "energy_pj"): cell["reset_pJ"] + cell["set_pJ"],
+        ("cell_write", "latency_ns"): cell["reset_pulse_ns"] + cell["set_pulse_ns"],
+    }
+
+
+def fetching() -> Published:
+    """A bit from DRAM, and the time between two on one LPDDR4 die."""
+    dram = SOURCES["memory"]["lpddr4_3200_die"]
+    return {
+        ("weight_fetch", "energy_pj"): SOURCES["neuromorphic"]["yan2024_22nm"]["dram_pJ_per_bit"],
+        ("weight_fetch", "latency_ns"): 1e3 / (dram["bits"] * dram["MTps"]),
+    }
+
+
+WRITING_SRAM: Published = {
+    ("cell_write", "energy_pj"): CACTI["22nm_8KB_w64"]["write_pJ"] / 64,
+    ("cell_write", "latency_ns"): 1e3 / 400,  # a clock
+}
 IMPULSE: Published = {("membrane_operation", "energy_pj"): [1 / 0.99]}  # arXiv:2105.08217: 0.99 TOPS/W, 11 bits
 PUBLISHED = {
-    "rram_64x64_65nm": logic() | memory(65) | wiring() | rram(65) | IMPULSE,
-    "rram_128x128_22nm": logic() | memory(22) | wiring() | rram(22),
-    "sram_digital": logic() | memory(22) | wiring() | sram(),
+    "rram_64x64_65nm": logic() | memory(65) | wiring() | rram(65) | IMPULSE | fetching() | writing_rram(),
+    "rram_128x128_22nm": logic() | memory(22) | wiring() | rram(22) | fetching() | writing_rram(),
+    "sram_digital": logic() | memory(22) | wiring() | sram() | fetching() | WRITING_SRAM,
 }
 
 
@@ -114,6 +136,14 @@ def test_every_price_is_the_published_number_of_its_source(name: str) -> None:
     assert found.keys() == PUBLISHED[name].keys()
     for key, price in found.items():
         assert price == pytest.approx(PUBLISHED[name][key], rel=6e-4), key
+
+
+@pytest.mark.parametrize("name", ["rram_64x64_65nm", "rram_128x128_22nm"])
+def test_the_writes_that_cells_survive_are_those_of_published_memristors(name: str) -> None:
+    endurance = hardware_spec(name).crossbar.cell.endurance
+    assert endurance is not None
+    published = SOURCES["cells"]["endurance_nvmexplorer"]["memristor"]
+    assert [endurance.least, endurance.most] == published
 
 
 @pytest.mark.parametrize("bits", [4, 6, 8])

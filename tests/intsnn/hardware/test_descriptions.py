@@ -45,7 +45,7 @@ def test_every_price_names_its_source_and_every_excluded_item_its_reason(name: s
         cost = hardware.cost(item)
         if cost is None:
             known = len(hardware.excluded.get(item.value, "")) > 10
-            assert known or not item.meaning.is_counted(hardware.crossbar, hardware.neuron), item
+            assert known or not item.meaning.must_be_priced(hardware.crossbar, hardware.neuron), item
         else:
             assert len(cost.source) > 10
 

@@ -86,7 +86,7 @@ def test_small_rows_are_gathered_and_nothing_is_lost() -> None:
 
 
 def test_a_part_of_the_chip_has_one_colour_everywhere() -> None:
-    assert colours(["leakage", "adc"]) == {"adc": "c1", "leakage": "c10"}
+    assert colours(["leakage", "adc"]) == {"adc": "c1", "leakage": "c11"}
     assert colours(["htree", "adc"]) == {"htree": "c0", "adc": "c1"}
     assert len(set(colours([f"part {i}" for i in range(14)]).values())) == 12
 

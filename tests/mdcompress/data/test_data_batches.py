@@ -125,7 +125,7 @@ def test_training_draws_by_seed_and_epoch_and_evaluation_never_changes() -> None
     evaluated = SampleBatches(fixed, np.arange(2), batch_size=2, seed=5)
     evaluated.set_epoch(9)
     list(evaluated)
-    assert training.draws == [Draw(5, 0), Draw(5, 1)]
+    assert training.draws == [Draw(5, 0, augments=True), Draw(5, 1, augments=True)]
     assert fixed.draws == [EVALUATION]
 
 

@@ -16,13 +16,13 @@ from mdcompress.data.loading import load_data
 from mdcompress.data.names import DATA_SETS, Download
 from mdcompress.data.splits import DataSplits
 from mdcompress.errors import DataError
-from mdcompress.recipe.sections import DataSpec
-from tests.support.data_batches import whole
+from mdcompress.recipe import DataSpec
+from tests.support.data_batches import data_section, whole
 
 
 def spec(**changed: object) -> SimpleNamespace:
-    section = {"name": "digits", "time_steps": 2, "encoding": "direct", "batch_size": 64, "folder": None}
-    return SimpleNamespace(**{**section, **changed})
+    section = {"batch_size": 64, **changed}
+    return data_section(str(section.pop("name", "digits")), **section)
 
 
 def parts(splits: DataSplits) -> tuple[Batches, Batches, Batches]:

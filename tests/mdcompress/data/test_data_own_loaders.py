@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import ModuleType
 from typing import Protocol
 
 import pytest
@@ -16,6 +16,7 @@ from mdcompress.data.names import DEFAULT_FOLDER
 from mdcompress.data.splits import DataSplits, calibration
 from mdcompress.errors import DataError
 from mdcompress.trust import GIVEN
+from tests.support.data_batches import data_section
 
 Loaders = Callable[..., object]  # a user's function, wrong ones too
 Parts = tuple[list[Batch], list[Batch], list[Batch]]
@@ -47,7 +48,7 @@ def own(monkeypatch: pytest.MonkeyPatch) -> Own:
         module = ModuleType("own_data")
         vars(module)["loaders"] = function
         monkeypatch.setitem(sys.modules, "own_data", module)
-        spec = SimpleNamespace(name=name, time_steps=T, encoding="direct", batch_size=4, folder=None)
+        spec = data_section(name, time_steps=T, batch_size=4)
         return load_data(spec, seed=seed, folder=folder, consent=GIVEN)
 
     return load

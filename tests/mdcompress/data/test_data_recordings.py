@@ -29,7 +29,8 @@ from mdcompress.data.names import Download
 from mdcompress.data.recording_sets import CIFAR10_DVS, DVS_GESTURE, NCALTECH101, NMNIST, Part, RecordingSet
 from mdcompress.data.recordings import RecordingSamples
 from mdcompress.errors import DataError
-from tests.support.data_batches import whole
+from tests.support.data_batches import data_section, whole
+from tests.support.official_sets import as_atis
 
 RANDOM = np.random.default_rng(0)
 
@@ -44,8 +45,7 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def spec(name: str, **changed: object) -> SimpleNamespace:
-    section = {"name": name, "time_steps": 3, "encoding": "events", "batch_size": 8, "folder": None}
-    return SimpleNamespace(**{**section, **changed})
+    return data_section(name, **{"time_steps": 3, "encoding": "events", **changed})
 
 
 def random_events(count: int, *, width: int, height: int, unit: int = 1) -> np.ndarray:
@@ -54,11 +54,6 @@ def random_events(count: int, *, width: int, height: int, unit: int = 1) -> np.n
     events["t"] = np.sort(RANDOM.integers(0, 300_000 // unit, count)) * unit
     events["p"] = RANDOM.integers(0, 2, count)
     return events
-
-
-def as_atis(events: np.ndarray) -> bytes:
-    """N-MNIST's 40-bit events, most significant bit first: x 8, y 8, polarity 1, time 23."""
-    return b"".join(struct.pack(">BBBH", x, y, int(p) << 7 | t >> 16, t & 0xFFFF) for x, y, t, p in events.tolist())
 
 
 DESCRIPTION = """<dv version="2.0"><node name="outInfo"><node name="0">

@@ -55,8 +55,8 @@ def loss_of(spec: SparsitySpec, observed: Observation) -> Tensor:
     loss = distillation_loss(observed, None, y=torch.tensor([0]), graph=GRAPH, spec=whole)
     assert loss.task is not None and loss.sparsity is not None
     assert loss.total.item() == pytest.approx(loss.task.item() + spec.weight * loss.sparsity.item())
-    named = {name: float(part) for name, part in loss.named().items() if name.startswith("sparsity/")}
-    assert named == {f"sparsity/{name}": float(observed.spikes[name].mean()) for name in loss.sparsity_layers}
+    named = {name: part.item() for name, part in loss.named().items() if name.startswith("sparsity/")}
+    assert named == {f"sparsity/{name}": observed.spikes[name].mean().item() for name in loss.sparsity_layers}
     return loss.sparsity
 
 

@@ -41,7 +41,9 @@ def test_every_key_says_which_stages_read_it() -> None:
 
 def test_only_keys_that_decide_no_result_are_read_by_no_stage() -> None:
     """Add none here but what no stage's files depend on: nothing that was made with another value is made again."""
-    assert [path for path, key in KEYS.items() if not key.stages] == ["name", "summary", "data.folder"]
+    assert [path for path, key in KEYS.items() if not key.stages] == [
+        "name", "summary", "data.folder", "data.cache", "data.workers", "data.pin_memory"
+    ]  # fmt: skip
 
 
 def test_walk_reaches_every_field_of_every_section() -> None:
@@ -115,6 +117,18 @@ IDLE = [
      "must be 99.9, as it has no effect: it is read only where input or membrane is percentile (got 99.0)"),
     (["quantize.batch_norm={mode: power_of_two, scale_bit_width: 6}"], "quantize.batch_norm.scale_bit_width",
      "must be 8, as it has no effect: it is read only where mode is quantize or fold (got 6)"),
+    *(
+        ([f"data.name={name}", f"data.{key}={value}"], f"data.{key}",
+         f"must be {default}, as it has no effect: it is read only where name is nmnist, ncaltech101, cifar10_dvs or "
+         f"dvs_gesture (got {seen})")
+        for key, value, default, seen in (("size", "48", "null", "48"), ("cache", "true", "false", "true"))
+        for name in ("cifar10", "digits_events", "'my_data:load'")
+    ),
+    *(
+        (["data.name='my_data:load'", f"data.{key}={value}"], f"data.{key}",
+         f"must be {default}, as it has no effect: it is read only where name is that of a data set (got {value})")
+        for key, value, default in (("workers", "2", "0"), ("pin_memory", "true", "false"))
+    ),
     (["train.batch_norm={freeze_after: 0, remeasure: 4}"], "train.batch_norm.remeasure",
      "must be 8, as it has no effect: it is read only where freeze_after is null or above 0 (got 4)"),
 ]  # fmt: skip
@@ -150,10 +164,52 @@ def test_key_that_has_no_effect_is_shown_in_its_line() -> None:
         ["quantize.batch_norm={mode: power_of_two, scale_bit_width: 8}"],
         ["train.batch_norm={freeze_after: 1, remeasure: 4}"],
         ["train.batch_norm={remeasure: 0}"],
+        ["data.name=ncaltech101", "data.size=48", "data.cache=true"],
+        ["data.workers=2", "data.pin_memory=true"],
     ],
 )
 def test_key_that_has_an_effect_or_its_default_stands(changes: list[str]) -> None:
     assert read(*changes).name == "short"
+
+
+@pytest.mark.parametrize(
+    ("changes", "key", "message"),
+    [
+        (["name=cifar10", "augment.roll=2"], "roll", "is for events, and the network sees images (got 2)"),
+        (["name=cifar10", "augment.drop=0.1"], "drop", "is for events, and the network sees images (got 0.1)"),
+        (["name=ncaltech101", "augment.crop=4"], "crop", "is for images, and the network sees events (got 4)"),
+        (
+            ["name=cifar10", "encoding=events", "augment.cutout=8"],
+            "cutout",
+            "is for images, and the network sees events",
+        ),
+        *(
+            (
+                [f"name={name}", "augment.flip=true"],
+                "flip",
+                f"is not for {name}, whose samples are of another class in a",
+            )
+            for name in ("digits", "mnist", "digits_events", "nmnist", "dvs_gesture", "shd")
+        ),
+        (["name='my_data:load'", "augment.flip=true"], "flip", "is for the named data sets (got true)"),
+    ],
+)
+def test_augmentation_that_makes_no_sense_is_an_error(changes: list[str], key: str, message: str) -> None:
+    path, _, found, hint = refused("", *(f"data.{change}" for change in changes))
+    assert path == f"data.augment.{key}" and found.startswith(message) and hint
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        ["name=cifar10", "augment={crop: 4, flip: true, cutout: 16}"],
+        ["name=mnist", "encoding=rate", "augment={crop: 2}"],
+        ["name=cifar10", "encoding=events", "augment={flip: true, roll: 2}"],
+        ["name=dvs_gesture", "augment={roll: 5, drop: 0.1}"],
+    ],
+)
+def test_augmentation_that_makes_sense_stands(changes: list[str]) -> None:
+    assert read(*(f"data.{change}" for change in changes)).data.augment.given
 
 
 def test_every_key_with_a_condition_is_tested() -> None:

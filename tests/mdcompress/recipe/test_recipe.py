@@ -405,11 +405,20 @@ def test_shipped_recipe_says_what_its_name_says(name: str, weight_bits: float, m
 
 def test_every_shipped_recipe_is_tested() -> None:
     assert shipped_recipes() == (
-        "2bit", "4bit", "8bit", "cifar100_ms_resnet18", "cifar10_ms_resnet18", "ternary"
+        "2bit", "4bit", "8bit", "cifar100_ms_resnet18", "cifar10_ms_resnet18", "ncaltech101_ms_resnet18", "ternary",
+        "tiny_imagenet_ms_resnet18",
     )  # fmt: skip
 
 
-@pytest.mark.parametrize(("data", "builder"), [("cifar10", "ms_resnet18"), ("cifar100", "ms_resnet18_100")])
+@pytest.mark.parametrize(
+    ("data", "builder"),
+    [
+        ("cifar10", "ms_resnet18"),
+        ("cifar100", "ms_resnet18_100"),
+        ("tiny_imagenet", "ms_resnet18_tiny_imagenet"),
+        ("ncaltech101", "ms_resnet18_ncaltech101"),
+    ],
+)
 def test_recipe_of_the_papers_setting_names_its_network_data_steps_and_bits(data: str, builder: str) -> None:
     recipe = load_recipe(f"{data}_ms_resnet18")
     assert recipe.quantize == load_recipe("4bit").quantize

@@ -53,7 +53,7 @@ def _picture(mapping: ChipMapping) -> Html:
     layers, crossbar = placed_layers(mapping), mapping.hardware.crossbar
     look = _look(mapping, layers)
     used = sum(layer.used_cells for layer in layers)
-    cells = mapping.arrays * crossbar.rows * crossbar.columns
+    cells = sum(layer.arrays for layer in mapping.layers) * crossbar.rows * crossbar.columns
     symbols = (tag("symbol", *_pe(pe, look), id=name, overflow="visible") for pe, name in look.symbols.items())
     drawn = (
         _layer(layer, placed, look, f"c{index % COLOURS}")
@@ -67,7 +67,8 @@ def _picture(mapping: ChipMapping) -> Html:
         numbers=_numbers(mapping),
         note=f"A frame is a tile of up to {look.slots} PEs, a block of squares a PE, a square an array of "
         f"{crossbar.rows} x {crossbar.columns} cells. Coloured cells hold a weight, {used / cells:.1%} of {cells:,}; "
-        "grey ones are unused; an empty outline is a place for a PE that no layer takes.",
+        "grey ones are unused; an empty outline is a place for a PE that no layer takes."
+        + ("" if mapping.reload is None else " Layers take turns on the chip: each is drawn in its own turn."),
     )
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from intsnn.estimation.report import Figure, HardwareReport, Unavailable, or_none
 from intsnn.report.context import SpikeSimFigure, arithmetic_proxy, spikesim_figures, spikesim_scope
-from intsnn.report.html.blocks import Section, prose_table, table
+from intsnn.report.html.blocks import Section, bullets, prose_table, table, unfold
 from intsnn.report.html.markup import Html, tag
 from intsnn.report.markdown import node_cells, provenance_cells, proxy_in_words
+from intsnn.report.programming import programming_in_words
 from intsnn.report.published import published_in_words
 from intsnn.report.words import best_unit, figure_in_words, readable
 
@@ -26,17 +27,22 @@ def comparison_section(report: HardwareReport) -> Section:
     return Section("comparison", "Beside other models", tuple(content))
 
 
+def loading_section(report: HardwareReport) -> Section:
+    """What writing the weights takes, how often it happens, and when cells are worn out."""
+    return Section("loading", "Writing the weights", (bullets(programming_in_words(report)),))
+
+
 def nodes_section(report: HardwareReport) -> Section:
     """Every node with all its figures."""
     columns, rows = node_cells(report)
     shapes = ([cell.replace(" x ", "×") for cell in row] for row in rows)
-    return Section("nodes", "By node", (table(columns, shapes),))
+    return Section("nodes", "By node", (unfold("Every node with all its figures", table(columns, shapes)),))
 
 
 def origins_section(report: HardwareReport) -> Section:
     """Where each price comes from."""
     columns, rows = provenance_cells(report)
-    return Section("origins", "Where the numbers come from", (prose_table(columns, rows),))
+    return Section("origins", "Where the numbers come from", (unfold("Every price", prose_table(columns, rows)),))
 
 
 def limits_section(report: HardwareReport) -> Section:

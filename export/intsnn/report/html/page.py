@@ -5,12 +5,20 @@ from __future__ import annotations
 from importlib.resources import files
 
 from intsnn.estimation.report import HardwareReport
+from intsnn.report.html.assumptions import assumptions_section
 from intsnn.report.html.blocks import Section, section
 from intsnn.report.html.breakdown import area_section, energy_section
 from intsnn.report.html.chip import mapping_section
+from intsnn.report.html.glance import glance_section
 from intsnn.report.html.header import header, totals_section
 from intsnn.report.html.markup import Html, tag
-from intsnn.report.html.origins import comparison_section, limits_section, nodes_section, origins_section
+from intsnn.report.html.origins import (
+    comparison_section,
+    limits_section,
+    loading_section,
+    nodes_section,
+    origins_section,
+)
 from intsnn.report.html.rates import activity_section
 from intsnn.report.html.timeline import time_section
 from intsnn.report.html.tornado import sensitivity_section
@@ -20,16 +28,19 @@ def to_html(report: HardwareReport) -> str:
     """The whole report as one page that needs no network; the same report gives the same text."""
     sections = (
         totals_section(report),
+        glance_section(report),
+        assumptions_section(report),
+        limits_section(report),
         energy_section(report),
         time_section(report),
         area_section(report),
         mapping_section(report),
+        loading_section(report),
         activity_section(report),
         sensitivity_section(report),
         comparison_section(report),
         nodes_section(report),
         origins_section(report),
-        limits_section(report),
     )
     body = tag("body", header(report), _contents(sections), tag("main", *map(section, sections)), _footer())
     return f"<!doctype html>\n{tag('html', _head(report), body, lang='en').text}\n"
