@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import pytest
-
 from benchmarks.experiment_costs import ENERGIES, GATED, OPERATIONS, RATE, SHIPPED, costs
 from benchmarks.experiment_store import Exactness, Result
 from benchmarks.experiment_students import key_of
@@ -91,4 +89,4 @@ def test_what_a_student_costs_is_of_its_own_spikes(quantized: Student) -> None:
     for name in SHIPPED:
         assert 0 < found[f"{name}{GATED}"] <= found[name]
     shorter = costs(quantized, batches, steps=1, names=(OPERATIONS,))
-    assert [*shorter] == [OPERATIONS] and shorter[OPERATIONS] == pytest.approx(found[OPERATIONS] / 3, rel=0.5)
+    assert [*shorter] == [OPERATIONS] and 0 < shorter[OPERATIONS] < found[OPERATIONS]
