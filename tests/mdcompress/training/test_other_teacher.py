@@ -215,6 +215,8 @@ def test_what_the_other_teacher_does_not_have_is_refused_when_the_recipe_is_read
 
 
 ANN = """
+from torch import nn
+
 class Ann(nn.Module):
     def __init__(self):
         super().__init__()
@@ -229,7 +231,7 @@ distill:
   task: null
   logits: {weight: 1}
   membrane: null
-  teacher: {builder: "tiny_network:Ann", weights: ann.pt, reads: mean}
+  teacher: {builder: "ann_teacher:Ann", weights: ann.pt, reads: mean}
 """
 RECIPE = TINY_RECIPE.replace("distill: {epochs: 1}\n", ANSWERS_OF_ANN)
 
@@ -250,7 +252,8 @@ def _trained_ann(data: DataSplits) -> nn.Module:
 def test_a_whole_run_on_digits_with_an_ann_as_teacher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is validated is the divergence from the ANN's answers; without its weights nothing begins."""
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "tiny_network.py").write_text(TINY_NETWORK + ANN)
+    (tmp_path / "tiny_network.py").write_text(TINY_NETWORK)
+    (tmp_path / "ann_teacher.py").write_text(ANN)
     (tmp_path / "tiny.yaml").write_text(RECIPE)
     missing = invoke("run", "--recipe", "tiny.yaml")
     assert missing.code == 1 and "ann.pt: the weights of the other teacher must be there" in missing.err
