@@ -21,7 +21,7 @@ from mdcompress.bits.budget import Allocation, BitChoice, allocate, stored_bits
 from mdcompress.calibration import calibrate
 from mdcompress.evaluation import check_labels
 from mdcompress.graph import NeuronModel, RecurrentSpec, SnnGraph, SynapseSpec
-from mdcompress.losses import firing_neurons, layer_threshold, logit_loss, membrane_loss
+from mdcompress.losses import firing_neurons, layer_threshold, logit_loss, membrane_mismatch
 from mdcompress.modes import evaluating
 from mdcompress.planning import QuantPlan, plan
 from mdcompress.recipe import Override, Recipe
@@ -212,7 +212,7 @@ def _distance(
     with evaluating(student), torch.no_grad():
         seen = student.observe(x)
     mismatches = [
-        membrane_loss(seen.potentials[name].double(), target.potentials[name].double(), threshold=threshold)
+        membrane_mismatch(seen.potentials[name].double(), target.potentials[name].double(), threshold=threshold)
         for name, threshold in ((name, layer_threshold(graph, name)) for name in firing_neurons(graph))
     ]
     logits = logit_loss(seen.logits.double(), target.logits.double(), temperature=1.0)

@@ -123,9 +123,10 @@ def _consent(selection: Selection, run: RunDirectory, recipe: Recipe, *, compute
 
 
 def _is_typed(code: NamedCode, selection: Selection) -> bool:
-    """Whether an option names it: `--model`, or `--set` of its key or its section."""
+    """Whether an option names it: `--model`, or `--set` of its key or of a section around it."""
     keys = {change.partition("=")[0].strip() for change in selection.changes}
-    return not keys.isdisjoint({code.key, code.key.partition(".")[0]})
+    parts = code.key.split(".")
+    return not keys.isdisjoint(".".join(parts[:end]) for end in range(1, len(parts) + 1))
 
 
 def _ask(question: str) -> bool:

@@ -174,16 +174,17 @@ def stopped_line(title: str, event: Stopped) -> str:
 def epoch_line(title: str, record: EpochRecord) -> str:
     """`distill 3/10  loss 0.4120 (task 0.2100, logits 0.1500)  train 95.10 %  validation 96.20 %  2.1 s`.
 
-    Epoch 0, the network as it came, has a validation alone: `distill 0/10  validation 95.80 %`. Where the lowest loss
-    on validation decides, it stands behind the accuracy: `validation 95.80 %, loss 0.3912`.
+    Epoch 0, the network as it came, has a validation alone. Of a student the sum of the trained losses and the
+    spikes per neuron and step stand behind it: `distill 0/10  validation 95.80 %, loss 0.3912, spike rate 20.10 %`.
     """
     parts = [f"{name} {loss:.4f}" for name, loss in record.losses.items() if name != "total" and "/" not in name]
     details = f" ({', '.join(parts)})" if parts else ""
     several = [f"T={score.time_steps} {percent(score.accuracy)}" for score in record.validation]
     per_length = f" ({', '.join(several)})" if len(several) > 1 else ""
     total = record.validation_total
-    decisive = "" if total is None else f", loss {total:.4f}"
-    scored = f"validation {percent(record.validation_accuracy)}{per_length}{decisive}"
+    lost = "" if total is None else f", loss {total:.4f}"
+    lost += "" if record.validation_rate is None else f", spike rate {percent(record.validation_rate)}"
+    scored = f"validation {percent(record.validation_accuracy)}{per_length}{lost}"
     if record.train_accuracy is None:
         return f"{title} {record.epoch}/{record.epochs}  {scored}"
     return (

@@ -8,10 +8,12 @@ from dataclasses import dataclass, replace
 from typing import assert_never
 
 from mdcompress.errors import RunError
-from mdcompress.pipeline.distilling import distill, untrained_in_words
+from mdcompress.pipeline.distilling import distill
 from mdcompress.pipeline.estimating import ActivityChoice, Priced, estimate, estimate_settings
 from mdcompress.pipeline.exporting import export
+from mdcompress.pipeline.kept_epoch import kept_in_words
 from mdcompress.pipeline.networks import teacher_weights, torch_device
+from mdcompress.pipeline.other_teacher import other_teacher_weights
 from mdcompress.pipeline.quantizing import quantize
 from mdcompress.pipeline.report import JsonValue, Report, percent, table, written
 from mdcompress.pipeline.sizes import files_line, run_sizes, size_table
@@ -122,6 +124,8 @@ def _check_first(workspace: Workspace, stages: tuple[Stage, ...]) -> None:
     """
     if workspace.model.trained is not None and Stage.QUANTIZE in stages:
         teacher_weights(workspace)
+    if Stage.DISTILL in stages:
+        other_teacher_weights(workspace)
     if set(stages) - {Stage.ESTIMATE}:  # pricing alone needs no torch
         torch_device(workspace)
 
@@ -163,12 +167,11 @@ def _summarised(workspace: Workspace, stages: tuple[Stage, ...]) -> WholeRun:
     records = {stage: workspace.run.manifest().stages[stage.value] for stage in stages}
     accuracies = _accuracies(records)
     distilled = records[Stage.DISTILL].measured
-    kept = [f"distilled  {untrained_in_words(workspace.recipe)}"] if distilled.get("best_epoch") == 0 else []
     sizes = run_sizes(workspace.run)
     text = "\n\n".join(
         [
             _accuracy_table(workspace.recipe, accuracies, distilled),
-            *kept,
+            *filter(None, [kept_in_words(workspace.recipe, distilled)]),
             records[Stage.EXPORT].summary,
             files_line(sizes),
             size_table(sizes),
