@@ -150,7 +150,7 @@ def test_table_and_picture_mark_the_epoch_that_is_kept(tmp_path: Path) -> None:
     write_history(HISTORY, tmp_path / "history.csv", choice=BY_LOSS)
     rows = csv.DictReader((tmp_path / "history.csv").read_text().splitlines())
     assert [row["best"] for row in rows] == ["0", "0", "1", "0"]
-    draw_training(HISTORY, tmp_path / "training.svg", choice=BY_LOSS)
+    draw_training(HISTORY, tmp_path / "training.svg", title="kept", choice=BY_LOSS)
     picture = (tmp_path / "training.svg").read_text()
     assert all(f">{label}<" in picture for label in ("kept", "most accurate", "lowest loss"))
 
