@@ -83,7 +83,7 @@ class _Plain(torch.autograd.Function):
             to_current[t].addcmul_(to_current[t + 1], kept[t])
         run.add_constants(to_current, kept, ctx.leak, wanted)
         sums = [
-            run.sums[name].to(dtype).reshape(shape) if wanted[name] and name in run.sums else None
+            run.sums.get(name, spikes.new_zeros(shape)).to(dtype).reshape(shape) if wanted[name] else None
             for name, (shape, dtype) in zip(_CONSTANTS, ctx.shapes, strict=True)
         ]
         return to_current, None, *sums
