@@ -98,6 +98,53 @@ def _read_record(path: Path) -> str:
     return repr((manifest, [stale_reasons(path.parent, stage, {}) for stage in Stage]))
 
 
+def _write_history(path: Path) -> None:
+    from mdcompress.training import EpochRecord, Validation, write_history
+    from mdcompress.training.history import untrained
+
+    def scored(accuracy: float) -> tuple[Validation, ...]:
+        return (Validation(4, accuracy, 0.5, 0.75),)
+
+    losses = {"total": 0.75, "task": 0.5, "membrane": 0.25, "membrane/neuron1": 0.25}
+    first = EpochRecord(1, 1, 0.001, losses, 0.875, scored(0.75), seconds=1.5)
+    write_history([untrained(scored(0.5), epochs=1), first], path)
+
+
+def _read_history(path: Path) -> str:
+    from mdcompress.pipeline.pages.histories import read_curves
+
+    return repr(read_curves(path))
+
+
+def _write_mismatch(path: Path) -> None:
+    from mdcompress.evaluation.mismatch import LayerMismatch, MismatchReport
+
+    before, after = LayerMismatch(0.5, 0.25, 0.125, 0.125), LayerMismatch(0.25, 0.25, 0.25, 0.0625)
+    path.write_text(MismatchReport(4, 359, {"neuron1": before}, {"neuron1": after}).to_json(), "utf-8")
+
+
+def _read_mismatch(path: Path) -> str:
+    from mdcompress.pipeline.pages.facts import read_mismatch
+
+    return repr(read_mismatch(path))
+
+
+def _write_totals(path: Path) -> None:
+    from intsnn.activity import assume
+    from intsnn.estimation.estimation import estimate
+    from intsnn.report import to_json
+    from tests.support.intgraphs import dense_graph
+
+    graph = dense_graph()
+    path.write_text(to_json(estimate(graph, assume(graph, rate=0.1, time_steps=4), "rram_64x64_65nm")), "utf-8")
+
+
+def _read_totals(path: Path) -> str:
+    from mdcompress.pipeline.pages.facts import read_totals
+
+    return repr(read_totals(path))
+
+
 def _write_accuracies(path: Path) -> None:
     path.write_text("bit_width,accuracy\n1,0.5\n2,0.75\n4,0.875\n8,1.0\n".replace("bit_width", "adc_bits"), "utf-8")
 
@@ -460,6 +507,9 @@ FORMATS = (
     Format("run.json", "run.json", "text", _write_record, _read_record),
     Format("search", "study.journal", "text", _write_journal, _read_journal),
     Format("trial", "7.json", "text", _write_trial, _read_trial),
+    Format("history", "history.csv", "text", _write_history, _read_history),
+    Format("mismatch", "mismatch.json", "text", _write_mismatch, _read_mismatch),
+    Format("totals", "hardware.json", "text", _write_totals, _read_totals),
     Format("accuracies", "accuracies.csv", "text", _write_accuracies, _read_accuracies),
     Format("model.onnx", "model.onnx", "onnx", _write_onnx, _read_onnx, has_digest=True),
     Format("golden.npz", "golden.npz", "zip", _write_golden, _read_golden),

@@ -26,6 +26,7 @@ COMMANDS: Mapping[str, str] = {  # in the order of their use; the value is the m
     "distill": "mdcompress.cli.distill",
     "export": "mdcompress.cli.export",
     "estimate-hw": "mdcompress.cli.estimate",
+    "compare": "mdcompress.cli.compare",
     "explore": "mdcompress.cli.explore",
     "search": "mdcompress.cli.search",
     "eval": "mdcompress.cli.evaluate",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from mdcompress.pipeline.networks import at_steps
@@ -13,6 +14,29 @@ if TYPE_CHECKING:
     from torch import nn
 
     from mdcompress.data import Batches, DataSplits
+    from mdcompress.data.batches import Batch
+
+
+class CountedTest:
+    """The test batches of a stage, which remember how many samples they gave, and which labels in which order."""
+
+    def __init__(self, batches: Batches) -> None:
+        self.batches = batches
+        self.samples = 0
+        self.labels = 0  # CRC-32 of the labels: two runs with the same were scored on the same samples, if of one set
+
+    def __iter__(self) -> Iterator[Batch]:
+        """The batches, counted anew."""
+        self.samples = self.labels = 0
+        for x, y in self.batches:
+            self.samples += len(y)
+            self.labels = zlib.crc32(y.cpu().numpy().astype("<i8").tobytes(), self.labels)
+            yield x, y
+
+    @property
+    def recorded(self) -> Mapping[str, float]:
+        """As the run's record has it, so that accuracies of two runs are compared only on the same test part."""
+        return {"test_samples": self.samples, "test_labels_crc32": self.labels}
 
 
 def accuracies_at(network: nn.Module, batches: Batches, time_steps: Iterable[int]) -> dict[int, float]:

@@ -6,7 +6,7 @@ With something to hold the figures against, both are priced and their ratios sho
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -122,14 +122,27 @@ def _estimate(workspace: Workspace, priced: Priced, choice: ActivityChoice) -> R
     require_files(inputs)
     started = workspace.start(Stage.ESTIMATE, *inputs, extra=extra)
     figures = _priced(model, priced, choice)
-    summary = summary_table(figures)
+    summary, page = summary_table(figures), _page_of_run(workspace, figures)
     with started.writing(measured=_totals(figures), summary=summary) as folder:
-        write_figures(figures, folder)
+        write_figures(figures, folder, page=page)
     return Report(summary, json.loads(to_json(figures)), workspace.report(Stage.ESTIMATE).paths)
 
 
 def estimate_file(model: Path, priced: Priced, *, choice: ActivityChoice, output: Destination | None) -> Report:
     """Price any model.onnx that mdcompress wrote; `output`: where the report in its three forms goes."""
+    from intsnn.report import to_html
+
+    return _priced_into(model, priced, choice, output, page=lambda figures: to_html(figures, of=str(model)))
+
+
+def _priced_into(
+    model: Path,
+    priced: Priced,
+    choice: ActivityChoice,
+    output: Destination | None,
+    *,
+    page: Callable[[HardwareReport], str],
+) -> Report:
     from intsnn.report import summary_table, to_json
 
     if output is not None:
@@ -138,7 +151,7 @@ def estimate_file(model: Path, priced: Priced, *, choice: ActivityChoice, output
     paths: tuple[Path, ...] = ()
     if output is not None:
         with output.writing("the hardware report") as folder:
-            names = write_figures(figures, folder)
+            names = write_figures(figures, folder, page=page(figures))
         paths = tuple(output.folder / name for name in names)
     return Report(summary_table(figures), json.loads(to_json(figures)), paths)
 
@@ -147,7 +160,16 @@ def estimate_elsewhere(workspace: Workspace, priced: Priced, *, choice: Activity
     """Price the run's model.onnx into another folder; the run is only read."""
     priced.load()
     workspace.require(Stage.EXPORT)
-    return estimate_file(workspace.run.file(MODEL_FILE), priced, choice=choice, output=output)
+    model = workspace.run.file(MODEL_FILE)
+    return _priced_into(model, priced, choice, output, page=lambda figures: _page_of_run(workspace, figures))
+
+
+def _page_of_run(workspace: Workspace, figures: HardwareReport) -> str:
+    """All that is known of the run, and these figures."""
+    from mdcompress.pipeline.pages import read_facts, run_page
+    from mdcompress.pipeline.sizes import run_sizes
+
+    return run_page(read_facts(workspace.run), figures, sizes=run_sizes(workspace.run))
 
 
 @dataclass(frozen=True)
@@ -235,14 +257,14 @@ def estimate_settings(priced: Priced, choice: ActivityChoice) -> Mapping[str, st
     }
 
 
-def write_figures(figures: HardwareReport, folder: Path) -> tuple[str, ...]:
-    """Write hardware.json, hardware.md and report.html; returns their names."""
+def write_figures(figures: HardwareReport, folder: Path, *, page: str | None = None) -> tuple[str, ...]:
+    """Write hardware.json, hardware.md and report.html; returns their names. No `page`: that of the figures alone."""
     from intsnn.report import to_html, to_json, to_markdown
 
     texts = {
         HARDWARE_JSON_FILE: to_json(figures),
         HARDWARE_TABLE_FILE: to_markdown(figures),
-        HARDWARE_PAGE_FILE: to_html(figures),
+        HARDWARE_PAGE_FILE: to_html(figures) if page is None else page,
     }
     for name, text in texts.items():
         write_atomically(folder / name, text.encode())

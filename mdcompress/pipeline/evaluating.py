@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from intsnn.errors import MissingFileError, UsageError
+from intsnn.errors import IntsnnError, MissingFileError, UsageError
 from mdcompress.pipeline.accuracies import accuracies_at, float_accuracies_at
 from mdcompress.pipeline.networks import fitted, load_splits, torch_device, trained_network
 from mdcompress.pipeline.report import JsonValue, Report, percent, table
+from mdcompress.pipeline.sizes import Sizes, sizes_of
 from mdcompress.pipeline.threads import own_threads_afterwards, use_threads
 from mdcompress.pipeline.workspace import Workspace
 from mdcompress.runs.manifest import require_as_written
@@ -96,13 +97,20 @@ def engine_in_words(name: str) -> str:
 
 def _evaluate_student(workspace: Workspace, path: Path) -> Evaluated:
     from mdcompress.evaluation import evaluate as evaluate_network
+    from mdcompress.student.lowering import lower
     from mdcompress.student.weights import load_student
 
     student, test = load_student(path).to(torch_device(workspace)), load_splits(workspace).test
     *shorter, longest = workspace.recipe.student_step_counts
     fewer = accuracies_at(student, test, shorter)
     metrics = evaluate_network(student, test, graph=student.graph, time_steps=longest)
-    return _evaluated(workspace, path, fewer, metrics)
+    evaluated = _evaluated(workspace, path, fewer, metrics)
+    try:
+        graph = lower(student)
+    except IntsnnError as error:  # its accuracy stands; `export` says the same at length
+        workspace.note(f"no sizes, as this student cannot be exported: {str(error).partition(chr(10))[0]}")
+        return evaluated
+    return _with_sizes(evaluated, sizes_of(graph, {"student": path}))
 
 
 def _evaluate_float_network(workspace: Workspace, path: Path) -> Evaluated:
@@ -147,7 +155,16 @@ def _evaluate_model(workspace: Workspace, path: Path, engine: EngineChoice) -> E
         "file": str(path), "engine": opened.name, "accuracy": accuracy,
         "samples": samples, "time_steps": time_steps, **_at_each(accuracies),
     }  # fmt: skip
-    return Evaluated(Report(_headlines(path, accuracies, samples), document, (path,), accuracy), accuracy)
+    evaluated = Evaluated(Report(_headlines(path, accuracies, samples), document, (path,), accuracy), accuracy)
+    return _with_sizes(evaluated, sizes_of(opened.session.graph, {"integer ONNX": path}))
+
+
+def _with_sizes(evaluated: Evaluated, sizes: Sizes) -> Evaluated:
+    """How large the network is, behind what it answered."""
+    report = evaluated.report
+    assert isinstance(report.document, Mapping)  # of every evaluation
+    document: JsonValue = {**report.document, "sizes": sizes.document()}
+    return replace(evaluated, report=replace(report, text=f"{report.text}\n\n{sizes.text}", document=document))
 
 
 class _Score(NamedTuple):

@@ -13,6 +13,7 @@ from intsnn.files import write_atomically, write_folder
 from mdcompress.pipeline.c_export import ANY_C, CForm, c_figures, c_summary
 from mdcompress.pipeline.networks import first_samples, load_splits
 from mdcompress.pipeline.report import Report
+from mdcompress.pipeline.sizes import Sizes, size_lines, sizes_of
 from mdcompress.pipeline.workspace import Workspace
 from mdcompress.recipe.nir import ReaderReset, ReaderStep
 from mdcompress.runs import ACTIVITY_FILE, C_FOLDER, GOLDEN_FILE, MODEL_FILE, NIR_FILE
@@ -114,14 +115,16 @@ def _export(
 
         name = c_form.name_for(workspace.recipe)
         as_c = c_package(graph, name=name, x=integers, limits=c_form.limits, activity=activity)
+    sizes = sizes_of(graph)
     measured = {
         "parity_samples": parity.samples,
         "parity_values": parity.values,
         "parity_spikes": parity.spikes,
         "mean_spike_rate": activity.mean_rate,
+        **sizes.figures(),
         **(c_figures(as_c) if as_c else {}),
     }
-    with started.writing(measured=measured, summary=_summary(graph, parity, activity, as_c)) as folder:
+    with started.writing(measured=measured, summary=_summary(graph, parity, activity, sizes, as_c)) as folder:
         write_onnx(graph, folder / MODEL_FILE)
         write_golden(graph, folder / GOLDEN_FILE, x=integers, trace=None if native is None else native.run(integers))
         write_activity(activity, folder / ACTIVITY_FILE)
@@ -132,13 +135,14 @@ def _export(
     return workspace.report(Stage.EXPORT)
 
 
-def _summary(graph: IntGraph, parity: ParityReport, activity: Activity, as_c: CPackage | None) -> str:
+def _summary(graph: IntGraph, parity: ParityReport, activity: Activity, sizes: Sizes, as_c: CPackage | None) -> str:
     """What the run's record and the terminal say of an export."""
     keeps_steps = graph.output.mode == "steps"
     return "\n".join(
         [
             f"parity     {parity}",
             f"activity   mean spike rate {100 * activity.mean_rate:.1f} %",
+            size_lines(sizes),
             f"input      {_input_in_words(graph)}",
             *(["output     logits are int32 [T, N, K]: the answer is their mean over T"] if keeps_steps else []),
             *([c_summary(as_c)] if as_c else []),

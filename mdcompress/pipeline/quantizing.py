@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from intsnn.files import write_atomically
 from mdcompress._version import __version__
+from mdcompress.pipeline.accuracies import CountedTest
 from mdcompress.pipeline.networks import (
     at_steps,
     fresh_network,
@@ -58,9 +59,10 @@ def _quantize(workspace: Workspace) -> Report:
             spec=recipe.calibrate,
             teacher=start,
         )
+    test = CountedTest(splits.test)
     accuracies = {
-        "teacher_test_accuracy": evaluate(network, splits.test).accuracy,
-        "test_accuracy": evaluate(student, splits.test, time_steps=steps).accuracy,
+        "teacher_test_accuracy": evaluate(network, test).accuracy,
+        "test_accuracy": evaluate(student, test, time_steps=steps).accuracy,
     }
     seen = recipe.data.time_steps
     teachers, students = ("", "") if steps == seen else (f" at T = {seen}", f" at T = {steps}")
@@ -68,7 +70,7 @@ def _quantize(workspace: Workspace) -> Report:
         f"teacher    test accuracy {percent(accuracies['teacher_test_accuracy'])}{teachers}\n"
         f"quantized  test accuracy {percent(accuracies['test_accuracy'])}{students}"
     )
-    with started.writing(measured={**accuracies, **threads}, summary=summary) as folder:
+    with started.writing(measured={**accuracies, **test.recorded, **threads}, summary=summary) as folder:
         write_atomically(folder / PLAN_FILE, plan_text(plan).encode())
         provenance = {"recipe": recipe.name, "mdcompress": __version__, "stage": Stage.QUANTIZE.value}
         save_student(student, folder / QUANTIZED_FILE, provenance=provenance)

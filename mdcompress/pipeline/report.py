@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+_UNITS = {"KB": 1e3, "MB": 1e6, "GB": 1e9}
+
 JsonValue = None | bool | int | float | str | Sequence["JsonValue"] | Mapping[str, "JsonValue"]
 
 
@@ -39,13 +41,17 @@ def percent(fraction: float) -> str:
 
 
 def size(path: Path) -> str:
-    """The size of a file for people: `51 KB` (1 KB = 1000 bytes)."""
-    count = float(path.stat().st_size)
-    for unit in ("bytes", "KB", "MB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}"
-        count /= 1000
-    return f"{count:.1f} GB"
+    """The size of a file for people: `51.3 KB`."""
+    return byte_count(path.stat().st_size)
+
+
+def byte_count(count: float) -> str:
+    """Bytes for people: `812 bytes`, `51.3 KB`, `125 KB` (1 KB = 1000 bytes)."""
+    if count < 1000:
+        return f"{count:.0f} bytes"
+    unit = next((unit for unit, bytes_each in _UNITS.items() if count < 1000 * bytes_each), "GB")
+    number = count / _UNITS[unit]
+    return f"{number:.{1 if number < 100 else 0}f} {unit}"
 
 
 def written(paths: Sequence[Path]) -> str:

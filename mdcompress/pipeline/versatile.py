@@ -71,10 +71,12 @@ def with_exports(report: Report, students: tuple[Workspace, ...]) -> Report:
     for student in students:
         stages, steps = student.run.manifest().stages, student.recipe.student_time_steps
         price, export = stages[Stage.ESTIMATE.value].measured, stages[Stage.EXPORT.value]
-        rows.append([str(steps), f"{price['energy_pj'] / 1e6:.4g}", f"{price['latency_ns'] / 1e3:.4g}"])
+        ratio = export.measured.get("ratio_to_float32")  # runs of earlier versions do not say
+        smaller = "-" if ratio is None else f"{ratio:.1f} x"
+        rows.append([str(steps), smaller, f"{price['energy_pj'] / 1e6:.4g}", f"{price['latency_ns'] / 1e3:.4g}"])
         lines.append(f"T = {steps}: {export.summary.splitlines()[0]}")
         found.append({"time_steps": steps, "export": dict(export.measured), "hardware": dict(price)})
-    header = ["T", "energy per inference, uJ", "latency, us"]
+    header = ["T", "smaller than float32", "energy per inference, uJ", "latency, us"]
     text = "\n\n".join([report.text, table(header, rows, numbers=header), "\n".join(lines)])
     assert isinstance(report.document, dict)  # as `summarised` makes it
     return replace(report, text=text, document={**report.document, "exported": found})

@@ -13,6 +13,7 @@ from mdcompress.pipeline.exporting import export
 from mdcompress.pipeline.networks import teacher_weights, torch_device
 from mdcompress.pipeline.quantizing import quantize
 from mdcompress.pipeline.report import JsonValue, Report, percent, table, written
+from mdcompress.pipeline.sizes import files_line, run_sizes, size_table
 from mdcompress.pipeline.teaching import train
 from mdcompress.pipeline.versatile import keep_recipe, student_runs, summarised, with_exports
 from mdcompress.pipeline.workspace import Workspace, record_document
@@ -140,17 +141,21 @@ def _summarised(workspace: Workspace, stages: tuple[Stage, ...]) -> WholeRun:
     accuracies = _accuracies(records)
     distilled = records[Stage.DISTILL].measured
     kept = [f"distilled  {untrained_in_words(workspace.recipe)}"] if distilled.get("best_epoch") == 0 else []
+    sizes = run_sizes(workspace.run)
     text = "\n\n".join(
         [
             _accuracy_table(workspace.recipe, accuracies, distilled),
             *kept,
             records[Stage.EXPORT].summary,
+            files_line(sizes),
+            size_table(sizes),
             records[Stage.ESTIMATE].summary,
         ]
     )
     document: JsonValue = {
         "run": str(workspace.run.path),
         "test_accuracy": accuracies,
+        "sizes": sizes.document(),
         "stages": [record_document(workspace.run, stage, record) for stage, record in records.items()],
     }
     paths = tuple(path for stage in records for path in workspace.run.written_files(stage))

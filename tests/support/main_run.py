@@ -22,9 +22,13 @@ class MainRun:
     stdout: str
 
 
+PAGES = ("README.md", "docs/start.md", "docs/python.md")  # what a new user reads, in this order
+
+
 def readme_blocks(language: str) -> list[str]:
-    """The fenced code blocks of the README in one language, in order."""
-    return re.findall(rf"^```{language}\n(.*?)^```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    """The fenced code blocks in one language of the README and of the pages that it leads to first, in order."""
+    text = "\n".join((ROOT / page).read_text("utf-8") for page in PAGES)
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
 
 
 def commands(block: str) -> list[list[str]]:

@@ -1,4 +1,7 @@
-"""The package nir for tests, which skip without it, or with one from before v_reset (1.0.4, which sinabs pins)."""
+"""The package nir for tests, which skip without it, or with one from before v_reset (1.0.4, which sinabs pins).
+
+`.ci/run` runs them with a newer one, in a folder of its own.
+"""
 
 from __future__ import annotations
 

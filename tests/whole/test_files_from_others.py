@@ -7,6 +7,7 @@ import os
 import pty
 import re
 import select
+import shutil
 import subprocess
 import sys
 import time
@@ -55,6 +56,7 @@ RUNS_CODE: Mapping[str, tuple[str, ...]] = {
 RUNS_NONE: Mapping[str, tuple[str, ...]] = {
     "check": ("check fresh.yaml runs/tiny/recipe.yaml runs/tiny/model.onnx runs/tiny/activity.json",),
     "estimate-hw": ("estimate-hw --force", "estimate-hw runs/tiny/model.onnx", "estimate-hw --against float32"),
+    "compare": ("compare runs/tiny ./twin",),
     "explore": ("explore --run tiny --crossbar 32,64", "explore runs/tiny/model.onnx --crossbar 32,64"),
 }
 LINES = [line for lines in RUNS_CODE.values() for line in lines]
@@ -72,6 +74,7 @@ def stranger(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypat
     for name in ("recipe.yaml", "run.json"):
         file = folder / "runs" / "tiny" / name
         file.write_text(_named_by_a_stranger(file.read_text()))
+    shutil.copytree(folder / "runs" / "tiny", folder / "twin")
     (folder / "mine.safetensors").write_bytes((folder / "runs/tiny/teacher.safetensors").read_bytes())
     monkeypatch.chdir(folder)
     monkeypatch.delenv("MDCOMPRESS_TRUST")

@@ -1,4 +1,4 @@
-"""Every command and every line of Python that the README shows is run as it stands there."""
+"""Every command and every line of Python of README, docs/start.md and docs/python.md is run as it stands there."""
 
 from __future__ import annotations
 
@@ -35,8 +35,18 @@ def test_every_other_command_works_after_it_in_its_order(main_run: MainRun, tmp_
 def test_the_python_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     block = "\n".join(readme_blocks("python"))  # the later ones go on from the first
-    exec(compile(block, "README.md", "exec"), {"__name__": "__main__"})
+    exec(compile(block, "docs/python.md", "exec"), {"__name__": "__main__"})
     assert (tmp_path / "model.onnx").is_file()
+
+
+def test_the_readme_is_short_and_its_two_commands_come_first() -> None:
+    text = (ROOT / "README.md").read_text("utf-8")
+    assert len(text.splitlines()) < 150
+    blocks = re.findall(r"^```bash\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    assert blocks == [
+        "pip install -e . && mdcompress run --recipe recipes/4bit.yaml\n",
+        "pip install -e '.[test]' && pytest -n logical\n",
+    ]
 
 
 def test_every_link_to_a_file_leads_somewhere() -> None:

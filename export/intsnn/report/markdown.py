@@ -42,12 +42,12 @@ def summary_table(report: HardwareReport) -> str:
     """The totals that people compare first, one row each; where the energy goes, what is absent, and every note."""
     keys = _SHORT if report.floorplan.factor == 1 else (*_SHORT, "floorplan_um2")
     shown = [total for total in report.totals() if total.key in keys]
-    table = markdown_table(("figure", "value"), ((total.label, _quantity(total)) for total in shown))
+    table = markdown_table(("figure", "value"), ((total.label, quantity(total)) for total in shown))
     beside = [f"- {line}" for line in (*published_in_words(report), *loading_in_words(report))]
-    return "\n\n".join([table, "\n".join([_where_energy_goes(report), *beside, *_reasons(report, shown)])])
+    return "\n\n".join([table, "\n".join([f"- {energy_in_words(report)}", *beside, *_reasons(report, shown)])])
 
 
-def _where_energy_goes(report: HardwareReport) -> str:
+def energy_in_words(report: HardwareReport) -> str:
     """The node and the kind of circuit that take most, so that a total is not read without its cause."""
     nodes, groups = dict.fromkeys((node.name for node in report.nodes), 0.0), dict[str, float]()
     for part in report.energy:
@@ -56,11 +56,11 @@ def _where_energy_goes(report: HardwareReport) -> str:
     node, group = max(nodes, key=nodes.__getitem__), max(groups, key=groups.__getitem__)
     whole = math.fsum(nodes.values())
     if whole == 0:
-        return "- Nothing takes energy."
+        return "Nothing takes energy."
     used = next(entry.utilisation for entry in report.nodes if entry.name == node)
     cells = "" if used is None else f" and uses {percent(used)} of its cells"
     shares = percent(nodes[node] / whole), percent(groups[group] / whole)
-    return f"- Most energy: {node} takes {shares[0]}{cells}; of all circuits, {group} takes {shares[1]}."
+    return f"Most energy: {node} takes {shares[0]}{cells}; of all circuits, {group} takes {shares[1]}."
 
 
 def to_markdown(report: HardwareReport) -> str:
@@ -70,7 +70,7 @@ def to_markdown(report: HardwareReport) -> str:
         report.summary,
         _header(report),
         "## Totals",
-        markdown_table(("figure", "value"), ((total.label, _quantity(total)) for total in report.totals())),
+        markdown_table(("figure", "value"), ((total.label, quantity(total)) for total in report.totals())),
         f"Energy of each step, nJ: {', '.join(readable(step * 1e-3) for step in report.energy_per_step_pj)}.",
         "\n".join(f"- {definition}" for definition in DEFINITIONS),
         *_reasons(report, report.totals()),
@@ -257,7 +257,8 @@ def provenance_cells(report: HardwareReport) -> TableCells:
     return ("component", "prices as published", "scaling", "source"), tuple(rows)
 
 
-def _quantity(total: Total) -> str:
+def quantity(total: Total) -> str:
+    """A total in the unit in which people quote it, the same on a terminal, in Markdown and on the page."""
     if total.key == "pj_per_synaptic_operation":
         return figure_in_words(total.figure, lambda number: f"{readable(number)} pJ")  # already of a readable size
     return _figure(total.figure, total.unit)

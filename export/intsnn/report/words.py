@@ -8,14 +8,12 @@ from collections.abc import Callable, Iterable, Sequence
 from intsnn.estimation.report import Figure, or_none
 
 _PREFIXES: dict[str, tuple[tuple[float, str], ...]] = {
-    "pJ": ((1, "pJ"), (1e3, "nJ"), (1e6, "µJ"), (1e9, "mJ"), (1e12, "J")),
-    "ns": ((1, "ns"), (1e3, "µs"), (1e6, "ms"), (1e9, "s")),
-    "um2": ((1, "µm²"), (1e6, "mm²")),
-    "pJ ns": ((1, "pJ ns"), (1e6, "nJ µs"), (1e9, "µJ µs"), (1e15, "mJ ms")),
-    "pJ ns um2": ((1, "pJ ns µm²"), (1e12, "nJ µs mm²"), (1e15, "µJ µs mm²"), (1e21, "mJ ms mm²")),
-    "TOPS/W": ((1e-6, "MOPS/W"), (1e-3, "GOPS/W"), (1, "TOPS/W")),
-    "TOPS/mm2": ((1e-6, "MOPS/mm²"), (1e-3, "GOPS/mm²"), (1, "TOPS/mm²")),
-    "mW": ((1e-3, "µW"), (1, "mW"), (1e3, "W")),
+    "pJ": ((1, "pJ"), (1e3, "nJ"), (1e6, "uJ"), (1e9, "mJ"), (1e12, "J")),
+    "ns": ((1, "ns"), (1e3, "us"), (1e6, "ms"), (1e9, "s")),
+    "um2": ((1, "um2"), (1e6, "mm2")),
+    "pJ ns": ((1, "pJ ns"), (1e6, "nJ us"), (1e9, "uJ us"), (1e15, "mJ ms")),
+    "pJ ns um2": ((1, "pJ ns um2"), (1e12, "nJ us mm2"), (1e15, "uJ us mm2"), (1e21, "mJ ms mm2")),
+    "mW": ((1e-3, "uW"), (1, "mW"), (1e3, "W")),
 }
 
 

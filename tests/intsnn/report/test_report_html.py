@@ -13,7 +13,7 @@ from intsnn.activity import assume, measure
 from intsnn.estimation.estimation import estimate
 from intsnn.estimation.report import Basis, Floorplan, HardwareReport, NotModelled
 from intsnn.hardware import shipped_hardware
-from intsnn.report import to_html, to_markdown
+from intsnn.report import summary_table, to_html, to_markdown
 from intsnn.report.html.markup import Html, number, share, tag
 from intsnn.report.words import best_unit, readable, with_unit
 from tests.support.crossbar_by_hand import small_hardware
@@ -78,10 +78,34 @@ def test_the_page_holds_every_node_component_total_source_and_limit(report: Hard
         "measured on 3 samples",
         "Horowitz",
         "not to be compared",
-        with_unit(report.energy_pj, "pJ"),
-        with_unit(report.edap_pj_ns_um2, "pJ ns um2"),
+        f"{readable(report.energy_pj / 1e6)} uJ",
+        f"{readable(report.edap_pj_ns_um2 / 1e15)} uJ us mm2",
     ):
         assert expected in text, expected
+
+
+def test_the_page_says_of_the_totals_what_the_command_line_says(report: HardwareReport) -> None:
+    """Its table, and which circuits take most: one component is not called the whole kind of circuit."""
+    text = words(part(parsed(to_html(report, of="model.onnx")), ".//section[@id='totals']"))
+    table, notes = summary_table(report).split("\n\n")
+    rows = [line.strip("| ").split(" | ") for line in table.splitlines()[2:]]
+    assert len(rows) == 8
+    for label, value in rows:
+        assert label in text and value in text
+    assert " ".join(notes.splitlines()[0].removeprefix("- ").split()) in text
+
+
+def test_the_title_says_whose_figures_they_are(report: HardwareReport) -> None:
+    page = parsed(to_html(report, of="runs/mine/model.onnx"))
+    assert words(part(page, ".//h1")) == "runs/mine/model.onnx on rram_64x64_65nm"
+    assert words(part(page, "head/title")) == "Hardware figures: runs/mine/model.onnx on rram_64x64_65nm"
+
+
+def test_every_cell_names_its_column_for_a_narrow_screen(report: HardwareReport) -> None:
+    section = part(parsed(to_html(report)), ".//section[@id='nodes']")
+    heads = [words(head) for head in section.iter("th")]
+    for row in part(section, ".//tbody").iter("tr"):
+        assert [cell.get("data-column") for cell in row.iter("td")] == heads
 
 
 def test_every_figure_has_words_for_those_who_do_not_see_it_and_its_numbers_as_a_table(report: HardwareReport) -> None:
@@ -211,10 +235,11 @@ def test_markup_by_hand() -> None:
 
 
 def test_units_by_hand() -> None:
+    assert best_unit(12770.0, "pJ") == (1e3, "nJ")
+    assert best_unit(0.5, "pJ") == (1, "pJ")
     assert with_unit(12770.0, "pJ") == "12.77 nJ"
-    assert with_unit(0.5, "pJ") == "0.5000 pJ"
-    assert with_unit(3.577e24, "pJ ns um2") == "3,577 mJ ms mm²"
-    assert with_unit(0.074, "TOPS/W") == "74.00 GOPS/W"
-    assert with_unit(5943.0, "inferences/s") == "5,943 inferences/s"
+    assert best_unit(3.577e24, "pJ ns um2") == (1e21, "mJ ms mm2")
+    assert best_unit(0.074, "TOPS/W") == (1.0, "TOPS/W"), "a card that says TOPS/W has no GOPS/W"
+    assert best_unit(5943.0, "inferences/s") == (1.0, "inferences/s")
     assert best_unit(0.0, "ns") == (1, "ns")
     assert [readable(value) for value in (0.0, 12.766, 1e-4, 1234567.0)] == ["0", "12.77", "1.000e-04", "1,234,567"]

@@ -331,6 +331,24 @@ def test_what_was_taken_out_of_a_checkpoint_is_said(finished: Path, file: str) -
     assert said in invoke("eval", file, "--run", "tiny").err
 
 
+def test_run_eval_and_the_record_say_the_same_of_the_size(finished: Path) -> None:
+    """64 x 32 + 32 x 10 weights, 32 neurons; first layer and head of 8 bits, as both are of the tiny network."""
+    whole, model, student = (
+        json.loads(invoke(*command, "--json").out)["sizes"]
+        for command in (["run", "--recipe", "tiny.yaml"], ["eval", "runs/tiny/model.onnx"], ["eval", "--run", "tiny"])
+    )
+    measured = json.loads((finished / "runs/tiny/run.json").read_text())["stages"]["export"]["measured"]
+    assert whole["weights_by_bits"] == {"8": 64 * 32 + 32 * 10} and sum(whole["membranes_by_bits"].values()) == 32
+    assert whole["float32_bytes"]["weights"] == 4 * whole["int8_bytes"]["weights"] == 4 * 2368
+    assert measured["ratio_to_float32"] == whole["ratio"]["float32"] > 3
+    for other in (model, student):
+        assert {**other, "file_bytes": {}} == {**whole, "file_bytes": {}}
+    for what, name in (("float weights", "teacher"), ("student", "distilled"), ("integer ONNX", "model")):
+        suffix = "onnx" if name == "model" else "safetensors"
+        assert whole["file_bytes"][what] == (finished / f"runs/tiny/{name}.{suffix}").stat().st_size
+    assert "| as deployed |" in invoke("eval", "runs/tiny/model.onnx").out
+
+
 def test_eval_prints_the_accuracy_alone_where_it_is_to_be_quiet(finished: Path) -> None:
     for file in ([], ["runs/tiny/model.onnx"]):
         quiet, whole = invoke("eval", *file, "-q"), invoke("eval", *file, "--json")

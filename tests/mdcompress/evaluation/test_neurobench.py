@@ -156,8 +156,8 @@ def test_recurrent_connections_are_counted() -> None:
     found = figures(graph, torch.tensor([[[1.0, 0.0], [0.0, 0.0], [0.0, 0.0]]]), torch.tensor([0]))
     assert found["SynapticOperations"] == {"Effective_MACs": 0.0, "Effective_ACs": 1.0 + 2.0, "Dense": 24.0}
     assert found["ClassificationAccuracy"] == 1.0  # neuron 0 at steps 0 and 2
-    state = {part.node: part.bits for part in footprint_of(graph).parts if part.purpose == "state"}
-    assert state == {"n": 2 * (2 + 1)}  # a membrane of 2 bits and the last spike
+    state = {part.holds: part.bits for part in footprint_of(graph).parts if part.purpose == "state"}
+    assert state == {"membrane": 2 * 2, "spikes": 2 * 1}
 
 
 def test_what_neurobench_would_leave_out_is_refused() -> None:

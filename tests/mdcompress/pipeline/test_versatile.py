@@ -148,7 +148,7 @@ def test_a_whole_run_ends_with_one_table(here: Path) -> None:
         )
         assert re.search(equal, result.out), result.out
         price = json.loads((RUN / f"T{steps}" / "run.json").read_text("utf-8"))["stages"]["estimate-hw"]["measured"]
-        assert re.search(rf"\| +{steps} \| +{price['energy_pj'] / 1e6:.4g} \|", result.out), result.out
+        assert re.search(rf"\| +{steps} \| +[\d.]+ x \| +{price['energy_pj'] / 1e6:.4g} \|", result.out), result.out
     again = json.loads(invoke("run", "--recipe", "many.yaml", "--json").out)
     assert [found["time_steps"] for found in again["exported"]] == [1, 2]
     assert all(found["export"]["parity_values"] > 0 for found in again["exported"])

@@ -49,15 +49,16 @@ def prose_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Html:
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[Child]]) -> Html:
-    """A table that scrolls inside its frame; columns of numbers stand on the right."""
+    """A table; columns of numbers stand on the right. It scrolls inside its frame where it is too wide.
+
+    On a narrow screen each row becomes a block, with the column names before its cells, so that no column is lost.
+    """
     body = [list(row) for row in rows]
     right = [bool(body) and all(_is_number(row[index]) for row in body) for index in range(len(columns))]
     head = tag("tr", *(_cell("th", name, at_right) for name, at_right in zip(columns, right, strict=True)))
-    lines = (
-        tag("tr", *(_cell("td", cell, at_right) for cell, at_right in zip(row, right, strict=True))) for row in body
-    )
+    lines = (tag("tr", *(_cell("td", *cell) for cell in zip(row, right, columns, strict=True))) for row in body)
     whole = tag("table", tag("thead", head), tag("tbody", join(lines, "\n")))
-    return tag("div", whole, class_="scroll", tabindex=0, role="region", aria_label="Table")
+    return tag("div", whole, class_="scroll stack", tabindex=0, role="region", aria_label="Table")
 
 
 def bullets(lines: Iterable[Child]) -> Html:
@@ -65,8 +66,9 @@ def bullets(lines: Iterable[Child]) -> Html:
     return tag("ul", *(tag("li", line) for line in lines))
 
 
-def _cell(name: str, content: Child, at_right: bool) -> Html:
-    return tag(name, content, class_="n") if at_right else tag(name, content)
+def _cell(name: str, content: Child, at_right: bool, column: str = "") -> Html:
+    more = {**({"data_column": column} if column else {}), **({"class_": "n"} if at_right else {})}
+    return tag(name, content, **more)
 
 
 def _is_number(cell: Child) -> bool:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 
-from intsnn.estimation.report import DEFINITIONS, Figure, HardwareReport, Total
+from intsnn.estimation.report import DEFINITIONS, HardwareReport, Total
 from intsnn.report.html.blocks import Section, bullets, table, unfold
-from intsnn.report.html.breakdown import largest
 from intsnn.report.html.markup import Html, tag
-from intsnn.report.markdown import absent_in_words, floorplan_in_words
-from intsnn.report.words import figure_in_words, with_unit
+from intsnn.report.markdown import absent_in_words, energy_in_words, floorplan_in_words, quantity
 
 
-def header(report: HardwareReport) -> Html:
-    """Title, technology, workload, network."""
+def header(report: HardwareReport, *, of: str = "", heading: str = "h1") -> Html:
+    """Whose figures on what, technology, workload, network; `heading`: the element of the title."""
     technology, workload = report.technology, report.workload
     supply = "" if technology.voltage_v is None else f", {technology.voltage_v:g} V"
     source = f"measured on {workload.samples:,} samples" if workload.activity == "measured" else "assumed"
@@ -25,26 +22,21 @@ def header(report: HardwareReport) -> Html:
         *_network(report),
     )
     listed = tag("dl", *(tag("div", tag("dt", name), tag("dd", words)) for name, words in facts))
-    return tag("header", tag("p", "Hardware figures", class_="kind"), tag("h1", report.hardware),
-               tag("p", report.summary), listed)  # fmt: skip
+    kind, title = tag("p", "Hardware figures", class_="kind"), " on ".join(filter(None, (of, report.hardware)))
+    return tag("header", kind, tag(heading, title), tag("p", report.summary), listed)
 
 
 def totals_section(report: HardwareReport) -> Section:
     """Cards of the main totals, what dominates, and every total with its definition."""
     totals = {total.key: total for total in report.totals()}
     cards = tag("div", *_cards(totals), class_="cards")
-    rows = ((total.label, in_words(total.figure, total.unit)) for total in totals.values())
+    rows = ((total.label, quantity(total)) for total in totals.values())
     every = unfold(
         "All totals and what they mean",
         table(("figure", "value"), rows),
         bullets((*DEFINITIONS, *floorplan_in_words(report))),
     )
     return Section("totals", "Totals", (*_dominant(report), cards, *_notes(report, totals), every))
-
-
-def in_words(figure: Figure, unit: str) -> str:
-    """A figure in the unit that suits it."""
-    return figure_in_words(figure, lambda number: with_unit(number, unit))
 
 
 def _network(report: HardwareReport) -> tuple[tuple[str, str], ...]:
@@ -70,33 +62,14 @@ def _cards(totals: Mapping[str, Total]) -> Iterable[Html]:
         ("pj_per_synaptic_operation", ()),
     )
     for key, below in shown:
-        smaller = (tag("small", f"{word} {_in_words(totals[other])}") for word, other in below)
-        value = tag("strong", _in_words(totals[key]))
+        smaller = (tag("small", f"{word} {quantity(totals[other])}") for word, other in below)
+        value = tag("strong", quantity(totals[key]))
         yield tag("div", tag("span", totals[key].label), value, *smaller, class_="card")
 
 
-def _in_words(total: Total) -> str:
-    return in_words(total.figure, total.unit)
-
-
 def _dominant(report: HardwareReport) -> tuple[Html, ...]:
-    """Which node and which component take most of the energy."""
-    nodes: dict[str, float] = {}
-    components: dict[str, float] = {}
-    for part in report.energy:
-        nodes[part.node] = nodes.get(part.node, 0.0) + part.energy_pj
-        components[part.component] = components.get(part.component, 0.0) + part.energy_pj
-    (node, of_node), (component, of_component) = largest(nodes), largest(components)
-    if not math.fsum(nodes.values()):
-        return ()
-    return (
-        tag(
-            "p",
-            tag("b", component), f" takes {of_component:.1%} of the energy; ", tag("b", node),
-            f" takes {of_node:.1%}.",
-            class_="lead",
-        ),
-    )  # fmt: skip
+    """Which node and which kind of circuit take most of the energy, in the words of the command line."""
+    return (tag("p", energy_in_words(report), class_="lead"),)
 
 
 def _notes(report: HardwareReport, totals: Mapping[str, Total]) -> tuple[Html, ...]:
