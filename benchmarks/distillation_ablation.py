@@ -7,7 +7,8 @@
 (from the checkout, with OMP_NUM_THREADS=1). Each result is a line of the store, written when it is known; a command
 that was stopped or killed is given again and goes on, within a training too. `tune` chooses learning rate, loss
 weights, temperature and distance on samples of the training part that no training sees, under seeds of their own; `run`
-takes what it chose, or the recipes' own values where nothing was tuned. `--set` changes every recipe, for example
+takes what it chose, and refuses to begin where a search is not done; `--searches` without a name is without any, at the
+recipes' own values. `--set` changes every recipe, for example
 `--set distill.membrane.align=mean`; other changes are other results. So are those of other code in the modules that
 define networks and data; code of mdcompress is not told apart: after a change of it give another --store and --work.
 
@@ -55,6 +56,7 @@ from benchmarks.distillation_variants import (
 )
 from benchmarks.experiment_runs import Unit, add_place_options, place_of, run_units, units_of
 from benchmarks.experiment_students import Workplace, group_of, key_of
+from mdcompress.errors import RunError
 from mdcompress.recipe import load_recipe
 
 RECIPES = Path("benchmarks/recipes")
@@ -106,7 +108,21 @@ def tune(plan: Plan, place: Workplace, *, processes: int) -> None:
 
 
 def compare(plan: Plan, place: Workplace, *, processes: int) -> None:
-    """Train and measure every network of the tables that is not there yet, the first seed of all data sets first."""
+    """Train and measure every network of the tables that is not there yet, the first seed of all data sets first.
+
+    Raises:
+        RunError: a search of the plan is not done, so that students would have the recipes' own values unsaid.
+    """
+    undone = {name: len(FIELDS) - len(decided(plan, place, name)) for name in plan.tuned}
+    missing = [f"{name} ({count} of {len(FIELDS)} stages)" for name, count in undone.items() if count]
+    if missing:
+        raise RunError(
+            f"every search must be done before students are trained with what it chose (missing: {', '.join(missing)})",
+            hints=[
+                "do them: `tune`",
+                "or leave them out and take the recipes' own values: `--searches` without a name",
+            ],
+        )
     run_units(sorted(planned(plan, place), key=lambda unit: unit.seed), place, processes=processes)
 
 

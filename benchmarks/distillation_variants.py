@@ -32,11 +32,13 @@ FROM_ROUNDING: tuple[Variant, ...] = ("rounding only", "rounding, + both")
 NEAR: Variant = "near"
 NEARER = (
     "train.optimizer.lr=2e-3", "distill.membrane.distance=mse", "distill.membrane.weight=10", "distill.best=loss",
+    "distill.guard=none",
 )  # fmt: skip
 KEPT_WEIGHTS = ("distill.weights=keep", "train.batch_norm.freeze_after=0")  # at many bits
 ROUNDING = ("calibrate.weights=nearest", "calibrate.statistics=keep", "calibrate.offsets=keep")
 EVERY: tuple[Variant, ...] = (*STUDENTS, *FROM_ROUNDING, NEAR)
 TEACHER, CONTROL = "teacher", "teacher, trained on"
+FEW_BITS_CONTROL = "teacher, trained on at the rate of few bits"  # where QAT has another there
 
 NO_LOGITS, NO_MEMBRANE = "distill.logits=null", "distill.membrane=null"
 MEMBRANE_WEIGHT, LOGITS_WEIGHT = "distill.membrane.weight=", "distill.logits.weight="
@@ -246,17 +248,17 @@ def choice_of(made: Sequence[Decision]) -> Choice:
 
 
 def ablation_tasks(recipes: Sequence[str], chosen: Choice, more: Changes) -> tuple[Task, ...]:
-    """Teacher and control of each data set (under its first recipe), then every variant of every recipe."""
-    first: dict[str, str] = {}
+    """Teacher and controls of each data set, then every variant of every recipe.
+
+    A control has the rate of QAT. Where that is another at few bits than at many, there is a control at each.
+    """
+    by_data: dict[str, list[str]] = {}
     for recipe in recipes:
-        first.setdefault(load_recipe(recipe, changes=more).data.name, recipe)
+        by_data.setdefault(load_recipe(recipe, changes=more).data.name, []).append(recipe)
     floats = [
         task
-        for recipe in first.values()
-        for task in (
-            Task("teacher", "ablation", recipe, TEACHER, more),
-            Task("control", "ablation", recipe, CONTROL, (*more, *chosen.rate(_setting(recipe), "QAT"))),
-        )
+        for same in by_data.values()
+        for task in (Task("teacher", "ablation", same[0], TEACHER, more), *_controls(same, chosen, more))
     ]
     students = [
         Task("student", "ablation", recipe, variant, (*more, *chosen.changes(variant, _setting(recipe))))
@@ -264,6 +266,20 @@ def ablation_tasks(recipes: Sequence[str], chosen: Choice, more: Changes) -> tup
         for variant in EVERY
     ]
     return (*floats, *students)
+
+
+def _controls(recipes: Sequence[str], chosen: Choice, more: Changes) -> tuple[Task, ...]:
+    """Of one data set: under the first recipe of many bits, and under the first of few, where the rate is another."""
+    few, many = ([each for each in recipes if (_setting(each) in FEW_BITS) is wanted][:1] for wanted in (True, False))
+    firsts = [*many, *few]
+    changes = [(*more, *chosen.rate(_setting(recipe), "QAT")) for recipe in firsts]
+    trained = [load_recipe(recipe, changes=each).train for recipe, each in zip(firsts, changes, strict=True)]
+    wanted = zip(firsts, changes, trained, (CONTROL, FEW_BITS_CONTROL), strict=False)
+    return tuple(
+        Task("control", "ablation", recipe, variant, each)
+        for recipe, each, train, variant in wanted
+        if variant == CONTROL or train != trained[0]
+    )
 
 
 def _setting(recipe: str) -> str:

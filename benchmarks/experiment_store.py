@@ -55,6 +55,7 @@ class Result:
     key: digest of all that decides the result. group: the recipes that share a teacher and data. setting: bits.
     changes: what differs from the recipe, as `--set` takes it. layers and exactness: of students only. test_mismatch:
     mean over the layers of the membranes' mismatch on test samples, before and after training; older results have none.
+    costs: of an inference (experiment_costs.py), where they were asked for.
     """
 
     key: str
@@ -71,6 +72,7 @@ class Result:
     layers: Mapping[str, Layer] | None = None
     exactness: Exactness | None = None
     test_mismatch: tuple[float, float] | None = None
+    costs: Mapping[str, float] | None = None
 
     @property
     def accuracy(self) -> float:

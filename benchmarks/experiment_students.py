@@ -19,6 +19,7 @@ from typing import Literal, assert_never
 from torch import Tensor, nn
 
 import mdcompress as md
+from benchmarks.experiment_costs import costs
 from benchmarks.experiment_store import Exactness, Layer, Result, Store, digest, machine
 from intsnn.execution.interpreter import Trace, run
 from intsnn.execution.parity import compare_all, merge_batches
@@ -53,6 +54,7 @@ class Task:
         variant: what the tables call it.
         changes: of the recipe, as `--set` takes them.
         input_steps: teacher and student see the first so many steps of each sample; None: all.
+        costs: what of an inference is measured besides (experiment_costs.py); empty: nothing.
     """
 
     kind: Kind
@@ -61,6 +63,7 @@ class Task:
     variant: str
     changes: tuple[str, ...] = ()
     input_steps: int | None = None
+    costs: tuple[str, ...] = ()
 
     def of_seed(self, seed: int) -> Recipe:
         """The recipe with its changes and a seed."""
@@ -97,8 +100,7 @@ def key_of(task: Task, seed: int) -> str:
             training = (recipe.train.model_dump_json(), str(recipe.distill.epochs))
             return digest("control", _teacher_key(recipe, task.input_steps), *training)
         case "student":
-            written = dump_recipe(_without_words(recipe)).replace("threads: null\n", "")  # keys are older than that one
-            texts = (written, *code_of(recipe))
+            texts = (_without_newer_keys(dump_recipe(_without_words(recipe))), *code_of(recipe))
             return digest("student", *texts, str(task.input_steps))
         case _:
             assert_never(task.kind)
@@ -146,6 +148,21 @@ def code_of(recipe: Recipe) -> tuple[str, ...]:
     """
     assert recipe.model is not None
     return tuple(_code(path.partition(":")[0]) for path in (recipe.model.builder, recipe.data.name) if ":" in path)
+
+
+def _without_newer_keys(written: str) -> str:
+    """A recipe's text without the lines of keys that are newer than the stored results, where they change nothing.
+
+    By loss that is `guard: none`: an epoch was kept whatever its accuracy. By accuracy the guard has no effect.
+    """
+    newer = [
+        "threads: null",
+        "  guard: none",
+        "  sparsity: null",
+        "  teacher: null",
+        *(["  guard: accuracy"] if "  best: accuracy\n" in written else []),
+    ]
+    return "".join(line for line in written.splitlines(keepends=True) if line.rstrip("\n") not in newer)
 
 
 def _code(module: str) -> str:
@@ -326,6 +343,7 @@ def _student_result(task: Task, seed: int, place: Workplace, splits: DataSplits)
         layers=None if tuned else _layers(before[0], after[0]),
         exactness=None if exact is None else exact.exactness,
         test_mismatch=None if tuned else (mean_membrane(before[1]), mean_membrane(after[1])),
+        costs=costs(student, splits.test, steps=longest, names=task.costs) if task.costs else None,
     )
 
 

@@ -156,6 +156,33 @@ def _read_accuracies(path: Path) -> str:
     return repr(vars(found))
 
 
+def _write_journal(path: Path) -> None:
+    from tests.support.search_cases import evaluated, opened
+
+    opened(path.parent).work(evaluated, trials=4, tell=lambda number, found: None)
+
+
+def _read_journal(path: Path) -> str:
+    from tests.support.search_cases import opened
+
+    study = opened(path.parent)
+    trials = [(one.number, one.state, one.params, one.values) for one in study.study.get_trials()]
+    return repr((study.starts, trials))
+
+
+def _write_trial(path: Path) -> None:
+    from mdcompress.search.outcome import outcome_bytes
+    from tests.support.search_cases import STARTS, evaluated
+
+    path.write_bytes(outcome_bytes(evaluated(STARTS[1].indices)))
+
+
+def _read_trial(path: Path) -> str:
+    from mdcompress.search.outcome import read_outcome
+
+    return repr(read_outcome(path))
+
+
 # ------------------------------------------------------------------ the integer network
 
 
@@ -481,6 +508,8 @@ FORMATS = (
     Format("history", "history.csv", "text", _write_history, _read_history),
     Format("mismatch", "mismatch.json", "text", _write_mismatch, _read_mismatch),
     Format("totals", "hardware.json", "text", _write_totals, _read_totals),
+    Format("search", "study.journal", "text", _write_journal, _read_journal),
+    Format("trial", "7.json", "text", _write_trial, _read_trial),
     Format("accuracies", "accuracies.csv", "text", _write_accuracies, _read_accuracies),
     Format("model.onnx", "model.onnx", "onnx", _write_onnx, _read_onnx, has_digest=True),
     Format("golden.npz", "golden.npz", "zip", _write_golden, _read_golden),

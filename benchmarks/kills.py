@@ -59,6 +59,7 @@ _IMPORTED = (  # by commands; imported once, before processes are forked
     "brevitas.nn", "matplotlib.backends.backend_agg", "matplotlib.figure", "mdcompress.cli", "mdcompress.nir",
     "mdcompress.pipeline.sensitivity", "mdcompress.pipeline.whole", "mdcompress.training.pictures", "nir", "onnx",
     "onnxruntime", "sklearn.datasets", "torch.utils.tensorboard", "intsnn.native", "intsnn.exploration.plot",
+    "mdcompress.pipeline.searching", "mdcompress.search.study", "mdcompress.search.plot",
     "mdcompress.bits.sensitivity", "mdcompress.training.distillation", "mdcompress.calibration",
 )  # fmt: skip
 
@@ -90,6 +91,12 @@ CASES = (
     Case("explore", "explore --crossbar 32,64 --output designs", MODEL),
     Case("analog", "analog --chips 1 --noise 1 --samples 4", MODEL),
     Case("sensitivity", "sensitivity --bits 2,4 --membrane-bits 4 --samples 16 --budget 3 --output bits", (TRAIN,)),
+    Case(
+        "search",
+        "search --bits 2,4 --membrane-bits 4 --steps 1,2 --crossbar 32,64 --starts uniform --trials 3 --samples 16 "
+        "--first 8 --loss 90",
+        (TRAIN,),
+    ),
     Case("run", "run --recipe tiny.yaml"),
 )
 
@@ -199,6 +206,8 @@ def _perform(command: str, folder: Path, said: Path, threads: int, last: int | N
 
 def _without_time(path: Path) -> bytes:
     content = path.read_bytes()
+    if path.name == "study.journal":
+        return b""  # who wrote it, and when
     if path.name in HISTORIES:
         rows = list(csv.DictReader(io.StringIO(content.decode())))
         return json.dumps([{name: row[name] for name in row if name not in OF_TIME} for row in rows]).encode()

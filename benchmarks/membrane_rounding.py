@@ -34,7 +34,7 @@ from benchmarks.experiment_students import (
 from mdcompress.data import Batch
 from mdcompress.evaluation.mismatch import mean_membrane, measure_mismatch
 from mdcompress.graph import SnnGraph
-from mdcompress.losses import firing_neurons, layer_threshold, membrane_loss
+from mdcompress.losses import firing_neurons, layer_threshold, membrane_mismatch
 from mdcompress.pipeline.report import table
 from mdcompress.recipe import load_recipe
 from mdcompress.student import Student
@@ -92,7 +92,7 @@ def rounding_mismatch(student: Student, network: nn.Module, graph: SnnGraph, bat
         own(x)
         for name, neuron in neurons.items():
             threshold = layer_threshold(graph, name)
-            sums[name] += float(membrane_loss(neuron.potentials, target[name], threshold=threshold)) * x.shape[1]
+            sums[name] += float(membrane_mismatch(neuron.potentials, target[name], threshold=threshold)) * x.shape[1]
         samples += x.shape[1]
     return statistics.fmean(total / samples for total in sums.values())
 

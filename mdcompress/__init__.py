@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from mdcompress.compression import compress
     from mdcompress.evaluation import evaluate
     from mdcompress.evaluation.verification import verify
-    from mdcompress.graph import SnnGraph
+    from mdcompress.graph import NeuronModel, SnnGraph
     from mdcompress.nir import from_nir, integers_from_nir, to_nir, write_nir
+    from mdcompress.pipeline.in_python import Run, run
     from mdcompress.planning import QuantPlan, plan
     from mdcompress.recipe import Recipe, load_recipe
     from mdcompress.student import Student
@@ -31,8 +32,10 @@ if TYPE_CHECKING:
 
 _ROOMS = {
     "BatchFirst": "tracing",
+    "NeuronModel": "graph",
     "QuantPlan": "planning",
     "Recipe": "recipe",
+    "Run": "pipeline.in_python",
     "SnnGraph": "graph",
     "Stepped": "tracing",
     "StillImage": "tracing",
@@ -49,6 +52,7 @@ _ROOMS = {
     "lower": "student.lowering",
     "observe": "student.observation",
     "plan": "planning",
+    "run": "pipeline.in_python",
     "quantize": "student.quantizing",
     "save_student": "student.weights",
     "save_weights": "student.weights",
@@ -62,8 +66,10 @@ _ROOMS = {
 
 __all__ = [
     "BatchFirst",
+    "NeuronModel",
     "QuantPlan",
     "Recipe",
+    "Run",
     "SnnGraph",
     "Stepped",
     "StillImage",
@@ -82,6 +88,7 @@ __all__ = [
     "observe",
     "plan",
     "quantize",
+    "run",
     "save_student",
     "save_weights",
     "to_nir",

@@ -11,6 +11,7 @@ from mdcompress.adapters import Adapter
 from mdcompress.calibration import calibrate
 from mdcompress.calibration.norm_statistics import with_statistics
 from mdcompress.data.inputs import Batch, inputs_of
+from mdcompress.data.still import repeated
 from mdcompress.errors import CalibrationError
 from mdcompress.planning import plan
 from mdcompress.recipe import Recipe, load_recipe
@@ -26,6 +27,7 @@ def compress(
     batches: Iterable[Batch],
     *,
     adapters: Sequence[Adapter] = (),
+    time_steps: int | None = None,
 ) -> Student:
     """A calibrated student of `model`, ready to distil, verify or lower.
 
@@ -37,6 +39,8 @@ def compress(
         batches: calibration data, x [T_s, N, ...] or (x, y). With T_s < T, all the same, it becomes a student of T_s
             steps: it starts from the network at T_s (`with_statistics`), unless `calibrate.statistics` is keep.
         adapters: for neurons of one's own (`mdcompress.adapters.NeuronAdapter`).
+        time_steps: T, where sample and batches are images [N, ...], as those of torchvision: each is given at every
+            step.
 
     Returns:
         The student, calibrated, on the device of `model`; `model` is not changed. What was read off its code stands in
@@ -50,9 +54,11 @@ def compress(
     """
     if not isinstance(recipe, Recipe):
         recipe = load_recipe(recipe)
+    inputs = inputs_of(batches, sample.device)
+    if time_steps is not None:
+        sample, *inputs = (repeated(x, time_steps) for x in (sample, *inputs))
     found = fit(model, sample, adapters=adapters)
     model, graph = found.network, found.graph
-    inputs = inputs_of(batches, sample.device)
     lengths = sorted({len(x) for x in inputs})
     if lengths and lengths[0] < len(sample):
         if len(lengths) > 1:

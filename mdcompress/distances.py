@@ -27,6 +27,7 @@ Moments: TypeAlias = (
 )
 
 SILENT_NORM = 1e-2  # in thresholds: a shorter potential vector has no direction worth copying; bounds the gradient
+WIDE = 3.0  # thresholds: a layer of wider spread is measured in a third of that, so that none decides by its unit
 VARIANCE_FLOOR = 1e-4  # in thresholds squared: a teacher layer that never moves must not divide by zero
 FIRING_SLOPE = 4.0  # thresholds to the noise of the threshold in `firing`: half a threshold away, 12 % still fire
 MOMENT_FLOOR = 1e-2  # in thresholds squared: widens both Gaussians, so that a channel at rest has a finite divergence
@@ -52,7 +53,7 @@ def potential_distance(
 ) -> Tensor:
     """Distance of one layer's membrane potentials over the same steps, a scalar.
 
-    mse:     L = mean_{t,n,c..} (h_s - h_t)^2 / d,   d = theta^2 | variance of h_t over all its elements | 1
+    mse:     L = mean_{t,n,c..} (h_s - h_t)^2 / d,   d = max(theta^2, v/9) | v | 1, v the variance of h_t
     cosine:  L = mean_{t,n} 1/2 |u_s - u_t|^2,       u = h / max(|h|, theta/100) over c.. (= 1 - cos of the angle)
     firing:  L = mean_{t,n,c..} KL(p_t || p_s), p = sigmoid(4 (h - theta) / theta)      (`firing_divergence`)
     emd:     L = mean_{t,pool} W1(h_s, h_t) / sqrt(d)                          (`earth_movers_distance`)
@@ -64,7 +65,8 @@ def potential_distance(
         threshold: theta of the layer.
         distance: mse, cosine and firing compare neuron by neuron, emd and moments the distributions over batch and
             positions.
-        normalize: d of NORMALIZED: threshold (theta^2), variance (of the teacher; at least 1e-4 theta^2) or none.
+        normalize: d of NORMALIZED: threshold (theta^2, in a layer whose potentials spread over more than 3 thresholds a
+            ninth of their variance), variance (of the teacher; at least 1e-4 theta^2) or none.
         pool: whose potentials make one distribution of POOLED: those of a channel, or of the whole layer.
         moments_of: mean and variance of potentials, for moments and for d = variance.
     """
@@ -148,7 +150,7 @@ def pooled(potentials: Tensor, pool: Pool) -> Tensor:
 def _divisor(teacher: Tensor, threshold: float, normalize: Normalize, moments_of: Moments) -> Tensor | float:
     match normalize:
         case "threshold":
-            return threshold**2
+            return (moments_of(teacher.flatten())[1] / WIDE**2).clamp_min(threshold**2)
         case "variance":
             return moments_of(teacher.flatten())[1].clamp_min(VARIANCE_FLOOR * threshold**2)
         case "none":

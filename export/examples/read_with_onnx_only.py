@@ -27,8 +27,10 @@ def main(arguments: list[str]) -> None:
         raise SystemExit("usage: python export/examples/read_with_onnx_only.py MODEL.onnx")
     model = onnx.load(arguments[0], load_external_data=False)
     sizes = {tensor.name: list(tensor.dims) for tensor in model.graph.initializer}
+    packed = {tensor.name: onnx.numpy_helper.to_array(tensor).tolist() for tensor in model.graph.initializer
+              if tensor.name.endswith("/weight_shape")}  # fmt: skip
     for name, metadata in layers(model):
-        weight = sizes.get(f"{name}/weight")
+        weight = packed.get(f"{name}/weight_shape", sizes.get(f"{name}/weight"))
         stored = f"  weight {weight}, {metadata['bit_width']} bit" if weight else ""
         print(f"{name:20} {metadata['kind']:10} shape {metadata['shape']:14} in {metadata['bounds']}{stored}")
 

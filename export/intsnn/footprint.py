@@ -46,7 +46,6 @@ from intsnn.graph.bounds import bounds
 Purpose = Literal["weights", "constants", "state"]
 Holds = Literal["weight", "constant", "shift", "membrane", "sum", "spikes"]
 Form = Literal["float32", "int8", "deployed"]
-FORMS: tuple[Form, ...] = get_args(Form)
 _PURPOSES: Mapping[Holds, Purpose] = {
     "weight": "weights", "constant": "constants", "shift": "constants",
     "membrane": "state", "sum": "state", "spikes": "state",
@@ -163,7 +162,7 @@ class Compression:
 def compression_of(graph: IntGraph) -> Compression:
     """What a legal graph takes, beside the same network in floats and in 8-bit integers."""
     found = footprint_of(graph)
-    float32, int8, deployed = (_size(found, form) for form in FORMS)
+    float32, int8, deployed = (_size(found, form) for form in get_args(Form))
     return Compression(float32, int8, deployed, found.counts("weight"), found.counts("membrane"))
 
 

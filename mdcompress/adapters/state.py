@@ -6,8 +6,10 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
+from intsnn.errors import InputError
 from mdcompress.adapters.base import Adapter
 from mdcompress.adapters.lookup import adapter_of, library_of
 from mdcompress.errors import TraceError
@@ -80,6 +82,28 @@ def run_fresh(network: nn.Module, x: Tensor) -> Tensor:
         return first_tensor(network(x))
     finally:
         reset_state(network)
+
+
+def run_time_first(network: nn.Module, x: Tensor) -> Tensor:
+    """`run_fresh` of a network that nobody has looked at yet.
+
+    Raises:
+        InputError: it does not take x [T, N, ...], as torch says.
+    """
+    try:
+        return run_fresh(network, x)
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:
+        first_line = str(error).partition("\n")[0]
+        raise InputError(
+            f"the network must take x [T, N, ...], here {list(x.shape)} (torch says: {first_line})",
+            hints=[
+                "one that takes an image for all steps is md.StillImage(network), one of a single step "
+                "md.Stepped(network), one of [N, T, ...] md.BatchFirst(network)",
+                "where x are images [N, ...], repeat them: x.unsqueeze(0).expand(T, *x.shape)",
+            ],
+        ) from error
 
 
 @contextlib.contextmanager

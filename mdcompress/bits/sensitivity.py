@@ -21,7 +21,7 @@ from mdcompress.bits.budget import Allocation, BitChoice, allocate, stored_bits
 from mdcompress.calibration import calibrate
 from mdcompress.evaluation import check_labels
 from mdcompress.graph import NeuronModel, RecurrentSpec, SnnGraph, SynapseSpec
-from mdcompress.losses import firing_neurons, layer_threshold, logit_loss, membrane_loss
+from mdcompress.losses import firing_neurons, layer_threshold, logit_loss, membrane_mismatch
 from mdcompress.modes import evaluating
 from mdcompress.planning import QuantPlan, plan
 from mdcompress.recipe import Override, Recipe
@@ -136,7 +136,7 @@ def measure_sensitivity(
     """
     x, y = samples
     highest = _highest(plan(recipe, graph))
-    counts = _counts(graph)
+    counts = layer_counts(graph)
     with evaluating(network), torch.no_grad():
         target = observe(network, graph, x)
     check_labels(target.logits.mean(0), y)
@@ -162,6 +162,15 @@ def bit_override(node: str, part: Part, bit_width: float) -> Override:
     return Override.model_validate({"match": node, part: policy})
 
 
+def layer_counts(graph: SnnGraph) -> dict[Part, dict[str, int]]:
+    """Weights of each synapse, once where several places share them, and neurons of each neuron layer."""
+    owners = [node for node in graph.of(SynapseSpec, RecurrentSpec) if graph.places(node)[0] is node]
+    return {
+        "weight": {node.name: math.prod(node.spec.weight_shape) for node in owners},
+        "membrane": {node.name: math.prod(node.shape) for node in graph.of(NeuronModel)},
+    }
+
+
 def with_bits(recipe: Recipe, common: Mapping[Part, float], overrides: Sequence[Override]) -> Recipe:
     """The recipe with common bits for all layers, then the bits of some."""
     everywhere = tuple(bit_override("**", part, width) for part, width in common.items())
@@ -180,15 +189,6 @@ def _highest(chosen: QuantPlan) -> dict[Part, float]:
     if membranes:
         found["membrane"] = max(membranes)
     return found
-
-
-def _counts(graph: SnnGraph) -> dict[Part, dict[str, int]]:
-    """Weights of each synapse, once where several places share them, and neurons of each neuron layer."""
-    owners = [node for node in graph.of(SynapseSpec, RecurrentSpec) if graph.places(node)[0] is node]
-    return {
-        "weight": {node.name: math.prod(node.spec.weight_shape) for node in owners},
-        "membrane": {node.name: math.prod(node.shape) for node in graph.of(NeuronModel)},
-    }
 
 
 def _layers(counts: Mapping[Part, Mapping[str, int]]) -> Iterator[tuple[Part, str]]:
@@ -212,7 +212,7 @@ def _distance(
     with evaluating(student), torch.no_grad():
         seen = student.observe(x)
     mismatches = [
-        membrane_loss(seen.potentials[name].double(), target.potentials[name].double(), threshold=threshold)
+        membrane_mismatch(seen.potentials[name].double(), target.potentials[name].double(), threshold=threshold)
         for name, threshold in ((name, layer_threshold(graph, name)) for name in firing_neurons(graph))
     ]
     logits = logit_loss(seen.logits.double(), target.logits.double(), temperature=1.0)

@@ -7,7 +7,7 @@ the quantized network (`norm_statistics`); 5. where asked, offsets (`offset_corr
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import nn
@@ -23,6 +23,11 @@ from mdcompress.modes import evaluating
 from mdcompress.recipe import CalibrateSpec
 from mdcompress.student import Student
 
+
+def _unheard(_what: str) -> None:
+    """Nobody is told."""
+
+
 DEFAULT_SPEC = CalibrateSpec(offsets="keep")  # what needs no teacher of a recipe's defaults
 
 
@@ -32,6 +37,7 @@ def calibrate(
     *,
     spec: CalibrateSpec = DEFAULT_SPEC,
     teacher: nn.Module | None = None,
+    tell: Callable[[str], None] = _unheard,
 ) -> Student:
     """Find scales and batch-norm statistics; returns the student.
 
@@ -40,6 +46,7 @@ def calibrate(
         batches: x [T, N, ...], or (x, y).
         spec: the recipe's `calibrate` section; without one its defaults, but for the offsets, which are kept.
         teacher: the float network, which `offsets: correct` compares with.
+        tell: is told what is done now, in a few words.
 
     Returns:
         The same student, calibrated: its scales and statistics are set in place.
@@ -60,15 +67,20 @@ def calibrate(
             f"calibration needs at least one sample (got {len(inputs)} batches, empty)",
             hints=["give some training data"],
         )
+    tell("range of the input")
     reach = input_reach(inputs, spec, bit_width=student.input.largest_bit_width)
     student.input.fit(torch.cat([torch.unique(x) for x in inputs]), reach=reach)
     with torch.no_grad(), evaluating(student):
+        tell("scales of membranes")
         fit_units(student, inputs, spec)
         if spec.weights == "reconstruct":
+            tell("rounding of weights")
             reconstruct_weights(student, inputs)
         if spec.statistics == "recompute":
+            tell("statistics of norms")
             measure_statistics(student, inputs)
         if teacher is not None and spec.offsets == "correct":
+            tell("offsets")
             correct_offsets(student, teacher, inputs)
         widen_to_bounds(student)  # last: statistics and offsets say how much a layer can send
     return student

@@ -8,19 +8,23 @@ from typing import TYPE_CHECKING
 import click
 
 from mdcompress.cli.console import Console
-from mdcompress.cli.opening import open_workspace
+from mdcompress.cli.opening import open_destination, open_workspace
 from mdcompress.cli.options import (
     AnalogOption,
     Selection,
     compute_options,
     engine_option,
     example,
+    force_option,
     hardware_option,
     output_options,
+    picture_option,
     run_options,
 )
 from mdcompress.pipeline.analog import NoiseChoice, analog, analog_file
+from mdcompress.pipeline.report import written
 from mdcompress.pipeline.workspace import Compute
+from mdcompress.runs import Overwrite
 
 if TYPE_CHECKING:
     from intsnn.analog.spec import ColumnGains
@@ -66,6 +70,9 @@ if TYPE_CHECKING:
     help="A digital gain for each column, fitted on training samples; without it as the description has it.",
 )
 @engine_option("What runs the exact network")
+@click.option("--output", type=click.Path(path_type=Path), help="Folder for analog.json, analog.md and analog.svg.")
+@picture_option
+@force_option
 @output_options
 def command(
     model: Path | None,
@@ -78,6 +85,9 @@ def command(
     samples: int,
     column_gains: ColumnGains | None,
     engine: EngineChoice,
+    output: Path | None,
+    pictures: tuple[str, ...],
+    overwrite: Overwrite,
     console: Console,
 ) -> None:
     """Measure accuracy against the noise of analog crossbars.
@@ -86,10 +96,14 @@ def command(
     exact. With a MODEL.onnx the inputs are those of the golden.npz beside it, and agreement with the exact network is
     measured.
     """
-    choice = NoiseChoice(hardware, description, noise, chips, samples, column_gains, engine)
+    destination = open_destination(output, overwrite)
+    choice = NoiseChoice(hardware, description, noise, chips, samples, column_gains, engine, destination, pictures)
     if model is None:
-        console.show(analog(open_workspace(selection, console=console, compute=compute), choice))
+        report = analog(open_workspace(selection, console=console, compute=compute), choice)
     elif selection != Selection():
         raise click.UsageError("either MODEL.onnx or a run (--recipe, --run, --set) is measured; give one of them")
     else:
-        console.show(analog_file(model, choice, note=console.note))
+        report = analog_file(model, choice, note=console.note)
+    console.show(report)
+    if destination is not None:
+        console.note(written(report.paths))

@@ -8,7 +8,15 @@ import click
 
 from mdcompress.cli.console import Console
 from mdcompress.cli.opening import open_destination, open_workspace
-from mdcompress.cli.options import Selection, compute_options, example, force_option, output_options, run_options
+from mdcompress.cli.options import (
+    Selection,
+    compute_options,
+    example,
+    force_option,
+    output_options,
+    picture_option,
+    run_options,
+)
 from mdcompress.pipeline.benching import BenchChoice, bench, bench_file
 from mdcompress.pipeline.report import written
 from mdcompress.pipeline.workspace import Compute
@@ -48,6 +56,7 @@ from mdcompress.runs import Overwrite
 )
 @click.option("--rounds", type=click.IntRange(1), default=9, show_default=True, help="Rounds that medians are of.")
 @click.option("--output", type=click.Path(path_type=Path), help="Folder for bench.json, bench.md and bench.svg.")
+@picture_option
 @force_option
 @output_options
 def command(
@@ -59,6 +68,7 @@ def command(
     samples: int | None,
     rounds: int,
     output: Path | None,
+    pictures: tuple[str, ...],
     overwrite: Overwrite,
     console: Console,
 ) -> None:
@@ -69,7 +79,7 @@ def command(
     and native code are timed. Exit code 3 if integer answers differ.
     """
     destination = open_destination(output, overwrite)
-    choice = BenchChoice(batches, threads, rounds, samples, destination)
+    choice = BenchChoice(batches, threads, rounds, samples, destination, pictures)
     if model is None:
         report = bench(open_workspace(selection, console=console, compute=compute), choice)
     elif selection != Selection():

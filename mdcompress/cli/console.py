@@ -4,28 +4,31 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 import traceback
 from dataclasses import dataclass
 from enum import Enum
-from typing import assert_never
+from typing import TextIO, assert_never
 
 import click
 
 from intsnn.errors import IntsnnError, InvalidFileError, Problem
 from mdcompress._version import __version__
 from mdcompress.cli.own_code import user_frame
+from mdcompress.cli.tables import for_latex, for_terminal
 from mdcompress.pipeline.report import JsonValue, Report
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 
 class OutputFormat(Enum):
-    """In which form the result goes to stdout."""
+    """In which form the result goes to stdout; a text has aligned tables on a terminal, and Markdown in a pipe."""
 
     TEXT = "text"
     JSON = "json"
     PATHS = "paths"
+    LATEX = "latex"
 
 
 class Detail(Enum):
@@ -44,8 +47,13 @@ class Console:
     def show(self, report: Report) -> None:
         """The result, to stdout."""
         match self.form:
+            case OutputFormat.TEXT if is_terminal(sys.stdout):
+                width = shutil.get_terminal_size().columns
+                click.echo(for_terminal(report.text, width=width, color=not os.environ.get("NO_COLOR")))
             case OutputFormat.TEXT:
                 click.echo(report.text)
+            case OutputFormat.LATEX:
+                click.echo(for_latex(report.text))
             case OutputFormat.JSON:
                 click.echo(json.dumps(report.document, indent=2, ensure_ascii=False, allow_nan=False))
             case OutputFormat.PATHS if report.figure is not None:
@@ -64,7 +72,12 @@ class Console:
 
 def on_terminal() -> bool:
     """Whether stderr is a terminal that can redraw a line."""
-    return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+    return is_terminal(sys.stderr)
+
+
+def is_terminal(stream: TextIO) -> bool:
+    """Whether a stream is a terminal that knows more than lines."""
+    return stream.isatty() and os.environ.get("TERM") != "dumb"
 
 
 def problem_documents(error: InvalidFileError) -> list[JsonValue]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -9,7 +10,15 @@ import click
 
 from mdcompress.cli.console import Console
 from mdcompress.cli.opening import open_destination, open_workspace
-from mdcompress.cli.options import Selection, example, force_option, hardware_option, output_options, run_options
+from mdcompress.cli.options import (
+    Selection,
+    example,
+    force_option,
+    hardware_option,
+    output_options,
+    picture_option,
+    run_options,
+)
 from mdcompress.pipeline.estimating import (
     ActivityChoice,
     Against,
@@ -50,10 +59,11 @@ from mdcompress.runs import Destination, Overwrite
 @click.option(
     "--against",
     metavar="RUN|MODEL.onnx|BASELINE",
-    help="Show both figures and ratios: another run or model, or float32, float16, int8. Keeps nothing.",
+    help="Show both figures and ratios: another run or model, or float32, float16, int8. Kept with --output alone.",
 )
 @click.option("--against-hardware", metavar="NAME|FILE", help="Price that one on another description.")
 @click.option("--across-technologies", is_flag=True, help="Compare even if node, supply or clock differ.")
+@picture_option
 @force_option
 @output_options
 def command(
@@ -69,6 +79,7 @@ def command(
     against: str | None,
     against_hardware: str | None,
     across_technologies: bool,  # click's own signature
+    pictures: tuple[str, ...],
     overwrite: Overwrite,
     console: Console,
 ) -> None:
@@ -80,10 +91,14 @@ def command(
     priced = Priced(hardware, converter)
     held = _held_against(against, against_hardware, "any" if across_technologies else "equal")
     if held is not None:
-        if output is not None:
-            raise click.UsageError("--against shows a comparison and keeps nothing; leave --output away")
-        console.show(_compare(model, priced, choice, held, selection, console))
+        kept = replace(held, output=open_destination(output, overwrite), pictures=pictures)
+        report = _compare(model, priced, choice, kept, selection, console)
+        console.show(report)
+        if report.paths:
+            console.note(written(report.paths))
         return
+    if pictures:
+        raise click.UsageError("--picture needs --against: the figures of one design are a table and a page")
     destination = open_destination(output, overwrite)
     if model is not None:
         report = _estimate_model(model, priced, choice, destination, selection)

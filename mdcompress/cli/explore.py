@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar, get_args
 
 import click
 
 from intsnn.exploration.design_space import DesignSpace
-from intsnn.hardware.chip import Encoding, Gating, KernelMapping, ScheduleRule
 from mdcompress.cli.console import Console
+from mdcompress.cli.designs import design_options, values
 from mdcompress.cli.opening import open_destination, open_workspace
 from mdcompress.cli.options import (
     AnalogOption,
@@ -20,6 +18,7 @@ from mdcompress.cli.options import (
     force_option,
     hardware_option,
     output_options,
+    picture_option,
     run_options,
 )
 from mdcompress.pipeline.estimating import ActivityChoice
@@ -27,57 +26,6 @@ from mdcompress.pipeline.exploring import Aim, Judging, explore, explore_file
 from mdcompress.pipeline.report import written
 from mdcompress.pipeline.workspace import Compute
 from mdcompress.runs import Overwrite
-
-Value = TypeVar("Value")
-
-
-def _values(
-    flag: str, name: str, parse: Callable[[str], Value], *, help: str, what: str = "numbers"
-) -> Callable[..., Callable[..., None]]:
-    """An option that takes several values, `32,64,128`, as a tuple; nothing: the axis stays as it is."""
-
-    def split(_context: click.Context, parameter: click.Parameter, text: str | None) -> tuple[Value, ...]:
-        try:
-            return tuple(parse(part.strip()) for part in text.split(",")) if text else ()
-        except ValueError:
-            raise click.BadParameter(
-                f"must be {what}, with commas between them (got {text!r})", param=parameter
-            ) from None
-
-    return click.option(flag, name, metavar="VALUE,…", callback=split, help=help)
-
-
-def _adc_bits(text: str) -> int | str:
-    return text if text == "lossless" else int(text)
-
-
-def _words(flag: str, name: str, allowed: Any, *, help: str) -> Callable[..., Callable[..., None]]:
-    """An option that takes several of the words of a Literal."""
-    words: tuple[str, ...] = get_args(allowed)
-
-    def word(text: str) -> str:
-        if text not in words:
-            raise ValueError(text)
-        return text
-
-    return _values(
-        flag, name, word, help=f"{help}: {', '.join(words)}.", what=f"{', '.join(words[:-1])} or {words[-1]}"
-    )
-
-
-def _budget(text: str) -> int | str | None:
-    if text.startswith("+") and text.endswith("%"):
-        float(text[1:-1])
-        return text
-    if text.endswith("mm2"):
-        float(text.removesuffix("mm2"))
-        return text
-    return None if text == "none" else int(text)
-
-
-def _side(text: str) -> int | str:
-    rows, between, columns = text.partition("x")
-    return f"{int(rows)}x{int(columns)}" if between else int(text)
 
 
 @click.command(
@@ -97,28 +45,10 @@ def _side(text: str) -> int | str:
 @click.option(
     "--constant-input", is_flag=True, help="With --rate: the input is the same in every step (a still image)."
 )
-@_values("--crossbar", "crossbar", _side, help="Sides of square arrays, or rows x columns: 128x64.")
-@_values("--cell-bits", "cell_bits", int, help="Bits of a cell.")
-@_values(
-    "--adc-bits", "adc_bits", _adc_bits, help="Resolutions of the converters, or lossless.", what="numbers or lossless"
-)
-@_values("--converter", "converter", str, help="Converters by name, of the description or shipped.", what="names")
-@_values("--column-mux", "column_mux", int, help="Columns that share a converter.")
-@_words("--encoding", "encoding", Encoding, help="Encodings of the sign")
-@_words("--mapping", "mapping", KernelMapping, help="How kernels lie on arrays")
-@_words("--gating", "gating", Gating, help="What idle inputs switch off")
-@_words("--schedule", "schedule", ScheduleRule, help="What runs at the same time")
-@_values(
-    "--array-budget",
-    "array_budget",
-    _budget,
-    help="Arrays that copies of layers may fill, +5% more than one copy of each, 20mm2 of them, or none. Fewer than "
-    "one copy of each takes: layers are loaded by turns.",
-    what="numbers, +5%, 20mm2 or none",
-)
-@_values("--weight-bits", "weight_bits", float, help="Bits of every weight; else the network's own.")
-@_values("--membrane-bits", "membrane_bits", int, help="Bits of every membrane; else the network's own.")
-@_values("--steps", "steps", int, help="Numbers of time steps, at most those of the activity.")
+@design_options
+@values("--weight-bits", "weight_bits", float, help="Bits of every weight; else the network's own.")
+@values("--membrane-bits", "membrane_bits", int, help="Bits of every membrane; else the network's own.")
+@values("--steps", "steps", int, help="Numbers of time steps, at most those of the activity.")
 @click.option(
     "--accuracies",
     type=click.Path(path_type=Path),
@@ -148,6 +78,7 @@ def _side(text: str) -> int | str:
 )
 @compute_options
 @click.option("--output", type=click.Path(path_type=Path), help="Folder for exploration.csv and exploration.svg.")
+@picture_option
 @force_option
 @output_options
 def command(
@@ -166,6 +97,7 @@ def command(
     loss: float,
     compute: Compute,
     output: Path | None,
+    pictures: tuple[str, ...],
     overwrite: Overwrite,
     console: Console,
     steps: tuple[int, ...],
@@ -181,7 +113,7 @@ def command(
     choice = ActivityChoice(activity, rate, time_steps, constant_input)
     space = DesignSpace(**axes, time_steps=steps)  # type: ignore[arg-type]  # parsed above
     judging = Judging(analog, chips, samples, loss) if accuracy else None
-    aim = Aim(space, accuracies, open_destination(output, overwrite), judging)
+    aim = Aim(space, accuracies, open_destination(output, overwrite), judging, pictures)
     if model is None:
         workspace = open_workspace(selection, console=console, compute=compute)
         report = explore(workspace, hardware, choice=choice, aim=aim)

@@ -7,8 +7,10 @@ import logging
 import os
 import shlex
 import sys
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any, NoReturn
 
 import click
@@ -28,12 +30,15 @@ COMMANDS: Mapping[str, str] = {  # in the order of their use; the value is the m
     "estimate-hw": "mdcompress.cli.estimate",
     "compare": "mdcompress.cli.compare",
     "explore": "mdcompress.cli.explore",
+    "search": "mdcompress.cli.search",
     "eval": "mdcompress.cli.evaluate",
     "analog": "mdcompress.cli.analog",
     "bench": "mdcompress.cli.bench",
 }
 
 
+_LIBRARIES = ("torch", "torchvision", "brevitas", "onnx", "onnxruntime", "lightning_fabric", "tonic", "snntorch",
+              "spikingjelly", "norse", "sinabs", "nir", "sklearn", "matplotlib")  # fmt: skip
 WITHOUT_COMMAND = 2  # nothing was asked for: the help is shown, and a script learns that nothing was done
 
 
@@ -70,6 +75,16 @@ class CommandGroup(click.Group):
             raise TypeError(f"{COMMANDS[cmd_name]}.command must be a click command")
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that is named, or an error that names the nearest."""
+        near = get_close_matches(args[0], COMMANDS, n=1)
+        if args[0] not in COMMANDS and not args[0].startswith("-"):
+            meant = f"; did you mean `mdcompress {near[0]}`?" if near else ""
+            raise click.UsageError(f"there is no command {args[0]!r}{meant}", ctx=ctx)
+        return super().resolve_command(ctx, args)
+
     def main(  # click's own signature
         self,
         args: Sequence[str] | None = None,
@@ -81,8 +96,8 @@ class CommandGroup(click.Group):
         """Run and exit: 0 done, 1 could not, 2 wrong usage or invalid file, 3 a check failed, 130 interrupted."""
         arguments = list(sys.argv[1:] if args is None else args)
         invocation = Invocation(tuple(arguments))
-        # Brevitas imports torch's builder of C++ extensions, which warns of a machine without CUDA
-        logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
+        if invocation.detail is Detail.MESSAGE and not sys.warnoptions:
+            _quiet_libraries()
         try:
             code = super().main(
                 arguments, prog_name, complete_var, standalone_mode=False, **{**extra, "obj": invocation}
@@ -109,6 +124,16 @@ def main(context: click.Context) -> None:
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
         context.exit(WITHOUT_COMMAND)
+
+
+def _quiet_libraries() -> None:
+    """No warning of a library about itself reaches the user; --debug and Python's own -W show them."""
+    # Brevitas imports torch's builder of C++ extensions, which warns of a machine without CUDA
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
+    for category in (DeprecationWarning, FutureWarning, PendingDeprecationWarning):
+        warnings.simplefilter("ignore", category)
+    for name in _LIBRARIES:
+        warnings.filterwarnings("ignore", module=rf"{name}(\.|$)")
 
 
 def _cause(error: BaseException) -> BaseException:

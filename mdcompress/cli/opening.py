@@ -53,9 +53,16 @@ def open_workspace(
     return _opened(selection, console, compute, overwrite)
 
 
-def open_training(selection: Selection, *, console: Console, compute: Compute, overwrite: Overwrite) -> Workspace:
+def open_training(
+    selection: Selection,
+    *,
+    console: Console,
+    compute: Compute,
+    overwrite: Overwrite,
+    pictures: tuple[str, ...] = (),
+) -> Workspace:
     """`open_workspace` for a command that trains: where torchrun started several processes, they meet here."""
-    workspace = _opened(selection, console, compute, overwrite)
+    workspace = replace(_opened(selection, console, compute, overwrite), pictures=pictures)
     if started_processes() == 1:
         return workspace
     from mdcompress.training.launch import join_processes  # brings torch: only where several processes were started
@@ -116,9 +123,10 @@ def _consent(selection: Selection, run: RunDirectory, recipe: Recipe, *, compute
 
 
 def _is_typed(code: NamedCode, selection: Selection) -> bool:
-    """Whether an option names it: `--model`, or `--set` of its key or its section."""
+    """Whether an option names it: `--model`, or `--set` of its key or of a section around it."""
     keys = {change.partition("=")[0].strip() for change in selection.changes}
-    return not keys.isdisjoint({code.key, code.key.partition(".")[0]})
+    parts = code.key.split(".")
+    return not keys.isdisjoint(".".join(parts[:end]) for end in range(1, len(parts) + 1))
 
 
 def _ask(question: str) -> bool:

@@ -143,11 +143,13 @@ def compute_options(callback: Callback) -> Callback:
 
 
 def output_options(callback: Callback) -> Callback:
-    """--json, -q and --debug; the first two as `console`."""
+    """--json, --latex, -q and --debug; all but the last as `console`."""
     debug = click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")
     json_form = click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON document.")
+    latex_form = click.option("--latex", "as_latex", is_flag=True, help="Print the tables as LaTeX (booktabs).")
     paths_form = click.option("-q", "--quiet", "as_paths", is_flag=True, help=QUIET_HELP)
-    return debug(_gather(callback, "console", _console, {"as_json": json_form, "as_paths": paths_form}))
+    forms = {"as_json": json_form, "as_latex": latex_form, "as_paths": paths_form}
+    return debug(_gather(callback, "console", _console, forms))
 
 
 def force_option(callback: Callback) -> Callback:
@@ -177,6 +179,17 @@ def hardware_option(callback: Callback) -> Callback:
         default="rram_64x64_65nm",
         show_default=True,
         help="A shipped hardware description's name, or the path of one's own.",
+    )(callback)
+
+
+def picture_option(callback: Callback) -> Callback:
+    """--picture as `pictures`."""
+    return click.option(
+        "--picture",
+        "pictures",
+        type=click.Choice(["png", "pdf"]),
+        multiple=True,
+        help="Write each picture in this format too, beside the SVG; may be repeated.",
     )(callback)
 
 
@@ -211,11 +224,14 @@ def _choice(flag: str, given: object, absent: object, *, help: str, name: str | 
     return click.option(*names, is_flag=True, callback=named, help=help)
 
 
-def _console(*, as_json: bool, as_paths: bool) -> Console:
-    """The two flags as one choice."""
-    if as_json and as_paths:
-        raise click.UsageError("--json and --quiet are two forms of the result; choose one")
-    return Console(OutputFormat.JSON if as_json else OutputFormat.PATHS if as_paths else OutputFormat.TEXT)
+def _console(*, as_json: bool, as_latex: bool, as_paths: bool) -> Console:
+    """The flags as one choice."""
+    given = {"--json": as_json, "--latex": as_latex, "--quiet": as_paths}
+    forms = {"--json": OutputFormat.JSON, "--latex": OutputFormat.LATEX, "--quiet": OutputFormat.PATHS}
+    chosen = [flag for flag, is_given in given.items() if is_given]
+    if len(chosen) > 1:
+        raise click.UsageError(f"{' and '.join(chosen)} are forms of the result; choose one")
+    return Console(forms[chosen[0]] if chosen else OutputFormat.TEXT)
 
 
 def _which_run() -> Mapping[str, Decorator]:

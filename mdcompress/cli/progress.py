@@ -1,10 +1,15 @@
-"""Follows a training for people: a bar on a terminal, a line an epoch elsewhere; all on stderr."""
+"""Follows a command for people: one bar over all its stages on a terminal, lines elsewhere; all on stderr.
+
+Where lines are written, there is one at least every ten seconds.
+"""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
-from dataclasses import dataclass
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, assert_never
 
 from mdcompress.cli.console import Console, OutputFormat, on_terminal
@@ -13,34 +18,120 @@ from mdcompress.pipeline.report import percent
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars
 
-    from mdcompress.training.history import EpochRecord, Event, Progress, Resumed, Stopped
+    from mdcompress.training.history import EpochRecord, Event, Progress, Resumed, StepRecord, Stopped
+
+QUIET_SECONDS = 10.0  # after so many without a line, one says what is going on
+_TICK_SECONDS = 0.5
+_KNOWN_SHARE = 0.02  # of the job, before a time that is left is guessed from it
+
+
+@dataclass
+class Job:
+    """What a command is doing, and how far it is.
+
+    parts: stage -> its share of the work, in any unit. done: stage -> how far it is, from 0 to 1. doing: in words.
+    """
+
+    parts: Mapping[str, float]
+    done: dict[str, float] = field(default_factory=dict)
+    stage: str = ""
+    doing: str = ""
+    started: float = field(default_factory=time.monotonic)
+    said: float = field(default_factory=time.monotonic)
+
+    @property
+    def share(self) -> float:
+        """How much of the work is done, from 0 to 1."""
+        whole = sum(self.parts.values())
+        return sum(weight * self.done.get(name, 0.0) for name, weight in self.parts.items()) / whole if whole else 0.0
+
+    def left(self, now: float) -> str:
+        """`about 1.3 min left`, as the work went so far; empty while too little is done to tell."""
+        if self.share < _KNOWN_SHARE:
+            return ""
+        seconds = (now - self.started) * (1 - self.share) / self.share
+        return f"about {f'{seconds:.0f} s' if seconds < 60 else f'{seconds / 60:.1f} min'} left"
+
+    def line(self, now: float) -> str:
+        """`distill, epoch 3/10: 62 % of all stages after 40 s, about 25 s left`."""
+        words = ", ".join(filter(None, [self.stage, self.doing]))
+        whole = f"{100 * self.share:.0f} % of all stages after " if len(self.parts) > 1 else ""
+        left = f", {self.left(now)}" if self.left(now) else ""
+        return f"{words}: {whole}{now - self.started:.0f} s{'' if whole else ' so far'}{left}"
 
 
 @dataclass(frozen=True)
 class ConsoleListener:
-    """Tells a console what a stage is doing."""
+    """Tells a console what a command is doing."""
 
     console: Console
+    _jobs: list[Job] = field(default_factory=list, compare=False, repr=False)  # the one that is under way
 
     def note(self, message: str) -> None:
         """A line about what is going on."""
         self.console.note(message)
+        for job in self._jobs:
+            job.said = time.monotonic()
+
+    def doing(self, what: str) -> None:
+        """What the stage is at now, in a few words."""
+        for job in self._jobs:
+            job.doing = what
+
+    @contextlib.contextmanager
+    def job(self, parts: Mapping[str, float]) -> Iterator[None]:
+        """Follow several stages as one job; `parts`: stage -> its share of the work, in any unit."""
+        if self._jobs or self.console.form is OutputFormat.PATHS:
+            yield
+            return
+        job = Job(parts)
+        self._jobs.append(job)
+        try:
+            with _bar(job) if on_terminal() else self._heartbeat(job):
+                yield
+        finally:
+            self._jobs.remove(job)
+
+    @contextlib.contextmanager
+    def stage(self, title: str) -> Iterator[None]:
+        """Follow one stage, of the job that is under way or alone."""
+        with self.job({title: 1.0}):
+            for job in self._jobs:
+                job.stage, job.doing = title, ""
+            yield
+            for job in self._jobs:
+                job.done[title] = 1.0
 
     @contextlib.contextmanager
     def training(self, title: str) -> Iterator[Progress]:
         """Follow a training called `title`."""
-        if on_terminal() and self.console.form is not OutputFormat.PATHS:
-            with _bars() as bars:
-                yield _Bar(self.console, title, bars)
-        else:
-            yield _Lines(self.console, title)
+        with self.stage(title):
+            yield _Lines(self, title)
+
+    def advance(self, title: str, event: StepRecord) -> None:
+        """A step of a training is done."""
+        for job in self._jobs:
+            job.done[title] = ((event.epoch - 1) + event.step / event.steps) / event.epochs
+            job.doing = f"epoch {event.epoch}/{event.epochs}, loss {event.loss:.4f}"
+
+    @contextlib.contextmanager
+    def _heartbeat(self, job: Job) -> Iterator[None]:
+        """Say what is going on whenever nothing was said for a while."""
+
+        def tick() -> None:
+            now = time.monotonic()
+            if now - job.said >= QUIET_SECONDS:
+                self.note(job.line(now))
+
+        with _ticking(tick):
+            yield
 
 
 @dataclass(frozen=True)
 class _Lines:
-    """A line an epoch."""
+    """A line an epoch; steps move the bar alone."""
 
-    console: Console
+    listener: ConsoleListener
     title: str
 
     def __call__(self, event: Event) -> None:
@@ -48,32 +139,15 @@ class _Lines:
 
         match event:
             case Resumed():
-                self.console.note(resumed_line(self.title, event))
+                self.listener.note(resumed_line(self.title, event))
             case EpochRecord():
-                self.console.note(epoch_line(self.title, event))
+                self.listener.note(epoch_line(self.title, event))
             case Stopped():
-                self.console.note(stopped_line(self.title, event))
+                self.listener.note(stopped_line(self.title, event))
             case StepRecord():
-                pass  # a log is not redrawn
+                self.listener.advance(self.title, event)
             case _:
                 assert_never(event)
-
-
-class _Bar:
-    """One bar over the steps of the running epoch, and a line for each that is done."""
-
-    def __init__(self, console: Console, title: str, bars: Bars) -> None:
-        self._lines, self._title, self._bars = _Lines(console, title), title, bars
-        self._task = bars.add_task(title, total=None)
-
-    def __call__(self, event: Event) -> None:
-        from mdcompress.training.history import StepRecord
-
-        if isinstance(event, StepRecord):
-            words = f"{self._title} {event.epoch}/{event.epochs}  loss {event.loss:.4f}"
-            self._bars.update(self._task, description=words, completed=event.step, total=event.steps)
-        else:
-            self._lines(event)
 
 
 def resumed_line(title: str, event: Resumed) -> str:
@@ -100,16 +174,17 @@ def stopped_line(title: str, event: Stopped) -> str:
 def epoch_line(title: str, record: EpochRecord) -> str:
     """`distill 3/10  loss 0.4120 (task 0.2100, logits 0.1500)  train 95.10 %  validation 96.20 %  2.1 s`.
 
-    Epoch 0, the network as it came, has a validation alone: `distill 0/10  validation 95.80 %`. Where the lowest loss
-    on validation decides, it stands behind the accuracy: `validation 95.80 %, loss 0.3912`.
+    Epoch 0, the network as it came, has a validation alone. Of a student the sum of the trained losses and the
+    spikes per neuron and step stand behind it: `distill 0/10  validation 95.80 %, loss 0.3912, spike rate 20.10 %`.
     """
     parts = [f"{name} {loss:.4f}" for name, loss in record.losses.items() if name != "total" and "/" not in name]
     details = f" ({', '.join(parts)})" if parts else ""
     several = [f"T={score.time_steps} {percent(score.accuracy)}" for score in record.validation]
     per_length = f" ({', '.join(several)})" if len(several) > 1 else ""
     total = record.validation_total
-    decisive = "" if total is None else f", loss {total:.4f}"
-    scored = f"validation {percent(record.validation_accuracy)}{per_length}{decisive}"
+    lost = "" if total is None else f", loss {total:.4f}"
+    lost += "" if record.validation_rate is None else f", spike rate {percent(record.validation_rate)}"
+    scored = f"validation {percent(record.validation_accuracy)}{per_length}{lost}"
     if record.train_accuracy is None:
         return f"{title} {record.epoch}/{record.epochs}  {scored}"
     return (
@@ -118,10 +193,48 @@ def epoch_line(title: str, record: EpochRecord) -> str:
     )
 
 
-def _bars() -> Bars:
-    """Bars on stderr that vanish when the training is over; colours follow NO_COLOR (rich honours it)."""
-    from rich.console import Console as RichConsole
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+@contextlib.contextmanager
+def _bar(job: Job) -> Iterator[None]:
+    """One bar over the whole job, with the time that is left."""
+    with _bars() as bars:
+        task = bars.add_task("", total=1.0, left="")
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        def tick() -> None:
+            words = ", ".join(filter(None, [job.stage, job.doing]))
+            bars.update(task, description=words, completed=job.share, left=job.left(time.monotonic()))
+
+        tick()
+        with _ticking(tick):
+            yield
+
+
+@contextlib.contextmanager
+def _ticking(tick: Callable[[], None]) -> Iterator[None]:
+    """Call `tick` twice a second from a thread of its own, until the end."""
+    ended = threading.Event()
+
+    def work() -> None:
+        while not ended.wait(_TICK_SECONDS):
+            tick()
+
+    thread = threading.Thread(target=work, daemon=True, name="progress")
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def _bars() -> Bars:
+    """Bars on stderr that vanish when the work is over; colours follow NO_COLOR (rich honours it)."""
+    from rich.console import Console as RichConsole
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TextColumn("{task.fields[left]}"),
+    )
     return Progress(*columns, console=RichConsole(stderr=True), transient=True, redirect_stdout=False)

@@ -17,6 +17,7 @@ from mdcompress.cli.options import (
     hardware_option,
     min_accuracy_option,
     output_options,
+    picture_option,
     selection_options,
 )
 from mdcompress.pipeline.workspace import Compute
@@ -31,6 +32,7 @@ from mdcompress.runs import Overwrite
 @hardware_option
 @min_accuracy_option
 @dry_run_option
+@picture_option
 @force_option
 @output_options
 def command(
@@ -39,6 +41,7 @@ def command(
     hardware: str,
     min_accuracy: float | None,
     action: Action,
+    pictures: tuple[str, ...],
     overwrite: Overwrite,
     console: Console,
 ) -> None:
@@ -51,7 +54,7 @@ def command(
     from mdcompress.pipeline.quantizing import preview
     from mdcompress.pipeline.whole import run_all
 
-    workspace = open_training(selection, console=console, compute=compute, overwrite=overwrite)
+    workspace = open_training(selection, console=console, compute=compute, overwrite=overwrite, pictures=pictures)
     Priced(hardware).load()
     if action is Action.PREVIEW:
         console.show(preview(workspace))

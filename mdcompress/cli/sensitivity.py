@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from intsnn.weight_bits import WEIGHT_BITS
+from mdcompress.cli.bit_widths import membrane_bits as membrane_widths
+from mdcompress.cli.bit_widths import weight_bits as weight_widths
 from mdcompress.cli.console import Console
 from mdcompress.cli.opening import open_destination, open_workspace
 from mdcompress.cli.options import (
@@ -16,6 +17,7 @@ from mdcompress.cli.options import (
     example,
     force_option,
     output_options,
+    picture_option,
     selection_options,
 )
 from mdcompress.pipeline.report import written
@@ -24,24 +26,6 @@ from mdcompress.runs import Overwrite
 
 if TYPE_CHECKING:
     from mdcompress.bits.sensitivity import Measure
-
-
-def _weight_bits(_context: click.Context, parameter: click.Parameter, text: str) -> tuple[float, ...]:
-    return _several(parameter, text, WEIGHT_BITS)
-
-
-def _membrane_bits(_context: click.Context, parameter: click.Parameter, text: str) -> tuple[float, ...]:
-    return _several(parameter, text, range(2, 17))
-
-
-def _several(parameter: click.Parameter, text: str, allowed: range | tuple[float, ...]) -> tuple[float, ...]:
-    """`2,3,4` as numbers; an empty text is none."""
-    words = [word.strip() for word in text.split(",") if word.strip()]
-    known = {f"{value:g}": value for value in allowed}
-    if not set(words) <= set(known):
-        names = ", ".join(known)
-        raise click.BadParameter(f"must be of {names}, with commas between them (got {text!r})", param=parameter)
-    return tuple(dict.fromkeys(known[word] for word in words))
 
 
 @click.command(
@@ -53,10 +37,10 @@ def _several(parameter: click.Parameter, text: str, allowed: range | tuple[float
 )
 @selection_options
 @compute_options
-@click.option("--bits", callback=_weight_bits, default="2,3,4,5,6", show_default=True, help="Bits of weights to try.")
+@click.option("--bits", callback=weight_widths, default="2,3,4,5,6", show_default=True, help="Bits of weights to try.")
 @click.option(
     "--membrane-bits",
-    callback=_membrane_bits,
+    callback=membrane_widths,
     default="2,3,4,6",
     show_default=True,
     help="Bits of membranes to try.",
@@ -80,6 +64,7 @@ def _several(parameter: click.Parameter, text: str, allowed: range | tuple[float
     help="The loss whose sum over layers the choice keeps small.",
 )
 @click.option("--output", type=click.Path(path_type=Path), help="Folder for the tables and the chosen recipe.")
+@picture_option
 @force_option
 @output_options
 def command(
@@ -93,6 +78,7 @@ def command(
     membrane_budget: float | None,
     measure: Measure,
     output: Path | None,
+    pictures: tuple[str, ...],
     overwrite: Overwrite,
     console: Console,
 ) -> None:
@@ -110,6 +96,7 @@ def command(
         samples=samples,
         budget=Budget(budget, size, membrane_budget, measure),
         output=open_destination(output, overwrite),
+        pictures=pictures,
     )
     report = sensitivity(open_workspace(selection, console=console, compute=compute), choice)
     console.show(report)

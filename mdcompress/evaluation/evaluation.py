@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mdcompress.adapters.state import run_fresh
+from mdcompress.adapters.state import run_time_first
 from mdcompress.errors import DataError
 from mdcompress.graph import SnnGraph
 from mdcompress.layers.neuron import QuantNeuron
@@ -102,7 +102,7 @@ def evaluate(
             whole, y = x.to(device), y.to(device)
             x = _first_steps(whole, time_steps)
             if graph is None:
-                output = run_fresh(network, x) if answer is None else answer(whole, y, len(x))
+                output = run_time_first(network, x) if answer is None else answer(whole, y, len(x))
                 totals.add(mean_logits(output), y, steps=len(x))
             else:
                 seen = observe(network, graph, x)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from mdcompress.errors import DataError
 from mdcompress.graph import SnnGraph
-from mdcompress.losses import firing_neurons, layer_threshold, membrane_loss
+from mdcompress.losses import firing_neurons, layer_threshold, membrane_mismatch
 from mdcompress.modes import evaluating
 from mdcompress.student import Student
 from mdcompress.student.observation import observe
@@ -92,7 +92,7 @@ def measure_mismatch(
             for name in firing_neurons(student.graph):
                 spikes, wanted = seen.spikes[name].double(), target.spikes[name].double()
                 potentials, goal = seen.potentials[name].double(), target.potentials[name].double()
-                membrane = membrane_loss(potentials, goal, threshold=layer_threshold(student.graph, name))
+                membrane = membrane_mismatch(potentials, goal, threshold=layer_threshold(student.graph, name))
                 difference = (spikes.mean(0) - wanted.mean(0)).abs().mean()
                 figures = torch.stack([membrane, wanted.mean(), spikes.mean(), difference]).cpu()
                 sums[name] = sums.get(name, 0.0) + figures * x.shape[1]

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import ast
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import ClassVar, Literal
+from dataclasses import dataclass, fields
+from difflib import get_close_matches
+from typing import Any, ClassVar, Literal, get_args
+
+from intsnn.errors import UsageError
 
 ResetKind = Literal["hard", "soft", "none"]
 LARGEST_COUNT = 31  # of a neuron that may fire any number of times: 5 bits, as on SynSense's Xylo
@@ -15,6 +20,13 @@ ResetTiming = Literal["same_step", "after_leak", "masked"]
 FloorKind = Literal["none", "before_fire", "after_reset"]
 Rearm = Literal["plain", "double"]
 NeuronOutput = Literal["spikes", "membrane"]
+_WORDS = {
+    "comparator": get_args(Comparator), "reset": get_args(ResetKind), "spike": get_args(SpikeKind),
+    "timing": get_args(ResetTiming), "floor": get_args(FloorKind), "rearm": get_args(Rearm),
+    "output": get_args(NeuronOutput),
+}  # fmt: skip
+_SIGNS = {">=": "greater_equal", ">": "greater", "ge": "greater_equal", "gt": "greater", "subtract": "soft",
+          "zero": "hard"}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -39,15 +51,15 @@ class NeuronModel:
     """
 
     kind: ClassVar[Literal["neuron"]] = "neuron"
-    decay: Numbers
-    input_gain: Numbers
-    drive: Numbers
-    threshold: Numbers
-    comparator: Comparator
-    reset: ResetKind
-    reset_value: Numbers
-    soft_amount: Numbers
-    initial: Numbers
+    decay: Numbers = 1.0
+    input_gain: Numbers = 1.0
+    drive: Numbers = 0.0
+    threshold: Numbers = 1.0
+    comparator: Comparator = "greater_equal"
+    reset: ResetKind = "hard"
+    reset_value: Numbers = 0.0
+    soft_amount: Numbers = 0.0
+    initial: Numbers = 0.0
     synapse_decay: Numbers | None = None
     synapse_gain: Numbers = 1.0
     spike: SpikeKind = "binary"
@@ -60,8 +72,79 @@ class NeuronModel:
     output: NeuronOutput = "spikes"
 
     def __post_init__(self) -> None:
-        lengths = {len(channel_values(value)) for value in self.numbers.values()} - {1}
-        assert len(lengths) <= 1, f"a neuron's numbers are per layer or per channel of one layer, got {lengths}"
+        for name, words in _WORDS.items():
+            _require_word(name, getattr(self, name), words)
+        lengths = {name: len(channel_values(value)) for name, value in self.numbers.items()}
+        several = {name: length for name, length in lengths.items() if length > 1}
+        if len(set(several.values())) > 1:
+            listed = ", ".join(f"{name} {length}" for name, length in several.items())
+            raise UsageError(
+                f"a neuron's numbers must be one for the layer, or one for each of the same channels (got {listed})",
+                hints=["give each parameter one number, or as many as the layer has channels"],
+            )
+
+    @classmethod
+    def lif(
+        cls,
+        *,
+        tau: float = 2.0,
+        threshold: Numbers = 1.0,
+        reset: ResetKind = "hard",
+        reset_value: float = 0.0,
+        decay_input: bool = False,  # the word of the libraries
+    ) -> NeuronModel:
+        """A leaky integrate-and-fire neuron, as `mdcompress.zoo.LIF` and SpikingJelly's LIFNode have it.
+
+        h = v - v/tau + x;  s = [h >= threshold];  v = s ? reset_value : h (hard) | h - threshold*s (soft) | h (none)
+        with `decay_input`:  h = v + (x - (v - reset_value))/tau
+
+        Args:
+            tau: membrane time constant in steps, > 1; math.inf is a neuron without leak.
+            threshold: where it fires; one number, or one for each channel.
+            reset: hard (to `reset_value`), soft (subtract the threshold), or none.
+            reset_value: where a hard reset goes, and where v starts.
+            decay_input: scale the input by 1/tau and leak towards `reset_value`.
+
+        Raises:
+            UsageError: tau is no time constant, or a word is none of those that there are.
+        """
+        if not tau > 1.0 or (decay_input and math.isinf(tau)):
+            raise UsageError(
+                f"tau must be > 1{' and finite with decay_input' if decay_input else ''} (got {tau})",
+                hints=["a neuron without leak is NeuronModel.lif(tau=math.inf)"],
+            )
+        rest = reset_value if reset == "hard" else 0.0
+        return cls(
+            decay=1.0 - 1.0 / tau,
+            input_gain=1.0 / tau if decay_input else 1.0,
+            drive=rest / tau if decay_input else 0.0,
+            threshold=threshold,
+            reset=reset,
+            reset_value=rest,
+            soft_amount=threshold if reset == "soft" else 0.0,
+            initial=rest,
+        )
+
+    @classmethod
+    def from_repr(cls, text: str) -> NeuronModel:
+        """The neuron that was printed as `text`: `NeuronModel(decay=0.5, …)`, or `lif(tau=2.0, …)`. Nothing is run.
+
+        Raises:
+            UsageError: the text is no such call with plain values, or a name or word is unknown.
+        """
+        name, values = _call(text)
+        known = {"NeuronModel": tuple(each.name for each in fields(cls)), "lif": _LIF_OPTIONS}
+        if name not in known:
+            raise UsageError(f"the text must be NeuronModel(…) or lif(…) (got {text!r})", hints=[_REPR_HINT])
+        for given in values:
+            if given not in known[name]:
+                near = get_close_matches(given, known[name], n=1)
+                raise UsageError(
+                    f"{name} has no {given!r} (in {text!r})",
+                    hints=[f"write `{near[0]}`" if near else f"it has {', '.join(known[name])}"],
+                )
+        make: Callable[..., NeuronModel] = cls if name == "NeuronModel" else cls.lif
+        return make(**values)
 
     @property
     def numbers(self) -> dict[str, Numbers]:
@@ -90,6 +173,33 @@ class NeuronModel:
     def channels(self) -> int:
         """How many channels the parameters tell apart; 1 where they are the layer's."""
         return max(len(channel_values(value)) for value in self.numbers.values())
+
+
+_LIF_OPTIONS = ("tau", "threshold", "reset", "reset_value", "decay_input")
+_REPR_HINT = "for example NeuronModel(decay=0.5, threshold=1.0, reset='soft', soft_amount=1.0)"
+
+
+def _require_word(name: str, word: object, words: tuple[str, ...]) -> None:
+    """UsageError unless the word is one of those; the hint is the one that was meant."""
+    if word in words:
+        return
+    meant = _SIGNS.get(str(word)) or next(iter(get_close_matches(str(word), words, n=1)), None)
+    hints = [f"write {name}={meant!r}"] if meant in words else []
+    raise UsageError(f"{name} of a neuron must be {', '.join(words[:-1])} or {words[-1]} (got {word!r})", hints=hints)
+
+
+def _call(text: str) -> tuple[str, dict[str, Any]]:
+    """The name and the plain keyword values of a call in Python's spelling."""
+    try:
+        call = ast.parse(text.strip(), mode="eval").body
+        if not isinstance(call, ast.Call) or call.args:
+            raise ValueError("it is no call with names before its values")
+        name = call.func.attr if isinstance(call.func, ast.Attribute) else ast.unparse(call.func)
+        return name, {str(each.arg): ast.literal_eval(each.value) for each in call.keywords}
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise UsageError(
+            f"the text must be a neuron in Python's spelling (got {text!r}: {error})", hints=[_REPR_HINT]
+        ) from error
 
 
 def channel_values(value: Numbers) -> tuple[float, ...]:

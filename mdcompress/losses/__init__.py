@@ -20,9 +20,10 @@ from mdcompress.losses.distillation import (
     firing_neurons,
     layer_threshold,
     layer_weights,
+    mean_rate,
     stage_ends,
 )
-from mdcompress.losses.parts import logit_loss, membrane_loss, rate_loss, task_loss
+from mdcompress.losses.parts import logit_loss, membrane_loss, membrane_mismatch, rate_loss, sparsity_loss, task_loss
 
 __all__ = [
     "MOMENT_FLOOR",
@@ -38,9 +39,12 @@ __all__ = [
     "layer_threshold",
     "layer_weights",
     "logit_loss",
+    "mean_rate",
     "membrane_loss",
+    "membrane_mismatch",
     "own_moments",
     "rate_loss",
+    "sparsity_loss",
     "stage_ends",
     "task_loss",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -13,11 +13,11 @@ from torch import Tensor
 from mdcompress.distances import Moments, own_moments
 from mdcompress.errors import TrainingError
 from mdcompress.graph import Carries, NeuronModel, SnnGraph, typical
-from mdcompress.losses.parts import logit_loss, membrane_loss, rate_loss, task_loss
+from mdcompress.losses.parts import logit_loss, membrane_loss, rate_loss, sparsity_loss, task_loss
 from mdcompress.recipe.patterns import match_names
 
 if TYPE_CHECKING:
-    from mdcompress.recipe import DistillSpec, LayerLossSpec, MembraneLossSpec, RateLossSpec
+    from mdcompress.recipe import DistillSpec, LayerLossSpec, MembraneLossSpec, RateLossSpec, SparsitySpec
     from mdcompress.student import Observation
 
 STAGE_ENDS = "@stage_ends"  # the role in `match`: see `stage_ends`
@@ -28,7 +28,7 @@ class LossParts:
     """A loss and what it is made of, each a scalar. `total` is the weighted sum; the parts carry no weight.
 
     A part that is switched off is None. `membrane` and `rates` are weighted means of `membrane_layers` and
-    `rate_layers`, which are keyed by neuron name.
+    `rate_layers`, which are keyed by neuron name; `sparsity_layers` are the firing rates that `sparsity` is made of.
     """
 
     total: Tensor
@@ -38,18 +38,22 @@ class LossParts:
     membrane_layers: Mapping[str, Tensor]
     rates: Tensor | None = None
     rate_layers: Mapping[str, Tensor] = field(default_factory=dict)
+    sparsity: Tensor | None = None
+    sparsity_layers: Mapping[str, Tensor] = field(default_factory=dict)
 
     def named(self) -> dict[str, Tensor]:
-        """The parts that are on, as the history names them: total, task, …, membrane/<neuron>, rates/<neuron>"""
+        """The parts that are on, as the history names them: total, task, …, membrane/<neuron>, …"""
         parts = {
             "total": self.total,
             "task": self.task,
             "logits": self.logits,
             "membrane": self.membrane,
             "rates": self.rates,
+            "sparsity": self.sparsity,
         }
         layers = {f"membrane/{name}": loss for name, loss in self.membrane_layers.items()}
         layers |= {f"rates/{name}": loss for name, loss in self.rate_layers.items()}
+        layers |= {f"sparsity/{name}": rate for name, rate in self.sparsity_layers.items()}
         return {name: loss for name, loss in parts.items() if loss is not None} | layers
 
 
@@ -62,7 +66,7 @@ def distillation_loss(
     spec: DistillSpec,
     moments_of: Moments = own_moments,
 ) -> LossParts:
-    """L = w_task task + w_logits logits + w_membrane membrane + w_rates rates, over the parts the recipe switches on.
+    """L = the sum of task, logits, membrane, rates and sparsity, each times its weight, over those switched on.
 
     membrane and rates are sum_l w_l L_l / sum_l w_l over the matched neuron layers l, so that their weights mean the
     same for networks of any depth.
@@ -76,9 +80,10 @@ def distillation_loss(
         moments_of: mean and variance of potentials, over more than this batch where processes share one.
     """
     task = None if spec.task is None else task_loss(student.logits, y, on=spec.task.on)
-    logits, membrane, rates = None, None, None
+    logits, membrane, rates, sparsity = None, None, None, None
     membrane_layers: dict[str, Tensor] = {}
     rate_layers: dict[str, Tensor] = {}
+    sparsity_layers: dict[str, Tensor] = {}
     if spec.logits is not None:
         target = _needed(teacher, "logits").logits
         logits = logit_loss(student.logits, target, temperature=spec.logits.temperature, on=spec.logits.on)
@@ -88,10 +93,14 @@ def distillation_loss(
     if spec.rates is not None:
         rate_layers = _rate_layers(student, _needed(teacher, "rates"), graph, spec.rates)
         rates = _weighted_mean(rate_layers, layer_weights(graph, spec.rates, section="rates"))
+    if spec.sparsity is not None:
+        sparsity_layers = _firing_rates(student, compared_neurons(graph, spec.sparsity, section="sparsity"))
+        sparsity = _sparsity(sparsity_layers, graph, spec.sparsity)
     weighted = [
         section.weight * loss
         for section, loss in (
             (spec.task, task), (spec.logits, logits), (spec.membrane, membrane), (spec.rates, rates),
+            (spec.sparsity, sparsity),
         )
         if section is not None and loss is not None
     ]  # fmt: skip
@@ -100,7 +109,10 @@ def distillation_loss(
             "distill: at least one of task, logits, membrane and rates must be on (got none)",
             hints=["give one of the sections back, e.g. `task: {weight: 1.0}`"],
         )
-    return LossParts(torch.stack(weighted).sum(), task, logits, membrane, membrane_layers, rates, rate_layers)
+    return LossParts(
+        torch.stack(weighted).sum(), task, logits, membrane, membrane_layers, rates, rate_layers, sparsity,
+        sparsity_layers,
+    )  # fmt: skip
 
 
 def compared_neurons(graph: SnnGraph, spec: LayerLossSpec, *, section: str = "membrane") -> tuple[str, ...]:
@@ -116,16 +128,21 @@ def compared_neurons(graph: SnnGraph, spec: LayerLossSpec, *, section: str = "me
 def layer_weights(graph: SnnGraph, spec: LayerLossSpec, *, section: str) -> dict[str, float]:
     """The weight of each compared layer: that of the last pattern of `layer_weights` that matches it, else 1."""
     names = compared_neurons(graph, spec, section=section)
-    weights = dict.fromkeys(names, 1.0)
-    for pattern, weight in spec.layer_weights.items():
-        for name in _matching(graph, names, pattern, f"distill.{section}.layer_weights"):
-            weights[name] = weight
+    weights = _by_layer(graph, names, spec.layer_weights, key=f"distill.{section}.layer_weights", otherwise=1.0)
     if not any(weights.values()):
         raise TrainingError(
             f"distill.{section}.layer_weights must leave a layer a weight above 0 (all {len(names)} have 0)",
             hints=[f"give one a weight, or switch the part off with `{section}: null`"],
         )
     return weights
+
+
+def mean_rate(seen: Observation, graph: SnnGraph) -> Tensor:
+    """Spikes per neuron and step, over all neurons that fire (0 where none does); a scalar without a gradient."""
+    spikes = [seen.spikes[name].detach() for name in firing_neurons(graph)]
+    if not spikes:
+        return seen.logits.new_zeros(())
+    return torch.stack([each.sum() for each in spikes]).sum() / sum(each.numel() for each in spikes)
 
 
 def firing_neurons(graph: SnnGraph) -> tuple[str, ...]:
@@ -190,6 +207,32 @@ def _rate_layers(student: Observation, teacher: Observation, graph: SnnGraph, sp
         name: rate_loss(student.spikes[name], teacher.spikes[name], align=spec.align, unit=spec.unit)
         for name in compared_neurons(graph, spec, section="rates")
     }
+
+
+def _firing_rates(seen: Observation, names: Sequence[str]) -> dict[str, Tensor]:
+    """Spikes per neuron and step."""
+    return {name: seen.spikes[name].mean() for name in names}
+
+
+def _sparsity(rates: Mapping[str, Tensor], graph: SnnGraph, spec: SparsitySpec) -> Tensor:
+    key = "distill.sparsity.layer_targets"
+    return sparsity_loss(
+        rates,
+        targets=_by_layer(graph, tuple(rates), spec.layer_targets, key=key, otherwise=spec.target),
+        weights=layer_weights(graph, spec, section="sparsity"),
+        neurons={name: math.prod(graph.node(name).shape) for name in rates},
+        per=spec.per,
+    )
+
+
+def _by_layer(
+    graph: SnnGraph, names: tuple[str, ...], given: Mapping[str, float], *, key: str, otherwise: float
+) -> dict[str, float]:
+    """The number of each layer: that of the last pattern that matches it."""
+    found = dict.fromkeys(names, otherwise)
+    for pattern, value in given.items():
+        found |= dict.fromkeys(_matching(graph, names, pattern, key), value)
+    return found
 
 
 def _weighted_mean(losses: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from typing import assert_never
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
 from mdcompress.distances import Distance, Moments, Normalize, Pool, own_moments, potential_distance
 from mdcompress.errors import TrainingError
-from mdcompress.recipe.distilling import Align, LossSteps, RateAlign, RateUnit
+from mdcompress.recipe.distilling import Align, LossSteps, RateAlign, RateOf, RateUnit
 
 
 def task_loss(logits: Tensor, y: Tensor, *, on: LossSteps = "mean") -> Tensor:
@@ -98,6 +101,19 @@ def membrane_loss(
     )
 
 
+def membrane_mismatch(student: Tensor, teacher: Tensor, *, threshold: float) -> Tensor:
+    """mean ((h_s - h_t) / theta)^2 over the student's steps: what reports call the mismatch, in squared thresholds.
+
+    Unlike the loss of `normalize: threshold` it is in this unit however wide the potentials of the layer are.
+
+    Args:
+        student: h_s before reset in real units, shape [T_s, N, ...].
+        teacher: h_t, shape [T_t, N, ...] with T_t >= T_s.
+        threshold: theta of the layer.
+    """
+    return membrane_loss(student, teacher, threshold=threshold, normalize="none") / threshold**2
+
+
 def rate_loss(student: Tensor, teacher: Tensor, *, align: RateAlign = "mean", unit: RateUnit = "neuron") -> Tensor:
     """Squared difference of firing rates, the features of an SNN that KDSNN (Xu et al. 2023) distils.
 
@@ -125,6 +141,42 @@ def rate_loss(student: Tensor, teacher: Tensor, *, align: RateAlign = "mean", un
             return of_channels.square().mean()
         case _:
             assert_never(unit)
+
+
+def sparsity_loss(
+    rates: Mapping[str, Tensor],
+    *,
+    targets: Mapping[str, float],
+    weights: Mapping[str, float],
+    neurons: Mapping[str, int],
+    per: RateOf = "network",
+) -> Tensor:
+    """How far firing rates are above a target; 0 where they are not.
+
+    network: L = max(sum_l w_l n_l r_l / sum_l w_l n_l - target, 0)
+    layer:   L = sum_l w_l max(r_l - target_l, 0) / sum_l w_l
+
+    r_l = mean_{t,n,u} s: spikes per neuron and step. Linear, so that the pressure on a spike is the same until the
+    target is reached, and none beyond (a target for synaptic operations, squared: Sorbaro et al. 2020, "Optimizing the
+    energy consumption of spiking neural networks for neuromorphic applications"; the form is ours).
+
+    Args:
+        rates: r_l by layer, scalars with a gradient.
+        targets: target_l; with `network` they are all the same.
+        weights: w_l.
+        neurons: n_l, how many neurons the layer has.
+        per: whose rate is held to a target.
+    """
+    match per:
+        case "network":
+            shares = {name: weights[name] * neurons[name] for name in rates}
+            rate = torch.stack([shares[name] * each for name, each in rates.items()]).sum() / math.fsum(shares.values())
+            return functional.relu(rate - next(iter(targets.values())))
+        case "layer":
+            above = [weights[name] * functional.relu(rate - targets[name]) for name, rate in rates.items()]
+            return torch.stack(above).sum() / math.fsum(weights[name] for name in rates)
+        case _:
+            assert_never(per)
 
 
 def align_steps(student: Tensor, teacher: Tensor, align: Align) -> tuple[Tensor, Tensor]:

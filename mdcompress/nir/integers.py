@@ -17,7 +17,7 @@ import numpy as np
 from intsnn.arithmetic import IntArray
 from intsnn.checking.stages import check
 from intsnn.errors import IntsnnError, InvalidFileError, Problem
-from intsnn.graph import FORMAT_VERSION, NODE_TYPES, IntGraph, IntNode
+from intsnn.graph import FORMAT_VERSION, NODE_TYPES, READABLE_VERSIONS, IntGraph, IntNode
 from intsnn.onnx.metadata import attribute_names, attribute_value
 from mdcompress.nir.dequantizing import Reader, dequantized
 from mdcompress.recipe.nir import ReaderReset, ReaderStep
@@ -56,8 +56,9 @@ def integers_of(graph: Any) -> IntGraph:
     if not holds_integers(graph):
         raise _broken("it must be written by `mdcompress export --format nir` (it has no integers)")
     about = graph.metadata[KEY]
-    if int(about["format_version"]) != FORMAT_VERSION:
-        raise _broken(f"its format version must be {FORMAT_VERSION} (got {about['format_version']})")
+    if int(about["format_version"]) not in READABLE_VERSIONS:
+        known = " or ".join(map(str, READABLE_VERSIONS))
+        raise _broken(f"its format version must be {known} (got {about['format_version']})")
     try:
         nodes = tuple(_node(about["nodes"][index]) for index in sorted(about["nodes"]))
         found = IntGraph(nodes, json.loads(about["origin"]))

@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from intsnn.errors import UsageError
+from intsnn.files import write_atomically
+from intsnn.pictures import picture_paths
+from mdcompress.pipeline.analog_picture import draw_sweep
 from mdcompress.pipeline.estimating import read_graph, require_files
 from mdcompress.pipeline.evaluating import engine_in_words, integers_for
 from mdcompress.pipeline.networks import load_splits
 from mdcompress.pipeline.report import JsonValue, Report, percent, table
 from mdcompress.pipeline.workspace import Workspace
-from mdcompress.runs import GOLDEN_FILE, MODEL_FILE
+from mdcompress.runs import GOLDEN_FILE, MODEL_FILE, Destination
 from mdcompress.runs.manifest import Stage
 
 if TYPE_CHECKING:
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
     from mdcompress.data import Batches
 
 CALIBRATION_SAMPLES = 32
+JSON_FILE, TABLE_FILE, PICTURE_FILE = "analog.json", "analog.md", "analog.svg"
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,7 @@ class NoiseChoice:
     """The chips to try: names or files of the descriptions, sizes of the noise, seeds 0 .. chips - 1, test samples.
 
     column_gains: instead of those of the analog description; None: as it has them. engine: what runs the exact network.
+    output: where the results go; pictures: formats besides SVG.
     """
 
     hardware: str
@@ -46,6 +51,8 @@ class NoiseChoice:
     samples: int
     column_gains: ColumnGains | None = None
     engine: EngineChoice = "auto"
+    output: Destination | None = None
+    pictures: tuple[str, ...] = ()
 
 
 def analog(workspace: Workspace, choice: NoiseChoice) -> Report:
@@ -114,6 +121,8 @@ def _descriptions(choice: NoiseChoice) -> tuple[HardwareSpec, AnalogSpec]:
     from intsnn.analog import load_analog
     from intsnn.hardware import HardwareSpec, load_hardware
 
+    if choice.output is not None:
+        choice.output.require_free(JSON_FILE, TABLE_FILE, PICTURE_FILE)
     hardware = load_hardware(choice.hardware)
     if not isinstance(hardware, HardwareSpec):
         raise UsageError(
@@ -152,8 +161,17 @@ def _swept(
         exact.graph, hardware, spec=spec, samples=samples, noise=choice.noise, seeds=range(choice.chips),
         calibration=calibration, exact=exact,
     )  # fmt: skip
-    document: Mapping[str, JsonValue] = json.loads(found.to_json())
-    return Report(_text(model, found), {"file": str(model), **document}, (model,))
+    figures: Mapping[str, JsonValue] = json.loads(found.to_json())
+    text, document = _text(model, found), {"file": str(model), **figures}
+    if choice.output is None:
+        return Report(text, document, (model,))
+    with choice.output.writing("the accuracies on imperfect arrays") as folder:
+        write_atomically(folder / JSON_FILE, f"{json.dumps(document, indent=2)}\n".encode())
+        write_atomically(folder / TABLE_FILE, f"{text}\n".encode())
+        pictures = picture_paths(folder / PICTURE_FILE, choice.pictures)
+        draw_sweep(found, pictures, title=f"{model}\non {found.hardware}, {found.analog}")
+    names = (JSON_FILE, TABLE_FILE, *(picture.name for picture in pictures))
+    return Report(text, document, tuple(choice.output.folder / name for name in names))
 
 
 def _text(model: Path, found: AccuracySweep) -> str:

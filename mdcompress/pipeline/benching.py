@@ -23,8 +23,9 @@ import numpy as np
 
 from intsnn.errors import CompilerError, MissingFileError, ParityError, UsageError
 from intsnn.files import write_atomically
+from intsnn.pictures import picture_paths
 from mdcompress.errors import RunError
-from mdcompress.pipeline.benching_picture import draw_timings, require_plots
+from mdcompress.pipeline.benching_picture import draw_timings
 from mdcompress.pipeline.benching_report import (
     FLOAT,
     NATIVE,
@@ -66,13 +67,16 @@ Parts = Sequence[slice]  # the samples of each batch
 
 @dataclass(frozen=True)
 class BenchChoice:
-    """Sizes of a batch and numbers of threads to try, samples that are answered, rounds, where results go."""
+    """Sizes of a batch and numbers of threads to try, samples that are answered, rounds, where results go, formats of
+    the picture besides SVG.
+    """
 
     batches: tuple[int, ...]
     threads: tuple[int, ...]
     rounds: int
     samples: int | None = None
     output: Destination | None = None
+    pictures: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.samples is not None and self.samples < max(self.batches):
@@ -116,7 +120,7 @@ def bench(workspace: Workspace, choice: BenchChoice) -> Report:
 
     Raises:
         ParityError: two integer engines differ.
-        UsageError: there are too few samples, or no matplotlib for the picture.
+        UsageError: there are too few samples.
     """
     _require_output(choice)
     workspace.require(Stage.EXPORT)
@@ -155,7 +159,6 @@ def bench_file(model: Path, choice: BenchChoice) -> Report:
 def _require_output(choice: BenchChoice) -> None:
     if choice.output is not None:
         choice.output.require_free(JSON_FILE, TABLE_FILE, PICTURE_FILE)
-        require_plots()
 
 
 # ---------------------------------------------------------------------- engines
@@ -264,8 +267,10 @@ def _report(subject: Bench, choice: BenchChoice) -> Report:
     with choice.output.writing("the timings") as folder:
         write_atomically(folder / JSON_FILE, f"{json.dumps(document, indent=2)}\n".encode())
         write_atomically(folder / TABLE_FILE, f"{text}\n".encode())
-        draw_timings(measured, folder / PICTURE_FILE)
-    return Report(text, document, tuple(choice.output.folder / name for name in (JSON_FILE, TABLE_FILE, PICTURE_FILE)))
+        pictures = picture_paths(folder / PICTURE_FILE, choice.pictures)
+        draw_timings(measured, pictures)
+    names = (JSON_FILE, TABLE_FILE, *(picture.name for picture in pictures))
+    return Report(text, document, tuple(choice.output.folder / name for name in names))
 
 
 def _require_samples(subject: Bench, choice: BenchChoice) -> None:

@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from intsnn.files import write_atomically
+from intsnn.pictures import picture_paths
 from mdcompress._version import __version__
 from mdcompress.pipeline.accuracies import accuracies_at, in_words, recorded
+from mdcompress.pipeline.kept_epoch import kept_in_words, kept_measured
 from mdcompress.pipeline.networks import at_steps, fitted, load_splits, teacher_weights, torch_device, trained_network
+from mdcompress.pipeline.other_teacher import other_teacher, other_teacher_weights
 from mdcompress.pipeline.report import Report, percent, table
 from mdcompress.pipeline.resuming import refuse_other_trainings, resumable
 from mdcompress.pipeline.threads import own_threads_afterwards, use_threads
@@ -38,7 +41,7 @@ if TYPE_CHECKING:
 @own_threads_afterwards()
 def distill(workspace: Workspace) -> Report:
     """Train the quantized student under its float teacher."""
-    with workspace.held():
+    with workspace.held(), workspace.listener.stage(Stage.DISTILL.value):
         finished = workspace.processes.broadcast(workspace.has_finished(Stage.DISTILL))  # all decide alike
         return workspace.report(Stage.DISTILL) if finished else _distill(workspace)
 
@@ -47,10 +50,11 @@ def _distill(workspace: Workspace) -> Report:
     workspace.refuse_to_overwrite(Stage.DISTILL)
     workspace.require(Stage.QUANTIZE)
     weights, quantized = teacher_weights(workspace), workspace.run.file(QUANTIZED_FILE)
+    others = other_teacher_weights(workspace)
     from mdcompress.student.weights import load_student
     from mdcompress.training import distill as distill_student
 
-    recipe, started = workspace.recipe, workspace.start(Stage.DISTILL, quantized, weights)
+    recipe, started = workspace.recipe, workspace.start(Stage.DISTILL, quantized, weights, *others)
     refuse_other_trainings(workspace, started)
     student, own, splits = load_student(quantized), trained_network(workspace, weights), load_splits(workspace)
     teacher = fitted(workspace, own, splits)
@@ -60,7 +64,7 @@ def _distill(workspace: Workspace) -> Report:
     with resumable(workspace, started) as training:
         distill_student(
             student,
-            teacher=teacher.network,
+            teacher=other_teacher(workspace, splits) or teacher.network,
             train=splits.train,
             validate=splits.validation,
             spec=recipe.distill,
@@ -72,6 +76,7 @@ def _distill(workspace: Workspace) -> Report:
             processes=workspace.processes,
         )
     if workspace.writes:
+        workspace.listener.doing("mismatch and test accuracy")
         mismatch = _mismatch(workspace, quantized, student, teacher, splits)
         _write(workspace, started, student, splits, mismatch=mismatch, history=training.history(), threads=threads)
     workspace.processes.wait()
@@ -102,44 +107,39 @@ def _write(
 ) -> None:
     """Score the student on the test split, and write it with all that is known of its training."""
     from mdcompress.student.weights import save_student
-    from mdcompress.training import best_epoch, write_history
+    from mdcompress.training import choice_of, write_history
     from mdcompress.training.pictures import draw_mismatch, draw_training
 
     recipe = workspace.recipe
     accuracies = accuracies_at(student, splits.test, recipe.student_step_counts)
-    best = best_epoch(history).epoch if history else 0
+    choice = choice_of(recipe.distill)
     measured = {
         **recorded(accuracies),
-        "best_epoch": best,
+        **kept_measured(history, choice),
         "membrane_mismatch_before": mismatch.membrane_before,
         "membrane_mismatch_after": mismatch.membrane_after,
         **threads,
     }
-    with started.writing(measured=measured, summary=_summary(recipe, accuracies, mismatch, best)) as folder:
+    with started.writing(measured=measured, summary=_summary(recipe, measured, accuracies)) as folder:
         provenance = {"recipe": recipe.name, "mdcompress": __version__, "stage": Stage.DISTILL.value}
         save_student(student, folder / DISTILLED_FILE, provenance=provenance)
-        write_history(history, folder / HISTORY_FILE)
+        write_history(history, folder / HISTORY_FILE, choice=choice)
         write_atomically(folder / MISMATCH_FILE, mismatch.to_json().encode())
         write_atomically(folder / MISMATCH_TABLE_FILE, f"{mismatch_table(mismatch)}\n".encode())
-        draw_mismatch(mismatch, folder / MISMATCH_PICTURE_FILE)
-        draw_training(history, folder / TRAINING_PICTURE_FILE)
+        mismatches = picture_paths(folder / MISMATCH_PICTURE_FILE, workspace.pictures)
+        draw_mismatch(mismatch, *mismatches, title=f"{recipe.name}: student against teacher, layer by layer")
+        trainings = picture_paths(folder / TRAINING_PICTURE_FILE, workspace.pictures)
+        draw_training(history, *trainings, title=f"{recipe.name}: distillation", choice=choice)
 
 
-def untrained_in_words(recipe: Recipe) -> str:
-    """Why the distilled student is the calibrated one, where its best epoch is 0."""
-    if recipe.distill.epochs == 0:
-        return "the calibrated student, distill.epochs is 0"
-    return "the calibrated student, which no epoch surpassed on the validation split"
-
-
-def _summary(recipe: Recipe, accuracies: dict[int, float], mismatch: MismatchReport, best: int) -> str:
-    """What was reached; `best` is 0 where no epoch was better, or there was nothing to train."""
+def _summary(recipe: Recipe, measured: Mapping[str, float], accuracies: dict[int, float]) -> str:
+    """What was reached, and which epoch was kept."""
     steps = "" if [*accuracies] == [recipe.data.time_steps] or len(accuracies) > 1 else f" at T = {max(accuracies)}"
-    unchanged = "" if best else f": {untrained_in_words(recipe)}"
+    before, after = (measured[f"membrane_mismatch_{when}"] for when in ("before", "after"))
     return (
-        f"distilled  test accuracy {in_words(accuracies)}{steps}{unchanged}\n"
-        f"membranes  mismatch with the teacher {mismatch.membrane_before:.4g} before, {mismatch.membrane_after:.4g} "
-        "after (squared thresholds, mean over layers)"
+        f"distilled  test accuracy {in_words(accuracies)}{steps}\n"
+        f"membranes  mismatch with the teacher {before:.4g} before, {after:.4g} after (squared thresholds, mean over "
+        f"layers)\n{kept_in_words(recipe, measured)}"
     )
 
 

@@ -1,6 +1,6 @@
 """`estimate-hw`: model.onnx, its activity, a hardware description -> hardware.json, .md, report.html. No torch here.
 
-With something to hold the figures against, both are priced and their ratios shown, and nothing is kept.
+With something to hold the figures against, both are priced and their ratios shown, and kept where a folder is named.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Literal
 
 from intsnn.errors import UsageError
 from intsnn.files import write_atomically
-from mdcompress.pipeline.report import Report
+from intsnn.pictures import picture_paths
+from mdcompress.pipeline.report import JsonValue, Report
 from mdcompress.pipeline.workspace import Workspace
 from mdcompress.runs import (
     ACTIVITY_FILE,
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
     from intsnn.graph import IntGraph
     from intsnn.hardware import Hardware
     from intsnn.report.comparison import Comparison
+
+
+COMPARISON_FILES = ("comparison.json", "comparison.md", "comparison.svg")
 
 
 @dataclass(frozen=True)
@@ -99,7 +103,7 @@ class Priced:
 
 def estimate(workspace: Workspace, priced: Priced, *, choice: ActivityChoice) -> Report:
     """Price the run's model.onnx and keep the figures in the run."""
-    with workspace.held():
+    with workspace.held(), workspace.listener.stage(Stage.ESTIMATE.value):
         if not workspace.has_finished(Stage.ESTIMATE, estimate_settings(priced, choice)):
             return _estimate(workspace, priced, choice)
     document = json.loads(workspace.run.file(HARDWARE_JSON_FILE).read_text("utf-8"))
@@ -177,12 +181,14 @@ class Against:
     """What the figures are held against: a named baseline, a run, or a model.onnx with its activity beside it.
 
     hardware: where that one is priced, with the converters of its own; None: on the same. technologies: whether node,
-    supply and clock must be equal.
+    supply and clock must be equal. output: where table, numbers and picture go; pictures: formats besides SVG.
     """
 
     what: str
     hardware: str | None = None
     technologies: Literal["equal", "any"] = "equal"
+    output: Destination | None = None
+    pictures: tuple[str, ...] = ()
 
 
 def compare_run(workspace: Workspace, priced: Priced, *, choice: ActivityChoice, against: Against) -> Report:
@@ -198,6 +204,8 @@ def compare_file(model: Path, priced: Priced, *, choice: ActivityChoice, against
     """
     from intsnn.report.comparison import Technologies, compare, joint_table
 
+    if against.output is not None:
+        against.output.require_free(*COMPARISON_FILES)
     figures = _priced(model, priced, choice)
 
     def held_against(what: Against) -> Comparison:
@@ -212,8 +220,26 @@ def compare_file(model: Path, priced: Priced, *, choice: ActivityChoice, against
 
     asked = held_against(against)
     beside = [held_against(replace(against, what="int8"))] if against.what in ("float32", "float16") else []
-    document = replace(asked.document(), beside=tuple(one.document() for one in beside))
-    return Report(joint_table([*beside, asked]), asdict(document))
+    document = asdict(replace(asked.document(), beside=tuple(one.document() for one in beside)))
+    text = joint_table([*beside, asked])
+    paths = () if against.output is None else _kept(against, text, document, [*beside, asked])
+    return Report(text, document, paths)
+
+
+def _kept(
+    against: Against, text: str, document: Mapping[str, JsonValue], compared: Sequence[Comparison]
+) -> tuple[Path, ...]:
+    """Write a comparison in its three forms."""
+    from intsnn.report.comparison_picture import draw_comparison
+
+    assert against.output is not None
+    numbers, table, picture = COMPARISON_FILES
+    with against.output.writing("the comparison") as folder:
+        write_atomically(folder / numbers, f"{json.dumps(document, indent=2)}\n".encode())
+        write_atomically(folder / table, f"{text}\n".encode())
+        pictures = picture_paths(folder / picture, against.pictures)
+        draw_comparison(compared, pictures)
+    return tuple(against.output.folder / name for name in (numbers, table, *(path.name for path in pictures)))
 
 
 def _other(

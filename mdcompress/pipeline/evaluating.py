@@ -59,13 +59,19 @@ def evaluate(workspace: Workspace, file: Path | None, *, engine: EngineChoice = 
             f"{path}: no such file", hints=["give a student or weights (.safetensors, .pt), or a model.onnx"]
         )
     require_as_written(path)
-    from mdcompress.student.weights import WEIGHT_SUFFIXES, holds_student
-
     if path.suffix != ".onnx" and engine != "auto":
         raise UsageError(
             f"{path}: --engine {engine} must be for a model.onnx (a student and weights run in torch alone)",
             hints=["leave --engine out, or evaluate what `mdcompress export` wrote"],
         )
+    with workspace.listener.stage("eval"):
+        return _evaluated_as(workspace, path, engine)
+
+
+def _evaluated_as(workspace: Workspace, path: Path, engine: EngineChoice) -> Evaluated:
+    """What the file is, evaluated."""
+    from mdcompress.student.weights import WEIGHT_SUFFIXES, holds_student
+
     match path.suffix:
         case ".onnx":
             return _evaluate_model(workspace, path, engine)

@@ -5,8 +5,7 @@ Torch is loaded where a run's validation samples judge the designs, and nowhere 
 
 from __future__ import annotations
 
-import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -46,13 +45,15 @@ class Judging:
 class Aim:
     """What is explored and where it goes.
 
-    accuracies: a file of those measured elsewhere; judging: measure them here instead.
+    accuracies: a file of those measured elsewhere; judging: measure them here instead. pictures: formats of the picture
+    besides SVG.
     """
 
     space: DesignSpace
     accuracies: Path | None = None
     output: Destination | None = None
     judging: Judging | None = None
+    pictures: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.accuracies is not None and self.judging is not None:
@@ -90,7 +91,7 @@ def _explored_file(
         aim.output.require_free(CSV_FILE, PICTURE_FILE)
     require_files([model, *filter(None, [choice.file_for(model)])])
     found = _explored(model, hardware, choice, aim, trial)
-    paths = () if aim.output is None else _write(found, aim.output)
+    paths = () if aim.output is None else _write(found, aim.output, aim.pictures)
     return Report(pareto_table(found), _document(found), paths)
 
 
@@ -142,15 +143,16 @@ def _explored(
     )
 
 
-def _write(found: Exploration, output: Destination) -> tuple[Path, ...]:
+def _write(found: Exploration, output: Destination, formats: Sequence[str]) -> tuple[Path, ...]:
     from intsnn.exploration.files import csv_text
     from intsnn.exploration.plot import write_plot
+    from intsnn.pictures import picture_paths
 
     with output.writing("the table and picture of the designs") as folder:
         write_atomically(folder / CSV_FILE, csv_text(found).encode())
-        if importlib.util.find_spec("matplotlib") is not None:
-            write_plot(found, folder / PICTURE_FILE)
-    return tuple(path for name in (CSV_FILE, PICTURE_FILE) if (path := output.folder / name).is_file())
+        pictures = picture_paths(folder / PICTURE_FILE, formats)
+        write_plot(found, *pictures)
+    return tuple(output.folder / name for name in (CSV_FILE, *(picture.name for picture in pictures)))
 
 
 def _document(found: Exploration) -> JsonValue:

@@ -66,7 +66,7 @@ def export(
         CompilerError: `native` is asked for and there is no C compiler, or the compiler fails.
     """
     workspace.require_one_student()
-    with workspace.held():
+    with workspace.held(), workspace.listener.stage(Stage.EXPORT.value):
         if workspace.has_finished(Stage.EXPORT):
             return workspace.report(Stage.EXPORT)
         return _export(
@@ -105,9 +105,11 @@ def _export(
     graph = lower(student)
     as_nir = _as_nir(graph, *reader) if form is ExportFormat.NIR else None
     native = _native(workspace, graph, engine, Work(samples=x.shape[1], time_steps=len(x)))
+    workspace.listener.doing("parity")
     parity = verify_graph(student, graph, x, native=native)
     require_equal(parity)
     integers = student.quantize_input(x).numpy()
+    workspace.listener.doing("activity")
     activity = measure(graph, [integers], engine=native or engine)
     as_c = None
     if form is ExportFormat.C:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from intsnn.errors import MissingFileError, UsageError
+from intsnn.errors import MissingFileError
 from mdcompress.errors import MissingDataError, PlanError, TrainingError
 from mdcompress.pipeline.workspace import Workspace
 from mdcompress.runs import TEACHER_FILE
@@ -211,17 +211,10 @@ def require_steps(workspace: Workspace, network: nn.Module, graph: SnnGraph) -> 
 
 def torch_device(workspace: Workspace) -> torch.device:
     """The device of --device; UsageError where this machine or this torch does not have it."""
-    import torch
+    from mdcompress.training.devices import usable_device
 
     name = workspace.processes.device if workspace.processes.size > 1 else workspace.compute.device
-    try:
-        return torch.empty(0, device=name).device
-    except (RuntimeError, AssertionError) as error:  # AssertionError: a torch built without CUDA
-        first_line = str(error).partition("\n")[0]
-        raise UsageError(
-            f"--device must be one that torch can use here (got {name!r}: {first_line})",
-            hints=["use --device cpu, which is always there"],
-        ) from error
+    return usable_device(name, option="--device")
 
 
 def first_samples(batches: Batches, samples: int, *, seed: int) -> Tensor:

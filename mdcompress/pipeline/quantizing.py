@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 def quantize(workspace: Workspace) -> Report:
     """Quantize the float network and find its scales, without training."""
     workspace.require_one_student()
-    with workspace.held():
+    with workspace.held(), workspace.listener.stage(Stage.QUANTIZE.value):
         return workspace.report(Stage.QUANTIZE) if workspace.has_finished(Stage.QUANTIZE) else _quantize(workspace)
 
 
@@ -46,6 +46,7 @@ def _quantize(workspace: Workspace) -> Report:
     from mdcompress.student.weights import save_student
 
     recipe, started = workspace.recipe, workspace.start(Stage.QUANTIZE, weights)
+    workspace.listener.doing("network and data")
     own, splits = trained_network(workspace, weights), load_splits(workspace)
     network, graph, plan = traced_and_planned(workspace, own, splits)
     threads = use_threads(workspace, graph)
@@ -58,7 +59,9 @@ def _quantize(workspace: Workspace) -> Report:
             [x[:steps] for x, _ in samples],
             spec=recipe.calibrate,
             teacher=start,
+            tell=workspace.listener.doing,
         )
+    workspace.listener.doing("test accuracy")
     test = CountedTest(splits.test)
     accuracies = {
         "teacher_test_accuracy": evaluate(network, test).accuracy,

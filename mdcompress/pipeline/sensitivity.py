@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from intsnn.files import write_atomically
+from intsnn.pictures import picture_paths
 from mdcompress.errors import PlanError
 from mdcompress.pipeline.networks import (
     at_steps,
@@ -21,6 +22,7 @@ from mdcompress.pipeline.networks import (
     trained_network,
 )
 from mdcompress.pipeline.report import JsonValue, Report, percent, table
+from mdcompress.pipeline.sensitivity_picture import draw_sensitivity
 from mdcompress.pipeline.threads import own_threads_afterwards, use_threads
 from mdcompress.pipeline.workspace import Workspace
 from mdcompress.recipe import Recipe, dump_recipe
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from mdcompress.data import Batches
 
 JSON_FILE, CSV_FILE, TABLE_FILE, RECIPE_FILE = "sensitivity.json", "sensitivity.csv", "sensitivity.md", "recipe.yaml"
+PICTURE_FILE = "sensitivity.svg"
 
 
 @dataclass(frozen=True)
@@ -48,19 +51,20 @@ class Budget:
 
 @dataclass(frozen=True)
 class SensitivityChoice:
-    """Which bits are tried on how many samples, the budget to fill, and where the results go."""
+    """Which bits are tried on how many samples, the budget to fill, where the results go, formats besides SVG."""
 
     bits: Mapping[Part, Sequence[float]]
     samples: int
     budget: Budget
     output: Destination | None = None
+    pictures: tuple[str, ...] = ()
 
 
 @own_threads_afterwards()
 def sensitivity(workspace: Workspace, choice: SensitivityChoice) -> Report:
     """Measure, print, and write where asked; the run is only read."""
     if choice.output is not None:
-        choice.output.require_free(JSON_FILE, CSV_FILE, TABLE_FILE, RECIPE_FILE)
+        choice.output.require_free(JSON_FILE, CSV_FILE, TABLE_FILE, RECIPE_FILE, PICTURE_FILE)
     weights = teacher_weights(workspace)
     found = _measured(workspace, weights, choice)
     allocations = _allocations(found, choice.budget)
@@ -74,7 +78,10 @@ def sensitivity(workspace: Workspace, choice: SensitivityChoice) -> Report:
     with choice.output.writing("the result of `sensitivity`") as folder:
         for name, content in files.items():
             write_atomically(folder / name, content.encode())
-    return Report(text, document, tuple(choice.output.folder / name for name in files))
+        pictures = picture_paths(folder / PICTURE_FILE, choice.pictures)
+        draw_sensitivity(found, pictures, title=f"{workspace.recipe.name}: what fewer bits of one layer cost")
+    names = (*files, *(picture.name for picture in pictures))
+    return Report(text, document, tuple(path for name in names if (path := choice.output.folder / name).is_file()))
 
 
 def _measured(workspace: Workspace, weights: Path, choice: SensitivityChoice) -> BitSensitivity:

@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from intsnn.footprint import FORMS, Compression, compression_of
-from intsnn.graph import IntGraph
 from mdcompress.pipeline.report import JsonValue, byte_count, table
 from mdcompress.runs import DISTILLED_FILE, MODEL_FILE, QUANTIZED_FILE, RunDirectory
 from mdcompress.runs.manifest import Stage
 
+if TYPE_CHECKING:
+    from intsnn.footprint import Compression, Form
+    from intsnn.graph import IntGraph
+
 SIZE_COLUMNS = ("form", "weights", "constants", "together", "ratio", "state", "state ratio")
-_FORMS_IN_WORDS = {"float32": "float32", "int8": "int8", "deployed": "as deployed"}
+FORMS: tuple[Form, ...] = ("float32", "int8", "deployed")
+_FORMS_IN_WORDS: Mapping[Form, str] = {"float32": "float32", "int8": "int8", "deployed": "as deployed"}
 
 
 @dataclass(frozen=True)
@@ -25,8 +29,9 @@ class Sizes:
 
     @property
     def text(self) -> str:
-        """Three lines and a table, for people."""
-        return f"{size_lines(self)}\n{files_line(self)}\n\n{size_table(self)}"
+        """Lines and a table, for people."""
+        files = [files_line(self)] if self.files else []
+        return "\n".join([size_lines(self), *files, "", size_table(self)])
 
     def document(self) -> Mapping[str, JsonValue]:
         """As JSON: bytes by form, numbers by bits, ratios, files."""
@@ -55,6 +60,8 @@ class Sizes:
 
 def sizes_of(graph: IntGraph, files: Mapping[str, Path] | None = None) -> Sizes:
     """The sizes of a legal graph, and of those of `files` (`what -> path`) that are there."""
+    from intsnn.footprint import compression_of
+
     there = {what: path.stat().st_size for what, path in (files or {}).items() if path.is_file()}
     return Sizes(compression_of(graph), there)
 

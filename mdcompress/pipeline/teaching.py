@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from intsnn.errors import UsageError
+from intsnn.pictures import picture_paths
 from mdcompress.pipeline.accuracies import float_accuracies_at, in_words, recorded
 from mdcompress.pipeline.networks import (
     fresh_network,
@@ -72,7 +73,8 @@ def _train(workspace: Workspace) -> Report:
         with started.writing(measured={**recorded(accuracies), **threads}, summary=summary) as folder:
             save_weights(own, folder / TEACHER_FILE)
             write_history(training.history(), folder / TEACHER_HISTORY_FILE)
-            draw_training(training.history(), folder / TEACHER_PICTURE_FILE)
+            pictures = picture_paths(folder / TEACHER_PICTURE_FILE, workspace.pictures)
+            draw_training(training.history(), *pictures, title=f"{recipe.name}: training of the teacher")
     workspace.processes.wait()
     return workspace.report(Stage.TRAIN)
 

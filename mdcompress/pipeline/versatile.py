@@ -8,12 +8,14 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from intsnn.pictures import picture_paths
 from mdcompress.errors import RunError
 from mdcompress.pipeline.networks import teacher_weights
 from mdcompress.pipeline.report import JsonValue, Report, percent, table
+from mdcompress.pipeline.students_picture import StudentFigures, draw_students
 from mdcompress.pipeline.workspace import Workspace
 from mdcompress.recipe import dump_recipe
-from mdcompress.runs import RunDirectory
+from mdcompress.runs import STUDENTS_PICTURE_FILE, RunDirectory
 from mdcompress.runs.manifest import Stage
 
 
@@ -80,6 +82,28 @@ def with_exports(report: Report, students: tuple[Workspace, ...]) -> Report:
     text = "\n\n".join([report.text, table(header, rows, numbers=header), "\n".join(lines)])
     assert isinstance(report.document, dict)  # as `summarised` makes it
     return replace(report, text=text, document={**report.document, "exported": found})
+
+
+def draw(workspace: Workspace, students: tuple[Workspace, ...]) -> tuple[Path, ...]:
+    """Draw the students beside their runs; returns the pictures' paths."""
+    paths = picture_paths(workspace.run.file(STUDENTS_PICTURE_FILE), workspace.pictures)
+    found = [_figures(student) for student in students]
+    with workspace.held():
+        draw_students(found, paths, title=f"{workspace.recipe.name}: one student for each T")
+    return paths
+
+
+def _figures(student: Workspace) -> StudentFigures:
+    stages = student.run.manifest().stages
+    distilled, price = stages[Stage.DISTILL.value].measured, stages.get(Stage.ESTIMATE.value)
+    return StudentFigures(
+        student.recipe.student_time_steps,
+        stages[Stage.QUANTIZE.value].measured["test_accuracy"],
+        distilled["test_accuracy"],
+        distilled["membrane_mismatch_before"],
+        distilled["membrane_mismatch_after"],
+        None if price is None else price.measured.get("energy_pj"),
+    )
 
 
 def _epoch(best: float | None) -> str:

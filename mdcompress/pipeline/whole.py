@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import assert_never
 
 from mdcompress.errors import RunError
-from mdcompress.pipeline.distilling import distill, untrained_in_words
+from mdcompress.pipeline.distilling import distill
 from mdcompress.pipeline.estimating import ActivityChoice, Priced, estimate, estimate_settings
 from mdcompress.pipeline.exporting import export
+from mdcompress.pipeline.kept_epoch import kept_in_words
 from mdcompress.pipeline.networks import teacher_weights, torch_device
+from mdcompress.pipeline.other_teacher import other_teacher_weights
 from mdcompress.pipeline.quantizing import quantize
 from mdcompress.pipeline.report import JsonValue, Report, percent, table, written
 from mdcompress.pipeline.sizes import files_line, run_sizes, size_table
 from mdcompress.pipeline.teaching import train
-from mdcompress.pipeline.versatile import keep_recipe, student_runs, summarised, with_exports
+from mdcompress.pipeline.versatile import draw, keep_recipe, student_runs, summarised, with_exports
 from mdcompress.pipeline.workspace import Workspace, record_document
 from mdcompress.recipe import Recipe
 from mdcompress.runs import Overwrite
@@ -45,7 +48,8 @@ def run_all(workspace: Workspace, hardware: str) -> WholeRun:
         _bring_up_to_date(workspace, Stage.TRAIN, lambda: train(workspace), {})
     students = _students(workspace, {**{stage: {} for stage in AFTER_TRAINING}, Stage.ESTIMATE: _pricing(hardware)})
     accuracies = [_run_one(_announced(student), hardware).accuracy for student in students]
-    return WholeRun(with_exports(summarised(workspace, students), students), min(accuracies))
+    report = with_exports(summarised(workspace, students), students)
+    return WholeRun(_drawn(workspace, students, report), min(accuracies))
 
 
 def distill_all(workspace: Workspace) -> Report:
@@ -56,7 +60,12 @@ def distill_all(workspace: Workspace) -> Report:
     for student in map(_announced, students):
         _bring_up_to_date(student, Stage.QUANTIZE, functools.partial(quantize, student), {})
         _bring_up_to_date(student, Stage.DISTILL, functools.partial(distill, student), {})
-    return summarised(workspace, students)
+    return _drawn(workspace, students, summarised(workspace, students))
+
+
+def _drawn(workspace: Workspace, students: tuple[Workspace, ...], report: Report) -> Report:
+    """The report with the picture of all students, which the process that writes draws."""
+    return replace(report, paths=(*report.paths, *draw(workspace, students))) if workspace.writes else report
 
 
 def _students(workspace: Workspace, stages: Mapping[Stage, Mapping[str, str]]) -> tuple[Workspace, ...]:
@@ -87,9 +96,25 @@ def _run_one(workspace: Workspace, hardware: str) -> WholeRun:
     extra = {Stage.ESTIMATE: _pricing(hardware)}
     stale = tuple(stage for stage in steps if workspace.stale(stage, extra.get(stage, {})))
     _check_first(workspace, workspace.processes.broadcast(stale))
-    for stage, perform in steps.items():
-        _bring_up_to_date(workspace, stage, perform, extra.get(stage, {}))
+    with workspace.listener.job({stage.value: _work(workspace.recipe, stage) for stage in stale}):
+        for stage, perform in steps.items():
+            _bring_up_to_date(workspace, stage, perform, extra.get(stage, {}))
     return _summarised(workspace, tuple(steps))
+
+
+def _work(recipe: Recipe, stage: Stage) -> float:
+    """About how much work a stage is, in epochs of the teacher, as it is for the recipe 4bit and its digits."""
+    match stage:
+        case Stage.TRAIN:
+            return recipe.teacher.epochs  # of 1.2 s each, where one of the distillation takes 3.3 s
+        case Stage.DISTILL:
+            return 2.7 * recipe.distill.epochs
+        case Stage.QUANTIZE:
+            return 3
+        case Stage.EXPORT | Stage.ESTIMATE:
+            return 1
+        case _:
+            assert_never(stage)
 
 
 def _check_first(workspace: Workspace, stages: tuple[Stage, ...]) -> None:
@@ -99,6 +124,8 @@ def _check_first(workspace: Workspace, stages: tuple[Stage, ...]) -> None:
     """
     if workspace.model.trained is not None and Stage.QUANTIZE in stages:
         teacher_weights(workspace)
+    if Stage.DISTILL in stages:
+        other_teacher_weights(workspace)
     if set(stages) - {Stage.ESTIMATE}:  # pricing alone needs no torch
         torch_device(workspace)
 
@@ -140,12 +167,11 @@ def _summarised(workspace: Workspace, stages: tuple[Stage, ...]) -> WholeRun:
     records = {stage: workspace.run.manifest().stages[stage.value] for stage in stages}
     accuracies = _accuracies(records)
     distilled = records[Stage.DISTILL].measured
-    kept = [f"distilled  {untrained_in_words(workspace.recipe)}"] if distilled.get("best_epoch") == 0 else []
     sizes = run_sizes(workspace.run)
     text = "\n\n".join(
         [
             _accuracy_table(workspace.recipe, accuracies, distilled),
-            *kept,
+            *filter(None, [kept_in_words(workspace.recipe, distilled)]),
             records[Stage.EXPORT].summary,
             files_line(sizes),
             size_table(sizes),

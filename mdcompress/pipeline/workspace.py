@@ -35,6 +35,18 @@ class Listener(Protocol):
         """A line about what is going on."""
         ...
 
+    def doing(self, what: str) -> None:
+        """What the stage is at now, in a few words; no line."""
+        ...
+
+    def job(self, parts: Mapping[str, float]) -> AbstractContextManager[None]:
+        """Follow several stages as one job; `parts`: stage -> its share of the work, in any unit."""
+        ...
+
+    def stage(self, title: str) -> AbstractContextManager[None]:
+        """Follow one stage, of the job that is under way or alone."""
+        ...
+
     def training(self, title: str) -> AbstractContextManager[Progress]:
         """Follow a training: what it yields is told of every step and epoch."""
         ...
@@ -56,7 +68,7 @@ class Workspace:
 
     command: the command line as typed, for the record. selection: the options that choose this run and recipe, for
     hints. settings: the resolved recipe's fields, `key.path -> JSON value`. consent: to the code that the recipe names.
-    processes: those that train together. said: what was said by `note_once`.
+    processes: those that train together. pictures: formats of pictures besides SVG. said: what was said by `note_once`.
     """
 
     run: RunDirectory
@@ -68,6 +80,7 @@ class Workspace:
     listener: Listener
     consent: Consent = REFUSED
     processes: Processes = ALONE
+    pictures: tuple[str, ...] = ()
     said: set[str] = field(default_factory=set, compare=False, repr=False)
 
     @property

@@ -8,7 +8,9 @@ from mdcompress.recipe.distilling import (
     LayerLossSpec,
     LogitLossSpec,
     MembraneLossSpec,
+    OtherTeacherSpec,
     RateLossSpec,
+    SparsitySpec,
     TaskLossSpec,
 )
 from mdcompress.recipe.files import (
@@ -58,10 +60,12 @@ __all__ = [
     "NirSpec",
     "NormStatisticsSpec",
     "OptimizerSpec",
+    "OtherTeacherSpec",
     "Override",
     "QuantizeSpec",
     "RateLossSpec",
     "Recipe",
+    "SparsitySpec",
     "TaskLossSpec",
     "TeacherSpec",
     "TrainSpec",

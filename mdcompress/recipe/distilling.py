@@ -10,13 +10,26 @@ from pydantic import Field, model_validator
 from intsnn.yaml.file import RuleError
 from mdcompress.distances import DISTANCES_IN_WORDS, NORMALIZED, POOLED, Distance, Normalize, Pool
 from mdcompress.recipe.keys import ReadBy, ReadWhere, RecipeSection
-from mdcompress.recipe.values import LayerWeights, NeuronPatterns, StepCounts, WeightBits, as_tuple
+from mdcompress.recipe.values import (
+    Counterparts,
+    ImportPath,
+    LayerTargets,
+    LayerWeights,
+    NeuronPatterns,
+    StepCounts,
+    WeightBits,
+    as_tuple,
+)
 from mdcompress.runs.manifest import Stage
 
 LossSteps = Literal["steps", "mean"]  # whether time is averaged before the loss or after it
 Align = Literal["first_steps", "mean", "last_step"]
 RateAlign = Literal["first_steps", "mean"]
 RateUnit = Literal["neuron", "channel"]
+Criterion = Literal["accuracy", "loss"]
+Guard = Literal["accuracy", "none"]
+RateOf = Literal["network", "layer"]
+Reads = Literal["steps", "mean"]
 
 
 def _one_of(distances: tuple[Distance, ...]) -> str:
@@ -72,7 +85,8 @@ class MembraneLossSpec(LayerLossSpec):
     normalize: Annotated[Normalize, ReadWhere(_one_of(NORMALIZED), lambda given: given["distance"] in NORMALIZED)] = (
         Field(
             "threshold",
-            description="What potentials are measured in: the threshold, the teacher's spread, or as they are.",
+            description="What potentials are measured in: the threshold (a third of the teacher's spread where that is "
+            "more), the teacher's spread, or as they are.",
         )
     )
     align: Align = Field(
@@ -93,6 +107,22 @@ class RateLossSpec(LayerLossSpec):
     )
 
 
+class SparsitySpec(LayerLossSpec):
+    """Firing rates of the student above a target: fewer spikes, and the energy that they take."""
+
+    weight: float = Field(
+        1.0, ge=0, description="Factor of this loss in the sum: what a spike per neuron and step costs."
+    )
+    target: float = Field(0.0, ge=0, lt=1, description="The rate, in spikes per neuron and step, above which it costs.")
+    per: RateOf = Field(
+        "network",
+        description="Whose rate: `network`, the one of all matched neurons together; `layer`, that of each layer.",
+    )
+    layer_targets: Annotated[LayerTargets, ReadWhere("per is layer", lambda given: given["per"] == "layer")] = Field(
+        {}, description="Targets of single layers, by pattern as in `match`; a later one wins over it and `target`."
+    )
+
+
 class BitStage(RecipeSection):
     """A part of the training in which layers have more bits than planned."""
 
@@ -102,6 +132,27 @@ class BitStage(RecipeSection):
     )
     membrane: int | None = Field(
         None, ge=2, le=16, description="The least bits of a membrane, likewise; null: those planned."
+    )
+
+
+class OtherTeacherSpec(RecipeSection):
+    """Another network to learn from than the float network that becomes the student: any with the same classes."""
+
+    builder: ImportPath = Field(
+        description="Import path `module:function` of a function without arguments that returns the nn.Module."
+    )
+    weights: str | None = Field(
+        None, description="Its checkpoint, as `model.weights`; null: as the function returns it."
+    )
+    reads: Reads = Field(
+        "steps",
+        description="What it is given of a batch: `steps`, all of it, [T, N, ...]; `mean`, the mean over the steps, "
+        "[N, ...], as an ANN takes it.",
+    )
+    neurons: Counterparts = Field(
+        {},
+        description="Which of its neuron layers stands beside which of the student's, `student's name: its name`; one "
+        "that is not named stands beside that of its own name.",
     )
 
 
@@ -115,15 +166,26 @@ class DistillSpec(RecipeSection):
         MembraneLossSpec(), description="The teacher's membrane potentials; null: off."
     )
     rates: RateLossSpec | None = Field(None, description="The teacher's firing rates; null: off.")
+    sparsity: SparsitySpec | None = Field(None, description="Firing rates above a target; null: off.")
+    teacher: OtherTeacherSpec | None = Field(
+        None,
+        description="Another network to learn from; null: the float network itself, which the student is made of in "
+        "any case.",
+    )
     weights: Literal["train", "keep"] = Field(
         "train",
         description="What is trained: `train`, everything; `keep`, all but weights and their ranges, so that their "
         "integers stay as they were calibrated: gain and offset of batch norms, biases, ranges of membranes.",
     )
-    best: Literal["accuracy", "loss"] = Field(
+    best: Criterion = Field(
         "accuracy",
         description="The epoch that is kept: `accuracy`, the one of the highest on validation samples; `loss`, the one "
         "of the lowest sum of the losses above on them. Keep by loss what is to follow its teacher.",
+    )
+    guard: Annotated[Guard, ReadWhere("best is loss", lambda given: given["best"] == "loss")] = Field(
+        "accuracy",
+        description="`accuracy`: an epoch is not kept that is less accurate on validation samples than the calibrated "
+        "student by more than chance; `none`: the lowest loss is kept, whatever the accuracy.",
     )
     time_steps: Annotated[StepCounts | None, ReadBy(Stage.QUANTIZE, Stage.DISTILL, Stage.EXPORT)] = Field(
         None,
@@ -148,6 +210,25 @@ class DistillSpec(RecipeSection):
                 hint="list the students' numbers of steps, for example `time_steps: [1, 2, 4]`",
                 field="students",
             )
+        return self
+
+    @model_validator(mode="after")
+    def _other_teacher_has_what_is_compared(self) -> DistillSpec:
+        inner = [name for name in ("membrane", "rates") if getattr(self, name) is not None]
+        if self.teacher is None:
+            return self
+        if self.teacher.reads == "mean" and inner:
+            raise RuleError(
+                "must be null where the other teacher reads the mean over the steps: an ANN has no membranes or spikes",
+                hint=f"write `{inner[0]}: null`, and learn from its answers",
+                field=inner[0],
+            )
+        if self.teacher.neurons and not inner:
+            message = "must be empty where neither membranes nor rates are compared"
+            raise RuleError(message, hint="delete it, or give `membrane` back", field="teacher.neurons")
+        if self.logits is None and not inner:
+            message = "must be null where nothing is learned from it: logits, membrane and rates are null"
+            raise RuleError(message, hint="delete it, or give `logits` back", field="teacher")
         return self
 
     @model_validator(mode="after")

@@ -163,8 +163,10 @@ class Recipe(RecipeSection):
     def named_code(self) -> tuple[NamedCode, ...]:
         """All code that the recipe names by import path."""
         network = [] if self.model is None or self.model.is_nir else [NamedCode("model.builder", self.model.builder)]
+        other = self.distill.teacher
+        teacher = [] if other is None else [NamedCode("distill.teacher.builder", other.builder)]
         loaders = [NamedCode("data.name", self.data.name)] if ":" in self.data.name else []
-        return (*network, *loaders)
+        return (*network, *teacher, *loaders)
 
     @property
     def student_step_counts(self) -> tuple[int, ...]:

@@ -93,6 +93,17 @@ def _layer_weights(value: Mapping[str, float]) -> Mapping[str, float]:
     return value
 
 
+def _layer_targets(value: Mapping[str, float]) -> Mapping[str, float]:
+    for pattern, rate in value.items():
+        check_pattern(pattern, roles=NEURON_ROLES)
+        if not 0 <= rate < 1:
+            raise RuleError(
+                f"must be at least 0 and below 1 (got {rate:g} for {pattern!r})",
+                hint="a neuron fires once a step at most",
+            )
+    return value
+
+
 def as_tuple(patterns: str | tuple[str, ...]) -> tuple[str, ...]:
     """One pattern or several, as several."""
     return (patterns,) if isinstance(patterns, str) else patterns
@@ -122,6 +133,10 @@ NeuronPatterns = Annotated[Patterns, AfterValidator(_neuron_patterns), Wording("
 LayerWeights = Annotated[
     Mapping[str, float], AfterValidator(_layer_weights), Wording("mapping of patterns to numbers, each at least 0")
 ]
+LayerTargets = Annotated[
+    Mapping[str, float], AfterValidator(_layer_targets), Wording("mapping of patterns to numbers from 0 to below 1")
+]
+Counterparts = Annotated[Mapping[str, str], Wording("mapping of names to names")]
 StepCounts = Annotated[
     tuple[Annotated[int, Field(ge=1)], ...],
     Field(min_length=1),

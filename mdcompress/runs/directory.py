@@ -47,11 +47,12 @@ RUNS_FOLDER = Path("runs")  # under the working directory
 
 RECIPE_FILE = RECIPE_NAME
 TEACHER_FILE, TEACHER_HISTORY_FILE = "teacher.safetensors", "teacher_history.csv"
-TEACHER_PICTURE_FILE = "teacher_training.svg"  # pictures: only where matplotlib is installed
+TEACHER_PICTURE_FILE = "teacher_training.svg"
 PLAN_FILE, QUANTIZED_FILE = "plan.yaml", "quantized.safetensors"
 DISTILLED_FILE, HISTORY_FILE = "distilled.safetensors", "history.csv"
 MISMATCH_FILE, MISMATCH_TABLE_FILE = "mismatch.json", "mismatch.md"
 MISMATCH_PICTURE_FILE, TRAINING_PICTURE_FILE = "mismatch.svg", "training.svg"
+STUDENTS_PICTURE_FILE = "students.svg"  # beside the runs of several students; no stage's result
 TENSORBOARD_FOLDER = "tensorboard"  # logs of trainings, a folder each; no stage's result
 MODEL_FILE, GOLDEN_FILE, ACTIVITY_FILE = "model.onnx", "golden.npz", "activity.json"
 NIR_FILE = "model.nir"  # where `export` was asked for it

@@ -10,6 +10,7 @@ import contextlib
 import errno
 import os
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from mdcompress.runs.writing import as_run_error, make_folder
 
 LOCK_NAME = ".mdcompress-lock"
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}  # a file system without locks
+_BETWEEN_TRIES = 0.01  # seconds
 _FAR = 1 << 30  # the byte that Windows locks: others cannot read a locked one, and the text stands before it
 
 
@@ -52,6 +54,23 @@ def is_locked(folder: Path) -> bool:
         return True
     finally:
         os.close(handle)
+
+
+@contextlib.contextmanager
+def turn(file: Path) -> Iterator[None]:
+    """Wait until no other process is inside, for what processes do one after the other; the file stays.
+
+    Raises:
+        RunError: the file cannot be made.
+    """
+    with as_run_error(file):
+        handle = os.open(file, os.O_RDWR | os.O_CREAT | _NO_LINKS, 0o644)
+    try:
+        while not _is_free(handle):
+            time.sleep(_BETWEEN_TRIES)
+        yield
+    finally:
+        os.close(handle)  # and with it the lock goes
 
 
 def _taken(folder: Path, command: str) -> int:

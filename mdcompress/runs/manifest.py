@@ -15,7 +15,7 @@ from intsnn.errors import InvalidFileError, Problem, reading
 from mdcompress.errors import RunError
 
 MANIFEST_NAME = "run.json"
-PICTURE_SUFFIX = ".svg"  # no stage reads one, and all that it shows stands in other files
+PICTURE_SUFFIXES = (".svg", ".png", ".pdf")  # no stage reads one, and all that it shows stands in other files
 _BLOCK_BYTES = 1 << 20  # hashed piece by piece, so that a file larger than memory can be
 
 
@@ -214,7 +214,7 @@ def _output_reasons(folder: Path, stage: Stage, record: StageRecord) -> tuple[st
     reasons = []
     for name, expected in record.outputs.items():
         path = folder / name
-        if not path.is_file() and path.suffix == PICTURE_SUFFIX:
+        if not path.is_file() and path.suffix in PICTURE_SUFFIXES:
             continue
         if not path.is_file():
             reasons.append(f"{path} is gone")

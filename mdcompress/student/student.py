@@ -6,6 +6,7 @@ carries currents), so that `intsnn` and onnxruntime, given the lowered graph, ag
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import assert_never
@@ -43,6 +44,7 @@ from mdcompress.layers.recurrence import RecurrentIntegers
 from mdcompress.layers.synapse import QuantSynapse
 from mdcompress.modes import evaluating
 from mdcompress.planning import QuantPlan
+from mdcompress.planning.formats import format_plan
 from mdcompress.planning.units import assign_units
 from mdcompress.student.observed import Computed, Observation
 from mdcompress.student.streams import layer_key, make_streams
@@ -118,6 +120,23 @@ class Student(nn.Module):
         self.units = nn.ModuleDict({layer_key(stream.name): stream.unit for stream in self.streams})
         self._stream_of = {name: stream for stream in self.streams for name in stream.currents}
         self._readers = {reader.name: reader for stream in self.streams for reader in stream.readers}
+
+    def __repr__(self) -> str:
+        """A row for each node: its shape and the bits that it has."""
+        counts = {name: math.prod(layer.spec.weight_shape) for name, layer in self._synapses.items()}
+        stored = sum(counts[name] for name in counts if self.graph.places(self.graph.node(name))[0].name == name)
+        rows = [
+            (row.node, row.kind, row.shape, f"{counts[row.node]:,}" if row.node in counts else "", row.policy)
+            for row in format_plan(self.plan)
+        ]
+        header = ("node", "kind", "shape", "weights", "bits")
+        widths = [max(len(row[column]) for row in (header, *rows)) for column in range(len(header))]
+        lines = [
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+            for row in (header, *rows)
+        ]
+        title = f"Student of {len(rows)} nodes and {stored:,} weights, T = {self.graph.time_steps}"
+        return "\n".join([title, *(f"  {line}" for line in lines)])
 
     def _make_layer(self, node: SnnNode, spec: LayerSpec, guard_bits: Mapping[str, int]) -> nn.Module:
         match spec:
@@ -316,7 +335,8 @@ class Student(nn.Module):
             case RecurrentSpec():
                 return NodeValue(None)  # its neuron runs it, step by step
             case InputSpec():
-                self._check_shape(x)
+                self.require_shape(x)
+                self._require_steps(x)
                 return NodeValue(self.input(x))
             case SynapseSpec():
                 unit, scale = self.current_unit(node.name, streams), self.input_scale(node.inputs[0], streams)
@@ -354,18 +374,30 @@ class Student(nn.Module):
         membranes = layer.membranes(current, unit)
         return Firing(values + layer.offset, membranes, membranes)
 
-    def _check_shape(self, x: Tensor) -> None:
-        shape, fixed = self.graph.input.shape, self.graph.fixed_steps
+    def require_shape(self, x: Tensor) -> None:
+        """InputError unless x is [T, N, ...] with samples of the input's shape."""
+        shape = self.graph.input.shape
+        if tuple(x.shape[2:]) != shape or x.dim() != 2 + len(shape) or 0 in x.shape:
+            still = tuple(x.shape[1:]) == shape
+            expected = ", ".join(["T", "N", *map(str, shape)])
+            raise InputError(
+                f"the student's input must have shape [{expected}] (got {list(x.shape)})",
+                hints=[
+                    "put time first, then the batch: x.unsqueeze(0) is one step of a batch of samples",
+                    *(
+                        ["images without time: give time_steps=T, or x.unsqueeze(0).expand(T, *x.shape)"]
+                        if still
+                        else []
+                    ),
+                ],
+            )
+
+    def _require_steps(self, x: Tensor) -> None:
+        fixed = self.graph.fixed_steps
         if fixed not in (None, len(x)):
             raise InputError(
                 f"the student's input must have {fixed} steps, for each of which its norms differ (got {len(x)})",
                 hints=["give as many steps as the network was traced with, and leave distill.time_steps out"],
-            )
-        if tuple(x.shape[2:]) != shape or x.dim() != 2 + len(shape) or 0 in x.shape:
-            expected = ", ".join(["T", "N", *map(str, shape)])
-            raise InputError(
-                f"the student's input must have shape [{expected}] (got {list(x.shape)})",
-                hints=["put time first, then the batch: x.unsqueeze(0) is one step of a batch of samples"],
             )
 
     @property

@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from intsnn.errors import MissingFileError, reading
+from intsnn.errors import MissingFileError, UsageError, reading
 from intsnn.files import write_atomically
 from mdcompress.adapters.state import state_names
 from mdcompress.errors import CheckpointError, MdcompressError
@@ -137,7 +137,7 @@ def _student(path: Path) -> Student:
         student = Student(graph, plan)
         if "norms" in metadata:  # files of versions before have none
             set_norms(student, metadata["norms"])
-    except (LookupError, AttributeError, ValidationError, MdcompressError, AssertionError) as error:
+    except (LookupError, AttributeError, ValidationError, MdcompressError, UsageError, AssertionError) as error:
         raise CheckpointError(
             f"{path} holds a damaged description of its student: {error}", hints=["quantize again"]
         ) from error

@@ -64,7 +64,7 @@ def trace(model: nn.Module, sample: Tensor, *, adapters: Sequence[Adapter] = ())
         case SnnGraph() as graph:
             return graph
         case Failure(error=error):
-            raise error
+            raise TraceError(error.message, hints=[*error.hints, *_calling_hints(model)]) from error
         case other:
             assert_never(other)
 
@@ -112,6 +112,16 @@ def attempt(model: nn.Module, sample: Tensor, *, adapters: Sequence[Adapter] = (
             )
             failed.__cause__ = error
             return Failure(failed, recorder.reached)
+
+
+def _calling_hints(model: nn.Module) -> list[str]:
+    """What a network may want that was given as it is; nothing where its owner has said how it is called."""
+    if isinstance(unwrapped(model), Stepped | BatchFirst | StillImage):
+        return []
+    return [
+        "a network of one image for all steps is StillImage(network), of one step Stepped(network), of [N, T, ...] "
+        "BatchFirst(network); `mdcompress.compress` finds it by itself"
+    ]
 
 
 def with_two_samples(model: nn.Module, sample: Tensor) -> Tensor:

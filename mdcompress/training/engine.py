@@ -28,6 +28,7 @@ from mdcompress.training.checkpoint import (
     read_checkpoint,
     write_checkpoint,
 )
+from mdcompress.training.choosing import BY_ACCURACY, Choice, best_epoch, epochs_without_gain
 from mdcompress.training.determinism import Batch, reproducible, seed_step, seeded_batches
 from mdcompress.training.fitting import Place, misfit
 from mdcompress.training.history import (
@@ -38,8 +39,6 @@ from mdcompress.training.history import (
     StepRecord,
     Stopped,
     Validation,
-    best_epoch,
-    epochs_without_gain,
     untrained,
 )
 from mdcompress.training.optimization import (
@@ -121,7 +120,8 @@ class Job:
 
     `processes`: those that share each batch; `train` gives every one of them the whole batch, and what a score settles
     is settled by each with its share. `stages`: what changes in the network between epochs, if anything.
-    `start_counts`: whether the network as it comes can be the result: it is scored as epoch 0.
+    `start_counts`: whether the network as it comes can be the result: it is scored as epoch 0. `choice`: which epoch is
+    kept.
     """
 
     network: nn.Module
@@ -137,6 +137,7 @@ class Job:
     processes: Processes = ALONE
     stages: Stages | None = None
     start_counts: bool = False
+    choice: Choice = BY_ACCURACY
 
 
 def run_job(job: Job) -> None:
@@ -199,7 +200,7 @@ class _Loop:
     def finished(self) -> bool:
         """Whether all epochs are done, or enough of them without a better one."""
         patience = self.job.settings.patience
-        waited = patience is not None and epochs_without_gain(self.history) >= patience
+        waited = patience is not None and epochs_without_gain(self.history, self.job.choice) >= patience
         return self.epoch > self.job.epochs or waited
 
     def start(self) -> None:
@@ -241,7 +242,7 @@ class _Loop:
     def finish(self) -> None:
         """Load the best epoch."""
         if self.epoch <= self.job.epochs:
-            self._report(Stopped(self.epoch - 1, best_epoch(self.history).epoch))
+            self._report(Stopped(self.epoch - 1, best_epoch(self.history, self.job.choice).epoch))
         restore(self.job.network, self.best)
         to_evaluation_mode(self.job.network)
 
@@ -355,7 +356,7 @@ class _Loop:
     def _enter(self, record: EpochRecord, candidate: dict[str, Tensor]) -> None:
         """Put an epoch and its network into the history; the network is kept where it is the best so far."""
         self.history = (*self.history, record)
-        if record.candidate and best_epoch(self.history) is record:
+        if record.candidate and best_epoch(self.history, self.job.choice) is record:
             self.best = candidate
 
     def _remeasure(self, score: Score) -> None:

@@ -71,6 +71,8 @@ def _misfit_of_record(record: EpochRecord) -> str:
     accuracies += [] if record.train_accuracy is None else [record.train_accuracy]
     if not all(0.0 <= accuracy <= 1.0 for accuracy in accuracies):
         return f"the accuracies of epoch {record.epoch} must be in [0, 1], and are {accuracies}"
+    if not all(set(score.right) <= {"0", "1"} for score in record.validation):
+        return f"the right answers of epoch {record.epoch} must be written as 0 and 1, and are not"
     return "" if record.validation else f"epoch {record.epoch} must have been validated, and was not"
 
 

@@ -1,15 +1,10 @@
-"""What happens in a training -> records: one a step, one an epoch; and their file, a CSV with a line an epoch."""
+"""What happens in a training -> records: one a step, one an epoch."""
 
 from __future__ import annotations
 
-import csv
-import io
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-
-from intsnn.files import write_atomically
 
 
 @dataclass(frozen=True)
@@ -42,21 +37,24 @@ class StepRecord:
 class Validation:
     """What validation gave at T = `time_steps`; accuracy in [0, 1].
 
-    `loss`: cross-entropy with the labels. `total`: the losses that are trained, with their weights; None where the best
-    epoch is that of the highest accuracy.
+    `loss`: cross-entropy with the labels. Of a student besides: `total`, the losses that are trained, with their
+    weights; `right`, a 1 for each sample that it answers rightly and a 0 for each other, in their order; `rate`, spikes
+    per neuron and step.
     """
 
     time_steps: int
     accuracy: float
     loss: float
     total: float | None = None
+    right: str = ""
+    rate: float | None = None
 
 
 @dataclass(frozen=True)
 class EpochRecord:
     """One epoch, counted from 1; epoch 0 is the network as it came, scored before it was trained (`untrained`).
 
-    `losses`: means over the epoch's samples by name: total, task, logits, membrane, membrane/<neuron>; none of epoch 0.
+    `losses`: means over the epoch's samples by name: total, task, logits, membrane, membrane/<neuron>, …; none at 0.
     `train_accuracy`: of the batches as they were trained on; None of epoch 0. `learning_rate`: that of the last step.
     `candidate`: whether its network can be the result, as it cannot where it had more bits than planned
     (`distill.gradual`).
@@ -83,9 +81,19 @@ class EpochRecord:
 
     @property
     def validation_total(self) -> float | None:
-        """Mean over the time steps that are validated; None where the best epoch is that of the highest accuracy."""
-        totals = [score.total for score in self.validation if score.total is not None]
-        return math.fsum(totals) / len(totals) if totals else None
+        """Mean over the time steps that are validated; None of a float network."""
+        return _mean([score.total for score in self.validation])
+
+    @property
+    def validation_rate(self) -> float | None:
+        """Spikes per neuron and step, mean over the time steps that are validated; None of a float network."""
+        return _mean([score.rate for score in self.validation])
+
+
+def _mean(found: Sequence[float | None]) -> float | None:
+    """Of those that are there; None where none is."""
+    values = [value for value in found if value is not None]
+    return math.fsum(values) / len(values) if values else None
 
 
 def untrained(validation: tuple[Validation, ...], *, epochs: int) -> EpochRecord:
@@ -103,57 +111,3 @@ class Stopped:
 
 Event = Resumed | StepRecord | EpochRecord | Stopped
 Progress = Callable[[Event], None]
-
-
-def best_epoch(history: Sequence[EpochRecord]) -> EpochRecord:
-    """The candidate with the lowest validation total, where there is one; of equals the earliest.
-
-    Else the one with the highest validation accuracy; of equals the lowest validation loss, then the earliest.
-    """
-
-    def rank(record: EpochRecord) -> tuple[float, ...]:
-        total = record.validation_total
-        scores = (record.validation_accuracy, -record.validation_loss) if total is None else (-total,)
-        return (*scores, -record.epoch)
-
-    return max((record for record in history if record.candidate), key=rank)
-
-
-def epochs_without_gain(history: Sequence[EpochRecord]) -> int:
-    """How many candidates have passed since the best one; 0 before the first."""
-    candidates = [record for record in history if record.candidate]
-    return len(candidates) - 1 - candidates.index(best_epoch(candidates)) if candidates else 0
-
-
-def write_history(history: Iterable[EpochRecord], path: Path) -> None:
-    """Write one line an epoch, numbers as Python spells them, so that they read back equal.
-
-    Columns: epoch, learning_rate, a loss each, train_accuracy; for each t validation_accuracy_T<t>,
-    validation_loss_T<t> and, where it decides, validation_total_T<t>; best, 1 for the epoch that the trained network
-    holds; seconds. Epoch 0 has no losses and train_accuracy.
-    """
-    records = list(history)
-    rows = [_row(record) for record in records]
-    best = best_epoch(records).epoch if records else None
-    for record, row in zip(records, rows, strict=True):
-        row["best"] = "1" if record.epoch == best else "0"
-        row["seconds"] = f"{record.seconds:.2f}"
-    columns = list(dict.fromkeys(name for row in sorted(rows, key=len, reverse=True) for name in row))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_atomically(path, text.getvalue().encode())
-
-
-def _row(record: EpochRecord) -> dict[str, str]:
-    row = {"epoch": str(record.epoch), "learning_rate": repr(record.learning_rate)}
-    row |= {name: repr(loss) for name, loss in record.losses.items()}
-    if record.train_accuracy is not None:
-        row["train_accuracy"] = repr(record.train_accuracy)
-    for score in record.validation:
-        row[f"validation_accuracy_T{score.time_steps}"] = repr(score.accuracy)
-        row[f"validation_loss_T{score.time_steps}"] = repr(score.loss)
-        if score.total is not None:
-            row[f"validation_total_T{score.time_steps}"] = repr(score.total)
-    return row

@@ -27,23 +27,16 @@ class Score:
 
 
 def student_scores(
-    student: nn.Module, batches: Iterable[Batch], time_steps: Sequence[int] | None, validate: Validate | None = None
+    student: nn.Module, batches: Iterable[Batch], time_steps: Sequence[int] | None, validate: Validate
 ) -> tuple[Score, ...]:
-    """At each of `time_steps` (None: all steps of the data), with one set of statistics, measured over all of them.
-
-    `validate`: where more than accuracy and the loss on the labels is wanted.
-    """
+    """At each of `time_steps` (None: all steps of the data), with one set of statistics, measured over all of them."""
     counts = time_steps or (None,)
 
     def remeasure(inputs: Sequence[Tensor]) -> None:
         measure_statistics(student, [x[:steps] for steps in counts for x in inputs])
 
     return tuple(
-        Score(
-            None if place else remeasure,
-            _validation(student, batches, steps) if validate is None else partial(validate, batches, steps),
-        )
-        for place, steps in enumerate(counts)
+        Score(None if place else remeasure, partial(validate, batches, steps)) for place, steps in enumerate(counts)
     )
 
 

@@ -9,7 +9,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from mdcompress.adapters.state import run_fresh
+from mdcompress.adapters.state import run_time_first
 from mdcompress.evaluation import check_labels, mean_logits
 from mdcompress.losses import task_loss
 from mdcompress.processes import ALONE, Processes
@@ -17,6 +17,7 @@ from mdcompress.recipe import TeacherSpec, TrainSpec
 from mdcompress.recipe.keys import keys_not_read_by
 from mdcompress.runs.manifest import Stage
 from mdcompress.training.determinism import Batch
+from mdcompress.training.devices import usable_device
 from mdcompress.training.distillation import CHECKPOINT_STEPS, DEFAULT_SETTINGS, check_steps
 from mdcompress.training.engine import CheckpointPolicy, Job, PassLoss, count_batches, run_job
 from mdcompress.training.history import Progress
@@ -68,7 +69,7 @@ def train_network(
         CheckpointError: the checkpoint is damaged, or of another training.
         DataError: there is no batch, or it cannot be walked again.
     """
-    device = torch.device(device)
+    device = usable_device(device)
     network.to(device)
     settings = teacher_settings(spec, settings)
     identity = {
@@ -115,7 +116,7 @@ class _Task:
             check_steps(steps, x, key="teacher.time_steps")
             # bfloat16 has float32's range: unlike float16 it needs no scaling of the loss, one more state to keep
             with torch.autocast(x.device.type, torch.bfloat16, enabled=self._spec.autocast == "bfloat16"):
-                output = run_fresh(self._network, x[:steps])
+                output = run_time_first(self._network, x[:steps])
             logits = mean_logits(output.float())
             check_labels(logits, y)  # where they are: on the host no step waits for them
             y = y.to(x.device, non_blocking=True)

@@ -74,6 +74,8 @@ class _Log:
             scalars[f"loss/validation_T{score.time_steps}"] = score.loss
             if score.total is not None:
                 scalars[f"loss/validation_total_T{score.time_steps}"] = score.total
+            if score.rate is not None:
+                scalars[f"rate/validation_T{score.time_steps}"] = score.rate
         for name, value in scalars.items():
             self._writer.add_scalar(name, value, record.epoch)
 

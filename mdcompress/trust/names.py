@@ -12,7 +12,7 @@ OWN_MODULE = "mdcompress.zoo"  # the networks that recipes may name without a qu
 
 @dataclass(frozen=True)
 class NamedCode:
-    """`name`, as `module:function`, and the key that holds it: `model.builder`, `data.name`."""
+    """`name`, as `module:function`, and the key that holds it: `model.builder`, `data.name`, …"""
 
     key: str
     name: str

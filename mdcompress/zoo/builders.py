@@ -12,7 +12,7 @@ from intsnn.errors import UsageError
 from mdcompress.trust import REFUSED, Consent, NamedCode, import_named
 
 
-def build_network(builder: str, *, consent: Consent = REFUSED) -> nn.Module:
+def build_network(builder: str, *, consent: Consent = REFUSED, key: str = "model.builder") -> nn.Module:
     """Call the function at import path `package.module:function` and check that it returns a module.
 
     The current folder is searched too, as `python -m` does.
@@ -21,6 +21,7 @@ def build_network(builder: str, *, consent: Consent = REFUSED) -> nn.Module:
         builder: the import path.
         consent: whether code may run that is not of mdcompress.zoo; `mdcompress.trust.GIVEN` where the program that
             calls has chosen it.
+        key: where a recipe names it.
 
     Raises:
         UsageError: a part of the path is wrong, which is named; or there is no consent.
@@ -36,7 +37,7 @@ def build_network(builder: str, *, consent: Consent = REFUSED) -> nn.Module:
             f"a network is named as module:function (got {builder!r})", hints=["for example mdcompress.zoo:digits_snn"]
         )
     try:
-        module = import_named(NamedCode("model.builder", builder), consent)
+        module = import_named(NamedCode(key, builder), consent)
     except ImportError as error:
         raise UsageError(
             f"the module {module_name!r} of {builder!r} cannot be imported: {error}",

@@ -28,11 +28,13 @@ from benchmarks.distillation_variants import (
     CONTROL,
     EVERY,
     FEW_BITS,
+    FEW_BITS_CONTROL,
     FIELDS,
     NEAR,
     TEACHER,
     Choice,
     Tuned,
+    ablation_tasks,
     choice_of,
     decisions,
     stage,
@@ -73,7 +75,7 @@ class KilledError(Exception):
 def test_every_network_is_measured_once_and_a_killed_run_goes_on_to_the_same_results(
     plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plan, whole = replace(plan, recipes=plan.recipes[:1]), place_in(tmp_path / "whole")
+    plan, whole = replace(plan, recipes=plan.recipes[:1], tuned={}), place_in(tmp_path / "whole")
     compare(plan, whole, processes=1)
     results = whole.store.results()
     wanted = {(TEACHER, "float"), (CONTROL, "float")} | {(variant, "2bit") for variant in EVERY}
@@ -115,7 +117,7 @@ def test_every_network_is_measured_once_and_a_killed_run_goes_on_to_the_same_res
 def test_a_process_of_its_own_gives_the_results_of_this_one(
     plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    short = replace(plan, recipes=plan.recipes[:1], changes=("distill.epochs=0", "teacher.epochs=1"))
+    short = replace(plan, recipes=plan.recipes[:1], tuned={}, changes=("distill.epochs=0", "teacher.epochs=1"))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     one, two = place_in(tmp_path / "one"), place_in(tmp_path / "two")
     compare(short, one, processes=1)
@@ -244,7 +246,9 @@ def test_tuning_chooses_the_best_of_each_stage_on_the_samples_for_tuning(
     assert chosen.both == (f"distill.membrane.weight={weight:g}", "distill.logits.weight=2")
     ablated = {task.variant: task for unit in planned(plan, place) for task in unit.tasks}
     assert ablated["QAT"].changes[0] == chosen.many_bits_rate[0]  # the last recipe's
-    assert ablated[CONTROL].changes[0] == chosen.few_bits_rates["QAT"][0]  # the first one's
+    assert ablated[CONTROL].changes[0] == chosen.many_bits_rate[0]
+    if chosen.few_bits_rates["QAT"] != chosen.many_bits_rate:
+        assert ablated[FEW_BITS_CONTROL].changes[0] == chosen.few_bits_rates["QAT"][0]
     few = {task.variant: task for unit in planned(plan, place) for task in unit.tasks if task.recipe == plan.recipes[0]}
     for variant, rate in chosen.few_bits_rates.items():
         assert few[variant].changes[0] == rate[0]
@@ -363,9 +367,41 @@ def test_the_page_says_how_many_students_end_nearer_on_samples_that_chose_nothin
     assert line(text, "cifar10", "8bit", "-1.00 ± ? (n = 1)").endswith("| 0.1000 | 0.2000 | 2.00 |")
 
 
+@pytest.mark.parametrize(
+    ("few", "controls"), [("2e-4", {CONTROL: "2e-4"}), ("2e-3", {CONTROL: "2e-4", FEW_BITS_CONTROL: "2e-3"})]
+)
+def test_a_control_is_trained_at_the_rate_of_each_setting(plan: Plan, few: str, controls: dict[str, str]) -> None:
+    """The recipe of few bits stands first, and decides nothing for the one of many."""
+    rates = [(f"train.optimizer.lr={rate}",) for rate in ("2e-4", few)]
+    chosen = Choice(many_bits_rate=rates[0], few_bits_rates={"QAT": rates[1]})
+    tasks = [task for task in ablation_tasks(plan.recipes, chosen, ()) if task.kind == "control"]
+    assert {task.variant: task.changes for task in tasks} == {
+        name: (f"train.optimizer.lr={rate}",) for name, rate in controls.items()
+    }
+    alone = [task.variant for task in ablation_tasks(plan.recipes[:1], chosen, ()) if task.kind == "control"]
+    assert alone == [CONTROL]
+
+
+def test_the_page_shows_each_setting_beside_its_own_control() -> None:
+    controls = [result("float", CONTROL, 0, test=60.5), result("float", FEW_BITS_CONTROL, 0, test=58.5)]
+    rows = [result("float", TEACHER, 0, test=60.0), *controls]
+    rows += [result("8bit", "QAT", 0, test=59.0), result("2bit", "QAT", 0, test=50.0)]
+    text = page(rows, {}, missing=0, command="x")
+    every = text.partition("## Every seed")[2]
+    assert [line.split(" | ")[4].strip() for line in every.splitlines() if "cifar10" in line] == ["60.50", "58.50"]
+    assert "| cifar10, few bits |" in text and "-1.50 ± ? (n = 1)" in text
+
+
+def test_students_are_not_trained_before_the_searches_that_choose_for_them(plan: Plan, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"missing: search \(8 of 8 stages\)") as caught:
+        compare(plan, place_in(tmp_path), processes=1)
+    assert "`tune`" in caught.value.hints[0]
+    assert not place_in(tmp_path).store.results()
+
+
 def test_the_page_of_a_store_is_printed(plan: Plan, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     place = place_in(tmp_path)
-    short = replace(plan, recipes=plan.recipes[:1], changes=("distill.epochs=0", "teacher.epochs=1"))
+    short = replace(plan, recipes=plan.recipes[:1], tuned={}, changes=("distill.epochs=0", "teacher.epochs=1"))
     compare(short, place, processes=1)
     capsys.readouterr()
     print_page(short, place, "the command")

@@ -51,6 +51,7 @@ RUNS_CODE: Mapping[str, tuple[str, ...]] = {
     "analog": ("analog --run tiny --chips 1",),
     "explore": ("explore --run tiny --crossbar 32 --adc-bits 4 --accuracy --samples 8",),
     "bench": ("bench --run tiny --rounds 1",),
+    "search": ("search --run tiny --trials 1", "search --recipe fresh.yaml --weights mine.safetensors"),
 }
 RUNS_NONE: Mapping[str, tuple[str, ...]] = {
     "check": ("check fresh.yaml runs/tiny/recipe.yaml runs/tiny/model.onnx runs/tiny/activity.json",),
@@ -250,9 +251,10 @@ def test_a_new_way_would_be_seen(line: str) -> None:
 
 def test_recipes_name_code_at_these_keys_alone() -> None:
     """A key whose value may be an import path must be one that `Recipe.named_code` gives, or nobody is asked."""
-    recipe = load_recipe("4bit", changes=["model.builder=a:b", "data.name=c:d"])
+    changes = ["model.builder=a:b", "distill.teacher={builder: 'e:f'}", "data.name=c:d"]
+    recipe = load_recipe("4bit", changes=changes)
     named = {code.key for code in recipe.named_code}
-    assert set(_keys_of_import_paths(Recipe, "")) == named == {"model.builder", "data.name"}
+    assert set(_keys_of_import_paths(Recipe, "")) == named == {"model.builder", "distill.teacher.builder", "data.name"}
 
 
 def _keys_of_import_paths(model: type[BaseModel], prefix: str) -> Iterator[str]:

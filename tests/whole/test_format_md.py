@@ -33,7 +33,7 @@ from intsnn.graph import (
 )
 from intsnn.graph.bounds import MAX_TIME_STEPS
 from intsnn.onnx.runtime import run_onnx
-from intsnn.onnx.writer import weight_zero_point
+from intsnn.onnx.weights import weight_zero_point
 from tests.support.intgraphs import one_neuron_graph
 from tests.support.naive import fire, recurrent_current
 from tests.support.paths import ROOT

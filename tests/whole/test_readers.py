@@ -19,6 +19,8 @@ INSIDE = {  # what each reader calls once the file is open
     "history": "mdcompress.pipeline.pages.histories._curves",
     "mismatch": "mdcompress.pipeline.pages.facts.MismatchFile.model_validate_json",
     "totals": "mdcompress.pipeline.pages.facts.TypeAdapter",
+    "search": "mdcompress.search.study._within",
+    "trial": "mdcompress.search.outcome._ADAPTER.validate_json",
     "accuracies": "intsnn.exploration.files._column_problems",
     "model.onnx": "intsnn.onnx.file.graph_metadata",
     "golden.npz": "intsnn.execution.golden._misfits",

@@ -40,7 +40,7 @@ def remarks(mapping: Mapping, activity: Activity, energy: tuple[EnergyPart, ...]
             f"Converters have {crossbar.resolution} bits, exact column sums need {crossbar.lossless_adc_bits}: a chip "
             "with these figures does not compute the graph's integers exactly."
         )
-    notes += [_sparsity(mapping, activity, energy)]
+    notes += [*_ends(mapping, energy), _sparsity(mapping, activity, energy)]
     sparse = [layer.name for layer in mapping.layers if layer.utilisation < _LOW_UTILISATION]
     if sparse:
         notes.append(f"Less than {_LOW_UTILISATION:.0%} of the cells are used in: {', '.join(sparse)}.")
@@ -58,6 +58,25 @@ def idle_share(layer: LayerMapping, activity: Activity) -> float:
     seen = activity.synapse(layer.name)
     every = every_read(layer, activity.time_steps)
     return float(1 - active_reads(layer, seen).arrays.sum() / every.arrays.sum())
+
+
+def _ends(mapping: Mapping, energy: tuple[EnergyPart, ...]) -> list[str]:
+    """What the layers that read the input take of the energy, and the last one; nothing of a network of one layer."""
+    if len(mapping.layers) < 2:
+        return []
+    whole = math.fsum(part.energy_pj for part in energy)
+    first, last = mapping.layers[0], mapping.layers[-1]
+    bits = "1 bit" if first.input_bits == 1 else f"{first.input_bits} bits, one read for each"
+    held = ", in the first step alone" if first.held_steps > 1 else ""
+    shares = [f"{_share(energy, layer, whole):.1%}" for layer in (first, last)]
+    return [
+        f"First and last layer: {first.name}, whose input has {bits}{held}, takes {shares[0]} of the energy, "
+        f"{last.name} takes {shares[1]}. Fewer bits of the input and of their weights lower both."
+    ]
+
+
+def _share(energy: tuple[EnergyPart, ...], layer: LayerMapping, whole: float) -> float:
+    return math.fsum(part.energy_pj for part in energy if part.node == layer.name) / whole
 
 
 def _sparsity(mapping: Mapping, activity: Activity, energy: tuple[EnergyPart, ...]) -> str:

@@ -48,12 +48,25 @@ def csv_text(exploration: Exploration) -> str:
     return out.getvalue()
 
 
+def differing_axes(points: Sequence[DesignPoint]) -> tuple[str, ...]:
+    """The axes along which designs differ."""
+    return tuple(axis for axis in AXES if len({getattr(point, axis) for point in points}) > 1)
+
+
+def design_name(point: DesignPoint, axes: Sequence[str]) -> str:
+    """A design by those of its axes: `crossbar 64, adc_bits 6`."""
+    return ", ".join(f"{axis} {_value(point, axis)}" for axis in axes)
+
+
 def pareto_table(exploration: Exploration, *, rows: int = 20) -> str:
     """The Pareto set by energy, at most `rows`, with the axes that differ; then what was left out, and why."""
     shown = exploration.pareto[:rows]
-    axes = [axis for axis in AXES if len({getattr(design.point, axis) for design in exploration.designs}) > 1]
-    head = (*axes, "energy uJ", "latency us", "area mm2", "accuracy", "energy is mostly", "area is mostly")
-    table = markdown_table(head, ((*(_value(one.point, axis) for axis in axes), *_cells(one)) for one in shown))
+    axes = differing_axes([design.point for design in exploration.designs])
+    head = ("no", *axes, "energy uJ", "latency us", "area mm2", "accuracy", "energy is mostly", "area is mostly")
+    rows_shown = (
+        (str(number), *(_value(one.point, axis) for axis in axes), *_cells(one)) for number, one in enumerate(shown, 1)
+    )
+    table = markdown_table(head, rows_shown)
     best = len(exploration.pareto)
     tail = [f"{best} of {_count(len(exploration.designs))} {'is' if best == 1 else 'are'} dominated by no other."]
     if len(exploration.pareto) > rows:

@@ -1,6 +1,6 @@
 """The integer graph and the types of its nodes."""
 
-from intsnn.graph.graph import FORMAT_VERSION, IntGraph
+from intsnn.graph.graph import FORMAT_VERSION, READABLE_VERSIONS, IntGraph
 from intsnn.graph.nodes import (
     NODE_TYPES,
     IntAdd,
@@ -31,6 +31,7 @@ from intsnn.graph.nodes import (
 __all__ = [
     "FORMAT_VERSION",
     "NODE_TYPES",
+    "READABLE_VERSIONS",
     "IntAdd",
     "IntConcat",
     "IntConv",

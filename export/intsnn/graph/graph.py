@@ -31,7 +31,8 @@ from intsnn.graph.nodes import (
     Synapse,
 )
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+READABLE_VERSIONS = (1, 2)  # of version 1 the weights lie in bytes; nothing else differs
 NodeT = TypeVar("NodeT", bound=IntNode)
 Derived = TypeVar("Derived")
 

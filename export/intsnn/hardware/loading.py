@@ -12,6 +12,7 @@ from intsnn.files import names_a_file
 from intsnn.hardware.spec import HARDWARE_SCHEMA, HardwareSpec
 from intsnn.hardware.spikesim_spec import SPIKESIM_SCHEMA, SpikeSimSpec
 from intsnn.yaml.file import read_yaml
+from intsnn.yaml.writing import write_yaml_text
 
 Hardware = HardwareSpec | SpikeSimSpec
 
@@ -59,6 +60,11 @@ def description_file(name_or_path: str | Path, folder: Path, *, kind: str) -> Pa
             ],
         )
     return folder / f"{text}.yaml"
+
+
+def dump_hardware(hardware: HardwareSpec) -> str:
+    """The description as YAML, what it leaves to defaults left out; it loads back equal."""
+    return write_yaml_text({"schema": HARDWARE_SCHEMA, **hardware.model_dump(mode="json", exclude_unset=True)})
 
 
 def shipped_in(folder: Path) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ the file was given. Nothing is executed, no other file is opened.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from intsnn.arithmetic import IntArray
 from intsnn.checking.attributes import is_weight_bit_width
 from intsnn.errors import InvalidFileError, MissingFileError, Problem, reading
 from intsnn.files import write_atomically
-from intsnn.graph import FORMAT_VERSION, NODE_TYPES, IntConvTranspose, IntGraph, IntNode
+from intsnn.graph import NODE_TYPES, READABLE_VERSIONS, IntConvTranspose, IntGraph, IntNode
 from intsnn.graph.fingerprint import digest
 from intsnn.graph.windows import mirrored
 from intsnn.onnx.metadata import (
@@ -33,7 +34,7 @@ from intsnn.onnx.metadata import (
     unknown_properties,
 )
 from intsnn.onnx.model import build_model, build_streaming_model, neuron_outputs
-from intsnn.onnx.writer import weight_zero_point
+from intsnn.onnx.weights import initializer, stored_weights, weight_zero_point
 
 __all__ = [
     "build_model",
@@ -102,8 +103,8 @@ def load_model(path: str | Path) -> ModelProto:
 def read_model(model: ModelProto, *, name: str = "model.onnx") -> IntGraph:
     """The integer graph in a parsed model; `name` is what errors call it."""
     properties = {entry.key: entry.value for entry in model.metadata_props}
-    _require_version(properties, name)
-    arrays = {tensor.name: tensor for tensor in model.graph.initializer}
+    version = _version(properties, name)
+    stored = _Stored({tensor.name: tensor for tensor in model.graph.initializer}, version)
     problems: list[Problem] = []
     nodes: list[IntNode] = []
     for proto in model.graph.node:
@@ -111,12 +112,14 @@ def read_model(model: ModelProto, *, name: str = "model.onnx") -> IntGraph:
         if KIND_KEY not in described:
             continue  # a node inside a layer: the shape of a Reshape, a Cast, ...
         try:
-            nodes.append(_node(proto, described, arrays))
+            nodes.append(_node(proto, described, stored))
         except (ValueError, RecursionError) as error:
             problems.append(Problem(name, 0, 0, f"node {proto.name!r}", str(error)))
     _require_none(problems, f"{name} is not a valid model of mdcompress")
     graph = IntGraph(tuple(nodes), graph_metadata(properties))
-    differences = _differences(model, graph, name)  # builds the graph's own model, and so checks every rule of it
+    differences = _differences(
+        model, graph, name, version
+    )  # builds the graph's own model, and so checks every rule of it
     _require_none(list(differences), f"{name} does not match its own metadata")
     _require_digest(properties, graph, name)
     return graph
@@ -141,7 +144,16 @@ def _require_none(problems: Sequence[Problem], message: str) -> None:
         raise InvalidFileError(message, problems, hints=[_EXPORT_AGAIN])
 
 
-def _require_version(properties: Mapping[str, str], name: str) -> None:
+@dataclass(frozen=True)
+class _Stored:
+    """The initializers of a file by name, and the version of the format that says how they are stored."""
+
+    arrays: Mapping[str, TensorProto]
+    version: int
+
+
+def _version(properties: Mapping[str, str], name: str) -> int:
+    """The version of the format that a file of ours has."""
     if not _are_text(*properties, *properties.values()):
         raise _foreign(name, "must have UTF-8 text as metadata (got bytes)", "the file is damaged: export again")
     text = properties.get(FORMAT_KEY)
@@ -151,9 +163,12 @@ def _require_version(properties: Mapping[str, str], name: str) -> None:
     if unknown := unknown_properties(properties):
         hint = "the file is damaged, or of a later version: export again"
         raise _foreign(name, f"must have no other property of {PREFIX}* (it has {unknown[0]!r})", hint)
-    if text != str(FORMAT_VERSION):
+    version = next((number for number in READABLE_VERSIONS if text == str(number)), None)
+    if version is None:
         hint = "install the version of mdcompress that wrote it, or export the network again with this one"
-        raise _foreign(name, f"must have format version {FORMAT_VERSION} (got {text!r})", hint)
+        known = " or ".join(map(str, READABLE_VERSIONS))
+        raise _foreign(name, f"must have format version {known} (got {text!r})", hint)
+    return version
 
 
 def _are_text(*values: object) -> bool:
@@ -165,7 +180,7 @@ def _foreign(name: str, message: str, hint: str) -> InvalidFileError:
     return InvalidFileError(f"{name} cannot be read as an integer graph", [problem])
 
 
-def _node(proto: NodeProto, described: Mapping[str, str], arrays: Mapping[str, TensorProto]) -> IntNode:
+def _node(proto: NodeProto, described: Mapping[str, str], stored: _Stored) -> IntNode:
     """One layer from its metadata and its initializers. ValueError says what is missing or wrong."""
     if not _are_text(proto.name, *described, *described.values()):
         raise ValueError("names and metadata must be UTF-8 text (got bytes)")
@@ -181,7 +196,7 @@ def _node(proto: NodeProto, described: Mapping[str, str], arrays: Mapping[str, T
     if not isinstance(inputs, tuple) or not _are_text(*inputs):
         raise ValueError(f"inputs must be names (got {inputs!r})")
     for name in kind.arrays:
-        values[name] = _array(kind, proto.name, name, values, arrays)
+        values[name] = _array(kind, proto.name, name, values, stored)
     make: Callable[..., IntNode] = kind
     return make(name=proto.name, **values)
 
@@ -189,28 +204,26 @@ def _node(proto: NodeProto, described: Mapping[str, str], arrays: Mapping[str, T
 _OPTIONAL = frozenset({"reset_value", "soft_amount", "level", "floor_value", "synapse_leak", "synapse_drive"})
 
 
-def _array(
-    kind: type[IntNode], node: str, name: str, attributes: Mapping[str, object], arrays: Mapping[str, TensorProto]
-) -> IntArray:
+def _array(kind: type[IntNode], node: str, name: str, attributes: Mapping[str, object], stored: _Stored) -> IntArray:
     """One array of a layer, in the graph's own form: signed weights, [C], [1] or [T, C] parameters."""
     if name.endswith("weight"):
-        return _weight(kind, node, name, attributes, arrays)
-    if name in _OPTIONAL and f"{node}/{name}" not in arrays:
+        return _weight(kind, node, name, attributes, stored)
+    if name in _OPTIONAL and f"{node}/{name}" not in stored.arrays:
         return np.zeros(1, np.int64)  # a parameter that a neuron's options do not read is no part of the file
-    stored, shape = _initializer(f"{node}/{name}", TensorProto.INT32, arrays), attributes["shape"]
-    if isinstance(shape, tuple) and stored.ndim == 2 + len(shape) and stored.size:
-        return stored.reshape(stored.shape[0], -1)  # [T, 1, C, 1, 1]: one row per step
-    return stored.reshape(-1)
+    tensor, shape = initializer(f"{node}/{name}", TensorProto.INT32, stored.arrays), attributes["shape"]
+    values = np.asarray(numpy_helper.to_array(tensor)).astype(np.int64)
+    if isinstance(shape, tuple) and values.ndim == 2 + len(shape) and values.size:
+        return values.reshape(values.shape[0], -1)  # [T, 1, C, 1, 1]: one row per step
+    return values.reshape(-1)
 
 
-def _weight(
-    kind: type[IntNode], node: str, name: str, attributes: Mapping[str, object], arrays: Mapping[str, TensorProto]
-) -> IntArray:
+def _weight(kind: type[IntNode], node: str, name: str, attributes: Mapping[str, object], stored: _Stored) -> IntArray:
     bits_name = name.replace("weight", "bit_width")
-    stored, bit_width = _initializer(f"{node}/{name}", TensorProto.UINT8, arrays), attributes[bits_name]
+    bit_width = attributes[bits_name]
     if not isinstance(bit_width, int | float) or not is_weight_bit_width(bit_width):
         raise ValueError(f"{bits_name} must be that of a weight (got {bit_width!r})")
-    weight = stored - weight_zero_point(bit_width)
+    weight = stored_weights(f"{node}/{name}", bit_width, stored.arrays, version=stored.version)
+    weight = weight - weight_zero_point(bit_width)
     if kind is IntConvTranspose:
         groups = attributes["groups"]
         if type(groups) is not int or groups < 1 or weight.ndim < 2:
@@ -219,21 +232,9 @@ def _weight(
     return np.ascontiguousarray(weight.T if weight.ndim == 2 else weight)
 
 
-def _initializer(name: str, element: int, arrays: Mapping[str, TensorProto]) -> IntArray:
-    if name not in arrays:
-        raise ValueError(f"there must be an initializer {name!r} (got none)")
-    tensor = arrays[name]
-    if tensor.data_location == TensorProto.EXTERNAL or tensor.external_data:
-        raise ValueError(f"initializer {name!r} must be stored inside the file (got external data)")
-    if tensor.data_type != element:
-        words = (TensorProto.DataType.Name(element), TensorProto.DataType.Name(tensor.data_type))
-        raise ValueError(f"initializer {name!r} must be {words[0]} (got {words[1]})")
-    return np.asarray(numpy_helper.to_array(tensor)).astype(np.int64)
-
-
-def _differences(model: ModelProto, graph: IntGraph, name: str) -> Iterator[Problem]:
+def _differences(model: ModelProto, graph: IntGraph, name: str, version: int) -> Iterator[Problem]:
     """The first place in each part of the file where it is not what building its graph gives."""
-    built = build_model(graph)
+    built = build_model(graph, version=version)
     if len(model.graph.output) > 1:
         built.graph.output.extend(neuron_outputs(graph))
     parts = (

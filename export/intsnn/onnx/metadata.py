@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import fields
 
 from intsnn.arithmetic import Bounds
-from intsnn.graph import FORMAT_VERSION, IntGraph, IntNode
+from intsnn.graph import IntGraph, IntNode
 from intsnn.graph.fingerprint import digest
 
 PREFIX = "mdcompress."
@@ -33,10 +33,10 @@ def attribute_names(kind: type[IntNode]) -> Iterator[str]:
     return (field.name for field in fields(kind) if field.name != "name" and field.name not in kind.arrays)
 
 
-def model_metadata(graph: IntGraph) -> dict[str, str]:
+def model_metadata(graph: IntGraph, *, version: int) -> dict[str, str]:
     """What stands on the model: the format's version, the graph's digest and its own metadata."""
     own = {ORIGIN_PREFIX + key: text for key, text in graph.metadata.items()}
-    return {FORMAT_KEY: str(FORMAT_VERSION), DIGEST_KEY: digest(graph)} | own
+    return {FORMAT_KEY: str(version), DIGEST_KEY: digest(graph)} | own
 
 
 def graph_metadata(properties: Mapping[str, str]) -> dict[str, str]:

@@ -11,25 +11,29 @@ from typing import Literal
 from onnx import FunctionProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, helper
 
 from intsnn.checking.stages import check
-from intsnn.graph import IntGraph
+from intsnn.graph import FORMAT_VERSION, IntGraph
 from intsnn.graph.bounds import bounds, carries
 from intsnn.onnx.functions import DOMAIN, OPSET, requant_function
 from intsnn.onnx.metadata import model_metadata, node_metadata
 from intsnn.onnx.neuron import NeuronVariant, sequence_function, step_function
 from intsnn.onnx.nodes import emit, next_state_name, state_name
+from intsnn.onnx.weights import unpack_function
 from intsnn.onnx.writer import INPUT, OUTPUT, STEP, TIME_STEPS, Form, OnnxWriter, Tensor, element_type
 
 IR_VERSION = 10  # the first with metadata_props on nodes; onnx's own default is newer than onnxruntime reads
 PRODUCER = "mdcompress"
 
 
-def build_model(graph: IntGraph, *, outputs: Literal["logits", "all"] = "logits") -> ModelProto:
+def build_model(
+    graph: IntGraph, *, outputs: Literal["logits", "all"] = "logits", version: int = FORMAT_VERSION
+) -> ModelProto:
     """The graph as an ONNX model over a sequence: opset 21, IR 10, standard operators (FORMAT.md, "ONNX").
 
     Args:
         graph: legal.
         outputs: `logits`, or `all`: every neuron's `<name>.spikes` (uint8) and `<name>.membrane` (int32), [T, N, ...],
             too. The nodes are the same ones.
+        version: of the format; 1 keeps every weight in a byte of its own, for tools that know no UINT4.
 
     Returns:
         The model: input `x` [T, N, ...] uint8 or int8, output `logits` int32.
@@ -37,7 +41,7 @@ def build_model(graph: IntGraph, *, outputs: Literal["logits", "all"] = "logits"
     Raises:
         GraphError: the graph breaks a rule of FORMAT.md.
     """
-    writer = _written(graph, "sequence")
+    writer = _written(graph, "sequence", version)
     steps = [_time_axis(graph)] if graph.output.mode == "steps" else []
     declared = [_declare(OUTPUT, TensorProto.INT32, *steps, "N", *graph.output.shape)]
     if outputs == "all":
@@ -53,7 +57,7 @@ def build_streaming_model(graph: IntGraph) -> ModelProto:
     The first states are the neurons' `initial`, an attribute of their nodes, and 0 for `.synapse` and `.last_spikes`.
     A graph that fixes T also takes the index of the `step`, from 0.
     """
-    writer = _written(graph, "step")
+    writer = _written(graph, "step", FORMAT_VERSION)
     inputs = [_declare(INPUT, _input_element(graph), "N", *graph.input.shape)]
     if graph.time_steps is not None:
         inputs.append(_declare(STEP, TensorProto.INT64))
@@ -82,10 +86,10 @@ def _time_axis(graph: IntGraph) -> str | int:
     return "T" if graph.time_steps is None else graph.time_steps
 
 
-def _written(graph: IntGraph, form: Form) -> OnnxWriter:
+def _written(graph: IntGraph, form: Form, version: int) -> OnnxWriter:
     """Every node's ONNX nodes and initializers, metadata on the ONNX node that carries the layer's name."""
     check(graph)
-    proved, kinds, writer = bounds(graph), carries(graph), OnnxWriter(form)
+    proved, kinds, writer = bounds(graph), carries(graph), OnnxWriter(form, version)
     if form == "sequence":
         writer.node("Shape", [INPUT], TIME_STEPS, start=0, end=1)
     tensors: dict[str, Tensor] = {}
@@ -120,10 +124,10 @@ def _model(
     body = helper.make_graph(writer.nodes, PRODUCER, inputs, outputs, list(writer.initializers.values()))
     model = helper.make_model(
         body,
-        functions=[requant_function(), *neurons],
+        functions=[requant_function(), *neurons, *map(unpack_function, sorted(writer.unpacked))],
         opset_imports=[helper.make_opsetid("", OPSET), helper.make_opsetid(DOMAIN, 1)],
         ir_version=IR_VERSION,
         producer_name=PRODUCER,
     )
-    helper.set_model_props(model, model_metadata(graph))
+    helper.set_model_props(model, model_metadata(graph, version=writer.version))
     return model

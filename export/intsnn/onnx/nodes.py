@@ -31,8 +31,9 @@ from intsnn.graph import (
 )
 from intsnn.onnx.functions import DOMAIN
 from intsnn.onnx.neuron import NeuronVariant
+from intsnn.onnx.weights import weight_zero_point
 from intsnn.onnx.windows import chained_sum, emit_conv, emit_conv_transpose, emit_pool
-from intsnn.onnx.writer import INPUT, OUTPUT, OnnxWriter, Tensor, weight_zero_point
+from intsnn.onnx.writer import INPUT, OUTPUT, OnnxWriter, Tensor
 
 
 def emit(writer: OnnxWriter, node: IntNode, inputs: Sequence[Tensor], element: int) -> Tensor:
@@ -94,7 +95,7 @@ def _emit_rearrangement(writer: OnnxWriter, node: Rearrangement, x: str, output:
 
 def _emit_linear(writer: OnnxWriter, node: IntLinear, x: Tensor) -> None:
     zero = weight_zero_point(node.bit_width)
-    weight = writer.array(f"{node.name}/weight", node.weight.T + zero, TensorProto.UINT8)
+    weight = writer.weight(f"{node.name}/weight", node.weight.T, node.bit_width)
     if x.element != TensorProto.INT32:
         operand, x_zero_point = writer.unsigned(node, x)
         zero_points = writer.zero_points(x_zero_point, zero)
@@ -186,8 +187,7 @@ def _parameter(writer: OnnxWriter, node: IntNeuron, name: str) -> str:
 
 def _recurrent_weight(writer: OnnxWriter, node: IntRecurrentNeuron) -> str:
     weight = node.recurrent_weight.T if node.recurrent_weight.ndim == 2 else node.recurrent_weight
-    stored = weight + weight_zero_point(node.recurrent_bit_width)
-    return writer.array(f"{node.name}/recurrent_weight", stored, TensorProto.UINT8)
+    return writer.weight(f"{node.name}/recurrent_weight", weight, node.recurrent_bit_width)
 
 
 def _emit_in_int32(

@@ -9,14 +9,15 @@ from onnx import TensorProto, helper
 
 from intsnn.graph import IntConv, IntConvTranspose, IntPool
 from intsnn.graph.windows import mirrored, mirrored_padding
-from intsnn.onnx.writer import OnnxWriter, Tensor, weight_zero_point
+from intsnn.onnx.weights import weight_zero_point
+from intsnn.onnx.writer import OnnxWriter, Tensor
 
 
 def emit_conv(writer: OnnxWriter, node: IntConv, x: Tensor) -> None:
     """ConvInteger on uint8."""
     operand, x_zero_point = writer.unsigned(node, x)
     zero = weight_zero_point(node.bit_width)
-    weight = writer.array(f"{node.name}/weight", node.weight + zero, TensorProto.UINT8)
+    weight = writer.weight(f"{node.name}/weight", node.weight, node.bit_width)
     writer.node(
         "ConvInteger",
         [operand, weight, *writer.zero_points(x_zero_point, zero)],
@@ -34,7 +35,7 @@ def emit_conv_transpose(writer: OnnxWriter, node: IntConvTranspose, x: Tensor) -
     """Zeros between the values of x, then ConvInteger with the mirrored kernel: ONNX has no integer ConvTranspose."""
     operand, x_zero_point = writer.unsigned(node, x)
     zero = weight_zero_point(node.bit_width)
-    weight = writer.array(f"{node.name}/weight", mirrored(node.weight, node.groups) + zero, TensorProto.UINT8)
+    weight = writer.weight(f"{node.name}/weight", mirrored(node.weight, node.groups), node.bit_width)
     padding = mirrored_padding(node)
     writer.node(
         "ConvInteger",

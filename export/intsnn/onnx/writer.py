@@ -7,7 +7,6 @@ the only mix that is exact on every processor and version (FORMAT.md, "ONNX").
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -16,9 +15,11 @@ import numpy as np
 import numpy.typing as npt
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from intsnn.arithmetic import Bounds
-from intsnn.graph import IntNode, IntRequant
+from intsnn.arithmetic import Bounds, IntArray
+from intsnn.graph import FORMAT_VERSION, IntNode, IntRequant
 from intsnn.graph.bounds import TensorRole
+from intsnn.onnx.functions import DOMAIN
+from intsnn.onnx.weights import FieldBits, as_fields, as_nibbles, field_bits, unpack_name, weight_zero_point
 
 Form = Literal["sequence", "step"]
 INPUT, OUTPUT, TIME_STEPS, STEP = "x", "logits", "time_steps", "step"  # names of tensors that belong to no node
@@ -42,11 +43,16 @@ class Tensor:
 
 @dataclass
 class OnnxWriter:
-    """Collects ONNX nodes and initializers, in order. `sequence` has a time axis, `step` is one step of it."""
+    """Collects ONNX nodes and initializers, in order. `sequence` has a time axis, `step` is one step of it.
+
+    unpacked: the fields of weights that the model has to unpack.
+    """
 
     form: Form
+    version: int = FORMAT_VERSION
     nodes: list[NodeProto] = field(default_factory=list)
     initializers: dict[str, TensorProto] = field(default_factory=dict)
+    unpacked: set[FieldBits] = field(default_factory=set)
 
     def node(self, operator: str, inputs: Sequence[str], output: str, **attributes: object) -> str:
         """Append a standard operator; its name is `name` if given, else the output's."""
@@ -59,6 +65,21 @@ class OnnxWriter:
         array = np.asarray(values).astype(_NUMPY_TYPES[element])
         self.initializers[name] = numpy_helper.from_array(array, name)
         return name
+
+    def weight(self, name: str, weight: IntArray, bit_width: float) -> str:
+        """Signed weights, stored offset-binary and packed; the tensor of bytes that they are in the model."""
+        stored = weight + weight_zero_point(bit_width)
+        bits = 8 if self.version == 1 else field_bits(bit_width)
+        if bits == 8:
+            return self.array(name, stored, TensorProto.UINT8)
+        if bits == 4:
+            self.initializers[name] = as_nibbles(stored, name)
+            return self.node("Cast", [name], f"{name}_bytes", to=TensorProto.UINT8)
+        self.unpacked.add(bits)
+        packed = self.array(name, as_fields(stored, bits), TensorProto.UINT8)
+        shape = self.array(f"{name}_shape", stored.shape, TensorProto.INT64)
+        inputs = [packed, self.vector(stored.size), shape]
+        return self.node(unpack_name(bits), inputs, f"{name}_bytes", domain=DOMAIN)
 
     def scalar(self, value: int, element: int) -> str:
         """A scalar constant, shared by all that use it: `/uint8/128`."""
@@ -125,8 +146,3 @@ def element_type(carried: TensorRole, interval: Bounds) -> int:
 
 def _within(inner: Bounds, outer: Bounds) -> bool:
     return outer.low <= inner.low and inner.high <= outer.high
-
-
-def weight_zero_point(bit_width: float) -> int:
-    """Offset-binary weights: stored w + 2^(b-1), b rounded up (1 bit: 1, ternary: 2, 8 bit: 128)."""
-    return int(2 ** (math.ceil(bit_width) - 1))

@@ -48,6 +48,7 @@ class StrictModel(BaseModel):
 
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
+CHANGE = "--set"  # the option that changes a file's keys, as errors name it
 
 
 def read_yaml(path: Path, model: type[ModelT], *, schema: str, changes: Sequence[str] = ()) -> ModelT:
@@ -128,6 +129,8 @@ def _read_text(path: Path, schema: str) -> str:
 
 def _invalid(name: str, model: type[BaseModel], schema: str, problems: Sequence[Problem]) -> InvalidFileError:
     title = model.model_config.get("title") or _kind(schema)
+    if problems and all(problem.file.startswith(CHANGE) for problem in problems):
+        return InvalidFileError(f"what {CHANGE} changes in {name} is not valid", problems)
     return InvalidFileError(f"{name} is not a valid {title}", problems)
 
 
@@ -159,7 +162,7 @@ def _is_other_kind(found: PlainValue, schema: str) -> bool:
 
 def _apply_change(tree: YamlTree, change: str) -> YamlTree:
     """The tree with `key.path=value` put in; what was below the path is gone, and places below it are the argument."""
-    place = Place(f"--set {change}", 0, 0)
+    place = Place(f"{CHANGE} {change}", 0, 0)
     key, equals, text = change.partition("=")
     if not equals or not re.fullmatch(r"[^.\s]+(\.[^.\s]+)*", key):
         hint = "write it as in `--set train.grad_clip=0.5`"

@@ -258,7 +258,7 @@ def test_the_table_shows_the_axes_that_differ_and_what_was_left_out(
     graph: IntGraph, activity: Activity, found: Exploration
 ) -> None:
     table = pareto_table(found, rows=3)
-    assert table.split("\n")[0].startswith("| crossbar | cell_bits | adc_bits |")
+    assert table.split("\n")[0].startswith("| no | crossbar | cell_bits | adc_bits |")
     assert len([line for line in table.split("\n") if line.startswith("| ")]) == 5
     for words in ("dominated by no other", "the CSV has all", "too coarse for exact sums", "No accuracy is given"):
         assert words in table

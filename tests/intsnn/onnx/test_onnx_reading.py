@@ -14,12 +14,15 @@ from hypothesis import strategies as st
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from intsnn.errors import GraphError, IntsnnError, InvalidFileError, MissingFileError
+from intsnn.execution.interpreter import run
+from intsnn.execution.parity import compare, require_equal
 from intsnn.graph import IntGraph, IntLinear
 from intsnn.graph.fingerprint import digest
 from intsnn.onnx.file import build_model, load_model, read_model, read_onnx, write_onnx, write_streaming_onnx
 from intsnn.onnx.metadata import DIGEST_KEY
+from intsnn.onnx.runtime import run_onnx
 from tests.support.hand_made_graphs import maps_graph, neuron_graph, norm_per_step_graph, wide_hand_made_graphs
-from tests.support.intgraphs import dense_graph, residual_graph, with_changed_node
+from tests.support.intgraphs import dense_graph, random_input, residual_graph, with_changed_node
 from tests.support.wide_graphs import any_graphs
 
 _WRITES_FILES = [HealthCheck.function_scoped_fixture]
@@ -114,10 +117,27 @@ def test_a_foreign_onnx_model_is_an_error() -> None:
 
 def test_a_newer_format_is_an_error_that_says_what_to_do() -> None:
     model = build_model(dense_graph())
-    model.metadata_props[0].value = "2"
-    with pytest.raises(InvalidFileError, match="must have format version 1 \\(got '2'\\)") as caught:
+    model.metadata_props[0].value = "3"
+    with pytest.raises(InvalidFileError, match="must have format version 1 or 2 \\(got '3'\\)") as caught:
         read_model(model)
     assert "install the version" in str(caught.value)
+
+
+@pytest.mark.parametrize("graph", [residual_graph(), *wide_hand_made_graphs().values()])
+def test_a_file_of_version_1_keeps_weights_in_bytes_and_is_read(graph: IntGraph) -> None:
+    model = build_model(graph, version=1)
+    assert all(tensor.data_type != TensorProto.UINT4 for tensor in model.graph.initializer)
+    assert not any(node.op_type.startswith("Unpack") for node in model.graph.node)
+    assert read_model(model) == graph
+    x = random_input(graph, time_steps=graph.time_steps or 3, samples=2)
+    require_equal(compare(run(graph, x), run_onnx(model, x)))
+
+
+def test_a_version_that_is_not_that_of_the_weights_is_an_error() -> None:
+    model = build_model(residual_graph())
+    model.metadata_props[0].value = "1"
+    with pytest.raises(InvalidFileError, match="must be UINT8 \\(got UINT4\\)"):
+        read_model(model)
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=_WRITES_FILES)

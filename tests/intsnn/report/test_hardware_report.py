@@ -111,6 +111,17 @@ def test_the_summary_is_short_and_carries_units(report: HardwareReport) -> None:
     assert any("uJ |" in line for line in lines) and any("mm2 |" in line for line in lines)
 
 
+def test_the_summary_says_what_first_and_last_layer_take(report: HardwareReport) -> None:
+    (line,) = [line for line in summary_table(report).split("\n") if line.startswith("- First and last layer: ")]
+    assert report.basis is not None and report.basis.mapping is not None
+    first, *_, last = report.basis.mapping.layers
+    whole = sum(part.energy_pj for part in report.energy)
+    for layer in (first, last):
+        share = sum(part.energy_pj for part in report.energy if part.node == layer.name) / whole
+        assert f"{layer.name}" in line and f"{share:.1%}" in line
+    assert f"whose input has {first.input_bits} bits, one read for each" in line
+
+
 def test_a_report_stands_beside_published_chips(report: HardwareReport) -> None:
     """The same sentence in the table, the page and the terminal: ours first, then each chip's pJ an operation."""
     (line,) = published_in_words(report)

@@ -208,6 +208,7 @@ def test_the_chosen_recipe_is_quantized_as_it_stands(finished: Path) -> None:
     plan = (finished / "runs/tiny-mixed/plan.yaml").read_text()
     for bits in chosen["bit_widths"].values():
         assert f"bit_width: {bits:g}" in plan
+    assert "what fewer bits of one layer cost" in (finished / "mixed/sensitivity.svg").read_text("utf-8")
     assert invoke(*arguments, "--output", "mixed").code == 1, "results are replaced only with --force"
     assert invoke(*arguments, "--output", "mixed", "--force").code == 0
 

@@ -56,6 +56,28 @@ def test_column_gains_can_be_had_with_any_description_and_left_out_of_one_that_h
     assert "rram_wan_1day with calibrated column gains: 1 chip," in shown
 
 
+def test_the_sweep_is_kept_where_a_folder_is_named(model: Path, tmp_path: Path) -> None:
+    arguments = [
+        "analog",
+        str(model),
+        "--chips",
+        "2",
+        "--noise",
+        "0",
+        "--noise",
+        "1",
+        "--output",
+        str(tmp_path / "out"),
+    ]
+    result = invoke(*arguments, "--picture", "pdf")
+    assert result.code == 0, result.err
+    names = ["analog.json", "analog.md", "analog.pdf", "analog.svg"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == names
+    assert (tmp_path / "out" / "analog.md").read_text() == result.out
+    assert "mean of 2 chips, worst to best" in (tmp_path / "out" / "analog.svg").read_text()
+    assert invoke(*arguments).code == 1
+
+
 def test_one_golden_sample_is_too_few_to_calibrate(tmp_path: Path) -> None:
     graph = dense_graph()
     write_onnx(graph, tmp_path / "model.onnx")

@@ -5,7 +5,6 @@ No test asserts how long anything takes.
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
 
@@ -150,15 +149,6 @@ def test_table_numbers_and_picture_go_to_a_folder_that_is_free(model: Path, tmp_
     again = invoke(*arguments)
     assert again.code == 1 and "--force" in again.err
     assert invoke(*arguments, "--force").code == 0
-
-
-def test_a_picture_without_matplotlib_is_refused_before_any_time_is_taken(
-    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
-    result = invoke("bench", str(model), *FAST, "--output", str(tmp_path / "out"))
-    assert result.code == 2 and "pip install 'mdcompress[plots]'" in result.err
-    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(

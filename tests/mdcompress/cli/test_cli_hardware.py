@@ -54,6 +54,16 @@ def test_a_comparison_is_one_json_document(model: Path) -> None:
     assert beside == alone and alone["against"] == "int8" and alone["beside"] == []
 
 
+def test_a_comparison_is_kept_where_a_folder_is_named(model: Path) -> None:
+    arguments = ("estimate-hw", str(model), "--against", "float32", "--output", "figures", "--picture", "png")
+    result = invoke(*arguments)
+    names = ["comparison.json", "comparison.md", "comparison.png", "comparison.svg"]
+    assert result.code == 0 and sorted(path.name for path in Path("figures").iterdir()) == names
+    assert Path("figures/comparison.md").read_text() == result.out
+    assert "against float32" in Path("figures/comparison.svg").read_text()
+    assert invoke(*arguments).code == 1
+
+
 def test_a_model_is_held_against_another_model_with_its_own_activity(model: Path) -> None:
     write_model(Path("other"), dense_graph())
     for against in ("other/model.onnx", "other"):
@@ -88,7 +98,7 @@ def test_another_technology_is_refused_unless_told(model: Path) -> None:
     [
         (("--across-technologies",), "need --against"),
         (("--against-hardware", "sram_digital"), "need --against"),
-        (("--against", "int8", "--output", "figures"), "leave --output away"),
+        (("--picture", "png"), "--picture needs --against"),
         (("--against", "int8", "--run", "4bit"), "give one of them"),
     ],
 )

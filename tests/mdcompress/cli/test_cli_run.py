@@ -70,8 +70,11 @@ def test_run_prints_accuracies_parity_and_hardware_on_stdout_and_the_rest_on_std
     witnesses = "student = interpreter = onnxruntime = native"
     assert re.search(rf"^parity +{witnesses} on 64 samples x 2 steps: [\d,]+ spikes", out, re.M)
     assert "| Energy per inference |" in out
-    progress = out.replace("which no epoch surpassed", "")
-    assert "wrote" not in progress and "epoch" not in progress
+    assert re.search(
+        r"^kept +(epoch \d|the calibrated student, epoch 0) of \d+: .*\(distill.best: accuracy\)$", out, re.M
+    )
+    assert re.search(r"\| 0: [a-z ,]*calibrated[a-z ,]* +\| +[\d.]+ % \| +[\d.]+ \| +[\d.]+ \|", out)
+    assert "wrote" not in out and "train 2/2" not in out
     assert "train 2/2  loss" in err and "wrote runs/tiny/teacher.safetensors" in err
     assert "\x1b" not in out + err
 

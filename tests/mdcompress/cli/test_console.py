@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import time
 from pathlib import Path
 
 import click
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from intsnn.errors import InvalidFileError, ParityError, Problem, UsageError
 from mdcompress.cli.console import Console, Detail, OutputFormat, on_terminal, problem_documents, report_error
-from mdcompress.cli.progress import ConsoleListener, epoch_line, resumed_line, stopped_line
+from mdcompress.cli.progress import ConsoleListener, Job, epoch_line, resumed_line, stopped_line
 from mdcompress.errors import PlanError, RunError
 from mdcompress.pipeline.report import Report, percent, size, table, written
 from mdcompress.runs import RunDirectory
@@ -60,7 +61,8 @@ def test_notes_go_to_stderr_and_not_at_all_where_only_paths_are_wanted(capsys: p
 
 def test_percent_and_sizes_are_for_people(tmp_path: Path) -> None:
     assert percent(0.98333) == "98.33 %" and percent(1) == "100.00 %"
-    for count, words in ((0, "0 bytes"), (999, "999 bytes"), (51_200, "51 KB"), (2_300_000, "2 MB")):
+    known = {0: "0 bytes", 999: "999 bytes", 51_200: "51.2 KB", 250_000: "250 KB", 2_300_000: "2.3 MB"}
+    for count, words in known.items():
         path = tmp_path / f"{count}.bin"
         path.write_bytes(b"x" * count)
         assert size(path) == words
@@ -262,6 +264,38 @@ def test_terminal_shows_a_bar_and_keeps_the_epochs(
             progress(event)
     out, err = capsys.readouterr()
     assert out == "" and "distill 3/10  loss 0.4120" in err
+
+
+def test_a_log_has_a_line_of_what_goes_on_where_nothing_was_said_for_long(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("mdcompress.cli.progress.QUIET_SECONDS", 0.0)
+    listener = ConsoleListener(Console())
+    with listener.job({"train": 10.0, "quantize": 3.0}), listener.stage("quantize"):
+        listener.doing("scales of membranes")
+        time.sleep(0.7)
+    first, *_ = capsys.readouterr().err.splitlines()
+    assert first.startswith("quantize, scales of membranes: 0 % of all stages after ")
+
+
+def test_a_job_knows_how_much_of_all_its_stages_is_done_and_what_is_left() -> None:
+    """10 of 13 parts and half of the other 3 are done after 23 s: 11.5 parts in 23 s, so 1.5 parts take 3 s."""
+    job = Job({"train": 10.0, "distill": 3.0}, {"train": 1.0, "distill": 0.5}, "distill", "epoch 2/4", started=100.0)
+    assert job.share == 11.5 / 13 and job.left(123.0) == "about 3 s left"
+    assert job.line(123.0) == "distill, epoch 2/4: 88 % of all stages after 23 s, about 3 s left"
+    assert Job({"eval": 1.0}, stage="eval", started=100.0).line(112.0) == "eval: 12 s so far"
+    assert Job({"train": 1.0}, {"train": 0.01}).left(time.monotonic()) == "", "too little is done to tell"
+
+
+def test_steps_and_stages_move_one_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    listener = ConsoleListener(Console())
+    with listener.job({"distill": 3.0, "export": 1.0}):
+        (job,) = listener._jobs
+        with listener.stage("distill"), listener.training("distill") as progress:
+            progress(STEP)
+            assert job.done == {"distill": (2 + 2 / 17) / 10} and job.doing == "epoch 3/10, loss 0.4000"
+        assert job.share == 0.75
+    assert listener._jobs == []
 
 
 def test_no_bar_where_only_paths_are_wanted(

@@ -96,18 +96,23 @@ HISTORY = [
 
 
 def test_pictures_name_what_they_show_and_are_equal_for_equal_numbers(tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib")
     for name in ("one.svg", "two.svg"):
-        draw_training(HISTORY, tmp_path / name)
+        draw_training(HISTORY, tmp_path / name, title="tiny: training")
     text = (tmp_path / "one.svg").read_text()
     assert text == (tmp_path / "two.svg").read_text()
-    for words in ("validation, T=3", "membrane loss of each layer", "rates loss of each layer", "accuracy, %"):
+    for words in (
+        "tiny: training",
+        "validation, T=3",
+        "membrane loss of each layer",
+        "rates loss of each layer",
+        "accuracy, %",
+    ):
         assert words in text
     assert "total, validation" not in text
     scored = [dataclasses.replace(each, validation=(Validation(1, 0.5, 1.0, 2.0),)) for each in HISTORY]
-    draw_training(scored, tmp_path / "scored.svg")
+    draw_training(scored, tmp_path / "scored.svg", title="tiny: training")
     assert "total, validation" in (tmp_path / "scored.svg").read_text()
-    draw_mismatch(REPORT, tmp_path / "mismatch.svg")
+    draw_mismatch(REPORT, tmp_path / "mismatch.svg", title="tiny: mismatch")
     text = (tmp_path / "mismatch.svg").read_text()
     assert all(words in text for words in ("calibrated", "distilled", "teacher", "spikes per neuron and step"))
 

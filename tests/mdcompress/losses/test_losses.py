@@ -14,7 +14,14 @@ from torch import Tensor
 from mdcompress.distances import Distance, Normalize
 from mdcompress.errors import TrainingError
 from mdcompress.graph import Carries, InputSpec, NeuronModel, NodeSpec, ReadoutSpec, SnnGraph, SnnNode
-from mdcompress.losses import compared_neurons, distillation_loss, logit_loss, membrane_loss, task_loss
+from mdcompress.losses import (
+    compared_neurons,
+    distillation_loss,
+    logit_loss,
+    membrane_loss,
+    membrane_mismatch,
+    task_loss,
+)
 from mdcompress.recipe import DistillSpec, LogitLossSpec, MembraneLossSpec, TaskLossSpec
 from mdcompress.recipe.distilling import Align, LossSteps
 from mdcompress.student import Observation
@@ -160,6 +167,26 @@ STUDENT, TEACHER = tensor([[1.0, 3.0]]), tensor([[0.0, 1.0]])  # T=1, N=1, C=2: 
 def test_membrane_loss_is_the_mean_square_in_the_unit_asked_for(normalize: Normalize, expected: float) -> None:
     loss = membrane_loss(STUDENT, TEACHER, threshold=2.0, normalize=normalize)
     assert loss.item() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("threshold", "unit"), [(0.2, 0.04), (0.1, 0.25 / 9)])  # a third of the spread is 1/6
+def test_potentials_of_a_wide_spread_are_measured_in_a_third_of_it(threshold: float, unit: float) -> None:
+    assert membrane_loss(STUDENT, TEACHER, threshold=threshold).item() == pytest.approx(2.5 / unit)
+    mismatch = membrane_mismatch(STUDENT, TEACHER, threshold=threshold)  # of reports: always in squared thresholds
+    assert mismatch.item() == pytest.approx(2.5 / threshold**2)
+    distance = membrane_loss(STUDENT, TEACHER, threshold=threshold, distance="emd", pool="layer")
+    assert distance.item() == pytest.approx(1.5 / unit**0.5)
+
+
+@property_test
+@given(seed=seeds, factor=st.floats(1e-3, 1e6))
+def test_no_layer_counts_more_than_nine_times_its_relative_error_or_its_thresholds(seed: int, factor: float) -> None:
+    """However wide its potentials: 9 (mean square of the difference) / (variance of the teacher's)."""
+    teacher, student = drawn(seed, 3, 2, 4), drawn(seed + 1, 3, 2, 4)
+    loss = membrane_loss(factor * student, factor * teacher, threshold=1.0).item()
+    relative = float((student - teacher).square().mean() / teacher.var(correction=0))
+    in_thresholds = factor**2 * float((student - teacher).square().mean())
+    assert loss == pytest.approx(min(9 * relative, in_thresholds), rel=1e-4)
 
 
 def test_a_teacher_layer_that_never_moves_does_not_divide_by_zero() -> None:

@@ -126,8 +126,8 @@ def test_a_kept_calibrated_student_is_said(here: Path) -> None:
     assert several.out.count("| 0: calibrated |") == 2
     alone = ("--recipe", "many.yaml", "--weights", "runs/many/teacher.safetensors", "--set", "distill.students=one")
     for run, changes, words in (
-        ("one", ruinous, "% at T = 1: the calibrated student, which no epoch surpassed on the validation split"),
-        ("none", ("--set", "distill.epochs=0"), "% at T = 1: the calibrated student, distill.epochs is 0"),
+        ("one", ruinous, "kept       the calibrated student, epoch 0 of "),
+        ("none", ("--set", "distill.epochs=0"), "kept       the calibrated student: distill.epochs is 0"),
     ):
         chosen = (*alone, "--run", run, "--set", "distill.time_steps=[1]", *changes)
         assert invoke("quantize", *chosen).code == 0
@@ -149,6 +149,7 @@ def test_a_whole_run_ends_with_one_table(here: Path) -> None:
         assert re.search(equal, result.out), result.out
         price = json.loads((RUN / f"T{steps}" / "run.json").read_text("utf-8"))["stages"]["estimate-hw"]["measured"]
         assert re.search(rf"\| +{steps} \| +[\d.]+ x \| +{price['energy_pj'] / 1e6:.4g} \|", result.out), result.out
+    assert "one student for each T" in (RUN / "students.svg").read_text("utf-8")
     again = json.loads(invoke("run", "--recipe", "many.yaml", "--json").out)
     assert [found["time_steps"] for found in again["exported"]] == [1, 2]
     assert all(found["export"]["parity_values"] > 0 for found in again["exported"])

@@ -109,6 +109,10 @@ IDLE = [
          "must be 0.9, as it has no effect: it is read only where name is sgd (got 0.8)")
         for section in ("train", "teacher") for name in ("adam", "adamw")
     ),
+    (["distill.sparsity={layer_targets: {a: 0.1}}"], "distill.sparsity.layer_targets",
+     "must be {}, as it has no effect: it is read only where per is layer (got a mapping)"),
+    (["distill.guard=none"], "distill.guard",
+     "must be accuracy, as it has no effect: it is read only where best is loss (got 'none')"),
     (["calibrate.percentile=99"], "calibrate.percentile",
      "must be 99.9, as it has no effect: it is read only where input or membrane is percentile (got 99.0)"),
     (["quantize.batch_norm={mode: power_of_two, scale_bit_width: 6}"], "quantize.batch_norm.scale_bit_width",

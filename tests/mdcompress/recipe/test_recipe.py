@@ -405,8 +405,8 @@ def test_shipped_recipe_says_what_its_name_says(name: str, weight_bits: float, m
 
 def test_every_shipped_recipe_is_tested() -> None:
     assert shipped_recipes() == (
-        "2bit", "4bit", "8bit", "cifar100_ms_resnet18", "cifar10_ms_resnet18", "ncaltech101_ms_resnet18", "ternary",
-        "tiny_imagenet_ms_resnet18",
+        "2bit", "4bit", "4bit_ends", "8bit", "cifar100_ms_resnet18", "cifar10_ms_resnet18", "ncaltech101_ms_resnet18",
+        "ternary", "tiny_imagenet_ms_resnet18",
     )  # fmt: skip
 
 

@@ -39,7 +39,6 @@ from mdcompress.training import (
     Event,
     StepRecord,
     Stopped,
-    Validation,
     best_epoch,
     distill,
     read_history,
@@ -129,7 +128,10 @@ def test_a_student_that_no_epoch_betters_comes_back_as_it_was(
         assert events[-1] == Stopped(3, 0)
         assert_same_state(student, before)
     history = read_history(tmp_path / "last")
-    assert history[0] == untrained((Validation(3, score.accuracy, score.loss),), epochs=5)
+    (start,) = history[0].validation
+    assert history[0] == untrained((start,), epochs=5)
+    assert (start.time_steps, start.accuracy, start.loss) == (3, score.accuracy, score.loss)
+    assert start.right.count("1") == round(score.accuracy * score.samples) and len(start.right) == score.samples
     assert [each.epoch for each in history] == [0, 1, 2, 3] and best_epoch(history) is history[0]
 
 

@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from mdcompress.recipe import DistillSpec, OptimizerSpec, TeacherSpec, TrainSpec
 from mdcompress.student import Student
 from mdcompress.training import (
+    Choice,
     EpochRecord,
     Validation,
     best_epoch,
@@ -104,7 +105,8 @@ def test_where_the_trained_losses_are_validated_their_lowest_mean_is_best_whatev
         return EpochRecord(epoch, 9, 0.1, {"total": 1.0}, 0.5, scores, 1.0)
 
     records = [totals(1, 0.1, 0.9), totals(2, 0.4, 0.4), totals(3, 0.3, 0.5), totals(4, 0.0, 0.9)]
-    assert best_epoch(records).epoch == 2 and records[1].validation_total == 0.4
+    assert best_epoch(records, Choice(by="loss")).epoch == 2 and records[1].validation_total == 0.4
+    assert best_epoch(records).epoch == 1
     assert record(1, (0.8, 0.1)).validation_total is None
 
 

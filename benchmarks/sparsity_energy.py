@@ -1,0 +1,207 @@
+"""What spikes that cost something in training save: energy against accuracy, `distill.sparsity`; resumable.
+
+    python -m benchmarks sparsity_energy run --data-folder FOLDER
+    python -m benchmarks sparsity_energy page --store docs/results/sparsity.jsonl > docs/results/sparsity.md
+
+(from the checkout, with OMP_NUM_THREADS=1.) The plan, fixed before the test part was read:
+
+- Students at 4 bits under their float teacher, from labels and answers alone (`membrane: null`: the teacher's membranes
+  have the teacher's spikes), all parts trained, best epoch by the total loss on validation.
+- `sparsity: {weight: w, target: 0}`, w = 3, 10, 30, 100: so much costs a spike per neuron and step. Without it
+  there are two: the recipe's learning rate, and that of the students with it, 2e-3. Beside them stands the one of the
+  two with the higher mean accuracy on validation.
+- Chosen is, on validation, the largest w whose mean accuracy over the seeds is at most 0.3 points lower. Test accuracy
+  and cost of that one, and of the one without, are the result; the curve of all w is shown.
+- Costs are those of the exported integers on the test samples: synaptic operations, and energy on two shipped
+  descriptions, as they are and with idle arrays that are not read.
+- Seeds 0, 1, 2 of N-MNIST (`benchmarks/recipes/nmnist_4bit.yaml`), a minute a student on a shared core. Other recipes
+  are named by `--recipes`: `4bit` (digits), `benchmarks/recipes/cifar10_4bit.yaml`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import statistics
+import sys
+from collections.abc import Mapping, Sequence
+
+from benchmarks.experiment_costs import ENERGIES, GATED, OPERATIONS, RATE, SHIPPED
+from benchmarks.experiment_runs import Unit, add_place_options, place_of, run_units, units_of
+from benchmarks.experiment_statistics import paired_interval, spread
+from benchmarks.experiment_store import Result
+from benchmarks.experiment_students import Task, Workplace, key_of
+from mdcompress.pipeline.report import table
+from mdcompress.recipe import load_recipe
+
+RECIPES = ("benchmarks/recipes/nmnist_4bit.yaml",)
+SEEDS = (0, 1, 2)
+WEIGHTS = (3, 10, 30, 100)
+RATE_OF_ALL = "train.optimizer.lr=2e-3"
+COMMON = (
+    "distill.membrane=null", "distill.weights=train", "distill.best=loss", "train.batch_norm.freeze_after=null",
+)  # fmt: skip
+EXPERIMENT = "sparsity"
+WITHOUT = ("without, the recipe's rate", "without, rate 2e-3")
+ALLOWED = 0.3  # points of validation accuracy
+COSTS = (OPERATIONS, *(f"{name}{GATED}" for name in SHIPPED), *SHIPPED)
+
+By = Mapping[str, Sequence[Result]]  # variant -> its results by seed
+
+
+def tasks_of(recipe: str) -> tuple[Task, ...]:
+    """The students without a price, those with one; a rate that is the recipe's own already stands once."""
+    own_rate = load_recipe(recipe).train.optimizer.lr == 2e-3
+    plain: list[tuple[str, tuple[str, ...]]] = [(WITHOUT[1], (*COMMON, RATE_OF_ALL))]
+    if not own_rate:
+        plain.insert(0, (WITHOUT[0], COMMON))
+    priced = [
+        (_priced(weight), (*COMMON, RATE_OF_ALL, f"distill.sparsity={{weight: {weight}, target: 0}}"))
+        for weight in WEIGHTS
+    ]
+    return tuple(
+        Task("student", EXPERIMENT, recipe, variant, changes, costs=(OPERATIONS, RATE, *ENERGIES))
+        for variant, changes in [*plain, *priced]
+    )
+
+
+def page(rows: Sequence[Result], *, missing: int, command: str) -> str:
+    """The whole page; `missing` students are planned and not done."""
+    machines = "; ".join(dict.fromkeys(row.machine for row in rows))
+    state = "All of the plan is done." if missing == 0 else f"**{missing} students of the plan are not done yet.**"
+    groups = list(dict.fromkeys(row.group for row in rows))
+    return "\n\n".join(
+        [
+            "# What a price on spikes saves",
+            f"`{command}` writes this page from the results of `run` with the same options ({machines}). {state}",
+            _HEAD,
+            "## At equal accuracy",
+            _chosen([_by_variant(rows, group) for group in groups], groups),
+            *(part for group in groups for part in (f"## {group}", _curve(_by_variant(rows, group)))),
+            "## Exactness",
+            _exactness(rows),
+        ]
+    )
+
+
+_HEAD = """\
+Students at 4/4/8 bits of `distill.sparsity: {weight: w, target: 0}`: labels, answers, and w times the spikes per neuron
+and step ([training](../training.md#fewer-spikes)). Beside them the same training without. Membranes are not compared,
+all parts are trained, the epoch is that of the lowest total loss on validation that is not less accurate than the
+calibrated student by more than chance. Plan and choice stand in `benchmarks/sparsity_energy.py`, which was committed
+before the test part was read: the largest w whose mean accuracy on validation is at most 0.3 points lower than without.
+Means ± standard deviation over the seeds; costs are of the exported integers on the test samples."""
+
+
+def baseline(found: By) -> str:
+    """The variant without a price of the higher mean accuracy on validation."""
+    return max((each for each in WITHOUT if each in found), key=lambda variant: _validation(found[variant]))
+
+
+def chosen(found: By) -> str:
+    """The largest price whose mean accuracy on validation is at most ALLOWED points below; the baseline, where none."""
+    plain = baseline(found)
+    least = _validation(found[plain]) - ALLOWED - 1e-9  # shares differ by a rounding error
+    fits = [_priced(weight) for weight in WEIGHTS if _priced(weight) in found]
+    fits = [variant for variant in fits if _validation(found[variant]) >= least]
+    return fits[-1] if fits else plain
+
+
+def _chosen(each: Sequence[By], groups: Sequence[str]) -> str:
+    """A row for each data set: accuracy beside that without, and how much less each cost is."""
+    rows = []
+    for group, found in zip(groups, each, strict=True):
+        plain, best = found[baseline(found)], found[chosen(found)]
+        pairs = _paired(plain, best)
+        differences = paired_interval([after.accuracy - before.accuracy for before, after in pairs])
+        saved = [
+            f"{100 * statistics.fmean(_cost(after, name) / _cost(before, name) - 1 for before, after in pairs):+.1f} %"
+            for name in COSTS
+        ]
+        rows.append([group, chosen(found), str(differences), *saved])
+    header = ["data", "chosen", "test accuracy, points", *COSTS]
+    return table(header, rows, numbers=header[2:])
+
+
+def _curve(found: By) -> str:
+    rows = [
+        [
+            variant,
+            spread([row.chosen_by for row in results]),
+            spread([row.accuracy for row in results]),
+            spread([_cost(row, RATE) for row in results], digits=1),
+            f"{statistics.fmean(_cost(row, OPERATIONS) for row in results):,.0f}",
+            *(spread([_cost(row, name) for row in results], digits=4) for name in ENERGIES),
+        ]
+        for variant, results in found.items()
+    ]
+    energies = [f"{name}, uJ" for name in ENERGIES]
+    header = ["student", "validation, %", "test, %", RATE, OPERATIONS, *energies]
+    return table(header, rows, numbers=header[1:])
+
+
+def _exactness(rows: Sequence[Result]) -> str:
+    found = [row.exactness for row in rows if row.exactness is not None]
+    values, differing = sum(each.values for each in found), sum(each.differing for each in found)
+    return (
+        f"Student and exported graph in onnxruntime were compared on all test samples of {len(found)} students: "
+        f"{values:,} values, {differing} batches differ."
+    )
+
+
+def _by_variant(rows: Sequence[Result], group: str) -> dict[str, list[Result]]:
+    order = [*WITHOUT, *map(_priced, WEIGHTS)]
+    mine = [row for row in rows if row.group == group]
+    found = {variant: [row for row in mine if row.variant == variant] for variant in order}
+    return {variant: results for variant, results in found.items() if results}
+
+
+def _priced(weight: int) -> str:
+    return f"w = {weight}"
+
+
+def _validation(results: Sequence[Result]) -> float:
+    return statistics.fmean(row.chosen_by for row in results)
+
+
+def _paired(one: Sequence[Result], other: Sequence[Result]) -> list[tuple[Result, Result]]:
+    beside = {row.seed: row for row in other}
+    return [(row, beside[row.seed]) for row in one if row.seed in beside]
+
+
+def _cost(row: Result, name: str) -> float:
+    assert row.costs is not None
+    return row.costs[name]
+
+
+def planned(recipes: Sequence[str], seeds: Sequence[int]) -> tuple[Unit, ...]:
+    """Every student of the page, done or not."""
+    return units_of([task for recipe in recipes for task in tasks_of(recipe)], seeds)
+
+
+def print_page(units: Sequence[Unit], place: Workplace, command: str) -> None:
+    """The page of what is there."""
+    found = place.store.results()
+    wanted = [key_of(task, unit.seed) for unit in units for task in unit.tasks]
+    rows = [found[key] for key in wanted if key in found]
+    sys.stdout.write(page(rows, missing=len(wanted) - len(rows), command=command) + "\n")
+
+
+def main() -> None:
+    """Run or print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("mode", choices=("run", "page"))
+    parser.add_argument("--recipes", nargs="+", default=list(RECIPES), help="paths, or names of shipped recipes")
+    parser.add_argument("--seeds", type=int, nargs="+", default=list(SEEDS))
+    add_place_options(parser, store="runs/experiments/sparsity.jsonl")
+    options = parser.parse_args()
+    units, place = planned(options.recipes, options.seeds), place_of(options)
+    match options.mode:
+        case "run":
+            run_units(units, place, processes=options.processes)
+        case "page":
+            print_page(units, place, command=f"python -m benchmarks sparsity_energy {shlex.join(sys.argv[1:])}")
+
+
+if __name__ == "__main__":
+    main()

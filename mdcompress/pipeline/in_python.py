@@ -1,0 +1,194 @@
+"""run: a float network and batches -> student, integer graph, parity, activity, hardware figures; what `run` writes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from intsnn.activity import measure, write_activity
+from intsnn.engines import Work, open_native
+from intsnn.estimation.estimation import estimate
+from intsnn.execution.golden import write_golden
+from intsnn.execution.parity import require_equal
+from intsnn.onnx.file import write_onnx
+from mdcompress.adapters import Adapter
+from mdcompress.compression import compress
+from mdcompress.data.still import Walkable, over_steps
+from mdcompress.errors import DataError, RunError
+from mdcompress.evaluation import Metrics, evaluate
+from mdcompress.evaluation.verification import verify_graph
+from mdcompress.pipeline.estimating import write_figures
+from mdcompress.pipeline.sizes import Sizes, sizes_of
+from mdcompress.planning import plan_to_yaml
+from mdcompress.recipe import Recipe, load_recipe
+from mdcompress.runs import (
+    ACTIVITY_FILE,
+    DISTILLED_FILE,
+    GOLDEN_FILE,
+    HARDWARE_JSON_FILE,
+    MODEL_FILE,
+    PLAN_FILE,
+    Destination,
+    Overwrite,
+)
+from mdcompress.student import Student
+from mdcompress.student.lowering import lower
+from mdcompress.student.weights import save_student
+from mdcompress.tracing.conventions import fit
+from mdcompress.training import distill
+from mdcompress.training.devices import usable_device
+from mdcompress.training.history import Progress
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from intsnn.activity import Activity
+    from intsnn.estimation.report import HardwareReport
+    from intsnn.execution.interpreter import Trace
+    from intsnn.execution.parity import ParityReport
+    from intsnn.graph import IntGraph
+
+_WRITTEN = (DISTILLED_FILE, PLAN_FILE, MODEL_FILE, GOLDEN_FILE, ACTIVITY_FILE, HARDWARE_JSON_FILE)
+SAMPLES = 64  # test samples that parity and activity are measured on, as `mdcompress export` has it
+
+
+@dataclass(frozen=True)
+class Run:
+    """All that one call made of a network.
+
+    teacher, quantized, distilled: on the test batches. parity: of student, interpreter, onnxruntime and, where there is
+    a C compiler, native code.
+    """
+
+    student: Student
+    graph: IntGraph
+    teacher: Metrics
+    quantized: Metrics
+    distilled: Metrics
+    parity: ParityReport
+    activity: Activity
+    hardware: HardwareReport
+    sizes: Sizes
+
+    def __str__(self) -> str:
+        """The figures in a few lines."""
+        accuracies = ", ".join(
+            f"{name} {100 * metrics.accuracy:.2f} %"
+            for name, metrics in (
+                ("teacher", self.teacher), ("quantized", self.quantized), ("distilled", self.distilled),
+            )
+        )  # fmt: skip
+        return f"accuracy   {accuracies}\nparity     {self.parity}\n{self.sizes.text}"
+
+
+def run(
+    model: nn.Module,
+    recipe: Recipe | str | Path = "4bit",
+    *,
+    train: Walkable,
+    test: Walkable,
+    validate: Walkable | None = None,
+    time_steps: int | None = None,
+    hardware: str | Path = "rram_64x64_65nm",
+    folder: str | Path | None = None,
+    seed: int = 0,
+    device: str | torch.device = "cpu",
+    adapters: Sequence[Adapter] = (),
+    progress: Progress | None = None,
+) -> Run:
+    """Compress, distil, export and price a trained network in one call; what `mdcompress run` does after `train`.
+
+    Args:
+        model: a trained float spiking network, in any style; it is not changed.
+        recipe: a recipe, the path of one, or the name of a shipped one. Its data and teacher sections have no part in
+            it but `data.calibration_samples`.
+        train: batches (x [T, N, ...], y [N]) that can be walked once an epoch: a list or a DataLoader.
+        test: batches for the accuracies, parity and activity.
+        validate: batches that choose the epoch; without them those of `train`, which favours late epochs.
+        time_steps: T, where batches are images [N, ...], as those of torchvision: each is given at every step.
+        hardware: a description, by name or path.
+        folder: where the files go that the commands write: distilled.safetensors, plan.yaml, model.onnx, golden.npz,
+            activity.json, hardware.json, hardware.md, report.html. None: nothing is written.
+        seed: start of all random numbers.
+        device: where to train, "cpu" or "cuda".
+        adapters: for neurons of one's own.
+        progress: is told of every step and epoch of the distillation.
+
+    Returns:
+        The student, the integer graph, and every figure.
+
+    Raises:
+        TraceError: the network cannot be read as a graph.
+        PlanError: the recipe does not fit the network.
+        DataError: the batches have another shape.
+        ParityError: the integer engines differ from the student; nothing is written.
+        RunError: the folder holds such results already.
+    """
+    recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
+    place = usable_device(device)
+    output = None if folder is None else Destination(Path(folder), Overwrite.NEVER)
+    if output is not None and (there := [name for name in _WRITTEN if (output.folder / name).exists()]):
+        raise RunError(
+            f"{folder} must not hold the result of a run yet (found {', '.join(there)})",
+            hints=["choose another folder"],
+        )
+    train, test, validate = (
+        over_steps(each, time_steps) for each in (train, test, train if validate is None else validate)
+    )
+    steps = recipe.student_time_steps if recipe.distill.time_steps else None
+    samples = _first(train, recipe.data.calibration_samples)
+    teacher = fit(model, samples, adapters=adapters).network.to(place)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        student = compress(teacher, samples.to(place), recipe, [samples[:steps].to(place)], adapters=adapters)
+    before = evaluate(teacher, test), evaluate(student, test, time_steps=steps)
+    distill(
+        student, teacher=teacher, train=train, validate=validate, spec=recipe.distill, settings=recipe.train,
+        seed=seed, progress=progress, device=place,
+    )  # fmt: skip
+    after = evaluate(student, test, time_steps=steps)
+    student = student.to("cpu")
+    graph, x = lower(student), _first(test, SAMPLES)[:steps]
+    native = open_native(graph, work=Work(samples=x.shape[1], time_steps=len(x))).session
+    parity = verify_graph(student, graph, x, native=native)
+    require_equal(parity)
+    integers = student.quantize_input(x).numpy()
+    activity = measure(graph, [integers], engine=native or "auto")
+    figures = estimate(graph, activity, hardware)
+    found = Run(student, graph, *before, after, parity, activity, figures, sizes_of(graph))
+    if output is not None:
+        _write(found, output, integers, None if native is None else native.run(integers))
+    return found
+
+
+def _write(found: Run, output: Destination, integers: npt.NDArray[np.int64], trace: Trace | None) -> None:
+    with output.writing("the compressed network") as folder:
+        save_student(found.student, folder / DISTILLED_FILE)
+        (folder / PLAN_FILE).write_text(plan_to_yaml(found.student.plan), encoding="utf-8")
+        write_onnx(found.graph, folder / MODEL_FILE)
+        write_golden(found.graph, folder / GOLDEN_FILE, x=integers, trace=trace)
+        write_activity(found.activity, folder / ACTIVITY_FILE)
+        write_figures(found.hardware, folder)
+
+
+def _first(batches: Iterable[tuple[Tensor, Tensor]], samples: int) -> Tensor:
+    """x of the first samples of some batches, [T, N, ...]."""
+    found: list[Tensor] = []
+    for x in _inputs(batches):
+        found.append(x)
+        if sum(one.shape[1] for one in found) >= samples:
+            break
+    if not found:
+        raise DataError("there must be at least one batch (got none)", hints=["give batches (x [T, N, ...], y [N])"])
+    return torch.cat(found, dim=1)[:, :samples]
+
+
+def _inputs(batches: Iterable[tuple[Tensor, Tensor]]) -> Iterator[Tensor]:
+    for x, _ in batches:
+        yield x.float()
