@@ -74,10 +74,10 @@ def _reason(recipe: Recipe, measured: Mapping[str, float]) -> str:
     line = f"kept       {_named(kept)} of {measured['epochs']:.0f}: {why} (distill.best: {by})"
     if not refused:
         return line
-    several = f"{refused} epochs, which are" if refused > 1 else "1 epoch, which is"
+    several, them = (f"{refused} epochs, which are", "them") if refused > 1 else ("1 epoch, which is", "it")
     return (
         f"{line}\nrefused    {several} less accurate on validation samples than the calibrated student by more than "
-        "chance (McNemar's test; `--set distill.guard=none` allows them)"
+        f"chance (McNemar's test; `--set distill.guard=none` allows {them})"
     )
 
 
