@@ -30,7 +30,11 @@ if TYPE_CHECKING:
 
 @own_threads_afterwards()
 def quantize(workspace: Workspace) -> Report:
-    """Quantize the float network and find its scales, without training."""
+    """Quantize the float network and find its scales, without training.
+
+    Raises:
+        GraphError: no integer graph can hold the student; nothing is written then.
+    """
     workspace.require_one_student()
     with workspace.held(), workspace.listener.stage(Stage.QUANTIZE.value):
         return workspace.report(Stage.QUANTIZE) if workspace.has_finished(Stage.QUANTIZE) else _quantize(workspace)
@@ -42,6 +46,7 @@ def _quantize(workspace: Workspace) -> Report:
     from mdcompress.calibration import calibrate
     from mdcompress.data import calibration
     from mdcompress.evaluation import evaluate
+    from mdcompress.student.lowering import lower
     from mdcompress.student.quantizing import quantize as quantize_network
     from mdcompress.student.weights import save_student
 
@@ -61,6 +66,8 @@ def _quantize(workspace: Workspace) -> Report:
             teacher=start,
             tell=workspace.listener.doing,
         )
+    workspace.listener.doing("proof that no sum overflows")
+    lower(student)  # what no integer graph can hold is said before a training, not after it
     workspace.listener.doing("test accuracy")
     test = CountedTest(splits.test)
     accuracies = {

@@ -53,7 +53,8 @@ def operands_fit_their_word(graph: IntGraph, proved: Mapping[str, ChannelBounds]
             if not any(limit.low <= seen.low and seen.high <= limit.high for limit in allowed):
                 words = " or ".join(f"[{limit.low}, {limit.high}]" for limit in allowed)
                 message = f"a {node.kind} must read values in {words} (got [{seen.low}, {seen.high}])"
-                yield Violation(node.name, message, "pool fewer values, or put a neuron in between")
+                hint = "pool fewer values, put a neuron in between, or give an input that is pooled fewer bits"
+                yield Violation(node.name, message, hint)
 
 
 def _operands(node: IntNode) -> tuple[Bounds, ...]:

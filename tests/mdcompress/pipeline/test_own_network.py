@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -128,3 +129,39 @@ def test_neurobench_takes_its_student(own: OwnRun) -> None:
 
     model = NeuroBenchStudent(md.lower(md.load_student(own.folder / "runs/own/distilled.safetensors")))
     assert model(torch.rand(3, 4, 1, 8, 8)).shape == (3, 10)
+
+
+POOLED = """
+import torch
+from mdcompress.zoo import LIF
+
+def build():
+    layers = [torch.nn.Conv2d(1, 4, 1), LIF(), torch.nn.Flatten(2), torch.nn.Linear(16, 10)]
+    return Pooled(*layers)
+
+class Pooled(torch.nn.Module):
+    def __init__(self, conv, neuron, flatten, head):
+        super().__init__()
+        self.pool, self.conv, self.neuron, self.flatten, self.head = torch.nn.AvgPool2d(4), conv, neuron, flatten, head
+
+    def forward(self, x):  # [T, N, 1, 8, 8]
+        y = self.conv(self.pool(x.flatten(0, 1)))
+        return self.head(self.flatten(self.neuron(y.unflatten(0, x.shape[:2])))).mean(0)
+"""
+
+
+def test_what_no_integer_graph_can_hold_is_said_before_a_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pixels of 5 bits, 16 of them added, reach 496; a convolution reads bytes."""
+    monkeypatch.chdir(tmp_path)
+    Path("pooled_net.py").write_text(POOLED)
+    code: dict[str, Any] = {}
+    exec(compile(POOLED, "pooled_net.py", "exec"), code)
+    torch.save(code["build"]().state_dict(), "weights.pt")
+    command = ["quantize", "--recipe", "4bit", "--model", "pooled_net:build", "--weights", "weights.pt"]
+    done = invoke(*command)
+    sys.modules.pop("pooled_net", None)
+    assert done.code == 1 and "conv: a conv must read values in [0, 255] or [-128, 127] (got [0, 496])" in done.err
+    assert "give an input that is pooled fewer bits" in done.err
+    assert not Path("runs/4bit/quantized.safetensors").exists()
