@@ -124,6 +124,7 @@ class Laboratory:
         self.root, self.work = root, root / "work"
         self._kept: dict[tuple[str, ...], Path] = {}
         os.environ["XDG_CACHE_HOME"] = str(root / "cache")
+        os.environ["MDCOMPRESS_TRUST"] = str(root)  # its recipe names its own network
         for name in _IMPORTED:
             importlib.import_module(name)
 
