@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from mdcompress.recipe import Recipe
     from mdcompress.training import Choice, EpochRecord
 
-# as the run's record names them -> as people read them
-_EPOCHS = {
+SCORE_COLUMNS = ("epoch", "validation accuracy", "loss on labels", "total loss", "spike rate")
+_EPOCHS = {  # as the run's record names them -> as people read them
     "kept": "kept",
     "calibrated": "calibrated",
     "most_accurate": "most accurate",
@@ -64,7 +64,8 @@ def kept_in_words(recipe: Recipe, measured: Mapping[str, float]) -> str:
     if "kept_epoch" not in measured:
         best = measured.get("best_epoch")
         return "" if best is None else f"kept       {_named(best)}"
-    return f"{_reason(recipe, measured)}\n\n{_scores(measured)}"
+    scores = table([*SCORE_COLUMNS], kept_scores(measured), numbers=SCORE_COLUMNS[1:])
+    return f"{_reason(recipe, measured)}\n\n{scores}"
 
 
 def _reason(recipe: Recipe, measured: Mapping[str, float]) -> str:
@@ -81,13 +82,18 @@ def _reason(recipe: Recipe, measured: Mapping[str, float]) -> str:
     )
 
 
-def _scores(measured: Mapping[str, float]) -> str:
-    """A row for each epoch, the one that is kept first; one that is several of them has one row."""
+def kept_scores(measured: Mapping[str, float]) -> list[list[str]]:
+    """A row for each epoch, the one that is kept first; one that is several of them has one row.
+
+    None for a run that does not know them.
+    """
+    if "kept_epoch" not in measured:
+        return []
     names: dict[float, list[str]] = {}
     for name, words in _EPOCHS.items():
         names.setdefault(measured[f"{name}_epoch"], []).append(words)
     first = {measured[f"{name}_epoch"]: name for name in reversed(_EPOCHS)}
-    rows = [
+    return [
         [
             f"{epoch:.0f}: {', '.join(words)}",
             percent(measured[f"{first[epoch]}_validation_accuracy"]),
@@ -97,8 +103,6 @@ def _scores(measured: Mapping[str, float]) -> str:
         ]
         for epoch, words in names.items()
     ]
-    header = ["epoch", "validation accuracy", "loss on labels", "total loss", "spike rate"]
-    return table(header, rows, numbers=header[1:])
 
 
 def _named(epoch: float) -> str:

@@ -60,7 +60,6 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "data").mkdir()
     part = Part("NCALTECH101/Caltech101", 36)
     monkeypatch.setattr(recording_sets, "NCALTECH101", replace(NCALTECH101, parts=(part,)))
-    monkeypatch.setattr("mdcompress.training.pictures._can_draw", lambda: False)  # half of the time
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

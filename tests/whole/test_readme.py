@@ -16,7 +16,8 @@ from tests.support.paths import ROOT
 def test_the_first_command_prints_accuracies_parity_and_hardware(main_run: MainRun) -> None:
     for word in ("teacher", "quantized", "distilled", "student = interpreter = onnxruntime = native", "EDAP"):
         assert word in main_run.stdout
-    accuracies = [float(value) for value in re.findall(r"([\d.]+) % \|", main_run.stdout)]
+    networks = re.findall(r"^\| (?:teacher|quantized|distilled) +\| +([\d.]+) % \|", main_run.stdout, re.MULTILINE)
+    accuracies = [float(value) for value in networks]
     assert len(accuracies) == 3 and min(accuracies) > 90
     before, after = (float(value) for value in re.findall(r"% \| +(0\.\d+) \|", main_run.stdout))
     assert 0 < after <= before, "the epoch is kept by a loss that is mostly the membranes'"

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from intsnn.report.html.blocks import Section, figure, table
 from intsnn.report.html.markup import Html, tag
+from mdcompress.pipeline.kept_epoch import SCORE_COLUMNS, kept_scores
 from mdcompress.pipeline.pages.blocks import missing, percent
 from mdcompress.pipeline.pages.charts import Pair, line_chart, pair_legend, paired_bars
 from mdcompress.pipeline.pages.facts import MismatchFile, RunFacts
@@ -103,6 +104,9 @@ def _what_was_kept(run: RunFacts) -> Iterator[Html]:
         name, _, words = line.partition(" ")
         if name in ("kept", "refused"):
             yield tag("p", tag("b", name), f" {words.strip()}")
+    rows = [] if record is None else kept_scores(record.measured)
+    if rows:
+        yield table(SCORE_COLUMNS, rows)
 
 
 def _charts(curves: Curves, whose: str) -> Html:

@@ -301,7 +301,7 @@ def test_a_state_that_goes_on_at_another_place_is_refused(step_mode: str) -> Non
     with pytest.raises(TraceError) as caught:
         trace(Hidden(reset=False, step_mode=step_mode), 2 * sample(6))
     assert "neuron 'lif' is called more than once in a forward pass: the state it keeps" in caught.value.message
-    assert caught.value.hints == ("give every place a neuron of its own, or reset it between them",)
+    assert caught.value.hints[0] == "give every place a neuron of its own, or reset it between them"
 
 
 def test_a_hidden_state_that_two_places_share_in_every_step_is_refused() -> None:
