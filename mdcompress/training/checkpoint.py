@@ -24,8 +24,8 @@ from intsnn.errors import reading
 from mdcompress.errors import CheckpointError
 from mdcompress.training.history import EpochRecord
 
-FORMAT = "mdcompress.training/2"  # 1 had no digest
-_NO_DIGEST = "0" * 64  # what stands in its place while it is computed
+FORMAT = "mdcompress.training/3"  # 1 had no digest; in 2 zeros stood for it, as they may in a row of answers
+_NO_DIGEST = "SHA-256 of this file, with these words in its place".ljust(64, ".")  # what nothing else in it says
 
 Tensors = Mapping[str, Tensor]
 Identity = Mapping[str, str]
@@ -172,7 +172,7 @@ def _metadata(content: bytes) -> dict[str, str]:
 
 
 def _digest(content: bytes, written: str = _NO_DIGEST) -> str:
-    """SHA-256 of a file's bytes, with zeros where the digest itself is `written`."""
+    """SHA-256 of a file's bytes, with the words of `_NO_DIGEST` where the digest itself is `written`."""
     return hashlib.sha256(content.replace(written.encode(), _NO_DIGEST.encode(), 1) if written else content).hexdigest()
 
 

@@ -19,7 +19,10 @@ def test_the_first_command_prints_accuracies_parity_and_hardware(main_run: MainR
     networks = re.findall(r"^\| (?:teacher|quantized|distilled) +\| +([\d.]+) % \|", main_run.stdout, re.MULTILINE)
     accuracies = [float(value) for value in networks]
     assert len(accuracies) == 3 and min(accuracies) > 90
-    before, after = (float(value) for value in re.findall(r"% \| +(0\.\d+) \|", main_run.stdout))
+    before, after = (
+        float(value)
+        for value in re.findall(r"^\| (?:quantized|distilled) .*\| +(0\.\d+) \|$", main_run.stdout, re.MULTILINE)
+    )
     assert 0 < after <= before, "the epoch is kept by a loss that is mostly the membranes'"
 
 

@@ -26,6 +26,8 @@ from mdcompress.training import (
     read_history,
     train_network,
 )
+from mdcompress.training.checkpoint import _NO_DIGEST, EMPTY_TALLY, TrainingState, read_checkpoint, write_checkpoint
+from mdcompress.training.history import EpochRecord, Validation
 from tests.support.training_cases import (
     FAST,
     RECIPE,
@@ -165,8 +167,8 @@ def test_a_file_that_is_no_checkpoint_is_an_error_and_is_left_alone(
 
 def test_a_checkpoint_of_a_later_format_is_an_error(uninterrupted: Path, tmp_path: Path) -> None:
     path = tmp_path / "last"
-    path.write_bytes(uninterrupted.read_bytes().replace(b"mdcompress.training/2", b"mdcompress.training/9"))
-    with pytest.raises(CheckpointError, match=r"format mdcompress.training/2 \(got mdcompress.training/9\)"):
+    path.write_bytes(uninterrupted.read_bytes().replace(b"mdcompress.training/3", b"mdcompress.training/9"))
+    with pytest.raises(CheckpointError, match=r"format mdcompress.training/3 \(got mdcompress.training/9\)"):
         read_history(path)
 
 
@@ -191,9 +193,9 @@ def rewritten(whole: Path, path: Path, change: Callable[[Parts, Header], object]
         texts = file.metadata()
     tensors, header = load_file(whole), json.loads(texts["mdcompress"])
     change(tensors, header)
-    save_file(tensors, path, metadata={"mdcompress": json.dumps(header), "digest": "0" * 64})
+    save_file(tensors, path, metadata={"mdcompress": json.dumps(header), "digest": _NO_DIGEST})
     content = path.read_bytes()
-    path.write_bytes(content.replace(b"0" * 64, hashlib.sha256(content).hexdigest().encode(), 1))
+    path.write_bytes(content.replace(_NO_DIGEST.encode(), hashlib.sha256(content).hexdigest().encode(), 1))
 
 
 def setting(name: str, value: object) -> Callable[[Parts, Header], object]:
@@ -301,3 +303,14 @@ def test_a_tensor_of_another_shape_is_an_error() -> None:
 def test_a_checkpoint_every_zero_steps_is_an_error(student: Student, teacher: nn.Module, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=r"at least 1 step \(got 0\)"):
         changed_run(tmp_path / "last", student, teacher, checkpoint_every=0)
+
+
+@pytest.mark.parametrize("answer", ["0", "1"])
+def test_a_row_of_equal_answers_is_not_taken_for_the_place_of_the_digest(tmp_path: Path, answer: str) -> None:
+    """Found with 100 validation samples that were all wrong: 64 zeros stood for the digest while it was computed."""
+    validation = Validation(time_steps=2, accuracy=float(answer), loss=1.0, total=1.0, right=100 * answer, rate=0.1)
+    record = EpochRecord(0, 1, 0.0, {}, None, (validation,), 0.0)
+    weights = {"weight": torch.zeros(16)}
+    state = TrainingState(1, 0, EMPTY_TALLY, (record,), weights, weights, {}, {})
+    write_checkpoint(tmp_path / "last", state, identity={"seed": "0"})
+    assert read_checkpoint(tmp_path / "last", identity={"seed": "0"}).history == (record,)
