@@ -268,7 +268,7 @@ class Students:
         explored = explore(graph, activity, chip.described, space=chip.space, trial=trial, exact=found.session)
         least = 0.0 if trial is None else accuracy - trial.loss
         known = [
-            PricedDesign(one.point, right, one.energy_pj, one.latency_ns, one.area_um2)
+            PricedDesign(one.point, right, one.energy_pj, one.inference_time_ns, one.area_um2)
             for one in explored.designs
             if (right := accuracy if trial is None else one.accuracy) is not None and right >= least
         ]
