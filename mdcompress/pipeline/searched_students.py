@@ -71,6 +71,9 @@ class Chip:
     space: DesignSpace
     costs: tuple[Cost, ...]
 
+    def __post_init__(self) -> None:
+        self.space.points(self.described, 1)  # a converter that there is not is refused before any student is made
+
     @property
     def has_coarse_converters(self) -> bool:
         """Whether a design's accuracy may lie below that of its integers."""

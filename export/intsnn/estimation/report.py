@@ -61,8 +61,8 @@ DEFINITIONS = (
     "all of these.",
     "Leakage power = leakage energy / latency; dynamic power is the rest.",
     "Time per inference = latency / inferences that it serves: the latency, but where a batch of them shares loads of "
-    "weights. There the latency is that of the batch; power and TOPS/mm2 count all of it, and the timeline has the first "
-    "of its inferences in each group of layers.",
+    "weights. There the latency is that of the batch; power and TOPS/mm2 count all of it, and the timeline has its "
+    "first inference in each group of layers.",
 )
 
 

@@ -63,11 +63,11 @@ def pareto_table(exploration: Exploration, *, rows: int = 20) -> str:
     """The Pareto set by energy, at most `rows`, with the axes that differ; then what was left out, and why."""
     shown = exploration.pareto[:rows]
     axes = differing_axes([design.point for design in exploration.designs])
-    head = ("no", *axes, "energy uJ", _time_head(exploration), "area mm2", "accuracy", "energy is mostly", "area is mostly")
+    figures = ("energy uJ", _time_head(exploration), "area mm2", "accuracy", "energy is mostly", "area is mostly")
     rows_shown = (
         (str(number), *(_value(one.point, axis) for axis in axes), *_cells(one)) for number, one in enumerate(shown, 1)
     )
-    table = markdown_table(head, rows_shown)
+    table = markdown_table(("no", *axes, *figures), rows_shown)
     best = len(exploration.pareto)
     tail = [f"{best} of {_count(len(exploration.designs))} {'is' if best == 1 else 'are'} dominated by no other."]
     if len(exploration.pareto) > rows:
@@ -80,6 +80,8 @@ def pareto_table(exploration: Exploration, *, rows: int = 20) -> str:
             "compared only if their accuracy is known."
         )
     tail += [*_accuracies_in_words(exploration), *_turns_in_words(exploration)]
+    if any(str(design.point.array_budget).endswith("mm2") for design in exploration.designs):
+        tail.append("A budget in mm2 is the area of the arrays alone: tiles, buffers, lanes and wires come on top.")
     return "\n".join([table, "", *(f"- {text}" for text in tail)])
 
 

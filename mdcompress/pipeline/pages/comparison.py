@@ -29,7 +29,8 @@ class ComparedRun:
     """One run. Accuracies in [0, 1], on test_samples; bits as they occur; units in the names; None: not measured.
 
     run: the folder's name, or where two have one name, the folder. network: which one is compared, the distilled
-    student where there is one. latency_ns: per inference, where a batch of them shares loads of weights. membrane_mismatch: squared thresholds, mean over layers. parameter_bytes: weights and
+    student where there is one. latency_ns: per inference, where a batch of them shares loads of
+    weights. membrane_mismatch: squared thresholds, mean over layers. parameter_bytes: weights and
     constants as deployed. spike_rate: spikes per neuron and step of the exported network.
     """
 

@@ -394,6 +394,19 @@ def test_a_budget_of_area_by_hand() -> None:
     assert turns.reload is not None and turns.arrays == 4
 
 
+def test_a_budget_of_area_is_said_to_bound_the_arrays_alone() -> None:
+    graph, each = still_network(), array_um2(with_budget(6))
+    hardware, activity = with_budget(f"{4.5 * each * 1e-6:.9f} mm2"), assume(still_network(), rate=0.5, time_steps=3)
+    report = estimate(graph, activity, hardware)
+    (said,) = [note for note in report.notes if "area of the arrays alone" in note]
+    assert f"these take {4 * each * 1e-6:.4g} mm2" in said and report.area_um2 > 4 * each
+    budgets = DesignSpace(array_budget=(6, hardware.duplication.arrays))
+    assert "A budget in mm2 is the area of the arrays alone" in pareto_table(
+        explore(graph, activity, hardware, space=budgets)
+    )
+    assert not any("arrays alone" in note for note in batch_report(4).notes)
+
+
 def test_explore_prices_reloading_as_an_estimate_does() -> None:
     graph = residual_graph()
     activity = assume(graph, rate=0.2, time_steps=2)
