@@ -124,7 +124,7 @@ def _axis(end: float, unit: str) -> Html:
 
 
 def _left_out(small: int, drawn: int, steps: int) -> list[str]:
-    words = [f"{small} nodes with less than {_SMALL:.1%} of the time are not drawn."] if small else []
+    words = [f"{small} nodes whose bars take less than {_SMALL:.1%} of the time are not drawn."] if small else []
     return [*words, f"The first {drawn} of {steps} steps are drawn."] if drawn < steps else words
 
 
