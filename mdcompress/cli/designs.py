@@ -85,8 +85,9 @@ def design_options(callback: Callback) -> Callback:
                 "--array-budget",
                 "array_budget",
                 _budget,
-                help="Arrays that copies of layers may fill, +5% more than one copy of each, 20mm2 of them, or none. "
-                "Fewer than one copy of each takes: layers are loaded by turns.",
+                help="Arrays that copies of layers may fill, +5% more than one copy of each, 20mm2 (area of the arrays "
+                "alone, without tiles, buffers and lanes), or none. Fewer than one copy of each takes: layers are "
+                "loaded by turns.",
                 what="numbers, +5%, 20mm2 or none",
             ),
         )

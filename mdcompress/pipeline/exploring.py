@@ -166,4 +166,5 @@ def _document(found: Exploration) -> JsonValue:
 
 def _design(design: Design) -> JsonValue:
     values: dict[str, JsonValue] = asdict(design)
-    return {**values, "exact": design.point.exact, "edap_pj_ns_um2": design.edap_pj_ns_um2}
+    derived = {"inference_time_ns": design.inference_time_ns, "edap_pj_ns_um2": design.edap_pj_ns_um2}
+    return {**values, "exact": design.point.exact, **derived}

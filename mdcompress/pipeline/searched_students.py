@@ -71,6 +71,9 @@ class Chip:
     space: DesignSpace
     costs: tuple[Cost, ...]
 
+    def __post_init__(self) -> None:
+        self.space.points(self.described, 1)  # a converter that there is not is refused before any student is made
+
     @property
     def has_coarse_converters(self) -> bool:
         """Whether a design's accuracy may lie below that of its integers."""
@@ -268,7 +271,7 @@ class Students:
         explored = explore(graph, activity, chip.described, space=chip.space, trial=trial, exact=found.session)
         least = 0.0 if trial is None else accuracy - trial.loss
         known = [
-            PricedDesign(one.point, right, one.energy_pj, one.latency_ns, one.area_um2)
+            PricedDesign(one.point, right, one.energy_pj, one.inference_time_ns, one.area_um2)
             for one in explored.designs
             if (right := accuracy if trial is None else one.accuracy) is not None and right >= least
         ]

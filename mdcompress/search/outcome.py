@@ -24,7 +24,10 @@ from mdcompress.search.costs import Cost
 
 @dataclass(frozen=True)
 class PricedDesign:
-    """A student on one design. accuracy: in [0, 1], below the student's own where converters are too coarse."""
+    """A student on one design. accuracy: in [0, 1], below the student's own where converters are too coarse.
+
+    latency_ns: of an inference; where several share loads of weights, of their batch over their number.
+    """
 
     __pydantic_config__ = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 

@@ -127,4 +127,5 @@ def _outcome(demand: Demand, activity: Activity, hardware: HardwareSpec) -> Outc
     mapping = place(demand, hardware, constant_steps=activity.constant_steps)
     latency_ns = latency_of(mapping, time_steps=activity.time_steps)
     prices = price(count(mapping, activity), hardware, leaking_ns=leaking_ns(mapping, latency_ns))
-    return Outcome(total_energy_pj(prices.energy), latency_ns, sum(part.area_um2 for part in prices.area))
+    area_um2 = sum(part.area_um2 for part in prices.area)
+    return Outcome(total_energy_pj(prices.energy), latency_ns, area_um2, mapping.batch)

@@ -89,7 +89,7 @@ def _by_components(graph: IntGraph, activity: Activity, hardware: HardwareSpec, 
         basis=Basis(graph, activity, mapping, counts, demand),
         timeline=when,
         programming=_programming(mapping, when),
-        batch=1 if mapping.reload is None else mapping.reload.samples,
+        batch=mapping.batch,
     )
 
 

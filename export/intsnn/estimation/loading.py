@@ -145,7 +145,7 @@ def waiting_bits(mapping: Mapping, reload: Reload, time_steps: int) -> int:
 
 def leaking_ns(mapping: Mapping, latency_ns: float) -> float:
     """How long the chip leaks for one inference, ns: the latency, of a batch the sample's share of it."""
-    return latency_ns if mapping.reload is None else latency_ns / mapping.reload.samples
+    return latency_ns / mapping.batch
 
 
 def hops_of(hardware: HardwareSpec, tiles: int) -> float:

@@ -25,16 +25,22 @@ FACTORS = (0.5, 2.0)
 
 @dataclass(frozen=True)
 class Outcome:
-    """Totals of one inference: pJ, ns, um2."""
+    """Totals: pJ of an inference, ns until the answers of a batch of so many, um2."""
 
     energy_pj: float
     latency_ns: float
     area_um2: float
+    batch: int = 1
+
+    @property
+    def inference_time_ns(self) -> float:
+        """What an inference takes of the latency, ns."""
+        return self.latency_ns / self.batch
 
     @property
     def edap_pj_ns_um2(self) -> float:
-        """Energy-delay-area product, pJ*ns*um2."""
-        return self.energy_pj * self.latency_ns * self.area_um2
+        """Energy x time per inference x area, pJ*ns*um2."""
+        return self.energy_pj * self.inference_time_ns * self.area_um2
 
 
 @dataclass(frozen=True)
@@ -126,9 +132,11 @@ def _moved(base: Outcome, before: Outcome, after: Outcome) -> Outcome:
         base.energy_pj + (after.energy_pj - before.energy_pj),
         after.latency_ns,
         base.area_um2 + (after.area_um2 - before.area_um2),
+        base.batch,
     )
 
 
 def _outcome(counts: EventCounts, mapping: ChipMapping, latency_ns: float) -> Outcome:
     prices = price(counts, mapping.hardware, leaking_ns=leaking_ns(mapping, latency_ns))
-    return Outcome(total_energy_pj(prices.energy), latency_ns, math.fsum(piece.area_um2 for piece in prices.area))
+    area_um2 = math.fsum(piece.area_um2 for piece in prices.area)
+    return Outcome(total_energy_pj(prices.energy), latency_ns, area_um2, mapping.batch)

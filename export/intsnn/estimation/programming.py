@@ -87,14 +87,25 @@ def programming(mapping: Mapping, when: Timeline) -> Programming:
     )
 
 
+def worn_out_after(mapping: Mapping) -> tuple[float, float] | None:
+    """Inferences until cells are worn out, of the least and of the most writes that they survive.
+
+    None where weights stay, or where the description names no endurance.
+    """
+    endurance = mapping.hardware.crossbar.cell.endurance
+    if endurance is None or mapping.reload is None:
+        return None
+    served = mapping.batch / len(mapping.groups)
+    return endurance.least * served, endurance.most * served
+
+
 def _wear(mapping: Mapping, when: Timeline) -> Wear | None:
     endurance = mapping.hardware.crossbar.cell.endurance
     if endurance is None:
         return None
     writes = (endurance.least, endurance.most)
-    if mapping.reload is None:
+    inferences = worn_out_after(mapping)
+    if inferences is None:
         return Wear(writes, None, None, endurance.source)
-    served = mapping.reload.samples / len(mapping.groups)
-    inferences = (writes[0] * served, writes[1] * served)
     years = (inferences[0] * when.interval_ns / _NS_IN_A_YEAR, inferences[1] * when.interval_ns / _NS_IN_A_YEAR)
     return Wear(writes, inferences, years, endurance.source)

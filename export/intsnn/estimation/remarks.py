@@ -11,6 +11,7 @@ from intsnn.estimation.gating import FloatArray, active_reads, converted_reads, 
 from intsnn.hardware.catalogue import Item
 from intsnn.hardware.chip import Gating
 from intsnn.mapping import LayerMapping, Mapping
+from intsnn.mapping.mapping import array_um2
 
 ASSUMED = (
     "Assumed, not measured: every neuron fires at one rate, independently; inputs of one bit are active at that rate, "
@@ -34,6 +35,12 @@ def remarks(mapping: Mapping, activity: Activity, energy: tuple[EnergyPart, ...]
         notes.append(
             f"One copy of every layer takes {taken:,} arrays: {len(mapping.groups)} groups of layers take turns, each "
             f"loaded for {mapping.reload.samples:,} inference{'s' if mapping.reload.samples > 1 else ''} at a time."
+        )
+    if mapping.hardware.duplication.is_area:
+        taken_mm2 = mapping.arrays * array_um2(mapping.hardware) * 1e-6
+        notes.append(
+            f"The budget of {mapping.hardware.duplication.arrays} is the area of the arrays alone, of which these take "
+            f"{taken_mm2:.4g} mm2: tiles, buffers, lanes and wires come on top."
         )
     if crossbar.resolution < crossbar.lossless_adc_bits:
         notes.append(

@@ -57,9 +57,12 @@ DEFINITIONS = (
     "(a multi-bit input counts once), or a pair of activations of which neither is zero, in the same steps.",
     "TOPS/W = operations / energy; TOPS/mm2 = operations / (latency x area); power = energy / latency.",
     "Throughput = 1 / interval, the time after which the next inference may start: the latency where nothing overlaps.",
-    "EDP = energy x latency; EDAP = energy x latency x area. Area is the sum of components in all of these.",
+    "EDP = energy x time per inference; EDAP = energy x time per inference x area. Area is the sum of components in "
+    "all of these.",
     "Leakage power = leakage energy / latency; dynamic power is the rest.",
-    "Where inferences share loads of weights, the latency is that of their batch; power and TOPS/mm2 count all of it.",
+    "Time per inference = latency / inferences that it serves: the latency, but where a batch of them shares loads of "
+    "weights. There the latency is that of the batch; power and TOPS/mm2 count all of it, and the timeline has its "
+    "first inference in each group of layers.",
 )
 
 
@@ -162,6 +165,7 @@ TOTALS = (
     TotalKind("energy_pj", "Energy per inference", "pJ"),
     TotalKind("mean_step_energy_pj", "Energy per step", "pJ"),
     TotalKind("latency_ns", "Latency", "ns"),
+    TotalKind("inference_time_ns", "Time per inference", "ns"),
     TotalKind("throughput_per_s", "Throughput", "inferences/s"),
     TotalKind("area_um2", "Area", "um2"),
     TotalKind("floorplan_um2", "Area with floorplan factor", "um2"),
@@ -189,6 +193,11 @@ class Total:
 
 
 NO_PROGRAMMING = Unavailable("these rules know no writing of weights")
+
+
+def time_key(*reports: HardwareReport) -> Literal["latency_ns", "inference_time_ns"]:
+    """The total by which the time of these is compared: the latency where each serves one inference."""
+    return "latency_ns" if all(one.batch == 1 for one in reports) else "inference_time_ns"
 
 
 @dataclass(frozen=True)
@@ -240,9 +249,17 @@ class HardwareReport:
 
     @property
     def latency_ns(self) -> float:
-        """Time of one inference, ns: the timeline's, or the sum over the nodes where nothing overlaps."""
+        """Time until the answer, ns: the timeline's, or the sum over the nodes where nothing overlaps.
+
+        Of a batch that shares loads of weights, until the last of its answers.
+        """
         busy = value_of(self.latency)
         return math.fsum(one.time_ns for one in busy) if self.timeline is None else self.timeline.latency_ns
+
+    @property
+    def inference_time_ns(self) -> float:
+        """What an inference takes of the latency, ns: all of it, of a batch its share. What comparisons use."""
+        return self.latency_ns / self.batch
 
     @property
     def interval_ns(self) -> float:
@@ -291,8 +308,8 @@ class HardwareReport:
 
     @property
     def edp_pj_ns(self) -> float:
-        """Energy-delay product, pJ*ns."""
-        return self.energy_pj * self.latency_ns
+        """Energy x time per inference, pJ*ns."""
+        return self.energy_pj * self.inference_time_ns
 
     @property
     def edap_pj_ns_um2(self) -> float:
@@ -337,7 +354,15 @@ class HardwareReport:
 
     def totals(self) -> tuple[Total, ...]:
         """Every total in the order of the tables, each with its unit."""
-        return tuple(Total(kind.key, kind.label, kind.unit, self._figure(kind.key)) for kind in TOTALS)
+        return tuple(Total(kind.key, self._label(kind), kind.unit, self._figure(kind.key)) for kind in TOTALS)
+
+    def shown_totals(self) -> tuple[Total, ...]:
+        """The totals of the tables: the time per inference only where it is not the latency."""
+        return tuple(one for one in self.totals() if self.batch > 1 or one.key != "inference_time_ns")
+
+    def _label(self, kind: TotalKind) -> str:
+        whole = kind.key == "latency_ns" and self.batch > 1
+        return f"{kind.label} of {self.batch:,} inferences" if whole else kind.label
 
     def _figure(self, key: str) -> Figure:
         try:
@@ -351,7 +376,7 @@ class HardwareReport:
         basis = self.basis
         if basis is None or basis.mapping is None or basis.demand is None:
             return ()
-        base = Outcome(self.energy_pj, self.latency_ns, self.area_um2)
+        base = Outcome(self.energy_pj, self.latency_ns, self.area_um2, self.batch)
         return assumptions(basis.demand, basis.activity, basis.mapping.hardware, base=base)
 
     @cached_property

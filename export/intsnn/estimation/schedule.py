@@ -69,7 +69,9 @@ class Interval:
 class Timeline:
     """One inference under a rule. interval_ns: time from one inference to the next where they follow each other.
 
-    intervals: of every node that takes time, in the order of the graph, step by step.
+    intervals: of every node that takes time, in the order of the graph, step by step. Where layers take turns,
+    latency_ns is that of the batch, and intervals are those of its first inference in each group: neither loads nor the
+    other inferences.
     """
 
     rule: str

@@ -10,7 +10,7 @@ from typing import Literal
 
 from intsnn.errors import UsageError
 from intsnn.hardware.chip import Encoding, Gating, KernelMapping, ScheduleRule, lossless_bits
-from intsnn.hardware.spec import HardwareSpec, with_converter
+from intsnn.hardware.spec import HardwareSpec, require_converter, with_converter
 
 AdcBits = int | Literal["lossless"]
 Axis = Literal[
@@ -97,7 +97,13 @@ class DesignSpace:
                     raise UsageError(f"{field.name} must be {words} (got {value:g})")
 
     def points(self, hardware: HardwareSpec, time_steps: int) -> Iterator[DesignPoint]:
-        """Every combination; an axis without values has that of the description or of the activity."""
+        """Every combination; an axis without values has that of the description or of the activity.
+
+        Raises:
+            HardwareError: a converter is none of the description, and none that is shipped.
+        """
+        for name in self.converter:
+            require_converter(hardware, name)
         crossbar = hardware.crossbar
         square = crossbar.rows == crossbar.columns
         described = DesignPoint(

@@ -2,7 +2,8 @@
 
 Each design goes through the very mapping, counting, scheduling and pricing of an estimate (pricing.py). A design is
 dominated where another is at least as good in every objective and better in one; the Pareto set are those that none
-dominates. Objectives are energy, latency and area, and accuracy where it is given.
+dominates. Objectives are energy, latency and area, and accuracy where it is given; where inferences share loads of
+weights, the latency of their batch over their number.
 
 Without accuracies nothing says what fewer bits or steps cost in accuracy, so designs are compared only with those of
 the same weight bits, membrane bits and T; designs whose converters are too coarse to compute the graph's integers are
@@ -186,7 +187,7 @@ def _compared_group(design: Design, *, known: bool) -> tuple[float, ...]:
 
 def _costs(design: Design) -> tuple[float, ...]:
     """Objectives, less is better."""
-    return (design.energy_pj, design.latency_ns, design.area_um2, -(design.accuracy or 0.0))
+    return (design.energy_pj, design.inference_time_ns, design.area_um2, -(design.accuracy or 0.0))
 
 
 def non_dominated(costs: FloatArray) -> npt.NDArray[np.bool_]:

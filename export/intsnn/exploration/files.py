@@ -21,6 +21,7 @@ AXES = tuple(field.name for field in fields(DesignPoint))
 FIGURES = (
     "energy_pj",
     "latency_ns",
+    "inference_time_ns",
     "area_um2",
     "edap_pj_ns_um2",
     "accuracy",
@@ -62,11 +63,11 @@ def pareto_table(exploration: Exploration, *, rows: int = 20) -> str:
     """The Pareto set by energy, at most `rows`, with the axes that differ; then what was left out, and why."""
     shown = exploration.pareto[:rows]
     axes = differing_axes([design.point for design in exploration.designs])
-    head = ("no", *axes, "energy uJ", "latency us", "area mm2", "accuracy", "energy is mostly", "area is mostly")
+    figures = ("energy uJ", _time_head(exploration), "area mm2", "accuracy", "energy is mostly", "area is mostly")
     rows_shown = (
         (str(number), *(_value(one.point, axis) for axis in axes), *_cells(one)) for number, one in enumerate(shown, 1)
     )
-    table = markdown_table(head, rows_shown)
+    table = markdown_table(("no", *axes, *figures), rows_shown)
     best = len(exploration.pareto)
     tail = [f"{best} of {_count(len(exploration.designs))} {'is' if best == 1 else 'are'} dominated by no other."]
     if len(exploration.pareto) > rows:
@@ -78,8 +79,38 @@ def pareto_table(exploration: Exploration, *, rows: int = 20) -> str:
             f"{_count(coarse)} {'has' if coarse == 1 else 'have'} converters too coarse for exact sums: they are "
             "compared only if their accuracy is known."
         )
-    tail += _accuracies_in_words(exploration)
+    tail += [*_accuracies_in_words(exploration), *_turns_in_words(exploration)]
+    if any(str(design.point.array_budget).endswith("mm2") for design in exploration.designs):
+        tail.append("A budget in mm2 is the area of the arrays alone: tiles, buffers, lanes and wires come on top.")
     return "\n".join([table, "", *(f"- {text}" for text in tail)])
+
+
+def has_batches(exploration: Exploration) -> bool:
+    """Whether inferences of a design share loads of weights: then the time per inference is compared."""
+    return any(design.batch > 1 for design in exploration.designs)
+
+
+def _time_head(exploration: Exploration) -> str:
+    return "time per inference us" if has_batches(exploration) else "latency us"
+
+
+def _turns_in_words(exploration: Exploration) -> list[str]:
+    """How times of a batch are compared, and when cells are worn out, where layers take turns on the arrays."""
+    batches = max(design.batch for design in exploration.designs)
+    lines = []
+    if has_batches(exploration):
+        lines.append(
+            f"Where layers take turns, {batches:,} inferences share each load of weights: the answers come after "
+            f"{batches:,} times the time per inference, which is compared."
+        )
+    worn = [design.worn_out_after for design in exploration.designs if design.worn_out_after is not None]
+    if worn:
+        least, most = min(one[0] for one in worn), max(one[1] for one in worn)
+        lines.append(
+            f"{_count(len(worn))} {'reloads' if len(worn) == 1 else 'reload'} weights: cells are worn out after "
+            f"{readable(least)} to {readable(most)} inferences."
+        )
+    return lines
 
 
 def _accuracies_in_words(exploration: Exploration) -> list[str]:
@@ -220,7 +251,8 @@ def _values(point: DesignPoint) -> list[str]:
 
 
 def _figures(design: Design) -> list[str]:
-    numbers = (design.energy_pj, design.latency_ns, design.area_um2, design.edap_pj_ns_um2)
+    times = (design.latency_ns, design.inference_time_ns)
+    numbers = (design.energy_pj, *times, design.area_um2, design.edap_pj_ns_um2)
     shares = (design.energy_in, design.area_in)
     return [
         *(f"{number:.10g}" for number in numbers),
@@ -234,7 +266,7 @@ def _figures(design: Design) -> list[str]:
 def _cells(design: Design) -> list[str]:
     return [
         readable(design.energy_pj * 1e-6),
-        readable(design.latency_ns * 1e-3),
+        readable(design.inference_time_ns * 1e-3),
         readable(design.area_um2 * 1e-6),
         "-" if design.accuracy is None else f"{design.accuracy:.2%}",
         f"{design.energy_in.component} {percent(design.energy_in.share)} ({design.energy_in.why})",

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from intsnn.exploration.exploration import Exploration
-from intsnn.exploration.files import design_name, differing_axes
+from intsnn.exploration.files import design_name, differing_axes, has_batches
 from intsnn.exploration.pricing import Design
 from intsnn.pictures import BLUE, GREY, ORANGE, figure, log_scale
 
@@ -31,7 +31,8 @@ def write_plot(exploration: Exploration, path: Path, *more: Path) -> None:
     Raises:
         UsageError: the suffix is another.
     """
-    against = [("latency_ns", 1e-3, "latency, us"), ("area_um2", 1e-6, "area, mm2")]
+    time = "time per inference, us" if has_batches(exploration) else "latency, us"
+    against = [("inference_time_ns", 1e-3, time), ("area_um2", 1e-6, "area, mm2")]
     if any(design.accuracy is not None for design in exploration.designs):
         against.append(("accuracy", 100.0, "accuracy, %"))
     title = f"Designs on {exploration.hardware}: {len(exploration.pareto)} of {len(exploration.designs)} not dominated"

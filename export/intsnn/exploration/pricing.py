@@ -27,6 +27,7 @@ from intsnn.estimation.counts import EventCount, InstanceCount
 from intsnn.estimation.events import count_events
 from intsnn.estimation.instances import count_array_instances, count_digital_instances, shared_instances, with_waiting
 from intsnn.estimation.loading import leaking_ns
+from intsnn.estimation.programming import worn_out_after
 from intsnn.estimation.schedule import array_read_ns, latencies_of_steps
 from intsnn.exploration.design_space import DesignPoint, hardware_at, priced_with, sides
 from intsnn.hardware.catalogue import Item
@@ -50,7 +51,12 @@ class Dominant:
 
 @dataclass(frozen=True)
 class Design:
-    """One design's figures. accuracy: in [0, 1], None where none is known. pareto: whether no other dominates it."""
+    """One design's figures. accuracy: in [0, 1], None where none is known. pareto: whether no other dominates it.
+
+    latency_ns: until the answer; where `batch` inferences share loads of weights, until the last of their answers.
+    worn_out_after: inferences, with the least and the most writes that cells survive; None where weights stay, or the
+    description names no endurance.
+    """
 
     point: DesignPoint
     energy_pj: float
@@ -60,11 +66,18 @@ class Design:
     energy_in: Dominant
     area_in: Dominant
     pareto: bool = False
+    batch: int = 1
+    worn_out_after: tuple[float, float] | None = None
+
+    @property
+    def inference_time_ns(self) -> float:
+        """What an inference takes of the latency, ns: by which designs are compared."""
+        return self.latency_ns / self.batch
 
     @property
     def edap_pj_ns_um2(self) -> float:
-        """Energy-delay-area product, pJ*ns*um2."""
-        return self.energy_pj * self.latency_ns * self.area_um2
+        """Energy x time per inference x area, pJ*ns*um2."""
+        return self.energy_pj * self.inference_time_ns * self.area_um2
 
 
 @dataclass(frozen=True)
@@ -134,6 +147,8 @@ class Pricing:
             accuracy=accuracy,
             energy_in=_dominant(energy, built, math.fsum(leaks) * point.time_steps, energy_pj),
             area_in=built.area_in,
+            batch=mapping.batch,
+            worn_out_after=worn_out_after(mapping),
         )
 
     def _mapped(self, point: DesignPoint) -> ChipMapping:

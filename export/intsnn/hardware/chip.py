@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+import re
 from fractions import Fraction
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from intsnn.yaml.file import Count, Physical, RuleError, StrictModel, Text
 
@@ -15,7 +16,19 @@ Placing = Literal["kernel_split", "im2col"]  # of one layer
 KernelMapping = Literal["kernel_split", "im2col", "auto", "neurosim"]
 Gating = Literal["none", "pe", "array"]
 ScheduleRule = Literal["layer_by_layer", "row_pipeline"]
-ArrayBudget = Count | Annotated[str, Field(pattern=r"^(\+\d+(\.\d+)?%|\d+(\.\d+)? ?mm2)$")]
+_BUDGET = re.compile(r"\+\d+(\.\d+)?%|\d+(\.\d+)? ?mm2")
+
+
+def _budget_in_words(text: str) -> str:
+    if not _BUDGET.fullmatch(text):
+        raise ValueError(
+            'must be text such as "+25%", so many more arrays than one copy of each layer takes, or "20 mm2", the area '
+            "of the arrays alone"
+        )
+    return text
+
+
+ArrayBudget = Count | Annotated[str, AfterValidator(_budget_in_words)]
 
 
 class Technology(StrictModel):
@@ -183,7 +196,8 @@ class Schedule(StrictModel):
 class Duplication(StrictModel):
     """arrays: budget of the whole chip, spent on copies of the slowest layers; null: one copy of each layer.
 
-    A number of arrays, how many more than one copy of each layer takes, "+5%", or what they may fill, "20 mm2". Fewer
+    A number of arrays, how many more than one copy of each layer takes, "+5%", or what they may fill, "20 mm2": area of
+    the arrays alone, with drivers, cells and converters or trees, without tiles, buffers, lanes and wires. Fewer
     arrays than one copy of each layer takes mean that weights are reloaded (mapping/reloading.py).
     """
 

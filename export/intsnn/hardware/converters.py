@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
@@ -30,9 +30,10 @@ def shipped_converters() -> Mapping[str, Cost]:
     return read_yaml(_FILE, Converters, schema=CONVERTERS_SCHEMA).converters
 
 
-def converter_hint(name: str, own: Mapping[str, Cost]) -> str:
-    """What to write instead of a name that neither the description nor the shipped file has."""
+def converter_hint(name: str, own: Sequence[str]) -> str:
+    """What to write instead of a name that is neither an own converter of the description nor a shipped one."""
     known = (*own, *shipped_converters())
     near = get_close_matches(name, known, n=1)
     shipped = f"shipped converters: {', '.join(shipped_converters())}"
+    shipped += f"; of the description: {', '.join(own)}" if own else ""
     return f"did you mean `{near[0]}`? {shipped}" if near else shipped

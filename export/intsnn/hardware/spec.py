@@ -90,14 +90,25 @@ class HardwareSpec(StrictModel):
         """The price that stands there, or that of the component, or of the shipped converter, that it names."""
         if isinstance(priced, Cost):
             return priced
-        converters = shipped_converters() if name == Item.ADC_CONVERSION.value else {}
-        found = self.components.get(priced) or converters.get(priced)
+        is_converter = name == Item.ADC_CONVERSION.value
+        found = self.components.get(priced) or (shipped_converters().get(priced) if is_converter else None)
         if found is not None:
             return found
+        if is_converter:
+            hint = converter_hint(priced, self.own_converters)
+            raise RuleError(f"costs.{name}: there is no converter {priced!r}", field="costs", hint=hint)
         hint = f"components: {', '.join(self.components) or 'none'}"
-        if name == Item.ADC_CONVERSION.value:
-            hint = f"{converter_hint(priced, self.components)}; {hint}"
         raise RuleError(f"costs.{name}: there is no component {priced!r}", field="costs", hint=hint)
+
+    @property
+    def own_converters(self) -> tuple[str, ...]:
+        """Components that say all that the price of a converter must."""
+        wanted = [one for one in QUANTITIES if Item.ADC_CONVERSION.meaning.has(one)]
+        return tuple(
+            name
+            for name, cost in self.components.items()
+            if all(getattr(cost, one) is not None or one in cost.missing for one in wanted)
+        )
 
     def latency_ns(self, item: Item, bits: float | None = None) -> float:
         """Time of one event of a timed item, ns; `bits` where its time depends on a width.
@@ -144,6 +155,16 @@ def with_converter(hardware: HardwareSpec, name: str) -> HardwareSpec:
         return checked(changed)
     except UsageError as error:
         raise HardwareError(f"{hardware.name}: {error.message}", hints=error.hints) from error
+
+
+def require_converter(hardware: HardwareSpec, name: str) -> None:
+    """Refuse a name of which neither the description nor the shipped prices have a converter.
+
+    Raises:
+        HardwareError: there is no such converter.
+    """
+    if name not in (*hardware.own_converters, *shipped_converters()):
+        with_converter(hardware, name)  # the error of an estimate
 
 
 def _check_quantities(item: Item, cost: Cost) -> None:

@@ -153,6 +153,11 @@ class Mapping:
     flows: tuple[Flow, ...] = ()
     reload: Reload | None = None
 
+    @property
+    def batch(self) -> int:
+        """Inferences that one latency serves: those that share the loads of weights where layers take turns."""
+        return 1 if self.reload is None else self.reload.samples
+
     @cached_property
     def groups(self) -> tuple[tuple[LayerMapping, ...], ...]:
         """What is on the arrays at the same time: every layer, or the layers and parts of each group in turn."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from intsnn.errors import HardwareError
-from intsnn.estimation.report import Figure, HardwareReport, Technology, Unavailable, or_none
+from intsnn.estimation.report import Figure, HardwareReport, Technology, Unavailable, or_none, time_key
 from intsnn.report.words import figure_in_words, markdown_table, readable
 
 COMPARED = (
@@ -17,7 +17,7 @@ COMPARED = (
     "effective_tops_per_w",
     "effective_tops_per_mm2",
     "energy_pj",
-    "latency_ns",
+    "latency_ns",  # the time per inference where one of the two serves a batch
     "area_um2",
     "pj_per_synaptic_operation",
 )  # first the three that MD-SNN (arXiv:2512.04443) reports, each definition of an operation by itself
@@ -180,7 +180,7 @@ def compare(
             theirs[key].figure,
             _gain(key, mine[key].figure, theirs[key].figure),
         )
-        for key in COMPARED
+        for key in (time_key(report, against) if one == "latency_ns" else one for one in COMPARED)
     )
     return Comparison(*names, tuple(figures), (*_conditions(report, against), *assumptions))
 
@@ -204,7 +204,15 @@ def _conditions(report: HardwareReport, against: HardwareReport) -> tuple[str, .
         ("dense operations", readable(report.dense_operations), readable(against.dense_operations)),
     ):
         lines.append(f"{word}: {mine}" if mine == theirs else f"{word} DIFFERS: {mine} against {theirs}")
-    return tuple(lines)
+    return (*lines, *_batches(report, against))
+
+
+def _batches(report: HardwareReport, against: HardwareReport) -> tuple[str, ...]:
+    """What times are compared where one of the two runs inferences in batches."""
+    if time_key(report, against) == "latency_ns":
+        return ()
+    served = report.batch if report.batch == against.batch else f"{report.batch:,} against {against.batch:,}"
+    return (f"inferences that share a load of weights: {served}; times and EDAP are those per inference",)
 
 
 def _hardware(report: HardwareReport, against: HardwareReport) -> str:

@@ -29,6 +29,7 @@ SENSITIVITY_WORDS = (
 _SHORT = (
     "energy_pj",
     "latency_ns",
+    "inference_time_ns",
     "area_um2",
     "power_mw",
     "edap_pj_ns_um2",
@@ -41,7 +42,7 @@ _SHORT = (
 def summary_table(report: HardwareReport) -> str:
     """The totals that people compare first, one row each; where the energy goes, what is absent, and every note."""
     keys = _SHORT if report.floorplan.factor == 1 else (*_SHORT, "floorplan_um2")
-    shown = [total for total in report.totals() if total.key in keys]
+    shown = [total for total in report.shown_totals() if total.key in keys]
     table = markdown_table(("figure", "value"), ((total.label, quantity(total)) for total in shown))
     beside = [f"- {line}" for line in (*published_in_words(report), *loading_in_words(report))]
     return "\n\n".join([table, "\n".join([f"- {energy_in_words(report)}", *beside, *_reasons(report, shown)])])
@@ -70,10 +71,10 @@ def to_markdown(report: HardwareReport) -> str:
         report.summary,
         _header(report),
         "## Totals",
-        markdown_table(("figure", "value"), ((total.label, quantity(total)) for total in report.totals())),
+        markdown_table(("figure", "value"), ((total.label, quantity(total)) for total in report.shown_totals())),
         f"Energy of each step, nJ: {', '.join(readable(step * 1e-3) for step in report.energy_per_step_pj)}.",
         "\n".join(f"- {definition}" for definition in DEFINITIONS),
-        *_reasons(report, report.totals()),
+        *_reasons(report, report.shown_totals()),
         *floorplan_in_words(report),
         "## By node",
         markdown_table(*node_cells(report)),

@@ -22,11 +22,12 @@ def programming_in_words(report: HardwareReport) -> tuple[str, ...]:
 
 
 def loading_in_words(report: HardwareReport) -> tuple[str, ...]:
-    """What the short table says of it: the first load, and how layers take turns where they do."""
+    """What the short table says of it: the first load; where layers take turns, how, and when cells are worn out."""
     found = report.programming
     if isinstance(found, Unavailable):
         return ()
-    return programming_in_words(report)[: 1 if found.groups == 1 else 2]
+    words = programming_in_words(report)
+    return words[:1] if found.groups == 1 else words
 
 
 def _turns(found: Programming) -> str:

@@ -33,7 +33,12 @@ CHIPS = (
 
 
 def published_in_words(report: HardwareReport) -> tuple[str, ...]:
-    """The report's energy of a synaptic operation beside those of chips; nothing where it has none."""
+    """The report's energy of a synaptic operation beside those of chips; nothing where it has none.
+
+    Nothing either under the rules of another tool, which count no circuits: figures are not compared across tools.
+    """
+    if report.basis is not None and report.basis.mapping is None:
+        return ()
     figure = next(total.figure for total in report.totals() if total.key == "pj_per_synaptic_operation")
     if isinstance(figure, Unavailable):
         return ()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Literal
 
@@ -29,7 +29,8 @@ class ComparedRun:
     """One run. Accuracies in [0, 1], on test_samples; bits as they occur; units in the names; None: not measured.
 
     run: the folder's name, or where two have one name, the folder. network: which one is compared, the distilled
-    student where there is one. membrane_mismatch: squared thresholds, mean over layers. parameter_bytes: weights and
+    student where there is one. latency_ns: per inference, where a batch of them shares loads of
+    weights. membrane_mismatch: squared thresholds, mean over layers. parameter_bytes: weights and
     constants as deployed. spike_rate: spikes per neuron and step of the exported network.
     """
 
@@ -194,7 +195,7 @@ def _descriptions(record: StageRecord) -> list[str]:
 def _compared(name: str, run: RunFacts, hardware: HardwareTotals | None) -> ComparedRun:
     score = final_score(run)
     teacher = next((one for one in scores_of(run) if one.network == "teacher"), None)
-    totals = {} if hardware is None else hardware.totals
+    totals: Mapping[str, float | None] = {} if hardware is None else hardware.totals
     return ComparedRun(
         run=name,
         network=None if score is None else score.network,
@@ -209,8 +210,13 @@ def _compared(name: str, run: RunFacts, hardware: HardwareTotals | None) -> Comp
         parameter_bytes=run.measured(Stage.EXPORT, "deployed_parameter_bytes"),
         ratio_to_float32=run.measured(Stage.EXPORT, "ratio_to_float32"),
         hardware=None if hardware is None else hardware.hardware,
-        **{key: totals.get(key) for key in COMPARED_TOTALS},
+        **{key: totals.get(key) for key in COMPARED_TOTALS} | _time(totals),
     )
+
+
+def _time(totals: Mapping[str, float | None]) -> dict[str, float | None]:
+    """Latency of an inference: the time per inference, which figures from before there were batches do not have."""
+    return {"latency_ns": totals.get("inference_time_ns", totals.get("latency_ns"))}
 
 
 def _bits(widths: Sequence[float]) -> str:

@@ -17,10 +17,11 @@ from intsnn.errors import HardwareError
 from intsnn.estimation.estimation import estimate
 from intsnn.estimation.events import count
 from intsnn.estimation.programming import Programming
-from intsnn.estimation.report import HardwareReport, Unavailable
+from intsnn.estimation.report import HardwareReport, Unavailable, value_of
 from intsnn.estimation.schedule import schedule, timeline
 from intsnn.exploration.design_space import DesignSpace
 from intsnn.exploration.exploration import explore
+from intsnn.exploration.files import csv_text, pareto_table
 from intsnn.graph import IntGraph, IntInput, IntRecurrentNeuron
 from intsnn.graph.bounds import bounds
 from intsnn.hardware import HardwareSpec, with_sections
@@ -28,6 +29,9 @@ from intsnn.hardware.catalogue import Item
 from intsnn.hardware.chip import Encoding, KernelMapping
 from intsnn.mapping import Mapping, map_graph
 from intsnn.mapping.mapping import array_um2
+from intsnn.report import to_html
+from intsnn.report.comparison import compare
+from intsnn.report.markdown import summary_table, to_markdown
 from intsnn.report.programming import programming_in_words
 from tests.support.crossbar_by_hand import ENCODINGS, MAPPINGS, hardware_spec, place_cells, small_hardware
 from tests.support.hand_made_graphs import still_network
@@ -276,6 +280,88 @@ def test_the_first_load_and_the_wear_by_hand() -> None:
     assert "groups of layers take turns" in " ".join(programming_in_words(found))
 
 
+def batch_report(samples: int, *, arrays: int | None = 4) -> HardwareReport:
+    graph = still_network()
+    hardware = with_sections(with_budget(4, samples=samples), duplication={"arrays": arrays})
+    return estimate(graph, assume(graph, rate=0.5, time_steps=3), hardware)
+
+
+def test_the_time_of_an_inference_in_a_batch_by_hand() -> None:
+    """Two loads of 80 ns, then each of 4 samples runs both groups: of one inference 40 ns and its own work."""
+    alone, batch, whole = batch_report(1), batch_report(4), batch_report(4, arrays=None)
+    work = whole.latency_ns
+    assert whole.batch == 1 and whole.inference_time_ns == work
+    assert alone.inference_time_ns == alone.latency_ns == pytest.approx(160 + work)
+    assert batch.latency_ns == pytest.approx(160 + 4 * work)
+    assert batch.inference_time_ns == pytest.approx(40 + work)
+    assert batch.edp_pj_ns == pytest.approx(batch.energy_pj * (40 + work))
+    assert batch.edap_pj_ns_um2 == pytest.approx(batch.energy_pj * (40 + work) * batch.area_um2)
+    assert batch.edp_pj_ns < alone.edp_pj_ns, "loads are shared"
+    labels = {total.key: total.label for total in batch.shown_totals()}
+    assert labels["latency_ns"] == "Latency of 4 inferences"
+    assert labels["inference_time_ns"] == "Time per inference"
+    assert "inference_time_ns" not in {total.key for total in alone.shown_totals()}
+    for text in (summary_table(batch), to_markdown(batch), to_html(batch)):
+        assert "Latency of 4 inferences" in text and "er inference" in text
+
+
+def test_busy_shares_and_the_words_of_the_gantt_are_of_the_batch() -> None:
+    """A node that works w ns in one inference works 4 w in a batch of 4; nothing overlaps, so loads take the rest."""
+    batch = batch_report(4)
+    busy = {one.node: one.time_ns for one in value_of(batch.latency)}
+    page = to_html(batch)
+    for node, time_ns in busy.items():
+        if time_ns:
+            assert f"{4 * time_ns / batch.latency_ns:.1%} busy" in page, node
+    assert 4 * sum(busy.values()) + 160 == pytest.approx(batch.latency_ns)
+    assert "on the time of 4 inferences: of each group the first inference is drawn" in page
+    alone = to_html(batch_report(1))
+    assert "before each group of them its weights are loaded" in alone and "others after" not in alone
+    assert "Layers take turns:" not in to_html(batch_report(1, arrays=None))
+
+
+def test_a_batch_is_compared_by_its_time_per_inference() -> None:
+    batch, whole = batch_report(4), batch_report(4, arrays=None)
+    found = compare(batch, whole)
+    assert found.figure("inference_time_ns").figure == batch.latency_ns / 4
+    assert found.figure("inference_time_ns").against == whole.latency_ns
+    assert any("share a load of weights: 4 against 1; times and EDAP" in text for text in found.assumptions)
+    with pytest.raises(HardwareError, match="is not compared"):
+        found.figure("latency_ns")
+    assert compare(whole, whole).figure("latency_ns").words == "equal"
+
+
+def test_sensitivities_of_a_batch_are_held_against_its_own_edap() -> None:
+    """A price that changes energy alone leaves time and area: EDAP moves as the energy does."""
+    batch = batch_report(4)
+    (fetch,) = [one for one in batch.sensitivities if (one.price, one.quantity) == ("weight_fetch", "energy_pj")]
+    assert fetch.doubled.inference_time_ns == batch.inference_time_ns
+    moved = fetch.doubled.edap_pj_ns_um2 / batch.edap_pj_ns_um2
+    assert moved == pytest.approx(fetch.doubled.energy_pj / batch.energy_pj) and moved > 1
+    assert {one.outcome.batch for assumed in batch.assumptions for one in assumed.others} >= {4}
+
+
+def test_explore_compares_the_time_per_inference_and_says_when_cells_are_worn_out() -> None:
+    graph = still_network()
+    activity = assume(graph, rate=0.5, time_steps=3)
+    found = explore(graph, activity, with_budget(4, samples=4), space=DesignSpace(array_budget=(None, 4)))
+    whole, batch = found.designs
+    assert (whole.batch, batch.batch) == (1, 4) and whole.worn_out_after is None
+    assert batch.worn_out_after == (1e4 * 4 / 2, 1e9 * 4 / 2)
+    assert batch.inference_time_ns == batch.latency_ns / 4 > whole.latency_ns
+    assert batch.edap_pj_ns_um2 == batch_report(4).edap_pj_ns_um2
+    table = pareto_table(found)
+    assert "time per inference us" in table and "4 inferences share each load" in table
+    assert "1 design reloads weights: cells are worn out after 20000 to " in table.replace(",", "")
+    assert f"{batch.inference_time_ns:.10g}" in csv_text(found)
+    assert "latency us" in pareto_table(explore(graph, activity, with_budget(6), space=DesignSpace()))
+
+
+def test_the_terminal_says_when_reloaded_cells_are_worn_out() -> None:
+    assert "worn out after" in summary_table(batch_report(4))
+    assert "Cells of this kind" not in summary_table(batch_report(4, arrays=None))
+
+
 def test_copies_are_written_and_their_weights_fetched_once() -> None:
     graph, shipped = residual_graph(), hardware_spec("rram_64x64_65nm")
     activity = assume(graph, rate=0.2, time_steps=2)
@@ -306,6 +392,19 @@ def test_a_budget_of_area_by_hand() -> None:
     assert fits.reload is None and fits.arrays == 6
     turns = map_graph(still_network(), with_budget(f"{4.5 * each * 1e-6:.9f}mm2"))
     assert turns.reload is not None and turns.arrays == 4
+
+
+def test_a_budget_of_area_is_said_to_bound_the_arrays_alone() -> None:
+    graph, each = still_network(), array_um2(with_budget(6))
+    hardware, activity = with_budget(f"{4.5 * each * 1e-6:.9f} mm2"), assume(still_network(), rate=0.5, time_steps=3)
+    report = estimate(graph, activity, hardware)
+    (said,) = [note for note in report.notes if "area of the arrays alone" in note]
+    assert f"these take {4 * each * 1e-6:.4g} mm2" in said and report.area_um2 > 4 * each
+    budgets = DesignSpace(array_budget=(6, hardware.duplication.arrays))
+    assert "A budget in mm2 is the area of the arrays alone" in pareto_table(
+        explore(graph, activity, hardware, space=budgets)
+    )
+    assert not any("arrays alone" in note for note in batch_report(4).notes)
 
 
 def test_explore_prices_reloading_as_an_estimate_does() -> None:

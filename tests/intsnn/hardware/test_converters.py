@@ -122,7 +122,7 @@ def test_a_survey_can_be_written_where_tables_stand() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ("costs.adc_conversion=jia_202_65nm", "there is no component 'jia_202_65nm'"),
+        ("costs.adc_conversion=jia_202_65nm", "there is no converter 'jia_202_65nm'"),
         ("costs.mux_switch=jia_2020_65nm", "costs.mux_switch: there is no component 'jia_2020_65nm'"),
         ("costs.adc_conversion={survey: {rate_msps: 100}, energy_pj: 1, source: x}", "energy_pj must not stand"),
         ("costs.adc_conversion={survey: {rate_msps: 100}, missing: {leakage_uw: x}, source: x}", "missing must not"),
@@ -140,8 +140,21 @@ def test_the_hint_of_an_unknown_converter_has_the_near_name() -> None:
     with pytest.raises(HardwareError) as caught:
         with_converter(hardware_spec("rram_64x64_65nm"), "timely")
     assert any("timely_65nm" in hint for hint in caught.value.hints)
+    assert not any("adder" in hint for hint in caught.value.hints), "an adder is no converter"
     with pytest.raises(HardwareError, match="has no converters to price"):
         with_converter(hardware_spec("sram_digital"), "timely_65nm")
+
+
+def test_an_explored_converter_that_there_is_not_is_refused_as_by_an_estimate() -> None:
+    """Beside others that there are, too: a misspelled name is no design that was left out."""
+    graph, hardware = residual_graph(), hardware_spec("rram_64x64_65nm")
+    for name, message in (("timly_65nm", "there is no converter 'timly_65nm'"), ("adder", "must say its latency_ns")):
+        with pytest.raises(HardwareError, match=message) as explored:
+            space = DesignSpace(converter=("survey", name))
+            explore(graph, assume(graph, rate=0.2, time_steps=2), hardware, space=space)
+        with pytest.raises(HardwareError) as estimated:
+            with_converter(hardware, name)
+        assert (explored.value.message, explored.value.hints) == (estimated.value.message, estimated.value.hints)
 
 
 def test_explored_converters_have_the_figures_of_an_estimate() -> None:

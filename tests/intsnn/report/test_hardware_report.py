@@ -132,6 +132,16 @@ def test_a_report_stands_beside_published_chips(report: HardwareReport) -> None:
         assert line in text
 
 
+def test_the_figures_of_another_tool_do_not_stand_beside_chips() -> None:
+    build = GraphBuilder(np.random.default_rng(0))
+    x = build.neuron(build.requant(build.conv(build.input((2, 8, 8)), 4)))
+    build.readout(build.requant(build.linear(build.flatten(x), 3)))
+    graph = build.graph()
+    report = estimate(graph, assume(graph, rate=0.2, time_steps=4), "spikesim")
+    assert report.pj_per_synaptic_operation > 0
+    assert published_in_words(report) == () and "Beside silicon" not in summary_table(report)
+
+
 def test_a_figure_over_zero_spikes_is_unavailable_and_not_zero() -> None:
     build = GraphBuilder(np.random.default_rng(0))
     build.readout(build.linear(build.input((5,)), 2))

@@ -70,7 +70,7 @@ def test_the_page_holds_every_node_component_total_source_and_limit(report: Hard
         report.hardware,
         *(node.name for node in report.nodes),
         *components_of(report),
-        *(total.label for total in report.totals()),
+        *(total.label for total in report.shown_totals()),
         *(" ".join(entry.source.split()) for entry in report.provenance),
         *(entry.reason for entry in report.not_modelled),
         *report.notes,

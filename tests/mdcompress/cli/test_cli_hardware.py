@@ -192,7 +192,8 @@ def test_what_cannot_be_explored_is_an_error(model: Path, arguments: tuple[str, 
     [
         ("technology: {", "technology {", ("not a valid hardware description", "this is not YAML")),
         ("    interpolation: quadratic\n", "", ("components.multiplier: bits and interpolation go together\n",)),
-        ("n: jia_2020_65nm\n", "n: jia_65nm\n", ("there is no component 'jia_65nm'", "did you mean `jia_2020_65nm`?")),
+        ("n: jia_2020_65nm\n", "n: jia_65nm\n", ("there is no converter 'jia_65nm'", "did you mean `jia_2020_65nm`?")),
+        ('arrays: "+25%"', 'arrays: "-25%"', ("must be an integer or text such as", '"20 mm2"', "(got '-25%')")),
         ("rows: 64", "rows: 1024", ("adc_conversion is priced from 1 to 10 bits (got 12)", "inside the table")),
     ],
 )

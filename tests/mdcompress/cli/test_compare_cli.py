@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable
+from importlib.resources import files
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -130,6 +131,19 @@ def test_other_hardware_is_refused_or_asked_for() -> None:
     assert done.code == 1 and 'hardware "rram_64x64_65nm"' in done.err and "--across-hardware" in done.err
     done = invoke("compare", "tiny", "twin", "--across-hardware")
     assert done.code == 0 and re.search(r"hardware +\| +rram_64x64_65nm \| +sram_digital", done.out)
+
+
+def test_a_run_whose_inferences_share_loads_is_compared_by_the_time_of_one() -> None:
+    """One array, fewer than a copy takes, and batches of 4: a quarter of the batch's latency stands there."""
+    text = (files("intsnn") / "hardware" / "rram_64x64_65nm.yaml").read_text("utf-8")
+    described = text.replace('arrays: "+25%"}', "arrays: 1}\nreload: {samples: 4}")
+    assert described != text
+    Path("mine.yaml").write_text(described)
+    assert invoke("estimate-hw", "--run", "twin", "--hardware", "mine.yaml", "--force").code == 0
+    totals = json.loads((TWIN / "hardware.json").read_text("utf-8"))["totals"]
+    found = json.loads(invoke("compare", "tiny", "twin", "--across-hardware", "--json").out)["runs"]
+    assert found[1]["latency_ns"] == totals["inference_time_ns"] == totals["latency_ns"] / 4
+    assert found[0]["latency_ns"] == measured(TINY, "estimate-hw")["latency_ns"]
 
 
 def test_a_stale_result_is_refused() -> None:

@@ -82,20 +82,20 @@ def _row(span: _Span, low: float, width: float) -> Html:
 
 
 def _table(report: HardwareReport) -> Html:
-    base = Outcome(report.energy_pj, report.latency_ns, report.area_um2)
+    base = Outcome(report.energy_pj, report.latency_ns, report.area_um2, report.batch)
     rows = (
         (
             one.name,
             one.value,
             other.value,
             f"{_over(other.outcome.energy_pj, base.energy_pj):.3f}",
-            f"{_over(other.outcome.latency_ns, base.latency_ns):.3f}",
+            f"{_over(other.outcome.inference_time_ns, base.inference_time_ns):.3f}",
             f"{_over(other.outcome.area_um2, base.area_um2):.3f}",
         )
         for one in report.assumptions
         for other in one.others
     )
-    columns = ("assumption", "as it is", "instead", "energy, times", "latency, times", "area, times")
+    columns = ("assumption", "as it is", "instead", "energy, times", "time per inference, times", "area, times")
     return unfold("Every value of every assumption", table(columns, rows))
 
 

@@ -28,7 +28,7 @@ def header(report: HardwareReport, *, of: str = "", heading: str = "h1") -> Html
 
 def totals_section(report: HardwareReport) -> Section:
     """Cards of the main totals, what dominates, and every total with its definition."""
-    totals = {total.key: total for total in report.totals()}
+    totals = {total.key: total for total in report.shown_totals()}
     cards = tag("div", *_cards(totals), class_="cards")
     rows = ((total.label, quantity(total)) for total in totals.values())
     every = unfold(
@@ -51,9 +51,10 @@ def _network(report: HardwareReport) -> tuple[tuple[str, str], ...]:
 
 
 def _cards(totals: Mapping[str, Total]) -> Iterable[Html]:
-    shown = (
+    per_inference = (("per inference", "inference_time_ns"),) if "inference_time_ns" in totals else ()
+    shown: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
         ("energy_pj", (("a step", "mean_step_energy_pj"),)),
-        ("latency_ns", (("throughput", "throughput_per_s"),)),
+        ("latency_ns", (*per_inference, ("throughput", "throughput_per_s"))),
         ("area_um2", (("with floorplan factor", "floorplan_um2"),)),
         ("power_mw", (("dynamic", "dynamic_power_mw"), ("leakage", "leakage_power_mw"))),
         ("edap_pj_ns_um2", (("EDP", "edp_pj_ns"),)),

@@ -73,16 +73,30 @@ def _gantt(lines: Sequence[_Line], report: HardwareReport) -> Html:
     end_ns = whole_ns if drawn == steps else max(span.end_ns for line in seen for span in line.spans[:drawn])
     longest = max(lines, key=lambda line: line.busy_ns)
     divisor, unit = best_unit(whole_ns, "ns")
-    rows = (_row(line, drawn, end_ns, line.busy_ns / whole_ns) for line in seen)
+    rows = (_row(line, drawn, end_ns, report.batch * line.busy_ns / whole_ns) for line in seen)
     rule = "sum" if report.timeline is None else report.timeline.rule
     return figure(
         "Nodes over time, a shade for each step",
         tag("div", *rows, _axis(end_ns / divisor, unit), class_="rows gantt"),
         alt=f"Gantt picture of {drawn} of {steps} steps. {longest.node} works longest: "
-        f"{longest.busy_ns / whole_ns:.1%} of {readable(whole_ns / divisor)} {unit}.",
+        f"{report.batch * longest.busy_ns / whole_ns:.1%} of {readable(whole_ns / divisor)} {unit}.",
         numbers=_numbers(lines, divisor, unit),
-        note=" ".join([_RULES[rule], *_left_out(len(lines) - len(seen), drawn, steps)]),
+        note=" ".join([_RULES[rule], *_turns(report), *_left_out(len(lines) - len(seen), drawn, steps)]),
     )
+
+
+def _turns(report: HardwareReport) -> list[str]:
+    """What is drawn where layers take turns: the first inference of a batch, without loads; shares are of the batch."""
+    found = report.programming
+    if isinstance(found, Unavailable) or found.groups == 1:
+        return []
+    if report.batch == 1:
+        return ["Layers take turns: before each group of them its weights are loaded, which is not drawn."]
+    return [
+        f"Layers take turns, on the time of {report.batch:,} inferences: of each group the first inference is drawn, "
+        f"not its load before and not the {report.batch - 1:,} others after. Busy is the share of the batch's time "
+        f"with the work of all {report.batch:,}."
+    ]
 
 
 def _row(line: _Line, steps: int, end_ns: float, part: float) -> Html:
@@ -110,12 +124,12 @@ def _axis(end: float, unit: str) -> Html:
 
 
 def _left_out(small: int, drawn: int, steps: int) -> list[str]:
-    words = [f"{small} nodes with less than {_SMALL:.1%} of the time are not drawn."] if small else []
+    words = [f"{small} nodes whose bars take less than {_SMALL:.1%} of the time are not drawn."] if small else []
     return [*words, f"The first {drawn} of {steps} steps are drawn."] if drawn < steps else words
 
 
 def _numbers(lines: Sequence[_Line], divisor: float, unit: str) -> Html:
-    columns = ("node", f"works, {unit}", f"first start, {unit}", f"last end, {unit}")
+    columns = ("node", f"works in one inference, {unit}", f"first start, {unit}", f"last end, {unit}")
     rows = (
         (
             line.node,
