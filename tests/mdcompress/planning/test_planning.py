@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from fractions import Fraction
 
 import pytest
@@ -54,7 +55,7 @@ from mdcompress.recipe import (
 from mdcompress.recipe.patterns import check_pattern
 
 
-def synapse(name: str, reads: str) -> SnnNode:
+def synapse(name: str, reads: str) -> SnnNode[SynapseSpec]:
     spec = SynapseSpec("conv2d", (4, 4, 3, 3), (1, 1), (1, 1), (1, 1), 1, False, f"{name}_bn")
     return SnnNode(name, spec, (reads,), (4, 8, 8), Carries.CURRENT)
 
@@ -520,7 +521,8 @@ def test_rows_of_a_dry_run_say_policy_and_rule() -> None:
                 Override(match="layer1.lif", membrane=MembranePolicy(rounding="floor", scale="calibrated")),
             ),
             PLAIN,
-        )
+        ),
+        PLAIN,
     )  # fmt: skip
     channel = "per channel, float scale, learned range"
     assert rows == (
@@ -543,14 +545,17 @@ def test_rows_of_a_dry_run_say_policy_and_rule() -> None:
 
 
 def test_synapse_without_batch_norm_has_a_requantization() -> None:
-    rows = format_plan(plan(recipe(), PLAIN), without_batch_norm=["head.fc"])
+    head = synapse("head.fc", "lif1")
+    plain = replace(head, spec=replace(head.spec, batch_norm=None))
+    network = graph(synapse("conv1", "input"), neuron("lif1", "conv1"), plain)
+    rows = format_plan(plan(recipe(), network), network)
     words = {row.node: row.policy for row in rows}
     assert "; requantization 8-bit scale, 16-bit offset" in words["head.fc"]
     assert "; batch norm 8-bit scale, 16-bit offset" in words["conv1"]
 
 
 def test_binary_weights_are_called_so() -> None:
-    assert "binary weights" in format_plan(plan(recipe(weight=WeightPolicy(bit_width=1)), PLAIN))[1].policy
+    assert "binary weights" in format_plan(plan(recipe(weight=WeightPolicy(bit_width=1)), PLAIN), PLAIN)[1].policy
 
 
 def test_yaml_of_a_plan_holds_every_field_with_its_origin() -> None:
