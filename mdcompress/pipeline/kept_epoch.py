@@ -18,6 +18,7 @@ _EPOCHS = {
     "most_accurate": "most accurate",
     "lowest_loss": "lowest total loss",
 }
+SCORES = ("epoch", "validation accuracy", "loss on labels", "total loss", "spike rate")
 _BY = {"accuracy": "the most accurate on validation samples", "loss": "the lowest total loss on validation samples"}
 _BETTER = {"accuracy": "was more accurate", "loss": "had a lower total loss"}
 
@@ -64,7 +65,7 @@ def kept_in_words(recipe: Recipe, measured: Mapping[str, float]) -> str:
     if "kept_epoch" not in measured:
         best = measured.get("best_epoch")
         return "" if best is None else f"kept       {_named(best)}"
-    return f"{_reason(recipe, measured)}\n\n{_scores(measured)}"
+    return f"{_reason(recipe, measured)}\n\n{_score_table(measured)}"
 
 
 def _reason(recipe: Recipe, measured: Mapping[str, float]) -> str:
@@ -81,13 +82,22 @@ def _reason(recipe: Recipe, measured: Mapping[str, float]) -> str:
     )
 
 
-def _scores(measured: Mapping[str, float]) -> str:
-    """A row for each epoch, the one that is kept first; one that is several of them has one row."""
+def _score_table(measured: Mapping[str, float]) -> str:
+    return table(SCORES, kept_scores(measured), numbers=SCORES[1:])
+
+
+def kept_scores(measured: Mapping[str, float]) -> list[list[str]]:
+    """A row of SCORES for each epoch, the one that is kept first; one that is several of them has one row.
+
+    None of a run of an earlier version, or where nothing was trained.
+    """
+    if "kept_epoch" not in measured:
+        return []
     names: dict[float, list[str]] = {}
     for name, words in _EPOCHS.items():
         names.setdefault(measured[f"{name}_epoch"], []).append(words)
     first = {measured[f"{name}_epoch"]: name for name in reversed(_EPOCHS)}
-    rows = [
+    return [
         [
             f"{epoch:.0f}: {', '.join(words)}",
             percent(measured[f"{first[epoch]}_validation_accuracy"]),
@@ -97,8 +107,6 @@ def _scores(measured: Mapping[str, float]) -> str:
         ]
         for epoch, words in names.items()
     ]
-    header = ["epoch", "validation accuracy", "loss on labels", "total loss", "spike rate"]
-    return table(header, rows, numbers=header[1:])
 
 
 def _named(epoch: float) -> str:
