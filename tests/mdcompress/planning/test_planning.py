@@ -364,6 +364,17 @@ def test_roles_and_rates_of_losses_are_checked_against_the_neurons() -> None:
     assert "lif1'" not in str(error) and "stage_ends" not in str(error)
 
 
+def test_patterns_of_sparsity_are_checked_against_the_neurons() -> None:
+    targets = {"lif1": 0.1, "pool": 0.2}
+    sparsity = {"match": ("lif1", "l9.*"), "layer_weights": {"conv1": 2.0}, "per": "layer", "layer_targets": targets}
+    made = Recipe.model_validate({**recipe().model_dump(), "distill": {"sparsity": sparsity}})
+    error = str(refusal(made, PLAIN))
+    assert "distill.sparsity.match: 'l9.*' matches no neuron" in error
+    assert "distill.sparsity.layer_weights: 'conv1' matches no neuron" in error
+    assert "distill.sparsity.layer_targets: 'pool' matches no neuron" in error
+    assert "'lif1' matches" not in error
+
+
 def test_membrane_loss_that_matches_no_neuron_is_an_error() -> None:
     error = refusal(recipe(membrane_match=("**", "conv1")), PLAIN)
     assert "distill.membrane.match: 'conv1' matches no neuron" in str(error)
