@@ -17,6 +17,7 @@ from mdcompress.pipeline.networks import (
     traced_and_planned,
     trained_network,
 )
+from mdcompress.pipeline.other_teacher import require_other_teacher
 from mdcompress.pipeline.report import Report, percent, table
 from mdcompress.pipeline.threads import own_threads_afterwards, use_threads
 from mdcompress.pipeline.workspace import Workspace
@@ -92,13 +93,14 @@ def preview(workspace: Workspace) -> Report:
     """What `quantize` would do to every node: its shape, policy, and the rule that set it. Writes nothing.
 
     Of neurons that were read off the network's code, line and equation come first. A named data set need not
-    be there: the shape of its samples is enough.
+    be there: the shape of its samples is enough. Another teacher that the recipe names is built.
     """
     from mdcompress.planning import format_plan
 
     named = workspace.model.trained
     network = fresh_network(workspace) if named is None else trained_network(workspace, teacher_weights(workspace))
     _, graph, plan = traced_and_planned(workspace, network, load_or_describe(workspace))
+    require_other_teacher(workspace)
     rows = format_plan(plan, graph)
     text = table(
         ["node", "kind", "shape", "policy", "rule"],
