@@ -15,6 +15,7 @@ from mdcompress.cli.options import Selection
 from mdcompress.cli.progress import ConsoleListener
 from mdcompress.data.names import Download
 from mdcompress.errors import RunError
+from mdcompress.pipeline.networks import torch_device
 from mdcompress.pipeline.report import Report, written
 from mdcompress.pipeline.workspace import Compute, Workspace
 from mdcompress.processes import started_processes
@@ -43,14 +44,18 @@ def open_workspace(
     """The run and the recipe that the options mean; nothing is written.
 
     Raises:
-        UsageError: torchrun started several processes: only a training can share its work.
+        UsageError: torchrun started several processes: only a training can share its work; or torch has no such device
+            here, even where the command computes without it.
     """
     if started_processes() > 1:
         raise UsageError(
             f"only train, distill and run work in several processes (torchrun started {started_processes()})",
             hints=["give this command without torchrun"],
         )
-    return _opened(selection, console, compute, overwrite)
+    workspace = _opened(selection, console, compute, overwrite)
+    if compute.device != WITHOUT_DATA.device:
+        torch_device(workspace)  # brings torch: only where another device is asked for
+    return workspace
 
 
 def open_training(

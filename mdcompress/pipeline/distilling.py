@@ -11,8 +11,17 @@ from intsnn.pictures import picture_paths
 from mdcompress._version import __version__
 from mdcompress.pipeline.accuracies import accuracies_at, in_words, recorded
 from mdcompress.pipeline.kept_epoch import kept_in_words, kept_measured
-from mdcompress.pipeline.networks import at_steps, fitted, load_splits, teacher_weights, torch_device, trained_network
-from mdcompress.pipeline.other_teacher import other_teacher, other_teacher_weights
+from mdcompress.pipeline.networks import (
+    at_steps,
+    fitted,
+    load_splits,
+    numbers_of_neurons,
+    some_names,
+    teacher_weights,
+    torch_device,
+    trained_network,
+)
+from mdcompress.pipeline.other_teacher import OTHER_ACCURACY, accuracy_of_other, other_teacher, other_teacher_weights
 from mdcompress.pipeline.report import Report, percent, table
 from mdcompress.pipeline.resuming import refuse_other_trainings, resumable
 from mdcompress.pipeline.threads import own_threads_afterwards, use_threads
@@ -59,12 +68,14 @@ def _distill(workspace: Workspace) -> Report:
     student, own, splits = load_student(quantized), trained_network(workspace, weights), load_splits(workspace)
     teacher = fitted(workspace, own, splits)
     threads = use_threads(workspace, teacher.graph)
+    _note_numbers(workspace, teacher)
     _note_what_little_is_trained(workspace, student)
     workspace.processes.wait()  # all have read what is there before one of them writes
+    other = other_teacher(workspace, splits)
     with resumable(workspace, started) as training:
         distill_student(
             student,
-            teacher=other_teacher(workspace, splits) or teacher.network,
+            teacher=other or teacher.network,
             train=splits.train,
             validate=splits.validation,
             spec=recipe.distill,
@@ -78,9 +89,21 @@ def _distill(workspace: Workspace) -> Report:
     if workspace.writes:
         workspace.listener.doing("mismatch and test accuracy")
         mismatch = _mismatch(workspace, quantized, student, teacher, splits)
-        _write(workspace, started, student, splits, mismatch=mismatch, history=training.history(), threads=threads)
+        found = {**accuracy_of_other(other, splits, torch_device(workspace)), **threads}
+        _write(workspace, started, student, splits, mismatch=mismatch, history=training.history(), found=found)
     workspace.processes.wait()
     return workspace.report(Stage.DISTILL)
+
+
+def _note_numbers(workspace: Workspace, teacher: Fitted) -> None:
+    """The parameters of the float network that the student has as numbers of its neurons, where weights are trained."""
+    spec = workspace.recipe.distill
+    kept = numbers_of_neurons(teacher)
+    if spec.epochs and spec.weights == "train" and kept:
+        workspace.note_once(
+            f"distill does not train these, as they are numbers of the student's neurons: {some_names(kept)} (what "
+            "they learn, they learn in the float network)"
+        )
 
 
 def _note_what_little_is_trained(workspace: Workspace, student: Student) -> None:
@@ -103,9 +126,12 @@ def _write(
     *,
     mismatch: MismatchReport,
     history: Sequence[EpochRecord],
-    threads: Mapping[str, float],
+    found: Mapping[str, float],
 ) -> None:
-    """Score the student on the test split, and write it with all that is known of its training."""
+    """Score the student on the test split, and write it with all that is known of its training.
+
+    found: more figures for the record.
+    """
     from mdcompress.student.weights import save_student
     from mdcompress.training import choice_of, write_history
     from mdcompress.training.pictures import draw_mismatch, draw_training
@@ -118,7 +144,7 @@ def _write(
         **kept_measured(history, choice),
         "membrane_mismatch_before": mismatch.membrane_before,
         "membrane_mismatch_after": mismatch.membrane_after,
-        **threads,
+        **found,
     }
     with started.writing(measured=measured, summary=_summary(recipe, measured, accuracies)) as folder:
         provenance = {"recipe": recipe.name, "mdcompress": __version__, "stage": Stage.DISTILL.value}
@@ -136,8 +162,10 @@ def _summary(recipe: Recipe, measured: Mapping[str, float], accuracies: dict[int
     """What was reached, and which epoch was kept."""
     steps = "" if [*accuracies] == [recipe.data.time_steps] or len(accuracies) > 1 else f" at T = {max(accuracies)}"
     before, after = (measured[f"membrane_mismatch_{when}"] for when in ("before", "after"))
+    other = measured.get(OTHER_ACCURACY)
+    taught = "" if other is None else f"\nother teacher  test accuracy {percent(other)}"
     return (
-        f"distilled  test accuracy {in_words(accuracies)}{steps}\n"
+        f"distilled  test accuracy {in_words(accuracies)}{steps}{taught}\n"
         f"membranes  mismatch with the teacher {before:.4g} before, {after:.4g} after (squared thresholds, mean over "
         f"layers)\n{kept_in_words(recipe, measured)}"
     )

@@ -173,7 +173,7 @@ def _page_of_run(workspace: Workspace, figures: HardwareReport) -> str:
     from mdcompress.pipeline.pages import read_facts, run_page
     from mdcompress.pipeline.sizes import run_sizes
 
-    return run_page(read_facts(workspace.run), figures, sizes=run_sizes(workspace.run))
+    return run_page(read_facts(workspace.run), figures, sizes=run_sizes(workspace.run), command=workspace.command)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from intsnn.arithmetic import IntType
 from intsnn.files import write_atomically, write_folder
 from mdcompress.pipeline.c_export import ANY_C, CForm, c_figures, c_summary
 from mdcompress.pipeline.networks import first_samples, load_splits
-from mdcompress.pipeline.report import Report
+from mdcompress.pipeline.report import Report, bits_in_words
 from mdcompress.pipeline.sizes import Sizes, size_lines, sizes_of
 from mdcompress.pipeline.workspace import Workspace
 from mdcompress.recipe.nir import ReaderReset, ReaderStep
@@ -176,5 +176,5 @@ def _input_in_words(graph: IntGraph) -> str:
     """What whoever runs model.onnx must feed it."""
     node = graph.input
     word = IntType(node.bit_width, node.signed)
-    kind = "int8" if node.signed else "uint8"
-    return f"x is {kind} in {word.low}..{word.high} ({node.bit_width} bits): round(real value / {node.scale:.9g})"
+    kind, bits = "int8" if node.signed else "uint8", bits_in_words(node.bit_width)
+    return f"x is {kind} in {word.low}..{word.high} ({bits}): round(real value / {node.scale:.9g})"

@@ -17,6 +17,7 @@ from intsnn.estimation.estimation import estimate
 from intsnn.execution.golden import write_golden
 from intsnn.execution.parity import require_equal
 from intsnn.onnx.file import write_onnx
+from intsnn.report.markdown import quantity
 from mdcompress.adapters import Adapter
 from mdcompress.compression import compress
 from mdcompress.data.still import Walkable, over_steps
@@ -24,6 +25,7 @@ from mdcompress.errors import DataError, RunError
 from mdcompress.evaluation import Metrics, evaluate
 from mdcompress.evaluation.verification import verify_graph
 from mdcompress.pipeline.estimating import write_figures
+from mdcompress.pipeline.kept_epoch import kept_in_words, kept_measured
 from mdcompress.pipeline.sizes import Sizes, sizes_of
 from mdcompress.planning import plan_to_yaml
 from mdcompress.recipe import Recipe, load_recipe
@@ -41,9 +43,8 @@ from mdcompress.student import Student
 from mdcompress.student.lowering import lower
 from mdcompress.student.weights import save_student
 from mdcompress.tracing.conventions import fit
-from mdcompress.training import distill
+from mdcompress.training import EpochRecord, Event, Progress, choice_of, distill
 from mdcompress.training.devices import usable_device
-from mdcompress.training.history import Progress
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
     from intsnn.graph import IntGraph
 
 _WRITTEN = (DISTILLED_FILE, PLAN_FILE, MODEL_FILE, GOLDEN_FILE, ACTIVITY_FILE, HARDWARE_JSON_FILE)
+_PRICE = {"energy": "energy_pj", "latency": "latency_ns", "area": "area_um2"}
 SAMPLES = 64  # test samples that parity and activity are measured on, as `mdcompress export` has it
 
 
@@ -62,7 +64,8 @@ SAMPLES = 64  # test samples that parity and activity are measured on, as `mdcom
 class Run:
     """All that one call made of a network.
 
-    teacher, quantized, distilled: on the test batches. parity: of student, interpreter, onnxruntime and, where there is
+    teacher, quantized, distilled: on the test batches. history: every epoch of the distillation, from the calibrated
+    student, epoch 0; empty where nothing was trained. parity: of student, interpreter, onnxruntime and, where there is
     a C compiler, native code.
     """
 
@@ -75,6 +78,8 @@ class Run:
     activity: Activity
     hardware: HardwareReport
     sizes: Sizes
+    recipe: Recipe
+    history: tuple[EpochRecord, ...]
 
     def __str__(self) -> str:
         """The figures in a few lines."""
@@ -84,7 +89,20 @@ class Run:
                 ("teacher", self.teacher), ("quantized", self.quantized), ("distilled", self.distilled),
             )
         )  # fmt: skip
-        return f"accuracy   {accuracies}\nparity     {self.parity}\n{self.sizes.text}"
+        lines = (f"accuracy   {accuracies}", self._kept(), f"parity     {self.parity}", self._price(), self.sizes.text)
+        return "\n".join(filter(None, lines))
+
+    def _kept(self) -> str:
+        """Which epoch was kept and why, as `mdcompress run` says it; empty where nothing was trained."""
+        if not self.history:
+            return ""
+        words = kept_in_words(self.recipe, kept_measured(self.history, choice_of(self.recipe.distill)))
+        return words.partition("\n\n")[0]  # without the table of epochs
+
+    def _price(self) -> str:
+        totals = {total.key: total for total in self.hardware.totals()}
+        figures = (f"{name} {quantity(totals[key])}" for name, key in _PRICE.items())
+        return f"hardware   {', '.join(figures)} on {self.hardware.hardware}"
 
 
 def run(
@@ -148,9 +166,17 @@ def run(
         torch.manual_seed(seed)
         student = compress(teacher, samples.to(place), recipe, [samples[:steps].to(place)], adapters=adapters)
     before = evaluate(teacher, test), evaluate(student, test, time_steps=steps)
+    history: list[EpochRecord] = []
+
+    def remember(event: Event) -> None:
+        if isinstance(event, EpochRecord):
+            history.append(event)
+        if progress is not None:
+            progress(event)
+
     distill(
         student, teacher=teacher, train=train, validate=validate, spec=recipe.distill, settings=recipe.train,
-        seed=seed, progress=progress, device=place,
+        seed=seed, progress=remember, device=place,
     )  # fmt: skip
     after = evaluate(student, test, time_steps=steps)
     student = student.to("cpu")
@@ -161,7 +187,7 @@ def run(
     integers = student.quantize_input(x).numpy()
     activity = measure(graph, [integers], engine=native or "auto")
     figures = estimate(graph, activity, hardware)
-    found = Run(student, graph, *before, after, parity, activity, figures, sizes_of(graph))
+    found = Run(student, graph, *before, after, parity, activity, figures, sizes_of(graph), recipe, tuple(history))
     if output is not None:
         _write(found, output, integers, None if native is None else native.run(integers))
     return found

@@ -11,13 +11,13 @@ if TYPE_CHECKING:
     from mdcompress.recipe import Recipe
     from mdcompress.training import Choice, EpochRecord
 
-SCORE_COLUMNS = ("epoch", "validation accuracy", "loss on labels", "total loss", "spike rate")
 _EPOCHS = {  # as the run's record names them -> as people read them
     "kept": "kept",
     "calibrated": "calibrated",
     "most_accurate": "most accurate",
     "lowest_loss": "lowest total loss",
 }
+SCORES = ("epoch", "validation accuracy", "loss on labels", "total loss", "spike rate")
 _BY = {"accuracy": "the most accurate on validation samples", "loss": "the lowest total loss on validation samples"}
 _BETTER = {"accuracy": "was more accurate", "loss": "had a lower total loss"}
 
@@ -64,8 +64,7 @@ def kept_in_words(recipe: Recipe, measured: Mapping[str, float]) -> str:
     if "kept_epoch" not in measured:
         best = measured.get("best_epoch")
         return "" if best is None else f"kept       {_named(best)}"
-    scores = table([*SCORE_COLUMNS], kept_scores(measured), numbers=SCORE_COLUMNS[1:])
-    return f"{_reason(recipe, measured)}\n\n{scores}"
+    return f"{_reason(recipe, measured)}\n\n{_score_table(measured)}"
 
 
 def _reason(recipe: Recipe, measured: Mapping[str, float]) -> str:
@@ -82,10 +81,14 @@ def _reason(recipe: Recipe, measured: Mapping[str, float]) -> str:
     )
 
 
-def kept_scores(measured: Mapping[str, float]) -> list[list[str]]:
-    """A row for each epoch, the one that is kept first; one that is several of them has one row.
+def _score_table(measured: Mapping[str, float]) -> str:
+    return table(SCORES, kept_scores(measured), numbers=SCORES[1:])
 
-    None for a run that does not know them.
+
+def kept_scores(measured: Mapping[str, float]) -> list[list[str]]:
+    """A row of SCORES for each epoch, the one that is kept first; one that is several of them has one row.
+
+    None of a run of an earlier version, or where nothing was trained.
     """
     if "kept_epoch" not in measured:
         return []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -143,6 +143,42 @@ def read_off(found: Fitted) -> str:
     if not count:
         return ""
     return f"{count} neurons were read off its code" if count > 1 else "1 neuron was read off its code"
+
+
+def numbers_read_off(network: nn.Module) -> tuple[str, ...]:
+    """Of a network whose neurons were read off its code, the trained parameters that became their numbers."""
+    from mdcompress.lifting import Lifted
+
+    if not isinstance(network, Lifted):
+        return ()
+    trained = {name for name, parameter in network.source.named_parameters() if parameter.requires_grad}
+    return tuple(sorted(trained & network.constants))
+
+
+def numbers_of_neurons(found: Fitted) -> tuple[str, ...]:
+    """The trained parameters of a float network that a student has as numbers of its neurons: leaks, thresholds."""
+    from mdcompress.graph import NeuronModel
+
+    neurons = {node.module for node in found.graph.of(NeuronModel)}
+    others = {node.module for node in found.graph} - neurons
+    own = (
+        name
+        for name, parameter in found.network.named_parameters()
+        if parameter.requires_grad and _owner(name, neurons | others) in neurons
+    )
+    return tuple(sorted({*numbers_read_off(found.network), *own}))
+
+
+def _owner(parameter: str, modules: Collection[str]) -> str | None:
+    """The innermost of the modules that a parameter is in, by its name."""
+    inside = (module for module in modules if parameter.startswith(f"{module}."))
+    return max(inside, key=len, default=None)
+
+
+def some_names(names: Sequence[str]) -> str:
+    """The first five, and how many more there are."""
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return f"{', '.join(names[:5])}{more}"
 
 
 def traced_and_planned(

@@ -10,12 +10,14 @@ from mdcompress.pipeline.networks import TRACED_SAMPLES, first_samples, seeded, 
 from mdcompress.pipeline.workspace import Workspace
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
 
     from mdcompress.data import DataSplits
     from mdcompress.recipe import OtherTeacherSpec
     from mdcompress.training import OtherTeacher
 
+OTHER_ACCURACY = "other_teacher_test_accuracy"
 KEY = "distill.teacher.builder"
 
 
@@ -40,6 +42,14 @@ def other_teacher_weights(workspace: Workspace) -> tuple[Path, ...]:
     return (Path(spec.weights),)
 
 
+def require_other_teacher(workspace: Workspace) -> None:
+    """What would end a distillation by the other teacher, said before any work: its code, its weights."""
+    spec = workspace.recipe.distill.teacher
+    if spec is not None and workspace.recipe.distill.epochs:
+        other_teacher_weights(workspace)
+        _built(workspace, spec)
+
+
 def other_teacher(workspace: Workspace, splits: DataSplits) -> OtherTeacher | None:
     """The other teacher; None where the recipe names none.
 
@@ -59,6 +69,17 @@ def other_teacher(workspace: Workspace, splits: DataSplits) -> OtherTeacher | No
     return OtherTeacher(fit(network, sample.to(torch_device(workspace))).network, spec.reads, spec.neurons)
 
 
+def accuracy_of_other(other: OtherTeacher | None, splits: DataSplits, device: torch.device) -> dict[str, float]:
+    """Its accuracy on the test split by OTHER_ACCURACY, the key in the run's record; nothing where there is none."""
+    from mdcompress.evaluation import evaluate
+
+    if other is None:
+        return {}
+    there = other.on(device)
+    found = evaluate(there.network, splits.test, answer=lambda x, _, steps: there.answer(x[:steps]))
+    return {OTHER_ACCURACY: found.accuracy}
+
+
 def _built(workspace: Workspace, spec: OtherTeacherSpec) -> nn.Module:
     from mdcompress.modes import to_evaluation_mode
     from mdcompress.student.weights import load_weights
@@ -70,7 +91,7 @@ def _built(workspace: Workspace, spec: OtherTeacherSpec) -> nn.Module:
     if spec.weights is not None:
         loaded = load_weights(network, Path(spec.weights))
         if str(loaded):
-            workspace.note(f"{spec.weights}: {loaded}")
+            workspace.note_once(f"{spec.weights}: {loaded}")
     network.to(torch_device(workspace))
     to_evaluation_mode(network)
     return network

@@ -17,6 +17,7 @@ from mdcompress.pipeline.networks import (
     traced_and_planned,
     trained_network,
 )
+from mdcompress.pipeline.other_teacher import require_other_teacher
 from mdcompress.pipeline.report import Report, percent, table
 from mdcompress.pipeline.threads import own_threads_afterwards, use_threads
 from mdcompress.pipeline.workspace import Workspace
@@ -24,7 +25,6 @@ from mdcompress.runs import PLAN_FILE, QUANTIZED_FILE, Overwrite
 from mdcompress.runs.manifest import Stage
 
 if TYPE_CHECKING:
-    from mdcompress.graph import SnnGraph
     from mdcompress.planning import QuantPlan
 
 
@@ -93,14 +93,15 @@ def preview(workspace: Workspace) -> Report:
     """What `quantize` would do to every node: its shape, policy, and the rule that set it. Writes nothing.
 
     Of neurons that were read off the network's code, line and equation come first. A named data set need not
-    be there: the shape of its samples is enough.
+    be there: the shape of its samples is enough. Another teacher that the recipe names is built.
     """
     from mdcompress.planning import format_plan
 
     named = workspace.model.trained
     network = fresh_network(workspace) if named is None else trained_network(workspace, teacher_weights(workspace))
     _, graph, plan = traced_and_planned(workspace, network, load_or_describe(workspace))
-    rows = format_plan(plan, without_batch_norm=_without_batch_norm(graph))
+    require_other_teacher(workspace)
+    rows = format_plan(plan, graph)
     text = table(
         ["node", "kind", "shape", "policy", "rule"],
         [[row.node, row.kind, row.shape, row.policy, row.rule] for row in rows],
@@ -126,13 +127,6 @@ def findings_table(plan: QuantPlan) -> str:
         return ""
     rows = [[found.name, found.place, found.words] for found in plan.findings]
     return f"Read off the network's code:\n\n{table(['node', 'place', 'read as'], rows)}"
-
-
-def _without_batch_norm(graph: SnnGraph) -> tuple[str, ...]:
-    """The names of the synapses that no batch norm follows."""
-    from mdcompress.graph import SynapseSpec
-
-    return tuple(node.name for node in graph.of(SynapseSpec) if node.spec.batch_norm is None)
 
 
 def plan_text(plan: QuantPlan) -> str:

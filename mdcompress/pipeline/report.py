@@ -40,6 +40,11 @@ def percent(fraction: float) -> str:
     return f"{100 * fraction:.2f} %"
 
 
+def bits_in_words(bit_width: float) -> str:
+    """`1 bit`, `4 bits`, `1.58 bits`."""
+    return f"{bit_width:g} bit{'' if bit_width == 1 else 's'}"
+
+
 def size(path: Path) -> str:
     """The size of a file for people: `51.3 KB`."""
     return byte_count(path.stat().st_size)

@@ -10,10 +10,13 @@ from mdcompress.pipeline.accuracies import float_accuracies_at, in_words, record
 from mdcompress.pipeline.networks import (
     fresh_network,
     load_splits,
+    numbers_read_off,
     require_steps,
+    some_names,
     torch_device,
     traced_and_planned,
 )
+from mdcompress.pipeline.other_teacher import require_other_teacher
 from mdcompress.pipeline.report import Report
 from mdcompress.pipeline.resuming import refuse_other_trainings, resumable
 from mdcompress.pipeline.threads import own_threads_afterwards, use_threads
@@ -47,6 +50,7 @@ def _train(workspace: Workspace) -> Report:
     started = workspace.start(Stage.TRAIN)
     refuse_other_trainings(workspace, started)
     torch_device(workspace)  # a wrong one is said before data are loaded
+    require_other_teacher(workspace)  # what `distill` would refuse, likewise
     recipe, own = workspace.recipe, fresh_network(workspace)
     splits = load_splits(workspace)
     network, graph, _ = traced_and_planned(workspace, own, splits)  # what `quantize` would refuse is refused now
@@ -81,15 +85,9 @@ def _train(workspace: Workspace) -> Report:
 
 def _note_what_is_not_trained(workspace: Workspace, network: nn.Module) -> None:
     """Of a network whose neurons were read off its code, the parameters that became their numbers."""
-    from mdcompress.lifting import Lifted
-
-    if not isinstance(network, Lifted):
-        return
-    trained = {name for name, parameter in network.source.named_parameters() if parameter.requires_grad}
-    kept = sorted(trained & network.constants)
+    kept = numbers_read_off(network)
     if kept:
-        more = f" and {len(kept) - 5} more" if len(kept) > 5 else ""
         workspace.note(
-            f"not trained, as they were read off as numbers: {', '.join(kept[:5])}{more} (to train them, use your own "
-            "script and give --weights)"
+            f"not trained, as they were read off as numbers: {some_names(kept)} (to train them, use your own script "
+            "and give --weights)"
         )

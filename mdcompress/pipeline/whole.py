@@ -13,7 +13,7 @@ from mdcompress.pipeline.estimating import ActivityChoice, Priced, estimate, est
 from mdcompress.pipeline.exporting import export
 from mdcompress.pipeline.kept_epoch import kept_in_words
 from mdcompress.pipeline.networks import teacher_weights, torch_device
-from mdcompress.pipeline.other_teacher import other_teacher_weights
+from mdcompress.pipeline.other_teacher import OTHER_ACCURACY, require_other_teacher
 from mdcompress.pipeline.quantizing import quantize
 from mdcompress.pipeline.report import JsonValue, Report, percent, table, written
 from mdcompress.pipeline.sizes import files_line, run_sizes, size_table
@@ -124,10 +124,10 @@ def _check_first(workspace: Workspace, stages: tuple[Stage, ...]) -> None:
     """
     if workspace.model.trained is not None and Stage.QUANTIZE in stages:
         teacher_weights(workspace)
-    if Stage.DISTILL in stages:
-        other_teacher_weights(workspace)
     if set(stages) - {Stage.ESTIMATE}:  # pricing alone needs no torch
         torch_device(workspace)
+    if Stage.DISTILL in stages:
+        require_other_teacher(workspace)
 
 
 def _bring_up_to_date(
@@ -197,6 +197,11 @@ def _accuracy_table(recipe: Recipe, accuracies: Mapping[str, float], distilled: 
     before, after = (f"{distilled[f'membrane_mismatch_{when}']:.4f}" for when in ("before", "after"))
     rows = [
         ["teacher", str(seen), percent(accuracies["teacher"]), "-"],
+        *(
+            [["other teacher", str(seen), percent(distilled[OTHER_ACCURACY]), "-"]]
+            if OTHER_ACCURACY in distilled
+            else []
+        ),
         ["quantized", str(max(steps)), percent(accuracies["quantized"]), before],
         *(
             ["distilled", str(each), percent(distilled[f"test_accuracy_T{each}"]), after if each == max(steps) else "-"]
@@ -210,9 +215,11 @@ def _accuracy_table(recipe: Recipe, accuracies: Mapping[str, float], distilled: 
 
 
 def _accuracies(records: Mapping[Stage, StageRecord]) -> Mapping[str, float]:
-    quantized = records[Stage.QUANTIZE].measured
+    quantized, distilled = records[Stage.QUANTIZE].measured, records[Stage.DISTILL].measured
+    other = distilled.get(OTHER_ACCURACY)
     return {
         "teacher": quantized["teacher_test_accuracy"],
+        **({} if other is None else {"other_teacher": other}),
         "quantized": quantized["test_accuracy"],
-        "distilled": records[Stage.DISTILL].measured["test_accuracy"],
+        "distilled": distilled["test_accuracy"],
     }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import dataclass
 from typing import assert_never
 
@@ -12,6 +11,7 @@ from intsnn.weight_bits import TERNARY_BITS
 from intsnn.yaml.tree import PlainValue
 from intsnn.yaml.writing import write_yaml_text
 from mdcompress.errors import CheckpointError
+from mdcompress.graph import AffineSpec, NodeSpec, SnnGraph, SynapseSpec
 from mdcompress.planning.types import PlannedNode, QuantPlan
 from mdcompress.recipe.policies import BatchNormPolicy, InputPolicy, MembranePolicy, WeightPolicy
 
@@ -30,12 +30,12 @@ class PlanRow:
     rule: str
 
 
-def format_plan(plan: QuantPlan, *, without_batch_norm: Collection[str] = ()) -> tuple[PlanRow, ...]:
+def format_plan(plan: QuantPlan, graph: SnnGraph) -> tuple[PlanRow, ...]:
     """One row for each node: its name, kind, shape, policy in words, and the rules that set it.
 
     Args:
         plan: the plan.
-        without_batch_norm: names of the synapses that no batch norm follows; their policy is that of a requantization.
+        graph: the trace that it plans; where there is no batch norm, its policy is that of a requantization.
     """
     return tuple(
         PlanRow(
@@ -43,7 +43,7 @@ def format_plan(plan: QuantPlan, *, without_batch_norm: Collection[str] = ()) ->
             kind=node.kind,
             shape="x".join(map(str, node.shape)),
             policy="; ".join(
-                policy_in_words(policy, norm="requantization" if node.name in without_batch_norm else "batch norm")
+                policy_in_words(policy, norm=_norm_in_words(graph.node(node.name).spec))
                 for policy in node.policies.values()
             ),
             rule=_rules(node),
@@ -75,6 +75,12 @@ def policy_in_words(
             return f"{policy.bit_width}-bit input"
         case _:
             assert_never(policy)
+
+
+def _norm_in_words(spec: NodeSpec) -> str:
+    """What the BatchNormPolicy of a node quantizes."""
+    has_norm = isinstance(spec, SynapseSpec | AffineSpec) and spec.batch_norm is not None
+    return "batch norm" if has_norm else "requantization"
 
 
 def plan_to_yaml(plan: QuantPlan) -> str:

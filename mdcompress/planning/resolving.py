@@ -26,6 +26,7 @@ from mdcompress.graph import (
 from mdcompress.planning.neurons import LARGEST_GUARD_BITS, most_leak_bits, neuron_faults
 from mdcompress.planning.selection import list_names, no_match_hint, select
 from mdcompress.planning.types import Origin, PlannedNode, QuantPlan
+from mdcompress.recipe.distilling import LayerLossSpec, SparsitySpec
 from mdcompress.recipe.patterns import match_names
 from mdcompress.recipe.policies import BatchNormPolicy, InputPolicy, MembranePolicy, Override, WeightPolicy
 from mdcompress.recipe.sections import Recipe
@@ -129,10 +130,19 @@ def _unmatched(recipe: Recipe, graph: SnnGraph) -> Iterator[_Fault]:
 def _unmatched_losses(recipe: Recipe, graph: SnnGraph) -> Iterator[_Fault]:
     """The patterns of losses that match no neuron. Roles need none of a certain name: a network that fires has some."""
     neurons = [node.name for node in graph.of(NeuronModel)]
-    for section, loss in (("membrane", recipe.distill.membrane), ("rates", recipe.distill.rates)):
+    distill = recipe.distill
+    sections: dict[str, LayerLossSpec | None] = {
+        "membrane": distill.membrane,
+        "rates": distill.rates,
+        "sparsity": distill.sparsity,
+    }
+    for section, loss in sections.items():
         if loss is None:
             continue
-        for key, patterns in (("match", loss.patterns), ("layer_weights", tuple(loss.layer_weights))):
+        given = {"match": loss.patterns, "layer_weights": tuple(loss.layer_weights)}
+        if isinstance(loss, SparsitySpec):
+            given["layer_targets"] = tuple(loss.layer_targets)
+        for key, patterns in given.items():
             for pattern in patterns:
                 if pattern not in NEURON_ROLES and not match_names(pattern, neurons):
                     hint = no_match_hint(pattern, neurons)

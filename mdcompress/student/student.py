@@ -127,7 +127,7 @@ class Student(nn.Module):
         stored = sum(counts[name] for name in counts if self.graph.places(self.graph.node(name))[0].name == name)
         rows = [
             (row.node, row.kind, row.shape, f"{counts[row.node]:,}" if row.node in counts else "", row.policy)
-            for row in format_plan(self.plan)
+            for row in format_plan(self.plan, self.graph)
         ]
         header = ("node", "kind", "shape", "weights", "bits")
         widths = [max(len(row[column]) for row in (header, *rows)) for column in range(len(header))]

@@ -78,8 +78,15 @@ def _ends(mapping: Mapping, energy: tuple[EnergyPart, ...]) -> list[str]:
     shares = [f"{_share(energy, layer, whole):.1%}" for layer in (first, last)]
     return [
         f"First and last layer: {first.name}, whose input has {bits}{held}, takes {shares[0]} of the energy, "
-        f"{last.name} takes {shares[1]}. Fewer bits of the input and of their weights lower both."
+        f"{last.name} takes {shares[1]}. {_what_lowers(first)}"
     ]
+
+
+def _what_lowers(first: LayerMapping) -> str:
+    """An input of one bit has none to give."""
+    if first.input_bits == 1:
+        return "Fewer bits of their weights lower both."
+    return "Fewer bits of the input and of their weights lower both."
 
 
 def _share(energy: tuple[EnergyPart, ...], layer: LayerMapping, whole: float) -> float:

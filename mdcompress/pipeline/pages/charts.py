@@ -54,6 +54,7 @@ def line_chart(lines: Mapping[str, Points], *, y_label: str, kept: int | None, l
     low, high = _widened(min(values), max(values), logarithmic=logarithmic and min(values) > 0)
     y = Axis(low, high, _HEIGHT - _BOTTOM, _TOP, logarithmic and low > 0)
     drawn = (_line(points, index, x, y) for index, points in enumerate(lines.values()))
+    y_label = f"{y_label}, log scale" if y.logarithmic else y_label
     chart = tag("svg", join([*_grid(x, y, "epoch", y_label), *_kept(kept, x), *drawn]), viewBox=_VIEW, class_="chart")
     return tag("div", chart, line_legend(list(lines), kept))
 

@@ -8,8 +8,9 @@ from intsnn.report.html.blocks import Section, table
 from intsnn.report.html.markup import Html, tag
 from mdcompress.pipeline.pages.blocks import DASH, missing
 from mdcompress.pipeline.pages.facts import PlanFile, PlannedLayer, RunFacts
+from mdcompress.pipeline.report import bits_in_words
 
-_COLUMNS = ("layer", "kind", "shape", "weights", "membrane", "scale and offset", "set by")
+_COLUMNS = ("layer", "kind", "shape", "input", "weights", "membrane", "scale and offset", "set by")
 
 
 def layers_section(run: RunFacts) -> Section:
@@ -26,8 +27,9 @@ def _cells(layer: PlannedLayer) -> tuple[str, ...]:
         layer.name,
         layer.kind,
         "×".join(map(str, layer.shape)),
-        DASH if layer.weight is None else f"{layer.weight.bit_width:g} bits",
-        DASH if layer.membrane is None else f"{layer.membrane.bit_width} bits",
+        DASH if layer.input is None else bits_in_words(layer.input.bit_width),
+        DASH if layer.weight is None else bits_in_words(layer.weight.bit_width),
+        DASH if layer.membrane is None else bits_in_words(layer.membrane.bit_width),
         DASH if norm is None else f"{norm.scale_bit_width} and {norm.shift_bit_width} bits",
         ", ".join(_rules(layer)) or DASH,
     )

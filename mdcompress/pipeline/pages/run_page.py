@@ -10,8 +10,8 @@ from intsnn.report.html.header import header as hardware_header
 from intsnn.report.html.markup import Html, tag
 from intsnn.report.html.page import Part, document, hardware_sections
 from mdcompress._version import __version__
+from mdcompress.pipeline.pages.blocks import DASH, missing, percent, style
 from mdcompress.pipeline.pages.blocks import facts as listed
-from mdcompress.pipeline.pages.blocks import missing, percent, style
 from mdcompress.pipeline.pages.facts import RunFacts
 from mdcompress.pipeline.pages.layers import layers_section
 from mdcompress.pipeline.pages.scores import scores_of
@@ -24,8 +24,15 @@ _SAID_OF_SIZES = ("size ", "numbers ")  # lines of an export's summary that stan
 _FOOTER = "Written by mdcompress estimate-hw from the files of the run; hardware.json has the figures of the hardware."
 
 
-def run_page(run: RunFacts, hardware: HardwareReport, *, sizes: Sizes | None) -> str:
-    """The page of a run; the same run and figures give the same text. `sizes`: None where nothing was exported."""
+def run_page(run: RunFacts, hardware: HardwareReport, *, sizes: Sizes | None, command: str) -> str:
+    """The page of a run; the same run and figures give the same text.
+
+    Args:
+        run: what its folder has.
+        hardware: the figures that come with the page.
+        sizes: of what was exported; None where nothing was.
+        command: the command line that prices, and writes the page.
+    """
     own = Part(
         _header(run),
         (
@@ -36,7 +43,7 @@ def run_page(run: RunFacts, hardware: HardwareReport, *, sizes: Sizes | None) ->
             rates_section(run),
             _parity_section(run),
             layers_section(run),
-            _stages_section(run),
+            _stages_section(run, command),
         ),
     )
     of_hardware = Part(
@@ -92,9 +99,9 @@ def _notes_on_accuracy(run: RunFacts) -> Iterator[Html]:
     if run.measured(Stage.DISTILL, "test_accuracy") is None:
         yield missing("`distill` has not been run: what is exported and priced is the quantized student.")
     if run.mismatch is not None:
-        words = "Membrane mismatch: mean squared difference to the teacher's membrane potentials before reset, in units"
+        words = "Membrane mismatch: mean squared difference to the teacher's membrane potentials before reset, in"
         where = f"{run.mismatch.samples:,} validation samples"
-        yield tag("p", f"{words} of the threshold; mean over layers, on {where}, T = {run.mismatch.time_steps}.")
+        yield tag("p", f"{words} squared thresholds; mean over layers, on {where}, T = {run.mismatch.time_steps}.")
 
 
 def _parity_section(run: RunFacts) -> Section:
@@ -108,18 +115,20 @@ def _parity_section(run: RunFacts) -> Section:
     return Section("parity", "Parity of the export", (entries, *counted))
 
 
-def _stages_section(run: RunFacts) -> Section:
+def _stages_section(run: RunFacts, command: str) -> Section:
     columns = ("stage", "took", "finished", "version", "command")
-    shown = table(columns, _stage_rows(run))
+    shown = table(columns, _stage_rows(run, command))
     recipe = tag("details", tag("summary", "The recipe in full"), tag("pre", run.recipe_text))
     return Section("stages", "How it was made", (shown, recipe))
 
 
-def _stage_rows(run: RunFacts) -> Iterable[tuple[str | Html, ...]]:
+def _stage_rows(run: RunFacts, command: str) -> Iterable[tuple[str | Html, ...]]:
     for stage in Stage:
         record = run.manifest.record(stage)
-        if record is not None:
-            command = tag("code", record.command)
-            yield stage.value, f"{record.seconds:,.1f} s", record.finished, record.version, command
-        elif stage is not Stage.ESTIMATE:  # it writes this page before it is recorded
-            yield stage.value, "-", "not run", "-", "-"
+        if stage is Stage.ESTIMATE:  # it writes this page before it is recorded: a record is of the one before
+            yield stage.value, DASH, "with this page", __version__, tag("code", command)
+        elif record is None:
+            yield stage.value, DASH, "not run", DASH, DASH
+        else:
+            done = tag("code", record.command)
+            yield stage.value, f"{record.seconds:,.1f} s", record.finished, record.version, done

@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from mdcompress.pipeline.other_teacher import OTHER_ACCURACY
 from mdcompress.pipeline.pages.facts import RunFacts
 from mdcompress.runs.manifest import Stage
 
-Network = Literal["teacher", "quantized", "distilled"]
+Network = Literal["teacher", "other teacher", "quantized", "distilled"]
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,7 @@ class Score:
     """A network's test accuracy in [0, 1] at T = time_steps.
 
     samples: of the test split; None where the record, of an earlier version, does not say. mismatch: of its membranes
-    with the teacher's, squared thresholds, mean over layers; None for the teacher, and where it was not measured.
+    with the teacher's, squared thresholds, mean over layers; None for teachers, and where it was not measured.
     """
 
     network: Network
@@ -28,13 +29,13 @@ class Score:
 
 
 def scores_of(run: RunFacts) -> tuple[Score, ...]:
-    """Teacher, quantized student, and the distilled one at each of its T; those that were measured."""
+    """Teacher, other teacher, quantized student, and the distilled one at each of its T; those that were measured."""
     return tuple(_scores(run))
 
 
 def final_score(run: RunFacts) -> Score | None:
     """That of the newest student, at its most steps; None where there is none."""
-    students = [score for score in scores_of(run) if score.network != "teacher"]
+    students = [score for score in scores_of(run) if score.network in ("quantized", "distilled")]
     return max(students, key=lambda score: (score.network == "distilled", score.time_steps), default=None)
 
 
@@ -47,6 +48,9 @@ def _scores(run: RunFacts) -> Iterator[Score]:
         teacher = run.measured(Stage.TRAIN, "test_accuracy")
     if teacher is not None:
         yield Score("teacher", seen, teacher, samples, None)
+    other = run.measured(Stage.DISTILL, OTHER_ACCURACY)
+    if other is not None:
+        yield Score("other teacher", seen, other, samples, None)
     quantized = run.measured(Stage.QUANTIZE, "test_accuracy")
     if quantized is not None:
         before = run.measured(Stage.DISTILL, "membrane_mismatch_before")

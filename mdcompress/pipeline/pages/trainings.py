@@ -6,13 +6,15 @@ from collections.abc import Iterator, Mapping
 
 from intsnn.report.html.blocks import Section, figure, table
 from intsnn.report.html.markup import Html, tag
-from mdcompress.pipeline.kept_epoch import SCORE_COLUMNS, kept_scores
+from mdcompress.pipeline.kept_epoch import SCORES, kept_scores
 from mdcompress.pipeline.pages.blocks import missing, percent
 from mdcompress.pipeline.pages.charts import Pair, line_chart, pair_legend, paired_bars
 from mdcompress.pipeline.pages.facts import MismatchFile, RunFacts
 from mdcompress.pipeline.pages.histories import Curves, Points
+from mdcompress.recipe import DistillSpec
 from mdcompress.runs.manifest import Stage
 
+_LOSSES = "Parts of the loss, each before its weight, and their weighted total"
 _NOT_DISTILLED = "`distill` has not been run."
 
 
@@ -94,39 +96,56 @@ def _of_student(run: RunFacts) -> tuple[Html, ...]:
         return (heading, missing(_why_not(run, "history.csv")))
     if run.distillation.epochs == 0:
         return (heading, missing("There was nothing to train: distill.epochs is 0."))
-    return (heading, *_what_was_kept(run), _charts(run.distillation, "Student"))
+    return (heading, *_what_was_kept(run), _charts(run.distillation, "Student", _sum_in_words(run.recipe.distill)))
 
 
 def _what_was_kept(run: RunFacts) -> Iterator[Html]:
-    """What `distill` said of the epoch that it kept and of those that it refused."""
+    """What `distill` said of the epoch that it kept and of those that it refused, and the scores of both."""
     record = run.manifest.record(Stage.DISTILL)
-    for line in [] if record is None else record.summary.splitlines():
+    if record is None:
+        return
+    for line in record.summary.splitlines():
         name, _, words = line.partition(" ")
         if name in ("kept", "refused"):
             yield tag("p", tag("b", name), f" {words.strip()}")
-    rows = [] if record is None else kept_scores(record.measured)
+    rows = kept_scores(record.measured)
     if rows:
-        yield table(SCORE_COLUMNS, rows)
+        yield table(SCORES, rows)
 
 
-def _charts(curves: Curves, whose: str) -> Html:
-    return tag("div", *_figures(curves, whose), class_="charts")
+def _sum_in_words(spec: DistillSpec) -> str:
+    """`total = 1 × task + 4 × logits`: the parts of the loss with the weights that the recipe gives them."""
+    parts = {
+        "task": spec.task,
+        "logits": spec.logits,
+        "membrane": spec.membrane,
+        "rates": spec.rates,
+        "sparsity": spec.sparsity,
+    }
+    terms = (f"{part.weight:g} × {name}" for name, part in parts.items() if part is not None)
+    return f"total = {' + '.join(terms)}"
 
 
-def _figures(curves: Curves, whose: str) -> Iterator[Html]:
+def _charts(curves: Curves, whose: str, total: str = "") -> Html:
+    """total: what the total is the sum of."""
+    return tag("div", *_figures(curves, whose, total), class_="charts")
+
+
+def _figures(curves: Curves, whose: str, total: str) -> Iterator[Html]:
     kept = "" if curves.kept is None else f" Epoch {curves.kept} was kept."
     wanted = (
-        ("Accuracy", "accuracy, %", curves.accuracies, False),
-        ("Losses as trained, with their weights in the total", "loss", {**curves.losses, **curves.totals}, True),
-        ("Loss of each layer", "loss of a layer", curves.layers, True),
+        ("Accuracy", "accuracy, %", curves.accuracies, False, ""),
+        (_LOSSES if total else "Loss", "loss", {**curves.losses, **curves.totals}, True, total),
+        ("Loss of each layer", "loss of a layer", curves.layers, True, ""),
     )
-    for title, label, lines, logarithmic in wanted:
+    for title, label, lines, logarithmic, note in wanted:
         if lines:
             yield figure(
                 title,
                 line_chart(lines, y_label=label, kept=curves.kept, logarithmic=logarithmic),
                 alt=f"{whose}: {', '.join(lines)} over {curves.epochs} epochs.{kept}",
                 numbers=_curve_numbers(lines),
+                note=note,
             )
 
 

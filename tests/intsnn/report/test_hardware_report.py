@@ -120,6 +120,17 @@ def test_the_summary_says_what_first_and_last_layer_take(report: HardwareReport)
         share = sum(part.energy_pj for part in report.energy if part.node == layer.name) / whole
         assert f"{layer.name}" in line and f"{share:.1%}" in line
     assert f"whose input has {first.input_bits} bits, one read for each" in line
+    assert line.endswith("Fewer bits of the input and of their weights lower both.")
+
+
+def test_an_input_of_one_bit_is_not_advised_to_have_fewer() -> None:
+    build = GraphBuilder(np.random.default_rng(2))
+    x = build.neuron(build.requant(build.linear(build.input((12,), bit_width=1), 8)))
+    build.readout(build.requant(build.linear(x, 4)))
+    graph = build.graph(recipe="one bit")
+    report = estimate(graph, measure(graph, [random_input(graph)]), "rram_64x64_65nm")
+    (line,) = [note for note in report.notes if note.startswith("First and last layer: ")]
+    assert "whose input has 1 bit, takes" in line and line.endswith("Fewer bits of their weights lower both.")
 
 
 def test_a_report_stands_beside_published_chips(report: HardwareReport) -> None:

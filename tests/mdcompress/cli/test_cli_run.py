@@ -451,6 +451,14 @@ def test_nothing_is_done_before_all_that_can_be_checked_is(finished: Path) -> No
         assert result.code in (1, 2) and "starting" not in result.err and snapshot(finished) == before
 
 
+@pytest.mark.parametrize("line", ["export --force", "quantize --dry-run", "analog", "eval", "sensitivity", "bench"])
+def test_a_device_that_is_not_there_is_refused_by_every_command_that_takes_one(finished: Path, line: str) -> None:
+    before = snapshot(finished)
+    result = invoke(*line.split(), "--run", "tiny", "--device", "abacus")
+    assert result.code == 2 and "--device must be one that torch can use here (got 'abacus'" in result.err, result.err
+    assert snapshot(finished) == before
+
+
 def test_check_prints_a_line_a_file_and_the_problems(finished: Path) -> None:
     Path("bad.yaml").write_text("schema: mdcompress.recipe/1\nname: bad\nseeds: 0\n")
     hardware = str(Path(inspect.getfile(hardware_room)).parent / "rram_64x64_65nm.yaml")

@@ -269,8 +269,13 @@ def test_a_pattern_reaches_recurrent_weights_by_their_own_name() -> None:
     assert weight is not None and weight.bit_width == 3 and norm is not None and norm.scale_bit_width == 5
     other = found.node("synapse").weight
     assert other is not None and other.bit_width == 4
-    row = next(row for row in format_plan(found) if row.node == "neuron.recurrent")
-    assert row.kind == "recurrent" and row.policy.startswith("3-bit weights") and "**.recurrent" in row.rule
+    row = next(row for row in format_plan(found, graph) if row.node == "neuron.recurrent")
+    assert (
+        row.kind == "recurrent"
+        and row.policy.startswith("3-bit weights")
+        and "; requantization 5-bit scale" in row.policy
+        and "**.recurrent" in row.rule
+    )
 
 
 def test_recurrent_weights_follow_the_weight_policy_and_no_role() -> None:

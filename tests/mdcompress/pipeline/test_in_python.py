@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -62,7 +63,14 @@ def test_one_call_gives_what_the_commands_write(recipe: Recipe, tmp_path: Path) 
     names = {"distilled.safetensors", "plan.yaml", "model.onnx", "golden.npz", "activity.json", "hardware.json"}
     assert names <= {path.name for path in (tmp_path / "out").iterdir()}
     assert found.hardware.energy_pj > 0 and found.sizes.compression.ratio("float32") > 3
-    assert "parity     student = interpreter" in str(found)
+    lines = {name: words.strip() for name, _, words in (line.partition(" ") for line in str(found).splitlines())}
+    assert lines["parity"].startswith("student = interpreter")
+    assert [record.epoch for record in found.history] == [0, 1]
+    best = max(found.history, key=lambda record: (record.validation_accuracy, -record.validation_loss))
+    said = f"epoch {best.epoch} of 1:" if best.epoch else "the calibrated student, epoch 0 of 1:"
+    assert lines["kept"].startswith(said)
+    figures = r"energy [\d.]+ \w+, latency [\d.]+ \w+, area [\d.]+ \w+ on rram_64x64_65nm"
+    assert re.fullmatch(figures, lines["hardware"])
     with pytest.raises(RunError, match="must not hold the result of a run yet"):
         md.run(network, recipe, train=loader, test=loader, time_steps=4, folder=tmp_path / "out")
 
@@ -92,6 +100,7 @@ def test_a_student_is_printed_as_a_table_of_layers_with_bits(recipe: Recipe) -> 
     lines = str(md.compress(still(), x, recipe, [x], time_steps=4)).split("\n")
     assert lines[0] == f"Student of 6 nodes and {4 * 9 + 36 * 3} weights, T = 4"
     rows = {line.split()[0]: line for line in lines[1:]}
+    assert "requantization 8-bit scale" in rows["network.conv"] and "batch norm" not in "".join(lines)
     assert "36" in rows["network.conv"] and "8-bit weights" in rows["network.conv"]
     assert "4-bit membrane" in rows["network.neuron"] and "Brevitas" not in "".join(lines)
 

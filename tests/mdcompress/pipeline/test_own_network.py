@@ -53,6 +53,7 @@ def test_run_goes_from_the_code_to_hardware_figures(own: OwnRun) -> None:
     said = "the network of own_net:build takes one image, [N, ...], for all steps; 2 neurons were read off its code"
     assert own.run.err.count(said) == 1, own.run.err
     assert "not trained, as they were read off as numbers: leak" in own.run.err
+    assert "distill does not train these, as they are numbers of the student's neurons: leak (" in own.run.err
     assert re.search(
         r"parity +student = interpreter = onnxruntime = native on 64 samples x 4 steps: [\d,]+ .* equal", own.run.out
     )

@@ -84,6 +84,35 @@ def test_curves_are_those_of_the_history() -> None:
     assert f"kept: epoch {kept[0]}" in page and f"{curves.losses['total'][0][1]:.4g}" in page
 
 
+def test_the_sum_of_the_losses_stands_with_the_weights_of_its_parts() -> None:
+    distill = read_facts(RunDirectory(RUN)).recipe.distill
+    assert distill.task and distill.logits and distill.membrane and distill.rates is None
+    terms = (
+        f"total = {distill.task.weight:g} × task + {distill.logits.weight:g} × logits + {distill.membrane.weight:g} ×"
+    )
+    page = section(page_of(RUN), "training")
+    assert page.count("Parts of the loss, each before its weight, and their weighted total") == 1
+    assert f"{terms} membrane" in page and page.count("total = ") == 1
+
+
+def test_the_pricing_that_writes_the_page_stands_in_how_it_was_made() -> None:
+    """Its own command, not that of the pricing that was recorded before."""
+    record = read_facts(RunDirectory(RUN)).manifest.stages["estimate-hw"]
+    assert f"estimate-hw-with this page{record.version}{record.command}" in section(page_of(RUN), "stages")
+    assert invoke("estimate-hw", "--run", "tiny", "--force").code == 0
+    assert "estimate-hw --run tiny --force" in section(page_of(RUN), "stages")
+
+
+def test_the_bits_of_the_input_are_those_of_the_plan() -> None:
+    plan = read_facts(RunDirectory(RUN)).layers
+    (given,) = [layer.input.bit_width for layer in plan if layer.input is not None]
+    rows = [
+        [words(cell) for cell in row.iter("td")] for row in part(page_of(RUN), ".//section[@id='layers']").iter("tr")
+    ]
+    (cells,) = [row for row in rows if row[:1] == ["input"]]
+    assert cells[3:6] == [f"{given} bits", "-", "-"]
+
+
 def test_the_page_needs_nothing_but_itself_and_styles_all_it_uses() -> None:
     page = page_of(RUN)
     assert not {element.tag for element in page.iter()} & {"script", "link", "img", "iframe", "object"}
@@ -159,7 +188,7 @@ def test_words_from_files_are_escaped() -> None:
     recipe = facts.recipe.model_copy(update={"name": evil, "summary": evil})
     record = replace(facts.manifest.stages["export"], command=evil, summary=f"parity {evil}")
     changed = replace(facts, recipe=recipe, manifest=facts.manifest.with_record(Stage.EXPORT, record))
-    text = run_page(changed, report, sizes=None)
+    text = run_page(changed, report, sizes=None, command=evil)
     page = ElementTree.fromstring(text.partition("\n")[2])
     assert "script" not in {element.tag for element in page.iter()} and words(page).count("alert(1)") >= 4
 
@@ -217,6 +246,9 @@ def test_lines_are_told_apart_without_colour() -> None:
     chart = parsed(line_chart({"a": ((1.0, 5.0),), "b": ((1.0, 5.0),)}, y_label="y", kept=1, logarithmic=True).text)
     assert [path.get("class") for path in part(chart, "svg").iter("path")] == ["line l0", "m l0", "line l1", "m l1"]
     assert "nan" not in ElementTree.tostring(chart, "unicode")
+    assert "y, log scale" in words(chart)
+    plain = line_chart({"a": ((1.0, 5.0),)}, y_label="y", kept=None)
+    assert "log scale" not in words(parsed(plain.text))
 
 
 def parsed(text: str) -> Element:

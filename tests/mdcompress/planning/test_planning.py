@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from fractions import Fraction
 
 import pytest
@@ -54,7 +55,7 @@ from mdcompress.recipe import (
 from mdcompress.recipe.patterns import check_pattern
 
 
-def synapse(name: str, reads: str) -> SnnNode:
+def synapse(name: str, reads: str) -> SnnNode[SynapseSpec]:
     spec = SynapseSpec("conv2d", (4, 4, 3, 3), (1, 1), (1, 1), (1, 1), 1, False, f"{name}_bn")
     return SnnNode(name, spec, (reads,), (4, 8, 8), Carries.CURRENT)
 
@@ -363,6 +364,17 @@ def test_roles_and_rates_of_losses_are_checked_against_the_neurons() -> None:
     assert "lif1'" not in str(error) and "stage_ends" not in str(error)
 
 
+def test_patterns_of_sparsity_are_checked_against_the_neurons() -> None:
+    targets = {"lif1": 0.1, "pool": 0.2}
+    sparsity = {"match": ("lif1", "l9.*"), "layer_weights": {"conv1": 2.0}, "per": "layer", "layer_targets": targets}
+    made = Recipe.model_validate({**recipe().model_dump(), "distill": {"sparsity": sparsity}})
+    error = str(refusal(made, PLAIN))
+    assert "distill.sparsity.match: 'l9.*' matches no neuron" in error
+    assert "distill.sparsity.layer_weights: 'conv1' matches no neuron" in error
+    assert "distill.sparsity.layer_targets: 'pool' matches no neuron" in error
+    assert "'lif1' matches" not in error
+
+
 def test_membrane_loss_that_matches_no_neuron_is_an_error() -> None:
     error = refusal(recipe(membrane_match=("**", "conv1")), PLAIN)
     assert "distill.membrane.match: 'conv1' matches no neuron" in str(error)
@@ -521,7 +533,8 @@ def test_rows_of_a_dry_run_say_policy_and_rule() -> None:
                 Override(match="layer1.lif", membrane=MembranePolicy(rounding="floor", scale="calibrated")),
             ),
             PLAIN,
-        )
+        ),
+        PLAIN,
     )  # fmt: skip
     channel = "per channel, float scale, learned range"
     assert rows == (
@@ -544,14 +557,17 @@ def test_rows_of_a_dry_run_say_policy_and_rule() -> None:
 
 
 def test_synapse_without_batch_norm_has_a_requantization() -> None:
-    rows = format_plan(plan(recipe(), PLAIN), without_batch_norm=["head.fc"])
+    head = synapse("head.fc", "lif1")
+    plain = replace(head, spec=replace(head.spec, batch_norm=None))
+    network = graph(synapse("conv1", "input"), neuron("lif1", "conv1"), plain)
+    rows = format_plan(plan(recipe(), network), network)
     words = {row.node: row.policy for row in rows}
     assert "; requantization 8-bit scale, 16-bit offset" in words["head.fc"]
     assert "; batch norm 8-bit scale, 16-bit offset" in words["conv1"]
 
 
 def test_binary_weights_are_called_so() -> None:
-    assert "binary weights" in format_plan(plan(recipe(weight=WeightPolicy(bit_width=1)), PLAIN))[1].policy
+    assert "binary weights" in format_plan(plan(recipe(weight=WeightPolicy(bit_width=1)), PLAIN), PLAIN)[1].policy
 
 
 def test_yaml_of_a_plan_holds_every_field_with_its_origin() -> None:

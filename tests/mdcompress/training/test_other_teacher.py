@@ -17,7 +17,10 @@ from mdcompress.data import DataSplits, load_data
 from mdcompress.errors import TrainingError
 from mdcompress.evaluation import evaluate
 from mdcompress.losses import logit_loss, membrane_loss
+from mdcompress.pipeline.pages.facts import read_facts
+from mdcompress.pipeline.pages.scores import scores_of
 from mdcompress.recipe import RECIPE_SCHEMA, DistillSpec, LogitLossSpec, RateLossSpec, Recipe, load_recipe
+from mdcompress.runs import RunDirectory
 from mdcompress.student import Student
 from mdcompress.student.observation import observe
 from mdcompress.student.weights import load_student, save_weights
@@ -258,6 +261,11 @@ def test_a_whole_run_on_digits_with_an_ann_as_teacher(tmp_path: Path, monkeypatc
     missing = invoke("run", "--recipe", "tiny.yaml")
     assert missing.code == 1 and "ann.pt: the weights of the other teacher must be there" in missing.err
     assert not (tmp_path / "runs/tiny/teacher.safetensors").exists()
+    wrong = "distill.teacher={builder: 'ann_teacher:Missing', reads: mean}"
+    for line in (("run",), ("train",), ("run", "--dry-run"), ("quantize", "--dry-run")):
+        refused = invoke(*line, "--recipe", "tiny.yaml", "--set", wrong)
+        assert refused.code != 0 and "'ann_teacher' has no function 'Missing'" in refused.err, refused.err
+    assert not (tmp_path / "runs/tiny/teacher.safetensors").exists()
     data = load_data(load_recipe("tiny.yaml").data, seed=0)
     ann = _trained_ann(data)
     torch.save({f"layers.{name}": value for name, value in ann.state_dict().items()}, tmp_path / "ann.pt")
@@ -265,6 +273,12 @@ def test_a_whole_run_on_digits_with_an_ann_as_teacher(tmp_path: Path, monkeypatc
     assert result.code == 0, result.err
     assert "parity     student = interpreter = onnxruntime = native" in result.out
     stage = json.loads((tmp_path / "runs/tiny/run.json").read_text())["stages"]["distill"]
+    x, y = (torch.cat(parts) for parts in zip(*((x[0], y) for x, y in data.test), strict=True))
+    accuracy = (ann(x).argmax(1) == y).double().mean().item()
+    assert stage["measured"]["other_teacher_test_accuracy"] == pytest.approx(accuracy, abs=1e-12) and accuracy > 0.5
+    assert f"| other teacher | {100 * accuracy:13.2f} % |".replace(" ", "") in result.out.replace(" ", "")
+    scores = {score.network: score.accuracy for score in scores_of(read_facts(RunDirectory(Path("runs/tiny"))))}
+    assert scores["other teacher"] == stage["measured"]["other_teacher_test_accuracy"]
     assert any(name.endswith("ann.pt") for name in stage["inputs"])
     student, losses, samples = load_student(tmp_path / "runs/tiny/quantized.safetensors"), 0.0, 0
     with torch.no_grad():
