@@ -114,7 +114,7 @@ def _design_cells(design: PricedDesign) -> tuple[str, ...]:
 
 def _beaten_table(beaten: Sequence[Beaten]) -> str:
     """Of each uniform start the design of the least first cost, and the point that dominates it."""
-    head = ("uniform start", "accuracy", *_FIGURES, "beaten by found trial", "accuracy", *_FIGURES, "of its designs beaten")
+    head = ("uniform start", "accuracy", *_FIGURES, "found trial", "accuracy", *_FIGURES, "of its designs beaten")
     rows = []
     for one in beaten:
         first, by = one.designs[0], one.by[0]
