@@ -54,8 +54,8 @@ from benchmarks.distillation_variants import (
     stage,
     tuning_tasks,
 )
-from benchmarks.experiment_runs import Unit, add_place_options, place_of, run_units, units_of
-from benchmarks.experiment_students import Workplace, group_of, key_of
+from benchmarks.experiment_runs import Unit, add_place_options, place_of, run_units, stored, units_of
+from benchmarks.experiment_students import Workplace, group_of
 from mdcompress.errors import RunError
 from mdcompress.recipe import load_recipe
 
@@ -149,11 +149,9 @@ def planned(plan: Plan, place: Workplace) -> tuple[Unit, ...]:
 
 def print_page(plan: Plan, place: Workplace, command: str) -> None:
     """The page of what is there."""
-    units, found = planned(plan, place), place.store.results()
-    wanted = [(task, key_of(task, unit.seed)) for unit in units for task in unit.tasks]
-    rows = [found[key] for _, key in wanted if key in found]
+    rows, missing = stored(planned(plan, place), place)
     made = {name: decided(plan, place, name) for name in plan.tuned}
-    sys.stdout.write(page(rows, made, missing=len(wanted) - len(rows), command=command) + "\n")
+    sys.stdout.write(page(rows, made, missing=missing, command=command) + "\n")
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.experiment_store import Store
+from benchmarks.experiment_store import Result, Store
 from benchmarks.experiment_students import Task, Workplace, group_of, key_of, load_splits, measure, report
 from intsnn.errors import IntsnnError
 from mdcompress.data import DataSplits
@@ -54,6 +54,14 @@ def run_units(units: Sequence[Unit], place: Workplace, *, processes: int) -> Non
             f"{len(failed)} of {len(units)} units failed; the first: {failed[0]}",
             hints=["mend the cause and start again: what is done is not done again"],
         )
+
+
+def stored(units: Sequence[Unit], place: Workplace) -> tuple[list[Result], int]:
+    """The results that the store has of these units, in their order, and how many are missing."""
+    found = place.store.results()
+    wanted = [key_of(task, unit.seed) for unit in units for task in unit.tasks]
+    rows = [found[key] for key in wanted if key in found]
+    return rows, len(wanted) - len(rows)
 
 
 def run_unit(unit: Unit, place: Workplace) -> None:

@@ -20,10 +20,10 @@ from collections.abc import Mapping, Sequence
 
 from benchmarks.distillation_ablation import OTHER_SEEDS, RECIPES
 from benchmarks.distillation_ablation import SEEDS as ABLATION_SEEDS
-from benchmarks.experiment_runs import Unit, add_place_options, place_of, run_units, units_of
+from benchmarks.experiment_runs import Unit, add_place_options, place_of, run_units, stored, units_of
 from benchmarks.experiment_statistics import paired_interval, spread
 from benchmarks.experiment_store import Result
-from benchmarks.experiment_students import Task, Workplace, group_of, key_of
+from benchmarks.experiment_students import Task, Workplace, group_of
 from mdcompress.pipeline.report import table
 from mdcompress.recipe import load_recipe
 
@@ -189,10 +189,8 @@ def planned(options: argparse.Namespace) -> tuple[Unit, ...]:
 
 def print_page(units: Sequence[Unit], place: Workplace, command: str) -> None:
     """The page of what is there."""
-    found = place.store.results()
-    wanted = [key_of(task, unit.seed) for unit in units for task in unit.tasks]
-    rows = [found[key] for key in wanted if key in found]
-    sys.stdout.write(page(rows, missing=len(wanted) - len(rows), command=command) + "\n")
+    rows, missing = stored(units, place)
+    sys.stdout.write(page(rows, missing=missing, command=command) + "\n")
 
 
 def main() -> None:
