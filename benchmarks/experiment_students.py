@@ -28,7 +28,7 @@ from mdcompress.data import Batch, Batches, DataSplits, calibration, load_data
 from mdcompress.evaluation import evaluate
 from mdcompress.evaluation.mismatch import LayerMismatch, mean_membrane, measure_mismatch
 from mdcompress.pipeline.networks import seeded
-from mdcompress.recipe import Recipe, TeacherSpec, dump_recipe, load_recipe
+from mdcompress.recipe import DataSpec, Recipe, TeacherSpec, dump_recipe, load_recipe
 from mdcompress.student import Student
 from mdcompress.student.lowering import lower
 from mdcompress.student.weights import load_weights, save_weights
@@ -41,6 +41,13 @@ INTERPRETED = 256  # test samples that the NumPy interpreter runs too; onnxrunti
 Kind = Literal["teacher", "control", "student"]
 TUNING = "_tuning"  # ends the name of a loader whose test part is of the training part
 OF_TEACHER = "_teacher"  # ends the name of a loader that has more training samples
+_NEWER_DATA = {  # keys of `data` that are newer than the stored results -> their lines where they change nothing
+    "size": "  size: null",
+    "cache": "  cache: false",
+    "augment": "  augment: {crop: 0, flip: false, cutout: 0, roll: 0, drop: 0.0}",
+    "workers": "  workers: 0",
+    "pin_memory": "  pin_memory: false",
+}
 
 
 @dataclass(frozen=True)
@@ -137,7 +144,8 @@ def _teacher_key(recipe: Recipe, input_steps: int | None) -> str:
     plain = _without_words(teachers_recipe(recipe))
     assert plain.model is not None
     training = teacher_settings(plain.teacher, plain.train)
-    texts = (section.model_dump_json() for section in (plain.model, plain.data, plain.teacher, training))
+    others = (section.model_dump_json() for section in (plain.teacher, training))
+    texts = (plain.model.model_dump_json(), _data_text(plain.data), *others)
     return digest("teacher", *texts, *code_of(recipe), str(plain.seed), str(input_steps))
 
 
@@ -160,9 +168,16 @@ def _without_newer_keys(written: str) -> str:
         "  guard: none",
         "  sparsity: null",
         "  teacher: null",
+        *_NEWER_DATA.values(),
         *(["  guard: accuracy"] if "  best: accuracy\n" in written else []),
     ]
     return "".join(line for line in written.splitlines(keepends=True) if line.rstrip("\n") not in newer)
+
+
+def _data_text(data: DataSpec) -> str:
+    """The section as JSON, likewise without newer keys."""
+    usual = DataSpec(name=data.name)
+    return data.model_dump_json(exclude={key for key in _NEWER_DATA if getattr(data, key) == getattr(usual, key)})
 
 
 def _code(module: str) -> str:

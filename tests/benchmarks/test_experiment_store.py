@@ -15,7 +15,9 @@ from scipy import stats
 
 from benchmarks.experiment_statistics import paired_interval, spread
 from benchmarks.experiment_store import Exactness, Layer, Result, Store, digest
+from benchmarks.experiment_students import _data_text
 from mdcompress.errors import RunError
+from mdcompress.recipe import DataSpec
 
 RESULT = Result(
     key="a",
@@ -111,3 +113,12 @@ def test_paired_interval_is_scipys_of_a_paired_t_test(differences: list[float]) 
 
 def test_spread_is_mean_and_sample_deviation() -> None:
     assert (spread([1.0, 3.0]), spread([2.0]), spread([])) == ("2.00 ± 1.41", "2.00 ± 0.00", "-")
+
+
+def test_keys_of_recipes_newer_than_the_stored_results_change_no_key() -> None:
+    """The text of `data` as it was when the stored results were made; a newer key that is used is another one."""
+    plain = DataSpec(name="digits")
+    assert _data_text(plain) == (
+        '{"name":"digits","time_steps":4,"encoding":"direct","batch_size":64,"calibration_samples":512,"folder":null}'
+    )
+    assert '"workers":2' in _data_text(DataSpec(name="digits", workers=2))
