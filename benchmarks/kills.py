@@ -259,6 +259,7 @@ def at_random(laboratory: Laboratory, cases: Sequence[Case], count: int, seed: i
         if code != 0:  # else it was faster than the signal
             what = f"{case.name}, {number.name} at {moment:.3f} of {seconds:.1f} s, {threads} threads"
             _go_on(laboratory, case, expected, tallies[case.name], what, threads=threads)
+            sys.stderr.write(f"{sum(tally.kills for tally in tallies.values())} of {count}: {what}\n")
     return tallies
 
 
