@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from mdcompress.graph import SynapseSpec
 from mdcompress.layers.integer_ops import requantize
-
-_CONVOLUTIONS = {"conv1d": F.conv1d, "conv2d": F.conv2d, "conv3d": F.conv3d}
+from mdcompress.layers.sums import TRAINING, exact_arithmetic, window_sums
 
 
 @dataclass(frozen=True)
@@ -64,8 +63,9 @@ class RecurrentIntegers:
             return torch.autograd.grad(added, constants, gradient.flatten(0, 1))
 
     def _sums(self, spikes: Tensor) -> Tensor:
-        spec = self.spec
-        if spec.operator == "linear":
-            return spikes * self.weight[:, 0] if spec.groups > 1 else F.linear(spikes, self.weight)
-        sums: Tensor = _CONVOLUTIONS[spec.operator](spikes, self.weight, padding=spec.padding, groups=spec.groups)
-        return sums
+        """In float64 they are those of an evaluation, and exact."""
+        if self.spec.operator == "linear" and self.spec.groups > 1:
+            return spikes * self.weight[:, 0]
+        exact = spikes.dtype == torch.float64
+        form = exact_arithmetic(math.inf, spikes.device).form if exact else TRAINING.form
+        return window_sums(self.spec, spikes, self.weight, form)

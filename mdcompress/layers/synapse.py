@@ -5,11 +5,11 @@ acc = sum q_w * s;  j = (acc*M_c + B_c) >> S  with  M_c = g*s_w*s_in/s_f, B_c = 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mdcompress.graph import SynapseSpec
@@ -37,19 +37,12 @@ from mdcompress.layers.step_norms import (
     statistics_in_use,
     statistics_of,
 )
+from mdcompress.layers.sums import EXACT_IN_FLOAT32, TRAINING, exact_arithmetic, exchanged, window_sums
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from mdcompress.recipe import BatchNormPolicy, WeightPolicy
-
-_EXACT_IN_FLOAT32 = 2**24  # sums of integers below this are exact in float32 in any order
-_CONVOLUTIONS = {"conv1d": F.conv1d, "conv2d": F.conv2d, "conv3d": F.conv3d}
-_TRANSPOSED = {
-    "conv_transpose1d": F.conv_transpose1d,
-    "conv_transpose2d": F.conv_transpose2d,
-    "conv_transpose3d": F.conv_transpose3d,
-}
 
 FloatTransposed: TypeAlias = nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d
 FloatSynapse: TypeAlias = nn.Conv1d | nn.Conv2d | nn.Conv3d | FloatTransposed | nn.Linear
@@ -85,13 +78,6 @@ def output_first(module: FloatWeights, spec: SynapseSpec) -> Tensor:
     if isinstance(module, FloatTransposed):
         return exchanged(module.weight, module.groups)
     return module.weight[..., None] if module.weight.dim() == 2 and spec.operator == "conv1d" else module.weight
-
-
-def exchanged(weight: Tensor, groups: int) -> Tensor:
-    """[Ci, Co/groups, *kernel] to [Co, Ci/groups, *kernel]: channel axes change places within a group; and back."""
-    first, second, *kernel = weight.shape
-    split = weight.reshape(groups, first // groups, second, *kernel).transpose(1, 2)
-    return split.reshape(groups * second, first // groups, *kernel)
 
 
 class QuantSynapse(nn.Module):
@@ -216,19 +202,18 @@ class QuantSynapse(nn.Module):
         return values.abs().sum([*range(1, values.dim())]) * self.largest_input
 
     def _accumulate(self, x: Tensor, weight: IntegerWeight, reach: Tensor) -> Tensor:
-        dtype = torch.float32 if self.training or self._is_exact_in_float32(reach) else torch.float64
-        values, x = weight.values.to(dtype), x.to(dtype)
-        if self.spec.operator == "linear":
-            return F.linear(x, values)
+        how = TRAINING if self.training else exact_arithmetic(self._largest_sum(reach), x.device)
+        x, values = x.to(how.dtype), weight.values.to(how.dtype)
         if self.spec.operator != "conv2d":
-            return _convolved(self.spec, x, values)
+            return window_sums(self.spec, x, values, how.form)
         # channels beside each other: half the time of a convolution, and constants of channels lie along a row
         x = x.contiguous(memory_format=torch.channels_last)
-        return _convolved(self.spec, x, values).contiguous(memory_format=torch.channels_last)
+        return window_sums(self.spec, x, values, how.form).contiguous(memory_format=torch.channels_last)
 
-    def _is_exact_in_float32(self, reach: Tensor) -> bool:
-        # not on a GPU: TF32 keeps 11 bits of a factor, and a Winograd convolution sums fractions
-        return reach.device.type == "cpu" and float(reach.max()) < _EXACT_IN_FLOAT32
+    def _largest_sum(self, reach: Tensor) -> float:
+        """A bound of |acc|: what the weight's word allows; where that is much, what its integers do, as read back."""
+        widest = max(map(abs, self.layer.integer_limits)) * math.prod(self.spec.weight_shape[1:]) * self.largest_input
+        return widest if widest < EXACT_IN_FLOAT32 else float(reach.max())
 
     def _batch_statistics(self, accumulator: Tensor, scale: Tensor) -> Statistics | None:
         """Mean and variance of acc*scale over this batch; running statistics are updated on the way. None: those."""
@@ -258,14 +243,3 @@ class QuantSynapse(nn.Module):
         elif input_scale != 1.0:
             per_unit = per_unit * constant(input_scale, per_unit)
         return affine.gain * weight.scale * per_unit, affine.offset / unit
-
-
-def _convolved(spec: SynapseSpec, x: Tensor, weight: Tensor) -> Tensor:
-    """The window sums of x [B, Ci, *map] with weight [Co, Ci/groups, *kernel]."""
-    geometry = (spec.stride, spec.padding)
-    if spec.is_transposed:
-        transpose, own = _TRANSPOSED[spec.operator], exchanged(weight, spec.groups)
-        spread: Tensor = transpose(x, own, None, *geometry, spec.output_padding, spec.groups, spec.dilation)
-        return spread
-    accumulator: Tensor = _CONVOLUTIONS[spec.operator](x, weight, None, *geometry, spec.dilation, spec.groups)
-    return accumulator
