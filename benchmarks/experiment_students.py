@@ -11,7 +11,7 @@ import importlib
 import inspect
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, assert_never
@@ -28,7 +28,7 @@ from mdcompress.data import Batch, Batches, DataSplits, calibration, load_data
 from mdcompress.evaluation import evaluate
 from mdcompress.evaluation.mismatch import LayerMismatch, mean_membrane, measure_mismatch
 from mdcompress.pipeline.networks import seeded
-from mdcompress.recipe import DataSpec, Recipe, TeacherSpec, dump_recipe, load_recipe
+from mdcompress.recipe import DataSpec, Recipe, TeacherSpec, TrainSpec, dump_recipe, load_recipe
 from mdcompress.student import Student
 from mdcompress.student.lowering import lower
 from mdcompress.student.weights import load_weights, save_weights
@@ -48,6 +48,7 @@ _NEWER_DATA = {  # keys of `data` that are newer than the stored results -> thei
     "workers": "  workers: 0",
     "pin_memory": "  pin_memory: false",
 }
+_NEWER_TRAIN = {"deterministic": "  deterministic: true", "checkpoint_every": "  checkpoint_every: 50"}  # likewise
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ def key_of(task: Task, seed: int) -> str:
         case "teacher":
             return _teacher_key(recipe, task.input_steps)
         case "control":
-            training = (recipe.train.model_dump_json(), str(recipe.distill.epochs))
+            training = (_training_text(recipe.train), str(recipe.distill.epochs))
             return digest("control", _teacher_key(recipe, task.input_steps), *training)
         case "student":
             texts = (_without_newer_keys(dump_recipe(_without_words(recipe))), *code_of(recipe))
@@ -144,7 +145,7 @@ def _teacher_key(recipe: Recipe, input_steps: int | None) -> str:
     plain = _without_words(teachers_recipe(recipe))
     assert plain.model is not None
     training = teacher_settings(plain.teacher, plain.train)
-    others = (section.model_dump_json() for section in (plain.teacher, training))
+    others = (plain.teacher.model_dump_json(), _training_text(training))
     texts = (plain.model.model_dump_json(), _data_text(plain.data), *others)
     return digest("teacher", *texts, *code_of(recipe), str(plain.seed), str(input_steps))
 
@@ -169,6 +170,7 @@ def _without_newer_keys(written: str) -> str:
         "  sparsity: null",
         "  teacher: null",
         *_NEWER_DATA.values(),
+        *_NEWER_TRAIN.values(),
         *(["  guard: accuracy"] if "  best: accuracy\n" in written else []),
     ]
     return "".join(line for line in written.splitlines(keepends=True) if line.rstrip("\n") not in newer)
@@ -176,8 +178,16 @@ def _without_newer_keys(written: str) -> str:
 
 def _data_text(data: DataSpec) -> str:
     """The section as JSON, likewise without newer keys."""
-    usual = DataSpec(name=data.name)
-    return data.model_dump_json(exclude={key for key in _NEWER_DATA if getattr(data, key) == getattr(usual, key)})
+    return _without_defaults(data, DataSpec(name=data.name), _NEWER_DATA)
+
+
+def _training_text(training: TrainSpec) -> str:
+    """Likewise of a training."""
+    return _without_defaults(training, TrainSpec(), _NEWER_TRAIN)
+
+
+def _without_defaults(section: DataSpec | TrainSpec, usual: DataSpec | TrainSpec, newer: Iterable[str]) -> str:
+    return section.model_dump_json(exclude={key for key in newer if getattr(section, key) == getattr(usual, key)})
 
 
 def _code(module: str) -> str:

@@ -50,8 +50,8 @@ def encoded_shape(shape: tuple[int, ...], encoding: Encoding) -> tuple[int, ...]
 
 
 def encode_direct(images: Tensor, time_steps: int) -> Tensor:
-    """The image at every step: x[t] = I. [N, C, H, W] -> [T, N, C, H, W]."""
-    return images.repeat(time_steps, *(1 for _ in images.shape))
+    """The image at every step: x[t] = I. [N, C, H, W] -> [T, N, C, H, W], no copy: it lies in memory once."""
+    return images.expand(time_steps, *images.shape)
 
 
 def encode_rate(images: Tensor, time_steps: int, *, keys: Sequence[str]) -> Tensor:

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from mdcompress.data.inputs import is_still
+
 Batch = tuple[Tensor, Tensor]
 ChosenT = TypeVar("ChosenT")
 
@@ -49,12 +51,15 @@ def fed(make: Callable[[ChosenT], Batch], chosen: Sequence[ChosenT], *, feed: Fe
     for batch in loader:
         if isinstance(batch, Exception):
             raise batch
-        x, y = batch
-        yield x, y
+        x, y, steps = batch
+        yield x.expand(steps, *x.shape[1:]), y
 
 
-class _Made(Dataset[Batch | Exception], Generic[ChosenT]):
-    """What is made of each item; an error is handed on as it is, for torch would take its hints away."""
+class _Made(Dataset[tuple[Tensor, Tensor, int] | Exception], Generic[ChosenT]):
+    """What is made of each item, and its T; an error is handed on as it is, for torch would take its hints away.
+
+    Of an image that is seen at every step there is one: page-locked memory takes no piece that is seen several times.
+    """
 
     def __init__(self, make: Callable[[ChosenT], Batch], chosen: Sequence[ChosenT]) -> None:
         self.make = make
@@ -63,9 +68,10 @@ class _Made(Dataset[Batch | Exception], Generic[ChosenT]):
     def __len__(self) -> int:
         return len(self.chosen)
 
-    def __getitem__(self, index: int) -> Batch | Exception:
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor, int] | Exception:
         try:
-            return self.make(self.chosen[index])
+            x, y = self.make(self.chosen[index])
+            return x[:1] if is_still(x) else x, y, len(x)
         except Exception as error:  # of whatever kind: the caller raises it
             return error
 

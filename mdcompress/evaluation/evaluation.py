@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mdcompress.adapters.state import run_time_first
+from mdcompress.data.inputs import on_device
 from mdcompress.errors import DataError
 from mdcompress.graph import SnnGraph
 from mdcompress.layers.neuron import QuantNeuron
@@ -99,7 +100,7 @@ def evaluate(
     device = _device(network)
     with evaluating(network), torch.no_grad():
         for x, y in batches:
-            whole, y = x.to(device), y.to(device)
+            whole, y = on_device(x, device), y.to(device, non_blocking=True)
             x = _first_steps(whole, time_steps)
             if graph is None:
                 output = run_time_first(network, x) if answer is None else answer(whole, y, len(x))

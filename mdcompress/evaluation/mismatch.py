@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 import torch
 from torch import Tensor, nn
 
+from mdcompress.data.inputs import on_device
 from mdcompress.errors import DataError
 from mdcompress.graph import SnnGraph
 from mdcompress.losses import firing_neurons, layer_threshold, membrane_mismatch
@@ -86,7 +87,7 @@ def measure_mismatch(
     device = student.input.scale.device
     with evaluating(student), evaluating(teacher), torch.no_grad():
         for x, _ in batches:
-            x = x[:time_steps].to(device)
+            x = on_device(x[:time_steps], device)
             seen, target = observe(student, student.graph, x), observe(teacher, graph, x)
             samples += x.shape[1]
             for name in firing_neurons(student.graph):

@@ -209,13 +209,14 @@ def at_steps(workspace: Workspace, network: nn.Module, splits: DataSplits, steps
     """
     from mdcompress.calibration.norm_statistics import with_statistics
     from mdcompress.data import calibration
+    from mdcompress.data.inputs import on_device
 
     recipe = workspace.recipe
     if steps == recipe.data.time_steps or recipe.calibrate.statistics == "keep":
         return network
     device = torch_device(workspace)
     samples = calibration(splits, recipe.data.calibration_samples, seed=recipe.seed)
-    return with_statistics(network, [x[:steps].to(device) for x, _ in samples])
+    return with_statistics(network, [on_device(x[:steps], device) for x, _ in samples])
 
 
 def require_steps(workspace: Workspace, network: nn.Module, graph: SnnGraph) -> None:

@@ -118,6 +118,17 @@ class TrainSpec(RecipeSection):
     batch_norm: Annotated[NormStatisticsSpec, ReadBy(Stage.DISTILL)] = Field(
         NormStatisticsSpec(), description="Statistics of the student's batch norms."
     )
+    deterministic: bool = Field(
+        True,
+        description="Whether a training on a GPU ends in the same bits each time; false: it takes the algorithms that "
+        "it finds the fastest. On a CPU each training repeats.",
+    )
+    checkpoint_every: Annotated[int, ReadBy()] = Field(  # where a training can go on, not where it ends
+        50,
+        ge=1,
+        description="Steps after which the state of a training is written, besides at the end of each epoch: a "
+        "kill loses no more. Those of large networks are large: hundreds on a GPU.",
+    )
 
 
 class Recipe(RecipeSection):

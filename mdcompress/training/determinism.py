@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import random
 from collections.abc import Iterable, Iterator
 
@@ -13,21 +14,43 @@ from torch import Tensor
 
 Batch = tuple[Tensor, Tensor]
 
+_CUBLAS_WORKSPACE = ("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # with which cuBLAS repeats, as its documentation has it
+
 
 @contextlib.contextmanager
-def reproducible(device: torch.device) -> Iterator[None]:
-    """Deterministic algorithms, gradients on and autocast off inside; the caller's modes and random states afterwards.
+def reproducible(device: torch.device, *, deterministic: bool = True) -> Iterator[None]:
+    """`algorithms`, gradients on and autocast off inside; the caller's modes and random states afterwards.
 
-    Autocast would make integers wrong (bfloat16 holds them exactly only up to 256). An operation that has no
-    deterministic form (some CUDA kernels) warns and runs.
+    Autocast would make integers wrong (bfloat16 holds them exactly only up to 256).
+
+    Args:
+        device: where is computed.
+        deterministic: whether a GPU has to repeat its bits.
+    """
+    with (
+        algorithms(device, deterministic=deterministic),
+        _random_states(device),
+        torch.autocast(device.type, enabled=False),
+        torch.enable_grad(),
+    ):
+        yield
+
+
+@contextlib.contextmanager
+def algorithms(device: torch.device, *, deterministic: bool) -> Iterator[None]:
+    """Deterministic algorithms inside; on a GPU that need not repeat its bits those that it finds the fastest.
+
+    An operation that has no deterministic form (some CUDA kernels) warns and runs. A CPU repeats in any case.
     """
     enabled, warns = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
-    benchmark = torch.backends.cudnn.benchmark
-    torch.use_deterministic_algorithms(True, warn_only=not enabled or warns)
-    torch.backends.cudnn.benchmark = False  # the fastest kernel of the day need not be the one of yesterday
+    benchmark, repeats = torch.backends.cudnn.benchmark, deterministic or device.type == "cpu"
+    if repeats:
+        torch.use_deterministic_algorithms(True, warn_only=not enabled or warns)
+    if repeats and device.type == "cuda":
+        os.environ.setdefault(*_CUBLAS_WORKSPACE)  # it is read when the first product is computed
+    torch.backends.cudnn.benchmark = not repeats  # the fastest kernel of the day need not be the one of yesterday
     try:
-        with _random_states(device), torch.autocast(device.type, enabled=False), torch.enable_grad():
-            yield
+        yield
     finally:
         torch.use_deterministic_algorithms(enabled, warn_only=warns)
         torch.backends.cudnn.benchmark = benchmark

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from mdcompress.calibration.norm_statistics import has_statistics, with_statistics
+from mdcompress.data.inputs import on_device
 from mdcompress.errors import TrainingError
 from mdcompress.evaluation import check_labels, evaluate, mean_logits
 from mdcompress.graph import SnnGraph
@@ -34,13 +35,13 @@ from mdcompress.training.devices import usable_device
 from mdcompress.training.engine import CheckpointPolicy, Job, PassLoss, count_batches, run_job
 from mdcompress.training.gradual import GradualBits
 from mdcompress.training.history import Progress, Validation
-from mdcompress.training.identity import spec_items, structure_digest, text_digest, value_digest
+from mdcompress.training.identity import spec_items, structure_digest, text_digest, training_items, value_digest
+from mdcompress.training.layout import lay_out_for
 from mdcompress.training.other_teacher import OtherTeacher
 from mdcompress.training.scoring import student_scores
 from mdcompress.training.statistics import moments_over
 
 STATISTICS_BATCHES = 8  # of epoch 1, for a teacher at fewer steps
-CHECKPOINT_STEPS = 50  # writing the state of 31 k weights takes 2 ms, of 11 M weights 0.3 s (measured)
 DEFAULT_SETTINGS = TrainSpec()
 
 
@@ -54,7 +55,7 @@ def distill(
     settings: TrainSpec = DEFAULT_SETTINGS,
     seed: int = 0,
     checkpoint: Path | None = None,
-    checkpoint_every: int = CHECKPOINT_STEPS,
+    checkpoint_every: int | None = None,
     progress: Progress | None = None,
     device: str | torch.device = "cpu",
     processes: Processes = ALONE,
@@ -83,7 +84,7 @@ def distill(
         settings: the recipe's `train` section.
         seed: start of all random numbers; the same seed gives the same bits on the same machine.
         checkpoint: file that holds the whole state; one that exists is resumed. Its folder must exist.
-        checkpoint_every: steps between writes; the end of an epoch writes too.
+        checkpoint_every: steps between writes; the end of an epoch writes too. None: `settings.checkpoint_every`.
         progress: called with Resumed, StepRecord and EpochRecord as they happen.
         device: where to train; the student stays there, the teacher is copied there.
         processes: what `join_processes` gave, where torchrun started several; they share each batch. Rank 0 writes.
@@ -103,6 +104,7 @@ def distill(
     stages = GradualBits(student, spec.gradual)
     target = _Teacher.of(teacher, student, spec, train, seed, device)
     validated = _Distillation(student, target, spec, own_moments).validation
+    every = settings.checkpoint_every if checkpoint_every is None else checkpoint_every
     steps = {"seed": str(seed), "processes": str(processes.size), "batches": str(count_batches(train))}
     identity = {**_identity(student, target, spec, settings), **steps}
     job = Job(
@@ -114,7 +116,7 @@ def distill(
         settings=settings,
         seed=seed,
         device=device,
-        checkpoint=None if checkpoint is None else CheckpointPolicy(checkpoint, checkpoint_every, identity),
+        checkpoint=None if checkpoint is None else CheckpointPolicy(checkpoint, every, identity),
         progress=progress,
         processes=processes,
         stages=stages,
@@ -139,7 +141,7 @@ def _identity(student: Student, target: _Teacher | None, spec: DistillSpec, sett
         "plan": text_digest(plan_to_json(student.plan)),
         "teacher": "none" if target is None else value_digest(target.network),
         **spec_items("distill", spec),
-        **spec_items("train", settings),
+        **training_items(settings),
     }
 
 
@@ -203,6 +205,8 @@ class _Teacher:
         _check_fits(graph, student.graph, spec)
         network = copy.deepcopy(unwrapped(teacher)).to(device)
         to_evaluation_mode(network)
+        if not isinstance(network, Student):
+            lay_out_for(device, network, torch.zeros(graph.time_steps, 2, *graph.input.shape, device=device))
         return cls(network, graph, _at_fewer_steps(network, spec, train, seed, device))
 
     @classmethod
@@ -218,7 +222,7 @@ class _Teacher:
         compared = _compared(student.graph, spec)
         with reproducible(device):
             first, _ = next(iter(train))
-        other.check(first.to(device), math.prod(student.graph.readout.shape))
+        other.check(on_device(first, device), math.prod(student.graph.readout.shape))
         if not compared:
             return cls(other.network, None, {}, other, student.graph)
         if other.reads == "mean":
@@ -266,7 +270,7 @@ def _at_fewer_steps(
         return {}
     with reproducible(device):
         first = itertools.islice(seeded_batches(train, seed=seed, epoch=1), STATISTICS_BATCHES)
-        inputs = [x.to(device) for _, (x, _) in first]
+        inputs = [on_device(x, device) for _, (x, _) in first]
     fewer = [steps for steps in spec.time_steps if any(steps < len(x) for x in inputs)]
     return {steps: with_statistics(network, [x[:steps] for x in inputs]) for steps in fewer}
 

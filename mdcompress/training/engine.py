@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 import torch
 from torch import Tensor, nn
 
+from mdcompress.data.inputs import on_device
 from mdcompress.errors import CheckpointError, TrainingError
 from mdcompress.modes import to_evaluation_mode, to_training_mode, train_with_frozen_norms
 from mdcompress.processes import ALONE, Processes
@@ -152,7 +153,7 @@ def run_job(job: Job) -> None:
 
     An exception, KeyboardInterrupt among them, leaves the last checkpoint as it is: it is whole.
     """
-    with reproducible(job.device):
+    with reproducible(job.device, deterministic=job.settings.deterministic):
         loop = _Loop(job)
         loop.start()
         while not loop.finished:
@@ -226,7 +227,7 @@ class _Loop:
             self.recent.append((x, y))
             if step <= self.step:
                 continue  # done before the interruption; walked over so that the loader is where it was
-            self._train_step(step, x.to(self.job.device, non_blocking=True), y)
+            self._train_step(step, on_device(x, self.job.device), y)
             started = self._account(started)
             if self._is_saved_now() or time.monotonic() - settled > _SECONDS_UNREAD:
                 self._settle()
@@ -364,7 +365,7 @@ class _Loop:
         processes = self.job.processes
         if score.remeasure is not None and self.recent and not self._norms_are_frozen():
             with torch.no_grad(), global_statistics(processes):
-                score.remeasure([share(processes, x, y).x.to(self.job.device) for x, y in self.recent])
+                score.remeasure([on_device(share(processes, x, y).x, self.job.device) for x, y in self.recent])
 
     def _account(self, started: float) -> float:
         """Add the time since `started` to the epoch; now."""

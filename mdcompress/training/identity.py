@@ -9,10 +9,27 @@ import torch
 from pydantic import BaseModel
 from torch import nn
 
+from mdcompress.recipe import TrainSpec
+from mdcompress.recipe.keys import keys_not_read_by
+from mdcompress.runs.manifest import Stage
+
 
 def spec_items(prefix: str, spec: BaseModel) -> dict[str, str]:
     """Each setting as `prefix.key.path` -> its text, so that an error can name the one that differs."""
     return _flattened(prefix, spec.model_dump(mode="json"))
+
+
+def training_items(settings: TrainSpec) -> dict[str, str]:
+    """The recipe's `train` section likewise: what decides where a training ends.
+
+    A training that repeats says nothing of it, as those of earlier versions did not.
+    """
+    left_out = {*keys_not_read_by(TrainSpec, Stage.DISTILL), *(["deterministic"] if settings.deterministic else [])}
+    return {
+        name: text
+        for name, text in spec_items("train", settings).items()
+        if name.removeprefix("train.").partition(".")[0] not in left_out
+    }
 
 
 def structure_digest(network: nn.Module) -> str:

@@ -10,18 +10,20 @@ import torch
 from torch import Tensor, nn
 
 from mdcompress.adapters.state import run_time_first
+from mdcompress.data.inputs import on_device
 from mdcompress.evaluation import check_labels, mean_logits
 from mdcompress.losses import task_loss
 from mdcompress.processes import ALONE, Processes
 from mdcompress.recipe import TeacherSpec, TrainSpec
 from mdcompress.recipe.keys import keys_not_read_by
 from mdcompress.runs.manifest import Stage
-from mdcompress.training.determinism import Batch
+from mdcompress.training.determinism import Batch, reproducible
 from mdcompress.training.devices import usable_device
-from mdcompress.training.distillation import CHECKPOINT_STEPS, DEFAULT_SETTINGS, check_steps
+from mdcompress.training.distillation import DEFAULT_SETTINGS, check_steps
 from mdcompress.training.engine import CheckpointPolicy, Job, PassLoss, count_batches, run_job
 from mdcompress.training.history import Progress
-from mdcompress.training.identity import spec_items, structure_digest
+from mdcompress.training.identity import structure_digest, training_items
+from mdcompress.training.layout import lay_out_for
 from mdcompress.training.scoring import float_scores
 
 NetworkT = TypeVar("NetworkT", bound=nn.Module)
@@ -36,7 +38,7 @@ def train_network(
     settings: TrainSpec = DEFAULT_SETTINGS,
     seed: int = 0,
     checkpoint: Path | None = None,
-    checkpoint_every: int = CHECKPOINT_STEPS,
+    checkpoint_every: int | None = None,
     progress: Progress | None = None,
     device: str | torch.device = "cpu",
     processes: Processes = ALONE,
@@ -56,7 +58,7 @@ def train_network(
         settings: the recipe's `train` section; its optimizer and batch_norm are the student's and have no part in it.
         seed: start of all random numbers; the same seed gives the same bits on the same machine.
         checkpoint: file that holds the whole state; one that exists is resumed. Its folder must exist.
-        checkpoint_every: steps between writes; the end of an epoch writes too.
+        checkpoint_every: steps between writes; the end of an epoch writes too. None: `settings.checkpoint_every`.
         progress: called with Resumed, StepRecord and EpochRecord as they happen.
         device: where to train; the network stays there.
         processes: as in `distill`.
@@ -71,16 +73,21 @@ def train_network(
     """
     device = usable_device(device)
     network.to(device)
+    every = settings.checkpoint_every if checkpoint_every is None else checkpoint_every
     settings = teacher_settings(spec, settings)
     identity = {
         "kind": "training of a float network",
         "network": structure_digest(network),
         **{f"teacher.{key}": str(value) for key, value in spec if key != "optimizer"},  # that one is in `settings`
-        **spec_items("train", settings),
+        **training_items(settings),
         "seed": str(seed),
         "processes": str(processes.size),
         "batches": str(count_batches(train)),
     }
+    if device.type != "cpu":
+        with reproducible(device):
+            first, _ = next(iter(train))
+        lay_out_for(device, network, on_device(first[:, :2], device))
     job = Job(
         network=network,
         objective=_Task(network, spec),
@@ -90,7 +97,7 @@ def train_network(
         settings=settings,
         seed=seed,
         device=device,
-        checkpoint=None if checkpoint is None else CheckpointPolicy(checkpoint, checkpoint_every, identity),
+        checkpoint=None if checkpoint is None else CheckpointPolicy(checkpoint, every, identity),
         progress=progress,
         processes=processes,
     )

@@ -15,9 +15,9 @@ from scipy import stats
 
 from benchmarks.experiment_statistics import paired_interval, spread
 from benchmarks.experiment_store import Exactness, Layer, Result, Store, digest
-from benchmarks.experiment_students import _data_text
+from benchmarks.experiment_students import _data_text, _training_text, _without_newer_keys
 from mdcompress.errors import RunError
-from mdcompress.recipe import DataSpec
+from mdcompress.recipe import DataSpec, TrainSpec, dump_recipe, load_recipe
 
 RESULT = Result(
     key="a",
@@ -122,3 +122,10 @@ def test_keys_of_recipes_newer_than_the_stored_results_change_no_key() -> None:
         '{"name":"digits","time_steps":4,"encoding":"direct","batch_size":64,"calibration_samples":512,"folder":null}'
     )
     assert '"workers":2' in _data_text(DataSpec(name="digits", workers=2))
+    assert "deterministic" not in _training_text(TrainSpec()) and "checkpoint_every" not in _training_text(TrainSpec())
+    assert '"deterministic":false' in _training_text(TrainSpec(deterministic=False))
+    plain_text = _without_newer_keys(dump_recipe(load_recipe("4bit")))
+    assert "deterministic" not in plain_text and "checkpoint_every" not in plain_text
+    assert "  deterministic: false\n" in _without_newer_keys(
+        dump_recipe(load_recipe("4bit", changes=["train.deterministic=false"]))
+    )

@@ -18,6 +18,7 @@ def test_direct_encoding_repeats_the_image() -> None:
     frames = encode_direct(SCALE, 3)
     assert frames.shape == (3, 1, 1, 3, 4)
     assert all(torch.equal(frame, SCALE) for frame in frames)
+    assert frames.untyped_storage().data_ptr() == SCALE.untyped_storage().data_ptr(), "it lies in memory once"
 
 
 def test_rate_encoding_gives_spikes_in_the_proportion_of_the_intensity() -> None:

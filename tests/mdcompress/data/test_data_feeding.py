@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torchvision import datasets
 
-from mdcompress.data.batches import Draw, Indices, Order, SampleBatches
-from mdcompress.data.feeding import IN_TURN, Feed
+from mdcompress.data.batches import EVALUATION, Draw, Indices, Order, SampleBatches
+from mdcompress.data.encodings import encode_direct
+from mdcompress.data.feeding import IN_TURN, Feed, _Made
+from mdcompress.data.inputs import is_still, on_device
 from mdcompress.data.loading import load_data
 from mdcompress.data.names import NoAugment
 from mdcompress.data.splits import DataSplits
@@ -56,6 +58,41 @@ def test_batches_are_equal_for_any_number_of_workers(tmp_path: Path, name: str) 
     assert len(walks[0]) == len(walks[1]) > 2
     for (x, y), (other_x, other_y) in zip(*walks, strict=True):
         assert torch.equal(x, other_x) and torch.equal(y, other_y) and x.sum() > 0
+
+
+class Still(Numbered):
+    """Sample i shows i at each of four steps; none is damaged."""
+
+    def frames(self, indices: Indices, draw: Draw) -> Tensor:
+        return encode_direct(torch.from_numpy(indices.astype(np.float32))[:, None, None, None], 4)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_image_that_is_seen_at_every_step_travels_once_and_is_whole_where_it_arrives(workers: int) -> None:
+    batches = SampleBatches(Still(), np.arange(6), batch_size=3, feed=Feed(workers=workers, pins=False))
+    for number, (x, _) in enumerate(batches):
+        assert is_still(x) and x.shape == (4, 3, 1, 1, 1)
+        for part in (x, x[:2], x[:, 1:]):  # first steps, and one process's share
+            arrived = on_device(part, torch.device("cpu"))
+            assert arrived.is_contiguous() and torch.equal(arrived, part)
+        assert x[3].flatten().tolist() == [3 * number + each for each in range(3)]
+
+
+def test_what_workers_hand_over_can_be_put_into_page_locked_memory() -> None:
+    """That is a new tensor of the same sizes and strides, into which the old one is copied."""
+    made = _Made(lambda chosen: (Still().frames(chosen, EVALUATION), torch.zeros(2)), [np.arange(2)])[0]
+    assert not isinstance(made, Exception) and made[2] == 4
+    for tensor in made[:2]:
+        assert torch.equal(torch.empty_strided(tensor.shape, tensor.stride()).copy_(tensor), tensor)
+    whole = Still().frames(np.arange(2), EVALUATION)
+    with pytest.raises(RuntimeError, match="single memory location"):
+        torch.empty(2).as_strided(whole.shape, whole.stride()).copy_(whole)
+
+
+def test_frames_that_differ_travel_as_they_are() -> None:
+    x = torch.rand(3, 2, 1)
+    assert not is_still(x) and on_device(x, x.device) is x
+    assert not is_still(x[:1].expand(1, 2, 1)) and not is_still(torch.tensor(1.0))
 
 
 def test_an_error_in_a_worker_is_the_error_itself() -> None:

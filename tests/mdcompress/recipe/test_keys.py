@@ -42,7 +42,7 @@ def test_every_key_says_which_stages_read_it() -> None:
 def test_only_keys_that_decide_no_result_are_read_by_no_stage() -> None:
     """Add none here but what no stage's files depend on: nothing that was made with another value is made again."""
     assert [path for path, key in KEYS.items() if not key.stages] == [
-        "name", "summary", "data.folder", "data.cache", "data.workers", "data.pin_memory"
+        "name", "summary", "data.folder", "data.cache", "data.workers", "data.pin_memory", "train.checkpoint_every"
     ]  # fmt: skip
 
 
@@ -88,7 +88,7 @@ def test_defaults_of_keys_are_those_of_a_recipe_that_gives_none() -> None:
 
 
 def test_teacher_is_trained_without_what_is_the_students() -> None:
-    assert keys_not_read_by(TrainSpec, Stage.TRAIN) == ("optimizer", "batch_norm")
+    assert keys_not_read_by(TrainSpec, Stage.TRAIN) == ("optimizer", "batch_norm", "checkpoint_every")
 
 
 # ---------------------------------------------------------------------- keys without effect

@@ -82,6 +82,10 @@ def changed_run(path: Path, student: Student, teacher: nn.Module, **changes: Unp
         ({"seed": 1}, "seed: it has 0, this one 1"),
         ({"spec": DistillSpec(epochs=3, time_steps=(1, 3))}, "distill.epochs: it has 2, this one 3"),
         ({"settings": TrainSpec(optimizer=OptimizerSpec(lr=0.02))}, "train.optimizer.lr: it has 0.01, this one 0.02"),
+        (
+            {"settings": FAST.model_copy(update={"deterministic": False})},
+            "train.deterministic: it has None, this one",
+        ),
         ({"train": Shuffled(batch_size=8)}, "batches: it has 6, this one 12"),
     ],
 )

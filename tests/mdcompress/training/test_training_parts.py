@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import csv
 import math
+import os
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,7 +30,7 @@ from mdcompress.training import (
     train_network,
     write_history,
 )
-from mdcompress.training.determinism import reproducible, seed_step
+from mdcompress.training.determinism import algorithms, reproducible, seed_step
 from mdcompress.training.history import untrained
 from mdcompress.training.optimization import clip_gradient, learning_rate, make_optimizer
 from tests.support.training_cases import FAST, Batch, Shuffled, assert_same_state, float_network, state_of
@@ -126,6 +127,24 @@ def test_random_numbers_follow_from_seed_epoch_and_step(seed: int, epoch: int, s
         assert draw() == first
         seed_step(seed, epoch, step + 1)
         assert draw() != first
+
+
+@pytest.mark.parametrize(
+    ("device", "deterministic", "repeats"),
+    [("cpu", True, True), ("cpu", False, True), ("cuda", True, True), ("cuda", False, False)],
+)
+def test_a_gpu_alone_may_take_the_fastest_algorithms_and_the_callers_are_back_afterwards(
+    device: str, deterministic: bool, repeats: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    with algorithms(torch.device(device), deterministic=deterministic):
+        assert torch.are_deterministic_algorithms_enabled() is repeats
+        assert torch.backends.cudnn.benchmark is not repeats
+        assert ("CUBLAS_WORKSPACE_CONFIG" in os.environ) is (repeats and device == "cuda")
+    assert not torch.are_deterministic_algorithms_enabled() and not torch.backends.cudnn.benchmark
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":16:8")
+    with algorithms(torch.device(device), deterministic=deterministic):
+        assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":16:8", "what the caller chose stays"
 
 
 def test_training_leaves_the_callers_generators_and_modes_alone(student: Student, teacher: nn.Module) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import os
 import random
 import signal
@@ -15,22 +16,33 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
 from mdcompress.cli.progress import resumed_line
 from mdcompress.errors import CheckpointError, TrainingError
-from mdcompress.recipe import OptimizerSpec, TeacherSpec
+from mdcompress.recipe import DistillSpec, OptimizerSpec, TeacherSpec
 from mdcompress.student import Student
 from mdcompress.training import (
     Event,
     Resumed,
     StepRecord,
+    distill,
     read_history,
     train_network,
 )
 from tests.support.paths import ROOT
-from tests.support.training_cases import Batch, Shuffled, StoppedError, assert_same_state, float_network, run, state_of
+from tests.support.training_cases import (
+    FAST,
+    Batch,
+    Shuffled,
+    StoppedError,
+    assert_same_state,
+    float_network,
+    run,
+    state_of,
+)
 
 
 @pytest.fixture
@@ -101,6 +113,40 @@ def test_planted_link_in_place_of_the_unfinished_state_is_not_followed(
 def test_a_checkpoint_does_not_change_the_result(quantized: Student, teacher: nn.Module, uninterrupted: Path) -> None:
     student = copy.deepcopy(quantized)
     run(student, teacher, None)
+    assert_same_state(student, load_file(uninterrupted.with_name("end")))
+
+
+def test_the_interval_of_states_is_the_recipes_and_may_change_when_a_training_goes_on(
+    quantized: Student, teacher: nn.Module, uninterrupted: Path, tmp_path: Path
+) -> None:
+    path, written = tmp_path / "last", list[tuple[int, int]]()
+    student = copy.deepcopy(quantized)
+
+    def distilled(every: int, *, stop_at: int | None = None) -> None:
+        def progress(event: Event) -> None:
+            if isinstance(event, StepRecord):
+                assert_written(event)
+            if isinstance(event, StepRecord) and (event.epoch, event.step) == (1, stop_at):
+                raise StoppedError
+
+        def assert_written(event: StepRecord) -> None:
+            with safe_open(path, framework="pt") as file:
+                header = json.loads(file.metadata()["mdcompress"])
+            written.append((event.step, header["step"]))
+
+        distill(
+            student, teacher=teacher, train=Shuffled(), validate=Shuffled(),
+            spec=DistillSpec(epochs=2, time_steps=(1, 3)), checkpoint=path, progress=progress,
+            settings=FAST.model_copy(update={"checkpoint_every": every}),
+        )  # fmt: skip
+
+    with pytest.raises(StoppedError):
+        distilled(2, stop_at=5)
+    assert written[-1] == (5, 4) and {saved for _, saved in written} <= {0, 2, 4}
+    student, written = copy.deepcopy(quantized), []
+    distilled(5)
+    assert written[0][0] == 5, "it went on after step 4"
+    assert {saved for _, saved in written} <= {4, 5, 0}
     assert_same_state(student, load_file(uninterrupted.with_name("end")))
 
 
