@@ -15,12 +15,16 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
+from mdcompress.compression import compress
+from mdcompress.evaluation.verification import verify_graph
 from mdcompress.graph import SynapseSpec
 from mdcompress.layers import sums
 from mdcompress.layers.recurrence import RecurrentIntegers
 from mdcompress.layers.sums import EXACT_IN_FLOAT32, Arithmetic, Form, exact_arithmetic, window_sums
 from mdcompress.layers.synapse import QuantSynapse
-from mdcompress.recipe import BatchNormPolicy, WeightPolicy
+from mdcompress.recipe import BatchNormPolicy, WeightPolicy, load_recipe
+from mdcompress.student.lowering import lower
+from mdcompress.zoo import digits_snn
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 FORMS: tuple[Form, ...] = ("convolution", "product")
@@ -266,6 +270,16 @@ def test_a_word_too_wide_for_float32_whose_weights_are_small_is_summed_in_float3
         )
         layer(torch.ones(1, 1, 3, 5, 5), 1.0, torch.tensor(0.01))
     assert len(seen) == 1 and 0 < seen[0] <= 127 * 20_000 < EXACT_IN_FLOAT32 < 128 * 27 * 20_000
+
+
+def test_student_computed_as_on_a_gpu_is_its_integer_graph(as_on_a_gpu: list[Arithmetic]) -> None:
+    torch.manual_seed(0)
+    network, x = digits_snn(channels=4), torch.rand(3, 6, 1, 8, 8)
+    student = compress(network, x, load_recipe("4bit"), [x])
+    as_on_a_gpu.clear()
+    report = verify_graph(student, lower(student), x, native=None)
+    assert report.equal and report.values > 1000 and report.spikes > 0
+    assert len(as_on_a_gpu) == 4 and set(as_on_a_gpu) == {Arithmetic(torch.float32, "product")}
 
 
 @pytest.mark.parametrize("operator", ["conv1d", "conv2d", "linear"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 import torch
@@ -12,12 +13,17 @@ from torch.profiler import ProfilerActivity, profile
 from mdcompress.adapters import simulate
 from mdcompress.compression import compress
 from mdcompress.graph import NeuronModel
+from mdcompress.layers.host_values import HostValue
+from mdcompress.layers.sums import Arithmetic, exact_arithmetic
+from mdcompress.losses import distillation_loss
 from mdcompress.recipe import DistillSpec, TeacherSpec, TrainSpec, load_recipe
 from mdcompress.student.observation import observe
 from mdcompress.tracing import trace
 from mdcompress.training import engine
 from mdcompress.training.distillation import distill
 from mdcompress.training.history import StepRecord
+from mdcompress.training.layout import lay_out_for
+from mdcompress.training.optimization import clip_gradient
 from mdcompress.training.teaching import train_network
 from mdcompress.zoo import IF, LIF, digits_snn
 from mdcompress.zoo.neurons import Reset
@@ -31,7 +37,8 @@ class Watched:
 
     def __init__(self) -> None:
         generator = torch.Generator().manual_seed(0)
-        self.batches = [(torch.rand(3, 6, 1, 8, 8, generator=generator), torch.arange(6)) for _ in range(4)]
+        images = [torch.rand(6, 1, 8, 8, generator=generator) for _ in range(4)]
+        self.batches = [(image.expand(3, *image.shape), torch.arange(6)) for image in images]
         self.events: list[str] = []
 
     def __len__(self) -> int:
@@ -53,8 +60,15 @@ def unread(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("unread")
-@pytest.mark.parametrize("range_", ["learned", "mse"])
-def test_no_step_of_a_distillation_reads_from_its_device(range_: str) -> None:
+@pytest.mark.parametrize(("range_", "device"), [("learned", "cpu"), ("mse", "cpu"), ("learned", "cuda")])
+def test_no_step_of_a_distillation_reads_from_its_device(
+    range_: str, device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`cuda`: what is done otherwise on a GPU is done here, on a CPU."""
+    monkeypatch.setattr("mdcompress.training.distillation.lay_out_for", partial(as_for, torch.device(device)))
+    for layer in ("synapse", "recurrence"):
+        decided = partial(exact_arithmetic_for, torch.device(device))
+        monkeypatch.setattr(f"mdcompress.layers.{layer}.exact_arithmetic", decided)
     torch.manual_seed(0)
     teacher, watched = digits_snn(channels=4), Watched()
     recipe = load_recipe("4bit")
@@ -70,6 +84,18 @@ def test_no_step_of_a_distillation_reads_from_its_device(range_: str) -> None:
     assert watched.events.count("aten::convolution_backward") >= 6, "the profiler saw the steps"
     assert not [name for name in watched.events if name in READS]
     assert [record.step for record in losses] == [1, 2, 3, 4] and all(record.loss > 0.0 for record in losses)
+
+
+def as_for(device: torch.device, _own: torch.device, network: nn.Module, x: Tensor) -> bool:
+    """The layout of another device than the network is on."""
+    found = lay_out_for(device, network, x)
+    assert found == (device.type == "cuda")
+    return found
+
+
+def exact_arithmetic_for(device: torch.device, largest: float, _own: torch.device) -> Arithmetic:
+    """The arithmetic of another device than the sums are on."""
+    return exact_arithmetic(largest, device)
 
 
 @pytest.mark.usefixtures("unread")
@@ -146,3 +172,33 @@ def test_potentials_that_no_loss_asks_for_are_not_computed() -> None:
     assert list(seen.potentials) == list(seen.spikes) and len(seen.potentials) == 3
     with pytest.raises(KeyError):
         seen.potentials["head"]
+
+
+# --- another device --------------------------------------------------------------------------------------------------
+
+
+def test_a_step_runs_on_a_device_that_has_no_numbers_to_read_and_takes_no_tensor_of_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """`meta` refuses what a GPU would wait for, or not take: a number read back, and a tensor that lies on the CPU."""
+    torch.manual_seed(0)
+    teacher, x = digits_snn(channels=4).eval(), torch.rand(3, 6, 1, 8, 8)
+    graph, student = trace(teacher, x), compress(teacher, x, load_recipe("4bit"), [x])
+    student(x)  # reads its scales, which training leaves as they are
+    monkeypatch.setattr(HostValue, "__call__", lambda value, _tensor: value._number)
+    for network in (teacher, student):
+        network.to("meta")
+    there, y = x.to("meta"), torch.arange(6, device="meta")
+    spec = DistillSpec.model_validate({"membrane": {}, "rates": {}, "sparsity": {}, "task": {"on": "steps"}})
+    with torch.no_grad():
+        target = observe(teacher, graph, there)
+    seen = observe(student.train(), student.graph, there)
+    loss = distillation_loss(seen, target, y=y, graph=student.graph, spec=spec)
+    torch.autograd.backward(loss.total)
+    trained = [parameter for parameter in student.parameters() if parameter.grad is not None]
+    assert len(trained) == len(list(student.parameters())) and set(loss.named()) >= {"task", "logits", "total"}
+    norm = clip_gradient(trained, 1.0)
+    assert {each.device.type for each in (*seen.spikes.values(), loss.total, norm)} == {"meta"}
+    assert student.eval()(there).device.type == "meta", "evaluation, by products of matrices"
+    with pytest.raises(RuntimeError, match="meta"):
+        observe(student, student.graph, x)
