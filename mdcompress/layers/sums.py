@@ -78,9 +78,14 @@ def adds_float32_products(device: torch.device) -> bool:
         return _is_whole(backends.cuda.matmul)
     if device.type != "cpu":
         return False  # nothing is known of it
-    by_onednn = backends.mkldnn.is_available() and bool(backends.mkldnn.enabled)
     of_onednn = (getattr(backends.mkldnn, name, None) for name in ("conv", "matmul"))
-    return all(map(_is_whole, of_onednn)) and (by_onednn or not backends.nnpack.is_available())
+    return all(map(_is_whole, of_onednn)) and (_is_there("mkldnn") or not _is_there("nnpack"))
+
+
+def _is_there(name: str) -> bool:
+    """Whether torch was built with a backend, and nobody has switched it off."""
+    backend = getattr(torch.backends, name)
+    return bool(backend.is_available() and getattr(backend, "enabled", True))
 
 
 def _is_whole(backend: object) -> bool:
@@ -130,7 +135,7 @@ def _products(spec: SynapseSpec, x: Tensor, weight: Tensor) -> Tensor:
     places = [(x.shape[axis] - far - 1) // step + 1 for axis, far, step in zip(axes, reach, stride, strict=True)]
     few = max(1, _MOST_COLUMNS // (math.prod(places) * x.shape[1] * math.prod(weight.shape[2:])))
     found = []
-    for part in x.split(few):
+    for part in torch.split(x, few):
         windows = part
         for axis, far, step, dilation in zip(axes, reach, stride, spec.dilation, strict=True):
             windows = windows.unfold(axis, far + 1, step)[..., ::dilation]
@@ -141,9 +146,10 @@ def _products(spec: SynapseSpec, x: Tensor, weight: Tensor) -> Tensor:
 def _product(windows: Tensor, rows: Tensor, groups: int, axes: int) -> Tensor:
     """[B, Ci, *places, *kernel] with [groups, Ci/groups * kernel, Co/groups] -> [B, Co, *places]."""
     places, kernel = range(3, 3 + axes), range(3 + axes, 3 + 2 * axes)
-    split = windows.unflatten(1, (groups, -1)).permute(1, 0, *places, 2, *kernel)
+    count, channels, *sides = windows.shape
+    split = windows.reshape(count, groups, channels // groups, *sides).permute(1, 0, *places, 2, *kernel)
     sums = torch.bmm(split.reshape(groups, -1, rows.shape[1]), rows)
-    whole = sums.unflatten(1, (len(windows), *windows.shape[2 : 2 + axes]))
+    whole = sums.reshape(groups, count, *sides[:axes], -1)
     return whole.permute(1, 0, -1, *range(2, 2 + axes)).flatten(1, 2)
 
 

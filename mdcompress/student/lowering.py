@@ -66,7 +66,8 @@ from mdcompress.graph import (
 )
 from mdcompress.layers.activation import MEMBRANE_BITS
 from mdcompress.layers.requant import RequantConstants
-from mdcompress.layers.synapse import QuantSynapse, SynapseIntegers, exchanged
+from mdcompress.layers.sums import exchanged
+from mdcompress.layers.synapse import QuantSynapse, SynapseIntegers
 from mdcompress.student.student import Student
 
 _UNUSED = np.zeros(1, dtype=np.int64)  # what FORMAT.md asks of a parameter that the reset kind does not use

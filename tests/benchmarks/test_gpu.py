@@ -12,6 +12,7 @@ import torch
 from torchvision import datasets
 
 from benchmarks import gpu
+from benchmarks.experiment_data import CIFAR10_FILE
 from benchmarks.experiment_networks import cifar10
 from mdcompress.errors import DataError
 from mdcompress.recipe import load_recipe
@@ -68,7 +69,7 @@ def test_whole_run_is_that_of_the_shipped_recipe_with_known_keys(tmp_path: Path)
     assert not recipe.train.deterministic and recipe.train.checkpoint_every == 500
     assert official[official.index("--weights") + 1] == str(tmp_path / "runs/4bit/teacher.safetensors")
     (tmp_path / "cifar-10-batches-py").rmdir()
-    (tmp_path / gpu.CIFAR10_FILE).touch()
+    (tmp_path / CIFAR10_FILE).touch()
     packed = arguments(tmp_path, "4bit", Stage.TRAIN)
     recipe = load_recipe("cifar10_ms_resnet18", changes=changes_of(packed))
     assert recipe.data.name == "benchmarks.experiment_data:cifar10_teacher" and not recipe.data.augment.given

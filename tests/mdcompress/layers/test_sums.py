@@ -75,7 +75,6 @@ def test_float64_is_taken_where_a_library_may_shorten_factors(
     assert exact_arithmetic(1.0, GPU).dtype == exact_arithmetic(1.0, CPU).dtype == torch.float64
 
 
-@pytest.mark.skipif(not torch.backends.nnpack.is_available(), reason="this torch has no NNPACK")
 def test_float64_is_taken_where_nnpack_would_sum_the_fractions_of_winograd() -> None:
     spec = conv(2, channels=(32, 16), padding=1)
     x, weight = integers((16, 32, 12, 12), 255), integers(spec.weight_shape, 127)
@@ -123,13 +122,13 @@ def by_hand(spec: SynapseSpec, x: Tensor, weight: Tensor) -> Tensor:
     right = weight.numpy().reshape(spec.groups, -1, *weight.shape[1:])
     sides = sums_along(spec, x.shape[2:])
     found = np.zeros((len(x), spec.groups, right.shape[1], *sides), dtype=np.int64)
-    for *tap, read, written in itertools.product(
-        *(range(k) for k in weight.shape[2:]), np.ndindex(*x.shape[2:]), np.ndindex(*sides)
-    ):
+    kernel = weight.shape[2:]
+    for tap, read, written in itertools.product(np.ndindex(*kernel), np.ndindex(*x.shape[2:]), np.ndindex(*sides)):
         few, many = (read, written) if spec.is_transposed else (written, read)
         steps = zip(few, many, tap, spec.stride, spec.dilation, spec.padding, strict=True)
         if all(one * stride + k * dilation == other + padding for one, other, k, stride, dilation, padding in steps):
-            found[(..., *written)] += np.einsum("bgc,goc->bgo", left[(..., *read)], right[(..., *tap)])
+            met = np.einsum("bgc,goc->bgo", left[(..., *read)], right[(..., *tap)])
+            found[(slice(None), slice(None), slice(None), *written)] += met
     return torch.from_numpy(found.reshape(len(x), spec.weight_shape[0], *sides)).double()
 
 
@@ -229,8 +228,14 @@ def quant_synapse(spec: SynapseSpec, *, bits: int, largest_input: int) -> QuantS
     layer = QuantSynapse(
         spec, weight=WeightPolicy(bit_width=bits), batch_norm=BatchNormPolicy(), largest_input=largest_input
     )
-    layer.adopt(nn.Conv2d(spec.weight_shape[1], spec.weight_shape[0], spec.weight_shape[2:], bias=False), None)
+    layer.adopt(nn.Conv2d(spec.weight_shape[1], spec.weight_shape[0], 3, bias=False), None)
     return layer.eval()
+
+
+def noted(seen: list[float], value: float) -> float:
+    """The value, which is written down."""
+    seen.append(value)
+    return value
 
 
 @pytest.mark.parametrize(
@@ -242,7 +247,7 @@ def test_layer_on_a_gpu_gives_the_currents_of_the_cpu_and_reads_no_weight_whose_
     layer = quant_synapse(conv(2, channels=(3, 5), padding=1), bits=bits, largest_input=largest_input)
     x = integers((2, 4, 3, 8, 8), largest_input).float()
     read: list[float] = []
-    monkeypatch.setattr(Tensor, "__float__", lambda tensor: read.append(tensor.item()) or read[-1], raising=False)
+    monkeypatch.setattr(Tensor, "__float__", lambda tensor: noted(read, tensor.item()), raising=False)
     with torch.no_grad(), profile(activities=[ProfilerActivity.CPU]) as profiler:
         found = layer(x, 1.0, torch.tensor(0.01))
     assert as_on_a_gpu == [Arithmetic(dtype, "product")]
@@ -266,7 +271,7 @@ def test_a_word_too_wide_for_float32_whose_weights_are_small_is_summed_in_float3
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(
             "mdcompress.layers.synapse.exact_arithmetic",
-            lambda largest, device: seen.append(largest) or exact_arithmetic(largest, device),
+            lambda largest, device: exact_arithmetic(noted(seen, largest), device),
         )
         layer(torch.ones(1, 1, 3, 5, 5), 1.0, torch.tensor(0.01))
     assert len(seen) == 1 and 0 < seen[0] <= 127 * 20_000 < EXACT_IN_FLOAT32 < 128 * 27 * 20_000

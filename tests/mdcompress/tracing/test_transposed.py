@@ -16,7 +16,8 @@ from intsnn.graph import IntConvTranspose
 from mdcompress.errors import TraceError
 from mdcompress.graph import SynapseOperator, SynapseSpec
 from mdcompress.layers.norms import BatchNorm
-from mdcompress.layers.synapse import QuantSynapse, exchanged, output_first
+from mdcompress.layers.sums import exchanged
+from mdcompress.layers.synapse import QuantSynapse, output_first
 from mdcompress.recipe import BatchNormPolicy, WeightPolicy
 from mdcompress.tracing import trace
 from mdcompress.zoo import IF, LIF
