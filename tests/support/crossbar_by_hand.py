@@ -71,8 +71,8 @@ def small_hardware(
     constant_input: Literal["repeat", "hold"] = "repeat",
     readout: Readout = "converter",
 ) -> HardwareSpec:
-    """A shipped description that prices the readout, with another crossbar."""
-    shipped = hardware_spec("sram_event_driven" if readout == "accumulator" else "rram_64x64_65nm")
+    """The shipped description with another crossbar."""
+    shipped = hardware_spec("rram_64x64_65nm")
     crossbar = {
         **shipped.crossbar.model_dump(),
         "rows": rows,
