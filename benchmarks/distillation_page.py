@@ -170,11 +170,15 @@ def _teachers(results: Results) -> str:
         rows.append([group, str(len(teachers)), _spread(teachers), _spread(controls), _interval(gains.values())])
         few = results.of(cell, FEW_BITS_CONTROL)
         if few:
+            comparable = {one.machine for one in few.values()} == {one.machine for one in teachers.values()}
             gains = results.differences(cell, FEW_BITS_CONTROL, TEACHER, _test)
-            rows.append([f"{group}, few bits", str(len(few)), "", _spread(few), _interval(gains.values())])
+            difference = _interval(gains.values()) if comparable else "-"
+            rows.append([f"{group}, few bits", str(len(few)), "", _spread(few), difference])
     told = (
         "`trained on`: on the students' samples, for as many epochs, with their schedule and the rate of QAT; "
-        "`few bits`: with that of QAT at 2 bits and ternary, where it is another."
+        "`few bits`: with that of QAT at 2 bits and ternary, where it is another. Without a difference: run with other "
+        "releases than the teachers beside it (top of the page), where the same training gives another teacher, and "
+        "that one was trained on."
     )
     return f"{told}\n\n{table(header, rows, numbers=header[2:])}"
 

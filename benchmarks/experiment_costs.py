@@ -16,7 +16,8 @@ from mdcompress.student.lowering import lower
 OPERATIONS, RATE = "synaptic operations", "spike rate, %"
 SHIPPED = ("rram_64x64_65nm", "sram_digital")
 GATED = ", idle arrays skipped"
-ENERGIES = tuple(f"{name}{gating}" for name in SHIPPED for gating in ("", GATED))  # uJ per inference
+EVENTS = "sram_event_driven"  # it reads rows with a spike alone, so there is no idle array to skip
+ENERGIES = (*(f"{name}{gating}" for name in SHIPPED for gating in ("", GATED)), EVENTS)  # uJ per inference
 
 
 def costs(student: Student, batches: Batches, *, steps: int, names: Sequence[str]) -> dict[str, float]:
@@ -34,8 +35,10 @@ def costs(student: Student, batches: Batches, *, steps: int, names: Sequence[str
 def _designs() -> Mapping[str, HardwareSpec]:
     """The shipped descriptions as they are, and with arrays that are not read where no row is active."""
     found: dict[str, HardwareSpec] = {}
-    for name in SHIPPED:
+    for name in (*SHIPPED, EVENTS):
         shipped = load_hardware(name)
         assert isinstance(shipped, HardwareSpec)
-        found |= {name: shipped, f"{name}{GATED}": with_sections(shipped, crossbar={"gating": "array"})}
+        found[name] = shipped
+        if name in SHIPPED:
+            found[f"{name}{GATED}"] = with_sections(shipped, crossbar={"gating": "array"})
     return found

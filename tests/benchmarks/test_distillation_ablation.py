@@ -390,6 +390,8 @@ def test_the_page_shows_each_setting_beside_its_own_control() -> None:
     every = text.partition("## Every seed")[2]
     assert [line.split(" | ")[4].strip() for line in every.splitlines() if "cifar10" in line] == ["60.50", "58.50"]
     assert "| cifar10, few bits |" in text and "-1.50 ± ? (n = 1)" in text
+    elsewhere = [replace(one, machine="another") if one.variant == FEW_BITS_CONTROL else one for one in rows]
+    assert "-1.50 ±" not in page(elsewhere, {}, missing=0, command="x")
 
 
 def test_students_are_not_trained_before_the_searches_that_choose_for_them(plan: Plan, tmp_path: Path) -> None:

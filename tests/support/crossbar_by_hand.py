@@ -11,7 +11,7 @@ import numpy as np
 from intsnn.arithmetic import IntArray
 from intsnn.graph import IntConv, IntConvTranspose, IntLinear, Sizes, Synapse
 from intsnn.hardware import HardwareSpec, load_hardware, with_sections
-from intsnn.hardware.chip import Crossbar, Encoding, Gating, KernelMapping
+from intsnn.hardware.chip import Crossbar, Encoding, Gating, KernelMapping, Readout
 
 # row of the weight matrix a cell belongs to, to find its pulse again: (group, input channel, kernel position)
 Row = tuple[int, int, int]
@@ -35,6 +35,7 @@ class CrossbarOptions(TypedDict, total=False):
     column_mux: int
     joining: Literal["after_sum", "at_array"]
     constant_input: Literal["repeat", "hold"]
+    readout: Readout
 
 
 def hardware_spec(name: str) -> HardwareSpec:
@@ -68,6 +69,7 @@ def small_hardware(
     column_mux: int = 1,
     joining: Literal["after_sum", "at_array"] = "after_sum",
     constant_input: Literal["repeat", "hold"] = "repeat",
+    readout: Readout = "converter",
 ) -> HardwareSpec:
     """The shipped description with another crossbar."""
     shipped = hardware_spec("rram_64x64_65nm")
@@ -81,6 +83,7 @@ def small_hardware(
         "gating": gating,
         "column_mux": column_mux,
         "joining": joining,
+        "readout": readout,
     }
     return HardwareSpec.model_validate(
         {

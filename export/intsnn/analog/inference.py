@@ -75,9 +75,9 @@ def make_chip(
             f"a chip of {spec.name!r} needs inputs to calibrate its ranges or column gains (got none)",
             hints=["give calibration inputs, best from the training data"],
         )
-    if hardware.crossbar.readout == "adder_tree":
+    if hardware.crossbar.is_digital:
         raise HardwareError(
-            f"{hardware.name}: arrays that adder trees read are digital and exact (readout: adder_tree)",
+            f"{hardware.name}: arrays without converters are digital and exact (readout: {hardware.crossbar.readout})",
             hints=["choose a description whose columns are read by converters"],
         )
     mapping, read = map_graph(graph, hardware), read_bounds(graph)

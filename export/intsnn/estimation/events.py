@@ -8,11 +8,12 @@ the activity:
     cell_read            pulses * (Co/G)*S*P
     column reads         array reads * (Co/G)*S*P_c; array reads p*b*G*K_a*N_r, or those that gating leaves (gating.py)
     words                (Co/G)*S*P_c of an array read, or (Co/G)*P_c where slices are joined at the array
-    adc_conversion       column reads, and mux_switch the same; none where adder trees read the columns
+    adc_conversion       column reads, and mux_switch the same; none where the columns are summed digitally
     adder_tree_add       column reads * (X_r - 1), where adder trees read the columns: every adder counts as switching
+    accumulate_add       pulses * (Co/G)*P_c, where accumulators read active rows alone;  accumulate_store the same
     partial_sum_add      (array reads - outputs that have one) * words;  partial_sum_store the same
     shift_add            p*Co*P_c*(S*b - 1), or where slices are joined at the array
-                         array reads * (Co/G)*P_c*(S - 1) + p*Co*P_c*(b - 1)
+                         array reads * (Co/G)*P_c*(S - 1) + p*Co*P_c*(b - 1); an accumulator adds weights whole: S = 1
     popcount_add         pulses + p*G*(b - 1) (offset), 0 (all others)
     sign_subtract        p*Co (offset, differential); 0 where currents are subtracted, or the sign bit has its column
     buffer_write         inputs*b;  buffer_read  windows*K*Ci*b, or inputs*b with a line buffer
@@ -143,6 +144,9 @@ def _conversion_counts(layer: LayerMapping, hardware: HardwareSpec, seen: Synaps
             return {Item.ADC_CONVERSION: column_reads, Item.MUX_SWITCH: column_reads, **counts}
         case "adder_tree":
             return {Item.ADDER_TREE_ADD: column_reads * (crossbar.rows - 1), **counts}
+        case "accumulator":
+            weights = np.array(seen.row_pulses) * (layer.out_per_group * layer.codes)
+            return {Item.ACCUMULATE_ADD: weights, Item.ACCUMULATE_STORE: weights, **counts}
         case readout:
             assert_never(readout)
 
@@ -159,7 +163,8 @@ def _joins(layer: LayerMapping, crossbar: Crossbar, reads: Reads) -> FloatArray:
         case "after_sum":
             return np.full_like(reads.outputs, outputs * (layer.slices * layer.input_bits - 1))
         case "at_array":
-            at_arrays = reads.arrays * (layer.out_per_group * layer.codes * (layer.slices - 1))
+            shifted = 0 if crossbar.readout == "accumulator" else layer.slices - 1
+            at_arrays = reads.arrays * (layer.out_per_group * layer.codes * shifted)
             return at_arrays + outputs * (layer.input_bits - 1)
         case joining:
             assert_never(joining)

@@ -7,6 +7,7 @@ between groups (loading.py). All of it stands under the node `shared`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
@@ -14,6 +15,7 @@ from intsnn.estimation.counts import InstanceCount
 from intsnn.estimation.loading import SHARED, waiting_bits
 from intsnn.estimation.sum_widths import held_bits, layer_bits
 from intsnn.hardware.catalogue import Item
+from intsnn.hardware.chip import Crossbar
 from intsnn.hardware.spec import HardwareSpec
 from intsnn.mapping import DigitalMapping, LayerMapping, Mapping
 from intsnn.mapping.operations import Operation
@@ -81,20 +83,26 @@ def _group_instances(
 
 def _layer_instances(layer: LayerMapping, hardware: HardwareSpec) -> Iterator[InstanceCount]:
     crossbar, arrays = hardware.crossbar, layer.arrays
-    converters = arrays * crossbar.converters
-    summing = converters if layer.array_kernel * layer.row_blocks > 1 else 0
+    readers = arrays * _readers(layer, crossbar)
+    converters, trees, accumulators = (
+        readers if crossbar.readout == kind else 0 for kind in ("converter", "adder_tree", "accumulator")
+    )
+    summing = readers if layer.array_kernel * layer.row_blocks > 1 else 0
+    shifted = layer.input_bits * (1 if crossbar.readout == "accumulator" else layer.slices)
     blocks = min(layer.pes, layer.copies * layer.packs * layer.row_blocks)
     counters = blocks * layer.array_kernel if crossbar.encoding == "offset" else 0
     counts = {
         Item.ROW_ACTIVATION: arrays * crossbar.rows,
         Item.CELL_READ: arrays * crossbar.rows * crossbar.columns,
-        Item.ADC_CONVERSION: converters if crossbar.readout == "converter" else 0,
-        Item.MUX_SWITCH: converters if crossbar.readout == "converter" else 0,
-        Item.ADDER_TREE_ADD: converters * (crossbar.rows - 1) if crossbar.readout == "adder_tree" else 0,
+        Item.ADC_CONVERSION: converters,
+        Item.MUX_SWITCH: converters,
+        Item.ADDER_TREE_ADD: trees * (crossbar.rows - 1),
+        Item.ACCUMULATE_ADD: accumulators,
+        Item.ACCUMULATE_STORE: accumulators,
         Item.PARTIAL_SUM_ADD: summing,
         Item.PARTIAL_SUM_STORE: summing,
-        Item.SHIFT_ADD: converters if layer.slices * layer.input_bits > 1 else 0,
-        Item.SIGN_SUBTRACT: converters if crossbar.encoding in ("offset", "differential") else 0,
+        Item.SHIFT_ADD: readers if shifted > 1 else 0,
+        Item.SIGN_SUBTRACT: readers if crossbar.encoding in ("offset", "differential") else 0,
         Item.POPCOUNT_ADD: (crossbar.rows - 1) * counters,
         Item.BUFFER_BIT: layer.inputs * layer.input_bits + held_bits(layer, hardware),
         Item.TILE: layer.tiles,
@@ -103,6 +111,13 @@ def _layer_instances(layer: LayerMapping, hardware: HardwareSpec) -> Iterator[In
     for item, number in counts.items():
         if number:
             yield InstanceCount(layer.name, item, widths.get(item), number)
+
+
+def _readers(layer: LayerMapping, crossbar: Crossbar) -> int:
+    """What sums columns at one array: a converter or tree for those that share it, an accumulator for each weight."""
+    if crossbar.readout == "accumulator":
+        return math.ceil(crossbar.columns / (layer.slices * layer.polarity)) * layer.codes
+    return crossbar.converters
 
 
 def _digital_instances(node: DigitalMapping) -> Iterator[InstanceCount]:

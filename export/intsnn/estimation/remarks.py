@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping as ByReadout
 from typing import assert_never
 
 from intsnn.activity import Activity
 from intsnn.estimation.costs import EnergyPart
 from intsnn.estimation.gating import FloatArray, active_reads, converted_reads, every_read
 from intsnn.hardware.catalogue import Item
-from intsnn.hardware.chip import Gating
+from intsnn.hardware.chip import Gating, Readout
 from intsnn.mapping import LayerMapping, Mapping
 from intsnn.mapping.mapping import array_um2
 
@@ -17,8 +18,12 @@ ASSUMED = (
     "Assumed, not measured: every neuron fires at one rate, independently; inputs of one bit are active at that rate, "
     "wider ones uniform over their range."
 )
+_WHATEVER_IS_ACTIVE: ByReadout[Readout, str] = {
+    "converter": "a column is read whether one row is active or all are",
+    "adder_tree": "a column is read whether one row is active or all are",
+    "accumulator": "a row that is not active is not read, but has its clock",
+}
 _LOW_UTILISATION = 0.1  # below this share of used cells a note says so
-_PER_ACTIVE_ROW = {item.value: item.meaning.per_active_row for item in Item if item.meaning.per_active_row}
 
 
 def remarks(mapping: Mapping, activity: Activity, energy: tuple[EnergyPart, ...]) -> tuple[str, ...]:
@@ -95,10 +100,13 @@ def _share(energy: tuple[EnergyPart, ...], layer: LayerMapping, whole: float) ->
 
 def _sparsity(mapping: Mapping, activity: Activity, energy: tuple[EnergyPart, ...]) -> str:
     whole = math.fsum(part.energy_pj for part in energy)
-    following = math.fsum(part.energy_pj for part in energy if part.component in _PER_ACTIVE_ROW)
+    crossbar, neuron = mapping.hardware.crossbar, mapping.hardware.neuron
+    counted = (item for item in Item if item.meaning.is_counted(crossbar, neuron))
+    per_row = {item.value: item.meaning.per_active_row for item in counted if item.meaning.per_active_row}
+    following = math.fsum(part.energy_pj for part in energy if part.component in per_row)
     left = {gating: _column_reads_left(mapping, activity, gating) for gating in ("pe", "array")}
     could = f"Skipping idle PEs leaves {left['pe']:.2%} of the column reads, skipping idle arrays {left['array']:.2%}"
-    match mapping.hardware.crossbar.gating:
+    match crossbar.gating:
         case "none":
             done = "neither is done here"
         case "pe":
@@ -107,10 +115,10 @@ def _sparsity(mapping: Mapping, activity: Activity, energy: tuple[EnergyPart, ..
             done = "this hardware skips idle arrays"
         case gating:
             assert_never(gating)
-    parts = ", ".join(_PER_ACTIVE_ROW.values())
+    parts = ", ".join(per_row.values())
     return (
         f"What sparsity saves: {following / whole:.1%} of the energy ({parts}) is spent for each active row; "
-        "a column is read whether one row is active or all are. "
+        f"{_WHATEVER_IS_ACTIVE[crossbar.readout]}. "
         f"{could} ({_known(mapping, activity)}); {done}. No read is shorter for fewer spikes: sparsity saves no time."
     )
 

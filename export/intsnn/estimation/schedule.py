@@ -1,7 +1,8 @@
 """A mapped graph -> how long each node is busy, and when: one function for each schedule rule.
 
-M columns share a converter or an adder tree, one clock a tree; an array read is rounded up to whole clocks; D copies of
-a layer work on D positions at a time:
+M columns share a converter or an adder tree, one clock a tree; accumulators take a clock for each row that the layer
+has on an array, active or not; an array read is rounded up to whole clocks; D copies of a layer work on D positions at
+a time:
 
     synapse   ceil(positions / D) * input bits * (t_read + M*t_convert + one clock to accumulate); 0 in the steps
               for which its sums are held
@@ -181,9 +182,10 @@ def _group(mapping: Mapping, reload: Reload, index: int) -> Mapping:
 
 def step_times(mapping: Mapping, time_steps: int) -> dict[str, tuple[float, ...]]:
     """What each node is busy in each step, ns; a layer whose sums are held is busy in the first of them alone."""
-    read_ns, clock_ns = array_read_ns(mapping.hardware), mapping.hardware.technology.clock_ns
+    clock_ns = mapping.hardware.technology.clock_ns
     found: dict[str, tuple[float, ...]] = {}
     for layer in mapping.layers:
+        read_ns = array_read_ns(mapping.hardware, rows=layer.rows_of_an_array)
         step_ns, read = layer.rounds * layer.input_bits * read_ns, layer.read_steps(time_steps)
         found[layer.name] = (step_ns,) * read + (0.0,) * (time_steps - read)
     return found | {node.name: (node.clocks * clock_ns,) * time_steps for node in mapping.digital}
@@ -253,14 +255,16 @@ def _row_ends(mapping: Mapping, busy: ByName[str, Steps]) -> dict[str, FloatArra
     return ends
 
 
-def array_read_ns(hardware: HardwareSpec) -> float:
-    """One read of an array, all its columns converted or summed, and accumulated, in whole clocks, ns."""
+def array_read_ns(hardware: HardwareSpec, *, rows: int) -> float:
+    """One read of an array of so many used rows, all columns converted or summed, and accumulated, whole clocks, ns."""
     clock_ns = hardware.technology.clock_ns
     match hardware.crossbar.readout:
         case "converter":
             column_ns = hardware.latency_ns(Item.ADC_CONVERSION, hardware.crossbar.resolution)
         case "adder_tree":
             column_ns = clock_ns
+        case "accumulator":
+            column_ns = rows * clock_ns
         case readout:
             assert_never(readout)
     busy_ns = hardware.latency_ns(Item.CELL_READ) + hardware.crossbar.column_mux * column_ns + clock_ns

@@ -2,7 +2,7 @@
 
 In the letters of events.py:
 
-    words          ADC bits, and (S-1)*cell bits more where slices are joined at the array
+    words          ADC bits, and (S-1)*cell bits more where slices are joined at the array; an accumulator has as many
     partial sums   words + ceil(log2(K_a*N_r))
     shifted sums   ADC bits + ceil(log2(K_a*N_r)) + (S-1)*cell bits + b - 1
     row counts     the word of K*Ci/G
@@ -27,6 +27,8 @@ def layer_bits(layer: LayerMapping, hardware: HardwareSpec) -> dict[Item, float]
     return {
         Item.ADC_CONVERSION: resolution,
         Item.ADDER_TREE_ADD: tree_bits(hardware.crossbar.rows, hardware.crossbar.cell.bits),
+        Item.ACCUMULATE_ADD: sent_bits(layer, hardware),
+        Item.ACCUMULATE_STORE: sent_bits(layer, hardware),
         Item.PARTIAL_SUM_ADD: summed,
         Item.PARTIAL_SUM_STORE: summed,
         Item.SHIFT_ADD: joined,

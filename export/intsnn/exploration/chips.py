@@ -77,7 +77,7 @@ class ChipAccuracy:
             return None
         group = alike(point)
         hardware = hardware_at(point, self._described)
-        if hardware.crossbar.readout == "adder_tree" or is_undisturbed(self._trial.analog, hardware):
+        if hardware.crossbar.is_digital or is_undisturbed(self._trial.analog, hardware):
             return self.exact_accuracy(point.time_steps)
         if group not in self._found:
             self._found[group] = self._on_chips(hardware, point.time_steps)

@@ -239,7 +239,7 @@ class Pricing:
 
     def _latency(self, point: DesignPoint, mapping: ChipMapping) -> float:
         """Nodes that work as many rounds of as long reads flow alike; where layers take turns, groups matter too."""
-        placed, read_ns = self._placed_alike(point), array_read_ns(mapping.hardware)
+        placed, read_ns = self._placed_alike(point), array_read_ns(mapping.hardware, rows=1)
         steps = point.time_steps if self._activity.constant_input else self._activity.time_steps
         alike = self._rounds(placed) if mapping.reload is None else placed
         key = (alike, read_ns, point.schedule, steps)
@@ -247,8 +247,9 @@ class Pricing:
             self._latencies[key] = latencies_of_steps(mapping, steps)
         return self._latencies[key][point.time_steps - 1]
 
-    def _rounds_of(self, placed: DesignPoint) -> tuple[tuple[int, int, int], ...]:
-        return tuple((one.rounds, one.input_bits, one.held_steps) for one in self._mappings(placed).layers)
+    def _rounds_of(self, placed: DesignPoint) -> tuple[tuple[int, int, int, int], ...]:
+        layers = self._mappings(placed).layers
+        return tuple((one.rounds, one.input_bits, one.held_steps, one.rows_of_an_array) for one in layers)
 
     def _demand_with(self, weight_bits: float | None, membrane_bits: int | None) -> Demand:
         demand = self._demand if weight_bits is None else with_weight_bits(self._demand, weight_bits)
@@ -285,9 +286,9 @@ def _require_priced(hardware: HardwareSpec, described: HardwareSpec) -> None:
     crossbar, own = hardware.crossbar, described.crossbar
     if hardware.unpriced:
         raise HardwareError(f"{described.name} neither prices nor excludes {hardware.unpriced[0]} ({crossbar.mapping})")
-    if crossbar.readout == "adder_tree":
+    if crossbar.is_digital:
         if crossbar.adc_bits != "lossless":
-            raise HardwareError(f"adder trees sum exactly: adc_bits must be lossless (got {crossbar.adc_bits})")
+            raise HardwareError(f"digital arrays sum exactly: adc_bits must be lossless (got {crossbar.adc_bits})")
         if crossbar.cell.bits != own.cell.bits:
             # a digital cell is a bit of memory and its gate; no price says what one of more bits takes
             raise HardwareError(f"the digital cells are priced at {own.cell.bits} bit (got {crossbar.cell.bits})")

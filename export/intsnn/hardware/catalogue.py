@@ -134,6 +134,24 @@ class Item(Enum):
         by_width=True,
         counted_on=lambda crossbar: crossbar.readout == "adder_tree",
     )
+    ACCUMULATE_ADD = Counted(
+        "accumulate_add",
+        Group.ACCUMULATION,
+        "one weight of an active row added to its sum (arrays with accumulators)",
+        "adder (one per weight of a row)",
+        by_width=True,
+        per_active_row="additions of weights",
+        counted_on=lambda crossbar: crossbar.readout == "accumulator",
+    )
+    ACCUMULATE_STORE = Counted(
+        "accumulate_store",
+        Group.ACCUMULATION,
+        "one such sum written to its register",
+        "register (one per weight of a row)",
+        by_width=True,
+        per_active_row="registers of their sums",
+        counted_on=lambda crossbar: crossbar.readout == "accumulator",
+    )
     PARTIAL_SUM_ADD = Counted(
         "partial_sum_add",
         Group.ACCUMULATION,

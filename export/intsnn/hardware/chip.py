@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from fractions import Fraction
 from typing import Annotated, Literal, Self
 
@@ -15,7 +16,11 @@ Encoding = Literal["offset", "differential", "analog_differential", "twos_comple
 Placing = Literal["kernel_split", "im2col"]  # of one layer
 KernelMapping = Literal["kernel_split", "im2col", "auto", "neurosim"]
 Gating = Literal["none", "pe", "array"]
+Readout = Literal["converter", "adder_tree", "accumulator"]
 ScheduleRule = Literal["layer_by_layer", "row_pipeline"]
+_READ_BY: Mapping[Readout, str] = {
+    "converter": "a converter", "adder_tree": "an adder tree", "accumulator": "an accumulator",
+}  # fmt: skip
 _BUDGET = re.compile(r"\+\d+(\.\d+)?%|\d+(\.\d+)? ?mm2")
 
 
@@ -69,9 +74,10 @@ class Crossbar(StrictModel):
     below the sign in slices and the sign bit in a column of its own, which counts -2^(b-1). mapping: `kernel_split`
     gives each kernel position its own arrays, `im2col` unrolls the kernel along the rows, `auto` and `neurosim` choose
     one of the two for each layer (mapping/placing.py). readout: how a column is summed, by an analog-to-digital
-    `converter` on currents or by a digital `adder_tree` over the rows. column_mux: columns, or subtracted pairs of
+    `converter` on currents, by a digital `adder_tree` over the rows, or by an `accumulator` under each weight, to which
+    active rows are added one after another (IMPULSE, arXiv:2105.08217). column_mux: columns, or subtracted pairs of
     columns, that share a converter or tree. adc_bits: resolution, or `lossless`: ceil(log2(levels)) for the
-    rows * (2^cell_bits - 1) + 1 sums of a column, or nearly twice as many of a subtracted pair; a tree is always
+    rows * (2^cell_bits - 1) + 1 sums of a column, or nearly twice as many of a subtracted pair; a digital sum is always
     lossless. gating: `array` skips an array none of whose rows is active, `pe` skips a PE all of whose arrays are idle.
     joining: the slices of a weight are shifted and added once, `after_sum` over all arrays, or `at_array` before
     anything is summed or sent.
@@ -85,8 +91,13 @@ class Crossbar(StrictModel):
     column_mux: Count
     adc_bits: Annotated[int, Field(ge=1, le=16)] | Literal["lossless"]
     gating: Gating
-    readout: Literal["converter", "adder_tree"] = "converter"
+    readout: Readout = "converter"
     joining: Literal["after_sum", "at_array"] = "after_sum"
+
+    @property
+    def is_digital(self) -> bool:
+        """Whether columns are summed exactly, without converters."""
+        return self.readout != "converter"
 
     @property
     def lossless_adc_bits(self) -> int:
@@ -120,8 +131,9 @@ class Crossbar(StrictModel):
             words = "columns" if self.columns_of_a_code == 1 else "pairs of columns"
             message = f"must be at most the {most} {words} of an array (got {self.column_mux})"
             raise RuleError(message, field="column_mux", hint=f"write the number of {words} that share one converter")
-        if self.columns_of_a_code == 2 and self.readout == "adder_tree":
-            message = "currents are subtracted before a converter: an adder tree has none (got analog_differential)"
+        if self.columns_of_a_code == 2 and self.is_digital:
+            words = _READ_BY[self.readout]
+            message = f"currents are subtracted before a converter: {words} has none (got analog_differential)"
             raise RuleError(message, field="encoding", hint="write differential, offset or twos_complement")
         if self.columns_of_a_code == 2 and self.columns % 2:
             message = f"the columns of a pair lie on one array: columns must be even (got {self.columns})"
@@ -129,9 +141,19 @@ class Crossbar(StrictModel):
         if self.columns_of_a_code == 2 and self.adc_bits == 1:
             message = "the code of a subtracted pair has a sign: adc_bits must be at least 2 (got 1)"
             raise RuleError(message, field="adc_bits", hint="write 2 or more bits, or another encoding")
-        if self.readout == "adder_tree" and self.adc_bits != "lossless":
-            message = f"an adder tree sums exactly: adc_bits must be lossless (got {self.adc_bits})"
+        if self.is_digital and self.adc_bits != "lossless":
+            message = f"{_READ_BY[self.readout]} sums exactly: adc_bits must be lossless (got {self.adc_bits})"
             raise RuleError(message, field="adc_bits", hint="write `lossless`, or read the columns by a converter")
+        return self
+
+    @model_validator(mode="after")
+    def _accumulators_add_whole_weights(self) -> Self:
+        if self.readout == "accumulator" and self.joining != "at_array":
+            message = f"an accumulator adds whole weights: joining must be at_array (got {self.joining})"
+            raise RuleError(message, field="joining", hint="write `joining: at_array`")
+        if self.readout == "accumulator" and self.column_mux != 1:
+            message = f"every weight of a row has an accumulator: column_mux must be 1 (got {self.column_mux})"
+            raise RuleError(message, field="column_mux", hint="write `column_mux: 1`")
         return self
 
 

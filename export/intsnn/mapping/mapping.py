@@ -87,6 +87,11 @@ class LayerMapping(SynapseDemand):
         return len(self.rows)
 
     @property
+    def rows_of_an_array(self) -> int:
+        """Used rows of the fullest array, of all groups that share it."""
+        return self.rows[0] * self.groups_per_array
+
+    @property
     def packs(self) -> int:
         """Groups of groups that share arrays: ceil(G / G_a)."""
         return math.ceil(self.groups / self.groups_per_array)
@@ -232,6 +237,12 @@ def place(demand: Demand, hardware: HardwareSpec, *, constant_steps: int = 1) ->
 def array_um2(hardware: HardwareSpec) -> float:
     """Area of an array as a budget of area counts it: row drivers, cells, and converters or trees."""
     crossbar = hardware.crossbar
+    if crossbar.readout == "accumulator":
+        raise HardwareError(
+            f"a budget of area needs arrays of one size: accumulators are as wide as each layer's weights "
+            f"({hardware.name})",
+            hints=["give duplication.arrays as a number of arrays"],
+        )
     trees = crossbar.readout == "adder_tree"
     built = (
         (Item.ROW_ACTIVATION, crossbar.rows, None),

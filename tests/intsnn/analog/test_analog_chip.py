@@ -235,7 +235,7 @@ def test_a_chip_that_has_to_see_data_refuses_to_run_without() -> None:
         make_chip(wide_layer(), HARDWARE, spec=load_analog("rram_wires_1ohm"))
 
 
-def test_arrays_read_by_adder_trees_are_not_analog() -> None:
+def test_arrays_without_converters_are_not_analog() -> None:
     crossbar = HARDWARE.crossbar.model_copy(update={"readout": "adder_tree"})
     with pytest.raises(HardwareError, match="digital and exact"):
         make_chip(wide_layer(), HARDWARE.model_copy(update={"crossbar": crossbar}), spec=analog())

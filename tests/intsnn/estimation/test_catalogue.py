@@ -26,7 +26,7 @@ from tests.support.intgraphs import GraphBuilder, dense_graph, random_input, res
 
 GRAPHS = [residual_graph(), dense_graph(), *wide_hand_made_graphs().values()]
 CONVERTERS = "rram_64x64_65nm"
-TREES = "sram_digital"
+TREES, ACCUMULATORS = "sram_digital", "sram_event_driven"
 MEMBRANE = "{bits: [11], energy_pj: 1, area_um2: 1, leakage_uw: 1, interpolation: linear, source: this test}"
 CHIPS = [
     small_hardware(rows=8, columns=8, cell_bits=2),
@@ -39,6 +39,10 @@ CHIPS = [
             ("offset", "kernel_split", "after_sum"),
             ("differential", "im2col", "at_array"),
         )
+    ),
+    *(
+        read_description(ACCUMULATORS, f"crossbar.encoding={encoding}", f"crossbar.mapping={mapping}")
+        for encoding, mapping in (("offset", "kernel_split"), ("twos_complement", "im2col"))
     ),
     read_description(CONVERTERS, "neuron.membrane=fused", f"costs.membrane_operation={MEMBRANE}"),
 ]
@@ -81,17 +85,20 @@ def test_an_item_is_counted_only_on_the_crossbars_that_can_have_it() -> None:
             assert one.item.meaning.is_counted(chip.crossbar, chip.neuron), one
 
 
-def test_what_happens_for_active_rows_only_is_said_to() -> None:
+@pytest.mark.parametrize("name", [CONVERTERS, ACCUMULATORS])
+def test_what_happens_for_active_rows_only_is_said_to(name: str) -> None:
     """Nothing fires, inputs of one bit travel as a bitmap, every array is read: the rest happens all the same."""
     build = GraphBuilder(np.random.default_rng(0))
     spikes = build.neuron(build.requant(build.conv(build.input((4, 6, 6), bit_width=1), 4)))
     build.readout(build.conv(spikes, 4), mode="steps")
-    graph, chip = build.graph(), read_description(CONVERTERS, "interconnect.encoding=bitmap")
+    changes = ("interconnect.encoding=bitmap", "crossbar.encoding=offset", "crossbar.gating=none")
+    graph, chip = build.graph(), read_description(name, *changes)
     silent, busy = (
         {event.item for event in count(map_graph(graph, chip), assume(graph, rate=rate, time_steps=1)).events}
         for rate in (0.0, 1.0)
     )
-    assert busy - silent == {item for item in Item if item.meaning.per_active_row}
+    there = {item for item in Item if item.meaning.is_counted(chip.crossbar, chip.neuron)}
+    assert busy - silent == {item for item in there if item.meaning.per_active_row}
 
 
 def test_every_timed_item_takes_time() -> None:

@@ -116,7 +116,7 @@ def test_a_latency_without_the_time_of_a_read_is_an_error() -> None:
 
 def test_layers_run_one_after_another_by_hand() -> None:
     """250 MHz. A read: 10 + 8*10 + 4 = 94 ns -> 96 ns in whole clocks. 6 features of 8 bits, then 10 lanes."""
-    assert array_read_ns(HARDWARE) == 96
+    assert array_read_ns(HARDWARE, rows=1) == 96
     build = GraphBuilder(np.random.default_rng(0))
     build.readout(build.neuron(build.requant(build.linear(build.input((6,)), 100))))
     times = {busy.node: busy.time_ns for busy in schedule(map_graph(build.graph(), HARDWARE), time_steps=3)}
@@ -130,7 +130,7 @@ def test_layers_run_one_after_another_by_hand() -> None:
 
 def test_a_read_that_is_whole_clocks_is_not_rounded_up() -> None:
     faster = with_costs(cell_read={**HARDWARE.model_dump()["costs"]["cell_read"], "latency_ns": 12.0})
-    assert array_read_ns(faster) == 96
+    assert array_read_ns(faster, rows=1) == 96
 
 
 def close(left: float, right: float) -> bool:

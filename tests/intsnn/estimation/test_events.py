@@ -1,7 +1,7 @@
 import itertools
 import math
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Literal, Unpack
 
@@ -31,6 +31,7 @@ from intsnn.graph import (
 from intsnn.graph.bounds import bounds
 from intsnn.hardware import HardwareSpec
 from intsnn.hardware.catalogue import Item
+from intsnn.hardware.chip import Readout
 from intsnn.mapping import map_graph
 from tests.support.crossbar_by_hand import (
     ENCODINGS,
@@ -48,6 +49,7 @@ from tests.support.wide_graphs import any_graphs, graphs_of_any_length
 
 ZERO = np.zeros(1, np.int64)
 ArrayPlace = tuple[int, int, int, int]  # kernel position, pack of groups, block of rows, block of columns
+READOUTS: tuple[Readout, ...] = ("converter", "accumulator")
 JOININGS: tuple[Literal["after_sum", "at_array"], ...] = ("after_sum", "at_array")
 Word = tuple[int, int | tuple[int, int]]  # pack of groups, and the column, or the output and sign that it belongs to
 
@@ -149,6 +151,32 @@ def test_instances_of_two_layers_by_hand() -> None:
     }
 
 
+def test_accumulators_add_the_weights_of_active_rows_by_hand() -> None:
+    """6 inputs of 2 bits, 3 outputs of 4-bit weights: two arrays of 3 rows. T = 2: (3, 0, 0, 2, 0, 0), then nothing.
+
+    Pulses: bit 0 of the first input, bit 1 of the first and the fourth. An accumulator holds 3 rows of 4 bits: 5 bits.
+    """
+    build = GraphBuilder(np.random.default_rng(0))
+    build.readout(build.linear(build.input((6,), bit_width=2), 3, bit_width=4), mode="steps")
+    graph = build.graph()
+    hardware = small_hardware(
+        rows=3, columns=16, cell_bits=1, encoding="twos_complement", joining="at_array", gating="array",
+        readout="accumulator",
+    )  # fmt: skip
+    mapping = map_graph(graph, hardware)
+    x = np.array([[3, 0, 0, 2, 0, 0], [0] * 6]).reshape(2, 1, 6)
+    counts = count(mapping, measure(graph, [x], cuts=[cut_of(layer) for layer in mapping.layers]))
+    steps = {event.item: event.steps for event in counts.events}
+    bits = {event.item: event.bits for event in counts.events}
+    for item in (Item.ACCUMULATE_ADD, Item.ACCUMULATE_STORE):
+        assert steps[item] == (3 * 3, 0) and counts.built(item) == 2 * 4  # 16 columns hold 4 weights
+        assert bits[item] == 2 + 3
+    assert steps[Item.PARTIAL_SUM_ADD] == (3, 0)  # both arrays have a sum for the upper bit alone
+    assert steps[Item.SHIFT_ADD] == (3, 3)  # of two input bits; the slices of a weight are one number
+    for item in (Item.ADC_CONVERSION, Item.MUX_SWITCH, Item.ADDER_TREE_ADD):
+        assert counts.total(item) == counts.built(item) == 0
+
+
 def brute_force(node: Synapse, inputs: IntArray, hardware: HardwareSpec, bits: int) -> Counter[Item]:
     """Counts of one synapse in one step of one sample, array by array and pulse by pulse.
 
@@ -170,6 +198,7 @@ def brute_force(node: Synapse, inputs: IntArray, hardware: HardwareSpec, bits: i
         active = {array: {row for row, _, source in cells if read[source]} for array, cells in arrays.items()}
         working_pes = {array[1:] for array, rows in active.items() if rows}
         words: dict[Word, set[tuple[int, int]]] = defaultdict(set)  # which (kernel position, block of rows) add to one
+        found[Item.ACCUMULATE_ADD] += len(added_weights(arrays, read, word))
         for array, cells in arrays.items():
             found[Item.ROW_ACTIVATION] += len(active[array])
             found[Item.CELL_READ] += sum(read[source] for _, _, source in cells)
@@ -182,9 +211,23 @@ def brute_force(node: Synapse, inputs: IntArray, hardware: HardwareSpec, bits: i
         found[Item.PARTIAL_SUM_TRANSFER] += sum(len({rows for _, rows in places}) - 1 for places in words.values())
         sent = sum(len(places) for places in words.values()) if on_bus else 0
         found[Item.PE_TRANSFER] += sent * digits_sent(node, hardware)
-        if hardware.crossbar.joining == "at_array":
+        if hardware.crossbar.joining == "at_array" and hardware.crossbar.readout != "accumulator":
             found[Item.SHIFT_ADD] += (slices - 1) * sum(len(places) for places in words.values())
     return found
+
+
+def added_weights(
+    arrays: Mapping[ArrayPlace, list[tuple[int, int, Row]]],
+    read: Mapping[Row, int],
+    word: Callable[[ArrayPlace, int], Word],
+) -> set[tuple[int, int, int, Word]]:
+    """The weights in active rows: kernel position, block of rows, row, and the word to which each is added."""
+    return {
+        (array[0], array[2], row, word(array, column))
+        for array, cells in arrays.items()
+        for row, column, source in cells
+        if read[source]
+    }
 
 
 def words_of(node: Synapse, hardware: HardwareSpec) -> Callable[[ArrayPlace, int], Word]:
@@ -233,14 +276,16 @@ def test_counts_equal_a_crossbar_read_pulse_by_pulse(data: st.DataObject) -> Non
     graph = data.draw(any_graphs().filter(lambda graph: 0 < len(graph.all_synapses) <= 3))
     x = random_input(graph, time_steps=graph.time_steps or data.draw(st.integers(1, 2)), samples=1)
     encoding = data.draw(st.sampled_from(ENCODINGS))
+    readout: Readout = "converter" if encoding == "analog_differential" else data.draw(st.sampled_from(READOUTS))
     hardware = small_hardware(
         rows=data.draw(st.integers(1, 9)),
         columns=data.draw(st.integers(1, 9)) * (2 if encoding == "analog_differential" else 1),
+        readout=readout,
         cell_bits=data.draw(st.integers(1, 4)),
         encoding=encoding,
         mapping=data.draw(st.sampled_from(MAPPINGS)),
         gating=data.draw(st.sampled_from(("none", "pe", "array"))),
-        joining=data.draw(st.sampled_from(("after_sum", "at_array"))),
+        joining="at_array" if readout == "accumulator" else data.draw(st.sampled_from(JOININGS)),
     )
     mapping = map_graph(graph, hardware)
     counts = count(mapping, measure(graph, [x], cuts=[cut_of(layer) for layer in mapping.layers]))
@@ -258,7 +303,10 @@ def test_counts_equal_a_crossbar_read_pulse_by_pulse(data: st.DataObject) -> Non
             sums = channels * positions * (2 if encoding == "differential" else 1)
             joined = slices_of(node, hardware.crossbar) if hardware.crossbar.joining == "after_sum" else 1
             expected[Item.SHIFT_ADD] += sums * (joined * bits - 1)
+            expected[Item.ADC_CONVERSION] *= readout == "converter"
             expected[Item.MUX_SWITCH] = expected[Item.ADC_CONVERSION]
+            expected[Item.ACCUMULATE_ADD] *= readout == "accumulator"
+            expected[Item.ACCUMULATE_STORE] = expected[Item.ACCUMULATE_ADD]
             expected[Item.PARTIAL_SUM_STORE] = expected[Item.PARTIAL_SUM_ADD]
             if encoding != "offset":
                 expected[Item.POPCOUNT_ADD] = 0

@@ -226,10 +226,22 @@ def test_throughput_follows_from_the_interval() -> None:
 def test_an_adder_tree_takes_a_clock_for_each_of_its_columns() -> None:
     """400 MHz, one column a tree: the tree's clock and one to accumulate; four columns a tree: four and one."""
     digital = hardware_spec("sram_digital")
-    assert array_read_ns(digital) == 5.0
+    assert array_read_ns(digital, rows=1) == 5.0
     shared = digital.model_copy(update={"crossbar": digital.crossbar.model_copy(update={"column_mux": 4})})
-    assert array_read_ns(shared) == 12.5
-    assert math.isclose(array_read_ns(HARDWARE), 96)
+    assert array_read_ns(shared, rows=1) == 12.5
+    assert math.isclose(array_read_ns(HARDWARE, rows=1), 96)
+
+
+def test_accumulators_take_a_clock_for_each_used_row() -> None:
+    """400 MHz: 36 rows of the second layer, active or not, and one clock to hand their sums on; two input bits."""
+    events = hardware_spec("sram_event_driven")
+    assert array_read_ns(events, rows=36) == 37 * 2.5
+    build = GraphBuilder(np.random.default_rng(0))
+    build.readout(build.conv(build.input((4, 6, 6), bit_width=2), 3), mode="steps")
+    mapping = map_graph(build.graph(), events)
+    (layer,) = mapping.layers
+    (busy,) = (one for one in schedule(mapping, time_steps=1) if one.node == layer.name)
+    assert layer.rows == (36,) and busy.time_ns == layer.rounds * 2 * 37 * 2.5
 
 
 def needs_of_kind(graph: IntGraph, kind: str) -> tuple[int, ...]:

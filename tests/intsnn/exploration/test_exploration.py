@@ -61,12 +61,14 @@ def found(graph: IntGraph, activity: Activity) -> Exploration:
     return explore(graph, activity, spec(), space=SPACE)
 
 
-def one_by_one(graph: IntGraph, activity: Activity, point: DesignPoint, *changes: str) -> HardwareReport:
+def one_by_one(
+    graph: IntGraph, activity: Activity, point: DesignPoint, *changes: str, name: str = "rram_64x64_65nm"
+) -> HardwareReport:
     """The same design through `estimate`: the description is its file with the keys of the point written anew."""
     demand = demand_of(graph)
     demand = demand if point.weight_bits is None else with_weight_bits(demand, point.weight_bits)
     demand = demand if point.membrane_bits is None else with_membrane_bits(demand, point.membrane_bits)
-    written_anew = read_description("rram_64x64_65nm", *changes, *keys_of(point))
+    written_anew = read_description(name, *changes, *keys_of(point))
     return estimate(graph, first_steps(activity, point.time_steps), written_anew, demand=demand)
 
 
@@ -102,6 +104,25 @@ def test_designs_of_every_node_have_the_figures_of_an_estimate(name: str) -> Non
         assert design.energy_pj == report.energy_pj
         assert design.latency_ns == report.latency_ns
         assert design.area_um2 == report.area_um2
+
+
+def test_accumulators_have_the_figures_of_an_estimate_and_no_multiplexers(graph: IntGraph, activity: Activity) -> None:
+    name = "sram_event_driven"
+    space = DesignSpace(
+        crossbar=(16, 32, 64),
+        column_mux=(1, 2),
+        encoding=("twos_complement", "offset"),
+        mapping=("kernel_split", "im2col"),
+    )
+    found = explore(graph, activity, spec(name), space=space)
+    assert len(found.designs) == 12 and len({design.latency_ns for design in found.designs}) == 4
+    for design in found.designs:
+        report = one_by_one(graph, activity, design.point, name=name)
+        assert (design.energy_pj, design.latency_ns) == (report.energy_pj, report.latency_ns)
+        assert design.area_um2 == report.area_um2
+    assert {one.reason.partition(":")[0] for one in found.infeasible} == {"every weight of a row has an accumulator"}
+    with pytest.raises(HardwareError, match="accumulators are as wide as each layer's weights"):
+        explore(graph, activity, spec(name), space=DesignSpace(array_budget=("5 mm2",)))
 
 
 def test_what_dominates_says_why(found: Exploration) -> None:
@@ -282,7 +303,7 @@ def test_digital_arrays_have_no_converter_and_cells_of_the_bits_that_are_priced(
     found = explore(graph, activity, spec("sram_digital"), space=space)
     assert [(design.point.cell_bits, design.point.adc_bits) for design in found.designs] == [(1, "lossless")]
     assert {one.reason for one in found.infeasible} == {
-        "adder trees sum exactly: adc_bits must be lossless (got 8)",
+        "digital arrays sum exactly: adc_bits must be lossless (got 8)",
         "the digital cells are priced at 1 bit (got 2)",
     }
 

@@ -116,7 +116,7 @@ def test_a_survey_can_be_written_where_tables_stand() -> None:
     change = "costs.adc_conversion={survey: {node_nm: 32, rate_msps: 100}, source: the survey}"
     hardware = read_description("rram_64x64_65nm", change)
     assert price_of(Item.ADC_CONVERSION, "energy_pj", hardware, bits=8) == pytest.approx(murmann(8, 32)[0])
-    assert array_read_ns(hardware) == 96
+    assert array_read_ns(hardware, rows=1) == 96
 
 
 @pytest.mark.parametrize(
@@ -181,4 +181,4 @@ def test_an_array_waits_for_the_bits_of_its_converters() -> None:
     """130 nm: 10 ns + 8 columns of 8 steps of 300 ns + a clock of 4 ns, in whole clocks."""
     hardware = with_converter(hardware_spec("rram_64x64_65nm"), "neurram_130nm")
     assert isinstance(hardware, HardwareSpec)
-    assert array_read_ns(hardware) == math.ceil((10 + 8 * 8 * 300 + 4) / 4) * 4
+    assert array_read_ns(hardware, rows=1) == math.ceil((10 + 8 * 8 * 300 + 4) / 4) * 4

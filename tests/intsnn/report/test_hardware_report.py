@@ -179,7 +179,8 @@ def test_an_activity_of_another_graph_is_an_error() -> None:
 
 
 def test_the_shipped_descriptions_load_and_name_themselves() -> None:
-    assert shipped_hardware() == ("rram_128x128_22nm", "rram_64x64_65nm", "spikesim", "spikesim_fixed", "sram_digital")
+    rram, spikesims = ("rram_128x128_22nm", "rram_64x64_65nm"), ("spikesim", "spikesim_fixed")
+    assert shipped_hardware() == (*rram, *spikesims, "sram_digital", "sram_event_driven")
     for name in shipped_hardware():
         assert load_hardware(name).name == name
         assert load_hardware(FOLDER / f"{name}.yaml") == load_hardware(name)
