@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 
@@ -10,6 +11,7 @@ from mdcompress.evaluation.verification import verify
 from mdcompress.recipe import Recipe
 from tests.support.networks import NETWORKS, NetworkDraw, make_input, make_network, recipes
 
+pytestmark = pytest.mark.usefixtures("compiled_as_shipped")
 DRAWN_NETWORKS = 260
 _seen = {"networks": 0, "spikes": 0}
 

@@ -26,6 +26,7 @@ from tests.support.c_programs import (
     cpp_compilers,
     run_golden_test,
     run_program,
+    write_measured_package,
     write_package,
 )
 from tests.support.graph_builder import GraphBuilder
@@ -219,10 +220,10 @@ def test_readme_says_how_long_a_stream_may_be(tmp_path: Path) -> None:
 
 def test_readme_says_whether_anything_was_compiled(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     graph = dense_graph()
-    write_package(graph, random_input(graph), tmp_path)
+    write_measured_package(graph, random_input(graph), tmp_path)
     assert "Compiled with `-Os` for a Cortex-M4" in (tmp_path / "README.md").read_text()
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    write_package(graph, random_input(graph), tmp_path)
+    write_measured_package(graph, random_input(graph), tmp_path)
     readme = (tmp_path / "README.md").read_text()
     assert "Compiled with" not in readme and "nothing was compiled when this was written" in readme
     assert "**flash** at least " in readme and "**RAM** at least " in readme
