@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,13 +13,10 @@ from filelock import FileLock
 from hypothesis import settings
 from torch import nn
 
-from intsnn.engines import choice
 from mdcompress.student import Student
+from tests.support.compilers import compile_as_shipped, compile_plainly
 from tests.support.main_run import MainRun, main_job_in
 from tests.support.training_cases import tiny_student, trained_teacher
-
-FLAGS_OF_LITTLE_WORK = choice._SOON
-WITHOUT_VECTORS = ("-mno-avx2", "-mno-avx512bw") if platform.machine() in ("x86_64", "AMD64") else ()
 
 settings.register_profile("ci", derandomize=True, deadline=None)  # the same examples in every run that decides
 settings.register_profile("dev", deadline=None)
@@ -61,21 +57,17 @@ def _own_cache(shared_folder: Path) -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _soon_compiled() -> Iterator[None]:
-    """What is compiled for little work names no vector instructions: their header takes half the time.
-
-    They are tested where native code is the subject, and by `compiled_as_shipped`.
-    """
+def _compiled_plainly() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(choice, "_SOON", (*FLAGS_OF_LITTLE_WORK, *WITHOUT_VECTORS))
+        compile_plainly(patch)
         yield
 
 
 @pytest.fixture(scope="module")
 def compiled_as_shipped() -> Iterator[None]:
-    """What is compiled for little work has the flags that users' code has."""
+    """The flags of compiled code are those that users get."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(choice, "_SOON", FLAGS_OF_LITTLE_WORK)
+        compile_as_shipped(patch)
         yield
 
 

@@ -73,6 +73,9 @@ def _forked(arguments: list[str], path: str) -> Ended:
 def _run(arguments: list[str], path: str) -> int:
     import pytest
 
+    from tests.support.compilers import compile_plainly
+
+    compile_plainly(pytest.MonkeyPatch())
     sys.path.insert(0, path)
     os.environ["PYTHONPATH"] = os.pathsep.join([path, os.environ["PYTHONPATH"]])
     code = int(pytest.main(arguments))
