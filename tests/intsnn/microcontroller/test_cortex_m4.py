@@ -98,7 +98,7 @@ def test_every_level_of_optimization_gives_the_golden_vectors(level: str, tmp_pa
     assert execute(golden_image(tmp_path, level=level)).exit_code == 0
 
 
-@settings(max_examples=15)
+@settings(max_examples=12)
 @given(st.data())
 def test_drawn_graphs_give_their_golden_vectors(data: st.DataObject) -> None:
     graph = data.draw(any_graphs())
