@@ -429,7 +429,7 @@ def test_drawn_students_equal_interpreter_and_onnxruntime_however_they_were_cali
 
 
 def test_the_drawn_networks_were_enough_and_fired() -> None:
-    assert _seen["spikes"] >= 20, _seen
+    assert _seen["spikes"] >= 18, _seen
 
 
 @pytest.mark.parametrize("block", [1, 7, 1000])
