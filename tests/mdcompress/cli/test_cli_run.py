@@ -172,7 +172,7 @@ def test_dry_run_is_one_json_document_too(finished: Path) -> None:
     ("arguments", "folder", "at_once"),
     [
         (["explore", "--crossbar", "32,64", "--output", "designs"], "designs", 6),
-        (["estimate-hw", "--output", "figures"], "figures", 2),
+        (["estimate-hw", "--output", "figures"], "figures", 4),
         (["estimate-hw"], "runs/tiny", 4),
         (["export", "--samples", "4", "--engine", "interpreter", "--format", "c"], "runs/tiny", 12),
     ],
