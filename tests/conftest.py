@@ -14,12 +14,30 @@ from hypothesis import settings
 from torch import nn
 
 from mdcompress.student import Student
+from tests.support.compilers import compile_as_shipped, compile_plainly
 from tests.support.main_run import MainRun, main_job_in
 from tests.support.training_cases import tiny_student, trained_teacher
 
 settings.register_profile("ci", derandomize=True, deadline=None)  # the same examples in every run that decides
 settings.register_profile("dev", deadline=None)
 settings.load_profile("ci" if os.environ.get("CI") else "dev")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long files first, so that no process is left alone with one at the end.
+
+    First of all one that needs the README's first command, then those that train, then the others that need what it
+    left: who asks for it while it runs would wait.
+    """
+    needing = [item.path for item in items if "main_run" in getattr(item, "fixturenames", ())]
+    training = {item.path for item in items if item.get_closest_marker("slow")}
+
+    def turn(item: pytest.Item) -> int:
+        if item.path in needing:
+            return 0 if item.path == needing[-1] else 2
+        return 1 if item.path in training else 3
+
+    items.sort(key=turn)
 
 
 @pytest.fixture(scope="session")
@@ -35,6 +53,21 @@ def _own_cache(shared_folder: Path) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MDCOMPRESS_CACHE", str(shared_folder / "cache"))
         patch.delenv("CC", raising=False)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _compiled_plainly() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        compile_plainly(patch)
+        yield
+
+
+@pytest.fixture(scope="module")
+def compiled_as_shipped() -> Iterator[None]:
+    """The flags of compiled code are those that users get."""
+    with pytest.MonkeyPatch.context() as patch:
+        compile_as_shipped(patch)
         yield
 
 

@@ -6,6 +6,7 @@ computed from are the neuron's inputs.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, field
 
 import torch
@@ -229,11 +230,8 @@ class Chains:
         fed = [context.names[node] for node in sorted(inputs) if context.names.get(node)]
         name = module if module and not holds else f"{fed[-1]}_neuron" if fed else f"{module}.neuron".lstrip(".")
         taken = {context.names[neuron.node] for neuron in self.neurons}
-        return next(
-            each
-            for each in (name, *(f"{name}_{k}" for k in range(2, 9999)))
-            if each not in taken and context.building.free(each) == each
-        )
+        names = itertools.chain((name,), (f"{name}_{k}" for k in itertools.count(2)))
+        return next(each for each in names if each not in taken and context.building.free(each) == each)
 
     def _all_at_once(self, op: Op, comparison: Comparison, rows: Arrangement) -> None:
         """A comparison of all steps in one call: a neuron without memory."""

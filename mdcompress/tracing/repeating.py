@@ -10,7 +10,6 @@ random numbers, where the first drew any, tells a random network.
 from __future__ import annotations
 
 import contextlib
-import copy
 import hashlib
 import random
 import weakref
@@ -124,7 +123,7 @@ class Repeated:
         )
 
     def _states(self) -> list[Any]:
-        return [copy.deepcopy(read()) for read, _ in self._generators]
+        return [read() for read, _ in self._generators]  # what is read is no part of the generator
 
     def _set(self, states: Sequence[Any]) -> None:
         for (_, write), state in zip(self._generators, states, strict=True):
@@ -195,6 +194,8 @@ class _Digests:
                 return self.of(value.tolist())
             case np.ndarray() | np.generic():
                 return _hashed(f"{value.dtype}{value.shape}".encode(), value.tobytes())
+            case list() | tuple() if all(type(part) is int for part in value):  # the state of `random`: 625 of them
+                return _hashed(b"whole", repr(tuple(value)).encode())
             case list() | tuple():
                 return _hashed(b"parts", *(self.of(part) for part in value))
             case Mapping():

@@ -158,8 +158,8 @@ DATA = """\
 import torch
 
 def loaders(time_steps, batch_size, seed):
-    images = torch.rand(60, 1, 16, 16, generator=torch.Generator().manual_seed(seed))
-    labels = torch.arange(60) % 10
+    images = torch.rand(20, 1, 16, 16, generator=torch.Generator().manual_seed(seed))
+    labels = torch.arange(20) % 10
     batch = 8.0 * images.expand(time_steps, -1, -1, -1, -1).contiguous(), labels
     return [batch], [batch], [batch]
 """

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.support.forked_pytest import ForkedPytest
 from tests.support.old_releases import DESCRIBED, REFUSED, NoIndexError, folder_of
 from tests.support.paths import ROOT
 
@@ -33,19 +32,20 @@ def folder(release: str) -> Path:
         pytest.skip(str(error))
 
 
+@pytest.fixture(scope="module")
+def forked() -> Iterator[ForkedPytest]:
+    with ForkedPytest() as program:
+        yield program
+
+
 @pytest.mark.slow
-def test_an_old_release_holds_all_that_is_said_of_it(release: str, folder: Path) -> None:
+def test_an_old_release_holds_all_that_is_said_of_it(release: str, folder: Path, forked: ForkedPytest) -> None:
     files = sorted(map(str, (ROOT / "tests/frameworks/old_spikingjelly").glob("[!_]*.py")))
-    options = ["-q", "-p", "no:cacheprovider", *(f"-Wignore::{kind}" for kind in _QUIET)]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "COV_"))}
-    environment["PYTHONPATH"] = os.pathsep.join([str(folder), str(ROOT), str(ROOT / "export")])
-    found = subprocess.run(
-        [sys.executable, "-m", "pytest", *options, "--no-header", "-rN", "--override-ini=addopts=", *files],
-        cwd=ROOT, env=environment, capture_output=True, text=True,
-    )  # fmt: skip
-    assert found.returncode == 0, f"{found.stdout}\n{found.stderr}"
-    passed = re.search(r"(\d+) passed", found.stdout)
-    assert passed is not None and int(passed[1]) >= LEAST, found.stdout
+    options = ["-q", "--noconftest", "-p", "no:cacheprovider", *(f"-Wignore::{kind}" for kind in _QUIET)]
+    ended = forked.run([*options, "--no-header", "-rN", "--override-ini=addopts=", *files], first_on_path=folder)
+    assert ended.code == 0, ended.out
+    passed = re.search(r"(\d+) passed", ended.out)
+    assert passed is not None and int(passed[1]) >= LEAST, ended.out
 
 
 def test_the_page_has_the_classes_of_every_release(release: str) -> None:

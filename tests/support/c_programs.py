@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from intsnn.arithmetic import IntArray
-from intsnn.emission.source import portable_source
+from intsnn.emission.source import Source, portable_source
 from intsnn.graph import IntGraph
-from intsnn.microcontroller.footprint_report import MemoryReport, memory_report
+from intsnn.microcontroller.footprint_report import MemoryReport, memory_report, parts_of
 from intsnn.microcontroller.golden_test import golden_vectors
 from intsnn.microcontroller.package import package
 
@@ -47,13 +47,23 @@ def compilations() -> tuple[Compilation, ...]:
     return tuple(found)
 
 
-def write_package(graph: IntGraph, x: IntArray, folder: Path, *, name: str = NAME) -> MemoryReport:
-    """Write the folder of C; what it takes."""
+def write_package(graph: IntGraph, x: IntArray, folder: Path, *, name: str = NAME) -> None:
+    """Write the folder of C. Its sizes are not measured: that compiles the code, as these tests do anyway."""
     source = portable_source(graph, name)
+    _write(graph, source, x, folder, report=MemoryReport(parts_of(graph, source), None))
+
+
+def write_measured_package(graph: IntGraph, x: IntArray, folder: Path) -> MemoryReport:
+    """Write the folder of C; what it takes, measured."""
+    source = portable_source(graph, NAME)
     report = memory_report(graph, source)
+    _write(graph, source, x, folder, report=report)
+    return report
+
+
+def _write(graph: IntGraph, source: Source, x: IntArray, folder: Path, *, report: MemoryReport) -> None:
     for file, content in package(graph, source, vectors=golden_vectors(graph, x), report=report).items():
         (folder / file).write_bytes(content)
-    return report
 
 
 def cpp_compilers() -> tuple[Compilation, ...]:

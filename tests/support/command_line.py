@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import shutil
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from click.testing import CliRunner
+from filelock import FileLock
 
 from mdcompress.cli import main
 from tests.support.paths import ROOT
@@ -108,19 +110,23 @@ def write_tiny_files(folder: Path) -> None:
 
 @functools.cache
 def _finished(session_folder: Path) -> Path:
-    folder = session_folder / "a-finished-run"
-    folder.mkdir()
+    """The folder of the finished run, which one of the processes of the tests has made."""
+    shared = session_folder.parent if "PYTEST_XDIST_WORKER" in os.environ else session_folder
+    folder = shared / "a-finished-run"
+    with FileLock(shared / "a-finished-run.lock"):
+        if not (folder / "stderr").exists():
+            _make_finished_run(folder)
+    return folder
+
+
+def _make_finished_run(folder: Path) -> None:
+    folder.mkdir(exist_ok=True)
     write_tiny_files(folder)
-    before = Path.cwd()
-    os.chdir(folder)
-    try:
+    with contextlib.chdir(folder):
         result = invoke("run", "--recipe", "tiny.yaml")
-    finally:
-        os.chdir(before)
     assert result.code == 0, result.err
     (folder / "stdout").write_text(result.out)
     (folder / "stderr").write_text(result.err)
-    return folder
 
 
 def copy_finished_run(session_folder: Path, folder: Path) -> None:

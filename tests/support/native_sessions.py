@@ -87,24 +87,29 @@ def _seven_wide() -> IntGraph:
 
 def sessions(graphs: Sequence[IntGraph], build: Build, *, form: Form = "auto") -> list[NativeSession]:
     """A session for each graph, all in one library."""
-    sources = [host_source(graph, f"network{k}") for k, graph in enumerate(graphs)]
-    return _opened(graphs, sources, library_of(graphs, build), form)
+    sources = sources_of(graphs)
+    return opened(graphs, sources, library_of(sources, build), form)
 
 
-def library_of(graphs: Sequence[IntGraph], build: Build) -> Path:
-    """The library of these graphs: the kernels once, the functions of graph k with its number in their names."""
+def sources_of(graphs: Sequence[IntGraph]) -> list[Source]:
+    """The code of each, with its number in the name."""
+    return [host_source(graph, f"network{k}") for k, graph in enumerate(graphs)]
+
+
+def library_of(sources: Sequence[Source], build: Build) -> Path:
+    """One library of them all: the kernels once, the functions of graph k with its number in their names."""
     folder = files("intsnn.emission") / "kernels"
     kernels = "\n".join((folder / name).read_text(encoding="utf-8") for name in _KERNELS) + "\n"
     texts = [kernels]
-    for k, graph in enumerate(graphs):
-        source = host_source(graph, f"network{k}")
+    for k, source in enumerate(sources):
         assert source.code.startswith(kernels)
         own = f"#define NETWORK{k}_TRACE\n{source.header}{source.code.removeprefix(kernels)}"
         texts.append(re.sub(r"\b(stage|STAGE)(?=\d)", rf"\g<1>_{k}_", own))
     return shared_library("".join(texts), compiler=build.compiler, flags=build.flags)
 
 
-def _opened(graphs: Sequence[IntGraph], sources: Sequence[Source], path: Path, form: Form) -> list[NativeSession]:
+def opened(graphs: Sequence[IntGraph], sources: Sequence[Source], path: Path, form: Form) -> list[NativeSession]:
+    """A session for each graph of a library."""
     library, found = load_library(path), []
     for k, (graph, source) in enumerate(zip(graphs, sources, strict=True)):
         named = SimpleNamespace(**{f"network_{name}": getattr(library, f"network{k}_{name}") for name in _FUNCTIONS})
@@ -143,8 +148,8 @@ def spikes_of_equal_runs(found: Sequence[NativeSession]) -> int:
 def main(library: str, every: str) -> None:
     """Run the library of every so manieth hand-made graph in every form; print the spikes."""
     graphs = list(hand_graphs().values())[:: int(every)]
-    sources = [host_source(graph, f"network{k}") for k, graph in enumerate(graphs)]
-    counts = [spikes_of_equal_runs(_opened(graphs, sources, Path(library), form)) for form in FORMS]
+    sources = sources_of(graphs)
+    counts = [spikes_of_equal_runs(opened(graphs, sources, Path(library), form)) for form in FORMS]
     sys.stdout.write(f"{counts[0]} spikes equal\n")
 
 

@@ -100,7 +100,8 @@ def test_benchmarks_are_listed_and_run_by_one_command(capsys: pytest.CaptureFixt
 def test_pre_commit_runs_what_ci_runs() -> None:
     script = (ROOT / ".ci" / "run").read_text("utf-8")
     entries = re.findall(r"entry: ([^,}]+)", (ROOT / ".pre-commit-config.yaml").read_text("utf-8"))
-    assert entries == [line for line in script.splitlines() if line.startswith(("ruff", "mypy", "lint-imports"))]
+    lines = [line.strip() for line in script.splitlines()]
+    assert entries == [line for line in lines if line.startswith(("ruff", "mypy", "lint-imports"))]
 
 
 def test_the_oldest_onnxruntime_that_is_declared_is_the_one_that_ci_tries() -> None:

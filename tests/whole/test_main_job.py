@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from functools import cache
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from mdcompress import zoo
 from mdcompress.data import DataSplits, calibration, load_data
 from mdcompress.evaluation import evaluate
 from mdcompress.student import Student
+from tests.support.command_line import invoke
 from tests.support.main_run import MainRun
 
 pytestmark = pytest.mark.slow
@@ -38,6 +41,20 @@ def calibrated(name: str, teacher: torch.nn.Module) -> Student:
     recipe = md.load_recipe(name)
     batches = [x for x, _ in calibration(digits(), recipe.data.calibration_samples, seed=0)]
     return md.compress(teacher, batches[0][:, :2], recipe, batches)
+
+
+def test_the_run_is_one_json_document_from_data_to_hardware_figures(
+    main_run: MainRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(shutil.copytree(main_run.folder, tmp_path / "main"))
+    result = invoke("run", "--recipe", "recipes/4bit.yaml", "--min-accuracy", "0.9", "--json")
+    assert result.code == 0, result.err
+    document = json.loads(result.out)
+    assert min(document["test_accuracy"].values()) > 0.9
+    parity = document["stages"][3]["measured"]
+    assert parity["parity_values"] > 1e6 and parity["parity_spikes"] > 1e4 and 0 < parity["mean_spike_rate"] < 1
+    assert document["stages"][4]["measured"]["energy_pj"] > 0
+    assert invoke("check", "runs/4bit/model.onnx", "runs/4bit/recipe.yaml").code == 0
 
 
 @pytest.mark.parametrize("name", RECIPES)

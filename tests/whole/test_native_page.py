@@ -16,8 +16,8 @@ import torch
 
 from intsnn.compiling.compiler import find_compiler
 from tests.support.c_programs import WARNINGS
-from tests.support.command_line import environment
-from tests.support.main_run import MainRun, commands, run_command
+from tests.support.command_line import environment, invoke
+from tests.support.main_run import MainRun, commands
 from tests.support.paths import ROOT
 
 PAGE = (ROOT / "docs" / "native.md").read_text("utf-8")
@@ -56,8 +56,8 @@ def test_the_python_examples_run(here: Path, capsys: pytest.CaptureFixture[str])
 def test_the_commands_and_the_firmware_work_in_their_order(here: Path) -> None:
     _, bench, export, make = blocks("bash")
     for line in (*commands(bench), *commands(export)):
-        done = run_command(_unquoted(line), here)
-        assert done.returncode == 0, f"{' '.join(line)}\n{done.stderr}"
+        result = invoke(*_unquoted(line)[1:])
+        assert result.code == 0, f"{' '.join(line)}\n{result.err}"
     assert sorted(path.name for path in (here / "timings").iterdir()) == ["bench.json", "bench.md", "bench.svg"]
     assert (here / "runs/4bit/c/net_4bit.c").is_file()
     for typed in make.strip().splitlines():

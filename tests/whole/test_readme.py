@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.main_run import MainRun, commands, readme_blocks, run_command
+from tests.support.command_line import invoke
+from tests.support.main_run import MainRun, commands, readme_blocks
 from tests.support.paths import ROOT
 
 
@@ -27,13 +28,15 @@ def test_the_first_command_prints_accuracies_parity_and_hardware(main_run: MainR
 
 
 @pytest.mark.slow
-def test_every_other_command_works_after_it_in_its_order(main_run: MainRun, tmp_path: Path) -> None:
-    folder = shutil.copytree(main_run.folder, tmp_path / "main")
+def test_every_other_command_works_after_it_in_its_order(
+    main_run: MainRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(shutil.copytree(main_run.folder, tmp_path / "main"))
     lines = [line for block in readme_blocks("bash")[1:] for line in commands(block)]
     assert len(lines) >= 8
     for line in lines:
-        result = run_command(line, folder)
-        assert result.returncode == 0, f"{' '.join(line)}\n{result.stderr}"
+        result = invoke(*line[1:])
+        assert result.code == 0, f"{' '.join(line)}\n{result.err}"
 
 
 def test_the_python_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

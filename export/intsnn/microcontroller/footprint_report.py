@@ -102,14 +102,16 @@ def memory_report(graph: IntGraph, source: Source) -> MemoryReport:
     Raises:
         CompilerError: it is installed and does not compile the code.
     """
+    return MemoryReport(parts_of(graph, source), measured_sizes(source.header, source.code, name=source.name))
+
+
+def parts_of(graph: IntGraph, source: Source) -> tuple[Part, ...]:
+    """What is known without compiling the code: constants and state of each layer, and the buffers of all."""
     tables = [Part(each.part, _purpose(each), each.size) for each in source.tables]
     state = [Part(name, "state", size) for name, size in source.state.items()]
     order = {node.name: place for place, node in enumerate(graph)}
     parts = sorted([*tables, *state], key=lambda part: order.get(part.layer, -1))
-    return MemoryReport(
-        (*parts, Part(SHARED, "buffers", source.buffer_bytes)),
-        measured_sizes(source.header, source.code, name=source.name),
-    )
+    return (*parts, Part(SHARED, "buffers", source.buffer_bytes))
 
 
 def _purpose(table: Table) -> Purpose:

@@ -20,6 +20,7 @@ from tests.support.recurrent_networks import FEATURES, NEURONS, check_recurrent,
 
 NUMBER = int(importlib.metadata.version("spikingjelly").rpartition(".")[2])
 T, N = 3, 2
+COMPILED = (4, 14)  # releases whose networks become students too: of the others the graphs are proved, which are equal
 
 multi_step = pytest.mark.skipif(NUMBER < 6, reason="it has no multi-step neurons")
 parametric = pytest.mark.skipif(NUMBER < 8, reason="it has no multi-step parametric neuron")
@@ -34,7 +35,8 @@ def checked(network: nn.Module, x: Tensor, *, bias: float = 0.5, weight: float =
     network = enliven(network, x, bias=bias, weight=weight)
     graph = trace(network, x)
     assert_float_parity(graph, network, x)
-    assert_integer_parity(network, graph, x)
+    if NUMBER in COMPILED:
+        assert_integer_parity(network, graph, x)
     functional.reset_net(network)
     return [node.kind for node in graph]
 

@@ -29,6 +29,7 @@ from tests.support.compilers import hide_compilers
 from tests.support.intgraphs import dense_graph, graph_inputs, random_input, residual_graph
 from tests.support.wide_graphs import any_graphs
 
+pytestmark = pytest.mark.usefixtures("compiled_as_shipped")
 NO_WORK, MUCH_WORK = Work(samples=1, time_steps=1), Work(samples=10**9, time_steps=4)
 GRAPHS = [dense_graph(), residual_graph()]
 

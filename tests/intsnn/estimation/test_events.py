@@ -270,7 +270,7 @@ def spike_or_word_bits(graph: IntGraph, node: Synapse) -> int:
     return word_bits(bounds(graph)[source.name])
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.data())
 def test_counts_equal_a_crossbar_read_pulse_by_pulse(data: st.DataObject) -> None:
     graph = data.draw(any_graphs().filter(lambda graph: 0 < len(graph.all_synapses) <= 3))

@@ -17,7 +17,7 @@ from intsnn.execution.golden import read_golden
 from intsnn.graph import IntGraph
 from intsnn.microcontroller.golden_test import golden_vectors
 from intsnn.onnx.file import read_onnx
-from tests.support.c_programs import NAME, write_package
+from tests.support.c_programs import NAME, write_measured_package, write_package
 from tests.support.cortex_m4 import KIB, Execution, Image, build_image, count_instructions, execute
 from tests.support.firmware_steps import steps_program
 from tests.support.hand_made_graphs import wide_hand_made_graphs
@@ -54,7 +54,7 @@ def test_digits_student_gives_its_golden_vectors_in_64_kib_of_flash_and_24_kib_o
     digits: tuple[IntGraph, IntArray], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     graph, x = digits
-    report = write_package(graph, x, tmp_path)
+    report = write_measured_package(graph, x, tmp_path)
     whole = execute(golden_image(tmp_path, flash_kib=FLASH_KIB, ram_kib=RAM_KIB))  # vectors and traces in it too
     assert whole.exit_code == 0
     steps = stepwise(graph, x[:, 0], tmp_path)
@@ -73,7 +73,7 @@ def test_digits_student_gives_its_golden_vectors_in_64_kib_of_flash_and_24_kib_o
 def test_measured_sizes_are_those_of_the_linked_program(tmp_path: Path) -> None:
     graph = residual_graph()
     x = random_input(graph)
-    report = write_package(graph, x, tmp_path)
+    report = write_measured_package(graph, x, tmp_path)
     seen = stepwise(graph, x[:, 0], tmp_path)
     firmware = 600  # start-up, main, and the library's functions
     assert report.measured is not None
@@ -98,7 +98,7 @@ def test_every_level_of_optimization_gives_the_golden_vectors(level: str, tmp_pa
     assert execute(golden_image(tmp_path, level=level)).exit_code == 0
 
 
-@settings(max_examples=15)
+@settings(max_examples=12)
 @given(st.data())
 def test_drawn_graphs_give_their_golden_vectors(data: st.DataObject) -> None:
     graph = data.draw(any_graphs())

@@ -145,7 +145,7 @@ def test_simulation_equals_the_equations_spelled_out(model: NeuronModel, values:
 _fired = {"drawn": 0, "firing": 0}
 
 
-@EXAMPLES
+@settings(EXAMPLES, max_examples=100)
 @given(
     model=neuron_models(channels=3).map(startable),
     maps=st.booleans(),

@@ -14,7 +14,6 @@ from torch import nn
 
 from mdcompress.calibration.norm_statistics import with_statistics
 from mdcompress.compression import compress
-from mdcompress.data import load_data
 from mdcompress.errors import DataError, TrainingError
 from mdcompress.evaluation import evaluate
 from mdcompress.evaluation.mismatch import measure_mismatch
@@ -29,7 +28,6 @@ from mdcompress.recipe import (
     Recipe,
     TeacherSpec,
     TrainSpec,
-    load_recipe,
 )
 from mdcompress.student import Student
 from mdcompress.student.observation import observe
@@ -45,7 +43,6 @@ from mdcompress.training import (
     train_network,
 )
 from mdcompress.training.history import untrained
-from mdcompress.zoo import digits_snn
 from tests.support.narrowed import statistics
 from tests.support.training_cases import (
     FAST,
@@ -422,24 +419,3 @@ def test_a_validation_loss_that_is_not_finite_is_an_error() -> None:
     broken = [(x * math.inf, y) for x, y in Shuffled()]
     with pytest.raises(TrainingError, match="validation loss at T=3 is nan in epoch 1"):
         train_network(Plain(), train=Shuffled(), validate=broken, spec=TeacherSpec(epochs=1))
-
-
-# ------------------------------------------------------------------ the embedded digits
-
-
-@pytest.mark.slow
-def test_the_digits_are_learned_and_survive_four_bits() -> None:
-    recipe = load_recipe("4bit", changes=["teacher.epochs=3", "distill.epochs=1"])
-    data = load_data(recipe.data, seed=0)
-    torch.manual_seed(0)
-    network = train_network(
-        digits_snn(), train=data.train, validate=data.validation, spec=recipe.teacher, settings=recipe.train
-    )
-    calibration = [next(iter(data.train))]
-    student = compress(network, calibration[0][0], recipe, calibration)
-    distill(
-        student, teacher=network, train=data.train, validate=data.validation, spec=recipe.distill, settings=recipe.train
-    )
-    teachers, students = evaluate(network, data.test).accuracy, evaluate(student, data.test).accuracy
-    assert teachers > 0.93
-    assert students > teachers - 0.03
