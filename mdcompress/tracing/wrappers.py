@@ -49,9 +49,9 @@ class Stepped(Wrapper):
 class BatchFirst(Wrapper):
     """A network that takes [N, T, ...] (`split`) or [N*T, ...] (`folded`) as one of [T, N, ...].
 
-    answers: `batch_first`: an answer with all steps, [N, T, K, ...] or folded as its input, comes out as [T, N, K, ...],
-    one without time, [N, K], as it is; `time_first`: the network gives [T, N, K, ...] or an answer without time, which
-    comes out as it is.
+    answers: `batch_first`: an answer with all steps, [N, T, K, ...] or folded as the input, comes out as
+    [T, N, K, ...], one without time, [N, K], as it is; `time_first`: the network gives [T, N, K, ...] or an answer
+    without time, and either comes out as it is.
     Layers that hold the sizes of the batches they were trained on are told those of x.
     """
 
@@ -100,7 +100,8 @@ class StepsFolded(Wrapper):
         """Run the network from a fresh state."""
         time_steps, batch = x.shape[:2]
         answer = run_fresh(self.network, x.flatten(0, 1))
-        return answer.unflatten(0, (time_steps, batch)) if answer.shape[0] == time_steps * batch else answer
+        folded = answer.shape[0] == time_steps * batch
+        return answer.reshape(time_steps, batch, *answer.shape[1:]) if folded else answer
 
 
 def _time_first(answer: Tensor, batch: int, time_steps: int) -> Tensor:

@@ -7,6 +7,7 @@ it learns, in float and as integers it is what it was, and no line of its code i
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 
 import mdcompress as md
 from mdcompress.errors import TraceError
+from mdcompress.evaluation.mismatch import measure_mismatch
 from mdcompress.graph import NeuronModel, ReadoutMode, ReadoutSpec
 from mdcompress.modes import Wrapper, modules_of
 from mdcompress.pipeline.networks import numbers_of_neurons, numbers_read_off
@@ -23,7 +25,7 @@ from tests.support.float_graph import assert_float_parity
 from tests.support.live_networks import assert_integer_parity
 
 T, N = 5, 3
-Forward = Callable[["Layers", Tensor], Tensor]
+Forward = Callable[[Any, Tensor], Tensor]
 
 
 class Layers(nn.Module):
@@ -39,7 +41,7 @@ class Layers(nn.Module):
         return self.written(self, x)
 
 
-def all_steps(m: Layers, x: Tensor) -> Tensor:
+def all_steps(m: Any, x: Tensor) -> Tensor:
     """Time first, to neurons of all steps; Norse's return their state too."""
     for layer in (m.fc1, m.sn1, m.fc2, m.sn2):
         x = layer(x)
@@ -47,7 +49,7 @@ def all_steps(m: Layers, x: Tensor) -> Tensor:
     return x
 
 
-def each_step(m: Layers, steps: list[Tensor]) -> list[Tensor]:
+def each_step(m: Any, steps: list[Tensor]) -> list[Tensor]:
     """One step after the other, with snnTorch's states passed by hand."""
     mem1, mem2, spikes = m.sn1.init_leaky(), m.sn2.init_leaky(), []
     for step in steps:
@@ -86,7 +88,7 @@ def lif(forward: Forward) -> nn.Module:
     return Layers(forward, *map(norse.LIF, parameters)).eval()
 
 
-def looped(m: Layers, x: Tensor) -> Tensor:
+def looped(m: Any, x: Tensor) -> Tensor:
     return torch.stack([all_steps(m, x[:, t]) for t in range(x.shape[1])])
 
 
@@ -143,10 +145,10 @@ def test_what_it_learns_is_trained(style: str) -> None:
 
 
 def test_an_answer_with_the_batch_first_is_turned_whatever_the_network_takes() -> None:
-    def back(m: Layers, x: Tensor) -> Tensor:
+    def back(m: Any, x: Tensor) -> Tensor:
         return torch.stack(each_step(m, [*x]), 1)
 
-    def still(m: Layers, x: Tensor) -> Tensor:
+    def still(m: Any, x: Tensor) -> Tensor:
         return torch.stack(each_step(m, [x] * T), 1)
 
     x = moving(T)
@@ -163,7 +165,7 @@ def test_an_answer_with_the_batch_first_is_turned_whatever_the_network_takes() -
 
 
 def test_steps_that_are_folded_into_the_batch_are_unfolded() -> None:
-    def folded(m: Layers, x: Tensor) -> Tensor:
+    def folded(m: Any, x: Tensor) -> Tensor:
         spikes = m.sn1(m.fc1(x).unflatten(0, (T, -1))).flatten(0, 1)
         answer: Tensor = m.sn2(m.fc2(spikes).unflatten(0, (T, -1))).flatten(0, 1)
         return answer
@@ -179,7 +181,7 @@ def test_answers_of_as_many_classes_as_steps_are_no_steps() -> None:
     network = plif(lambda m, x: all_steps(m, x.transpose(0, 1)).mean(0))
     network.fc2, x = nn.Linear(8, T), moving()
     for wrapped in (fit(network, x).network, md.BatchFirst(network)):
-        assert torch.equal(wrapped(x), network.written(network, x.transpose(0, 1)))
+        assert torch.equal(wrapped(x), network(x.transpose(0, 1)))
 
 
 def test_a_wrapper_is_told_of_answers_that_come_time_first() -> None:
@@ -199,6 +201,36 @@ def test_wrappers_leave_the_names_of_modules() -> None:
     assert {name: module for name, module in all_of_them.items() if not name.startswith("<")} == own
     assert list(all_of_them)[: len(own)] == list(own) and isinstance(wrapped.network, Wrapper)
     assert all_of_them["<BatchFirst>"] is wrapped and "<StillImage>.first_step" in all_of_them
+
+
+class Prefixed(nn.Module):
+    """As version 1.0 named a network in a wrapper: `network.` before each name."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor) -> Tensor:
+        answer: Tensor = self.network(x.transpose(0, 1))
+        return answer
+
+
+def test_students_and_recipes_with_the_names_of_before_go_on() -> None:
+    network, x = plif(STYLES["plif-transpose"][1]), moving()
+    old = Prefixed(network).eval()
+    recipe = md.load_recipe("8bit", changes=["quantize.overrides=[{match: network.fc1, weight: {bit_width: 5}}]"])
+    graph, found = md.trace(old, x), fit(network, x)
+    assert {node.name for node in graph} >= {"network.fc1", "network.sn1"}
+    plans = [md.plan(recipe, graph).node("network.fc1"), md.plan(recipe, found.graph).node("fc1")]
+    assert [plan.weight.bit_width for plan in plans if plan.weight] == [5, 5]
+    student = md.calibrate(md.quantize(old, graph, md.plan(recipe, graph)), [x])
+    batch = (x, torch.arange(N))
+    before = measure_mismatch(student, old, graph, [batch], time_steps=T)
+    assert measure_mismatch(student, found.network, found.graph, [batch], time_steps=T) == before
+    spec = recipe.distill.model_copy(update={"epochs": 1})
+    md.distill(student, teacher=found.network, train=[batch], validate=[batch], spec=spec)
+    other = md.trace(nn.Sequential(nn.Linear(6, 8), md.zoo.LIF()).eval(), x)
+    assert other.named_as(graph) is other
 
 
 @pytest.mark.parametrize("style", STYLES)

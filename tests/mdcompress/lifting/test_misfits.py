@@ -27,6 +27,7 @@ class Inline(nn.Module):
         total: Tensor | float = 0.0
         for t in range(T):
             v = 0.5 * v + self.first(self.step(x, t))
+            assert isinstance(v, Tensor)
             spikes = (v > 0.3).to(x.dtype)
             v = v * (1 - spikes)
             total = total + self.last(spikes.flatten(1))
@@ -50,7 +51,7 @@ def refused(network: nn.Module, *sample: int) -> TraceError:
         (Inline(nn.Linear(6, 8), nn.Linear(8, 4), second), (7,),
          "'first' (Linear), which takes [..., 6] and is given [5, 7]", "give the layer 7 inputs"),
         (Inline(nn.Linear(6, 8), nn.Linear(8, 4), second), (1, 2, 3),
-         "'first' (Linear), which takes [..., 6] and is given [5, 1, 2, 3]", "the 6 values of a step must be flattened"),
+         "'first' (Linear), which takes [..., 6] and is given [5, 1, 2, 3]", "6 values of a step must be flattened"),
         (Inline(nn.Conv2d(1, 3, 3, padding=1), nn.Linear(48, 4), second), (2, 4, 4),
          "'first' (Conv2d), which takes [N, 1, H, W] and is given [5, 2, 4, 4]", "give the layer 2 channels"),
         (Inline(nn.Conv2d(1, 3, 3, padding=1), nn.Linear(48, 4), second), (1, 5, 5),

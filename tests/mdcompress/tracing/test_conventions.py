@@ -122,7 +122,7 @@ def test_a_neuron_that_nobody_described_is_read_off_its_code_or_advised_to_descr
 
 def test_a_batch_that_the_training_script_would_have_flattened_is_named() -> None:
     with pytest.raises(
-        TraceError, match=r"takes \[\.\.\., 4\] and is given \[3, 2, 2\].*, a sample \[2, 2\] at each step"
+        TraceError, match=r"takes \[\.\.\., 4\] and is given \[4, 3, 2, 2\].*, a sample \[2, 2\] at each step"
     ) as caught:
         fit(Looping().eval(), torch.unflatten(still(), -1, (2, 2)))
     assert any("the 4 values of a step must be flattened first" in hint for hint in caught.value.hints)
