@@ -20,8 +20,7 @@ from mdcompress.runs import ACTIVITY_FILE, C_FOLDER, GOLDEN_FILE, MODEL_FILE, NI
 from mdcompress.runs.manifest import Stage
 
 if TYPE_CHECKING:
-    from intsnn.activity import Activity
-    from intsnn.engines import EngineChoice, Session, Work
+    from intsnn.engines import Engine, EngineChoice, Work
     from intsnn.execution.parity import ParityReport
     from intsnn.graph import IntGraph
     from intsnn.microcontroller.writing import CPackage
@@ -104,13 +103,14 @@ def _export(
     x = x[: workspace.recipe.student_time_steps]
     graph = lower(student)
     as_nir = _as_nir(graph, *reader) if form is ExportFormat.NIR else None
-    native = _native(workspace, graph, engine, Work(samples=x.shape[1], time_steps=len(x)))
+    counting = _engine(workspace, graph, engine, Work(samples=x.shape[1], time_steps=len(x)))
+    native = counting.session if counting.name == "native" else None
     workspace.listener.doing("parity")
     parity = verify_graph(student, graph, x, native=native)
     require_equal(parity)
     integers = student.quantize_input(x).numpy()
     workspace.listener.doing("activity")
-    activity = measure(graph, [integers], engine=native or engine)
+    activity = measure(graph, [integers], engine=counting.session)
     as_c = None
     if form is ExportFormat.C:
         from intsnn.microcontroller.writing import c_package
@@ -126,7 +126,8 @@ def _export(
         **sizes.figures(),
         **(c_figures(as_c) if as_c else {}),
     }
-    with started.writing(measured=measured, summary=_summary(graph, parity, activity, sizes, as_c)) as folder:
+    spoken = f"mean spike rate {100 * activity.mean_rate:.1f} %, counted by {counting.name}"
+    with started.writing(measured=measured, summary=_summary(graph, parity, spoken, sizes, as_c)) as folder:
         write_onnx(graph, folder / MODEL_FILE)
         write_golden(graph, folder / GOLDEN_FILE, x=integers, trace=None if native is None else native.run(integers))
         write_activity(activity, folder / ACTIVITY_FILE)
@@ -137,13 +138,13 @@ def _export(
     return workspace.report(Stage.EXPORT)
 
 
-def _summary(graph: IntGraph, parity: ParityReport, activity: Activity, sizes: Sizes, as_c: CPackage | None) -> str:
+def _summary(graph: IntGraph, parity: ParityReport, activity: str, sizes: Sizes, as_c: CPackage | None) -> str:
     """What the run's record and the terminal say of an export."""
     keeps_steps = graph.output.mode == "steps"
     return "\n".join(
         [
             f"parity     {parity}",
-            f"activity   mean spike rate {100 * activity.mean_rate:.1f} %",
+            f"activity   {activity}",
             size_lines(sizes),
             f"input      {_input_in_words(graph)}",
             *(["output     logits are int32 [T, N, K]: the answer is their mean over T"] if keeps_steps else []),
@@ -152,18 +153,19 @@ def _summary(graph: IntGraph, parity: ParityReport, activity: Activity, sizes: S
     )
 
 
-def _native(workspace: Workspace, graph: IntGraph, engine: EngineChoice, work: Work) -> Session | None:
-    """The graph as C: the fourth witness. None where another engine is asked for, or nothing can compile it."""
-    from intsnn.engines import open_engine, open_native
+def _engine(workspace: Workspace, graph: IntGraph, engine: EngineChoice, work: Work) -> Engine:
+    """What activity is counted with; of `auto` the graph as C, the fourth witness, wherever something compiles it."""
+    from intsnn.engines import Engine, open_engine, open_native
 
-    if engine == "native":
-        return open_engine(graph, engine, work=work).session
     if engine != "auto":
-        return None
-    found = open_native(graph, work=work)
-    for note in found.notes:
+        found = open_engine(graph, engine, work=work)
+        for note in found.notes:
+            workspace.note_once(note)
+        return found
+    native = open_native(graph, work=work)
+    for note in native.notes:
         workspace.note_once(note)
-    return found.session
+    return open_engine(graph, work=work) if native.session is None else Engine("native", native.session)
 
 
 def _as_nir(graph: IntGraph, step: ReaderStep, reset: ReaderReset) -> bytes:
