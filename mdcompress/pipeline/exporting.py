@@ -1,22 +1,25 @@
 """`export`: the newest student -> model.onnx, golden.npz, activity.json; only where parity is measured to hold.
 
-With ExportFormat.NIR also model.nir, with ExportFormat.C the folder c/, from the same integer graph.
+With ExportFormat.NIR also model.nir, with ExportFormat.C the folder c/, from the same integer graph; with
+ExportFormat.SAFETENSORS the student again, its weights packed.
 """
 
 from __future__ import annotations
 
 from enum import Enum
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from intsnn.arithmetic import IntType
 from intsnn.files import write_atomically, write_folder
+from mdcompress.errors import ExportError
 from mdcompress.pipeline.c_export import ANY_C, CForm, c_figures, c_summary
 from mdcompress.pipeline.networks import first_samples, load_splits
 from mdcompress.pipeline.report import Report, bits_in_words
 from mdcompress.pipeline.sizes import Sizes, size_lines, sizes_of
 from mdcompress.pipeline.workspace import Workspace
 from mdcompress.recipe.nir import ReaderReset, ReaderStep
-from mdcompress.runs import ACTIVITY_FILE, C_FOLDER, GOLDEN_FILE, MODEL_FILE, NIR_FILE
+from mdcompress.runs import ACTIVITY_FILE, C_FOLDER, GOLDEN_FILE, MODEL_FILE, NIR_FILE, STUDENT_FILE
 from mdcompress.runs.manifest import Stage
 
 if TYPE_CHECKING:
@@ -24,16 +27,18 @@ if TYPE_CHECKING:
     from intsnn.execution.parity import ParityReport
     from intsnn.graph import IntGraph
     from intsnn.microcontroller.writing import CPackage
+    from mdcompress.student import Student
 
 DEFAULT_SAMPLES = 64
 
 
 class ExportFormat(Enum):
-    """What is written of the integer graph: always model.onnx; `nir`: model.nir beside it; `c`: a folder of C."""
+    """What is written: always model.onnx; beside it model.nir, a folder of C, or the student with packed weights."""
 
     ONNX = "onnx"
     NIR = "nir"
     C = "c"
+    SAFETENSORS = "safetensors"
 
 
 def export(
@@ -135,6 +140,8 @@ def _export(
             write_atomically(folder / NIR_FILE, as_nir)
         if as_c is not None:
             write_folder(folder / C_FOLDER, as_c.files)
+        if form is ExportFormat.SAFETENSORS:
+            _write_packed(student, graph, folder / STUDENT_FILE)
     return workspace.report(Stage.EXPORT)
 
 
@@ -166,6 +173,19 @@ def _engine(workspace: Workspace, graph: IntGraph, engine: EngineChoice, work: W
     for note in native.notes:
         workspace.note_once(note)
     return open_engine(graph, work=work) if native.session is None else Engine("native", native.session)
+
+
+def _write_packed(student: Student, graph: IntGraph, path: Path) -> None:
+    """The student with packed weights, once it is read back equal."""
+    from mdcompress.student.lowering import lower
+    from mdcompress.student.weights import load_student, save_student
+
+    save_student(student, path, weights="packed")
+    if lower(load_student(path)) != graph:
+        raise ExportError(
+            f"{path.name}: the student with packed weights must have the integers of model.onnx, and has others",
+            hints=["export without --format safetensors, and please report this with the recipe"],
+        )
 
 
 def _as_nir(graph: IntGraph, step: ReaderStep, reset: ReaderReset) -> bytes:
