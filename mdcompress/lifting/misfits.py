@@ -55,7 +55,7 @@ class _Calls:
         self.begun.append((module, inputs[0] if inputs else None))
 
     def leave(self, module: nn.Module, _: object, output: object) -> None:
-        begun = self.begun.pop()
+        begun = self.begun.pop() if self.begun else None  # none where another hook failed before it was noted
         if output is None:
             self.failed = self.failed or begun
         elif isinstance(module, nn.Linear | _ConvNd):
