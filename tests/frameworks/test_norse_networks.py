@@ -211,7 +211,7 @@ def test_recurrent_cells_in_a_sequential_state(autapses: bool) -> None:
     student = check_recurrent(network, counts())
     kinds = [(node.name, node.kind) for node in student.graph]
     assert kinds[1:4] == [
-        ("0.input", "synapse"), ("network.0.recurrent", "recurrent"), ("0", "neuron"),
+        ("0.input", "synapse"), ("0.recurrent", "recurrent"), ("0", "neuron"),
     ]  # fmt: skip
 
 
