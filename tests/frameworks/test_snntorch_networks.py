@@ -211,7 +211,7 @@ def test_the_membrane_of_the_last_neuron_can_be_the_answer(
     graph = trace(network, x)
     assert graph.readout.spec == ReadoutSpec(mode) and graph.readout.carries.value == "current"
     assert_float_parity(graph, network, x)
-    student = assert_integer_parity(network, graph, x, silent=("network.lif2",))
+    student = assert_integer_parity(network, graph, x, silent=("lif2",))
     seen, expected = student.observe(x), md.observe(network, graph, x)
     assert seen.logits.shape == expected.logits.shape == (T, N, 3)
     torch.testing.assert_close(seen.output, expected.output, rtol=0.1, atol=0.15)
