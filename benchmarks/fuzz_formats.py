@@ -251,6 +251,13 @@ def _write_student(path: Path) -> None:
     save_student(tiny_student(trained_teacher()), path)
 
 
+def _write_packed_student(path: Path) -> None:
+    from mdcompress.student.weights import save_student
+    from tests.support.training_cases import tiny_student, trained_teacher
+
+    save_student(tiny_student(trained_teacher()), path, weights="packed")
+
+
 def _read_student(path: Path) -> str:
     """`export` reads it so: the student, and its integers."""
     from intsnn.graph.fingerprint import digest
@@ -515,6 +522,7 @@ FORMATS = (
     Format("golden.npz", "golden.npz", "zip", _write_golden, _read_golden),
     Format("activity", "activity.json", "text", _write_activity, _read_activity),
     Format("student", "student.safetensors", "safetensors", _write_student, _read_student),
+    Format("packed student", "student.safetensors", "safetensors", _write_packed_student, _read_student),
     Format("teacher", "teacher.safetensors", "safetensors", _write_teacher, _read_teacher),
     Format("torch", "teacher.pt", "zip", _write_torch, _read_teacher),
     Format("old torch", "teacher.pth", "bytes", _write_old_torch, _read_teacher),

@@ -27,17 +27,19 @@ if TYPE_CHECKING:
     from mdcompress.student.observation import observe
     from mdcompress.student.quantizing import quantize
     from mdcompress.student.weights import load_student, load_weights, save_student, save_weights
-    from mdcompress.tracing import BatchFirst, Stepped, StillImage, trace
+    from mdcompress.tracing import BatchFirst, BatchFirstAnswer, Stepped, StepsFolded, StillImage, trace
     from mdcompress.training import distill, train_network
 
 _ROOMS = {
     "BatchFirst": "tracing",
+    "BatchFirstAnswer": "tracing",
     "NeuronModel": "graph",
     "QuantPlan": "planning",
     "Recipe": "recipe",
     "Run": "pipeline.in_python",
     "SnnGraph": "graph",
     "Stepped": "tracing",
+    "StepsFolded": "tracing",
     "StillImage": "tracing",
     "Student": "student",
     "calibrate": "calibration",
@@ -66,12 +68,14 @@ _ROOMS = {
 
 __all__ = [
     "BatchFirst",
+    "BatchFirstAnswer",
     "NeuronModel",
     "QuantPlan",
     "Recipe",
     "Run",
     "SnnGraph",
     "Stepped",
+    "StepsFolded",
     "StillImage",
     "Student",
     "__version__",

@@ -1,4 +1,4 @@
-"""Modes of a network, whatever its classes override: evaluation, inside a `with` or for good, and training.
+"""Modes and names of a network, whatever its classes override: evaluation, inside a `with` or for good, and training.
 
 Networks are met whose `train()` takes no mode, whose `eval()` returns nothing, or that hold a list named `modules`.
 """
@@ -13,10 +13,27 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 
+class Wrapper(nn.Module):
+    """A module around a user's `network`, as which that is called in another way. Modules keep the names they have."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+
 def modules_of(network: nn.Module) -> dict[str, nn.Module]:
-    """Every module of a network, itself first, by its qualified name: what `named_modules` of torch gives."""
+    """Every module of a network, itself first, by its qualified name: what `named_modules` of torch gives.
+
+    Of a network in wrappers the names are its own; a wrapper's, which comes after, is no name of a module: `<Stepped>`.
+    """
+    wrappers: list[Wrapper] = []
+    while isinstance(network, Wrapper):
+        wrappers.append(network)
+        network = network.network
     found: dict[nn.Module, str] = {}
     _collect(network, "", found)
+    for wrapper in reversed(wrappers):
+        _collect(wrapper, f"<{type(wrapper).__name__}>", found)
     return {name: module for module, name in found.items()}
 
 

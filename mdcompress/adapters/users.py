@@ -13,7 +13,7 @@ from mdcompress.adapters.base import Adapter
 from mdcompress.adapters.lookup import adapter_of, described, library_of
 from mdcompress.adapters.refusals import Refusal
 from mdcompress.graph import NeuronModel
-from mdcompress.modes import modules_of
+from mdcompress.modes import Wrapper, modules_of
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class NeuronAdapter:
     is_at_rest: Callable[[Any], bool] = lambda module: library_of(module).is_at_rest(module)
 
 
-class Adapted(nn.Module):
+class Adapted(Wrapper):
     """A network with the adapters of its neurons, which is traced, evaluated and trained in the network's place.
 
     Functions that meet a network long after it was traced find the adapters in it: a graph holds no code. Put it
@@ -43,8 +43,8 @@ class Adapted(nn.Module):
     """
 
     def __init__(self, network: nn.Module, adapters: Sequence[Adapter]) -> None:
-        super().__init__()
-        self.network, self.adapters = network, tuple(adapters)
+        super().__init__(network)
+        self.adapters = tuple(adapters)
 
     def reset_state(self) -> None:
         """Reset every neuron that one of the adapters describes."""

@@ -1,4 +1,4 @@
-"""`mdcompress export`: newest student -> model.onnx, golden.npz, activity.json, perhaps model.nir or c/."""
+"""`mdcompress export`: newest student -> model.onnx, golden.npz, activity.json, perhaps other forms."""
 
 from __future__ import annotations
 
@@ -48,7 +48,8 @@ if TYPE_CHECKING:
     type=click.Choice([form.value for form in ExportFormat]),
     default=ExportFormat.ONNX.value,
     show_default=True,
-    help="nir: write model.nir beside model.onnx. c: the folder c/ with C11 for a microcontroller.",
+    help="nir: write model.nir beside model.onnx. c: the folder c/ with C11 for a microcontroller. safetensors: "
+    "student.safetensors, the student with its weights packed.",
 )
 @click.option(
     "--nir-step",

@@ -75,13 +75,14 @@ def measure_mismatch(
     Args:
         student: calibrated or distilled.
         teacher: the float network.
-        graph: the teacher's trace; its layers have the student's names.
+        graph: the teacher's trace; it is the student's, but for names.
         batches: (x [T, N, ...], y [N]); y has no part in it.
         time_steps: both run on the first so many steps.
 
     Raises:
         DataError: there is no batch.
     """
+    graph = graph.named_as(student.graph)
     sums: dict[str, Tensor] = {}
     samples = 0
     device = student.input.scale.device

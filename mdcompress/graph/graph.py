@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any, Generic, TypeGuard, overload
 
@@ -64,10 +64,15 @@ class SnnNode(Generic[SpecT]):
 
 @dataclass(frozen=True)
 class SnnGraph:
-    """Nodes in execution order: one input first, one readout last. `time_steps`: T of the traced sample."""
+    """Nodes in execution order: one input first, one readout last. `time_steps`: T of the traced sample.
+
+    `head_batch_first`: whether the module from which the answer is read writes the batch before time, [N, T, ...] or
+    [N*T, ...]; None where nobody has seen it, as in a student's file.
+    """
 
     nodes: tuple[SnnNode, ...]
     time_steps: int
+    head_batch_first: bool | None = field(default=None, compare=False)
 
     def __iter__(self) -> Iterator[SnnNode]:
         return iter(self.nodes)
@@ -123,6 +128,22 @@ class SnnGraph:
         """The nodes that stand for the same module, itself included, in order."""
         return tuple(other for other in self.nodes if other.module == node.module and other.kind == node.kind)
 
+    def named_as(self, other: SnnGraph) -> SnnGraph:
+        """This graph with the names of `other` for its nodes, where the two differ in names alone; else as it is.
+
+        Its modules keep theirs. Versions named networks in wrappers, and neurons that they read off code, otherwise.
+        """
+        own, others = [node.name for node in self.nodes], [node.name for node in other.nodes]
+        if own == others or len(own) != len(others):
+            return self
+        names = dict(zip(own, others, strict=True))
+        renamed = tuple(
+            replace(node, name=names[node.name], inputs=tuple(names[name] for name in node.inputs), of=node.module)
+            for node in self.nodes
+        )
+        same = all(_role(one) == _role(two) for one, two in zip(renamed, other.nodes, strict=True))
+        return replace(self, nodes=renamed) if same else self
+
     @property
     def fixed_steps(self) -> int | None:
         """The number of steps that it runs for alone, because a norm differs from step to step; None: any number."""
@@ -138,6 +159,11 @@ class SnnGraph:
     def readout(self) -> SnnNode[ReadoutSpec]:
         """The readout node."""
         return self.of(ReadoutSpec)[-1]
+
+
+def _role(node: SnnNode) -> tuple[object, ...]:
+    """What a node is in its graph, whatever modules bear its parts."""
+    return node.name, node.kind, node.inputs, node.shape, node.carries
 
 
 def moves(node: SnnNode) -> TypeGuard[SnnNode[MovingSpec]]:

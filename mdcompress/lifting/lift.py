@@ -17,6 +17,7 @@ from mdcompress.lifting.cells import STILL, Cells
 from mdcompress.lifting.chains import Chains, Neuron
 from mdcompress.lifting.context import Context, MixedError, Parameters
 from mdcompress.lifting.layers import record_layer
+from mdcompress.lifting.misfits import MisfitError, layers_explained
 from mdcompress.lifting.network import Form, InputNode, Lifted
 from mdcompress.lifting.neurons import read_neurons
 from mdcompress.lifting.proof import prove
@@ -60,6 +61,7 @@ class _NotRunError(TraceError):
 class LiftError(TraceError):
     """A refusal, and how far the reading came.
 
+    cause: the refusal itself.
     reached: which share of the pass's operators was understood before it. has_memory: whether a neuron was met that
     goes on from step to step. ran: whether the network ran at all. mixed: whether samples or steps met, as they do
     where a network is called in a wrong way.
@@ -69,6 +71,7 @@ class LiftError(TraceError):
         self, error: TraceError, reached: float, *, has_memory: bool, ran: bool = True, mixed: bool = False
     ) -> None:
         super().__init__(error.message, hints=error.hints)
+        self.cause = error
         self.reached, self.has_memory, self.ran, self.mixed = reached, has_memory, ran, mixed
 
     @property
@@ -95,7 +98,7 @@ def lift(network: nn.Module, x: Tensor, calling: Calling) -> Lifted:
     neurons: list[Neuron] = []
     try:
         with torch.random.fork_rng(devices=[]):
-            answer = _run(recording, copy, given, calling)
+            answer = _run(recording, copy, given, calling, x)
         context = _context(network, copy, recording.tape, x)
         chains = Chains(context)
         neurons = chains.neurons
@@ -129,7 +132,7 @@ def lift(network: nn.Module, x: Tensor, calling: Calling) -> Lifted:
             error,
             reached / max(1, len(recording.tape.ops)),
             has_memory=has_memory,
-            ran=not isinstance(error, _NotRunError),
+            ran=not isinstance(error, _NotRunError | MisfitError),
             mixed=isinstance(error, MixedError),
         ) from error
     except Exception as error:
@@ -233,9 +236,9 @@ def _require_own_steps(copy: nn.Module, given: Tensor, calling: Calling, neurons
         )
 
 
-def _run(recording: Recording, copy: nn.Module, given: Tensor, calling: Calling) -> Operand:
+def _run(recording: Recording, copy: nn.Module, given: Tensor, calling: Calling, x: Tensor) -> Operand:
     try:
-        with recording.watching():
+        with layers_explained(copy, x), recording.watching():
             recording.input(given)
             return recording.operand(_output(copy, given, calling))
     except TraceError:

@@ -260,6 +260,7 @@ def _report(subject: Bench, choice: BenchChoice) -> Report:
         timings=_timed(subject, choice),
         missing=subject.missing,
         machine=_machine(),
+        notes=_notes(subject),
     )
     text, document = bench_text(measured), bench_document(measured)
     if choice.output is None:
@@ -315,6 +316,14 @@ def _timed(subject: Bench, choice: BenchChoice) -> dict[tuple[int, int], dict[st
                 name: Timing(tuple(each / len(parts) for each in timing.seconds)) for name, timing in passes.items()
             }
     return found
+
+
+def _notes(subject: Bench) -> tuple[str, ...]:
+    """What a user should hear of the compiled engine: that it is compiled anew the next time, and why."""
+    from intsnn.compiling.folder import unkept
+
+    said = unkept() if any(engine.name == NATIVE for engine in subject.engines) else None
+    return () if said is None else (said,)
 
 
 def _parts(samples: int, batch: int) -> Parts:

@@ -17,7 +17,7 @@ class Measured:
     """What `bench` found.
 
     additions: weights added for one sample. timings: (batch, threads) -> engine -> seconds of a batch. missing: engine
-    -> why it is not there.
+    -> why it is not there. notes: what else a user should hear.
     """
 
     model: str
@@ -27,6 +27,7 @@ class Measured:
     timings: Mapping[tuple[int, int], Mapping[str, Timing]]
     missing: Mapping[str, str]
     machine: Mapping[str, str | int | float]
+    notes: tuple[str, ...] = ()
 
     @property
     def base(self) -> str:
@@ -65,6 +66,8 @@ def bench_text(measured: Measured) -> str:
     parts = [_headline(measured), table(["batch", "threads", "engine", *figures, against], rows, numbers=numbers)]
     if measured.missing:
         parts.append("\n".join(f"- {name} is not there: {reason}" for name, reason in measured.missing.items()))
+    if measured.notes:
+        parts.append("\n".join(f"- {note}" for note in measured.notes))
     return "\n\n".join(parts)
 
 
@@ -99,6 +102,7 @@ def bench_document(measured: Measured) -> JsonValue:
         "against": measured.base,
         "machine": dict(measured.machine),
         "missing": dict(measured.missing),
+        "notes": list(measured.notes),
         "timings": [
             _timing(measured, name, timing, batch=batch, threads=threads, base=measured.fastest_base(engines))
             for (batch, threads), engines in measured.timings.items()

@@ -1,40 +1,44 @@
 """`export`: the newest student -> model.onnx, golden.npz, activity.json; only where parity is measured to hold.
 
-With ExportFormat.NIR also model.nir, with ExportFormat.C the folder c/, from the same integer graph.
+With ExportFormat.NIR also model.nir, with ExportFormat.C the folder c/, from the same integer graph; with
+ExportFormat.SAFETENSORS the student again, its weights packed.
 """
 
 from __future__ import annotations
 
 from enum import Enum
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from intsnn.arithmetic import IntType
 from intsnn.files import write_atomically, write_folder
+from mdcompress.errors import ExportError
 from mdcompress.pipeline.c_export import ANY_C, CForm, c_figures, c_summary
 from mdcompress.pipeline.networks import first_samples, load_splits
 from mdcompress.pipeline.report import Report, bits_in_words
 from mdcompress.pipeline.sizes import Sizes, size_lines, sizes_of
 from mdcompress.pipeline.workspace import Workspace
 from mdcompress.recipe.nir import ReaderReset, ReaderStep
-from mdcompress.runs import ACTIVITY_FILE, C_FOLDER, GOLDEN_FILE, MODEL_FILE, NIR_FILE
+from mdcompress.runs import ACTIVITY_FILE, C_FOLDER, GOLDEN_FILE, MODEL_FILE, NIR_FILE, STUDENT_FILE
 from mdcompress.runs.manifest import Stage
 
 if TYPE_CHECKING:
-    from intsnn.activity import Activity
-    from intsnn.engines import EngineChoice, Session, Work
+    from intsnn.engines import Engine, EngineChoice, Work
     from intsnn.execution.parity import ParityReport
     from intsnn.graph import IntGraph
     from intsnn.microcontroller.writing import CPackage
+    from mdcompress.student import Student
 
 DEFAULT_SAMPLES = 64
 
 
 class ExportFormat(Enum):
-    """What is written of the integer graph: always model.onnx; `nir`: model.nir beside it; `c`: a folder of C."""
+    """What is written: always model.onnx; beside it model.nir, a folder of C, or the student with packed weights."""
 
     ONNX = "onnx"
     NIR = "nir"
     C = "c"
+    SAFETENSORS = "safetensors"
 
 
 def export(
@@ -104,13 +108,14 @@ def _export(
     x = x[: workspace.recipe.student_time_steps]
     graph = lower(student)
     as_nir = _as_nir(graph, *reader) if form is ExportFormat.NIR else None
-    native = _native(workspace, graph, engine, Work(samples=x.shape[1], time_steps=len(x)))
+    counting = _engine(workspace, graph, engine, Work(samples=x.shape[1], time_steps=len(x)))
+    native = counting.session if counting.name == "native" else None
     workspace.listener.doing("parity")
     parity = verify_graph(student, graph, x, native=native)
     require_equal(parity)
     integers = student.quantize_input(x).numpy()
     workspace.listener.doing("activity")
-    activity = measure(graph, [integers], engine=native or engine)
+    activity = measure(graph, [integers], engine=counting.session)
     as_c = None
     if form is ExportFormat.C:
         from intsnn.microcontroller.writing import c_package
@@ -126,7 +131,8 @@ def _export(
         **sizes.figures(),
         **(c_figures(as_c) if as_c else {}),
     }
-    with started.writing(measured=measured, summary=_summary(graph, parity, activity, sizes, as_c)) as folder:
+    spoken = f"mean spike rate {100 * activity.mean_rate:.1f} %, counted by {counting.name}"
+    with started.writing(measured=measured, summary=_summary(graph, parity, spoken, sizes, as_c)) as folder:
         write_onnx(graph, folder / MODEL_FILE)
         write_golden(graph, folder / GOLDEN_FILE, x=integers, trace=None if native is None else native.run(integers))
         write_activity(activity, folder / ACTIVITY_FILE)
@@ -134,16 +140,18 @@ def _export(
             write_atomically(folder / NIR_FILE, as_nir)
         if as_c is not None:
             write_folder(folder / C_FOLDER, as_c.files)
+        if form is ExportFormat.SAFETENSORS:
+            _write_packed(student, graph, folder / STUDENT_FILE)
     return workspace.report(Stage.EXPORT)
 
 
-def _summary(graph: IntGraph, parity: ParityReport, activity: Activity, sizes: Sizes, as_c: CPackage | None) -> str:
+def _summary(graph: IntGraph, parity: ParityReport, activity: str, sizes: Sizes, as_c: CPackage | None) -> str:
     """What the run's record and the terminal say of an export."""
     keeps_steps = graph.output.mode == "steps"
     return "\n".join(
         [
             f"parity     {parity}",
-            f"activity   mean spike rate {100 * activity.mean_rate:.1f} %",
+            f"activity   {activity}",
             size_lines(sizes),
             f"input      {_input_in_words(graph)}",
             *(["output     logits are int32 [T, N, K]: the answer is their mean over T"] if keeps_steps else []),
@@ -152,18 +160,32 @@ def _summary(graph: IntGraph, parity: ParityReport, activity: Activity, sizes: S
     )
 
 
-def _native(workspace: Workspace, graph: IntGraph, engine: EngineChoice, work: Work) -> Session | None:
-    """The graph as C: the fourth witness. None where another engine is asked for, or nothing can compile it."""
-    from intsnn.engines import open_engine, open_native
+def _engine(workspace: Workspace, graph: IntGraph, engine: EngineChoice, work: Work) -> Engine:
+    """What activity is counted with; of `auto` the graph as C, the fourth witness, wherever something compiles it."""
+    from intsnn.engines import Engine, open_engine, open_native
 
-    if engine == "native":
-        return open_engine(graph, engine, work=work).session
     if engine != "auto":
-        return None
-    found = open_native(graph, work=work)
-    for note in found.notes:
+        found = open_engine(graph, engine, work=work)
+        for note in found.notes:
+            workspace.note_once(note)
+        return found
+    native = open_native(graph, work=work)
+    for note in native.notes:
         workspace.note_once(note)
-    return found.session
+    return open_engine(graph, work=work) if native.session is None else Engine("native", native.session)
+
+
+def _write_packed(student: Student, graph: IntGraph, path: Path) -> None:
+    """The student with packed weights, once it is read back equal."""
+    from mdcompress.student.lowering import lower
+    from mdcompress.student.weights import load_student, save_student
+
+    save_student(student, path, weights="packed")
+    if lower(load_student(path)) != graph:
+        raise ExportError(
+            f"{path.name}: the student with packed weights must have the integers of model.onnx, and has others",
+            hints=["export without --format safetensors, and please report this with the recipe"],
+        )
 
 
 def _as_nir(graph: IntGraph, step: ReaderStep, reset: ReaderReset) -> bytes:

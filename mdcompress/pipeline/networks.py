@@ -157,14 +157,17 @@ def numbers_read_off(network: nn.Module) -> tuple[str, ...]:
 
 def numbers_of_neurons(found: Fitted) -> tuple[str, ...]:
     """The trained parameters of a float network that a student has as numbers of its neurons: leaks, thresholds."""
+    from torch.nn import Parameter
+
     from mdcompress.graph import NeuronModel
+    from mdcompress.modes import tensors_of
 
     neurons = {node.module for node in found.graph.of(NeuronModel)}
     others = {node.module for node in found.graph} - neurons
     own = (
         name
-        for name, parameter in found.network.named_parameters()
-        if parameter.requires_grad and _owner(name, neurons | others) in neurons
+        for name, tensor in tensors_of(found.network).items()
+        if isinstance(tensor, Parameter) and tensor.requires_grad and _owner(name, neurons | others) in neurons
     )
     return tuple(sorted({*numbers_read_off(found.network), *own}))
 

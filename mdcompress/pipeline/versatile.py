@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from intsnn.files import write_atomically
 from intsnn.pictures import picture_paths
 from mdcompress.errors import RunError
 from mdcompress.pipeline.networks import teacher_weights
@@ -15,7 +16,7 @@ from mdcompress.pipeline.report import JsonValue, Report, percent, table
 from mdcompress.pipeline.students_picture import StudentFigures, draw_students
 from mdcompress.pipeline.workspace import Workspace
 from mdcompress.recipe import dump_recipe
-from mdcompress.runs import STUDENTS_PICTURE_FILE, RunDirectory
+from mdcompress.runs import HARDWARE_PAGE_FILE, STUDENTS_PICTURE_FILE, RunDirectory
 from mdcompress.runs.manifest import Stage
 
 
@@ -91,6 +92,17 @@ def draw(workspace: Workspace, students: tuple[Workspace, ...]) -> tuple[Path, .
     with workspace.held():
         draw_students(found, paths, title=f"{workspace.recipe.name}: one student for each T")
     return paths
+
+
+def write_page(workspace: Workspace, students: tuple[Workspace, ...]) -> Path:
+    """Write the page of all students beside their runs, once all are priced; returns its path."""
+    from mdcompress.pipeline.pages import compare_runs, students_page
+
+    path = workspace.run.file(HARDWARE_PAGE_FILE)
+    page = students_page(compare_runs([student.run for student in students]), workspace.run.path.resolve().name)
+    with workspace.held():
+        write_atomically(path, page.encode())
+    return path
 
 
 def _figures(student: Workspace) -> StudentFigures:

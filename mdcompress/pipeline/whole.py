@@ -18,7 +18,7 @@ from mdcompress.pipeline.quantizing import quantize
 from mdcompress.pipeline.report import JsonValue, Report, percent, table, written
 from mdcompress.pipeline.sizes import files_line, run_sizes, size_table
 from mdcompress.pipeline.teaching import train
-from mdcompress.pipeline.versatile import draw, keep_recipe, student_runs, summarised, with_exports
+from mdcompress.pipeline.versatile import draw, keep_recipe, student_runs, summarised, with_exports, write_page
 from mdcompress.pipeline.workspace import Workspace, record_document
 from mdcompress.recipe import Recipe
 from mdcompress.runs import Overwrite
@@ -49,7 +49,10 @@ def run_all(workspace: Workspace, hardware: str) -> WholeRun:
     students = _students(workspace, {**{stage: {} for stage in AFTER_TRAINING}, Stage.ESTIMATE: _pricing(hardware)})
     accuracies = [_run_one(_announced(student), hardware).accuracy for student in students]
     report = with_exports(summarised(workspace, students), students)
-    return WholeRun(_drawn(workspace, students, report), min(accuracies))
+    report = _drawn(workspace, students, report)
+    if workspace.writes and len(students) > 1:
+        report = replace(report, paths=(*report.paths, write_page(workspace, students)))
+    return WholeRun(report, min(accuracies))
 
 
 def distill_all(workspace: Workspace) -> Report:

@@ -12,20 +12,22 @@ from intsnn.yaml.file import RuleError
 Role = Literal["@first", "@last", "@residual", "@readout"]
 ROLES: tuple[Role, ...] = get_args(Role)
 REGEX_PREFIX = "re:"
+_OF_WRAPPER = re.compile(rf"^({REGEX_PREFIX})?network\\?\.")
 
 
 def match_names(patterns: str | Sequence[str], names: Sequence[str]) -> tuple[str, ...]:
     """The names that any of the patterns matches, in the order of `names`. Roles match no name.
 
     A glob is matched against the whole name: `*` and `?` do not cross a dot, `**` does, `[abc]` and `[!abc]` are sets.
-    `re:` starts a regular expression, which must match the whole name too.
+    `re:` starts a regular expression, which must match the whole name too. In 1.0 the names of a network in a wrapper
+    (`Stepped`, ...) began with `network.`: a pattern that matches nothing may begin so still.
 
     Raises:
         re.error: a pattern is not sound; `check_pattern` says so before.
     """
     several = [patterns] if isinstance(patterns, str) else patterns
-    compiled = [_compile(pattern) for pattern in several if not pattern.startswith("@")]
-    return tuple(name for name in names if any(pattern.fullmatch(name) for pattern in compiled))
+    matched = {name for pattern in several if not pattern.startswith("@") for name in _matched(pattern, names)}
+    return tuple(name for name in names if name in matched)
 
 
 def check_pattern(pattern: str, *, roles: Sequence[str] = ROLES) -> str:
@@ -46,6 +48,13 @@ def check_pattern(pattern: str, *, roles: Sequence[str] = ROLES) -> str:
         form = "regular expression" if pattern.startswith(REGEX_PREFIX) else "glob"
         raise RuleError(f"{pattern!r} is not a {form}: {error}", hint="copy a node's name from --dry-run") from error
     return pattern
+
+
+def _matched(pattern: str, names: Sequence[str]) -> list[str]:
+    compiled = _compile(pattern)
+    matched = [name for name in names if compiled.fullmatch(name)]
+    own = _OF_WRAPPER.sub(r"\1", pattern)
+    return matched if matched or own == pattern else _matched(own, names)
 
 
 def _compile(pattern: str) -> re.Pattern[str]:

@@ -56,6 +56,7 @@ STUDENTS_PICTURE_FILE = "students.svg"  # beside the runs of several students; n
 TENSORBOARD_FOLDER = "tensorboard"  # logs of trainings, a folder each; no stage's result
 MODEL_FILE, GOLDEN_FILE, ACTIVITY_FILE = "model.onnx", "golden.npz", "activity.json"
 NIR_FILE = "model.nir"  # where `export` was asked for it
+STUDENT_FILE = "student.safetensors"  # the same: the student with packed weights
 C_FOLDER = "c"  # the same: a folder of C, which goes into the run whole or not at all
 HARDWARE_JSON_FILE, HARDWARE_TABLE_FILE, HARDWARE_PAGE_FILE = "hardware.json", "hardware.md", "report.html"
 

@@ -95,8 +95,10 @@ def observe(network: nn.Module, graph: SnnGraph, x: Tensor) -> Observation:
     potentials = Computed(by_name, lambda name: simulations[name].potentials)
     spikes = Computed(by_name, lambda name: simulations[name].spikes)
     logits = output if membrane is None else _moved(between, simulations[membrane.name].membranes)
-    first = any(takes_batch_first(module, adapters) for module in modules.values())
     if heads:
+        first = graph.head_batch_first
+        if first is None:
+            first = any(takes_batch_first(module, adapters) for module in modules.values())
         tokens = heads == (source.module,) and isinstance(modules[source.module], nn.Linear) and len(source.shape) > 1
         shape = source.shape[::-1] if tokens else source.shape  # the module maps (L, C), the graph's node (C, L)
         head = _over_time(seen.logits, x, shape, batch_first=first)

@@ -6,7 +6,7 @@ import contextlib
 import json
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from pydantic import ValidationError
@@ -23,12 +23,15 @@ from mdcompress.planning import plan_from_json, plan_to_json
 from mdcompress.student.checkpoints import Loaded, differences, state_in
 from mdcompress.student.graph_text import graph_from_json, graph_to_json
 from mdcompress.student.norm_text import norms_to_json, set_norms
+from mdcompress.student.packed import DamagedWeightsError, packed_state, set_packed, unpack
 from mdcompress.student.student import Student
 from mdcompress.student.torch_files import TORCH_SUFFIXES, read_torch, shortened
 from mdcompress.tracing.conventions import inner
 from mdcompress.tracing.unwrapping import unwrapped
 
 STUDENT_FORMAT = "mdcompress.student/1"
+PACKED_FORMAT = "mdcompress.student.packed/1"
+_STUDENTS = (STUDENT_FORMAT, PACKED_FORMAT)
 NETWORK_FORMAT = "mdcompress.network/1"
 WEIGHT_SUFFIXES = (".safetensors", *TORCH_SUFFIXES)
 
@@ -73,9 +76,9 @@ def load_weights(network: nn.Module, path: str | Path) -> Loaded:
     expected = {name: tensor for name, tensor in own.state_dict().items() if name not in states}
     with reading(path, "a file of weights"):
         content, metadata = _read(path)
-        if metadata.get("format") == STUDENT_FORMAT:
+        if metadata.get("format") in _STUDENTS:
             raise CheckpointError(
-                f"{path} must hold the weights of a float network (found a student, {STUDENT_FORMAT})",
+                f"{path} must hold the weights of a float network (found a student, {metadata['format']})",
                 hints=["read a student with mdcompress.load_student(path): it needs no network"],
             )
         tensors, loaded = state_in(content, expected, path=path, without=states)
@@ -86,32 +89,40 @@ def load_weights(network: nn.Module, path: str | Path) -> Loaded:
     return loaded
 
 
-def save_student(student: Student, path: str | Path, *, provenance: Mapping[str, str] | None = None) -> None:
+def save_student(
+    student: Student,
+    path: str | Path,
+    *,
+    weights: Literal["floats", "packed"] = "floats",
+    provenance: Mapping[str, str] | None = None,
+) -> None:
     """Write a student so that the file alone rebuilds it: tensors, graph and plan. Whole or not at all.
 
     Args:
         student: calibrated.
         path: of the file, `.safetensors`; its folder must exist.
+        weights: `floats`, of which the integers are made, and from which a training goes on to the bit; `packed`: the
+            integers alone, several in a byte (docs/sizes.md). Either gives the same integers.
         provenance: what else its header shall say, as text.
 
     Raises:
         MissingFileError: the folder does not exist.
     """
     metadata = {
-        "format": STUDENT_FORMAT,
+        "format": STUDENT_FORMAT if weights == "floats" else PACKED_FORMAT,
         "graph": graph_to_json(student.graph),
         "plan": plan_to_json(student.plan),
         **({} if (norms := norms_to_json(student)) is None else {"norms": norms}),
         **(provenance or {}),
     }
-    _write(Path(path), student.state_dict(), metadata)
+    _write(Path(path), student.state_dict() if weights == "floats" else packed_state(student), metadata)
 
 
 def load_student(path: str | Path) -> Student:
     """Rebuild a student from its file, in evaluation mode.
 
     Args:
-        path: a file that `save_student`, `mdcompress quantize` or `mdcompress distill` wrote.
+        path: a file that `save_student`, or `mdcompress quantize`, `distill` or `export --format safetensors` wrote.
 
     Returns:
         The student, equal in every integer.
@@ -126,7 +137,7 @@ def load_student(path: str | Path) -> Student:
 
 def _student(path: Path) -> Student:
     tensors, metadata = _read_safetensors(path)
-    if metadata.get("format") != STUDENT_FORMAT:
+    if metadata.get("format") not in _STUDENTS:
         raise CheckpointError(
             f"{path} must be a student ({STUDENT_FORMAT}); its format is {metadata.get('format', 'not given')!r}",
             hints=["`mdcompress quantize` writes students; weights of a float network go to --weights"],
@@ -141,6 +152,9 @@ def _student(path: Path) -> Student:
         raise CheckpointError(
             f"{path} holds a damaged description of its student: {error}", hints=["quantize again"]
         ) from error
+    packed = tensors if metadata["format"] == PACKED_FORMAT else {}
+    if packed:
+        tensors = unpack(student, packed)
     if differing := differences(tensors, student.state_dict()):
         raise CheckpointError(f"{path} does not fit its own description: {differing}", hints=["quantize again"])
     types = {name: tensor.dtype for name, tensor in student.state_dict().items()}
@@ -149,6 +163,10 @@ def _student(path: Path) -> Student:
             f"{path} does not fit its own description: of another type: {shortened(other)}", hints=["quantize again"]
         )
     restore(student, tensors)
+    try:
+        set_packed(student, packed)
+    except DamagedWeightsError as error:
+        raise CheckpointError(f"{path} does not fit its own description: {error}", hints=["export again"]) from error
     return student.eval()
 
 
@@ -156,7 +174,7 @@ def holds_student(path: str | Path) -> bool:
     """Whether a safetensors file is a student, not the weights of a float network; raises as `load_student` does."""
     with reading(path, "a student"), _opened(Path(path)) as file:
         metadata: Mapping[str, str] = file.metadata() or {}
-    return metadata.get("format") == STUDENT_FORMAT
+    return metadata.get("format") in _STUDENTS
 
 
 def restore(network: nn.Module, state: Mapping[str, Tensor], *, without: Collection[str] = ()) -> None:

@@ -24,13 +24,25 @@ from mdcompress.adapters.state import fresh_state, reset_state
 from mdcompress.adapters.users import carried
 from mdcompress.errors import MdcompressError, TraceError
 from mdcompress.graph import NeuronModel, SnnGraph
-from mdcompress.modes import evaluating, modules_of, tensors_of
+from mdcompress.lifting.misfits import layers_explained
+from mdcompress.modes import Wrapper, evaluating, modules_of, tensors_of
 from mdcompress.tracing.recorder import Recorder
 from mdcompress.tracing.repeating import Repeated, reproducible
 from mdcompress.tracing.unwrapping import uncompiled, unwrapped
-from mdcompress.tracing.wrappers import BatchFirst, Stepped, StillImage
+from mdcompress.tracing.wrappers import BatchFirst, BatchFirstAnswer, Stepped, StepsFolded, StillImage
 
-__all__ = ["BatchFirst", "Failure", "Stepped", "StillImage", "attempt", "fresh_state", "reset_state", "trace"]
+__all__ = [
+    "BatchFirst",
+    "BatchFirstAnswer",
+    "Failure",
+    "Stepped",
+    "StepsFolded",
+    "StillImage",
+    "attempt",
+    "fresh_state",
+    "reset_state",
+    "trace",
+]
 
 
 @dataclass(frozen=True)
@@ -90,7 +102,7 @@ def attempt(model: nn.Module, sample: Tensor, *, adapters: Sequence[Adapter] = (
         recorder = Recorder(model, with_two_samples(model, sample), adapters=adapters)
         repeated = Repeated(model)
         try:
-            with repeated.first(recorder.aside):
+            with layers_explained(model, sample, recorder.per_sample), repeated.first(recorder.aside):
                 graph = recorder.record(repeated.answered)
             neurons = {node.module for node in graph.of(NeuronModel)}
             repeated.check(partial(with_two_samples, model, sample), neurons)
@@ -116,7 +128,7 @@ def attempt(model: nn.Module, sample: Tensor, *, adapters: Sequence[Adapter] = (
 
 def _calling_hints(model: nn.Module) -> list[str]:
     """What a network may want that was given as it is; nothing where its owner has said how it is called."""
-    if isinstance(unwrapped(model), Stepped | BatchFirst | StillImage):
+    if isinstance(unwrapped(model), Wrapper):
         return []
     return [
         "a network of one image for all steps is StillImage(network), of one step Stepped(network), of [N, T, ...] "

@@ -1,4 +1,4 @@
-"""Whether a module reads the batch before time."""
+"""Whether a neuron reads the batch before time."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from torch import nn
 
 from mdcompress.adapters import Adapter
 from mdcompress.adapters.calling import calling_of
-from mdcompress.tracing.wrappers import BatchFirst
 
 
 def takes_batch_first(module: nn.Module, adapters: Sequence[Adapter] = ()) -> bool:
-    """Whether what a module reads has the batch before time: a neuron that takes it so, a network inside BatchFirst."""
-    return isinstance(module, BatchFirst) or calling_of(module, adapters).axes in (("N", "T"), ("NT",))
+    """Whether a neuron takes [N, T, ...] or [N*T, ...]."""
+    return calling_of(module, adapters).axes in (("N", "T"), ("NT",))

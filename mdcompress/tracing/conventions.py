@@ -16,16 +16,19 @@ from torch import Tensor, nn
 
 from mdcompress.adapters import Adapter, find_neurons
 from mdcompress.adapters.calling import calling_of
-from mdcompress.adapters.users import Adapted, carried
+from mdcompress.adapters.users import carried
 from mdcompress.errors import TraceError
 from mdcompress.graph import SnnGraph
 from mdcompress.lifting import CALLINGS, Finding, Lifted, LiftError, lift
+from mdcompress.lifting.misfits import MisfitError
+from mdcompress.modes import Wrapper, modules_of
 from mdcompress.tracing import Failure, attempt, check_model, check_sample, trace, with_two_samples
+from mdcompress.tracing.recorder import BatchBeforeTimeError
 from mdcompress.tracing.step_count import own_steps
 from mdcompress.tracing.unwrapping import uncompiled, unwrapped
-from mdcompress.tracing.wrappers import BatchFirst, Stepped, StillImage
+from mdcompress.tracing.wrappers import BatchFirst, BatchFirstAnswer, Stepped, StepsFolded, StillImage
 
-WRAPPERS = (Stepped, BatchFirst, StillImage)
+WRAPPERS = (Stepped, BatchFirst, BatchFirstAnswer, StepsFolded, StillImage)
 
 
 _MOVES = TraceError(
@@ -69,17 +72,14 @@ def fit(network: nn.Module, sample: Tensor, *, adapters: Sequence[Adapter] = ())
     failures: list[tuple[Failure, str]] = []
     refused: TraceError | None = None
     try:
-        for candidate, convention in _candidates(network, adapters):
-            match attempt(candidate, sample, adapters=adapters):
-                case SnnGraph() as graph:
-                    return Fitted(candidate, graph, convention, _findings(candidate))
-                case Failure() as failure:
-                    failures.append((failure, convention))
-                case other:
-                    assert_never(other)
+        for candidate, takes in _candidates(network, adapters):
+            found = _tried(candidate, takes, sample, adapters)
+            if isinstance(found, Fitted):
+                return found
+            failures.append((found, takes))
     except TraceError as error:  # a neuron without integers: perhaps its code has some
         refused = error
-    if isinstance(network, (*WRAPPERS, Adapted, Lifted)) or adapters:
+    if isinstance(network, Wrapper | Lifted) or adapters:
         raise refused or _furthest(failures)
     return _lifted(network, sample, refused or _furthest(failures))
 
@@ -117,7 +117,11 @@ def _lifted(network: nn.Module, sample: Tensor, otherwise: TraceError) -> Fitted
         return memoryless
     _require_own_steps(network, x)
     ran = [error for error in errors if error.ran]
-    if not ran or _has_known_neurons(network):
+    misfits = [error.cause for error in errors if isinstance(error.cause, MisfitError)]
+    known = _has_known_neurons(network)
+    if misfits and not ran and not known:
+        raise max(misfits, key=lambda misfit: (misfit.passed, misfit.plain))
+    if not ran or known:
         raise otherwise
     furthest = max(ran, key=lambda error: error.rank)
     raise TraceError(furthest.message, hints=furthest.hints) from furthest
@@ -156,41 +160,78 @@ def _findings(network: nn.Module) -> tuple[Finding, ...]:
 
 def inner(network: nn.Module) -> nn.Module:
     """The user's own network out of the wrappers that it may stand in."""
-    while True:
-        match network:
-            case Lifted():
-                network = network.source
-            case Stepped() | BatchFirst() | StillImage() | Adapted():
-                network = network.network
-            case _:
-                return network
+    while isinstance(network, Wrapper | Lifted):
+        network = network.source if isinstance(network, Lifted) else network.network
+    return network
+
+
+def _tried(candidate: nn.Module, takes: str, sample: Tensor, adapters: Sequence[Adapter]) -> Fitted | Failure:
+    """What is found of a network that is called in one way; with its answer turned where it answers [N, T, ...]."""
+    found = attempt(candidate, sample, adapters=adapters)
+    if isinstance(found, Failure) and isinstance(found.error, BatchBeforeTimeError):
+        turned = _with_answer_turned(candidate)
+        again = attempt(turned, sample, adapters=adapters)
+        if isinstance(again, SnnGraph):
+            found, candidate, takes = again, turned, takes or "answers with the batch first, [N, T, ...]"
+    match found:
+        case SnnGraph() as graph:
+            return Fitted(
+                candidate, graph, takes and f"{takes}: it runs as {_spelled(candidate)}", _findings(candidate)
+            )
+        case Failure():
+            return found
+        case other:
+            assert_never(other)
+
+
+def _with_answer_turned(network: nn.Module) -> nn.Module:
+    if isinstance(network, BatchFirst):
+        return BatchFirst(network.network, layout=network.layout)
+    return BatchFirstAnswer(network)
+
+
+def _spelled(network: nn.Module) -> str:
+    """A wrapper as it is written in Python around `network`."""
+    if not isinstance(network, Wrapper):
+        return "network"
+    options = {"layout": "split", "answers": "batch_first"}  # what need not be written
+    given = {name: vars(network)[name] for name in options if name in vars(network)}
+    written = "".join(f", {name}={value!r}" for name, value in given.items() if value != options[name])
+    return f"mdcompress.{type(network).__name__}({_spelled(network.network)}{written})"
 
 
 def _candidates(network: nn.Module, adapters: Sequence[Adapter]) -> Iterator[tuple[nn.Module, str]]:
+    """The network as it is, and in wrappers, with how it then takes its input."""
     yield network, ""
     if isinstance(network, WRAPPERS):
         return  # its owner has said how it is called
-    modules = dict(network.named_modules())
+    modules = modules_of(network)
     taken = {calling_of(modules[name], adapters).axes for name in find_neurons(network, adapters=adapters)}
+    split = BatchFirst(network, answers="time_first"), "takes the batch first, [N, T, ...]"
     if ("N", "T") in taken:
-        yield BatchFirst(network), "takes the batch first, [N, T, ...]: it runs as mdcompress.BatchFirst(network)"
+        yield split
     if ("NT",) in taken:
-        yield (
-            BatchFirst(network, layout="folded"),
-            "takes steps folded into the batch, [N*T, ...]: it runs as mdcompress.BatchFirst(network, layout='folded')",
-        )
+        folded = BatchFirst(network, layout="folded", answers="time_first")
+        yield folded, "takes steps folded into the batch, [N*T, ...]"
     if taken & {("N",), None}:
-        yield Stepped(network), "takes one step at a time, [N, ...]: it runs as mdcompress.Stepped(network)"
-    yield StillImage(network), "takes one image, [N, ...], for all steps: it runs as mdcompress.StillImage(network)"
+        yield Stepped(network), "takes one step at a time, [N, ...]"
+    if taken and ("N", "T") not in taken:  # it turns its input by itself
+        yield split
+    if taken and ("NT",) not in taken:
+        yield StepsFolded(network), "takes steps folded into the batch, [T*N, ...]"
+    yield StillImage(network), "takes one image, [N, ...], for all steps"
 
 
 def _furthest(failures: Sequence[tuple[Failure, str]]) -> TraceError:
-    """The error of the attempt that wrote most of the graph.
+    """The error of the attempt that wrote most of the graph; before all others that of a layer given a wrong size.
 
     Of equals the later one, since it was guessed from neurons; where none came beyond the input, that of the network as
     it is.
     """
-    failure, convention = max(reversed(failures), key=lambda tried: tried[0].reached)
+    plain = [failure for failure, _ in failures if isinstance(failure.error, MisfitError) and failure.error.plain]
+    if plain:
+        return max(plain, key=lambda failure: failure.reached).error
+    failure, convention = max(reversed(failures), key=lambda tried: (not _is_misfit(tried[0]), tried[0].reached))
     if failure.reached <= 1:
         failure, convention = failures[0]
     if not convention:
@@ -199,3 +240,8 @@ def _furthest(failures: Sequence[tuple[Failure, str]]) -> TraceError:
     found = TraceError(failure.error.message, hints=[*failure.error.hints, hint])
     found.__cause__ = failure.error.__cause__
     return found
+
+
+def _is_misfit(failure: Failure) -> bool:
+    """Whether a layer was given something else than samples: the network is called in another way."""
+    return isinstance(failure.error, MisfitError)

@@ -77,6 +77,7 @@ class Ledger:
         self._places: dict[str, list[str]] = {}  # of a module that makes a node wherever it stands
         self._written: dict[SnnNode, str] = {}  # a call, under the name it asked for: the node it made
         self._tensors: dict[int, Tracked] = {}
+        self._axes: dict[str, Axes] = {}  # under which a node's module last wrote
         self._filled: dict[int, tuple[Tensor, list[Tracked]]] = {}  # the tensor is kept, so that its id stays its own
         self.place = ""
 
@@ -229,7 +230,9 @@ class Ledger:
             if node.name in needed:
                 needed.update(node.inputs)
                 nodes.append(self._with_whole_norms(node))
-        return SnnGraph(tuple(reversed(nodes)), self.time_steps)
+        graph = SnnGraph(tuple(reversed(nodes)), self.time_steps)
+        axes = self._axes.get(graph.answer[0].name)
+        return replace(graph, head_batch_first=axes in (("N", "T"), ("NT",)))
 
     def _with_whole_norms(self, node: SnnNode) -> SnnNode:
         """The node with one norm for all steps, or one for each."""
@@ -257,6 +260,8 @@ class Ledger:
     ) -> Tracked:
         """Note that `node` wrote `tensor`, and which part of time it holds."""
         tracked = Tracked(tensor, node, position, tensor._version, before_norm, state, complement)
+        if state is None:
+            self._axes[node] = position.axes
         self._tensors[id(tensor)] = tracked
         return tracked
 

@@ -11,8 +11,9 @@ from torch.nn.modules.module import register_module_forward_hook, register_modul
 from torch.overrides import TorchFunctionMode
 
 from mdcompress.adapters import Adapter, find_neurons
-from mdcompress.graph import Carries, InputSpec, NeuronModel, ReadoutMode, ReadoutSpec, SnnGraph
-from mdcompress.modes import modules_of
+from mdcompress.errors import TraceError
+from mdcompress.graph import Carries, InputSpec, NeuronModel, ReadoutMode, ReadoutSpec, SnnGraph, TensorShape
+from mdcompress.modes import Wrapper, modules_of
 from mdcompress.tracing.agreement import check_agreement, holds_membrane
 from mdcompress.tracing.functions import record_function
 from mdcompress.tracing.ledger import Ledger, Tracked
@@ -30,6 +31,10 @@ _QUESTIONS = {
 _FORMS = {  # tensors of the same form, whatever the values
     "zeros_like", "ones_like", "empty_like", "full_like", "new_zeros", "new_ones", "new_full", "new_empty",
 }  # fmt: skip
+
+
+class BatchBeforeTimeError(TraceError):
+    """All can be read, but that the network's answer is [N, T, ...]."""
 
 
 class Recorder(TorchFunctionMode):
@@ -93,6 +98,11 @@ class Recorder(TorchFunctionMode):
     def failed_in(self) -> str | None:
         """The innermost module whose call failed; None where none did."""
         return self._failed
+
+    def per_sample(self, x: Tensor) -> TensorShape | None:
+        """The shape of one sample at one step in a tensor of the pass; None where it is not followed."""
+        tracked = self._ledger.tracked(x)
+        return None if tracked is None else self._ledger.node(tracked.node).shape
 
     def _may_be_neuron(self, name: str, module: nn.Module) -> bool:
         """Whether a module without layers, of a class that torch does not have, may be a neuron nobody described."""
@@ -166,13 +176,11 @@ class Recorder(TorchFunctionMode):
                 return "sum"
             case "step" if layout and position.step == last:
                 return "last"
+            case "all" if position.axes == ("N", "T"):
+                error = self._misplaced(source, "has the batch before time")
+                raise BatchBeforeTimeError(error.message, hints=error.hints)
             case "all":
-                raise self._ledger.error(
-                    f"the network's output {list(source.tensor.shape)} folds time into the batch"
-                    if len(position.axes) == 1
-                    else f"the network's output {list(source.tensor.shape)} has the batch before time",
-                    "return [T, N, K] or its mean over time, [N, K]",
-                )
+                raise self._misplaced(source, "folds time into the batch")
             case "step" | "sum" | "still" | "mean" | "max":
                 raise self._ledger.error(
                     f"the network returns {position.describe()} of {source.node!r} out of {last + 1} steps, "
@@ -181,6 +189,11 @@ class Recorder(TorchFunctionMode):
                 )
             case _:
                 assert_never(position.span)
+
+    def _misplaced(self, source: Tracked, what: str) -> TraceError:
+        return self._ledger.error(
+            f"the network's output {list(source.tensor.shape)} {what}", "return [T, N, K] or its mean over time, [N, K]"
+        )
 
     # ------------------------------------------------------------------ watching
 
@@ -197,7 +210,7 @@ class Recorder(TorchFunctionMode):
                 handle.remove()
 
     def _enter(self, module: nn.Module, inputs: tuple[object, ...]) -> None:
-        name = self._names.get(module, type(module).__name__)
+        name = "" if isinstance(module, Wrapper) else self._names.get(module, type(module).__name__)
         self._stack.append(name)
         self._ledger.place = name
         if self._inside_layer or name in self._neurons.models or is_layer(module):

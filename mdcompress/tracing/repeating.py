@@ -67,11 +67,9 @@ class Repeated:
             with _watched(self._network, self._first, aside):
                 yield
         except TraceError as error:
-            if not self._drew:
-                raise
-            raise TraceError(
-                error.message, hints=[*error.hints, f"the network {_RANDOM}: {_BEFORE}"]
-            ) from error.__cause__
+            if self._drew:
+                error.hints = (*error.hints, f"the network {_RANDOM}: {_BEFORE}")
+            raise
 
     def answered(self, output: object) -> None:
         """Note what the first pass gave: no hook sees it where the network's own `__call__` runs none."""

@@ -201,7 +201,8 @@ class _Teacher:
             return cls._of_other(teacher.on(device), student, spec, train, seed, device)
         if not isinstance(teacher, Student):
             teacher = _fitted(teacher, student.graph)
-        graph = teacher.graph if isinstance(teacher, Student) else _traced(teacher, student.graph)
+        own = teacher.graph if isinstance(teacher, Student) else _traced(teacher, student.graph)
+        graph = own.named_as(student.graph)
         _check_fits(graph, student.graph, spec)
         network = copy.deepcopy(unwrapped(teacher)).to(device)
         to_evaluation_mode(network)

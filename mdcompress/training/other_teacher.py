@@ -7,7 +7,7 @@ layers correspond to the student's: by name, or as a mapping says.
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -71,8 +71,14 @@ class OtherTeacher:
     def counterparts(self, own: SnnGraph, student: SnnGraph) -> dict[str, str]:
         """The student's firing neurons that have a layer beside them here, and its name."""
         there = set(firing_neurons(own))
-        named = {name: self.neurons.get(name, name) for name in firing_neurons(student)}
+        mapped = self._mapped(own, student)
+        named = {name: mapped.get(name, name) for name in firing_neurons(student)}
         return {name: its for name, its in named.items() if its in there}
+
+    def _mapped(self, own: SnnGraph, student: SnnGraph) -> dict[str, str]:
+        """`neurons` with the names as they are; in 1.0 those of a network in a wrapper began with `network.`."""
+        theirs, ours = firing_neurons(own), firing_neurons(student)
+        return {_known_name(name, ours): _known_name(its, theirs) for name, its in self.neurons.items()}
 
     def check(self, x: Tensor, classes: int) -> None:
         """TrainingError unless it answers x [T, N, ...] with logits of so many classes.
@@ -113,7 +119,7 @@ class OtherTeacher:
         """
         theirs, ours = firing_neurons(own), firing_neurons(student)
         listed = f"its neuron layers are: {', '.join(theirs) or '(none: it is an ANN)'}"
-        for name, its in self.neurons.items():
+        for name, its in self._mapped(own, student).items():
             if name not in ours or its not in theirs:
                 whose, wrong = ("student", name) if name not in ours else ("teacher", its)
                 raise TrainingError(
@@ -132,6 +138,11 @@ class OtherTeacher:
                         "or narrow `match`, or learn from its answers alone with `membrane: null` and `rates: null`",
                     ],
                 )
+
+
+def _known_name(name: str, names: Collection[str]) -> str:
+    without = name.removeprefix("network.")
+    return without if name not in names and without in names else name
 
 
 def _given(reads: str, x: Tensor) -> str:

@@ -195,7 +195,7 @@ def test_norse_sequences_end_in_an_integrator() -> None:
     norse = pytest.importorskip("norse.torch")
     torch.manual_seed(0)
     network = norse.SequentialState(nn.Linear(6, 12), norse.LIFCell(), nn.Linear(12, 3), norse.LICell())
-    checked(md.Stepped(network), 30 * sample(6), mode="steps", last="network.3")
+    checked(md.Stepped(network), 30 * sample(6), mode="steps", last="3")
 
 
 # --- sinabs ----------------------------------------------------------------------------------------------------------
@@ -209,7 +209,7 @@ def test_sinabs_exponential_leak(norm_input: bool) -> None:
         nn.Linear(6, 12), sinabs.LIF(tau_mem=3.0, spike_threshold=torch.tensor(0.2)), nn.Linear(12, 3),
         sinabs.ExpLeak(tau_mem=4.0, norm_input=norm_input),
     )  # fmt: skip
-    checked(md.BatchFirst(network), 3 * sample(6), mode="steps", last="network.3")
+    checked(md.BatchFirst(network), 3 * sample(6), mode="steps", last="3")
 
 
 def test_sinabs_exponential_leak_on_a_folded_batch() -> None:
@@ -219,7 +219,7 @@ def test_sinabs_exponential_leak_on_a_folded_batch() -> None:
         nn.Linear(6, 12), sinabs.IAFSqueeze(num_timesteps=T, spike_threshold=torch.tensor(0.5)), nn.Linear(12, 3),
         sinabs.ExpLeakSqueeze(num_timesteps=T, tau_mem=4.0),
     )  # fmt: skip
-    checked(md.BatchFirst(network, layout="folded"), 3 * sample(6), mode="steps", last="network.3")
+    checked(md.BatchFirst(network, layout="folded"), 3 * sample(6), mode="steps", last="3")
 
 
 # --- what is refused -------------------------------------------------------------------------------------------------

@@ -189,12 +189,12 @@ def test_integrators_with_weights_follow_the_recipe_and_end_a_sequence() -> None
     network = norse.SequentialState(nn.Linear(6, 20), norse.LIFCell(), norse.LILinearCell(20, 3, p=resting))
     x = images(6, gain=30.0)
     graph = trace(md.Stepped(network), x)
-    assert [node.name for node in graph][-3:] == ["network.2.input", "network.2", "readout"]
+    assert [node.name for node in graph][-3:] == ["2.input", "2", "readout"]
     assert_float_parity(graph, md.Stepped(network), x)
-    assert_integer_parity(md.Stepped(network), graph, x, recipe="4bit", silent=("network.2",))
-    quantize = {"overrides": ({"match": "network.2.input", "weight": {"bit_width": 5}},)}
+    assert_integer_parity(md.Stepped(network), graph, x, recipe="4bit", silent=("2",))
+    quantize = {"overrides": ({"match": "2.input", "weight": {"bit_width": 5}},)}
     recipe = md.Recipe.model_validate({"name": "a", "summary": "b", "quantize": quantize})
-    weight = md.plan(recipe, graph).node("network.2.input").weight
+    weight = md.plan(recipe, graph).node("2.input").weight
     assert weight is not None and weight.bit_width == 5
 
 
@@ -211,7 +211,7 @@ def test_recurrent_cells_in_a_sequential_state(autapses: bool) -> None:
     student = check_recurrent(network, counts())
     kinds = [(node.name, node.kind) for node in student.graph]
     assert kinds[1:4] == [
-        ("network.0.input", "synapse"), ("network.0.recurrent", "recurrent"), ("network.0", "neuron"),
+        ("0.input", "synapse"), ("0.recurrent", "recurrent"), ("0", "neuron"),
     ]  # fmt: skip
 
 

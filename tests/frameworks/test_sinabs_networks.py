@@ -173,9 +173,7 @@ def test_connections_that_are_no_one_layer_are_refused(connection: Callable[[], 
     network = nn.Sequential(nn.Linear(4, 8), sl.IAFRecurrent(rec_connect=connection()))
     with pytest.raises(TraceError) as caught:
         trace(md.BatchFirst(network), images(4))
-    assert (
-        "neuron 'network.1' with spikes (8,) cannot become integers: what its last spikes add" in caught.value.message
-    )
+    assert "neuron '1' with spikes (8,) cannot become integers: what its last spikes add" in caught.value.message
     assert "use one linear layer" in caught.value.hints[0]
 
 
@@ -190,7 +188,7 @@ def test_connections_that_are_no_one_layer_are_refused(connection: Callable[[], 
     ],
 )
 def test_connections_on_maps_that_are_no_plain_convolution_are_refused(connection: Callable[[], nn.Module]) -> None:
-    with pytest.raises(TraceError, match=r"neuron 'network.spikes' with spikes \(4, 4, 4\) cannot become integers"):
+    with pytest.raises(TraceError, match=r"neuron 'spikes' with spikes \(4, 4, 4\) cannot become integers"):
         trace(md.BatchFirst(OnMaps(connection())), images(2, 4, 4))
 
 

@@ -179,7 +179,7 @@ def test_a_membrane_given_to_another_neuron_is_refused() -> None:
 
     with pytest.raises(TraceError) as caught:
         trace(md.StillImage(Crossed()), still(12))
-    assert "neuron 'network.lif1' is given another tensor for its state at step 2" in caught.value.message
+    assert "neuron 'lif1' is given another tensor for its state at step 2" in caught.value.message
 
 
 class MembraneReadout(FullyConnected):
@@ -211,7 +211,7 @@ def test_the_membrane_of_the_last_neuron_can_be_the_answer(
     graph = trace(network, x)
     assert graph.readout.spec == ReadoutSpec(mode) and graph.readout.carries.value == "current"
     assert_float_parity(graph, network, x)
-    student = assert_integer_parity(network, graph, x, silent=("network.lif2",))
+    student = assert_integer_parity(network, graph, x, silent=("lif2",))
     seen, expected = student.observe(x), md.observe(network, graph, x)
     assert seen.logits.shape == expected.logits.shape == (T, N, 3)
     torch.testing.assert_close(seen.output, expected.output, rtol=0.1, atol=0.15)
@@ -296,7 +296,7 @@ def test_feedback_on_maps_is_a_convolution(make: Callable[[], nn.Module]) -> Non
     torch.manual_seed(0)
     layers = [nn.Conv2d(2, MAP[0], 3, padding=1), make(), nn.Flatten(), nn.Linear(64, 3)]
     student = check_recurrent(md.Stepped(enlivened(nn.Sequential(*layers))), maps())
-    neuron = md.lower(student).node("network.1")
+    neuron = md.lower(student).node("1")
     assert isinstance(neuron, IntRecurrentNeuron) and neuron.recurrent_weight.ndim == 4
 
 
@@ -354,10 +354,10 @@ def test_recurrent_states_by_hand_and_a_membrane_as_the_answer() -> None:
 @pytest.mark.parametrize(
     ("shape", "says"),
     [
-        ((6,), r"neuron 'network\.1' with spikes \(6, 4, 6\) .* neither one value nor one for each channel .* \(6,\)"),
+        ((6,), r"neuron '1' with spikes \(6, 4, 6\) .* neither one value nor one for each channel .* \(6,\)"),
         (
             (3, 1, 1),
-            r"the network fails on the sample .*, in module 'network\.1\.recurrent': .*\(6\) must match.*\(3\)",
+            r"the network fails on the sample .*, in module '1\.recurrent': .*\(6\) must match.*\(3\)",
         ),
         ((4, 6), "differs from neuron to neuron within a channel"),
     ],

@@ -41,6 +41,7 @@ from mdcompress.graph import (
     SynapseSpec,
     TransposeSpec,
 )
+from mdcompress.modes import modules_of
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class FloatRun:
 
 def run_float_graph(graph: SnnGraph, network: nn.Module, x: Tensor) -> FloatRun:
     """Run x [T, N, ...] through the graph."""
-    modules = dict(network.named_modules())
+    modules = modules_of(network)
     values: dict[str, Tensor] = {graph.input.name: x}
     for node in graph.nodes[1:]:
         if not isinstance(node.spec, RecurrentSpec):  # its neuron runs it
@@ -69,7 +70,7 @@ def assert_float_parity(graph: SnnGraph, network: nn.Module, x: Tensor, *, silen
     """
     spiking = [node for node in graph.of(NeuronModel) if node.carries is Carries.SPIKES]
     seen: dict[str, list[Tensor]] = {node.module: [] for node in spiking}
-    modules = dict(network.named_modules())
+    modules = modules_of(network)
     handles = [modules[name].register_forward_hook(_keeper(seen[name])) for name in seen]
     with torch.no_grad():
         answer = run_fresh(network, x)

@@ -26,6 +26,7 @@ INSIDE = {  # what each reader calls once the file is open
     "golden.npz": "intsnn.execution.golden._misfits",
     "activity": "intsnn.activity.file._read_synapse",
     "student": "mdcompress.student.weights.graph_from_json",
+    "packed student": "mdcompress.student.weights.graph_from_json",
     "teacher": "mdcompress.student.weights.state_in",
     "torch": "mdcompress.student.weights.state_in",
     "old torch": "mdcompress.student.weights.state_in",

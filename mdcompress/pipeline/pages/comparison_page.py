@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from intsnn.estimation.report import TOTALS
 from intsnn.report.html.blocks import Section, figure, table
@@ -30,14 +31,32 @@ def comparison_columns(comparison: Comparison) -> tuple[Sequence[str], Sequence[
 
 def comparison_page(comparison: Comparison) -> str:
     """The page; the same runs give the same text."""
-    names = [run.run for run in comparison.runs]
-    top = tag(
-        "header", tag("p", "Comparison of runs", class_="kind"), tag("h1", ", ".join(names)),
-        tag("p", _introduction(comparison)),
-    )  # fmt: skip
-    part = Part(top, (_table_section(comparison), *_pictures(comparison)))
+    names = ", ".join(run.run for run in comparison.runs)
     footer = "Written by mdcompress compare. The same figures stand in comparison.csv and comparison.json."
-    return document(f"Comparison: {', '.join(names)}", (part,), footer=footer, style=style())
+    return _page(comparison, "Comparison of runs", names, title=f"Comparison: {names}", footer=footer)
+
+
+def students_page(comparison: Comparison, name: str) -> str:
+    """The page of run `name` with a student for each T, which are the runs compared; the same runs give the same text.
+
+    It stands beside their folders, and leads to the page of each.
+    """
+    footer = "Written by mdcompress run from the folders of the students, of which each has a page of its own."
+    links = [
+        tag("a", f"T = {run.time_steps}", href=f"{run.run.rpartition('/')[2]}/report.html") for run in comparison.runs
+    ]
+    beside = tag("p", "The page of each student: ", *(part for link in links for part in (link, " ")))
+    title = f"{name}: a student for each T"
+    return _page(comparison, "One student for each T", name, title=title, footer=footer, beside=(beside,))
+
+
+def _page(
+    comparison: Comparison, kind: str, heading: str, *, title: str, footer: str, beside: Sequence[Html] = ()
+) -> str:
+    introduction = tag("p", _introduction(comparison))
+    top = tag("header", tag("p", kind, class_="kind"), tag("h1", heading), introduction, *beside)
+    part = Part(top, (_table_section(comparison), *_pictures(comparison)))
+    return document(title, (part,), footer=footer, style=style())
 
 
 def _row(run: ComparedRun) -> tuple[str, ...]:
@@ -83,31 +102,48 @@ def _turned(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Html:
 
 
 def _pictures(comparison: Comparison) -> list[Section]:
-    hardware = [figure_ for key in _DRAWN if (figure_ := _bars(comparison.runs, key)) is not None]
-    against = _accuracy_against_energy(comparison.runs)
-    sections = []
-    if against is not None:
-        sections.append(Section("accuracy", "Accuracy against energy", (against,)))
-    if hardware:
-        sections.append(Section("hardware", "Hardware", tuple(hardware)))
-    return sections
+    runs = comparison.runs
+    accuracies = {run: run.test_accuracy for run in runs}
+    sizes = {run: run.parameter_bytes for run in runs}
+    bars = {
+        ("accuracy", "Accuracy"): [
+            _bars("Test accuracy", accuracies, lambda run: percent(run.test_accuracy), most=1.0)
+        ],
+        ("sizes", "Sizes"): [_bars("Weights and constants", sizes, lambda run: byte_count(run.parameter_bytes or 0))],
+        ("hardware", "Hardware"): [
+            _bars(_LABELS[key], {run: run.total(key) for run in runs}, partial(_in_words, key)) for key in _DRAWN
+        ],
+    }
+    bars["accuracy", "Accuracy"].append(_accuracy_against_energy(runs))
+    drawn = {name: [each for each in figures if each is not None] for name, figures in bars.items()}
+    return [Section(anchor, heading, tuple(figures)) for (anchor, heading), figures in drawn.items() if figures]
 
 
-def _bars(runs: Sequence[ComparedRun], key: str) -> Html | None:
-    amounts = {run.run: amount for run in runs if (amount := run.total(key)) is not None}
-    if len(amounts) < 2:
+def _in_words(key: str, run: ComparedRun) -> str:
+    return run.in_words(key)
+
+
+def _bars(
+    label: str,
+    amounts: Mapping[ComparedRun, float | None],
+    in_words: Callable[[ComparedRun], str],
+    *,
+    most: float | None = None,
+) -> Html | None:
+    """A bar for each run that has the amount, as long as its part of the largest, or of `most`."""
+    found = {run: amount for run, amount in amounts.items() if amount is not None}
+    if len(found) < 2:
         return None
-    most = max(amounts.values()) or 1.0
-    rows = (_bar(run, key, amounts[run.run] / most) for run in runs if run.run in amounts)
-    words = ", ".join(f"{run.run} {run.in_words(key)}" for run in runs if run.run in amounts)
-    numbers = table(("run", _LABELS[key]), ((run.run, run.in_words(key)) for run in runs))
-    return figure(_LABELS[key], tag("div", *rows, class_="rows"), alt=f"Bars: {words}.", numbers=numbers)
+    longest = most or max(found.values()) or 1.0
+    rows = (_bar(run.run, in_words(run), amount / longest) for run, amount in found.items())
+    words = ", ".join(f"{run.run} {in_words(run)}" for run in found)
+    numbers = table(("run", label), ((run.run, in_words(run)) for run in found))
+    return figure(label, tag("div", *rows, class_="rows"), alt=f"Bars: {words}.", numbers=numbers)
 
 
-def _bar(run: ComparedRun, key: str, part: float) -> Html:
+def _bar(name: str, words: str, part: float) -> Html:
     drawn = tag("svg", tag("rect", x="0%", width=share(part), class_="after"), class_="bar")
-    value = tag("span", run.in_words(key), class_="value")
-    return tag("div", tag("span", run.run, class_="name"), drawn, value, class_="row")
+    return tag("div", tag("span", name, class_="name"), drawn, tag("span", words, class_="value"), class_="row")
 
 
 def _accuracy_against_energy(runs: Sequence[ComparedRun]) -> Html | None:

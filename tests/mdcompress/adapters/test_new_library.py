@@ -124,14 +124,14 @@ def test_its_networks_are_called_traced_compressed_verified_and_evaluated() -> N
     found = fit(network(), x)
     assert isinstance(found.network, md.BatchFirst)
     assert [node.name for node in found.graph][1:-1] == [
-        "network.0", "network.0.digits", "network.1.input", "network.1", "network.2",
+        "0", "0.digits", "1.input", "1", "2",
     ]  # fmt: skip
     student = md.compress(found.network, x, "8bit", [x])
     report = md.verify(student, x)
     assert report.equal and report.spikes > 50
     seen = md.observe(found.network, found.graph, x)
     again = md.observe(found.network, found.graph, x)
-    assert torch.equal(seen.spikes["network.1"], again.spikes["network.1"]) and seen.spikes["network.1"].any()
+    assert torch.equal(seen.spikes["1"], again.spikes["1"]) and seen.spikes["1"].any()
     y = torch.zeros(8, dtype=torch.int64)
     assert md.evaluate(found.network, [(x, y)]).loss == pytest.approx(
         md.evaluate(found.network, [(x, y)] * 3).loss, abs=0

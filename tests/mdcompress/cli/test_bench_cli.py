@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import intsnn.compiling.folder
 import intsnn.native
 from intsnn.activity import measure
 from intsnn.errors import CompilerError
@@ -114,6 +115,14 @@ def test_without_a_compiler_native_code_is_said_to_be_missing(model: Path, monke
     assert f"- native is not there: {reason}" in result.out
     document = json.loads(invoke("bench", str(model), *FAST, "--batch", "4", "--json").out)
     assert document["missing"]["native"] == reason
+
+
+def test_code_that_is_not_kept_is_said_to_be_so(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = "compiled code is not kept for the next time (there is no home folder): set MDCOMPRESS_CACHE"
+    monkeypatch.setattr(intsnn.compiling.folder, "unkept", lambda: said)
+    result = invoke("bench", str(model), *FAST)
+    assert result.code == 0 and f"- {said}" in result.out.splitlines()
+    assert json.loads(invoke("bench", str(model), *FAST, "--json").out)["notes"] == [said]
 
 
 def test_moved_weights_of_the_float_network_leave_the_others(run: Path) -> None:

@@ -1,6 +1,7 @@
 """--engine: every engine gives the same results; without a C compiler every command works, and one sentence is said."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,7 @@ def succeeded(*arguments: str) -> Finished:
 def test_export_has_four_witnesses_and_says_nothing_by_the_way(finished: Path) -> None:
     done = succeeded("export", "--force")
     assert "student = interpreter = onnxruntime = native on 64 samples x 2 steps" in done.out
+    assert re.search(r"^activity +mean spike rate [\d.]+ %, counted by native$", done.out, re.MULTILINE)
     assert SENTENCE not in done.err
 
 
@@ -39,6 +41,7 @@ def test_export_with_another_engine_compiles_nothing(finished: Path, engine: str
     before = json.loads((finished / "runs/tiny/activity.json").read_text())
     done = succeeded("export", "--force", "--engine", engine)
     assert "student = interpreter = onnxruntime on 64 samples" in done.out and SENTENCE not in done.err
+    assert f" %, counted by {engine}\n" in done.out
     assert json.loads((finished / "runs/tiny/activity.json").read_text()) == before
 
 
@@ -120,7 +123,8 @@ def test_without_a_compiler_every_command_works_as_before(
     with_compiler = succeeded(*command)
     hide_compilers(monkeypatch)
     done = succeeded(*command)
-    assert done.out.replace("onnxruntime on", "onnxruntime = native on") == with_compiler.out
+    out = re.sub(r"counted by \w+", "counted by native", done.out)
+    assert out.replace("onnxruntime on", "onnxruntime = native on") == with_compiler.out
     assert done.err.count(SENTENCE) <= 1
 
 

@@ -125,4 +125,4 @@ def test_a_refusal_says_how_far_the_reading_came() -> None:
     assert error.value.reached == 1.0 and error.value.has_memory and error.value.ran
     with pytest.raises(LiftError) as error:
         lift(network, torch.rand(T, 2, 7), CALLINGS[0])
-    assert not error.value.ran and error.value.message.startswith("the network fails on an input of shape [4, 2, 7]")
+    assert not error.value.ran and error.value.message.startswith("the network fails in 'fc' (Linear), which takes ")

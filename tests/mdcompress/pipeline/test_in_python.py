@@ -100,9 +100,9 @@ def test_a_student_is_printed_as_a_table_of_layers_with_bits(recipe: Recipe) -> 
     lines = str(md.compress(still(), x, recipe, [x], time_steps=4)).split("\n")
     assert lines[0] == f"Student of 6 nodes and {4 * 9 + 36 * 3} weights, T = 4"
     rows = {line.split()[0]: line for line in lines[1:]}
-    assert "requantization 8-bit scale" in rows["network.conv"] and "batch norm" not in "".join(lines)
-    assert "36" in rows["network.conv"] and "8-bit weights" in rows["network.conv"]
-    assert "4-bit membrane" in rows["network.neuron"] and "Brevitas" not in "".join(lines)
+    assert "requantization 8-bit scale" in rows["conv"] and "batch norm" not in "".join(lines)
+    assert "36" in rows["conv"] and "8-bit weights" in rows["conv"]
+    assert "4-bit membrane" in rows["neuron"] and "Brevitas" not in "".join(lines)
 
 
 def test_what_a_network_does_not_take_says_how_it_is_wrapped() -> None:

@@ -150,6 +150,11 @@ def test_a_whole_run_ends_with_one_table(here: Path) -> None:
         price = json.loads((RUN / f"T{steps}" / "run.json").read_text("utf-8"))["stages"]["estimate-hw"]["measured"]
         assert re.search(rf"\| +{steps} \| +[\d.]+ x \| +{price['energy_pj'] / 1e6:.4g} \|", result.out), result.out
     assert "one student for each T" in (RUN / "students.svg").read_text("utf-8")
+    page = (RUN / "report.html").read_text("utf-8")
+    assert "<h1>many</h1>" in page and page.count('href="T1/report.html"') == page.count('href="T2/report.html"') == 1
+    for label in ("Test accuracy", "Weights and constants", "Energy per inference"):
+        (alt,) = re.findall(rf">{label}<.*?Bars: ([^\"<]*)", page, re.DOTALL)[:1]
+        assert re.fullmatch(r"many/T1 [^,]+, many/T2 [^,]+\.", alt), alt
     again = json.loads(invoke("run", "--recipe", "many.yaml", "--json").out)
     assert [found["time_steps"] for found in again["exported"]] == [1, 2]
     assert all(found["export"]["parity_values"] > 0 for found in again["exported"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mdcompress.runs import C_FOLDER, NIR_FILE, RECIPE_FILE, STAGE_FILES
+from mdcompress.runs import C_FOLDER, NIR_FILE, RECIPE_FILE, STAGE_FILES, STUDENT_FILE
 from mdcompress.runs.manifest import MANIFEST_NAME
 from tests.support.paths import ROOT
 
@@ -13,6 +13,7 @@ def test_every_file_of_a_run_has_its_row() -> None:
         RECIPE_FILE,
         MANIFEST_NAME,
         NIR_FILE,
+        STUDENT_FILE,
         f"{C_FOLDER}/",
         *(name for names in STAGE_FILES.values() for name in names),
     ]

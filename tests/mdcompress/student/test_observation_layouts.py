@@ -31,8 +31,8 @@ class Net(nn.Module):
         return self.run(self, x)
 
 
-def sample() -> Tensor:
-    return 2 * torch.rand(T, N, 5, generator=torch.Generator().manual_seed(0))
+def sample(samples: int = N) -> Tensor:
+    return 2 * torch.rand(T, samples, 5, generator=torch.Generator().manual_seed(0))
 
 
 def _folded(m: Net, x: Tensor) -> Tensor:
@@ -46,12 +46,15 @@ FORMS: list[Callable[[Net, Tensor], Tensor]] = [
     lambda m, x: m.out(m.lif(m.fc(x))).mean(0),
     lambda m, x: torch.stack([m.out(spikes) for spikes in m.lif(torch.stack([m.fc(step) for step in x]))]).mean(0),
     _folded,
+    lambda m, x: m.out(m.lif(m.fc(x)).transpose(0, 1)).mean(1),
+    lambda m, x: m.out(m.lif(m.fc(x)).transpose(0, 1).flatten(0, 1)).unflatten(0, (-1, len(x))).mean(1),
 ]
 
 
+@pytest.mark.parametrize("samples", [N, T])
 @pytest.mark.parametrize("run", FORMS)
-def test_every_layout_shows_the_same(run: Callable[[Net, Tensor], Tensor]) -> None:
-    network, x = Net(run).eval(), sample()
+def test_every_layout_shows_the_same(run: Callable[[Net, Tensor], Tensor], samples: int) -> None:
+    network, x = Net(run).eval(), sample(samples)
     graph = trace(network, x)
     with torch.no_grad():
         seen = md.observe(network, graph, x)

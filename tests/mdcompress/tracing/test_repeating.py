@@ -231,7 +231,7 @@ def test_an_adapter_that_resets_travels_with_the_network() -> None:
     graph = trace(adapted, x)
     first, second = (md.observe(adapted, graph, x) for _ in range(2))
     assert all(torch.equal(first.spikes[name], second.spikes[name]) for name in first.spikes)
-    assert int(first.spikes["network.3"].sum()) > 0
+    assert int(first.spikes["3"].sum()) > 0
 
 
 def test_a_neuron_of_one_step_is_found_its_wrapper_with_its_adapters_inside() -> None:

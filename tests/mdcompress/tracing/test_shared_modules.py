@@ -316,7 +316,7 @@ def test_a_hidden_state_that_two_places_share_in_every_step_is_refused() -> None
             spikes: Tensor = self.lif(self.fc2(self.lif(self.fc1(x))))
             return spikes
 
-    with pytest.raises(TraceError, match=r"'network\.lif' is called more than once in a forward pass: the state"):
+    with pytest.raises(TraceError, match=r"'lif' is called more than once in a forward pass: the state"):
         trace(md.Stepped(Step()), 5 * sample(6))
 
 

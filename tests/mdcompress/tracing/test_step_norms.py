@@ -179,8 +179,8 @@ class Still(Loop):
 def test_a_still_image_is_normalised_by_every_steps_own_norm() -> None:
     x = sample()[:1].expand(T, -1, -1, -1, -1)
     graph = checked(md.StillImage(Still()), x)
-    names = tuple(f"network.norms.{step}" for step in range(T))
-    assert graph.node("network.conv").spec.step_norms == names  # type: ignore[union-attr]
+    names = tuple(f"norms.{step}" for step in range(T))
+    assert graph.node("conv").spec.step_norms == names  # type: ignore[union-attr]
 
 
 class StillWithOne(Still):
@@ -192,7 +192,7 @@ class StillWithOne(Still):
 def test_one_norm_of_a_list_at_every_step_is_one_norm() -> None:
     network, x = md.StillImage(StillWithOne()).eval(), sample()[:1].expand(T, -1, -1, -1, -1)
     graph = trace(network, x)
-    assert graph.node("network.conv").spec.batch_norm == "network.norms.1"  # type: ignore[union-attr]
+    assert graph.node("conv").spec.batch_norm == "norms.1"  # type: ignore[union-attr]
     assert graph.fixed_steps is None
     assert_float_parity(graph, network, x)
     assert_integer_parity(network, graph, x)
@@ -268,7 +268,7 @@ class TooFew(Still):
 def test_norms_of_some_steps_only_are_refused() -> None:
     with pytest.raises(TraceError) as caught:
         trace(md.StillImage(TooFew()), sample()[:1].expand(T, -1, -1, -1, -1))
-    assert "the network returns step 1 of 'network.head' out of 3 steps" in caught.value.message
+    assert "the network returns step 1 of 'head' out of 3 steps" in caught.value.message
 
 
 def test_another_number_of_steps_is_refused_by_the_student_and_by_the_plan() -> None:

@@ -341,8 +341,8 @@ def test_a_sample_that_the_network_cannot_take_is_named_with_the_networks_own_er
     refused(
         net,
         vector_sample(4),
-        says="the network fails on the sample of shape [3, 2, 4], in module 'head': RuntimeError",
-        hint="float",
+        says="the network fails in 'head' (Linear), which takes [..., 5] and is given [3, 2, 4]",
+        hint="the recipe's `data.name`",
     )
 
 

@@ -240,7 +240,7 @@ def test_one_image_for_all_steps() -> None:
     forms = (forward, static_front, repeated, expanded, stacked)
     graphs = [traced(md.StillImage(net(form)), x) for form in forms]
     assert all(graph == graphs[0] for graph in graphs[1:])
-    assert [node.name for node in graphs[0]] == ["input", "network.fc", "network.lif", "network.out", "readout"]
+    assert [node.name for node in graphs[0]] == ["input", "fc", "lif", "out", "readout"]
     refused(md.StillImage(net(forward)), says="must be the same at every step", hint="expand(T", x=sample())
 
 
@@ -258,7 +258,7 @@ def test_the_number_of_steps_must_be_that_of_the_sample() -> None:
 
     refused(md.StillImage(net(repeated)), says="repeated 5 times, and the sample has 3 steps", hint="as many", x=x)
     refused(md.StillImage(net(expanded)), says="torch.Tensor.expand", hint="whole steps", x=x)
-    refused(md.StillImage(net(once)), says="returns step 0 of 'network.out' out of 3 steps", hint="last step", x=x)
+    refused(md.StillImage(net(once)), says="returns step 0 of 'out' out of 3 steps", hint="last step", x=x)
 
 
 def test_a_step_may_be_added_to_itself() -> None:
@@ -274,7 +274,7 @@ def test_stepped_runs_a_single_step_network_over_all_steps_from_rest() -> None:
     own = net(step)
     network = md.Stepped(own)
     graph = traced(network)
-    assert [node.name for node in graph] == ["input", "network.fc", "network.lif", "network.out", "readout"]
+    assert [node.name for node in graph] == ["input", "fc", "lif", "out", "readout"]
     x = sample()
     with torch.no_grad():
         first, second = network(x), network(x)
@@ -290,7 +290,7 @@ def test_stepped_takes_the_first_of_what_a_network_returns() -> None:
         spikes = m.lif(m.fc(x))
         return spikes, lif.v
 
-    assert traced(md.Stepped(net(forward, lif=lif))).readout.inputs == ("network.lif",)
+    assert traced(md.Stepped(net(forward, lif=lif))).readout.inputs == ("lif",)
 
 
 def test_stepped_threads_a_state_that_the_network_takes_and_returns() -> None:
@@ -303,7 +303,7 @@ def test_stepped_threads_a_state_that_the_network_takes_and_returns() -> None:
             answer: tuple[Tensor, Tensor] = self.mem(self.fc(x), state)
             return answer
 
-    assert traced(md.Stepped(Threaded())).readout.inputs == ("network.mem",)
+    assert traced(md.Stepped(Threaded())).readout.inputs == ("mem",)
 
 
 @pytest.mark.parametrize("layout", ["split", "folded"])

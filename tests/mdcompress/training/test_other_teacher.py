@@ -150,6 +150,14 @@ def test_layers_stand_beside_each_other_as_the_mapping_says_in_thresholds(studen
     assert record.validation_total == pytest.approx(expected.item(), rel=1e-4)
 
 
+def test_a_mapping_with_the_names_of_wrapped_networks_of_before_says_the_same(student: Student) -> None:
+    other = Deeper()
+    now, before = {"neuron": "second"}, {"network.neuron": "network.second"}
+    own = trace(other, torch.cat([x for x, _ in Shuffled()], 1)[:, :2])
+    found = [OtherTeacher(other, neurons=names).counterparts(own, student.graph) for names in (now, before)]
+    assert found[0] == found[1] and found[0]["neuron"] == "second"
+
+
 def test_the_own_network_as_another_teacher_teaches_the_same(student: Student, teacher: nn.Module) -> None:
     """At its own T and at fewer steps; rates and membranes by the same names."""
     spec = DistillSpec(epochs=1, time_steps=(2,), rates=RateLossSpec(align="first_steps"))
