@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -102,7 +103,7 @@ class _Neuron:
         self._synapse_decay = None if model.synapse_decay is None else self._number(model.synapse_decay)
 
     def _number(self, value: Numbers) -> Tensor:
-        tensor = torch.tensor(value, dtype=self._like.dtype, device=self._like.device)
+        tensor = _constant(value, self._like.dtype, self._like.device)
         return tensor.reshape(-1, *(1 for _ in self._like.shape[2:])) if tensor.dim() else tensor
 
     def charge_into(self, h: Tensor, x: Tensor, before: Tensor) -> None:
@@ -194,6 +195,13 @@ class _Neuron:
                 case "none":
                     pass
         return v.maximum(self._floor) if self.model.floor == "after_reset" else v
+
+
+@functools.lru_cache(maxsize=4096)
+def _constant(value: Numbers, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """The numbers of a neuron, made once for all of its steps; nobody writes to them."""
+    with torch.inference_mode(False):  # gradients may flow by them later
+        return torch.tensor(value, dtype=dtype, device=device)
 
 
 class _WithSlope(torch.autograd.Function):

@@ -22,6 +22,7 @@ from mdcompress.training.distillation import CHECKPOINT_STEPS, DEFAULT_SETTINGS,
 from mdcompress.training.engine import CheckpointPolicy, Job, PassLoss, count_batches, run_job
 from mdcompress.training.history import Progress
 from mdcompress.training.identity import spec_items, structure_digest
+from mdcompress.training.own_neurons import own_neurons_at_once
 from mdcompress.training.scoring import float_scores
 
 NetworkT = TypeVar("NetworkT", bound=nn.Module)
@@ -94,7 +95,8 @@ def train_network(
         progress=progress,
         processes=processes,
     )
-    run_job(job)
+    with own_neurons_at_once(network):
+        run_job(job)
     return network
 
 
