@@ -42,20 +42,6 @@ class Counted:
         monkeypatch.setattr(observed_teacher.Teacher, "run", counted)
 
 
-def _distilled(
-    student: Student,
-    teacher: nn.Module | OtherTeacher,
-    batches: object,
-    spec: DistillSpec,
-    *,
-    settings: TrainSpec = FAST,
-) -> Student:
-    assert isinstance(batches, Shuffled | Images)
-    return distill(
-        copy.deepcopy(student), teacher=teacher, train=batches, validate=batches, spec=spec, settings=settings
-    )
-
-
 class Images:
     """25 images in batches of 8, so that the last has one; other numbers in each epoch where they are drawn anew."""
 
@@ -73,6 +59,12 @@ class Images:
         order = torch.randperm(25, generator=torch.Generator().manual_seed(self.epoch))
         for chosen in torch.split(order, 8):
             yield x[:, chosen], chosen % 10
+
+
+def _distilled(
+    student: Student, teacher: nn.Module | OtherTeacher, batches: Shuffled | Images, spec: DistillSpec
+) -> Student:
+    return distill(copy.deepcopy(student), teacher=teacher, train=batches, validate=batches, spec=spec, settings=FAST)
 
 
 def _distilled(

@@ -128,6 +128,17 @@ def test_random_numbers_follow_from_seed_epoch_and_step(seed: int, epoch: int, s
         assert draw() != first
 
 
+def fill_uninitialized_memory() -> bool:
+    return bool(torch.utils.deterministic.fill_uninitialized_memory)
+
+
+def test_memory_that_is_about_to_be_written_is_not_filled_first() -> None:
+    """With deterministic algorithms torch writes NaN into every empty tensor, a pass over memory for each."""
+    with reproducible(torch.device("cpu")):
+        assert torch.are_deterministic_algorithms_enabled() and not fill_uninitialized_memory()
+    assert fill_uninitialized_memory()
+
+
 def test_training_leaves_the_callers_generators_and_modes_alone(student: Student, teacher: nn.Module) -> None:
     torch.manual_seed(11)
     np.random.seed(11)
@@ -142,7 +153,7 @@ def test_training_leaves_the_callers_generators_and_modes_alone(student: Student
         distill(student, teacher=teacher, train=Shuffled(), validate=Shuffled(), spec=DistillSpec(epochs=1))
         assert not torch.is_grad_enabled()
     assert (torch.rand(1), np.random.rand(), random.random()) == expected
-    assert not torch.are_deterministic_algorithms_enabled()
+    assert not torch.are_deterministic_algorithms_enabled() and fill_uninitialized_memory()
     assert teacher.training
     assert_same_state(teacher.eval(), before)
 
