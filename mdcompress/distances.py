@@ -37,6 +37,10 @@ def own_moments(values: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and variance of these values alone; where processes share a batch, theirs are those of all."""
     import torch
 
+    if (
+        values.dim() == 1 and not values.requires_grad
+    ):  # a fifth of the time: two passes, where `var_mean` divides often
+        return values.mean(), values.var(correction=0)
     variance, mean = torch.var_mean(values, dim=-1, correction=0)
     return mean, variance
 
@@ -70,12 +74,12 @@ def potential_distance(
         pool: whose potentials make one distribution of POOLED: those of a channel, or of the whole layer.
         moments_of: mean and variance of potentials, for moments and for d = variance.
     """
-    from torch.nn import functional
+    import torch
 
     match distance:
-        case "mse":
-            distance_of = functional.mse_loss(student, teacher)  # one pass forward, one back
-            return distance_of / _divisor(teacher, threshold, normalize, moments_of)
+        case "mse":  # one pass forward, one back
+            squares: Tensor = torch.ops.aten.mse_loss(student, teacher)
+            return squares / _divisor(teacher, threshold, normalize, moments_of)
         case "cosine":
             difference = _directions(student, threshold) - _directions(teacher, threshold)
             return difference.square().sum(-1).mean() / 2

@@ -75,7 +75,7 @@ def _is_plain(model: NeuronModel) -> bool:
 
 def _simulated_plainly(model: NeuronModel, currents: Tensor) -> Simulation:
     """The same numbers to the last bit, written where they stay; no gradient."""
-    currents = currents.detach()
+    currents = currents.detach() if currents.requires_grad else currents
     neuron = _Neuron(model, currents[0], None)
     spikes, potentials, membranes = (torch.empty_like(currents) for _ in range(3))
     before: Tensor = neuron.initial

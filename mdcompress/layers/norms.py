@@ -62,7 +62,7 @@ def batch_statistics(norm: BatchNorm, values: Tensor, scale: Tensor, offset: Ten
     mean, variance = mean * scale, variance * (scale * scale)
     if offset is not None:
         mean = mean + offset
-    _update_running(norm, mean.detach(), variance.detach() * (count / max(count - 1, 1)))
+    _update_running(norm, mean, variance, count)
     return mean, variance
 
 
@@ -84,11 +84,12 @@ class _Moments(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, values: Tensor) -> tuple[Tensor, Tensor]:
         axes = [axis for axis in range(values.dim()) if axis != _CHANNELS]
-        mean = values.mean(axes, keepdim=True)
+        count = values.numel() // values.shape[_CHANNELS]
+        mean = values.sum(axes, keepdim=True).div_(count)
         distances = values - mean
-        variance = distances.mul_(distances).mean(axes)
+        variance = distances.mul_(distances).sum(axes).div_(count)
         ctx.save_for_backward(values, mean)
-        return mean.flatten(), variance
+        return mean.view(-1), variance
 
     @staticmethod
     @once_differentiable
@@ -100,10 +101,12 @@ class _Moments(torch.autograd.Function):
         return torch.addcmul(to_mean - slope * mean, values, slope)
 
 
-def _update_running(norm: BatchNorm, mean: Tensor, variance: Tensor) -> None:
+@torch.no_grad()
+def _update_running(norm: BatchNorm, mean: Tensor, variance: Tensor, count: int) -> None:
+    """Move the running statistics towards those of a batch of `count` values a channel, its variance without bias."""
     assert norm.num_batches_tracked is not None
     norm.num_batches_tracked += 1
     weight = 1.0 / int(norm.num_batches_tracked) if norm.momentum is None else norm.momentum
     running_mean, running_variance = running_statistics(norm)
     running_mean.lerp_(mean, weight)
-    running_variance.lerp_(variance, weight)
+    running_variance.lerp_(variance * (count / max(count - 1, 1)), weight)

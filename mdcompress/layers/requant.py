@@ -133,11 +133,13 @@ class _Requantized(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         accumulator, factor, slope = ctx.saved_tensors
         (gradient,) = gradients
+        of_m, of_b = slope.unbind()
+        summed = [axis for axis, size in enumerate(factor.shape) if size == 1]  # of [1 or T, 1, C, 1, ...]
         to_m, to_b, to_accumulator = None, None, None
         if ctx.needs_input_grad[1]:
-            to_m = (gradient * accumulator).sum_to_size(factor.shape).reshape(slope[0].shape) * slope[0]
+            to_m = (gradient * accumulator).sum(summed).view_as(of_m).mul_(of_m)
         if ctx.needs_input_grad[2]:
-            to_b = gradient.sum_to_size(factor.shape).reshape(slope[1].shape) * slope[1]
+            to_b = gradient.sum(summed).view_as(of_b).mul_(of_b)
         if ctx.needs_input_grad[0]:
             to_accumulator = gradient * factor
         return to_accumulator, to_m, to_b, None, None

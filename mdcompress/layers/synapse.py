@@ -210,10 +210,11 @@ class QuantSynapse(nn.Module):
         bound = self._reach(weight) * weight.scale * input_scale
         return float((bound * affine.gain.abs() + affine.offset.abs()).detach().max())
 
+    @torch.no_grad()
     def _reach(self, weight: IntegerWeight) -> Tensor:
         """The largest |acc| that each row of integers allows, [C]."""
-        values = weight.values.detach()
-        return values.abs().sum([*range(1, values.dim())]) * self.largest_input
+        reach = weight.values.abs().sum([*range(1, weight.values.dim())])
+        return reach if self.largest_input == 1 else reach * self.largest_input
 
     def _accumulate(self, x: Tensor, weight: IntegerWeight, reach: Tensor) -> Tensor:
         dtype = torch.float32 if self.training or self._is_exact_in_float32(reach) else torch.float64
