@@ -37,10 +37,6 @@ def own_moments(values: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and variance of these values alone; where processes share a batch, theirs are those of all."""
     import torch
 
-    if (
-        values.dim() == 1 and not values.requires_grad
-    ):  # a fifth of the time: two passes, where `var_mean` divides often
-        return values.mean(), values.var(correction=0)
     variance, mean = torch.var_mean(values, dim=-1, correction=0)
     return mean, variance
 
@@ -154,13 +150,19 @@ def pooled(potentials: Tensor, pool: Pool) -> Tensor:
 def _divisor(teacher: Tensor, threshold: float, normalize: Normalize, moments_of: Moments) -> Tensor | float:
     match normalize:
         case "threshold":
-            return (moments_of(teacher.flatten())[1] / WIDE**2).clamp_min(threshold**2)
+            return (_variance(teacher, moments_of) / WIDE**2).clamp_min(threshold**2)
         case "variance":
-            return moments_of(teacher.flatten())[1].clamp_min(VARIANCE_FLOOR * threshold**2)
+            return _variance(teacher, moments_of).clamp_min(VARIANCE_FLOOR * threshold**2)
         case "none":
             return 1.0
         case _:
             assert_never(normalize)
+
+
+def _variance(teacher: Tensor, moments_of: Moments) -> Tensor:
+    """Of all potentials, without a gradient: in a fifth of the time of `own_moments`, which divides for each."""
+    flat = teacher.flatten()
+    return flat.var(correction=0) if moments_of is own_moments else moments_of(flat)[1]
 
 
 def _directions(potentials: Tensor, threshold: float) -> Tensor:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from mdcompress.graph import NeuronModel, Numbers
 from mdcompress.zoo.neurons import Surrogate, surrogate_derivative
+from mdcompress.zoo.steps import steps_of
 
 RecurrentMap = Callable[[Tensor], Tensor]
 
@@ -79,7 +80,7 @@ def _simulated_plainly(model: NeuronModel, currents: Tensor) -> Simulation:
     neuron = _Neuron(model, currents[0], None)
     spikes, potentials, membranes = (torch.empty_like(currents) for _ in range(3))
     before: Tensor = neuron.initial
-    for x, spike, h, v in zip(currents, spikes, potentials, membranes, strict=True):
+    for x, spike, h, v in zip(*map(steps_of, (currents, spikes, potentials, membranes)), strict=True):
         neuron.charge_into(h, x, before)
         neuron.fire_into(spike, h)
         neuron.reset_into(v, h, spike)

@@ -104,7 +104,7 @@ class QuantNeuron(nn.Module):
             if not any(channel_values(value)):
                 return channel_constants(float(added), device, dtype)
             rounded: Tensor = round_ste(channel_constants(value, device) / unit)
-            return rounded + added if added else rounded
+            return rounded + constant(added, rounded) if added else rounded
 
         nothing = channel_constants(0.0, device, dtype)
         counts = model.spike != "binary" or model.rearm == "double"

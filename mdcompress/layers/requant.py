@@ -17,6 +17,7 @@ from torch.autograd.function import once_differentiable
 from intsnn.arithmetic import ACCUMULATOR_LIMIT, IntType
 from mdcompress.errors import CalibrationError
 from mdcompress.layers.constants import constant
+from mdcompress.zoo.steps import steps_of
 
 if TYPE_CHECKING:
     from mdcompress.recipe import BatchNormPolicy
@@ -122,9 +123,9 @@ class _Requantized(torch.autograd.Function):
         ctx: Any, accumulator: Tensor, multiplier: Tensor, bias: Tensor, reach: Tensor, policy: BatchNormPolicy
     ) -> Tensor:
         found = _rounded(multiplier, bias, reach, policy)
-        scaled = accumulator.new_empty(found.integers.shape)
+        scaled = torch.empty_like(found.integers, dtype=accumulator.dtype)
         torch.div(found.integers, found.factor, out=scaled)  # exact: a power of two
-        factor, offset = _over_steps(scaled, accumulator).unbind()
+        factor, offset = steps_of(_over_steps(scaled, accumulator))
         ctx.save_for_backward(accumulator, factor, found.slope)
         return torch.addcmul(offset, accumulator, factor).floor_()
 
@@ -133,13 +134,13 @@ class _Requantized(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         accumulator, factor, slope = ctx.saved_tensors
         (gradient,) = gradients
-        of_m, of_b = slope.unbind()
+        of_m, of_b = steps_of(slope)
         summed = [axis for axis, size in enumerate(factor.shape) if size == 1]  # of [1 or T, 1, C, 1, ...]
         to_m, to_b, to_accumulator = None, None, None
         if ctx.needs_input_grad[1]:
-            to_m = (gradient * accumulator).sum(summed).view_as(of_m).mul_(of_m)
+            to_m = (gradient * accumulator).sum(summed).view(of_m.shape).mul_(of_m)
         if ctx.needs_input_grad[2]:
-            to_b = gradient.sum(summed).view_as(of_b).mul_(of_b)
+            to_b = gradient.sum(summed).view(of_b.shape).mul_(of_b)
         if ctx.needs_input_grad[0]:
             to_accumulator = gradient * factor
         return to_accumulator, to_m, to_b, None, None
@@ -162,16 +163,19 @@ class _Rounded:
 
 def _rounded(multiplier: Tensor, bias: Tensor, reach: Tensor, policy: BatchNormPolicy) -> _Rounded:
     """The integers of m, b [C] or [T, C] and A [C]; float64: B and its 2^(S-1) together need more than 24 bits."""
-    real = torch.stack([multiplier, bias], out=multiplier.new_empty((2, *multiplier.shape), dtype=torch.float64))
+    real = torch.empty((2, *multiplier.shape), dtype=torch.float64, device=multiplier.device)
+    for row, values in zip(steps_of(real), (multiplier, bias), strict=True):
+        row.copy_(values)
     limits = _limits(policy, real.dim(), real.device)
     size = real.abs()
     largest = size.amax([*range(1, real.dim())], keepdim=True)
-    factor = _factor(size, largest, reach.to(real.dtype).clamp_min(1.0), limits, policy)
+    reach = torch.empty_like(reach, dtype=real.dtype).copy_(reach).clamp_min_(1.0)
+    factor = _factor(size, largest, reach, limits, policy)
     values = real * factor
     grid = _grid(largest * factor, limits)
     levels = values / grid
     clipped = levels.clamp(limits.lowest, limits.highest)
-    slope = torch.eq(clipped, levels, out=multiplier.new_empty(real.shape))
+    slope = torch.eq(clipped, levels, out=torch.empty_like(real, dtype=multiplier.dtype))
     integers = clipped.round_().mul_(grid)
     if policy.mode == "power_of_two":
         integers[0], slope[0] = _to_power_of_two(values[0])
@@ -181,7 +185,7 @@ def _rounded(multiplier: Tensor, bias: Tensor, reach: Tensor, policy: BatchNormP
 
 def _factor(size: Tensor, largest: Tensor, reach: Tensor, limits: _Limits, policy: BatchNormPolicy) -> Tensor:
     """2^S of |m| and |b|, [2, ...]: S the largest at which neither M nor a current is too large."""
-    of_m, of_b = (size * limits.growth).unbind()
+    of_m, of_b = steps_of(size * limits.growth)
     largest_current = torch.addcmul(of_b, reach, of_m).max()
     one = constant(1.0, reach)
     room = (constant(ACCUMULATOR_LIMIT - 2, reach) - reach.max()) / (largest_current + one)
