@@ -160,9 +160,19 @@ def _divisor(teacher: Tensor, threshold: float, normalize: Normalize, moments_of
 
 
 def _variance(teacher: Tensor, moments_of: Moments) -> Tensor:
-    """Of all potentials, without a gradient: in a fifth of the time of `own_moments`, which divides for each."""
+    """Of all potentials, (sum h^2 - (sum h)^2 / n) / n in float64.
+
+    It takes a fifth of the time of `own_moments`, which divides for each value.
+    """
+    import torch
+
     flat = teacher.flatten()
-    return flat.var(correction=0) if moments_of is own_moments else moments_of(flat)[1]
+    if moments_of is not own_moments:
+        return moments_of(flat)[1]
+    values, count = flat.double(), flat.numel()
+    total = values.sum()
+    variance: Tensor = torch.addcmul(torch.dot(values, values), total, total, value=-1.0 / count) / count
+    return variance.to(teacher.dtype)
 
 
 def _directions(potentials: Tensor, threshold: float) -> Tensor:
