@@ -25,7 +25,7 @@ from tests.support.training_cases import (
     trained_teacher,
 )
 
-EPOCHS = 4
+EPOCHS = 3
 
 
 class Counted:
@@ -156,7 +156,7 @@ def _batch(start: int, stop: int) -> Tensor:
 
 def _assert_same(found: Observation, expected: Observation) -> None:
     assert torch.equal(found.output, expected.output) and torch.equal(found.logits, expected.logits)
-    assert torch.equal(found.potentials["a"], expected.potentials["a"]) and set(found.potentials) == {"a"}
+    assert torch.equal(found.potentials["a"], expected.potentials["a"])
     assert torch.equal(found.spikes["a"], expected.spikes["a"])
     assert found.potentials["a"].stride() == expected.potentials["a"].stride()
 
@@ -167,13 +167,15 @@ def test_what_is_put_together_is_laid_out_as_it_was_shown() -> None:
         answers.of(_batch(start, min(start + 4, 10)), _shown)
     assert len(answers) == 10
     mixed = _batch(0, 10)[:, [9, 3, 5, 0]]
-    _assert_same(answers.of(mixed, _shown), _shown(mixed))
+    _assert_same(answers.of(mixed, _shown), _shown(mixed))  # the first is shown besides
 
     def unasked(_x: Tensor) -> Observation:
         raise AssertionError("all of it is known")
 
     others = _batch(0, 10)[:, [2, 7]]
-    _assert_same(answers.of(others, unasked), _shown(others))
+    found = answers.of(others, unasked)
+    _assert_same(found, _shown(others))
+    assert set(found.potentials) == {"a"}, "what no loss compares is not kept"
 
 
 def test_a_budget_that_is_too_small_remembers_nothing() -> None:
