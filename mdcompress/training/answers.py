@@ -131,7 +131,7 @@ class _Kept:
     def __init__(self, like: Tensor, *, samples: int) -> None:
         self._axis = 1 if like.dim() > 2 else 0
         self._values = like.new_empty([*like.shape[: self._axis], samples, *like.shape[self._axis + 1 :]])
-        self._layout = sorted(range(like.dim()), key=lambda axis: -like.stride(axis))
+        self._layout = sorted(range(like.dim()), key=lambda axis: -like.stride()[axis])
 
     def put(self, values: Tensor, start: int) -> None:
         """The samples of a batch, from place `start`."""
@@ -146,4 +146,4 @@ class _Kept:
 
 def _digest(sample: Tensor) -> bytes:
     """Of a sample [T, ...]."""
-    return hashlib.blake2b(sample.contiguous().numpy(), digest_size=16).digest()
+    return hashlib.blake2b(sample.contiguous().numpy().data, digest_size=16).digest()

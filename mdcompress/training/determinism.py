@@ -6,12 +6,14 @@ import contextlib
 import hashlib
 import random
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import numpy as np
 import torch
 import torch.utils.deterministic
 from torch import Tensor
 
+_FILLING: Any = torch.utils.deterministic  # its one attribute is a property of the module, which no stub has
 Batch = tuple[Tensor, Tensor]
 
 
@@ -23,17 +25,17 @@ def reproducible(device: torch.device) -> Iterator[None]:
     deterministic form (some CUDA kernels) warns and runs.
     """
     enabled, warns = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
-    benchmark, fills = torch.backends.cudnn.benchmark, torch.utils.deterministic.fill_uninitialized_memory
+    benchmark, fills = torch.backends.cudnn.benchmark, _FILLING.fill_uninitialized_memory
     torch.use_deterministic_algorithms(True, warn_only=not enabled or warns)
     torch.backends.cudnn.benchmark = False  # the fastest kernel of the day need not be the one of yesterday
-    torch.utils.deterministic.fill_uninitialized_memory = False  # NaN into all that is about to be written anyway
+    _FILLING.fill_uninitialized_memory = False  # NaN into all that is about to be written anyway
     try:
         with _random_states(device), torch.autocast(device.type, enabled=False), torch.enable_grad():
             yield
     finally:
         torch.use_deterministic_algorithms(enabled, warn_only=warns)
         torch.backends.cudnn.benchmark = benchmark
-        torch.utils.deterministic.fill_uninitialized_memory = fills
+        _FILLING.fill_uninitialized_memory = fills
 
 
 def seed_step(seed: int, epoch: int, step: int, *, rank: int = 0) -> None:

@@ -67,12 +67,6 @@ def _distilled(
     return distill(copy.deepcopy(student), teacher=teacher, train=batches, validate=batches, spec=spec, settings=FAST)
 
 
-def _distilled(
-    student: Student, teacher: nn.Module | OtherTeacher, batches: Shuffled | Images, spec: DistillSpec
-) -> Student:
-    return distill(copy.deepcopy(student), teacher=teacher, train=batches, validate=batches, spec=spec, settings=FAST)
-
-
 @pytest.fixture(scope="module")
 def digits() -> tuple[nn.Module, Student]:
     """A network of convolutions, and its student."""

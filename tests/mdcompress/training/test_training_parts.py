@@ -8,7 +8,7 @@ import math
 import random
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -129,7 +129,8 @@ def test_random_numbers_follow_from_seed_epoch_and_step(seed: int, epoch: int, s
 
 
 def fill_uninitialized_memory() -> bool:
-    return bool(torch.utils.deterministic.fill_uninitialized_memory)
+    deterministic: Any = torch.utils.deterministic  # its one attribute is a property of the module, which no stub has
+    return bool(deterministic.fill_uninitialized_memory)
 
 
 def test_memory_that_is_about_to_be_written_is_not_filled_first() -> None:
