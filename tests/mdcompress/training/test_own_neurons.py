@@ -67,12 +67,13 @@ class Quiet(LIF):
 
 
 def test_only_the_zoos_own_neurons_are_replaced_and_only_inside() -> None:
-    network = nn.Sequential(LIF(), Quiet(), IF(), LIF())
-    put_over = functools.partial(LIF.forward, network[3])  # a user's own
-    network[3].__dict__["forward"] = put_over
+    last = LIF()
+    network = nn.Sequential(LIF(), Quiet(), IF(), last)
+    put_over = functools.partial(LIF.forward, last)  # a user's own
+    last.__dict__["forward"] = put_over
     with own_neurons_at_once(network):
         replaced = ["forward" in module.__dict__ for module in network]
-        assert vars(network[3])["forward"] is put_over
+        assert vars(last)["forward"] is put_over
     assert replaced == [True, False, True, True]
     assert ["forward" in module.__dict__ for module in network] == [False, False, False, True]
 
