@@ -28,6 +28,7 @@ from mdcompress.recipe import DistillSpec, TrainSpec, load_recipe
 from mdcompress.student.observation import observe
 from mdcompress.tracing import trace
 from mdcompress.training.optimization import clip_gradient, make_optimizer
+from mdcompress.training.own_neurons import own_neurons_at_once
 
 Step = Callable[[], None]
 
@@ -53,7 +54,9 @@ def subjects() -> list[Subject]:
 
 
 def steps_of(subject: Subject) -> dict[str, Step]:
-    """The float network's step, the student's on the labels alone, and the student's with all that a teacher adds."""
+    """The float network's step, as it is written and as `train` runs it, the student's on the labels alone, and the
+    student's with all that a teacher adds.
+    """
     x = subject.x
     y = torch.arange(x.shape[1], device=x.device) % subject.classes
     recipe, settings = load_recipe("4bit"), TrainSpec()
@@ -87,8 +90,13 @@ def steps_of(subject: Subject) -> dict[str, Step]:
         output = network(x)
         return task_loss(output if output.dim() == 3 else output[None], y)
 
+    def at_once() -> Tensor:
+        with own_neurons_at_once(floating):
+            return answers(floating)
+
     return {
         "float network": step(floating, lambda: answers(floating)),
+        "float network as `train` runs it": step(floating, at_once),
         "4-bit student, labels alone": step(student, lambda: answers(student)),
         "4-bit student, with teacher, logits and membranes": step(student, lambda: distilled(recipe.distill)),
     }
@@ -164,7 +172,10 @@ counters of steps on a CPU; they are not counted)."""
 _TAIL = """\
 The float network is run as it is written, with its maps laid out channel by channel (NCHW). A student lays its own out
 with channels beside each other, which halves the time of a convolution on this machine: that is why its step can cost
-less than the float network's, whose neurons are plain PyTorch besides."""
+less than the float network's, whose neurons are plain PyTorch besides. `mdcompress train` runs the zoo's neurons over
+all steps at once (`mdcompress.training.own_neurons`), with the same numbers. A teacher's answers are remembered over
+the epochs of a distillation where 512 MB hold them (`mdcompress.training.answers`): its forward pass, which is in every
+step here, is then in those of the first epoch alone."""
 
 
 def main() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from mdcompress.graph import NeuronModel, Numbers
 from mdcompress.zoo.neurons import Surrogate, surrogate_derivative
+from mdcompress.zoo.steps import steps_of
 
 RecurrentMap = Callable[[Tensor], Tensor]
 
@@ -74,11 +76,11 @@ def _is_plain(model: NeuronModel) -> bool:
 
 def _simulated_plainly(model: NeuronModel, currents: Tensor) -> Simulation:
     """The same numbers to the last bit, written where they stay; no gradient."""
-    currents = currents.detach()
+    currents = currents.detach() if currents.requires_grad else currents
     neuron = _Neuron(model, currents[0], None)
     spikes, potentials, membranes = (torch.empty_like(currents) for _ in range(3))
     before: Tensor = neuron.initial
-    for x, spike, h, v in zip(currents, spikes, potentials, membranes, strict=True):
+    for x, spike, h, v in zip(*map(steps_of, (currents, spikes, potentials, membranes)), strict=True):
         neuron.charge_into(h, x, before)
         neuron.fire_into(spike, h)
         neuron.reset_into(v, h, spike)
@@ -102,7 +104,7 @@ class _Neuron:
         self._synapse_decay = None if model.synapse_decay is None else self._number(model.synapse_decay)
 
     def _number(self, value: Numbers) -> Tensor:
-        tensor = torch.tensor(value, dtype=self._like.dtype, device=self._like.device)
+        tensor = _constant(value, self._like.dtype, self._like.device)
         return tensor.reshape(-1, *(1 for _ in self._like.shape[2:])) if tensor.dim() else tensor
 
     def charge_into(self, h: Tensor, x: Tensor, before: Tensor) -> None:
@@ -194,6 +196,13 @@ class _Neuron:
                 case "none":
                     pass
         return v.maximum(self._floor) if self.model.floor == "after_reset" else v
+
+
+@functools.lru_cache(maxsize=4096)
+def _constant(value: Numbers, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """The numbers of a neuron, made once for all of its steps; nobody writes to them."""
+    with torch.inference_mode(False):  # gradients may flow by them later
+        return torch.tensor(value, dtype=dtype, device=device)
 
 
 class _WithSlope(torch.autograd.Function):

@@ -31,6 +31,7 @@ _SAMPLES = 256  # of the calibration data that each layer is shown
 _ROWS = 65_536  # at most so many positions of the calibration data that H is summed over, spread evenly,
 _VALUES = 65_536 * 1_152  # and of layers with more inputs fewer: H takes positions x inputs^2 operations
 _MOST_INPUTS = 4_608  # of a layer, 512 channels of 3x3: H of more takes gigabytes, its inverse minutes
+_TILE = 256  # inputs of a layer whose products are found at once, where it has many
 _BLOCK = 128  # columns that are rounded before all behind them are corrected at once (Frantar et al. 2023, step 2)
 
 
@@ -168,8 +169,27 @@ def _gram(spec: SynapseSpec, decay: float, batches: Sequence[Tensor]) -> Tensor:
         traces = _trace(x.float(), decay).flatten(0, 1)
         every = max(1, _positions(spec, traces) * len(batches) // rows)
         columns = _columns(spec, traces, every=every)
-        total = total.to(x.device) + torch.einsum("ngi,ngj->gij", columns, columns).double()
+        total = total.to(x.device) + _products(columns).double()
     return total
+
+
+def _products(columns: Tensor) -> Tensor:
+    """The sum of x_i x_j over positions, [groups, inputs, inputs], of columns [positions, groups, inputs].
+
+    Of many inputs the products are found tile by tile, on and above the diagonal: x_j x_i is x_i x_j.
+    """
+    inputs = columns.shape[-1]
+    if inputs <= 2 * _TILE:
+        return torch.einsum("ngi,ngj->gij", columns, columns)
+    rows = columns.transpose(0, 1)
+    found = columns.new_empty(rows.shape[0], inputs, inputs)
+    tiles = [slice(start, min(start + _TILE, inputs)) for start in range(0, inputs, _TILE)]
+    for place, one in enumerate(tiles):
+        right = slice(one.start, inputs)
+        found[:, one, right] = rows[:, :, one].transpose(1, 2) @ rows[:, :, right]
+        for other in tiles[place + 1 :]:
+            found[:, other, one] = found[:, one, other].transpose(1, 2)
+    return found
 
 
 def _trace(x: Tensor, decay: float) -> Tensor:

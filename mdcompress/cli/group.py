@@ -17,6 +17,7 @@ import click
 
 from mdcompress._version import __version__
 from mdcompress.cli.console import Detail, report_error
+from mdcompress.cli.memory import keep_freed_memory
 from mdcompress.cli.options import example
 
 COMMANDS: Mapping[str, str] = {  # in the order of their use; the value is the module that defines the command
@@ -98,6 +99,7 @@ class CommandGroup(click.Group):
         invocation = Invocation(tuple(arguments))
         if invocation.detail is Detail.MESSAGE and not sys.warnoptions:
             _quiet_libraries()
+        keep_freed_memory()
         try:
             code = super().main(
                 arguments, prog_name, complete_var, standalone_mode=False, **{**extra, "obj": invocation}

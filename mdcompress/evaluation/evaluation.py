@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -96,20 +96,48 @@ def evaluate(
         DataError: there is no batch, a batch is shorter than `time_steps`, or a label has no logit.
     """
     assert graph is None or answer is None
+    if graph is None:
+        (metrics,) = evaluate_at(network, batches, [time_steps], answer=answer)
+        return metrics
     totals = _Totals()
     device = _device(network)
     with evaluating(network), torch.no_grad():
         for x, y in batches:
-            whole, y = on_device(x, device), y.to(device, non_blocking=True)
-            x = _first_steps(whole, time_steps)
-            if graph is None:
-                output = run_time_first(network, x) if answer is None else answer(whole, y, len(x))
-                totals.add(mean_logits(output), y, steps=len(x))
-            else:
-                seen = observe(network, graph, x)
-                totals.add(seen.logits.mean(0), y, steps=len(x))
-                totals.watch(network, seen)
+            x = _first_steps(on_device(x, device), time_steps)
+            seen = observe(network, graph, x)
+            totals.add(seen.logits.mean(0), y.to(device, non_blocking=True), steps=len(x))
+            totals.watch(network, seen)
     return totals.metrics()
+
+
+def evaluate_at(
+    network: nn.Module,
+    batches: Iterable[Batch],
+    time_steps: Sequence[int | None],
+    *,
+    answer: Answer | None = None,
+) -> tuple[Metrics, ...]:
+    """`evaluate` at each number of steps, in one walk over the batches.
+
+    Args:
+        network: as for `evaluate`; so are the others.
+        batches: see there.
+        time_steps: each T; None: all steps.
+        answer: see there; of each batch it is asked at each T in turn.
+
+    Raises:
+        DataError: as `evaluate`.
+    """
+    totals = [_Totals() for _ in time_steps]
+    device = _device(network)
+    with evaluating(network), torch.no_grad():
+        for x, y in batches:
+            whole, y = on_device(x, device), y.to(device, non_blocking=True)
+            for own, steps in zip(totals, time_steps, strict=True):
+                x = _first_steps(whole, steps)
+                output = run_time_first(network, x) if answer is None else answer(whole, y, len(x))
+                own.add(mean_logits(output), y, steps=len(x))
+    return tuple(each.metrics() for each in totals)
 
 
 def mean_logits(output: Tensor) -> Tensor:

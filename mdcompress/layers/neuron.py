@@ -66,7 +66,7 @@ class QuantNeuron(nn.Module):
 
         Potentials count in s_f for every channel. recurrence: what its spikes add to the next step's currents.
         """
-        firing = integrate_and_fire(current, self.integers(fine_scale), recurrence=recurrence)
+        firing = integrate_and_fire(current, self.integers(fine_scale, dtype=current.dtype), recurrence=recurrence)
         share, half = self._share_of(current), self.rounding_offset
         return firing if share is None else replace(firing, potentials=(firing.potentials - half) * share + half)
 
@@ -82,11 +82,15 @@ class QuantNeuron(nn.Module):
         x = (potentials / (fine_scale if share is None else fine_scale * share)).round() + self.rounding_offset
         return (after_reset(self.integers(fine_scale), x, spikes) * 2.0**-self.guard_bits).floor()
 
-    def integers(self, fine_scale: Tensor) -> NeuronIntegers:
+    def integers(self, fine_scale: Tensor, *, dtype: torch.dtype = torch.float64) -> NeuronIntegers:
         """The real parameters in units of s_f.
 
         Rounding half up adds 2^(R-1) to x, and so to drive, threshold, reset value and floor; a synaptic state adds
         its own half to y, which the drive takes off again.
+
+        Args:
+            fine_scale: real value of one unit of s_f.
+            dtype: of those that the unit has no part in, which are made once; the others are float64.
         """
         model, bits, half = self.model, self.guard_bits, self.rounding_offset
         synapse_shift = round(self._read_shift(self.synapse_shift)) if self.has_synapse else 0
@@ -98,11 +102,11 @@ class QuantNeuron(nn.Module):
         def fine(value: Numbers, added: int = 0) -> Tensor:
             """round(value / unit) + added; a constant where the unit has no part in it."""
             if not any(channel_values(value)):
-                return channel_constants(float(added), device)
+                return channel_constants(float(added), device, dtype)
             rounded: Tensor = round_ste(channel_constants(value, device) / unit)
-            return rounded + added if added else rounded
+            return rounded + constant(added, rounded) if added else rounded
 
-        nothing = channel_constants(0.0, device)
+        nothing = channel_constants(0.0, device, dtype)
         counts = model.spike != "binary" or model.rearm == "double"
         never = model.output == "membrane"
         return NeuronIntegers(
@@ -118,13 +122,13 @@ class QuantNeuron(nn.Module):
             max_spikes=count_limit(model),
             floor=model.floor,
             rearm=model.rearm,
-            threshold=channel_constants(float(NEVER), device) if never else fine(model.threshold, half + above),
+            threshold=channel_constants(float(NEVER), device, dtype) if never else fine(model.threshold, half + above),
             level=fine(model.threshold).clamp_min(1.0) if counts else nothing,
             soft_amount=fine(model.soft_amount) if model.reset == "soft" else nothing,
             drive=fine(model.drive, half - synapse_half),
             reset_value=fine(model.reset_value, half) if model.reset == "hard" else nothing,
             floor_value=fine(model.floor_value, half) if model.floor != "none" else nothing,
-            synapse_drive=channel_constants(float(synapse_half), device),
+            synapse_drive=channel_constants(float(synapse_half), device, dtype),
             rounding_offset=half,
         )
 

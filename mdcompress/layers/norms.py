@@ -11,6 +11,8 @@ from torch.autograd.function import once_differentiable
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.overrides import handle_torch_function, has_torch_function_unary
 
+from mdcompress.layers.constants import constant
+
 BatchNorm: TypeAlias = _BatchNorm
 _CHANNELS = 2  # the axis, in [T, N, C, ...]
 _CLASSES = (nn.BatchNorm1d, nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
@@ -43,7 +45,7 @@ def adopt_norm(norm: BatchNorm, source: BatchNorm) -> None:
 
 def norm_affine(norm: BatchNorm, mean: Tensor, variance: Tensor) -> Affine:
     """g = gamma / sqrt(var + eps), b = beta - g*mean."""
-    gain = torch.rsqrt(variance + norm.eps)
+    gain = torch.rsqrt(variance + constant(norm.eps, variance))
     if norm.affine:
         gain = gain * norm.weight
     offset = -gain * mean
@@ -62,7 +64,7 @@ def batch_statistics(norm: BatchNorm, values: Tensor, scale: Tensor, offset: Ten
     mean, variance = mean * scale, variance * (scale * scale)
     if offset is not None:
         mean = mean + offset
-    _update_running(norm, mean.detach(), variance.detach() * (count / max(count - 1, 1)))
+    _update_running(norm, mean, variance, count)
     return mean, variance
 
 
@@ -84,26 +86,29 @@ class _Moments(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, values: Tensor) -> tuple[Tensor, Tensor]:
         axes = [axis for axis in range(values.dim()) if axis != _CHANNELS]
-        mean = values.mean(axes, keepdim=True)
+        count = constant(values.numel() // values.shape[_CHANNELS], values)
+        mean = values.sum(axes, keepdim=True).div_(count)
         distances = values - mean
-        variance = distances.mul_(distances).mean(axes)
+        variance = distances.mul_(distances).sum(axes).div_(count)
         ctx.save_for_backward(values, mean)
-        return mean.flatten(), variance
+        return mean.view(-1), variance
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
         values, mean = ctx.saved_tensors
-        count = values.numel() // mean.numel()
-        to_mean, slope = (gradient.view_as(mean) / count for gradient in gradients)
-        slope = 2.0 * slope
+        count = constant(values.numel() // mean.numel(), values)
+        to_mean, slope = (gradient.view(mean.shape) / count for gradient in gradients)
+        slope.mul_(constant(2.0, slope))
         return torch.addcmul(to_mean - slope * mean, values, slope)
 
 
-def _update_running(norm: BatchNorm, mean: Tensor, variance: Tensor) -> None:
+@torch.no_grad()
+def _update_running(norm: BatchNorm, mean: Tensor, variance: Tensor, count: int) -> None:
+    """Move the running statistics towards those of a batch of `count` values a channel, its variance without bias."""
     assert norm.num_batches_tracked is not None
     norm.num_batches_tracked += 1
     weight = 1.0 / int(norm.num_batches_tracked) if norm.momentum is None else norm.momentum
     running_mean, running_variance = running_statistics(norm)
     running_mean.lerp_(mean, weight)
-    running_variance.lerp_(variance, weight)
+    running_variance.lerp_(variance * constant(count / max(count - 1, 1), variance), weight)

@@ -19,6 +19,7 @@ from torch.autograd.function import once_differentiable
 
 from mdcompress.layers.constants import constant
 from mdcompress.layers.integer_ops import NeuronIntegers
+from mdcompress.zoo.steps import steps_of
 
 _CONSTANTS = ("threshold", "soft_amount", "drive", "reset_value")
 
@@ -56,7 +57,7 @@ class _Plain(torch.autograd.Function):
         rest = _stored(reset_value, integers) if integers.reset == "hard" else None
         potentials = current + drive
         spikes, membranes = torch.empty_like(potentials), torch.empty_like(potentials)
-        for x, spike, stored in zip(potentials.unbind(), spikes.unbind(), membranes.unbind(), strict=True):
+        for x, spike, stored in zip(*map(steps_of, (potentials, spikes, membranes)), strict=True):
             _leak_into(x, before, leak)
             torch.ge(x, threshold, out=spike)
             left = torch.addcmul(x, spike, soft_amount, value=-1) if integers.reset == "soft" else x
@@ -79,11 +80,12 @@ class _Plain(torch.autograd.Function):
         wanted = dict(zip(_CONSTANTS, ctx.needs_input_grad[2:], strict=True))
         to_current = run.direct(gradients[0], gradients[1], to_threshold=wanted["threshold"])
         kept = run.kept(ctx.leak)
-        for t in range(len(spikes) - 2, -1, -1):
-            to_current[t].addcmul_(to_current[t + 1], kept[t])
+        *earlier, later = steps_of(to_current)
+        for to_step, share in zip(reversed(earlier), reversed(steps_of(kept)), strict=True):
+            later = to_step.addcmul_(later, share)
         run.add_constants(to_current, kept, ctx.leak, wanted)
         sums = [
-            run.sums.get(name, spikes.new_zeros(shape)).to(dtype).reshape(shape) if wanted[name] else None
+            run.sum_of(name, shape).to(dtype).reshape(shape) if wanted[name] else None
             for name, (shape, dtype) in zip(_CONSTANTS, ctx.shapes, strict=True)
         ]
         return to_current, None, *sums
@@ -98,6 +100,11 @@ class _Back:
         self._integers, self._spikes, self._potentials, self._of = integers, spikes, potentials, constants
         self.sums: dict[str, Tensor] = {}
 
+    def sum_of(self, name: str, shape: torch.Size) -> Tensor:
+        """The gradient of a constant; 0 where the neuron's options do not read it."""
+        found = self.sums.get(name)
+        return self._spikes.new_zeros(shape) if found is None else found
+
     def direct(self, to_spikes: Tensor | None, to_potentials: Tensor | None, *, to_threshold: bool) -> Tensor:
         """What reaches the potentials of each step in that step, [T, N, ...].
 
@@ -106,8 +113,9 @@ class _Back:
         if to_spikes is None:
             return torch.zeros_like(self._potentials) if to_potentials is None else _own(to_potentials, self._spikes)
         threshold = self._of["threshold"]
-        reach = threshold - self._integers.rounding_offset  # the real threshold in units of s_f
-        stretch = math.pi * reach.rsqrt()
+        half = constant(self._integers.rounding_offset, threshold)
+        reach = threshold - half if self._integers.rounding_offset else threshold  # the real one in units of s_f
+        stretch = reach.rsqrt().mul_(constant(math.pi, reach))
         distance = (self._potentials - threshold).mul_(stretch)
         slope = torch.addcmul(reach, distance, distance)
         torch.div(to_spikes, slope, out=slope)
@@ -128,7 +136,7 @@ class _Back:
         elif isinstance(share, Tensor):
             share = (1.0 - spikes) * share
         else:
-            share = torch.rsub(spikes, share, alpha=share)
+            share = torch.sub(constant(share, spikes), spikes, alpha=share)
         # integers inside the word are at least half a unit away from these ends
         found: Tensor = torch.ops.aten.hardtanh_backward(share, potentials, -half * scale - 0.5, half * scale - 0.5)
         return found
@@ -166,7 +174,7 @@ def _leak_into(x: Tensor, before: Tensor | int, leak: Tensor | float) -> None:
 def _stored(x: Tensor, integers: NeuronIntegers) -> Tensor:
     """clip(x >> R)."""
     half = 2 ** (integers.bit_width - 1)
-    return (x * 2.0**-integers.guard_bits).floor_().clamp_(-half, half - 1)
+    return (x * constant(2.0**-integers.guard_bits, x)).floor_().clamp_(-half, half - 1)
 
 
 def _own(gradient: Tensor, like: Tensor) -> Tensor:

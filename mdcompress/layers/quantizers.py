@@ -177,7 +177,7 @@ class _Levels(torch.autograd.Function):
         inside = torch.ops.aten.hardtanh_backward(gradients[0], rounded, *ctx.limits)  # g where low <= q <= high
         to_scale = None
         if ctx.needs_input_grad[1]:
-            to_scale = (inside * weight).sum_to_size(scale.shape) / -scale.square()
+            to_scale = (inside * weight).sum_to_size(scale.shape) / -(scale * scale)
         return inside / scale if ctx.needs_input_grad[0] else None, to_scale, None, None
 
 

@@ -17,11 +17,13 @@ from torch.autograd.function import once_differentiable
 from intsnn.arithmetic import ACCUMULATOR_LIMIT, IntType
 from mdcompress.errors import CalibrationError
 from mdcompress.layers.constants import constant
+from mdcompress.zoo.steps import steps_of
 
 if TYPE_CHECKING:
     from mdcompress.recipe import BatchNormPolicy
 
 _LARGEST_SHIFT = 30  # an int32 shift
+_LARGEST_ROOM = 2.0**_LARGEST_SHIFT
 
 
 @dataclass(frozen=True)
@@ -121,8 +123,9 @@ class _Requantized(torch.autograd.Function):
         ctx: Any, accumulator: Tensor, multiplier: Tensor, bias: Tensor, reach: Tensor, policy: BatchNormPolicy
     ) -> Tensor:
         found = _rounded(multiplier, bias, reach, policy)
-        scaled = (found.integers / found.factor).to(accumulator.dtype)  # exact: a power of two
-        factor, offset = _over_steps(scaled, accumulator).unbind()
+        scaled = torch.empty_like(found.integers, dtype=accumulator.dtype)
+        torch.div(found.integers, found.factor, out=scaled)  # exact: a power of two
+        factor, offset = steps_of(_over_steps(scaled, accumulator))
         ctx.save_for_backward(accumulator, factor, found.slope)
         return torch.addcmul(offset, accumulator, factor).floor_()
 
@@ -131,11 +134,13 @@ class _Requantized(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         accumulator, factor, slope = ctx.saved_tensors
         (gradient,) = gradients
+        of_m, of_b = steps_of(slope)
+        summed = [axis for axis, size in enumerate(factor.shape) if size == 1]  # of [1 or T, 1, C, 1, ...]
         to_m, to_b, to_accumulator = None, None, None
         if ctx.needs_input_grad[1]:
-            to_m = (gradient * accumulator).sum_to_size(factor.shape).reshape(slope[0].shape) * slope[0]
+            to_m = (gradient * accumulator).sum(summed).view(of_m.shape).mul_(of_m)
         if ctx.needs_input_grad[2]:
-            to_b = gradient.sum_to_size(factor.shape).reshape(slope[1].shape) * slope[1]
+            to_b = gradient.sum(summed).view(of_b.shape).mul_(of_b)
         if ctx.needs_input_grad[0]:
             to_accumulator = gradient * factor
         return to_accumulator, to_m, to_b, None, None
@@ -158,41 +163,49 @@ class _Rounded:
 
 def _rounded(multiplier: Tensor, bias: Tensor, reach: Tensor, policy: BatchNormPolicy) -> _Rounded:
     """The integers of m, b [C] or [T, C] and A [C]; float64: B and its 2^(S-1) together need more than 24 bits."""
-    real = torch.stack([multiplier, bias]).double()
+    real = torch.empty((2, *multiplier.shape), dtype=torch.float64, device=multiplier.device)
+    for row, values in zip(steps_of(real), (multiplier, bias), strict=True):
+        row.copy_(values)
     limits = _limits(policy, real.dim(), real.device)
     size = real.abs()
     largest = size.amax([*range(1, real.dim())], keepdim=True)
-    twice = _twice_the_factor(size, largest, reach.double().clamp_min(1.0), limits, policy)
-    factor = twice * constant(0.5, twice)
+    reach = torch.empty_like(reach, dtype=real.dtype).copy_(reach).clamp_min_(1.0)
+    factor = _factor(size, largest, reach, limits, policy)
     values = real * factor
     grid = _grid(largest * factor, limits)
     levels = values / grid
     clipped = levels.clamp(limits.lowest, limits.highest)
-    integers, slope = clipped.round() * grid, (clipped == levels).to(multiplier.dtype)
+    slope = torch.eq(clipped, levels, out=torch.empty_like(real, dtype=multiplier.dtype))
+    integers = clipped.round_().mul_(grid)
     if policy.mode == "power_of_two":
         integers[0], slope[0] = _to_power_of_two(values[0])
     integers[1].add_((factor * constant(0.5, factor)).floor_())  # 2^(S-1), and 0 where S is 0
     return _Rounded(integers, slope, factor)
 
 
-def _twice_the_factor(size: Tensor, largest: Tensor, reach: Tensor, limits: _Limits, policy: BatchNormPolicy) -> Tensor:
-    """2^(S+1) of |m| and |b|, [2, ...]: S the largest at which neither M nor a current is too large."""
-    of_m, of_b = (size * limits.growth).unbind()
+def _factor(size: Tensor, largest: Tensor, reach: Tensor, limits: _Limits, policy: BatchNormPolicy) -> Tensor:
+    """2^S of |m| and |b|, [2, ...]: S the largest at which neither M nor a current is too large."""
+    of_m, of_b = steps_of(size * limits.growth)
     largest_current = torch.addcmul(of_b, reach, of_m).max()
     one = constant(1.0, reach)
     room = (constant(ACCUMULATOR_LIMIT - 2, reach) - reach.max()) / (largest_current + one)
     if policy.mode != "power_of_two":
         fits = constant(_largest_word(policy.scale_bit_width) + 0.5, reach) / largest[0].clamp_min(2.0**-_LARGEST_SHIFT)
         room = torch.minimum(room, fits.view(()))
-    exponent = torch.frexp(room.clamp_min(1.0)).exponent  # floor(log2 v) + 1, exact
-    return exponent.clamp_max(_LARGEST_SHIFT + 1).double().exp2_()
+    # S = floor(log2 room): the mantissa in [1/2, 1) leaves 2^(S+1)
+    return _twice_the_power(room.clamp(1.0, _LARGEST_ROOM)) * constant(0.5, room)
 
 
 def _grid(largest: Tensor, limits: _Limits) -> Tensor:
     """2^G of each row, G >= 0 the least at which the largest value of the row rounds into its word."""
     ratio = largest / limits.beyond
-    exponent = torch.frexp(ratio.nextafter(constant(0.0, ratio))).exponent  # ceil(log2 v), exact for powers of two too
-    return exponent.clamp_min(0).double().exp2_()
+    below = ratio.nextafter(constant(0.0, ratio))  # G = ceil(log2 ratio), exact for powers of two too
+    return _twice_the_power(below.clamp_min(0.5))
+
+
+def _twice_the_power(values: Tensor) -> Tensor:
+    """2^(floor(log2 v) + 1), exact: v over its mantissa."""
+    return values / torch.frexp(values).mantissa
 
 
 def _to_power_of_two(values: Tensor) -> tuple[Tensor, Tensor]:

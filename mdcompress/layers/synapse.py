@@ -170,7 +170,7 @@ class QuantSynapse(nn.Module):
         reach = self._reach(weight)
         sums = self._accumulate(x.flatten(0, 1), weight, reach)
         accumulator = sums.reshape(*x.shape[:2], *sums.shape[1:])
-        statistics = self._batch_statistics(accumulator, weight.scale * input_scale) if self.training else None
+        statistics = self._batch_statistics(accumulator, _scaled(weight.scale, input_scale)) if self.training else None
         accumulator = accumulator if self.training else accumulator.double()
         real = self._real_map(weight, statistics, input_scale, unit)
         return requantized(accumulator, *real, reach, self.norm_policy)
@@ -196,10 +196,11 @@ class QuantSynapse(nn.Module):
         bound = self._reach(weight) * weight.scale * input_scale
         return float((bound * affine.gain.abs() + affine.offset.abs()).detach().max())
 
+    @torch.no_grad()
     def _reach(self, weight: IntegerWeight) -> Tensor:
         """The largest |acc| that each row of integers allows, [C]."""
-        values = weight.values.detach()
-        return values.abs().sum([*range(1, values.dim())]) * self.largest_input
+        reach: Tensor = torch.linalg.vector_norm(weight.values, 1, dim=[*range(1, weight.values.dim())])
+        return reach if self.largest_input == 1 else reach * self.largest_input
 
     def _accumulate(self, x: Tensor, weight: IntegerWeight, reach: Tensor) -> Tensor:
         how = TRAINING if self.training else exact_arithmetic(self._largest_sum(reach), x.device)
@@ -237,9 +238,11 @@ class QuantSynapse(nn.Module):
         self, weight: IntegerWeight, statistics: Statistics | None, input_scale: float | Tensor, unit: Tensor
     ) -> tuple[Tensor, Tensor]:
         """m = g*s_w*s_in/s_f and b/s_f."""
-        affine, per_unit = self._affine(statistics), unit.reciprocal()
-        if not isinstance(input_scale, float):
-            per_unit = per_unit * input_scale
-        elif input_scale != 1.0:
-            per_unit = per_unit * constant(input_scale, per_unit)
+        affine, per_unit = self._affine(statistics), _scaled(unit.reciprocal(), input_scale)
         return affine.gain * weight.scale * per_unit, affine.offset / unit
+
+
+def _scaled(values: Tensor, scale: float | Tensor) -> Tensor:
+    if isinstance(scale, Tensor):
+        return values * scale
+    return values if scale == 1.0 else values * constant(scale, values)

@@ -237,7 +237,8 @@ def _by_layer(
 
 def _weighted_mean(losses: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
     """sum_l w_l L_l / sum_l w_l."""
-    total = torch.stack([weights[name] * loss for name, loss in losses.items()]).sum()
+    weighted = [loss if weights[name] == 1.0 else weights[name] * loss for name, loss in losses.items()]
+    total = torch.stack(weighted).sum()
     return total / math.fsum(weights.values())
 
 

@@ -187,7 +187,7 @@ def align_steps(student: Tensor, teacher: Tensor, align: Align) -> tuple[Tensor,
     """
     match align:
         case "first_steps":
-            return student, teacher[: len(student)]
+            return student, teacher if len(teacher) == len(student) else teacher[: len(student)]
         case "mean":
             return student.mean(0, keepdim=True), teacher.mean(0, keepdim=True)
         case "last_step":
@@ -204,4 +204,4 @@ def comparable(teacher: Tensor, student: Tensor) -> Tensor:
             f"(teacher {list(teacher.shape)}, student {list(student.shape)})",
             hints=["run the teacher on all T steps of the batch, the student on the first of them"],
         )
-    return teacher.detach()
+    return teacher.detach() if teacher.requires_grad else teacher

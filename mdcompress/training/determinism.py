@@ -7,11 +7,14 @@ import hashlib
 import os
 import random
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import numpy as np
 import torch
+import torch.utils.deterministic
 from torch import Tensor
 
+_FILLING: Any = torch.utils.deterministic  # its one attribute is a property of the module, which no stub has
 Batch = tuple[Tensor, Tensor]
 
 _CUBLAS_WORKSPACE = ("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # with which cuBLAS repeats, as its documentation has it
@@ -43,17 +46,20 @@ def algorithms(device: torch.device, *, deterministic: bool) -> Iterator[None]:
     An operation that has no deterministic form (some CUDA kernels) warns and runs. A CPU repeats in any case.
     """
     enabled, warns = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
-    benchmark, repeats = torch.backends.cudnn.benchmark, deterministic or device.type == "cpu"
+    benchmark, fills = torch.backends.cudnn.benchmark, _FILLING.fill_uninitialized_memory
+    repeats = deterministic or device.type == "cpu"
     if repeats:
         torch.use_deterministic_algorithms(True, warn_only=not enabled or warns)
     if repeats and device.type == "cuda":
         os.environ.setdefault(*_CUBLAS_WORKSPACE)  # it is read when the first product is computed
     torch.backends.cudnn.benchmark = not repeats  # the fastest kernel of the day need not be the one of yesterday
+    _FILLING.fill_uninitialized_memory = False  # NaN into all that is about to be written anyway
     try:
         yield
     finally:
         torch.use_deterministic_algorithms(enabled, warn_only=warns)
         torch.backends.cudnn.benchmark = benchmark
+        _FILLING.fill_uninitialized_memory = fills
 
 
 def seed_step(seed: int, epoch: int, step: int, *, rank: int = 0) -> None:

@@ -3,45 +3,36 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from mdcompress.calibration.norm_statistics import has_statistics, with_statistics
-from mdcompress.data.inputs import on_device
 from mdcompress.errors import TrainingError
-from mdcompress.evaluation import check_labels, evaluate, mean_logits
-from mdcompress.graph import SnnGraph
+from mdcompress.evaluation import Metrics, check_labels, evaluate_at, mean_logits
 from mdcompress.layers.synapse import QuantSynapse
-from mdcompress.losses import LossParts, Moments, distillation_loss, layer_weights, mean_rate, own_moments
-from mdcompress.modes import tensors_of, to_evaluation_mode
+from mdcompress.losses import LossParts, Moments, distillation_loss, mean_rate, own_moments
 from mdcompress.planning import plan_to_json
 from mdcompress.processes import ALONE, Processes
-from mdcompress.recipe import DistillSpec, MembraneLossSpec, RateLossSpec, TrainSpec
+from mdcompress.recipe import DistillSpec, TrainSpec
 from mdcompress.student import Observation, Student
 from mdcompress.student.observation import observe
-from mdcompress.tracing import trace
-from mdcompress.tracing.conventions import fit
-from mdcompress.tracing.unwrapping import unwrapped
 from mdcompress.training.choosing import Choice
-from mdcompress.training.determinism import Batch, reproducible, seeded_batches
+from mdcompress.training.determinism import Batch
 from mdcompress.training.devices import usable_device
 from mdcompress.training.engine import CheckpointPolicy, Job, PassLoss, count_batches, run_job
 from mdcompress.training.gradual import GradualBits
 from mdcompress.training.history import Progress, Validation
 from mdcompress.training.identity import spec_items, structure_digest, text_digest, training_items, value_digest
-from mdcompress.training.layout import lay_out_for
+from mdcompress.training.observed_teacher import Teacher, remembering
 from mdcompress.training.other_teacher import OtherTeacher
 from mdcompress.training.scoring import student_scores
 from mdcompress.training.statistics import moments_over
 
-STATISTICS_BATCHES = 8  # of epoch 1, for a teacher at fewer steps
 DEFAULT_SETTINGS = TrainSpec()
 
 
@@ -102,14 +93,15 @@ def distill(
     if spec.epochs == 0:
         return student.eval()
     stages = GradualBits(student, spec.gradual)
-    target = _Teacher.of(teacher, student, spec, train, seed, device)
-    validated = _Distillation(student, target, spec, own_moments).validation
+    target = Teacher.of(teacher, student, spec, train, seed, device)
+    taught, examined = (remembering(target, batches, student.graph, spec) for batches in (train, validate))
+    validated = _Distillation(student, examined, spec, own_moments).validations
     every = settings.checkpoint_every if checkpoint_every is None else checkpoint_every
     steps = {"seed": str(seed), "processes": str(processes.size), "batches": str(count_batches(train))}
     identity = {**_identity(student, target, spec, settings), **steps}
     job = Job(
         network=student,
-        objective=_Distillation(student, target, spec, moments_over(processes)),
+        objective=_Distillation(student, taught, spec, moments_over(processes)),
         train=train,
         scores=student_scores(student, validate, spec.time_steps, validated),
         epochs=spec.epochs,
@@ -133,7 +125,7 @@ def choice_of(spec: DistillSpec) -> Choice:
     return Choice(spec.best, spec.guard)
 
 
-def _identity(student: Student, target: _Teacher | None, spec: DistillSpec, settings: TrainSpec) -> dict[str, str]:
+def _identity(student: Student, target: Teacher | None, spec: DistillSpec, settings: TrainSpec) -> dict[str, str]:
     """What a checkpoint's training must have in common with this one: networks, plan and recipe."""
     return {
         "kind": "distillation",
@@ -165,129 +157,10 @@ def _weights_kept(student: Student) -> Iterator[None]:
             parameter.requires_grad_(True)
 
 
-@dataclass(frozen=True)
-class _Teacher:
-    """A network to learn from, its trace, and what it is at the fewer steps of some students.
-
-    other: it, where it is not the student's own float network; student: then the student's graph. Its trace is None
-    where its answers alone are compared.
-    """
-
-    network: nn.Module
-    graph: SnnGraph | None
-    at: Mapping[int, nn.Module]
-    other: OtherTeacher | None = None
-    student: SnnGraph | None = None
-
-    @classmethod
-    def of(
-        cls,
-        teacher: nn.Module | OtherTeacher | None,
-        student: Student,
-        spec: DistillSpec,
-        train: Iterable[Batch],
-        seed: int,
-        device: torch.device,
-    ) -> _Teacher | None:
-        """The teacher on the device; TrainingError where it is missing or does not fit the student."""
-        if spec.logits is None and spec.membrane is None and spec.rates is None:
-            return None
-        if teacher is None:
-            raise TrainingError(
-                "distill.logits, membrane and rates compare with a teacher (got none)",
-                hints=["give teacher=, the float network", "or switch them off, e.g. `logits: null`, `membrane: null`"],
-            )
-        if isinstance(teacher, OtherTeacher):
-            return cls._of_other(teacher.on(device), student, spec, train, seed, device)
-        if not isinstance(teacher, Student):
-            teacher = _fitted(teacher, student.graph)
-        own = teacher.graph if isinstance(teacher, Student) else _traced(teacher, student.graph)
-        graph = own.named_as(student.graph)
-        _check_fits(graph, student.graph, spec)
-        network = copy.deepcopy(unwrapped(teacher)).to(device)
-        to_evaluation_mode(network)
-        if not isinstance(network, Student):
-            lay_out_for(device, network, torch.zeros(graph.time_steps, 2, *graph.input.shape, device=device))
-        return cls(network, graph, _at_fewer_steps(network, spec, train, seed, device))
-
-    @classmethod
-    def _of_other(
-        cls,
-        other: OtherTeacher,
-        student: Student,
-        spec: DistillSpec,
-        train: Iterable[Batch],
-        seed: int,
-        device: torch.device,
-    ) -> _Teacher:
-        compared = _compared(student.graph, spec)
-        with reproducible(device):
-            first, _ = next(iter(train))
-        other.check(on_device(first, device), math.prod(student.graph.readout.shape))
-        if not compared:
-            return cls(other.network, None, {}, other, student.graph)
-        if other.reads == "mean":
-            raise TrainingError(
-                "membranes and rates are compared with those of a teacher that reads every step (it reads the mean)",
-                hints=["an ANN has none: write `membrane: null` and `rates: null`, and learn from its answers"],
-            )
-        graph = _traced(other.network, student.graph)
-        other.check_neurons(graph, student.graph, compared)
-        at = _at_fewer_steps(other.network, spec, train, seed, device)
-        return cls(other.network, graph, at, other, student.graph)
-
-    def observe(self, x: Tensor) -> Observation:
-        """What the teacher does on x; no gradient."""
-        return self._observed(self.network, x)
-
-    def beside(self, steps: int, x: Tensor, seen: Observation, spec: DistillSpec) -> Observation:
-        """What a student of `steps` steps is compared with; `seen`: what the teacher does on all of x."""
-        if steps not in self.at or steps == len(x):
-            return seen
-        own = self._observed(self.at[steps], x[:steps])
-        near = {section: loss is not None and loss.align == "first_steps" for section, loss in _layer_losses(spec)}
-        return replace(
-            seen,
-            potentials=own.potentials if near["membrane"] else seen.potentials,
-            spikes=own.spikes if near["rates"] else seen.spikes,
-        )
-
-    def _observed(self, network: nn.Module, x: Tensor) -> Observation:
-        if self.graph is None:
-            assert self.other is not None
-            return self.other.answers_alone(x)
-        with torch.no_grad():
-            seen = observe(network, self.graph, x)
-        if self.other is None or self.student is None:
-            return seen
-        return self.other.named_as_students(seen, self.graph, self.student)
-
-
-def _at_fewer_steps(
-    network: nn.Module, spec: DistillSpec, train: Iterable[Batch], seed: int, device: torch.device
-) -> dict[int, nn.Module]:
-    """The network with the statistics of the first T steps, for each listed T below all steps; where that is needed."""
-    if spec.time_steps is None or not _aligned_by_first_steps(spec) or not has_statistics(network):
-        return {}
-    with reproducible(device):
-        first = itertools.islice(seeded_batches(train, seed=seed, epoch=1), STATISTICS_BATCHES)
-        inputs = [on_device(x, device) for _, (x, _) in first]
-    fewer = [steps for steps in spec.time_steps if any(steps < len(x) for x in inputs)]
-    return {steps: with_statistics(network, [x[:steps] for x in inputs]) for steps in fewer}
-
-
-def _layer_losses(spec: DistillSpec) -> tuple[tuple[str, MembraneLossSpec | RateLossSpec | None], ...]:
-    return (("membrane", spec.membrane), ("rates", spec.rates))
-
-
-def _aligned_by_first_steps(spec: DistillSpec) -> bool:
-    return any(loss is not None and loss.align == "first_steps" for _, loss in _layer_losses(spec))
-
-
 class _Distillation:
     """The objective: `distillation_loss` at each T."""
 
-    def __init__(self, student: Student, teacher: _Teacher | None, spec: DistillSpec, moments_of: Moments) -> None:
+    def __init__(self, student: Student, teacher: Teacher | None, spec: DistillSpec, moments_of: Moments) -> None:
         self._student, self._teacher, self._spec, self._moments_of = student, teacher, spec, moments_of
 
     def __call__(self, x: Tensor, y: Tensor) -> Iterator[PassLoss]:
@@ -299,32 +172,26 @@ class _Distillation:
             right = (seen.logits.detach().mean(0).argmax(1) == y.to(x.device, non_blocking=True)).sum()
             yield PassLoss(loss.total, loss.named(), right)
 
-    def validation(self, batches: Iterable[Batch], time_steps: int | None) -> Validation:
-        """Accuracy and all losses in one pass, of the student as it is evaluated; no gradient.
+    def validations(self, batches: Iterable[Batch], time_steps: Sequence[int | None]) -> tuple[Validation, ...]:
+        """Accuracy and all losses of the student as it is evaluated, at each T, in one walk; no gradient.
 
         One process does it, however many train: moments are of its batches.
         """
-        sums, right, rates = dict[str, Tensor](), list[Tensor](), list[Tensor]()
+        sums = [_Sums() for _ in time_steps]
+        turn = itertools.cycle(sums)
+        target: Observation | None = None
 
         def answer(x: Tensor, y: Tensor, steps: int) -> Tensor:
-            seen, loss = self._losses(x, y, steps, self._target(x))
-            for name, part in loss.named().items():
-                sums[name] = sums.get(name, torch.zeros_like(part)) + part * len(y)
-            rates.append(mean_rate(seen, self._student.graph) * len(y))
-            right.append(mean_logits(seen.output).argmax(1) == y)
+            nonlocal target
+            own = next(turn)
+            if own is sums[0]:  # the teacher runs on all steps, once a batch
+                target = self._target(x)
+            seen, loss = self._losses(x, y, steps, target)
+            own.add(seen, loss, y, rate=mean_rate(seen, self._student.graph))
             return seen.output
 
-        metrics = evaluate(self._student, batches, time_steps=time_steps, answer=answer)
-        losses = {name: float(loss) / metrics.samples for name, loss in sums.items()}
-        _require_finite(losses, metrics.time_steps)
-        return Validation(
-            time_steps=metrics.time_steps,
-            accuracy=metrics.accuracy,
-            loss=metrics.loss,
-            total=losses["total"],
-            right="".join(map(str, torch.cat(right).int().tolist())),
-            rate=float(torch.stack(rates).sum()) / metrics.samples,
-        )
+        metrics = evaluate_at(self._student, batches, time_steps, answer=answer)
+        return tuple(own.validation(found) for own, found in zip(sums, metrics, strict=True))
 
     def _target(self, x: Tensor) -> Observation | None:
         self._student.require_shape(x)
@@ -339,6 +206,35 @@ class _Distillation:
         if self._teacher is not None and target is not None:
             beside = self._teacher.beside(steps, x, target, spec)
         return seen, distillation_loss(seen, beside, y=y, graph=graph, spec=spec, moments_of=self._moments_of)
+
+
+@dataclass
+class _Sums:
+    """Over the batches of one validation at one T."""
+
+    losses: dict[str, Tensor] = field(default_factory=dict)
+    right: list[Tensor] = field(default_factory=list)
+    rates: list[Tensor] = field(default_factory=list)
+
+    def add(self, seen: Observation, loss: LossParts, y: Tensor, *, rate: Tensor) -> None:
+        """Add a batch."""
+        for name, part in loss.named().items():
+            self.losses[name] = self.losses.get(name, torch.zeros_like(part)) + part * len(y)
+        self.rates.append(rate * len(y))
+        self.right.append(mean_logits(seen.output).argmax(1) == y)
+
+    def validation(self, metrics: Metrics) -> Validation:
+        """The sums as means."""
+        losses = {name: float(loss) / metrics.samples for name, loss in self.losses.items()}
+        _require_finite(losses, metrics.time_steps)
+        return Validation(
+            time_steps=metrics.time_steps,
+            accuracy=metrics.accuracy,
+            loss=metrics.loss,
+            total=losses["total"],
+            right="".join(map(str, torch.cat(self.right).int().tolist())),
+            rate=float(torch.stack(self.rates).sum()) / metrics.samples,
+        )
 
 
 def _require_finite(losses: Mapping[str, float], time_steps: int) -> None:
@@ -357,39 +253,4 @@ def check_steps(steps: int, x: Tensor, *, key: str) -> None:
         raise TrainingError(
             f"{key} must be at most the {len(x)} steps of the data (got {steps})",
             hints=["load the data with more steps (data.time_steps), or leave the larger numbers out"],
-        )
-
-
-def _fitted(teacher: nn.Module, graph: SnnGraph) -> nn.Module:
-    """The teacher as it takes [T, N, ...]: as it came, or as `compress` found that it wants to be called."""
-    device = next((tensor.device for tensor in tensors_of(teacher).values()), None)
-    image = torch.linspace(0, 1, 2 * math.prod(graph.input.shape), device=device).reshape(2, *graph.input.shape)
-    return fit(teacher, image.expand(graph.time_steps, *image.shape)).network
-
-
-def _traced(teacher: nn.Module, graph: SnnGraph) -> SnnGraph:
-    device = next((tensor.device for tensor in tensors_of(teacher).values()), None)
-    return trace(teacher, torch.zeros(graph.time_steps, 2, *graph.input.shape, device=device))
-
-
-def _compared(student: SnnGraph, spec: DistillSpec) -> tuple[str, ...]:
-    """The names of the student's neuron layers that a loss compares with the teacher's."""
-    sections = ((section, loss) for section, loss in _layer_losses(spec) if loss is not None)
-    return tuple(dict.fromkeys(name for each, loss in sections for name in layer_weights(student, loss, section=each)))
-
-
-def _check_fits(teacher: SnnGraph, student: SnnGraph, spec: DistillSpec) -> None:
-    shapes = {node.name: node.shape for node in teacher}
-    for name in _compared(student, spec):
-        shape = student.node(name).shape
-        if shapes.get(name) != shape:
-            raise TrainingError(
-                f"the teacher must have a neuron layer {name!r} of shape {shape} to compare with "
-                f"(it has {shapes.get(name, 'none of that name')})",
-                hints=["give the float network the student was traced from, or narrow `match`"],
-            )
-    if teacher.readout.shape != student.readout.shape:
-        raise TrainingError(
-            f"teacher and student must have the same classes (logits {teacher.readout.shape}, {student.readout.shape})",
-            hints=["give the float network the student was traced from"],
         )

@@ -343,15 +343,16 @@ class _Loop:
 
     def _scored(self) -> tuple[Validation, ...]:
         """The scores of the network, each found by one process and told to all."""
-        found = []
+        found = list[Validation]()
         for score in self.job.scores:
             self._remeasure(score)
             mine = score.validate() if self.job.processes.rank == 0 else None
-            validation = self.job.processes.broadcast(mine)
-            assert validation is not None
-            name = f"validation loss at T={validation.time_steps}"
-            self._require_finite({name: validation.loss, f"{name}, as trained": validation.total or 0.0}, self.step)
-            found.append(validation)
+            validations = self.job.processes.broadcast(mine)
+            assert validations is not None
+            for each in validations:
+                name = f"validation loss at T={each.time_steps}"
+                self._require_finite({name: each.loss, f"{name}, as trained": each.total or 0.0}, self.step)
+            found.extend(validations)
         return tuple(found)
 
     def _enter(self, record: EpochRecord, candidate: dict[str, Tensor]) -> None:

@@ -13,17 +13,17 @@ from mdcompress.evaluation import evaluate
 from mdcompress.training.determinism import Batch
 from mdcompress.training.history import Validation
 
-Validate = Callable[[Iterable[Batch], int | None], Validation]  # of batches at T; None: at all their steps
+Validate = Callable[[Iterable[Batch], Sequence[int | None]], tuple[Validation, ...]]  # at each T; None: at all steps
 
 
 @dataclass(frozen=True)
 class Score:
-    """`settle`: what is done before, with the last `batch_norm.remeasure` inputs x [T, N, ...] of the epoch, if
-    anything; `validate`: the score of the network as it then is.
+    """`remeasure`: what is done before, with the last `batch_norm.remeasure` inputs x [T, N, ...] of the epoch, if
+    anything; `validate`: the scores of the network as it then is.
     """
 
     remeasure: Callable[[Sequence[Tensor]], None] | None
-    validate: Callable[[], Validation]
+    validate: Callable[[], tuple[Validation, ...]]
 
 
 def student_scores(
@@ -35,9 +35,7 @@ def student_scores(
     def remeasure(inputs: Sequence[Tensor]) -> None:
         measure_statistics(student, [x[:steps] for steps in counts for x in inputs])
 
-    return tuple(
-        Score(None if place else remeasure, partial(validate, batches, steps)) for place, steps in enumerate(counts)
-    )
+    return (Score(remeasure, partial(validate, batches, counts)),)
 
 
 def float_scores(network: nn.Module, batches: Iterable[Batch], time_steps: Sequence[int] | None) -> tuple[Score, ...]:
@@ -58,9 +56,11 @@ def float_scores(network: nn.Module, batches: Iterable[Batch], time_steps: Seque
     return tuple(at(steps) for steps in time_steps)
 
 
-def _validation(network: nn.Module, batches: Iterable[Batch], steps: int | None) -> Callable[[], Validation]:
-    def validate() -> Validation:
+def _validation(
+    network: nn.Module, batches: Iterable[Batch], steps: int | None
+) -> Callable[[], tuple[Validation, ...]]:
+    def validate() -> tuple[Validation, ...]:
         metrics = evaluate(network, batches, time_steps=steps)
-        return Validation(metrics.time_steps, metrics.accuracy, metrics.loss)
+        return (Validation(metrics.time_steps, metrics.accuracy, metrics.loss),)
 
     return validate

@@ -24,6 +24,7 @@ from mdcompress.training.engine import CheckpointPolicy, Job, PassLoss, count_ba
 from mdcompress.training.history import Progress
 from mdcompress.training.identity import structure_digest, training_items
 from mdcompress.training.layout import lay_out_for
+from mdcompress.training.own_neurons import own_neurons_at_once
 from mdcompress.training.scoring import float_scores
 
 NetworkT = TypeVar("NetworkT", bound=nn.Module)
@@ -101,7 +102,8 @@ def train_network(
         progress=progress,
         processes=processes,
     )
-    run_job(job)
+    with own_neurons_at_once(network):
+        run_job(job)
     return network
 
 

@@ -1,5 +1,7 @@
 """The embedded digits, and what a request for data may say."""
 
+import importlib.util
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +17,7 @@ from mdcompress.data.batches import Batches
 from mdcompress.data.loading import load_data
 from mdcompress.data.names import DATA_SETS, Download
 from mdcompress.data.splits import DataSplits
-from mdcompress.errors import DataError
+from mdcompress.errors import DataError, MissingDataError
 from mdcompress.recipe import DataSpec
 from tests.support.data_batches import data_section, whole
 
@@ -58,6 +60,19 @@ def test_each_scan_is_in_exactly_one_split() -> None:
 
     scans = torch.cat([whole(part)[0][0] for part in parts(load_data(spec(), seed=3))]).flatten(1) * 16
     assert sorted(map(tuple, scans.tolist())) == sorted(map(tuple, load_digits().data.tolist()))
+
+
+def test_scikit_learn_is_not_imported_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)  # an import of it would fail
+    assert len(load_data(spec(), seed=0).test) > 0
+
+
+def test_without_scikit_learn_the_file_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    found = SimpleNamespace(submodule_search_locations=[str(tmp_path)])
+    for there, said in ((found, str(tmp_path / "datasets" / "data" / "digits.csv.gz")), (None, "looked in none")):
+        monkeypatch.setattr(importlib.util, "find_spec", lambda _name, there=there: there)
+        with pytest.raises(MissingDataError, match=re.escape(said)):
+            load_data(spec(), seed=0)
 
 
 def test_the_test_split_is_frozen() -> None:

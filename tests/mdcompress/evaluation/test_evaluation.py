@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 
 from mdcompress.compression import compress
 from mdcompress.errors import DataError
-from mdcompress.evaluation import evaluate
+from mdcompress.evaluation import evaluate, evaluate_at
 from mdcompress.graph import SnnGraph
 from mdcompress.modes import evaluating
 from mdcompress.recipe import Recipe
@@ -68,6 +69,26 @@ class OneNeuron(nn.Module):
 
 LOGITS = torch.tensor([[[4.0, 0.0], [0.0, 2.0], [0.0, 2.0]], [[0.0, 2.0], [0.0, 2.0], [0.0, 0.0]]])  # [T=2, N=3, K=2]
 LABELS = torch.tensor([0, 1, 0])  # means [2,1] [0,2] [0,1]: right, right, 0 taken for 1
+
+
+def test_one_walk_scores_each_number_of_steps() -> None:
+    walks, asked = [], []
+
+    class Walked:
+        def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+            walks.append(1)
+            yield LOGITS[:, :2], LABELS[:2]
+            yield LOGITS[:, 2:], LABELS[2:]
+
+    def answer(x: Tensor, y: Tensor, steps: int) -> Tensor:
+        asked.append((len(y), steps))
+        return x[:steps]
+
+    found = evaluate_at(Echo(), Walked(), [1, None], answer=answer)
+    assert walks == [1] and asked == [(2, 1), (2, 2), (1, 1), (1, 2)]
+    assert found == tuple(evaluate(Echo(), [(LOGITS, LABELS)], time_steps=steps) for steps in (1, 2))
+    assert [metrics.accuracy for metrics in found] == [2 / 3, 2 / 3]
+    assert found[0].confusion == ((1, 1), (0, 1)) and found[0].loss != found[1].loss
 
 
 @pytest.mark.parametrize("network", [Echo(), EchoMean()])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import copy
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import pytest
@@ -15,7 +16,7 @@ from mdcompress.compression import compress
 from mdcompress.graph import NeuronModel
 from mdcompress.layers.host_values import HostValue
 from mdcompress.layers.sums import Arithmetic, exact_arithmetic
-from mdcompress.losses import distillation_loss
+from mdcompress.losses import distillation_loss, task_loss
 from mdcompress.recipe import DistillSpec, TeacherSpec, TrainSpec, load_recipe
 from mdcompress.student.observation import observe
 from mdcompress.tracing import trace
@@ -106,6 +107,32 @@ def test_no_step_of_a_float_training_reads_from_its_device() -> None:
     train_network(digits_snn(channels=4), train=watched, validate=watched.batches[:1], spec=spec)
     assert watched.events.count("aten::convolution_backward") >= 6
     assert not [name for name in watched.events if name in READS]
+
+
+def _calls(step: Callable[[], Tensor]) -> int:
+    """Of ATen, forward and back."""
+    torch.autograd.backward(step())
+    with profile(activities=[ProfilerActivity.CPU]) as profiler:
+        torch.autograd.backward(step())
+    return sum(event.name.startswith("aten::") for event in profiler.events())
+
+
+def test_a_students_step_makes_at_most_one_and_a_half_times_its_float_networks_calls() -> None:
+    """With teacher and losses; what an operation costs besides is in benchmarks/training_step_cost.py."""
+    torch.manual_seed(0)
+    teacher, x, y = digits_snn(channels=4), torch.rand(4, 6, 1, 8, 8), torch.arange(6)
+    recipe = load_recipe("4bit")
+    student = compress(teacher, x, recipe, [x]).train()
+    graph, floating = trace(teacher.eval(), x), copy.deepcopy(teacher).train()
+
+    def distilled() -> Tensor:
+        with torch.no_grad():
+            target = observe(teacher, graph, x)
+        seen = observe(student, student.graph, x)
+        return distillation_loss(seen, target, y=y, graph=student.graph, spec=recipe.distill).total
+
+    floats = _calls(lambda: task_loss(floating(x)[None], y))
+    assert floats > 500 and _calls(distilled) <= 1.5 * floats
 
 
 # --- the teacher -----------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import os
 import random
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -147,6 +147,18 @@ def test_a_gpu_alone_may_take_the_fastest_algorithms_and_the_callers_are_back_af
         assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":16:8", "what the caller chose stays"
 
 
+def fill_uninitialized_memory() -> bool:
+    deterministic: Any = torch.utils.deterministic  # its one attribute is a property of the module, which no stub has
+    return bool(deterministic.fill_uninitialized_memory)
+
+
+def test_memory_that_is_about_to_be_written_is_not_filled_first() -> None:
+    """With deterministic algorithms torch writes NaN into every empty tensor, a pass over memory for each."""
+    with reproducible(torch.device("cpu")):
+        assert torch.are_deterministic_algorithms_enabled() and not fill_uninitialized_memory()
+    assert fill_uninitialized_memory()
+
+
 def test_training_leaves_the_callers_generators_and_modes_alone(student: Student, teacher: nn.Module) -> None:
     torch.manual_seed(11)
     np.random.seed(11)
@@ -161,7 +173,7 @@ def test_training_leaves_the_callers_generators_and_modes_alone(student: Student
         distill(student, teacher=teacher, train=Shuffled(), validate=Shuffled(), spec=DistillSpec(epochs=1))
         assert not torch.is_grad_enabled()
     assert (torch.rand(1), np.random.rand(), random.random()) == expected
-    assert not torch.are_deterministic_algorithms_enabled()
+    assert not torch.are_deterministic_algorithms_enabled() and fill_uninitialized_memory()
     assert teacher.training
     assert_same_state(teacher.eval(), before)
 

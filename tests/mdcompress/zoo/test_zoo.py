@@ -13,7 +13,18 @@ from mdcompress.graph import AddSpec, NeuronModel
 from mdcompress.tracing import trace
 from mdcompress.zoo import IF, LIF, digits_events_snn, digits_snn, ms_resnet18, vgg9
 from mdcompress.zoo.neurons import Reset, Surrogate, surrogate_derivative
+from mdcompress.zoo.steps import steps_of
 from tests.support.narrowed import gradient
+
+
+def test_the_steps_of_a_sequence_are_views_of_it() -> None:
+    sequence = torch.arange(48.0).reshape(2, 4, 3, 2).transpose(1, 3)[:, 1:]
+    steps = steps_of(sequence)
+    assert [torch.equal(step, expected) for step, expected in zip(steps, sequence.unbind(), strict=True)] == [True] * 2
+    steps[1].zero_()
+    assert int((sequence[1] != 0).sum()) == 0 and int((sequence[0] != 0).sum()) > 0
+    assert steps_of(torch.zeros(0, 3)) == []
+
 
 # --- neurons ---------------------------------------------------------------------------------------------------------
 
