@@ -12,7 +12,7 @@ from intsnn.arithmetic import IntType
 from intsnn.files import write_atomically, write_folder
 from mdcompress.pipeline.c_export import ANY_C, CForm, c_figures, c_summary
 from mdcompress.pipeline.networks import first_samples, load_splits
-from mdcompress.pipeline.report import Report, bits_in_words
+from mdcompress.pipeline.report import Report, bits_in_words, percent
 from mdcompress.pipeline.sizes import Sizes, size_lines, sizes_of
 from mdcompress.pipeline.workspace import Workspace
 from mdcompress.recipe.nir import ReaderReset, ReaderStep
@@ -143,7 +143,7 @@ def _summary(graph: IntGraph, parity: ParityReport, activity: Activity, sizes: S
     return "\n".join(
         [
             f"parity     {parity}",
-            f"activity   mean spike rate {100 * activity.mean_rate:.1f} %",
+            f"activity   mean spike rate {percent(activity.mean_rate, 1)}",
             size_lines(sizes),
             f"input      {_input_in_words(graph)}",
             *(["output     logits are int32 [T, N, K]: the answer is their mean over T"] if keeps_steps else []),

@@ -10,6 +10,7 @@ of a designer and prices that sources do not agree on stand side by side: both a
     idle arrays      read, or skipped
     input buffer     read for every window, or once
     transport        one hop for an input, or the mean distance on a mesh of tiles
+    tiles            wiring of so many PEs each; more PEs under one, or no area for the wiring (where it has one)
     overlap          layer by layer, or rows pipelined
     white space      components as they are, or placed as in NeuroSim's floorplans (area alone)
 """
@@ -23,14 +24,16 @@ from typing import get_args
 from pydantic import ValidationError
 
 from intsnn.activity import Activity
-from intsnn.errors import HardwareError
+from intsnn.errors import HardwareError, UsageError
 from intsnn.estimation.costs import price, total_energy_pj
 from intsnn.estimation.events import count
 from intsnn.estimation.loading import leaking_ns
 from intsnn.estimation.price_sensitivity import Outcome
 from intsnn.estimation.schedule import latency_of
+from intsnn.hardware.catalogue import Item
 from intsnn.hardware.chip import Encoding, Gating, KernelMapping, ScheduleRule
 from intsnn.hardware.converters import shipped_converters
+from intsnn.hardware.cost import Cost
 from intsnn.hardware.spec import HardwareSpec, with_converter, with_sections
 from intsnn.mapping import place
 from intsnn.mapping.demand import Demand
@@ -81,6 +84,7 @@ def assumptions(demand: Demand, activity: Activity, hardware: HardwareSpec, *, b
 
 
 _Changes = Iterator[tuple[str, HardwareSpec]]
+_MORE_PES = (2, 9)  # times as many; 9: SpikeSim's tile, whose wiring is priced, has 8 PEs of the 9 arrays of a kernel
 
 
 def _candidates(hardware: HardwareSpec, activity: Activity) -> Iterator[tuple[str, str, _Changes]]:
@@ -100,6 +104,9 @@ def _candidates(hardware: HardwareSpec, activity: Activity) -> Iterator[tuple[st
     hops = hardware.interconnect.hops
     words = hops if isinstance(hops, str) else f"{hops:g} hop{'' if hops == 1 else 's'}"
     yield "transport", words, _sections(hardware, "interconnect", "hops", (1, "mesh"))
+    tile = hardware.cost(Item.TILE)
+    if tile is not None and tile.area_um2:
+        yield "tiles", f"{hardware.tile.pe} PEs", _tiles(hardware, tile)
     yield "overlap", hardware.schedule.rule, _sections(hardware, "schedule", "rule", get_args(ScheduleRule))
 
 
@@ -108,8 +115,16 @@ def _converters(hardware: HardwareSpec) -> _Changes:
         if name != hardware.converter:
             try:
                 yield name, with_converter(hardware, name)
-            except HardwareError:  # excluded by the description, or not priced for its structure
+            except UsageError:  # excluded by the description, or not priced for its structure
                 continue
+
+
+def _tiles(hardware: HardwareSpec, tile: Cost) -> _Changes:
+    for times in _MORE_PES:
+        pes = times * hardware.tile.pe
+        yield f"{pes} PEs", with_sections(hardware, tile={"pe": pes})
+    bare = {**hardware.costs, Item.TILE.value: tile.model_copy(update={"area_um2": 0.0})}
+    yield "wiring without area", hardware.model_copy(update={"costs": bare})
 
 
 def _sections(hardware: HardwareSpec, section: str, key: str, values: tuple[object, ...]) -> _Changes:

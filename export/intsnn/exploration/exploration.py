@@ -12,7 +12,7 @@ not compared at all. With accuracies, all designs that have one are compared.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -21,6 +21,7 @@ import numpy.typing as npt
 from intsnn.activity import Activity
 from intsnn.engines import InterpreterSession, Session
 from intsnn.errors import HardwareError
+from intsnn.estimation.remarks import assumed_in_words
 from intsnn.exploration.chips import ChipAccuracy, Trial, beaten, judged
 from intsnn.exploration.design_space import Axis, DesignPoint, DesignSpace
 from intsnn.exploration.pricing import Design, Pricing
@@ -65,7 +66,7 @@ class Exploration:
     """Every design of a space, in the order of the space. hardware: the description whose prices they have.
 
     accuracies_given: whether designs were asked for their accuracy; then only those that have one are compared.
-    judgement: how accuracies were measured here, None where they were not.
+    judgement: how accuracies were measured here, None where they were not. notes: what the activity takes for granted.
     """
 
     hardware: str
@@ -73,6 +74,7 @@ class Exploration:
     infeasible: tuple[Infeasible, ...]
     accuracies_given: bool = False
     judgement: Judgement | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def pareto(self) -> tuple[Design, ...]:
@@ -122,26 +124,22 @@ def explore(
         raise HardwareError(
             f"no design of the space can be priced; the first: {infeasible[0].reason}", hints=["widen the space"]
         )
-    if trial is not None:
-        return _judged(hardware, designs, tuple(infeasible), trial, exact or InterpreterSession(graph))
     known = accuracy is not None
-    return Exploration(hardware.name, _with_pareto(designs, known=known), tuple(infeasible), known)
+    found = Exploration(hardware.name, tuple(designs), tuple(infeasible), known, notes=assumed_in_words(activity))
+    if trial is not None:
+        return _judged(found, hardware, trial, exact or InterpreterSession(graph))
+    return replace(found, designs=_with_pareto(designs, known=known))
 
 
-def _judged(
-    hardware: HardwareSpec,
-    designs: Sequence[Design],
-    infeasible: tuple[Infeasible, ...],
-    trial: Trial,
-    exact: Session,
-) -> Exploration:
+def _judged(found: Exploration, hardware: HardwareSpec, trial: Trial, exact: Session) -> Exploration:
     """The exploration with accuracies from chips; only designs that are accurate enough are compared."""
+    designs = found.designs
     on_chips = ChipAccuracy(exact, hardware, trial)
     costs, points = np.array([_costs(design)[:3] for design in designs]), [design.point for design in designs]
     best = max(map(on_chips.exact_accuracy, {point.time_steps for point in points}))
     least = best - trial.loss
-    found = judged(points, costs, on_chips, ceiling=on_chips.exact_accuracy, least=least)
-    known = [replace(design, accuracy=value) for design, value in zip(designs, found, strict=True)]
+    accuracies = judged(points, costs, on_chips, ceiling=on_chips.exact_accuracy, least=least)
+    known = [replace(design, accuracy=value) for design, value in zip(designs, accuracies, strict=True)]
     judgement = Judgement(
         analog=trial.analog.name,
         chips=trial.chips,
@@ -152,7 +150,7 @@ def _judged(
         labelled=trial.samples.labels is not None,
     )
     compared = _with_pareto(known, known=True, least=least)
-    return Exploration(hardware.name, compared, infeasible, accuracies_given=True, judgement=judgement)
+    return replace(found, designs=compared, accuracies_given=True, judgement=judgement)
 
 
 def _require_steps(graph: IntGraph, point: DesignPoint) -> None:

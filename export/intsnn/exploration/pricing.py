@@ -27,6 +27,7 @@ from intsnn.estimation.counts import EventCount, InstanceCount
 from intsnn.estimation.events import count_events
 from intsnn.estimation.instances import count_array_instances, count_digital_instances, shared_instances, with_waiting
 from intsnn.estimation.loading import leaking_ns
+from intsnn.estimation.per_inference import PerInference
 from intsnn.estimation.programming import worn_out_after
 from intsnn.estimation.schedule import array_read_ns, latencies_of_steps
 from intsnn.exploration.design_space import DesignPoint, hardware_at, priced_with, sides
@@ -50,7 +51,7 @@ class Dominant:
 
 
 @dataclass(frozen=True)
-class Design:
+class Design(PerInference):
     """One design's figures. accuracy: in [0, 1], None where none is known. pareto: whether no other dominates it.
 
     latency_ns: until the answer; where `batch` inferences share loads of weights, until the last of their answers.
@@ -68,16 +69,6 @@ class Design:
     pareto: bool = False
     batch: int = 1
     worn_out_after: tuple[float, float] | None = None
-
-    @property
-    def inference_time_ns(self) -> float:
-        """What an inference takes of the latency, ns: by which designs are compared."""
-        return self.latency_ns / self.batch
-
-    @property
-    def edap_pj_ns_um2(self) -> float:
-        """Energy x time per inference x area, pJ*ns*um2."""
-        return self.energy_pj * self.inference_time_ns * self.area_um2
 
 
 @dataclass(frozen=True)
@@ -184,7 +175,10 @@ class Pricing:
         return point.time_steps if self._activity.constant_input else 1
 
     def _with_converters(self, converter: str | None) -> HardwareSpec:
-        return priced_with(self._hardware, converter)
+        try:
+            return priced_with(self._hardware, converter)
+        except UsageError as error:
+            raise HardwareError(error.message, hints=error.hints) from error
 
     def _price_list(self, converter: str | None) -> PriceList:
         return price_list_of(self._described(converter))

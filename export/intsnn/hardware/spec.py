@@ -142,11 +142,11 @@ def with_converter(hardware: HardwareSpec, name: str) -> HardwareSpec:
     """The description with its converters priced by another name: one of its components, or a shipped converter.
 
     Raises:
-        HardwareError: there is no such price, or the description has no converters.
+        UsageError: there is no such price, or the description has no converters.
     """
     key = Item.ADC_CONVERSION.value
     if hardware.crossbar.readout != "converter" or key in hardware.excluded:
-        raise HardwareError(
+        raise UsageError(
             f"{hardware.name} has no converters to price (got converter {name})",
             hints=["leave the converter away, or choose a description whose `readout` is `converter`"],
         )
@@ -154,14 +154,14 @@ def with_converter(hardware: HardwareSpec, name: str) -> HardwareSpec:
     try:
         return checked(changed)
     except UsageError as error:
-        raise HardwareError(f"{hardware.name}: {error.message}", hints=error.hints) from error
+        raise UsageError(f"{hardware.name}: {error.message}", hints=error.hints) from error
 
 
 def require_converter(hardware: HardwareSpec, name: str) -> None:
     """Refuse a name of which neither the description nor the shipped prices have a converter.
 
     Raises:
-        HardwareError: there is no such converter.
+        UsageError: there is no such converter.
     """
     if name not in (*hardware.own_converters, *shipped_converters()):
         with_converter(hardware, name)  # the error of an estimate

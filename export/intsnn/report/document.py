@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Literal
 
 from intsnn.activity import NeuronActivity
+from intsnn.estimation.assumptions import Assumption
 from intsnn.estimation.costs import AreaPart
 from intsnn.estimation.price_sensitivity import PriceSensitivity
 from intsnn.estimation.programming import Programming
@@ -119,8 +120,8 @@ class ReportDocument:
 
     Units stand in the names. `totals` holds null where the hardware's rules cannot give a figure, `unavailable` the
     reason. area, latency, programming: null where unavailable; timeline: null where the rules give no times. batch:
-    inferences that one latency serves. placed, events, instances, neurons, sensitivities: empty under rules that do not
-    know them.
+    inferences that one latency serves. placed, events, instances, neurons, sensitivities, assumptions: empty under
+    rules that do not know them.
     """
 
     schema: Literal["mdcompress.hardware_report/1"]
@@ -147,6 +148,7 @@ class ReportDocument:
     instances: tuple[InstanceEntry, ...]
     neurons: tuple[NeuronActivity, ...]
     sensitivities: tuple[PriceSensitivity, ...]
+    assumptions: tuple[Assumption, ...]
     spikesim: tuple[SpikeSimEntry, ...] | None
     arithmetic_proxy: ProxyEntry | None
     provenance: tuple[Provenance, ...]
@@ -190,6 +192,7 @@ def document(report: HardwareReport) -> ReportDocument:
         instances=_instances(basis),
         neurons=() if basis is None else basis.activity.neurons,
         sensitivities=report.sensitivities,
+        assumptions=report.assumptions,
         spikesim=_spikesim(report),
         arithmetic_proxy=_proxy(report),
         provenance=report.provenance,

@@ -88,7 +88,7 @@ def test_a_comparison_with_oneself_is_equal_everywhere(report: HardwareReport) -
 
 def test_other_technologies_are_refused_unless_told(graph: IntGraph, report: HardwareReport) -> None:
     other = estimate(graph, measure(graph, [random_input(graph)]), "rram_128x128_22nm")
-    with pytest.raises(HardwareError, match=r"65 nm, 1 V, 250 MHz and 22 nm, 0\.8 V, 400 MHz"):
+    with pytest.raises(UsageError, match=r"65 nm, 1 V, 250 MHz and 22 nm, 0\.8 V, 400 MHz"):
         compare(report, other)
     found = compare(report, other, technologies=Technologies.ANY)
     assert any(line.startswith("technology DIFFERS") for line in found.assumptions)
@@ -128,7 +128,7 @@ def test_a_named_baseline_says_what_it_assumes() -> None:
 
 def test_rules_that_know_no_bits_have_no_baseline(graph: IntGraph) -> None:
     activity = assume(graph, rate=0.2, time_steps=2)
-    with pytest.raises(HardwareError, match="prices every bit width alike"):
+    with pytest.raises(UsageError, match="prices every bit width alike"):
         estimate_baseline(graph, activity, "spikesim", name="int8")
 
 
