@@ -31,6 +31,7 @@ from benchmarks.experiment_runs import Unit, add_place_options, place_of, run_un
 from benchmarks.experiment_statistics import paired_interval, spread
 from benchmarks.experiment_store import Result
 from benchmarks.experiment_students import Task, Workplace
+from intsnn.shares import percent_change
 from mdcompress.pipeline.report import table
 from mdcompress.recipe import load_recipe
 
@@ -115,7 +116,7 @@ def _chosen(each: Sequence[By], groups: Sequence[str]) -> str:
         pairs = _paired(plain, best)
         differences = paired_interval([after.accuracy - before.accuracy for before, after in pairs])
         saved = [
-            f"{100 * statistics.fmean(_cost(after, name) / _cost(before, name) - 1 for before, after in pairs):+.1f} %"
+            percent_change(statistics.fmean(_cost(after, name) / _cost(before, name) for before, after in pairs))
             for name in COSTS
         ]
         rows.append([group, chosen(found), str(differences), *saved])

@@ -25,16 +25,18 @@ from pydantic import ValidationError
 
 from intsnn.activity import Activity
 from intsnn.errors import HardwareError, UsageError
-from intsnn.estimation.costs import price, total_energy_pj
+from intsnn.estimation.costs import totals
+from intsnn.estimation.counts import EventCounts
 from intsnn.estimation.events import count
 from intsnn.estimation.loading import leaking_ns
 from intsnn.estimation.price_sensitivity import Outcome
-from intsnn.estimation.schedule import latency_of
+from intsnn.estimation.schedule import array_read_ns, latency_of
 from intsnn.hardware.catalogue import Item
 from intsnn.hardware.chip import Encoding, Gating, KernelMapping, ScheduleRule
 from intsnn.hardware.converters import shipped_converters
 from intsnn.hardware.cost import Cost
 from intsnn.hardware.spec import HardwareSpec, with_converter, with_sections
+from intsnn.mapping import Mapping as ChipMapping
 from intsnn.mapping import place
 from intsnn.mapping.demand import Demand
 
@@ -58,26 +60,30 @@ class Assumption:
     others: tuple[Alternative, ...]
 
 
-def assumptions(demand: Demand, activity: Activity, hardware: HardwareSpec, *, base: Outcome) -> tuple[Assumption, ...]:
-    """Every assumption of which another value gives a chip that can be built and priced.
+@dataclass(frozen=True)
+class Estimated:
+    """A chip as it is: what was mapped and counted of a network and its activity, and the totals."""
 
-    Args:
-        demand: of the network.
-        activity: of it.
-        hardware: as it is priced.
-        base: the totals with it.
-    """
-    found = []
-    for name, value, changes in _candidates(hardware, activity):
+    demand: Demand
+    activity: Activity
+    mapping: ChipMapping
+    counts: EventCounts
+    totals: Outcome
+
+
+def assumptions(base: Estimated) -> tuple[Assumption, ...]:
+    """Every assumption of which another value gives a chip that can be built and priced."""
+    hardware, found = base.mapping.hardware, list[Assumption]()
+    for name, value, changes in _candidates(hardware, base.activity):
         others = []
         for other, changed in changes:
             try:
-                others.append(Alternative(other, _outcome(demand, activity, changed)))
+                others.append(Alternative(other, _outcome(base, changed)))
             except HardwareError:  # not every chip can be built: the range has only those that can
                 continue
         if others:
             found.append(Assumption(name, value, tuple(others)))
-    area = replace(base, area_um2=base.area_um2 * FLOORPLAN)
+    area = replace(base.totals, area_um2=base.totals.area_um2 * FLOORPLAN)
     if hardware.floorplan.factor == 1:
         found.append(Assumption("white space", "none", (Alternative(f"a factor of {FLOORPLAN}", area),)))
     return tuple(found)
@@ -138,9 +144,30 @@ def _sections(hardware: HardwareSpec, section: str, key: str, values: tuple[obje
                 continue
 
 
-def _outcome(demand: Demand, activity: Activity, hardware: HardwareSpec) -> Outcome:
-    mapping = place(demand, hardware, constant_steps=activity.constant_steps)
-    latency_ns = latency_of(mapping, time_steps=activity.time_steps)
-    prices = price(count(mapping, activity), hardware, leaking_ns=leaking_ns(mapping, latency_ns))
-    area_um2 = sum(part.area_um2 for part in prices.area)
-    return Outcome(total_energy_pj(prices.energy), latency_ns, area_um2, mapping.batch)
+def _outcome(base: Estimated, changed: HardwareSpec) -> Outcome:
+    """The totals with a changed description; what the change does not touch is kept."""
+    activity, now = base.activity, base.mapping.hardware
+    mapping = replace(base.mapping, hardware=changed)
+    is_placed = _are_placed_alike(now, changed)
+    if not is_placed:
+        mapping = place(base.demand, changed, constant_steps=activity.constant_steps)
+    counts, latency_ns = base.counts, base.totals.latency_ns
+    if not is_placed or (changed.crossbar, changed.interconnect) != (now.crossbar, now.interconnect):
+        counts = count(mapping, activity)
+    if not is_placed or mapping.reload is not None or not _are_timed_alike(now, changed):
+        latency_ns = latency_of(mapping, time_steps=activity.time_steps)
+    energy_pj, area_um2 = totals(counts, changed, leaking_ns=leaking_ns(mapping, latency_ns))
+    return Outcome(energy_pj, latency_ns, area_um2, mapping.batch)
+
+
+def _are_placed_alike(one: HardwareSpec, other: HardwareSpec) -> bool:
+    """Prices matter where a budget is an area."""
+    cells = other.crossbar.model_copy(update={"gating": one.crossbar.gating})
+    sections = ("technology", "tile", "neuron", "buffers", "duplication", "reload")
+    same = cells == one.crossbar and all(getattr(one, section) == getattr(other, section) for section in sections)
+    return same and not one.duplication.is_area
+
+
+def _are_timed_alike(one: HardwareSpec, other: HardwareSpec) -> bool:
+    """Of chips on which all is placed alike."""
+    return one.schedule == other.schedule and array_read_ns(one) == array_read_ns(other)

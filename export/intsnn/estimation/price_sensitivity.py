@@ -6,12 +6,11 @@ as it was. A price that several items share (a component of the description) is 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from intsnn.estimation.costs import price, total_energy_pj
+from intsnn.estimation.costs import totals
 from intsnn.estimation.counts import EventCounts
 from intsnn.estimation.loading import leaking_ns
 from intsnn.estimation.per_inference import PerInference
@@ -128,6 +127,5 @@ def _moved(base: Outcome, before: Outcome, after: Outcome) -> Outcome:
 
 
 def _outcome(counts: EventCounts, mapping: ChipMapping, latency_ns: float) -> Outcome:
-    prices = price(counts, mapping.hardware, leaking_ns=leaking_ns(mapping, latency_ns))
-    area_um2 = math.fsum(piece.area_um2 for piece in prices.area)
-    return Outcome(total_energy_pj(prices.energy), latency_ns, area_um2, mapping.batch)
+    energy_pj, area_um2 = totals(counts, mapping.hardware, leaking_ns=leaking_ns(mapping, latency_ns))
+    return Outcome(energy_pj, latency_ns, area_um2, mapping.batch)

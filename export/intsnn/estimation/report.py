@@ -9,7 +9,7 @@ from typing import Literal, TypeVar
 
 from intsnn.activity import Activity
 from intsnn.errors import HardwareError
-from intsnn.estimation.assumptions import Assumption, assumptions
+from intsnn.estimation.assumptions import Assumption, Estimated, assumptions
 from intsnn.estimation.costs import LEAKAGE, AreaPart, EnergyPart, total_energy_pj
 from intsnn.estimation.counts import EventCounts
 from intsnn.estimation.per_inference import PerInference
@@ -360,10 +360,10 @@ class HardwareReport(PerInference):
     def assumptions(self) -> tuple[Assumption, ...]:
         """What each assumption of the description moves; () where nothing was mapped."""
         basis = self.basis
-        if basis is None or basis.mapping is None or basis.demand is None:
+        if basis is None or basis.mapping is None or basis.counts is None or basis.demand is None:
             return ()
-        base = Outcome(self.energy_pj, self.latency_ns, self.area_um2, self.batch)
-        return assumptions(basis.demand, basis.activity, basis.mapping.hardware, base=base)
+        as_it_is = Outcome(self.energy_pj, self.latency_ns, self.area_um2, self.batch)
+        return assumptions(Estimated(basis.demand, basis.activity, basis.mapping, basis.counts, as_it_is))
 
     @cached_property
     def sensitivities(self) -> tuple[PriceSensitivity, ...]:

@@ -12,7 +12,7 @@ not compared at all. With accuracies, all designs that have one are compared.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -24,7 +24,7 @@ from intsnn.errors import HardwareError
 from intsnn.estimation.remarks import assumed_in_words
 from intsnn.exploration.chips import ChipAccuracy, Trial, beaten, judged
 from intsnn.exploration.design_space import Axis, DesignPoint, DesignSpace
-from intsnn.exploration.pricing import Design, Pricing
+from intsnn.exploration.pricing import Design, Infeasible, Pricing
 from intsnn.graph import IntGraph
 from intsnn.graph.fingerprint import fingerprint
 from intsnn.hardware.spec import HardwareSpec
@@ -33,14 +33,6 @@ from intsnn.mapping.demand import demand_of
 FloatArray = npt.NDArray[np.float64]
 Accuracy = Callable[[DesignPoint], float | None]
 _NETWORK_AXES: tuple[Axis, ...] = ("weight_bits", "membrane_bits", "time_steps")
-
-
-@dataclass(frozen=True)
-class Infeasible:
-    """A design that cannot be built or priced, and why."""
-
-    point: DesignPoint
-    reason: str
 
 
 @dataclass(frozen=True)
@@ -112,20 +104,16 @@ def explore(
             "the activity must be of the graph that is explored (its fingerprint is another)",
             hints=["measure the activity again on this graph"],
         )
-    pricing = Pricing(demand_of(graph), activity, hardware)
-    designs, infeasible = [], []
-    for point in space.points(hardware, activity.time_steps):
-        try:
-            _require_steps(graph, point)
-            designs.append(pricing.design(point, None if accuracy is None else accuracy(point)))
-        except HardwareError as error:  # part of the answer: which designs there are not, and why
-            infeasible.append(Infeasible(point, error.message))
+    pricing = Pricing(demand_of(graph), activity, hardware, time_steps=graph.time_steps)
+    priced = pricing.designs(space.points(hardware, activity.time_steps), accuracy)
+    designs = tuple(one for one in priced if isinstance(one, Design))
+    infeasible = tuple(one for one in priced if isinstance(one, Infeasible))
     if not designs:
         raise HardwareError(
             f"no design of the space can be priced; the first: {infeasible[0].reason}", hints=["widen the space"]
         )
     known = accuracy is not None
-    found = Exploration(hardware.name, tuple(designs), tuple(infeasible), known, notes=assumed_in_words(activity))
+    found = Exploration(hardware.name, designs, infeasible, known, notes=assumed_in_words(activity))
     if trial is not None:
         return _judged(found, hardware, trial, exact or InterpreterSession(graph))
     return replace(found, designs=_with_pareto(designs, known=known))
@@ -153,12 +141,7 @@ def _judged(found: Exploration, hardware: HardwareSpec, trial: Trial, exact: Ses
     return replace(found, designs=compared, accuracies_given=True, judgement=judgement)
 
 
-def _require_steps(graph: IntGraph, point: DesignPoint) -> None:
-    if graph.time_steps not in (None, point.time_steps):
-        raise HardwareError(f"the graph has norms for {graph.time_steps} steps (got {point.time_steps})")
-
-
-def _with_pareto(designs: list[Design], *, known: bool, least: float = 0.0) -> tuple[Design, ...]:
+def _with_pareto(designs: Sequence[Design], *, known: bool, least: float = 0.0) -> tuple[Design, ...]:
     """Each design with whether it belongs to the Pareto set of its compared group."""
     groups: dict[tuple[float, ...], list[int]] = {}
     for index, design in enumerate(designs):
@@ -168,7 +151,7 @@ def _with_pareto(designs: list[Design], *, known: bool, least: float = 0.0) -> t
     for members in groups.values():
         costs = np.array([_costs(designs[index]) for index in members])
         found |= {index for index, free in zip(members, non_dominated(costs).tolist(), strict=True) if free}
-    return tuple(replace(one, pareto=index in found) for index, one in enumerate(designs))
+    return tuple(replace(one, pareto=True) if index in found else one for index, one in enumerate(designs))
 
 
 def _is_compared(design: Design, *, known: bool, least: float) -> bool:
