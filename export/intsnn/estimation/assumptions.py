@@ -17,11 +17,9 @@ of a designer and prices that sources do not agree on stand side by side: both a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import get_args
-
-from pydantic import ValidationError
 
 from intsnn.activity import Activity
 from intsnn.errors import HardwareError, UsageError
@@ -35,10 +33,11 @@ from intsnn.hardware.catalogue import Item
 from intsnn.hardware.chip import Encoding, Gating, KernelMapping, ScheduleRule
 from intsnn.hardware.converters import shipped_converters
 from intsnn.hardware.cost import Cost
-from intsnn.hardware.spec import HardwareSpec, with_converter, with_sections
+from intsnn.hardware.spec import HardwareSpec
 from intsnn.mapping import Mapping as ChipMapping
 from intsnn.mapping import place
 from intsnn.mapping.demand import Demand
+from intsnn.yaml.file import checked
 
 FLOORPLAN = 4.2  # DNN+NeuroSim V1.4: components of 76.6 mm2 on 318.7 mm2 (VGG9, 64 x 64 arrays, 65 nm)
 
@@ -117,31 +116,31 @@ def _candidates(hardware: HardwareSpec, activity: Activity) -> Iterator[tuple[st
 
 
 def _converters(hardware: HardwareSpec) -> _Changes:
-    for name in shipped_converters():
+    """Shipped ones are priced in full, so that any description takes them."""
+    key = Item.ADC_CONVERSION.value
+    for name in shipped_converters() if key in hardware.costs else ():
         if name != hardware.converter:
-            try:
-                yield name, with_converter(hardware, name)
-            except UsageError:  # excluded by the description, or not priced for its structure
-                continue
+            yield name, hardware.model_copy(update={"costs": {**hardware.costs, key: name}})
 
 
 def _tiles(hardware: HardwareSpec, tile: Cost) -> _Changes:
     for times in _MORE_PES:
         pes = times * hardware.tile.pe
-        yield f"{pes} PEs", with_sections(hardware, tile={"pe": pes})
+        yield f"{pes} PEs", hardware.model_copy(update={"tile": hardware.tile.model_copy(update={"pe": pes})})
     bare = {**hardware.costs, Item.TILE.value: tile.model_copy(update={"area_um2": 0.0})}
     yield "wiring without area", hardware.model_copy(update={"costs": bare})
 
 
 def _sections(hardware: HardwareSpec, section: str, key: str, values: tuple[object, ...]) -> _Changes:
-    now = getattr(getattr(hardware, section), key)
+    now = getattr(hardware, section)
     for value in values:
-        if value != now:
-            changes: Mapping[str, Mapping[str, object]] = {section: {key: value}}
+        if value != getattr(now, key):
             try:
-                yield str(value), with_sections(hardware, **changes)
-            except ValidationError:  # no such chip, or one with an item that the description does not price
+                changed = hardware.model_copy(update={section: checked(now.model_copy(update={key: value}))})
+            except UsageError:  # no such chip
                 continue
+            if not changed.unpriced:
+                yield str(value), changed
 
 
 def _outcome(base: Estimated, changed: HardwareSpec) -> Outcome:

@@ -23,6 +23,7 @@ import numpy.typing as npt
 from intsnn.errors import HardwareError
 from intsnn.estimation.counts import EventCount, EventCounts, InstanceCount
 from intsnn.hardware.catalogue import Item, Quantity
+from intsnn.hardware.cost import Cost
 from intsnn.hardware.spec import HardwareSpec
 
 LEAKAGE = "leakage"
@@ -98,13 +99,17 @@ def totals(counts: EventCounts, hardware: HardwareSpec, *, leaking_ns: float) ->
 
 def price_list_of(hardware: HardwareSpec) -> PriceList:
     """The prices of a description, each worked out once, of counts that the catalogue of items knows."""
+    costs: dict[Item, Cost | None] = {}
 
     @cache
     def listed(item: Item, quantity: Quantity, bits: float | None) -> float | None:
         meaning = item.meaning
         assert meaning.has(quantity), f"{item.value} is counted and priced by {quantity}, which its meaning has not"
         assert meaning.by_width == (bits is not None), f"{item.value}: counted at {bits} bits against its meaning"
-        return price_of(item, quantity, hardware, bits=bits)
+        if item not in costs:
+            costs[item] = _cost_of(item, hardware)
+        cost = costs[item]
+        return None if cost is None else cost.at(quantity, bits, name=meaning.key)
 
     return listed
 
@@ -127,13 +132,19 @@ def price_of(item: Item, quantity: Quantity, hardware: HardwareSpec, *, bits: fl
         HardwareError: the item is neither priced nor excluded, or the width lies outside a table that must not be
             extended.
     """
+    cost = _cost_of(item, hardware)
+    return None if cost is None else cost.at(quantity, bits, name=item.value)
+
+
+def _cost_of(item: Item, hardware: HardwareSpec) -> Cost | None:
+    """Its prices; None where it is excluded."""
     cost = hardware.cost(item)
     if cost is None and item.value not in hardware.excluded:
         raise HardwareError(
             f"{hardware.name} neither prices nor excludes {item.value}, which is counted",
             hints=[f"write costs.{item.value}, or excluded.{item.value} with the reason"],
         )
-    return None if cost is None else cost.at(quantity, bits, name=item.value)
+    return cost
 
 
 def _energy(event: EventCount, price_list: PriceList) -> EnergyPart | None:

@@ -99,8 +99,7 @@ def stored_weights(name: str, bit_width: float, arrays: Mapping[str, TensorProto
         raise ValueError(
             f"initializer {name!r} must have {-(-count * bits // 8)} bytes for {list(shape)} (got {len(content)})"
         )
-    packed = np.frombuffer(content, np.uint8)[:, None]
-    fields: ByteArray = ((packed >> _shifts(bits)) & (2**bits - 1)).reshape(-1)[:count].reshape(shape)
+    fields = _unpacked(np.frombuffer(content, np.uint8), bits)[:count].reshape(shape)
     return fields << 1 if bits == 1 else fields
 
 
@@ -128,6 +127,14 @@ def _packed(fields: ByteArray, bits: FieldBits) -> ByteArray:
     padded = np.pad(fields.reshape(-1), (0, -fields.size % each)).reshape(-1, each)
     places = (padded[:, place] << np.uint8(shift) for place, shift in enumerate(_shifts(bits)))
     return reduce(np.bitwise_or, places)
+
+
+def _unpacked(packed: ByteArray, bits: FieldBits) -> ByteArray:
+    """The fields of bytes, one after another, those that fill the last byte too."""
+    fields = np.empty((packed.size, 8 // bits), np.uint8)
+    for place, shift in enumerate(_shifts(bits)):
+        fields[:, place] = packed >> shift & np.uint8(2**bits - 1)
+    return fields.reshape(-1)
 
 
 def _shifts(bits: FieldBits) -> ByteArray:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Literal
+from dataclasses import dataclass
+from typing import Literal, NoReturn
+
+from pydantic_core import to_json as written_json
 
 from intsnn.activity import NeuronActivity
 from intsnn.estimation.assumptions import Assumption
@@ -158,7 +160,14 @@ class ReportDocument:
 
 def to_json(report: HardwareReport) -> str:
     """The whole report as one JSON document (hardware_report.schema.json); the same report gives the same text."""
-    return json.dumps(asdict(document(report)), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    text = written_json(document(report), indent=1).decode()
+    if "NaN" in text or "Infinity" in text:
+        json.loads(text, parse_constant=_refuse)
+    return f"{text}\n"
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"a report has finite numbers (got {constant})")
 
 
 def document(report: HardwareReport) -> ReportDocument:
