@@ -108,7 +108,7 @@ def _candidates(hardware: HardwareSpec, activity: Activity) -> Iterator[tuple[st
     yield "input buffer", buffers.input_reuse, _sections(hardware, "buffers", "input_reuse", ("none", "line_buffer"))
     hops = hardware.interconnect.hops
     words = hops if isinstance(hops, str) else f"{hops:g} hop{'' if hops == 1 else 's'}"
-    yield "transport", words, _sections(hardware, "interconnect", "hops", (1, "mesh"))
+    yield "transport", words, _sections(hardware, "interconnect", "hops", (1.0, "mesh"))
     tile = hardware.cost(Item.TILE)
     if tile is not None and tile.area_um2:
         yield "tiles", f"{hardware.tile.pe} PEs", _tiles(hardware, tile)
@@ -140,7 +140,7 @@ def _sections(hardware: HardwareSpec, section: str, key: str, values: tuple[obje
             except UsageError:  # no such chip
                 continue
             if not changed.unpriced:
-                yield str(value), changed
+                yield f"{value:g}" if isinstance(value, float) else str(value), changed
 
 
 def _outcome(base: Estimated, changed: HardwareSpec) -> Outcome:

@@ -153,7 +153,7 @@ def _counts(
     active = np.array([one.active_inputs for one in seen])
     reads = _Reads.of([converted_reads(layer, one, crossbar.gating) for layer, one in zip(layers, seen, strict=True)])
     hops = [hops_of(hardware, one.tiles) if hardware.interconnect.hops == "mesh" else 1.0 for one in layers]
-    counts = {
+    counts: Counts = {
         Item.ROW_ACTIVATION: pulses * columns.column_blocks,
         Item.CELL_READ: pulses * columns.cells,
         **_conversions(columns, crossbar, reads, hops=np.array(hops)[:, None]),
@@ -196,7 +196,8 @@ def _joins(columns: _Columns, crossbar: Crossbar, reads: _Reads) -> FloatArray:
         case "after_sum":
             return np.full_like(reads.outputs, outputs * (columns.slices * columns.input_bits - 1))
         case "at_array":
-            return reads.arrays * (columns.joined * (columns.slices - 1)) + outputs * (columns.input_bits - 1)
+            at_arrays: FloatArray = reads.arrays * (columns.joined * (columns.slices - 1))
+            return at_arrays + outputs * (columns.input_bits - 1)
         case joining:
             assert_never(joining)
 

@@ -141,7 +141,8 @@ def _latencies(mapping: Mapping, busy: ByName[str, FloatArray]) -> FloatArray:
             until = np.stack([np.cumsum(steps, axis=-1) for steps in busy.values()], axis=-1)
             return np.array([[math.fsum(nodes) for nodes in chip] for chip in until.tolist()])
         case "row_pipeline":
-            return np.max([end[..., -1] for end in _row_ends(mapping, busy).values()], axis=0)
+            last: FloatArray = np.max([end[..., -1] for end in _row_ends(mapping, busy).values()], axis=0)
+            return last
         case rule:
             assert_never(rule)
 
@@ -172,7 +173,7 @@ def _intervals(mapping: Mapping, busy: ByName[str, FloatArray], latencies: Float
     found = np.empty_like(latencies)
     for chip, last in np.ndindex(latencies.shape):
         alone = {name: steps[chip] for name, steps in busy.items()}
-        found[chip, last] = _interval_ns(mapping, alone, latencies[chip, last], last + 1)
+        found[chip, last] = _interval_ns(mapping, alone, float(latencies[chip, last]), last + 1)
     return found
 
 

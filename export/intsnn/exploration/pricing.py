@@ -290,9 +290,9 @@ class Pricing:
         point, mapping = placed.point, placed.mapping
         hardware, prices = mapping.hardware, self._price_lists(point.converter)
         if (turns := mapping.reload) is not None:
-            key = (placed.key, point.adc_bits, point.column_mux)
+            built = (placed.key, point.adc_bits, point.column_mux)
             digital = self._digital_needs.get(placed.key, lambda: digital_needs(mapping, turns))
-            shared = self._shared.get(key, lambda: shared_instances(mapping, turns, digital))
+            shared = self._shared.get(built, lambda: shared_instances(mapping, turns, digital))
             return chip_of([built_of(tuple(with_waiting(shared, mapping, turns, point.time_steps)), prices)])
         key = (placed.key, point.adc_bits)
         columns = self._columns.get(key, lambda: layer_columns(mapping.layers, hardware))
@@ -305,7 +305,7 @@ class Pricing:
 
     def _follow(self, placed: Sequence[_Placed]) -> None:
         """The latencies of all: chips that differ in copies and times alone are followed at once."""
-        families: dict[Key, dict[Key, ChipMapping]] = {}
+        families: dict[tuple[Key | None, int, ScheduleRule], dict[Key, ChipMapping]] = {}
         for one in placed:
             if one.timed not in self._latencies:
                 turns = None if one.mapping.reload is None else one.key

@@ -50,7 +50,7 @@ def as_nibbles(stored: ByteArray, name: str) -> TensorProto:
 
 def as_fields(stored: ByteArray, bits: FieldBits) -> ByteArray:
     """Stored weights of 2 bits or 1 as bytes [M, 1]."""
-    return _packed(stored >> 1 if bits == 1 else stored, bits)[:, None]
+    return _packed(stored >> np.uint8(1) if bits == 1 else stored, bits)[:, None]
 
 
 def unpack_function(bits: FieldBits) -> FunctionProto:
@@ -100,7 +100,7 @@ def stored_weights(name: str, bit_width: float, arrays: Mapping[str, TensorProto
             f"initializer {name!r} must have {-(-count * bits // 8)} bytes for {list(shape)} (got {len(content)})"
         )
     fields = _unpacked(np.frombuffer(content, np.uint8), bits)[:count].reshape(shape)
-    return fields << 1 if bits == 1 else fields
+    return fields << np.uint8(1) if bits == 1 else fields
 
 
 def initializer(name: str, element: int, arrays: Mapping[str, TensorProto]) -> TensorProto:

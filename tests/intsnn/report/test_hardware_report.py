@@ -19,6 +19,7 @@ from intsnn.report import summary_table, to_html, to_json, to_markdown
 from intsnn.report.markdown import node_cells
 from intsnn.report.published import published_in_words
 from intsnn.report.words import readable
+from intsnn.shares import percent
 from tests.support.crossbar_by_hand import hardware_spec, small_hardware
 from tests.support.intgraphs import GraphBuilder, dense_graph, random_input, residual_graph
 from tests.support.paths import ROOT
@@ -123,7 +124,7 @@ def test_the_summary_says_what_first_and_last_layer_take(report: HardwareReport)
     whole = sum(part.energy_pj for part in report.energy)
     for layer in (first, last):
         share = sum(part.energy_pj for part in report.energy if part.node == layer.name) / whole
-        assert f"{layer.name}" in line and f"{share:.1%}" in line
+        assert f"{layer.name}" in line and percent(share, 1) in line
     assert f"whose input has {first.input_bits} bits, one read for each" in line
     assert line.endswith("Fewer bits of the input and of their weights lower both.")
 

@@ -207,7 +207,7 @@ def test_spike_rates_are_those_of_the_activity(report: HardwareReport) -> None:
 
 def test_names_of_nodes_stay_as_they_are_and_circuits_are_words(report: HardwareReport) -> None:
     """In legends and titles too: a layer that is called `adc` is no converter, and an underscore is no space."""
-    first, second = sorted(report.energy, key=lambda one: -one.energy_pj)[0].node, report.nodes[-1].name
+    first, second, *_ = dict.fromkeys(one.node for one in sorted(report.energy, key=lambda one: -one.energy_pj))
     names = {first: "adc", second: "pool_and_add"}
     named = replace(
         report,
