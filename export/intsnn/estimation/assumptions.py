@@ -94,7 +94,7 @@ _MORE_PES = (2, 9)  # times as many; 9: SpikeSim's tile, whose wiring is priced,
 
 def _candidates(hardware: HardwareSpec, activity: Activity) -> Iterator[tuple[str, str, _Changes]]:
     crossbar, buffers = hardware.crossbar, hardware.buffers
-    if crossbar.readout == "converter":
+    if hardware.has_converters:
         yield "converters", hardware.converter or "as written", _converters(hardware)
     if activity.constant_input:
         yield (
@@ -118,7 +118,7 @@ def _candidates(hardware: HardwareSpec, activity: Activity) -> Iterator[tuple[st
 def _converters(hardware: HardwareSpec) -> _Changes:
     """Shipped ones are priced in full, so that any description takes them."""
     key = Item.ADC_CONVERSION.value
-    for name in shipped_converters() if key in hardware.costs else ():
+    for name in shipped_converters():
         if name != hardware.converter:
             yield name, hardware.model_copy(update={"costs": {**hardware.costs, key: name}})
 

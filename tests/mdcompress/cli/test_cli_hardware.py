@@ -251,7 +251,6 @@ PRICING = ("estimate-hw", "explore", "analog")
         (("explore", "analog"), ("--hardware", "spikesim"), 2, "rules"),
         (("explore --accuracy", "analog"), ("--analog", "gold"), 2, "no analog description 'gold'"),
         (("analog",), ("--hardware", "sram_digital"), 2, "digital and exact"),
-        (("estimate-hw",), ("--against", "int8", "--hardware", "spikesim"), 2, "prices every bit width alike"),
         (("estimate-hw",), ("--against", "int8", "--against-hardware", "sram"), 2, "no hardware description 'sram'"),
     ],
 )
