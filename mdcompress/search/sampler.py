@@ -8,8 +8,8 @@ joint estimator has too much to learn from a few dozen trials. With few values i
 again; its neighbour, a step away in one parameter, is tried instead.
 
 The front are the trials that no other dominates. A step from one of them changes one parameter to the value beside it,
-more often the lower: fewer bits in one layer, or fewer steps. So good starts are improved where they stand, which an
-estimator of all trials does not see to.
+more often the lower: fewer bits in one layer, or fewer steps. Every other such step is from a start, as long as one is
+in the front. So good starts are improved where they stand, which an estimator of all trials does not see to.
 """
 
 from __future__ import annotations
@@ -62,9 +62,12 @@ class StartingSampler(BaseSampler):
         if len(drawn) < len(self._starts):
             return dict(self._starts[len(drawn)])
         numbers = np.random.default_rng((self._seed, len(drawn)))
-        steps = [] if len(drawn) % 2 else self._steps_from_the_front(study, drawn)
-        if steps:
-            return dict(steps[int(numbers.integers(len(steps)))])
+        if len(drawn) % 2 == 0:
+            front = self._front(study, drawn)
+            starts = [one for one in front if one in self._starts]
+            steps = self._steps(starts if numbers.integers(2) else front, drawn) or self._steps(front, drawn)
+            if steps:
+                return dict(steps[int(numbers.integers(len(steps)))])
         estimator = TPESampler(seed=int(numbers.integers(2**31)), n_startup_trials=0)
         found = {name: estimator.sample_independent(study, trial, name, one) for name, one in search_space.items()}
         return self._untried(found, [one.params for one in drawn], numbers)
@@ -75,20 +78,24 @@ class StartingSampler(BaseSampler):
         """Never asked for (Optuna's own signature)."""
         raise AssertionError(f"{param_name} is drawn with all others")
 
-    def _steps_from_the_front(self, study: Study, drawn: Sequence[FrozenTrial]) -> list[Indices]:
-        """Students that no trial has, a step away from one that no other dominates; each step down counts thrice."""
+    def _front(self, study: Study, drawn: Sequence[FrozenTrial]) -> list[Indices]:
+        """Students that no other dominates."""
         ended = [one for one in drawn if one.state is TrialState.COMPLETE]
         if not ended:
             return []
         signs = [-1.0 if direction is StudyDirection.MAXIMIZE else 1.0 for direction in study.directions]
         free = non_dominated(np.array([one.values for one in ended]) * signs).tolist()
+        return [one.params for one in itertools.compress(ended, free)]
+
+    def _steps(self, students: Sequence[Indices], drawn: Sequence[FrozenTrial]) -> list[Indices]:
+        """Students that no trial has, a step away from one of these; each step down counts thrice."""
         tried = [one.params for one in drawn]
         return [
             student
-            for one in itertools.compress(ended, free)
+            for one in students
             for name, size in self._sizes.items()
             for step in _STEPS
-            if 0 <= (value := one.params[name] + step) < size and (student := {**one.params, name: value}) not in tried
+            if 0 <= (value := one[name] + step) < size and (student := {**one, name: value}) not in tried
         ]
 
     def _untried(
