@@ -17,6 +17,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from intsnn.shares import percent
+
 NOISY = ("rram_wan_1s", "rram_wan_1day", "pcm_nandakumar_1day", "rram_mnsim")
 WIRED = "rram_wires_1ohm"  # nothing random: one chip stands for all
 GAINS = ("none", "calibrated")
@@ -86,7 +88,7 @@ def page(sweeps: Sequence[Sweep], wired: Sequence[Sweep], arguments: argparse.Na
             "",
             f"The 4-bit student of `digits_snn`, T = 4, on `rram_64x64_65nm` (2-bit cells, offset columns, lossless "
             f"8-bit converters); the first {arguments.samples} test images of the recipe's seed, one image is "
-            f"{100 / arguments.samples:g} points. Exact integers: {100 * sweeps[0].exact:.1f} %. Every synapse is "
+            f"{100 / arguments.samples:g} points. Exact integers: {percent(sweeps[0].exact, 1)}. Every synapse is "
             "on arrays, the first and the last too; everything else is the exact integer code.",
             "",
             f"Accuracy in %, mean ± standard deviation over {arguments.chips} chips (seeds 0 to "

@@ -43,6 +43,7 @@ from intsnn.graph import IntConv
 from intsnn.native import Form, NativeSession
 from intsnn.onnx.file import build_model
 from intsnn.onnx.runtime import open_session
+from intsnn.shares import percent
 from mdcompress import zoo
 from mdcompress.data import calibration, load_data
 from mdcompress.pipeline.report import table
@@ -199,7 +200,7 @@ _CLAIMS = [
 def _rates_table(subject: Subject) -> str:
     found = {recipe: rates(graph, torch.from_numpy(subject.integers)) for recipe, graph in subject.graphs.items()}
     names = list(next(iter(found.values())))
-    rows = [[name, *(f"{100 * found[recipe][name]:.1f} %" for recipe in found)] for name in names]
+    rows = [[name, *(percent(found[recipe][name], 1) for recipe in found)] for name in names]
     return table(["neurons", *found], rows, numbers=list(found))
 
 
@@ -270,7 +271,7 @@ def layers_section(*, rounds: int) -> str:
 
 def _layer_row(layer: Layer, rate: float, *, rounds: int) -> list[str]:
     graph, x = layer_graph(layer), driven(layer, rate, samples=SWEPT_SAMPLES)
-    _say(f"{layer.name}: {rate:.0%}")
+    _say(f"{layer.name}: {percent(rate, 0)}")
     sessions = {kind: intsnn.compile(graph, threads=1, synapses=kind) for kind in FORMS}
     expected = intsnn.run_onnx(graph, x).output
     for kind, session in sessions.items():
@@ -283,7 +284,7 @@ def _layer_row(layer: Layer, rate: float, *, rounds: int) -> list[str]:
     additions, whole, empty = layer.additions(x.astype(np.int64)), found["auto"].median, found["empty"].median
     shown = [_ms(found[kind].median) for kind in (*FORMS, "empty")]
     speeds = [f"{additions / seconds / 1e9:.1f}" for seconds in (whole, whole - empty)]
-    return [f"{rate:.0%}", *shown, str(ratio), *speeds, _ms(found["torch"].median)]
+    return [percent(rate, 0), *shown, str(ratio), *speeds, _ms(found["torch"].median)]
 
 
 def _torch_layer(graph: IntGraph, x: Words) -> Call:
@@ -378,8 +379,8 @@ def _machine(rate: float) -> str:
         f"Machine: {processor}, {os.cpu_count()} cores ({', '.join(shown) or 'features unknown'}), load "
         f"{os.getloadavg()[0]:.2f} at the start; {find_compiler().version}; torch {version('torch')}, SpikingJelly "
         f"{version('spikingjelly')}, snnTorch {version('snntorch')}, onnxruntime {version('onnxruntime')}. Images: "
-        f"CIFAR-10 (JPEG q75). Networks: biases set layer by layer so that every neuron node fires at {rate:.0%} on "
-        f"training images, then the shipped recipes, seed 0."
+        f"CIFAR-10 (JPEG q75). Networks: biases set layer by layer so that every neuron node fires at "
+        f"{percent(rate, 0)} on training images, then the shipped recipes, seed 0."
     )
 
 

@@ -17,6 +17,7 @@ from intsnn.estimation.estimation import estimate
 from intsnn.estimation.report import HardwareReport
 from intsnn.hardware import HardwareSpec, load_hardware
 from intsnn.hardware.catalogue import Item
+from intsnn.shares import percent
 
 Reading = Literal["pulse", "sensing"]
 RATES = (0.05, 0.15, 0.40)
@@ -84,7 +85,7 @@ def _totals() -> str:
         theirs = recorded_uj(rate)
         found = [report_at(rate, reading).energy_pj * 1e-6 for reading in ("pulse", "sensing")]
         ours = " | ".join(f"{energy:.3f} | {energy / theirs:.2f}" for energy in found)
-        lines.append(f"| {rate:.0%} | {theirs:.3f} | {ours} |")
+        lines.append(f"| {percent(rate, 0)} | {theirs:.3f} | {ours} |")
     return "\n".join(lines)
 
 

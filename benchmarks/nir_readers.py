@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 import mdcompress as md
+from intsnn.shares import percent
 from mdcompress.recipe.nir import ReaderReset, ReaderStep
 from mdcompress.zoo import LIF
 
@@ -138,7 +139,7 @@ def main() -> None:
         for recipe in ("8bit", "4bit"):
             student, x, spikes = compressed(recipe, importer.reset)
             shares.append(float((spikes_of(importer, student, x) == spikes).float().mean()))
-        cells = " | ".join(f"{100 * share:.2f} %" for share in shares)
+        cells = " | ".join(percent(share) for share in shares)
         lines.append(f"| {name} | {importer.step}, {importer.reset} | {cells} |")
     sys.stdout.write("\n".join(lines) + "\n")
 

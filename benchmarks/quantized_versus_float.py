@@ -23,6 +23,7 @@ from intsnn.estimation.report import HardwareReport, value_of
 from intsnn.graph import IntGraph
 from intsnn.hardware import Hardware, load_hardware
 from intsnn.report.comparison import compare
+from intsnn.shares import percent
 from mdcompress import zoo
 from mdcompress.data import calibration, load_data
 from mdcompress.evaluation import evaluate
@@ -102,7 +103,7 @@ def _table(hardware: Hardware, subjects: tuple[Subject, ...]) -> str:
 def _rows(subject: Subject, hardware: Hardware) -> list[list[str]]:
     """Its float32 mapping, its int8 mapping, and the student, each beside both mappings."""
     bases = [estimate_baseline(subject.graph, subject.activity, hardware, name=name) for name in BASELINES]
-    accuracy = "-" if subject.accuracy is None else f"{subject.accuracy:.2%}"
+    accuracy = percent(subject.accuracy)
     named = [(f"{subject.recipe}: its {name} mapping", "-", base) for name, base in zip(BASELINES, bases, strict=True)]
     student = (f"**{subject.recipe} student**", accuracy, estimate(subject.graph, subject.activity, hardware))
     return [_row(name, own, report, bases) for name, own, report in (*named, student)]
@@ -115,7 +116,7 @@ def _row(name: str, accuracy: str, report: HardwareReport, bases: Sequence[Hardw
         figures = [each.figure(key) for each in compared]
         cells += [f"{value_of(figures[0].figure):.4g}", *(f"{value_of(figure.gain):.2f}x" for figure in figures)]
     sizes = (report.energy_pj * 1e-6, report.latency_ns * 1e-3, report.area_um2 * 1e-6)
-    return [name, accuracy, f"{report.workload.mean_rate:.2%}", *cells, *(f"{size:.4g}" for size in sizes)]
+    return [name, accuracy, percent(report.workload.mean_rate), *cells, *(f"{size:.4g}" for size in sizes)]
 
 
 def main() -> None:
@@ -124,9 +125,9 @@ def main() -> None:
     digits, teacher = digits_students(0)
     parts = [
         _HEAD,
-        f"## digits_snn, T = 4, trained; float teacher {teacher:.2%} on the test split",
+        f"## digits_snn, T = 4, trained; float teacher {percent(teacher)} on the test split",
         section(digits),
-        f"## MS-ResNet-18, 32x32, T = {TIME_STEPS}, untrained, every neuron assumed to fire with {RATE:.0%}",
+        f"## MS-ResNet-18, 32x32, T = {TIME_STEPS}, untrained, every neuron assumed to fire with {percent(RATE, 0)}",
         section(resnet_students()),
         "## Assumptions of the float32 mapping",
         "\n".join(f"- {text}" for text in named_baseline("float32").assumptions),

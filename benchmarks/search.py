@@ -28,6 +28,7 @@ from torch import nn
 import mdcompress as md
 from intsnn.analog.accuracy import answers
 from intsnn.engines import Work, open_engine
+from intsnn.shares import percent
 from mdcompress import zoo
 from mdcompress.data import DataSplits, calibration, load_data
 from mdcompress.pipeline.evaluating import integers_for
@@ -152,8 +153,8 @@ def section(case: Case, found: Document, tested: Tested) -> str:
             f"## {case.name}",
             "",
             f"{case.what}. {len(students)} trials, {compared} compared; designs: arrays of 32 to 256, 4, 8 or 16 "
-            f"columns to a converter, on `{found['hardware']}`. Float network: {found['float_accuracy']:.2%} on the "
-            f"{found['samples']} validation samples.",
+            f"columns to a converter, on `{found['hardware']}`. Float network: {percent(found['float_accuracy'])} on "
+            f"the {found['samples']} validation samples.",
             "",
             "| uniform bits, T = 4 | validation | test | uJ | found: trial | T | weights | membranes | validation "
             "| test | uJ | designs beaten, validation | designs beaten, test |",
@@ -177,7 +178,7 @@ def uniform_row(one: Document, pareto: Sequence[Document], students: Mapping[int
     better = sum(
         any(beats(point, design, on_test(point["trial"]), right) for point in pareto) for design in one["designs"]
     )
-    head = f"| {one['start']} | {mine['accuracy']:.2%} | {right:.2%} | {micro(mine['energy_pj'])} "
+    head = f"| {one['start']} | {percent(mine['accuracy'])} | {percent(right)} | {micro(mine['energy_pj'])} "
     cells = "| - " * 7 if by is None else _found_cells(by, students[by["trial"]], on_test)
     count = len(one["designs"])
     return f"{head}{cells}| {on_validation} of {count} | {better} of {count} |"
@@ -186,7 +187,7 @@ def uniform_row(one: Document, pareto: Sequence[Document], students: Mapping[int
 def _found_cells(by: Document, student: Document, on_test: OnTest) -> str:
     return (
         f"| {by['trial']} | {student['time_steps']} | {student['weight']:.2f} | {student['membrane']:.2f} "
-        f"| {by['accuracy']:.2%} | {on_test(by['trial']):.2%} | {micro(by['energy_pj'])} "
+        f"| {percent(by['accuracy'])} | {percent(on_test(by['trial']))} | {micro(by['energy_pj'])} "
     )
 
 
@@ -209,7 +210,7 @@ def student_row(point: Document, student: Document, on_test: OnTest) -> str:
     """One student of the Pareto set."""
     return (
         f"| {point['trial']} | {student['time_steps']} | {student['weight']:.2f} | {student['membrane']:.2f} "
-        f"| {point['accuracy']:.2%} | {on_test(point['trial']):.2%} | {micro(point['energy_pj'])} "
+        f"| {percent(point['accuracy'])} | {percent(on_test(point['trial']))} | {micro(point['energy_pj'])} "
         f"| {point['latency_ns'] * 1e-3:.2f} | {point['area_um2'] * 1e-6:.3f} |"
     )
 

@@ -35,6 +35,7 @@ from benchmarks.experiment_runs import Unit, add_place_options, place_of, run_un
 from benchmarks.experiment_statistics import paired_interval, spread
 from benchmarks.experiment_store import Result
 from benchmarks.experiment_students import Task, Workplace, group_of
+from intsnn.shares import percent_change
 from mdcompress.pipeline.report import table
 from mdcompress.recipe import load_recipe
 
@@ -153,7 +154,7 @@ def _chosen(pairs: Mapping[str, ChosenPair]) -> str:
     """A row for each data set: accuracy beside that without, and how much less each cost is."""
     rows = []
     for group, pair in pairs.items():
-        changes = (f"{pair.change(name):+.1f} %" for name in COSTS)
+        changes = (percent_change(1 + pair.change(name) / 100) for name in COSTS)
         rows.append([group, pair.name, pair.beside, str(paired_interval(pair.differences)), *changes])
     header = ["data", "chosen", "beside", "test accuracy, points", *COSTS]
     return table(header, rows, numbers=header[3:])

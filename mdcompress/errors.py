@@ -9,6 +9,7 @@ IntsnnError (intsnn.errors)
     ├── DataError           a data set is damaged or of the wrong shape
     │   └── MissingDataError    a data set is not, or not wholly, in its folder
     ├── ExportError         another format cannot hold the integer graph; names the node
+    ├── SearchError         a search finds no student that can be compared
     ├── TrainingError       training cannot start, resume or go on (NaN in the loss)
     └── RunError            a run directory is missing, ambiguous, stale or not writable
 """
@@ -48,6 +49,10 @@ class MissingDataError(DataError):
 
 class ExportError(MdcompressError):
     """Another format cannot hold the integer graph."""
+
+
+class SearchError(MdcompressError):
+    """A search finds no student that can be compared."""
 
 
 class TrainingError(MdcompressError):

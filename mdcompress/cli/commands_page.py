@@ -22,8 +22,8 @@ says the same. Results go to stdout, everything else to stderr; `--json` and `--
 | exit code | means |
 |---|---|
 | 0 | done |
-| 1 | could not |
-| 2 | wrong usage, or an invalid file |
+| 1 | could not: what was asked for is not there, or cannot be done with what is there |
+| 2 | wrong usage, a name that is not known among it, or an invalid file |
 | 3 | a check failed: parity, `--min-accuracy`, `--max-ram`, `--max-flash` |
 | 130 | interrupted; the state is saved, and the same command goes on |
 """

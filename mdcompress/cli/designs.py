@@ -1,4 +1,4 @@
-"""Options for the axes of a design space, each several values: what `explore` and `search` have in common."""
+"""Options that `explore` and `search` have in common: axes of a design space, each several values, and judging."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, TypeVar, get_args
 import click
 
 from intsnn.hardware.chip import Encoding, Gating, KernelMapping, ScheduleRule
-from mdcompress.cli.options import Callback
+from mdcompress.cli.options import AnalogOption, Callback, Decorator
 
 Value = TypeVar("Value")
 
@@ -55,6 +55,12 @@ def _budget(text: str) -> int | str | None:
     return None if text == "none" else int(text)
 
 
+def _step(text: str) -> int:
+    if int(text) < 1:
+        raise ValueError(text)
+    return int(text)
+
+
 def _side(text: str) -> int | str:
     rows, between, columns = text.partition("x")
     return f"{int(rows)}x{int(columns)}" if between else int(text)
@@ -94,3 +100,33 @@ def design_options(callback: Callback) -> Callback:
     ):
         callback = option(callback)
     return callback
+
+
+def steps_option(help: str) -> Decorator:
+    """--steps: numbers of time steps."""
+    return values("--steps", "steps", _step, help=help, what="numbers of at least 1")
+
+
+def chip_options(when: str) -> Decorator:
+    """--analog and --chips: on what designs run; `when` they do, as the help begins."""
+
+    def decorated(callback: Callback) -> Callback:
+        analog = click.option(
+            "--analog",
+            cls=AnalogOption,
+            metavar="NAME|FILE",
+            default="calibrated",
+            show_default=True,
+            help=f"{when}: cells, wires and the range of converters.",
+        )
+        chips = click.option(
+            "--chips", type=click.IntRange(1), default=3, show_default=True, help=f"{when}: chips a design."
+        )
+        return analog(chips(callback))
+
+    return decorated
+
+
+def loss_option(points: float, help: str) -> Decorator:
+    """--loss: points of accuracy that what is compared may lose."""
+    return click.option("--loss", type=click.FloatRange(0, 100), default=points, show_default=True, help=help)

@@ -12,6 +12,7 @@ from mdcompress.cli.console import Console
 from mdcompress.cli.opening import open_destination, open_workspace
 from mdcompress.cli.options import (
     Selection,
+    activity_options,
     example,
     force_option,
     hardware_option,
@@ -49,12 +50,7 @@ from mdcompress.runs import Destination, Overwrite
     metavar="NAME",
     help="Price of the converters by name, instead of the description's; not of --against-hardware.",
 )
-@click.option("--activity", type=click.Path(path_type=Path), help="Spike counts; without it the file beside the model.")
-@click.option("--rate", type=click.FloatRange(0, 1), help="Assume that every neuron fires at this rate instead.")
-@click.option("--time-steps", type=click.IntRange(1), help="Number of steps that an assumed rate is for.")
-@click.option(
-    "--constant-input", is_flag=True, help="With --rate: the input is the same in every step (a still image)."
-)
+@activity_options
 @click.option("--output", type=click.Path(path_type=Path), help="Folder for the figures, instead of the run.")
 @click.option(
     "--against",
@@ -71,10 +67,7 @@ def command(
     selection: Selection,
     hardware: str,
     converter: str | None,
-    activity: Path | None,
-    rate: float | None,
-    time_steps: int | None,
-    constant_input: bool,
+    choice: ActivityChoice,
     output: Path | None,
     against: str | None,
     against_hardware: str | None,
@@ -87,7 +80,6 @@ def command(
 
     Reads the run's model.onnx and activity, or any MODEL.onnx that mdcompress exported. Needs no torch.
     """
-    choice = ActivityChoice(activity, rate, time_steps, constant_input)
     priced = Priced(hardware, converter)
     held = _held_against(against, against_hardware, "any" if across_technologies else "equal")
     if held is not None:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 
 import click
 
-from intsnn.exploration.design_space import DesignSpace
+from intsnn.exploration.design_space import DesignPoint, DesignSpace
 from mdcompress.cli.console import Console
-from mdcompress.cli.designs import design_options, values
+from mdcompress.cli.designs import chip_options, design_options, loss_option, steps_option, values
 from mdcompress.cli.opening import open_destination, open_workspace
 from mdcompress.cli.options import (
-    AnalogOption,
     Selection,
+    activity_options,
     compute_options,
     example,
     force_option,
@@ -39,43 +40,23 @@ from mdcompress.runs import Overwrite
 @click.argument("model", metavar="[MODEL.onnx]", required=False, type=click.Path(path_type=Path))
 @run_options
 @hardware_option
-@click.option("--activity", type=click.Path(path_type=Path), help="Spike counts; without it the file beside the model.")
-@click.option("--rate", type=click.FloatRange(0, 1), help="Assume that every neuron fires at this rate instead.")
-@click.option("--time-steps", type=click.IntRange(1), help="Number of steps that an assumed rate is for.")
-@click.option(
-    "--constant-input", is_flag=True, help="With --rate: the input is the same in every step (a still image)."
-)
+@activity_options
 @design_options
 @values("--weight-bits", "weight_bits", float, help="Bits of every weight; else the network's own.")
 @values("--membrane-bits", "membrane_bits", int, help="Bits of every membrane; else the network's own.")
-@values("--steps", "steps", int, help="Numbers of time steps, at most those of the activity.")
+@steps_option("Numbers of time steps, at most those of the activity.")
 @click.option(
     "--accuracies",
     type=click.Path(path_type=Path),
-    help="CSV: a column accuracy, from 0 to 1, and any of crossbar, cell_bits, adc_bits, column_mux, encoding, "
-    "mapping, gating, schedule, array_budget, weight_bits, membrane_bits, time_steps, converter. "
+    help=f"CSV: a column accuracy, from 0 to 1, and any of {', '.join(field.name for field in fields(DesignPoint))}. "
     "Only designs in it are compared.",
 )
 @click.option("--accuracy", is_flag=True, help="Run the designs for which it matters on simulated chips.")
-@click.option(
-    "--analog",
-    cls=AnalogOption,
-    metavar="NAME|FILE",
-    default="calibrated",
-    show_default=True,
-    help="With --accuracy: cells, wires and the range of converters.",
-)
-@click.option("--chips", type=click.IntRange(1), default=3, show_default=True, help="With --accuracy: chips a design.")
+@chip_options("With --accuracy")
 @click.option(
     "--samples", type=click.IntRange(1), default=200, show_default=True, help="With --accuracy: samples at most."
 )
-@click.option(
-    "--loss",
-    type=click.FloatRange(0, 100),
-    default=1.0,
-    show_default=True,
-    help="With --accuracy: points that a compared design may lose against the exact network.",
-)
+@loss_option(1.0, "With --accuracy: points that a compared design may lose against the exact network.")
 @compute_options
 @click.option("--output", type=click.Path(path_type=Path), help="Folder for exploration.csv and exploration.svg.")
 @picture_option
@@ -85,10 +66,7 @@ def command(
     model: Path | None,
     selection: Selection,
     hardware: str,
-    activity: Path | None,
-    rate: float | None,
-    time_steps: int | None,
-    constant_input: bool,
+    choice: ActivityChoice,
     accuracies: Path | None,
     accuracy: bool,
     analog: str,
@@ -110,7 +88,6 @@ def command(
     compete only with an accuracy: --accuracy measures it on validation samples of the run, or as agreement with the
     exact network on the golden.npz beside MODEL.onnx. Needs no torch but for a run's samples.
     """
-    choice = ActivityChoice(activity, rate, time_steps, constant_input)
     space = DesignSpace(**axes, time_steps=steps)  # type: ignore[arg-type]  # parsed above
     judging = Judging(analog, chips, samples, loss) if accuracy else None
     aim = Aim(space, accuracies, open_destination(output, overwrite), judging, pictures)

@@ -14,6 +14,7 @@ import click
 
 from mdcompress.cli.console import Console, OutputFormat
 from mdcompress.data.names import Download
+from mdcompress.pipeline.estimating import ActivityChoice
 from mdcompress.pipeline.workspace import Compute
 from mdcompress.runs import Overwrite
 from mdcompress.trust.asking import Trust
@@ -137,6 +138,34 @@ def compute_options(callback: Callback) -> Callback:
             "download": _choice("--download", Download.ALLOWED, Download.NEVER, help="Fetch missing data."),
             "trust": _choice(
                 "--trust", Trust.GIVEN, Trust.ASKED_FOR, help="Run the code that the recipe's file names; remembered."
+            ),
+        },
+    )
+
+
+def activity_options(callback: Callback) -> Callback:
+    """--activity, --rate, --time-steps and --constant-input as `choice`."""
+    return _gather(
+        callback,
+        "choice",
+        ActivityChoice,
+        {
+            "file": click.option(
+                "--activity",
+                "file",
+                type=click.Path(path_type=Path),
+                help="Spike counts; without it the file beside the model.",
+            ),
+            "rate": click.option(
+                "--rate", type=click.FloatRange(0, 1), help="Assume that every neuron fires at this rate instead."
+            ),
+            "time_steps": click.option(
+                "--time-steps", type=click.IntRange(1), help="Number of steps that an assumed rate is for."
+            ),
+            "constant_input": click.option(
+                "--constant-input",
+                is_flag=True,
+                help="With --rate: the input is the same in every step (a still image).",
             ),
         },
     )

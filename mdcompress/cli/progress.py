@@ -55,7 +55,7 @@ class Job:
     def line(self, now: float) -> str:
         """`distill, epoch 3/10: 62 % of all stages after 40 s, about 25 s left`."""
         words = ", ".join(filter(None, [self.stage, self.doing]))
-        whole = f"{100 * self.share:.0f} % of all stages after " if len(self.parts) > 1 else ""
+        whole = f"{percent(self.share, 0)} of all stages after " if len(self.parts) > 1 else ""
         left = f", {self.left(now)}" if self.left(now) else ""
         return f"{words}: {whole}{now - self.started:.0f} s{'' if whole else ' so far'}{left}"
 

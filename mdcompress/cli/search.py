@@ -12,10 +12,9 @@ from mdcompress.cli.bit_widths import membrane_bits as membrane_widths
 from mdcompress.cli.bit_widths import norm_bits as norm_widths
 from mdcompress.cli.bit_widths import weight_bits as weight_widths
 from mdcompress.cli.console import Console
-from mdcompress.cli.designs import design_options, values
+from mdcompress.cli.designs import chip_options, design_options, loss_option, steps_option
 from mdcompress.cli.opening import open_workspace
 from mdcompress.cli.options import (
-    AnalogOption,
     Selection,
     compute_options,
     example,
@@ -43,12 +42,6 @@ def _costs(_context: click.Context, parameter: click.Parameter, text: str) -> tu
             f"must be of {', '.join(known)}, with commas between them (got {text!r})", param=parameter
         )
     return tuple(cost for cost in known if cost in words)
-
-
-def _step(text: str) -> int:
-    if int(text) < 1:
-        raise ValueError(text)
-    return int(text)
 
 
 @click.command(
@@ -81,7 +74,7 @@ def _step(text: str) -> int:
     help="Bits of a layer's membranes.",
 )
 @click.option("--norm-bits", callback=norm_widths, default="", help="Bits of a layer's norm; else those of the recipe.")
-@values("--steps", "steps", _step, help="Numbers of time steps; else 1, 2, 4, ... and that of the data.")
+@steps_option("Numbers of time steps; else 1, 2, 4, ... and that of the data.")
 @design_options
 @click.option("--trials", type=click.IntRange(1), default=40, show_default=True, help="Students to try, in all.")
 @click.option(
@@ -98,23 +91,9 @@ def _step(text: str) -> int:
     show_default=True,
     help="Samples of a first look, after which hopeless students are left.",
 )
-@click.option(
-    "--loss",
-    type=click.FloatRange(0, 100),
-    default=5.0,
-    show_default=True,
-    help="Points that a compared student may lose against the float network.",
-)
+@loss_option(5.0, "Points that a compared student may lose against the float network.")
 @click.option("--epochs", type=click.IntRange(0), default=0, show_default=True, help="Distil each student for so long.")
-@click.option(
-    "--analog",
-    cls=AnalogOption,
-    metavar="NAME|FILE",
-    default="calibrated",
-    show_default=True,
-    help="Of converters too coarse for exact sums: cells, wires and the range of converters.",
-)
-@click.option("--chips", type=click.IntRange(1), default=3, show_default=True, help="Of the same: chips a design.")
+@chip_options("Of converters too coarse for exact sums")
 @click.option(
     "--starts",
     type=click.Choice(["ranked", "uniform"]),

@@ -67,5 +67,5 @@ def recorded(accuracies: Mapping[int, float]) -> dict[str, float]:
 def in_words(accuracies: Mapping[int, float]) -> str:
     """`98.61 %`, or `T=1 95.00 %, T=4 98.61 %` where there are several."""
     if len(accuracies) == 1:
-        return percent(*accuracies.values())
+        return percent(next(iter(accuracies.values())))
     return ", ".join(f"T={steps} {percent(accuracy)}" for steps, accuracy in accuracies.items())

@@ -161,6 +161,7 @@ def _document(found: Exploration) -> JsonValue:
         "designs": [_design(design) for design in found.designs],
         "infeasible": [{**asdict(one.point), "reason": one.reason} for one in found.infeasible],
         "judgement": None if found.judgement is None else asdict(found.judgement),
+        "notes": list(found.notes),
     }
 
 

@@ -131,7 +131,7 @@ def _export(
         **sizes.figures(),
         **(c_figures(as_c) if as_c else {}),
     }
-    spoken = f"mean spike rate {100 * activity.mean_rate:.1f} %, counted by {counting.name}"
+    spoken = f"mean spike rate {percent(activity.mean_rate, 1)}, counted by {counting.name}"
     with started.writing(measured=measured, summary=_summary(graph, parity, spoken, sizes, as_c)) as folder:
         write_onnx(graph, folder / MODEL_FILE)
         write_golden(graph, folder / GOLDEN_FILE, x=integers, trace=None if native is None else native.run(integers))

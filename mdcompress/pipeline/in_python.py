@@ -18,6 +18,7 @@ from intsnn.execution.golden import write_golden
 from intsnn.execution.parity import require_equal
 from intsnn.onnx.file import write_onnx
 from intsnn.report.markdown import quantity
+from intsnn.shares import percent
 from mdcompress.adapters import Adapter
 from mdcompress.compression import compress
 from mdcompress.data.still import Walkable, over_steps
@@ -84,7 +85,7 @@ class Run:
     def __str__(self) -> str:
         """The figures in a few lines."""
         accuracies = ", ".join(
-            f"{name} {100 * metrics.accuracy:.2f} %"
+            f"{name} {percent(metrics.accuracy)}"
             for name, metrics in (
                 ("teacher", self.teacher), ("quantized", self.quantized), ("distilled", self.distilled),
             )

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from intsnn.shares import percent as percent  # of all that this package prints
+
 _UNITS = {"KB": 1e3, "MB": 1e6, "GB": 1e9}
 
 JsonValue = None | bool | int | float | str | Sequence["JsonValue"] | Mapping[str, "JsonValue"]
@@ -33,11 +35,6 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: Sequ
     rule = ["-" * (width - 1) + (":" if at_right else "-") for width, at_right in zip(widths, right, strict=True)]
     lines = [cells[0], rule, *cells[1:]]
     return "\n".join(_line(line, widths, right) for line in lines)
-
-
-def percent(fraction: float) -> str:
-    """0.9833 -> `98.33 %`."""
-    return f"{100 * fraction:.2f} %"
 
 
 def bits_in_words(bit_width: float) -> str:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal
 
 from intsnn.errors import UsageError
 from intsnn.files import write_atomically
-from mdcompress.errors import PlanError
+from mdcompress.errors import PlanError, SearchError
 from mdcompress.pipeline.networks import (
     first_samples,
     fitted,
@@ -83,7 +83,8 @@ def search(workspace: Workspace, choice: SearchChoice) -> Report:
     Raises:
         UsageError: Optuna is not installed, or the description has rules of its own that know no designs.
         RunError: the folder holds a search that was set otherwise.
-        PlanError: the recipe does not fit the network, or no student of the search could be made.
+        PlanError: the recipe does not fit the network.
+        SearchError: no student of the search can be compared.
     """
     require_optuna()
     workspace.require_one_student()
@@ -255,7 +256,7 @@ def _written(workspace: Workspace, study: SearchStudy, students: Students, chip:
     with study.turn():
         found = _result(workspace, study, students, chip)
         if not found.pareto:
-            raise PlanError(
+            raise SearchError(
                 f"a search must find a student to compare, and {len(found.outcomes)} trials found none: "
                 f"{_first_reason(found)}",
                 hints=["allow for a larger --loss, or more bits; the same command with more --trials goes on"],

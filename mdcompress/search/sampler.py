@@ -1,15 +1,20 @@
-"""What a trial of a search tries: given starts first, then what the tree-structured Parzen estimator draws.
+"""What a trial of a search tries: given starts first, then draws of an estimator and steps from the front, in turn.
 
 A trial's draw depends on the seed, on its place among all trials and on what is known when it is drawn: not on the
 process that draws. So a search of one process that was killed goes on as if it had not been.
 
-Parameters are drawn one by one: what layers lose about adds up, and a joint estimator has too much to learn from a few
-dozen trials. With few values the estimator draws the same student again and again; its neighbour, a step away in one
-parameter, is tried instead.
+The estimator is the tree-structured Parzen one. It draws parameters one by one: what layers lose about adds up, and a
+joint estimator has too much to learn from a few dozen trials. With few values it draws the same student again and
+again; its neighbour, a step away in one parameter, is tried instead.
+
+The front are the trials that no other dominates. A step from one of them changes one parameter to the value beside it,
+more often the lower: fewer bits in one layer, or fewer steps. Every other such step is from a start, as long as one is
+in the front. So good starts are improved where they stand, which an estimator of all trials does not see to.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,11 +22,14 @@ from typing import Any
 import numpy as np
 from optuna.distributions import BaseDistribution, IntDistribution
 from optuna.samplers import BaseSampler, TPESampler
-from optuna.study import Study
+from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
+
+from intsnn.exploration.exploration import non_dominated
 
 Indices = Mapping[str, int]  # parameter -> which of its values
 _STEPS_AWAY = 100  # at most, from a student that was tried
+_STEPS = (-1, -1, -1, 1)  # from the front
 
 
 def distributions_of(sizes: Mapping[str, int]) -> dict[str, BaseDistribution]:
@@ -54,6 +62,12 @@ class StartingSampler(BaseSampler):
         if len(drawn) < len(self._starts):
             return dict(self._starts[len(drawn)])
         numbers = np.random.default_rng((self._seed, len(drawn)))
+        if len(drawn) % 2 == 0:
+            front = self._front(study, drawn)
+            starts = [one for one in front if one in self._starts]
+            steps = self._steps(starts if numbers.integers(2) else front, drawn) or self._steps(front, drawn)
+            if steps:
+                return dict(steps[int(numbers.integers(len(steps)))])
         estimator = TPESampler(seed=int(numbers.integers(2**31)), n_startup_trials=0)
         found = {name: estimator.sample_independent(study, trial, name, one) for name, one in search_space.items()}
         return self._untried(found, [one.params for one in drawn], numbers)
@@ -63,6 +77,26 @@ class StartingSampler(BaseSampler):
     ) -> Any:
         """Never asked for (Optuna's own signature)."""
         raise AssertionError(f"{param_name} is drawn with all others")
+
+    def _front(self, study: Study, drawn: Sequence[FrozenTrial]) -> list[Indices]:
+        """Students that no other dominates."""
+        ended = [one for one in drawn if one.state is TrialState.COMPLETE]
+        if not ended:
+            return []
+        signs = [-1.0 if direction is StudyDirection.MAXIMIZE else 1.0 for direction in study.directions]
+        free = non_dominated(np.array([one.values for one in ended]) * signs).tolist()
+        return [one.params for one in itertools.compress(ended, free)]
+
+    def _steps(self, students: Sequence[Indices], drawn: Sequence[FrozenTrial]) -> list[Indices]:
+        """Students that no trial has, a step away from one of these; each step down counts thrice."""
+        tried = [one.params for one in drawn]
+        return [
+            student
+            for one in students
+            for name, size in self._sizes.items()
+            for step in _STEPS
+            if 0 <= (value := one[name] + step) < size and (student := {**one, name: value}) not in tried
+        ]
 
     def _untried(
         self, found: dict[str, int], tried: Sequence[Mapping[str, Any]], numbers: np.random.Generator

@@ -11,6 +11,7 @@ from dataclasses import asdict
 
 from intsnn.exploration.files import AXES
 from intsnn.report.words import markdown_table, readable
+from intsnn.shares import percent
 from mdcompress.search.outcome import Outcome, Point, PricedDesign
 from mdcompress.search.result import Beaten, SearchResult, StudentFigures
 
@@ -93,7 +94,7 @@ def trial_in_words(number: int, student: StudentFigures, found: Outcome) -> str:
     if found.reason or found.accuracy is None:
         return f"{what}: {found.reason}"
     least = min(found.designs, key=lambda design: design.energy_pj)
-    return f"{what}: {found.accuracy:.2%}, {readable(least.energy_pj * 1e-6)} uJ"
+    return f"{what}: {percent(found.accuracy)}, {readable(least.energy_pj * 1e-6)} uJ"
 
 
 def _row(found: SearchResult, point: Point, axes: Sequence[str]) -> tuple[str, ...]:
@@ -105,7 +106,7 @@ def _row(found: SearchResult, point: Point, axes: Sequence[str]) -> tuple[str, .
 
 def _design_cells(design: PricedDesign) -> tuple[str, ...]:
     return (
-        f"{design.accuracy:.2%}",
+        percent(design.accuracy),
         readable(design.energy_pj * 1e-6),
         readable(design.latency_ns * 1e-3),
         readable(design.area_um2 * 1e-6),
@@ -130,7 +131,7 @@ def _in_words(found: SearchResult) -> str:
         f"{len(found.pareto)} points are dominated by no other, in accuracy, {', '.join(found.costs)}: "
         f"{len({point.trial for point in found.pareto})} students on {len(found.hardware_numbers)} designs.",
         f"{len(found.outcomes)} trials have ended; {ended['not']} students are not compared (less accurate than "
-        f"{found.least:.2%}, or impossible). The float network has {found.float_accuracy:.2%} on the "
+        f"{percent(found.least)}, or impossible). The float network has {percent(found.float_accuracy)} on the "
         f"{found.samples} validation samples.",
     ]
     if len(found.pareto) > _ROWS:

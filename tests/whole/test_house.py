@@ -53,6 +53,14 @@ def test_every_room_says_what_it_is(package: str) -> None:
     assert silent == []
 
 
+def test_percent_is_written_by_one_function() -> None:
+    """`42.3 %` everywhere: no text formats a share by itself (Python's `:.1%` has no space)."""
+    by_itself = re.compile(r":[.,\d]*%[}\"']|\{100 \* [^{}]*\} %")
+    folders = (*PACKAGES.values(), ROOT / "benchmarks")
+    sources = {path: path.read_text("utf-8") for folder in folders for path in folder.rglob("*.py")}
+    assert [str(path) for path, text in sources.items() if by_itself.search(text)] == []
+
+
 @pytest.mark.parametrize("package", PACKAGES)
 def test_tests_mirror_the_rooms(package: str) -> None:
     rooms = set.union(*contract_layers(package))

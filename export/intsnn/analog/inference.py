@@ -18,7 +18,7 @@ from intsnn.analog.converters import full_scale
 from intsnn.analog.layers import AnalogLayer, ReadCounts, calibrated
 from intsnn.analog.spec import AnalogSpec
 from intsnn.arithmetic import IntArray
-from intsnn.errors import HardwareError, UsageError
+from intsnn.errors import UsageError
 from intsnn.execution.interpreter import Trace, evaluate, run
 from intsnn.graph import IntGraph, Synapse
 from intsnn.graph.bounds import read_bounds
@@ -67,8 +67,8 @@ def make_chip(
             Every layer sees what the exact network would give it.
 
     Raises:
-        HardwareError: the graph does not fit the crossbars, or they are digital.
-        UsageError: the description needs a calibration and there is none.
+        HardwareError: the graph does not fit the crossbars.
+        UsageError: the crossbars are digital, or the description needs a calibration and there is none.
     """
     if spec.needs_calibration and calibration is None:
         raise UsageError(
@@ -76,7 +76,7 @@ def make_chip(
             hints=["give calibration inputs, best from the training data"],
         )
     if hardware.crossbar.is_digital:
-        raise HardwareError(
+        raise UsageError(
             f"{hardware.name}: arrays without converters are digital and exact (readout: {hardware.crossbar.readout})",
             hints=["choose a description whose columns are read by converters"],
         )

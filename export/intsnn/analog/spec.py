@@ -243,7 +243,7 @@ def load_analog(name_or_path: str | Path) -> AnalogSpec:
     """The description of that name, or in that file: a path, or text with a `/` or a `.yaml` ending.
 
     Raises:
-        HardwareError: no description of that name is shipped.
+        UsageError: no description of that name is shipped.
         MissingFileError: there is no such file.
         InvalidFileError: the file breaks its schema.
     """

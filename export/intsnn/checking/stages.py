@@ -35,6 +35,10 @@ def check(graph: IntGraph) -> None:
 def checked_bounds(graph: IntGraph) -> dict[str, ChannelBounds]:
     """`check`, and the proved interval of every channel, which it takes, by node name."""
     require_graph(graph)
+    return dict(graph.derived(_checked))
+
+
+def _checked(graph: IntGraph) -> Mapping[str, ChannelBounds]:
     for stage in STAGES:
         _require_none((rule.__name__, violation) for rule in stage for violation in rule(graph))
     proved = channel_bounds(graph)

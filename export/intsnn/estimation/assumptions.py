@@ -10,30 +10,34 @@ of a designer and prices that sources do not agree on stand side by side: both a
     idle arrays      read, or skipped
     input buffer     read for every window, or once
     transport        one hop for an input, or the mean distance on a mesh of tiles
+    tiles            wiring of so many PEs each; more PEs under one, or no area for the wiring (where it has one)
     overlap          layer by layer, or rows pipelined
     white space      components as they are, or placed as in NeuroSim's floorplans (area alone)
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import get_args
 
-from pydantic import ValidationError
-
 from intsnn.activity import Activity
-from intsnn.errors import HardwareError
-from intsnn.estimation.costs import price, total_energy_pj
+from intsnn.errors import HardwareError, UsageError
+from intsnn.estimation.costs import totals
+from intsnn.estimation.counts import EventCounts
 from intsnn.estimation.events import count
 from intsnn.estimation.loading import leaking_ns
 from intsnn.estimation.price_sensitivity import Outcome
-from intsnn.estimation.schedule import latency_of
+from intsnn.estimation.schedule import array_read_ns, latency_of
+from intsnn.hardware.catalogue import Item
 from intsnn.hardware.chip import Encoding, Gating, KernelMapping, ScheduleRule
 from intsnn.hardware.converters import shipped_converters
-from intsnn.hardware.spec import HardwareSpec, with_converter, with_sections
+from intsnn.hardware.cost import Cost
+from intsnn.hardware.spec import HardwareSpec
+from intsnn.mapping import Mapping as ChipMapping
 from intsnn.mapping import place
 from intsnn.mapping.demand import Demand
+from intsnn.yaml.file import checked
 
 FLOORPLAN = 4.2  # DNN+NeuroSim V1.4: components of 76.6 mm2 on 318.7 mm2 (VGG9, 64 x 64 arrays, 65 nm)
 
@@ -55,37 +59,42 @@ class Assumption:
     others: tuple[Alternative, ...]
 
 
-def assumptions(demand: Demand, activity: Activity, hardware: HardwareSpec, *, base: Outcome) -> tuple[Assumption, ...]:
-    """Every assumption of which another value gives a chip that can be built and priced.
+@dataclass(frozen=True)
+class Estimated:
+    """A chip as it is: what was mapped and counted of a network and its activity, and the totals."""
 
-    Args:
-        demand: of the network.
-        activity: of it.
-        hardware: as it is priced.
-        base: the totals with it.
-    """
-    found = []
-    for name, value, changes in _candidates(hardware, activity):
+    demand: Demand
+    activity: Activity
+    mapping: ChipMapping
+    counts: EventCounts
+    totals: Outcome
+
+
+def assumptions(base: Estimated) -> tuple[Assumption, ...]:
+    """Every assumption of which another value gives a chip that can be built and priced."""
+    hardware, found = base.mapping.hardware, list[Assumption]()
+    for name, value, changes in _candidates(hardware, base.activity):
         others = []
         for other, changed in changes:
             try:
-                others.append(Alternative(other, _outcome(demand, activity, changed)))
+                others.append(Alternative(other, _outcome(base, changed)))
             except HardwareError:  # not every chip can be built: the range has only those that can
                 continue
         if others:
             found.append(Assumption(name, value, tuple(others)))
-    area = replace(base, area_um2=base.area_um2 * FLOORPLAN)
+    area = replace(base.totals, area_um2=base.totals.area_um2 * FLOORPLAN)
     if hardware.floorplan.factor == 1:
         found.append(Assumption("white space", "none", (Alternative(f"a factor of {FLOORPLAN}", area),)))
     return tuple(found)
 
 
 _Changes = Iterator[tuple[str, HardwareSpec]]
+_MORE_PES = (2, 9)  # times as many; 9: SpikeSim's tile, whose wiring is priced, has 8 PEs of the 9 arrays of a kernel
 
 
 def _candidates(hardware: HardwareSpec, activity: Activity) -> Iterator[tuple[str, str, _Changes]]:
     crossbar, buffers = hardware.crossbar, hardware.buffers
-    if crossbar.readout == "converter":
+    if hardware.has_converters:
         yield "converters", hardware.converter or "as written", _converters(hardware)
     if activity.constant_input:
         yield (
@@ -99,33 +108,65 @@ def _candidates(hardware: HardwareSpec, activity: Activity) -> Iterator[tuple[st
     yield "input buffer", buffers.input_reuse, _sections(hardware, "buffers", "input_reuse", ("none", "line_buffer"))
     hops = hardware.interconnect.hops
     words = hops if isinstance(hops, str) else f"{hops:g} hop{'' if hops == 1 else 's'}"
-    yield "transport", words, _sections(hardware, "interconnect", "hops", (1, "mesh"))
+    yield "transport", words, _sections(hardware, "interconnect", "hops", (1.0, "mesh"))
+    tile = hardware.cost(Item.TILE)
+    if tile is not None and tile.area_um2:
+        yield "tiles", f"{hardware.tile.pe} PEs", _tiles(hardware, tile)
     yield "overlap", hardware.schedule.rule, _sections(hardware, "schedule", "rule", get_args(ScheduleRule))
 
 
 def _converters(hardware: HardwareSpec) -> _Changes:
+    """Shipped ones are priced in full, so that any description takes them."""
+    key = Item.ADC_CONVERSION.value
     for name in shipped_converters():
         if name != hardware.converter:
-            try:
-                yield name, with_converter(hardware, name)
-            except HardwareError:  # excluded by the description, or not priced for its structure
-                continue
+            yield name, hardware.model_copy(update={"costs": {**hardware.costs, key: name}})
+
+
+def _tiles(hardware: HardwareSpec, tile: Cost) -> _Changes:
+    for times in _MORE_PES:
+        pes = times * hardware.tile.pe
+        yield f"{pes} PEs", hardware.model_copy(update={"tile": hardware.tile.model_copy(update={"pe": pes})})
+    bare = {**hardware.costs, Item.TILE.value: tile.model_copy(update={"area_um2": 0.0})}
+    yield "wiring without area", hardware.model_copy(update={"costs": bare})
 
 
 def _sections(hardware: HardwareSpec, section: str, key: str, values: tuple[object, ...]) -> _Changes:
-    now = getattr(getattr(hardware, section), key)
+    now = getattr(hardware, section)
     for value in values:
-        if value != now:
-            changes: Mapping[str, Mapping[str, object]] = {section: {key: value}}
+        if value != getattr(now, key):
             try:
-                yield str(value), with_sections(hardware, **changes)
-            except ValidationError:  # no such chip, or one with an item that the description does not price
+                changed = hardware.model_copy(update={section: checked(now.model_copy(update={key: value}))})
+            except UsageError:  # no such chip
                 continue
+            if not changed.unpriced:
+                yield f"{value:g}" if isinstance(value, float) else str(value), changed
 
 
-def _outcome(demand: Demand, activity: Activity, hardware: HardwareSpec) -> Outcome:
-    mapping = place(demand, hardware, constant_steps=activity.constant_steps)
-    latency_ns = latency_of(mapping, time_steps=activity.time_steps)
-    prices = price(count(mapping, activity), hardware, leaking_ns=leaking_ns(mapping, latency_ns))
-    area_um2 = sum(part.area_um2 for part in prices.area)
-    return Outcome(total_energy_pj(prices.energy), latency_ns, area_um2, mapping.batch)
+def _outcome(base: Estimated, changed: HardwareSpec) -> Outcome:
+    """The totals with a changed description; what the change does not touch is kept."""
+    activity, now = base.activity, base.mapping.hardware
+    mapping = replace(base.mapping, hardware=changed)
+    is_placed = _are_placed_alike(now, changed)
+    if not is_placed:
+        mapping = place(base.demand, changed, constant_steps=activity.constant_steps)
+    counts, latency_ns = base.counts, base.totals.latency_ns
+    if not is_placed or (changed.crossbar, changed.interconnect) != (now.crossbar, now.interconnect):
+        counts = count(mapping, activity)
+    if not is_placed or mapping.reload is not None or not _are_timed_alike(now, changed):
+        latency_ns = latency_of(mapping, time_steps=activity.time_steps)
+    energy_pj, area_um2 = totals(counts, changed, leaking_ns=leaking_ns(mapping, latency_ns))
+    return Outcome(energy_pj, latency_ns, area_um2, mapping.batch)
+
+
+def _are_placed_alike(one: HardwareSpec, other: HardwareSpec) -> bool:
+    """Prices matter where a budget is an area."""
+    cells = other.crossbar.model_copy(update={"gating": one.crossbar.gating})
+    sections = ("technology", "tile", "neuron", "buffers", "duplication", "reload")
+    same = cells == one.crossbar and all(getattr(one, section) == getattr(other, section) for section in sections)
+    return same and not one.duplication.is_area
+
+
+def _are_timed_alike(one: HardwareSpec, other: HardwareSpec) -> bool:
+    """Of chips on which all is placed alike."""
+    return one.schedule == other.schedule and array_read_ns(one, rows=1) == array_read_ns(other, rows=1)

@@ -15,14 +15,20 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from itertools import groupby
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
 
 from intsnn.errors import HardwareError
 from intsnn.estimation.counts import EventCount, EventCounts, InstanceCount
 from intsnn.hardware.catalogue import Item, Quantity
+from intsnn.hardware.cost import Cost
 from intsnn.hardware.spec import HardwareSpec
 
 LEAKAGE = "leakage"
 PriceList = Callable[[Item, Quantity, float | None], float | None]  # of one event or instance at a width
+PowerT = TypeVar("PowerT", float, npt.NDArray[np.float64])
 _PJ_PER_UW_NS = 1e-3
 
 
@@ -71,21 +77,45 @@ def price(counts: EventCounts, hardware: HardwareSpec, *, leaking_ns: float) -> 
     return Prices((*energy, *_leakage(counts, price_list, leaking_ns)), tuple(area))
 
 
+def totals(counts: EventCounts, hardware: HardwareSpec, *, leaking_ns: float) -> tuple[float, float]:
+    """Energy, pJ, and area, um2: the sums of all parts that `price` gives, to the last bit, without the parts.
+
+    Raises:
+        HardwareError: a width lies outside a table that must not be extended.
+    """
+    price_list = price_list_of(hardware)
+    energies = [leak for part in _leakage(counts, price_list, leaking_ns) for leak in part.steps_pj]
+    priced = [
+        (one.steps, each) for one in counts.events if (each := price_list(one.item, "energy_pj", one.bits)) is not None
+    ]
+    if priced:
+        products = np.array([steps for steps, _ in priced]) * np.array([each for _, each in priced])[:, None]
+        energies += products.ravel().tolist()
+    areas = (
+        one.count * each for one in counts.instances if (each := price_list(one.item, "area_um2", one.bits)) is not None
+    )
+    return math.fsum(energies), math.fsum(areas)
+
+
 def price_list_of(hardware: HardwareSpec) -> PriceList:
     """The prices of a description, each worked out once, of counts that the catalogue of items knows."""
+    costs: dict[Item, Cost | None] = {}
 
     @cache
     def listed(item: Item, quantity: Quantity, bits: float | None) -> float | None:
         meaning = item.meaning
         assert meaning.has(quantity), f"{item.value} is counted and priced by {quantity}, which its meaning has not"
         assert meaning.by_width == (bits is not None), f"{item.value}: counted at {bits} bits against its meaning"
-        return price_of(item, quantity, hardware, bits=bits)
+        if item not in costs:
+            costs[item] = _cost_of(item, hardware)
+        cost = costs[item]
+        return None if cost is None else cost.at(quantity, bits, name=meaning.key)
 
     return listed
 
 
-def leakage_pj(leakage_uw: float, latency_ns: float) -> float:
-    """Energy that leaks in a time: 1 uW*ns = 1e-3 pJ."""
+def leakage_pj(leakage_uw: PowerT, latency_ns: float) -> PowerT:
+    """Energy that leaks in a time, of one node or of several at once: 1 uW*ns = 1e-3 pJ."""
     return leakage_uw * latency_ns * _PJ_PER_UW_NS
 
 
@@ -102,13 +132,19 @@ def price_of(item: Item, quantity: Quantity, hardware: HardwareSpec, *, bits: fl
         HardwareError: the item is neither priced nor excluded, or the width lies outside a table that must not be
             extended.
     """
+    cost = _cost_of(item, hardware)
+    return None if cost is None else cost.at(quantity, bits, name=item.value)
+
+
+def _cost_of(item: Item, hardware: HardwareSpec) -> Cost | None:
+    """Its prices; None where it is excluded."""
     cost = hardware.cost(item)
     if cost is None and item.value not in hardware.excluded:
         raise HardwareError(
             f"{hardware.name} neither prices nor excludes {item.value}, which is counted",
             hints=[f"write costs.{item.value}, or excluded.{item.value} with the reason"],
         )
-    return None if cost is None else cost.at(quantity, bits, name=item.value)
+    return cost
 
 
 def _energy(event: EventCount, price_list: PriceList) -> EnergyPart | None:

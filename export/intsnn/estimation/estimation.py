@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from intsnn.activity import Activity
-from intsnn.errors import HardwareError
+from intsnn.errors import HardwareError, UsageError
 from intsnn.estimation.costs import price
 from intsnn.estimation.events import count
 from intsnn.estimation.loading import SHARED, leaking_ns
@@ -51,6 +51,7 @@ def estimate(
 
     Raises:
         HardwareError: the activity is of another graph, or the graph does not fit the description.
+        UsageError: the description is not shipped, or prices every bit width alike and a demand is given.
     """
     spec = load_hardware(hardware) if isinstance(hardware, str | Path) else hardware
     if activity.graph != fingerprint(graph):
@@ -60,7 +61,7 @@ def estimate(
         )
     if isinstance(spec, SpikeSimSpec):
         if demand is not None:
-            raise HardwareError(
+            raise UsageError(
                 f"{spec.name} prices every bit width alike, so words of other widths have no figures of their own",
                 hints=["choose a description that knows bit widths, such as spikesim_fixed"],
             )

@@ -7,13 +7,18 @@ between groups (loading.py). All of it stands under the node `shared`.
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Mapping as ByItem
+from dataclasses import dataclass, replace
 
+import numpy as np
+
+from intsnn.arithmetic import IntArray
 from intsnn.estimation.counts import InstanceCount
 from intsnn.estimation.loading import SHARED, waiting_bits
-from intsnn.estimation.sum_widths import held_bits, layer_bits
+from intsnn.estimation.sum_widths import held_bits, item_bits
 from intsnn.hardware.catalogue import Item
 from intsnn.hardware.chip import Crossbar
 from intsnn.hardware.spec import HardwareSpec
@@ -28,18 +33,17 @@ def count_instances(mapping: Mapping, time_steps: int) -> Iterator[InstanceCount
         yield from with_waiting(shared_instances(mapping, mapping.reload), mapping, mapping.reload, time_steps)
         return
     yield from count_array_instances(mapping)
-    yield from count_digital_instances(mapping)
+    yield from count_digital_instances(mapping.digital)
 
 
 def count_array_instances(mapping: Mapping) -> Iterator[InstanceCount]:
     """What is built for the synapses, of which none takes turns with another."""
-    for layer in mapping.layers:
-        yield from _layer_instances(layer, mapping.hardware)
+    return _layer_instances(mapping.layers, mapping.hardware)
 
 
-def count_digital_instances(mapping: Mapping) -> Iterator[InstanceCount]:
+def count_digital_instances(digital: Iterable[DigitalMapping]) -> Iterator[InstanceCount]:
     """What is built for all other nodes; it does not depend on the crossbars."""
-    for node in mapping.digital:
+    for node in digital:
         yield from _digital_instances(node)
 
 
@@ -48,18 +52,63 @@ def width_of(operation: Operation) -> float | None:
     return operation.bits if operation.item.meaning.by_width else None
 
 
-def shared_instances(mapping: Mapping, reload: Reload) -> tuple[InstanceCount, ...]:
-    """Of each item as many as the group that needs most, at the widest width, where layers take turns."""
+@dataclass(frozen=True)
+class Needed:
+    """How many of each item are needed at the same time, and the widest of those that have a width."""
+
+    numbers: ByItem[Item, int]
+    widest: ByItem[Item, float]
+
+
+def digital_needs(mapping: Mapping, reload: Reload) -> tuple[Needed, ...]:
+    """Of the nodes that are no synapses, group by group: the crossbars do not matter."""
+    stages: list[list[InstanceCount]] = [[] for _ in reload.groups]
+    for node in mapping.digital:
+        stages[reload.stage_of(node)] += _digital_instances(node)
+    return tuple(map(_together, stages))
+
+
+def shared_instances(
+    mapping: Mapping, reload: Reload, digital: Sequence[Needed] | None = None
+) -> tuple[InstanceCount, ...]:
+    """Of each item as many as the group that needs most, at the widest width, where layers take turns.
+
+    Args:
+        mapping: in which they do.
+        reload: how.
+        digital: the `digital_needs`, where they are known.
+    """
     most: dict[Item, int] = {}
     widest: dict[Item, float] = {}
-    for index, layers in enumerate(mapping.groups):
-        needed: dict[Item, int] = {}
-        for one in _group_instances(mapping, reload, index, layers):
-            needed[one.item] = needed.get(one.item, 0) + one.count
-            if one.bits is not None:
-                widest[one.item] = max(widest.get(one.item, 0.0), one.bits)
-        most = {item: max(most.get(item, 0), needed.get(item, 0)) for item in (*most, *needed)}
+    others = digital_needs(mapping, reload) if digital is None else digital
+    for layers, beside in zip(mapping.groups, others, strict=True):
+        own = _needed(layers, mapping.hardware)
+        for item in (*own.numbers, *(item for item in beside.numbers if item not in own.numbers)):
+            most[item] = max(most.get(item, 0), own.numbers.get(item, 0) + beside.numbers.get(item, 0))
+        for item, bits in (*own.widest.items(), *beside.widest.items()):
+            widest[item] = max(widest.get(item, 0.0), bits)
     return tuple(InstanceCount(SHARED, item, widest.get(item), number) for item, number in most.items())
+
+
+def _needed(layers: Sequence[LayerMapping], hardware: HardwareSpec) -> Needed:
+    """Of some layers."""
+    counts = {item: one.tolist() for item, one in layer_instances(layer_columns(layers, hardware), hardware).items()}
+    widest = {
+        item: max(itertools.compress(bits, counts[item]))
+        for item, bits in item_bits(layers, hardware).items()
+        if any(counts[item])
+    }
+    return Needed({item: total for item, numbers in counts.items() if (total := sum(numbers))}, widest)
+
+
+def _together(instances: Iterable[InstanceCount]) -> Needed:
+    numbers: dict[Item, int] = {}
+    widest: dict[Item, float] = {}
+    for one in instances:
+        numbers[one.item] = numbers.get(one.item, 0) + one.count
+        if one.bits is not None:
+            widest[one.item] = max(widest.get(one.item, 0.0), one.bits)
+    return Needed(numbers, widest)
 
 
 def with_waiting(
@@ -71,29 +120,63 @@ def with_waiting(
         yield replace(one, count=one.count + waiting) if one.item is Item.BUFFER_BIT else one
 
 
-def _group_instances(
-    mapping: Mapping, reload: Reload, index: int, layers: tuple[LayerMapping, ...]
-) -> Iterator[InstanceCount]:
-    for layer in layers:
-        yield from _layer_instances(layer, mapping.hardware)
-    for node in mapping.digital:
-        if reload.stage_of(node) == index:
-            yield from _digital_instances(node)
+def _layer_instances(layers: Sequence[LayerMapping], hardware: HardwareSpec) -> Iterator[InstanceCount]:
+    counts = {item: one.tolist() for item, one in layer_instances(layer_columns(layers, hardware), hardware).items()}
+    widths = item_bits(layers, hardware)
+    for index, layer in enumerate(layers):
+        for item, numbers in counts.items():
+            if numbers[index]:
+                bits = widths[item][index] if item in widths else None
+                yield InstanceCount(layer.name, item, bits, numbers[index])
 
 
-def _layer_instances(layer: LayerMapping, hardware: HardwareSpec) -> Iterator[InstanceCount]:
-    crossbar, arrays = hardware.crossbar, layer.arrays
-    readers = arrays * _readers(layer, crossbar)
+@dataclass(frozen=True)
+class LayerColumns:
+    """Layers side by side, [L] each: what their instances follow from.
+
+    accumulators: that an array has where it is read so; summed: arrays whose sums are added, K_a*N_r; joined: codes
+    that are shifted and added, S*b, of accumulators b; counters: of active rows, where offsets are stored; buffered:
+    bits of inputs, and of sums that are held.
+    """
+
+    arrays: IntArray
+    accumulators: IntArray
+    summed: IntArray
+    joined: IntArray
+    counters: IntArray
+    buffered: IntArray
+    tiles: IntArray
+
+
+def layer_columns(layers: Sequence[LayerMapping], hardware: HardwareSpec) -> LayerColumns:
+    """The columns of some layers: they depend on converters only by their bits, which words that are held have."""
+    rows = [
+        (
+            layer.arrays,
+            _accumulators(layer, hardware.crossbar),
+            layer.array_kernel * layer.row_blocks,
+            layer.input_bits * (1 if hardware.crossbar.readout == "accumulator" else layer.slices),
+            min(layer.pes, layer.copies * layer.packs * layer.row_blocks) * layer.array_kernel,
+            layer.inputs * layer.input_bits + (held_bits(layer, hardware) if layer.held_steps > 1 else 0),
+            layer.tiles,
+        )
+        for layer in layers
+    ]
+    return LayerColumns(*np.array(rows, dtype=np.int64).T.copy())
+
+
+def layer_instances(columns: LayerColumns, hardware: HardwareSpec) -> dict[Item, IntArray]:
+    """How many of each item are built for each layer, [L]."""
+    crossbar, arrays = hardware.crossbar, columns.arrays
+    none = np.zeros_like(arrays)
+    readers = arrays * (columns.accumulators if crossbar.readout == "accumulator" else crossbar.converters)
     converters, trees, accumulators = (
-        readers if crossbar.readout == kind else 0 for kind in ("converter", "adder_tree", "accumulator")
+        readers if crossbar.readout == kind else none for kind in ("converter", "adder_tree", "accumulator")
     )
-    summing = readers if layer.array_kernel * layer.row_blocks > 1 else 0
-    shifted = layer.input_bits * (1 if crossbar.readout == "accumulator" else layer.slices)
-    blocks = min(layer.pes, layer.copies * layer.packs * layer.row_blocks)
-    counters = blocks * layer.array_kernel if crossbar.encoding == "offset" else 0
-    counts = {
+    summing = readers * (columns.summed > 1)
+    return {
         Item.ROW_ACTIVATION: arrays * crossbar.rows,
-        Item.CELL_READ: arrays * crossbar.rows * crossbar.columns,
+        Item.CELL_READ: arrays * (crossbar.rows * crossbar.columns),
         Item.ADC_CONVERSION: converters,
         Item.MUX_SWITCH: converters,
         Item.ADDER_TREE_ADD: trees * (crossbar.rows - 1),
@@ -101,23 +184,17 @@ def _layer_instances(layer: LayerMapping, hardware: HardwareSpec) -> Iterator[In
         Item.ACCUMULATE_STORE: accumulators,
         Item.PARTIAL_SUM_ADD: summing,
         Item.PARTIAL_SUM_STORE: summing,
-        Item.SHIFT_ADD: readers if shifted > 1 else 0,
-        Item.SIGN_SUBTRACT: readers if crossbar.encoding in ("offset", "differential") else 0,
-        Item.POPCOUNT_ADD: (crossbar.rows - 1) * counters,
-        Item.BUFFER_BIT: layer.inputs * layer.input_bits + held_bits(layer, hardware),
-        Item.TILE: layer.tiles,
+        Item.SHIFT_ADD: readers * (columns.joined > 1),
+        Item.SIGN_SUBTRACT: readers if crossbar.encoding in ("offset", "differential") else none,
+        Item.POPCOUNT_ADD: columns.counters * (crossbar.rows - 1) if crossbar.encoding == "offset" else none,
+        Item.BUFFER_BIT: columns.buffered,
+        Item.TILE: columns.tiles,
     }
-    widths = layer_bits(layer, hardware)
-    for item, number in counts.items():
-        if number:
-            yield InstanceCount(layer.name, item, widths.get(item), number)
 
 
-def _readers(layer: LayerMapping, crossbar: Crossbar) -> int:
-    """What sums columns at one array: a converter or tree for those that share it, an accumulator for each weight."""
-    if crossbar.readout == "accumulator":
-        return math.ceil(crossbar.columns / (layer.slices * layer.polarity)) * layer.codes
-    return crossbar.converters
+def _accumulators(layer: LayerMapping, crossbar: Crossbar) -> int:
+    """Of one array: one for each weight of a row."""
+    return math.ceil(crossbar.columns / (layer.slices * layer.polarity)) * layer.codes
 
 
 def _digital_instances(node: DigitalMapping) -> Iterator[InstanceCount]:

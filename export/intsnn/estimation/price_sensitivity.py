@@ -6,14 +6,14 @@ as it was. A price that several items share (a component of the description) is 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from intsnn.estimation.costs import price, total_energy_pj
+from intsnn.estimation.costs import totals
 from intsnn.estimation.counts import EventCounts
 from intsnn.estimation.loading import leaking_ns
+from intsnn.estimation.per_inference import PerInference
 from intsnn.estimation.schedule import latency_of
 from intsnn.hardware.catalogue import QUANTITIES, Item, Quantity
 from intsnn.hardware.cost import Cost
@@ -24,23 +24,13 @@ FACTORS = (0.5, 2.0)
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Outcome(PerInference):
     """Totals: pJ of an inference, ns until the answers of a batch of so many, um2."""
 
     energy_pj: float
     latency_ns: float
     area_um2: float
     batch: int = 1
-
-    @property
-    def inference_time_ns(self) -> float:
-        """What an inference takes of the latency, ns."""
-        return self.latency_ns / self.batch
-
-    @property
-    def edap_pj_ns_um2(self) -> float:
-        """Energy x time per inference x area, pJ*ns*um2."""
-        return self.energy_pj * self.inference_time_ns * self.area_um2
 
 
 @dataclass(frozen=True)
@@ -137,6 +127,5 @@ def _moved(base: Outcome, before: Outcome, after: Outcome) -> Outcome:
 
 
 def _outcome(counts: EventCounts, mapping: ChipMapping, latency_ns: float) -> Outcome:
-    prices = price(counts, mapping.hardware, leaking_ns=leaking_ns(mapping, latency_ns))
-    area_um2 = math.fsum(piece.area_um2 for piece in prices.area)
-    return Outcome(total_energy_pj(prices.energy), latency_ns, area_um2, mapping.batch)
+    energy_pj, area_um2 = totals(counts, mapping.hardware, leaking_ns=leaking_ns(mapping, latency_ns))
+    return Outcome(energy_pj, latency_ns, area_um2, mapping.batch)

@@ -13,11 +13,17 @@ from intsnn.hardware.catalogue import Item
 from intsnn.hardware.chip import Gating, Readout
 from intsnn.mapping import LayerMapping, Mapping
 from intsnn.mapping.mapping import array_um2
+from intsnn.shares import percent
 
 ASSUMED = (
     "Assumed, not measured: every neuron fires at one rate, independently; inputs of one bit are active at that rate, "
     "wider ones uniform over their range."
 )
+CHANGING_INPUT = (
+    "The input is assumed to change from step to step: `--constant-input` (in Python `constant_input=True`) is for a "
+    "still image, whose sums a chip can hold."
+)
+STILL_INPUT = "The input is assumed to be the same in every step."
 _WHATEVER_IS_ACTIVE: ByReadout[Readout, str] = {
     "converter": "a column is read whether one row is active or all are",
     "adder_tree": "a column is read whether one row is active or all are",
@@ -30,8 +36,7 @@ def remarks(mapping: Mapping, activity: Activity, energy: tuple[EnergyPart, ...]
     """How much is built, what is not exact, what sparsity saves, and what the description itself remarks."""
     crossbar = mapping.hardware.crossbar
     notes = [f"{mapping.arrays:,} arrays in {mapping.pes:,} PEs on {mapping.tiles:,} tiles."]
-    if activity.source == "assumed":
-        notes.append(ASSUMED)
+    notes += assumed_in_words(activity)
     copied = [f"{layer.name} x {layer.copies}" for layer in mapping.layers if layer.copies > 1]
     if copied:
         notes.append(f"Copies that work side by side: {', '.join(copied)}.")
@@ -55,7 +60,7 @@ def remarks(mapping: Mapping, activity: Activity, energy: tuple[EnergyPart, ...]
     notes += [*_ends(mapping, energy), _sparsity(mapping, activity, energy)]
     sparse = [layer.name for layer in mapping.layers if layer.utilisation < _LOW_UTILISATION]
     if sparse:
-        notes.append(f"Less than {_LOW_UTILISATION:.0%} of the cells are used in: {', '.join(sparse)}.")
+        notes.append(f"Less than {percent(_LOW_UTILISATION, 0)} of the cells are used in: {', '.join(sparse)}.")
     spread = [layer.name for layer in mapping.layers if layer.windows < layer.positions]
     if spread:
         notes.append(
@@ -63,6 +68,15 @@ def remarks(mapping: Mapping, activity: Activity, energy: tuple[EnergyPart, ...]
             f"arrays are skipped, those that see such zeros only are converted like any other: {', '.join(spread)}."
         )
     return (*notes, *mapping.hardware.remarks)
+
+
+def assumed_in_words(activity: Activity) -> tuple[str, ...]:
+    """What an assumed activity takes for granted, of the input too; nothing of a measured one."""
+    if activity.source == "measured":
+        return ()
+    if activity.time_steps == 1:
+        return (ASSUMED,)
+    return (ASSUMED, STILL_INPUT if activity.constant_input else CHANGING_INPUT)
 
 
 def idle_share(layer: LayerMapping, activity: Activity) -> float:
@@ -80,7 +94,7 @@ def _ends(mapping: Mapping, energy: tuple[EnergyPart, ...]) -> list[str]:
     first, last = mapping.layers[0], mapping.layers[-1]
     bits = "1 bit" if first.input_bits == 1 else f"{first.input_bits} bits, one read for each"
     held = ", in the first step alone" if first.held_steps > 1 else ""
-    shares = [f"{_share(energy, layer, whole):.1%}" for layer in (first, last)]
+    shares = [percent(_share(energy, layer, whole), 1) for layer in (first, last)]
     return [
         f"First and last layer: {first.name}, whose input has {bits}{held}, takes {shares[0]} of the energy, "
         f"{last.name} takes {shares[1]}. {_what_lowers(first)}"
@@ -105,7 +119,10 @@ def _sparsity(mapping: Mapping, activity: Activity, energy: tuple[EnergyPart, ..
     per_row = {item.value: item.meaning.per_active_row for item in counted if item.meaning.per_active_row}
     following = math.fsum(part.energy_pj for part in energy if part.component in per_row)
     left = {gating: _column_reads_left(mapping, activity, gating) for gating in ("pe", "array")}
-    could = f"Skipping idle PEs leaves {left['pe']:.2%} of the column reads, skipping idle arrays {left['array']:.2%}"
+    could = (
+        f"Skipping idle PEs leaves {percent(left['pe'])} of the column reads, skipping idle arrays "
+        f"{percent(left['array'])}"
+    )
     match crossbar.gating:
         case "none":
             done = "neither is done here"
@@ -117,7 +134,7 @@ def _sparsity(mapping: Mapping, activity: Activity, energy: tuple[EnergyPart, ..
             assert_never(gating)
     parts = ", ".join(per_row.values())
     return (
-        f"What sparsity saves: {following / whole:.1%} of the energy ({parts}) is spent for each active row; "
+        f"What sparsity saves: {percent(following / whole, 1)} of the energy ({parts}) is spent for each active row; "
         f"{_WHATEVER_IS_ACTIVE[crossbar.readout]}. "
         f"{could} ({_known(mapping, activity)}); {done}. No read is shorter for fewer spikes: sparsity saves no time."
     )

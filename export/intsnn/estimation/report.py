@@ -9,9 +9,10 @@ from typing import Literal, TypeVar
 
 from intsnn.activity import Activity
 from intsnn.errors import HardwareError
-from intsnn.estimation.assumptions import Assumption, assumptions
+from intsnn.estimation.assumptions import Assumption, Estimated, assumptions
 from intsnn.estimation.costs import LEAKAGE, AreaPart, EnergyPart, total_energy_pj
 from intsnn.estimation.counts import EventCounts
+from intsnn.estimation.per_inference import PerInference
 from intsnn.estimation.price_sensitivity import Outcome, PriceSensitivity, sensitivities
 from intsnn.estimation.programming import Programming
 from intsnn.estimation.schedule import Busy, Timeline
@@ -201,7 +202,7 @@ def time_key(*reports: HardwareReport) -> Literal["latency_ns", "inference_time_
 
 
 @dataclass(frozen=True)
-class HardwareReport:
+class HardwareReport(PerInference):
     """Everything known about one network on one hardware. Totals are sums of the parts.
 
     A figure that the hardware's rules cannot give raises HardwareError when read; in tables and JSON it is absent,
@@ -257,11 +258,6 @@ class HardwareReport:
         return math.fsum(one.time_ns for one in busy) if self.timeline is None else self.timeline.latency_ns
 
     @property
-    def inference_time_ns(self) -> float:
-        """What an inference takes of the latency, ns: all of it, of a batch its share. What comparisons use."""
-        return self.latency_ns / self.batch
-
-    @property
     def interval_ns(self) -> float:
         """Time from one inference to the next where they follow each other, ns: the latency where nothing overlaps."""
         return self.latency_ns if self.timeline is None else self.timeline.interval_ns
@@ -305,16 +301,6 @@ class HardwareReport:
         """What is not leakage / latency: pJ/ns = mW."""
         dynamic = math.fsum(part.energy_pj for part in self.energy if part.component != LEAKAGE)
         return _ratio(self.batch * dynamic, self.latency_ns, "latency")
-
-    @property
-    def edp_pj_ns(self) -> float:
-        """Energy x time per inference, pJ*ns."""
-        return self.energy_pj * self.inference_time_ns
-
-    @property
-    def edap_pj_ns_um2(self) -> float:
-        """Energy-delay-area product, pJ*ns*um2."""
-        return self.edp_pj_ns * self.area_um2
 
     @property
     def dense_operations(self) -> float:
@@ -374,10 +360,10 @@ class HardwareReport:
     def assumptions(self) -> tuple[Assumption, ...]:
         """What each assumption of the description moves; () where nothing was mapped."""
         basis = self.basis
-        if basis is None or basis.mapping is None or basis.demand is None:
+        if basis is None or basis.mapping is None or basis.counts is None or basis.demand is None:
             return ()
-        base = Outcome(self.energy_pj, self.latency_ns, self.area_um2, self.batch)
-        return assumptions(basis.demand, basis.activity, basis.mapping.hardware, base=base)
+        as_it_is = Outcome(self.energy_pj, self.latency_ns, self.area_um2, self.batch)
+        return assumptions(Estimated(basis.demand, basis.activity, basis.mapping, basis.counts, as_it_is))
 
     @cached_property
     def sensitivities(self) -> tuple[PriceSensitivity, ...]:

@@ -31,8 +31,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping as ByName
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import assert_never
+from functools import reduce
+from typing import TypeVar, assert_never
 
 import numpy as np
 import numpy.typing as npt
@@ -46,6 +48,8 @@ from intsnn.mapping.reloading import Reload
 
 FloatArray = npt.NDArray[np.float64]
 Steps = tuple[float, ...]
+TimeT = TypeVar("TimeT", float, FloatArray)
+_NO_TIME: FloatArray = np.zeros(1)
 
 
 @dataclass(frozen=True)
@@ -108,24 +112,38 @@ def timeline(mapping: Mapping, *, time_steps: int) -> Timeline:
 
 def latency_of(mapping: Mapping, *, time_steps: int) -> float:
     """Time of one inference under the hardware's own rule, ns: that of the timeline, without its intervals."""
-    return latencies_of_steps(mapping, time_steps)[-1]
+    return float(latencies_of_chips([mapping], time_steps)[0, -1])
 
 
-def latencies_of_steps(mapping: Mapping, time_steps: int) -> Steps:
-    """Time of an inference of one step, of two, up to so many, ns: no step waits for one that follows it."""
-    if mapping.reload is not None:
-        return _latencies_of_groups(mapping, mapping.reload, time_steps)
-    return _latencies(mapping, step_times(mapping, time_steps))
+def latencies_of_chips(mappings: Sequence[Mapping], time_steps: int) -> FloatArray:
+    """Time of an inference of one step, of two, up to so many, ns, [chips, T]: no step waits for one that follows it.
+
+    Args:
+        mappings: at least one, of one network under one rule. Where layers take turns, in the same groups on all; else
+            copies may differ too.
+        time_steps: the most steps.
+    """
+    first = mappings[0]
+    if first.reload is not None:
+        return _latencies_of_groups(mappings, first.reload, time_steps)
+    return _latencies(first, _times_of_chips(mappings, time_steps))
 
 
-def _latencies(mapping: Mapping, busy: ByName[str, Steps]) -> Steps:
+def _times_of_chips(mappings: Sequence[Mapping], time_steps: int) -> dict[str, FloatArray]:
+    """`step_times` of each, [chips, T] by node."""
+    times = [step_times(mapping, time_steps) for mapping in mappings]
+    return {name: np.array([one[name] for one in times]) for name in times[0]}
+
+
+def _latencies(mapping: Mapping, busy: ByName[str, FloatArray]) -> FloatArray:
+    """[chips, T], of nodes that are busy for [chips, T]."""
     match mapping.hardware.schedule.rule:
         case "layer_by_layer":
-            number = len(next(iter(busy.values())))
-            return tuple(math.fsum(sum(steps[: last + 1]) for steps in busy.values()) for last in range(number))
+            until = np.stack([np.cumsum(steps, axis=-1) for steps in busy.values()], axis=-1)
+            return np.array([[math.fsum(nodes) for nodes in chip] for chip in until.tolist()])
         case "row_pipeline":
-            ends = np.array([end[:, -1] for end in _row_ends(mapping, busy).values()])
-            return tuple(ends.max(axis=0).tolist())
+            last: FloatArray = np.max([end[..., -1] for end in _row_ends(mapping, busy).values()], axis=0)
+            return last
         case rule:
             assert_never(rule)
 
@@ -140,23 +158,31 @@ def _group_after_group(mapping: Mapping, reload: Reload, time_steps: int) -> Tim
     return Timeline(mapping.hardware.schedule.rule, now, now / reload.samples, tuple(found))
 
 
-def _latencies_of_groups(mapping: Mapping, reload: Reload, time_steps: int) -> Steps:
-    now = [0.0] * time_steps
-    for index, load in enumerate(group_loads(mapping, reload)):
-        group = _group(mapping, reload, index)
-        times = step_times(group, time_steps)
-        for last, latency_ns in enumerate(_latencies(group, times)):
-            start = now[last] + load.time_ns
-            interval_ns = _interval_ns(group, times, latency_ns, last + 1) if reload.samples > 1 else 0.0
-            now[last] = start + _of_all_samples(latency_ns, interval_ns, reload.samples)
-    return tuple(now)
+def _latencies_of_groups(mappings: Sequence[Mapping], reload: Reload, time_steps: int) -> FloatArray:
+    now = np.zeros((len(mappings), time_steps))
+    for index, load in enumerate(group_loads(mappings[0], reload)):
+        group = _group(mappings[0], reload, index)
+        times = _times_of_chips([replace(group, hardware=one.hardware) for one in mappings], time_steps)
+        latencies = _latencies(group, times)
+        intervals = _intervals(group, times, latencies) if reload.samples > 1 else np.zeros_like(latencies)
+        now = now + load.time_ns + _of_all_samples(latencies, intervals, reload.samples)
+    return now
 
 
-def _of_all_samples(latency_ns: float, interval_ns: float, samples: int) -> float:
+def _intervals(mapping: Mapping, busy: ByName[str, FloatArray], latencies: FloatArray) -> FloatArray:
+    """Time from one inference to the next where they follow each other, [chips, T]."""
+    found = np.empty_like(latencies)
+    for chip, last in np.ndindex(latencies.shape):
+        alone = {name: steps[chip] for name, steps in busy.items()}
+        found[chip, last] = _interval_ns(mapping, alone, float(latencies[chip, last]), last + 1)
+    return found
+
+
+def _of_all_samples(latency_ns: TimeT, interval_ns: TimeT, samples: int) -> TimeT:
     return latency_ns + (samples - 1) * interval_ns
 
 
-def _interval_ns(mapping: Mapping, busy: ByName[str, Steps], latency_ns: float, steps: int) -> float:
+def _interval_ns(mapping: Mapping, busy: ByName[str, FloatArray], latency_ns: float, steps: int) -> float:
     """Time from one inference of so many steps to the next where they follow each other."""
     match mapping.hardware.schedule.rule:
         case "layer_by_layer":
@@ -183,9 +209,10 @@ def _group(mapping: Mapping, reload: Reload, index: int) -> Mapping:
 def step_times(mapping: Mapping, time_steps: int) -> dict[str, tuple[float, ...]]:
     """What each node is busy in each step, ns; a layer whose sums are held is busy in the first of them alone."""
     clock_ns = mapping.hardware.technology.clock_ns
+    reads_ns = {rows: array_read_ns(mapping.hardware, rows=rows) for rows in read_rows(mapping)}
     found: dict[str, tuple[float, ...]] = {}
-    for layer in mapping.layers:
-        read_ns = array_read_ns(mapping.hardware, rows=layer.rows_of_an_array)
+    for layer, rows in zip(mapping.layers, read_rows(mapping), strict=True):
+        read_ns = reads_ns[rows]
         step_ns, read = layer.rounds * layer.input_bits * read_ns, layer.read_steps(time_steps)
         found[layer.name] = (step_ns,) * read + (0.0,) * (time_steps - read)
     return found | {node.name: (node.clocks * clock_ns,) * time_steps for node in mapping.digital}
@@ -203,8 +230,9 @@ def _layer_by_layer(mapping: Mapping, busy: ByName[str, Steps]) -> Timeline:
     return Timeline("layer_by_layer", latency_ns, latency_ns, tuple(found))
 
 
-def _row_pipeline(mapping: Mapping, busy: ByName[str, Steps]) -> Timeline:
+def _row_pipeline(mapping: Mapping, times: ByName[str, Steps]) -> Timeline:
     found: list[Interval] = []
+    busy = {name: np.array(steps) for name, steps in times.items()}
     ends = _row_ends(mapping, busy)
     for flow in mapping.flows:
         found += _turns(flow, busy, ends[flow.name])
@@ -212,17 +240,17 @@ def _row_pipeline(mapping: Mapping, busy: ByName[str, Steps]) -> Timeline:
     return Timeline(
         "row_pipeline",
         latency_ns,
-        _interval_ns(mapping, busy, latency_ns, len(next(iter(busy.values())))),
+        _interval_ns(mapping, busy, latency_ns, len(next(iter(times.values())))),
         tuple(found),
     )
 
 
-def _turns(flow: Flow, busy: ByName[str, Steps], ends: FloatArray) -> list[Interval]:
+def _turns(flow: Flow, busy: ByName[str, FloatArray], ends: FloatArray) -> list[Interval]:
     """From a member's turn in the first row of a step to its turn in the last, step by step."""
     found, rows = [], ends.shape[1]
     left = _flow_ns(flow, busy) / rows
     for name in flow.members:
-        turn_ns = np.array(busy.get(name, 0.0)) / rows
+        turn_ns = busy.get(name, _NO_TIME) / rows
         start, left = left, left - turn_ns
         if turn_ns.any():
             both = zip((ends[:, 0] - start).tolist(), (ends[:, -1] - left).tolist(), strict=True)
@@ -230,29 +258,51 @@ def _turns(flow: Flow, busy: ByName[str, Steps], ends: FloatArray) -> list[Inter
     return found
 
 
-def _flow_ns(flow: Flow, busy: ByName[str, Steps]) -> FloatArray:
+def _flow_ns(flow: Flow, busy: ByName[str, FloatArray]) -> FloatArray:
     """Time of all that work in turn, in each step; one 0 where none takes time."""
-    first, *others = (np.array(busy.get(name, (0.0,))) for name in flow.members)
+    first, *others = (busy.get(name, _NO_TIME) for name in flow.members)
     return sum(others, start=first)
 
 
-def _row_ends(mapping: Mapping, busy: ByName[str, Steps]) -> dict[str, FloatArray]:
-    """When each row is done, [T, rows] by node, in the order of the graph; the input is there from the start."""
+def _row_ends(mapping: Mapping, busy: ByName[str, FloatArray]) -> dict[str, FloatArray]:
+    """When each row is done, [..., T, rows] by node, in the order of the graph; the input is there from the start.
+
+    `busy`: [..., T] of each node, of one chip or of several at once.
+    """
     ends: dict[str, FloatArray] = {}
-    time_steps = len(next(iter(busy.values())))
+    steps = next(iter(busy.values())).shape
     for flow in mapping.flows:
-        needs = np.array(flow.needs)
-        ready = np.zeros((time_steps, len(needs)))
-        for name in flow.inputs:
-            ready = np.maximum(ready, ends[name][:, np.minimum(needs, ends[name].shape[1]) - 1])
         if not flow.inputs:
-            ends[flow.name] = ready
+            ends[flow.name] = np.zeros((*steps, len(flow.needs)))
             continue
-        row_ns = np.broadcast_to(_flow_ns(flow, busy)[:, None] / len(needs), ready.shape).ravel()
-        before = np.cumsum(row_ns) - row_ns
-        done = before + row_ns + np.maximum.accumulate(ready.ravel() - before)
-        ends[flow.name] = done.reshape(ready.shape).astype(np.float64)
+        first, *others = (_rows_needed(ends[name], flow.needs) for name in flow.inputs)
+        ends[flow.name] = _done(reduce(np.maximum, others, first), _flow_ns(flow, busy))
     return ends
+
+
+def _rows_needed(ends: FloatArray, needs: tuple[int, ...]) -> FloatArray:
+    """When the last of the rows that each row needs is there; of fewer rows than it needs, when all are."""
+    rows = ends.shape[-1]
+    if needs == tuple(range(1, rows + 1)):
+        return ends
+    found: FloatArray = ends[..., np.minimum(needs, rows) - 1]
+    return found
+
+
+def _done(ready: FloatArray, flow_ns: FloatArray) -> FloatArray:
+    """When rows that are ready for their turn are done, all steps in one line; flow_ns: of all rows of a step."""
+    row_ns = np.broadcast_to(flow_ns[..., None] / ready.shape[-1], ready.shape)
+    line = (*ready.shape[:-2], -1)
+    row_ns, waiting = row_ns.reshape(line), ready.reshape(line)
+    before = np.cumsum(row_ns, axis=-1) - row_ns
+    done: FloatArray = before + row_ns + np.maximum.accumulate(waiting - before, axis=-1)
+    return done.reshape(ready.shape)
+
+
+def read_rows(mapping: Mapping) -> tuple[int, ...]:
+    """The rows of each layer that make its reads longer: 1 where all are read at once."""
+    one_by_one = mapping.hardware.crossbar.readout == "accumulator"
+    return tuple(layer.rows_of_an_array if one_by_one else 1 for layer in mapping.layers)
 
 
 def array_read_ns(hardware: HardwareSpec, *, rows: int) -> float:

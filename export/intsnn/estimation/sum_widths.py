@@ -12,7 +12,8 @@ An adder has the width of its result, everywhere; those of a tree the mean over 
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from intsnn.arithmetic import Bounds, tree_bits, word_bits
 from intsnn.hardware.catalogue import Item
@@ -20,45 +21,56 @@ from intsnn.hardware.spec import HardwareSpec
 from intsnn.mapping import LayerMapping
 
 
-def layer_bits(layer: LayerMapping, hardware: HardwareSpec) -> dict[Item, float]:
-    """Width of each item whose cost depends on one."""
-    resolution, summed = hardware.crossbar.resolution, partial_sum_bits(layer, hardware)
-    joined = _joined_bits(layer, hardware, summed)
+@dataclass(frozen=True)
+class Words:
+    """Widths of one layer's words: what an array sends, a partial sum, and a sum over slices and input bits too."""
+
+    sent: int
+    partial: int
+    whole: int
+
+
+def words_of(layers: Sequence[LayerMapping], hardware: HardwareSpec) -> tuple[Words, ...]:
+    """Of each layer."""
+    crossbar = hardware.crossbar
+    resolution, cell_bits, at_array = crossbar.resolution, crossbar.cell.bits, crossbar.joining == "at_array"
+    found = []
+    for layer in layers:
+        slices = (layer.slices - 1) * cell_bits
+        sent = resolution + slices if at_array else resolution
+        partial = sent + (layer.array_kernel * layer.row_blocks - 1).bit_length()
+        whole = partial + (0 if at_array else slices) + layer.input_bits - 1
+        found.append(Words(sent, partial, whole))
+    return tuple(found)
+
+
+def item_bits(layers: Sequence[LayerMapping], hardware: HardwareSpec) -> dict[Item, tuple[float, ...]]:
+    """Width at each layer, of each item whose cost depends on one."""
+    crossbar, words = hardware.crossbar, words_of(layers, hardware)
+    sent, partial, whole = zip(*((one.sent, one.partial, one.whole) for one in words), strict=True)
     return {
-        Item.ADC_CONVERSION: resolution,
-        Item.ADDER_TREE_ADD: tree_bits(hardware.crossbar.rows, hardware.crossbar.cell.bits),
-        Item.ACCUMULATE_ADD: sent_bits(layer, hardware),
-        Item.ACCUMULATE_STORE: sent_bits(layer, hardware),
-        Item.PARTIAL_SUM_ADD: summed,
-        Item.PARTIAL_SUM_STORE: summed,
-        Item.SHIFT_ADD: joined,
-        Item.SIGN_SUBTRACT: joined,
-        Item.POPCOUNT_ADD: word_bits(Bounds(0, layer.kernel * layer.in_per_group)),
+        Item.ADC_CONVERSION: (crossbar.resolution,) * len(layers),
+        Item.ADDER_TREE_ADD: (tree_bits(crossbar.rows, crossbar.cell.bits),) * len(layers),
+        Item.ACCUMULATE_ADD: sent,
+        Item.ACCUMULATE_STORE: sent,
+        Item.PARTIAL_SUM_ADD: partial,
+        Item.PARTIAL_SUM_STORE: partial,
+        Item.SHIFT_ADD: whole,
+        Item.SIGN_SUBTRACT: whole,
+        Item.POPCOUNT_ADD: tuple(word_bits(Bounds(0, one.kernel * one.in_per_group)) for one in layers),
     }
 
 
 def partial_sum_bits(layer: LayerMapping, hardware: HardwareSpec) -> int:
     """Width of a sum over a layer's arrays, of columns or of joined slices."""
-    return sent_bits(layer, hardware) + math.ceil(math.log2(layer.array_kernel * layer.row_blocks))
-
-
-def sent_bits(layer: LayerMapping, hardware: HardwareSpec) -> int:
-    """Width of what an array sends: a column's code, or a weight's joined slices."""
-    crossbar = hardware.crossbar
-    joined = 0 if crossbar.joining == "after_sum" else (layer.slices - 1) * crossbar.cell.bits
-    return crossbar.resolution + joined
+    return words_of([layer], hardware)[0].partial
 
 
 def sum_bits(layer: LayerMapping, hardware: HardwareSpec) -> int:
     """Width of a sum over all arrays, slices and input bits."""
-    return _joined_bits(layer, hardware, partial_sum_bits(layer, hardware))
+    return words_of([layer], hardware)[0].whole
 
 
 def held_bits(layer: LayerMapping, hardware: HardwareSpec) -> int:
     """Bits of the sums that wait in a buffer for the steps that follow; 0 of a layer that is read in every step."""
     return layer.positions * layer.out_channels * sum_bits(layer, hardware) if layer.held_steps > 1 else 0
-
-
-def _joined_bits(layer: LayerMapping, hardware: HardwareSpec, summed: int) -> int:
-    slices = (layer.slices - 1) * hardware.crossbar.cell.bits if hardware.crossbar.joining == "after_sum" else 0
-    return summed + slices + layer.input_bits - 1

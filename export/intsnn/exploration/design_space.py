@@ -100,7 +100,7 @@ class DesignSpace:
         """Every combination; an axis without values has that of the description or of the activity.
 
         Raises:
-            HardwareError: a converter is none of the description, and none that is shipped.
+            UsageError: a converter is none of the description, and none that is shipped.
         """
         for name in self.converter:
             require_converter(hardware, name)

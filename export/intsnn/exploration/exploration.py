@@ -21,9 +21,10 @@ import numpy.typing as npt
 from intsnn.activity import Activity
 from intsnn.engines import InterpreterSession, Session
 from intsnn.errors import HardwareError
+from intsnn.estimation.remarks import assumed_in_words
 from intsnn.exploration.chips import ChipAccuracy, Trial, beaten, judged
 from intsnn.exploration.design_space import Axis, DesignPoint, DesignSpace
-from intsnn.exploration.pricing import Design, Pricing
+from intsnn.exploration.pricing import Design, Infeasible, Pricing
 from intsnn.graph import IntGraph
 from intsnn.graph.fingerprint import fingerprint
 from intsnn.hardware.spec import HardwareSpec
@@ -32,14 +33,6 @@ from intsnn.mapping.demand import demand_of
 FloatArray = npt.NDArray[np.float64]
 Accuracy = Callable[[DesignPoint], float | None]
 _NETWORK_AXES: tuple[Axis, ...] = ("weight_bits", "membrane_bits", "time_steps")
-
-
-@dataclass(frozen=True)
-class Infeasible:
-    """A design that cannot be built or priced, and why."""
-
-    point: DesignPoint
-    reason: str
 
 
 @dataclass(frozen=True)
@@ -65,7 +58,7 @@ class Exploration:
     """Every design of a space, in the order of the space. hardware: the description whose prices they have.
 
     accuracies_given: whether designs were asked for their accuracy; then only those that have one are compared.
-    judgement: how accuracies were measured here, None where they were not.
+    judgement: how accuracies were measured here, None where they were not. notes: what the activity takes for granted.
     """
 
     hardware: str
@@ -73,6 +66,7 @@ class Exploration:
     infeasible: tuple[Infeasible, ...]
     accuracies_given: bool = False
     judgement: Judgement | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def pareto(self) -> tuple[Design, ...]:
@@ -110,38 +104,30 @@ def explore(
             "the activity must be of the graph that is explored (its fingerprint is another)",
             hints=["measure the activity again on this graph"],
         )
-    pricing = Pricing(demand_of(graph), activity, hardware)
-    designs, infeasible = [], []
-    for point in space.points(hardware, activity.time_steps):
-        try:
-            _require_steps(graph, point)
-            designs.append(pricing.design(point, None if accuracy is None else accuracy(point)))
-        except HardwareError as error:  # part of the answer: which designs there are not, and why
-            infeasible.append(Infeasible(point, error.message))
+    pricing = Pricing(demand_of(graph), activity, hardware, time_steps=graph.time_steps)
+    priced = pricing.designs(space.points(hardware, activity.time_steps), accuracy)
+    designs = tuple(one for one in priced if isinstance(one, Design))
+    infeasible = tuple(one for one in priced if isinstance(one, Infeasible))
     if not designs:
         raise HardwareError(
             f"no design of the space can be priced; the first: {infeasible[0].reason}", hints=["widen the space"]
         )
-    if trial is not None:
-        return _judged(hardware, designs, tuple(infeasible), trial, exact or InterpreterSession(graph))
     known = accuracy is not None
-    return Exploration(hardware.name, _with_pareto(designs, known=known), tuple(infeasible), known)
+    found = Exploration(hardware.name, designs, infeasible, known, notes=assumed_in_words(activity))
+    if trial is not None:
+        return _judged(found, hardware, trial, exact or InterpreterSession(graph))
+    return replace(found, designs=_with_pareto(designs, known=known))
 
 
-def _judged(
-    hardware: HardwareSpec,
-    designs: Sequence[Design],
-    infeasible: tuple[Infeasible, ...],
-    trial: Trial,
-    exact: Session,
-) -> Exploration:
+def _judged(found: Exploration, hardware: HardwareSpec, trial: Trial, exact: Session) -> Exploration:
     """The exploration with accuracies from chips; only designs that are accurate enough are compared."""
+    designs = found.designs
     on_chips = ChipAccuracy(exact, hardware, trial)
     costs, points = np.array([_costs(design)[:3] for design in designs]), [design.point for design in designs]
     best = max(map(on_chips.exact_accuracy, {point.time_steps for point in points}))
     least = best - trial.loss
-    found = judged(points, costs, on_chips, ceiling=on_chips.exact_accuracy, least=least)
-    known = [replace(design, accuracy=value) for design, value in zip(designs, found, strict=True)]
+    accuracies = judged(points, costs, on_chips, ceiling=on_chips.exact_accuracy, least=least)
+    known = [replace(design, accuracy=value) for design, value in zip(designs, accuracies, strict=True)]
     judgement = Judgement(
         analog=trial.analog.name,
         chips=trial.chips,
@@ -152,15 +138,10 @@ def _judged(
         labelled=trial.samples.labels is not None,
     )
     compared = _with_pareto(known, known=True, least=least)
-    return Exploration(hardware.name, compared, infeasible, accuracies_given=True, judgement=judgement)
+    return replace(found, designs=compared, accuracies_given=True, judgement=judgement)
 
 
-def _require_steps(graph: IntGraph, point: DesignPoint) -> None:
-    if graph.time_steps not in (None, point.time_steps):
-        raise HardwareError(f"the graph has norms for {graph.time_steps} steps (got {point.time_steps})")
-
-
-def _with_pareto(designs: list[Design], *, known: bool, least: float = 0.0) -> tuple[Design, ...]:
+def _with_pareto(designs: Sequence[Design], *, known: bool, least: float = 0.0) -> tuple[Design, ...]:
     """Each design with whether it belongs to the Pareto set of its compared group."""
     groups: dict[tuple[float, ...], list[int]] = {}
     for index, design in enumerate(designs):
@@ -170,7 +151,7 @@ def _with_pareto(designs: list[Design], *, known: bool, least: float = 0.0) -> t
     for members in groups.values():
         costs = np.array([_costs(designs[index]) for index in members])
         found |= {index for index, free in zip(members, non_dominated(costs).tolist(), strict=True) if free}
-    return tuple(replace(one, pareto=index in found) for index, one in enumerate(designs))
+    return tuple(replace(one, pareto=True) if index in found else one for index, one in enumerate(designs))
 
 
 def _is_compared(design: Design, *, known: bool, least: float) -> bool:

@@ -13,7 +13,8 @@ from intsnn.errors import InvalidFileError, MissingFileError, Problem, reading
 from intsnn.exploration.design_space import DesignPoint
 from intsnn.exploration.exploration import Accuracy, Exploration, Judgement
 from intsnn.exploration.pricing import Design
-from intsnn.report.words import markdown_table, percent, readable
+from intsnn.report.words import markdown_table, readable
+from intsnn.shares import percent
 
 _REASONS = 4  # reasons for leaving designs out that a table lists
 _NONE = "none"  # an axis without a value, as the command line spells it
@@ -82,7 +83,7 @@ def pareto_table(exploration: Exploration, *, rows: int = 20) -> str:
     tail += [*_accuracies_in_words(exploration), *_turns_in_words(exploration)]
     if any(str(design.point.array_budget).endswith("mm2") for design in exploration.designs):
         tail.append("A budget in mm2 is the area of the arrays alone: tiles, buffers, lanes and wires come on top.")
-    return "\n".join([table, "", *(f"- {text}" for text in tail)])
+    return "\n".join([table, "", *(f"- {text}" for text in (*tail, *exploration.notes))])
 
 
 def has_batches(exploration: Exploration) -> bool:
@@ -131,13 +132,14 @@ def _judged_in_words(exploration: Exploration, how: Judgement) -> list[str]:
     chips = f"{how.chips} chip{'' if how.chips == 1 else 's'}"
     lines = [
         f"Judged by {figure} on {how.samples} samples, {chips} of `{how.analog}`: {how.runs} kinds of arrays and "
-        f"converters were run. The exact network has {how.exact:.2%}; designs below {how.least:.2%} are not compared.",
+        f"converters were run. The exact network has {percent(how.exact)}; designs below {percent(how.least)} are not "
+        "compared.",
     ]
     exact = [one for one in exploration.designs if one.point.exact]
     if exploration.pareto and exact:
         cheapest, lossless = exploration.pareto[0], min(exact, key=lambda one: one.energy_pj)
         lines.append(
-            f"Least energy: {readable(cheapest.energy_pj * 1e-6)} uJ at {cheapest.accuracy:.2%}, "
+            f"Least energy: {readable(cheapest.energy_pj * 1e-6)} uJ at {percent(cheapest.accuracy)}, "
             f"{readable(lossless.energy_pj / cheapest.energy_pj)} times less than the "
             f"{readable(lossless.energy_pj * 1e-6)} uJ of the best with lossless converters."
         )
@@ -268,9 +270,9 @@ def _cells(design: Design) -> list[str]:
         readable(design.energy_pj * 1e-6),
         readable(design.inference_time_ns * 1e-3),
         readable(design.area_um2 * 1e-6),
-        "-" if design.accuracy is None else f"{design.accuracy:.2%}",
-        f"{design.energy_in.component} {percent(design.energy_in.share)} ({design.energy_in.why})",
-        f"{design.area_in.component} {percent(design.area_in.share)}",
+        percent(design.accuracy),
+        f"{design.energy_in.component} {percent(design.energy_in.share, 1)} ({design.energy_in.why})",
+        f"{design.area_in.component} {percent(design.area_in.share, 1)}",
     ]
 
 

@@ -1,56 +1,72 @@
 """Points of a design space -> energy, latency and area of each: those of an estimate to the last bit, many a second.
 
-What designs share is worked out once:
+What designs share is worked out once (parts.py says how parts are added):
 
     mapping      sizes, cell bits, encoding, mapping, budget, widths
-    events       mapping without the budget, converter bits, gating; of all steps, of which fewer steps take the first
-    energy       events, converter, T: an exact sum, as a few numbers, to which each design adds what leaks
-    built        mapping, converter bits, multiplexers, converter
-    latency      rounds of all layers and the time of a read: many mappings have the same; of all steps, as events
-
-Totals of a report are correctly rounded sums of products count x price, so they do not depend on the order of adding.
+    energy       of layers: mapping without the budget, converter bits, gating, converter; of all other nodes: widths;
+                 of loads: mapping and converter bits. Of all steps, of which fewer steps take the first
+    built        of layers: mapping, converter bits, multiplexers, converter; of all other nodes: widths
+    latency      rounds of all layers and the time of a read: many mappings have the same; of all steps, as energy, and
+                 of all such chips at once
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-
-import numpy as np
+from typing import Generic, TypeVar
 
 from intsnn.activity import Activity, first_steps
 from intsnn.errors import HardwareError, UsageError
-from intsnn.estimation.costs import LEAKAGE, PriceList, leakage_pj, node_leakages, price_list_of
-from intsnn.estimation.counts import EventCount, InstanceCount
-from intsnn.estimation.events import count_events
-from intsnn.estimation.instances import count_array_instances, count_digital_instances, shared_instances, with_waiting
-from intsnn.estimation.loading import leaking_ns
+from intsnn.estimation.costs import LEAKAGE, PriceList, leakage_pj, price_list_of
+from intsnn.estimation.counts import InstanceCount
+from intsnn.estimation.events import count_digital_events, count_layer_events
+from intsnn.estimation.instances import (
+    LayerColumns,
+    Needed,
+    count_digital_instances,
+    digital_needs,
+    layer_columns,
+    shared_instances,
+    with_waiting,
+)
+from intsnn.estimation.loading import leaking_ns, reload_events
+from intsnn.estimation.per_inference import PerInference
 from intsnn.estimation.programming import worn_out_after
-from intsnn.estimation.schedule import array_read_ns, latencies_of_steps
-from intsnn.exploration.design_space import DesignPoint, hardware_at, priced_with, sides
-from intsnn.hardware.catalogue import Item
-from intsnn.hardware.chip import Duplication
+from intsnn.estimation.schedule import array_read_ns, latencies_of_chips, read_rows
+from intsnn.exploration.design_space import DesignPoint, priced_with
+from intsnn.exploration.legality import legal, legal_hardware_at
+from intsnn.exploration.parts import (
+    Built,
+    Chip,
+    Dominant,
+    Energy,
+    EnergyOfSteps,
+    LayerPrices,
+    built_layers,
+    built_of,
+    chip_of,
+    energy_of,
+    energy_of_steps,
+    layer_prices,
+)
+from intsnn.hardware.chip import Duplication, Schedule, ScheduleRule
 from intsnn.hardware.spec import HardwareSpec
+from intsnn.mapping import DigitalMapping, place
 from intsnn.mapping import Mapping as ChipMapping
-from intsnn.mapping import place
 from intsnn.mapping.demand import Demand
+from intsnn.mapping.mapping import place_digital
 from intsnn.mapping.widths import with_membrane_bits, with_weight_bits
-from intsnn.yaml.file import checked
+
+Value = TypeVar("Value")
+Key = tuple[Hashable, ...]
+_AT_ONCE = 128  # chips whose rows are followed at the same time: some megabytes
 
 
 @dataclass(frozen=True)
-class Dominant:
-    """The component with the largest share of a total, and the product that makes it so large."""
-
-    component: str
-    share: float
-    why: str
-
-
-@dataclass(frozen=True)
-class Design:
+class Design(PerInference):
     """One design's figures. accuracy: in [0, 1], None where none is known. pareto: whether no other dominates it.
 
     latency_ns: until the answer; where `batch` inferences share loads of weights, until the last of their answers.
@@ -69,34 +85,36 @@ class Design:
     batch: int = 1
     worn_out_after: tuple[float, float] | None = None
 
-    @property
-    def inference_time_ns(self) -> float:
-        """What an inference takes of the latency, ns: by which designs are compared."""
-        return self.latency_ns / self.batch
 
-    @property
-    def edap_pj_ns_um2(self) -> float:
-        """Energy x time per inference x area, pJ*ns*um2."""
-        return self.energy_pj * self.inference_time_ns * self.area_um2
+@dataclass(frozen=True)
+class Infeasible:
+    """A design that cannot be built or priced, and why."""
+
+    point: DesignPoint
+    reason: str
 
 
 @dataclass(frozen=True)
-class _Energy:
-    """Energy of the events of one inference: numbers whose exact sum it is; the largest component, pJ, and why."""
+class _Placed:
+    """A point on its chip. key: of all that are placed alike; timed: of all whose inferences take as long."""
 
-    terms: tuple[float, ...]
-    component: str
-    largest_pj: float
-    why: str
+    point: DesignPoint
+    mapping: ChipMapping
+    key: Key
+    timed: Key
 
 
-@dataclass(frozen=True)
-class _Built:
-    """Area of a chip, um2, what each node leaks, uW, and the component that takes most of the area."""
+class _Known(Generic[Value]):
+    """Values by what they depend on, each worked out once."""
 
-    area_um2: float
-    leakages_uw: tuple[float, ...]
-    area_in: Dominant
+    def __init__(self) -> None:
+        self._found: dict[Key, Value] = {}
+
+    def get(self, key: Key, work_out: Callable[[], Value]) -> Value:
+        found = self._found.get(key)
+        if found is None:
+            found = self._found[key] = work_out()
+        return found
 
 
 class Pricing:
@@ -106,240 +124,254 @@ class Pricing:
         demand: of the network.
         activity: of the network; designs of fewer steps have its first.
         hardware: the description whose prices designs have.
+        time_steps: T of the network, where it fixes one.
     """
 
-    def __init__(self, demand: Demand, activity: Activity, hardware: HardwareSpec) -> None:
-        self._demand, self._activity, self._hardware = demand, activity, hardware
+    def __init__(
+        self, demand: Demand, activity: Activity, hardware: HardwareSpec, *, time_steps: int | None = None
+    ) -> None:
+        self._demand, self._activity, self._hardware, self._time_steps = demand, activity, hardware, time_steps
+        self._mesh = hardware.interconnect.hops == "mesh"
         self._described = cache(self._with_converters)
         self._price_lists = cache(self._price_list)
-        self._chips = cache(self._chip)
         self._budgets = cache(self._budget)
+        self._schedules = cache(self._schedule)
         self._demands = cache(self._demand_with)
+        self._digital = cache(self._digital_nodes)
         self._activities = cache(self._first_steps)
-        self._mappings = cache(self._mapping)
-        self._events = cache(self._event_list)
-        self._energies = cache(self._energy)
-        self._digital = cache(self._digital_instances)
-        self._shared = cache(self._shared_of)
-        self._rounds = cache(self._rounds_of)
-        self._built = cache(self._built_of)
-        self._latencies: dict[object, tuple[float, ...]] = {}
+        self._digital_built = cache(self._digital_built_of)
+        self._chips, self._crossbars = _Known[HardwareSpec](), _Known[tuple[HardwareSpec, float]]()
+        self._mappings, self._rounds = _Known[ChipMapping](), _Known[Key]()
+        self._energies, self._energy_parts = _Known[Energy](), _Known[EnergyOfSteps]()
+        self._built, self._columns, self._layer_prices = _Known[Chip](), _Known[LayerColumns](), _Known[LayerPrices]()
+        self._shared, self._digital_needs = _Known[tuple[InstanceCount, ...]](), _Known[tuple[Needed, ...]]()
+        self._latencies: dict[Key, Sequence[float] | HardwareError] = {}
 
-    def design(self, point: DesignPoint, accuracy: float | None) -> Design:
-        """Map, count, schedule and price one design.
+    def designs(
+        self, points: Iterable[DesignPoint], accuracy: Callable[[DesignPoint], float | None] | None = None
+    ) -> list[Design | Infeasible]:
+        """Map, count, schedule and price each point; what cannot be built or priced is an answer too.
+
+        Args:
+            points: the designs.
+            accuracy: of a design; None where it is not known.
 
         Raises:
-            HardwareError: there is no such chip, or the description has no price for it.
+            UsageError: a point has more steps than the activity.
         """
+        placed = [self._placed_or_reason(point) for point in points]
+        self._follow([one for one in placed if isinstance(one, _Placed)])
+        return [one if isinstance(one, Infeasible) else self._design_or_reason(one, accuracy) for one in placed]
+
+    def _placed_or_reason(self, point: DesignPoint) -> _Placed | Infeasible:
+        try:
+            return self._placed(point)
+        except HardwareError as error:  # part of the answer: which designs there are not, and why
+            return Infeasible(point, error.message)
+
+    def _design_or_reason(
+        self, placed: _Placed, accuracy: Callable[[DesignPoint], float | None] | None
+    ) -> Design | Infeasible:
+        try:
+            return self._design(placed, None if accuracy is None else accuracy(placed.point))
+        except HardwareError as error:
+            return Infeasible(placed.point, error.message)
+
+    # -------------------------------------------------------------- from a point to its chip
+
+    def _placed(self, point: DesignPoint) -> _Placed:
+        if self._time_steps not in (None, point.time_steps):
+            raise HardwareError(f"the graph has norms for {self._time_steps} steps (got {point.time_steps})")
         self._activities(point.time_steps)  # an error where the activity has not so many
-        mapping = self._mapped(point)
-        energy = self._energies(self._counted_alike(point, mapping))
-        built = self._built(self._built_alike(point, mapping))
-        latency_ns = self._latency(point, mapping)
+        hardware, read_ns = self._chip(point)
+        key = self._placed_key(point)
+        mapping = self._mappings.get(key, lambda: self._mapping(point, hardware))
+        timed = key if mapping.reload is not None else self._rounds.get(key, lambda: _rounds(mapping))
+        return _Placed(point, mapping.on(hardware), key, (timed, read_ns, point.schedule, self._counted_steps(point)))
+
+    def _chip(self, point: DesignPoint) -> tuple[HardwareSpec, float]:
+        """The chip, and the time of a read of its arrays, ns."""
+        crossbar = (
+            *(point.crossbar, point.cell_bits, point.adc_bits, point.column_mux),
+            *(point.encoding, point.mapping, point.gating, point.converter),
+        )
+        described, read_ns = self._crossbars.get(crossbar, lambda: self._chip_of(point))
+        changes = {"schedule": self._schedules(point.schedule), "duplication": self._budgets(point.array_budget)}
+        key = (crossbar, point.schedule, point.array_budget)
+        return self._chips.get(key, lambda: described.model_copy(update=changes)), read_ns
+
+    def _chip_of(self, point: DesignPoint) -> tuple[HardwareSpec, float]:
+        own = self._hardware
+        alone = replace(point, schedule=own.schedule.rule, array_budget=own.duplication.arrays)
+        hardware = legal_hardware_at(alone, self._described(point.converter))
+        return hardware, array_read_ns(hardware, rows=1)
+
+    def _placed_key(self, point: DesignPoint) -> Key:
+        """Converters and what runs when do not matter to a mapping.
+
+        Steps do where the input is the same in all of them, converters where arrays fill an area.
+        """
+        fills = self._budgets(point.array_budget).is_area
+        return (
+            *(point.crossbar, point.cell_bits, point.encoding, point.mapping, point.array_budget),
+            *(point.weight_bits, point.membrane_bits, self._steps_that_matter(point)),
+            (point.adc_bits, point.column_mux, point.converter) if fills else None,
+        )
+
+    def _mapping(self, point: DesignPoint, hardware: HardwareSpec) -> ChipMapping:
+        widths = (point.weight_bits, point.membrane_bits)
+        return place(
+            self._demands(*widths),
+            hardware,
+            constant_steps=self._steps_that_matter(point),
+            digital=self._digital(*widths),
+        )
+
+    # -------------------------------------------------------------- figures
+
+    def _design(self, placed: _Placed, accuracy: float | None) -> Design:
+        point, mapping = placed.point, placed.mapping
+        energy = self._energy(placed)
+        chip = self._chip_built(placed)
+        latencies = self._latencies[placed.timed]
+        if isinstance(latencies, HardwareError):
+            raise latencies
+        latency_ns = latencies[point.time_steps - 1]
         step_ns = leaking_ns(mapping, latency_ns) / point.time_steps
-        leaks = [leakage_pj(one, step_ns) for one in built.leakages_uw]
+        leaks = leakage_pj(chip.leakages_uw, step_ns).tolist()
         energy_pj = math.fsum([*energy.terms, *leaks * point.time_steps])
+        leaked = math.fsum(leaks) * point.time_steps
         return Design(
             point=point,
             energy_pj=energy_pj,
             latency_ns=latency_ns,
-            area_um2=built.area_um2,
+            area_um2=chip.area_um2,
             accuracy=accuracy,
-            energy_in=_dominant(energy, built, math.fsum(leaks) * point.time_steps, energy_pj),
-            area_in=built.area_in,
+            energy_in=_dominant(energy, chip, leaked, energy_pj),
+            area_in=chip.area_in,
             batch=mapping.batch,
             worn_out_after=worn_out_after(mapping),
         )
 
-    def _mapped(self, point: DesignPoint) -> ChipMapping:
-        chip = self._chips(replace(point, weight_bits=None, membrane_bits=None, time_steps=1))
-        return replace(self._mappings(self._placed_alike(point)), hardware=chip)
+    def _energy(self, placed: _Placed) -> Energy:
+        point, mapping = placed.point, placed.mapping
+        widths = (point.weight_bits, point.membrane_bits)
+        steps = self._counted_steps(point)
+        cells = (point.crossbar, point.cell_bits, point.adc_bits, point.encoding, point.mapping, point.gating)
+        within = placed.key if self._mesh else None  # ways inside a layer are as long as its tiles are many
+        layers = (*cells, point.converter, *widths, within, steps)
+        loads = None if mapping.reload is None else (placed.key, point.adc_bits, steps)
+        return self._energies.get(
+            (layers, loads, point.time_steps), lambda: energy_of(self._parts(placed, layers, loads), point.time_steps)
+        )
 
-    def _placed_alike(self, point: DesignPoint) -> DesignPoint:
-        """One point for all that are placed alike: converters and what runs when do not matter to a mapping.
+    def _parts(self, placed: _Placed, layers: Key, loads: Key | None) -> list[EnergyOfSteps]:
+        """Layers, all other nodes, and loads where layers take turns."""
+        mapping, activity = placed.mapping, self._activities(self._counted_steps(placed.point))
+        widths = (placed.point.weight_bits, placed.point.membrane_bits)
+        prices, own = self._price_lists(placed.point.converter), self._price_lists(self._hardware.converter)
+        digital = ("digital", *widths, mapping.tiles if self._mesh else None, activity.time_steps)
+        parts = [
+            self._energy_parts.get(layers, lambda: energy_of_steps(count_layer_events(mapping, activity), prices)),
+            self._energy_parts.get(digital, lambda: energy_of_steps(count_digital_events(mapping, activity), own)),
+        ]
+        if mapping.reload is None or loads is None:
+            return parts
+        events = reload_events(mapping, mapping.reload, activity.time_steps)
+        return [*parts, self._energy_parts.get(("loads", *loads), lambda: energy_of_steps(events, own))]
 
-        Steps do where the input is the same in all of them, converters where arrays fill an area.
-        """
-        alike = replace(point, gating="none", schedule="layer_by_layer", time_steps=self._steps_that_matter(point))
-        fills = self._budgets(point.array_budget).is_area
-        return alike if fills else replace(alike, adc_bits="lossless", column_mux=1, converter=None)
+    def _chip_built(self, placed: _Placed) -> Chip:
+        """Steps matter for what waits while layers take turns."""
+        point, turns = placed.point, placed.mapping.reload
+        key = (placed.key, point.adc_bits, point.column_mux, point.converter, turns and point.time_steps)
+        return self._built.get(key, lambda: self._chip_parts(placed))
 
-    def _counted_alike(self, point: DesignPoint, mapping: ChipMapping) -> DesignPoint:
-        """One point for all of the same events and prices of events.
+    def _chip_parts(self, placed: _Placed) -> Chip:
+        point, mapping = placed.point, placed.mapping
+        hardware, prices = mapping.hardware, self._price_lists(point.converter)
+        if (turns := mapping.reload) is not None:
+            built = (placed.key, point.adc_bits, point.column_mux)
+            digital = self._digital_needs.get(placed.key, lambda: digital_needs(mapping, turns))
+            shared = self._shared.get(built, lambda: shared_instances(mapping, turns, digital))
+            return chip_of([built_of(tuple(with_waiting(shared, mapping, turns, point.time_steps)), prices)])
+        key = (placed.key, point.adc_bits)
+        columns = self._columns.get(key, lambda: layer_columns(mapping.layers, hardware))
+        each = self._layer_prices.get(
+            (key, point.converter), lambda: layer_prices(mapping.layers, columns, hardware, prices)
+        )
+        return chip_of(
+            [built_layers(columns, hardware, each), self._digital_built(point.weight_bits, point.membrane_bits)]
+        )
 
-        Copies share their work, so the budget matters where inputs travel over the mesh of the chip's tiles, or where
-        layers take turns; multiplexers where they decide how many arrays fill an area.
-        """
-        matters = mapping.reload is not None or mapping.hardware.interconnect.hops == "mesh"
-        alike = replace(point, schedule="layer_by_layer", array_budget=point.array_budget if matters else None)
-        fills = matters and self._budgets(point.array_budget).is_area
-        return alike if fills else replace(alike, column_mux=1)
+    def _follow(self, placed: Sequence[_Placed]) -> None:
+        """The latencies of all: chips that differ in copies and times alone are followed at once."""
+        families: dict[tuple[Key | None, int, ScheduleRule], dict[Key, ChipMapping]] = {}
+        for one in placed:
+            if one.timed not in self._latencies:
+                turns = None if one.mapping.reload is None else one.key
+                steps, rule = self._counted_steps(one.point), one.point.schedule
+                families.setdefault((turns, steps, rule), {})[one.timed] = one.mapping
+        for (_, steps, _), family in families.items():
+            keys = list(family)
+            for some in (keys[first : first + _AT_ONCE] for first in range(0, len(keys), _AT_ONCE)):
+                self._latencies.update(zip(some, self._followed([family[key] for key in some], steps), strict=True))
 
-    def _built_alike(self, point: DesignPoint, mapping: ChipMapping) -> DesignPoint:
-        """One point for all chips that are built alike; steps matter for what waits while layers take turns."""
-        steps = point.time_steps if mapping.reload is not None else self._steps_that_matter(point)
-        return replace(point, gating="none", schedule="layer_by_layer", time_steps=steps)
+    def _followed(self, mappings: Sequence[ChipMapping], steps: int) -> list[Sequence[float]] | list[HardwareError]:
+        try:
+            found: list[Sequence[float]] = latencies_of_chips(mappings, steps).tolist()
+        except HardwareError as error:  # of all: the description has no time for what they do
+            return [error] * len(mappings)
+        return found
+
+    # -------------------------------------------------------------- what keys depend on, and what has few values
 
     def _steps_that_matter(self, point: DesignPoint) -> int:
+        """T where the input stays the same: sums are held for so many steps; else 1."""
         return point.time_steps if self._activity.constant_input else 1
 
+    def _counted_steps(self, point: DesignPoint) -> int:
+        """Steps of which all is counted once: all of them, unless their number decides what is held."""
+        return point.time_steps if self._activity.constant_input else self._activity.time_steps
+
     def _with_converters(self, converter: str | None) -> HardwareSpec:
-        return priced_with(self._hardware, converter)
+        try:
+            return priced_with(self._hardware, converter)
+        except UsageError as error:
+            raise HardwareError(error.message, hints=error.hints) from error
 
     def _price_list(self, converter: str | None) -> PriceList:
         return price_list_of(self._described(converter))
 
-    def _chip(self, point: DesignPoint) -> HardwareSpec:
-        return legal_hardware_at(point, self._described(point.converter))
-
     def _budget(self, arrays: int | str | None) -> Duplication:
-        try:
-            return checked(Duplication.model_construct(arrays=arrays))
-        except UsageError as error:
-            raise HardwareError(error.message, hints=error.hints) from error
+        return legal(Duplication.model_construct(arrays=arrays))
 
-    def _mapping(self, point: DesignPoint) -> ChipMapping:
-        hardware = hardware_at(point, self._described(point.converter))
-        constant_steps = point.time_steps if self._activity.constant_input else 1
-        demand = self._demands(point.weight_bits, point.membrane_bits)
-        return place(demand, hardware, constant_steps=constant_steps)
-
-    def _event_list(self, point: DesignPoint) -> tuple[EventCount, ...]:
-        hardware = hardware_at(point, self._described(point.converter))
-        mapping = replace(self._mappings(self._placed_alike(point)), hardware=hardware)
-        return tuple(count_events(mapping, self._activities(point.time_steps)))
-
-    def _energy(self, point: DesignPoint) -> _Energy:
-        """Events of all steps are counted once, unless the number of steps decides what is held."""
-        steps = point.time_steps if self._activity.constant_input else self._activity.time_steps
-        fills = self._budgets(point.array_budget).is_area
-        alike = replace(point, time_steps=steps, converter=point.converter if fills else None)
-        return _energy_of(self._events(alike), self._price_lists(point.converter), point.time_steps)
-
-    def _digital_instances(self, weight_bits: float | None, membrane_bits: int | None) -> tuple[InstanceCount, ...]:
-        alone = self._hardware.model_copy(update={"duplication": Duplication()})
-        return tuple(count_digital_instances(place(self._demands(weight_bits, membrane_bits), alone)))
-
-    def _built_of(self, point: DesignPoint) -> _Built:
-        hardware = hardware_at(point, self._described(point.converter))
-        mapping = replace(self._mappings(self._placed_alike(point)), hardware=hardware)
-        if mapping.reload is None:
-            digital = self._digital(point.weight_bits, point.membrane_bits)
-            counts = (*count_array_instances(mapping), *digital)
-        else:
-            shared = self._shared(replace(point, time_steps=self._steps_that_matter(point)))
-            counts = tuple(with_waiting(shared, mapping, mapping.reload, point.time_steps))
-        return _built(counts, self._price_lists(point.converter))
-
-    def _shared_of(self, point: DesignPoint) -> tuple[InstanceCount, ...]:
-        hardware = hardware_at(point, self._described(point.converter))
-        mapping = replace(self._mappings(self._placed_alike(point)), hardware=hardware)
-        assert mapping.reload is not None, "only what takes turns is shared"
-        return shared_instances(mapping, mapping.reload)
-
-    def _latency(self, point: DesignPoint, mapping: ChipMapping) -> float:
-        """Nodes that work as many rounds of as long reads flow alike; where layers take turns, groups matter too."""
-        placed, read_ns = self._placed_alike(point), array_read_ns(mapping.hardware, rows=1)
-        steps = point.time_steps if self._activity.constant_input else self._activity.time_steps
-        alike = self._rounds(placed) if mapping.reload is None else placed
-        key = (alike, read_ns, point.schedule, steps)
-        if key not in self._latencies:
-            self._latencies[key] = latencies_of_steps(mapping, steps)
-        return self._latencies[key][point.time_steps - 1]
-
-    def _rounds_of(self, placed: DesignPoint) -> tuple[tuple[int, int, int, int], ...]:
-        layers = self._mappings(placed).layers
-        return tuple((one.rounds, one.input_bits, one.held_steps, one.rows_of_an_array) for one in layers)
+    def _schedule(self, rule: ScheduleRule) -> Schedule:
+        return legal(Schedule.model_construct(rule=rule))
 
     def _demand_with(self, weight_bits: float | None, membrane_bits: int | None) -> Demand:
         demand = self._demand if weight_bits is None else with_weight_bits(self._demand, weight_bits)
         return demand if membrane_bits is None else with_membrane_bits(demand, membrane_bits)
 
+    def _digital_nodes(self, weight_bits: float | None, membrane_bits: int | None) -> tuple[DigitalMapping, ...]:
+        return place_digital(self._demands(weight_bits, membrane_bits), self._hardware)
+
+    def _digital_built_of(self, weight_bits: float | None, membrane_bits: int | None) -> Built:
+        nodes = self._digital(weight_bits, membrane_bits)
+        return built_of(tuple(count_digital_instances(nodes)), self._price_lists(self._hardware.converter))
+
     def _first_steps(self, time_steps: int) -> Activity:
         return first_steps(self._activity, time_steps)
 
 
-def legal_hardware_at(point: DesignPoint, described: HardwareSpec) -> HardwareSpec:
-    """The description that a design has, held to every rule of a description.
-
-    Raises:
-        HardwareError: there is no such chip, or the description has no price for it.
-    """
-    _, columns = sides(point.crossbar)
-    if point.column_mux > columns:
-        raise HardwareError(
-            f"column_mux must be at most the array's {columns} columns (got {point.column_mux})",
-            hints=["explore smaller multiplexers or larger arrays"],
-        )
-    hardware = hardware_at(point, described)
-    _require_priced(hardware, described)
-    try:  # only these sections have other values than the description
-        for section in (hardware.crossbar, hardware.schedule, hardware.duplication):
-            checked(section)
-    except UsageError as error:
-        raise HardwareError(error.message, hints=error.hints) from error
-    return hardware
+def _rounds(mapping: ChipMapping) -> Key:
+    """Nodes that work as many rounds of as long reads flow alike."""
+    rows = read_rows(mapping)
+    return tuple(
+        (one.rounds, one.input_bits, one.held_steps, each) for one, each in zip(mapping.layers, rows, strict=True)
+    )
 
 
-def _require_priced(hardware: HardwareSpec, described: HardwareSpec) -> None:
-    """Refuse a design where a price of the description is none of its cells or converters."""
-    crossbar, own = hardware.crossbar, described.crossbar
-    if hardware.unpriced:
-        raise HardwareError(f"{described.name} neither prices nor excludes {hardware.unpriced[0]} ({crossbar.mapping})")
-    if crossbar.is_digital:
-        if crossbar.adc_bits != "lossless":
-            raise HardwareError(f"digital arrays sum exactly: adc_bits must be lossless (got {crossbar.adc_bits})")
-        if crossbar.cell.bits != own.cell.bits:
-            # a digital cell is a bit of memory and its gate; no price says what one of more bits takes
-            raise HardwareError(f"the digital cells are priced at {own.cell.bits} bit (got {crossbar.cell.bits})")
-        return
-    cost = hardware.cost(Item.ADC_CONVERSION)
-    by_width = cost is None or any(isinstance(price, tuple) for price in (cost.energy_pj, cost.area_um2))
-    if not by_width and crossbar.resolution != own.resolution:
-        raise HardwareError(f"adc_conversion has one price, at {own.resolution} bits (got {crossbar.resolution})")
-
-
-def exact_terms(values: Sequence[float]) -> tuple[float, ...]:
-    """A few numbers with the same exact sum: what `math.fsum` gives of them and others, it gives of all."""
-    terms: list[float] = []
-    while rest := math.fsum([*values, *(-one for one in terms)]):
-        terms.append(rest)
-    return tuple(terms)
-
-
-def _energy_of(events: Iterable[EventCount], price_list: PriceList, time_steps: int) -> _Energy:
-    priced = [(one, each) for one in events if (each := price_list(one.item, "energy_pj", one.bits)) is not None]
-    counts = np.array([one.steps for one, _ in priced])[:, :time_steps]
-    products = counts * np.array([each for _, each in priced])[:, None]
-    by_item: dict[Item, float] = {}
-    happened: dict[Item, float] = {}
-    sums = zip(priced, products.sum(axis=1).tolist(), counts.sum(axis=1).tolist(), strict=True)
-    for (one, _), energy, number in sums:
-        by_item[one.item] = by_item.get(one.item, 0.0) + energy
-        happened[one.item] = happened.get(one.item, 0.0) + number
-    item = max(by_item, key=by_item.__getitem__)
-    each = by_item[item] / happened[item] if happened[item] else 0.0
-    why = f"{happened[item]:.3g} x {each:.4g} pJ: {item.meaning.event}"
-    return _Energy(exact_terms(products.ravel().tolist()), item.value, by_item[item], why)
-
-
-def _dominant(energy: _Energy, built: _Built, leaked: float, whole: float) -> Dominant:
+def _dominant(energy: Energy, chip: Chip, leaked: float, whole: float) -> Dominant:
     if leaked > energy.largest_pj:
-        return Dominant(LEAKAGE, leaked / whole, f"{math.fsum(built.leakages_uw):.4g} uW for the whole inference")
+        return Dominant(LEAKAGE, leaked / whole, f"{math.fsum(chip.leakages_uw):.4g} uW for the whole inference")
     return Dominant(energy.component, energy.largest_pj / whole if whole else 0.0, energy.why)
-
-
-def _built(counts: Sequence[InstanceCount], price_list: PriceList) -> _Built:
-    pieces: list[float] = []
-    by_item: dict[Item, float] = {}
-    number: dict[Item, int] = {}
-    for one in counts:
-        each = price_list(one.item, "area_um2", one.bits)
-        if each is not None:
-            pieces.append(one.count * each)
-            by_item[one.item] = by_item.get(one.item, 0.0) + pieces[-1]
-            number[one.item] = number.get(one.item, 0) + one.count
-    area, item = math.fsum(pieces), max(by_item, key=by_item.__getitem__)
-    why = f"{number[item]:.3g} x {by_item[item] / number[item]:.4g} um2: {item.meaning.instance}"
-    leaks = tuple(power for _, power in node_leakages(counts, price_list))
-    return _Built(area, leaks, Dominant(item.value, by_item[item] / area, why))

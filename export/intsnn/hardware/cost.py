@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Mapping
 from functools import cache
 from typing import Annotated, Literal, Self
 
-import numpy as np
 from pydantic import Field, model_validator
 
 from intsnn.errors import HardwareError
@@ -117,7 +117,12 @@ class Cost(StrictModel):
             return published[0] * (bits / low) ** power
         if bits > high:
             return published[-1] * (bits / high) ** power
-        return float(np.interp(bits**power, [width**power for width in self.bits], published))
+        place = bisect_left(self.bits, bits)
+        if self.bits[place] == bits:
+            return float(published[place])
+        below, above = self.bits[place - 1] ** power, self.bits[place] ** power
+        slope = (published[place] - published[place - 1]) / (above - below)
+        return slope * (bits**power - below) + published[place - 1]
 
 
 @cache

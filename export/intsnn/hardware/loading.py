@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 
-from intsnn.errors import HardwareError
+from intsnn.errors import UsageError
 from intsnn.files import names_a_file
 from intsnn.hardware.spec import HARDWARE_SCHEMA, HardwareSpec
 from intsnn.hardware.spikesim_spec import SPIKESIM_SCHEMA, SpikeSimSpec
@@ -28,7 +28,7 @@ def load_hardware(name_or_path: str | Path) -> Hardware:
     """The description of that name, or in that file: a path, or text with a `/` or a `.yaml` ending.
 
     Raises:
-        HardwareError: no description of that name is shipped.
+        UsageError: no description of that name is shipped.
         MissingFileError: there is no such file.
         InvalidFileError: the file breaks its schema.
     """
@@ -45,14 +45,14 @@ def description_file(name_or_path: str | Path, folder: Path, *, kind: str) -> Pa
         kind: `hardware` or `analog`, for the message.
 
     Raises:
-        HardwareError: no description of that name is shipped.
+        UsageError: no description of that name is shipped.
     """
     text = str(name_or_path)
     if names_a_file(name_or_path):
         return Path(text)
     names = shipped_in(folder)
     if text not in names:
-        raise HardwareError(
+        raise UsageError(
             f"there is no {kind} description {text!r}",
             hints=[
                 *(f"did you mean `{name}`?" for name in get_close_matches(text, names, n=1)),

@@ -76,6 +76,11 @@ class HardwareSpec(StrictModel):
         return tuple(sorted(name for name in counted if name not in there))
 
     @property
+    def has_converters(self) -> bool:
+        """Whether there are converters, and they are priced."""
+        return self.crossbar.readout == "converter" and Item.ADC_CONVERSION.value not in self.excluded
+
+    @property
     def converter(self) -> str | None:
         """Name of the price of the converters; None where it is written out, or where there are none."""
         priced = self.costs.get(Item.ADC_CONVERSION.value)
@@ -142,11 +147,11 @@ def with_converter(hardware: HardwareSpec, name: str) -> HardwareSpec:
     """The description with its converters priced by another name: one of its components, or a shipped converter.
 
     Raises:
-        HardwareError: there is no such price, or the description has no converters.
+        UsageError: there is no such price, or the description has no converters.
     """
     key = Item.ADC_CONVERSION.value
-    if hardware.crossbar.readout != "converter" or key in hardware.excluded:
-        raise HardwareError(
+    if not hardware.has_converters:
+        raise UsageError(
             f"{hardware.name} has no converters to price (got converter {name})",
             hints=["leave the converter away, or choose a description whose `readout` is `converter`"],
         )
@@ -154,16 +159,16 @@ def with_converter(hardware: HardwareSpec, name: str) -> HardwareSpec:
     try:
         return checked(changed)
     except UsageError as error:
-        raise HardwareError(f"{hardware.name}: {error.message}", hints=error.hints) from error
+        raise UsageError(f"{hardware.name}: {error.message}", hints=error.hints) from error
 
 
 def require_converter(hardware: HardwareSpec, name: str) -> None:
-    """Refuse a name of which neither the description nor the shipped prices have a converter.
+    """Refuse a name of which neither the description nor the shipped prices have a converter, or any where it has none.
 
     Raises:
-        HardwareError: there is no such converter.
+        UsageError: there is no such converter, or nothing to price with it.
     """
-    if name not in (*hardware.own_converters, *shipped_converters()):
+    if name not in (*hardware.own_converters, *shipped_converters()) or not hardware.has_converters:
         with_converter(hardware, name)  # the error of an estimate
 
 

@@ -11,7 +11,6 @@ too, so the greedy choice never takes more arrays than the optimum does. What is
 from __future__ import annotations
 
 import heapq
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -28,11 +27,11 @@ class Replicable:
 
     def reads_with(self, copies: int) -> int:
         """Reads one after another in a step: ceil(p / D) * c."""
-        return math.ceil(self.positions / copies) * self.reads
+        return -(-self.positions // copies) * self.reads
 
     def next_faster(self, copies: int) -> int:
         """The smallest number of copies that takes fewer rounds; needs ceil(p / D) > 1."""
-        return math.ceil(self.positions / (math.ceil(self.positions / copies) - 1))
+        return -(-self.positions // (-(-self.positions // copies) - 1))
 
 
 def duplicates(layers: Sequence[Replicable], budget: int) -> tuple[int, ...]:

@@ -49,6 +49,7 @@ __all__ = [
     "Mapping",
     "map_graph",
     "place",
+    "place_digital",
     "row_blocks",
     "weight_slices",
 ]
@@ -172,6 +173,12 @@ class Mapping:
         pes = self.hardware.tile.pe
         return tuple(tuple(part_of(layers[one.layer], one, pes) for one in group) for group in self.reload.groups)
 
+    def on(self, hardware: HardwareSpec) -> Mapping:
+        """The same places on a chip of the same arrays, whose converters, timing and prices may be others."""
+        found = Mapping(hardware, self.layers, self.digital, self.flows, self.reload)
+        vars(found)["groups"] = self.groups  # they depend on none of these, and take a while
+        return found
+
     @property
     def arrays(self) -> int:
         """Arrays of the chip: as many as the group that needs most."""
@@ -203,13 +210,20 @@ def map_graph(graph: IntGraph, hardware: HardwareSpec, *, constant_steps: int = 
     return place(demand_of(graph), hardware, constant_steps=constant_steps)
 
 
-def place(demand: Demand, hardware: HardwareSpec, *, constant_steps: int = 1) -> Mapping:
+def place(
+    demand: Demand,
+    hardware: HardwareSpec,
+    *,
+    constant_steps: int = 1,
+    digital: tuple[DigitalMapping, ...] | None = None,
+) -> Mapping:
     """Place every node; copies of layers as the hardware's array budget allows.
 
     Args:
         demand: of the network.
         hardware: the chip.
         constant_steps: T where the network's input is the same in every step, else 1.
+        digital: all that is no synapse, where it is placed already: no crossbar changes it.
 
     Raises:
         HardwareError: the budget is below one copy of every layer, and weights cannot be reloaded.
@@ -219,7 +233,7 @@ def place(demand: Demand, hardware: HardwareSpec, *, constant_steps: int = 1) ->
         _place_layer(layer, hardware, way, held_steps=constant_steps if layer.is_held_by(hardware.buffers) else 1)
         for layer, way in zip(demand.layers, ways, strict=True)
     )
-    digital = tuple(_place_digital(node, hardware) for node in demand.digital)
+    digital = place_digital(demand, hardware) if digital is None else digital
     once = sum(layer.arrays for layer in single)
     budget = hardware.duplication.budget(once, array_um2(hardware) if hardware.duplication.is_area else 0.0)
     if budget is None:
@@ -232,6 +246,11 @@ def place(demand: Demand, hardware: HardwareSpec, *, constant_steps: int = 1) ->
     copies = _copies(single, budget, constant_steps)
     layers = tuple(_copied(layer, number, hardware) for layer, number in zip(single, copies, strict=True))
     return Mapping(hardware, layers, digital, demand.flows)
+
+
+def place_digital(demand: Demand, hardware: HardwareSpec) -> tuple[DigitalMapping, ...]:
+    """All that is no synapse, on its lanes."""
+    return tuple(_place_digital(node, hardware) for node in demand.digital)
 
 
 def array_um2(hardware: HardwareSpec) -> float:

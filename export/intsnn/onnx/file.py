@@ -222,8 +222,8 @@ def _weight(kind: type[IntNode], node: str, name: str, attributes: Mapping[str, 
     bit_width = attributes[bits_name]
     if not isinstance(bit_width, int | float) or not is_weight_bit_width(bit_width):
         raise ValueError(f"{bits_name} must be that of a weight (got {bit_width!r})")
-    weight = stored_weights(f"{node}/{name}", bit_width, stored.arrays, version=stored.version)
-    weight = weight - weight_zero_point(bit_width)
+    weight = stored_weights(f"{node}/{name}", bit_width, stored.arrays, version=stored.version).astype(np.int64)
+    weight -= weight_zero_point(bit_width)
     if kind is IntConvTranspose:
         groups = attributes["groups"]
         if type(groups) is not int or groups < 1 or weight.ndim < 2:

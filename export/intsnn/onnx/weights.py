@@ -13,16 +13,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import reduce
 from typing import Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 from onnx import FunctionProto, NodeProto, TensorProto, helper, numpy_helper
 
-from intsnn.arithmetic import IntArray
 from intsnn.onnx.functions import constant, function
 
 FieldBits: TypeAlias = Literal[1, 2, 4, 8]
+ByteArray = npt.NDArray[np.uint8]
 _MAX_AXES = 5  # a convolution of a volume: channels out and in, three axes
 
 
@@ -40,16 +41,16 @@ def field_bits(bit_width: float) -> FieldBits:
     return 2 if bit_width > 1 else 1
 
 
-def as_nibbles(stored: IntArray, name: str) -> TensorProto:
+def as_nibbles(stored: ByteArray, name: str) -> TensorProto:
     """Values of 0 to 15 as a UINT4 tensor: two in a byte, the first in the low half."""
     tensor = TensorProto(name=name, data_type=TensorProto.UINT4, raw_data=_packed(stored, 4).tobytes())
     tensor.dims.extend(stored.shape)
     return tensor
 
 
-def as_fields(stored: IntArray, bits: FieldBits) -> npt.NDArray[np.uint8]:
+def as_fields(stored: ByteArray, bits: FieldBits) -> ByteArray:
     """Stored weights of 2 bits or 1 as bytes [M, 1]."""
-    return _packed(stored >> 1 if bits == 1 else stored, bits)[:, None]
+    return _packed(stored >> np.uint8(1) if bits == 1 else stored, bits)[:, None]
 
 
 def unpack_function(bits: FieldBits) -> FunctionProto:
@@ -78,7 +79,7 @@ def unpack_name(bits: FieldBits) -> str:
     return f"UnpackWeights{bits}"
 
 
-def stored_weights(name: str, bit_width: float, arrays: Mapping[str, TensorProto], *, version: int) -> IntArray:
+def stored_weights(name: str, bit_width: float, arrays: Mapping[str, TensorProto], *, version: int) -> ByteArray:
     """The stored values of the weights `name` from a file's initializers, in their shape.
 
     version: of the format; version 1 keeps every weight in a byte.
@@ -89,7 +90,7 @@ def stored_weights(name: str, bit_width: float, arrays: Mapping[str, TensorProto
     bits = 8 if version == 1 else field_bits(bit_width)
     tensor = initializer(name, TensorProto.UINT4 if bits == 4 else TensorProto.UINT8, arrays)
     if bits == 8:
-        return np.asarray(numpy_helper.to_array(tensor)).astype(np.int64)
+        return np.asarray(numpy_helper.to_array(tensor))
     shape = tuple(tensor.dims) if bits == 4 else _stored_shape(f"{name}_shape", arrays)
     if not 1 <= len(shape) <= _MAX_AXES or min(shape) < 1:
         raise ValueError(f"{name!r} must have 1 to {_MAX_AXES} axes, none of them empty (got {list(shape)})")
@@ -98,9 +99,8 @@ def stored_weights(name: str, bit_width: float, arrays: Mapping[str, TensorProto
         raise ValueError(
             f"initializer {name!r} must have {-(-count * bits // 8)} bytes for {list(shape)} (got {len(content)})"
         )
-    packed = np.frombuffer(content, np.uint8)[:, None]
-    fields = ((packed >> _shifts(bits)) & (2**bits - 1)).reshape(-1)[:count].reshape(shape).astype(np.int64)
-    return fields << 1 if bits == 1 else fields
+    fields = _unpacked(np.frombuffer(content, np.uint8), bits)[:count].reshape(shape)
+    return fields << np.uint8(1) if bits == 1 else fields
 
 
 def initializer(name: str, element: int, arrays: Mapping[str, TensorProto]) -> TensorProto:
@@ -121,16 +121,23 @@ def _stored_shape(name: str, arrays: Mapping[str, TensorProto]) -> tuple[int, ..
     return tuple(int(size) for size in shape.reshape(-1)[: _MAX_AXES + 1])
 
 
-def _packed(fields: IntArray, bits: FieldBits) -> npt.NDArray[np.uint8]:
+def _packed(fields: ByteArray, bits: FieldBits) -> ByteArray:
     """Fields side by side in bytes, row-major, the first in the lowest bits, zeros behind the last."""
-    flat = fields.reshape(-1)
     each = 8 // bits
-    padded = np.append(flat, np.zeros(-flat.size % each, np.int64)).reshape(-1, each)
-    packed: npt.NDArray[np.uint8] = (padded << _shifts(bits).astype(np.int64)).sum(axis=1).astype(np.uint8)
-    return packed
+    padded = np.pad(fields.reshape(-1), (0, -fields.size % each)).reshape(-1, each)
+    places = (padded[:, place] << np.uint8(shift) for place, shift in enumerate(_shifts(bits)))
+    return reduce(np.bitwise_or, places)
 
 
-def _shifts(bits: FieldBits) -> npt.NDArray[np.uint8]:
+def _unpacked(packed: ByteArray, bits: FieldBits) -> ByteArray:
+    """The fields of bytes, one after another, those that fill the last byte too."""
+    fields = np.empty((packed.size, 8 // bits), np.uint8)
+    for place, shift in enumerate(_shifts(bits)):
+        fields[:, place] = packed >> shift & np.uint8(2**bits - 1)
+    return fields.reshape(-1)
+
+
+def _shifts(bits: FieldBits) -> ByteArray:
     return np.arange(0, 8, bits, dtype=np.uint8)
 
 

@@ -68,7 +68,7 @@ class OnnxWriter:
 
     def weight(self, name: str, weight: IntArray, bit_width: float) -> str:
         """Signed weights, stored offset-binary and packed; the tensor of bytes that they are in the model."""
-        stored = weight + weight_zero_point(bit_width)
+        stored = weight.astype(np.uint8) + np.uint8(weight_zero_point(bit_width))  # modulo 256; the sum is a byte
         bits = 8 if self.version == 1 else field_bits(bit_width)
         if bits == 8:
             return self.array(name, stored, TensorProto.UINT8)

@@ -6,9 +6,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from intsnn.errors import HardwareError
+from intsnn.errors import HardwareError, UsageError
 from intsnn.estimation.report import Figure, HardwareReport, Technology, Unavailable, or_none, time_key
 from intsnn.report.words import figure_in_words, markdown_table, readable
+from intsnn.shares import percent
 
 COMPARED = (
     "edap_pj_ns_um2",
@@ -161,10 +162,10 @@ def compare(
         technologies: whether node, supply and clock must be equal.
 
     Raises:
-        HardwareError: the technologies differ and must be equal.
+        UsageError: the technologies differ and must be equal.
     """
     if technologies is Technologies.EQUAL and report.technology != against.technology:
-        raise HardwareError(
+        raise UsageError(
             f"designs are compared on one technology (got {_technology(report.technology)} and "
             f"{_technology(against.technology)})",
             hints=["price both on descriptions of one node, supply and clock, or add `--across-technologies`"],
@@ -238,7 +239,7 @@ def _technology(technology: Technology) -> str:
 def _activity(report: HardwareReport) -> str:
     workload = report.workload
     source = f"measured on {workload.samples} samples" if workload.activity == "measured" else "assumed"
-    return f"{source}, mean spike rate {workload.mean_rate:.2%}"
+    return f"{source}, mean spike rate {percent(workload.mean_rate)}"
 
 
 def _text(figure: Figure) -> str:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _HATCHES = ("", "///", "...", "xxx")
+_CLEAR = 2.0  # px between a number and the frame
+_WIDENINGS = 20
 
 
 def draw_comparison(comparisons: Sequence[Comparison], paths: Sequence[Path]) -> None:
@@ -41,9 +43,9 @@ def draw_comparison(comparisons: Sequence[Comparison], paths: Sequence[Path]) ->
         axes.set_yticks(range(len(keys)), [first.figure(key).label for key in keys])
         axes.invert_yaxis()
         axes.set_xlabel("times better (right of 1) or worse (left of 1)")
-        axes.margins(x=0.15)
         log_scale(axes, "x")
         legend_beside(axes)
+        _make_room(axes)
 
 
 def _say(axes: Axes, rows: Sequence[float], gains: Sequence[float]) -> None:
@@ -52,6 +54,24 @@ def _say(axes: Axes, rows: Sequence[float], gains: Sequence[float]) -> None:
         axes.annotate(
             f"{gain:.3g} x", (gain, row), xytext=(side, 0), textcoords="offset points", va="center", ha=ha, fontsize=7
         )
+
+
+def _make_room(axes: Axes) -> None:
+    """Widen the axis until no number lies on its frame: how wide the axes are is known once names have their places."""
+    from matplotlib.figure import Figure
+
+    assert isinstance(axes.figure, Figure), "the axes of `figure` stand in no part of another"
+    axes.figure.draw_without_rendering()
+    frame = axes.get_window_extent()
+    for _ in range(_WIDENINGS):
+        boxes = [text.get_window_extent() for text in axes.texts]
+        left = frame.x0 + _CLEAR - min(box.x0 for box in boxes)
+        right = max(box.x1 for box in boxes) - frame.x1 + _CLEAR
+        if max(left, right) <= 0:
+            break
+        low, high = axes.get_xlim()
+        pixel = math.log(high / low) / frame.width
+        axes.set_xlim(low * math.exp(-max(left, 0) * pixel), high * math.exp(max(right, 0) * pixel))
 
 
 def _gain(found: Comparison, key: str) -> float | None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Literal
+from dataclasses import dataclass
+from typing import Literal, NoReturn
+
+from pydantic_core import to_json as written_json
 
 from intsnn.activity import NeuronActivity
+from intsnn.estimation.assumptions import Assumption
 from intsnn.estimation.costs import AreaPart
 from intsnn.estimation.price_sensitivity import PriceSensitivity
 from intsnn.estimation.programming import Programming
@@ -119,8 +122,8 @@ class ReportDocument:
 
     Units stand in the names. `totals` holds null where the hardware's rules cannot give a figure, `unavailable` the
     reason. area, latency, programming: null where unavailable; timeline: null where the rules give no times. batch:
-    inferences that one latency serves. placed, events, instances, neurons, sensitivities: empty under rules that do not
-    know them.
+    inferences that one latency serves. placed, events, instances, neurons, sensitivities, assumptions: empty under
+    rules that do not know them.
     """
 
     schema: Literal["mdcompress.hardware_report/1"]
@@ -147,6 +150,7 @@ class ReportDocument:
     instances: tuple[InstanceEntry, ...]
     neurons: tuple[NeuronActivity, ...]
     sensitivities: tuple[PriceSensitivity, ...]
+    assumptions: tuple[Assumption, ...]
     spikesim: tuple[SpikeSimEntry, ...] | None
     arithmetic_proxy: ProxyEntry | None
     provenance: tuple[Provenance, ...]
@@ -156,7 +160,14 @@ class ReportDocument:
 
 def to_json(report: HardwareReport) -> str:
     """The whole report as one JSON document (hardware_report.schema.json); the same report gives the same text."""
-    return json.dumps(asdict(document(report)), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    text = written_json(document(report), indent=1).decode()
+    if "NaN" in text or "Infinity" in text:
+        json.loads(text, parse_constant=_refuse)
+    return f"{text}\n"
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"a report has finite numbers (got {constant})")
 
 
 def document(report: HardwareReport) -> ReportDocument:
@@ -190,6 +201,7 @@ def document(report: HardwareReport) -> ReportDocument:
         instances=_instances(basis),
         neurons=() if basis is None else basis.activity.neurons,
         sensitivities=report.sensitivities,
+        assumptions=report.assumptions,
         spikesim=_spikesim(report),
         arithmetic_proxy=_proxy(report),
         provenance=report.provenance,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
-from intsnn.estimation.price_sensitivity import PriceSensitivity
+from intsnn.estimation.price_sensitivity import Outcome, PriceSensitivity
 from intsnn.estimation.report import DEFINITIONS, Figure, HardwareReport, Total, Unavailable, or_none
 from intsnn.report.context import (
     PROXY_SOURCE,
@@ -17,7 +17,8 @@ from intsnn.report.context import (
 )
 from intsnn.report.programming import loading_in_words, programming_in_words
 from intsnn.report.published import published_in_words
-from intsnn.report.words import figure_in_words, markdown_table, or_dash, percent, readable
+from intsnn.report.words import figure_in_words, markdown_table, or_dash, readable
+from intsnn.shares import percent
 
 TableCells = tuple[Sequence[str], Sequence[Sequence[str]]]  # heads and rows of a table
 
@@ -25,6 +26,11 @@ _READABLE = {"pJ": ("uJ", 1e-6), "ns": ("us", 1e-3), "um2": ("mm2", 1e-6)}  # th
 SENSITIVITY_WORDS = (
     "One price at a time is halved and doubled, and the chip is scheduled and priced again. Ratios to the totals; "
     "prices that move none by 0.05 % are left out."
+)
+ASSUMPTION_WORDS = (
+    "One assumption at a time takes each value that it can have, and the chip is mapped, scheduled and priced again: "
+    "what a designer may choose otherwise, and what sources do not agree on. Converters keep the resolution that is "
+    "described, so coarser ones are not among these."
 )
 _SHORT = (
     "energy_pj",
@@ -59,8 +65,8 @@ def energy_in_words(report: HardwareReport) -> str:
     if whole == 0:
         return "Nothing takes energy."
     used = next(entry.utilisation for entry in report.nodes if entry.name == node)
-    cells = "" if used is None else f" and uses {percent(used)} of its cells"
-    shares = percent(nodes[node] / whole), percent(groups[group] / whole)
+    cells = "" if used is None else f" and uses {percent(used, 1)} of its cells"
+    shares = percent(nodes[node] / whole, 1), percent(groups[group] / whole, 1)
     return f"Most energy: {node} takes {shares[0]}{cells}; of all circuits, {group} takes {shares[1]}."
 
 
@@ -83,6 +89,7 @@ def to_markdown(report: HardwareReport) -> str:
         "## Writing the weights",
         "\n".join(f"- {line}" for line in programming_in_words(report)),
         *_context(report),
+        *_assumptions(report),
         *_sensitivity(report),
         "## Where the numbers come from",
         markdown_table(*provenance_cells(report)),
@@ -98,7 +105,7 @@ def _header(report: HardwareReport) -> str:
     source = f"measured on {workload.samples} samples" if workload.activity == "measured" else "assumed"
     return (
         f"{technology.node_nm:g} nm{supply}, {technology.clock_mhz:g} MHz. "
-        f"T = {workload.time_steps}, activity {source}, mean spike rate {workload.mean_rate:.1%}."
+        f"T = {workload.time_steps}, activity {source}, mean spike rate {percent(workload.mean_rate, 1)}."
     )
 
 
@@ -140,12 +147,12 @@ def node_cells(report: HardwareReport) -> TableCells:
             or_dash(node.pes),
             or_dash(node.tiles),
             or_dash(node.copies),
-            percent(node.utilisation),
-            percent(node.input_rate),
-            percent(node.idle_arrays),
+            percent(node.utilisation, 1),
+            percent(node.input_rate, 1),
+            percent(node.idle_arrays, 1),
             readable(node.effective_operations) if node.dense_operations else "-",
             readable(energy[node.name] * 1e-3),
-            percent(energy[node.name] / whole if whole else None),
+            percent(energy[node.name] / whole if whole else None, 1),
             "-" if or_none(report.latency) is None else readable(busy[node.name] * 1e-3),
             "-" if or_none(report.area) is None else readable(area[node.name] * 1e-6),
         )
@@ -178,7 +185,7 @@ def _component_table(report: HardwareReport) -> str:
 
 
 def _amount(value: float | None, whole: float, factor: float) -> tuple[str, str]:
-    return ("-", "-") if value is None else (readable(value * factor), percent(value / whole if whole else None))
+    return ("-", "-") if value is None else (readable(value * factor), percent(value / whole if whole else None, 1))
 
 
 def floorplan_in_words(report: HardwareReport) -> list[str]:
@@ -218,6 +225,35 @@ def proxy_in_words(proxy: ArithmeticProxy) -> str:
         f"{readable(proxy.ann_pj * 1e-3)} nJ for one pass of a network of its shape with real values{ratio}. "
         f"{PROXY_SOURCE}. Without memory, converters and wires: not to be compared with the figures above."
     )
+
+
+def _assumptions(report: HardwareReport) -> list[str]:
+    if not report.assumptions:
+        return []
+    return ["## What each assumption does", ASSUMPTION_WORDS, markdown_table(*assumption_cells(report))]
+
+
+def assumption_cells(report: HardwareReport) -> TableCells:
+    """Every value of every assumption, with energy, time and area over the report's own."""
+    base = Outcome(report.energy_pj, report.latency_ns, report.area_um2, report.batch)
+    rows = (
+        (
+            one.name,
+            one.value,
+            other.value,
+            _times(other.outcome.energy_pj, base.energy_pj),
+            _times(other.outcome.inference_time_ns, base.inference_time_ns),
+            _times(other.outcome.area_um2, base.area_um2),
+        )
+        for one in report.assumptions
+        for other in one.others
+    )
+    columns = ("assumption", "as it is", "instead", "energy, times", "time per inference, times", "area, times")
+    return columns, tuple(rows)
+
+
+def _times(value: float, base: float) -> str:
+    return f"{value / base if base else 1.0:.3f}"
 
 
 def _sensitivity(report: HardwareReport) -> list[str]:

@@ -1,4 +1,4 @@
-"""Figures, names and tables -> words: four digits, percentages, readable units. Shared by all that a report renders."""
+"""Figures, names and tables -> words: four digits, readable units. Shared by all that a report renders."""
 
 from __future__ import annotations
 
@@ -23,11 +23,6 @@ def readable(value: float) -> str:
         return f"{value:.3e}"
     decimals = max(0, 3 - math.floor(math.log10(abs(value)))) if value else 0
     return f"{value:,.{decimals}f}"
-
-
-def percent(value: float | None) -> str:
-    """A share with one decimal; a dash where there is none."""
-    return "-" if value is None else f"{value:.1%}"
 
 
 def or_dash(value: int | None) -> str:

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from importlib.resources import files
 
 from intsnn.report.html.markup import Child, Html, tag
-from mdcompress.pipeline.report import percent as in_percent
 
 DASH = "-"
 
@@ -24,8 +23,3 @@ def facts(entries: Iterable[tuple[str, Child]]) -> Html:
 def missing(words: str) -> Html:
     """What is not there, and why."""
     return tag("p", words, class_="missing")
-
-
-def percent(share: float | None) -> str:
-    """0.9833 -> `98.33 %`, as the command line has it; a dash where there is none."""
-    return DASH if share is None else in_percent(share)

@@ -9,10 +9,10 @@ from intsnn.estimation.report import TOTALS
 from intsnn.report.html.blocks import Section, figure, table
 from intsnn.report.html.markup import Html, share, tag
 from intsnn.report.html.page import Part, document
-from mdcompress.pipeline.pages.blocks import DASH, percent, style
+from mdcompress.pipeline.pages.blocks import DASH, style
 from mdcompress.pipeline.pages.charts import scatter_chart
 from mdcompress.pipeline.pages.comparison import COMPARED_TOTALS, ComparedRun, Comparison
-from mdcompress.pipeline.report import byte_count
+from mdcompress.pipeline.report import byte_count, percent
 
 _BESIDE = 6  # runs that have room beside each other on a wide screen
 _DRAWN = ("energy_pj", "latency_ns", "area_um2", "edap_pj_ns_um2")
@@ -70,7 +70,7 @@ def _row(run: ComparedRun) -> tuple[str, ...]:
         percent(run.test_accuracy),
         DASH if run.test_samples is None else f"{run.test_samples:,}",
         DASH if run.membrane_mismatch is None else f"{run.membrane_mismatch:.4f}",
-        DASH if run.spike_rate is None else f"{100 * run.spike_rate:.1f} %",
+        percent(run.spike_rate, 1),
         DASH if run.parameter_bytes is None else byte_count(run.parameter_bytes),
         DASH if run.ratio_to_float32 is None else f"{run.ratio_to_float32:.1f} x",
         run.hardware or "not priced",

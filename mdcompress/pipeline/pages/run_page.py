@@ -10,13 +10,14 @@ from intsnn.report.html.header import header as hardware_header
 from intsnn.report.html.markup import Html, tag
 from intsnn.report.html.page import Part, document, hardware_sections
 from mdcompress._version import __version__
-from mdcompress.pipeline.pages.blocks import DASH, missing, percent, style
+from mdcompress.pipeline.pages.blocks import DASH, missing, style
 from mdcompress.pipeline.pages.blocks import facts as listed
 from mdcompress.pipeline.pages.facts import RunFacts
 from mdcompress.pipeline.pages.layers import layers_section
 from mdcompress.pipeline.pages.scores import scores_of
 from mdcompress.pipeline.pages.sizes import sizes_section
 from mdcompress.pipeline.pages.trainings import mismatch_section, rates_section, training_section
+from mdcompress.pipeline.report import percent
 from mdcompress.pipeline.sizes import Sizes
 from mdcompress.runs.manifest import Stage
 

@@ -7,10 +7,11 @@ from collections.abc import Iterator, Mapping
 from intsnn.report.html.blocks import Section, figure, table
 from intsnn.report.html.markup import Html, tag
 from mdcompress.pipeline.kept_epoch import SCORES, kept_scores
-from mdcompress.pipeline.pages.blocks import missing, percent
+from mdcompress.pipeline.pages.blocks import missing
 from mdcompress.pipeline.pages.charts import Pair, line_chart, pair_legend, paired_bars
 from mdcompress.pipeline.pages.facts import MismatchFile, RunFacts
 from mdcompress.pipeline.pages.histories import Curves, Points
+from mdcompress.pipeline.report import percent
 from mdcompress.recipe import DistillSpec
 from mdcompress.runs.manifest import Stage
 
@@ -192,7 +193,7 @@ def _exported_rate(run: RunFacts) -> tuple[Html, ...]:
     rate, samples = run.measured(Stage.EXPORT, "mean_spike_rate"), run.measured(Stage.EXPORT, "parity_samples")
     if rate is None or samples is None:
         return ()
-    return (tag("p", f"The exported network, on {samples:,.0f} test samples: mean spike rate {100 * rate:.1f} %."),)
+    return (tag("p", f"The exported network, on {samples:,.0f} test samples: mean spike rate {percent(rate, 1)}."),)
 
 
 def _why_not(run: RunFacts, file: str) -> str:

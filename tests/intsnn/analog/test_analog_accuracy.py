@@ -10,7 +10,7 @@ import pytest
 from intsnn.analog.accuracy import ACCURACY_SCHEMA, AccuracySweep, Samples, Spread, answers, sweep_noise
 from intsnn.arithmetic import IntArray
 from intsnn.engines import InterpreterSession
-from intsnn.errors import HardwareError, InputError, UsageError
+from intsnn.errors import InputError, UsageError
 from intsnn.execution.interpreter import run
 from intsnn.graph import IntGraph, IntLinear
 from tests.support.analog_cases import analog, reading, relative_programming
@@ -115,5 +115,5 @@ def test_chips_that_nothing_disturbs_take_the_answers_of_the_session(monkeypatch
 
 def test_a_network_that_does_not_fit_is_refused_without_noise_too() -> None:
     trees = HARDWARE.model_copy(update={"crossbar": HARDWARE.crossbar.model_copy(update={"readout": "adder_tree"})})
-    with pytest.raises(HardwareError, match="digital and exact"):
+    with pytest.raises(UsageError, match="digital and exact"):
         sweep_noise(GRAPH, trees, spec=SPEC, samples=samples(), noise=(0,), seeds=(0,))

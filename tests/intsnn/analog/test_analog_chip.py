@@ -13,7 +13,7 @@ from intsnn.analog.inference import AnalogChip, is_undisturbed
 from intsnn.analog.spec import AnalogSpec, Converters
 from intsnn.arithmetic import IntArray
 from intsnn.engines import InterpreterSession
-from intsnn.errors import HardwareError, UsageError
+from intsnn.errors import UsageError
 from intsnn.estimation.events import count
 from intsnn.execution.interpreter import run
 from intsnn.graph import IntGraph, Synapse
@@ -237,7 +237,7 @@ def test_a_chip_that_has_to_see_data_refuses_to_run_without() -> None:
 
 def test_arrays_without_converters_are_not_analog() -> None:
     crossbar = HARDWARE.crossbar.model_copy(update={"readout": "adder_tree"})
-    with pytest.raises(HardwareError, match="digital and exact"):
+    with pytest.raises(UsageError, match="digital and exact"):
         make_chip(wide_layer(), HARDWARE.model_copy(update={"crossbar": crossbar}), spec=analog())
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from intsnn.analog import AnalogSpec, load_analog, shipped_analog
 from intsnn.analog.spec import Converters
-from intsnn.errors import HardwareError, InvalidFileError, MissingFileError, UsageError
+from intsnn.errors import InvalidFileError, MissingFileError, UsageError
 from tests.support.analog_cases import analog, drift, reading, relative_programming, stuck, wires
 from tests.support.narrowing import present
 
@@ -37,7 +37,7 @@ def test_a_file_of_ones_own_is_read(tmp_path: Path) -> None:
 
 
 def test_a_name_that_is_not_shipped_and_a_file_that_is_not_there_are_errors(tmp_path: Path) -> None:
-    with pytest.raises(HardwareError, match="no analog description 'rram'") as caught:
+    with pytest.raises(UsageError, match="no analog description 'rram'") as caught:
         load_analog("rram")
     assert "ideal" in caught.value.hints[0]
     with pytest.raises(MissingFileError):

@@ -21,6 +21,7 @@ from intsnn.hardware import HardwareSpec
 from intsnn.hardware.catalogue import Item
 from intsnn.mapping import map_graph
 from intsnn.report.context import arithmetic_proxy
+from intsnn.shares import percent
 from tests.support.crossbar_by_hand import Row, place_cells, pulses, small_hardware
 from tests.support.hand_made_graphs import still_network
 from tests.support.intgraphs import GraphBuilder, random_input, residual_graph
@@ -224,7 +225,7 @@ def test_operations_and_the_remark_count_the_steps_that_are_computed_by_hand(
     awake = float(active_reads(layers[1], activity.synapse(layers[1].name)).arrays.sum())
     assert awake == 2, "the two spikes lie in both blocks of rows"
     left = (10 * 12 * reads + awake * 8) / (16 * 12 * reads + 2 * 8 * 3)
-    assert any(f"skipping idle arrays {left:.2%}" in note for note in report.notes)
+    assert any(f"skipping idle arrays {percent(left)}" in note for note in report.notes)
     proxy = arithmetic_proxy(report)
     assert proxy is not None and proxy.ann_pj == pytest.approx(4.6 * (12 + 6))
 

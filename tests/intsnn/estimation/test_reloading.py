@@ -33,6 +33,7 @@ from intsnn.report import to_html
 from intsnn.report.comparison import compare
 from intsnn.report.markdown import summary_table, to_markdown
 from intsnn.report.programming import programming_in_words
+from intsnn.shares import percent
 from tests.support.crossbar_by_hand import ENCODINGS, MAPPINGS, hardware_spec, place_cells, small_hardware
 from tests.support.hand_made_graphs import still_network
 from tests.support.intgraphs import residual_graph
@@ -312,7 +313,7 @@ def test_busy_shares_and_the_words_of_the_gantt_are_of_the_batch() -> None:
     page = to_html(batch)
     for node, time_ns in busy.items():
         if time_ns:
-            assert f"{4 * time_ns / batch.latency_ns:.1%} busy" in page, node
+            assert f"{percent(4 * time_ns / batch.latency_ns, 1)} busy" in page, node
     assert 4 * sum(busy.values()) + 160 == pytest.approx(batch.latency_ns)
     assert "on the time of 4 inferences: of each group the first inference is drawn" in page
     alone = to_html(batch_report(1))

@@ -16,7 +16,7 @@ from intsnn.estimation.estimation import estimate
 from intsnn.estimation.report import HardwareReport
 from intsnn.exploration.design_space import DesignPoint, DesignSpace, hardware_at
 from intsnn.exploration.exploration import explore
-from intsnn.exploration.pricing import legal_hardware_at
+from intsnn.exploration.legality import legal_hardware_at
 from intsnn.graph import IntGraph
 from intsnn.hardware import HardwareSpec, load_hardware
 from intsnn.hardware.catalogue import Item

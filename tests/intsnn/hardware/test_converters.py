@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from intsnn.activity import assume
-from intsnn.errors import HardwareError, InvalidFileError
+from intsnn.errors import InvalidFileError, UsageError
 from intsnn.estimation.costs import price_of
 from intsnn.estimation.estimation import estimate
 from intsnn.estimation.schedule import array_read_ns
@@ -137,11 +137,11 @@ def test_what_names_no_price_is_an_error(change: str, message: str) -> None:
 
 
 def test_the_hint_of_an_unknown_converter_has_the_near_name() -> None:
-    with pytest.raises(HardwareError) as caught:
+    with pytest.raises(UsageError) as caught:
         with_converter(hardware_spec("rram_64x64_65nm"), "timely")
     assert any("timely_65nm" in hint for hint in caught.value.hints)
     assert not any("adder" in hint for hint in caught.value.hints), "an adder is no converter"
-    with pytest.raises(HardwareError, match="has no converters to price"):
+    with pytest.raises(UsageError, match="has no converters to price"):
         with_converter(hardware_spec("sram_digital"), "timely_65nm")
 
 
@@ -149,10 +149,10 @@ def test_an_explored_converter_that_there_is_not_is_refused_as_by_an_estimate() 
     """Beside others that there are, too: a misspelled name is no design that was left out."""
     graph, hardware = residual_graph(), hardware_spec("rram_64x64_65nm")
     for name, message in (("timly_65nm", "there is no converter 'timly_65nm'"), ("adder", "must say its latency_ns")):
-        with pytest.raises(HardwareError, match=message) as explored:
+        with pytest.raises(UsageError, match=message) as explored:
             space = DesignSpace(converter=("survey", name))
             explore(graph, assume(graph, rate=0.2, time_steps=2), hardware, space=space)
-        with pytest.raises(HardwareError) as estimated:
+        with pytest.raises(UsageError) as estimated:
             with_converter(hardware, name)
         assert (explored.value.message, explored.value.hints) == (estimated.value.message, estimated.value.hints)
 

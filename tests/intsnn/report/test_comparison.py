@@ -1,12 +1,16 @@
+import contextlib
 import itertools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from matplotlib.axes import Axes
+from matplotlib.transforms import Bbox
 
 from intsnn.activity import assume, measure
 from intsnn.errors import HardwareError, UsageError
@@ -17,7 +21,10 @@ from intsnn.graph import IntGraph
 from intsnn.hardware.catalogue import Item
 from intsnn.mapping.demand import Demand, demand_of
 from intsnn.mapping.widths import of_one_width, with_membrane_bits, with_weight_bits
-from intsnn.report.comparison import COMPARED, Technologies, compare
+from intsnn.pictures import figure
+from intsnn.report import comparison_picture
+from intsnn.report.comparison import COMPARED, ComparedFigure, Comparison, Technologies, compare
+from intsnn.report.comparison_picture import draw_comparison
 from tests.support.crossbar_by_hand import hardware_spec
 from tests.support.intgraphs import GraphBuilder, random_input, residual_graph
 from tests.support.narrowing import available
@@ -88,7 +95,7 @@ def test_a_comparison_with_oneself_is_equal_everywhere(report: HardwareReport) -
 
 def test_other_technologies_are_refused_unless_told(graph: IntGraph, report: HardwareReport) -> None:
     other = estimate(graph, measure(graph, [random_input(graph)]), "rram_128x128_22nm")
-    with pytest.raises(HardwareError, match=r"65 nm, 1 V, 250 MHz and 22 nm, 0\.8 V, 400 MHz"):
+    with pytest.raises(UsageError, match=r"65 nm, 1 V, 250 MHz and 22 nm, 0\.8 V, 400 MHz"):
         compare(report, other)
     found = compare(report, other, technologies=Technologies.ANY)
     assert any(line.startswith("technology DIFFERS") for line in found.assumptions)
@@ -128,7 +135,7 @@ def test_a_named_baseline_says_what_it_assumes() -> None:
 
 def test_rules_that_know_no_bits_have_no_baseline(graph: IntGraph) -> None:
     activity = assume(graph, rate=0.2, time_steps=2)
-    with pytest.raises(HardwareError, match="prices every bit width alike"):
+    with pytest.raises(UsageError, match="prices every bit width alike"):
         estimate_baseline(graph, activity, "spikesim", name="int8")
 
 
@@ -212,3 +219,28 @@ def test_float32_costs_more_than_float16_and_that_more_than_int8(graph: IntGraph
     activity = assume(graph, rate=0.2, time_steps=2)
     energies = [estimate_baseline(graph, activity, hardware, name=name).energy_pj for name in named_baselines()]
     assert energies == sorted(energies, reverse=True) and len(set(energies)) == 3
+
+
+@pytest.mark.parametrize("gains", [(0.897, 1.11), (0.00123, 0.5), (1.0, 52.3), (0.00789, 812.0), (0.345, 0.987)])
+def test_no_number_of_the_picture_lies_on_its_frame(gains: tuple[float, float], tmp_path: Path) -> None:
+    """Whatever the range of the gains, and however narrow long names make the axes."""
+    measured: list[tuple[str, Bbox, Bbox]] = []
+
+    @contextlib.contextmanager
+    def kept(paths: Sequence[Path], *, title: str, width: float, height: float) -> Iterator[list[Axes]]:
+        with figure(paths, title=title, width=width, height=height) as (axes,):
+            yield [axes]
+            frame = axes.get_window_extent()
+            measured.extend((one.get_text(), one.get_window_extent(), frame) for one in axes.texts)
+
+    one, two = (
+        ComparedFigure(key, "Time per inference of all that there are", "ns", 1.0, gain, gain)
+        for key, gain in zip(("latency_ns", "energy_pj"), gains, strict=True)
+    )
+    found = [Comparison("runs/4bit/model.onnx", name, (one, two), ()) for name in ("int8", "a run of a long name")]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(comparison_picture, "figure", kept)
+        draw_comparison(found, [tmp_path / "comparison.png"])
+    assert len(measured) == 4
+    for text, box, frame in measured:
+        assert frame.x0 < box.x0 and box.x1 < frame.x1, text

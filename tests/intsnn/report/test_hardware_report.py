@@ -9,9 +9,9 @@ import pytest
 
 import intsnn
 from intsnn.activity import assume, measure
-from intsnn.errors import HardwareError, InvalidFileError, MissingFileError
+from intsnn.errors import HardwareError, InvalidFileError, MissingFileError, UsageError
 from intsnn.estimation.estimation import estimate
-from intsnn.estimation.remarks import ASSUMED
+from intsnn.estimation.remarks import ASSUMED, CHANGING_INPUT, STILL_INPUT
 from intsnn.estimation.report import Floorplan, HardwareReport
 from intsnn.hardware import HardwareSpec, SpikeSimSpec, load_hardware, shipped_hardware
 from intsnn.hardware.catalogue import Item
@@ -19,6 +19,7 @@ from intsnn.report import summary_table, to_html, to_json, to_markdown
 from intsnn.report.markdown import node_cells
 from intsnn.report.published import published_in_words
 from intsnn.report.words import readable
+from intsnn.shares import percent
 from tests.support.crossbar_by_hand import hardware_spec, small_hardware
 from tests.support.intgraphs import GraphBuilder, dense_graph, random_input, residual_graph
 from tests.support.paths import ROOT
@@ -69,6 +70,11 @@ def test_an_assumed_activity_says_what_it_assumes_and_no_operations_are_0() -> N
     assumed = estimate(graph, assume(graph, rate=0.0, time_steps=2), "rram_64x64_65nm")
     assert ASSUMED in assumed.notes and ASSUMED in to_markdown(assumed)
     assert ASSUMED not in estimate(graph, measure(graph, [random_input(graph)]), "rram_64x64_65nm").notes
+    assert CHANGING_INPUT in assumed.notes and CHANGING_INPUT in to_markdown(assumed)
+    still = estimate(graph, assume(graph, rate=0.1, time_steps=2, constant_input=True), "rram_64x64_65nm")
+    assert STILL_INPUT in still.notes and CHANGING_INPUT not in still.notes
+    one = estimate(graph, assume(graph, rate=0.1, time_steps=1), "rram_64x64_65nm")  # nothing can change
+    assert not {STILL_INPUT, CHANGING_INPUT} & set(one.notes)
     columns, rows = node_cells(assumed)
     shown = {row[0]: row[columns.index("synaptic operations")] for row in rows}
     for node in assumed.nodes:
@@ -91,7 +97,7 @@ def test_markdown_has_every_section_node_component_and_source(report: HardwareRe
         assert item.value in text or item is Item.PARTIAL_SUM_TRANSFER
     for words in ("SATA_Sim", "Stillmaker & Baas 2017", "CACTI 7", "NeuroSim", "synaptic operation", "T = 4"):
         assert words in text
-    assert "Less than 10% of the cells are used" in text
+    assert "Less than 10 % of the cells are used" in text
     assert "6 arrays in 6 PEs on 5 tiles" in text
 
 
@@ -118,7 +124,7 @@ def test_the_summary_says_what_first_and_last_layer_take(report: HardwareReport)
     whole = sum(part.energy_pj for part in report.energy)
     for layer in (first, last):
         share = sum(part.energy_pj for part in report.energy if part.node == layer.name) / whole
-        assert f"{layer.name}" in line and f"{share:.1%}" in line
+        assert f"{layer.name}" in line and percent(share, 1) in line
     assert f"whose input has {first.input_bits} bits, one read for each" in line
     assert line.endswith("Fewer bits of the input and of their weights lower both.")
 
@@ -189,7 +195,7 @@ def test_the_shipped_descriptions_load_and_name_themselves() -> None:
 
 
 def test_an_unknown_name_lists_the_shipped_ones() -> None:
-    with pytest.raises(HardwareError, match="no hardware description 'rram'") as error:
+    with pytest.raises(UsageError, match="no hardware description 'rram'") as error:
         load_hardware("rram")
     assert "rram_64x64_65nm, spikesim" in error.value.hints[0]
 

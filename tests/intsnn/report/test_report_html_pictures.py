@@ -19,12 +19,13 @@ from intsnn.report.html.bars import Bar, bars, columns, gathered
 from intsnn.report.html.blocks import Section
 from intsnn.report.html.breakdown import area_section, energy_section
 from intsnn.report.html.chip import mapping_section
+from intsnn.report.html.glance import glance_section
 from intsnn.report.html.palette import colours
 from intsnn.report.html.rates import activity_section
 from intsnn.report.html.timeline import time_section
 from intsnn.report.html.tornado import sensitivity_section
 from tests.support.crossbar_by_hand import hardware_spec, plain_hardware, small_hardware
-from tests.support.elements import attribute, part, percent
+from tests.support.elements import attribute, part, percent, words
 from tests.support.intgraphs import GraphBuilder, dense_graph, random_input, residual_graph
 from tests.support.narrowing import available, present
 
@@ -64,7 +65,7 @@ def test_stacked_bars_by_hand() -> None:
         (0.0, 50.0, "c1"), (50.0, 25.0, "c5")
     ]  # fmt: skip
     assert [(percent(one, "x"), percent(one, "width")) for one in second] == [(0.0, 100.0)]
-    assert part(first, "rect/title").text == "first, ADC: 66.7%"
+    assert part(first, "rect/title").text == "first, adc: 66.7 %"
 
 
 def test_columns_stand_on_zero() -> None:
@@ -204,6 +205,23 @@ def test_spike_rates_are_those_of_the_activity(report: HardwareReport) -> None:
         assert marks == pytest.approx([100 * spikes / neuron.size / most for spikes in neuron.spikes], abs=1e-3)
 
 
+def test_names_of_nodes_stay_as_they_are_and_circuits_are_words(report: HardwareReport) -> None:
+    """In legends and titles too: a layer that is called `adc` is no converter, and an underscore is no space."""
+    first, second, *_ = dict.fromkeys(one.node for one in sorted(report.energy, key=lambda one: -one.energy_pj))
+    names = {first: "adc", second: "pool_and_add"}
+    named = replace(
+        report,
+        energy=tuple(replace(one, node=names.get(one.node, one.node)) for one in report.energy),
+        nodes=tuple(replace(one, name=names.get(one.name, one.name)) for one in report.nodes),
+    )
+    by_layer, by_circuit = drawn(glance_section(named)).iter("figure")
+    layers, circuits = ([words(entry) for entry in one.iter("li")] for one in (by_layer, by_circuit))
+    assert {"adc", "pool_and_add"} <= set(layers) and "ADC" not in layers
+    assert {"ADC", "pool and add"} <= set(circuits) and not any("_" in name for name in circuits)
+    assert any("pool_and_add: " in words(title) for title in by_layer.iter("title"))
+    assert {"ADC", "pool and add"} <= set(numbers_of(by_circuit)) and "pool_and_add" in numbers_of(by_layer)
+
+
 def test_the_tornado_stands_around_the_totals_as_they_are(report: HardwareReport) -> None:
     energy, edap = drawn(sensitivity_section(report)).iter("figure")
     for picture in (energy, edap):
@@ -225,4 +243,4 @@ def test_the_tornado_stands_around_the_totals_as_they_are(report: HardwareReport
 def test_energy_of_nothing_is_drawn_as_nothing(report: HardwareReport) -> None:
     quiet = replace(report, energy=(EnergyPart(report.nodes[0].name, "adc_conversion", "adc", (0.0,) * 4),))
     page = to_html(quiet)
-    assert "takes 0.0%" in page and "nan" not in page
+    assert "takes 0.0 %" in page and "nan" not in page

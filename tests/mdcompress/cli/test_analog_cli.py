@@ -106,11 +106,11 @@ def test_a_run_is_measured_on_its_test_split_with_labels(
     ("arguments", "code", "message"),
     [
         (["--hardware", "spikesim"], 2, "describe no arrays"),
-        (["--analog", "gold"], 1, "no analog description 'gold'"),
+        (["--analog", "gold"], 2, "no analog description 'gold'"),
         (["--run", "mine"], 2, "either MODEL.onnx or a run"),
         (["--noise", "-1"], 2, "-1"),
         (["--column-gains", "best"], 2, "'best' is not one of 'none', 'calibrated'"),
-        (["--analog", "rram_wan_1days"], 1, "did you mean `rram_wan_1day`?"),
+        (["--analog", "rram_wan_1days"], 2, "did you mean `rram_wan_1day`?"),
     ],
 )
 def test_what_cannot_be_measured_is_an_error(model: Path, arguments: list[str], code: int, message: str) -> None:

@@ -88,7 +88,7 @@ def test_nothing_of_that_name_is_an_error(model: Path) -> None:
 def test_another_technology_is_refused_unless_told(model: Path) -> None:
     arguments = ("estimate-hw", str(model), "--against", "int8", "--against-hardware", "rram_128x128_22nm")
     refused = invoke(*arguments)
-    assert refused.code == 1 and "compared on one technology" in refused.err
+    assert refused.code == 2 and "compared on one technology" in refused.err
     told = invoke(*arguments, "--across-technologies")
     assert told.code == 0 and "technology DIFFERS" in told.out
 
@@ -159,7 +159,7 @@ def test_accuracies_join_the_exploration(model: Path) -> None:
     Path("accuracies.csv").write_text("weight_bits,accuracy\n2,0.90\n4,0.95\n")
     result = invoke("explore", str(model), "--weight-bits", "2,4", "--accuracies", "accuracies.csv")
     assert result.code == 0, result.err
-    assert "90.00%" in result.out and "95.00%" in result.out
+    assert "90.00 %" in result.out and "95.00 %" in result.out
 
 
 @pytest.mark.parametrize(
@@ -230,7 +230,45 @@ def test_a_named_converter_prices_an_estimate_and_is_an_axis(model: Path) -> Non
 )
 def test_a_converter_that_cannot_be_is_an_error(model: Path, hardware: str, converter: str, message: str) -> None:
     result = invoke("estimate-hw", str(model), "--hardware", hardware, "--converter", converter)
-    assert result.code and message in result.err, result.err
+    assert result.code == 2 and message in result.err, result.err
+
+
+PRICING = ("estimate-hw", "explore", "analog")
+
+
+@pytest.mark.parametrize(
+    ("commands", "arguments", "code", "message"),
+    [
+        (PRICING, ("--hardware", "rram_64x64_65mn"), 2, "did you mean `rram_64x64_65nm`?"),
+        (PRICING, ("--hardware", "none.yaml"), 1, "no such file"),
+        (PRICING, ("--hardware", "broken.yaml"), 2, "not a valid hardware description"),
+        (PRICING, ("--run", "small"), 2, "either MODEL.onnx or a run"),
+        (("estimate-hw", "explore"), ("--converter", "timly_65nm"), 2, "there is no converter 'timly_65nm'"),
+        (("estimate-hw", "explore"), ("--converter", "timely_65nm", "--hardware", "sram_digital"), 2, "no converters"),
+        (("estimate-hw", "explore"), ("--activity", "none.json"), 1, "no such file"),
+        (("estimate-hw", "explore"), ("--activity", "other/activity.json"), 1, "must be of the graph"),
+        (("estimate-hw", "explore"), ("--rate", "0.1"), 2, "--time-steps is missing"),
+        (("explore", "analog"), ("--hardware", "spikesim"), 2, "rules"),
+        (("explore --accuracy", "analog"), ("--analog", "gold"), 2, "no analog description 'gold'"),
+        (("analog",), ("--hardware", "sram_digital"), 2, "digital and exact"),
+        (("estimate-hw",), ("--against", "int8", "--against-hardware", "sram"), 2, "no hardware description 'sram'"),
+    ],
+)
+def test_every_command_ends_alike(
+    model: Path, commands: tuple[str, ...], arguments: tuple[str, ...], code: int, message: str
+) -> None:
+    """A name that is not known, and options that do not go together, are wrong usage; a file that is not there is not.
+
+    The same for a file of another graph: nothing is wrong with the command line, only it cannot be done.
+    """
+    write_model(Path("other"), dense_graph())
+    graph = residual_graph()
+    write_golden(graph, model.with_name("golden.npz"), x=random_input(graph, samples=8))
+    Path("broken.yaml").write_text("schema: mdcompress.hardware/1\n")
+    for command in commands:
+        name, *more = command.split()
+        result = invoke(name, str(model), *more, *arguments)
+        assert (result.code, message in result.err) == (code, True), f"{command}: {result.err}"
 
 
 def test_exploring_imports_no_torch(model: Path) -> None:

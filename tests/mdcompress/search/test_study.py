@@ -39,6 +39,20 @@ def test_starts_come_first_and_no_student_twice(undisturbed: dict[int, Outcome])
     assert any(not one.is_compared for one in undisturbed.values()), "the least student is hopeless"
 
 
+def test_every_other_student_is_a_step_from_one_that_no_other_dominates(undisturbed: dict[int, Outcome]) -> None:
+    def dominated(one: Outcome, others: list[Outcome]) -> bool:
+        right, energy = one.accuracy or 0.0, one.designs[0].energy_pj
+        costs = [((other.accuracy or 0.0), other.designs[0].energy_pj) for other in others]
+        return any(r >= right and e <= energy and (r, e) != (right, energy) for r, e in costs)
+
+    for number in range(4, TRIALS, 2):
+        before = [undisturbed[one] for one in range(number) if undisturbed[one].is_compared]
+        front = [one.indices for one in before if not dominated(one, before)]
+        drawn = undisturbed[number].indices
+        moves = [[abs(drawn[name] - one[name]) for name in drawn] for one in front]
+        assert any(sorted(move) == [0, 0, 1] for move in moves), number
+
+
 def test_a_seed_decides_what_is_drawn(undisturbed: dict[int, Outcome], tmp_path: Path) -> None:
     assert work(tmp_path / "same") == undisturbed
     assert work(tmp_path / "other", seed=1) != undisturbed

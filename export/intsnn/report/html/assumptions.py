@@ -10,13 +10,9 @@ from intsnn.estimation.price_sensitivity import Outcome
 from intsnn.estimation.report import HardwareReport, or_none
 from intsnn.report.html.blocks import Section, figure, table, unfold
 from intsnn.report.html.markup import Html, share, tag
+from intsnn.report.markdown import ASSUMPTION_WORDS, assumption_cells
 
 _SMALL = 0.0005
-WORDS = (
-    "One assumption at a time takes each value that it can have, and the chip is mapped, scheduled and priced again: "
-    "what a designer may choose otherwise, and what sources do not agree on. Converters keep the resolution that is "
-    "described, so coarser ones are not among these."
-)
 
 
 @dataclass(frozen=True)
@@ -40,7 +36,8 @@ def assumptions_section(report: HardwareReport) -> Section:
     if edap:
         both.append(("EDAP", _spans(report, edap, lambda outcome: outcome.edap_pj_ns_um2)))
     pictures = [_tornado(word, spans) for word, spans in both if spans]
-    return Section("assumptions", "Assumptions", (tag("p", WORDS), *pictures, _table(report)))
+    every = unfold("Every value of every assumption", table(*assumption_cells(report)))
+    return Section("assumptions", "Assumptions", (tag("p", ASSUMPTION_WORDS), *pictures, every))
 
 
 def _spans(report: HardwareReport, base: float, read: Callable[[Outcome], float]) -> list[_Span]:
@@ -79,25 +76,3 @@ def _row(span: _Span, low: float, width: float) -> Html:
     words = f"x {span.low[1]:.2f} to {span.high[1]:.2f}"
     name = tag("span", f"{span.name}: {span.value}", class_="name")
     return tag("div", name, drawn, tag("span", words, class_="value"), class_="row")
-
-
-def _table(report: HardwareReport) -> Html:
-    base = Outcome(report.energy_pj, report.latency_ns, report.area_um2, report.batch)
-    rows = (
-        (
-            one.name,
-            one.value,
-            other.value,
-            f"{_over(other.outcome.energy_pj, base.energy_pj):.3f}",
-            f"{_over(other.outcome.inference_time_ns, base.inference_time_ns):.3f}",
-            f"{_over(other.outcome.area_um2, base.area_um2):.3f}",
-        )
-        for one in report.assumptions
-        for other in one.others
-    )
-    columns = ("assumption", "as it is", "instead", "energy, times", "time per inference, times", "area, times")
-    return unfold("Every value of every assumption", table(columns, rows))
-
-
-def _over(value: float, base: float) -> float:
-    return value / base if base else 1.0

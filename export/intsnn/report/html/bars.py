@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from intsnn.report.html.markup import Html, join, share, tag
-from intsnn.report.words import in_words, readable
+from intsnn.report.words import readable
+from intsnn.shares import percent
 
 _COLUMN_HEIGHT = 48  # px
 _LABELLED = 16  # more columns than this are not numbered
@@ -16,7 +17,7 @@ _SMALL = 0.005  # rows below this share of the whole are drawn as one
 
 @dataclass(frozen=True)
 class Bar:
-    """One row: its name, its amount by part of the chip, and how many rows it stands for."""
+    """One row: its name, its amount by part, and how many rows it stands for. Names are shown as they are."""
 
     name: str
     parts: Mapping[str, float]
@@ -35,7 +36,7 @@ def bars(rows: Sequence[Bar], *, colour: Mapping[str, str], words: Mapping[str, 
 
 
 def legend(colour: Mapping[str, str], amounts: Mapping[str, str]) -> Html:
-    """Each part of the chip with its colour and its amount in words."""
+    """Each part with its colour and its amount in words."""
     return tag("ul", *(_entry(part, name, amounts.get(part, "")) for part, name in colour.items()), class_="legend")
 
 
@@ -90,7 +91,7 @@ def _row(row: Bar, longest: float, colour: Mapping[str, str], words: str) -> Htm
     pieces, start = [], 0.0
     for part, amount in row.parts.items():
         if amount > 0:
-            title = tag("title", f"{row.name}, {in_words(part)}: {amount / row.total:.1%}")
+            title = tag("title", f"{row.name}, {part}: {percent(amount / row.total, 1)}")
             piece = tag("rect", title, x=share(start / longest), width=share(amount / longest), class_=colour[part])
             pieces.append(piece)
         start += amount
@@ -100,4 +101,4 @@ def _row(row: Bar, longest: float, colour: Mapping[str, str], words: str) -> Htm
 
 def _entry(part: str, colour: str, amount: str) -> Html:
     swatch = tag("svg", tag("rect", class_=colour), class_="swatch")
-    return tag("li", swatch, f"{in_words(part)} ", tag("b", amount))
+    return tag("li", swatch, f"{part} ", tag("b", amount))

@@ -12,11 +12,12 @@ from intsnn.report.html.blocks import Section, figure, table
 from intsnn.report.html.markup import Html, tag
 from intsnn.report.html.palette import colours_of
 from intsnn.report.words import best_unit, in_words, readable
+from intsnn.shares import percent
 
 
 @dataclass(frozen=True)
 class _Amount:
-    """Energy or area of one component at one node."""
+    """Energy or area of one component at one node; its group in words."""
 
     node: str
     component: str
@@ -38,7 +39,7 @@ _AREA = _Kind("Area", "um2")
 
 def energy_section(report: HardwareReport) -> Section:
     """Energy by layer, by component and by step."""
-    amounts = [_Amount(part.node, part.component, part.group, part.energy_pj) for part in report.energy]
+    amounts = [_Amount(part.node, part.component, in_words(part.group), part.energy_pj) for part in report.energy]
     colour = colours_of(report)
     content = (_by_node(_ENERGY, amounts, colour), _by_component(_ENERGY, amounts, colour), _by_step(report))
     return Section("energy", "Energy", content)
@@ -48,7 +49,7 @@ def area_section(report: HardwareReport) -> Section:
     """Area by layer and by component."""
     if isinstance(report.area, Unavailable):
         return Section("area", "Area", (tag("p", f"Not available: {report.area.reason}."),))
-    amounts = [_Amount(part.node, part.component, part.group, part.area_um2) for part in report.area]
+    amounts = [_Amount(part.node, part.component, in_words(part.group), part.area_um2) for part in report.area]
     colour = colours_of(report)
     return Section("area", "Area", (_by_node(_AREA, amounts, colour), _by_component(_AREA, amounts, colour)))
 
@@ -80,13 +81,13 @@ def _by_node(kind: _Kind, amounts: Sequence[_Amount], colour: Mapping[str, str])
     return figure(
         f"{kind.word} of each node, by part of the chip",
         chart,
-        alt=f"Stacked bars. {top} takes {most:.1%}; {in_words(part)} takes {part_share:.1%} of the whole.",
+        alt=f"Stacked bars. {top} takes {percent(most, 1)}; {part} takes {percent(part_share, 1)} of the whole.",
         numbers=_node_numbers(rows, colour, divisor, unit),
     )
 
 
 def _node_numbers(rows: Iterable[Bar], colour: Mapping[str, str], divisor: float, unit: str) -> Html:
-    heads = ("node", f"all, {unit}", *(in_words(group) for group in colour))
+    heads = ("node", f"all, {unit}", *colour)
     lines = (
         (row.name, readable(row.total / divisor), *(_amount(row.parts.get(group), divisor) for group in colour))
         for row in rows
@@ -106,7 +107,7 @@ def _by_component(kind: _Kind, amounts: Sequence[_Amount], colour: Mapping[str, 
     shown = gathered(rows)
     words = {row.name: _words(row.total / divisor, unit, row.total / whole if whole else 0.0) for row in shown}
     lines = (
-        (row.name, in_words(next(iter(row.parts))), readable(row.total / divisor), f"{row.total / whole:.2%}")
+        (row.name, next(iter(row.parts)), readable(row.total / divisor), percent(row.total / whole))
         for row in rows
         if whole
     )
@@ -114,7 +115,7 @@ def _by_component(kind: _Kind, amounts: Sequence[_Amount], colour: Mapping[str, 
     return figure(
         f"{kind.word} of each component",
         bars(shown, colour=colour, words=words),
-        alt=f"Bars, largest first. {top} takes {most:.1%} of the whole.",
+        alt=f"Bars, largest first. {top} takes {percent(most, 1)} of the whole.",
         numbers=table(("component", "part", unit, "share"), lines),
     )
 
@@ -132,7 +133,7 @@ def _by_step(report: HardwareReport) -> Html:
 
 
 def _words(amount: float, unit: str, part: float) -> str:
-    return f"{readable(amount)} {unit} · {part:.1%}"
+    return f"{readable(amount)} {unit} · {percent(part, 1)}"
 
 
 def _amount(value: float | None, divisor: float) -> str:
@@ -141,4 +142,4 @@ def _amount(value: float | None, divisor: float) -> str:
 
 def _shares(groups: Mapping[str, float]) -> Mapping[str, str]:
     whole = math.fsum(groups.values())
-    return {group: f"{amount / whole:.1%}" for group, amount in groups.items()} if whole else {}
+    return {group: percent(amount / whole, 1) for group, amount in groups.items()} if whole else {}

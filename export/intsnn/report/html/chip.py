@@ -16,6 +16,7 @@ from intsnn.mapping.placement import PlacedLayer, PlacedPe, UsedCells, placed_la
 from intsnn.report.html.blocks import Section, figure, table
 from intsnn.report.html.markup import Html, join, number, tag
 from intsnn.report.html.palette import COLOURS
+from intsnn.shares import percent
 
 _SIDES = ((60, 26.0), (600, 14.0), (4000, 8.0), (20000, 5.0))  # arrays of the chip, at most -> px of an array's side
 _SMALLEST = 3.0
@@ -63,11 +64,11 @@ def _picture(mapping: ChipMapping) -> Html:
         "Tiles of PEs of arrays",
         tag("div", tag("svg", *symbols, class_="symbols", width=0, height=0), *drawn, class_="chip"),
         alt=f"Mapping picture: {mapping.arrays:,} arrays in {mapping.pes:,} PEs on {mapping.tiles:,} tiles; "
-        f"{used / cells:.1%} of the cells hold a weight.",
+        f"{percent(used / cells, 1)} of the cells hold a weight.",
         numbers=_numbers(mapping),
         note=f"A frame is a tile of up to {look.slots} PEs, a block of squares a PE, a square an array of "
-        f"{crossbar.rows} x {crossbar.columns} cells. Coloured cells hold a weight, {used / cells:.1%} of {cells:,}; "
-        "grey ones are unused; an empty outline is a place for a PE that no layer takes."
+        f"{crossbar.rows} x {crossbar.columns} cells. Coloured cells hold a weight, {percent(used / cells, 1)} of "
+        f"{cells:,}; grey ones are unused; an empty outline is a place for a PE that no layer takes."
         + ("" if mapping.reload is None else " Layers take turns on the chip: each is drawn in its own turn."),
     )
 
@@ -84,7 +85,7 @@ def _look(mapping: ChipMapping, layers: Sequence[PlacedLayer]) -> _Look:
 def _layer(layer: LayerMapping, placed: PlacedLayer, look: _Look, colour: str) -> Html:
     """The layer's name, how much it takes, and its tiles."""
     arrays = f"{layer.arrays:,} array{'s' if layer.arrays > 1 else ''}"
-    title = tag("p", tag("b", layer.name), f" {arrays}, {layer.utilisation:.1%} used")
+    title = tag("p", tag("b", layer.name), f" {arrays}, {percent(layer.utilisation, 1)} used")
     tiles = tag("div", *(_tile(tile, look, layer.name) for tile in placed.tiles), class_="tiles")
     return tag("div", title, tiles, class_=f"layer {colour}")
 
@@ -145,7 +146,7 @@ def _numbers(mapping: ChipMapping) -> Html:
             str(layer.slices),
             str(layer.copies),
             str(layer.input_bits),
-            f"{layer.utilisation:.1%}",
+            percent(layer.utilisation, 1),
         )
         for layer in mapping.layers
     )

@@ -11,6 +11,7 @@ from intsnn.report.html.blocks import Section, figure, table
 from intsnn.report.html.markup import Html, tag
 from intsnn.report.html.palette import COLOURS, colours_of
 from intsnn.report.words import in_words
+from intsnn.shares import percent
 
 _NODES = 10  # layers with a colour of their own; all others are one
 _OTHERS = "all others"
@@ -30,7 +31,7 @@ def glance_section(report: HardwareReport) -> Section:
 def _energy(report: HardwareReport, key: str) -> dict[str, float]:
     found: dict[str, float] = {}
     for part in report.energy:
-        name = part.node if key == "node" else part.group
+        name = part.node if key == "node" else in_words(part.group)
         found[name] = found.get(name, 0.0) + part.energy_pj
     return found
 
@@ -43,7 +44,7 @@ def _time(report: HardwareReport) -> dict[str, float]:
 def _area(report: HardwareReport, key: str) -> dict[str, float]:
     found: dict[str, float] = {}
     for part in or_none(report.area) or ():
-        name = part.node if key == "node" else part.group
+        name = part.node if key == "node" else in_words(part.group)
         found[name] = found.get(name, 0.0) + part.area_um2
     return found
 
@@ -72,9 +73,9 @@ def _picture(title: str, amounts: Mapping[str, Mapping[str, float]], colour: Map
     colour = {name: (colour or {}).get(name, f"c{index % COLOURS}") for index, name in enumerate(names)}
     rows = [Bar(kind, {name: parts[name] for name in names if name in parts}) for kind, parts in shares.items()]
     largest = {kind: max(parts, key=parts.__getitem__) for kind, parts in shares.items()}
-    words = {kind: f"{in_words(name)} {shares[kind][name]:.0%}" for kind, name in largest.items()}
+    words = {kind: f"{name} {percent(shares[kind][name], 0)}" for kind, name in largest.items()}
     said = "; ".join(f"{kind}: {word}" for kind, word in words.items())
-    lines = ((in_words(name), *(f"{shares[kind].get(name, 0.0):.1%}" for kind in shares)) for name in names)
+    lines = ((name, *(percent(shares[kind].get(name, 0.0), 1) for kind in shares)) for name in names)
     return figure(
         title,
         tag("div", legend(colour, {}), bars(rows, colour=colour, words=words)),

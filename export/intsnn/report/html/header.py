@@ -8,6 +8,7 @@ from intsnn.estimation.report import DEFINITIONS, HardwareReport, Total
 from intsnn.report.html.blocks import Section, bullets, table, unfold
 from intsnn.report.html.markup import Html, tag
 from intsnn.report.markdown import absent_in_words, energy_in_words, floorplan_in_words, quantity
+from intsnn.shares import percent
 
 
 def header(report: HardwareReport, *, of: str = "", heading: str = "h1") -> Html:
@@ -18,7 +19,7 @@ def header(report: HardwareReport, *, of: str = "", heading: str = "h1") -> Html
     facts = (
         ("technology", f"{technology.node_nm:g} nm{supply}, {technology.clock_mhz:g} MHz"),
         ("time steps", f"T = {workload.time_steps}"),
-        ("activity", f"{source}, mean spike rate {workload.mean_rate:.1%}"),
+        ("activity", f"{source}, mean spike rate {percent(workload.mean_rate, 1)}"),
         *_network(report),
     )
     listed = tag("dl", *(tag("div", tag("dt", name), tag("dd", words)) for name, words in facts))

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from intsnn.estimation.costs import LEAKAGE
 from intsnn.estimation.report import HardwareReport, or_none
 from intsnn.hardware.catalogue import Group
+from intsnn.report.words import in_words
 
 COLOURS = 12  # .c0 to .c11 in style.css
 _KNOWN = (*(group.value for group in Group), LEAKAGE)
@@ -21,6 +22,7 @@ def colours(groups: Iterable[str]) -> Mapping[str, str]:
 
 
 def colours_of(report: HardwareReport) -> Mapping[str, str]:
-    """One colour for each part of the chip in all pictures of a report."""
+    """One colour for each part of the chip, by its words, in all pictures of a report."""
     area = (part.group for part in or_none(report.area) or ())
-    return colours([*(part.group for part in report.energy), *area])
+    found = colours([*(part.group for part in report.energy), *area])
+    return {in_words(group): colour for group, colour in found.items()}

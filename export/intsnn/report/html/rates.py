@@ -9,7 +9,8 @@ from intsnn.activity import NeuronActivity
 from intsnn.estimation.report import HardwareReport
 from intsnn.report.html.blocks import Section, figure, table
 from intsnn.report.html.markup import Html, join, share, tag
-from intsnn.report.words import or_dash, percent, readable
+from intsnn.report.words import or_dash, readable
+from intsnn.shares import percent
 
 _MOST_STEPS = 64  # more marks in a row are not told apart
 
@@ -29,22 +30,23 @@ def _rates(neurons: Sequence[NeuronActivity], report: HardwareReport) -> Html:
     return figure(
         "Spikes per neuron and step",
         tag("div", *(_row(neuron, most) for neuron in neurons), class_="rows"),
-        alt=f"Bars with a mark for each step. Mean {mean:.1%}; {highest.name} fires most, {highest.rate:.1%}.",
+        alt=f"Bars with a mark for each step. Mean {percent(mean, 1)}; {highest.name} fires most, "
+        f"{percent(highest.rate, 1)}.",
         numbers=_numbers(neurons),
-        note=f"Bar: mean over {workload.time_steps} steps; marks: single steps. All neurons: {mean:.1%}, {origin}. "
-        f"The full width is {most:.1%}.",
+        note=f"Bar: mean over {workload.time_steps} steps; marks: single steps. All neurons: {percent(mean, 1)}, "
+        f"{origin}. The full width is {percent(most, 1)}.",
     )
 
 
 def _row(neuron: NeuronActivity, most: float) -> Html:
     bar = tag("rect", x="0%", width=share(neuron.rate / most), class_="c4")
     marks = (
-        tag("line", tag("title", f"step {index}: {rate:.1%}"), x1=share(rate / most), x2=share(rate / most), y1="10%",
-            y2="90%", class_="mark")
+        tag("line", tag("title", f"step {index}: {percent(rate, 1)}"), x1=share(rate / most), x2=share(rate / most),
+            y1="10%", y2="90%", class_="mark")
         for index, rate in enumerate(_steps(neuron)[:_MOST_STEPS], start=1)
     )  # fmt: skip
     drawn = tag("svg", bar, join(marks), class_="bar")
-    value = tag("span", f"{neuron.rate:.1%}", class_="value")
+    value = tag("span", percent(neuron.rate, 1), class_="value")
     return tag("div", tag("span", neuron.name, class_="name"), drawn, value, class_="row")
 
 
@@ -61,8 +63,8 @@ def _numbers(neurons: Sequence[NeuronActivity]) -> Html:
             neuron.name,
             f"{neuron.size:,}",
             readable(math.fsum(neuron.spikes)),
-            percent(neuron.rate),
-            *(percent(_steps(neuron)[index]) for index in shown),
+            percent(neuron.rate, 1),
+            *(percent(_steps(neuron)[index], 1) for index in shown),
         )
         for neuron in neurons
     )
@@ -76,10 +78,10 @@ def _inputs(report: HardwareReport) -> Html:
         (
             node.name,
             or_dash(node.arrays),
-            percent(node.input_rate),
-            percent(node.idle_arrays),
+            percent(node.input_rate, 1),
+            percent(node.idle_arrays, 1),
             readable(node.effective_operations),
-            percent(2 * node.effective_operations / node.dense_operations if node.dense_operations else None),
+            percent(2 * node.effective_operations / node.dense_operations if node.dense_operations else None, 1),
         )
         for node in report.nodes
         if node.input_rate is not None

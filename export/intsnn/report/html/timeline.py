@@ -11,6 +11,7 @@ from intsnn.estimation.schedule import Busy, Interval
 from intsnn.report.html.blocks import Section, figure, table
 from intsnn.report.html.markup import Html, join, share, tag
 from intsnn.report.words import best_unit, readable
+from intsnn.shares import percent
 
 _SHADES = 4  # .s0 to .s3 in style.css
 _MOST_BARS = 4000  # more are not told apart, and make the page heavy
@@ -79,7 +80,7 @@ def _gantt(lines: Sequence[_Line], report: HardwareReport) -> Html:
         "Nodes over time, a shade for each step",
         tag("div", *rows, _axis(end_ns / divisor, unit), class_="rows gantt"),
         alt=f"Gantt picture of {drawn} of {steps} steps. {longest.node} works longest: "
-        f"{report.batch * longest.busy_ns / whole_ns:.1%} of {readable(whole_ns / divisor)} {unit}.",
+        f"{percent(report.batch * longest.busy_ns / whole_ns, 1)} of {readable(whole_ns / divisor)} {unit}.",
         numbers=_numbers(lines, divisor, unit),
         note=" ".join([_RULES[rule], *_turns(report), *_left_out(len(lines) - len(seen), drawn, steps)]),
     )
@@ -102,7 +103,7 @@ def _turns(report: HardwareReport) -> list[str]:
 def _row(line: _Line, steps: int, end_ns: float, part: float) -> Html:
     spans = join(_span(span, end_ns) for span in line.spans[:steps])
     drawn = tag("svg", spans, class_="bar")
-    value = tag("span", f"{part:.1%} busy", class_="value")
+    value = tag("span", f"{percent(part, 1)} busy", class_="value")
     return tag("div", tag("span", line.node, class_="name"), drawn, value, class_="row")
 
 
@@ -124,7 +125,9 @@ def _axis(end: float, unit: str) -> Html:
 
 
 def _left_out(small: int, drawn: int, steps: int) -> list[str]:
-    words = [f"{small} nodes whose bars take less than {_SMALL:.1%} of the time are not drawn."] if small else []
+    words = (
+        [f"{small} nodes whose bars take less than {percent(_SMALL, 1)} of the time are not drawn."] if small else []
+    )
     return [*words, f"The first {drawn} of {steps} steps are drawn."] if drawn < steps else words
 
 

@@ -10,6 +10,7 @@ from intsnn.estimation.report import HardwareReport
 from intsnn.report.html.blocks import Section, figure, table
 from intsnn.report.html.markup import Html, share, tag
 from intsnn.report.markdown import SENSITIVITY_WORDS
+from intsnn.shares import percent_change
 
 _MOST = 12  # rows of a picture; the table has all
 _SMALL = 0.0005
@@ -73,4 +74,4 @@ def _row(swing: _Swing, low: float, span: float) -> Html:
 
 
 def _change(ratio: float) -> str:
-    return f"{100 * (ratio - 1):+.1f} %".replace("-", "−")
+    return percent_change(ratio).replace("-", "−")
