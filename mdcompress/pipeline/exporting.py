@@ -15,7 +15,7 @@ from intsnn.files import write_atomically, write_folder
 from mdcompress.errors import ExportError
 from mdcompress.pipeline.c_export import ANY_C, CForm, c_figures, c_summary
 from mdcompress.pipeline.networks import first_samples, load_splits
-from mdcompress.pipeline.report import Report, bits_in_words
+from mdcompress.pipeline.report import Report, bits_in_words, percent
 from mdcompress.pipeline.sizes import Sizes, size_lines, sizes_of
 from mdcompress.pipeline.workspace import Workspace
 from mdcompress.recipe.nir import ReaderReset, ReaderStep
