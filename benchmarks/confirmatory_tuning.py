@@ -1,0 +1,179 @@
+"""Results of tuning seeds -> how long teachers train, and the candidate of each variant.
+
+Neither reads the test part. Every variant has the same candidates in number and the same rungs: all of them on the
+first seed, the better half on the others; chosen is the best mean over all seeds.
+"""
+
+from __future__ import annotations
+
+import itertools
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from benchmarks.confirmatory_design import (
+    SEARCHES,
+    TRAINED,
+    TUNED_ON,
+    TUNING_SEEDS,
+    DataSet,
+    Search,
+    Trained,
+    candidates,
+    convergence_task,
+    tuning_task,
+)
+from benchmarks.distillation_variants import Changes
+from benchmarks.experiment_runs import Unit, units_of
+from benchmarks.experiment_store import Result
+from benchmarks.experiment_students import Task, key_of
+
+Found = Mapping[str, Result]
+
+ENOUGH = 0.3  # points: a teacher is done when twice its epochs gain less on samples that no training sees
+KEPT = 2  # a rung leaves one candidate in so many
+
+
+# ---------------------------------------------------------------------- teachers
+
+
+@dataclass(frozen=True)
+class Epochs:
+    """Teachers of so many epochs, in percent: validation chose the epoch, `tuning` are samples that chose nothing.
+
+    score: of both together, by seed.
+    """
+
+    epochs: int
+    validation: tuple[float, ...]
+    tuning: tuple[float, ...]
+    score: tuple[float, ...]
+
+
+def convergence_units(data: DataSet) -> tuple[Unit, ...]:
+    """A teacher of each number of epochs for each tuning seed."""
+    return units_of([convergence_task(data, epochs) for epochs in data.teacher_epochs], TUNING_SEEDS)
+
+
+def convergence(data: DataSet, found: Found) -> tuple[Epochs, ...]:
+    """The numbers of epochs of which every seed is there."""
+    made, samples = [], (data.samples.validation, data.samples.tuning)
+    for epochs in data.teacher_epochs:
+        task = convergence_task(data, epochs)
+        rows = [found[key] for seed in TUNING_SEEDS if (key := key_of(task, seed)) in found]
+        if len(rows) < len(TUNING_SEEDS):
+            break
+        first, second = (tuple(value(row) for row in rows) for value in (_validation, _last))
+        score = tuple((samples[0] * a + samples[1] * b) / sum(samples) for a, b in zip(first, second, strict=True))
+        made.append(Epochs(epochs, first, second, score))
+    return tuple(made)
+
+
+def converged(made: Sequence[Epochs]) -> int | None:
+    """The fewest epochs of which twice as many gain less than ENOUGH; None: no number of them does."""
+    pairs = itertools.pairwise(made)
+    return next((now.epochs for now, twice in pairs if gain(now, twice) < ENOUGH), None)
+
+
+def gain(now: Epochs, twice: Epochs) -> float:
+    """Points that twice the epochs gain."""
+    return statistics.fmean(twice.score) - statistics.fmean(now.score)
+
+
+def _validation(row: Result) -> float:
+    return row.chosen_by
+
+
+def _last(row: Result) -> float:
+    return row.accuracy
+
+
+# ---------------------------------------------------------------------- candidates
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A candidate and its accuracy on samples for tuning in percent, seed by seed."""
+
+    candidate: Changes
+    scores: tuple[float, ...]
+
+    @property
+    def mean(self) -> float:
+        """Over the seeds that it was given."""
+        return statistics.fmean(self.scores)
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A finished search of one variant."""
+
+    search: Search
+    variant: Trained
+    trials: tuple[Trial, ...]
+
+    @property
+    def best(self) -> Trial:
+        """The best mean of those that had every seed; of equals the first."""
+        return max((each for each in self.trials if len(each.scores) == len(TUNING_SEEDS)), key=lambda each: each.mean)
+
+
+def next_units(data: DataSet, teacher_epochs: int, found: Found) -> tuple[Unit, ...]:
+    """What the rungs that can be climbed now still need; empty: every search is done."""
+    first, *others = TUNING_SEEDS
+    begin: list[Task] = []
+    go_on: list[Task] = []
+    for search in SEARCHES:
+        for variant in TRAINED:
+            tasks = {each: _task(data, search, variant, each, teacher_epochs) for each in candidates(variant)}
+            rung = _rung(data, search, variant, teacher_epochs, found)
+            if rung is None:
+                begin += tasks.values()
+            elif _trials(data, search, variant, teacher_epochs, found) is None:
+                go_on += [tasks[each] for each in rung]
+    return (*units_of(begin, (first,)), *units_of(go_on, others))
+
+
+def choices(data: DataSet, teacher_epochs: int, found: Found) -> tuple[Chosen, ...]:
+    """The searches that are done."""
+    return tuple(
+        Chosen(search, variant, trials)
+        for search in SEARCHES
+        for variant in TRAINED
+        if (trials := _trials(data, search, variant, teacher_epochs, found)) is not None
+    )
+
+
+def _trials(
+    data: DataSet, search: Search, variant: Trained, teacher_epochs: int, found: Found
+) -> tuple[Trial, ...] | None:
+    """All candidates, those of the second rung with every seed; None while a result is missing."""
+    rung = _rung(data, search, variant, teacher_epochs, found)
+    if rung is None:
+        return None
+    trials = []
+    for each in candidates(variant):
+        seeds = TUNING_SEEDS if each in rung else TUNING_SEEDS[:1]
+        task = _task(data, search, variant, each, teacher_epochs)
+        scores = tuple(found[key].accuracy for seed in seeds if (key := key_of(task, seed)) in found)
+        if len(scores) < len(seeds):
+            return None
+        trials.append(Trial(each, scores))
+    return tuple(trials)
+
+
+def _rung(
+    data: DataSet, search: Search, variant: Trained, teacher_epochs: int, found: Found
+) -> tuple[Changes, ...] | None:
+    """The candidates that the first seed leaves; None while one of its results is missing."""
+    tried = candidates(variant)
+    keys = [key_of(_task(data, search, variant, each, teacher_epochs), TUNING_SEEDS[0]) for each in tried]
+    if any(key not in found for key in keys):
+        return None
+    scored = {each: found[key].accuracy for each, key in zip(tried, keys, strict=True)}
+    best = sorted(tried, key=lambda each: -scored[each])[: len(tried) // KEPT]  # stable: of equals the first
+    return tuple(each for each in tried if each in best)
+
+
+def _task(data: DataSet, search: Search, variant: Trained, candidate: Changes, teacher_epochs: int) -> Task:
+    return tuning_task(data, TUNED_ON[search], variant, candidate, teacher_epochs=teacher_epochs)
