@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Literal, assert_never
 
@@ -77,7 +78,15 @@ class Task:
 
     def of_seed(self, seed: int) -> Recipe:
         """The recipe with its changes and a seed."""
-        return load_recipe(self.recipe, changes=[*self.changes, f"seed={seed}"])
+        path = Path(self.recipe)
+        written = path.read_text("utf-8") if path.is_file() else ""  # a shipped recipe's name
+        return _changed(self.recipe, self.changes, written).model_copy(update={"seed": seed})
+
+
+@cache
+def _changed(recipe: str, changes: tuple[str, ...], written: str) -> Recipe:
+    """The recipe with its changes; `written` is its text, so that another one is read anew."""
+    return load_recipe(recipe, changes=changes)
 
 
 @dataclass(frozen=True)
@@ -189,7 +198,12 @@ def _data_text(data: DataSpec) -> str:
 
 
 def _code(module: str) -> str:
-    tree = ast.parse(inspect.getsource(importlib.import_module(module)))
+    return _without_comments(inspect.getsource(importlib.import_module(module)))
+
+
+@cache
+def _without_comments(source: str) -> str:
+    tree = ast.parse(source)
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
             node.body[0] = ast.Pass()

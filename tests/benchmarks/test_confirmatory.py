@@ -12,6 +12,7 @@ import pytest
 
 from benchmarks import (
     confirmatory,
+    confirmatory_data,
     confirmatory_design,
     confirmatory_tuning,
     distillation_ablation,
@@ -19,6 +20,7 @@ from benchmarks import (
 )
 from benchmarks.confirmatory import converge, plan_of, print_page, run, tune
 from benchmarks.confirmatory_analysis import FEW_BITS, PAIRS, Cell, Cluster, Rows, over_samples_too
+from benchmarks.confirmatory_data import Samples
 from benchmarks.confirmatory_design import (
     DATA_SETS,
     SCENARIOS,
@@ -48,8 +50,10 @@ from benchmarks.experiment_students import (
     setting_of,
     teachers_recipe,
 )
-from mdcompress.data import DataSplits
+from mdcompress.data import DataSplits, load_data
 from mdcompress.errors import RunError
+from mdcompress.recipe import DataSpec
+from mdcompress.trust import GIVEN
 from tests.support.confirmatory_cases import tiny_data
 from tests.support.paths import ROOT
 
@@ -197,6 +201,38 @@ def test_four_bits_are_everywhere_and_scenarios_share_the_teacher(name: str) -> 
     quantize = task.of_seed(0).quantize
     bits = (quantize.weight.bit_width, quantize.membrane.bit_width, quantize.batch_norm.scale_bit_width)
     assert bits == (4, 4, 4) and quantize.overrides == ()
+
+
+def test_pixels_are_halved_by_hand() -> None:
+    pixels = np.array([[[0, 255, 1, 2], [0, 255, 2, 1]]], dtype=np.uint8)
+    assert confirmatory_data._means(pixels).tolist() == [[[128, 2]]]  # 127.5 and 1.5, to the even integer
+    assert confirmatory_data._sums(pixels.astype(np.float32)).tolist() == [[[510.0, 6.0]]]
+
+
+def test_parts_share_no_sample_and_a_seed_changes_training_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Image i of training has the value i everywhere, image i of test 100 + i."""
+    samples = Samples(less=4, same=8, validation=4, tuning=4, test=6)
+    monkeypatch.setattr(confirmatory_data, "MNIST", samples)
+    x = np.broadcast_to(np.arange(40, dtype=np.uint8)[:, None, None], (40, 28, 28))
+    arrays = {"x_train": x[:20], "y_train": np.arange(20) % 2, "x_test": x[:20] + 100, "y_test": np.arange(20) % 2}
+    np.savez(tmp_path / "mnist.npz", **arrays)  # type: ignore[arg-type]  # an option of savez is taken for an array
+
+    def parts(name: str, seed: int) -> list[set[int]]:
+        spec = DataSpec(name=f"benchmarks.confirmatory_data:mnist_{name}", time_steps=2, batch_size=3)
+        loaded = load_data(spec, seed=seed, folder=tmp_path, consent=GIVEN)
+        assert loaded.sample_shape == (1, 14, 14)
+        batches = (loaded.train, loaded.validation, loaded.test)
+        return [{round(255 * float(v)) for x, _ in each for v in x[0, :, 0, 0, 0]} for each in batches]
+
+    teacher, less, same, tuning = (parts(name, 0) for name in ("teacher", "less", "same", "less_tuning"))
+    assert [len(part) for part in less] == [4, 4, 6] and len(teacher[0]) == 8 and min(less[2]) >= 100
+    assert less[0] < teacher[0] == same[0] and less[1:] == teacher[1:] == same[1:]
+    assert tuning[:2] == less[:2] and len(tuning[2]) == 4
+    assert not teacher[0] & (less[1] | tuning[2]) and not less[1] & tuning[2] and max(tuning[2]) < 100
+    other = parts("teacher", 1)
+    assert other[0] != teacher[0] and other[1:] == teacher[1:]
 
 
 def test_the_plans_seeds_are_not_those_of_any_search() -> None:
