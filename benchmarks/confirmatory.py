@@ -4,12 +4,13 @@
     python -m benchmarks confirmatory tune --data-folder FOLDER       # as many trials of every variant
     python -m benchmarks confirmatory plan                            # writes a data set's plan from them; commit it
     python -m benchmarks confirmatory run --data-folder FOLDER        # refuses a plan that is not committed
+    python -m benchmarks confirmatory longer --data-folder FOLDER     # what was chosen for twice the epochs
     python -m benchmarks confirmatory page > docs/results/confirmatory.md
 
 (from the checkout, with OMP_NUM_THREADS=1.) Each result is a line of the store; a command that was stopped is given
-again and goes on. `converge` and `tune` train on the tuning seeds and score on samples of the training part that no
-training sees. `--data-sets` names those that a step is done for; the page has all. Another experiment has plans and a
-store of its own.
+again and goes on. `converge`, `tune` and `longer` train on the tuning seeds and score on samples of the training part
+that no training sees. `--data-sets` names those that a step is done for; the page has all. Another experiment has plans
+and a store of its own.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ from benchmarks.confirmatory_tuning import (
     converged,
     convergence,
     convergence_units,
+    longer,
+    longer_units,
     next_units,
 )
 from benchmarks.experiment_runs import add_place_options, place_of, run_units, stored
@@ -58,6 +61,12 @@ def tune(data_sets: Sequence[DataSet], place: Workplace, *, processes: int) -> N
             run_units(missing, place, processes=processes)
         for chosen in choices(data, epochs, place.store.results()):
             sys.stderr.write(f"{data.name}, {chosen.search}: {chosen.variant} {' '.join(chosen.best.candidate)}\n")
+
+
+def lengthen(data: DataSet, place: Workplace, *, processes: int) -> None:
+    """Train what was chosen for twice the epochs, on the tuning seeds."""
+    epochs = _teacher_epochs(data, place)
+    run_units(longer_units(data, epochs, choices(data, epochs, place.store.results())), place, processes=processes)
 
 
 def plan_of(data: DataSet, place: Workplace, seeds: tuple[int, ...]) -> Plan:
@@ -111,10 +120,12 @@ def print_page(folder: Path, data_sets: Mapping[str, DataSet], place: Workplace,
     rows, missing = stored([unit for name, plan in plans.items() for unit in units(plan, data_sets[name])], place)
     epochs = {name: made for name, data in data_sets.items() if (made := convergence(data, found))}
     trials: dict[str, tuple[Chosen, ...]] = {}
+    twice: dict[str, tuple[tuple[float, ...], ...]] = {}
     for name, made in epochs.items():
-        done = converged(made)
-        trials[name] = () if done is None else choices(data_sets[name], done, found)
-    told = Told(plans, data_sets, epochs, trials, rows, missing)
+        done, data = converged(made), data_sets[name]
+        trials[name] = () if done is None else choices(data, done, found)
+        twice[name] = () if done is None else tuple(longer(data, done, each, found) for each in trials[name])
+    told = Told(plans, data_sets, epochs, trials, twice, rows, missing)
     sys.stdout.write(page(told, command=command) + "\n")
 
 
@@ -140,6 +151,9 @@ def main() -> None:
             converge(chosen, place, processes=options.processes)
         case "tune":
             tune(chosen, place, processes=options.processes)
+        case "longer":
+            for data in chosen:
+                lengthen(data, place, processes=options.processes)
         case "plan":
             for data in chosen:
                 write_plan(plan_of(data, place, SEEDS[data.name]), plan_path(options.plans, data.name))
@@ -153,7 +167,7 @@ def main() -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("mode", choices=("converge", "tune", "plan", "run", "page"))
+    parser.add_argument("mode", choices=("converge", "tune", "plan", "run", "longer", "page"))
     parser.add_argument("--data-sets", nargs="+", default=list(DATA_SETS), choices=tuple(DATA_SETS))
     parser.add_argument("--plans", type=Path, default=Path("docs/results"), help="the folder of the plans")
     add_place_options(parser, store="docs/results/confirmatory.jsonl")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, assert_never, get_args
 
@@ -31,7 +31,8 @@ TUNED_ON: Mapping[Search, Setting] = {"few": "2bit", "four": "4bit_all"}
 TUNED_IN: Scenario = "less"
 TEACHER_RATE = 2e-2  # of 1e-2 and 2e-2 the one whose teachers were better after 40 epochs (seed 9, tuning samples)
 
-CONVERGENCE, TUNED, CONFIRMATORY = "convergence", "tuning", "confirmatory"  # the parts of the experiment
+# the parts of the experiment
+CONVERGENCE, TUNED, LONGER, CONFIRMATORY = "convergence", "tuning", "longer", "confirmatory"
 TUNING_SEEDS = (2000, 2001, 2002)
 
 # The same number of trials for each: labels alone have a rate, the others the rates with two weights of their loss.
@@ -119,6 +120,13 @@ def tuning_task(data: DataSet, setting: Setting, variant: Trained, candidate: Ch
     """A student of a candidate, scored on the samples for tuning."""
     recipe, changes = _base(data, TUNED_IN, setting, teacher_epochs=teacher_epochs, suffix=TUNING)
     return Task("student", TUNED, recipe, f"{variant}: {' '.join(candidate)}", (*changes, *candidate))
+
+
+def longer_task(data: DataSet, setting: Setting, variant: Trained, candidate: Changes, *, teacher_epochs: int) -> Task:
+    """The same for twice the epochs."""
+    short = tuning_task(data, setting, variant, candidate, teacher_epochs=teacher_epochs)
+    twice = f"distill.epochs={2 * data.student_epochs[TUNED_IN]}"
+    return replace(short, experiment=LONGER, changes=(*short.changes, twice))
 
 
 def teacher_task(data: DataSet, *, teacher_epochs: int, plan: str) -> Task:

@@ -36,12 +36,17 @@ PRIMARY, MEMBRANES_ADD = ("+ both", "QAT"), ("+ both", "+ logits")
 
 @dataclass(frozen=True)
 class Told:
-    """All that the page is made of, by data set; rows: of the plans; missing: how many of them are not there."""
+    """All that the page is made of, by data set.
+
+    longer: accuracies after twice the epochs, of each of the trials' searches. rows: of the plans; missing: how many of
+    them are not there.
+    """
 
     plans: Mapping[str, Plan]
     data_sets: Mapping[str, DataSet]
     epochs: Mapping[str, Sequence[Epochs]]
     trials: Mapping[str, Sequence[Chosen]]
+    longer: Mapping[str, Sequence[tuple[float, ...]]]
     rows: Sequence[Result]
     missing: int
 
@@ -64,6 +69,7 @@ def page(told: Told, *, command: str) -> str:
         _convergence(told),
         "## Trials",
         _trials(told),
+        _longer(told),
         "## Differences over all data sets",
         _pooled(rows),
         "## Every setting, every difference",
@@ -253,6 +259,29 @@ def _trials(told: Told) -> str:
         "best mean of the three. Accuracy is on the samples for tuning. `few` is tuned on 2bit and holds for ternary "
         f"too, `four` on 4bit_all.\n\n{table(header, rows, numbers=header[4:6])}"
     )
+
+
+def _longer(told: Told) -> str:
+    """Whether students were done after their epochs."""
+    rows = [
+        [name, made.search, made.variant, f"{made.best.mean:.2f}", spread(scores), str(paired_interval(gains))]
+        for name, searches in told.trials.items()
+        for made, scores in zip(searches, told.longer[name], strict=True)
+        if (gains := [b - a for a, b in zip(made.best.scores, scores, strict=False)])
+    ]
+    header = ["data", "search", "variant", "chosen, %", "for twice the epochs, %", "gain, points (seeds)"]
+    every = [gain for name in told.trials for gain in _gains(told, name)]
+    mean = f"Over all of them: {paired_interval(every)} points." if len(every) > 1 else "Not measured yet."
+    return (
+        "Whether students are done, too: what was chosen, trained for twice the epochs (`longer`; the best of the "
+        f"trials is favoured by having been chosen on these samples). {mean}\n\n"
+        f"{table(header, rows, numbers=header[3:])}"
+    )
+
+
+def _gains(told: Told, name: str) -> list[float]:
+    pairs = zip(told.trials[name], told.longer[name], strict=True)
+    return [b - a for made, scores in pairs for a, b in zip(made.best.scores, scores, strict=False)]
 
 
 # ---------------------------------------------------------------------- results

@@ -21,6 +21,7 @@ from benchmarks.confirmatory_design import (
     Trained,
     candidates,
     convergence_task,
+    longer_task,
     tuning_task,
 )
 from benchmarks.distillation_variants import Changes
@@ -142,6 +143,22 @@ def choices(data: DataSet, teacher_epochs: int, found: Found) -> tuple[Chosen, .
         for variant in TRAINED
         if (trials := _trials(data, search, variant, teacher_epochs, found)) is not None
     )
+
+
+def longer_units(data: DataSet, teacher_epochs: int, made: Sequence[Chosen]) -> tuple[Unit, ...]:
+    """What was chosen, for twice the epochs on every tuning seed."""
+    return units_of([_longer(data, each, teacher_epochs) for each in made], TUNING_SEEDS)
+
+
+def longer(data: DataSet, teacher_epochs: int, made: Chosen, found: Found) -> tuple[float, ...]:
+    """Accuracy on the samples for tuning after twice the epochs, of the seeds that are done."""
+    task = _longer(data, made, teacher_epochs)
+    return tuple(found[key].accuracy for seed in TUNING_SEEDS if (key := key_of(task, seed)) in found)
+
+
+def _longer(data: DataSet, made: Chosen, teacher_epochs: int) -> Task:
+    setting, candidate = TUNED_ON[made.search], made.best.candidate
+    return longer_task(data, setting, made.variant, candidate, teacher_epochs=teacher_epochs)
 
 
 def _trials(

@@ -18,7 +18,7 @@ from benchmarks import (
     distillation_ablation,
     experiment_runs,
 )
-from benchmarks.confirmatory import converge, plan_of, print_page, run, tune
+from benchmarks.confirmatory import converge, lengthen, plan_of, print_page, run, tune
 from benchmarks.confirmatory_analysis import FEW_BITS, PAIRS, Cell, Cluster, Rows, over_samples_too
 from benchmarks.confirmatory_data import Samples
 from benchmarks.confirmatory_design import (
@@ -114,6 +114,9 @@ def test_a_plan_is_tuned_committed_and_run_as_it_was_fixed(
     assert len(students) == len(TRAINED) * 2 * (2 + 1)  # two searches: both candidates on one seed, one on the other
     assert {row.group for row in tuned.values()} == {"tiny_less_tuning"}, "the test part is not read"
 
+    lengthen(data, place, processes=1)
+    longer = [row for row in place.store.results().values() if row.experiment == "longer"]
+    assert len(longer) == len(TRAINED) * 2 * 2 and all(row.changes[-1] == "distill.epochs=2" for row in longer)
     write_plan(plan_of(data, place, (1000, 1001)), path)
     with pytest.raises(RunError, match="a plan is fixed once"):
         write_plan(plan_of(data, place, (1000,)), path)
