@@ -22,7 +22,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from benchmarks.confirmatory_design import CONFIRMATORY, DATA_SETS, SEARCHES, TRAINED, DataSet
-from benchmarks.confirmatory_page import Told, page
+from benchmarks.confirmatory_page import page
+from benchmarks.confirmatory_page_of_plan import Told
 from benchmarks.confirmatory_plan import ANALYSIS, Plan, plan_path, read_plan, require_committed, units, write_plan
 from benchmarks.confirmatory_tuning import (
     ENOUGH,

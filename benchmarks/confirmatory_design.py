@@ -72,7 +72,7 @@ DATA_SETS = {
     each.name: each
     for each in (
         DataSet("nmnist", NMNIST, (40, 80, 160, 320), {"less": 16, "same": 8}, compared=128),
-        DataSet("mnist", MNIST, (40, 80, 160), {"less": 16, "same": 4}, compared=128),
+        DataSet("mnist", MNIST, (40, 80, 160, 320), {"less": 16, "same": 4}, compared=128),
     )
 }
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 
 from benchmarks.confirmatory_analysis import (
     FEW_BITS,
     FOUR_BITS,
-    PAIRS,
     Cell,
     Difference,
     Rows,
@@ -17,38 +15,17 @@ from benchmarks.confirmatory_analysis import (
 )
 from benchmarks.confirmatory_design import (
     CALIBRATED,
-    SCENARIOS,
     SETTINGS,
-    SETTINGS_OF,
     TRAINED,
-    TUNING_SEEDS,
-    DataSet,
-    candidates,
 )
-from benchmarks.confirmatory_plan import Plan
-from benchmarks.confirmatory_tuning import ENOUGH, KEPT, Chosen, Epochs, converged, gain
+from benchmarks.confirmatory_page_of_plan import Told, convergence, longer, plan_and_deviations, question, trials
+from benchmarks.confirmatory_words import NEXT
 from benchmarks.experiment_statistics import Interval, holm, paired_interval, spread
 from benchmarks.experiment_store import Result
 from mdcompress.pipeline.report import table
 
 PRIMARY, MEMBRANES_ADD = ("+ both", "QAT"), ("+ both", "+ logits")
-
-
-@dataclass(frozen=True)
-class Told:
-    """All that the page is made of, by data set.
-
-    longer: accuracies after twice the epochs, of each of the trials' searches. rows: of the plans; missing: how many of
-    them are not there.
-    """
-
-    plans: Mapping[str, Plan]
-    data_sets: Mapping[str, DataSet]
-    epochs: Mapping[str, Sequence[Epochs]]
-    trials: Mapping[str, Sequence[Chosen]]
-    longer: Mapping[str, Sequence[tuple[float, ...]]]
-    rows: Sequence[Result]
-    missing: int
+LEVEL = 0.05
 
 
 def page(told: Told, *, command: str) -> str:
@@ -62,14 +39,14 @@ def page(told: Told, *, command: str) -> str:
         "## What is certain",
         _certain(rows),
         "## The question",
-        _question(told),
+        question(told),
         "## Plan and deviations",
-        _plan(told),
+        plan_and_deviations(told),
         "## Teachers",
-        _convergence(told),
+        convergence(told),
         "## Trials",
-        _trials(told),
-        _longer(told),
+        trials(told),
+        longer(told),
         "## Differences over all data sets",
         _pooled(rows),
         "## Every setting, every difference",
@@ -80,6 +57,8 @@ def page(told: Told, *, command: str) -> str:
         _mismatches(rows),
         "## Exactness",
         _exactness(rows),
+        "## What could be tried next",
+        NEXT,
         "## Every seed",
         _every_seed(rows),
     ]
@@ -97,44 +76,57 @@ def _completeness(told: Told) -> str:
 
 
 def _certain(rows: Rows) -> str:
-    """The primary difference, then what its interval, the secondary ones and calibration allow to say."""
+    """The primary difference, then what else is shown, and what is not."""
     cells = rows.where(FEW_BITS)
     primary = rows.difference(*PRIMARY, cells)
     if len(primary.clusters) < 2:
         return "Nothing yet: fewer than two clusters are done."
     corrected = _by_pair(rows.differences(cells))
-    told = [
-        f"- **{_name(primary)} at 2 bits and ternary: {_sentence(primary)}** (primary; sign-flip p = "
-        f"{_p(primary.sign_flip)}). {_verdict(primary.interval, primary.p)}",
-    ]
-    for pair in PAIRS:
-        if pair == PRIMARY:
-            continue
-        each, p = rows.difference(*pair, cells), corrected[pair]
+    shown, open_ = [], []
+    for pair, p in corrected.items():
+        each = rows.difference(*pair, cells)
         what = " (what membranes add to logits)" if pair == MEMBRANES_ADD else ""
-        told.append(f"- {_name(each)}{what}: {_sentence(each)}, corrected {_p(p)}. {_verdict(each.interval, p)}")
-    gained = rows.difference("QAT", CALIBRATED, cells)
-    told.append(f"- Training on labels beside calibration alone ({_name(gained)}): {_sentence(gained)}.")
-    lost = _under_teacher(rows, cells, "QAT")
-    told.append(f"- QAT stands beside its teacher at {lost} points (2 bits and ternary).")
+        line = f"- {_name(each)}{what}: {_sentence(each)}, {_p(p)} after correction"
+        if pair != PRIMARY:
+            (shown if p <= LEVEL else open_).append(line)
+    trained = rows.difference("QAT", CALIBRATED, cells)
     exact = [row.exactness for row in rows.rows if row.exactness is not None]
-    told.append(
-        f"- Of {len(exact)} exported students {sum(each.differing > 0 for each in exact)} differ from their graph in "
-        "onnxruntime anywhere."
+    differing = sum(each.differing > 0 for each in exact)
+    told = [
+        f"**At 2 bits and ternary, {_name(primary)} is {_sentence(primary)}; sign-flip p = {_p(primary.sign_flip)}.** "
+        f"{_verdict(primary)}",
+        "Shown:",
+        "\n".join(
+            [
+                f"- Training on labels is worth its time: {_name(trained)}: {_sentence(trained)}.",
+                f"- Few bits cost accuracy: QAT beside its float teacher {_under_teacher(rows, cells, 'QAT')}.",
+                *shown,
+                f"- Of {len(exact)} exported students {differing} differ from their graph in onnxruntime anywhere.",
+            ]
+        ),
+    ]
+    if open_:
+        told += ["Not shown, after Holm's correction of the six differences:", "\n".join(open_)]
+    return "\n\n".join(told)
+
+
+def _verdict(primary: Difference) -> str:
+    """What the interval of the primary difference allows to say."""
+    interval = primary.interval
+    low, high = interval.mean - interval.half_width, interval.mean + interval.half_width
+    if low > 0 or high < 0:
+        return f"The interval excludes 0 ({low:+.2f} to {high:+.2f} points)."
+    return (
+        f"The interval includes 0 ({low:+.2f} to {high:+.2f} points): that distilling on both helps is not shown, nor "
+        "that it does not."
     )
-    return "\n".join(told)
-
-
-def _verdict(interval: Interval, p: float) -> str:
-    if abs(interval.mean) <= interval.half_width:
-        return "The interval includes 0: nothing is shown, and a true difference beyond the interval is unlikely."
-    if p > 1 - 0.95:
-        return "The interval excludes 0, but not after the correction: nothing is shown."
-    return "The interval excludes 0."
 
 
 def _sentence(difference: Difference) -> str:
-    return f"{difference.interval} clusters, p = {_p(difference.p)}"
+    interval = difference.interval
+    return (
+        f"{interval.mean:+.2f} ± {interval.half_width:.2f} points ({interval.pairs} clusters), p = {_p(difference.p)}"
+    )
 
 
 def _under_teacher(rows: Rows, cells: Sequence[Cell], variant: str) -> str:
@@ -144,144 +136,8 @@ def _under_teacher(rows: Rows, cells: Sequence[Cell], variant: str) -> str:
         done = [row.accuracy for row in own if row is not None]
         if own and len(done) == len(own):
             values.append(statistics.fmean(done) - teacher.accuracy)
-    return str(paired_interval(values))
-
-
-# ---------------------------------------------------------------------- how
-
-
-def _question(told: Told) -> str:
-    samples = [
-        [name, *(f"{getattr(data.samples, part):,}" for part in ("same", "less", "validation", "tuning"))]
-        for name, data in told.data_sets.items()
-    ]
-    header = ["data", "training: teacher, students `same`", "students `less`", "validation", "tuning"]
-    return f"{_QUESTION}\n\n{table(header, samples, numbers=header[1:])}\n\n{_SETTINGS}"
-
-
-_QUESTION = """\
-Does a quantized student gain from its float teacher's answers (`+ logits`), from its membrane potentials
-(`+ membrane`), or from both, over training on labels alone (`QAT`)? And do membranes add anything to logits? An earlier
-page ([what distillation is worth](distillation.md)) could not tell: its teachers stopped early, its variants had
-unequal numbers of trials, and its scenario was chosen after another one had shown nothing. Here teachers are trained
-until more epochs gain nothing, every variant has as many trials, two scenarios stand side by side, and plan, seeds and
-analysis were fixed in git before a test sample was read.
-
-`less`: the student is trained on a part of its teacher's samples. `same`: on all of them, for as many optimizer steps
-(64). `calibration only` is the student before any training; it is a reference and has no trial."""
-
-_SETTINGS = """\
-Test parts: N-MNIST 300 recordings (the file's 100, and 200 of its training part), MNIST 2,500 of the file's 10,000
-images. The splits are new ones; but MNIST's test part and 100 of N-MNIST's recordings are those that earlier
-experiments read too, as there are no others. Frames and images have half the resolution (17 x 17 and 14 x 14), so that
-hundreds of networks fit into hours of one core: accuracies are not comparable with those of other pages.
-
-`2bit` and `ternary`: so many bits for the weights of every layer, first and last included, with 2- and 4-bit membranes;
-`4bit_all`: 4 bits for weights of every layer, membranes and multipliers of batch norms. Networks are small ones
-(`benchmarks/confirmatory_networks.py`), T = 4. Accuracies in percent of the test part, read once by the exported graph;
-intervals are 95 %."""
-
-_DEVIATIONS = """\
-**Deviations: none.**
-
-**Cut for time**: CIFAR-10 and Tiny-ImageNet, whose networks take minutes each on this machine. The membrane distance is
-the mean square alone, of potentials before reset; candidates were tuned in `less` and hold in `same` too."""
-
-
-def _plan(told: Told) -> str:
-    if not told.plans:
-        return "Not fixed yet."
-    chosen = [
-        [name, search, ", ".join(SETTINGS_OF[search]), variant, " ".join(changes)]
-        for name, plan in told.plans.items()
-        for search, variants in plan.chosen.items()
-        for variant, changes in variants.items()
-    ]
-    fixed = [
-        [
-            name, f"`{plan.digest}`", f"{plan.seeds[0]} to {plan.seeds[-1]}", str(plan.teacher_epochs),
-            *(str(plan.student_epochs[scenario]) for scenario in SCENARIOS), *_rows_of(told, plan),
-        ]
-        for name, plan in told.plans.items()
-    ]  # fmt: skip
-    analysis = "\n".join(f"- {line}" for line in next(iter(told.plans.values())).analysis)
-    header = [
-        "data", "digest of its plan", "seeds", "teacher epochs", *(f"student epochs `{each}`" for each in SCENARIOS),
-        "rows", "of another plan",
-    ]  # fmt: skip
-    return (
-        "`docs/results/confirmatory_plan_<data>.json` was written by `plan` from the trials below and committed before "
-        "`run`, which refuses another; every row of the store names the digest of its plan.\n\n"
-        f"{table(header, fixed, numbers=header[3:])}\n\n{analysis}\n\n"
-        f"{table(['data', 'search', 'settings', 'variant', 'chosen'], chosen)}\n\n{_DEVIATIONS}"
-    )
-
-
-def _rows_of(told: Told, plan: Plan) -> tuple[str, str]:
-    """How many of the data set there are, and how many name another plan."""
-    own = [row for row in told.rows if row.group.rpartition("_")[0] == plan.data]
-    return str(len(own)), str(sum(row.plan != plan.digest for row in own))
-
-
-def _convergence(told: Told) -> str:
-    rows = []
-    for name, made in told.epochs.items():
-        done = converged(made)
-        for now, twice in zip(made, [*made[1:], None], strict=True):
-            gained = "-" if twice is None else f"{gain(now, twice):+.2f}"
-            means = (statistics.fmean(each) for each in (now.validation, now.tuning, now.score))
-            chosen = "chosen" if now.epochs == done else ""
-            rows.append([name, str(now.epochs), *(f"{mean:.2f}" for mean in means), gained, chosen])
-    header = ["data", "epochs", "validation, %", "tuning samples, %", "both, %", "twice the epochs gain, points", ""]
-    seeds = ", ".join(map(str, TUNING_SEEDS))
-    return (
-        f"Float networks of the tuning seeds ({seeds}), means. Validation chose the epoch; the samples for tuning "
-        f"chose nothing. Chosen is the fewest epochs of which twice as many gain less than {ENOUGH} points on both "
-        f"together.\n\n{table(header, rows, numbers=header[1:6])}"
-    )
-
-
-def _trials(told: Told) -> str:
-    rows = [
-        [
-            name, made.search, made.variant, " ".join(trial.candidate), str(len(trial.scores)), f"{trial.mean:.2f}",
-            "chosen" if trial is made.best else "",
-        ]
-        for name, searches in told.trials.items()
-        for made in searches
-        for trial in made.trials
-    ]  # fmt: skip
-    header = ["data", "search", "variant", "candidate", "seeds", "accuracy, %", ""]
-    counts = ", ".join(str(len(candidates(variant))) for variant in TRAINED)
-    return (
-        f"{counts} candidates of {', '.join(TRAINED)}, fixed beforehand (`benchmarks/confirmatory_design.py`), on seed "
-        f"{TUNING_SEEDS[0]}; the better 1 in {KEPT} on {' and '.join(map(str, TUNING_SEEDS[1:]))} too; chosen is the "
-        "best mean of the three. Accuracy is on the samples for tuning. `few` is tuned on 2bit and holds for ternary "
-        f"too, `four` on 4bit_all.\n\n{table(header, rows, numbers=header[4:6])}"
-    )
-
-
-def _longer(told: Told) -> str:
-    """Whether students were done after their epochs."""
-    rows = [
-        [name, made.search, made.variant, f"{made.best.mean:.2f}", spread(scores), str(paired_interval(gains))]
-        for name, searches in told.trials.items()
-        for made, scores in zip(searches, told.longer[name], strict=True)
-        if (gains := [b - a for a, b in zip(made.best.scores, scores, strict=False)])
-    ]
-    header = ["data", "search", "variant", "chosen, %", "for twice the epochs, %", "gain, points (seeds)"]
-    every = [gain for name in told.trials for gain in _gains(told, name)]
-    mean = f"Over all of them: {paired_interval(every)} points." if len(every) > 1 else "Not measured yet."
-    return (
-        "Whether students are done, too: what was chosen, trained for twice the epochs (`longer`; the best of the "
-        f"trials is favoured by having been chosen on these samples). {mean}\n\n"
-        f"{table(header, rows, numbers=header[3:])}"
-    )
-
-
-def _gains(told: Told, name: str) -> list[float]:
-    pairs = zip(told.trials[name], told.longer[name], strict=True)
-    return [b - a for made, scores in pairs for a, b in zip(made.best.scores, scores, strict=False)]
+    interval = paired_interval(values)
+    return f"{interval.mean:+.2f} ± {interval.half_width:.2f} points"
 
 
 # ---------------------------------------------------------------------- results
@@ -315,8 +171,8 @@ def _every_cell(rows: Rows) -> str:
     header = ["data", "scenario", "setting", "difference", "points (seeds)", "p", "Holm"]
     outside = sum(abs(each.interval.mean) > each.interval.half_width for _, each in found)
     told = (
-        f"{len(found)} differences; {outside} intervals exclude 0, where chance alone gives {0.05 * len(found):.1f}; "
-        f"{sum(p <= 0.05 for p in corrected)} do after Holm's correction for all of them."
+        f"{len(found)} differences; {outside} intervals exclude 0, where chance alone gives {LEVEL * len(found):.1f}; "
+        f"{sum(p <= LEVEL for p in corrected)} do after Holm's correction for all of them."
     )
     return f"{told}\n\n{table(header, lines, numbers=header[4:])}"
 
@@ -371,7 +227,8 @@ def _exactness(rows: Rows) -> str:
     ]
     told = (
         "Every spike, membrane and output of every student beside its exported graph in onnxruntime on so many test "
-        "samples, and on the first 256 also in the interpreter. Accuracies are those of the exported graphs on all."
+        "samples, and in the interpreter on the first of them (at most 256). Accuracies are those of the exported "
+        "graphs on all."
     )
     return f"{told}\n\n{table(header, lines, numbers=header[2:])}"
 
@@ -414,7 +271,7 @@ def _widened(rows: Rows, difference: Difference, cells: Sequence[Cell]) -> Inter
 
 
 def _p(value: float) -> str:
-    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+    return f"{value:.3f}" if value >= 1e-3 else f"{value:.0e}"
 
 
 def _all(rows: Rows, cell: Cell, variant: str, value: Callable[[Result], float]) -> list[float]:

@@ -6,7 +6,6 @@ first seed, the better half on the others; chosen is the best mean over all seed
 
 from __future__ import annotations
 
-import itertools
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -31,7 +30,7 @@ from benchmarks.experiment_students import Task, key_of
 
 Found = Mapping[str, Result]
 
-ENOUGH = 0.3  # points: a teacher is done when twice its epochs gain less on samples that no training sees
+ENOUGH = 0.3  # points: a teacher is done when more epochs, twice as many at least, gain less on unseen samples
 KEPT = 2  # a rung leaves one candidate in so many
 
 
@@ -71,14 +70,20 @@ def convergence(data: DataSet, found: Found) -> tuple[Epochs, ...]:
 
 
 def converged(made: Sequence[Epochs]) -> int | None:
-    """The fewest epochs of which twice as many gain less than ENOUGH; None: no number of them does."""
-    pairs = itertools.pairwise(made)
-    return next((now.epochs for now, twice in pairs if gain(now, twice) < ENOUGH), None)
+    """The fewest epochs beside which no more of those tried gain ENOUGH, twice as many least; None: there are none."""
+    return next(
+        (
+            now.epochs
+            for place, now in enumerate(made[:-1], start=1)
+            if all(gain(now, more) < ENOUGH for more in made[place:])
+        ),
+        None,
+    )
 
 
-def gain(now: Epochs, twice: Epochs) -> float:
-    """Points that twice the epochs gain."""
-    return statistics.fmean(twice.score) - statistics.fmean(now.score)
+def gain(now: Epochs, more: Epochs) -> float:
+    """Points that more epochs gain."""
+    return statistics.fmean(more.score) - statistics.fmean(now.score)
 
 
 def _validation(row: Result) -> float:

@@ -256,6 +256,7 @@ def test_teachers_are_done_when_twice_the_epochs_gain_little() -> None:
     assert converged([made(40, 86.0), made(80, 91.7), made(160, 91.9)]) == 80
     assert converged([made(40, 86.0, 88.0), made(80, 86.2, 88.1)]) == 40
     assert converged([made(40, 86.0), made(80, 91.7)]) is None
+    assert converged([made(40, 86.0), made(80, 85.0), made(160, 87.0)]) is None, "a dip is no end"
 
 
 def test_only_candidates_with_every_seed_are_chosen() -> None:
