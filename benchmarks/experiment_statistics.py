@@ -1,4 +1,4 @@
-"""Accuracies of several seeds -> mean, spread, and Student's interval of paired differences."""
+"""Accuracies of several seeds -> mean, spread, Student's interval of paired differences, and tests of them."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from scipy import stats
 
 CONFIDENCE = 0.95
+ROUNDING = 1e-9  # sums of the same numbers in another order are the same sum
 
 
 @dataclass(frozen=True)
@@ -44,3 +46,22 @@ def spread(values: Sequence[float], *, digits: int = 2) -> str:
         return "-"
     deviation = statistics.stdev(values) if len(values) > 1 else 0.0
     return f"{statistics.fmean(values):.{digits}f} ± {deviation:.{digits}f}"
+
+
+def sign_flip_p(differences: Sequence[float]) -> float:
+    """The share of all 2^n choices of signs whose |sum| is no smaller than that of the differences (two-sided)."""
+    sums = np.zeros(1)
+    for each in differences:
+        sums = np.concatenate([sums + each, sums - each])
+    observed = abs(math.fsum(differences))
+    return float(np.mean(np.abs(sums) >= observed * (1 - ROUNDING) - ROUNDING))
+
+
+def holm(p_values: Sequence[float]) -> tuple[float, ...]:
+    """p-values corrected for their number (Holm 1979): the k-th smallest of n times n - k + 1, made monotone."""
+    order = sorted(range(len(p_values)), key=lambda index: p_values[index])
+    corrected, largest = [0.0] * len(p_values), 0.0
+    for rank, index in enumerate(order):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[index]))
+        corrected[index] = largest
+    return tuple(corrected)

@@ -6,15 +6,19 @@ of line; it is no result, and the next append puts its own line in its place.
 
 from __future__ import annotations
 
+import base64
 import fcntl
 import hashlib
 import os
 import platform
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
 from mdcompress._version import __version__
@@ -37,7 +41,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class Exactness:
-    """What was compared with onnxruntime on every test sample, and with the interpreter on the first of them.
+    """What was compared with onnxruntime on so many test samples, and with the interpreter on the first of them.
 
     differing: batches in which student and witnesses differ. silent: neuron layers that never fired.
     """
@@ -55,7 +59,8 @@ class Result:
     key: digest of all that decides the result. group: the recipes that share a teacher and data. setting: bits.
     changes: what differs from the recipe, as `--set` takes it. layers and exactness: of students only. test_mismatch:
     mean over the layers of the membranes' mismatch on test samples, before and after training; older results have none.
-    costs: of an inference (experiment_costs.py), where they were asked for.
+    costs: of an inference (experiment_costs.py), where they were asked for. right: which test samples a student
+    answered rightly (`packed`), in newer results. plan: digest of the plan that was fixed before `test` was read.
     """
 
     key: str
@@ -73,6 +78,8 @@ class Result:
     exactness: Exactness | None = None
     test_mismatch: tuple[float, float] | None = None
     costs: Mapping[str, float] | None = None
+    right: str | None = None
+    plan: str | None = None
 
     @property
     def accuracy(self) -> float:
@@ -126,6 +133,19 @@ class Store:
         if self.path.exists():
             *whole, _cut_off = self.path.read_bytes().split(b"\n")
             yield from whole
+
+
+def packed(answers: Sequence[bool]) -> str:
+    """Right and wrong answers as text: `<how many>:<base64 of the deflated bits>`."""
+    bits = zlib.compress(np.packbits(np.array(answers, dtype=bool)).tobytes(), level=9)
+    return f"{len(answers)}:{base64.b64encode(bits).decode('ascii')}"
+
+
+def unpacked(text: str) -> NDArray[np.bool_]:
+    """The answers that `packed` wrote."""
+    count, _, bits = text.partition(":")
+    whole = np.frombuffer(zlib.decompress(base64.b64decode(bits)), dtype=np.uint8)
+    return np.unpackbits(whole, count=int(count)).astype(bool)
 
 
 def digest(*parts: str) -> str:

@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Literal, assert_never
 
@@ -20,25 +21,22 @@ from torch import Tensor, nn
 
 import mdcompress as md
 from benchmarks.experiment_costs import costs
-from benchmarks.experiment_store import Exactness, Layer, Result, Store, digest, machine
-from intsnn.execution.interpreter import Trace, run
-from intsnn.execution.parity import compare_all, merge_batches
-from intsnn.onnx.runtime import open_session
+from benchmarks.experiment_exports import exported
+from benchmarks.experiment_store import Layer, Result, Store, digest, machine, packed
 from mdcompress.data import Batch, Batches, DataSplits, calibration, load_data
 from mdcompress.evaluation import evaluate
 from mdcompress.evaluation.mismatch import LayerMismatch, mean_membrane, measure_mismatch
 from mdcompress.pipeline.networks import seeded
 from mdcompress.recipe import DataSpec, Recipe, TeacherSpec, TrainSpec, dump_recipe, load_recipe
 from mdcompress.student import Student
-from mdcompress.student.lowering import lower
 from mdcompress.student.weights import load_weights, save_weights
 from mdcompress.tracing import trace
 from mdcompress.training import teacher_settings
 from mdcompress.trust import GIVEN
 from mdcompress.zoo.builders import build_network
 
-INTERPRETED = 256  # test samples that the NumPy interpreter runs too; onnxruntime runs all (4 times as fast)
 Kind = Literal["teacher", "control", "student"]
+Part = Literal["validation", "test"]
 TUNING = "_tuning"  # ends the name of a loader whose test part is of the training part
 OF_TEACHER = "_teacher"  # ends the name of a loader that has more training samples
 _NEWER_DATA = {  # keys of `data` that are newer than the stored results -> their lines where they change nothing
@@ -63,6 +61,9 @@ class Task:
         changes: of the recipe, as `--set` takes them.
         input_steps: teacher and student see the first so many steps of each sample; None: all.
         costs: what of an inference is measured besides (experiment_costs.py); empty: nothing.
+        compared: so many test samples are compared with the exported graph at least, whole batches; None: all.
+        mismatch: the parts on which a student's membranes are held against the teacher's.
+        plan: digest of the plan that was fixed before the test part was read; None: there is none.
     """
 
     kind: Kind
@@ -72,10 +73,21 @@ class Task:
     changes: tuple[str, ...] = ()
     input_steps: int | None = None
     costs: tuple[str, ...] = ()
+    compared: int | None = None
+    mismatch: tuple[Part, ...] = ("validation", "test")
+    plan: str | None = None
 
     def of_seed(self, seed: int) -> Recipe:
         """The recipe with its changes and a seed."""
-        return load_recipe(self.recipe, changes=[*self.changes, f"seed={seed}"])
+        path = Path(self.recipe)
+        written = path.read_text("utf-8") if path.is_file() else ""  # a shipped recipe's name
+        return _changed(self.recipe, self.changes, written).model_copy(update={"seed": seed})
+
+
+@cache
+def _changed(recipe: str, changes: tuple[str, ...], written: str) -> Recipe:
+    """The recipe with its changes; `written` is its text, so that another one is read anew."""
+    return load_recipe(recipe, changes=changes)
 
 
 @dataclass(frozen=True)
@@ -130,12 +142,17 @@ def measure(task: Task, seed: int, place: Workplace, splits: DataSplits) -> Resu
 def teachers_recipe(recipe: Recipe) -> Recipe:
     """The recipe with the data its teacher is trained on: those of `<group>_teacher`, if there is such a loader.
 
-    It is a recipe's `data.name` because a user has the same two steps: `mdcompress run` of a recipe on much data trains
-    and keeps a network, and another on little data takes it by `--weights`.
+    `nmnist_less` and `nmnist_same` share `nmnist_teacher`, where neither has one of its own. It is a recipe's
+    `data.name` because a user has the same two steps: `mdcompress run` of a recipe on much data trains and keeps a
+    network, and another on little data takes it by `--weights`.
     """
     module, _, function = recipe.data.name.rpartition(":")
-    name = f"{function.removesuffix(TUNING)}{OF_TEACHER}"
-    if not module or not hasattr(importlib.import_module(module), name):
+    if not module:
+        return recipe
+    group = function.removesuffix(TUNING)
+    names = (f"{each}{OF_TEACHER}" for each in (group, group.rpartition("_")[0]))
+    name = next((each for each in names if hasattr(importlib.import_module(module), each)), None)
+    if name is None:
         return recipe
     return recipe.model_copy(update={"data": recipe.data.model_copy(update={"name": f"{module}:{name}"})})
 
@@ -191,7 +208,12 @@ def _without_defaults(section: DataSpec | TrainSpec, usual: DataSpec | TrainSpec
 
 
 def _code(module: str) -> str:
-    tree = ast.parse(inspect.getsource(importlib.import_module(module)))
+    return _without_comments(inspect.getsource(importlib.import_module(module)))
+
+
+@cache
+def _without_comments(source: str) -> str:
+    tree = ast.parse(source)
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
             node.body[0] = ast.Pass()
@@ -331,6 +353,7 @@ def _float_result(
         test=test,
         seconds=time.monotonic() - started,
         machine=machine(place.device),
+        plan=task.plan,
     )
 
 
@@ -345,14 +368,14 @@ def _student_result(task: Task, seed: int, place: Workplace, splits: DataSplits)
     student = calibrated(recipe, teacher, splits, place)
     tuned = group_of(recipe).endswith(TUNING)
     beside = _at_steps(teacher, _calibration_samples(recipe, splits, place), recipe.student_time_steps)
-    parts = () if tuned else (splits.validation, splits.test)
-    before = [_mismatch(recipe, student, beside, part) for part in parts]
+    parts = {} if tuned else {part: getattr(splits, part) for part in task.mismatch}
+    before = {name: _mismatch(recipe, student, beside, part) for name, part in parts.items()}
     _distilled(student, teacher, recipe, splits, place, key=key)
     longest = recipe.student_time_steps
     scored = steps if tuned else tuple(each for each in steps if each != longest)
     test = {each: 100 * evaluate(student, splits.test, time_steps=each).accuracy for each in scored}
-    exact = None if tuned else exported(student, splits.test, steps=longest)
-    after = [_mismatch(recipe, student, beside, part) for part in parts]
+    exact = None if tuned else exported(student, splits.test, steps=longest, compared=task.compared)
+    after = {name: _mismatch(recipe, student, beside, part) for name, part in parts.items()}
     return Result(
         key=key,
         experiment=task.experiment,
@@ -365,10 +388,12 @@ def _student_result(task: Task, seed: int, place: Workplace, splits: DataSplits)
         test=test if exact is None else {**test, longest: exact.accuracy},
         seconds=time.monotonic() - started,
         machine=machine(place.device),
-        layers=None if tuned else _layers(before[0], after[0]),
+        layers=_layers(before["validation"], after["validation"]) if "validation" in parts else None,
         exactness=None if exact is None else exact.exactness,
-        test_mismatch=None if tuned else (mean_membrane(before[1]), mean_membrane(after[1])),
+        test_mismatch=(mean_membrane(before["test"]), mean_membrane(after["test"])) if "test" in parts else None,
         costs=costs(student, splits.test, steps=longest, names=task.costs) if task.costs else None,
+        right=None if exact is None else packed(exact.right),
+        plan=task.plan,
     )
 
 
@@ -388,34 +413,6 @@ def _calibration_samples(recipe: Recipe, splits: DataSplits, place: Workplace) -
     """x [T, N, ...] each, on the device; T is that of the data."""
     samples = calibration(splits, recipe.data.calibration_samples, seed=recipe.seed)
     return [x.to(place.device) for x, _ in samples]
-
-
-@dataclass(frozen=True)
-class Exported:
-    """The accuracy of an exported graph in onnxruntime, in percent, and its comparison with the student."""
-
-    accuracy: float
-    exactness: Exactness
-
-
-def exported(student: Student, batches: Batches, *, steps: int) -> Exported:
-    """Student and exported graph in onnxruntime on every sample; the interpreter too on the first INTERPRETED."""
-    graph = lower(student)
-    session, device, seen, correct, reports = open_session(graph), student.input.scale.device, 0, 0, []
-    for x, y in batches:
-        x = x[:steps].to(device)
-        integers = student.quantize_input(x).cpu().numpy()
-        traces: dict[str, Trace] = {"student": student.trace(x), "onnxruntime": session.run(integers)}
-        output = traces["onnxruntime"].output
-        logits = output.sum(axis=0) if output.ndim > 1 + len(graph.output.shape) else output
-        correct += int((logits.argmax(axis=1) == y.numpy()).sum())
-        if seen < INTERPRETED:
-            traces["interpreter"] = run(graph, integers)
-        reports.append(compare_all(traces))
-        seen += len(y)
-    whole = merge_batches(reports)
-    differing = sum(not report.equal for report in reports)
-    return Exported(100 * correct / seen, Exactness(seen, whole.values, differing, len(whole.silent)))
 
 
 def _distilled(
