@@ -94,14 +94,14 @@ def distill(
         return student.eval()
     stages = GradualBits(student, spec.gradual)
     target = Teacher.of(teacher, student, spec, train, seed, device)
-    taught, examined = (remembering(target, batches, student.graph, spec) for batches in (train, validate))
+    examined = remembering(target, validate, student.graph, spec)
     validated = _Distillation(student, examined, spec, own_moments).validations
     every = settings.checkpoint_every if checkpoint_every is None else checkpoint_every
     steps = {"seed": str(seed), "processes": str(processes.size), "batches": str(count_batches(train))}
     identity = {**_identity(student, target, spec, settings), **steps}
     job = Job(
         network=student,
-        objective=_Distillation(student, taught, spec, moments_over(processes)),
+        objective=_Distillation(student, target, spec, moments_over(processes)),
         train=train,
         scores=student_scores(student, validate, spec.time_steps, validated),
         epochs=spec.epochs,

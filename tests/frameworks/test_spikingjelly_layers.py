@@ -83,7 +83,7 @@ def test_batch_norm_through_time_in_a_single_step_network() -> None:
     )  # fmt: skip
     graph = checked(md.Stepped(network), maps(1, 6, 6), lively=False)
     assert [node.kind for node in graph] == ["input", "synapse", "neuron", "flatten", "synapse", "readout"]
-    assert graph.node("network.4").spec.step_norms[-1] == "network.5.bn_list.2"  # type: ignore[union-attr]
+    assert graph.node("4").spec.step_norms[-1] == "5.bn_list.2"  # type: ignore[union-attr]
 
 
 def test_a_scaled_norm_learns_its_factors() -> None:

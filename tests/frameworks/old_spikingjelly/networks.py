@@ -352,7 +352,7 @@ def test_layers_without_integers_are_refused_by_name_and_release(make: Callable[
     network = nn.Sequential(neuron.IFNode(v_threshold=0.5), refused, nn.Flatten(), nn.Linear(128, 3))
     with pytest.raises(TraceError) as caught:
         trace(md.Stepped(network), images())
-    named = f"'network.1' (spikingjelly.clock_driven.layer.{type(refused).__name__}, spikingjelly 0.0.0.0.{NUMBER})"
+    named = f"'1' (spikingjelly.clock_driven.layer.{type(refused).__name__}, spikingjelly 0.0.0.0.{NUMBER})"
     assert named in caught.value.message
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from pathlib import Path
 
@@ -136,7 +137,8 @@ def test_size_may_have_a_unit_and_a_fraction() -> None:
 
 
 def test_without_a_compiler_the_code_is_said_to_be_unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "ziglang" else find_spec(name))
     result = invoke("export", "--force", "--format", "c", "--json")
     assert result.code == 0
     summary = RUN.manifest().stages["export"].summary

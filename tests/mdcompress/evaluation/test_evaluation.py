@@ -85,8 +85,9 @@ def test_one_walk_scores_each_number_of_steps() -> None:
         return x[:steps]
 
     found = evaluate_at(Echo(), Walked(), [1, None], answer=answer)
-    assert walks == [1] and asked == [(2, 1), (2, 2), (1, 1), (1, 2)]
-    assert found == tuple(evaluate(Echo(), [(LOGITS, LABELS)], time_steps=steps) for steps in (1, 2))
+    assert walks == [1]
+    assert asked == [(2, 1), (2, 2), (1, 1), (1, 2)]
+    assert found == tuple(evaluate(Echo(), Walked(), time_steps=steps) for steps in (1, 2))
     assert [metrics.accuracy for metrics in found] == [2 / 3, 2 / 3]
     assert found[0].confusion == ((1, 1), (0, 1)) and found[0].loss != found[1].loss
 

@@ -66,7 +66,7 @@ def test_no_step_of_a_distillation_reads_from_its_device(
     range_: str, device: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`cuda`: what is done otherwise on a GPU is done here, on a CPU."""
-    monkeypatch.setattr("mdcompress.training.distillation.lay_out_for", partial(as_for, torch.device(device)))
+    monkeypatch.setattr("mdcompress.training.observed_teacher.lay_out_for", partial(as_for, torch.device(device)))
     for layer in ("synapse", "recurrence"):
         decided = partial(exact_arithmetic_for, torch.device(device))
         monkeypatch.setattr(f"mdcompress.layers.{layer}.exact_arithmetic", decided)
