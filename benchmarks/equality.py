@@ -49,7 +49,7 @@ from tests.support.networks import recipes as drawn_recipes
 from tests.support.wide_graphs import any_graphs
 
 ROOT = Path(__file__).resolve().parents[1]
-DIGITS_RECIPES = ("2bit", "4bit", "8bit", "ternary")
+DIGITS_RECIPES = ("2bit", "4bit", "4bit_ends", "8bit", "ternary")
 WHOLE_SPLIT = 1_000_000  # samples: as many as there are
 Comparison = Callable[[IntGraph, IntArray], list[ParityReport]]
 WITNESSES = ("student", "interpreter", "onnxruntime", "native")

@@ -3,7 +3,8 @@
 A very small run (8 x 8 digits, a dense network, one epoch). Each command is killed by SIGKILL after its first file
 operation, after its second, and so on; then it is given again. It must not be refused, the files must be those of a run
 that nobody disturbed, byte for byte, and nothing else may be left. What tells the time is not compared: `seconds` and
-`finished` in run.json, the column `seconds` of histories (and their hashes), TensorBoard's logs.
+`finished` in run.json, the column `seconds` of histories, when and how long on the page of a run (and the hashes of
+these files), TensorBoard's logs.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import io
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import sys
@@ -53,6 +55,8 @@ def build():
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 OF_TIME = ("seconds", "finished")  # keys of run.json that differ from run to run
 HISTORIES = ("teacher_history.csv", "history.csv")
+PAGE = "report.html"
+TIMES_OF_PAGE = re.compile(r'(data-column="(?:took|finished)"[^>]*>|<dt>finished</dt><dd>)[^<]*')
 HARDWARE = ("--hardware", "rram_64x64_65nm")
 
 _IMPORTED = (  # by commands; imported once, before processes are forked
@@ -217,9 +221,11 @@ def _without_time(path: Path) -> bytes:
         for record in document["stages"].values():
             for name in OF_TIME:
                 record.pop(name)
-            for name in HISTORIES:
+            for name in (*HISTORIES, PAGE):
                 record["outputs"].pop(name, None)
         return json.dumps(document).encode()
+    if path.name == PAGE:
+        return TIMES_OF_PAGE.sub(r"\1", content.decode()).encode()
     return content
 
 

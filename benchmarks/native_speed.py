@@ -75,11 +75,11 @@ class Subject:
     integers: IntArray
 
 
-def subjects(names: Sequence[str], folder: Path, *, recipes: Sequence[str]) -> Iterator[Subject]:
-    """Networks that fire at RATE, calibrated by shipped recipes."""
+def subjects(names: Sequence[str], folder: Path, *, recipes: Sequence[str], rate: float) -> Iterator[Subject]:
+    """Networks that fire at this rate, calibrated by shipped recipes."""
     training, test = images(folder, CALIBRATION_SAMPLES), images(folder, SHOWN_SAMPLES, part="test")
     for name in names:
-        network = firing_network(BUILDERS[name], training, rate=RATE)
+        network = firing_network(BUILDERS[name], training, rate=rate)
         students = {recipe: graph_of(network, training[:, :SHOWN_SAMPLES], recipe=recipe) for recipe in recipes}
         integers = {recipe: student.quantize_input(test).numpy() for recipe, (student, _) in students.items()}
         assert len({each.tobytes() for each in integers.values()}) == 1, "one input scale for both"
@@ -365,7 +365,7 @@ second of `chosen`, and in a second of what it takes beyond an input without spi
 neuron)."""
 
 
-def _machine() -> str:
+def _machine(rate: float) -> str:
     processor = platform.processor() or platform.machine()
     features: set[str] = set()
     cpu = Path("/proc/cpuinfo")
@@ -378,7 +378,7 @@ def _machine() -> str:
         f"Machine: {processor}, {os.cpu_count()} cores ({', '.join(shown) or 'features unknown'}), load "
         f"{os.getloadavg()[0]:.2f} at the start; {find_compiler().version}; torch {version('torch')}, SpikingJelly "
         f"{version('spikingjelly')}, snnTorch {version('snntorch')}, onnxruntime {version('onnxruntime')}. Images: "
-        f"CIFAR-10 (JPEG q75). Networks: biases set layer by layer so that every neuron node fires at {RATE:.0%} on "
+        f"CIFAR-10 (JPEG q75). Networks: biases set layer by layer so that every neuron node fires at {rate:.0%} on "
         f"training images, then the shipped recipes, seed 0."
     )
 
@@ -398,15 +398,16 @@ def main() -> None:
     )
     parser.add_argument("--threads", nargs="+", type=int, default=list(THREADS))
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--rate", type=float, default=RATE, help="spikes per neuron and step of every neuron node")
     parser.add_argument("--without-compile", action="store_true", help="leave torch.compile out, which takes minutes")
     chosen = parser.parse_args()
     warnings.simplefilter("ignore")
     given = ["FOLDER" if each == str(chosen.data_folder) else each for each in sys.argv[1:]]
     command = f"python -m benchmarks native_speed {shlex.join(given)}"
-    _print(_HEAD.format(command=command, machine=_machine(), rounds=chosen.rounds, pilot=PILOT_ROUNDS))
+    _print(_HEAD.format(command=command, machine=_machine(chosen.rate), rounds=chosen.rounds, pilot=PILOT_ROUNDS))
     with_compile = not chosen.without_compile
     if "networks" in chosen.parts:
-        for subject in subjects(chosen.networks, chosen.data_folder, recipes=chosen.recipes):
+        for subject in subjects(chosen.networks, chosen.data_folder, recipes=chosen.recipes, rate=chosen.rate):
             _print(
                 "\n"
                 + network_section(

@@ -150,12 +150,7 @@ def run(
     """
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     place = usable_device(device)
-    output = None if folder is None else Destination(Path(folder), Overwrite.NEVER)
-    if output is not None and (there := [name for name in _WRITTEN if (output.folder / name).exists()]):
-        raise RunError(
-            f"{folder} must not hold the result of a run yet (found {', '.join(there)})",
-            hints=["choose another folder"],
-        )
+    output = None if folder is None else _without_a_result(Path(folder))
     train, test, validate = (
         over_steps(each, time_steps) for each in (train, test, train if validate is None else validate)
     )
@@ -166,39 +161,76 @@ def run(
         torch.manual_seed(seed)
         student = compress(teacher, samples.to(place), recipe, [samples[:steps].to(place)], adapters=adapters)
     before = evaluate(teacher, test), evaluate(student, test, time_steps=steps)
-    history: list[EpochRecord] = []
-
-    def remember(event: Event) -> None:
-        if isinstance(event, EpochRecord):
-            history.append(event)
-        if progress is not None:
-            progress(event)
-
+    history = _History(progress)
     distill(
         student, teacher=teacher, train=train, validate=validate, spec=recipe.distill, settings=recipe.train,
-        seed=seed, progress=remember, device=place,
+        seed=seed, progress=history, device=place,
     )  # fmt: skip
     after = evaluate(student, test, time_steps=steps)
-    student = student.to("cpu")
-    graph, x = lower(student), _first(test, SAMPLES)[:steps]
+    exported = _exported(student.to("cpu"), _first(test, SAMPLES)[:steps])
+    figures = estimate(exported.graph, exported.activity, hardware)
+    found = Run(
+        student, exported.graph, *before, after, exported.parity, exported.activity, figures,
+        sizes_of(exported.graph), recipe, tuple(history.epochs),
+    )  # fmt: skip
+    if output is not None:
+        _write(found, output, exported)
+    return found
+
+
+class _History:
+    """The epochs of a distillation; passes on every event."""
+
+    def __init__(self, progress: Progress | None) -> None:
+        self.epochs: list[EpochRecord] = []
+        self._progress = progress
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, EpochRecord):
+            self.epochs.append(event)
+        if self._progress is not None:
+            self._progress(event)
+
+
+@dataclass(frozen=True)
+class _Exported:
+    """A proved graph, and the integers it was proved and counted on; trace: of native code, where that is."""
+
+    graph: IntGraph
+    parity: ParityReport
+    activity: Activity
+    integers: npt.NDArray[np.int64]
+    trace: Trace | None
+
+
+def _exported(student: Student, x: Tensor) -> _Exported:
+    """The integer graph of a student, equal to it on x, and its activity there."""
+    graph = lower(student)
     native = open_native(graph, work=Work(samples=x.shape[1], time_steps=len(x))).session
     parity = verify_graph(student, graph, x, native=native)
     require_equal(parity)
     integers = student.quantize_input(x).numpy()
     activity = measure(graph, [integers], engine=native or "auto")
-    figures = estimate(graph, activity, hardware)
-    found = Run(student, graph, *before, after, parity, activity, figures, sizes_of(graph), recipe, tuple(history))
-    if output is not None:
-        _write(found, output, integers, None if native is None else native.run(integers))
-    return found
+    return _Exported(graph, parity, activity, integers, None if native is None else native.run(integers))
 
 
-def _write(found: Run, output: Destination, integers: npt.NDArray[np.int64], trace: Trace | None) -> None:
+def _without_a_result(folder: Path) -> Destination:
+    """Where the files go, which must not be there yet."""
+    output = Destination(folder, Overwrite.NEVER)
+    if there := [name for name in _WRITTEN if (output.folder / name).exists()]:
+        raise RunError(
+            f"{folder} must not hold the result of a run yet (found {', '.join(there)})",
+            hints=["choose another folder"],
+        )
+    return output
+
+
+def _write(found: Run, output: Destination, exported: _Exported) -> None:
     with output.writing("the compressed network") as folder:
         save_student(found.student, folder / DISTILLED_FILE)
         (folder / PLAN_FILE).write_text(plan_to_yaml(found.student.plan), encoding="utf-8")
         write_onnx(found.graph, folder / MODEL_FILE)
-        write_golden(found.graph, folder / GOLDEN_FILE, x=integers, trace=trace)
+        write_golden(found.graph, folder / GOLDEN_FILE, x=exported.integers, trace=exported.trace)
         write_activity(found.activity, folder / ACTIVITY_FILE)
         write_figures(found.hardware, folder)
 

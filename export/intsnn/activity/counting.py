@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import math
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -35,7 +36,7 @@ class PlaneCounts:
 
 
 class Counting(Protocol):
-    """Packs values into bit planes and counts them."""
+    """Packs values into bit planes and counts them. Several threads may count at once."""
 
     def pack(self, x: npt.NDArray[np.uint8], bit: int) -> Words:
         """One bit of values [T, N, *shape] of at most 64 samples as words [T, *shape]."""
@@ -68,7 +69,7 @@ class CompiledCounting:
         self._pack.argtypes, self._pack.restype = [pointer, number, number, number, pointer], None
         self._count.argtypes, self._count.restype = [pointer, pointer, pointer, number, pointer, pointer], None
         self._layers: dict[tuple[Synapse, tuple[int, ...], tuple[Cut, ...]], _Layer] = {}
-        self._scratch = np.empty(0, np.uint64)
+        self._scratch = threading.local()
 
     def pack(self, x: npt.NDArray[np.uint8], bit: int) -> Words:
         """One bit of values [T, N, *shape] as words [T, *shape]."""
@@ -86,14 +87,20 @@ class CompiledCounting:
         if key not in self._layers:
             self._layers[key] = _Layer(*key)
         layer = self._layers[key]
-        if len(self._scratch) < layer.scratch:
-            self._scratch = np.empty(layer.scratch, np.uint64)
+        scratch = self._room(layer.scratch)
         counts = np.empty((*words.shape[:2], 2 + 3 * len(cuts)), np.int64)
         for plane, found in zip(words, counts, strict=True):
             for step, numbers in zip(np.ascontiguousarray(mapped(node, plane)), found, strict=True):
-                self._count(step.ctypes.data, *layer.arguments, self._scratch.ctypes.data, numbers.ctypes.data)
+                self._count(step.ctypes.data, *layer.arguments, scratch.ctypes.data, numbers.ctypes.data)
         occupied = counts[:, :, 2:].sum(axis=0).reshape(words.shape[1], len(cuts), 3)
         return PlaneCounts(counts[:, :, 0], counts[:, :, 1], occupied[:, layer.order].transpose(1, 2, 0))
+
+    def _room(self, size: int) -> Words:
+        """Memory of this thread's own to work in."""
+        room: Words | None = getattr(self._scratch, "room", None)
+        if room is None or len(room) < size:
+            self._scratch.room = room = np.empty(size, np.uint64)
+        return room
 
 
 class _Geometry(ctypes.Structure):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -56,7 +58,7 @@ def measure(
         constant = constant and np.array_equal(array[1:], array[:-1])
         tools = tools or _Tools.opened(graph, engine, _work(batches, array))
         for part in _parts(graph, array):
-            for name, counts in counter.counted(part, tools.session.spikes(part), tools.counting):
+            for name, counts in tools.done(counter.counts(part, tools.session.spikes(part), tools.counting)):
                 totals[name] = totals.get(name, 0.0) + counts
     if samples == 0:
         raise InputError(
@@ -65,6 +67,9 @@ def measure(
     means = {name: counts / samples for name, counts in totals.items()}
     found = activity_of(graph, means, counter.cuts, source="measured", samples=samples, time_steps=time_steps)
     return replace(found, constant_input=constant)
+
+
+Job = tuple[str, Callable[[], FloatArray]]  # the name of a result, and what counts it
 
 
 @dataclass(frozen=True)
@@ -80,6 +85,15 @@ class _Tools:
         session = open_engine(graph, engine, work=work).session if isinstance(engine, str) else engine
         return cls(session, counting_for(work.steps * Size.of(graph).values))
 
+    def done(self, jobs: Iterable[Job]) -> Iterator[tuple[str, FloatArray]]:
+        """Do jobs with the session's threads; their results in the order of the jobs."""
+        if self.session.threads == 1:
+            yield from ((name, count()) for name, count in jobs)
+            return
+        with ThreadPoolExecutor(self.session.threads, thread_name_prefix="activity") as pool:
+            for name, found in [(name, pool.submit(count)) for name, count in jobs]:
+                yield name, found.result()
+
 
 class _Counter:
     """What is counted of one graph.
@@ -94,22 +108,20 @@ class _Counter:
             name: tuple(node for node in graph.all_synapses if node.inputs[0] == name) for name in self.words
         }
 
-    def counted(
-        self, x: Integers, spikes: Mapping[str, Integers], counting: Counting
-    ) -> Iterator[tuple[str, FloatArray]]:
-        """The counts of each neuron, synapse and product on at most 64 samples, by name."""
+    def counts(self, x: Integers, spikes: Mapping[str, Integers], counting: Counting) -> Iterator[Job]:
+        """What counts each neuron, synapse and product on at most 64 samples; values are packed on the way."""
         read: dict[str, Planes] = {}
         for node, planes in read_tensors(self.graph, x, spikes, words=self.words, pack=counting.pack):
             read[node.name] = planes
             if isinstance(node, IntNeuron):
-                yield node.name, _values(planes)[None]
+                yield node.name, partial(_neuron_counts, planes)
             for synapse in self._synapses[node.name]:
                 before = isinstance(node, IntRecurrentNeuron) and synapse.name == node.recurrent_synapse.name
                 seen = planes.previous_step() if before else planes
-                yield synapse.name, _synapse_counts(synapse, seen, self.cuts[synapse.name], counting)
+                yield synapse.name, partial(_synapse_counts, synapse, seen, self.cuts[synapse.name], counting)
         for product in self.graph.of_type(IntMatMul):
             left, right = (read[name] for name in product.inputs)
-            yield product.name, _product_counts(left.active, right.active, samples=x.shape[1])
+            yield product.name, partial(_product_counts, left.active, right.active, samples=x.shape[1])
 
 
 def _synapse_counts(node: Synapse, x: Planes, cuts: Sequence[Cut], counting: Counting) -> FloatArray:
@@ -130,10 +142,10 @@ def _product_counts(left: Words, right: Words, *, samples: int) -> FloatArray:
     return np.stack([_per_step(part) for part in (a, b, pairs)])
 
 
-def _values(x: Planes) -> FloatArray:
-    """The sum of all values of each step, [T]."""
+def _neuron_counts(x: Planes) -> FloatArray:
+    """The sum of all values of each step, [1, T]."""
     total: FloatArray = x.weights @ np.stack([_per_step(count_ones(words)) for words in x.words])
-    return total
+    return total[None]
 
 
 def _per_step(x: npt.NDArray[np.int64]) -> FloatArray:

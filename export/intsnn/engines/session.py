@@ -21,6 +21,10 @@ class Session(Protocol):
     def graph(self) -> IntGraph:
         """The graph that it runs."""
 
+    @property
+    def threads(self) -> int:
+        """How many share its work, and may share what is done with its answers."""
+
     def run(self, x: npt.ArrayLike) -> Trace:
         """Output, spikes and membranes, as `intsnn.run` gives them."""
 
@@ -36,6 +40,11 @@ class InterpreterSession:
     """The graph in NumPy, node by node."""
 
     graph: IntGraph
+
+    @property
+    def threads(self) -> int:
+        """One."""
+        return 1
 
     def run(self, x: npt.ArrayLike) -> Trace:
         """Output, spikes and membranes."""

@@ -36,6 +36,11 @@ class OnnxSession:
     session: InferenceSession
     longest_run: int | None
 
+    @property
+    def threads(self) -> int:
+        """One beside onnxruntime's own."""
+        return 1
+
     def run(self, x: npt.ArrayLike) -> Trace:
         """Everything the model computes from integer x [T, N, *input shape]: output, spikes, membranes."""
         names = [neuron.name for neuron in self.graph.neurons]
