@@ -82,7 +82,7 @@ def _certain(rows: Rows) -> str:
     if len(primary.clusters) < 2:
         return "Nothing yet: fewer than two clusters are done."
     corrected = _by_pair(rows.differences(cells))
-    shown, open_ = [], []
+    shown, open_ = list[str](), list[str]()
     for pair, p in corrected.items():
         each = rows.difference(*pair, cells)
         what = " (what membranes add to logits)" if pair == MEMBRANES_ADD else ""
