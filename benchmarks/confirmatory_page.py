@@ -68,7 +68,7 @@ def page(told: Told, *, command: str) -> str:
 def _completeness(told: Told) -> str:
     unplanned = [f"**{name} has no plan yet.**" for name in told.data_sets if name not in told.plans]
     missing = f"**{told.missing} networks of the plans are not done yet.**" if told.missing else ""
-    done = "All of the plans is done." if told.plans and not told.missing else missing
+    done = "Each plan is done." if told.plans and not told.missing else missing
     return " ".join([done, *unplanned]).strip()
 
 
@@ -82,8 +82,7 @@ def _certain(rows: Rows) -> str:
     if len(primary.clusters) < 2:
         return "Nothing yet: fewer than two clusters are done."
     corrected = _by_pair(rows.differences(cells))
-    shown: list[str] = []
-    open_: list[str] = []
+    shown, open_ = list[str](), list[str]()
     for pair, p in corrected.items():
         each = rows.difference(*pair, cells)
         what = " (what membranes add to logits)" if pair == MEMBRANES_ADD else ""

@@ -133,7 +133,7 @@ def test_a_plan_is_tuned_committed_and_run_as_it_was_fixed(
     assert {row.plan for row in rows} == {plan.digest} and {row.seed for row in rows} == {1000, 1001}
     print_page(tmp_path, {"tiny": data}, place, command="x")
     text = capsys.readouterr().out
-    assert "All of the plans is done." in text and plan.digest in text
+    assert "Each plan is done." in text and plan.digest in text
     assert "Of 60 exported students 0 differ" in text
 
     path.write_text(path.read_text().replace("1001", "1002"))
