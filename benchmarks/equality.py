@@ -124,7 +124,8 @@ def _mdcompress(folder: str, *arguments: str) -> str:
 def frameworks() -> int:
     """Run the tests of the frameworks; how many comparisons of four witnesses they made."""
     counter = FrameworkNetworks()
-    code = int(pytest.main(["-q", "-p", "no:cacheprovider", str(ROOT / "tests" / "frameworks")], plugins=[counter]))
+    options = ["-q", "--assert=plain", "-p", "no:cacheprovider"]  # plain: what is loaded already cannot be rewritten
+    code = int(pytest.main([*options, str(ROOT / "tests" / "frameworks")], plugins=[counter]))
     print(f"frameworks: {counter.tally}")
     return code
 
