@@ -164,15 +164,12 @@ def _engine(workspace: Workspace, graph: IntGraph, engine: EngineChoice, work: W
     """What activity is counted with; of `auto` the graph as C, the fourth witness, wherever something compiles it."""
     from intsnn.engines import Engine, open_engine, open_native
 
-    if engine != "auto":
-        found = open_engine(graph, engine, work=work)
-        for note in found.notes:
-            workspace.note_once(note)
-        return found
-    native = open_native(graph, work=work)
-    for note in native.notes:
+    found = open_native(graph, work=work) if engine == "auto" else open_engine(graph, engine, work=work)
+    for note in found.notes:
         workspace.note_once(note)
-    return open_engine(graph, work=work) if native.session is None else Engine("native", native.session)
+    if isinstance(found, Engine):
+        return found
+    return open_engine(graph, work=work) if found.session is None else Engine("native", found.session)
 
 
 def _write_packed(student: Student, graph: IntGraph, path: Path) -> None:

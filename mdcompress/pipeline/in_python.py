@@ -51,8 +51,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from intsnn.activity import Activity
+    from intsnn.engines import Session
     from intsnn.estimation.report import HardwareReport
-    from intsnn.execution.interpreter import Trace
     from intsnn.execution.parity import ParityReport
     from intsnn.graph import IntGraph
 
@@ -195,13 +195,13 @@ class _History:
 
 @dataclass(frozen=True)
 class _Exported:
-    """A proved graph, and the integers it was proved and counted on; trace: of native code, where that is."""
+    """A proved graph, the integers it was proved and counted on, and native code, where that is."""
 
     graph: IntGraph
     parity: ParityReport
     activity: Activity
     integers: npt.NDArray[np.int64]
-    trace: Trace | None
+    native: Session | None
 
 
 def _exported(student: Student, x: Tensor) -> _Exported:
@@ -212,7 +212,7 @@ def _exported(student: Student, x: Tensor) -> _Exported:
     require_equal(parity)
     integers = student.quantize_input(x).numpy()
     activity = measure(graph, [integers], engine=native or "auto")
-    return _Exported(graph, parity, activity, integers, None if native is None else native.run(integers))
+    return _Exported(graph, parity, activity, integers, native)
 
 
 def _without_a_result(folder: Path) -> Destination:
@@ -227,11 +227,12 @@ def _without_a_result(folder: Path) -> Destination:
 
 
 def _write(found: Run, output: Destination, exported: _Exported) -> None:
+    trace = None if exported.native is None else exported.native.run(exported.integers)
     with output.writing("the compressed network") as folder:
         save_student(found.student, folder / DISTILLED_FILE)
         (folder / PLAN_FILE).write_text(plan_to_yaml(found.student.plan), encoding="utf-8")
         write_onnx(found.graph, folder / MODEL_FILE)
-        write_golden(found.graph, folder / GOLDEN_FILE, x=exported.integers, trace=exported.trace)
+        write_golden(found.graph, folder / GOLDEN_FILE, x=exported.integers, trace=trace)
         write_activity(found.activity, folder / ACTIVITY_FILE)
         write_figures(found.hardware, folder)
 

@@ -84,5 +84,6 @@ class Answers:
 
 def _digest(x: Tensor) -> bytes:
     """Of a batch."""
-    shape = str(tuple(x.shape)).encode()
-    return hashlib.blake2b(x.contiguous().numpy().data, digest_size=16, key=hashlib.blake2b(shape).digest()).digest()
+    found = hashlib.blake2b(str(tuple(x.shape)).encode(), digest_size=16)
+    found.update(x.contiguous().numpy().data)
+    return found.digest()

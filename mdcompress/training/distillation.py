@@ -96,7 +96,6 @@ def distill(
     target = Teacher.of(teacher, student, spec, train, seed, device)
     examined = remembering(target, validate, student.graph, spec)
     validated = _Distillation(student, examined, spec, own_moments).validations
-    every = settings.checkpoint_every if checkpoint_every is None else checkpoint_every
     steps = {"seed": str(seed), "processes": str(processes.size), "batches": str(count_batches(train))}
     identity = {**_identity(student, target, spec, settings), **steps}
     job = Job(
@@ -108,7 +107,7 @@ def distill(
         settings=settings,
         seed=seed,
         device=device,
-        checkpoint=None if checkpoint is None else CheckpointPolicy(checkpoint, every, identity),
+        checkpoint=CheckpointPolicy.of(checkpoint, checkpoint_every, settings, identity),
         progress=progress,
         processes=processes,
         stages=stages,

@@ -114,6 +114,13 @@ class CheckpointPolicy:
                 f"checkpoint_every must be at least 1 step (got {self.every})", hints=["50 steps cost next to nothing"]
             )
 
+    @classmethod
+    def of(
+        cls, path: Path | None, every: int | None, settings: TrainSpec, identity: Identity
+    ) -> CheckpointPolicy | None:
+        """The policy of a caller who may leave the interval to the settings; None where no state is written."""
+        return None if path is None else cls(path, settings.checkpoint_every if every is None else every, identity)
+
 
 @dataclass(frozen=True)
 class Job:

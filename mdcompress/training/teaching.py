@@ -74,7 +74,6 @@ def train_network(
     """
     device = usable_device(device)
     network.to(device)
-    every = settings.checkpoint_every if checkpoint_every is None else checkpoint_every
     settings = teacher_settings(spec, settings)
     identity = {
         "kind": "training of a float network",
@@ -98,7 +97,7 @@ def train_network(
         settings=settings,
         seed=seed,
         device=device,
-        checkpoint=None if checkpoint is None else CheckpointPolicy(checkpoint, every, identity),
+        checkpoint=CheckpointPolicy.of(checkpoint, checkpoint_every, settings, identity),
         progress=progress,
         processes=processes,
     )
