@@ -74,12 +74,12 @@ def train_network(
     """
     device = usable_device(device)
     network.to(device)
-    settings = teacher_settings(spec, settings)
+    own = teacher_settings(spec, settings)
     identity = {
         "kind": "training of a float network",
         "network": structure_digest(network),
         **{f"teacher.{key}": str(value) for key, value in spec if key != "optimizer"},  # that one is in `settings`
-        **training_items(settings),
+        **training_items(own),
         "seed": str(seed),
         "processes": str(processes.size),
         "batches": str(count_batches(train)),
@@ -94,7 +94,7 @@ def train_network(
         train=train,
         scores=float_scores(network, validate, spec.time_steps),
         epochs=spec.epochs,
-        settings=settings,
+        settings=own,
         seed=seed,
         device=device,
         checkpoint=CheckpointPolicy.of(checkpoint, checkpoint_every, settings, identity),

@@ -318,3 +318,13 @@ def test_a_training_killed_twice_at_random_moments_ends_in_the_same_bits(tmp_pat
     assert expected.keys() == found.keys()
     assert all(torch.equal(expected[name], found[name]) for name in expected)
     assert read_history(path) == read_history(whole)
+
+
+def test_the_interval_of_the_settings_holds_for_a_float_network_too(tmp_path: Path) -> None:
+    """Its other settings are the teacher section's own; this one is not."""
+    settings = FAST.model_copy(update={"checkpoint_every": 0})
+    with pytest.raises(TrainingError, match=r"checkpoint_every must be at least 1 step \(got 0\)"):
+        train_network(
+            float_network(), train=Shuffled(), validate=Shuffled(), spec=TeacherSpec(epochs=1), settings=settings,
+            checkpoint=tmp_path / "last",
+        )  # fmt: skip
