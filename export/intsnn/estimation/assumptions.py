@@ -17,7 +17,7 @@ of a designer and prices that sources do not agree on stand side by side: both a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import get_args
 
@@ -28,7 +28,7 @@ from intsnn.estimation.counts import EventCounts
 from intsnn.estimation.events import count
 from intsnn.estimation.loading import leaking_ns
 from intsnn.estimation.price_sensitivity import Outcome
-from intsnn.estimation.schedule import array_read_ns, latency_of
+from intsnn.estimation.schedule import array_read_ns, latencies_of_chips, latency_of
 from intsnn.hardware.catalogue import Item
 from intsnn.hardware.chip import Encoding, Gating, KernelMapping, ScheduleRule
 from intsnn.hardware.converters import shipped_converters
@@ -72,16 +72,15 @@ class Estimated:
 
 def assumptions(base: Estimated) -> tuple[Assumption, ...]:
     """Every assumption of which another value gives a chip that can be built and priced."""
-    hardware, found = base.mapping.hardware, list[Assumption]()
+    hardware, chips, now = base.mapping.hardware, list[_Changed](), dict[str, str]()
     for name, value, changes in _candidates(hardware, base.activity):
-        others = []
-        for other, changed in changes:
-            try:
-                others.append(Alternative(other, _outcome(base, changed)))
-            except HardwareError:  # not every chip can be built: the range has only those that can
-                continue
-        if others:
-            found.append(Assumption(name, value, tuple(others)))
+        now[name] = value
+        chips += [chip for other, changed in changes if (chip := _changed(base, name, other, changed))]
+    others: dict[str, list[Alternative]] = {}
+    for chip, latency_ns in zip(chips, _latencies(chips, base.activity.time_steps), strict=True):
+        if (outcome := _outcome(chip, latency_ns)) is not None:
+            others.setdefault(chip.assumption, []).append(Alternative(chip.value, outcome))
+    found = [Assumption(name, now[name], tuple(values)) for name, values in others.items()]
     area = replace(base.totals, area_um2=base.totals.area_um2 * FLOORPLAN)
     if hardware.floorplan.factor == 1:
         found.append(Assumption("white space", "none", (Alternative(f"a factor of {FLOORPLAN}", area),)))
@@ -143,19 +142,58 @@ def _sections(hardware: HardwareSpec, section: str, key: str, values: tuple[obje
                 yield f"{value:g}" if isinstance(value, float) else str(value), changed
 
 
-def _outcome(base: Estimated, changed: HardwareSpec) -> Outcome:
-    """The totals with a changed description; what the change does not touch is kept."""
+@dataclass(frozen=True)
+class _Changed:
+    """A chip with another value of an assumption, mapped and counted. latency_ns: None where it is to be worked out."""
+
+    assumption: str
+    value: str
+    mapping: ChipMapping
+    counts: EventCounts
+    latency_ns: float | None
+
+
+def _changed(base: Estimated, assumption: str, value: str, changed: HardwareSpec) -> _Changed | None:
+    """The chip of a changed description; what the change does not touch is kept. None where there is no such chip."""
     activity, now = base.activity, base.mapping.hardware
-    mapping = replace(base.mapping, hardware=changed)
+    mapping, counts = replace(base.mapping, hardware=changed), base.counts
     is_placed = _are_placed_alike(now, changed)
-    if not is_placed:
-        mapping = place(base.demand, changed, constant_steps=activity.constant_steps)
-    counts, latency_ns = base.counts, base.totals.latency_ns
-    if not is_placed or (changed.crossbar, changed.interconnect) != (now.crossbar, now.interconnect):
-        counts = count(mapping, activity)
-    if not is_placed or mapping.reload is not None or not _are_timed_alike(now, changed):
-        latency_ns = latency_of(mapping, time_steps=activity.time_steps)
-    energy_pj, area_um2 = totals(counts, changed, leaking_ns=leaking_ns(mapping, latency_ns))
+    latency_ns: float | None = None
+    try:
+        is_timed = _are_timed_alike(now, changed)
+        if not is_placed:
+            mapping = place(base.demand, changed, constant_steps=activity.constant_steps)
+        if not is_placed or (changed.crossbar, changed.interconnect) != (now.crossbar, now.interconnect):
+            counts = count(mapping, activity)
+        if mapping.reload is not None:
+            latency_ns = latency_of(mapping, time_steps=activity.time_steps)
+        elif is_placed and is_timed:
+            latency_ns = base.totals.latency_ns
+    except HardwareError:  # not every chip can be built: the range has only those that can
+        return None
+    return _Changed(assumption, value, mapping, counts, latency_ns)
+
+
+def _latencies(chips: Sequence[_Changed], time_steps: int) -> list[float]:
+    """The latency of each, ns: chips under one rule are followed at once."""
+    found = {index: chip.latency_ns for index, chip in enumerate(chips) if chip.latency_ns is not None}
+    together: dict[ScheduleRule, list[int]] = {}
+    for index, chip in enumerate(chips):
+        if index not in found:
+            together.setdefault(chip.mapping.hardware.schedule.rule, []).append(index)
+    for indices in together.values():
+        latencies = latencies_of_chips([chips[index].mapping for index in indices], time_steps)[:, -1]
+        found |= dict(zip(indices, latencies.tolist(), strict=True))
+    return [found[index] for index in range(len(chips))]
+
+
+def _outcome(chip: _Changed, latency_ns: float) -> Outcome | None:
+    """The totals; None where the description has no price for a width."""
+    mapping = chip.mapping
+    try:
+        energy_pj, area_um2 = totals(chip.counts, mapping.hardware, leaking_ns=leaking_ns(mapping, latency_ns))
+    except HardwareError:
+        return None
     return Outcome(energy_pj, latency_ns, area_um2, mapping.batch)
 
 

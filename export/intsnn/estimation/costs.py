@@ -10,18 +10,18 @@ that are excluded, and quantities that are missing with a reason, have no part; 
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
-from itertools import groupby
 from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from intsnn.errors import HardwareError
-from intsnn.estimation.counts import EventCount, EventCounts, InstanceCount
+from intsnn.estimation.counts import Columns, EventCount, EventCounts, InstanceCount
 from intsnn.hardware.catalogue import Item, Quantity
 from intsnn.hardware.cost import Cost
 from intsnn.hardware.spec import HardwareSpec
@@ -83,18 +83,19 @@ def totals(counts: EventCounts, hardware: HardwareSpec, *, leaking_ns: float) ->
     Raises:
         HardwareError: a width lies outside a table that must not be extended.
     """
-    price_list = price_list_of(hardware)
-    energies = [leak for part in _leakage(counts, price_list, leaking_ns) for leak in part.steps_pj]
-    priced = [
-        (one.steps, each) for one in counts.events if (each := price_list(one.item, "energy_pj", one.bits)) is not None
-    ]
-    if priced:
-        products = np.array([steps for steps, _ in priced]) * np.array([each for _, each in priced])[:, None]
-        energies += products.ravel().tolist()
-    areas = (
-        one.count * each for one in counts.instances if (each := price_list(one.item, "area_um2", one.bits)) is not None
-    )
-    return math.fsum(energies), math.fsum(areas)
+    price_list, step_ns = price_list_of(hardware), leaking_ns / counts.time_steps
+    leaks = _products(counts.instance_columns, "leakage_uw", price_list)
+    powers = (math.fsum(leaks[first:last]) for first, last in itertools.pairwise(counts.node_starts))
+    energies = _products(counts.event_columns, "energy_pj", price_list)
+    energies += [leakage_pj(power, step_ns) for power in powers] * counts.time_steps
+    return math.fsum(energies), math.fsum(_products(counts.instance_columns, "area_um2", price_list))
+
+
+def _products(columns: Columns, quantity: Quantity, price_list: PriceList) -> list[float]:
+    """Of each count its number times its price; 0 where there is no price."""
+    each = np.array([price_list(item, quantity, bits) or 0.0 for item, bits in columns.keys])
+    products: list[float] = (columns.numbers * each[columns.which, None]).ravel().tolist()
+    return products
 
 
 def price_list_of(hardware: HardwareSpec) -> PriceList:
@@ -164,7 +165,7 @@ def _area(built: InstanceCount, price_list: PriceList) -> AreaPart | None:
 
 def node_leakages(instances: Iterable[InstanceCount], price_list: PriceList) -> Iterator[tuple[str, float]]:
     """Each node that leaks, and its power, uW."""
-    for node, built in groupby(instances, key=lambda instance: instance.node):
+    for node, built in itertools.groupby(instances, key=lambda instance: instance.node):
         each = [(one.count, price_list(one.item, "leakage_uw", one.bits)) for one in built]
         power_uw = math.fsum(number * leak for number, leak in each if leak is not None)
         if power_uw:

@@ -7,6 +7,7 @@ change from step to step is a column [L, 1].
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from collections.abc import Mapping as ByItem
 from dataclasses import dataclass
 from typing import Literal, assert_never
 
@@ -19,7 +20,7 @@ from intsnn.errors import HardwareError
 from intsnn.estimation.counts import EventCount
 from intsnn.estimation.gating import Reads, converted_reads
 from intsnn.estimation.loading import hops_of
-from intsnn.estimation.sum_widths import held_bits, item_bits, words_of
+from intsnn.estimation.sum_widths import Words, held_bits, item_bits, words_of
 from intsnn.hardware.catalogue import Item
 from intsnn.hardware.chip import Crossbar, Encoding
 from intsnn.hardware.spec import HardwareSpec
@@ -35,16 +36,31 @@ def count_layer_events(mapping: Mapping, activity: Activity) -> Iterator[EventCo
     Raises:
         HardwareError: the activity belongs to another graph.
     """
-    layers, hardware = mapping.layers, mapping.hardware
-    seen = [_seen_by(layer, activity) for layer in layers]
-    counts = _counts(layers, hardware, seen, input_hops=hops_of(hardware, mapping.tiles))
-    tables = {item: table.tolist() for item, table in counts.items()}
-    widths = item_bits(layers, hardware)
-    for index, layer in enumerate(layers):
+    found = layer_events(mapping, activity)
+    tables = {item: table.tolist() for item, table in found.counts.items()}
+    for index, layer in enumerate(mapping.layers):
         for item, rows in tables.items():
             if any(rows[index]):
-                bits = widths[item][index] if item in widths else None
+                bits = found.bits[item][index] if item in found.bits else None
                 yield EventCount(layer.name, item, bits, tuple(rows[index]))
+
+
+@dataclass(frozen=True)
+class LayerEvents:
+    """Events of all layers side by side: of each item [L, T], and its width at each layer, where its cost has one."""
+
+    counts: Counts
+    bits: ByItem[Item, tuple[float, ...]]
+
+
+def layer_events(mapping: Mapping, activity: Activity) -> LayerEvents:
+    """What `count_layer_events` counts, without a record for each."""
+    layers, hardware = mapping.layers, mapping.hardware
+    seen = [_seen_by(layer, activity) for layer in layers]
+    words = words_of(layers, hardware)
+    columns = _Columns.of(layers, words)
+    counts = _counts(columns, layers, hardware, seen, input_hops=hops_of(hardware, mapping.tiles))
+    return LayerEvents(counts, item_bits(layers, hardware, words))
 
 
 def moved_bits(
@@ -110,7 +126,7 @@ class _Columns:
     partial: IntArray
 
     @classmethod
-    def of(cls, layers: Sequence[LayerMapping], hardware: HardwareSpec) -> _Columns:
+    def of(cls, layers: Sequence[LayerMapping], words: Sequence[Words]) -> _Columns:
         """Of some layers."""
         rows = [
             (
@@ -125,7 +141,7 @@ class _Columns:
                 word.sent,
                 word.partial,
             )
-            for one, word in zip(layers, words_of(layers, hardware), strict=True)
+            for one, word in zip(layers, words, strict=True)
         ]
         return cls(*np.array(rows, dtype=np.int64).T[:, :, None])
 
@@ -145,10 +161,15 @@ class _Reads:
 
 
 def _counts(
-    layers: Sequence[LayerMapping], hardware: HardwareSpec, seen: Sequence[SynapseActivity], *, input_hops: float
+    columns: _Columns,
+    layers: Sequence[LayerMapping],
+    hardware: HardwareSpec,
+    seen: Sequence[SynapseActivity],
+    *,
+    input_hops: float,
 ) -> Counts:
     """Every item, [L, T]."""
-    columns, crossbar = _Columns.of(layers, hardware), hardware.crossbar
+    crossbar = hardware.crossbar
     pulses = np.array([one.row_pulses for one in seen])
     active = np.array([one.active_inputs for one in seen])
     reads = _Reads.of([converted_reads(layer, one, crossbar.gating) for layer, one in zip(layers, seen, strict=True)])

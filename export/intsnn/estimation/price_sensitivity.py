@@ -6,15 +6,15 @@ as it was. A price that several items share (a component of the description) is 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from intsnn.estimation.costs import totals
-from intsnn.estimation.counts import EventCounts
+from intsnn.estimation.counts import EventCount, EventCounts, InstanceCount
 from intsnn.estimation.loading import leaking_ns
 from intsnn.estimation.per_inference import PerInference
-from intsnn.estimation.schedule import latency_of
+from intsnn.estimation.schedule import latencies_of_chips, latency_of
 from intsnn.hardware.catalogue import QUANTITIES, Item, Quantity
 from intsnn.hardware.cost import Cost
 from intsnn.hardware.spec import HardwareSpec
@@ -60,15 +60,15 @@ def sensitivities(mapping: ChipMapping, counts: EventCounts) -> tuple[PriceSensi
     latency_ns = latency_of(mapping, time_steps=counts.time_steps)
     base = _outcome(counts, mapping, latency_ns)
     built = EventCounts(counts.time_steps, (), counts.instances)  # what leaks
-    found = []
+    by_item, found = _ByItem.of(counts), list[PriceSensitivity]()
     for key, items in _shared(mapping.hardware).items():
-        part = _of_items(counts, items)
+        part = by_item.of_items(items)
         for quantity in _given(_cost(mapping.hardware, key)):
             changes = [
                 replace(mapping, hardware=scaled(mapping.hardware, key, quantity=quantity, by=one)) for one in FACTORS
             ]
             if quantity == "latency_ns":  # changes the schedule, and with it what every item leaks
-                times = [latency_of(one, time_steps=counts.time_steps) for one in changes]
+                times = latencies_of_chips(changes, counts.time_steps)[:, -1].tolist()
                 concerned = built
             else:  # changes nothing but the items that it prices
                 times, concerned = [latency_ns, latency_ns], part
@@ -111,9 +111,37 @@ def _given(cost: Cost) -> Iterator[Quantity]:
     return (quantity for quantity in QUANTITIES if getattr(cost, quantity) is not None)
 
 
-def _of_items(counts: EventCounts, items: tuple[str, ...]) -> EventCounts:
-    events = tuple(one for one in counts.events if one.item.value in items)
-    return EventCounts(counts.time_steps, events, tuple(one for one in counts.instances if one.item.value in items))
+@dataclass(frozen=True)
+class _ByItem:
+    """Where the counts of each item stand, by its key."""
+
+    counts: EventCounts
+    events: Mapping[str, Sequence[int]]
+    instances: Mapping[str, Sequence[int]]
+
+    @classmethod
+    def of(cls, counts: EventCounts) -> _ByItem:
+        """Of all counts."""
+        return cls(counts, _places(counts.events), _places(counts.instances))
+
+    def of_items(self, items: tuple[str, ...]) -> EventCounts:
+        """The counts of some items alone, in their order."""
+        events, instances = (
+            sorted(place for item in items for place in places.get(item, ()))
+            for places in (self.events, self.instances)
+        )
+        return EventCounts(
+            self.counts.time_steps,
+            tuple(self.counts.events[place] for place in events),
+            tuple(self.counts.instances[place] for place in instances),
+        )
+
+
+def _places(counts: Iterable[EventCount | InstanceCount]) -> Mapping[str, Sequence[int]]:
+    found: dict[Item, list[int]] = {}
+    for place, one in enumerate(counts):
+        found.setdefault(one.item, []).append(place)
+    return {item.value: places for item, places in found.items()}
 
 
 def _moved(base: Outcome, before: Outcome, after: Outcome) -> Outcome:

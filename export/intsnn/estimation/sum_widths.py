@@ -13,7 +13,8 @@ An adder has the width of its result, everywhere; those of a tree the mean over 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from functools import cache
+from typing import NamedTuple
 
 from intsnn.arithmetic import Bounds, tree_bits, word_bits
 from intsnn.hardware.catalogue import Item
@@ -21,8 +22,7 @@ from intsnn.hardware.spec import HardwareSpec
 from intsnn.mapping import LayerMapping
 
 
-@dataclass(frozen=True)
-class Words:
+class Words(NamedTuple):
     """Widths of one layer's words: what an array sends, a partial sum, and a sum over slices and input bits too."""
 
     sent: int
@@ -44,10 +44,12 @@ def words_of(layers: Sequence[LayerMapping], hardware: HardwareSpec) -> tuple[Wo
     return tuple(found)
 
 
-def item_bits(layers: Sequence[LayerMapping], hardware: HardwareSpec) -> dict[Item, tuple[float, ...]]:
-    """Width at each layer, of each item whose cost depends on one."""
-    crossbar, words = hardware.crossbar, words_of(layers, hardware)
-    sent, partial, whole = zip(*((one.sent, one.partial, one.whole) for one in words), strict=True)
+def item_bits(
+    layers: Sequence[LayerMapping], hardware: HardwareSpec, words: Sequence[Words] | None = None
+) -> dict[Item, tuple[float, ...]]:
+    """Width at each layer, of each item whose cost depends on one. words: the `words_of`, where they are known."""
+    crossbar, words = hardware.crossbar, words_of(layers, hardware) if words is None else words
+    sent, partial, whole = zip(*words, strict=True)
     return {
         Item.ADC_CONVERSION: (crossbar.resolution,) * len(layers),
         Item.ADDER_TREE_ADD: (tree_bits(crossbar.rows, crossbar.cell.bits),) * len(layers),
@@ -57,8 +59,14 @@ def item_bits(layers: Sequence[LayerMapping], hardware: HardwareSpec) -> dict[It
         Item.PARTIAL_SUM_STORE: partial,
         Item.SHIFT_ADD: whole,
         Item.SIGN_SUBTRACT: whole,
-        Item.POPCOUNT_ADD: tuple(word_bits(Bounds(0, one.kernel * one.in_per_group)) for one in layers),
+        Item.POPCOUNT_ADD: tuple(_count_bits(one.kernel * one.in_per_group) for one in layers),
     }
+
+
+@cache
+def _count_bits(rows: int) -> int:
+    """Of a count of active rows."""
+    return word_bits(Bounds(0, rows))
 
 
 def partial_sum_bits(layer: LayerMapping, hardware: HardwareSpec) -> int:

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from intsnn.estimation.costs import PriceList, node_leakages
 from intsnn.estimation.counts import EventCount, InstanceCount
 from intsnn.estimation.instances import LayerColumns, layer_instances
+from intsnn.estimation.layer_events import LayerEvents
 from intsnn.estimation.sum_widths import item_bits
 from intsnn.hardware.catalogue import Item, Quantity
 from intsnn.hardware.spec import HardwareSpec
@@ -98,6 +99,26 @@ def energy_of_steps(events: Iterable[EventCount], price_list: PriceList) -> Ener
     both = np.stack([products, counts])
     items = {item: both[:, rows].sum(axis=1).cumsum(axis=1).T.tolist() for item, rows in places.items()}
     return EnergyOfSteps(tuple(exact_terms(step) for step in products.T.tolist()), items)
+
+
+def energy_of_layers(events: LayerEvents, price_list: PriceList) -> EnergyOfSteps:
+    """The same of the events of layers."""
+    counts = np.array(list(events.counts.values()))  # [items, L, T]
+    there = counts.any(axis=2).tolist()
+    each = [
+        [price_list(item, "energy_pj", one) if happens else 0.0 for one, happens in zip(bits, happening, strict=True)]
+        for item, happening in zip(events.counts, there, strict=True)
+        for bits in [events.bits.get(item, (None,) * len(happening))]
+    ]
+    priced = [any(happening) and None not in one for happening, one in zip(there, each, strict=True)]
+    if not any(priced):
+        return EnergyOfSteps((), {})
+    counts, prices = counts[priced], np.array(list(itertools.compress(each, priced)))
+    products = counts * prices[:, :, None]
+    sums = np.stack([products, counts], axis=-1).sum(axis=1).cumsum(axis=1).tolist()
+    items = dict(zip(itertools.compress(events.counts, priced), sums, strict=True))
+    steps = products.reshape(-1, products.shape[2]).T.tolist()
+    return EnergyOfSteps(tuple(map(exact_terms, steps)), items)
 
 
 def energy_of(parts: Sequence[EnergyOfSteps], time_steps: int) -> Energy:

@@ -22,7 +22,7 @@ from intsnn.activity import Activity, first_steps
 from intsnn.errors import HardwareError, UsageError
 from intsnn.estimation.costs import LEAKAGE, PriceList, leakage_pj, price_list_of
 from intsnn.estimation.counts import InstanceCount
-from intsnn.estimation.events import count_digital_events, count_layer_events
+from intsnn.estimation.events import count_digital_events
 from intsnn.estimation.instances import (
     LayerColumns,
     Needed,
@@ -32,6 +32,7 @@ from intsnn.estimation.instances import (
     shared_instances,
     with_waiting,
 )
+from intsnn.estimation.layer_events import layer_events
 from intsnn.estimation.loading import leaking_ns, reload_events
 from intsnn.estimation.per_inference import PerInference
 from intsnn.estimation.programming import worn_out_after
@@ -49,6 +50,7 @@ from intsnn.exploration.parts import (
     built_of,
     chip_of,
     energy_of,
+    energy_of_layers,
     energy_of_steps,
     layer_prices,
 )
@@ -272,7 +274,7 @@ class Pricing:
         prices, own = self._price_lists(placed.point.converter), self._price_lists(self._hardware.converter)
         digital = ("digital", *widths, mapping.tiles if self._mesh else None, activity.time_steps)
         parts = [
-            self._energy_parts.get(layers, lambda: energy_of_steps(count_layer_events(mapping, activity), prices)),
+            self._energy_parts.get(layers, lambda: energy_of_layers(layer_events(mapping, activity), prices)),
             self._energy_parts.get(digital, lambda: energy_of_steps(count_digital_events(mapping, activity), own)),
         ]
         if mapping.reload is None or loads is None:

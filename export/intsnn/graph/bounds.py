@@ -44,6 +44,7 @@ from intsnn.graph.windows import weight_rows
 
 MAX_TIME_STEPS = 1024  # a readout that sums is proved for this many steps; event data use a few hundred at most
 INT32 = Bounds(IntType(32, signed=True).low, IntType(32, signed=True).high)
+_AT_ONCE = 2**15  # weights, so that what is made of them stays in a cache
 _BEYOND_INT32 = 2**31  # intervals are cut here: enough to be seen as out of range, too little to overflow int64
 
 
@@ -237,10 +238,14 @@ def _conv_interval(node: Synapse, x: ChannelBounds) -> ChannelBounds:
     groups, per_out, _ = (rows := weight_rows(node)).shape
     per_group = len(x.low) // groups
     taps = rows.reshape(groups, per_out, per_group, -1)
-    positive = np.einsum("gock->goc", np.maximum(taps, 0))  # three times as fast as a sum over so short an axis
-    negative = np.einsum("gock->goc", taps) - positive
     low, high = (end.reshape(groups, 1, per_group) for end in (x.low, x.high))
-    lowest, highest = (positive * low + negative * high).sum(axis=2), (positive * high + negative * low).sum(axis=2)
+    lowest, highest = np.empty((2, groups, per_out), np.int64)
+    some = max(1, _AT_ONCE * per_out // taps.size)
+    for outputs in (slice(first, first + some) for first in range(0, per_out, some)):
+        positive = np.einsum("gock->goc", np.maximum(taps[:, outputs], 0))  # faster than a sum over so short an axis
+        negative = np.einsum("gock->goc", taps[:, outputs]) - positive
+        lowest[:, outputs] = (positive * low + negative * high).sum(axis=2)
+        highest[:, outputs] = (positive * high + negative * low).sum(axis=2)
     return ChannelBounds(lowest.ravel(), highest.ravel())
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Mapping
 from functools import cache
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, assert_never
 
 from pydantic import Field, model_validator
 
@@ -79,13 +79,17 @@ class Cost(StrictModel):
         """Factor from the published number to this technology."""
         if self.scaling is None:
             return 1.0
-        factors = {
-            "energy_pj": self.scaling.energy,
-            "area_um2": self.scaling.area,
-            "leakage_uw": self.scaling.leakage,
-            "latency_ns": self.scaling.latency,
-        }
-        return factors[quantity]
+        match quantity:
+            case "energy_pj":
+                return self.scaling.energy
+            case "area_um2":
+                return self.scaling.area
+            case "leakage_uw":
+                return self.scaling.leakage
+            case "latency_ns":
+                return self.scaling.latency
+            case _:
+                assert_never(quantity)
 
     def at(self, quantity: Quantity, bits: float | None, *, name: str) -> float | None:
         """The scaled price of an event or instance at a width; None where the quantity is missing.

@@ -25,6 +25,7 @@ from intsnn.hardware.cost import Cost
 from intsnn.hardware.spikesim_spec import Excluded, Floorplan
 from intsnn.yaml.file import RuleError, StrictModel, Text, checked
 
+_MEANINGS = {item.value: item.meaning for item in Item}
 HARDWARE_SCHEMA = "mdcompress.hardware/1"
 
 
@@ -71,9 +72,8 @@ class HardwareSpec(StrictModel):
     @property
     def unpriced(self) -> tuple[str, ...]:
         """Items that a chip of this structure counts and the description neither prices nor excludes: none is valid."""
-        there = {*self.costs, *self.excluded}
-        counted = (item.value for item in Item if item.meaning.must_be_priced(self.crossbar, self.neuron))
-        return tuple(sorted(name for name in counted if name not in there))
+        absent = (name for name in _MEANINGS if name not in self.costs and name not in self.excluded)
+        return tuple(sorted(one for one in absent if _MEANINGS[one].must_be_priced(self.crossbar, self.neuron)))
 
     @property
     def has_converters(self) -> bool:

@@ -222,14 +222,14 @@ def _weight(kind: type[IntNode], node: str, name: str, attributes: Mapping[str, 
     bit_width = attributes[bits_name]
     if not isinstance(bit_width, int | float) or not is_weight_bit_width(bit_width):
         raise ValueError(f"{bits_name} must be that of a weight (got {bit_width!r})")
-    weight = stored_weights(f"{node}/{name}", bit_width, stored.arrays, version=stored.version).astype(np.int64)
-    weight -= weight_zero_point(bit_width)
+    found = stored_weights(f"{node}/{name}", bit_width, stored.arrays, version=stored.version)
+    weight = found.astype(np.int16) - np.int16(weight_zero_point(bit_width))  # of bytes; a node makes int64 of them
     if kind is IntConvTranspose:
         groups = attributes["groups"]
         if type(groups) is not int or groups < 1 or weight.ndim < 2:
             raise ValueError(f"groups must divide the channels of the weight (got {groups!r})")
         weight = mirrored(weight, groups)
-    return np.ascontiguousarray(weight.T if weight.ndim == 2 else weight)
+    return weight.T if weight.ndim == 2 else weight
 
 
 def _differences(model: ModelProto, graph: IntGraph, name: str, version: int) -> Iterator[Problem]:

@@ -24,6 +24,7 @@ from intsnn.onnx.functions import constant, function
 
 FieldBits: TypeAlias = Literal[1, 2, 4, 8]
 ByteArray = npt.NDArray[np.uint8]
+_WORDS = {1: "<u8", 2: "<u4", 4: "<u2"}  # a byte for each field of a byte, the first in the lowest
 _MAX_AXES = 5  # a convolution of a volume: channels out and in, three axes
 
 
@@ -123,18 +124,21 @@ def _stored_shape(name: str, arrays: Mapping[str, TensorProto]) -> tuple[int, ..
 
 def _packed(fields: ByteArray, bits: FieldBits) -> ByteArray:
     """Fields side by side in bytes, row-major, the first in the lowest bits, zeros behind the last."""
-    each = 8 // bits
-    padded = np.pad(fields.reshape(-1), (0, -fields.size % each)).reshape(-1, each)
-    places = (padded[:, place] << np.uint8(shift) for place, shift in enumerate(_shifts(bits)))
-    return reduce(np.bitwise_or, places)
+    words = np.pad(fields.reshape(-1), (0, -fields.size % (8 // bits))).view(_WORDS[bits])
+    joined = reduce(np.bitwise_or, (words >> np.uint8(shift) for shift in _moves(bits)))
+    return joined.astype(np.uint8)  # the lowest byte; no other field comes to lie in it
 
 
 def _unpacked(packed: ByteArray, bits: FieldBits) -> ByteArray:
     """The fields of bytes, one after another, those that fill the last byte too."""
-    fields = np.empty((packed.size, 8 // bits), np.uint8)
-    for place, shift in enumerate(_shifts(bits)):
-        fields[:, place] = packed >> shift & np.uint8(2**bits - 1)
-    return fields.reshape(-1)
+    words = packed.astype(_WORDS[bits])
+    spread = reduce(np.bitwise_or, (words << np.uint8(shift) for shift in _moves(bits)))
+    return spread.view(np.uint8) & np.uint8(2**bits - 1)
+
+
+def _moves(bits: FieldBits) -> range:
+    """How far each field of a byte is from a byte of its own, in bits."""
+    return range(0, 8 // bits * (8 - bits), 8 - bits)
 
 
 def _shifts(bits: FieldBits) -> ByteArray:
