@@ -29,7 +29,7 @@ from intsnn.estimation.spikesim.estimation import estimate_by_spikesim
 from intsnn.graph import IntGraph
 from intsnn.graph.fingerprint import fingerprint
 from intsnn.hardware import Hardware, HardwareSpec, SpikeSimSpec, load_hardware
-from intsnn.hardware.catalogue import QUANTITIES, Item
+from intsnn.hardware.catalogue import QUANTITIES, QUANTITY_WORDS, Item
 from intsnn.hardware.cost import Cost
 from intsnn.mapping import LayerMapping, Mapping, place
 from intsnn.mapping.demand import Demand, DigitalNode, SynapseDemand, demand_of
@@ -142,7 +142,7 @@ def _digital_summary(node: DigitalNode, activity: Activity) -> NodeSummary:
 def _left_out(hardware: HardwareSpec) -> tuple[NotModelled, ...]:
     excluded = [NotModelled(name, reason) for name, reason in hardware.excluded.items()]
     missing = [
-        NotModelled(f"{name}: {quantity}", reason)
+        NotModelled(f"{name}: {QUANTITY_WORDS[quantity]}", reason)
         for name, cost in _priced(hardware)
         for quantity, reason in cost.missing.items()
     ]

@@ -29,6 +29,7 @@ _WHATEVER_IS_ACTIVE: ByReadout[Readout, str] = {
     "adder_tree": "a column is read whether one row is active or all are",
     "accumulator": "a row that is not active is not read, but has its clock",
 }
+_LEAST_SHARE = 0.0005  # below it percent writes 0.0 %
 _LOW_UTILISATION = 0.1  # below this share of used cells a note says so
 
 
@@ -94,11 +95,16 @@ def _ends(mapping: Mapping, energy: tuple[EnergyPart, ...]) -> list[str]:
     first, last = mapping.layers[0], mapping.layers[-1]
     bits = "1 bit" if first.input_bits == 1 else f"{first.input_bits} bits, one read for each"
     held = ", in the first step alone" if first.held_steps > 1 else ""
-    shares = [percent(_share(energy, layer, whole), 1) for layer in (first, last)]
+    shares = [_at_least(_share(energy, layer, whole)) for layer in (first, last)]
     return [
         f"First and last layer: {first.name}, whose input has {bits}{held}, takes {shares[0]} of the energy, "
         f"{last.name} takes {shares[1]}. {_what_lowers(first)}"
     ]
+
+
+def _at_least(share: float) -> str:
+    """A share that is not 0 is never written as 0."""
+    return "less than 0.1 %" if 0 < share < _LEAST_SHARE else percent(share, 1)
 
 
 def _what_lowers(first: LayerMapping) -> str:

@@ -7,7 +7,7 @@ item or excludes it with a reason; estimation/events.py counts every item.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Literal, Self, assert_never
@@ -16,6 +16,12 @@ from intsnn.hardware.chip import Crossbar, Neuron
 
 Quantity = Literal["energy_pj", "area_um2", "leakage_uw", "latency_ns"]
 QUANTITIES: tuple[Quantity, ...] = ("energy_pj", "area_um2", "leakage_uw", "latency_ns")
+QUANTITY_WORDS: Mapping[Quantity, str] = {
+    "energy_pj": "energy",
+    "area_um2": "area",
+    "leakage_uw": "leakage",
+    "latency_ns": "time",
+}
 
 
 class Group(Enum):

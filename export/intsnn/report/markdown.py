@@ -17,7 +17,7 @@ from intsnn.report.context import (
 )
 from intsnn.report.programming import loading_in_words, programming_in_words
 from intsnn.report.published import published_in_words
-from intsnn.report.words import figure_in_words, markdown_table, or_dash, readable
+from intsnn.report.words import figure_in_words, in_words, markdown_table, or_dash, readable
 from intsnn.shares import percent
 
 TableCells = tuple[Sequence[str], Sequence[Sequence[str]]]  # heads and rows of a table
@@ -67,7 +67,7 @@ def energy_in_words(report: HardwareReport) -> str:
     used = next(entry.utilisation for entry in report.nodes if entry.name == node)
     cells = "" if used is None else f" and uses {percent(used, 1)} of its cells"
     shares = percent(nodes[node] / whole, 1), percent(groups[group] / whole, 1)
-    return f"Most energy: {node} takes {shares[0]}{cells}; of all circuits, {group} takes {shares[1]}."
+    return f"Most energy: {node} takes {shares[0]}{cells}; of all circuits, {in_words(group)} takes {shares[1]}."
 
 
 def to_markdown(report: HardwareReport) -> str:

@@ -27,7 +27,7 @@ def _cells(layer: PlannedLayer) -> tuple[str, ...]:
         layer.name,
         layer.kind,
         "×".join(map(str, layer.shape)),
-        DASH if layer.input is None else bits_in_words(layer.input.bit_width),
+        DASH if layer.input is None else f"up to {bits_in_words(layer.input.bit_width)}",
         DASH if layer.weight is None else bits_in_words(layer.weight.bit_width),
         DASH if layer.membrane is None else bits_in_words(layer.membrane.bit_width),
         DASH if norm is None else f"{norm.scale_bit_width} and {norm.shift_bit_width} bits",

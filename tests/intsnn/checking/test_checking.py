@@ -68,6 +68,21 @@ def test_bounds_of_a_linear_layer_along_the_last_axis_keep_the_channels() -> Non
     assert (found.low.tolist(), found.high.tolist()) == ([-255, -510], [510, 255])
 
 
+@pytest.mark.parametrize("at_once", [1, 25, 10**6])
+def test_bounds_of_a_synapse_are_those_of_all_its_weights_however_many_at_once(
+    at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("intsnn.graph.bounds._AT_ONCE", at_once)
+    build = GraphBuilder(np.random.default_rng(0))
+    x = build.input((4, 1, 3))
+    weight = np.random.default_rng(1).integers(-8, 8, (10, 2, 1, 3))  # two groups of five outputs, six weights each
+    build.nodes.append(IntConv("conv", (x,), (10, 1, 1), weight, 4, (1, 1), (0, 0), (1, 1), 2))
+    build.readout("conv", mode="steps")
+    found = channel_bounds(build.graph())["conv"]
+    assert found.high.tolist() == [255 * sum(w for w in row if w > 0) for row in weight.reshape(10, 6).tolist()]
+    assert found.low.tolist() == [255 * sum(w for w in row if w < 0) for row in weight.reshape(10, 6).tolist()]
+
+
 def test_bounds_of_a_requant_with_a_negative_multiplier_swap_their_ends() -> None:
     build = GraphBuilder(np.random.default_rng(0))
     build.input((1,))

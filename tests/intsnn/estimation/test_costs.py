@@ -7,9 +7,10 @@ from hypothesis import strategies as st
 
 from intsnn.activity import assume, measure
 from intsnn.errors import HardwareError
-from intsnn.estimation.costs import LEAKAGE, price, price_of
+from intsnn.estimation.costs import LEAKAGE, price, price_of, totals
 from intsnn.estimation.counts import EventCount, EventCounts, InstanceCount
 from intsnn.estimation.estimation import estimate
+from intsnn.estimation.events import count
 from intsnn.estimation.schedule import array_read_ns, schedule
 from intsnn.graph import IntGraph
 from intsnn.hardware import HardwareSpec
@@ -99,6 +100,25 @@ def test_events_instances_and_leakage_by_hand() -> None:
         ("a", "neuron_add"): pytest.approx(2 * 22.176 * 3.2258),
         ("b", "membrane_bit"): pytest.approx(836.35),
     }
+
+
+def test_totals_are_the_sums_of_all_parts_to_the_last_bit() -> None:
+    """Several items leak at one node, one has no price, and steps differ."""
+    graph = residual_graph()
+    hardware = without("mux_switch")
+    activity = measure(graph, [random_input(graph)])
+    counts = count(map_graph(graph, hardware), activity)
+    parts = price(counts, hardware, leaking_ns=12345.6)
+    assert (
+        any(part.component == LEAKAGE for part in parts.energy) and len({part.steps_pj[0] for part in parts.energy}) > 9
+    )
+    energy_pj, area_um2 = totals(counts, hardware, leaking_ns=12345.6)
+    assert energy_pj == math.fsum(step for part in parts.energy for step in part.steps_pj)
+    assert area_um2 == math.fsum(part.area_um2 for part in parts.area)
+
+
+def test_nothing_costs_nothing() -> None:
+    assert totals(EventCounts(2, (), ()), HARDWARE, leaking_ns=10.0) == (0.0, 0.0)
 
 
 def test_an_excluded_item_has_no_part_and_the_report_says_why() -> None:

@@ -10,11 +10,13 @@ import pytest
 import intsnn
 from intsnn.activity import assume, measure
 from intsnn.errors import HardwareError, InvalidFileError, MissingFileError, UsageError
+from intsnn.estimation.costs import EnergyPart
 from intsnn.estimation.estimation import estimate
-from intsnn.estimation.remarks import ASSUMED, CHANGING_INPUT, STILL_INPUT
+from intsnn.estimation.remarks import ASSUMED, CHANGING_INPUT, STILL_INPUT, remarks
 from intsnn.estimation.report import Floorplan, HardwareReport
 from intsnn.hardware import HardwareSpec, SpikeSimSpec, load_hardware, shipped_hardware
 from intsnn.hardware.catalogue import Item
+from intsnn.mapping import map_graph
 from intsnn.report import summary_table, to_html, to_json, to_markdown
 from intsnn.report.markdown import node_cells
 from intsnn.report.published import published_in_words
@@ -110,10 +112,10 @@ def test_tables_are_well_formed(report: HardwareReport) -> None:
 
 
 def test_the_summary_is_short_and_carries_units(report: HardwareReport) -> None:
-    table, remarks = summary_table(report).split("\n\n")
+    table, notes = summary_table(report).split("\n\n")
     lines = table.split("\n")
     assert len(lines) == 10
-    assert remarks.startswith("- Most energy: ")
+    assert notes.startswith("- Most energy: ") and "of all circuits, ADC takes" in notes
     assert any("uJ |" in line for line in lines) and any("mm2 |" in line for line in lines)
 
 
@@ -127,6 +129,17 @@ def test_the_summary_says_what_first_and_last_layer_take(report: HardwareReport)
         assert f"{layer.name}" in line and percent(share, 1) in line
     assert f"whose input has {first.input_bits} bits, one read for each" in line
     assert line.endswith("Fewer bits of the input and of their weights lower both.")
+
+
+@pytest.mark.parametrize(("share", "words"), [(0.0, "0.0 %"), (0.0004, "less than 0.1 %"), (0.0006, "0.1 %")])
+def test_what_a_layer_takes_is_never_written_as_nothing(share: float, words: str) -> None:
+    graph = residual_graph()
+    mapping = map_graph(graph, hardware_spec("rram_64x64_65nm"))
+    last = mapping.layers[-1].name
+    energy = (EnergyPart("other", "x", "x", (1 - share,)), EnergyPart(last, "x", "x", (share,)))
+    activity = assume(graph, rate=0.1, time_steps=1)
+    (line,) = [one for one in remarks(mapping, activity, energy) if one.startswith("First and last layer: ")]
+    assert f"{last} takes {words}. " in line
 
 
 def test_an_input_of_one_bit_is_not_advised_to_have_fewer() -> None:

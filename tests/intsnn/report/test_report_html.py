@@ -14,6 +14,7 @@ from intsnn.estimation.estimation import estimate
 from intsnn.estimation.report import Basis, Floorplan, HardwareReport, NotModelled
 from intsnn.hardware import shipped_hardware
 from intsnn.report import summary_table, to_html, to_markdown
+from intsnn.report.html.blocks import bullets
 from intsnn.report.html.markup import Html, number, share, tag
 from intsnn.report.words import best_unit, readable, with_unit
 from tests.support.crossbar_by_hand import small_hardware
@@ -42,6 +43,17 @@ def test_the_same_report_gives_the_same_bytes(report: HardwareReport) -> None:
     graph = residual_graph()
     again = estimate(graph, measure(graph, [random_input(graph)]), "rram_64x64_65nm")
     assert to_html(report).encode() == to_html(again).encode()
+
+
+def test_what_stands_in_backticks_is_code() -> None:
+    written = bullets(["write `a < b`, or `--c`", "a ` alone", Html("<b>kept `as it is`</b>")]).text
+    assert "<li>write <code>a &lt; b</code>, or <code>--c</code></li>" in written
+    assert "<li>a ` alone</li><li><b>kept `as it is`</b></li>" in written
+
+
+def test_the_area_has_its_floorplan_where_there_is_a_factor(report: HardwareReport) -> None:
+    placed = replace(report, floorplan=Floorplan(4.2, "test"))
+    assert "<small>with floorplan factor" in to_html(placed) and "<small>with floorplan factor" not in to_html(report)
 
 
 def test_the_page_needs_nothing_but_itself(report: HardwareReport) -> None:

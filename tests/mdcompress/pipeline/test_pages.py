@@ -110,7 +110,7 @@ def test_the_bits_of_the_input_are_those_of_the_plan() -> None:
         [words(cell) for cell in row.iter("td")] for row in part(page_of(RUN), ".//section[@id='layers']").iter("tr")
     ]
     (cells,) = [row for row in rows if row[:1] == ["input"]]
-    assert cells[3:6] == [f"{given} bits", "-", "-"]
+    assert cells[3:6] == [f"up to {given} bits", "-", "-"]
 
 
 def test_the_page_needs_nothing_but_itself_and_styles_all_it_uses() -> None:

@@ -62,8 +62,15 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Child]]) -> Html:
 
 
 def bullets(lines: Iterable[Child]) -> Html:
-    """A list of sentences."""
-    return tag("ul", *(tag("li", line) for line in lines))
+    """A list of sentences; what stands in backticks is code."""
+    return tag("ul", *(tag("li", line if isinstance(line, Html) else _prose(line)) for line in lines))
+
+
+def _prose(text: str) -> Html:
+    pieces = text.split("`")
+    if len(pieces) % 2 == 0:  # a backtick alone is itself
+        return join([text])
+    return join(tag("code", piece) if index % 2 else piece for index, piece in enumerate(pieces))
 
 
 def _cell(name: str, content: Child, at_right: bool, column: str = "") -> Html:

@@ -30,7 +30,7 @@ def header(report: HardwareReport, *, of: str = "", heading: str = "h1") -> Html
 def totals_section(report: HardwareReport) -> Section:
     """Cards of the main totals, what dominates, and every total with its definition."""
     totals = {total.key: total for total in report.shown_totals()}
-    cards = tag("div", *_cards(totals), class_="cards")
+    cards = tag("div", *_cards(totals, has_floorplan=report.floorplan.factor != 1), class_="cards")
     rows = ((total.label, quantity(total)) for total in totals.values())
     every = unfold(
         "All totals and what they mean",
@@ -51,12 +51,14 @@ def _network(report: HardwareReport) -> tuple[tuple[str, str], ...]:
     return (("network", f"{len(synapses)} synapses, {weights:,} weights of {bits} bits"),)
 
 
-def _cards(totals: Mapping[str, Total]) -> Iterable[Html]:
+def _cards(totals: Mapping[str, Total], *, has_floorplan: bool) -> Iterable[Html]:
+    """The main totals, each with what belongs to it; a floorplan factor of 1 says nothing of its own."""
+    placed = (("with floorplan factor", "floorplan_um2"),) if has_floorplan else ()
     per_inference = (("per inference", "inference_time_ns"),) if "inference_time_ns" in totals else ()
     shown: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
-        ("energy_pj", (("a step", "mean_step_energy_pj"),)),
+        ("energy_pj", (("mean of a step", "mean_step_energy_pj"),)),
         ("latency_ns", (*per_inference, ("throughput", "throughput_per_s"))),
-        ("area_um2", (("with floorplan factor", "floorplan_um2"),)),
+        ("area_um2", placed),
         ("power_mw", (("dynamic", "dynamic_power_mw"), ("leakage", "leakage_power_mw"))),
         ("edap_pj_ns_um2", (("EDP", "edp_pj_ns"),)),
         ("effective_tops_per_w", (("dense", "dense_tops_per_w"),)),

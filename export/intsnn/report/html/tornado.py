@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from intsnn.estimation.price_sensitivity import Outcome, PriceSensitivity
 from intsnn.estimation.report import HardwareReport
+from intsnn.hardware.catalogue import QUANTITY_WORDS
 from intsnn.report.html.blocks import Section, figure, table
 from intsnn.report.html.markup import Html, share, tag
 from intsnn.report.markdown import SENSITIVITY_WORDS
@@ -14,7 +15,6 @@ from intsnn.shares import percent_change
 
 _MOST = 12  # rows of a picture; the table has all
 _SMALL = 0.0005
-_QUANTITIES = {"energy_pj": "energy", "area_um2": "area", "leakage_uw": "leakage", "latency_ns": "time"}
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ def _swings(entries: Sequence[PriceSensitivity], base: float, read: Callable[[Ou
     if base == 0:
         return []
     found = [
-        _Swing(f"{one.price} · {_QUANTITIES[one.quantity]}", read(one.halved) / base, read(one.doubled) / base)
+        _Swing(f"{one.price} · {QUANTITY_WORDS[one.quantity]}", read(one.halved) / base, read(one.doubled) / base)
         for one in entries
     ]
     moved = [swing for swing in found if max(abs(swing.halved - 1), abs(swing.doubled - 1)) >= _SMALL]
