@@ -104,7 +104,7 @@ def energy_of_steps(events: Iterable[EventCount], price_list: PriceList) -> Ener
 def energy_of_layers(events: LayerEvents, price_list: PriceList) -> EnergyOfSteps:
     """The same of the events of layers."""
     counts = np.array(list(events.counts.values()))  # [items, L, T]
-    there: list[list[bool]] = counts.any(axis=2).tolist()
+    there: list[list[bool]] = np.logical_or.reduce(counts, axis=2).tolist()
     each = [
         [price_list(item, "energy_pj", one) if happens else 0.0 for one, happens in zip(bits, happening, strict=True)]
         for item, happening in zip(events.counts, there, strict=True)

