@@ -47,7 +47,7 @@ def _network(report: HardwareReport) -> tuple[tuple[str, str], ...]:
     synapses = report.basis.graph.all_synapses
     widths = sorted({synapse.bit_width for synapse in synapses})
     weights = sum(int(synapse.weight.size) for synapse in synapses)
-    bits = ", ".join(f"{width:g}" for width in widths)
+    bits = " and ".join(f"{width:g}" for width in widths)
     return (("network", f"{len(synapses)} synapses, {weights:,} weights of {bits} bits"),)
 
 
