@@ -10,6 +10,7 @@ layer's cut (occupancy.py); else it is estimated from the rate r of active rows,
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, assert_never
 
@@ -26,7 +27,7 @@ FloatArray = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Reads:
-    """Reads of arrays, of PEs, and outputs with at least one of them, in each step [T]."""
+    """Reads of arrays, of PEs, and outputs with at least one of them, in each step [T], or [L, T] of several layers."""
 
     arrays: FloatArray
     pes: FloatArray
@@ -42,9 +43,17 @@ def cut_of(layer: LayerMapping) -> Cut:
 
 def every_read(layer: LayerMapping, time_steps: int) -> Reads:
     """All reads, whether a row is active or not."""
-    outputs = np.full(time_steps, float(layer.positions * layer.input_bits * layer.groups))
-    pes = outputs * layer.row_blocks
-    return Reads(pes * layer.array_kernel, pes, outputs, "structure")
+    found = every_read_of([layer], time_steps)
+    return Reads(found.arrays[0], found.pes[0], found.outputs[0], found.known_by)
+
+
+def every_read_of(layers: Sequence[LayerMapping], time_steps: int) -> Reads:
+    """All reads of layers side by side, [L, T]."""
+    rows = [(one.positions * one.input_bits * one.groups, one.row_blocks, one.array_kernel) for one in layers]
+    each, blocks, kernels = np.array(rows, dtype=np.float64).T[:, :, None]
+    outputs = np.repeat(each, time_steps, axis=1)
+    pes = outputs * blocks
+    return Reads(pes * kernels, pes, outputs, "structure")
 
 
 def active_reads(layer: LayerMapping, seen: SynapseActivity) -> Reads:

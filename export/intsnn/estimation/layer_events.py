@@ -18,11 +18,11 @@ from intsnn.activity import Activity, SynapseActivity
 from intsnn.arithmetic import IntArray
 from intsnn.errors import HardwareError
 from intsnn.estimation.counts import EventCount
-from intsnn.estimation.gating import Reads, converted_reads
+from intsnn.estimation.gating import converted_reads, every_read_of
 from intsnn.estimation.loading import hops_of
 from intsnn.estimation.sum_widths import Words, held_bits, item_bits, words_of
 from intsnn.hardware.catalogue import Item
-from intsnn.hardware.chip import Crossbar, Encoding
+from intsnn.hardware.chip import Crossbar, Encoding, Gating
 from intsnn.hardware.spec import HardwareSpec
 from intsnn.mapping import LayerMapping, Mapping
 
@@ -155,8 +155,12 @@ class _Reads:
     outputs: FloatArray
 
     @classmethod
-    def of(cls, each: Sequence[Reads]) -> _Reads:
-        """Of some layers."""
+    def of(cls, layers: Sequence[LayerMapping], seen: Sequence[SynapseActivity], gating: Gating) -> _Reads:
+        """Of some layers under a gating."""
+        if gating == "none":
+            every = every_read_of(layers, len(seen[0].row_pulses))
+            return cls(every.arrays, every.pes, every.outputs)
+        each = [converted_reads(layer, one, gating) for layer, one in zip(layers, seen, strict=True)]
         return cls(*np.array([(one.arrays, one.pes, one.outputs) for one in each]).swapaxes(0, 1))
 
 
@@ -172,7 +176,7 @@ def _counts(
     crossbar = hardware.crossbar
     pulses = np.array([one.row_pulses for one in seen])
     active = np.array([one.active_inputs for one in seen])
-    reads = _Reads.of([converted_reads(layer, one, crossbar.gating) for layer, one in zip(layers, seen, strict=True)])
+    reads = _Reads.of(layers, seen, crossbar.gating)
     hops = [hops_of(hardware, one.tiles) if hardware.interconnect.hops == "mesh" else 1.0 for one in layers]
     counts: Counts = {
         Item.ROW_ACTIVATION: pulses * columns.column_blocks,

@@ -208,12 +208,11 @@ def _group(mapping: Mapping, reload: Reload, index: int) -> Mapping:
 
 def step_times(mapping: Mapping, time_steps: int) -> dict[str, tuple[float, ...]]:
     """What each node is busy in each step, ns; a layer whose sums are held is busy in the first of them alone."""
-    clock_ns = mapping.hardware.technology.clock_ns
-    reads_ns = {rows: array_read_ns(mapping.hardware, rows=rows) for rows in read_rows(mapping)}
+    clock_ns, rows_of = mapping.hardware.technology.clock_ns, read_rows(mapping)
+    reads_ns = {rows: array_read_ns(mapping.hardware, rows=rows) for rows in sorted(set(rows_of))}
     found: dict[str, tuple[float, ...]] = {}
-    for layer, rows in zip(mapping.layers, read_rows(mapping), strict=True):
-        read_ns = reads_ns[rows]
-        step_ns, read = layer.rounds * layer.input_bits * read_ns, layer.read_steps(time_steps)
+    for layer, rows in zip(mapping.layers, rows_of, strict=True):
+        step_ns, read = layer.rounds * layer.input_bits * reads_ns[rows], layer.read_steps(time_steps)
         found[layer.name] = (step_ns,) * read + (0.0,) * (time_steps - read)
     return found | {node.name: (node.clocks * clock_ns,) * time_steps for node in mapping.digital}
 
