@@ -35,6 +35,7 @@ OPTIONS: dict[str, dict[str, object]] = {
     "`offsets: correct`": {"weights": "nearest"},
     "`statistics: keep`": {**NEAREST, "statistics": "keep"},
     "`membrane: percentile`, 99": {**NEAREST, "membrane": "percentile", "percentile": 99.0},
+    "`statistics: keep`, else the default": {"statistics": "keep"},
     "reconstruct and correct (default)": {},
 }
 SETTINGS = (("8bit", "quantize"), ("4bit", "quantize"), ("2bit", "quantize"), ("ternary", "quantize"), ("2bit", "fold"))

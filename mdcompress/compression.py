@@ -66,7 +66,6 @@ def compress(
                 f"batches of fewer steps than the sample's {len(sample)} must have the same number (got {lengths})",
                 hints=["cut them all to the student's steps: x[:T]"],
             )
-        if recipe.calibrate.statistics == "recompute":
-            model = with_statistics(model, inputs)
+        model = with_statistics(model, inputs)
     student = quantize(model, graph, plan(recipe, graph).with_findings(found.findings))
     return calibrate(student, inputs, spec=recipe.calibrate, teacher=model)

@@ -208,14 +208,14 @@ def traced_and_planned(
 def at_steps(workspace: Workspace, network: nn.Module, splits: DataSplits, steps: int) -> nn.Module:
     """A trained network [T, N, ...] at T = `steps`: where they are fewer than those of the data, with their statistics.
 
-    They are measured on the calibration samples. With `calibrate.statistics: keep` the network stays as it is.
+    They are measured on the calibration samples.
     """
     from mdcompress.calibration.norm_statistics import with_statistics
     from mdcompress.data import calibration
     from mdcompress.data.inputs import on_device
 
     recipe = workspace.recipe
-    if steps == recipe.data.time_steps or recipe.calibrate.statistics == "keep":
+    if steps == recipe.data.time_steps:
         return network
     device = torch_device(workspace)
     samples = calibration(splits, recipe.data.calibration_samples, seed=recipe.seed)

@@ -186,7 +186,7 @@ class CalibrateSpec(RecipeSection):
     statistics: Literal["recompute", "keep"] = Field(
         "recompute",
         description="Running mean and variance of batch norms: measured in the quantized network, or those of the "
-        "float network.",
+        "float network (of a student of fewer steps: measured in the float network over those steps).",
     )
     offsets: Literal["keep", "correct"] = Field(
         "correct",

@@ -173,7 +173,10 @@ def test_a_student_of_fewer_steps_starts_from_the_network_at_its_steps() -> None
     other = compress(with_statistics(network, short), batches[0][:1], recipe, short)
     assert all(torch.equal(value, state_of(other)[name]) for name, value in state_of(student).items())
     keep = recipe.model_copy(update={"calibrate": CalibrateSpec(statistics="keep")})
-    assert torch.equal(statistics(compress(network, batches[0], keep, short))[0], running_statistics(network.norm)[0])
+    kept, at_one = statistics(compress(network, batches[0], keep, short)), with_statistics(network, short)
+    assert isinstance(at_one.norm, nn.Module)
+    assert all(torch.equal(*each) for each in zip(kept, running_statistics(at_one.norm), strict=True))
+    assert not torch.equal(kept[0], running_statistics(network.norm)[0])
 
 
 def test_a_student_without_norms_is_left_as_it_is() -> None:
