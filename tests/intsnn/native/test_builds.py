@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+import intsnn.emission.merged as merged_module
 import intsnn.emission.segments as segments_module
 import intsnn.emission.source as source_module
 from intsnn.compiling.cache import shared_library
@@ -49,8 +50,12 @@ POISON, GAP = 0xA5, 256
 
 @pytest.fixture
 def cut(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Graphs are cut before every linear layer behind a neuron, as if its weights were large."""
+    """Graphs are cut before every linear layer behind a neuron; the windows of some convolutions are not merged.
+
+    As if weights were large.
+    """
     monkeypatch.setattr(segments_module, "_LARGE_BYTES", 0)
+    monkeypatch.setattr(merged_module, "_LARGEST_BYTES", 500)
 
 
 @pytest.mark.parametrize("k", range(len(PLAIN)), ids=[build.name for build in PLAIN])

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import intsnn.emission.merged as merged_module
 import intsnn.emission.segments as segments_module
 from intsnn.arithmetic import IntArray
 from intsnn.emission.source import host_source
@@ -62,6 +63,8 @@ def test_drawn_graphs_are_equal_however_they_are_run(data: st.DataObject) -> Non
     with pytest.MonkeyPatch.context() as patch:
         if data.draw(st.booleans(), label="cut before each linear layer"):
             cut_everywhere(patch, vectors=data.draw(st.sampled_from([4, 8, 64])))
+        if data.draw(st.booleans(), label="walk the lines of each window"):
+            merge_nothing(patch)
         require_equal_however_run(graph, x)
 
 
@@ -84,6 +87,11 @@ def cut_everywhere(patch: pytest.MonkeyPatch, *, vectors: int) -> None:
     """Every linear layer behind a neuron is summed for several samples at once, so many steps together."""
     patch.setattr(segments_module, "_LARGE_BYTES", 0)
     patch.setattr(segments_module, "_MOST_VECTORS", vectors)
+
+
+def merge_nothing(patch: pytest.MonkeyPatch) -> None:
+    """The windows of no layer are merged, as if its weights did not fit a first cache."""
+    patch.setattr(merged_module, "_LARGEST_BYTES", 0)
 
 
 @pytest.mark.parametrize("vectors", [4, 12, 64])
@@ -264,6 +272,23 @@ def test_any_integers_in_any_layout_are_read(kind: str | type) -> None:
     turned = np.asfortranarray(x)[:, ::-1]
     for form in (x, turned, turned.tolist()):
         assert np.array_equal(quick(graph).answer(form), run(graph, form).output)
+
+
+@pytest.mark.parametrize("merged", [True, False])
+@pytest.mark.parametrize(("kernel", "padding"), [(1, 3), (3, 4), (3, 0)])
+def test_windows_that_lie_in_the_padding_read_nothing(
+    kernel: int, padding: int, merged: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All inputs are active, so that what lies behind a line of them would be seen."""
+    if not merged:
+        merge_nothing(monkeypatch)
+    build = GraphBuilder(np.random.default_rng(4))
+    x = build.input((3, 4, 5), bit_width=1)
+    build.readout(build.conv(x, 6, kernel=(kernel, kernel), padding=(padding, padding)), mode="steps")
+    graph = build.graph()
+    assert ("nn_merge16(merged" in host_source(graph).code) == merged
+    x = np.ones((5, 2, 3, 4, 5), np.int64)
+    assert_same(quick(graph, form="events").run(x), run(graph, x))
 
 
 @pytest.mark.parametrize("form", FORMS)
