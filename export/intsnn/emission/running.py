@@ -175,7 +175,7 @@ def _block(context: Context, k: int) -> list[str]:
         "net->from[t] = same ? net->from[t - 1] : t;",
         "}",
         "}",
-        *(["NN_WAIT(net, parts);"] if k else []),
+        "NN_WAIT(net, parts);",
         *calls,
         "}",
         "",

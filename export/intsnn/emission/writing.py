@@ -44,10 +44,13 @@ def _head_stage(context: Context, stage: Stage) -> list[str]:
         parameters += [f"const {kind} *frames", "size_t stride"] if many else [f"const {kind} *x"]
         lines = [f"const {kind} *x = frames + (size_t)t * stride;"] if many else []
     parameters += ["int steps"] if many else []
+    shared = is_shared(context, stage)
+    parameters += ["int part", "int parts"] if shared else []
     return [
         f"NN_ALONE void {context.title(stage)}({', '.join(parameters)})",
         "{",
         *context.steps(),
+        *(["if (t % parts != part) continue;"] if shared else []),
         *lines,
         *head_lines(context, stage),
         "}",
@@ -276,8 +279,9 @@ def _forward(context: Context, stage: Stage) -> _Synapse:
 
 
 def is_shared(context: Context, stage: Stage) -> bool:
-    """Whether several threads share the work of a stage; else the first does it."""
-    return context.target.steps > 1 and stage.synapse is not None and stage.recurrent is None
+    """Whether several threads share the work of a stage; else the first does it: what has a state, but no channels."""
+    alone = stage.head is None or stage.head is context.graph.output or stage.recurrent is not None
+    return context.target.steps > 1 and not alone
 
 
 def _stage_head(context: Context, stage: Stage) -> list[str]:
