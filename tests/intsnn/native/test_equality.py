@@ -283,8 +283,8 @@ def test_windows_that_lie_in_the_padding_read_nothing(
     if not merged:
         merge_nothing(monkeypatch)
     build = GraphBuilder(np.random.default_rng(4))
-    x = build.input((3, 4, 5), bit_width=1)
-    build.readout(build.conv(x, 6, kernel=(kernel, kernel), padding=(padding, padding)), mode="steps")
+    conv = build.conv(build.input((3, 4, 5), bit_width=1), 6, kernel=(kernel, kernel), padding=(padding, padding))
+    build.readout(conv, mode="steps")
     graph = build.graph()
     assert ("nn_merge16(merged" in host_source(graph).code) == merged
     x = np.ones((5, 2, 3, 4, 5), np.int64)
