@@ -150,7 +150,7 @@ def _neuron_counts(x: Planes) -> FloatArray:
 
 def _per_step(x: npt.NDArray[np.int64]) -> FloatArray:
     """[T, ...] -> the sum of each step, [T]."""
-    sums: FloatArray = x.reshape(len(x), -1).sum(axis=1).astype(np.float64)
+    sums: FloatArray = x.sum(axis=tuple(range(1, x.ndim))).astype(np.float64)  # in whatever order it lies in memory
     return sums
 
 

@@ -36,6 +36,8 @@ class Context:
     stores: Mapping[str, Store]
     stages: Sequence[Stage]
     tables: Tables
+    gathered: frozenset[int] = frozenset()  # stages whose sums are made for several samples at once
+    kept: dict[str, int] = field(default_factory=dict)  # what waits between segments: its place -> bytes of a step
     scratch: dict[str, Scratch] = field(default_factory=dict)
     members: dict[str, tuple[str, int, str]] = field(default_factory=dict)  # name -> element, values, part
 
@@ -84,14 +86,19 @@ class Context:
         """Ask for scratch memory of a stage, `count` elements a step."""
         size = count * (self.target.word_bits // 8 if element == "word" else ELEMENT_BYTES_OF[element])
         self.scratch[name] = Scratch(name, f"nn_{element}", rounded_up(size, STEP_ALIGNMENT), stage.index)
+        if stage.index in self.gathered:
+            self.kept[self.scratch_place(name)] = self.scratch[name].step_bytes
 
     def steps(self) -> list[str]:
         """The head of the loop over the steps of a block."""
         return [loop("t", "steps")] if self.target.steps > 1 else ["{ const int t = 0; (void)t;"]
 
     def _at(self, place: str, element: str, step_bytes: int, *, const: bool, step: str = "t") -> str:
-        step = f" + {step} * {rounded_up(step_bytes, STEP_ALIGNMENT)}" if self.target.steps > 1 else ""
         words = "const " if const else ""
+        if place in self.kept:
+            step = f"(size_t)(net->vector + {step}) * {self.name}_kept_step"
+            return f"(({words}{element} *)(void *)((unsigned char *)net->kept + {place} + {step}))"
+        step = f" + {step} * {rounded_up(step_bytes, STEP_ALIGNMENT)}" if self.target.steps > 1 else ""
         return f"(({words}{element} *)(void *)((unsigned char *)net->block + {place}{step}))"
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from intsnn.arithmetic import IntArray
 from intsnn.emission.context import Context
 from intsnn.emission.memory import rounded_up
+from intsnn.emission.merged import is_merged
 from intsnn.emission.relayout import Read
 from intsnn.emission.stages import Stage
 from intsnn.emission.sums import Sums, accumulator, sums_pointer
@@ -22,6 +23,7 @@ _LANES = 16  # sums of 32 bits in a register
 # Percent of the inputs listed from which this form is faster, by the accumulators and the block of the lists: where the
 # two lines of docs/results/native_speed.md cross
 _WIDE_BLOCK, _SHARES = 128, {"int8": (42, 72), "int16": (26, 33), "int32": (12, 12)}
+_MERGED_SHARE = 58  # the same where windows are merged and sums are of 8 bits
 
 
 def can_be_dense(context: Context, sums: Sums) -> bool:
@@ -39,7 +41,10 @@ def ask_for_bytes(context: Context, stage: Stage, sums: Sums) -> None:
 def choice_lines(context: Context, sums: Sums, read: Read, block: int) -> list[str]:
     """The C that chooses at step t from what was listed, and lays out the bytes where it chose this form."""
     name, store = sums.name, sums.source
-    share = _SHARES[accumulator(sums)[0]][block >= _WIDE_BLOCK]
+    element, _ = accumulator(sums)
+    share = _SHARES[element][block >= _WIDE_BLOCK]
+    if is_merged(sums, block) and element == "int8":
+        share = max(share, _MERGED_SHARE)
     count = f"{context.scratch_pointer(f'start_{name}')}[{store.rows}]"
     chosen = f"{context.scratch_pointer(f'dense_{name}', const=False)}[0]"
     padded = zip(sums.axes, _strides(sums), strict=True)

@@ -2,7 +2,8 @@
 
 Rows are added in vector registers, in the narrowest integers that cannot overflow, a block of output channels at a
 time; before they could, the registers are added to the sums. The weights are walked in slices that stay in a near
-cache: all places and steps of a slice, then the next slice.
+cache: all places and steps of a slice, then the next slice. Weights that are one small slice have a form of their own
+(`merged`).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import numpy as np
 from intsnn.arithmetic import IntArray
 from intsnn.emission.context import ELEMENT_BYTES_OF, Context
 from intsnn.emission.dense import ask_for_bytes, can_be_dense, choice_lines, dense_function
+from intsnn.emission.merged import AT_ONCE, ENTRY_BYTES, is_merged, merged_lines
 from intsnn.emission.relayout import Read
 from intsnn.emission.stages import Stage
 from intsnn.emission.sums import Sums, accumulator, ask_for_sums, sums_pointer
@@ -28,7 +30,8 @@ def list_lines(context: Context, stage: Stage, sums: Sums, read: Read, block: in
     store, width, name = sums.source, sums.axes[-1].size, sums.name
     kind = {"bits": store.is_bits, "counts": sums.repeats > 0}
     what = next((word for word, holds in kind.items() if holds), f"{store.element}_")
-    size = f"{store.rows // width}, {width}, {store.inner}, {_PAD}"
+    pad = 1 if is_merged(sums, block) else _PAD
+    size = f"{store.rows // width}, {width}, {store.inner}, {pad}"
     into = [context.scratch_pointer(f"list_{name}", const=False)]
     into += [context.scratch_pointer(f"found_{name}", const=False)] if sums.has_values else []
     into += [context.scratch_pointer(f"start_{name}", const=False)]
@@ -93,6 +96,8 @@ def _add(sums: Sums, block: int) -> list[str]:
     name, (element, _), upper = sums.name, accumulator(sums), sums.name.upper()
     factor = f" * ({element}_t)found[e]" if sums.has_values else ""
     found = f", const nn_{sums.source.element} *restrict found" if sums.has_values else ""
+    merged = is_merged(sums, block)
+    some, entry, size = (AT_ONCE, "uint16", ENTRY_BYTES) if merged else (_PAD, _entry(sums), block)
     return [
         f"NN_INLINE {name}_vector {name}_load(const nn_int8 *row)",
         "{",
@@ -100,12 +105,12 @@ def _add(sums: Sums, block: int) -> list[str]:
         "}",
         "",
         f"NN_INLINE void {name}_add({name}_vector *restrict total, uintptr_t rows,",
-        f"const nn_{_entry(sums)} *restrict list, int from, int to{found})",
+        f"const nn_{entry} *restrict list, int from, int to{found})",
         "{",
-        f"for (; from < to; from += {_PAD})",
-        f"NN_UNROLL({_PAD})",
-        f"for (int e = from; e < from + {_PAD}; e++) {{",
-        f"const nn_int8 *row = (const nn_int8 *)(rows + (uintptr_t)list[e] * {block});",
+        f"for (; from < to; from += {some})",
+        f"NN_UNROLL({some})",
+        f"for (int e = from; e < from + {some}; e++) {{",
+        f"const nn_int8 *row = (const nn_int8 *)(rows + (uintptr_t)list[e] * {size});",
         "NN_UNROLL(16)",
         f"for (int v = 0; v < (int){upper}_VECTORS; v++)",
         f"total[v] += {name}_load(row + v * (int){upper}_LANES){factor};",
@@ -172,30 +177,40 @@ def _filled(context: Context, sums: Sums, block: int) -> list[str]:
         step = [f"if ({chosen}) continue;", *step]
         every = f"for (int t = first; t < last; t++) if ({chosen}) {name}_dense(net, block, t, begin, end);"
         dense = ["#if defined(NN_DENSE)", every, "#endif"]
+    if is_merged(sums, block):
+        body, entry_bits = _added(sums, "merged", AT_ONCE), int(_entry(sums).removeprefix("uint"))
+        filled = merged_lines(sums, block, step, body, entry_bits=entry_bits)
+        return [*_sums_head(context, sums, f"{table} + (uintptr_t)block * {per_block}"), *filled, *dense, "}", ""]
     size, cleared = sums.places * block, f"nn_clear({out}, {sums.places * block} * sizeof(*{out}));"
     if sums.shared:
         size //= sums.shared.outputs
         cleared = f"nn_clear({out} + begin * {size}, (size_t)((end - begin) * {size}) * sizeof(*{out}));"
     return [
-        f"NN_ALONE void {name}_sums({context.net}, int block, int first, int last, int begin, int end)",
-        "{",
-        "(void)begin; (void)end;",
-        f"const uintptr_t weight = (uintptr_t){table} + (uintptr_t)block * {per_block};",
+        *_sums_head(context, sums, f"{table} + (uintptr_t)block * {per_block}"),
         f"for (int t = first; t < last; t++) {cleared}",
-        *_over_slices(sums, block, step, _added(sums)),
+        *_over_slices(sums, block, step, _added(sums, "list", _PAD)),
         *dense,
         "}",
         "",
     ]
 
 
-def _added(sums: Sums) -> list[str]:
+def _sums_head(context: Context, sums: Sums, weight: str) -> list[str]:
+    return [
+        f"NN_ALONE void {sums.name}_sums({context.net}, int block, int first, int last, int begin, int end)",
+        "{",
+        "(void)begin; (void)end;",
+        f"const uintptr_t weight = (uintptr_t){weight};",
+    ]
+
+
+def _added(sums: Sums, entries: str, some: int) -> list[str]:
     """The entries of one window and slice, added to `out`; flushed before the registers could overflow."""
-    name, most = sums.name, accumulator(sums)[1] // _PAD * _PAD
+    name, most = sums.name, accumulator(sums)[1] // some * some
     values = ", found" if sums.has_values else ""
     pieces = [
         f"for (; to - from > {most}; from += {most}) {{",
-        f"{name}_add(total, rows, list, from, from + {most}{values});",
+        f"{name}_add(total, rows, {entries}, from, from + {most}{values});",
         f"{name}_flush(total, out);",
         "}",
     ]
@@ -203,7 +218,7 @@ def _added(sums: Sums) -> list[str]:
         f"{name}_vector total[{name.upper()}_VECTORS];",
         f"{name}_clear(total);",
         *(pieces if most else []),
-        f"{name}_add(total, rows, list, from, to{values});",
+        f"{name}_add(total, rows, {entries}, from, to{values});",
         f"{name}_flush(total, out);",
     ]
 
@@ -229,8 +244,7 @@ def _over_slices(sums: Sums, block: int, step: list[str], body: list[str]) -> li
         ]
     else:
         window = [
-            f"const int before = {last.out} * {last.stride} - {last.padding};",
-            f"const int low = nn_larger(before, 0), high = nn_smaller(before + {last.kernel}, {last.size});",
+            *last.span(),
             f"const nn_uint32 *ends = start + ({line}) * {last.size};",
             "int from = (int)ends[low]; const int to = (int)ends[high];",
             f"const int base = (({tap}) * {last.kernel} - before) * {channels};",

@@ -14,13 +14,15 @@ from importlib.resources import files
 from intsnn.checking.stages import checked_bounds, longest_run
 from intsnn.emission.context import ELEMENT_BYTES_OF, Context
 from intsnn.emission.memory import STEP_ALIGNMENT, Layout, Lifetime, placed, rounded_up
-from intsnn.emission.stages import Stage, stages
+from intsnn.emission.running import answers, counts_steps, run_functions, stream_functions
+from intsnn.emission.segments import Kept, crossing, gathered_stages, kept
+from intsnn.emission.stages import stages
 from intsnn.emission.storage import stores
 from intsnn.emission.tables import Table, Tables
 from intsnn.emission.targets import HOST, MICROCONTROLLER, Target
 from intsnn.emission.text import indented
-from intsnn.emission.writing import is_shared, stage_functions
-from intsnn.graph import IntFlatten, IntGraph, IntInput
+from intsnn.emission.writing import stage_functions
+from intsnn.graph import IntGraph
 
 
 @dataclass(frozen=True)
@@ -74,18 +76,21 @@ def _source(graph: IntGraph, name: str, target: Target) -> Source:
     proved = checked_bounds(graph)
     lying = stores(graph, proved, target.word_bits)
     found = stages(graph, lying)
-    context = Context(graph, name, target, proved, lying, found, Tables(target.has_tables, name))
+    gathered = gathered_stages(graph, found, target)
+    context = Context(graph, name, target, proved, lying, found, Tables(target.has_tables, name), gathered)
+    for tensor in crossing(graph, found, gathered):
+        context.kept[context.tensor_place(tensor)] = lying[tensor].step_bytes
     longest = longest_run(graph, proved)
     functions = [line for stage in found for line in stage_functions(context, stage)]
-    layout = placed(_lifetimes(context))
-    header = _header(context, layout.size, longest)
+    layout, waiting = placed(_lifetimes(context)), kept(context.kept, target)
+    header = _header(context, layout.size, waiting, longest)
     code = _kernels(target) + indented(
         [
             *context.tables.definitions,
-            *_places(layout),
+            *_places(context, layout, waiting),
             *functions,
-            *_whole(context, longest),
-            *(_host(context) if target is HOST else []),
+            *stream_functions(context, longest),
+            *(run_functions(context, waiting) if target is HOST else []),
         ]
     )
     return Source(
@@ -104,7 +109,7 @@ def _source(graph: IntGraph, name: str, target: Target) -> Source:
 
 
 def _lifetimes(context: Context) -> list[Lifetime]:
-    """Stored tensors from their stage to their last reader, and what a stage needs for itself."""
+    """Stored tensors from their stage to their last reader, and what a stage needs for itself; not what is kept."""
     steps, last = context.target.steps, dict[str, int]()
     for stage in context.stages:
         for tensor in stage.reads(context.graph):
@@ -124,12 +129,13 @@ def _lifetimes(context: Context) -> list[Lifetime]:
         Lifetime(context.scratch_place(each.name), each.step_bytes * steps, each.stage, each.stage)
         for each in context.scratch.values()
     )
-    return [*found, *own]
+    return [each for each in (*found, *own) if each.name not in context.kept]
 
 
-def _places(layout: Layout) -> list[str]:
-    """Where each tensor begins in the block that they share, as constants."""
-    named = [f"{name} = {offset}," for name, offset in layout.offsets.items()]
+def _places(context: Context, layout: Layout, waiting: Kept) -> list[str]:
+    """Where each tensor begins in the block that they share, or among what is kept of a step, as constants."""
+    named = [f"{name} = {offset}," for name, offset in (layout.offsets | waiting.offsets).items()]
+    named += [f"{context.name}_kept_step = {waiting.step_bytes},"] if waiting.offsets else []
     return ["", "/* where tensors begin in the block that they share */", "enum {", *named, "};", ""] if named else [""]
 
 
@@ -140,12 +146,7 @@ def _state_bytes(context: Context) -> dict[str, int]:
         size = count * (word if element == "word" else ELEMENT_BYTES_OF[element])
         found[part] = found.get(part, 0) + size
     readout = context.graph.output
-    return {**found, readout.name: 4 * _answers(context)}
-
-
-def _answers(context: Context) -> int:
-    readout = context.graph.output
-    return math.prod(readout.shape) * (context.target.steps if readout.mode == "steps" else 1)
+    return {**found, readout.name: 4 * answers(context)}
 
 
 def _kernels(target: Target) -> str:
@@ -154,12 +155,12 @@ def _kernels(target: Target) -> str:
     return "\n".join((folder / name).read_text(encoding="utf-8") for name in names) + "\n"
 
 
-def _header(context: Context, size: int, longest: int | None) -> str:
+def _header(context: Context, size: int, waiting: Kept, longest: int | None) -> str:
     """What C and C++ both read: functions with C's names."""
     upper = context.name.upper()
     parts = [
         indented([f"#ifndef {upper}_H", f"#define {upper}_H", "#include <stddef.h>", "#include <stdint.h>", ""]),
-        indented([*_constants(context, longest), "", *_struct(context, size), ""]),
+        indented([*_constants(context, longest), "", *_struct(context, size, waiting), ""]),
         '#ifdef __cplusplus\nextern "C" {\n#endif\n',
         indented(_declarations(context, longest)),
         "#ifdef __cplusplus\n}\n#endif\n#endif\n",
@@ -188,16 +189,19 @@ def _constants(context: Context, longest: int | None) -> list[str]:
     ]
 
 
-def _struct(context: Context, size: int) -> list[str]:
+def _struct(context: Context, size: int, waiting: Kept) -> list[str]:
     name, graph = context.name, context.graph
     word = f"uint{context.target.word_bits}_t"
     lines = [f"struct {name} {{"]
     if size:
         lines.append(f"uint64_t block[{size // 8}]; /* of any type: the widest sets its alignment */")
+    if waiting.offsets:
+        lines.append(f"uint64_t kept[{waiting.vectors * waiting.step_bytes // 8}]; /* of steps that wait */")
+        lines.append("int32_t vector; /* the place of the first step among those that are kept */")
     for member, (element, count, _) in context.members.items():
         lines.append(f"{word if element == 'word' else element + '_t'} {member}[{count}];")
-    lines.append(f"int32_t answer[{_answers(context)}];")
-    lines += ["int32_t step;"] if _counts_steps(context) else []
+    lines.append(f"int32_t answer[{answers(context)}];")
+    lines += ["int32_t step;"] if counts_steps(context) else []
     if not context.target.has_tables:
         numbers = ("arrived", "turn", "form", f"from[{context.target.steps}]")
         lines += [*(f"int32_t {number};" for number in numbers), "const unsigned char *tables;"]
@@ -205,12 +209,6 @@ def _struct(context: Context, size: int) -> list[str]:
     lines += [f"#ifdef {name.upper()}_TRACE", *(each.format(len(graph.neurons)) for each in trace)]
     lines += ["size_t samples;", "int as_stored;"] if context.target.steps > 1 else []
     return [*lines, "#endif", "};"]
-
-
-def _counts_steps(context: Context) -> bool:
-    """Whether the network must know its step: for the norms of each, or to end before a sum overflows."""
-    has_end = context.target is MICROCONTROLLER and context.graph.output.mode == "sum"  # on a host the caller counts
-    return context.graph.time_steps is not None or has_end
 
 
 def _declarations(context: Context, longest: int | None) -> list[str]:
@@ -223,146 +221,5 @@ def _declarations(context: Context, longest: int | None) -> list[str]:
         f"int {name}_step(struct {name} *net, const {x} *x);",
         "/* The readout so far. */",
         f"void {name}_answer(const struct {name} *net, int32_t *logits);",
-        "",
-    ]
-
-
-def _done(context: Context) -> list[Stage]:
-    """The stages that do something."""
-    return [stage for stage in context.stages if not is_folded(context, stage)]
-
-
-def _call(context: Context, stage: Stage) -> str:
-    """The call of a stage."""
-    many, given = context.target.steps > 1, ["net"]
-    if isinstance(stage.head, IntInput):
-        given += ["x", "stride"] if many else ["x"]
-    given += ["steps"] if many else []
-    given += ["part", "parts"] if is_shared(context, stage) else []
-    return f"{context.title(stage)}({', '.join(given)});"
-
-
-def _block(context: Context) -> tuple[list[str], list[str]]:
-    """A few steps of one sample, by several threads: after each stage they wait for each other. And one step alone."""
-    name, x, size = context.name, context.input_type, math.prod(context.graph.input.shape)
-    calls = []
-    for stage in _done(context):
-        call = _call(context, stage)
-        calls += [call if is_shared(context, stage) else f"if (part == 0) {call}", "NN_WAIT(net, parts);"]
-    function = [
-        f"static void {name}_block(struct {name} *net, const {x} *x, size_t stride, int steps, int part, int parts)",
-        "{",
-        "if (part == 0) {",
-        "net->from[0] = 0;",
-        "for (int t = 1; t < steps; t++) {",
-        f"const {x} *now = x + (size_t)t * stride, *before = now - stride;",
-        f"const int same = memcmp(now, before, {size}) == 0;",
-        "net->from[t] = same ? net->from[t - 1] : t;",
-        "}",
-        "}",
-        *calls,
-        *(["if (part == 0) net->step += steps;", "NN_WAIT(net, parts);"] if _counts_steps(context) else []),
-        "}",
-        "",
-    ]
-    return function, [f"{name}_block(net, x, 0, 1, 0, 1);"]
-
-
-def _step(context: Context, longest: int | None) -> list[str]:
-    """The stages in turn, where the network may take another step: a host's caller sees to that."""
-    calls = [_call(context, stage) for stage in _done(context)]
-    if longest is None:
-        return calls
-    return [f"if (net->step >= {context.name.upper()}_MAX_STEPS) return 0;", *calls, "net->step++;"]
-
-
-def _whole(context: Context, longest: int | None) -> list[str]:
-    """reset, step and answer."""
-    name, graph = context.name, context.graph
-    x, start = context.input_type, "INT32_MIN" if graph.output.mode == "max" else "0"
-    reset = [f"memset(net->{member}, 0, sizeof net->{member});" for member in context.members if member[0] in "il"]
-    for node in graph.neurons:
-        member = f"v_{context.id(node)}"
-        count = context.members[member][1]
-        reset.append(f"for (int i = 0; i < {count}; i++) net->{member}[i] = {node.initial};")
-    reset.append(f"for (int i = 0; i < {_answers(context)}; i++) net->answer[i] = {start};")
-    many = context.target.steps > 1
-    block, step = _block(context) if many else ([], _step(context, longest))
-    seen, size = ("NN_VISIBLE " if many else ""), math.prod(graph.output.shape)
-    return [
-        *block,
-        f"{seen}void {name}_reset(struct {name} *net)",
-        "{",
-        *reset,
-        *(["net->step = 0;"] if _counts_steps(context) else []),
-        "}",
-        "",
-        f"{seen}int {name}_step(struct {name} *net, const {x} *x)",
-        "{",
-        *step,
-        "return 1;",
-        "}",
-        "",
-        f"{seen}void {name}_answer(const struct {name} *net, int32_t *logits)",
-        "{",
-        f"memcpy(logits, net->answer, {size} * sizeof *logits);",
-        "}",
-        "",
-    ]
-
-
-def is_folded(context: Context, stage: Stage) -> bool:
-    """Whether a stage is a flatten that its readers read through."""
-    return isinstance(stage.head, IntFlatten) and not stage.stored and not stage.tail
-
-
-def _host(context: Context) -> list[str]:
-    """Whole samples `first` to `last` - 1 of x [T, N, ...]; the answers into logits [N, ...] or [T, N, ...]."""
-    name, graph, x = context.name, context.graph, context.input_type
-    size, count = math.prod(graph.input.shape), math.prod(graph.output.shape)
-    steps, upper = context.target.steps, name.upper()
-    by_step = graph.output.mode == "steps"
-    out = (
-        f"for (int k = 0; k < some; k++) memcpy(logits + ((t + k) * samples + n) * {count}, net->answer + k * {count}, "
-        f"{count} * sizeof *logits);"
-    )
-    trace = [
-        f"#ifdef {upper}_TRACE",
-        "net->samples = (size_t)samples;",
-        f"for (int k = 0; k < {len(graph.neurons)}; k++) {{",
-        "net->spikes[k] = spikes && spikes[k] ? spikes[k] + (t * samples + n) * sizes[k] : 0;",
-        "net->membranes[k] = membranes && membranes[k] ? membranes[k] + (t * samples + n) * sizes[k] : 0;",
-        "}",
-        "#endif",
-    ]
-    trace = trace if graph.neurons else ["(void)spikes; (void)membranes; (void)sizes;"]
-    whole = f"memcpy(logits + n * {count}, net->answer, {count} * sizeof *logits);"
-    return [
-        f"NN_VISIBLE size_t {name}_size(void) {{ return sizeof(struct {name}); }}",
-        f"NN_VISIBLE void {name}_tables(struct {name} *net, const unsigned char *tables) {{ net->tables = tables; }}",
-        "/* 0: each synapse as fits what it reads; 1: lists alone; 2: dense where that exists */",
-        f"NN_VISIBLE void {name}_form(struct {name} *net, int form) {{ net->form = form; }}",
-        f"#ifdef {upper}_TRACE",
-        "/* 1: spikes are written as they lie in memory, maps with the channels last */",
-        f"NN_VISIBLE void {name}_as_stored(struct {name} *net, int as_stored) {{ net->as_stored = as_stored; }}",
-        "#endif",
-        "",
-        f"NN_VISIBLE void {name}_run(struct {name} *net, const {x} *x, int64_t steps, int64_t samples,",
-        "int64_t first, int64_t last, int32_t *logits, uint8_t **spikes, int32_t **membranes, const int64_t *sizes,",
-        "int part, int parts)",
-        "{",
-        "for (int64_t n = first; n < last; n++) {",
-        f"if (part == 0) {name}_reset(net);",
-        f"for (int64_t t = 0; t < steps; t += {steps}) {{",
-        f"const int some = steps - t < {steps} ? (int)(steps - t) : {steps};",
-        "if (part == 0) {",
-        *trace,
-        "}",
-        f"{name}_block(net, x + (t * samples + n) * {size}, (size_t)samples * {size}, some, part, parts);",
-        *([f"if (part == 0) {out}"] if by_step else []),
-        "}",
-        *([] if by_step else [f"if (part == 0) {whole}"]),
-        "}",
-        "}",
         "",
     ]

@@ -62,6 +62,14 @@ class Axis:
         """The head of the loop over the kernel with the input place; places outside are left out."""
         return [f"for (int {self.tap} = 0; {self.tap} < {self.kernel}; {self.tap}++) {{", *self.placed()]
 
+    def span(self) -> list[str]:
+        """`low` to `high` - 1, the places of a line that a plain window reads; none where all is padding."""
+        return [
+            f"const int before = {self.out} * {self.stride} - {self.padding};",
+            f"const int low = nn_smaller(nn_larger(before, 0), {self.size});",
+            f"const int high = nn_larger(nn_smaller(before + {self.kernel}, {self.size}), low);",
+        ]
+
     def placed(self) -> list[str]:
         """The input place of an output place and a place of the kernel; `continue` where there is none."""
         lines = list[str]()

@@ -10,13 +10,14 @@ from intsnn.emission.indexed import head_lines
 from intsnn.emission.lines import last_store, line_function
 from intsnn.emission.listed import list_lines, listed_sums
 from intsnn.emission.relayout import Read, read_as
+from intsnn.emission.segments import reads_input_only
 from intsnn.emission.stages import Stage, read_names
 from intsnn.emission.storage import Store
 from intsnn.emission.sums import Sums, block_size, sums_of, sums_pointer
 from intsnn.emission.text import loop, row_major
 from intsnn.emission.walked import grouped_sums, walked_sums
 from intsnn.emission.windows import Axis
-from intsnn.graph import IntInput, IntLinear, IntNeuron
+from intsnn.graph import IntInput, IntLinear
 from intsnn.graph.bounds import recurrent_bounds
 
 _PIECE = 256  # values of a row that a stage without a synapse takes at a time
@@ -43,10 +44,13 @@ def _head_stage(context: Context, stage: Stage) -> list[str]:
         parameters += [f"const {kind} *frames", "size_t stride"] if many else [f"const {kind} *x"]
         lines = [f"const {kind} *x = frames + (size_t)t * stride;"] if many else []
     parameters += ["int steps"] if many else []
+    shared = is_shared(context, stage)
+    parameters += ["int part", "int parts"] if shared else []
     return [
         f"NN_ALONE void {context.title(stage)}({', '.join(parameters)})",
         "{",
         *context.steps(),
+        *(["if (t % parts != part) continue;"] if shared else []),
         *lines,
         *head_lines(context, stage),
         "}",
@@ -86,6 +90,9 @@ def _synaptic_stage(context: Context, stage: Stage) -> list[str]:
     functions += line_function(context, stage, store, reads, longest=block, sums=f"{kind}_t")
     if back is not None:
         body = _recurrent_steps(context, stage, back, synapse, turned, block)
+    elif stage.index in context.gathered:
+        functions += _gathered_functions(context, stage, synapse, block)
+        body = _gathered_steps(context, stage, synapse, turned, block)
     else:
         body = _synaptic_steps(context, stage, synapse, turned, block)
     return [*functions, *_stage_head(context, stage), *body, "}", ""]
@@ -154,6 +161,37 @@ def _synaptic_steps(context: Context, stage: Stage, synapse: _Synapse, turned: l
     else:
         first.append("const int begin = 0, end = 0; (void)begin; (void)end;")
     return [*first, mine, *filled, *context.steps(), *_over_places(sums, line, shared=sums.shared), "}", "}"]
+
+
+def _gathered_functions(context: Context, stage: Stage, synapse: _Synapse, block: int) -> list[str]:
+    """`<stage>_listed`: the lists of the steps of a block; `<stage>_gathered`: the sums of all steps that were kept."""
+    title, blocks = context.title(stage), synapse.sums.blocks(block)
+    return [
+        f"NN_ALONE void {title}_listed({context.net}, int steps, int part, int parts)",
+        "{",
+        *context.steps(),
+        "if (t % parts != part) continue;",
+        *synapse.before(context, stage, block),
+        "}",
+        "}",
+        "",
+        f"NN_ALONE void {title}_gathered({context.net}, int vectors, int part, int parts)",
+        "{",
+        loop("block", blocks, start="part", step="parts"),
+        f"{synapse.sums.name}_sums(net, block, 0, vectors, 0, 0);",
+        "}",
+        "}",
+        "",
+    ]
+
+
+def _gathered_steps(context: Context, stage: Stage, synapse: _Synapse, turned: list[str], block: int) -> list[str]:
+    """What follows the sums, of the steps of a block."""
+    sums = synapse.sums
+    line = [*synapse.at_place(context, block, "sums"), *_calls(stage, context, sums, block, "sums")]
+    first = [*context.steps(), "if (t % parts != part) continue;", *turned, "}", "NN_WAIT(net, parts);"]
+    mine = loop("block", sums.blocks(block), start="part", step="parts")
+    return [*(first if turned else []), mine, *context.steps(), *_over_places(sums, line), "}", "}"]
 
 
 def _recurrent_steps(
@@ -236,13 +274,14 @@ def _forward(context: Context, stage: Stage) -> _Synapse:
     read, turned = read_as(context, stage, name, "first" if rowwise else "last")
     proved = context.proved
     sums = sums_of(context.title(stage), node.name, node, read.store, proved[node.name].hull, proved[name].hull)
-    once = context.target.steps > 1 and reads_input_only(context, name)
+    once = context.target.steps > 1 and reads_input_only(context.graph, name)
     return _Synapse(sums, read, turned, once)
 
 
 def is_shared(context: Context, stage: Stage) -> bool:
-    """Whether several threads share the work of a stage; else the first does it."""
-    return context.target.steps > 1 and stage.synapse is not None and stage.recurrent is None
+    """Whether several threads share the work of a stage; else the first does it: what has a state, but no channels."""
+    alone = stage.head is None or stage.head is context.graph.output or stage.recurrent is not None
+    return context.target.steps > 1 and not alone
 
 
 def _stage_head(context: Context, stage: Stage) -> list[str]:
@@ -261,11 +300,3 @@ def _reads(context: Context, stage: Stage, store: Store) -> tuple[dict[str, Read
         found[tensor], turned = read_as(context, stage, tensor, store.order)
         copies += turned
     return found, copies
-
-
-def reads_input_only(context: Context, tensor: str) -> bool:
-    """Whether a tensor follows from the step's input alone: no neuron stands before it."""
-    node = context.graph.node(tensor)
-    if isinstance(node, IntNeuron):
-        return False
-    return all(reads_input_only(context, name) for name in node.inputs)

@@ -36,6 +36,8 @@ SEEN counts{size}(const uint8_t *v, int lines, int width, int channels, int most
 SEEN values{size}(const int16_t *v, int lines, int width, int channels, uint{size}_t *list, int16_t *found,
                   uint32_t *start)
 {{ nn_list_int16_{size}(v, lines, width, channels, PAD, list, found, start); }}
+SEEN merge{size}(uint16_t *to, const uint{size}_t *list, int count, int scale, int base)
+{{ nn_merge{size}(to, list, count, scale, base); }}
 """
     for size in (16, 32)
 )
@@ -162,6 +164,17 @@ def test_counts_are_listed_as_often_as_they_say(host: ctypes.CDLL, size: int, mo
         assert_listed(seen, start, values, order=sorted)
 
     holds()
+
+
+@pytest.mark.parametrize("size", [16, 32])
+@pytest.mark.parametrize("count", [0, 1, 63, 64, 65, 200])
+def test_pieces_of_lists_are_merged(host: ctypes.CDLL, size: int, count: int) -> None:
+    """Entries of a line from 1000 on, in eighths of rows of 128 bytes; nothing behind the slack is written."""
+    entries = np.random.default_rng(count).integers(1000, 3000, count + SLACK)
+    piece, seen = entries.astype(f"uint{size}"), guarded(count, "uint16")
+    getattr(host, f"merge{size}")(address(seen), address(piece), count, 16, -1000)
+    assert seen[:count].tolist() == [16 * (entry - 1000) for entry in entries[:count].tolist()]
+    assert (seen[count + SLACK :] == GUARD).all()
 
 
 @pytest.mark.parametrize("size", [16, 32])

@@ -9,12 +9,17 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
+import intsnn.emission.merged as merged_module
+import intsnn.emission.segments as segments_module
 import intsnn.emission.source as source_module
 from intsnn.compiling.cache import shared_library
 from intsnn.emission.memory import Layout, Lifetime, placed
+from intsnn.emission.segments import Kept
 from intsnn.emission.source import host_source
+from intsnn.emission.targets import Target
 from intsnn.execution.interpreter import run
 from tests.support.native_sessions import (
     FORMS,
@@ -43,6 +48,16 @@ UNDEFINED = tuple(
 POISON, GAP = 0xA5, 256
 
 
+@pytest.fixture
+def cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Graphs are cut before every linear layer behind a neuron; the windows of some convolutions are not merged.
+
+    As if weights were large.
+    """
+    monkeypatch.setattr(segments_module, "_LARGE_BYTES", 0)
+    monkeypatch.setattr(merged_module, "_LARGEST_BYTES", 500)
+
+
 @pytest.mark.parametrize("k", range(len(PLAIN)), ids=[build.name for build in PLAIN])
 def test_all_graphs_are_equal_without_optimization(k: int) -> None:
     """By the first compiler with each set of instructions; the second compiles each graph with one of them."""
@@ -51,6 +66,7 @@ def test_all_graphs_are_equal_without_optimization(k: int) -> None:
     assert spikes_of_equal_runs(sessions(share, PLAIN[k])) > 100
 
 
+@pytest.mark.usefixtures("cut")
 def test_all_graphs_are_equal_with_either_form_of_every_synapse() -> None:
     sources = sources_of(GRAPHS)
     library = library_of(sources, PLAIN[0])
@@ -65,6 +81,7 @@ def test_graphs_are_equal_with_all_optimization(k: int) -> None:
     assert spikes_of_equal_runs(sessions(share, OPTIMIZED[k])) > 100
 
 
+@pytest.mark.usefixtures("cut")
 @pytest.mark.parametrize("build", UNDEFINED, ids=lambda build: build.name)
 def test_nothing_undefined_is_done(build: Build) -> None:
     every = 1 if build.name.startswith("gcc") else 7  # zig takes minutes for all of them
@@ -84,6 +101,7 @@ def test_what_is_undefined_ends_the_process(tmp_path: Path) -> None:
     assert done.returncode < 0
 
 
+@pytest.mark.usefixtures("cut")
 def test_no_address_outside_of_what_is_given_is_touched() -> None:
     """Arrays of NumPy have zones around them that must not be touched, where this library stands before all others."""
     gcc = shutil.which("gcc")
@@ -98,32 +116,55 @@ def test_no_address_outside_of_what_is_given_is_touched() -> None:
     assert done.returncode == 0 and "spikes equal" in done.stdout, done.stderr[-3000:]
 
 
+@pytest.mark.usefixtures("cut")
 def test_no_tensor_leaves_its_place_and_none_is_read_before_it_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each tensor at a place of its own between gaps; tensors and gaps hold garbage before every run."""
     layouts: list[tuple[Layout, list[Lifetime]]] = []
+    waiting: list[tuple[Kept, dict[str, int]]] = []
 
     def apart(tensors: list[Lifetime]) -> Layout:
-        offsets, at = {}, GAP
-        for tensor in tensors:
-            offsets[tensor.name] = at
-            at += -(-tensor.size // 64) * 64 + GAP
-        layouts.append((Layout(offsets, at), tensors))
+        offsets, size = _spread({tensor.name: tensor.size for tensor in tensors})
+        layouts.append((Layout(offsets, size), tensors))
         return layouts[-1][0]
 
+    def kept_apart(sizes: dict[str, int], target: Target) -> Kept:
+        offsets, size = _spread(sizes) if sizes else ({}, 0)
+        waiting.append((Kept(offsets, size, 2 * target.steps), sizes))
+        return waiting[-1][0]
+
     monkeypatch.setattr(source_module, "placed", apart)
+    monkeypatch.setattr(source_module, "kept", kept_apart)
     sources = sources_of(GRAPHS)
+    assert sum(bool(sizes) for _, sizes in waiting) > 3
     library = library_of(sources, PLAIN[0])
     found = [session for form in FORMS for session in opened(GRAPHS, sources, library, form)]
-    for session, (layout, tensors) in zip(found, layouts * len(FORMS), strict=True):
+    for session, (layout, tensors), (kept, sizes) in zip(found, layouts * 3, waiting * 3, strict=True):
         x = changing_input(session.graph)
         net = session._net()
-        net[: layout.size] = POISON
+        shared, waits = net[: layout.size], net[layout.size :][: kept.step_bytes * kept.vectors]
+        shared[:] = waits[:] = POISON
         session._nets.append(net)
         assert_same(session.run(x), run(session.graph, x))
-        gaps = np.ones(layout.size, dtype=bool)
-        for tensor in tensors:
-            gaps[layout.offsets[tensor.name] :][: tensor.size] = False
-        assert gaps.sum() >= GAP and (net[: layout.size][gaps] == POISON).all()
+        _require_poison(shared, layout.offsets, {tensor.name: tensor.size for tensor in tensors})
+        for step in waits.reshape(kept.vectors, -1):
+            _require_poison(step, kept.offsets, sizes)
+
+
+def _spread(sizes: dict[str, int]) -> tuple[dict[str, int], int]:
+    """Places with gaps between them, and the end of the last gap."""
+    offsets, at = {}, GAP
+    for name, size in sizes.items():
+        offsets[name] = at
+        at += -(-size // 64) * 64 + GAP
+    return offsets, at
+
+
+def _require_poison(memory: npt.NDArray[np.uint8], offsets: dict[str, int], sizes: dict[str, int]) -> None:
+    """The gaps between the tensors are as they were."""
+    gaps = np.ones(len(memory), dtype=bool)
+    for name, size in sizes.items():
+        gaps[offsets[name] :][:size] = False
+    assert not len(memory) or (gaps.sum() >= GAP and (memory[gaps] == POISON).all())
 
 
 def test_memory_is_shared_over_a_step() -> None:

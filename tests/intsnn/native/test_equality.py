@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import intsnn.emission.merged as merged_module
+import intsnn.emission.segments as segments_module
 from intsnn.arithmetic import IntArray
+from intsnn.emission.source import host_source
+from intsnn.emission.text import identifier
 from intsnn.execution.interpreter import run
 from intsnn.graph import IntGraph, IntRequant
 from intsnn.native import Form, NativeSession, compile
@@ -54,6 +60,16 @@ def mode_graph(mode: str) -> IntGraph:
 def test_drawn_graphs_are_equal_however_they_are_run(data: st.DataObject) -> None:
     graph = data.draw(any_graphs())
     x = data.draw(graph_inputs(graph))
+    with pytest.MonkeyPatch.context() as patch:
+        if data.draw(st.booleans(), label="cut before each linear layer"):
+            cut_everywhere(patch, vectors=data.draw(st.sampled_from([4, 8, 64])))
+        if data.draw(st.booleans(), label="walk the lines of each window"):
+            merge_nothing(patch)
+        require_equal_however_run(graph, x)
+
+
+def require_equal_however_run(graph: IntGraph, x: IntArray) -> None:
+    """In every form, by one thread and by several that share samples or one sample, and as a stream."""
     expected = run(graph, x)
     for form in FORMS:
         session = quick(graph, form=form, threads=5)
@@ -65,6 +81,38 @@ def test_drawn_graphs_are_equal_however_they_are_run(data: st.DataObject) -> Non
         assert all(np.array_equal(seen[name], spikes) for name, spikes in expected.spikes.items())
     steps = streamed(session, x)
     assert all(np.array_equal(*pair) for pair in zip(reversed(steps), reversed(readouts(graph, x)), strict=False))
+
+
+def cut_everywhere(patch: pytest.MonkeyPatch, *, vectors: int) -> None:
+    """Every linear layer behind a neuron is summed for several samples at once, so many steps together."""
+    patch.setattr(segments_module, "_LARGE_BYTES", 0)
+    patch.setattr(segments_module, "_MOST_VECTORS", vectors)
+
+
+def merge_nothing(patch: pytest.MonkeyPatch) -> None:
+    """The windows of no layer are merged, as if its weights did not fit a first cache."""
+    patch.setattr(merged_module, "_LARGEST_BYTES", 0)
+
+
+@pytest.mark.parametrize("vectors", [4, 12, 64])
+def test_samples_that_share_the_weights_of_a_layer_change_nothing(
+    vectors: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Steps of one sample at a time, two samples, all; 5 samples of 6 or 7 steps fill none of these."""
+    cut_everywhere(monkeypatch, vectors=vectors)
+    graph = {4: norm_per_step_graph(time_steps=7), 12: two_paths_graph(), 64: mode_graph("steps")}[vectors]
+    assert "_gathered(struct" in host_source(graph).code
+    require_equal_however_run(graph, changing_input(graph, samples=5))
+
+
+def test_layers_of_large_weights_alone_share_them() -> None:
+    graph = wide_graph()
+    assert "_gathered(struct" not in host_source(graph).code
+    build = GraphBuilder(np.random.default_rng(3))
+    x = build.linear(build.neuron(build.requant(build.linear(build.input((600,)), 800))), 900)
+    build.readout(x)
+    names = re.findall(r"stage\d+_(\w+)_gathered\(struct", host_source(build.graph()).code)
+    assert names == [identifier(x)]  # the first reads the input, which often stands still
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -145,6 +193,18 @@ def wide_graph() -> IntGraph:
     return build.graph()
 
 
+def two_paths_graph() -> IntGraph:
+    """Past a large layer goes the current before it, and what reads the input alone comes behind it."""
+    build = GraphBuilder(np.random.default_rng(5))
+    x = build.input((2, 3, 4))
+    current = build.requant(build.conv(x, 24))
+    hidden = build.requant(build.linear(build.flatten(build.neuron(current)), 288))
+    skipped = build.requant(build.linear(build.flatten(x), 288))
+    second = build.neuron(build.add(hidden, skipped, build.flatten(current)))
+    build.readout(build.requant(build.linear(second, 5)))
+    return build.graph()
+
+
 def test_spikes_alone_do_not_change_how_a_later_run_writes_them() -> None:
     graph = residual_graph()
     session, x = quick(graph), random_input(graph)
@@ -212,6 +272,23 @@ def test_any_integers_in_any_layout_are_read(kind: str | type) -> None:
     turned = np.asfortranarray(x)[:, ::-1]
     for form in (x, turned, turned.tolist()):
         assert np.array_equal(quick(graph).answer(form), run(graph, form).output)
+
+
+@pytest.mark.parametrize("merged", [True, False])
+@pytest.mark.parametrize(("kernel", "padding"), [(1, 3), (3, 4), (3, 0)])
+def test_windows_that_lie_in_the_padding_read_nothing(
+    kernel: int, padding: int, merged: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All inputs are active, so that what lies behind a line of them would be seen."""
+    if not merged:
+        merge_nothing(monkeypatch)
+    build = GraphBuilder(np.random.default_rng(4))
+    conv = build.conv(build.input((3, 4, 5), bit_width=1), 6, kernel=(kernel, kernel), padding=(padding, padding))
+    build.readout(conv, mode="steps")
+    graph = build.graph()
+    assert ("nn_merge16(merged" in host_source(graph).code) == merged
+    x = np.ones((5, 2, 3, 4, 5), np.int64)
+    assert_same(quick(graph, form="events").run(x), run(graph, x))
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -125,6 +125,19 @@ NN_LIST_VALUES(int8, 32)
 NN_LIST_VALUES(int16, 32)
 NN_LIST_VALUES(int32, 32)
 
+/* A piece of a list behind others, each entry times `scale` from entry `base` on. What follows the piece in both lists,
+   NN_SLACK entries at the most, is read and overwritten: a fixed number of entries at a time is straight code. */
+#define NN_MERGE(bits)                                                                                           \
+    NN_INLINE void nn_merge##bits(nn_uint16 *restrict to, const nn_uint##bits *restrict list, int count,         \
+                                  int scale, int base)                                                           \
+    {                                                                                                            \
+        for (int at = 0; at < count; at += NN_SLACK)                                                             \
+            for (int i = at; i < at + NN_SLACK; i++)                                                             \
+                to[i] = (uint16_t)(((uint32_t)list[i] + (uint32_t)base) * (uint32_t)scale);                      \
+    }
+NN_MERGE(16)
+NN_MERGE(32)
+
 /* Bytes of a vector register that the processor works on at once. */
 #if defined(__AVX512BW__)
 #define NN_BYTES 64
