@@ -23,6 +23,7 @@ from mdcompress.zoo.builders import build_network
 from tests.support.command_line import TINY_RECIPE, Finished, invoke, write_tiny_files
 from tests.support.training_cases import assert_same_state, state_of
 
+pytestmark = pytest.mark.slow
 MANY = TINY_RECIPE.replace("name: tiny", "name: many").replace(
     "distill: {epochs: 1}",
     "distill: {epochs: 1, time_steps: [1, 2], students: each, membrane: null}\ntrain: {optimizer: {lr: 0.005}}",

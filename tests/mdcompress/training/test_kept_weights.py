@@ -34,6 +34,7 @@ def changed(student: Student, before: dict[str, Tensor]) -> set[str]:
     return {name for name, tensor in student.state_dict().items() if not torch.equal(tensor, before[name])}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["quantize", "fold", "power_of_two"])
 def test_the_exported_weights_are_those_of_the_calibrated_student(teacher: nn.Module, mode: str) -> None:
     recipe = RECIPE.model_copy(update={"quantize": RECIPE.quantize.model_copy(update={"batch_norm": _norm(mode)})})
@@ -51,6 +52,7 @@ def test_the_exported_weights_are_those_of_the_calibrated_student(teacher: nn.Mo
     assert report.equal and report.spikes > 0
 
 
+@pytest.mark.slow
 def test_a_training_that_does_not_keep_them_changes_them(quantized: Student, teacher: nn.Module) -> None:
     student, data = copy.deepcopy(quantized), Shuffled()
     before = weights_of(student)
@@ -107,6 +109,7 @@ def _norm(mode: str) -> object:
     return RECIPE.quantize.batch_norm.model_copy(update={"mode": mode})
 
 
+@pytest.mark.slow
 def test_a_student_without_batch_norm_is_told_how_little_is_trained(
     tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
