@@ -66,7 +66,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
 
 def _is_measured(item: pytest.Item) -> bool:
     folder = item.path.relative_to(ROOT / "tests").parts[0]
-    is_drawn = hasattr(getattr(item, "function", None), "hypothesis")
+    is_drawn = hasattr(getattr(item, "function", None), "hypothesis") or "seed" in getattr(item, "fixturenames", ())
     return folder in ROOMS and not is_drawn and item.get_closest_marker("slow") is None
 
 
