@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: small tensors lose time on a second thread
 
 import pytest
+from coverage import Coverage
 from filelock import FileLock
 from hypothesis import settings
 from torch import nn
@@ -16,7 +17,10 @@ from torch import nn
 from mdcompress.student import Student
 from tests.support.compilers import compile_as_shipped, compile_plainly
 from tests.support.main_run import MainRun, main_job_in
+from tests.support.paths import ROOT
 from tests.support.training_cases import tiny_student, trained_teacher
+
+ROOMS = ("intsnn", "mdcompress")  # the folders of tests that mirror rooms
 
 settings.register_profile("ci", derandomize=True, deadline=None)  # the same examples in every run that decides
 settings.register_profile("dev", deadline=None)
@@ -27,17 +31,43 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Long files first, so that no process is left alone with one at the end.
 
     First of all one that needs the README's first command, then those that train, then the others that need what it
-    left: who asks for it while it runs would wait.
+    left: who asks for it while it runs would wait. Then those with drawn examples or of the whole.
     """
     needing = [item.path for item in items if "main_run" in getattr(item, "fixturenames", ())]
     training = {item.path for item in items if item.get_closest_marker("slow")}
+    long = {item.path for item in items if not _is_measured(item)}
 
     def turn(item: pytest.Item) -> int:
         if item.path in needing:
             return 0 if item.path == needing[-1] else 2
-        return 1 if item.path in training else 3
+        if item.path in training:
+            return 1
+        return 3 if item.path in long else 4
 
     items.sort(key=turn)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Coverage counts what the tests of a room run with examples; to trace the others takes half their time again.
+
+    So the bar is of lines that a test by hand reaches. What is run on the way through a whole command, a training or
+    drawn examples would be counted as tested, whatever came of it.
+    """
+    measuring = None if _is_measured(item) else Coverage.current()
+    if measuring is None:
+        return (yield)
+    measuring.stop()
+    try:
+        return (yield)
+    finally:
+        measuring.start()
+
+
+def _is_measured(item: pytest.Item) -> bool:
+    folder = item.path.relative_to(ROOT / "tests").parts[0]
+    is_drawn = hasattr(getattr(item, "function", None), "hypothesis") or "seed" in getattr(item, "fixturenames", ())
+    return folder in ROOMS and not is_drawn and item.get_closest_marker("slow") is None
 
 
 @pytest.fixture(scope="session")

@@ -168,6 +168,7 @@ def test_dry_run_is_one_json_document_too(finished: Path) -> None:
 # ---------------------------------------------------------------------- killed after a file operation
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "folder", "at_once"),
     [

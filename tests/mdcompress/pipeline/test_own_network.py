@@ -20,6 +20,7 @@ from mdcompress.graph import Finding
 from tests.support.command_line import Finished, invoke
 from tests.support.own_network import OWN_NETWORK, OWN_RECIPE
 
+pytestmark = pytest.mark.slow
 FOUND = (
     Finding("norm_neuron", "own_net.py:21", "h = 0.5*v + x, s = [h > 0.5], v = 0 where s, else h"),
     Finding("hidden_neuron", "own_net.py:24", "h = 0.75*v + x, s = [h >= 0.5], v = 0 where s, else h"),

@@ -20,9 +20,10 @@ from mdcompress.student.weights import load_student, load_weights
 from mdcompress.training import EpochRecord, Event
 from mdcompress.trust import GIVEN
 from mdcompress.zoo.builders import build_network
-from tests.support.command_line import TINY_RECIPE, invoke, write_tiny_files
+from tests.support.command_line import TINY_RECIPE, Finished, invoke, write_tiny_files
 from tests.support.training_cases import assert_same_state, state_of
 
+pytestmark = pytest.mark.slow
 MANY = TINY_RECIPE.replace("name: tiny", "name: many").replace(
     "distill: {epochs: 1}",
     "distill: {epochs: 1, time_steps: [1, 2], students: each, membrane: null}\ntrain: {optimizer: {lr: 0.005}}",
@@ -49,20 +50,36 @@ def here(taught: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.fixture(scope="module")
+def both(taught: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Finished]:
+    """A copy of that folder in which both students have been distilled, and how the command ended."""
+    folder = Path(shutil.copytree(taught, tmp_path_factory.mktemp("both"), dirs_exist_ok=True))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        return folder, invoke("distill", "--json")
+
+
+@pytest.fixture
+def distilled(both: tuple[Path, Finished], monkeypatch: pytest.MonkeyPatch) -> Finished:
+    """The command that distilled both students; its folder is the working folder."""
+    folder, result = both
+    assert result.code == 0, result.err
+    monkeypatch.chdir(folder)
+    return result
+
+
 def students() -> list[bytes]:
     return [(RUN / f"T{steps}" / "distilled.safetensors").read_bytes() for steps in (1, 2)]
 
 
-def test_each_student_is_a_run_of_its_own_under_the_one_teacher(here: Path) -> None:
-    result = invoke("distill", "--json")
-    assert result.code == 0, result.err
-    document = json.loads(result.out)
+def test_each_student_is_a_run_of_its_own_under_the_one_teacher(distilled: Finished) -> None:
+    document = json.loads(distilled.out)
     assert set(document["teacher"]) == {"test_accuracy", "test_accuracy_T2", "threads"}
     assert [found["time_steps"] for found in document["students"]] == [1, 2]
     for steps in (1, 2):
         record = json.loads((RUN / f"T{steps}" / "run.json").read_text())["stages"]["distill"]
         assert record["settings"]["distill.time_steps"] == f"[{steps}]"
-        assert str((here / RUN / "teacher.safetensors").absolute()) in record["inputs"]
+        assert str((RUN / "teacher.safetensors").absolute()) in record["inputs"]
         assert record["measured"]["test_accuracy"] == record["measured"][f"test_accuracy_T{steps}"]
         mismatch = json.loads((RUN / f"T{steps}" / "mismatch.json").read_text())
         assert mismatch["time_steps"] == steps
@@ -85,8 +102,8 @@ def test_each_student_is_a_run_of_its_own_under_the_one_teacher(here: Path) -> N
     assert [row[0] for row in rows[2:]] == ["1", "2"] and [row[3] for row in rows[2:]] == ["1", "1"]
 
 
-def test_a_refused_command_leaves_the_recipe_of_the_students(here: Path) -> None:
-    assert invoke("distill").code == 0
+@pytest.mark.usefixtures("distilled")
+def test_a_refused_command_leaves_the_recipe_of_the_students() -> None:
     refused = invoke("distill", "--set", "distill.epochs=2")
     assert refused.code == 1 and "is stale" in refused.err
     again = invoke("distill")
@@ -170,8 +187,8 @@ def test_a_command_for_one_student_says_which_there_are(here: Path, command: str
     assert "choose one: `--run runs/many/T1`" in result.err
 
 
-def test_a_students_run_without_its_folder_is_asked_back(here: Path) -> None:
-    assert invoke("distill").code == 0
+@pytest.mark.usefixtures("distilled")
+def test_a_students_run_without_its_folder_is_asked_back() -> None:
     result = invoke("eval", "--run", "many/T1")
     assert result.code == 1 and "did you mean `--run runs/many/T1`?" in result.err
 

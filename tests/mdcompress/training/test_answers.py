@@ -75,6 +75,7 @@ def digits() -> tuple[nn.Module, Student]:
     return network, compress(network, batches[0][0], load_recipe("4bit"), batches)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("losses", [{}, {"rates": {}, "membrane": {"distance": "moments", "align": "mean"}}])
 def test_a_student_is_the_same_with_and_without_memory(
     digits: tuple[nn.Module, Student], losses: dict[str, object], monkeypatch: pytest.MonkeyPatch
@@ -93,6 +94,7 @@ def test_a_student_is_the_same_with_and_without_memory(
     assert any(not torch.equal(tensor, untrained[name]) for name, tensor in state_of(anew).items())
 
 
+@pytest.mark.slow
 def test_so_is_one_of_several_numbers_of_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """A teacher of fewer steps has other statistics: it is remembered beside the one of all."""
     teacher = trained_teacher()
@@ -105,6 +107,7 @@ def test_so_is_one_of_several_numbers_of_steps(monkeypatch: pytest.MonkeyPatch) 
     assert rested < counted.runs
 
 
+@pytest.mark.slow
 def test_samples_that_are_drawn_anew_are_not_taken_for_others(
     digits: tuple[nn.Module, Student], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -78,6 +78,7 @@ def test_what_is_said_of_the_students_norms_leaves_the_teachers_training_alone()
     assert any(not torch.equal(value, before[name]) for name, value in statistics(networks[0]).items())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stop_at", [4, 6, 9])
 def test_a_training_that_freezes_resumes_in_the_same_bits(
     quantized: Student, teacher: nn.Module, tmp_path: Path, stop_at: int

@@ -123,6 +123,7 @@ def test_a_wide_stage_is_the_student_planned_with_its_bits(
         assert torch.equal(found.requant.multiplier, expected.requant.multiplier) or name == "inner"
 
 
+@pytest.mark.slow
 def test_membranes_keep_their_stored_range_where_neurons_of_a_stream_differ_in_bits() -> None:
     """Two neurons read one residual stream; the one of 6 bits gains two, the one of 4 bits four."""
     torch.manual_seed(0)
@@ -163,6 +164,7 @@ def whole(quantized: Student, teacher: nn.Module) -> dict[str, Tensor]:
     return state_of(student)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stop_at", [1, 6, 9, 12, 16])
 def test_a_training_stopped_in_any_stage_ends_in_the_same_bits(
     quantized: Student, teacher: nn.Module, whole: dict[str, Tensor], tmp_path: Path, stop_at: int
@@ -178,6 +180,7 @@ def test_a_training_stopped_in_any_stage_ends_in_the_same_bits(
     assert_same_state(finished, whole)
 
 
+@pytest.mark.slow
 def test_the_result_has_the_planned_bits_and_is_exported_exactly(
     quantized: Student, teacher: nn.Module, tmp_path: Path
 ) -> None:
@@ -191,12 +194,14 @@ def test_the_result_has_the_planned_bits_and_is_exported_exactly(
     assert report.equal and report.spikes > 0
 
 
+@pytest.mark.slow
 def test_the_stages_change_what_is_learned(quantized: Student, teacher: nn.Module, whole: dict[str, Tensor]) -> None:
     plain = copy.deepcopy(quantized)
     train(plain, teacher, None, spec=DistillSpec(epochs=3))
     assert not torch.equal(plain.synapse("inner").layer.weight, whole["layers.inner.layer.weight"])
 
 
+@pytest.mark.slow
 def test_an_average_begins_anew_with_each_stage(quantized: Student, teacher: nn.Module, tmp_path: Path) -> None:
     """Averaging ranges of 8 and of 2 bits would give neither; resumed, the end is the same."""
     settings = FAST.model_copy(update={"ema": 0.9})
@@ -209,6 +214,7 @@ def test_an_average_begins_anew_with_each_stage(quantized: Student, teacher: nn.
     assert_same_state(resumed, state_of(student))
 
 
+@pytest.mark.slow
 def test_the_ramp_of_an_average_begins_with_its_stage(
     quantized: Student, teacher: nn.Module, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -225,6 +231,7 @@ def test_the_ramp_of_an_average_begins_with_its_stage(
     assert steps > 1 and counted == 3 * [*range(steps)]
 
 
+@pytest.mark.slow
 def test_patience_counts_from_the_last_stage(quantized: Student, teacher: nn.Module) -> None:
     """Wide epochs are often better than narrow ones; they must neither win nor wear patience out."""
     settings = FAST.model_copy(update={"patience": 1})

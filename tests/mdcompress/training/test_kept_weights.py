@@ -18,7 +18,7 @@ from mdcompress.recipe import DistillSpec, Recipe
 from mdcompress.student import Student
 from mdcompress.student.lowering import lower
 from mdcompress.training import Event, StepRecord, distill
-from tests.support.command_line import invoke, write_tiny_files
+from tests.support.command_line import copy_finished_run, invoke
 from tests.support.training_cases import FAST, RECIPE, Shuffled, StoppedError, Tiny, state_of
 
 KEEP = DistillSpec(epochs=2, weights="keep")
@@ -34,6 +34,7 @@ def changed(student: Student, before: dict[str, Tensor]) -> set[str]:
     return {name for name, tensor in student.state_dict().items() if not torch.equal(tensor, before[name])}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["quantize", "fold", "power_of_two"])
 def test_the_exported_weights_are_those_of_the_calibrated_student(teacher: nn.Module, mode: str) -> None:
     recipe = RECIPE.model_copy(update={"quantize": RECIPE.quantize.model_copy(update={"batch_norm": _norm(mode)})})
@@ -51,6 +52,7 @@ def test_the_exported_weights_are_those_of_the_calibrated_student(teacher: nn.Mo
     assert report.equal and report.spikes > 0
 
 
+@pytest.mark.slow
 def test_a_training_that_does_not_keep_them_changes_them(quantized: Student, teacher: nn.Module) -> None:
     student, data = copy.deepcopy(quantized), Shuffled()
     before = weights_of(student)
@@ -107,15 +109,15 @@ def _norm(mode: str) -> object:
     return RECIPE.quantize.batch_norm.model_copy(update={"mode": mode})
 
 
+@pytest.mark.slow
 def test_a_student_without_batch_norm_is_told_how_little_is_trained(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_tiny_files(tmp_path)
+    copy_finished_run(tmp_path_factory.getbasetemp(), tmp_path)
     monkeypatch.chdir(tmp_path)
-    assert invoke("train", "--recipe", "tiny.yaml").code == 0
     for weights, epochs, told in (("keep", 1, True), ("keep", 0, False), ("train", 1, False)):
         changes = ("--set", f"distill.weights={weights}", "--set", f"distill.epochs={epochs}")
-        result = invoke("run", "--recipe", "tiny.yaml", *changes, "--force")
+        result = invoke("distill", "--run", "tiny", *changes, "--force")
         assert result.code == 0, result.err
         assert ("trains no gain here, as the student has no batch norm" in result.err) is told
         assert ("kept       the calibrated student: distill.epochs is 0" in result.out) is (epochs == 0)

@@ -83,6 +83,7 @@ def start_of(student: Student, teacher: OtherTeacher, spec: DistillSpec) -> Epoc
 # ------------------------------------------------------------------ answers
 
 
+@pytest.mark.slow
 def test_an_ann_teaches_its_answers(student: Student) -> None:
     """To a student whose answers were spoilt; the ANN is left as it was."""
     ann = Ann()
@@ -158,6 +159,7 @@ def test_a_mapping_with_the_names_of_wrapped_networks_of_before_says_the_same(st
     assert found[0] == found[1] and found[0]["neuron"] == "second"
 
 
+@pytest.mark.slow
 def test_the_own_network_as_another_teacher_teaches_the_same(student: Student, teacher: nn.Module) -> None:
     """At its own T and at fewer steps; rates and membranes by the same names."""
     spec = DistillSpec(epochs=1, time_steps=(2,), rates=RateLossSpec(align="first_steps"))
@@ -260,6 +262,7 @@ def _trained_ann(data: DataSplits) -> nn.Module:
     return ann
 
 
+@pytest.mark.slow
 def test_a_whole_run_on_digits_with_an_ann_as_teacher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is validated is the divergence from the ANN's answers; without its weights nothing begins."""
     monkeypatch.chdir(tmp_path)

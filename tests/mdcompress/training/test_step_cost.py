@@ -60,6 +60,7 @@ def unread(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "_SECONDS_UNREAD", float("inf"))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("unread")
 @pytest.mark.parametrize(("range_", "device"), [("learned", "cpu"), ("mse", "cpu"), ("learned", "cuda")])
 def test_no_step_of_a_distillation_reads_from_its_device(

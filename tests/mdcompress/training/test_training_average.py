@@ -71,6 +71,7 @@ def test_the_networks_own_weights_come_back() -> None:
 # ------------------------------------------------------------------ training with it
 
 
+@pytest.mark.slow
 def test_what_is_validated_is_what_is_kept_and_not_the_last_weights(teacher: nn.Module) -> None:
     """The student starts from untrained weights: then training, and not the calibrated student, is what is kept."""
     untrained = tiny_student(float_network())
@@ -85,6 +86,7 @@ def test_what_is_validated_is_what_is_kept_and_not_the_last_weights(teacher: nn.
     assert any(not torch.equal(tensor, plain.state_dict()[name]) for name, tensor in averaged.state_dict().items())
 
 
+@pytest.mark.slow
 def test_an_averaged_student_is_exported_exactly(quantized: Student, teacher: nn.Module) -> None:
     student = copy.deepcopy(quantized)
     run(student, teacher, None, settings=AVERAGED)
@@ -93,6 +95,7 @@ def test_an_averaged_student_is_exported_exactly(quantized: Student, teacher: nn
     assert report.spikes > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stop_at", [3, 6, 10])
 def test_an_average_goes_on_from_a_checkpoint_in_the_same_bits(
     quantized: Student, teacher: nn.Module, tmp_path: Path, stop_at: int

@@ -63,6 +63,7 @@ def uninterrupted(quantized: Student, teacher: nn.Module, tmp_path_factory: pyte
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stop_at", [1, 4, 5, 6, 9, 12])
 def test_a_training_stopped_after_any_step_ends_in_the_same_bits(
     quantized: Student, teacher: nn.Module, uninterrupted: Path, tmp_path: Path, stop_at: int
