@@ -159,7 +159,9 @@ def _require_shapes(x: Tensor, y: Tensor, *, time_steps: int, place: str) -> Non
         turned = "x" if x.shape[0] == time_steps else "x.T"
         raise DataError(
             f"{place}: x must be [T, N, ...] with an axis for what a sample holds at each step (got {list(x.shape)})",
-            hints=[f"one number at each step is [T, N, 1]: {turned}.unsqueeze(-1); a network that takes [N, T] is found"],
+            hints=[
+                f"one number at each step is [T, N, 1]: {turned}.unsqueeze(-1); a network that takes [N, T] is found"
+            ],
         )
     if x.ndim < 3 or x.shape[0] != time_steps:
         raise DataError(

@@ -145,7 +145,10 @@ WRONG_BATCHES = [
         "x must be [T, N, ...] with an axis for what a sample holds at each step (got [2, 4])\n"
         "    hint: one number at each step is [T, N, 1]: x.unsqueeze(-1);",
     ),
-    ((x_good[:, :, 0, 0, 0].T, y_good), "x must be [T, N, ...] with an axis for what a sample holds at each step (got [4, 2])"),
+    (
+        (x_good[:, :, 0, 0, 0].T, y_good),
+        "x must be [T, N, ...] with an axis for what a sample holds at each step (got [4, 2])",
+    ),
     ((x_good, y_good[:3]), "y must be [N] with N = 4, as in x (got [3])"),
     ((x_good, torch.eye(4)), "y must be [N] with N = 4, as in x (got [4, 4])"),
     ((x_good / 0, y_good), "x must be finite real numbers"),

@@ -184,7 +184,9 @@ def test_one_image_is_shown_at_all_steps(norms: bool) -> None:
         (hand.of_one_number_a_step_time_first, "takes one number at each step, [T, N]"),
     ],
 )
-def test_one_number_a_step_needs_no_axis_of_its_own(function: Callable[[Hand, Tensor], Tensor], convention: str) -> None:
+def test_one_number_a_step_needs_no_axis_of_its_own(
+    function: Callable[[Hand, Tensor], Tensor], convention: str
+) -> None:
     """Called with one step at a time such a network runs too, and remembers nothing."""
     network = Hand(function, fc=nn.Linear(1, 4), head=head(4))
     x = 2 * rows(1)
