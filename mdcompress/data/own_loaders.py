@@ -155,6 +155,14 @@ def _checked(item: object, *, time_steps: int, place: str) -> Batch:
 
 
 def _require_shapes(x: Tensor, y: Tensor, *, time_steps: int, place: str) -> None:
+    if x.ndim == 2 and time_steps in x.shape:
+        turned = "x" if x.shape[0] == time_steps else "x.T"
+        raise DataError(
+            f"{place}: x must be [T, N, ...] with an axis for what a sample holds at each step (got {list(x.shape)})",
+            hints=[
+                f"one number at each step is [T, N, 1]: {turned}.unsqueeze(-1); a network that takes [N, T] is found"
+            ],
+        )
     if x.ndim < 3 or x.shape[0] != time_steps:
         raise DataError(
             f"{place}: x must be [T, N, ...] with T = {time_steps} (got {list(x.shape)})",

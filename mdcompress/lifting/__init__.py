@@ -9,7 +9,7 @@ holds the user's own weights and canonical neurons, and takes [T, N, ...].
 
 from __future__ import annotations
 
-from mdcompress.lifting.lift import CALLINGS, Calling, LiftError, lift
+from mdcompress.lifting.lift import CALLINGS, Calling, LiftError, callings_of, lift
 from mdcompress.lifting.network import CanonicalNeuron, Finding, Lifted
 
-__all__ = ["CALLINGS", "Calling", "CanonicalNeuron", "Finding", "LiftError", "Lifted", "lift"]
+__all__ = ["CALLINGS", "Calling", "CanonicalNeuron", "Finding", "LiftError", "Lifted", "callings_of", "lift"]

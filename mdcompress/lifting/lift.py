@@ -53,6 +53,16 @@ CALLINGS = (
     Calling("takes steps folded into the batch, [N*T, ...]", lambda x: x.transpose(0, 1).flatten(0, 1)),
 )
 
+_OF_ONE_NUMBER = (
+    Calling("takes one number at each step, [T, N]", lambda x: x.squeeze(-1)),
+    Calling("takes the batch first and one number at each step, [N, T]", lambda x: x.squeeze(-1).transpose(0, 1)),
+)
+
+
+def callings_of(x: Tensor) -> tuple[Calling, ...]:
+    """The ways in which a network may take x [T, N, ...], the likeliest first."""
+    return (*_OF_ONE_NUMBER, *CALLINGS) if x.shape[2:] == (1,) else CALLINGS
+
 
 class _NotRunError(TraceError):
     """The network itself fails on what it is given."""
@@ -141,7 +151,7 @@ def lift(network: nn.Module, x: Tensor, calling: Calling) -> Lifted:
             hints=[REPORT],
         )
         raise LiftError(fault, reached / max(1, len(recording.tape.ops)), has_memory=False) from error
-    lifted.at_once = any(neuron.at_once for neuron in neurons)
+    lifted.memoryless = any(neuron.at_once for neuron in neurons) or (calling.by_step and not lifted.remembers)
     return lifted.to(x.device)
 
 

@@ -14,7 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from mdcompress.adapters.base import copied
 from mdcompress.adapters.simulation import simulate
 from mdcompress.graph import Finding as Finding  # the lifting names it from here
-from mdcompress.graph import NeuronModel
+from mdcompress.graph import NeuronModel, channel_values
 from mdcompress.lifting.moving import Gathering
 from mdcompress.zoo.neurons import Surrogate
 
@@ -170,19 +170,26 @@ class Lifted(nn.Module):
     the user's network, and shares its weights.
 
     source: the user's own network. findings: which module or line was read as what. convention: how the user's
-    network is called, in words. at_once: whether a neuron was given all steps in one comparison, without memory.
+    network is called, in words. memoryless: whether steps may have been taken for samples, or samples for steps: a
+    neuron was given all steps in one comparison, or the network was called for each step, and none remembers the last.
     """
 
     def __init__(self, source: nn.Module, form: Form, findings: tuple[Finding, ...], convention: str) -> None:
         super().__init__()
         self._source = _Source(source)
         self.form, self.findings, self.convention = form, findings, convention
-        self.at_once = False
+        self.memoryless = False
 
     @property
     def source(self) -> nn.Module:
         """The user's own network."""
         return self._source.network
+
+    @property
+    def remembers(self) -> bool:
+        """Whether a neuron goes on from step to step."""
+        neurons = [module for module in self.modules() if isinstance(module, CanonicalNeuron)]
+        return any(neuron.recurrent is not None or any(channel_values(neuron.model.decay)) for neuron in neurons)
 
     @property
     def constants(self) -> frozenset[str]:

@@ -47,7 +47,9 @@ def committed(folder: Path, name: str, *, what: str) -> Iterator[Path]:
         RunError: it cannot be written, and nothing has happened; or a file cannot be moved, and the next command tries.
     """
     with _unwritten(folder, what):
-        staging = Path(tempfile.mkdtemp(prefix=WRITING, dir=folder))  # beside its goal: across disks it would be a copy
+        # beside its goal, as across disks it would be a copy; under the folder's own name, for errors: from Python 3.12
+        # on mkdtemp returns an absolute path
+        staging = folder / Path(tempfile.mkdtemp(prefix=WRITING, dir=folder)).name
         try:
             yield staging
             hidden = folder / f"{COMMIT}{name}"

@@ -171,5 +171,8 @@ def check_sample(sample: Tensor) -> None:
         seen = f"{sample.dtype} {list(sample.shape)}" if isinstance(sample, Tensor) else type(sample).__name__
         raise TraceError(
             f"the sample must be a float tensor [T, N, ...] with T steps and N samples (got {seen})",
-            hints=["one image for 4 steps: image.unsqueeze(0).expand(4, *image.shape) with image [N, C, H, W]"],
+            hints=[
+                "one image for 4 steps: image.unsqueeze(0).expand(4, *image.shape) with image [N, C, H, W]; one number "
+                "at each step is [T, N, 1]"
+            ],
         )

@@ -19,7 +19,7 @@ from mdcompress.adapters.calling import calling_of
 from mdcompress.adapters.users import carried
 from mdcompress.errors import TraceError
 from mdcompress.graph import SnnGraph
-from mdcompress.lifting import CALLINGS, Finding, Lifted, LiftError, lift
+from mdcompress.lifting import Calling, Finding, Lifted, LiftError, callings_of, lift
 from mdcompress.lifting.misfits import MisfitError
 from mdcompress.modes import Wrapper, modules_of
 from mdcompress.tracing import Failure, attempt, check_model, check_sample, trace, with_two_samples
@@ -95,7 +95,10 @@ def _lifted(network: nn.Module, sample: Tensor, otherwise: TraceError) -> Fitted
     memoryless: Fitted | None = None
     x = with_two_samples(network, sample[:, :2])
     moves = not bool((x == x[:1]).all())
-    for calling in CALLINGS:
+    callings = callings_of(x)
+    for calling in callings:
+        if calling.is_still and not moves and (own_steps(network, x, calling) or 0) % len(x):
+            _require_own_steps(network, x, [calling])  # now: the ways that follow read each of its steps in vain
         try:
             with uncompiled():
                 lifted = lift(network, x, calling)
@@ -110,12 +113,12 @@ def _lifted(network: nn.Module, sample: Tensor, otherwise: TraceError) -> Fitted
         if calling.is_still and moves:
             errors.append(LiftError(_MOVES, 1.0, has_memory=True))
             continue
-        if not lifted.at_once:
+        if not lifted.memoryless:
             return found
-        memoryless = memoryless or found  # steps may have been taken for samples: another way shows a memory
+        memoryless = memoryless or found  # another way may show a memory
     if memoryless is not None and not any(error.has_memory for error in errors):
         return memoryless
-    _require_own_steps(network, x)
+    _require_own_steps(network, x, callings)
     ran = [error for error in errors if error.ran]
     misfits = [error.cause for error in errors if isinstance(error.cause, MisfitError)]
     known = _has_known_neurons(network)
@@ -135,9 +138,9 @@ def _has_known_neurons(network: nn.Module) -> bool:
         return True
 
 
-def _require_own_steps(network: nn.Module, x: Tensor) -> None:
+def _require_own_steps(network: nn.Module, x: Tensor, callings: Sequence[Calling]) -> None:
     """TraceError where the network cannot be read because it makes another number of steps than x [T, N, ...] has."""
-    for calling in CALLINGS:
+    for calling in callings:
         counted = None if calling.by_step else own_steps(network, x, calling)
         # a line that several layers share is called once for each of them, at every step
         for steps in (k for k in range(counted or 0, 1, -1) if counted and counted % k == 0 and k != len(x)):

@@ -95,6 +95,20 @@ def of_a_still_image(network: Hand, x: Tensor) -> Tensor:
     return total / T
 
 
+def of_one_number_a_step(network: Hand, x: Tensor) -> Tensor:
+    """Of [N, T], as a time series comes."""
+    v = torch.zeros(x.shape[0], 4)
+    total = torch.zeros(())
+    for t in range(x.shape[1]):
+        s, v = fire(v, network.call("fc", x[:, t].unsqueeze(1)))
+        total = total + network.call("head", s)
+    return total / x.shape[1]
+
+
+def of_one_number_a_step_time_first(network: Hand, x: Tensor) -> Tensor:
+    return of_one_number_a_step(network, x.T)
+
+
 def of_steps_in_a_list(network: Hand, x: Tensor) -> Tensor:
     currents = [network.call("conv", step) for step in x.unbind(0)]
     s = list(spikes_of(currents))

@@ -116,6 +116,7 @@ SHOWN = {
     ("docs/own_network.md", "text: parity student"): "output",
     ("docs/own_network.md", "text: the weights are"): "output",
     ("docs/own_network.md", "text: this looks like a neuron"): "output",
+    ("docs/start.md", "text: docker build"): "wants a Docker daemon",
     ("docs/start.md", "text: | network"): "output",
     ("docs/start.md", "text: pip install torch torchvision"): "loads torch from an index that CI need not reach",
     ("export/FORMAT.md", "plain: j = (acc * M_c + B_c) >> S"): "a formula",

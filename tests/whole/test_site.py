@@ -53,10 +53,12 @@ def test_the_api_has_every_public_name(hooks: Mapping[str, Any], package: Any) -
     assert shown | {"__version__", "zoo"} >= set(package.__all__) and len(shown) > 20
 
 
-def test_every_page_is_in_the_navigation(hooks: Mapping[str, Any]) -> None:
-    settings = (ROOT / "mkdocs.yml").read_text("utf-8")
-    listed = set(re.findall(r": ([\w/]+\.md)$", settings, flags=re.MULTILINE))
+def test_every_page_is_in_the_navigation_once_and_under_a_name_of_its_own(hooks: Mapping[str, Any]) -> None:
+    settings = (ROOT / "mkdocs.yml").read_text("utf-8").partition("\nnav:\n")[2]
+    names, listed = zip(*re.findall(r"^ *- (.+): ([\w/]+\.md)$", settings, flags=re.MULTILINE), strict=True)
+    sections = re.findall(r"^ *- (.+):$", settings, flags=re.MULTILINE)
     pages = {str(path.relative_to(ROOT / "docs")) for path in (ROOT / "docs").rglob("*.md")}
     notebooks = {f"notebooks/{path.stem}.md" for path in (ROOT / "docs" / "notebooks").glob("*.ipynb")}
     api = {"api/mdcompress.md", "api/intsnn.md"}
-    assert listed == pages | notebooks | api | set(hooks["OUTSIDE"].values())
+    assert sorted(listed) == sorted(pages | notebooks | api | set(hooks["OUTSIDE"].values()))
+    assert len({*names, *sections}) == len(names) + len(sections)

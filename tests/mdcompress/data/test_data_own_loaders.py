@@ -139,7 +139,16 @@ WRONG_BATCHES = [
     ((x_good, y_good, y_good), "must be a pair (x, y) (got tuple)"),
     ((x_good.numpy(), y_good), "x and y must be torch tensors (got ndarray and Tensor)"),
     ((x_good.transpose(0, 1), y_good), "x must be [T, N, ...] with T = 2 (got [4, 2, 1, 2, 2])"),
-    ((x_good[:, :, 0, 0, 0], y_good), "x must be [T, N, ...] with T = 2 (got [2, 4])"),
+    ((x_good[:1, :, 0, 0, 0], y_good), "x must be [T, N, ...] with T = 2 (got [1, 4])"),
+    (
+        (x_good[:, :, 0, 0, 0], y_good),
+        "x must be [T, N, ...] with an axis for what a sample holds at each step (got [2, 4])\n"
+        "    hint: one number at each step is [T, N, 1]: x.unsqueeze(-1);",
+    ),
+    (
+        (x_good[:, :, 0, 0, 0].T, y_good),
+        "x must be [T, N, ...] with an axis for what a sample holds at each step (got [4, 2])",
+    ),
     ((x_good, y_good[:3]), "y must be [N] with N = 4, as in x (got [3])"),
     ((x_good, torch.eye(4)), "y must be [N] with N = 4, as in x (got [4, 4])"),
     ((x_good / 0, y_good), "x must be finite real numbers"),

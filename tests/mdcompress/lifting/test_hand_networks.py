@@ -177,6 +177,27 @@ def test_one_image_is_shown_at_all_steps(norms: bool) -> None:
         torch.testing.assert_close(fresh_copy(found.network).double()(given.double()), expected)
 
 
+@pytest.mark.parametrize(
+    ("function", "convention"),
+    [
+        (hand.of_one_number_a_step, "takes the batch first and one number at each step, [N, T]"),
+        (hand.of_one_number_a_step_time_first, "takes one number at each step, [T, N]"),
+    ],
+)
+def test_one_number_a_step_needs_no_axis_of_its_own(
+    function: Callable[[Hand, Tensor], Tensor], convention: str
+) -> None:
+    """Called with one step at a time such a network runs too, and remembers nothing."""
+    network = Hand(function, fc=nn.Linear(1, 4), head=head(4))
+    x = 2 * rows(1)
+    found = fitted(network, x)
+    assert found.convention == convention and {finding.words for finding in found.findings} == {WORDS}
+    assert all(0.02 < rate < 0.98 for rate in rates(found.network, x))
+    given = x.squeeze(-1).T if function is hand.of_one_number_a_step else x.squeeze(-1)
+    with torch.no_grad():
+        torch.testing.assert_close(fresh_copy(found.network).double()(x.double()), network.double()(given.double()))
+
+
 def test_weights_behind_spikes_of_a_height_are_scaled_by_it() -> None:
     build, x = CASES["heights"]
     network = build()

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from mdcompress.errors import TraceError
-from mdcompress.lifting import CALLINGS, LiftError, lift
+from mdcompress.lifting import CALLINGS, Calling, Lifted, LiftError, lift
+from mdcompress.tracing import conventions
 from mdcompress.tracing.conventions import fit
 from tests.support import hand_refused as refused
 from tests.support.hand_networks import Hand, T, maps, rows
@@ -116,6 +117,21 @@ def test_a_network_of_more_steps_than_the_sample_says_how_many() -> None:
         fit(network, still)
     assert error.value.message == ("the sample must have as many steps as the network makes, 6 (it has 4)")
     assert fit(network, still[:1].expand(6, -1, -1)).convention == "takes one image, [N, ...], for all steps"
+
+
+def test_the_number_of_steps_is_said_before_other_ways_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A way that calls such a network at each step is read as many times longer."""
+    tried: list[str] = []
+
+    def noted(network: nn.Module, x: Tensor, calling: Calling) -> Lifted:
+        tried.append(calling.words)
+        return lift(network, x, calling)
+
+    monkeypatch.setattr(conventions, "lift", noted)
+    network, x = build(refused.of_six_steps)
+    with pytest.raises(TraceError, match=r"as many steps as the network makes, 6 \(it has 4\)"):
+        fit(network, x[:1].expand(T, -1, -1))
+    assert tried[-1] == "takes one image, [N, ...], for all steps" and tried.count(tried[-1]) == 1
 
 
 def test_a_refusal_says_how_far_the_reading_came() -> None:
