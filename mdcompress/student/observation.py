@@ -52,9 +52,9 @@ if TYPE_CHECKING:
 def observe(network: nn.Module, graph: SnnGraph, x: Tensor) -> Observation:
     """Run a network and watch it: per-step logits, spikes, and membrane potentials before the reset, in real units.
 
-    The network runs in the mode it is in: call `.eval()` first, unless it is being trained. A float network starts from a
-    fresh state and is left in one. Where it averages over time before its last layer,
-    every step's logits are that average. Gradients flow through a student's values.
+    The network runs in the mode it is in: call `.eval()` first, unless it is being trained. A float network starts from
+    a fresh state and is left in one. Where it averages over time before its last layer, every step's logits are that
+    average. Gradients flow through a student's values.
 
     Args:
         network: a float network, or a student.

@@ -174,7 +174,7 @@ def test_a_student_of_fewer_steps_starts_from_the_network_at_its_steps() -> None
     assert all(torch.equal(value, state_of(other)[name]) for name, value in state_of(student).items())
     keep = recipe.model_copy(update={"calibrate": CalibrateSpec(statistics="keep")})
     kept, at_one = statistics(compress(network, batches[0], keep, short)), with_statistics(network, short)
-    assert isinstance(at_one.norm, nn.Module)
+    assert isinstance(at_one.norm, nn.BatchNorm1d)
     assert all(torch.equal(*each) for each in zip(kept, running_statistics(at_one.norm), strict=True))
     assert not torch.equal(kept[0], running_statistics(network.norm)[0])
 
