@@ -40,6 +40,12 @@ class CanonicalNeuron(nn.Module):
         """What it follows."""
         return self.model
 
+    @property
+    def remembers(self) -> bool:
+        """Whether a step depends on those before it: by the membrane, the current, or spikes that come back."""
+        decays = (self.model.decay, self.model.synapse_decay or 0.0)
+        return hasattr(self, "recurrent") or any(any(channel_values(decay)) for decay in decays)
+
     def forward(self, currents: Tensor) -> Tensor:
         """From rest."""
         recurrent = getattr(self, "recurrent", None)
@@ -189,7 +195,7 @@ class Lifted(nn.Module):
     def remembers(self) -> bool:
         """Whether a neuron goes on from step to step."""
         neurons = [module for module in self.modules() if isinstance(module, CanonicalNeuron)]
-        return any(neuron.recurrent is not None or any(channel_values(neuron.model.decay)) for neuron in neurons)
+        return any(neuron.remembers for neuron in neurons)
 
     @property
     def constants(self) -> frozenset[str]:
