@@ -8,8 +8,8 @@ was trained:
 
 - `2bit` and `ternary` as shipped (10 epochs; first and last layer at 8 bits), on MNIST and N-MNIST at half the
   resolution: students have all samples of their teacher, which was trained for 160 epochs.
-- Nine changes of rate, weights of losses and choice of the epoch beside what was shipped then, seeds 3000 to 3004, scored on
-  samples for tuning that no training and no choice of an epoch sees. No test part is read.
+- Nine changes of rate, weights of losses and choice of the epoch beside what was shipped then, seeds 3000 to 3004,
+  scored on samples for tuning that no training and no choice of an epoch sees. No test part is read.
 - A cluster is a data set and a seed; its value is the mean over both recipes of the paired difference to what is
   shipped. The change with the highest mean becomes the default if its p-value (Student's t, ten clusters) is below 0.05
   after Holm's correction for nine; else what is shipped stays.
