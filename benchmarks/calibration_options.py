@@ -20,7 +20,7 @@ from torch import Tensor, nn
 import mdcompress as md
 from mdcompress.data import calibration, load_data
 from mdcompress.data.names import Download
-from mdcompress.evaluation.mismatch import measure_mismatch
+from mdcompress.evaluation.mismatch import mean_membrane, measure_mismatch
 from mdcompress.losses import logit_loss
 from mdcompress.modes import evaluating
 from mdcompress.pipeline.report import percent
@@ -107,10 +107,8 @@ def rows(case: Case) -> Iterator[list[str]]:
             student = md.quantize(case.network, graph, md.plan(recipe, graph))
             checked = CalibrateSpec.model_validate(spec)
             md.calibrate(student, case.calibration, spec=checked, teacher=case.network)
-            found = measure_mismatch(student, case.network, graph, case.validation, time_steps=TIME_STEPS)
-            membrane = sum(layer.membrane for layer in found.values()) / len(found)
+            divergence, membrane = distances(student, case, graph, time_steps=TIME_STEPS)
             accuracy = md.evaluate(student, case.validation).accuracy
-            divergence = logits_divergence(student, case, graph)
             yield [name, mode, option, f"{membrane:.4f}", f"{divergence:.5f}", percent(accuracy)]
 
 
@@ -118,6 +116,12 @@ def with_mode(recipe: Recipe, mode: str) -> Recipe:
     """The recipe with another form of batch norm."""
     norm = recipe.quantize.batch_norm.model_copy(update={"mode": mode})
     return recipe.model_copy(update={"quantize": recipe.quantize.model_copy(update={"batch_norm": norm})})
+
+
+def distances(student: md.Student, case: Case, graph: md.SnnGraph, *, time_steps: int) -> tuple[float, float]:
+    """(KL of the logits, nats; mismatch of the membranes, mean over the layers) on the validation samples."""
+    layers = measure_mismatch(student, case.network, graph, case.validation, time_steps=time_steps)
+    return logits_divergence(student, case, graph), mean_membrane(layers)
 
 
 def logits_divergence(student: md.Student, case: Case, graph: md.SnnGraph) -> float:

@@ -64,6 +64,13 @@ def stored(units: Sequence[Unit], place: Workplace) -> tuple[list[Result], int]:
     return rows, len(wanted) - len(rows)
 
 
+def origin(rows: Sequence[Result], *, missing: int, command: str, networks: str = "students") -> str:
+    """Where a page comes from, and what of the plan is still to be done."""
+    machines = "; ".join(dict.fromkeys(row.machine for row in rows))
+    state = "All of the plan is done." if missing == 0 else f"**{missing} {networks} of the plan are not done yet.**"
+    return f"`{command}` writes this page from the results of `run` with the same options ({machines}). {state}"
+
+
 def run_unit(unit: Unit, place: Workplace) -> None:
     """Measure the unit's tasks that have no result yet, in their order."""
     done = set(place.store.results())

@@ -10,57 +10,53 @@ from __future__ import annotations
 
 import argparse
 import statistics
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 
 import mdcompress as md
-from benchmarks.calibration_options import Case, logits_divergence
+from benchmarks.calibration_options import Case, distances
 from benchmarks.experiment_runs import add_place_options, place_of
 from benchmarks.experiment_students import Workplace, calibrated, opened
-from mdcompress.data import calibration
-from mdcompress.evaluation.mismatch import mean_membrane, measure_mismatch
 from mdcompress.pipeline.report import table
+from mdcompress.recipe import CalibrateSpec
 
 OPTIONS = {
-    "default": "calibrate={statistics: recompute}",
-    "`statistics: keep`": "calibrate={statistics: keep}",
-    "rounding only": "calibrate={weights: nearest, offsets: keep, statistics: keep}",
+    "default": CalibrateSpec(),
+    "`statistics: keep`": CalibrateSpec(statistics="keep"),
+    "rounding only": CalibrateSpec(weights="nearest", offsets="keep", statistics="keep"),
 }
 BITS = ("8bit", "4bit")
 DIGITS = "digits"  # its recipes are the shipped ones
 
 
-@dataclass(frozen=True)
-class Found:
-    """Of one student: mean mismatch of its membranes over the layers, KL of its logits in nats."""
-
-    mismatch: float
-    divergence: float
+Distances = tuple[float, float]  # KL of the logits in nats, mean mismatch of the membranes over the layers
 
 
-def measured(data: str, bits: str, seed: int, change: str, place: Workplace) -> Found:
-    """One calibrated student beside its float network."""
-    path = bits if data == DIGITS else f"benchmarks/recipes/{data}_{bits}.yaml"
-    case = opened([path], seed, place, [change])
-    recipe, network = case.recipes[path], case.teacher
-    samples = [x for x, _ in calibration(case.splits, recipe.data.calibration_samples, seed=seed)]
-    student, graph = calibrated(recipe, network, case.splits, place), md.trace(network, samples[0][:, :2])
-    validation = list(case.splits.validation)
-    mismatch = measure_mismatch(student, network, graph, validation, time_steps=recipe.student_time_steps)
-    return Found(mean_membrane(mismatch), logits_divergence(student, Case(network, samples, validation), graph))
+def measured(data: str, seed: int, place: Workplace) -> dict[str, dict[str, Distances]]:
+    """Bits -> option -> distances of the calibrated student from its float network."""
+    paths = {bits: bits if data == DIGITS else f"benchmarks/recipes/{data}_{bits}.yaml" for bits in BITS}
+    group = opened(tuple(paths.values()), seed, place)
+    case = Case(group.teacher, [], list(group.splits.validation))
+    graph = md.trace(group.teacher, case.validation[0][0][:, :2])
+    found: dict[str, dict[str, Distances]] = {}
+    for bits, path in paths.items():
+        found[bits] = {}
+        for option, spec in OPTIONS.items():
+            recipe = group.recipes[path].model_copy(update={"calibrate": spec})
+            student = calibrated(recipe, group.teacher, group.splits, place)
+            found[bits][option] = distances(student, case, graph, time_steps=recipe.student_time_steps)
+    return found
 
 
-def page(rows: dict[tuple[str, str], dict[str, list[Found]]]) -> str:
-    """A row for each data set and recipe: means over the seeds."""
-    lines = [
-        [
-            data,
-            bits,
-            str(len(found["default"])),
-            *(f"{statistics.fmean(each.mismatch for each in found[option]):.4f}" for option in OPTIONS),
-            *(f"{1e3 * statistics.fmean(each.divergence for each in found[option]):.2f}" for option in OPTIONS),
-        ]
-        for (data, bits), found in rows.items()
-    ]
+def page(rows: Mapping[tuple[str, str], Sequence[Mapping[str, Distances]]]) -> str:
+    """A row for each data set and recipe, of which there is a mapping for each seed: means over the seeds."""
+    lines = []
+    for (data, bits), seeds in rows.items():
+        means = {
+            option: [statistics.fmean(each) for each in zip(*(one[option] for one in seeds), strict=True)]
+            for option in OPTIONS
+        }
+        mismatches = (f"{mismatch:.4f}" for _, mismatch in means.values())
+        lines.append([data, bits, str(len(seeds)), *mismatches, *(f"{1e3 * kl:.2f}" for kl, _ in means.values())])
     header = ["data", "recipe", "seeds", *OPTIONS, *(f"KL, {option}" for option in OPTIONS)]
     return table(header, lines, numbers=header[2:])
 
@@ -72,14 +68,12 @@ def main() -> None:
     add_place_options(parser, store="runs/experiments/unused.jsonl")
     options = parser.parse_args()
     place = place_of(options)
-    rows: dict[tuple[str, str], dict[str, list[Found]]] = {}
+    rows: dict[tuple[str, str], list[Mapping[str, Distances]]] = {}
     for unit in options.units:
         data, _, seeds = unit.partition(":")
-        for bits in BITS:
-            rows[data, bits] = {
-                option: [measured(data, bits, int(seed), change, place) for seed in seeds.split(",")]
-                for option, change in OPTIONS.items()
-            }
+        for seed in map(int, seeds.split(",")):
+            for bits, found in measured(data, seed, place).items():
+                rows.setdefault((data, bits), []).append(found)
     print(page(rows))
 
 

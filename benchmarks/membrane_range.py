@@ -17,7 +17,7 @@ from unittest.mock import patch
 import torch
 
 import mdcompress as md
-from benchmarks.calibration_options import Case, logits_divergence
+from benchmarks.calibration_options import Case, distances
 from benchmarks.distillation_ablation import RECIPES, SETTINGS
 from benchmarks.experiment_runs import add_place_options, place_of
 from benchmarks.experiment_students import (
@@ -27,7 +27,6 @@ from benchmarks.experiment_students import (
     opened,
     setting_of,
 )
-from mdcompress.evaluation.mismatch import mean_membrane, measure_mismatch
 from mdcompress.pipeline.report import table
 from mdcompress.recipe import load_recipe
 
@@ -77,9 +76,7 @@ def measured(paths: Sequence[str], seed: int, place: Workplace) -> dict[str, lis
         for factor in FACTORS:
             with patch("mdcompress.calibration.ranges._FAR_BELOW", factor):
                 student = calibrated(recipe, teacher, splits, place)
-            layers = measure_mismatch(student, teacher, graph, validation, time_steps=recipe.student_time_steps)
-            mismatch = mean_membrane(layers)
-            found[path].append((logits_divergence(student, case, graph), mismatch))
+            found[path].append(distances(student, case, graph, time_steps=recipe.student_time_steps))
     return found
 
 

@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from scipy import stats
 
 from benchmarks.confirmatory_design import TEACHER_RATE
-from benchmarks.experiment_runs import Unit, add_place_options, place_of, run_units, stored, units_of
+from benchmarks.experiment_runs import Unit, add_place_options, origin, place_of, run_units, stored, units_of
 from benchmarks.experiment_statistics import holm, paired_interval, spread
 from benchmarks.experiment_store import Result
 from benchmarks.experiment_students import TUNING, Task
@@ -126,13 +126,11 @@ def best(found: Sequence[Comparison]) -> str:
 
 def page(rows: Sequence[Result], *, missing: int, command: str) -> str:
     """The whole page; `missing` students are planned and not done."""
-    machines = "; ".join(dict.fromkeys(row.machine for row in rows))
-    state = "All of the plan is done." if missing == 0 else f"**{missing} students of the plan are not done yet.**"
     found = comparisons(rows)
     return "\n\n".join(
         [
             "# Training of few bits: what the shipped recipes should have",
-            f"`{command}` writes this page from the results of `run` with the same options ({machines}). {state}",
+            origin(rows, missing=missing, command=command),
             _HEAD,
             f"**By this rule the default is: {best(found)}.**",
             "## Beside what is shipped",

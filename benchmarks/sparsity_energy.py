@@ -31,7 +31,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from benchmarks.experiment_costs import ENERGIES, OPERATIONS, RATE
-from benchmarks.experiment_runs import Unit, add_place_options, place_of, run_units, stored, units_of
+from benchmarks.experiment_runs import Unit, add_place_options, origin, place_of, run_units, stored, units_of
 from benchmarks.experiment_statistics import paired_interval, spread
 from benchmarks.experiment_store import Result
 from benchmarks.experiment_students import Task, Workplace, group_of
@@ -74,14 +74,12 @@ def tasks_of(recipe: str) -> tuple[Task, ...]:
 
 def page(rows: Sequence[Result], *, missing: int, command: str) -> str:
     """The whole page; `missing` students are planned and not done."""
-    machines = "; ".join(dict.fromkeys(row.machine for row in rows))
-    state = "All of the plan is done." if missing == 0 else f"**{missing} students of the plan are not done yet.**"
     groups = list(dict.fromkeys(row.group for row in rows))
     pairs = {group: _chosen_pair(_by_variant(rows, group)) for group in groups}
     return "\n\n".join(
         [
             "# What a price on spikes saves",
-            f"`{command}` writes this page from the results of `run` with the same options ({machines}). {state}",
+            origin(rows, missing=missing, command=command),
             _HEAD,
             "## At equal accuracy",
             _chosen(pairs),

@@ -20,7 +20,7 @@ from collections.abc import Mapping, Sequence
 
 from benchmarks.distillation_ablation import OTHER_SEEDS, RECIPES
 from benchmarks.distillation_ablation import SEEDS as ABLATION_SEEDS
-from benchmarks.experiment_runs import Unit, add_place_options, place_of, run_units, stored, units_of
+from benchmarks.experiment_runs import Unit, add_place_options, origin, place_of, run_units, stored, units_of
 from benchmarks.experiment_statistics import paired_interval, spread
 from benchmarks.experiment_store import Result
 from benchmarks.experiment_students import Task, Workplace, group_of
@@ -78,13 +78,11 @@ def _seen(steps: int) -> int | None:
 
 def page(rows: Sequence[Result], *, missing: int, command: str) -> str:
     """The whole page; `missing` networks are planned and not done."""
-    machines = "; ".join(dict.fromkeys(row.machine for row in rows))
-    state = "All of the plan is done." if missing == 0 else f"**{missing} networks of the plan are not done yet.**"
     found = _sorted(rows)
     return "\n\n".join(
         [
             "# One teacher for students of several T",
-            f"`{command}` writes this page from the results of `run` with the same options ({machines}). {state}",
+            origin(rows, missing=missing, command=command, networks="networks"),
             _HEAD,
             _accuracies(found),
             "## Beside the student of a teacher of its own T",
