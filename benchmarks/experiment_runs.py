@@ -71,6 +71,16 @@ def origin(rows: Sequence[Result], *, missing: int, command: str, networks: str 
     return f"`{command}` writes this page from the results of `run` with the same options ({machines}). {state}"
 
 
+def exactness(rows: Sequence[Result]) -> str:
+    """How much of the students was compared with their graphs, and how many batches differ."""
+    found = [row.exactness for row in rows if row.exactness is not None]
+    values, differing = sum(each.values for each in found), sum(each.differing for each in found)
+    return (
+        f"Student and exported graph in onnxruntime were compared on all test samples of {len(found)} students: "
+        f"{values:,} values, {differing} batches differ."
+    )
+
+
 def run_unit(unit: Unit, place: Workplace) -> None:
     """Measure the unit's tasks that have no result yet, in their order."""
     done = set(place.store.results())

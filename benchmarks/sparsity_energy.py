@@ -31,7 +31,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from benchmarks.experiment_costs import ENERGIES, OPERATIONS, RATE
-from benchmarks.experiment_runs import Unit, add_place_options, origin, place_of, run_units, stored, units_of
+from benchmarks.experiment_runs import Unit, add_place_options, exactness, origin, place_of, run_units, stored, units_of
 from benchmarks.experiment_statistics import paired_interval, spread
 from benchmarks.experiment_store import Result
 from benchmarks.experiment_students import Task, Workplace, group_of
@@ -87,7 +87,7 @@ def page(rows: Sequence[Result], *, missing: int, command: str) -> str:
             _bar(pairs),
             *(part for group in groups for part in (f"## {group}", _curve(_by_variant(rows, group)))),
             "## Exactness",
-            _exactness(rows),
+            exactness(rows),
         ]
     )
 
@@ -183,15 +183,6 @@ def _curve(found: By) -> str:
     energies = [f"{name}, uJ" for name in ENERGIES]
     header = ["student", "validation, %", "test, %", RATE, OPERATIONS, *energies]
     return table(header, rows, numbers=header[1:])
-
-
-def _exactness(rows: Sequence[Result]) -> str:
-    found = [row.exactness for row in rows if row.exactness is not None]
-    values, differing = sum(each.values for each in found), sum(each.differing for each in found)
-    return (
-        f"Student and exported graph in onnxruntime were compared on all test samples of {len(found)} students: "
-        f"{values:,} values, {differing} batches differ."
-    )
 
 
 def _by_variant(rows: Sequence[Result], group: str) -> dict[str, list[Result]]:

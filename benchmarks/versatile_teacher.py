@@ -20,7 +20,7 @@ from collections.abc import Mapping, Sequence
 
 from benchmarks.distillation_ablation import OTHER_SEEDS, RECIPES
 from benchmarks.distillation_ablation import SEEDS as ABLATION_SEEDS
-from benchmarks.experiment_runs import Unit, add_place_options, origin, place_of, run_units, stored, units_of
+from benchmarks.experiment_runs import Unit, add_place_options, exactness, origin, place_of, run_units, stored, units_of
 from benchmarks.experiment_statistics import paired_interval, spread
 from benchmarks.experiment_store import Result
 from benchmarks.experiment_students import Task, Workplace, group_of
@@ -88,7 +88,7 @@ def page(rows: Sequence[Result], *, missing: int, command: str) -> str:
             "## Beside the student of a teacher of its own T",
             _differences(found),
             "## Exactness",
-            _exactness(rows),
+            exactness(rows),
         ]
     )
 
@@ -155,14 +155,6 @@ def _differences(found: By) -> str:
             cells = [str(paired_interval(each)) if each else "-" for each in gains]
             rows.append([group, str(steps), *(cells if steps < LONGEST else [*cells[:2], "itself"])])
     return table(header, rows, numbers=header[1:])
-
-
-def _exactness(rows: Sequence[Result]) -> str:
-    seen = [row.exactness for row in rows if row.exactness is not None]
-    return (
-        f"{len(seen)} students: {sum(each.values for each in seen):,} spikes and membranes compared with the exported "
-        f"graphs in onnxruntime on all test samples, {sum(each.differing for each in seen)} batches differ."
-    )
 
 
 def _sorted(rows: Sequence[Result]) -> By:

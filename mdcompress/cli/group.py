@@ -98,7 +98,7 @@ class CommandGroup(click.Group):
         arguments = list(sys.argv[1:] if args is None else args)
         invocation = Invocation(tuple(arguments))
         if invocation.detail is Detail.MESSAGE and not sys.warnoptions:
-            _quiet_libraries()
+            quiet_libraries()
         keep_freed_memory()
         try:
             code = super().main(
@@ -128,7 +128,7 @@ def main(context: click.Context) -> None:
         context.exit(WITHOUT_COMMAND)
 
 
-def _quiet_libraries() -> None:
+def quiet_libraries() -> None:
     """No warning of a library about itself reaches the user; --debug and Python's own -W show them."""
     # Brevitas imports torch's builder of C++ extensions, which warns of a machine without CUDA
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
@@ -136,6 +136,8 @@ def _quiet_libraries() -> None:
         warnings.simplefilter("ignore", category)
     for name in _LIBRARIES:
         warnings.filterwarnings("ignore", module=rf"{name}(\.|$)")
+    # said when an installed file is compiled (some installers leave that to its first import); the module is its path
+    warnings.filterwarnings("ignore", category=SyntaxWarning, module=r".*[/\\](site|dist)-packages[/\\]")
 
 
 def _cause(error: BaseException) -> BaseException:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
+import warnings
 from pathlib import Path
 
 import click
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 
 from intsnn.errors import InvalidFileError, ParityError, Problem, UsageError
 from mdcompress.cli.console import Console, Detail, OutputFormat, on_terminal, problem_documents, report_error
+from mdcompress.cli.group import quiet_libraries
 from mdcompress.cli.progress import ConsoleListener, Job, epoch_line, resumed_line, stopped_line
 from mdcompress.errors import PlanError, RunError
 from mdcompress.pipeline.report import Report, percent, size, table, written
@@ -305,3 +307,20 @@ def test_no_bar_where_only_paths_are_wanted(
     with ConsoleListener(Console(OutputFormat.PATHS)).training("distill") as progress:
         progress(EPOCH)
     assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("file", "said"),
+    [
+        ("/home/me/.venv/lib/python3.12/site-packages/brevitas/scaling.py", 0),
+        ("/usr/lib/python3/dist-packages/library.py", 0),
+        (r"C:\Users\me\Lib\site-packages\library.py", 0),
+        ("/home/me/network.py", 1),
+    ],
+)
+def test_what_the_compiler_says_of_an_installed_file_does_not_reach_the_user(file: str, said: int) -> None:
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        quiet_libraries()
+        compile("1 is 1", file, "eval")
+    assert [warning.category for warning in heard] == [SyntaxWarning] * said
