@@ -29,12 +29,13 @@ _KNOWN_SHARE = 0.02  # of the job, before a time that is left is guessed from it
 class Job:
     """What a command is doing, and how far it is.
 
-    parts: stage -> its share of the work, in any unit. done: stage -> how far it is, from 0 to 1. doing: in words.
+    parts: stage -> its share of the work, in any unit. done: stage -> how far it is, from 0 to 1. doing: in words; that
+    and `stage` are what comes before the first stage says more.
     """
 
     parts: Mapping[str, float]
     done: dict[str, float] = field(default_factory=dict)
-    stage: str = ""
+    stage: str = "starting"
     doing: str = ""
     started: float = field(default_factory=time.monotonic)
     said: float = field(default_factory=time.monotonic)
@@ -93,11 +94,11 @@ class ConsoleListener:
             self._jobs.remove(job)
 
     @contextlib.contextmanager
-    def stage(self, title: str) -> Iterator[None]:
-        """Follow one stage, of the job that is under way or alone."""
+    def stage(self, title: str, doing: str) -> Iterator[None]:
+        """Follow one stage, of the job that is under way or alone; `doing`: what it begins with, in a few words."""
         with self.job({title: 1.0}):
             for job in self._jobs:
-                job.stage, job.doing = title, ""
+                job.stage, job.doing = title, doing
             yield
             for job in self._jobs:
                 job.done[title] = 1.0
@@ -105,7 +106,7 @@ class ConsoleListener:
     @contextlib.contextmanager
     def training(self, title: str) -> Iterator[Progress]:
         """Follow a training called `title`."""
-        with self.stage(title):
+        with self.stage(title, "first batches"):
             yield _Lines(self, title)
 
     def advance(self, title: str, event: StepRecord) -> None:

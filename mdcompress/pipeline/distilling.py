@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 @own_threads_afterwards()
 def distill(workspace: Workspace) -> Report:
     """Train the quantized student under its float teacher."""
-    with workspace.held(), workspace.listener.stage(Stage.DISTILL.value):
+    with workspace.held(), workspace.listener.stage(Stage.DISTILL.value, "networks and data"):
         finished = workspace.processes.broadcast(workspace.has_finished(Stage.DISTILL))  # all decide alike
         return workspace.report(Stage.DISTILL) if finished else _distill(workspace)
 

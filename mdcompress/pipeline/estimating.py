@@ -103,7 +103,7 @@ class Priced:
 
 def estimate(workspace: Workspace, priced: Priced, *, choice: ActivityChoice) -> Report:
     """Price the run's model.onnx and keep the figures in the run."""
-    with workspace.held(), workspace.listener.stage(Stage.ESTIMATE.value):
+    with workspace.held(), workspace.listener.stage(Stage.ESTIMATE.value, "mapping and prices"):
         if not workspace.has_finished(Stage.ESTIMATE, estimate_settings(priced, choice)):
             return _estimate(workspace, priced, choice)
     document = json.loads(workspace.run.file(HARDWARE_JSON_FILE).read_text("utf-8"))

@@ -64,7 +64,7 @@ def evaluate(workspace: Workspace, file: Path | None, *, engine: EngineChoice = 
             f"{path}: --engine {engine} must be for a model.onnx (a student and weights run in torch alone)",
             hints=["leave --engine out, or evaluate what `mdcompress export` wrote"],
         )
-    with workspace.listener.stage("eval"):
+    with workspace.listener.stage("eval", "network and data"):
         return _evaluated_as(workspace, path, engine)
 
 

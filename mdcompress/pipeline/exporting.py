@@ -70,7 +70,7 @@ def export(
         CompilerError: `native` is asked for and there is no C compiler, or the compiler fails.
     """
     workspace.require_one_student()
-    with workspace.held(), workspace.listener.stage(Stage.EXPORT.value):
+    with workspace.held(), workspace.listener.stage(Stage.EXPORT.value, "student and samples"):
         if workspace.has_finished(Stage.EXPORT):
             return workspace.report(Stage.EXPORT)
         return _export(

@@ -27,7 +27,7 @@ from mdcompress.evaluation import Metrics, evaluate
 from mdcompress.evaluation.verification import verify_graph
 from mdcompress.pipeline.estimating import write_figures
 from mdcompress.pipeline.kept_epoch import kept_in_words, kept_measured
-from mdcompress.pipeline.sizes import Sizes, sizes_of
+from mdcompress.pipeline.sizes import Sizes, overridden_in_words, sizes_of
 from mdcompress.planning import plan_to_yaml
 from mdcompress.recipe import Recipe, load_recipe
 from mdcompress.runs import (
@@ -90,7 +90,9 @@ class Run:
                 ("teacher", self.teacher), ("quantized", self.quantized), ("distilled", self.distilled),
             )
         )  # fmt: skip
-        lines = (f"accuracy   {accuracies}", self._kept(), f"parity     {self.parity}", self._price(), self.sizes.text)
+        bits = overridden_in_words(self.recipe.quantize.weight.bit_width, self.sizes.compression.weights)
+        parity = f"parity     {self.parity}"
+        lines = (f"accuracy   {accuracies}", self._kept(), parity, self._price(), bits, self.sizes.text)
         return "\n".join(filter(None, lines))
 
     def _kept(self) -> str:

@@ -125,6 +125,7 @@ def fitted(workspace: Workspace, network: nn.Module, splits: DataSplits) -> Fitt
     """The user's network as one of [T, N, ...], with its trace; how it is called is said, and what was read off it."""
     from mdcompress.tracing.conventions import fit
 
+    workspace.listener.doing("tracing")
     sample = first_samples(splits.train, TRACED_SAMPLES, seed=workspace.recipe.seed)
     found = fit(network, sample.to(torch_device(workspace)))
     if found.convention:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mdcompress.pipeline.report import JsonValue, byte_count, table
+from mdcompress.pipeline.report import JsonValue, bits_in_words, byte_count, percent, table
 from mdcompress.runs import DISTILLED_FILE, MODEL_FILE, QUANTIZED_FILE, RunDirectory
 from mdcompress.runs.manifest import Stage
 
@@ -53,7 +53,7 @@ class Sizes:
             **{f"{form}_state_bytes": found.size(form).state for form in FORMS},
             "ratio_to_float32": found.ratio("float32"),
             "ratio_to_int8": found.ratio("int8"),
-            **{f"weights_of_{bits}_bits": count for bits, count in _by_bits(found.weights).items()},
+            **weights_measured(found.weights),
             **{f"membranes_of_{bits}_bits": count for bits, count in _by_bits(found.membranes).items()},
         }
 
@@ -100,6 +100,30 @@ def size_lines(sizes: Sizes) -> str:
         f"numbers    weights {_numbers(found.weights)}; membranes {_numbers(found.membranes)}",
     ]
     return "\n".join(lines)
+
+
+def overridden_in_words(asked: float, weights: Mapping[float, int]) -> str:
+    """A line where most weights have more bits than the recipe asks for, as its overrides say so; else empty.
+
+    Args:
+        asked: the recipe's quantize.weight.bit_width.
+        weights: bits -> the number of weights that have them.
+    """
+    whole = sum(weights.values())
+    if 2 * sum(count for bits, count in weights.items() if bits > asked) <= whole:
+        return ""
+    wanted = bits_in_words(asked)
+    shares = [f"{bits_in_words(bits)} {percent(weights[bits] / whole, 1)}" for bits in sorted(weights, reverse=True)]
+    left = f"{percent(weights[asked] / whole, 1)} of the weights have" if weights.get(asked) else "no weight has"
+    return (
+        f"overrides  {left} the {wanted} of quantize.weight, as quantize.overrides say otherwise: {', '.join(shares)} "
+        f"(`--set 'quantize.overrides=[]'` gives each {wanted})"
+    )
+
+
+def weights_measured(weights: Mapping[float, int]) -> dict[str, float]:
+    """Numbers of weights by their bits, for the record of a stage."""
+    return {f"weights_of_{bits}_bits": count for bits, count in _by_bits(weights).items()}
 
 
 def files_line(sizes: Sizes) -> str:

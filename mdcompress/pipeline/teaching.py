@@ -36,7 +36,7 @@ def train(workspace: Workspace) -> Report:
             f"there is nothing to train: the network has its weights ({workspace.model.trained})",
             hints=[*([] if workspace.model.is_nir else ["leave --weights out"]), "go on with `mdcompress quantize`"],
         )
-    with workspace.held():
+    with workspace.held(), workspace.listener.stage(Stage.TRAIN.value, "network and data"):
         finished = workspace.processes.broadcast(workspace.has_finished(Stage.TRAIN))  # all decide alike
         return workspace.report(Stage.TRAIN) if finished else _train(workspace)
 
@@ -71,6 +71,7 @@ def _train(workspace: Workspace) -> Report:
             processes=workspace.processes,
         )
     if workspace.writes:
+        workspace.listener.doing("test accuracy")
         time_steps = recipe.teacher.time_steps or (recipe.data.time_steps,)
         accuracies = float_accuracies_at(workspace, network, splits, time_steps)
         summary = f"teacher    test accuracy {in_words(accuracies)}"

@@ -16,7 +16,7 @@ from mdcompress.pipeline.networks import teacher_weights, torch_device
 from mdcompress.pipeline.other_teacher import OTHER_ACCURACY, require_other_teacher
 from mdcompress.pipeline.quantizing import quantize
 from mdcompress.pipeline.report import JsonValue, Report, percent, table, written
-from mdcompress.pipeline.sizes import files_line, run_sizes, size_table
+from mdcompress.pipeline.sizes import files_line, overridden_in_words, run_sizes, size_table
 from mdcompress.pipeline.teaching import train
 from mdcompress.pipeline.versatile import draw, keep_recipe, student_runs, summarised, with_exports, write_page
 from mdcompress.pipeline.workspace import Workspace, record_document
@@ -171,11 +171,12 @@ def _summarised(workspace: Workspace, stages: tuple[Stage, ...]) -> WholeRun:
     accuracies = _accuracies(records)
     distilled = records[Stage.DISTILL].measured
     sizes = run_sizes(workspace.run)
+    overridden = overridden_in_words(workspace.recipe.quantize.weight.bit_width, sizes.compression.weights)
     text = "\n\n".join(
         [
             _accuracy_table(workspace.recipe, accuracies, distilled),
             *filter(None, [kept_in_words(workspace.recipe, distilled)]),
-            records[Stage.EXPORT].summary,
+            "\n".join(filter(None, [records[Stage.EXPORT].summary, overridden])),
             files_line(sizes),
             size_table(sizes),
             records[Stage.ESTIMATE].summary,

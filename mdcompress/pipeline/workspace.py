@@ -43,8 +43,8 @@ class Listener(Protocol):
         """Follow several stages as one job; `parts`: stage -> its share of the work, in any unit."""
         ...
 
-    def stage(self, title: str) -> AbstractContextManager[None]:
-        """Follow one stage, of the job that is under way or alone."""
+    def stage(self, title: str, doing: str) -> AbstractContextManager[None]:
+        """Follow one stage, of the job that is under way or alone; `doing`: what it begins with."""
         ...
 
     def training(self, title: str) -> AbstractContextManager[Progress]:

@@ -11,6 +11,7 @@ from mdcompress.planning.formats import (
 from mdcompress.planning.neurons import leak_bits
 from mdcompress.planning.resolving import plan
 from mdcompress.planning.types import PlannedNode, QuantPlan
+from mdcompress.planning.weights import layer_weights, weights_by_bits
 from mdcompress.recipe.patterns import match_names
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "PlannedNode",
     "QuantPlan",
     "format_plan",
+    "layer_weights",
     "leak_bits",
     "match_names",
     "plan",
@@ -25,4 +27,5 @@ __all__ = [
     "plan_to_json",
     "plan_to_yaml",
     "policy_in_words",
+    "weights_by_bits",
 ]

@@ -38,7 +38,7 @@ def run_page(run: RunFacts, hardware: HardwareReport, *, sizes: Sizes | None, co
         _header(run),
         (
             _accuracy_section(run),
-            sizes_section(sizes),
+            sizes_section(sizes, run.recipe.quantize.weight.bit_width),
             training_section(run),
             mismatch_section(run),
             rates_section(run),

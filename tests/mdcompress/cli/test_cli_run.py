@@ -674,3 +674,41 @@ plain = st.recursive(
 def test_settings_differ_exactly_when_the_recipes_differ(left: JsonValue, right: JsonValue) -> None:
     first, second = (dict(flattened({"recipe": value}, ())) for value in (left, right))
     assert (first == second) == (left == right)
+
+
+# ---------------------------------------------------------------------- overrides that leave nothing to the recipe
+
+ENDS = 'quantize.overrides=[{match: ["@first", "@last"], weight: {bit_width: 8}}]'
+
+
+def test_overrides_that_leave_no_layer_at_the_recipes_bits_are_said(empty: Path) -> None:
+    """hidden has 64 * 32 = 2,048 weights, head 32 * 10 = 320: both are ends, so that 4 bits are nowhere."""
+    arguments = ("--recipe", "tiny.yaml", "--dry-run", "--set", "quantize.weight.bit_width=4")
+    shown = invoke("quantize", *arguments, "--set", ENDS)
+    assert shown.code == 0, shown.err
+    said = (
+        "overrides  no weight has the 4 bits of quantize.weight, as quantize.overrides say otherwise: 8 bits 100.0 % "
+        "(`--set 'quantize.overrides=[]'` gives each 4 bits)"
+    )
+    assert shown.out.splitlines()[-1] == said
+    rows = json.loads(invoke("quantize", *arguments, "--set", ENDS, "--json").out)
+    assert [(row["weights"], row["weight_bits"]) for row in rows if "weights" in row] == [(2048, 8), (320, 8)]
+    (hint,) = re.findall(r"--set '([^']+)'", said)
+    mended = invoke("quantize", *arguments, "--set", ENDS, "--set", hint)
+    assert "overrides" not in mended.out and mended.out.count("4-bit weights") == 2
+
+
+def test_a_run_says_the_share_of_weights_at_each_number_of_bits_where_few_have_the_recipes(finished: Path) -> None:
+    """2,048 of 2,368 weights, 86.5 %, have 8 bits where hidden alone is overridden; head has 4."""
+    hidden = "quantize.overrides=[{match: hidden, weight: {bit_width: 8}}]"
+    changes = ("--set", "quantize.weight.bit_width=4", "--set", hidden, "--set", "distill.epochs=0")
+    result = invoke("run", *changes, "--force", "--json")
+    assert result.code == 0, result.err
+    (stage,) = (one for one in json.loads(result.out)["stages"] if one["stage"] == "quantize")
+    assert {key: value for key, value in stage["measured"].items() if key.startswith("weights_of")} == {
+        "weights_of_8_bits": 2048,
+        "weights_of_4_bits": 320,
+    }
+    said = "13.5 % of the weights have the 4 bits of quantize.weight, as quantize.overrides say otherwise: 8 bits 86.5 %, "
+    assert said in invoke("run", *changes).out and said in Path("runs/tiny/report.html").read_text("utf-8")
+    assert said in invoke("quantize", *changes, "--force").out

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import time
 import warnings
 from pathlib import Path
@@ -273,7 +274,7 @@ def test_a_log_has_a_line_of_what_goes_on_where_nothing_was_said_for_long(
 ) -> None:
     monkeypatch.setattr("mdcompress.cli.progress.QUIET_SECONDS", 0.0)
     listener = ConsoleListener(Console())
-    with listener.job({"train": 10.0, "quantize": 3.0}), listener.stage("quantize"):
+    with listener.job({"train": 10.0, "quantize": 3.0}), listener.stage("quantize", "network and data"):
         listener.doing("scales of membranes")
         time.sleep(0.7)
     first, *_ = capsys.readouterr().err.splitlines()
@@ -293,7 +294,7 @@ def test_steps_and_stages_move_one_job(monkeypatch: pytest.MonkeyPatch) -> None:
     listener = ConsoleListener(Console())
     with listener.job({"distill": 3.0, "export": 1.0}):
         (job,) = listener._jobs
-        with listener.stage("distill"), listener.training("distill") as progress:
+        with listener.stage("distill", "network and data"), listener.training("distill") as progress:
             progress(STEP)
             assert job.done == {"distill": (2 + 2 / 17) / 10} and job.doing == "epoch 3/10, loss 0.4000"
         assert job.share == 0.75
@@ -324,3 +325,18 @@ def test_what_the_compiler_says_of_an_installed_file_does_not_reach_the_user(fil
         quiet_libraries()
         compile("1 is 1", file, "eval")
     assert [warning.category for warning in heard] == [SyntaxWarning] * said
+
+
+def test_a_stage_says_what_it_does_from_its_first_line_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before a stage says more, its beginning has a name; before the first stage of a job, so has that."""
+    monkeypatch.setattr("mdcompress.cli.progress.QUIET_SECONDS", 0.0)
+    listener = ConsoleListener(Console())
+    with listener.stage("quantize", "network and data"):
+        time.sleep(0.6)
+    with listener.job({"train": 1.0, "export": 1.0}):
+        time.sleep(0.6)
+    first, second = capsys.readouterr().err.splitlines()
+    assert re.fullmatch(r"quantize, network and data: \d s so far", first)
+    assert re.fullmatch(r"starting: 0 % of all stages after \d s", second)
