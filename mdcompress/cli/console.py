@@ -95,7 +95,7 @@ def report_error(error: BaseException, *, detail: Detail) -> int:
         _print_traceback(error)
     match error:
         case IntsnnError():
-            _print_error(str(error))
+            _print_error(f"{error}{_raised_in(error.__cause__)}")
             return error.exit_code
         case click.UsageError():
             _print_error(_usage_message(error))
@@ -106,7 +106,7 @@ def report_error(error: BaseException, *, detail: Detail) -> int:
         case KeyboardInterrupt() | click.Abort():
             click.echo("interrupted", err=True)
             return INTERRUPTED
-        case OSError() if error.strerror:
+        case OSError() if error.strerror and user_frame(error) is None:
             place = f"{error.filename}: " if error.filename else ""
             _print_error(f"{place}{error.strerror}")
             return 1
@@ -128,6 +128,14 @@ def _problem_document(problem: Problem) -> JsonValue:
         "message": problem.message,
         "hint": problem.hint,
     }
+
+
+def _raised_in(cause: BaseException | None) -> str:
+    """A hint that names the line of a user's own function, where an error came from one."""
+    raised = None if cause is None else user_frame(cause)
+    if raised is None:
+        return ""
+    return f"\n    hint: it was raised in {raised.file}, line {raised.line} ({raised.function}); --debug shows the traceback"
 
 
 def _report_bug(error: BaseException, detail: Detail) -> int:

@@ -163,6 +163,11 @@ def _require_shapes(x: Tensor, y: Tensor, *, time_steps: int, place: str) -> Non
                 f"one number at each step is [T, N, 1]: {turned}.unsqueeze(-1); a network that takes [N, T] is found"
             ],
         )
+    if x.ndim == 1 < y.ndim:
+        raise DataError(
+            f"{place}: must be a pair (x, y), the samples first (got shapes {list(x.shape)} and {list(y.shape)})",
+            hints=["give (x, y) and not (y, x)"],
+        )
     if x.ndim < 3 or x.shape[0] != time_steps:
         raise DataError(
             f"{place}: x must be [T, N, ...] with T = {time_steps} (got {list(x.shape)})",

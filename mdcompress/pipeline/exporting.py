@@ -6,6 +6,7 @@ ExportFormat.SAFETENSORS the student again, its weights packed.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -131,6 +132,7 @@ def _export(
         **sizes.figures(),
         **(c_figures(as_c) if as_c else {}),
     }
+    before = workspace.run.written_files(Stage.EXPORT) if workspace.run.record(Stage.EXPORT) else ()
     spoken = f"mean spike rate {percent(activity.mean_rate, 1)}, counted by {counting.name}"
     with started.writing(measured=measured, summary=_summary(graph, parity, spoken, sizes, as_c)) as folder:
         write_onnx(graph, folder / MODEL_FILE)
@@ -142,7 +144,15 @@ def _export(
             write_folder(folder / C_FOLDER, as_c.files)
         if form is ExportFormat.SAFETENSORS:
             _write_packed(student, graph, folder / STUDENT_FILE)
+    _note_removed(workspace, before)
     return workspace.report(Stage.EXPORT)
+
+
+def _note_removed(workspace: Workspace, before: Sequence[Path]) -> None:
+    """Say what the export before had written and this one was not asked for, as it is no longer there."""
+    gone = dict.fromkeys(path.relative_to(workspace.run.path).parts[0] for path in before if not path.exists())
+    if gone:
+        workspace.note(f"removed {', '.join(gone)}, which the export before had written and --format asks for no more")
 
 
 def _summary(graph: IntGraph, parity: ParityReport, activity: str, sizes: Sizes, as_c: CPackage | None) -> str:

@@ -63,6 +63,7 @@ def fresh_network(workspace: Workspace) -> nn.Module:
     workspace.agree("model.builder")
     from mdcompress.adapters import find_neurons
     from mdcompress.nir import from_nir
+    from mdcompress.tracing import check_values
     from mdcompress.tracing.unwrapping import unwrapped
     from mdcompress.zoo.builders import build_network
 
@@ -70,7 +71,9 @@ def fresh_network(workspace: Workspace) -> nn.Module:
     if model.is_nir:
         return from_nir(model.builder, model.nir).to(device)
     with seeded(workspace.recipe.seed):
-        network = build_network(model.builder, consent=workspace.consent).to(device)
+        network = build_network(model.builder, consent=workspace.consent)
+        check_values(network)
+        network.to(device)
     find_neurons(unwrapped(network))
     return network
 

@@ -10,6 +10,7 @@ in; nothing is guessed.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -30,6 +31,8 @@ from mdcompress.tracing.recorder import Recorder
 from mdcompress.tracing.repeating import Repeated, reproducible
 from mdcompress.tracing.unwrapping import uncompiled, unwrapped
 from mdcompress.tracing.wrappers import BatchFirst, BatchFirstAnswer, Stepped, StepsFolded, StillImage
+
+_GATHERING = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)  # nobody has to give these
 
 __all__ = [
     "BatchFirst",
@@ -117,6 +120,7 @@ def attempt(model: nn.Module, sample: Tensor, *, adapters: Sequence[Adapter] = (
             failed = TraceError(
                 f"{what}: {type(error).__name__}: {error}",
                 hints=[
+                    *_arguments_hints(model),
                     "the sample must be what the network takes: float [T, N, ...] for a multi-step network",
                     "what a training script does to a batch first (flatten, permute) belongs into the network or into "
                     "loaders of one's own, `data: {name: my_data:loaders}`",
@@ -124,6 +128,20 @@ def attempt(model: nn.Module, sample: Tensor, *, adapters: Sequence[Adapter] = (
             )
             failed.__cause__ = error
             return Failure(failed, recorder.reached)
+
+
+def _arguments_hints(model: nn.Module) -> list[str]:
+    """What to do about arguments of `forward` that nobody gives."""
+    while isinstance(model, Wrapper):
+        model = model.network
+    others = list(inspect.signature(model.forward).parameters.values())[1:]
+    wanted = [one.name for one in others if one.default is one.empty and one.kind not in _GATHERING]
+    if not wanted:
+        return []
+    given = ", ".join(f"`{name}`" for name in wanted)
+    return [
+        f"forward is given the sample alone: give {given} a default, or build a module whose forward(x) fills it in"
+    ]
 
 
 def _calling_hints(model: nn.Module) -> list[str]:
@@ -152,6 +170,7 @@ def _is_one(size: object) -> bool:
 
 def check_model(model: nn.Module) -> None:
     """TraceError where weights do not exist yet, or are not finite."""
+    check_values(model)
     for name, tensor in tensors_of(model).items():
         if is_lazy(tensor):
             raise TraceError(
@@ -162,6 +181,16 @@ def check_model(model: nn.Module) -> None:
             raise TraceError(
                 f"the weights must be finite: {name!r} holds NaN or infinity",
                 hints=["the training that made these weights diverged; load an earlier checkpoint"],
+            )
+
+
+def check_values(model: nn.Module) -> None:
+    """TraceError where weights are on the device `meta`, which holds shapes alone."""
+    for name, tensor in tensors_of(model).items():
+        if tensor.is_meta:
+            raise TraceError(
+                f"the weights must have values: {name!r} is on the device 'meta', which holds shapes alone",
+                hints=["build the network on a device that computes, without `init_empty_weights` or device='meta'"],
             )
 
 

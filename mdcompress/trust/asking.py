@@ -91,9 +91,11 @@ class FileConsent:
 
     def _refusal(self, codes: tuple[NamedCode, ...]) -> UsageError:
         listed = "; ".join(map(_with_place, codes))
+        elsewhere = "code is looked for in the folder where you are and on PYTHONPATH: go to the folder that holds it"
         return UsageError(
             f"{self.file} names code, and code of a file runs only where you agree: {listed}",
             hints=[
+                *([] if all(map(place_of, codes)) else [elsewhere]),
                 "look at it; where you trust it, add --trust, which is remembered for this folder",
                 f"in scripts: set {VARIABLE} to the folders whose files you trust, here "
                 f"{os.pathsep.join(map(str, dict.fromkeys([self._home, Path.cwd().resolve()])))}",

@@ -73,6 +73,8 @@ def pareto_table(exploration: Exploration, *, rows: int = 20) -> str:
     tail = [f"{best} of {_count(len(exploration.designs))} {'is' if best == 1 else 'are'} dominated by no other."]
     if len(exploration.pareto) > rows:
         tail.append(f"The {rows} with the least energy are shown; the CSV has all.")
+    if len(exploration.designs) == 1 and not exploration.infeasible:
+        tail.append("Only one design was given: options such as `--crossbar 32,64,128` give others to hold it against.")
     tail += _left_out(exploration)
     coarse = sum(not design.point.exact for design in exploration.designs)
     if coarse and exploration.judgement is None:

@@ -23,6 +23,7 @@ from intsnn.estimation.sum_widths import item_bits
 from intsnn.hardware.catalogue import Item, Quantity
 from intsnn.hardware.spec import HardwareSpec
 from intsnn.mapping import LayerMapping
+from intsnn.report.words import readable
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -130,7 +131,7 @@ def energy_of(parts: Sequence[EnergyOfSteps], time_steps: int) -> Energy:
             sums[item] = (before[0] + energy_pj, before[1] + events)
     item = max(sums, key=lambda one: sums[one][0])
     largest_pj, events = sums[item]
-    why = f"{events:.3g} x {largest_pj / events if events else 0.0:.4g} pJ: {item.meaning.event}"
+    why = f"{readable(events)} x {largest_pj / events if events else 0.0:.4g} pJ: {item.meaning.event}"
     terms = exact_terms([term for part in parts for step in part.terms[:time_steps] for term in step])
     return Energy(terms, item.value, largest_pj, why)
 
@@ -193,6 +194,6 @@ def chip_of(parts: Sequence[Built]) -> Chip:
     area_um2 = math.fsum(term for part in parts for term in part.terms)
     item = max(items, key=lambda one: items[one][0])
     largest, number = items[item]
-    why = f"{number:.3g} x {largest / number:.4g} um2: {item.meaning.instance}"
+    why = f"{number:,} x {largest / number:.4g} um2: {item.meaning.instance}"
     leaks = np.array([power for part in parts for power in part.leakages_uw])
     return Chip(area_um2, leaks, Dominant(item.value, largest / area_um2, why))

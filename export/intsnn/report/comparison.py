@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from enum import Enum
 
 from intsnn.errors import HardwareError, UsageError
-from intsnn.estimation.report import Figure, HardwareReport, Technology, Unavailable, or_none, time_key
-from intsnn.report.words import figure_in_words, markdown_table, readable
+from intsnn.estimation.report import Figure, HardwareReport, Technology, Total, Unavailable, or_none, time_key
+from intsnn.report.markdown import quantity
+from intsnn.report.words import counted, figure_in_words, markdown_table
 from intsnn.shares import percent
 
 COMPARED = (
@@ -124,8 +125,8 @@ def joint_table(comparisons: Sequence[Comparison]) -> str:
     first = comparisons[0]
     rows = (
         (
-            f"{one.label} ({one.unit})",
-            _text(one.figure),
+            one.label,
+            _text(one, one.figure),
             *_beside(tuple(found.figure(one.key) for found in comparisons)),
         )
         for one in first.figures
@@ -140,7 +141,7 @@ def joint_table(comparisons: Sequence[Comparison]) -> str:
 
 def _beside(figures: Sequence[ComparedFigure]) -> Iterator[str]:
     for one in figures:
-        yield _text(one.against)
+        yield _text(one, one.against)
         yield one.words
 
 
@@ -202,7 +203,7 @@ def _conditions(report: HardwareReport, against: HardwareReport) -> tuple[str, .
         ("technology", _technology(report.technology), _technology(against.technology)),
         ("T", str(report.workload.time_steps), str(against.workload.time_steps)),
         ("activity", _activity(report), _activity(against)),
-        ("dense operations", readable(report.dense_operations), readable(against.dense_operations)),
+        ("dense operations", counted(report.dense_operations), counted(against.dense_operations)),
     ):
         lines.append(f"{word}: {mine}" if mine == theirs else f"{word} DIFFERS: {mine} against {theirs}")
     return (*lines, *_batches(report, against))
@@ -242,5 +243,6 @@ def _activity(report: HardwareReport) -> str:
     return f"{source}, mean spike rate {percent(workload.mean_rate)}"
 
 
-def _text(figure: Figure) -> str:
-    return figure_in_words(figure, readable)
+def _text(one: ComparedFigure, figure: Figure) -> str:
+    """A figure in the unit that it has in a report."""
+    return quantity(Total(one.key, one.label, one.unit, figure))

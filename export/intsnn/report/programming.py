@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from intsnn.estimation.programming import Programming, Wear
 from intsnn.estimation.report import HardwareReport, Unavailable
-from intsnn.report.words import readable, with_unit
+from intsnn.report.words import counted, readable, with_unit
 
 _SPANS = ((365.25 * 86400, "years"), (86400.0, "days"), (3600.0, "hours"), (60.0, "minutes"), (1.0, "s"), (1e-3, "ms"))
 
@@ -16,7 +16,7 @@ def programming_in_words(report: HardwareReport) -> tuple[str, ...]:
         return (f"Writing the weights: not available: {found.reason}.",)
     first = (
         f"Writing the weights once takes {with_unit(found.energy_pj, 'pJ')} and {with_unit(found.time_ns, 'ns')}: "
-        f"{readable(found.weight_bits)} bits fetched, {readable(found.cells)} cells written."
+        f"{counted(found.weight_bits)} bits fetched, {counted(found.cells)} cells written."
     )
     return (first, _turns(found), *(() if found.wear is None else (_wear(found.wear),)))
 

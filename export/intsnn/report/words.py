@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Sequence
 
 from intsnn.estimation.report import Figure, or_none
@@ -18,11 +17,16 @@ _PREFIXES: dict[str, tuple[tuple[float, str], ...]] = {
 
 
 def readable(value: float) -> str:
-    """Four significant digits, thousands separated."""
+    """Four significant digits, thousands separated: 0.7268, 116.2, 5,615,000. No model of energy knows a fifth."""
     if value != 0 and not 1e-3 <= abs(value) < 1e9:
         return f"{value:.3e}"
-    decimals = max(0, 3 - math.floor(math.log10(abs(value)))) if value else 0
-    return f"{value:,.{decimals}f}"
+    decimals = 3 - int(f"{value:.3e}".partition("e")[2]) if value else 0
+    return f"{round(value, decimals):,.{max(0, decimals)}f}"
+
+
+def counted(count: float) -> str:
+    """A whole number that was counted, every digit of it."""
+    return f"{count:,.0f}"
 
 
 def or_dash(value: int | None) -> str:

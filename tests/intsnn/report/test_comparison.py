@@ -25,6 +25,7 @@ from intsnn.pictures import figure
 from intsnn.report import comparison_picture
 from intsnn.report.comparison import COMPARED, ComparedFigure, Comparison, Technologies, compare
 from intsnn.report.comparison_picture import draw_comparison
+from intsnn.report.words import readable
 from tests.support.crossbar_by_hand import hardware_spec
 from tests.support.intgraphs import GraphBuilder, random_input, residual_graph
 from tests.support.narrowing import available
@@ -52,6 +53,9 @@ def test_both_figures_and_their_ratio_stand_side_by_side(graph: IntGraph, report
     tops = found.figure("dense_tops_per_w")
     assert tops.gain == report.dense_tops_per_w / base.dense_tops_per_w > 1
     table = found.table()
+    edaps = [f"{readable(one.edap_pj_ns_um2 * 1e-15)} uJ us mm2" for one in (report, base)]
+    assert f"| EDAP | {edaps[0]} | {edaps[1]} | {edap.gain:.2f}x lower |" in table
+    assert f"| Area | {readable(report.area_um2 * 1e-6)} mm2 | {readable(base.area_um2 * 1e-6)} mm2 |" in table
     assert f"{edap.gain:.2f}x lower" in table and f"{tops.gain:.2f}x higher" in table
     for words in (
         "hardware: rram_64x64_65nm",

@@ -20,7 +20,7 @@ from intsnn.mapping import map_graph
 from intsnn.report import summary_table, to_html, to_json, to_markdown
 from intsnn.report.markdown import node_cells
 from intsnn.report.published import published_in_words
-from intsnn.report.words import readable
+from intsnn.report.words import counted, readable
 from intsnn.shares import percent
 from tests.support.crossbar_by_hand import hardware_spec, small_hardware
 from tests.support.intgraphs import GraphBuilder, dense_graph, random_input, residual_graph
@@ -313,3 +313,19 @@ def test_an_estimate_imports_no_torch() -> None:
         [sys.executable, "-c", script], capture_output=True, text=True, check=True, env={"PYTHONPATH": paths}
     )
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (0.726826, "0.7268"), (116.187, "116.2"), (5615.033, "5,615"), (5_615_033, "5,615,000"),
+        (94_341_234.5, "94,340,000"), (999_960, "1,000,000"), (9.9999, "10.00"), (-12_345.6, "-12,350"),
+        (0, "0"), (2e9, "2.000e+09"),
+    ],
+)  # fmt: skip
+def test_a_figure_has_four_digits_that_mean_something(value: float, words: str) -> None:
+    assert readable(value) == words
+
+
+def test_what_was_counted_keeps_every_digit() -> None:
+    assert counted(2_416_320.0) == "2,416,320"

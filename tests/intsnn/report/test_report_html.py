@@ -254,4 +254,4 @@ def test_units_by_hand() -> None:
     assert best_unit(0.074, "TOPS/W") == (1.0, "TOPS/W"), "a card that says TOPS/W has no GOPS/W"
     assert best_unit(5943.0, "inferences/s") == (1.0, "inferences/s")
     assert best_unit(0.0, "ns") == (1, "ns")
-    assert [readable(value) for value in (0.0, 12.766, 1e-4, 1234567.0)] == ["0", "12.77", "1.000e-04", "1,234,567"]
+    assert [readable(value) for value in (0.0, 12.766, 1e-4, 1234567.0)] == ["0", "12.77", "1.000e-04", "1,235,000"]

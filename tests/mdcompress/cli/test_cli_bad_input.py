@@ -159,6 +159,20 @@ NETWORKS = [
         ("tiny_network:build_wrongly failed: RuntimeError: my own bug (tiny_network.py, line ", "--debug")),
     Bad("own loader that fails", "train --recipe tiny.yaml --set data.name=tiny_network:load_wrongly --run new", 1,
         ("tiny_network:load_wrongly failed: KeyError: 'train' (tiny_network.py, line ",)),
+    Bad("own loader whose file is not there", "train --recipe tiny.yaml --set data.name=lost_frames:load --run new", 1,
+        ("lost_frames:load failed: FileNotFoundError: ", "frames.npz", "(lost_frames.py, line 2)"),
+        text("lost_frames.py", "def load(time_steps, batch_size, seed):\n    return open('frames.npz')\n")),
+    Bad("own network without values", "quantize --recipe tiny.yaml --model on_meta:build --run new --dry-run", 1,
+        ("'hidden.weight' is on the device 'meta'", "device='meta'"),
+        text("on_meta.py", "from tiny_network import Tiny\ndef build():\n    return Tiny().to('meta')\n")),
+    Bad("own forward that wants more", "quantize --recipe tiny.yaml --model masked:Net --run new --dry-run", 1,
+        ("missing 1 required positional argument: 'mask'", "give `mask` a default"),
+        text("masked.py", "from tiny_network import Tiny\nclass Net(Tiny):\n    def forward(self, x, mask):\n"
+             "        return super().forward(x)\n")),
+    Bad("own forward that fails", "quantize --recipe tiny.yaml --model failing:Net --run new --dry-run", 1,
+        ("ValueError: of mine", "it was raised in failing.py, line 4 (failing:Net.forward)"),
+        text("failing.py", "from tiny_network import Tiny\nclass Net(Tiny):\n    def forward(self, x):\n"
+             "        raise ValueError('of mine')\n")),
     Bad("own module that is no Python", "train --recipe tiny.yaml --model not_python:build --run new", 2,
         ("'not_python'", "not_python.py, line 2"), text("not_python.py", "x = 1\ndef build(:\n")),
     Bad("network without neurons", "quantize --recipe tiny.yaml --model tiny_network:build_without_neurons --dry-run"

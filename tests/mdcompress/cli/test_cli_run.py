@@ -709,6 +709,8 @@ def test_a_run_says_the_share_of_weights_at_each_number_of_bits_where_few_have_t
         "weights_of_8_bits": 2048,
         "weights_of_4_bits": 320,
     }
-    said = "13.5 % of the weights have the 4 bits of quantize.weight, as quantize.overrides say otherwise: 8 bits 86.5 %, "
+    said = (
+        "13.5 % of the weights have the 4 bits of quantize.weight, as quantize.overrides say otherwise: 8 bits 86.5 %, "
+    )
     assert said in invoke("run", *changes).out and said in Path("runs/tiny/report.html").read_text("utf-8")
     assert said in invoke("quantize", *changes, "--force").out

@@ -20,7 +20,7 @@ def exported(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypat
     copy_finished_run(tmp_path_factory.getbasetemp(), tmp_path)
     monkeypatch.chdir(tmp_path)
     done = invoke("export", "--force", "--format", "safetensors", "--engine", "interpreter")
-    assert done.code == 0 and "student.safetensors (" in done.err
+    assert done.code == 0 and "student.safetensors (" in done.err and "removed" not in done.err
 
 
 @pytest.mark.usefixtures("exported")
@@ -34,5 +34,6 @@ def test_the_packed_student_has_the_integers_of_the_model_and_its_accuracy() -> 
 
 @pytest.mark.usefixtures("exported")
 def test_an_export_without_it_takes_it_away() -> None:
-    assert invoke("export", "--force", "--engine", "interpreter").code == 0
-    assert not FILE.exists()
+    done = invoke("export", "--force", "--engine", "interpreter")
+    assert done.code == 0 and not FILE.exists()
+    assert "removed student.safetensors, which the export before had written" in done.err

@@ -139,6 +139,11 @@ WRONG_BATCHES = [
     ((x_good, y_good, y_good), "must be a pair (x, y) (got tuple)"),
     ((x_good.numpy(), y_good), "x and y must be torch tensors (got ndarray and Tensor)"),
     ((x_good.transpose(0, 1), y_good), "x must be [T, N, ...] with T = 2 (got [4, 2, 1, 2, 2])"),
+    (
+        (y_good, x_good),
+        "must be a pair (x, y), the samples first (got shapes [4] and [2, 4, 1, 2, 2])\n"
+        "    hint: give (x, y) and not (y, x)",
+    ),
     ((x_good[:1, :, 0, 0, 0], y_good), "x must be [T, N, ...] with T = 2 (got [1, 4])"),
     (
         (x_good[:, :, 0, 0, 0], y_good),
