@@ -86,7 +86,7 @@ def _certain(rows: Rows) -> str:
     for pair, p in corrected.items():
         each = rows.difference(*pair, cells)
         what = " (what membranes add to logits)" if pair == MEMBRANES_ADD else ""
-        line = f"- {_name(each)}{what}: {_sentence(each)}, {_p(p)} after correction"
+        line = f"- `{_name(each)}`{what}: {_sentence(each)}, {_p(p)} after correction"
         if pair != PRIMARY:
             (shown if p <= LEVEL else open_).append(line)
     trained = rows.difference("QAT", CALIBRATED, cells)

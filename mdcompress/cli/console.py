@@ -135,7 +135,8 @@ def _raised_in(cause: BaseException | None) -> str:
     raised = None if cause is None else user_frame(cause)
     if raised is None:
         return ""
-    return f"\n    hint: it was raised in {raised.file}, line {raised.line} ({raised.function}); --debug shows the traceback"
+    place = f"{raised.file}, line {raised.line} ({raised.function})"
+    return f"\n    hint: it was raised in {place}; --debug shows the traceback"
 
 
 def _report_bug(error: BaseException, detail: Detail) -> int:

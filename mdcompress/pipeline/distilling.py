@@ -160,13 +160,15 @@ def _write(
 
 def _summary(recipe: Recipe, measured: Mapping[str, float], accuracies: dict[int, float]) -> str:
     """What was reached, and which epoch was kept."""
+    from intsnn.report.words import readable
+
     steps = "" if [*accuracies] == [recipe.data.time_steps] or len(accuracies) > 1 else f" at T = {max(accuracies)}"
     before, after = (measured[f"membrane_mismatch_{when}"] for when in ("before", "after"))
     other = measured.get(OTHER_ACCURACY)
     taught = "" if other is None else f"\nother teacher  test accuracy {percent(other)}"
     return (
         f"distilled  test accuracy {in_words(accuracies)}{steps}{taught}\n"
-        f"membranes  mismatch with the teacher {before:.4g} before, {after:.4g} after (squared thresholds, mean over "
+        f"membranes  mismatch with the teacher {readable(before)} before, {readable(after)} after (squared thresholds, mean over "
         f"layers)\n{kept_in_words(recipe, measured)}"
     )
 
@@ -189,12 +191,14 @@ def _mismatch(
 
 def mismatch_table(report: MismatchReport) -> str:
     """mismatch.md."""
+    from intsnn.report.words import readable
+
     header = ["neuron", "membrane before", "after", "rate of teacher", "before", "after", "difference before", "after"]
     rows = [
         [
             name,
-            f"{before.membrane:.4g}",
-            f"{report.after[name].membrane:.4g}",
+            readable(before.membrane),
+            readable(report.after[name].membrane),
             percent(before.teacher_rate),
             percent(before.student_rate),
             percent(report.after[name].student_rate),
@@ -203,7 +207,7 @@ def mismatch_table(report: MismatchReport) -> str:
         ]
         for name, before in report.before.items()
     ]
-    means = f"Mean over layers: {report.membrane_before:.4g} before, {report.membrane_after:.4g} after."
+    means = f"Mean over layers: {readable(report.membrane_before)} before, {readable(report.membrane_after)} after."
     return "\n\n".join(
         [
             "# Mismatch of student and teacher, before and after distillation",

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from intsnn.report.html.blocks import Section, figure, table
 from intsnn.report.html.markup import Html, tag
+from intsnn.report.words import readable
 from mdcompress.pipeline.kept_epoch import SCORES, kept_scores
 from mdcompress.pipeline.pages.blocks import missing
 from mdcompress.pipeline.pages.charts import Pair, line_chart, pair_legend, paired_bars
@@ -34,7 +35,7 @@ def mismatch_section(run: RunFacts) -> Section:
             layer.neuron,
             layer.before.membrane,
             layer.after.membrane,
-            f"{layer.before.membrane:.4g} → {layer.after.membrane:.4g}",
+            f"{readable(layer.before.membrane)} → {readable(layer.after.membrane)}",
         )
         for layer in found.layers
     ]
@@ -42,7 +43,7 @@ def mismatch_section(run: RunFacts) -> Section:
     chart = figure(
         "Membrane mismatch of each layer with the teacher, squared thresholds",
         tag("div", pair_legend("quantized", "distilled"), paired_bars(pairs)),
-        alt=f"Two bars for each layer. {worst.neuron} is farthest from the teacher, {worst.after.membrane:.4g}.",
+        alt=f"Two bars for each layer. {worst.neuron} is farthest from the teacher, {readable(worst.after.membrane)}.",
         numbers=_mismatch_numbers(found),
         note=f"Mean over layers: {found.membrane_before:.4f} quantized, {found.membrane_after:.4f} distilled; "
         f"{found.samples:,} validation samples, T = {found.time_steps}.",
@@ -165,8 +166,8 @@ def _mismatch_numbers(found: MismatchFile) -> Html:
     rows = (
         (
             layer.neuron,
-            f"{layer.before.membrane:.4g}",
-            f"{layer.after.membrane:.4g}",
+            readable(layer.before.membrane),
+            readable(layer.after.membrane),
             percent(layer.before.rate_difference),
             percent(layer.after.rate_difference),
         )

@@ -80,4 +80,4 @@ def _cell(name: str, content: Child, at_right: bool, column: str = "") -> Html:
 
 def _is_number(cell: Child) -> bool:
     text = cell if isinstance(cell, str) else cell.text
-    return text[:1] in _NUMBERS and "×" not in text
+    return text[:1] in _NUMBERS and "×" not in text and ": " not in text  # neither a shape nor a numbered name
