@@ -100,8 +100,9 @@ def _verdicts(rows: Sequence[Result]) -> str:
     if below:
         reached = "reached" if statistics.fmean(below) >= -ALLOWED else "**not reached**"
         lines.append(f"- Students beside their teachers: {paired_interval(below)} points. Bar (-0.5): {reached}.")
-        for other in (LABELS, CALIBRATED):
-            lines.append(f"- Students beside {other}: {paired_interval(differences(rows, DISTILLED, other))} points.")
+    for other in (LABELS, CALIBRATED):
+        if found := differences(rows, DISTILLED, other):
+            lines.append(f"- Students beside {other}: {paired_interval(found)} points.")
     return "\n".join(lines)
 
 
