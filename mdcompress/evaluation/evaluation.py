@@ -151,7 +151,10 @@ def check_labels(logits: Tensor, y: Tensor) -> None:
     if y.shape != (count,) or y.is_floating_point():
         raise DataError(
             f"labels must be {count} class numbers, int64 [{count}] (got {y.dtype} {list(y.shape)})",
-            hints=["give batches (x [T, N, ...], y [N]): time first, then samples"],
+            hints=[
+                *(["class numbers of one-hot rows are y.argmax(1)"] if y.dim() == 2 else []),
+                "give batches (x [T, N, ...], y [N]): time first, then samples",
+            ],
         )
     labels = y.cpu().numpy()
     smallest, largest = int(labels.min()), int(labels.max())

@@ -168,8 +168,8 @@ def _summary(recipe: Recipe, measured: Mapping[str, float], accuracies: dict[int
     taught = "" if other is None else f"\nother teacher  test accuracy {percent(other)}"
     return (
         f"distilled  test accuracy {in_words(accuracies)}{steps}{taught}\n"
-        f"membranes  mismatch with the teacher {readable(before)} before, {readable(after)} after (squared thresholds, mean over "
-        f"layers)\n{kept_in_words(recipe, measured)}"
+        f"membranes  mismatch with the teacher {readable(before)} before, {readable(after)} after (squared thresholds, "
+        f"mean over layers)\n{kept_in_words(recipe, measured)}"
     )
 
 

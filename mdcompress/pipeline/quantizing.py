@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from intsnn.files import write_atomically
@@ -18,7 +19,7 @@ from mdcompress.pipeline.networks import (
     trained_network,
 )
 from mdcompress.pipeline.other_teacher import require_other_teacher
-from mdcompress.pipeline.report import Report, percent, table
+from mdcompress.pipeline.report import JsonValue, Report, percent, table
 from mdcompress.pipeline.sizes import overridden_in_words, weights_measured
 from mdcompress.pipeline.threads import own_threads_afterwards, use_threads
 from mdcompress.pipeline.workspace import Workspace
@@ -115,7 +116,7 @@ def preview(workspace: Workspace) -> Report:
     read = {found.name: {"place": found.place, "read_as": found.words} for found in plan.findings}
     layers = tuple(layer_weights(plan, graph))
     weights = {one.layer: {"weights": one.count, "weight_bits": one.bit_width} for one in layers}
-    document = [
+    document: list[Mapping[str, JsonValue]] = [
         {
             "node": row.node,
             "kind": row.kind,

@@ -121,6 +121,7 @@ def attempt(model: nn.Module, sample: Tensor, *, adapters: Sequence[Adapter] = (
                 f"{what}: {type(error).__name__}: {error}",
                 hints=[
                     *_arguments_hints(model),
+                    *_sample_hints(model, sample),
                     "the sample must be what the network takes: float [T, N, ...] for a multi-step network",
                     "what a training script does to a batch first (flatten, permute) belongs into the network or into "
                     "loaders of one's own, `data: {name: my_data:loaders}`",
@@ -142,6 +143,19 @@ def _arguments_hints(model: nn.Module) -> list[str]:
     return [
         f"forward is given the sample alone: give {given} a default, or build a module whose forward(x) fills it in"
     ]
+
+
+def _sample_hints(model: nn.Module, sample: Tensor) -> list[str]:
+    """What to do about a sample of another type or device than the weights."""
+    weights = next((tensor for tensor in tensors_of(model).values() if tensor.is_floating_point()), sample)
+    hints = []
+    if weights.dtype != sample.dtype:
+        hints.append(f"the sample is {sample.dtype} and the weights are {weights.dtype}: give x.to({weights.dtype})")
+    if weights.device != sample.device:
+        hints.append(
+            f"the sample is on {sample.device} and the weights are on {weights.device}: put both on one device"
+        )
+    return hints
 
 
 def _calling_hints(model: nn.Module) -> list[str]:

@@ -46,6 +46,13 @@ def test_links(hooks: Mapping[str, Any], page: str, link: str, leads_to: str) ->
     assert with_links(fenced, page, REPOSITORY) == fenced
 
 
+def test_no_line_of_a_list_begins_with_the_mark_of_another_list() -> None:
+    """`- + logits` would be read as a list in a list, and its plus lost."""
+    double = re.compile(r"^\s*[-+*] [-+*] .*", re.MULTILINE)
+    pages = [path for path in (ROOT / "docs").rglob("*.md") if double.search(path.read_text("utf-8"))]
+    assert double.search("- + logits: 0.8") and not pages
+
+
 @pytest.mark.parametrize("package", [mdcompress, intsnn])
 def test_the_api_has_every_public_name(hooks: Mapping[str, Any], package: Any) -> None:
     page = hooks["api_page"](package.__name__)

@@ -130,7 +130,7 @@ def test_what_dominates_says_why(found: Exploration) -> None:
     assert design.energy_in.component == "adc_conversion"
     count, _, rest = design.energy_in.why.partition(" x ")
     price = float(rest.split(" ")[0])
-    assert float(count) * price == pytest.approx(design.energy_in.share * design.energy_pj, rel=0.01)
+    assert float(count.replace(",", "")) * price == pytest.approx(design.energy_in.share * design.energy_pj, rel=0.01)
     assert "one used column" in design.energy_in.why and "um2" in design.area_in.why
 
 
@@ -285,6 +285,9 @@ def test_the_table_shows_the_axes_that_differ_and_what_was_left_out(
         assert words in table
     small = pareto_table(explore(graph, activity, spec(), space=DesignSpace(cell_bits=(2, 8))))
     assert "1 design left out: adc_conversion is priced from 1 to 10 bits (got 14)." in small
+    alone = pareto_table(explore(graph, activity, spec(), space=DesignSpace()))
+    assert "1 of 1 design is dominated by no other." in alone and "options such as `--crossbar 32,64,128`" in alone
+    assert "--crossbar" not in table and "--crossbar" not in small and "e+0" not in alone
     budgets = DesignSpace(cell_bits=(2, 8), array_budget=(None, 1, 2, 3, 4, 5, 6), mapping=("kernel_split",))
     assert "more left out; the CSV says why" in pareto_table(explore(graph, activity, spec(), space=budgets))
 

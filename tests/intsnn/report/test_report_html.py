@@ -14,7 +14,7 @@ from intsnn.estimation.estimation import estimate
 from intsnn.estimation.report import Basis, Floorplan, HardwareReport, NotModelled
 from intsnn.hardware import shipped_hardware
 from intsnn.report import summary_table, to_html, to_markdown
-from intsnn.report.html.blocks import bullets
+from intsnn.report.html.blocks import bullets, table
 from intsnn.report.html.markup import Html, number, share, tag
 from intsnn.report.words import best_unit, readable, with_unit
 from tests.support.crossbar_by_hand import small_hardware
@@ -244,6 +244,12 @@ def test_markup_by_hand() -> None:
     assert tag("svg", Html("<x/>"), viewBox="0 0 1 1").text == '<svg viewBox="0 0 1 1"><x/></svg>'
     assert [number(value) for value in (0.0, 2.0, 0.125, 1 / 3, 1e-9)] == ["0", "2", "0.125", "0.333", "0"]
     assert share(1 / 8) == "12.5%"
+
+
+def test_numbers_stand_on_the_right_and_numbered_names_on_the_left() -> None:
+    shown = table(("epoch", "accuracy", "shape"), [("1: kept", "58.75 %", "8×8"), ("0: calibrated", "-", "10")]).text
+    assert '<td data-column="epoch">1: kept</td><td data-column="accuracy" class="n">58.75 %</td>' in shown
+    assert '<td data-column="shape">8×8</td>' in shown
 
 
 def test_units_by_hand() -> None:

@@ -225,6 +225,10 @@ def test_metrics_are_one_json_object() -> None:
         (torch.tensor([0, -1, 1]), r"got -1\.\.1"),
         (torch.tensor([0, 1]), r"labels must be 3 class numbers, int64 \[3\] \(got torch.int64 \[2\]\)"),
         (torch.tensor([0.0, 1.0, 1.0]), "got torch.float32"),
+        (
+            torch.eye(3, dtype=torch.int64),
+            r"got torch.int64 \[3, 3\]\)\n    hint: class numbers of one-hot rows are y.argmax",
+        ),
     ],
 )
 def test_labels_that_do_not_fit_are_an_error(y: Tensor, message: str) -> None:

@@ -444,6 +444,17 @@ def test_what_a_graph_cannot_hold_is_refused_with_what_to_do(forward: Forward, s
     refused(Net(forward, **layers), vector_sample(), says=says, hint=hint)
 
 
+def test_a_sample_of_another_type_than_the_weights_is_told_how_to_become_theirs() -> None:
+    net = Net(lambda m, x: m.fc(x), fc=nn.Linear(4, 4))
+    said = "the sample is torch.float64 and the weights are torch.float32: give x.to(torch.float32)"
+    refused(net, vector_sample().double(), says="the network fails on the sample", hint=said)
+
+
+def test_weights_without_values_are_refused() -> None:
+    net = Net(lambda m, x: m.fc(x), fc=nn.Linear(4, 4, device="meta"))
+    refused(net, vector_sample(), says="'fc.weight' is on the device 'meta'", hint="a device that computes")
+
+
 def test_the_error_names_the_module_in_which_it_stands() -> None:
     net = Net(lambda m, x: m.block(m.fc(x)), fc=nn.Linear(4, 4), block=nn.Sequential(nn.Identity(), nn.ReLU()))
     refused(net, vector_sample(), says="(in module 'block.1')", hint="put a neuron")
