@@ -117,7 +117,7 @@ def overridden_in_words(asked: float, weights: Mapping[float, int]) -> str:
     left = f"{percent(weights[asked] / whole, 1)} of the weights have" if weights.get(asked) else "no weight has"
     return (
         f"overrides  {left} the {wanted} of quantize.weight, as quantize.overrides say otherwise: {', '.join(shares)} "
-        f"(`--set 'quantize.overrides=[]'` gives each {wanted})"
+        f"(`--set 'quantize.overrides=[]'` gives every layer {wanted})"
     )
 
 

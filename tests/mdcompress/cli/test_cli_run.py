@@ -688,7 +688,7 @@ def test_overrides_that_leave_no_layer_at_the_recipes_bits_are_said(empty: Path)
     assert shown.code == 0, shown.err
     said = (
         "overrides  no weight has the 4 bits of quantize.weight, as quantize.overrides say otherwise: 8 bits 100.0 % "
-        "(`--set 'quantize.overrides=[]'` gives each 4 bits)"
+        "(`--set 'quantize.overrides=[]'` gives every layer 4 bits)"
     )
     assert shown.out.splitlines()[-1] == said
     rows = json.loads(invoke("quantize", *arguments, "--set", ENDS, "--json").out)
