@@ -102,9 +102,9 @@ def page(rows: Mapping[tuple[str, str, str], Sequence[Place]]) -> str:
 
 _HEAD = f"""\
 Squares of (h_s − h_t)/θ on validation samples, 2 bits, means over seeds {" and ".join(map(str, SEARCH_SEEDS))}: so many
-percent of the sum in so many percent of the steps. *Same spikes*: both fire in the step, or neither does; *far below*: the
-teacher's potential is more than a threshold under zero; *near*: it is less than a threshold away from the threshold.
-*Trained*: `{" ".join(TRAINING)}`,
+percent of the sum in so many percent of the steps. *Same spikes*: both fire in the step, or neither does; *far
+below*: the teacher's potential is more than a threshold under zero; *near*: it is less than a threshold away from the
+threshold. *Trained*: `{" ".join(TRAINING)}`,
 the most accurate epoch (0 is the calibrated student)."""
 
 
