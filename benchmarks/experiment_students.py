@@ -46,6 +46,7 @@ _NEWER_DATA = {  # keys of `data` that are newer than the stored results -> thei
     "workers": "  workers: 0",
     "pin_memory": "  pin_memory: false",
 }
+_NEWER_MEMBRANE = ("    epochs: null", "    potential: before_reset")  # likewise of `distill.membrane`
 _NEWER_TRAIN = {"deterministic": "  deterministic: true", "checkpoint_every": "  checkpoint_every: 50"}  # likewise
 
 
@@ -188,6 +189,7 @@ def _without_newer_keys(written: str) -> str:
         "  teacher: null",
         *_NEWER_DATA.values(),
         *_NEWER_TRAIN.values(),
+        *_NEWER_MEMBRANE,
         *(["  guard: accuracy"] if "  best: accuracy\n" in written else []),
     ]
     return "".join(line for line in written.splitlines(keepends=True) if line.rstrip("\n") not in newer)

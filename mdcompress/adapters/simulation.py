@@ -68,6 +68,19 @@ def simulate(
     )
 
 
+def membranes_after_reset(model: NeuronModel, potentials: Tensor, spikes: Tensor) -> Tensor:
+    """v of a run: what is left of the potentials h after the reset of their own step (`NeuronModel`).
+
+    A hard reset has no gradient where it takes place; a soft one has that of the spikes.
+
+    Args:
+        model: the neuron.
+        potentials: h, [T, N, C, ...].
+        spikes: of the same steps.
+    """
+    return _Neuron(model, potentials[0], None).after_reset(potentials, spikes)
+
+
 def _is_plain(model: NeuronModel) -> bool:
     """Spikes of 0 and 1, a reset in the step of its spike, or none, no synaptic state, no floor."""
     options = (model.spike, model.timing, model.floor, model.rearm, model.output, model.synapse_decay)
@@ -144,7 +157,7 @@ class _Neuron:
         if self.model.rearm == "double":
             compared = h - self._threshold * (state.membrane > self._threshold).to(h.dtype)
         spike = self._fired(compared)
-        after = self._after_reset(h, spike)
+        after = self.after_reset(h, spike)
         return h, replace(state, membrane=after, synapse=synapse, spike=self._differentiable(spike, compared))
 
     def _charged(self, synapse: Tensor, state: _State) -> Tensor:
@@ -185,7 +198,8 @@ class _Neuron:
         counting = (count >= 0.5) if most is None else (count >= 0.5) & (count <= most + 0.5)
         return counting.to(h.dtype) / reach
 
-    def _after_reset(self, h: Tensor, spike: Tensor) -> Tensor:
+    def after_reset(self, h: Tensor, spike: Tensor) -> Tensor:
+        """The membrane that the next step begins with, of one step or of all."""
         v = h
         if self.model.timing == "same_step":
             match self.model.reset:

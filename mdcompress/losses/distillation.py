@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, assert_never
 
 import torch
 from torch import Tensor
@@ -187,10 +187,17 @@ def _matching(graph: SnnGraph, names: tuple[str, ...], pattern: str, key: str) -
 def _membrane_layers(
     student: Observation, teacher: Observation, graph: SnnGraph, spec: MembraneLossSpec, moments_of: Moments
 ) -> dict[str, Tensor]:
+    match spec.potential:
+        case "before_reset":
+            own, theirs = student.potentials, teacher.potentials
+        case "after_reset":
+            own, theirs = student.membranes, teacher.membranes
+        case _:
+            assert_never(spec.potential)
     return {
         name: membrane_loss(
-            student.potentials[name],
-            teacher.potentials[name],
+            own[name],
+            theirs[name],
             threshold=layer_threshold(graph, name),
             distance=spec.distance,
             normalize=spec.normalize,

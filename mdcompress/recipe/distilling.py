@@ -30,6 +30,7 @@ Criterion = Literal["accuracy", "loss"]
 Guard = Literal["accuracy", "none"]
 RateOf = Literal["network", "layer"]
 Reads = Literal["steps", "mean"]
+Potential = Literal["before_reset", "after_reset"]
 
 
 def _one_of(distances: tuple[Distance, ...]) -> str:
@@ -75,9 +76,20 @@ class LayerLossSpec(RecipeSection):
 
 
 class MembraneLossSpec(LayerLossSpec):
-    """Distance between the membrane potentials of student and teacher, before reset."""
+    """Distance between the membrane potentials of student and teacher."""
 
     weight: float = Field(1.0, ge=0, description="Factor of this loss in the sum.")
+    epochs: int | None = Field(
+        None,
+        ge=1,
+        description="How many epochs it counts in, from the first; null: all. After them, and where the epoch is "
+        "chosen by loss, it has weight 0.",
+    )
+    potential: Potential = Field(
+        "before_reset",
+        description="Which potentials: those that are compared with the threshold, or `after_reset`, those that a "
+        "neuron carries into the next step.",
+    )
     distance: Distance = Field("mse", description=DISTANCES_IN_WORDS)
     pool: Annotated[Pool, ReadWhere(_one_of(POOLED), lambda given: given["distance"] in POOLED)] = Field(
         "channel", description=f"Whose potentials make one distribution of {' and '.join(f'`{d}`' for d in POOLED)}."
@@ -261,5 +273,19 @@ class DistillSpec(RecipeSection):
             raise RuleError(
                 "must have a loss: task, logits, membrane and rates are all null or of weight 0",
                 hint="give one of them a weight, or set epochs to 0",
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _has_a_loss_to_the_end(self) -> DistillSpec:
+        if self.membrane is None or self.membrane.epochs is None:
+            return self
+        others = (self.task, self.logits, self.rates)
+        if not any(section.weight for section in others if section is not None):
+            raise RuleError(
+                f"must be null where membranes are all that is learned from (got {self.membrane.epochs}): the epochs "
+                "after it would have no loss",
+                hint="leave it out, or give task, logits or rates a weight",
+                field="membrane.epochs",
             )
         return self

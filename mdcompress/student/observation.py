@@ -104,7 +104,8 @@ def observe(network: nn.Module, graph: SnnGraph, x: Tensor) -> Observation:
         shape = source.shape[::-1] if tokens else source.shape  # the module maps (L, C), the graph's node (C, L)
         head = _over_time(seen.logits, x, shape, batch_first=first)
         logits = _moved(between, head.transpose(-1, -2) if tokens else head)
-    return Observation(output, logits, potentials, spikes)
+    membranes = Computed(by_name, lambda name: simulations[name].membranes)
+    return Observation(output, logits, potentials, spikes, membranes)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from torch import Tensor
@@ -16,13 +16,15 @@ class Observation:
     """What one forward pass showed, in real units.
 
     output: what the network returned; logits: per step [T, N, K]; potentials: membrane before reset, by neuron name,
-    [T, N, *shape]; spikes: likewise.
+    [T, N, *shape]; spikes: likewise; membranes: likewise after reset, which the next step begins with (of a student not
+    yet rounded to what is stored).
     """
 
     output: Tensor
     logits: Tensor
     potentials: Mapping[str, Tensor]
     spikes: Mapping[str, Tensor]
+    membranes: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 class Computed(Mapping[str, ValueT]):

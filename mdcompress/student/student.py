@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from intsnn.errors import InputError
 from intsnn.execution.interpreter import Trace
+from mdcompress.adapters.simulation import membranes_after_reset
 from mdcompress.graph import (
     ActivationSpec,
     AffineSpec,
@@ -270,8 +271,13 @@ class Student(nn.Module):
 
         potentials = Computed(result.firings, real_potentials)
         spikes = {name: firing.spikes for name, firing in result.firings.items()}
+        models = {node.name: node.spec for node in self.graph.of(NeuronModel)}
+        membranes = Computed(
+            result.firings,
+            lambda name: membranes_after_reset(models[name], potentials[name], result.firings[name].spikes),
+        )
         logits = (result.steps - self._readout_offset(result.steps)) * self._readout_scale(result.units)
-        return Observation(self._real_output(result, x.shape[0]), logits, potentials, spikes)
+        return Observation(self._real_output(result, x.shape[0]), logits, potentials, spikes, membranes)
 
     def quantize_input(self, x: Tensor) -> Tensor:
         """The integers [T, N, ...] (int64) that the integer graph takes for real x."""

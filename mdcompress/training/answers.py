@@ -25,12 +25,14 @@ class Compared:
 
     potentials: Collection[str]
     spikes: Collection[str]
+    membranes: Collection[str] = ()
 
     def of(self, seen: Observation) -> Observation:
         """What is read of an observation."""
         potentials = {name: seen.potentials[name] for name in self.potentials}
         spikes = {name: seen.spikes[name] for name in self.spikes}
-        return Observation(seen.output, seen.logits, potentials, spikes)
+        membranes = {name: seen.membranes[name] for name in self.membranes}
+        return Observation(seen.output, seen.logits, potentials, spikes, membranes)
 
 
 class Answers:
@@ -75,7 +77,8 @@ class Answers:
         return seen
 
     def _remember(self, name: bytes, seen: Observation) -> None:
-        tensors = (seen.output, seen.logits, *seen.potentials.values(), *seen.spikes.values())
+        inner = (seen.potentials, seen.spikes, seen.membranes)
+        tensors = (seen.output, seen.logits, *(tensor for each in inner for tensor in each.values()))
         size = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
         if size <= self._room:
             self._known[name] = seen

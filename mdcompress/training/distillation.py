@@ -162,21 +162,23 @@ class _Distillation:
     def __init__(self, student: Student, teacher: Teacher | None, spec: DistillSpec, moments_of: Moments) -> None:
         self._student, self._teacher, self._spec, self._moments_of = student, teacher, spec, moments_of
 
-    def __call__(self, x: Tensor, y: Tensor) -> Iterator[PassLoss]:
+    def __call__(self, x: Tensor, y: Tensor, *, epoch: int) -> Iterator[PassLoss]:
         """The loss of x [T_max, N, ...], y [N] at each T."""
-        target = self._target(x)
+        target, spec = self._target(x), _of_epoch(self._spec, epoch)
         for steps in self._spec.time_steps or (len(x),):
             check_steps(steps, x, key="distill.time_steps")
-            seen, loss = self._losses(x, y, steps, target)
+            seen, loss = self._losses(x, y, steps, target, spec)
             right = (seen.logits.detach().mean(0).argmax(1) == y.to(x.device, non_blocking=True)).sum()
             yield PassLoss(loss.total, loss.named(), right)
 
     def validations(self, batches: Iterable[Batch], time_steps: Sequence[int | None]) -> tuple[Validation, ...]:
         """Accuracy and all losses of the student as it is evaluated, at each T, in one walk; no gradient.
 
+        The sum is that of the last epoch, for every epoch, so that they can be compared.
+
         One process does it, however many train: moments are of its batches.
         """
-        sums = [_Sums() for _ in time_steps]
+        sums, spec = [_Sums() for _ in time_steps], _of_epoch(self._spec, self._spec.epochs)
         turn = itertools.cycle(sums)
         target: Observation | None = None
 
@@ -185,7 +187,7 @@ class _Distillation:
             own = next(turn)
             if own is sums[0]:  # the teacher runs on all steps, once a batch
                 target = self._target(x)
-            seen, loss = self._losses(x, y, steps, target)
+            seen, loss = self._losses(x, y, steps, target, spec)
             own.add(seen, loss, y, rate=mean_rate(seen, self._student.graph))
             return seen.output
 
@@ -196,15 +198,25 @@ class _Distillation:
         self._student.require_shape(x)
         return None if self._teacher is None else self._teacher.observe(x)
 
-    def _losses(self, x: Tensor, y: Tensor, steps: int, target: Observation | None) -> tuple[Observation, LossParts]:
+    def _losses(
+        self, x: Tensor, y: Tensor, steps: int, target: Observation | None, spec: DistillSpec
+    ) -> tuple[Observation, LossParts]:
         """What the student does in the first `steps` steps of x, and its losses; `target`: the teacher on all of x."""
-        graph, spec, beside = self._student.graph, self._spec, None
+        graph, beside = self._student.graph, None
         seen = observe(self._student, graph, x[:steps])
         check_labels(seen.logits[0], y)  # where they are: on the host no step waits for them
         y = y.to(x.device, non_blocking=True)
         if self._teacher is not None and target is not None:
             beside = self._teacher.beside(steps, x, target, spec)
         return seen, distillation_loss(seen, beside, y=y, graph=graph, spec=spec, moments_of=self._moments_of)
+
+
+def _of_epoch(spec: DistillSpec, epoch: int) -> DistillSpec:
+    """The losses of an epoch, counted from 1: membranes have weight 0 after theirs."""
+    membrane = spec.membrane
+    if membrane is None or membrane.epochs is None or epoch <= membrane.epochs:
+        return spec
+    return spec.model_copy(update={"membrane": membrane.model_copy(update={"weight": 0.0})})
 
 
 @dataclass

@@ -72,10 +72,10 @@ class PassLoss:
 class Objective(Protocol):
     """What is minimised: the loss of each pass over a batch (one pass for each T the network is trained at).
 
-    x is on the network's device, y where the loader left it.
+    x is on the network's device, y where the loader left it. Epochs count from 1.
     """
 
-    def __call__(self, x: Tensor, y: Tensor) -> Iterator[PassLoss]:
+    def __call__(self, x: Tensor, y: Tensor, *, epoch: int) -> Iterator[PassLoss]:
         """One loss for each pass. Each is an optimizer step, which is done before the next loss is computed."""
         ...
 
@@ -292,7 +292,7 @@ class _Loop:
         if processes.size > 1:
             seed_step(self.job.seed, self.epoch, step, rank=processes.rank)  # other samples, other dropout
         with global_statistics(processes):
-            for loss in self.job.objective(mine.x, mine.y):
+            for loss in self.job.objective(mine.x, mine.y, epoch=self.epoch):
                 whole = whole_batch(processes, mine, loss.parts, loss.correct)
                 self.optimizer.zero_grad(set_to_none=True)
                 torch.autograd.backward(loss.total * mine.weight)

@@ -117,6 +117,7 @@ class Teacher:
         return replace(
             seen,
             potentials=own.potentials if near["membrane"] else seen.potentials,
+            membranes=own.membranes if near["membrane"] else seen.membranes,
             spikes=own.spikes if near["rates"] else seen.spikes,
         )
 
@@ -146,7 +147,9 @@ def remembering(
         section: () if loss is None else tuple(layer_weights(student, loss, section=section))
         for section, loss in _layer_losses(spec)
     }
-    compared, count = Compared(names["membrane"], names["rates"]), _count(batches)
+    after = spec.membrane is not None and spec.membrane.potential == "after_reset"
+    before_reset, after_reset = ((), names["membrane"]) if after else (names["membrane"], ())
+    compared, count = Compared(before_reset, names["rates"], after_reset), _count(batches)
     networks = (teacher.network, *teacher.at.values())
     limit = LIMIT_BYTES // len(networks)
     return replace(teacher, known={each: Answers(count, compared, limit_bytes=limit) for each in networks})

@@ -20,6 +20,7 @@ from mdcompress.losses import firing_neurons, layer_threshold
 from mdcompress.modes import to_evaluation_mode
 from mdcompress.recipe.distilling import Reads
 from mdcompress.student import Observation
+from mdcompress.student.observed import Computed
 
 
 @dataclass(frozen=True)
@@ -60,12 +61,18 @@ class OtherTeacher:
         h theta_s / theta_t: a potential that is half a threshold here is half a threshold there.
         """
         counterparts = self.counterparts(own, student)
-        potentials = {
-            name: seen.potentials[its] * (layer_threshold(student, name) / layer_threshold(own, its))
-            for name, its in counterparts.items()
-        }
+
+        def in_students_thresholds(values: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+            ratios = {
+                name: layer_threshold(student, name) / layer_threshold(own, its) for name, its in counterparts.items()
+            }
+            return Computed(counterparts, lambda name: values[counterparts[name]] * ratios[name])
+
         return replace(
-            seen, potentials=potentials, spikes={name: seen.spikes[its] for name, its in counterparts.items()}
+            seen,
+            potentials=in_students_thresholds(seen.potentials),
+            spikes={name: seen.spikes[its] for name, its in counterparts.items()},
+            membranes=in_students_thresholds(seen.membranes),
         )
 
     def counterparts(self, own: SnnGraph, student: SnnGraph) -> dict[str, str]:

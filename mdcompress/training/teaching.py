@@ -118,8 +118,8 @@ class _Task:
     def __init__(self, network: nn.Module, spec: TeacherSpec) -> None:
         self._network, self._spec = network, spec
 
-    def __call__(self, x: Tensor, y: Tensor) -> Iterator[PassLoss]:
-        """The loss of x [T_max, N, ...], y [N] at each T."""
+    def __call__(self, x: Tensor, y: Tensor, *, epoch: int) -> Iterator[PassLoss]:
+        """The loss of x [T_max, N, ...], y [N] at each T, the same in every epoch."""
         for steps in self._spec.time_steps or (len(x),):
             check_steps(steps, x, key="teacher.time_steps")
             # bfloat16 has float32's range: unlike float16 it needs no scaling of the loss, one more state to keep

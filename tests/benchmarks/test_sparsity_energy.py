@@ -97,8 +97,8 @@ def test_the_bar_is_cleared_by_less_cost_at_equal_accuracy_on_two_data_sets() ->
 
 def test_every_data_set_has_its_seeds_in_turn() -> None:
     units = planned(RECIPES, ())
-    assert [(unit.group, unit.seed) for unit in units[:4]] == [
-        ("digits", 1), ("nmnist", 1), ("cifar10", 1), ("digits", 2)
+    assert [(unit.group, unit.seed) for unit in units[:5]] == [
+        ("digits", 1), ("nmnist", 1), ("cifar10", 1), ("cifar10_same", 1), ("digits", 2)
     ]  # fmt: skip
     assert {group: tuple(unit.seed for unit in units if unit.group == group) for group in SEEDS} == SEEDS
     assert [unit.seed for unit in planned(RECIPES[:1], (7,))] == [7]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import get_args
+from typing import Literal, get_args
 
 import numpy as np
 import pytest
@@ -232,6 +232,22 @@ def test_the_loss_is_the_weighted_mean_over_layers() -> None:
     )
 
 
+def test_potentials_after_reset_are_those_that_are_compared_where_the_recipe_says_so() -> None:
+    """Before reset they differ by 1, after it by 3."""
+
+    def seen(potentials: float, membranes: float) -> Observation:
+        before, after = ({name: tensor([value]) for name in ("a.1", "a.2", "b.1")} for value in (potentials, membranes))
+        return Observation(tensor([0.0, 0.0]), tensor([[0.0, 0.0]]), before, before, after)
+
+    def loss(potential: Literal["before_reset", "after_reset"]) -> float:
+        spec = DistillSpec(task=None, logits=None, membrane=MembraneLossSpec(weight=1.0, potential=potential))
+        parts = distillation_loss(seen(1.5, 3.0), seen(0.5, 0.0), y=torch.tensor([0]), graph=GRAPH, spec=spec)
+        return parts.total.item()
+
+    assert loss("before_reset") == pytest.approx(1.0)
+    assert loss("after_reset") == pytest.approx(9.0)
+
+
 # ------------------------------------------------------------------ the recipe
 
 
@@ -256,6 +272,8 @@ def test_a_recipe_chooses_distance_layers_and_rates() -> None:
         ("{membrane: {distance: wasserstein}}", "mse, cosine, firing, emd, moments"),
         ("{rates: {unit: layer}}", "neuron, channel"),
         ("{task: null, logits: null, membrane: null}", "task, logits, membrane and rates are all null"),
+        ("{membrane: {epochs: 0}}", "distill.membrane.epochs"),
+        ("{task: null, logits: null, membrane: {epochs: 2}}", "the epochs after it would have no loss"),
     ],
 )
 def test_what_is_wrong_in_a_loss_is_said_with_its_place(distill: str, words: str) -> None:

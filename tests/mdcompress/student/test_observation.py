@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Unpack
+from typing import Literal, Unpack
 
 import pytest
 import torch
@@ -65,6 +65,7 @@ def test_float_potentials_equal_the_neurons_own_recursion(options: LIFOptions) -
         v = {"hard": torch.where(s > 0, neuron.reset_value, h), "soft": h - neuron.threshold * s, "none": h}[
             neuron.reset
         ]
+        assert torch.allclose(seen.membranes["neuron"][t], v, atol=1e-6)
     with torch.no_grad():
         assert torch.equal(seen.spikes["neuron"], neuron(currents))
     assert 0 < float(seen.spikes["neuron"].mean()) < 1
@@ -165,3 +166,20 @@ def test_student_potentials_come_near_to_float_at_eight_bits_and_more(bits: int,
     assert float(same_so_far.float().mean()) > 0.9 and bool(expected.spikes["neuron"].any())
     assert float(error.abs().mean()) < near
     assert rounding == "floor" or abs(float(error.mean())) < near / 4
+
+
+@pytest.mark.parametrize("reset", ["hard", "soft"])
+def test_a_students_membranes_are_what_it_stores_before_that_is_rounded(reset: Literal["hard", "soft"]) -> None:
+    """What is stored is v in units of s_f * 2^R, rounded half up and clipped to 4 bits: -8 to 7."""
+    network, x = Watched(tau=2.0, reset=reset).eval(), sample()
+    student = compress(
+        network, x, Recipe.model_validate({"name": "r", "quantize": {"membrane": {"bit_width": 4}}}), [x]
+    )
+    with torch.no_grad():
+        seen, stored = student.eval().observe(x), torch.from_numpy(student.trace(x).membranes["neuron"])
+        unit = student.fine_scale("neuron", student.stream_units()) * 2.0 ** student.neuron("neuron").guard_bits
+    inside = (stored > -8) & (stored < 7)
+    assert inside.float().mean() > 0.5
+    assert ((seen.membranes["neuron"] / unit - stored).abs()[inside] <= 0.5 + 1e-5).all()
+    torch.autograd.backward(student.train().observe(x).membranes["neuron"].square().mean())
+    assert student.synapse("fc").layer.weight.grad.abs().sum() > 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 import torch
@@ -157,6 +158,19 @@ def test_the_same_samples_in_another_batch_are_another_batch(other: Tensor) -> N
     answers.of(_batch(0, 4), _shown)
     found = answers.of(other, _shown)
     assert torch.equal(found.logits, _shown(other).logits) and len(answers) == 2
+
+
+def test_membranes_after_reset_are_remembered_where_they_are_compared() -> None:
+    x = _batch(0, 4)
+    seen = replace(_shown(x), membranes={"a": 3.0 * x, "b": x})
+    shown = Answers(3, Compared((), (), ("a",))).of(x, lambda _: seen)
+    assert shown.potentials == {} and set(shown.membranes) == {"a"}
+    assert torch.equal(shown.membranes["a"], 3.0 * x)
+    size = sum(each.numel() * each.element_size() for each in (shown.output, shown.logits, shown.membranes["a"]))
+    for limit, known in ((size, 1), (size - 1, 0)):
+        answers = Answers(3, Compared((), (), ("a",)), limit_bytes=limit)
+        answers.of(x, lambda _: seen)
+        assert len(answers) == known
 
 
 def test_what_has_no_room_is_shown_anew() -> None:

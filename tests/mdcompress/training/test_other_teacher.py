@@ -6,6 +6,7 @@ import copy
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
@@ -19,7 +20,16 @@ from mdcompress.evaluation import evaluate
 from mdcompress.losses import logit_loss, membrane_loss
 from mdcompress.pipeline.pages.facts import read_facts
 from mdcompress.pipeline.pages.scores import scores_of
-from mdcompress.recipe import RECIPE_SCHEMA, DistillSpec, LogitLossSpec, RateLossSpec, Recipe, load_recipe
+from mdcompress.recipe import (
+    RECIPE_SCHEMA,
+    DistillSpec,
+    LogitLossSpec,
+    MembraneLossSpec,
+    RateLossSpec,
+    Recipe,
+    load_recipe,
+)
+from mdcompress.recipe.distilling import Potential
 from mdcompress.runs import RunDirectory
 from mdcompress.student import Student
 from mdcompress.student.observation import observe
@@ -160,9 +170,13 @@ def test_a_mapping_with_the_names_of_wrapped_networks_of_before_says_the_same(st
 
 
 @pytest.mark.slow
-def test_the_own_network_as_another_teacher_teaches_the_same(student: Student, teacher: nn.Module) -> None:
+@pytest.mark.parametrize("potential", get_args(Potential))
+def test_the_own_network_as_another_teacher_teaches_the_same(
+    student: Student, teacher: nn.Module, potential: Potential
+) -> None:
     """At its own T and at fewer steps; rates and membranes by the same names."""
-    spec = DistillSpec(epochs=1, time_steps=(2,), rates=RateLossSpec(align="first_steps"))
+    membrane = MembraneLossSpec(potential=potential)
+    spec = DistillSpec(epochs=1, time_steps=(2,), membrane=membrane, rates=RateLossSpec(align="first_steps"))
     beside = copy.deepcopy(student)
     for each, given in ((student, teacher), (beside, OtherTeacher(teacher))):
         distill(each, teacher=given, train=Shuffled(), validate=Shuffled(), spec=spec, settings=FAST)
