@@ -27,7 +27,7 @@ INK = "#1f2937"
 _COLORS = (BLUE, ORANGE, GREEN, PURPLE, "#E69F00", SKY, INK)
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 _LINES = ("-", "--", "-.", ":")
-_LAYOUT: Literal["constrained", "none"] = "constrained"  # legends and labels have room
+_LAYOUT: Literal["constrained"] | None = "constrained"  # legends and labels have room
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ def draw_plainly(monkeypatch: pytest.MonkeyPatch) -> None:
 
     The layout is tested where pictures are the subject, and by all commands that run in a process of their own.
     """
-    monkeypatch.setattr(pictures, "_LAYOUT", "none")
+    monkeypatch.setattr(pictures, "_LAYOUT", None)
 
 
 def draw_as_shipped(monkeypatch: pytest.MonkeyPatch) -> None:
