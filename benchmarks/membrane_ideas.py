@@ -41,6 +41,7 @@ RATES = (3e-3, 1e-2)
 SEARCHED: Setting = "2bit"
 COMPARED: tuple[Setting, ...] = ("2bit", "ternary")
 SEARCH_SEEDS, SEEDS = (2000, 2001), (1000, 1001, 1002, 1003, 1004)
+SIGNIFICANT = 0.05
 LAST_LAYER = "neuron3"  # of the experiment's networks
 
 TWO_STEPS = "distill.time_steps=[2]"
@@ -202,6 +203,7 @@ def page(found: Sequence[Found], rows: Sequence[Result], *, missing: int, comman
             "# Why membranes add little to answers: eight ideas",
             origin(rows, missing=missing, command=command),
             _HEAD,
+            _verdict(comparisons(rows)),
             "## Beside logits alone, on fresh seeds",
             _differences(comparisons(rows)),
             _accuracies(rows),
@@ -218,6 +220,15 @@ students on 200 samples, 64 optimizer steps), each with as many trials as logits
 Accuracies are of samples for tuning (1,000 and 200), which neither a training nor the choice of an epoch sees; no test
 part is read. Plan and correction stand in `benchmarks/membrane_ideas.py`, which was committed before a student was
 trained."""
+
+
+def _verdict(found: Sequence[Comparison]) -> str:
+    """Which ideas add to logits, by the plan."""
+    shown = [each for each in found if each.corrected < SIGNIFICANT and statistics.fmean(each.differences) > 0]
+    if shown:
+        named = ", ".join(f"{each.name} ({paired_interval(each.differences)} points)" for each in shown)
+        return f"**After correction for {len(IDEAS)} these add to logits: {named}.**"
+    return f"**After correction for {len(IDEAS)} no idea is shown to add to logits.**"
 
 
 def _differences(found: Sequence[Comparison]) -> str:

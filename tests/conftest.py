@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -14,10 +15,12 @@ from filelock import FileLock
 from hypothesis import settings
 from torch import nn
 
+from mdcompress.cli.memory import look_for_garbage_seldom
 from mdcompress.student import Student
 from tests.support.compilers import compile_as_shipped, compile_plainly
 from tests.support.main_run import MainRun, main_job_in
 from tests.support.paths import ROOT
+from tests.support.plain_pictures import draw_as_shipped, draw_plainly
 from tests.support.training_cases import tiny_student, trained_teacher
 
 ROOMS = ("intsnn", "mdcompress")  # the folders of tests that mirror rooms
@@ -25,6 +28,16 @@ ROOMS = ("intsnn", "mdcompress")  # the folders of tests that mirror rooms
 settings.register_profile("ci", derandomize=True, deadline=None)  # the same examples in every run that decides
 settings.register_profile("dev", deadline=None)
 settings.load_profile("ci" if os.environ.get("CI") else "dev")
+
+
+def pytest_configure() -> None:
+    look_for_garbage_seldom()  # among the objects of torch and Brevitas: 7 % of all time
+
+
+def pytest_collection_finish() -> None:
+    """What was imported stays, and is no longer looked through."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -90,6 +103,21 @@ def _own_cache(shared_folder: Path) -> Iterator[None]:
 def _compiled_plainly() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         compile_plainly(patch)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _drawn_plainly() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        draw_plainly(patch)
+        yield
+
+
+@pytest.fixture(scope="module")
+def drawn_as_shipped() -> Iterator[None]:
+    """Pictures are laid out as users get them."""
+    with pytest.MonkeyPatch.context() as patch:
+        draw_as_shipped(patch)
         yield
 
 

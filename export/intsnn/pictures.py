@@ -27,6 +27,7 @@ INK = "#1f2937"
 _COLORS = (BLUE, ORANGE, GREEN, PURPLE, "#E69F00", SKY, INK)
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 _LINES = ("-", "--", "-.", ":")
+_LAYOUT: Literal["constrained"] | None = "constrained"  # legends and labels have room
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ def figure(
     from matplotlib.figure import Figure
 
     with matplotlib.rc_context({"svg.hashsalt": "mdcompress", "svg.fonttype": "none", "text.usetex": False}):
-        drawn = Figure(figsize=(width * panels, height + 0.3), layout="constrained")
+        drawn = Figure(figsize=(width * panels, height + 0.3), layout=_LAYOUT)
         FigureCanvasAgg(drawn)
         yield list(drawn.subplots(1, panels, squeeze=False)[0])
         drawn.suptitle(title, fontsize=11)

@@ -17,7 +17,7 @@ import click
 
 from mdcompress._version import __version__
 from mdcompress.cli.console import Detail, report_error
-from mdcompress.cli.memory import keep_freed_memory
+from mdcompress.cli.memory import keep_freed_memory, look_for_garbage_seldom
 from mdcompress.cli.options import example
 
 COMMANDS: Mapping[str, str] = {  # in the order of their use; the value is the module that defines the command
@@ -100,6 +100,7 @@ class CommandGroup(click.Group):
         if invocation.detail is Detail.MESSAGE and not sys.warnoptions:
             quiet_libraries()
         keep_freed_memory()
+        look_for_garbage_seldom()
         try:
             code = super().main(
                 arguments, prog_name, complete_var, standalone_mode=False, **{**extra, "obj": invocation}

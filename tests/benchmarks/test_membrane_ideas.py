@@ -112,9 +112,21 @@ def test_a_cluster_is_the_mean_of_both_settings_where_both_are_there() -> None:
     assert found.corrected == pytest.approx(0.2048, abs=1e-3)  # t = 3 / (sqrt 2 / sqrt 2) = 3, one degree of freedom
 
 
+def test_the_page_names_what_adds_to_logits() -> None:
+    clusters = [(seed, bits) for seed in (1, 2, 3) for bits in COMPARED]
+    given = [
+        *rows(ALONE, *((*each, 80.0) for each in clusters)),
+        *rows(FIRST, *((*each, 81.0 + each[0]) for each in clusters)),
+    ]
+    less = [*given, *rows(IDEAS[0], *((*each, 79.0 - 0.01 * each[0]) for each in clusters))]
+    text = page([], less, missing=0, command="x")
+    assert f"these add to logits: {FIRST} (+3.00 ± 2.48 (n = 3) points).**" in text
+
+
 def test_the_page_says_what_was_found_and_what_is_missing() -> None:
     text = page([Found("mnist", ALONE, ("a",), (80.0, 70.0))], ROWS, missing=4, command="x")
     assert "**4 students of the plan are not done yet.**" in text
     (line,) = [line for line in text.splitlines() if line.startswith(f"| {FIRST}") and "±" in line and "n =" in line]
     assert "+3.00 ± 12.71 (n = 2)" in line
+    assert "**After correction for 8 no idea is shown to add to logits.**" in text
     assert "75.00 ± 7.07" in text and "taken" in text

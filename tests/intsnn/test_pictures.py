@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from intsnn.errors import UsageError
-from intsnn.pictures import figure, legend_beside, log_scale, picture_paths, series
+from intsnn.pictures import figure, legend_beside, log_scale, name_layers, picture_paths, series
+
+pytestmark = pytest.mark.usefixtures("drawn_as_shipped")
 
 
 def test_one_drawing_is_written_in_every_format_and_is_the_same_each_time(tmp_path: Path) -> None:
@@ -47,8 +49,19 @@ def test_logarithmic_ticks_are_plain_numbers(tmp_path: Path, values: tuple[float
 
 def test_a_legend_stands_beside_the_axes(tmp_path: Path) -> None:
     with figure([tmp_path / "legend.svg"], title="t") as (axes,):
-        axes.plot([0, 1], [0, 1], label="a line")
+        axes.plot([0, 1], [0, 1], label="a line with many words that need room")
         legend_beside(axes)
         axes.figure.canvas.draw()
         legend = axes.get_legend()
         assert legend is not None and legend.get_window_extent().x0 >= axes.get_window_extent().x1
+
+
+def test_legends_and_names_of_layers_are_inside_the_picture(tmp_path: Path) -> None:
+    with figure([tmp_path / "inside.svg", tmp_path / "inside.png"], title="t") as (axes,):
+        axes.plot([0, 1], [0, 1], label="a line with many words that need room")
+        legend_beside(axes)
+        name_layers(axes, ["stages.0.neuron", "stages.1.blocks.3.neuron"])
+        axes.set_ylabel("spikes per neuron and step")
+    whole, inside = axes.figure.bbox, axes.get_tightbbox()
+    assert inside is not None
+    assert whole.x0 <= inside.x0 and inside.x1 <= whole.x1 and whole.y0 <= inside.y0 and inside.y1 <= whole.y1

@@ -1,10 +1,13 @@
 """What compiles for a test: the compiler with fewer flags, as shipped, or none."""
 
 import platform
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from intsnn.compiling.compiler import find_compiler, host_flags
 from intsnn.engines import choice
 
 SHIPPED = choice._SOON  # the flags for little work
@@ -23,9 +26,25 @@ def compile_plainly(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(choice, "_SOON", PLAIN)
 
 
-def compile_as_shipped(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The flags that users' code has."""
-    monkeypatch.setattr(choice, "_SOON", SHIPPED)
+def compile_as_shipped(monkeypatch: pytest.MonkeyPatch, *more: str) -> None:
+    """The flags that users' code has, and more behind them."""
+    monkeypatch.setattr(choice, "_SOON", (*SHIPPED, *more))
+
+
+def header_read_before(folder: Path) -> tuple[str, ...]:
+    """Flags by which GCC takes the header of vector instructions as it read it once: half the time of a compilation.
+
+    None where there is no such header, or the compiler is another one.
+    """
+    compiler = find_compiler()
+    if not _IS_X86 or any(other in compiler.version for other in ("clang", "zig")):
+        return ()
+    header = folder / "vectors.h"
+    header.write_text("#include <immintrin.h>\n")
+    flags = [flag for flag in host_flags(compiler) if flag != "-shared"]
+    command = [*compiler.command, *flags, *SHIPPED, "-x", "c-header", str(header), "-o", f"{header}.gch"]
+    subprocess.run(command, check=True, timeout=120)
+    return ("-include", str(header))
 
 
 def hide_compilers(monkeypatch: pytest.MonkeyPatch) -> None:

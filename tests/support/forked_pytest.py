@@ -6,6 +6,7 @@ beyond, the release of a library that stands first on their path, is the forked 
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import subprocess
@@ -17,6 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from mdcompress.cli.memory import look_for_garbage_seldom
 from tests.support.paths import ROOT
 
 _USED = ("torch", "onnxruntime", "mdcompress.compression", "mdcompress.evaluation.verification", "intsnn.native")
@@ -87,8 +89,10 @@ def main() -> None:
     """Answer requests until stdin ends."""
     import importlib
 
+    look_for_garbage_seldom()
     for name in _USED:
         importlib.import_module(name)
+    gc.freeze()  # nor is it looked for in what is imported, by all that are forked
     for line in sys.stdin:
         ended = _forked(**json.loads(line))
         sys.stdout.write(json.dumps({"code": ended.code, "out": ended.out}) + "\n")

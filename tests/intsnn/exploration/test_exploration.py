@@ -375,6 +375,7 @@ def test_a_missing_table_of_accuracies_is_an_error(tmp_path: Path) -> None:
         read_accuracies(tmp_path / "accuracies.csv")
 
 
+@pytest.mark.usefixtures("drawn_as_shipped")
 def test_the_picture_is_the_same_each_time_and_has_a_panel_for_accuracy(
     tmp_path: Path, graph: IntGraph, activity: Activity, found: Exploration
 ) -> None:

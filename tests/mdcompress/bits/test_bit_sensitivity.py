@@ -191,6 +191,7 @@ def finished(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypat
     return tmp_path
 
 
+@pytest.mark.usefixtures("drawn_as_shipped")
 def test_the_chosen_recipe_is_quantized_as_it_stands(finished: Path) -> None:
     before = snapshot(finished / "runs")
     arguments = ["sensitivity", "--run", "tiny", "--samples", "64", "--bits", "2,4", "--membrane-bits", "3"]

@@ -56,6 +56,7 @@ def test_column_gains_can_be_had_with_any_description_and_left_out_of_one_that_h
     assert "rram_wan_1day with calibrated column gains: 1 chip," in shown
 
 
+@pytest.mark.usefixtures("drawn_as_shipped")
 def test_the_sweep_is_kept_where_a_folder_is_named(model: Path, tmp_path: Path) -> None:
     arguments = [
         "analog",

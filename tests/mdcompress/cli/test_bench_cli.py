@@ -147,6 +147,7 @@ def test_answers_that_differ_end_the_command_before_any_time_is_taken(
     assert "onnxruntime and native must give equal answers" in result.err
 
 
+@pytest.mark.usefixtures("drawn_as_shipped")
 def test_table_numbers_and_picture_go_to_a_folder_that_is_free(model: Path, tmp_path: Path) -> None:
     arguments = ["bench", str(model), *FAST, "--batch", "1", "--output", str(tmp_path / "out")]
     result = invoke(*arguments)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import pytest
 
 from mdcompress.cli.memory import keep_freed_memory
+from tests.support.command_line import invoke
 
 COUNT = """
 import resource, sys
@@ -32,3 +35,17 @@ def test_pages_of_freed_blocks_are_used_again() -> None:
         for how in ("kept", "given back")
     )
     assert kept < PAGES / 10 and given_back > PAGES / 2
+
+
+@pytest.fixture
+def as_python_starts() -> Iterator[None]:
+    before = gc.get_threshold()
+    gc.set_threshold(700, 10, 10)
+    yield
+    gc.set_threshold(*before)
+
+
+@pytest.mark.usefixtures("as_python_starts")
+def test_a_command_looks_for_garbage_seldom() -> None:
+    assert invoke("--version").code == 0
+    assert gc.get_threshold()[0] >= 10_000 and gc.isenabled()

@@ -20,7 +20,7 @@ from mdcompress.recipe import load_recipe
 from mdcompress.student.weights import load_student
 from tests.support.command_line import Finished, copy_finished_run, invoke, snapshot
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = pytest.mark.usefixtures("one_thread", "drawn_as_shipped")
 
 SPACE = ("--bits", "2,4", "--membrane-bits", "4", "--steps", "1,2", "--crossbar", "32,64")
 SEARCH = ("search", "--run", "tiny", *SPACE, "--trials", "5", "--samples", "40", "--first", "20", "--loss", "60")

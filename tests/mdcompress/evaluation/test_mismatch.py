@@ -95,6 +95,7 @@ HISTORY = [
 ]
 
 
+@pytest.mark.usefixtures("drawn_as_shipped")
 def test_pictures_name_what_they_show_and_are_equal_for_equal_numbers(tmp_path: Path) -> None:
     for name in ("one.svg", "two.svg"):
         draw_training(HISTORY, tmp_path / name, title="tiny: training")

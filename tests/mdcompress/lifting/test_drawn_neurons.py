@@ -10,7 +10,7 @@ from tests.support.styles import draw_neuron_alone
 EACH = 20
 
 
-@pytest.mark.parametrize("first", range(0, 120, EACH))
+@pytest.mark.parametrize("first", range(0, 80, EACH))
 def test_drawn_neurons_are_read_as_what_they_are(first: int) -> None:
     tally = count(range(first, first + EACH), draw=draw_neuron_alone)
     assert tally.wrong == {}, "\n".join(f"draw_neuron_alone({seed}): {words}" for seed, words in tally.wrong.items())

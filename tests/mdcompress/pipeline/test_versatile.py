@@ -152,6 +152,7 @@ def test_a_kept_calibrated_student_is_said(here: Path) -> None:
         assert words in told.out, (told.out, told.err)
 
 
+@pytest.mark.usefixtures("drawn_as_shipped")
 def test_a_whole_run_ends_with_one_table(here: Path) -> None:
     result = invoke("run", "--recipe", "many.yaml", "--min-accuracy", "1.0")
     assert result.code == 3

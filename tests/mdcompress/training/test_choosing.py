@@ -146,6 +146,7 @@ def test_a_record_of_an_earlier_version_says_what_it_knows() -> None:
     assert kept_in_words(recipe, {}) == ""
 
 
+@pytest.mark.usefixtures("drawn_as_shipped")
 def test_table_and_picture_mark_the_epoch_that_is_kept(tmp_path: Path) -> None:
     write_history(HISTORY, tmp_path / "history.csv", choice=BY_LOSS)
     rows = csv.DictReader((tmp_path / "history.csv").read_text().splitlines())
