@@ -4,6 +4,7 @@ Tensor letters, used everywhere: T time steps, N batch, C channels, H height, W 
 and per step; at run time every tensor is [T, N, *shape].
 """
 
+from mdcompress.graph.fan_out import operations_per_spike
 from mdcompress.graph.findings import Finding
 from mdcompress.graph.graph import (
     Carries,
@@ -99,5 +100,6 @@ __all__ = [
     "channel_values",
     "count_limit",
     "each_channel",
+    "operations_per_spike",
     "typical",
 ]

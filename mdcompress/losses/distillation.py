@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mdcompress.distances import Moments, own_moments
 from mdcompress.errors import TrainingError
-from mdcompress.graph import Carries, NeuronModel, SnnGraph, typical
+from mdcompress.graph import Carries, NeuronModel, SnnGraph, operations_per_spike, typical
 from mdcompress.losses.parts import logit_loss, membrane_loss, rate_loss, sparsity_loss, task_loss
 from mdcompress.recipe.patterns import match_names
 
@@ -227,9 +227,24 @@ def _sparsity(rates: Mapping[str, Tensor], graph: SnnGraph, spec: SparsitySpec) 
         rates,
         targets=_by_layer(graph, tuple(rates), spec.layer_targets, key=key, otherwise=spec.target),
         weights=layer_weights(graph, spec, section="sparsity"),
-        neurons={name: math.prod(graph.node(name).shape) for name in rates},
+        neurons=_counted_neurons(graph, spec, tuple(rates)),
         per=spec.per,
     )
+
+
+def _counted_neurons(graph: SnnGraph, spec: SparsitySpec, names: Sequence[str]) -> dict[str, float]:
+    """How much each layer counts in the rate of the network: its neurons, or the operations if all of them fire."""
+    neurons = {name: float(math.prod(graph.node(name).shape)) for name in names}
+    if spec.per != "operations":
+        return neurons
+    caused = operations_per_spike(graph)
+    counted = {name: count * caused[name] for name, count in neurons.items()}
+    if not any(counted.values()):
+        raise TrainingError(
+            f"distill.sparsity.per: operations must have a layer whose spikes reach a synapse (got {', '.join(names)})",
+            hints=["match other layers, or write `per: network`"],
+        )
+    return counted
 
 
 def _by_layer(

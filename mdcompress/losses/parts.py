@@ -148,27 +148,28 @@ def sparsity_loss(
     *,
     targets: Mapping[str, float],
     weights: Mapping[str, float],
-    neurons: Mapping[str, int],
+    neurons: Mapping[str, float],
     per: RateOf = "network",
 ) -> Tensor:
     """How far firing rates are above a target; 0 where they are not.
 
-    network: L = max(sum_l w_l n_l r_l / sum_l w_l n_l - target, 0)
-    layer:   L = sum_l w_l max(r_l - target_l, 0) / sum_l w_l
+    network, operations: L = max(sum_l w_l n_l r_l / sum_l w_l n_l - target, 0)
+    layer:               L = sum_l w_l max(r_l - target_l, 0) / sum_l w_l
 
-    r_l = mean_{t,n,u} s: spikes per neuron and step. Linear, so that the pressure on a spike is the same until the
+    r_l = mean_{t,n,u} s: spikes per neuron and step. With `operations` n_l are synaptic operations, and the rate is the
+    share of them that is done. Linear, so that the pressure on a spike is the same until the
     target is reached, and none beyond (a target for synaptic operations, squared: Sorbaro et al. 2020, "Optimizing the
     energy consumption of spiking neural networks for neuromorphic applications"; the form is ours).
 
     Args:
         rates: r_l by layer, scalars with a gradient.
-        targets: target_l; with `network` they are all the same.
+        targets: target_l; with `network` and `operations` they are all the same.
         weights: w_l.
-        neurons: n_l, how many neurons the layer has.
+        neurons: n_l, how many neurons the layer has, or how many operations all of them would cause.
         per: whose rate is held to a target.
     """
     match per:
-        case "network":
+        case "network" | "operations":
             shares = {name: weights[name] * neurons[name] for name in rates}
             rate = torch.stack([shares[name] * each for name, each in rates.items()]).sum() / math.fsum(shares.values())
             return functional.relu(rate - next(iter(targets.values())))

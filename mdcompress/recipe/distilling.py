@@ -28,7 +28,7 @@ RateAlign = Literal["first_steps", "mean"]
 RateUnit = Literal["neuron", "channel"]
 Criterion = Literal["accuracy", "loss"]
 Guard = Literal["accuracy", "none"]
-RateOf = Literal["network", "layer"]
+RateOf = Literal["network", "operations", "layer"]
 Reads = Literal["steps", "mean"]
 Potential = Literal["before_reset", "after_reset"]
 
@@ -128,7 +128,8 @@ class SparsitySpec(LayerLossSpec):
     target: float = Field(0.0, ge=0, lt=1, description="The rate, in spikes per neuron and step, above which it costs.")
     per: RateOf = Field(
         "network",
-        description="Whose rate: `network`, the one of all matched neurons together; `layer`, that of each layer.",
+        description="Whose rate: `network`, the one of all matched neurons together; `operations`, the same, but a "
+        "spike counts as often as there are synaptic operations that it causes; `layer`, that of each layer.",
     )
     layer_targets: Annotated[LayerTargets, ReadWhere("per is layer", lambda given: given["per"] == "layer")] = Field(
         {}, description="Targets of single layers, by pattern as in `match`; a later one wins over it and `target`."

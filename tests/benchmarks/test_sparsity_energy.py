@@ -66,10 +66,11 @@ def by_variant() -> dict[str, list[Result]]:
 
 def test_the_largest_price_is_chosen_that_costs_no_validation_accuracy_whatever_the_test_says() -> None:
     assert baseline(by_variant()) == WITHOUT[1]
-    assert chosen(by_variant()) == "w = 10"
+    assert chosen(by_variant(), "network") == "w = 10"
+    assert chosen(by_variant(), "operations") == WITHOUT[1]
     costly = {**by_variant(), "w = 3": [row("w = 3", 0, validation=80.0, test=99.0)]}
     del costly["w = 10"]
-    assert chosen(costly) == WITHOUT[1]
+    assert chosen(costly, "network") == WITHOUT[1]
 
 
 def test_the_page_tells_accuracy_and_cost_beside_the_training_without() -> None:
@@ -91,8 +92,9 @@ def test_the_bar_is_cleared_by_less_cost_at_equal_accuracy_on_two_data_sets() ->
         ((*ROWS, *second), "| nmnist, digits | yes"),
         ((*ROWS, *worse), "| nmnist | no"),
     ):
-        found = [each for each in page(rows, missing=0, command="x").splitlines() if each.startswith(f"| {OPERATIONS}")]
-        assert [re.sub(" +", " ", each).removesuffix(" |") for each in found] == [f"| {OPERATIONS} {line}"]
+        text = [re.sub(" +", " ", each) for each in page(rows, missing=0, command="x").splitlines()]
+        found = [each for each in text if each.startswith(f"| network | {OPERATIONS} |")]
+        assert [each.removesuffix(" |") for each in found] == [f"| network | {OPERATIONS} {line}"]
 
 
 def test_every_data_set_has_its_seeds_in_turn() -> None:
@@ -106,10 +108,14 @@ def test_every_data_set_has_its_seeds_in_turn() -> None:
 
 def test_students_differ_in_the_price_and_the_rate_alone() -> None:
     tasks = {task.variant: task for task in tasks_of("benchmarks/recipes/nmnist_4bit.yaml")}
-    assert [*tasks] == [*WITHOUT, *(f"w = {weight}" for weight in WEIGHTS)]
+    prices = [f"w = {weight}" for weight in WEIGHTS["network"]]
+    assert [*tasks] == [*WITHOUT, *prices, *(f"per operations, w = {weight}" for weight in WEIGHTS["operations"])]
     assert len({key_of(task, 0) for task in tasks.values()}) == len(tasks)
     plain, priced = (tasks[name].of_seed(2) for name in (WITHOUT[1], "w = 10"))
     assert priced.distill.sparsity is not None and priced.distill.sparsity.weight == 10
+    assert priced.distill.sparsity.per == "network"
+    counted = tasks["per operations, w = 10"].of_seed(2).distill.sparsity
+    assert counted == priced.distill.sparsity.model_copy(update={"per": "operations"})
     assert priced.distill.model_copy(update={"sparsity": None}) == plain.distill
     assert priced.train == plain.train != tasks[WITHOUT[0]].of_seed(2).train
     assert [*dict.fromkeys(task.variant for task in tasks_of("4bit"))] == [WITHOUT[1], *[*tasks][2:]]

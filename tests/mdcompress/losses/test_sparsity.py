@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from mdcompress.errors import TrainingError
-from mdcompress.graph import Carries, InputSpec, NeuronModel, NodeSpec, ReadoutSpec, SnnGraph, SnnNode
+from mdcompress.graph import Carries, InputSpec, NeuronModel, NodeSpec, ReadoutSpec, SnnGraph, SnnNode, SynapseSpec
 from mdcompress.losses import distillation_loss, mean_rate, sparsity_loss
 from mdcompress.recipe import DistillSpec, SparsitySpec
 from mdcompress.recipe.distilling import RateOf
@@ -41,6 +41,24 @@ GRAPH = SnnGraph(
     ),
     time_steps=2,
 )
+
+
+def linear(outputs: int, inputs: int) -> SynapseSpec:
+    return SynapseSpec("linear", (outputs, inputs), (1, 1), (0, 0), (1, 1), groups=1, bias=False, batch_norm=None)
+
+
+# a spike of `wide` meets 1 weight, one of `narrow` 5
+CONNECTED = SnnGraph(
+    (
+        node("input", InputSpec(), None, 3),
+        node("wide", neuron(), "input", 3),
+        node("between", linear(1, 3), "wide", 1),
+        node("narrow", neuron(), "between", 1),
+        node("head", linear(5, 1), "narrow", 5),
+        node("readout", ReadoutSpec("mean"), "head", 5),
+    ),
+    time_steps=2,
+)
 # T = 2, N = 1: 3 of the 6 places of `wide` fire, and 2 of the 2 of `narrow`; 5 of 8 in all
 WIDE, NARROW = torch.tensor([[[1.0, 0, 1]], [[0, 1, 0]]]), torch.ones(2, 1, 1)
 
@@ -50,9 +68,9 @@ def seen(wide: Tensor = WIDE, narrow: Tensor = NARROW) -> Observation:
     return Observation(torch.zeros(1, 2), torch.zeros(2, 1, 2), spikes, spikes)
 
 
-def loss_of(spec: SparsitySpec, observed: Observation) -> Tensor:
+def loss_of(spec: SparsitySpec, observed: Observation, graph: SnnGraph = GRAPH) -> Tensor:
     whole = DistillSpec(logits=None, membrane=None, sparsity=spec)
-    loss = distillation_loss(observed, None, y=torch.tensor([0]), graph=GRAPH, spec=whole)
+    loss = distillation_loss(observed, None, y=torch.tensor([0]), graph=graph, spec=whole)
     assert loss.task is not None and loss.sparsity is not None
     assert loss.total.item() == pytest.approx(loss.task.item() + spec.weight * loss.sparsity.item())
     named = {name: part.item() for name, part in loss.named().items() if name.startswith("sparsity/")}
@@ -76,6 +94,23 @@ def loss_of(spec: SparsitySpec, observed: Observation) -> Tensor:
 )
 def test_rates_cost_what_is_above_the_target(spec: SparsitySpec, expected: float) -> None:
     assert loss_of(spec, seen()).item() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        (SparsitySpec(per="operations"), (3 * 0.5 * 1 + 1.0 * 5) / (3 * 1 + 1 * 5)),
+        (SparsitySpec(per="operations", target=0.5), (3 * 0.5 * 1 + 1.0 * 5) / (3 * 1 + 1 * 5) - 0.5),
+        (SparsitySpec(per="operations", layer_weights={"narrow": 0.2}), (3 * 0.5 * 1 + 0.2 * 1.0 * 5) / (3 + 0.2 * 5)),
+    ],
+)
+def test_a_spike_costs_the_operations_that_it_causes(spec: SparsitySpec, expected: float) -> None:
+    assert loss_of(spec, seen(), CONNECTED).item() == pytest.approx(expected)
+
+
+def test_spikes_that_reach_no_synapse_have_no_operations_to_price() -> None:
+    with pytest.raises(TrainingError, match=r"must have a layer whose spikes reach a synapse \(got wide, narrow\)"):
+        loss_of(SparsitySpec(per="operations"), seen())
 
 
 def test_a_target_that_fits_no_layer_is_an_error() -> None:
