@@ -103,11 +103,10 @@ def preview(workspace: Workspace) -> Report:
     """
     from mdcompress.planning import format_plan, layer_weights, weights_by_bits
 
-    with workspace.listener.stage("plan", "network and data"):
-        named = workspace.model.trained
-        network = fresh_network(workspace) if named is None else trained_network(workspace, teacher_weights(workspace))
-        _, graph, plan = traced_and_planned(workspace, network, load_or_describe(workspace))
-        require_other_teacher(workspace)
+    named = workspace.model.trained
+    network = fresh_network(workspace) if named is None else trained_network(workspace, teacher_weights(workspace))
+    _, graph, plan = traced_and_planned(workspace, network, load_or_describe(workspace))
+    require_other_teacher(workspace)
     rows = format_plan(plan, graph)
     text = table(
         ["node", "kind", "shape", "policy", "rule"],
