@@ -75,7 +75,7 @@ def test_the_table_has_a_line_for_each_layer() -> None:
     assert lines[-1] == "Mean over layers: 0.3000 before, 0.2125 after."
     row = next(line for line in lines if line.startswith("| a"))
     assert [cell.strip() for cell in row.strip("|").split("|")] == [
-        "a", "0.5", "0.125", "25.00 %", "50.00 %", "37.50 %", "30.00 %", "20.00 %",
+        "a", "0.5000", "0.1250", "25.00 %", "50.00 %", "37.50 %", "30.00 %", "20.00 %",
     ]  # fmt: skip
 
 
