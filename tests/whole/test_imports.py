@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -79,7 +79,8 @@ def test_importing_the_package_imports_no_torch(module: str, tmp_path: Path) -> 
 
 def test_help_is_there_in_a_moment(tmp_path: Path) -> None:
     assert spawn("--help", folder=tmp_path).code == 0  # the first start compiles
-    started = time.perf_counter()
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert spawn("--help", folder=tmp_path).code == 0
-    # 0.7 s is the goal on an idle machine (0.25 s measured); 2 s still tells it from an import of torch under load
-    assert time.perf_counter() - started < 2.0
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    # of CPU, whatever else runs: 0.7 s is the goal (0.25 s measured); an import of torch takes more than 2 s
+    assert 0 < after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 2.0
