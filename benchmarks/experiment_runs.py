@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
+import shlex
+import sys
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import torch
 
@@ -114,6 +117,38 @@ def _use_one_thread() -> None:
 
 
 # ---------------------------------------------------------------------- command line
+
+
+class Page(Protocol):
+    """What writes a page of results."""
+
+    def __call__(self, rows: Sequence[Result], *, missing: int, command: str) -> str:
+        """`missing`: how many networks are planned and not done; `command`: that which prints the page."""
+        ...
+
+
+def experiment_parser(description: str | None, *, store: str) -> argparse.ArgumentParser:
+    """A parser of `run` and `page` with the options of a place."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("mode", choices=("run", "page"))
+    add_place_options(parser, store=store)
+    return parser
+
+
+def run_or_print(units: Sequence[Unit], options: argparse.Namespace, page: Page, *, name: str) -> None:
+    """Do what `experiment_parser` was given, of the benchmark `name`."""
+    place = place_of(options)
+    match options.mode:
+        case "run":
+            run_units(units, place, processes=options.processes)
+        case "page":
+            print_page(units, place, page, command=f"python -m benchmarks {name} {shlex.join(sys.argv[1:])}")
+
+
+def print_page(units: Sequence[Unit], place: Workplace, page: Page, *, command: str) -> None:
+    """The page of what is there."""
+    rows, missing = stored(units, place)
+    sys.stdout.write(page(rows, missing=missing, command=command) + "\n")
 
 
 def add_place_options(parser: argparse.ArgumentParser, *, store: str) -> None:

@@ -19,13 +19,10 @@ of its seeds was read:
 
 from __future__ import annotations
 
-import argparse
-import shlex
 import statistics
-import sys
 from collections.abc import Sequence
 
-from benchmarks.experiment_runs import Unit, add_place_options, exactness, origin, place_of, run_units, stored, units_of
+from benchmarks.experiment_runs import Unit, exactness, experiment_parser, origin, run_or_print, units_of
 from benchmarks.experiment_statistics import paired_interval, spread
 from benchmarks.experiment_store import Result
 from benchmarks.experiment_students import Task
@@ -95,11 +92,11 @@ def _verdicts(rows: Sequence[Result]) -> str:
     if longer:
         ended = "trained to the end" if statistics.fmean(longer) < CONVERGED else "**not trained to the end**"
         lines.append(
-            f"- Twice the epochs give the teachers {paired_interval(longer)} points: they are {ended} (< 0.3)."
+            f"- Twice the epochs give the teachers {paired_interval(longer)} points: they are {ended} (< {CONVERGED})."
         )
     if below:
         reached = "reached" if statistics.fmean(below) >= -ALLOWED else "**not reached**"
-        lines.append(f"- Students beside their teachers: {paired_interval(below)} points. Bar (-0.5): {reached}.")
+        lines.append(f"- Students beside their teachers: {paired_interval(below)} points. Bar ({-ALLOWED}): {reached}.")
     for other in (LABELS, CALIBRATED):
         if found := differences(rows, DISTILLED, other):
             lines.append(f"- Students beside {other}: {paired_interval(found)} points.")
@@ -121,18 +118,8 @@ def _accuracies(rows: Sequence[Result]) -> str:
 
 def main() -> None:
     """Run or print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("mode", choices=("run", "page"))
-    add_place_options(parser, store="runs/experiments/four_bits.jsonl")
-    options = parser.parse_args()
-    place = place_of(options)
-    match options.mode:
-        case "run":
-            run_units(planned(), place, processes=options.processes)
-        case "page":
-            rows, missing = stored(planned(), place)
-            command = f"python -m benchmarks four_bits {shlex.join(sys.argv[1:])}"
-            sys.stdout.write(page(rows, missing=missing, command=command) + "\n")
+    parser = experiment_parser(__doc__, store="runs/experiments/four_bits.jsonl")
+    run_or_print(planned(), parser.parse_args(), page, name="four_bits")
 
 
 if __name__ == "__main__":

@@ -17,7 +17,6 @@ not show that membranes add to logits at 2 bits. The plan, fixed before a studen
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import shlex
 import statistics
@@ -25,12 +24,11 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from scipy import stats
-
 from benchmarks.confirmatory_design import DATA_SETS, DataSet, Setting, tuning_task
 from benchmarks.distillation_variants import LOGITS_WEIGHT, MEMBRANE_WEIGHT, NO_MEMBRANE, Changes
-from benchmarks.experiment_runs import Unit, add_place_options, origin, place_of, run_units, stored
-from benchmarks.experiment_statistics import holm, paired_interval, spread
+from benchmarks.experiment_comparisons import Comparison, compared_by_cluster
+from benchmarks.experiment_runs import Unit, experiment_parser, origin, place_of, run_units, stored
+from benchmarks.experiment_statistics import paired_interval, spread
 from benchmarks.experiment_store import Result
 from benchmarks.experiment_students import Task, Workplace, key_of
 from mdcompress.pipeline.report import table
@@ -81,8 +79,6 @@ WAYS: Mapping[str, Way] = {
     "each potential (mse), T = 2 of a teacher of 4": Way((_LOGITS, TWO_STEPS), _weights(1, 10), beside=ALONE_AT_2),
 }
 IDEAS = tuple(name for name, way in WAYS.items() if way.beside is not None)
-
-Cluster = tuple[str, int]  # data set, seed
 
 
 def candidates(way: Way) -> tuple[Changes, ...]:
@@ -168,32 +164,10 @@ def compared(found: Sequence[Found]) -> tuple[Unit, ...]:
     )
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """An idea beside logits alone: points by cluster, and its p-value after Holm's correction."""
-
-    name: str
-    differences: tuple[float, ...]
-    corrected: float
-
-
 def comparisons(rows: Sequence[Result]) -> tuple[Comparison, ...]:
-    """Every idea that has two clusters at least; a cluster counts where it has both settings of both."""
-    accuracies = {(row.variant, (row.group, row.seed), row.setting): row.accuracy for row in rows}
-    clusters = list(dict.fromkeys(cluster for _, cluster, _ in accuracies))
-    whole: dict[str, tuple[float, ...]] = {}
-    for name in IDEAS:
-        beside = WAYS[name].beside
-        assert beside is not None
-        differences = [
-            statistics.fmean(accuracies[name, each, bits] - accuracies[beside, each, bits] for bits in COMPARED)
-            for each in clusters
-            if all((way, each, bits) in accuracies for way in (name, beside) for bits in COMPARED)
-        ]
-        if len(differences) > 1:
-            whole[name] = tuple(differences)
-    corrected = holm([float(stats.ttest_1samp(each, 0.0).pvalue) for each in whole.values()])
-    return tuple(Comparison(*each, p) for each, p in zip(whole.items(), corrected, strict=True))
+    """Every idea beside logits alone."""
+    beside = {name: way.beside for name, way in WAYS.items() if way.beside is not None}
+    return compared_by_cluster(rows, beside, COMPARED)
 
 
 def page(found: Sequence[Found], rows: Sequence[Result], *, missing: int, command: str) -> str:
@@ -224,16 +198,16 @@ trained."""
 
 def _verdict(found: Sequence[Comparison]) -> str:
     """Which ideas add to logits, by the plan."""
-    shown = [each for each in found if each.corrected < SIGNIFICANT and statistics.fmean(each.differences) > 0]
+    shown = [each for each in found if each.corrected < SIGNIFICANT and each.mean > 0]
     if shown:
-        named = ", ".join(f"{each.name} ({paired_interval(each.differences)} points)" for each in shown)
+        named = ", ".join(f"{each.variant} ({paired_interval(each.differences)} points)" for each in shown)
         return f"**After correction for {len(IDEAS)} these add to logits: {named}.**"
     return f"**After correction for {len(IDEAS)} no idea is shown to add to logits.**"
 
 
 def _differences(found: Sequence[Comparison]) -> str:
-    ordered = sorted(found, key=lambda each: -statistics.fmean(each.differences))
-    lines = [[each.name, str(paired_interval(each.differences)), f"{each.corrected:.3f}"] for each in ordered]
+    ordered = sorted(found, key=lambda each: -each.mean)
+    lines = [[each.variant, str(paired_interval(each.differences)), f"{each.corrected:.3f}"] for each in ordered]
     header = ["logits and membranes", "points beside logits alone", "p, corrected"]
     told = "A cluster is a data set and a seed; its value is the mean over 2 bits and ternary weights. ± is 95 %."
     return f"{told}\n\n{table(header, lines, numbers=header[1:])}"
@@ -283,10 +257,7 @@ def _rows(place: Workplace) -> tuple[tuple[Found, ...], list[Result], int]:
 
 def main() -> None:
     """Run or print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("mode", choices=("run", "page"))
-    add_place_options(parser, store="runs/experiments/membrane_ideas.jsonl")
-    options = parser.parse_args()
+    options = experiment_parser(__doc__, store="runs/experiments/membrane_ideas.jsonl").parse_args()
     place = place_of(options)
     match options.mode:
         case "run":

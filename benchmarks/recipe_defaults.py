@@ -17,18 +17,12 @@ was trained:
 
 from __future__ import annotations
 
-import argparse
-import shlex
-import statistics
-import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-
-from scipy import stats
 
 from benchmarks.confirmatory_design import TEACHER_RATE
-from benchmarks.experiment_runs import Unit, add_place_options, origin, place_of, run_units, stored, units_of
-from benchmarks.experiment_statistics import holm, paired_interval, spread
+from benchmarks.experiment_comparisons import Comparison, compared_by_cluster
+from benchmarks.experiment_runs import Unit, experiment_parser, origin, run_or_print, units_of
+from benchmarks.experiment_statistics import paired_interval, spread
 from benchmarks.experiment_store import Result
 from benchmarks.experiment_students import TUNING, Task
 from mdcompress.pipeline.report import table
@@ -54,8 +48,6 @@ CHANGES: Mapping[str, tuple[str, ...]] = {
     "rate 2e-3, labels alone": ("train.optimizer.lr=2e-3", "distill.membrane=null", "distill.logits=null"),
 }
 
-Cluster = tuple[str, int]  # data set, seed
-
 
 def planned() -> tuple[Unit, ...]:
     """Every student, the first seed of each data set first."""
@@ -79,41 +71,9 @@ def _on(data: str, recipe: str) -> tuple[str, ...]:
     )
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """A change beside what is shipped: points by cluster, and its p-value after Holm's correction."""
-
-    variant: str
-    differences: tuple[float, ...]
-    corrected: float
-
-    @property
-    def mean(self) -> float:
-        """Points."""
-        return statistics.fmean(self.differences)
-
-
 def comparisons(rows: Sequence[Result]) -> tuple[Comparison, ...]:
-    """Every change that has two clusters at least; a cluster counts where it has both recipes of both variants."""
-    accuracies = {(row.variant, (row.group, row.seed), row.setting): row.accuracy for row in rows}
-    differences = {variant: _differences(accuracies, variant) for variant in CHANGES if variant != SHIPPED}
-    whole = {variant: found for variant, found in differences.items() if len(found) > 1}
-    corrected = holm([float(stats.ttest_1samp(found, 0.0).pvalue) for found in whole.values()])
-    return tuple(Comparison(*each, p) for each, p in zip(whole.items(), corrected, strict=True))
-
-
-def _differences(accuracies: Mapping[tuple[str, Cluster, str], float], variant: str) -> tuple[float, ...]:
-    clusters = dict.fromkeys(cluster for _, cluster, _ in accuracies)
-    found = []
-    for cluster in clusters:
-        pairs = [
-            (accuracies.get((variant, cluster, recipe)), accuracies.get((SHIPPED, cluster, recipe)))
-            for recipe in RECIPES
-        ]
-        values = [(own, shipped) for own, shipped in pairs if own is not None and shipped is not None]
-        if len(values) == len(RECIPES):
-            found.append(statistics.fmean(own - shipped for own, shipped in values))
-    return tuple(found)
+    """Every change beside what is shipped."""
+    return compared_by_cluster(rows, {variant: SHIPPED for variant in CHANGES if variant != SHIPPED}, RECIPES)
 
 
 def best(found: Sequence[Comparison]) -> str:
@@ -180,18 +140,8 @@ def _cell(row: Result) -> tuple[str, str]:
 
 def main() -> None:
     """Run or print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("mode", choices=("run", "page"))
-    add_place_options(parser, store="runs/experiments/recipe_defaults.jsonl")
-    options = parser.parse_args()
-    place = place_of(options)
-    match options.mode:
-        case "run":
-            run_units(planned(), place, processes=options.processes)
-        case "page":
-            rows, missing = stored(planned(), place)
-            command = f"python -m benchmarks recipe_defaults {shlex.join(sys.argv[1:])}"
-            sys.stdout.write(page(rows, missing=missing, command=command) + "\n")
+    parser = experiment_parser(__doc__, store="runs/experiments/recipe_defaults.jsonl")
+    run_or_print(planned(), parser.parse_args(), page, name="recipe_defaults")
 
 
 if __name__ == "__main__":

@@ -30,19 +30,16 @@
 
 from __future__ import annotations
 
-import argparse
 import itertools
-import shlex
 import statistics
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from benchmarks.experiment_costs import ENERGIES, OPERATIONS, RATE
-from benchmarks.experiment_runs import Unit, add_place_options, exactness, origin, place_of, run_units, stored, units_of
+from benchmarks.experiment_runs import Unit, exactness, experiment_parser, origin, run_or_print, units_of
 from benchmarks.experiment_statistics import paired_interval, spread
 from benchmarks.experiment_store import Result
-from benchmarks.experiment_students import Task, Workplace, group_of
+from benchmarks.experiment_students import Task, group_of
 from intsnn.shares import percent_change
 from mdcompress.pipeline.report import table
 from mdcompress.recipe import load_recipe
@@ -259,26 +256,13 @@ def planned(recipes: Sequence[str], seeds: Sequence[int]) -> tuple[Unit, ...]:
     return tuple(sorted(units, key=lambda unit: unit.seed))
 
 
-def print_page(units: Sequence[Unit], place: Workplace, command: str) -> None:
-    """The page of what is there."""
-    rows, missing = stored(units, place)
-    sys.stdout.write(page(rows, missing=missing, command=command) + "\n")
-
-
 def main() -> None:
     """Run or print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("mode", choices=("run", "page"))
+    parser = experiment_parser(__doc__, store="runs/experiments/sparsity.jsonl")
     parser.add_argument("--recipes", nargs="+", default=list(RECIPES), help="paths, or names of shipped recipes")
     parser.add_argument("--seeds", type=int, nargs="+", default=[], help=f"default: {SEEDS}")
-    add_place_options(parser, store="runs/experiments/sparsity.jsonl")
     options = parser.parse_args()
-    units, place = planned(options.recipes, options.seeds), place_of(options)
-    match options.mode:
-        case "run":
-            run_units(units, place, processes=options.processes)
-        case "page":
-            print_page(units, place, command=f"python -m benchmarks sparsity_energy {shlex.join(sys.argv[1:])}")
+    run_or_print(planned(options.recipes, options.seeds), options, page, name="sparsity_energy")
 
 
 if __name__ == "__main__":

@@ -14,16 +14,14 @@ twice the epochs of the recipe: at its epochs networks of one T are not done eit
 from __future__ import annotations
 
 import argparse
-import shlex
-import sys
 from collections.abc import Mapping, Sequence
 
 from benchmarks.distillation_ablation import OTHER_SEEDS, RECIPES
 from benchmarks.distillation_ablation import SEEDS as ABLATION_SEEDS
-from benchmarks.experiment_runs import Unit, add_place_options, exactness, origin, place_of, run_units, stored, units_of
+from benchmarks.experiment_runs import Unit, exactness, experiment_parser, origin, run_or_print, units_of
 from benchmarks.experiment_statistics import paired_interval, spread
 from benchmarks.experiment_store import Result
-from benchmarks.experiment_students import Task, Workplace, group_of
+from benchmarks.experiment_students import Task, group_of
 from mdcompress.pipeline.report import table
 from mdcompress.recipe import load_recipe
 
@@ -177,28 +175,15 @@ def planned(options: argparse.Namespace) -> tuple[Unit, ...]:
     return tuple(sorted(units, key=lambda unit: unit.seed))
 
 
-def print_page(units: Sequence[Unit], place: Workplace, command: str) -> None:
-    """The page of what is there."""
-    rows, missing = stored(units, place)
-    sys.stdout.write(page(rows, missing=missing, command=command) + "\n")
-
-
 def main() -> None:
     """Run or print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("mode", choices=("run", "page"))
+    parser = experiment_parser(__doc__, store="runs/experiments/versatile.jsonl")
     every = [str(RECIPES / f"{group}_{SETTING}.yaml") for group in GROUPS]
     parser.add_argument("--recipes", nargs="+", default=every, help="paths, or names of shipped recipes; T = 4")
     parser.add_argument("--seeds", type=int, nargs="+", default=[], help=f"default: as many as {SEEDS}")
     parser.add_argument("--set", dest="changes", action="append", default=[], help="a change of every recipe")
-    add_place_options(parser, store="runs/experiments/versatile.jsonl")
     options = parser.parse_args()
-    units, place = planned(options), place_of(options)
-    match options.mode:
-        case "run":
-            run_units(units, place, processes=options.processes)
-        case "page":
-            print_page(units, place, command=f"python -m benchmarks versatile_teacher {shlex.join(sys.argv[1:])}")
+    run_or_print(planned(options), options, page, name="versatile_teacher")
 
 
 if __name__ == "__main__":

@@ -45,7 +45,7 @@ def operations_per_spike(graph: SnnGraph) -> Mapping[str, float]:
         if name not in reach:
             node = graph.node(name)
             reach[name] = math.fsum(
-                _through(reader, node, position, of(reader.name) if _passes_on(reader) else 0.0)
+                _through(reader, node, position, of(reader.name))
                 for reader in graph.readers(name)
                 for position, source in enumerate(reader.inputs)
                 if source == name
@@ -61,21 +61,6 @@ def _recurrent_operations(graph: SnnGraph, neuron: SnnNode[NeuronModel]) -> floa
     return math.fsum(_synapse_operations(node.spec.synapse, neuron, neuron) for node in found)
 
 
-def _passes_on(reader: SnnNode) -> bool:
-    """Whether what it writes is what it reads, moved, added up or gated."""
-    match reader.spec:
-        case SynapseSpec() | RecurrentSpec() | AffineSpec() | ActivationSpec() | NeuronModel() | InputSpec():
-            return False
-        case MatMulSpec() | ReadoutSpec():
-            return False
-        case PoolSpec() | ScaleSpec() | SumSpec() | TransposeSpec() | ReshapeSpec() | SliceSpec() | FlattenSpec():
-            return True
-        case AddSpec() | ConcatSpec() | MultiplySpec():
-            return True
-        case _:
-            assert_never(reader.spec)
-
-
 def _through(reader: SnnNode, node: SnnNode, position: int, beyond: float) -> float:
     """Operations of a value of `node` by way of one reader. beyond: those of a value that the reader writes."""
     match reader.spec:
@@ -87,8 +72,14 @@ def _through(reader: SnnNode, node: SnnNode, position: int, beyond: float) -> fl
             return beyond * math.prod(kernel) * math.prod(reader.shape) / math.prod(node.shape)
         case SliceSpec():
             return beyond * math.prod(reader.shape) / math.prod(node.shape)
-        case _:
+        case ScaleSpec() | SumSpec() | TransposeSpec() | ReshapeSpec() | FlattenSpec():
             return beyond
+        case AddSpec() | ConcatSpec() | MultiplySpec():
+            return beyond
+        case RecurrentSpec() | AffineSpec() | ActivationSpec() | NeuronModel() | InputSpec() | ReadoutSpec():
+            return 0.0  # what it writes are no spikes of this layer
+        case _:
+            assert_never(reader.spec)
 
 
 def _synapse_operations(synapse: SynapseSpec, read: SnnNode, written: SnnNode) -> float:

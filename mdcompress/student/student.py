@@ -271,10 +271,8 @@ class Student(nn.Module):
 
         potentials = Computed(result.firings, real_potentials)
         spikes = {name: firing.spikes for name, firing in result.firings.items()}
-        models = {node.name: node.spec for node in self.graph.of(NeuronModel)}
         membranes = Computed(
-            result.firings,
-            lambda name: membranes_after_reset(models[name], potentials[name], result.firings[name].spikes),
+            spikes, lambda name: membranes_after_reset(self.neuron(name).model, potentials[name], spikes[name])
         )
         logits = (result.steps - self._readout_offset(result.steps)) * self._readout_scale(result.units)
         return Observation(self._real_output(result, x.shape[0]), logits, potentials, spikes, membranes)

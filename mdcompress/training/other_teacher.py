@@ -61,11 +61,11 @@ class OtherTeacher:
         h theta_s / theta_t: a potential that is half a threshold here is half a threshold there.
         """
         counterparts = self.counterparts(own, student)
+        ratios = {
+            name: layer_threshold(student, name) / layer_threshold(own, its) for name, its in counterparts.items()
+        }
 
         def in_students_thresholds(values: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-            ratios = {
-                name: layer_threshold(student, name) / layer_threshold(own, its) for name, its in counterparts.items()
-            }
             return Computed(counterparts, lambda name: values[counterparts[name]] * ratios[name])
 
         return replace(

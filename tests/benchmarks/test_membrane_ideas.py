@@ -108,7 +108,7 @@ def test_the_comparison_waits_for_the_whole_search_and_has_what_was_taken() -> N
 
 def test_a_cluster_is_the_mean_of_both_settings_where_both_are_there() -> None:
     (found,) = comparisons(ROWS)
-    assert (found.name, found.differences) == (FIRST, (2.0, 4.0))
+    assert (found.variant, found.differences) == (FIRST, (2.0, 4.0))
     assert found.corrected == pytest.approx(0.2048, abs=1e-3)  # t = 3 / (sqrt 2 / sqrt 2) = 3, one degree of freedom
 
 

@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import pytest
 
+from benchmarks.experiment_comparisons import Comparison
 from benchmarks.experiment_store import Result
 from benchmarks.experiment_students import key_of, teachers_recipe
-from benchmarks.recipe_defaults import CHANGES, SEEDS, SHIPPED, Comparison, best, comparisons, page, planned
+from benchmarks.recipe_defaults import CHANGES, SEEDS, SHIPPED, best, comparisons, page, planned
 
 ROW = Result("", "defaults", "mnist_tuning", "2bit", SHIPPED, 0, (), {4: 0.0}, {4: 0.0}, 1.0, "2 cores")
 

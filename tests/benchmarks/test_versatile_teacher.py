@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from benchmarks import versatile_teacher
-from benchmarks.experiment_runs import run_units
+from benchmarks.experiment_runs import print_page, run_units
 from benchmarks.experiment_store import Result, Store
 from benchmarks.experiment_students import FirstSteps, Workplace, key_of
 from benchmarks.versatile_teacher import (
@@ -18,7 +18,6 @@ from benchmarks.versatile_teacher import (
     VERSATILE,
     page,
     planned,
-    print_page,
     student_name,
     tasks_of,
     teacher_name,
@@ -80,7 +79,7 @@ def test_all_networks_are_trained_measured_at_their_steps_and_told(
     exact = [result.exactness for result in found.values() if result.exactness is not None]
     assert len(exact) == 6 and not any(each.differing for each in exact)
     capsys.readouterr()
-    print_page(units, place, "the command")
+    print_page(units, place, page, command="the command")
     assert "All of the plan is done." in capsys.readouterr().out
 
 
