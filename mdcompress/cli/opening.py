@@ -12,7 +12,7 @@ from intsnn.errors import UsageError
 from mdcompress.cli.console import Console
 from mdcompress.cli.group import Invocation
 from mdcompress.cli.options import Selection
-from mdcompress.cli.progress import ConsoleListener
+from mdcompress.cli.progress import ConsoleListener, without_bars
 from mdcompress.data.names import Download
 from mdcompress.errors import RunError
 from mdcompress.pipeline.networks import torch_device
@@ -135,7 +135,8 @@ def _is_typed(code: NamedCode, selection: Selection) -> bool:
 
 
 def _ask(question: str) -> bool:
-    return click.confirm(question, default=False, err=True)
+    with without_bars():
+        return click.confirm(question, default=False, err=True)
 
 
 def _can_answer() -> bool:

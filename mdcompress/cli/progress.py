@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 QUIET_SECONDS = 10.0  # after so many without a line, one says what is going on
 _TICK_SECONDS = 0.5
+_SHOWN: list[Bars] = []  # on stderr now
 _KNOWN_SHARE = 0.02  # of the job, before a time that is left is guessed from it
 
 
@@ -197,7 +198,7 @@ def epoch_line(title: str, record: EpochRecord) -> str:
 @contextlib.contextmanager
 def _bar(job: Job) -> Iterator[None]:
     """One bar over the whole job, with the time that is left."""
-    with _bars() as bars:
+    with _bars() as bars, _shown(bars):
         task = bars.add_task("", total=1.0, left="")
 
         def tick() -> None:
@@ -207,6 +208,28 @@ def _bar(job: Job) -> Iterator[None]:
         tick()
         with _ticking(tick):
             yield
+
+
+@contextlib.contextmanager
+def _shown(bars: Bars) -> Iterator[None]:
+    """Inside, `without_bars` knows of them."""
+    _SHOWN.append(bars)
+    try:
+        yield
+    finally:
+        _SHOWN.remove(bars)
+
+
+@contextlib.contextmanager
+def without_bars() -> Iterator[None]:
+    """Inside, no bar is drawn: it holds back what has no end of line, as a question, and would be drawn over it."""
+    for bars in _SHOWN:
+        bars.stop()
+    try:
+        yield
+    finally:
+        for bars in _SHOWN:
+            bars.start()
 
 
 @contextlib.contextmanager

@@ -152,11 +152,11 @@ def test_a_yes_on_a_terminal_is_consent_and_remembered(stranger: Path, monkeypat
     assert (stranger / "ran").exists()
 
 
-@pytest.mark.parametrize("answer", ["n", ""])
-def test_on_a_terminal_the_user_is_asked(stranger: Path, answer: str) -> None:
-    """A process of its own on a real pseudo-terminal."""
+@pytest.mark.parametrize(("answer", "option"), [("n", "--dry-run"), ("", "--dry-run"), ("n", "--force")])
+def test_on_a_terminal_the_user_is_asked(stranger: Path, answer: str, option: str) -> None:
+    """A process of its own on a real pseudo-terminal; with --force a bar is drawn until the question comes."""
     controller, terminal = pty.openpty()
-    command = [sys.executable, "-m", "mdcompress", "quantize", "--run", "tiny", "--dry-run"]
+    command = [sys.executable, "-m", "mdcompress", "quantize", "--run", "tiny", option]
     process = subprocess.Popen(
         command, cwd=stranger, env=environment(), stdin=terminal, stdout=subprocess.DEVNULL, stderr=terminal
     )
